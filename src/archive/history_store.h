@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "io/directory.h"
+#include "wal/timeline_history.h"
+
+namespace weir::archive {
+
+/// The content of `<timeline>.history` (also `.history.gz`), nullopt if the archive has none.
+/// Throws Error{io}, Error{damage} if the .gz is broken.
+[[nodiscard]] std::optional<std::string> read_history(io::Directory& directory,
+                                                      wal::TimelineId timeline);
+
+/// Stores it durably (hidden temporary file, sync, rename, directory sync) before it returns. The
+/// same content again is no error and writes nothing; other content is Error{conflict}: two
+/// timelines of one number. Comments and white space do not count.
+void store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content);
+
+}  // namespace weir::archive

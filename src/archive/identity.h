@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "archive/listing.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// Whose WAL an archive holds, read from a long page header (P4).
+struct Identity {
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size;
+  std::string file;  ///< where it was read, for messages
+};
+
+/// From the newest segment, in whatever form, whose first page can be read; nullopt if no file has
+/// one (an empty archive, or only an empty .partial). Throws Error{io}; and Error{damage} if files
+/// that should have a header are there and none of the newest 16 has a sound one.
+[[nodiscard]] std::optional<Identity> read_identity(io::Directory& directory,
+                                                    const Listing& listing);
+
+/// Throws Error{conflict}, which says what is held and what was offered, if `found` (from
+/// read_identity) is of another cluster or segment size than the server's.
+void require_same_cluster(const Identity& found, std::uint64_t server_system_identifier,
+                          wal::SegmentSize server_segment_size, const std::string& path);
+
+/// Throws Error{conflict} if the directory must not be an archive: a server's data directory (it
+/// has PG_VERSION) or its live pg_wal (it has archive_status), with a hint.
+void require_not_a_server_directory(io::Directory& directory);
+
+}  // namespace weir::archive

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// "000000010000000000000003[.gz|.lz4|.zst][.partial]", read.
+struct SegmentFileName {
+  wal::SegmentName segment;
+  codec::Method method = codec::Method::none;
+  bool partial = false;
+
+  [[nodiscard]] static std::optional<SegmentFileName> parse(std::string_view text);
+  [[nodiscard]] std::string to_string() const;
+  bool operator==(const SegmentFileName&) const = default;
+};
+
+struct SegmentEntry {
+  SegmentFileName name;
+  std::uint64_t bytes = 0;  ///< size of the file as it is
+};
+
+struct HistoryEntry {
+  wal::TimelineId timeline;
+  codec::Method method = codec::Method::none;  ///< ".history.gz" exists in the field
+};
+
+/// What a directory holds, by name alone. Nothing is opened, so it is quick on 100,000 files.
+struct Listing {
+  std::vector<SegmentEntry> segments;   ///< by timeline, then number, then form; partials included
+  std::vector<HistoryEntry> histories;  ///< by timeline
+  std::vector<std::string> backup_histories;  ///< "<segment>.<offset>.backup": kept, not ours
+  std::vector<std::string> hidden;            ///< names with a leading dot
+  std::vector<std::string> foreign;  ///< everything else, and directories named like a segment
+};
+
+[[nodiscard]] Listing list_archive(io::Directory& directory);
+
+}  // namespace weir::archive

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "archive/listing.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// A raw .partial that streaming will write into again, and what is known of its content.
+struct OpenSegment {
+  wal::Lsn start;         ///< of the segment
+  wal::Lsn first_record;  ///< first record that begins in it; `start` of the trusted range
+  wal::Lsn trusted_end;   ///< end of its last sound record; == first_record if there is none
+  bool operator==(const OpenSegment&) const = default;
+};
+
+/// Where an archive ends and so where streaming goes on.
+struct ResumePoint {
+  wal::TimelineId timeline = 0;
+  wal::Lsn start;  ///< always a segment's first byte
+  /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
+  /// one segment was being finished and the next one was already being written.
+  std::vector<OpenSegment> open;
+  /// Missing segments between finished ones of this timeline: holes of the past, to be told.
+  struct Hole {
+    wal::Lsn begin;
+    wal::Lsn end;
+    bool operator==(const Hole&) const = default;
+  };
+  std::vector<Hole> holes;
+};
+
+/// The highest timeline that has a segment, and on it: behind the last finished segment, or at the
+/// beginning of the unfinished ones that trail it. An unfinished segment below a finished one is a
+/// hole, not a place to go on: the hole is reported, the end stays the end. nullopt if there is no
+/// segment in the archive. Reads the raw .partial files to find their sound end; writes nothing.
+[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,
+                                                           const Listing& listing,
+                                                           wal::SegmentSize segment_size);
+
+}  // namespace weir::archive

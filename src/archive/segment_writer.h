@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "archive/resume.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// Work that makes everything durable that had been written when the job was taken, and gives full
+/// segments their final names. run() may be called on any thread; jobs of one writer may run at
+/// the same time, each syncs through open file descriptions of its own. Final names are given in
+/// the order of the jobs: a job's run() waits for the publishing of earlier ones.
+///
+/// Positions are the caller's business: a job's end() may be reported upstream only when it and
+/// every job taken before it have returned from run().
+class SyncJob {
+ public:
+  virtual ~SyncJob() = default;
+  /// Every byte before this is durable and findable once this and all earlier jobs are done.
+  [[nodiscard]] virtual wal::Lsn end() const = 0;
+  /// True if a segment gets its final name in it: more work than a sync.
+  [[nodiscard]] virtual bool publishes() const = 0;
+  /// First part: the data syncs. Throws Error{durability}: final, nothing may be reported again.
+  virtual void sync_data() = 0;
+  /// Second part, to be called in the order of the jobs: renames and directory sync. Returns the
+  /// segments that now have their final names.
+  virtual std::vector<wal::SegmentName> publish() = 0;
+};
+
+/// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
+/// of the syncs is the contract of the archive (P1, P2):
+///   data of the segment → its final name → the directory,
+/// and the name of a new .partial is made durable by the first job taken after it was created.
+/// All functions but prepare_spare() belong to the one thread that writes at the moment.
+class SegmentWriter {
+ public:
+  struct Options {
+    wal::SegmentSize segment_size;
+  };
+  SegmentWriter(io::Directory& directory, Options options);
+  ~SegmentWriter();
+
+  /// Goes on (or begins) at the first byte of a segment. A .partial that is there is written into
+  /// again, extended to full size if it is shorter; Error{conflict} if it is longer. Where `open`
+  /// names a trusted range of it, bytes that come in again are compared first: Error{conflict} if
+  /// they differ, because acknowledged WAL is never replaced by other WAL. (Equal bytes are
+  /// written again all the same: after a failed write-back of an earlier process the page cache
+  /// may hold what the disk does not.)
+  void begin(wal::TimelineId timeline, wal::Lsn segment_start, std::span<const OpenSegment> open);
+
+  /// The next byte to be written.
+  [[nodiscard]] wal::Lsn position() const;
+  [[nodiscard]] wal::TimelineId timeline() const;
+
+  /// Writes at position(), over segment borders. Throws Error{disk_full, io, conflict}: position()
+  /// then tells how far it came, and the rest may be tried again.
+  void write(std::span<const std::byte> wal);
+
+  /// nullptr if nothing was written (or created) since the last job was taken.
+  [[nodiscard]] std::unique_ptr<SyncJob> take_sync_job();
+
+  /// After this begin() may be called for another place; the current segment keeps `.partial`.
+  /// The caller has taken, run and finished the last job.
+  void end();
+
+  /// Prepares a zero-filled, synced file for the next segment under a hidden name, so that opening
+  /// it is a rename. Any thread, one at a time; a no-op when one is there. Throws as io does; a
+  /// failure costs nothing but speed. write() uses it if it is ready and never waits for it.
+  void prepare_spare();
+  [[nodiscard]] bool spare_ready() const;
+
+ private:
+  // (implementation)
+};
+
+/// Runs both parts of a job; for callers with one job at a time.
+std::vector<wal::SegmentName> run(SyncJob& job);
+
+}  // namespace weir::archive

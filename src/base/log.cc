@@ -1,0 +1,10 @@
+#include "base/log.h"
+
+namespace weir {
+
+void Log::error(const Error& error) {
+  write(LogLevel::error, error.what());
+  if (!error.hint().empty()) write(LogLevel::error, "hint: " + error.hint());
+}
+
+}  // namespace weir

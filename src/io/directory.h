@@ -1,0 +1,96 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace weir::io {
+
+/// An open file. Owns the descriptor and so one open file description: its sync() sees write-back
+/// errors of its own, whatever other File objects of the same file were told. One thread at a time.
+/// All calls retry EINTR and go on after short transfers themselves.
+class File {
+ public:
+  virtual ~File() = default;  ///< releases without a word; call close() where its error matters
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  /// Writes all of `bytes` at `offset`. Throws Error{disk_full, io}; then a front part of the
+  /// bytes may have been written.
+  virtual void write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// Reads up to bytes.size() bytes; fewer only at the end of the file. Returns the count.
+  [[nodiscard]] virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) = 0;
+  /// Makes the file `size` bytes long with blocks reserved, reading as zeros behind the old end;
+  /// writes zeros where the file system cannot reserve. Never shortens. Throws Error{disk_full,
+  /// io}.
+  virtual void allocate(std::uint64_t size) = 0;
+  /// fdatasync: after it returned, every write that had returned before it began survives a power
+  /// loss (so does the size). Throws Error{durability}: the bytes may be lost and a second call
+  /// proves nothing.
+  virtual void sync() = 0;
+  /// close(2) with its error: Error{durability}. The object is closed either way.
+  virtual void close() = 0;
+  [[nodiscard]] virtual std::uint64_t size() = 0;
+};
+
+struct DirectoryEntry {
+  enum class Type { file, directory, other };
+  std::string name;
+  Type type = Type::file;
+  std::uint64_t size = 0;         ///< bytes (st_size), files only
+  std::uint64_t allocated = 0;    ///< bytes on disk (st_blocks * 512), files only
+  std::chrono::system_clock::time_point modified;
+};
+
+/// An open directory and the files in it, by plain names (a name with a slash is a broken
+/// invariant). This is the only door to archive data: tests hand in one that forgets what was not
+/// synced, or fails at a chosen call. Calls may come from several threads.
+/// What is durable: a file created, renamed or removed is so only after sync().
+/// Errors name the path. Throws Error{disk_full, io}, sync() Error{durability}.
+class Directory {
+ public:
+  virtual ~Directory() = default;
+  Directory() = default;
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  /// For messages.
+  [[nodiscard]] virtual const std::string& path() const = 0;
+
+  /// A new, empty file, open for reading and writing. Throws Error{conflict} if the name exists.
+  [[nodiscard]] virtual std::unique_ptr<File> create(const std::string& name) = 0;
+  /// An existing file, open for reading and writing; nullptr if there is none.
+  [[nodiscard]] virtual std::unique_ptr<File> open(const std::string& name) = 0;
+  /// An existing file, open for reading; nullptr if there is none.
+  [[nodiscard]] virtual std::unique_ptr<File> open_for_reading(const std::string& name) = 0;
+
+  /// Throws Error{conflict} if `to` exists, and then changes nothing.
+  virtual void rename_no_replace(const std::string& from, const std::string& to) = 0;
+  /// Replaces `to` atomically.
+  virtual void rename_replace(const std::string& from, const std::string& to) = 0;
+  /// Removing what is not there is no error.
+  virtual void remove(const std::string& name) = 0;
+
+  /// fsync of the directory: names created, renamed or removed before it began survive a power
+  /// loss. Throws Error{durability}.
+  virtual void sync() = 0;
+
+  /// Every entry but "." and "..", in no particular order. Entries that vanish meanwhile are left
+  /// out.
+  [[nodiscard]] virtual std::vector<DirectoryEntry> list() = 0;
+  [[nodiscard]] virtual std::optional<DirectoryEntry> find(const std::string& name) = 0;
+
+  /// Takes an exclusive flock on the directory itself, held until this object is gone (and by the
+  /// kernel no longer than the process lives). False if another process holds it.
+  [[nodiscard]] virtual bool try_lock() = 0;
+  /// Bytes an unprivileged writer can still use on this file system.
+  [[nodiscard]] virtual std::uint64_t free_bytes() = 0;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+#include "io/directory.h"
+
+namespace weir::io {
+
+/// Opens an existing directory. `file_mode` is the mode of files made in it (0600 or 0640, as the
+/// server's data_directory_mode says). The handle stays on the same directory if it is moved.
+/// Throws Error{io} with a hint if it is missing, no directory, or not ours to use.
+[[nodiscard]] std::unique_ptr<Directory> open_directory(const std::string& path,
+                                                        mode_t file_mode = 0600);
+
+}  // namespace weir::io

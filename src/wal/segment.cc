@@ -1,0 +1,57 @@
+#include "wal/segment.h"
+
+#include <array>
+#include <charconv>
+
+namespace weir::wal {
+
+namespace {
+
+/// Eight upper-case hex digits, as PostgreSQL's %08X writes them; lower case is another file name.
+std::optional<std::uint32_t> parse_word(std::string_view digits) {
+  for (const char c : digits)
+    if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'))) return std::nullopt;
+  std::uint32_t value = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return value;
+}
+
+constexpr std::string_view kHistorySuffix = ".history";
+
+}  // namespace
+
+std::optional<SegmentSize> SegmentSize::of(std::uint64_t bytes) {
+  constexpr std::uint64_t kMin = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMax = std::uint64_t{1} << 30;
+  if (bytes < kMin || bytes > kMax || (bytes & (bytes - 1)) != 0) return std::nullopt;
+  return SegmentSize(bytes);
+}
+
+std::optional<SegmentName> SegmentName::parse(std::string_view text) {
+  if (text.size() != 24) return std::nullopt;
+  const auto timeline = parse_word(text.substr(0, 8));
+  const auto log = parse_word(text.substr(8, 8));
+  const auto seg = parse_word(text.substr(16, 8));
+  if (!timeline || *timeline == 0 || !log || !seg) return std::nullopt;
+  return SegmentName(*timeline, *log, *seg);
+}
+
+std::string SegmentName::to_string() const {
+  return fmt::format("{:08X}{:08X}{:08X}", timeline_, log_, seg_);
+}
+
+std::string history_name(TimelineId timeline) {
+  return fmt::format("{:08X}{}", timeline, kHistorySuffix);
+}
+
+std::optional<TimelineId> parse_history_name(std::string_view text) {
+  if (text.size() != 8 + kHistorySuffix.size() || !text.ends_with(kHistorySuffix))
+    return std::nullopt;
+  const auto timeline = parse_word(text.substr(0, 8));
+  if (!timeline || *timeline == 0) return std::nullopt;
+  return timeline;
+}
+
+}  // namespace weir::wal

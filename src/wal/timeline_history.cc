@@ -1,0 +1,90 @@
+#include "wal/timeline_history.h"
+
+#include <charconv>
+
+namespace weir::wal {
+
+namespace {
+
+constexpr std::string_view kBlanks = " \t\r\f\v";
+
+/// Takes the next blank-separated word off the front of `line`.
+std::string_view take_word(std::string_view& line) {
+  const auto begin = line.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) {
+    line = {};
+    return {};
+  }
+  auto end = line.find_first_of(kBlanks, begin);
+  if (end == std::string_view::npos) end = line.size();
+  const auto word = line.substr(begin, end - begin);
+  line = line.substr(end);
+  return word;
+}
+
+std::optional<TimelineId> parse_timeline(std::string_view word) {
+  TimelineId value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value, 10);
+  if (error != std::errc() || end != word.data() + word.size() || value == 0) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::optional<TimelineHistory> TimelineHistory::parse(TimelineId timeline,
+                                                      std::string_view content) {
+  TimelineHistory history(timeline);
+  while (!content.empty()) {
+    const auto newline = content.find('\n');
+    auto line = content.substr(0, newline);
+    content = newline == std::string_view::npos ? std::string_view{} : content.substr(newline + 1);
+
+    const auto first = take_word(line);
+    if (first.empty() || first.front() == '#') continue;
+    const auto ancestor = parse_timeline(first);
+    const auto switchpoint = Lsn::parse(take_word(line));
+    if (!ancestor || !switchpoint || *ancestor >= timeline) return std::nullopt;
+    if (!history.ancestors_.empty()) {
+      const auto& last = history.ancestors_.back();
+      if (*ancestor <= last.timeline || *switchpoint < last.switchpoint) return std::nullopt;
+    }
+    history.ancestors_.push_back({*ancestor, *switchpoint});
+  }
+  if (history.ancestors_.empty()) return std::nullopt;
+  return history;
+}
+
+bool TimelineHistory::contains(TimelineId timeline) const {
+  return timeline == timeline_ || end_of(timeline).has_value();
+}
+
+std::optional<Lsn> TimelineHistory::end_of(TimelineId timeline) const {
+  for (const auto& ancestor : ancestors_)
+    if (ancestor.timeline == timeline) return ancestor.switchpoint;
+  return std::nullopt;
+}
+
+std::optional<Lsn> TimelineHistory::begin_of(TimelineId timeline) const {
+  Lsn begin;
+  for (const auto& ancestor : ancestors_) {
+    if (ancestor.timeline == timeline) return begin;
+    begin = ancestor.switchpoint;
+  }
+  if (timeline == timeline_) return begin;
+  return std::nullopt;
+}
+
+TimelineId TimelineHistory::timeline_of(Lsn lsn) const {
+  for (const auto& ancestor : ancestors_)
+    if (lsn < ancestor.switchpoint) return ancestor.timeline;
+  return timeline_;
+}
+
+std::optional<TimelineId> TimelineHistory::successor_of(TimelineId timeline) const {
+  for (std::size_t i = 0; i < ancestors_.size(); ++i)
+    if (ancestors_[i].timeline == timeline)
+      return i + 1 < ancestors_.size() ? ancestors_[i + 1].timeline : timeline_;
+  return std::nullopt;
+}
+
+}  // namespace weir::wal
