@@ -22,11 +22,13 @@ class Log {
 
   template <typename... Args>
   void debug(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::debug)) write(LogLevel::debug, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::debug))
+      write(LogLevel::debug, fmt::format(text, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void info(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::info)) write(LogLevel::info, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::info))
+      write(LogLevel::info, fmt::format(text, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void warning(fmt::format_string<Args...> text, Args&&... args) {
@@ -35,7 +37,8 @@ class Log {
   }
   template <typename... Args>
   void error(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::error)) write(LogLevel::error, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::error))
+      write(LogLevel::error, fmt::format(text, std::forward<Args>(args)...));
   }
   /// Message with context, then the hint on a line of its own.
   void error(const Error& error);

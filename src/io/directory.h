@@ -43,8 +43,8 @@ struct DirectoryEntry {
   enum class Type { file, directory, other };
   std::string name;
   Type type = Type::file;
-  std::uint64_t size = 0;         ///< bytes (st_size), files only
-  std::uint64_t allocated = 0;    ///< bytes on disk (st_blocks * 512), files only
+  std::uint64_t size = 0;       ///< bytes (st_size), files only
+  std::uint64_t allocated = 0;  ///< bytes on disk (st_blocks * 512), files only
   std::chrono::system_clock::time_point modified;
 };
 

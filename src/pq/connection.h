@@ -49,8 +49,8 @@ using Rows = std::vector<Row>;
 
 /// What to connect to and as what.
 struct ConnectOptions {
-  std::string conninfo;      ///< libpq's key=value or URI form, several hosts allowed; may be ""
-  bool replication = true;   ///< physical replication connection ("replication=true")
+  std::string conninfo;     ///< libpq's key=value or URI form, several hosts allowed; may be ""
+  bool replication = true;  ///< physical replication connection ("replication=true")
   std::string fallback_application_name = "pgweir";
   std::chrono::milliseconds timeout{30'000};  ///< for all hosts together; connect_timeout holds too
 };

@@ -38,8 +38,8 @@ struct SystemIdentity {
 
 struct SlotState {
   bool exists = false;
-  std::string type;                        ///< "physical"; READ_REPLICATION_SLOT knows no other
-  std::optional<wal::Lsn> restart_lsn;     ///< unset: reserves nothing, or was invalidated
+  std::string type;                     ///< "physical"; READ_REPLICATION_SLOT knows no other
+  std::optional<wal::Lsn> restart_lsn;  ///< unset: reserves nothing, or was invalidated
   std::optional<wal::TimelineId> restart_timeline;
 };
 /// READ_REPLICATION_SLOT, server 15 and later; nullopt for an older one.

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weir {
+
+/// A time with a unit: "500us" is refused, "200ms", "10s", "5min", "2h", "1d" are read; a bare
+/// number only if it is 0. nullopt for anything else, and for what does not fit.
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+/// A size with a unit in PostgreSQL's sense (powers of 1024): "64MB", "1GB", "8kB", "512B".
+[[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
+
+/// "1.5 GB", "16 MB", "512 B": powers of 1024, PostgreSQL's unit names.
+[[nodiscard]] std::string format_size(std::uint64_t bytes);
+/// "250 ms", "12.3 s", "4 min 10 s", "3 h 5 min", "2 d 4 h".
+[[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
+/// "2026-11-20 10:00:00.123 UTC"
+[[nodiscard]] std::string format_time(std::chrono::system_clock::time_point time);
+
+}  // namespace weir

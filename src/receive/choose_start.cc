@@ -1,0 +1,145 @@
+#include "receive/choose_start.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace weir::receive {
+
+namespace {
+
+StartDecision start_empty_archive(const StartFacts& facts);
+StartDecision continue_archive(const StartFacts& facts);
+std::optional<Error> foreign_history(const StartFacts& facts);
+StartDecision upstream_on_older_timeline(const StartFacts& facts);
+
+}  // namespace
+
+StartDecision choose_start(const StartFacts& facts) {
+  return facts.archive ? continue_archive(facts) : start_empty_archive(facts);
+}
+
+namespace {
+
+/// The timeline to ask for a segment on: the one its first byte belongs to. (The server takes the
+/// segment from the newest of its timelines that has it, so the file's earlier bytes are there.)
+wal::TimelineId timeline_at(const StartFacts& facts, wal::Lsn lsn) {
+  return facts.server_history ? facts.server_history->timeline_of(lsn) : facts.server.timeline;
+}
+
+StartDecision start_empty_archive(const StartFacts& facts) {
+  const auto& size = facts.segment_size;
+  if (facts.requested) {
+    const auto lsn = size.start_of(*facts.requested);
+    if (lsn > facts.server.flush_position)
+      return UpstreamBehind{fmt::format("--start asks for {}, the server is at {}", lsn,
+                                        facts.server.flush_position)};
+    return StartAt{timeline_at(facts, lsn), lsn};
+  }
+  if (facts.slot_restart_lsn) {
+    const auto timeline =
+        facts.slot_restart_timeline.value_or(timeline_at(facts, *facts.slot_restart_lsn));
+    return StartAt{timeline, size.start_of(*facts.slot_restart_lsn)};
+  }
+  return StartAt{facts.server.timeline, size.start_of(facts.server.flush_position)};
+}
+
+StartDecision continue_archive(const StartFacts& facts) {
+  const auto& archive = *facts.archive;
+  const auto& server = facts.server;
+  const auto& size = facts.segment_size;
+
+  if (server.timeline < archive.timeline) return upstream_on_older_timeline(facts);
+  if (auto error = foreign_history(facts)) return Refused{std::move(*error)};
+
+  StartAt at{archive.timeline, archive.start};
+  if (facts.requested && size.start_of(*facts.requested) > archive.start) {
+    const auto requested = size.start_of(*facts.requested);
+    if (facts.on_gap == OnGap::stop)
+      return Refused{
+          Error(ErrorKind::gap, "--start would leave a gap in the archive")
+              .with("archive ends at", archive.start)
+              .with("--start", requested)
+              .hint("Leave --start out to go on where the archive ends, use an empty directory, or "
+                    "add --on-gap continue to accept the hole.")};
+    at = {timeline_at(facts, requested), requested};
+  }
+
+  // Timelines that the archive has already passed the end of: go on with the next one, from the
+  // segment that holds the switchpoint. What a standby had sent us beyond the switchpoint stays
+  // under the old timeline's name and is never part of the new one.
+  while (at.timeline != server.timeline) {
+    const auto end = facts.server_history->end_of(at.timeline);
+    if (!end || at.lsn < *end) break;
+    at = {*facts.server_history->successor_of(at.timeline), size.start_of(*end)};
+  }
+
+  const auto reach =
+      facts.server_history && at.timeline != server.timeline
+          ? std::max(server.flush_position, *facts.server_history->end_of(at.timeline))
+          : server.flush_position;
+  if (at.lsn > reach)
+    return UpstreamBehind{fmt::format("the archive ends at {} on timeline {}, the server is at {}",
+                                      at.lsn, at.timeline, server.flush_position)};
+  return at;
+}
+
+/// An Error if the server's timelines are not a continuation of the archive's.
+std::optional<Error> foreign_history(const StartFacts& facts) {
+  const auto& archive = *facts.archive;
+  const auto& server = facts.server;
+  constexpr std::string_view kHint =
+      "The upstream belongs to another branch of this cluster's history (a server promoted "
+      "separately, or restored to an earlier point). Connect to the branch that the archive "
+      "follows, or archive this one into a directory of its own.";
+
+  if (server.timeline == 1) return std::nullopt;
+  if (!facts.server_history) {
+    if (server.timeline == archive.timeline) return std::nullopt;  // nothing to compare with
+    return Error(ErrorKind::conflict,
+                 "the server cannot show how its timeline descends from the archive's")
+        .with("archive's timeline", archive.timeline)
+        .with("server's timeline", server.timeline)
+        .hint(
+            "The server lacks its timeline history file; copy it into the server's pg_wal from "
+            "another node or an archive.");
+  }
+  const auto& history = *facts.server_history;
+  if (!history.contains(archive.timeline))
+    return Error(ErrorKind::conflict,
+                 "the server's history does not contain the archive's timeline")
+        .with("archive's timeline", archive.timeline)
+        .with("server's timeline", server.timeline)
+        .hint(kHint);
+
+  if (!archive.history) return std::nullopt;
+  // The archive's ancestors must be the first ones of the server's.
+  const auto& ours = archive.history->ancestors();
+  const auto& theirs = history.ancestors();
+  const bool same_start =
+      ours.size() <= theirs.size() && std::equal(ours.begin(), ours.end(), theirs.begin());
+  if (same_start) return std::nullopt;
+  return Error(ErrorKind::conflict,
+               "the server's history and the archive's differ before the archive's timeline")
+      .with("timeline", archive.timeline)
+      .hint(kHint);
+}
+
+StartDecision upstream_on_older_timeline(const StartFacts& facts) {
+  const auto& archive = *facts.archive;
+  if (facts.server_is_standby.value_or(true))
+    return UpstreamBehind{
+        fmt::format("the archive is on timeline {}, the server still on timeline {}",
+                    archive.timeline, facts.server.timeline)};
+  return Refused{
+      Error(ErrorKind::conflict, "the server is a primary on an older timeline than the archive")
+          .with("archive's timeline", archive.timeline)
+          .with("server's timeline", facts.server.timeline)
+          .hint("It looks like an old primary that came back after a failover: what it writes is "
+                "not part of the archive's history. Connect to the new primary or one of its "
+                "standbys, and rewind or rebuild this server.")};
+}
+
+}  // namespace
+
+}  // namespace weir::receive

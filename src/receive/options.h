@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "codec/codec.h"
+#include "receive/flush_policy.h"
+#include "wal/lsn.h"
+
+namespace weir::receive {
+
+enum class ApplyPosition {
+  none,   ///< report 0/0, as pg_receivewal does
+  flush,  ///< report the flush position, so that remote_apply commits do not hang
+};
+enum class OnGap {
+  stop,   ///< end with an error that names the missing range
+  go_on,  ///< leave the hole, say so, archive on from what the upstream still has
+};
+enum class OnDiskFull {
+  wait,  ///< keep the connection, try again until there is space
+  stop,
+};
+
+/// What a user asks of `receive`. Plain values.
+struct Options {
+  std::string directory;
+  std::string conninfo;
+  std::optional<std::string> slot;
+  bool create_slot = false;
+  bool if_not_exists = false;
+  std::optional<wal::Lsn> start;   ///< for an empty archive; any byte of the segment to begin with
+  std::optional<wal::Lsn> endpos;  ///< stop when every byte before it is durable
+  bool loop = true;                ///< false: the first failure that might pass ends the run, too
+  FlushPolicy flush;
+  ApplyPosition apply = ApplyPosition::flush;
+  OnGap on_gap = OnGap::stop;
+  OnDiskFull on_disk_full = OnDiskFull::wait;
+  codec::Compression compression;
+  std::chrono::milliseconds status_interval{10'000};
+  /// Without any message for this long the connection counts as dead; half of it before, the
+  /// server is asked for a sign of life. An idle server answers: this is no stall detection by LSN.
+  std::chrono::milliseconds silence_limit{60'000};
+  std::optional<std::string> monitor_conninfo;  ///< an ordinary connection for the slot guard
+};
+
+}  // namespace weir::receive

@@ -1,0 +1,401 @@
+#include "receive/session_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/units.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::string_view kSlotInUse = "55006";  // object_in_use
+/// Damaged WAL may be a fault of the way here: asked for again this often before a person is
+/// needed.
+constexpr int kDamageTries = 3;
+
+}  // namespace
+
+SessionState::SessionState(const Options& options, Log& log, std::uint64_t seed)
+    : options_(options),
+      log_(log),
+      backoff_(200ms, 30'000ms, seed),
+      behind_backoff_(500ms, 5'000ms, seed + 1) {}
+
+Step SessionState::next() {
+  auto step = missing_fact();
+  return step ? *step : decide();
+}
+
+/// The first question that is still open; nullopt when all facts are there.
+std::optional<Step> SessionState::missing_fact() {
+  if (stop_) return *stop_;
+  if (disconnect_) return step::Disconnect{};
+  if (wait_) return step::Wait{*wait_};
+  if (!upstream_) return step::Connect{first_host_};
+  if (!identity_) return step::Identify{};
+  if (!parameters_) return step::ReadParameters{};
+  if (options_.slot && options_.create_slot && !slot_created_) return step::CreateSlot{};
+  if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
+  if (identity_->timeline > 1 && !server_histories_.contains(identity_->timeline))
+    return step::FetchHistory{identity_->timeline};
+  if (!archive_)
+    return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
+  return std::nullopt;
+}
+
+Step SessionState::decide() {
+  if (gap_) return search_gap();
+  if (place_) return stream_from(*place_);
+
+  StartFacts facts;
+  facts.segment_size = parameters_->segment_size;
+  facts.server = *identity_;
+  if (const auto& content = server_histories_[identity_->timeline])
+    facts.server_history = wal::TimelineHistory::parse(identity_->timeline, *content);
+  else if (identity_->timeline == 1)
+    facts.server_history = wal::TimelineHistory(1);
+  facts.server_is_standby = upstream_->standby;
+  facts.requested = options_.start;
+  facts.on_gap = options_.on_gap;
+  if (slot_) {
+    facts.slot_restart_lsn = slot_->restart_lsn;
+    facts.slot_restart_timeline = slot_->restart_timeline;
+  }
+  if (const auto& resume = archive_->resume) {
+    facts.archive.emplace();
+    facts.archive->timeline = resume->timeline;
+    facts.archive->start = resume->start;
+    if (const auto found = archive_->histories.find(resume->timeline);
+        found != archive_->histories.end())
+      facts.archive->history = wal::TimelineHistory::parse(resume->timeline, found->second);
+  }
+
+  auto decision = choose_start(facts);
+  if (const auto* at = std::get_if<StartAt>(&decision)) {
+    told_behind_ = false;
+    behind_backoff_.reset();
+    if (options_.endpos && archive_->resume && *options_.endpos <= at->lsn) {
+      log_.info("the archive already reaches the end position {}", *options_.endpos);
+      stop(std::nullopt);
+      return next();
+    }
+    return stream_from(*at);
+  }
+  if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
+    Error error(ErrorKind::retry,
+                "the server does not have the WAL that comes next yet: " + behind->why);
+    if (!options_.loop) {
+      stop(error);
+    } else {
+      if (!told_behind_) log_.warning("{}; waiting for it", error.what());
+      told_behind_ = true;
+      wait_ = behind_backoff_.next();
+      identity_.reset();  // ask again on the same connection
+    }
+    return next();
+  }
+  refuse(std::get<Refused>(decision).error);
+  return next();
+}
+
+Step SessionState::stream_from(const StartAt& at) {
+  if (auto step = history_step(at.timeline)) return *step;
+  streaming_from_ = at;
+  step::Stream stream;
+  stream.timeline = at.timeline;
+  stream.start = at.lsn;
+  stream.segment_size = parameters_->segment_size;
+  stream.system_identifier = identity_->system_identifier;
+  if (archive_->resume && archive_->resume->timeline == at.timeline)
+    for (const auto& open : archive_->resume->open)
+      if (open.start >= at.lsn) stream.open.push_back(open);
+  return stream;
+}
+
+/// The history file of a timeline, and of those before it that the archive lacks, is durable
+/// before the first segment of the timeline is begun.
+std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
+  if (timeline == 1 || stored_histories_.contains(timeline)) return std::nullopt;
+  const auto known = server_histories_.find(timeline);
+  if (known == server_histories_.end()) {
+    return step::FetchHistory{timeline};
+  }
+  if (known->second) return step::StoreHistory{timeline, *known->second};
+  return std::nullopt;  // the server has none, which was told when it said so
+}
+
+void SessionState::on_connected(Upstream upstream) {
+  log_.info("connected to {} (PostgreSQL {}{})", upstream.name, upstream.major,
+            !upstream.standby   ? ""
+            : *upstream.standby ? ", standby"
+                                : ", primary");
+  upstream_ = std::move(upstream);
+  if (refused_hosts_.contains(upstream_->host_index) &&
+      static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
+    // The hosts that might do better do not answer; later they may.
+    refused_hosts_.clear();
+    disconnect_ = true;
+    wait_ = backoff_.next();
+  }
+}
+
+void SessionState::on_identified(const pq::SystemIdentity& identity) { identity_ = identity; }
+
+void SessionState::on_parameters(const ServerParameters& parameters) { parameters_ = parameters; }
+
+void SessionState::on_slot_created(bool created) {
+  slot_created_ = true;
+  if (created) {
+    log_.info("created replication slot \"{}\"", *options_.slot);
+    return;
+  }
+  if (!options_.if_not_exists)
+    stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" already exists")
+             .hint("Add --if-not-exists to use it as it is, or leave out --create-slot."));
+}
+
+void SessionState::on_slot(const pq::SlotState& slot) {
+  slot_ = slot;
+  if (!slot.exists) {
+    stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
+             .hint("Create it with \"pgweir slot create\" or add --create-slot. If it existed "
+                   "before, the server no longer keeps WAL for this archive: look for a gap."));
+    return;
+  }
+  if (slot.type != "physical" && !slot.type.empty()) {
+    stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" is not physical")
+             .with("type", slot.type)
+             .hint("Receiving WAL needs a physical slot; choose another name."));
+    return;
+  }
+  if (slot.restart_lsn) {
+    if (!told_ready_)
+      log_.info("ready: replication slot \"{}\" reserves WAL from {} on", *options_.slot,
+                *slot.restart_lsn);
+    told_ready_ = true;
+  } else if (!told_slot_) {
+    told_slot_ = true;
+    log_.warning(
+        "replication slot \"{}\" reserves no WAL: it was made without reserving any, or the server "
+        "has invalidated it",
+        *options_.slot);
+  }
+}
+
+void SessionState::on_history(wal::TimelineId timeline, std::string content) {
+  if (!wal::TimelineHistory::parse(timeline, content)) {
+    stop(Error(ErrorKind::protocol, "the server sent a timeline history that cannot be read")
+             .with("timeline", timeline));
+    return;
+  }
+  server_histories_[timeline] = std::move(content);
+}
+
+void SessionState::on_archive(ArchiveFacts facts) {
+  archive_ = std::move(facts);
+  if (!archive_->resume) return;
+  holes_ = archive_->resume->holes;
+  for (const auto& hole : holes_)
+    if (told_holes_.insert(hole.begin).second)
+      log_.warning(
+          "the archive has a hole: WAL from {} to {} on timeline {} is missing, no recovery can "
+          "pass it",
+          hole.begin, hole.end, archive_->resume->timeline);
+}
+
+void SessionState::on_history_stored(wal::TimelineId timeline) {
+  stored_histories_.insert(timeline);
+}
+
+void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
+  archive_.reset();
+  place_.reset();
+  if (outcome.heard_anything) {
+    streamed_ = true;
+    backoff_.reset();
+    refused_hosts_.clear();
+    slot_busy_since_.reset();
+  }
+  switch (outcome.how) {
+    case StreamOutcome::How::stopped:
+      stop(std::nullopt);
+      return;
+    case StreamOutcome::How::timeline_ended: {
+      if (outcome.next->timeline <= streaming_from_.timeline) {
+        stop(Error(ErrorKind::protocol, "the server named an older timeline as the next one")
+                 .with("timeline", streaming_from_.timeline)
+                 .with("next", outcome.next->timeline));
+        return;
+      }
+      const auto start = parameters_->segment_size.start_of(outcome.next->switchpoint);
+      log_.info("timeline switch: going on with timeline {} from {} (switched at {})",
+                outcome.next->timeline, start, outcome.next->switchpoint);
+      place_ = StartAt{outcome.next->timeline, start};
+      identity_.reset();  // the server's own timeline has moved, too
+      return;
+    }
+    case StreamOutcome::How::failed:
+      break;
+  }
+
+  const Error& error = *outcome.error;
+  if (error.kind() == ErrorKind::damage) {
+    damage_count_ = outcome.reached > damage_at_ ? 1 : damage_count_ + 1;
+    damage_at_ = outcome.reached;
+    if (damage_count_ < kDamageTries && options_.loop) {
+      log_.error(error);
+      try_again(Error(ErrorKind::retry, "asking for the damaged WAL again"), backoff_.next());
+      return;
+    }
+  }
+  if (error.kind() == ErrorKind::gap) {
+    // The text of the server names only one segment. Find out what it still has.
+    log_.warning("{}", error.what());
+    gap_ = GapSearch{.missing = parameters_->segment_size.start_of(outcome.reached),
+                     .timeline = streaming_from_.timeline};
+    disconnect_ = true;
+    return;
+  }
+  failed(error, outcome.sqlstate, now);
+}
+
+void SessionState::on_history_absent(wal::TimelineId timeline, const std::string& server_text) {
+  log_.warning("the server has no history file of timeline {} ({})", timeline, server_text);
+  server_histories_[timeline] = std::nullopt;
+}
+
+/// A binary search between the segment that is gone and the server's end, by asking for segments.
+/// The server removes its oldest segments only, so what it has is one range.
+Step SessionState::search_gap() {
+  const auto& size = parameters_->segment_size;
+  if (!gap_->begun) {
+    gap_->begun = true;
+    gap_->lost = size.segno(gap_->missing);
+    gap_->held = size.segno(identity_->flush_position);
+    if (gap_->held <= gap_->lost) {  // it has not even come so far: no gap, but a server behind us
+      gap_.reset();
+      return next();
+    }
+  }
+  if (gap_->held - gap_->lost > 1) {
+    const auto start = size.start(gap_->lost + (gap_->held - gap_->lost) / 2);
+    return step::Probe{server_timeline_at(start), start};
+  }
+  gap_found();
+  return next();
+}
+
+void SessionState::on_probed(bool available) {
+  const auto middle = gap_->lost + (gap_->held - gap_->lost) / 2;
+  (available ? gap_->held : gap_->lost) = middle;
+}
+
+void SessionState::gap_found() {
+  const auto& size = parameters_->segment_size;
+  const auto gap = *gap_;
+  gap_.reset();
+  const auto held = size.start(gap.held);
+  const wal::SegmentName first(gap.timeline, size.segno(gap.missing), size);
+  const wal::SegmentName last(server_timeline_at(size.start(gap.held - 1)), gap.held - 1, size);
+  if (options_.on_gap == OnGap::stop) {
+    refuse(
+        Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")
+            .with("missing from", gap.missing)
+            .with("to", held)
+            .with("segments", fmt::format("{} to {}", first, last))
+            .hint("Nothing was skipped. If another archive, the server's archive_command or a "
+                  "standby still has these segments, copy them into the archive directory and "
+                  "start again. Else no recovery can pass the hole: take a new base backup, and "
+                  "start with --on-gap continue to archive on from what the upstream still has. A "
+                  "replication slot (--slot) keeps this from happening again."));
+    return;
+  }
+  log_.error(
+      "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the upstream "
+      "no "
+      "longer had it; archiving on from {}. Take a new base backup: no recovery can pass the hole",
+      gap.missing, held, first, last, held);
+  holes_.push_back({gap.missing, held});
+  told_holes_.insert(gap.missing);
+  place_ = StartAt{server_timeline_at(held), held};
+}
+
+/// The timeline of the server's history that the byte at `lsn` belongs to.
+wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
+  const auto found = server_histories_.find(identity_->timeline);
+  if (found == server_histories_.end() || !found->second) return identity_->timeline;
+  const auto history = wal::TimelineHistory::parse(identity_->timeline, *found->second);
+  return history ? history->timeline_of(lsn) : identity_->timeline;
+}
+
+void SessionState::failed(const Error& error, const std::string& sqlstate, Time now) {
+  if (sqlstate == kSlotInUse) {
+    if (!slot_busy_since_) slot_busy_since_ = now;
+    const auto patience = parameters_ && parameters_->wal_sender_timeout > 0ms
+                              ? parameters_->wal_sender_timeout
+                              : 60'000ms;
+    if (!options_.loop && now - *slot_busy_since_ > patience + 5'000ms) {
+      stop(error);
+      return;
+    }
+    try_again(error, std::min(backoff_.next(), 2'000ms));
+    return;
+  }
+  const bool may_pass =
+      error.kind() == ErrorKind::retry ||
+      // A server that once took us and now does not may have been misconfigured for a moment; to
+      // give up would leave a gap growing. Only a first attempt fails at once.
+      (error.kind() == ErrorKind::refused && streamed_ && !upstream_);
+  if (may_pass && options_.loop) {
+    try_again(error, backoff_.next());
+    return;
+  }
+  stop(error);
+}
+
+void SessionState::try_again(const Error& error, std::chrono::milliseconds wait) {
+  log_.warning("{}; trying again in {}", error.what(), format_duration(wait));
+  if (!error.hint().empty()) log_.warning("hint: {}", error.hint());
+  disconnect_ = upstream_.has_value();
+  wait_ = wait;
+}
+
+/// This host will not do. Others of the connection string may.
+void SessionState::refuse(const Error& error) {
+  refused_hosts_.insert(upstream_->host_index);
+  if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
+    stop(error);
+    return;
+  }
+  log_.warning("{}; trying the next host", error.what());
+  first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
+  disconnect_ = true;
+}
+
+void SessionState::stop(std::optional<Error> error) {
+  if (!stop_) stop_ = step::Stop{std::move(error)};
+}
+
+void SessionState::request_stop() { stop(std::nullopt); }
+
+void SessionState::on_disconnected() {
+  disconnect_ = false;
+  forget_connection();
+}
+
+void SessionState::forget_connection() {
+  upstream_.reset();
+  identity_.reset();
+  parameters_.reset();
+  slot_.reset();
+  server_histories_.clear();
+  place_.reset();
+  if (gap_) gap_->begun = false;
+}
+
+void SessionState::on_waited() { wait_.reset(); }
+
+}  // namespace weir::receive

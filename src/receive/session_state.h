@@ -1,0 +1,200 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "archive/resume.h"
+#include "base/log.h"
+#include "pq/replication.h"
+#include "receive/backoff.h"
+#include "receive/choose_start.h"
+#include "receive/options.h"
+#include "wal/timeline_history.h"
+
+namespace weir::receive {
+
+/// What to do next. Each is performed by the session, which then calls the event named beside it,
+/// or failed().
+namespace step {
+
+struct Connect {  ///< → on_connected()
+  int first_host = 0;
+};
+struct Identify {};        ///< IDENTIFY_SYSTEM → on_identified()
+struct ReadParameters {};  ///< SHOW … → on_parameters()
+struct CreateSlot {};      ///< → on_slot_created()
+struct ReadSlot {};        ///< READ_REPLICATION_SLOT → on_slot()
+struct FetchHistory {      ///< TIMELINE_HISTORY → on_history(), on_history_absent()
+  wal::TimelineId timeline = 0;
+};
+/// Check the archive against the server (P4), find its end → on_archive()
+struct InspectArchive {
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size;
+};
+struct StoreHistory {  ///< durably → on_history_stored()
+  wal::TimelineId timeline = 0;
+  std::string content;
+};
+struct Probe {  ///< does the server still have the segment that begins here? → on_probed()
+  wal::TimelineId timeline = 0;
+  wal::Lsn lsn;
+};
+struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended()
+  wal::TimelineId timeline = 0;
+  wal::Lsn start;
+  std::vector<archive::OpenSegment> open;
+  wal::SegmentSize segment_size;
+  std::uint64_t system_identifier = 0;
+};
+struct Disconnect {};  ///< → on_disconnected()
+struct Wait {          ///< → on_waited()
+  std::chrono::milliseconds time{};
+};
+struct Stop {
+  std::optional<Error> error;  ///< unset: done, or stopped as asked
+};
+
+}  // namespace step
+
+using Step =
+    std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
+                 step::ReadSlot, step::FetchHistory, step::InspectArchive, step::StoreHistory,
+                 step::Probe, step::Stream, step::Disconnect, step::Wait, step::Stop>;
+
+/// The server we are connected to.
+struct Upstream {
+  std::string name;  ///< for messages
+  int host_index = 0;
+  int host_count = 1;
+  int major = 0;
+  std::optional<bool> standby;
+};
+
+struct ServerParameters {
+  wal::SegmentSize segment_size;
+  std::chrono::milliseconds wal_sender_timeout{};  ///< zero: none
+};
+
+struct ArchiveFacts {
+  std::optional<archive::ResumePoint> resume;
+  std::map<wal::TimelineId, std::string> histories;  ///< content of the history files
+};
+
+/// How streaming ended; everything received before is durable, unless an Error says otherwise.
+struct StreamOutcome {
+  enum class How {
+    stopped,         ///< by a signal or at endpos
+    timeline_ended,  ///< `next` is set
+    failed,          ///< `error` is set
+  };
+  How how = How::stopped;
+  std::optional<pq::EndOfStream::Next> next;
+  std::optional<Error> error;
+  std::string sqlstate;         ///< of `error`, if the server reported it
+  bool heard_anything = false;  ///< the server sent at least one message
+  wal::Lsn reached;             ///< write position
+};
+
+/// The engine around the stream: which question to ask next, where to stream from, when to try
+/// again, when to give up. Pure: knows no I/O, no clock and no threads; what it has to say goes to
+/// the log it was given. The session loop only performs its steps.
+///
+/// It works from facts: a fact that is missing is asked for, a disconnect forgets those that belong
+/// to the connection, and when all are there choose_start() decides.
+class SessionState {
+ public:
+  SessionState(const Options& options, Log& log, std::uint64_t seed);
+
+  [[nodiscard]] Step next();
+
+  void on_connected(Upstream upstream);
+  void on_identified(const pq::SystemIdentity& identity);
+  void on_parameters(const ServerParameters& parameters);
+  void on_slot_created(bool created);
+  void on_slot(const pq::SlotState& slot);
+  void on_history(wal::TimelineId timeline, std::string content);
+  /// The server does not have that file (SQLSTATE 58P01).
+  void on_history_absent(wal::TimelineId timeline, const std::string& server_text);
+  void on_archive(ArchiveFacts facts);
+  void on_history_stored(wal::TimelineId timeline);
+  void on_probed(bool available);
+  void on_stream_ended(const StreamOutcome& outcome, Time now);
+  void on_disconnected();
+  void on_waited();
+  /// The step that next() gave last failed. `sqlstate` is empty unless the server reported it.
+  void failed(const Error& error, const std::string& sqlstate, Time now);
+  /// A signal: the next step is Stop.
+  void request_stop();
+
+  [[nodiscard]] const std::optional<ServerParameters>& parameters() const { return parameters_; }
+  [[nodiscard]] const std::optional<Upstream>& upstream() const { return upstream_; }
+  /// The known hole that makes this archive incomplete, for status; set with on_gap continue.
+  [[nodiscard]] const std::vector<archive::ResumePoint::Hole>& holes() const { return holes_; }
+
+ private:
+  std::optional<Step> missing_fact();
+  Step decide();
+  Step stream_from(const StartAt& at);
+  std::optional<Step> history_step(wal::TimelineId timeline);
+  Step search_gap();
+  void gap_found();
+  wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
+  void refuse(const Error& error);
+  void try_again(const Error& error, std::chrono::milliseconds wait);
+  void stop(std::optional<Error> error);
+  void forget_connection();
+
+  Options options_;
+  Log& log_;
+  Backoff backoff_;
+  Backoff behind_backoff_;
+
+  // Facts of the connection, forgotten with it.
+  std::optional<Upstream> upstream_;
+  std::optional<pq::SystemIdentity> identity_;
+  std::optional<ServerParameters> parameters_;
+  std::optional<pq::SlotState> slot_;
+  std::map<wal::TimelineId, std::optional<std::string>>
+      server_histories_;  ///< nullopt: it has none
+  // Facts of the archive, forgotten when something was written.
+  std::optional<ArchiveFacts> archive_;
+  std::set<wal::TimelineId> stored_histories_;
+  // A place that is already decided: after a timeline's end, or behind a gap.
+  std::optional<StartAt> place_;
+
+  /// WAL that the server no longer has: a binary search for the oldest it still has.
+  struct GapSearch {
+    wal::Lsn missing;  ///< where streaming should have gone on
+    wal::TimelineId timeline = 0;
+    bool begun = false;      ///< the two below are set
+    std::uint64_t lost = 0;  ///< newest segment known to be gone
+    std::uint64_t held = 0;  ///< oldest segment known to be there
+  };
+  std::optional<GapSearch> gap_;
+  StartAt streaming_from_;  ///< the last Stream step
+
+  bool slot_created_ = false;
+  bool streamed_ = false;  ///< this process has streamed before
+  bool told_behind_ = false;
+  bool told_ready_ = false;
+  bool told_slot_ = false;
+  std::set<wal::Lsn> told_holes_;
+  int first_host_ = 0;
+  std::set<int> refused_hosts_;
+  bool disconnect_ = false;
+  std::optional<std::chrono::milliseconds> wait_;
+  std::optional<Time> slot_busy_since_;
+  wal::Lsn damage_at_;
+  int damage_count_ = 0;
+  std::optional<step::Stop> stop_;
+  std::vector<archive::ResumePoint::Hole> holes_;
+};
+
+}  // namespace weir::receive

@@ -1,0 +1,149 @@
+#include "receive/stream_state.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace weir::receive {
+
+StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::Lsn start, Time now)
+    : options_(options),
+      timeline_(timeline),
+      received_(start),
+      write_(start),
+      covered_(start),
+      flush_(start),
+      server_end_(start),
+      last_message_(now),
+      last_status_(now) {
+  // The first status goes out at once: the server shows us in pg_stat_replication, and a slot
+  // without restart_lsn begins to reserve WAL.
+  reply_wanted_ = true;
+  if (options_.endpos && *options_.endpos <= start) stopping_ = true;
+}
+
+void StreamState::on_wal(wal::Lsn start, std::uint64_t size, wal::Lsn server_end, Time now) {
+  if (start != received_)
+    throw Error(ErrorKind::protocol, "the server sent WAL out of order")
+        .with("expected", received_)
+        .with("got", start);
+  received_ = received_ + size;
+  server_end_ = std::max({server_end_, server_end, received_});
+  last_message_ = now;
+  asked_for_life_ = false;
+  heard_anything_ = true;
+  if (options_.endpos && received_ >= *options_.endpos) stopping_ = true;
+}
+
+void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
+  server_end_ = std::max(server_end_, keepalive.server_end);
+  server_clock_ = keepalive.server_clock;
+  last_message_ = now;
+  asked_for_life_ = false;
+  heard_anything_ = true;
+  if (keepalive.reply_requested) {
+    // A primary that shuts down asks until we have confirmed its last byte, so whatever the flush
+    // policy says, what we have is made durable now. The answer itself does not wait for the disk.
+    reply_wanted_ = true;
+    flush_wanted_ = true;
+  }
+}
+
+void StreamState::on_end_of_stream() {
+  stopping_ = true;
+  ended_ = true;
+}
+
+void StreamState::on_written(wal::Lsn end, Time now) {
+  PGWEIR_CHECK(write_ <= end && end <= received_);
+  if (write_ == covered_ && end > write_) oldest_unsynced_ = now;
+  write_ = end;
+}
+
+StreamState::Ticket StreamState::on_sync_started(wal::Lsn end) {
+  PGWEIR_CHECK(covered_ <= end && end <= write_);
+  covered_ = end;
+  if (covered_ == write_) flush_wanted_ = false;
+  syncs_.push_back({next_ticket_, end, false});
+  return next_ticket_++;
+}
+
+void StreamState::on_sync_done(Ticket ticket) {
+  const auto sync = std::find_if(syncs_.begin(), syncs_.end(),
+                                 [&](const Sync& each) { return each.ticket == ticket; });
+  PGWEIR_CHECK(sync != syncs_.end() && !sync->done);
+  sync->done = true;
+  while (!syncs_.empty() && syncs_.front().done) {
+    PGWEIR_CHECK(flush_ <= syncs_.front().end && syncs_.front().end <= write_);
+    flush_ = syncs_.front().end;
+    syncs_.pop_front();
+  }
+}
+
+void StreamState::request_stop() { stopping_ = true; }
+
+std::optional<Time> StreamState::sync_due_at() const {
+  return receive::sync_due_at(options_.flush, {.unsynced_bytes = write_ - covered_,
+                                               .oldest_unsynced = oldest_unsynced_,
+                                               .behind_bytes = server_end_ - received_,
+                                               .segment_complete = segment_complete(),
+                                               .urgent = flush_wanted_ || stopping_});
+}
+
+bool StreamState::segment_complete() const {
+  return options_.segment_size.start_of(write_) > covered_;
+}
+
+bool StreamState::may_read() const {
+  return !stopping_ && received_ - flush_ < unsynced_limit(options_.segment_size);
+}
+
+pq::StandbyStatus StreamState::positions() const {
+  const auto apply = options_.apply == ApplyPosition::flush ? flush_ : wal::Lsn();
+  return {.write = write_, .flush = flush_, .apply = apply, .reply_requested = false};
+}
+
+std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
+  if (ended_) return std::nullopt;
+  auto status = positions();
+  // A commit may wait for the write position alone (remote_write). When a sync is about to follow
+  // it brings the news with it; else it is told by itself, once there is nothing more to read.
+  const bool flush_moved = !reported_ || reported_->flush != status.flush;
+  const bool write_moved = !reported_ || reported_->write != status.write;
+  const bool write_alone =
+      write_moved && options_.flush.mode != FlushPolicy::Mode::continuous && server_end_ == write_;
+  const bool due = reply_wanted_ || flush_moved || write_alone || now >= next_status_at();
+  if (!due) return std::nullopt;
+
+  if (!asked_for_life_ && now >= last_message_ + options_.silence_limit / 2) {
+    status.reply_requested = true;
+    asked_for_life_ = true;
+  }
+  reply_wanted_ = false;
+  last_status_ = now;
+  reported_ = positions();
+  return status;
+}
+
+Time StreamState::next_status_at() const {
+  const auto regular = last_status_ + options_.status_interval;
+  if (asked_for_life_) return regular;
+  return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
+                                    last_message_ + options_.silence_limit / 2));
+}
+
+bool StreamState::silent_for_too_long(Time now) const {
+  return !ended_ && now >= last_message_ + options_.silence_limit;
+}
+
+bool StreamState::finished() const {
+  if (!stopping_ || flush_ != received_ || !syncs_.empty()) return false;
+  return ended_ || (reported_ && reported_->flush == flush_ && !reply_wanted_);
+}
+
+std::uint64_t unsynced_limit(wal::SegmentSize segment_size) {
+  constexpr std::uint64_t kLeast = 64 * 1024 * 1024;
+  return std::max(kLeast, 3 * segment_size.bytes());
+}
+
+}  // namespace weir::receive

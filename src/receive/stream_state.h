@@ -1,0 +1,135 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "pq/replication.h"
+#include "receive/options.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// The engine while WAL streams: told what happened, it says what is due. Pure: no I/O, no clock,
+/// no threads. Three positions, all exclusive ends:
+///
+///     flush <= covered <= write <= received <= server_end
+///
+/// flush: durable and findable by name, so it may be reported (P1). covered: a sync that has begun
+/// will make it durable. write: handed to the kernel. received: taken from the connection.
+class StreamState {
+ public:
+  struct Options {
+    FlushPolicy flush;
+    ApplyPosition apply = ApplyPosition::flush;
+    std::optional<wal::Lsn> endpos;
+    wal::SegmentSize segment_size;
+    std::chrono::milliseconds status_interval{10'000};
+    std::chrono::milliseconds silence_limit{60'000};
+  };
+
+  /// Streaming begins at `start`, a segment's first byte; everything of the archive before it is
+  /// durable.
+  StreamState(const Options& options, wal::TimelineId timeline, wal::Lsn start, Time now);
+
+  // --- What comes from the server ---------------------------------------------------------------
+
+  /// WAL arrived. Throws Error{protocol} if it does not continue what was received.
+  void on_wal(wal::Lsn start, std::uint64_t size, wal::Lsn server_end, Time now);
+  void on_keepalive(const pq::Keepalive& keepalive, Time now);
+  /// The stream is over, in whatever way: nothing more will be read. What was received is still
+  /// made durable.
+  void on_end_of_stream();
+
+  // --- What comes from the disk ------------------------------------------------------------------
+
+  /// Everything before `end` was handed to the kernel.
+  void on_written(wal::Lsn end, Time now);
+  /// What was received and not written will never be: it could not be written (disk full, damage,
+  /// the end of the program). It was never acknowledged, so the server still has it.
+  void drop_unwritten() { received_ = write_; }
+  using Ticket = std::uint64_t;
+  /// A sync that covers everything before `end` begins. The order of these calls is the order in
+  /// which positions may be reported.
+  [[nodiscard]] Ticket on_sync_started(wal::Lsn end);
+  /// It ended well. The flush position moves only over syncs of which all earlier ones ended, too.
+  void on_sync_done(Ticket ticket);
+
+  // --- What comes from the operator
+  // ---------------------------------------------------------------
+
+  /// Finish what is received, flush, report, end.
+  void request_stop();
+
+  // --- What is due
+  // --------------------------------------------------------------------------------
+
+  /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
+  [[nodiscard]] std::optional<Time> sync_due_at() const;
+  /// True if more may be read from the connection now: not stopping, and what is not durable yet
+  /// is within bounds (backpressure, P8).
+  [[nodiscard]] bool may_read() const;
+  /// The status to be sent now, if one is due: the flush position moved, the server asked, or the
+  /// interval passed. Marks it as sent.
+  [[nodiscard]] std::optional<pq::StandbyStatus> take_status(Time now);
+  /// When take_status() will have something to say even if nothing happens.
+  [[nodiscard]] Time next_status_at() const;
+  /// Nothing came from the server for the silence limit.
+  [[nodiscard]] bool silent_for_too_long(Time now) const;
+  /// Stopping (or ended), and everything received is durable and reported.
+  [[nodiscard]] bool finished() const;
+
+  // --- For telling
+  // --------------------------------------------------------------------------------
+
+  [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
+  [[nodiscard]] wal::Lsn received() const { return received_; }
+  [[nodiscard]] wal::Lsn write() const { return write_; }
+  [[nodiscard]] wal::Lsn flush() const { return flush_; }
+  [[nodiscard]] wal::Lsn server_end() const { return server_end_; }
+  [[nodiscard]] std::int64_t server_clock() const { return server_clock_; }
+  [[nodiscard]] Time last_message() const { return last_message_; }
+  [[nodiscard]] bool stopping() const { return stopping_; }
+  [[nodiscard]] bool heard_anything() const { return heard_anything_; }
+  [[nodiscard]] std::size_t syncs_in_flight() const { return syncs_.size(); }
+
+ private:
+  [[nodiscard]] pq::StandbyStatus positions() const;
+  [[nodiscard]] bool segment_complete() const;
+
+  struct Sync {
+    Ticket ticket;
+    wal::Lsn end;
+    bool done;
+  };
+
+  Options options_;
+  wal::TimelineId timeline_;
+  wal::Lsn received_;
+  wal::Lsn write_;
+  wal::Lsn covered_;
+  wal::Lsn flush_;
+  wal::Lsn server_end_;
+  std::int64_t server_clock_ = 0;
+  Time oldest_unsynced_{};
+  std::deque<Sync> syncs_;  ///< begun and not yet counted, in the order they began
+  Ticket next_ticket_ = 1;
+
+  Time last_message_;
+  Time last_status_;
+  std::optional<pq::StandbyStatus> reported_;
+  bool reply_wanted_ = false;    ///< the server asked: answer at once
+  bool flush_wanted_ = false;    ///< …and let it know our end soon: it may be shutting down
+  bool asked_for_life_ = false;  ///< we asked the server to answer since its last message
+  bool stopping_ = false;
+  bool ended_ = false;
+  bool heard_anything_ = false;
+};
+
+/// How much may be received and not yet durable before reading stops: some segments, so that a slow
+/// sync at a segment's end does not stop the stream, yet bounded.
+[[nodiscard]] std::uint64_t unsynced_limit(wal::SegmentSize segment_size);
+
+}  // namespace weir::receive
