@@ -9,6 +9,7 @@ namespace weir::receive {
 StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::Lsn start, Time now)
     : options_(options),
       timeline_(timeline),
+      start_(start),
       received_(start),
       write_(start),
       covered_(start),
@@ -22,13 +23,14 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
   if (options_.endpos && *options_.endpos <= start) stopping_ = true;
 }
 
-void StreamState::on_wal(wal::Lsn start, std::uint64_t size, wal::Lsn server_end, Time now) {
-  if (start != received_)
+void StreamState::on_wal(const pq::XLogData& data, Time now) {
+  if (data.start != received_)
     throw Error(ErrorKind::protocol, "the server sent WAL out of order")
         .with("expected", received_)
-        .with("got", start);
-  received_ = received_ + size;
-  server_end_ = std::max({server_end_, server_end, received_});
+        .with("got", data.start);
+  received_ = received_ + data.wal.size();
+  server_end_ = std::max({server_end_, data.server_end, received_});
+  server_clock_ = data.server_clock;
   last_message_ = now;
   asked_for_life_ = false;
   heard_anything_ = true;
@@ -134,6 +136,16 @@ Time StreamState::next_status_at() const {
 
 bool StreamState::silent_for_too_long(Time now) const {
   return !ended_ && now >= last_message_ + options_.silence_limit;
+}
+
+StreamSnapshot StreamState::snapshot() const {
+  return {.timeline = timeline_,
+          .start = start_,
+          .write = write_,
+          .flush = flush_,
+          .server_end = server_end_,
+          .server_clock = server_clock_,
+          .last_message = last_message_};
 }
 
 bool StreamState::finished() const {

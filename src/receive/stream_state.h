@@ -12,6 +12,17 @@
 
 namespace weir::receive {
 
+/// A look at a running stream, for telling.
+struct StreamSnapshot {
+  wal::TimelineId timeline = 0;
+  wal::Lsn start;
+  wal::Lsn write;
+  wal::Lsn flush;
+  wal::Lsn server_end;
+  std::int64_t server_clock = 0;  ///< of the last message: microseconds since 2000-01-01 UTC
+  Time last_message;
+};
+
 /// The engine while WAL streams: told what happened, it says what is due. Pure: no I/O, no clock,
 /// no threads. Three positions, all exclusive ends:
 ///
@@ -37,7 +48,7 @@ class StreamState {
   // --- What comes from the server ---------------------------------------------------------------
 
   /// WAL arrived. Throws Error{protocol} if it does not continue what was received.
-  void on_wal(wal::Lsn start, std::uint64_t size, wal::Lsn server_end, Time now);
+  void on_wal(const pq::XLogData& data, Time now);
   void on_keepalive(const pq::Keepalive& keepalive, Time now);
   /// The stream is over, in whatever way: nothing more will be read. What was received is still
   /// made durable.
@@ -84,16 +95,14 @@ class StreamState {
   // --- For telling
   // --------------------------------------------------------------------------------
 
-  [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
+  [[nodiscard]] StreamSnapshot snapshot() const;
   [[nodiscard]] wal::Lsn received() const { return received_; }
   [[nodiscard]] wal::Lsn write() const { return write_; }
   [[nodiscard]] wal::Lsn flush() const { return flush_; }
   [[nodiscard]] wal::Lsn server_end() const { return server_end_; }
-  [[nodiscard]] std::int64_t server_clock() const { return server_clock_; }
-  [[nodiscard]] Time last_message() const { return last_message_; }
+  [[nodiscard]] bool catching_up() const { return server_end_ - received_ >= kCatchUpBytes; }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
-  [[nodiscard]] std::size_t syncs_in_flight() const { return syncs_.size(); }
 
  private:
   [[nodiscard]] pq::StandbyStatus positions() const;
@@ -107,6 +116,7 @@ class StreamState {
 
   Options options_;
   wal::TimelineId timeline_;
+  wal::Lsn start_;
   wal::Lsn received_;
   wal::Lsn write_;
   wal::Lsn covered_;

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "archive/segment_writer.h"
+#include "wal/record_verifier.h"
+
+namespace weir::receive {
+
+/// The way of a piece of WAL from the connection to the kernel: checked first, then written. Not
+/// one byte that failed the check is written, so none is acknowledged (P7). Belongs to the thread
+/// that reads at the moment. Owns neither the verifier nor the writer.
+class Intake {
+ public:
+  Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer)
+      : verifier_(verifier), writer_(writer) {}
+
+  /// Checks `wal` and holds it until write() has written it; its bytes must stay valid that long.
+  /// Throws Error{damage}; then nothing of it is held.
+  void accept(std::span<const std::byte> wal);
+
+  /// Writes what is held. Throws as SegmentWriter::write does; may be called again, and goes on
+  /// where it stopped.
+  void write();
+
+  [[nodiscard]] bool holds_something() const { return !held_.empty(); }
+
+  /// Forgets what is held.
+  void drop() { held_ = {}; }
+
+ private:
+  wal::RecordVerifier& verifier_;
+  archive::SegmentWriter& writer_;
+  std::span<const std::byte> held_;
+};
+
+}  // namespace weir::receive

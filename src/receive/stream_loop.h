@@ -1,0 +1,117 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "archive/segment_writer.h"
+#include "base/log.h"
+#include "pq/replication.h"
+#include "receive/intake.h"
+#include "receive/session_state.h"
+#include "receive/stream_state.h"
+#include "receive/sync_pacer.h"
+
+namespace weir::receive {
+
+/// Carries one stream of WAL to the disk, with threads that take turns (leader/followers):
+///
+/// - The *leader* reads the connection, checks, writes. When a sync is due it takes the job, and
+///   where syncs are slow lets a follower lead before it syncs; having synced, it reports the new
+///   position itself and follows. So the quick case has no hand-off between threads, and on a slow
+///   disk up to kMaxSyncs syncs overlap. The last free thread never syncs, it goes on reading.
+/// - The *guardian* is the thread that called run(). It never touches the disk: whatever hangs
+///   there, it sends the status the server waits for, watches for silence and for signals (P8).
+///
+/// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
+/// outside of it. The writer and the intake belong to the leader.
+class StreamLoop {
+ public:
+  struct Hooks {
+    /// Segments that just got their final names; any thread, no lock held. Must not block.
+    std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
+    /// The position lies well inside a segment and no spare is ready; no lock held. Must not block.
+    std::function<void()> want_spare;
+    /// A sync failed: must end the process without returning (P6). Any thread.
+    std::function<void(const Error&)> durability_lost;
+    /// Called by the guardian at the start and then every `tick_interval`; no lock held.
+    std::function<void(const StreamSnapshot&)> tick;
+    std::chrono::milliseconds tick_interval{10'000};
+    /// Disk full began or ended; any thread.
+    std::function<void(bool full)> disk_full;
+  };
+
+  StreamLoop(pq::ReplicationStream& stream, StreamState& state, archive::SegmentWriter& writer,
+             Intake& intake, const Options& options, wal::SegmentSize segment_size,
+             pq::Interrupt& interrupt, Log& log, Hooks hooks);
+  ~StreamLoop();
+  StreamLoop(const StreamLoop&) = delete;
+  StreamLoop& operator=(const StreamLoop&) = delete;
+
+  /// Streams until the stream ends, fails, or is stopped (Interrupt, endpos). When it returns,
+  /// everything that was received is durable and no thread of it runs.
+  [[nodiscard]] StreamOutcome run();
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  void guard(Lock& lock);
+  void work();
+  void lead(Lock& lock, std::uint64_t term);
+  bool take_message(Lock& lock);
+  void accept(const pq::XLogData& data, Lock& lock);
+  void drop_held();
+  void ask_for_spare();
+  void write_held(Lock& lock);
+  bool sync_if_due(Lock& lock, std::uint64_t term);
+  void sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, Lock& lock);
+  void wait_for_events(Lock& lock);
+  void hand_over();
+  void send_due_status();
+  void fail(const Error& error, const std::string& sqlstate = {});
+  void finish_if_done();
+  void wake_leader();
+  template <typename Function>
+  void guarded(Lock& lock, Function&& function);
+
+  pq::ReplicationStream& stream_;
+  StreamState& state_;
+  archive::SegmentWriter& writer_;
+  Intake& intake_;
+  const Options& options_;
+  const wal::SegmentSize segment_size_;
+  pq::Interrupt& interrupt_;
+  Log& log_;
+  Hooks hooks_;
+
+  std::mutex mutex_;
+  std::condition_variable followers_;  ///< leadership is free, or all is over
+  std::condition_variable turn_;       ///< a publishing job was published
+  pq::Interrupt leader_wake_;
+  pq::Interrupt guardian_wake_;
+  std::vector<std::thread> threads_;
+
+  bool leading_ = false;
+  std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
+  std::size_t idle_followers_ = 0;
+  std::size_t active_syncs_ = 0;
+  std::uint64_t publishing_taken_ = 0;
+  std::uint64_t publishing_done_ = 0;
+  bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
+  bool leader_inline_sync_ = false;
+  Time inline_sync_since_{};
+  bool unsent_ = false;  ///< libpq still holds output that the socket did not take
+  bool over_ = false;
+  wal::Lsn spare_asked_;  ///< start of the segment during which a spare was asked for
+  bool disk_full_ = false;
+  Time disk_retry_at_{};
+  std::chrono::milliseconds disk_retry_wait_{};
+  SyncPacer pacer_;
+  StreamOutcome outcome_;
+};
+
+}  // namespace weir::receive
