@@ -267,7 +267,13 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   const auto due = state_.sync_due_at();
   if (!due || *due > now() || active_syncs_ >= kMaxSyncs) return false;
   std::unique_ptr<archive::SyncJob> job;
-  guarded(lock, [&] { job = writer_.take_sync_job(); });
+  try {
+    job = writer_.take_sync_job();
+  } catch (const Error& error) {
+    // What is written cannot be made durable, and no other way leads there.
+    hooks_.durability_lost(error);
+    std::terminate();
+  }
   if (!job) return false;
   const auto ticket = state_.on_sync_started(job->end());
   ++active_syncs_;

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "receive/status_board.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// Compresses finished segments in a thread of its own, at low priority, oldest first. What it does
+/// not get done is found as a raw segment by the next start. A full disk is waited for; any other
+/// failure is told and leaves that segment raw.
+class Compression {
+ public:
+  /// `durability_lost` must end the process (P6).
+  Compression(io::Directory& directory, codec::Compression compression,
+              wal::SegmentSize segment_size, Log& log, StatusBoard& board,
+              std::function<void(const Error&)> durability_lost);
+  /// Finishes nothing: what is under way is broken off and left raw.
+  ~Compression();
+
+  void add(const std::vector<wal::SegmentName>& segments);
+  /// Returns when everything added so far is done (or given up).
+  void drain();
+
+ private:
+  void work();
+  void compress(wal::SegmentName segment);
+
+  io::Directory& directory_;
+  const codec::Compression compression_;
+  const wal::SegmentSize segment_size_;
+  Log& log_;
+  StatusBoard& board_;
+  std::function<void(const Error&)> durability_lost_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<wal::SegmentName> queue_;
+  bool busy_ = false;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace weir::receive
