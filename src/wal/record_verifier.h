@@ -44,11 +44,12 @@ class RecordObserver {
 class RecordVerifier {
  public:
   struct Options {
-    SegmentSize segment_size;
+    SegmentSize segment_size{};
     TimelineId timeline = 1;              ///< pages may carry this or a lower (ancestor's) timeline
     std::uint64_t system_identifier = 0;  ///< 0: take it from the first long header
-    std::optional<int> server_major;      ///< nullopt: take the version from the first magic
-    RecordObserver* observer = nullptr;   ///< not owned
+    std::optional<int> server_major =
+        std::nullopt;                    ///< nullopt: take the version from the first magic
+    RecordObserver* observer = nullptr;  ///< not owned
     /// Start of the last record that begins before the stream's start (newest_record_start() of
     /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
     std::optional<Lsn> previous_record = std::nullopt;
