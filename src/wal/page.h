@@ -16,6 +16,9 @@ inline constexpr std::size_t kShortHeaderSize = 24;   ///< SizeOfXLogShortPHD
 inline constexpr std::size_t kLongHeaderSize = 40;    ///< SizeOfXLogLongPHD
 inline constexpr std::size_t kRecordHeaderSize = 24;  ///< SizeOfXLogRecord
 
+inline constexpr int kOldestKnownMajor = 13;
+inline constexpr int kNewestKnownMajor = 19;
+
 /// The major version that writes pages with this magic (XLOG_PAGE_MAGIC), nullopt if unknown.
 [[nodiscard]] std::optional<int> major_version_of_magic(std::uint16_t magic);
 /// The magic that a released major version writes; nullopt for one we don't know.
