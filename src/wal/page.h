@@ -12,9 +12,12 @@ namespace weir::wal {
 /// XLOG_BLCKSZ. PostgreSQL can be built with another; the long header says which, and such WAL is
 /// refused with a clear message.
 inline constexpr std::uint64_t kPageSize = 8192;
-inline constexpr std::size_t kShortHeaderSize = 24;  ///< SizeOfXLogShortPHD
-inline constexpr std::size_t kLongHeaderSize = 40;   ///< SizeOfXLogLongPHD
-inline constexpr std::size_t kRecordHeaderSize = 24; ///< SizeOfXLogRecord
+inline constexpr std::size_t kShortHeaderSize = 24;   ///< SizeOfXLogShortPHD
+inline constexpr std::size_t kLongHeaderSize = 40;    ///< SizeOfXLogLongPHD
+inline constexpr std::size_t kRecordHeaderSize = 24;  ///< SizeOfXLogRecord
+
+inline constexpr int kOldestKnownMajor = 13;
+inline constexpr int kNewestKnownMajor = 19;
 
 /// The major version that writes pages with this magic (XLOG_PAGE_MAGIC), nullopt if unknown.
 [[nodiscard]] std::optional<int> major_version_of_magic(std::uint16_t magic);
@@ -30,18 +33,20 @@ struct PageHeader {
   std::uint16_t magic = 0;
   std::uint16_t info = 0;  ///< raw xlp_info; its bits changed in 19: use the functions below
   TimelineId timeline = 0;
-  Lsn address;                     ///< xlp_pageaddr
-  std::uint32_t remaining = 0;     ///< xlp_rem_len: bytes left of the record from the page before
-  bool long_header = false;        ///< the three fields below are set
+  Lsn address;                  ///< xlp_pageaddr
+  std::uint32_t remaining = 0;  ///< xlp_rem_len: bytes left of the record from the page before
+  bool long_header = false;     ///< the three fields below are set
   std::uint64_t system_identifier = 0;
   std::uint32_t segment_size = 0;
   std::uint32_t page_size = 0;
 
   /// Bytes of this header on disk.
-  [[nodiscard]] std::size_t size() const { return long_header ? kLongHeaderSize : kShortHeaderSize; }
-  [[nodiscard]] bool first_is_continuation() const;   ///< XLP_FIRST_IS_CONTRECORD
-  [[nodiscard]] bool overwrites_continuation() const; ///< XLP_FIRST_IS_OVERWRITE_CONTRECORD
-  [[nodiscard]] bool info_bits_known() const;         ///< no bit outside XLP_ALL_FLAGS of `magic`
+  [[nodiscard]] std::size_t size() const {
+    return long_header ? kLongHeaderSize : kShortHeaderSize;
+  }
+  [[nodiscard]] bool first_is_continuation() const;    ///< XLP_FIRST_IS_CONTRECORD
+  [[nodiscard]] bool overwrites_continuation() const;  ///< XLP_FIRST_IS_OVERWRITE_CONTRECORD
+  [[nodiscard]] bool info_bits_known() const;          ///< no bit outside XLP_ALL_FLAGS of `magic`
 };
 
 /// Decodes the header at the front of `page`; nullopt if there are too few bytes for the header
@@ -59,6 +64,7 @@ struct RecordHeader {
 };
 
 /// Decodes kRecordHeaderSize bytes. Judges nothing.
-[[nodiscard]] RecordHeader decode_record_header(std::span<const std::byte, kRecordHeaderSize> bytes);
+[[nodiscard]] RecordHeader decode_record_header(
+    std::span<const std::byte, kRecordHeaderSize> bytes);
 
 }  // namespace weir::wal

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -48,34 +49,109 @@ class RecordVerifier {
     std::uint64_t system_identifier = 0;  ///< 0: take it from the first long header
     std::optional<int> server_major;      ///< nullopt: take the version from the first magic
     RecordObserver* observer = nullptr;   ///< not owned
+    /// Start of the last record that begins before the stream's start (newest_record_start() of
+    /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
+    std::optional<Lsn> previous_record = std::nullopt;
   };
 
-  /// The stream begins at `start`, which lies on a page boundary (usually a segment's first byte).
+  /// The stream begins at `start`, which lies on a page boundary (usually a segment's first byte);
+  /// aborts if it does not.
   RecordVerifier(Options options, Lsn start);
 
   /// The next bytes of the stream, in pieces of any size. nullopt: all of it is sound so far.
-  /// After damage the verifier stays at it: every further call returns the same damage.
+  /// After damage the verifier stays at it: every further call returns the same damage. Where no
+  /// record is (zeros, as in a .partial behind its end), `what` says that the WAL ends there. What
+  /// is found, and where, does not depend on how the stream was cut into pieces.
   [[nodiscard]] std::optional<Damage> feed(std::span<const std::byte> wal);
 
-  /// The next byte expected.
+  /// The next byte expected; after damage its found_at.
   [[nodiscard]] Lsn position() const;
-  /// End of the last complete, sound record (8-byte aligned), or the end of the segment after an
-  /// xlog-switch record that ends there; 0/0 before the first record was complete.
+  /// End of the last complete, sound record (8-byte aligned), never beyond position(): a record is
+  /// complete when its alignment padding is there, too. Once the filler behind an xlog-switch
+  /// record has passed, the end of the segment. 0/0 before the first record was complete.
   [[nodiscard]] Lsn last_record_end() const;
   /// Start of that record; 0/0 before.
   [[nodiscard]] Lsn last_record_start() const;
+  /// Start of the last record that began, complete or not; Options.previous_record, or 0/0 without
+  /// it, before the first one.
+  [[nodiscard]] Lsn newest_record_start() const;
   /// Where the first record that begins in this stream begins; 0/0 as long as none did.
   [[nodiscard]] Lsn first_record_start() const;
   /// True while position() lies inside a record (or its alignment padding's page gap).
   [[nodiscard]] bool inside_record() const;
-  /// The WAL is of a server newer than we know: positions move, nothing is checked.
+  /// The WAL is of a server newer than we know: positions move, nothing is checked. Decided by
+  /// server_major, else by the first page's magic; never after that.
   [[nodiscard]] bool unchecked() const;
   [[nodiscard]] std::uint64_t records() const;
   /// From the first long header, 0 before it.
   [[nodiscard]] std::uint64_t system_identifier() const;
 
  private:
-  // (implementation)
+  /// What comes next; a page header may come between, wherever the position is at a page's start.
+  enum class State : std::uint8_t {
+    record_header,  ///< the header of a record: a new one as long as have_ is 0
+    body,           ///< left_ bytes of the record
+    skipped_body,   ///< left_ bytes of a record that began before the stream: not checked
+    padding,        ///< zeros up to the next multiple of 8 (not looked at)
+    filler,         ///< behind an xlog-switch record up to the end of the segment (not looked at)
+    unchecked,      ///< all that follows
+  };
+
+  std::size_t take_page_header(std::span<const std::byte> wal);
+  void check_page(const PageHeader& page);
+  bool check_version(Lsn at, const PageHeader& page);
+  bool check_cluster(Lsn at, const PageHeader& page);
+  bool check_continuation(Lsn at, const PageHeader& page);
+  void drop_record();
+  std::size_t take_page_content(std::span<const std::byte> page);
+  bool check_length();
+  bool check_header();
+  void begin_body();
+  void end_of_body(std::span<const std::byte> body);
+  bool check_overwritten(std::span<const std::byte> body);
+  void begin_padding();
+  void finish_record();
+  std::size_t skip_filler(std::size_t available);
+  bool fail(Lsn at, Lsn found_at, std::string what);
+
+  [[nodiscard]] int major() const;
+  [[nodiscard]] std::size_t page_header_size(Lsn at) const;
+  [[nodiscard]] Lsn byte_of_record(std::uint64_t offset) const;
+  [[nodiscard]] std::uint32_t bytes_left_of_record() const;
+  [[nodiscard]] bool is_overwrite_record() const;
+
+  Options options_;
+  Lsn position_;
+  State state_ = State::record_header;
+  std::optional<Damage> damage_;
+
+  // Pages.
+  std::array<std::byte, kLongHeaderSize> page_bytes_{};  ///< a page header that came in pieces
+  bool first_page_ = true;
+  std::uint16_t magic_ = 0;  ///< of every page; 0 until known
+  TimelineId page_timeline_ = 0;
+  std::uint64_t system_identifier_ = 0;
+
+  // The record being read. have_ bytes of its header are in header_bytes_.
+  std::array<std::byte, kRecordHeaderSize> header_bytes_{};
+  std::size_t have_ = 0;
+  Lsn record_start_;
+  RecordHeader header_;
+  std::uint32_t left_ = 0;
+  std::uint32_t crc_ = 0;
+  bool collect_ = false;   ///< the body is wanted, by the observer or by check_overwritten()
+  bool observed_ = false;  ///< the observer wants the body
+  std::vector<std::byte> body_;
+
+  // The records before it.
+  std::optional<Lsn> previous_;     ///< what its prev-link must be
+  bool after_overwrite_ = false;    ///< it is the first on a page that overwrites a continuation
+  std::optional<Lsn> overwritten_;  ///< start of the record whose continuation that page overwrites
+  Lsn newest_record_start_;
+  Lsn first_record_start_;
+  Lsn last_record_start_;
+  Lsn last_record_end_;
+  std::uint64_t records_ = 0;
 };
 
 }  // namespace weir::wal

@@ -1,0 +1,505 @@
+#include "wal/record_verifier.h"
+
+#include <isa-l/crc.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+// How it works: the position alone tells whether the next byte belongs to a page header (it lies
+// less than a header's size behind the start of a page) or to the page's content; state_ tells what
+// the content is. So a record that goes on behind a page border needs no state of its own: its
+// state waits while the header between is read and checked against what is left of the record.
+//
+// Checks are made when the last byte they need is there, in the order of the stream, whatever the
+// pieces are. Nothing is copied but headers of 24 and 40 bytes; bodies only go through the CRC.
+
+namespace weir::wal {
+
+namespace {
+
+constexpr std::uint64_t kAlignment = 8;  // MAXALIGN on every platform with 8-byte pointers
+constexpr std::size_t kLengthSize = 4;   // xl_tot_len
+constexpr std::size_t kCrcOffset = 20;   // of xl_crc; the CRC covers the header up to here
+
+// XLogRecordMaxSize. Servers refuse to write larger ones since 16; before, nothing but their memory
+// allocator stopped them.
+constexpr std::uint32_t kMaxRecordSize = 1020u * 1024 * 1024;
+constexpr int kFirstMajorWithMaxRecordSize = 16;
+
+// access/rmgrlist.h and access/rmgr.h. 22 built-in ids up to 18, 23 in 19. Ids from 128 on are
+// for extensions, since 15; those between are invalid for PostgreSQL, too.
+constexpr std::uint8_t kMaxBuiltinManager = 21;
+constexpr std::uint8_t kMaxBuiltinManager19 = 22;
+constexpr std::uint8_t kMinCustomManager = 128;
+constexpr int kFirstMajorWithCustomManagers = 15;
+
+// Records of RM_XLOG_ID (catalog/pg_control.h) that mean something to a reader of the stream. The
+// low half of xl_info is the insertion machinery's own.
+constexpr std::uint8_t kXlogManager = 0;
+constexpr std::uint8_t kInfoMask = 0xF0;
+constexpr std::uint8_t kSwitch = 0x40;               // XLOG_SWITCH
+constexpr std::uint8_t kOverwriteContrecord = 0xD0;  // XLOG_OVERWRITE_CONTRECORD
+
+// The body of XLOG_OVERWRITE_CONTRECORD: XLR_BLOCK_ID_DATA_SHORT, the length of the data, then
+// xl_overwrite_contrecord: the overwritten record's LSN and a timestamp.
+constexpr std::byte kDataShort{255};
+constexpr std::size_t kOverwriteDataSize = 16;
+constexpr std::size_t kOverwriteBodySize = 2 + kOverwriteDataSize;
+
+// Offsets in the page header.
+constexpr std::uint64_t kInfoAt = 2, kTimelineAt = 4, kAddressAt = 8, kRemainingAt = 16,
+                        kSystemIdentifierAt = 24, kSegmentSizeAt = 32, kPageSizeAt = 36;
+// Offsets in the record header.
+constexpr std::uint64_t kPreviousAt = 8, kManagerAt = 17;
+
+/// Reflected CRC-32C. ISA-L neither presets nor inverts: a record's CRC starts at ~0 and is
+/// inverted when complete. A piece never exceeds a page, so its size fits ISA-L's int.
+std::uint32_t crc32c(std::uint32_t crc, std::span<const std::byte> bytes) {
+  // ISA-L does not write to the buffer, its prototype only lacks the const.
+  auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
+  return crc32_iscsi(buffer, static_cast<int>(bytes.size()), crc);
+}
+
+Lsn align(Lsn at) { return Lsn((at.byte() + kAlignment - 1) & ~(kAlignment - 1)); }
+
+std::size_t offset_in_page(Lsn at) { return at.byte() & (kPageSize - 1); }
+
+std::string name_of_magic(std::uint16_t magic) {
+  if (const auto major = major_version_of_magic(magic))
+    return fmt::format("0x{:04X} (PostgreSQL {})", magic, *major);
+  const auto swapped = static_cast<std::uint16_t>((magic << 8) | (magic >> 8));
+  if (major_version_of_magic(swapped)) return fmt::format("0x{:04X} (the other byte order)", magic);
+  return fmt::format("0x{:04X}", magic);
+}
+
+bool manager_is_valid(std::uint8_t manager, int major) {
+  if (manager >= kMinCustomManager) return major >= kFirstMajorWithCustomManagers;
+  return manager <= (major >= 19 ? kMaxBuiltinManager19 : kMaxBuiltinManager);
+}
+
+}  // namespace
+
+RecordVerifier::RecordVerifier(Options options, Lsn start)
+    : options_(options),
+      position_(start),
+      system_identifier_(options.system_identifier),
+      previous_(options.previous_record),
+      newest_record_start_(options.previous_record.value_or(Lsn())) {
+  PGWEIR_CHECK(offset_in_page(start) == 0);
+  if (!options_.server_major) return;
+  if (const auto magic = magic_of_major_version(*options_.server_major))
+    magic_ = *magic;
+  else if (*options_.server_major > kNewestKnownMajor)
+    state_ = State::unchecked;
+}
+
+std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
+  while (!wal.empty() && !damage_) {
+    const auto in_page = offset_in_page(position_);
+    std::size_t taken = 0;
+    if (state_ == State::unchecked) {
+      taken = wal.size();
+      position_ = position_ + taken;
+    } else if (state_ == State::filler) {
+      taken = skip_filler(wal.size());
+    } else if (in_page < page_header_size(position_)) {
+      taken = take_page_header(wal);
+    } else {
+      taken = take_page_content(wal.first(std::min<std::size_t>(wal.size(), kPageSize - in_page)));
+    }
+    wal = wal.subspan(taken);
+  }
+  return damage_;
+}
+
+// ---- pages
+
+std::size_t RecordVerifier::take_page_header(std::span<const std::byte> wal) {
+  const auto in_page = offset_in_page(position_);
+  const auto size = page_header_size(position_);
+  const auto taken = std::min(size - in_page, wal.size());
+  std::memcpy(page_bytes_.data() + in_page, wal.data(), taken);
+  position_ = position_ + taken;
+  if (in_page + taken < size) return taken;
+
+  // A header that calls itself long where it is not leaves the long part as zeros; it is refused
+  // for the flag.
+  if (size < kLongHeaderSize)
+    std::fill(page_bytes_.begin() + kShortHeaderSize, page_bytes_.end(), std::byte{0});
+  check_page(*decode_page_header(page_bytes_));
+  first_page_ = false;
+  return taken;
+}
+
+void RecordVerifier::check_page(const PageHeader& page) {
+  const Lsn at(position_.byte() & ~(kPageSize - 1));
+  const bool starts_segment = options_.segment_size.offset(at) == 0;
+
+  if (std::all_of(page_bytes_.begin(), page_bytes_.end(),
+                  [](std::byte byte) { return byte == std::byte{0}; })) {
+    fail(at, at, "no page here: the WAL ends (the page header is all zeros)");
+    return;
+  }
+  if (!check_version(at, page) || state_ == State::unchecked) return;
+  // Before the rest: in a file that was recycled and not yet written, everything else may be right.
+  if (page.address != at) {
+    fail(at, at + kAddressAt,
+         fmt::format("unexpected page address: expected {}, found {}", at, page.address));
+    return;
+  }
+  if (!page.info_bits_known()) {
+    fail(at, at + kInfoAt, fmt::format("unknown bits in page info 0x{:04X}", page.info));
+    return;
+  }
+  if (page.long_header != starts_segment) {
+    fail(at, at + kInfoAt,
+         fmt::format("unexpected page info 0x{:04X}: a long header belongs on the first page of a "
+                     "segment and nowhere else, segments being {} bytes",
+                     page.info, options_.segment_size.bytes()));
+    return;
+  }
+  // The first segment of a timeline begins with pages of its ancestors.
+  if (page.timeline < page_timeline_ || page.timeline == 0 || page.timeline > options_.timeline) {
+    fail(at, at + kTimelineAt,
+         fmt::format("unexpected timeline in page header: expected {} to {}, found {}",
+                     std::max<TimelineId>(page_timeline_, 1), options_.timeline, page.timeline));
+    return;
+  }
+  page_timeline_ = page.timeline;
+  if (starts_segment && !check_cluster(at, page)) return;
+  check_continuation(at, page);
+}
+
+/// False after damage. The first page decides if server_major did not; then all must be alike.
+bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
+  if (magic_ == 0 && !options_.server_major) {
+    if (magic_is_newer_than_known(page.magic)) {
+      state_ = State::unchecked;
+      return true;
+    }
+    if (major_version_of_magic(page.magic)) magic_ = page.magic;
+  }
+  if (magic_ == page.magic) return true;
+  const auto expected = magic_ != 0 ? name_of_magic(magic_)
+                                    : fmt::format("that of PostgreSQL {} to {}", kOldestKnownMajor,
+                                                  kNewestKnownMajor);
+  return fail(at, at,
+              fmt::format("unexpected page magic: expected {}, found {}", expected,
+                          name_of_magic(page.magic)));
+}
+
+bool RecordVerifier::check_cluster(Lsn at, const PageHeader& page) {
+  if (system_identifier_ != 0 && page.system_identifier != system_identifier_)
+    return fail(at, at + kSystemIdentifierAt,
+                fmt::format("WAL of another cluster: expected system identifier {}, found {}",
+                            system_identifier_, page.system_identifier));
+  if (page.segment_size != options_.segment_size.bytes())
+    return fail(at, at + kSegmentSizeAt,
+                fmt::format("unexpected segment size in page header: expected {}, found {}",
+                            options_.segment_size.bytes(), page.segment_size));
+  if (page.page_size != kPageSize)
+    return fail(at, at + kPageSizeAt,
+                fmt::format("unexpected WAL block size (XLOG_BLCKSZ): expected {}, found {}",
+                            kPageSize, page.page_size));
+  system_identifier_ = page.system_identifier;
+  return true;
+}
+
+/// What the page says about the record that the page before left unfinished.
+bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
+  const auto left = bytes_left_of_record();
+  const auto record = left != 0 && record_start_.valid() ? record_start_ : at;
+
+  if (page.first_is_continuation() && page.overwrites_continuation())
+    return fail(record, at + kInfoAt,
+                fmt::format("unexpected page info 0x{:04X}: it both continues a record and "
+                            "overwrites the continuation",
+                            page.info));
+  if (!page.first_is_continuation() && page.remaining != 0)
+    return fail(record, at + kRemainingAt,
+                fmt::format("unexpected length of a continued record where none goes on: expected "
+                            "0, found {}",
+                            page.remaining));
+  if (page.first_is_continuation() && page.remaining == 0)
+    return fail(record, at + kRemainingAt,
+                "unexpected length of a continued record: expected more than 0, found 0");
+
+  if (first_page_ && page.first_is_continuation()) {
+    state_ = State::skipped_body;
+    record_start_ = Lsn();
+    left_ = page.remaining;
+    return true;
+  }
+  if (page.overwrites_continuation()) {
+    if (left == 0 && !first_page_)
+      return fail(at, at + kInfoAt,
+                  fmt::format("unexpected page info 0x{:04X}: no record goes on here whose "
+                              "continuation could be overwritten",
+                              page.info));
+    drop_record();
+    return true;
+  }
+  if (left == 0 && page.first_is_continuation())
+    return fail(at, at + kInfoAt,
+                fmt::format("unexpected page info 0x{:04X}: the record before is complete, so none "
+                            "can go on here",
+                            page.info));
+  if (left != 0 && !page.first_is_continuation())
+    return fail(record, at + kInfoAt,
+                fmt::format("the record does not go on: expected {} more bytes of it, found page "
+                            "info 0x{:04X}",
+                            left, page.info));
+  if (page.remaining != left)
+    return fail(record, at + kRemainingAt,
+                fmt::format("unexpected length of the continued record: expected {}, found {}",
+                            left, page.remaining));
+  return true;
+}
+
+/// The server crashed before the rest of the record was on disk, and overwrites that rest: the page
+/// begins with a new record, whose prev-link names the last complete one.
+void RecordVerifier::drop_record() {
+  after_overwrite_ = true;
+  if (record_start_.valid()) {
+    overwritten_ = record_start_;
+  } else {
+    // Begun before the stream: what may be known as the previous record is the dropped one.
+    overwritten_ = options_.previous_record;
+    previous_ = std::nullopt;
+  }
+  state_ = State::record_header;
+  have_ = 0;
+  body_.clear();
+}
+
+// ---- records
+
+/// Takes what is there of the page's content; less only if the filler begins.
+std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
+  const auto size = page.size();
+  const auto take = [&](std::size_t bytes) {
+    const auto piece = page.first(bytes);
+    page = page.subspan(bytes);
+    position_ = position_ + bytes;
+    return piece;
+  };
+  while (!page.empty() && !damage_) {
+    switch (state_) {
+      case State::record_header: {
+        const auto had = have_;
+        if (had == 0) record_start_ = position_;
+        const auto piece = take(std::min(kRecordHeaderSize - had, page.size()));
+        std::memcpy(header_bytes_.data() + had, piece.data(), piece.size());
+        have_ = had + piece.size();
+        // The length always lies on the record's first page, and what the next page says is
+        // compared with it: it is judged first.
+        if (had < kLengthSize && have_ >= kLengthSize && !check_length()) break;
+        if (have_ == kRecordHeaderSize && check_header()) begin_body();
+        break;
+      }
+      case State::body: {
+        const auto piece = take(std::min<std::size_t>(left_, page.size()));
+        crc_ = crc32c(crc_, piece);
+        left_ -= static_cast<std::uint32_t>(piece.size());
+        if (collect_ && !(left_ == 0 && body_.empty())) {
+          body_.insert(body_.end(), piece.begin(), piece.end());
+          if (left_ == 0) end_of_body(body_);
+        } else if (left_ == 0) {
+          end_of_body(piece);
+        }
+        break;
+      }
+      case State::skipped_body:
+        left_ -= static_cast<std::uint32_t>(take(std::min<std::size_t>(left_, page.size())).size());
+        if (left_ == 0) begin_padding();
+        break;
+      case State::padding:
+        take(std::min<std::size_t>(align(position_) - position_, page.size()));
+        if (align(position_) == position_) finish_record();
+        break;
+      case State::filler:
+      case State::unchecked:
+        return size - page.size();
+    }
+  }
+  return size - page.size();
+}
+
+/// False after damage; so are all the checks.
+bool RecordVerifier::check_length() {
+  std::memcpy(&header_.total_length, header_bytes_.data(), kLengthSize);
+  const auto length = header_.total_length;
+  if (length == 0)
+    return fail(record_start_, record_start_, "no record here: the WAL ends (xl_tot_len is 0)");
+  if (length < kRecordHeaderSize)
+    return fail(record_start_, record_start_,
+                fmt::format("invalid record length: expected at least {}, found {}",
+                            kRecordHeaderSize, length));
+  if (major() >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
+    return fail(record_start_, record_start_,
+                fmt::format("invalid record length: expected at most {}, found {}", kMaxRecordSize,
+                            length));
+  newest_record_start_ = record_start_;
+  if (!first_record_start_.valid()) first_record_start_ = record_start_;
+  return true;
+}
+
+bool RecordVerifier::check_header() {
+  header_ = decode_record_header(header_bytes_);
+  if (!manager_is_valid(header_.resource_manager, major()))
+    return fail(record_start_, byte_of_record(kManagerAt),
+                fmt::format("invalid resource manager {} for PostgreSQL {}",
+                            header_.resource_manager, major()));
+  if (previous_ && header_.previous != *previous_)
+    return fail(record_start_, byte_of_record(kPreviousAt),
+                fmt::format("incorrect link to the previous record: expected {}, found {}",
+                            *previous_, header_.previous));
+  if (header_.previous >= record_start_)
+    return fail(
+        record_start_, byte_of_record(kPreviousAt),
+        fmt::format("incorrect link to the previous record: expected one below {}, found {}",
+                    record_start_, header_.previous));
+  return true;
+}
+
+void RecordVerifier::begin_body() {
+  have_ = 0;
+  left_ = header_.total_length - static_cast<std::uint32_t>(kRecordHeaderSize);
+  crc_ = ~0u;
+  observed_ = options_.observer != nullptr && options_.observer->wants(header_);
+  // Of a body that claims to be enormous only what has come is kept: no reserve().
+  collect_ = observed_ || is_overwrite_record();
+  state_ = State::body;
+  if (left_ == 0) end_of_body({});
+}
+
+void RecordVerifier::end_of_body(std::span<const std::byte> body) {
+  const auto crc = ~crc32c(crc_, std::span(header_bytes_).first(kCrcOffset));
+  if (crc != header_.crc) {
+    fail(record_start_, byte_of_record(kCrcOffset),
+         fmt::format("incorrect record checksum: expected 0x{:08X}, found 0x{:08X}", crc,
+                     header_.crc));
+    return;
+  }
+  if (is_overwrite_record() && !check_overwritten(body)) return;
+  if (options_.observer != nullptr)
+    options_.observer->on_record(record_start_, align(position_), header_,
+                                 observed_ ? body : std::span<const std::byte>());
+  body_.clear();
+  begin_padding();
+}
+
+bool RecordVerifier::check_overwritten(std::span<const std::byte> body) {
+  if (!after_overwrite_)
+    return fail(record_start_, record_start_,
+                "the record says that a continuation was overwritten, but its page does not");
+  // Known to all versions so far in this one form; another would be of no use to check.
+  if (!overwritten_ || body.size() != kOverwriteBodySize || body[0] != kDataShort ||
+      body[1] != std::byte{kOverwriteDataSize})
+    return true;
+  std::uint64_t lsn = 0;
+  std::memcpy(&lsn, body.data() + 2, sizeof(lsn));
+  if (Lsn(lsn) == *overwritten_) return true;
+  return fail(record_start_, byte_of_record(kRecordHeaderSize + 2),
+              fmt::format("incorrect position of the overwritten record: expected {}, found {}",
+                          *overwritten_, Lsn(lsn)));
+}
+
+void RecordVerifier::begin_padding() {
+  state_ = State::padding;
+  if (align(position_) == position_) finish_record();
+}
+
+void RecordVerifier::finish_record() {
+  state_ = State::record_header;
+  if (!record_start_.valid()) return;  // began before the stream, nothing is known about it
+
+  previous_ = record_start_;
+  after_overwrite_ = false;
+  overwritten_ = std::nullopt;
+  last_record_start_ = record_start_;
+  last_record_end_ = position_;
+  ++records_;
+  // The switch may end exactly at the segment's end; if it crosses it, the whole next segment is
+  // filler.
+  if (header_.resource_manager == kXlogManager && (header_.info & kInfoMask) == kSwitch &&
+      options_.segment_size.offset(position_) != 0)
+    state_ = State::filler;
+}
+
+/// Zeros as servers write them, without page headers. Nobody reads them, so any bytes are legal.
+std::size_t RecordVerifier::skip_filler(std::size_t available) {
+  const auto left = options_.segment_size.bytes() - options_.segment_size.offset(position_);
+  const auto taken = std::min<std::size_t>(left, available);
+  position_ = position_ + taken;
+  if (taken == left) {
+    last_record_end_ = position_;
+    state_ = State::record_header;
+  }
+  return taken;
+}
+
+// ---- helpers
+
+bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
+  damage_ = Damage{at, found_at, std::move(what)};
+  position_ = found_at;
+  return false;
+}
+
+int RecordVerifier::major() const { return major_version_of_magic(magic_).value_or(0); }
+
+std::size_t RecordVerifier::page_header_size(Lsn at) const {
+  return options_.segment_size.offset(at) < kPageSize ? kLongHeaderSize : kShortHeaderSize;
+}
+
+/// Where the byte at `offset` of the record being read is: page headers may lie between.
+Lsn RecordVerifier::byte_of_record(std::uint64_t offset) const {
+  auto at = record_start_;
+  for (;;) {
+    const auto room = kPageSize - offset_in_page(at);
+    if (offset < room) return at + offset;
+    offset -= room;
+    at = at + room;
+    at = at + page_header_size(at);
+  }
+}
+
+std::uint32_t RecordVerifier::bytes_left_of_record() const {
+  switch (state_) {
+    case State::record_header:
+      return have_ == 0 ? 0 : header_.total_length - static_cast<std::uint32_t>(have_);
+    case State::body:
+    case State::skipped_body:
+      return left_;
+    case State::padding:
+    case State::filler:
+    case State::unchecked:
+      break;
+  }
+  return 0;
+}
+
+bool RecordVerifier::is_overwrite_record() const {
+  return header_.resource_manager == kXlogManager &&
+         (header_.info & kInfoMask) == kOverwriteContrecord;
+}
+
+bool RecordVerifier::inside_record() const {
+  if (state_ == State::record_header) return have_ != 0;
+  return state_ == State::body || state_ == State::skipped_body || state_ == State::padding;
+}
+
+Lsn RecordVerifier::position() const { return position_; }
+Lsn RecordVerifier::last_record_end() const { return last_record_end_; }
+Lsn RecordVerifier::last_record_start() const { return last_record_start_; }
+Lsn RecordVerifier::newest_record_start() const { return newest_record_start_; }
+Lsn RecordVerifier::first_record_start() const { return first_record_start_; }
+bool RecordVerifier::unchecked() const { return state_ == State::unchecked; }
+std::uint64_t RecordVerifier::records() const { return records_; }
+std::uint64_t RecordVerifier::system_identifier() const { return system_identifier_; }
+
+}  // namespace weir::wal
