@@ -234,8 +234,11 @@ class SmallFileSystemTest : public PosixDirectoryTest {
  protected:
   void SetUp() override {
     PosixDirectoryTest::SetUp();
-    if (::geteuid() != 0 || ::mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0)
-      GTEST_SKIP() << "needs the right to mount a small file system";
+    mount_file_system("tmpfs", "size=1m,mode=0700");
+  }
+  void mount_file_system(const char* type, const char* options) {
+    if (::geteuid() != 0 || ::mount(type, path_.c_str(), type, 0, options) != 0)
+      GTEST_SKIP() << "needs the right to mount a file system";
     mounted_ = true;
   }
   void TearDown() override {
@@ -275,7 +278,7 @@ class NoFallocateTest : public SmallFileSystemTest {
  protected:
   void SetUp() override {
     PosixDirectoryTest::SetUp();
-    mount("ramfs", "mode=0700");  // a file system that cannot reserve
+    mount_file_system("ramfs", "mode=0700");  // a file system that cannot reserve
   }
 };
 
