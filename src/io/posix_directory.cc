@@ -1,0 +1,420 @@
+#include "io/posix_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>  // renameat2
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::io {
+
+namespace {
+
+/// Repeats a call that a signal interrupted.
+template <typename Call>
+auto retry_interrupted(Call call) {
+  auto result = call();
+  while (result == -1 && errno == EINTR) result = call();
+  return result;
+}
+
+/// Owns a descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+/// The error for a refused call, with what the operator can do about the usual reasons.
+Error io_error(int code, std::string what, const std::string& path) {
+  Error error = system_error(code, std::move(what)).with("path", path);
+  switch (code) {
+    case ENOSPC:
+      error.hint("Free space on the file system of the archive, or give it more.");
+      break;
+    case EDQUOT:
+      error.hint("The disk quota of the user that runs pgweir is used up: raise it or free space.");
+      break;
+    case EACCES:
+    case EPERM:
+      error.hint(
+          "The user that runs pgweir may not do this: check owner and mode of the archive "
+          "directory and its files.");
+      break;
+    case EROFS:
+      error.hint(
+          "The file system is read-only. If it was writable before, the kernel has probably "
+          "switched it over after an error of the disk: look into the kernel log first.");
+      break;
+    case EIO:
+      error.hint("The disk or the network file system failed: look into the kernel log.");
+      break;
+    case EMFILE:
+    case ENFILE:
+      error.hint("Too many files are open: raise the limit (ulimit -n).");
+      break;
+    case ESTALE:
+      error.hint("The file on the network file system is gone: check the mount.");
+      break;
+    default:
+      break;
+  }
+  return error;
+}
+
+Error durability_error(int code, std::string what, const std::string& path) {
+  return Error(ErrorKind::durability,
+               std::move(what) + ": " + std::generic_category().message(code))
+      .with("path", path)
+      .hint(
+          "The kernel may have dropped what was written and would report the next sync as a "
+          "success, so nothing more can be acknowledged and the process has to end. Check the "
+          "disk and the kernel log, then start again: streaming goes on from what is safe.");
+}
+
+class PosixFile final : public File {
+ public:
+  PosixFile(Descriptor fd, std::string path) : fd_(fd.release()), path_(std::move(path)) {}
+  ~PosixFile() override {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    while (!bytes.empty()) {
+      const ssize_t written = retry_interrupted(
+          [&] { return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
+      if (written < 0) throw io_error(errno, "could not write", path_).with("offset", offset);
+      if (written == 0)  // no error and no progress: no system does it, and it must not loop
+        throw io_error(EIO, "could not write", path_).with("offset", offset);
+      offset += static_cast<std::uint64_t>(written);
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    std::size_t total = 0;
+    while (total < bytes.size()) {
+      const ssize_t count = retry_interrupted([&] {
+        return ::pread(fd_, bytes.data() + total, bytes.size() - total,
+                       static_cast<off_t>(offset + total));
+      });
+      if (count < 0) throw io_error(errno, "could not read", path_).with("offset", offset + total);
+      if (count == 0) break;
+      total += static_cast<std::size_t>(count);
+    }
+    return total;
+  }
+
+  void allocate(std::uint64_t bytes) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    const std::uint64_t old_size = size();
+    if (bytes == 0) return;
+    const int result =
+        retry_interrupted([&] { return ::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)); });
+    if (result == 0) return;
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
+      throw io_error(errno, "could not reserve space", path_).with("bytes", bytes);
+    // The file system cannot reserve: write the zeros. Only behind the old end, there may be WAL
+    // in front of it.
+    static constexpr std::array<std::byte, 64 * 1024> kZeros{};
+    for (std::uint64_t at = old_size; at < bytes;) {
+      const auto piece = std::min<std::uint64_t>(kZeros.size(), bytes - at);
+      write_at(at, std::span(kZeros).first(piece));
+      at += piece;
+    }
+  }
+
+  void sync() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    if (retry_interrupted([&] { return ::fdatasync(fd_); }) != 0)
+      throw durability_error(errno, "could not sync file", path_);
+  }
+
+  void close() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    // Never repeated: Linux has released the descriptor whatever it returns, and another thread
+    // may own the number by now. An interrupted close says nothing about the data.
+    if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR)
+      throw durability_error(errno, "could not close file", path_);
+  }
+
+  std::uint64_t size() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    struct stat status {};
+    if (::fstat(fd_, &status) != 0) throw io_error(errno, "could not stat file", path_);
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+ private:
+  int fd_;
+  std::string path_;
+};
+
+class PosixDirectory final : public Directory {
+ public:
+  PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
+      : fd_(std::move(fd)), path_(std::move(path)), file_mode_(file_mode) {}
+
+  const std::string& path() const override { return path_; }
+
+  std::unique_ptr<File> create(const std::string& name) override {
+    check_plain(name);
+    const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+    Descriptor file(
+        retry_interrupted([&] { return ::openat(fd_.get(), name.c_str(), flags, file_mode_); }));
+    if (file.get() < 0) {
+      if (errno == EEXIST)
+        throw Error(ErrorKind::conflict, "file exists already").with("path", path_of(name));
+      throw error("could not create file", name);
+    }
+    // The umask may have taken bits away that the archive's other readers need.
+    if (::fchmod(file.get(), file_mode_) != 0) {
+      const int code = errno;
+      ::unlinkat(fd_.get(), name.c_str(), 0);
+      throw io_error(code, "could not set the mode of file", path_of(name));
+    }
+    return std::make_unique<PosixFile>(std::move(file), path_of(name));
+  }
+
+  std::unique_ptr<File> open(const std::string& name) override { return open_as(name, O_RDWR); }
+  std::unique_ptr<File> open_for_reading(const std::string& name) override {
+    return open_as(name, O_RDONLY);
+  }
+
+  void rename_no_replace(const std::string& from, const std::string& to) override {
+    check_plain(from);
+    check_plain(to);
+    if (::renameat2(fd_.get(), from.c_str(), fd_.get(), to.c_str(), RENAME_NOREPLACE) == 0) return;
+    if (errno == EINVAL || errno == ENOSYS) {
+      rename_by_link(from, to);
+      return;
+    }
+    throw rename_error(from, to);
+  }
+
+  void rename_replace(const std::string& from, const std::string& to) override {
+    check_plain(from);
+    check_plain(to);
+    if (::renameat(fd_.get(), from.c_str(), fd_.get(), to.c_str()) != 0)
+      throw rename_error(from, to);
+  }
+
+  void remove(const std::string& name) override {
+    check_plain(name);
+    if (::unlinkat(fd_.get(), name.c_str(), 0) != 0 && errno != ENOENT)
+      throw error("could not remove file", name);
+  }
+
+  void sync() override {
+    // One descriptor serves all threads, and the kernel reports an error once per descriptor: the
+    // call that got it must fail all that come after it, or another thread would take its own
+    // name for safe.
+    const std::lock_guard lock(sync_mutex_);
+    if (sync_error_ == 0 && retry_interrupted([&] { return ::fsync(fd_.get()); }) != 0)
+      sync_error_ = errno;
+    if (sync_error_ == 0) return;
+    Error error = durability_error(sync_error_, "could not sync directory", path_);
+    if (sync_error_ == EINVAL)
+      error.hint("If this file system cannot sync directories at all, it cannot hold an archive.");
+    throw error;
+  }
+
+  std::vector<DirectoryEntry> list() override {
+    // A descriptor of its own: the position in a directory belongs to the open file description.
+    const int fd = retry_interrupted(
+        [&] { return ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (fd < 0) throw directory_error("could not open directory");
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd), ::closedir);
+    if (!stream) {
+      const int code = errno;
+      ::close(fd);
+      throw io_error(code, "could not read directory", path_);
+    }
+    std::vector<DirectoryEntry> entries;
+    while (true) {
+      errno = 0;
+      const dirent* const found = ::readdir(stream.get());
+      if (found == nullptr) {
+        if (errno != 0) throw io_error(errno, "could not read directory", path_);
+        break;
+      }
+      const std::string name = found->d_name;
+      if (name == "." || name == "..") continue;
+      if (auto entry = find(name)) entries.push_back(std::move(*entry));
+    }
+    // A removed directory reads as an empty one, and an archive must never seem empty by mistake.
+    if (entries.empty() && removed()) throw directory_error("could not read directory");
+    return entries;
+  }
+
+  std::optional<DirectoryEntry> find(const std::string& name) override {
+    check_plain(name);
+    struct stat status {};
+    if (::fstatat(fd_.get(), name.c_str(), &status, 0) != 0) {
+      if (errno != ENOENT && errno != ELOOP) throw error("could not stat file", name);
+      // Gone, or a link that leads nowhere: the name is still taken.
+      if (::fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) return std::nullopt;
+        throw error("could not stat file", name);
+      }
+    }
+    DirectoryEntry entry;
+    entry.name = name;
+    entry.modified = std::chrono::system_clock::time_point(
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(
+            std::chrono::seconds(status.st_mtim.tv_sec) +
+            std::chrono::nanoseconds(status.st_mtim.tv_nsec)));
+    if (S_ISREG(status.st_mode)) {
+      entry.type = DirectoryEntry::Type::file;
+      entry.size = static_cast<std::uint64_t>(status.st_size);
+      entry.allocated = static_cast<std::uint64_t>(status.st_blocks) * 512;
+    } else {
+      entry.type =
+          S_ISDIR(status.st_mode) ? DirectoryEntry::Type::directory : DirectoryEntry::Type::other;
+    }
+    return entry;
+  }
+
+  bool try_lock() override {
+    if (retry_interrupted([&] { return ::flock(fd_.get(), LOCK_EX | LOCK_NB); }) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    throw io_error(errno, "could not lock directory", path_)
+        .hint("The file system has to support flock() on directories.");
+  }
+
+  std::uint64_t free_bytes() override {
+    struct statvfs status {};
+    if (retry_interrupted([&] { return ::fstatvfs(fd_.get(), &status); }) != 0)
+      throw io_error(errno, "could not read the free space of the file system", path_);
+    return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+  }
+
+ private:
+  static void check_plain(const std::string& name) {
+    PGWEIR_CHECK(!name.empty() && name != "." && name != ".." &&
+                 name.find('/') == std::string::npos && name.find('\0') == std::string::npos);
+  }
+
+  [[nodiscard]] std::string path_of(const std::string& name) const {
+    return path_.ends_with('/') ? path_ + name : path_ + "/" + name;
+  }
+
+  std::unique_ptr<File> open_as(const std::string& name, int access) {
+    check_plain(name);
+    // O_NONBLOCK: a FIFO of that name must not hang us; it means nothing for files.
+    Descriptor file(retry_interrupted(
+        [&] { return ::openat(fd_.get(), name.c_str(), access | O_CLOEXEC | O_NONBLOCK); }));
+    if (file.get() < 0) {
+      if (errno == ENOENT && !removed()) return nullptr;
+      throw error("could not open file", name);
+    }
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) throw error("could not stat file", name);
+    if (!S_ISREG(status.st_mode))
+      throw Error(ErrorKind::io, "not a regular file").with("path", path_of(name));
+    return std::make_unique<PosixFile>(std::move(file), path_of(name));
+  }
+
+  /// For file systems without RENAME_NOREPLACE (NFS, some FUSE). link() refuses an existing name
+  /// in one step, too. A crash between the two calls leaves both names of one file, which for a
+  /// segment means finished (the .partial name is then ignored).
+  void rename_by_link(const std::string& from, const std::string& to) {
+    if (::linkat(fd_.get(), from.c_str(), fd_.get(), to.c_str(), 0) == 0) {
+      if (::unlinkat(fd_.get(), from.c_str(), 0) != 0) throw rename_error(from, to);
+      return;
+    }
+    // No hard links either: look, then rename. The archive's lock keeps other writers out.
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS) {
+      if (find(to))
+        errno = EEXIST;
+      else if (::renameat(fd_.get(), from.c_str(), fd_.get(), to.c_str()) == 0)
+        return;
+    }
+    throw rename_error(from, to);
+  }
+
+  /// From errno.
+  Error rename_error(const std::string& from, const std::string& to) {
+    if (errno == EEXIST)
+      return Error(ErrorKind::conflict, "could not rename file: the new name exists already")
+          .with("path", path_of(from))
+          .with("new name", to);
+    return error("could not rename file", from).with("new name", to);
+  }
+
+  /// From errno. A missing name may mean that the whole directory is gone.
+  Error error(std::string what, const std::string& name) {
+    const int code = errno;
+    Error error = io_error(code, std::move(what), path_of(name));
+    if (code == ENOENT && removed()) add_removed_hint(error);
+    return error;
+  }
+
+  Error directory_error(std::string what) {
+    if (!removed()) return io_error(errno, std::move(what), path_);
+    Error error = io_error(ENOENT, std::move(what), path_);
+    add_removed_hint(error);
+    return error;
+  }
+
+  static void add_removed_hint(Error& error) {
+    error.hint(
+        "The archive directory was removed while it was in use. Restore it or create a new one, "
+        "then start again.");
+  }
+
+  /// True if the directory itself has been removed under us. Keeps errno.
+  [[nodiscard]] bool removed() const {
+    const int code = errno;
+    struct stat status {};
+    const bool gone = ::fstat(fd_.get(), &status) == 0 && status.st_nlink == 0;
+    errno = code;
+    return gone;
+  }
+
+  Descriptor fd_;
+  std::string path_;
+  mode_t file_mode_;
+  std::mutex sync_mutex_;
+  int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_
+};
+
+}  // namespace
+
+std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {
+  Descriptor fd(
+      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (fd.get() >= 0) return std::make_unique<PosixDirectory>(std::move(fd), path, file_mode);
+  const int code = errno;
+  Error error = io_error(code, "could not open directory", path);
+  if (code == ENOENT)
+    error.hint(
+        "Create the directory first (as the user that runs pgweir), or check that its file system "
+        "is mounted.");
+  if (code == ENOTDIR) error.hint("The path names a file; an archive is a directory.");
+  throw error;
+}
+
+}  // namespace weir::io

@@ -1,0 +1,725 @@
+#include "support/sim_disk.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::sim {
+
+struct SimDisk::Inode {
+  /// A page whose content in the page cache is not what the disk holds.
+  struct Unsynced {
+    PagePointer on_disk;
+    bool dirty = true;  ///< false after a failed sync: no later one will write it
+  };
+  std::uint64_t size = 0;
+  std::uint64_t durable_size = 0;
+  std::uint64_t blocks = 0;        ///< pages with space of their own, counted from the front
+  std::vector<PagePointer> pages;  ///< the page cache's view; shorter than the file means zeros
+  std::map<std::uint64_t, Unsynced> unsynced;
+  std::uint64_t failed_syncs = 0;  ///< a File that has seen fewer gets the error at its next sync
+
+  [[nodiscard]] PagePointer page(std::uint64_t index) const {
+    return index < pages.size() ? pages[index] : nullptr;
+  }
+  void set_page(std::uint64_t index, PagePointer page) {
+    if (index >= pages.size()) {
+      if (!page) return;
+      pages.resize(index + 1);
+    }
+    pages[index] = std::move(page);
+  }
+};
+
+struct SimDisk::NameChange {
+  enum class Kind { create, rename, remove };
+  std::uint64_t number = 0;
+  Kind kind = Kind::create;
+  std::string name;
+  std::string to;
+  InodePointer inode;
+};
+
+/// What a sync that has begun is going to make durable.
+struct SimDisk::PendingSync {
+  InodePointer inode;  ///< nullptr: of the directory
+  std::map<std::uint64_t, PagePointer> pages;
+  std::uint64_t size = 0;
+  std::uint64_t changes_before = 0;
+};
+
+namespace {
+
+const std::string kPath = "/sim/archive";
+
+std::string path_of(const std::string& name) { return kPath + "/" + name; }
+
+[[noreturn]] void fail(int code, SimDisk::Operation operation, const std::string& name) {
+  using Operation = SimDisk::Operation;
+  const std::string path = name.empty() ? kPath : path_of(name);
+  if (operation == Operation::sync || operation == Operation::close ||
+      operation == Operation::sync_directory)
+    throw Error(ErrorKind::durability,
+                "could not sync or close: " + std::generic_category().message(code))
+        .with("path", path);
+  if (code == EEXIST) throw Error(ErrorKind::conflict, "name exists already").with("path", path);
+  throw system_error(code, "call failed").with("path", path);
+}
+
+bool coin(std::mt19937_64& random) { return (random() & 1) != 0; }
+
+}  // namespace
+
+/// One open file description.
+class SimDisk::SimFile final : public io::File {
+ public:
+  SimFile(SimDisk& disk, std::uint64_t epoch, std::string name, InodePointer inode, bool writable)
+      : disk_(disk),
+        epoch_(epoch),
+        name_(std::move(name)),
+        inode_(std::move(inode)),
+        writable_(writable),
+        seen_failures_(inode_->failed_syncs) {}
+
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    PGWEIR_CHECK(inode_ && writable_);
+    Call call{0, Operation::write, name_, {}, offset, bytes.size()};
+    const Effect effect = disk_.begin_call(epoch_, call);
+    const std::lock_guard lock(disk_.mutex_);
+    if (effect.kind == Effect::Kind::down) {
+      if (disk_.epoch_ == epoch_) put(offset, bytes.first(bytes.size() / 2));
+      throw MachineDown();
+    }
+    disk_.check_alive(epoch_);
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, call.operation, name_);
+    if (!put(offset, bytes)) fail(ENOSPC, call.operation, name_);
+  }
+
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
+    PGWEIR_CHECK(inode_);
+    enter(Operation::read, offset, bytes.size());
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    return read_pages(*inode_, offset, bytes);
+  }
+
+  void allocate(std::uint64_t size) override {
+    PGWEIR_CHECK(inode_ && writable_);
+    enter(Operation::allocate, 0, size);
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    // As fallocate(): all or nothing.
+    const std::uint64_t before = inode_->blocks;
+    if (disk_.reserve(*inode_, size) < size) {
+      inode_->blocks = before;
+      fail(ENOSPC, Operation::allocate, name_);
+    }
+    inode_->size = std::max(inode_->size, size);
+  }
+
+  void sync() override {
+    PGWEIR_CHECK(inode_);
+    PendingSync pending;
+    {
+      const std::lock_guard lock(disk_.mutex_);
+      disk_.check_alive(epoch_);
+      pending = disk_.start_sync(inode_);
+    }
+    Call call{0, Operation::sync, name_, {}, 0, 0};
+    const Effect effect = disk_.begin_call(epoch_, call);
+    const std::lock_guard lock(disk_.mutex_);
+    if (effect.kind == Effect::Kind::down) throw MachineDown();
+    disk_.check_alive(epoch_);
+    if (effect.kind == Effect::Kind::defer) {
+      disk_.deferred_.emplace(call.number, std::move(pending));
+      return;
+    }
+    const bool success = effect.kind == Effect::Kind::proceed;
+    disk_.finish_sync(pending, success);
+    const bool told = seen_failures_ == inode_->failed_syncs;
+    seen_failures_ = inode_->failed_syncs;
+    if (!success) fail(effect.code, Operation::sync, name_);
+    if (!told) fail(EIO, Operation::sync, name_);
+  }
+
+  void close() override {
+    PGWEIR_CHECK(inode_);
+    Call call{0, Operation::close, name_, {}, 0, 0};
+    const Effect effect = disk_.begin_call(epoch_, call);
+    const std::lock_guard lock(disk_.mutex_);
+    if (effect.kind == Effect::Kind::down) throw MachineDown();
+    disk_.check_alive(epoch_);
+    inode_.reset();  // closed either way
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, Operation::close, name_);
+  }
+
+  std::uint64_t size() override {
+    PGWEIR_CHECK(inode_);
+    enter(Operation::find, 0, 0);
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    return inode_->size;
+  }
+
+ private:
+  /// A call without anything special about its faults.
+  void enter(Operation operation, std::uint64_t offset, std::uint64_t bytes) {
+    Call call{0, operation, name_, {}, offset, bytes};
+    const Effect effect = disk_.begin_call(epoch_, call);
+    if (effect.kind == Effect::Kind::down) throw MachineDown();
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, operation, name_);
+  }
+
+  /// False if the space ended first; then a front part has been written.
+  bool put(std::uint64_t offset, std::span<const std::byte> bytes) {
+    const std::uint64_t end = disk_.reserve(*inode_, offset + bytes.size());
+    const std::uint64_t room = end <= offset ? 0 : end - offset;
+    const bool enough = room >= bytes.size();
+    disk_.write_pages(*inode_, offset, enough ? bytes : bytes.first(room));
+    return enough;
+  }
+
+  SimDisk& disk_;
+  std::uint64_t epoch_;
+  std::string name_;
+  InodePointer inode_;
+  bool writable_;
+  std::uint64_t seen_failures_;
+};
+
+class SimDisk::SimDirectory final : public io::Directory {
+ public:
+  SimDirectory(SimDisk& disk, std::uint64_t epoch) : disk_(disk), epoch_(epoch) {}
+  ~SimDirectory() override {
+    const std::lock_guard lock(disk_.mutex_);
+    if (disk_.lock_owner_ == this) disk_.lock_owner_ = nullptr;
+  }
+
+  const std::string& path() const override { return kPath; }
+
+  std::unique_ptr<io::File> create(const std::string& name) override {
+    enter({0, Operation::create, name, {}, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    if (disk_.names_.contains(name)) fail(EEXIST, Operation::create, name);
+    if (disk_.capacity_ && disk_.used_locked() >= *disk_.capacity_)
+      fail(ENOSPC, Operation::create, name);
+    auto inode = std::make_shared<Inode>();
+    change({0, NameChange::Kind::create, name, {}, inode});
+    return std::make_unique<SimFile>(disk_, epoch_, name, std::move(inode), true);
+  }
+
+  std::unique_ptr<io::File> open(const std::string& name) override { return open_as(name, true); }
+  std::unique_ptr<io::File> open_for_reading(const std::string& name) override {
+    return open_as(name, false);
+  }
+
+  void rename_no_replace(const std::string& from, const std::string& to) override {
+    rename(from, to, false);
+  }
+  void rename_replace(const std::string& from, const std::string& to) override {
+    rename(from, to, true);
+  }
+
+  void remove(const std::string& name) override {
+    enter({0, Operation::remove, name, {}, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    const auto found = disk_.names_.find(name);
+    if (found == disk_.names_.end()) return;
+    change({0, NameChange::Kind::remove, name, {}, found->second});
+  }
+
+  void sync() override {
+    PendingSync pending;
+    {
+      const std::lock_guard lock(disk_.mutex_);
+      disk_.check_alive(epoch_);
+      pending = disk_.start_sync(nullptr);
+    }
+    Call call{0, Operation::sync_directory, {}, {}, 0, 0};
+    const Effect effect = disk_.begin_call(epoch_, call);
+    const std::lock_guard lock(disk_.mutex_);
+    if (effect.kind == Effect::Kind::down) throw MachineDown();
+    disk_.check_alive(epoch_);
+    if (effect.kind == Effect::Kind::defer) {
+      disk_.deferred_.emplace(call.number, std::move(pending));
+      return;
+    }
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, Operation::sync_directory, {});
+    disk_.finish_sync(pending, true);
+  }
+
+  std::vector<io::DirectoryEntry> list() override {
+    enter({0, Operation::list, {}, {}, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    std::vector<io::DirectoryEntry> entries;
+    for (const auto& [name, inode] : disk_.names_) entries.push_back(entry_of(name, *inode));
+    return entries;
+  }
+
+  std::optional<io::DirectoryEntry> find(const std::string& name) override {
+    enter({0, Operation::find, name, {}, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    const auto found = disk_.names_.find(name);
+    if (found == disk_.names_.end()) return std::nullopt;
+    return entry_of(name, *found->second);
+  }
+
+  bool try_lock() override {
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    if (disk_.lock_owner_ == nullptr) disk_.lock_owner_ = this;
+    return disk_.lock_owner_ == this;
+  }
+
+  std::uint64_t free_bytes() override {
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    if (!disk_.capacity_) return std::uint64_t{1} << 50;
+    const std::uint64_t used = disk_.used_locked();
+    return used >= *disk_.capacity_ ? 0 : *disk_.capacity_ - used;
+  }
+
+ private:
+  static io::DirectoryEntry entry_of(const std::string& name, const Inode& inode) {
+    io::DirectoryEntry entry;
+    entry.name = name;
+    entry.size = inode.size;
+    entry.allocated = inode.blocks * kPageBytes;
+    return entry;
+  }
+
+  void enter(Call call) {
+    PGWEIR_CHECK(call.name.find('/') == std::string::npos);
+    const Effect effect = disk_.begin_call(epoch_, call);
+    if (effect.kind == Effect::Kind::down) throw MachineDown();
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, call.operation, call.name);
+  }
+
+  std::unique_ptr<io::File> open_as(const std::string& name, bool writable) {
+    enter({0, Operation::open, name, {}, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    const auto found = disk_.names_.find(name);
+    if (found == disk_.names_.end()) return nullptr;
+    return std::make_unique<SimFile>(disk_, epoch_, name, found->second, writable);
+  }
+
+  void rename(const std::string& from, const std::string& to, bool replace) {
+    enter({0, Operation::rename, from, to, 0, 0});
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    const auto found = disk_.names_.find(from);
+    if (found == disk_.names_.end()) fail(ENOENT, Operation::rename, from);
+    if (!replace && disk_.names_.contains(to)) fail(EEXIST, Operation::rename, to);
+    change({0, NameChange::Kind::rename, from, to, found->second});
+  }
+
+  void change(NameChange change) {
+    change.number = disk_.next_change_++;
+    apply(disk_.names_, change);
+    disk_.changes_.push_back(std::move(change));
+  }
+
+  SimDisk& disk_;
+  std::uint64_t epoch_;
+};
+
+SimDisk::SimDisk() = default;
+SimDisk::~SimDisk() = default;
+
+std::unique_ptr<io::Directory> SimDisk::open() {
+  const std::lock_guard lock(mutex_);
+  if (down_) throw MachineDown();
+  return std::make_unique<SimDirectory>(*this, epoch_);
+}
+
+void SimDisk::set_hook(Hook hook) {
+  const std::lock_guard lock(mutex_);
+  hook_ = hook ? std::make_shared<const Hook>(std::move(hook)) : nullptr;
+}
+
+void SimDisk::lose_power_at(std::uint64_t number) {
+  set_hook([number](const Call& call) {
+    return call.number == number ? Effect::down() : Effect::proceed();
+  });
+}
+
+void SimDisk::fail_at(std::uint64_t number, int code) {
+  set_hook([number, code](const Call& call) {
+    return call.number == number ? Effect::fail(code) : Effect::proceed();
+  });
+}
+
+void SimDisk::fail_every(Operation operation, int code) {
+  set_hook([operation, code](const Call& call) {
+    return call.operation == operation ? Effect::fail(code) : Effect::proceed();
+  });
+}
+
+void SimDisk::set_capacity(std::optional<std::uint64_t> bytes) {
+  const std::lock_guard lock(mutex_);
+  capacity_ = bytes;
+}
+
+void SimDisk::complete(std::uint64_t call, bool success) {
+  const std::lock_guard lock(mutex_);
+  const auto found = deferred_.find(call);
+  if (found == deferred_.end()) return;
+  finish_sync(found->second, success);
+  deferred_.erase(found);
+}
+
+void SimDisk::write_back_some(std::mt19937_64& random) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, inode] : names_)
+    std::erase_if(inode->unsynced,
+                  [&](const auto& page) { return page.second.dirty && coin(random); });
+}
+
+void SimDisk::crash(std::mt19937_64& random) {
+  const std::lock_guard lock(mutex_);
+  power_loss(&random);
+}
+
+void SimDisk::crash_losing_everything() {
+  const std::lock_guard lock(mutex_);
+  power_loss(nullptr);
+}
+
+void SimDisk::kill() {
+  const std::lock_guard lock(mutex_);
+  ++epoch_;
+  down_ = false;
+  hook_ = nullptr;
+  lock_owner_ = nullptr;
+  // A sync under way in the kernel goes on by itself; its pages stay dirty here, which is worse.
+  deferred_.clear();
+}
+
+std::uint64_t SimDisk::calls() const {
+  const std::lock_guard lock(mutex_);
+  return calls_;
+}
+
+void SimDisk::reset_calls() {
+  const std::lock_guard lock(mutex_);
+  calls_ = 0;
+}
+
+std::vector<std::string> SimDisk::names() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> result;
+  for (const auto& [name, inode] : names_) result.push_back(name);
+  return result;
+}
+
+bool SimDisk::exists(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return names_.contains(name);
+}
+
+std::vector<std::byte> SimDisk::content(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const Inode& file = inode(name);
+  std::vector<std::byte> bytes(file.size);
+  read_pages(file, 0, bytes);
+  return bytes;
+}
+
+bool SimDisk::holds(const std::string& name, std::uint64_t offset,
+                    std::span<const std::byte> expected) const {
+  static constexpr Page kZeros{};
+  const std::lock_guard lock(mutex_);
+  const Inode& file = inode(name);
+  if (offset + expected.size() > file.size) return false;
+  while (!expected.empty()) {
+    const std::uint64_t within = offset % kPageBytes;
+    const auto count = std::min<std::uint64_t>(kPageBytes - within, expected.size());
+    const PagePointer page = file.page(offset / kPageBytes);
+    const Page& bytes = page ? *page : kZeros;
+    if (std::memcmp(bytes.data() + within, expected.data(), count) != 0) return false;
+    offset += count;
+    expected = expected.subspan(count);
+  }
+  return true;
+}
+
+std::uint64_t SimDisk::size(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return inode(name).size;
+}
+
+std::uint64_t SimDisk::used_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return used_locked();
+}
+
+void SimDisk::put(const std::string& name, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  auto file = std::make_shared<Inode>();
+  file->blocks = (bytes.size() + kPageBytes - 1) / kPageBytes;
+  write_pages(*file, 0, bytes);
+  file->unsynced.clear();
+  file->durable_size = file->size;
+  names_[name] = file;
+  durable_names_[name] = file;
+  std::erase_if(changes_, [&](const NameChange& c) { return c.name == name || c.to == name; });
+}
+
+void SimDisk::erase(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  names_.erase(name);
+  durable_names_.erase(name);
+  std::erase_if(changes_, [&](const NameChange& c) { return c.name == name || c.to == name; });
+}
+
+/// Counts the call and asks the hook, without the lock.
+SimDisk::Effect SimDisk::begin_call(std::uint64_t epoch, Call& call) {
+  std::shared_ptr<const Hook> hook;
+  {
+    const std::lock_guard lock(mutex_);
+    check_alive(epoch);
+    call.number = ++calls_;
+    hook = hook_;
+  }
+  if (!hook) return Effect::proceed();
+  const Effect effect = (*hook)(call);
+  if (effect.kind == Effect::Kind::down) {
+    const std::lock_guard lock(mutex_);
+    check_alive(epoch);
+    down_ = true;
+  }
+  PGWEIR_CHECK(effect.kind != Effect::Kind::defer || call.operation == Operation::sync ||
+               call.operation == Operation::sync_directory);
+  return effect;
+}
+
+void SimDisk::check_alive(std::uint64_t epoch) const {
+  if (down_ || epoch != epoch_) throw MachineDown();
+}
+
+void SimDisk::write_pages(Inode& inode, std::uint64_t offset, std::span<const std::byte> bytes) {
+  static constexpr Page kZeros{};
+  if (bytes.empty()) return;
+  inode.size = std::max<std::uint64_t>(inode.size, offset + bytes.size());
+  while (!bytes.empty()) {
+    const std::uint64_t index = offset / kPageBytes;
+    const std::uint64_t within = offset % kPageBytes;
+    const auto count = std::min<std::uint64_t>(kPageBytes - within, bytes.size());
+    PagePointer old = inode.page(index);
+    PagePointer changed;
+    if (count < kPageBytes || std::memcmp(bytes.data(), kZeros.data(), kPageBytes) != 0) {
+      auto page = old ? std::make_shared<Page>(*old) : std::make_shared<Page>();
+      std::memcpy(page->data() + within, bytes.data(), count);
+      changed = std::move(page);
+    }
+    // Remembers what is on the disk at the first write after a sync. A page that a failed sync
+    // gave up is dirty again with this write, as a whole.
+    const auto [unsynced, first] = inode.unsynced.try_emplace(index, Inode::Unsynced{old, true});
+    if (!first) unsynced->second.dirty = true;
+    inode.set_page(index, std::move(changed));
+    offset += count;
+    bytes = bytes.subspan(count);
+  }
+}
+
+std::size_t SimDisk::read_pages(const Inode& inode, std::uint64_t offset,
+                                std::span<std::byte> bytes) {
+  if (offset >= inode.size) return 0;
+  const auto total = std::min<std::uint64_t>(bytes.size(), inode.size - offset);
+  for (std::uint64_t done = 0; done < total;) {
+    const std::uint64_t within = (offset + done) % kPageBytes;
+    const auto count = std::min<std::uint64_t>(kPageBytes - within, total - done);
+    if (const PagePointer page = inode.page((offset + done) / kPageBytes))
+      std::memcpy(bytes.data() + done, page->data() + within, count);
+    else
+      std::memset(bytes.data() + done, 0, count);
+    done += count;
+  }
+  return total;
+}
+
+std::uint64_t SimDisk::used_locked() const {
+  std::uint64_t pages = 0;
+  for (const auto& [name, inode] : names_) pages += inode->blocks;
+  return pages * kPageBytes;
+}
+
+std::uint64_t SimDisk::reserve(Inode& inode, std::uint64_t end) {
+  const std::uint64_t wanted = (end + kPageBytes - 1) / kPageBytes;
+  if (wanted <= inode.blocks) return end;
+  std::uint64_t more = wanted - inode.blocks;
+  if (capacity_) {
+    const std::uint64_t used = used_locked();
+    const std::uint64_t free = used >= *capacity_ ? 0 : (*capacity_ - used) / kPageBytes;
+    more = std::min(more, free);
+  }
+  inode.blocks += more;
+  return std::min(end, inode.blocks * kPageBytes);
+}
+
+SimDisk::PendingSync SimDisk::start_sync(const InodePointer& inode) const {
+  PendingSync sync;
+  sync.inode = inode;
+  if (inode) {
+    sync.size = inode->size;
+    for (const auto& [index, page] : inode->unsynced)
+      if (page.dirty) sync.pages.emplace(index, inode->page(index));
+  } else {
+    sync.changes_before = next_change_;
+  }
+  return sync;
+}
+
+void SimDisk::finish_sync(PendingSync& sync, bool success) {
+  if (!sync.inode) {
+    if (!success) return;
+    std::size_t done = 0;
+    for (; done < changes_.size() && changes_[done].number < sync.changes_before; ++done)
+      apply(durable_names_, changes_[done]);
+    changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(done));
+    return;
+  }
+  Inode& inode = *sync.inode;
+  if (!success) ++inode.failed_syncs;
+  for (auto& [index, content] : sync.pages) {
+    const auto found = inode.unsynced.find(index);
+    if (found == inode.unsynced.end()) continue;  // another sync was quicker
+    const bool written_since = inode.page(index) != content;
+    if (!success) {
+      if (!written_since) found->second.dirty = false;
+    } else if (written_since) {
+      found->second.on_disk = std::move(content);
+    } else {
+      inode.unsynced.erase(found);
+    }
+  }
+  if (success) inode.durable_size = std::max(inode.durable_size, sync.size);
+}
+
+void SimDisk::apply(Names& names, const NameChange& change) {
+  switch (change.kind) {
+    case NameChange::Kind::create:
+      names.try_emplace(change.name, change.inode);
+      return;
+    case NameChange::Kind::rename:
+      // Also when the step that gave it the old name was lost: one file has one name.
+      std::erase_if(names, [&](const auto& entry) { return entry.second == change.inode; });
+      names[change.to] = change.inode;
+      return;
+    case NameChange::Kind::remove:
+      if (const auto found = names.find(change.name);
+          found != names.end() && found->second == change.inode)
+        names.erase(found);
+      return;
+  }
+}
+
+/// Without `random` everything is lost that can be.
+void SimDisk::power_loss(std::mt19937_64* random) {
+  enum class Fate { lose_all, keep_all, mixed };
+  const auto draw = [&] {
+    if (!random) return Fate::lose_all;
+    switch ((*random)() % 4) {
+      case 0:
+        return Fate::lose_all;
+      case 1:
+        return Fate::keep_all;
+      default:
+        return Fate::mixed;
+    }
+  };
+
+  ++epoch_;
+  down_ = false;
+  hook_ = nullptr;
+  lock_owner_ = nullptr;
+
+  // Files that have (or may get back) a name, each once.
+  std::map<std::uint64_t, InodePointer> files;
+  std::map<const Inode*, bool> seen;
+  std::uint64_t count = 0;
+  const auto add = [&](const InodePointer& inode) {
+    if (seen.emplace(inode.get(), true).second) files.emplace(count++, inode);
+  };
+  for (const auto& [name, inode] : durable_names_) add(inode);
+  for (const NameChange& change : changes_) add(change.inode);
+
+  // A sync under way may have written some of its pages.
+  if (random)
+    for (auto& [number, sync] : deferred_)
+      if (sync.inode)
+        for (auto& [index, content] : sync.pages)
+          if (const auto found = sync.inode->unsynced.find(index);
+              found != sync.inode->unsynced.end() && coin(*random))
+            found->second.on_disk = content;
+  deferred_.clear();
+
+  const Fate data_fate = draw();
+  for (auto& [number, inode] : files) {
+    for (auto& [index, page] : inode->unsynced) {
+      // A page that a failed sync gave up is never written.
+      const bool mixed = data_fate == Fate::mixed && page.dirty;
+      const std::uint64_t fate = mixed ? (*random)() % 3 : 0;
+      if ((data_fate == Fate::keep_all && page.dirty) || (mixed && fate == 0)) continue;
+      if (mixed && fate == 1) {
+        auto torn = page.on_disk ? std::make_shared<Page>(*page.on_disk) : std::make_shared<Page>();
+        if (const PagePointer current = inode->page(index))
+          for (std::uint64_t at = 0; at < kPageBytes; at += kSectorBytes)
+            if (coin(*random)) std::memcpy(torn->data() + at, current->data() + at, kSectorBytes);
+        inode->set_page(index, std::move(torn));
+      } else {
+        inode->set_page(index, page.on_disk);
+      }
+    }
+    inode->unsynced.clear();
+    if (inode->size > inode->durable_size && data_fate != Fate::keep_all) {
+      const std::uint64_t more = inode->size - inode->durable_size;
+      inode->size = inode->durable_size;
+      if (data_fate == Fate::mixed) {
+        const std::uint64_t part = (*random)() % 3;
+        inode->size += part == 0 ? 0 : part == 1 ? more : (*random)() % more;
+      }
+      // Nothing behind the end comes back when the file grows again.
+      const std::uint64_t pages = (inode->size + kPageBytes - 1) / kPageBytes;
+      if (inode->pages.size() > pages) inode->pages.resize(pages);
+      inode->blocks = std::min(inode->blocks, pages);
+      if (const std::uint64_t within = inode->size % kPageBytes;
+          within != 0 && inode->page(pages - 1)) {
+        auto last = std::make_shared<Page>(*inode->page(pages - 1));
+        std::memset(last->data() + within, 0, kPageBytes - within);
+        inode->set_page(pages - 1, std::move(last));
+      }
+    }
+    inode->durable_size = inode->size;
+    inode->failed_syncs = 0;
+  }
+
+  // A journal keeps a front part of the changes; other file systems keep any of them.
+  const Fate name_fate = draw();
+  const bool journal = name_fate == Fate::mixed && coin(*random);
+  const std::uint64_t kept = journal ? (*random)() % (changes_.size() + 1) : 0;
+  for (std::size_t i = 0; i < changes_.size(); ++i) {
+    const bool keep = name_fate == Fate::keep_all ||
+                      (name_fate == Fate::mixed && (journal ? i < kept : coin(*random)));
+    if (keep) apply(durable_names_, changes_[i]);
+  }
+  changes_.clear();
+  names_ = durable_names_;
+}
+
+const SimDisk::Inode& SimDisk::inode(const std::string& name) const {
+  const auto found = names_.find(name);
+  PGWEIR_CHECK(found != names_.end());
+  return *found->second;
+}
+
+}  // namespace weir::sim
