@@ -1,14 +1,18 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 
-struct pg_conn;  // libpq's PGconn
+struct pg_conn;    // libpq's PGconn
+struct pg_result;  // libpq's PGresult
 
 namespace weir::pq {
 
@@ -43,6 +47,10 @@ class ServerError : public Error {
   std::string sqlstate_;
 };
 
+/// The error a PGresult with PGRES_FATAL_ERROR tells: classified, with the server's detail and
+/// hint.
+[[nodiscard]] ServerError server_error(const pg_result* result, const std::string& server_name);
+
 /// Rows of text; nullopt is NULL.
 using Row = std::vector<std::optional<std::string>>;
 using Rows = std::vector<Row>;
@@ -53,16 +61,33 @@ struct ConnectOptions {
   bool replication = true;  ///< physical replication connection ("replication=true")
   std::string fallback_application_name = "pgweir";
   std::chrono::milliseconds timeout{30'000};  ///< for all hosts together; connect_timeout holds too
+  /// Index of the host to begin with; the others follow in turn. Taken modulo their number, so that
+  /// a caller who cannot use the host that answered passes host_index() + 1.
+  std::size_t first_host = 0;
+  /// Given each notice or warning of the server, on the thread that reads; may be empty. Nothing
+  /// is ever printed.
+  std::function<void(const std::string&)> notice;
 };
 
 /// A libpq connection. Owns the PGconn. Never blocks but in poll(), so that an Interrupt ends every
-/// wait. One thread at a time. Passwords appear in no message.
+/// wait. One thread at a time. Passwords appear in no message. The Interrupt outlives it.
 class Connection {
  public:
+  /// Tries the hosts one after the other, each of the addresses of each, and gives up one that does
+  /// not answer after connect_timeout (10 s if that is not set: libpq applies it only where it
+  /// blocks). Unlike libpq it also goes on to the next host after one that refused us.
+  /// target_session_attrs and load_balance_hosts (libpq 16) mean what they mean to libpq.
+  ///
+  /// Half-open connections are to be found within about a minute: unless the user set them,
+  /// keepalives_idle=30, keepalives_interval=10, keepalives_count=3 and, for what was sent and is
+  /// not confirmed, tcp_user_timeout=60000. For the passfile a replication connection has the
+  /// database "replication", unless the conninfo names one.
+  ///
   /// Throws Error{retry} if no host answers or the server is starting up, shutting down or full
   /// (SQLSTATE 57P01-57P03, 53300), Error{refused} with a hint for what will not pass by itself:
   /// authentication (28xxx), no pg_hba entry, no such database (3D000), not a replication role,
   /// TLS refused, a server before 13; Error{usage} for a conninfo libpq can't read; Interrupted.
+  /// Of several hosts one that may answer later makes it Error{retry}.
   static Connection open(const ConnectOptions& options, const Interrupt& interrupt);
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -77,23 +102,46 @@ class Connection {
   [[nodiscard]] int server_major() const { return server_version() / 10000; }
   /// "host:port" of the host that answered (or the socket's path), for messages.
   [[nodiscard]] std::string server_name() const;
+  /// Which host of the list answered, and how many the list has.
+  [[nodiscard]] std::size_t host_index() const { return host_index_; }
+  [[nodiscard]] std::size_t host_count() const { return host_count_; }
   /// A server parameter that was reported at the start, e.g. "in_hot_standby" (14 and later).
   [[nodiscard]] std::optional<std::string> parameter(const std::string& name) const;
   [[nodiscard]] pg_conn* handle() const { return connection_; }
   [[nodiscard]] int socket() const;
 
-  /// Quotes as the replication grammar and SQL want it.
+  [[nodiscard]] const Interrupt& interrupt() const { return *interrupt_; }
+
+  /// Quotes as the replication grammar and SQL want it. Throws Error{usage} for what cannot be
+  /// quoted: a zero byte, or bytes that are no text in the connection's encoding.
   [[nodiscard]] std::string quote_identifier(const std::string& name) const;
   [[nodiscard]] std::string quote_literal(const std::string& text) const;
 
  private:
-  explicit Connection(pg_conn* connection) : connection_(connection) {}
+  struct Notices;
+
+  Connection() = default;
+  void connect(const std::vector<std::pair<std::string, std::string>>& parameters,
+               std::chrono::steady_clock::time_point deadline);
+
   pg_conn* connection_ = nullptr;
+  const Interrupt* interrupt_ = nullptr;
+  std::unique_ptr<Notices> notices_;  // libpq has its address
+  bool replication_ = false;
+  std::string server_name_;
+  std::size_t host_index_ = 0;
+  std::size_t host_count_ = 1;
 };
+
+/// Waits until the socket can be read or written (as asked), or until `deadline`: false then. With
+/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible.
+bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
+                     std::chrono::steady_clock::time_point deadline);
 
 /// The conninfo with user, hosts, ports and dbname for messages; never a password.
 [[nodiscard]] std::string describe(const std::string& conninfo);
-/// The value a conninfo gives to `keyword` itself (not the environment or a service file).
+/// The value a conninfo gives to `keyword` itself (not the environment or a service file). Throws
+/// Error{usage} for a conninfo libpq can't read.
 [[nodiscard]] std::optional<std::string> conninfo_value(const std::string& conninfo,
                                                         const std::string& keyword);
 

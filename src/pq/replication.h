@@ -1,10 +1,14 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 
 #include "pq/connection.h"
@@ -24,15 +28,20 @@ struct SystemIdentity {
 [[nodiscard]] SystemIdentity identify_system(Connection& connection);
 
 /// SHOW; the value as the server prints it. ServerError if the parameter does not exist.
+/// Throws Error{usage} for what cannot be a parameter's name.
 [[nodiscard]] std::string show(Connection& connection, const std::string& parameter);
 /// "16MB" → the size. Throws Error{protocol} for what is no wal_segment_size.
 [[nodiscard]] wal::SegmentSize show_wal_segment_size(Connection& connection);
+/// The same without a server: "16MB", "1GB"; a bare number is in bytes.
+[[nodiscard]] std::optional<wal::SegmentSize> parse_segment_size(std::string_view text);
 /// data_directory_mode: 0700 or 0750, as the number.
 [[nodiscard]] unsigned show_data_directory_mode(Connection& connection);
 /// wal_sender_timeout for this session; zero: no timeout.
 [[nodiscard]] std::chrono::milliseconds show_wal_sender_timeout(Connection& connection);
 
-/// "2min", "500ms", "30s", "1h", "0" as SHOW prints times.
+/// "2min", "500ms", "30s", "1h", "0" as SHOW prints times; a bare number is in `base_unit` ("us",
+/// "ms", "s", "min", "h" or "d"). Parts of a millisecond are rounded up: 0 often means "never".
+/// nullopt for anything else, negative numbers and those too large included.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_guc_time(const std::string& text,
                                                                       const std::string& base_unit);
 
@@ -48,10 +57,13 @@ struct SlotState {
 /// CREATE_REPLICATION_SLOT … PHYSICAL RESERVE_WAL, in the grammar of the server's version. Returns
 /// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
 bool create_physical_slot(Connection& connection, const std::string& slot);
+/// DROP_REPLICATION_SLOT without WAIT: a slot in use is Error{retry} (55006), a missing one
+/// Error{refused} (42704).
 void drop_slot(Connection& connection, const std::string& slot);
 
-/// TIMELINE_HISTORY: the content of the file. Throws ServerError; Error{protocol} if the server
-/// answers with another file name than `<timeline>.history`.
+/// TIMELINE_HISTORY: the content of the file. Throws ServerError, of kind conflict if the server
+/// has no such file; Error{protocol} if it answers with another file name than
+/// `<timeline>.history`.
 [[nodiscard]] std::string timeline_history(Connection& connection, wal::TimelineId timeline);
 
 /// Message 'w'. `wal` is valid until the next call of ReplicationStream::next().
@@ -87,34 +99,81 @@ struct StandbyStatus {
   bool operator==(const StandbyStatus&) const = default;
 };
 
+/// A CopyData message of the stream, without its envelope. Pure; for any bytes. Error{protocol} for
+/// one that cannot be. The XLogData points into `message`.
+using Decoded = std::variant<XLogData, Keepalive, Error>;
+[[nodiscard]] Decoded decode(std::span<const std::byte> message);
+
+/// Message 'r'. `clock`: microseconds since 2000-01-01 UTC.
+[[nodiscard]] std::string encode(const StandbyStatus& status, std::int64_t clock);
+
+/// The largest XLogData that is taken. A walsender sends up to 16 WAL blocks at once (MAX_SEND_SIZE
+/// in walsender.c), which is 1 MB with the largest block size there is.
+inline constexpr std::size_t kMaxXLogData = 16 * 1024 * 1024;
+
 /// A physical stream on a connection that it uses until the stream has ended. Never blocks. One
 /// thread at a time: callers with several threads bring a lock.
 class ReplicationStream {
  public:
   /// START_REPLICATION [SLOT slot] PHYSICAL start TIMELINE timeline. The server may answer that the
   /// timeline ends exactly at `start`: then next() gives EndOfStream first. Throws ServerError,
-  /// Error{retry}, Interrupted.
+  /// Error{retry}, Interrupted. The connection outlives the stream (it may be moved) and does
+  /// nothing else until next() gave EndOfStream or finish() returned.
   static ReplicationStream start(Connection& connection, const std::optional<std::string>& slot,
                                  wal::Lsn start, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
 
-  /// Reads what the socket has (PQconsumeInput). Throws Error{retry} if the connection is lost.
+  ReplicationStream(ReplicationStream&&) noexcept;
+  ReplicationStream& operator=(ReplicationStream&&) noexcept;
+  ~ReplicationStream();
+
+  /// Reads what the socket has (PQconsumeInput). That the connection is lost is thrown by next(),
+  /// once it has given out what arrived before: the server's reason may be among it.
   void receive();
   /// The next complete message of what was received. Throws ServerError (the walsender failed: e.g.
   /// 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a message that
-  /// cannot be (unknown type, too short, a position that wraps).
+  /// cannot be (unknown type, too short, a position that wraps). After EndOfStream the connection
+  /// takes commands again, unless the server has shut down. An EndOfStream is repeated.
   [[nodiscard]] StreamEvent next();
-  /// Queues message 'r'; sends as much as the socket takes now.
+  /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
+  /// the newest is kept. Does nothing once the stream ends. Throws Error{retry}.
   void send(const StandbyStatus& status);
-  /// Sends what is queued. True when nothing is left.
+  /// Sends what is queued. True when nothing is left. Throws Error{retry}.
   bool flush();
-  /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`. For a clean
-  /// stop. Data that still arrives is dropped.
+  /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`, and not by
+  /// the Interrupt, which is what a clean stop begins with. Data that still arrives is dropped.
+  /// Throws Error{retry} if the time was not enough, else what next() throws.
   void finish(std::chrono::milliseconds timeout);
   [[nodiscard]] int socket() const;
 
  private:
-  // (implementation)
+  enum class Phase {
+    copying,
+    ending,  // the copy has ended; results are to be read up to the last one
+    ended,
+  };
+  struct FreeBuffer {
+    void operator()(char* buffer) const;
+  };
+
+  ReplicationStream(pg_conn* connection, std::string server_name, wal::TimelineId timeline)
+      : connection_(connection), server_name_(std::move(server_name)), timeline_(timeline) {}
+  StreamEvent next_in_copy();
+  StreamEvent next_result();
+  void take_result(const pg_result* result);
+  bool put(const StandbyStatus& status);
+  void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
+  [[nodiscard]] Error lost() const;
+
+  pg_conn* connection_;
+  std::string server_name_;
+  wal::TimelineId timeline_;
+  Phase phase_ = Phase::ending;
+  bool lost_ = false;              // PQconsumeInput failed
+  bool command_complete_ = false;  // the server has ended the command in good order
+  EndOfStream end_;
+  std::optional<StandbyStatus> waiting_;      // did not fit behind what libpq still has to send
+  std::unique_ptr<char, FreeBuffer> buffer_;  // libpq's; XLogData points into it
 };
 
 }  // namespace weir::pq

@@ -1,0 +1,466 @@
+#include "pq/connection.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <exception>
+#include <random>
+#include <thread>
+
+#include "pq/conninfo.h"
+#include "pq/sqlstate.h"
+
+namespace weir::pq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+constexpr int kOldestServer = 130000;
+constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+std::string value_of(const ConninfoValues& values, std::string_view keyword) {
+  const auto found = values.find(keyword);
+  return found == values.end() ? std::string() : found->second;
+}
+
+// Everything but where to go.
+Parameters common_parameters(const ConnectOptions& options, ConninfoValues values) {
+  for (const char* keyword : {"host", "hostaddr", "port", "target_session_attrs",
+                              "load_balance_hosts", "connect_timeout", "replication"})
+    values.erase(keyword);
+  values["fallback_application_name"] = options.fallback_application_name;
+  if (options.replication) {
+    values["replication"] = "true";
+    // libpq fills in the user's name, which no passfile entry for replication has.
+    if (!conninfo_value(options.conninfo, "dbname")) values["dbname"] = "replication";
+  }
+  values.try_emplace("keepalives_idle", "30");
+  values.try_emplace("keepalives_interval", "10");
+  values.try_emplace("keepalives_count", "3");
+  if (value_of(values, "keepalives") != "0") values.try_emplace("tcp_user_timeout", "60000");
+  return Parameters(values.begin(), values.end());
+}
+
+// libpq's rules: in seconds, negative means no limit, 1 is taken as 2. 0 means no limit to libpq,
+// but then a dead host would keep us from the next one: the default here.
+std::optional<Clock::duration> connect_timeout(const ConninfoValues& values) {
+  const std::string text = value_of(values, "connect_timeout");
+  if (text.empty()) return kDefaultConnectTimeout;
+  int seconds = 0;
+  const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (code != std::errc() || stop != text.data() + text.size())
+    throw Error(ErrorKind::usage, "invalid connect_timeout in the connection string")
+        .with("value", text);
+  if (seconds < 0) return std::nullopt;
+  if (seconds == 0) return kDefaultConnectTimeout;
+  return std::chrono::seconds(std::clamp(seconds, 2, 100'000));
+}
+
+// getaddrinfo cannot be interrupted and may take half a minute when a name server is gone, so it
+// runs in a thread of its own that is left behind if we cannot wait for it.
+class Resolver {
+ public:
+  /// Numeric addresses of `name`, in the order of the system's preference.
+  static std::vector<std::string> resolve(const std::string& name, const Interrupt& interrupt,
+                                          Clock::time_point deadline) {
+    auto task = std::make_shared<Task>();
+    task->name = name;
+    std::thread([task] { task->run(); }).detach();
+    if (!wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
+      throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
+          .with("host", name)
+          .hint(
+              "The name servers do not answer. hostaddr= in the connection string saves the "
+              "look-up.");
+    if (task->code != 0 || task->addresses.empty())
+      throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
+                                        (task->code != 0 ? gai_strerror(task->code) : "no address"))
+          .with("host", name)
+          .hint("Check the spelling, DNS and /etc/hosts.");
+    return task->addresses;
+  }
+
+ private:
+  struct Task {
+    std::string name;
+    int code = 0;
+    std::vector<std::string> addresses;
+    Interrupt done;
+
+    void run() {
+      addrinfo hints{};
+      hints.ai_family = AF_UNSPEC;
+      hints.ai_socktype = SOCK_STREAM;
+      addrinfo* list = nullptr;
+      code = getaddrinfo(name.c_str(), nullptr, &hints, &list);
+      for (const addrinfo* each = code == 0 ? list : nullptr; each != nullptr;
+           each = each->ai_next) {
+        char text[NI_MAXHOST];
+        if (getnameinfo(each->ai_addr, each->ai_addrlen, text, sizeof text, nullptr, 0,
+                        NI_NUMERICHOST) == 0)
+          addresses.emplace_back(text);
+      }
+      if (list != nullptr) freeaddrinfo(list);
+      done.raise();
+    }
+  };
+};
+
+// The reasons of all hosts that did not do, until one does. add() is called while the exception is
+// being handled.
+class Failures {
+ public:
+  void add(const Host& host, const Error& error) {
+    if (!text_.empty()) text_ += "; ";
+    text_ += host.to_string() + ": " + error.what();
+    if (!first_ || (first_->kind() != ErrorKind::retry && error.kind() == ErrorKind::retry))
+      first_ = error;
+    only_ = count_ == 0 ? std::current_exception() : nullptr;
+    ++count_;
+  }
+  [[noreturn]] void raise() const {
+    if (only_) std::rethrow_exception(only_);  // a ServerError with its SQLSTATE, perhaps
+    throw Error(first_->kind(), "none of the servers can be used: " + text_).hint(first_->hint());
+  }
+
+ private:
+  std::optional<Error> first_;  // the one that decides the kind
+  std::exception_ptr only_;
+  std::string text_;
+  int count_ = 0;
+};
+
+std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shuffled) {
+  std::vector<std::size_t> order(count);
+  for (std::size_t i = 0; i < count; ++i) order[i] = (first + i) % count;
+  if (shuffled) std::shuffle(order.begin(), order.end(), std::random_device());
+  return order;
+}
+
+}  // namespace
+
+struct Connection::Notices {
+  std::function<void(const std::string&)> callback;
+
+  static void receive(void* self, const PGresult* result) {
+    const auto* notices = static_cast<const Notices*>(self);
+    if (!notices->callback) return;
+    try {
+      notices->callback(trimmed(PQresultErrorMessage(result)));
+    } catch (...) {  // must not pass through libpq's C code; a notice decides nothing
+    }
+  }
+};
+
+Connection Connection::open(const ConnectOptions& options, const Interrupt& interrupt) {
+  const Clock::time_point deadline = Clock::now() + options.timeout;
+  const ConninfoValues values = expand_conninfo(options.conninfo);
+  const std::vector<Host> hosts =
+      split_hosts(value_of(values, "host"), value_of(values, "hostaddr"), value_of(values, "port"));
+  const std::optional<Clock::duration> per_address = connect_timeout(values);
+  const Parameters common = common_parameters(options, values);
+  const bool random = value_of(values, "load_balance_hosts") == "random";
+
+  // prefer-standby is libpq's two rounds over all hosts.
+  std::vector<std::string> rounds = {value_of(values, "target_session_attrs")};
+  if (rounds.front() == "prefer-standby") rounds = {"standby", "any"};
+
+  Failures failures;
+  for (const std::string& attributes : rounds) {
+    failures = Failures();
+    for (const std::size_t index : order_of(hosts.size(), options.first_host, random)) {
+      const Host& host = hosts[index];
+      try {
+        std::vector<std::string> addresses = {host.hostaddr};
+        if (host.hostaddr.empty() && !host.local()) {
+          const auto limit = per_address ? Clock::now() + *per_address : deadline;
+          addresses = Resolver::resolve(host.host, interrupt, std::min(deadline, limit));
+          if (random) std::shuffle(addresses.begin(), addresses.end(), std::random_device());
+        }
+        for (std::size_t i = 0; i < addresses.size(); ++i) {
+          Parameters parameters = common;
+          if (!attributes.empty()) parameters.emplace_back("target_session_attrs", attributes);
+          if (!host.host.empty()) parameters.emplace_back("host", host.host);
+          if (!addresses[i].empty()) parameters.emplace_back("hostaddr", addresses[i]);
+          if (!host.port.empty()) parameters.emplace_back("port", host.port);
+          Connection connection;
+          connection.interrupt_ = &interrupt;
+          connection.notices_ = std::make_unique<Notices>(Notices{options.notice});
+          connection.replication_ = options.replication;
+          connection.server_name_ = host.to_string();
+          connection.host_index_ = index;
+          connection.host_count_ = hosts.size();
+          const auto limit = per_address ? Clock::now() + *per_address : deadline;
+          try {
+            connection.connect(parameters, std::min(deadline, limit));
+            return connection;
+          } catch (const Error& error) {
+            // Another address of the same server would refuse us as well.
+            if (error.kind() != ErrorKind::retry || i + 1 == addresses.size()) throw;
+          }
+        }
+      } catch (const Error& error) {
+        failures.add(host, error);
+      }
+    }
+  }
+  failures.raise();
+}
+
+void Connection::connect(const Parameters& parameters, Clock::time_point deadline) {
+  std::vector<const char*> keywords;
+  std::vector<const char*> values;
+  for (const auto& [keyword, value] : parameters) {
+    keywords.push_back(keyword.c_str());
+    values.push_back(value.c_str());
+  }
+  keywords.push_back(nullptr);
+  values.push_back(nullptr);
+  if (interrupt_->raised()) throw Interrupted{};
+  connection_ = PQconnectStartParams(keywords.data(), values.data(), 0);
+  if (connection_ == nullptr) throw Error(ErrorKind::retry, "out of memory");
+  PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // has the SQLSTATE in it
+  PQsetNoticeReceiver(connection_, &Notices::receive, notices_.get());
+
+  PostgresPollingStatusType status =
+      PQstatus(connection_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+  while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING) {
+    // The socket changes when libpq starts anew, e.g. without TLS.
+    if (!wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
+                         status == PGRES_POLLING_WRITING, interrupt_, deadline))
+      throw Error(ErrorKind::retry, "could not connect to the server: no answer in time")
+          .with("server", server_name_)
+          .hint(
+              "The host is down, a firewall drops the packets, or the server hangs. See "
+              "connect_timeout.");
+    status = PQconnectPoll(connection_);
+  }
+  if (status != PGRES_POLLING_OK) {
+    const ConnectFailure failure = parse_connect_failure(PQerrorMessage(connection_));
+    const std::string message = "could not connect to the server: " + failure.text;
+    if (failure.sqlstate) {
+      ServerError error(classify(*failure.sqlstate), message, *failure.sqlstate);
+      error.with("server", server_name_).with("SQLSTATE", *failure.sqlstate);
+      error.hint(hint_for(*failure.sqlstate));
+      throw error;  // not the result of with(), which is a plain Error
+    }
+    const ClientFailure meaning = classify_client_failure(failure.text);
+    throw Error(meaning.kind, message).with("server", server_name_).hint(meaning.hint);
+  }
+  PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
+  if (PQsetnonblocking(connection_, 1) != 0)
+    throw Error(ErrorKind::retry, "could not make the connection non-blocking")
+        .with("server", server_name_);
+  if (server_version() < kOldestServer) {
+    const char* version = PQparameterStatus(connection_, "server_version");
+    throw Error(ErrorKind::refused, "the server is too old")
+        .with("server", server_name_)
+        .with("version", version == nullptr ? "unknown" : version)
+        .hint("PostgreSQL 13 is the oldest version that is supported.");
+  }
+}
+
+Rows Connection::execute(const std::string& command, std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  const auto lost = [this](const std::string& text) {
+    return Error(ErrorKind::retry, "the connection to the server failed: " + trimmed(text))
+        .with("server", server_name_);
+  };
+  if (PQsendQuery(connection_, command.c_str()) != 1) throw lost(PQerrorMessage(connection_));
+
+  Rows rows;
+  std::optional<ServerError> failure;
+  for (;;) {
+    const int unsent = PQflush(connection_);
+    if (unsent < 0) throw lost(PQerrorMessage(connection_));
+    if (PQisBusy(connection_) != 0) {
+      if (PQstatus(connection_) == CONNECTION_BAD) throw lost(PQerrorMessage(connection_));
+      if (!wait_for_socket(socket(), true, unsent > 0, interrupt_, deadline))
+        throw Error(ErrorKind::retry, "the server did not answer a command in time")
+            .with("server", server_name_)
+            .with("command", command);
+      // A failure is noticed above, after what had arrived before it was read.
+      static_cast<void>(PQconsumeInput(connection_));
+      continue;
+    }
+    const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_), &PQclear);
+    if (!result) break;
+    switch (PQresultStatus(result.get())) {
+      case PGRES_TUPLES_OK:
+        rows.clear();
+        for (int row = 0; row < PQntuples(result.get()); ++row) {
+          Row& values = rows.emplace_back();
+          for (int column = 0; column < PQnfields(result.get()); ++column) {
+            if (PQgetisnull(result.get(), row, column) != 0) {
+              values.emplace_back(std::nullopt);
+            } else {
+              const int length = PQgetlength(result.get(), row, column);
+              values.emplace_back(std::string(PQgetvalue(result.get(), row, column),
+                                              static_cast<std::size_t>(length)));
+            }
+          }
+        }
+        break;
+      case PGRES_COMMAND_OK:
+      case PGRES_EMPTY_QUERY:
+        break;
+      case PGRES_FATAL_ERROR: {
+        const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
+        if (sqlstate == nullptr) throw lost(PQresultErrorMessage(result.get()));
+        if (!failure) failure = server_error(result.get(), server_name_);
+        break;
+      }
+      default:  // a COPY: libpq would hand out the same result for ever
+        throw Error(ErrorKind::protocol, "the server answered a command with something else")
+            .with("server", server_name_)
+            .with("command", command)
+            .with("answer", PQresStatus(PQresultStatus(result.get())));
+    }
+  }
+  if (failure) throw ServerError(*failure);
+  return rows;
+}
+
+ServerError server_error(const pg_result* result, const std::string& server_name) {
+  const auto field = [result](int code) {
+    const char* text = PQresultErrorField(result, code);
+    return std::string(text == nullptr ? "" : text);
+  };
+  const std::string sqlstate = field(PG_DIAG_SQLSTATE);
+  std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
+  if (const std::string detail = field(PG_DIAG_MESSAGE_DETAIL); !detail.empty())
+    message += ": " + detail;
+  ServerError error(classify(sqlstate), message, sqlstate);
+  error.with("server", server_name).with("SQLSTATE", sqlstate);
+  error.hint(hint_for(sqlstate));
+  if (const std::string hint = field(PG_DIAG_MESSAGE_HINT); !hint.empty())
+    error.hint("The server's hint: " + hint);
+  return error;
+}
+
+bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
+                     Clock::time_point deadline) {
+  for (;;) {
+    if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    pollfd fds[2] = {};
+    fds[0].fd = socket;
+    fds[0].events = static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));
+    fds[1].fd = interrupt == nullptr ? -1 : interrupt->fd();
+    fds[1].events = POLLIN;
+    // Rounded up, so that the last millisecond is not spent spinning.
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const int timeout = static_cast<int>(std::clamp<long long>(left, 0, 1'000'000));
+    const int ready = poll(fds, 2, timeout);
+    if (ready < 0 && errno != EINTR) throw system_error(errno, "could not wait for the server");
+    if (ready > 0 && fds[1].revents != 0) throw Interrupted{};
+    if (ready > 0 && fds[0].revents != 0) return true;
+    if (ready == 0 && Clock::now() >= deadline) return false;
+  }
+}
+
+Connection::Connection(Connection&& other) noexcept
+    : connection_(std::exchange(other.connection_, nullptr)),
+      interrupt_(other.interrupt_),
+      notices_(std::move(other.notices_)),
+      replication_(other.replication_),
+      server_name_(std::move(other.server_name_)),
+      host_index_(other.host_index_),
+      host_count_(other.host_count_) {}
+
+Connection& Connection::operator=(Connection&& other) noexcept {
+  if (this != &other) {
+    PQfinish(connection_);
+    connection_ = std::exchange(other.connection_, nullptr);
+    interrupt_ = other.interrupt_;
+    notices_ = std::move(other.notices_);
+    replication_ = other.replication_;
+    server_name_ = std::move(other.server_name_);
+    host_index_ = other.host_index_;
+    host_count_ = other.host_count_;
+  }
+  return *this;
+}
+
+Connection::~Connection() { PQfinish(connection_); }
+
+int Connection::server_version() const { return PQserverVersion(connection_); }
+
+std::string Connection::server_name() const { return server_name_; }
+
+int Connection::socket() const { return PQsocket(connection_); }
+
+std::optional<std::string> Connection::parameter(const std::string& name) const {
+  const char* value = PQparameterStatus(connection_, name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
+std::string Connection::quote_identifier(const std::string& name) const {
+  const std::unique_ptr<char, decltype(&PQfreemem)> quoted(
+      PQescapeIdentifier(connection_, name.data(), name.size()), &PQfreemem);
+  if (!quoted || name.find('\0') != std::string::npos)
+    throw Error(ErrorKind::usage, "a name cannot be sent to the server").with("name", name);
+  return quoted.get();
+}
+
+std::string Connection::quote_literal(const std::string& text) const {
+  if (text.find('\0') != std::string::npos)
+    throw Error(ErrorKind::usage, "a text with a zero byte cannot be sent to the server");
+  if (replication_) {
+    // The replication grammar (repl_scanner.l) knows no escapes but the doubled quote.
+    std::string quoted = "'";
+    for (const char c : text) {
+      quoted += c;
+      if (c == '\'') quoted += c;
+    }
+    return quoted + "'";
+  }
+  const std::unique_ptr<char, decltype(&PQfreemem)> quoted(
+      PQescapeLiteral(connection_, text.data(), text.size()), &PQfreemem);
+  if (!quoted) throw Error(ErrorKind::usage, "a text cannot be sent to the server");
+  return quoted.get();
+}
+
+ServerError::ServerError(ErrorKind kind, std::string message, std::string sqlstate)
+    : Error(kind, std::move(message)), sqlstate_(std::move(sqlstate)) {}
+
+Interrupt::Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd_ < 0) throw system_error(errno, "could not create an eventfd");
+}
+
+Interrupt::~Interrupt() { close(fd_); }
+
+void Interrupt::raise() noexcept {
+  const int saved = errno;  // also called from signal handlers
+  const std::uint64_t one = 1;
+  // It can only fail with EAGAIN, at the counter's maximum: then it is raised already.
+  static_cast<void>(!write(fd_, &one, sizeof one));
+  errno = saved;
+}
+
+void Interrupt::clear() noexcept {
+  std::uint64_t count = 0;
+  static_cast<void>(!read(fd_, &count, sizeof count));
+}
+
+bool Interrupt::raised() const noexcept {
+  pollfd fd{fd_, POLLIN, 0};
+  return poll(&fd, 1, 0) > 0;
+}
+
+}  // namespace weir::pq

@@ -1,0 +1,200 @@
+#include "pq/conninfo.h"
+
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "pq/connection.h"
+
+namespace weir::pq {
+namespace {
+
+struct FreeOptions {
+  void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+using Options = std::unique_ptr<PQconninfoOption, FreeOptions>;
+
+ConninfoValues to_values(const PQconninfoOption* option) {
+  ConninfoValues values;
+  for (; option != nullptr && option->keyword != nullptr; ++option) {
+    if (option->val != nullptr && *option->val != '\0') values[option->keyword] = option->val;
+  }
+  return values;
+}
+
+// libpq quotes the part of the string it stumbled over, and that part may be (a piece of) a
+// password: blanks in a password cut it into words, and of a URI the whole is quoted.
+bool may_hold_secret(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  constexpr std::array kMarks = {"pass", "pwd", "secret", "scram", "key", "://"};
+  return std::any_of(kMarks.begin(), kMarks.end(),
+                     [&text](const char* mark) { return text.find(mark) != std::string::npos; });
+}
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0)
+    text.pop_back();
+  return text;
+}
+
+struct Probe {
+  ConninfoValues values;
+  std::string message;
+  bool valid = false;  // libpq found nothing wrong but the value that we set wrong on purpose
+};
+
+// libpq tells what it made of everything (string, service file, environment) only of a connection,
+// and starting one resolves names and sends packets. So it is given one wrong value: it stops
+// before it connects, but PQconninfo() has the rest.
+Probe probe(const ConninfoValues& given, const char* spoiled_keyword) {
+  constexpr const char* kWrong = "pgweir-probe";
+  std::vector<const char*> keywords;
+  std::vector<const char*> values;
+  for (const auto& [keyword, value] : given) {
+    if (keyword == spoiled_keyword) continue;
+    keywords.push_back(keyword.c_str());
+    values.push_back(value.c_str());
+  }
+  keywords.insert(keywords.end(), {spoiled_keyword, nullptr});
+  values.insert(values.end(), {kWrong, nullptr});
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
+      PQconnectStartParams(keywords.data(), values.data(), 0), &PQfinish);
+  if (!connection) throw Error(ErrorKind::retry, "out of memory");
+  Probe result;
+  result.values = to_values(Options(PQconninfo(connection.get())).get());
+  result.values.erase(spoiled_keyword);
+  result.message = trimmed(PQerrorMessage(connection.get()));
+  result.valid = result.message.find(kWrong) != std::string::npos;
+  return result;
+}
+
+std::vector<std::string> split_list(std::string_view list) {
+  std::vector<std::string> items;
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    items.emplace_back(list.substr(0, comma));
+    if (comma == std::string_view::npos) return items;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+void check_port(const std::string& port) {
+  if (port.empty()) return;
+  int number = 0;
+  const char* end = port.data() + port.size();
+  const auto [stop, code] = std::from_chars(port.data(), end, number);
+  if (code != std::errc() || stop != end || number < 1 || number > 65535)
+    throw Error(ErrorKind::usage, "invalid port number in the connection string")
+        .with("port", port);
+}
+
+}  // namespace
+
+bool Host::local() const {
+  return hostaddr.empty() && (host.empty() || host.front() == '/' || host.front() == '@');
+}
+
+std::string Host::to_string() const {
+  const std::string number = port.empty() ? "5432" : port;
+  if (local()) return (host.empty() ? "local socket" : host) + "/.s.PGSQL." + number;
+  const std::string& name = host.empty() ? hostaddr : host;
+  if (name.find(':') != std::string::npos) return "[" + name + "]:" + number;
+  return name + ":" + number;
+}
+
+std::vector<Host> split_hosts(std::string_view host, std::string_view hostaddr,
+                              std::string_view port) {
+  const std::vector<std::string> names = split_list(host);
+  const std::vector<std::string> addresses = split_list(hostaddr);
+  const std::vector<std::string> ports = split_list(port);
+  const std::size_t count = hostaddr.empty() ? names.size() : addresses.size();
+  if (!hostaddr.empty() && !host.empty() && names.size() != count)
+    throw Error(ErrorKind::usage,
+                "the connection string has another number of hosts than of hostaddrs")
+        .with("hosts", names.size())
+        .with("hostaddrs", count);
+  if (ports.size() != 1 && ports.size() != count)
+    throw Error(ErrorKind::usage, "the connection string has another number of ports than of hosts")
+        .with("ports", ports.size())
+        .with("hosts", count)
+        .hint("Give one port for all hosts, or one for each.");
+  std::vector<Host> hosts(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!host.empty()) hosts[i].host = names[i];
+    if (!hostaddr.empty()) hosts[i].hostaddr = addresses[i];
+    hosts[i].port = ports.size() == 1 ? ports[0] : ports[i];
+    check_port(hosts[i].port);
+  }
+  return hosts;
+}
+
+ConninfoValues parse_conninfo(const std::string& conninfo) {
+  if (conninfo.find('\0') != std::string::npos)
+    throw Error(ErrorKind::usage, "the connection string has a zero byte in it");
+  char* message = nullptr;
+  const Options options(PQconninfoParse(conninfo.c_str(), &message));
+  const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, &PQfreemem);
+  if (!options) {
+    std::string text = "could not read the connection string";
+    if (message != nullptr && !may_hold_secret(conninfo)) text += ": " + trimmed(message);
+    throw Error(ErrorKind::usage, text)
+        .hint(
+            "It is either \"host=... user=...\" (a value with blanks in single quotes) or a URI, "
+            "\"postgresql://user@host:port/\" (special characters percent-encoded).");
+  }
+  return to_values(options.get());
+}
+
+ConninfoValues expand_conninfo(const std::string& conninfo) {
+  const ConninfoValues given = parse_conninfo(conninfo);
+  // The last value libpq checks; all before it have passed if this is the one it complains about.
+  Probe main = probe(given, "target_session_attrs");
+  if (!main.valid)
+    throw Error(ErrorKind::usage,
+                "libpq does not accept the connection parameters: " + main.message);
+  const ConninfoValues other = probe(given, "channel_binding").values;
+  if (const auto found = other.find("target_session_attrs"); found != other.end()) {
+    constexpr std::array kKnown = {"any",     "read-write", "read-only",
+                                   "primary", "standby",    "prefer-standby"};
+    if (std::find(kKnown.begin(), kKnown.end(), found->second) == kKnown.end())
+      throw Error(ErrorKind::usage, "invalid target_session_attrs").with("value", found->second);
+    main.values.insert(*found);
+  }
+  return main.values;
+}
+
+std::string describe(const std::string& conninfo) {
+  std::optional<ConninfoValues> values;
+  try {
+    values = parse_conninfo(conninfo);
+  } catch (const Error&) {
+    return "(unreadable connection string)";
+  }
+  std::string text;
+  for (const char* keyword : {"service", "host", "hostaddr", "port", "user", "dbname"}) {
+    const auto found = values->find(keyword);
+    if (found == values->end()) continue;
+    // A connection string put where a database name belongs is not shown: it may have a password.
+    const bool nested = found->second.find_first_of("=/@") != std::string::npos &&
+                        std::string_view(keyword) != "host";
+    text += text.empty() ? "" : " ";
+    text += std::string(keyword) + "=" + (nested ? "..." : found->second);
+  }
+  return text.empty() ? "(libpq's defaults)" : text;
+}
+
+std::optional<std::string> conninfo_value(const std::string& conninfo, const std::string& keyword) {
+  const ConninfoValues values = parse_conninfo(conninfo);
+  const auto found = values.find(keyword);
+  if (found == values.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace weir::pq
