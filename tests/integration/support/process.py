@@ -1,0 +1,100 @@
+"""Processes of the tests: who they run as, how they end, and waiting for conditions."""
+
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import time
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def wait_for(condition, what, deadline=30.0, interval=0.02):
+    """Returns condition()'s first true value. Fails after `deadline` seconds, saying for what."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
+        time.sleep(interval)
+
+
+def server_user():
+    """PostgreSQL refuses to run as root: then it is the user `postgres`, else who we are."""
+    if os.getuid() == 0:
+        return pwd.getpwnam("postgres")
+    return pwd.getpwuid(os.getuid())
+
+
+def as_server_user():
+    """Arguments of subprocess to run something as server_user()."""
+    if os.getuid() != 0:
+        return {}
+    user = server_user()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [user.pw_gid]}
+
+
+def die_with_parent(sig):
+    """For preexec_fn: the kernel sends `sig` when the test run dies, so that nothing is left over
+    even if the run itself is killed."""
+
+    def set_signal():
+        _libc.prctl(_PR_SET_PDEATHSIG, sig, 0, 0, 0)
+
+    return set_signal
+
+
+def run(command, check=True, timeout=120, **options):
+    """Runs to the end; output is text. A failure shows what the command said."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        stdin=options.pop("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+        **options,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(
+            f"{command[0]} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+        )
+    return result
+
+
+def children_of(pid):
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    fields = stat.read().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended between listdir and open
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.append(int(entry))
+    return found
+
+
+def alive(pid):
+    """True if there is such a process and it is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def tail(path, lines=60):
+    try:
+        with open(path, errors="replace") as file:
+            return "".join(file.readlines()[-lines:])
+    except OSError as error:
+        return f"({error})\n"
+
+
+SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
