@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <system_error>
@@ -177,13 +178,15 @@ class PosixDirectory final : public Directory {
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
       : fd_(std::move(fd)), path_(std::move(path)), file_mode_(file_mode) {}
 
+  void set_file_mode(unsigned mode) override { file_mode_ = static_cast<mode_t>(mode); }
+
   const std::string& path() const override { return path_; }
 
   std::unique_ptr<File> create(const std::string& name) override {
     check_plain(name);
     const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
     Descriptor file(
-        retry_interrupted([&] { return ::openat(fd_.get(), name.c_str(), flags, file_mode_); }));
+        retry_interrupted([&] { return ::openat(fd_.get(), name.c_str(), flags, file_mode_.load()); }));
     if (file.get() < 0) {
       if (errno == EEXIST)
         throw Error(ErrorKind::conflict, "file exists already").with("path", path_of(name));
@@ -396,7 +399,7 @@ class PosixDirectory final : public Directory {
 
   Descriptor fd_;
   std::string path_;
-  mode_t file_mode_;
+  std::atomic<mode_t> file_mode_;
   std::mutex sync_mutex_;
   int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_
 };

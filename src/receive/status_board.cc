@@ -31,6 +31,11 @@ void StatusBoard::update(const std::function<void(Content&)>& change) {
   change(content_);
 }
 
+void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
+  const std::lock_guard lock(live_mutex_);
+  live_ = std::move(live);
+}
+
 StatusBoard::Content StatusBoard::read() const {
   const std::lock_guard lock(mutex_);
   return content_;
@@ -38,6 +43,11 @@ StatusBoard::Content StatusBoard::read() const {
 
 std::string StatusBoard::to_json() const {
   const auto content = read();
+  std::optional<StreamSnapshot> stream;
+  {
+    const std::lock_guard lock(live_mutex_);
+    if (live_) stream = live_();
+  }
   nlohmann::json json;
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
@@ -45,13 +55,16 @@ std::string StatusBoard::to_json() const {
   json["state_since"] = format_time(content.state_since);
   json["started"] = format_time(content.started);
   json["server"] = content.server;
-  if (const auto& stream = content.stream) {
+  if (stream) {
+    const auto silence = std::chrono::steady_clock::now() - stream->last_message;
     json["timeline"] = stream->timeline;
     json["write_lsn"] = stream->write.to_string();
     json["flush_lsn"] = stream->flush.to_string();
     json["server_lsn"] = stream->server_end.to_string();
     json["lag_bytes"] = stream->server_end > stream->flush ? stream->server_end - stream->flush : 0;
-    json["last_message"] = format_time(content.last_message);
+    json["last_message"] =
+        format_time(std::chrono::system_clock::now() -
+                    std::chrono::duration_cast<std::chrono::system_clock::duration>(silence));
   }
   if (content.last_error) {
     json["last_error"] = *content.last_error;

@@ -22,9 +22,7 @@ class StatusBoard {
     std::chrono::system_clock::time_point state_since{};
     std::chrono::system_clock::time_point started{};
     std::string server;  ///< name of the upstream, empty while there is none
-    std::optional<StreamSnapshot> stream;
     bool disk_full = false;
-    std::chrono::system_clock::time_point last_message{};
     std::optional<std::string> last_error;
     std::chrono::system_clock::time_point last_error_time{};
     std::vector<archive::ResumePoint::Hole> holes;
@@ -40,6 +38,10 @@ class StatusBoard {
   /// Any other change, done under the lock; must be quick.
   void update(const std::function<void(Content&)>& change);
 
+  /// Where to ask for the position while WAL streams; empty: it doesn't. When this returns, an
+  /// earlier function is not called any more.
+  void set_live(std::function<StreamSnapshot()> live);
+
   [[nodiscard]] Content read() const;
   /// The content as one JSON object; its schema is in docs/status.md.
   [[nodiscard]] std::string to_json() const;
@@ -47,6 +49,8 @@ class StatusBoard {
  private:
   mutable std::mutex mutex_;
   Content content_;
+  mutable std::mutex live_mutex_;  ///< never taken together with mutex_
+  std::function<StreamSnapshot()> live_;
 };
 
 }  // namespace weir::receive

@@ -56,6 +56,9 @@ class StreamLoop {
   /// everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
 
+  /// Where it stands. Any thread; waits for no disk.
+  [[nodiscard]] StreamSnapshot snapshot();
+
  private:
   using Lock = std::unique_lock<std::mutex>;
 

@@ -1,0 +1,368 @@
+#include "receive/session.h"
+
+#include <poll.h>
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "archive/compress.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/resume.h"
+#include "archive/segment_writer.h"
+#include "base/units.h"
+#include "pq/replication.h"
+#include "receive/compression.h"
+#include "receive/intake.h"
+#include "receive/session_state.h"
+#include "receive/slot_guard.h"
+#include "receive/spare.h"
+#include "receive/status_socket.h"
+#include "receive/stream_loop.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Performs the steps that the engine asks for. Each function is one step.
+class Session {
+ public:
+  Session(const Options& options, const Environment& environment)
+      : options_(options),
+        environment_(environment),
+        directory_(environment.directory),
+        log_(environment.log),
+        board_(environment.board),
+        state_(options, environment.log, environment.seed) {}
+
+  void run();
+
+ private:
+  void take_archive();
+  void perform(const step::Connect& step);
+  void perform(const step::Identify&);
+  void perform(const step::ReadParameters&);
+  void perform(const step::CreateSlot&);
+  void perform(const step::ReadSlot&);
+  void perform(const step::FetchHistory& step);
+  void perform(const step::InspectArchive& step);
+  void perform(const step::StoreHistory& step);
+  void perform(const step::Probe& step);
+  void perform(const step::Stream& step);
+  void perform(const step::Disconnect&);
+  void perform(const step::Wait& step);
+  void perform(const step::Stop&) {}  // seen by run()
+
+  StreamOutcome stream(const step::Stream& step);
+  StreamLoop::Hooks hooks();
+  void make_end_durable(const archive::Listing& listing);
+  void start_compression(wal::SegmentSize segment_size);
+
+  const Options& options_;
+  const Environment& environment_;
+  io::Directory& directory_;
+  Log& log_;
+  StatusBoard& board_;
+  SessionState state_;
+  std::optional<pq::Connection> connection_;
+  std::optional<Compression> compression_;
+  std::optional<SlotGuard> slot_guard_;
+  bool told_foreign_ = false;
+  bool told_unchecked_ = false;
+};
+
+Time now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+void receive(const Options& options, const Environment& environment) {
+  Session(options, environment).run();
+}
+
+namespace {
+
+void Session::run() {
+  take_archive();
+  const StatusSocket status_socket(
+      directory_.path(), [this] { return board_.to_json(); }, log_);
+  for (;;) {
+    const auto step = state_.next();
+    if (const auto* stop = std::get_if<step::Stop>(&step)) {
+      connection_.reset();
+      if (stop->error) throw *stop->error;
+      // At an end position the archive is complete only when it has its final form; a signal
+      // should be obeyed soon, and the next start finishes what is left.
+      if (compression_ && !environment_.stop.raised()) compression_->drain();
+      return;
+    }
+    try {
+      std::visit([this](const auto& each) { perform(each); }, step);
+    } catch (const pq::Interrupted&) {
+      state_.request_stop();
+    } catch (const pq::ServerError& error) {
+      board_.set_error(error.what());
+      state_.failed(error, error.sqlstate(), now());
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) environment_.durability_lost(error);
+      board_.set_error(error.what());
+      state_.failed(error, {}, now());
+    }
+    board_.update([this](auto& content) { content.holes = state_.holes(); });
+  }
+}
+
+/// The lock comes first (P5): what else looks at the directory or changes it happens under it.
+void Session::take_archive() {
+  archive::require_not_a_server_directory(directory_);
+  if (!directory_.try_lock())
+    throw Error(ErrorKind::conflict, "another process is writing into this archive")
+        .with("directory", directory_.path())
+        .hint("Two receivers need two directories. \"pgweir status\" shows who it is.");
+  archive::clean_up(directory_, archive::list_archive(directory_));
+  board_.update([this](auto& content) { content.slot = options_.slot; });
+  if (options_.slot && options_.monitor_conninfo)
+    slot_guard_.emplace(*options_.monitor_conninfo, *options_.slot, log_, board_);
+}
+
+void Session::perform(const step::Connect& step) {
+  board_.set_state("connecting");
+  connection_.emplace(pq::Connection::open(
+      {.conninfo = options_.conninfo,
+       .first_host = static_cast<std::size_t>(step.first_host),
+       .notice = [this](const std::string& text) { log_.info("server: {}", text); }},
+      environment_.stop));
+  Upstream upstream;
+  upstream.name = connection_->server_name();
+  upstream.host_index = static_cast<int>(connection_->host_index());
+  upstream.host_count = static_cast<int>(connection_->host_count());
+  upstream.major = connection_->server_major();
+  if (const auto standby = connection_->parameter("in_hot_standby"))
+    upstream.standby = *standby == "on";
+  board_.update([&](auto& content) { content.server = upstream.name; });
+  state_.on_connected(std::move(upstream));
+}
+
+void Session::perform(const step::Identify&) {
+  state_.on_identified(pq::identify_system(*connection_));
+}
+
+void Session::perform(const step::ReadParameters&) {
+  ServerParameters parameters;
+  parameters.segment_size = pq::show_wal_segment_size(*connection_);
+  parameters.wal_sender_timeout = pq::show_wal_sender_timeout(*connection_);
+  // As the server allows its group to read its files (initdb --allow-group-access) or not.
+  const auto mode = pq::show_data_directory_mode(*connection_);
+  directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
+  state_.on_parameters(parameters);
+}
+
+void Session::perform(const step::CreateSlot&) {
+  state_.on_slot_created(pq::create_physical_slot(*connection_, *options_.slot));
+}
+
+void Session::perform(const step::ReadSlot&) {
+  // Asked only of servers that know the command.
+  const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
+  PGWEIR_CHECK(slot.has_value());
+  state_.on_slot(*slot);
+}
+
+void Session::perform(const step::FetchHistory& step) {
+  constexpr std::string_view kUndefinedFile = "58P01";
+  try {
+    state_.on_history(step.timeline, pq::timeline_history(*connection_, step.timeline));
+  } catch (const pq::ServerError& error) {
+    if (error.sqlstate() != kUndefinedFile) throw;
+    state_.on_history_absent(step.timeline, error.message());
+  }
+}
+
+void Session::perform(const step::InspectArchive& step) {
+  const auto listing = archive::list_archive(directory_);
+  if (!listing.foreign.empty() && !told_foreign_) {
+    told_foreign_ = true;
+    log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
+                 listing.foreign.size(), listing.foreign.front(),
+                 listing.foreign.size() > 1 ? ", …" : "");
+  }
+  if (const auto identity = archive::read_identity(directory_, listing))
+    archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
+                                  directory_.path());
+  ArchiveFacts facts;
+  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
+  for (const auto& history : listing.histories)
+    if (auto content = archive::read_history(directory_, history.timeline))
+      facts.histories.emplace(history.timeline, std::move(*content));
+  make_end_durable(listing);
+  if (!compression_ && options_.compression.method != codec::Method::none) {
+    start_compression(step.segment_size);
+    compression_->add(archive::uncompressed_segments(listing));
+  }
+  state_.on_archive(std::move(facts));
+}
+
+/// The start position is reported as flushed, so what lies before it has to be. A process that was
+/// killed between a rename and the directory's sync, or an archive_command that never synced, may
+/// have left the newest segment less than durable.
+void Session::make_end_durable(const archive::Listing& listing) {
+  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
+    if (each->name.partial) continue;
+    if (const auto file = directory_.open(each->name.to_string())) {
+      file->sync();
+      file->close();
+    }
+    break;
+  }
+  directory_.sync();
+}
+
+void Session::start_compression(wal::SegmentSize segment_size) {
+  compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
+                       environment_.durability_lost);
+}
+
+void Session::perform(const step::StoreHistory& step) {
+  archive::store_history(directory_, step.timeline, step.content);
+  log_.info("stored the history of timeline {}", step.timeline);
+  state_.on_history_stored(step.timeline);
+}
+
+/// Asks for WAL at that place and looks whether any comes. Without the slot, so that the question
+/// moves nothing.
+void Session::perform(const step::Probe& step) {
+  constexpr auto kAnswerWithin = 30s;
+  bool available = false;
+  try {
+    auto stream = pq::ReplicationStream::start(*connection_, std::nullopt, step.lsn, step.timeline,
+                                               environment_.stop);
+    const auto deadline = now() + kAnswerWithin;
+    for (bool answered = false; !answered;) {
+      const auto event = stream.next();
+      if (std::holds_alternative<pq::NothingYet>(event)) {
+        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
+          throw Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
+              .with("at", step.lsn);
+        stream.receive();
+      } else if (!std::holds_alternative<pq::Keepalive>(event)) {
+        answered = available = true;
+      }
+    }
+    stream.finish(5s);
+  } catch (const pq::ServerError& error) {
+    if (error.kind() != ErrorKind::gap) throw;
+    available = false;
+  }
+  state_.on_probed(available);
+}
+
+void Session::perform(const step::Stream& step) {
+  auto outcome = stream(step);
+  if (outcome.error) {
+    if (outcome.error->kind() == ErrorKind::durability)
+      environment_.durability_lost(*outcome.error);
+    board_.set_error(outcome.error->what());
+  }
+  state_.on_stream_ended(outcome, now());
+}
+
+StreamOutcome Session::stream(const step::Stream& step) {
+  const auto failed = [&](const Error& error, std::string sqlstate) {
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::failed;
+    outcome.error = error;
+    outcome.sqlstate = std::move(sqlstate);
+    outcome.reached = step.start;
+    return outcome;
+  };
+  try {
+    archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size});
+    writer.begin(step.timeline, step.start, step.open);
+    wal::RecordVerifier verifier({.segment_size = step.segment_size,
+                                  .timeline = step.timeline,
+                                  .system_identifier = step.system_identifier,
+                                  .server_major = connection_->server_major()},
+                                 step.start);
+    if (!wal::magic_of_major_version(connection_->server_major()) && !told_unchecked_) {
+      told_unchecked_ = true;
+      log_.warning(
+          "PostgreSQL {} is newer than this pgweir knows: its WAL is archived, but not checked",
+          connection_->server_major());
+    }
+    Intake intake(verifier, writer);
+
+    auto stream = pq::ReplicationStream::start(*connection_, options_.slot, step.start,
+                                               step.timeline, environment_.stop);
+    log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
+              connection_->server_name());
+    board_.set_state("streaming");
+
+    // The server must hear from us within wal_sender_timeout, whatever the disk does.
+    auto interval = options_.status_interval;
+    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
+      interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
+    StreamState stream_state({.flush = options_.flush,
+                              .apply = options_.apply,
+                              .endpos = options_.endpos,
+                              .segment_size = step.segment_size,
+                              .status_interval = interval,
+                              .silence_limit = options_.silence_limit},
+                             step.timeline, step.start, now());
+    Spare spare(writer, log_, environment_.durability_lost);
+    auto loop_hooks = hooks();
+    loop_hooks.want_spare = [&spare] { spare.prepare(); };
+    StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
+                    environment_.stop, log_, std::move(loop_hooks));
+    board_.set_live([&loop] { return loop.snapshot(); });
+    auto outcome = loop.run();
+    board_.set_live({});
+    spare.stop();
+    writer.end();
+    log_.info("streaming ended at {} on timeline {}, everything up to there is durable",
+              outcome.reached, step.timeline);
+    return outcome;
+  } catch (const pq::ServerError& error) {
+    return failed(error, error.sqlstate());
+  } catch (const Error& error) {
+    return failed(error, {});
+  }
+}
+
+StreamLoop::Hooks Session::hooks() {
+  StreamLoop::Hooks hooks;
+  hooks.segments_finished = [this](const std::vector<wal::SegmentName>& segments) {
+    for (const auto& segment : segments) log_.debug("finished segment {}", segment);
+    if (compression_) compression_->add(segments);
+  };
+  hooks.durability_lost = environment_.durability_lost;
+  hooks.tick_interval = environment_.tick_interval;
+  hooks.tick = environment_.tick;
+  hooks.disk_full = [this](bool full) {
+    board_.update([full](auto& content) { content.disk_full = full; });
+  };
+  return hooks;
+}
+
+void Session::perform(const step::Disconnect&) {
+  connection_.reset();
+  board_.update([](auto& content) { content.server.clear(); });
+  state_.on_disconnected();
+}
+
+void Session::perform(const step::Wait& step) {
+  board_.set_state("waiting");
+  pollfd fd{environment_.stop.fd(), POLLIN, 0};
+  ::poll(&fd, 1, static_cast<int>(step.time.count()));
+  if (environment_.stop.raised()) throw pq::Interrupted{};
+  state_.on_waited();
+}
+
+}  // namespace
+
+}  // namespace weir::receive
