@@ -53,7 +53,7 @@ constexpr std::size_t kOverwriteBodySize = 2 + kOverwriteDataSize;
 constexpr std::uint64_t kInfoAt = 2, kTimelineAt = 4, kAddressAt = 8, kRemainingAt = 16,
                         kSystemIdentifierAt = 24, kSegmentSizeAt = 32, kPageSizeAt = 36;
 // Offsets in the record header.
-constexpr std::uint64_t kPreviousAt = 8, kManagerAt = 17;
+constexpr std::uint64_t kPreviousAt = 8, kRecordInfoAt = 16, kManagerAt = 17;
 
 /// Reflected CRC-32C. ISA-L neither presets nor inverts: a record's CRC starts at ~0 and is
 /// inverted when complete. A piece never exceeds a page, so its size fits ISA-L's int.
@@ -362,6 +362,14 @@ bool RecordVerifier::check_header() {
         record_start_, byte_of_record(kPreviousAt),
         fmt::format("incorrect link to the previous record: expected one below {}, found {}",
                     record_start_, header_.previous));
+  // The server writes it before anything else can be inserted (CreateOverwriteContrecordRecord).
+  if (after_overwrite_ && !is_overwrite_record())
+    return fail(
+        record_start_, byte_of_record(kRecordInfoAt),
+        fmt::format("the page overwrites a record's continuation, but does not begin with "
+                    "the record that says so: expected resource manager {} and info "
+                    "0x{:02X}, found {} and 0x{:02X}",
+                    kXlogManager, kOverwriteContrecord, header_.resource_manager, header_.info));
   return true;
 }
 
