@@ -87,7 +87,7 @@ TEST(Conninfo, NeverShowsAPassword) {
     SCOPED_TRACE(conninfo);
     EXPECT_THAT(describe(conninfo), Not(HasSubstr("hunter2")));
     try {
-      expand_conninfo(conninfo);
+      static_cast<void>(expand_conninfo(conninfo));
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::usage);
       EXPECT_THAT(error.what() + error.hint(), Not(HasSubstr("hunter2")));
@@ -130,7 +130,7 @@ TEST(Conninfo, IsRefusedWithTheReason) {
   for (const auto& each : cases) {
     SCOPED_TRACE(each.conninfo);
     try {
-      expand_conninfo(each.conninfo);
+      static_cast<void>(expand_conninfo(each.conninfo));
       ADD_FAILURE() << "accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::usage);
@@ -138,7 +138,7 @@ TEST(Conninfo, IsRefusedWithTheReason) {
       EXPECT_THAT(error.what(), Not(HasSubstr("probe")));
     }
   }
-  EXPECT_THROW(parse_conninfo(std::string("host=a\0b", 8)), Error);
+  EXPECT_THROW(static_cast<void>(parse_conninfo(std::string("host=a\0b", 8))), Error);
 }
 
 /// Sets an environment variable for a test.

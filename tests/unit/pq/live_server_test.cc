@@ -309,7 +309,7 @@ TEST_F(LiveServer, SaysWhyItCannotBeUsed) {
   const Case cases[] = {
       {"wrong password", tcp(server.port(), "user=archiver password=hunter2"), ErrorKind::refused,
        "28P01"},
-      {"no password", tcp(server.port(), "user=archiver passfile=/dev/null"), ErrorKind::refused,
+      {"no password", tcp(server.port(), "user=archiver passfile=/nonexistent"), ErrorKind::refused,
        ""},
       {"no such role", tcp(server.port(), "user=nobody password=hunter2"), ErrorKind::refused,
        "28P01"},

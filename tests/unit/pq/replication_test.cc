@@ -68,7 +68,9 @@ TEST(Decode, RefusesWhatCannotBe) {
     const Decoded decoded = decode_text(each.message);
     const Error* error = std::get_if<Error>(&decoded);
     EXPECT_EQ(error == nullptr, each.accepted);
-    if (error != nullptr) EXPECT_EQ(error->kind(), ErrorKind::protocol);
+    if (error != nullptr) {
+      EXPECT_EQ(error->kind(), ErrorKind::protocol);
+    }
   }
 }
 
