@@ -97,19 +97,9 @@ ReplicationStream ReplicationStream::start(Connection& connection,
   command += fmt::format("PHYSICAL {} TIMELINE {}", start, timeline);
 
   ReplicationStream stream(connection.handle(), connection.server_name(), timeline);
-  if (PQsendQuery(stream.connection_, command.c_str()) != 1) throw stream.lost();
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
-  for (;;) {
-    const int unsent = PQflush(stream.connection_);
-    if (unsent < 0) throw stream.lost();
-    if (PQisBusy(stream.connection_) == 0) break;
-    if (stream.lost_) throw stream.lost();
-    if (!wait_for_socket(stream.socket(), true, unsent > 0, &interrupt, deadline))
-      throw Error(ErrorKind::retry, "the server did not begin to stream in time")
-          .with("server", stream.server_name_)
-          .with("command", command);
-    stream.receive();
-  }
+  connection.send(command, deadline, interrupt);
+  connection.await_result(deadline, interrupt);
   const Result result(PQgetResult(stream.connection_), &PQclear);
   if (PQresultStatus(result.get()) == PGRES_COPY_BOTH) {
     stream.phase_ = Phase::copying;
@@ -206,16 +196,8 @@ void ReplicationStream::take_result(const PGresult* result) {
                     "the replication connection failed: " + trimmed(PQresultErrorMessage(result)))
             .with("server", server_name_);
       }
-      const ServerError error = server_error(result, server_name_);
-      // A command that failed leaves the connection usable, as soon as its end is read.
-      while (PQisBusy(connection_) == 0 && PQstatus(connection_) == CONNECTION_OK) {
-        const Result rest(PQgetResult(connection_), &PQclear);
-        if (!rest || PQresultStatus(rest.get()) == PGRES_COPY_IN ||
-            PQresultStatus(rest.get()) == PGRES_COPY_OUT ||
-            PQresultStatus(rest.get()) == PGRES_COPY_BOTH)
-          break;
-      }
-      throw ServerError(error);
+      // The connection stays usable: Connection::send() reads the rest away.
+      throw server_error(result, server_name_);
     }
     default:
       throw Error(ErrorKind::protocol, "the server answered START_REPLICATION with something else")
