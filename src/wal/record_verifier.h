@@ -44,11 +44,12 @@ class RecordObserver {
 class RecordVerifier {
  public:
   struct Options {
-    SegmentSize segment_size;
+    SegmentSize segment_size{};
     TimelineId timeline = 1;              ///< pages may carry this or a lower (ancestor's) timeline
     std::uint64_t system_identifier = 0;  ///< 0: take it from the first long header
-    std::optional<int> server_major;      ///< nullopt: take the version from the first magic
-    RecordObserver* observer = nullptr;   ///< not owned
+    std::optional<int> server_major =
+        std::nullopt;                    ///< nullopt: take the version from the first magic
+    RecordObserver* observer = nullptr;  ///< not owned
     /// Start of the last record that begins before the stream's start (newest_record_start() of
     /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
     std::optional<Lsn> previous_record = std::nullopt;
@@ -114,7 +115,6 @@ class RecordVerifier {
   std::size_t skip_filler(std::size_t available);
   bool fail(Lsn at, Lsn found_at, std::string what);
 
-  [[nodiscard]] int major() const;
   [[nodiscard]] std::size_t page_header_size(Lsn at) const;
   [[nodiscard]] Lsn byte_of_record(std::uint64_t offset) const;
   [[nodiscard]] std::uint32_t bytes_left_of_record() const;
@@ -129,6 +129,7 @@ class RecordVerifier {
   std::array<std::byte, kLongHeaderSize> page_bytes_{};  ///< a page header that came in pieces
   bool first_page_ = true;
   std::uint16_t magic_ = 0;  ///< of every page; 0 until known
+  int major_ = 0;            ///< the version that writes it
   TimelineId page_timeline_ = 0;
   std::uint64_t system_identifier_ = 0;
 

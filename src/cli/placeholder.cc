@@ -1,0 +1,1 @@
+namespace weir { int placeholder() { return 0; } }
