@@ -291,7 +291,13 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
   Rows rows;
   std::optional<ServerError> failure;
   for (;;) {
-    await_result(deadline, *interrupt_);
+    try {
+      await_result(deadline, *interrupt_);
+    } catch (const Error&) {
+      // After a FATAL error the server hangs up: its reason is the one to tell.
+      if (failure) throw ServerError(*failure);
+      throw;
+    }
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_), &PQclear);
     if (!result) break;
     switch (PQresultStatus(result.get())) {
@@ -315,7 +321,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
         break;
       case PGRES_FATAL_ERROR: {
         const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-        if (sqlstate == nullptr) throw lost(PQresultErrorMessage(result.get()));
+        if (sqlstate == nullptr && !failure) throw lost(PQresultErrorMessage(result.get()));
         if (!failure) failure = server_error(result.get(), server_name_);
         break;
       }
@@ -382,6 +388,7 @@ bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interru
                      Clock::time_point deadline) {
   for (;;) {
     if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    if (socket < 0) return true;
     pollfd fds[2] = {};
     fds[0].fd = socket;
     fds[0].events = static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));
