@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdint>
 #include <exception>
+#include <mutex>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "pq/conninfo.h"
@@ -81,13 +84,18 @@ class Resolver {
                                           Clock::time_point deadline) {
     auto task = std::make_shared<Task>();
     task->name = name;
-    std::thread([task] { task->run(); }).detach();
+    try {
+      std::thread([task] { task->run(); }).detach();
+    } catch (const std::system_error& error) {
+      throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
+    }
     if (!wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
           .with("host", name)
           .hint(
               "The name servers do not answer. hostaddr= in the connection string saves the "
               "look-up.");
+    const std::lock_guard lock(task->mutex);
     if (task->code != 0 || task->addresses.empty())
       throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
                                         (task->code != 0 ? gai_strerror(task->code) : "no address"))
@@ -99,11 +107,17 @@ class Resolver {
  private:
   struct Task {
     std::string name;
+    std::mutex mutex;
     int code = 0;
     std::vector<std::string> addresses;
     Interrupt done;
 
     void run() {
+      // Signals are for the threads that know what to do with them.
+      sigset_t all;
+      sigfillset(&all);
+      pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      const std::lock_guard lock(mutex);
       addrinfo hints{};
       hints.ai_family = AF_UNSPEC;
       hints.ai_socktype = SOCK_STREAM;
