@@ -341,6 +341,7 @@ std::vector<wal::SegmentName> StreamLoop::publish(archive::SyncJob& job) {
 
 /// Lets a follower lead; makes one if none is free. The caller goes on without the lead.
 void StreamLoop::hand_over() {
+  if (over_) return;
   ++term_;
   leading_ = false;
   if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1)
