@@ -62,6 +62,8 @@ class Archive:
         for _ in range(20):
             path = self.finished().get((timeline, segno)) or self.partials().get((timeline, segno))
             if path is None:
+                if (timeline, segno) in self.finished():
+                    continue  # it got its final name between the two looks
                 return None
             try:
                 return self.content(path)
