@@ -55,7 +55,7 @@ def test_on_gap_continue_goes_on_behind_the_hole_and_says_so(after_removal, rece
     streaming(primary)
     end = primary.write_wal(2)
     reported(primary, end)
-    receiver.wait_log(r"(?im)^.*(warning|error).*(gap|hole|missing)")
+    receiver.wait_log(r"(?im)^.*(warn|error).*(gap|hole)")
     receiver.stop()
     held = sorted(segno for _, segno in {**archive.finished(), **archive.partials()})
     hole_begin = position // primary.segment_size
@@ -67,7 +67,7 @@ def test_on_gap_continue_goes_on_behind_the_hole_and_says_so(after_removal, rece
 
     # At each start, and in the status, it is said again.
     receiver = receivers.pgweir(archive, primary)
-    receiver.wait_log(r"(?im)^.*(warning|error).*(gap|hole|missing)")
+    receiver.wait_log(r"(?im)^.*(warn|error).*(gap|hole)")
     streaming(primary)
     receiver.stop()
     status = pgweir("status", "-D", archive.path)
