@@ -61,13 +61,14 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
   if (missing >= receive::kCatchUpBytes) {
     const auto done = static_cast<double>(snapshot.write - snapshot.start);
     progress.fraction = done / (done + static_cast<double>(missing));
+    if (!progress.bytes_per_second) return progress;
     // The server moves on, too: what counts is how fast the distance shrinks.
     const auto& first = samples_.front();
     const double server_rate =
-        elapsed > 0 && snapshot.server_end > first.server_end
+        snapshot.server_end > first.server_end
             ? static_cast<double>(snapshot.server_end - first.server_end) / elapsed
             : 0;
-    const double closing = progress.bytes_per_second - server_rate;
+    const double closing = *progress.bytes_per_second - server_rate;
     constexpr double kLongest = 100.0 * 24 * 3600;
     if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
       progress.left = milliseconds(std::llround(1000.0 * static_cast<double>(missing) / closing));
@@ -106,7 +107,7 @@ std::string live_line(const Progress& progress, int width) {
   std::vector<Part> parts;
   parts.push_back({progress.write.to_string(), 9});
   parts.push_back({fmt::format("timeline {}", progress.timeline), 1});
-  parts.push_back({rate(progress.bytes_per_second), 5});
+  if (progress.bytes_per_second) parts.push_back({rate(*progress.bytes_per_second), 5});
   if (progress.behind == 0) {
     parts.push_back({"caught up", 7});
   } else {
@@ -116,7 +117,10 @@ std::string live_line(const Progress& progress, int width) {
   }
   if (progress.fraction) {
     parts.push_back({fmt::format("{:.0f}%", std::floor(*progress.fraction * 100)), 7});
-    parts.push_back({progress.left ? format_duration(*progress.left) + " left" : "not gaining", 6});
+    if (progress.left)
+      parts.push_back({format_duration(*progress.left) + " left", 6});
+    else if (progress.bytes_per_second)
+      parts.push_back({"not gaining", 6});
   }
 
   const auto joined = [&] {

@@ -15,8 +15,8 @@ namespace weir::cli {
 struct Progress {
   wal::TimelineId timeline = 0;
   wal::Lsn write;
-  double bytes_per_second = 0;
-  std::uint64_t behind = 0;  ///< bytes the server has and that are not durable here
+  std::optional<double> bytes_per_second;  ///< unset: not known yet
+  std::uint64_t behind = 0;                ///< bytes the server has and that are not durable here
   /// How old the oldest of them is, by the server's clock; unset if they were there before we came.
   std::optional<std::chrono::milliseconds> behind_time;
   std::optional<double> fraction;  ///< of the way to the server's end; only while catching up
