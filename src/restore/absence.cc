@@ -26,6 +26,33 @@ std::string partial_remark(const SegmentEntry* partial) {
 
 }  // namespace
 
+const SegmentEntry* find_later(wal::SegmentName segment, const archive::Listing& listing,
+                               const archive::Timelines& timelines, wal::SegmentSize size,
+                               bool partials) {
+  const auto timeline = segment.timeline();
+  const auto segno = segment.segno(size);
+  // Segments come timeline by timeline: one look at each history.
+  wal::TimelineId looked_at = timeline;
+  bool descends = false;
+  for (const SegmentEntry& entry : listing.segments) {
+    const auto other = entry.name.segment.timeline();
+    if (other < timeline || !entry.name.segment.fits(size) || (entry.name.partial && !partials))
+      continue;
+    if (other == timeline) {
+      if (entry.name.segment.segno(size) > segno) return &entry;
+      continue;
+    }
+    if (other != looked_at) {
+      const auto history = timelines.history(other);
+      const auto end = history ? history->end_of(timeline) : std::nullopt;
+      descends = end && size.segno(*end) > segno;
+      looked_at = other;
+    }
+    if (descends) return &entry;
+  }
+  return nullptr;
+}
+
 Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& listing,
                              const archive::Timelines& timelines, wal::SegmentSize size) {
   const auto timeline = segment.timeline();
@@ -39,18 +66,8 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
       return Absent{fmt::format("timeline {} begins later, at {}", timeline, begin)};
   }
 
-  const auto proof = [&](const SegmentEntry& entry) {
-    if (!entry.name.segment.fits(size) || (partial != nullptr && entry.name.partial)) return false;
-    const auto other = entry.name.segment.timeline();
-    if (other == timeline) return entry.name.segment.segno(size) > segno;
-    if (other < timeline) return false;
-    const auto history = timelines.history(other);
-    const auto end = history ? history->end_of(timeline) : std::nullopt;
-    return end && size.segno(*end) > segno;
-  };
-  const auto found = std::find_if(listing.segments.begin(), listing.segments.end(), proof);
-  if (found == listing.segments.end())
-    return Absent{"the archive ends before it" + partial_remark(partial)};
+  const auto* const found = find_later(segment, listing, timelines, size, partial == nullptr);
+  if (found == nullptr) return Absent{"the archive ends before it" + partial_remark(partial)};
 
   const auto& name = found->name;
   if (name.segment.timeline() == timeline)

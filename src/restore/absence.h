@@ -25,6 +25,13 @@ using Absence = std::variant<Absent, Gap>;
 // Decided by names and histories alone; pure. `listing` has no finished form of what is asked for.
 // `size` is the archive's segment size.
 
+/// A segment file that proves that `segment` was once complete on its timeline; nullptr if there is
+/// none. `partials`: an unfinished file proves it, too.
+[[nodiscard]] const archive::SegmentEntry* find_later(wal::SegmentName segment,
+                                                      const archive::Listing& listing,
+                                                      const archive::Timelines& timelines,
+                                                      wal::SegmentSize size, bool partials);
+
 /// PostgreSQL tries every timeline of its history from the newest down, for each segment: that a
 /// newer one does not have it is normal. It is a gap if something in the archive proves that this
 /// segment of this timeline was once complete:

@@ -89,6 +89,12 @@ std::optional<std::string> read_checked_history(io::Directory& archive, wal::Tim
             "Expected are lines of timeline, switchpoint and reason, ascending, all timelines below "
             "its own. A server that was on this timeline has the file in its pg_wal, and pgweir "
             "receive fetches it again if it is removed here.");
+  for (const auto& ancestor : history->ancestors())
+    if (ancestor.switchpoint.byte() % 8 != 0)
+      throw Error(ErrorKind::damage, "impossible switchpoint in a timeline history")
+          .with("file", archive.path() + "/" + wal::history_name(timeline))
+          .with("switchpoint", ancestor.switchpoint)
+          .with("expected", "a multiple of 8");
   if (verify) {
     require_agreement(*history, timelines);
     require_agreement_with_wal(archive, *history, listing);
@@ -214,12 +220,13 @@ void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHisto
   std::optional<wal::RecordVerifier> verifier;
   std::optional<wal::Damage> damage;
   bool too_early = false;
+  bool begins_here = false;
   try {
     const auto page = archive::read_first_page_header(archive, first->name);
     const auto size = page ? wal::SegmentSize::of(page->segment_size) : std::nullopt;
     if (!size || !first->name.segment.fits(*size)) return;
     const auto segno = first->name.segment.segno(*size);
-    if (segno > size->segno(begin)) return;  // the archive begins later
+    begins_here = segno == size->segno(begin);
     verifier.emplace(
         wal::RecordVerifier::Options{
             .segment_size = *size, .timeline = timeline, .observer = &finder, .history = &history},
@@ -240,7 +247,8 @@ void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHisto
   if (damage && damage->what.starts_with("unexpected timeline"))
     throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
                         first->name.to_string());
-  if (verifier->last_record_end() <= begin) return;  // not enough is there, or sound, to tell
+  // The archive may begin later; or not enough is there, or sound, to tell.
+  if (!begins_here || verifier->last_record_end() <= begin) return;
   if (!finder.at_expected())
     throw contradiction(
         fmt::format("no record begins at {}, where timeline {} is said to", begin, timeline),

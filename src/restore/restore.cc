@@ -60,6 +60,7 @@ class Restorer {
   void deliver(const SegmentFileName& name);
   Result restore_absent(wal::SegmentName segment);
   Result restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why);
+  bool server_has(wal::SegmentName segment, wal::SegmentSize size);
   Result absent(const Absence& absence, const std::string& file);
 
   wal::SegmentSize size_of(const SegmentFileName& name, const wal::PageHeader& first_page);
@@ -329,6 +330,10 @@ Result Restorer::restore_absent(wal::SegmentName segment) {
   if (const auto* gap = std::get_if<Gap>(&absence)) {
     // Not while it is being renamed.
     if (finished_form_exists(segment)) return {false, gap->what};
+    // Recovery takes its own where the archive has none: a standby that was made with its first
+    // segments, or that restarts after the archive was pruned.
+    if (server_has(segment, found->segment_size))
+      return {false, gap->what + "; but the server has a sound one in its pg_wal"};
     return absent(absence, segment.to_string());
   }
   auto why = std::get<Absent>(absence).why;
@@ -389,22 +394,19 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
   if (best_scan.damage) log_.error(*best_scan.damage);
 
   // The next one may have been begun before this one got its final name: then it must be whole.
-  const wal::SegmentName next(timeline, segment.segno(size) + 1, size);
-  const bool next_begun =
-      std::any_of(listing().segments.begin(), listing().segments.end(),
-                  [&](const auto& entry) { return entry.name.segment == next && entry.bytes > 0; });
+  const auto timelines = archive::Timelines::read(archive_, listing());
+  const auto* const later = find_later(segment, listing(), timelines, size, true);
   std::uint64_t keep = 0;
-  if (best_scan.complete && next_begun) {
+  if (best_scan.complete && later != nullptr) {
     keep = size.bytes();
   } else {
-    if (next_begun && best_scan.cut.valid())
-      return absent(Gap{fmt::format("{} ends at {}, but the next segment is there, too",
-                                    best->to_string(), best_scan.cut)},
+    if (later != nullptr)
+      return absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})",
+                                    best->to_string(), best_scan.cut, later->name.to_string())},
                     segment.to_string());
     auto cut = best_scan.cut;
     // A descendant of which nothing was archived yet: recovery may be on its way to it, and this
     // timeline's WAL behind the switchpoint is none of it.
-    const auto timelines = archive::Timelines::read(archive_, listing());
     for (const auto descendant : timelines.descendants(timeline)) {
       const auto end = timelines.history(descendant)->end_of(timeline);
       const bool archived =
@@ -439,6 +441,24 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
   log_.warning("{} was restored from the unfinished {}: WAL up to {}", segment, best->to_string(),
                start + keep);
   return {true, {}};
+}
+
+/// True if the server that recovers has the whole segment in its own pg_wal, sound to its end.
+bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
+  if (!options_.system_identifier) return false;
+  const auto entry = target_directory_.find(segment.to_string());
+  if (!entry || entry->type != io::DirectoryEntry::Type::file || entry->size != size.bytes())
+    return false;
+  const auto history = history_of(segment.timeline());
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = segment.timeline(),
+                                .system_identifier = *options_.system_identifier,
+                                .history = history ? &*history : nullptr},
+                               segment.start(size));
+  std::optional<wal::Damage> damage;
+  archive::read_segment(target_directory_, {segment, Method::none, false}, size,
+                        [&](auto wal) { damage = verifier.feed(wal); });
+  return !damage && !verifier.unchecked();
 }
 
 Result Restorer::absent(const Absence& absence, const std::string& file) {
