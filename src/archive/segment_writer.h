@@ -18,7 +18,12 @@ namespace weir::archive {
 /// Work that makes everything durable that had been written when the job was taken, and gives full
 /// segments their final names. run() may be called on any thread; jobs of one writer may run at
 /// the same time, each syncs through open file descriptions of its own. Final names are given in
-/// the order of the jobs: a job's run() waits for the publishing of earlier ones.
+/// the order of the jobs: publish() of a job that publishes() waits until every earlier job is
+/// done (a job that does not publish is done after sync_data()), of others it returns at once.
+///
+/// After an Error{disk_full, io} the same function may be called again. After Error{durability},
+/// or when a job is destroyed before it is done, all other jobs of the writer fail the same way.
+/// The directory has to outlive the jobs; the writer need not.
 ///
 /// Positions are the caller's business: a job's end() may be reported upstream only when it and
 /// every job taken before it have returned from run().
@@ -31,8 +36,8 @@ class SyncJob {
   [[nodiscard]] virtual bool publishes() const = 0;
   /// First part: the data syncs. Throws Error{durability}: final, nothing may be reported again.
   virtual void sync_data() = 0;
-  /// Second part, to be called in the order of the jobs: renames and directory sync. Returns the
-  /// segments that now have their final names.
+  /// Second part: renames and directory sync. Returns the segments that now have their final
+  /// names. Throws Error{conflict} if a finished form of the segment exists already.
   virtual std::vector<wal::SegmentName> publish() = 0;
 };
 
@@ -62,14 +67,15 @@ class SegmentWriter {
   [[nodiscard]] wal::TimelineId timeline() const;
 
   /// Writes at position(), over segment borders. Throws Error{disk_full, io, conflict}: position()
-  /// then tells how far it came, and the rest may be tried again.
+  /// then tells how far it came, and the rest may be tried again; Error{durability} is final.
   void write(std::span<const std::byte> wal);
 
   /// nullptr if nothing was written (or created) since the last job was taken.
   [[nodiscard]] std::unique_ptr<SyncJob> take_sync_job();
 
   /// After this begin() may be called for another place; the current segment keeps `.partial`.
-  /// The caller has taken, run and finished the last job.
+  /// The caller has taken, run and finished the last job; what no job has covered is given up.
+  /// Throws Error{durability} from closing.
   void end();
 
   /// Prepares a zero-filled, synced file for the next segment under a hidden name, so that opening
@@ -79,7 +85,8 @@ class SegmentWriter {
   [[nodiscard]] bool spare_ready() const;
 
  private:
-  // (implementation)
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 /// Runs both parts of a job; for callers with one job at a time.

@@ -1,0 +1,668 @@
+#include "archive/segment_writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "archive/listing.h"
+#include "base/error.h"
+#include "support/bytes.h"
+#include "support/sim_disk.h"
+
+namespace weir::archive {
+namespace {
+
+using sim::MachineDown;
+using sim::SimDisk;
+using test::Bytes;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using wal::Lsn;
+using wal::SegmentName;
+using Operation = SimDisk::Operation;
+using Effect = SimDisk::Effect;
+
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+const Lsn kStart = kSize.start(3);
+
+std::string final_name(std::uint64_t segno) { return SegmentName(1, segno, kSize).to_string(); }
+std::string partial_name(std::uint64_t segno) { return final_name(segno) + ".partial"; }
+
+/// The stream from kStart on.
+const Bytes& stream() {
+  static const Bytes bytes = test::pattern(4 << 20, 42);
+  return bytes;
+}
+std::span<const std::byte> stream_between(Lsn begin, Lsn end) {
+  return std::span(stream()).subspan(begin - kStart, end - begin);
+}
+
+template <typename Action>
+Error error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error(ErrorKind::usage, "none");
+}
+
+/// P1 and P2: what was acknowledged is there and can be found, and final names are complete.
+void expect_archive(const SimDisk& disk, Lsn acknowledged) {
+  for (const std::string& name : disk.names()) {
+    const auto file = SegmentFileName::parse(name);
+    if (!file || file->partial) continue;
+    const Lsn start = file->segment.start(kSize);
+    ASSERT_EQ(disk.size(name), kSize.bytes()) << name;
+    ASSERT_TRUE(disk.holds(name, 0, stream_between(start, start + kSize.bytes()))) << name;
+  }
+  bool unfinished = false;
+  for (Lsn at = kStart; at < acknowledged; at = kSize.start(kSize.segno(at) + 1)) {
+    const std::uint64_t segno = kSize.segno(at);
+    const Lsn end = std::min(acknowledged, kSize.start(segno + 1));
+    if (disk.exists(final_name(segno))) {
+      // A finished segment behind an unfinished one would hide it.
+      ASSERT_FALSE(unfinished) << final_name(segno);
+      continue;
+    }
+    unfinished = true;
+    ASSERT_TRUE(disk.exists(partial_name(segno))) << at.to_string();
+    ASSERT_TRUE(disk.holds(partial_name(segno), 0, stream_between(at, end)))
+        << partial_name(segno) << " up to " << end.to_string();
+  }
+}
+
+/// A finished name behind one that is not: streaming would go on behind it and leave a hole.
+void expect_no_hole(const SimDisk& disk) {
+  bool missing = false;
+  std::string first;
+  for (std::uint64_t segno = 3; segno < 8; ++segno) {
+    if (!disk.exists(final_name(segno))) {
+      if (!missing) first = final_name(segno);
+      missing = true;
+    } else {
+      ASSERT_FALSE(missing) << first << " is missing before " << final_name(segno);
+    }
+  }
+}
+
+/// Nor may the archive seem to begin behind its beginning.
+void expect_beginning(const SimDisk& disk) {
+  bool any = false;
+  for (std::uint64_t segno = 4; segno < 8; ++segno)
+    any = any || disk.exists(final_name(segno)) || disk.exists(partial_name(segno));
+  if (any) {
+    EXPECT_TRUE(disk.exists(final_name(3)) || disk.exists(partial_name(3)));
+  }
+}
+
+/// Streams from where the archive ends up to `end`, with a job after every `job_every` writes.
+/// `acknowledged` follows the completed jobs.
+struct Scenario {
+  const char* name;
+  std::size_t piece;
+  int job_every;
+  bool spare;
+};
+constexpr Scenario kScenarios[] = {
+    {"a job after each write", 300'000, 1, false},
+    {"a job now and then, with a spare", 150'001, 5, true},
+    {"two segments in one job", 150'000, 16, false},
+    {"writes of several segments", (2 << 20) + 5, 1, true},
+};
+
+void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start, Lsn end,
+                  Lsn& acknowledged) {
+  SegmentWriter writer(directory, {kSize});
+  writer.begin(1, start, {});
+  int writes = 0;
+  while (writer.position() < end) {
+    if (scenario.spare) writer.prepare_spare();
+    const Lsn piece_end = std::min(end, writer.position() + scenario.piece);
+    writer.write(stream_between(writer.position(), piece_end));
+    if (++writes % scenario.job_every != 0 && writer.position() != end) continue;
+    if (const auto job = writer.take_sync_job()) {
+      run(*job);
+      acknowledged = job->end();
+    }
+  }
+  writer.end();
+}
+
+/// The segment start behind the finished ones.
+Lsn resume_start(const SimDisk& disk) {
+  std::uint64_t segno = 3;
+  while (disk.exists(final_name(segno))) ++segno;
+  return kSize.start(segno);
+}
+
+TEST(SegmentWriter, KeepsWhatItsJobsPromisedThroughAPowerLossAtAnyCall) {
+  std::mt19937_64 random(test::seed_or(1));
+  const Lsn end = kStart + (3 << 20) + 12345;
+  for (const Scenario& scenario : kScenarios) {
+    SCOPED_TRACE(scenario.name);
+    bool ran_through = false;
+    for (std::uint64_t n = 1; !ran_through; ++n) {
+      for (int round = 0; round < 4; ++round) {
+        SCOPED_TRACE(testing::Message() << "call " << n << " round " << round);
+        SimDisk disk;
+        disk.lose_power_at(n);
+        Lsn acknowledged = kStart;
+        try {
+          const auto directory = disk.open();
+          run_scenario(scenario, *directory, kStart, end, acknowledged);
+          ran_through = true;
+        } catch (const MachineDown&) {
+        }
+        if (round == 0)
+          disk.crash_losing_everything();
+        else if (round == 1)
+          disk.kill();
+        else
+          disk.crash(random);
+        expect_archive(disk, acknowledged);
+        expect_no_hole(disk);
+        expect_beginning(disk);
+        if (round > 1) {  // and the next process goes on from there
+          const auto directory = disk.open();
+          directory->remove(".pgweir-spare");
+          run_scenario(scenario, *directory, resume_start(disk), end, acknowledged);
+          disk.crash_losing_everything();
+          expect_archive(disk, end);
+        }
+        if (testing::Test::HasFatalFailure() || testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(SegmentWriter, MakesTheNamesOfAnEarlierProcessDurable) {
+  // The first process is killed between a rename and the sync of the directory; the second one
+  // finds the final name, goes on behind it, and must not promise more than would survive.
+  SimDisk disk;
+  {
+    const auto directory = disk.open();
+    disk.set_hook([renamed = std::make_shared<bool>(false)](const SimDisk::Call& call) {
+      if (*renamed && call.operation == Operation::sync_directory) return Effect::down();
+      *renamed = *renamed || call.operation == Operation::rename;
+      return Effect::proceed();
+    });
+    Lsn acknowledged = kStart;
+    EXPECT_THROW(run_scenario(kScenarios[0], *directory, kStart, kStart + (2 << 20), acknowledged),
+                 MachineDown);
+  }
+  disk.kill();
+  ASSERT_TRUE(disk.exists(final_name(3)));
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  const Lsn start = resume_start(disk);
+  writer.begin(1, start, {});
+  writer.write(stream_between(start, start + 100));
+  run(*writer.take_sync_job());
+  disk.crash_losing_everything();
+  expect_archive(disk, start + 100);
+}
+
+TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
+  const Lsn end = kStart + (3 << 20) + 12345;
+  for (const Scenario& scenario : kScenarios) {
+    SCOPED_TRACE(scenario.name);
+    for (std::uint64_t n = 1;; ++n) {
+      SCOPED_TRACE(testing::Message() << "call " << n);
+      SimDisk disk;
+      bool reached = false;
+      disk.set_hook([&](const SimDisk::Call& call) {
+        if (call.number != n) return Effect::proceed();
+        reached = true;
+        switch (call.operation) {
+          case Operation::create:
+          case Operation::write:
+          case Operation::allocate:
+          case Operation::rename:
+            return Effect::fail(ENOSPC);
+          default:
+            return Effect::proceed();
+        }
+      });
+      const auto directory = disk.open();
+      SegmentWriter writer(*directory, {kSize});
+      writer.begin(1, kStart, {});
+      Lsn acknowledged = kStart;
+      const auto again = [](auto action) {
+        try {
+          action();
+        } catch (const Error& error) {
+          ASSERT_EQ(error.kind(), ErrorKind::disk_full) << error.what();
+          action();
+        }
+      };
+      int writes = 0;
+      while (writer.position() < end) {
+        if (scenario.spare) again([&] { writer.prepare_spare(); });
+        const Lsn piece_end = std::min(end, writer.position() + scenario.piece);
+        again([&] { writer.write(stream_between(writer.position(), piece_end)); });
+        ASSERT_EQ(writer.position(), piece_end);
+        if (++writes % scenario.job_every != 0 && writer.position() != end) continue;
+        if (const auto job = writer.take_sync_job()) {
+          again([&] { job->sync_data(); });
+          again([&] { static_cast<void>(job->publish()); });
+          acknowledged = job->end();
+        }
+      }
+      EXPECT_EQ(acknowledged, end);
+      disk.crash_losing_everything();
+      expect_archive(disk, end);
+      if (testing::Test::HasFailure()) return;
+      if (!reached) break;
+    }
+  }
+}
+
+TEST(SegmentWriter, StaysWithinAFullDiskAndGoesOnWhenThereIsSpace) {
+  SimDisk disk;
+  disk.set_capacity((1 << 20) + 300'000);
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  const Lsn end = kStart + (2 << 20);
+  EXPECT_EQ(error_of([&] { writer.write(stream_between(kStart, end)); }).kind(),
+            ErrorKind::disk_full);
+  EXPECT_EQ(writer.position(), kStart + (1 << 20));
+  const auto job = writer.take_sync_job();  // what came in can be made safe all the same
+  run(*job);
+  EXPECT_EQ(job->end(), kStart + (1 << 20));
+  disk.set_capacity(std::nullopt);
+  writer.write(stream_between(writer.position(), end));
+  run(*writer.take_sync_job());
+  disk.crash_losing_everything();
+  expect_archive(disk, end);
+}
+
+TEST(SegmentWriter, AcknowledgesNothingAfterAFailedSyncOrClose) {
+  // Every sync and close in turn fails once: that job fails with a durability error, so do all
+  // that are run afterwards, and no segment of theirs gets its final name.
+  const Lsn end = kStart + (3 << 20) + 12345;
+  for (const Scenario& scenario : kScenarios) {
+    if (scenario.spare) continue;  // its sync is not that of a job
+    SCOPED_TRACE(scenario.name);
+    for (std::uint64_t n = 1;; ++n) {
+      SCOPED_TRACE(testing::Message() << "call " << n);
+      SimDisk disk;
+      bool reached = false;
+      bool failed = false;
+      disk.set_hook([&](const SimDisk::Call& call) {
+        if (call.number != n) return Effect::proceed();
+        reached = true;
+        failed = call.operation == Operation::sync || call.operation == Operation::close ||
+                 call.operation == Operation::sync_directory;
+        return failed ? Effect::fail(EIO) : Effect::proceed();
+      });
+      const auto directory = disk.open();
+      Lsn acknowledged = kStart;
+      try {
+        run_scenario(scenario, *directory, kStart, end, acknowledged);
+        EXPECT_FALSE(failed);
+      } catch (const Error& error) {
+        EXPECT_TRUE(failed);
+        EXPECT_EQ(error.kind(), ErrorKind::durability) << error.what();
+      }
+      std::mt19937_64 random(n);
+      disk.crash(random);
+      expect_archive(disk, acknowledged);
+      if (testing::Test::HasFailure()) return;
+      if (!reached) break;
+    }
+  }
+}
+
+TEST(SegmentWriter, FailsEveryJobAfterOneThatFailed) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + 1000));
+  const auto first = writer.take_sync_job();
+  writer.write(stream_between(kStart + 1000, kStart + (1 << 20)));
+  const auto second = writer.take_sync_job();
+  ASSERT_TRUE(second->publishes());
+  second->sync_data();
+  disk.fail_every(Operation::sync, EIO);
+  EXPECT_EQ(error_of([&] { first->sync_data(); }).kind(), ErrorKind::durability);
+  disk.set_hook({});
+  EXPECT_EQ(error_of([&] { second->publish(); }).kind(), ErrorKind::durability);
+  EXPECT_FALSE(disk.exists(final_name(3)));
+}
+
+TEST(SegmentWriter, FailsEveryJobAfterOneThatWasGivenUp) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + 1000));
+  writer.take_sync_job().reset();
+  writer.write(stream_between(kStart + 1000, kStart + 2000));
+  EXPECT_EQ(error_of([&] { run(*writer.take_sync_job()); }).kind(), ErrorKind::durability);
+}
+
+TEST(SegmentWriter, HasNoJobWithoutWork) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  EXPECT_EQ(writer.take_sync_job(), nullptr);
+  writer.begin(1, kStart, {});
+  EXPECT_EQ(writer.take_sync_job(), nullptr);
+  EXPECT_THAT(disk.names(), IsEmpty());  // nothing is created before the first byte
+  writer.write(stream_between(kStart, kStart + 10));
+  EXPECT_EQ(writer.position(), kStart + 10);
+  const auto job = writer.take_sync_job();
+  ASSERT_NE(job, nullptr);
+  EXPECT_EQ(job->end(), kStart + 10);
+  EXPECT_FALSE(job->publishes());
+  EXPECT_THAT(run(*job), IsEmpty());
+  EXPECT_EQ(writer.take_sync_job(), nullptr);
+}
+
+TEST(SegmentWriter, WritesFullSizeAndOpensTheNextSegmentAtItsFirstByte) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + 10));
+  EXPECT_EQ(disk.size(partial_name(3)), kSize.bytes());
+  writer.write(stream_between(kStart + 10, kStart + (1 << 20)));
+  EXPECT_THAT(disk.names(), ElementsAre(partial_name(3)));
+  const auto job = writer.take_sync_job();
+  ASSERT_TRUE(job->publishes());
+  EXPECT_THAT(run(*job), ElementsAre(SegmentName(1, 3, kSize)));
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3)));
+  writer.write(stream_between(kStart + (1 << 20), kStart + (1 << 20) + 1));
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3), partial_name(4)));
+  run(*writer.take_sync_job());
+  writer.end();
+  writer.begin(2, kSize.start(4), {});  // a new timeline; the old one keeps its .partial
+  writer.write(stream_between(kSize.start(4), kSize.start(4) + 1));
+  EXPECT_EQ(writer.timeline(), 2u);
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3), partial_name(4),
+                                        SegmentName(2, 4, kSize).to_string() + ".partial"));
+}
+
+TEST(SegmentWriter, TakesOverAPartialOfAnySizeUpToASegment) {
+  struct Case {
+    const char* name;
+    std::uint64_t size;
+    bool fits;
+  };
+  for (const Case& c : {Case{"empty", 0, true}, Case{"short", 5000, true},
+                        Case{"full", 1 << 20, true}, Case{"too long", (1 << 20) + 1, false}}) {
+    SCOPED_TRACE(c.name);
+    SimDisk disk;
+    disk.put(partial_name(3), Bytes(c.size, std::byte{7}));
+    const auto directory = disk.open();
+    SegmentWriter writer(*directory, {kSize});
+    if (!c.fits) {
+      const Error error = error_of([&] { writer.begin(1, kStart, {}); });
+      EXPECT_EQ(error.kind(), ErrorKind::conflict);
+      EXPECT_THAT(error.what(), HasSubstr(std::to_string(c.size)));
+      EXPECT_THAT(error.what(), HasSubstr(std::to_string(kSize.bytes())));
+      EXPECT_THAT(error.what(), HasSubstr(partial_name(3)));
+      continue;
+    }
+    writer.begin(1, kStart, {});
+    writer.write(stream_between(kStart, kStart + (1 << 20)));
+    run(*writer.take_sync_job());
+    disk.crash_losing_everything();
+    expect_archive(disk, kStart + (1 << 20));
+  }
+}
+
+TEST(SegmentWriter, RefusesOtherWalInTheTrustedRangeAndOnlyThere) {
+  // The archive holds the stream but for one byte.
+  struct Case {
+    const char* name;
+    std::uint64_t wrong_at;
+    bool conflict;
+  };
+  const OpenSegment open{kStart, kStart + 1000, kStart + 600'000};
+  for (const Case& c : {Case{"before it", 999, false}, Case{"its first byte", 1000, true},
+                        Case{"within", 300'000, true}, Case{"its last byte", 599'999, true},
+                        Case{"behind it", 600'000, false}}) {
+    for (const std::size_t piece : {std::size_t{777}, std::size_t{1 << 20}}) {
+      SCOPED_TRACE(testing::Message() << c.name << " in pieces of " << piece);
+      SimDisk disk;
+      Bytes held(stream().begin(), stream().begin() + 700'000);
+      held[c.wrong_at] ^= std::byte{1};
+      disk.put(partial_name(3), held);
+      const auto directory = disk.open();
+      SegmentWriter writer(*directory, {kSize});
+      writer.begin(1, kStart, std::array{open});
+      const auto write_all = [&] {
+        while (writer.position() < kStart + (1 << 20))
+          writer.write(stream_between(writer.position(),
+                                      std::min(kStart + (1 << 20), writer.position() + piece)));
+      };
+      if (!c.conflict) {
+        write_all();
+        run(*writer.take_sync_job());
+        expect_archive(disk, kStart + (1 << 20));
+        continue;
+      }
+      const Error error = error_of(write_all);
+      EXPECT_EQ(error.kind(), ErrorKind::conflict);
+      EXPECT_THAT(error.what(), HasSubstr((kStart + c.wrong_at).to_string()));
+      EXPECT_LE(writer.position(), kStart + c.wrong_at);
+      EXPECT_TRUE(disk.holds(partial_name(3), c.wrong_at, std::span(held).subspan(c.wrong_at, 1)));
+    }
+  }
+}
+
+TEST(SegmentWriter, WritesEqualTrustedBytesAgainBecauseTheDiskMayNotHaveThem) {
+  // An earlier process wrote, its sync failed, it died: the page cache has what the disk has not.
+  SimDisk disk;
+  {
+    const auto directory = disk.open();
+    SegmentWriter writer(*directory, {kSize});
+    writer.begin(1, kStart, {});
+    writer.write(stream_between(kStart, kStart + 50'000));
+    disk.fail_every(Operation::sync, EIO);
+    EXPECT_EQ(error_of([&] { run(*writer.take_sync_job()); }).kind(), ErrorKind::durability);
+  }
+  disk.kill();
+  ASSERT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 50'000)));
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, std::array{OpenSegment{kStart, kStart, kStart + 50'000}});
+  writer.write(stream_between(kStart, kStart + 50'000));
+  run(*writer.take_sync_job());
+  disk.crash_losing_everything();
+  expect_archive(disk, kStart + 50'000);
+}
+
+TEST(SegmentWriter, RefusesToFinishASegmentThatIsFinishedAlready) {
+  for (const char* suffix : {"", ".gz", ".lz4", ".zst"}) {
+    SCOPED_TRACE(suffix);
+    SimDisk disk;
+    disk.put(final_name(3) + suffix, test::bytes_of("held"));
+    const auto directory = disk.open();
+    SegmentWriter writer(*directory, {kSize});
+    writer.begin(1, kStart, {});
+    writer.write(stream_between(kStart, kStart + (1 << 20)));
+    const auto job = writer.take_sync_job();
+    job->sync_data();
+    const Error error = error_of([&] { job->publish(); });
+    EXPECT_EQ(error.kind(), ErrorKind::conflict);
+    EXPECT_THAT(error.what(), HasSubstr(final_name(3) + suffix));
+    EXPECT_EQ(test::text_of(disk.content(final_name(3) + suffix)), "held");
+    EXPECT_TRUE(disk.exists(partial_name(3)));
+  }
+}
+
+TEST(SegmentWriter, RemovesCompressedLeftoversOfASegmentWhenItsNameIsSafe) {
+  SimDisk disk;
+  for (const char* suffix : {".gz.partial", ".lz4.partial"})
+    disk.put(final_name(3) + suffix, test::bytes_of("front"));
+  disk.put(final_name(4) + ".gz.partial", test::bytes_of("front"));
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + (1 << 20)));
+  std::vector<Operation> operations;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    operations.push_back(call.operation);
+    return Effect::proceed();
+  });
+  run(*writer.take_sync_job());
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3), final_name(4) + ".gz.partial"));
+  const auto rename = std::find(operations.begin(), operations.end(), Operation::rename);
+  const auto sync = std::find(rename, operations.end(), Operation::sync_directory);
+  EXPECT_EQ(std::find(operations.begin(), sync, Operation::remove), sync);
+}
+
+TEST(SegmentWriter, GivesAJobItsOwnFileWhileAnotherOneSyncs) {
+  // The first job's sync hangs; a second one of the same segment comes through beside it.
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool hanging = false;
+  bool release = false;
+  std::atomic<int> syncs = 0;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation != Operation::sync || syncs++ != 0) return Effect::proceed();
+    std::unique_lock lock(mutex);
+    hanging = true;
+    changed.notify_all();
+    changed.wait(lock, [&] { return release; });
+    return Effect::fail(EIO);
+  });
+  writer.write(stream_between(kStart, kStart + 1000));
+  const auto first = writer.take_sync_job();
+  std::thread thread(
+      [&] { EXPECT_EQ(error_of([&] { run(*first); }).kind(), ErrorKind::durability); });
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return hanging; });
+  }
+  writer.write(stream_between(kStart + 1000, kStart + 2000));
+  const auto second = writer.take_sync_job();
+  EXPECT_NO_THROW(second->sync_data());
+  writer.write(stream_between(kStart + 2000, kStart + (1 << 20)));
+  const auto third = writer.take_sync_job();
+  EXPECT_NO_THROW(third->sync_data());
+  // ... but the final name waits for the first one, and is not given when that fails.
+  std::thread publisher(
+      [&] { EXPECT_EQ(error_of([&] { third->publish(); }).kind(), ErrorKind::durability); });
+  {
+    const std::lock_guard lock(mutex);
+    release = true;
+    changed.notify_all();
+  }
+  thread.join();
+  publisher.join();
+  EXPECT_FALSE(disk.exists(final_name(3)));
+}
+
+TEST(SegmentWriter, OpensASegmentByRenamingTheSpare) {
+  SimDisk disk;
+  disk.put(".pgweir-spare", test::bytes_of("of an earlier run, not complete"));
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  EXPECT_FALSE(writer.spare_ready());
+  writer.prepare_spare();
+  EXPECT_TRUE(writer.spare_ready());
+  EXPECT_TRUE(disk.holds(".pgweir-spare", 0, Bytes(kSize.bytes())));
+  const auto before = disk.calls();
+  writer.prepare_spare();
+  EXPECT_EQ(disk.calls(), before);  // there is one
+  disk.fail_every(Operation::create, EIO);
+  writer.write(stream_between(kStart, kStart + 10));
+  EXPECT_THAT(disk.names(), ElementsAre(partial_name(3)));
+  EXPECT_FALSE(writer.spare_ready());
+}
+
+TEST(SegmentWriter, DoesWithoutASpareThatCouldNotBeMadeOrIsGone) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  disk.set_capacity(500'000);
+  EXPECT_EQ(error_of([&] { writer.prepare_spare(); }).kind(), ErrorKind::disk_full);
+  EXPECT_FALSE(writer.spare_ready());
+  EXPECT_THAT(disk.names(), IsEmpty());  // and takes no space from the WAL
+  disk.set_capacity(std::nullopt);
+  writer.prepare_spare();
+  disk.erase(".pgweir-spare");
+  writer.write(stream_between(kStart, kStart + 10));
+  run(*writer.take_sync_job());
+  disk.crash_losing_everything();
+  expect_archive(disk, kStart + 10);
+}
+
+TEST(SegmentWriter, LetsJobsRunOnSeveralThreadsWhileItWrites) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::unique_ptr<SyncJob>> queue;
+  std::vector<SegmentName> finished;
+  bool done = false;
+  const auto work = [&] {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [&] { return done || !queue.empty(); });
+      if (queue.empty()) return;
+      const auto job = std::move(queue.front());
+      queue.pop_front();
+      lock.unlock();
+      const auto names = run(*job);
+      lock.lock();
+      finished.insert(finished.end(), names.begin(), names.end());
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) threads.emplace_back(work);
+  threads.emplace_back([&] {
+    while (true) {
+      writer.prepare_spare();
+      const std::lock_guard lock(mutex);
+      if (done) return;
+    }
+  });
+  const Lsn end = kStart + (4 << 20);
+  while (writer.position() < end) {
+    writer.write(stream_between(writer.position(), std::min(end, writer.position() + 60'000)));
+    auto job = writer.take_sync_job();
+    const std::lock_guard lock(mutex);
+    queue.push_back(std::move(job));
+    changed.notify_one();
+  }
+  {
+    const std::lock_guard lock(mutex);
+    done = true;
+    changed.notify_all();
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_THAT(finished,
+              testing::UnorderedElementsAre(SegmentName(1, 3, kSize), SegmentName(1, 4, kSize),
+                                            SegmentName(1, 5, kSize), SegmentName(1, 6, kSize)));
+  disk.crash_losing_everything();
+  expect_archive(disk, end);
+}
+
+}  // namespace
+}  // namespace weir::archive
