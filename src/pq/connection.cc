@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdint>
 #include <exception>
+#include <mutex>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "pq/conninfo.h"
@@ -27,6 +30,7 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 
 constexpr int kOldestServer = 130000;
 constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
+constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
 
 std::string trimmed(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
@@ -80,13 +84,18 @@ class Resolver {
                                           Clock::time_point deadline) {
     auto task = std::make_shared<Task>();
     task->name = name;
-    std::thread([task] { task->run(); }).detach();
+    try {
+      std::thread([task] { task->run(); }).detach();
+    } catch (const std::system_error& error) {
+      throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
+    }
     if (!wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
           .with("host", name)
           .hint(
               "The name servers do not answer. hostaddr= in the connection string saves the "
               "look-up.");
+    const std::lock_guard lock(task->mutex);
     if (task->code != 0 || task->addresses.empty())
       throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
                                         (task->code != 0 ? gai_strerror(task->code) : "no address"))
@@ -98,11 +107,17 @@ class Resolver {
  private:
   struct Task {
     std::string name;
+    std::mutex mutex;
     int code = 0;
     std::vector<std::string> addresses;
     Interrupt done;
 
     void run() {
+      // Signals are for the threads that know what to do with them.
+      sigset_t all;
+      sigfillset(&all);
+      pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      const std::lock_guard lock(mutex);
       addrinfo hints{};
       hints.ai_family = AF_UNSPEC;
       hints.ai_socktype = SOCK_STREAM;
@@ -127,7 +142,9 @@ class Failures {
  public:
   void add(const Host& host, const Error& error) {
     if (!text_.empty()) text_ += "; ";
-    text_ += host.to_string() + ": " + error.what();
+    std::string_view reason = error.message();
+    if (reason.starts_with(kCouldNotConnect)) reason.remove_prefix(kCouldNotConnect.size());
+    text_ += fmt::format("{}: {}", host.to_string(), reason);
     if (!first_ || (first_->kind() != ErrorKind::retry && error.kind() == ErrorKind::retry))
       first_ = error;
     only_ = count_ == 0 ? std::current_exception() : nullptr;
@@ -150,6 +167,11 @@ std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shu
   for (std::size_t i = 0; i < count; ++i) order[i] = (first + i) % count;
   if (shuffled) std::shuffle(order.begin(), order.end(), std::random_device());
   return order;
+}
+
+Error lost_connection(const char* reason, const std::string& server) {
+  return Error(ErrorKind::retry, "the connection to the server failed: " + trimmed(reason))
+      .with("server", server);
 }
 
 }  // namespace
@@ -243,7 +265,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
     // The socket changes when libpq starts anew, e.g. without TLS.
     if (!wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
                          status == PGRES_POLLING_WRITING, interrupt_, deadline))
-      throw Error(ErrorKind::retry, "could not connect to the server: no answer in time")
+      throw Error(ErrorKind::retry, fmt::format("{}no answer in time", kCouldNotConnect))
           .with("server", server_name_)
           .hint(
               "The host is down, a firewall drops the packets, or the server hangs. See "
@@ -252,7 +274,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   }
   if (status != PGRES_POLLING_OK) {
     const ConnectFailure failure = parse_connect_failure(PQerrorMessage(connection_));
-    const std::string message = "could not connect to the server: " + failure.text;
+    const std::string message = std::string(kCouldNotConnect) + failure.text;
     if (failure.sqlstate) {
       ServerError error(classify(*failure.sqlstate), message, *failure.sqlstate);
       error.with("server", server_name_).with("SQLSTATE", *failure.sqlstate);
@@ -277,26 +299,18 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
 
 Rows Connection::execute(const std::string& command, std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  const auto lost = [this](const std::string& text) {
-    return Error(ErrorKind::retry, "the connection to the server failed: " + trimmed(text))
-        .with("server", server_name_);
-  };
-  if (PQsendQuery(connection_, command.c_str()) != 1) throw lost(PQerrorMessage(connection_));
+  send(command, deadline, *interrupt_);
+  const auto lost = [this](const char* text) { return lost_connection(text, server_name_); };
 
   Rows rows;
   std::optional<ServerError> failure;
   for (;;) {
-    const int unsent = PQflush(connection_);
-    if (unsent < 0) throw lost(PQerrorMessage(connection_));
-    if (PQisBusy(connection_) != 0) {
-      if (PQstatus(connection_) == CONNECTION_BAD) throw lost(PQerrorMessage(connection_));
-      if (!wait_for_socket(socket(), true, unsent > 0, interrupt_, deadline))
-        throw Error(ErrorKind::retry, "the server did not answer a command in time")
-            .with("server", server_name_)
-            .with("command", command);
-      // A failure is noticed above, after what had arrived before it was read.
-      static_cast<void>(PQconsumeInput(connection_));
-      continue;
+    try {
+      await_result(deadline, *interrupt_);
+    } catch (const Error&) {
+      // After a FATAL error the server hangs up: its reason is the one to tell.
+      if (failure) throw ServerError(*failure);
+      throw;
     }
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_), &PQclear);
     if (!result) break;
@@ -321,7 +335,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
         break;
       case PGRES_FATAL_ERROR: {
         const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-        if (sqlstate == nullptr) throw lost(PQresultErrorMessage(result.get()));
+        if (sqlstate == nullptr && !failure) throw lost(PQresultErrorMessage(result.get()));
         if (!failure) failure = server_error(result.get(), server_name_);
         break;
       }
@@ -334,6 +348,37 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
   }
   if (failure) throw ServerError(*failure);
   return rows;
+}
+
+void Connection::send(const std::string& command, Clock::time_point deadline,
+                      const Interrupt& interrupt) {
+  // What a command left that failed or was given up: at least its ReadyForQuery may be on its way.
+  for (;;) {
+    await_result(deadline, interrupt);
+    const std::unique_ptr<PGresult, decltype(&PQclear)> left(PQgetResult(connection_), &PQclear);
+    if (!left) break;
+    const ExecStatusType status = PQresultStatus(left.get());
+    if (status == PGRES_COPY_BOTH || status == PGRES_COPY_IN || status == PGRES_COPY_OUT)
+      throw Error(ErrorKind::retry, "the connection is in use by a stream")
+          .with("server", server_name_)
+          .with("command", command);
+  }
+  if (PQsendQuery(connection_, command.c_str()) != 1)
+    throw lost_connection(PQerrorMessage(connection_), server_name_);
+}
+
+void Connection::await_result(Clock::time_point deadline, const Interrupt& interrupt) {
+  for (;;) {
+    const int unsent = PQflush(connection_);
+    if (PQisBusy(connection_) == 0) return;
+    // Only now: what arrived before the failure has been read.
+    if (unsent < 0 || PQstatus(connection_) == CONNECTION_BAD)
+      throw lost_connection(PQerrorMessage(connection_), server_name_);
+    if (!wait_for_socket(socket(), true, unsent > 0, &interrupt, deadline))
+      throw Error(ErrorKind::retry, "the server did not answer a command in time")
+          .with("server", server_name_);
+    static_cast<void>(PQconsumeInput(connection_));  // the status tells
+  }
 }
 
 ServerError server_error(const pg_result* result, const std::string& server_name) {
@@ -357,6 +402,7 @@ bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interru
                      Clock::time_point deadline) {
   for (;;) {
     if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    if (socket < 0) return true;
     pollfd fds[2] = {};
     fds[0].fd = socket;
     fds[0].events = static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));
@@ -413,7 +459,9 @@ std::optional<std::string> Connection::parameter(const std::string& name) const 
 std::string Connection::quote_identifier(const std::string& name) const {
   const std::unique_ptr<char, decltype(&PQfreemem)> quoted(
       PQescapeIdentifier(connection_, name.data(), name.size()), &PQfreemem);
-  if (!quoted || name.find('\0') != std::string::npos)
+  // The replication grammar (repl_scanner.l) cannot write a double quote inside a name.
+  const bool bad_quote = replication_ && name.find('"') != std::string::npos;
+  if (!quoted || bad_quote || name.find('\0') != std::string::npos)
     throw Error(ErrorKind::usage, "a name cannot be sent to the server").with("name", name);
   return quoted.get();
 }

@@ -98,6 +98,13 @@ class Connection {
   Rows execute(const std::string& command,
                std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
 
+  /// The two halves of execute(), for what is no plain command (START_REPLICATION). send() first
+  /// reads away what an earlier command has left; await_result() returns when PQgetResult will not
+  /// block. Throw Error{retry}, Interrupted.
+  void send(const std::string& command, std::chrono::steady_clock::time_point deadline,
+            const Interrupt& interrupt);
+  void await_result(std::chrono::steady_clock::time_point deadline, const Interrupt& interrupt);
+
   [[nodiscard]] int server_version() const;  ///< PQserverVersion: 150018
   [[nodiscard]] int server_major() const { return server_version() / 10000; }
   /// "host:port" of the host that answered (or the socket's path), for messages.
@@ -113,7 +120,8 @@ class Connection {
   [[nodiscard]] const Interrupt& interrupt() const { return *interrupt_; }
 
   /// Quotes as the replication grammar and SQL want it. Throws Error{usage} for what cannot be
-  /// quoted: a zero byte, or bytes that are no text in the connection's encoding.
+  /// quoted: a zero byte, bytes that are no text in the connection's encoding, or, in a name for a
+  /// replication command, a double quote.
   [[nodiscard]] std::string quote_identifier(const std::string& name) const;
   [[nodiscard]] std::string quote_literal(const std::string& text) const;
 
@@ -134,7 +142,8 @@ class Connection {
 };
 
 /// Waits until the socket can be read or written (as asked), or until `deadline`: false then. With
-/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible.
+/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible. A socket
+/// that libpq has closed (-1) is ready: the next read tells that the connection is lost.
 bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
                      std::chrono::steady_clock::time_point deadline);
 

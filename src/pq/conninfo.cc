@@ -58,18 +58,20 @@ Probe probe(const ConninfoValues& given, const char* spoiled_keyword) {
   std::vector<const char*> keywords;
   std::vector<const char*> values;
   for (const auto& [keyword, value] : given) {
-    if (keyword == spoiled_keyword) continue;
+    if (keyword == spoiled_keyword || keyword == "password") continue;
     keywords.push_back(keyword.c_str());
     values.push_back(value.c_str());
   }
-  keywords.insert(keywords.end(), {spoiled_keyword, nullptr});
-  values.insert(values.end(), {kWrong, nullptr});
+  // With a password libpq leaves the passfile alone, about which it may complain on stderr.
+  keywords.insert(keywords.end(), {spoiled_keyword, "password", nullptr});
+  values.insert(values.end(), {kWrong, "-", nullptr});
   const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
       PQconnectStartParams(keywords.data(), values.data(), 0), &PQfinish);
   if (!connection) throw Error(ErrorKind::retry, "out of memory");
   Probe result;
   result.values = to_values(Options(PQconninfo(connection.get())).get());
   result.values.erase(spoiled_keyword);
+  result.values.erase("password");
   result.message = trimmed(PQerrorMessage(connection.get()));
   result.valid = result.message.find(kWrong) != std::string::npos;
   return result;
@@ -166,6 +168,10 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
     if (std::find(kKnown.begin(), kKnown.end(), found->second) == kKnown.end())
       throw Error(ErrorKind::usage, "invalid target_session_attrs").with("value", found->second);
     main.values.insert(*found);
+  }
+  // libpq does not give back the service, which is still needed for a password in its file.
+  for (const char* keyword : {"password", "service"}) {
+    if (const auto found = given.find(keyword); found != given.end()) main.values.insert(*found);
   }
   return main.values;
 }

@@ -35,7 +35,9 @@ using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 [[nodiscard]] ConninfoValues parse_conninfo(const std::string& conninfo);
 
 /// The same with everything libpq adds: service file, PG* environment, built-in defaults, all
-/// checked as libpq checks it. Touches no network. Throws Error{usage}.
+/// checked as libpq checks it. Touches no network. Only a password that is in the string itself is
+/// among the values: the environment's or a service's libpq adds when it connects. Throws
+/// Error{usage}.
 [[nodiscard]] ConninfoValues expand_conninfo(const std::string& conninfo);
 
 }  // namespace weir::pq

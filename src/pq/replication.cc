@@ -97,19 +97,9 @@ ReplicationStream ReplicationStream::start(Connection& connection,
   command += fmt::format("PHYSICAL {} TIMELINE {}", start, timeline);
 
   ReplicationStream stream(connection.handle(), connection.server_name(), timeline);
-  if (PQsendQuery(stream.connection_, command.c_str()) != 1) throw stream.lost();
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
-  for (;;) {
-    const int unsent = PQflush(stream.connection_);
-    if (unsent < 0) throw stream.lost();
-    if (PQisBusy(stream.connection_) == 0) break;
-    if (stream.lost_) throw stream.lost();
-    if (!wait_for_socket(stream.socket(), true, unsent > 0, &interrupt, deadline))
-      throw Error(ErrorKind::retry, "the server did not begin to stream in time")
-          .with("server", stream.server_name_)
-          .with("command", command);
-    stream.receive();
-  }
+  connection.send(command, deadline, interrupt);
+  connection.await_result(deadline, interrupt);
   const Result result(PQgetResult(stream.connection_), &PQclear);
   if (PQresultStatus(result.get()) == PGRES_COPY_BOTH) {
     stream.phase_ = Phase::copying;
@@ -135,7 +125,11 @@ StreamEvent ReplicationStream::next_in_copy() {
   buffer_.reset(raw);
   if (size == 0) {
     if (lost_) throw lost();
-    return NothingYet{};
+    if (!write_failed_) return NothingYet{};
+    // The server's last words may still be in the socket; read them before giving up.
+    receive();
+    lost_ = true;
+    return next_in_copy();
   }
   if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
     phase_ = Phase::ending;
@@ -206,16 +200,8 @@ void ReplicationStream::take_result(const PGresult* result) {
                     "the replication connection failed: " + trimmed(PQresultErrorMessage(result)))
             .with("server", server_name_);
       }
-      const ServerError error = server_error(result, server_name_);
-      // A command that failed leaves the connection usable, as soon as its end is read.
-      while (PQisBusy(connection_) == 0 && PQstatus(connection_) == CONNECTION_OK) {
-        const Result rest(PQgetResult(connection_), &PQclear);
-        if (!rest || PQresultStatus(rest.get()) == PGRES_COPY_IN ||
-            PQresultStatus(rest.get()) == PGRES_COPY_OUT ||
-            PQresultStatus(rest.get()) == PGRES_COPY_BOTH)
-          break;
-      }
-      throw ServerError(error);
+      // The connection stays usable: Connection::send() reads the rest away.
+      throw server_error(result, server_name_);
     }
     default:
       throw Error(ErrorKind::protocol, "the server answered START_REPLICATION with something else")
@@ -239,35 +225,25 @@ void ReplicationStream::send(const StandbyStatus& status) {
 }
 
 bool ReplicationStream::flush() {
-  int unsent = PQflush(connection_);
-  if (unsent == 0 && waiting_) {
-    if (phase_ == Phase::copying && !put(*waiting_)) return false;
-    waiting_.reset();
-    unsent = PQflush(connection_);
+  if (waiting_ && PQflush(connection_) == 0) {
+    const std::string message = encode(*waiting_, now_since_2000());
+    const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
+                                                             static_cast<int>(message.size()))
+                                             : 1;
+    if (put < 0) write_failed_ = true;
+    if (put != 0) waiting_.reset();
   }
+  const int unsent = PQflush(connection_);
   if (unsent < 0) {
-    // If the server said why it closed the connection, next() still tells that.
-    lost_ = true;
+    write_failed_ = true;
     waiting_.reset();
-    throw lost();
   }
-  return unsent == 0 && !waiting_;
-}
-
-bool ReplicationStream::put(const StandbyStatus& status) {
-  const std::string message = encode(status, now_since_2000());
-  const int put = PQputCopyData(connection_, message.data(), static_cast<int>(message.size()));
-  if (put < 0) {
-    lost_ = true;
-    waiting_.reset();
-    throw lost();
-  }
-  return put == 1;
+  return unsent <= 0 && !waiting_;
 }
 
 void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  while (phase_ == Phase::copying && !flush()) read_on(true, deadline);
+  while (!flush()) read_on(true, deadline);
   for (bool done = false; phase_ == Phase::copying && !done;) {
     const int put = PQputCopyEnd(connection_, nullptr);
     if (put < 0) break;  // the connection broke: next() has the reason

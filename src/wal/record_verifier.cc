@@ -53,7 +53,7 @@ constexpr std::size_t kOverwriteBodySize = 2 + kOverwriteDataSize;
 constexpr std::uint64_t kInfoAt = 2, kTimelineAt = 4, kAddressAt = 8, kRemainingAt = 16,
                         kSystemIdentifierAt = 24, kSegmentSizeAt = 32, kPageSizeAt = 36;
 // Offsets in the record header.
-constexpr std::uint64_t kPreviousAt = 8, kManagerAt = 17;
+constexpr std::uint64_t kPreviousAt = 8, kRecordInfoAt = 16, kManagerAt = 17;
 
 /// Reflected CRC-32C. ISA-L neither presets nor inverts: a record's CRC starts at ~0 and is
 /// inverted when complete. A piece never exceeds a page, so its size fits ISA-L's int.
@@ -90,10 +90,12 @@ RecordVerifier::RecordVerifier(Options options, Lsn start)
       newest_record_start_(options.previous_record.value_or(Lsn())) {
   PGWEIR_CHECK(offset_in_page(start) == 0);
   if (!options_.server_major) return;
-  if (const auto magic = magic_of_major_version(*options_.server_major))
+  if (const auto magic = magic_of_major_version(*options_.server_major)) {
     magic_ = *magic;
-  else if (*options_.server_major > kNewestKnownMajor)
+    major_ = *options_.server_major;
+  } else if (*options_.server_major > kNewestKnownMajor) {
     state_ = State::unchecked;
+  }
 }
 
 std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
@@ -180,7 +182,10 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
       state_ = State::unchecked;
       return true;
     }
-    if (major_version_of_magic(page.magic)) magic_ = page.magic;
+    if (const auto major = major_version_of_magic(page.magic)) {
+      magic_ = page.magic;
+      major_ = *major;
+    }
   }
   if (magic_ == page.magic) return true;
   const auto expected = magic_ != 0 ? name_of_magic(magic_)
@@ -338,7 +343,7 @@ bool RecordVerifier::check_length() {
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at least {}, found {}",
                             kRecordHeaderSize, length));
-  if (major() >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
+  if (major_ >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at most {}, found {}", kMaxRecordSize,
                             length));
@@ -349,10 +354,10 @@ bool RecordVerifier::check_length() {
 
 bool RecordVerifier::check_header() {
   header_ = decode_record_header(header_bytes_);
-  if (!manager_is_valid(header_.resource_manager, major()))
+  if (!manager_is_valid(header_.resource_manager, major_))
     return fail(record_start_, byte_of_record(kManagerAt),
                 fmt::format("invalid resource manager {} for PostgreSQL {}",
-                            header_.resource_manager, major()));
+                            header_.resource_manager, major_));
   if (previous_ && header_.previous != *previous_)
     return fail(record_start_, byte_of_record(kPreviousAt),
                 fmt::format("incorrect link to the previous record: expected {}, found {}",
@@ -362,6 +367,14 @@ bool RecordVerifier::check_header() {
         record_start_, byte_of_record(kPreviousAt),
         fmt::format("incorrect link to the previous record: expected one below {}, found {}",
                     record_start_, header_.previous));
+  // The server writes it before anything else can be inserted (CreateOverwriteContrecordRecord).
+  if (after_overwrite_ && !is_overwrite_record())
+    return fail(
+        record_start_, byte_of_record(kRecordInfoAt),
+        fmt::format("the page overwrites a record's continuation, but does not begin with "
+                    "the record that says so: expected resource manager {} and info "
+                    "0x{:02X}, found {} and 0x{:02X}",
+                    kXlogManager, kOverwriteContrecord, header_.resource_manager, header_.info));
   return true;
 }
 
@@ -449,8 +462,6 @@ bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   position_ = found_at;
   return false;
 }
-
-int RecordVerifier::major() const { return major_version_of_magic(magic_).value_or(0); }
 
 std::size_t RecordVerifier::page_header_size(Lsn at) const {
   return options_.segment_size.offset(at) < kPageSize ? kLongHeaderSize : kShortHeaderSize;

@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from support import receiver as receivers_  # noqa: E402
 from support.archive import Archive  # noqa: E402
-from support.process import server_user, tail  # noqa: E402
+from support.process import tail  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
 
@@ -155,5 +155,3 @@ def _finish(request, things, log_of):
             print(f"---- {log_of(thing)}")
             print(tail(log_of(thing)))
 
-
-__all__ = ["server_user"]

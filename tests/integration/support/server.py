@@ -220,7 +220,8 @@ class Server:
 
     def promote(self):
         assert self.sql("SELECT pg_promote(true, 60)") == "t", f"{self.name} was not promoted"
-        wait_for(lambda: self.sql("SELECT pg_is_in_recovery()") == "f", f"{self.name} to be primary")
+        wait_for(lambda: self.sql("SELECT pg_is_in_recovery()") == "f",
+                 f"{self.name} to be a primary")
 
     # Asking it
 

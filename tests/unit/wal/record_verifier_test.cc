@@ -7,7 +7,6 @@
 #include <cstring>
 #include <functional>
 #include <random>
-#include <set>
 
 #include "support/wal_builder.h"
 
@@ -117,6 +116,25 @@ struct Bytes {
   std::vector<std::byte> bytes;
 };
 
+class Collector : public RecordObserver {
+ public:
+  explicit Collector(bool wanted) : wanted_(wanted) {}
+  bool wants(const RecordHeader&) override { return wanted_; }
+  void on_record(Lsn start, Lsn end, const RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    seen.push_back({start, end, header, {body.begin(), body.end()}});
+  }
+  struct Seen {
+    Lsn start, end;
+    RecordHeader header;
+    std::vector<std::byte> body;
+  };
+  std::vector<Seen> seen;
+
+ private:
+  bool wanted_;
+};
+
 // ---- what is legal
 
 TEST(RecordVerifier, AcceptsLegalStreamsHoweverTheyAreCut) {
@@ -168,20 +186,24 @@ TEST(RecordVerifier, KnowsAtEveryPositionWhereTheLastRecordEnds) {
 }
 
 TEST(RecordVerifier, StartsOnAnyPageThatHoldsWal) {
-  WalBuilder wal({.seed = 5, .switch_every = 150, .abort_every = 30, .large_every = 20});
+  WalBuilder wal({.seed = 5, .switch_every = 700, .abort_every = 30, .large_every = 20});
   wal.grow_to(wal.start() + 2 * kMegabyte);
+  int filler = 0;
   for (auto page = wal.start(); page < wal.end(); page = page + kPageSize) {
     SCOPED_TRACE(page.to_string());
     const auto found = verify(options_for(wal), page, wal.bytes().subspan(page - wal.start()));
     if (wal.bytes()[page - wal.start()] == std::byte{0}) {  // behind an xlog-switch
       EXPECT_THAT(found.damage, HasSubstr("the WAL ends"));
       EXPECT_EQ(found.position, page);
+      ++filler;
       continue;
     }
     EXPECT_EQ(found.damage, "none");
     EXPECT_EQ(found.last_end, wal.complete_end(wal.end()));
     EXPECT_EQ(found.records, complete_records(wal, page));
   }
+  EXPECT_GT(filler, 0);
+  EXPECT_LT(filler, 200);
 }
 
 TEST(RecordVerifier, AcceptsARecordHeaderSplitAnywhere) {
@@ -336,7 +358,7 @@ TEST(RecordVerifier, AcceptsAnAncestorsPagesInATimelinesFirstSegment) {
 }
 
 TEST(RecordVerifier, GoesOnFromAPositionWithThePreviousRecord) {
-  WalBuilder wal({.seed = 8, .abort_every = 40, .large_every = 20});
+  WalBuilder wal({.seed = 8, .switch_every = 0, .abort_every = 40, .large_every = 20});
   wal.grow_to(wal.start() + kMegabyte);
   RecordVerifier first(options_for(wal), wal.start());
   for (auto page = wal.start(); page < wal.end() && page.byte() - wal.start().byte() < kMegabyte;
@@ -573,6 +595,334 @@ TEST(RecordVerifier, NamesTheDamageAndItsPlace) {
     EXPECT_EQ(found.damage, test.expected);
     EXPECT_EQ(found, verify_by_bytes(options_for(wal), wal.start(), damaged.bytes));
   }
+}
+
+TEST(RecordVerifier, RefusesARecordThatBreaksOffOrGoesOnWhereNoneDoes) {
+  auto wal = empty_wal();
+  const auto first = wal.append_random(100);
+  leave_room(wal, 0);  // page 1 begins with a record
+  wal.append_random(kPageSize);
+  const auto page = [&](std::uint64_t number) { return wal.start() + number * kPageSize; };
+  const auto large = wal.records().back().start;
+  const auto left = kPageSize - static_cast<std::uint32_t>(page(2) - large);
+  wal.append_random(100);
+  const struct {
+    const char* name;
+    std::uint64_t page;
+    std::uint16_t info;
+    std::uint32_t remaining;
+    std::string expected;
+  } cases[] = {
+      {"goes on where none began", 1, 0x0001, 500,
+       fmt::format("{} found at {}: unexpected page info 0x0001: the record before is complete, so "
+                   "none can go on here",
+                   page(1), page(1) + 2)},
+      {"overwrites where none was", 1, 0x0008, 0,
+       fmt::format("{} found at {}: unexpected page info 0x0008: no record goes on here whose "
+                   "continuation could be overwritten",
+                   page(1), page(1) + 2)},
+      {"overwrites one that began before the stream", 0, 0x000A, 0,
+       fmt::format(
+           "{} found at {}: the page overwrites a record's continuation, but does not begin "
+           "with the record that says so: expected resource manager 0 and info 0xD0, found "
+           "{} and 0x{:02X}",
+           first.start, first.start + 16, first.resource_manager, first.info)},
+      {"a length where none goes on", 1, 0x0000, 24,
+       fmt::format("{} found at {}: unexpected length of a continued record where none goes on: "
+                   "expected 0, found 24",
+                   page(1), page(1) + 16)},
+      {"breaks off", 2, 0x0000, 0,
+       fmt::format("{} found at {}: the record does not go on: expected {} more bytes of it, found "
+                   "page info 0x0000",
+                   large, page(2) + 2, left)},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    Bytes damaged(wal);
+    damaged.put(page(test.page) + 2, test.info);
+    damaged.put(page(test.page) + 16, test.remaining);
+    const auto found = verify(options_for(wal), wal.start(), damaged.bytes);
+    EXPECT_EQ(found.damage, test.expected);
+    EXPECT_EQ(found, verify_by_bytes(options_for(wal), wal.start(), damaged.bytes));
+  }
+}
+
+TEST(RecordVerifier, RefusesAnOverwriteRecordOfAnotherRecord) {
+  for (const int major : {13, 19}) {
+    SCOPED_TRACE(major);
+    auto wal = empty_wal(major);
+    wal.append_random(100);
+    const auto overwrite = wal.append_aborted(60'000);
+    const auto aborted = wal.records()[1].start;
+    Bytes damaged(wal);
+    damaged.put(overwrite.start + 26, aborted.byte() + 8);
+    const auto bytes =
+        std::span<const std::byte>(damaged.bytes).last(overwrite.end - overwrite.start);
+    const auto crc = ~testing::crc32c(testing::crc32c(~0u, bytes.subspan(24, 18)), bytes.first(20));
+    damaged.put(overwrite.start + 20, crc);
+    EXPECT_EQ(verify(options_for(wal), wal.start(), damaged.bytes).damage,
+              fmt::format("{} found at {}: incorrect position of the overwritten record: expected "
+                          "{}, found {}",
+                          overwrite.start, overwrite.start + 26, aborted, aborted + 8));
+  }
+}
+
+TEST(RecordVerifier, RefusesAnOverwriteRecordWhereNothingWasOverwritten) {
+  auto wal = empty_wal();
+  const auto before = wal.append_random(100).start;
+  std::vector<std::byte> body(18);
+  body[0] = std::byte{255};
+  body[1] = std::byte{16};
+  const auto before_lsn = before.byte();
+  std::memcpy(body.data() + 2, &before_lsn, 8);
+  const auto at = wal.append(0, 0xD0, body).start;
+  EXPECT_EQ(
+      verify(wal).damage,
+      fmt::format("{0} found at {0}: the record says that a continuation was overwritten, but "
+                  "its page does not",
+                  at));
+}
+
+TEST(RecordVerifier, KnowsTheResourceManagersOfEachVersion) {
+  const struct {
+    std::uint8_t manager;
+    int first_major;  // that has it; 0: none
+  } cases[] = {{0, 13}, {21, 13}, {22, 19}, {23, 0}, {127, 0}, {128, 15}, {255, 15}};
+  for (int major = kOldestKnownMajor; major <= kNewestKnownMajor; ++major) {
+    for (const auto& test : cases) {
+      SCOPED_TRACE(fmt::format("manager {}, PostgreSQL {}", test.manager, major));
+      auto wal = empty_wal(major);
+      wal.append(test.manager, 0, {});
+      const bool valid = test.first_major != 0 && major >= test.first_major;
+      EXPECT_EQ(verify(wal).damage == "none", valid);
+    }
+  }
+}
+
+TEST(RecordVerifier, LimitsTheLengthOfRecordsAsServersDoSince16) {
+  for (const int major : {13, 15, 16, 18, 19}) {
+    for (const std::uint32_t length : {1020u << 20, (1020u << 20) + 1}) {
+      SCOPED_TRACE(fmt::format("PostgreSQL {}, length {}", major, length));
+      auto wal = empty_wal(major);
+      const auto start = wal.append_random(100).start;
+      Bytes huge(wal);
+      huge.put(start, length);
+      huge.bytes.resize(100);
+      const auto found = verify(options_for(wal), wal.start(), huge.bytes);
+      EXPECT_EQ(found.damage == "none", major < 16 || length == 1020u << 20);
+    }
+  }
+}
+
+TEST(RecordVerifier, RefusesATimelineThatGoesBack) {
+  auto parent = empty_wal();
+  parent.append_random(20'000);
+  auto child = parent.fork(parent.end(), 2, 1);
+  child.append_random(20'000);
+  const auto page = child.start() + 4 * kPageSize;
+  Bytes damaged(child);
+  damaged.put(page + 4, std::uint32_t{1});
+  EXPECT_EQ(verify(options_for(child), child.start(), child.bytes()).damage, "none");
+  EXPECT_EQ(
+      verify(options_for(child), child.start(), damaged.bytes).damage,
+      fmt::format("{} found at {}: unexpected timeline in page header: expected 2 to 2, found "
+                  "1",
+                  page, page + 4));
+}
+
+TEST(RecordVerifier, RefusesVersionsThatItDoesNotKnow) {
+  auto wal = empty_wal();
+  wal.append_random(100);
+  const struct {
+    const char* name;
+    std::optional<int> major;
+    std::uint16_t magic;
+    const char* expected;
+  } cases[] = {
+      {"12", std::nullopt, 0xD101, "expected that of PostgreSQL 13 to 19, found 0xD101"},
+      {"a development version", std::nullopt, 0xD117, "expected that of PostgreSQL 13 to 19"},
+      {"server too old", 12, 0xD101, "expected that of PostgreSQL 13 to 19"},
+      {"server of another version", 17, 0xD118,
+       "expected 0xD116 (PostgreSQL 17), found 0xD118 (PostgreSQL 18)"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    Bytes other(wal);
+    other.put(wal.start(), test.magic);
+    auto options = options_for(wal);
+    options.server_major = test.major;
+    EXPECT_THAT(verify(options, wal.start(), other.bytes).damage, HasSubstr(test.expected));
+  }
+}
+
+TEST(RecordVerifierDeathTest, RefusesAStartInsideAPage) {
+  EXPECT_DEATH(RecordVerifier({}, Lsn(kMegabyte + 8)), "broken invariant");
+}
+
+/// Marks what may be anything: no reader looks at it.
+std::vector<std::byte> legally_arbitrary(const WalBuilder& wal) {
+  std::vector<std::byte> mask(wal.bytes().size());
+  const auto set = [&](Lsn at, unsigned bits) { mask[at - wal.start()] |= std::byte(bits); };
+  for (const auto& record : wal.records()) {
+    // Of an aborted record only the length is checked, against the next page (if that is not the
+    // one that overwrites it).
+    if (record.kind == Kind::aborted)
+      for (auto at = record.start; at < record.end; at = at + 1) set(at, 0xFF);
+    else if (record.length % 8 != 0)
+      for (auto at = wal.byte_of_record(record.start, record.length - 1) + 1; at < record.end;
+           at = at + 1)
+        set(at, 0xFF);
+    if (record.kind == Kind::xlog_switch)
+      for (auto at = record.end; wal.options().segment_size.offset(at) != 0; at = at + 1)
+        set(at, 0xFF);
+  }
+  for (auto page = wal.start(); page < wal.end(); page = page + kPageSize) {
+    if (wal.bytes()[page - wal.start()] == std::byte{0}) continue;  // filler
+    for (unsigned at = 0; at < kShortHeaderSize; ++at) mask[page - wal.start() + at] = std::byte{0};
+    if (wal.options().server_major < 19) set(page + 2, 0x04);    // XLP_BKP_REMOVABLE
+    for (unsigned at = 20; at < 24; ++at) set(page + at, 0xFF);  // padding
+  }
+  return mask;
+}
+
+TEST(RecordVerifier, FindsEveryFlippedBit) {
+  const auto seed = testing::test_seed(99);
+  for (const int major : {13, 18, 19}) {
+    WalBuilder wal({.seed = seed, .server_major = major});
+    for (const std::uint32_t length : {24, 100, 3'000, 8'000, 300}) wal.append_random(length);
+    wal.append_aborted(60'000, 1);
+    for (const std::uint32_t length : {24, 57, 9'000}) wal.append_random(length);
+    leave_room(wal, 16);
+    const auto flips_end = wal.append_random(49).end;
+    wal.append_random(20'000);  // what a wrong length claims is there, up to the next page at least
+    const auto mask = legally_arbitrary(wal);
+
+    Bytes flipped(wal);
+    const auto options = options_for(wal);
+    std::uint64_t found = 0;
+    for (auto at = wal.start(); at < flips_end; at = at + 1) {
+      auto& byte = flipped.bytes[at - wal.start()];
+      const auto start = Lsn(at.byte() / kPageSize * kPageSize);
+      for (unsigned bit = 0; bit < 8; ++bit) {
+        // In the bodies a sample is enough: to the checksum they are all alike.
+        const auto in_page = at.byte() % kPageSize;
+        if (in_page > 400 && in_page < kPageSize - 200 && (at.byte() * 8 + bit) % 61 != 0) continue;
+        byte ^= std::byte(1u << bit);
+        const auto verdict_of_flip = verify(options, wal.start(), flipped.bytes);
+        byte ^= std::byte(1u << bit);
+        const bool arbitrary = (mask[at - wal.start()] & std::byte(1u << bit)) != std::byte{0};
+        if (!arbitrary) {
+          ASSERT_NE(verdict_of_flip.damage, "none")
+              << "PostgreSQL " << major << ", bit " << bit << " of " << at.to_string() << ", page "
+              << start.to_string();
+          ++found;
+        }
+      }
+    }
+    EXPECT_GT(found, 10'000u);
+  }
+}
+
+TEST(RecordVerifier, GivesNoAlarmForBitsThatMayBeAnything) {
+  const auto seed = testing::test_seed(7);
+  WalBuilder wal({.seed = seed});
+  for (const std::uint32_t length : {25, 101, 3'001, 8'000, 300}) wal.append_random(length);
+  wal.append_aborted(60'000);
+  for (const std::uint32_t length : {24, 57, 9'000}) wal.append_random(length);
+  wal.append_switch();
+  wal.append_random(100);
+  auto mask = legally_arbitrary(wal);
+  const auto aborted = std::find_if(wal.records().begin(), wal.records().end(),
+                                    [](const auto& r) { return r.kind == Kind::aborted; });
+  // The head of an aborted record is judged like any: only what lies behind its header is free.
+  std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(aborted->start - wal.start()),
+              kRecordHeaderSize, std::byte{0});
+  Bytes other(wal);
+  std::mt19937_64 random(seed);
+  for (std::size_t i = 0; i < mask.size(); ++i)
+    other.bytes[i] ^= mask[i] & static_cast<std::byte>(random());
+  const auto found = verify(options_for(wal), wal.start(), other.bytes);
+  EXPECT_EQ(found.damage, "none");
+  EXPECT_EQ(found.last_end, wal.end());
+}
+
+TEST(RecordVerifier, SurvivesAnyBytes) {
+  const auto seed = testing::test_seed(31);
+  std::mt19937_64 random(seed);
+  WalBuilder wal({.seed = seed, .abort_every = 20});
+  wal.grow_to(wal.start() + 300'000);
+  for (int round = 0; round < 2'000; ++round) {
+    SCOPED_TRACE(round);
+    // A sound beginning, then a few bytes or all of them changed from some point on.
+    const auto from = random() % 100'000;
+    std::vector<std::byte> bytes(wal.bytes().begin(), wal.bytes().begin() + 120'000);
+    if (round % 2 == 0) {
+      std::generate(bytes.begin() + static_cast<std::ptrdiff_t>(from), bytes.end(),
+                    [&] { return static_cast<std::byte>(random()); });
+    } else {
+      for (int i = 0; i < 3; ++i) bytes[from + random() % 64] = static_cast<std::byte>(random());
+    }
+    Collector collector(true);
+    auto options = options_for(wal);
+    options.observer = &collector;
+    const auto found = verify(options, wal.start(), bytes);
+    EXPECT_EQ(found, verify(options, wal.start(), bytes, [&] { return 1 + random() % 3'000; }));
+    EXPECT_LE(found.last_end, found.position);
+    if (round % 2 == 0) {
+      EXPECT_NE(found.damage, "none");
+    }
+  }
+}
+
+// ---- observers
+
+TEST(RecordVerifier, TellsTheObserverOfEveryCompleteRecord) {
+  WalBuilder wal({.seed = 21, .abort_every = 30});
+  wal.grow_to(wal.start() + kMegabyte + 300'000);
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{5'000}, wal.bytes().size()}) {
+    for (const bool wanted : {true, false}) {
+      SCOPED_TRACE(fmt::format("pieces of {}, bodies {}", piece, wanted));
+      Collector collector(wanted);
+      auto options = options_for(wal);
+      options.observer = &collector;
+      EXPECT_EQ(verify(options, wal.start(), wal.bytes(), [&] { return piece; }).damage, "none");
+
+      auto seen = collector.seen.begin();
+      for (const auto& record : wal.records()) {
+        if (record.kind == Kind::aborted) continue;
+        ASSERT_NE(seen, collector.seen.end());
+        ASSERT_EQ(seen->start, record.start);
+        ASSERT_EQ(seen->end, record.end);
+        ASSERT_EQ(seen->header.total_length, record.length);
+        ASSERT_EQ(seen->header.previous, record.previous);
+        ASSERT_EQ(seen->header.resource_manager, record.resource_manager);
+        ASSERT_EQ(seen->header.info, record.info);
+        if (wanted) {
+          ASSERT_EQ(seen->body.size(), record.length - kRecordHeaderSize);
+          for (std::size_t i = 0; i < seen->body.size(); ++i)
+            ASSERT_EQ(seen->body[i],
+                      wal.bytes()[wal.byte_of_record(record.start, 24 + i) - wal.start()]);
+        } else {
+          ASSERT_TRUE(seen->body.empty());
+        }
+        ++seen;
+      }
+      EXPECT_EQ(seen, collector.seen.end());
+    }
+  }
+}
+
+TEST(RecordVerifier, TellsTheObserverOfNoDamagedRecord) {
+  auto wal = empty_wal();
+  wal.append_random(100);
+  const auto bad = wal.append_random(100);
+  Bytes damaged(wal);
+  damaged.put(bad.start + 30, std::uint64_t{0});
+  Collector collector(true);
+  auto options = options_for(wal);
+  options.observer = &collector;
+  EXPECT_NE(verify(options, wal.start(), damaged.bytes).damage, "none");
+  EXPECT_EQ(collector.seen.size(), 1u);
 }
 
 }  // namespace

@@ -1,0 +1,59 @@
+"""Steps that many tests share."""
+
+from . import wal
+from .process import wait_for
+
+
+def streaming(server, application_name="pgweir", deadline=30):
+    """Waits for the receiver's walsender on this server; returns its row of pg_stat_replication."""
+
+    def found():
+        rows = [row for row in server.walsenders(application_name) if row["state"] == "streaming"]
+        return rows[0] if rows else None
+
+    return wait_for(found, f"{application_name} to stream from {server.name}", deadline)
+
+
+def reported(server, position, application_name="pgweir", deadline=30):
+    """Waits until the receiver has reported `position` as flushed."""
+
+    def there():
+        rows = server.walsenders(application_name)
+        return any(row["flush_lsn"] and wal.lsn(row["flush_lsn"]) >= position for row in rows)
+
+    wait_for(there, f"{application_name} to report {wal.lsn_text(position)} to {server.name}",
+             deadline)
+
+
+def gone(server, application_name="pgweir", deadline=30):
+    wait_for(lambda: not server.walsenders(application_name),
+             f"{application_name}'s walsender on {server.name} to end", deadline)
+
+
+def create_slot(server, name="archive"):
+    """A slot that keeps WAL from now on."""
+    server.sql(f"SELECT pg_create_physical_replication_slot('{name}', true)")
+
+
+def restart_lsn(server, name="archive"):
+    """The slot's restart position, 0 if it has none."""
+    text = server.sql(f"SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '{name}'")
+    return wal.lsn(text) if text else 0
+
+
+def switchpoint(server, timeline):
+    """Where `timeline` ended, as this server's newest history has it."""
+    return wait_for(lambda: server.timeline_end(timeline), f"the end of timeline {timeline}")
+
+
+def segment_start(server, position):
+    return position - position % server.segment_size
+
+
+def promote_again(server):
+    """One more timeline: a primary is made a standby without upstream, and promoted."""
+    server.stop("fast")
+    (server.data / "standby.signal").touch()
+    server.conf(primary_conninfo="")
+    server.start()
+    server.promote()

@@ -1,0 +1,196 @@
+"""A disk that is full, slow, or broken."""
+
+import os
+import pathlib
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import pgweir
+from support.scenario import create_slot, reported, restart_lsn, streaming
+
+
+@pytest.fixture
+def small_disk(place):
+    """mount.grow(megabytes) on a tmpfs that holds three segments of 1 MB."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    path = place / "small"
+    path.mkdir()
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "pgweir-test", path],
+                  check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"can't mount a tmpfs here: {mounted.stderr.strip()}")
+
+    class SmallDisk:
+        name = "small/archive"
+
+        @staticmethod
+        def grow(megabytes):
+            run(["mount", "-o", f"remount,size={megabytes}m", path])
+
+    yield SmallDisk
+    run(["umount", "-l", path])
+
+
+def test_a_full_disk_is_waited_for(servers, receivers, new_archive, small_disk):
+    """The connection stays, nothing is acknowledged that is not there, and it goes on."""
+    primary = servers.primary(wal_sender_timeout="2s")
+    create_slot(primary)
+    archive = new_archive(primary, small_disk.name)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--status-interval", "500ms")
+    walsender = streaming(primary)["pid"]
+    end = primary.write_wal(8)
+    receiver.wait_log("(?i)no space left|disk.*full|full.*disk")
+    # Much longer than wal_sender_timeout, measured by the server's own record of our replies.
+    since = primary.sql("SELECT now()")
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
+                                 f" reply_time > '{since}'::timestamptz + interval '5s'") == "1",
+             "replies to go on while the disk is full")
+    assert streaming(primary)["pid"] == walsender, "the connection was lost"
+    held = restart_lsn(primary)
+    assert held < end
+    archive.assert_covers(primary, 1, held)
+    status = pgweir("status", "-D", archive.path)
+    assert status.returncode in (0, 1), status.stderr
+    small_disk.grow(64)
+    reported(primary, end)
+    assert streaming(primary)["pid"] == walsender, "the connection was lost"
+    archive.wait_covers(primary, 1, end)
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=7)
+    assert len([line for line in receiver.said().splitlines()
+                if "o space left" in line]) <= 5, "it says so once, not at each attempt"
+
+
+def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_disk):
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary, small_disk.name)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--on-disk-full", "stop")
+    streaming(primary)
+    end = primary.write_wal(8)
+    assert receiver.wait_exit() == 3, receiver.said()
+    archive.assert_covers(primary, 1, restart_lsn(primary))
+    small_disk.grow(64)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    archive.wait_covers(primary, 1, end)
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=7)
+
+
+@pytest.fixture
+def sync_fault(place):
+    """Environment for the receiver, and a function that sets or (None) ends the fault."""
+    source = pathlib.Path(__file__).parent / "support" / "slow_fsync.c"
+    library = place / "slow_fsync.so"
+    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"])
+    control = place / "sync-fault"
+
+    class SyncFault:
+        env = {"LD_PRELOAD": str(library), "PGWEIR_TEST_SYNC": str(control)}
+
+        @staticmethod
+        def set(what):
+            if what is None:
+                control.unlink()
+            else:
+                (place / "sync-fault.new").write_text(what)
+                (place / "sync-fault.new").rename(control)
+
+        @staticmethod
+        def count():
+            log = place / "sync-fault.log"
+            return len(log.read_text().splitlines()) if log.exists() else 0
+
+    return SyncFault
+
+
+def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_archive,
+                                                      sync_fault):
+    """Each sync takes longer than wal_sender_timeout."""
+    primary = servers.primary(wal_sender_timeout="2s")
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
+    walsender = streaming(primary)["pid"]
+    reported(primary, primary.write_wal(1))
+    sync_fault.set("sleep 3500")
+    before = restart_lsn(primary)
+    end = primary.write_wal(1)
+    wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
+    assert restart_lsn(primary) < end, "reported before the sync has returned"
+    since = primary.sql("SELECT now()")
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
+                                 f" reply_time > '{since}'::timestamptz + interval '3s'") == "1",
+             "replies to go on while the disk hangs")
+    wait_for(lambda: restart_lsn(primary) > before, "a hanging sync to return and be reported")
+    assert streaming(primary)["pid"] == walsender, "the connection was lost"
+    sync_fault.set(None)
+    end = primary.write_wal(2)
+    reported(primary, end)
+    assert streaming(primary)["pid"] == walsender, "the connection was lost"
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
+    archive.assert_same_wal(primary, minimum=2)
+
+
+def test_a_failed_sync_is_final(servers, receivers, new_archive, sync_fault):
+    """It ends at once, without another acknowledgement; the next start makes it good."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
+    streaming(primary)
+    middle = primary.write_wal(1)
+    reported(primary, middle)
+    sync_fault.set("fail 0")
+    end = primary.write_wal(1)
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert sync_fault.count() >= 1
+    assert middle <= restart_lsn(primary) < end, wal.lsn_text(restart_lsn(primary))
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    archive.wait_covers(primary, 1, end)
+    reported(primary, end)
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=2)
+
+
+def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fault):
+    """Catching up with 64 MB on a disk that hangs: what is received and not yet written stays
+    bounded."""
+    primary = servers.primary(wal_sender_timeout="2s")
+    create_slot(primary)
+    archive = new_archive(primary)
+    primary.write_wal(64)
+    sync_fault.set("sleep 1000")
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
+    wait_for(lambda: sync_fault.count() >= 6, "several syncs to hang")
+    sync_fault.set(None)
+    end = primary.write_wal(1)
+    archive.wait_covers(primary, 1, end, deadline=60)
+    status = pathlib.Path(f"/proc/{receiver.pid}/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0])
+    receiver.stop()
+    assert peak < 48 << 10, f"{peak} kB"
+    archive.assert_same_wal(primary, minimum=64)
+
+
+def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sync_fault):
+    """Our disk hangs, the slot falls behind and is about to be given up: it says so before."""
+    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB",
+                              max_slot_wal_keep_size="6MB")
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive",
+                                "--status-interval", "1s", env=sync_fault.env)
+    streaming(primary)
+    sync_fault.set("sleep 600000")
+    for _ in range(5):
+        primary.write_wal(1)
+    primary.sql("CHECKPOINT")
+    assert primary.sql("SELECT wal_status FROM pg_replication_slots") != "lost"
+    receiver.wait_log(r"(?i)warning.*\barchive\b.*(safe_wal_size|wal_status|removed|lost|invalid)",
+                      deadline=90)
+    receiver.kill9()

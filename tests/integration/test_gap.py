@@ -1,0 +1,74 @@
+"""WAL that comes next is gone upstream: never skipped in silence, never asked for in a loop."""
+
+import re
+
+import pytest
+
+from support import wal
+from support.process import wait_for
+from support.receiver import pgweir
+from support.scenario import reported, streaming
+
+
+@pytest.fixture
+def after_removal(servers, receivers, new_archive):
+    """A primary that has removed what the archive needs next, and a standby that kept it all."""
+    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    witness = servers.standby(primary, wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    position = primary.write_wal(2)
+    reported(primary, position)
+    receiver.stop()
+    wanted = primary.wal_path(1, position)
+
+    def removed():
+        witness.caught_up_with(primary.write_wal(1))
+        primary.sql("CHECKPOINT")
+        return not wanted.exists()
+
+    wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+    return primary, witness, archive, position
+
+
+def test_it_stops_and_names_the_range_and_the_ways_out(after_removal, receivers):
+    primary, _, archive, position = after_removal
+    before = archive.names()
+    receiver = receivers.pgweir(archive, primary)
+    assert receiver.wait_exit() == 4, receiver.said()
+    said = receiver.said()
+    begin = position - position % primary.segment_size
+    assert wal.lsn_text(begin) in said, f"where the gap begins, {wal.lsn_text(begin)}:\n{said}"
+    positions = {wal.lsn(text) for text in re.findall(r"\b[0-9A-F]{1,8}/[0-9A-F]{1,8}\b", said)}
+    assert any(other > begin for other in positions), f"where it ends:\n{said}"
+    assert "--on-gap" in said, said
+    asked = primary.log.read_text().count("START_REPLICATION")
+    assert asked <= 6, f"it asked again and again:\n{primary.last_log()}"
+    finished = [name for name in before if wal.SEGMENT.match(name)]
+    assert set(finished) <= set(archive.names()), "nothing was taken away"
+
+
+def test_on_gap_continue_goes_on_behind_the_hole_and_says_so(after_removal, receivers):
+    primary, witness, archive, position = after_removal
+    receiver = receivers.pgweir(archive, primary, "--on-gap", "continue")
+    streaming(primary)
+    end = primary.write_wal(2)
+    reported(primary, end)
+    receiver.wait_log(r"(?im)^.*(warning|error).*(gap|hole|missing)")
+    receiver.stop()
+    held = sorted(segno for _, segno in {**archive.finished(), **archive.partials()})
+    hole_begin = position // primary.segment_size
+    behind = [segno for segno in held if segno > hole_begin]
+    assert behind and behind == list(range(behind[0], behind[-1] + 1)), "one hole, not several"
+    witness.caught_up_with(end)
+    archive.assert_covers(witness, 1, end, start=behind[0] * primary.segment_size)
+    archive.assert_same_wal(primary, witness, minimum=2)
+
+    # At each start, and in the status, it is said again.
+    receiver = receivers.pgweir(archive, primary)
+    receiver.wait_log(r"(?im)^.*(warning|error).*(gap|hole|missing)")
+    streaming(primary)
+    receiver.stop()
+    status = pgweir("status", "-D", archive.path)
+    assert re.search(r"(?i)gap|hole|missing", status.stdout), status.stdout

@@ -1,0 +1,172 @@
+"""Promotions: the old timeline to its end, then the new one from its segment's start."""
+
+from support.scenario import (
+    create_slot,
+    promote_again,
+    reported,
+    streaming,
+    switchpoint,
+)
+
+
+def assert_whole(archive, server, timelines):
+    """Each timeline is there up to where it ended on this server, the last one is left to the
+    caller; its history came along; the unfinished old segment keeps its .partial."""
+    for timeline in range(1, timelines):
+        end = switchpoint(server, timeline)
+        archive.assert_covers(server, timeline, end)
+        assert timeline + 1 in archive.histories(), archive.names()
+        if end % server.segment_size:
+            last = (timeline, end // server.segment_size)
+            assert last in archive.partials() and last not in archive.finished(), archive.names()
+            first = min(segno for line, segno in {**archive.finished(), **archive.partials()}
+                        if line == timeline + 1)
+            assert first == last[1], "the new timeline starts at the segment's start"
+
+
+def test_the_upstream_is_promoted_while_we_stream(servers, receivers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby)
+    streaming(standby)
+    standby.caught_up_with(primary.write_wal(2))
+    standby.promote()
+    end = standby.write_wal(3)
+    reported(standby, end)
+    archive.wait_covers(standby, 2, end)
+    receiver.stop()
+    assert_whole(archive, standby, 2)
+    archive.assert_same_wal(primary, standby, minimum=4)
+
+
+def test_promotion_under_load(servers, receivers, new_archive):
+    """The standby may have sent WAL that it had not replayed when it was promoted."""
+    primary = servers.primary()
+    primary.pgbench_init()
+    standby = servers.standby(primary)
+    cascaded = servers.standby(standby)
+    archives = [new_archive(primary, "below-standby"), new_archive(primary, "below-cascaded")]
+    both = [receivers.pgweir(archives[0], standby), receivers.pgweir(archives[1], cascaded)]
+    streaming(standby)
+    streaming(cascaded)
+    load = primary.pgbench(clients=4, seconds=600)
+    standby.caught_up_with(primary.write_wal(3))
+    standby.promote()
+    load.kill()
+    load.wait()
+    end = standby.write_wal(2)
+    for archive, receiver, upstream in zip(archives, both, (standby, cascaded)):
+        reported(upstream, end)
+        archive.wait_covers(standby, 2, end)
+        receiver.stop()
+        assert_whole(archive, standby, 2)
+        archive.assert_same_wal(primary, standby, cascaded, minimum=2)
+
+
+def test_the_upstream_was_promoted_while_we_were_away(servers, receivers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby)
+    streaming(standby)
+    reported(standby, primary.write_wal(1))
+    receiver.stop()
+    standby.caught_up_with(primary.write_wal(3))
+    standby.promote()
+    end = standby.write_wal(2)
+    receiver = receivers.pgweir(archive, standby, "--compress", "zstd")
+    archive.wait_covers(standby, 2, end)
+    receiver.stop()
+    assert_whole(archive, standby, 2)
+    archive.assert_same_wal(primary, standby, minimum=4)
+
+
+def test_several_promotions_while_we_were_away(servers, receivers, new_archive):
+    server = servers.primary()
+    create_slot(server)
+    archive = new_archive(server)
+    receiver = receivers.pgweir(archive, server, "-S", "archive")
+    streaming(server)
+    reported(server, server.write_wal(2))
+    receiver.stop()
+    server.write_wal(2)
+    promote_again(server)
+    server.write_wal(2)
+    promote_again(server)
+    server.sql("CREATE TABLE short_timeline ()")  # a timeline that lives within one segment
+    promote_again(server)
+    end = server.write_wal(2)
+    receiver = receivers.pgweir(archive, server, "-S", "archive")
+    archive.wait_covers(server, 4, end)
+    reported(server, end)
+    receiver.stop()
+    assert sorted(archive.histories()) == [2, 3, 4]
+    assert_whole(archive, server, 4)
+    archive.assert_same_wal(server, minimum=6)
+
+
+def test_an_archive_begins_on_a_later_timeline(servers, receivers, new_archive):
+    server = servers.primary()
+    promote_again(server)
+    archive = new_archive(server)
+    receiver = receivers.pgweir(archive, server)
+    streaming(server)
+    end = server.write_wal(2)
+    archive.wait_covers(server, 2, end)
+    receiver.stop()
+    assert 2 in archive.histories(), "the history of the timeline it began on"
+    archive.assert_same_wal(server)
+
+
+def test_an_upstream_behind_us_is_waited_for(servers, receivers, new_archive):
+    """After a change of the upstream the new one may not have yet what we have."""
+    primary = servers.primary()
+    standby = servers.standby(primary, primary_conninfo="")
+    standby.stop()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    position = primary.write_wal(3)
+    archive.wait_covers(primary, 1, position)
+    receiver.stop()
+    standby.conf(primary_conninfo="")  # it stays where it is
+    standby.start()
+    assert standby.flushed() < position
+    receiver = receivers.pgweir(archive, standby)
+    receiver.wait_log(r"(?i)behind|ahead|wait")
+    assert receiver.running(), receiver.said()
+    standby.follow(primary)
+    standby.reload()
+    end = primary.write_wal(2)
+    archive.wait_covers(primary, 1, end)
+    streaming(standby)
+    receiver.stop()
+    archive.assert_same_wal(primary, standby, minimum=4)
+
+
+def test_the_old_primary_is_refused_after_we_followed_the_new_one(servers, receivers,
+                                                                  new_archive):
+    """Its history forked before where the archive is: nothing of it may get into the archive."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby)
+    streaming(standby)
+    standby.caught_up_with(primary.write_wal(2))
+    standby.promote()
+    end = standby.write_wal(2)
+    archive.wait_covers(standby, 2, end)
+    receiver.stop()
+    before = contents(archive)
+    primary.write_wal(3)
+    receiver = receivers.pgweir(archive, primary, "--no-loop")
+    assert receiver.wait_exit() in (3, 4), receiver.said()
+    assert "timeline" in receiver.said()
+    assert contents(archive) == before
+
+
+def contents(archive):
+    """Every file that has a meaning, byte by byte."""
+    return {name: (archive.path / name).read_bytes() for name in archive.names()
+            if not name.startswith(".")}

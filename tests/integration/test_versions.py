@@ -1,0 +1,49 @@
+"""Every supported server version: page magics, slots and replication commands differ."""
+
+import pytest
+
+from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+def test_byte_identity(servers, receivers, new_archive, major):
+    primary = servers.primary(major=major)
+    standby = servers.standby(primary)
+    archives = new_archive(primary, "primary"), new_archive(primary, "standby")
+    both = (receivers.pgweir(archives[0], primary, "-S", "archive", "--create-slot"),
+            receivers.pgweir(archives[1], standby, "--compress", "zstd"))
+    streaming(primary)
+    streaming(standby)
+    start = restart_lsn(primary)
+    assert start, "the slot reserves WAL"
+    primary.write_wal(2)
+    primary.switch_wal()
+    end = primary.write_wal(1)
+    for archive, receiver, upstream in zip(archives, both, (primary, standby)):
+        reported(upstream, end)
+        archive.wait_covers(primary, 1, end)
+        receiver.stop()
+        archive.assert_same_wal(primary, standby, minimum=2)
+    archives[0].assert_covers(primary, 1, end, start=start)
+    assert restart_lsn(primary) >= end
+    for row in (primary.log.read_text(), standby.log.read_text()):
+        assert "ERROR" not in row and "FATAL" not in row, row
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+def test_a_promotion_while_away(servers, receivers, new_archive, major):
+    server = servers.primary(major=major)
+    create_slot(server)
+    archive = new_archive(server)
+    receiver = receivers.pgweir(archive, server, "-S", "archive")
+    streaming(server)
+    reported(server, server.write_wal(1))
+    receiver.stop()
+    server.write_wal(1)
+    promote_again(server)
+    end = server.write_wal(2)
+    receiver = receivers.pgweir(archive, server, "-S", "archive")
+    archive.wait_covers(server, 2, end)
+    receiver.stop()
+    archive.assert_covers(server, 1, server.timeline_end(1))
+    archive.assert_same_wal(server, minimum=2)
