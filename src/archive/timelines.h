@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "io/directory.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
@@ -19,8 +21,10 @@ class Timelines {
   static Timelines read(io::Directory& directory, const Listing& listing);
 
   struct Complaint {
-    std::string file;
+    wal::TimelineId timeline = 0;
+    std::string file;  ///< its name in the archive
     std::string what;
+    ErrorKind kind = ErrorKind::damage;  ///< io: it could not be read, and may be sound
   };
   [[nodiscard]] const std::vector<Complaint>& complaints() const { return complaints_; }
 
@@ -29,11 +33,21 @@ class Timelines {
   [[nodiscard]] std::optional<wal::TimelineHistory> history(wal::TimelineId timeline) const;
   /// Timelines that have a history file, ascending.
   [[nodiscard]] std::vector<wal::TimelineId> known() const;
+  /// Every timeline whose sound history contains `timeline` (itself not), ascending.
+  [[nodiscard]] std::vector<wal::TimelineId> descendants(wal::TimelineId timeline) const;
 
  private:
   std::map<wal::TimelineId, wal::TimelineHistory> histories_;
   std::vector<Complaint> complaints_;
 };
+
+/// The timeline whose file of segment `segno` a recovery along `history` reads: the newest that
+/// begins before the segment ends (XLogFileReadAnyTLI in access/transam/xlogrecovery.c). So the
+/// segment with a switchpoint in it comes from the new timeline, which begins with a copy of the
+/// old one's bytes.
+[[nodiscard]] wal::TimelineId timeline_of_segment(const wal::TimelineHistory& history,
+                                                  std::uint64_t segno,
+                                                  wal::SegmentSize segment_size);
 
 /// One way through the archive: the segments of one history, in order, each from the timeline that
 /// a recovery along that history takes it from.
@@ -48,8 +62,10 @@ struct Coverage {
   /// A hole may be bridged by nothing in the archive: [end of a range, begin of the next).
 };
 
-/// For each timeline that is not an ancestor of another one with segments: what a recovery along it
-/// would find, by names alone. Finished forms only.
+/// For each timeline with segments that is not an ancestor of another one with segments: what a
+/// recovery along it would find, by names alone, ascending. Ranges are of finished forms only; a
+/// timeline that has nothing but a .partial is listed with what its ancestors cover. A timeline
+/// whose own history file is broken is covered by its own segments alone.
 [[nodiscard]] std::vector<Coverage> coverage(const Listing& listing, const Timelines& timelines,
                                              wal::SegmentSize segment_size);
 

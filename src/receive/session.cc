@@ -46,6 +46,7 @@ class Session {
 
  private:
   void take_archive();
+  void finish(bool well);
   void perform(const step::Connect& step);
   void perform(const step::Identify&);
   void perform(const step::ReadParameters&);
@@ -109,11 +110,8 @@ void Session::run() {
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
-      connection_.reset();
+      finish(!stop->error);
       if (stop->error) throw *stop->error;
-      // At an end position the archive is complete only when it has its final form; a signal
-      // should be obeyed soon, and the next start finishes what is left.
-      if (compression_ && !environment_.stop.raised()) compression_->drain();
       return;
     }
     try {
@@ -129,6 +127,20 @@ void Session::run() {
       state_.failed(error, {}, now());
     }
     board_.update([this](auto& content) { content.holes = state_.holes(); });
+  }
+}
+
+void Session::finish(bool well) {
+  connection_.reset();
+  board_.set_state("stopping");
+  // At an end position the archive is complete only when it has its final form; a signal should be
+  // obeyed soon, and the next start finishes what is left.
+  if (compression_ && well && !environment_.stop.raised()) compression_->drain();
+  compression_.reset();
+  try {
+    archive::clean_up(directory_, archive::list_archive(directory_));
+  } catch (const Error& error) {
+    log_.warning("temporary files could not be removed, the next start will: {}", error.what());
   }
 }
 

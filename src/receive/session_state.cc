@@ -59,6 +59,14 @@ Step SessionState::decide() {
     facts.server_history = wal::TimelineHistory(1);
   facts.server_is_standby = upstream_->standby;
   facts.requested = options_.start;
+  if (const auto& name = options_.start_segment) {
+    if (!name->fits(facts.segment_size))
+      return step::Stop{
+          Error(ErrorKind::usage, "no segment of this server can have the name that --start gives")
+              .with("name", *name)
+              .with("wal_segment_size", format_size(facts.segment_size.bytes()))};
+    facts.requested = name->start(facts.segment_size);
+  }
   facts.on_gap = options_.on_gap;
   if (slot_) {
     facts.slot_restart_lsn = slot_->restart_lsn;

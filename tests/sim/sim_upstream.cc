@@ -131,10 +131,16 @@ void SimUpstream::repair() {
     }
 }
 
+bool SimUpstream::has_old_primary() const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+    return !node.standby && std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& other) {
+      return other.timeline > node.timeline;
+    });
+  });
+}
+
 void SimUpstream::remove_wal(Node& node) {
   auto limit = kSegment.start_of(node.flush);
-  if (node.timeline > 1)
-    limit = std::min(limit, kSegment.start_of(lineage_.timeline(node.timeline).begin));
   if (node.slot) limit = std::min(limit, kSegment.start_of(*node.slot));
   if (limit <= node.oldest) return;
   node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kMB));
@@ -253,7 +259,11 @@ void SimUpstream::status(const pq::StandbyStatus& status) {
   check_connection();
   // As PhysicalConfirmReceivedLocation(): from now on what lies before may be removed.
   auto& node = nodes_[connected_];
-  if (node.slot && status.flush.valid()) node.slot = status.flush;
+  // (But a server that has just left the timeline keeps what recovery needs: from before the fork.)
+  if (!node.slot || !status.flush.valid()) return;
+  node.slot = status.flush;
+  if (sender_ && sender_->timeline < node.timeline)
+    node.slot = std::min(*node.slot, lineage_.timeline(sender_->timeline).switchpoint);
 }
 
 }  // namespace weir::sim

@@ -49,6 +49,8 @@ class SimUpstream {
   void tick(bool calm);
   /// Every server is what it should be: no old primary on an old timeline.
   void repair();
+  /// One that still writes on a timeline which the others have left.
+  [[nodiscard]] bool has_old_primary() const;
   [[nodiscard]] bool at_the_end() const;
   [[nodiscard]] const Lineage& lineage() const { return lineage_; }
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }

@@ -1,0 +1,130 @@
+#include "archive/timelines.h"
+
+#include <algorithm>
+#include <set>
+
+#include "archive/history_store.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Segnos = std::vector<std::uint64_t>;
+
+std::map<wal::TimelineId, Segnos> finished_segnos(const Listing& listing, wal::SegmentSize size);
+void add(std::vector<Coverage::Range>& ranges, std::uint64_t segno, wal::SegmentSize size);
+
+}  // namespace
+
+Timelines Timelines::read(io::Directory& directory, const Listing& listing) {
+  Timelines timelines;
+  for (const auto& entry : listing.histories) {
+    const auto timeline = entry.timeline;
+    // One call reads whichever form is there; the second form of one history is not asked again.
+    if (timelines.histories_.contains(timeline) ||
+        (!timelines.complaints_.empty() && timelines.complaints_.back().timeline == timeline))
+      continue;
+    const auto complain = [&](ErrorKind kind, std::string what) {
+      auto file = wal::history_name(timeline) + std::string(codec::suffix(entry.method));
+      timelines.complaints_.push_back({timeline, std::move(file), std::move(what), kind});
+    };
+    try {
+      const auto content = read_history(directory, timeline);
+      if (!content) {
+        complain(ErrorKind::io, "it is there, but not in a form that can be read, or it is gone");
+        continue;
+      }
+      if (auto history = wal::TimelineHistory::parse(timeline, *content))
+        timelines.histories_.emplace(timeline, std::move(*history));
+      else
+        complain(ErrorKind::damage,
+                 "no valid timeline history: expected lines of timeline, switchpoint and reason, "
+                 "ascending, all timelines below its own");
+    } catch (const Error& error) {
+      complain(error.kind(), error.what());
+    }
+  }
+  return timelines;
+}
+
+std::optional<wal::TimelineHistory> Timelines::history(wal::TimelineId timeline) const {
+  if (const auto found = histories_.find(timeline); found != histories_.end()) return found->second;
+  for (const auto& complaint : complaints_)
+    if (complaint.timeline == timeline) return std::nullopt;
+  return wal::TimelineHistory(timeline);
+}
+
+std::vector<wal::TimelineId> Timelines::known() const {
+  std::set<wal::TimelineId> known;
+  for (const auto& [timeline, history] : histories_) known.insert(timeline);
+  for (const auto& complaint : complaints_) known.insert(complaint.timeline);
+  return {known.begin(), known.end()};
+}
+
+std::vector<wal::TimelineId> Timelines::descendants(wal::TimelineId timeline) const {
+  std::vector<wal::TimelineId> found;
+  for (const auto& [descendant, history] : histories_)
+    if (descendant != timeline && history.contains(timeline)) found.push_back(descendant);
+  return found;
+}
+
+wal::TimelineId timeline_of_segment(const wal::TimelineHistory& history, std::uint64_t segno,
+                                    wal::SegmentSize segment_size) {
+  // Its last byte decides: a switchpoint anywhere in the segment makes it the new timeline's.
+  return history.timeline_of(wal::Lsn(segment_size.start(segno + 1).byte() - 1));
+}
+
+std::vector<Coverage> coverage(const Listing& listing, const Timelines& timelines,
+                               wal::SegmentSize segment_size) {
+  std::set<wal::TimelineId> with_segments;
+  for (const auto& entry : listing.segments) with_segments.insert(entry.name.segment.timeline());
+  auto tips = with_segments;
+  for (const auto timeline : with_segments)
+    if (const auto history = timelines.history(timeline))
+      for (const auto& ancestor : history->ancestors()) tips.erase(ancestor.timeline);
+
+  const auto finished = finished_segnos(listing, segment_size);
+  std::vector<Coverage> all;
+  for (const auto tip : tips) {
+    const auto history = timelines.history(tip).value_or(wal::TimelineHistory(tip));
+    Coverage coverage{tip, {}};
+    const auto add_timeline = [&](wal::TimelineId timeline) {
+      const auto segnos = finished.find(timeline);
+      if (segnos == finished.end()) return;
+      for (const auto segno : segnos->second)
+        if (timeline_of_segment(history, segno, segment_size) == timeline)
+          add(coverage.ranges, segno, segment_size);
+    };
+    for (const auto& ancestor : history.ancestors()) add_timeline(ancestor.timeline);
+    add_timeline(tip);
+    all.push_back(std::move(coverage));
+  }
+  return all;
+}
+
+namespace {
+
+/// Ascending, each once. A name that the segment size does not know is nobody's segment.
+std::map<wal::TimelineId, Segnos> finished_segnos(const Listing& listing, wal::SegmentSize size) {
+  std::map<wal::TimelineId, Segnos> finished;
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial || !entry.name.segment.fits(size)) continue;
+    auto& segnos = finished[entry.name.segment.timeline()];
+    const auto segno = entry.name.segment.segno(size);
+    if (segnos.empty() || segnos.back() != segno) segnos.push_back(segno);
+  }
+  return finished;
+}
+
+void add(std::vector<Coverage::Range>& ranges, std::uint64_t segno, wal::SegmentSize size) {
+  const auto begin = size.start(segno);
+  const auto end = size.start(segno + 1);
+  if (!ranges.empty() && ranges.back().end == begin)
+    ranges.back().end = end;
+  else
+    ranges.push_back({begin, end});
+}
+
+}  // namespace
+
+}  // namespace weir::archive
