@@ -129,11 +129,17 @@ bool Ledger::told(Lsn begin, Lsn end) const {
 /// P3: from the first byte of the archive to what was last reported on the newest timeline there is
 /// no byte missing, unless somebody was told. The old timeline has its end under its own name.
 void Ledger::check_continuity(const SimDisk& disk) const {
-  if (promised_.empty()) return;
-  auto begin = promised_.begin()->second.front().begin;
-  for (const auto& range : promised_.begin()->second) begin = std::min(begin, range.begin);
+  // The archive begins with the first timeline of which anything was promised.
+  const auto first = std::find_if(promised_.begin(), promised_.end(), [&](const auto& each) {
+    return std::any_of(each.second.begin(), each.second.end(),
+                       [](const Range& range) { return range.begin < range.end; });
+  });
+  if (first == promised_.end()) return;
+  auto begin = reported(first->first);
+  for (const auto& range : first->second)
+    if (range.begin < range.end) begin = std::min(begin, range.begin);
   const auto newest = promised_.rbegin()->first;
-  auto timeline = promised_.begin()->first;
+  auto timeline = first->first;
   while (timeline <= newest) {
     const bool last = timeline == newest;
     const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;

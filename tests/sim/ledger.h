@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -29,7 +30,10 @@ class Ledger {
   /// A sync or close was made to fail: this process may not report any more (P6).
   void on_failed_sync() { sync_failed_ = true; }
   /// The operator was told of a hole.
-  void on_hole(const archive::ResumePoint::Hole& hole) { told_holes_.push_back(hole); }
+  void on_hole(const archive::ResumePoint::Hole& hole) {
+    if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
+      told_holes_.push_back(hole);
+  }
 
   /// P1, P2 and the order of histories and segments, after a power loss.
   void check(const SimDisk& disk, bool everything);

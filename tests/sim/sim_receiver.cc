@@ -67,13 +67,13 @@ std::optional<Error> SimReceiver::run() {
     return error;
   }
   for (;;) {
-    if (world_.tick() && !stop_) {
-      stop_ = true;
-      state_.request_stop();
-    }
+    if (world_.tick()) stop_ = true;
+    if (stop_) state_.request_stop();  // also where it came while streaming and the stream failed
     const auto step = state_.next();
-    for (; holes_told_ < state_.holes().size(); ++holes_told_)
-      world_.ledger.on_hole(state_.holes()[holes_told_]);
+    // A hole that is found later is no excuse for having made it.
+    for (const auto& hole : state_.holes())
+      if (std::find(holes_found_.begin(), holes_found_.end(), hole) == holes_found_.end())
+        world_.ledger.on_hole(hole);
     if (const auto* stop = std::get_if<receive::step::Stop>(&step)) return stop->error;
     try {
       perform(step);
@@ -152,6 +152,7 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step) {
       facts.resume->start = facts.resume->open.front().start;
     }
   }
+  if (facts.resume) holes_found_ = facts.resume->holes;
   state_.on_archive(std::move(facts));
 }
 

@@ -77,7 +77,7 @@ class SimReceiver {
   std::unique_ptr<io::Directory> directory_;
   receive::SessionState state_;
   std::optional<receive::step::StoreHistory> late_history_;
-  std::size_t holes_told_ = 0;
+  std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
   bool stop_ = false;
 };
 

@@ -20,12 +20,13 @@ using Operation = SimDisk::Operation;
 
 /// Steps of a quiet time in which everything has to be archived; far more than are needed.
 constexpr std::uint64_t kQuietSteps = 20'000;
+constexpr std::uint64_t kProcesses = 300;
 
 class Run {
  public:
-  Run(std::uint64_t seed, Mutant mutant, bool with_story)
+  Run(std::uint64_t seed, Mutant mutant, Telling telling)
       : random_(seed),
-        story_(with_story),
+        story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(random_)),
         upstream_(lineage_, options_, random_, story_),
@@ -156,7 +157,8 @@ class Run {
 
   /// One process from its start to its end, however that comes. True if it ended well.
   bool process() {
-    ++result_.processes;
+    if (++result_.processes > kProcesses)
+      throw Violation{"progress", "the receiver ends again and again"};
     ledger_.on_process();
     world_.deferring = nullptr;
     down_at_.reset();
@@ -174,7 +176,7 @@ class Run {
       if (error) judge(*error);
     } catch (const MachineDown&) {
       power_lost = random_.below(3) != 0;
-      story_.tell(power_lost ? "power loss" : "kill -9");
+      story_.tell("{}", power_lost ? "power loss" : "kill -9");
     } catch (const ProcessDied& died) {
       story_.tell("the process ends at once: {}", died.error.what());
     }
@@ -264,8 +266,8 @@ class Run {
 
 }  // namespace
 
-RunResult simulate(std::uint64_t seed, Mutant mutant, bool with_story) {
-  return Run(seed, mutant, with_story).run();
+RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling) {
+  return Run(seed, mutant, telling).run();
 }
 
 const char* to_string(Mutant mutant) {

@@ -29,6 +29,6 @@ struct RunResult {
 /// One life of an archive: a cluster, a disk, processes of the receiver one after the other with
 /// faults between, then a quiet time in which all has to come to a good end. `seed` decides
 /// everything.
-[[nodiscard]] RunResult simulate(std::uint64_t seed, Mutant mutant, bool with_story);
+[[nodiscard]] RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling);
 
 }  // namespace weir::sim

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -29,9 +30,8 @@ struct Seeds {
 };
 
 void print_story(std::uint64_t seed) {
-  const auto result = simulate(seed, Mutant::none, true);
   std::printf("---- seed %llu\n", static_cast<unsigned long long>(seed));
-  for (const auto& line : result.story) std::printf("%s\n", line.c_str());
+  static_cast<void>(simulate(seed, Mutant::none, Telling::printed));
   std::fflush(stdout);
 }
 
@@ -45,7 +45,7 @@ TEST(Simulation, KeepsThePromises) {
   const auto begin = std::chrono::steady_clock::now();
   int failures = 0;
   for (auto seed = seeds.first; seed <= seeds.last; ++seed) {
-    const auto result = simulate(seed, Mutant::none, false);
+    const auto result = simulate(seed, Mutant::none, Telling::none);
     if (result.violation) {
       if (failures == 0 && !seeds.chosen) print_story(seed);
       ADD_FAILURE() << "seed " << seed << ": " << result.violation->promise << ": "
@@ -85,8 +85,8 @@ TEST(Simulation, KeepsThePromises) {
 
 TEST(Simulation, IsDecidedByItsSeedAlone) {
   for (const std::uint64_t seed : {1, 2, 3}) {
-    const auto one = simulate(seed, Mutant::none, true);
-    const auto two = simulate(seed, Mutant::none, true);
+    const auto one = simulate(seed, Mutant::none, Telling::kept);
+    const auto two = simulate(seed, Mutant::none, Telling::kept);
     EXPECT_EQ(one.story, two.story);
     EXPECT_GT(one.story.size(), 20U);
   }
@@ -97,7 +97,7 @@ class SimulationMutants : public ::testing::TestWithParam<Mutant> {};
 TEST_P(SimulationMutants, AreCaught) {
   const std::uint64_t most = 2000;
   for (std::uint64_t seed = 1; seed <= most; ++seed) {
-    const auto result = simulate(seed, GetParam(), false);
+    const auto result = simulate(seed, GetParam(), Telling::none);
     if (!result.violation) continue;
     std::printf("caught by seed %llu: %s: %s\n", static_cast<unsigned long long>(seed),
                 result.violation->promise.c_str(), result.violation->what.c_str());
@@ -115,8 +115,8 @@ std::vector<Mutant> all_mutants() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, SimulationMutants, ::testing::ValuesIn(all_mutants()),
-                         [](const auto& info) {
-                           std::string name = to_string(info.param);
+                         [](const auto& mutant) {
+                           std::string name = to_string(mutant.param);
                            for (auto& letter : name)
                              if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
                            return name;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -13,21 +15,27 @@ namespace weir::sim {
 
 inline constexpr receive::Time kTimeZero{std::chrono::hours(1)};
 
-/// What happened, step by step, at which virtual moment. Kept only when asked for: a run that fails
+enum class Telling {
+  none,
+  kept,
+  printed,  ///< at once, so that it can be followed where a run does not end
+};
+
+/// What happened, step by step, at which virtual moment. Told only when asked for: a run that fails
 /// is simply run again with it.
 class Story final : public Log {
  public:
-  explicit Story(bool kept) : kept_(kept) {}
+  explicit Story(Telling telling) : telling_(telling) {}
 
   template <typename... Args>
   void tell(fmt::format_string<Args...> text, Args&&... args) {
-    if (kept_) add(fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::info)) add(fmt::format(text, std::forward<Args>(args)...));
   }
 
   void write(LogLevel, std::string_view message) override {
     add("    log: " + std::string(message));
   }
-  bool enabled(LogLevel) const override { return kept_; }
+  bool enabled(LogLevel) const override { return telling_ != Telling::none; }
 
   [[nodiscard]] const std::vector<std::string>& lines() const { return lines_; }
 
@@ -37,10 +45,14 @@ class Story final : public Log {
   void add(const std::string& text) {
     const auto us =
         std::chrono::duration_cast<std::chrono::microseconds>(now - kTimeZero).count();
-    lines_.push_back(fmt::format("{:>10.3f} ms  {}", static_cast<double>(us) / 1000.0, text));
+    auto line = fmt::format("{:>10.3f} ms  {}", static_cast<double>(us) / 1000.0, text);
+    if (telling_ == Telling::printed)
+      std::printf("%s\n", line.c_str());
+    else
+      lines_.push_back(std::move(line));
   }
 
-  bool kept_;
+  Telling telling_;
   std::vector<std::string> lines_;
 };
 
