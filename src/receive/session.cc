@@ -194,10 +194,16 @@ void Session::perform(const step::CreateSlot&) {
 }
 
 void Session::perform(const step::ReadSlot&) {
-  // Asked only of servers that know the command.
-  const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
-  PGWEIR_CHECK(slot.has_value());
-  state_.on_slot(*slot);
+  constexpr std::string_view kNotSupported = "0A000";  // the slot is a logical one
+  try {
+    // Asked only of servers that know the command.
+    const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
+    PGWEIR_CHECK(slot.has_value());
+    state_.on_slot(*slot);
+  } catch (const pq::ServerError& error) {
+    if (error.sqlstate() != kNotSupported) throw;
+    state_.on_slot({.exists = true, .type = "logical"});
+  }
 }
 
 void Session::perform(const step::FetchHistory& step) {
@@ -351,8 +357,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
     }();
     spare.stop();
     writer.end();
-    log_.info("streaming ended at {} on timeline {}, everything up to there is durable",
-              outcome.reached, step.timeline);
+    log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
+              outcome.reached);
     return outcome;
   } catch (const pq::ServerError& error) {
     return failed(error, error.sqlstate());
