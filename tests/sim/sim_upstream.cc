@@ -127,6 +127,7 @@ void SimUpstream::repair() {
       // Rewound: it has the WAL from the fork on.
       node.standby = true;
       node.flush = std::min(node.flush, lineage_.timeline(node.timeline).switchpoint);
+      node.oldest = std::min(node.oldest, kSegment.start_of(node.flush));
       ++node.starts;
     }
 }
@@ -142,6 +143,9 @@ bool SimUpstream::has_old_primary() const {
 void SimUpstream::remove_wal(Node& node) {
   auto limit = kSegment.start_of(node.flush);
   if (node.slot) limit = std::min(limit, kSegment.start_of(*node.slot));
+  // Recovery needs the record that is not complete yet, and before it the timeline may be left.
+  const auto fork = lineage_.timeline(node.timeline).switchpoint;
+  if (fork.valid() && node.flush >= fork) limit = std::min(limit, kSegment.start_of(fork));
   if (limit <= node.oldest) return;
   node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kMB));
   story_.tell("node {} removes its WAL before {}", &node - nodes_.data(), node.oldest);
