@@ -19,13 +19,14 @@ struct Forms {
 };
 
 /// The bytes of a record whose continuation was overwritten are covered by no checksum: a crash may
-/// have lost some of them without a trace. What can be trusted begins behind the newest such record.
+/// have lost some of them without a trace. What can be trusted begins behind the newest such
+/// record.
 class OverwriteWatch final : public wal::RecordObserver {
  public:
   bool wants(const wal::RecordHeader&) override { return false; }
   void on_record(wal::Lsn start, wal::Lsn, const wal::RecordHeader& header,
                  std::span<const std::byte>) override {
-    constexpr std::uint8_t kXlog = 0;                   // RM_XLOG_ID
+    constexpr std::uint8_t kXlog = 0;                    // RM_XLOG_ID
     constexpr std::uint8_t kOverwriteContrecord = 0xD0;  // XLOG_OVERWRITE_CONTRECORD
     if (header.resource_manager == kXlog && (header.info & 0xF0) == kOverwriteContrecord)
       newest = start;

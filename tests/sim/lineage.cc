@@ -39,8 +39,7 @@ Lineage::Lineage(std::uint64_t seed) {
     // Now and then the switch is exactly at a segment's end.
     if (random.one_in(3)) received = kSegment.start_of(received) + kMB;
     wal.grow_to(received);
-    if (kSegment.offset(received) == 0 && wal.fork_point(received) != received &&
-        random.coin()) {
+    if (kSegment.offset(received) == 0 && wal.fork_point(received) != received && random.coin()) {
       wal.append_switch();
       received = wal.end();
     }

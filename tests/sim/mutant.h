@@ -15,8 +15,8 @@ enum class Mutant {
   sync_tried_again,         ///< a sync that failed is repeated, and the second result believed
   end_not_made_durable,     ///< a new process trusts the names that it finds
   resume_at_newest_partial,
-  old_timeline_skipped,     ///< goes on at the switchpoint without the rest of the old timeline
-  gap_skipped,              ///< goes on at what the server still has, without a word
+  old_timeline_skipped,  ///< goes on at the switchpoint without the rest of the old timeline
+  gap_skipped,           ///< goes on at what the server still has, without a word
   write_reported_as_flush,
   mutants_end,
 };

@@ -39,8 +39,7 @@ class Run {
                .mutant = mutant,
                .tick = [this] { return tick(); }} {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
-    receiver_options_.on_gap =
-        random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
+    receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
     if (random_.one_in(3)) receiver_options_.flush = {receive::FlushPolicy::Mode::interval, 20ms};
     if (random_.one_in(6)) receiver_options_.flush = {receive::FlushPolicy::Mode::segment, 0ms};
     if (random_.one_in(4)) receiver_options_.apply = receive::ApplyPosition::none;
@@ -131,10 +130,10 @@ class Run {
       ledger_.on_failed_sync();
       return Effect::fail(EIO);
     }
-    if (failing_call_ && (call.operation == Operation::write || call.operation == Operation::read ||
-                          call.operation == Operation::open || call.operation == Operation::create ||
-                          call.operation == Operation::rename ||
-                          call.operation == Operation::allocate)) {
+    if (failing_call_ &&
+        (call.operation == Operation::write || call.operation == Operation::read ||
+         call.operation == Operation::open || call.operation == Operation::create ||
+         call.operation == Operation::rename || call.operation == Operation::allocate)) {
       failing_call_ = false;
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
@@ -149,8 +148,8 @@ class Run {
   }
 
   static const char* name(Operation operation) {
-    static const char* const names[] = {"create", "open",   "write",  "read",           "allocate",
-                                        "sync",   "close",  "rename", "remove", "sync of directory",
+    static const char* const names[] = {"create", "open",  "write",  "read",   "allocate",
+                                        "sync",   "close", "rename", "remove", "sync of directory",
                                         "list",   "find"};
     return names[static_cast<int>(operation)];
   }

@@ -15,12 +15,12 @@ namespace {
 struct Seeds {
   std::uint64_t first = 1;
   std::uint64_t last;
-  bool chosen = false;
+  bool one = false;
 
   explicit Seeds(std::uint64_t fallback) : last(fallback) {
-    if (const char* one = std::getenv("PGWEIR_SEED")) {
-      first = last = std::strtoull(one, nullptr, 10);
-      chosen = true;
+    if (const char* seed = std::getenv("PGWEIR_SEED")) {
+      first = last = std::strtoull(seed, nullptr, 10);
+      one = true;
     } else if (const char* range = std::getenv("PGWEIR_SEEDS")) {
       char* dash = nullptr;
       first = std::strtoull(range, &dash, 10);
@@ -40,14 +40,14 @@ TEST(Simulation, KeepsThePromises) {
   std::printf("seeds %llu to %llu; PGWEIR_SEED=n shows one, PGWEIR_SEEDS=a-b chooses\n",
               static_cast<unsigned long long>(seeds.first),
               static_cast<unsigned long long>(seeds.last));
-  if (seeds.chosen) print_story(seeds.first);
+  if (seeds.one) print_story(seeds.first);
   RunResult sum;
   const auto begin = std::chrono::steady_clock::now();
   int failures = 0;
   for (auto seed = seeds.first; seed <= seeds.last; ++seed) {
     const auto result = simulate(seed, Mutant::none, Telling::none);
     if (result.violation) {
-      if (failures == 0 && !seeds.chosen) print_story(seed);
+      if (failures == 0 && !seeds.one) print_story(seed);
       ADD_FAILURE() << "seed " << seed << ": " << result.violation->promise << ": "
                     << result.violation->what;
       if (++failures == 10) break;

@@ -10,8 +10,8 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     : lineage_(lineage), options_(options), random_(random), story_(story) {
   Node node;
   node.oldest = lineage.start();
-  node.flush = std::min(lineage.start() + random.between(100, 3 * kMB / 2),
-                        lineage.timeline(1).received);
+  node.flush =
+      std::min(lineage.start() + random.between(100, 3 * kMB / 2), lineage.timeline(1).received);
   node.standby = options.begins_as_standby;
   if (options.slot)
     node.slot = random.one_in(3) ? node.flush
@@ -45,8 +45,8 @@ void SimUpstream::tick(bool calm) {
   // New WAL. A primary that is left behind later writes more than its standby ever receives.
   if (leader.up && random_.one_in(calm ? 1 : 2)) {
     const auto& timeline = lineage_.timeline(leader.timeline);
-    const bool alone = !calm && nodes_.size() == 2 && !leader.standby &&
-                       timeline.id != lineage_.newest();
+    const bool alone =
+        !calm && nodes_.size() == 2 && !leader.standby && timeline.id != lineage_.newest();
     const auto limit = alone ? std::max(timeline.received, lineage_.end(timeline.id))
                              : std::max(timeline.received, leader.flush);
     leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 512 * 1024 : 256 * 1024));
@@ -58,8 +58,8 @@ void SimUpstream::tick(bool calm) {
     const auto reach =
         node.timeline == leader.timeline ? leader.flush : std::max(node.flush, timeline.received);
     node.flush =
-        std::max(node.flush, std::min({reach, timeline.received,
-                                       node.flush + random_.any_size(256 * 1024)}));
+        std::max(node.flush,
+                 std::min({reach, timeline.received, node.flush + random_.any_size(256 * 1024)}));
     // A standby follows its upstream to the next timeline.
     if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
         random_.one_in(calm ? 1 : 4)) {
@@ -192,10 +192,8 @@ pq::SlotState SimUpstream::read_slot() {
   // restart_timeline as the server finds it: the timeline of its history that has the position.
   wal::TimelineId timeline = node.timeline;
   while (timeline > 1 && *node.slot < lineage_.timeline(timeline).begin) --timeline;
-  return {.exists = true,
-          .type = "physical",
-          .restart_lsn = node.slot,
-          .restart_timeline = timeline};
+  return {
+      .exists = true, .type = "physical", .restart_lsn = node.slot, .restart_timeline = timeline};
 }
 
 std::string SimUpstream::history(wal::TimelineId timeline) {
@@ -247,8 +245,8 @@ pq::StreamEvent SimUpstream::next() {
   if (sender.sent >= valid_up_to) return pq::NothingYet{};
   if (sender.sent < node.oldest) {
     disconnect();
-    throw UpstreamError{
-        Error(ErrorKind::gap, "requested WAL segment has already been removed"), "58P01"};
+    throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
+                        "58P01"};
   }
   const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 128 * 1024);
   const auto size = random_.coin() ? most : random_.any_size(most);

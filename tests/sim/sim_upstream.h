@@ -12,7 +12,8 @@
 
 namespace weir::sim {
 
-/// What a server reports as an error, with its SQLSTATE; also a connection that broke (no SQLSTATE).
+/// What a server reports as an error, with its SQLSTATE; also a connection that broke (no
+/// SQLSTATE).
 struct UpstreamError {
   Error error;
   std::string sqlstate;

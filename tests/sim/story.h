@@ -43,8 +43,7 @@ class Story final : public Log {
 
  private:
   void add(const std::string& text) {
-    const auto us =
-        std::chrono::duration_cast<std::chrono::microseconds>(now - kTimeZero).count();
+    const auto us = std::chrono::duration_cast<std::chrono::microseconds>(now - kTimeZero).count();
     auto line = fmt::format("{:>10.3f} ms  {}", static_cast<double>(us) / 1000.0, text);
     if (telling_ == Telling::printed)
       std::printf("%s\n", line.c_str());

@@ -27,8 +27,8 @@ StartFacts facts(wal::TimelineId server_timeline, Lsn server_position,
                  const std::vector<wal::TimelineHistory::Ancestor>& ancestors = {}) {
   StartFacts facts;
   facts.segment_size = kSize;
-  facts.server = {.system_identifier = 7, .timeline = server_timeline,
-                  .flush_position = server_position};
+  facts.server = {
+      .system_identifier = 7, .timeline = server_timeline, .flush_position = server_position};
   facts.server_history = history(server_timeline, ancestors);
   return facts;
 }
@@ -92,11 +92,12 @@ TEST(ChooseStart, BeginsAnEmptyArchive) {
       {"at the slot's position",
        changed(facts(1, seg(7.5)), [](auto& f) { f.slot_restart_lsn = seg(4.25); }),
        StartAt{1, seg(4)}},
-      {"on the slot's timeline", changed(facts(2, seg(7.5), {{1, seg(5.5)}}),
-                                         [](auto& f) {
-                                           f.slot_restart_lsn = seg(4.25);
-                                           f.slot_restart_timeline = 1;
-                                         }),
+      {"on the slot's timeline",
+       changed(facts(2, seg(7.5), {{1, seg(5.5)}}),
+               [](auto& f) {
+                 f.slot_restart_lsn = seg(4.25);
+                 f.slot_restart_timeline = 1;
+               }),
        StartAt{1, seg(4)}},
       {"on the timeline of the slot's position where the slot names none",
        changed(facts(2, seg(7.5), {{1, seg(5.5)}}),
@@ -118,8 +119,8 @@ TEST(ChooseStart, BeginsAnEmptyArchive) {
        StartAt{1, seg(4)}},
       {"where the user wants, ahead of the server",
        changed(facts(1, seg(7.5)), [](auto& f) { f.requested = seg(8.5); }), kBehind},
-      {"without the server's history", changed(facts(2, seg(7.5), {{1, seg(5.5)}}),
-                                               [](auto& f) { f.server_history.reset(); }),
+      {"without the server's history",
+       changed(facts(2, seg(7.5), {{1, seg(5.5)}}), [](auto& f) { f.server_history.reset(); }),
        StartAt{2, seg(7)}},
   };
   for (const auto& each : cases) check(each);
@@ -135,8 +136,8 @@ TEST(ChooseStart, GoesOnBehindTheArchive) {
        changed(with_archive(facts(1, seg(9.5)), 1, seg(6)),
                [](auto& f) { f.slot_restart_lsn = seg(8); }),
        StartAt{1, seg(6)}},
-      {"same timeline, exactly at the server's position",
-       with_archive(facts(1, seg(6)), 1, seg(6)), StartAt{1, seg(6)}},
+      {"same timeline, exactly at the server's position", with_archive(facts(1, seg(6)), 1, seg(6)),
+       StartAt{1, seg(6)}},
       {"same timeline, the server is behind", with_archive(facts(1, seg(5.5)), 1, seg(6)), kBehind},
       {"one switch ahead: finish the old timeline", with_archive(two, 1, seg(3)),
        StartAt{1, seg(3)}},
@@ -160,13 +161,14 @@ TEST(ChooseStart, GoesOnBehindTheArchive) {
        StartAt{4, seg(8)}},
       {"on the newest", with_archive(four, 4, seg(19)), StartAt{4, seg(19)}},
       {"timelines of no length, all switches on one border",
-       with_archive(facts(3, seg(9.5), {{1, seg(6)}, {2, seg(6)}}), 1, seg(6)),
-       StartAt{3, seg(6)}},
+       with_archive(facts(3, seg(9.5), {{1, seg(6)}, {2, seg(6)}}), 1, seg(6)), StartAt{3, seg(6)}},
       {"an old timeline's position beyond a server that is just promoted",
        with_archive(facts(2, seg(5.6), {{1, seg(5.5)}}), 1, seg(5)), StartAt{1, seg(5)}},
       {"the archive's history is the beginning of the server's",
        changed(with_archive(four, 2, seg(7)),
-               [](auto& f) { f.archive->history = history(2, {{1, seg(5.5)}}); }),
+               [](auto& f) {
+                 f.archive->history = history(2, {{1, seg(5.5)}});
+               }),
        StartAt{2, seg(7)}},
       {"timeline 1 needs no history of the server",
        changed(with_archive(facts(1, seg(9.5)), 1, seg(6)),
@@ -186,11 +188,15 @@ TEST(ChooseStart, RefusesAnotherBranchOfTheHistory) {
        "does not contain the archive's timeline"},
       {"the archive's ancestors are others",
        changed(with_archive(facts(3, seg(9.5), {{1, seg(5.5)}, {2, seg(7)}}), 2, seg(6)),
-               [](auto& f) { f.archive->history = history(2, {{1, seg(4.5)}}); }),
+               [](auto& f) {
+                 f.archive->history = history(2, {{1, seg(4.5)}});
+               }),
        ""},
       {"same timeline number, other ancestors",
        changed(with_archive(facts(2, seg(9.5), {{1, seg(5.5)}}), 2, seg(6)),
-               [](auto& f) { f.archive->history = history(2, {{1, seg(4.5)}}); }),
+               [](auto& f) {
+                 f.archive->history = history(2, {{1, seg(4.5)}});
+               }),
        ""},
       {"the server cannot show its history",
        changed(with_archive(facts(2, seg(9.5), {{1, seg(5.5)}}), 1, seg(5)),

@@ -110,9 +110,10 @@ class Dialogue {
   }
 
   static std::string name(const Step& step) {
-    static const char* const names[] = {"connect", "identify", "parameters", "create-slot",
-                                        "read-slot", "fetch-history", "archive", "store-history",
-                                        "probe", "stream", "disconnect", "wait", "stop"};
+    static const char* const names[] = {"connect",   "identify",      "parameters", "create-slot",
+                                        "read-slot", "fetch-history", "archive",    "store-history",
+                                        "probe",     "stream",        "disconnect", "wait",
+                                        "stop"};
     return names[step.index()];
   }
 
@@ -147,10 +148,9 @@ class Dialogue {
   Time now{1'000'000ms};
 
   std::vector<Upstream> hosts{{.name = "one", .major = 18, .standby = false}};
-  pq::SystemIdentity identity{
-      .system_identifier = 7, .timeline = 1, .flush_position = seg(7.5)};
-  pq::SlotState slot{.exists = true, .type = "physical", .restart_lsn = seg(4.5),
-                     .restart_timeline = 1};
+  pq::SystemIdentity identity{.system_identifier = 7, .timeline = 1, .flush_position = seg(7.5)};
+  pq::SlotState slot{
+      .exists = true, .type = "physical", .restart_lsn = seg(4.5), .restart_timeline = 1};
   bool slot_is_new = true;
   std::map<wal::TimelineId, std::string> server_histories;
   ArchiveFacts archive;
@@ -301,9 +301,11 @@ TEST(SessionState, RefusesSlotsThatWillNotDo) {
     const char* text;
   };
   const Case cases[] = {
-      {"missing", {.exists = false, .type = {}, .restart_lsn = {}, .restart_timeline = {}},
+      {"missing",
+       {.exists = false, .type = {}, .restart_lsn = {}, .restart_timeline = {}},
        "does not exist"},
-      {"logical", {.exists = true, .type = "logical", .restart_lsn = {}, .restart_timeline = {}},
+      {"logical",
+       {.exists = true, .type = "logical", .restart_lsn = {}, .restart_timeline = {}},
        "is not physical"},
   };
   for (const auto& each : cases) {

@@ -56,7 +56,8 @@ class Stream {
 
 TEST(StreamState, SendsAStatusAtOnceWhenItBegins) {
   Stream stream;
-  EXPECT_EQ(stream.status(), (pq::StandbyStatus{.write = kStart, .flush = kStart, .apply = kStart}));
+  EXPECT_EQ(stream.status(),
+            (pq::StandbyStatus{.write = kStart, .flush = kStart, .apply = kStart}));
   EXPECT_EQ(stream.status(), std::nullopt) << "and then not again";
 }
 
@@ -85,9 +86,9 @@ TEST(StreamState, ReportsFlushOnlyWhenTheSyncIsDone) {
   EXPECT_EQ(stream.state.flush(), kStart);
   EXPECT_EQ(stream.status(), std::nullopt);
   stream.state.on_sync_done(ticket);
-  EXPECT_EQ(stream.status(), (pq::StandbyStatus{.write = kStart + 100,
-                                                .flush = kStart + 100,
-                                                .apply = kStart + 100}));
+  EXPECT_EQ(
+      stream.status(),
+      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
 }
 
 TEST(StreamState, NeverReportsPastAnUndecidedSync) {
@@ -143,9 +144,9 @@ TEST(StreamState, AnswersAKeepaliveThatAsksAtOnceAndFlushesForIt) {
   EXPECT_EQ(stream.state.sync_due_at(), Time::min());
   const auto ticket = stream.state.on_sync_started(stream.state.write());
   stream.state.on_sync_done(ticket);
-  EXPECT_EQ(stream.status(), (pq::StandbyStatus{.write = kStart + 100,
-                                                .flush = kStart + 100,
-                                                .apply = kStart + 100}));
+  EXPECT_EQ(
+      stream.status(),
+      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
   stream.receive_and_write(100, 1000);
   EXPECT_EQ(stream.state.sync_due_at(), std::nullopt) << "the wish was for that one flush";
 }
