@@ -82,10 +82,10 @@ std::optional<milliseconds> ProgressMeter::age(const receive::StreamSnapshot& sn
   // The newest end that is durable stays: it is where the missing part begins.
   while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
   if (ends_.size() > kMostEnds) {
-    // Every other one, but the first and the last.
+    // Every other one, but not the last, nor the first two, from which the age is told.
     std::deque<ServerEnd> kept;
     for (std::size_t i = 0; i < ends_.size(); ++i)
-      if (i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
+      if (i < 2 || i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
     ends_ = std::move(kept);
   }
   if (snapshot.server_end <= snapshot.flush) return milliseconds(0);

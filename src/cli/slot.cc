@@ -87,7 +87,11 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
     pq::drop_slot(connection, slot);
   } catch (const pq::ServerError& error) {
     constexpr std::string_view kUndefinedObject = "42704";
-    if (error.sqlstate() != kUndefinedObject || !arguments.has("if-exists")) throw;
+    if (error.sqlstate() != kUndefinedObject) throw;
+    if (!arguments.has("if-exists"))
+      throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
+          .with("server", connection.server_name())
+          .hint("\"pgweir slot list\" shows those that do; with --if-exists this is no error.");
     print(fmt::format("replication slot \"{}\" does not exist\n", slot));
     return kDone;
   }

@@ -133,9 +133,10 @@ void Session::run() {
 void Session::finish(bool well) {
   connection_.reset();
   board_.set_state("stopping");
-  // At an end position the archive is complete only when it has its final form; a signal should be
-  // obeyed soon, and the next start finishes what is left.
-  if (compression_ && well && !environment_.stop.raised()) compression_->drain();
+  // At an end position the archive is complete only when it has its final form. A signal should be
+  // obeyed soon; the next start finishes what is left.
+  if (compression_ && well)
+    compression_->drain(environment_.stop.raised() ? std::chrono::milliseconds(2s) : 24h);
   compression_.reset();
   try {
     archive::clean_up(directory_, archive::list_archive(directory_));

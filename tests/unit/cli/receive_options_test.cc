@@ -184,7 +184,7 @@ TEST(ReceiveOptions, MakesOneConnectionStringOfAll) {
 TEST(ReceiveOptions, LetsTheCommandLineWinOverTheFilesConnection) {
   EXPECT_EQ(parse({"-h", "mine", "-c", "f"}, "dbname = host=theirs user=b").options.conninfo,
             "host='mine' user='b'");
-  EXPECT_EQ(parse({"-d", "host=mine", "-c", "f"}, "host = theirs").options.conninfo, "host='mine'");
+  EXPECT_EQ(parse({"-d", "host=mine", "-c", "f"}, "host = theirs").options.conninfo, "host=mine");
 }
 
 TEST(ReceiveOptions, WatchesTheSlotWhereADatabaseIsNamed) {
