@@ -397,6 +397,20 @@ TEST(RestoreFile, HandsOutAPartialOnlyWhenAskedAndOnlyAsTheLastResort) {
   EXPECT_EQ(outcome.content, expected);
   EXPECT_EQ(scene.ask(1, 4).restored, false);
 
+  // Little is in it: the record over the border and one more.
+  {
+    WalBuilder over(plain());
+    over.grow_to(kSize.start(2) + (0 - std::uint64_t{9'000}));
+    over.append_random(20'000);
+    over.append_random(100);
+    Scene young;
+    young.options.partial = true;
+    young.put(over, 1);
+    young.put_partial(over, over.end());
+    const auto result = young.ask(1, 2);
+    EXPECT_EQ(result.restored, true) << result.what;
+  }
+
   // As pg_receivewal leaves its compressed one when it is killed.
   {
     const auto method = Method::gzip;
