@@ -22,11 +22,8 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"receive", receive_command},
-    {"restore", restore_command},
-    {"slot", slot_command},
-    {"status", status_command},
-    {"help", help_command},
+    {"receive", receive_command}, {"restore", restore_command}, {"slot", slot_command},
+    {"status", status_command},   {"help", help_command},
 };
 
 int dispatch(const Words& words) {

@@ -86,10 +86,10 @@ class Restorer {
 
 /// Where a .partial is sound to, and what comes behind.
 struct PartialScan {
-  std::uint64_t bytes = 0;       ///< of the file
-  wal::Lsn cut;                  ///< end of the last complete record; 0/0: there is none
-  bool complete = false;         ///< sound up to the segment's end
-  std::optional<Error> damage;   ///< what ends it, if that is not its natural end
+  std::uint64_t bytes = 0;      ///< of the file
+  wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
+  bool complete = false;        ///< sound up to the segment's end
+  std::optional<Error> damage;  ///< what ends it, if that is not its natural end
 };
 
 /// What is sound of a .partial. Zeros behind the last record are its natural end, and so is a
@@ -141,8 +141,8 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     identity_.reset();
     Result result = restore_absent(segment);
     if (result.restored) return result;
-    // A receiver may have finished it meanwhile, and a listing shows a file that is renamed while it
-    // is read under both names or under none.
+    // A receiver may have finished it meanwhile, and a listing shows a file that is renamed while
+    // it is read under both names or under none.
     if (!finished_form_exists(segment)) return result;
   }
   throw Error(ErrorKind::retry, "the segment's file changes its form again and again")
@@ -341,8 +341,7 @@ Result Restorer::restore_absent(wal::SegmentName segment) {
   return {false, std::move(why)};
 }
 
-Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size,
-                                 std::string why) {
+Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why) {
   const auto start = segment.start(size);
   const auto timeline = segment.timeline();
   const auto history = history_of(timeline);
@@ -409,10 +408,9 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
     // timeline's WAL behind the switchpoint is none of it.
     for (const auto descendant : timelines.descendants(timeline)) {
       const auto end = timelines.history(descendant)->end_of(timeline);
-      const bool archived =
-          std::any_of(listing().segments.begin(), listing().segments.end(), [&](const auto& entry) {
-            return entry.name.segment.timeline() == descendant;
-          });
+      const bool archived = std::any_of(
+          listing().segments.begin(), listing().segments.end(),
+          [&](const auto& entry) { return entry.name.segment.timeline() == descendant; });
       if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
       log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
                    best->to_string(), timeline, *end, descendant);
@@ -491,7 +489,8 @@ void Restorer::require_wal() {
 Result Restorer::restore(const HistoryRequest& request) {
   const auto name = wal::history_name(request.timeline);
   require_wal();
-  if (options_.system_identifier) static_cast<void>(identity());  // a history does not say whose it is
+  if (options_.system_identifier)
+    static_cast<void>(identity());  // a history does not say whose it is
   const auto timelines = archive::Timelines::read(archive_, listing());
   if (const auto content =
           read_checked_history(archive_, request.timeline, listing(), timelines, options_.verify)) {

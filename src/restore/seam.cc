@@ -16,10 +16,8 @@ SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& af
   const wal::Lsn page(seam.previous_record.byte() & ~(wal::kPageSize - 1));
   if (!seam.previous_record.valid() || page >= seam.segment_start) return {};
 
-  wal::RecordVerifier verifier({.segment_size = size,
-                                .timeline = seam.timeline,
-                                .history = seam.history},
-                               page);
+  wal::RecordVerifier verifier(
+      {.segment_size = size, .timeline = seam.timeline, .history = seam.history}, page);
   std::optional<wal::Damage> damage;
   bool in_segment = false;
   const codec::Sink feed = [&](std::span<const std::byte> wal) {

@@ -3,14 +3,16 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from support import wal
+from support import process, wal
 from support.process import run, server_user, wait_for
 from support.receiver import BINARY, pgweir
+from support.server import DEBIAN_BIN, REPOSITORY
 from support.recovery import base_backup, hand_over, recover, restore_command
 
 FORMS = ["raw", "zstd", "gzip", "lz4"]
@@ -385,21 +387,21 @@ def test_tries_again_what_may_pass_and_lets_sigterm_end_it(shelf):
 
     command = [BINARY, "restore", "-D", shelf.archive.path, "--retry-for", "1min", path.name,
                shelf.out / "RECOVERYXLOG"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert "trying again" in process.stderr.readline()
-    process.terminate()
-    assert process.wait(20) == -15
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "trying again" in running.stderr.readline()
+    running.terminate()
+    assert running.wait(20) == -15
     assert list(shelf.out.iterdir()) == []
 
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert "trying again" in process.stderr.readline()
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "trying again" in running.stderr.readline()
     path.unlink()
     path.write_bytes(content)
     # Absent for a moment (a gap) or there again: whichever it met.
-    if process.wait(20) == 0:
+    if running.wait(20) == 0:
         assert (shelf.out / "RECOVERYXLOG").read_bytes() == content
     else:
-        assert process.returncode == 200
+        assert running.returncode == 200
 
 
 def test_a_full_target_disk_is_told_and_leaves_nothing(shelf, place):
@@ -418,3 +420,43 @@ def test_a_full_target_disk_is_told_and_leaves_nothing(shelf, place):
         assert list(small.iterdir()) == []
     finally:
         run(["umount", small])
+
+
+def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
+    """Every line of the sh blocks of docs/restore.md, with its example paths replaced."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup")
+    Story(primary)
+    archive.wait_covers(primary, 1, primary.flushed())
+    port = primary.port
+    primary.kill9()
+    receiver.kill9()
+    hand_over(archive.path)
+    restore_command(place, archive)  # puts the program where the servers' user finds it
+
+    text = (REPOSITORY / "docs" / "restore.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 6
+    restored = place / "restored"
+    lines = "".join(blocks)
+    for example, ours in {"/srv/wal": archive.path, "/srv/backup/base": backup,
+                          "/srv/pg/restored": restored / "data"}.items():
+        assert example in lines
+        lines = lines.replace(example, str(ours))
+    restored.mkdir()
+    hand_over(place / "restored")
+    script = f"set -e\nexport PATH={place}:$PATH\n{lines}"
+    result = run(["bash", "-c", script], check=False, timeout=120, cwd="/", **process.as_server_user())
+    try:
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "last before" in result.stdout
+        server_rows = run([DEBIAN_BIN / "psql", "-XAtq", "-c",
+                           "SELECT string_agg(i::text, ',' ORDER BY i) FROM t",
+                           f"host={primary.socket_dir} port={port} user=postgres dbname=postgres"])
+        assert server_rows.stdout.strip() == expected(50)
+    finally:
+        run([DEBIAN_BIN / "pg_ctl", "-D", restored / "data", "-m", "immediate", "stop"],
+            check=False, cwd="/", **process.as_server_user())
