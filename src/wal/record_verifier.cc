@@ -115,6 +115,11 @@ std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
   return damage_;
 }
 
+void RecordVerifier::follow(TimelineId timeline, const TimelineHistory* history) {
+  options_.timeline = timeline;
+  options_.history = history;
+}
+
 // ---- pages
 
 std::size_t RecordVerifier::take_page_header(std::span<const std::byte> wal) {
@@ -166,6 +171,14 @@ void RecordVerifier::check_page(const PageHeader& page) {
     fail(at, at + kTimelineAt,
          fmt::format("unexpected timeline in page header: expected {} to {}, found {}",
                      std::max<TimelineId>(page_timeline_, 1), options_.timeline, page.timeline));
+    return;
+  }
+  // The page with a switchpoint inside was begun on the old timeline and keeps its header.
+  if (options_.history != nullptr && page.timeline != options_.history->timeline_of(at)) {
+    fail(at, at + kTimelineAt,
+         fmt::format("unexpected timeline in page header: expected {} by the history of timeline "
+                     "{}, found {}",
+                     options_.history->timeline_of(at), options_.timeline, page.timeline));
     return;
   }
   page_timeline_ = page.timeline;
@@ -290,7 +303,10 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
     switch (state_) {
       case State::record_header: {
         const auto had = have_;
-        if (had == 0) record_start_ = position_;
+        if (had == 0) {
+          record_start_ = position_;
+          header_known_ = false;
+        }
         const auto piece = take(std::min(kRecordHeaderSize - had, page.size()));
         std::memcpy(header_bytes_.data() + had, piece.data(), piece.size());
         have_ = had + piece.size();
@@ -349,6 +365,7 @@ bool RecordVerifier::check_length() {
 
 bool RecordVerifier::check_header() {
   header_ = decode_record_header(header_bytes_);
+  header_known_ = true;
   if (!manager_is_valid(header_.resource_manager, major()))
     return fail(record_start_, byte_of_record(kManagerAt),
                 fmt::format("invalid resource manager {} for PostgreSQL {}",
@@ -454,6 +471,7 @@ std::size_t RecordVerifier::skip_filler(std::size_t available) {
 
 bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   damage_ = Damage{at, found_at, std::move(what)};
+  if (header_known_ && at == record_start_) damage_->record = header_;
   position_ = found_at;
   return false;
 }

@@ -11,6 +11,7 @@
 #include "wal/lsn.h"
 #include "wal/page.h"
 #include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::wal {
 
@@ -19,6 +20,8 @@ struct Damage {
   Lsn at;
   Lsn found_at;
   std::string what;  ///< "incorrect record checksum: expected 0x…, found 0x…"
+  /// The header of the record at `at`, where it could be read; it may be what is damaged.
+  std::optional<RecordHeader> record = std::nullopt;
 };
 
 /// Told of every record whose CRC was right, in order. For readers that look into records (commit
@@ -53,6 +56,9 @@ class RecordVerifier {
     /// Start of the last record that begins before the stream's start (newest_record_start() of
     /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
     std::optional<Lsn> previous_record = std::nullopt;
+    /// The history of `timeline`, where it is known: each page must then carry exactly the timeline
+    /// that its first byte belongs to. Not owned.
+    const TimelineHistory* history = nullptr;
   };
 
   /// The stream begins at `start`, which lies on a page boundary (usually a segment's first byte);
@@ -64,6 +70,11 @@ class RecordVerifier {
   /// record is (zeros, as in a .partial behind its end), `what` says that the WAL ends there. What
   /// is found, and where, does not depend on how the stream was cut into pieces.
   [[nodiscard]] std::optional<Damage> feed(std::span<const std::byte> wal);
+
+  /// What is fed from here on belongs to another timeline's history, which contains all that was
+  /// fed so far: the segment of a switch, behind the last one of the old timeline. `history` as in
+  /// Options.
+  void follow(TimelineId timeline, const TimelineHistory* history);
 
   /// The next byte expected; after damage its found_at.
   [[nodiscard]] Lsn position() const;
@@ -138,6 +149,7 @@ class RecordVerifier {
   std::size_t have_ = 0;
   Lsn record_start_;
   RecordHeader header_;
+  bool header_known_ = false;  ///< header_ is that of the record at record_start_
   std::uint32_t left_ = 0;
   std::uint32_t crc_ = 0;
   bool collect_ = false;   ///< the body is wanted, by the observer or by check_overwritten()
