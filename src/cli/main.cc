@@ -1,1 +1,3 @@
-int main() {}
+#include "cli/program.h"
+
+int main(int count, char** words) { return weir::cli::run(count, words); }

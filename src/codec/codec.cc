@@ -1,5 +1,338 @@
 #include "codec/codec.h"
+
+#include <lz4frame.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
 namespace weir::codec {
+
+namespace {
+
+struct Range {
+  std::string_view name;
+  Method method;
+  int least;
+  int most;
+  int usual;
+};
+constexpr std::array kRanges = {
+    Range{"zstd", Method::zstd, 1, 22, 3},
+    Range{"gzip", Method::gzip, 1, 9, 6},
+    Range{"lz4", Method::lz4, 1, 12, 1},
+};
+
+constexpr std::size_t kBuffer = 128 * 1024;  ///< bytes of output passed on in one go
+
+template <typename T, auto kFree>
+struct Freer {
+  void operator()(T* object) const { kFree(object); }
+};
+template <typename T, auto kFree>
+using Owned = std::unique_ptr<T, Freer<T, kFree>>;
+
+Error damage(std::string_view method, std::string_view reason) {
+  return Error(ErrorKind::damage, fmt::format("broken {} data: {}", method, reason));
+}
+
+/// Out of memory, or a call that cannot fail did.
+Error library_error(std::string_view method, std::string_view reason) {
+  return Error(ErrorKind::io, fmt::format("{} does not work: {}", method, reason));
+}
+
+// ---- zstd ----
+
+class ZstdCompressor final : public Compressor {
+ public:
+  ZstdCompressor(int level, std::uint64_t content_size)
+      : context_(ZSTD_createCCtx()), expected_(content_size) {
+    if (!context_) throw library_error("zstd", "out of memory");
+    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level));
+    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1));
+    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_contentSizeFlag, 1));
+    check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), content_size));
+  }
+
+  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+    fed_ += raw.size();
+    PGWEIR_CHECK(fed_ <= expected_);
+    ZSTD_inBuffer in{raw.data(), raw.size(), 0};
+    while (in.pos < in.size) step(in, ZSTD_e_continue, sink);
+  }
+
+  void finish(const Sink& sink) override {
+    PGWEIR_CHECK(fed_ == expected_);
+    ZSTD_inBuffer in{nullptr, 0, 0};
+    while (step(in, ZSTD_e_end, sink) != 0) {
+    }
+  }
+
+ private:
+  std::size_t step(ZSTD_inBuffer& in, ZSTD_EndDirective directive, const Sink& sink) {
+    ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
+    const std::size_t left = check(ZSTD_compressStream2(context_.get(), &out, &in, directive));
+    if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
+    return left;
+  }
+
+  static std::size_t check(std::size_t result) {
+    if (ZSTD_isError(result)) throw library_error("zstd", ZSTD_getErrorName(result));
+    return result;
+  }
+
+  Owned<ZSTD_CCtx, ZSTD_freeCCtx> context_;
+  std::uint64_t expected_;
+  std::uint64_t fed_ = 0;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+};
+
+class ZstdDecompressor final : public Decompressor {
+ public:
+  ZstdDecompressor() : context_(ZSTD_createDCtx()) {
+    if (!context_) throw library_error("zstd", "out of memory");
+    // What `zstd --long=31` makes is sound, too.
+    ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
+  }
+
+  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+    ZSTD_inBuffer in{compressed.data(), compressed.size(), 0};
+    bool full = false;
+    while (in.pos < in.size || full) {
+      ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
+      left_ = ZSTD_decompressStream(context_.get(), &out, &in);
+      if (ZSTD_isError(left_)) {
+        const auto reason = ZSTD_getErrorName(left_);
+        const bool memory = ZSTD_getErrorCode(left_) == ZSTD_error_memory_allocation;
+        throw memory ? library_error("zstd", reason) : damage("zstd", reason);
+      }
+      if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
+      // A full buffer may hide more output, unless the frame is at its end.
+      full = out.pos == out.size && left_ != 0;
+    }
+  }
+
+  void finish() override {
+    if (left_ != 0) throw damage("zstd", "the end is missing");
+  }
+
+ private:
+  Owned<ZSTD_DCtx, ZSTD_freeDCtx> context_;
+  std::size_t left_ = 1;  ///< 0 at the end of a frame; at the beginning there is none yet
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+};
+
+// ---- gzip ----
+
+constexpr int kGzipWindow = 15 + 16;  ///< zlib's way to ask for a gzip header
+
+class GzipCompressor final : public Compressor {
+ public:
+  GzipCompressor(int level, std::uint64_t content_size) : expected_(content_size) {
+    if (deflateInit2(&stream_, level, Z_DEFLATED, kGzipWindow, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+      throw library_error("gzip", "out of memory");
+  }
+  ~GzipCompressor() override { deflateEnd(&stream_); }
+  GzipCompressor(const GzipCompressor&) = delete;
+  GzipCompressor& operator=(const GzipCompressor&) = delete;
+
+  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+    fed_ += raw.size();
+    PGWEIR_CHECK(fed_ <= expected_);
+    for (; !raw.empty(); raw = raw.subspan(stream_size(raw)))
+      run(raw.first(stream_size(raw)), Z_NO_FLUSH, sink);
+  }
+
+  void finish(const Sink& sink) override {
+    PGWEIR_CHECK(fed_ == expected_);
+    run({}, Z_FINISH, sink);
+  }
+
+ private:
+  static std::size_t stream_size(std::span<const std::byte> bytes) {
+    return std::min<std::size_t>(bytes.size(), std::numeric_limits<uInt>::max());
+  }
+
+  void run(std::span<const std::byte> raw, int flush, const Sink& sink) {
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(raw.data()));
+    stream_.avail_in = static_cast<uInt>(raw.size());
+    do {
+      stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
+      stream_.avail_out = static_cast<uInt>(buffer_.size());
+      const int result = deflate(&stream_, flush);
+      if (result == Z_STREAM_ERROR) throw library_error("gzip", "wrong state");
+      const std::size_t count = buffer_.size() - stream_.avail_out;
+      if (count > 0) sink(std::span(buffer_).first(count));
+    } while (stream_.avail_out == 0);
+  }
+
+  z_stream stream_{};
+  std::uint64_t expected_;
+  std::uint64_t fed_ = 0;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+};
+
+class GzipDecompressor final : public Decompressor {
+ public:
+  GzipDecompressor() {
+    if (inflateInit2(&stream_, kGzipWindow) != Z_OK) throw library_error("gzip", "out of memory");
+  }
+  ~GzipDecompressor() override { inflateEnd(&stream_); }
+  GzipDecompressor(const GzipDecompressor&) = delete;
+  GzipDecompressor& operator=(const GzipDecompressor&) = delete;
+
+  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+    while (!compressed.empty()) {
+      const auto piece = compressed.first(
+          std::min<std::size_t>(compressed.size(), std::numeric_limits<uInt>::max()));
+      run(piece, sink);
+      compressed = compressed.subspan(piece.size());
+    }
+  }
+
+  void finish() override {
+    if (!complete_) throw damage("gzip", "the end is missing");
+  }
+
+ private:
+  void run(std::span<const std::byte> piece, const Sink& sink) {
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(piece.data()));
+    stream_.avail_in = static_cast<uInt>(piece.size());
+    bool full = false;
+    while (stream_.avail_in > 0 || full) {
+      if (complete_) {  // another member follows, or rubbish
+        inflateReset(&stream_);
+        complete_ = false;
+      }
+      stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
+      stream_.avail_out = static_cast<uInt>(buffer_.size());
+      const int result = inflate(&stream_, Z_NO_FLUSH);
+      if (result == Z_MEM_ERROR) throw library_error("gzip", "out of memory");
+      if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+        throw damage("gzip", stream_.msg ? stream_.msg : "not understood");
+      const std::size_t count = buffer_.size() - stream_.avail_out;
+      if (count > 0) sink(std::span(buffer_).first(count));
+      complete_ = result == Z_STREAM_END;
+      full = stream_.avail_out == 0 && !complete_;
+    }
+  }
+
+  z_stream stream_{};
+  bool complete_ = false;  ///< at the end of a member
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+};
+
+// ---- lz4 ----
+
+class Lz4Compressor final : public Compressor {
+ public:
+  Lz4Compressor(int level, std::uint64_t content_size) : expected_(content_size) {
+    LZ4F_cctx* context = nullptr;
+    check(LZ4F_createCompressionContext(&context, LZ4F_VERSION));
+    context_.reset(context);
+    preferences_.frameInfo.contentSize = content_size;
+    preferences_.frameInfo.contentChecksumFlag = LZ4F_contentChecksumEnabled;
+    preferences_.frameInfo.blockSizeID = LZ4F_max4MB;
+    preferences_.compressionLevel = level;
+    buffer_.resize(LZ4F_compressBound(kBuffer, &preferences_));
+  }
+
+  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+    fed_ += raw.size();
+    PGWEIR_CHECK(fed_ <= expected_);
+    begin(sink);
+    while (!raw.empty()) {
+      const auto piece = raw.first(std::min(raw.size(), kBuffer));
+      pass(LZ4F_compressUpdate(context_.get(), buffer_.data(), buffer_.size(), piece.data(),
+                               piece.size(), nullptr),
+           sink);
+      raw = raw.subspan(piece.size());
+    }
+  }
+
+  void finish(const Sink& sink) override {
+    PGWEIR_CHECK(fed_ == expected_);
+    begin(sink);
+    pass(LZ4F_compressEnd(context_.get(), buffer_.data(), buffer_.size(), nullptr), sink);
+  }
+
+ private:
+  void begin(const Sink& sink) {
+    if (std::exchange(begun_, true)) return;
+    pass(LZ4F_compressBegin(context_.get(), buffer_.data(), buffer_.size(), &preferences_), sink);
+  }
+
+  void pass(std::size_t result, const Sink& sink) {
+    check(result);
+    if (result > 0) sink(std::span(buffer_).first(result));
+  }
+
+  static void check(std::size_t result) {
+    if (LZ4F_isError(result)) throw library_error("lz4", LZ4F_getErrorName(result));
+  }
+
+  Owned<LZ4F_cctx, LZ4F_freeCompressionContext> context_;
+  LZ4F_preferences_t preferences_{};
+  std::uint64_t expected_;
+  std::uint64_t fed_ = 0;
+  bool begun_ = false;
+  std::vector<std::byte> buffer_;
+};
+
+class Lz4Decompressor final : public Decompressor {
+ public:
+  Lz4Decompressor() {
+    LZ4F_dctx* context = nullptr;
+    if (LZ4F_isError(LZ4F_createDecompressionContext(&context, LZ4F_VERSION)))
+      throw library_error("lz4", "out of memory");
+    context_.reset(context);
+  }
+
+  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+    bool full = false;
+    while (!compressed.empty() || full) {
+      std::size_t in = compressed.size();
+      std::size_t out = buffer_.size();
+      left_ =
+          LZ4F_decompress(context_.get(), buffer_.data(), &out, compressed.data(), &in, nullptr);
+      if (LZ4F_isError(left_)) throw damage("lz4", LZ4F_getErrorName(left_));
+      if (out > 0) sink(std::span(buffer_).first(out));
+      compressed = compressed.subspan(in);
+      full = out == buffer_.size() && left_ != 0;
+    }
+  }
+
+  void finish() override {
+    if (left_ != 0) throw damage("lz4", "the end is missing");
+  }
+
+ private:
+  Owned<LZ4F_dctx, LZ4F_freeDecompressionContext> context_;
+  std::size_t left_ = 1;  ///< 0 at the end of a frame; at the beginning there is none yet
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+};
+
+/// For an uncompressed file, so that readers need not tell the two apart.
+class Passing final : public Compressor, public Decompressor {
+ public:
+  void feed(std::span<const std::byte> bytes, const Sink& sink) override {
+    if (!bytes.empty()) sink(bytes);
+  }
+  void finish(const Sink&) override {}
+  void finish() override {}
+};
+
+}  // namespace
+
 std::string_view suffix(Method method) {
   switch (method) {
     case Method::none:
@@ -13,4 +346,55 @@ std::string_view suffix(Method method) {
   }
   return "";
 }
+
+Compression Compression::parse(std::string_view text) {
+  if (text == "none") return {};
+  const auto colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  const auto range = std::find_if(kRanges.begin(), kRanges.end(),
+                                  [&](const Range& known) { return known.name == name; });
+  if (range == kRanges.end())
+    throw Error(ErrorKind::usage, fmt::format("unknown compression \"{}\"", text))
+        .hint(name == "none" ? "\"none\" has no level."
+                             : "Use none, zstd, gzip or lz4, with a level if you like: zstd:3.");
+  if (colon == std::string_view::npos) return {range->method, range->usual};
+  const std::string_view digits = text.substr(colon + 1);
+  int level = 0;
+  const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), level);
+  if (failed != std::errc() || end != digits.data() + digits.size() || level < range->least ||
+      level > range->most)
+    throw Error(ErrorKind::usage, fmt::format("wrong compression level in \"{}\"", text))
+        .hint(fmt::format("{} takes levels from {} to {}; without one it uses {}.", range->name,
+                          range->least, range->most, range->usual));
+  return {range->method, level};
 }
+
+std::unique_ptr<Compressor> make_compressor(Compression compression, std::uint64_t content_size) {
+  switch (compression.method) {
+    case Method::gzip:
+      return std::make_unique<GzipCompressor>(compression.level, content_size);
+    case Method::lz4:
+      return std::make_unique<Lz4Compressor>(compression.level, content_size);
+    case Method::zstd:
+      return std::make_unique<ZstdCompressor>(compression.level, content_size);
+    case Method::none:
+      break;
+  }
+  return std::make_unique<Passing>();
+}
+
+std::unique_ptr<Decompressor> make_decompressor(Method method) {
+  switch (method) {
+    case Method::gzip:
+      return std::make_unique<GzipDecompressor>();
+    case Method::lz4:
+      return std::make_unique<Lz4Decompressor>();
+    case Method::zstd:
+      return std::make_unique<ZstdDecompressor>();
+    case Method::none:
+      break;
+  }
+  return std::make_unique<Passing>();
+}
+
+}  // namespace weir::codec

@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdint>
 #include <exception>
+#include <mutex>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "pq/conninfo.h"
@@ -81,13 +84,18 @@ class Resolver {
                                           Clock::time_point deadline) {
     auto task = std::make_shared<Task>();
     task->name = name;
-    std::thread([task] { task->run(); }).detach();
+    try {
+      std::thread([task] { task->run(); }).detach();
+    } catch (const std::system_error& error) {
+      throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
+    }
     if (!wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
           .with("host", name)
           .hint(
               "The name servers do not answer. hostaddr= in the connection string saves the "
               "look-up.");
+    const std::lock_guard lock(task->mutex);
     if (task->code != 0 || task->addresses.empty())
       throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
                                         (task->code != 0 ? gai_strerror(task->code) : "no address"))
@@ -99,11 +107,17 @@ class Resolver {
  private:
   struct Task {
     std::string name;
+    std::mutex mutex;
     int code = 0;
     std::vector<std::string> addresses;
     Interrupt done;
 
     void run() {
+      // Signals are for the threads that know what to do with them.
+      sigset_t all;
+      sigfillset(&all);
+      pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      const std::lock_guard lock(mutex);
       addrinfo hints{};
       hints.ai_family = AF_UNSPEC;
       hints.ai_socktype = SOCK_STREAM;
@@ -291,7 +305,13 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
   Rows rows;
   std::optional<ServerError> failure;
   for (;;) {
-    await_result(deadline, *interrupt_);
+    try {
+      await_result(deadline, *interrupt_);
+    } catch (const Error&) {
+      // After a FATAL error the server hangs up: its reason is the one to tell.
+      if (failure) throw ServerError(*failure);
+      throw;
+    }
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_), &PQclear);
     if (!result) break;
     switch (PQresultStatus(result.get())) {
@@ -315,7 +335,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
         break;
       case PGRES_FATAL_ERROR: {
         const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-        if (sqlstate == nullptr) throw lost(PQresultErrorMessage(result.get()));
+        if (sqlstate == nullptr && !failure) throw lost(PQresultErrorMessage(result.get()));
         if (!failure) failure = server_error(result.get(), server_name_);
         break;
       }
@@ -382,6 +402,7 @@ bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interru
                      Clock::time_point deadline) {
   for (;;) {
     if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    if (socket < 0) return true;
     pollfd fds[2] = {};
     fds[0].fd = socket;
     fds[0].events = static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));

@@ -142,7 +142,8 @@ class Connection {
 };
 
 /// Waits until the socket can be read or written (as asked), or until `deadline`: false then. With
-/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible.
+/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible. A socket
+/// that libpq has closed (-1) is ready: the next read tells that the connection is lost.
 bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
                      std::chrono::steady_clock::time_point deadline);
 

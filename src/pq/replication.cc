@@ -125,7 +125,11 @@ StreamEvent ReplicationStream::next_in_copy() {
   buffer_.reset(raw);
   if (size == 0) {
     if (lost_) throw lost();
-    return NothingYet{};
+    if (!write_failed_) return NothingYet{};
+    // The server's last words may still be in the socket; read them before giving up.
+    receive();
+    lost_ = true;
+    return next_in_copy();
   }
   if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
     phase_ = Phase::ending;
@@ -221,35 +225,25 @@ void ReplicationStream::send(const StandbyStatus& status) {
 }
 
 bool ReplicationStream::flush() {
-  int unsent = PQflush(connection_);
-  if (unsent == 0 && waiting_) {
-    if (phase_ == Phase::copying && !put(*waiting_)) return false;
-    waiting_.reset();
-    unsent = PQflush(connection_);
+  if (waiting_ && PQflush(connection_) == 0) {
+    const std::string message = encode(*waiting_, now_since_2000());
+    const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
+                                                             static_cast<int>(message.size()))
+                                             : 1;
+    if (put < 0) write_failed_ = true;
+    if (put != 0) waiting_.reset();
   }
+  const int unsent = PQflush(connection_);
   if (unsent < 0) {
-    // If the server said why it closed the connection, next() still tells that.
-    lost_ = true;
+    write_failed_ = true;
     waiting_.reset();
-    throw lost();
   }
-  return unsent == 0 && !waiting_;
-}
-
-bool ReplicationStream::put(const StandbyStatus& status) {
-  const std::string message = encode(status, now_since_2000());
-  const int put = PQputCopyData(connection_, message.data(), static_cast<int>(message.size()));
-  if (put < 0) {
-    lost_ = true;
-    waiting_.reset();
-    throw lost();
-  }
-  return put == 1;
+  return unsent <= 0 && !waiting_;
 }
 
 void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  while (phase_ == Phase::copying && !flush()) read_on(true, deadline);
+  while (!flush()) read_on(true, deadline);
   for (bool done = false; phase_ == Phase::copying && !done;) {
     const int put = PQputCopyEnd(connection_, nullptr);
     if (put < 0) break;  // the connection broke: next() has the reason

@@ -136,9 +136,10 @@ class ReplicationStream {
   /// takes commands again, unless the server has shut down. An EndOfStream is repeated.
   [[nodiscard]] StreamEvent next();
   /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
-  /// the newest is kept. Does nothing once the stream ends. Throws Error{retry}.
+  /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that
+  /// fails: next() does, after what the server had sent before.
   void send(const StandbyStatus& status);
-  /// Sends what is queued. True when nothing is left. Throws Error{retry}.
+  /// Sends what is queued. True when nothing is left, or nothing can be sent any more.
   bool flush();
   /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`, and not by
   /// the Interrupt, which is what a clean stop begins with. Data that still arrives is dropped.
@@ -161,7 +162,6 @@ class ReplicationStream {
   StreamEvent next_in_copy();
   StreamEvent next_result();
   void take_result(const pg_result* result);
-  bool put(const StandbyStatus& status);
   void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] Error lost() const;
 
@@ -169,7 +169,8 @@ class ReplicationStream {
   std::string server_name_;
   wal::TimelineId timeline_;
   Phase phase_ = Phase::ending;
-  bool lost_ = false;              // PQconsumeInput failed
+  bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
+  bool write_failed_ = false;
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
   std::optional<StandbyStatus> waiting_;      // did not fit behind what libpq still has to send

@@ -7,6 +7,7 @@
 #include "codec/codec.h"
 #include "receive/flush_policy.h"
 #include "wal/lsn.h"
+#include "wal/segment.h"
 
 namespace weir::receive {
 
@@ -31,6 +32,8 @@ struct Options {
   bool create_slot = false;
   bool if_not_exists = false;
   std::optional<wal::Lsn> start;   ///< for an empty archive; any byte of the segment to begin with
+  /// The same as a segment's name: what LSN it is depends on the server's segment size.
+  std::optional<wal::SegmentName> start_segment;
   std::optional<wal::Lsn> endpos;  ///< stop when every byte before it is durable
   bool loop = true;                ///< false: the first failure that might pass ends the run, too
   FlushPolicy flush;

@@ -80,6 +80,20 @@ class Session {
 
 Time now() { return std::chrono::steady_clock::now(); }
 
+/// The board asks the loop as long as this lives.
+class LiveStatus {
+ public:
+  LiveStatus(StatusBoard& board, StreamLoop& loop) : board_(board) {
+    board_.set_live([&loop] { return loop.snapshot(); });
+  }
+  ~LiveStatus() { board_.set_live({}); }
+  LiveStatus(const LiveStatus&) = delete;
+  LiveStatus& operator=(const LiveStatus&) = delete;
+
+ private:
+  StatusBoard& board_;
+};
+
 }  // namespace
 
 void receive(const Options& options, const Environment& environment) {
@@ -319,9 +333,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
                     environment_.stop, log_, std::move(loop_hooks));
-    board_.set_live([&loop] { return loop.snapshot(); });
-    auto outcome = loop.run();
-    board_.set_live({});
+    auto outcome = [&] {
+      const LiveStatus live(board_, loop);
+      return loop.run();
+    }();
     spare.stop();
     writer.end();
     log_.info("streaming ended at {} on timeline {}, everything up to there is durable",

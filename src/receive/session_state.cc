@@ -59,6 +59,14 @@ Step SessionState::decide() {
     facts.server_history = wal::TimelineHistory(1);
   facts.server_is_standby = upstream_->standby;
   facts.requested = options_.start;
+  if (const auto& name = options_.start_segment) {
+    if (!name->fits(facts.segment_size))
+      return step::Stop{
+          Error(ErrorKind::usage, "no segment of this server can have the name that --start gives")
+              .with("name", *name)
+              .with("wal_segment_size", format_size(facts.segment_size.bytes()))};
+    facts.requested = name->start(facts.segment_size);
+  }
   facts.on_gap = options_.on_gap;
   if (slot_) {
     facts.slot_restart_lsn = slot_->restart_lsn;
@@ -244,7 +252,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   const Error& error = *outcome.error;
   if (error.kind() == ErrorKind::damage) {
     damage_count_ = outcome.reached > damage_at_ ? 1 : damage_count_ + 1;
-    damage_at_ = outcome.reached;
+    damage_at_ = std::max(damage_at_, outcome.reached);
     if (damage_count_ < kDamageTries && options_.loop) {
       log_.error(error);
       try_again(Error(ErrorKind::retry, "asking for the damaged WAL again"), backoff_.next());
@@ -275,8 +283,17 @@ Step SessionState::search_gap() {
     gap_->begun = true;
     gap_->lost = size.segno(gap_->missing);
     gap_->held = size.segno(identity_->flush_position);
-    if (gap_->held <= gap_->lost) {  // it has not even come so far: no gap, but a server behind us
+    if (gap_->held <= gap_->lost) {
+      // Its newest segment is gone, or it is not even so far: there is nothing to go on from.
+      const Error error = Error(ErrorKind::gap, "the upstream has no WAL that could come next")
+                              .with("wanted", gap_->missing)
+                              .with("server is at", identity_->flush_position)
+                              .hint("Connect to another server of the cluster.");
       gap_.reset();
+      if (options_.on_gap == OnGap::stop)
+        refuse(error);
+      else
+        try_again(error, behind_backoff_.next());
       return next();
     }
   }

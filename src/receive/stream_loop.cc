@@ -293,32 +293,22 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
 /// Runs a job outside the lock and reports what it gained.
 void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket,
                       Lock& lock) {
-  const bool publishes = job->publishes();
-  const auto my_turn = publishes ? publishing_taken_++ : 0;
   std::vector<wal::SegmentName> finished;
+  std::chrono::nanoseconds duration{};
   lock.unlock();
-  const auto begin = now();
   try {
+    const auto begin = now();
     job->sync_data();
-    const auto duration = now() - begin;
-    if (publishes) {
-      lock.lock();
-      turn_.wait(lock, [&] { return publishing_done_ == my_turn; });
-      lock.unlock();
-    }
-    finished = job->publish();
-    lock.lock();
-    pacer_.add(duration);
+    duration = now() - begin;
+    finished = publish(*job);
   } catch (const Error& error) {
-    // Also a rename that failed: the segment cannot be finished, so nothing after it may be
+    // Also a rename that failed: the segment cannot be finished, so nothing after it may ever be
     // reported. There is no way on from here.
     hooks_.durability_lost(error);
     std::terminate();
   }
-  if (publishes) {
-    ++publishing_done_;
-    turn_.notify_all();
-  }
+  lock.lock();
+  pacer_.add(duration);
   --active_syncs_;
   state_.on_sync_done(ticket);
   guarded(lock, [&] { send_due_status(); });
@@ -331,8 +321,27 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket
   }
 }
 
+/// Even a new name may need space. The data is safe by then, so that can be waited for.
+std::vector<wal::SegmentName> StreamLoop::publish(archive::SyncJob& job) {
+  std::chrono::milliseconds wait = kDiskRetryFirst;
+  for (bool told = false;; told = true) {
+    try {
+      return job.publish();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::disk_full || options_.on_disk_full == OnDiskFull::stop ||
+          interrupt_.raised())
+        throw;
+      if (!told) log_.error(error);
+    }
+    pollfd stop{interrupt_.fd(), POLLIN, 0};
+    ::poll(&stop, 1, static_cast<int>(wait.count()));
+    wait = std::min<std::chrono::milliseconds>(wait * 2, kDiskRetryMost);
+  }
+}
+
 /// Lets a follower lead; makes one if none is free. The caller goes on without the lead.
 void StreamLoop::hand_over() {
+  if (over_) return;
   ++term_;
   leading_ = false;
   if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1)

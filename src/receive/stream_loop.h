@@ -36,7 +36,8 @@ class StreamLoop {
     std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
     /// The position lies well inside a segment and no spare is ready; no lock held. Must not block.
     std::function<void()> want_spare;
-    /// A sync failed: must end the process without returning (P6). Any thread.
+    /// What was written cannot be made durable: must end the process without returning (P6). Any
+    /// thread.
     std::function<void(const Error&)> durability_lost;
     /// Called by the guardian at the start and then every `tick_interval`; no lock held.
     std::function<void(const StreamSnapshot&)> tick;
@@ -72,6 +73,7 @@ class StreamLoop {
   void write_held(Lock& lock);
   bool sync_if_due(Lock& lock, std::uint64_t term);
   void sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, Lock& lock);
+  std::vector<wal::SegmentName> publish(archive::SyncJob& job);
   void wait_for_events(Lock& lock);
   void hand_over();
   void send_due_status();
@@ -93,7 +95,6 @@ class StreamLoop {
 
   std::mutex mutex_;
   std::condition_variable followers_;  ///< leadership is free, or all is over
-  std::condition_variable turn_;       ///< a publishing job was published
   pq::Interrupt leader_wake_;
   pq::Interrupt guardian_wake_;
   std::vector<std::thread> threads_;
@@ -102,8 +103,6 @@ class StreamLoop {
   std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
   std::size_t idle_followers_ = 0;
   std::size_t active_syncs_ = 0;
-  std::uint64_t publishing_taken_ = 0;
-  std::uint64_t publishing_done_ = 0;
   bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
   bool leader_inline_sync_ = false;
   Time inline_sync_since_{};

@@ -128,6 +128,7 @@ std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
 }
 
 Time StreamState::next_status_at() const {
+  if (ended_) return Time::max();
   const auto regular = last_status_ + options_.status_interval;
   if (asked_for_life_) return regular;
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),

@@ -90,10 +90,12 @@ RecordVerifier::RecordVerifier(Options options, Lsn start)
       newest_record_start_(options.previous_record.value_or(Lsn())) {
   PGWEIR_CHECK(offset_in_page(start) == 0);
   if (!options_.server_major) return;
-  if (const auto magic = magic_of_major_version(*options_.server_major))
+  if (const auto magic = magic_of_major_version(*options_.server_major)) {
     magic_ = *magic;
-  else if (*options_.server_major > kNewestKnownMajor)
+    major_ = *options_.server_major;
+  } else if (*options_.server_major > kNewestKnownMajor) {
     state_ = State::unchecked;
+  }
 }
 
 std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
@@ -193,7 +195,10 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
       state_ = State::unchecked;
       return true;
     }
-    if (major_version_of_magic(page.magic)) magic_ = page.magic;
+    if (const auto major = major_version_of_magic(page.magic)) {
+      magic_ = page.magic;
+      major_ = *major;
+    }
   }
   if (magic_ == page.magic) return true;
   const auto expected = magic_ != 0 ? name_of_magic(magic_)
@@ -354,7 +359,7 @@ bool RecordVerifier::check_length() {
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at least {}, found {}",
                             kRecordHeaderSize, length));
-  if (major() >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
+  if (major_ >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at most {}, found {}", kMaxRecordSize,
                             length));
@@ -366,10 +371,10 @@ bool RecordVerifier::check_length() {
 bool RecordVerifier::check_header() {
   header_ = decode_record_header(header_bytes_);
   header_known_ = true;
-  if (!manager_is_valid(header_.resource_manager, major()))
+  if (!manager_is_valid(header_.resource_manager, major_))
     return fail(record_start_, byte_of_record(kManagerAt),
                 fmt::format("invalid resource manager {} for PostgreSQL {}",
-                            header_.resource_manager, major()));
+                            header_.resource_manager, major_));
   if (previous_ && header_.previous != *previous_)
     return fail(record_start_, byte_of_record(kPreviousAt),
                 fmt::format("incorrect link to the previous record: expected {}, found {}",
@@ -475,8 +480,6 @@ bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   position_ = found_at;
   return false;
 }
-
-int RecordVerifier::major() const { return major_version_of_magic(magic_).value_or(0); }
 
 std::size_t RecordVerifier::page_header_size(Lsn at) const {
   return options_.segment_size.offset(at) < kPageSize ? kLongHeaderSize : kShortHeaderSize;

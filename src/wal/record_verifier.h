@@ -126,7 +126,6 @@ class RecordVerifier {
   std::size_t skip_filler(std::size_t available);
   bool fail(Lsn at, Lsn found_at, std::string what);
 
-  [[nodiscard]] int major() const;
   [[nodiscard]] std::size_t page_header_size(Lsn at) const;
   [[nodiscard]] Lsn byte_of_record(std::uint64_t offset) const;
   [[nodiscard]] std::uint32_t bytes_left_of_record() const;
@@ -141,6 +140,7 @@ class RecordVerifier {
   std::array<std::byte, kLongHeaderSize> page_bytes_{};  ///< a page header that came in pieces
   bool first_page_ = true;
   std::uint16_t magic_ = 0;  ///< of every page; 0 until known
+  int major_ = 0;            ///< the version that writes it
   TimelineId page_timeline_ = 0;
   std::uint64_t system_identifier_ = 0;
 

@@ -43,7 +43,8 @@ std::optional<TimelineHistory> TimelineHistory::parse(TimelineId timeline,
     if (first.empty() || first.front() == '#') continue;
     const auto ancestor = parse_timeline(first);
     const auto switchpoint = Lsn::parse(take_word(line));
-    if (!ancestor || !switchpoint || *ancestor >= timeline) return std::nullopt;
+    if (!ancestor || !switchpoint || !switchpoint->valid() || *ancestor >= timeline)
+      return std::nullopt;
     if (!history.ancestors_.empty()) {
       const auto& last = history.ancestors_.back();
       if (*ancestor <= last.timeline || *switchpoint < last.switchpoint) return std::nullopt;

@@ -24,8 +24,8 @@ class TimelineHistory {
   explicit TimelineHistory(TimelineId timeline) : timeline_(timeline) {}
 
   /// Reads the content of `<timeline>.history`: lines of timeline, switchpoint and reason,
-  /// comments after '#'. nullopt if a line is malformed, if timelines do not ascend strictly, if
-  /// one is not below `timeline`, or if the content has no ancestor at all.
+  /// comments after '#'. nullopt if a line is malformed or has 0/0, if timelines do not ascend
+  /// strictly, if one is not below `timeline`, or if the content has no ancestor at all.
   [[nodiscard]] static std::optional<TimelineHistory> parse(TimelineId timeline,
                                                             std::string_view content);
 

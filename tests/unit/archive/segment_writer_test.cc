@@ -187,6 +187,56 @@ TEST(SegmentWriter, KeepsWhatItsJobsPromisedThroughAPowerLossAtAnyCall) {
   }
 }
 
+TEST(SegmentWriter, NeverLeavesALaterSegmentFinishedAndAnEarlierOneNot) {
+  // One job publishes two segments. Whichever names a crash keeps: a hole in front of a finished
+  // segment would never be filled again.
+  std::mt19937_64 random(test::seed_or(2));
+  for (std::uint64_t n = 1;; ++n) {
+    SCOPED_TRACE(testing::Message() << "call " << n << " of publish()");
+    bool ran_through = false;
+    for (int round = 0; round < 60; ++round) {
+      SimDisk disk;
+      const auto directory = disk.open();
+      SegmentWriter writer(*directory, {kSize});
+      writer.begin(1, kStart, {});
+      writer.write(stream_between(kStart, kStart + (2 << 20)));
+      const auto job = writer.take_sync_job();
+      job->sync_data();
+      disk.reset_calls();
+      disk.lose_power_at(n);
+      try {
+        job->publish();
+        ran_through = true;
+      } catch (const MachineDown&) {
+      }
+      disk.crash(random);
+      expect_no_hole(disk);
+      expect_archive(disk, kStart + (2 << 20));  // the names were safe before publish()
+      if (testing::Test::HasFailure()) return;
+    }
+    if (ran_through) break;
+  }
+}
+
+TEST(SegmentWriter, GivesNoFinalNameToASegmentThatCouldNotBeClosed) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + (1 << 20)));
+  const auto job = writer.take_sync_job();
+  job->sync_data();
+  // The writing handle is the last one to be closed.
+  int closes = 0;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    return call.operation == Operation::close && ++closes == 2 ? Effect::fail(EIO)
+                                                               : Effect::proceed();
+  });
+  EXPECT_EQ(error_of([&] { job->publish(); }).kind(), ErrorKind::durability);
+  EXPECT_EQ(closes, 2);
+  EXPECT_THAT(disk.names(), ElementsAre(partial_name(3)));
+}
+
 TEST(SegmentWriter, MakesTheNamesOfAnEarlierProcessDurable) {
   // The first process is killed between a rename and the sync of the directory; the second one
   // finds the final name, goes on behind it, and must not promise more than would survive.

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
-#include <cstring>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -298,8 +298,8 @@ TEST_F(LiveServer, SaysWhyItCannotBeUsed) {
   EXPECT_EQ(connect(tcp(server.port(), good + " dbname=postgres")).server_major(),
             connect(server.conninfo()).server_major());
 
-  const FakeServer web("HTTP/1.1 400 Bad Request\r\n\r\n");
-  const FakeServer silent("");
+  const FakeServer web({"HTTP/1.1 400 Bad Request\r\n\r\n"});
+  const FakeServer silent({});
   struct Case {
     const char* name;
     std::string conninfo;

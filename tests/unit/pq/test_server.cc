@@ -177,21 +177,23 @@ int free_port() {
   return port;
 }
 
-FakeServer::FakeServer(std::string answer)
+FakeServer::FakeServer(const std::vector<std::string>& answers)
     : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port_(bind_loopback(listener_)) {
   if (listen(listener_, 16) != 0) throw std::runtime_error("listen failed");
-  if (answer.empty()) return;
+  if (answers.empty()) return;
   const pid_t parent = getpid();
   child_ = fork();
   if (child_ != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   while (getppid() == parent) {
     const int connection = accept(listener_, nullptr, nullptr);
-    char request[1024];
-    // Read first: closing with unread data would reset the connection.
-    if (read(connection, request, sizeof request) > 0 &&
-        write(connection, answer.data(), answer.size()) > 0)
-      shutdown(connection, SHUT_WR);
+    char request[4096];
+    for (const std::string& answer : answers) {
+      if (read(connection, request, sizeof request) <= 0) break;
+      if (send(connection, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) break;
+    }
+    // Read to the end first: closing with unread data would reset the connection.
+    shutdown(connection, SHUT_WR);
     while (read(connection, request, sizeof request) > 0) continue;
     close(connection);
   }

@@ -54,11 +54,12 @@ class TestServer {
 /// A TCP port of 127.0.0.1 that nobody listens on.
 int free_port();
 
-/// Listens on a port of 127.0.0.1 and, unless `answer` is empty, sends it to whoever connects and
-/// hangs up; with an empty one connections are taken by the kernel and nobody ever speaks.
+/// Listens on a port of 127.0.0.1. Of each connection it reads something, sends the first answer,
+/// reads something, sends the next, and hangs up after the last. Without answers connections are
+/// taken by the kernel and nobody ever speaks.
 class FakeServer {
  public:
-  explicit FakeServer(std::string answer);
+  explicit FakeServer(const std::vector<std::string>& answers);
   ~FakeServer();
   FakeServer(const FakeServer&) = delete;
   FakeServer& operator=(const FakeServer&) = delete;

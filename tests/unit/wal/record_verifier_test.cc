@@ -7,7 +7,6 @@
 #include <cstring>
 #include <functional>
 #include <random>
-#include <set>
 
 #include "support/wal_builder.h"
 
@@ -115,6 +114,25 @@ struct Bytes {
   }
   Lsn start;
   std::vector<std::byte> bytes;
+};
+
+class Collector : public RecordObserver {
+ public:
+  explicit Collector(bool wanted) : wanted_(wanted) {}
+  bool wants(const RecordHeader&) override { return wanted_; }
+  void on_record(Lsn start, Lsn end, const RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    seen.push_back({start, end, header, {body.begin(), body.end()}});
+  }
+  struct Seen {
+    Lsn start, end;
+    RecordHeader header;
+    std::vector<std::byte> body;
+  };
+  std::vector<Seen> seen;
+
+ private:
+  bool wanted_;
 };
 
 // ---- what is legal
@@ -828,26 +846,35 @@ TEST(RecordVerifier, GivesNoAlarmForBitsThatMayBeAnything) {
   EXPECT_EQ(found.last_end, wal.end());
 }
 
-// ---- observers
-
-class Collector : public RecordObserver {
- public:
-  explicit Collector(bool wanted) : wanted_(wanted) {}
-  bool wants(const RecordHeader&) override { return wanted_; }
-  void on_record(Lsn start, Lsn end, const RecordHeader& header,
-                 std::span<const std::byte> body) override {
-    seen.push_back({start, end, header, {body.begin(), body.end()}});
+TEST(RecordVerifier, SurvivesAnyBytes) {
+  const auto seed = testing::test_seed(31);
+  std::mt19937_64 random(seed);
+  WalBuilder wal({.seed = seed, .abort_every = 20});
+  wal.grow_to(wal.start() + 300'000);
+  for (int round = 0; round < 2'000; ++round) {
+    SCOPED_TRACE(round);
+    // A sound beginning, then a few bytes or all of them changed from some point on.
+    const auto from = random() % 100'000;
+    std::vector<std::byte> bytes(wal.bytes().begin(), wal.bytes().begin() + 120'000);
+    if (round % 2 == 0) {
+      std::generate(bytes.begin() + static_cast<std::ptrdiff_t>(from), bytes.end(),
+                    [&] { return static_cast<std::byte>(random()); });
+    } else {
+      for (int i = 0; i < 3; ++i) bytes[from + random() % 64] = static_cast<std::byte>(random());
+    }
+    Collector collector(true);
+    auto options = options_for(wal);
+    options.observer = &collector;
+    const auto found = verify(options, wal.start(), bytes);
+    EXPECT_EQ(found, verify(options, wal.start(), bytes, [&] { return 1 + random() % 3'000; }));
+    EXPECT_LE(found.last_end, found.position);
+    if (round % 2 == 0) {
+      EXPECT_NE(found.damage, "none");
+    }
   }
-  struct Seen {
-    Lsn start, end;
-    RecordHeader header;
-    std::vector<std::byte> body;
-  };
-  std::vector<Seen> seen;
+}
 
- private:
-  bool wanted_;
-};
+// ---- observers
 
 TEST(RecordVerifier, TellsTheObserverOfEveryCompleteRecord) {
   WalBuilder wal({.seed = 21, .abort_every = 30});

@@ -1,0 +1,188 @@
+#include "cli/arguments.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+
+#include "cli/password.h"
+#include "cli/suggest.h"
+
+namespace weir::cli {
+
+namespace po = boost::program_options;
+
+namespace {
+
+const Option* find(std::span<const Option> options, std::string_view name) {
+  const auto found = std::find_if(options.begin(), options.end(),
+                                  [&](const Option& option) { return option.name == name; });
+  return found == options.end() ? nullptr : &*found;
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n\f\v";
+  const auto first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+std::optional<bool> parse_switch(std::string_view text) {
+  for (const auto word : {"on", "true", "yes", "1"})
+    if (text == word) return true;
+  for (const auto word : {"off", "false", "no", "0"})
+    if (text == word) return false;
+  return std::nullopt;
+}
+
+std::vector<std::string_view> names_of(std::span<const Option> options, bool of_file) {
+  std::vector<std::string_view> names;
+  for (const auto& option : options)
+    if (!of_file || option.in_file) names.push_back(option.name);
+  return names;
+}
+
+Error needs_value(const std::string& spelled) {
+  Error error(ErrorKind::usage, fmt::format("option {} needs a value", spelled));
+  if (spelled == "-h" || spelled == "--host")
+    error.hint("-h is the server's host, as with psql; for help use --help.");
+  return error;
+}
+
+/// Boost's parse of the words, with its complaints in our words.
+po::parsed_options parse_words(const po::options_description& description,
+                               std::span<const Option> options,
+                               const std::vector<std::string>& words) {
+  namespace style = po::command_line_style;
+  try {
+    // No guessing: an abbreviation that is unique today may not be after the next version.
+    return po::command_line_parser(words)
+        .options(description)
+        .style(style::unix_style & ~style::allow_guessing)
+        .run();
+  } catch (const po::unknown_option& error) {
+    throw unknown_option(error.get_option_name(), options);
+  } catch (const po::invalid_command_line_syntax& error) {
+    using Syntax = po::invalid_command_line_syntax;
+    auto spelled = error.get_option_name();
+    if (error.kind() == Syntax::extra_parameter)
+      throw Error(ErrorKind::usage, fmt::format("option {} takes no value", spelled));
+    throw needs_value(spelled);
+  } catch (const po::error& error) {
+    throw Error(ErrorKind::usage, error.what());
+  }
+}
+
+}  // namespace
+
+Arguments Arguments::parse(std::span<const Option> options, const std::vector<std::string>& words,
+                           std::size_t most_words) {
+  po::options_description description;
+  for (const auto& option : options) {
+    std::string name(option.name);
+    if (option.letter != '\0') name += fmt::format(",{}", option.letter);
+    if (option.takes_value)
+      description.add_options()(name.c_str(), po::value<std::string>(), "");
+    else
+      description.add_options()(name.c_str(), "");
+  }
+
+  Arguments result;
+  result.options_.assign(options.begin(), options.end());
+  for (const auto& parsed : parse_words(description, options, words).options) {
+    if (parsed.position_key >= 0) {
+      for (const auto& word : parsed.value) {
+        if (result.words_.size() == most_words)
+          throw Error(ErrorKind::usage, fmt::format("unexpected argument \"{}\"", masked(word)))
+              .hint("Is a dash or a quote missing?");
+        result.words_.push_back(word);
+      }
+      continue;
+    }
+    const auto* option = find(options, parsed.string_key);
+    PGWEIR_CHECK(option != nullptr);
+    auto value = parsed.value.empty() ? std::string() : parsed.value.front();
+    if (option->takes_value && value.empty() && option->name != "dbname")
+      throw needs_value("--" + parsed.string_key);
+    if (!result.given_.emplace(parsed.string_key, Given{std::move(value), 0}).second)
+      throw Error(ErrorKind::usage,
+                  fmt::format("option --{} is given more than once", parsed.string_key));
+  }
+  return result;
+}
+
+void Arguments::add_file(const std::string& path, std::string_view text) {
+  path_ = path;
+  std::map<std::string, int, std::less<>> lines;
+  int line = 0;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    const auto content = trim(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    ++line;
+    if (content.empty() || content.front() == '#' || content.front() == ';') continue;
+    const auto wrong = [&](std::string message) {
+      return Error(ErrorKind::usage, std::move(message)).with("file", path).with("line", line);
+    };
+    if (content.front() == '[')
+      throw wrong("sections are not known in a configuration file")
+          .hint("It is flat: one \"name = value\" on each line.");
+    const auto equals = content.find('=');
+    if (equals == std::string_view::npos)
+      throw wrong(fmt::format("line without \"=\": \"{}\"", masked(content)))
+          .hint("Write \"name = value\"; a switch is \"name = on\".");
+    const auto name = trim(content.substr(0, equals));
+    const std::string value(trim(content.substr(equals + 1)));
+    const auto* option = find(options_, name);
+    if (option == nullptr || !option->in_file) {
+      auto error = wrong(fmt::format("unknown setting \"{}\"", name));
+      if (option != nullptr)
+        error.hint(fmt::format("--{} is for the command line only.", name));
+      else if (const auto near = nearest(name, names_of(options_, true)))
+        error.hint(fmt::format("Did you mean {}?", *near));
+      throw error;
+    }
+    if (const auto [before, fresh] = lines.emplace(name, line); !fresh)
+      throw wrong(fmt::format("setting \"{}\" is given more than once", name))
+          .with("first in line", before->second);
+    if (value.empty()) throw wrong(fmt::format("setting \"{}\" has no value", name));
+    if (!option->takes_value) {
+      const auto on = parse_switch(value);
+      if (!on)
+        throw wrong(fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
+            .hint("Use on or off.");
+      if (!*on) continue;
+    }
+    given_.try_emplace(std::string(name), Given{value, line});  // the command line wins
+  }
+}
+
+bool Arguments::has(std::string_view name) const { return given_.find(name) != given_.end(); }
+
+bool Arguments::on_command_line(std::string_view name) const {
+  const auto found = given_.find(name);
+  return found != given_.end() && found->second.line == 0;
+}
+
+std::optional<std::string> Arguments::value(std::string_view name) const {
+  const auto found = given_.find(name);
+  if (found == given_.end()) return std::nullopt;
+  return found->second.value;
+}
+
+std::string Arguments::source(std::string_view name) const {
+  const auto found = given_.find(name);
+  if (found == given_.end() || found->second.line == 0) return fmt::format("--{}", name);
+  return fmt::format("\"{}\" in {}, line {}", name, path_, found->second.line);
+}
+
+Error unknown_option(const std::string& spelled, std::span<const Option> options) {
+  Error error(ErrorKind::usage, fmt::format("unknown option {}", spelled));
+  const auto first = spelled.find_first_not_of('-');
+  const auto name = first == std::string::npos ? std::string() : spelled.substr(first);
+  if (const auto near = nearest(name, names_of(options, false)))
+    error.hint(fmt::format("Did you mean --{}?", *near));
+  return error;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,99 @@
+#include "cli/connection_options.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "pq/conninfo.h"
+
+namespace weir::cli {
+
+namespace {
+
+/// One keyword and value as libpq reads them.
+std::string quoted(std::string_view keyword, std::string_view value) {
+  std::string text = fmt::format("{}='", keyword);
+  for (const char c : value) {
+    if (c == '\'' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + "'";
+}
+
+bool is_connection_string(std::string_view text) {
+  return text.find('=') != std::string_view::npos || text.starts_with("postgresql://") ||
+         text.starts_with("postgres://");
+}
+
+pq::ConninfoValues read(const Arguments& arguments, std::string_view option,
+                        const std::string& conninfo) {
+  try {
+    return pq::parse_conninfo(conninfo);
+  } catch (Error& error) {
+    throw std::move(error).with("given by", arguments.source(option));
+  }
+}
+
+}  // namespace
+
+std::vector<Option> connection_options() {
+  return {{"dbname", 'd'},
+          {"host", 'h'},
+          {"port", 'p'},
+          {"username", 'U'},
+          {"no-password", 'w', false}};
+}
+
+std::string conninfo_of(const Arguments& arguments) {
+  std::string text = arguments.value("dbname").value_or("");
+  if (!text.empty() && !is_connection_string(text)) text = quoted("dbname", text);
+  auto values = read(arguments, "dbname", text);
+
+  constexpr std::pair<std::string_view, std::string_view> kShort[] = {
+      {"host", "host"}, {"port", "port"}, {"username", "user"}};
+  bool merged = false;
+  for (const auto& [option, keyword] : kShort) {
+    const auto value = arguments.value(option);
+    if (!value) continue;
+    const auto known = values.find(keyword);
+    const bool same_place =
+        arguments.on_command_line("dbname") == arguments.on_command_line(option);
+    if (known != values.end() && known->second != *value && same_place)
+      throw Error(ErrorKind::usage,
+                  fmt::format("the {} is given twice, by {} and by {}", keyword,
+                              arguments.source("dbname"), arguments.source(option)))
+          .with("values", fmt::format("\"{}\" and \"{}\"", known->second, *value));
+    // A connection string of the command line wins over a file's host.
+    if (known != values.end() && !arguments.on_command_line(option) &&
+        arguments.on_command_line("dbname"))
+      continue;
+    values.insert_or_assign(std::string(keyword), *value);
+    merged = true;
+  }
+  if (!merged) return text;
+
+  std::string result;
+  for (const auto& [keyword, value] : values) {
+    if (!result.empty()) result += ' ';
+    result += quoted(keyword, value);
+  }
+  return result;
+}
+
+void require_conninfo(const Arguments& arguments, std::string_view option,
+                      const std::string& conninfo) {
+  static_cast<void>(read(arguments, option, conninfo));
+}
+
+void require_slot_name(const Arguments& arguments, std::string_view option) {
+  const auto name = *arguments.value(option);
+  constexpr std::size_t kLongest = 63;  // NAMEDATALEN - 1
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
+  if (name.empty() || name.size() > kLongest ||
+      name.find_first_not_of(kLetters) != std::string::npos)
+    throw Error(ErrorKind::usage, fmt::format("no slot can have the name \"{}\" ({})", name,
+                                              arguments.source(option)))
+        .hint("A name has 1 to 63 lower-case letters, digits and underscores.");
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "base/error.h"
+
+namespace weir::cli {
+
+inline constexpr int kDone = 0;
+inline constexpr int kNo = 1;  ///< asked, and the answer is no
+inline constexpr int kUsage = 2;
+inline constexpr int kTryAgain = 3;     ///< may pass if tried again
+inline constexpr int kNeedsPerson = 4;  ///< trying again does not help
+/// A failure nobody thought of: a service that restarts blindly would hide it.
+inline constexpr int kUnexpected = kNeedsPerson;
+
+[[nodiscard]] int exit_status(ErrorKind kind);
+
+/// "pgweir: error: …" and the hint, on stderr.
+void print_error(const Error& error);
+
+}  // namespace weir::cli

@@ -1,0 +1,243 @@
+#include "cli/help.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/arguments.h"
+#include "cli/exit_status.h"
+#include "cli/program.h"
+#include "cli/suggest.h"
+
+namespace weir::cli {
+
+namespace {
+
+struct Topic {
+  std::string_view name;
+  std::string_view (*text)();
+};
+
+constexpr Topic kTopics[] = {
+    {"receive", receive_help},
+    {"slot", slot_help},
+    {"status", status_help},
+};
+
+}  // namespace
+
+int help_command(const Words& words) {
+  if (words.empty() || words.front() == "--help") {
+    print(general_help());
+    return kDone;
+  }
+  std::vector<std::string_view> names;
+  for (const auto& topic : kTopics) {
+    if (words.front() == topic.name) {
+      print(topic.text());
+      return kDone;
+    }
+    names.push_back(topic.name);
+  }
+  Error error(ErrorKind::usage, fmt::format("no help on \"{}\"", words.front()));
+  if (const auto near = nearest(words.front(), names))
+    error.hint(fmt::format("Did you mean {}?", *near));
+  throw error;
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(ErrorKind::io, "could not write to the standard output");
+}
+
+std::string_view version_text() {
+  return "pgweir " PGWEIR_VERSION
+         "\n"
+         "for PostgreSQL 13 to 18\n";
+}
+
+std::string_view general_help() {
+  return R"(pgweir archives PostgreSQL's WAL by streaming replication.
+
+Usage:
+  pgweir COMMAND [OPTION]...
+
+Commands:
+  receive   stream WAL from a server into an archive directory
+  status    what an archive holds, and how its receiver is doing
+  slot      create, drop or list replication slots
+  help      help on a command: pgweir help receive
+
+Options:
+  -?, --help      this help; pgweir COMMAND --help tells a command's options
+  -V, --version   the version
+
+To begin:
+  pgweir receive -D /srv/wal -d "host=db1 user=repl" -S weir --create-slot \
+                 --if-not-exists --compress zstd
+  pgweir status -D /srv/wal
+
+Exit status:
+  0   done, or stopped as asked
+  1   asked, and the answer is no (a check that found something)
+  2   wrong options or configuration
+  3   may pass if tried again: no connection, disk full
+  4   needs a person: WAL is missing or damaged, another cluster's archive,
+      a failed sync
+
+Manual: man pgweir, man pgweir-receive
+)";
+}
+
+std::string_view receive_help() {
+  return R"(pgweir receive streams WAL from a PostgreSQL server, primary or standby, into a
+directory, and acknowledges only what is durable there. Stopped in whatever way,
+it goes on where the archive ends.
+
+Usage:
+  pgweir receive -D DIRECTORY [-d CONNINFO] [OPTION]...
+
+Where to:
+  -D, --directory DIR      the archive; must exist. One receiver at a time.
+      --compress METHOD    none, zstd, or zstd:LEVEL with 1 to 22: compress
+                           finished segments in the background (default: none)
+
+Where from:
+  -d, --dbname CONNINFO    connection string or URI; several hosts are tried in
+                           turn. With dbname=..., the slot is watched, too.
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      a role with REPLICATION
+  -w, --no-password        accepted; a password is never asked for. Use a
+                           password file (~/.pgpass).
+  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...
+
+Slot, so that the server keeps what is not archived yet:
+  -S, --slot NAME          stream from this physical slot
+      --create-slot        create it first; it reserves WAL at once
+      --if-not-exists      no error if it exists
+      --monitor-conninfo CONNINFO
+                           ordinary connection to watch the slot's health over
+                           (default: -d, if that names a database)
+
+Where to begin and end:
+      --start LSN|SEGMENT  begin an empty archive there (default: the slot's
+                           restart position, else the server's position)
+  -E, --endpos LSN         stop when everything before it is durable
+
+When something is wrong:
+  -n, --no-loop            end at the first failure instead of trying again
+      --on-gap WHAT        the server no longer has the WAL that comes next:
+                           stop (default), or continue, leaving a hole
+      --on-disk-full WHAT  wait (default) until there is space, or stop
+      --timeout TIME       a server silent for so long is gone (default: 60s)
+
+What the server is told:
+      --flush WHEN         make WAL durable: continuous (default), at once; a
+                           time, 200ms: at least so often; segment: when one is
+                           complete
+      --apply-position P   flush (default): commits that wait for remote_apply
+                           do not hang; none: report nothing
+  -s, --status-interval TIME
+                           report at least so often (default: 10s)
+
+Messages:
+      --log-level LEVEL    debug, info (default), warning, error
+  -v, --verbose            --log-level debug
+  -q, --quiet              --log-level warning
+      --log-file FILE      log there instead of stderr
+  -c, --config FILE        read options from FILE: lines such as
+                           slot = weir; the command line wins
+  -?, --help               this help
+
+Times have a unit: 500ms, 10s, 5min.
+
+Signals:
+  SIGTERM, SIGINT   make durable what was received, report it, end with 0;
+                    the second one ends at once with 3
+  SIGHUP            open the log file anew, read log-level from the file of -c
+
+Examples:
+  An archive with a slot that is made when it is not there:
+    pgweir receive -D /srv/wal -d "host=db1 user=repl dbname=postgres" \
+                   -S weir --create-slot --if-not-exists --compress zstd
+  From whichever of two hosts answers:
+    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" -S weir
+  Commits wait for the archive (on the server):
+    synchronous_standby_names = 'pgweir'
+  "requested WAL segment has already been removed": the error names the missing
+  range. Fetch it from another archive into DIR and start again; or take a new
+  base backup and accept the hole:
+    pgweir receive -D /srv/wal -d "host=db1 user=repl" -S weir --on-gap continue
+  How is it doing?
+    pgweir status -D /srv/wal
+
+Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
+4 needs a person.
+)";
+}
+
+std::string_view slot_help() {
+  return R"(pgweir slot creates, drops and lists replication slots.
+
+Usage:
+  pgweir slot create -S NAME [-d CONNINFO] [--if-not-exists]
+  pgweir slot drop   -S NAME [-d CONNINFO] [--if-exists]
+  pgweir slot list   [-d CONNINFO] [--json]
+
+  create   a physical slot that reserves WAL at once; says from where on
+  drop     a slot nobody uses. The server may then remove the WAL it kept.
+  list     all slots, what they hold back and whether one is in danger
+
+Options:
+  -S, --slot NAME          the slot
+      --if-not-exists      create: no error if it exists
+      --if-exists          drop: no error if it does not exist
+      --json               list: as JSON
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; list
+                           uses an ordinary connection, by default to the
+                           database postgres
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      a role with REPLICATION
+  -w, --no-password        accepted; a password is never asked for
+  -?, --help               this help
+
+Examples:
+  pgweir slot create -S weir -d "host=db1 user=repl"
+  pgweir slot list -h db1 -U postgres
+
+A slot nobody reads from keeps WAL until the server's disk is full, unless
+max_slot_wal_keep_size limits it: drop what you do not need.
+
+Exit status: 0 done; 2 wrong options; 3 may pass if tried again (no connection,
+slot in use); 4 needs a person (it exists already, there is none, no right).
+)";
+}
+
+std::string_view status_help() {
+  return R"(pgweir status tells what an archive holds and how its receiver is doing.
+It asks the running receiver and lists the directory; it needs no server.
+
+Usage:
+  pgweir status -D DIRECTORY [OPTION]...
+
+Options:
+  -D, --directory DIR   the archive
+      --json            as JSON, for programs
+      --check           exit with 1 if WAL is missing between segments, no
+                        receiver runs, or the disk is full
+  -?, --help            this help
+
+Examples:
+  pgweir status -D /srv/wal
+  pgweir status -D /srv/wal --check --json    # for monitoring
+
+Holes are found by the names of the files alone.
+
+Exit status: 0 told; 1 --check found something; 2 wrong options; 4 the directory
+cannot be read.
+)";
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string_view>
+
+namespace weir::cli {
+
+// Texts of at most 80 columns.
+[[nodiscard]] std::string_view version_text();
+[[nodiscard]] std::string_view general_help();
+[[nodiscard]] std::string_view receive_help();
+[[nodiscard]] std::string_view slot_help();
+[[nodiscard]] std::string_view status_help();
+
+/// To stdout. Throws Error{io} if that fails.
+void print(std::string_view text);
+
+}  // namespace weir::cli

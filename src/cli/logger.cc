@@ -1,0 +1,255 @@
+#include "cli/logger.h"
+
+#include <fcntl.h>  // check-includes: no archive data
+#include <spdlog/async.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <utility>
+
+namespace weir::cli {
+
+namespace {
+
+constexpr std::size_t kQueue = 256;
+
+spdlog::level::level_enum level_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+class LevelName final : public spdlog::custom_flag_formatter {
+ public:
+  explicit LevelName(bool colour) : colour_(colour) {}
+
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    std::string_view name = "DEBUG";
+    std::string_view colour;
+    if (message.level == spdlog::level::info) name = "INFO ";
+    if (message.level == spdlog::level::warn) name = "WARN ", colour = "\x1b[33m";
+    if (message.level == spdlog::level::err) name = "ERROR", colour = "\x1b[31m";
+    if (!colour_) colour = {};
+    line.append(colour);
+    line.append(name);
+    if (!colour.empty()) line.append(std::string_view("\x1b[0m"));
+  }
+
+  std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
+    return std::make_unique<LevelName>(colour_);
+  }
+
+ private:
+  bool colour_;
+};
+
+std::unique_ptr<spdlog::formatter> make_formatter(bool colour) {
+  auto formatter =
+      std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc, "\n");
+  formatter->add_flag<LevelName>('*', colour).set_pattern("%Y-%m-%d %H:%M:%S.%e UTC %* %v");
+  return formatter;
+}
+
+class LogFile {
+ public:
+  explicit LogFile(std::string path) : path_(std::move(path)), fd_(open()) {}
+  ~LogFile() { ::close(fd_); }
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+
+  /// The descriptor keeps its number, so that whoever writes meanwhile writes to one of the two.
+  void reopen() {
+    const int fresh = open();
+    const int replaced = ::dup3(fresh, fd_, O_CLOEXEC);
+    const int code = errno;
+    ::close(fresh);
+    if (replaced < 0) throw system_error(code, "could not reopen the log file").with("path", path_);
+  }
+
+  void write(std::string_view text) {
+    while (!text.empty()) {
+      const auto count = ::write(fd_, text.data(), text.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw system_error(errno, "could not write the log file").with("path", path_);
+      text.remove_prefix(static_cast<std::size_t>(count));
+    }
+  }
+
+ private:
+  [[nodiscard]] int open() const {
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
+    const int fd = ::open(path_.c_str(), kFlags, 0640);  // check-includes: no archive data
+    if (fd < 0) throw system_error(errno, "could not open the log file").with("path", path_);
+    return fd;
+  }
+
+  const std::string path_;
+  const int fd_;
+};
+
+/// Called by the logger's thread alone; reopen and the like happen beside it.
+class Sink final : public spdlog::sinks::sink {
+ public:
+  Sink(Screen& screen, LogFile* file)
+      : screen_(screen),
+        file_(file),
+        formatter_(make_formatter(file == nullptr && screen.colour())) {}
+
+  void log(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    const std::string_view text(line.data(), line.size());
+    if (file_ == nullptr) {
+      screen_.write(text);
+      return;
+    }
+    try {
+      file_->write(text);
+      file_failed_ = false;
+    } catch (const Error& error) {
+      // Said once, and the messages are shown where there may be a reader.
+      if (!std::exchange(file_failed_, true))
+        screen_.write(fmt::format("pgweir: warning: {}; the log goes on here\n", error.what()));
+      screen_.write(text);
+    }
+  }
+
+  void flush() override {
+    const std::lock_guard lock(mutex_);
+    ++flushes_;
+    flushed_.notify_all();
+  }
+
+  std::uint64_t flushes() {
+    const std::lock_guard lock(mutex_);
+    return flushes_;
+  }
+  bool wait_for_flush(std::uint64_t count, std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    return flushed_.wait_for(lock, time, [&] { return flushes_ >= count; });
+  }
+
+  void set_pattern(const std::string&) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+ private:
+  Screen& screen_;
+  LogFile* file_;
+  std::unique_ptr<spdlog::formatter> formatter_;
+  bool file_failed_ = false;
+  std::mutex mutex_;
+  std::condition_variable flushed_;
+  std::uint64_t flushes_ = 0;
+};
+
+}  // namespace
+
+class Logger::Impl {
+ public:
+  Impl(Screen& on_screen, LogLevel at_level, std::optional<std::string> path)
+      : screen(on_screen),
+        level(at_level),
+        file(path ? std::make_unique<LogFile>(std::move(*path)) : nullptr),
+        sink(std::make_shared<Sink>(screen, file.get())),
+        pool(std::make_shared<spdlog::details::thread_pool>(kQueue, 1)),
+        logger(std::make_shared<spdlog::async_logger>(
+            "pgweir", sink, pool, spdlog::async_overflow_policy::overrun_oldest)) {
+    logger->set_level(spdlog::level::trace);
+  }
+
+  Screen& screen;
+  std::atomic<LogLevel> level;
+  std::unique_ptr<LogFile> file;
+  std::shared_ptr<Sink> sink;
+  std::shared_ptr<spdlog::details::thread_pool> pool;
+  std::shared_ptr<spdlog::async_logger> logger;
+  std::mutex drain_mutex;  ///< counting flushes is for one at a time
+};
+
+Logger::Logger(Screen& screen, LogLevel level, std::optional<std::string> file)
+    : impl_(std::make_unique<Impl>(screen, level, std::move(file))) {}
+
+Logger::~Logger() {
+  // A thread stuck in a write cannot be waited for: better a leak at the end than a hang.
+  if (impl_ && !close(std::chrono::seconds(2))) static_cast<void>(impl_.release());
+}
+
+void Logger::write(LogLevel level, std::string_view message) {
+  if (enabled(level) && impl_->logger) impl_->logger->log(level_of(level), one_message(message));
+}
+
+bool Logger::enabled(LogLevel level) const { return level >= impl_->level; }
+
+void Logger::set_level(LogLevel level) { impl_->level = level; }
+
+void Logger::reopen() {
+  if (!impl_->file) return;
+  try {
+    impl_->file->reopen();
+  } catch (const Error& error) {
+    impl_->screen.write_now(
+        fmt::format("pgweir: error: {}; the log goes on in the old one\n", error.what()));
+  }
+}
+
+bool Logger::drain(std::chrono::milliseconds time) {
+  const std::lock_guard lock(impl_->drain_mutex);
+  const auto before = impl_->sink->flushes();
+  impl_->logger->flush();
+  return impl_->sink->wait_for_flush(before + 1, time);
+}
+
+bool Logger::close(std::chrono::milliseconds time) {
+  if (!impl_->pool) return true;
+  impl_->screen.give_up(time);
+  // Some more, for a write that gives up at the last moment.
+  if (!drain(time + std::chrono::milliseconds(300))) return false;
+  impl_->logger.reset();
+  impl_->pool.reset();  // joins
+  return true;
+}
+
+void Logger::last_words(const Error& error, std::chrono::milliseconds time) {
+  Log::error(error);
+  const bool drained = drain(time);
+  if (drained && !impl_->file) return;
+  impl_->screen.write_now(fmt::format(
+      "pgweir: error: {}\n{}", error.what(),
+      error.hint().empty() ? std::string() : fmt::format("pgweir: hint: {}\n", error.hint())));
+}
+
+std::string one_message(std::string_view message) {
+  while (!message.empty() && (message.back() == '\n' || message.back() == '\r'))
+    message.remove_suffix(1);
+  std::string line;
+  line.reserve(message.size());
+  for (const char c : message) {
+    if (c == '\n')
+      line += "\n    ";
+    else if (c == '\t')
+      line += ' ';
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      line += '?';
+    else
+      line += c;
+  }
+  return line;
+}
+
+}  // namespace weir::cli

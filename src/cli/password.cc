@@ -1,0 +1,67 @@
+#include "cli/password.h"
+
+#include <cstring>
+
+namespace weir::cli {
+
+namespace {
+
+bool mask(char* from, const char* to) {
+  if (from == to) return false;
+  std::memset(from, '*', static_cast<std::size_t>(to - from));
+  return true;
+}
+
+char* skip_spaces(char* at) { return at + std::strspn(at, " \t\r\n\f\v"); }
+
+/// The end of a value in single quotes, in which a backslash protects the next character.
+char* end_of_quoted(char* at) {
+  while (*at != '\0' && *at != '\'') at += (at[0] == '\\' && at[1] != '\0') ? 2 : 1;
+  return at;
+}
+
+}  // namespace
+
+bool mask_passwords(char* word) {
+  bool found = false;
+  char* scheme = std::strstr(word, "://");
+  const bool uri = scheme != nullptr && std::strncmp(word, "postgres", 8) == 0;
+  if (uri) {
+    // libpq takes the part up to the first '@' before the path as user:password.
+    char* user = scheme + 3;
+    char* end = user + std::strcspn(user, "@/?");
+    if (*end == '@') {
+      if (char* colon =
+              static_cast<char*>(std::memchr(user, ':', static_cast<std::size_t>(end - user))))
+        found |= mask(colon + 1, end);
+    }
+  }
+  // "sslpassword" ends with the same word.
+  for (char* at = std::strstr(word, "password"); at != nullptr; at = std::strstr(at, "password")) {
+    at += std::strlen("password");
+    char* value = uri ? at : skip_spaces(at);
+    if (*value != '=') continue;
+    value = uri ? value + 1 : skip_spaces(value + 1);
+    if (uri) {
+      at = value + std::strcspn(value, "&");
+      found |= mask(value, at);
+    } else if (*value == '\'') {
+      at = end_of_quoted(value + 1);
+      found |= mask(value + 1, at);
+    } else {
+      at = value;
+      while (*at != '\0' && std::strchr(" \t\r\n\f\v", *at) == nullptr)
+        at += (at[0] == '\\' && at[1] != '\0') ? 2 : 1;
+      found |= mask(value, at);
+    }
+  }
+  return found;
+}
+
+std::string masked(std::string_view text) {
+  std::string copy(text);
+  mask_passwords(copy.data());
+  return copy;
+}
+
+}  // namespace weir::cli

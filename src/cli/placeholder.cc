@@ -1,1 +1,0 @@
-namespace weir { int placeholder() { return 0; } }

@@ -1,0 +1,70 @@
+#include "cli/program.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/password.h"
+#include "cli/suggest.h"
+
+namespace weir::cli {
+
+namespace {
+
+struct Command {
+  std::string_view name;
+  int (*run)(const Words&);
+};
+
+constexpr Command kCommands[] = {
+    {"receive", receive_command},
+    {"slot", slot_command},
+    {"status", status_command},
+    {"help", help_command},
+};
+
+int dispatch(const Words& words) {
+  if (words.empty())
+    throw Error(ErrorKind::usage, "no command given").hint("Try \"pgweir --help\".");
+  const auto& first = words.front();
+  const Words rest(words.begin() + 1, words.end());
+  if (first == "--help" || first == "-?" || first == "-h") return help_command(rest);
+  if (first == "--version" || first == "-V") {
+    print(version_text());
+    return 0;
+  }
+  for (const auto& command : kCommands)
+    if (first == command.name) return command.run(rest);
+
+  std::vector<std::string_view> names;
+  for (const auto& command : kCommands) names.push_back(command.name);
+  if (first.starts_with("-"))
+    throw Error(ErrorKind::usage, fmt::format("unknown option \"{}\" before a command", first))
+        .hint(
+            "Options follow the command, as in \"pgweir receive -D DIR\"; see \"pgweir --help\".");
+  Error error(ErrorKind::usage, fmt::format("unknown command \"{}\"", masked(first)));
+  if (const auto near = nearest(first, names)) error.hint(fmt::format("Did you mean {}?", *near));
+  throw std::move(error).hint("See \"pgweir --help\" for the list.");
+}
+
+}  // namespace
+
+int run(int count, char** words) {
+  const Words copy(words + 1, words + (count > 0 ? count : 1));
+  for (int i = 1; i < count; ++i) mask_passwords(words[i]);
+  try {
+    return dispatch(copy);
+  } catch (const Error& error) {
+    print_error(error);
+    return exit_status(error.kind());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "pgweir: unexpected failure: {}\n", error.what());
+    return kUnexpected;
+  }
+}
+
+}  // namespace weir::cli

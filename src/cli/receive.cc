@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <exception>
+#include <random>
+
+#include "cli/config_file.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/logger.h"
+#include "cli/program.h"
+#include "cli/receive_options.h"
+#include "cli/screen.h"
+#include "cli/signals.h"
+#include "io/posix_directory.h"
+#include "receive/session.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// How long the end of the program waits for somebody to read its last messages.
+constexpr auto kPatience = 2s;
+
+/// Runs the session; its error, told, becomes the status.
+int run(const ReceiveRequest& request, Logger& log, pq::Interrupt& stop) {
+  try {
+    if (request.password_on_command_line)
+      static_cast<Log&>(log).warning(
+          "a password on the command line can be read by other users of this machine until it is "
+          "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
+    const auto directory = io::open_directory(request.options.directory);
+    receive::StatusBoard board;
+    receive::Environment environment{.directory = *directory,
+                                     .stop = stop,
+                                     .log = log,
+                                     .board = board,
+                                     .seed = std::random_device()(),
+                                     .durability_lost = {},
+                                     .tick = {},
+                                     .tick_interval = 60s};
+    environment.durability_lost = [&](const Error& error) {
+      log.last_words(error, 500ms);
+      ::_exit(kNeedsPerson);
+    };
+    receive::receive(request.options, environment);
+    return kDone;
+  } catch (const pq::Interrupted&) {
+    return kDone;  // stopped before anything had begun
+  } catch (const Error& error) {
+    static_cast<Log&>(log).error(error);
+    if (request.log_file) print_error(error);
+    return exit_status(error.kind());
+  } catch (const std::exception& error) {
+    const Error told(ErrorKind::protocol, fmt::format("unexpected failure: {}", error.what()));
+    static_cast<Log&>(log).error(told);
+    if (request.log_file) print_error(told);
+    return kUnexpected;
+  }
+}
+
+/// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
+void reload(const ReceiveRequest& request, const Words& words, Logger& log) {
+  Log& to = log;
+  log.reopen();
+  try {
+    if (request.config_file && !request.log_level_fixed)
+      log.set_level(parse_receive(words, read_config_file).log_level);
+    to.info("SIGHUP: {}{}", request.log_file ? "log file opened anew" : "no log file to open",
+            !request.config_file      ? ""
+            : request.log_level_fixed ? "; the log level is set by the command line"
+                                      : "; log level read again");
+  } catch (const Error& error) {
+    to.error(error);
+  }
+}
+
+}  // namespace
+
+int receive_command(const Words& words) {
+  const auto request = parse_receive(words, read_config_file);
+  if (request.help) {
+    print(receive_help());
+    return kDone;
+  }
+
+  Signals signals;  // before the first thread
+  Screen screen(STDERR_FILENO);
+  Logger log(screen, request.log_level, request.log_file);
+  pq::Interrupt stop;
+  int status = kUnexpected;
+  {
+    Signals::Handlers handlers;
+    handlers.stop = [&] {
+      static_cast<Log&>(log).info("asked to stop; once more ends it at once");
+      stop.raise();
+    };
+    handlers.reload = [&] { reload(request, words, log); };
+    handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
+    signals.start(std::move(handlers));
+    status = run(request, log, stop);
+    signals.stop();
+  }
+  screen.clear();
+  // A thread that hangs in a write cannot be joined; everything that counts is done.
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,62 @@
+#include "cli/signals.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "cli/exit_status.h"
+
+namespace weir::cli {
+
+Signals::Signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  // A signalfd rather than sigwait(): the thread can be told to end, too.
+  const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  if (code != 0) throw system_error(code, "could not block signals");
+  fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd_ < 0) throw system_error(errno, "could not prepare for signals");
+}
+
+Signals::~Signals() {
+  stop();
+  ::close(fd_);
+}
+
+void Signals::start(Handlers handlers) {
+  thread_ = std::thread([this, own = std::move(handlers)] { work(own); });
+}
+
+void Signals::stop() {
+  end_.raise();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Signals::work(const Handlers& handlers) {
+  bool stopping = false;
+  for (;;) {
+    pollfd polls[] = {{fd_, POLLIN, 0}, {end_.fd(), POLLIN, 0}};
+    if (::poll(polls, 2, -1) < 0) continue;
+    if (polls[1].revents != 0) return;
+    signalfd_siginfo info{};
+    if (::read(fd_, &info, sizeof info) != sizeof info) continue;
+    if (info.ssi_signo == SIGHUP) {
+      handlers.reload();
+    } else if (!stopping) {
+      stopping = true;
+      handlers.stop();
+    } else {
+      handlers.leave();
+      ::_exit(kTryAgain);
+    }
+  }
+}
+
+}  // namespace weir::cli
