@@ -1,0 +1,195 @@
+#include "archive/compress.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "archive/content.h"
+#include "archive/own_names.h"
+#include "base/error.h"
+
+namespace weir::archive {
+
+namespace {
+
+constexpr std::size_t kPiece = 256 * 1024;
+constexpr std::array kForms = {codec::Method::zstd, codec::Method::gzip, codec::Method::lz4};
+
+enum class Match { equal, different, stopped };
+
+class Compression {
+ public:
+  Compression(io::Directory& directory, wal::SegmentName segment, wal::SegmentSize size,
+              io::File& raw, const std::function<bool()>& stop)
+      : directory_(directory), segment_(segment), size_(size), raw_(raw), stop_(stop) {}
+
+  /// An earlier run or another program has made the compressed form.
+  bool remove_raw_beside(const std::string& name, codec::Method method) {
+    const auto file = directory_.open(name);
+    if (!file) return true;
+    switch (compare(*file, method, name)) {
+      case Match::stopped:
+        return false;
+      case Match::different:
+        throw Error(ErrorKind::conflict, "the raw and the compressed form of a segment differ")
+            .with("raw", path_of(raw_name()))
+            .with("compressed", path_of(name))
+            .hint(
+                "Neither is touched. Look at both with pg_waldump and remove the one that is "
+                "wrong.");
+      case Match::equal:
+        break;
+    }
+    // Who made it may not have synced it.
+    file->sync();
+    file->close();
+    publish_and_remove_raw();
+    return true;
+  }
+
+  bool write(codec::Compression compression) {
+    const std::string name = SegmentFileName{segment_, compression.method, false}.to_string();
+    const std::string temporary = temporary_name(name);
+    directory_.remove(temporary);  // of an interrupted run
+    try {
+      const auto file = directory_.create(temporary);
+      if (!compress(*file, compression)) {
+        directory_.remove(temporary);
+        return false;
+      }
+      // The raw form is about to go: what is left has to be proven first. This costs a fraction
+      // of the compression.
+      switch (compare(*file, compression.method, temporary)) {
+        case Match::stopped:
+          directory_.remove(temporary);
+          return false;
+        case Match::different:
+          throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+              .with("path", path_of(raw_name()))
+              .hint("The raw file stays as it is. Check the memory of this machine.");
+        case Match::equal:
+          break;
+      }
+      file->sync();   // the bytes, before they get the name
+      file->close();  // late write errors appear here
+      directory_.rename_no_replace(temporary, name);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::durability) {
+        try {
+          directory_.remove(temporary);
+        } catch (const Error&) {
+          // The first error is the one to tell; clean_up() removes the file.
+        }
+      }
+      throw;
+    }
+    publish_and_remove_raw();
+    return true;
+  }
+
+ private:
+  [[nodiscard]] std::string raw_name() const { return segment_.to_string(); }
+  [[nodiscard]] std::string path_of(const std::string& name) const {
+    return directory_.path() + "/" + name;
+  }
+  [[nodiscard]] bool stopped() const { return stop_ && stop_(); }
+
+  void publish_and_remove_raw() {
+    // Were the raw name gone first, a crash could leave neither.
+    directory_.sync();
+    // Not synced: should a crash bring the raw file back, it is compared and removed again.
+    directory_.remove(raw_name());
+  }
+
+  /// False if stopped.
+  bool compress(io::File& to, codec::Compression compression) {
+    const auto compressor = codec::make_compressor(compression, size_.bytes());
+    std::uint64_t written = 0;
+    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+      to.write_at(written, bytes);
+      written += bytes.size();
+    };
+    std::vector<std::byte> buffer(kPiece);
+    for (std::uint64_t at = 0; at < size_.bytes(); at += buffer.size()) {
+      if (stopped()) return false;
+      read_raw(at, buffer);
+      compressor->feed(buffer, sink);
+    }
+    compressor->finish(sink);
+    return true;
+  }
+
+  Match compare(io::File& compressed, codec::Method method, const std::string& name) {
+    std::vector<std::byte> buffer;
+    std::uint64_t at = 0;
+    Match match = Match::equal;
+    read_content(compressed, method, path_of(name), [&](std::span<const std::byte> bytes) {
+      if (stopped()) {
+        match = Match::stopped;
+        return false;
+      }
+      if (at + bytes.size() > size_.bytes()) {
+        match = Match::different;
+        return false;
+      }
+      buffer.resize(bytes.size());
+      read_raw(at, buffer);
+      at += bytes.size();
+      if (!std::equal(bytes.begin(), bytes.end(), buffer.begin())) match = Match::different;
+      return match == Match::equal;
+    });
+    if (match == Match::equal && at != size_.bytes()) match = Match::different;
+    return match;
+  }
+
+  void read_raw(std::uint64_t at, std::span<std::byte> bytes) {
+    if (raw_.read_at(at, bytes) != bytes.size())
+      throw Error(ErrorKind::damage, "a finished segment became shorter while it was read")
+          .with("path", path_of(raw_name()))
+          .hint("Nothing but pgweir may change the files of the archive.");
+  }
+
+  io::Directory& directory_;
+  const wal::SegmentName segment_;
+  const wal::SegmentSize size_;
+  io::File& raw_;
+  const std::function<bool()>& stop_;
+};
+
+}  // namespace
+
+bool compress_segment(io::Directory& directory, wal::SegmentName segment,
+                      wal::SegmentSize segment_size, codec::Compression compression,
+                      const std::function<bool()>& stop) {
+  PGWEIR_CHECK(compression.method != codec::Method::none);
+  const auto raw = directory.open_for_reading(segment.to_string());
+  if (!raw) return true;
+  if (const std::uint64_t bytes = raw->size(); bytes != segment_size.bytes())
+    throw Error(ErrorKind::damage, "a finished segment has not the size of a segment")
+        .with("path", directory.path() + "/" + segment.to_string())
+        .with("size", bytes)
+        .with("expected", segment_size.bytes())
+        .hint("It is left as it is. Restore it from a copy, or move it away.");
+
+  Compression work(directory, segment, segment_size, *raw, stop);
+  for (const codec::Method method : kForms) {
+    const std::string name = SegmentFileName{segment, method, false}.to_string();
+    if (directory.find(name)) return work.remove_raw_beside(name, method);
+  }
+  return work.write(compression);
+}
+
+void clean_up(io::Directory& directory, const Listing& listing) {
+  for (const std::string& name : listing.hidden)
+    if (is_own_hidden_name(name)) directory.remove(name);
+}
+
+std::vector<wal::SegmentName> uncompressed_segments(const Listing& listing) {
+  std::vector<wal::SegmentName> segments;
+  for (const SegmentEntry& entry : listing.segments)
+    if (entry.name.method == codec::Method::none && !entry.name.partial)
+      segments.push_back(entry.name.segment);
+  return segments;
+}
+
+}  // namespace weir::archive

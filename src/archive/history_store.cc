@@ -1,0 +1,86 @@
+#include "archive/history_store.h"
+
+#include <span>
+
+#include "archive/content.h"
+#include "archive/own_names.h"
+#include "base/error.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+namespace {
+
+std::optional<std::string> read_form(io::Directory& directory, wal::TimelineId timeline,
+                                     codec::Method method) {
+  const std::string name = wal::history_name(timeline) + std::string(codec::suffix(method));
+  const auto file = directory.open_for_reading(name);
+  if (!file) return std::nullopt;
+  std::string content;
+  read_content(*file, method, directory.path() + "/" + name, [&](auto raw) {
+    content.append(reinterpret_cast<const char*>(raw.data()), raw.size());
+    return true;
+  });
+  return content;
+}
+
+}  // namespace
+
+std::optional<std::string> read_history(io::Directory& directory, wal::TimelineId timeline) {
+  for (const codec::Method method :
+       {codec::Method::none, codec::Method::gzip, codec::Method::lz4, codec::Method::zstd})
+    if (auto content = read_form(directory, timeline, method)) return content;
+  return std::nullopt;
+}
+
+void store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content) {
+  const std::string name = wal::history_name(timeline);
+  const std::string path = directory.path() + "/" + name;
+  const auto offered = wal::TimelineHistory::parse(timeline, content);
+  if (!offered)
+    throw Error(ErrorKind::protocol, "the server sent a timeline history that cannot be read")
+        .with("timeline", timeline)
+        .hint("Nothing is archived on a timeline whose origin is not known.");
+
+  if (const auto held = read_history(directory, timeline)) {
+    const auto parsed = wal::TimelineHistory::parse(timeline, *held);
+    if (!parsed)
+      throw Error(ErrorKind::damage, "the timeline history in the archive cannot be read")
+          .with("path", path)
+          .hint("Remove the file: it is then fetched again from the server.");
+    if (*parsed != *offered)
+      throw Error(ErrorKind::conflict, "the server tells another history of this timeline")
+          .with("timeline", timeline)
+          .with("path", path)
+          .hint(
+              "Two servers were promoted to the same timeline. Find out which one this archive "
+              "follows, and archive the other one in a directory of its own.");
+    // The process that stored it may have been killed before its sync.
+    directory.sync();
+    return;
+  }
+
+  const std::string temporary = temporary_name(name);
+  directory.remove(temporary);
+  try {
+    const auto file = directory.create(temporary);
+    file->write_at(0, std::as_bytes(std::span(content.data(), content.size())));
+    file->sync();
+    file->close();
+    directory.rename_no_replace(temporary, name);  // readers see all of it or none
+  } catch (const Error& error) {
+    // A full disk has better uses for it. The first error is the one to tell.
+    if (error.kind() != ErrorKind::durability) {
+      try {
+        directory.remove(temporary);
+      } catch (const Error&) {
+      }
+    }
+    throw;
+  }
+  // Segments of this timeline may be acknowledged from now on: without the name they would be
+  // those of a timeline of unknown origin after a crash.
+  directory.sync();
+}
+
+}  // namespace weir::archive

@@ -1,0 +1,140 @@
+#include "archive/resume.h"
+
+#include <algorithm>
+#include <map>
+
+#include "archive/content.h"
+#include "base/error.h"
+#include "wal/record_verifier.h"
+
+namespace weir::archive {
+
+namespace {
+
+/// The forms in which one segment is there.
+struct Forms {
+  std::vector<SegmentEntry> finished;
+  std::optional<SegmentEntry> raw_partial;
+};
+
+class Finder {
+ public:
+  Finder(io::Directory& directory, const Listing& listing, wal::SegmentSize size)
+      : directory_(directory),
+        size_(size),
+        timeline_(listing.segments.back().name.segment.timeline()) {
+    for (const SegmentEntry& entry : listing.segments) {
+      if (entry.name.segment.timeline() != timeline_) continue;
+      if (!entry.name.segment.fits(size))
+        throw Error(ErrorKind::conflict, "no segment of this size has such a name")
+            .with("path", path_of(entry))
+            .with("segment size", size.bytes())
+            .hint("The file is of a cluster with another wal_segment_size: move it away.");
+      Forms& forms = segments_[entry.name.segment.segno(size)];
+      if (!entry.name.partial)
+        forms.finished.push_back(entry);
+      else if (entry.name.method == codec::Method::none)
+        forms.raw_partial = entry;
+    }
+  }
+
+  ResumePoint find() {
+    ResumePoint point;
+    point.timeline = timeline_;
+    std::uint64_t next = segments_.begin()->first;  // nothing finished: the first unfinished one
+    const auto newest = std::find_if(segments_.rbegin(), segments_.rend(), [](const auto& segment) {
+      return !segment.second.finished.empty();
+    });
+    if (newest != segments_.rend()) {
+      for (const SegmentEntry& entry : newest->second.finished) require_complete(entry);
+      for (const auto& [segno, forms] : segments_) {
+        if (forms.finished.empty() || segno > newest->first) continue;
+        if (segno != next) point.holes.push_back({size_.start(next), size_.start(segno)});
+        next = segno + 1;
+      }
+    }
+    point.start = size_.start(next);
+    for (const auto& [segno, forms] : segments_)
+      if (segno >= next && forms.raw_partial)
+        point.open.push_back(examine(segno, *forms.raw_partial));
+    return point;
+  }
+
+ private:
+  [[nodiscard]] std::string path_of(const SegmentEntry& entry) const {
+    return directory_.path() + "/" + entry.name.to_string();
+  }
+
+  /// Streaming is about to go on behind this file, and the server to forget its content.
+  void require_complete(const SegmentEntry& entry) {
+    std::uint64_t bytes = entry.bytes;
+    if (entry.name.method != codec::Method::none) {
+      const auto file = directory_.open_for_reading(entry.name.to_string());
+      if (!file)
+        throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
+      bytes = 0;
+      try {
+        read_content(*file, entry.name.method, path_of(entry), [&](auto raw) {
+          bytes += raw.size();
+          return bytes <= size_.bytes();
+        });
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::damage) throw;
+        throw Error(error).hint(kRemedy);
+      }
+    }
+    if (bytes == size_.bytes()) return;
+    throw Error(ErrorKind::damage, "the newest finished segment has not the size of a segment")
+        .with("path", path_of(entry))
+        .with("size", bytes)
+        .with("expected", size_.bytes())
+        .hint(kRemedy);
+  }
+
+  /// How much of an unfinished segment is sound WAL.
+  OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
+    if (entry.bytes > size_.bytes())
+      throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
+          .with("path", path_of(entry))
+          .with("size", entry.bytes)
+          .with("segment size", size_.bytes())
+          .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
+    const wal::Lsn start = size_.start(segno);
+    OpenSegment open{start, start, start};
+    const auto file = directory_.open_for_reading(entry.name.to_string());
+    if (!file)
+      throw Error(ErrorKind::io, "an unfinished segment has vanished").with("path", path_of(entry));
+    wal::RecordVerifier::Options options;
+    options.segment_size = size_;
+    options.timeline = timeline_;
+    wal::RecordVerifier verifier(options, start);
+    // Where the verifier finds fault the written part ends: behind it are zeros, or what a crash
+    // left of the last writes.
+    read_content(*file, codec::Method::none, path_of(entry),
+                 [&](auto raw) { return !verifier.feed(raw); });
+    if (verifier.unchecked() || !verifier.first_record_start().valid()) return open;
+    open.first_record = verifier.first_record_start();
+    open.trusted_end = std::max(open.first_record, verifier.last_record_end());
+    return open;
+  }
+
+  static constexpr std::string_view kRemedy =
+      "A finished segment has to be complete, and this one is not: another program or a disk fault "
+      "has cut it. Move the file away, and it is received again if the server still has it; or "
+      "restore it from a copy.";
+
+  io::Directory& directory_;
+  const wal::SegmentSize size_;
+  const wal::TimelineId timeline_;
+  std::map<std::uint64_t, Forms> segments_;  ///< of the timeline, by number
+};
+
+}  // namespace
+
+std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Listing& listing,
+                                             wal::SegmentSize segment_size) {
+  if (listing.segments.empty()) return std::nullopt;
+  return Finder(directory, listing, segment_size).find();
+}
+
+}  // namespace weir::archive

@@ -1,0 +1,284 @@
+#include "archive/compress.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "archive/content.h"
+#include "base/error.h"
+#include "support/bytes.h"
+#include "support/sim_disk.h"
+
+namespace weir::archive {
+namespace {
+
+using sim::MachineDown;
+using sim::SimDisk;
+using test::Bytes;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Operation = SimDisk::Operation;
+using Effect = SimDisk::Effect;
+
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+const wal::SegmentName kSegment(1, 3, kSize);
+const std::string kRaw = kSegment.to_string();
+const std::string kZstd = kRaw + ".zst";
+const std::string kTemporary = ".pgweir-" + kZstd + ".tmp";
+const codec::Compression kCompression = {codec::Method::zstd, 1};
+
+const Bytes& content() {
+  static const Bytes bytes = test::pattern(kSize.bytes(), 11);
+  return bytes;
+}
+
+Bytes compressed(const Bytes& raw, codec::Method method = codec::Method::zstd) {
+  Bytes out;
+  const codec::Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const auto compressor = codec::make_compressor({method, 1}, raw.size());
+  compressor->feed(raw, sink);
+  compressor->finish(sink);
+  return out;
+}
+
+Bytes read(io::Directory& directory, const std::string& name, codec::Method method) {
+  Bytes out;
+  const auto file = directory.open_for_reading(name);
+  read_content(*file, method, name, [&](auto bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    return true;
+  });
+  return out;
+}
+
+template <typename Action>
+Error error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error(ErrorKind::usage, "none");
+}
+
+/// Whatever has a final name is complete, and at least one form is there.
+void expect_sound(SimDisk& disk) {
+  const auto directory = disk.open();
+  int forms = 0;
+  if (disk.exists(kRaw)) {
+    ++forms;
+    EXPECT_TRUE(disk.content(kRaw) == content());
+  }
+  if (disk.exists(kZstd)) {
+    ++forms;
+    EXPECT_TRUE(read(*directory, kZstd, codec::Method::zstd) == content());
+  }
+  EXPECT_GE(forms, 1);
+}
+
+/// What each start does: clean up, then compress what is left.
+void start(io::Directory& directory) {
+  clean_up(directory, list_archive(directory));
+  for (const auto& segment : uncompressed_segments(list_archive(directory)))
+    compress_segment(directory, segment, kSize, kCompression, {});
+}
+
+TEST(CompressSegment, ReplacesTheRawFormByTheCompressedOne) {
+  for (const auto method : {codec::Method::zstd, codec::Method::gzip, codec::Method::lz4}) {
+    const std::string name = kRaw + std::string(codec::suffix(method));
+    SCOPED_TRACE(name);
+    SimDisk disk;
+    disk.put(kRaw, content());
+    const auto directory = disk.open();
+    EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, {method, 1}, {}));
+    EXPECT_THAT(disk.names(), ElementsAre(name));
+    EXPECT_TRUE(read(*directory, name, method) == content());
+    EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, {method, 1}, {}));  // nothing left
+    disk.crash_losing_everything();
+    EXPECT_TRUE(disk.exists(name));
+  }
+}
+
+TEST(CompressSegment, KeepsOneSoundFormThroughAPowerLossAtAnyCall) {
+  std::mt19937_64 random(test::seed_or(1));
+  bool ran_through = false;
+  for (std::uint64_t n = 1; !ran_through; ++n) {
+    for (int round = 0; round < 12; ++round) {
+      SCOPED_TRACE(::testing::Message() << "call " << n << " round " << round);
+      SimDisk disk;
+      disk.put(kRaw, content());
+      disk.lose_power_at(n);
+      try {
+        start(*disk.open());
+        ran_through = true;
+      } catch (const MachineDown&) {
+      }
+      if (round == 0)
+        disk.crash_losing_everything();
+      else if (round == 1)
+        disk.kill();
+      else
+        disk.crash(random);
+      expect_sound(disk);
+      start(*disk.open());  // the next run brings it to its end
+      EXPECT_THAT(disk.names(), ElementsAre(kZstd));
+      disk.crash(random);
+      expect_sound(disk);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+TEST(CompressSegment, KeepsOneSoundFormWhenAnyCallFails) {
+  for (const int code : {EIO, ENOSPC}) {
+    for (std::uint64_t n = 1;; ++n) {
+      SCOPED_TRACE(::testing::Message() << "call " << n << " errno " << code);
+      SimDisk disk;
+      disk.put(kRaw, content());
+      disk.fail_at(n, code);
+      const std::uint64_t before = disk.calls();
+      bool failed = false;
+      try {
+        start(*disk.open());
+      } catch (const Error& error) {
+        failed = true;
+        EXPECT_NE(error.kind(), ErrorKind::conflict) << error.what();
+      }
+      if (!failed && disk.calls() - before < n) break;  // it ran through before the call came
+      disk.set_hook({});
+      std::mt19937_64 random(n);
+      disk.crash(random);
+      expect_sound(disk);
+      start(*disk.open());
+      EXPECT_THAT(disk.names(), ElementsAre(kZstd));
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+TEST(CompressSegment, LeavesNoTemporaryFileOnAFullDisk) {
+  SimDisk disk;
+  disk.put(kRaw, content());
+  disk.set_capacity((1 << 20) + 100'000);
+  const auto directory = disk.open();
+  EXPECT_EQ(
+      error_of([&] { compress_segment(*directory, kSegment, kSize, kCompression, {}); }).kind(),
+      ErrorKind::disk_full);
+  EXPECT_THAT(disk.names(), ElementsAre(kRaw));
+}
+
+TEST(CompressSegment, StopsBetweenPiecesAndLeavesNothing) {
+  for (int pieces = 0;; ++pieces) {
+    SCOPED_TRACE(pieces);
+    SimDisk disk;
+    disk.put(kRaw, content());
+    const auto directory = disk.open();
+    int asked = 0;
+    if (compress_segment(*directory, kSegment, kSize, kCompression,
+                         [&] { return asked++ == pieces; })) {
+      EXPECT_GT(pieces, 4);  // it was asked during compression and comparison
+      break;
+    }
+    EXPECT_THAT(disk.names(), ElementsAre(kRaw));
+    ASSERT_LT(pieces, 1000);
+  }
+}
+
+TEST(CompressSegment, ComparesWithACompressedFormThatIsThere) {
+  Bytes other = content();
+  other.back() ^= std::byte{1};
+  Bytes shorter(content().begin(), content().end() - 1);
+  Bytes longer = content();
+  longer.push_back(std::byte{0});
+  struct Case {
+    const char* name;
+    const char* suffix;
+    Bytes file;
+    std::optional<ErrorKind> error;
+  };
+  for (const Case& c : {Case{"equal", ".zst", compressed(content()), std::nullopt},
+                        Case{"equal in another form", ".gz",
+                             compressed(content(), codec::Method::gzip), std::nullopt},
+                        Case{"another byte", ".zst", compressed(other), ErrorKind::conflict},
+                        Case{"shorter", ".zst", compressed(shorter), ErrorKind::conflict},
+                        Case{"longer", ".zst", compressed(longer), ErrorKind::conflict},
+                        Case{"broken", ".zst", test::bytes_of("x"), ErrorKind::damage}}) {
+    SCOPED_TRACE(c.name);
+    SimDisk disk;
+    disk.put(kRaw, content());
+    disk.put(kRaw + c.suffix, c.file);
+    const auto directory = disk.open();
+    if (!c.error) {
+      EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, kCompression, {}));
+      EXPECT_THAT(disk.names(), ElementsAre(kRaw + c.suffix));
+      continue;
+    }
+    const Error error =
+        error_of([&] { compress_segment(*directory, kSegment, kSize, kCompression, {}); });
+    EXPECT_EQ(error.kind(), *c.error);
+    EXPECT_THAT(error.what(), HasSubstr(kRaw + c.suffix));
+    EXPECT_TRUE(disk.content(kRaw) == content());
+    EXPECT_TRUE(disk.content(kRaw + c.suffix) == c.file);
+  }
+}
+
+TEST(CompressSegment, SyncsACompressedFormOfOthersBeforeItRemovesTheRawOne) {
+  SimDisk disk;
+  disk.put(kRaw, content());
+  {
+    const auto directory = disk.open();
+    directory->create(kZstd)->write_at(0, compressed(content()));
+    EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, kCompression, {}));
+  }
+  disk.crash_losing_everything();
+  expect_sound(disk);
+  EXPECT_TRUE(disk.exists(kZstd));
+}
+
+TEST(CompressSegment, RefusesARawFileOfTheWrongSize) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{(1 << 20) - 1}, std::size_t{2 << 20}}) {
+    SCOPED_TRACE(size);
+    SimDisk disk;
+    disk.put(kRaw, Bytes(size));
+    const auto directory = disk.open();
+    const Error error =
+        error_of([&] { compress_segment(*directory, kSegment, kSize, kCompression, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_THAT(error.what(), HasSubstr(std::to_string(size)));
+    EXPECT_THAT(disk.names(), ElementsAre(kRaw));
+  }
+}
+
+TEST(CleanUp, RemovesHiddenFilesOfOursOnly) {
+  SimDisk disk;
+  const std::vector<std::string> ours = {".pgweir-spare", kTemporary,
+                                         ".pgweir-00000002.history.tmp"};
+  const std::vector<std::string> others = {".lost",       ".pgweir-",         ".pgweir-notes.tmp",
+                                           ".pgweir.ini", ".pgweir-" + kZstd, kRaw,
+                                           kRaw + ".tmp"};
+  for (const auto& name : ours) disk.put(name, {});
+  for (const auto& name : others) disk.put(name, {});
+  const auto directory = disk.open();
+  clean_up(*directory, list_archive(*directory));
+  EXPECT_THAT(disk.names(), ::testing::UnorderedElementsAreArray(others));
+}
+
+TEST(UncompressedSegments, AreTheFinishedRawOnesOldestFirst) {
+  SimDisk disk;
+  for (const char* name :
+       {"000000020000000000000004", "000000010000000000000005", "000000010000000000000003",
+        "000000010000000000000002.zst", "000000010000000000000006.partial",
+        "000000010000000000000001.gz", "00000002.history"})
+    disk.put(name, {});
+  const auto directory = disk.open();
+  EXPECT_THAT(uncompressed_segments(list_archive(*directory)),
+              ElementsAre(wal::SegmentName(1, 3, kSize), wal::SegmentName(1, 5, kSize),
+                          wal::SegmentName(2, 4, kSize)));
+}
+
+}  // namespace
+}  // namespace weir::archive
