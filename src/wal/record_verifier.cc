@@ -82,6 +82,17 @@ bool manager_is_valid(std::uint8_t manager, int major) {
 
 }  // namespace
 
+std::uint32_t record_crc(std::span<const std::byte> record) {
+  PGWEIR_CHECK(record.size() >= kRecordHeaderSize);
+  std::uint32_t crc = ~0u;
+  for (auto body = record.subspan(kRecordHeaderSize); !body.empty();) {
+    const auto piece = body.first(std::min<std::size_t>(body.size(), kPageSize));
+    crc = crc32c(crc, piece);
+    body = body.subspan(piece.size());
+  }
+  return ~crc32c(crc, record.first(kCrcOffset));
+}
+
 RecordVerifier::RecordVerifier(Options options, Lsn start)
     : options_(options),
       position_(start),

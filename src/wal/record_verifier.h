@@ -24,6 +24,10 @@ struct Damage {
   std::optional<RecordHeader> record = std::nullopt;
 };
 
+/// The CRC-32C that a whole record must carry in its header: over its body, then over its header
+/// up to that field. `record` is the record without page headers, kRecordHeaderSize bytes at least.
+[[nodiscard]] std::uint32_t record_crc(std::span<const std::byte> record);
+
 /// Told of every record whose CRC was right, in order. For readers that look into records (commit
 /// times, xids). Called from within feed().
 class RecordObserver {
