@@ -207,7 +207,8 @@ class Planner {
         if (!node.parent || !plan_.nodes[*node.parent].chosen) plan_.lone_partials.push_back(i);
         continue;
       }
-      const bool continues = !chunk.empty() && node.parent == chunk.back();
+      const bool continues = !chunk.empty() && node.parent == chunk.back() &&
+                             plan_.nodes[chunk.back()].timeline == node.timeline;
       const bool after_switch =
           continues && plan_.nodes[chunk.front()].parent &&
           plan_.nodes[*plan_.nodes[chunk.front()].parent].timeline != node.timeline;

@@ -229,9 +229,12 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
   auto forms = node.finished;
   Outcome worst{State::damaged, {}, {}};
   bool vanished = false;
+  std::vector<Finding> broken;  // told once it is known whether another form is sound
+  std::set<std::string> tried;
   for (std::size_t i = 0; i < forms.size(); ++i) {
     const auto name = forms[i].to_string();
     auto attempt = before;
+    tried.insert(name);
     try {
       const auto reading = read_form(forms[i], attempt, i == 0);
       {
@@ -242,11 +245,16 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
         verifier = std::move(attempt);
         // The part of a record that goes on behind the border belongs to the border's check.
         settle(index, {State::sound, cluster_.segment_size.start(node.segno + 1), name});
-        check_other_forms(node, forms[i]);
+        for (auto& finding : broken) {
+          finding.loss = std::nullopt;
+          finding.hint = fmt::format("{} is sound. Move {} away.", name, finding.file);
+          add(std::move(finding));
+        }
+        check_other_forms(node, forms[i], tried);
         check_partial_beside(node, forms[i]);
         return true;
       }
-      add(damage_finding(node, name, *reading.damage, reading.first_page));
+      broken.push_back(damage_finding(node, name, *reading.damage, reading.first_page));
       worst = {State::damaged, attempt.last_record_end(), name};
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::io && !directory_.find(name)) {
@@ -258,11 +266,12 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
           vanished = true;
         continue;
       }
-      add(error_finding(node, name, error, attempt.position() - before.position()));
+      broken.push_back(error_finding(node, name, error, attempt.position() - before.position()));
       worst = {State::damaged, attempt.last_record_end(), name};
     }
   }
-  settle(index, vanished ? Outcome{State::vanished, {}, {}} : worst);
+  for (auto& finding : broken) add(std::move(finding));
+  settle(index, vanished && broken.empty() ? Outcome{State::vanished, {}, {}} : worst);
   return false;
 }
 
@@ -275,10 +284,11 @@ std::optional<archive::SegmentFileName> SegmentCheck::other_form(const Node& nod
   return std::nullopt;
 }
 
-void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFileName& sound) {
+void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFileName& sound,
+                                     const std::set<std::string>& tried) {
   for (const auto& file : node.finished) {
-    if (file == sound) continue;
     const auto name = file.to_string();
+    if (tried.contains(name)) continue;
     try {
       const auto offset = first_difference(directory_, sound, file, cluster_.segment_size,
                                            cluster_.segment_size.bytes());

@@ -79,7 +79,8 @@ class SegmentCheck {
 
   bool check_finished(std::size_t node, std::optional<Verifier>& verifier);
   Reading read_form(const archive::SegmentFileName& file, Verifier& verifier, bool count);
-  void check_other_forms(const Node& node, const archive::SegmentFileName& sound);
+  void check_other_forms(const Node& node, const archive::SegmentFileName& sound,
+                         const std::set<std::string>& tried);
   void check_partial_beside(const Node& node, const archive::SegmentFileName& sound);
   void check_border(const Node& parent, Verifier verifier, std::size_t child);
   void check_partial(std::size_t node, std::optional<Verifier> verifier, Observer* observer);

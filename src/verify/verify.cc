@@ -425,7 +425,7 @@ void Run::report_histories() {
       } else if (!open && end > start) {
         history.sound.push_back({start, end});
       }
-      history.partial = outcome.state == State::partial ? outcome.file : "";
+      history.partial = outcome.file.ends_with(".partial") ? outcome.file : "";
       open = whole;
     }
     report_.histories.push_back(std::move(history));
