@@ -4,8 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "archive/compare.h"
 #include "archive/segment_reader.h"
-#include "verify/compare.h"
 #include "wal/resource_manager.h"
 
 // How records are checked over segment borders although segments are read in parallel: a chunk is a
@@ -290,8 +290,8 @@ void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFil
     const auto name = file.to_string();
     if (tried.contains(name)) continue;
     try {
-      const auto offset = first_difference(directory_, sound, file, cluster_.segment_size,
-                                           cluster_.segment_size.bytes());
+      const auto offset = archive::first_difference(directory_, sound, file, cluster_.segment_size,
+                                                    cluster_.segment_size.bytes());
       if (!offset) continue;
       // Behind an xlog-switch record nobody reads: copies from a primary and a standby may differ.
       if (replay_filler(node, sound, *offset)) {
@@ -349,7 +349,7 @@ void SegmentCheck::check_partial_beside(const Node& node, const archive::Segment
       const auto end = verifier.last_record_end();
       if (end <= start) continue;
       const auto offset =
-          first_difference(directory_, sound, file, cluster_.segment_size, end - start);
+          archive::first_difference(directory_, sound, file, cluster_.segment_size, end - start);
       if (!offset || replay_filler(node, sound, *offset)) continue;
       Finding finding;
       finding.kind = FindingKind::forms_differ;
@@ -654,8 +654,8 @@ void SegmentCheck::check_switch_copy(const SwitchCopy& copy) {
       upto = std::min(upto, std::max(start, verifier.last_record_end()));
     }
     if (upto <= start) return;
-    const auto offset =
-        first_difference(directory_, old_file, new_file, cluster_.segment_size, upto - start);
+    const auto offset = archive::first_difference(directory_, old_file, new_file,
+                                                  cluster_.segment_size, upto - start);
     if (!offset) return;
     Finding finding;
     finding.kind = FindingKind::forms_differ;

@@ -1,4 +1,4 @@
-#include "verify/compare.h"
+#include "archive/compare.h"
 
 #include <isa-l/crc.h>
 #include <isa-l/crc64.h>
@@ -8,7 +8,7 @@
 
 #include "archive/segment_reader.h"
 
-namespace weir::verify {
+namespace weir::archive {
 
 namespace {
 
@@ -36,8 +36,8 @@ struct Enough {};
 
 /// Calls `take(index, block)` for each block of the content before `upto`, until it returns false.
 template <typename Take>
-void for_each_block(io::Directory& directory, const archive::SegmentFileName& name,
-                    wal::SegmentSize size, std::uint64_t upto, Take take) {
+void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::SegmentSize size,
+                    std::uint64_t upto, Take take) {
   std::vector<std::byte> block;
   block.reserve(kBlock);
   std::uint64_t left = upto;
@@ -47,7 +47,7 @@ void for_each_block(io::Directory& directory, const archive::SegmentFileName& na
     block.clear();
   };
   try {
-    archive::read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
+    read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
       wal = wal.first(static_cast<std::size_t>(std::min<std::uint64_t>(wal.size(), left)));
       left -= wal.size();
       while (!wal.empty()) {
@@ -69,9 +69,8 @@ void for_each_block(io::Directory& directory, const archive::SegmentFileName& na
 
 }  // namespace
 
-std::optional<std::uint64_t> first_difference(io::Directory& directory,
-                                              const archive::SegmentFileName& left,
-                                              const archive::SegmentFileName& right,
+std::optional<std::uint64_t> first_difference(io::Directory& directory, const SegmentFileName& left,
+                                              const SegmentFileName& right,
                                               wal::SegmentSize segment_size, std::uint64_t upto) {
   std::vector<Digest> digests;
   for_each_block(directory, left, segment_size, upto, [&](std::size_t, auto block) {
@@ -105,4 +104,4 @@ std::optional<std::uint64_t> first_difference(io::Directory& directory,
   return offset;
 }
 
-}  // namespace weir::verify
+}  // namespace weir::archive
