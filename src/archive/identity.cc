@@ -1,6 +1,7 @@
 #include "archive/identity.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "archive/content.h"
@@ -107,6 +108,13 @@ Finding identify(io::Directory& directory, const SegmentFileName& name) {
     if (name.partial) return {};
     return {std::nullopt, broken.empty() ? "it is empty" : broken};
   }
+
+  // The stream may stop, or the power fail, in the middle of the first header. Its last field, the
+  // page size, is never 0.
+  const auto page_size = std::span(front).last(4);
+  if (name.partial && std::all_of(page_size.begin(), page_size.end(),
+                                  [](std::byte byte) { return byte == std::byte{0}; }))
+    return {};
 
   const auto header = wal::decode_page_header(front);
   if (!header || !header->long_header) return {std::nullopt, "it begins with no long page header"};

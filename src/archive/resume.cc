@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "archive/content.h"
 #include "base/error.h"
@@ -15,6 +16,22 @@ namespace {
 struct Forms {
   std::vector<SegmentEntry> finished;
   std::optional<SegmentEntry> raw_partial;
+};
+
+/// The bytes of a record whose continuation was overwritten are covered by no checksum: a crash may
+/// have lost some of them without a trace. What can be trusted begins behind the newest such
+/// record.
+class OverwriteWatch final : public wal::RecordObserver {
+ public:
+  bool wants(const wal::RecordHeader&) override { return false; }
+  void on_record(wal::Lsn start, wal::Lsn, const wal::RecordHeader& header,
+                 std::span<const std::byte>) override {
+    constexpr std::uint8_t kXlog = 0;                    // RM_XLOG_ID
+    constexpr std::uint8_t kOverwriteContrecord = 0xD0;  // XLOG_OVERWRITE_CONTRECORD
+    if (header.resource_manager == kXlog && (header.info & 0xF0) == kOverwriteContrecord)
+      newest = start;
+  }
+  wal::Lsn newest;
 };
 
 class Finder {
@@ -104,16 +121,18 @@ class Finder {
     const auto file = directory_.open_for_reading(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "an unfinished segment has vanished").with("path", path_of(entry));
+    OverwriteWatch watch;
     wal::RecordVerifier::Options options;
     options.segment_size = size_;
     options.timeline = timeline_;
+    options.observer = &watch;
     wal::RecordVerifier verifier(options, start);
     // Where the verifier finds fault the written part ends: behind it are zeros, or what a crash
     // left of the last writes.
     read_content(*file, codec::Method::none, path_of(entry),
                  [&](auto raw) { return !verifier.feed(raw); });
     if (verifier.unchecked() || !verifier.first_record_start().valid()) return open;
-    open.first_record = verifier.first_record_start();
+    open.first_record = std::max(verifier.first_record_start(), watch.newest);
     open.trusted_end = std::max(open.first_record, verifier.last_record_end());
     return open;
   }

@@ -36,8 +36,12 @@ struct ResumePoint {
 
 /// The highest timeline that has a segment, and on it: behind the last finished segment, or at the
 /// beginning of the unfinished ones that trail it. An unfinished segment below a finished one is a
-/// hole, not a place to go on: the hole is reported, the end stays the end. nullopt if there is no
+/// hole, not a place to go on: the hole is reported, the end stays the end. Where a segment is
+/// missing between the last finished and the first unfinished one, streaming goes on at the missing
+/// one: a crash may have lost its name, and nothing of it was acknowledged. nullopt if there is no
 /// segment in the archive. Reads the raw .partial files to find their sound end; writes nothing.
+/// Throws Error{conflict} for a .partial that is too long and for names of another segment size,
+/// Error{damage} if the newest finished segment has not (unpacked) the size of one.
 [[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);

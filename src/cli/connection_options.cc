@@ -25,6 +25,15 @@ bool is_connection_string(std::string_view text) {
          text.starts_with("postgres://");
 }
 
+std::string joined(const pq::ConninfoValues& values) {
+  std::string text;
+  for (const auto& [keyword, value] : values) {
+    if (!text.empty()) text += ' ';
+    text += quoted(keyword, value);
+  }
+  return text;
+}
+
 pq::ConninfoValues read(const Arguments& arguments, std::string_view option,
                         const std::string& conninfo) {
   try {
@@ -72,12 +81,14 @@ std::string conninfo_of(const Arguments& arguments) {
   }
   if (!merged) return text;
 
-  std::string result;
-  for (const auto& [keyword, value] : values) {
-    if (!result.empty()) result += ' ';
-    result += quoted(keyword, value);
-  }
-  return result;
+  return joined(values);
+}
+
+std::string with_value(const std::string& conninfo, const std::string& keyword,
+                       const std::string& value) {
+  auto values = pq::parse_conninfo(conninfo);
+  values.insert_or_assign(keyword, value);
+  return joined(values);
 }
 
 void require_conninfo(const Arguments& arguments, std::string_view option,

@@ -16,6 +16,10 @@ namespace weir::cli {
 /// otherwise they are a contradiction. Throws Error{usage}; no message has a password.
 [[nodiscard]] std::string conninfo_of(const Arguments& arguments);
 
+/// The connection string with one value set or replaced.
+[[nodiscard]] std::string with_value(const std::string& conninfo, const std::string& keyword,
+                                     const std::string& value);
+
 /// Checks that libpq can read the connection string given by `option`.
 void require_conninfo(const Arguments& arguments, std::string_view option,
                       const std::string& conninfo);

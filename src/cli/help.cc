@@ -99,7 +99,7 @@ Usage:
 
 Where to:
   -D, --directory DIR      the archive; must exist. One receiver at a time.
-      --compress METHOD    none, zstd, or zstd:LEVEL with 1 to 22: compress
+  -Z, --compress METHOD    none, zstd, or zstd:LEVEL with 1 to 22: compress
                            finished segments in the background (default: none)
 
 Where from:

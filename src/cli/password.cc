@@ -12,6 +12,11 @@ bool mask(char* from, const char* to) {
   return true;
 }
 
+/// Whether the text from `from` to `to` ends with `end`.
+bool ends_with(const char* from, const char* to, std::string_view end) {
+  return std::string_view(from, static_cast<std::size_t>(to - from)).ends_with(end);
+}
+
 char* skip_spaces(char* at) { return at + std::strspn(at, " \t\r\n\f\v"); }
 
 /// The end of a value in single quotes, in which a backslash protects the next character.
@@ -25,7 +30,9 @@ char* end_of_quoted(char* at) {
 bool mask_passwords(char* word) {
   bool found = false;
   char* scheme = std::strstr(word, "://");
-  const bool uri = scheme != nullptr && std::strncmp(word, "postgres", 8) == 0;
+  // Also behind "--dbname=" or "-d".
+  const bool uri = scheme != nullptr &&
+                   (ends_with(word, scheme, "postgresql") || ends_with(word, scheme, "postgres"));
   if (uri) {
     // libpq takes the part up to the first '@' before the path as user:password.
     char* user = scheme + 3;

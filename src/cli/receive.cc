@@ -12,6 +12,7 @@
 #include "cli/receive_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
+#include "cli/teller.h"
 #include "io/posix_directory.h"
 #include "receive/session.h"
 
@@ -25,7 +26,7 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Logger& log, pq::Interrupt& stop) {
+int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrupt& stop) {
   try {
     if (request.password_on_command_line)
       static_cast<Log&>(log).warning(
@@ -33,6 +34,7 @@ int run(const ReceiveRequest& request, Logger& log, pq::Interrupt& stop) {
           "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
     const auto directory = io::open_directory(request.options.directory);
     receive::StatusBoard board;
+    Teller teller(screen, log);
     receive::Environment environment{.directory = *directory,
                                      .stop = stop,
                                      .log = log,
@@ -40,10 +42,13 @@ int run(const ReceiveRequest& request, Logger& log, pq::Interrupt& stop) {
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
                                      .tick = {},
-                                     .tick_interval = 60s};
+                                     .tick_interval = teller.interval()};
     environment.durability_lost = [&](const Error& error) {
       log.last_words(error, 500ms);
       ::_exit(kNeedsPerson);
+    };
+    environment.tick = [&](const receive::StreamSnapshot& snapshot) {
+      teller.tick(snapshot, std::chrono::steady_clock::now());
     };
     receive::receive(request.options, environment);
     return kDone;
@@ -100,7 +105,7 @@ int receive_command(const Words& words) {
     handlers.reload = [&] { reload(request, words, log); };
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
-    status = run(request, log, stop);
+    status = run(request, screen, log, stop);
     signals.stop();
   }
   screen.clear();

@@ -80,9 +80,10 @@ void Screen::give_up(std::chrono::milliseconds time) {
 
 bool Screen::put(std::string_view text) {
   while (!text.empty()) {
-    // Short waits, so that give_up() is heard.
-    if (!ready(100)) {
-      if (Clock::now().time_since_epoch().count() >= deadline_) return false;
+    // Short waits, so that give_up() is heard; none once its time is over.
+    const bool late = Clock::now().time_since_epoch().count() >= deadline_;
+    if (!ready(late ? 0 : 50)) {
+      if (late) return false;
       continue;
     }
     const auto count = ::write(fd_, text.data(), std::min(text.size(), kPiece));

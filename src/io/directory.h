@@ -89,8 +89,8 @@ class Directory {
   /// Takes an exclusive flock on the directory itself, held until this object is gone (and by the
   /// kernel no longer than the process lives). False if another process holds it.
   [[nodiscard]] virtual bool try_lock() = 0;
-  /// Mode bits of files created from now on, whatever the umask says: 0600, or 0640 where the server
-  /// allows its group to read (data_directory_mode). A directory without modes ignores it.
+  /// Mode bits of files created from now on, whatever the umask says: 0600, or 0640 where the
+  /// server allows its group to read (data_directory_mode). A directory without modes ignores it.
   virtual void set_file_mode(unsigned mode) { static_cast<void>(mode); }
   /// Bytes an unprivileged writer can still use on this file system.
   [[nodiscard]] virtual std::uint64_t free_bytes() = 0;

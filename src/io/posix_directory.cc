@@ -185,8 +185,8 @@ class PosixDirectory final : public Directory {
   std::unique_ptr<File> create(const std::string& name) override {
     check_plain(name);
     const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-    Descriptor file(
-        retry_interrupted([&] { return ::openat(fd_.get(), name.c_str(), flags, file_mode_.load()); }));
+    Descriptor file(retry_interrupted(
+        [&] { return ::openat(fd_.get(), name.c_str(), flags, file_mode_.load()); }));
     if (file.get() < 0) {
       if (errno == EEXIST)
         throw Error(ErrorKind::conflict, "file exists already").with("path", path_of(name));

@@ -66,7 +66,7 @@ struct ConnectOptions {
   std::size_t first_host = 0;
   /// Given each notice or warning of the server, on the thread that reads; may be empty. Nothing
   /// is ever printed.
-  std::function<void(const std::string&)> notice;
+  std::function<void(const std::string&)> notice = {};
 };
 
 /// A libpq connection. Owns the PGconn. Never blocks but in poll(), so that an Interrupt ends every

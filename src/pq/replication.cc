@@ -274,7 +274,19 @@ Error ReplicationStream::lost() const {
       .with("server", server_name_);
 }
 
-int ReplicationStream::socket() const { return PQsocket(connection_); }
+int ReplicationStream::socket() const {
+  const int socket = PQsocket(connection_);
+  return socket >= 0 ? socket : always_ready_->fd();
+}
+
+ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_name,
+                                     wal::TimelineId timeline)
+    : connection_(connection),
+      server_name_(std::move(server_name)),
+      timeline_(timeline),
+      always_ready_(std::make_unique<Interrupt>()) {
+  always_ready_->raise();
+}
 
 void ReplicationStream::FreeBuffer::operator()(char* buffer) const { PQfreemem(buffer); }
 

@@ -145,6 +145,8 @@ class ReplicationStream {
   /// the Interrupt, which is what a clean stop begins with. Data that still arrives is dropped.
   /// Throws Error{retry} if the time was not enough, else what next() throws.
   void finish(std::chrono::milliseconds timeout);
+  /// To poll. Once libpq has closed the socket, which it may do while sending, a descriptor that is
+  /// always ready, so that a loop comes to receive() and next(), which tells of the loss.
   [[nodiscard]] int socket() const;
 
  private:
@@ -157,8 +159,7 @@ class ReplicationStream {
     void operator()(char* buffer) const;
   };
 
-  ReplicationStream(pg_conn* connection, std::string server_name, wal::TimelineId timeline)
-      : connection_(connection), server_name_(std::move(server_name)), timeline_(timeline) {}
+  ReplicationStream(pg_conn* connection, std::string server_name, wal::TimelineId timeline);
   StreamEvent next_in_copy();
   StreamEvent next_result();
   void take_result(const pg_result* result);
@@ -173,7 +174,8 @@ class ReplicationStream {
   bool write_failed_ = false;
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
-  std::optional<StandbyStatus> waiting_;      // did not fit behind what libpq still has to send
+  std::optional<StandbyStatus> waiting_;  // did not fit behind what libpq still has to send
+  std::unique_ptr<Interrupt> always_ready_;
   std::unique_ptr<char, FreeBuffer> buffer_;  // libpq's; XLogData points into it
 };
 

@@ -50,9 +50,9 @@ void Compression::add(const std::vector<wal::SegmentName>& segments) {
   changed_.notify_all();
 }
 
-void Compression::drain() {
+void Compression::drain(std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stop_ || (queue_.empty() && !busy_); });
+  changed_.wait_for(lock, patience, [&] { return stop_ || (queue_.empty() && !busy_); });
 }
 
 void Compression::work() {

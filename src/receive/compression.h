@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -29,8 +30,8 @@ class Compression {
   ~Compression();
 
   void add(const std::vector<wal::SegmentName>& segments);
-  /// Returns when everything added so far is done (or given up).
-  void drain();
+  /// Returns when everything added so far is done (or given up), or `patience` is over.
+  void drain(std::chrono::milliseconds patience);
 
  private:
   void work();

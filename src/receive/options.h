@@ -31,7 +31,7 @@ struct Options {
   std::optional<std::string> slot;
   bool create_slot = false;
   bool if_not_exists = false;
-  std::optional<wal::Lsn> start;   ///< for an empty archive; any byte of the segment to begin with
+  std::optional<wal::Lsn> start;  ///< for an empty archive; any byte of the segment to begin with
   /// The same as a segment's name: what LSN it is depends on the server's segment size.
   std::optional<wal::SegmentName> start_segment;
   std::optional<wal::Lsn> endpos;  ///< stop when every byte before it is durable

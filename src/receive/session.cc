@@ -46,6 +46,7 @@ class Session {
 
  private:
   void take_archive();
+  void finish(bool well);
   void perform(const step::Connect& step);
   void perform(const step::Identify&);
   void perform(const step::ReadParameters&);
@@ -109,11 +110,8 @@ void Session::run() {
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
-      connection_.reset();
+      finish(!stop->error);
       if (stop->error) throw *stop->error;
-      // At an end position the archive is complete only when it has its final form; a signal
-      // should be obeyed soon, and the next start finishes what is left.
-      if (compression_ && !environment_.stop.raised()) compression_->drain();
       return;
     }
     try {
@@ -129,6 +127,21 @@ void Session::run() {
       state_.failed(error, {}, now());
     }
     board_.update([this](auto& content) { content.holes = state_.holes(); });
+  }
+}
+
+void Session::finish(bool well) {
+  connection_.reset();
+  board_.set_state("stopping");
+  // At an end position the archive is complete only when it has its final form. A signal should be
+  // obeyed soon; the next start finishes what is left.
+  if (compression_ && well)
+    compression_->drain(environment_.stop.raised() ? std::chrono::milliseconds(2s) : 24h);
+  compression_.reset();
+  try {
+    archive::clean_up(directory_, archive::list_archive(directory_));
+  } catch (const Error& error) {
+    log_.warning("temporary files could not be removed, the next start will: {}", error.what());
   }
 }
 
@@ -182,10 +195,16 @@ void Session::perform(const step::CreateSlot&) {
 }
 
 void Session::perform(const step::ReadSlot&) {
-  // Asked only of servers that know the command.
-  const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
-  PGWEIR_CHECK(slot.has_value());
-  state_.on_slot(*slot);
+  constexpr std::string_view kNotSupported = "0A000";  // the slot is a logical one
+  try {
+    // Asked only of servers that know the command.
+    const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
+    PGWEIR_CHECK(slot.has_value());
+    state_.on_slot(*slot);
+  } catch (const pq::ServerError& error) {
+    if (error.sqlstate() != kNotSupported) throw;
+    state_.on_slot({.exists = true, .type = "logical"});
+  }
 }
 
 void Session::perform(const step::FetchHistory& step) {
@@ -339,8 +358,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
     }();
     spare.stop();
     writer.end();
-    log_.info("streaming ended at {} on timeline {}, everything up to there is durable",
-              outcome.reached, step.timeline);
+    log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
+              outcome.reached);
     return outcome;
   } catch (const pq::ServerError& error) {
     return failed(error, error.sqlstate());

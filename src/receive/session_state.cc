@@ -316,7 +316,9 @@ void SessionState::gap_found() {
   gap_.reset();
   const auto held = size.start(gap.held);
   const wal::SegmentName first(gap.timeline, size.segno(gap.missing), size);
-  const wal::SegmentName last(server_timeline_at(size.start(gap.held - 1)), gap.held - 1, size);
+  // Never older than the timeline the archive is on: in the segment with a switch both have a file.
+  const auto last_timeline = std::max(gap.timeline, server_timeline_at(size.start(gap.held - 1)));
+  const wal::SegmentName last(last_timeline, gap.held - 1, size);
   if (options_.on_gap == OnGap::stop) {
     refuse(
         Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")

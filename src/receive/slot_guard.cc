@@ -73,8 +73,8 @@ void SlotGuard::look(pq::Connection& connection) {
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
       "SELECT active, wal_status, safe_wal_size, "
-      "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE "
-      "pg_current_wal_lsn() END, restart_lsn)::bigint, " +
+      "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "
+      "pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END, restart_lsn)::bigint, " +
       reason +
       " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + connection.quote_literal(slot_));
   SlotView view;
@@ -87,7 +87,12 @@ void SlotGuard::look(pq::Connection& connection) {
     view.retained = number(row[3]);
     view.invalidation_reason = row[4];
   }
-  tell(slot_trouble(slot_, view, kWarnBelow));
+  auto trouble = slot_trouble(slot_, view, kWarnBelow);
+  // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
+  const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;
+  if (inactive && !std::exchange(seen_inactive_, true)) trouble.reset();
+  if (!inactive) seen_inactive_ = false;
+  tell(trouble);
 }
 
 /// Each kind of trouble is told once, when it begins; the status shows the latest figures.

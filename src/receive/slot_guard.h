@@ -52,6 +52,7 @@ class SlotGuard {
   StatusBoard& board_;
   pq::Interrupt stop_;
   std::optional<SlotTrouble::Kind> told_;
+  bool seen_inactive_ = false;  ///< at the last look
   std::thread thread_;
 };
 

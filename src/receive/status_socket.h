@@ -16,19 +16,26 @@ namespace weir::receive {
 class StatusSocket {
  public:
   /// To be made under the archive's lock: a socket left over by a crash is replaced. If the file
-  /// system has no sockets that is told once and there is no answer.
-  StatusSocket(std::string directory, std::function<std::string()> answer, Log& log);
+  /// system has no sockets that is told once and there is no answer. `answer` is called by the
+  /// socket's thread and must not block. Only the archive's owner (and root) may ask.
+  StatusSocket(const std::string& directory, std::function<std::string()> answer, Log& log);
   ~StatusSocket();
+  StatusSocket(const StatusSocket&) = delete;
+  StatusSocket& operator=(const StatusSocket&) = delete;
 
-  /// The answer of the receiver that runs on `directory`; nullopt if none does.
+  /// The answer of the receiver that runs on `directory`; nullopt if none does. Throws Error{retry}
+  /// if one runs and does not answer within 2 seconds; Error{io} if the directory or the socket is
+  /// not ours to use.
   [[nodiscard]] static std::optional<std::string> ask(const std::string& directory);
 
  private:
+  void listen(const std::string& directory);
   void work();
+  void serve(int client);
 
-  std::string directory_;
   std::function<std::string()> answer_;
   Log& log_;
+  int directory_fd_ = -1;
   int socket_ = -1;
   pq::Interrupt stop_;
   std::thread thread_;

@@ -77,6 +77,11 @@ StreamOutcome StreamLoop::run() {
 }
 
 // --- The guardian
+StreamSnapshot StreamLoop::snapshot() {
+  const Lock lock(mutex_);
+  return state_.snapshot();
+}
+
 // ---------------------------------------------------------------------------------
 
 void StreamLoop::guard(Lock& lock) {

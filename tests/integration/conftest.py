@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -19,6 +20,11 @@ from support.receiver import Receiver, receive_command, stock_command  # noqa: E
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
 
 _SKIPPED = 77  # what ctest knows as "skipped" (SKIP_RETURN_CODE)
+
+
+def pytest_sessionstart(session):
+    """SIGTERM ends the run, but after the fixtures have cleaned up."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -90,6 +96,7 @@ class Servers:
 def receivers(request, place):
     """receivers.pgweir(archive, server, *options), receivers.stock(...)."""
     pool = Receivers(place)
+    Receiver.started.clear()
     yield pool
     for receiver in pool.all:
         if receiver.running():

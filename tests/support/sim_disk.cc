@@ -21,6 +21,7 @@ struct SimDisk::Inode {
   std::uint64_t blocks = 0;        ///< pages with space of their own, counted from the front
   std::vector<PagePointer> pages;  ///< the page cache's view; shorter than the file means zeros
   std::map<std::uint64_t, Unsynced> unsynced;
+  std::vector<std::uint64_t> synced_by;  ///< page → newest sync that has written it
   std::uint64_t failed_syncs = 0;  ///< a File that has seen fewer gets the error at its next sync
 
   [[nodiscard]] PagePointer page(std::uint64_t index) const {
@@ -46,7 +47,8 @@ struct SimDisk::NameChange {
 
 /// What a sync that has begun is going to make durable.
 struct SimDisk::PendingSync {
-  InodePointer inode;  ///< nullptr: of the directory
+  std::uint64_t number = 0;  ///< in the order in which they began
+  InodePointer inode;        ///< nullptr: of the directory
   std::map<std::uint64_t, PagePointer> pages;
   std::uint64_t size = 0;
   std::uint64_t changes_before = 0;
@@ -566,8 +568,9 @@ std::uint64_t SimDisk::reserve(Inode& inode, std::uint64_t end) {
   return std::min(end, inode.blocks * kPageBytes);
 }
 
-SimDisk::PendingSync SimDisk::start_sync(const InodePointer& inode) const {
+SimDisk::PendingSync SimDisk::start_sync(const InodePointer& inode) {
   PendingSync sync;
+  sync.number = next_sync_++;
   sync.inode = inode;
   if (inode) {
     sync.size = inode->size;
@@ -591,6 +594,12 @@ void SimDisk::finish_sync(PendingSync& sync, bool success) {
   Inode& inode = *sync.inode;
   if (!success) ++inode.failed_syncs;
   for (auto& [index, content] : sync.pages) {
+    if (success) {
+      // One that began later and ended sooner has written newer bytes: they stay.
+      if (index >= inode.synced_by.size()) inode.synced_by.resize(index + 1);
+      if (inode.synced_by[index] > sync.number) continue;
+      inode.synced_by[index] = sync.number;
+    }
     const auto found = inode.unsynced.find(index);
     if (found == inode.unsynced.end()) continue;  // another sync was quicker
     const bool written_since = inode.page(index) != content;

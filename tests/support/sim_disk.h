@@ -172,7 +172,7 @@ class SimDisk {
   [[nodiscard]] std::uint64_t used_locked() const;
   /// Reserves blocks up to `end`; the end of what could be had.
   std::uint64_t reserve(Inode& inode, std::uint64_t end);
-  PendingSync start_sync(const InodePointer& inode) const;
+  PendingSync start_sync(const InodePointer& inode);
   void finish_sync(PendingSync& sync, bool success);
   static void apply(Names& names, const NameChange& change);
   void power_loss(std::mt19937_64* random);
@@ -189,6 +189,7 @@ class SimDisk {
   Names durable_names_;
   std::vector<NameChange> changes_;  ///< since durable_names_, in order
   std::uint64_t next_change_ = 1;
+  std::uint64_t next_sync_ = 1;
   std::map<std::uint64_t, PendingSync> deferred_;
 };
 

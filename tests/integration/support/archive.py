@@ -7,6 +7,7 @@ import subprocess
 
 from . import wal
 from .process import wait_for
+from .receiver import Receiver, assert_somebody_works
 
 _FORMS = {"": None, ".zst": ["zstd", "-dcq"], ".lz4": ["lz4", "-dcq"], ".gz": "gzip"}
 
@@ -62,6 +63,8 @@ class Archive:
         for _ in range(20):
             path = self.finished().get((timeline, segno)) or self.partials().get((timeline, segno))
             if path is None:
+                if (timeline, segno) in self.finished():
+                    continue  # it got its final name between the two looks
                 return None
             try:
                 return self.content(path)
@@ -133,11 +136,18 @@ class Archive:
             length = upto - segno * self.segment_size
             return content is not None and content[:length] == own[:length]
 
+        def there_or_coming():
+            if there():
+                return True
+            assert_somebody_works()
+            return False
+
         try:
-            wait_for(there, f"{wal.lsn_text(upto)} of timeline {timeline} in the archive", deadline,
+            wait_for(there_or_coming, f"{wal.lsn_text(upto)} of timeline {timeline} in the archive", deadline,
                      interval=0.05)
         except AssertionError:
-            self.assert_covers(server, timeline, upto)
+            if Receiver.started and Receiver.started[-1].running():
+                self.assert_covers(server, timeline, upto)  # tells more: which bytes differ
             raise
         self.assert_covers(server, timeline, upto)
 
@@ -150,7 +160,13 @@ class Archive:
                 return (timeline, segno) in self.finished()
             return (self.path / (name + form)).exists() and not (self.path / name).exists()
 
-        wait_for(there, f"{name}{form or ''} under its final name", deadline)
+        def there_or_coming():
+            if there():
+                return True
+            assert_somebody_works()
+            return False
+
+        wait_for(there_or_coming, f"{name}{form or ''} under its final name", deadline)
 
 
 def _split(name):

@@ -20,6 +20,8 @@ def pgweir(*arguments, timeout=60, env=None, **options):
 class Receiver:
     """One process and what it said. Receivers (conftest.py) ends it whatever happens."""
 
+    started = []  # of the running test
+
     def __init__(self, command, log, env=None):
         self.command = [str(word) for word in command]
         self.log = pathlib.Path(log)
@@ -33,6 +35,7 @@ class Receiver:
                 env=_environment(env),
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
+        Receiver.started.append(self)
 
     @property
     def pid(self):
@@ -85,6 +88,14 @@ class Receiver:
 
     def resume(self):
         self.send(signal.SIGCONT)
+
+
+def assert_somebody_works():
+    """For waits that only a receiver can end: no use in waiting when the last one has ended."""
+    started = Receiver.started
+    assert not started or any(receiver.running() for receiver in started), (
+        f"no receiver runs any more; the last one ended with {started[-1].process.returncode}:\n"
+        f"{started[-1].said()}")
 
 
 def receive_command(directory, conninfo, *options):

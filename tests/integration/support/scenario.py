@@ -2,6 +2,7 @@
 
 from . import wal
 from .process import wait_for
+from .receiver import assert_somebody_works
 
 
 def streaming(server, application_name="pgweir", deadline=30):
@@ -9,6 +10,8 @@ def streaming(server, application_name="pgweir", deadline=30):
 
     def found():
         rows = [row for row in server.walsenders(application_name) if row["state"] == "streaming"]
+        if not rows:
+            assert_somebody_works()
         return rows[0] if rows else None
 
     return wait_for(found, f"{application_name} to stream from {server.name}", deadline)
@@ -19,7 +22,10 @@ def reported(server, position, application_name="pgweir", deadline=30):
 
     def there():
         rows = server.walsenders(application_name)
-        return any(row["flush_lsn"] and wal.lsn(row["flush_lsn"]) >= position for row in rows)
+        if any(row["flush_lsn"] and wal.lsn(row["flush_lsn"]) >= position for row in rows):
+            return True
+        assert_somebody_works()
+        return False
 
     wait_for(there, f"{application_name} to report {wal.lsn_text(position)} to {server.name}",
              deadline)

@@ -106,7 +106,7 @@ TEST(CompressSegment, KeepsOneSoundFormThroughAPowerLossAtAnyCall) {
   std::mt19937_64 random(test::seed_or(1));
   bool ran_through = false;
   for (std::uint64_t n = 1; !ran_through; ++n) {
-    for (int round = 0; round < 12; ++round) {
+    for (int round = 0; round < 5; ++round) {
       SCOPED_TRACE(::testing::Message() << "call " << n << " round " << round);
       SimDisk disk;
       disk.put(kRaw, content());

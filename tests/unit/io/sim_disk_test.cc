@@ -65,6 +65,29 @@ TEST(SimDisk, KeepsEverythingThatACallHadDoneAtAKill) {
   EXPECT_THAT(disk.names(), ElementsAre());
 }
 
+TEST(SimDisk, KeepsTheNewerBytesWhereAnOlderSyncEndsLater) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  const auto file = directory->create("a");
+  directory->sync();
+  std::vector<std::uint64_t> syncs;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation != Operation::sync) return Effect::proceed();
+    syncs.push_back(call.number);
+    return Effect::defer();
+  });
+  file->write_at(0, as_bytes("old"));
+  file->sync();
+  file->write_at(0, as_bytes("new"));
+  file->sync();
+  ASSERT_EQ(syncs.size(), 2U);
+  disk.complete(syncs[1]);
+  file->write_at(0, as_bytes("not synced"));
+  disk.complete(syncs[0]);
+  disk.crash_losing_everything();
+  EXPECT_EQ(text_of(disk.content("a")), "new");
+}
+
 TEST(SimDisk, EndsEveryCallOfAnOlderProcess) {
   SimDisk disk;
   const auto directory = disk.open();

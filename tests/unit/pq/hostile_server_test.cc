@@ -257,6 +257,27 @@ TEST_F(HostileServer, ReasonIsToldEvenIfSendingFailsFirst) {
               }
             }),
             "gap 58P01");
+  // Whoever polls is woken.
+  EXPECT_TRUE(wait_for_socket(stream.socket(), true, false, &interrupt_,
+                              steady_clock::now() + seconds(600)));
+  EXPECT_GE(stream.socket(), 0);
+}
+
+TEST_F(HostileServer, LossIsToldToOneWhoOnlySends) {
+  const FakeServer server({greeting("15.3"), copy_both(), ""});
+  Connection connection = connect(server);
+  auto stream = ReplicationStream::start(connection, std::nullopt, wal::Lsn(0x100), 3, interrupt_);
+  stream.send({wal::Lsn(1), wal::Lsn(1), {}, true});
+  EXPECT_EQ(outcome([&] {
+              const auto deadline = steady_clock::now() + seconds(30);
+              while (std::holds_alternative<NothingYet>(stream.next())) {
+                stream.send({wal::Lsn(1), wal::Lsn(1), {}, true});
+                wait_for_socket(stream.socket(), true, false, &interrupt_, deadline);
+                stream.send({wal::Lsn(2), wal::Lsn(2), {}, true});
+                stream.receive();
+              }
+            }),
+            "retry");
 }
 
 }  // namespace

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "receive/stream_state.h"
+#include "wal/lsn.h"
+
+namespace weir::cli {
+
+/// What is told of a running stream, on the live line and in the minute's log line.
+struct Progress {
+  wal::TimelineId timeline = 0;
+  wal::Lsn write;
+  std::optional<double> bytes_per_second;  ///< unset: not known yet
+  std::uint64_t behind = 0;                ///< bytes the server has and that are not durable here
+  /// How old the oldest of them is, by the server's clock; unset if they were there before we came.
+  std::optional<std::chrono::milliseconds> behind_time;
+  std::optional<double> fraction;  ///< of the way to the server's end; only while catching up
+  std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: not in sight
+};
+
+/// Works out the Progress from snapshots: rates over the last seconds, the age of what is missing.
+/// Pure: told the time. One thread.
+class ProgressMeter {
+ public:
+  /// `window`: rates are averages over about so long.
+  explicit ProgressMeter(std::chrono::milliseconds window) : window_(window) {}
+
+  Progress add(const receive::StreamSnapshot& snapshot, receive::Time now);
+
+ private:
+  struct Sample {
+    receive::Time time;
+    wal::Lsn write;
+    wal::Lsn server_end;
+  };
+  struct ServerEnd {
+    wal::Lsn end;
+    std::int64_t clock;  ///< microseconds, when the server first said so
+  };
+  [[nodiscard]] std::optional<std::chrono::milliseconds> age(
+      const receive::StreamSnapshot& snapshot);
+
+  const std::chrono::milliseconds window_;
+  std::optional<receive::StreamSnapshot> last_;
+  std::deque<Sample> samples_;
+  std::deque<ServerEnd> ends_;
+};
+
+/// "0/5A3C1F8  timeline 1  12.3 MB/s  caught up", or with a bar while catching up; no wider than
+/// `width` columns: what matters least goes first.
+[[nodiscard]] std::string live_line(const Progress& progress, int width);
+
+/// The same in words for the log; without rates where nothing moved.
+[[nodiscard]] std::string log_line(const Progress& progress, std::uint64_t bytes,
+                                   std::chrono::milliseconds time);
+
+}  // namespace weir::cli

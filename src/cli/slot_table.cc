@@ -1,0 +1,95 @@
+#include "cli/slot_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/units.h"
+
+namespace weir::cli {
+
+namespace {
+
+constexpr std::int64_t kMuch = std::int64_t{1} << 30;
+
+std::string size(const std::optional<std::int64_t>& bytes) {
+  if (!bytes) return "-";
+  if (*bytes < 0) return "0 B";  // a standby's receive position can be behind the slot
+  return format_size(static_cast<std::uint64_t>(*bytes));
+}
+
+}  // namespace
+
+std::optional<std::string> slot_warning(const SlotRow& slot) {
+  const auto& view = slot.view;
+  if (view.invalidation_reason || view.wal_status == "lost")
+    return fmt::format(
+        "\"{}\" is lost ({}): the WAL it needs is gone, nothing can stream from it; "
+        "drop it",
+        slot.name, view.invalidation_reason.value_or("wal_status lost"));
+  if (view.wal_status == "unreserved")
+    return fmt::format(
+        "\"{}\" holds back {}, more than max_slot_wal_keep_size allows: the next "
+        "checkpoint may make it useless",
+        slot.name, size(view.retained));
+  if (!view.active && view.retained && *view.retained >= kMuch)
+    return fmt::format(
+        "\"{}\" holds back {} and nobody reads from it: start its receiver, or drop "
+        "it before the server's disk is full",
+        slot.name, size(view.retained));
+  return std::nullopt;
+}
+
+std::string slots_text(std::span<const SlotRow> slots) {
+  if (slots.empty()) return "no replication slots\n";
+  using Cells = std::array<std::string, 7>;
+  std::vector<Cells> table = {
+      {"name", "type", "active", "restart_lsn", "wal_status", "safe_wal_size", "retained"}};
+  for (const auto& slot : slots)
+    table.push_back({slot.name, slot.type, slot.view.active ? "yes" : "no",
+                     slot.restart_lsn.value_or("-"),
+                     slot.view.wal_status.empty() ? "-" : slot.view.wal_status,
+                     size(slot.view.safe_wal_size), size(slot.view.retained)});
+  std::array<std::size_t, 7> widths{};
+  for (const auto& row : table)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+
+  std::string text;
+  for (const auto& row : table) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      line += fmt::format("{:<{}}{}", row[i], widths[i], i + 1 < row.size() ? "  " : "");
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  for (const auto& slot : slots)
+    if (const auto warning = slot_warning(slot)) text += fmt::format("warning: {}\n", *warning);
+  return text;
+}
+
+std::string slots_json(std::span<const SlotRow> slots) {
+  auto json = nlohmann::json::array();
+  const auto or_null = [](const auto& value) {
+    return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+  };
+  for (const auto& slot : slots) {
+    nlohmann::json one;
+    one["name"] = slot.name;
+    one["type"] = slot.type;
+    one["active"] = slot.view.active;
+    one["restart_lsn"] = or_null(slot.restart_lsn);
+    one["wal_status"] = slot.view.wal_status;
+    if (slot.view.wal_status.empty()) one["wal_status"] = nullptr;
+    one["safe_wal_size"] = or_null(slot.view.safe_wal_size);
+    one["retained_bytes"] = or_null(slot.view.retained);
+    one["invalidation_reason"] = or_null(slot.view.invalidation_reason);
+    one["warning"] = or_null(slot_warning(slot));
+    json.push_back(std::move(one));
+  }
+  return json.dump(2);
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "receive/slot_guard.h"
+
+namespace weir::cli {
+
+/// A row of `pgweir slot list`.
+struct SlotRow {
+  std::string name;
+  std::string type;
+  std::optional<std::string> restart_lsn;
+  receive::SlotView view;
+};
+
+/// What is wrong with the slot or costs much; nullopt if nothing. A slot nobody uses counts only if
+/// it holds back 1 GB or more.
+[[nodiscard]] std::optional<std::string> slot_warning(const SlotRow& slot);
+
+/// A table, and a line for each warning.
+[[nodiscard]] std::string slots_text(std::span<const SlotRow> slots);
+/// An array of objects; documented in docs/status.md.
+[[nodiscard]] std::string slots_json(std::span<const SlotRow> slots);
+
+}  // namespace weir::cli

@@ -1,0 +1,41 @@
+#include "cli/teller.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+constexpr auto kLiveInterval = 500ms;
+constexpr auto kLogInterval = 60s;
+/// Of the rate on the live line: long enough to be read, short enough to be true.
+constexpr auto kLiveWindow = 5s;
+
+}  // namespace
+
+Teller::Teller(Screen& screen, Log& log)
+    : screen_(screen), log_(log), meter_(screen.live() ? kLiveWindow : kLogInterval) {}
+
+std::chrono::milliseconds Teller::interval() const {
+  return screen_.live() ? std::chrono::milliseconds(kLiveInterval)
+                        : std::chrono::milliseconds(kLogInterval);
+}
+
+void Teller::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
+  const std::lock_guard lock(mutex_);
+  const auto progress = meter_.add(snapshot, now);
+  if (screen_.live()) {
+    screen_.show(live_line(progress, screen_.width()));
+    return;
+  }
+  // A new stream begins at a segment's start: from there it is counted.
+  const bool goes_on = told_ && told_->timeline == snapshot.timeline &&
+                       told_->start == snapshot.start && told_->write <= snapshot.write;
+  const auto since = goes_on ? told_->write : snapshot.start;
+  const auto time = told_ ? std::chrono::duration_cast<std::chrono::milliseconds>(now - told_time_)
+                          : std::chrono::milliseconds(kLogInterval);
+  if (snapshot.write > since) log_.info("{}", log_line(progress, snapshot.write - since, time));
+  told_ = snapshot;
+  told_time_ = now;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <mutex>
+
+#include "base/log.h"
+#include "cli/progress.h"
+#include "cli/screen.h"
+
+namespace weir::cli {
+
+/// Takes the ticks of a session and tells how it goes: the live line on a terminal, else every
+/// minute a log line if something moved. Never blocks. Any thread.
+class Teller {
+ public:
+  Teller(Screen& screen, Log& log);
+
+  /// How often it wants a tick.
+  [[nodiscard]] std::chrono::milliseconds interval() const;
+  void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
+
+ private:
+  Screen& screen_;
+  Log& log_;
+  std::mutex mutex_;
+  ProgressMeter meter_;
+  std::optional<receive::StreamSnapshot> told_;
+  receive::Time told_time_;
+};
+
+}  // namespace weir::cli

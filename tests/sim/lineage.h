@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/wal_builder.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::sim {
+
+inline const wal::SegmentSize kSegment = *wal::SegmentSize::of(1 << 20);
+inline constexpr std::uint64_t kMB = 1 << 20;
+inline constexpr std::uint64_t kSystem = 7301234567890123456;
+
+/// The true WAL of a cluster over all its timelines, 1, 2, 3 …, each forked off the one before.
+/// Made once and used by many runs, since making WAL costs more than a run.
+class Lineage {
+ public:
+  static constexpr std::uint64_t kVariants = 24;
+  /// Built at the first call. One thread.
+  static const Lineage& variant(std::uint64_t number);
+
+  struct Timeline {
+    wal::TimelineId id;
+    wal::Lsn begin;  ///< its switchpoint from the one before
+    /// How far a standby that is promoted had received; the fork lies before it, at the end of the
+    /// last record that was complete. Of the last timeline: the end of the story.
+    wal::Lsn received;
+    wal::Lsn switchpoint;  ///< to the next one; of the last one 0/0
+    testing::WalBuilder wal;
+  };
+
+  [[nodiscard]] wal::TimelineId newest() const {
+    return static_cast<wal::TimelineId>(timelines_.size());
+  }
+  [[nodiscard]] const Timeline& timeline(wal::TimelineId id) const { return timelines_[id - 1]; }
+  [[nodiscard]] wal::Lsn start() const { return timelines_.front().wal.start(); }
+  [[nodiscard]] int server_major() const { return timelines_.front().wal.options().server_major; }
+
+  /// What a server on `id` has at [from, to): the bytes of its ancestors below its switchpoint.
+  [[nodiscard]] std::span<const std::byte> bytes(wal::TimelineId id, wal::Lsn from,
+                                                 wal::Lsn to) const;
+  /// How far the WAL of `id` goes on, in the hands of a primary that was left behind.
+  [[nodiscard]] wal::Lsn end(wal::TimelineId id) const { return timeline(id).wal.end(); }
+  /// Content of its history file; not for timeline 1.
+  [[nodiscard]] const std::string& history(wal::TimelineId id) const { return histories_[id - 1]; }
+
+ private:
+  explicit Lineage(std::uint64_t seed);
+  std::vector<Timeline> timelines_;
+  std::vector<std::string> histories_;
+};
+
+}  // namespace weir::sim

@@ -1,0 +1,400 @@
+#include "sim_receiver.h"
+
+#include <algorithm>
+
+#include "archive/compress.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "retrying_directory.h"
+
+namespace weir::sim {
+
+namespace {
+
+using namespace std::chrono_literals;
+using receive::StreamOutcome;
+using wal::Lsn;
+
+constexpr std::size_t kMaxSyncs = 4;  // as stream_loop.cc
+
+}  // namespace
+
+struct SimReceiver::Streaming {
+  Streaming(io::Directory& directory, const receive::Options& options,
+            const receive::step::Stream& step, int major, receive::Time now)
+      : writer(directory, {.segment_size = step.segment_size}),
+        verifier({.segment_size = step.segment_size,
+                  .timeline = step.timeline,
+                  .system_identifier = step.system_identifier,
+                  .server_major = major},
+                 step.start),
+        intake(verifier, writer),
+        state({.flush = options.flush,
+               .apply = options.apply,
+               .endpos = options.endpos,
+               .segment_size = step.segment_size,
+               .status_interval = options.status_interval,
+               .silence_limit = options.silence_limit},
+              step.timeline, step.start, now) {}
+
+  archive::SegmentWriter writer;
+  wal::RecordVerifier verifier;
+  receive::Intake intake;
+  receive::StreamState state;
+  std::vector<Sync> syncs;  ///< in the order they were taken
+  StreamOutcome outcome;
+  receive::Time disk_retry_at{};
+};
+
+SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surroundings,
+                         std::uint64_t seed)
+    : options_(options),
+      world_(surroundings),
+      directory_(surroundings.disk.open()),
+      state_(options, surroundings.story, seed) {
+  if (world_.mutant == Mutant::sync_tried_again)
+    directory_ = std::make_unique<RetryingDirectory>(std::move(directory_));
+}
+
+std::optional<Error> SimReceiver::run() {
+  try {
+    if (!directory_->try_lock())
+      throw Violation{"P5", "the lock of a process that is gone is still held"};
+    archive::clean_up(*directory_, archive::list_archive(*directory_));
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+    return error;
+  }
+  for (;;) {
+    if (world_.tick()) stop_ = true;
+    if (stop_) state_.request_stop();  // also where it came while streaming and the stream failed
+    const auto step = state_.next();
+    // A hole that is found later is no excuse for having made it.
+    for (const auto& hole : state_.holes())
+      if (std::find(holes_found_.begin(), holes_found_.end(), hole) == holes_found_.end())
+        world_.ledger.on_hole(hole);
+    if (const auto* stop = std::get_if<receive::step::Stop>(&step)) return stop->error;
+    try {
+      perform(step);
+    } catch (const UpstreamError& error) {
+      state_.failed(error.error, error.sqlstate, world_.story.now);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+      state_.failed(error, {}, world_.story.now);
+    }
+  }
+}
+
+void SimReceiver::perform(const receive::Step& step) {
+  namespace step_ns = receive::step;
+  auto& upstream = world_.upstream;
+  if (const auto* connect = std::get_if<step_ns::Connect>(&step)) {
+    receive::Upstream connected;
+    connected.host_index = upstream.connect(connect->first_host);
+    connected.name = fmt::format("node {}", connected.host_index);
+    connected.host_count = static_cast<int>(upstream.nodes().size());
+    connected.major = upstream.lineage().server_major();
+    if (connected.major >= 14) connected.standby = upstream.connected().standby;
+    state_.on_connected(std::move(connected));
+  } else if (std::holds_alternative<step_ns::Identify>(step)) {
+    state_.on_identified(upstream.identify());
+  } else if (std::holds_alternative<step_ns::ReadParameters>(step)) {
+    state_.on_parameters({kSegment, 60'000ms});
+  } else if (std::holds_alternative<step_ns::ReadSlot>(step)) {
+    state_.on_slot(upstream.read_slot());
+  } else if (const auto* fetch = std::get_if<step_ns::FetchHistory>(&step)) {
+    state_.on_history(fetch->timeline, upstream.history(fetch->timeline));
+  } else if (const auto* archive = std::get_if<step_ns::InspectArchive>(&step)) {
+    inspect(*archive);
+  } else if (const auto* history = std::get_if<step_ns::StoreHistory>(&step)) {
+    store_history(*history);
+  } else if (const auto* probe = std::get_if<step_ns::Probe>(&step)) {
+    state_.on_probed(upstream.has(probe->timeline, probe->lsn));
+  } else if (const auto* stream_step = std::get_if<step_ns::Stream>(&step)) {
+    stream(*stream_step);
+  } else if (std::holds_alternative<step_ns::Disconnect>(step)) {
+    upstream.disconnect();
+    state_.on_disconnected();
+  } else if (const auto* wait = std::get_if<step_ns::Wait>(&step)) {
+    world_.story.now += wait->time;
+    state_.on_waited();
+  }
+}
+
+/// As Session::perform(InspectArchive) does it.
+void SimReceiver::inspect(const receive::step::InspectArchive& step) {
+  const auto listing = archive::list_archive(*directory_);
+  if (const auto identity = archive::read_identity(*directory_, listing))
+    archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
+                                  directory_->path());
+  receive::ArchiveFacts facts;
+  facts.resume = archive::find_resume_point(*directory_, listing, step.segment_size);
+  for (const auto& history : listing.histories)
+    if (auto content = archive::read_history(*directory_, history.timeline))
+      facts.histories.emplace(history.timeline, std::move(*content));
+  if (world_.mutant != Mutant::end_not_made_durable) {
+    for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
+      if (each->name.partial) continue;
+      if (const auto file = directory_->open(each->name.to_string())) {
+        file->sync();
+        file->close();
+      }
+      break;
+    }
+    directory_->sync();
+  }
+  if (facts.resume) {
+    world_.story.tell("the archive ends on timeline {} at {}, {} open segment(s)",
+                      facts.resume->timeline, facts.resume->start, facts.resume->open.size());
+    if (world_.mutant == Mutant::resume_at_newest_partial && facts.resume->open.size() > 1) {
+      facts.resume->open = {facts.resume->open.back()};
+      facts.resume->start = facts.resume->open.front().start;
+    }
+  }
+  if (facts.resume) holes_found_ = facts.resume->holes;
+  state_.on_archive(std::move(facts));
+}
+
+void SimReceiver::store_history(const receive::step::StoreHistory& step) {
+  if (world_.mutant == Mutant::history_too_late) {
+    late_history_ = step;
+  } else {
+    std::vector<std::uint64_t> never_completed;
+    if (world_.mutant == Mutant::history_not_synced) world_.deferring = &never_completed;
+    archive::store_history(*directory_, step.timeline, step.content);
+    world_.deferring = nullptr;
+    world_.story.tell("stored the history of timeline {}", step.timeline);
+  }
+  state_.on_history_stored(step.timeline);
+}
+
+void SimReceiver::stream(const receive::step::Stream& step) {
+  StreamOutcome outcome;
+  if (world_.mutant == Mutant::old_timeline_skipped && skip_old_timeline(step)) return;
+  const auto failed = [&](const Error& error, const std::string& sqlstate) {
+    outcome.how = StreamOutcome::How::failed;
+    outcome.error = error;
+    outcome.sqlstate = sqlstate;
+    outcome.reached = step.start;
+  };
+  try {
+    auto from = step;
+    if (world_.mutant == Mutant::gap_skipped)
+      from.start = std::max(from.start, world_.upstream.connected().oldest);
+    outcome = stream_wal(from);
+  } catch (const UpstreamError& error) {
+    failed(error.error, error.sqlstate);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+    failed(error, {});
+  }
+  if (late_history_) {
+    archive::store_history(*directory_, late_history_->timeline, late_history_->content);
+    late_history_.reset();
+  }
+  state_.on_stream_ended(outcome, world_.story.now);
+}
+
+bool SimReceiver::skip_old_timeline(const receive::step::Stream& step) {
+  if (step.timeline >= world_.upstream.connected().timeline) return false;
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::timeline_ended;
+  outcome.next = pq::EndOfStream::Next{
+      step.timeline + 1, world_.upstream.lineage().timeline(step.timeline).switchpoint};
+  outcome.reached = step.start;
+  state_.on_stream_ended(outcome, world_.story.now);
+  return true;
+}
+
+/// The turns of StreamLoop's threads.
+StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
+  auto& upstream = world_.upstream;
+  auto& random = world_.random;
+  Streaming streaming(*directory_, options_, step, upstream.lineage().server_major(),
+                      world_.story.now);
+  streaming.writer.begin(step.timeline, step.start, step.open);
+  upstream.start(step.start, step.timeline);
+  world_.story.tell("streaming timeline {} from {}", step.timeline, step.start);
+  world_.ledger.on_stream(step.timeline, step.start);
+
+  auto& state = streaming.state;
+  const bool prepares = random.one_in(3);
+  for (;;) {
+    if (world_.tick() && !stop_) {
+      stop_ = true;
+      state.request_stop();
+    }
+    if (state.silent_for_too_long(world_.story.now))
+      fail(streaming, Error(ErrorKind::retry, "no message from the server"), {});
+
+    if (random.below(4) != 0) report(streaming);
+    if (state.finished() && streaming.syncs.empty()) break;
+
+    // One thing that could happen now.
+    const auto due = state.sync_due_at();
+    const bool may_sync = due && *due <= world_.story.now && streaming.syncs.size() < kMaxSyncs;
+    const auto choice = random.below(10);
+    if (streaming.intake.holds_something() && state.stopping()) {
+      streaming.intake.drop();
+      state.drop_unwritten();
+    } else if (choice < 4 && streaming.intake.holds_something()) {
+      if (world_.story.now >= streaming.disk_retry_at) write_held(streaming);
+    } else if (choice < 5 && state.may_read() && !streaming.intake.holds_something()) {
+      take_message(streaming);
+    } else if (choice < 8 && may_sync) {
+      begin_sync(streaming);
+    } else if (!streaming.syncs.empty()) {
+      move_sync(streaming, random.below(streaming.syncs.size()));
+    } else if (prepares && choice == 9 && !streaming.writer.spare_ready()) {
+      try {
+        streaming.writer.prepare_spare();
+      } catch (const Error& error) {
+        if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+      }
+    }
+  }
+  streaming.writer.end();
+  streaming.outcome.heard_anything = state.heard_anything();
+  streaming.outcome.reached = state.write();
+  if (stop_ && streaming.outcome.how == StreamOutcome::How::stopped) upstream.disconnect();
+  world_.story.tell("streaming ended at {}", state.write());
+  return streaming.outcome;
+}
+
+void SimReceiver::take_message(Streaming& streaming) {
+  auto& state = streaming.state;
+  try {
+    const auto event = world_.upstream.next();
+    if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+      state.on_wal(*data, world_.story.now);
+      world_.ledger.on_received(state.received());
+      try {
+        streaming.intake.accept(data->wal);
+      } catch (...) {
+        state.drop_unwritten();
+        throw;
+      }
+      if (world_.random.below(8) != 0) write_held(streaming);
+    } else if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+      state.on_keepalive(*keepalive, world_.story.now);
+    } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
+      world_.story.tell("the timeline ends at {}, next is {}", end->next->switchpoint,
+                        end->next->timeline);
+      streaming.outcome.how = StreamOutcome::How::timeline_ended;
+      streaming.outcome.next = end->next;
+      state.on_end_of_stream();
+    }
+  } catch (const UpstreamError& error) {
+    fail(streaming, error.error, error.sqlstate);
+  } catch (const Error& error) {
+    fail(streaming, error, {});
+  }
+}
+
+void SimReceiver::write_held(Streaming& streaming) {
+  auto& state = streaming.state;
+  try {
+    streaming.intake.write();
+    state.on_written(streaming.writer.position(), world_.story.now);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+    world_.story.tell("write: {}", error.what());
+    state.on_written(streaming.writer.position(), world_.story.now);
+    if (error.kind() == ErrorKind::disk_full &&
+        options_.on_disk_full == receive::OnDiskFull::wait) {
+      streaming.disk_retry_at = world_.story.now + 5ms;
+      return;
+    }
+    streaming.intake.drop();
+    state.drop_unwritten();
+    fail(streaming, error, {});
+  }
+}
+
+void SimReceiver::begin_sync(Streaming& streaming) {
+  std::unique_ptr<archive::SyncJob> job;
+  try {
+    job = streaming.writer.take_sync_job();
+  } catch (const Error& error) {
+    throw ProcessDied{error};
+  }
+  if (!job) return;
+  auto& sync = streaming.syncs.emplace_back();
+  sync.ticket = streaming.state.on_sync_started(job->end());
+  sync.job = std::move(job);
+  world_.story.tell("sync {} begins: up to {}{}", sync.ticket, sync.job->end(),
+                    sync.job->publishes() ? ", with a segment to finish" : "");
+  if (world_.mutant == Mutant::report_before_sync) count(streaming, sync);
+}
+
+/// A sync goes one step on: its disk calls begin, they end, its segments get their names.
+void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
+  auto& sync = streaming.syncs[index];
+  try {
+    switch (sync.phase) {
+      case Sync::Phase::taken:
+        if (world_.mutant == Mutant::rename_before_sync && index == 0 && sync.job->publishes())
+          static_cast<void>(sync.job->publish());
+        if (world_.random.coin()) world_.deferring = &sync.deferred;
+        sync.job->sync_data();
+        world_.deferring = nullptr;
+        sync.phase = Sync::Phase::syncing;
+        return;
+      case Sync::Phase::syncing:
+        if (world_.mutant != Mutant::data_sync_left_out)
+          for (const auto call : sync.deferred) world_.disk.complete(call);
+        sync.phase = Sync::Phase::synced;
+        if (world_.mutant == Mutant::report_past_undecided)
+          for (std::size_t i = 0; i < index; ++i) count(streaming, streaming.syncs[i]);
+        if (!sync.job->publishes()) count(streaming, sync);
+        break;
+      case Sync::Phase::synced:
+        break;
+    }
+    if (sync.job->publishes() && sync.phase == Sync::Phase::synced) {
+      // publish() waits until all that began before are done; here it just is not called earlier.
+      if (index != 0) return;
+      for (const auto& segment : sync.job->publish())
+        world_.story.tell("finished {}", segment.to_string());
+      count(streaming, sync);
+    }
+    streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
+  } catch (const Error& error) {
+    world_.deferring = nullptr;
+    if (error.kind() == ErrorKind::disk_full) return;  // the name is given later
+    throw ProcessDied{error};
+  }
+}
+
+void SimReceiver::count(Streaming& streaming, Sync& sync) {
+  if (sync.counted) return;
+  sync.counted = true;
+  streaming.state.on_sync_done(sync.ticket);
+  world_.story.tell("sync {} is done: flush {}", sync.ticket, streaming.state.flush());
+}
+
+void SimReceiver::report(Streaming& streaming) {
+  if (streaming.outcome.how == StreamOutcome::How::failed) return;
+  auto status = streaming.state.take_status(world_.story.now);
+  if (!status) return;
+  if (world_.mutant == Mutant::write_reported_as_flush) status->flush = status->write;
+  try {
+    world_.upstream.status(*status);
+    world_.ledger.on_status(*status);
+  } catch (const UpstreamError& error) {
+    fail(streaming, error.error, error.sqlstate);
+  }
+}
+
+void SimReceiver::fail(Streaming& streaming, const Error& error, const std::string& sqlstate) {
+  if (streaming.outcome.how == StreamOutcome::How::failed) return;
+  if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+  world_.story.tell("the stream fails: {}", error.what());
+  streaming.outcome.how = StreamOutcome::How::failed;
+  streaming.outcome.error = error;
+  streaming.outcome.sqlstate = sqlstate;
+  streaming.state.on_end_of_stream();
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "archive/segment_writer.h"
+#include "io/directory.h"
+#include "ledger.h"
+#include "mutant.h"
+#include "receive/intake.h"
+#include "receive/session_state.h"
+#include "receive/stream_state.h"
+#include "sim_upstream.h"
+
+namespace weir::sim {
+
+/// Thrown where the real program ends its process at once: a sync failed (P6).
+struct ProcessDied {
+  Error error;
+};
+
+/// What surrounds a receiver in the simulation.
+struct Surroundings {
+  SimUpstream& upstream;
+  SimDisk& disk;
+  Ledger& ledger;
+  Random& random;
+  Story& story;
+  Mutant mutant = Mutant::none;
+  /// Time passes and the world moves; to be called before each step. True: a signal asks to stop.
+  std::function<bool()> tick;
+  /// While set, a sync of a file has begun when it is called and takes effect at complete(): the
+  /// hook of the disk adds its call here.
+  std::vector<std::uint64_t>* deferring = nullptr;
+};
+
+/// One process of the receiver: the real SessionState, StreamState, Intake and SegmentWriter, with
+/// what session.cc and stream_loop.cc do with threads done here in one, step by step in an order
+/// that chance decides. So overlapping syncs begin and end in any order, with writes between.
+class SimReceiver {
+ public:
+  SimReceiver(const receive::Options& options, Surroundings& surroundings, std::uint64_t seed);
+
+  /// Until it ends by itself; the error it ends with, nullopt after a signal or at endpos. Throws
+  /// MachineDown, ProcessDied, Violation.
+  std::optional<Error> run();
+
+ private:
+  struct Sync {
+    std::unique_ptr<archive::SyncJob> job;
+    receive::StreamState::Ticket ticket;
+    enum class Phase { taken, syncing, synced } phase = Phase::taken;
+    std::vector<std::uint64_t> deferred;  ///< calls of the disk that take effect when it ends
+    bool counted = false;                 ///< the engine was told (too early, by a mutant)
+  };
+  struct Streaming;
+
+  void perform(const receive::Step& step);
+  void inspect(const receive::step::InspectArchive& step);
+  void store_history(const receive::step::StoreHistory& step);
+  void stream(const receive::step::Stream& step);
+  receive::StreamOutcome stream_wal(const receive::step::Stream& step);
+  void take_message(Streaming& streaming);
+  void write_held(Streaming& streaming);
+  void begin_sync(Streaming& streaming);
+  void move_sync(Streaming& streaming, std::size_t index);
+  void count(Streaming& streaming, Sync& sync);
+  void report(Streaming& streaming);
+  void fail(Streaming& streaming, const Error& error, const std::string& sqlstate);
+  bool skip_old_timeline(const receive::step::Stream& step);
+
+  const receive::Options options_;
+  Surroundings& world_;
+  std::unique_ptr<io::Directory> directory_;
+  receive::SessionState state_;
+  std::optional<receive::step::StoreHistory> late_history_;
+  std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
+  bool stop_ = false;
+};
+
+}  // namespace weir::sim

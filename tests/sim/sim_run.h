@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mutant.h"
+#include "story.h"
+
+namespace weir::sim {
+
+/// What one run came to.
+struct RunResult {
+  std::optional<Violation> violation;
+  std::vector<std::string> story;  ///< if it was asked for
+
+  // How much happened, so that a test can see that the simulation reaches what it is made for.
+  std::uint64_t processes = 0;
+  std::uint64_t power_losses = 0;
+  std::uint64_t kills = 0;
+  std::uint64_t failed_syncs = 0;
+  std::uint64_t full_disks = 0;
+  std::uint64_t holes = 0;
+  std::uint64_t timelines = 0;  ///< newest that was streamed
+  std::uint64_t refusals = 0;   ///< ended with an error for a person
+};
+
+/// One life of an archive: a cluster, a disk, processes of the receiver one after the other with
+/// faults between, then a quiet time in which all has to come to a good end. `seed` decides
+/// everything.
+[[nodiscard]] RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling);
+
+}  // namespace weir::sim

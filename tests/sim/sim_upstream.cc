@@ -1,0 +1,271 @@
+#include "sim_upstream.h"
+
+#include <algorithm>
+
+namespace weir::sim {
+
+using wal::Lsn;
+
+SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random, Story& story)
+    : lineage_(lineage), options_(options), random_(random), story_(story) {
+  Node node;
+  node.oldest = lineage.start();
+  node.flush =
+      std::min(lineage.start() + random.between(100, 3 * kMB / 2), lineage.timeline(1).received);
+  node.standby = options.begins_as_standby;
+  if (options.slot)
+    node.slot = random.one_in(3) ? node.flush
+                                 : lineage.start() + random.below(node.flush - lineage.start());
+  nodes_.push_back(node);
+  if (options.two_nodes) {
+    node.standby = true;
+    node.slot = options.slot ? std::optional(lineage.start()) : std::nullopt;
+    nodes_.push_back(node);
+  }
+}
+
+Node& SimUpstream::primary() {
+  // Of two that think so the one on the newer timeline; without any, the first (a standby whose own
+  // upstream we don't see).
+  Node* best = &nodes_.front();
+  for (auto& node : nodes_)
+    if (!node.standby && (best->standby || node.timeline > best->timeline)) best = &node;
+  return *best;
+}
+
+bool SimUpstream::at_the_end() const {
+  const auto& last = lineage_.timeline(lineage_.newest());
+  return std::all_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+    return node.up && node.timeline == last.id && node.flush == last.received;
+  });
+}
+
+void SimUpstream::tick(bool calm) {
+  auto& leader = primary();
+  // New WAL. A primary that is left behind later writes more than its standby ever receives.
+  if (leader.up && random_.one_in(calm ? 1 : 2)) {
+    const auto& timeline = lineage_.timeline(leader.timeline);
+    const bool alone =
+        !calm && nodes_.size() == 2 && !leader.standby && timeline.id != lineage_.newest();
+    const auto limit = alone ? std::max(timeline.received, lineage_.end(timeline.id))
+                             : std::max(timeline.received, leader.flush);
+    leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 512 * 1024 : 256 * 1024));
+  }
+  for (auto& node : nodes_) {
+    if (!node.up || &node == &leader) continue;
+    if (!node.standby) continue;  // an old primary: nobody writes there any more
+    const auto& timeline = lineage_.timeline(node.timeline);
+    const auto reach =
+        node.timeline == leader.timeline ? leader.flush : std::max(node.flush, timeline.received);
+    node.flush =
+        std::max(node.flush,
+                 std::min({reach, timeline.received, node.flush + random_.any_size(256 * 1024)}));
+    // A standby follows its upstream to the next timeline.
+    if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
+        random_.one_in(calm ? 1 : 4)) {
+      node.flush = timeline.switchpoint;
+      ++node.timeline;
+      story_.tell("standby {} follows to timeline {}", &node - nodes_.data(), node.timeline);
+    }
+  }
+
+  // Promotion: of the standby if there are two, else of the one that we see.
+  if (leader.timeline < lineage_.newest() && random_.one_in(calm ? 2 : 12)) {
+    const auto& timeline = lineage_.timeline(leader.timeline);
+    if (nodes_.size() == 1) {
+      if (leader.up && leader.flush == timeline.received) promote(leader);
+    } else {
+      for (auto& node : nodes_) {
+        if (&node == &leader || !node.up || !node.standby || node.timeline != leader.timeline ||
+            node.flush != timeline.received)
+          continue;
+        leader.up = false;
+        ++leader.starts;
+        promote(node);
+        break;
+      }
+    }
+  }
+
+  for (auto& node : nodes_) {
+    const auto index = &node - nodes_.data();
+    if (!node.up) {
+      if (random_.one_in(calm ? 3 : 15)) {
+        node.up = true;
+        story_.tell("node {} is up again on timeline {}{}", index, node.timeline,
+                    node.standby ? "" : ", as a primary");
+      }
+    } else if (!calm && random_.one_in(300)) {
+      node.up = false;
+      ++node.starts;
+      story_.tell("node {} goes down", index);
+    }
+    if (options_.removes_wal && random_.one_in(20)) remove_wal(node);
+  }
+  if (calm) repair();
+  if (!calm && connection_ != 0 && random_.one_in(150)) {
+    story_.tell("the connection breaks");
+    connection_ = 0;
+  }
+}
+
+void SimUpstream::promote(Node& node) {
+  const auto switchpoint = lineage_.timeline(node.timeline).switchpoint;
+  node.flush = switchpoint;
+  ++node.timeline;
+  node.standby = options_.begins_as_standby && nodes_.size() == 1 && random_.coin();
+  // A server keeps what recovery from its last restart point needs, which begins before the fork.
+  if (node.slot) node.slot = std::min(*node.slot, switchpoint);
+  story_.tell("node {} is {} timeline {} (switched at {})", &node - nodes_.data(),
+              node.standby ? "taken to" : "promoted to", node.timeline, switchpoint);
+}
+
+void SimUpstream::repair() {
+  auto& leader = primary();
+  for (auto& node : nodes_)
+    if (&node != &leader && !node.standby && node.timeline < leader.timeline) {
+      // Rewound: it has the WAL from the fork on.
+      node.standby = true;
+      node.flush = std::min(node.flush, lineage_.timeline(node.timeline).switchpoint);
+      node.oldest = std::min(node.oldest, kSegment.start_of(node.flush));
+      ++node.starts;
+    }
+}
+
+bool SimUpstream::has_old_primary() const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+    return !node.standby && std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& other) {
+      return other.timeline > node.timeline;
+    });
+  });
+}
+
+void SimUpstream::remove_wal(Node& node) {
+  auto limit = kSegment.start_of(node.flush);
+  if (node.slot) limit = std::min(limit, kSegment.start_of(*node.slot));
+  // Recovery needs the record that is not complete yet, and before it the timeline may be left.
+  const auto fork = lineage_.timeline(node.timeline).switchpoint;
+  if (fork.valid() && node.flush >= fork) limit = std::min(limit, kSegment.start_of(fork));
+  if (limit <= node.oldest) return;
+  node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kMB));
+  story_.tell("node {} removes its WAL before {}", &node - nodes_.data(), node.oldest);
+}
+
+Error SimUpstream::lost() const {
+  return Error(ErrorKind::retry, "server closed the connection unexpectedly");
+}
+
+int SimUpstream::connect(int first_host) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    const auto index = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
+    if (!nodes_[index].up) continue;
+    connected_ = index;
+    connection_ = nodes_[index].starts;
+    sender_.reset();
+    return static_cast<int>(index);
+  }
+  throw UpstreamError{Error(ErrorKind::retry, "connection refused"), {}};
+}
+
+void SimUpstream::disconnect() {
+  connection_ = 0;
+  sender_.reset();
+}
+
+void SimUpstream::check_connection() {
+  const auto& node = nodes_[connected_];
+  if (connection_ == 0 || !node.up || node.starts != connection_) {
+    disconnect();
+    throw UpstreamError{lost(), {}};
+  }
+}
+
+pq::SystemIdentity SimUpstream::identify() {
+  check_connection();
+  const auto& node = nodes_[connected_];
+  return {.system_identifier = kSystem, .timeline = node.timeline, .flush_position = node.flush};
+}
+
+pq::SlotState SimUpstream::read_slot() {
+  check_connection();
+  const auto& node = nodes_[connected_];
+  // restart_timeline as the server finds it: the timeline of its history that has the position.
+  wal::TimelineId timeline = node.timeline;
+  while (timeline > 1 && *node.slot < lineage_.timeline(timeline).begin) --timeline;
+  return {
+      .exists = true, .type = "physical", .restart_lsn = node.slot, .restart_timeline = timeline};
+}
+
+std::string SimUpstream::history(wal::TimelineId timeline) {
+  check_connection();
+  return lineage_.history(timeline);
+}
+
+bool SimUpstream::has(wal::TimelineId, Lsn lsn) {
+  check_connection();
+  return lsn >= nodes_[connected_].oldest;
+}
+
+void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
+  check_connection();
+  const auto& node = nodes_[connected_];
+  if (timeline > node.timeline)
+    throw UpstreamError{
+        Error(ErrorKind::retry, "requested timeline is not in this server's history"), "XX000"};
+  if (timeline < node.timeline && lsn > lineage_.timeline(timeline).switchpoint)
+    throw UpstreamError{
+        Error(ErrorKind::retry, "requested starting point is not in this server's history"),
+        "XX000"};
+  if (timeline == node.timeline && lsn > node.flush)
+    throw UpstreamError{
+        Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position"),
+        "XX000"};
+  sender_ = Sender{timeline, lsn};
+  reply_asked_ = false;
+}
+
+pq::StreamEvent SimUpstream::next() {
+  check_connection();
+  const auto& node = nodes_[connected_];
+  auto& sender = *sender_;
+  const bool historic = sender.timeline < node.timeline;
+  const auto valid_up_to = historic ? lineage_.timeline(sender.timeline).switchpoint : node.flush;
+
+  if (historic && sender.sent >= valid_up_to) {
+    // Also when more was sent before the promotion: a standby sends what it has received, and the
+    // timeline may have been left before the end of that.
+    const pq::EndOfStream end{pq::EndOfStream::Next{sender.timeline + 1, valid_up_to}};
+    sender_.reset();
+    return end;
+  }
+  if (random_.one_in(8)) {
+    reply_asked_ = random_.one_in(4);
+    return pq::Keepalive{.server_end = valid_up_to, .reply_requested = reply_asked_};
+  }
+  if (sender.sent >= valid_up_to) return pq::NothingYet{};
+  if (sender.sent < node.oldest) {
+    disconnect();
+    throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
+                        "58P01"};
+  }
+  const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 128 * 1024);
+  const auto size = random_.coin() ? most : random_.any_size(most);
+  const auto from = sender.sent;
+  sender.sent = from + size;
+  return pq::XLogData{.start = from,
+                      .server_end = valid_up_to,
+                      .wal = lineage_.bytes(sender.timeline, from, sender.sent)};
+}
+
+void SimUpstream::status(const pq::StandbyStatus& status) {
+  check_connection();
+  // As PhysicalConfirmReceivedLocation(): from now on what lies before may be removed.
+  auto& node = nodes_[connected_];
+  // (But a server that has just left the timeline keeps what recovery needs: from before the fork.)
+  if (!node.slot || !status.flush.valid()) return;
+  node.slot = status.flush;
+  if (sender_ && sender_->timeline < node.timeline)
+    node.slot = std::min(*node.slot, lineage_.timeline(sender_->timeline).switchpoint);
+}
+
+}  // namespace weir::sim

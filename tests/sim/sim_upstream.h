@@ -1,0 +1,101 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "lineage.h"
+#include "pq/replication.h"
+#include "random.h"
+#include "story.h"
+
+namespace weir::sim {
+
+/// What a server reports as an error, with its SQLSTATE; also a connection that broke (no
+/// SQLSTATE).
+struct UpstreamError {
+  Error error;
+  std::string sqlstate;
+};
+
+/// A server of the cluster.
+struct Node {
+  bool up = true;
+  bool standby = false;
+  wal::TimelineId timeline = 1;
+  wal::Lsn flush;
+  wal::Lsn oldest;               ///< segments before this one are removed
+  std::optional<wal::Lsn> slot;  ///< restart_lsn of our slot
+  std::uint64_t starts = 1;      ///< counts restarts: a connection to an older one is broken
+};
+
+/// Some servers of one cluster, how they live and fail, and the walsender that one of them has for
+/// us. It says what real servers say (walsender.c): the switchpoint and next timeline at the end of
+/// a timeline, at once if streaming would start exactly there; 58P01 for WAL that was removed;
+/// errors without a class of their own for a start that is ahead or not in the history.
+class SimUpstream {
+ public:
+  struct Options {
+    bool two_nodes = false;
+    bool slot = false;
+    bool removes_wal = false;  ///< as soon as the slot allows; without a slot at any time
+    bool begins_as_standby = false;
+  };
+  SimUpstream(const Lineage& lineage, Options options, Random& random, Story& story);
+
+  // --- The world ---------------------------------------------------------------------------------
+
+  /// Lets something happen. `calm`: only what leads to the end.
+  void tick(bool calm);
+  /// Every server is what it should be: no old primary on an old timeline.
+  void repair();
+  /// One that still writes on a timeline which the others have left.
+  [[nodiscard]] bool has_old_primary() const;
+  [[nodiscard]] bool at_the_end() const;
+  [[nodiscard]] const Lineage& lineage() const { return lineage_; }
+  [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
+  [[nodiscard]] const Options& options() const { return options_; }
+  /// Servers that a client of the connection string can reach.
+  [[nodiscard]] const Node& connected() const { return nodes_[connected_]; }
+
+  // --- A client ----------------------------------------------------------------------------------
+
+  /// Throws UpstreamError if no server answers. Returns its index.
+  int connect(int first_host);
+  void disconnect();
+  [[nodiscard]] pq::SystemIdentity identify();
+  [[nodiscard]] pq::SlotState read_slot();
+  [[nodiscard]] std::string history(wal::TimelineId timeline);
+  [[nodiscard]] bool has(wal::TimelineId timeline, wal::Lsn lsn);
+
+  /// START_REPLICATION.
+  void start(wal::Lsn lsn, wal::TimelineId timeline);
+  /// The next message; throws UpstreamError.
+  [[nodiscard]] pq::StreamEvent next();
+  void status(const pq::StandbyStatus& status);
+
+ private:
+  void check_connection();
+  void promote(Node& node);
+  void remove_wal(Node& node);
+  [[nodiscard]] Node& primary();
+  [[nodiscard]] Error lost() const;
+
+  const Lineage& lineage_;
+  Options options_;
+  Random& random_;
+  Story& story_;
+  std::vector<Node> nodes_;
+
+  std::size_t connected_ = 0;
+  std::uint64_t connection_ = 0;  ///< starts of the node when we connected; 0: not connected
+  bool reply_asked_ = false;
+  struct Sender {
+    wal::TimelineId timeline;
+    wal::Lsn sent;
+  };
+  std::optional<Sender> sender_;
+};
+
+}  // namespace weir::sim

@@ -1,0 +1,350 @@
+#include "archive/resume.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "archive/identity.h"
+#include "base/error.h"
+#include "support/bytes.h"
+#include "support/sim_disk.h"
+#include "support/wal_builder.h"
+
+namespace weir::archive {
+namespace {
+
+using sim::SimDisk;
+using test::Bytes;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using wal::Lsn;
+using wal::SegmentName;
+using weir::testing::WalBuilder;
+
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+
+template <typename Action>
+Error error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error(ErrorKind::usage, "none");
+}
+
+std::string name(std::uint64_t segno, const char* suffix = "", wal::TimelineId timeline = 1) {
+  return SegmentName(timeline, segno, kSize).to_string() + suffix;
+}
+
+Bytes compressed(const Bytes& raw, codec::Method method) {
+  Bytes out;
+  const codec::Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const auto compressor = codec::make_compressor({method, 1}, raw.size());
+  compressor->feed(raw, sink);
+  compressor->finish(sink);
+  return out;
+}
+
+std::optional<ResumePoint> resume(SimDisk& disk) {
+  const auto directory = disk.open();
+  const auto before = disk.names();
+  const auto point = find_resume_point(*directory, list_archive(*directory), kSize);
+  EXPECT_EQ(disk.names(), before);
+  return point;
+}
+
+/// WAL of segments 1 to 5, in which records cross every border.
+WalBuilder& stream() {
+  static WalBuilder builder = [] {
+    WalBuilder::Options options;
+    options.switch_every = 0;
+    options.abort_every = 0;
+    WalBuilder wal(options);
+    wal.grow_to(kSize.start(6));
+    return wal;
+  }();
+  return builder;
+}
+
+/// The front of a segment, zeros behind it up to full size.
+Bytes segment(std::uint64_t segno, std::uint64_t written = kSize.bytes()) {
+  const auto bytes = stream().bytes(kSize.start(segno), kSize.start(segno) + written);
+  Bytes content(bytes.begin(), bytes.end());
+  content.resize(kSize.bytes());
+  return content;
+}
+
+TEST(ResumePoint, IsNoneWithoutASegment) {
+  SimDisk disk;
+  EXPECT_FALSE(resume(disk));
+  disk.put("00000002.history", test::bytes_of("1\t0/3000158\tx\n"));
+  disk.put(name(1, ".00000028.backup"), {});
+  disk.put(".pgweir-spare", Bytes(kSize.bytes()));
+  EXPECT_FALSE(resume(disk));
+}
+
+TEST(ResumePoint, FollowsFromTheNamesOfTheNewestTimeline) {
+  const Bytes full(kSize.bytes());
+  using Hole = ResumePoint::Hole;
+  struct Case {
+    const char* what;
+    std::vector<std::string> files;
+    std::uint64_t start;
+    std::vector<std::uint64_t> open;
+    std::vector<Hole> holes;
+    wal::TimelineId timeline = 1;
+  };
+  const auto hole = [](std::uint64_t begin, std::uint64_t end) {
+    return Hole{kSize.start(begin), kSize.start(end)};
+  };
+  const std::vector<Case> cases = {
+      {"one finished", {name(3)}, 4, {}, {}},
+      {"several finished", {name(3), name(4), name(5)}, 6, {}, {}},
+      {"one unfinished", {name(3, ".partial")}, 3, {3}, {}},
+      {"finished and the next", {name(3), name(4, ".partial")}, 4, {4}, {}},
+      {"two trailing", {name(3), name(4, ".partial"), name(5, ".partial")}, 4, {4, 5}, {}},
+      {"two and nothing else", {name(4, ".partial"), name(5, ".partial")}, 4, {4, 5}, {}},
+      {"unfinished behind a missing one", {name(3), name(5, ".partial")}, 4, {5}, {}},
+      {"unfinished with one missing between",
+       {name(4, ".partial"), name(6, ".partial")},
+       4,
+       {4, 6},
+       {}},
+      {"a hole", {name(3), name(5), name(6)}, 7, {}, {hole(4, 5)}},
+      {"two holes", {name(3), name(6), name(9)}, 10, {}, {hole(4, 6), hole(7, 9)}},
+      {"unfinished below finished", {name(3), name(4, ".partial"), name(5)}, 6, {}, {hole(4, 5)}},
+      {"unfinished below all", {name(3, ".partial"), name(4)}, 5, {}, {hole(3, 4)}},
+      {"finished and unfinished form", {name(3), name(3, ".partial")}, 4, {}, {}},
+      {"compressed unfinished", {name(3), name(4, ".gz.partial")}, 4, {}, {}},
+      {"compressed unfinished only", {name(4, ".lz4.partial")}, 4, {}, {}},
+      {"both unfinished forms", {name(4, ".gz.partial"), name(4, ".partial")}, 4, {4}, {}},
+      {"newest timeline", {name(3), name(4, ".partial"), name(4, "", 2)}, 5, {}, {}, 2},
+      {"newest timeline, unfinished", {name(9), name(4, ".partial", 2)}, 4, {4}, {}, 2},
+      {"holes of old timelines are not its own", {name(3), name(9), name(9, "", 3)}, 10, {}, {}, 3},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    SimDisk disk;
+    for (const auto& file : c.files) disk.put(file, full);
+    const auto point = resume(disk);
+    ASSERT_TRUE(point);
+    EXPECT_EQ(point->timeline, c.timeline);
+    EXPECT_EQ(point->start, kSize.start(c.start));
+    EXPECT_EQ(point->holes, c.holes);
+    std::vector<std::uint64_t> open;
+    for (const auto& segment : point->open) open.push_back(kSize.segno(segment.start));
+    EXPECT_EQ(open, c.open);
+  }
+}
+
+TEST(ResumePoint, TrustsTheSoundRecordsOfAPartial) {
+  const Lsn start = kSize.start(3);
+  for (const std::uint64_t written :
+       {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{40}, std::uint64_t{8192},
+        std::uint64_t{123'456}, std::uint64_t{700'001}, kSize.bytes()}) {
+    for (const bool full_size : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << written << (full_size ? " in full size" : " alone"));
+      SimDisk disk;
+      Bytes content = segment(3, written);
+      if (!full_size) content.resize(written);
+      disk.put(name(3, ".partial"), content);
+      const auto point = resume(disk);
+      ASSERT_TRUE(point);
+      ASSERT_THAT(point->open, SizeIs(1));
+      const OpenSegment& open = point->open.front();
+      EXPECT_EQ(open.start, start);
+      Lsn first = start;  // of the records that begin in what is there
+      Lsn end = start;
+      for (const auto& record : stream().records()) {
+        if (record.start < start) continue;
+        if (end == start && record.end <= start + written) first = record.start;
+        if (record.end > start + written) break;
+        end = record.end;
+      }
+      EXPECT_LE(open.trusted_end, start + written);
+      if (end == start) {
+        EXPECT_EQ(open.trusted_end, open.first_record);
+      } else {
+        EXPECT_EQ(open.first_record, first);
+        EXPECT_EQ(open.trusted_end, end);
+      }
+    }
+  }
+}
+
+TEST(ResumePoint, TrustsNothingBehindADamagedRecord) {
+  const Lsn start = kSize.start(3);
+  SimDisk disk;
+  Bytes content = segment(3);
+  content[500'000] ^= std::byte{1};
+  disk.put(name(3, ".partial"), content);
+  disk.put(name(4, ".partial"), segment(4, 10'000));  // each segment for itself
+  const auto point = resume(disk);
+  ASSERT_TRUE(point);
+  ASSERT_THAT(point->open, SizeIs(2));
+  EXPECT_LE(point->open[0].trusted_end, start + 500'000);
+  EXPECT_GT(point->open[0].trusted_end, start + 400'000);
+  EXPECT_GT(point->open[1].trusted_end, kSize.start(4));
+  EXPECT_LE(point->open[1].trusted_end, kSize.start(4) + 10'000);
+}
+
+TEST(ResumePoint, RefusesFilesOfTheWrongSize) {
+  struct Case {
+    const char* what;
+    std::vector<std::pair<std::string, Bytes>> files;
+    ErrorKind kind;
+    std::string size;
+  };
+  const Bytes full(kSize.bytes());
+  const Bytes longer(kSize.bytes() + 1);
+  const Bytes shorter(kSize.bytes() - 1);
+  for (const Case& c :
+       {Case{"partial too long", {{name(3, ".partial"), longer}}, ErrorKind::conflict, "1048577"},
+        Case{"finished too short", {{name(3), shorter}}, ErrorKind::damage, "1048575"},
+        Case{"finished empty", {{name(3), {}}}, ErrorKind::damage, "size 0"},
+        Case{"finished too long", {{name(3), longer}}, ErrorKind::damage, "1048577"},
+        Case{"compressed too short",
+             {{name(3, ".zst"), compressed(shorter, codec::Method::zstd)}},
+             ErrorKind::damage,
+             "1048575"},
+        Case{"compressed too long",
+             {{name(3, ".gz"), compressed(longer, codec::Method::gzip)}},
+             ErrorKind::damage,
+             "expected 1048576"},
+        Case{"compressed and empty", {{name(3, ".zst"), {}}}, ErrorKind::damage, name(3, ".zst")},
+        Case{"no segment of this size",
+             {{"000000010000000000001000", full}},
+             ErrorKind::conflict,
+             "000000010000000000001000"}}) {
+    SCOPED_TRACE(c.what);
+    SimDisk disk;
+    for (const auto& [file, content] : c.files) disk.put(file, content);
+    const Error error = error_of([&] { resume(disk); });
+    EXPECT_EQ(error.kind(), c.kind);
+    EXPECT_THAT(error.what(), HasSubstr(c.size));
+    EXPECT_THAT(error.what(), HasSubstr(c.files.front().first));
+    EXPECT_FALSE(error.hint().empty());
+  }
+}
+
+TEST(ResumePoint, TakesFinishedSegmentsInAnyForm) {
+  const Bytes full = segment(3);
+  for (const auto& [suffix, method] :
+       {std::pair{".zst", codec::Method::zstd}, std::pair{".gz", codec::Method::gzip},
+        std::pair{".lz4", codec::Method::lz4}}) {
+    SCOPED_TRACE(suffix);
+    SimDisk disk;
+    disk.put(name(3, suffix), compressed(full, method));
+    EXPECT_EQ(resume(disk)->start, kSize.start(4));
+    disk.put(name(3), full);  // both forms
+    EXPECT_EQ(resume(disk)->start, kSize.start(4));
+  }
+}
+
+std::optional<Identity> identity(SimDisk& disk) {
+  const auto directory = disk.open();
+  return read_identity(*directory, list_archive(*directory));
+}
+
+TEST(Identity, IsReadFromTheNewestSegmentInAnyForm) {
+  for (const auto& [suffix, method] :
+       {std::pair{"", codec::Method::none}, std::pair{".zst", codec::Method::zstd},
+        std::pair{".gz", codec::Method::gzip}, std::pair{".lz4", codec::Method::lz4},
+        std::pair{".partial", codec::Method::none},
+        std::pair{".gz.partial", codec::Method::gzip}}) {
+    SCOPED_TRACE(suffix);
+    SimDisk disk;
+    disk.put(name(2), Bytes(100));  // older, and not looked at
+    disk.put(name(3, suffix), compressed(segment(3), method));
+    const auto found = identity(disk);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->system_identifier, stream().options().system_identifier);
+    EXPECT_EQ(found->segment_size, kSize);
+    EXPECT_EQ(found->file, name(3, suffix));
+  }
+}
+
+TEST(Identity, IsReadFromACompressedPartialThatEndsAnywhere) {
+  SimDisk disk;
+  Bytes packed = compressed(segment(3), codec::Method::gzip);
+  packed.resize(packed.size() / 2);
+  disk.put(name(3, ".gz.partial"), packed);
+  EXPECT_TRUE(identity(disk));
+}
+
+TEST(Identity, IsNoneWhereNothingWasWrittenYet) {
+  SimDisk disk;
+  EXPECT_FALSE(identity(disk));
+  disk.put(name(3, ".partial"), {});
+  disk.put(name(4, ".partial"), Bytes(kSize.bytes()));
+  disk.put(name(5, ".gz.partial"), {});
+  EXPECT_FALSE(identity(disk));
+  disk.put(name(2), segment(2));  // but an older one tells
+  ASSERT_TRUE(identity(disk));
+  EXPECT_EQ(identity(disk)->file, name(2));
+}
+
+TEST(Identity, GoesBackPastDamagedFilesButNotForEver) {
+  SimDisk disk;
+  disk.put(name(2), segment(2));
+  for (std::uint64_t segno = 3; segno < 3 + 15; ++segno)
+    disk.put(name(segno), test::pattern(100, segno));
+  ASSERT_TRUE(identity(disk));
+  disk.put(name(18), Bytes(kSize.bytes()));
+  const Error error = error_of([&] { identity(disk); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_THAT(error.what(), HasSubstr(name(18)));
+}
+
+TEST(Identity, RefusesAHeaderThatIsNotThatOfTheFile) {
+  struct Case {
+    const char* what;
+    Bytes content;
+    const char* told;
+  };
+  Bytes magic = segment(3);
+  magic[0] = std::byte{0};
+  Bytes size = segment(3);
+  size[32] = std::byte{1};  // xlp_seg_size
+  for (const Case& c :
+       {Case{"of another segment", segment(2), "position"}, Case{"unknown magic", magic, "magic"},
+        Case{"impossible size", size, "segment size"},
+        Case{"text", test::bytes_of("rubbish"), "empty"},
+        Case{"cut", Bytes(magic.begin() + 4, magic.begin() + 34), "empty"}}) {
+    SCOPED_TRACE(c.what);
+    SimDisk disk;
+    disk.put(name(3), c.content);
+    const Error error = error_of([&] { identity(disk); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_THAT(error.what(), HasSubstr(c.told));
+  }
+}
+
+TEST(Identity, HasToBeThatOfTheServer) {
+  const Identity found{42, kSize, name(3)};
+  EXPECT_NO_THROW(require_same_cluster(found, 42, kSize, "/archive"));
+  const Error other = error_of([&] { require_same_cluster(found, 43, kSize, "/archive"); });
+  EXPECT_EQ(other.kind(), ErrorKind::conflict);
+  for (const char* part : {"42", "43", "/archive"}) EXPECT_THAT(other.what(), HasSubstr(part));
+  const Error size =
+      error_of([&] { require_same_cluster(found, 42, wal::SegmentSize(), "/archive"); });
+  EXPECT_EQ(size.kind(), ErrorKind::conflict);
+  for (const char* part : {"1048576", "16777216"}) EXPECT_THAT(size.what(), HasSubstr(part));
+}
+
+TEST(ServerDirectory, IsNotUsedAsAnArchive) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  EXPECT_NO_THROW(require_not_a_server_directory(*directory));
+  disk.put("archive_status", {});  // a file of that name is not what pg_wal has
+  EXPECT_NO_THROW(require_not_a_server_directory(*directory));
+  disk.put("PG_VERSION", {});
+  EXPECT_EQ(error_of([&] { require_not_a_server_directory(*directory); }).kind(),
+            ErrorKind::conflict);
+}
+
+}  // namespace
+}  // namespace weir::archive

@@ -1,0 +1,168 @@
+#include "cli/status_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/slot_table.h"
+
+namespace weir::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+archive::SegmentEntry entry(std::string_view name, std::uint64_t bytes) {
+  return {*archive::SegmentFileName::parse(name), bytes};
+}
+
+constexpr std::uint64_t k16MB = 16 * 1024 * 1024;
+
+StatusReport report_of(const archive::Listing& listing) {
+  StatusReport report;
+  report.directory = "/a";
+  report.segment_size = wal::SegmentSize();
+  report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
+  describe_listing(report, listing, archive::Timelines());
+  return report;
+}
+
+archive::Listing some_listing() {
+  archive::Listing listing;
+  listing.segments = {
+      entry("000000010000000000000002", k16MB), entry("000000010000000000000002.zst", 100),
+      entry("000000010000000000000003.zst", 200), entry("000000010000000000000006.zst", 300),
+      entry("000000010000000000000007.partial", k16MB)};
+  listing.foreign = {"notes.txt"};
+  return listing;
+}
+
+TEST(StatusReport, CountsFormsAndFindsHoles) {
+  const auto report = report_of(some_listing());
+  ASSERT_EQ(report.timelines.size(), 1u);
+  const auto& timeline = report.timelines[0];
+  EXPECT_EQ(timeline.from, wal::Lsn(0x2000000));
+  EXPECT_EQ(timeline.to, wal::Lsn(0x7000000));
+  EXPECT_EQ(timeline.segments, 3u);
+  EXPECT_EQ(timeline.forms.at(codec::Method::zstd).count, 3u);
+  EXPECT_EQ(timeline.forms.at(codec::Method::zstd).bytes, 600u);
+  EXPECT_EQ(timeline.partials.size(), 1u);
+  ASSERT_EQ(report.holes.size(), 1u);
+  EXPECT_EQ(report.holes[0].from, wal::Lsn(0x4000000));
+  EXPECT_EQ(report.holes[0].to, wal::Lsn(0x6000000));
+  EXPECT_EQ(report.holes[0].segments, 2u);
+}
+
+TEST(StatusReport, SaysItInWords) {
+  auto report = report_of(some_listing());
+  report.receiver =
+      R"({"pid": 7, "state": "streaming", "state_since": "then", "server": "db1:5432",
+          "timeline": 1, "flush_lsn": "0/7000100", "lag_bytes": 8192, "last_message": "now",
+          "slot": "weir", "slot_warning": "it is running out"})";
+  const auto text = status_text(report);
+  for (const auto* part :
+       {"Archive /a: system 42, segments of 16 MB\n",
+        "timeline 1: 0/2000000 to 0/7000000, 3 segments (1 raw, 16 MB; 3 zstd, 600 B)\n",
+        "000000010000000000000007.partial (16 MB)\n",
+        "HOLE: 2 segments missing from 0/4000000 to 0/6000000", "not WAL: 1 file: notes.txt\n",
+        "Receiver: streaming, server db1:5432, since then (pid 7)\n",
+        "durable up to 0/7000100 on timeline 1, 8 kB behind the server\n",
+        "WARNING: it is running out"})
+    EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST(StatusReport, IsWellWithoutHolesAndWithAReceiver) {
+  auto listing = some_listing();
+  listing.segments.erase(listing.segments.begin() + 3);
+  auto report = report_of(listing);
+  report.receiver = R"({"state": "streaming"})";
+  EXPECT_THAT(check(report), IsEmpty());
+}
+
+TEST(StatusReport, ComplainsOfWhatNeedsACare) {
+  struct Case {
+    const char* name;
+    std::optional<std::string> receiver;
+    std::optional<std::string> error;
+    const char* complaint;
+  };
+  const Case cases[] = {
+      {"none", std::nullopt, std::nullopt, "no receiver runs"},
+      {"rubbish", "[1", std::nullopt, "no receiver runs"},
+      {"hangs", std::nullopt, "it does not answer", "it does not answer"},
+      {"disk full", R"({"state": "disk full"})", std::nullopt, "the disk is full"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto report = report_of({});
+    report.receiver = each.receiver;
+    report.receiver_error = each.error;
+    EXPECT_THAT(check(report), ElementsAre(HasSubstr(each.complaint)));
+    EXPECT_THAT(status_text(report), HasSubstr("Receiver: "));
+  }
+  EXPECT_THAT(
+      check(report_of(some_listing())),
+      ElementsAre(HasSubstr("2 segments missing from 0/4000000"), HasSubstr("no receiver runs")));
+}
+
+TEST(StatusReport, HasTheSameAsJson) {
+  auto report = report_of(some_listing());
+  report.foreign = {"not \xff utf-8"};
+  report.receiver = R"({"state": "streaming"})";
+  const auto json = nlohmann::json::parse(status_json(report));
+  EXPECT_EQ(json["system_identifier"], "42");
+  EXPECT_EQ(json["segment_size"], k16MB);
+  EXPECT_EQ(json["timelines"][0]["forms"]["zstd"]["files"], 3);
+  EXPECT_EQ(json["timelines"][0]["partial"][0]["name"], "000000010000000000000007.partial");
+  EXPECT_EQ(json["coverage"][0]["ranges"].size(), 2u);
+  EXPECT_EQ(json["holes"][0]["segments"], 2);
+  EXPECT_EQ(json["receiver"]["state"], "streaming");
+  EXPECT_EQ(json["problems"].size(), 1u);
+}
+
+TEST(StatusReport, KnowsAnEmptyArchive) {
+  StatusReport report;
+  report.directory = "/a";
+  describe_listing(report, {}, archive::Timelines());
+  EXPECT_THAT(status_text(report), HasSubstr("Archive /a: empty\n"));
+  EXPECT_TRUE(nlohmann::json::parse(status_json(report))["receiver"].is_null());
+}
+
+SlotRow slot(std::string status, bool active, std::optional<std::int64_t> retained) {
+  SlotRow row{"weir", "physical", "0/2000000", {}};
+  row.view.exists = true;
+  row.view.active = active;
+  row.view.wal_status = std::move(status);
+  row.view.retained = retained;
+  return row;
+}
+
+TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
+  constexpr std::int64_t kGB = std::int64_t{1} << 30;
+  EXPECT_EQ(slot_warning(slot("reserved", true, 10 * kGB)), std::nullopt);
+  EXPECT_EQ(slot_warning(slot("reserved", false, kGB - 1)), std::nullopt);
+  EXPECT_EQ(slot_warning(slot("", false, std::nullopt)), std::nullopt);
+  EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("holds back 1 GB"));
+  EXPECT_THAT(slot_warning(slot("unreserved", true, kGB)).value(), HasSubstr("next checkpoint"));
+  EXPECT_THAT(slot_warning(slot("lost", false, std::nullopt)).value(), HasSubstr("drop it"));
+  auto invalidated = slot("reserved", false, 0);
+  invalidated.view.invalidation_reason = "idle_timeout";
+  EXPECT_THAT(slot_warning(invalidated).value(), HasSubstr("idle_timeout"));
+}
+
+TEST(SlotList, IsATable) {
+  const SlotRow rows[] = {slot("reserved", true, 16), slot("lost", false, std::nullopt)};
+  EXPECT_EQ(slots_text(rows),
+            "name  type      active  restart_lsn  wal_status  safe_wal_size  retained\n"
+            "weir  physical  yes     0/2000000    reserved    -              16 B\n"
+            "weir  physical  no      0/2000000    lost        -              -\n"
+            "warning: \"weir\" is lost (wal_status lost): the WAL it needs is gone, nothing can "
+            "stream from it; drop it\n");
+  EXPECT_EQ(slots_text({}), "no replication slots\n");
+  EXPECT_TRUE(nlohmann::json::parse(slots_json(rows))[1]["retained_bytes"].is_null());
+}
+
+}  // namespace
+}  // namespace weir::cli

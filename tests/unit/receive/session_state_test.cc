@@ -1,0 +1,665 @@
+#include "receive/session_state.h"
+
+#include <gtest/gtest.h>
+
+#include "recording_log.h"
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+using wal::Lsn;
+
+constexpr std::uint64_t kMB = 1 << 20;
+const auto kSize = *wal::SegmentSize::of(kMB);
+constexpr Lsn seg(double number) { return Lsn(static_cast<std::uint64_t>(number * kMB)); }
+
+constexpr std::string_view kHistory2 = "1\t0/580000\tno recovery target specified\n";  // 5.5
+constexpr std::string_view kHistory3 =
+    "1\t0/580000\tno recovery target specified\n2\t0/880000\tno recovery target specified\n";
+
+/// Answers the steps as a server and an archive with these properties would.
+class Dialogue {
+ public:
+  explicit Dialogue(Options options = {}) : state(options, log, 1) {}
+
+  /// Performs steps until one that `stop_at` names comes; returns it.
+  template <typename Wanted>
+  Wanted until() {
+    for (int i = 0; i < 10'000; ++i) {
+      const auto step = state.next();
+      if (const auto* wanted = std::get_if<Wanted>(&step)) return *wanted;
+      if (const auto* stop = std::get_if<step::Stop>(&step)) {
+        ADD_FAILURE() << "stopped: " << (stop->error ? stop->error->what() : "done");
+        return {};
+      }
+      answer(step);
+    }
+    ADD_FAILURE() << "went on for ever";
+    return {};
+  }
+
+  /// Names of the steps up to and with the first Stream or Stop.
+  std::string steps() {
+    std::string names;
+    for (int i = 0; i < 1000; ++i) {
+      const auto step = state.next();
+      names += (names.empty() ? "" : " ") + name(step);
+      if (std::holds_alternative<step::Stream>(step) || std::holds_alternative<step::Stop>(step))
+        return names;
+      answer(step);
+    }
+    return names + " ...";
+  }
+
+  step::Stop end() {
+    for (int i = 0; i < 10'000; ++i) {
+      const auto step = state.next();
+      if (const auto* stop = std::get_if<step::Stop>(&step)) return *stop;
+      if (std::holds_alternative<step::Stream>(step)) {
+        ADD_FAILURE() << "streams";
+        return {};
+      }
+      answer(step);
+    }
+    ADD_FAILURE() << "went on for ever";
+    return {};
+  }
+
+  void answer(const Step& step) {
+    if (const auto* connect = std::get_if<step::Connect>(&step)) {
+      ++connects;
+      auto& host = hosts[static_cast<std::size_t>(connect->first_host)];
+      host.host_index = connect->first_host;
+      host.host_count = static_cast<int>(hosts.size());
+      state.on_connected(host);
+      connected_to = connect->first_host;
+    } else if (std::holds_alternative<step::Identify>(step)) {
+      ++identifies;
+      state.on_identified(identity);
+    } else if (std::holds_alternative<step::ReadParameters>(step)) {
+      state.on_parameters({kSize, 60'000ms});
+    } else if (std::holds_alternative<step::CreateSlot>(step)) {
+      state.on_slot_created(slot_is_new);
+    } else if (std::holds_alternative<step::ReadSlot>(step)) {
+      state.on_slot(slot);
+    } else if (const auto* fetch = std::get_if<step::FetchHistory>(&step)) {
+      fetched.push_back(fetch->timeline);
+      const auto found = server_histories.find(fetch->timeline);
+      if (found != server_histories.end())
+        state.on_history(fetch->timeline, found->second);
+      else
+        state.on_history_absent(fetch->timeline, "could not open file");
+    } else if (const auto* inspect = std::get_if<step::InspectArchive>(&step)) {
+      EXPECT_EQ(inspect->system_identifier, identity.system_identifier);
+      EXPECT_EQ(inspect->segment_size, kSize);
+      state.on_archive(archive);
+    } else if (const auto* store = std::get_if<step::StoreHistory>(&step)) {
+      archive.histories[store->timeline] = store->content;
+      state.on_history_stored(store->timeline);
+    } else if (const auto* probe = std::get_if<step::Probe>(&step)) {
+      probes.push_back(probe->lsn);
+      state.on_probed(probe->lsn >= oldest_held);
+    } else if (std::holds_alternative<step::Disconnect>(step)) {
+      state.on_disconnected();
+    } else if (const auto* wait = std::get_if<step::Wait>(&step)) {
+      waits.push_back(wait->time);
+      now += wait->time;
+      state.on_waited();
+    }
+  }
+
+  static std::string name(const Step& step) {
+    static const char* const names[] = {"connect",   "identify",      "parameters", "create-slot",
+                                        "read-slot", "fetch-history", "archive",    "store-history",
+                                        "probe",     "stream",        "disconnect", "wait",
+                                        "stop"};
+    return names[step.index()];
+  }
+
+  void archive_ends_at(wal::TimelineId timeline, Lsn start) {
+    archive.resume.emplace();
+    archive.resume->timeline = timeline;
+    archive.resume->start = start;
+  }
+
+  void stream_fails(const Error& error, const std::string& sqlstate = {}, Lsn reached = seg(7),
+                    bool heard = false) {
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::failed;
+    outcome.error = error;
+    outcome.sqlstate = sqlstate;
+    outcome.reached = reached;
+    outcome.heard_anything = heard;
+    state.on_stream_ended(outcome, now);
+  }
+
+  void timeline_ends(wal::TimelineId next, Lsn switchpoint) {
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::timeline_ended;
+    outcome.next = pq::EndOfStream::Next{next, switchpoint};
+    outcome.reached = switchpoint;
+    outcome.heard_anything = true;
+    state.on_stream_ended(outcome, now);
+  }
+
+  test::RecordingLog log;
+  SessionState state;
+  Time now{1'000'000ms};
+
+  std::vector<Upstream> hosts{{.name = "one", .major = 18, .standby = false}};
+  pq::SystemIdentity identity{.system_identifier = 7, .timeline = 1, .flush_position = seg(7.5)};
+  pq::SlotState slot{
+      .exists = true, .type = "physical", .restart_lsn = seg(4.5), .restart_timeline = 1};
+  bool slot_is_new = true;
+  std::map<wal::TimelineId, std::string> server_histories;
+  ArchiveFacts archive;
+  Lsn oldest_held;
+
+  int connects = 0;
+  int connected_to = -1;
+  int identifies = 0;
+  std::vector<wal::TimelineId> fetched;
+  std::vector<Lsn> probes;
+  std::vector<std::chrono::milliseconds> waits;
+};
+
+Options with_slot() {
+  Options options;
+  options.slot = "weir";
+  return options;
+}
+
+const Error kLost(ErrorKind::retry, "server closed the connection unexpectedly");
+const Error kRemoved(ErrorKind::gap, "requested WAL segment has already been removed");
+
+TEST(SessionState, AsksOneThingAfterTheOtherAndStreams) {
+  struct Case {
+    const char* name;
+    bool slot;
+    bool create;
+    int major;
+    wal::TimelineId timeline;
+    const char* steps;
+  };
+  const Case cases[] = {
+      {"plain", false, false, 18, 1, "connect identify parameters archive stream"},
+      {"slot", true, false, 18, 1, "connect identify parameters read-slot archive stream"},
+      {"slot on a server that cannot tell", true, false, 14, 1,
+       "connect identify parameters archive stream"},
+      {"new slot", true, true, 18, 1,
+       "connect identify parameters create-slot read-slot archive stream"},
+      {"timeline 2", false, false, 18, 2,
+       "connect identify parameters fetch-history archive store-history stream"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    Options options;
+    if (each.slot) options.slot = "weir";
+    options.create_slot = each.create;
+    Dialogue dialogue(options);
+    dialogue.hosts[0].major = each.major;
+    dialogue.identity.timeline = each.timeline;
+    dialogue.slot.restart_lsn = seg(7.25);
+    dialogue.slot.restart_timeline = each.timeline;
+    dialogue.server_histories[2] = kHistory2;
+    EXPECT_EQ(dialogue.steps(), each.steps);
+    const auto stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.start, seg(7));
+    EXPECT_EQ(stream.timeline, each.timeline);
+    EXPECT_EQ(stream.segment_size, kSize);
+    EXPECT_EQ(stream.system_identifier, 7U);
+  }
+}
+
+TEST(SessionState, GoesOnWithTheOpenSegmentsOfTheArchive) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(6));
+  dialogue.archive.resume->open = {{seg(6), seg(6), seg(6.5)}, {seg(7), seg(7), seg(7.1)}};
+  const auto stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.start, seg(6));
+  EXPECT_EQ(stream.open, dialogue.archive.resume->open);
+}
+
+TEST(SessionState, LooksAtTheArchiveAgainAfterEachStream) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(6));
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.flush_position = seg(9.5);
+  dialogue.stream_fails(kLost, {}, seg(9.5), true);
+  EXPECT_EQ(dialogue.steps(), "disconnect wait connect identify parameters archive stream");
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
+}
+
+TEST(SessionState, EndsWithTheFirstFailureIfItIsNotToLoop) {
+  Options options;
+  options.loop = false;
+  Dialogue dialogue(options);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kLost);
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::retry);
+  EXPECT_TRUE(dialogue.waits.empty());
+}
+
+TEST(SessionState, WaitsLongerAndLongerButNotForEver) {
+  Dialogue dialogue;
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    ASSERT_EQ(Dialogue::name(dialogue.state.next()), "connect");
+    dialogue.state.failed(kLost, {}, dialogue.now);
+    const auto wait = dialogue.until<step::Wait>();
+    dialogue.answer(wait);
+  }
+  EXPECT_LE(dialogue.waits.front(), 200ms);
+  for (const auto wait : dialogue.waits) {
+    EXPECT_GE(wait, 100ms);
+    EXPECT_LE(wait, 30s);
+  }
+  EXPECT_GE(dialogue.waits.back(), 15s);
+}
+
+TEST(SessionState, TriesSoonAgainAfterAServerThatSentSomething) {
+  Dialogue dialogue;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    static_cast<void>(dialogue.until<step::Connect>());
+    dialogue.state.failed(kLost, {}, dialogue.now);
+    dialogue.answer(dialogue.until<step::Wait>());
+  }
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.waits.clear();
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Stream>());
+  ASSERT_EQ(dialogue.waits.size(), 1U);
+  EXPECT_LE(dialogue.waits[0], 200ms);
+}
+
+TEST(SessionState, GivesUpAtOnceWhereAFirstAttemptIsRefused) {
+  Dialogue dialogue;
+  static_cast<void>(dialogue.until<step::Connect>());
+  dialogue.state.failed(Error(ErrorKind::refused, "password authentication failed"), "28P01",
+                        dialogue.now);
+  EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::refused);
+}
+
+TEST(SessionState, KeepsTryingAServerThatTookItBefore) {
+  Dialogue dialogue;
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    static_cast<void>(dialogue.until<step::Connect>());
+    dialogue.state.failed(Error(ErrorKind::refused, "no pg_hba.conf entry"), "28000", dialogue.now);
+  }
+  static_cast<void>(dialogue.until<step::Stream>());
+}
+
+TEST(SessionState, RefusesSlotsThatWillNotDo) {
+  struct Case {
+    const char* name;
+    pq::SlotState slot;
+    const char* text;
+  };
+  const Case cases[] = {
+      {"missing",
+       {.exists = false, .type = {}, .restart_lsn = {}, .restart_timeline = {}},
+       "does not exist"},
+      {"logical",
+       {.exists = true, .type = "logical", .restart_lsn = {}, .restart_timeline = {}},
+       "is not physical"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    Dialogue dialogue(with_slot());
+    dialogue.slot = each.slot;
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), ErrorKind::refused);
+    EXPECT_NE(std::string(stop.error->what()).find(each.text), std::string::npos);
+    EXPECT_FALSE(stop.error->hint().empty());
+  }
+}
+
+TEST(SessionState, WarnsOnceOfASlotThatReservesNothing) {
+  Dialogue dialogue(with_slot());
+  dialogue.slot.restart_lsn.reset();
+  for (int i = 0; i < 3; ++i) {
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7), true);
+  }
+  EXPECT_EQ(dialogue.log.count("reserves no WAL"), 1);
+  EXPECT_EQ(dialogue.log.count("ready"), 0);
+}
+
+TEST(SessionState, SaysReadyOnceTheSlotReservesWal) {
+  Dialogue dialogue(with_slot());
+  dialogue.slot.restart_lsn.reset();
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.log.count("ready"), 0);
+  dialogue.slot.restart_lsn = seg(7.25);
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.log.count("ready"), 1);
+}
+
+TEST(SessionState, CreatesTheSlotOnceAndTakesAnOldOneOnlyIfAsked) {
+  auto options = with_slot();
+  options.create_slot = true;
+  {
+    Dialogue dialogue(options);
+    dialogue.slot_is_new = false;
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_NE(std::string(stop.error->what()).find("already exists"), std::string::npos);
+  }
+  options.if_not_exists = true;
+  Dialogue dialogue(options);
+  dialogue.slot_is_new = false;
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  EXPECT_EQ(dialogue.steps(),
+            "disconnect wait connect identify parameters read-slot archive stream");
+}
+
+TEST(SessionState, TriesASlotInUseAgainSoonUntilItsOwnerTimesOut) {
+  const Error busy(ErrorKind::retry, "replication slot \"weir\" is active for PID 4711");
+  for (const bool loop : {true, false}) {
+    SCOPED_TRACE(loop);
+    auto options = with_slot();
+    options.loop = loop;
+    Dialogue dialogue(options);
+    const auto begin = dialogue.now;
+    bool stopped = false;
+    for (int attempt = 0; attempt < 200 && !stopped; ++attempt) {
+      for (;;) {
+        const auto step = dialogue.state.next();
+        stopped = std::holds_alternative<step::Stop>(step);
+        if (stopped || std::holds_alternative<step::Stream>(step)) break;
+        dialogue.answer(step);
+      }
+      if (!stopped) dialogue.stream_fails(busy, "55006");
+    }
+    EXPECT_EQ(stopped, !loop);
+    for (const auto wait : dialogue.waits) EXPECT_LE(wait, 2s);
+    if (!loop) {
+      EXPECT_GT(dialogue.now - begin, 60s) << "wal_sender_timeout has to pass";
+      EXPECT_LT(dialogue.now - begin, 70s);
+    }
+  }
+}
+
+TEST(SessionState, TriesTheOtherHostsWhenOneIsRefused) {
+  Dialogue dialogue;
+  dialogue.hosts = {{.name = "old primary", .major = 18, .standby = false},
+                    {.name = "new primary", .major = 18, .standby = false}};
+  dialogue.server_histories[2] = kHistory2;
+  dialogue.archive_ends_at(2, seg(7));
+  static_cast<void>(dialogue.until<step::Identify>());
+  dialogue.state.on_identified(dialogue.identity);  // timeline 1, a primary: refused
+  dialogue.identity.timeline = 2;
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 2U);
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, StopsWhenEveryHostIsRefused) {
+  Dialogue dialogue;
+  dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
+                    {.name = "two", .major = 18, .standby = false},
+                    {.name = "three", .major = 18, .standby = false}};
+  dialogue.archive_ends_at(2, seg(7));
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::conflict);
+  EXPECT_EQ(dialogue.connects, 3);
+}
+
+TEST(SessionState, WaitsForAServerThatIsBehindOnTheSameConnection) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  for (int i = 0; i < 20; ++i) dialogue.answer(dialogue.until<step::Wait>());
+  EXPECT_EQ(dialogue.connects, 1);
+  EXPECT_GE(dialogue.identifies, 20);
+  for (const auto wait : dialogue.waits) {
+    EXPECT_GE(wait, 250ms);
+    EXPECT_LE(wait, 5s);
+  }
+  EXPECT_EQ(dialogue.log.count("waiting for it"), 1) << "said once, not at each attempt";
+  dialogue.identity.flush_position = seg(9.5);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
+}
+
+TEST(SessionState, EndsInsteadOfWaitingForAServerBehindIfItIsNotToLoop) {
+  Options options;
+  options.loop = false;
+  Dialogue dialogue(options);
+  dialogue.archive_ends_at(1, seg(9));
+  EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::retry);
+}
+
+TEST(SessionState, FollowsTheNextTimelineOnTheSameConnection) {
+  Dialogue dialogue;
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.identity.timeline = 2;
+  dialogue.identity.flush_position = seg(8.5);
+  dialogue.server_histories[2] = "1\t0/7A0000\tno recovery target specified\n";
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.timeline_ends(2, Lsn(0x7A0000));
+  EXPECT_EQ(dialogue.steps(), "identify fetch-history archive store-history stream");
+  const auto stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.timeline, 2U);
+  EXPECT_EQ(stream.start, seg(7)) << "the segment with the switchpoint, under its new name";
+  EXPECT_EQ(dialogue.connects, 1);
+  EXPECT_TRUE(dialogue.archive.histories.contains(2));
+}
+
+TEST(SessionState, FollowsSeveralTimelinesOneAfterTheOther) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12);
+  dialogue.server_histories[2] = kHistory2;
+  dialogue.server_histories[3] = kHistory3;
+  dialogue.archive_ends_at(1, seg(4));
+  auto stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.timeline, 1U);
+  EXPECT_EQ(stream.start, seg(4));
+  dialogue.timeline_ends(2, seg(5.5));
+  stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.timeline, 2U);
+  EXPECT_EQ(stream.start, seg(5));
+  EXPECT_TRUE(dialogue.archive.histories.contains(2)) << "stored before the timeline is begun";
+  EXPECT_FALSE(dialogue.archive.histories.contains(3));
+  dialogue.archive_ends_at(2, seg(8));
+  dialogue.timeline_ends(3, seg(8.5));
+  stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.timeline, 3U);
+  EXPECT_EQ(stream.start, seg(8));
+  EXPECT_TRUE(dialogue.archive.histories.contains(3));
+}
+
+TEST(SessionState, RefusesATimelineThatGoesBack) {
+  for (const wal::TimelineId next : {1U, 2U}) {
+    SCOPED_TRACE(next);
+    Dialogue dialogue;
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = kHistory2;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.timeline_ends(next, seg(7.5));
+    EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::protocol);
+  }
+}
+
+TEST(SessionState, RefusesAHistoryThatCannotBeRead) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 2;
+  dialogue.server_histories[2] = "<html>\n";
+  EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::protocol);
+}
+
+TEST(SessionState, FindsTheRangeThatIsMissingAndStops) {
+  for (const double held : {8.0, 9.0, 30.0, 63.0, 99.0, 100.0}) {
+    SCOPED_TRACE(held);
+    Dialogue dialogue;
+    dialogue.identity.flush_position = seg(100.5);
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.oldest_held = seg(held);
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kRemoved, "58P01", seg(7));
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
+    const std::string text = stop.error->what();
+    EXPECT_NE(text.find("missing from " + seg(7).to_string()), std::string::npos) << text;
+    EXPECT_NE(text.find("to " + seg(held).to_string()), std::string::npos) << text;
+    EXPECT_NE(stop.error->hint().find("--on-gap continue"), std::string::npos);
+    EXPECT_LE(dialogue.probes.size(), 7U) << "a binary search";
+    EXPECT_TRUE(dialogue.state.holes().empty());
+  }
+}
+
+TEST(SessionState, ArchivesOnBehindAGapIfThatWasAccepted) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(100.5);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.oldest_held = seg(30);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kRemoved, "58P01", seg(7));
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(30));
+  ASSERT_EQ(dialogue.state.holes().size(), 1U);
+  EXPECT_EQ(dialogue.state.holes()[0], (archive::ResumePoint::Hole{seg(7), seg(30)}));
+  EXPECT_EQ(dialogue.log.count("THE ARCHIVE HAS A HOLE NOW"), 1);
+}
+
+TEST(SessionState, SearchesAGapOverAConnectionThatBreaks) {
+  Dialogue dialogue;
+  dialogue.identity.flush_position = seg(100.5);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.oldest_held = seg(30);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kRemoved, "58P01", seg(7));
+  for (int i = 0; i < 3; ++i) dialogue.answer(dialogue.until<step::Probe>());
+  static_cast<void>(dialogue.until<step::Probe>());
+  dialogue.state.failed(kLost, {}, dialogue.now);
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
+  EXPECT_NE(std::string(stop.error->what()).find("to " + seg(30).to_string()), std::string::npos);
+}
+
+TEST(SessionState, NamesTheTimelinesOfAGapOverASwitch) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 2;
+  dialogue.identity.flush_position = seg(20.5);
+  dialogue.server_histories[2] = "1\t0/A80000\tno recovery target specified\n";  // 10.5
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.oldest_held = seg(15);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kRemoved, "58P01", seg(7));
+  const std::string text = dialogue.end().error->what();
+  EXPECT_NE(text.find("000000010000000000000007 to 00000002000000000000000E"), std::string::npos)
+      << text;
+}
+
+TEST(SessionState, NeverAsksWithoutPauseForWalThatIsGone) {
+  // The server says "removed" of the very segment it is writing: nothing to search for, and no
+  // reason to ask again at once.
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  int streams = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const auto step = dialogue.state.next();
+    if (std::holds_alternative<step::Stop>(step)) break;
+    if (std::holds_alternative<step::Stream>(step)) {
+      ++streams;
+      dialogue.stream_fails(kRemoved, "58P01", seg(7));
+      continue;
+    }
+    dialogue.answer(step);
+  }
+  EXPECT_LE(streams, static_cast<int>(dialogue.waits.size()) + 1);
+}
+
+TEST(SessionState, AsksForDamagedWalThreeTimes) {
+  const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
+  Dialogue dialogue;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(damage, {}, seg(7.25), true);
+  }
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::damage);
+}
+
+TEST(SessionState, CountsDamageAnewWhereItGotFurther) {
+  const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
+  Dialogue dialogue;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(damage, {}, seg(7.25) + static_cast<std::uint64_t>(attempt) * 8192, true);
+  }
+  static_cast<void>(dialogue.until<step::Stream>());
+}
+
+TEST(SessionState, StopsAtOnceWhenAsked) {
+  {
+    Dialogue dialogue;
+    dialogue.state.request_stop();
+    EXPECT_FALSE(dialogue.end().error);
+  }
+  {
+    Dialogue dialogue;  // in the middle of a wait
+    static_cast<void>(dialogue.until<step::Connect>());
+    dialogue.state.failed(kLost, {}, dialogue.now);
+    static_cast<void>(dialogue.until<step::Wait>());
+    dialogue.state.request_stop();
+    EXPECT_TRUE(std::holds_alternative<step::Stop>(dialogue.state.next()));
+    EXPECT_FALSE(dialogue.end().error);
+  }
+}
+
+TEST(SessionState, IsDoneWhenTheStreamWasStopped) {
+  Dialogue dialogue;
+  static_cast<void>(dialogue.until<step::Stream>());
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::stopped;
+  dialogue.state.on_stream_ended(outcome, dialogue.now);
+  EXPECT_FALSE(dialogue.end().error);
+}
+
+TEST(SessionState, IsDoneWhenTheArchiveReachesTheEndPositionAlready) {
+  Options options;
+  options.endpos = seg(6);
+  Dialogue dialogue(options);
+  dialogue.archive_ends_at(1, seg(7));
+  EXPECT_FALSE(dialogue.end().error);
+}
+
+TEST(SessionState, DoesNotTryAgainWhatAPersonHasToLookAt) {
+  for (const auto kind : {ErrorKind::io, ErrorKind::conflict, ErrorKind::protocol,
+                          ErrorKind::durability, ErrorKind::disk_full, ErrorKind::refused}) {
+    SCOPED_TRACE(to_string(kind));
+    Dialogue dialogue;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(Error(kind, "trouble"), {}, seg(7), true);
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), kind);
+  }
+}
+
+TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.archive.resume->holes = {{seg(3), seg(5)}};
+  for (int i = 0; i < 3; ++i) {
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7), true);
+  }
+  EXPECT_EQ(dialogue.log.count("the archive has a hole"), 1);
+  EXPECT_EQ(dialogue.state.holes().size(), 1U);
+}
+
+}  // namespace
+}  // namespace weir::receive

@@ -1,0 +1,368 @@
+#include "receive/stream_state.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+using wal::Lsn;
+
+constexpr std::uint64_t kMB = 1 << 20;
+constexpr Lsn kStart(3 * kMB);
+constexpr Time kBegin{1'000'000ms};
+
+/// A stream at 3 MB with segments of 1 MB, and a clock.
+class Stream {
+ public:
+  explicit Stream(StreamState::Options options = defaults())
+      : state(options, 1, kStart, kBegin), now(kBegin) {}
+
+  static StreamState::Options defaults() {
+    StreamState::Options options;
+    options.segment_size = *wal::SegmentSize::of(kMB);
+    return options;
+  }
+
+  /// `bytes` arrive; the server says that it has `ahead` bytes more.
+  void receive(std::uint64_t bytes, std::uint64_t ahead = 0) {
+    const std::vector<std::byte> wal(bytes);
+    const auto end = state.received() + bytes;
+    state.on_wal({.start = state.received(), .server_end = end + ahead, .wal = wal}, now);
+  }
+  void receive_and_write(std::uint64_t bytes, std::uint64_t ahead = 0) {
+    receive(bytes, ahead);
+    state.on_written(state.received(), now);
+  }
+  /// A whole round: received, written, synced.
+  void take(std::uint64_t bytes) {
+    receive_and_write(bytes);
+    state.on_sync_done(state.on_sync_started(state.write()));
+  }
+  void keepalive(bool reply_requested, std::uint64_t ahead = 0) {
+    state.on_keepalive({.server_end = state.received() + ahead, .reply_requested = reply_requested},
+                       now);
+  }
+  std::optional<pq::StandbyStatus> status() { return state.take_status(now); }
+
+  StreamState state;
+  Time now;
+};
+
+TEST(StreamState, SendsAStatusAtOnceWhenItBegins) {
+  Stream stream;
+  EXPECT_EQ(stream.status(),
+            (pq::StandbyStatus{.write = kStart, .flush = kStart, .apply = kStart}));
+  EXPECT_EQ(stream.status(), std::nullopt) << "and then not again";
+}
+
+TEST(StreamState, RefusesWalThatDoesNotContinueWhatItHas) {
+  const std::vector<std::byte> wal(10);
+  for (const auto start : {kStart + 1, Lsn(kStart.byte() - 1), Lsn()}) {
+    SCOPED_TRACE(start.to_string());
+    Stream stream;
+    try {
+      stream.state.on_wal({.start = start, .server_end = start + 10, .wal = wal}, stream.now);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::protocol);
+    }
+    EXPECT_EQ(stream.state.received(), kStart);
+  }
+}
+
+TEST(StreamState, ReportsFlushOnlyWhenTheSyncIsDone) {
+  Stream stream;
+  static_cast<void>(stream.status());
+  stream.receive_and_write(100);
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+  const auto ticket = stream.state.on_sync_started(stream.state.write());
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt) << "it is covered by one that has begun";
+  EXPECT_EQ(stream.state.flush(), kStart);
+  EXPECT_EQ(stream.status(), std::nullopt);
+  stream.state.on_sync_done(ticket);
+  EXPECT_EQ(
+      stream.status(),
+      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
+}
+
+TEST(StreamState, NeverReportsPastAnUndecidedSync) {
+  // Three syncs overlap. In whatever order they end, the flush position is the end of the last one
+  // of which all earlier ones are done.
+  std::vector<int> order{0, 1, 2};
+  do {
+    SCOPED_TRACE(fmt::format("{} {} {}", order[0], order[1], order[2]));
+    Stream stream;
+    std::vector<StreamState::Ticket> tickets;
+    for (int i = 0; i < 3; ++i) {
+      stream.receive_and_write(100);
+      tickets.push_back(stream.state.on_sync_started(stream.state.write()));
+    }
+    std::vector<bool> done(3);
+    for (const int i : order) {
+      stream.state.on_sync_done(tickets[static_cast<std::size_t>(i)]);
+      done[static_cast<std::size_t>(i)] = true;
+      std::uint64_t expected = 0;
+      while (expected < 3 && done[expected]) ++expected;
+      EXPECT_EQ(stream.state.flush(), kStart + expected * 100);
+      if (const auto status = stream.status()) {
+        EXPECT_EQ(status->flush, kStart + expected * 100);
+      }
+    }
+    EXPECT_EQ(stream.state.flush(), stream.state.write());
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+TEST(StreamState, DoesNotCountWhatWasWrittenAfterASyncBegan) {
+  Stream stream;
+  stream.receive_and_write(100);
+  const auto ticket = stream.state.on_sync_started(stream.state.write());
+  stream.receive_and_write(50);
+  stream.state.on_sync_done(ticket);
+  EXPECT_EQ(stream.state.flush(), kStart + 100);
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min()) << "the rest wants one of its own";
+}
+
+TEST(StreamState, AnswersAKeepaliveThatAsksAtOnceAndFlushesForIt) {
+  auto options = Stream::defaults();
+  options.flush = {FlushPolicy::Mode::segment, 0ms};
+  Stream stream(options);
+  static_cast<void>(stream.status());
+  stream.receive_and_write(100, 1000);
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt);
+  stream.keepalive(false, 1000);
+  EXPECT_EQ(stream.status(), std::nullopt);
+  stream.keepalive(true, 1000);
+  // The answer does not wait for the disk and tells the truth.
+  EXPECT_EQ(stream.status(),
+            (pq::StandbyStatus{.write = kStart + 100, .flush = kStart, .apply = kStart}));
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+  const auto ticket = stream.state.on_sync_started(stream.state.write());
+  stream.state.on_sync_done(ticket);
+  EXPECT_EQ(
+      stream.status(),
+      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
+  stream.receive_and_write(100, 1000);
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt) << "the wish was for that one flush";
+}
+
+TEST(StreamState, ReportsAgainWhenTheIntervalHasPassed) {
+  Stream stream;
+  static_cast<void>(stream.status());
+  stream.now += 9'999ms;
+  stream.keepalive(false);
+  EXPECT_EQ(stream.status(), std::nullopt);
+  EXPECT_EQ(stream.state.next_status_at(), kBegin + 10'000ms);
+  stream.now += 1ms;
+  ASSERT_TRUE(stream.status());
+  EXPECT_EQ(stream.state.next_status_at(), kBegin + 20'000ms);
+}
+
+TEST(StreamState, AsksForASignOfLifeAfterHalfTheSilenceLimit) {
+  Stream stream;
+  static_cast<void>(stream.status());
+  for (int i = 0; i < 2; ++i) {
+    stream.now += 10'000ms;
+    const auto status = stream.status();
+    ASSERT_TRUE(status);
+    EXPECT_FALSE(status->reply_requested);
+  }
+  stream.now += 10'000ms;
+  auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->reply_requested);
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+
+  stream.now += 10'000ms;
+  status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->reply_requested) << "asked once, not with every status";
+
+  stream.now = kBegin + 59'999ms;
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+  stream.now = kBegin + 60'000ms;
+  EXPECT_TRUE(stream.state.silent_for_too_long(stream.now));
+}
+
+TEST(StreamState, IsNotSilentAsLongAsAnIdleServerAnswers) {
+  Stream stream;
+  for (int i = 0; i < 20; ++i) {
+    stream.now += 30'000ms;
+    const auto status = stream.status();
+    ASSERT_TRUE(status);
+    EXPECT_TRUE(status->reply_requested);
+    stream.keepalive(false);  // the position never moves
+    EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+  }
+}
+
+TEST(StreamState, ReportsTheApplyPositionAsChosen) {
+  auto options = Stream::defaults();
+  options.apply = ApplyPosition::none;
+  Stream stream(options);
+  stream.take(100);
+  EXPECT_EQ(stream.status(),
+            (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = Lsn()}));
+}
+
+TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
+  auto options = Stream::defaults();
+  options.flush = {FlushPolicy::Mode::segment, 0ms};
+  Stream stream(options);
+  static_cast<void>(stream.status());
+  stream.receive_and_write(100, 50);
+  EXPECT_EQ(stream.status(), std::nullopt) << "more is on its way";
+  stream.receive_and_write(50);
+  EXPECT_EQ(stream.status(),
+            (pq::StandbyStatus{.write = kStart + 150, .flush = kStart, .apply = kStart}));
+}
+
+TEST(StreamState, StopsReadingWhileTooMuchIsNotDurable) {
+  Stream stream;
+  const auto limit = unsynced_limit(*wal::SegmentSize::of(kMB));
+  std::vector<StreamState::Ticket> tickets;
+  while (stream.state.received() - kStart < limit) {
+    ASSERT_TRUE(stream.state.may_read());
+    stream.receive_and_write(kMB);
+    tickets.push_back(stream.state.on_sync_started(stream.state.write()));
+  }
+  EXPECT_FALSE(stream.state.may_read());
+  for (std::size_t i = 1; i < tickets.size(); ++i) stream.state.on_sync_done(tickets[i]);
+  EXPECT_FALSE(stream.state.may_read()) << "the oldest one decides";
+  stream.state.on_sync_done(tickets[0]);
+  EXPECT_TRUE(stream.state.may_read());
+  EXPECT_EQ(stream.state.flush(), stream.state.received());
+}
+
+TEST(StreamState, BoundsWhatIsNotDurableForEverySegmentSize) {
+  for (std::uint64_t size = kMB; size <= 1024 * kMB; size *= 2)
+    EXPECT_GE(unsynced_limit(*wal::SegmentSize::of(size)), 3 * size);
+}
+
+TEST(StreamState, SyncsWhenASegmentIsFullWhateverThePolicy) {
+  auto options = Stream::defaults();
+  options.flush = {FlushPolicy::Mode::segment, 0ms};
+  Stream stream(options);
+  stream.receive_and_write(kMB - 1);
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt);
+  stream.receive_and_write(1);
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+}
+
+TEST(StreamState, CatchesUpInLargerSteps) {
+  Stream stream;
+  stream.receive_and_write(100, kCatchUpBytes);
+  EXPECT_TRUE(stream.state.catching_up());
+  EXPECT_EQ(stream.state.sync_due_at(), kBegin + kCatchUpInterval);
+  stream.now += 100ms;
+  stream.receive_and_write(100, kCatchUpBytes);
+  EXPECT_EQ(stream.state.sync_due_at(), kBegin + kCatchUpInterval) << "counted from the oldest";
+  stream.receive_and_write(100, kCatchUpBytes - 1);
+  EXPECT_FALSE(stream.state.catching_up());
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+}
+
+TEST(StreamState, StopsAtTheEndPositionOnceItIsDurableAndReported) {
+  auto options = Stream::defaults();
+  options.endpos = kStart + 150;
+  Stream stream(options);
+  static_cast<void>(stream.status());
+  stream.receive_and_write(100);
+  EXPECT_FALSE(stream.state.stopping());
+  stream.receive_and_write(100);
+  EXPECT_TRUE(stream.state.stopping());
+  EXPECT_FALSE(stream.state.may_read());
+  EXPECT_FALSE(stream.state.finished());
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_FALSE(stream.state.finished()) << "not reported yet";
+  ASSERT_TRUE(stream.status());
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, IsAtItsEndPositionFromTheBeginning) {
+  auto options = Stream::defaults();
+  options.endpos = kStart;
+  Stream stream(options);
+  EXPECT_TRUE(stream.state.stopping());
+  static_cast<void>(stream.status());
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, FinishesWhatItReceivedWhenAskedToStop) {
+  Stream stream;
+  static_cast<void>(stream.status());
+  stream.receive(100);
+  stream.state.request_stop();
+  EXPECT_FALSE(stream.state.may_read());
+  EXPECT_FALSE(stream.state.finished()) << "not written";
+  stream.state.on_written(stream.state.received(), stream.now);
+  EXPECT_FALSE(stream.state.finished()) << "not durable";
+  const auto ticket = stream.state.on_sync_started(stream.state.write());
+  EXPECT_FALSE(stream.state.finished());
+  stream.state.on_sync_done(ticket);
+  EXPECT_FALSE(stream.state.finished()) << "not reported";
+  EXPECT_TRUE(stream.status());
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, StopsAtOnceIfThereIsNothingToFinish) {
+  Stream stream;
+  stream.take(100);
+  static_cast<void>(stream.status());
+  stream.state.request_stop();
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, MakesWhatItReceivedDurableAfterTheStreamHasEnded) {
+  Stream stream;
+  static_cast<void>(stream.status());
+  stream.receive_and_write(100);
+  stream.state.on_end_of_stream();
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+  EXPECT_FALSE(stream.state.finished());
+  EXPECT_FALSE(stream.state.silent_for_too_long(kBegin + 1h));
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_TRUE(stream.state.finished());
+  EXPECT_EQ(stream.status(), std::nullopt) << "nobody is there to be told";
+}
+
+TEST(StreamState, FinishesWithoutWhatCouldNotBeWritten) {
+  Stream stream;
+  stream.receive(100);
+  stream.state.on_written(kStart + 40, stream.now);
+  stream.state.request_stop();
+  stream.state.drop_unwritten();
+  EXPECT_EQ(stream.state.received(), kStart + 40);
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_EQ(stream.status()->flush, kStart + 40);
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, DoesNotFinishBeforeALateSync) {
+  // The position is reached by the later of two syncs; the earlier one is still under way.
+  Stream stream;
+  stream.receive_and_write(100);
+  const auto first = stream.state.on_sync_started(stream.state.write());
+  const auto second = stream.state.on_sync_started(stream.state.write());
+  stream.state.on_end_of_stream();
+  stream.state.on_sync_done(second);
+  EXPECT_FALSE(stream.state.finished());
+  stream.state.on_sync_done(first);
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamStateDeathTest, AbortsRatherThanToReportAWrongPosition) {
+  Stream stream;
+  stream.receive_and_write(100);
+  EXPECT_DEATH(stream.state.on_written(kStart + 101, stream.now), "");
+  EXPECT_DEATH(static_cast<void>(stream.state.on_sync_started(kStart + 101)), "");
+  EXPECT_DEATH(stream.state.on_sync_done(99), "");
+}
+
+}  // namespace
+}  // namespace weir::receive

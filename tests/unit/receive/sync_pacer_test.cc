@@ -1,0 +1,35 @@
+#include "receive/sync_pacer.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(SyncPacer, TakesAnUnknownDiskForAQuickOne) { EXPECT_TRUE(SyncPacer().quick()); }
+
+TEST(SyncPacer, KnowsASlowDiskAfterItsFirstSync) {
+  SyncPacer pacer;
+  pacer.add(2ms);
+  EXPECT_FALSE(pacer.quick());
+}
+
+TEST(SyncPacer, IsNotMisledByASingleSlowSync) {
+  SyncPacer pacer;
+  for (int i = 0; i < 20; ++i) pacer.add(80us);
+  pacer.add(2ms);
+  EXPECT_TRUE(pacer.quick());
+}
+
+TEST(SyncPacer, FollowsADiskThatBecomesSlowAndQuickAgain) {
+  SyncPacer pacer;
+  for (int i = 0; i < 20; ++i) pacer.add(80us);
+  for (int i = 0; i < 20; ++i) pacer.add(2ms);
+  EXPECT_FALSE(pacer.quick());
+  for (int i = 0; i < 40; ++i) pacer.add(80us);
+  EXPECT_TRUE(pacer.quick());
+}
+
+}  // namespace
+}  // namespace weir::receive
