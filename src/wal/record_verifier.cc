@@ -186,12 +186,12 @@ void RecordVerifier::check_page(const PageHeader& page) {
                      std::max<TimelineId>(page_timeline_, 1), options_.timeline, page.timeline));
     return;
   }
-  // The page with a switchpoint inside was begun on the old timeline and keeps its header.
   if (options_.history != nullptr && page.timeline != options_.history->timeline_of(at)) {
     fail(at, at + kTimelineAt,
-         fmt::format("unexpected timeline in page header: expected {} by the history of timeline "
+         fmt::format("unexpected timeline in page header: expected {}, by the history of timeline "
                      "{}, found {}",
-                     options_.history->timeline_of(at), options_.timeline, page.timeline));
+                     options_.history->timeline_of(at), options_.history->timeline(),
+                     page.timeline));
     return;
   }
   page_timeline_ = page.timeline;
@@ -403,6 +403,7 @@ bool RecordVerifier::check_header() {
                     "the record that says so: expected resource manager {} and info "
                     "0x{:02X}, found {} and 0x{:02X}",
                     kXlogManager, kOverwriteContrecord, header_.resource_manager, header_.info));
+  if (record_start_ == first_record_start_) first_record_previous_ = header_.previous;
   return true;
 }
 
@@ -538,6 +539,7 @@ Lsn RecordVerifier::last_record_end() const { return last_record_end_; }
 Lsn RecordVerifier::last_record_start() const { return last_record_start_; }
 Lsn RecordVerifier::newest_record_start() const { return newest_record_start_; }
 Lsn RecordVerifier::first_record_start() const { return first_record_start_; }
+Lsn RecordVerifier::first_record_previous() const { return first_record_previous_; }
 bool RecordVerifier::unchecked() const { return state_ == State::unchecked; }
 std::uint64_t RecordVerifier::records() const { return records_; }
 std::uint64_t RecordVerifier::system_identifier() const { return system_identifier_; }

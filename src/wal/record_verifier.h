@@ -60,8 +60,8 @@ class RecordVerifier {
     /// Start of the last record that begins before the stream's start (newest_record_start() of
     /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
     std::optional<Lsn> previous_record = std::nullopt;
-    /// The history of `timeline`, where it is known: each page must then carry exactly the timeline
-    /// that its first byte belongs to. Not owned.
+    /// That of `timeline`, not owned: then each page must carry the very timeline that its first
+    /// byte belongs to, not just a lower one. nullptr: not known.
     const TimelineHistory* history = nullptr;
   };
 
@@ -93,6 +93,8 @@ class RecordVerifier {
   [[nodiscard]] Lsn newest_record_start() const;
   /// Where the first record that begins in this stream begins; 0/0 as long as none did.
   [[nodiscard]] Lsn first_record_start() const;
+  /// What that record says of the one before it (xl_prev), once its header has passed; 0/0 before.
+  [[nodiscard]] Lsn first_record_previous() const;
   /// True while position() lies inside a record (or its alignment padding's page gap).
   [[nodiscard]] bool inside_record() const;
   /// The WAL is of a server newer than we know: positions move, nothing is checked. Decided by
@@ -166,6 +168,7 @@ class RecordVerifier {
   std::optional<Lsn> overwritten_;  ///< start of the record whose continuation that page overwrites
   Lsn newest_record_start_;
   Lsn first_record_start_;
+  Lsn first_record_previous_;
   Lsn last_record_start_;
   Lsn last_record_end_;
   std::uint64_t records_ = 0;
