@@ -1,10 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "archive/listing.h"
 #include "codec/codec.h"
 #include "io/directory.h"
+#include "wal/page.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -20,5 +23,11 @@ namespace weir::archive {
 inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
+
+/// The header of the first page, by which a segment of unknown size is known; quick, whatever the
+/// form and size. nullopt if the content does not begin with a long page header (or is shorter).
+/// Nothing else is checked. Throws as read_segment() does.
+[[nodiscard]] std::optional<wal::PageHeader> read_first_page_header(io::Directory& directory,
+                                                                    const SegmentFileName& name);
 
 }  // namespace weir::archive

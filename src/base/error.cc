@@ -61,8 +61,10 @@ void Error::compose() { what_ = context_.empty() ? message_ : message_ + " (" + 
 
 Error system_error(int code, std::string message) {
   const bool full = code == ENOSPC || code == EDQUOT;
-  return Error(full ? ErrorKind::disk_full : ErrorKind::io,
-               std::move(message) + ": " + std::generic_category().message(code));
+  Error error(full ? ErrorKind::disk_full : ErrorKind::io,
+              std::move(message) + ": " + std::generic_category().message(code));
+  error.system_code_ = code;
+  return error;
 }
 
 void check_failed(const char* file, int line, const char* expression) {

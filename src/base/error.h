@@ -46,6 +46,9 @@ class Error : public std::exception {
   Error& hint(std::string_view text) &;
   Error&& hint(std::string_view text) &&;
 
+  /// The errno value behind it, 0 if there is none or it is not known.
+  int system_code() const { return system_code_; }
+
   ErrorKind kind() const { return kind_; }
   const std::string& message() const { return message_; }
   const std::string& context() const { return context_; }
@@ -58,7 +61,10 @@ class Error : public std::exception {
   void add_context(std::string_view name, std::string_view value);
   void compose();
 
+  friend Error system_error(int code, std::string message);
+
   ErrorKind kind_;
+  int system_code_ = 0;
   std::string message_;
   std::string context_;
   std::string hint_;

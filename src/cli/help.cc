@@ -20,6 +20,7 @@ struct Topic {
 
 constexpr Topic kTopics[] = {
     {"receive", receive_help},
+    {"restore", restore_help},
     {"slot", slot_help},
     {"status", status_help},
 };
@@ -64,6 +65,7 @@ Usage:
 
 Commands:
   receive   stream WAL from a server into an archive directory
+  restore   restore_command: hand a segment to a server that recovers
   status    what an archive holds, and how its receiver is doing
   slot      create, drop or list replication slots
   help      help on a command: pgweir help receive
@@ -85,7 +87,52 @@ Exit status:
   4   needs a person: WAL is missing or damaged, another cluster's archive,
       a failed sync
 
-Manual: man pgweir, man pgweir-receive
+Manual: man pgweir, man pgweir-receive, man pgweir-restore
+)";
+}
+
+std::string_view restore_help() {
+  return R"(pgweir restore gives a recovering server one file of the archive, checked: the
+setting is
+
+  restore_command = 'pgweir restore -D /srv/wal %f %p'
+
+Usage:
+  pgweir restore -D DIRECTORY [OPTION]... FILE TARGET
+  pgweir restore -D DIRECTORY --find-time TIME | --find-lsn LSN [--timeline N]
+
+The segment may be raw, .zst, .gz or .lz4. Page headers, the cluster and the
+checksum of every record are checked on the way; nothing stands under TARGET
+that is not whole and sound.
+
+Options:
+  -D, --directory DIR      the archive
+      --partial            hand out the unfinished .partial, too, as the last
+                           resort: up to its last complete record, so that the
+                           last bytes of a lost primary are recovered
+      --partial-damaged    as --partial, also if it is damaged: the WAL behind
+                           the damage is lost
+      --on-gap WHAT        a segment is missing although later ones are there:
+                           stop the recovery (default), or absent: for a
+                           standby that can stream it
+      --allow-empty        an archive without any WAL is no error
+      --retry-for TIME     go on trying for so long when an error may pass, such
+                           as of a network file system (default: 10s)
+      --no-verify          check sizes and frames only
+  -v, --verbose            say why a file is absent
+  -?, --help               this help
+
+To choose a moment to recover to:
+      --find-time TIME     the commits around '2026-11-20 03:14:15+00'; without
+                           a zone it is local time
+      --find-lsn LSN       the commits around a position
+      --timeline N         along this timeline's history (default: the newest)
+      --json
+
+Exit status: 0 restored; 1 surely not in the archive, which ends a recovery or
+lets a standby stream; 200 anything else, which stops the server.
+
+Manual: man pgweir-restore
 )";
 }
 

@@ -8,6 +8,7 @@ namespace weir::cli {
 [[nodiscard]] std::string_view version_text();
 [[nodiscard]] std::string_view general_help();
 [[nodiscard]] std::string_view receive_help();
+[[nodiscard]] std::string_view restore_help();
 [[nodiscard]] std::string_view slot_help();
 [[nodiscard]] std::string_view status_help();
 

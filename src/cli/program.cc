@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -22,6 +23,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"receive", receive_command},
+    {"restore", restore_command},
     {"slot", slot_command},
     {"status", status_command},
     {"help", help_command},
@@ -60,7 +62,12 @@ int run(int count, char** words) {
     return dispatch(copy);
   } catch (const Error& error) {
     print_error(error);
-    return exit_status(error.kind());
+    const bool known = !copy.empty() && std::any_of(std::begin(kCommands), std::end(kCommands),
+                                                    [&](const Command& command) {
+                                                      return command.name == copy.front();
+                                                    });
+    const auto ordinary = exit_status(error.kind());
+    return known ? ordinary : status_for_recovery(copy).value_or(ordinary);
   } catch (const std::exception& error) {
     fmt::print(stderr, "pgweir: unexpected failure: {}\n", error.what());
     return kUnexpected;

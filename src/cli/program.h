@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,14 @@ using Words = std::vector<std::string>;
 // The commands: `words` is what follows the command's name. They return the exit status, 0 or 1,
 // and throw Error for the rest.
 int receive_command(const Words& words);
+/// Throws nothing: its exit statuses are its own (0, 1, 200), since PostgreSQL reads them.
+int restore_command(const Words& words);
 int slot_command(const Words& words);
 int status_command(const Words& words);
 int help_command(const Words& words);
+
+/// The status for a command line that is wrong before its command is known but was meant to restore
+/// (a mistyped restore_command): a 2 would make recovery end and open the database.
+std::optional<int> status_for_recovery(const Words& words);
 
 }  // namespace weir::cli

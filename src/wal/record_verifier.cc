@@ -82,6 +82,17 @@ bool manager_is_valid(std::uint8_t manager, int major) {
 
 }  // namespace
 
+std::uint32_t record_crc(std::span<const std::byte> record) {
+  PGWEIR_CHECK(record.size() >= kRecordHeaderSize);
+  std::uint32_t crc = ~0u;
+  for (auto body = record.subspan(kRecordHeaderSize); !body.empty();) {
+    const auto piece = body.first(std::min<std::size_t>(body.size(), kPageSize));
+    crc = crc32c(crc, piece);
+    body = body.subspan(piece.size());
+  }
+  return ~crc32c(crc, record.first(kCrcOffset));
+}
+
 RecordVerifier::RecordVerifier(Options options, Lsn start)
     : options_(options),
       position_(start),
@@ -115,6 +126,11 @@ std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
     wal = wal.subspan(taken);
   }
   return damage_;
+}
+
+void RecordVerifier::follow(TimelineId timeline, const TimelineHistory* history) {
+  options_.timeline = timeline;
+  options_.history = history;
 }
 
 // ---- pages
@@ -168,6 +184,14 @@ void RecordVerifier::check_page(const PageHeader& page) {
     fail(at, at + kTimelineAt,
          fmt::format("unexpected timeline in page header: expected {} to {}, found {}",
                      std::max<TimelineId>(page_timeline_, 1), options_.timeline, page.timeline));
+    return;
+  }
+  if (options_.history != nullptr && page.timeline != options_.history->timeline_of(at)) {
+    fail(at, at + kTimelineAt,
+         fmt::format("unexpected timeline in page header: expected {}, by the history of timeline "
+                     "{}, found {}",
+                     options_.history->timeline_of(at), options_.history->timeline(),
+                     page.timeline));
     return;
   }
   page_timeline_ = page.timeline;
@@ -295,7 +319,10 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
     switch (state_) {
       case State::record_header: {
         const auto had = have_;
-        if (had == 0) record_start_ = position_;
+        if (had == 0) {
+          record_start_ = position_;
+          header_known_ = false;
+        }
         const auto piece = take(std::min(kRecordHeaderSize - had, page.size()));
         std::memcpy(header_bytes_.data() + had, piece.data(), piece.size());
         have_ = had + piece.size();
@@ -354,6 +381,7 @@ bool RecordVerifier::check_length() {
 
 bool RecordVerifier::check_header() {
   header_ = decode_record_header(header_bytes_);
+  header_known_ = true;
   if (!manager_is_valid(header_.resource_manager, major_))
     return fail(record_start_, byte_of_record(kManagerAt),
                 fmt::format("invalid resource manager {} for PostgreSQL {}",
@@ -375,6 +403,7 @@ bool RecordVerifier::check_header() {
                     "the record that says so: expected resource manager {} and info "
                     "0x{:02X}, found {} and 0x{:02X}",
                     kXlogManager, kOverwriteContrecord, header_.resource_manager, header_.info));
+  if (record_start_ == first_record_start_) first_record_previous_ = header_.previous;
   return true;
 }
 
@@ -459,6 +488,7 @@ std::size_t RecordVerifier::skip_filler(std::size_t available) {
 
 bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   damage_ = Damage{at, found_at, std::move(what)};
+  if (header_known_ && at == record_start_) damage_->record = header_;
   position_ = found_at;
   return false;
 }
@@ -509,6 +539,7 @@ Lsn RecordVerifier::last_record_end() const { return last_record_end_; }
 Lsn RecordVerifier::last_record_start() const { return last_record_start_; }
 Lsn RecordVerifier::newest_record_start() const { return newest_record_start_; }
 Lsn RecordVerifier::first_record_start() const { return first_record_start_; }
+Lsn RecordVerifier::first_record_previous() const { return first_record_previous_; }
 bool RecordVerifier::unchecked() const { return state_ == State::unchecked; }
 std::uint64_t RecordVerifier::records() const { return records_; }
 std::uint64_t RecordVerifier::system_identifier() const { return system_identifier_; }

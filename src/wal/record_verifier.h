@@ -11,6 +11,7 @@
 #include "wal/lsn.h"
 #include "wal/page.h"
 #include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::wal {
 
@@ -19,7 +20,13 @@ struct Damage {
   Lsn at;
   Lsn found_at;
   std::string what;  ///< "incorrect record checksum: expected 0x…, found 0x…"
+  /// The header of the record at `at`, where it could be read; it may be what is damaged.
+  std::optional<RecordHeader> record = std::nullopt;
 };
+
+/// The CRC-32C that a whole record must carry in its header: over its body, then over its header
+/// up to that field. `record` is the record without page headers, kRecordHeaderSize bytes at least.
+[[nodiscard]] std::uint32_t record_crc(std::span<const std::byte> record);
 
 /// Told of every record whose CRC was right, in order. For readers that look into records (commit
 /// times, xids). Called from within feed().
@@ -53,6 +60,9 @@ class RecordVerifier {
     /// Start of the last record that begins before the stream's start (newest_record_start() of
     /// the verifier that read up to there): checks the first prev-link, too. nullopt: not known.
     std::optional<Lsn> previous_record = std::nullopt;
+    /// That of `timeline`, not owned: then each page must carry the very timeline that its first
+    /// byte belongs to, not just a lower one. nullptr: not known.
+    const TimelineHistory* history = nullptr;
   };
 
   /// The stream begins at `start`, which lies on a page boundary (usually a segment's first byte);
@@ -64,6 +74,11 @@ class RecordVerifier {
   /// record is (zeros, as in a .partial behind its end), `what` says that the WAL ends there. What
   /// is found, and where, does not depend on how the stream was cut into pieces.
   [[nodiscard]] std::optional<Damage> feed(std::span<const std::byte> wal);
+
+  /// What is fed from here on belongs to another timeline's history, which contains all that was
+  /// fed so far: the segment of a switch, behind the last one of the old timeline. `history` as in
+  /// Options.
+  void follow(TimelineId timeline, const TimelineHistory* history);
 
   /// The next byte expected; after damage its found_at.
   [[nodiscard]] Lsn position() const;
@@ -78,6 +93,8 @@ class RecordVerifier {
   [[nodiscard]] Lsn newest_record_start() const;
   /// Where the first record that begins in this stream begins; 0/0 as long as none did.
   [[nodiscard]] Lsn first_record_start() const;
+  /// What that record says of the one before it (xl_prev), once its header has passed; 0/0 before.
+  [[nodiscard]] Lsn first_record_previous() const;
   /// True while position() lies inside a record (or its alignment padding's page gap).
   [[nodiscard]] bool inside_record() const;
   /// The WAL is of a server newer than we know: positions move, nothing is checked. Decided by
@@ -138,6 +155,7 @@ class RecordVerifier {
   std::size_t have_ = 0;
   Lsn record_start_;
   RecordHeader header_;
+  bool header_known_ = false;  ///< header_ is that of the record at record_start_
   std::uint32_t left_ = 0;
   std::uint32_t crc_ = 0;
   bool collect_ = false;   ///< the body is wanted, by the observer or by check_overwritten()
@@ -150,6 +168,7 @@ class RecordVerifier {
   std::optional<Lsn> overwritten_;  ///< start of the record whose continuation that page overwrites
   Lsn newest_record_start_;
   Lsn first_record_start_;
+  Lsn first_record_previous_;
   Lsn last_record_start_;
   Lsn last_record_end_;
   std::uint64_t records_ = 0;

@@ -1,0 +1,264 @@
+#include "restore/history.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "codec/codec.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::restore {
+
+namespace {
+
+using codec::Method;
+
+/// A line for each promotion a cluster ever saw; anything larger is no history.
+constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
+
+void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines);
+void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+                                const archive::Listing& listing);
+
+std::optional<std::string> read_form(io::Directory& archive, const std::string& name,
+                                     Method method) {
+  const auto file = archive.open_for_reading(name);
+  if (!file) return std::nullopt;
+  const auto too_large = [&] {
+    return Error(ErrorKind::damage, "too large for a timeline history").with("file", name);
+  };
+  if (file->size() > kMostBytes) throw too_large();
+  std::vector<std::byte> bytes(file->size());
+  bytes.resize(file->read_at(0, bytes));
+  std::string content;
+  const auto take = [&](std::span<const std::byte> raw) {
+    if (content.size() + raw.size() > kMostBytes) throw too_large();
+    content.append(reinterpret_cast<const char*>(raw.data()), raw.size());
+  };
+  if (method == Method::none) {
+    take(bytes);
+    return content;
+  }
+  try {
+    const auto decompressor = codec::make_decompressor(method);
+    decompressor->feed(bytes, take);
+    decompressor->finish();
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.what()).with("file", archive.path() + "/" + name);
+  }
+  return content;
+}
+
+}  // namespace
+
+std::optional<std::string> read_history_file(io::Directory& archive, wal::TimelineId timeline) {
+  std::optional<Error> first_error;
+  std::optional<std::string> first_content;
+  for (const Method method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
+    const auto name = wal::history_name(timeline) + std::string(codec::suffix(method));
+    try {
+      auto content = read_form(archive, name, method);
+      if (content && wal::TimelineHistory::parse(timeline, *content)) return content;
+      if (content && !first_content) first_content = std::move(content);
+    } catch (const Error& error) {
+      if (!first_error) first_error = error;
+    }
+  }
+  if (first_error && !first_content) throw *first_error;
+  return first_content;
+}
+
+std::optional<std::string> read_checked_history(io::Directory& archive, wal::TimelineId timeline,
+                                                const archive::Listing& listing,
+                                                const archive::Timelines& timelines, bool verify) {
+  auto content = read_history_file(archive, timeline);
+  if (!content) return std::nullopt;
+  const auto history = wal::TimelineHistory::parse(timeline, *content);
+  if (!history)
+    throw Error(ErrorKind::damage, "this is no valid timeline history")
+        .with("file", archive.path() + "/" + wal::history_name(timeline))
+        .with("size", content->size())
+        .hint(
+            "Expected are lines of timeline, switchpoint and reason, ascending, all timelines below "
+            "its own. A server that was on this timeline has the file in its pg_wal, and pgweir "
+            "receive fetches it again if it is removed here.");
+  for (const auto& ancestor : history->ancestors())
+    if (ancestor.switchpoint.byte() % 8 != 0)
+      throw Error(ErrorKind::damage, "impossible switchpoint in a timeline history")
+          .with("file", archive.path() + "/" + wal::history_name(timeline))
+          .with("switchpoint", ancestor.switchpoint)
+          .with("expected", "a multiple of 8");
+  if (verify) {
+    require_agreement(*history, timelines);
+    require_agreement_with_wal(archive, *history, listing);
+  }
+  return content;
+}
+
+namespace {
+
+/// The part of `history` before `timeline`, which is one of its own.
+std::vector<wal::TimelineHistory::Ancestor> ancestors_of(const wal::TimelineHistory& history,
+                                                         wal::TimelineId timeline) {
+  std::vector<wal::TimelineHistory::Ancestor> ancestors;
+  for (const auto& ancestor : history.ancestors())
+    if (ancestor.timeline < timeline) ancestors.push_back(ancestor);
+  return ancestors;
+}
+
+void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines) {
+  for (const auto other_timeline : timelines.known()) {
+    const auto other = timelines.history(other_timeline);
+    if (!other) continue;  // told when it is asked for
+    const auto& older = other_timeline < history.timeline() ? *other : history;
+    const auto& newer = other_timeline < history.timeline() ? history : *other;
+    if (!newer.contains(older.timeline()) || older == newer) continue;
+    // A server that came to its timeline without the file of the one before knows no more of it
+    // than its number and switchpoint.
+    if (ancestors_of(newer, older.timeline()) != older.ancestors())
+      throw Error(ErrorKind::conflict, "two timeline histories contradict each other")
+          .with("file", wal::history_name(older.timeline()))
+          .with("and", wal::history_name(newer.timeline()))
+          .hint(
+              "One of them is damaged or of another cluster. The servers that were on these "
+              "timelines have them in their pg_wal.");
+  }
+}
+
+/// Looks for the record with which a server begins a timeline: the end-of-recovery record or the
+/// shutdown checkpoint after a promotion. Both say which timeline it is (xl_end_of_recovery in
+/// access/xlog_internal.h, CheckPoint in catalog/pg_control.h).
+class BeginFinder final : public wal::RecordObserver {
+ public:
+  BeginFinder(wal::TimelineId timeline, wal::Lsn expected)
+      : timeline_(timeline), expected_(expected) {}
+
+  bool wants(const wal::RecordHeader& header) override { return begins_timeline(header); }
+
+  void on_record(wal::Lsn start, wal::Lsn /*end*/, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    // A record that would begin at a page's first byte begins behind the page's header.
+    const auto in_page = start.byte() % wal::kPageSize;
+    const bool first_of_page = in_page == wal::kShortHeaderSize || in_page == wal::kLongHeaderSize;
+    if (start == expected_ || (first_of_page && start >= expected_ &&
+                               start - expected_ == in_page))
+      at_expected_ = true;
+    if (start < expected_ || begin_) return;
+    if (is_begin(header, body)) {
+      begin_ = start;
+    } else if (header.resource_manager != 0 || (header.info & 0xF0) != kOverwriteContrecord) {
+      others_before_ = true;
+    }
+  }
+
+  [[nodiscard]] bool at_expected() const { return at_expected_; }
+  [[nodiscard]] std::optional<wal::Lsn> begin() const { return begin_; }
+  [[nodiscard]] bool others_before() const { return others_before_; }
+
+ private:
+  static constexpr std::uint8_t kCheckpointShutdown = 0x00;
+  static constexpr std::uint8_t kEndOfRecovery = 0x90;
+  static constexpr std::uint8_t kOverwriteContrecord = 0xD0;
+
+  static bool begins_timeline(const wal::RecordHeader& header) {
+    return header.resource_manager == 0 && ((header.info & 0xF0) == kCheckpointShutdown ||
+                                            (header.info & 0xF0) == kEndOfRecovery);
+  }
+
+  [[nodiscard]] bool is_begin(const wal::RecordHeader& header,
+                              std::span<const std::byte> body) const {
+    constexpr std::size_t kMainData = 2;   // XLR_BLOCK_ID_DATA_SHORT and a length
+    constexpr std::size_t kThis = 8, kPrevious = 12;
+    if (!begins_timeline(header) || body.size() < kMainData + kPrevious + 4 ||
+        body[0] != std::byte{255})
+      return false;
+    wal::TimelineId current = 0;
+    wal::TimelineId previous = 0;
+    std::memcpy(&current, body.data() + kMainData + kThis, sizeof(current));
+    std::memcpy(&previous, body.data() + kMainData + kPrevious, sizeof(previous));
+    return current == timeline_ && previous != timeline_;
+  }
+
+  wal::TimelineId timeline_;
+  wal::Lsn expected_;
+  bool at_expected_ = false;
+  bool others_before_ = false;
+  std::optional<wal::Lsn> begin_;
+};
+
+void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+                                const archive::Listing& listing) {
+  const auto timeline = history.timeline();
+  const auto begin = *history.begin_of(timeline);
+  const auto contradiction = [&](std::string what, const std::string& file) {
+    return Error(ErrorKind::damage,
+                 "the timeline history does not agree with the WAL: " + std::move(what))
+        .with("file", archive.path() + "/" + wal::history_name(timeline))
+        .with("WAL", file)
+        .hint(
+            "Either is damaged or of another cluster. Compare the history with the one in the "
+            "pg_wal of a server that was on this timeline.");
+  };
+
+  // The timeline's first segment, by the WAL itself.
+  const archive::SegmentEntry* first = nullptr;
+  for (const auto& entry : listing.segments)
+    if (entry.name.segment.timeline() == timeline && entry.bytes > 0) {
+      first = &entry;
+      break;
+    }
+  if (first == nullptr) return;
+
+  BeginFinder finder(timeline, begin);
+  std::optional<wal::RecordVerifier> verifier;
+  std::optional<wal::Damage> damage;
+  bool too_early = false;
+  bool begins_here = false;
+  try {
+    const auto page = archive::read_first_page_header(archive, first->name);
+    const auto size = page ? wal::SegmentSize::of(page->segment_size) : std::nullopt;
+    if (!size || !first->name.segment.fits(*size)) return;
+    const auto segno = first->name.segment.segno(*size);
+    begins_here = segno == size->segno(begin);
+    verifier.emplace(
+        wal::RecordVerifier::Options{
+            .segment_size = *size, .timeline = timeline, .observer = &finder, .history = &history},
+        first->name.segment.start(*size));
+    too_early = segno < size->segno(begin);
+    if (!too_early)
+      archive::read_segment(archive, first->name, *size,
+                            [&](auto wal) { damage = verifier->feed(wal); });
+  } catch (const Error& error) {
+    // What is wrong with the segment is told when the segment is asked for.
+    if (error.kind() != ErrorKind::damage) throw;
+  }
+  if (!verifier || verifier->unchecked()) return;
+  if (too_early)
+    throw contradiction(fmt::format("it begins timeline {} at {}, but there is WAL of it before",
+                                    timeline, begin),
+                        first->name.to_string());
+  if (damage && damage->what.starts_with("unexpected timeline"))
+    throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
+                        first->name.to_string());
+  // The archive may begin later; or not enough is there, or sound, to tell.
+  if (!begins_here || verifier->last_record_end() <= begin) return;
+  if (!finder.at_expected())
+    throw contradiction(
+        fmt::format("no record begins at {}, where timeline {} is said to", begin, timeline),
+        first->name.to_string());
+  if (finder.begin() && finder.others_before())
+    throw contradiction(
+        fmt::format("timeline {} begins at {}, not at {}", timeline, *finder.begin(), begin),
+        first->name.to_string());
+}
+
+}  // namespace
+
+}  // namespace weir::restore

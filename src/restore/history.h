@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+
+namespace weir::restore {
+
+/// The content of a timeline's history file in whatever form; of several the first that is a valid
+/// history. nullopt if there is none. Throws Error{io}, Error{damage} if a compressed form is
+/// broken and there is no other.
+[[nodiscard]] std::optional<std::string> read_history_file(io::Directory& archive,
+                                                           wal::TimelineId timeline);
+
+/// The same, checked as far as the archive can tell. A wrong history sends a recovery onto wrong
+/// WAL without a word: so it has to be valid, to agree with the histories of the timelines before
+/// and behind it, and with the WAL: where it says that the timeline began, the record has to begin
+/// that the server wrote then. Throws Error{damage, conflict}. With `verify` false it only has to
+/// be valid.
+[[nodiscard]] std::optional<std::string> read_checked_history(io::Directory& archive,
+                                                              wal::TimelineId timeline,
+                                                              const archive::Listing& listing,
+                                                              const archive::Timelines& timelines,
+                                                              bool verify);
+
+}  // namespace weir::restore

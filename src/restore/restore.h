@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+#include "io/directory.h"
+#include "restore/request.h"
+
+namespace weir::restore {
+
+struct Options {
+  bool verify = true;            ///< false: only the frame's checksum and the size
+  bool partial = false;          ///< the .partial as the last resort
+  bool partial_damaged = false;  ///< also one that is damaged before its end
+  bool gap_is_absence = false;
+  bool empty_is_absence = false;
+  /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
+  /// archive's newest segment.
+  std::optional<std::uint64_t> system_identifier;
+};
+
+/// "Surely not in the archive" is an answer. All else that is not success is an Error.
+struct Result {
+  bool restored = false;
+  std::string why;  ///< of an absence
+};
+
+/// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while
+/// it is written, and takes it back if it turns out to be wrong. If one form of a segment is
+/// damaged and another is sound, the sound one is taken and the damage told to the log. One thread.
+/// Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name then.
+[[nodiscard]] Result restore_file(io::Directory& archive, const Request& request,
+                                  io::Directory& target_directory, const std::string& target_name,
+                                  const Options& options, Log& log);
+
+/// The same by paths, as a restore_command gets them: `target` is relative to the server's data
+/// directory, which is the working directory, and the cluster is known by its pg_control. What may
+/// pass (an I/O error of a network file system) is tried again for up to `patience`.
+[[nodiscard]] Result run_restore_command(const std::string& archive, std::string_view file,
+                                         const std::string& target, Options options,
+                                         std::chrono::milliseconds patience, Log& log);
+
+}  // namespace weir::restore

@@ -1,0 +1,82 @@
+#include "restore/target.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace weir::restore {
+
+namespace {
+
+/// Errors of the directory speak of an archive; this is the other side.
+template <typename Call>
+auto of_target(const std::string& path, Call call) {
+  try {
+    return call();
+  } catch (const Error& error) {
+    TargetError told(error.kind(), "could not write the restored file: " + std::string(error.what()));
+    told.with("target", path);
+    if (error.kind() == ErrorKind::disk_full)
+      told.hint(
+          "The file system of the server's pg_wal is full. Make room there, then start the server "
+          "again: recovery goes on where it was.");
+    else
+      told.hint("Check the directory that the file is to be put in: owner, mode, disk.");
+    throw told;
+  }
+}
+
+}  // namespace
+
+Target::Target(io::Directory& directory, std::string name)
+    : directory_(directory), name_(std::move(name)), temporary_(".pgweir-restore-" + name_) {
+  restart();
+}
+
+Target::~Target() {
+  if (temporary_.empty()) return;
+  file_.reset();
+  try {
+    directory_.remove(temporary_);
+  } catch (const Error&) {
+    // Nobody takes the hidden name for a restored file. The error that led here is the one to tell.
+  }
+}
+
+void Target::restart() {
+  of_target(name_, [&] {
+    file_.reset();
+    size_ = 0;
+    directory_.remove(temporary_);
+    file_ = directory_.create(temporary_);
+  });
+}
+
+void Target::append(std::span<const std::byte> bytes) {
+  of_target(name_, [&] { file_->write_at(size_, bytes); });
+  size_ += bytes.size();
+}
+
+void Target::append_zeros(std::uint64_t count) {
+  static constexpr std::array<std::byte, 64 * 1024> kZeros{};
+  while (count > 0) {
+    const auto piece = std::min<std::uint64_t>(count, kZeros.size());
+    append(std::span(kZeros).first(piece));
+    count -= piece;
+  }
+}
+
+std::size_t Target::read_at(std::uint64_t offset, std::span<std::byte> bytes) {
+  return of_target(name_, [&] { return file_->read_at(offset, bytes); });
+}
+
+void Target::publish() {
+  of_target(name_, [&] {
+    // A full network file system may say so only now.
+    std::exchange(file_, nullptr)->close();
+    directory_.rename_replace(temporary_, name_);
+  });
+  temporary_.clear();
+}
+
+}  // namespace weir::restore

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "io/directory.h"
+
+namespace weir::restore {
+
+/// What went wrong with the file that recovery wants, not with the archive: another form of the
+/// segment would not help.
+class TargetError final : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The file that recovery wants (`%p`). Written under a hidden name beside it, and under its own
+/// name only when complete: what stands there is always whole. A run that was killed leaves at most
+/// the hidden file, which the next one replaces. Not synced: the server does that itself with what
+/// it keeps. One thread. Throws TargetError.
+class Target {
+ public:
+  /// Does not own the directory.
+  Target(io::Directory& directory, std::string name);
+  /// Removes the hidden file if publish() did not get to its end.
+  ~Target();
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+
+  void append(std::span<const std::byte> bytes);
+  void append_zeros(std::uint64_t count);
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes);
+  /// Bytes so far.
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  /// Forgets what was written: from the beginning again.
+  void restart();
+  void publish();
+
+ private:
+  io::Directory& directory_;
+  std::string name_;
+  std::string temporary_;
+  std::unique_ptr<io::File> file_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace weir::restore
