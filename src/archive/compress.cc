@@ -83,6 +83,9 @@ class Compression {
       }
       throw;
     }
+    // A prune that took the raw file did not see ours: left behind, it would be the far side of a
+    // gap.
+    if (!directory_.find(raw_name())) directory_.remove(name);
     publish_and_remove_raw();
     return true;
   }

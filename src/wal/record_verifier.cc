@@ -82,6 +82,17 @@ bool manager_is_valid(std::uint8_t manager, int major) {
 
 }  // namespace
 
+std::uint32_t record_crc(std::span<const std::byte> record) {
+  PGWEIR_CHECK(record.size() >= kRecordHeaderSize);
+  std::uint32_t crc = ~0u;
+  for (auto body = record.subspan(kRecordHeaderSize); !body.empty();) {
+    const auto piece = body.first(std::min<std::size_t>(body.size(), kPageSize));
+    crc = crc32c(crc, piece);
+    body = body.subspan(piece.size());
+  }
+  return ~crc32c(crc, record.first(kCrcOffset));
+}
+
 RecordVerifier::RecordVerifier(Options options, Lsn start)
     : options_(options),
       position_(start),
@@ -115,6 +126,11 @@ std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
     wal = wal.subspan(taken);
   }
   return damage_;
+}
+
+void RecordVerifier::follow(TimelineId timeline, const TimelineHistory* history) {
+  options_.timeline = timeline;
+  options_.history = history;
 }
 
 // ---- pages
@@ -303,7 +319,10 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
     switch (state_) {
       case State::record_header: {
         const auto had = have_;
-        if (had == 0) record_start_ = position_;
+        if (had == 0) {
+          record_start_ = position_;
+          header_known_ = false;
+        }
         const auto piece = take(std::min(kRecordHeaderSize - had, page.size()));
         std::memcpy(header_bytes_.data() + had, piece.data(), piece.size());
         have_ = had + piece.size();
@@ -362,6 +381,7 @@ bool RecordVerifier::check_length() {
 
 bool RecordVerifier::check_header() {
   header_ = decode_record_header(header_bytes_);
+  header_known_ = true;
   if (!manager_is_valid(header_.resource_manager, major_))
     return fail(record_start_, byte_of_record(kManagerAt),
                 fmt::format("invalid resource manager {} for PostgreSQL {}",
@@ -468,6 +488,7 @@ std::size_t RecordVerifier::skip_filler(std::size_t available) {
 
 bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   damage_ = Damage{at, found_at, std::move(what)};
+  if (header_known_ && at == record_start_) damage_->record = header_;
   position_ = found_at;
   return false;
 }

@@ -20,7 +20,13 @@ struct Damage {
   Lsn at;
   Lsn found_at;
   std::string what;  ///< "incorrect record checksum: expected 0x…, found 0x…"
+  /// The header of the record at `at`, where it could be read; it may be what is damaged.
+  std::optional<RecordHeader> record = std::nullopt;
 };
+
+/// The CRC-32C that a whole record must carry in its header: over its body, then over its header
+/// up to that field. `record` is the record without page headers, kRecordHeaderSize bytes at least.
+[[nodiscard]] std::uint32_t record_crc(std::span<const std::byte> record);
 
 /// Told of every record whose CRC was right, in order. For readers that look into records (commit
 /// times, xids). Called from within feed().
@@ -68,6 +74,11 @@ class RecordVerifier {
   /// record is (zeros, as in a .partial behind its end), `what` says that the WAL ends there. What
   /// is found, and where, does not depend on how the stream was cut into pieces.
   [[nodiscard]] std::optional<Damage> feed(std::span<const std::byte> wal);
+
+  /// What is fed from here on belongs to another timeline's history, which contains all that was
+  /// fed so far: the segment of a switch, behind the last one of the old timeline. `history` as in
+  /// Options.
+  void follow(TimelineId timeline, const TimelineHistory* history);
 
   /// The next byte expected; after damage its found_at.
   [[nodiscard]] Lsn position() const;
@@ -144,6 +155,7 @@ class RecordVerifier {
   std::size_t have_ = 0;
   Lsn record_start_;
   RecordHeader header_;
+  bool header_known_ = false;  ///< header_ is that of the record at record_start_
   std::uint32_t left_ = 0;
   std::uint32_t crc_ = 0;
   bool collect_ = false;   ///< the body is wanted, by the observer or by check_overwritten()

@@ -1,0 +1,107 @@
+#include "archive/compare.h"
+
+#include <isa-l/crc.h>
+#include <isa-l/crc64.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "archive/segment_reader.h"
+
+namespace weir::archive {
+
+namespace {
+
+// Both contents come as streams that push, and a segment may have 1 GB: so the one is kept as a
+// digest per block, and the block where they part is read again.
+
+constexpr std::size_t kBlock = 64 * 1024;
+
+/// 96 bits of two different polynomials: nobody forges WAL here.
+struct Digest {
+  std::uint64_t crc64 = 0;
+  std::uint32_t crc32c = 0;
+  std::size_t bytes = 0;
+  bool operator==(const Digest&) const = default;
+};
+
+Digest digest(std::span<const std::byte> bytes) {
+  // ISA-L does not write to the buffer, its prototypes only lack the const.
+  auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
+  return {crc64_ecma_refl(0, buffer, bytes.size()),
+          crc32_iscsi(buffer, static_cast<int>(bytes.size()), ~0u), bytes.size()};
+}
+
+struct Enough {};
+
+/// Calls `take(index, block)` for each block of the content before `upto`, until it returns false.
+template <typename Take>
+void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::SegmentSize size,
+                    std::uint64_t upto, Take take) {
+  std::vector<std::byte> block;
+  block.reserve(kBlock);
+  std::uint64_t left = upto;
+  std::size_t index = 0;
+  const auto flush = [&] {
+    if (!block.empty() && !take(index++, std::span<const std::byte>(block))) throw Enough{};
+    block.clear();
+  };
+  try {
+    read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
+      wal = wal.first(static_cast<std::size_t>(std::min<std::uint64_t>(wal.size(), left)));
+      left -= wal.size();
+      while (!wal.empty()) {
+        const auto piece = wal.first(std::min(wal.size(), kBlock - block.size()));
+        block.insert(block.end(), piece.begin(), piece.end());
+        wal = wal.subspan(piece.size());
+        if (block.size() == kBlock) flush();
+      }
+      // Of a whole segment the rest is read all the same: its checksum comes at the end.
+      if (left == 0 && upto < size.bytes()) {
+        flush();
+        throw Enough{};
+      }
+    });
+    flush();
+  } catch (const Enough&) {
+  }
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> first_difference(io::Directory& directory, const SegmentFileName& left,
+                                              const SegmentFileName& right,
+                                              wal::SegmentSize segment_size, std::uint64_t upto) {
+  std::vector<Digest> digests;
+  for_each_block(directory, left, segment_size, upto, [&](std::size_t, auto block) {
+    digests.push_back(digest(block));
+    return true;
+  });
+  std::optional<std::size_t> differs;
+  std::vector<std::byte> right_block;
+  std::size_t blocks = 0;
+  for_each_block(directory, right, segment_size, upto, [&](std::size_t index, auto block) {
+    ++blocks;
+    if (index < digests.size() && digest(block) == digests[index]) return true;
+    differs = index;
+    right_block.assign(block.begin(), block.end());
+    return false;
+  });
+  if (!differs && blocks == digests.size()) return std::nullopt;
+  if (!differs) return blocks * kBlock;  // the right one ends first, at a block's border
+
+  const auto at = *differs * kBlock;
+  std::optional<std::uint64_t> offset = at;
+  for_each_block(directory, left, segment_size, upto, [&](std::size_t index, auto block) {
+    if (index < *differs) return true;
+    const auto [mine, other] =
+        std::mismatch(block.begin(), block.end(), right_block.begin(), right_block.end());
+    offset = at + static_cast<std::uint64_t>(mine - block.begin());
+    // The same after all: a .partial that grew in between.
+    if (mine == block.end() && other == right_block.end()) offset = std::nullopt;
+    return false;
+  });
+  return offset;
+}
+
+}  // namespace weir::archive

@@ -1,0 +1,203 @@
+#include "prune/prune.h"
+
+#include <algorithm>
+#include <map>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "base/units.h"
+
+namespace weir::prune {
+
+namespace {
+
+class Planner {
+ public:
+  Planner(io::Directory& directory, const Options& options)
+      : directory_(directory), options_(options), listing_(archive::list_archive(directory)) {}
+
+  Plan run() {
+    check_options();
+    const auto identity = archive::read_identity(directory_, listing_);
+    if (!identity) return {};  // no segments, nothing to do
+    size_ = identity->segment_size;
+    check_cluster(*identity);
+    find_limit();
+    lower_limit_by_age();
+    collect();
+    check_newest();
+    if (plan_.files > 0) check_backups_are_here();
+    return std::move(plan_);
+  }
+
+ private:
+  void check_options() const {
+    if (!options_.keep_from && options_.backups.empty())
+      throw Error(ErrorKind::usage, options_.older_than
+                                        ? "--older-than alone does not say what has to stay"
+                                        : "nothing says what has to stay")
+          .hint(
+              "Age does not tell which WAL the oldest backup needs: give --keep-from-backup with "
+              "the oldest backup you keep, or --keep-from with a segment or LSN.");
+  }
+
+  void check_cluster(const archive::Identity& identity) const {
+    for (const auto& backup : options_.backups)
+      if (backup.system_identifier != 0 && identity.system_identifier != 0 &&
+          backup.system_identifier != identity.system_identifier)
+        throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+            .with("backup", backup.file)
+            .with("its system identifier", backup.system_identifier)
+            .with("archive's", identity.system_identifier)
+            .hint("Nothing was removed. Give the archive of the backup's cluster with -D.");
+  }
+
+  void find_limit() {
+    const archive::BackupPoint* oldest = nullptr;
+    for (const auto& backup : options_.backups)
+      if (oldest == nullptr || backup.start < oldest->start) oldest = &backup;
+    if (oldest != nullptr) {
+      limit_ = size_.segno(oldest->start);
+      plan_.keep_from = wal::SegmentName(oldest->timeline, limit_, size_).to_string();
+      plan_.reason = fmt::format("the backup {} starts in it", oldest->file);
+    }
+    if (!options_.keep_from) return;
+
+    wal::TimelineId timeline = 1;
+    std::uint64_t asked = 0;
+    if (const auto* const name = std::get_if<wal::SegmentName>(&*options_.keep_from)) {
+      if (!name->fits(size_))
+        throw Error(ErrorKind::usage, "there is no such segment with this archive's segment size")
+            .with("segment", *name)
+            .with("segment size", size_.bytes());
+      timeline = name->timeline();
+      asked = name->segno(size_);
+    } else {
+      asked = size_.segno(std::get<wal::Lsn>(*options_.keep_from));
+      for (const auto& entry : listing_.segments)
+        timeline = std::max(timeline, entry.name.segment.timeline());
+    }
+    if (oldest != nullptr && asked > limit_)
+      throw Error(ErrorKind::conflict, "--keep-from would cut off a backup")
+          .with("backup", oldest->file)
+          .with("starts at", oldest->start)
+          .with("--keep-from", wal::SegmentName(timeline, asked, size_))
+          .hint(fmt::format(
+              "Nothing was removed. Leave --keep-from out to keep all that the backup needs (from "
+              "{} on), or leave the backup out if it is gone.",
+              plan_.keep_from));
+    limit_ = asked;
+    plan_.keep_from = wal::SegmentName(timeline, asked, size_).to_string();
+    plan_.reason = "--keep-from says so";
+  }
+
+  /// From the front only: where the first young file is, removing ends, so that no gap is left.
+  void lower_limit_by_age() {
+    if (!options_.older_than) return;
+    const auto young = options_.now - *options_.older_than;
+    std::map<std::string, std::chrono::system_clock::time_point> modified;
+    for (const auto& entry : directory_.list()) modified[entry.name] = entry.modified;
+    for (const auto& entry : listing_.segments) {
+      if (!entry.name.segment.fits(size_)) continue;
+      const auto segno = entry.name.segment.segno(size_);
+      const auto name = entry.name.to_string();
+      const auto found = modified.find(name);
+      if (segno >= limit_ || (found != modified.end() && found->second <= young)) continue;
+      limit_ = segno;
+      plan_.keep_from = entry.name.segment.to_string();
+      plan_.reason =
+          fmt::format("{} is younger than {}", name, format_duration(*options_.older_than));
+    }
+  }
+
+  void collect() {
+    std::map<std::uint64_t, std::vector<Plan::Segment>> numbers;
+    for (const auto& entry : listing_.segments) {
+      if (!entry.name.segment.fits(size_)) continue;
+      const auto segno = entry.name.segment.segno(size_);
+      if (segno >= limit_) continue;
+      auto& segments = numbers[segno];
+      if (segments.empty() || segments.back().name != entry.name.segment)
+        segments.push_back({entry.name.segment, {}});
+      segments.back().files.push_back(entry.name.to_string());
+      ++plan_.files;
+      plan_.bytes += entry.bytes;
+    }
+    for (auto& [segno, segments] : numbers) plan_.numbers.push_back(std::move(segments));
+  }
+
+  void check_newest() const {
+    if (listing_.segments.empty()) return;
+    const auto& newest = listing_.segments.back().name.segment;  // by timeline, then number
+    if (!newest.fits(size_) || newest.segno(size_) >= limit_) return;
+    throw Error(ErrorKind::conflict, "this would remove the newest segments of the archive")
+        .with("newest segment", newest)
+        .with("to keep from", plan_.keep_from)
+        .hint(
+            "Nothing was removed. The position lies beyond what the archive holds: is it of this "
+            "cluster, and has the receiver come that far (pgweir status)?");
+  }
+
+  /// A backup whose first segment is not here is of another archive, or cut off already: then what
+  /// was given is not what was meant.
+  void check_backups_are_here() const {
+    const auto timelines = archive::Timelines::read(directory_, listing_);
+    for (const auto& backup : options_.backups) {
+      const auto segno = size_.segno(backup.start);
+      const auto history =
+          timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
+      const auto timeline = archive::timeline_of_segment(history, segno, size_);
+      const bool here =
+          std::any_of(listing_.segments.begin(), listing_.segments.end(), [&](const auto& entry) {
+            const auto& name = entry.name.segment;
+            return name.fits(size_) && name.segno(size_) == segno &&
+                   (name.timeline() == timeline || name.timeline() == backup.timeline);
+          });
+      if (here) continue;
+      throw Error(ErrorKind::conflict, "the archive does not have the segment the backup starts in")
+          .with("backup", backup.file)
+          .with("segment", wal::SegmentName(backup.timeline, segno, size_))
+          .hint(
+              "Nothing was removed. Check that backup and archive belong together; \"pgweir verify "
+              "--backup\" tells more.");
+    }
+  }
+
+  io::Directory& directory_;
+  const Options& options_;
+  archive::Listing listing_;
+  wal::SegmentSize size_;
+  std::uint64_t limit_ = 0;  ///< number of the first segment that stays
+  Plan plan_;
+};
+
+}  // namespace
+
+Plan make_plan(io::Directory& directory, const Options& options) {
+  return Planner(directory, options).run();
+}
+
+bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
+               const std::function<void(const std::string& file)>& removed) {
+  for (const auto& segments : plan.numbers) {
+    if (stop && stop()) return false;
+    for (const auto& segment : segments) {
+      // The listing has the raw form first. A compressor at work publishes its file, then looks
+      // for the raw one and takes its file back if that has gone; and if it looked before we
+      // removed it, its file is there by now.
+      for (const auto& file : segment.files) {
+        directory.remove(file);
+        if (removed) removed(file);
+      }
+      directory.remove(
+          archive::SegmentFileName{segment.name, codec::Method::zstd, false}.to_string());
+    }
+    // Names removed in one go may come back or stay away each on its own.
+    directory.sync();
+  }
+  return true;
+}
+
+}  // namespace weir::prune

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::prune {
+
+struct Options {
+  /// The first segment, or the segment with the first byte, that has to stay.
+  std::optional<std::variant<wal::Lsn, wal::SegmentName>> keep_from = std::nullopt;
+  std::vector<archive::BackupPoint> backups{};  ///< each has to stay recoverable
+  /// Only files that were last written this long before `now`.
+  std::optional<std::chrono::milliseconds> older_than = std::nullopt;
+  std::chrono::system_clock::time_point now{};
+};
+
+/// What goes, oldest first: every file of a segment below `keep_from`, on any timeline. History
+/// files stay, and so does whatever is no segment.
+struct Plan {
+  struct Segment {
+    wal::SegmentName name;
+    std::vector<std::string> files{};  ///< as they are to be removed
+  };
+  std::vector<std::vector<Segment>> numbers{};  ///< the segments of one number, by number
+  std::size_t files = 0;
+  std::uint64_t bytes = 0;
+  std::string keep_from{};  ///< the first segment that stays, "" if nothing is known
+  std::string reason{};     ///< what decided that
+};
+
+/// Decides; changes nothing. Throws Error{usage} for options that say too little, Error{conflict}
+/// if what they say would cut off a backup or the newest segments, Error{io}.
+[[nodiscard]] Plan make_plan(io::Directory& directory, const Options& options);
+
+/// Removes what the plan says. After each number the directory is synced: whenever the power
+/// fails, what is left has no gap that was not there before. `stop` is asked between numbers;
+/// false is returned when it says true. Takes no lock: a receiver at work has nothing to do with
+/// the segments that go, and its compressor drops a segment whose raw form has gone.
+bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
+               const std::function<void(const std::string& file)>& removed);
+
+}  // namespace weir::prune

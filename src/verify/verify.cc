@@ -1,0 +1,576 @@
+#include "verify/verify.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "archive/content.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/segment_reader.h"
+#include "verify/plan.h"
+#include "verify/segment_check.h"
+
+namespace weir::verify {
+
+namespace {
+
+using wal::Lsn;
+using State = Outcome::State;
+
+constexpr std::size_t kSamples = 32;
+constexpr std::size_t kMostChunkSegments = 32;
+constexpr int kLooks = 3;
+
+class Run {
+ public:
+  Run(io::Directory& directory, const Options& options)
+      : directory_(directory), options_(options) {}
+
+  Report run() {
+    const auto began = std::chrono::steady_clock::now();
+    report_.path = directory_.path();
+    look();
+    check_histories();
+    check_names();
+    check_segments();
+    report_histories();
+    judge_vanished();
+    judge_backup();
+    judge_end();
+    accept();
+    report_.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    return std::move(report_);
+  }
+
+ private:
+  void look();
+  void find_cluster();
+  [[nodiscard]] Scope scope() const;
+  void check_histories();
+  void check_second_forms();
+  void check_names();
+  void check_segments();
+  void work(SegmentCheck& check);
+  void report_histories();
+  void judge_vanished();
+  void judge_backup();
+  void judge_end();
+  void accept();
+  [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
+
+  io::Directory& directory_;
+  const Options& options_;
+  Report report_;
+  archive::Listing listing_;
+  archive::Timelines timelines_;
+  Cluster cluster_;
+  Plan plan_;
+  std::unique_ptr<SegmentCheck> check_;
+};
+
+// ---- what is there
+
+/// A listing is no snapshot: a file that a receiver renames while the directory is read may be in
+/// it under neither name. So a gap is believed when it is seen twice.
+void Run::look() {
+  std::optional<std::size_t> gaps;
+  for (int i = 0; i < kLooks; ++i) {
+    listing_ = archive::list_archive(directory_);
+    timelines_ = archive::Timelines::read(directory_, listing_);
+    if (i == 0) {
+      find_cluster();
+      if (options_.timeline &&
+          listing_.segments.end() == std::find_if(listing_.segments.begin(),
+                                                  listing_.segments.end(), [&](const auto& entry) {
+                                                    return entry.name.segment.timeline() ==
+                                                           *options_.timeline;
+                                                  }))
+        throw Error(ErrorKind::usage, "the archive has no segment of this timeline")
+            .with("timeline", *options_.timeline)
+            .hint("Leave --timeline out to check all of them, or see \"pgweir status\".");
+    }
+    const auto chunk = std::clamp<std::size_t>(
+        listing_.segments.size() / (std::max(1u, options_.jobs) * 8ul), 1, kMostChunkSegments);
+    plan_ = make_plan(listing_, timelines_, cluster_.segment_size, scope(),
+                      options_.jobs <= 1 ? SIZE_MAX : chunk);
+    if (plan_.gaps.empty() || gaps == plan_.gaps.size()) break;
+    gaps = plan_.gaps.size();
+  }
+  if (listing_.segments.empty()) {
+    Finding finding;
+    finding.kind = FindingKind::gap;
+    finding.what = "there is no WAL segment in this directory";
+    finding.hint = "Is this the archive's directory, and is its file system mounted?";
+    report_.findings.push_back(std::move(finding));
+  }
+  for (auto& gap : plan_.gaps) report_.findings.push_back(std::move(gap));
+}
+
+/// Whose WAL this is, by majority: one strange file must not make strangers of all others.
+void Run::find_cluster() {
+  std::map<std::uint64_t, std::size_t> identifiers;
+  std::map<std::uint64_t, std::size_t> sizes;
+  std::map<std::uint16_t, std::size_t> magics;
+  const auto count = listing_.segments.size();
+  const auto step = std::max<std::size_t>(1, count / kSamples);
+  for (std::size_t i = 0; i < count; i += step) {
+    try {
+      const auto page = archive::read_first_page_header(directory_, listing_.segments[i].name);
+      if (!page || page->page_size != wal::kPageSize || !wal::SegmentSize::of(page->segment_size))
+        continue;
+      ++identifiers[page->system_identifier];
+      ++sizes[page->segment_size];
+      ++magics[page->magic];
+    } catch (const Error&) {
+      // Told when the segment is checked.
+    }
+  }
+  const auto most = [](const auto& votes) {
+    return std::max_element(votes.begin(), votes.end(),
+                            [](const auto& a, const auto& b) { return a.second < b.second; })
+        ->first;
+  };
+  if (!identifiers.empty()) {
+    cluster_.system_identifier = most(identifiers);
+    cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
+    cluster_.server_major = wal::major_version_of_magic(most(magics));
+    if (!cluster_.server_major && wal::magic_is_newer_than_known(most(magics)))
+      report_.notes.push_back(
+          "the WAL is of a newer PostgreSQL than this pgweir knows: its records were not checked");
+  } else {
+    // No page tells; then the sizes of raw files do.
+    for (const auto& entry : listing_.segments)
+      if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes))
+        ++sizes[entry.bytes];
+    if (!sizes.empty()) cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
+  }
+  report_.system_identifier = cluster_.system_identifier;
+  report_.segment_size = cluster_.segment_size.bytes();
+  report_.server_major = cluster_.server_major;
+  const auto& backup = options_.backup;
+  if (backup && backup->system_identifier != 0 && cluster_.system_identifier != 0 &&
+      backup->system_identifier != cluster_.system_identifier)
+    throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+        .with("backup's system identifier", backup->system_identifier)
+        .with("archive's", cluster_.system_identifier)
+        .hint("Give the archive of the backup's cluster with -D.");
+}
+
+std::uint64_t Run::segno_of(const Position& position, bool end) const {
+  const auto& size = cluster_.segment_size;
+  if (const auto* const segment = std::get_if<wal::SegmentName>(&position)) {
+    if (!segment->fits(size))
+      throw Error(ErrorKind::usage, "there is no such segment with this archive's segment size")
+          .with("segment", *segment)
+          .with("segment size", size.bytes());
+    return segment->segno(size);
+  }
+  const auto lsn = std::get<Lsn>(position);
+  return size.segno(end && lsn.valid() ? Lsn(lsn.byte() - 1) : lsn);
+}
+
+Scope Run::scope() const {
+  Scope scope;
+  scope.timeline = options_.timeline;
+  if (options_.backup) {
+    const auto& backup = *options_.backup;
+    scope.through = {backup.timeline, backup.start};
+    scope.first_segno = cluster_.segment_size.segno(backup.start);
+  }
+  if (options_.from) scope.first_segno = segno_of(*options_.from, false);
+  if (options_.to) scope.last_segno = segno_of(*options_.to, true);
+  if (scope.first_segno && scope.last_segno && *scope.first_segno > *scope.last_segno)
+    throw Error(ErrorKind::usage, "the range to check ends before it begins")
+        .hint("--from must not lie behind --to.");
+  return scope;
+}
+
+// ---- histories
+
+void Run::check_histories() {
+  const auto add = [&](wal::TimelineId timeline, std::string file, std::string what,
+                       std::string hint) {
+    Finding finding;
+    finding.kind = FindingKind::history;
+    finding.timeline = timeline;
+    finding.file = std::move(file);
+    finding.what = std::move(what);
+    finding.hint = std::move(hint);
+    report_.findings.push_back(std::move(finding));
+  };
+  const auto fetch = [](wal::TimelineId timeline) {
+    return fmt::format(
+        "Copy {} from the pg_wal of a server of this timeline, or from another archive.",
+        wal::history_name(timeline));
+  };
+  for (const auto& complaint : timelines_.complaints())
+    add(complaint.timeline, complaint.file, complaint.what, fetch(complaint.timeline));
+
+  std::set<wal::TimelineId> with_segments;
+  for (const auto& entry : listing_.segments) with_segments.insert(entry.name.segment.timeline());
+  const auto known = timelines_.known();
+  const auto has_file = [&](wal::TimelineId timeline) {
+    return std::find(known.begin(), known.end(), timeline) != known.end();
+  };
+
+  for (const auto timeline : with_segments) {
+    if (timeline == 1 || has_file(timeline)) continue;
+    if (*with_segments.begin() == timeline) {
+      report_.notes.push_back(fmt::format(
+          "{} is not in the archive; nothing of an older timeline is either, so a recovery that "
+          "begins on timeline {} does not need it",
+          wal::history_name(timeline), timeline));
+      continue;
+    }
+    add(timeline, wal::history_name(timeline),
+        fmt::format("the history file is missing, and segments of timeline {} are there", timeline),
+        fetch(timeline) + " Without it no recovery gets from an older timeline to this one.");
+  }
+
+  for (const auto timeline : known) {
+    const auto history = timelines_.history(timeline);
+    if (!history) continue;
+    const auto& ancestors = history->ancestors();
+    for (std::size_t i = 0; i < ancestors.size(); ++i) {
+      const auto ancestor = ancestors[i].timeline;
+      if (!has_file(ancestor)) continue;
+      const auto theirs = timelines_.history(ancestor);
+      if (!theirs) continue;
+      // What the ancestor says of its own ancestors is the front of what its descendant says.
+      if (!std::equal(theirs->ancestors().begin(), theirs->ancestors().end(), ancestors.begin(),
+                      ancestors.begin() + static_cast<std::ptrdiff_t>(i)))
+        add(timeline, wal::history_name(timeline),
+            fmt::format("it contradicts {} about the timelines before {}",
+                        wal::history_name(ancestor), ancestor),
+            "One of the two is wrong: compare both with those in the servers' pg_wal.");
+    }
+  }
+  check_second_forms();
+}
+
+void Run::check_second_forms() {
+  std::map<wal::TimelineId, std::vector<codec::Method>> forms;
+  for (const auto& entry : listing_.histories) forms[entry.timeline].push_back(entry.method);
+  for (const auto& [timeline, methods] : forms) {
+    if (methods.size() < 2) continue;
+    std::optional<wal::TimelineHistory> first;
+    for (const auto method : methods) {
+      const auto name = wal::history_name(timeline) + std::string(codec::suffix(method));
+      std::string what;
+      try {
+        const auto file = directory_.open_for_reading(name);
+        if (!file) continue;
+        std::string content;
+        archive::read_content(*file, method, name, [&](std::span<const std::byte> bytes) {
+          content.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          return true;
+        });
+        const auto parsed = wal::TimelineHistory::parse(timeline, content);
+        if (!parsed)
+          what = "no valid timeline history";
+        else if (first && *first != *parsed)
+          what = "it tells another history than the other file of this timeline";
+        if (parsed && !first) first = parsed;
+      } catch (const Error& error) {
+        what = error.what();
+      }
+      const auto told =
+          std::any_of(report_.findings.begin(), report_.findings.end(), [&](const Finding& known) {
+            return known.kind == FindingKind::history && known.file == name;
+          });
+      if (what.empty() || told) continue;
+      Finding finding;
+      finding.kind = FindingKind::history;
+      finding.timeline = timeline;
+      finding.file = name;
+      finding.what = what;
+      finding.hint = "Compare both with the server's and move the wrong one away.";
+      report_.findings.push_back(std::move(finding));
+    }
+  }
+}
+
+void Run::check_names() {
+  std::size_t foreign = 0;
+  std::string example;
+  for (const auto& name : listing_.foreign) {
+    const bool segment = archive::SegmentFileName::parse(name).has_value();
+    if (segment || wal::parse_history_name(name)) {
+      Finding finding;
+      finding.kind = FindingKind::not_a_file;
+      finding.file = name;
+      finding.what = segment ? "no file is under this segment's name, but a directory, a device or "
+                               "a link that leads nowhere"
+                             : "no file is under this history's name, but a directory, a device or "
+                               "a link that leads nowhere";
+      finding.hint = "Move it away, and put the file that belongs here in its place.";
+      report_.findings.push_back(std::move(finding));
+      continue;
+    }
+    ++foreign;
+    if (example.empty()) example = name;
+  }
+  if (foreign > 0)
+    report_.notes.push_back(fmt::format("{} {} not WAL and left alone, {}\"{}\"", foreign,
+                                        foreign == 1 ? "entry is" : "entries are",
+                                        foreign == 1 ? "" : "such as ", example));
+  for (const auto& entry : listing_.segments) {
+    if (entry.name.segment.fits(cluster_.segment_size)) continue;
+    Finding finding;
+    finding.kind = FindingKind::wrong_name;
+    finding.file = entry.name.to_string();
+    finding.timeline = entry.name.segment.timeline();
+    finding.what = fmt::format("there is no segment of this name when segments have {} bytes",
+                               cluster_.segment_size.bytes());
+    finding.hint = "It belongs to a cluster with another segment size. Move it away.";
+    report_.findings.push_back(std::move(finding));
+  }
+}
+
+// ---- segments
+
+void Run::check_segments() {
+  std::uint64_t total = 0;
+  for (const auto& node : plan_.nodes)
+    if (node.chosen) total += cluster_.segment_size.bytes();
+  std::mutex progress_mutex;
+  std::uint64_t done = 0;
+  const auto advance = [&](std::uint64_t bytes) {
+    if (!options_.progress) return;
+    const std::lock_guard lock(progress_mutex);
+    done += bytes;
+    options_.progress(std::min(done, total), total);
+  };
+  check_ = std::make_unique<SegmentCheck>(
+      directory_, plan_, timelines_, cluster_,
+      options_.backup ? std::optional(options_.backup->start) : std::nullopt, advance,
+      options_.stop);
+  work(*check_);
+  for (auto& finding : check_->findings()) report_.findings.push_back(std::move(finding));
+  for (auto& note : check_->notes()) report_.notes.push_back(std::move(note));
+  report_.segments = check_->files();
+  report_.wal_bytes = check_->bytes();
+  report_.records = check_->records();
+}
+
+void Run::work(SegmentCheck& check) {
+  std::vector<std::function<void()>> tasks;
+  for (const auto& chunk : plan_.chunks) tasks.emplace_back([&] { check.check_chunk(chunk); });
+  for (const auto node : plan_.lone_partials)
+    tasks.emplace_back([&check, node] { check.check_lone_partial(node); });
+  for (const auto& copy : plan_.switch_copies)
+    tasks.emplace_back([&] { check.check_switch_copy(copy); });
+
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto worker = [&] {
+    for (auto task = next++; task < tasks.size(); task = next++) {
+      try {
+        tasks[task]();
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+        next = tasks.size();
+      }
+    }
+  };
+  const auto count = std::clamp<std::size_t>(tasks.size(), 1, std::max(1u, options_.jobs));
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 1; i < count; ++i) threads.emplace_back(worker);
+    worker();
+  }
+  if (!failure) return;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Stopped&) {
+    throw Error(ErrorKind::retry, "stopped before everything was checked")
+        .hint("Nothing was written. Begin again, with --from for a later start.");
+  }
+}
+
+// ---- the verdict
+
+void Run::report_histories() {
+  const auto& size = cluster_.segment_size;
+  for (const auto& path : plan_.paths) {
+    HistoryReport history;
+    history.timeline = path.history.timeline();
+    history.ancestors = path.history.ancestors();
+    bool open = false;
+    for (const auto& step : path.steps) {
+      const auto start = size.start(step.segno);
+      if (!step.node) {
+        open = false;
+        continue;
+      }
+      const auto outcome = check_->outcome(*step.node);
+      ++history.segments;
+      const bool whole = outcome.state == State::sound && !step.unfinished_inside;
+      auto end = whole ? size.start(step.segno + 1) : outcome.end;
+      if (outcome.state == State::vanished || step.unfinished_inside) end = Lsn();
+      if (open && !whole && end.valid() && end < start) {
+        // The record over the border is damaged: the sound WAL ends in the segment before.
+        history.sound.back().end = std::max(history.sound.back().begin, end);
+      } else if (open && end > history.sound.back().end) {
+        history.sound.back().end = end;
+      } else if (!open && end > start) {
+        history.sound.push_back({start, end});
+      }
+      history.partial = outcome.file.ends_with(".partial") ? outcome.file : "";
+      open = whole;
+    }
+    report_.histories.push_back(std::move(history));
+  }
+}
+
+/// Segments that were removed while we read: a prune takes the oldest; anything else is a gap.
+void Run::judge_vanished() {
+  std::map<wal::TimelineId, bool> something_older;
+  for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
+    const auto& node = plan_.nodes[i];
+    if (!node.chosen) continue;
+    const auto state = check_->outcome(i).state;
+    if (state != State::vanished) {
+      something_older[node.timeline] = true;
+      continue;
+    }
+    if (!something_older[node.timeline]) {
+      report_.notes.push_back(
+          fmt::format("{} was removed while verify ran, as a prune does", node.name));
+      continue;
+    }
+    Finding finding;
+    finding.kind = FindingKind::gap;
+    finding.timeline = node.timeline;
+    finding.file = finding.to_file = node.name.to_string();
+    finding.lsn = cluster_.segment_size.start(node.segno);
+    finding.loss = Loss{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
+    finding.what = "the segment disappeared while verify ran, older ones are still there";
+    finding.hint = "Find out who removes files from this archive, and run verify again.";
+    report_.findings.push_back(std::move(finding));
+  }
+}
+
+void Run::judge_backup() {
+  if (!options_.backup) return;
+  const auto& point = *options_.backup;
+  BackupReport backup;
+  backup.point = point;
+  backup.consistent_at = point.end;
+  for (const auto& history : report_.histories) {
+    const auto covering = std::find_if(
+        history.sound.begin(), history.sound.end(),
+        [&](const auto& range) { return range.begin <= point.start && point.start < range.end; });
+    if (covering == history.sound.end()) continue;
+    backup.reaches.push_back({history.timeline, covering->end});
+    if (!backup.consistent_at)
+      for (const auto& [timeline, end] : check_->backup_ends())
+        if (end <= covering->end) backup.consistent_at = end;
+    if (backup.consistent_at && *backup.consistent_at <= covering->end)
+      backup.reaches_consistency = true;
+  }
+  std::string reach;
+  for (const auto& [timeline, end] : backup.reaches)
+    reach += fmt::format("{}{} on timeline {}", reach.empty() ? "" : ", ", end, timeline);
+  Finding finding;
+  finding.kind = FindingKind::backup;
+  finding.timeline = point.timeline;
+  finding.lsn = point.start;
+  finding.file = point.file;
+  if (backup.reaches_consistency) {
+    backup.verdict =
+        fmt::format("the backup can be brought to consistency (at {}) and recovered up to {}",
+                    *backup.consistent_at, reach);
+  } else if (backup.reaches.empty()) {
+    backup.verdict = fmt::format(
+        "the backup cannot be recovered: the archive has no sound WAL at its start, {} on timeline "
+        "{} (segment {})",
+        point.start, point.timeline,
+        wal::SegmentName(point.timeline, cluster_.segment_size.segno(point.start),
+                         cluster_.segment_size));
+    finding.hint = "Look for the segment in other archives; else this backup is lost.";
+  } else if (backup.consistent_at) {
+    backup.verdict = fmt::format(
+        "the backup cannot be brought to consistency: that needs WAL up to {}, and sound WAL "
+        "reaches only {}",
+        *backup.consistent_at, reach);
+    finding.hint = "See the findings for what is missing or damaged.";
+  } else if (point.from_standby) {
+    backup.verdict = fmt::format(
+        "sound WAL follows the backup's start up to {}; where a backup of a standby becomes "
+        "consistent only its manifest tells, and it is not given",
+        reach);
+    finding.hint = "Give the backup_manifest or the backup's directory.";
+  } else {
+    backup.verdict = fmt::format(
+        "the backup cannot be brought to consistency: its end is not in the sound WAL, which "
+        "reaches {}",
+        reach);
+    finding.hint = "The backup may still be running, or the WAL of its end is not here yet.";
+  }
+  if (!backup.reaches_consistency) {
+    finding.what = backup.verdict;
+    report_.findings.push_back(std::move(finding));
+  }
+  report_.backup = std::move(backup);
+}
+
+/// --to names a place that must be reached; in a .partial no file name tells whether it is.
+void Run::judge_end() {
+  if (!options_.to) return;
+  const auto* const lsn = std::get_if<Lsn>(&*options_.to);
+  for (const auto& history : report_.histories) {
+    if (history.partial.empty() || history.sound.empty()) continue;
+    const auto end = history.sound.back().end;
+    const auto wanted =
+        lsn != nullptr ? *lsn : cluster_.segment_size.start(segno_of(*options_.to, true) + 1);
+    if (end >= wanted) continue;
+    Finding finding;
+    finding.kind = FindingKind::gap;
+    finding.timeline = history.timeline;
+    finding.file = finding.to_file = history.partial;
+    finding.lsn = end;
+    finding.what = fmt::format("the WAL ends at {}, before {}", end, wanted);
+    finding.hint = "The receiver has not come that far yet: see \"pgweir status\".";
+    finding.loss = Loss{history.timeline, end, wanted};
+    report_.findings.push_back(std::move(finding));
+  }
+}
+
+void Run::accept() {
+  auto& findings = report_.findings;
+  for (const auto& accepted : options_.accepted) {
+    bool used = false;
+    for (auto& finding : findings) {
+      if (finding.loss != accepted.loss) continue;
+      finding.accepted = accepted.reason;
+      used = true;
+    }
+    if (!used)
+      report_.notes.push_back(fmt::format(
+          "the accepted loss in line {} (timeline {}, {} to {}) was not found: if it is healed, "
+          "remove the line",
+          accepted.line, accepted.loss.timeline, accepted.loss.from, accepted.loss.to));
+  }
+  std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
+    return std::tuple(a.accepted.has_value(), a.timeline, a.lsn.value_or(Lsn()), a.file) <
+           std::tuple(b.accepted.has_value(), b.timeline, b.lsn.value_or(Lsn()), b.file);
+  });
+}
+
+}  // namespace
+
+Report verify(io::Directory& directory, const Options& options) {
+  return Run(directory, options).run();
+}
+
+}  // namespace weir::verify

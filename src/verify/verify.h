@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "io/directory.h"
+#include "verify/report.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::verify {
+
+/// A place in the WAL as users name it.
+using Position = std::variant<wal::Lsn, wal::SegmentName>;
+
+struct Options {
+  std::optional<Position> from = std::nullopt;             ///< default: where the archive begins
+  std::optional<Position> to = std::nullopt;               ///< exclusive; of a segment its end
+  std::optional<wal::TimelineId> timeline = std::nullopt;  ///< only the way to this one
+  unsigned jobs = 1;
+  std::optional<archive::BackupPoint> backup = std::nullopt;  ///< checks from its start on
+  std::vector<AcceptedLoss> accepted{};
+  /// Called now and then from any of the threads, one at a time: bytes of WAL done and in all.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
+  /// Asked between pieces; when true, verify() ends with Error{retry}.
+  std::function<bool()> stop{};
+};
+
+/// Reads every segment, history by history, and says what a recovery would not find or would
+/// stumble over. Never writes and takes no lock: a receiver, a compressor or a prune may be at work
+/// meanwhile. Throws Error{usage} for options that this archive cannot meet, Error{io} if the
+/// directory itself cannot be read; what is wrong with a file is a finding.
+[[nodiscard]] Report verify(io::Directory& directory, const Options& options);
+
+}  // namespace weir::verify

@@ -1,0 +1,223 @@
+#include "prune/prune.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "archive/compress.h"
+#include "base/error.h"
+#include "support/archive_builder.h"
+
+namespace weir::prune {
+namespace {
+
+using codec::Method;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+using wal::SegmentName;
+
+archive::BackupPoint backup(Lsn start, wal::TimelineId timeline = 1) {
+  archive::BackupPoint point;
+  point.timeline = timeline;
+  point.start = start;
+  point.file = "backup_label";
+  return point;
+}
+
+/// Segments 1 to 5 of timeline 1 (2 in two forms), 5 to 8 of timeline 2, which is unfinished in 9.
+struct Example {
+  Example() {
+    WalBuilder one(WalBuilder::Options{});
+    one.grow_to(kSize.start(7));
+    const auto at = one.fork_point(kSize.start(5) + 400'000);
+    auto two = verify::promote(one, at, 2, 9);
+    two.grow_to(kSize.start(10));
+    archive.segments(one, 1, 5, Method::zstd).segments(one, 2, 3).partial(one, at);
+    archive.segments(two, 5, 9).partial(two, kSize.start(9) + 1000);
+    archive.history(2, verify::history_line(1, at));
+    archive.disk.put("000000010000000000000003.00000028.backup", {});
+    archive.disk.put("notes.txt", {});
+  }
+  Plan plan(const Options& options) {
+    const auto directory = archive.disk.open();
+    return make_plan(*directory, options);
+  }
+  std::vector<std::string> files(const Options& options) {
+    std::vector<std::string> all;
+    for (const auto& segments : plan(options).numbers)
+      for (const auto& segment : segments)
+        all.insert(all.end(), segment.files.begin(), segment.files.end());
+    return all;
+  }
+  ErrorKind refused(const Options& options) {
+    try {
+      static_cast<void>(plan(options));
+    } catch (const Error& error) {
+      EXPECT_FALSE(error.hint().empty());
+      return error.kind();
+    }
+    ADD_FAILURE() << "not refused";
+    return ErrorKind::protocol;
+  }
+  ArchiveBuilder archive;
+};
+
+TEST(Prune, TakesWhatIsBelowTheKeptPointOldestFirst) {
+  Example example;
+  const std::vector<std::string> up_to_three = {
+      "000000010000000000000001.zst", "000000010000000000000002", "000000010000000000000002.zst"};
+  EXPECT_EQ(example.files({.keep_from = SegmentName(1, 3, kSize)}), up_to_three);
+  EXPECT_EQ(example.files({.keep_from = kSize.start(3)}), up_to_three);
+  EXPECT_EQ(example.files({.keep_from = Lsn(kSize.start(4).byte() - 1)}), up_to_three);
+  EXPECT_EQ(example.files({.backups = {backup(kSize.start(3) + 0x28)}}), up_to_three);
+  EXPECT_THAT(example.files({.keep_from = SegmentName(1, 1, kSize)}), IsEmpty());
+}
+
+TEST(Prune, GoesByTheOldestOfTheBackups) {
+  Example example;
+  const auto files =
+      example.files({.backups = {backup(kSize.start(7), 2), backup(kSize.start(3))}});
+  EXPECT_THAT(files, Contains("000000010000000000000002"));
+  EXPECT_THAT(files, Not(Contains("000000010000000000000003.zst")));
+}
+
+TEST(Prune, TakesOldTimelinesAlongOnceNoKeptPointNeedsThem) {
+  Example example;
+  const auto files = example.files({.backups = {backup(kSize.start(6) + 0x28, 2)}});
+  EXPECT_THAT(files, ElementsAre("000000010000000000000001.zst", "000000010000000000000002",
+                                 "000000010000000000000002.zst", "000000010000000000000003.zst",
+                                 "000000010000000000000004.zst", "000000010000000000000005.partial",
+                                 "000000020000000000000005"));
+}
+
+TEST(Prune, RefusesWhatWouldCutTooMuch) {
+  Example example;
+  const auto late = SegmentName(2, 7, kSize);
+  EXPECT_EQ(example.refused({}), ErrorKind::usage);
+  EXPECT_EQ(example.refused({.older_than = std::chrono::hours(1)}), ErrorKind::usage);
+  EXPECT_EQ(example.refused({.keep_from = late, .backups = {backup(kSize.start(3))}}),
+            ErrorKind::conflict);
+  EXPECT_EQ(example.refused({.keep_from = SegmentName(2, 10, kSize)}), ErrorKind::conflict);
+  EXPECT_EQ(example.refused({.keep_from = Lsn(0x7000000000)}), ErrorKind::conflict);
+  // Its first segment is not here: the wrong backup, or the wrong archive.
+  example.archive.disk.erase("000000010000000000000003.zst");
+  EXPECT_EQ(example.refused({.backups = {backup(kSize.start(3) + 0x28)}}), ErrorKind::conflict);
+  auto stranger = backup(kSize.start(4));
+  stranger.system_identifier = 1;
+  EXPECT_EQ(example.refused({.backups = {stranger}}), ErrorKind::conflict);
+}
+
+TEST(Prune, TakesOnlyWhatIsOldEnoughFromTheFront) {
+  Example example;
+  const auto now = std::chrono::system_clock::time_point() + std::chrono::hours(1000);
+  const auto old = example.files(
+      {.backups = {backup(kSize.start(3))}, .older_than = std::chrono::hours(999), .now = now});
+  EXPECT_EQ(old.size(), 3u) << "the simulated disk's files are all of the epoch";
+  EXPECT_THAT(example.files({.backups = {backup(kSize.start(3))},
+                             .older_than = std::chrono::hours(1001),
+                             .now = now}),
+              IsEmpty());
+}
+
+TEST(Prune, OfAnEmptyDirectoryDoesNothing) {
+  sim::SimDisk disk;
+  const auto directory = disk.open();
+  EXPECT_EQ(make_plan(*directory, {.keep_from = kSize.start(3)}).files, 0u);
+}
+
+TEST(Prune, RemovesAndKeepsTheRest) {
+  Example example;
+  const auto directory = example.archive.disk.open();
+  const auto plan = make_plan(*directory, {.backups = {backup(kSize.start(6) + 0x28, 2)}});
+  std::vector<std::string> told;
+  EXPECT_TRUE(carry_out(*directory, plan, {}, [&](const auto& file) { told.push_back(file); }));
+  EXPECT_EQ(told.size(), plan.files);
+  EXPECT_THAT(
+      example.archive.disk.names(),
+      ElementsAre("000000010000000000000003.00000028.backup", "00000002.history",
+                  "000000020000000000000006", "000000020000000000000007",
+                  "000000020000000000000008", "000000020000000000000009.partial", "notes.txt"));
+}
+
+TEST(Prune, LeavesNoGapWheneverThePowerFails) {
+  const auto seed = test::seed_or(31);
+  std::mt19937_64 random(seed);
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    auto& disk = example.archive.disk;
+    bool through = false;
+    disk.reset_calls();
+    disk.lose_power_at(call);
+    try {
+      const auto directory = disk.open();
+      const auto plan = make_plan(*directory, {.backups = {backup(kSize.start(6) + 0x28, 2)}});
+      carry_out(*directory, plan, {}, {});
+      through = true;
+    } catch (const sim::MachineDown&) {
+    }
+    disk.set_hook({});
+    disk.crash(random);
+    const auto report = example.archive.verify();
+    // What remains is one row: pruned from the front, up to the kept point at most.
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    ASSERT_EQ(report.histories.size(), 1u);
+    ASSERT_EQ(report.histories[0].sound.size(), 1u) << to_text(report);
+    EXPECT_LE(report.histories[0].sound[0].begin, kSize.start(6));
+    if (through) break;
+  }
+}
+
+TEST(Prune, AndACompressorAtWorkLeaveNoStrayFile) {
+  // At each call of the compressor, a prune takes its segment.
+  bool done = true;
+  for (std::uint64_t call = 1; done; ++call) {
+    SCOPED_TRACE(call);
+    done = false;
+    Example example;
+    auto& disk = example.archive.disk;
+    const auto receiver = disk.open();
+    const auto pruner = disk.open();
+    const auto segment = SegmentName(2, 5, kSize);
+    const auto plan = make_plan(*pruner, {.backups = {backup(kSize.start(6) + 0x28, 2)}});
+    disk.reset_calls();
+    disk.set_hook([&](const sim::SimDisk::Call& now) {
+      if (now.number == call && !done) {
+        done = true;
+        carry_out(*pruner, plan, {}, {});
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    try {
+      archive::compress_segment(*receiver, segment, kSize, codec::Compression::parse("zstd:1"),
+                                [] { return false; });
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what();
+    }
+    disk.set_hook({});
+    if (!done) break;
+    EXPECT_FALSE(disk.exists(segment.to_string() + ".zst"));
+    EXPECT_FALSE(disk.exists(segment.to_string()));
+  }
+}
+
+TEST(Prune, GoesOnAfterAFileThatCannotBeRemovedWasReported) {
+  Example example;
+  auto& disk = example.archive.disk;
+  disk.fail_every(sim::SimDisk::Operation::remove, EACCES);
+  const auto directory = disk.open();
+  const auto plan = make_plan(*directory, {.keep_from = SegmentName(1, 3, kSize)});
+  EXPECT_THROW(carry_out(*directory, plan, {}, {}), Error);
+  disk.set_hook({});
+  EXPECT_TRUE(carry_out(*directory, plan, {}, {}));
+  EXPECT_FALSE(disk.exists("000000010000000000000002"));
+}
+
+}  // namespace
+}  // namespace weir::prune

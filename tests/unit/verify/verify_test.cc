@@ -1,0 +1,925 @@
+#include "verify/verify.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "support/archive_builder.h"
+#include "wal/page.h"
+
+namespace weir::verify {
+namespace {
+
+using codec::Method;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using Tail = ArchiveBuilder::Tail;
+using Range = HistoryReport::Range;
+
+constexpr Method kMethods[] = {Method::none, Method::zstd, Method::gzip, Method::lz4};
+
+/// Without xlog-switches: behind them is much that nobody reads.
+WalBuilder make_wal(std::uint64_t seed = 1, int major = 18, unsigned switch_every = 0) {
+  WalBuilder::Options options;
+  options.switch_every = switch_every;
+  options.seed = seed;
+  options.server_major = major;
+  return WalBuilder(options);
+}
+
+/// Each kind once, in the order in which they are told.
+std::string kinds(const Report& report) {
+  std::string text;
+  for (const auto& finding : report.findings) {
+    const std::string kind(to_string(finding.kind));
+    if (text.find(kind) == std::string::npos) text += (text.empty() ? "" : " ") + kind;
+  }
+  return text;
+}
+
+Range range(std::uint64_t first, std::uint64_t behind) {
+  return {kSize.start(first), kSize.start(behind)};
+}
+
+/// Where the sound WAL of a .partial ends; behind an xlog-switch all bytes of the tail are filler.
+Lsn sound_end(const WalBuilder& wal, Lsn end, Tail tail) {
+  const auto sound = wal.complete_end(end);
+  const auto is_switch = [&](const WalBuilder::Record& record) {
+    return record.kind == WalBuilder::Kind::xlog_switch && record.end == sound &&
+           kSize.offset(sound) != 0;
+  };
+  if (tail != Tail::none && std::any_of(wal.records().begin(), wal.records().end(), is_switch))
+    return kSize.start(kSize.segno(sound) + 1);
+  return std::max(sound, kSize.start_of(end));
+}
+
+TEST(Verify, FindsNothingInALegalArchiveOfAnySeedFormAndVersion) {
+  const auto base = test::seed_or(100);
+  for (std::uint64_t i = 0; i < 24; ++i) {
+    const auto seed = base + i;
+    SCOPED_TRACE(seed);
+    auto wal = make_wal(seed, 13 + static_cast<int>(i % 7), 400);
+    const auto method = kMethods[i % 4];
+    const auto end = wal.start() + 5 * kSize.bytes() + 1000 * (i + 1) * 37 % kSize.bytes();
+    wal.grow_to(end + 100'000);
+    ArchiveBuilder archive;
+    archive.jobs = 1 + static_cast<unsigned>(i % 3);
+    archive.segments(wal, 1, 6, method).partial(wal, end, static_cast<Tail>(i % 3));
+    const auto report = archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    EXPECT_THAT(report.findings, IsEmpty());
+    ASSERT_THAT(report.histories, SizeIs(1));
+    EXPECT_THAT(report.histories[0].sound,
+                ElementsAre(Range{wal.start(), sound_end(wal, end, static_cast<Tail>(i % 3))}));
+    EXPECT_EQ(report.histories[0].partial, ArchiveBuilder::name(wal, 6, Method::none, true));
+    EXPECT_EQ(report.server_major, wal.options().server_major);
+    EXPECT_EQ(report.system_identifier, wal.options().system_identifier);
+  }
+}
+
+TEST(Verify, GoesOverSegmentsInWhichNoRecordBegins) {
+  auto wal = make_wal();
+  wal.append_random(500);
+  wal.append_random(static_cast<std::uint32_t>(3 * kSize.bytes() + 4000));
+  wal.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  for (const unsigned jobs : {1u, 8u}) {
+    archive.jobs = jobs;
+    archive.segments(wal, 1, 7);
+    EXPECT_THAT(archive.verify().findings, IsEmpty());
+  }
+  // The one record's checksum covers all of them.
+  for (const std::uint64_t segno : {2u, 3u, 4u}) {
+    SCOPED_TRACE(segno);
+    ArchiveBuilder damaged;
+    damaged.jobs = 8;
+    damaged.segments(wal, 1, 7).flip(ArchiveBuilder::name(wal, segno), 500'000, 3);
+    EXPECT_THAT(kinds(damaged.verify()), HasSubstr("damage"));
+  }
+}
+
+TEST(Verify, FindsEveryBitFlipInEveryForm) {
+  const auto seed = test::seed_or(7);
+  std::mt19937_64 random(seed);
+  auto wal = make_wal(seed);
+  wal.grow_to(kSize.start(4));
+  for (const auto method : kMethods) {
+    ArchiveBuilder sound;
+    sound.segments(wal, 1, 4, method);
+    int found = 0, harmless = 0;
+    for (int i = 0; i < 60; ++i) {
+      ArchiveBuilder archive;
+      archive.jobs = 1 + static_cast<unsigned>(i % 4);
+      archive.segments(wal, 1, 4, method);
+      const auto segno = 1 + random() % 3;
+      const auto file = ArchiveBuilder::name(wal, segno, method);
+      const auto before = archive.disk.content(file);
+      const auto offset = random() % before.size();
+      const auto bit = static_cast<unsigned>(random() % 8);
+      archive.flip(file, offset, bit);
+      SCOPED_TRACE(file + " offset " + std::to_string(offset) + " bit " + std::to_string(bit));
+      const auto report = archive.verify();
+      if (!report.sound()) {
+        ++found;
+        continue;
+      }
+      ++harmless;
+      // Nobody reads it: filler behind an xlog-switch, alignment padding, XLP_BKP_REMOVABLE and the
+      // padding of headers; in a compressed form, what does not change the content.
+      if (method != Method::none) continue;
+      const auto at = kSize.start(segno) + offset;
+      bool covered = false;
+      for (const auto& record : wal.records()) {
+        if (record.kind == WalBuilder::Kind::aborted) continue;
+        for (std::uint64_t byte = 0; byte < record.length && !covered; ++byte)
+          covered = at >= record.start && at < record.end &&
+                    wal.byte_of_record(record.start, byte) == at && !(byte == 18 || byte == 19);
+      }
+      EXPECT_FALSE(covered) << to_text(report);
+    }
+    EXPECT_GT(found, harmless) << codec::suffix(method);
+  }
+}
+
+TEST(Verify, SaysWhereTheFirstDamagedRecordIs) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(5));
+  const WalBuilder::Record* record = nullptr;
+  for (const auto& candidate : wal.records())
+    if (candidate.start > kSize.start(3) + 100'000 && candidate.length > 100 &&
+        candidate.kind == WalBuilder::Kind::ordinary) {
+      record = &candidate;
+      break;
+    }
+  ASSERT_TRUE(record);
+  const auto byte = wal.byte_of_record(record->start, 60);
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 5);
+  archive.flip(ArchiveBuilder::name(wal, 3), byte - kSize.start(3), 0);
+  const auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1));
+  const auto& finding = report.findings[0];
+  EXPECT_EQ(finding.kind, FindingKind::damage);
+  EXPECT_EQ(finding.file, ArchiveBuilder::name(wal, 3));
+  EXPECT_EQ(finding.lsn, record->start);
+  EXPECT_EQ(finding.offset, wal.byte_of_record(record->start, 20) - kSize.start(3));
+  EXPECT_THAT(finding.what, HasSubstr("incorrect record checksum"));
+  EXPECT_THAT(finding.resource_manager, Not(IsEmpty()));
+  EXPECT_EQ(finding.loss, (Loss{1, record->start, kSize.start(4)}));
+  EXPECT_THAT(report.histories[0].sound,
+              ElementsAre(Range{kSize.start(1), record->start}, range(4, 5)));
+  EXPECT_THAT(to_text(report), HasSubstr("NOT SOUND: 1 finding"));
+}
+
+/// Each of these damages: what is done to three segments of WAL, and what is found.
+TEST(Verify, FindsEachKindOfDamage) {
+  struct Case {
+    const char* name;
+    void (*damage)(ArchiveBuilder&, WalBuilder&);
+    const char* kinds;
+  };
+  static const auto second = [](WalBuilder& wal) { return ArchiveBuilder::name(wal, 2); };
+  const Case cases[] = {
+      {"nothing", [](ArchiveBuilder&, WalBuilder&) {}, ""},
+      {"missing", [](ArchiveBuilder& a, WalBuilder& w) { a.disk.erase(second(w)); }, "gap"},
+      {"empty file", [](ArchiveBuilder& a, WalBuilder& w) { a.disk.put(second(w), {}); },
+       "broken_file"},
+      {"too short",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.put(second(w), ArchiveBuilder::content(w, 2).first(500'000));
+       },
+       "broken_file"},
+      {"too long",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto bytes = a.disk.content(second(w));
+         bytes.resize(bytes.size() + 1);
+         a.disk.put(second(w), bytes);
+       },
+       "broken_file"},
+      {"zeros",
+       [](ArchiveBuilder& a, WalBuilder& w) { a.disk.put(second(w), test::Bytes(kSize.bytes())); },
+       "damage"},
+      {"zeros at the end",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto bytes = a.disk.content(second(w));
+         std::fill(bytes.begin() + 300'000, bytes.end(), std::byte{0});
+         a.disk.put(second(w), bytes);
+       },
+       "damage"},
+      {"the neighbour's content",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.put(second(w), ArchiveBuilder::content(w, 3));
+       },
+       "wrong_name"},
+      {"another cluster's",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto options = w.options();
+         options.system_identifier += 1;
+         WalBuilder other(options);
+         a.disk.put(second(w), ArchiveBuilder::content(other, 2));
+       },
+       "other_cluster"},
+      {"another timeline's",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto options = w.options();
+         options.timeline = 5;
+         WalBuilder other(options);
+         a.disk.put(second(w), ArchiveBuilder::content(other, 2));
+       },
+       "wrong_name"},
+      {"other WAL at the same place",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto options = w.options();
+         options.seed += 1;
+         WalBuilder other(options);
+         a.disk.put(second(w), ArchiveBuilder::content(other, 2));
+       },
+       "damage"},
+      {"an older version's",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto options = w.options();
+         options.server_major = 15;
+         WalBuilder other(options);
+         a.disk.put(second(w), ArchiveBuilder::content(other, 2));
+       },
+       "damage"},
+      {"a version from the future, by one bit",
+       [](ArchiveBuilder& a, WalBuilder& w) { a.flip(second(w), 1, 5); }, "damage"},
+      {"a second form that is equal",
+       [](ArchiveBuilder& a, WalBuilder& w) { a.segments(w, 2, 3, Method::zstd); }, ""},
+      {"a second form of other WAL",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.put(second(w) + ".zst", packed(Method::zstd, ArchiveBuilder::content(w, 3)));
+       },
+       "forms_differ"},
+      {"a second form with one bit flipped in its content",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto bytes = a.disk.content(second(w));
+         bytes[77'777] ^= std::byte{4};
+         a.disk.put(second(w) + ".gz", packed(Method::gzip, bytes));
+       },
+       "forms_differ"},
+      {"a second form that is truncated",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto bytes = packed(Method::lz4, ArchiveBuilder::content(w, 2));
+         bytes.resize(bytes.size() / 2);
+         a.disk.put(second(w) + ".lz4", bytes);
+       },
+       "broken_file"},
+      {"a first form that is damaged beside a sound one",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.segments(w, 2, 3, Method::zstd).flip(second(w), 400'004, 1);
+       },
+       "damage"},
+      {"rubbish behind a frame",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto bytes = packed(Method::zstd, ArchiveBuilder::content(w, 2));
+         bytes.insert(bytes.end(), 10, std::byte{'x'});
+         a.disk.erase(second(w));
+         a.disk.put(second(w) + ".zst", bytes);
+       },
+       "broken_file"},
+      {"a frame that gives too much",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto raw = a.disk.content(second(w));
+         raw.resize(raw.size() + 8192);
+         a.disk.erase(second(w));
+         a.disk.put(second(w) + ".gz", packed(Method::gzip, raw));
+       },
+       "broken_file"},
+      {"raw WAL under a compressed name",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         const auto raw = a.disk.content(second(w));
+         a.disk.erase(second(w));
+         a.disk.put(second(w) + ".zst", raw);
+       },
+       "broken_file"},
+      {"only a .partial, and finished ones behind it",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.erase(second(w));
+         a.partial(w, kSize.start(2) + 300'000);
+       },
+       "gap"},
+      {"a .partial beside the finished form, and equal",
+       [](ArchiveBuilder& a, WalBuilder& w) { a.partial(w, kSize.start(2) + 300'000); }, ""},
+      {"a name that the segment size does not know",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.put("0000000100000000FFFFFFFF", ArchiveBuilder::content(w, 2));
+       },
+       "wrong_name"},
+      {"a foreign file",
+       [](ArchiveBuilder& a, WalBuilder&) { a.disk.put("README", test::as_bytes("hello")); }, ""},
+      {"hidden files of ours",
+       [](ArchiveBuilder& a, WalBuilder&) { a.disk.put(".pgweir-spare", test::as_bytes("x")); },
+       ""},
+  };
+  for (const auto& [name, damage, expected] : cases) {
+    for (const unsigned jobs : {1u, 4u}) {
+      SCOPED_TRACE(std::string(name) + ", jobs " + std::to_string(jobs));
+      auto wal = make_wal(3);
+      wal.grow_to(kSize.start(4));
+      ArchiveBuilder archive;
+      archive.jobs = jobs;
+      archive.segments(wal, 1, 4);
+      damage(archive, wal);
+      const auto report = archive.verify();
+      EXPECT_EQ(kinds(report), expected) << to_text(report);
+      EXPECT_EQ(report.sound(), std::string_view(expected).empty());
+    }
+  }
+}
+
+TEST(Verify, CallsAnEmptyDirectoryNoSoundArchive) {
+  ArchiveBuilder archive;
+  const auto report = archive.verify();
+  EXPECT_EQ(kinds(report), "gap");
+  EXPECT_FALSE(report.sound());
+}
+
+TEST(Verify, ReportsAFileItCannotReadAndGoesOn) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  archive.segments(wal, 1, 4);
+  const auto bad = ArchiveBuilder::name(wal, 2);
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == bad
+               ? sim::SimDisk::Effect::fail(EIO)
+               : sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_EQ(kinds(report), "unreadable") << to_text(report);
+  // Whether the record over the border is sound, nobody knows.
+  EXPECT_THAT(report.histories[0].sound,
+              ElementsAre(Range{kSize.start(1), wal.complete_end(kSize.start(2))}, range(3, 4)));
+}
+
+TEST(Verify, WritesNothing) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 4, Method::zstd);
+  archive.disk.set_hook([](const sim::SimDisk::Call& call) {
+    using Operation = sim::SimDisk::Operation;
+    EXPECT_TRUE(call.operation == Operation::open || call.operation == Operation::read ||
+                call.operation == Operation::list || call.operation == Operation::find ||
+                call.operation == Operation::close)
+        << call.name;
+    return sim::SimDisk::Effect::proceed();
+  });
+  EXPECT_TRUE(archive.verify().sound());
+}
+
+// ---- borders
+
+TEST(Verify, ChecksTheRecordOverABorderWhateverTheChunks) {
+  const auto base = test::seed_or(500);
+  int flips = 0;
+  for (std::uint64_t seed = base; seed < base + 6; ++seed) {
+    auto wal = make_wal(seed);
+    wal.grow_to(kSize.start(5));
+    for (const auto& record : wal.records()) {
+      const auto border = kSize.start(kSize.segno(record.end));
+      if (record.start >= border || record.end <= border + 64 || border == kSize.start(1) ||
+          border > kSize.start(4) || record.kind != WalBuilder::Kind::ordinary)
+        continue;
+      // A byte of it on either side.
+      for (const auto byte : {wal.byte_of_record(record.start, 4),
+                              wal.byte_of_record(record.start, record.length - 1)}) {
+        for (const unsigned jobs : {1u, 8u}) {
+          ArchiveBuilder archive;
+          archive.jobs = jobs;
+          archive.segments(wal, 1, 5);
+          archive.flip(ArchiveBuilder::name(wal, kSize.segno(byte)), kSize.offset(byte), 2);
+          SCOPED_TRACE(byte.to_string() + " seed " + std::to_string(seed));
+          const auto report = archive.verify();
+          EXPECT_EQ(kinds(report), "damage") << to_text(report);
+          EXPECT_EQ(report.findings.at(0).lsn, record.start);
+          ++flips;
+        }
+      }
+    }
+  }
+  EXPECT_GT(flips, 8);
+}
+
+TEST(Verify, FindsTwoSoundSegmentsThatDoNotBelongTogether) {
+  // Both are flawless; only the link over the border tells.
+  auto wal = make_wal();
+  const auto border = kSize.start(2);
+  while (border - wal.end() > 1000) wal.append_random(200);
+  wal.append_up_to(border);
+  auto options = wal.options();
+  options.seed = 99;
+  options.start = border;
+  WalBuilder stranger(options);
+  stranger.grow_to(kSize.start(4));
+  wal.grow_to(kSize.start(4));
+  for (const unsigned jobs : {1u, 8u}) {
+    ArchiveBuilder sound;
+    sound.jobs = jobs;
+    EXPECT_TRUE(sound.segments(wal, 1, 4).verify().sound());
+    ArchiveBuilder archive;
+    archive.jobs = jobs;
+    const auto report = archive.segments(wal, 1, 2).segments(stranger, 2, 4).verify();
+    EXPECT_EQ(kinds(report), "damage");
+    EXPECT_THAT(report.findings.at(0).what, HasSubstr("link to the previous record"));
+  }
+}
+
+// ---- partials
+
+TEST(Verify, FindsDamageInsideAPartial) {
+  const auto seed = test::seed_or(11);
+  std::mt19937_64 random(seed);
+  auto wal = make_wal(seed);
+  wal.grow_to(kSize.start(4));
+  const auto end = wal.complete_end(kSize.start(3) + 700'000);
+  for (int i = 0; i < 30; ++i) {
+    const auto offset = random() % (end - kSize.start(3) - 16'384);
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 3).partial(wal, end, static_cast<Tail>(i % 3));
+    const auto file = ArchiveBuilder::name(wal, 3, Method::none, true);
+    bool covered = false;
+    const auto at = kSize.start(3) + offset;
+    for (const auto& record : wal.records())
+      covered |= record.kind == WalBuilder::Kind::ordinary && at >= record.start &&
+                 at < record.start + 18 && record.start.byte() % 8192 < 8192 - 24;
+    archive.flip(file, offset, 1);
+    const auto report = archive.verify();
+    if (covered) {
+      EXPECT_FALSE(report.sound()) << offset << to_text(report);
+    }
+  }
+}
+
+TEST(Verify, AcceptsAPartialThatBreaksOffAnywhere) {
+  const auto seed = test::seed_or(12);
+  std::mt19937_64 random(seed);
+  auto wal = make_wal(seed);
+  wal.grow_to(kSize.start(4));
+  for (int i = 0; i < 60; ++i) {
+    // A walsender breaks off at a record's end or, within a record, at a page's.
+    auto end = kSize.start(3) + random() % (kSize.bytes() - 1);
+    end = i % 2 == 0 ? std::max(kSize.start(3), wal.complete_end(end))
+                     : Lsn(end.byte() & ~(wal::kPageSize - 1));
+    SCOPED_TRACE(end.to_string());
+    ArchiveBuilder archive;
+    archive.jobs = 1 + static_cast<unsigned>(i % 2);
+    const auto method = i % 5 == 0 ? Method::gzip : i % 5 == 1 ? Method::lz4 : Method::none;
+    archive.segments(wal, 1, 3).partial(wal, end, static_cast<Tail>(i % 3), method);
+    const auto report = archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+  }
+}
+
+TEST(Verify, IsNotMisledByAPartialThatGrowsWhileItIsRead) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  const auto name = ArchiveBuilder::name(wal, 2, Method::none, true);
+  archive.segments(wal, 1, 2).partial(wal, kSize.start(2) + 100'000);
+  // Each read of the file finds it further on than the read before.
+  std::uint64_t bytes = 100'000;
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::read && call.name == name && bytes < 1'000'000) {
+      bytes += 150'000;
+      auto content = archive.disk.content(name);
+      const auto wal_bytes =
+          wal.bytes(kSize.start(2), kSize.start(2) + std::min<std::uint64_t>(bytes, 1'000'000));
+      // In place, as a writer would: the open file sees it.
+      content.assign(wal_bytes.begin(), wal_bytes.end());
+      content.resize(kSize.bytes());
+      archive.disk.put(name, content);
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+}
+
+TEST(Verify, TakesTheFinishedFileOfAPartialThatWasFinishedMeanwhile) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
+  archive.segments(wal, 1, 2).partial(wal, kSize.start(2) + 100'000);
+  int opened = 0;
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name == partial && ++opened == 2) {
+      archive.segments(wal, 2, 3);
+      archive.disk.erase(partial);
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_GE(opened, 2);
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 3)));
+}
+
+TEST(Verify, TakesTheCompressedFileOfASegmentThatWasCompressedMeanwhile) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  const auto raw = ArchiveBuilder::name(wal, 2);
+  archive.segments(wal, 1, 4);
+  int opened = 0;
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name == raw && ++opened == 2) {
+      archive.segments(wal, 2, 3, Method::zstd);
+      archive.disk.erase(raw);
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_GE(opened, 2);
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 4)));
+}
+
+// ---- timelines
+
+/// Timeline 1 in segments 1 to 5, 2 from within 5, 3 from within 7, each with a record of its own
+/// where it begins.
+struct Family {
+  Family() {
+    one.grow_to(kSize.start(8));
+    first_switch = one.fork_point(kSize.start(5) + 432'100);
+    two.emplace(promote(one, first_switch, 2, 21));
+    two->grow_to(kSize.start(9));
+    second_switch = two->fork_point(kSize.start(7) + 123'456);
+    three.emplace(promote(*two, second_switch, 3, 31));
+    three->grow_to(kSize.start(10));
+  }
+  ArchiveBuilder& build(ArchiveBuilder& archive) {
+    archive.segments(one, 1, 5).partial(one, first_switch);
+    archive.segments(*two, 5, 7).partial(*two, second_switch);
+    archive.segments(*three, 7, 9);
+    archive.history(2, history_line(1, first_switch));
+    archive.history(3, history_line(1, first_switch) + history_line(2, second_switch));
+    return archive;
+  }
+  WalBuilder one = make_wal(20);
+  std::optional<WalBuilder> two, three;
+  Lsn first_switch, second_switch;
+};
+
+TEST(Verify, FollowsAHistoryOverTwoSwitches) {
+  Family family;
+  for (const unsigned jobs : {1u, 8u}) {
+    ArchiveBuilder archive;
+    archive.jobs = jobs;
+    family.build(archive);
+    const auto report = archive.verify();
+    EXPECT_THAT(report.findings, IsEmpty()) << to_text(report);
+    ASSERT_THAT(report.histories, SizeIs(1));
+    EXPECT_EQ(report.histories[0].timeline, 3u);
+    EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 9)));
+  }
+}
+
+TEST(Verify, FindsWhatIsWrongAboutTimelines) {
+  struct Case {
+    const char* name;
+    void (*damage)(ArchiveBuilder&, Family&);
+    const char* kinds;
+  };
+  const Case cases[] = {
+      {"WAL of the old timeline behind its end",
+       [](ArchiveBuilder& a, Family& f) {
+         a.disk.erase(ArchiveBuilder::name(f.one, 5, Method::none, true));
+         a.segments(f.one, 5, 7);
+       },
+       ""},
+      {"a missing history", [](ArchiveBuilder& a, Family&) { a.disk.erase("00000003.history"); },
+       "history"},
+      {"a missing history in the middle",
+       [](ArchiveBuilder& a, Family&) { a.disk.erase("00000002.history"); }, "history"},
+      {"a broken history", [](ArchiveBuilder& a, Family&) { a.history(3, "rubbish\n"); },
+       "history"},
+      {"an empty history", [](ArchiveBuilder& a, Family&) { a.history(2, ""); }, "history"},
+      {"histories that contradict each other",
+       [](ArchiveBuilder& a, Family& f) { a.history(2, history_line(1, f.first_switch + 8)); },
+       "history"},
+      {"a switchpoint moved by a record in both histories",
+       [](ArchiveBuilder& a, Family& f) {
+         Lsn before;
+         for (const auto& record : f.one.records())
+           if (record.end == f.first_switch) before = record.start;
+         a.history(2, history_line(1, before));
+         a.history(3, history_line(1, before) + history_line(2, f.second_switch));
+       },
+       "history"},
+      {"a switchpoint moved by two segments",
+       [](ArchiveBuilder& a, Family& f) {
+         const Lsn wrong = f.first_switch + kSize.bytes();
+         a.history(2, history_line(1, wrong));
+         a.history(3, history_line(1, wrong) + history_line(2, f.second_switch));
+       },
+       "gap"},
+      {"the wrong parent",
+       [](ArchiveBuilder& a, Family& f) { a.history(3, history_line(1, f.second_switch)); }, "gap"},
+      {"the new timeline's first segment is the old one's",
+       [](ArchiveBuilder& a, Family& f) {
+         a.disk.put(ArchiveBuilder::name(*f.two, 5), ArchiveBuilder::content(f.one, 5));
+       },
+       "damage"},
+      {"the new timeline's first segment is missing",
+       [](ArchiveBuilder& a, Family& f) { a.disk.erase(ArchiveBuilder::name(*f.two, 5)); }, "gap"},
+      {"the old timeline's last part is of another life",
+       [](ArchiveBuilder& a, Family& f) {
+         auto bytes = a.disk.content(ArchiveBuilder::name(f.one, 5, Method::none, true));
+         auto stranger = make_wal(77);
+         const auto other = ArchiveBuilder::content(stranger, 5);
+         std::copy(other.begin(), other.begin() + 400'000, bytes.begin());
+         a.disk.put(ArchiveBuilder::name(f.one, 5, Method::none, true), bytes);
+       },
+       "damage"},
+      {"one bit before the switchpoint, in the old timeline's part",
+       [](ArchiveBuilder& a, Family& f) {
+         a.flip(ArchiveBuilder::name(f.one, 5, Method::none, true), 200'004, 1);
+       },
+       "damage"},
+      {"a second form of a history that tells the same",
+       [](ArchiveBuilder& a, Family& f) {
+         a.disk.put("00000002.history.gz",
+                    packed(Method::gzip, test::as_bytes(history_line(1, f.first_switch))));
+       },
+       ""},
+      {"a second form of a history that tells something else",
+       [](ArchiveBuilder& a, Family& f) {
+         a.disk.put("00000002.history.gz",
+                    packed(Method::gzip, test::as_bytes(history_line(1, f.first_switch + 8))));
+       },
+       "history"},
+  };
+  for (const auto& [name, damage, expected] : cases) {
+    for (const unsigned jobs : {1u, 8u}) {
+      SCOPED_TRACE(std::string(name) + ", jobs " + std::to_string(jobs));
+      Family family;
+      ArchiveBuilder archive;
+      archive.jobs = jobs;
+      family.build(archive);
+      damage(archive, family);
+      const auto report = archive.verify();
+      if (*expected == '\0')
+        EXPECT_EQ(kinds(report), "") << to_text(report);
+      else
+        EXPECT_THAT(kinds(report), HasSubstr(expected)) << to_text(report);
+    }
+  }
+}
+
+TEST(Verify, ChecksBothBranchesOfAFork) {
+  auto one = make_wal(40);
+  one.grow_to(kSize.start(7));
+  const auto at = one.fork_point(kSize.start(3) + 500'000);
+  auto two = promote(one, at, 2, 41);
+  two.grow_to(kSize.start(6));
+  const auto later = one.fork_point(kSize.start(4) + 300'000);
+  auto three = promote(one, later, 3, 42);
+  three.grow_to(kSize.start(6));
+  const auto build = [&](ArchiveBuilder& archive) {
+    archive.segments(one, 1, 6).segments(two, 3, 5).segments(three, 4, 6);
+    archive.history(2, history_line(1, at)).history(3, history_line(1, later));
+  };
+  {
+    ArchiveBuilder archive;
+    build(archive);
+    const auto report = archive.verify();
+    EXPECT_THAT(report.findings, IsEmpty()) << to_text(report);
+    ASSERT_THAT(report.histories, SizeIs(2));
+    EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 5)));
+    EXPECT_THAT(report.histories[1].sound, ElementsAre(range(1, 6)));
+  }
+  ArchiveBuilder archive;
+  build(archive);
+  archive.disk.erase(ArchiveBuilder::name(one, 2));
+  const auto report = archive.verify();
+  EXPECT_EQ(kinds(report), "gap") << "both ways lead through it, and it is told once";
+  Options only_two;
+  only_two.timeline = 2;
+  only_two.from = kSize.start(3);
+  EXPECT_TRUE(archive.verify(only_two).sound());
+}
+
+TEST(Verify, NeedsNoHistoryWhereTheArchiveBeginsOnALaterTimeline) {
+  WalBuilder::Options options;
+  options.timeline = 4;
+  WalBuilder wal(options);
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  const auto report = archive.segments(wal, 1, 4).verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.notes, ElementsAre(HasSubstr("00000004.history")));
+}
+
+// ---- ranges, accepted losses, backups
+
+TEST(Verify, ChecksOnlyTheRangeItWasAskedFor) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 8);
+  archive.disk.erase(ArchiveBuilder::name(wal, 2));
+  archive.flip(ArchiveBuilder::name(wal, 6), 8192 + 4, 1);
+  const struct {
+    const char* name;
+    std::optional<Position> from, to;
+    const char* kinds;
+  } cases[] = {
+      {"all", {}, {}, "gap damage"},
+      {"behind the gap", kSize.start(3), {}, "damage"},
+      {"between", kSize.start(3), kSize.start(6), ""},
+      {"between, by name", wal::SegmentName(1, 3, kSize), wal::SegmentName(1, 5, kSize), ""},
+      {"up to the damage", {}, kSize.start(6), "gap"},
+      {"a byte too far", kSize.start(3), kSize.start(6) + 1, "damage"},
+      {"beyond the end", kSize.start(7), kSize.start(8) + 1, "gap"},
+      {"before the beginning", kSize.start(0) + 40, kSize.start(2), "gap"},
+  };
+  for (const auto& [name, from, to, expected] : cases) {
+    SCOPED_TRACE(name);
+    Options options;
+    options.from = from;
+    options.to = to;
+    EXPECT_EQ(kinds(archive.verify(options)), expected);
+  }
+  Options options;
+  options.from = kSize.start(5);
+  options.to = kSize.start(4);
+  EXPECT_THROW(static_cast<void>(archive.verify(options)), Error);
+  options = {};
+  options.timeline = 9;
+  EXPECT_THROW(static_cast<void>(archive.verify(options)), Error);
+}
+
+TEST(Verify, KnowsHowFarAPartialReaches) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  const auto end = wal.complete_end(kSize.start(3) + 400'000);
+  archive.segments(wal, 1, 3).partial(wal, end);
+  Options options;
+  options.to = end;
+  EXPECT_TRUE(archive.verify(options).sound());
+  options.to = end + 8;
+  EXPECT_EQ(kinds(archive.verify(options)), "gap");
+}
+
+TEST(Verify, AcceptsOneKnownLossAndNoOther) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 8);
+  archive.disk.erase(ArchiveBuilder::name(wal, 3));
+  Options options;
+  const auto lost = Loss{1, kSize.start(3), kSize.start(4)};
+  options.accepted = {{lost, "the disk of 3 May", 1}};
+  {
+    const auto report = archive.verify(options);
+    EXPECT_TRUE(report.sound());
+    ASSERT_THAT(report.findings, SizeIs(1));
+    EXPECT_EQ(report.findings[0].accepted, "the disk of 3 May");
+    EXPECT_THAT(to_text(report), HasSubstr("the disk of 3 May"));
+  }
+  // A byte more or less, or another timeline, is another loss.
+  for (const auto& other :
+       {Loss{1, kSize.start(3), kSize.start(5)}, Loss{1, kSize.start(3) + 8, kSize.start(4)},
+        Loss{2, kSize.start(3), kSize.start(4)}}) {
+    options.accepted = {{other, "no", 1}};
+    const auto report = archive.verify(options);
+    EXPECT_FALSE(report.sound());
+    EXPECT_THAT(report.notes, ElementsAre(HasSubstr("line 1")));
+  }
+  archive.disk.erase(ArchiveBuilder::name(wal, 4));  // the loss grew
+  options.accepted = {{lost, "the disk of 3 May", 1}};
+  EXPECT_FALSE(archive.verify(options).sound());
+}
+
+TEST(Verify, SaysHowFarABackupCanBeRecovered) {
+  auto wal = make_wal(50);
+  wal.grow_to(kSize.start(3) + 5000);
+  const auto start = wal.append_random(100).start;
+  wal.grow_to(kSize.start(4) + 9000);
+  test::Bytes body(2 + 8);
+  body[0] = std::byte{255};
+  body[1] = std::byte{8};
+  const auto start_bytes = start.byte();
+  std::memcpy(body.data() + 2, &start_bytes, 8);
+  const auto end = wal.append(0, 0x50, body).end;  // XLOG_BACKUP_END
+  wal.grow_to(kSize.start(8));
+  archive::BackupPoint label;
+  label.timeline = 1;
+  label.start = start;
+  label.file = "backup_label";
+  Options options;
+  options.backup = label;
+  for (const unsigned jobs : {1u, 8u}) {
+    ArchiveBuilder archive;
+    archive.jobs = jobs;
+    archive.segments(wal, 1, 7);
+    archive.disk.erase(ArchiveBuilder::name(wal, 2));  // before the backup: of no interest
+    auto report = archive.verify(options);
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    ASSERT_TRUE(report.backup);
+    EXPECT_TRUE(report.backup->reaches_consistency);
+    EXPECT_EQ(report.backup->consistent_at, end);
+    ASSERT_THAT(report.backup->reaches, SizeIs(1));
+    EXPECT_EQ(report.backup->reaches[0].end, kSize.start(7));
+
+    archive.disk.erase(ArchiveBuilder::name(wal, 5));
+    report = archive.verify(options);
+    EXPECT_FALSE(report.sound()) << "a gap behind the consistent point";
+    EXPECT_TRUE(report.backup->reaches_consistency);
+    EXPECT_EQ(report.backup->reaches[0].end, kSize.start(5));
+
+    archive.disk.erase(ArchiveBuilder::name(wal, 4));
+    report = archive.verify(options);
+    EXPECT_FALSE(report.backup->reaches_consistency);
+    EXPECT_THAT(kinds(report), HasSubstr("backup"));
+
+    archive.disk.erase(ArchiveBuilder::name(wal, 3));
+    report = archive.verify(options);
+    EXPECT_THAT(report.backup->reaches, IsEmpty());
+    EXPECT_THAT(report.backup->verdict, HasSubstr("no sound WAL at its start"));
+  }
+}
+
+TEST(Verify, StopsWhenAsked) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 8);
+  Options options;
+  options.stop = [] { return true; };
+  try {
+    static_cast<void>(archive.verify(options));
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::retry);
+  }
+}
+
+TEST(Verify, ShowsProgressUpToTheEnd) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 8, Method::zstd);
+  std::uint64_t last = 0, all = 0;
+  Options options;
+  options.progress = [&](std::uint64_t done, std::uint64_t total) {
+    EXPECT_GE(done, last);
+    last = done;
+    all = total;
+  };
+  EXPECT_TRUE(archive.verify(options).sound());
+  EXPECT_EQ(last, all);
+  EXPECT_EQ(all, 7 * kSize.bytes());
+}
+
+// ---- texts
+
+TEST(AcceptedLosses, AreLinesOfTimelineRangeAndReason) {
+  const auto all = parse_accepted(
+      "# known\n\n1 0/5000000 0/6000000 lost in the fire\n 2\t0/1 0/2  two words \r\n", "file");
+  ASSERT_THAT(all, SizeIs(2));
+  EXPECT_EQ(all[0].loss, (Loss{1, Lsn(0x5000000), Lsn(0x6000000)}));
+  EXPECT_EQ(all[0].reason, "lost in the fire");
+  EXPECT_EQ(all[0].line, 3);
+  EXPECT_EQ(all[1].loss.timeline, 2u);
+  for (const auto* const bad :
+       {"1", "1 0/5000000", "1 0/5000000 0/6000000", "x 0/5 0/6 reason", "1 0/6 0/5 reason",
+        "1 0/5 0/5 reason", "1 5 6 reason", "1x 0/5 0/6 reason"}) {
+    SCOPED_TRACE(bad);
+    EXPECT_THROW(static_cast<void>(parse_accepted(bad, "file")), Error);
+  }
+}
+
+TEST(VerifyReport, IsValidJsonEvenWithStrangeNames) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 4);
+  archive.disk.erase(ArchiveBuilder::name(wal, 2));
+  archive.disk.put("\xff\xfe\"strange", {});
+  const auto json = nlohmann::json::parse(to_json(archive.verify()));
+  EXPECT_EQ(json["version"], 1);
+  EXPECT_EQ(json["sound"], false);
+  EXPECT_EQ(json["findings"][0]["kind"], "gap");
+  EXPECT_EQ(json["findings"][0]["file"], "000000010000000000000002");
+  EXPECT_EQ(json["findings"][0]["loss"]["from"], "0/200000");
+  EXPECT_EQ(json["histories"][0]["sound"].size(), 2u);
+}
+
+}  // namespace
+}  // namespace weir::verify
