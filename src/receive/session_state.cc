@@ -205,8 +205,11 @@ void SessionState::on_history(wal::TimelineId timeline, std::string content) {
 void SessionState::on_archive(ArchiveFacts facts) {
   archive_ = std::move(facts);
   if (!archive_->resume) return;
-  holes_ = archive_->resume->holes;
-  for (const auto& hole : holes_)
+  // A hole accepted by this process is not seen in the archive before the segment behind it is
+  // finished.
+  for (const auto& hole : archive_->resume->holes)
+    if (std::find(holes_.begin(), holes_.end(), hole) == holes_.end()) holes_.push_back(hole);
+  for (const auto& hole : archive_->resume->holes)
     if (told_holes_.insert(hole.begin).second)
       log_.warning(
           "the archive has a hole: WAL from {} to {} on timeline {} is missing, no recovery can "

@@ -13,7 +13,6 @@ enum class Mutant {
   history_too_late,         ///< a timeline's history is stored when streaming on it has ended
   history_not_synced,       ///< …or in time, but nothing of it is synced
   sync_tried_again,         ///< a sync that failed is repeated, and the second result believed
-  end_not_made_durable,     ///< a new process trusts the names that it finds
   resume_at_newest_partial,
   old_timeline_skipped,  ///< goes on at the switchpoint without the rest of the old timeline
   gap_skipped,           ///< goes on at what the server still has, without a word

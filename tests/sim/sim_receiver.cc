@@ -133,17 +133,15 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step) {
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(*directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  if (world_.mutant != Mutant::end_not_made_durable) {
-    for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
-      if (each->name.partial) continue;
-      if (const auto file = directory_->open(each->name.to_string())) {
-        file->sync();
-        file->close();
-      }
-      break;
+  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
+    if (each->name.partial) continue;
+    if (const auto file = directory_->open(each->name.to_string())) {
+      file->sync();
+      file->close();
     }
-    directory_->sync();
+    break;
   }
+  directory_->sync();
   if (facts.resume) {
     world_.story.tell("the archive ends on timeline {} at {}, {} open segment(s)",
                       facts.resume->timeline, facts.resume->start, facts.resume->open.size());

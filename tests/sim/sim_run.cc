@@ -116,7 +116,7 @@ class Run {
   Effect on_call(const SimDisk::Call& call) {
     const bool sync = call.operation == Operation::sync;
     const bool sync_directory = call.operation == Operation::sync_directory;
-    if (down_at_ && call.number >= *down_at_) {
+    if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
                   call.name);
       return Effect::down();
@@ -163,6 +163,7 @@ class Run {
     down_at_.reset();
     failing_sync_ = failing_call_ = false;
     if (!quiet_ && random_.below(4) != 0) down_at_ = disk_.calls() + random_.any_size(600);
+    down_at_names_ = random_.one_in(4);
     disk_.set_hook([this](const SimDisk::Call& call) { return on_call(call); });
     story_.tell("a process starts");
     bool well = false;
@@ -261,6 +262,7 @@ class Run {
   bool failing_sync_ = false;
   bool failing_call_ = false;
   std::optional<std::uint64_t> down_at_;
+  bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };
 
 }  // namespace
@@ -289,8 +291,6 @@ const char* to_string(Mutant mutant) {
       return "history not synced";
     case Mutant::sync_tried_again:
       return "retry after a failed sync";
-    case Mutant::end_not_made_durable:
-      return "names found at the start trusted";
     case Mutant::resume_at_newest_partial:
       return "resume at the newest of two partials";
     case Mutant::old_timeline_skipped:

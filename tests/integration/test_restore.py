@@ -1,0 +1,421 @@
+"""From base backup and archive to a server with the right rows: every form, every target."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import BINARY, pgweir
+from support.recovery import base_backup, hand_over, recover, restore_command
+
+FORMS = ["raw", "zstd", "gzip", "lz4"]
+
+
+def rows(server):
+    return server.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t")
+
+
+def insert(server, *numbers):
+    server.sql("".join(f"INSERT INTO t VALUES ({number});" for number in numbers))
+
+
+def expected(last):
+    return ",".join(str(number) for number in range(1, last + 1))
+
+
+def start_receiver(receivers, archive, server, form):
+    options = ["--compress", "zstd"] if form == "zstd" else []
+    return receivers.pgweir(archive, server, *options)
+
+
+def convert(archive, form):
+    """What pg_receivewal --compress leaves (the tail stays raw here: it is pgweir's)."""
+    command = {"gzip": ["gzip", "-1"], "lz4": ["lz4", "-q", "--rm", "--content-size"]}.get(form)
+    for path in archive.finished().values() if command else []:
+        run([*command, path])
+
+
+class Story:
+    """Rows 1 to 50 in five parts, and how to find the moments between them again."""
+
+    def __init__(self, primary):
+        primary.sql("CREATE TABLE t (i int)")
+        insert(primary, *range(1, 11))
+        self.time = primary.sql("SELECT clock_timestamp()")
+        insert(primary, *range(11, 21))
+        primary.write_wal(2)
+        insert(primary, *range(21, 31))
+        self.lsn = primary.sql("SELECT pg_current_wal_insert_lsn()")
+        primary.switch_wal()
+        insert(primary, *range(31, 41))
+        primary.sql("SELECT pg_create_restore_point('before the end')")
+        primary.write_wal(1)
+        insert(primary, *range(41, 51))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_recovers_to_every_kind_of_target(servers, receivers, new_archive, place, form):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = start_receiver(receivers, archive, primary, form)
+    archive_begins = primary.flushed()
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup")
+    story = Story(primary)
+    end = primary.flushed()
+    archive.wait_covers(primary, 1, end)
+    if form == "zstd":
+        last = end // primary.segment_size
+        wait_for(lambda: all(path.suffix == ".zst" for path in archive.finished().values())
+                 and (1, last - 1) in archive.finished(), "everything to be compressed")
+    primary.kill9()
+    receiver.kill9()
+    shutil.rmtree(primary.data)
+    convert(archive, form)
+    hand_over(archive.path)
+    restore = restore_command(place, archive)
+
+    targets = {
+        "time": ({"recovery_target_time": story.time}, 10),
+        "lsn": ({"recovery_target_lsn": story.lsn}, 30),
+        "name": ({"recovery_target_name": "before the end"}, 40),
+    }
+    for name, (settings, last) in targets.items():
+        server = recover(servers, backup, name, primary, restore, **settings)
+        assert rows(server) == expected(last), name
+        server.stop("immediate")
+
+    # Everything that was flushed, the unfinished segment included; and without it less.
+    whole = recover(servers, backup, "whole", primary,
+                    restore_command(place, archive, "--partial"))
+    assert rows(whole) == expected(50)
+    assert "restored from the unfinished" in whole.last_log(400)
+    whole.stop("immediate")
+
+    # The moment by name: the last commit before the time is that of row 10.
+    found = pgweir("restore", "-D", archive.path, "--find-time", story.time, "--json")
+    assert found.returncode == 0, found.stderr
+    moment = json.loads(found.stdout)
+    server = recover(servers, backup, "found", primary, restore,
+                     recovery_target_lsn=moment["before"]["lsn"])
+    assert rows(server) == expected(10)
+    server.stop("immediate")
+    assert archive_begins <= wal.lsn(moment["before"]["lsn"]) < wal.lsn(moment["after"]["lsn"])
+    found = pgweir("restore", "-D", archive.path, "--find-lsn", story.lsn, "--json")
+    assert found.returncode == 0, found.stderr
+    assert (wal.lsn(json.loads(found.stdout)["before"]["end_lsn"]) <= wal.lsn(story.lsn)
+            < wal.lsn(json.loads(found.stdout)["after"]["end_lsn"]))
+
+
+def test_finds_the_commits_that_pg_waldump_shows(servers, receivers, new_archive):
+    primary = servers.primary(max_prepared_transactions=5)
+    archive = new_archive(primary)
+    start_receiver(receivers, archive, primary, "zstd")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begin = primary.flushed()
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, 1, 2)
+    primary.sql("BEGIN; INSERT INTO t VALUES (3); PREPARE TRANSACTION 'two'")
+    primary.sql("COMMIT PREPARED 'two'")
+    primary.write_wal(1)
+    primary.sql("BEGIN; INSERT INTO t VALUES (4); ROLLBACK")
+    insert(primary, 5)
+    end = primary.flushed()
+    archive.wait_covers(primary, 1, end)
+    dump = run(["/usr/lib/postgresql/15/bin/pg_waldump", "-p", primary.data / "pg_wal", "-r",
+                "Transaction", "-s", wal.lsn_text(begin), "-e", wal.lsn_text(end)], check=False)
+    commits = []
+    for line in dump.stdout.splitlines():
+        if "desc: COMMIT" not in line:
+            continue
+        prepared = "COMMIT_PREPARED" in line
+        xid = int(line.split("COMMIT_PREPARED ")[1].split(":")[0]) if prepared else int(
+            line.split("tx:")[1].split(",")[0])
+        commits.append((xid, wal.lsn(line.split("lsn: ")[1].split(",")[0])))
+    assert len(commits) >= 6, dump.stdout
+    for (xid, lsn), (next_xid, next_lsn) in zip(commits, commits[1:]):
+        found = pgweir("restore", "-D", archive.path, "--find-lsn", wal.lsn_text(next_lsn),
+                       "--json")
+        assert found.returncode == 0, found.stderr
+        moment = json.loads(found.stdout)
+        assert (moment["before"]["xid"], wal.lsn(moment["before"]["lsn"])) == (xid, lsn)
+        assert (moment["after"]["xid"], wal.lsn(moment["after"]["lsn"])) == (next_xid, next_lsn)
+
+
+@pytest.mark.parametrize("form", ["raw", "zstd"])
+def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = start_receiver(receivers, archive, standby, form)
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, *range(1, 11))
+    primary.write_wal(1)
+    insert(primary, *range(11, 21))
+    end = primary.flushed()
+    standby.caught_up_with(end)
+    archive.wait_covers(standby, 1, end)
+    primary.kill9()
+    standby.promote()
+    insert(standby, *range(21, 31))
+    standby.switch_wal()
+    insert(standby, *range(31, 41))
+    archive.wait_covers(standby, 2, standby.flushed())
+    standby.kill9()
+    receiver.kill9()
+    hand_over(archive.path)
+    restore = restore_command(place, archive)
+    partial = restore_command(place, archive, "--partial")
+
+    latest = recover(servers, backup, "latest", primary, partial, recovery_target_timeline="latest")
+    assert rows(latest) == expected(40)
+    assert latest.timeline() >= 3
+    latest.stop("immediate")
+    second = recover(servers, backup, "second", primary, restore, recovery_target_timeline="2")
+    assert rows(second) == expected(30)
+    second.stop("immediate")
+    first = recover(servers, backup, "first", primary, partial, recovery_target_timeline="current")
+    assert rows(first) == expected(20)
+    first.stop("immediate")
+
+
+def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    start_receiver(receivers, archive, primary, "zstd")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, 1)
+    position = primary.switch_wal()
+    hand_over(archive.path)
+    # The receiver goes on writing into what now belongs to the other user: both may read.
+    standby = recover(servers, backup, "standby", primary, restore_command(place, archive),
+                      standby=True)
+    for number in range(2, 6):
+        insert(primary, number)
+        primary.write_wal(0.3)
+        position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+        primary.switch_wal()
+
+        def arrived():
+            hand_over_quietly(archive.path)
+            return standby.sql("SELECT max(i) FROM t", check=False).stdout.strip() == str(number)
+
+        wait_for(arrived, f"row {number} on the standby", deadline=60)
+    assert position > 0
+    assert rows(standby) == expected(5)
+    assert standby.sql("SELECT pg_is_in_recovery()") == "t"
+
+
+def hand_over_quietly(path):
+    try:
+        hand_over(path)
+    except FileNotFoundError:
+        pass  # renamed or removed by the receiver meanwhile
+
+
+def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receivers, new_archive,
+                                                               place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = start_receiver(receivers, archive, primary, "raw")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    for number in range(1, 5):
+        insert(primary, number)
+        primary.write_wal(0.6)
+        primary.switch_wal()
+    archive.wait_covers(primary, 1, primary.flushed())
+    primary.kill9()
+    receiver.kill9()
+    hand_over(archive.path)
+    restore = restore_command(place, archive)
+    victim = list(archive.finished().values())[-3]
+    content = bytearray(victim.read_bytes())
+
+    def refused(name, what):
+        server = recover(servers, backup, name, primary, restore, start=False)
+        server.start(wait=False)
+        assert server.process.wait(60) != 0
+        assert what in server.last_log(400), server.last_log()
+        assert "opened" not in server.last_log(400)
+
+    content[len(content) // 4] ^= 0xFF
+    content[len(content) // 4 + 1] ^= 0xFF
+    victim.write_bytes(content)
+    refused("damaged", "damaged WAL")
+    victim.unlink()
+    refused("gap", "is missing in the archive")
+    shutil.rmtree(archive.path)
+    archive.path.mkdir()
+    hand_over(archive.path)
+    refused("unmounted", "no WAL at all")
+
+
+class Shelf:
+    """An archive of real WAL and a place to restore to, without a server."""
+
+    def __init__(self, archive, place):
+        self.archive = archive
+        self.out = place / "out"
+        self.out.mkdir()
+
+    def ask(self, name, *options, target=None, directory=None):
+        target = target or self.out / "RECOVERYXLOG"
+        pathlib.Path(target).unlink(missing_ok=True)
+        result = pgweir("restore", "-D", directory or self.archive.path, *options, name, target)
+        if result.returncode != 0:
+            assert not pathlib.Path(target).is_file()
+            assert [path for path in self.out.iterdir() if path.name.startswith(".")] == []
+        return result
+
+
+@pytest.fixture
+def shelf(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    for _ in range(3):
+        primary.write_wal(0.7)
+        primary.switch_wal()
+    archive.wait_covers(primary, 1, primary.flushed())
+    receiver.stop()
+    primary.stop("immediate")
+    return Shelf(archive, place)
+
+
+def test_has_three_exit_statuses_and_no_more(shelf, place):
+    segments = list(shelf.archive.finished().values())
+    good, bad = segments[0].name, segments[1].name
+    whole = segments[1].read_bytes()
+    assert shelf.ask(good).returncode == 0
+    assert (shelf.out / "RECOVERYXLOG").read_bytes() == segments[0].read_bytes()
+    newest = max(shelf.archive.partials(), default=None) or max(shelf.archive.finished())
+    behind = wal.segment_name(1, newest[1] + 7, shelf.archive.segment_size)
+    for name in [behind, "00000005.history", good[:8] + "00000000000000FF.00000028.backup"]:
+        result = shelf.ask(name)
+        assert result.returncode == 1, result.stderr
+        assert result.stderr == ""
+
+    wrong = {
+        "no target": [["-D", shelf.archive.path, good]],
+        "no archive": [[good, shelf.out / "x"]],
+        "unknown option": [["-D", shelf.archive.path, "--fast", good, shelf.out / "x"]],
+        "wrong value": [["-D", shelf.archive.path, "--on-gap", "maybe", good, shelf.out / "x"]],
+        "three names": [["-D", shelf.archive.path, good, shelf.out / "x", "y"]],
+        "nothing": [[]],
+        "a path": [["-D", shelf.archive.path, f"../{shelf.archive.path.name}/{good}",
+                    shelf.out / "x"]],
+        "a partial's name": [["-D", shelf.archive.path, good + ".partial", shelf.out / "x"]],
+        "no such archive": [["-D", place / "nowhere", good, shelf.out / "x"]],
+        "a file as archive": [["-D", segments[0], good, shelf.out / "x"]],
+        "no such target directory": [["-D", shelf.archive.path, good, place / "none" / "x"]],
+        "the target is a directory": [["-D", shelf.archive.path, good, shelf.out]],
+        "into the archive": [["-D", shelf.archive.path, good, shelf.archive.path / "x"]],
+    }
+    for what, [arguments] in wrong.items():
+        result = pgweir("restore", *arguments)
+        assert result.returncode == 200, (what, result)
+        assert "pgweir: error:" in result.stderr, (what, result)
+    assert pgweir("restor", "-D", shelf.archive.path, good, "x").returncode == 200
+    assert pgweir("-D", shelf.archive.path, "restore", good, "x").returncode == 200
+
+    path = segments[1]
+    path.unlink()
+    result = shelf.ask(bad)
+    assert result.returncode == 200 and "is missing in the archive" in result.stderr
+    assert shelf.ask(bad, "--on-gap", "absent").returncode == 1
+    path.mkdir()
+    assert shelf.ask(bad).returncode == 200
+    path.rmdir()
+    path.symlink_to(path.name)
+    result = shelf.ask(bad)
+    assert result.returncode == 200 and bad in result.stderr
+    path.unlink()
+    path.symlink_to(place / "gone")
+    assert shelf.ask(bad).returncode == 200
+    path.unlink()
+    path.write_bytes(b"")
+    assert shelf.ask(bad).returncode == 200
+    os.mkfifo(str(path) + ".x")
+    path.unlink()
+    os.rename(str(path) + ".x", path)
+    assert shelf.ask(bad).returncode == 200
+    path.unlink()
+    path.write_bytes(segments[0].read_bytes())
+    result = shelf.ask(bad)
+    assert result.returncode == 200 and "page address" in result.stderr
+    path.write_bytes(whole)
+    assert shelf.ask(bad).returncode == 0
+
+
+def test_the_servers_pg_control_tells_whose_wal_it_must_be(shelf, place):
+    data = place / "data"
+    (data / "global").mkdir(parents=True)
+    (data / "pg_wal").mkdir()
+    control = data / "global" / "pg_control"
+    name = next(iter(shelf.archive.finished().values())).name
+    first = next(iter(shelf.archive.finished().values())).read_bytes()
+    control.write_bytes(first[24:32] + bytes(8184))
+    command = [BINARY, "restore", "-D", shelf.archive.path]
+    assert run([*command, name, "pg_wal/RECOVERYXLOG"], cwd=data).returncode == 0
+    control.write_bytes(b"\1" + bytes(8191))
+    for asked in [name, "000000010000000000000FFF", "00000002.history"]:
+        result = run([*command, asked, "pg_wal/RECOVERYXLOG"], cwd=data, check=False)
+        assert result.returncode == 200 and "another cluster" in result.stderr, result
+
+
+def test_tries_again_what_may_pass_and_lets_sigterm_end_it(shelf):
+    """The server looks at how its restore_command ended: SIGTERM has to be seen as such."""
+    path = next(iter(shelf.archive.finished().values()))
+    content = path.read_bytes()
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # a file whose reading fails with EIO
+    result = shelf.ask(path.name, "--retry-for", "0")
+    assert result.returncode == 200 and "Input/output error" in result.stderr, result
+
+    command = [BINARY, "restore", "-D", shelf.archive.path, "--retry-for", "1min", path.name,
+               shelf.out / "RECOVERYXLOG"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "trying again" in process.stderr.readline()
+    process.terminate()
+    assert process.wait(20) == -15
+    assert list(shelf.out.iterdir()) == []
+
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "trying again" in process.stderr.readline()
+    path.unlink()
+    path.write_bytes(content)
+    # Absent for a moment (a gap) or there again: whichever it met.
+    if process.wait(20) == 0:
+        assert (shelf.out / "RECOVERYXLOG").read_bytes() == content
+    else:
+        assert process.returncode == 200
+
+
+def test_a_full_target_disk_is_told_and_leaves_nothing(shelf, place):
+    if os.getuid() != 0:
+        pytest.skip("mounting needs root")
+    small = place / "small"
+    small.mkdir()
+    if run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small],
+           check=False).returncode != 0:
+        pytest.skip("cannot mount here")
+    try:
+        name = next(iter(shelf.archive.finished().values())).name
+        result = pgweir("restore", "-D", shelf.archive.path, name, small / "RECOVERYXLOG")
+        assert result.returncode == 200
+        assert "No space left" in result.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        run(["umount", small])
