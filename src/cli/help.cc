@@ -21,6 +21,9 @@ struct Topic {
 constexpr Topic kTopics[] = {
     {"receive", receive_help},
     {"restore", restore_help},
+    {"verify", verify_help},
+    {"prune", prune_help},
+    {"compress", compress_help},
     {"slot", slot_help},
     {"status", status_help},
 };
@@ -66,6 +69,9 @@ Usage:
 Commands:
   receive   stream WAL from a server into an archive directory
   restore   restore_command: hand a segment to a server that recovers
+  verify    check an archive: every record, gaps, timelines, a backup's WAL
+  prune     remove what no kept backup needs
+  compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
   slot      create, drop or list replication slots
   help      help on a command: pgweir help receive
@@ -88,6 +94,83 @@ Exit status:
       a failed sync
 
 Manual: man pgweir, man pgweir-receive, man pgweir-restore
+)";
+}
+
+std::string_view verify_help() {
+  return R"(pgweir verify reads every segment of an archive and says what a recovery would
+not find or would stumble over. It never writes and needs no lock.
+
+Usage:
+  pgweir verify -D DIRECTORY [OPTION]...
+
+Options:
+  -D, --directory DIR      the archive
+      --from LSN|SEGMENT   check from here on (default: the archive's beginning)
+      --to LSN|SEGMENT     up to here; the archive must reach it
+      --timeline N         only the way to this timeline
+      --backup PATH        a backup_label, a .backup file, a backup_manifest or
+                           a backup's directory: can this backup be brought to
+                           consistency, and how far forward
+      --accept-file FILE   known losses: lines of "TIMELINE FROM TO REASON"
+  -j, --jobs N             threads (default: all processors)
+      --json               for programs; docs/verify.md tells the format
+      --no-progress        no bar on the terminal
+  -?, --help               this help
+
+Exit status: 0 a recovery over this range finds everything; 1 something was
+found; 2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
+
+Manual: man pgweir-verify
+)";
+}
+
+std::string_view prune_help() {
+  return R"(pgweir prune removes the oldest segments of an archive, those that nothing you
+keep needs. History files stay. A receiver may be at work meanwhile.
+
+Usage:
+  pgweir prune -D DIRECTORY [OPTION]...
+
+Options:
+  -D, --directory DIR      the archive
+      --keep-from-backup PATH [PATH]...
+                           keep what these backups need: each a backup_label, a
+                           .backup file, a backup_manifest or a directory
+      --keep-from LSN|SEGMENT
+                           keep this segment and all later ones
+      --older-than TIME    and remove only files last written so long ago, such
+                           as 14d
+  -n, --dry-run            only list what would be removed
+  -v, --verbose            name each file
+  -?, --help               this help
+
+Called as pg_archivecleanup it takes that program's arguments.
+
+Manual: man pgweir-prune
+)";
+}
+
+std::string_view compress_help() {
+  return R"(pgweir compress converts the finished segments of an archive (raw, .gz, .lz4) to
+zstd in place. Each is checked, and what was written is read again and
+compared, before the old file goes. It can be stopped and run again at any time,
+and a receiver may be at work meanwhile.
+
+Usage:
+  pgweir compress -D DIRECTORY [OPTION]...
+
+Options:
+  -D, --directory DIR      the archive
+      --method zstd[:N]    compression level (default: zstd's own)
+  -j, --jobs N             threads (default: all processors)
+  -n, --dry-run            only list what would be converted
+      --no-progress        no bar on the terminal
+  -?, --help               this help
+
+Exit status: 0 done; 1 some segments are damaged and were left as they are.
+
+Manual: man pgweir-compress
 )";
 }
 

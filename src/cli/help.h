@@ -9,6 +9,9 @@ namespace weir::cli {
 [[nodiscard]] std::string_view general_help();
 [[nodiscard]] std::string_view receive_help();
 [[nodiscard]] std::string_view restore_help();
+[[nodiscard]] std::string_view verify_help();
+[[nodiscard]] std::string_view prune_help();
+[[nodiscard]] std::string_view compress_help();
 [[nodiscard]] std::string_view slot_help();
 [[nodiscard]] std::string_view status_help();
 

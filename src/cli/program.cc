@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "base/error.h"
+#include "cli/archivecleanup.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/password.h"
@@ -22,7 +23,8 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"receive", receive_command}, {"restore", restore_command}, {"slot", slot_command},
+    {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
+    {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
     {"status", status_command},   {"help", help_command},
 };
 
@@ -53,6 +55,10 @@ int dispatch(const Words& words) {
 }  // namespace
 
 int run(int count, char** words) {
+  // Under the stock program's name, by a link, with the stock program's arguments.
+  const std::string_view called = count > 0 ? words[0] : "";
+  if (called.substr(called.rfind('/') + 1) == "pg_archivecleanup")
+    return archivecleanup(count, words);
   const Words copy(words + 1, words + (count > 0 ? count : 1));
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);
   try {

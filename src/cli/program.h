@@ -17,6 +17,9 @@ using Words = std::vector<std::string>;
 int receive_command(const Words& words);
 /// Throws nothing: its exit statuses are its own (0, 1, 200), since PostgreSQL reads them.
 int restore_command(const Words& words);
+int verify_command(const Words& words);
+int prune_command(const Words& words);
+int compress_command(const Words& words);
 int slot_command(const Words& words);
 int status_command(const Words& words);
 int help_command(const Words& words);

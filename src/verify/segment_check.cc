@@ -254,6 +254,13 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
         check_partial_beside(node, forms[i]);
         return true;
       }
+      if (ends_at_switchpoint(node, *reading.damage)) {
+        note(fmt::format(
+            "{} holds WAL only up to where its timeline was left, {}; nobody needs more", name,
+            attempt.last_record_end()));
+        settle(index, {State::partial, attempt.last_record_end(), name});
+        return false;
+      }
       broken.push_back(damage_finding(node, name, *reading.damage, reading.first_page));
       worst = {State::damaged, attempt.last_record_end(), name};
     } catch (const Error& error) {
@@ -273,6 +280,17 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
   for (auto& finding : broken) add(std::move(finding));
   settle(index, vanished && broken.empty() ? Outcome{State::vanished, {}, {}} : worst);
   return false;
+}
+
+/// The last segment of a timeline that was left in it: copied from a pg_wal, it has its full name
+/// although it was never finished. No way through the archive leads behind the switchpoint.
+bool SegmentCheck::ends_at_switchpoint(const Node& node, const wal::Damage& damage) const {
+  for (const auto child : node.children)
+    if (plan_.nodes[child].timeline == node.timeline) return false;
+  return std::any_of(histories_.begin(), histories_.end(), [&](const auto& known) {
+    const auto end = known.second.end_of(node.timeline);
+    return end && cluster_.segment_size.segno(*end) == node.segno && damage.at >= *end;
+  });
 }
 
 std::optional<archive::SegmentFileName> SegmentCheck::other_form(const Node& node) {

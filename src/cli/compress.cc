@@ -1,0 +1,85 @@
+#include <fmt/format.h>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "base/units.h"
+#include "cli/arguments.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/job.h"
+#include "cli/program.h"
+#include "convert/convert.h"
+#include "io/posix_directory.h"
+
+namespace weir::cli {
+
+namespace {
+
+constexpr Option kOptions[] = {
+    {"directory", 'D'},           {"method"},           {"jobs", 'j'}, {"dry-run", 'n', false},
+    {"no-progress", '\0', false}, {"help", '?', false},
+};
+
+// A conversion at work writes to its file all the time.
+constexpr std::chrono::minutes kAbandoned(30);
+
+}  // namespace
+
+int compress_command(const Words& words) {
+  const auto arguments = Arguments::parse(kOptions, words);
+  if (arguments.has("help")) {
+    print(compress_help());
+    return kDone;
+  }
+  const auto path = arguments.value("directory");
+  if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
+  convert::Options options;
+  options.compression = codec::Compression::parse(arguments.value("method").value_or("zstd"));
+  if (options.compression.method != codec::Method::zstd)
+    throw Error(ErrorKind::usage, "an archive is converted to zstd only")
+        .hint("Use --method zstd or zstd:LEVEL.");
+  const auto jobs = arguments.value("jobs");
+  options.jobs = jobs ? jobs_of(*jobs) : all_processors();
+
+  const auto directory = io::open_directory(*path);
+  archive::require_not_a_server_directory(*directory);
+  const auto listing = archive::list_archive(*directory);
+  const auto identity = archive::read_identity(*directory, listing);
+  const auto work = convert::find_work(listing);
+  if (!identity || work.segments.empty()) {
+    print("nothing to do: every finished segment is zstd already\n");
+    return kDone;
+  }
+  if (arguments.has("dry-run")) {
+    for (const auto& forms : work.segments)
+      for (const auto& form : forms)
+        if (form.name.method != codec::Method::zstd) print(form.name.to_string() + "\n");
+    fmt::print(stderr, "would convert {} segments, {}\n", work.segments.size(),
+               format_size(work.bytes));
+    return kDone;
+  }
+
+  const StopSignals signals;
+  options.stop = StopSignals::stopped;
+  convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
+  convert::Result result;
+  {
+    ProgressBar bar("compress");
+    if (!arguments.has("no-progress"))
+      options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
+    result = convert::convert(*directory, work, identity->segment_size, options);
+  }
+  for (const auto& failure : result.failures) {
+    fmt::print(stderr, "pgweir: {} stays as it is: {}\n", failure.file, failure.what);
+    if (!failure.hint.empty()) fmt::print(stderr, "hint: {}\n", failure.hint);
+  }
+  print(fmt::format("converted {} of {} segments, {} to {}\n", result.segments,
+                    work.segments.size(), format_size(result.bytes_before),
+                    format_size(result.bytes_after)));
+  if (result.stopped)
+    throw Error(ErrorKind::retry, "stopped before everything was converted")
+        .hint("Run the command again: it goes on from there.");
+  return result.failures.empty() ? kDone : kNo;
+}
+
+}  // namespace weir::cli

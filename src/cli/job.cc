@@ -1,0 +1,79 @@
+#include "cli/job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace weir::cli {
+
+namespace {
+
+volatile std::sig_atomic_t stop_flag = 0;
+
+void on_signal(int) { stop_flag = 1; }
+
+constexpr std::chrono::milliseconds kBetween(200);
+constexpr int kBarWidth = 24;
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+}
+
+bool StopSignals::stopped() { return stop_flag != 0; }
+
+void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
+  const auto now = Clock::now();
+  if (!screen_.live() || total == 0 || now - shown_ < kBetween) return;
+  shown_ = now;
+  const auto fraction = static_cast<double>(done) / static_cast<double>(total);
+  const auto seconds = std::chrono::duration<double>(now - began_).count();
+  const auto filled = std::clamp(static_cast<int>(fraction * kBarWidth), 0, kBarWidth);
+  auto line = fmt::format("{}  [{:#<{}}{: <{}}] {:3.0f} %", name_, "", filled, "",
+                          kBarWidth - filled, fraction * 100);
+  if (seconds > 1 && done > 0) {
+    const auto rate = static_cast<double>(done) / seconds;
+    line += fmt::format("  {}/s", format_size(static_cast<std::uint64_t>(rate)));
+    const auto left = std::chrono::milliseconds(
+        static_cast<std::int64_t>(static_cast<double>(total - done) / rate * 1000));
+    line += fmt::format("  {} left", format_duration(left));
+  }
+  screen_.show(line.substr(0, static_cast<std::size_t>(std::max(1, screen_.width() - 1))));
+}
+
+unsigned jobs_of(const std::string& text) {
+  unsigned jobs = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), jobs);
+  constexpr unsigned kMost = 1024;
+  if (error != std::errc() || end != text.data() + text.size() || jobs == 0 || jobs > kMost)
+    throw Error(ErrorKind::usage,
+                fmt::format("--jobs is a number from 1 to {}, not \"{}\"", kMost, text))
+        .hint("Leave it out to use all processors.");
+  return jobs;
+}
+
+unsigned all_processors() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+std::string read_small_file(const std::string& path, std::string_view option) {
+  std::ifstream file(path, std::ios::binary);
+  std::string content{std::istreambuf_iterator<char>(file), {}};
+  if (!file.is_open() || file.bad())
+    throw Error(ErrorKind::usage, fmt::format("could not read the file that {} names", option))
+        .with("path", path)
+        .hint("Check the path and that this user may read it.");
+  return content;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,76 @@
+"""pgweir compress: an archive in all forms becomes zstd, byte for byte the same."""
+
+import signal
+import subprocess
+
+from support.process import wait_for
+from support.receiver import BINARY
+from test_verify import PACKERS, finished_of, verify, workload
+
+
+def compress(archive, *options):
+    return subprocess.run([BINARY, "compress", "-D", archive, *options], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+
+
+def archive_of_all_forms(servers, place):
+    server = servers.primary()
+    workload(server)
+    archive = place / "archive"
+    names = finished_of(server, archive)
+    contents = {name: (archive / name).read_bytes() for name in names}
+    for number, name in enumerate(names):
+        packer = list(PACKERS.values())[number % len(PACKERS)]
+        if packer:
+            subprocess.run([*packer, str(archive / name)], check=True)
+    return archive, contents
+
+
+def assert_converted(archive, contents):
+    assert sorted(path.name for path in archive.iterdir()) == [name + ".zst" for name in contents]
+    for name, content in contents.items():
+        plain = subprocess.run(["zstd", "-dcq", archive / (name + ".zst")],
+                               stdout=subprocess.PIPE, check=True).stdout
+        assert plain == content, name
+
+
+def test_converts_every_form(servers, place):
+    archive, contents = archive_of_all_forms(servers, place)
+    before = sorted(path.name for path in archive.iterdir())
+    listed = compress(archive, "--dry-run")
+    assert listed.returncode == 0
+    assert sorted(path.name for path in archive.iterdir()) == before
+    assert sorted(listed.stdout.split()) == [name for name in before if not name.endswith(".zst")]
+    done = compress(archive, "--method", "zstd:1")
+    assert done.returncode == 0, done.stderr
+    assert_converted(archive, contents)
+    assert verify(archive)["sound"]
+    assert "nothing to do" in compress(archive).stdout
+
+
+def test_goes_on_after_it_was_killed(servers, place):
+    archive, contents = archive_of_all_forms(servers, place)
+    for ending in (signal.SIGKILL, signal.SIGTERM):
+        process = subprocess.Popen([BINARY, "compress", "-D", archive, "--method", "zstd:19"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: process.poll() is not None or
+                 any(path.name.startswith(".") for path in archive.iterdir()), "a file in work")
+        process.send_signal(ending)
+        process.wait()
+        assert verify(archive)["sound"]
+    assert compress(archive, "--method", "zstd:1").returncode == 0
+    for path in archive.glob(".pgweir-convert-*"):  # younger than what a next run would remove
+        path.unlink()
+    assert_converted(archive, contents)
+
+
+def test_leaves_a_damaged_segment_alone(servers, place):
+    archive, contents = archive_of_all_forms(servers, place)
+    victim = next(path for path in archive.iterdir() if not path.suffix)
+    content = bytearray(victim.read_bytes())
+    content[100:200] = bytes(100)
+    victim.write_bytes(content)
+    done = compress(archive)
+    assert done.returncode == 1
+    assert victim.name in done.stderr
+    assert victim.read_bytes() == content

@@ -1,0 +1,85 @@
+"""pgweir prune, and pg_archivecleanup next to the stock program of that name."""
+
+import subprocess
+
+import pytest
+
+from support.receiver import BINARY
+from support.server import DEBIAN_BIN
+from test_verify import finished_of, verify, workload
+
+
+def run(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_keeps_what_the_backup_needs(servers, place):
+    server = servers.primary()
+    workload(server, 2)
+    backup = server.home / "backup"
+    subprocess.run([DEBIAN_BIN / "pg_basebackup", "-D", backup, "-d", server.conninfo(), "-X",
+                    "none", "-c", "fast", "-N"], check=True)
+    workload(server, 3)
+    archive = place / "archive"
+    names = finished_of(server, archive)
+    prune = [BINARY, "prune", "-D", archive]
+    assert run(*prune).returncode == 2
+    assert run(*prune, "--older-than", "14d").returncode == 2
+    assert run(*prune, "--keep-from", "F/0").returncode == 4
+    assert run(*prune, "--keep-from", names[-1], "--keep-from-backup", backup).returncode == 4
+    listed = run(*prune, "--keep-from-backup", backup, "--dry-run")
+    assert listed.returncode == 0, listed.stderr
+    assert sorted(path.name for path in archive.iterdir()) == names
+    young = run(*prune, "--keep-from-backup", backup, "--older-than", "14d")
+    assert young.returncode == 0 and sorted(path.name for path in archive.iterdir()) == names
+    done = run(*prune, "--keep-from-backup", backup / "backup_label")
+    assert done.returncode == 0, done.stderr
+    removed = listed.stdout.split()
+    assert removed
+    assert sorted(path.name for path in archive.iterdir()) == names[len(removed):]
+    report = verify(archive, "--backup", backup)
+    assert report["sound"] and report["backup"]["reaches_consistency"], report
+
+
+NAMES = ["000000010000000000000001", "000000010000000000000002", "000000010000000000000003",
+         "000000010000000000000004.partial", "000000010000000000000005",
+         "000000020000000000000002", "000000020000000000000006", "00000002.history",
+         "000000010000000000000001.00000028.backup", "000000010000000000000002.gz",
+         "00000001000000000000000X", "README"]
+ARGUMENTS = [["{archive}", "000000010000000000000003"],
+             ["-d", "{archive}", "000000010000000000000005"],
+             ["-n", "{archive}", "000000010000000000000005"],
+             ["-d", "-n", "{archive}", "000000010000000000000003"],
+             ["-x", ".gz", "{archive}", "000000010000000000000003"],
+             ["-x", ".gz", "{archive}", "000000010000000000000003.gz"],
+             ["{archive}", "000000010000000000000004.partial"],
+             ["{archive}", "000000010000000000000004.00000028.backup"],
+             ["{archive}", "00000002.history"], ["{archive}", "rubbish"],
+             ["{archive}"], [], ["{archive}", "a", "b"], ["-q"],
+             ["/nowhere", "000000010000000000000003"]]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda words: " ".join(words) or "none")
+def test_does_what_the_stock_program_does(place, arguments):
+    if not (DEBIAN_BIN / "pg_archivecleanup").exists():
+        pytest.skip("pg_archivecleanup 15 is not installed")
+    link = place / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    results = []
+    for program in (DEBIAN_BIN / "pg_archivecleanup", link):
+        archive = place / "archive"
+        archive.mkdir()
+        for name in NAMES:
+            (archive / name).touch()
+        done = run(program, *[word.format(archive=archive) for word in arguments])
+        left = sorted(path.name for path in archive.iterdir())
+        lines = sorted(line.replace("'-- ", "") for line in done.stderr.splitlines())
+        results.append((done.returncode, sorted(done.stdout.splitlines()), left, lines))
+        for path in archive.iterdir():
+            path.unlink()
+        archive.rmdir()
+    stock, ours = results
+    if "-q" in arguments:  # getopt names the program by the path it was called with
+        assert ours[:3] == stock[:3]
+    else:
+        assert ours == stock
