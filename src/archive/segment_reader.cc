@@ -38,7 +38,8 @@ class Output {
       given_ += piece.size();
     }
     if (too_much_)
-      throw Error(ErrorKind::damage, "the content is longer than a segment").with("expected", limit_);
+      throw Error(ErrorKind::damage, "the content is longer than a segment")
+          .with("expected", limit_);
   }
 
   [[nodiscard]] std::uint64_t given() const { return given_; }

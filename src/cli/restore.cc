@@ -1,3 +1,5 @@
+#include "restore/restore.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +16,6 @@
 #include "io/posix_directory.h"
 #include "restore/find.h"
 #include "restore/request.h"
-#include "restore/restore.h"
 
 // The exit status is the message here: to PostgreSQL 1 to 125 mean "the archive ends, open the
 // database". So there are 0, 1 ("surely not in the archive") and 200 for all else, whatever it is.
@@ -72,7 +73,8 @@ int restore(const Arguments& arguments, const std::string& directory) {
       throw usage(fmt::format("--{} goes with --find-lsn or --find-time", name));
   const auto& words = arguments.words();
   if (words.size() != 2)
-    throw Error(ErrorKind::usage, fmt::format("expected two names, %f and %p, found {}", words.size()))
+    throw Error(ErrorKind::usage,
+                fmt::format("expected two names, %f and %p, found {}", words.size()))
         .hint("The setting is restore_command = 'pgweir restore -D DIRECTORY %f %p'.");
 
   restore::Options options;
@@ -139,7 +141,8 @@ int find(const Arguments& arguments, const std::string& directory) {
   std::optional<restore::Moment> moment;
   if (const auto text = arguments.value("find-lsn")) {
     const auto lsn = wal::Lsn::parse(*text);
-    if (!lsn) throw usage(fmt::format("--find-lsn is a position such as 0/3000148, not \"{}\"", *text));
+    if (!lsn)
+      throw usage(fmt::format("--find-lsn is a position such as 0/3000148, not \"{}\"", *text));
     moment = restore::find_lsn(*archive, *lsn, timeline);
   } else {
     const auto time = restore::PgTime::parse(*arguments.value("find-time"));
@@ -171,10 +174,11 @@ int find(const Arguments& arguments, const std::string& directory) {
       text_of(moment->before, "none: the archive's first commit is later"),
       text_of(moment->after, "none: the archive ends"));
   if (moment->before)
-    text += fmt::format("\nTo recover up to and with the last one before:\n"
-                        "  recovery_target_lsn = '{}'\n"
-                        "  recovery_target_timeline = '{}'\n",
-                        moment->before->start, moment->timeline);
+    text += fmt::format(
+        "\nTo recover up to and with the last one before:\n"
+        "  recovery_target_lsn = '{}'\n"
+        "  recovery_target_timeline = '{}'\n",
+        moment->before->start, moment->timeline);
   print(text);
   return kDone;
 }

@@ -19,9 +19,9 @@ const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listin
 }
 
 std::string partial_remark(const SegmentEntry* partial) {
-  return partial == nullptr ? std::string()
-                            : fmt::format("; {} is there, but unfinished",
-                                          partial->name.to_string());
+  return partial == nullptr
+             ? std::string()
+             : fmt::format("; {} is there, but unfinished", partial->name.to_string());
 }
 
 }  // namespace
@@ -85,8 +85,8 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
   if (timeline <= 1) return Absent{"timeline 1 has no history"};
   for (const SegmentEntry& entry : listing.segments)
     if (entry.name.segment.timeline() == timeline)
-      return Gap{fmt::format("segments of timeline {} are there ({})", timeline,
-                             entry.name.to_string())};
+      return Gap{
+          fmt::format("segments of timeline {} are there ({})", timeline, entry.name.to_string())};
   const auto descendants = timelines.descendants(timeline);
   if (!descendants.empty())
     return Gap{fmt::format("{} says that timeline {} existed",

@@ -172,10 +172,9 @@ Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline) : ar
 }
 
 std::optional<std::size_t> Path::index_of(wal::Lsn lsn) const {
-  const auto found =
-      std::partition_point(files_.begin(), files_.end(), [&](const SegmentFileName& name) {
-        return name.segment.segno(size_) < size_.segno(lsn);
-      });
+  const auto found = std::partition_point(
+      files_.begin(), files_.end(),
+      [&](const SegmentFileName& name) { return name.segment.segno(size_) < size_.segno(lsn); });
   if (found == files_.end() || found->segment.segno(size_) != size_.segno(lsn)) return std::nullopt;
   return static_cast<std::size_t>(found - files_.begin());
 }

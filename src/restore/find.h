@@ -34,15 +34,16 @@ struct Commit {
 
 /// A moment in the WAL, between two commits.
 struct Moment {
-  wal::TimelineId timeline = 0;      ///< the history that was followed
-  std::string segment;               ///< file in which the moment lies
-  std::optional<Commit> before;      ///< the last commit that a recovery up to there contains
-  std::optional<Commit> after;       ///< the first one that it does not
+  wal::TimelineId timeline = 0;  ///< the history that was followed
+  std::string segment;           ///< file in which the moment lies
+  std::optional<Commit> before;  ///< the last commit that a recovery up to there contains
+  std::optional<Commit> after;   ///< the first one that it does not
 };
 
 /// The place at which a recovery with this recovery_target_lsn would be, along `timeline`
 /// (default: the archive's newest): `before` ends at or before it. nullopt if the archive has no
-/// segment with it. Reads the segments needed, checking every record. Throws Error{damage, gap, io}.
+/// segment with it. Reads the segments needed, checking every record. Throws Error{damage, gap,
+/// io}.
 [[nodiscard]] std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
                                              std::optional<wal::TimelineId> timeline);
 

@@ -86,7 +86,8 @@ std::optional<std::string> read_checked_history(io::Directory& archive, wal::Tim
         .with("file", archive.path() + "/" + wal::history_name(timeline))
         .with("size", content->size())
         .hint(
-            "Expected are lines of timeline, switchpoint and reason, ascending, all timelines below "
+            "Expected are lines of timeline, switchpoint and reason, ascending, all timelines "
+            "below "
             "its own. A server that was on this timeline has the file in its pg_wal, and pgweir "
             "receive fetches it again if it is removed here.");
   for (const auto& ancestor : history->ancestors())
@@ -147,8 +148,7 @@ class BeginFinder final : public wal::RecordObserver {
     // A record that would begin at a page's first byte begins behind the page's header.
     const auto in_page = start.byte() % wal::kPageSize;
     const bool first_of_page = in_page == wal::kShortHeaderSize || in_page == wal::kLongHeaderSize;
-    if (start == expected_ || (first_of_page && start >= expected_ &&
-                               start - expected_ == in_page))
+    if (start == expected_ || (first_of_page && start >= expected_ && start - expected_ == in_page))
       at_expected_ = true;
     if (start < expected_ || begin_) return;
     if (is_begin(header, body)) {
@@ -168,13 +168,13 @@ class BeginFinder final : public wal::RecordObserver {
   static constexpr std::uint8_t kOverwriteContrecord = 0xD0;
 
   static bool begins_timeline(const wal::RecordHeader& header) {
-    return header.resource_manager == 0 && ((header.info & 0xF0) == kCheckpointShutdown ||
-                                            (header.info & 0xF0) == kEndOfRecovery);
+    return header.resource_manager == 0 &&
+           ((header.info & 0xF0) == kCheckpointShutdown || (header.info & 0xF0) == kEndOfRecovery);
   }
 
   [[nodiscard]] bool is_begin(const wal::RecordHeader& header,
                               std::span<const std::byte> body) const {
-    constexpr std::size_t kMainData = 2;   // XLR_BLOCK_ID_DATA_SHORT and a length
+    constexpr std::size_t kMainData = 2;  // XLR_BLOCK_ID_DATA_SHORT and a length
     constexpr std::size_t kThis = 8, kPrevious = 12;
     if (!begins_timeline(header) || body.size() < kMainData + kPrevious + 4 ||
         body[0] != std::byte{255})
@@ -241,9 +241,9 @@ void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHisto
   }
   if (!verifier || verifier->unchecked()) return;
   if (too_early)
-    throw contradiction(fmt::format("it begins timeline {} at {}, but there is WAL of it before",
-                                    timeline, begin),
-                        first->name.to_string());
+    throw contradiction(
+        fmt::format("it begins timeline {} at {}, but there is WAL of it before", timeline, begin),
+        first->name.to_string());
   if (damage && damage->what.starts_with("unexpected timeline"))
     throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
                         first->name.to_string());

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <thread>
@@ -69,6 +68,7 @@ class Restorer {
                      wal::SegmentSize size, const wal::TimelineHistory* history, Target& target);
   std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   void require_wal();
+  void require_outside(const Target& target);
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
   [[nodiscard]] std::string path_of(const std::string& name) const;
 
@@ -86,10 +86,10 @@ class Restorer {
 
 /// Where a .partial is sound to, and what comes behind.
 struct PartialScan {
-  std::uint64_t bytes = 0;       ///< of the file
-  wal::Lsn cut;                  ///< end of the last complete record; 0/0: there is none
-  bool complete = false;         ///< sound up to the segment's end
-  std::optional<Error> damage;   ///< what ends it, if that is not its natural end
+  std::uint64_t bytes = 0;      ///< of the file
+  wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
+  bool complete = false;        ///< sound up to the segment's end
+  std::optional<Error> damage;  ///< what ends it, if that is not its natural end
 };
 
 /// What is sound of a .partial. Zeros behind the last record are its natural end, and so is a
@@ -141,8 +141,8 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     identity_.reset();
     Result result = restore_absent(segment);
     if (result.restored) return result;
-    // A receiver may have finished it meanwhile, and a listing shows a file that is renamed while it
-    // is read under both names or under none.
+    // A receiver may have finished it meanwhile, and a listing shows a file that is renamed while
+    // it is read under both names or under none.
     if (!finished_form_exists(segment)) return result;
   }
   throw Error(ErrorKind::retry, "the segment's file changes its form again and again")
@@ -187,6 +187,7 @@ void Restorer::deliver(const SegmentFileName& name) {
   const auto start = name.segment.start(size);
 
   Target target(target_directory_, target_name_);
+  require_outside(target);
   if (!options_.verify) {
     archive::read_segment(archive_, name, size, [&](auto wal) { target.append(wal); });
     target.publish();
@@ -341,8 +342,7 @@ Result Restorer::restore_absent(wal::SegmentName segment) {
   return {false, std::move(why)};
 }
 
-Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size,
-                                 std::string why) {
+Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why) {
   const auto start = segment.start(size);
   const auto timeline = segment.timeline();
   const auto history = history_of(timeline);
@@ -409,10 +409,9 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
     // timeline's WAL behind the switchpoint is none of it.
     for (const auto descendant : timelines.descendants(timeline)) {
       const auto end = timelines.history(descendant)->end_of(timeline);
-      const bool archived =
-          std::any_of(listing().segments.begin(), listing().segments.end(), [&](const auto& entry) {
-            return entry.name.segment.timeline() == descendant;
-          });
+      const bool archived = std::any_of(
+          listing().segments.begin(), listing().segments.end(),
+          [&](const auto& entry) { return entry.name.segment.timeline() == descendant; });
       if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
       log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
                    best->to_string(), timeline, *end, descendant);
@@ -423,6 +422,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
   if (keep == 0) return {false, "no record is complete in " + best->to_string()};
 
   Target target(target_directory_, target_name_);
+  require_outside(target);
   try {
     archive::read_segment(archive_, *best, size, [&](std::span<const std::byte> wal) {
       target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
@@ -477,6 +477,13 @@ Result Restorer::absent(const Absence& absence, const std::string& file) {
           "is missing: --on-gap absent.");
 }
 
+/// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
+void Restorer::require_outside(const Target& target) {
+  if (archive_.find(target.temporary_name()))
+    throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
+        .with("directory", archive_.path());
+}
+
 void Restorer::require_wal() {
   if (!listing().segments.empty() || options_.empty_is_absence) return;
   throw Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
@@ -491,11 +498,13 @@ void Restorer::require_wal() {
 Result Restorer::restore(const HistoryRequest& request) {
   const auto name = wal::history_name(request.timeline);
   require_wal();
-  if (options_.system_identifier) static_cast<void>(identity());  // a history does not say whose it is
+  if (options_.system_identifier)
+    static_cast<void>(identity());  // a history does not say whose it is
   const auto timelines = archive::Timelines::read(archive_, listing());
   if (const auto content =
           read_checked_history(archive_, request.timeline, listing(), timelines, options_.verify)) {
     Target target(target_directory_, target_name_);
+    require_outside(target);
     target.append(std::as_bytes(std::span(content->data(), content->size())));
     target.publish();
     return {true, {}};
@@ -514,6 +523,7 @@ Result Restorer::restore(const BackupHistoryRequest& request) {
     throw Error(ErrorKind::damage, "the backup history file is empty or changes")
         .with("file", path_of(request.name));
   Target target(target_directory_, target_name_);
+  require_outside(target);
   target.append(content);
   target.publish();
   return {true, {}};
@@ -655,16 +665,32 @@ bool may_pass(const Error& error) {
   }
 }
 
+struct SplitPath {
+  std::string parent;  ///< "." if there is none
+  std::string name;
+};
+
+/// By name alone: pg_wal may be a link to elsewhere, and its parent is meant by name.
+SplitPath split(const std::string& path) {
+  const auto slash = path.find_last_of('/');
+  if (slash == std::string::npos) return {".", path};
+  const auto last = path.find_last_not_of('/', slash);
+  return {last == std::string::npos ? "/" : path.substr(0, last + 1), path.substr(slash + 1)};
+}
+
 /// The first eight bytes of pg_control (ControlFileData in catalog/pg_control.h) in the data
-/// directory that `target` ("pg_wal/RECOVERYXLOG") lies in; nullopt if it lies in none.
-std::optional<std::uint64_t> system_identifier_of(const std::filesystem::path& target) {
-  // By name: pg_wal may be a link to elsewhere.
-  const auto global = target.parent_path().parent_path() / "global";
-  std::error_code error;
-  if (target.parent_path().filename() != "pg_wal" ||
-      !std::filesystem::is_regular_file(global / "pg_control", error))
-    return std::nullopt;
-  const auto file = io::open_directory(global.string())->open_for_reading("pg_control");
+/// directory that `pg_wal` lies in; nullopt if it lies in none.
+std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal) {
+  const auto [data, name] = split(pg_wal);
+  if (name != "pg_wal") return std::nullopt;
+  std::unique_ptr<io::Directory> global;
+  try {
+    global = io::open_directory(data + "/global");
+  } catch (const Error& error) {
+    if (error.system_code() == ENOENT || error.system_code() == ENOTDIR) return std::nullopt;
+    throw;
+  }
+  const auto file = global->open_for_reading("pg_control");
   std::array<std::byte, sizeof(std::uint64_t)> bytes{};
   std::uint64_t identifier = 0;
   if (!file || file->read_at(0, bytes) != bytes.size()) return std::nullopt;
@@ -678,21 +704,15 @@ Result run_restore_command(const std::string& archive, std::string_view file,
                            const std::string& target, Options options,
                            std::chrono::milliseconds patience, Log& log) {
   const auto request = parse_request(file);
-  const std::filesystem::path path(target);
-  const auto target_name = path.filename().string();
+  const auto [parent, target_name] = split(target);
   if (target_name.empty() || target_name == "." || target_name == "..")
     throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
-  const auto parent = path.parent_path().empty() ? std::string(".") : path.parent_path().string();
-  if (!options.system_identifier) options.system_identifier = system_identifier_of(path);
+  if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
 
   const auto deadline = std::chrono::steady_clock::now() + patience;
   auto pause = std::chrono::milliseconds(50);
   for (;;) {
     try {
-      std::error_code error;
-      if (std::filesystem::equivalent(archive, parent, error))
-        throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
-            .with("directory", archive);
       // Opened anew each time: a handle of a network file system may be stale.
       const auto directory = io::open_directory(archive);
       const auto target_directory = io::open_directory(parent);

@@ -14,7 +14,8 @@ auto of_target(const std::string& path, Call call) {
   try {
     return call();
   } catch (const Error& error) {
-    TargetError told(error.kind(), "could not write the restored file: " + std::string(error.what()));
+    TargetError told(error.kind(),
+                     "could not write the restored file: " + std::string(error.what()));
     told.with("target", path);
     if (error.kind() == ErrorKind::disk_full)
       told.hint(

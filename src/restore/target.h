@@ -35,6 +35,8 @@ class Target {
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes);
   /// Bytes so far.
   [[nodiscard]] std::uint64_t size() const { return size_; }
+  /// Name of the hidden file.
+  [[nodiscard]] const std::string& temporary_name() const { return temporary_; }
   /// Forgets what was written: from the beginning again.
   void restart();
   void publish();

@@ -39,9 +39,7 @@ std::string name_of(wal::TimelineId timeline, std::uint64_t segno) {
 }
 
 /// WAL without xlog-switches: behind one, any bytes are legal.
-WalBuilder::Options plain() {
-  return {.switch_every = 0};
-}
+WalBuilder::Options plain() { return {.switch_every = 0}; }
 
 class Messages final : public Log {
  public:
@@ -70,8 +68,9 @@ struct Scene {
 
   void put(WalBuilder& wal, std::uint64_t segno, Method method = Method::none,
            const std::string& suffix = "") {
-    archive.put(name_of(wal.options().timeline, segno) + std::string(codec::suffix(method)) + suffix,
-                pack(segment(wal, segno), method));
+    archive.put(
+        name_of(wal.options().timeline, segno) + std::string(codec::suffix(method)) + suffix,
+        pack(segment(wal, segno), method));
   }
   void put_partial(WalBuilder& wal, wal::Lsn end) {
     const auto segno = kSize.segno(end);
@@ -105,7 +104,9 @@ struct Scene {
       EXPECT_FALSE(name.starts_with(".")) << "left over: " << name;
     return outcome;
   }
-  Outcome ask(wal::TimelineId timeline, std::uint64_t segno) { return ask(name_of(timeline, segno)); }
+  Outcome ask(wal::TimelineId timeline, std::uint64_t segno) {
+    return ask(name_of(timeline, segno));
+  }
 };
 
 Bytes copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
@@ -252,7 +253,8 @@ TEST(RestoreFile, TakesTheSoundOneOfTwoFormsAndTellsTheDamage) {
 }
 
 TEST(RestoreFile, RefusesASegmentThatDoesNotGoOnFromTheOneBefore) {
-  // One record over the border; its tail in segment 2 is damaged, which segment 2 alone cannot tell.
+  // One record over the border; its tail in segment 2 is damaged, which segment 2 alone cannot
+  // tell.
   WalBuilder wal(plain());
   wal.grow_to(kSize.start(2) + (0 - std::uint64_t{100'000}));
   const auto record = wal.append_random(200'000);
@@ -396,6 +398,20 @@ TEST(RestoreFile, HandsOutAPartialOnlyWhenAskedAndOnlyAsTheLastResort) {
   EXPECT_EQ(outcome.restored, true) << outcome.what;
   EXPECT_EQ(outcome.content, expected);
   EXPECT_EQ(scene.ask(1, 4).restored, false);
+
+  // Little is in it: the record over the border and one more.
+  {
+    WalBuilder over(plain());
+    over.grow_to(kSize.start(2) + (0 - std::uint64_t{9'000}));
+    over.append_random(20'000);
+    over.append_random(100);
+    Scene young;
+    young.options.partial = true;
+    young.put(over, 1);
+    young.put_partial(over, over.end());
+    const auto result = young.ask(1, 2);
+    EXPECT_EQ(result.restored, true) << result.what;
+  }
 
   // As pg_receivewal leaves its compressed one when it is killed.
   {
@@ -587,8 +603,8 @@ TEST(RestoreFile, RestoresNoneOfManyRandomDamages) {
         what = fmt::format("bit of the WAL at {}", at);
       }
     }
-    SCOPED_TRACE(fmt::format("seed {} round {} form {}: {}", seed, round, static_cast<int>(method),
-                             what));
+    SCOPED_TRACE(
+        fmt::format("seed {} round {} form {}: {}", seed, round, static_cast<int>(method), what));
     Scene scene;
     scene.put(wal, 1);
     scene.put(wal, 3);
