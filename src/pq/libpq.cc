@@ -1,0 +1,194 @@
+// libpq, loaded when it is first needed.
+//
+// libpq brings two dozen libraries with it (TLS, Kerberos, LDAP), and loading them takes longer
+// than restoring a segment. `pgweir restore` runs once for every 16 MB of a recovery and talks to
+// no server, so the program is not linked with libpq: the functions below stand in for libpq's own,
+// with the same names and types, and pass each call on to the library, which the first call loads.
+// They can't disagree with libpq-fe.h: it declares them, with C linkage.
+
+#include <dlfcn.h>
+#include <libpq-fe.h>
+
+#include <string>
+
+#include "base/error.h"
+
+namespace {
+
+/// Looks a function up in libpq. Throws Error{usage} if the library or the function isn't there.
+void* find(const char* name) {
+  static void* const library = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+  void* const function = library ? ::dlsym(library, name) : nullptr;
+  if (!function) {
+    const char* const reason = ::dlerror();
+    throw weir::Error(weir::ErrorKind::usage, std::string("could not load libpq.so.5: ") +
+                                                  (reason ? reason : "no reason given"))
+        .hint("Install PostgreSQL's client library (on Debian: apt-get install libpq5).");
+  }
+  return function;
+}
+
+}  // namespace
+
+// NAME(...): the arguments' types are deduced from the library's declaration of the same name.
+#define PGWEIR_LIBPQ(name) static const auto call = reinterpret_cast<decltype(&name)>(find(#name))
+
+extern "C" {
+
+// Connecting
+
+PGconn* PQconnectStartParams(const char* const* keywords, const char* const* values, int expand) {
+  PGWEIR_LIBPQ(PQconnectStartParams);
+  return call(keywords, values, expand);
+}
+PostgresPollingStatusType PQconnectPoll(PGconn* conn) {
+  PGWEIR_LIBPQ(PQconnectPoll);
+  return call(conn);
+}
+void PQfinish(PGconn* conn) {
+  PGWEIR_LIBPQ(PQfinish);
+  call(conn);
+}
+PQconninfoOption* PQconninfoParse(const char* conninfo, char** message) {
+  PGWEIR_LIBPQ(PQconninfoParse);
+  return call(conninfo, message);
+}
+PQconninfoOption* PQconninfo(PGconn* conn) {
+  PGWEIR_LIBPQ(PQconninfo);
+  return call(conn);
+}
+void PQconninfoFree(PQconninfoOption* options) {
+  PGWEIR_LIBPQ(PQconninfoFree);
+  call(options);
+}
+PQnoticeReceiver PQsetNoticeReceiver(PGconn* conn, PQnoticeReceiver receiver, void* arg) {
+  PGWEIR_LIBPQ(PQsetNoticeReceiver);
+  return call(conn, receiver, arg);
+}
+PGVerbosity PQsetErrorVerbosity(PGconn* conn, PGVerbosity verbosity) {
+  PGWEIR_LIBPQ(PQsetErrorVerbosity);
+  return call(conn, verbosity);
+}
+
+// State
+
+ConnStatusType PQstatus(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQstatus);
+  return call(conn);
+}
+char* PQerrorMessage(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQerrorMessage);
+  return call(conn);
+}
+int PQsocket(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQsocket);
+  return call(conn);
+}
+int PQserverVersion(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQserverVersion);
+  return call(conn);
+}
+const char* PQparameterStatus(const PGconn* conn, const char* name) {
+  PGWEIR_LIBPQ(PQparameterStatus);
+  return call(conn, name);
+}
+int PQsetnonblocking(PGconn* conn, int on) {
+  PGWEIR_LIBPQ(PQsetnonblocking);
+  return call(conn, on);
+}
+char* PQescapeLiteral(PGconn* conn, const char* text, size_t length) {
+  PGWEIR_LIBPQ(PQescapeLiteral);
+  return call(conn, text, length);
+}
+char* PQescapeIdentifier(PGconn* conn, const char* text, size_t length) {
+  PGWEIR_LIBPQ(PQescapeIdentifier);
+  return call(conn, text, length);
+}
+
+// Sending and receiving
+
+int PQsendQuery(PGconn* conn, const char* query) {
+  PGWEIR_LIBPQ(PQsendQuery);
+  return call(conn, query);
+}
+int PQconsumeInput(PGconn* conn) {
+  PGWEIR_LIBPQ(PQconsumeInput);
+  return call(conn);
+}
+int PQisBusy(PGconn* conn) {
+  PGWEIR_LIBPQ(PQisBusy);
+  return call(conn);
+}
+int PQflush(PGconn* conn) {
+  PGWEIR_LIBPQ(PQflush);
+  return call(conn);
+}
+int PQgetCopyData(PGconn* conn, char** buffer, int async) {
+  PGWEIR_LIBPQ(PQgetCopyData);
+  return call(conn, buffer, async);
+}
+int PQputCopyData(PGconn* conn, const char* buffer, int size) {
+  PGWEIR_LIBPQ(PQputCopyData);
+  return call(conn, buffer, size);
+}
+int PQputCopyEnd(PGconn* conn, const char* message) {
+  PGWEIR_LIBPQ(PQputCopyEnd);
+  return call(conn, message);
+}
+PGnotify* PQnotifies(PGconn* conn) {
+  PGWEIR_LIBPQ(PQnotifies);
+  return call(conn);
+}
+void PQfreemem(void* memory) {
+  PGWEIR_LIBPQ(PQfreemem);
+  call(memory);
+}
+
+// Results
+
+PGresult* PQgetResult(PGconn* conn) {
+  PGWEIR_LIBPQ(PQgetResult);
+  return call(conn);
+}
+ExecStatusType PQresultStatus(const PGresult* result) {
+  PGWEIR_LIBPQ(PQresultStatus);
+  return call(result);
+}
+char* PQresStatus(ExecStatusType status) {
+  PGWEIR_LIBPQ(PQresStatus);
+  return call(status);
+}
+char* PQresultErrorMessage(const PGresult* result) {
+  PGWEIR_LIBPQ(PQresultErrorMessage);
+  return call(result);
+}
+char* PQresultErrorField(const PGresult* result, int field) {
+  PGWEIR_LIBPQ(PQresultErrorField);
+  return call(result, field);
+}
+int PQntuples(const PGresult* result) {
+  PGWEIR_LIBPQ(PQntuples);
+  return call(result);
+}
+int PQnfields(const PGresult* result) {
+  PGWEIR_LIBPQ(PQnfields);
+  return call(result);
+}
+char* PQgetvalue(const PGresult* result, int row, int column) {
+  PGWEIR_LIBPQ(PQgetvalue);
+  return call(result, row, column);
+}
+int PQgetlength(const PGresult* result, int row, int column) {
+  PGWEIR_LIBPQ(PQgetlength);
+  return call(result, row, column);
+}
+int PQgetisnull(const PGresult* result, int row, int column) {
+  PGWEIR_LIBPQ(PQgetisnull);
+  return call(result, row, column);
+}
+void PQclear(PGresult* result) {
+  PGWEIR_LIBPQ(PQclear);
+  call(result);
+}
+
+}  // extern "C"
