@@ -32,7 +32,7 @@ class File {
   virtual void allocate(std::uint64_t size) = 0;
   /// fdatasync: after it returned, every write that had returned before it began survives a power
   /// loss (so does the size). Throws Error{durability}: the bytes may be lost and a second call
-  /// proves nothing.
+  /// proves nothing. So does a file that has no name any more: somebody removed it.
   virtual void sync() = 0;
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;

@@ -151,6 +151,15 @@ class PosixFile final : public File {
     PGWEIR_CHECK(fd_ >= 0);
     if (retry_interrupted([&] { return ::fdatasync(fd_); }) != 0)
       throw durability_error(errno, "could not sync file", path_);
+    // A file that was removed under us syncs without complaint, and is gone all the same.
+    struct stat status {};
+    if (::fstat(fd_, &status) == 0 && status.st_nlink == 0)
+      throw Error(ErrorKind::durability, "a file was removed while it was in use")
+          .with("path", path_)
+          .hint(
+              "Somebody removed it, or the whole archive directory. What was in it is lost here; "
+              "nothing after it is acknowledged. Start again: what the server still has is "
+              "received again.");
   }
 
   void close() override {
@@ -209,7 +218,11 @@ class PosixDirectory final : public Directory {
   void rename_no_replace(const std::string& from, const std::string& to) override {
     check_plain(from);
     check_plain(to);
-    if (::renameat2(fd_.get(), from.c_str(), fd_.get(), to.c_str(), RENAME_NOREPLACE) == 0) return;
+    // Network and FUSE file systems may be interrupted here, too.
+    if (retry_interrupted([&] {
+          return ::renameat2(fd_.get(), from.c_str(), fd_.get(), to.c_str(), RENAME_NOREPLACE);
+        }) == 0)
+      return;
     if (errno == EINVAL || errno == ENOSYS) {
       rename_by_link(from, to);
       return;
@@ -220,13 +233,15 @@ class PosixDirectory final : public Directory {
   void rename_replace(const std::string& from, const std::string& to) override {
     check_plain(from);
     check_plain(to);
-    if (::renameat(fd_.get(), from.c_str(), fd_.get(), to.c_str()) != 0)
+    if (retry_interrupted(
+            [&] { return ::renameat(fd_.get(), from.c_str(), fd_.get(), to.c_str()); }) != 0)
       throw rename_error(from, to);
   }
 
   void remove(const std::string& name) override {
     check_plain(name);
-    if (::unlinkat(fd_.get(), name.c_str(), 0) != 0 && errno != ENOENT)
+    if (retry_interrupted([&] { return ::unlinkat(fd_.get(), name.c_str(), 0); }) != 0 &&
+        errno != ENOENT)
       throw error("could not remove file", name);
   }
 

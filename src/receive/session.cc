@@ -2,6 +2,9 @@
 
 #include <poll.h>
 
+#include <atomic>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -64,6 +67,8 @@ class Session {
   StreamOutcome stream(const step::Stream& step);
   StreamLoop::Hooks hooks();
   void make_end_durable(const archive::Listing& listing);
+  [[noreturn]] void durability_lost(const Error& error);
+  std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
 
   const Options& options_;
@@ -75,6 +80,7 @@ class Session {
   std::optional<pq::Connection> connection_;
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
+  std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
 };
@@ -122,7 +128,7 @@ void Session::run() {
       board_.set_error(error.what());
       state_.failed(error, error.sqlstate(), now());
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::durability) environment_.durability_lost(error);
+      if (error.kind() == ErrorKind::durability) durability_lost(error);
       board_.set_error(error.what());
       state_.failed(error, {}, now());
     }
@@ -256,9 +262,20 @@ void Session::make_end_durable(const archive::Listing& listing) {
   directory_.sync();
 }
 
+/// Any thread. Telling the reason may take a moment; until the end nothing more is acknowledged.
+void Session::durability_lost(const Error& error) {
+  mute_ = true;
+  environment_.durability_lost(error);
+  std::terminate();
+}
+
+std::function<void(const Error&)> Session::durability_lost_hook() {
+  return [this](const Error& error) { durability_lost(error); };
+}
+
 void Session::start_compression(wal::SegmentSize segment_size) {
   compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
-                       environment_.durability_lost);
+                       durability_lost_hook());
 }
 
 void Session::perform(const step::StoreHistory& step) {
@@ -298,8 +315,7 @@ void Session::perform(const step::Probe& step) {
 void Session::perform(const step::Stream& step) {
   auto outcome = stream(step);
   if (outcome.error) {
-    if (outcome.error->kind() == ErrorKind::durability)
-      environment_.durability_lost(*outcome.error);
+    if (outcome.error->kind() == ErrorKind::durability) durability_lost(*outcome.error);
     board_.set_error(outcome.error->what());
   }
   state_.on_stream_ended(outcome, now());
@@ -347,7 +363,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
                               .status_interval = interval,
                               .silence_limit = options_.silence_limit},
                              step.timeline, step.start, now());
-    Spare spare(writer, log_, environment_.durability_lost);
+    Spare spare(writer, log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
@@ -374,7 +390,8 @@ StreamLoop::Hooks Session::hooks() {
     for (const auto& segment : segments) log_.debug("finished segment {}", segment);
     if (compression_) compression_->add(segments);
   };
-  hooks.durability_lost = environment_.durability_lost;
+  hooks.durability_lost = durability_lost_hook();
+  hooks.mute = &mute_;
   hooks.tick_interval = environment_.tick_interval;
   hooks.tick = environment_.tick;
   hooks.disk_full = [this](bool full) {

@@ -37,7 +37,8 @@ std::optional<Step> SessionState::missing_fact() {
   if (!upstream_) return step::Connect{first_host_};
   if (!identity_) return step::Identify{};
   if (!parameters_) return step::ReadParameters{};
-  if (options_.slot && options_.create_slot && !slot_created_) return step::CreateSlot{};
+  if (options_.slot && options_.create_slot && !slot_made_on_.contains(upstream_->host_index))
+    return step::CreateSlot{};
   if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
   if (identity_->timeline > 1 && !server_histories_.contains(identity_->timeline))
     return step::FetchHistory{identity_->timeline};
@@ -155,28 +156,42 @@ void SessionState::on_identified(const pq::SystemIdentity& identity) { identity_
 void SessionState::on_parameters(const ServerParameters& parameters) { parameters_ = parameters; }
 
 void SessionState::on_slot_created(bool created) {
-  slot_created_ = true;
+  const bool first = slot_made_on_.empty();
+  slot_made_on_.insert(upstream_->host_index);
+  slot_made_here_ = true;
   if (created) {
-    log_.info("created replication slot \"{}\"", *options_.slot);
+    log_.info("created replication slot \"{}\" on {}", *options_.slot, upstream_->name);
     return;
   }
-  if (!options_.if_not_exists)
+  // Only the first one has to be new: after a failover the next host may have one prepared.
+  if (first && !options_.if_not_exists)
     stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" already exists")
              .hint("Add --if-not-exists to use it as it is, or leave out --create-slot."));
 }
 
 void SessionState::on_slot(const pq::SlotState& slot) {
+  if (!slot.exists && options_.create_slot && !slot_made_here_) {
+    // It was there once: the server has been rebuilt, or somebody dropped it.
+    log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
+                 upstream_->name);
+    slot_made_on_.erase(upstream_->host_index);
+    return;
+  }
   slot_ = slot;
+  // Another host of the connection string may have it: slots are not copied to standbys.
   if (!slot.exists) {
-    stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
-             .hint("Create it with \"pgweir slot create\" or add --create-slot. If it existed "
-                   "before, the server no longer keeps WAL for this archive: look for a gap."));
+    refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
+               .with("server", upstream_->name)
+               .hint("Create it with \"pgweir slot create\" or add --create-slot; every server "
+                     "of a connection string needs its own. If it existed before, the server no "
+                     "longer keeps WAL for this archive: look for a gap."));
     return;
   }
   if (slot.type != "physical" && !slot.type.empty()) {
-    stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" is not physical")
-             .with("type", slot.type)
-             .hint("Receiving WAL needs a physical slot; choose another name."));
+    refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" is not physical")
+               .with("server", upstream_->name)
+               .with("type", slot.type)
+               .hint("Receiving WAL needs a physical slot; choose another name."));
     return;
   }
   if (slot.restart_lsn) {
@@ -218,6 +233,7 @@ void SessionState::on_archive(ArchiveFacts facts) {
 }
 
 void SessionState::on_history_stored(wal::TimelineId timeline) {
+  told_disk_full_ = false;
   stored_histories_.insert(timeline);
 }
 
@@ -239,6 +255,16 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
         stop(Error(ErrorKind::protocol, "the server named an older timeline as the next one")
                  .with("timeline", streaming_from_.timeline)
                  .with("next", outcome.next->timeline));
+        return;
+      }
+      if (outcome.next->switchpoint > outcome.reached) {
+        // It would be a hole that nobody hears of (P3).
+        stop(Error(ErrorKind::protocol, "the server ended a timeline before it had sent all of it")
+                 .with("timeline", streaming_from_.timeline)
+                 .with("received up to", outcome.reached)
+                 .with("switchpoint", outcome.next->switchpoint)
+                 .hint("What was received is safe. Start again, or connect to another server of "
+                       "the cluster."));
         return;
       }
       const auto start = parameters_->segment_size.start_of(outcome.next->switchpoint);
@@ -375,6 +401,19 @@ void SessionState::failed(const Error& error, const std::string& sqlstate, Time 
     try_again(error, backoff_.next());
     return;
   }
+  // The archive is fine, the space is lacking: what the step writes is tried again.
+  if (error.kind() == ErrorKind::disk_full && options_.on_disk_full == OnDiskFull::wait &&
+      options_.loop) {
+    if (!told_disk_full_) log_.error(error);
+    told_disk_full_ = true;
+    wait_ = behind_backoff_.next();
+    return;
+  }
+  // What this host refuses, another one of the connection string may grant.
+  if (error.kind() == ErrorKind::refused && upstream_ && upstream_->host_count > 1) {
+    refuse(error);
+    return;
+  }
   stop(error);
 }
 
@@ -413,6 +452,7 @@ void SessionState::forget_connection() {
   identity_.reset();
   parameters_.reset();
   slot_.reset();
+  slot_made_here_ = false;
   server_histories_.clear();
   place_.reset();
   if (gap_) gap_->begun = false;

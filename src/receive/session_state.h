@@ -180,9 +180,11 @@ class SessionState {
   std::optional<GapSearch> gap_;
   StartAt streaming_from_;  ///< the last Stream step
 
-  bool slot_created_ = false;
-  bool streamed_ = false;  ///< this process has streamed before
+  std::set<int> slot_made_on_;   ///< hosts on which this process made the slot or found it
+  bool slot_made_here_ = false;  ///< on this connection: asked for once, not again and again
+  bool streamed_ = false;        ///< this process has streamed before
   bool told_behind_ = false;
+  bool told_disk_full_ = false;
   bool told_ready_ = false;
   bool told_slot_ = false;
   std::set<wal::Lsn> told_holes_;

@@ -1,5 +1,7 @@
 #include "receive/spare.h"
 
+#include <system_error>
+
 #include "base/error.h"
 
 namespace weir::receive {
@@ -8,7 +10,13 @@ void Spare::prepare() {
   const std::lock_guard lock(mutex_);
   if (stop_) return;
   wanted_ = true;
-  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
+  if (!thread_.joinable()) {
+    try {
+      thread_ = std::thread([this] { work(); });
+    } catch (const std::system_error& error) {
+      log_.debug("no spare segment is prepared: {}", error.what());
+    }
+  }
   changed_.notify_all();
 }
 

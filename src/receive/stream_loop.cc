@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <system_error>
 #include <utility>
 
 #include "base/units.h"
@@ -220,6 +221,7 @@ void StreamLoop::accept(const pq::XLogData& data, Lock& lock) {
 }
 
 void StreamLoop::write_held(Lock& lock) {
+  state_.on_deaf();  // it may hang
   lock.unlock();
   std::optional<Error> full;
   std::exception_ptr other;
@@ -284,6 +286,7 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   ++active_syncs_;
 
   const bool here = !job->publishes() && pacer_.quick();
+  state_.on_deaf();  // until another one leads, or this one is back
   if (here) {
     leader_inline_sync_ = true;
     inline_sync_since_ = now();
@@ -349,8 +352,14 @@ void StreamLoop::hand_over() {
   if (over_) return;
   ++term_;
   leading_ = false;
-  if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1)
-    threads_.emplace_back([this] { work(); });
+  if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1) {
+    try {
+      threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      // The machine has no thread left for us. Then whoever is done first leads.
+      log_.debug("could not start a thread: {}", error.what());
+    }
+  }
   followers_.notify_one();
 }
 
@@ -363,6 +372,10 @@ void StreamLoop::wait_for_events(Lock& lock) {
     deadline = deadline ? std::min(*deadline, disk_retry_at_) : disk_retry_at_;
 
   const bool reading = state_.may_read() && !intake_.holds_something();
+  if (reading)
+    state_.on_listening(now());
+  else
+    state_.on_deaf();
   const short interest = static_cast<short>((reading ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
       {{leader_wake_.fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
@@ -380,7 +393,7 @@ void StreamLoop::wait_for_events(Lock& lock) {
 }
 
 void StreamLoop::send_due_status() {
-  if (outcome_.how == StreamOutcome::How::failed) return;
+  if (outcome_.how == StreamOutcome::How::failed || (hooks_.mute && *hooks_.mute)) return;
   if (const auto status = state_.take_status(now())) {
     stream_.send(*status);
     unsent_ = !stream_.flush();

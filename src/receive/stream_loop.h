@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -39,6 +40,8 @@ class StreamLoop {
     /// What was written cannot be made durable: must end the process without returning (P6). Any
     /// thread.
     std::function<void(const Error&)> durability_lost;
+    /// Once true, nothing is sent to the server any more.
+    const std::atomic<bool>* mute = nullptr;
     /// Called by the guardian at the start and then every `tick_interval`; no lock held.
     std::function<void(const StreamSnapshot&)> tick;
     std::chrono::milliseconds tick_interval{10'000};

@@ -16,6 +16,7 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
       flush_(start),
       server_end_(start),
       last_message_(now),
+      silent_since_(now),
       last_status_(now) {
   // The first status goes out at once: the server shows us in pg_stat_replication, and a slot
   // without restart_lsn begins to reserve WAL.
@@ -31,7 +32,7 @@ void StreamState::on_wal(const pq::XLogData& data, Time now) {
   received_ = received_ + data.wal.size();
   server_end_ = std::max({server_end_, data.server_end, received_});
   server_clock_ = data.server_clock;
-  last_message_ = now;
+  last_message_ = silent_since_ = now;
   asked_for_life_ = false;
   heard_anything_ = true;
   if (options_.endpos && received_ >= *options_.endpos) stopping_ = true;
@@ -40,7 +41,7 @@ void StreamState::on_wal(const pq::XLogData& data, Time now) {
 void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
   server_end_ = std::max(server_end_, keepalive.server_end);
   server_clock_ = keepalive.server_clock;
-  last_message_ = now;
+  last_message_ = silent_since_ = now;
   asked_for_life_ = false;
   heard_anything_ = true;
   if (keepalive.reply_requested) {
@@ -49,6 +50,11 @@ void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
     reply_wanted_ = true;
     flush_wanted_ = true;
   }
+}
+
+void StreamState::on_listening(Time now) {
+  if (deaf_) silent_since_ = now;
+  deaf_ = false;
 }
 
 void StreamState::on_end_of_stream() {
@@ -117,7 +123,7 @@ std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
   const bool due = reply_wanted_ || flush_moved || write_alone || now >= next_status_at();
   if (!due) return std::nullopt;
 
-  if (!asked_for_life_ && now >= last_message_ + options_.silence_limit / 2) {
+  if (!asked_for_life_ && !deaf_ && now >= silent_since_ + options_.silence_limit / 2) {
     status.reply_requested = true;
     asked_for_life_ = true;
   }
@@ -130,13 +136,13 @@ std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
 Time StreamState::next_status_at() const {
   if (ended_) return Time::max();
   const auto regular = last_status_ + options_.status_interval;
-  if (asked_for_life_) return regular;
+  if (asked_for_life_ || deaf_) return regular;
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
-                                    last_message_ + options_.silence_limit / 2));
+                                    silent_since_ + options_.silence_limit / 2));
 }
 
 bool StreamState::silent_for_too_long(Time now) const {
-  return !ended_ && now >= last_message_ + options_.silence_limit;
+  return !ended_ && !deaf_ && now >= silent_since_ + options_.silence_limit;
 }
 
 StreamSnapshot StreamState::snapshot() const {

@@ -50,6 +50,11 @@ class StreamState {
   /// WAL arrived. Throws Error{protocol} if it does not continue what was received.
   void on_wal(const pq::XLogData& data, Time now);
   void on_keepalive(const pq::Keepalive& keepalive, Time now);
+  /// Nobody will look at the connection for a while (the disk is full, slow, or hangs): the
+  /// server's silence means nothing then.
+  void on_deaf() { deaf_ = true; }
+  /// From now on a message would be noticed. Calls without on_deaf() in between change nothing.
+  void on_listening(Time now);
   /// The stream is over, in whatever way: nothing more will be read. What was received is still
   /// made durable.
   void on_end_of_stream();
@@ -87,7 +92,7 @@ class StreamState {
   [[nodiscard]] std::optional<pq::StandbyStatus> take_status(Time now);
   /// When take_status() will have something to say even if nothing happens.
   [[nodiscard]] Time next_status_at() const;
-  /// Nothing came from the server for the silence limit.
+  /// Nothing came from the server for the silence limit, though somebody listened.
   [[nodiscard]] bool silent_for_too_long(Time now) const;
   /// Stopping (or ended), and everything received is durable and reported.
   [[nodiscard]] bool finished() const;
@@ -128,6 +133,8 @@ class StreamState {
   Ticket next_ticket_ = 1;
 
   Time last_message_;
+  Time silent_since_;  ///< the last message, or when listening began again
+  bool deaf_ = false;
   Time last_status_;
   std::optional<pq::StandbyStatus> reported_;
   bool reply_wanted_ = false;    ///< the server asked: answer at once

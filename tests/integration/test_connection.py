@@ -88,6 +88,44 @@ def test_the_first_of_several_hosts_is_dead(servers, receivers, new_archive):
     archive.assert_same_wal(primary)
 
 
+def test_a_host_without_our_slot_is_passed_over(servers, receivers, new_archive):
+    """Slots are not copied to standbys: while the primary restarts, the standby will not do."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    primary.sql("SELECT pg_create_physical_replication_slot('archive', true)")
+    archive = new_archive(primary)
+    conninfo = f"host=127.0.0.1,127.0.0.1 port={primary.port},{standby.port} user=postgres"
+    receiver = receivers.pgweir(archive, conninfo, "-S", "archive")
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    primary.stop("fast")
+    receiver.wait_log("does not exist")
+    primary.start()
+    streaming(primary)
+    archive.wait_covers(primary, 1, primary.write_wal(2))
+    receiver.stop()
+    archive.assert_same_wal(primary)
+
+
+def test_a_slot_is_made_on_each_host(servers, receivers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    conninfo = f"host=127.0.0.1,127.0.0.1 port={primary.port},{standby.port} user=postgres"
+    receiver = receivers.pgweir(archive, conninfo, "-S", "archive", "--create-slot")
+    streaming(primary)
+    end = primary.write_wal(1)
+    standby.caught_up_with(end)
+    reported(primary, end)
+    primary.stop("immediate")
+    streaming(standby)
+    assert standby.sql("SELECT active FROM pg_replication_slots") == "t"
+    standby.promote()
+    archive.wait_covers(standby, 2, standby.write_wal(2))
+    receiver.stop()
+    archive.assert_same_wal(primary, standby)
+
+
 def test_an_application_name_of_ones_own(servers, receivers, new_archive):
     primary = servers.primary()
     receiver = receivers.pgweir(new_archive(primary),

@@ -40,7 +40,9 @@ def test_a_full_disk_is_waited_for(servers, receivers, new_archive, small_disk):
     primary = servers.primary(wal_sender_timeout="2s")
     create_slot(primary)
     archive = new_archive(primary, small_disk.name)
-    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--status-interval", "500ms")
+    # A server that cannot be listened to is not silent: --timeout must not cost the connection.
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--status-interval", "500ms",
+                                "--timeout", "3s")
     walsender = streaming(primary)["pid"]
     end = primary.write_wal(8)
     receiver.wait_log("(?i)no space left|disk.*full|full.*disk")
@@ -194,3 +196,39 @@ def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sy
     receiver.wait_log(warning, deadline=90)
     assert primary.sql("SELECT wal_status FROM pg_replication_slots") != "lost"
     receiver.kill9()
+
+
+def test_a_signal_ends_it_while_the_disk_is_full(servers, receivers, new_archive, small_disk):
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary, small_disk.name)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    end = primary.write_wal(8)
+    receiver.wait_log("(?i)no space left")
+    receiver.stop(deadline=10)
+    held = restart_lsn(primary)
+    archive.assert_covers(primary, 1, held)
+    small_disk.grow(64)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    archive.wait_covers(primary, 1, end)
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=7)
+
+
+def test_a_directory_that_is_removed_gets_no_more_acknowledged(servers, receivers, new_archive):
+    """Also in the middle of a segment, where the open file would take everything and sync well."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    reported(primary, primary.switch_wal())
+    for path in archive.path.iterdir():
+        path.unlink()
+    archive.path.rmdir()
+    held = restart_lsn(primary)
+    primary.sql("CREATE TABLE afterwards ()")
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert "removed" in receiver.said()
+    assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"

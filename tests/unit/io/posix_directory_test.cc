@@ -76,6 +76,17 @@ TEST_F(PosixDirectoryTest, WritesAndReadsAtAnyOffset) {
   EXPECT_EQ(read(*directory->open_for_reading("a")), "moreWAL");
 }
 
+TEST_F(PosixDirectoryTest, DoesNotCallAFileDurableThatSomebodyHasRemoved) {
+  const auto directory = open_directory(path_.string(), 0600);
+  const auto file = directory->create("segment");
+  file->write_at(0, as_bytes("WAL"));
+  file->sync();
+  fs::remove(path_ / "segment");
+  const auto error = error_of([&] { file->sync(); });
+  EXPECT_EQ(error.kind(), ErrorKind::durability);
+  EXPECT_THAT(error.what(), HasSubstr("removed"));
+}
+
 TEST_F(PosixDirectoryTest, SaysThatANameIsThereOrNotThere) {
   const auto directory = open_directory(path_);
   static_cast<void>(directory->create("a"));

@@ -388,6 +388,97 @@ TEST(SessionState, TriesASlotInUseAgainSoonUntilItsOwnerTimesOut) {
   }
 }
 
+TEST(SessionState, GoesToTheNextHostWhenOneHasNoSlot) {
+  // Slots are not copied to standbys, so a failover may lead to a server without ours.
+  Dialogue dialogue(with_slot());
+  dialogue.hosts = {{.name = "standby", .major = 18, .standby = true},
+                    {.name = "primary", .major = 18, .standby = false}};
+  dialogue.slot.exists = false;
+  dialogue.until<step::Disconnect>();
+  dialogue.slot.exists = true;
+  dialogue.until<step::Stream>();
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, MakesTheSlotOnEachHostItComesTo) {
+  auto options = with_slot();
+  options.create_slot = true;
+  Dialogue dialogue(options);
+  dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
+                    {.name = "two", .major = 18, .standby = true}};
+  EXPECT_EQ(dialogue.steps(), "connect identify parameters create-slot read-slot archive stream");
+  dialogue.hosts[0].host_index = 1;  // what answers now is the second host
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  std::swap(dialogue.hosts[0], dialogue.hosts[1]);
+  dialogue.until<step::Wait>();
+  dialogue.state.on_waited();
+  dialogue.until<step::Connect>();
+  dialogue.state.on_connected({.name = "two", .host_index = 1, .host_count = 2, .major = 18});
+  dialogue.slot_is_new = false;  // made by hand before the failover: no reason to stop
+  EXPECT_EQ(dialogue.steps(), "identify parameters create-slot read-slot archive stream");
+}
+
+TEST(SessionState, MakesASlotAgainThatIsGoneButAsksOnlyOnce) {
+  auto options = with_slot();
+  options.create_slot = true;
+  Dialogue dialogue(options);
+  dialogue.until<step::Stream>();
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  dialogue.slot.exists = false;
+  dialogue.until<step::CreateSlot>();
+  EXPECT_EQ(dialogue.state.next().index(), Step(step::CreateSlot{}).index());
+  dialogue.state.on_slot_created(true);
+  const auto stop = dialogue.end();  // the server says "made", and then that there is none
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::refused);
+}
+
+TEST(SessionState, GoesToTheNextHostWhenOneRefusesTheStream) {
+  Dialogue dialogue;
+  dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
+                    {.name = "two", .major = 18, .standby = true}};
+  dialogue.until<step::Stream>();
+  dialogue.stream_fails(Error(ErrorKind::refused, "the slot is invalidated"), "55000");
+  dialogue.until<step::Stream>();
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, WaitsForSpaceForAHistoryUnlessToldToStop) {
+  const Error full(ErrorKind::disk_full, "could not write: No space left on device");
+  for (const bool wait : {true, false}) {
+    SCOPED_TRACE(wait);
+    Options options;
+    if (!wait) options.on_disk_full = OnDiskFull::stop;
+    Dialogue dialogue(options);
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = kHistory2;
+    dialogue.until<step::StoreHistory>();
+    dialogue.state.failed(full, {}, dialogue.now);
+    if (!wait) {
+      EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::disk_full);
+      continue;
+    }
+    dialogue.until<step::Wait>();
+    dialogue.until<step::StoreHistory>();
+    dialogue.state.failed(full, {}, dialogue.now);
+    dialogue.until<step::Stream>();
+    EXPECT_EQ(dialogue.connects, 1) << "the connection has nothing to do with it";
+  }
+}
+
+TEST(SessionState, RefusesATimelineThatEndsBehindWhatWasSent) {
+  Dialogue dialogue;
+  dialogue.until<step::Stream>();
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::timeline_ended;
+  outcome.next = pq::EndOfStream::Next{2, seg(9)};
+  outcome.reached = seg(8);
+  dialogue.state.on_stream_ended(outcome, dialogue.now);
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::protocol);
+}
+
 TEST(SessionState, TriesTheOtherHostsWhenOneIsRefused) {
   Dialogue dialogue;
   dialogue.hosts = {{.name = "old primary", .major = 18, .standby = false},
@@ -640,7 +731,9 @@ TEST(SessionState, DoesNotTryAgainWhatAPersonHasToLookAt) {
   for (const auto kind : {ErrorKind::io, ErrorKind::conflict, ErrorKind::protocol,
                           ErrorKind::durability, ErrorKind::disk_full, ErrorKind::refused}) {
     SCOPED_TRACE(to_string(kind));
-    Dialogue dialogue;
+    Options options;
+    options.on_disk_full = OnDiskFull::stop;
+    Dialogue dialogue(options);
     static_cast<void>(dialogue.until<step::Stream>());
     dialogue.stream_fails(Error(kind, "trouble"), {}, seg(7), true);
     const auto stop = dialogue.end();

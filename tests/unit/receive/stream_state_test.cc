@@ -54,6 +54,23 @@ class Stream {
   Time now;
 };
 
+TEST(StreamState, DoesNotCountSilenceWhileNobodyListens) {
+  Stream stream;  // a disk that is full for an hour keeps us from reading, and the server is fine
+  stream.receive(100);
+  stream.state.on_deaf();
+  stream.now += 1h;
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+  ASSERT_TRUE(stream.status());
+  EXPECT_GT(stream.state.next_status_at(), stream.now) << "or it would spin";
+  stream.state.on_listening(stream.now);
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+  stream.now += 59s;
+  stream.state.on_listening(stream.now);  // a wake-up in between is no message
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
+  stream.now += 1s;
+  EXPECT_TRUE(stream.state.silent_for_too_long(stream.now));
+}
+
 TEST(StreamState, SendsAStatusAtOnceWhenItBegins) {
   Stream stream;
   EXPECT_EQ(stream.status(),

@@ -1,0 +1,413 @@
+"""A primary, a standby, a receiver on each, a load, and whatever may happen to them, at random.
+
+At the end every finished segment of every timeline has to be the servers' own, byte by byte, with
+nothing missing; and at every kill of a receiver what it had acknowledged has to be in the archive.
+scripts/soak runs it for as long as one likes, test_torture.py for a moment."""
+
+import pathlib
+import random
+import subprocess
+import threading
+import time
+
+from . import wal
+from .archive import Archive
+from .process import wait_for
+from .receiver import Receiver, receive_command
+from .server import DEBIAN_MAJOR, Server
+
+
+class Torture:
+    def __init__(self, place, seed, segment_mb=1, options=(), slots=True, synchronous=False,
+                 major=DEBIAN_MAJOR, say=print):
+        self.place = pathlib.Path(place)
+        self.random = random.Random(seed)
+        self.segment_mb = segment_mb
+        self.options = list(options)
+        self.slots = slots
+        self.synchronous = synchronous
+        self.major = major
+        self.say = say
+        self.servers = []
+        self.stations = []
+        self.load = None
+        self.client = None
+        self.begun = time.monotonic()
+
+    # The stage
+
+    def set_up(self):
+        self.primary = self._server("primary0")
+        self.primary.initdb(**self._settings())
+        self.primary.start()
+        self.primary.pgbench_init()
+        self.primary.sql("CREATE TABLE numbers (n bigint)")
+        self.standby = self._new_standby()
+        self.stations = [Station(self, "by-primary", self.primary),
+                         Station(self, "by-standby", self.standby)]
+        for station in self.stations:
+            station.start()
+        if self.synchronous:
+            self._make_synchronous()
+        self.client = Client(self)
+        self.client.start()
+        self._start_load()
+
+    def run(self, seconds):
+        """Returns how many things happened."""
+        actions = [(self.kill_receiver, 6), (self.stop_receiver, 4), (self.rush_receiver, 2),
+                   (self.restart_server, 4), (self.write, 4), (self.switch, 3), (self.rest, 3),
+                   (self.fail_over, 2), (self.swap, 1), (self.pause_receiver, 1),
+                   (self.end_walsender, 2)]
+        count = 0
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            action = self.random.choices([each for each, _ in actions],
+                                         [weight for _, weight in actions])[0]
+            self.note(action.__name__)
+            action()
+            self._start_load()
+            for station in self.stations:
+                station.assert_well()
+            count += 1
+        return count
+
+    def finish(self):
+        """The end of all trouble: everything has to arrive. Then the comparison."""
+        self.note("finish")
+        self.client.stop()
+        self._stop_load()
+        for server in (self.primary, self.standby):
+            if not server.running():
+                server.start()
+        for station in self.stations:
+            if not station.receiver.running():
+                station.start()
+        end = self.primary.write_wal(self.segment_mb)
+        self.standby.caught_up_with(end)
+        timeline = newest_timeline(self.primary)
+        compared = 0
+        for station in self.stations:
+            wait_for(lambda: station.assert_well() or station.reported(end),
+                     f"{station.name} to report {wal.lsn_text(end)}", deadline=90)
+            station.receiver.stop()
+            station.archive.wait_covers(self.primary, timeline, end)
+        for station in self.stations:
+            compared += station.compare(timeline, end)
+        return compared
+
+    def tear_down(self):
+        if self.client:
+            self.client.stop()
+        self._stop_load()
+        for station in self.stations:
+            if station.receiver and station.receiver.running():
+                station.receiver.kill9()
+        for server in reversed(self.servers):
+            if server.running():
+                server.kill9()
+
+    def note(self, what):
+        self.say(f"{time.monotonic() - self.begun:7.1f} {what}")
+
+    # What may happen
+
+    def kill_receiver(self):
+        station = self.random.choice(self.stations)
+        self.rest(0.5)
+        station.kill()
+        self.rest(0.3)
+        station.start()
+
+    def stop_receiver(self):
+        station = self.random.choice(self.stations)
+        self.rest(0.5)
+        station.stop()
+        station.start()
+
+    def rush_receiver(self):
+        """Killed again and again before it has found its feet."""
+        station = self.random.choice(self.stations)
+        for _ in range(self.random.randint(2, 6)):
+            station.kill()
+            station.start()
+            time.sleep(self.random.uniform(0, 0.15))
+
+    def pause_receiver(self):
+        station = self.random.choice(self.stations)
+        station.receiver.pause()
+        self.rest(2)
+        station.receiver.resume()
+
+    def restart_server(self):
+        server = self.random.choice([self.primary, self.standby])
+        how = self.random.choice(["immediate", "immediate", "kill -9", "fast"])
+        self.note(f"  {server.name} {how}")
+        if how == "kill -9":
+            server.kill9()
+        else:
+            server.stop(how)
+        self.rest(0.5)
+        server.start()
+
+    def end_walsender(self):
+        server = self.random.choice([self.primary, self.standby])
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication", check=False)
+
+    def write(self):
+        self._primary_sql("CREATE TABLE IF NOT EXISTS filling (data text);"
+                          " ALTER TABLE filling ALTER data SET STORAGE EXTERNAL;"
+                          " INSERT INTO filling SELECT repeat(md5(random()::text || i), 2000)"
+                          f" FROM generate_series(1, {self.random.randint(1, 100)}) i")
+
+    def switch(self):
+        self._primary_sql("SELECT pg_switch_wal()")
+
+    def rest(self, most=1.0):
+        time.sleep(self.random.uniform(0, most))
+
+    def fail_over(self):
+        """The primary is lost, the standby takes over, a new standby is built."""
+        old, new = self.primary, self.standby
+        wait_for(lambda: new.sql("SELECT pg_last_wal_replay_lsn()"), "the standby to be one")
+        how = self.random.choice(["immediate", "fast", "kill -9", "after"])
+        self.note(f"  {old.name} {how}, {new.name} takes over")
+        if how == "kill -9":
+            old.kill9()
+        elif how != "after":
+            old.stop(how)
+        new.promote()
+        old.stop("immediate")
+        self._stop_load()
+        self.primary = new
+        self.rest()
+        self.standby = self._new_standby()
+        for station, server in zip(self.stations, (self.primary, self.standby)):
+            # The one that followed the standby may go on with it, now a primary, for a while.
+            if (not station.upstream.running() or self.random.random() < 0.5
+                    or self.synchronous and server is self.primary):
+                station.move_to(server)
+        if self.synchronous:
+            self._make_synchronous()
+
+    def swap(self):
+        if self.synchronous:
+            return  # the one that commits wait for has to stay with the primary
+        first, second = self.stations
+        there, here = first.upstream, second.upstream
+        first.move_to(here)
+        second.move_to(there)
+
+    # Props
+
+    def _settings(self):
+        return {"wal_sender_timeout": "5s", "checkpoint_timeout": "30s",
+                "max_wal_size": f"{max(64, 8 * self.segment_mb)}MB",
+                "min_wal_size": f"{max(32, 2 * self.segment_mb)}MB"}
+
+    def _server(self, name):
+        server = Server(self.place, name, self.major, self.segment_mb)
+        self.servers.append(server)
+        return server
+
+    def _new_standby(self):
+        server = self._server(f"standby{len(self.servers)}")
+        server.copy_of(self.primary)
+        server.conf(synchronous_standby_names="")
+        return server.start()
+
+    def _make_synchronous(self):
+        self.primary.conf(synchronous_standby_names="by_primary")
+        self.primary.reload()
+
+    def _primary_sql(self, text):
+        """It may have to wait for a receiver that does not run; that is not waited for."""
+        try:
+            self.primary.sql(text, check=False, timeout=10)
+        except subprocess.TimeoutExpired:
+            self.note("  no answer")
+
+    def _start_load(self):
+        if self.load is None or self.load.poll() is not None:
+            if self.primary.running():
+                self.load = self.primary.pgbench(clients=3, seconds=3600,
+                                                 rate=self.random.choice([100, 400, 1500]))
+
+    def _stop_load(self):
+        if self.load is not None:
+            self.load.kill()
+            self.load.wait()
+            self.load = None
+
+
+class Station:
+    """One archive and the receiver that writes it."""
+
+    def __init__(self, torture, name, upstream):
+        self.torture = torture
+        self.name = name
+        self.upstream = upstream
+        (torture.place / name).mkdir(mode=0o700)
+        self.archive = Archive(torture.place / name, torture.segment_mb << 20)
+        self.receiver = None
+
+    def start(self):
+        options = list(self.torture.options)
+        if self.torture.slots:
+            options += ["--slot", self.name.replace("-", "_"), "--create-slot", "--if-not-exists"]
+        self.receiver = Receiver(
+            receive_command(self.archive.path, self.conninfo(), "--status-interval", "1s",
+                            "--log-level", "debug", *options),
+            self.torture.place / f"{self.name}.log")
+
+    def conninfo(self):
+        """The upstream first, the other server second: one that was just built lacks older WAL."""
+        hosts = [self.upstream] + [server for server in (self.torture.primary, self.torture.standby)
+                                   if server is not self.upstream]
+        # What commits wait for is of no use on the standby.
+        more = ({"target_session_attrs": "primary"}
+                if self.torture.synchronous and self.name == "by-primary" else {})
+        return self.upstream.conninfo(**more, application_name=self.name.replace("-", "_"), host=",".join("127.0.0.1" for _ in hosts),
+                                      port=",".join(str(server.port) for server in hosts),
+                                      connect_timeout=5)
+
+    def kill(self):
+        acknowledged = self.torture.client.acknowledged
+        self.receiver.kill9()
+        self.check_promises(acknowledged)
+
+    def stop(self):
+        # Before its first word a signal may still have its usual effect.
+        wait_for(lambda: self.receiver.said() or self.assert_well(), "its first word")
+        self.receiver.stop()
+
+    def move_to(self, server):
+        if self.receiver.running():
+            self.random_end()
+        self.upstream = server
+        self.start()
+
+    def random_end(self):
+        if self.torture.random.random() < 0.5:
+            self.kill()
+        else:
+            self.stop()
+
+    def assert_well(self):
+        assert self.receiver.running(), (
+            f"{self.name} ended with {self.receiver.process.returncode}:\n{self.receiver.said()}")
+
+    def reported(self, position):
+        name = self.name.replace("-", "_")
+        return any(row["flush_lsn"] and wal.lsn(row["flush_lsn"]) >= position
+                   for server in (self.torture.primary, self.torture.standby)
+                   for row in server.walsenders(name))
+
+    def check_promises(self, acknowledged):
+        """What the upstream was told is durable, and what a client was told is committed."""
+        if acknowledged and self.torture.synchronous and self.upstream is acknowledged[0]:
+            self.assert_holds(acknowledged[0], acknowledged[1])
+        if not self.torture.slots:
+            return
+        for server in (self.torture.primary, self.torture.standby):
+            if not server.running():
+                continue
+            answer = server.sql("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name ="
+                                f" '{self.name.replace('-', '_')}'", check=False)
+            if answer.returncode == 0 and answer.stdout.strip() and self.started_from() is not None:
+                known = wal.lsn(answer.stdout.strip())
+                # A slot is made with a restart position of its own before we have streamed.
+                if self.started_from() < known and known % self.archive.segment_size:
+                    self.assert_holds(server, known)
+
+    def started_from(self):
+        """The archive's first byte, None if it is empty."""
+        segments = sorted(segno for _, segno in {**self.archive.finished(),
+                                                 **self.archive.partials()})
+        return segments[0] * self.archive.segment_size if segments else None
+
+    def assert_holds(self, server, upto):
+        """The last bytes before `upto`."""
+        size = self.archive.segment_size
+        segno = (upto - 1) // size
+        timelines = [timeline for timeline in range(newest_timeline(server), 0, -1)
+                     if server.pg_wal(wal.segment_name(timeline, segno, size)).exists()]
+        length = upto - segno * size
+        for timeline in timelines:
+            content = self.archive.read(timeline, segno)
+            own = server.pg_wal(wal.segment_name(timeline, segno, size)).read_bytes()
+            if content is not None and content[:length] == own[:length]:
+                return
+        raise AssertionError(f"{self.name}: {wal.lsn_text(upto)} was acknowledged to {server.name}"
+                             f" (timelines {timelines}), and is not there: {self.archive.names()}")
+
+    def compare(self, timeline, end):
+        """Every finished segment is some server's own, and no segment is missing on the way of the
+        newest timeline. Returns the number of segments."""
+        size = self.archive.segment_size
+        servers = self.torture.servers
+        finished = self.archive.finished()
+        for (line, segno), path in finished.items():
+            name = wal.segment_name(line, segno, size)
+            content = self.archive.content(path)
+            assert len(content) == size, f"{path}: {len(content)} bytes"
+            owners = [server for server in servers if server.pg_wal(name).exists()]
+            assert any(server.pg_wal(name).read_bytes() == content for server in owners), (
+                f"{path} is not the WAL of any of {[server.name for server in owners]}")
+            for server in owners:
+                if server.holds_whole(line, segno) and server is self.torture.primary:
+                    assert server.pg_wal(name).read_bytes() == content, f"{path}, {server.name}"
+        history = []
+        for number in range(2, timeline + 1):
+            path = self.archive.path / f"{number:08X}.history"
+            if path.exists():
+                assert any(server.pg_wal(path.name).exists() and
+                           server.pg_wal(path.name).read_bytes() == path.read_bytes()
+                           for server in servers), path
+        if timeline > 1:
+            history = wal.parse_history(
+                (self.archive.path / f"{timeline:08X}.history").read_text())
+        began = self.started_from() // size
+        for segno in range(began, end // size):
+            # The timeline of its last byte is the one a recovery to the newest asks for.
+            last = (segno + 1) * size - 1
+            line = next((tli for tli, until in history if last < until), timeline)
+            assert (line, segno) in finished, (
+                f"{self.name}: {wal.segment_name(line, segno, size)} is missing:"
+                f" {self.archive.names()}")
+        return len(finished)
+
+
+class Client(threading.Thread):
+    """Commits numbers one by one and remembers which were acknowledged."""
+
+    def __init__(self, torture):
+        super().__init__(daemon=True)
+        self.torture = torture
+        self.acknowledged = None  # (server, a position before the end of its last commit record)
+        self.count = 0
+        self._end = threading.Event()
+
+    def run(self):
+        while not self._end.is_set():
+            server = self.torture.primary
+            try:
+                answer = server.sql(
+                    f"BEGIN; INSERT INTO numbers VALUES ({self.count}); SELECT"
+                    " pg_current_wal_insert_lsn(); SET LOCAL statement_timeout = 0; COMMIT",
+                    check=False, timeout=60)
+                # A commit that is cancelled while it waits says so, as a warning.
+                if answer.returncode == 0 and not answer.stderr.strip():
+                    self.count += 1
+                    self.acknowledged = (server, wal.lsn(answer.stdout.strip()))
+            except Exception:  # the server or psql was killed, or it hangs
+                pass
+            self._end.wait(0.05)
+
+    def stop(self):
+        self._end.set()
+
+
+def newest_timeline(server):
+    return max((int(path.stem, 16) for path in (server.data / "pg_wal").glob("*.history")),
+               default=1)
