@@ -20,9 +20,9 @@ class Intake {
   /// Throws Error{damage}; then nothing of it is held.
   void accept(std::span<const std::byte> wal);
 
-  /// Writes what is held. Throws as SegmentWriter::write does; may be called again, and goes on
-  /// where it stopped.
-  void write();
+  /// Writes what is held, at most `most` bytes of it. Throws as SegmentWriter::write does; may be
+  /// called again, and goes on where it stopped.
+  void write(std::size_t most);
 
   [[nodiscard]] bool holds_something() const { return !held_.empty(); }
 
