@@ -115,6 +115,18 @@ receive::Events tell(Log& log, bool verbose) {
   return events;
 }
 
+/// Told as pg_receivewal tells it: the path first, then the system's reason.
+std::unique_ptr<io::Directory> open_directory(const std::string& path) {
+  try {
+    return io::open_directory(path);
+  } catch (const Error& error) {
+    const auto& message = error.message();
+    const auto colon = message.find(": ");
+    throw Error(error.kind(), fmt::format("could not open directory \"{}\"{}", path,
+                                          colon == std::string::npos ? "" : message.substr(colon)));
+  }
+}
+
 bool of_the_connection(ErrorKind kind) {
   return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
 }
@@ -124,7 +136,7 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
   receive::StatusBoard board;
   try {
     const auto options = options_of(request);
-    const auto on_disk = io::open_directory(request.directory);
+    const auto on_disk = open_directory(request.directory);
     const auto directory = request.sync ? nullptr : io::without_syncs(*on_disk);
     LibraryLog library_log(log, request.verbose);
     const receive::Environment environment{.directory = directory ? *directory : *on_disk,

@@ -418,9 +418,9 @@ StreamOutcome Session::stream(const step::Stream& step) {
     const auto& events = environment_.events;
     if (outcome.how == StreamOutcome::How::stopped && events.stopped)
       events.stopped(step.timeline, outcome.reached, environment_.stop.raised());
+    note_unfinished(step, outcome);
     if (outcome.how == StreamOutcome::How::timeline_ended && events.timeline_switched)
       events.timeline_switched(outcome.next->timeline, outcome.next->switchpoint);
-    note_unfinished(step, outcome);
     log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
               outcome.reached);
     return outcome;

@@ -153,7 +153,11 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
     guarded(lock, [&] {
       if (intake_.holds_something() && state_.stopping() && disk_full_) drop_held();
       if (intake_.holds_something()) {
-        if (may_write() && now() >= disk_retry_at_) write_held(lock);
+        if (may_write() && now() >= disk_retry_at_) {
+          write_held(lock);
+          // More may have been read from the socket before: it would not wake us for that.
+          idle = intake_.holds_something();
+        }
       } else if (state_.may_read()) {
         idle = !take_message(lock);
       }
