@@ -74,13 +74,13 @@ Usage:
 Options:
   -D, --directory=DIR    where to keep the WAL segments
   -E, --endpos=LSN       stop when WAL behind this position has come
-      --if-not-exists    with --create-slot: a slot that is there already will do
-  -n, --no-loop          end when the connection is lost, instead of trying again
-      --no-sync          never wait for the disk; a power loss may then take the archive
+      --if-not-exists    with --create-slot: one that is there will do
+  -n, --no-loop          end when the connection is lost
+      --no-sync          do not wait for the disk: unsafe
   -s, --status-interval=SECS
-                         seconds between two reports to the server, 0 for none (default: 10)
+                         seconds between reports, 0: none (default: 10)
   -S, --slot=SLOTNAME    the replication slot to stream through
-      --synchronous      make WAL durable as soon as it is written, and report it
+      --synchronous      make WAL durable, and report it, at once
   -v, --verbose          tell what happens; twice: more of it
   -V, --version          print the version, then exit
   -Z, --compress=METHOD[:DETAIL]
@@ -99,7 +99,7 @@ Optional actions:
       --create-slot      make the replication slot that --slot names, then exit
       --drop-slot        drop it, then exit
 
-In PostgreSQL's own program of this name these options mean the same. See man pgweir-pg_receivewal.
+The options mean what they mean to PostgreSQL's own program of this name.
 )";
 }
 
