@@ -159,6 +159,49 @@ class Compression {
   const std::function<bool()>& stop_;
 };
 
+int highest_level(codec::Method method) { return method == codec::Method::gzip ? 9 : 12; }
+
+/// The end of the last byte that is not zero.
+std::uint64_t end_of_content(io::File& file) {
+  std::vector<std::byte> buffer(kPiece);
+  for (std::uint64_t end = file.size(); end > 0;) {
+    const std::uint64_t begin = end - std::min<std::uint64_t>(end, buffer.size());
+    const auto piece = std::span(buffer).first(end - begin);
+    const std::size_t count = file.read_at(begin, piece);
+    for (std::size_t i = count; i > 0; --i)
+      if (piece[i - 1] != std::byte{0}) return begin + i;
+    end = begin;
+  }
+  return 0;
+}
+
+/// How many bytes an older compressed form holds, which may be cut off. Throws Error{conflict} if
+/// they are not those of the first `end` bytes of `raw`.
+std::uint64_t common_length(io::File& compressed, codec::Method method, const std::string& path,
+                            io::File& raw, std::uint64_t end) {
+  std::uint64_t at = 0;
+  std::vector<std::byte> buffer;
+  try {
+    read_content(compressed, method, path, [&](std::span<const std::byte> bytes) {
+      const auto common =
+          bytes.first(at < end ? std::min<std::uint64_t>(bytes.size(), end - at) : 0);
+      buffer.resize(common.size());
+      if (raw.read_at(at, buffer) != buffer.size() ||
+          !std::equal(common.begin(), common.end(), buffer.begin()))
+        throw Error(ErrorKind::conflict, "two unfinished forms of a segment differ")
+            .with("path", path)
+            .hint(
+                "Both are left as they are. Look at them with pg_waldump, and remove the wrong "
+                "one.");
+      at += bytes.size();
+      return true;
+    });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;  // cut off: it holds what it gave
+  }
+  return at;
+}
+
 }  // namespace
 
 bool compress_segment(io::Directory& directory, wal::SegmentName segment,
@@ -180,6 +223,59 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
     if (directory.find(name)) return work.remove_raw_beside(name, method);
   }
   return work.write(compression);
+}
+
+void compress_partial(io::Directory& directory, wal::SegmentName segment, codec::Method method,
+                      std::uint64_t written) {
+  PGWEIR_CHECK(method == codec::Method::gzip || method == codec::Method::lz4);
+  const std::string raw_name = SegmentFileName{segment, codec::Method::none, true}.to_string();
+  const auto raw = directory.open_for_reading(raw_name);
+  if (!raw) return;
+  const std::uint64_t end = std::max(std::min(written, raw->size()), end_of_content(*raw));
+
+  bool older_holds_more = false;
+  std::vector<std::string> older;
+  for (const codec::Method form : kForms) {
+    const std::string name = SegmentFileName{segment, form, true}.to_string();
+    const auto file = directory.open_for_reading(name);
+    if (!file) continue;
+    const auto held = common_length(*file, form, directory.path() + "/" + name, *raw, end);
+    if (held > end)
+      older_holds_more = true;
+    else
+      older.push_back(name);
+  }
+
+  if (end > 0 && !older_holds_more) {
+    const std::string name = SegmentFileName{segment, method, true}.to_string();
+    const std::string temporary = temporary_name(name);
+    directory.remove(temporary);
+    const auto file = directory.create(temporary);
+    const auto compressor = codec::make_compressor({method, highest_level(method)}, end);
+    std::uint64_t size = 0;
+    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+      file->write_at(size, bytes);
+      size += bytes.size();
+    };
+    std::vector<std::byte> buffer(kPiece);
+    for (std::uint64_t at = 0; at < end;) {
+      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
+      if (raw->read_at(at, piece) != piece.size())
+        throw Error(ErrorKind::io, "an unfinished segment became shorter while it was read")
+            .with("path", directory.path() + "/" + raw_name);
+      compressor->feed(piece, sink);
+      at += piece.size();
+    }
+    compressor->finish(sink);
+    file->sync();
+    file->close();
+    directory.rename_replace(temporary, name);
+    directory.sync();  // before the raw name goes: a crash must leave one of the two
+    std::erase(older, name);
+    for (const std::string& other : older) directory.remove(other);
+  }
+  directory.remove(raw_name);
+  directory.sync();
 }
 
 void clean_up(io::Directory& directory, const Listing& listing) {

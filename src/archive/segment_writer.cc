@@ -86,9 +86,12 @@ struct Segment {
     if (const auto file = std::exchange(writing, nullptr)) file->close();
   }
 
-  void rename(io::Directory& directory, const std::string& to) {
+  void rename(io::Directory& directory, const std::string& to, bool replace) {
     const std::lock_guard lock(mutex);
-    directory.rename_no_replace(path, to);
+    if (replace)
+      directory.rename_replace(path, to);
+    else
+      directory.rename_no_replace(path, to);
     path = to;
   }
 };
@@ -123,13 +126,15 @@ class Job final : public SyncJob {
   };
 
   Job(io::Directory& directory, std::shared_ptr<Order> order, std::uint64_t number, wal::Lsn end,
-      std::vector<Work> work, std::optional<std::uint64_t> creations)
+      std::vector<Work> work, std::optional<std::uint64_t> creations,
+      std::set<std::string> replaceable)
       : directory_(directory),
         order_(std::move(order)),
         number_(number),
         end_(end),
         work_(std::move(work)),
-        creations_(creations) {}
+        creations_(creations),
+        replaceable_(std::move(replaceable)) {}
 
   /// A job that is dropped before it is done leaves bytes that no later job covers.
   ~Job() override {
@@ -180,21 +185,25 @@ class Job final : public SyncJob {
     if (!work.renamed) {
       refuse_existing(segment);
       segment.close();  // late write errors appear here, before the name says "complete"
-      segment.rename(directory_, segment.name.to_string());
+      const std::string name = segment.name.to_string();
+      segment.rename(directory_, name, replaceable_.contains(name));
       work.renamed = true;
     }
     // The name itself. Without it a crash could bring `.partial` back, and before the next rename:
     // see the top of this file.
     directory_.sync();
-    for (const codec::Method method : kCompressed)
+    for (const codec::Method method : kCompressed) {
       directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
+      const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
+      if (replaceable_.contains(finished)) directory_.remove(finished);
+    }
   }
 
   void refuse_existing(const Segment& segment) {
     for (const codec::Method method :
          {codec::Method::none, codec::Method::gzip, codec::Method::lz4, codec::Method::zstd}) {
       const std::string name = SegmentFileName{segment.name, method, false}.to_string();
-      if (directory_.find(name))
+      if (!replaceable_.contains(name) && directory_.find(name))
         throw Error(ErrorKind::conflict, "the segment is in the archive already")
             .with("path", directory_.path() + "/" + name)
             .hint(
@@ -242,6 +251,7 @@ class Job final : public SyncJob {
   const wal::Lsn end_;
   std::vector<Work> work_;
   const std::optional<std::uint64_t> creations_;
+  const std::set<std::string> replaceable_;
   bool done_ = false;  ///< no longer in order_->unfinished
 };
 
@@ -251,7 +261,7 @@ struct SegmentWriter::Impl {
   enum class Spare { none, preparing, ready, in_use };
 
   Impl(io::Directory& archive_directory, Options writer_options)
-      : directory(archive_directory), options(writer_options) {}
+      : directory(archive_directory), options(std::move(writer_options)) {}
 
   io::Directory& directory;
   const Options options;
@@ -280,7 +290,7 @@ struct SegmentWriter::Impl {
 };
 
 SegmentWriter::SegmentWriter(io::Directory& directory, Options options)
-    : impl_(std::make_unique<Impl>(directory, options)) {}
+    : impl_(std::make_unique<Impl>(directory, std::move(options))) {}
 
 SegmentWriter::~SegmentWriter() = default;
 
@@ -343,7 +353,7 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   impl_->written = false;
   impl_->creations_taken = impl_->creations;
   return std::make_unique<Job>(impl_->directory, impl_->order, number, impl_->position,
-                               std::move(work), creations);
+                               std::move(work), creations, impl_->options.replaceable);
 }
 
 void SegmentWriter::end() {

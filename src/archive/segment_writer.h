@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,6 +51,8 @@ class SegmentWriter {
  public:
   struct Options {
     wal::SegmentSize segment_size;
+    /// Finished files that are known to be none and may be replaced; all others are a conflict.
+    std::set<std::string> replaceable = {};
   };
   SegmentWriter(io::Directory& directory, Options options);
   ~SegmentWriter();

@@ -6,6 +6,8 @@ namespace weir::cli {
 
 // Texts of at most 80 columns.
 [[nodiscard]] std::string_view version_text();
+[[nodiscard]] std::string_view pg_receivewal_help();
+[[nodiscard]] std::string_view pg_receivewal_version();
 [[nodiscard]] std::string_view general_help();
 [[nodiscard]] std::string_view receive_help();
 [[nodiscard]] std::string_view restore_help();

@@ -66,6 +66,29 @@ std::unique_ptr<spdlog::formatter> make_formatter(bool colour) {
   return formatter;
 }
 
+/// "pg_receivewal: error: text", without the time.
+class ClientFormatter final : public spdlog::formatter {
+ public:
+  explicit ClientFormatter(std::string program) : program_(std::move(program)) {}
+
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& line) override {
+    const std::string_view text(message.payload.data(), message.payload.size());
+    std::string_view label;
+    if (message.level == spdlog::level::debug) label = "debug: ";
+    if (message.level == spdlog::level::warn) label = "warning: ";
+    if (message.level == spdlog::level::err) label = "error: ";
+    if (text.starts_with("hint: ")) label = {};  // stands for itself
+    fmt::format_to(std::back_inserter(line), "{}: {}{}\n", program_, label, text);
+  }
+
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<ClientFormatter>(program_);
+  }
+
+ private:
+  const std::string program_;
+};
+
 class LogFile {
  public:
   explicit LogFile(std::string path) : path_(std::move(path)), fd_(open()) {}
@@ -106,10 +129,8 @@ class LogFile {
 /// Called by the logger's thread alone; reopen and the like happen beside it.
 class Sink final : public spdlog::sinks::sink {
  public:
-  Sink(Screen& screen, LogFile* file)
-      : screen_(screen),
-        file_(file),
-        formatter_(make_formatter(file == nullptr && screen.colour())) {}
+  Sink(Screen& screen, LogFile* file, std::unique_ptr<spdlog::formatter> formatter)
+      : screen_(screen), file_(file), formatter_(std::move(formatter)) {}
 
   void log(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t line;
@@ -162,11 +183,15 @@ class Sink final : public spdlog::sinks::sink {
 
 class Logger::Impl {
  public:
-  Impl(Screen& on_screen, LogLevel at_level, std::optional<std::string> path)
+  Impl(Screen& on_screen, LogLevel at_level, std::optional<std::string> path,
+       const std::string& for_program)
       : screen(on_screen),
         level(at_level),
+        program(for_program),
         file(path ? std::make_unique<LogFile>(std::move(*path)) : nullptr),
-        sink(std::make_shared<Sink>(screen, file.get())),
+        sink(std::make_shared<Sink>(screen, file.get(),
+                                    program.empty() ? make_formatter(!file && screen.colour())
+                                                    : std::make_unique<ClientFormatter>(program))),
         pool(std::make_shared<spdlog::details::thread_pool>(kQueue, 1)),
         logger(std::make_shared<spdlog::async_logger>(
             "pgweir", sink, pool, spdlog::async_overflow_policy::overrun_oldest)) {
@@ -175,6 +200,7 @@ class Logger::Impl {
 
   Screen& screen;
   std::atomic<LogLevel> level;
+  const std::string program;
   std::unique_ptr<LogFile> file;
   std::shared_ptr<Sink> sink;
   std::shared_ptr<spdlog::details::thread_pool> pool;
@@ -182,8 +208,8 @@ class Logger::Impl {
   std::mutex drain_mutex;  ///< counting flushes is for one at a time
 };
 
-Logger::Logger(Screen& screen, LogLevel level, std::optional<std::string> file)
-    : impl_(std::make_unique<Impl>(screen, level, std::move(file))) {}
+Logger::Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program)
+    : impl_(std::make_unique<Impl>(screen, level, std::move(file), program)) {}
 
 Logger::~Logger() {
   // A thread stuck in a write cannot be waited for: better a leak at the end than a hang.
@@ -229,9 +255,10 @@ void Logger::last_words(const Error& error, std::chrono::milliseconds time) {
   Log::error(error);
   const bool drained = drain(time);
   if (drained && !impl_->file) return;
+  const std::string name = impl_->program.empty() ? "pgweir" : impl_->program;
   impl_->screen.write_now(fmt::format(
-      "pgweir: error: {}\n{}", error.what(),
-      error.hint().empty() ? std::string() : fmt::format("pgweir: hint: {}\n", error.hint())));
+      "{}: error: {}\n{}", name, error.what(),
+      error.hint().empty() ? std::string() : fmt::format("{}: hint: {}\n", name, error.hint())));
 }
 
 std::string one_message(std::string_view message) {

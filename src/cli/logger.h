@@ -22,7 +22,9 @@ class Logger final : public Log {
  public:
   /// The screen is stderr; it outlives the logger. Throws Error{io} if the log file cannot be
   /// opened.
-  Logger(Screen& screen, LogLevel level, std::optional<std::string> file);
+  /// With `program` the lines are those of a PostgreSQL client of that name: "NAME: error: text",
+  /// "NAME: hint: text", and for what is no trouble "NAME: text".
+  Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program = {});
   /// As close(), without its answer.
   ~Logger() override;
 

@@ -11,6 +11,7 @@
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/password.h"
+#include "cli/pg_receivewal.h"
 #include "cli/suggest.h"
 
 namespace weir::cli {
@@ -52,6 +53,20 @@ int dispatch(const Words& words) {
   throw std::move(error).hint("See \"pgweir --help\" for the list.");
 }
 
+/// As PostgreSQL's own receiver: `words` begin with its name, whatever the path.
+bool stands_in(const Words& words) {
+  if (words.empty()) return false;
+  const std::string_view path = words.front();
+  return path.substr(path.rfind('/') + 1) == kPgReceivewal;
+}
+
+int stand_in(Words words) {
+  std::vector<char*> pointers;
+  for (auto& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pg_receivewal(static_cast<int>(words.size()), pointers.data());
+}
+
 }  // namespace
 
 int run(int count, char** words) {
@@ -59,8 +74,11 @@ int run(int count, char** words) {
   const std::string_view called = count > 0 ? words[0] : "";
   if (called.substr(called.rfind('/') + 1) == "pg_archivecleanup")
     return archivecleanup(count, words);
+  const Words called_as(words, words + count);
   const Words copy(words + 1, words + (count > 0 ? count : 1));
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);
+  if (stands_in(called_as)) return stand_in(called_as);
+  if (!copy.empty() && copy.front() == kPgReceivewal) return stand_in(copy);  // to try it
   try {
     return dispatch(copy);
   } catch (const Error& error) {

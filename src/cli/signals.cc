@@ -52,7 +52,7 @@ void Signals::work(const Handlers& handlers) {
     } else if (!stopping) {
       stopping = true;
       handlers.stop();
-    } else {
+    } else if (!handlers.patient) {
       handlers.leave();
       ::_exit(kTryAgain);
     }

@@ -16,6 +16,7 @@ class Signals {
     std::function<void()> stop;    ///< the first SIGTERM or SIGINT
     std::function<void()> reload;  ///< SIGHUP
     std::function<void()> leave;   ///< before the second one ends the process, with status 3
+    bool patient = false;          ///< further signals to stop are without effect
   };
 
   Signals();

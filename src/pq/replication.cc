@@ -439,12 +439,13 @@ std::optional<SlotState> read_replication_slot(Connection& connection, const std
   return state;
 }
 
-bool create_physical_slot(Connection& connection, const std::string& slot) {
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal) {
   const bool options_in_parentheses = connection.server_major() >= 15;
   try {
-    connection.execute(
-        "CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
-        (options_in_parentheses ? " PHYSICAL (RESERVE_WAL)" : " PHYSICAL RESERVE_WAL"));
+    connection.execute("CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
+                       (!reserve_wal             ? " PHYSICAL"
+                        : options_in_parentheses ? " PHYSICAL (RESERVE_WAL)"
+                                                 : " PHYSICAL RESERVE_WAL"));
   } catch (const ServerError& error) {
     if (error.sqlstate() == "42710") return false;  // duplicate_object
     throw;

@@ -56,7 +56,8 @@ struct SlotState {
                                                              const std::string& slot);
 /// CREATE_REPLICATION_SLOT … PHYSICAL RESERVE_WAL, in the grammar of the server's version. Returns
 /// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
-bool create_physical_slot(Connection& connection, const std::string& slot);
+/// Without `reserve_wal` the slot keeps no WAL before the first one streams from it.
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true);
 /// DROP_REPLICATION_SLOT without WAIT: a slot in use is Error{retry} (55006), a missing one
 /// Error{refused} (42704).
 void drop_slot(Connection& connection, const std::string& slot);

@@ -1,5 +1,7 @@
 #include "receive/intake.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace weir::receive {
@@ -17,15 +19,18 @@ void Intake::accept(std::span<const std::byte> wal) {
   held_ = wal;
 }
 
-void Intake::write() {
+void Intake::write(std::size_t most) {
   const auto before = writer_.position();
-  try {
-    writer_.write(held_);
-  } catch (...) {
+  const auto forget_written = [&] {
     held_ = held_.subspan(static_cast<std::size_t>(writer_.position() - before));
+  };
+  try {
+    writer_.write(held_.first(std::min(most, held_.size())));
+  } catch (...) {
+    forget_written();
     throw;
   }
-  held_ = {};
+  forget_written();
 }
 
 }  // namespace weir::receive

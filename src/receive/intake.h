@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <span>
 
 #include "archive/segment_writer.h"
@@ -20,9 +21,9 @@ class Intake {
   /// Throws Error{damage}; then nothing of it is held.
   void accept(std::span<const std::byte> wal);
 
-  /// Writes what is held. Throws as SegmentWriter::write does; may be called again, and goes on
-  /// where it stopped.
-  void write();
+  /// Writes what is held, at most `most` bytes of it. Throws as SegmentWriter::write does; may be
+  /// called again, and goes on where it stopped.
+  void write(std::size_t most = std::numeric_limits<std::size_t>::max());
 
   [[nodiscard]] bool holds_something() const { return !held_.empty(); }
 

@@ -35,17 +35,31 @@ struct Options {
   /// The same as a segment's name: what LSN it is depends on the server's segment size.
   std::optional<wal::SegmentName> start_segment;
   std::optional<wal::Lsn> endpos;  ///< stop when every byte before it is durable
-  bool loop = true;                ///< false: the first failure that might pass ends the run, too
+  /// The byte at `endpos` is wanted, too; where the server has none, it ends after a second's wait.
+  bool endpos_inclusive = false;
+  bool loop = true;  ///< false: the first failure that might pass ends the run, too
   FlushPolicy flush;
   ApplyPosition apply = ApplyPosition::flush;
+  bool report_flush = true;  ///< false: say 0/0, so that no commit can come to wait for us
   OnGap on_gap = OnGap::stop;
   OnDiskFull on_disk_full = OnDiskFull::wait;
   codec::Compression compression;
-  std::chrono::milliseconds status_interval{10'000};
+  std::chrono::milliseconds status_interval{10'000};  ///< zero: no status but where one is needed
   /// Without any message for this long the connection counts as dead; half of it before, the
   /// server is asked for a sign of life. An idle server answers: this is no stall detection by LSN.
   std::chrono::milliseconds silence_limit{60'000};
   std::optional<std::string> monitor_conninfo;  ///< an ordinary connection for the slot guard
+  std::string fallback_application_name = "pgweir";
+  /// Decide as pg_receivewal does where it decides otherwise:
+  /// - The first connection has to succeed. After that every failure of the connection or the
+  ///   server, refusals and removed WAL included, is tried again after 5 seconds; without `loop`
+  ///   each ends the run at once, also a slot that is still in use.
+  /// - A finished file of a wrong size counts as not there, with a warning, and is replaced.
+  /// - A segment gets its final name before the next one is begun: who finds two unfinished
+  ///   segments may take the newer one for the end.
+  /// - Compression leaves alone what was raw before, also ends with what is finished when a signal
+  ///   comes, and gives the unfinished segments of this run the form "<segment>.gz.partial".
+  bool stock_habits = false;
 };
 
 }  // namespace weir::receive

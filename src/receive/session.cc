@@ -2,10 +2,13 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -33,6 +36,8 @@ namespace weir::receive {
 namespace {
 
 using namespace std::chrono_literals;
+
+constexpr std::chrono::hours kNever(24 * 365);
 
 /// Performs the steps that the engine asks for. Each function is one step.
 class Session {
@@ -70,6 +75,9 @@ class Session {
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
+  void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
+  void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
+  void compress_unfinished();
 
   const Options& options_;
   const Environment& environment_;
@@ -81,6 +89,8 @@ class Session {
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
+  std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
+  std::set<std::string> wrong_sizes_;                     ///< finished files that are none
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
 };
@@ -141,13 +151,42 @@ void Session::finish(bool well) {
   board_.set_state("stopping");
   // At an end position the archive is complete only when it has its final form. A signal should be
   // obeyed soon; the next start finishes what is left.
-  if (compression_ && well)
-    compression_->drain(environment_.stop.raised() ? std::chrono::milliseconds(2s) : 24h);
+  if (compression_ && (well || options_.stock_habits)) {
+    const bool hurry = environment_.stop.raised() && !options_.stock_habits;
+    compression_->drain(hurry ? std::chrono::milliseconds(2s) : 24h);
+  }
   compression_.reset();
   try {
+    if (options_.stock_habits) compress_unfinished();
     archive::clean_up(directory_, archive::list_archive(directory_));
   } catch (const Error& error) {
-    log_.warning("temporary files could not be removed, the next start will: {}", error.what());
+    if (error.kind() == ErrorKind::durability) environment_.durability_lost(error);
+    log_.warning("the archive could not be tidied up, the next start will: {}", error.what());
+  }
+}
+
+/// What this run began and did not finish gets the form the user asked for. Its content is durable
+/// in one form or the other at any time.
+void Session::compress_unfinished() {
+  const auto method = options_.compression.method;
+  // pg_receivewal knows no zstd, so there is no form of its own to be kept to: raw is better.
+  const bool compressed = method == codec::Method::gzip || method == codec::Method::lz4;
+  for (const auto& [segment, written] : unfinished_)
+    if (compressed) archive::compress_partial(directory_, segment, method, written);
+}
+
+void Session::note_unfinished(const step::Stream& step, const StreamOutcome& outcome) {
+  const auto& size = step.segment_size;
+  const auto written = size.offset(outcome.reached);
+  if (written == 0 || outcome.reached < step.start) return;
+  const wal::SegmentName segment(step.timeline, size.segno(outcome.reached), size);
+  auto& most = unfinished_[segment];
+  most = std::max(most, written);
+  if (environment_.events.left_unfinished) {
+    const auto method = options_.compression.method;
+    const archive::SegmentFileName name{
+        segment, method == codec::Method::zstd ? codec::Method::none : method, true};
+    environment_.events.left_unfinished(name.to_string());
   }
 }
 
@@ -168,6 +207,7 @@ void Session::perform(const step::Connect& step) {
   board_.set_state("connecting");
   connection_.emplace(pq::Connection::open(
       {.conninfo = options_.conninfo,
+       .fallback_application_name = options_.fallback_application_name,
        .first_host = static_cast<std::size_t>(step.first_host),
        .notice = [this](const std::string& text) { log_.info("server: {}", text); }},
       environment_.stop));
@@ -224,7 +264,8 @@ void Session::perform(const step::FetchHistory& step) {
 }
 
 void Session::perform(const step::InspectArchive& step) {
-  const auto listing = archive::list_archive(directory_);
+  auto listing = archive::list_archive(directory_);
+  if (options_.stock_habits) skip_wrong_sizes(listing, step.segment_size);
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
     log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
@@ -242,9 +283,19 @@ void Session::perform(const step::InspectArchive& step) {
   make_end_durable(listing);
   if (!compression_ && options_.compression.method != codec::Method::none) {
     start_compression(step.segment_size);
-    compression_->add(archive::uncompressed_segments(listing));
+    if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
   }
   state_.on_archive(std::move(facts));
+}
+
+void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size) {
+  for (const auto& wrong : archive::skip_wrong_sizes(directory_, listing, segment_size)) {
+    const bool raw = wrong.name.method == codec::Method::none;
+    log_.warning("{} \"{}\" has incorrect {} {}, skipping",
+                 raw ? "segment file" : "compressed segment file", wrong.name.to_string(),
+                 raw ? "size" : "uncompressed size", wrong.bytes);
+    wrong_sizes_.insert(wrong.name.to_string());
+  }
 }
 
 /// The start position is reported as flushed, so what lies before it has to be. A process that was
@@ -331,7 +382,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
     return outcome;
   };
   try {
-    archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size});
+    archive::SegmentWriter writer(directory_,
+                                  {.segment_size = step.segment_size, .replaceable = wrong_sizes_});
     writer.begin(step.timeline, step.start, step.open);
     wal::RecordVerifier verifier({.segment_size = step.segment_size,
                                   .timeline = step.timeline,
@@ -351,14 +403,19 @@ StreamOutcome Session::stream(const step::Stream& step) {
     log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
               connection_->server_name());
     board_.set_state("streaming");
+    if (environment_.events.streaming) environment_.events.streaming(step.timeline, step.start);
 
     // The server must hear from us within wal_sender_timeout, whatever the disk does.
     auto interval = options_.status_interval;
-    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
+    if (interval == 0ms)
+      interval = kNever;
+    else if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
       interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
     StreamState stream_state({.flush = options_.flush,
                               .apply = options_.apply,
+                              .report_flush = options_.report_flush,
                               .endpos = options_.endpos,
+                              .endpos_inclusive = options_.endpos_inclusive,
                               .segment_size = step.segment_size,
                               .status_interval = interval,
                               .silence_limit = options_.silence_limit},
@@ -374,6 +431,12 @@ StreamOutcome Session::stream(const step::Stream& step) {
     }();
     spare.stop();
     writer.end();
+    const auto& events = environment_.events;
+    if (outcome.how == StreamOutcome::How::stopped && events.stopped)
+      events.stopped(step.timeline, outcome.reached, environment_.stop.raised());
+    note_unfinished(step, outcome);
+    if (outcome.how == StreamOutcome::How::timeline_ended && events.timeline_switched)
+      events.timeline_switched(outcome.next->timeline, outcome.next->switchpoint);
     log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
               outcome.reached);
     return outcome;
@@ -388,6 +451,11 @@ StreamLoop::Hooks Session::hooks() {
   StreamLoop::Hooks hooks;
   hooks.segments_finished = [this](const std::vector<wal::SegmentName>& segments) {
     for (const auto& segment : segments) log_.debug("finished segment {}", segment);
+    if (const auto& finished = environment_.events.segment_finished)
+      for (const auto& segment : segments) {
+        const auto size = state_.parameters()->segment_size;
+        finished(segment.timeline(), size.start(segment.segno(size) + 1));
+      }
     if (compression_) compression_->add(segments);
   };
   hooks.durability_lost = durability_lost_hook();

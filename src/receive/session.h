@@ -10,8 +10,21 @@
 #include "pq/connection.h"
 #include "receive/options.h"
 #include "receive/status_board.h"
+#include "wal/lsn.h"
 
 namespace weir::receive {
+
+/// What happens, for a caller that tells it in words of its own. Any may be empty; called on
+/// various threads, must not block.
+struct Events {
+  std::function<void(wal::TimelineId, wal::Lsn start)> streaming;
+  std::function<void(wal::TimelineId, wal::Lsn end)> segment_finished;
+  std::function<void(wal::TimelineId next, wal::Lsn switchpoint)> timeline_switched;
+  /// `asked`: by a signal, else at the end position.
+  std::function<void(wal::TimelineId, wal::Lsn reached, bool asked)> stopped;
+  /// The unfinished segment that a stream left, by its name in the end.
+  std::function<void(const std::string&)> left_unfinished;
+};
 
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.
 struct Environment {
@@ -26,6 +39,7 @@ struct Environment {
   /// Called about every `tick_interval` while streaming; any thread, must not block.
   std::function<void(const StreamSnapshot&)> tick;
   std::chrono::milliseconds tick_interval{10'000};
+  Events events = {};
 };
 
 /// `pgweir receive`: connects, chooses the start, streams, follows timelines, tries again, until

@@ -15,6 +15,8 @@ constexpr std::string_view kSlotInUse = "55006";  // object_in_use
 /// Damaged WAL may be a fault of the way here: asked for again this often before a person is
 /// needed.
 constexpr int kDamageTries = 3;
+/// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
+constexpr auto kStockWait = 5'000ms;
 
 }  // namespace
 
@@ -86,7 +88,8 @@ Step SessionState::decide() {
   if (const auto* at = std::get_if<StartAt>(&decision)) {
     told_behind_ = false;
     behind_backoff_.reset();
-    if (options_.endpos && archive_->resume && *options_.endpos <= at->lsn) {
+    if (options_.endpos && archive_->resume &&
+        (options_.endpos_inclusive ? *options_.endpos < at->lsn : *options_.endpos <= at->lsn)) {
       log_.info("the archive already reaches the end position {}", *options_.endpos);
       stop(std::nullopt);
       return next();
@@ -153,7 +156,10 @@ void SessionState::on_connected(Upstream upstream) {
 
 void SessionState::on_identified(const pq::SystemIdentity& identity) { identity_ = identity; }
 
-void SessionState::on_parameters(const ServerParameters& parameters) { parameters_ = parameters; }
+void SessionState::on_parameters(const ServerParameters& parameters) {
+  parameters_ = parameters;
+  ready_once_ = true;
+}
 
 void SessionState::on_slot_created(bool created) {
   const bool first = slot_made_on_.empty();
@@ -380,6 +386,15 @@ wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
 }
 
 void SessionState::failed(const Error& error, const std::string& sqlstate, Time now) {
+  if (options_.stock_habits) {
+    const bool may_pass = error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused ||
+                          error.kind() == ErrorKind::gap;
+    if (may_pass && ready_once_)
+      give_up(error);
+    else
+      stop(error);
+    return;
+  }
   if (sqlstate == kSlotInUse) {
     if (!slot_busy_since_) slot_busy_since_ = now;
     const auto patience = parameters_ && parameters_->wal_sender_timeout > 0ms
@@ -417,7 +432,22 @@ void SessionState::failed(const Error& error, const std::string& sqlstate, Time 
   stop(error);
 }
 
+/// For what a person has to mend, and pg_receivewal asks for again and again.
+void SessionState::give_up(const Error& error) {
+  if (options_.stock_habits && options_.loop)
+    try_again(error, kStockWait);
+  else
+    stop(error);
+}
+
 void SessionState::try_again(const Error& error, std::chrono::milliseconds wait) {
+  if (options_.stock_habits) {
+    log_.error(error);
+    log_.warning("disconnected; waiting {} seconds to try again", kStockWait / 1s);
+    disconnect_ = upstream_.has_value();
+    wait_ = kStockWait;
+    return;
+  }
   log_.warning("{}; trying again in {}", error.what(), format_duration(wait));
   if (!error.hint().empty()) log_.warning("hint: {}", error.hint());
   disconnect_ = upstream_.has_value();
@@ -426,6 +456,11 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds wait)
 
 /// This host will not do. Others of the connection string may.
 void SessionState::refuse(const Error& error) {
+  if (options_.stock_habits &&
+      (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::refused)) {
+    give_up(error);
+    return;
+  }
   refused_hosts_.insert(upstream_->host_index);
   if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
     stop(error);

@@ -148,6 +148,7 @@ class SessionState {
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
   void try_again(const Error& error, std::chrono::milliseconds wait);
+  void give_up(const Error& error);
   void stop(std::optional<Error> error);
   void forget_connection();
 
@@ -180,6 +181,7 @@ class SessionState {
   std::optional<GapSearch> gap_;
   StartAt streaming_from_;  ///< the last Stream step
 
+  bool ready_once_ = false;      ///< a server has answered the first questions
   std::set<int> slot_made_on_;   ///< hosts on which this process made the slot or found it
   bool slot_made_here_ = false;  ///< on this connection: asked for once, not again and again
   bool streamed_ = false;        ///< this process has streamed before

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -151,9 +152,13 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
   while (!over_ && term == term_ && leading_) {
     bool idle = true;
     guarded(lock, [&] {
-      if (intake_.holds_something() && state_.stopping()) drop_held();
+      if (intake_.holds_something() && state_.stopping() && disk_full_) drop_held();
       if (intake_.holds_something()) {
-        if (now() >= disk_retry_at_) write_held(lock);
+        if (may_write() && now() >= disk_retry_at_) {
+          write_held(lock);
+          // More may have been read from the socket before: it would not wake us for that.
+          idle = intake_.holds_something();
+        }
       } else if (state_.may_read()) {
         idle = !take_message(lock);
       }
@@ -217,16 +222,25 @@ void StreamLoop::accept(const pq::XLogData& data, Lock& lock) {
     throw;
   }
   lock.lock();
-  write_held(lock);
+  if (may_write()) write_held(lock);
+}
+
+/// One segment after the other, if asked for: the next one is begun when the last has its name.
+bool StreamLoop::may_write() const {
+  return !options_.stock_habits || segment_size_.offset(state_.write()) != 0 ||
+         state_.flush() == state_.write();
 }
 
 void StreamLoop::write_held(Lock& lock) {
   state_.on_deaf();  // it may hang
+  const auto most = options_.stock_habits
+                        ? segment_size_.bytes() - segment_size_.offset(state_.write())
+                        : std::numeric_limits<std::size_t>::max();
   lock.unlock();
   std::optional<Error> full;
   std::exception_ptr other;
   try {
-    intake_.write();
+    intake_.write(most);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::disk_full)
       full = error;
@@ -368,7 +382,7 @@ void StreamLoop::wait_for_events(Lock& lock) {
   const bool may_sync = active_syncs_ < kMaxSyncs;
   const auto due = state_.sync_due_at();
   if (due && may_sync) deadline = *due;
-  if (intake_.holds_something())
+  if (intake_.holds_something() && may_write())
     deadline = deadline ? std::min(*deadline, disk_retry_at_) : disk_retry_at_;
 
   const bool reading = state_.may_read() && !intake_.holds_something();

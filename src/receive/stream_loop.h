@@ -74,6 +74,7 @@ class StreamLoop {
   void drop_held();
   void ask_for_spare();
   void write_held(Lock& lock);
+  [[nodiscard]] bool may_write() const;
   bool sync_if_due(Lock& lock, std::uint64_t term);
   void sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, Lock& lock);
   std::vector<wal::SegmentName> publish(archive::SyncJob& job);

@@ -6,6 +6,13 @@
 
 namespace weir::receive {
 
+namespace {
+
+/// A server that has WAL beyond the end position sends it within this time.
+constexpr std::chrono::milliseconds kQuietAtEndpos{1'000};
+
+}  // namespace
+
 StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::Lsn start, Time now)
     : options_(options),
       timeline_(timeline),
@@ -21,7 +28,20 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
   // The first status goes out at once: the server shows us in pg_stat_replication, and a slot
   // without restart_lsn begins to reserve WAL.
   reply_wanted_ = true;
-  if (options_.endpos && *options_.endpos <= start) stopping_ = true;
+  look_for_endpos(now);
+}
+
+void StreamState::look_for_endpos(Time now) {
+  last_wal_ = now;
+  if (!options_.endpos) return;
+  if (options_.endpos_inclusive ? received_ > *options_.endpos : received_ >= *options_.endpos)
+    stopping_ = true;
+}
+
+/// Everything before an inclusive endpos is there, and the byte at it is not.
+bool StreamState::waits_at_endpos() const {
+  return options_.endpos && options_.endpos_inclusive && received_ == *options_.endpos &&
+         !stopping_;
 }
 
 void StreamState::on_wal(const pq::XLogData& data, Time now) {
@@ -35,7 +55,8 @@ void StreamState::on_wal(const pq::XLogData& data, Time now) {
   last_message_ = silent_since_ = now;
   asked_for_life_ = false;
   heard_anything_ = true;
-  if (options_.endpos && received_ >= *options_.endpos) stopping_ = true;
+  asked_for_more_ = false;
+  look_for_endpos(now);
 }
 
 void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
@@ -50,6 +71,7 @@ void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
     reply_wanted_ = true;
     flush_wanted_ = true;
   }
+  if (asked_for_more_ && waits_at_endpos() && keepalive.server_end <= received_) stopping_ = true;
 }
 
 void StreamState::on_listening(Time now) {
@@ -108,7 +130,8 @@ bool StreamState::may_read() const {
 
 pq::StandbyStatus StreamState::positions() const {
   const auto apply = options_.apply == ApplyPosition::flush ? flush_ : wal::Lsn();
-  return {.write = write_, .flush = flush_, .apply = apply, .reply_requested = false};
+  const auto flush = options_.report_flush ? flush_ : wal::Lsn();
+  return {.write = write_, .flush = flush, .apply = apply, .reply_requested = false};
 }
 
 std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
@@ -127,6 +150,10 @@ std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
     status.reply_requested = true;
     asked_for_life_ = true;
   }
+  if (waits_at_endpos() && !asked_for_more_ && now >= last_wal_ + kQuietAtEndpos) {
+    status.reply_requested = true;
+    asked_for_more_ = true;
+  }
   reply_wanted_ = false;
   last_status_ = now;
   reported_ = positions();
@@ -135,7 +162,9 @@ std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
 
 Time StreamState::next_status_at() const {
   if (ended_) return Time::max();
-  const auto regular = last_status_ + options_.status_interval;
+  auto regular = last_status_ + options_.status_interval;
+  if (waits_at_endpos() && !asked_for_more_)
+    regular = std::min(regular, last_wal_ + kQuietAtEndpos);
   if (asked_for_life_ || deaf_) return regular;
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
                                     silent_since_ + options_.silence_limit / 2));
@@ -157,7 +186,7 @@ StreamSnapshot StreamState::snapshot() const {
 
 bool StreamState::finished() const {
   if (!stopping_ || flush_ != received_ || !syncs_.empty()) return false;
-  return ended_ || (reported_ && reported_->flush == flush_ && !reply_wanted_);
+  return ended_ || (reported_ && reported_->flush == positions().flush && !reply_wanted_);
 }
 
 std::uint64_t unsynced_limit(wal::SegmentSize segment_size) {

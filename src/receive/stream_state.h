@@ -35,7 +35,9 @@ class StreamState {
   struct Options {
     FlushPolicy flush;
     ApplyPosition apply = ApplyPosition::flush;
+    bool report_flush = true;
     std::optional<wal::Lsn> endpos;
+    bool endpos_inclusive = false;
     wal::SegmentSize segment_size;
     std::chrono::milliseconds status_interval{10'000};
     std::chrono::milliseconds silence_limit{60'000};
@@ -110,6 +112,8 @@ class StreamState {
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
  private:
+  void look_for_endpos(Time now);
+  [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] pq::StandbyStatus positions() const;
   [[nodiscard]] bool segment_complete() const;
 
@@ -140,6 +144,8 @@ class StreamState {
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and let it know our end soon: it may be shutting down
   bool asked_for_life_ = false;  ///< we asked the server to answer since its last message
+  Time last_wal_{};
+  bool asked_for_more_ = false;  ///< all before endpos is there: does the byte at it exist?
   bool stopping_ = false;
   bool ended_ = false;
   bool heard_anything_ = false;

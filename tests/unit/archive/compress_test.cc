@@ -280,5 +280,122 @@ TEST(UncompressedSegments, AreTheFinishedRawOnesOldestFirst) {
                           wal::SegmentName(2, 4, kSize)));
 }
 
+const std::string kPartial = kRaw + ".partial";
+
+/// 300,000 bytes of WAL and zeros behind them.
+Bytes unfinished(std::size_t written = 300'000) {
+  Bytes bytes = content();
+  std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(written), bytes.end(), std::byte{0});
+  bytes[written - 1] = std::byte{7};
+  return bytes;
+}
+
+Bytes front(const Bytes& bytes, std::size_t count) {
+  return Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+TEST(CompressPartial, EndsWhereTheWalEnds) {
+  for (const auto method : {codec::Method::gzip, codec::Method::lz4}) {
+    const std::string name = kRaw + std::string(codec::suffix(method)) + ".partial";
+    SCOPED_TRACE(name);
+    // What is known to be written may end with zeros; what is found behind it counts as well.
+    for (const auto& [known, end] :
+         {std::pair{300'000, 300'000}, {300'100, 300'100}, {5, 300'000}}) {
+      SimDisk disk;
+      disk.put(kPartial, unfinished());
+      const auto directory = disk.open();
+      compress_partial(*directory, kSegment, method, static_cast<std::uint64_t>(known));
+      EXPECT_THAT(disk.names(), ElementsAre(name));
+      EXPECT_TRUE(read(*directory, name, method) ==
+                  front(unfinished(), static_cast<std::size_t>(end)));
+      compress_partial(*directory, kSegment, method, 300'000);  // nothing left to do
+      disk.crash_losing_everything();
+      EXPECT_TRUE(disk.exists(name));
+    }
+  }
+}
+
+TEST(CompressPartial, LeavesNothingOfAnEmptyOne) {
+  SimDisk disk;
+  disk.put(kPartial, Bytes(kSize.bytes()));
+  compress_partial(*disk.open(), kSegment, codec::Method::gzip, 0);
+  EXPECT_THAT(disk.names(), IsEmpty());
+}
+
+TEST(CompressPartial, KeepsAnOlderFormThatHoldsMore) {
+  const std::string gzip = kRaw + ".gz.partial";
+  SimDisk disk;
+  const auto more = compressed(front(unfinished(), 200'000), codec::Method::gzip);
+  disk.put(gzip, more);
+  disk.put(kPartial, unfinished(100'000));
+  auto raw = unfinished(100'000);
+  raw[99'999] = unfinished()[99'999];
+  disk.put(kPartial, raw);
+  compress_partial(*disk.open(), kSegment, codec::Method::lz4, 100'000);
+  EXPECT_THAT(disk.names(), ElementsAre(gzip));
+  EXPECT_TRUE(disk.content(gzip) == more);
+}
+
+TEST(CompressPartial, ReplacesOlderFormsThatHoldLessAlsoIfTheyAreCutOff) {
+  for (const bool cut : {false, true}) {
+    SimDisk disk;
+    auto less = compressed(front(unfinished(), 200'000), codec::Method::gzip);
+    if (cut) less.resize(less.size() / 2);
+    disk.put(kRaw + ".gz.partial", less);
+    disk.put(kPartial, unfinished());
+    const auto directory = disk.open();
+    compress_partial(*directory, kSegment, codec::Method::lz4, 300'000);
+    EXPECT_THAT(disk.names(), ElementsAre(kRaw + ".lz4.partial"));
+    EXPECT_TRUE(read(*directory, kRaw + ".lz4.partial", codec::Method::lz4) ==
+                front(unfinished(), 300'000));
+  }
+}
+
+TEST(CompressPartial, TouchesNothingIfTheFormsDiffer) {
+  SimDisk disk;
+  auto other = front(unfinished(), 200'000);
+  other[1000] ^= std::byte{1};
+  disk.put(kRaw + ".gz.partial", compressed(other, codec::Method::gzip));
+  disk.put(kPartial, unfinished());
+  const auto names = disk.names();
+  const auto directory = disk.open();
+  EXPECT_EQ(error_of([&] {
+              compress_partial(*directory, kSegment, codec::Method::gzip, 300'000);
+            }).kind(),
+            ErrorKind::conflict);
+  EXPECT_EQ(disk.names(), names);
+}
+
+TEST(CompressPartial, KeepsTheWalThroughAPowerLossAtAnyCall) {
+  std::mt19937_64 random(test::seed_or(1));
+  const std::string name = kRaw + ".gz.partial";
+  bool ran_through = false;
+  for (std::uint64_t n = 1; !ran_through; ++n) {
+    for (int round = 0; round < 5; ++round) {
+      SCOPED_TRACE(::testing::Message() << "call " << n << " round " << round);
+      SimDisk disk;
+      disk.put(name, compressed(front(unfinished(), 100'000), codec::Method::gzip));
+      disk.put(kPartial, unfinished());
+      disk.lose_power_at(n);
+      try {
+        compress_partial(*disk.open(), kSegment, codec::Method::gzip, 300'000);
+        ran_through = true;
+      } catch (const MachineDown&) {
+      }
+      if (round == 0)
+        disk.crash_losing_everything();
+      else if (round == 1)
+        disk.kill();
+      else
+        disk.crash(random);
+      const auto directory = disk.open();
+      const bool raw = disk.exists(kPartial) && disk.content(kPartial) == unfinished();
+      const bool packed = disk.exists(name) && read(*directory, name, codec::Method::gzip) ==
+                                                   front(unfinished(), 300'000);
+      ASSERT_TRUE(raw || packed);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace weir::archive

@@ -346,5 +346,28 @@ TEST(ServerDirectory, IsNotUsedAsAnArchive) {
             ErrorKind::conflict);
 }
 
+TEST(SkipWrongSizes, TakesOutWhatCannotBeASegment) {
+  const Bytes whole = test::pattern(kSize.bytes(), 3);
+  const Bytes cut(whole.begin(), whole.begin() + 1000);
+  Bytes broken = compressed(whole, codec::Method::lz4);
+  broken.resize(broken.size() / 2);
+  SimDisk disk;
+  disk.put(name(1), cut);
+  disk.put(name(2), whole);
+  disk.put(name(3, ".gz"), compressed(whole, codec::Method::gzip));
+  disk.put(name(4, ".gz"), compressed(cut, codec::Method::gzip));
+  disk.put(name(5, ".lz4"), broken);
+  disk.put(name(6, ".partial"), cut);
+  const auto directory = disk.open();
+  auto listing = list_archive(*directory);
+  std::vector<std::string> wrong;
+  for (const auto& each : skip_wrong_sizes(*directory, listing, kSize))
+    wrong.push_back(each.name.to_string());
+  EXPECT_THAT(wrong, ::testing::UnorderedElementsAre(name(1), name(4, ".gz"), name(5, ".lz4")));
+  std::vector<std::string> left;
+  for (const auto& entry : listing.segments) left.push_back(entry.name.to_string());
+  EXPECT_THAT(left, ElementsAre(name(2), name(3, ".gz"), name(6, ".partial")));
+}
+
 }  // namespace
 }  // namespace weir::archive

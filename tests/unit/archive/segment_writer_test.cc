@@ -714,5 +714,32 @@ TEST(SegmentWriter, LetsJobsRunOnSeveralThreadsWhileItWrites) {
   expect_archive(disk, end);
 }
 
+TEST(SegmentWriter, ReplacesFinishedFilesThatAreKnownToBeNone) {
+  const auto size = *wal::SegmentSize::of(1 << 20);
+  const wal::SegmentName segment(1, 3, size);
+  const std::string name = segment.to_string();
+  const auto content = test::pattern(size.bytes(), 5);
+  for (const bool allowed : {false, true}) {
+    sim::SimDisk disk;
+    disk.put(name, test::pattern(1000, 6));
+    disk.put(name + ".gz", test::pattern(1000, 6));
+    const auto directory = disk.open();
+    SegmentWriter::Options options{.segment_size = size};
+    if (allowed) options.replaceable = {name, name + ".gz"};
+    SegmentWriter writer(*directory, options);
+    writer.begin(1, size.start(3), {});
+    writer.write(content);
+    const auto job = writer.take_sync_job();
+    if (!allowed) {
+      EXPECT_THROW(run(*job), Error);
+      continue;
+    }
+    run(*job);
+    EXPECT_EQ(disk.names(), std::vector<std::string>{name});
+    EXPECT_TRUE(disk.content(name) == content);
+    writer.end();
+  }
+}
+
 }  // namespace
 }  // namespace weir::archive

@@ -39,6 +39,7 @@ const Page kPages[] = {
     {"pgweir-receive.1", receive_help()},
     {"pgweir-slot.1", slot_help()},
     {"pgweir-status.1", status_help()},
+    {"pgweir-pg_receivewal.1", pg_receivewal_help()},
 };
 
 TEST(Manual, HasTheOptionsThatTheHelpHas) {

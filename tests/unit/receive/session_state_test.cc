@@ -754,5 +754,73 @@ TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
   EXPECT_EQ(dialogue.state.holes().size(), 1U);
 }
 
+Options stock() {
+  auto options = with_slot();
+  options.stock_habits = true;
+  return options;
+}
+
+TEST(StockHabits, TheFirstConnectionHasToSucceed) {
+  Dialogue dialogue(stock());
+  ASSERT_TRUE(std::holds_alternative<step::Connect>(dialogue.state.next()));
+  dialogue.state.failed(kLost, {}, dialogue.now);
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->message(), kLost.message());
+}
+
+TEST(StockHabits, WhateverMayPassIsTriedAgainAfterFiveSeconds) {
+  for (const auto& [error, sqlstate] :
+       {std::pair{kLost, ""},
+        {Error(ErrorKind::retry, "slot is active"), "55006"},
+        {Error(ErrorKind::refused, "no pg_hba.conf entry"), "28000"}}) {
+    SCOPED_TRACE(error.what());
+    Dialogue dialogue(stock());
+    for (int i = 0; i < 3; ++i) {
+      dialogue.until<step::Stream>();
+      dialogue.stream_fails(error, sqlstate);
+    }
+    dialogue.until<step::Stream>();
+    EXPECT_EQ(dialogue.waits, (std::vector{5'000ms, 5'000ms, 5'000ms}));
+  }
+}
+
+TEST(StockHabits, WithoutALoopEachFailureIsTheEnd) {
+  for (const std::string sqlstate : {"", "55006"}) {
+    auto options = stock();
+    options.loop = false;
+    Dialogue dialogue(options);
+    dialogue.until<step::Stream>();
+    dialogue.stream_fails(kLost, sqlstate);
+    EXPECT_TRUE(dialogue.end().error);
+    EXPECT_TRUE(dialogue.waits.empty());
+  }
+}
+
+TEST(StockHabits, ASlotThatIsMissingMayComeYet) {
+  Dialogue dialogue(stock());
+  dialogue.slot.exists = false;
+  dialogue.until<step::Wait>();
+  dialogue.slot.exists = true;
+  dialogue.until<step::Stream>();
+}
+
+TEST(StockHabits, RemovedWalIsNeverSkipped) {
+  Dialogue dialogue(stock());
+  dialogue.archive_ends_at(1, seg(2));
+  dialogue.oldest_held = seg(5);
+  dialogue.until<step::Stream>();
+  dialogue.stream_fails(kRemoved, "58P01", seg(2));
+  dialogue.until<step::Wait>();
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(2));
+}
+
+TEST(StockHabits, AConflictIsTheEnd) {
+  Dialogue dialogue(stock());
+  dialogue.until<step::Stream>();
+  dialogue.stream_fails(Error(ErrorKind::conflict, "other WAL"));
+  EXPECT_TRUE(dialogue.end().error);
+}
+
 }  // namespace
 }  // namespace weir::receive

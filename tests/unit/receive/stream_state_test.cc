@@ -381,5 +381,48 @@ TEST(StreamStateDeathTest, AbortsRatherThanToReportAWrongPosition) {
   EXPECT_DEATH(stream.state.on_sync_done(99), "");
 }
 
+TEST(StreamState, WantsTheByteAtAnInclusiveEndPosition) {
+  auto options = Stream::defaults();
+  options.endpos = kStart + 100;
+  options.endpos_inclusive = true;
+  Stream stream(options);
+  stream.take(100);
+  EXPECT_FALSE(stream.state.stopping());
+  stream.take(1);
+  EXPECT_TRUE(stream.state.stopping());
+}
+
+TEST(StreamState, EndsBeforeAnInclusiveEndPositionThatTheServerDoesNotReach) {
+  auto options = Stream::defaults();
+  options.endpos = kStart + 100;
+  options.endpos_inclusive = true;
+  Stream stream(options);
+  stream.take(100);
+  ASSERT_TRUE(stream.status());
+  stream.keepalive(false);
+  EXPECT_FALSE(stream.state.stopping());  // that keepalive was not an answer
+  EXPECT_EQ(stream.state.next_status_at(), stream.now + 1s);
+  stream.now += 1s;
+  const auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->reply_requested);
+  stream.keepalive(false, 50);
+  EXPECT_FALSE(stream.state.stopping());  // there is more to come
+  stream.keepalive(false);
+  EXPECT_TRUE(stream.state.stopping());
+}
+
+TEST(StreamState, ReportsNoFlushPositionIfItIsNotTo) {
+  auto options = Stream::defaults();
+  options.report_flush = false;
+  options.apply = ApplyPosition::none;
+  Stream stream(options);
+  stream.take(100);
+  EXPECT_EQ(stream.status(), (pq::StandbyStatus{.write = kStart + 100}));
+  EXPECT_EQ(stream.state.flush(), kStart + 100);
+  stream.state.request_stop();
+  EXPECT_TRUE(stream.state.finished());
+}
+
 }  // namespace
 }  // namespace weir::receive

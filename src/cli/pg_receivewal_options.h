@@ -1,0 +1,47 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "codec/codec.h"
+#include "wal/lsn.h"
+
+namespace weir::cli {
+
+/// What a command line of pg_receivewal says, read by its rules (getopt_long, the checks in main()
+/// of PostgreSQL's pg_receivewal.c, versions 15 to 18).
+struct PgReceivewalRequest {
+  enum class Action { receive, create_slot, drop_slot, help, version };
+  Action action = Action::receive;
+  std::string directory;
+  std::optional<wal::Lsn> endpos;
+  std::string slot;  ///< empty: none
+  bool if_not_exists = false;
+  bool loop = true;
+  bool sync = true;
+  bool synchronous = false;
+  int status_interval = 10;  ///< seconds; 0: none
+  int verbose = 0;
+  codec::Compression compression;
+  std::string conninfo;  ///< of all connection options together
+  enum class Password { if_asked, never, always };
+  Password password = Password::if_asked;
+};
+
+/// Thrown for what pg_receivewal refuses before it connects: exit 1. An empty message: getopt has
+/// told it already.
+struct PgReceivewalRefusal {
+  std::string message;
+  bool see_help = true;  ///< point to --help
+};
+
+/// `words[0]` is the program's name, which getopt puts before its complaints on stderr. The array
+/// ends with a null pointer, and is put into another order. Throws PgReceivewalRefusal.
+[[nodiscard]] PgReceivewalRequest parse_pg_receivewal(int count, char** words);
+
+/// What -Z says: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own does
+/// not take yet. Throws PgReceivewalRefusal.
+[[nodiscard]] codec::Compression parse_stock_compression(const std::string& text);
+
+}  // namespace weir::cli
