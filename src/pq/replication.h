@@ -163,6 +163,8 @@ class ReplicationStream {
   StreamEvent next_in_copy();
   StreamEvent next_result();
   void take_result(const pg_result* result);
+  void discard();
+  bool blocked_ = false;  ///< the socket took not all; see flush()
   void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] Error lost() const;
 
