@@ -1,6 +1,7 @@
 #include "pq/replication.h"
 
 #include <libpq-fe.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -225,6 +226,13 @@ void ReplicationStream::send(const StandbyStatus& status) {
 }
 
 bool ReplicationStream::flush() {
+  // Where libpq cannot send it reads, all there is, and keeps it: not tried until there is room, or
+  // a server that sends and never reads could fill our memory.
+  if (blocked_) {
+    pollfd fd{PQsocket(connection_), POLLOUT, 0};
+    if (fd.fd >= 0 && ::poll(&fd, 1, 0) == 0) return false;
+    blocked_ = false;
+  }
   if (waiting_ && PQflush(connection_) == 0) {
     const std::string message = encode(*waiting_, now_since_2000());
     const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
@@ -234,6 +242,7 @@ bool ReplicationStream::flush() {
     if (put != 0) waiting_.reset();
   }
   const int unsent = PQflush(connection_);
+  blocked_ = unsent > 0;
   if (unsent < 0) {
     write_failed_ = true;
     waiting_.reset();
@@ -243,12 +252,18 @@ bool ReplicationStream::flush() {
 
 void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  while (!flush()) read_on(true, deadline);
+  while (!flush()) {
+    read_on(true, deadline);
+    discard();
+  }
   for (bool done = false; phase_ == Phase::copying && !done;) {
     const int put = PQputCopyEnd(connection_, nullptr);
     if (put < 0) break;  // the connection broke: next() has the reason
     done = put == 1;
-    if (!done) read_on(true, deadline);
+    if (!done) {
+      read_on(true, deadline);
+      discard();
+    }
   }
   for (;;) {
     const StreamEvent event = next();
@@ -257,6 +272,12 @@ void ReplicationStream::finish(std::chrono::milliseconds timeout) {
       if (Clock::now() < deadline) continue;  // a server that never stops sending
     }
     read_on(PQflush(connection_) > 0, deadline);
+  }
+}
+
+/// What is left unread would pile up in memory: a server may send and not read.
+void ReplicationStream::discard() {
+  while (phase_ == Phase::copying && !std::holds_alternative<NothingYet>(next_in_copy())) {
   }
 }
 

@@ -164,6 +164,7 @@ class ReplicationStream {
   StreamEvent next_in_copy();
   StreamEvent next_result();
   void take_result(const pg_result* result);
+  void discard();
   void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] Error lost() const;
 
@@ -173,6 +174,7 @@ class ReplicationStream {
   Phase phase_ = Phase::ending;
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
+  bool blocked_ = false;  // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
   std::optional<StandbyStatus> waiting_;  // did not fit behind what libpq still has to send

@@ -106,7 +106,9 @@ void StreamLoop::guard(Lock& lock) {
         {{guardian_wake_.fd(), POLLIN, 0}, {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0}}};
     lock.unlock();
     ::poll(fds.data(), fds.size(), poll_timeout(deadline));
+    guardian_waits_ = true;
     lock.lock();
+    guardian_waits_ = false;
     guardian_wake_.clear();
     if (over_) break;
     if (!stop_seen && interrupt_.raised()) {
@@ -150,6 +152,14 @@ void StreamLoop::work() {
 /// Reads, checks, writes and starts syncs until another thread leads or all is over.
 void StreamLoop::lead(Lock& lock, std::uint64_t term) {
   while (!over_ && term == term_ && leading_) {
+    // A mutex is not fair: a server that never pauses would keep the guardian out, and with it the
+    // stop signal.
+    while (guardian_waits_) {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    }
+    if (over_ || term != term_) return;
     bool idle = true;
     guarded(lock, [&] {
       if (intake_.holds_something() && state_.stopping() && disk_full_) drop_held();

@@ -103,6 +103,7 @@ class StreamLoop {
   pq::Interrupt guardian_wake_;
   std::vector<std::thread> threads_;
 
+  std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in
   bool leading_ = false;
   std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
   std::size_t idle_followers_ = 0;

@@ -84,6 +84,7 @@ class Torture:
             if not station.receiver.running():
                 station.start()
         end = self.primary.write_wal(self.segment_mb)
+        self.primary.switch_wal()  # with --flush segment nothing is reported before its end
         self.standby.caught_up_with(end)
         timeline = newest_timeline(self.primary)
         compared = 0
@@ -305,7 +306,8 @@ class Station:
 
     def check_promises(self, acknowledged):
         """What the upstream was told is durable, and what a client was told is committed."""
-        if acknowledged and self.torture.synchronous and self.upstream is acknowledged[0]:
+        if (acknowledged and self.torture.synchronous and self.name == "by-primary"
+                and self.upstream is acknowledged[0]):
             self.assert_holds(acknowledged[0], acknowledged[1])
         if not self.torture.slots:
             return
