@@ -19,12 +19,8 @@ struct Topic {
 };
 
 constexpr Topic kTopics[] = {
-    {"receive", receive_help},
-    {"restore", restore_help},
-    {"verify", verify_help},
-    {"prune", prune_help},
-    {"compress", compress_help},
-    {"slot", slot_help},
+    {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
+    {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
     {"status", status_help},
 };
 

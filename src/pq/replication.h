@@ -174,7 +174,7 @@ class ReplicationStream {
   Phase phase_ = Phase::ending;
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
-  bool blocked_ = false;  // the socket did not take all; see flush()
+  bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
   std::optional<StandbyStatus> waiting_;  // did not fit behind what libpq still has to send

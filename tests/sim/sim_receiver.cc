@@ -200,7 +200,8 @@ bool SimReceiver::skip_old_timeline(const receive::step::Stream& step) {
   outcome.how = StreamOutcome::How::timeline_ended;
   outcome.next = pq::EndOfStream::Next{
       step.timeline + 1, world_.upstream.lineage().timeline(step.timeline).switchpoint};
-  outcome.reached = step.start;
+  // It says it had received all of it: an honest position would be refused.
+  outcome.reached = std::max(step.start, outcome.next->switchpoint);
   state_.on_stream_ended(outcome, world_.story.now);
   return true;
 }
