@@ -160,7 +160,7 @@ void Session::finish(bool well) {
     if (options_.stock_habits) compress_unfinished();
     archive::clean_up(directory_, archive::list_archive(directory_));
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) environment_.durability_lost(error);
+    if (error.kind() == ErrorKind::durability) durability_lost(error);
     log_.warning("the archive could not be tidied up, the next start will: {}", error.what());
   }
 }

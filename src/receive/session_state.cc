@@ -456,14 +456,14 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds wait)
 
 /// This host will not do. Others of the connection string may.
 void SessionState::refuse(const Error& error) {
-  if (options_.stock_habits &&
-      (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::refused)) {
-    give_up(error);
-    return;
-  }
   refused_hosts_.insert(upstream_->host_index);
   if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
-    stop(error);
+    if (options_.stock_habits && error.kind() != ErrorKind::conflict) {
+      refused_hosts_.clear();
+      give_up(error);
+    } else {
+      stop(error);
+    }
     return;
   }
   log_.warning("{}; trying the next host", error.what());
