@@ -304,7 +304,7 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
 void Session::make_end_durable(const archive::Listing& listing) {
   for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
     if (each->name.partial) continue;
-    if (const auto file = directory_.open(each->name.to_string())) {
+    if (const auto file = directory_.open_for_reading(each->name.to_string())) {
       file->sync();
       file->close();
     }
