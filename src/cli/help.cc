@@ -393,7 +393,7 @@ Usage:
 
 Options:
   -D, --directory DIR      the archive
-      --json               as JSON, for programs; docs/status.md tells the format
+      --json               for programs; docs/status.md tells the format
 
 To ask the server, too (where it is, how far the archive is behind, the slot):
   -d, --dbname CONNINFO    connection string, URI, or a database's name
@@ -404,7 +404,7 @@ To ask the server, too (where it is, how far the archive is behind, the slot):
   -S, --slot NAME          this slot (default: the running receiver's)
 
 For monitoring:
-      --check              begin with one line in the format of monitoring plugins
+      --check              begin with a line in the format of monitoring plugins
                            and end with their status (below)
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server

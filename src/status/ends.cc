@@ -161,7 +161,8 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
            wal::major_version_of_magic(header->magic).has_value();
   };
   std::uint64_t low = 0;  // pages below it are written
-  auto high = std::min(file->size(), size_.bytes()) / wal::kPageSize;
+  const auto bytes_there = std::min(file->size(), size_.bytes());
+  auto high = (bytes_there + wal::kPageSize - 1) / wal::kPageSize;
   while (low < high) {
     const auto middle = low + (high - low) / 2;
     if (is_page(middle))
@@ -169,10 +170,10 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
     else
       high = middle;
   }
-  const auto end = low * wal::kPageSize;
+  const auto end = std::min(low * wal::kPageSize, bytes_there);
   Scan scan;
   for (auto window = kFirstWindow; end > 0; window *= 4) {
-    const auto from = end - std::min(window, end);
+    const auto from = (end - std::min(window, end)) / wal::kPageSize * wal::kPageSize;
     if (budget_ < end - from) break;
     budget_ -= end - from;
     const auto found = scan_window(*file, start, from, end);

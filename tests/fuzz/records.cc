@@ -105,14 +105,13 @@ std::vector<test::Bytes> fuzz::corpus() {
                                    .large_every = 8,
                                    .large_body = 20'000});
       const auto start = builder.start();
-      for (const std::uint8_t page : {0, 1, 3}) {
+      for (const unsigned page : {0u, 1u, 3u}) {
         test::Bytes input{static_cast<std::byte>(page << 1)};
         const auto from = start + page * wal::kPageSize;
         const auto wal = builder.bytes(from, from + 5 * wal::kPageSize);
         input.insert(input.end(), wal.begin(), wal.end());
         inputs.push_back(std::move(input));
       }
-      // The end of one segment and the beginning of the next would be long: the filler is cut.
     }
   return inputs;
 }

@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 std::vector<test::Bytes> fuzz::corpus() {
   std::vector<test::Bytes> inputs;
-  for (const std::uint8_t operation : {0x00, 0x20, 0x30, 0x40, 0xb0, 0xc0, 0x80}) {
+  for (const unsigned operation : {0x00u, 0x20u, 0x30u, 0x40u, 0xb0u, 0xc0u, 0x80u}) {
     test::Bytes data;
     const auto add = [&](auto value) {
       const auto* bytes = reinterpret_cast<const std::byte*>(&value);

@@ -69,7 +69,7 @@ TEST(Check, JudgesAsMonitoringExpects) {
        {64 << 20, {}}},
       {"lag over it",
        Level::critical,
-       "64 MB behind",
+       "64.0 MB behind",
        R"({"state": "streaming", "lag_bytes": 67108865, "silence_ms": 1})",
        {64 << 20, {}}},
       {"silent up to the limit",

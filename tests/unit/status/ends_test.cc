@@ -14,6 +14,9 @@ using verify::ArchiveBuilder;
 using verify::kSize;
 using wal::Lsn;
 
+/// The builder writes every record in the name of this transaction.
+constexpr std::uint32_t kTransaction = 740;
+
 /// Random records with a commit in every so many of them, over `segments` segments.
 struct Story {
   Story(std::uint64_t segments, unsigned every) : wal({.switch_every = 0}) {
@@ -29,7 +32,7 @@ struct Story {
       time += 1'000'000;
       std::memcpy(body.data() + 2, &time, sizeof(time));
       const auto record = wal.append(1, 0x00, body);
-      commits.push_back({record.start, record.end, 0, {time}});
+      commits.push_back({record.start, record.end, kTransaction, {time}});
     }
   }
   testing::WalBuilder wal;
