@@ -100,12 +100,18 @@ void describe_windows(StatusReport& report) {
   for (const auto& way : report.coverage) {
     // Of the timelines whose commits are known, those that begin or end in the range.
     const auto& tip = timeline_of(report, way.timeline);
-    for (auto range = way.ranges.rbegin(); range != way.ranges.rend(); ++range) {
+    auto ranges = way.ranges;
+    // An archive that has just begun: all there is, is unfinished.
+    if (ranges.empty() && report.segment_size && !tip.unfinished.empty()) {
+      const auto start = report.segment_size->start(tip.unfinished.back().begin);
+      ranges.push_back({start, start});
+    }
+    for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
       StatusReport::Window window;
       window.timeline = way.timeline;
       window.from = range->begin;
       window.to = range->end;
-      window.newest = range == way.ranges.rbegin();
+      window.newest = range == ranges.rbegin();
       if (window.newest && report.segment_size) {
         const auto next = report.segment_size->segno(range->end);
         const bool goes_on = std::any_of(tip.unfinished.begin(), tip.unfinished.end(),
@@ -120,6 +126,7 @@ void describe_windows(StatusReport& report) {
             tip.ends.last->start < window.to)
           window.to_time = tip.ends.last->time;
       }
+      if (window.from == window.to) continue;  // nothing in it yet
       for (const auto& one : report.timelines)
         if (one.from == range->begin && one.ends.first) window.from_time = one.ends.first->time;
       report.windows.push_back(window);

@@ -8,6 +8,8 @@
 #include "status/check.h"
 #include "status/picture.h"
 #include "status/text.h"
+#include "support/bytes.h"
+#include "support/sim_disk.h"
 
 namespace weir::status {
 namespace {
@@ -128,6 +130,61 @@ TEST(StatusReport, HasTheSameAsJson) {
   EXPECT_EQ(json["holes"][0]["segments"], 2);
   EXPECT_EQ(json["receiver"]["state"], "streaming");
   EXPECT_EQ(json["problems"].size(), 1u);
+}
+
+TEST(StatusReport, TellsToWhichMomentsABackupCanBeRecovered) {
+  auto report = report_of(some_listing());
+  auto& ends = report.timelines[0].ends;
+  ends.first = archive::Commit{wal::Lsn(0x2000100), wal::Lsn(0x2000128), 5, {1'000'000}};
+  ends.last = archive::Commit{wal::Lsn(0x7000100), wal::Lsn(0x7000128), 6, {2'000'000}};
+  ends.end = wal::Lsn(0x7000200);
+  describe_windows(report);
+  ASSERT_EQ(report.windows.size(), 2u);
+  EXPECT_EQ(report.windows[0].from, wal::Lsn(0x6000000));
+  EXPECT_EQ(report.windows[0].from_time, std::nullopt);
+  EXPECT_EQ(report.windows[0].to, wal::Lsn(0x7000200));
+  EXPECT_EQ(report.windows[0].to_time, archive::PgTime{2'000'000});
+  EXPECT_TRUE(report.windows[0].with_partial);
+  EXPECT_EQ(report.windows[1].from, wal::Lsn(0x2000000));
+  EXPECT_EQ(report.windows[1].from_time, archive::PgTime{1'000'000});
+  EXPECT_EQ(report.windows[1].to, wal::Lsn(0x4000000));
+  EXPECT_FALSE(report.windows[1].with_partial);
+  const auto text = status_text(report);
+  EXPECT_THAT(text,
+              HasSubstr("a base backup that began at 0/6000000 or later can be recovered to any "
+                        "moment\n    from its own end up to 0/7000200 (2000-01-01 00:00:02.000000 "
+                        "UTC),\n    the last bytes with \"pgweir restore --partial\".\n"));
+  EXPECT_THAT(text, HasSubstr("up to 0/4000000, where WAL is missing.\n"));
+}
+
+TEST(StatusReport, HasAWindowInAnArchiveThatHasJustBegun) {
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000007.partial", k16MB)};
+  auto report = report_of(listing);
+  describe_windows(report);
+  EXPECT_THAT(report.windows, IsEmpty());
+  report.timelines[0].ends.end = wal::Lsn(0x7000200);
+  describe_windows(report);
+  ASSERT_EQ(report.windows.size(), 1u);
+  EXPECT_EQ(report.windows[0].from, wal::Lsn(0x7000000));
+  EXPECT_EQ(report.windows[0].to, wal::Lsn(0x7000200));
+}
+
+TEST(StatusReport, KnowsWhichTimelineMissesWhatAtASwitch) {
+  // Timeline 1 was left at 0/5000100: the segments up to 4 are its own, 5 is already the child's.
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000002", k16MB),
+                      entry("000000020000000000000007", k16MB)};
+  listing.histories = {{2, codec::Method::none}};
+  sim::SimDisk disk;
+  disk.put("00000002.history", test::as_bytes("1\t0/5000100\tx\n"));
+  const auto directory = disk.open();
+  StatusReport report;
+  report.segment_size = wal::SegmentSize();
+  describe_listing(report, listing, archive::Timelines::read(*directory, listing));
+  ASSERT_EQ(report.timelines.size(), 2u);
+  EXPECT_THAT(report.timelines[0].missing, ElementsAre(SegnoRange{3, 5}));
+  EXPECT_THAT(report.timelines[1].missing, ElementsAre(SegnoRange{5, 7}));
 }
 
 TEST(StatusReport, KnowsAnEmptyArchive) {
