@@ -1,23 +1,18 @@
 #include "archive/backup_point.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "base/error.h"
+#include "io/small_file.h"
 
 namespace weir::archive {
 
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr std::size_t kMostBytes = 1 << 30;  // a manifest has a line for each file of the cluster
+constexpr std::uint64_t kMostBytes = 1 << 30;  // a manifest has a line for each file of the cluster
 
 Error broken(const std::string& file, std::string what) {
   return Error(ErrorKind::damage, std::move(what))
@@ -70,17 +65,6 @@ std::optional<wal::TimelineId> timeline_of_file(std::optional<std::string_view> 
   return value;
 }
 
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw system_error(errno, "could not open file").with("path", path.string());
-  std::error_code error;
-  if (const auto size = fs::file_size(path, error); !error && size > kMostBytes)
-    throw broken(path.string(), "the file is too large for what it should be");
-  std::string content{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) throw system_error(errno, "could not read file").with("path", path.string());
-  return content;
-}
-
 BackupPoint parse(std::string_view content, const std::string& file) {
   const auto first = content.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && content[first] == '{')
@@ -89,42 +73,44 @@ BackupPoint parse(std::string_view content, const std::string& file) {
 }
 
 /// The first field of ControlFileData (catalog/pg_control.h); 0 if it cannot be read.
-std::uint64_t system_identifier_of(const fs::path& control_file) {
-  std::ifstream file(control_file, std::ios::binary);
+std::uint64_t system_identifier_of(const std::string& control_file) {
   std::uint64_t value = 0;
-  file.read(reinterpret_cast<char*>(&value), sizeof(value));
-  return file ? value : 0;
+  if (io::type_of(control_file) != io::PathType::file) return 0;
+  const auto front = io::read_front(control_file, sizeof(value));
+  if (front.size() == sizeof(value)) std::memcpy(&value, front.data(), sizeof(value));
+  return value;
+}
+
+BackupPoint read_parsed(const std::string& path) {
+  return parse(io::read_small_file(path, kMostBytes), path);
 }
 
 }  // namespace
 
 BackupPoint read_backup_point(const std::string& path) {
-  std::error_code error;
-  const auto status = fs::status(path, error);
-  if (!fs::exists(status))
+  const auto type = io::type_of(path);
+  if (type == io::PathType::nothing)
     throw Error(ErrorKind::usage, "there is no such backup")
         .with("path", path)
-        .with("reason", error ? error.message() : "no such file or directory")
         .hint("Give a backup_label, a .backup file, a backup_manifest, or a backup's directory.");
-  if (!fs::is_directory(status)) return parse(read_file(path), path);
+  if (type != io::PathType::directory) return read_parsed(path);
 
-  for (const auto* const name : {"backup_manifest", "backup_label"}) {
-    const auto file = fs::path(path) / name;
-    if (!fs::exists(file, error)) continue;
-    auto point = parse(read_file(file), file.string());
-    const auto control = system_identifier_of(fs::path(path) / "global" / "pg_control");
-    if (point.system_identifier == 0) point.system_identifier = control;
-    // The manifest has the end, the label has the rest.
-    const auto label = fs::path(path) / "backup_label";
-    if (std::string_view(name) == "backup_manifest" && fs::exists(label, error))
-      point.from_standby = parse(read_file(label), label.string()).from_standby;
-    return point;
-  }
-  throw Error(ErrorKind::usage, "the directory has neither backup_manifest nor backup_label")
-      .with("path", path)
-      .hint(
-          "Give the directory of a plain backup that no server was started in, or the backup_label "
-          "from inside a tar backup.");
+  const auto manifest = path + "/backup_manifest";
+  const auto label = path + "/backup_label";
+  const bool has_label = io::type_of(label) != io::PathType::nothing;
+  const bool has_manifest = io::type_of(manifest) != io::PathType::nothing;
+  if (!has_label && !has_manifest)
+    throw Error(ErrorKind::usage, "the directory has neither backup_manifest nor backup_label")
+        .with("path", path)
+        .hint(
+            "Give the directory of a plain backup that no server was started in, or the "
+            "backup_label from inside a tar backup.");
+  auto point = read_parsed(has_manifest ? manifest : label);
+  if (point.system_identifier == 0)
+    point.system_identifier = system_identifier_of(path + "/global/pg_control");
+  // The manifest has the end, the label has the rest.
+  if (has_manifest && has_label) point.from_standby = read_parsed(label).from_standby;
+  return point;
 }
 
 BackupPoint parse_backup_label(std::string_view content, const std::string& file) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "archive/listing.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 
 // Unlike `pgweir prune` this asks no questions and knows no sizes: names are compared as text, as
 // the stock program does, which servers call as archive_cleanup_command. What it does better: the
@@ -150,11 +150,15 @@ int archivecleanup(int count, char** words) {
   if (rest.size() < 2) return wrong("must specify oldest kept WAL file");
   if (rest.size() > 2) return wrong("too many command-line arguments");
   settings.location = rest[0];
-  std::error_code error;
-  if (!std::filesystem::is_directory(settings.location, error)) {
-    fmt::print(stderr, "{}: error: archive location \"{}\" does not exist\n", kName,
-               settings.location);
-    return kUsageStatus;
+  try {
+    if (io::type_of(settings.location) != io::PathType::directory) {
+      fmt::print(stderr, "{}: error: archive location \"{}\" does not exist\n", kName,
+                 settings.location);
+      return kUsageStatus;
+    }
+  } catch (const Error& failure) {
+    fmt::print(stderr, "{}: error: {}\n", kName, failure.what());
+    return 1;
   }
   const auto oldest = without(rest[1], settings.extension);
   if (!is_segment(oldest) && !is_partial(oldest) && !is_backup_history(oldest))

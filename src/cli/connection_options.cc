@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "pq/conninfo.h"
@@ -89,6 +90,16 @@ std::string with_value(const std::string& conninfo, const std::string& keyword,
   auto values = pq::parse_conninfo(conninfo);
   values.insert_or_assign(keyword, value);
   return joined(values);
+}
+
+std::string ordinary_conninfo(const std::string& conninfo) {
+  const auto own = pq::parse_conninfo(conninfo);
+  const auto named = own.find("dbname");
+  if (named != own.end() && named->second != "replication") return conninfo;
+  if (named == own.end() && (std::getenv("PGDATABASE") != nullptr || own.contains("service") ||
+                             std::getenv("PGSERVICE") != nullptr))
+    return conninfo;
+  return with_value(conninfo, "dbname", "postgres");
 }
 
 void require_conninfo(const Arguments& arguments, std::string_view option,

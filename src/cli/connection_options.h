@@ -20,6 +20,10 @@ namespace weir::cli {
 [[nodiscard]] std::string with_value(const std::string& conninfo, const std::string& keyword,
                                      const std::string& value);
 
+/// The same server over an ordinary connection, which needs a database: pg_replication_slots can be
+/// read over such a one only.
+[[nodiscard]] std::string ordinary_conninfo(const std::string& conninfo);
+
 /// Checks that libpq can read the connection string given by `option`.
 void require_conninfo(const Arguments& arguments, std::string_view option,
                       const std::string& conninfo);

@@ -385,27 +385,43 @@ slot in use); 4 needs a person (it exists already, there is none, no right).
 }
 
 std::string_view status_help() {
-  return R"(pgweir status tells what an archive holds and how its receiver is doing.
-It asks the running receiver and lists the directory; it needs no server.
+  return R"(pgweir status tells what an archive holds and how its receiver is doing. It
+asks the running receiver and looks into the directory; it needs no server.
 
 Usage:
-  pgweir status -D DIRECTORY [OPTION]...
+  pgweir status -D DIRECTORY [-d CONNINFO] [OPTION]...
 
 Options:
-  -D, --directory DIR   the archive
-      --json            as JSON, for programs
-      --check           exit with 1 if WAL is missing between segments, no
-                        receiver runs, or the disk is full
-  -?, --help            this help
+  -D, --directory DIR      the archive
+      --json               for programs; docs/status.md tells the format
+
+To ask the server, too (where it is, how far the archive is behind, the slot):
+  -d, --dbname CONNINFO    connection string, URI, or a database's name
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      a role with REPLICATION
+  -w, --no-password        accepted; a password is never asked for
+  -S, --slot NAME          this slot (default: the running receiver's)
+
+For monitoring:
+      --check              begin with a line in the format of monitoring plugins
+                           and end with their status (below)
+      --max-lag SIZE       critical if more WAL is missing here, such as 64MB
+      --max-age TIME       critical if the receiver has not heard of the server
+                           for so long, such as 5min; an idle server is heard of
+  -?, --help               this help
 
 Examples:
   pgweir status -D /srv/wal
-  pgweir status -D /srv/wal --check --json    # for monitoring
+  pgweir status -D /srv/wal -d "host=db1 user=repl"
+  pgweir status -D /srv/wal --check --max-lag 64MB --max-age 5min
 
-Holes are found by the names of the files alone.
+Holes are found by the names of the files alone; "pgweir verify" reads them.
 
-Exit status: 0 told; 1 --check found something; 2 wrong options; 4 the directory
-cannot be read.
+Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
+With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
+
+Manual: man pgweir-status
 )";
 }
 

@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
 #include "base/error.h"
 #include "base/units.h"
+#include "io/small_file.h"
 
 namespace weir::cli {
 
@@ -67,13 +66,15 @@ unsigned jobs_of(const std::string& text) {
 unsigned all_processors() { return std::max(1u, std::thread::hardware_concurrency()); }
 
 std::string read_small_file(const std::string& path, std::string_view option) {
-  std::ifstream file(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(file), {}};
-  if (!file.is_open() || file.bad())
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;
+  try {
+    return io::read_small_file(path, kMost);
+  } catch (const Error& error) {
     throw Error(ErrorKind::usage, fmt::format("could not read the file that {} names", option))
         .with("path", path)
+        .with("reason", error.message())
         .hint("Check the path and that this user may read it.");
-  return content;
+  }
 }
 
 }  // namespace weir::cli

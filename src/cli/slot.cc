@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <cstdint>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
@@ -13,7 +12,6 @@
 #include "cli/program.h"
 #include "cli/slot_table.h"
 #include "pq/connection.h"
-#include "pq/conninfo.h"
 #include "pq/replication.h"
 
 namespace weir::cli {
@@ -99,17 +97,6 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
   return kDone;
 }
 
-/// pg_replication_slots can be read over an ordinary connection only, which needs a database.
-std::string ordinary(const std::string& conninfo) {
-  const auto own = pq::parse_conninfo(conninfo);
-  const auto named = own.find("dbname");
-  if (named != own.end() && named->second != "replication") return conninfo;
-  if (named == own.end() && (std::getenv("PGDATABASE") != nullptr || own.contains("service") ||
-                             std::getenv("PGSERVICE") != nullptr))
-    return conninfo;
-  return with_value(conninfo, "dbname", "postgres");
-}
-
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   if (!text) return std::nullopt;
   std::int64_t value = 0;
@@ -122,7 +109,7 @@ int list(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
   const pq::Interrupt never;
   auto connection =
-      pq::Connection::open({.conninfo = ordinary(conninfo), .replication = false}, never);
+      pq::Connection::open({.conninfo = ordinary_conninfo(conninfo), .replication = false}, never);
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
@@ -11,6 +12,7 @@ namespace weir::receive {
 StatusBoard::StatusBoard() {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
+  heard_ = std::chrono::steady_clock::now();
 }
 
 void StatusBoard::set_state(const std::string& state) {
@@ -33,6 +35,7 @@ void StatusBoard::update(const std::function<void(Content&)>& change) {
 
 void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   const std::lock_guard lock(live_mutex_);
+  if (live_ && !live) heard_ = live_().last_message;
   live_ = std::move(live);
 }
 
@@ -44,9 +47,11 @@ StatusBoard::Content StatusBoard::read() const {
 std::string StatusBoard::to_json() const {
   const auto content = read();
   std::optional<StreamSnapshot> stream;
+  Time heard;
   {
     const std::lock_guard lock(live_mutex_);
     if (live_) stream = live_();
+    heard = stream ? stream->last_message : heard_;
   }
   nlohmann::json json;
   json["pid"] = ::getpid();
@@ -55,8 +60,10 @@ std::string StatusBoard::to_json() const {
   json["state_since"] = format_time(content.state_since);
   json["started"] = format_time(content.started);
   json["server"] = content.server;
+  const auto silence = std::chrono::steady_clock::now() - heard;
+  json["silence_ms"] = std::max(
+      std::int64_t{0}, std::chrono::duration_cast<std::chrono::milliseconds>(silence).count());
   if (stream) {
-    const auto silence = std::chrono::steady_clock::now() - stream->last_message;
     json["timeline"] = stream->timeline;
     json["write_lsn"] = stream->write.to_string();
     json["flush_lsn"] = stream->flush.to_string();

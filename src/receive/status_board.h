@@ -51,6 +51,7 @@ class StatusBoard {
   Content content_;
   mutable std::mutex live_mutex_;  ///< never taken together with mutex_
   std::function<StreamSnapshot()> live_;
+  Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise
 };
 
 }  // namespace weir::receive

@@ -5,32 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "archive/transaction_end.h"
 #include "io/directory.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
 namespace weir::restore {
 
-/// Microseconds since 2000-01-01 00:00 UTC: PostgreSQL's TimestampTz, as commit records hold it.
-struct PgTime {
-  std::int64_t microseconds = 0;
-
-  /// "2026-11-20 03:14", with seconds and fractions if wanted, a 'T' between, and a zone behind:
-  /// "Z", "UTC", "+02", "+02:00", "+0200". Without one it is the local time of this process (TZ).
-  /// nullopt for anything else.
-  [[nodiscard]] static std::optional<PgTime> parse(std::string_view text);
-  /// "2026-11-20 03:14:15.926535 UTC", which recovery_target_time understands, too.
-  [[nodiscard]] std::string to_string() const;
-  auto operator<=>(const PgTime&) const = default;
-};
-
-struct Commit {
-  wal::Lsn start;  ///< of the commit record: the recovery_target_lsn that includes it
-  wal::Lsn end;
-  std::uint32_t transaction = 0;  ///< xid; 0: not known
-  PgTime time;
-  bool operator==(const Commit&) const = default;
-};
+using archive::Commit;
+using archive::PgTime;
 
 /// A moment in the WAL, between two commits.
 struct Moment {

@@ -254,6 +254,14 @@ def test_an_archive_of_the_stock_receiver_is_taken_over(servers, receivers, new_
     receiver.stop()
     archive.assert_same_wal(primary, minimum=4)
     archive.assert_covers(primary, 1, end, start=start)
+    verified = pgweir("verify", "-D", archive.path)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    # What the stock receiver left as gzip becomes zstd like the rest, if wanted.
+    converted = pgweir("compress", "-D", archive.path)
+    assert converted.returncode == 0, converted.stdout + converted.stderr
+    assert {path.suffix for path in archive.finished().values()} == {".zst"}
+    archive.assert_same_wal(primary, minimum=4)
+    assert pgweir("verify", "-D", archive.path).returncode == 0
 
 
 def test_status_tells_what_is_there(servers, receivers, new_archive):

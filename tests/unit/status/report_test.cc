@@ -1,13 +1,17 @@
-#include "cli/status_report.h"
+#include "status/report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "cli/slot_table.h"
+#include "status/check.h"
+#include "status/picture.h"
+#include "status/text.h"
+#include "support/bytes.h"
+#include "support/sim_disk.h"
 
-namespace weir::cli {
+namespace weir::status {
 namespace {
 
 using testing::ElementsAre;
@@ -27,6 +31,12 @@ StatusReport report_of(const archive::Listing& listing) {
   report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
   describe_listing(report, listing, archive::Timelines());
   return report;
+}
+
+std::vector<std::string> complaints(const StatusReport& report) {
+  std::vector<std::string> texts;
+  for (const auto& finding : check(report, {}).findings) texts.push_back(finding.text);
+  return texts;
 }
 
 archive::Listing some_listing() {
@@ -77,8 +87,8 @@ TEST(StatusReport, IsWellWithoutHolesAndWithAReceiver) {
   auto listing = some_listing();
   listing.segments.erase(listing.segments.begin() + 3);
   auto report = report_of(listing);
-  report.receiver = R"({"state": "streaming"})";
-  EXPECT_THAT(check(report), IsEmpty());
+  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/7000100"})";
+  EXPECT_THAT(complaints(report), IsEmpty());
 }
 
 TEST(StatusReport, ComplainsOfWhatNeedsACare) {
@@ -99,18 +109,18 @@ TEST(StatusReport, ComplainsOfWhatNeedsACare) {
     auto report = report_of({});
     report.receiver = each.receiver;
     report.receiver_error = each.error;
-    EXPECT_THAT(check(report), ElementsAre(HasSubstr(each.complaint)));
+    EXPECT_THAT(complaints(report), ElementsAre(HasSubstr(each.complaint)));
     EXPECT_THAT(status_text(report), HasSubstr("Receiver: "));
   }
   EXPECT_THAT(
-      check(report_of(some_listing())),
+      complaints(report_of(some_listing())),
       ElementsAre(HasSubstr("2 segments missing from 0/4000000"), HasSubstr("no receiver runs")));
 }
 
 TEST(StatusReport, HasTheSameAsJson) {
   auto report = report_of(some_listing());
   report.foreign = {"not \xff utf-8"};
-  report.receiver = R"({"state": "streaming"})";
+  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/7000100"})";
   const auto json = nlohmann::json::parse(status_json(report));
   EXPECT_EQ(json["system_identifier"], "42");
   EXPECT_EQ(json["segment_size"], k16MB);
@@ -122,6 +132,61 @@ TEST(StatusReport, HasTheSameAsJson) {
   EXPECT_EQ(json["problems"].size(), 1u);
 }
 
+TEST(StatusReport, TellsToWhichMomentsABackupCanBeRecovered) {
+  auto report = report_of(some_listing());
+  auto& ends = report.timelines[0].ends;
+  ends.first = archive::Commit{wal::Lsn(0x2000100), wal::Lsn(0x2000128), 5, {1'000'000}};
+  ends.last = archive::Commit{wal::Lsn(0x7000100), wal::Lsn(0x7000128), 6, {2'000'000}};
+  ends.end = wal::Lsn(0x7000200);
+  describe_windows(report);
+  ASSERT_EQ(report.windows.size(), 2u);
+  EXPECT_EQ(report.windows[0].from, wal::Lsn(0x6000000));
+  EXPECT_EQ(report.windows[0].from_time, std::nullopt);
+  EXPECT_EQ(report.windows[0].to, wal::Lsn(0x7000200));
+  EXPECT_EQ(report.windows[0].to_time, archive::PgTime{2'000'000});
+  EXPECT_TRUE(report.windows[0].with_partial);
+  EXPECT_EQ(report.windows[1].from, wal::Lsn(0x2000000));
+  EXPECT_EQ(report.windows[1].from_time, archive::PgTime{1'000'000});
+  EXPECT_EQ(report.windows[1].to, wal::Lsn(0x4000000));
+  EXPECT_FALSE(report.windows[1].with_partial);
+  const auto text = status_text(report);
+  EXPECT_THAT(text,
+              HasSubstr("a base backup that began at 0/6000000 or later can be recovered to any "
+                        "moment\n    from its own end up to 0/7000200 (2000-01-01 00:00:02.000000 "
+                        "UTC),\n    the last bytes with \"pgweir restore --partial\".\n"));
+  EXPECT_THAT(text, HasSubstr("up to 0/4000000, where WAL is missing.\n"));
+}
+
+TEST(StatusReport, HasAWindowInAnArchiveThatHasJustBegun) {
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000007.partial", k16MB)};
+  auto report = report_of(listing);
+  describe_windows(report);
+  EXPECT_THAT(report.windows, IsEmpty());
+  report.timelines[0].ends.end = wal::Lsn(0x7000200);
+  describe_windows(report);
+  ASSERT_EQ(report.windows.size(), 1u);
+  EXPECT_EQ(report.windows[0].from, wal::Lsn(0x7000000));
+  EXPECT_EQ(report.windows[0].to, wal::Lsn(0x7000200));
+}
+
+TEST(StatusReport, KnowsWhichTimelineMissesWhatAtASwitch) {
+  // Timeline 1 was left at 0/5000100: the segments up to 4 are its own, 5 is already the child's.
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000002", k16MB),
+                      entry("000000020000000000000007", k16MB)};
+  listing.histories = {{2, codec::Method::none}};
+  sim::SimDisk disk;
+  disk.put("00000002.history", test::as_bytes("1\t0/5000100\tx\n"));
+  const auto directory = disk.open();
+  StatusReport report;
+  report.segment_size = wal::SegmentSize();
+  describe_listing(report, listing, archive::Timelines::read(*directory, listing));
+  ASSERT_EQ(report.timelines.size(), 2u);
+  EXPECT_THAT(report.timelines[0].missing, ElementsAre(SegnoRange{3, 5}));
+  EXPECT_THAT(report.timelines[1].missing, ElementsAre(SegnoRange{5, 7}));
+}
+
 TEST(StatusReport, KnowsAnEmptyArchive) {
   StatusReport report;
   report.directory = "/a";
@@ -130,39 +195,5 @@ TEST(StatusReport, KnowsAnEmptyArchive) {
   EXPECT_TRUE(nlohmann::json::parse(status_json(report))["receiver"].is_null());
 }
 
-SlotRow slot(std::string status, bool active, std::optional<std::int64_t> retained) {
-  SlotRow row{"weir", "physical", "0/2000000", {}};
-  row.view.exists = true;
-  row.view.active = active;
-  row.view.wal_status = std::move(status);
-  row.view.retained = retained;
-  return row;
-}
-
-TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
-  constexpr std::int64_t kGB = std::int64_t{1} << 30;
-  EXPECT_EQ(slot_warning(slot("reserved", true, 10 * kGB)), std::nullopt);
-  EXPECT_EQ(slot_warning(slot("reserved", false, kGB - 1)), std::nullopt);
-  EXPECT_EQ(slot_warning(slot("", false, std::nullopt)), std::nullopt);
-  EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("holds back 1 GB"));
-  EXPECT_THAT(slot_warning(slot("unreserved", true, kGB)).value(), HasSubstr("next checkpoint"));
-  EXPECT_THAT(slot_warning(slot("lost", false, std::nullopt)).value(), HasSubstr("drop it"));
-  auto invalidated = slot("reserved", false, 0);
-  invalidated.view.invalidation_reason = "idle_timeout";
-  EXPECT_THAT(slot_warning(invalidated).value(), HasSubstr("idle_timeout"));
-}
-
-TEST(SlotList, IsATable) {
-  const SlotRow rows[] = {slot("reserved", true, 16), slot("lost", false, std::nullopt)};
-  EXPECT_EQ(slots_text(rows),
-            "name  type      active  restart_lsn  wal_status  safe_wal_size  retained\n"
-            "weir  physical  yes     0/2000000    reserved    -              16 B\n"
-            "weir  physical  no      0/2000000    lost        -              -\n"
-            "warning: \"weir\" is lost (wal_status lost): the WAL it needs is gone, nothing can "
-            "stream from it; drop it\n");
-  EXPECT_EQ(slots_text({}), "no replication slots\n");
-  EXPECT_TRUE(nlohmann::json::parse(slots_json(rows))[1]["retained_bytes"].is_null());
-}
-
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::status

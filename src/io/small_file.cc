@@ -1,0 +1,58 @@
+#include "io/small_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace weir::io {
+
+PathType type_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return PathType::nothing;
+    throw system_error(errno, "could not look at path").with("path", path);
+  }
+  if (S_ISDIR(status.st_mode)) return PathType::directory;
+  return S_ISREG(status.st_mode) ? PathType::file : PathType::other;
+}
+
+std::string read_front(const std::string& path, std::uint64_t most) {
+  struct Descriptor {
+    int fd;
+    ~Descriptor() {
+      if (fd >= 0) ::close(fd);
+    }
+  };
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) throw system_error(errno, "could not open file").with("path", path);
+  std::string content;
+  std::array<char, 64 * 1024> piece;
+  while (content.size() < most) {
+    const auto wanted = std::min<std::uint64_t>(piece.size(), most - content.size());
+    const auto count = ::read(file.fd, piece.data(), wanted);
+    if (count == 0) break;
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw system_error(errno, "could not read file").with("path", path);
+    }
+    content.append(piece.data(), static_cast<std::size_t>(count));
+  }
+  return content;
+}
+
+std::string read_small_file(const std::string& path, std::uint64_t most) {
+  auto content = read_front(path, most + 1);
+  if (content.size() > most)
+    throw Error(ErrorKind::io, "the file is too large for what it should be")
+        .with("path", path)
+        .with("largest size in bytes", most);
+  return content;
+}
+
+}  // namespace weir::io

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace weir::io {
+
+// Files that a user names and that are no part of an archive: a backup's label, a list of options.
+
+enum class PathType { nothing, file, directory, other };
+
+/// What is under the path, links followed. Throws Error{io} if that cannot be told.
+[[nodiscard]] PathType type_of(const std::string& path);
+
+/// All that can be read there, also of a pipe. Throws Error{io} that names the path, also if there
+/// is more than `most` bytes.
+[[nodiscard]] std::string read_small_file(const std::string& path, std::uint64_t most);
+
+/// The first `most` bytes, or what there is of them. Throws as above.
+[[nodiscard]] std::string read_front(const std::string& path, std::uint64_t most);
+
+}  // namespace weir::io

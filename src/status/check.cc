@@ -1,0 +1,166 @@
+#include "status/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/units.h"
+
+namespace weir::status {
+
+namespace {
+
+/// Gravest first: what is known to be bad outweighs what could not be found out.
+int gravity(Level level) {
+  switch (level) {
+    case Level::critical:
+      return 3;
+    case Level::warning:
+      return 2;
+    case Level::unknown:
+      return 1;
+    case Level::ok:
+      break;
+  }
+  return 0;
+}
+
+/// A '|' begins the performance data, a line end the next line.
+std::string plain(std::string_view text) {
+  std::string out(text);
+  std::replace(out.begin(), out.end(), '|', '/');
+  std::replace(out.begin(), out.end(), '\n', ' ');
+  return out;
+}
+
+void look_at_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text)});
+  };
+  if (report.receiver_error) {
+    add(report.receiver_silent ? Level::critical : Level::unknown, *report.receiver_error);
+    return;
+  }
+  const auto receiver = receiver_facts(report);
+  if (!receiver) {
+    add(Level::critical, "no receiver runs on the archive");
+    return;
+  }
+  if (receiver->state == "disk full")
+    add(Level::critical, "the disk is full");
+  else if (receiver->state != "streaming")
+    add(Level::warning,
+        fmt::format("the receiver does not stream: {}{}", receiver->state,
+                    receiver->last_error.empty() ? "" : ", " + receiver->last_error));
+  if (limits.max_age) {
+    if (!receiver->silence)
+      add(Level::unknown, "the receiver does not tell when it last heard of the server");
+    else if (*receiver->silence > *limits.max_age)
+      add(Level::critical, fmt::format("nothing was heard of the server for {}",
+                                       format_duration(*receiver->silence)));
+  }
+  if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
+}
+
+void look_at_upstream(const StatusReport& report, Verdict& verdict) {
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text)});
+  };
+  if (report.upstream_error)
+    add(Level::unknown, fmt::format("the server could not be asked: {}", *report.upstream_error));
+  if (!report.upstream) return;
+  const auto& upstream = *report.upstream;
+  if (report.identity && report.identity->system_identifier != upstream.system_identifier)
+    add(Level::critical, "the server is of another cluster than the archive");
+  if (!upstream.slot) return;
+  const auto& slot = *upstream.slot;
+  if (!slot.exists)
+    add(Level::critical, fmt::format("the server has no slot \"{}\"", slot.name));
+  else if (slot.wal_status == "lost")
+    add(Level::critical, fmt::format("the slot \"{}\" has lost WAL it was to keep", slot.name));
+  else if (slot.wal_status == "unreserved")
+    add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name));
+}
+
+std::string performance_data(const StatusReport& report, const Limits& limits) {
+  const auto receiver = receiver_facts(report);
+  const auto lag = lag_of(report);
+  std::string text = "lag=";
+  text += lag ? fmt::format("{}B", *lag) : "U";
+  text += fmt::format(";;{};0", limits.max_lag ? fmt::to_string(*limits.max_lag) : "");
+  text += " age=";
+  const auto seconds = [](std::chrono::milliseconds time) {
+    return fmt::format("{:.3f}", static_cast<double>(time.count()) / 1000);
+  };
+  text += receiver && receiver->silence ? seconds(*receiver->silence) + "s" : "U";
+  text += fmt::format(";;{};0", limits.max_age ? seconds(*limits.max_age) : "");
+  std::uint64_t missing = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t bytes = 0;
+  for (const auto& hole : report.holes) missing += hole.segments;
+  for (const auto& one : report.timelines) {
+    segments += one.segments;
+    for (const auto& [method, form] : one.forms) bytes += form.bytes;
+  }
+  text += fmt::format(" missing={};;0;0 segments={};;;0 size={}B;;;0 free={}B;;;0", missing,
+                      segments, bytes, report.free_bytes);
+  return text;
+}
+
+}  // namespace
+
+std::string_view to_string(Level level) {
+  switch (level) {
+    case Level::ok:
+      return "OK";
+    case Level::warning:
+      return "WARNING";
+    case Level::critical:
+      return "CRITICAL";
+    case Level::unknown:
+      break;
+  }
+  return "UNKNOWN";
+}
+
+Verdict check(const StatusReport& report, const Limits& limits) {
+  Verdict verdict;
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text)});
+  };
+  for (const auto& hole : report.holes)
+    add(Level::critical,
+        fmt::format("{} segment{} missing from {} to {} (timeline {})", hole.segments,
+                    hole.segments == 1 ? "" : "s", hole.from, hole.to, hole.timeline));
+  for (const auto& what : report.damaged) add(Level::critical, what);
+  look_at_receiver(report, limits, verdict);
+  look_at_upstream(report, verdict);
+  const auto lag = lag_of(report);
+  if (limits.max_lag && lag && *lag > *limits.max_lag)
+    add(Level::critical, fmt::format("{} behind the server", format_size(*lag)));
+  if (limits.max_lag && !lag) add(Level::unknown, "how far it is behind the server is not known");
+
+  std::stable_sort(verdict.findings.begin(), verdict.findings.end(),
+                   [](const Verdict::Finding& a, const Verdict::Finding& b) {
+                     return gravity(a.level) > gravity(b.level);
+                   });
+  std::string what;
+  for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;
+  if (verdict.findings.empty()) {
+    const auto receiver = receiver_facts(report);
+    what =
+        fmt::format("streaming from {}, durable up to {}", receiver->server, receiver->flush_lsn);
+    if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));
+  } else {
+    verdict.level = verdict.findings.front().level;
+  }
+  verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plain(what),
+                             performance_data(report, limits));
+  return verdict;
+}
+
+std::string unknown_line(std::string_view why) {
+  return fmt::format("PGWEIR UNKNOWN - {}", plain(why));
+}
+
+}  // namespace weir::status

@@ -1,0 +1,214 @@
+#include "status/ends.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+
+namespace weir::status {
+
+namespace {
+
+using archive::SegmentFileName;
+
+constexpr std::size_t kMostSegments = 4;  ///< at each end
+constexpr std::uint64_t kFirstWindow = std::uint64_t{1} << 20;
+
+struct Scan {
+  std::optional<archive::Commit> commit;
+  wal::Lsn end;
+};
+
+class Looker {
+ public:
+  Looker(io::Directory& directory, wal::TimelineId timeline, wal::SegmentSize size,
+         const archive::Timelines& timelines, std::uint64_t& budget)
+      : directory_(directory),
+        timeline_(timeline),
+        size_(size),
+        history_(timelines.history(timeline)),
+        begin_(history_ ? history_->begin_of(timeline).value_or(wal::Lsn()) : wal::Lsn()),
+        budget_(budget) {}
+
+  std::optional<archive::Commit> first(std::span<const SegmentFileName> files);
+  Scan last(const SegmentFileName& file);
+
+ private:
+  Scan last_of_raw(const SegmentFileName& name);
+  Scan scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
+  [[nodiscard]] wal::RecordVerifier verifier(wal::Lsn start, wal::RecordObserver& observer) const;
+
+  io::Directory& directory_;
+  wal::TimelineId timeline_;
+  wal::SegmentSize size_;
+  std::optional<wal::TimelineHistory> history_;
+  wal::Lsn begin_;
+  std::uint64_t& budget_;
+};
+
+/// One file for each of the first (or last) segments: finished before unfinished, raw before
+/// compressed. In the order they are to be looked at.
+template <typename Iterator>
+std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSize size) {
+  std::vector<SegmentFileName> chosen;
+  const auto rank = [](const SegmentFileName& name) {
+    return (name.partial ? 2 : 0) + (name.method == codec::Method::none ? 0 : 1);
+  };
+  for (; entry != end; ++entry) {
+    if (!entry->name.segment.fits(size) || entry->bytes == 0) continue;
+    if (!chosen.empty() && chosen.back().segment == entry->name.segment) {
+      if (rank(entry->name) < rank(chosen.back())) chosen.back() = entry->name;
+      continue;
+    }
+    if (chosen.size() == kMostSegments) break;
+    chosen.push_back(entry->name);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntry> segments,
+                  wal::SegmentSize size, const archive::Timelines& timelines,
+                  std::uint64_t& budget) {
+  Ends ends;
+  if (segments.empty()) return ends;
+  Looker looker(directory, segments.front().name.segment.timeline(), size, timelines, budget);
+  // The end first: it is what counts if the budget does not suffice for both.
+  for (const auto& name : choose(segments.rbegin(), segments.rend(), size)) {
+    try {
+      const auto found = looker.last(name);
+      if (!ends.end.valid()) ends.end = found.end;
+      ends.last = found.commit;
+    } catch (const Error&) {
+      break;
+    }
+    if (ends.last) break;
+  }
+  try {
+    ends.first = looker.first(choose(segments.begin(), segments.end(), size));
+  } catch (const Error&) {
+    ends.first = std::nullopt;
+  }
+  return ends;
+}
+
+namespace {
+
+std::optional<archive::Commit> Looker::first(std::span<const SegmentFileName> files) {
+  std::optional<archive::Commit> found;
+  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+    if (end.aborted || end.commit.start < begin_) return true;
+    found = end.commit;
+    return false;
+  });
+  if (files.empty()) return found;
+  struct Enough {};
+  auto check = verifier(files.front().segment.start(size_), observer);
+  for (const auto& name : files) {
+    if (check.position() != name.segment.start(size_)) break;
+    try {
+      static_cast<void>(
+          archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
+            if (budget_ < wal.size()) throw Enough{};
+            budget_ -= wal.size();
+            if (check.feed(wal) || observer.done()) throw Enough{};
+          }));
+    } catch (const Enough&) {
+      break;
+    }
+  }
+  return found;
+}
+
+Scan Looker::last(const SegmentFileName& name) {
+  if (name.method == codec::Method::none) return last_of_raw(name);
+  Scan scan;
+  if (budget_ < size_.bytes()) throw Error(ErrorKind::retry, "too much to read");
+  budget_ -= size_.bytes();
+  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+    if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
+    return true;
+  });
+  struct Enough {};
+  auto check = verifier(name.segment.start(size_), observer);
+  try {
+    static_cast<void>(
+        archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
+          if (check.feed(wal)) throw Enough{};
+        }));
+  } catch (const Enough&) {
+  }
+  scan.end = check.last_record_end();
+  return scan;
+}
+
+/// Behind the last page of a .partial there are zeros, or pages of an older segment.
+Scan Looker::last_of_raw(const SegmentFileName& name) {
+  const auto file = directory_.open_for_reading(name.to_string());
+  if (!file) return {};  // it got another name or form meanwhile
+  const auto start = name.segment.start(size_);
+  const auto is_page = [&](std::uint64_t page) {
+    std::array<std::byte, wal::kLongHeaderSize> bytes;
+    const auto count = file->read_at(page * wal::kPageSize, bytes);
+    const auto header = wal::decode_page_header(std::span(bytes).first(count));
+    return header && header->address == start + page * wal::kPageSize &&
+           wal::major_version_of_magic(header->magic).has_value();
+  };
+  std::uint64_t low = 0;  // pages below it are written
+  const auto bytes_there = std::min(file->size(), size_.bytes());
+  auto high = (bytes_there + wal::kPageSize - 1) / wal::kPageSize;
+  while (low < high) {
+    const auto middle = low + (high - low) / 2;
+    if (is_page(middle))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  const auto end = std::min(low * wal::kPageSize, bytes_there);
+  Scan scan;
+  for (auto window = kFirstWindow; end > 0; window *= 4) {
+    const auto from = (end - std::min(window, end)) / wal::kPageSize * wal::kPageSize;
+    if (budget_ < end - from) break;
+    budget_ -= end - from;
+    const auto found = scan_window(*file, start, from, end);
+    if (found.end.valid()) scan = found;
+    if (scan.commit || from == 0) break;
+  }
+  return scan;
+}
+
+Scan Looker::scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
+  Scan scan;
+  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+    if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
+    return true;
+  });
+  auto check = verifier(start + from, observer);
+  std::vector<std::byte> piece(std::min(kFirstWindow, to - from));
+  while (from < to) {
+    const auto bytes = std::span(piece).first(std::min<std::uint64_t>(piece.size(), to - from));
+    const auto count = file.read_at(from, bytes);
+    if (count == 0 || check.feed(bytes.first(count))) break;
+    from += count;
+  }
+  scan.end = check.last_record_end();
+  return scan;
+}
+
+wal::RecordVerifier Looker::verifier(wal::Lsn start, wal::RecordObserver& observer) const {
+  return wal::RecordVerifier({.segment_size = size_,
+                              .timeline = timeline_,
+                              .observer = &observer,
+                              .history = history_ ? &*history_ : nullptr},
+                             start);
+}
+
+}  // namespace
+
+}  // namespace weir::status

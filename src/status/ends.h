@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "archive/transaction_end.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::status {
+
+/// Where and when the WAL of one timeline begins and ends.
+struct Ends {
+  std::optional<archive::Commit> first;  ///< of the timeline itself, not of its ancestors
+  std::optional<archive::Commit> last;
+  /// End of the last complete record in its newest segment; 0/0 if none was found there.
+  wal::Lsn end;
+};
+
+/// Looks into the first and the last few of `segments`, which are all of one timeline in the order
+/// of a listing. Raw files are entered in the middle, so only their ends are read; compressed ones
+/// have to be read from their beginning. What is read is taken from `budget` (bytes of WAL); where
+/// that does not suffice, or the files are damaged or cannot be read, the answer stays open: this
+/// is no verification. Throws nothing but what is no Error.
+[[nodiscard]] Ends look_at_ends(io::Directory& directory,
+                                std::span<const archive::SegmentEntry> segments,
+                                wal::SegmentSize size, const archive::Timelines& timelines,
+                                std::uint64_t& budget);
+
+}  // namespace weir::status

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "archive/transaction_end.h"
+#include "status/ends.h"
+#include "status/upstream.h"
+
+namespace weir::status {
+
+/// Numbers of segments, [begin, end).
+struct SegnoRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  bool operator==(const SegnoRange&) const = default;
+};
+
+/// What `pgweir status` knows; the texts are made from it alone.
+struct StatusReport {
+  struct Form {
+    std::uint64_t count = 0;
+    std::uint64_t bytes = 0;
+  };
+  struct Timeline {
+    wal::TimelineId timeline = 0;
+    bool history = false;          ///< its history file is there
+    std::optional<wal::Lsn> from;  ///< of finished segments; unset if there are none
+    std::optional<wal::Lsn> to;
+    std::uint64_t segments = 0;  ///< different ones
+    std::map<codec::Method, Form> forms;
+    std::vector<archive::SegmentEntry> partials;
+    Ends ends;
+    // Unbroken rows of its own segments, ascending.
+    std::vector<SegnoRange> finished;
+    std::vector<SegnoRange> unfinished;  ///< only a .partial
+    std::vector<SegnoRange> missing;     ///< a recovery would take them from this timeline
+  };
+  struct Hole {
+    wal::TimelineId timeline = 0;  ///< a recovery to this one meets it
+    wal::Lsn from;
+    wal::Lsn to;
+    std::uint64_t segments = 0;
+  };
+  /// What a base backup can be recovered to, along one history.
+  struct Window {
+    wal::TimelineId timeline = 0;
+    wal::Lsn from;  ///< backups whose WAL begins here or later
+    std::optional<archive::PgTime> from_time;
+    wal::Lsn to;
+    std::optional<archive::PgTime> to_time;  ///< of the last commit before it
+    bool with_partial = false;               ///< its end is in an unfinished segment
+    bool newest = true;                      ///< false: it ends at a hole
+  };
+
+  std::string directory;
+  std::optional<archive::Identity> identity;
+  std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
+  std::vector<Timeline> timelines;
+  std::vector<archive::Coverage> coverage;
+  std::vector<Hole> holes;
+  std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
+  std::vector<std::string> foreign;
+  std::vector<std::string> damaged;  ///< what could not be read, in words
+  std::uint64_t free_bytes = 0;
+
+  std::optional<std::string> receiver;        ///< its JSON; unset: none runs
+  std::optional<std::string> receiver_error;  ///< it could not be asked
+  bool receiver_silent = false;               ///< it runs and did not answer
+
+  std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
+  std::optional<std::string> upstream_error;
+};
+
+/// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
+/// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
+/// cannot be read are told in `damaged`.
+[[nodiscard]] StatusReport look(const std::string& path);
+
+/// Fills in timelines, coverage, holes and foreign from the names.
+void describe_listing(StatusReport& report, const archive::Listing& listing,
+                      const archive::Timelines& timelines);
+/// Fills in windows, from coverage and the timelines' ends.
+void describe_windows(StatusReport& report);
+
+/// What the receiver's answer says, read; nullopt if there is none, or it is not understood.
+struct ReceiverFacts {
+  std::string state;
+  std::string server;
+  std::string flush_lsn;  ///< empty: it does not stream
+  std::optional<std::uint64_t> lag;
+  std::optional<std::chrono::milliseconds> silence;
+  std::string slot;
+  std::string slot_warning;
+  std::string last_error;
+};
+[[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
+
+/// Up to where the archive is durable, as well as it is known.
+[[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);
+/// Bytes it is behind the server; the server's own answer counts more than what the receiver last
+/// heard. nullopt: nobody knows.
+[[nodiscard]] std::optional<std::uint64_t> lag_of(const StatusReport& report);
+/// WAL in the compressed finished files over their size; nullopt without any.
+[[nodiscard]] std::optional<double> compression_ratio(const StatusReport& report);
+
+}  // namespace weir::status

@@ -1,0 +1,296 @@
+#include "status/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/units.h"
+#include "status/picture.h"
+
+namespace weir::status {
+
+namespace {
+
+using Json = nlohmann::json;
+
+std::string receiver_text(const StatusReport& report);
+std::string timeline_text(const StatusReport::Timeline& one);
+std::string window_text(const StatusReport::Window& window);
+std::string upstream_text(const StatusReport& report);
+Json commit_json(const std::optional<archive::Commit>& commit);
+Json upstream_json(const StatusReport& report);
+Json receiver_json(const StatusReport& report);
+std::string_view form_name(codec::Method method);
+std::string counted(std::uint64_t count, std::string_view noun);
+
+}  // namespace
+
+std::string status_text(const StatusReport& report, int width, bool utf8) {
+  auto text = fmt::format("Archive {}: ", report.directory);
+  if (report.timelines.empty())
+    text += "empty\n";
+  else if (report.identity)
+    text += fmt::format("system {}, segments of {}\n", report.identity->system_identifier,
+                        format_size(report.identity->segment_size.bytes()));
+  else
+    text += "no segment tells whose WAL it is\n";
+  for (const auto& timeline : report.timelines) text += timeline_text(timeline);
+  text += picture(report, width, utf8);
+  for (const auto& hole : report.holes)
+    text += fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n",
+                        counted(hole.segments, "segment"), hole.from.to_string(),
+                        hole.to.to_string(), hole.timeline);
+  constexpr std::size_t kMostWindows = 8;
+  for (std::size_t i = 0; i < std::min(kMostWindows, report.windows.size()); ++i)
+    text += window_text(report.windows[i]);
+  if (report.windows.size() > kMostWindows)
+    text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
+  for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
+  if (!report.foreign.empty()) {
+    constexpr std::size_t kMost = 5;
+    text += fmt::format("  not WAL: {}", counted(report.foreign.size(), "file"));
+    for (std::size_t i = 0; i < std::min(kMost, report.foreign.size()); ++i)
+      text += fmt::format("{}{}", i == 0 ? ": " : ", ", report.foreign[i]);
+    text += report.foreign.size() > kMost ? ", ...\n" : "\n";
+  }
+  if (const auto ratio = compression_ratio(report))
+    text += fmt::format("  compression ratio: {:.1f}; free: {}\n", *ratio,
+                        format_size(report.free_bytes));
+  else
+    text += fmt::format("  free: {}\n", format_size(report.free_bytes));
+  return text + receiver_text(report) + upstream_text(report);
+}
+
+std::string status_json(const StatusReport& report, const std::optional<Verdict>& verdict) {
+  Json json;
+  json["directory"] = report.directory;
+  json["free_bytes"] = report.free_bytes;
+  if (report.identity)  // as text: more than a JSON reader's number may hold
+    json["system_identifier"] = std::to_string(report.identity->system_identifier);
+  if (report.segment_size) json["segment_size"] = report.segment_size->bytes();
+  json["timelines"] = Json::array();
+  for (const auto& one : report.timelines) {
+    Json timeline;
+    timeline["timeline"] = one.timeline;
+    timeline["history_file"] = one.history;
+    timeline["segments"] = one.segments;
+    if (one.from) {
+      timeline["from"] = one.from->to_string();
+      timeline["to"] = one.to->to_string();
+    }
+    timeline["first_commit"] = commit_json(one.ends.first);
+    timeline["last_commit"] = commit_json(one.ends.last);
+    if (one.ends.end.valid()) timeline["last_record_end"] = one.ends.end.to_string();
+    timeline["forms"] = Json::object();
+    for (const auto& [method, form] : one.forms)
+      timeline["forms"][std::string(form_name(method))] = {{"files", form.count},
+                                                           {"bytes", form.bytes}};
+    timeline["partial"] = Json::array();
+    for (const auto& partial : one.partials)
+      timeline["partial"].push_back({{"name", partial.name.to_string()}, {"bytes", partial.bytes}});
+    json["timelines"].push_back(std::move(timeline));
+  }
+  json["coverage"] = Json::array();
+  for (const auto& way : report.coverage) {
+    Json ranges = Json::array();
+    for (const auto& range : way.ranges)
+      ranges.push_back({{"from", range.begin.to_string()}, {"to", range.end.to_string()}});
+    json["coverage"].push_back({{"timeline", way.timeline}, {"ranges", std::move(ranges)}});
+  }
+  json["holes"] = Json::array();
+  for (const auto& hole : report.holes)
+    json["holes"].push_back({{"timeline", hole.timeline},
+                             {"from", hole.from.to_string()},
+                             {"to", hole.to.to_string()},
+                             {"segments", hole.segments}});
+  json["windows"] = Json::array();
+  for (const auto& window : report.windows) {
+    Json one{{"timeline", window.timeline},
+             {"from", window.from.to_string()},
+             {"to", window.to.to_string()},
+             {"with_partial", window.with_partial}};
+    if (window.from_time) one["from_time"] = window.from_time->to_string();
+    if (window.to_time) one["to_time"] = window.to_time->to_string();
+    json["windows"].push_back(std::move(one));
+  }
+  if (const auto ratio = compression_ratio(report)) json["compression_ratio"] = *ratio;
+  json["foreign"] = report.foreign;
+  json["damaged"] = report.damaged;
+  json["receiver"] = receiver_json(report);
+  if (report.receiver_error) json["receiver_error"] = *report.receiver_error;
+  if (const auto lag = lag_of(report)) json["lag_bytes"] = *lag;
+  if (report.upstream) json["upstream"] = upstream_json(report);
+  if (report.upstream_error) json["upstream_error"] = *report.upstream_error;
+  const auto found = verdict ? *verdict : check(report, {});
+  json["problems"] = Json::array();
+  for (const auto& finding : found.findings) json["problems"].push_back(finding.text);
+  if (verdict)
+    json["check"] = {{"status", to_string(verdict->level)},
+                     {"exit_status", static_cast<int>(verdict->level)},
+                     {"line", verdict->line}};
+  // File names need not be UTF-8.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+namespace {
+
+std::string_view form_name(codec::Method method) {
+  switch (method) {
+    case codec::Method::none:
+      return "raw";
+    case codec::Method::gzip:
+      return "gzip";
+    case codec::Method::lz4:
+      return "lz4";
+    case codec::Method::zstd:
+      return "zstd";
+  }
+  return "unknown";
+}
+
+std::string counted(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+/// The receiver's answer; null if it is no JSON object.
+Json receiver_json(const StatusReport& report) {
+  if (!report.receiver) return nullptr;
+  auto json = Json::parse(*report.receiver, nullptr, false);
+  return json.is_object() ? json : Json(nullptr);
+}
+
+std::string text_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end()) return {};
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
+std::string receiver_text(const StatusReport& report) {
+  if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
+  const auto json = receiver_json(report);
+  if (json.is_null()) return "Receiver: none runs\n";
+  auto text = fmt::format("Receiver: {}", text_of(json, "state"));
+  if (const auto server = text_of(json, "server"); !server.empty())
+    text += fmt::format(", server {}", server);
+  text += fmt::format(", since {} (pid {})\n", text_of(json, "state_since"), text_of(json, "pid"));
+  if (json.contains("flush_lsn")) {
+    text += fmt::format("  durable up to {} on timeline {}", text_of(json, "flush_lsn"),
+                        text_of(json, "timeline"));
+    const auto lag = json.value("lag_bytes", std::uint64_t{0});
+    text += lag == 0 ? ", caught up" : fmt::format(", {} behind the server", format_size(lag));
+    text += fmt::format("\n  last message of the server: {}\n", text_of(json, "last_message"));
+  }
+  if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
+    text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
+  if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
+  if (json.contains("slot_warning"))
+    text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));
+  if (json.contains("last_error"))
+    text += fmt::format("  last error: {}: {}\n", text_of(json, "last_error_time"),
+                        text_of(json, "last_error"));
+  return text;
+}
+
+std::string commit_text(std::string_view which, const std::optional<archive::Commit>& commit) {
+  if (!commit) return {};
+  return fmt::format("    {} commit {} at {}\n", which, commit->time.to_string(), commit->start);
+}
+
+std::string timeline_text(const StatusReport::Timeline& one) {
+  auto text = fmt::format("  timeline {}: ", one.timeline);
+  if (one.segments == 0) {
+    text += "no finished segment";
+  } else {
+    if (one.from) text += fmt::format("{} to {}, ", one.from->to_string(), one.to->to_string());
+    text += counted(one.segments, "segment");
+    std::string forms;
+    for (const auto& [method, form] : one.forms)
+      forms += fmt::format("{}{} {}, {}", forms.empty() ? "" : "; ", form.count, form_name(method),
+                           format_size(form.bytes));
+    text += fmt::format(" ({})", forms);
+  }
+  if (one.timeline > 1 && !one.history) text += ", NO history file";
+  text += "\n";
+  for (const auto& partial : one.partials)
+    text += fmt::format("    {} ({})\n", partial.name.to_string(), format_size(partial.bytes));
+  return text + commit_text("first", one.ends.first) + commit_text("last ", one.ends.last);
+}
+
+std::string place(wal::Lsn lsn, const std::optional<archive::PgTime>& time) {
+  return time ? fmt::format("{} ({})", lsn, time->to_string()) : lsn.to_string();
+}
+
+std::string window_text(const StatusReport::Window& window) {
+  auto text = fmt::format(
+      "  Timeline {}: a base backup that began at {} or later can be recovered to any moment\n"
+      "    from its own end up to {}",
+      window.timeline, place(window.from, window.from_time), place(window.to, window.to_time));
+  if (!window.newest) text += ", where WAL is missing";
+  if (window.with_partial) text += ",\n    the last bytes with \"pgweir restore --partial\"";
+  return text + ".\n";
+}
+
+std::string upstream_text(const StatusReport& report) {
+  if (report.upstream_error)
+    return fmt::format("Server: could not be asked: {}\n", *report.upstream_error);
+  if (!report.upstream) return {};
+  const auto& upstream = *report.upstream;
+  auto text = fmt::format("Server {}: timeline {}, at {}", upstream.server, upstream.timeline,
+                          upstream.position);
+  if (const auto lag = lag_of(report))
+    text += *lag == 0 ? ", all of it in the archive"
+                      : fmt::format(", the archive is {} behind", format_size(*lag));
+  text += "\n";
+  if (report.identity && report.identity->system_identifier != upstream.system_identifier)
+    text += fmt::format("  WARNING: it is another cluster, {}\n", upstream.system_identifier);
+  if (upstream.slot) {
+    const auto& slot = *upstream.slot;
+    text += fmt::format("  slot {}: ", slot.name);
+    if (!slot.exists) {
+      text += "does not exist\n";
+    } else {
+      text += slot.restart_lsn ? fmt::format("keeps WAL from {} on", *slot.restart_lsn)
+                               : std::string("keeps no WAL");
+      if (slot.wal_status && !slot.wal_status->empty()) text += ", " + *slot.wal_status;
+      if (slot.active) text += *slot.active ? ", in use" : ", not in use";
+      text += "\n";
+    }
+  }
+  if (upstream.slot_error)
+    text += fmt::format("  the slot's wal_status could not be read: {}\n", *upstream.slot_error);
+  return text;
+}
+
+Json commit_json(const std::optional<archive::Commit>& commit) {
+  if (!commit) return nullptr;
+  return {{"lsn", commit->start.to_string()},
+          {"end_lsn", commit->end.to_string()},
+          {"time", commit->time.to_string()},
+          {"xid", commit->transaction}};
+}
+
+Json upstream_json(const StatusReport& report) {
+  const auto& upstream = *report.upstream;
+  Json json{{"server", upstream.server},
+            {"system_identifier", std::to_string(upstream.system_identifier)},
+            {"timeline", upstream.timeline},
+            {"lsn", upstream.position.to_string()}};
+  if (report.identity)
+    json["same_cluster"] = report.identity->system_identifier == upstream.system_identifier;
+  if (upstream.slot) {
+    const auto& slot = *upstream.slot;
+    Json one{{"name", slot.name}, {"exists", slot.exists}};
+    one["restart_lsn"] = slot.restart_lsn ? Json(slot.restart_lsn->to_string()) : Json(nullptr);
+    one["wal_status"] = slot.wal_status ? Json(*slot.wal_status) : Json(nullptr);
+    one["active"] = slot.active ? Json(*slot.active) : Json(nullptr);
+    json["slot"] = std::move(one);
+  }
+  if (upstream.slot_error) json["slot_error"] = *upstream.slot_error;
+  return json;
+}
+
+}  // namespace
+
+}  // namespace weir::status

@@ -1,0 +1,64 @@
+#include "status/upstream.h"
+
+#include <chrono>
+
+#include "base/error.h"
+#include "pq/connection.h"
+#include "pq/replication.h"
+
+namespace weir::status {
+
+namespace {
+
+constexpr std::chrono::milliseconds kTime{10'000};
+
+void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
+  const pq::Interrupt never;
+  auto connection =
+      pq::Connection::open({.conninfo = conninfo, .replication = false, .timeout = kTime}, never);
+  const auto rows = connection.execute(
+      "SELECT restart_lsn, wal_status, active FROM pg_catalog.pg_replication_slots "
+      "WHERE slot_name = " +
+          connection.quote_literal(slot.name),
+      kTime);
+  slot.exists = !rows.empty();
+  if (rows.empty()) return;
+  const auto& row = rows.front();
+  slot.restart_lsn = row.at(0) ? wal::Lsn::parse(*row[0]) : std::nullopt;
+  slot.wal_status = row.at(1).value_or("");
+  slot.active = row.at(2) == "t";
+}
+
+}  // namespace
+
+Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_conninfo,
+                      const std::optional<std::string>& slot) {
+  const pq::Interrupt never;
+  auto connection = pq::Connection::open({.conninfo = conninfo, .timeout = kTime}, never);
+  const auto identity = pq::identify_system(connection);
+  Upstream upstream;
+  upstream.server = connection.server_name();
+  upstream.system_identifier = identity.system_identifier;
+  upstream.timeline = identity.timeline;
+  upstream.position = identity.flush_position;
+  if (!slot) return upstream;
+
+  Upstream::Slot found;
+  found.name = *slot;
+  bool known = false;
+  if (const auto state = pq::read_replication_slot(connection, *slot)) {
+    found.exists = state->exists;
+    found.restart_lsn = state->restart_lsn;
+    known = true;
+  }
+  try {
+    add_slot_view(found, ordinary_conninfo);
+    known = true;
+  } catch (const Error& error) {
+    upstream.slot_error = error.what();
+  }
+  if (known) upstream.slot = found;
+  return upstream;
+}
+
+}  // namespace weir::status

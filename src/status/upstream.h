@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "wal/lsn.h"
+
+namespace weir::status {
+
+/// What a server says of itself and of the slot that the archive is filled through.
+struct Upstream {
+  struct Slot {
+    std::string name;
+    bool exists = false;
+    std::optional<wal::Lsn> restart_lsn;
+    std::optional<std::string> wal_status;  ///< unset: not told (it needs an ordinary connection)
+    std::optional<bool> active;             ///< the same
+  };
+  std::string server;
+  std::uint64_t system_identifier = 0;
+  wal::TimelineId timeline = 0;
+  wal::Lsn position;  ///< a primary's flush, a standby's received-or-replayed end
+  std::optional<Slot> slot;
+  std::optional<std::string> slot_error;  ///< why wal_status is not told
+};
+
+/// Asks over a replication connection; with a slot also over an ordinary one, whose failure is told
+/// in the answer. Takes a few seconds at most. Throws Error{retry, refused, usage, protocol}.
+[[nodiscard]] Upstream ask_upstream(const std::string& conninfo,
+                                    const std::string& ordinary_conninfo,
+                                    const std::optional<std::string>& slot);
+
+}  // namespace weir::status

@@ -1,0 +1,82 @@
+// Decompressors: only Error{damage}, and the same bytes however the input was cut.
+
+#include <algorithm>
+#include <optional>
+
+#include "codec/codec.h"
+#include "fuzz.h"
+
+using namespace weir;
+
+namespace {
+
+constexpr codec::Method kMethods[] = {codec::Method::gzip, codec::Method::lz4, codec::Method::zstd};
+/// A few bytes can stand for very many.
+constexpr std::size_t kMost = 4 << 20;
+
+struct Outcome {
+  test::Bytes raw;
+  bool sound = false;
+};
+
+/// nullopt: more than kMost.
+std::optional<Outcome> decompress(codec::Method method, std::span<const std::byte> input,
+                                  std::size_t piece) {
+  struct TooMuch {};
+  Outcome outcome;
+  const auto decompressor = codec::make_decompressor(method);
+  const auto sink = [&](std::span<const std::byte> raw) {
+    outcome.raw.insert(outcome.raw.end(), raw.begin(), raw.end());
+    if (outcome.raw.size() > kMost) throw TooMuch{};
+  };
+  try {
+    while (!input.empty()) {
+      const auto part = input.first(std::min(piece, input.size()));
+      input = input.subspan(part.size());
+      decompressor->feed(part, sink);
+    }
+    decompressor->finish();
+    outcome.sound = true;
+  } catch (const Error& error) {
+    PGWEIR_CHECK(error.kind() == ErrorKind::damage);
+  } catch (const TooMuch&) {
+    return std::nullopt;
+  }
+  return outcome;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  auto input = fuzz::bytes(data, size);
+  const auto how = fuzz::take(input);
+  const auto method = kMethods[how % std::size(kMethods)];
+  const auto whole = decompress(method, input, SIZE_MAX);
+  const auto pieces = decompress(method, input, 1 + how / std::size(kMethods));
+  if (!whole || !pieces) return 0;
+  PGWEIR_CHECK(whole->sound == pieces->sound);
+  // Of a broken stream more or less may have come out before the damage was seen.
+  PGWEIR_CHECK(!whole->sound || whole->raw == pieces->raw);
+  return 0;
+}
+
+std::vector<test::Bytes> fuzz::corpus() {
+  std::vector<test::Bytes> inputs;
+  for (std::uint8_t method = 0; method < std::size(kMethods); ++method)
+    for (const std::size_t size : {0, 1, 500, 70'000}) {
+      const auto raw = test::pattern(size, 7);
+      const char* const names[] = {"gzip", "lz4", "zstd"};
+      test::Bytes input{static_cast<std::byte>(method + 3 * (size % 50))};
+      const auto sink = [&](std::span<const std::byte> piece) {
+        input.insert(input.end(), piece.begin(), piece.end());
+      };
+      for (int frames = size == 500 ? 2 : 1; frames > 0; --frames) {
+        const auto compressor =
+            codec::make_compressor(codec::Compression::parse(names[method]), raw.size());
+        compressor->feed(raw, sink);
+        compressor->finish(sink);
+      }
+      inputs.push_back(std::move(input));
+    }
+  return inputs;
+}

@@ -1,0 +1,233 @@
+"""pgweir status on the archives of real servers, with and without a receiver, and as a plugin."""
+
+import datetime
+import json
+import os
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import BINARY, pgweir
+from support.scenario import reported, streaming
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+
+
+def status(archive, *options):
+    done = pgweir("status", "-D", archive.path, "--json", *options)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout), done.returncode
+
+
+def check(path, *options):
+    """(exit status, first line); the line is in the plugins' format."""
+    done = pgweir("status", "-D", path, "--check", *options)
+    line = done.stdout.splitlines()[0]
+    names = ["OK", "WARNING", "CRITICAL", "UNKNOWN"]
+    assert line.startswith(f"PGWEIR {names[done.returncode]} - "), (done.returncode, line)
+    if " | " in line:
+        for word in line.split(" | ")[1].split():
+            assert re.fullmatch(r"[a-z]+=(U|[0-9.]+(B|s)?);[0-9.]*;[0-9.]*;[0-9.]*", word), line
+    return done.returncode, line
+
+
+def committed(server):
+    """A commit and when the server says it was."""
+    server.sql("CREATE TABLE IF NOT EXISTS ticks (at timestamptz)")
+    server.sql("INSERT INTO ticks VALUES (clock_timestamp())")
+    seconds = float(server.sql("SELECT extract(epoch FROM max(at)) FROM ticks"))
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+
+
+def as_time(text):
+    return datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f UTC").replace(
+        tzinfo=datetime.timezone.utc)
+
+
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_tells_the_first_and_last_commit_and_the_window(servers, receivers, new_archive, compress):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", compress)
+    streaming(primary)
+    first = committed(primary)
+    primary.write_wal(3)
+    last = committed(primary)
+    end = primary.flushed()
+    reported(primary, end)
+    report, _ = status(archive)
+    line = report["timelines"][0]
+    assert abs(as_time(line["last_commit"]["time"]) - last) < datetime.timedelta(seconds=5)
+    assert as_time(line["first_commit"]["time"]) <= first + datetime.timedelta(seconds=5)
+    assert wal.lsn(line["first_commit"]["lsn"]) < wal.lsn(line["last_commit"]["lsn"])
+    window = report["windows"][0]
+    assert window["with_partial"] and wal.lsn(window["to"]) >= wal.lsn(line["last_commit"]["end_lsn"])
+    assert window["from"] == line["from"] and "to_time" in window
+    assert report["receiver"]["state"] == "streaming" and report["receiver"]["silence_ms"] >= 0
+    receiver.stop()
+    text = pgweir("status", "-D", archive.path).stdout
+    assert line["last_commit"]["time"] in text and "can be recovered to any moment" in text
+    assert ("compression ratio" in text) == (compress == "zstd")
+
+
+def test_asks_the_server_and_its_slot(servers, receivers, new_archive):
+    primary = servers.primary()
+    other = servers.primary("other")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "weir", "--create-slot")
+    streaming(primary)
+    end = primary.write_wal(2)
+    reported(primary, end)
+    report, _ = status(archive, "-d", primary.conninfo())
+    upstream = report["upstream"]
+    assert upstream["same_cluster"] is True and upstream["timeline"] == 1
+    assert upstream["slot"]["name"] == "weir" and upstream["slot"]["exists"]
+    assert upstream["slot"]["wal_status"] == "reserved" and upstream["slot"]["active"]
+    wait_for(lambda: check(archive.path, "-d", primary.conninfo(), "--max-lag", "1MB")[0] == OK,
+             "the archive to be caught up")
+    receiver.stop()
+    primary.write_wal(3)
+    report, _ = status(archive, "-d", primary.conninfo(), "-S", "weir")
+    assert report["lag_bytes"] >= 3 << 20
+    assert report["upstream"]["slot"]["active"] is False
+    number, line = check(archive.path, "-d", primary.conninfo(), "--max-lag", "1MB")
+    assert number == CRITICAL and "behind the server" in line
+    number, line = check(archive.path, "-d", primary.conninfo(), "-S", "nosuch")
+    assert number == CRITICAL and 'no slot "nosuch"' in line
+    number, line = check(archive.path, "-d", other.conninfo())
+    assert number == CRITICAL and "another cluster" in line
+    primary.stop()
+    report, _ = status(archive, "-d", primary.conninfo())
+    assert "upstream" not in report and report["upstream_error"]
+
+
+def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-s", "1s", "--timeout", "2s")
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    begin = time.monotonic()
+    # Nothing is written, and nothing is stale: the server is heard of.
+    while time.monotonic() < begin + 4:
+        number, line = check(archive.path, "--max-lag", "64MB", "--max-age", "3s")
+        assert number == OK, line
+        time.sleep(0.2)
+    receiver.pause()
+    number, line = check(archive.path, "--max-lag", "64MB", "--max-age", "3s")
+    assert number == CRITICAL and "does not answer" in line
+    receiver.resume()
+    primary.stop("immediate")
+    wait_for(lambda: check(archive.path)[0] == WARNING, "a warning that it does not stream")
+    wait_for(lambda: check(archive.path, "--max-age", "2s")[0] == CRITICAL,
+             "the server to be silent for too long")
+    receiver.stop()
+    number, line = check(archive.path)
+    assert number == CRITICAL and "no receiver runs" in line
+
+
+def test_finds_and_draws_a_hole(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(5))
+    receiver.stop()
+    victim = list(archive.finished().values())[2]
+    victim.unlink()
+    number, line = check(archive.path)
+    assert number == CRITICAL and "1 segment missing" in line
+    report, _ = status(archive)
+    assert len(report["holes"]) == 1 and len(report["windows"]) == 2
+    for environment, signs in (({"LC_ALL": "C"}, "#x~"), ({"LC_ALL": "C.UTF-8"}, "█×░")):
+        text = pgweir("status", "-D", archive.path, env=environment).stdout
+        row = next(line for line in text.splitlines() if line.startswith("  1 |"))
+        assert all(sign in row for sign in signs), text
+
+
+def test_follows_a_promotion(servers, receivers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby)
+    reported(standby, primary.write_wal(2))
+    old = committed(primary)
+    standby.caught_up_with(primary.flushed())
+    primary.stop()
+    standby.promote()
+    new = committed(standby)
+    end = standby.write_wal(2)
+    archive.wait_covers(standby, 2, end)
+    receiver.stop()
+    report, _ = status(archive)
+    lines = {line["timeline"]: line for line in report["timelines"]}
+    assert set(lines) == {1, 2} and lines[2]["history_file"]
+    assert as_time(lines[1]["last_commit"]["time"]) <= old + datetime.timedelta(seconds=5)
+    assert as_time(lines[2]["last_commit"]["time"]) >= new - datetime.timedelta(seconds=5)
+    assert [window["timeline"] for window in report["windows"]] == [2]
+    assert report["holes"] == []
+
+
+def test_a_directory_that_is_empty_missing_or_closed(place):
+    empty = place / "empty"
+    empty.mkdir()
+    done = pgweir("status", "-D", empty)
+    assert done.returncode == 0 and "empty" in done.stdout
+    assert check(empty)[0] == CRITICAL
+    missing = place / "missing"
+    done = pgweir("status", "-D", missing)
+    assert done.returncode == 4 and str(missing) in done.stderr and "hint" in done.stderr
+    number, line = check(missing)
+    assert number == UNKNOWN and str(missing) in line
+    assert check(empty, "--max-lag", "much")[0] == UNKNOWN
+    assert check(empty, "--nonsense")[0] == UNKNOWN
+    assert pgweir("status", "-D", empty, "--max-lag", "1MB").returncode == 2
+
+
+def test_writes_nothing(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.send(signal.SIGKILL)
+    receiver.wait_exit()
+    for path in archive.path.iterdir():
+        path.chmod(0o400)
+    archive.path.chmod(0o500)
+    before = {path.name: path.stat().st_mtime_ns for path in archive.path.iterdir()}
+    report, number = status(archive)
+    assert number == 0 and report["timelines"][0]["last_commit"]
+    assert before == {path.name: path.stat().st_mtime_ns for path in archive.path.iterdir()}
+    archive.path.chmod(0o700)
+
+
+def test_is_quick_on_a_hundred_thousand_segments(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
+    streaming(primary)
+    committed(primary)
+    end = primary.write_wal(3)
+    archive.wait_finished(1, end // primary.segment_size - 1, form=".zst")
+    receiver.stop()
+    sources = list(archive.finished().values())[:3]  # a file can have some 60,000 names
+    last = max(segno for _, segno in archive.finished())
+    for segno in range(last + 1, last + 100_000):
+        name = wal.segment_name(1, segno, archive.segment_size) + ".zst"
+        os.link(sources[segno % len(sources)], archive.path / name)
+    # Bounded by what it reads, not by a clock: some files are opened, not each one.
+    trace = place / "trace"
+    if shutil.which("strace"):
+        run(["strace", "-f", "-e", "trace=openat", "-o", trace, BINARY, "status", "-D",
+             archive.path])
+        assert len([line for line in trace.read_text().splitlines() if ".zst" in line]) < 40
+    done = pgweir("status", "-D", archive.path, "--json")
+    report = json.loads(done.stdout)
+    assert report["timelines"][0]["segments"] > 99_000
+    shutil.rmtree(archive.path)

@@ -1,0 +1,48 @@
+#include "cli/slot_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace weir::cli {
+namespace {
+
+using testing::HasSubstr;
+
+SlotRow slot(std::string status, bool active, std::optional<std::int64_t> retained) {
+  SlotRow row{"weir", "physical", "0/2000000", {}};
+  row.view.exists = true;
+  row.view.active = active;
+  row.view.wal_status = std::move(status);
+  row.view.retained = retained;
+  return row;
+}
+
+TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
+  constexpr std::int64_t kGB = std::int64_t{1} << 30;
+  EXPECT_EQ(slot_warning(slot("reserved", true, 10 * kGB)), std::nullopt);
+  EXPECT_EQ(slot_warning(slot("reserved", false, kGB - 1)), std::nullopt);
+  EXPECT_EQ(slot_warning(slot("", false, std::nullopt)), std::nullopt);
+  EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("holds back 1 GB"));
+  EXPECT_THAT(slot_warning(slot("unreserved", true, kGB)).value(), HasSubstr("next checkpoint"));
+  EXPECT_THAT(slot_warning(slot("lost", false, std::nullopt)).value(), HasSubstr("drop it"));
+  auto invalidated = slot("reserved", false, 0);
+  invalidated.view.invalidation_reason = "idle_timeout";
+  EXPECT_THAT(slot_warning(invalidated).value(), HasSubstr("idle_timeout"));
+}
+
+TEST(SlotList, IsATable) {
+  const SlotRow rows[] = {slot("reserved", true, 16), slot("lost", false, std::nullopt)};
+  EXPECT_EQ(slots_text(rows),
+            "name  type      active  restart_lsn  wal_status  safe_wal_size  retained\n"
+            "weir  physical  yes     0/2000000    reserved    -              16 B\n"
+            "weir  physical  no      0/2000000    lost        -              -\n"
+            "warning: \"weir\" is lost (wal_status lost): the WAL it needs is gone, nothing can "
+            "stream from it; drop it\n");
+  EXPECT_EQ(slots_text({}), "no replication slots\n");
+  EXPECT_TRUE(nlohmann::json::parse(slots_json(rows))[1]["retained_bytes"].is_null());
+}
+
+}  // namespace
+}  // namespace weir::cli

@@ -1,0 +1,69 @@
+#include "io/small_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "base/error.h"
+
+namespace weir::io {
+namespace {
+
+class SmallFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/pgweir-small-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern), nullptr);
+    place_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(place_); }
+  std::string put(const std::string& name, const std::string& content) {
+    std::ofstream(place_ + "/" + name, std::ios::binary) << content;
+    return place_ + "/" + name;
+  }
+  std::string place_;
+};
+
+TEST_F(SmallFile, IsReadWholeUpToItsLimit) {
+  const std::string text = std::string(200'000, 'x') + '\0' + "end";
+  const auto path = put("a", text);
+  EXPECT_EQ(read_small_file(path, text.size()), text);
+  EXPECT_THROW(static_cast<void>(read_small_file(path, text.size() - 1)), Error);
+  EXPECT_EQ(read_front(path, 3), "xxx");
+  EXPECT_EQ(read_front(path, text.size() + 5), text);
+  EXPECT_EQ(read_small_file(put("empty", ""), 10), "");
+}
+
+TEST_F(SmallFile, TellsWhatCannotBeRead) {
+  for (const auto& path : {place_ + "/missing", place_}) {
+    try {
+      static_cast<void>(read_small_file(path, 10));
+      ADD_FAILURE() << path;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::io);
+      EXPECT_NE(std::string(error.what()).find(path), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST_F(SmallFile, KnowsWhatIsUnderAPath) {
+  const auto file = put("a", "x");
+  ASSERT_EQ(::symlink("a", (place_ + "/link").c_str()), 0);
+  ASSERT_EQ(::symlink("loop", (place_ + "/loop").c_str()), 0);
+  ASSERT_EQ(::mkfifo((place_ + "/pipe").c_str(), 0600), 0);
+  EXPECT_EQ(type_of(file), PathType::file);
+  EXPECT_EQ(type_of(place_ + "/link"), PathType::file);
+  EXPECT_EQ(type_of(place_), PathType::directory);
+  EXPECT_EQ(type_of(place_ + "/pipe"), PathType::other);
+  EXPECT_EQ(type_of(place_ + "/missing"), PathType::nothing);
+  EXPECT_EQ(type_of(file + "/below"), PathType::nothing);
+  EXPECT_THROW(static_cast<void>(type_of(place_ + "/loop")), Error);
+}
+
+}  // namespace
+}  // namespace weir::io

@@ -1,0 +1,171 @@
+#include "status/check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace weir::status {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+using namespace std::chrono_literals;
+
+constexpr const char* kWell =
+    R"({"state": "streaming", "server": "db1:5432", "flush_lsn": "0/7000100", "lag_bytes": 0,
+        "silence_ms": 412})";
+
+StatusReport report_with(const char* receiver) {
+  StatusReport report;
+  report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
+  if (receiver != nullptr) report.receiver = receiver;
+  return report;
+}
+
+Upstream upstream_at(wal::Lsn position) {
+  Upstream upstream;
+  upstream.system_identifier = 42;
+  upstream.position = position;
+  return upstream;
+}
+
+Upstream with_slot(Upstream upstream, bool exists, const char* status) {
+  Upstream::Slot slot;
+  slot.name = "weir";
+  slot.exists = exists;
+  slot.wal_status = status;
+  upstream.slot = slot;
+  return upstream;
+}
+
+TEST(Check, JudgesAsMonitoringExpects) {
+  struct Case {
+    const char* name;
+    Level level;
+    const char* text;
+    const char* receiver = kWell;
+    Limits limits = {};
+    std::optional<Upstream> upstream = {};
+    bool hole = false;
+  };
+  const Case cases[] = {
+      {"well", Level::ok, "streaming from db1:5432, durable up to 0/7000100, caught up"},
+      {"well within limits", Level::ok, "caught up", kWell, {64 << 20, 5min}},
+      {"no receiver", Level::critical, "no receiver runs", nullptr},
+      {"disk full", Level::critical, "disk is full", R"({"state": "disk full"})"},
+      {"connecting", Level::warning, "does not stream: connecting", R"({"state": "connecting"})"},
+      {"slot", Level::warning, "running out",
+       R"({"state": "streaming", "slot_warning": "running out"})"},
+      {"hole",
+       Level::critical,
+       "2 segments missing from 0/4000000 to 0/6000000",
+       kWell,
+       {},
+       {},
+       true},
+      {"lag at the limit",
+       Level::ok,
+       "64 MB behind",
+       R"({"state": "streaming", "lag_bytes": 67108864, "silence_ms": 1})",
+       {64 << 20, {}}},
+      {"lag over it",
+       Level::critical,
+       "64.0 MB behind",
+       R"({"state": "streaming", "lag_bytes": 67108865, "silence_ms": 1})",
+       {64 << 20, {}}},
+      {"silent up to the limit",
+       Level::ok,
+       "streaming",
+       R"({"state": "streaming", "silence_ms": 300000})",
+       {{}, 5min}},
+      {"silent over it",
+       Level::critical,
+       "nothing was heard of the server for 5 min",
+       R"({"state": "streaming", "silence_ms": 300001})",
+       {{}, 5min}},
+      {"silent while it reconnects",
+       Level::critical,
+       "nothing was heard",
+       R"({"state": "waiting", "silence_ms": 300001})",
+       {{}, 5min}},
+      {"lag not known",
+       Level::unknown,
+       "is not known",
+       R"({"state": "streaming", "silence_ms": 1})",
+       {1, {}}},
+      {"age not known", Level::unknown, "does not tell", R"({"state": "streaming"})", {{}, 1s}},
+      {"the server knows of more lag",
+       Level::critical,
+       "1 MB behind",
+       kWell,
+       {1000, {}},
+       upstream_at(wal::Lsn(0x7100100))},
+      {"the server is behind",
+       Level::ok,
+       "caught up",
+       kWell,
+       {1000, {}},
+       upstream_at(wal::Lsn(0x6000000))},
+      {"slot gone",
+       Level::critical,
+       "no slot \"weir\"",
+       kWell,
+       {},
+       with_slot(upstream_at(wal::Lsn(1)), false, "")},
+      {"slot lost",
+       Level::critical,
+       "has lost WAL",
+       kWell,
+       {},
+       with_slot(upstream_at(wal::Lsn(1)), true, "lost")},
+      {"slot unreserved",
+       Level::warning,
+       "about to lose",
+       kWell,
+       {},
+       with_slot(upstream_at(wal::Lsn(1)), true, "unreserved")},
+      {"slot well",
+       Level::ok,
+       "streaming",
+       kWell,
+       {},
+       with_slot(upstream_at(wal::Lsn(1)), true, "reserved")},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto report = report_with(each.receiver);
+    report.upstream = each.upstream;
+    if (each.hole) report.holes.push_back({1, wal::Lsn(0x4000000), wal::Lsn(0x6000000), 2});
+    const auto verdict = check(report, each.limits);
+    EXPECT_EQ(to_string(verdict.level), to_string(each.level)) << verdict.line;
+    EXPECT_THAT(verdict.line, StartsWith("PGWEIR " + std::string(to_string(each.level)) + " - "));
+    EXPECT_THAT(verdict.line, HasSubstr(each.text));
+    EXPECT_EQ(verdict.line.find('\n'), std::string::npos);
+  }
+}
+
+TEST(Check, KnowsAnotherCluster) {
+  auto report = report_with(kWell);
+  report.upstream = upstream_at(wal::Lsn(1));
+  report.upstream->system_identifier = 43;
+  EXPECT_EQ(check(report, {}).level, Level::critical);
+}
+
+TEST(Check, TellsPerformanceData) {
+  auto report = report_with(kWell);
+  report.free_bytes = 5;
+  EXPECT_THAT(check(report, {64 << 20, 5min}).line,
+              HasSubstr(" | lag=0B;;67108864;0 age=0.412s;;300.000;0 missing=0;;0;0 segments=0;;;0 "
+                        "size=0B;;;0 free=5B;;;0"));
+  EXPECT_THAT(check(report_with(nullptr), {}).line, HasSubstr(" | lag=U;;;0 age=U;;;0 missing=0"));
+}
+
+TEST(Check, PutsTheGravestFirstAndKeepsToOneLine) {
+  auto report = report_with(R"({"state": "waiting", "last_error": "a | b\nc"})");
+  report.damaged = {"00000002.history: broken"};
+  const auto line = check(report, {1, {}}).line;
+  EXPECT_THAT(line, StartsWith("PGWEIR CRITICAL - 00000002.history: broken; the receiver does not "
+                               "stream: waiting, a / b c; how far"));
+}
+
+}  // namespace
+}  // namespace weir::status

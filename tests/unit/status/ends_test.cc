@@ -1,0 +1,138 @@
+#include "status/ends.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "support/archive_builder.h"
+
+namespace weir::status {
+namespace {
+
+using codec::Method;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+/// The builder writes every record in the name of this transaction.
+constexpr std::uint32_t kTransaction = 740;
+
+/// Random records with a commit in every so many of them, over `segments` segments.
+struct Story {
+  Story(std::uint64_t segments, unsigned every) : wal({.switch_every = 0}) {
+    std::int64_t time = 800'000'000'000'000;
+    for (unsigned count = 1; wal.end() < kSize.start(1 + segments); ++count) {
+      if (count % every != 0) {
+        wal.append_random(300);
+        continue;
+      }
+      test::Bytes body(2 + 8);
+      body[0] = std::byte{255};
+      body[1] = std::byte{8};
+      time += 1'000'000;
+      std::memcpy(body.data() + 2, &time, sizeof(time));
+      const auto record = wal.append(1, 0x00, body);
+      commits.push_back({record.start, record.end, kTransaction, {time}});
+    }
+  }
+  testing::WalBuilder wal;
+  std::vector<archive::Commit> commits;
+
+  const archive::Commit& last_before(Lsn lsn) const {
+    return *std::prev(std::find_if(commits.begin(), commits.end(),
+                                   [&](const auto& commit) { return commit.end > lsn; }));
+  }
+};
+
+Ends look(ArchiveBuilder& builder, std::uint64_t& budget) {
+  const auto directory = builder.disk.open();
+  const auto listing = archive::list_archive(*directory);
+  return look_at_ends(*directory, listing.segments, kSize,
+                      archive::Timelines::read(*directory, listing), budget);
+}
+
+std::uint64_t plenty = std::uint64_t{1} << 40;
+
+TEST(Ends, AreFoundInEveryForm) {
+  Story story(5, 40);
+  for (const auto method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
+    SCOPED_TRACE(codec::suffix(method));
+    ArchiveBuilder builder;
+    builder.segments(story.wal, 1, 5, method);
+    const auto ends = look(builder, plenty);
+    EXPECT_EQ(ends.first, story.commits.front());
+    EXPECT_EQ(ends.last, story.last_before(kSize.start(5)));
+    EXPECT_EQ(ends.end, story.wal.complete_end(kSize.start(5)));
+  }
+}
+
+TEST(Ends, AreFoundInAPartialWhateverStandsBehindItsEnd) {
+  Story story(5, 40);
+  for (const auto tail :
+       {ArchiveBuilder::Tail::none, ArchiveBuilder::Tail::zeros, ArchiveBuilder::Tail::old})
+    for (const std::uint64_t offset : {100u, 8'192u, 300'000u, 1'040'000u}) {
+      SCOPED_TRACE(::testing::Message() << static_cast<int>(tail) << ' ' << offset);
+      const auto end = story.wal.complete_end(kSize.start(4) + offset);
+      ArchiveBuilder builder;
+      builder.segments(story.wal, 1, 4);
+      builder.partial(story.wal, std::max(end, kSize.start(4) + 40), tail);
+      const auto ends = look(builder, plenty);
+      EXPECT_EQ(ends.last, story.last_before(end));
+      EXPECT_EQ(ends.end, end);
+    }
+}
+
+TEST(Ends, GoBackToTheSegmentWithTheLastCommit) {
+  Story story(5, 2000);
+  ArchiveBuilder builder;
+  builder.segments(story.wal, 1, 5);
+  const auto ends = look(builder, plenty);
+  EXPECT_EQ(ends.first, story.commits.front());
+  EXPECT_EQ(ends.last, story.last_before(kSize.start(5)));
+}
+
+TEST(Ends, KeepToTheBudget) {
+  Story story(5, 40);
+  ArchiveBuilder builder;
+  builder.segments(story.wal, 1, 5, Method::zstd);
+  std::uint64_t little = kSize.bytes() / 2;
+  const auto ends = look(builder, little);
+  EXPECT_EQ(ends.last, std::nullopt);
+  std::uint64_t for_the_last = kSize.bytes();
+  EXPECT_EQ(look(builder, for_the_last).last, story.last_before(kSize.start(5)));
+  EXPECT_EQ(for_the_last, 0u);
+}
+
+TEST(Ends, StayOpenWhereTheFilesAreBroken) {
+  Story story(5, 40);
+  ArchiveBuilder builder;
+  builder.segments(story.wal, 1, 5, Method::zstd);
+  for (std::uint64_t segno = 1; segno < 5; ++segno)
+    builder.disk.put(ArchiveBuilder::name(story.wal, segno, Method::zstd),
+                     test::as_bytes("rubbish"));
+  const auto ends = look(builder, plenty);
+  EXPECT_EQ(ends.first, std::nullopt);
+  EXPECT_EQ(ends.last, std::nullopt);
+  EXPECT_FALSE(ends.end.valid());
+}
+
+TEST(Ends, CountOnlyTheCommitsOfTheTimelineItself) {
+  Story story(3, 40);
+  const auto fork = story.wal.fork_point(kSize.start(2) + 500'000);
+  auto child = verify::promote(story.wal, fork, 2, 9);
+  child.grow_to(kSize.start(4));
+  test::Bytes body(2 + 8);
+  body[0] = std::byte{255};
+  body[1] = std::byte{8};
+  const auto record = child.append(1, 0x00, body);
+  child.grow_to(kSize.start(6));
+  ArchiveBuilder builder;
+  builder.segments(child, 2, 6).history(2, verify::history_line(1, fork));
+  const auto ends = look(builder, plenty);
+  ASSERT_TRUE(ends.first);
+  EXPECT_GE(ends.first->start, fork);
+  EXPECT_LE(ends.first->start, record.start);
+}
+
+}  // namespace
+}  // namespace weir::status
