@@ -109,12 +109,19 @@ class ZstdDecompressor final : public Decompressor {
     bool full = false;
     while (in.pos < in.size || full) {
       ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
+      const auto before = in.pos;
       left_ = ZSTD_decompressStream(context_.get(), &out, &in);
       if (ZSTD_isError(left_)) {
         const auto reason = ZSTD_getErrorName(left_);
         const bool memory = ZSTD_getErrorCode(left_) == ZSTD_error_memory_allocation;
         throw memory ? library_error("zstd", reason) : damage("zstd", reason);
       }
+      const auto taken = compressed.subspan(before, in.pos - before);
+      const auto kept = std::min(taken.size(), kMostHeader - header_.size());
+      header_.insert(header_.end(), taken.begin(),
+                     taken.begin() + static_cast<std::ptrdiff_t>(kept));
+      produced_ += out.pos;
+      if (left_ == 0) check_content_size();
       if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
       // A full buffer may hide more output, unless the frame is at its end.
       full = out.pos == out.size && left_ != 0;
@@ -126,8 +133,24 @@ class ZstdDecompressor final : public Decompressor {
   }
 
  private:
+  static constexpr std::size_t kMostHeader = 18;  // ZSTD_FRAMEHEADERSIZE_MAX
+
+  /// libzstd 1.5 compares the frame's size with its content only if the frame does not end in an
+  /// empty block, or comes in one piece.
+  void check_content_size() {
+    const auto size = ZSTD_getFrameContentSize(header_.data(), header_.size());
+    const bool told = size != ZSTD_CONTENTSIZE_UNKNOWN && size != ZSTD_CONTENTSIZE_ERROR;
+    if (told && size != produced_)
+      throw damage("zstd",
+                   fmt::format("the frame says {} bytes, its content has {}", size, produced_));
+    header_.clear();
+    produced_ = 0;
+  }
+
   Owned<ZSTD_DCtx, ZSTD_freeDCtx> context_;
-  std::size_t left_ = 1;  ///< 0 at the end of a frame; at the beginning there is none yet
+  std::vector<std::byte> header_;  ///< the front of the frame, as far as it has come
+  std::uint64_t produced_ = 0;     ///< by this frame
+  std::size_t left_ = 1;           ///< 0 at the end of a frame; at the beginning there is none yet
   std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
 };
 

@@ -199,5 +199,23 @@ TEST(Compression, SaysWhatIsAllowed) {
   }
 }
 
+TEST(Codec, RefusesAZstdFrameOfAnotherSizeThanItSaysHoweverItIsCut) {
+  // One empty block, where the header says 222 bytes; found by fuzzing.
+  constexpr unsigned char kFrame[] = {0x28, 0xb5, 0x2f, 0xfd, 0x24, 0xde, 0x01,
+                                      0x00, 0x00, 0x99, 0xe9, 0xd8, 0x51};
+  const auto frame = std::as_bytes(std::span(kFrame));
+  for (std::size_t piece = 1; piece <= frame.size(); ++piece) {
+    SCOPED_TRACE(piece);
+    const auto decompressor = make_decompressor(Method::zstd);
+    EXPECT_THROW(
+        {
+          for (std::size_t at = 0; at < frame.size(); at += piece)
+            decompressor->feed(frame.subspan(at, std::min(piece, frame.size() - at)), [](auto) {});
+          decompressor->finish();
+        },
+        Error);
+  }
+}
+
 }  // namespace
 }  // namespace weir::codec
