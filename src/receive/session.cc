@@ -71,6 +71,7 @@ class Session {
 
   StreamOutcome stream(const step::Stream& step);
   StreamLoop::Hooks hooks();
+  void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void make_end_durable(const archive::Listing& listing);
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
@@ -91,6 +92,7 @@ class Session {
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
+  bool end_is_durable_ = false;
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
 };
@@ -264,7 +266,23 @@ void Session::perform(const step::FetchHistory& step) {
 }
 
 void Session::perform(const step::InspectArchive& step) {
-  auto listing = archive::list_archive(directory_);
+  for (;;) {
+    auto listing = archive::list_archive(directory_);
+    const auto before = listing.segments;
+    try {
+      inspect(step, listing);
+      return;
+    } catch (const Error&) {
+      // A file may change its form while it is looked at, since segments are compressed in the
+      // background. What failed on a listing that is out of date says nothing.
+      const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
+      const auto after = archive::list_archive(directory_).segments;
+      if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
+    }
+  }
+}
+
+void Session::inspect(const step::InspectArchive& step, archive::Listing& listing) {
   if (options_.stock_habits) skip_wrong_sizes(listing, step.segment_size);
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
@@ -300,17 +318,25 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
 
 /// The start position is reported as flushed, so what lies before it has to be. A process that was
 /// killed between a rename and the directory's sync, or an archive_command that never synced, may
-/// have left the newest segment less than durable.
+/// have left the newest segment less than durable. Once is enough: what comes after is our own.
 void Session::make_end_durable(const archive::Listing& listing) {
+  if (end_is_durable_) return;
   for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
     if (each->name.partial) continue;
-    if (const auto file = directory_.open_for_reading(each->name.to_string())) {
-      file->sync();
-      file->close();
+    const auto name = each->name.to_string();
+    try {
+      if (const auto file = directory_.open_for_reading(name)) {
+        file->sync();
+        file->close();
+      }
+    } catch (const Error&) {
+      // "pgweir compress" may be at work beside us: it removes a form when another one is durable.
+      if (directory_.find(name)) throw;
     }
     break;
   }
   directory_.sync();
+  end_is_durable_ = true;
 }
 
 /// Any thread. Telling the reason may take a moment; until the end nothing more is acknowledged.
