@@ -119,7 +119,11 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
   return Error(ErrorKind::damage, "damaged WAL: " + damage.what)
       .with("file", path)
       .with("offset in the segment", size.offset(damage.found_at))
-      .with("LSN", damage.at);
+      .with("LSN", damage.at)
+      .hint(
+          "The file is not what was archived under this name: put a sound copy in its place. If it "
+          "was copied out of the pg_wal of a lost server, its end may be unwritten: rename it to "
+          "<name>.partial and add --partial, and what is sound of it is restored.");
 }
 
 }  // namespace
