@@ -83,33 +83,6 @@ def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_
     archive.assert_same_wal(primary, minimum=7)
 
 
-@pytest.fixture
-def sync_fault(place):
-    """Environment for the receiver, and a function that sets or (None) ends the fault."""
-    source = pathlib.Path(__file__).parent / "support" / "slow_fsync.c"
-    library = place / "slow_fsync.so"
-    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"])
-    control = place / "sync-fault"
-
-    class SyncFault:
-        env = {"LD_PRELOAD": str(library), "PGWEIR_TEST_SYNC": str(control)}
-
-        @staticmethod
-        def set(what):
-            if what is None:
-                control.unlink()
-            else:
-                (place / "sync-fault.new").write_text(what)
-                (place / "sync-fault.new").rename(control)
-
-        @staticmethod
-        def count():
-            log = place / "sync-fault.log"
-            return len(log.read_text().splitlines()) if log.exists() else 0
-
-    return SyncFault
-
-
 def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_archive,
                                                       sync_fault):
     """Each sync takes longer than wal_sender_timeout."""
