@@ -99,8 +99,8 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 int list(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
   const pq::Interrupt never;
-  auto connection =
-      pq::Connection::open({.conninfo = ordinary_conninfo(conninfo), .replication = false}, never);
+  auto connection = pq::Connection::open(
+      {.conninfo = ordinary_conninfo(conninfo), .replication = pq::Replication::none}, never);
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(

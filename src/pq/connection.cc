@@ -48,7 +48,8 @@ Parameters common_parameters(const ConnectOptions& options, ConninfoValues value
                               "load_balance_hosts", "connect_timeout", "replication"})
     values.erase(keyword);
   values["fallback_application_name"] = options.fallback_application_name;
-  if (options.replication) {
+  if (options.replication == Replication::logical) values["replication"] = "database";
+  if (options.replication == Replication::physical) {
     values["replication"] = "true";
     // libpq fills in the user's name, which no passfile entry for replication has.
     if (!conninfo_value(options.conninfo, "dbname")) values["dbname"] = "replication";
@@ -223,7 +224,7 @@ Connection Connection::open(const ConnectOptions& options, const Interrupt& inte
           Connection connection;
           connection.interrupt_ = &interrupt;
           connection.notices_ = std::make_unique<Notices>(Notices{options.notice});
-          connection.replication_ = options.replication;
+          connection.replication_ = options.replication != Replication::none;
           connection.server_name_ = host.to_string();
           connection.host_index_ = index;
           connection.host_count_ = hosts.size();

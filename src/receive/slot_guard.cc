@@ -50,7 +50,7 @@ void SlotGuard::work() {
   while (!stop_.raised()) {
     try {
       auto connection = pq::Connection::open({.conninfo = conninfo_,
-                                              .replication = false,
+                                              .replication = pq::Replication::none,
                                               .fallback_application_name = "pgweir monitor"},
                                              stop_);
       told_failure = false;
