@@ -26,7 +26,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
     {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
-    {"status", status_command},   {"help", help_command},
+    {"status", status_command},   {"listen", listen_command},     {"notify", notify_command},
+    {"help", help_command},
 };
 
 int dispatch(const Words& words) {

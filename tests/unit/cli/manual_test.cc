@@ -39,6 +39,8 @@ const Page kPages[] = {
     {"pgweir-receive.1", receive_help()},
     {"pgweir-slot.1", slot_help()},
     {"pgweir-status.1", status_help()},
+    {"pgweir-listen.1", listen_help()},
+    {"pgweir-notify.1", notify_help()},
     {"pgweir-pg_receivewal.1", pg_receivewal_help()},
 };
 
