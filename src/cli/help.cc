@@ -22,6 +22,7 @@ constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
     {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
+    {"status", status_help},   {"listen", listen_help},     {"notify", notify_help},
 };
 
 }  // namespace
@@ -115,6 +116,8 @@ Commands:
   doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
   config    check a configuration file, or show what a command takes from it
+  listen    print notifications (LISTEN), or run a command for each
+  notify    send one (NOTIFY)
   help      help on a command: pgweir help receive
 
 Options:
@@ -297,6 +300,14 @@ Slot, so that the server keeps what is not archived yet:
                            ordinary connection to watch the slot's health over
                            (default: -d, if that names a database)
 
+To tell others what the archive does (docs/notify.md):
+      --notify-channel CHANNEL
+                           by NOTIFY: segments finished and compressed, timelines
+                           switched, trouble. Never holds up the archive
+      --notify-conninfo CONNINFO
+                           ordinary connection to a primary to send it over
+                           (default: -d; database postgres if none is named)
+
 Where to begin and end:
       --start LSN|SEGMENT  begin an empty archive there (default: the slot's
                            restart position, else the server's position)
@@ -433,6 +444,87 @@ Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
 
 Manual: man pgweir-status
+)";
+}
+
+std::string_view listen_help() {
+  return R"(pgweir listen prints what is sent to channels by NOTIFY, and can run a command
+for each notification. It connects again when the connection is lost, and says
+from when on notifications may have been missed.
+
+Usage:
+  pgweir listen [OPTION]... CHANNEL...
+
+Options:
+      --json               one JSON object a line, also when listening begins;
+                           docs/notify.md tells the format
+      --exec CMD           run by "sh -c" for each notification, one at a time,
+                           in order; see below
+      --exec-connect CMD   run each time listening has begun: at the start and
+                           after each loss, when something may have been missed
+      --count N            end after N notifications
+      --timeout TIME       end after this time, such as 30s
+  -n, --no-loop            end when there is no server, or when it is lost
+  -q, --quiet              warnings and errors only on standard error
+  -?, --help               this help
+
+Which server (a primary: a standby has no notifications) and database:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+
+Channel names are taken as they are: Orders is not orders. In SQL that is
+NOTIFY "Orders", or pg_notify('Orders', …).
+
+A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
+process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
+and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command: write
+"$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next one is run.
+
+Example:
+  pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
+
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over before
+--count were there, or, with one of the two, a command failed; 2 wrong options;
+3 with --no-loop: no connection, or it was lost; 4 needs a person (no such
+database, wrong password, only standbys).
+
+Manual: man pgweir-listen
+)";
+}
+
+std::string_view notify_help() {
+  return R"(pgweir notify sends a notification to those who listen on a channel.
+
+Usage:
+  pgweir notify [OPTION]... CHANNEL [PAYLOAD]
+
+A PAYLOAD of - is read from standard input, without the newline at its end. It
+is text of less than 8000 bytes. The name of the channel is taken as it is:
+Orders is not orders.
+
+Options:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory of a primary
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+  -?, --help               this help
+
+Example:
+  pgweir notify -d "host=db1 dbname=shop" orders 4711
+
+Exit status: 0 sent (whether or not anybody listens); 2 wrong options, or a
+channel or payload that cannot be sent; 3 may pass if tried again (no
+connection); 4 needs a person (no such database, a standby).
+
+Manual: man pgweir-notify
 )";
 }
 

@@ -27,6 +27,7 @@ constexpr Command kCommands[] = {
     {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
     {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
     {"status", status_command},   {"config", config_command},     {"doctor", doctor_command},
+    {"status", status_command},   {"listen", listen_command},     {"notify", notify_command},
     {"help", help_command},
 };
 
