@@ -49,7 +49,7 @@ void check_value(std::string_view command, std::string_view option, const std::s
   if (is({"max-lag"}))
     require(parse_size(value).has_value(), option, value,
             "Give a size with a unit, such as 64MB or 1GB.");
-  if (is({"max-age", "older-than", "retry-for"}))
+  if (is({"max-age", "older-than", "retry-for", "measure"}))
     require(parse_duration(value).has_value(), option, value,
             "Give a time with a unit, such as 90s, 5min or 14d.");
   if (is({"from", "to", "keep-from"})) static_cast<void>(parse_position(value, name));
@@ -119,6 +119,7 @@ const std::vector<CommandOptions>& command_options() {
         {"compress", compress_option_list()},
         {"slot", slot_option_list()},
         {"status", status_option_list()},
+        {"doctor", doctor_option_list()},
     };
   }();
   return commands;

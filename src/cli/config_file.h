@@ -32,5 +32,6 @@ void add_config(Arguments& arguments, std::string_view command);
 [[nodiscard]] std::vector<Option> compress_option_list();
 [[nodiscard]] std::vector<Option> slot_option_list();
 [[nodiscard]] std::vector<Option> status_option_list();
+[[nodiscard]] std::vector<Option> doctor_option_list();
 
 }  // namespace weir::cli

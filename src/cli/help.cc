@@ -21,7 +21,7 @@ struct Topic {
 constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
-    {"status", status_help},   {"config", config_help},
+    {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
 };
 
 }  // namespace
@@ -112,6 +112,7 @@ Commands:
   prune     remove what no kept backup needs
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
+  doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
   config    check a configuration file, or show what a command takes from it
   help      help on a command: pgweir help receive

@@ -26,7 +26,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
     {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
-    {"status", status_command},   {"config", config_command},     {"help", help_command},
+    {"status", status_command},   {"config", config_command},     {"doctor", doctor_command},
+    {"help", help_command},
 };
 
 /// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind
