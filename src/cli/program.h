@@ -21,6 +21,7 @@ int verify_command(const Words& words);
 int prune_command(const Words& words);
 int compress_command(const Words& words);
 int slot_command(const Words& words);
+int logical_command(const Words& words);
 int status_command(const Words& words);
 int config_command(const Words& words);
 int doctor_command(const Words& words);

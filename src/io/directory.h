@@ -37,6 +37,15 @@ class File {
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
   [[nodiscard]] virtual std::uint64_t size() = 0;
+  /// Cuts off what is behind `size`. Durable after sync(). Throws Error{io}, here always: for files
+  /// that are never cut.
+  virtual void truncate(std::uint64_t size);
+  /// A number that no other file of the directory has while this one exists (its inode), 0 if there
+  /// is none such.
+  [[nodiscard]] virtual std::uint64_t identity() { return 0; }
+  /// Takes an exclusive flock on the file, held until it is closed. False if another process, or
+  /// another File object, holds it. True where files know no locks.
+  [[nodiscard]] virtual bool try_lock() { return true; }
 };
 
 struct DirectoryEntry {

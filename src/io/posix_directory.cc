@@ -177,6 +177,26 @@ class PosixFile final : public File {
     return static_cast<std::uint64_t>(status.st_size);
   }
 
+  std::uint64_t identity() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    struct stat status {};
+    if (::fstat(fd_, &status) != 0) throw io_error(errno, "could not stat file", path_);
+    return static_cast<std::uint64_t>(status.st_ino);
+  }
+
+  void truncate(std::uint64_t size) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    if (retry_interrupted([&] { return ::ftruncate(fd_, static_cast<off_t>(size)); }) != 0)
+      throw io_error(errno, "could not truncate", path_).with("size", size);
+  }
+
+  bool try_lock() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    if (retry_interrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    throw io_error(errno, "could not lock", path_);
+  }
+
  private:
   int fd_;
   std::string path_;
@@ -420,6 +440,10 @@ class PosixDirectory final : public Directory {
 };
 
 }  // namespace
+
+void File::truncate(std::uint64_t size) {
+  throw Error(ErrorKind::io, "this file cannot be truncated").with("size", size);
+}
 
 std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {
   Descriptor fd(
