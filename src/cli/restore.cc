@@ -30,6 +30,7 @@ using namespace std::chrono_literals;
 
 constexpr int kStopsRecovery = 200;
 constexpr auto kPatience = 10s;
+constexpr std::size_t kMostPrefetch = 64;
 
 constexpr Option kOptions[] = {
     {"directory", 'D'},
@@ -39,6 +40,7 @@ constexpr Option kOptions[] = {
     {"on-gap"},
     {"allow-empty", '\0', false},
     {"retry-for"},
+    {"prefetch"},
     {"find-lsn"},
     {"find-time"},
     {"timeline"},
@@ -94,9 +96,22 @@ int restore(const Arguments& arguments, const std::string& directory) {
     patience = *parsed;
   }
 
+  restore::Prefetch prefetch;
+  if (const auto text = arguments.value("prefetch")) {
+    const auto [end, error] =
+        std::from_chars(text->data(), text->data() + text->size(), prefetch.segments);
+    if (error != std::errc() || end != text->data() + text->size() ||
+        prefetch.segments > kMostPrefetch)
+      throw usage(fmt::format("--prefetch is a number of segments from 0 to {}, not \"{}\"",
+                              kMostPrefetch, *text));
+    prefetch.without_server = true;
+  }
+
   StderrLog log;
   const auto result =
-      restore::run_restore_command(directory, words[0], words[1], options, patience, log);
+      restore::run_restore_command(directory, words[0], words[1], options, prefetch, patience, log);
+  if (result.prefetched && arguments.has("verbose"))
+    fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
   if (arguments.has("verbose"))
     fmt::print(stderr, "pgweir: {} is not in the archive: {}\n", words[0], result.why);
@@ -120,8 +135,8 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
 }
 
 int find(const Arguments& arguments, const std::string& directory) {
-  for (const auto name :
-       {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty", "retry-for"})
+  for (const auto name : {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty",
+                          "retry-for", "prefetch"})
     if (arguments.has(name))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", name));
   if (arguments.has("find-lsn") && arguments.has("find-time"))
