@@ -55,10 +55,17 @@ class ServerError : public Error {
 using Row = std::vector<std::optional<std::string>>;
 using Rows = std::vector<Row>;
 
+/// What a connection is for, "replication=" in libpq's words.
+enum class Replication {
+  none,      ///< SQL
+  physical,  ///< "true": a walsender without a database; replication commands, no SQL from 10 on
+  logical,   ///< "database": a walsender in a database; logical decoding, replication commands, SQL
+};
+
 /// What to connect to and as what.
 struct ConnectOptions {
-  std::string conninfo;     ///< libpq's key=value or URI form, several hosts allowed; may be ""
-  bool replication = true;  ///< physical replication connection ("replication=true")
+  std::string conninfo;  ///< libpq's key=value or URI form, several hosts allowed; may be ""
+  Replication replication = Replication::physical;
   std::string fallback_application_name = "pgweir";
   std::chrono::milliseconds timeout{30'000};  ///< for all hosts together; connect_timeout holds too
   /// Index of the host to begin with; the others follow in turn. Taken modulo their number, so that
@@ -80,7 +87,7 @@ class Connection {
   ///
   /// Half-open connections are to be found within about a minute: unless the user set them,
   /// keepalives_idle=30, keepalives_interval=10, keepalives_count=3 and, for what was sent and is
-  /// not confirmed, tcp_user_timeout=60000. For the passfile a replication connection has the
+  /// not confirmed, tcp_user_timeout=60000. For the passfile a physical connection has the
   /// database "replication", unless the conninfo names one.
   ///
   /// Throws Error{retry} if no host answers or the server is starting up, shutting down or full

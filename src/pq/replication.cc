@@ -96,8 +96,29 @@ ReplicationStream ReplicationStream::start(Connection& connection,
   std::string command = "START_REPLICATION ";
   if (slot) command += "SLOT " + connection.quote_identifier(*slot) + " ";
   command += fmt::format("PHYSICAL {} TIMELINE {}", start, timeline);
+  return begin(connection, command, Replication::physical, timeline, interrupt);
+}
 
-  ReplicationStream stream(connection.handle(), connection.server_name(), timeline);
+ReplicationStream ReplicationStream::start_logical(Connection& connection, const std::string& slot,
+                                                   wal::Lsn start, const PluginOptions& options,
+                                                   const Interrupt& interrupt) {
+  std::string command =
+      fmt::format("START_REPLICATION SLOT {} LOGICAL {}", connection.quote_identifier(slot), start);
+  std::string_view separator = " (";
+  for (const auto& [name, value] : options) {
+    command += separator;
+    command += connection.quote_identifier(name);
+    if (value) command += " " + connection.quote_literal(*value);
+    separator = ", ";
+  }
+  if (!options.empty()) command += ")";
+  return begin(connection, command, Replication::logical, 0, interrupt);
+}
+
+ReplicationStream ReplicationStream::begin(Connection& connection, const std::string& command,
+                                           Replication kind, wal::TimelineId timeline,
+                                           const Interrupt& interrupt) {
+  ReplicationStream stream(connection.handle(), connection.server_name(), kind, timeline);
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
   connection.send(command, deadline, interrupt);
   connection.await_result(deadline, interrupt);
@@ -126,18 +147,20 @@ StreamEvent ReplicationStream::next_in_copy() {
   buffer_.reset(raw);
   if (size == 0) {
     if (lost_) throw lost();
+    require_bounded_message();
     if (!write_failed_) return NothingYet{};
     // The server's last words may still be in the socket; read them before giving up.
     receive();
     lost_ = true;
     return next_in_copy();
   }
+  message_.complete();
   if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
     phase_ = Phase::ending;
     return NothingYet{};
   }
   Decoded message =
-      decode(std::as_bytes(std::span<const char>(raw, static_cast<std::size_t>(size))));
+      decode(std::as_bytes(std::span<const char>(raw, static_cast<std::size_t>(size))), kind_);
   if (auto* wal = std::get_if<XLogData>(&message)) return *wal;
   if (auto* keepalive = std::get_if<Keepalive>(&message)) return *keepalive;
   throw std::get<Error>(std::move(message)).with("server", server_name_);
@@ -148,11 +171,13 @@ StreamEvent ReplicationStream::next_in_copy() {
 StreamEvent ReplicationStream::next_result() {
   while (phase_ == Phase::ending) {
     if (PQisBusy(connection_) != 0) {
+      require_bounded_message();
       if (!lost_) return NothingYet{};
       if (!command_complete_) throw lost();
       phase_ = Phase::ended;
       break;
     }
+    message_.complete();
     const Result result(PQgetResult(connection_), &PQclear);
     if (!result) {
       if (!command_complete_) throw lost();
@@ -173,14 +198,23 @@ StreamEvent ReplicationStream::next_result() {
   return end_;
 }
 
+void ReplicationStream::require_bounded_message() {
+  try {
+    message_.incomplete(PQsocket(connection_));
+  } catch (Error& error) {
+    throw error.with("server", server_name_);
+  }
+}
+
 void ReplicationStream::take_result(const PGresult* result) {
   switch (PQresultStatus(result)) {
     case PGRES_COMMAND_OK:
       command_complete_ = true;
       return;
     case PGRES_TUPLES_OK: {
-      // next_tli, next_tli_startpos
-      const bool row = PQntuples(result) == 1 && PQnfields(result) >= 2;
+      // next_tli, next_tli_startpos; nothing ends a logical stream so
+      const bool row =
+          kind_ == Replication::physical && PQntuples(result) == 1 && PQnfields(result) >= 2;
       const auto timeline = row ? parse_timeline(PQgetvalue(result, 0, 0)) : std::nullopt;
       const auto switchpoint = row ? wal::Lsn::parse(PQgetvalue(result, 0, 1)) : std::nullopt;
       if (!timeline || !switchpoint || *timeline <= timeline_)
@@ -300,10 +334,11 @@ int ReplicationStream::socket() const {
   return socket >= 0 ? socket : always_ready_->fd();
 }
 
-ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_name,
+ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_name, Replication kind,
                                      wal::TimelineId timeline)
     : connection_(connection),
       server_name_(std::move(server_name)),
+      kind_(kind),
       timeline_(timeline),
       always_ready_(std::make_unique<Interrupt>()) {
   always_ready_->raise();
@@ -317,7 +352,7 @@ ReplicationStream::~ReplicationStream() = default;
 
 // --- Messages -----------------------------------------------------------------------------------
 
-Decoded decode(std::span<const std::byte> message) {
+Decoded decode(std::span<const std::byte> message, Replication kind) {
   constexpr std::size_t kXLogDataHeader = 1 + 8 + 8 + 8;
   constexpr std::size_t kKeepalive = 1 + 8 + 8 + 1;
   const auto wrong = [&message](std::string_view what) {
@@ -336,6 +371,7 @@ Decoded decode(std::span<const std::byte> message) {
       data.server_end = wal::Lsn(field(9));
       data.server_clock = static_cast<std::int64_t>(field(17));
       data.wal = message.subspan(kXLogDataHeader);
+      if (kind == Replication::logical) return data;  // `start` is no address of these bytes
       if (data.wal.size() > kMaxXLogData) return wrong("the server sent a WAL message too large");
       if (data.start.byte() > std::numeric_limits<std::uint64_t>::max() - data.wal.size())
         return wrong("the server sent WAL behind the end of all WAL").with("position", data.start);
@@ -472,6 +508,50 @@ bool create_physical_slot(Connection& connection, const std::string& slot, bool 
     throw;
   }
   return true;
+}
+
+std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std::string& slot,
+                                               const LogicalSlotOptions& options) {
+  const int major = connection.server_major();
+  const auto needs = [&](bool asked, std::string_view option, int version) {
+    if (asked && major < version)
+      throw Error(ErrorKind::usage,
+                  fmt::format("the server is too old for {} of a logical slot", option))
+          .with("server", connection.server_name())
+          .with("version", major)
+          .hint(fmt::format("It is there from PostgreSQL {} on.", version));
+  };
+  needs(options.two_phase, "TWO_PHASE", 14);
+  needs(options.failover, "FAILOVER", 17);
+
+  std::string command = "CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot);
+  if (options.temporary) command += " TEMPORARY";
+  command += " LOGICAL " + connection.quote_identifier(options.plugin);
+  if (major >= 15) {
+    command += options.snapshot == Snapshot::export_ ? " (SNAPSHOT 'export'"
+               : options.snapshot == Snapshot::use   ? " (SNAPSHOT 'use'"
+                                                     : " (SNAPSHOT 'nothing'";
+    if (options.two_phase) command += ", TWO_PHASE";
+    if (options.failover) command += ", FAILOVER";
+    command += ")";
+  } else {
+    command += options.snapshot == Snapshot::export_ ? " EXPORT_SNAPSHOT"
+               : options.snapshot == Snapshot::use   ? " USE_SNAPSHOT"
+                                                     : " NOEXPORT_SNAPSHOT";
+    if (options.two_phase) command += " TWO_PHASE";
+  }
+  Rows rows;
+  try {
+    rows = connection.execute(command, std::chrono::hours(24 * 365));
+  } catch (const ServerError& error) {
+    if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
+    throw;
+  }
+  // slot_name, consistent_point, snapshot_name, output_plugin
+  if (rows.size() != 1 || rows[0].size() < 3) throw unexpected(connection, command);
+  const auto point = parse_lsn(rows[0][1]);
+  if (!point) throw unexpected(connection, command);
+  return LogicalSlot{*point, rows[0][2].value_or("")};
 }
 
 void drop_slot(Connection& connection, const std::string& slot) {

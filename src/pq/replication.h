@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "pq/connection.h"
+#include "pq/message_bound.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -58,6 +59,37 @@ struct SlotState {
 /// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
 /// Without `reserve_wal` the slot keeps no WAL before the first one streams from it.
 bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true);
+/// What becomes of the snapshot that a new logical slot begins with.
+enum class Snapshot {
+  nothing,  ///< none is made
+  export_,  ///< other sessions can take it (SET TRANSACTION SNAPSHOT, pg_dump --snapshot) until the
+            ///< connection runs its next command or ends
+  use,      ///< for the transaction the command runs in, which has to be REPEATABLE READ
+};
+
+struct LogicalSlotOptions {
+  std::string plugin = "test_decoding";
+  bool temporary = false;  ///< gone when the connection ends
+  bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 14 and later
+  bool failover = false;   ///< synchronised to standbys; server 17 and later
+  Snapshot snapshot = Snapshot::nothing;
+};
+
+struct LogicalSlot {
+  wal::Lsn consistent_point;  ///< the stream begins with the transactions that commit behind this
+  std::string snapshot;       ///< name of an exported one, else empty
+};
+
+/// CREATE_REPLICATION_SLOT … LOGICAL, in the grammar of the server's version, on a connection with
+/// Replication::logical. nullopt if it exists already (SQLSTATE 42710). Waits without limit for the
+/// transactions that run, as the server does; the connection's Interrupt ends that. Throws
+/// Error{usage} for an option that the server is too old for, ServerError.
+std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std::string& slot,
+                                               const LogicalSlotOptions& options);
+
+/// Options of an output plugin; one without value is a switch to most plugins.
+using PluginOptions = std::vector<std::pair<std::string, std::optional<std::string>>>;
+
 /// DROP_REPLICATION_SLOT without WAIT: a slot in use is Error{retry} (55006), a missing one
 /// Error{refused} (42704).
 void drop_slot(Connection& connection, const std::string& slot);
@@ -67,7 +99,12 @@ void drop_slot(Connection& connection, const std::string& slot);
 /// `<timeline>.history`.
 [[nodiscard]] std::string timeline_history(Connection& connection, wal::TimelineId timeline);
 
-/// Message 'w'. `wal` is valid until the next call of ReplicationStream::next().
+/// Message 'w'. In a logical stream `wal` is what the output plugin wrote at once, and `start` what
+/// the plugin's callback was about (WalSndPrepareWrite in walsender.c): for a commit the end of its
+/// record, for a change its beginning, for the beginning of a transaction that of its first record,
+/// so it goes back; 0/0 where the plugin said that more of the same follows. `server_end` is equal
+/// to `start` and the clock may be 0 there. `wal` is valid until the next call of
+/// ReplicationStream::next().
 struct XLogData {
   wal::Lsn start;
   wal::Lsn server_end;
@@ -103,17 +140,19 @@ struct StandbyStatus {
 /// A CopyData message of the stream, without its envelope. Pure; for any bytes. Error{protocol} for
 /// one that cannot be. The XLogData points into `message`.
 using Decoded = std::variant<XLogData, Keepalive, Error>;
-[[nodiscard]] Decoded decode(std::span<const std::byte> message);
+[[nodiscard]] Decoded decode(std::span<const std::byte> message,
+                             Replication kind = Replication::physical);
 
 /// Message 'r'. `clock`: microseconds since 2000-01-01 UTC.
 [[nodiscard]] std::string encode(const StandbyStatus& status, std::int64_t clock);
 
-/// The largest XLogData that is taken. A walsender sends up to 16 WAL blocks at once (MAX_SEND_SIZE
-/// in walsender.c), which is 1 MB with the largest block size there is.
+/// The largest XLogData that is taken in a physical stream. A walsender sends up to 16 WAL blocks
+/// at once (MAX_SEND_SIZE in walsender.c), which is 1 MB with the largest block size there is. A
+/// plugin may write up to 1 GB.
 inline constexpr std::size_t kMaxXLogData = 16 * 1024 * 1024;
 
-/// A physical stream on a connection that it uses until the stream has ended. Never blocks. One
-/// thread at a time: callers with several threads bring a lock.
+/// A physical or logical stream on a connection that it uses until the stream has ended. Never
+/// blocks. One thread at a time: callers with several threads bring a lock.
 class ReplicationStream {
  public:
   /// START_REPLICATION [SLOT slot] PHYSICAL start TIMELINE timeline. The server may answer that the
@@ -123,6 +162,14 @@ class ReplicationStream {
   static ReplicationStream start(Connection& connection, const std::optional<std::string>& slot,
                                  wal::Lsn start, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
+
+  /// START_REPLICATION SLOT slot LOGICAL start (options), on a connection with
+  /// Replication::logical. The server begins with the first transaction whose commit record starts
+  /// at or behind `start`; 0/0, or a position before it: the slot's confirmed_flush_lsn, silently.
+  /// Errors as start(); a plugin's complaints about its options come from next().
+  static ReplicationStream start_logical(Connection& connection, const std::string& slot,
+                                         wal::Lsn start, const PluginOptions& options,
+                                         const Interrupt& interrupt);
 
   ReplicationStream(ReplicationStream&&) noexcept;
   ReplicationStream& operator=(ReplicationStream&&) noexcept;
@@ -160,8 +207,13 @@ class ReplicationStream {
     void operator()(char* buffer) const;
   };
 
-  ReplicationStream(pg_conn* connection, std::string server_name, wal::TimelineId timeline);
+  ReplicationStream(pg_conn* connection, std::string server_name, Replication kind,
+                    wal::TimelineId timeline);
+  static ReplicationStream begin(Connection& connection, const std::string& command,
+                                 Replication kind, wal::TimelineId timeline,
+                                 const Interrupt& interrupt);
   StreamEvent next_in_copy();
+  void require_bounded_message();
   StreamEvent next_result();
   void take_result(const pg_result* result);
   void discard();
@@ -170,10 +222,12 @@ class ReplicationStream {
 
   pg_conn* connection_;
   std::string server_name_;
-  wal::TimelineId timeline_;
+  Replication kind_;
+  wal::TimelineId timeline_;  // 0 in a logical stream
   Phase phase_ = Phase::ending;
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
+  MessageBound message_;
   bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;

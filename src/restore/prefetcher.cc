@@ -143,24 +143,24 @@ std::optional<Status> status_of(pid_t pid) {
 }
 
 /// The server process that recovers: among our ancestors the child of the postmaster, whose number
-/// is the first line of postmaster.pid in the data directory.
-std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server) {
+/// is the first line of postmaster.pid in the data directory. A shell may stand between, which ends
+/// with the command.
+std::optional<Process> server_process(const std::string& target_directory, bool also_of_init) {
   constexpr int kMostAncestors = 16;
-  if (without_server) {
-    const auto parent = ::getppid();
-    const auto status = status_of(parent);
-    if (!status || parent == 1) return std::nullopt;
-    return Process{parent, status->started};
-  }
   const auto slash = target_directory.rfind('/');
   const auto data =
       slash == std::string::npos ? std::string(".") : target_directory.substr(0, slash);
+  std::string text;
+  try {
+    text = io::read_front(data + "/postmaster.pid", 32);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
   pid_t postmaster = 0;
-  const auto text = io::read_front(data + "/postmaster.pid", 32);
   std::from_chars(text.data(), text.data() + text.size(), postmaster);
   // As the first process of a container the server inherits every orphan, and takes one that was
   // killed for a crashed backend of its own.
-  if (postmaster <= 1) return std::nullopt;
+  if (postmaster < 1 || (postmaster == 1 && !also_of_init)) return std::nullopt;
   auto pid = ::getppid();
   for (int i = 0; i < kMostAncestors && pid > 1; ++i) {
     const auto status = status_of(pid);
@@ -169,6 +169,15 @@ std::optional<Process> owner_of_recovery(const std::string& target_directory, bo
     pid = status->parent;
   }
   return std::nullopt;
+}
+
+std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server) {
+  if (auto server = server_process(target_directory, without_server)) return server;
+  if (!without_server) return std::nullopt;
+  const auto parent = ::getppid();
+  const auto status = status_of(parent);
+  if (!status || parent == 1) return std::nullopt;
+  return Process{parent, status->started};
 }
 
 /// Readable when the process has ended; empty if that cannot be watched, or has happened.

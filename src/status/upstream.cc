@@ -14,8 +14,8 @@ constexpr std::chrono::milliseconds kTime{10'000};
 
 void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
   const pq::Interrupt never;
-  auto connection =
-      pq::Connection::open({.conninfo = conninfo, .replication = false, .timeout = kTime}, never);
+  auto connection = pq::Connection::open(
+      {.conninfo = conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
   const auto rows = connection.execute(
       "SELECT restart_lsn, wal_status, active FROM pg_catalog.pg_replication_slots "
       "WHERE slot_name = " +

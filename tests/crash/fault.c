@@ -9,9 +9,11 @@
  *   short        half of a pwrite is done; another call is left alone
  *   kill         the process kills itself before the call
  *   killed       the same, after the call
+ *   lie          every call of the name FAULT_AT (fdatasync, fsync) returns 0 and has done nothing
  *
  * With FAULT_FOREVER=1 so is every later call of the same name. FAULT_LOG gets a line for each call
- * ("fault" behind the treated ones) and one for each flush position that is sent to a server.
+ * ("fault" behind the treated ones) and one for each flush position that is sent to a server, with the
+ * monotonic clock's nanoseconds just before.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,6 +28,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -58,6 +61,12 @@ static const char *treat(const char *name, const char *detail) {
   pthread_mutex_unlock(&mutex);
   if (!hit || strcmp(what, "count") == 0) return NULL;
   return what;
+}
+
+static int lies(const char *name) {
+  const char *what = getenv("FAULT_WHAT");
+  const char *at = getenv("FAULT_AT");
+  return what && at && strcmp(what, "lie") == 0 && strcmp(at, name) == 0;
 }
 
 static int error_of(const char *what) {
@@ -117,6 +126,7 @@ int fallocate64(int fd, int mode, off_t offset, off_t size) {
 }
 
 int fdatasync(int fd) {
+  if (lies("fdatasync")) return 0;
   const char *what = treat("fdatasync", NULL);
   FAIL(what);
   int done = (int)syscall(SYS_fdatasync, fd);
@@ -125,6 +135,7 @@ int fdatasync(int fd) {
 }
 
 int fsync(int fd) {
+  if (lies("fsync")) return 0;
   const char *what = treat("fsync", NULL);
   FAIL(what);
   int done = (int)syscall(SYS_fsync, fd);
@@ -164,6 +175,8 @@ int close(int fd) {
 /* A status update: 'd', length, 'r', write, flush, apply, ... */
 ssize_t send(int fd, const void *bytes, size_t size, int flags) {
   const unsigned char *at = bytes;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
   ssize_t done = syscall(SYS_sendto, fd, bytes, size, flags, NULL, 0);
   for (size_t i = 0; i + 39 <= size; ++i) {
     if (at[i] != 'd' || at[i + 1] || at[i + 2] || at[i + 3] || at[i + 4] != 38 || at[i + 5] != 'r')
@@ -171,7 +184,8 @@ ssize_t send(int fd, const void *bytes, size_t size, int flags) {
     uint64_t flush = 0;
     char line[64];
     for (int j = 0; j < 8; ++j) flush = flush << 8 | at[i + 14 + j];
-    snprintf(line, sizeof line, "flush %llu\n", (unsigned long long)flush);
+    snprintf(line, sizeof line, "flush %llu %lld\n", (unsigned long long)flush,
+             now.tv_sec * 1000000000LL + now.tv_nsec);
     say(line);
   }
   return done;

@@ -2,6 +2,8 @@
 
 At the end every finished segment of every timeline has to be the servers' own, byte by byte, with
 nothing missing; and at every kill of a receiver what it had acknowledged has to be in the archive.
+With `steady` there is a third receiver that nobody ends: it lives through the whole round, whatever
+becomes of the servers, and its memory, file descriptors and threads have to stay what they were.
 scripts/soak runs it for as long as one likes, test_torture.py for a moment."""
 
 import pathlib
@@ -19,7 +21,7 @@ from .server import DEBIAN_MAJOR, Server
 
 class Torture:
     def __init__(self, place, seed, segment_mb=1, options=(), slots=True, synchronous=False,
-                 major=DEBIAN_MAJOR, say=print):
+                 major=DEBIAN_MAJOR, say=print, steady=False):
         self.place = pathlib.Path(place)
         self.random = random.Random(seed)
         self.segment_mb = segment_mb
@@ -30,6 +32,7 @@ class Torture:
         self.say = say
         self.servers = []
         self.stations = []
+        self.steady = Steady(self) if steady else None
         self.load = None
         self.client = None
         self.begun = time.monotonic()
@@ -45,7 +48,7 @@ class Torture:
         self.standby = self._new_standby()
         self.stations = [Station(self, "by-primary", self.primary),
                          Station(self, "by-standby", self.standby)]
-        for station in self.stations:
+        for station in self._all_stations():
             station.start()
         if self.synchronous:
             self._make_synchronous()
@@ -67,10 +70,13 @@ class Torture:
             self.note(action.__name__)
             action()
             self._start_load()
-            for station in self.stations:
+            for station in self._all_stations():
                 station.assert_well()
             count += 1
         return count
+
+    def _all_stations(self):
+        return [*self.stations, *([self.steady] if self.steady else [])]
 
     def finish(self):
         """The end of all trouble: everything has to arrive. Then the comparison."""
@@ -88,12 +94,12 @@ class Torture:
         self.standby.caught_up_with(end)
         timeline = newest_timeline(self.primary)
         compared = 0
-        for station in self.stations:
+        for station in self._all_stations():
             wait_for(lambda: station.assert_well() or station.reported(end),
                      f"{station.name} to report {wal.lsn_text(end)}", deadline=90)
             station.receiver.stop()
             station.archive.wait_covers(self.primary, timeline, end)
-        for station in self.stations:
+        for station in self._all_stations():
             compared += station.compare(timeline, end)
         return compared
 
@@ -101,7 +107,9 @@ class Torture:
         if self.client:
             self.client.stop()
         self._stop_load()
-        for station in self.stations:
+        if self.steady:
+            self.steady.end.set()
+        for station in self._all_stations():
             if station.receiver and station.receiver.running():
                 station.receiver.kill9()
         for server in reversed(self.servers):
@@ -182,7 +190,16 @@ class Torture:
         self._stop_load()
         self.primary = new
         self.rest()
-        self.standby = self._new_standby()
+        if self.steady:
+            # Where the two connection strings of the steady one lead to has to stay the same, and a
+            # server that is built now lacks what is older than now.
+            end = new.switch_wal()
+            end -= end % new.segment_size
+            wait_for(lambda: self.steady.assert_well() or self.steady.reported(end),
+                     "the steady receiver to follow", deadline=90)
+            self.standby = self._new_standby(old.port)
+        else:
+            self.standby = self._new_standby()
         for station, server in zip(self.stations, (self.primary, self.standby)):
             # The one that followed the standby may go on with it, now a primary, for a while.
             if (not station.upstream.running() or self.random.random() < 0.5
@@ -211,8 +228,9 @@ class Torture:
         self.servers.append(server)
         return server
 
-    def _new_standby(self):
+    def _new_standby(self, port=None):
         server = self._server(f"standby{len(self.servers)}")
+        server.port = port or server.port
         server.copy_of(self.primary)
         server.conf(synchronous_standby_names="")
         return server.start()
@@ -378,6 +396,44 @@ class Station:
                 f"{self.name}: {wal.segment_name(line, segno, size)} is missing:"
                 f" {self.archive.names()}")
         return len(finished)
+
+
+class Steady(Station):
+    """Nobody ends this one. What it takes of the machine is written down each half second."""
+
+    def __init__(self, torture):
+        super().__init__(torture, "steady", None)
+        self.samples = []  # (seconds, kB of anonymous memory, file descriptors, threads)
+        self.end = threading.Event()
+
+    def start(self):
+        self.upstream = self.torture.primary
+        super().start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self):
+        process = pathlib.Path(f"/proc/{self.receiver.pid}")
+        begun = time.monotonic()
+        while not self.end.wait(0.5):
+            try:
+                status = dict(line.split(":", 1)
+                              for line in (process / "status").read_text().splitlines())
+                self.samples.append((time.monotonic() - begun, int(status["RssAnon"].split()[0]),
+                                     len(list((process / "fd").iterdir())),
+                                     int(status["Threads"])))
+            except (OSError, KeyError):
+                return  # it has ended
+
+    def assert_flat(self):
+        """Compares the last third of its life with the second; returns the peaks of all of it."""
+        assert len(self.samples) >= 30, f"only {len(self.samples)} samples"
+        third = len(self.samples) // 3
+        for column, what, more in ((1, "kB of memory", 2048), (2, "file descriptors", 4),
+                                   (3, "threads", 2)):
+            before = max(sample[column] for sample in self.samples[third:2 * third])
+            after = max(sample[column] for sample in self.samples[2 * third:])
+            assert after <= before + more, f"{what} grew from {before} to {after}"
+        return [max(sample[column] for sample in self.samples) for column in (1, 2, 3)]
 
 
 class Client(threading.Thread):

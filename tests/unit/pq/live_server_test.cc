@@ -146,7 +146,7 @@ TEST_F(LiveServer, AnswersTheReplicationCommands) {
   EXPECT_EQ(server.sql("SELECT 'it''s'"), "it's");
   ConnectOptions plain;
   plain.conninfo = server.conninfo();
-  plain.replication = false;
+  plain.replication = Replication::none;
   std::vector<std::string> notices;
   plain.notice = [&notices](const std::string& text) { notices.push_back(text); };
   Connection ordinary = Connection::open(plain, interrupt_);

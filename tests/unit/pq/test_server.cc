@@ -165,7 +165,7 @@ std::string TestServer::sql(const std::string& command) const {
   const Interrupt never;
   ConnectOptions options;
   options.conninfo = conninfo();
-  options.replication = false;
+  options.replication = Replication::none;
   const Rows rows = Connection::open(options, never).execute(command);
   return rows.empty() ? "" : rows[0].at(0).value_or("");
 }

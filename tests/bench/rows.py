@@ -1,0 +1,251 @@
+"""The rows of the table, one function each: round after round, every contender in each round, in
+an order that rotates."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import measure
+import workload
+from contenders import PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, Run
+from support import wal
+
+HERE = pathlib.Path(__file__).resolve().parent
+GIB = 1 << 30
+
+
+def in_turn(contenders, round_number):
+    shift = round_number % len(contenders)
+    return contenders[shift:] + contenders[:shift]
+
+
+# --- Catching up
+
+
+def catch_up(bench, contenders, kind, megabytes):
+    server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
+    slot, end, size = server.ranges[kind]
+    for number in range(bench.rounds):
+        costs = {}
+        for contender in in_turn(contenders, number):
+            workload.copy_slot(server, slot, "bench")
+            os.sync()
+            before = measure.server_cpu_seconds(server)
+            with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end)) as run:
+                peak = measure.Peak(run.pid)
+                cost = run.to_the_end()
+                archived = sum(path.stat().st_size for path in run.directory.iterdir()
+                               if not path.name.endswith(".partial"))
+                if number == 0:
+                    run.archive.assert_covers(server, 1, end, start=end - size)
+                    run.archive.assert_same_wal(server, minimum=size // server.segment_size)
+                    bench.say(f"  {contender.name}: {size >> 20} MiB, byte for byte the server's")
+            gib = size / GIB
+            costs[contender.name] = {
+                "mb_s": size / cost["seconds"] / 1e6,
+                "cpu_s_gib": cost["cpu_s"] / gib,
+                "server_cpu_s_gib": (measure.server_cpu_seconds(server) - before) / gib,
+                "size": archived / size,
+                "disk": cost["disk_mb"] * 1e6 / size,
+                "peak_mb": peak.stop_mb(),
+            }
+            bench.say(f"  {number} {contender.name}: {costs[contender.name]['mb_s']:.0f} MB/s, "
+                      f"{costs[contender.name]['cpu_s_gib']:.2f} CPU s/GiB")
+        yield {contender.name: costs[contender.name] for contender in contenders}
+
+
+# --- Commits that wait for the receiver
+
+
+def commits(bench, contenders, clients, payload=0, env=None, seconds=None):
+    server = bench.once(("commits", payload), lambda: workload.commit_server(bench, payload))
+    seconds = seconds or bench.seconds
+    for number in range(bench.rounds):
+        costs = {}
+        for contender in in_turn(contenders, number):
+            costs[contender.name] = commits_once(bench, contender, server, clients, seconds, env,
+                                                 compare=number == 0)
+            cost = costs[contender.name]
+            bench.say(f"  {number} {contender.name}: {cost['tps']:.0f} commits/s, "
+                      f"{cost['cpu_us_commit']:.0f} µs each, worst {cost['worst_ms']:.1f} ms")
+        yield {contender.name: costs[contender.name] for contender in contenders}
+
+
+def commits_once(bench, contender, server, clients, seconds, env, compare):
+    server.sql("TRUNCATE commits; CHECKPOINT; SELECT pg_create_physical_replication_slot('bench', true)")
+    os.sync()
+    with Run(contender, bench, server, "bench", synchronous=True, env=env) as run:
+        server.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        server.reload()
+        try:
+            run.wait_streaming(synchronous=True)
+            workload.commits(server, clients, 1)  # warm
+            cpu, woken = measure.cpu_seconds(run.pid), measure.wakeups(run.pid)
+            cost = workload.commits(server, clients, seconds)
+            count = cost.pop("commits")
+            cost["cpu_us_commit"] = (measure.cpu_seconds(run.pid) - cpu) * 1e6 / count
+            cost["wakeups_commit"] = (measure.wakeups(run.pid) - woken) / count
+            cost["peak_mb"] = measure.memory_kb(run.pid)["peak_kb"] / 1024
+            end = server.flushed()
+        finally:
+            server.sql("ALTER SYSTEM RESET synchronous_standby_names",
+                       options="-c synchronous_commit=local")
+            server.reload()
+        if compare:
+            run.archive.wait_covers(server, 1, end)
+            bench.say(f"  {contender.name}: up to {wal.lsn_text(end)}, byte for byte the server's")
+    return cost
+
+
+# --- Nothing, or little, to do
+
+
+def quiet(bench, contenders, rate, seconds):
+    """All at once: they don't disturb each other, and idle time can't be hurried."""
+    server = bench.once(("commits", 0), lambda: workload.commit_server(bench, 0))
+    for number in range(bench.rounds):
+        runs, costs = {}, {}
+        try:
+            for index, contender in enumerate(in_turn(contenders, number)):
+                server.sql(f"SELECT pg_create_physical_replication_slot('bench{index}', true)")
+                run = Run(contender, bench, server, f"bench{index}", synchronous=True)
+                runs[contender.name] = run.__enter__()
+                run.wait_streaming()
+            # Every thread that may come has come: commits, segments that end, a moment of rest.
+            workload.commits(server, 8, 3)
+            for _ in range(3):
+                server.switch_wal()
+            time.sleep(3)
+            before = {name: (measure.cpu_seconds(run.pid), measure.wakeups(run.pid))
+                      for name, run in runs.items()}
+            begun = time.monotonic()
+            if rate:
+                count = workload.commits(server, 1, seconds, rate)["commits"]
+            else:
+                time.sleep(seconds)
+            minutes = (time.monotonic() - begun) / 60
+            for name, run in runs.items():
+                memory = measure.memory_kb(run.pid)
+                woken = measure.wakeups(run.pid) - before[name][1]
+                costs[name] = {"cpu_ms_min": (measure.cpu_seconds(run.pid) - before[name][0]) * 1000
+                               / minutes}
+                if rate:
+                    costs[name]["wakeups_commit"] = woken / count
+                else:
+                    costs[name]["wakeups_min"] = woken / minutes
+                costs[name]["pss_mb"] = memory["pss_kb"] / 1024
+                costs[name]["peak_mb"] = memory["peak_kb"] / 1024
+                bench.say(f"  {number} {name}: {costs[name]}, {measure.threads(run.pid)} threads")
+        finally:
+            for run in runs.values():
+                run.__exit__()
+        yield {contender.name: costs[contender.name] for contender in contenders}
+
+
+# --- A slow world
+
+
+def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
+    server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
+    slot, end, size = server.ranges["incompressible"]
+    env = slow_disk(bench, BENCH_DISK_MBS=str(disk_mbs)) if disk_mbs else None
+    proxy = subprocess.Popen([sys.executable, "-B", HERE / "slow_network.py", "0", str(server.port),
+                              str(delay_ms), str(line_mbs)], stdout=subprocess.PIPE, text=True)
+    try:
+        conninfo = server.conninfo(application_name="bench_bench", port=proxy.stdout.readline().strip())
+        for number in range(bench.rounds):
+            costs = {}
+            for contender in in_turn(contenders, number):
+                workload.copy_slot(server, slot, "bench")
+                with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end), env=env,
+                         conninfo=conninfo) as run:
+                    peak = measure.Peak(run.pid)
+                    silence = 0.0
+                    while run.process.poll() is None and not ended(run.pid):
+                        age = server.sql("SELECT extract(epoch FROM now() - reply_time) FROM"
+                                         " pg_stat_replication WHERE application_name = 'bench_bench'")
+                        silence = max(silence, float(age or 0))
+                        time.sleep(0.2)
+                    cost = run.to_the_end()
+                    if number == 0:
+                        run.archive.assert_covers(server, 1, end, start=end - size)
+                costs[contender.name] = {
+                    "mb_s": size / cost["seconds"] / 1e6,
+                    "cpu_s_gib": cost["cpu_s"] / size * GIB,
+                    "peak_mb": peak.stop_mb(),
+                    "reply_gap_s": silence,
+                }
+                bench.say(f"  {number} {contender.name}: {costs[contender.name]}")
+            yield {contender.name: costs[contender.name] for contender in contenders}
+    finally:
+        proxy.kill()
+        proxy.wait()
+
+
+def ended(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def slow_disk(bench, **settings):
+    library = bench.once("slow disk", lambda: build_slow_disk(bench))
+    return {"LD_PRELOAD": str(library), **settings}
+
+
+def build_slow_disk(bench):
+    library = bench.place / "slow_disk.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "slow_disk.c", "-ldl"],
+                   check=True)
+    return library
+
+
+# --- The table
+
+SYNC = [STOCK, PGWEIR_RAW, PGWEIR_ZSTD]
+CATCH_UP = [STOCK, PGWEIR_RAW]
+ZSTD = [STOCK, STOCK_GZIP1, STOCK_LZ4, PGWEIR_ZSTD]
+ROWS = {
+    "catch-up-raw": ("Catch-up, raw archive, WAL that compresses",
+                     lambda b: catch_up(b, CATCH_UP, "compressible", b.megabytes)),
+    "catch-up-raw-random": ("Catch-up, raw archive, WAL that does not compress",
+                            lambda b: catch_up(b, CATCH_UP, "incompressible", b.megabytes)),
+    "catch-up-zstd": ("Catch-up into a compressed archive, WAL that compresses",
+                      lambda b: catch_up(b, ZSTD, "compressible", b.megabytes)),
+    "catch-up-zstd-random": ("Catch-up into a compressed archive, WAL that does not compress",
+                             lambda b: catch_up(b, ZSTD, "incompressible", b.megabytes)),
+    "commits-1": ("Synchronous commits, 1 client", lambda b: commits(b, SYNC, 1)),
+    "commits-8": ("Synchronous commits, 8 clients", lambda b: commits(b, SYNC, 8)),
+    "commits-32": ("Synchronous commits, 32 clients", lambda b: commits(b, SYNC, 32)),
+    "commits-large": ("Synchronous commits of 2 kB, 8 clients: many segments end",
+                      lambda b: commits(b, SYNC, 8, payload=2048)),
+    "slow-sync-1": ("Syncs of 2 ms, 1 client", lambda b: commits(
+        b, CATCH_UP, 1, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+    "slow-sync-8": ("Syncs of 2 ms, 8 clients", lambda b: commits(
+        b, CATCH_UP, 8, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+    "slow-sync-32": ("Syncs of 2 ms, 32 clients", lambda b: commits(
+        b, CATCH_UP, 32, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+    "idle": ("Idle", lambda b: quiet(b, SYNC, None, max(60, b.seconds))),
+    "20-a-second": ("20 commits a second", lambda b: quiet(b, SYNC, 20, max(30, b.seconds))),
+    "slow-world": ("A line of 1 Gbit/s and 50 ms, a disk of 20 MB/s",
+                   lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 20)),
+    "slow-line": ("A line of 1 Gbit/s and 50 ms, a fast disk",
+                  lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 0)),
+}
+
+
+class Bench:
+    """Where the rows work, what they share."""
+
+    def __init__(self, rounds, seconds, megabytes, say):
+        self.rounds, self.seconds, self.megabytes, self.say = rounds, seconds, megabytes, say
+        self.place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))
+        self.place.chmod(0o755)
+        self.servers = []
+        self._shared = {}
+
+    def once(self, key, make):
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
