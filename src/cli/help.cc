@@ -298,8 +298,11 @@ Options:
       --allow-empty        an archive without any WAL is no error
       --retry-for TIME     go on trying for so long when an error may pass, such
                            as of a network file system (default: 10s)
+      --prefetch N         let a helper process fetch and check the next N
+                           segments while the server replays this one
+                           (default: 4; 0: no helper)
       --no-verify          check sizes and frames only
-  -v, --verbose            say why a file is absent
+  -v, --verbose            say why a file is absent, or that it was prefetched
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
