@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -15,30 +16,36 @@
 
 namespace {
 
-/// Everything that has arrived. Whether the descriptor is readable is only a hint to look.
+void print(const weir::Notification& notification) {
+  std::cout << notification.channel << ": " << notification.payload << std::endl;
+}
+
+/// Everything that has arrived. Without a connection, tries for a moment to get one.
 void print_all(weir::Listener& listener) {
-  while (const auto notification = listener.read())
-    std::cout << notification->channel << ": " << notification->payload << std::endl;
+  try {
+    if (!listener.connected()) {
+      if (const auto first = listener.read(std::chrono::milliseconds(500))) print(*first);
+    }
+    while (listener.connected()) {
+      const auto notification = listener.read();
+      if (!notification) return;
+      print(*notification);
+    }
+  } catch (const weir::Error& error) {
+    if (error.kind() != weir::ErrorKind::retry) throw;
+    std::cerr << error.what() << std::endl;
+  }
 }
 
 void run(weir::Listener& listener, const std::string& own_channel) {
   for (;;) {
     pollfd fds[] = {{listener.fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-    poll(fds, 2, -1);
-    if (fds[0].revents != 0) {
-      try {
-        print_all(listener);
-      } catch (const weir::Error& error) {
-        if (error.kind() != weir::ErrorKind::retry) throw;
-        std::cerr << error.what() << std::endl;
-        listener.reconnect();
-      }
-    }
+    poll(fds, 2, listener.connected() ? -1 : 0);
+    print_all(listener);
     if (fds[1].revents != 0) {
       std::string line;
       if (!std::getline(std::cin, line)) return;
-      listener.notify(own_channel, line);
-      print_all(listener);
+      if (listener.connected()) listener.notify(own_channel, line);
     }
   }
 }

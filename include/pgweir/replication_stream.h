@@ -198,8 +198,9 @@ class ReplicationStream {
   [[nodiscard]] std::chrono::steady_clock::time_point last_contact() const;
 
   /// Tells what is confirmed, ends the stream in good order and drops what still arrives. After it
-  /// the connection takes commands and start() again. Error{retry} if the server does not end it
-  /// within `timeout`.
+  /// the connection takes commands and start() again. (A second logical stream gets a connection of
+  /// its own, because servers end it at once on the old one: temporary slots go with that.)
+  /// Error{retry} if the server does not end it within `timeout`.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
   /// For foreign event loops: when it is readable, call read() until that returns nullopt. Covers

@@ -353,8 +353,9 @@ Slot, so that the server keeps what is not archived yet:
 
 To tell others what the archive does (docs/notify.md):
       --notify-channel CHANNEL
-                           by NOTIFY: segments finished and compressed, timelines
-                           switched, trouble. Never holds up the archive
+                           by NOTIFY: segments finished and compressed,
+                           timelines switched, trouble. Never holds up the
+                           archive
       --notify-conninfo CONNINFO
                            ordinary connection to a primary to send it over
                            (default: -d; database postgres if none is named)
@@ -592,16 +593,16 @@ NOTIFY "Orders", or pg_notify('Orders', …).
 
 A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
 process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
-and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command: write
-"$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next one is run.
+and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command:
+write "$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next is run.
 
 Example:
   pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
 
-Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over before
---count were there, or, with one of the two, a command failed; 2 wrong options;
-3 with --no-loop: no connection, or it was lost; 4 needs a person (no such
-database, wrong password, only standbys).
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over
+before --count were there, or, with one of the two, a command failed; 2 wrong
+options; 3 with --no-loop: no connection, or it was lost; 4 needs a person (no
+such database, wrong password, only standbys).
 
 Manual: man pgweir-listen
 )";

@@ -24,12 +24,27 @@ using std::chrono::milliseconds;
 
 /// SQL may take its time; interrupt() ends it.
 constexpr milliseconds kQueryTimeout = 24h;
+constexpr std::string_view kUndefinedFile = "58P01";
 constexpr milliseconds kLongest = 24h * 365 * 20;
 
 std::chrono::system_clock::time_point wall_time(std::int64_t microseconds_since_2000) {
   constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
   return std::chrono::system_clock::time_point(k2000 +
                                                std::chrono::microseconds(microseconds_since_2000));
+}
+
+/// To a physical slot that keeps no WAL the server says that it was invalidated.
+void require_logical(pq::Connection& connection, const std::string& slot,
+                     const pq::ServerError& error) {
+  const auto rows = connection.execute(
+      "SELECT slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+      connection.quote_literal(slot));
+  if (rows.size() != 1 || rows[0].size() != 1 || rows[0][0] != "physical") return;
+  pq::ServerError told(ErrorKind::refused, "the replication slot is a physical one",
+                       error.sqlstate());
+  told.with("slot", slot).with("server", connection.server_name());
+  told.hint("Changes can be decoded through a logical slot only; choose another name.");
+  throw told;
 }
 
 }  // namespace
@@ -68,6 +83,7 @@ class ReplicationStream::Impl {
   }
 
  private:
+  void connect();
   std::optional<Message> next_message();
   Message message_of(const pq::XLogData& data);
   void take(const pq::Keepalive& keepalive);
@@ -179,6 +195,10 @@ void ReplicationStream::interrupt() noexcept { impl_->interrupt(); }
 ReplicationStream::Impl::Impl(Options options) : options_(std::move(options)) {
   if (options_.status_interval <= 0ms)
     throw Error(ErrorKind::usage, "the status interval of a stream is longer than nothing");
+  connect();
+}
+
+void ReplicationStream::Impl::connect() {
   connection_.emplace(pq::Connection::open(
       {.conninfo = options_.conninfo,
        .replication =
@@ -225,7 +245,17 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
   wanted.snapshot = options.snapshot == Snapshot::exported ? pq::Snapshot::export_
                     : options.snapshot == Snapshot::use    ? pq::Snapshot::use
                                                            : pq::Snapshot::nothing;
-  const auto made = pq::create_logical_slot(connection, name, wanted);
+  std::optional<pq::LogicalSlot> made;
+  try {
+    made = pq::create_logical_slot(connection, name, wanted);
+  } catch (const pq::ServerError& error) {
+    // Of a stream the same code says that WAL is missing.
+    if (error.sqlstate() != kUndefinedFile) throw;
+    pq::ServerError told(ErrorKind::refused, error.message(), error.sqlstate());
+    told.with("plugin", options.plugin).with("server", connection.server_name());
+    told.hint("The output plugin is not installed on the server, or is called otherwise.");
+    throw told;
+  }
   if (!made) throw exists();
   Slot slot{.name = name, .consistent_point = made->consistent_point, .plugin = options.plugin};
   if (!made->snapshot.empty()) slot.snapshot_name = made->snapshot;
@@ -233,8 +263,8 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
 }
 
 void ReplicationStream::Impl::start(const StartOptions& options) {
-  auto& connection = for_command();
   const bool logical = options_.kind == Kind::logical;
+  static_cast<void>(for_command());
   if (logical && options.slot.empty())
     throw Error(ErrorKind::usage, "a logical stream needs a slot");
   if (logical && options.timeline != 0)
@@ -242,6 +272,10 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
   if (!logical && !options.plugin_options.empty())
     throw Error(ErrorKind::usage, "a physical stream has no plugin that could take options");
 
+  // A walsender forgets to take back that the last logical stream was done (streamingDoneSending in
+  // walsender.c is reset for physical ones only): it would end the next one at once.
+  if (logical && started_) connect();
+  auto& connection = *connection_;
   const auto identity = pq::identify_system(connection);
   interval_ = options_.status_interval;
   // The server must hear from us in time, also when its limit is shorter than usual.
@@ -249,8 +283,13 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
     interval_ = std::min(interval_, std::max<milliseconds>(limit / 3, 10ms));
 
   if (logical) {
-    stream_.emplace(pq::ReplicationStream::start_logical(connection, options.slot, options.start,
-                                                         options.plugin_options, interrupt_));
+    try {
+      stream_.emplace(pq::ReplicationStream::start_logical(connection, options.slot, options.start,
+                                                           options.plugin_options, interrupt_));
+    } catch (const pq::ServerError& error) {
+      require_logical(connection, options.slot, error);
+      throw;
+    }
   } else {
     const auto slot = options.slot.empty() ? std::nullopt : std::optional(options.slot);
     stream_.emplace(pq::ReplicationStream::start(
