@@ -9,6 +9,7 @@
 #include "cli/arguments.h"
 #include "cli/logger.h"
 #include "cli/reporter.h"
+#include "receive/notifier.h"
 #include "receive/options.h"
 
 namespace weir::cli {
@@ -16,6 +17,7 @@ namespace weir::cli {
 /// All that `pgweir receive` was asked.
 struct ReceiveRequest {
   receive::Options options;
+  std::optional<receive::Notifier::Options> notify;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
   LogFormat log_format = LogFormat::text;
