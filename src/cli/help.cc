@@ -451,7 +451,7 @@ Options:
                           an option of the output plugin; may be repeated
       --create-slot       make the slot before streaming
   -P, --plugin PLUGIN     its output plugin (default: pgoutput)
-  -t, --two-phase         decode at PREPARE TRANSACTION (14+)
+  -t, --two-phase         decode at PREPARE TRANSACTION (15+)
       --failover          standbys keep the slot in step (17+)
       --if-not-exists     a slot that is there already will do
       --if-exists         drop: one that is not there is no error
