@@ -588,6 +588,7 @@ Options:
       --timeout TIME       end after this time, such as 30s
   -n, --no-loop            end when there is no server, or when it is lost
   -q, --quiet              warnings and errors only on standard error
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Which server (a primary: a standby has no notifications) and database:
@@ -637,6 +638,7 @@ Options:
   -p, --port PORT
   -U, --username NAME      any role that may log in
   -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Example:
