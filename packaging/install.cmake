@@ -5,6 +5,9 @@ include(CMakePackageConfigHelpers)
 # -- runtime ----------------------------------------------------------------------------------
 
 install(TARGETS pgweir RUNTIME COMPONENT runtime)
+if(TARGET pgweir_metrics)  # where src/metrics/exporter.cc looks for it
+  install(TARGETS pgweir_metrics LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
+endif()
 
 file(GLOB manual_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.[1-8])
 foreach(page ${manual_pages})

@@ -83,6 +83,7 @@ class Session {
 
  private:
   void stream_once();
+  pq::ReplicationStream start(pq::Connection& connection);
   void make_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
   SlotFacts slot_facts(pq::Connection& connection);
@@ -131,8 +132,7 @@ void Session::stream_once() {
     check_positions(connection, slot_facts(connection));
   }
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
-  auto stream = pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
-                                                     plugin_options_, environment_.stop);
+  auto stream = start(connection);
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (borders_) borders_->reset();
@@ -149,6 +149,21 @@ void Session::stream_once() {
   } catch (const Error& error) {
     // All is on disk; what was not confirmed comes again and is left out.
     environment_.log.warning("the stream did not end in good order: {}", error.what());
+  }
+}
+
+pq::ReplicationStream Session::start(pq::Connection& connection) {
+  try {
+    return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
+                                                plugin_options_, environment_.stop);
+  } catch (const pq::ServerError& error) {
+    if (options_.stock_habits || !error.hint().empty()) throw;
+    pq::ServerError explained(error);
+    explained.hint(
+        fmt::format("The plugin {} refuses the stream: see its documentation for the "
+                    "options it takes (--option), and the server's log.",
+                    plugin_));
+    throw explained;
   }
 }
 
