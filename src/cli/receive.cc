@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <random>
 
 #include "cli/config_file.h"
@@ -37,6 +38,8 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
           "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
     const auto directory = io::open_directory(request.options.directory);
     receive::StatusBoard board;
+    std::optional<receive::Notifier> notifier;
+    if (request.notify) notifier.emplace(*request.notify, log);
     Teller teller(screen, log);
     receive::Environment environment{.directory = *directory,
                                      .stop = stop,
@@ -45,7 +48,8 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
                                      .tick = {},
-                                     .tick_interval = teller.interval()};
+                                     .tick_interval = teller.interval(),
+                                     .events = notifier ? notifier->events() : receive::Events()};
     if (const auto interval = service.heartbeat_interval())
       environment.tick_interval = std::min(environment.tick_interval, *interval);
     environment.durability_lost = [&](const Error& error) {

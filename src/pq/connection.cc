@@ -498,7 +498,9 @@ std::string Connection::quote_literal(const std::string& text) const {
 }
 
 ServerError::ServerError(ErrorKind kind, std::string message, std::string sqlstate)
-    : Error(kind, std::move(message)), sqlstate_(std::move(sqlstate)) {}
+    : Error(kind, std::move(message)) {
+  set_sqlstate(std::move(sqlstate));
+}
 
 Interrupt::Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) throw system_error(errno, "could not create an eventfd");

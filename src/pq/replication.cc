@@ -497,10 +497,12 @@ std::optional<SlotState> read_replication_slot(Connection& connection, const std
   return state;
 }
 
-bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal) {
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal,
+                          bool temporary) {
   const bool options_in_parentheses = connection.server_major() >= 15;
   try {
     connection.execute("CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
+                       (temporary ? " TEMPORARY" : "") +
                        (!reserve_wal             ? " PHYSICAL"
                         : options_in_parentheses ? " PHYSICAL (RESERVE_WAL)"
                                                  : " PHYSICAL RESERVE_WAL"));

@@ -58,7 +58,9 @@ struct SlotState {
 /// CREATE_REPLICATION_SLOT … PHYSICAL RESERVE_WAL, in the grammar of the server's version. Returns
 /// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
 /// Without `reserve_wal` the slot keeps no WAL before the first one streams from it.
-bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true);
+/// A temporary one goes with the connection.
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true,
+                          bool temporary = false);
 /// What becomes of the snapshot that a new logical slot begins with.
 enum class Snapshot {
   nothing,  ///< none is made

@@ -40,6 +40,7 @@ const Page kPages[] = {
     {"pgweir-config.1", config_help()},   {"pgweir-verify.1", verify_help()},
     {"pgweir-prune.1", prune_help()},     {"pgweir-compress.1", compress_help()},
     {"pgweir-restore.1", restore_help()}, {"pgweir-pg_receivewal.1", pg_receivewal_help()},
+    {"pgweir-listen.1", listen_help()},   {"pgweir-notify.1", notify_help()},
 };
 
 TEST(Manual, HasTheOptionsThatTheHelpHas) {
