@@ -161,6 +161,7 @@ Commands:
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
   slot      create, drop or list replication slots
+  logical   stream the changes of a database, each exactly once
   help      help on a command: pgweir help receive
 
 Options:

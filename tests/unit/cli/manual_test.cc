@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/help.h"
+#include "cli/logical_options.h"
 #include "cli/receive_options.h"
 
 namespace weir::cli {
@@ -38,6 +39,8 @@ const Page kPages[] = {
     {"pgweir.1", general_help()},
     {"pgweir-receive.1", receive_help()},
     {"pgweir-slot.1", slot_help()},
+    {"pgweir-logical.1", logical_help()},
+    {"pgweir-pg_recvlogical.1", pg_recvlogical_help()},
     {"pgweir-status.1", status_help()},
     {"pgweir-pg_receivewal.1", pg_receivewal_help()},
 };
@@ -56,6 +59,12 @@ TEST(Help, TellsEveryOptionOfReceiveAndNoOther) {
   std::set<std::string> known;
   for (const auto& option : receive_option_list()) known.emplace(option.name);
   EXPECT_EQ(long_options(std::string(receive_help())), known);
+}
+
+TEST(Help, TellsEveryOptionOfLogicalAndNoOther) {
+  std::set<std::string> known = {"option"};
+  for (const auto& option : logical_option_list()) known.emplace(option.name);
+  EXPECT_EQ(long_options(std::string(logical_help())), known);
 }
 
 TEST(Help, TellsTheLettersOfReceive) {
