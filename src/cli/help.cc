@@ -163,6 +163,7 @@ Commands:
   status    what an archive holds, and how its receiver is doing
   doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
+  logical   stream the changes of a database, each exactly once
   config    check a configuration file, or show what a command takes from it
   listen    print notifications (LISTEN), or run a command for each
   notify    send one (NOTIFY)
