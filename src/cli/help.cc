@@ -21,7 +21,8 @@ struct Topic {
 constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
-    {"status", status_help},   {"logical", logical_help},
+    {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
+    {"listen", listen_help},   {"notify", notify_help},     {"logical", logical_help},
 };
 
 }  // namespace
@@ -160,11 +161,17 @@ Commands:
   prune     remove what no kept backup needs
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
+  doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
   logical   stream the changes of a database, each exactly once
+  config    check a configuration file, or show what a command takes from it
+  listen    print notifications (LISTEN), or run a command for each
+  notify    send one (NOTIFY)
   help      help on a command: pgweir help receive
 
 Options:
+  -c, --config FILE
+                  take options from a file, too: see pgweir config --help
   -?, --help      this help; pgweir COMMAND --help tells a command's options
   -V, --version   the version
 
@@ -204,6 +211,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
       --json               for programs; docs/verify.md tells the format
       --no-progress        no bar on the terminal
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Exit status: 0 a recovery over this range finds everything; 1 something was
@@ -231,6 +239,7 @@ Options:
                            as 14d
   -n, --dry-run            only list what would be removed
   -v, --verbose            name each file
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Called as pg_archivecleanup it takes that program's arguments.
@@ -254,6 +263,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
   -n, --dry-run            only list what would be converted
       --no-progress        no bar on the terminal
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Exit status: 0 done; 1 some segments are damaged and were left as they are.
@@ -289,8 +299,12 @@ Options:
       --allow-empty        an archive without any WAL is no error
       --retry-for TIME     go on trying for so long when an error may pass, such
                            as of a network file system (default: 10s)
+      --prefetch N         let a helper process fetch and check the next N
+                           segments while the server replays this one
+                           (default: 4; 0: no helper)
       --no-verify          check sizes and frames only
-  -v, --verbose            say why a file is absent
+  -v, --verbose            say why a file is absent, or that it was prefetched
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 To choose a moment to recover to:
@@ -338,6 +352,15 @@ Slot, so that the server keeps what is not archived yet:
                            ordinary connection to watch the slot's health over
                            (default: -d, if that names a database)
 
+To tell others what the archive does (docs/notify.md):
+      --notify-channel CHANNEL
+                           by NOTIFY: segments finished and compressed,
+                           timelines switched, trouble. Never holds up the
+                           archive
+      --notify-conninfo CONNINFO
+                           ordinary connection to a primary to send it over
+                           (default: -d; database postgres if none is named)
+
 Where to begin and end:
       --start LSN|SEGMENT  begin an empty archive there (default: the slot's
                            restart position, else the server's position)
@@ -365,7 +388,8 @@ Messages:
   -q, --quiet              --log-level warning
       --log-file FILE      log there instead of stderr
   -c, --config FILE        read options from FILE: lines such as
-                           slot = weir; the command line wins
+                           slot = weir; the command line wins; see
+                           pgweir config --help
   -?, --help               this help
 
 Times have a unit: 500ms, 10s, 5min.
@@ -399,7 +423,7 @@ std::string_view logical_help() {
   return R"(pgweir logical streams the changes of one database, each exactly once
 
 Usage:
-  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]... [OPTION]...
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]...
   pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
   pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
   pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
@@ -478,6 +502,7 @@ Options:
   -p, --port PORT
   -U, --username NAME      a role with REPLICATION
   -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Examples:
@@ -517,6 +542,7 @@ For monitoring:
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server
                            for so long, such as 5min; an idle server is heard of
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Examples:
@@ -530,6 +556,87 @@ Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
 
 Manual: man pgweir-status
+)";
+}
+
+std::string_view listen_help() {
+  return R"(pgweir listen prints what is sent to channels by NOTIFY, and can run a command
+for each notification. It connects again when the connection is lost, and says
+from when on notifications may have been missed.
+
+Usage:
+  pgweir listen [OPTION]... CHANNEL...
+
+Options:
+      --json               one JSON object a line, also when listening begins;
+                           docs/notify.md tells the format
+      --exec CMD           run by "sh -c" for each notification, one at a time,
+                           in order; see below
+      --exec-connect CMD   run each time listening has begun: at the start and
+                           after each loss, when something may have been missed
+      --count N            end after N notifications
+      --timeout TIME       end after this time, such as 30s
+  -n, --no-loop            end when there is no server, or when it is lost
+  -q, --quiet              warnings and errors only on standard error
+  -?, --help               this help
+
+Which server (a primary: a standby has no notifications) and database:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+
+Channel names are taken as they are: Orders is not orders. In SQL that is
+NOTIFY "Orders", or pg_notify('Orders', …).
+
+A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
+process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
+and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command:
+write "$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next is run.
+
+Example:
+  pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
+
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over
+before --count were there, or, with one of the two, a command failed; 2 wrong
+options; 3 with --no-loop: no connection, or it was lost; 4 needs a person (no
+such database, wrong password, only standbys).
+
+Manual: man pgweir-listen
+)";
+}
+
+std::string_view notify_help() {
+  return R"(pgweir notify sends a notification to those who listen on a channel.
+
+Usage:
+  pgweir notify [OPTION]... CHANNEL [PAYLOAD]
+
+A PAYLOAD of - is read from standard input, without the newline at its end. It
+is text of less than 8000 bytes. The name of the channel is taken as it is:
+Orders is not orders.
+
+Options:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory of a primary
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+  -?, --help               this help
+
+Example:
+  pgweir notify -d "host=db1 dbname=shop" orders 4711
+
+Exit status: 0 sent (whether or not anybody listens); 2 wrong options, or a
+channel or payload that cannot be sent; 3 may pass if tried again (no
+connection); 4 needs a person (no such database, a standby).
+
+Manual: man pgweir-notify
 )";
 }
 

@@ -20,6 +20,10 @@ namespace weir::cli {
 /// "pg_recvlogical (PostgreSQL) 18.0 (pgweir …)"
 [[nodiscard]] std::string_view pg_recvlogical_version();
 [[nodiscard]] std::string_view status_help();
+[[nodiscard]] std::string_view config_help();
+[[nodiscard]] std::string_view doctor_help();
+[[nodiscard]] std::string_view listen_help();
+[[nodiscard]] std::string_view notify_help();
 
 /// To stdout. Throws Error{io} if that fails.
 void print(std::string_view text);

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "base/units.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "pq/conninfo.h"
+#include "pq/notifications.h"
 
 namespace weir::cli {
 
@@ -22,6 +24,8 @@ std::vector<Option> make_list() {
       {"create-slot", '\0', false},
       {"if-not-exists", '\0', false},
       {"monitor-conninfo"},
+      {"notify-channel"},
+      {"notify-conninfo"},
       {"start"},
       {"endpos", 'E'},
       {"no-loop", 'n', false},
@@ -135,6 +139,22 @@ void read_slot(const Arguments& arguments, receive::Options& options) {
   }
 }
 
+void read_notify(const Arguments& arguments, ReceiveRequest& request) {
+  const auto conninfo = arguments.value("notify-conninfo");
+  require(!conninfo || arguments.has("notify-channel"),
+          fmt::format("{} needs --notify-channel CHANNEL", arguments.source("notify-conninfo")));
+  if (!arguments.has("notify-channel")) return;
+  const auto channel = parse_with(arguments, "notify-channel", [](const std::string& name) {
+    pq::require_channel(name);
+    return name;
+  });
+  if (conninfo) require_conninfo(arguments, "notify-conninfo", *conninfo);
+  request.notify = receive::Notifier::Options{
+      .conninfo = ordinary_conninfo(conninfo.value_or(request.options.conninfo)),
+      .channel = channel,
+      .archive = request.options.directory};
+}
+
 void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   const auto level_of = [&](bool command_line) -> std::optional<LogLevel> {
     std::optional<LogLevel> level;
@@ -177,7 +197,7 @@ ReceiveRequest parse_receive(const std::vector<std::string>& words,
   }
   if (const auto path = arguments.value("config")) {
     request.config_file = *path;
-    arguments.add_file(*path, read_file(*path));
+    arguments.add_file(*path, read_file(*path), shared_file("receive"));
   }
 
   auto& options = request.options;
@@ -212,10 +232,13 @@ ReceiveRequest parse_receive(const std::vector<std::string>& words,
       time_of(arguments, "status-interval", options.status_interval, milliseconds(100));
   options.silence_limit =
       time_of(arguments, "timeout", options.silence_limit, std::chrono::seconds(1));
+  read_notify(arguments, request);
   read_logging(arguments, request);
   request.password_on_command_line =
       (arguments.on_command_line("dbname") && has_password(options.conninfo)) ||
-      (arguments.on_command_line("monitor-conninfo") && has_password(*options.monitor_conninfo));
+      (arguments.on_command_line("monitor-conninfo") && has_password(*options.monitor_conninfo)) ||
+      (arguments.on_command_line("notify-conninfo") &&
+       has_password(*arguments.value("notify-conninfo")));
   return request;
 }
 

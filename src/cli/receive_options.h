@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cli/arguments.h"
+#include "receive/notifier.h"
 #include "receive/options.h"
 
 namespace weir::cli {
@@ -14,6 +15,7 @@ namespace weir::cli {
 /// All that `pgweir receive` was asked.
 struct ReceiveRequest {
   receive::Options options;
+  std::optional<receive::Notifier::Options> notify;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
   std::optional<std::string> config_file;

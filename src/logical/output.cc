@@ -174,13 +174,15 @@ std::unique_ptr<io::File> ExactOutput::find_file() {
         .hint(
             "Somebody truncated it, or the disk lost data. The changes that are missing were "
             "confirmed to the server and will not come again: begin a new file, from a new slot.");
-  throw Error(ErrorKind::conflict, exists ? "the output file is not the one its state speaks of"
-                                          : "the output file is gone")
-      .with("path", path)
-      .hint(
-          "Put it back, also under a name that begins with its own and a dot. To give it up and "
-          "go on with an empty one, put an empty file in its place and remove the .state file: "
-          "the stream goes on from the slot's confirmed position.");
+  constexpr std::string_view kHint =
+      "Put it back, also under a name that begins with its own and a dot. To give it up and go on "
+      "with an empty one, put an empty file in its place and remove the .state file: the stream "
+      "goes on from the slot's confirmed position.";
+  if (exists)
+    throw Error(ErrorKind::conflict, "the output file is not the one its state speaks of")
+        .with("path", path)
+        .hint(kHint);
+  throw Error(ErrorKind::conflict, "the output file is gone").with("path", path).hint(kHint);
 }
 
 bool ExactOutput::is_ours(io::File& file) const {

@@ -73,6 +73,7 @@ class Session {
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void make_end_durable(const archive::Listing& listing);
+  void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
@@ -128,6 +129,7 @@ void Session::run() {
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
+      if (stop->error) trouble(*stop->error);
       finish(!stop->error);
       if (stop->error) throw *stop->error;
       return;
@@ -137,11 +139,11 @@ void Session::run() {
     } catch (const pq::Interrupted&) {
       state_.request_stop();
     } catch (const pq::ServerError& error) {
-      board_.set_error(error.what());
+      trouble(error);
       state_.failed(error, error.sqlstate(), now());
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
-      board_.set_error(error.what());
+      trouble(error);
       state_.failed(error, {}, now());
     }
     board_.update([this](auto& content) { content.holes = state_.holes(); });
@@ -339,6 +341,11 @@ void Session::make_end_durable(const archive::Listing& listing) {
   end_is_durable_ = true;
 }
 
+void Session::trouble(const Error& error) {
+  board_.set_error(error.what());
+  if (environment_.events.trouble) environment_.events.trouble(error);
+}
+
 /// Any thread. Telling the reason may take a moment; until the end nothing more is acknowledged.
 void Session::durability_lost(const Error& error) {
   mute_ = true;
@@ -352,7 +359,7 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 
 void Session::start_compression(wal::SegmentSize segment_size) {
   compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
-                       durability_lost_hook());
+                       durability_lost_hook(), environment_.events.segment_compressed);
 }
 
 void Session::perform(const step::StoreHistory& step) {
@@ -393,7 +400,7 @@ void Session::perform(const step::Stream& step) {
   auto outcome = stream(step);
   if (outcome.error) {
     if (outcome.error->kind() == ErrorKind::durability) durability_lost(*outcome.error);
-    board_.set_error(outcome.error->what());
+    trouble(*outcome.error);
   }
   state_.on_stream_ended(outcome, now());
 }
@@ -477,10 +484,11 @@ StreamLoop::Hooks Session::hooks() {
   StreamLoop::Hooks hooks;
   hooks.segments_finished = [this](const std::vector<wal::SegmentName>& segments) {
     for (const auto& segment : segments) log_.debug("finished segment {}", segment);
+    board_.update([&](auto& content) { content.segments_finished += segments.size(); });
     if (const auto& finished = environment_.events.segment_finished)
       for (const auto& segment : segments) {
         const auto size = state_.parameters()->segment_size;
-        finished(segment.timeline(), size.start(segment.segno(size) + 1));
+        finished(segment, size.start(segment.segno(size) + 1));
       }
     if (compression_) compression_->add(segments);
   };
@@ -490,6 +498,8 @@ StreamLoop::Hooks Session::hooks() {
   hooks.tick = environment_.tick;
   hooks.disk_full = [this](bool full) {
     board_.update([full](auto& content) { content.disk_full = full; });
+    const auto& told = environment_.events.trouble;
+    if (full && told) told(Error(ErrorKind::disk_full, "no space left for the archive"));
   };
   return hooks;
 }
