@@ -211,6 +211,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
       --json               for programs; docs/verify.md tells the format
       --no-progress        no bar on the terminal
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -387,10 +388,19 @@ Messages:
   -v, --verbose            --log-level debug
   -q, --quiet              --log-level warning
       --log-file FILE      log there instead of stderr
+      --log-format FORMAT  text (default), or json: one object on each line
   -c, --config FILE        read options from FILE: lines such as
                            slot = weir; the command line wins; see
                            pgweir config --help
   -?, --help               this help
+
+Metrics, for Prometheus (docs/monitoring.md lists them):
+      --metrics-file FILE  FILE.prom for node_exporter's textfile collector
+      --metrics-interval TIME
+                           so often (default: 15s)
+      --metrics-listen [ADDRESS:]PORT
+                           serve http://ADDRESS:PORT/metrics; without an address
+                           for this machine only
 
 Times have a unit: 500ms, 10s, 5min.
 
@@ -542,6 +552,7 @@ For monitoring:
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server
                            for so long, such as 5min; an idle server is heard of
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -578,6 +589,7 @@ Options:
       --timeout TIME       end after this time, such as 30s
   -n, --no-loop            end when there is no server, or when it is lost
   -q, --quiet              warnings and errors only on standard error
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Which server (a primary: a standby has no notifications) and database:
@@ -627,6 +639,7 @@ Options:
   -p, --port PORT
   -U, --username NAME      any role that may log in
   -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Example:

@@ -10,12 +10,14 @@
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/command_runner.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/logger.h"
 #include "cli/notification_text.h"
 #include "cli/program.h"
+#include "cli/service_manager.h"
 #include "cli/signals.h"
 #include "pgweir/listener.h"
 
@@ -41,16 +43,6 @@ struct Request {
   std::optional<std::chrono::milliseconds> timeout;
   bool quiet = false;
 };
-
-std::vector<Option> option_list() {
-  auto list = connection_options();
-  const std::vector<Option> own = {{"json", '\0', false}, {"exec"},
-                                   {"exec-connect"},      {"count"},
-                                   {"timeout"},           {"no-loop", 'n', false},
-                                   {"quiet", 'q', false}, {"help", '?', false}};
-  list.insert(list.end(), own.begin(), own.end());
-  return list;
-}
 
 Request read_request(const Arguments& arguments) {
   Request request;
@@ -91,8 +83,12 @@ std::string channel_list(const std::vector<std::string>& channels) {
 /// Reads, prints and hands to the commands until stopped, or until there were enough.
 class Listening {
  public:
-  Listening(const Request& request, Log& log)
-      : request_(request), log_(log), runner_(kMostWaiting, log), listener_(options()) {}
+  Listening(const Request& request, Log& log, ServiceManager& service)
+      : request_(request),
+        log_(log),
+        service_(service),
+        runner_(kMostWaiting, log),
+        listener_(options()) {}
 
   int run();
   /// Any thread.
@@ -109,6 +105,7 @@ class Listening {
 
   const Request& request_;
   Log& log_;
+  ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   std::optional<Error> lost_;  ///< with --no-loop: what ends it
   CommandRunner runner_;
@@ -146,6 +143,7 @@ Listener::Options Listening::options() {
       listener_.interrupt();
       return;
     }
+    service_.status(fmt::format("waiting; last error: {}", error.what()));
     log_.warning("{}; trying again. What is sent until then will be missed", error.what());
     if (!error.hint().empty()) log_.info("hint: {}", error.hint());
   };
@@ -154,7 +152,10 @@ Listener::Options Listening::options() {
 
 void Listening::begun(const Listener::Listening& listening) {
   const auto now = std::chrono::system_clock::now();
-  log_.info("listening on {} ({})", channel_list(request_.options.channels), listening.server);
+  const auto what = fmt::format("listening on {} ({})", channel_list(request_.options.channels),
+                                listening.server);
+  log_.info("{}", what);
+  service_.ready(what);
   if (listening.missed_since)
     log_.warning("notifications sent between {} and {} may have been missed",
                  format_time(*listening.missed_since), format_time(now));
@@ -180,13 +181,29 @@ void Listening::take(const Notification& notification) {
 
 }  // namespace
 
+std::vector<Option> listen_option_list() {
+  auto list = connection_options();
+  const std::vector<Option> own = {{"json", '\0', false},
+                                   {"exec"},
+                                   {"exec-connect"},
+                                   {"count"},
+                                   {"timeout"},
+                                   {"no-loop", 'n', false},
+                                   {"quiet", 'q', false},
+                                   {"config", 'c', true, false},
+                                   {"help", '?', false, false}};
+  list.insert(list.end(), own.begin(), own.end());
+  return list;
+}
+
 int listen_command(const Words& words) {
   constexpr std::size_t kMostChannels = 1000;
-  const auto arguments = Arguments::parse(option_list(), words, kMostChannels);
+  auto arguments = Arguments::parse(listen_option_list(), words, kMostChannels);
   if (arguments.has("help")) {
     print(listen_help());
     return kDone;
   }
+  add_config(arguments, "listen");
   const auto request = read_request(arguments);
 
   Signals signals;  // before the first thread
@@ -194,9 +211,13 @@ int listen_command(const Words& words) {
   Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
   int status = kUnexpected;
   try {
-    Listening listening(request, log);
+    ServiceManager service(log);
+    Listening listening(request, log, service);
     Signals::Handlers handlers;
-    handlers.stop = [&] { listening.stop(); };
+    handlers.stop = [&] {
+      service.stopping();
+      listening.stop();
+    };
     handlers.reload = [] {};
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
