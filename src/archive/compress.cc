@@ -112,7 +112,7 @@ class Compression {
       to.write_at(written, bytes);
       written += bytes.size();
     };
-    std::vector<std::byte> buffer(kPiece);
+    std::vector<std::byte> buffer(std::min<std::uint64_t>(kPiece, size_.bytes()));
     for (std::uint64_t at = 0; at < size_.bytes(); at += buffer.size()) {
       if (stopped()) return false;
       read_raw(at, buffer);

@@ -1,5 +1,6 @@
 #include "archive/content.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/error.h"
@@ -21,7 +22,8 @@ bool read_content(io::File& file, codec::Method method, const std::string& path,
   const codec::Sink sink = [&](std::span<const std::byte> raw) {
     if (!want(raw)) throw Enough();
   };
-  std::vector<std::byte> buffer(kPiece);
+  // One byte more than there is, so that a small file is read at once.
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(kPiece, file.size() + 1));
   std::uint64_t offset = 0;
   while (true) {
     const std::size_t count = file.read_at(offset, buffer);

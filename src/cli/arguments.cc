@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <functional>
 
 #include "cli/password.h"
 #include "cli/suggest.h"
@@ -40,6 +41,64 @@ std::vector<std::string_view> names_of(std::span<const Option> options, bool of_
   for (const auto& option : options)
     if (!of_file || option.in_file) names.push_back(option.name);
   return names;
+}
+
+/// Whose options stand before the first section.
+constexpr std::string_view kFirstPart = "receive";
+
+/// What every command that has such an option takes from there.
+bool is_shared(std::string_view name) {
+  constexpr std::string_view kShared[] = {"directory", "dbname",      "host", "port",
+                                          "username",  "no-password", "slot"};
+  return std::find(std::begin(kShared), std::end(kShared), name) != std::end(kShared);
+}
+
+std::span<const Option> options_of(const SharedFile& shared, std::string_view command) {
+  for (const auto& each : shared.commands)
+    if (each.command == command) return each.options;
+  return {};
+}
+
+std::string_view section_name(std::string_view content, const std::optional<SharedFile>& shared,
+                              const std::function<Error(Error)>& at_line) {
+  if (!shared)
+    throw at_line(Error(ErrorKind::usage, "sections are not known in a configuration file")
+                      .hint("It is flat: one \"name = value\" on each line."));
+  if (content.back() != ']')
+    throw at_line(Error(ErrorKind::usage, fmt::format("section without \"]\": \"{}\"", content)));
+  const auto name = trim(content.substr(1, content.size() - 2));
+  std::vector<std::string_view> names;
+  for (const auto& each : shared->commands) {
+    if (each.command == name) return each.command;
+    names.push_back(each.command);
+  }
+  Error error(ErrorKind::usage, fmt::format("unknown section \"{}\"", name));
+  if (const auto near = nearest(name, names)) error.hint(fmt::format("Did you mean [{}]?", *near));
+  throw at_line(std::move(error).hint("A section has the name of a command."));
+}
+
+Error unknown_setting(std::string_view name, const Option* option, std::span<const Option> known,
+                      std::string_view section, const std::optional<SharedFile>& shared) {
+  Error error(ErrorKind::usage, fmt::format("unknown setting \"{}\"", name));
+  if (option != nullptr)
+    return std::move(error).hint(fmt::format("--{} is for the command line only.", name));
+  if (name.ends_with("password"))
+    return std::move(error).hint(
+        "A password belongs into a password file (~/.pgpass, or passfile=... in dbname).");
+  std::string sections;
+  if (shared)
+    for (const auto& each : shared->commands)
+      if (const auto* other = find(each.options, name); other != nullptr && other->in_file)
+        sections += fmt::format("{}[{}]", sections.empty() ? "" : " or ", each.command);
+  if (!sections.empty())
+    return std::move(error).hint(
+        fmt::format("{} It belongs under {}.",
+                    section.empty() ? "Before the first section are the options of receive."
+                                    : fmt::format("{} has no such option.", section),
+                    sections));
+  if (const auto near = nearest(name, names_of(known, true)))
+    error.hint(fmt::format("Did you mean {}?", *near));
+  return error;
 }
 
 Error needs_value(const std::string& spelled) {
@@ -111,9 +170,12 @@ Arguments Arguments::parse(std::span<const Option> options, const std::vector<st
   return result;
 }
 
-void Arguments::add_file(const std::string& path, std::string_view text) {
+void Arguments::add_file(const std::string& path, std::string_view text,
+                         const std::optional<SharedFile>& shared) {
   path_ = path;
-  std::map<std::string, int, std::less<>> lines;
+  std::map<std::string, int, std::less<>> lines;  // of the settings of a section
+  std::string_view section;                       // empty: before the first one
+  std::span<const Option> known = shared ? options_of(*shared, kFirstPart) : options_;
   int line = 0;
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
@@ -121,40 +183,69 @@ void Arguments::add_file(const std::string& path, std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     ++line;
     if (content.empty() || content.front() == '#' || content.front() == ';') continue;
-    const auto wrong = [&](std::string message) {
-      return Error(ErrorKind::usage, std::move(message)).with("file", path).with("line", line);
+    const auto at_line = [&](Error error) {
+      return std::move(error).with("file", path).with("line", line);
     };
-    if (content.front() == '[')
-      throw wrong("sections are not known in a configuration file")
-          .hint("It is flat: one \"name = value\" on each line.");
+    if (content.front() == '[') {
+      section = section_name(content, shared, at_line);
+      known = options_of(*shared, section);
+      lines.clear();
+      continue;
+    }
     const auto equals = content.find('=');
     if (equals == std::string_view::npos)
-      throw wrong(fmt::format("line without \"=\": \"{}\"", masked(content)))
-          .hint("Write \"name = value\"; a switch is \"name = on\".");
+      throw at_line(
+          Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
+              .hint("Write \"name = value\"; a switch is \"name = on\"."));
     const auto name = trim(content.substr(0, equals));
     const std::string value(trim(content.substr(equals + 1)));
-    const auto* option = find(options_, name);
-    if (option == nullptr || !option->in_file) {
-      auto error = wrong(fmt::format("unknown setting \"{}\"", name));
-      if (option != nullptr)
-        error.hint(fmt::format("--{} is for the command line only.", name));
-      else if (const auto near = nearest(name, names_of(options_, true)))
-        error.hint(fmt::format("Did you mean {}?", *near));
-      throw error;
-    }
+    const auto* option = find(known, name);
+    if (option == nullptr || !option->in_file)
+      throw at_line(unknown_setting(name, option, known, section, shared));
     if (const auto [before, fresh] = lines.emplace(name, line); !fresh)
-      throw wrong(fmt::format("setting \"{}\" is given more than once", name))
+      throw at_line(
+          Error(ErrorKind::usage, fmt::format("setting \"{}\" is given more than once", name)))
           .with("first in line", before->second);
-    if (value.empty()) throw wrong(fmt::format("setting \"{}\" has no value", name));
+    if (value.empty())
+      throw at_line(Error(ErrorKind::usage, fmt::format("setting \"{}\" has no value", name)));
+    std::optional<bool> on;
     if (!option->takes_value) {
-      const auto on = parse_switch(value);
+      on = parse_switch(value);
       if (!on)
-        throw wrong(fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
-            .hint("Use on or off.");
-      if (!*on) continue;
+        throw at_line(Error(ErrorKind::usage,
+                            fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
+                          .hint("Use on or off."));
+    } else if (shared) {
+      try {
+        shared->check(section.empty() ? kFirstPart : section, name, value);
+      } catch (Error& error) {
+        throw at_line(std::move(error));
+      }
     }
-    given_.try_emplace(std::string(name), Given{value, line});  // the command line wins
+    if (shared && section.empty() && shared->command != kFirstPart &&
+        (!is_shared(name) || find(options_, name) == nullptr))
+      continue;
+    if (!section.empty() && section != shared->command) continue;
+    if (on.value_or(true))
+      set(name, Given{value, line}, !section.empty());
+    else if (const auto given = given_.find(name);
+             !section.empty() && given != given_.end() && given->second.line > 0)
+      given_.erase(given);
   }
+}
+
+void Arguments::set(std::string_view name, Given given, bool wins) {
+  const auto found = given_.find(name);
+  if (found == given_.end())
+    given_.emplace(name, std::move(given));
+  else if (wins && found->second.line > 0)  // the command line wins over both
+    found->second = std::move(given);
+}
+
+std::vector<std::string> Arguments::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, given] : given_) names.push_back(name);
+  return names;
 }
 
 bool Arguments::has(std::string_view name) const { return given_.find(name) != given_.end(); }

@@ -4,6 +4,7 @@
 #include "archive/listing.h"
 #include "base/units.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/job.h"
@@ -15,22 +16,30 @@ namespace weir::cli {
 
 namespace {
 
-constexpr Option kOptions[] = {
-    {"directory", 'D'},           {"method"},           {"jobs", 'j'}, {"dry-run", 'n', false},
-    {"no-progress", '\0', false}, {"help", '?', false},
-};
-
 // A conversion at work writes to its file all the time.
 constexpr std::chrono::minutes kAbandoned(30);
 
 }  // namespace
 
+std::vector<Option> compress_option_list() {
+  return {
+      {"directory", 'D'},
+      {"method"},
+      {"jobs", 'j'},
+      {"dry-run", 'n', false},
+      {"no-progress", '\0', false},
+      {"config", 'c', true, false},
+      {"help", '?', false, false},
+  };
+}
+
 int compress_command(const Words& words) {
-  const auto arguments = Arguments::parse(kOptions, words);
+  auto arguments = Arguments::parse(compress_option_list(), words);
   if (arguments.has("help")) {
     print(compress_help());
     return kDone;
   }
+  add_config(arguments, "compress");
   const auto path = arguments.value("directory");
   if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
   convert::Options options;

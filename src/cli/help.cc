@@ -22,6 +22,7 @@ constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
     {"status", status_help},   {"listen", listen_help},     {"notify", notify_help},
+    {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
 };
 
 }  // namespace
@@ -112,12 +113,16 @@ Commands:
   prune     remove what no kept backup needs
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
+  doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
   listen    print notifications (LISTEN), or run a command for each
   notify    send one (NOTIFY)
+  config    check a configuration file, or show what a command takes from it
   help      help on a command: pgweir help receive
 
 Options:
+  -c, --config FILE
+                  take options from a file, too: see pgweir config --help
   -?, --help      this help; pgweir COMMAND --help tells a command's options
   -V, --version   the version
 
@@ -157,6 +162,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
       --json               for programs; docs/verify.md tells the format
       --no-progress        no bar on the terminal
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Exit status: 0 a recovery over this range finds everything; 1 something was
@@ -184,6 +190,7 @@ Options:
                            as 14d
   -n, --dry-run            only list what would be removed
   -v, --verbose            name each file
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Called as pg_archivecleanup it takes that program's arguments.
@@ -207,6 +214,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
   -n, --dry-run            only list what would be converted
       --no-progress        no bar on the terminal
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Exit status: 0 done; 1 some segments are damaged and were left as they are.
@@ -244,6 +252,7 @@ Options:
                            as of a network file system (default: 10s)
       --no-verify          check sizes and frames only
   -v, --verbose            say why a file is absent
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 To choose a moment to recover to:
@@ -327,7 +336,8 @@ Messages:
   -q, --quiet              --log-level warning
       --log-file FILE      log there instead of stderr
   -c, --config FILE        read options from FILE: lines such as
-                           slot = weir; the command line wins
+                           slot = weir; the command line wins; see
+                           pgweir config --help
   -?, --help               this help
 
 Times have a unit: 500ms, 10s, 5min.
@@ -381,6 +391,7 @@ Options:
   -p, --port PORT
   -U, --username NAME      a role with REPLICATION
   -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Examples:
@@ -420,6 +431,7 @@ For monitoring:
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server
                            for so long, such as 5min; an idle server is heard of
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Examples:
@@ -455,6 +467,7 @@ Options:
       --timeout TIME       end after this time, such as 30s
   -n, --no-loop            end when there is no server, or when it is lost
   -q, --quiet              warnings and errors only on standard error
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Which server (a primary: a standby has no notifications) and database:
@@ -504,6 +517,7 @@ Options:
   -p, --port PORT
   -U, --username NAME      any role that may log in
   -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
 Example:

@@ -18,6 +18,8 @@ namespace weir::cli {
 [[nodiscard]] std::string_view status_help();
 [[nodiscard]] std::string_view listen_help();
 [[nodiscard]] std::string_view notify_help();
+[[nodiscard]] std::string_view config_help();
+[[nodiscard]] std::string_view doctor_help();
 
 /// To stdout. Throws Error{io} if that fails.
 void print(std::string_view text);

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/command_runner.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
@@ -41,16 +42,6 @@ struct Request {
   std::optional<std::chrono::milliseconds> timeout;
   bool quiet = false;
 };
-
-std::vector<Option> option_list() {
-  auto list = connection_options();
-  const std::vector<Option> own = {{"json", '\0', false}, {"exec"},
-                                   {"exec-connect"},      {"count"},
-                                   {"timeout"},           {"no-loop", 'n', false},
-                                   {"quiet", 'q', false}, {"help", '?', false}};
-  list.insert(list.end(), own.begin(), own.end());
-  return list;
-}
 
 Request read_request(const Arguments& arguments) {
   Request request;
@@ -180,13 +171,32 @@ void Listening::take(const Notification& notification) {
 
 }  // namespace
 
+std::vector<Option> listen_option_list() {
+  auto list = connection_options();
+  const std::vector<Option> own = {
+      {"json", '\0', false},
+      {"exec"},
+      {"exec-connect"},
+      // A file that all commands share may have the receiver's --timeout, which is something else.
+      {"count", '\0', true, false},
+      {"timeout", '\0', true, false},
+      {"no-loop", 'n', false},
+      {"quiet", 'q', false},
+      {"config", 'c', true, false},
+      {"help", '?', false, false},
+  };
+  list.insert(list.end(), own.begin(), own.end());
+  return list;
+}
+
 int listen_command(const Words& words) {
   constexpr std::size_t kMostChannels = 1000;
-  const auto arguments = Arguments::parse(option_list(), words, kMostChannels);
+  auto arguments = Arguments::parse(listen_option_list(), words, kMostChannels);
   if (arguments.has("help")) {
     print(listen_help());
     return kDone;
   }
+  add_config(arguments, "listen");
   const auto request = read_request(arguments);
 
   Signals signals;  // before the first thread

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
@@ -13,12 +14,6 @@
 namespace weir::cli {
 
 namespace {
-
-std::vector<Option> option_list() {
-  auto list = connection_options();
-  list.push_back({"help", '?', false});
-  return list;
-}
 
 /// Standard input up to its end, without the newline there; no more than shows that it is too long.
 std::string read_payload() {
@@ -33,12 +28,20 @@ std::string read_payload() {
 
 }  // namespace
 
+std::vector<Option> notify_option_list() {
+  auto list = connection_options();
+  list.push_back({"config", 'c', true, false});
+  list.push_back({"help", '?', false, false});
+  return list;
+}
+
 int notify_command(const Words& words) {
-  const auto arguments = Arguments::parse(option_list(), words, 2);
+  auto arguments = Arguments::parse(notify_option_list(), words, 2);
   if (arguments.has("help")) {
     print(notify_help());
     return kDone;
   }
+  add_config(arguments, "notify");
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "no channel given")
         .hint("As in \"pgweir notify CHANNEL PAYLOAD\"; see \"pgweir notify --help\".");

@@ -27,10 +27,24 @@ constexpr Command kCommands[] = {
     {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
     {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
     {"status", status_command},   {"listen", listen_command},     {"notify", notify_command},
+    {"status", status_command},   {"config", config_command},     {"doctor", doctor_command},
     {"help", help_command},
 };
 
-int dispatch(const Words& words) {
+/// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind
+/// the command; none if it does not stand first.
+std::size_t words_of_config(const Words& words) {
+  if (words.empty()) return 0;
+  const auto& first = words.front();
+  if ((first == "-c" || first == "--config") && words.size() > 2) return 2;
+  if ((first.starts_with("-c") && first.size() > 2) || first.starts_with("--config=")) return 1;
+  return 0;
+}
+
+int dispatch(Words words) {
+  if (const auto count = words_of_config(words); count > 0 && words.size() > count)
+    std::rotate(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count),
+                words.begin() + static_cast<std::ptrdiff_t>(count) + 1);
   if (words.empty())
     throw Error(ErrorKind::usage, "no command given").hint("Try \"pgweir --help\".");
   const auto& first = words.front();
@@ -84,10 +98,11 @@ int run(int count, char** words) {
     return dispatch(copy);
   } catch (const Error& error) {
     print_error(error);
-    const bool known = !copy.empty() && std::any_of(std::begin(kCommands), std::end(kCommands),
-                                                    [&](const Command& command) {
-                                                      return command.name == copy.front();
-                                                    });
+    const auto at = words_of_config(copy);
+    const bool known = at < copy.size() && std::any_of(std::begin(kCommands), std::end(kCommands),
+                                                       [&](const Command& command) {
+                                                         return command.name == copy[at];
+                                                       });
     const auto ordinary = exit_status(error.kind());
     return known ? ordinary : status_for_recovery(copy).value_or(ordinary);
   } catch (const std::exception& error) {

@@ -4,6 +4,7 @@
 
 #include "base/units.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/job.h"
@@ -13,22 +14,25 @@
 
 namespace weir::cli {
 
-namespace {
+namespace {}  // namespace
 
-constexpr Option kOptions[] = {
-    {"directory", 'D'},      {"keep-from"},           {"keep-from-backup"}, {"older-than"},
-    {"dry-run", 'n', false}, {"verbose", 'v', false}, {"help", '?', false},
-};
-
-}  // namespace
+std::vector<Option> prune_option_list() {
+  return {
+      {"directory", 'D'},           {"keep-from"},
+      {"keep-from-backup"},         {"older-than"},
+      {"dry-run", 'n', false},      {"verbose", 'v', false},
+      {"config", 'c', true, false}, {"help", '?', false, false},
+  };
+}
 
 int prune_command(const Words& words) {
   // Any number of backups may be told of: further ones are plain words.
-  const auto arguments = Arguments::parse(kOptions, words, SIZE_MAX);
+  auto arguments = Arguments::parse(prune_option_list(), words, SIZE_MAX);
   if (arguments.has("help")) {
     print(prune_help());
     return kDone;
   }
+  add_config(arguments, "prune");
   const auto path = arguments.value("directory");
   if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <random>
@@ -12,6 +13,7 @@
 #include "cli/program.h"
 #include "cli/receive_options.h"
 #include "cli/screen.h"
+#include "cli/service_manager.h"
 #include "cli/signals.h"
 #include "cli/teller.h"
 #include "io/posix_directory.h"
@@ -27,7 +29,8 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrupt& stop) {
+int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrupt& stop,
+        ServiceManager& service) {
   try {
     if (request.password_on_command_line)
       static_cast<Log&>(log).warning(
@@ -47,13 +50,23 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
                                      .tick = {},
                                      .tick_interval = teller.interval(),
                                      .events = notifier ? notifier->events() : receive::Events()};
+    if (const auto interval = service.heartbeat_interval())
+      environment.tick_interval = std::min(environment.tick_interval, *interval);
     environment.durability_lost = [&](const Error& error) {
       log.last_words(error, 500ms);
       ::_exit(kNeedsPerson);
     };
     environment.tick = [&](const receive::StreamSnapshot& snapshot) {
-      teller.tick(snapshot, std::chrono::steady_clock::now());
+      service.heartbeat();
+      const auto now = std::chrono::steady_clock::now();
+      teller.tick(snapshot, now);
+      board.tick(snapshot, now);
     };
+    struct Telling {  // the board is gone after this
+      ServiceManager& to;
+      ~Telling() { to.stop(); }
+    } const telling{service};
+    service.start(board);
     receive::receive(request.options, environment);
     return kDone;
   } catch (const pq::Interrupted&) {
@@ -71,8 +84,10 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
 }
 
 /// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
-void reload(const ReceiveRequest& request, const Words& words, Logger& log) {
+void reload(const ReceiveRequest& request, const Words& words, Logger& log,
+            ServiceManager& service) {
   Log& to = log;
+  service.reloading();
   log.reopen();
   try {
     if (request.config_file && !request.log_level_fixed)
@@ -84,6 +99,7 @@ void reload(const ReceiveRequest& request, const Words& words, Logger& log) {
   } catch (const Error& error) {
     to.error(error);
   }
+  service.reloaded();
 }
 
 }  // namespace
@@ -98,18 +114,20 @@ int receive_command(const Words& words) {
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger log(screen, request.log_level, request.log_file);
+  ServiceManager service(log);
   pq::Interrupt stop;
   int status = kUnexpected;
   {
     Signals::Handlers handlers;
     handlers.stop = [&] {
       static_cast<Log&>(log).info("asked to stop; once more ends it at once");
+      service.stopping();
       stop.raise();
     };
-    handlers.reload = [&] { reload(request, words, log); };
+    handlers.reload = [&] { reload(request, words, log, service); };
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
-    status = run(request, screen, log, stop);
+    status = run(request, screen, log, stop, service);
     signals.stop();
   }
   screen.clear();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
@@ -196,7 +197,7 @@ ReceiveRequest parse_receive(const std::vector<std::string>& words,
   }
   if (const auto path = arguments.value("config")) {
     request.config_file = *path;
-    arguments.add_file(*path, read_file(*path));
+    arguments.add_file(*path, read_file(*path), shared_file("receive"));
   }
 
   auto& options = request.options;

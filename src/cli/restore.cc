@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/program.h"
@@ -30,22 +31,6 @@ using namespace std::chrono_literals;
 
 constexpr int kStopsRecovery = 200;
 constexpr auto kPatience = 10s;
-
-constexpr Option kOptions[] = {
-    {"directory", 'D'},
-    {"no-verify", '\0', false},
-    {"partial", '\0', false},
-    {"partial-damaged", '\0', false},
-    {"on-gap"},
-    {"allow-empty", '\0', false},
-    {"retry-for"},
-    {"find-lsn"},
-    {"find-time"},
-    {"timeline"},
-    {"json", '\0', false},
-    {"verbose", 'v', false},
-    {"help", '?', false},
-};
 
 /// To stderr, which is the server's log. It may go away; that is no reason to fail.
 class StderrLog final : public Log {
@@ -69,7 +54,7 @@ Error usage(std::string message) {
 
 int restore(const Arguments& arguments, const std::string& directory) {
   for (const auto name : {"timeline", "json"})
-    if (arguments.has(name))
+    if (arguments.on_command_line(name))
       throw usage(fmt::format("--{} goes with --find-lsn or --find-time", name));
   const auto& words = arguments.words();
   if (words.size() != 2)
@@ -122,7 +107,7 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
 int find(const Arguments& arguments, const std::string& directory) {
   for (const auto name :
        {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty", "retry-for"})
-    if (arguments.has(name))
+    if (arguments.on_command_line(name))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", name));
   if (arguments.has("find-lsn") && arguments.has("find-time"))
     throw usage("--find-lsn and --find-time are two questions: ask one at a time");
@@ -184,11 +169,12 @@ int find(const Arguments& arguments, const std::string& directory) {
 }
 
 int run_restore(const Words& words) {
-  const auto arguments = Arguments::parse(kOptions, words, 2);
+  auto arguments = Arguments::parse(restore_option_list(), words, 2);
   if (arguments.has("help")) {
     print(restore_help());
     return kDone;
   }
+  add_config(arguments, "restore");
   const auto directory = arguments.value("directory");
   if (!directory) throw usage("no archive given: -D DIRECTORY");
   if (arguments.has("find-lsn") || arguments.has("find-time")) return find(arguments, *directory);
@@ -196,6 +182,25 @@ int run_restore(const Words& words) {
 }
 
 }  // namespace
+
+std::vector<Option> restore_option_list() {
+  return {
+      {"directory", 'D'},
+      {"no-verify", '\0', false},
+      {"partial", '\0', false},
+      {"partial-damaged", '\0', false},
+      {"on-gap"},
+      {"allow-empty", '\0', false},
+      {"retry-for"},
+      {"find-lsn"},
+      {"find-time"},
+      {"timeline"},
+      {"json", '\0', false},
+      {"verbose", 'v', false},
+      {"config", 'c', true, false},
+      {"help", '?', false, false},
+  };
+}
 
 int restore_command(const Words& words) {
   try {

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
@@ -20,21 +21,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::vector<Option> option_list() {
-  auto list = connection_options();
-  list.push_back({"slot", 'S'});
-  list.push_back({"if-not-exists", '\0', false});
-  list.push_back({"if-exists", '\0', false});
-  list.push_back({"json", '\0', false});
-  list.push_back({"help", '?', false});
-  return list;
-}
-
 /// An option of one of the three that was given to another one.
 void refuse(const Arguments& arguments, const std::string& verb,
             std::initializer_list<std::string_view> names) {
   for (const auto name : names)
-    if (arguments.has(name))
+    if (arguments.on_command_line(name))
       throw Error(ErrorKind::usage, fmt::format("slot {} has no option --{}", verb, name));
 }
 
@@ -138,12 +129,24 @@ int list(const Arguments& arguments, const std::string& conninfo) {
 
 }  // namespace
 
+std::vector<Option> slot_option_list() {
+  auto list = connection_options();
+  list.push_back({"slot", 'S'});
+  list.push_back({"if-not-exists", '\0', false});
+  list.push_back({"if-exists", '\0', false});
+  list.push_back({"json", '\0', false});
+  list.push_back({"config", 'c', true, false});
+  list.push_back({"help", '?', false, false});
+  return list;
+}
+
 int slot_command(const Words& words) {
-  const auto arguments = Arguments::parse(option_list(), words, 1);
+  auto arguments = Arguments::parse(slot_option_list(), words, 1);
   if (arguments.has("help")) {
     print(slot_help());
     return kDone;
   }
+  add_config(arguments, "slot");
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "what to do with a slot?")
         .hint("create, drop or list; see \"pgweir slot --help\".");

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
@@ -21,15 +22,6 @@
 namespace weir::cli {
 
 namespace {
-
-std::vector<Option> option_list() {
-  auto list = connection_options();
-  for (const Option option : {Option{"directory", 'D'}, Option{"slot", 'S'},
-                              Option{"json", '\0', false}, Option{"check", '\0', false},
-                              Option{"max-lag"}, Option{"max-age"}, Option{"help", '?', false}})
-    list.push_back(option);
-  return list;
-}
 
 status::Limits limits_of(const Arguments& arguments) {
   status::Limits limits;
@@ -90,11 +82,12 @@ bool terminal_is_utf8() {
 }
 
 int tell_status(const Words& words) {
-  const auto arguments = Arguments::parse(option_list(), words);
+  auto arguments = Arguments::parse(status_option_list(), words);
   if (arguments.has("help")) {
     print(status_help());
     return kDone;
   }
+  add_config(arguments, "status");
   const auto directory = arguments.value("directory");
   if (!directory)
     throw Error(ErrorKind::usage, "no archive directory given")
@@ -131,6 +124,16 @@ int tell_status(const Words& words) {
 }
 
 }  // namespace
+
+std::vector<Option> status_option_list() {
+  auto list = connection_options();
+  for (const Option option :
+       {Option{"directory", 'D'}, Option{"slot", 'S'}, Option{"json", '\0', false},
+        Option{"check", '\0', false}, Option{"max-lag"}, Option{"max-age"},
+        Option{"config", 'c', true, false}, Option{"help", '?', false, false}})
+    list.push_back(option);
+  return list;
+}
 
 int status_command(const Words& words) {
   const bool check = std::find(words.begin(), words.end(), "--check") != words.end();

@@ -22,6 +22,8 @@ std::chrono::milliseconds Teller::interval() const {
 
 void Teller::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
   const std::lock_guard lock(mutex_);
+  if (now < due_) return;
+  due_ = now + interval() * 9 / 10;  // a tick that comes a little early is meant as well
   const auto progress = meter_.add(snapshot, now);
   if (screen_.live()) {
     screen_.show(live_line(progress, screen_.width()));

@@ -14,7 +14,7 @@ class Teller {
  public:
   Teller(Screen& screen, Log& log);
 
-  /// How often it wants a tick.
+  /// How often it wants a tick; those that come sooner are left out.
   [[nodiscard]] std::chrono::milliseconds interval() const;
   void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
 
@@ -25,6 +25,7 @@ class Teller {
   ProgressMeter meter_;
   std::optional<receive::StreamSnapshot> told_;
   receive::Time told_time_;
+  receive::Time due_{};
 };
 
 }  // namespace weir::cli

@@ -7,6 +7,7 @@
 #include "archive/backup_point.h"
 #include "archive/listing.h"
 #include "cli/arguments.h"
+#include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/job.h"
@@ -16,23 +17,31 @@
 
 namespace weir::cli {
 
-namespace {
+namespace {}  // namespace
 
-constexpr Option kOptions[] = {
-    {"directory", 'D'},   {"from"},        {"to"},
-    {"timeline"},         {"jobs", 'j'},   {"json", '\0', false},
-    {"backup"},           {"accept-file"}, {"no-progress", '\0', false},
-    {"help", '?', false},
-};
-
-}  // namespace
+std::vector<Option> verify_option_list() {
+  return {
+      {"directory", 'D'},
+      {"from"},
+      {"to"},
+      {"timeline"},
+      {"jobs", 'j'},
+      {"json", '\0', false},
+      {"backup"},
+      {"accept-file"},
+      {"no-progress", '\0', false},
+      {"config", 'c', true, false},
+      {"help", '?', false, false},
+  };
+}
 
 int verify_command(const Words& words) {
-  const auto arguments = Arguments::parse(kOptions, words);
+  auto arguments = Arguments::parse(verify_option_list(), words);
   if (arguments.has("help")) {
     print(verify_help());
     return kDone;
   }
+  add_config(arguments, "verify");
   const auto path = arguments.value("directory");
   if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
 

@@ -147,12 +147,14 @@ StreamEvent ReplicationStream::next_in_copy() {
   buffer_.reset(raw);
   if (size == 0) {
     if (lost_) throw lost();
+    require_bounded_message();
     if (!write_failed_) return NothingYet{};
     // The server's last words may still be in the socket; read them before giving up.
     receive();
     lost_ = true;
     return next_in_copy();
   }
+  message_.complete();
   if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
     phase_ = Phase::ending;
     return NothingYet{};
@@ -169,11 +171,13 @@ StreamEvent ReplicationStream::next_in_copy() {
 StreamEvent ReplicationStream::next_result() {
   while (phase_ == Phase::ending) {
     if (PQisBusy(connection_) != 0) {
+      require_bounded_message();
       if (!lost_) return NothingYet{};
       if (!command_complete_) throw lost();
       phase_ = Phase::ended;
       break;
     }
+    message_.complete();
     const Result result(PQgetResult(connection_), &PQclear);
     if (!result) {
       if (!command_complete_) throw lost();
@@ -192,6 +196,14 @@ StreamEvent ReplicationStream::next_result() {
     take_result(result.get());
   }
   return end_;
+}
+
+void ReplicationStream::require_bounded_message() {
+  try {
+    message_.incomplete(PQsocket(connection_));
+  } catch (Error& error) {
+    throw error.with("server", server_name_);
+  }
 }
 
 void ReplicationStream::take_result(const PGresult* result) {

@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "pq/connection.h"
+#include "pq/message_bound.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -214,6 +215,7 @@ class ReplicationStream {
                                  Replication kind, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
   StreamEvent next_in_copy();
+  void require_bounded_message();
   StreamEvent next_result();
   void take_result(const pg_result* result);
   void discard();
@@ -227,6 +229,7 @@ class ReplicationStream {
   Phase phase_ = Phase::ending;
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
+  MessageBound message_;
   bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;

@@ -484,6 +484,7 @@ StreamLoop::Hooks Session::hooks() {
   StreamLoop::Hooks hooks;
   hooks.segments_finished = [this](const std::vector<wal::SegmentName>& segments) {
     for (const auto& segment : segments) log_.debug("finished segment {}", segment);
+    board_.update([&](auto& content) { content.segments_finished += segments.size(); });
     if (const auto& finished = environment_.events.segment_finished)
       for (const auto& segment : segments) {
         const auto size = state_.parameters()->segment_size;

@@ -87,6 +87,10 @@ void SlotGuard::look(pq::Connection& connection) {
     view.retained = number(row[3]);
     view.invalidation_reason = row[4];
   }
+  board_.update([&](auto& content) {
+    content.slot_view = view;
+    content.slot_looked = std::chrono::system_clock::now();
+  });
   auto trouble = slot_trouble(slot_, view, kWarnBelow);
   // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
   const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/units.h"
 
@@ -16,16 +18,23 @@ StatusBoard::StatusBoard() {
 }
 
 void StatusBoard::set_state(const std::string& state) {
-  const std::lock_guard lock(mutex_);
-  if (content_.state == state) return;
-  content_.state = state;
-  content_.state_since = std::chrono::system_clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (content_.state == state) return;
+    content_.state = state;
+    content_.state_since = std::chrono::system_clock::now();
+  }
+  changed();
 }
 
 void StatusBoard::set_error(const std::string& text) {
-  const std::lock_guard lock(mutex_);
-  content_.last_error = text;
-  content_.last_error_time = std::chrono::system_clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    content_.last_error = text;
+    content_.last_error_time = std::chrono::system_clock::now();
+    ++content_.errors;
+  }
+  changed();
 }
 
 void StatusBoard::update(const std::function<void(Content&)>& change) {
@@ -34,9 +43,41 @@ void StatusBoard::update(const std::function<void(Content&)>& change) {
 }
 
 void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
-  const std::lock_guard lock(live_mutex_);
-  if (live_ && !live) heard_ = live_().last_message;
-  live_ = std::move(live);
+  {
+    // Both locks: what a stream that ends has archived is counted once at any moment.
+    const std::lock_guard live_lock(live_mutex_);
+    std::optional<StreamSnapshot> ended;
+    if (live_ && !live) ended = live_();
+    if (ended) heard_ = ended->last_message;
+    live_ = std::move(live);
+    const std::lock_guard lock(mutex_);
+    content_.ticks.clear();
+    if (live_) ++content_.streams;
+    if (ended) {
+      content_.archived_bytes += ended->flush - ended->start;
+      content_.last_stream = ended;
+    }
+  }
+  changed();
+}
+
+void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
+  constexpr std::chrono::seconds kApart(30);
+  update([&](Content& content) {
+    if (!content.ticks.empty() && now - content.ticks.back().first < kApart) return;
+    if (content.ticks.size() == 2) content.ticks.erase(content.ticks.begin());
+    content.ticks.emplace_back(now, snapshot.write);
+  });
+}
+
+void StatusBoard::set_listener(std::function<void()> listener) {
+  const std::lock_guard lock(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void StatusBoard::changed() const {
+  const std::lock_guard lock(listener_mutex_);
+  if (listener_) listener_();
 }
 
 StatusBoard::Content StatusBoard::read() const {
@@ -44,15 +85,34 @@ StatusBoard::Content StatusBoard::read() const {
   return content_;
 }
 
+StatusBoard::View StatusBoard::view() const {
+  View view;
+  const std::lock_guard live_lock(live_mutex_);
+  if (live_) view.stream = live_();
+  const auto heard = view.stream ? view.stream->last_message : heard_;
+  view.silence =
+      std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
+                                                 std::chrono::steady_clock::now() - heard));
+  view.content = read();
+  return view;
+}
+
+std::uint64_t StatusBoard::View::archived_bytes() const {
+  return content.archived_bytes + (stream ? stream->flush - stream->start : 0);
+}
+
+std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const {
+  // From the tick before the last one: just behind a tick there would be little to go by.
+  if (!stream || content.ticks.empty()) return std::nullopt;
+  const auto& [since, from] = content.ticks.front();
+  const std::chrono::duration<double> seconds = now - since;
+  if (seconds.count() < 1 || stream->write < from) return std::nullopt;
+  return std::llround(static_cast<double>(stream->write - from) / seconds.count());
+}
+
 std::string StatusBoard::to_json() const {
-  const auto content = read();
-  std::optional<StreamSnapshot> stream;
-  Time heard;
-  {
-    const std::lock_guard lock(live_mutex_);
-    if (live_) stream = live_();
-    heard = stream ? stream->last_message : heard_;
-  }
+  const auto view = this->view();
+  const auto& [content, stream, silence] = view;
   nlohmann::json json;
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
@@ -60,19 +120,21 @@ std::string StatusBoard::to_json() const {
   json["state_since"] = format_time(content.state_since);
   json["started"] = format_time(content.started);
   json["server"] = content.server;
-  const auto silence = std::chrono::steady_clock::now() - heard;
-  json["silence_ms"] = std::max(
-      std::int64_t{0}, std::chrono::duration_cast<std::chrono::milliseconds>(silence).count());
+  json["silence_ms"] = silence.count();
   if (stream) {
     json["timeline"] = stream->timeline;
     json["write_lsn"] = stream->write.to_string();
     json["flush_lsn"] = stream->flush.to_string();
     json["server_lsn"] = stream->server_end.to_string();
     json["lag_bytes"] = stream->server_end > stream->flush ? stream->server_end - stream->flush : 0;
-    json["last_message"] =
-        format_time(std::chrono::system_clock::now() -
-                    std::chrono::duration_cast<std::chrono::system_clock::duration>(silence));
+    json["last_message"] = format_time(std::chrono::system_clock::now() - silence);
   }
+  if (const auto rate = view.bytes_per_second(std::chrono::steady_clock::now()))
+    json["bytes_per_second"] = *rate;
+  json["archived_bytes"] = view.archived_bytes();
+  json["streams"] = content.streams;
+  json["errors"] = content.errors;
+  json["segments_finished"] = content.segments_finished;
   if (content.last_error) {
     json["last_error"] = *content.last_error;
     json["last_error_time"] = format_time(content.last_error_time);
@@ -81,6 +143,10 @@ std::string StatusBoard::to_json() const {
   for (const auto& hole : content.holes)
     json["holes"].push_back({{"from", hole.begin.to_string()}, {"to", hole.end.to_string()}});
   if (content.slot) json["slot"] = *content.slot;
+  if (content.slot_view && content.slot_view->safe_wal_size)
+    json["slot_safe_wal_size"] = *content.slot_view->safe_wal_size;
+  if (content.slot_view && content.slot_view->retained)
+    json["slot_retained_bytes"] = *content.slot_view->retained;
   if (content.slot_warning) json["slot_warning"] = *content.slot_warning;
   json["segments_to_compress"] = content.to_compress;
   return json.dump();

@@ -5,8 +5,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "pq/slot_view.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
 
@@ -28,7 +30,18 @@ class StatusBoard {
     std::vector<archive::ResumePoint::Hole> holes;
     std::optional<std::string> slot;
     std::optional<std::string> slot_warning;  ///< by the slot guard
-    std::size_t to_compress = 0;              ///< finished segments still raw
+    std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
+    std::chrono::system_clock::time_point slot_looked{};
+    std::size_t to_compress = 0;  ///< finished segments still raw
+    // Counted since the start.
+    std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one
+    std::uint64_t errors = 0;
+    std::uint64_t segments_finished = 0;
+    /// WAL that streams which have ended made durable; a stream begins at a segment's start.
+    std::uint64_t archived_bytes = 0;
+    std::optional<StreamSnapshot> last_stream;  ///< where the last one ended
+    /// Positions of up to two ticks, the newest last, of the stream that runs: for the rate.
+    std::vector<std::pair<Time, wal::Lsn>> ticks;
   };
 
   StatusBoard();
@@ -41,17 +54,38 @@ class StatusBoard {
   /// Where to ask for the position while WAL streams; empty: it doesn't. When this returns, an
   /// earlier function is not called any more.
   void set_live(std::function<StreamSnapshot()> live);
+  /// Called regularly while WAL streams, so that a rate can be told.
+  void tick(const StreamSnapshot& snapshot, Time now);
+  /// Called after each change of the state, each error, and when streaming begins or ends; on the
+  /// thread that changed it; must not block nor ask the board. When this returns, an earlier
+  /// function is not called any more.
+  void set_listener(std::function<void()> listener);
 
   [[nodiscard]] Content read() const;
+  /// All of it at one moment.
+  struct View {
+    Content content;
+    std::optional<StreamSnapshot> stream;  ///< of the running stream; nullopt while none runs
+    std::chrono::milliseconds silence{};   ///< since the server was last heard of, or the start
+    /// WAL made durable since the start.
+    [[nodiscard]] std::uint64_t archived_bytes() const;
+    /// Over the last half minute to two minutes; nullopt while that is not known.
+    [[nodiscard]] std::optional<std::uint64_t> bytes_per_second(Time now) const;
+  };
+  [[nodiscard]] View view() const;
   /// The content as one JSON object; its schema is in docs/status.md.
   [[nodiscard]] std::string to_json() const;
 
  private:
+  void changed() const;
+
   mutable std::mutex mutex_;
   Content content_;
-  mutable std::mutex live_mutex_;  ///< never taken together with mutex_
+  mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
   Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise
+  mutable std::mutex listener_mutex_;  ///< taken alone
+  std::function<void()> listener_;
 };
 
 }  // namespace weir::receive

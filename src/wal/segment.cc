@@ -22,8 +22,13 @@ constexpr std::string_view kHistorySuffix = ".history";
 
 }  // namespace
 
+/// The simulation is built with a smaller one: its worlds have to be small, since it needs many.
+#ifndef PGWEIR_LEAST_SEGMENT_BYTES
+#define PGWEIR_LEAST_SEGMENT_BYTES (std::uint64_t{1} << 20)
+#endif
+
 std::optional<SegmentSize> SegmentSize::of(std::uint64_t bytes) {
-  constexpr std::uint64_t kMin = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMin = PGWEIR_LEAST_SEGMENT_BYTES;
   constexpr std::uint64_t kMax = std::uint64_t{1} << 30;
   if (bytes < kMin || bytes > kMax || (bytes & (bytes - 1)) != 0) return std::nullopt;
   return SegmentSize(bytes);

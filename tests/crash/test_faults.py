@@ -166,7 +166,7 @@ class Run:
         assert not self.archive.hidden() or NOT_TIDY in self.said, story
 
 
-NOT_TIDY = "could not be tidied up, the next start will"
+NOT_TIDY = "the next start will"
 SYNCS = ("fdatasync", "fsync")
 ZSTD = ["--compress", "zstd:1"]
 

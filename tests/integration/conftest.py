@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from support import receiver as receivers_  # noqa: E402
 from support.archive import Archive  # noqa: E402
-from support.process import tail  # noqa: E402
+from support.process import run, tail  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
 
@@ -133,6 +133,33 @@ def new_archive(place):
         return Archive(place / name, server.segment_size)
 
     return make
+
+
+@pytest.fixture
+def sync_fault(place):
+    """A disk that hangs or fails: environment for the receiver, and a function that sets or (None) ends the fault."""
+    source = pathlib.Path(__file__).parent / "support" / "slow_fsync.c"
+    library = place / "slow_fsync.so"
+    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"])
+    control = place / "sync-fault"
+
+    class SyncFault:
+        env = {"LD_PRELOAD": str(library), "PGWEIR_TEST_SYNC": str(control)}
+
+        @staticmethod
+        def set(what):
+            if what is None:
+                control.unlink()
+            else:
+                (place / "sync-fault.new").write_text(what)
+                (place / "sync-fault.new").rename(control)
+
+        @staticmethod
+        def count():
+            log = place / "sync-fault.log"
+            return len(log.read_text().splitlines()) if log.exists() else 0
+
+    return SyncFault
 
 
 @pytest.fixture

@@ -81,10 +81,10 @@ void Ledger::check_reported(const SimDisk& disk, bool everything) {
         merged.push_back(range);
     }
     for (const auto& range : merged)
-      for (auto at = range.begin; at < range.end; at = kSegment.start_of(at) + kMB) {
+      for (auto at = range.begin; at < range.end; at = kSegment.start_of(at) + kSegmentBytes) {
         const auto segment = kSegment.start_of(at);
         const auto file = find(disk, timeline, segment);
-        const auto end = std::min(range.end, segment + kMB);
+        const auto end = std::min(range.end, segment + kSegmentBytes);
         if (!file)
           throw Violation{"P1", fmt::format("{} to {} on timeline {} was reported as flushed, and "
                                             "no file has it",
@@ -118,8 +118,8 @@ void Ledger::check_names(const SimDisk& disk, bool everything) {
       throw Violation{"P2", fmt::format("{} is there before the history of its timeline", name)};
     if (file->partial || (!everything && checked_.contains(name))) continue;
     const auto start = file->segment.start(kSegment);
-    if (disk.size(name) != kMB || lineage_.end(timeline) < start + kMB ||
-        !disk.holds(name, 0, lineage_.bytes(timeline, start, start + kMB)))
+    if (disk.size(name) != kSegmentBytes || lineage_.end(timeline) < start + kSegmentBytes ||
+        !disk.holds(name, 0, lineage_.bytes(timeline, start, start + kSegmentBytes)))
       throw Violation{"P2", name + " has its final name and is not complete and correct"};
     checked_.insert(name);
   }
@@ -147,9 +147,9 @@ void Ledger::check_continuity(const SimDisk& disk) const {
   while (timeline <= newest) {
     const bool last = timeline == newest;
     const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;
-    for (auto segment = kSegment.start_of(begin); segment < end; segment = segment + kMB) {
+    for (auto segment = kSegment.start_of(begin); segment < end; segment = segment + kSegmentBytes) {
       const auto from = std::max(segment, begin);
-      const auto to = std::min(segment + kMB, end);
+      const auto to = std::min(segment + kSegmentBytes, end);
       const auto file = find(disk, timeline, segment);
       if (file && disk.holds(*file, kSegment.offset(from), lineage_.bytes(timeline, from, to)))
         continue;

@@ -11,15 +11,17 @@
 
 namespace weir::sim {
 
-inline const wal::SegmentSize kSegment = *wal::SegmentSize::of(1 << 20);
-inline constexpr std::uint64_t kMB = 1 << 20;
+/// Far smaller than PostgreSQL's smallest, so that many worlds go into a second; the code under test
+/// takes sizes from the server and the files (see PGWEIR_LEAST_SEGMENT_BYTES).
+inline constexpr std::uint64_t kSegmentBytes = 64 * 1024;
+inline const wal::SegmentSize kSegment = *wal::SegmentSize::of(kSegmentBytes);
 inline constexpr std::uint64_t kSystem = 7301234567890123456;
 
 /// The true WAL of a cluster over all its timelines, 1, 2, 3 …, each forked off the one before.
 /// Made once and used by many runs, since making WAL costs more than a run.
 class Lineage {
  public:
-  static constexpr std::uint64_t kVariants = 24;
+  static constexpr std::uint64_t kVariants = 32;
   /// Built at the first call. One thread.
   static const Lineage& variant(std::uint64_t number);
 

@@ -105,7 +105,7 @@ class Run {
     } else if (random_.one_in(250)) {
       full_ = true;
       ++result_.full_disks;
-      disk_.set_capacity(disk_.used_bytes() + random_.below(300'000));
+      disk_.set_capacity(disk_.used_bytes() + random_.below(20'000));
       story_.tell("the disk is almost full");
     }
     if (random_.one_in(400)) failing_sync_ = true;

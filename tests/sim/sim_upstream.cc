@@ -11,7 +11,7 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
   Node node;
   node.oldest = lineage.start();
   node.flush =
-      std::min(lineage.start() + random.between(100, 3 * kMB / 2), lineage.timeline(1).received);
+      std::min(lineage.start() + random.between(100, 3 * kSegmentBytes / 2), lineage.timeline(1).received);
   node.standby = options.begins_as_standby;
   if (options.slot)
     node.slot = random.one_in(3) ? node.flush
@@ -49,7 +49,7 @@ void SimUpstream::tick(bool calm) {
         !calm && nodes_.size() == 2 && !leader.standby && timeline.id != lineage_.newest();
     const auto limit = alone ? std::max(timeline.received, lineage_.end(timeline.id))
                              : std::max(timeline.received, leader.flush);
-    leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 512 * 1024 : 256 * 1024));
+    leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 32 * 1024 : 16 * 1024));
   }
   for (auto& node : nodes_) {
     if (!node.up || &node == &leader) continue;
@@ -59,7 +59,7 @@ void SimUpstream::tick(bool calm) {
         node.timeline == leader.timeline ? leader.flush : std::max(node.flush, timeline.received);
     node.flush =
         std::max(node.flush,
-                 std::min({reach, timeline.received, node.flush + random_.any_size(256 * 1024)}));
+                 std::min({reach, timeline.received, node.flush + random_.any_size(16 * 1024)}));
     // A standby follows its upstream to the next timeline.
     if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
         random_.one_in(calm ? 1 : 4)) {
@@ -147,7 +147,7 @@ void SimUpstream::remove_wal(Node& node) {
   const auto fork = lineage_.timeline(node.timeline).switchpoint;
   if (fork.valid() && node.flush >= fork) limit = std::min(limit, kSegment.start_of(fork));
   if (limit <= node.oldest) return;
-  node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kMB));
+  node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kSegmentBytes));
   story_.tell("node {} removes its WAL before {}", &node - nodes_.data(), node.oldest);
 }
 
@@ -248,7 +248,7 @@ pq::StreamEvent SimUpstream::next() {
     throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
                         "58P01"};
   }
-  const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 128 * 1024);
+  const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 16 * 1024);
   const auto size = random_.coin() ? most : random_.any_size(most);
   const auto from = sender.sent;
   sender.sent = from + size;

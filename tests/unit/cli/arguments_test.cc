@@ -170,5 +170,73 @@ TEST(ExitStatus, TellsAServiceWhetherToTryAgain) {
     EXPECT_EQ(exit_status(each.kind), each.status) << to_string(each.kind);
 }
 
+// --- A file that all commands share
+
+const std::vector<CommandOptions> kCommands = {
+    {"receive", {{"directory", 'D'}, {"slot", 'S'}, {"flush"}, {"no-loop", 'n', false}}},
+    {"verify", {{"directory", 'D'}, {"jobs", 'j'}, {"json", '\0', false}}},
+};
+
+Arguments shared(std::string_view command, std::string_view text,
+                 const std::vector<std::string>& words = {}) {
+  const auto& options = kCommands[command == "receive" ? 0 : 1].options;
+  auto arguments = Arguments::parse(options, words);
+  arguments.add_file(
+      "weir.conf", text,
+      SharedFile{.command = command,
+                 .commands = kCommands,
+                 .check = [](auto, std::string_view option, const std::string& value) {
+                   if (option == "jobs" && value == "many")
+                     throw Error(ErrorKind::usage, "jobs is a number");
+                 }});
+  return arguments;
+}
+
+constexpr std::string_view kShared =
+    "directory = /wal\nslot = weir\nno-loop = on\n[verify]\njobs = 2\njson = on\n"
+    "[receive]\nslot = other\nno-loop = off\n";
+
+TEST(SharedFile, GivesEachCommandItsSectionAndWhatAllShare) {
+  const auto receive = shared("receive", kShared);
+  EXPECT_EQ(receive.names(), (std::vector<std::string>{"directory", "slot"}));
+  EXPECT_EQ(receive.value("slot"), "other");
+  EXPECT_EQ(receive.source("slot"), "\"slot\" in weir.conf, line 8");
+  const auto verify = shared("verify", kShared);
+  EXPECT_EQ(verify.names(), (std::vector<std::string>{"directory", "jobs", "json"}));
+  EXPECT_EQ(verify.value("jobs"), "2");
+  EXPECT_EQ(shared("receive", kShared, {"-S", "mine"}).value("slot"), "mine");
+}
+
+TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
+  const struct {
+    const char* name;
+    const char* file;
+    const char* complaint;
+  } cases[] = {
+      {"an unknown section", "\n[verfy]",
+       "unknown section \"verfy\" (file weir.conf, line 2) | Did you mean [verify]?"},
+      {"an open section", "[verify", "section without \"]\""},
+      {"a setting of another section", "jobs = 2",
+       "unknown setting \"jobs\" (file weir.conf, line 1) | Before the first section are the "
+       "options of receive. It belongs under [verify]."},
+      {"a setting of the first part", "[verify]\nflush = segment", "It belongs under [receive]."},
+      {"a mistyped one", "[verify]\njosb = 2", "Did you mean jobs?"},
+      {"a wrong value", "[verify]\n\njobs = many", "jobs is a number (file weir.conf, line 3)"},
+      {"twice", "[verify]\njobs = 1\njobs = 2", "more than once"},
+      {"a password", "password = secret", "A password belongs into a password file"},
+  };
+  for (const auto& each : cases)
+    for (const auto command : {"receive", "verify"}) {
+      SCOPED_TRACE(std::string(each.name) + ", " + command);
+      try {
+        shared(command, each.file);
+        ADD_FAILURE() << "taken";
+      } catch (const Error& error) {
+        EXPECT_THAT(std::string(error.what()) + " | " + error.hint(), HasSubstr(each.complaint));
+        EXPECT_EQ(std::string(error.what()).find("secret"), std::string::npos);
+      }
+    }
+}
+
 }  // namespace
 }  // namespace weir::cli

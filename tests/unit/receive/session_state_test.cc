@@ -1,5 +1,6 @@
 #include "receive/session_state.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "recording_log.h"
@@ -464,6 +465,26 @@ TEST(SessionState, WaitsForSpaceForAHistoryUnlessToldToStop) {
     dialogue.until<step::Stream>();
     EXPECT_EQ(dialogue.connects, 1) << "the connection has nothing to do with it";
   }
+}
+
+TEST(SessionState, FollowsTimelinesSlowlyIfTheyDoNotEnd) {
+  Dialogue dialogue;
+  dialogue.until<step::Stream>();
+  const auto follow = [&dialogue](wal::TimelineId next) {
+    dialogue.timeline_ends(next, seg(7.5));
+    dialogue.identity.timeline = next;
+    dialogue.server_histories[next] = kHistory2;
+    dialogue.until<step::Stream>();
+  };
+  wal::TimelineId timeline = 1;
+  for (int i = 0; i < 64; ++i) follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::IsEmpty());
+  for (int i = 0; i < 3; ++i) follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::ElementsAre(10s, 10s, 10s));
+  EXPECT_EQ(dialogue.connects, 1);
+  dialogue.now += 20min;
+  follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::SizeIs(3)) << "that was long ago";
 }
 
 TEST(SessionState, RefusesATimelineThatEndsBehindWhatWasSent) {

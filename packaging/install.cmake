@@ -1,0 +1,70 @@
+# What is installed, and where: component `runtime` is the program and what belongs to it,
+# component `dev` the library for other programs. scripts/package makes Debian packages of it.
+include(CMakePackageConfigHelpers)
+
+# -- runtime ----------------------------------------------------------------------------------
+
+install(TARGETS pgweir RUNTIME COMPONENT runtime)
+
+file(GLOB manual_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.[1-8])
+foreach(page ${manual_pages})
+  string(REGEX MATCH "[1-8]$" section ${page})
+  install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT runtime)
+endforeach()
+
+# Under the names of PostgreSQL's programs it stands in for, in a directory of its own that goes
+# first into a PATH or becomes Barman's path_prefix. Which names these are, the program knows.
+file(STRINGS ${PROJECT_SOURCE_DIR}/packaging/stand-ins stand_ins REGEX "^[a-z]")
+set(PGWEIR_STANDIN_DIR "lib/pgweir/bin")
+file(RELATIVE_PATH standin_target "/prefix/${PGWEIR_STANDIN_DIR}"
+     "/prefix/${CMAKE_INSTALL_BINDIR}/pgweir")
+foreach(name ${stand_ins})
+  set(link ${CMAKE_CURRENT_BINARY_DIR}/stand-ins/${name})
+  file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/stand-ins)
+  file(CREATE_LINK ${standin_target} ${link} SYMBOLIC)
+  install(FILES ${link} DESTINATION ${PGWEIR_STANDIN_DIR} COMPONENT runtime)
+endforeach()
+
+install(FILES packaging/completions/pgweir.bash
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME pgweir
+        COMPONENT runtime)
+install(FILES packaging/completions/_pgweir DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions
+        COMPONENT runtime)
+
+# The unit names the program where it is installed, which is known when it is.
+install(CODE "
+  set(PGWEIR_PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgweir\")
+  configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/pgweir@.service.in\"
+                 \"${CMAKE_CURRENT_BINARY_DIR}/systemd/pgweir@.service\" @ONLY)"
+  COMPONENT runtime)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/systemd/pgweir@.service
+        DESTINATION lib/systemd/system COMPONENT runtime)
+install(FILES packaging/systemd/pgweir.sysusers DESTINATION lib/sysusers.d
+        RENAME pgweir.conf COMPONENT runtime)
+install(FILES packaging/example.ini DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/pgweir
+        COMPONENT runtime)
+
+# -- dev --------------------------------------------------------------------------------------
+
+install(TARGETS libpgweir EXPORT pgweirTargets ARCHIVE COMPONENT dev)
+set_target_properties(libpgweir PROPERTIES EXPORT_NAME pgweir)
+if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/include/pgweir)
+  install(DIRECTORY include/pgweir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
+          FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+endif()
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pgweir)
+install(EXPORT pgweirTargets NAMESPACE pgweir:: DESTINATION ${config_dir} COMPONENT dev)
+configure_package_config_file(packaging/cmake/pgweirConfig.cmake.in
+  ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfig.cmake INSTALL_DESTINATION ${config_dir})
+# Before 1.0 a minor version may change the interface.
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfigVersion.cmake
+        DESTINATION ${config_dir} COMPONENT dev)
+
+# pgweir.pc finds its prefix by its own place, so that an unpacked package works anywhere.
+file(RELATIVE_PATH PGWEIR_PC_TO_PREFIX "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
+configure_file(packaging/cmake/pgweir.pc.in cmake/pgweir.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweir.pc
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)

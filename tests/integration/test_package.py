@@ -1,0 +1,214 @@
+"""The Debian packages: built from the program under test, checked by lintian, and installed,
+upgraded, removed and purged in a root of its own: this machine's with a layer above that takes
+every change and vanishes afterwards, so maintainer scripts run for real and all litter is seen."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from support.process import run
+from support.receiver import BINARY
+from support.server import REPOSITORY
+
+PACKAGES = REPOSITORY / "build" / "package"
+BUILT = BINARY.resolve().parent
+UNIT = "/lib/systemd/system/pgweir@.service"
+# What systemd-analyze security may say at most; docs/service.md tells the same number.
+EXPOSURE = 1.2
+
+
+@pytest.fixture(scope="module")
+def debs():
+    """{package name: path}"""
+    if not shutil.which("dpkg-buildpackage") or not shutil.which("dh"):
+        pytest.skip("the tools that build packages are missing (scripts/setup)")
+    run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=300)
+    found = {path.name.split("_")[0]: path for path in PACKAGES.glob("*.deb")}
+    assert set(found) == {"pgweir", "libpgweir-dev"}
+    return found
+
+
+class Root:
+    """Everything that is run by it sees the machine with the changes made so far."""
+
+    def __init__(self):
+        script = """
+            set -e
+            mount -t tmpfs scratch /mnt
+            mkdir /mnt/changes /mnt/work /mnt/root /mnt/lower
+            mount --bind / /mnt/lower
+            mount -t overlay overlay -o lowerdir=/mnt/lower,upperdir=/mnt/changes,workdir=/mnt/work /mnt/root
+            mount -t proc proc /mnt/root/proc
+            mount --bind /dev /mnt/root/dev
+            mount -t tmpfs run /mnt/root/run
+            mount -t tmpfs tmp /mnt/root/tmp
+            echo ready
+            exec cat
+        """
+        # Ends, and with it everything it has mounted, when this process closes its standard input.
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if self._holder.stdout.readline() != "ready\n":
+            pytest.skip(f"no root of its own: {self._holder.communicate()[1]}")
+
+    def close(self):
+        self._holder.stdin.close()
+        self._holder.wait(30)
+
+    def __call__(self, *command, check=True, timeout=120, **options):
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                       "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
+        return run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "chroot", "/mnt/root",
+                    *command], check=check, timeout=timeout, env=environment, cwd="/", **options)
+
+    def sh(self, script, check=True, **options):
+        return self("sh", "-ec", script, check=check, **options)
+
+    def put(self, path, name):
+        """A file of ours into the root's /tmp."""
+        target = f"/tmp/{name}"
+        with open(path, "rb") as content:
+            subprocess.run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "chroot",
+                            "/mnt/root", "sh", "-c", f"cat > {target}"], stdin=content, check=True)
+        return target
+
+    def changes(self):
+        """Everything that is not as it was, without what dpkg keeps for itself."""
+        listed = run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "find", "/mnt/changes",
+                      "-mindepth", "1", "-printf", "/%P\n"]).stdout.split("\n")
+        own = r"/(var/(lib/dpkg|log|cache|lib/systemd|lib/man-db)|root|tmp|run)/"
+        # A directory that this machine has as well is there for what has changed in it.
+        return {path for path in listed
+                if path and not re.match(own, path + "/") and not os.path.isdir(path)}
+
+    def exists(self, path):
+        return self("test", "-e", path, check=False).returncode == 0
+
+
+@pytest.fixture
+def root():
+    if os.getuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("installing packages needs root")
+    made = Root()
+    yield made
+    made.close()
+
+
+def upgrade_of(deb, place, revision):
+    """A later version of a package, in which the example configuration has one line more."""
+    tree = place / f"next{revision}"
+    run(["dpkg-deb", "-R", deb, tree])
+    control = tree / "DEBIAN" / "control"
+    text = control.read_text()
+    assert "Version: 0.1.0-1\n" in text
+    control.write_text(text.replace("Version: 0.1.0-1\n", f"Version: 0.1.0-{revision}\n"))
+    with open(tree / "etc" / "pgweir" / "example.ini", "a") as file:
+        file.write(f"# of revision {revision}\n")
+    new = place / f"next{revision}.deb"
+    run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, new])
+    return new
+
+
+def test_lintian_has_nothing_against_the_packages(debs):
+    if not shutil.which("lintian"):
+        pytest.skip("lintian is not installed (scripts/setup)")
+    result = run(["lintian", "--allow-root", "--fail-on", "error,warning", "--no-tag-display-limit",
+                  # There is no bug in Debian that a first upload would close.
+                  "--suppress-tags", "initial-upload-closes-no-bugs", *debs.values()],
+                 check=False, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_unit_is_sound_and_shut_in(debs, place):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd is not installed")
+    run(["dpkg-deb", "-x", debs["pgweir"], place / "tree"])
+    unit = place / "pgweir@.service"
+    text = (place / "tree" / UNIT[1:]).read_text()
+    assert "ExecStart=/usr/bin/pgweir " in text
+    # The program is not installed here, and its manual neither.
+    unit.write_text(text.replace("/usr/bin/pgweir", str(BINARY)).replace(
+        "man:pgweir-receive(1)", "man:ls(1)"))
+    instance = place / "pgweir@main.service"
+    instance.symlink_to(unit.name)
+    verified = run(["systemd-analyze", "verify", "--man=no", instance], check=False)
+    about_ours = [line for line in verified.stderr.split("\n") if "pgweir" in line]
+    assert verified.returncode == 0 and not about_ours, verified.stderr
+    rated = run(["systemd-analyze", "security", "--offline=true", "--no-pager", instance])
+    level = float(re.search(r"exposure level for \S+: ([0-9.]+)", rated.stdout).group(1))
+    assert level <= EXPOSURE, rated.stdout
+    assert f"{level:.1f}" in (REPOSITORY / "docs" / "service.md").read_text()
+    # What the unit relies on: the statuses that shall not be tried again, and the watchdog.
+    for line in ("Type=notify", "RestartPreventExitStatus=2 4", "WatchdogSec=60s",
+                 "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet="):
+        assert line in text.split("\n"), line
+
+
+def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
+    before = root.changes()
+    deb = root.put(debs["pgweir"], "pgweir.deb")
+    root("dpkg", "-i", deb)
+
+    assert "pgweir 0.1.0" in root("pgweir", "--version").stdout
+    assert root("/usr/lib/pgweir/bin/pg_receivewal", "--version").stdout.startswith(
+        "pg_receivewal (PostgreSQL) ")
+    for name in root("ls", "/usr/lib/pgweir/bin").stdout.split():
+        assert name in root(f"/usr/lib/pgweir/bin/{name}", "--help").stdout
+    assert root("getent", "passwd", "pgweir").stdout.split(":")[5] == "/var/lib/pgweir"
+    for shell, file in {"bash": "/usr/share/bash-completion/completions/pgweir",
+                        "zsh": "/usr/share/zsh/vendor-completions/_pgweir"}.items():
+        if root("sh", "-c", f"command -v {shell}", check=False).returncode == 0:
+            root(shell, "-n", file)
+
+    # The example, adapted, is a configuration the service's user can run with.
+    root.sh("install -d -o pgweir -g pgweir -m 750 /var/lib/pgweir /var/lib/pgweir/main;"
+            "sed s/db1,db2/127.0.0.1/ /etc/pgweir/example.ini > /etc/pgweir/main.ini")
+    tried = root("setpriv", "--reuid=pgweir", "--regid=pgweir", "--clear-groups", "pgweir", "receive",
+                 "--config=/etc/pgweir/main.ini", "--port=1", "--no-loop", check=False)
+    assert tried.returncode == 3 and "127.0.0.1" in tried.stderr, tried.stderr
+    root.sh("echo wal > /var/lib/pgweir/main/000000010000000000000001;"
+            "install -d -o pgweir -g pgweir /var/log/pgweir; echo > /var/log/pgweir/main.log")
+    if root("sh", "-c", "command -v logrotate", check=False).returncode == 0:
+        root("logrotate", "--debug", "/etc/logrotate.d/pgweir")
+
+    # Upgrade: what nobody touched is new, what somebody changed stays.
+    second = root.put(upgrade_of(debs["pgweir"], place, 2), "second.deb")
+    third = root.put(upgrade_of(debs["pgweir"], place, 3), "third.deb")
+    root("dpkg", "-i", second)
+    assert "# of revision 2" in root("cat", "/etc/pgweir/example.ini").stdout
+    root.sh("echo '# mine' >> /etc/pgweir/example.ini")
+    root("dpkg", "--force-confold", "-i", third)
+    example = root("cat", "/etc/pgweir/example.ini").stdout
+    assert "# mine" in example and "revision 3" not in example
+    assert root.exists("/etc/pgweir/main.ini")
+    root.sh("rm -f /etc/pgweir/*.dpkg-*")
+
+    # Removal keeps configuration, archives and messages.
+    root("dpkg", "-r", "pgweir")
+    left = root.changes() - before
+    assert not root.exists("/usr/bin/pgweir") and not root.exists("/usr/lib/pgweir")
+    assert {"/etc/pgweir/example.ini", "/etc/pgweir/main.ini", "/etc/logrotate.d/pgweir",
+            "/var/lib/pgweir/main/000000010000000000000001"} <= left
+    assert not {path for path in left if path.startswith(("/usr", "/lib"))}, left
+    assert root.exists("/var/log/pgweir/main.log")
+
+    # Purge takes what the package brought; what users wrote and archived stays.
+    root("dpkg", "-P", "pgweir")
+    left = root.changes() - before
+    assert {"/etc/pgweir/main.ini", "/var/lib/pgweir/main/000000010000000000000001"} <= left
+    assert not root.exists("/etc/pgweir/example.ini")
+    assert not root.exists("/etc/logrotate.d/pgweir")
+    assert not root.exists("/var/log/pgweir")
+
+    # With nothing of the users in them, the directories go as well. The user stays, as Debian's do.
+    root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/*")
+    root("dpkg", "-i", third)
+    root("dpkg", "-P", "pgweir")
+    accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
+                for dash in ("", "-")} | {"/etc/.pwd.lock"}
+    assert root.changes() - before - accounts == set()

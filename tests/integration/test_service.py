@@ -1,0 +1,156 @@
+"""What a service manager is told: systemd's protocol, read from a socket of the test's own."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from support.process import wait_for
+from support.scenario import streaming
+
+
+class Manager:
+    """The socket that NOTIFY_SOCKET names, and every message on it."""
+
+    def __init__(self, place, watchdog=None):
+        self.path = place / "notify"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.path))
+        self.socket.setblocking(False)
+        self.env = {"NOTIFY_SOCKET": str(self.path)}
+        if watchdog:
+            self.env["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
+        self.heard = []
+
+    def read(self):
+        while True:
+            try:
+                text = self.socket.recv(65536).decode()
+            except BlockingIOError:
+                return self.heard
+            self.heard += text.splitlines()
+
+    def wait(self, begin, deadline=30):
+        return wait_for(lambda: next((line for line in self.read() if line.startswith(begin)), None),
+                        f"the service manager to hear {begin}", deadline)
+
+    def wait_new(self, begin, deadline=30):
+        self.read()
+        seen = len(self.heard)
+        return wait_for(lambda: next((line for line in self.read()[seen:] if line.startswith(begin)),
+                                     None), f"the service manager to hear a new {begin}", deadline)
+
+
+@pytest.fixture
+def manager(place):
+    made = []
+
+    def make(**options):
+        made.append(Manager(place, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.socket.close()
+
+
+def test_is_ready_when_it_streams_and_tells_state_position_and_stop(servers, receivers, new_archive,
+                                                                    manager):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    systemd = manager()
+    receiver = receivers.pgweir(archive, primary, env=systemd.env)
+    systemd.wait("READY=1")
+    assert not any(line.startswith("WATCHDOG") for line in systemd.read())
+    streaming(primary)
+    line = systemd.wait("STATUS=streaming timeline 1 from ")
+    assert f"127.0.0.1:{primary.port}" in line and "durable up to 0/" in line
+    receiver.send(signal.SIGHUP)
+    systemd.wait("RELOADING=1")
+    systemd.wait("MONOTONIC_USEC=")
+    wait_for(lambda: systemd.read().count("READY=1") == 2, "the end of the reload")
+    primary.stop()
+    systemd.wait("STATUS=waiting; last error: ")
+    receiver.stop()
+    systemd.wait("STOPPING=1")
+
+
+def test_a_server_that_is_down_does_not_hold_up_the_boot(servers, receivers, new_archive, manager):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    primary.stop()
+    systemd = manager()
+    receiver = receivers.pgweir(archive, primary, env=systemd.env)
+    systemd.wait("READY=1")
+    assert "last error: " in systemd.wait("STATUS=waiting")
+    primary.start()
+    systemd.wait("STATUS=streaming")
+    receiver.stop()
+
+
+def test_what_will_not_pass_ends_it_before_it_is_ready(servers, receivers, place, manager):
+    primary = servers.primary()
+    systemd = manager()
+
+    class Missing:
+        path = place / "missing"
+
+    receiver = receivers.pgweir(Missing, primary, env=systemd.env)
+    assert receiver.wait_exit() == 4
+    assert "READY=1" not in systemd.read()
+
+
+def test_the_watchdog_is_fed_while_it_lives_and_not_by_a_process_that_hangs(servers, receivers,
+                                                                           new_archive, manager):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    systemd = manager(watchdog=2)
+    receiver = receivers.pgweir(archive, primary, env=systemd.env)
+    streaming(primary)
+    for _ in range(4):
+        systemd.wait_new("WATCHDOG=1", deadline=10)
+    receiver.pause()
+    wait_for(lambda: stopped(receiver.pid), "the receiver to be stopped")
+    systemd.read()
+    seen = len(systemd.heard)
+    time.sleep(1.2)  # more than its interval: there would be one
+    assert "WATCHDOG=1" not in systemd.read()[seen:]
+    receiver.resume()
+    systemd.wait_new("WATCHDOG=1")
+    primary.stop("immediate")  # nobody to stream from is no hang
+    systemd.wait("STATUS=waiting")
+    systemd.wait_new("WATCHDOG=1")
+    receiver.stop()
+
+
+def stopped(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def test_a_disk_that_hangs_is_no_reason_to_be_killed(servers, receivers, new_archive, manager,
+                                                     sync_fault):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    systemd = manager(watchdog=2)
+    receiver = receivers.pgweir(archive, primary, env={**systemd.env, **sync_fault.env})
+    streaming(primary)
+    sync_fault.set("sleep 6000")
+    primary.write_wal(1)
+    wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
+    for _ in range(6):  # three times the limit
+        systemd.wait_new("WATCHDOG=1", deadline=10)
+    sync_fault.set(None)
+    receiver.stop()
+
+
+def test_without_a_service_manager_nothing_is_loaded(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    with open(f"/proc/{receiver.pid}/maps") as maps:
+        assert "libsystemd" not in maps.read()
+    receiver.stop()

@@ -1,0 +1,91 @@
+#include "receive/status_board.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+
+StreamSnapshot at(std::uint64_t start, std::uint64_t flush) {
+  return {.timeline = 1,
+          .start = wal::Lsn(start),
+          .write = wal::Lsn(flush),
+          .flush = wal::Lsn(flush),
+          .server_end = wal::Lsn(flush + 10),
+          .last_message = std::chrono::steady_clock::now()};
+}
+
+TEST(StatusBoard, CountsWhatStreamsHaveArchivedAlsoThoseThatEnded) {
+  StatusBoard board;
+  board.set_live([] { return at(1000, 1500); });
+  EXPECT_EQ(board.view().archived_bytes(), 500u);
+  board.set_live({});
+  EXPECT_EQ(board.view().archived_bytes(), 500u);
+  EXPECT_EQ(board.view().content.last_stream->flush, wal::Lsn(1500));
+  board.set_live([] { return at(1000, 1700); });
+  EXPECT_EQ(board.view().archived_bytes(), 1200u);
+  EXPECT_EQ(board.view().content.streams, 2u);
+  board.set_live({});
+}
+
+TEST(StatusBoard, TellsARateOverTheLastTicks) {
+  StatusBoard board;
+  const Time begin = std::chrono::steady_clock::now();
+  std::uint64_t position = 1000;
+  board.set_live([&] { return at(1000, position); });
+  EXPECT_EQ(board.view().bytes_per_second(begin), std::nullopt);
+  board.tick(at(1000, 1000), begin);
+  board.tick(at(1000, 1001), begin + 1s);  // too near to the last one to count
+  position = 5000;
+  EXPECT_EQ(board.view().bytes_per_second(begin + 40s), 100u);
+  board.tick(at(1000, 5000), begin + 40s);
+  board.tick(at(1000, 6000), begin + 80s);
+  position = 6000;
+  EXPECT_EQ(board.view().bytes_per_second(begin + 90s), 20u);
+  board.set_live({});
+  EXPECT_EQ(board.view().bytes_per_second(begin + 90s), std::nullopt);
+}
+
+TEST(StatusBoard, TellsItsListenerOfChanges) {
+  StatusBoard board;
+  int calls = 0;
+  board.set_listener([&] { ++calls; });
+  board.set_state("connecting");
+  board.set_state("connecting");
+  EXPECT_EQ(calls, 1);
+  board.set_error("no server");
+  board.set_live([] { return at(0, 0); });
+  board.set_live({});
+  EXPECT_EQ(calls, 4);
+  board.set_listener({});
+  board.set_state("waiting");
+  EXPECT_EQ(calls, 4);
+}
+
+TEST(StatusBoard, SaysAllOfItAsJson) {
+  StatusBoard board;
+  board.set_live([] { return at(1000, 1500); });
+  board.set_error("no server");
+  board.update([](auto& content) {
+    content.segments_finished = 7;
+    content.slot_view = pq::SlotView{.exists = true, .safe_wal_size = 64, .retained = 32};
+  });
+  const auto json = nlohmann::json::parse(board.to_json());
+  EXPECT_EQ(json.at("archived_bytes"), 500);
+  EXPECT_EQ(json.at("streams"), 1);
+  EXPECT_EQ(json.at("errors"), 1);
+  EXPECT_EQ(json.at("segments_finished"), 7);
+  EXPECT_EQ(json.at("slot_safe_wal_size"), 64);
+  EXPECT_EQ(json.at("slot_retained_bytes"), 32);
+  EXPECT_EQ(json.at("lag_bytes"), 10);
+  EXPECT_EQ(json.at("last_error"), "no server");
+  EXPECT_FALSE(json.contains("bytes_per_second"));
+  board.set_live({});
+  EXPECT_FALSE(nlohmann::json::parse(board.to_json()).contains("lag_bytes"));
+}
+
+}  // namespace
+}  // namespace weir::receive
