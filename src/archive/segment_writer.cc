@@ -477,7 +477,8 @@ void SegmentWriter::prepare_spare() {
     // Blocks that have been written once take a third of the time to sync that reserved ones do.
     file->allocate(impl_->size().bytes());
     static constexpr std::array<std::byte, kPiece> kZeros{};
-    const auto zeros = std::span(kZeros).first(std::min<std::size_t>(kPiece, impl_->size().bytes()));
+    const auto zeros =
+        std::span(kZeros).first(std::min<std::size_t>(kPiece, impl_->size().bytes()));
     for (std::uint64_t at = 0; at < impl_->size().bytes(); at += zeros.size())
       file->write_at(at, zeros);
     file->sync();

@@ -57,6 +57,8 @@ void check_value(std::string_view command, std::string_view option, const std::s
   if (is({"method"})) static_cast<void>(codec::Compression::parse(value));
   if (command == "restore" && is({"on-gap"}))
     require(value == "stop" || value == "absent", option, value, "It can be: stop, absent.");
+  if (is({"prefetch"}))
+    require(parse_prefetch(value).has_value(), option, value, "Give a number from 0 to 64.");
 }
 
 }  // namespace

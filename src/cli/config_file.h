@@ -25,6 +25,9 @@ namespace weir::cli {
 /// Adds what the file of --config says, if it was given.
 void add_config(Arguments& arguments, std::string_view command);
 
+/// What --prefetch says: a number of segments; nullopt if it is none, or too large.
+[[nodiscard]] std::optional<std::size_t> parse_prefetch(std::string_view text);
+
 // The options of each command; receive_option_list() is in receive_options.h.
 [[nodiscard]] std::vector<Option> restore_option_list();
 [[nodiscard]] std::vector<Option> verify_option_list();

@@ -21,8 +21,8 @@ struct Topic {
 constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
-    {"status", status_help},   {"listen", listen_help},     {"notify", notify_help},
     {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
+    {"listen", listen_help},   {"notify", notify_help},     {"logical", logical_help},
 };
 
 }  // namespace
@@ -60,6 +60,54 @@ std::string_view version_text() {
 std::string_view pg_receivewal_version() {
   // Programs that call it read a version of PostgreSQL here: the newest it can stream from.
   return "pg_receivewal (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_recvlogical_version() {
+  return "pg_recvlogical (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_recvlogical_help() {
+  return R"(pg_recvlogical streams a database's changes to a file (this is pgweir's).
+
+Usage:
+  pg_recvlogical [OPTION]...
+
+Actions, at least one:
+      --create-slot      make the logical replication slot
+      --drop-slot        drop it
+      --start            stream from it
+
+Options:
+  -E, --endpos=LSN       stop when this position has come
+      --enable-failover  with --create-slot: standbys keep it in step (17+)
+      --enable-two-phase, -t, --two-phase
+                         with --create-slot: decode at PREPARE TRANSACTION
+  -f, --file=FILE        where to write, "-" for standard output
+  -F, --fsync-interval=SECS
+                         seconds between syncs of the file (default: 10)
+      --if-not-exists    with --create-slot: one that is there will do
+  -I, --startpos=LSN     where to begin, if the slot has not moved past it
+  -n, --no-loop          end when the connection is lost
+  -o, --option=NAME[=VALUE]
+                         an option of the output plugin
+  -P, --plugin=PLUGIN    the slot's output plugin (default: test_decoding)
+  -s, --status-interval=SECS
+                         seconds between reports, 0: none (default: 10)
+  -S, --slot=SLOTNAME    the slot's name
+  -v, --verbose          tell what happens
+  -V, --version          print the version, then exit
+  -?, --help             print this, then exit
+
+Connection options:
+  -d, --dbname=DBNAME    database, connection string or URI
+  -h, --host=HOSTNAME    name of the server, or the directory of its socket
+  -p, --port=PORT        its port
+  -U, --username=NAME    user to connect as
+  -w, --no-password      never ask for a password
+  -W, --password         ask for a password in any case
+
+The options mean what they mean to PostgreSQL's own program of this name.
+)";
 }
 
 std::string_view pg_receivewal_help() {
@@ -115,9 +163,9 @@ Commands:
   status    what an archive holds, and how its receiver is doing
   doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
+  config    check a configuration file, or show what a command takes from it
   listen    print notifications (LISTEN), or run a command for each
   notify    send one (NOTIFY)
-  config    check a configuration file, or show what a command takes from it
   help      help on a command: pgweir help receive
 
 Options:
@@ -250,8 +298,11 @@ Options:
       --allow-empty        an archive without any WAL is no error
       --retry-for TIME     go on trying for so long when an error may pass, such
                            as of a network file system (default: 10s)
+      --prefetch N         let a helper process fetch and check the next N
+                           segments while the server replays this one
+                           (default: 4; 0: no helper)
       --no-verify          check sizes and frames only
-  -v, --verbose            say why a file is absent
+  -v, --verbose            say why a file is absent, or that it was prefetched
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -364,6 +415,65 @@ Examples:
 
 Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
 4 needs a person.
+)";
+}
+
+std::string_view logical_help() {
+  return R"(pgweir logical streams the changes of one database, each exactly once
+
+Usage:
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]... [OPTION]...
+  pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
+  pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
+  pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
+
+  stream   write the changes to a file; whatever crashes, the file goes on
+           without loss, repetition or torn transactions
+  peek     print what the slot holds now and leave it there
+  get      print it and move the slot on
+
+Options:
+  -S, --slot NAME         the logical replication slot
+  -f, --file FILE         where to write (default: standard output)
+      --format FORM       jsonl: one JSON object a line, with its position;
+                          plugin: as the plugin gives it (default: jsonl)
+  -o, --option NAME[=VALUE]
+                          an option of the output plugin; may be repeated
+      --create-slot       make the slot before streaming
+  -P, --plugin PLUGIN     its output plugin (default: pgoutput)
+  -t, --two-phase         decode at PREPARE TRANSACTION (14+)
+      --failover          standbys keep the slot in step (17+)
+      --if-not-exists     a slot that is there already will do
+      --if-exists         drop: one that is not there is no error
+      --snapshot-command CMD
+                          run CMD with the new slot's snapshot, which it finds
+                          in $PGWEIR_SNAPSHOT, then stream from exactly there
+  -E, --endpos LSN        stop at this position, with whole transactions
+  -I, --startpos LSN      where to begin, for an output without state
+      --limit N           peek, get: about so many changes
+      --no-state          append to the file and keep no state beside it: a
+                          restart may repeat changes
+      --rotate-size SIZE  begin a new file when it is larger, such as 64MB
+      --rotate-time TIME  begin a new file after that time, such as 1h
+  -F, --fsync-interval TIME
+                          how often to sync and confirm (default: 1s)
+  -s, --status-interval TIME
+                          how often to report if nothing happens (default: 10s)
+  -n, --no-loop           end when the connection is lost
+  -c, --config FILE       read options from a file, too
+      --log-file FILE     write messages there
+  -v, --verbose           tell more
+  -q, --quiet             tell only what is wrong
+  -?, --help              show this help
+
+Connection:
+  -d, --dbname CONNINFO   connection string, URI or database
+  -h, --host HOST         server, or directory of its socket
+  -p, --port PORT         its port
+  -U, --username NAME     user, who needs REPLICATION
+  -w, --no-password       never ask for a password
+
+pgoutput needs --option publication_names=NAME. SIGHUP opens the file anew.
 )";
 }
 

@@ -206,7 +206,10 @@ int listen_command(const Words& words) {
   try {
     Listening listening(request, log);
     Signals::Handlers handlers;
-    handlers.stop = [&] { listening.stop(); };
+    handlers.stop = [&] {
+      listening.stop();
+      static_cast<Log&>(log).info("asked to stop; once more ends it at once");
+    };
     handlers.reload = [] {};
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));

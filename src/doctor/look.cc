@@ -275,7 +275,8 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
   if (const auto user = expanded.find("user"); user != expanded.end()) facts.user = user->second;
   try {
     auto connection = pq::Connection::open(
-        {.conninfo = ordinary_conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
+        {.conninfo = ordinary_conninfo, .replication = pq::Replication::none, .timeout = kTime},
+        never);
     facts.server = connection.server_name();
     facts.version = connection.server_version();
     look_by_sql(facts, connection, slot, measure);

@@ -10,11 +10,11 @@ import pytest
 
 from support.archive import Archive
 from support.process import wait_for
-from support.receiver import pgweir
+from support.receiver import MEMORY_FACTOR, pgweir
 from support.walsender import FakeServer
 
 MB = 1 << 20
-MEMORY = 64 << 10  # kB
+MEMORY = (64 << 10) * MEMORY_FACTOR  # kB
 
 
 @pytest.fixture

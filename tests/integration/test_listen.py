@@ -167,6 +167,7 @@ def test_a_signal_ends_it_well_after_the_command_that_runs(primary, listener, pl
     wait_for((place / "began").exists, "the command")
     wait_for(lambda: process.said().count("a\t") == 2, "both to be read")
     process.send(number)
+    process.wait_log("asked to stop")
     (place / "go").touch()
     assert process.wait_exit() == 0, process.said()
     assert (place / "ended").exists()

@@ -147,7 +147,8 @@ void Ledger::check_continuity(const SimDisk& disk) const {
   while (timeline <= newest) {
     const bool last = timeline == newest;
     const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;
-    for (auto segment = kSegment.start_of(begin); segment < end; segment = segment + kSegmentBytes) {
+    for (auto segment = kSegment.start_of(begin); segment < end;
+         segment = segment + kSegmentBytes) {
       const auto from = std::max(segment, begin);
       const auto to = std::min(segment + kSegmentBytes, end);
       const auto file = find(disk, timeline, segment);

@@ -11,8 +11,8 @@
 
 namespace weir::sim {
 
-/// Far smaller than PostgreSQL's smallest, so that many worlds go into a second; the code under test
-/// takes sizes from the server and the files (see PGWEIR_LEAST_SEGMENT_BYTES).
+/// Far smaller than PostgreSQL's smallest, so that many worlds go into a second; the code under
+/// test takes sizes from the server and the files (see PGWEIR_LEAST_SEGMENT_BYTES).
 inline constexpr std::uint64_t kSegmentBytes = 64 * 1024;
 inline const wal::SegmentSize kSegment = *wal::SegmentSize::of(kSegmentBytes);
 inline constexpr std::uint64_t kSystem = 7301234567890123456;

@@ -10,8 +10,8 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     : lineage_(lineage), options_(options), random_(random), story_(story) {
   Node node;
   node.oldest = lineage.start();
-  node.flush =
-      std::min(lineage.start() + random.between(100, 3 * kSegmentBytes / 2), lineage.timeline(1).received);
+  node.flush = std::min(lineage.start() + random.between(100, 3 * kSegmentBytes / 2),
+                        lineage.timeline(1).received);
   node.standby = options.begins_as_standby;
   if (options.slot)
     node.slot = random.one_in(3) ? node.flush
@@ -57,9 +57,8 @@ void SimUpstream::tick(bool calm) {
     const auto& timeline = lineage_.timeline(node.timeline);
     const auto reach =
         node.timeline == leader.timeline ? leader.flush : std::max(node.flush, timeline.received);
-    node.flush =
-        std::max(node.flush,
-                 std::min({reach, timeline.received, node.flush + random_.any_size(16 * 1024)}));
+    node.flush = std::max(
+        node.flush, std::min({reach, timeline.received, node.flush + random_.any_size(16 * 1024)}));
     // A standby follows its upstream to the next timeline.
     if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
         random_.one_in(calm ? 1 : 4)) {
@@ -147,7 +146,8 @@ void SimUpstream::remove_wal(Node& node) {
   const auto fork = lineage_.timeline(node.timeline).switchpoint;
   if (fork.valid() && node.flush >= fork) limit = std::min(limit, kSegment.start_of(fork));
   if (limit <= node.oldest) return;
-  node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kSegmentBytes));
+  node.oldest =
+      kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kSegmentBytes));
   story_.tell("node {} removes its WAL before {}", &node - nodes_.data(), node.oldest);
 }
 
