@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/job.h"
+#include "cli/logical_options.h"
 #include "cli/password.h"
 #include "cli/position.h"
 #include "cli/receive_options.h"
@@ -122,6 +123,7 @@ const std::vector<CommandOptions>& command_options() {
         {"slot", slot_option_list()},
         {"status", status_option_list()},
         {"doctor", doctor_option_list()},
+        {"logical", logical_option_list()},
         {"listen", listen_option_list()},
         {"notify", notify_option_list()},
     };

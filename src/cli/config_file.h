@@ -28,7 +28,7 @@ void add_config(Arguments& arguments, std::string_view command);
 /// What --prefetch says: a number of segments; nullopt if it is none, or too large.
 [[nodiscard]] std::optional<std::size_t> parse_prefetch(std::string_view text);
 
-// The options of each command; receive_option_list() is in receive_options.h.
+// The options of each command; of receive and logical in their *_options.h.
 [[nodiscard]] std::vector<Option> restore_option_list();
 [[nodiscard]] std::vector<Option> verify_option_list();
 [[nodiscard]] std::vector<Option> prune_option_list();

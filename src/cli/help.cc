@@ -163,6 +163,7 @@ Commands:
   status    what an archive holds, and how its receiver is doing
   doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
+  logical   stream the changes of a database, each exactly once
   config    check a configuration file, or show what a command takes from it
   listen    print notifications (LISTEN), or run a command for each
   notify    send one (NOTIFY)
@@ -210,6 +211,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
       --json               for programs; docs/verify.md tells the format
       --no-progress        no bar on the terminal
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -386,10 +388,19 @@ Messages:
   -v, --verbose            --log-level debug
   -q, --quiet              --log-level warning
       --log-file FILE      log there instead of stderr
+      --log-format FORMAT  text (default), or json: one object on each line
   -c, --config FILE        read options from FILE: lines such as
                            slot = weir; the command line wins; see
                            pgweir config --help
   -?, --help               this help
+
+Metrics, for Prometheus (docs/monitoring.md lists them):
+      --metrics-file FILE  FILE.prom for node_exporter's textfile collector
+      --metrics-interval TIME
+                           so often (default: 15s)
+      --metrics-listen [ADDRESS:]PORT
+                           serve http://ADDRESS:PORT/metrics; without an address
+                           for this machine only
 
 Times have a unit: 500ms, 10s, 5min.
 
@@ -441,7 +452,7 @@ Options:
                           an option of the output plugin; may be repeated
       --create-slot       make the slot before streaming
   -P, --plugin PLUGIN     its output plugin (default: pgoutput)
-  -t, --two-phase         decode at PREPARE TRANSACTION (14+)
+  -t, --two-phase         decode at PREPARE TRANSACTION (15+)
       --failover          standbys keep the slot in step (17+)
       --if-not-exists     a slot that is there already will do
       --if-exists         drop: one that is not there is no error
@@ -541,6 +552,7 @@ For monitoring:
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server
                            for so long, such as 5min; an idle server is heard of
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 

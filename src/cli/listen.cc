@@ -17,6 +17,7 @@
 #include "cli/logger.h"
 #include "cli/notification_text.h"
 #include "cli/program.h"
+#include "cli/service_manager.h"
 #include "cli/signals.h"
 #include "pgweir/listener.h"
 
@@ -82,8 +83,12 @@ std::string channel_list(const std::vector<std::string>& channels) {
 /// Reads, prints and hands to the commands until stopped, or until there were enough.
 class Listening {
  public:
-  Listening(const Request& request, Log& log)
-      : request_(request), log_(log), runner_(kMostWaiting, log), listener_(options()) {}
+  Listening(const Request& request, Log& log, ServiceManager& service)
+      : request_(request),
+        log_(log),
+        service_(service),
+        runner_(kMostWaiting, log),
+        listener_(options()) {}
 
   int run();
   /// Any thread.
@@ -100,6 +105,7 @@ class Listening {
 
   const Request& request_;
   Log& log_;
+  ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   std::optional<Error> lost_;  ///< with --no-loop: what ends it
   CommandRunner runner_;
@@ -137,6 +143,7 @@ Listener::Options Listening::options() {
       listener_.interrupt();
       return;
     }
+    service_.status(fmt::format("waiting; last error: {}", error.what()));
     log_.warning("{}; trying again. What is sent until then will be missed", error.what());
     if (!error.hint().empty()) log_.info("hint: {}", error.hint());
   };
@@ -145,7 +152,10 @@ Listener::Options Listening::options() {
 
 void Listening::begun(const Listener::Listening& listening) {
   const auto now = std::chrono::system_clock::now();
-  log_.info("listening on {} ({})", channel_list(request_.options.channels), listening.server);
+  const auto what = fmt::format("listening on {} ({})", channel_list(request_.options.channels),
+                                listening.server);
+  log_.info("{}", what);
+  service_.ready(what);
   if (listening.missed_since)
     log_.warning("notifications sent between {} and {} may have been missed",
                  format_time(*listening.missed_since), format_time(now));
@@ -204,9 +214,11 @@ int listen_command(const Words& words) {
   Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
   int status = kUnexpected;
   try {
-    Listening listening(request, log);
+    ServiceManager service(log);
+    Listening listening(request, log, service);
     Signals::Handlers handlers;
     handlers.stop = [&] {
+      service.stopping();
       listening.stop();
       static_cast<Log&>(log).info("asked to stop; once more ends it at once");
     };

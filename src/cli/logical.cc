@@ -17,6 +17,7 @@
 #include "cli/logical_options.h"
 #include "cli/program.h"
 #include "cli/screen.h"
+#include "cli/service_manager.h"
 #include "cli/signals.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
@@ -142,17 +143,22 @@ int stream_command(LogicalRequest& request) {
   pq::Interrupt wake;
   std::atomic<bool> hangup = false;
   Signals::Handlers handlers;
+  ServiceManager service(log);
   handlers.stop = [&] {
+    service.stopping();
     stop.raise();
     wake.raise();
   };
   handlers.reload = [&] {
+    service.reloading();
     log.reopen();
     hangup = true;
     wake.raise();
+    service.reloaded();
   };
   handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
   signals.start(std::move(handlers));
+  service.ready(fmt::format("changes of slot {}", request.options.slot));
   const int status = stream(request, log, stop, wake, hangup);
   signals.stop();
   if (!log.close(kPatience)) ::_exit(status);

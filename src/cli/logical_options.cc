@@ -106,7 +106,8 @@ void refuse_strangers(const Arguments& arguments, Verb verb) {
       {"if-exists", {Verb::drop}},
   };
   for (const auto& [name, owners] : kOwners) {
-    if (arguments.has(name) && std::find(owners.begin(), owners.end(), verb) == owners.end())
+    if (arguments.on_command_line(name) &&
+        std::find(owners.begin(), owners.end(), verb) == owners.end())
       throw Error(ErrorKind::usage, fmt::format("{} has no meaning for \"logical {}\"",
                                                 arguments.source(name), arguments.words().front()));
   }
@@ -171,8 +172,7 @@ LogicalRequest parse_logical(const Words& given) {
     request.help = true;
     return request;
   }
-  if (const auto path = arguments.value("config"))
-    arguments.add_file(*path, read_config_file(*path));
+  add_config(arguments, "logical");
   request.verb = verb_of(arguments);
   refuse_strangers(arguments, request.verb);
 

@@ -66,6 +66,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
       ServiceManager& to;
       ~Telling() { to.stop(); }
     } const telling{service};
+    const Reporter reporter(request.metrics, request.options.directory, board, log);
     service.start(board);
     receive::receive(request.options, environment);
     return kDone;
@@ -113,7 +114,7 @@ int receive_command(const Words& words) {
 
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
-  Logger log(screen, request.log_level, request.log_file);
+  Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   ServiceManager service(log);
   pq::Interrupt stop;
   int status = kUnexpected;

@@ -28,6 +28,8 @@ class Output {
   virtual void undo() = 0;
   /// Hands what was collected to the system.
   virtual void flush() = 0;
+  /// Something was collected and is not handed over yet.
+  [[nodiscard]] virtual bool buffered() const = 0;
   /// Makes all that was appended durable. Throws Error{durability, disk_full, io}.
   virtual void make_durable() = 0;
   /// The last border that is durable: may be confirmed to the server.
@@ -50,6 +52,7 @@ class PlainOutput final : public Output {
   void border(wal::Lsn position) override;
   void undo() override {}
   void flush() override;
+  bool buffered() const override { return !buffer_.empty(); }
   void make_durable() override;
   wal::Lsn durable() const override { return durable_; }
   wal::Lsn last_border() const override { return last_border_; }
@@ -91,6 +94,7 @@ class ExactOutput final : public Output {
   void border(wal::Lsn position) override;
   void undo() override;
   void flush() override;
+  bool buffered() const override { return !buffer_.empty(); }
   void make_durable() override;
   wal::Lsn durable() const override { return state_.position; }
   wal::Lsn last_border() const override { return border_; }

@@ -24,6 +24,8 @@ constexpr auto kFlushDelay = 20ms;
 /// How long to let the server collect while messages come without a pause: one read then takes
 /// many.
 constexpr auto kGather = 300us;
+/// A read that brought so much has probably left something: libpq reads up to 16 kB.
+constexpr std::uint64_t kFullRead = 8192;
 
 /// What the server says about the slot.
 struct SlotFacts {
@@ -83,11 +85,13 @@ class Session {
 
  private:
   void stream_once();
+  pq::ReplicationStream start(pq::Connection& connection);
   void make_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
   SlotFacts slot_facts(pq::Connection& connection);
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
   void copy(pq::ReplicationStream& stream);
+  bool look_around(pq::ReplicationStream& stream, Clock::time_point now);
   bool take(pq::ReplicationStream& stream, const pq::StreamEvent& event);
   bool take_data(const pq::XLogData& data);
   void confirm(pq::ReplicationStream& stream);
@@ -110,6 +114,7 @@ class Session {
   bool slot_made_ = false;
   bool streamed_ = false;  ///< a stream has begun at some time
   milliseconds pause_ = 0ms;
+  Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
   Clock::time_point last_sync_{};
   Clock::time_point last_status_{};
@@ -131,8 +136,7 @@ void Session::stream_once() {
     check_positions(connection, slot_facts(connection));
   }
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
-  auto stream = pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
-                                                     plugin_options_, environment_.stop);
+  auto stream = start(connection);
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (borders_) borders_->reset();
@@ -149,6 +153,21 @@ void Session::stream_once() {
   } catch (const Error& error) {
     // All is on disk; what was not confirmed comes again and is left out.
     environment_.log.warning("the stream did not end in good order: {}", error.what());
+  }
+}
+
+pq::ReplicationStream Session::start(pq::Connection& connection) {
+  try {
+    return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
+                                                plugin_options_, environment_.stop);
+  } catch (const pq::ServerError& error) {
+    if (options_.stock_habits || !error.hint().empty()) throw;
+    pq::ServerError explained(error);
+    explained.hint(
+        fmt::format("The plugin {} refuses the stream: see its documentation for the "
+                    "options it takes (--option), and the server's log.",
+                    plugin_));
+    throw explained;
   }
 }
 
@@ -283,14 +302,11 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
 void Session::copy(pq::ReplicationStream& stream) {
   auto now = Clock::now();
   last_sync_ = last_status_ = last_flush_ = now;
-  bool busy = false;
+  // Data that is there is read without asking whether it is; when there is no
+  // more of a steady flow it is left to gather for a moment, so that one read takes many messages;
+  // and the clock is looked at for the rest.
   for (;;) {
-    if (environment_.stop.raised()) {
-      tell(fmt::format("end of streaming at {}", output_->last_border()));
-      return;
-    }
-    if (environment_.reopen && environment_.reopen()) output_->reopen();
-
+    const auto before = bytes_;
     std::uint64_t taken = 0;
     for (;;) {
       const auto event = stream.next();
@@ -299,37 +315,49 @@ void Session::copy(pq::ReplicationStream& stream) {
       if (!take(stream, event)) return;
       ++taken;
     }
-
     now = Clock::now();
-    if (options_.fsync_interval > 0ms && now - last_sync_ >= options_.fsync_interval) {
-      if (output_->dirty()) confirm(stream);
-      last_sync_ = now;
+    if (now - last_look_ >= kFlushDelay || taken == 0) {
+      last_look_ = now;
+      if (!look_around(stream, now)) return;
     }
-    if (options_.status_interval > 0ms && now - last_status_ >= options_.status_interval)
-      confirm(stream);
-    const bool unwritten = output_->dirty();
-    if (now - last_flush_ >= kFlushDelay || !busy) {
-      output_->flush();
-      last_flush_ = now;
+    if (bytes_ - before >= kFullRead) {
+      stream.receive();
+      continue;
     }
-    // A steady flow of small messages wakes us for each: let some gather.
-    busy = taken > 1;
-    if (taken > 0) std::this_thread::sleep_for(kGather);
+    if (taken > 1) std::this_thread::sleep_for(kGather);
     auto deadline = now + 1h;
     if (options_.status_interval > 0ms)
       deadline = std::min(deadline, last_status_ + options_.status_interval);
-    if (unwritten) {
-      if (options_.fsync_interval > 0ms)
-        deadline = std::min(deadline, last_sync_ + options_.fsync_interval);
-      if (busy) deadline = std::min(deadline, last_flush_ + kFlushDelay);
-    }
+    if (output_->dirty() && options_.fsync_interval > 0ms)
+      deadline = std::min(deadline, last_sync_ + options_.fsync_interval);
+    if (output_->buffered()) deadline = std::min(deadline, now + kFlushDelay);
     try {
       pq::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
     } catch (const pq::Interrupted&) {
-      continue;
+      last_look_ = {};  // a signal
     }
     stream.receive();
   }
+}
+
+/// What is due besides reading. False: we are to stop.
+bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) {
+  if (environment_.stop.raised()) {
+    tell(fmt::format("end of streaming at {}", output_->last_border()));
+    return false;
+  }
+  if (environment_.reopen && environment_.reopen()) output_->reopen();
+  if (options_.fsync_interval > 0ms && now - last_sync_ >= options_.fsync_interval) {
+    if (output_->dirty()) confirm(stream);
+    last_sync_ = now;
+  }
+  if (options_.status_interval > 0ms && now - last_status_ >= options_.status_interval)
+    confirm(stream);
+  if (now - last_flush_ >= kFlushDelay) {
+    output_->flush();
+    last_flush_ = now;
+  }
+  return true;
 }
 
 /// False: that was the end.

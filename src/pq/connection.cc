@@ -414,7 +414,8 @@ ServerError server_error(const pg_result* result, const std::string& server_name
 bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
                      Clock::time_point deadline) {
   for (;;) {
-    if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    // With a socket the poll below tells it.
+    if (socket < 0 && interrupt != nullptr && interrupt->raised()) throw Interrupted{};
     if (socket < 0) return true;
     pollfd fds[2] = {};
     fds[0].fd = socket;

@@ -524,7 +524,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
           .with("version", major)
           .hint(fmt::format("It is there from PostgreSQL {} on.", version));
   };
-  needs(options.two_phase, "TWO_PHASE", 14);
+  needs(options.two_phase, "TWO_PHASE", 15);
   needs(options.failover, "FAILOVER", 17);
 
   std::string command = "CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot);
@@ -541,14 +541,24 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
     command += options.snapshot == Snapshot::export_ ? " EXPORT_SNAPSHOT"
                : options.snapshot == Snapshot::use   ? " USE_SNAPSHOT"
                                                      : " NOEXPORT_SNAPSHOT";
-    if (options.two_phase) command += " TWO_PHASE";
   }
   Rows rows;
   try {
     rows = connection.execute(command, std::chrono::hours(24 * 365));
   } catch (const ServerError& error) {
     if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
-    throw;
+    // To classify() a file that is missing is WAL that is missing; here it is the plugin's.
+    const bool no_plugin = error.sqlstate() == "58P01";
+    const bool no_logical_wal = error.sqlstate() == "55000";
+    if (!no_plugin && !no_logical_wal) throw;
+    ServerError explained(ErrorKind::refused, error.message(), error.sqlstate());
+    explained.with("server", connection.server_name()).with("plugin", options.plugin);
+    explained.hint(no_plugin
+                       ? "The output plugin is not installed on the server. pgoutput is always "
+                         "there; wal2json comes in a package of its own."
+                       : "Logical decoding needs wal_level = logical on the server (on a standby "
+                         "also on its primary), which takes effect after a restart.");
+    throw explained;
   }
   // slot_name, consistent_point, snapshot_name, output_plugin
   if (rows.size() != 1 || rows[0].size() < 3) throw unexpected(connection, command);

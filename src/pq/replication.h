@@ -72,7 +72,7 @@ enum class Snapshot {
 struct LogicalSlotOptions {
   std::string plugin = "test_decoding";
   bool temporary = false;  ///< gone when the connection ends
-  bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 14 and later
+  bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 15 and later
   bool failover = false;   ///< synchronised to standbys; server 17 and later
   Snapshot snapshot = Snapshot::nothing;
 };

@@ -13,6 +13,7 @@
 #include <utility>
 #include <variant>
 
+#include "archive/border.h"
 #include "archive/compress.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
@@ -274,7 +275,9 @@ void Session::perform(const step::InspectArchive& step) {
     try {
       inspect(step, listing);
       return;
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      // A sync that failed is not tried again, whatever has changed (P6).
+      if (error.kind() == ErrorKind::durability) throw;
       // A file may change its form while it is looked at, since segments are compressed in the
       // background. What failed on a listing that is out of date says nothing.
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
@@ -418,11 +421,12 @@ StreamOutcome Session::stream(const step::Stream& step) {
     archive::SegmentWriter writer(directory_,
                                   {.segment_size = step.segment_size, .replaceable = wrong_sizes_});
     writer.begin(step.timeline, step.start, step.open);
-    wal::RecordVerifier verifier({.segment_size = step.segment_size,
-                                  .timeline = step.timeline,
-                                  .system_identifier = step.system_identifier,
-                                  .server_major = connection_->server_major()},
-                                 step.start);
+    auto verifier = archive::verifier_at(directory_,
+                                         {.segment_size = step.segment_size,
+                                          .timeline = step.timeline,
+                                          .system_identifier = step.system_identifier,
+                                          .server_major = connection_->server_major()},
+                                         step.start);
     if (!wal::magic_of_major_version(connection_->server_major()) && !told_unchecked_) {
       told_unchecked_ = true;
       log_.warning(

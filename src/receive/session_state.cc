@@ -509,6 +509,9 @@ void SessionState::forget_connection() {
   slot_.reset();
   slot_made_here_ = false;
   server_histories_.clear();
+  // Looking at it includes the question whether it is of this server's cluster (P4): for the next
+  // server that is asked again.
+  archive_.reset();
   place_.reset();
   if (gap_) gap_->begun = false;
 }

@@ -3,9 +3,12 @@ at their ends. (docs/restore.md is followed in test_restore.py.)"""
 
 import re
 
+from support import wal
 from support.archive import Archive
 from support.chapter import DOCS, Chapter, blocks
 from support.process import wait_for
+from support.recovery import base_backup
+from support.receiver import BINARY
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
 
@@ -152,6 +155,52 @@ def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, 
     old.assert_covers(primary, 1, end)
     old.assert_same_wal(primary)
     assert primary.sql("SHOW archive_command") == "/bin/true"
+
+
+def test_the_readme_from_top_to_bottom(servers, receivers, place):
+    """Its commands are indented lines: those of pgweir and its stand-in are run in their order."""
+    primary = servers.primary()
+    primary.sql(ARCHIVER)
+    primary.sql("CREATE DATABASE shop")
+    backups = {f"/srv/backup/{day}": place / day / "data" for day in ("monday", "sunday")}
+    chapter = Chapter("../README.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": place / "wal", **backups})
+    (place / "bin" / "pg_receivewal").symlink_to(BINARY)
+    bill = place / "bin" / "bill"
+    bill.write_text(f"#!/bin/sh\necho \"$1\" >> {place}/bills\n")
+    bill.chmod(0o755)
+    text = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
+    commands = [line.strip() for line in re.findall(r"^ {4}(.*)$", text, re.MULTILINE)]
+    commands = [line for line in commands if re.match(r"(mkdir /srv|pgweir|\S*/pg_receivewal) ?", line)]
+    assert len(commands) >= 9
+    ran = []
+    for command in commands:
+        if command.startswith("pgweir receive"):
+            chapter.sh(["background"], command)
+            for path in backups.values():
+                base_backup(primary, path.parent)
+                primary.switch_wal()
+            reported(primary, primary.write_wal(1))
+        elif command.startswith("pgweir listen"):
+            listener = receivers.start(
+                ["bash", "-c", "exec " + chapter.ours(command).replace("dbname", "user=postgres dbname")],
+                chapter.environment())
+            wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'"
+                                         " AND query LIKE 'LISTEN%'") == "1", "somebody to listen")
+        elif command.startswith("pgweir notify"):
+            chapter.sh([], command.replace("dbname", "user=postgres dbname"))
+            wait_for(lambda: (place / "bills").exists() and (place / "bills").read_text() == "4711\n",
+                     "the bill")
+            listener.stop()
+        elif "pg_receivewal" in command:
+            chapter.stop_all()  # an archive has one receiver
+            command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"
+            chapter.sh([], command + f" --endpos={wal.lsn_text(primary.flushed())}")
+        else:
+            chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()")))
+        ran.append(command.split()[1])
+    assert {"doctor", "receive", "status", "verify", "prune", "restore", "-D", "listen",
+            "notify"} <= set(ran), ran
 
 
 def test_no_page_has_a_block_that_nobody_runs():

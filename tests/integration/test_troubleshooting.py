@@ -33,10 +33,15 @@ def messages():
     found = {}
     for path in sorted((REPOSITORY / "src").rglob("*.cc")):
         text = path.read_text()
-        for match in re.finditer(r"\bError(?: \w+)?[({]\s*ErrorKind::(\w+),\s*", text):
+        for match in re.finditer(r"\bError(?: \w+)?[({](?:\w+ \? ErrorKind::\w+ : )?\s*ErrorKind::(\w+),\s*", text):
             if match.group(1) not in KINDS:
                 continue
             source = arguments(text, match.end())
+            if re.search(r'\?\s*"', source) and "fmt::format(" not in source:
+                # One or the other.
+                for literal in re.findall(r'"((?:\\.|[^"\\])*)"', source):
+                    found[literal] = path.relative_to(REPOSITORY)
+                continue
             pieces = re.findall(r'"((?:\\.|[^"\\])*)"|([^\s"]+)', source)
             if "fmt::format(" in source:
                 source = source.split("fmt::format(", 1)[1]
@@ -58,11 +63,11 @@ def messages():
 def test_every_message_that_needs_a_person_is_explained():
     known = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
     explained = set(re.findall(r"`([^`\n]+)`", known))
-    beginnings = tuple(text[:-1] for text in explained if text.endswith(": …"))
+    beginnings = tuple(text[:-1] for text in explained if text.endswith(" …"))
     collected = messages()
     assert len(collected) > 60
     missing = [f"{where}: {text}" for text, where in collected.items()
-               if not {text, text.rstrip("…").rstrip(), text.strip("…")} & explained
+               if not {text, text.rstrip(": …"), text.strip("…")} & explained
                and not text.startswith(beginnings)]
     assert not missing, "not in docs/troubleshooting.md:\n" + "\n".join(missing)
 

@@ -48,7 +48,7 @@ class Chapter:
     def run(self, before=lambda text: None, after=lambda text: None):
         ran = 0
         for language, words, text in self.blocks:
-            run_it = {"sh": self._sh, "sql": self._sql, "hba": self._hba}.get(language)
+            run_it = {"sh": self.sh, "sql": self._sql, "hba": self._hba}.get(language)
             if run_it is None:
                 continue
             before(text)
@@ -63,10 +63,10 @@ class Chapter:
         for receiver in self.running:
             receiver.stop()
 
-    def _sh(self, words, text):
-        script = self._ours(text)
+    def sh(self, words, text):
+        script = self.ours(text)
         if "background" in words or "old" in words:
-            receiver = self.receivers.start(["bash", "-c", "exec " + script], self._environment())
+            receiver = self.receivers.start(["bash", "-c", "exec " + script], self.environment())
             (self._old if "old" in words else self.running).append(receiver)
             where = re.search(r"-D (\S+)", script).group(1)
             wait_for(lambda: self._has_begun(receiver, where), f"{script} to begin")
@@ -76,7 +76,7 @@ class Chapter:
             old.send(signal.SIGINT)  # which every version of pg_receivewal takes as a wish to stop
             assert old.wait_exit() == 0, old.said()
         result = run(["bash", "-euo", "pipefail", "-c", script], check=False, cwd="/",
-                     env=self._environment())
+                     env=self.environment())
         assert result.returncode == 0, f"{text}\nended with {result.returncode}\n{result.stdout}{result.stderr}"
         self.said.append(result.stdout)
 
@@ -97,7 +97,7 @@ class Chapter:
         assert receiver.running(), receiver.said()
         return any(name.suffix == ".partial" for name in pathlib.Path(where).iterdir())
 
-    def _ours(self, text):
+    def ours(self, text):
         for example, ours in sorted(self.paths.items(), key=lambda item: -len(item[0])):
             changed = re.sub(re.escape(example) + r"(?![\w])", str(ours), text)
             if changed != text:
@@ -118,7 +118,7 @@ class Chapter:
             (self.place / name).mkdir()
         (self.place / "bin" / "pgweir").symlink_to(shutil.which(BINARY))
 
-    def _environment(self):
+    def environment(self):
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         return {**clean, "HOME": str(self.place / "home"), "LC_ALL": "C.UTF-8", "PGPASSFILE":
                 str(self.place / "home" / ".pgpass"),

@@ -513,6 +513,20 @@ TEST(SessionState, TriesTheOtherHostsWhenOneIsRefused) {
   EXPECT_EQ(dialogue.connected_to, 1);
 }
 
+TEST(SessionState, LooksAtTheArchiveAnewForEachServer) {
+  // Whose WAL it holds is compared with the server's identifier at each look: what was seen with
+  // one server says nothing of the next one, which may be of another cluster.
+  Dialogue dialogue;
+  dialogue.hosts = {{.name = "old primary", .major = 18, .standby = false},
+                    {.name = "of another cluster", .major = 18, .standby = false}};
+  dialogue.archive_ends_at(2, seg(7));
+  dialogue.until<step::InspectArchive>();
+  dialogue.until<step::Disconnect>();  // on timeline 1, a primary: refused
+  dialogue.identity.system_identifier = 4711;
+  EXPECT_EQ(dialogue.until<step::InspectArchive>().system_identifier, 4711U);
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
 TEST(SessionState, StopsWhenEveryHostIsRefused) {
   Dialogue dialogue;
   dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
