@@ -29,8 +29,9 @@ struct Taken {
                                     const Options& options) noexcept;
 
 /// Starts a helper that goes on behind `segment`, if a server recovers into the target directory
-/// (or, with prefetch.without_server, in any case) and the system can do what is needed: files without a name,
-/// descriptors of processes. Silently does nothing otherwise. The caller has to have one thread.
+/// (or, with prefetch.without_server, in any case) and the system can do what is needed: files
+/// without a name, descriptors of processes. Silently does nothing otherwise. The caller has to
+/// have one thread.
 void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal::SegmentSize size,
                       const std::string& target_directory, const Options& options,
                       const Prefetch& prefetch) noexcept;

@@ -125,13 +125,17 @@ class Bench:
             "cp, absent": f"cp {self.raw}/{absent} {target} 2>/dev/null",
             "pgweir, absent": f"{self.binary} restore -D {self.zst} {absent} {target} 2>/dev/null",
         }
-        table = Table("ms")
+        table = Table("ms", extra=["CPU, ms"])
         for name, command in self.turns(contenders):
             if "ready" in name:
                 shutil.rmtree(f"{out}/ready", ignore_errors=True)
                 shutil.copytree(self.raw, f"{out}/ready")
+            before = os.times()
             spent = self.loop(command, names, target)
-            table.add(name, spent / len(names) * 1e3)
+            after = os.times()
+            cpu = (after.children_user - before.children_user
+                   + after.children_system - before.children_system)
+            table.add(name, spent / len(names) * 1e3, **{"CPU, ms": cpu / len(names) * 1e3})
         print("(the ratio of zstd is to be read against `zstd -d`, that of absent against `cp, absent`)")
         return table
 
@@ -274,9 +278,8 @@ class Bench:
     # What it is made of
 
     def turns(self, contenders):
-        """Each contender once a round; who begins changes. Reported in the order given."""
+        """Each contender once a round; who begins changes."""
         order = list(contenders.items())
-        table_order = {name: [] for name in contenders}
         for number in range(self.options.rounds):
             shift = number % len(order)
             rotated = order[shift:] + order[:shift]
@@ -285,7 +288,6 @@ class Bench:
             for name, command in rotated:
                 print(f"round {number + 1}: {name}", file=sys.stderr)
                 yield name, command
-        del table_order
 
     def names(self):
         return sorted(path.name for path in self.raw.iterdir())[:self.options.segments]

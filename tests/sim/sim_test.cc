@@ -12,6 +12,12 @@
 namespace weir::sim {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 /// PGWEIR_SEED=n one seed with its story; PGWEIR_SEEDS=a-b a range; else 1 to `fallback`.
 struct Seeds {
   std::uint64_t first = 1;
@@ -37,7 +43,7 @@ void print_story(std::uint64_t seed) {
 }
 
 TEST(Simulation, KeepsThePromises) {
-  const Seeds seeds(2500);
+  const Seeds seeds(kSanitized ? 1500 : 20'000);
   std::printf("seeds %llu to %llu; PGWEIR_SEED=n shows one, PGWEIR_SEEDS=a-b chooses\n",
               static_cast<unsigned long long>(seeds.first),
               static_cast<unsigned long long>(seeds.last));
@@ -49,8 +55,9 @@ TEST(Simulation, KeepsThePromises) {
     const auto result = simulate(seed, Mutant::none, Telling::none);
     if (result.violation) {
       if (failures == 0 && !seeds.one) print_story(seed);
-      ADD_FAILURE() << "seed " << seed << ": " << result.violation->promise << ": "
-                    << result.violation->what;
+      ADD_FAILURE() << "seed " << seed << " (again, with its story: PGWEIR_SEED=" << seed
+                    << " sim_tests --gtest_filter=Simulation.KeepsThePromises): "
+                    << result.violation->promise << ": " << result.violation->what;
       if (++failures == 10) break;
     }
     sum.processes += result.processes;
@@ -60,6 +67,12 @@ TEST(Simulation, KeepsThePromises) {
     sum.full_disks += result.full_disks;
     sum.refusals += result.refusals;
     sum.timelines += result.timelines;
+    sum.steps += result.steps;
+    sum.prunes += result.prunes;
+    sum.hangs += result.hangs;
+    sum.second_tries += result.second_tries;
+    sum.recoveries += result.recoveries;
+    sum.spoiled += result.spoiled;
   }
   // Of the processor, since others may want it, too.
   const auto seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
@@ -73,6 +86,12 @@ TEST(Simulation, KeepsThePromises) {
   print("full disks", sum.full_disks);
   print("errors for a person", sum.refusals);
   print("timelines", sum.timelines);
+  print("prunes", sum.prunes);
+  print("hangs of the disk", sum.hangs);
+  print("second processes", sum.second_tries);
+  print("recoveries", sum.recoveries);
+  print("spoiled archives", sum.spoiled);
+  print("steps", sum.steps);
   std::printf("  %-24s %.0f\n", "seeds per second",
               static_cast<double>(seeds.last - seeds.first + 1) / seconds);
   if (seeds.last - seeds.first < 999) return;
@@ -82,6 +101,11 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.failed_syncs, 0U);
   EXPECT_GT(sum.full_disks, 0U);
   EXPECT_GT(sum.refusals, 0U);
+  EXPECT_GT(sum.prunes, 0U);
+  EXPECT_GT(sum.hangs, 0U);
+  EXPECT_GT(sum.second_tries, 0U);
+  EXPECT_GT(sum.recoveries, 0U);
+  EXPECT_GT(sum.spoiled, 0U);
 }
 
 TEST(Simulation, IsDecidedByItsSeedAlone) {

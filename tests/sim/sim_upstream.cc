@@ -76,6 +76,8 @@ void SimUpstream::tick(bool calm) {
     if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
         random_.one_in(calm ? 1 : 4)) {
       node.flush = timeline.switchpoint;
+      // What it had sent beyond the fork is not its own any more, and what recovery needs stays.
+      if (node.slot) node.slot = std::min(*node.slot, timeline.switchpoint);
       ++node.timeline;
       story_.tell("standby {} follows to timeline {}", &node - nodes_.data(), node.timeline);
     }
