@@ -42,8 +42,7 @@ const Page kPages[] = {
     {"pgweir-prune.1", prune_help()},     {"pgweir-compress.1", compress_help()},
     {"pgweir-restore.1", restore_help()}, {"pgweir-pg_receivewal.1", pg_receivewal_help()},
     {"pgweir-listen.1", listen_help()},   {"pgweir-notify.1", notify_help()},
-    {"pgweir-logical.1", logical_help()},
-    {"pgweir-pg_recvlogical.1", pg_recvlogical_help()},
+    {"pgweir-logical.1", logical_help()}, {"pgweir-pg_recvlogical.1", pg_recvlogical_help()},
 };
 
 TEST(Manual, HasTheOptionsThatTheHelpHas) {
