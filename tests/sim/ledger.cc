@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "archive/listing.h"
+#include "base/error.h"
+#include "codec/codec.h"
 
 namespace weir::sim {
 
@@ -62,8 +64,26 @@ std::optional<std::string> Ledger::find(const SimDisk& disk, wal::TimelineId tim
                                         Lsn segment) const {
   const auto name = wal::SegmentName(timeline, kSegment.segno(segment), kSegment).to_string();
   if (disk.exists(name)) return name;
+  if (disk.exists(name + ".zst")) return name + ".zst";
   if (disk.exists(name + ".partial")) return name + ".partial";
   return std::nullopt;
+}
+
+bool Ledger::holds(const SimDisk& disk, const std::string& file, std::uint64_t offset,
+                   std::span<const std::byte> expected) {
+  if (!file.ends_with(".zst")) return disk.holds(file, offset, expected);
+  std::vector<std::byte> raw;
+  try {
+    const auto decompressor = codec::make_decompressor(codec::Method::zstd);
+    decompressor->feed(disk.content(file), [&](std::span<const std::byte> bytes) {
+      raw.insert(raw.end(), bytes.begin(), bytes.end());
+    });
+    decompressor->finish();
+  } catch (const Error&) {
+    return false;
+  }
+  return raw.size() == kSegmentBytes &&
+         std::ranges::equal(std::span(raw).subspan(offset, expected.size()), expected);
 }
 
 /// P1: every byte below a position that was ever reported, on its timeline, equal to the cluster's.
@@ -90,7 +110,7 @@ void Ledger::check_reported(const SimDisk& disk, bool everything) {
                                             "no file has it",
                                             at, end, timeline)};
         if (!everything && checked_.contains(*file)) continue;
-        if (!disk.holds(*file, kSegment.offset(at), lineage_.bytes(timeline, at, end)))
+        if (!holds(disk, *file, kSegment.offset(at), lineage_.bytes(timeline, at, end)))
           throw Violation{"P1", fmt::format("{} to {} on timeline {} was reported as flushed, and "
                                             "{} does not hold it",
                                             at, end, timeline, *file)};
@@ -118,8 +138,10 @@ void Ledger::check_names(const SimDisk& disk, bool everything) {
       throw Violation{"P2", fmt::format("{} is there before the history of its timeline", name)};
     if (file->partial || (!everything && checked_.contains(name))) continue;
     const auto start = file->segment.start(kSegment);
-    if (disk.size(name) != kSegmentBytes || lineage_.end(timeline) < start + kSegmentBytes ||
-        !disk.holds(name, 0, lineage_.bytes(timeline, start, start + kSegmentBytes)))
+    const bool raw = file->method == codec::Method::none;
+    if ((raw && disk.size(name) != kSegmentBytes) ||
+        lineage_.end(timeline) < start + kSegmentBytes ||
+        !holds(disk, name, 0, lineage_.bytes(timeline, start, start + kSegmentBytes)))
       throw Violation{"P2", name + " has its final name and is not complete and correct"};
     checked_.insert(name);
   }
@@ -147,11 +169,12 @@ void Ledger::check_continuity(const SimDisk& disk) const {
   while (timeline <= newest) {
     const bool last = timeline == newest;
     const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;
-    for (auto segment = kSegment.start_of(begin); segment < end; segment = segment + kSegmentBytes) {
+    for (auto segment = kSegment.start_of(begin); segment < end;
+         segment = segment + kSegmentBytes) {
       const auto from = std::max(segment, begin);
       const auto to = std::min(segment + kSegmentBytes, end);
       const auto file = find(disk, timeline, segment);
-      if (file && disk.holds(*file, kSegment.offset(from), lineage_.bytes(timeline, from, to)))
+      if (file && holds(disk, *file, kSegment.offset(from), lineage_.bytes(timeline, from, to)))
         continue;
       if (told(from, to)) continue;
       throw Violation{"P3", fmt::format("{} to {} on timeline {} is missing, and nobody was told",

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,9 @@ class Ledger {
   /// The file of that segment in the archive, finished or not.
   [[nodiscard]] std::optional<std::string> find(const SimDisk& disk, wal::TimelineId timeline,
                                                 wal::Lsn segment) const;
+  /// The file, in whatever form, has these raw bytes there.
+  [[nodiscard]] static bool holds(const SimDisk& disk, const std::string& file,
+                                  std::uint64_t offset, std::span<const std::byte> expected);
   [[nodiscard]] bool told(wal::Lsn begin, wal::Lsn end) const;
 
   const Lineage& lineage_;

@@ -23,7 +23,7 @@ constexpr std::size_t kMaxSyncs = 4;  // as stream_loop.cc
 struct SimReceiver::Streaming {
   Streaming(io::Directory& directory, const receive::Options& options,
             const receive::step::Stream& step, int major, receive::Time now)
-      : writer(directory, {.segment_size = step.segment_size}),
+      : writer(directory, {.segment_size = step.segment_size, .compression = options.compression}),
         verifier({.segment_size = step.segment_size,
                   .timeline = step.timeline,
                   .system_identifier = step.system_identifier,
@@ -52,7 +52,8 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
     : options_(options),
       world_(surroundings),
       directory_(surroundings.disk.open()),
-      state_(options, surroundings.story, seed) {
+      state_(options, surroundings.story, seed),
+      collects_(surroundings.random.coin()) {
   if (world_.mutant == Mutant::sync_tried_again)
     directory_ = std::make_unique<RetryingDirectory>(std::move(directory_));
 }
@@ -133,15 +134,7 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step) {
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(*directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
-    if (each->name.partial) continue;
-    if (const auto file = directory_->open(each->name.to_string())) {
-      file->sync();
-      file->close();
-    }
-    break;
-  }
-  directory_->sync();
+  archive::make_end_durable(*directory_, listing);
   if (facts.resume) {
     world_.story.tell("the archive ends on timeline {} at {}, {} open segment(s)",
                       facts.resume->timeline, facts.resume->start, facts.resume->open.size());
@@ -293,13 +286,20 @@ void SimReceiver::take_message(Streaming& streaming) {
 
 void SimReceiver::write_held(Streaming& streaming) {
   auto& state = streaming.state;
+  // Most of what is received is new here; so segments are collected whether the server has the
+  // whole of the next one or not.
+  streaming.writer.collect_new_segments(collects_ && world_.random.below(4) != 0);
+  const auto written = [&] {
+    state.on_written(streaming.writer.position(), world_.story.now,
+                     streaming.writer.collected_end());
+  };
   try {
     streaming.intake.write();
-    state.on_written(streaming.writer.position(), world_.story.now);
+    written();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
     world_.story.tell("write: {}", error.what());
-    state.on_written(streaming.writer.position(), world_.story.now);
+    written();
     if (error.kind() == ErrorKind::disk_full &&
         options_.on_disk_full == receive::OnDiskFull::wait) {
       streaming.disk_retry_at = world_.story.now + 5ms;
@@ -361,7 +361,16 @@ void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
     streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
   } catch (const Error& error) {
     world_.deferring = nullptr;
-    if (error.kind() == ErrorKind::disk_full) return;  // the name is given later
+    if (error.kind() == ErrorKind::disk_full) {
+      // Else it is tried again: a name is given later, a segment is compressed when there is space.
+      const bool ends = stop_ || options_.on_disk_full == receive::OnDiskFull::stop;
+      if (!ends || index != 0 || streaming.syncs[index].phase != Sync::Phase::taken) return;
+      world_.story.tell("given up: {}", error.what());
+      streaming.state.on_sync_given_up();
+      streaming.syncs.clear();
+      if (!stop_) fail(streaming, error, {});
+      return;
+    }
     throw ProcessDied{error};
   }
 }

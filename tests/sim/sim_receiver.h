@@ -78,6 +78,7 @@ class SimReceiver {
   receive::SessionState state_;
   std::optional<receive::step::StoreHistory> late_history_;
   std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
+  const bool collects_;                                  ///< segments in memory
   bool stop_ = false;
 };
 

@@ -44,6 +44,7 @@ class Run {
     if (random_.one_in(6)) receiver_options_.flush = {receive::FlushPolicy::Mode::segment, 0ms};
     if (random_.one_in(4)) receiver_options_.apply = receive::ApplyPosition::none;
     if (random_.one_in(4)) receiver_options_.on_disk_full = receive::OnDiskFull::stop;
+    if (random_.one_in(3)) receiver_options_.compression = {codec::Method::zstd, 1};
     if (random_.one_in(4)) receiver_options_.loop = false;
     wild_steps_ = random_.between(50, 1200);
   }
