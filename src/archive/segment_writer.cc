@@ -474,6 +474,13 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   std::vector<Job::Work> work;
+  // First, since it may fail and be tried again. Here and not in the job: what comes to the segment
+  // next is written piece by piece, and a crash shall not find it in the file without its front.
+  if (impl_->written && impl_->current->memory) {
+    const auto front = impl_->current->memory->bytes().first(impl_->size().offset(impl_->position));
+    impl_->current->writing->write_at(0, front);
+    impl_->current->memory = nullptr;
+  }
   for (const auto& segment : impl_->full) {
     Job::Work one{segment, true};
     one.memory = std::exchange(segment->memory, nullptr);
@@ -481,17 +488,7 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
                    impl_->options.replaceable.empty();
     work.push_back(std::move(one));
   }
-  if (impl_->written) {
-    Segment& current = *impl_->current;
-    if (current.memory) {
-      // Here and not in the job: what comes to the segment next is written piece by piece, and a
-      // crash shall not find it in the file without its front.
-      const auto written = impl_->size().offset(impl_->position);
-      current.writing->write_at(0, current.memory->bytes().first(written));
-      current.memory = nullptr;
-    }
-    work.push_back({impl_->current, false});
-  }
+  if (impl_->written) work.push_back({impl_->current, false});
   std::optional<std::uint64_t> creations;
   if (impl_->creations != impl_->creations_taken) creations = impl_->creations;
   if (work.empty() && !creations) return nullptr;

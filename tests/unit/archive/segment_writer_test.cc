@@ -343,7 +343,9 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
         again([&] { writer.write(stream_between(writer.position(), piece_end)); });
         ASSERT_EQ(writer.position(), piece_end);
         if (++writes % scenario.job_every != 0 && writer.position() != end) continue;
-        if (const auto job = writer.take_sync_job()) {
+        std::unique_ptr<SyncJob> job;
+        again([&] { job = writer.take_sync_job(); });
+        if (job) {
           again([&] { job->sync_data(); });
           again([&] { static_cast<void>(job->publish()); });
           acknowledged = job->end();
