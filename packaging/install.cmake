@@ -5,6 +5,9 @@ include(CMakePackageConfigHelpers)
 # -- runtime ----------------------------------------------------------------------------------
 
 install(TARGETS pgweir RUNTIME COMPONENT runtime)
+if(TARGET pgweir_metrics)  # where src/metrics/exporter.cc looks for it
+  install(TARGETS pgweir_metrics LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
+endif()
 
 file(GLOB manual_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.[1-8])
 foreach(page ${manual_pages})
@@ -31,13 +34,17 @@ install(FILES packaging/completions/pgweir.bash
 install(FILES packaging/completions/_pgweir DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions
         COMPONENT runtime)
 
-# The unit names the program where it is installed, which is known when it is.
-install(CODE "
-  set(PGWEIR_PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgweir\")
-  configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/pgweir@.service.in\"
-                 \"${CMAKE_CURRENT_BINARY_DIR}/systemd/pgweir@.service\" @ONLY)"
-  COMPONENT runtime)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/systemd/pgweir@.service
+# The units name the program where it is installed, which is known when it is.
+foreach(unit pgweir@.service pgweir-verify@.service)
+  install(CODE "
+    set(PGWEIR_PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgweir\")
+    configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.in\"
+                   \"${CMAKE_CURRENT_BINARY_DIR}/systemd/${unit}\" @ONLY)"
+    COMPONENT runtime)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/systemd/${unit}
+          DESTINATION lib/systemd/system COMPONENT runtime)
+endforeach()
+install(FILES packaging/systemd/pgweir-verify@.timer
         DESTINATION lib/systemd/system COMPONENT runtime)
 install(FILES packaging/systemd/pgweir.sysusers DESTINATION lib/sysusers.d
         RENAME pgweir.conf COMPONENT runtime)

@@ -2,7 +2,7 @@
 
 namespace weir {
 
-void Log::error(const Error& error) {
+void Log::write_error(const Error& error) {
   write(LogLevel::error, error.what());
   if (!error.hint().empty()) write(LogLevel::error, "hint: " + error.hint());
 }

@@ -40,8 +40,11 @@ class Log {
     if (enabled(LogLevel::error))
       write(LogLevel::error, fmt::format(text, std::forward<Args>(args)...));
   }
-  /// Message with context, then the hint on a line of its own.
-  void error(const Error& error);
+  /// As write_error().
+  void error(const Error& error) { write_error(error); }
+  /// Message with context, then the hint on a line of its own, unless a log has another form for
+  /// it.
+  virtual void write_error(const Error& error);
 };
 
 /// Swallows everything; for tests and for callers that do their own telling.

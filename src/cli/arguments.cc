@@ -46,8 +46,10 @@ std::vector<std::string_view> names_of(std::span<const Option> options, bool of_
 /// Whose options stand before the first section.
 constexpr std::string_view kFirstPart = "receive";
 
-/// What every command that has such an option takes from there.
-bool is_shared(std::string_view name) {
+/// What every command that has such an option takes from there. A slot for WAL is of no use to
+/// logical decoding.
+bool is_shared(std::string_view name, std::string_view command) {
+  if (command == "logical" && name == "slot") return false;
   constexpr std::string_view kShared[] = {"directory", "dbname",      "host", "port",
                                           "username",  "no-password", "slot"};
   return std::find(std::begin(kShared), std::end(kShared), name) != std::end(kShared);
@@ -223,7 +225,7 @@ void Arguments::add_file(const std::string& path, std::string_view text,
       }
     }
     if (shared && section.empty() && shared->command != kFirstPart &&
-        (!is_shared(name) || find(options_, name) == nullptr))
+        (!is_shared(name, shared->command) || find(options_, name) == nullptr))
       continue;
     if (!section.empty() && section != shared->command) continue;
     if (on.value_or(true))

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/job.h"
+#include "cli/logical_options.h"
 #include "cli/password.h"
 #include "cli/position.h"
 #include "cli/receive_options.h"
@@ -49,7 +50,7 @@ void check_value(std::string_view command, std::string_view option, const std::s
   if (is({"max-lag"}))
     require(parse_size(value).has_value(), option, value,
             "Give a size with a unit, such as 64MB or 1GB.");
-  if (is({"max-age", "older-than", "retry-for"}))
+  if (is({"max-age", "older-than", "retry-for", "measure"}))
     require(parse_duration(value).has_value(), option, value,
             "Give a time with a unit, such as 90s, 5min or 14d.");
   if (is({"from", "to", "keep-from"})) static_cast<void>(parse_position(value, name));
@@ -57,6 +58,8 @@ void check_value(std::string_view command, std::string_view option, const std::s
   if (is({"method"})) static_cast<void>(codec::Compression::parse(value));
   if (command == "restore" && is({"on-gap"}))
     require(value == "stop" || value == "absent", option, value, "It can be: stop, absent.");
+  if (is({"prefetch"}))
+    require(parse_prefetch(value).has_value(), option, value, "Give a number from 0 to 64.");
 }
 
 }  // namespace
@@ -119,6 +122,10 @@ const std::vector<CommandOptions>& command_options() {
         {"compress", compress_option_list()},
         {"slot", slot_option_list()},
         {"status", status_option_list()},
+        {"doctor", doctor_option_list()},
+        {"logical", logical_option_list()},
+        {"listen", listen_option_list()},
+        {"notify", notify_option_list()},
     };
   }();
   return commands;

@@ -25,12 +25,18 @@ namespace weir::cli {
 /// Adds what the file of --config says, if it was given.
 void add_config(Arguments& arguments, std::string_view command);
 
-// The options of each command; receive_option_list() is in receive_options.h.
+/// What --prefetch says: a number of segments; nullopt if it is none, or too large.
+[[nodiscard]] std::optional<std::size_t> parse_prefetch(std::string_view text);
+
+// The options of each command; of receive and logical in their *_options.h.
 [[nodiscard]] std::vector<Option> restore_option_list();
 [[nodiscard]] std::vector<Option> verify_option_list();
 [[nodiscard]] std::vector<Option> prune_option_list();
 [[nodiscard]] std::vector<Option> compress_option_list();
 [[nodiscard]] std::vector<Option> slot_option_list();
 [[nodiscard]] std::vector<Option> status_option_list();
+[[nodiscard]] std::vector<Option> doctor_option_list();
+[[nodiscard]] std::vector<Option> listen_option_list();
+[[nodiscard]] std::vector<Option> notify_option_list();
 
 }  // namespace weir::cli

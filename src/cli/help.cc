@@ -21,7 +21,8 @@ struct Topic {
 constexpr Topic kTopics[] = {
     {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
     {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
-    {"status", status_help},   {"config", config_help},
+    {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
+    {"listen", listen_help},   {"notify", notify_help},     {"logical", logical_help},
 };
 
 }  // namespace
@@ -59,6 +60,54 @@ std::string_view version_text() {
 std::string_view pg_receivewal_version() {
   // Programs that call it read a version of PostgreSQL here: the newest it can stream from.
   return "pg_receivewal (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_recvlogical_version() {
+  return "pg_recvlogical (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_recvlogical_help() {
+  return R"(pg_recvlogical streams a database's changes to a file (this is pgweir's).
+
+Usage:
+  pg_recvlogical [OPTION]...
+
+Actions, at least one:
+      --create-slot      make the logical replication slot
+      --drop-slot        drop it
+      --start            stream from it
+
+Options:
+  -E, --endpos=LSN       stop when this position has come
+      --enable-failover  with --create-slot: standbys keep it in step (17+)
+      --enable-two-phase, -t, --two-phase
+                         with --create-slot: decode at PREPARE TRANSACTION
+  -f, --file=FILE        where to write, "-" for standard output
+  -F, --fsync-interval=SECS
+                         seconds between syncs of the file (default: 10)
+      --if-not-exists    with --create-slot: one that is there will do
+  -I, --startpos=LSN     where to begin, if the slot has not moved past it
+  -n, --no-loop          end when the connection is lost
+  -o, --option=NAME[=VALUE]
+                         an option of the output plugin
+  -P, --plugin=PLUGIN    the slot's output plugin (default: test_decoding)
+  -s, --status-interval=SECS
+                         seconds between reports, 0: none (default: 10)
+  -S, --slot=SLOTNAME    the slot's name
+  -v, --verbose          tell what happens
+  -V, --version          print the version, then exit
+  -?, --help             print this, then exit
+
+Connection options:
+  -d, --dbname=DBNAME    database, connection string or URI
+  -h, --host=HOSTNAME    name of the server, or the directory of its socket
+  -p, --port=PORT        its port
+  -U, --username=NAME    user to connect as
+  -w, --no-password      never ask for a password
+  -W, --password         ask for a password in any case
+
+The options mean what they mean to PostgreSQL's own program of this name.
+)";
 }
 
 std::string_view pg_receivewal_help() {
@@ -112,8 +161,12 @@ Commands:
   prune     remove what no kept backup needs
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
+  doctor    check what archiving needs: server, slot, directory, disk
   slot      create, drop or list replication slots
+  logical   stream the changes of a database, each exactly once
   config    check a configuration file, or show what a command takes from it
+  listen    print notifications (LISTEN), or run a command for each
+  notify    send one (NOTIFY)
   help      help on a command: pgweir help receive
 
 Options:
@@ -158,6 +211,7 @@ Options:
   -j, --jobs N             threads (default: all processors)
       --json               for programs; docs/verify.md tells the format
       --no-progress        no bar on the terminal
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -246,8 +300,11 @@ Options:
       --allow-empty        an archive without any WAL is no error
       --retry-for TIME     go on trying for so long when an error may pass, such
                            as of a network file system (default: 10s)
+      --prefetch N         let a helper process fetch and check the next N
+                           segments while the server replays this one
+                           (default: 4; 0: no helper)
       --no-verify          check sizes and frames only
-  -v, --verbose            say why a file is absent
+  -v, --verbose            say why a file is absent, or that it was prefetched
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -296,6 +353,15 @@ Slot, so that the server keeps what is not archived yet:
                            ordinary connection to watch the slot's health over
                            (default: -d, if that names a database)
 
+To tell others what the archive does (docs/notify.md):
+      --notify-channel CHANNEL
+                           by NOTIFY: segments finished and compressed,
+                           timelines switched, trouble. Never holds up the
+                           archive
+      --notify-conninfo CONNINFO
+                           ordinary connection to a primary to send it over
+                           (default: -d; database postgres if none is named)
+
 Where to begin and end:
       --start LSN|SEGMENT  begin an empty archive there (default: the slot's
                            restart position, else the server's position)
@@ -322,10 +388,19 @@ Messages:
   -v, --verbose            --log-level debug
   -q, --quiet              --log-level warning
       --log-file FILE      log there instead of stderr
+      --log-format FORMAT  text (default), or json: one object on each line
   -c, --config FILE        read options from FILE: lines such as
                            slot = weir; the command line wins; see
                            pgweir config --help
   -?, --help               this help
+
+Metrics, for Prometheus (docs/monitoring.md lists them):
+      --metrics-file FILE  FILE.prom for node_exporter's textfile collector
+      --metrics-interval TIME
+                           so often (default: 15s)
+      --metrics-listen [ADDRESS:]PORT
+                           serve http://ADDRESS:PORT/metrics; without an address
+                           for this machine only
 
 Times have a unit: 500ms, 10s, 5min.
 
@@ -351,6 +426,65 @@ Examples:
 
 Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
 4 needs a person.
+)";
+}
+
+std::string_view logical_help() {
+  return R"(pgweir logical streams the changes of one database, each exactly once
+
+Usage:
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]... [OPTION]...
+  pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
+  pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
+  pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
+
+  stream   write the changes to a file; whatever crashes, the file goes on
+           without loss, repetition or torn transactions
+  peek     print what the slot holds now and leave it there
+  get      print it and move the slot on
+
+Options:
+  -S, --slot NAME         the logical replication slot
+  -f, --file FILE         where to write (default: standard output)
+      --format FORM       jsonl: one JSON object a line, with its position;
+                          plugin: as the plugin gives it (default: jsonl)
+  -o, --option NAME[=VALUE]
+                          an option of the output plugin; may be repeated
+      --create-slot       make the slot before streaming
+  -P, --plugin PLUGIN     its output plugin (default: pgoutput)
+  -t, --two-phase         decode at PREPARE TRANSACTION (15+)
+      --failover          standbys keep the slot in step (17+)
+      --if-not-exists     a slot that is there already will do
+      --if-exists         drop: one that is not there is no error
+      --snapshot-command CMD
+                          run CMD with the new slot's snapshot, which it finds
+                          in $PGWEIR_SNAPSHOT, then stream from exactly there
+  -E, --endpos LSN        stop at this position, with whole transactions
+  -I, --startpos LSN      where to begin, for an output without state
+      --limit N           peek, get: about so many changes
+      --no-state          append to the file and keep no state beside it: a
+                          restart may repeat changes
+      --rotate-size SIZE  begin a new file when it is larger, such as 64MB
+      --rotate-time TIME  begin a new file after that time, such as 1h
+  -F, --fsync-interval TIME
+                          how often to sync and confirm (default: 1s)
+  -s, --status-interval TIME
+                          how often to report if nothing happens (default: 10s)
+  -n, --no-loop           end when the connection is lost
+  -c, --config FILE       read options from a file, too
+      --log-file FILE     write messages there
+  -v, --verbose           tell more
+  -q, --quiet             tell only what is wrong
+  -?, --help              show this help
+
+Connection:
+  -d, --dbname CONNINFO   connection string, URI or database
+  -h, --host HOST         server, or directory of its socket
+  -p, --port PORT         its port
+  -U, --username NAME     user, who needs REPLICATION
+  -w, --no-password       never ask for a password
+
+pgoutput needs --option publication_names=NAME. SIGHUP opens the file anew.
 )";
 }
 
@@ -418,6 +552,7 @@ For monitoring:
       --max-lag SIZE       critical if more WAL is missing here, such as 64MB
       --max-age TIME       critical if the receiver has not heard of the server
                            for so long, such as 5min; an idle server is heard of
+      --metrics-file FILE  leave the figures there (FILE.prom) for Prometheus
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
@@ -432,6 +567,89 @@ Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
 
 Manual: man pgweir-status
+)";
+}
+
+std::string_view listen_help() {
+  return R"(pgweir listen prints what is sent to channels by NOTIFY, and can run a command
+for each notification. It connects again when the connection is lost, and says
+from when on notifications may have been missed.
+
+Usage:
+  pgweir listen [OPTION]... CHANNEL...
+
+Options:
+      --json               one JSON object a line, also when listening begins;
+                           docs/notify.md tells the format
+      --exec CMD           run by "sh -c" for each notification, one at a time,
+                           in order; see below
+      --exec-connect CMD   run each time listening has begun: at the start and
+                           after each loss, when something may have been missed
+      --count N            end after N notifications
+      --timeout TIME       end after this time, such as 30s
+  -n, --no-loop            end when there is no server, or when it is lost
+  -q, --quiet              warnings and errors only on standard error
+  -c, --config FILE        take options from FILE, too: pgweir config --help
+  -?, --help               this help
+
+Which server (a primary: a standby has no notifications) and database:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+
+Channel names are taken as they are: Orders is not orders. In SQL that is
+NOTIFY "Orders", or pg_notify('Orders', …).
+
+A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
+process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
+and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command:
+write "$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next is run.
+
+Example:
+  pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
+
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over
+before --count were there, or, with one of the two, a command failed; 2 wrong
+options; 3 with --no-loop: no connection, or it was lost; 4 needs a person (no
+such database, wrong password, only standbys).
+
+Manual: man pgweir-listen
+)";
+}
+
+std::string_view notify_help() {
+  return R"(pgweir notify sends a notification to those who listen on a channel.
+
+Usage:
+  pgweir notify [OPTION]... CHANNEL [PAYLOAD]
+
+A PAYLOAD of - is read from standard input, without the newline at its end. It
+is text of less than 8000 bytes. The name of the channel is taken as it is:
+Orders is not orders.
+
+Options:
+  -d, --dbname CONNINFO    connection string, URI, or a database's name; if none
+                           is named it is the database postgres. Who listens and
+                           who notifies must be in the same one
+  -h, --host HOST          host or socket directory of a primary
+  -p, --port PORT
+  -U, --username NAME      any role that may log in
+  -w, --no-password        accepted; a password is never asked for
+  -c, --config FILE        take options from FILE, too: pgweir config --help
+  -?, --help               this help
+
+Example:
+  pgweir notify -d "host=db1 dbname=shop" orders 4711
+
+Exit status: 0 sent (whether or not anybody listens); 2 wrong options, or a
+channel or payload that cannot be sent; 3 may pass if tried again (no
+connection); 4 needs a person (no such database, a standby).
+
+Manual: man pgweir-notify
 )";
 }
 

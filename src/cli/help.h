@@ -15,8 +15,15 @@ namespace weir::cli {
 [[nodiscard]] std::string_view prune_help();
 [[nodiscard]] std::string_view compress_help();
 [[nodiscard]] std::string_view slot_help();
+[[nodiscard]] std::string_view logical_help();
+[[nodiscard]] std::string_view pg_recvlogical_help();
+/// "pg_recvlogical (PostgreSQL) 18.0 (pgweir …)"
+[[nodiscard]] std::string_view pg_recvlogical_version();
 [[nodiscard]] std::string_view status_help();
 [[nodiscard]] std::string_view config_help();
+[[nodiscard]] std::string_view doctor_help();
+[[nodiscard]] std::string_view listen_help();
+[[nodiscard]] std::string_view notify_help();
 
 /// To stdout. Throws Error{io} if that fails.
 void print(std::string_view text);

@@ -1,6 +1,7 @@
 #include "cli/logger.h"
 
 #include <fcntl.h>  // check-includes: no archive data
+#include <fmt/chrono.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
@@ -9,9 +10,11 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstdint>
+#include <ctime>
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
@@ -88,6 +91,54 @@ class ClientFormatter final : public spdlog::formatter {
 
  private:
   const std::string program_;
+};
+
+std::string_view level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+  }
+  return "error";
+}
+
+/// The fields behind the time, without the braces.
+std::string json_fields(LogLevel level, std::string_view message, const Error* error = nullptr) {
+  while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
+  nlohmann::ordered_json json = {
+      {"level", level_name(level)}, {"pid", ::getpid()}, {"message", message}};
+  if (error != nullptr) {
+    json["error"] = to_string(error->kind());
+    if (!error->context().empty()) json["context"] = error->context();
+    if (!error->hint().empty()) json["hint"] = error->hint();
+  }
+  // What a server said may be in any encoding.
+  const auto text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return text.substr(1, text.size() - 2);
+}
+
+std::string json_line(std::chrono::system_clock::time_point time, std::string_view fields) {
+  const auto since = time.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+  const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(since - seconds);
+  return fmt::format(R"({{"time":"{:%Y-%m-%dT%H:%M:%S}.{:03}Z",{}}})"
+                     "\n",
+                     fmt::gmtime(std::time_t{seconds.count()}), rest.count(), fields);
+}
+
+class JsonFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& line) override {
+    line.append(json_line(message.time, {message.payload.data(), message.payload.size()}));
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<JsonFormatter>();
+  }
 };
 
 class LogFile {
@@ -266,27 +317,34 @@ class Queue {
 class Logger::Impl {
  public:
   Impl(Screen& on_screen, LogLevel at_level, std::optional<std::string> path,
-       const std::string& for_program)
+       const std::string& for_program, LogFormat with_format)
       : screen(on_screen),
         level(at_level),
         program(for_program),
+        format(with_format),
         file(path ? std::make_unique<LogFile>(std::move(*path)) : nullptr),
-        sink(std::make_shared<Sink>(screen, file.get(),
-                                    program.empty() ? make_formatter(!file && screen.colour())
-                                                    : std::make_unique<ClientFormatter>(program))),
+        sink(std::make_shared<Sink>(screen, file.get(), formatter())),
         queue(std::make_unique<Queue>(*sink)) {}
+
+  std::unique_ptr<spdlog::formatter> formatter() const {
+    if (format == LogFormat::json) return std::make_unique<JsonFormatter>();
+    if (!program.empty()) return std::make_unique<ClientFormatter>(program);
+    return make_formatter(!file && screen.colour());
+  }
 
   Screen& screen;
   std::atomic<LogLevel> level;
   const std::string program;
+  const LogFormat format;
   std::unique_ptr<LogFile> file;
   std::shared_ptr<Sink> sink;
   std::unique_ptr<Queue> queue;
   std::mutex drain_mutex;  ///< counting flushes is for one at a time
 };
 
-Logger::Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program)
-    : impl_(std::make_unique<Impl>(screen, level, std::move(file), program)) {}
+Logger::Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program,
+               LogFormat format)
+    : impl_(std::make_unique<Impl>(screen, level, std::move(file), program, format)) {}
 
 Logger::~Logger() {
   // A thread stuck in a write cannot be waited for: better a leak at the end than a hang.
@@ -294,7 +352,15 @@ Logger::~Logger() {
 }
 
 void Logger::write(LogLevel level, std::string_view message) {
-  if (enabled(level) && impl_->queue) impl_->queue->add(level_of(level), one_message(message));
+  if (!enabled(level) || !impl_->queue) return;
+  impl_->queue->add(level_of(level), impl_->format == LogFormat::json ? json_fields(level, message)
+                                                                      : one_message(message));
+}
+
+void Logger::write_error(const Error& error) {
+  if (impl_->format != LogFormat::json) return Log::write_error(error);
+  if (enabled(LogLevel::error) && impl_->queue)
+    impl_->queue->add(spdlog::level::err, json_fields(LogLevel::error, error.message(), &error));
 }
 
 bool Logger::enabled(LogLevel level) const { return level >= impl_->level; }
@@ -331,6 +397,11 @@ void Logger::last_words(const Error& error, std::chrono::milliseconds time) {
   Log::error(error);
   const bool drained = drain(time);
   if (drained && !impl_->file) return;
+  if (impl_->format == LogFormat::json) {
+    impl_->screen.write_now(json_line(std::chrono::system_clock::now(),
+                                      json_fields(LogLevel::error, error.message(), &error)));
+    return;
+  }
   const std::string name = impl_->program.empty() ? "pgweir" : impl_->program;
   impl_->screen.write_now(fmt::format(
       "{}: error: {}\n{}", name, error.what(),

@@ -11,6 +11,11 @@
 
 namespace weir::cli {
 
+enum class LogFormat {
+  text,
+  json,  ///< one object on each line; docs/monitoring.md tells the fields
+};
+
 /// The log of `pgweir receive`: lines such as
 ///
 ///     2026-11-20 10:00:00.123 UTC INFO  text
@@ -24,11 +29,13 @@ class Logger final : public Log {
   /// opened.
   /// With `program` the lines are those of a PostgreSQL client of that name: "NAME: error: text",
   /// "NAME: hint: text", and for what is no trouble "NAME: text".
-  Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program = {});
+  Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program = {},
+         LogFormat format = LogFormat::text);
   /// As close(), without its answer.
   ~Logger() override;
 
   void write(LogLevel level, std::string_view message) override;
+  void write_error(const Error& error) override;
   [[nodiscard]] bool enabled(LogLevel level) const override;
 
   void set_level(LogLevel level);

@@ -100,8 +100,8 @@ receive::Events tell(Log& log, bool verbose) {
     if (!switched->exchange(false))
       log.info("starting log streaming at {} (timeline {})", start, timeline);
   };
-  events.segment_finished = [&log](wal::TimelineId timeline, wal::Lsn end) {
-    log.info("finished segment at {} (timeline {})", end, timeline);
+  events.segment_finished = [&log](wal::SegmentName segment, wal::Lsn end) {
+    log.info("finished segment at {} (timeline {})", end, segment.timeline());
   };
   events.timeline_switched = [&log, switched](wal::TimelineId timeline, wal::Lsn at) {
     log.info("switched to timeline {} at {}", timeline, at);

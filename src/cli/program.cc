@@ -12,6 +12,7 @@
 #include "cli/help.h"
 #include "cli/password.h"
 #include "cli/pg_receivewal.h"
+#include "cli/pg_recvlogical.h"
 #include "cli/suggest.h"
 
 namespace weir::cli {
@@ -26,7 +27,9 @@ struct Command {
 constexpr Command kCommands[] = {
     {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
     {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
-    {"status", status_command},   {"config", config_command},     {"help", help_command},
+    {"status", status_command},   {"config", config_command},     {"doctor", doctor_command},
+    {"listen", listen_command},   {"notify", notify_command},     {"logical", logical_command},
+    {"help", help_command},
 };
 
 /// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind
@@ -66,18 +69,25 @@ int dispatch(Words words) {
   throw std::move(error).hint("See \"pgweir --help\" for the list.");
 }
 
+bool stands_in_for_pg_recvlogical(const Words& words) {
+  if (words.empty()) return false;
+  const std::string_view path = words.front();
+  return path.substr(path.rfind('/') + 1) == kPgRecvlogical;
+}
+
 /// As PostgreSQL's own receiver: `words` begin with its name, whatever the path.
 bool stands_in(const Words& words) {
   if (words.empty()) return false;
   const std::string_view path = words.front();
-  return path.substr(path.rfind('/') + 1) == kPgReceivewal;
+  return path.substr(path.rfind('/') + 1) == kPgReceivewal || stands_in_for_pg_recvlogical(words);
 }
 
 int stand_in(Words words) {
   std::vector<char*> pointers;
   for (auto& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  return pg_receivewal(static_cast<int>(words.size()), pointers.data());
+  const auto program = stands_in_for_pg_recvlogical(words) ? pg_recvlogical : pg_receivewal;
+  return program(static_cast<int>(words.size()), pointers.data());
 }
 
 }  // namespace
@@ -91,7 +101,8 @@ int run(int count, char** words) {
   const Words copy(words + 1, words + (count > 0 ? count : 1));
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);
   if (stands_in(called_as)) return stand_in(called_as);
-  if (!copy.empty() && copy.front() == kPgReceivewal) return stand_in(copy);  // to try it
+  if (!copy.empty() && (copy.front() == kPgReceivewal || copy.front() == kPgRecvlogical))
+    return stand_in(copy);  // to try it
   try {
     return dispatch(copy);
   } catch (const Error& error) {

@@ -21,8 +21,12 @@ int verify_command(const Words& words);
 int prune_command(const Words& words);
 int compress_command(const Words& words);
 int slot_command(const Words& words);
+int logical_command(const Words& words);
 int status_command(const Words& words);
 int config_command(const Words& words);
+int doctor_command(const Words& words);
+int listen_command(const Words& words);
+int notify_command(const Words& words);
 int help_command(const Words& words);
 
 /// The status for a command line that is wrong before its command is known but was meant to restore

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <random>
 
 #include "cli/config_file.h"
@@ -38,6 +39,8 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
           "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
     const auto directory = io::open_directory(request.options.directory);
     receive::StatusBoard board;
+    std::optional<receive::Notifier> notifier;
+    if (request.notify) notifier.emplace(*request.notify, log);
     Teller teller(screen, log);
     receive::Environment environment{.directory = *directory,
                                      .stop = stop,
@@ -46,7 +49,8 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
                                      .tick = {},
-                                     .tick_interval = teller.interval()};
+                                     .tick_interval = teller.interval(),
+                                     .events = notifier ? notifier->events() : receive::Events()};
     if (const auto interval = service.heartbeat_interval())
       environment.tick_interval = std::min(environment.tick_interval, *interval);
     environment.durability_lost = [&](const Error& error) {
@@ -63,6 +67,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
       ServiceManager& to;
       ~Telling() { to.stop(); }
     } const telling{service};
+    const Reporter reporter(request.metrics, request.options.directory, board, log);
     service.start(board);
     receive::receive(request.options, environment);
     return kDone;
@@ -111,7 +116,7 @@ int receive_command(const Words& words) {
   use_one_arena();
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
-  Logger log(screen, request.log_level, request.log_file);
+  Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   ServiceManager service(log);
   pq::Interrupt stop;
   int status = kUnexpected;

@@ -8,6 +8,7 @@
 #include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "pq/conninfo.h"
+#include "pq/notifications.h"
 
 namespace weir::cli {
 
@@ -23,6 +24,8 @@ std::vector<Option> make_list() {
       {"create-slot", '\0', false},
       {"if-not-exists", '\0', false},
       {"monitor-conninfo"},
+      {"notify-channel"},
+      {"notify-conninfo"},
       {"start"},
       {"endpos", 'E'},
       {"no-loop", 'n', false},
@@ -35,8 +38,12 @@ std::vector<Option> make_list() {
       {"timeout"},
       {"log-level"},
       {"log-file"},
+      {"log-format"},
       {"verbose", 'v', false},
       {"quiet", 'q', false},
+      {"metrics-file"},
+      {"metrics-listen"},
+      {"metrics-interval"},
       {"config", 'c', true, false},
       {"help", '?', false, false},
   };
@@ -136,6 +143,22 @@ void read_slot(const Arguments& arguments, receive::Options& options) {
   }
 }
 
+void read_notify(const Arguments& arguments, ReceiveRequest& request) {
+  const auto conninfo = arguments.value("notify-conninfo");
+  require(!conninfo || arguments.has("notify-channel"),
+          fmt::format("{} needs --notify-channel CHANNEL", arguments.source("notify-conninfo")));
+  if (!arguments.has("notify-channel")) return;
+  const auto channel = parse_with(arguments, "notify-channel", [](const std::string& name) {
+    pq::require_channel(name);
+    return name;
+  });
+  if (conninfo) require_conninfo(arguments, "notify-conninfo", *conninfo);
+  request.notify = receive::Notifier::Options{
+      .conninfo = ordinary_conninfo(conninfo.value_or(request.options.conninfo)),
+      .channel = channel,
+      .archive = request.options.directory};
+}
+
 void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   const auto level_of = [&](bool command_line) -> std::optional<LogLevel> {
     std::optional<LogLevel> level;
@@ -159,6 +182,22 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_level_fixed = by_user.has_value();
   request.log_level = by_user ? *by_user : by_file.value_or(LogLevel::info);
   request.log_file = arguments.value("log-file");
+  request.log_format = one_of(arguments, "log-format", LogFormat::text,
+                              {{"text", LogFormat::text}, {"json", LogFormat::json}});
+}
+
+void read_metrics(const Arguments& arguments, MetricsOptions& metrics) {
+  metrics.file = arguments.value("metrics-file");
+  if (metrics.file)
+    require(metrics.file->ends_with(".prom"),
+            fmt::format("{} is a name that ends with .prom: node_exporter reads no other",
+                        arguments.source("metrics-file")));
+  if (arguments.has("metrics-listen"))
+    metrics.listen = parse_with(arguments, "metrics-listen", metrics::parse_listen_address);
+  metrics.interval =
+      time_of(arguments, "metrics-interval", metrics.interval, std::chrono::seconds(1));
+  require(!arguments.has("metrics-interval") || metrics.file,
+          fmt::format("{} needs --metrics-file", arguments.source("metrics-interval")));
 }
 
 bool has_password(const std::string& conninfo) {
@@ -213,10 +252,14 @@ ReceiveRequest parse_receive(const std::vector<std::string>& words,
       time_of(arguments, "status-interval", options.status_interval, milliseconds(100));
   options.silence_limit =
       time_of(arguments, "timeout", options.silence_limit, std::chrono::seconds(1));
+  read_notify(arguments, request);
   read_logging(arguments, request);
+  read_metrics(arguments, request.metrics);
   request.password_on_command_line =
       (arguments.on_command_line("dbname") && has_password(options.conninfo)) ||
-      (arguments.on_command_line("monitor-conninfo") && has_password(*options.monitor_conninfo));
+      (arguments.on_command_line("monitor-conninfo") && has_password(*options.monitor_conninfo)) ||
+      (arguments.on_command_line("notify-conninfo") &&
+       has_password(*arguments.value("notify-conninfo")));
   return request;
 }
 

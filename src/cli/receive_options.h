@@ -7,6 +7,9 @@
 
 #include "base/log.h"
 #include "cli/arguments.h"
+#include "cli/logger.h"
+#include "cli/reporter.h"
+#include "receive/notifier.h"
 #include "receive/options.h"
 
 namespace weir::cli {
@@ -14,8 +17,11 @@ namespace weir::cli {
 /// All that `pgweir receive` was asked.
 struct ReceiveRequest {
   receive::Options options;
+  std::optional<receive::Notifier::Options> notify;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
+  LogFormat log_format = LogFormat::text;
+  MetricsOptions metrics;
   std::optional<std::string> config_file;
   bool log_level_fixed = false;  ///< by the command line: SIGHUP does not change it
   bool password_on_command_line = false;

@@ -79,9 +79,21 @@ int restore(const Arguments& arguments, const std::string& directory) {
     patience = *parsed;
   }
 
+  restore::Prefetch prefetch;
+  if (const auto text = arguments.value("prefetch")) {
+    const auto parsed = parse_prefetch(*text);
+    if (!parsed)
+      throw usage(
+          fmt::format("--prefetch is a number of segments from 0 to 64, not \"{}\"", *text));
+    prefetch.segments = *parsed;
+    prefetch.without_server = arguments.on_command_line("prefetch");
+  }
+
   StderrLog log;
   const auto result =
-      restore::run_restore_command(directory, words[0], words[1], options, patience, log);
+      restore::run_restore_command(directory, words[0], words[1], options, prefetch, patience, log);
+  if (result.prefetched && arguments.has("verbose"))
+    fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
   if (arguments.has("verbose"))
     fmt::print(stderr, "pgweir: {} is not in the archive: {}\n", words[0], result.why);
@@ -105,8 +117,8 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
 }
 
 int find(const Arguments& arguments, const std::string& directory) {
-  for (const auto name :
-       {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty", "retry-for"})
+  for (const auto name : {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty",
+                          "retry-for", "prefetch"})
     if (arguments.on_command_line(name))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", name));
   if (arguments.has("find-lsn") && arguments.has("find-time"))
@@ -183,6 +195,15 @@ int run_restore(const Words& words) {
 
 }  // namespace
 
+std::optional<std::size_t> parse_prefetch(std::string_view text) {
+  constexpr std::size_t kMost = 64;
+  std::size_t segments = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), segments);
+  if (error != std::errc() || end != text.data() + text.size() || segments > kMost)
+    return std::nullopt;
+  return segments;
+}
+
 std::vector<Option> restore_option_list() {
   return {
       {"directory", 'D'},
@@ -192,6 +213,7 @@ std::vector<Option> restore_option_list() {
       {"on-gap"},
       {"allow-empty", '\0', false},
       {"retry-for"},
+      {"prefetch"},
       {"find-lsn"},
       {"find-time"},
       {"timeline"},

@@ -48,6 +48,13 @@ std::string monotonic_usec() {
   return fmt::format("{}", static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
 }
 
+/// The text may come from a server.
+std::string one_line(const std::string& text) {
+  auto line = one_message(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
 }  // namespace
 
 ServiceManager::ServiceManager(Log& log) {
@@ -123,6 +130,13 @@ void ServiceManager::tell(const std::string& state) {
   if (present_) static_cast<void>(systemd().notify(0, state.c_str()));
 }
 
+void ServiceManager::ready(const std::string& line) {
+  if (!ready_.exchange(true)) tell("READY=1");
+  status(line);
+}
+
+void ServiceManager::status(const std::string& line) { tell("STATUS=" + one_line(line)); }
+
 void ServiceManager::reloading() {
   if (ready_) tell("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec());
 }
@@ -150,10 +164,7 @@ std::string status_line(const receive::StatusBoard::View& view) {
   if (!content.holes.empty())
     line += fmt::format("; {} hole(s) in the archive", content.holes.size());
   if (content.slot_warning) line += "; " + *content.slot_warning;
-  // One line: the text may come from a server.
-  line = one_message(line);
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  return line;
+  return one_line(line);
 }
 
 }  // namespace weir::cli

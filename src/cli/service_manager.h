@@ -44,6 +44,11 @@ class ServiceManager {
   void start(receive::StatusBoard& board);
   void stop();
 
+  /// For a command that has no board: READY=1 with a line for STATUS=, and a new line later. The
+  /// watchdog is not fed.
+  void ready(const std::string& line);
+  void status(const std::string& line);
+
   /// SIGHUP is being acted on, and was. Any thread.
   void reloading();
   void reloaded();

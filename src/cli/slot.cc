@@ -108,7 +108,9 @@ int list(const Arguments& arguments, const std::string& conninfo) {
       "pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN "
       "coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) "
       "ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)::bigint, " +
-      reason + " FROM pg_catalog.pg_replication_slots ORDER BY slot_name");
+      reason +
+      ", plugin, database, confirmed_flush_lsn, pg_catalog.age(coalesce(catalog_xmin, xmin))"
+      " FROM pg_catalog.pg_replication_slots ORDER BY slot_name");
   std::vector<SlotRow> slots;
   for (const auto& row : rows) {
     SlotRow slot;
@@ -121,6 +123,10 @@ int list(const Arguments& arguments, const std::string& conninfo) {
     slot.view.safe_wal_size = number(row[5]);
     slot.view.retained = number(row[6]);
     slot.view.invalidation_reason = row[7];
+    slot.plugin = row[8];
+    slot.database = row[9];
+    slot.confirmed_lsn = row[10];
+    slot.xmin_age = number(row[11]);
     slots.push_back(std::move(slot));
   }
   print(arguments.has("json") ? slots_json(slots) + "\n" : slots_text(slots));

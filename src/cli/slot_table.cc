@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -14,6 +13,7 @@ namespace weir::cli {
 namespace {
 
 constexpr std::int64_t kMuch = std::int64_t{1} << 30;
+constexpr std::int64_t kOld = 50'000'000;  // a quarter of autovacuum_freeze_max_age's default
 
 std::string size(const std::optional<std::int64_t>& bytes) {
   if (!bytes) return "-";
@@ -40,20 +40,33 @@ std::optional<std::string> slot_warning(const SlotRow& slot) {
         "\"{}\" holds back {} and nobody reads from it: start its receiver, or drop "
         "it before the server's disk is full",
         slot.name, size(view.retained));
+  if (slot.xmin_age && *slot.xmin_age >= kOld)
+    return fmt::format(
+        "\"{}\" keeps vacuum from removing what died in the last {} million transactions: start "
+        "its receiver, or drop it before the tables swell",
+        slot.name, *slot.xmin_age / 1'000'000);
   return std::nullopt;
 }
 
 std::string slots_text(std::span<const SlotRow> slots) {
   if (slots.empty()) return "no replication slots\n";
-  using Cells = std::array<std::string, 7>;
+  const bool logical =
+      std::any_of(slots.begin(), slots.end(), [](const auto& slot) { return slot.plugin; });
+  using Cells = std::vector<std::string>;
   std::vector<Cells> table = {
       {"name", "type", "active", "restart_lsn", "wal_status", "safe_wal_size", "retained"}};
-  for (const auto& slot : slots)
+  if (logical) table[0].insert(table[0].end(), {"confirmed", "plugin", "database"});
+  for (const auto& slot : slots) {
     table.push_back({slot.name, slot.type, slot.view.active ? "yes" : "no",
                      slot.restart_lsn.value_or("-"),
                      slot.view.wal_status.empty() ? "-" : slot.view.wal_status,
                      size(slot.view.safe_wal_size), size(slot.view.retained)});
-  std::array<std::size_t, 7> widths{};
+    if (logical)
+      table.back().insert(table.back().end(),
+                          {slot.confirmed_lsn.value_or("-"), slot.plugin.value_or("-"),
+                           slot.database.value_or("-")});
+  }
+  std::vector<std::size_t> widths(table[0].size());
   for (const auto& row : table)
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
 
@@ -86,6 +99,10 @@ std::string slots_json(std::span<const SlotRow> slots) {
     one["safe_wal_size"] = or_null(slot.view.safe_wal_size);
     one["retained_bytes"] = or_null(slot.view.retained);
     one["invalidation_reason"] = or_null(slot.view.invalidation_reason);
+    one["plugin"] = or_null(slot.plugin);
+    one["database"] = or_null(slot.database);
+    one["confirmed_flush_lsn"] = or_null(slot.confirmed_lsn);
+    one["xmin_age"] = or_null(slot.xmin_age);
     one["warning"] = or_null(slot_warning(slot));
     json.push_back(std::move(one));
   }

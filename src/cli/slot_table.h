@@ -14,6 +14,13 @@ struct SlotRow {
   std::string type;
   std::optional<std::string> restart_lsn;
   receive::SlotView view;
+  // of a logical slot
+  std::optional<std::string> plugin = std::nullopt;
+  std::optional<std::string> database = std::nullopt;
+  std::optional<std::string> confirmed_lsn = std::nullopt;
+  /// Transactions that have begun since those whose dead rows the slot keeps from vacuum; of a
+  /// physical slot with hot_standby_feedback, too.
+  std::optional<std::int64_t> xmin_age = std::nullopt;
 };
 
 /// What is wrong with the slot or costs much; nullopt if nothing. A slot nobody uses counts only if

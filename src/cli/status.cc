@@ -11,8 +11,10 @@
 #include "cli/connection_options.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
+#include "cli/metrics.h"
 #include "cli/program.h"
 #include "cli/screen.h"
+#include "metrics/exporter.h"
 #include "receive/status_socket.h"
 #include "status/check.h"
 #include "status/report.h"
@@ -112,6 +114,8 @@ int tell_status(const Words& words) {
   report.receiver_silent = asked.receiver_silent;
   if (with_server) ask_server(report, arguments, conninfo);
 
+  if (const auto file = arguments.value("metrics-file"))
+    metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
   if (arguments.has("check")) verdict = status::check(report, limits);
   if (arguments.has("json")) {
@@ -129,7 +133,7 @@ std::vector<Option> status_option_list() {
   auto list = connection_options();
   for (const Option option :
        {Option{"directory", 'D'}, Option{"slot", 'S'}, Option{"json", '\0', false},
-        Option{"check", '\0', false}, Option{"max-lag"}, Option{"max-age"},
+        Option{"check", '\0', false}, Option{"max-lag"}, Option{"max-age"}, Option{"metrics-file"},
         Option{"config", 'c', true, false}, Option{"help", '?', false, false}})
     list.push_back(option);
   return list;

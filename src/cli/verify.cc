@@ -11,9 +11,11 @@
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/job.h"
+#include "cli/metrics.h"
 #include "cli/position.h"
 #include "cli/program.h"
 #include "io/posix_directory.h"
+#include "metrics/exporter.h"
 
 namespace weir::cli {
 
@@ -30,6 +32,7 @@ std::vector<Option> verify_option_list() {
       {"backup"},
       {"accept-file"},
       {"no-progress", '\0', false},
+      {"metrics-file"},
       {"config", 'c', true, false},
       {"help", '?', false, false},
   };
@@ -66,6 +69,9 @@ int verify_command(const Words& words) {
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     report = verify::verify(*directory, options);
   }
+  // Before the text, whose reader may have gone.
+  if (const auto file = arguments.value("metrics-file"))
+    metrics::write_file(*file, verify_metrics(report, *path, std::chrono::system_clock::now()));
   print(arguments.has("json") ? verify::to_json(report) : verify::to_text(report));
   return report.sound() ? kDone : kNo;
 }

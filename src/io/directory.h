@@ -41,6 +41,28 @@ class File {
   /// nobody reads them soon, so they need not go through the page cache (O_DIRECT). Without effect
   /// where the file system can't. What is promised about sync() stays.
   virtual void bypass_cache(bool) {}
+  /// Cuts off what is behind `size`. Durable after sync(). Throws Error{io}, here always: for files
+  /// that are never cut.
+  virtual void truncate(std::uint64_t size);
+  /// A number that no other file of the directory has while this one exists (its inode), 0 if there
+  /// is none such.
+  [[nodiscard]] virtual std::uint64_t identity() { return 0; }
+  /// Takes an exclusive flock on the file, held until it is closed. False if another process, or
+  /// another File object, holds it. True where files know no locks.
+  [[nodiscard]] virtual bool try_lock() { return true; }
+  /// To hand the file to another process; owned by this object. -1 where there is no such thing.
+  [[nodiscard]] virtual int descriptor() const { return -1; }
+};
+
+/// Which file it is and in which state: as long as it is the same, so are the bytes, as far as the
+/// kernel can tell.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t size = 0;
+  std::int64_t modified_ns = 0;
+  std::int64_t changed_ns = 0;
+  bool operator==(const FileIdentity&) const = default;
 };
 
 struct DirectoryEntry {
@@ -89,6 +111,24 @@ class Directory {
   /// out.
   [[nodiscard]] virtual std::vector<DirectoryEntry> list() = 0;
   [[nodiscard]] virtual std::optional<DirectoryEntry> find(const std::string& name) = 0;
+
+  /// nullopt if there is no such file, or a directory that has no such thing.
+  [[nodiscard]] virtual std::optional<FileIdentity> identity_of(const std::string& name) {
+    static_cast<void>(name);
+    return std::nullopt;
+  }
+  /// Of the directory itself; device and inode only.
+  [[nodiscard]] virtual std::optional<FileIdentity> identity() { return std::nullopt; }
+  /// A new, empty file on this file system that has no name: it is gone with its last descriptor,
+  /// whatever becomes of the process. nullptr if the file system cannot.
+  [[nodiscard]] virtual std::unique_ptr<File> create_unnamed() { return nullptr; }
+  /// Gives such a file its name. False if the name is taken, or if that cannot be done here (the
+  /// file is on another file system, /proc is not mounted).
+  [[nodiscard]] virtual bool give_name(File& unnamed, const std::string& name) {
+    static_cast<void>(unnamed);
+    static_cast<void>(name);
+    return false;
+  }
 
   /// Takes an exclusive flock on the directory itself, held until this object is gone (and by the
   /// kernel no longer than the process lives). False if another process holds it.

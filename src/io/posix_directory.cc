@@ -95,7 +95,8 @@ Error durability_error(int code, std::string what, const std::string& path) {
 
 class PosixFile final : public File {
  public:
-  PosixFile(Descriptor fd, std::string path) : fd_(fd.release()), path_(std::move(path)) {}
+  PosixFile(Descriptor fd, std::string path, bool named = true)
+      : fd_(fd.release()), path_(std::move(path)), named_(named) {}
   ~PosixFile() override {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -158,7 +159,7 @@ class PosixFile final : public File {
       throw durability_error(errno, "could not sync file", path_);
     // A file that was removed under us syncs without complaint, and is gone all the same.
     struct stat status {};
-    if (::fstat(fd_, &status) == 0 && status.st_nlink == 0)
+    if (named_ && ::fstat(fd_, &status) == 0 && status.st_nlink == 0)
       throw Error(ErrorKind::durability, "a file was removed while it was in use")
           .with("path", path_)
           .hint(
@@ -190,11 +191,45 @@ class PosixFile final : public File {
     bypassing_ = bypass && set;
   }
 
+  std::uint64_t identity() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    struct stat status {};
+    if (::fstat(fd_, &status) != 0) throw io_error(errno, "could not stat file", path_);
+    return static_cast<std::uint64_t>(status.st_ino);
+  }
+
+  void truncate(std::uint64_t size) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    if (retry_interrupted([&] { return ::ftruncate(fd_, static_cast<off_t>(size)); }) != 0)
+      throw io_error(errno, "could not truncate", path_).with("size", size);
+  }
+
+  bool try_lock() override {
+    PGWEIR_CHECK(fd_ >= 0);
+    if (retry_interrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    throw io_error(errno, "could not lock", path_);
+  }
+
+  int descriptor() const override { return fd_; }
+
  private:
   int fd_;
   std::string path_;
+  bool named_;
   bool bypassing_ = false;
 };
+
+FileIdentity identity_from(const struct stat& status) {
+  const auto nanoseconds = [](const timespec& time) {
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  };
+  return {.device = status.st_dev,
+          .inode = status.st_ino,
+          .size = static_cast<std::uint64_t>(status.st_size),
+          .modified_ns = nanoseconds(status.st_mtim),
+          .changed_ns = nanoseconds(status.st_ctim)};
+}
 
 class PosixDirectory final : public Directory {
  public:
@@ -329,6 +364,44 @@ class PosixDirectory final : public Directory {
     return entry;
   }
 
+  std::optional<FileIdentity> identity_of(const std::string& name) override {
+    check_plain(name);
+    struct stat status {};
+    if (::fstatat(fd_.get(), name.c_str(), &status, 0) == 0) return identity_from(status);
+    if (errno == ENOENT) return std::nullopt;
+    throw error("could not stat file", name);
+  }
+
+  std::optional<FileIdentity> identity() override {
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) != 0) throw directory_error("could not stat directory");
+    const auto found = identity_from(status);
+    return FileIdentity{.device = found.device, .inode = found.inode};
+  }
+
+  std::unique_ptr<File> create_unnamed() override {
+    const int flags = O_RDWR | O_TMPFILE | O_CLOEXEC;
+    Descriptor file(
+        retry_interrupted([&] { return ::openat(fd_.get(), ".", flags, file_mode_.load()); }));
+    if (file.get() < 0) {
+      if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) return nullptr;
+      throw directory_error("could not create a file without a name");
+    }
+    if (::fchmod(file.get(), file_mode_) != 0)
+      throw io_error(errno, "could not set the mode of a file without a name", path_);
+    return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), false);
+  }
+
+  bool give_name(File& unnamed, const std::string& name) override {
+    check_plain(name);
+    const auto link = "/proc/self/fd/" + std::to_string(unnamed.descriptor());
+    if (::linkat(AT_FDCWD, link.c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
+      return true;
+    if (errno == EEXIST || errno == EXDEV || errno == ENOENT || errno == EPERM || errno == EMLINK)
+      return false;
+    throw error("could not give a file its name", name);
+  }
+
   bool try_lock() override {
     if (retry_interrupted([&] { return ::flock(fd_.get(), LOCK_EX | LOCK_NB); }) == 0) return true;
     if (errno == EWOULDBLOCK) return false;
@@ -434,6 +507,14 @@ class PosixDirectory final : public Directory {
 };
 
 }  // namespace
+
+void File::truncate(std::uint64_t size) {
+  throw Error(ErrorKind::io, "this file cannot be truncated").with("size", size);
+}
+
+std::unique_ptr<File> adopt_file(int descriptor, std::string path) {
+  return std::make_unique<PosixFile>(Descriptor(descriptor), std::move(path), false);
+}
 
 std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {
   Descriptor fd(

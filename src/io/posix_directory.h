@@ -15,4 +15,8 @@ namespace weir::io {
 [[nodiscard]] std::unique_ptr<Directory> open_directory(const std::string& path,
                                                         mode_t file_mode = 0600);
 
+/// A file that another process handed over, open for reading and writing; takes the descriptor. The
+/// path is for messages.
+[[nodiscard]] std::unique_ptr<File> adopt_file(int descriptor, std::string path);
+
 }  // namespace weir::io

@@ -55,4 +55,31 @@ std::string read_small_file(const std::string& path, std::uint64_t most) {
   return content;
 }
 
+void replace_small_file(const std::string& path, std::string_view content, unsigned mode) {
+  const auto slash = path.rfind('/');
+  const auto name = slash == std::string::npos ? 0 : slash + 1;
+  const auto temporary =
+      path.substr(0, name) + "." + path.substr(name) + "." + std::to_string(::getpid()) + ".tmp";
+  const auto failed = [&](int code, const char* what) {
+    ::unlink(temporary.c_str());
+    return system_error(code, what).with("path", path);
+  };
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  if (fd < 0) throw system_error(errno, "could not write file").with("path", path);
+  ::fchmod(fd, mode);  // whatever the umask says
+  while (!content.empty()) {
+    const auto count = ::write(fd, content.data(), content.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int code = errno;
+      ::close(fd);
+      throw failed(code, "could not write file");
+    }
+    content.remove_prefix(static_cast<std::size_t>(count));
+  }
+  if (::close(fd) != 0) throw failed(errno, "could not write file");
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw failed(errno, "could not rename the file written");
+}
+
 }  // namespace weir::io

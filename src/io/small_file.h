@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace weir::io {
 
@@ -18,5 +19,9 @@ enum class PathType { nothing, file, directory, other };
 
 /// The first `most` bytes, or what there is of them. Throws as above.
 [[nodiscard]] std::string read_front(const std::string& path, std::uint64_t most);
+
+/// Writes the file under a hidden name beside it and renames it: a reader sees the old content or
+/// the new one. Not made durable. Throws Error{io, disk_full}.
+void replace_small_file(const std::string& path, std::string_view content, unsigned mode);
 
 }  // namespace weir::io

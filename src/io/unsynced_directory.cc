@@ -20,6 +20,9 @@ class UnsyncedFile final : public File {
   void sync() override {}
   void close() override { file_->close(); }
   std::uint64_t size() override { return file_->size(); }
+  void truncate(std::uint64_t size) override { file_->truncate(size); }
+  std::uint64_t identity() override { return file_->identity(); }
+  bool try_lock() override { return file_->try_lock(); }
 
  private:
   std::unique_ptr<File> file_;

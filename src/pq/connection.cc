@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "pq/conninfo.h"
+#include "pq/message_bound.h"
 #include "pq/sqlstate.h"
 
 namespace weir::pq {
@@ -178,13 +179,22 @@ Error lost_connection(const char* reason, const std::string& server) {
 }  // namespace
 
 struct Connection::Notices {
+  /// A server may say something now and then; one that does not stop would fill the log.
+  static constexpr int kMost = 50;
+  static constexpr std::size_t kLongest = 1000;
+
   std::function<void(const std::string&)> callback;
 
+  int count = 0;
+
   static void receive(void* self, const PGresult* result) {
-    const auto* notices = static_cast<const Notices*>(self);
-    if (!notices->callback) return;
+    auto* notices = static_cast<Notices*>(self);
+    if (!notices->callback || notices->count > kMost) return;
     try {
-      notices->callback(trimmed(PQresultErrorMessage(result)));
+      std::string text = trimmed(PQresultErrorMessage(result));
+      if (text.size() > kLongest) text = text.substr(0, kLongest) + " ...";
+      if (++notices->count > kMost) text = "(more messages on this connection are not shown)";
+      notices->callback(text);
     } catch (...) {  // must not pass through libpq's C code; a notice decides nothing
     }
   }
@@ -223,7 +233,7 @@ Connection Connection::open(const ConnectOptions& options, const Interrupt& inte
           if (!host.port.empty()) parameters.emplace_back("port", host.port);
           Connection connection;
           connection.interrupt_ = &interrupt;
-          connection.notices_ = std::make_unique<Notices>(Notices{options.notice});
+          connection.notices_ = std::make_unique<Notices>(Notices{.callback = options.notice});
           connection.replication_ = options.replication != Replication::none;
           connection.server_name_ = host.to_string();
           connection.host_index_ = index;
@@ -369,9 +379,11 @@ void Connection::send(const std::string& command, Clock::time_point deadline,
 }
 
 void Connection::await_result(Clock::time_point deadline, const Interrupt& interrupt) {
+  MessageBound answer;
   for (;;) {
     const int unsent = PQflush(connection_);
     if (PQisBusy(connection_) == 0) return;
+    answer.incomplete(PQsocket(connection_));
     // Only now: what arrived before the failure has been read.
     if (unsent < 0 || PQstatus(connection_) == CONNECTION_BAD)
       throw lost_connection(PQerrorMessage(connection_), server_name_);
@@ -402,7 +414,8 @@ ServerError server_error(const pg_result* result, const std::string& server_name
 bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
                      Clock::time_point deadline) {
   for (;;) {
-    if (interrupt != nullptr && interrupt->raised()) throw Interrupted{};
+    // With a socket the poll below tells it.
+    if (socket < 0 && interrupt != nullptr && interrupt->raised()) throw Interrupted{};
     if (socket < 0) return true;
     pollfd fds[2] = {};
     fds[0].fd = socket;
@@ -486,7 +499,9 @@ std::string Connection::quote_literal(const std::string& text) const {
 }
 
 ServerError::ServerError(ErrorKind kind, std::string message, std::string sqlstate)
-    : Error(kind, std::move(message)), sqlstate_(std::move(sqlstate)) {}
+    : Error(kind, std::move(message)) {
+  set_sqlstate(std::move(sqlstate));
+}
 
 Interrupt::Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) throw system_error(errno, "could not create an eventfd");

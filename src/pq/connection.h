@@ -41,10 +41,6 @@ struct Interrupted {};
 class ServerError : public Error {
  public:
   ServerError(ErrorKind kind, std::string message, std::string sqlstate);
-  [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
-
- private:
-  std::string sqlstate_;
 };
 
 /// The error a PGresult with PGRES_FATAL_ERROR tells: classified, with the server's detail and

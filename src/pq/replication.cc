@@ -147,12 +147,14 @@ StreamEvent ReplicationStream::next_in_copy() {
   buffer_.reset(raw);
   if (size == 0) {
     if (lost_) throw lost();
+    require_bounded_message();
     if (!write_failed_) return NothingYet{};
     // The server's last words may still be in the socket; read them before giving up.
     receive();
     lost_ = true;
     return next_in_copy();
   }
+  message_.complete();
   if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
     phase_ = Phase::ending;
     return NothingYet{};
@@ -169,11 +171,13 @@ StreamEvent ReplicationStream::next_in_copy() {
 StreamEvent ReplicationStream::next_result() {
   while (phase_ == Phase::ending) {
     if (PQisBusy(connection_) != 0) {
+      require_bounded_message();
       if (!lost_) return NothingYet{};
       if (!command_complete_) throw lost();
       phase_ = Phase::ended;
       break;
     }
+    message_.complete();
     const Result result(PQgetResult(connection_), &PQclear);
     if (!result) {
       if (!command_complete_) throw lost();
@@ -192,6 +196,15 @@ StreamEvent ReplicationStream::next_result() {
     take_result(result.get());
   }
   return end_;
+}
+
+void ReplicationStream::require_bounded_message() {
+  if (timeline_ == 0) return;  // logical: a row may be as large as libpq takes
+  try {
+    message_.incomplete(PQsocket(connection_));
+  } catch (Error& error) {
+    throw error.with("server", server_name_);
+  }
 }
 
 void ReplicationStream::take_result(const PGresult* result) {
@@ -484,10 +497,12 @@ std::optional<SlotState> read_replication_slot(Connection& connection, const std
   return state;
 }
 
-bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal) {
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal,
+                          bool temporary) {
   const bool options_in_parentheses = connection.server_major() >= 15;
   try {
     connection.execute("CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
+                       (temporary ? " TEMPORARY" : "") +
                        (!reserve_wal             ? " PHYSICAL"
                         : options_in_parentheses ? " PHYSICAL (RESERVE_WAL)"
                                                  : " PHYSICAL RESERVE_WAL"));
@@ -509,7 +524,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
           .with("version", major)
           .hint(fmt::format("It is there from PostgreSQL {} on.", version));
   };
-  needs(options.two_phase, "TWO_PHASE", 14);
+  needs(options.two_phase, "TWO_PHASE", 15);
   needs(options.failover, "FAILOVER", 17);
 
   std::string command = "CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot);
@@ -526,14 +541,24 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
     command += options.snapshot == Snapshot::export_ ? " EXPORT_SNAPSHOT"
                : options.snapshot == Snapshot::use   ? " USE_SNAPSHOT"
                                                      : " NOEXPORT_SNAPSHOT";
-    if (options.two_phase) command += " TWO_PHASE";
   }
   Rows rows;
   try {
     rows = connection.execute(command, std::chrono::hours(24 * 365));
   } catch (const ServerError& error) {
     if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
-    throw;
+    // To classify() a file that is missing is WAL that is missing; here it is the plugin's.
+    const bool no_plugin = error.sqlstate() == "58P01";
+    const bool no_logical_wal = error.sqlstate() == "55000";
+    if (!no_plugin && !no_logical_wal) throw;
+    ServerError explained(ErrorKind::refused, error.message(), error.sqlstate());
+    explained.with("server", connection.server_name()).with("plugin", options.plugin);
+    explained.hint(no_plugin
+                       ? "The output plugin is not installed on the server. pgoutput is always "
+                         "there; wal2json comes in a package of its own."
+                       : "Logical decoding needs wal_level = logical on the server (on a standby "
+                         "also on its primary), which takes effect after a restart.");
+    throw explained;
   }
   // slot_name, consistent_point, snapshot_name, output_plugin
   if (rows.size() != 1 || rows[0].size() < 3) throw unexpected(connection, command);

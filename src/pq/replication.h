@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "pq/connection.h"
+#include "pq/message_bound.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -57,7 +58,9 @@ struct SlotState {
 /// CREATE_REPLICATION_SLOT … PHYSICAL RESERVE_WAL, in the grammar of the server's version. Returns
 /// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
 /// Without `reserve_wal` the slot keeps no WAL before the first one streams from it.
-bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true);
+/// A temporary one goes with the connection.
+bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true,
+                          bool temporary = false);
 /// What becomes of the snapshot that a new logical slot begins with.
 enum class Snapshot {
   nothing,  ///< none is made
@@ -69,7 +72,7 @@ enum class Snapshot {
 struct LogicalSlotOptions {
   std::string plugin = "test_decoding";
   bool temporary = false;  ///< gone when the connection ends
-  bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 14 and later
+  bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 15 and later
   bool failover = false;   ///< synchronised to standbys; server 17 and later
   Snapshot snapshot = Snapshot::nothing;
 };
@@ -212,6 +215,7 @@ class ReplicationStream {
                                  Replication kind, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
   StreamEvent next_in_copy();
+  void require_bounded_message();
   StreamEvent next_result();
   void take_result(const pg_result* result);
   void discard();
@@ -225,6 +229,7 @@ class ReplicationStream {
   Phase phase_ = Phase::ending;
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
+  MessageBound message_;
   bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;

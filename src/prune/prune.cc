@@ -191,8 +191,8 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
         directory.remove(file);
         if (removed) removed(file);
       }
-      directory.remove(
-          archive::SegmentFileName{segment.name, codec::Method::zstd, false}.to_string());
+      for (const auto method : {codec::Method::zstd, codec::Method::lz4, codec::Method::gzip})
+        directory.remove(archive::SegmentFileName{segment.name, method, false}.to_string());
     }
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();

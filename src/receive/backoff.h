@@ -1,34 +1,9 @@
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <random>
+#include "base/backoff.h"
 
 namespace weir::receive {
 
-/// Waiting times between attempts: doubling from `first` to `most`, each shortened by a random part
-/// of up to a half, so that many receivers do not come back to a server in step. Randomness comes
-/// from the seed alone.
-class Backoff {
- public:
-  Backoff(std::chrono::milliseconds first, std::chrono::milliseconds most, std::uint64_t seed)
-      : first_(first), most_(most), step_(first), random_(seed) {}
-
-  [[nodiscard]] std::chrono::milliseconds next() {
-    const auto full = step_.count();
-    step_ = std::min(step_ * 2, most_);
-    const auto shortened =
-        full / 2 +
-        static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(full - full / 2 + 1));
-    return std::chrono::milliseconds(shortened);
-  }
-  void reset() { step_ = first_; }
-
- private:
-  std::chrono::milliseconds first_;
-  std::chrono::milliseconds most_;
-  std::chrono::milliseconds step_;
-  std::mt19937_64 random_;
-};
+using weir::Backoff;
 
 }  // namespace weir::receive

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "archive/compress.h"
+#include "archive/listing.h"
 
 namespace weir::receive {
 
@@ -24,13 +25,15 @@ constexpr std::chrono::seconds kDiskFullWait(10);
 
 Compression::Compression(io::Directory& directory, codec::Compression compression,
                          wal::SegmentSize segment_size, Log& log, StatusBoard& board,
-                         std::function<void(const Error&)> durability_lost)
+                         std::function<void(const Error&)> durability_lost,
+                         std::function<void(wal::SegmentName, const std::string&)> compressed)
     : directory_(directory),
       compression_(compression),
       segment_size_(segment_size),
       log_(log),
       board_(board),
       durability_lost_(std::move(durability_lost)),
+      compressed_(std::move(compressed)),
       thread_([this] { work(); }) {}
 
 Compression::~Compression() {
@@ -77,8 +80,11 @@ void Compression::compress(wal::SegmentName segment) {
   bool told = false;
   while (!stop_) {
     try {
-      archive::compress_segment(directory_, segment, segment_size_, compression_,
-                                [this] { return stop_.load(); });
+      const bool done = archive::compress_segment(directory_, segment, segment_size_, compression_,
+                                                  [this] { return stop_.load(); });
+      if (done && compressed_)
+        compressed_(segment,
+                    archive::SegmentFileName{segment, compression_.method, false}.to_string());
       return;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost_(error);

@@ -22,10 +22,12 @@ namespace weir::receive {
 /// failure is told and leaves that segment raw.
 class Compression {
  public:
-  /// `durability_lost` must end the process (P6).
+  /// `durability_lost` must end the process (P6). `compressed` may be empty; it is told the new
+  /// name.
   Compression(io::Directory& directory, codec::Compression compression,
               wal::SegmentSize segment_size, Log& log, StatusBoard& board,
-              std::function<void(const Error&)> durability_lost);
+              std::function<void(const Error&)> durability_lost,
+              std::function<void(wal::SegmentName, const std::string&)> compressed);
   /// Finishes nothing: what is under way is broken off and left raw.
   ~Compression();
 
@@ -43,6 +45,7 @@ class Compression {
   Log& log_;
   StatusBoard& board_;
   std::function<void(const Error&)> durability_lost_;
+  std::function<void(wal::SegmentName, const std::string&)> compressed_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,6 +1,7 @@
 #include "receive/intake.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -8,14 +9,23 @@ namespace weir::receive {
 
 void Intake::accept(std::span<const std::byte> wal) {
   PGWEIR_CHECK(held_.empty());
-  if (const auto damage = verifier_.feed(wal))
-    throw Error(ErrorKind::damage, "the WAL that the server sent is damaged: " + damage->what)
-        .with("at", damage->at)
+  if (const auto damage = verifier_.feed(wal)) {
+    Error error(ErrorKind::damage, "the WAL that the server sent is damaged: " + damage->what);
+    error.with("at", damage->at)
         .with("found at", damage->found_at)
-        .with("timeline", writer_.timeline())
-        .hint(
-            "Nothing from this record on was archived. If it comes back at the same place, check "
-            "the upstream's WAL with pg_waldump, and archive from another server of the cluster.");
+        .with("timeline", writer_.timeline());
+    if (damage->at >= begin_)
+      error.hint(
+          "Nothing from this record on was archived. If it comes back at the same place, check the "
+          "upstream's WAL with pg_waldump, and archive from another server of the cluster.");
+    else
+      error.hint(
+          "The record begins in a segment that is finished: what is archived of it, or what comes "
+          "now, is not what was written, and nothing behind it is acknowledged. Compare the "
+          "segment with the upstream's pg_wal; move it away if it differs, and it is received "
+          "again.");
+    throw Error(std::move(error));
+  }
   held_ = wal;
 }
 

@@ -14,8 +14,9 @@ namespace weir::receive {
 /// that reads at the moment. Owns neither the verifier nor the writer.
 class Intake {
  public:
+  /// The verifier stands at the begin of the stream.
   Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer)
-      : verifier_(verifier), writer_(writer) {}
+      : verifier_(verifier), writer_(writer), begin_(verifier.position()) {}
 
   /// Checks `wal` and holds it until write() has written it; its bytes must stay valid that long.
   /// Throws Error{damage}; then nothing of it is held.
@@ -33,6 +34,7 @@ class Intake {
  private:
   wal::RecordVerifier& verifier_;
   archive::SegmentWriter& writer_;
+  const wal::Lsn begin_;  ///< of the stream
   std::span<const std::byte> held_;
 };
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <variant>
 
+#include "archive/border.h"
 #include "archive/compress.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
@@ -72,6 +73,7 @@ class Session {
   StreamOutcome stream(const step::Stream& step);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
+  void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
@@ -128,6 +130,7 @@ void Session::run() {
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
+      if (stop->error) trouble(*stop->error);
       finish(!stop->error);
       if (stop->error) throw *stop->error;
       return;
@@ -137,11 +140,11 @@ void Session::run() {
     } catch (const pq::Interrupted&) {
       state_.request_stop();
     } catch (const pq::ServerError& error) {
-      board_.set_error(error.what());
+      trouble(error);
       state_.failed(error, error.sqlstate(), now());
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
-      board_.set_error(error.what());
+      trouble(error);
       state_.failed(error, {}, now());
     }
     board_.update([this](auto& content) { content.holes = state_.holes(); });
@@ -272,7 +275,9 @@ void Session::perform(const step::InspectArchive& step) {
     try {
       inspect(step, listing);
       return;
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      // A sync that failed is not tried again, whatever has changed (P6).
+      if (error.kind() == ErrorKind::durability) throw;
       // A file may change its form while it is looked at, since segments are compressed in the
       // background. What failed on a listing that is out of date says nothing.
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
@@ -317,6 +322,11 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
   }
 }
 
+void Session::trouble(const Error& error) {
+  board_.set_error(error.what());
+  if (environment_.events.trouble) environment_.events.trouble(error);
+}
+
 /// Any thread. Telling the reason may take a moment; until the end nothing more is acknowledged.
 void Session::durability_lost(const Error& error) {
   mute_ = true;
@@ -330,7 +340,7 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 
 void Session::start_compression(wal::SegmentSize segment_size) {
   compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
-                       durability_lost_hook());
+                       durability_lost_hook(), environment_.events.segment_compressed);
 }
 
 /// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
@@ -380,7 +390,7 @@ void Session::perform(const step::Stream& step) {
   auto outcome = stream(step);
   if (outcome.error) {
     if (outcome.error->kind() == ErrorKind::durability) durability_lost(*outcome.error);
-    board_.set_error(outcome.error->what());
+    trouble(*outcome.error);
   }
   state_.on_stream_ended(outcome, now());
 }
@@ -399,11 +409,12 @@ StreamOutcome Session::stream(const step::Stream& step) {
                                                .replaceable = wrong_sizes_,
                                                .compression = quick_compression()});
     writer.begin(step.timeline, step.start, step.open);
-    wal::RecordVerifier verifier({.segment_size = step.segment_size,
-                                  .timeline = step.timeline,
-                                  .system_identifier = step.system_identifier,
-                                  .server_major = connection_->server_major()},
-                                 step.start);
+    auto verifier = archive::verifier_at(directory_,
+                                         {.segment_size = step.segment_size,
+                                          .timeline = step.timeline,
+                                          .system_identifier = step.system_identifier,
+                                          .server_major = connection_->server_major()},
+                                         step.start);
     if (!wal::magic_of_major_version(connection_->server_major()) && !told_unchecked_) {
       told_unchecked_ = true;
       log_.warning(
@@ -469,7 +480,7 @@ StreamLoop::Hooks Session::hooks() {
     if (const auto& finished = environment_.events.segment_finished)
       for (const auto& segment : segments) {
         const auto size = state_.parameters()->segment_size;
-        finished(segment.timeline(), size.start(segment.segno(size) + 1));
+        finished(segment, size.start(segment.segno(size) + 1));
       }
     if (compression_) compression_->add(segments);
   };
@@ -479,6 +490,8 @@ StreamLoop::Hooks Session::hooks() {
   hooks.tick = environment_.tick;
   hooks.disk_full = [this](bool full) {
     board_.update([full](auto& content) { content.disk_full = full; });
+    const auto& told = environment_.events.trouble;
+    if (full && told) told(Error(ErrorKind::disk_full, "no space left for the archive"));
   };
   return hooks;
 }

@@ -11,6 +11,7 @@
 #include "receive/options.h"
 #include "receive/status_board.h"
 #include "wal/lsn.h"
+#include "wal/segment.h"
 
 namespace weir::receive {
 
@@ -18,12 +19,17 @@ namespace weir::receive {
 /// various threads, must not block.
 struct Events {
   std::function<void(wal::TimelineId, wal::Lsn start)> streaming;
-  std::function<void(wal::TimelineId, wal::Lsn end)> segment_finished;
+  std::function<void(wal::SegmentName, wal::Lsn end)> segment_finished;
+  /// It has its compressed form, under this name; the raw one is gone.
+  std::function<void(wal::SegmentName, const std::string& file)> segment_compressed;
   std::function<void(wal::TimelineId next, wal::Lsn switchpoint)> timeline_switched;
   /// `asked`: by a signal, else at the end position.
   std::function<void(wal::TimelineId, wal::Lsn reached, bool asked)> stopped;
   /// The unfinished segment that a stream left, by its name in the end.
   std::function<void(const std::string&)> left_unfinished;
+  /// What keeps the archive from growing, each time it is met: `streaming` is the end of it, unless
+  /// the run ends with it.
+  std::function<void(const Error&)> trouble;
 };
 
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.

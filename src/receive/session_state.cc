@@ -15,6 +15,11 @@ constexpr std::string_view kSlotInUse = "55006";  // object_in_use
 /// Damaged WAL may be a fault of the way here: asked for again this often before a person is
 /// needed.
 constexpr int kDamageTries = 3;
+/// Each switch leaves a history file in the archive. So many at once are what a long absence or a
+/// day of tests may bring; a server that goes on naming new timelines would fill the disk.
+constexpr int kQuickSwitches = 64;
+constexpr auto kSwitchesForgotten = 600'000ms;
+constexpr auto kSwitchPause = 10'000ms;
 /// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
 constexpr auto kStockWait = 5'000ms;
 
@@ -278,6 +283,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
                 outcome.next->timeline, start, outcome.next->switchpoint);
       place_ = StartAt{outcome.next->timeline, start};
       identity_.reset();  // the server's own timeline has moved, too
+      slow_down_switches(now);
       return;
     }
     case StreamOutcome::How::failed:
@@ -432,6 +438,20 @@ void SessionState::failed(const Error& error, const std::string& sqlstate, Time 
   stop(error);
 }
 
+void SessionState::slow_down_switches(Time now) {
+  if (now - switches_since_ > kSwitchesForgotten) {
+    switches_since_ = now;
+    switches_ = 0;
+  }
+  if (++switches_ <= kQuickSwitches) return;
+  if (switches_ == kQuickSwitches + 1)
+    log_.warning(
+        "the server names one timeline after the other ({} switches within {}); following them "
+        "slowly from now on",
+        kQuickSwitches, format_duration(kSwitchesForgotten));
+  wait_ = kSwitchPause;
+}
+
 /// For what a person has to mend, and pg_receivewal asks for again and again.
 void SessionState::give_up(const Error& error) {
   if (options_.stock_habits && options_.loop)
@@ -489,6 +509,9 @@ void SessionState::forget_connection() {
   slot_.reset();
   slot_made_here_ = false;
   server_histories_.clear();
+  // Looking at it includes the question whether it is of this server's cluster (P4): for the next
+  // server that is asked again.
+  archive_.reset();
   place_.reset();
   if (gap_) gap_->begun = false;
 }

@@ -147,6 +147,7 @@ class SessionState {
   void gap_found();
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
+  void slow_down_switches(Time now);
   void try_again(const Error& error, std::chrono::milliseconds wait);
   void give_up(const Error& error);
   void stop(std::optional<Error> error);
@@ -195,6 +196,9 @@ class SessionState {
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
   std::optional<Time> slot_busy_since_;
+  /// Timeline switches that were followed since `switches_since_`.
+  int switches_ = 0;
+  Time switches_since_{};
   wal::Lsn damage_at_;
   int damage_count_ = 0;
   std::optional<step::Stop> stop_;

@@ -7,10 +7,12 @@
 
 #include "base/log.h"
 #include "pq/connection.h"
-#include "receive/slot_view.h"
+#include "pq/slot_view.h"
 #include "receive/status_board.h"
 
 namespace weir::receive {
+
+using pq::SlotView;
 
 struct SlotTrouble {
   enum class Kind { missing, invalidated, unreserved, running_out, inactive };

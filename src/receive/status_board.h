@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "pq/slot_view.h"
 #include "receive/session_state.h"
-#include "receive/slot_view.h"
 #include "receive/stream_state.h"
 
 namespace weir::receive {
@@ -30,7 +30,7 @@ class StatusBoard {
     std::vector<archive::ResumePoint::Hole> holes;
     std::optional<std::string> slot;
     std::optional<std::string> slot_warning;  ///< by the slot guard
-    std::optional<SlotView> slot_view;        ///< what it saw at its last look
+    std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
     std::chrono::system_clock::time_point slot_looked{};
     std::size_t to_compress = 0;  ///< finished segments still raw
     // Counted since the start.

@@ -60,6 +60,13 @@ int open_directory_path(const std::string& directory) {
 
 int make_socket() { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
 
+/// 0, also if there is none, or errno. A network file system may be interrupted.
+int remove_name(int directory) {
+  while (::unlinkat(directory, kName, 0) != 0)  // check-includes: the socket's own name
+    if (errno != EINTR) return errno == ENOENT ? 0 : errno;
+  return 0;
+}
+
 int milliseconds_until(Clock::time_point deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
   return left.count() < 0 ? 0 : static_cast<int>(left.count());
@@ -89,7 +96,8 @@ StatusSocket::~StatusSocket() {
   stop_.raise();
   if (thread_.joinable()) thread_.join();
   if (socket_ >= 0) {
-    ::unlinkat(directory_fd_, kName, 0);  // check-includes: the socket's own name
+    if (const int error = remove_name(directory_fd_); error != 0)
+      log_.warning("{} could not be removed, the next start will: {}", kName, std::strerror(error));
     ::close(socket_);
   }
   if (directory_fd_ >= 0) ::close(directory_fd_);
@@ -145,9 +153,8 @@ void StatusSocket::listen(const std::string& directory) {
   if (made.get() < 0) throw system_error(errno, "could not make a socket");
   // On Linux the name gets the mode of the socket, so there is no moment at which others may ask.
   ::fchmod(made.get(), 0600);
-  if (::unlinkat(place.get(), kName, 0) != 0 &&  // check-includes: the socket's own name
-      errno != ENOENT)
-    throw system_error(errno, "could not remove an old socket")
+  if (const int error = remove_name(place.get()); error != 0)
+    throw system_error(error, "could not remove an old socket")
         .with("path", fmt::format("{}/{}", directory, kName));
   const auto address = address_in(place.get());
   if (::bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||

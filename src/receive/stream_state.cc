@@ -140,7 +140,8 @@ bool StreamState::segment_complete() const {
 }
 
 bool StreamState::may_read() const {
-  return !stopping_ && received_ - flush_ < unsynced_limit(options_.segment_size);
+  const auto limit = options_.unsynced_limit.value_or(unsynced_limit(options_.segment_size));
+  return !stopping_ && received_ - flush_ < limit;
 }
 
 bool StreamState::next_segment_is_there() const {

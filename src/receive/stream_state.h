@@ -41,6 +41,7 @@ class StreamState {
     wal::SegmentSize segment_size;
     std::chrono::milliseconds status_interval{10'000};
     std::chrono::milliseconds silence_limit{60'000};
+    std::optional<std::uint64_t> unsynced_limit{};  ///< bytes; nullopt: unsynced_limit()
   };
 
   /// Streaming begins at `start`, a segment's first byte; everything of the archive before it is

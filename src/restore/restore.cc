@@ -18,7 +18,9 @@
 #include "codec/codec.h"
 #include "io/posix_directory.h"
 #include "restore/absence.h"
+#include "restore/fetched.h"
 #include "restore/history.h"
+#include "restore/prefetcher.h"
 #include "restore/seam.h"
 #include "restore/target.h"
 #include "wal/page.h"
@@ -53,10 +55,13 @@ class Restorer {
   Result restore(const wal::SegmentName& segment);
   Result restore(const HistoryRequest& request);
   Result restore(const BackupHistoryRequest& request);
+  std::optional<Fetched> fetch(wal::SegmentName segment, Output& output);
+  bool accept(const Fetched& fetched, io::File& content);
 
  private:
-  bool restore_finished(wal::SegmentName segment);
-  void deliver(const SegmentFileName& name);
+  std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
+  wal::SegmentSize deliver(const SegmentFileName& name);
+  Fetched check(const SegmentFileName& name, Output& output);
   Result restore_absent(wal::SegmentName segment);
   Result restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
@@ -64,8 +69,7 @@ class Restorer {
 
   wal::SegmentSize size_of(const SegmentFileName& name, const wal::PageHeader& first_page);
   std::uint64_t expected_system_identifier();
-  void check_seam_of(const wal::RecordVerifier& verifier, const SegmentFileName& name,
-                     wal::SegmentSize size, const wal::TimelineHistory* history, Target& target);
+  void check_seam_of(const Fetched& segment, const ReadWal& content);
   std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   void require_wal();
   void require_outside(const Target& target);
@@ -115,6 +119,19 @@ class PartialScanner {
 
 wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining);
 
+/// What is in a file or a target, from an offset on, for check_seam().
+template <typename Content>
+ReadWal content_of(Content& content) {
+  return [&content](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
+    std::array<std::byte, 2 * wal::kPageSize> buffer;
+    while (const auto count = content.read_at(offset, buffer)) {
+      sink(std::span(buffer).first(count));
+      offset += count;
+    }
+    return true;
+  };
+}
+
 Error damage_error(const wal::Damage& damage, const std::string& path, wal::SegmentSize size) {
   return Error(ErrorKind::damage, "damaged WAL: " + damage.what)
       .with("file", path)
@@ -136,11 +153,68 @@ Result restore_file(io::Directory& archive, const Request& request, io::Director
 
 namespace {
 
+/// What would have been told stops a fetch: the one who is asked for the segment tells it.
+class RefusingLog final : public Log {
+ public:
+  void write(LogLevel, std::string_view message) override {
+    throw Error(ErrorKind::retry, std::string(message));
+  }
+  bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
+};
+
+}  // namespace
+
+std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName segment,
+                                     Output& output, const Options& options) {
+  RefusingLog log;
+  // The target directory is asked for nothing here.
+  Restorer restorer(archive, archive, {}, options, log);
+  return restorer.fetch(segment, output);
+}
+
+bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& content,
+                         const Fetched& before, io::File& content_before) {
+  if (!fetched.previous_record.valid()) return true;
+  const auto start = fetched.source.segment.start(fetched.size);
+  const auto timeline = fetched.source.segment.timeline();
+  std::optional<wal::TimelineHistory> history(timeline);
+  if (timeline != 1) {
+    const auto text = read_history_file(archive, timeline);
+    history = text ? wal::TimelineHistory::parse(timeline, *text) : std::nullopt;
+  }
+  const Seam seam{.segment_start = start,
+                  .first_record = fetched.first_record,
+                  .previous_record = fetched.previous_record,
+                  .segment_size = fetched.size,
+                  .timeline = timeline,
+                  .history = history ? &*history : nullptr};
+  const ReadWal earlier = [&](wal::Lsn at, std::uint64_t offset, const codec::Sink& sink) {
+    return at == before.source.segment.start(before.size) &&
+           content_of(content_before)(at, offset, sink);
+  };
+  const auto result = check_seam(seam, earlier, content_of(content));
+  if (result.verdict == SeamVerdict::fits) {
+    fetched.before = before.source;
+    fetched.before_identity = before.identity;
+  }
+  return result.verdict != SeamVerdict::broken;
+}
+
+bool accept_fetched(io::Directory& archive, const Fetched& fetched, io::File& content,
+                    io::Directory& target_directory, const std::string& target_name,
+                    const Options& options) {
+  RefusingLog log;
+  Restorer restorer(archive, target_directory, target_name, options, log);
+  return restorer.accept(fetched, content);
+}
+
+namespace {
+
 // ---- segments
 
 Result Restorer::restore(const wal::SegmentName& segment) {
   for (int look = 0; look < kLooks; ++look) {
-    if (restore_finished(segment)) return {true, {}};
+    if (const auto size = restore_finished(segment)) return {true, {}, size};
     listing_.reset();
     identity_.reset();
     Result result = restore_absent(segment);
@@ -154,20 +228,20 @@ Result Restorer::restore(const wal::SegmentName& segment) {
       .with("directory", archive_.path());
 }
 
-/// False if there is no finished form. Throws the first form's error if none is sound.
-bool Restorer::restore_finished(wal::SegmentName segment) {
+/// nullopt if there is no finished form. Throws the first form's error if none is sound.
+std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
   std::string told;
   for (const Method method : kForms) {
     const SegmentFileName name{segment, method, false};
     if (!archive_.find(name.to_string())) continue;
     try {
-      deliver(name);
+      const auto size = deliver(name);
       if (first_error) {
         log_.error(*first_error);
         log_.warning("{} was restored from its other, sound form {}", segment, name.to_string());
       }
-      return true;
+      return size;
     } catch (const TargetError&) {
       throw;
     } catch (const Error& error) {
@@ -177,10 +251,20 @@ bool Restorer::restore_finished(wal::SegmentName segment) {
     }
   }
   if (first_error) throw *first_error;
-  return false;
+  return std::nullopt;
 }
 
-void Restorer::deliver(const SegmentFileName& name) {
+wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
+  Target target(target_directory_, target_name_);
+  require_outside(target);
+  const auto checked = check(name, target);
+  check_seam_of(checked, content_of(target));
+  target.publish();
+  return checked.size;
+}
+
+/// All that one segment's file can tell of itself.
+Fetched Restorer::check(const SegmentFileName& name, Output& output) {
   const auto path = path_of(name.to_string());
   const auto first_page = archive::read_first_page_header(archive_, name);
   if (!first_page)
@@ -189,13 +273,10 @@ void Restorer::deliver(const SegmentFileName& name) {
         .with("offset in the segment", 0);
   const auto size = size_of(name, *first_page);
   const auto start = name.segment.start(size);
-
-  Target target(target_directory_, target_name_);
-  require_outside(target);
+  Fetched checked{.source = name, .identity = {}, .size = size};
   if (!options_.verify) {
-    archive::read_segment(archive_, name, size, [&](auto wal) { target.append(wal); });
-    target.publish();
-    return;
+    archive::read_segment(archive_, name, size, [&](auto wal) { output.append(wal); });
+    return checked;
   }
 
   const auto history = history_of(name.segment.timeline());
@@ -206,14 +287,55 @@ void Restorer::deliver(const SegmentFileName& name) {
                                start);
   archive::read_segment(archive_, name, size, [&](std::span<const std::byte> wal) {
     if (const auto damage = verifier.feed(wal)) throw damage_error(*damage, path, size);
-    target.append(wal);
+    output.append(wal);
   });
-  if (verifier.unchecked())
+  if (verifier.unchecked()) {
     log_.warning("{}: WAL of a newer server than this pgweir knows, restored unchecked",
                  name.to_string());
-  else
-    check_seam_of(verifier, name, size, history ? &*history : nullptr, target);
-  target.publish();
+    return checked;
+  }
+  checked.first_record = verifier.first_record_start();
+  checked.previous_record = verifier.first_record_previous();
+  return checked;
+}
+
+std::optional<Fetched> Restorer::fetch(wal::SegmentName segment, Output& output) {
+  for (const Method method : kForms) {
+    const SegmentFileName name{segment, method, false};
+    const auto identity = archive_.identity_of(name.to_string());
+    if (!identity) continue;
+    auto fetched = check(name, output);
+    if (archive_.identity_of(name.to_string()) != identity)
+      throw Error(ErrorKind::retry, "the segment's file changed while it was read")
+          .with("file", path_of(name.to_string()));
+    fetched.identity = *identity;
+    return fetched;
+  }
+  return std::nullopt;
+}
+
+bool Restorer::accept(const Fetched& fetched, io::File& content) {
+  const auto whole = [&](const SegmentFileName& name, const io::FileIdentity& identity) {
+    return archive_.identity_of(name.to_string()) == identity;
+  };
+  if (!whole(fetched.source, fetched.identity) || content.size() != fetched.size.bytes() ||
+      archive_.identity() == target_directory_.identity())
+    return false;
+  const bool fits_the_archive = fetched.before && whole(*fetched.before, fetched.before_identity);
+  if (options_.system_identifier || !fits_the_archive) check_seam_of(fetched, content_of(content));
+
+  if (target_directory_.give_name(content, target_name_)) return true;
+  // Something stands there. PostgreSQL takes it away before it asks, others may not.
+  const auto hidden = Target::temporary_name_of(target_name_);
+  target_directory_.remove(hidden);
+  if (!target_directory_.give_name(content, hidden)) return false;
+  try {
+    target_directory_.rename_replace(hidden, target_name_);
+  } catch (const Error&) {
+    target_directory_.remove(hidden);
+    return false;
+  }
+  return true;
 }
 
 wal::SegmentSize Restorer::size_of(const SegmentFileName& name, const wal::PageHeader& page) {
@@ -249,43 +371,27 @@ std::uint64_t Restorer::expected_system_identifier() {
 /// Only what the server has been given can reach it: if the segment before is not in its pg_wal,
 /// its recovery begins behind the record that crosses the border. Called by hand, the archive's own
 /// copy is what can be asked.
-void Restorer::check_seam_of(const wal::RecordVerifier& verifier, const SegmentFileName& name,
-                             wal::SegmentSize size, const wal::TimelineHistory* history,
-                             Target& target) {
-  if (!verifier.first_record_previous().valid()) return;
-  const auto timeline = name.segment.timeline();
-  const Seam seam{.segment_start = name.segment.start(size),
-                  .first_record = verifier.first_record_start(),
-                  .previous_record = verifier.first_record_previous(),
+void Restorer::check_seam_of(const Fetched& segment, const ReadWal& content) {
+  if (!segment.previous_record.valid()) return;
+  const auto timeline = segment.source.segment.timeline();
+  const auto size = segment.size;
+  const auto history = history_of(timeline);
+  const Seam seam{.segment_start = segment.source.segment.start(size),
+                  .first_record = segment.first_record,
+                  .previous_record = segment.previous_record,
                   .segment_size = size,
                   .timeline = timeline,
-                  .history = history};
+                  .history = history ? &*history : nullptr};
 
-  constexpr std::size_t kPieceOfSeam = 2 * wal::kPageSize;
   const auto name_at = [&](wal::Lsn start) {
     const auto segno = size.segno(start);
     return wal::SegmentName(
         history ? archive::timeline_of_segment(*history, segno, size) : timeline, segno, size);
   };
-  const auto read = [&](auto&& file, std::uint64_t from, std::uint64_t end,
-                        const codec::Sink& sink) {
-    std::vector<std::byte> buffer(kPieceOfSeam);
-    while (from < end) {
-      const auto count = file.read_at(from, buffer);
-      if (count == 0) return;
-      sink(std::span(buffer).first(count));
-      from += count;
-    }
-  };
-  const ReadWal restored = [&](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
-    read(target, offset, target.size(), sink);
-    return true;
-  };
   const ReadWal servers = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
     const auto file = target_directory_.open_for_reading(name_at(start).to_string());
     if (!file || file->size() != size.bytes()) return false;
-    read(*file, offset, size.bytes(), sink);
-    return true;
+    return content_of(*file)(start, offset, sink);
   };
   const ReadWal archived = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
     for (const Method method : kForms) {
@@ -302,15 +408,15 @@ void Restorer::check_seam_of(const wal::RecordVerifier& verifier, const SegmentF
     return false;
   };
 
-  auto result = check_seam(seam, servers, restored);
+  auto result = check_seam(seam, servers, content);
   // A file that lay in pg_wal since before the recovery may be another one's.
   if (result.verdict == SeamVerdict::broken ||
       (result.verdict == SeamVerdict::unknown && !options_.system_identifier)) {
-    const auto again = check_seam(seam, archived, restored);
+    const auto again = check_seam(seam, archived, content);
     if (again.verdict != SeamVerdict::unknown) result = again;
   }
   if (result.verdict != SeamVerdict::broken) return;
-  throw damage_error(*result.damage, path_of(name.to_string()), size)
+  throw damage_error(*result.damage, path_of(segment.source.to_string()), size)
       .hint(fmt::format("The record at {} begins in the segment before ({}) and goes on in this "
                         "one: one of the two is not as it was written.",
                         seam.previous_record, name_at(size.start_of(seam.previous_record))));
@@ -440,7 +546,12 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
     throw Error(ErrorKind::retry, "the unfinished segment became shorter while it was read")
         .with("file", path);
   target.append_zeros(size.bytes() - keep);
-  check_seam_of(*best_verifier, *best, size, history ? &*history : nullptr, target);
+  check_seam_of({.source = *best,
+                 .identity = {},
+                 .size = size,
+                 .first_record = best_verifier->first_record_start(),
+                 .previous_record = best_verifier->first_record_previous()},
+                content_of(target));
   target.publish();
   log_.warning("{} was restored from the unfinished {}: WAL up to {}", segment, best->to_string(),
                start + keep);
@@ -705,13 +816,22 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
 }  // namespace
 
 Result run_restore_command(const std::string& archive, std::string_view file,
-                           const std::string& target, Options options,
+                           const std::string& target, Options options, Prefetch prefetch,
                            std::chrono::milliseconds patience, Log& log) {
   const auto request = parse_request(file);
   const auto [parent, target_name] = split(target);
   if (target_name.empty() || target_name == "." || target_name == "..")
     throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
+
+  // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
+  const auto* const segment = std::get_if<wal::SegmentName>(&request);
+  bool helper = false;
+  if (segment != nullptr && prefetch.segments > 0) {
+    const auto taken = take_prefetched(archive, *segment, parent, target_name, options);
+    if (taken.restored) return {.restored = true, .why = {}, .prefetched = true};
+    helper = taken.helper_runs;
+  }
 
   const auto deadline = std::chrono::steady_clock::now() + patience;
   auto pause = std::chrono::milliseconds(50);
@@ -720,7 +840,10 @@ Result run_restore_command(const std::string& archive, std::string_view file,
       // Opened anew each time: a handle of a network file system may be stale.
       const auto directory = io::open_directory(archive);
       const auto target_directory = io::open_directory(parent);
-      return restore_file(*directory, request, *target_directory, target_name, options, log);
+      auto result = restore_file(*directory, request, *target_directory, target_name, options, log);
+      if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
+        start_prefetcher(archive, *segment, *result.segment_size, parent, options, prefetch);
+      return result;
     } catch (const Error& error) {
       if (!may_pass(error) || std::chrono::steady_clock::now() + pause > deadline) throw;
       log.warning("{}; trying again", error.what());

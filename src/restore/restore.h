@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "io/directory.h"
 #include "restore/request.h"
+#include "wal/segment.h"
 
 namespace weir::restore {
 
@@ -27,6 +28,16 @@ struct Options {
 struct Result {
   bool restored = false;
   std::string why;  ///< of an absence
+  /// Set if it was a finished segment.
+  std::optional<wal::SegmentSize> segment_size = std::nullopt;
+  bool prefetched = false;  ///< a helper had it ready
+};
+
+/// How a helper process fetches what recovery will ask for next (prefetcher.h).
+struct Prefetch {
+  std::size_t segments = 4;  ///< at most so many; 0: no helper
+  /// Also without a server: then the helper lives as long as the process that called us.
+  bool without_server = false;
 };
 
 /// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while
@@ -42,6 +53,7 @@ struct Result {
 /// pass (an I/O error of a network file system) is tried again for up to `patience`.
 [[nodiscard]] Result run_restore_command(const std::string& archive, std::string_view file,
                                          const std::string& target, Options options,
-                                         std::chrono::milliseconds patience, Log& log);
+                                         Prefetch prefetch, std::chrono::milliseconds patience,
+                                         Log& log);
 
 }  // namespace weir::restore

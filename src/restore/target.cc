@@ -30,7 +30,7 @@ auto of_target(const std::string& path, Call call) {
 }  // namespace
 
 Target::Target(io::Directory& directory, std::string name)
-    : directory_(directory), name_(std::move(name)), temporary_(".pgweir-restore-" + name_) {
+    : directory_(directory), name_(std::move(name)), temporary_(temporary_name_of(name_)) {
   restart();
 }
 

@@ -17,26 +17,39 @@ class TargetError final : public Error {
   using Error::Error;
 };
 
+/// Where checked WAL goes.
+class Output {
+ public:
+  virtual ~Output() = default;
+  Output() = default;
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  virtual void append(std::span<const std::byte> bytes) = 0;
+  [[nodiscard]] virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) = 0;
+  /// Bytes so far.
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+};
+
 /// The file that recovery wants (`%p`). Written under a hidden name beside it, and under its own
 /// name only when complete: what stands there is always whole. A run that was killed leaves at most
 /// the hidden file, which the next one replaces. Not synced: the server does that itself with what
 /// it keeps. One thread. Throws TargetError.
-class Target {
+class Target final : public Output {
  public:
   /// Does not own the directory.
   Target(io::Directory& directory, std::string name);
   /// Removes the hidden file if publish() did not get to its end.
-  ~Target();
-  Target(const Target&) = delete;
-  Target& operator=(const Target&) = delete;
+  ~Target() override;
 
-  void append(std::span<const std::byte> bytes);
+  void append(std::span<const std::byte> bytes) override;
   void append_zeros(std::uint64_t count);
-  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes);
-  /// Bytes so far.
-  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
+  [[nodiscard]] std::uint64_t size() const override { return size_; }
   /// Name of the hidden file.
   [[nodiscard]] const std::string& temporary_name() const { return temporary_; }
+  [[nodiscard]] static std::string temporary_name_of(const std::string& name) {
+    return ".pgweir-restore-" + name;
+  }
   /// Forgets what was written: from the beginning again.
   void restart();
   void publish();

@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-namespace weir::wal {
+namespace weir {
 
 namespace {
 
@@ -30,4 +30,4 @@ std::string Lsn::to_string() const {
   return fmt::format("{:X}/{:X}", byte_ >> 32, byte_ & 0xFFFFFFFFu);
 }
 
-}  // namespace weir::wal
+}  // namespace weir

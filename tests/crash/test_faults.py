@@ -29,6 +29,15 @@ def library(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def kill_at(tmp_path_factory):
+    path = tmp_path_factory.mktemp("kill_at") / "kill_at"
+    run(["cc", "-O1", "-Wall", "-Werror", "-o", path, HERE / "kill_at.c"])
+    if run([path, "1", "true"], check=False).returncode != 99:
+        pytest.skip("no process may be traced here (ptrace)")
+    return path
+
+
 @pytest.fixture
 def bench(servers, place, library, seeded):
     return Bench(servers, place, library, seeded)
@@ -83,17 +92,17 @@ class Bench:
         print(f"{done} of {len(calls)} calls")
         assert done > 10
 
-    def run(self, what, at, forever, options, archive=None):
+    def run(self, what, at, forever, options, archive=None, wrapper=()):
         self.number += 1
         if archive is None:
             path = self.place / f"archive{self.number}"
             path.mkdir()
             archive = Archive(path, self.server.segment_size)
-        return Run(self, archive, what, at, forever, options)
+        return Run(self, archive, what, at, forever, options, wrapper)
 
 
 class Run:
-    def __init__(self, bench, archive, what, at, forever, options):
+    def __init__(self, bench, archive, what, at, forever, options, wrapper=()):
         self.bench = bench
         self.archive = archive
         log = bench.place / f"calls{bench.number}"
@@ -103,9 +112,9 @@ class Run:
                         "FAULT_LOG": str(log)})
             if forever:
                 env["FAULT_FOREVER"] = "1"
-        command = receive_command(archive.path, bench.server.conninfo(), "--start",
-                                  wal.lsn_text(bench.start), "--endpos", wal.lsn_text(bench.end),
-                                  "--log-level", "debug", *options)
+        command = [*wrapper, *receive_command(
+            archive.path, bench.server.conninfo(), "--start", wal.lsn_text(bench.start), "--endpos",
+            wal.lsn_text(bench.end), "--log-level", "debug", *options)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         try:
             done = subprocess.run([str(word) for word in command], env=env, timeout=30,
@@ -166,7 +175,7 @@ class Run:
         assert not self.archive.hidden() or NOT_TIDY in self.said, story
 
 
-NOT_TIDY = "could not be tidied up, the next start will"
+NOT_TIDY = "the next start will"
 SYNCS = ("fdatasync", "fsync")
 ZSTD = ["--compress", "zstd:1"]
 
@@ -179,6 +188,27 @@ def test_killed_at_each_call(bench, options):
         assert treated.status == -9, story
 
     bench.each_call(what, False, options, check)
+
+
+def test_killed_at_any_system_call(bench, kill_at):
+    """Not only those of files: where any call of any thread begins or ends."""
+    whole = bench.run("report", 0, False, ZSTD, wrapper=[kill_at, "0"])
+    assert whole.status == 0 and whole.flushes, whole
+    stops = int(whole.said.split()[-1])
+    end = time.monotonic() + SECONDS
+    done = 0
+    while time.monotonic() < end or done < 10:
+        at = bench.random.randrange(1, stops + 1)
+        treated = bench.run("report", 0, False, ZSTD, wrapper=[kill_at, str(at)])
+        story = f"killed at stop {at} of {stops}: {treated}"
+        assert treated.status in (0, 99), story  # a quicker run has fewer calls
+        treated.assert_promises(story)
+        again = bench.run(None, 0, False, ZSTD, archive=treated.archive)
+        assert again.status == 0, f"{story}\nthen {again}"
+        again.assert_whole(f"{story}\nthen {again}")
+        run(["rm", "-rf", treated.archive.path])
+        done += treated.status == 99
+    print(f"{done} kills, {stops} places")
 
 
 @pytest.mark.parametrize("options", [[], ZSTD], ids=["raw", "zstd"])

@@ -1,5 +1,6 @@
 """A disk that is full, slow, or broken."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -7,14 +8,28 @@ import re
 import pytest
 
 from support import wal
-from support.process import run, wait_for
-from support.receiver import pgweir
+from support.process import as_server_user, run, server_user, wait_for
+from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
 from support.scenario import create_slot, reported, restart_lsn, streaming
 
 
-@pytest.fixture
-def small_disk(place):
-    """mount.grow(megabytes) on a tmpfs that holds three segments of 1 MB."""
+@pytest.fixture(params=["tmpfs"])
+def small_disk(request, place):
+    """mount.grow(megabytes) on a file system that holds three segments of 1 MB."""
+    if request.param == "ext4":
+        with loop_ext4(place, "small", 96) as path:
+            free = os.statvfs(path)
+            (path / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - (3 << 20)))
+
+            class Ext4:
+                name = "small/archive"
+
+                @staticmethod
+                def grow(megabytes):
+                    (path / "ballast").unlink()
+
+            yield Ext4
+        return
     if os.getuid() != 0:
         pytest.skip("only root can mount a small file system")
     path = place / "small"
@@ -35,6 +50,25 @@ def small_disk(place):
     run(["umount", "-l", path])
 
 
+@contextlib.contextmanager
+def loop_ext4(place, name, megabytes):
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    image, path = place / f"{name}.image", place / name
+    path.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(megabytes << 20)
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", image])
+    mounted = run(["mount", "-o", "loop,errors=remount-ro", image, path], check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"can't mount a file here: {mounted.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        run(["umount", "-l", path])
+
+
+@pytest.mark.parametrize("small_disk", ["tmpfs", "ext4"], indirect=True)
 def test_a_full_disk_is_waited_for(servers, receivers, new_archive, small_disk):
     """The connection stays, nothing is acknowledged that is not there, and it goes on."""
     primary = servers.primary(wal_sender_timeout="2s")
@@ -150,7 +184,7 @@ def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fau
     peak = int(status.split("VmHWM:")[1].split()[0])
     receiver.stop()
     # 64 MB that are not durable yet, and the segment that is being received (docs/performance.md).
-    assert peak < 96 << 10, f"{peak} kB"
+    assert peak < (96 << 10) * MEMORY_FACTOR, f"{peak} kB"
     archive.assert_same_wal(primary, minimum=128)
 
 
@@ -206,3 +240,63 @@ def test_a_directory_that_is_removed_gets_no_more_acknowledged(servers, receiver
     assert receiver.wait_exit() == 4, receiver.said()
     assert "removed" in receiver.said()
     assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"
+
+
+def test_a_file_system_that_turns_read_only_stops_it(servers, receivers, new_archive, place):
+    """What ext4 does when its disk fails. The same once more without a fault, and it goes on."""
+    primary = servers.primary()
+    create_slot(primary)
+    with loop_ext4(place, "failing", 64) as path:
+        device = run(["findmnt", "-n", "-o", "SOURCE", path]).stdout.strip().rpartition("/")[2]
+        trigger = pathlib.Path(f"/sys/fs/ext4/{device}/trigger_fs_error")
+        if not trigger.exists():
+            pytest.skip(f"this kernel's ext4 cannot be told to fail: no {trigger}")
+        archive = new_archive(primary, "failing/archive")
+        receiver = receivers.pgweir(archive, primary, "-S", "archive")
+        streaming(primary)
+        reported(primary, primary.write_wal(1))
+        trigger.write_text("a test")
+        end = primary.write_wal(4)
+        assert receiver.wait_exit() == 4, receiver.said()
+        assert re.search("(?i)read-only|input/output", receiver.said()), receiver.said()
+        held = restart_lsn(primary)
+        assert held < end
+        archive.assert_covers(primary, 1, held)
+        # As the administrator would: the kernel wants it checked.
+        run(["umount", path])
+        run(["fsck.ext4", "-fy", place / "failing.image"], check=False)
+        run(["mount", "-o", "loop", place / "failing.image", path])
+        receiver = receivers.pgweir(archive, primary, "-S", "archive")
+        archive.wait_covers(primary, 1, end)
+        receiver.stop()
+        archive.assert_same_wal(primary, minimum=4)
+
+
+def test_a_directory_that_may_no_longer_be_entered_stops_it(servers, receivers, new_archive):
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    command = receive_command(archive.path, primary.conninfo(), "-S", "archive")
+    user = server_user()
+    if os.getuid() == 0:  # for root no mode is a hindrance
+        os.chown(archive.path, user.pw_uid, user.pw_gid)
+        command = ["runuser", "-u", user.pw_name, "--", *command]
+    if run(["test", "-x", BINARY], **as_server_user(),
+           check=False).returncode != 0:
+        pytest.skip(f"{user.pw_name} cannot run {BINARY}")
+    receiver = receivers.start(command)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    archive.path.chmod(0)
+    try:
+        primary.write_wal(4)
+        assert receiver.wait_exit() == 4, receiver.said()
+        assert "ermission" in receiver.said()
+    finally:
+        archive.path.chmod(0o700)
+    archive.assert_covers(primary, 1, restart_lsn(primary))
+    receiver = receivers.start(command)
+    archive.wait_covers(primary, 1, primary.write_wal(1))
+    receiver.send(15)
+    receiver.wait_exit()
+    archive.assert_same_wal(primary, minimum=4)

@@ -119,6 +119,8 @@ def test_bash_completes_commands_and_options():
         assert {word for word in offered if not word.startswith("--")} == {
             letter for letter in wanted.values() if letter}, command
     assert bash_completes("slot", "") == {"create", "drop", "list"}
+    assert bash_completes("-c", "file", "") == set(commands())
+    assert bash_completes("--config", "file", "slot", "") == {"create", "drop", "list"}
 
 
 def test_bash_completes_values(place):
@@ -161,5 +163,7 @@ source $file
         assert names == set(wanted), command
         assert letters == {letter for letter in wanted.values() if letter}, command
     assert "1:action:(create drop list)" in offered("slot", "")
+    assert offered("-c", "file", "slot", "") == offered("slot", "")
+    assert offered("--config", "file", "") == offered("")
     assert "--directory=[the archive; must exist. One receiver at a time.]:DIR:_directories" in (
         offered("receive", ""))

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from support import wal
 from support.process import run
 from support.receiver import BINARY
 from support.server import REPOSITORY
@@ -128,17 +129,25 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")
     run(["dpkg-deb", "-x", debs["pgweir"], place / "tree"])
-    unit = place / "pgweir@.service"
+    units = sorted((place / "tree" / UNIT[1:]).parent.iterdir())
+    assert [unit.name for unit in units] == ["pgweir-verify@.service", "pgweir-verify@.timer",
+                                             "pgweir@.service"]
+    for unit in units:
+        text = unit.read_text()
+        assert unit.suffix == ".timer" or "ExecStart=/usr/bin/pgweir " in text
+        # The program is not installed here.
+        (place / unit.name).write_text(text.replace("/usr/bin/pgweir", str(BINARY)))
+        (place / unit.name.replace("@", "@main")).symlink_to(unit.name)
+    for unit in units:
+        verified = run(["systemd-analyze", "verify", "--man=no",
+                        place / unit.name.replace("@", "@main")], check=False)
+        about_ours = [line for line in verified.stderr.split("\n") if "pgweir" in line]
+        assert verified.returncode == 0 and not about_ours, verified.stderr
     text = (place / "tree" / UNIT[1:]).read_text()
-    assert "ExecStart=/usr/bin/pgweir " in text
-    # The program is not installed here, and its manual neither.
-    unit.write_text(text.replace("/usr/bin/pgweir", str(BINARY)).replace(
-        "man:pgweir-receive(1)", "man:ls(1)"))
     instance = place / "pgweir@main.service"
-    instance.symlink_to(unit.name)
-    verified = run(["systemd-analyze", "verify", "--man=no", instance], check=False)
-    about_ours = [line for line in verified.stderr.split("\n") if "pgweir" in line]
-    assert verified.returncode == 0 and not about_ours, verified.stderr
+    checking = run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12",
+                    place / "pgweir-verify@main.service"], check=False)
+    assert checking.returncode == 0, checking.stdout
     rated = run(["systemd-analyze", "security", "--offline=true", "--no-pager", instance])
     level = float(re.search(r"exposure level for \S+: ([0-9.]+)", rated.stdout).group(1))
     assert level <= EXPOSURE, rated.stdout
@@ -212,3 +221,39 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
                 for dash in ("", "-")} | {"/etc/.pwd.lock"}
     assert root.changes() - before - accounts == set()
+
+
+def test_an_example_is_built_with_the_installed_library_and_streams(debs, root, servers, place):
+    """With CMake and with pkg-config alone, and both do what the library is for."""
+    for tool in ("c++", "cmake", "pkg-config"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed (scripts/setup)")
+    root("dpkg", "-i", root.put(debs["libpgweir-dev"], "dev.deb"))
+    root("mkdir", "/tmp/examples")
+    for path in sorted((REPOSITORY / "examples").iterdir()):
+        root.put(path, f"examples/{path.name}")
+    environment = "unset CPATH LIBRARY_PATH; cd /tmp/examples; "
+    root.sh(environment + "cmake -S . -B built >configured 2>&1 || { cat configured >&2; exit 1; };"
+            " cmake --build built --target example_waltail >made 2>&1 || { cat made >&2; exit 1; }",
+            timeout=300)
+    root.sh(environment + "c++ -o waltail waltail.cc $(pkg-config --cflags --libs pgweir)",
+            timeout=300)
+    assert root("pkg-config", "--modversion", "pgweir").stdout == "0.1.0\n"
+
+    primary = servers.primary()
+    start = primary.flushed()
+    start -= start % primary.segment_size
+    end = primary.switch_wal()
+    end -= end % primary.segment_size
+    for program in ("/tmp/examples/built/waltail", "/tmp/examples/waltail"):
+        root.sh(f"{program} '{primary.conninfo()}' {wal.lsn_text(start)} {wal.lsn_text(end)} > /tmp/wal",
+                timeout=60)
+        got = bytes.fromhex(root.sh("od -An -v -tx1 /tmp/wal | tr -d ' \\n'").stdout)
+        own = b"".join(primary.wal_path(1, position).read_bytes()
+                       for position in range(start, end, primary.segment_size))
+        assert got == own, program
+
+    # A library that is not there is named, before a linker sees anything.
+    root("sh", "-c", "rm $(find /usr/lib -name 'liblz4.a' -o -name 'liblz4.so')")
+    told = root.sh("cd /tmp/examples; cmake -S . -B again 2>&1", check=False)
+    assert told.returncode != 0 and "libpgweir needs liblz4" in told.stdout, told.stdout

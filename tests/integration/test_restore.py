@@ -3,13 +3,12 @@
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 
 import pytest
 
-from support import process, wal
+from support import chapter, process, wal
 from support.process import run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
@@ -437,11 +436,11 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     hand_over(archive.path)
     restore_command(place, archive)  # puts the program where the servers' user finds it
 
-    text = (REPOSITORY / "docs" / "restore.md").read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 6
+    texts = [text for language, _, text in chapter.blocks(REPOSITORY / "docs" / "restore.md")
+             if language == "sh"]
+    assert len(texts) >= 6
     restored = place / "restored"
-    lines = "".join(blocks)
+    lines = "".join(texts)
     for example, ours in {"/srv/wal": archive.path, "/srv/backup/base": backup,
                           "/srv/pg/restored": restored / "data"}.items():
         assert example in lines

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from support.process import wait_for
+from support.receiver import BINARY
 from support.scenario import streaming
 
 
@@ -144,6 +145,26 @@ def test_a_disk_that_hangs_is_no_reason_to_be_killed(servers, receivers, new_arc
         systemd.wait_new("WATCHDOG=1", deadline=10)
     sync_fault.set(None)
     receiver.stop()
+
+
+def test_listen_and_logical_tell_when_they_are_ready(servers, receivers, manager, place):
+    primary = servers.primary(wal_level="logical")
+    systemd = manager()
+    listening = receivers.start([BINARY, "listen", "-d", primary.conninfo(dbname="postgres"),
+                                 "news"], env=systemd.env)
+    assert "listening on \"news\"" in systemd.wait("STATUS=")
+    assert "READY=1" in systemd.read()
+    listening.stop()
+    systemd.wait("STOPPING=1")
+    systemd.heard.clear()
+    decoding = receivers.start([BINARY, "logical", "-d", primary.conninfo(dbname="postgres"), "-S",
+                                "changes", "--plugin", "test_decoding", "--create-slot", "--file",
+                                place / "changes"], env=systemd.env)
+    systemd.wait("READY=1")
+    assert "changes" in systemd.wait("STATUS=")
+    wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == "t", "it to stream")
+    decoding.stop()
+    systemd.wait("STOPPING=1")
 
 
 def test_without_a_service_manager_nothing_is_loaded(servers, receivers, new_archive):

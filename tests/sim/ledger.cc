@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "archive/listing.h"
-#include "base/error.h"
 #include "codec/codec.h"
 
 namespace weir::sim {
@@ -19,11 +18,14 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   timeline_ = timeline;
   received_ = start;
   last_.reset();
+  damage_.reset();
   // A flush position speaks for everything before it: also for what earlier streams brought.
   auto begin = start;
   auto& ranges = promised_[timeline];
   for (const auto& range : ranges)
     if (range.begin < range.end) begin = std::min(begin, range.begin);
+  if (copied_ && timeline == 1 && start >= *copied_ + kSegmentBytes)
+    begin = std::min(begin, *copied_);
   for (const auto& hole : told_holes_)
     if (hole.end <= start) begin = std::max(begin, hole.end);
   ranges.push_back({begin, begin});
@@ -42,9 +44,13 @@ void Ledger::on_status(const pq::StandbyStatus& status) {
   if (last_ && (status.flush < last_->flush || status.write < last_->write))
     throw Violation{"P1", fmt::format("the report goes back: flush {} after {}, write {} after {}",
                                       status.flush, last_->flush, status.write, last_->write)};
+  if (damage_ && status.flush >= damage_->end)
+    throw Violation{"P7", fmt::format("flush {} was reported, and the byte at {} had come damaged",
+                                      status.flush, damage_->byte)};
   last_ = status;
   auto& range = promised_[timeline_].back();
-  range.end = std::max(range.end, status.flush);
+  // Inside a record that is not complete yet nobody can know.
+  range.end = std::max(range.end, damage_ ? std::min(status.flush, damage_->begin) : status.flush);
 }
 
 wal::Lsn Ledger::reported(wal::TimelineId timeline) const {
@@ -56,38 +62,22 @@ wal::Lsn Ledger::reported(wal::TimelineId timeline) const {
 }
 
 void Ledger::check(const SimDisk& disk, bool everything) {
+  holds_damage_ = false;
   check_names(disk, everything);
-  check_reported(disk, everything);
+  check_reported(disk);
+  check_continuity(disk);
 }
 
 std::optional<std::string> Ledger::find(const SimDisk& disk, wal::TimelineId timeline,
                                         Lsn segment) const {
   const auto name = wal::SegmentName(timeline, kSegment.segno(segment), kSegment).to_string();
-  if (disk.exists(name)) return name;
-  if (disk.exists(name + ".zst")) return name + ".zst";
-  if (disk.exists(name + ".partial")) return name + ".partial";
+  for (const auto* form : {"", ".zst", ".lz4", ".gz", ".partial"})
+    if (disk.exists(name + form)) return name + form;
   return std::nullopt;
 }
 
-bool Ledger::holds(const SimDisk& disk, const std::string& file, std::uint64_t offset,
-                   std::span<const std::byte> expected) {
-  if (!file.ends_with(".zst")) return disk.holds(file, offset, expected);
-  std::vector<std::byte> raw;
-  try {
-    const auto decompressor = codec::make_decompressor(codec::Method::zstd);
-    decompressor->feed(disk.content(file), [&](std::span<const std::byte> bytes) {
-      raw.insert(raw.end(), bytes.begin(), bytes.end());
-    });
-    decompressor->finish();
-  } catch (const Error&) {
-    return false;
-  }
-  return raw.size() == kSegmentBytes &&
-         std::ranges::equal(std::span(raw).subspan(offset, expected.size()), expected);
-}
-
 /// P1: every byte below a position that was ever reported, on its timeline, equal to the cluster's.
-void Ledger::check_reported(const SimDisk& disk, bool everything) {
+void Ledger::check_reported(const SimDisk& disk) {
   for (const auto& [timeline, ranges] : promised_) {
     // Streams overlap: each range is checked once.
     std::vector<Range> merged;
@@ -101,7 +91,8 @@ void Ledger::check_reported(const SimDisk& disk, bool everything) {
         merged.push_back(range);
     }
     for (const auto& range : merged)
-      for (auto at = range.begin; at < range.end; at = kSegment.start_of(at) + kSegmentBytes) {
+      for (auto at = std::max(range.begin, floor_); at < range.end;
+           at = kSegment.start_of(at) + kSegmentBytes) {
         const auto segment = kSegment.start_of(at);
         const auto file = find(disk, timeline, segment);
         const auto end = std::min(range.end, segment + kSegmentBytes);
@@ -109,8 +100,8 @@ void Ledger::check_reported(const SimDisk& disk, bool everything) {
           throw Violation{"P1", fmt::format("{} to {} on timeline {} was reported as flushed, and "
                                             "no file has it",
                                             at, end, timeline)};
-        if (!everything && checked_.contains(*file)) continue;
-        if (!holds(disk, *file, kSegment.offset(at), lineage_.bytes(timeline, at, end)))
+        if (checked_.contains(*file)) continue;
+        if (!holds_wal(disk, *file, timeline, at, end))
           throw Violation{"P1", fmt::format("{} to {} on timeline {} was reported as flushed, and "
                                             "{} does not hold it",
                                             at, end, timeline, *file)};
@@ -120,6 +111,7 @@ void Ledger::check_reported(const SimDisk& disk, bool everything) {
 
 /// P2: a final name means complete and correct. And before any segment of a timeline its history.
 void Ledger::check_names(const SimDisk& disk, bool everything) {
+  std::erase_if(checked_, [&](const std::string& name) { return !disk.exists(name); });
   for (const auto& name : disk.names()) {
     if (name.starts_with('.')) continue;
     if (const auto timeline = wal::parse_history_name(name)) {
@@ -138,12 +130,10 @@ void Ledger::check_names(const SimDisk& disk, bool everything) {
       throw Violation{"P2", fmt::format("{} is there before the history of its timeline", name)};
     if (file->partial || (!everything && checked_.contains(name))) continue;
     const auto start = file->segment.start(kSegment);
-    const bool raw = file->method == codec::Method::none;
-    if ((raw && disk.size(name) != kSegmentBytes) ||
-        lineage_.end(timeline) < start + kSegmentBytes ||
-        !holds(disk, name, 0, lineage_.bytes(timeline, start, start + kSegmentBytes)))
+    const auto end = start + kSegmentBytes;
+    if (lineage_.end(timeline) < end || !holds_wal(disk, name, timeline, start, end))
       throw Violation{"P2", name + " has its final name and is not complete and correct"};
-    checked_.insert(name);
+    if (!holds_damage_) checked_.insert(name);
   }
 }
 
@@ -152,21 +142,49 @@ bool Ledger::told(Lsn begin, Lsn end) const {
                      [&](const auto& hole) { return hole.begin <= begin && end <= hole.end; });
 }
 
-/// P3: from the first byte of the archive to what was last reported on the newest timeline there is
-/// no byte missing, unless somebody was told. The old timeline has its end under its own name.
-void Ledger::check_continuity(const SimDisk& disk) const {
-  // The archive begins with the first timeline of which anything was promised.
-  const auto first = std::find_if(promised_.begin(), promised_.end(), [&](const auto& each) {
-    return std::any_of(each.second.begin(), each.second.end(),
-                       [](const Range& range) { return range.begin < range.end; });
-  });
-  if (first == promised_.end()) return;
-  auto begin = reported(first->first);
-  for (const auto& range : first->second)
+/// The archive begins with the first timeline of which anything was promised.
+std::optional<wal::TimelineId> Ledger::first_timeline() const {
+  for (const auto& [timeline, ranges] : promised_)
+    for (const auto& range : ranges)
+      if (range.begin < range.end) return timeline;
+  return std::nullopt;
+}
+
+Lsn Ledger::first_promised(wal::TimelineId timeline) const {
+  auto begin = reported(timeline);
+  for (const auto& range : promised_.at(timeline))
     if (range.begin < range.end) begin = std::min(begin, range.begin);
+  return begin;
+}
+
+std::optional<Ledger::Way> Ledger::way() const {
+  const auto first = first_timeline();
+  if (!first) return std::nullopt;
+  Way way;
+  way.first = *first;
+  way.begin = std::max(kSegment.start_of(first_promised(*first)), floor_);
+  for (const auto& hole : told_holes_) way.begin = std::max(way.begin, hole.end);
+  for (const auto& [timeline, ranges] : promised_)
+    if (reported(timeline).valid()) {
+      way.last = timeline;
+      way.end = reported(timeline);
+    }
+  if (way.begin >= way.end) return std::nullopt;
+  // A backup behind a hole is of the timeline that was the newest then.
+  while (way.first < way.last && lineage_.timeline(way.first).switchpoint <= way.begin) ++way.first;
+  return way;
+}
+
+/// P3: from the first byte of the archive to what was last reported on the newest timeline there is
+/// no byte missing, unless somebody was told. The old timeline has its end under its own name. What
+/// a prune has begun to remove begins somewhere, and from there on is whole.
+void Ledger::check_continuity(const SimDisk& disk) {
+  const auto first = first_timeline();
+  if (!first) return;
+  auto begin = first_promised(*first);
   const auto newest = promised_.rbegin()->first;
-  auto timeline = first->first;
-  while (timeline <= newest) {
+  std::optional<Lsn> oldest_kept;  // of those that may go
+  for (auto timeline = *first; timeline <= newest; ++timeline) {
     const bool last = timeline == newest;
     const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;
     for (auto segment = kSegment.start_of(begin); segment < end;
@@ -174,16 +192,86 @@ void Ledger::check_continuity(const SimDisk& disk) const {
       const auto from = std::max(segment, begin);
       const auto to = std::min(segment + kSegmentBytes, end);
       const auto file = find(disk, timeline, segment);
-      if (file && holds(disk, *file, kSegment.offset(from), lineage_.bytes(timeline, from, to)))
+      if (segment < floor_) {
+        if (file && !oldest_kept) oldest_kept = segment;
+        if (!file && (!oldest_kept || *oldest_kept == segment)) continue;
+        if (file && file->ends_with(".partial")) continue;
+      }
+      if (file && (checked_.contains(*file) || holds_wal(disk, *file, timeline, from, to)))
         continue;
       if (told(from, to)) continue;
       throw Violation{"P3", fmt::format("{} to {} on timeline {} is missing, and nobody was told",
                                         from, to, timeline)};
     }
-    if (last) break;
-    begin = kSegment.start_of(lineage_.timeline(timeline).switchpoint);
-    ++timeline;
+    if (!last) begin = kSegment.start_of(lineage_.timeline(timeline).switchpoint);
   }
+}
+
+bool Ledger::holds_wal(const SimDisk& disk, const std::string& name, wal::TimelineId timeline,
+                       Lsn from, Lsn to) {
+  const auto same_up_to = [&](Lsn end) {
+    return holds(disk, name, kSegment.offset(from), lineage_.bytes(timeline, from, end));
+  };
+  if (same_up_to(to)) return true;
+  for (const auto& damage : damages_) {
+    // What comes again is compared with what is there, but not before the newest overwritten record
+    // in the file: there damage may replace what was sound, until the segment has come once more.
+    if (name.ends_with(".partial") && from <= damage.byte && damage.byte < to &&
+        same_up_to(std::max(from, damage.begin)) &&
+        (damage.end >= to || holds(disk, name, kSegment.offset(damage.end),
+                                   lineage_.bytes(timeline, damage.end, to)))) {
+      holds_damage_ = true;
+      return true;
+    }
+    if (damage.byte < from || damage.byte >= to) continue;
+    if (!same_up_to(std::max(from, damage.begin))) continue;
+    if (reported(timeline) >= damage.end && name.ends_with(".partial")) continue;
+    if (reported(timeline) >= damage.end)
+      throw Violation{"P7", fmt::format("{} holds the byte at {} as it came, damaged, and {} was "
+                                        "reported as flushed",
+                                        name, damage.byte, reported(timeline))};
+    holds_damage_ = true;
+    return true;
+  }
+  return false;
+}
+
+void Ledger::repair(SimDisk& disk) {
+  holds_damage_ = false;
+  for (const auto& name : disk.names()) {
+    const auto file = archive::SegmentFileName::parse(name);
+    if (!file || file->partial) continue;
+    const auto timeline = file->segment.timeline();
+    const auto start = file->segment.start(kSegment);
+    const auto truth = lineage_.bytes(timeline, start, start + kSegmentBytes);
+    if (holds(disk, name, 0, truth)) continue;
+    story_.tell("{} is replaced by a sound copy", name);
+    disk.erase(name);
+    disk.put(file->segment.to_string(), truth);
+  }
+}
+
+bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
+           std::span<const std::byte> expected) {
+  const auto file = archive::SegmentFileName::parse(name);
+  if (!file || file->method == codec::Method::none) {
+    if (file && !file->partial && disk.size(name) != kSegmentBytes) return false;
+    return disk.holds(name, offset, expected);
+  }
+  std::vector<std::byte> raw;
+  raw.reserve(kSegmentBytes);
+  try {
+    const auto decompressor = codec::make_decompressor(file->method);
+    decompressor->feed(disk.content(name), [&](std::span<const std::byte> bytes) {
+      raw.insert(raw.end(), bytes.begin(), bytes.end());
+    });
+    decompressor->finish();
+  } catch (const Error&) {
+    return false;
+  }
+  return raw.size() == kSegmentBytes && offset + expected.size() <= raw.size() &&
+         std::equal(expected.begin(), expected.end(),
+                    raw.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
 }  // namespace weir::sim

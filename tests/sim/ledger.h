@@ -20,54 +20,94 @@ namespace weir::sim {
 /// against it. What it finds is thrown as a Violation, named by the promise of DESIGN.
 class Ledger {
  public:
+  using Hole = archive::ResumePoint::Hole;
+
   Ledger(const Lineage& lineage, Story& story) : lineage_(lineage), story_(story) {}
 
   /// A process begins.
   void on_process();
   /// START_REPLICATION succeeded.
   void on_stream(wal::TimelineId timeline, wal::Lsn start);
+  /// Somebody has copied that segment of timeline 1 into the archive.
+  void on_copied(std::optional<wal::Lsn> segment) { copied_ = segment; }
   void on_received(wal::Lsn end) { received_ = end; }
   void on_status(const pq::StandbyStatus& status);
   /// A sync or close was made to fail: this process may not report any more (P6).
   void on_failed_sync() { sync_failed_ = true; }
   /// The operator was told of a hole.
-  void on_hole(const archive::ResumePoint::Hole& hole) {
+  void on_hole(const Hole& hole) {
     if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
       told_holes_.push_back(hole);
   }
+  /// WAL with that damage was sent.
+  void on_damage(const Lineage::Spot& spot) {
+    if (!damage_ || spot.begin < damage_->begin) damage_ = spot;
+    damages_.push_back(spot);
+  }
+  [[nodiscard]] bool damage_was_sent() const { return !damages_.empty(); }
+  /// A finished segment holds the damaged front of a record of which the rest was not acknowledged.
+  [[nodiscard]] bool holds_damage() const { return holds_damage_; }
+  /// A person puts sound copies in the place of finished segments that are not.
+  void repair(SimDisk& disk);
+  /// What lies before is given up.
+  void on_prune(wal::Lsn floor) { floor_ = std::max(floor_, floor); }
 
-  /// P1, P2 and the order of histories and segments, after a power loss.
+  /// P1, P2, P3 and the order of histories and segments, after a power loss. `everything`: also the
+  /// files that were right once.
   void check(const SimDisk& disk, bool everything);
-  /// P3, of what a recovery along the newest timeline would read.
-  void check_continuity(const SimDisk& disk) const;
   [[nodiscard]] wal::Lsn reported(wal::TimelineId timeline) const;
+  [[nodiscard]] bool promised_anything() const { return !!first_timeline(); }
+
+  /// What a recovery has to find: from a segment's start behind the last hole up to what was last
+  /// reported on the newest timeline.
+  struct Way {
+    wal::TimelineId first = 0;
+    wal::Lsn begin;
+    wal::TimelineId last = 0;
+    wal::Lsn end;
+  };
+  [[nodiscard]] std::optional<Way> way() const;
+  [[nodiscard]] const std::vector<Hole>& told_holes() const { return told_holes_; }
 
  private:
   struct Range {
     wal::Lsn begin;
     wal::Lsn end;
   };
-  void check_reported(const SimDisk& disk, bool everything);
   void check_names(const SimDisk& disk, bool everything);
+  void check_reported(const SimDisk& disk);
+  void check_continuity(const SimDisk& disk);
   /// The file of that segment in the archive, finished or not.
   [[nodiscard]] std::optional<std::string> find(const SimDisk& disk, wal::TimelineId timeline,
                                                 wal::Lsn segment) const;
-  /// The file, in whatever form, has these raw bytes there.
-  [[nodiscard]] static bool holds(const SimDisk& disk, const std::string& file,
-                                  std::uint64_t offset, std::span<const std::byte> expected);
+  /// `name` has what the cluster wrote at [from, to); or damage that came in a record of which no
+  /// position behind its end was acknowledged.
+  bool holds_wal(const SimDisk& disk, const std::string& name, wal::TimelineId timeline,
+                 wal::Lsn from, wal::Lsn to);
   [[nodiscard]] bool told(wal::Lsn begin, wal::Lsn end) const;
+  [[nodiscard]] std::optional<wal::TimelineId> first_timeline() const;
+  [[nodiscard]] wal::Lsn first_promised(wal::TimelineId timeline) const;
 
   const Lineage& lineage_;
   Story& story_;
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
-  std::vector<archive::ResumePoint::Hole> told_holes_;
+  std::vector<Hole> told_holes_;
+  std::optional<wal::Lsn> copied_;
+  wal::Lsn floor_;                 ///< before it things may be gone
   std::set<std::string> checked_;  ///< finished files that were right once
+  std::vector<Lineage::Spot> damages_;
+  bool holds_damage_ = false;
 
   // Of the connection.
   wal::TimelineId timeline_ = 0;
   wal::Lsn received_;
   std::optional<pq::StandbyStatus> last_;
+  std::optional<Lineage::Spot> damage_;
   bool sync_failed_ = false;
 };
+
+/// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.
+[[nodiscard]] bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
+                         std::span<const std::byte> expected);
 
 }  // namespace weir::sim

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "random.h"
+#include "support/archive_builder.h"
 
 namespace weir::sim {
 
@@ -38,6 +39,8 @@ Lineage::Lineage(std::uint64_t seed) {
     auto received = from + random.between(kSegmentBytes / 4, 5 * kSegmentBytes / 2);
     // Now and then the switch is exactly at a segment's end.
     if (random.one_in(3)) received = kSegment.start_of(received) + kSegmentBytes;
+    // And some go on long enough for a disk that hangs, and for pruning.
+    if (id == count && random.one_in(3)) received = received + 6 * kSegmentBytes;
     wal.grow_to(received);
     if (kSegment.offset(received) == 0 && wal.fork_point(received) != received && random.coin()) {
       wal.append_switch();
@@ -46,10 +49,14 @@ Lineage::Lineage(std::uint64_t seed) {
     const auto fork = wal.fork_point(received);
     wal.grow_to(received + kSegmentBytes + kSegmentBytes / 2);
     const bool last = id == count;
+    // What a server has flushed ends with a record or a page.
+    if (last)
+      received =
+          random.coin() ? wal.complete_end(received) : wal::Lsn(received.byte() / 8192 * 8192);
     timelines_.push_back({id, begin, received, last ? wal::Lsn() : fork, wal});
     histories_.push_back(ancestry);
     if (last) break;
-    wal = wal.fork(fork, id + 1, seed * 131 + id);
+    wal = verify::promote(wal, fork, id + 1, seed * 131 + id);
     begin = fork;
     ancestry += fmt::format("{}\t{}\tno recovery target specified\n", id, fork);
   }
@@ -58,6 +65,41 @@ Lineage::Lineage(std::uint64_t seed) {
 std::span<const std::byte> Lineage::bytes(wal::TimelineId id, wal::Lsn from, wal::Lsn to) const {
   const auto all = timeline(id).wal.bytes();
   return all.subspan(from - start(), to - from);
+}
+
+wal::Lsn Lineage::record_end(wal::TimelineId id, wal::Lsn lsn) const {
+  const auto& records = timeline(id).wal.records();
+  const auto record = std::partition_point(
+      records.begin(), records.end(),
+      [&](const testing::WalBuilder::Record& each) { return each.end <= lsn; });
+  return record == records.end() ? end(id) : record->end;
+}
+
+std::optional<Lineage::Spot> Lineage::spot(wal::TimelineId id, wal::Lsn from, wal::Lsn to,
+                                           Random& random) const {
+  constexpr std::uint64_t kPage = 8192;
+  const auto at = from + random.below(to - from);
+  if (random.one_in(4)) {
+    // Of a page header the magic and the address; a timeline may turn into an older one unnoticed.
+    const auto page = wal::Lsn(at.byte() / kPage * kPage);
+    const auto byte = page + (random.coin() ? random.below(2) : 8 + random.below(8));
+    // (The header as a whole: a walsender does not cut one. Behind an xlog-switch there is none.)
+    if (page < from || page + 40 > to || bytes(id, page, page + 1)[0] == std::byte{0})
+      return std::nullopt;
+    return Spot{byte, page, page + 24, true};
+  }
+  const auto& wal = timeline(id).wal;
+  const auto& records = wal.records();
+  const auto record =
+      std::partition_point(records.begin(), records.end(),
+                           [&](const testing::WalBuilder::Record& each) { return each.end <= at; });
+  if (record == records.end() || record->start > at ||
+      record->kind == testing::WalBuilder::Kind::aborted)
+    return std::nullopt;
+  // Not its length: a reader that takes it for a longer record knows better only at the next page.
+  const auto byte = wal.byte_of_record(record->start, 4 + random.below(record->length - 4));
+  if (byte < from || byte >= to) return std::nullopt;
+  return Spot{byte, record->start, record->end};
 }
 
 }  // namespace weir::sim

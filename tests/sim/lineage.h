@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "random.h"
 #include "support/wal_builder.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -11,8 +13,8 @@
 
 namespace weir::sim {
 
-/// Far smaller than PostgreSQL's smallest, so that many worlds go into a second; the code under test
-/// takes sizes from the server and the files (see PGWEIR_LEAST_SEGMENT_BYTES).
+/// Far smaller than PostgreSQL's smallest, so that many worlds go into a second; the code under
+/// test takes sizes from the server and the files (see PGWEIR_LEAST_SEGMENT_BYTES).
 inline constexpr std::uint64_t kSegmentBytes = 64 * 1024;
 inline const wal::SegmentSize kSegment = *wal::SegmentSize::of(kSegmentBytes);
 inline constexpr std::uint64_t kSystem = 7301234567890123456;
@@ -49,6 +51,21 @@ class Lineage {
   [[nodiscard]] wal::Lsn end(wal::TimelineId id) const { return timeline(id).wal.end(); }
   /// Content of its history file; not for timeline 1.
   [[nodiscard]] const std::string& history(wal::TimelineId id) const { return histories_[id - 1]; }
+
+  /// A byte of which a change has to be noticed: of a record (all of it must be read for that) or
+  /// of a page header. WAL up to `begin` is sound whatever happens to it; a position of `end` or
+  /// behind must not be acknowledged.
+  struct Spot {
+    wal::Lsn byte;
+    wal::Lsn begin;
+    wal::Lsn end;
+    bool page_header = false;
+  };
+  /// Where the record that the byte at `lsn` belongs to ends.
+  [[nodiscard]] wal::Lsn record_end(wal::TimelineId id, wal::Lsn lsn) const;
+  /// One at [from, to), if the draw hits one.
+  [[nodiscard]] std::optional<Spot> spot(wal::TimelineId id, wal::Lsn from, wal::Lsn to,
+                                         Random& random) const;
 
  private:
   explicit Lineage(std::uint64_t seed);

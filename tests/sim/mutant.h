@@ -1,25 +1,49 @@
 #pragma once
 
+#include <span>
+
 namespace weir::sim {
 
-/// Faults put into the receiver or between it and its disk, to see whether the checks find them.
+/// Faults put into the receiver, beside it, or between it and its disk, to see whether the checks
+/// find them.
 enum class Mutant {
   none,
-  data_sync_left_out,       ///< File::sync() does nothing
-  directory_sync_left_out,  ///< Directory::sync() does nothing
-  rename_before_sync,       ///< a segment gets its final name before its data is synced
-  report_before_sync,       ///< a sync counts as done when it begins
-  report_past_undecided,    ///< a sync that ended counts for all that began before it
-  history_too_late,         ///< a timeline's history is stored when streaming on it has ended
-  history_not_synced,       ///< …or in time, but nothing of it is synced
-  sync_tried_again,         ///< a sync that failed is repeated, and the second result believed
-  resume_at_newest_partial,
-  old_timeline_skipped,  ///< goes on at the switchpoint without the rest of the old timeline
-  gap_skipped,           ///< goes on at what the server still has, without a word
+  data_sync_left_out,
+  directory_sync_left_out,
+  report_before_sync,
+  report_past_undecided,
   write_reported_as_flush,
-  mutants_end,
+  end_not_made_durable,
+  rename_before_sync,
+  history_too_late,
+  history_not_synced,
+  compressed_not_synced,
+  raw_removed_first,
+  resume_at_newest_partial,
+  old_timeline_skipped,
+  gap_skipped,
+  pruned_names_not_synced,
+  pruned_from_the_newest,
+  cluster_not_checked,
+  archive_not_locked,
+  sync_tried_again,
+  close_error_ignored,
+  wal_not_checked,
+  border_not_checked,
+  damage_tolerated,
+  status_waits_for_disk,
+  reads_without_bound,
+  damage_restored_as_absence,
+  restored_unchecked,
 };
 
-[[nodiscard]] const char* to_string(Mutant mutant);
+struct MutantInfo {
+  Mutant mutant;
+  const char* promise;  ///< by which it has to be caught, "P1", or one of several, "P1 P3"
+  const char* name;
+};
+
+/// All but `none`, in the order of the promises.
+[[nodiscard]] std::span<const MutantInfo> mutants();
 
 }  // namespace weir::sim

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 
+#include "archive/border.h"
 #include "archive/compress.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
-#include "retrying_directory.h"
+#include "mutant_directory.h"
 
 namespace weir::sim {
 
@@ -20,24 +21,68 @@ constexpr std::size_t kMaxSyncs = 4;  // as stream_loop.cc
 
 }  // namespace
 
+/// What receive::Compression does, without its thread.
+struct SimReceiver::Compressor {
+  Compressor(Surroundings& surroundings, std::shared_ptr<io::Directory> archive,
+             codec::Compression how)
+      : world(surroundings), directory(std::move(archive)), compression(how) {}
+
+  void work() {
+    Mutant mutant = Mutant::none;
+    if (world.mutant == Mutant::compressed_not_synced || world.mutant == Mutant::raw_removed_first)
+      mutant = world.mutant;
+    MutantDirectory mutated(*directory, mutant);
+    auto& through = mutant == Mutant::none ? *directory : mutated;
+    while (!stop && !queue.empty()) {
+      const auto segment = queue.front();
+      queue.pop_front();
+      try {
+        if (archive::compress_segment(through, segment, kSegment, compression,
+                                      [this] { return stop; }))
+          world.story.tell("compressed {}", segment.to_string());
+      } catch (const Error& error) {
+        world.story.tell("compressing {}: {}", segment.to_string(), error.what());
+        if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+        if (error.kind() == ErrorKind::damage || error.kind() == ErrorKind::conflict)
+          throw Violation{"P2", error.what()};
+      }
+    }
+  }
+
+  Surroundings& world;
+  const std::shared_ptr<io::Directory> directory;
+  const codec::Compression compression;
+  std::deque<wal::SegmentName> queue;
+  bool stop = false;
+};
+
 struct SimReceiver::Streaming {
-  Streaming(io::Directory& directory, const receive::Options& options,
-            const receive::step::Stream& step, int major, receive::Time now)
-      : writer(directory, {.segment_size = step.segment_size, .compression = options.compression}),
-        verifier({.segment_size = step.segment_size,
-                  .timeline = step.timeline,
-                  .system_identifier = step.system_identifier,
-                  .server_major = major},
-                 step.start),
+  Streaming(std::shared_ptr<io::Directory> archive, const receive::Options& options,
+            const receive::step::Stream& step, int major, bool checks_border, receive::Time now)
+      : directory(std::move(archive)),
+        writer(*directory, {.segment_size = step.segment_size, .compression = options.compression}),
+        verifier(checks_border
+                     ? archive::verifier_at(*directory, verifier_options(step, major), step.start)
+                     : wal::RecordVerifier(verifier_options(step, major), step.start)),
         intake(verifier, writer),
         state({.flush = options.flush,
                .apply = options.apply,
                .endpos = options.endpos,
                .segment_size = step.segment_size,
                .status_interval = options.status_interval,
-               .silence_limit = options.silence_limit},
+               .silence_limit = options.silence_limit,
+               .unsynced_limit = kUnsyncedLimit},
               step.timeline, step.start, now) {}
 
+  static wal::RecordVerifier::Options verifier_options(const receive::step::Stream& step,
+                                                       int major) {
+    return {.segment_size = step.segment_size,
+            .timeline = step.timeline,
+            .system_identifier = step.system_identifier,
+            .server_major = major};
+  }
+
+  const std::shared_ptr<io::Directory> directory;
   archive::SegmentWriter writer;
   wal::RecordVerifier verifier;
   receive::Intake intake;
@@ -54,18 +99,41 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
       directory_(surroundings.disk.open()),
       state_(options, surroundings.story, seed),
       collects_(surroundings.random.coin()) {
-  if (world_.mutant == Mutant::sync_tried_again)
-    directory_ = std::make_unique<RetryingDirectory>(std::move(directory_));
+  if (world_.mutant == Mutant::sync_tried_again || world_.mutant == Mutant::close_error_ignored ||
+      world_.mutant == Mutant::archive_not_locked) {
+    // The directory behind it has to live as long.
+    const auto real = directory_;
+    directory_ =
+        std::shared_ptr<io::Directory>(new MutantDirectory(*real, world_.mutant),
+                                       [real](io::Directory* directory) { delete directory; });
+  }
 }
 
 std::optional<Error> SimReceiver::run() {
+  run_to_the_end();
+  if (compressor_) {
+    // What is under way is broken off and left raw.
+    compressor_->stop = true;
+    world_.actors.finish("compressor");
+  }
+  return result_;
+}
+
+void SimReceiver::take_archive(io::Directory& directory) {
+  if (!directory.try_lock())
+    throw Error(ErrorKind::conflict, "another process is writing into this archive");
+  archive::clean_up(directory, archive::list_archive(directory));
+}
+
+void SimReceiver::run_to_the_end() {
   try {
-    if (!directory_->try_lock())
-      throw Violation{"P5", "the lock of a process that is gone is still held"};
-    archive::clean_up(*directory_, archive::list_archive(*directory_));
+    take_archive(*directory_);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
-    return error;
+    if (error.kind() == ErrorKind::conflict)
+      throw Violation{"P5", "the lock of a process that is gone is still held"};
+    result_ = error;
+    return;
   }
   for (;;) {
     if (world_.tick()) stop_ = true;
@@ -75,7 +143,10 @@ std::optional<Error> SimReceiver::run() {
     for (const auto& hole : state_.holes())
       if (std::find(holes_found_.begin(), holes_found_.end(), hole) == holes_found_.end())
         world_.ledger.on_hole(hole);
-    if (const auto* stop = std::get_if<receive::step::Stop>(&step)) return stop->error;
+    if (const auto* stop = std::get_if<receive::step::Stop>(&step)) {
+      result_ = stop->error;
+      return;
+    }
     try {
       perform(step);
     } catch (const UpstreamError& error) {
@@ -125,16 +196,39 @@ void SimReceiver::perform(const receive::Step& step) {
 
 /// As Session::perform(InspectArchive) does it.
 void SimReceiver::inspect(const receive::step::InspectArchive& step) {
-  const auto listing = archive::list_archive(*directory_);
-  if (const auto identity = archive::read_identity(*directory_, listing))
-    archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
-                                  directory_->path());
+  for (;;) {
+    const auto listing = archive::list_archive(*directory_);
+    try {
+      inspect(step, listing);
+      return;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) throw;
+      // What failed on a listing that is out of date, because of the compressor, says nothing.
+      const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
+      const auto after = archive::list_archive(*directory_).segments;
+      if (std::equal(listing.segments.begin(), listing.segments.end(), after.begin(), after.end(),
+                     same_name))
+        throw;
+    }
+  }
+}
+
+void SimReceiver::inspect(const receive::step::InspectArchive& step,
+                          const archive::Listing& listing) {
+  if (world_.mutant != Mutant::cluster_not_checked)
+    if (const auto identity = archive::read_identity(*directory_, listing))
+      archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
+                                    directory_->path());
   receive::ArchiveFacts facts;
   facts.resume = archive::find_resume_point(*directory_, listing, step.segment_size);
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(*directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  archive::make_end_durable(*directory_, listing);
+  if (world_.mutant != Mutant::end_not_made_durable) make_end_durable(listing);
+  if (!compressor_ && options_.compression.method != codec::Method::none) {
+    compressor_ = std::make_shared<Compressor>(world_, directory_, options_.compression);
+    compress(archive::uncompressed_segments(listing));
+  }
   if (facts.resume) {
     world_.story.tell("the archive ends on timeline {} at {}, {} open segment(s)",
                       facts.resume->timeline, facts.resume->start, facts.resume->open.size());
@@ -145,6 +239,19 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step) {
   }
   if (facts.resume) holes_found_ = facts.resume->holes;
   state_.on_archive(std::move(facts));
+}
+
+/// As in session.cc.
+void SimReceiver::make_end_durable(const archive::Listing& listing) {
+  if (!end_is_durable_) archive::make_end_durable(*directory_, listing);
+  end_is_durable_ = true;
+}
+
+void SimReceiver::compress(const std::vector<wal::SegmentName>& segments) {
+  if (!compressor_ || segments.empty()) return;
+  compressor_->queue.insert(compressor_->queue.end(), segments.begin(), segments.end());
+  if (!world_.actors.running("compressor"))
+    world_.actors.start("compressor", [compressor = compressor_] { compressor->work(); });
 }
 
 void SimReceiver::store_history(const receive::step::StoreHistory& step) {
@@ -203,8 +310,15 @@ bool SimReceiver::skip_old_timeline(const receive::step::Stream& step) {
 StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   auto& upstream = world_.upstream;
   auto& random = world_.random;
-  Streaming streaming(*directory_, options_, step, upstream.lineage().server_major(),
-                      world_.story.now);
+  if (upstream.connected().foreign && world_.ledger.promised_anything())
+    throw Violation{"P4", "WAL of another cluster is asked for to go on with this archive"};
+  // Of a server that is too new to be known, WAL is not checked: so the mutant says it is one.
+  const int major =
+      world_.mutant == Mutant::wal_not_checked ? 99 : upstream.lineage().server_major();
+  const auto shared =
+      std::make_shared<Streaming>(directory_, options_, step, major,
+                                  world_.mutant != Mutant::border_not_checked, world_.story.now);
+  auto& streaming = *shared;
   streaming.writer.begin(step.timeline, step.start, step.open);
   upstream.start(step.start, step.timeline);
   world_.story.tell("streaming timeline {} from {}", step.timeline, step.start);
@@ -212,40 +326,76 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
 
   auto& state = streaming.state;
   const bool prepares = random.one_in(3);
+  bool spare_asked = false;
+  bool hung = false;
+  auto last_turn = world_.story.now;
   for (;;) {
     if (world_.tick() && !stop_) {
       stop_ = true;
       state.request_stop();
     }
+    const bool hangs = world_.story.now < world_.disk_hangs_until;
+    if (hangs) {
+      // The thread that writes hangs there and hears nothing; the guardian goes on.
+      if (streaming.intake.holds_something()) state.on_deaf();
+      world_.story.now += std::chrono::milliseconds(random.between(10, 400));
+    } else if (hung) {
+      state.on_listening(world_.story.now);
+    }
+    hung = hangs;
     if (state.silent_for_too_long(world_.story.now))
       fail(streaming, Error(ErrorKind::retry, "no message from the server"), {});
 
-    if (random.below(4) != 0) report(streaming);
+    // The guardian is never late by much.
+    const bool late = world_.story.now - last_turn > 100ms;
+    last_turn = world_.story.now;
+    const bool waits_for_disk =
+        world_.mutant == Mutant::status_waits_for_disk && (hangs || !streaming.syncs.empty());
+    if ((hangs || late || random.below(4) != 0) && !waits_for_disk) report(streaming);
+    if (streaming.outcome.how != StreamOutcome::How::failed && !state.stopping())
+      if (const auto complaint = upstream.complaint(); !complaint.empty())
+        throw Violation{"P8", complaint};
     if (state.finished() && streaming.syncs.empty()) break;
 
     // One thing that could happen now.
+    const bool may_read =
+        state.may_read() || (world_.mutant == Mutant::reads_without_bound && !state.stopping());
     const auto due = state.sync_due_at();
     const bool may_sync = due && *due <= world_.story.now && streaming.syncs.size() < kMaxSyncs;
     const auto choice = random.below(10);
+    if (hangs) {
+      if (choice < 6 && may_read && !streaming.intake.holds_something()) {
+        take_message(streaming, world_.mutant == Mutant::reads_without_bound);
+      } else if (choice == 6 && may_sync) {
+        begin_sync(streaming);
+      }
+      continue;
+    }
     if (streaming.intake.holds_something() && state.stopping()) {
       streaming.intake.drop();
       state.drop_unwritten();
     } else if (choice < 4 && streaming.intake.holds_something()) {
       if (world_.story.now >= streaming.disk_retry_at) write_held(streaming);
-    } else if (choice < 5 && state.may_read() && !streaming.intake.holds_something()) {
-      take_message(streaming);
+    } else if (choice < 5 && may_read && !streaming.intake.holds_something()) {
+      take_message(streaming, random.below(8) != 0);
     } else if (choice < 8 && may_sync) {
       begin_sync(streaming);
     } else if (!streaming.syncs.empty()) {
       move_sync(streaming, random.below(streaming.syncs.size()));
-    } else if (prepares && choice == 9 && !streaming.writer.spare_ready()) {
-      try {
-        streaming.writer.prepare_spare();
-      } catch (const Error& error) {
-        if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
-      }
+    } else if (prepares && choice == 9 && !spare_asked && !streaming.writer.spare_ready()) {
+      spare_asked = true;
+      world_.actors.start("spare", [shared, &story = world_.story] {
+        try {
+          shared->writer.prepare_spare();
+        } catch (const Error& error) {
+          if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+          story.tell("no spare: {}", error.what());
+        }
+      });
     }
+    if (spare_asked && random.one_in(50)) spare_asked = world_.actors.running("spare");
   }
+  world_.actors.finish("spare");
   streaming.writer.end();
   streaming.outcome.heard_anything = state.heard_anything();
   streaming.outcome.reached = state.write();
@@ -254,20 +404,19 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   return streaming.outcome;
 }
 
-void SimReceiver::take_message(Streaming& streaming) {
+void SimReceiver::take_message(Streaming& streaming, bool write) {
   auto& state = streaming.state;
   try {
     const auto event = world_.upstream.next();
     if (const auto* data = std::get_if<pq::XLogData>(&event)) {
       state.on_wal(*data, world_.story.now);
       world_.ledger.on_received(state.received());
-      try {
-        streaming.intake.accept(data->wal);
-      } catch (...) {
-        state.drop_unwritten();
-        throw;
-      }
-      if (world_.random.below(8) != 0) write_held(streaming);
+      if (const auto& damage = world_.upstream.damage_sent()) world_.ledger.on_damage(*damage);
+      accept(streaming, data->wal);
+      if (state.received() - state.flush() > kUnsyncedLimit + kLargestMessage)
+        throw Violation{"P8", fmt::format("{} bytes are received and not durable",
+                                          state.received() - state.flush())};
+      if (write) write_held(streaming);
     } else if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
       state.on_keepalive(*keepalive, world_.story.now);
     } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
@@ -281,6 +430,22 @@ void SimReceiver::take_message(Streaming& streaming) {
     fail(streaming, error.error, error.sqlstate);
   } catch (const Error& error) {
     fail(streaming, error, {});
+  }
+}
+
+void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
+  try {
+    streaming.intake.accept(wal);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::damage && !world_.ledger.damage_was_sent())
+      throw Violation{"P7", fmt::format("sound WAL is refused: {}", error.what())};
+    if (world_.mutant == Mutant::damage_tolerated) {
+      streaming.writer.write(wal);
+      streaming.state.on_written(streaming.writer.position(), world_.story.now);
+      return;
+    }
+    streaming.state.drop_unwritten();
+    throw;
   }
 }
 
@@ -354,9 +519,10 @@ void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
     if (sync.job->publishes() && sync.phase == Sync::Phase::synced) {
       // publish() waits until all that began before are done; here it just is not called earlier.
       if (index != 0) return;
-      for (const auto& segment : sync.job->publish())
-        world_.story.tell("finished {}", segment.to_string());
+      const auto finished = sync.job->publish();
+      for (const auto& segment : finished) world_.story.tell("finished {}", segment.to_string());
       count(streaming, sync);
+      compress(finished);
     }
     streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
   } catch (const Error& error) {
@@ -372,6 +538,9 @@ void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
       return;
     }
     throw ProcessDied{error};
+  } catch (...) {
+    world_.deferring = nullptr;
+    throw;
   }
 }
 

@@ -1,12 +1,16 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <set>
 #include <vector>
 
+#include "actors.h"
+#include "archive/listing.h"
 #include "archive/segment_writer.h"
+#include "codec/codec.h"
 #include "io/directory.h"
 #include "ledger.h"
 #include "mutant.h"
@@ -29,17 +33,25 @@ struct Surroundings {
   Ledger& ledger;
   Random& random;
   Story& story;
+  Actors& actors;
   Mutant mutant = Mutant::none;
   /// Time passes and the world moves; to be called before each step. True: a signal asks to stop.
   std::function<bool()> tick;
   /// While set, a sync of a file has begun when it is called and takes effect at complete(): the
   /// hook of the disk adds its call here.
   std::vector<std::uint64_t>* deferring = nullptr;
+  /// Until then nothing that was begun on the disk comes to an end.
+  receive::Time disk_hangs_until{};
 };
+
+/// What may be received and not durable; far less than the real limit, so that it is met.
+inline constexpr std::uint64_t kUnsyncedLimit = 3 * kSegmentBytes / 2;
+inline constexpr std::uint64_t kLargestMessage = 16 * 1024;
 
 /// One process of the receiver: the real SessionState, StreamState, Intake and SegmentWriter, with
 /// what session.cc and stream_loop.cc do with threads done here in one, step by step in an order
-/// that chance decides. So overlapping syncs begin and end in any order, with writes between.
+/// that chance decides. So overlapping syncs begin and end in any order, with writes between. The
+/// compressor and the preparer of spares are actors of their own.
 class SimReceiver {
  public:
   SimReceiver(const receive::Options& options, Surroundings& surroundings, std::uint64_t seed);
@@ -48,7 +60,12 @@ class SimReceiver {
   /// MachineDown, ProcessDied, Violation.
   std::optional<Error> run();
 
+  /// The lock and what comes right behind it; also what a second process tries.
+  static void take_archive(io::Directory& directory);
+
  private:
+  struct Compressor;
+
   struct Sync {
     std::unique_ptr<archive::SyncJob> job;
     receive::StreamState::Ticket ticket;
@@ -59,11 +76,16 @@ class SimReceiver {
   struct Streaming;
 
   void perform(const receive::Step& step);
+  void run_to_the_end();
   void inspect(const receive::step::InspectArchive& step);
+  void inspect(const receive::step::InspectArchive& step, const archive::Listing& listing);
+  void make_end_durable(const archive::Listing& listing);
+  void compress(const std::vector<wal::SegmentName>& segments);
   void store_history(const receive::step::StoreHistory& step);
   void stream(const receive::step::Stream& step);
   receive::StreamOutcome stream_wal(const receive::step::Stream& step);
-  void take_message(Streaming& streaming);
+  void take_message(Streaming& streaming, bool write);
+  void accept(Streaming& streaming, std::span<const std::byte> wal);
   void write_held(Streaming& streaming);
   void begin_sync(Streaming& streaming);
   void move_sync(Streaming& streaming, std::size_t index);
@@ -74,11 +96,15 @@ class SimReceiver {
 
   const receive::Options options_;
   Surroundings& world_;
-  std::unique_ptr<io::Directory> directory_;
+  // Shared with the actors, which may find out after us that the machine is gone.
+  std::shared_ptr<io::Directory> directory_;
+  std::shared_ptr<Compressor> compressor_;
   receive::SessionState state_;
   std::optional<receive::step::StoreHistory> late_history_;
   std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
-  const bool collects_;                                  ///< segments in memory
+  std::optional<Error> result_;
+  bool end_is_durable_ = false;
+  const bool collects_;  ///< segments in memory
   bool stop_ = false;
 };
 

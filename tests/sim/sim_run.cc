@@ -1,14 +1,21 @@
 #include "sim_run.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <functional>
 
+#include "actors.h"
 #include "ledger.h"
 #include "lineage.h"
+#include "mutant_directory.h"
+#include "prune/prune.h"
 #include "random.h"
+#include "recovery.h"
 #include "sim_receiver.h"
 #include "sim_upstream.h"
 #include "support/sim_disk.h"
+#include "verify/verify.h"
 
 namespace weir::sim {
 
@@ -36,6 +43,7 @@ class Run {
                .ledger = ledger_,
                .random = random_,
                .story = story_,
+               .actors = actors_,
                .mutant = mutant,
                .tick = [this] { return tick(); }} {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
@@ -44,16 +52,25 @@ class Run {
     if (random_.one_in(6)) receiver_options_.flush = {receive::FlushPolicy::Mode::segment, 0ms};
     if (random_.one_in(4)) receiver_options_.apply = receive::ApplyPosition::none;
     if (random_.one_in(4)) receiver_options_.on_disk_full = receive::OnDiskFull::stop;
-    if (random_.one_in(3)) receiver_options_.compression = {codec::Method::zstd, 1};
     if (random_.one_in(4)) receiver_options_.loop = false;
+    // (gzip costs more than all the rest.)
+    using codec::Method;
+    static constexpr std::array kMethods = {Method::none, Method::none, Method::none, Method::none,
+                                            Method::none, Method::none, Method::none, Method::zstd,
+                                            Method::zstd, Method::lz4,  Method::lz4,  Method::gzip};
+    receiver_options_.compression = {kMethods[random_.below(kMethods.size())], 1};
+    prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 1200);
   }
 
   RunResult run() {
-    story_.tell("lineage of {} timeline(s), {} node(s){}{}", lineage_.newest(),
+    story_.tell("lineage of {} timeline(s), {} node(s){}{}{}{}", lineage_.newest(),
                 upstream_.nodes().size(), options_.slot ? ", slot" : "",
-                options_.removes_wal ? ", WAL is removed" : "");
+                options_.removes_wal ? ", WAL is removed" : "",
+                options_.foreign_host ? ", one of another cluster" : "",
+                receiver_options_.compression.method == codec::Method::none ? "" : ", compressing");
     try {
+      if (random_.one_in(10)) copy_first_segment();
       while (steps_ < wild_steps_) process();
       begin_quiet_time();
       for (bool done = false; !done;) done = process();
@@ -62,6 +79,11 @@ class Run {
       story_.tell("{}: {}", violation.promise, violation.what);
       result_.violation = violation;
     }
+    // (A violation may have left them in the middle of something.)
+    disk_.set_hook({});
+    disk_.kill();
+    actors_.end();
+    result_.steps = steps_;
     result_.story = story_.lines();
     return result_;
   }
@@ -73,7 +95,31 @@ class Run {
     options.slot = random.one_in(3);
     options.removes_wal = options.slot || random.one_in(3);
     options.begins_as_standby = !options.two_nodes && random.coin();
+    options.foreign_host = random.one_in(4);
+    options.damages = random.one_in(4);
+    options.slot_trouble = options.slot && random.one_in(3);
     return options;
+  }
+
+  /// An archive that is taken over: somebody's "cp" never synced what it copied.
+  void copy_first_segment() {
+    const auto start = lineage_.start();
+    const auto end = start + kSegmentBytes;
+    if (lineage_.timeline(1).received < end) return;
+    const auto name = wal::SegmentName(1, kSegment.segno(start), kSegment).to_string();
+    disk_.open()->create(name)->write_at(0, lineage_.bytes(1, start, end));
+    ledger_.on_copied(start);
+    copied_ = name;
+    story_.tell("{} is copied into the archive", name);
+  }
+
+  /// Nobody has said that it was safe, or somebody that it was not: whoever copied it takes it
+  /// away.
+  void forget_copy() {
+    if (!copied_ || ledger_.promised_anything()) return;
+    disk_.erase(*copied_);
+    ledger_.on_copied(std::nullopt);
+    copied_.reset();
   }
 
   bool tick() {
@@ -84,6 +130,7 @@ class Run {
     if (random_.one_in(60)) story_.now += std::chrono::milliseconds(random_.between(1, 600));
     if (!quiet_ && random_.one_in(500)) story_.now += 40s;
     upstream_.tick(quiet_);
+    while (random_.one_in(3)) actors_.turn(random_);
     if (quiet_) return upstream_.at_the_end() && archived_all();
     if (steps_ >= wild_steps_) return true;
     trouble();
@@ -111,10 +158,64 @@ class Run {
     }
     if (random_.one_in(400)) failing_sync_ = true;
     if (random_.one_in(600)) failing_call_ = true;
-    if (random_.one_in(50)) disk_.write_back_some(random_.engine());
+    if (random_.one_in(50)) disk_.write_back_some(std::ref(random_));
+    if (random_.one_in(300)) {
+      world_.disk_hangs_until = story_.now + std::chrono::milliseconds(random_.any_size(150'000));
+      ++result_.hangs;
+      story_.tell("the disk hangs for {} ms",
+                  (world_.disk_hangs_until - story_.now) / std::chrono::milliseconds(1));
+    }
+    if (random_.one_in(300)) second_process();
+    if (prunes_ && random_.one_in(80)) begin_prune();
+    if (options_.foreign_host && random_.one_in(200))
+      upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
+  }
+
+  /// Another receiver on the same directory, or an operator who starts one by mistake.
+  void second_process() {
+    ++result_.second_tries;
+    const auto directory = disk_.open();
+    if (directory->try_lock())
+      throw Violation{"P5", "a second process gets the archive while the first is at work"};
+  }
+
+  /// Another process removes what nobody needs, some way behind the end of what is reported.
+  void begin_prune() {
+    const auto way = ledger_.way();
+    if (!way || actors_.running("prune")) return;
+    const auto newest = kSegment.segno(way->end);
+    const auto oldest = kSegment.segno(way->begin);
+    if (newest < oldest + 2) return;
+    const auto keep_from = kSegment.start(random_.between(oldest + 1, newest - 1));
+    ++result_.prunes;
+    actors_.start("prune", [this, keep_from] { prune(keep_from); });
+  }
+
+  void prune(wal::Lsn keep_from) {
+    const auto real = disk_.open();
+    MutantDirectory directory(
+        *real, world_.mutant == Mutant::pruned_names_not_synced ? world_.mutant : Mutant::none);
+    try {
+      auto plan = prune::make_plan(directory, {.keep_from = keep_from});
+      story_.tell("prune: {} file(s) before {}", plan.files, keep_from);
+      if (world_.mutant == Mutant::pruned_from_the_newest)
+        std::reverse(plan.numbers.begin(), plan.numbers.end());
+      ledger_.on_prune(keep_from);
+      prune::carry_out(directory, plan, {},
+                       [&](const std::string& file) { story_.tell("pruned {}", file); });
+    } catch (const Error& error) {
+      story_.tell("prune: {}", error.what());
+    }
   }
 
   Effect on_call(const SimDisk::Call& call) {
+    // The others get their turn before the call of one has its effect.
+    if (Fiber::inside())
+      Fiber::pause();
+    else
+      while (random_.one_in(3)) actors_.turn(random_);
+    if (over_) return Effect::proceed();
+    const bool other_process = actors_.current() == "prune";
     const bool sync = call.operation == Operation::sync;
     const bool sync_directory = call.operation == Operation::sync_directory;
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
@@ -124,7 +225,8 @@ class Run {
     }
     if (world_.mutant == Mutant::directory_sync_left_out && sync_directory) return Effect::defer();
     if (world_.mutant == Mutant::data_sync_left_out && sync) return Effect::defer();
-    if (failing_sync_ && (sync || sync_directory || call.operation == Operation::close)) {
+    if (failing_sync_ && !other_process &&
+        (sync || sync_directory || call.operation == Operation::close)) {
       failing_sync_ = false;
       ++result_.failed_syncs;
       story_.tell("{} {} fails", name(call.operation), call.name);
@@ -134,12 +236,15 @@ class Run {
     if (failing_call_ &&
         (call.operation == Operation::write || call.operation == Operation::read ||
          call.operation == Operation::open || call.operation == Operation::create ||
-         call.operation == Operation::rename || call.operation == Operation::allocate)) {
+         call.operation == Operation::rename || call.operation == Operation::allocate ||
+         call.operation == Operation::list || call.operation == Operation::find ||
+         call.operation == Operation::remove)) {
       failing_call_ = false;
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
-    if (world_.deferring != nullptr && (sync || world_.mutant == Mutant::history_not_synced)) {
+    if (world_.deferring != nullptr && !Fiber::inside() &&
+        (sync || world_.mutant == Mutant::history_not_synced)) {
       if (sync || sync_directory) {
         world_.deferring->push_back(call.number);
         return Effect::defer();
@@ -180,23 +285,145 @@ class Run {
       story_.tell("{}", power_lost ? "power loss" : "kill -9");
     } catch (const ProcessDied& died) {
       story_.tell("the process ends at once: {}", died.error.what());
+      forget_copy();
     }
     upstream_.disconnect();
     disk_.set_hook({});
+    world_.disk_hangs_until = {};
+    over_ = true;
     // A process that ended leaves the page cache behind; the power may fail then, too.
-    if (power_lost || random_.one_in(4))
+    if (power_lost || random_.one_in(4)) {
       lose_power();
-    else {
+    } else {
       ++result_.kills;
       disk_.kill();
     }
+    actors_.end();
+    over_ = false;
     return well;
   }
 
   void lose_power() {
     ++result_.power_losses;
-    disk_.crash(random_.engine());
+    disk_.crash(std::ref(random_));
+    forget_copy();
     ledger_.check(disk_, false);
+    if (random_.one_in(16)) check_recovery(false);
+  }
+
+  /// P9: recovery finds everything that was reported, or is stopped by an error where somebody was
+  /// told of a hole. It never ends early as if that were the end of the WAL.
+  void check_recovery(bool partial) {
+    const auto way = ledger_.way();
+    if (!way || ledger_.holds_damage()) return;
+    ++result_.recoveries;
+    const auto directory = disk_.open();
+    const auto found = Recovery(lineage_, story_, world_.mutant).run(*directory, *way, partial);
+    const auto needed = end_needed(*way, partial);
+    // (Behind the end a crash may have kept the name of a later segment and lost that of an earlier
+    // one; a receiver that starts again puts it right.)
+    if (found.error && (partial || found.end < needed))
+      throw Violation{
+          "P9", fmt::format("restore stops at {} without need: {}", found.at, found.error->what())};
+    if (found.end < needed)
+      throw Violation{"P9", fmt::format("recovery ends at {}, and WAL up to {} was reported as "
+                                        "flushed",
+                                        found.end, way->end)};
+  }
+
+  /// Where a recovery must come to: without the unfinished segment to its begin, with it to the end
+  /// of the last record that was reported as flushed as a whole.
+  [[nodiscard]] wal::Lsn end_needed(const Ledger::Way& way, bool partial) const {
+    auto end = way.end;
+    // What a server wrote behind the place where its timeline was left is nobody's.
+    if (way.last < lineage_.newest() && disk_.exists(wal::history_name(way.last + 1)))
+      end = std::min(end, lineage_.timeline(way.last).switchpoint);
+    if (!partial) return kSegment.start_of(end);
+    return std::max(kSegment.start_of(end), lineage_.timeline(way.last).wal.complete_end(end));
+  }
+
+  /// What verify says of an archive with which nothing is wrong.
+  void check_verify() {
+    if (!ledger_.promised_anything()) return;
+    const auto directory = disk_.open();
+    const auto report = verify::verify(*directory, {});
+    for (const auto& finding : report.findings) {
+      // What is left before a hole ends somewhere; and so does a timeline that was left by
+      // everybody before a crash was made good again.
+      if (!ledger_.told_holes().empty()) continue;
+      const auto file = archive::SegmentFileName::parse(finding.file);
+      if (file && file->partial && file->segment.timeline() < lineage_.newest()) continue;
+      throw Violation{"P9",
+                      fmt::format("verify finds fault with a sound archive: {} {}: {}",
+                                  verify::to_string(finding.kind), finding.file, finding.what)};
+    }
+  }
+
+  /// P9 once more, with a file that is not as it was: recovery is stopped, or has come through all
+  /// the same; and verify says so.
+  void spoil() {
+    const auto way = ledger_.way();
+    if (!way) return;
+    // Some finished segment that is followed by another one.
+    std::vector<std::string> files;
+    std::string last;
+    for (const auto& name : disk_.names())
+      if (const auto file = archive::SegmentFileName::parse(name);
+          file && !file->partial && file->segment.timeline() == way->last &&
+          file->segment.start(kSegment) >= way->begin) {
+        files.push_back(name);
+        last = file->segment.to_string();
+      }
+    std::erase_if(files, [&](const std::string& name) { return name.starts_with(last); });
+    if (files.empty()) return;
+    ++result_.spoiled;
+    const auto name = files[random_.below(files.size())];
+    const auto segment = archive::SegmentFileName::parse(name)->segment;
+    // Other forms would do as well.
+    for (const auto& other : files)
+      if (other != name && other.starts_with(segment.to_string())) disk_.erase(other);
+    const auto start = segment.start(kSegment);
+    auto content = disk_.content(name);
+    const auto fault = random_.below(4);
+    bool on_disk = true;
+    if (fault == 0) {
+      auto byte = random_.below(content.size());
+      if (name.size() == segment.to_string().size()) {
+        const auto spot = lineage_.spot(way->last, start, start + kSegmentBytes, random_);
+        if (!spot || spot->begin < way->begin) return;
+        byte = spot->byte - start;
+        // A magic that seems to be a newer server's would leave all of the file unchecked.
+        if (byte < 2) return;
+      }
+      story_.tell("a bit of {} falls over, at {}", name, byte);
+      content[byte] ^= std::byte{1} << random_.below(8);
+      disk_.put(name, content);
+    } else if (fault == 1) {
+      story_.tell("{} is removed", name);
+      disk_.erase(name);
+    } else if (fault == 2) {
+      story_.tell("{} is cut", name);
+      content.resize(random_.below(content.size()));
+      disk_.put(name, content);
+    } else {
+      on_disk = false;
+      const auto call = disk_.calls() + random_.any_size(200);
+      story_.tell("disk call {} fails", call);
+      disk_.fail_at(call, EIO);
+    }
+    const auto directory = disk_.open();
+    const auto found = Recovery(lineage_, story_, world_.mutant).run(*directory, *way, false);
+    disk_.set_hook({});
+    if (!found.error && found.end < end_needed(*way, false))
+      throw Violation{"P9", fmt::format("recovery ends at {} as if that were all, and WAL up to {} "
+                                        "was reported as flushed",
+                                        found.end, way->end)};
+    if (found.error) story_.tell("restore stops: {}", found.error->what());
+    // (Some bits of a frame mean nothing.)
+    // (And an archive may begin anywhere.)
+    if (fault == 1 && start == way->begin) on_disk = false;
+    if (on_disk && found.error && verify::verify(*directory, {}).findings.empty())
+      throw Violation{"P9", fmt::format("verify finds nothing wrong with {}", name)};
   }
 
   /// An error that ends the program has to be one that had to come. What it asks of a person is
@@ -212,16 +439,34 @@ class Run {
       case ErrorKind::io:
         if (quiet_) break;
         return;
+      case ErrorKind::damage:
+        ++result_.refusals;
+        if (!ledger_.damage_was_sent())
+          throw Violation{"P7", fmt::format("a false alarm: {}", error.what())};
+        ledger_.repair(disk_);
+        upstream_.repair_damage();
+        return;
+      case ErrorKind::refused:
+        ++result_.refusals;
+        if (!upstream_.slot_is_in_trouble()) break;
+        slot_was_lost_ = true;
+        upstream_.repair_slots();
+        return;
       case ErrorKind::gap:
         ++result_.refusals;
-        if (!options_.removes_wal || options_.slot)
+        slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
+        if (!options_.removes_wal || (options_.slot && !slot_was_lost_))
           throw Violation{"P3", fmt::format("a gap where there cannot be one: {}", error.what())};
         receiver_options_.on_gap = receive::OnGap::go_on;
         return;
       case ErrorKind::conflict:
         ++result_.refusals;
-        if (!upstream_.has_old_primary()) break;
+        // Damage in what was received before looks like another server's WAL.
+        if (!upstream_.has_old_primary() && !options_.foreign_host && !ledger_.damage_was_sent())
+          break;
+        upstream_.repair_damage();
         upstream_.repair();
+        upstream_.show_foreign(false);
         return;
       default:
         break;
@@ -235,12 +480,20 @@ class Run {
     disk_.set_capacity(std::nullopt);
     receiver_options_.loop = true;
     upstream_.repair();
+    upstream_.show_foreign(false);
+    // A gap is no end as long as there is a host that has not been asked; and that one is gone.
+    if (options_.foreign_host) receiver_options_.on_gap = receive::OnGap::go_on;
+    slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
+    upstream_.repair_slots();
+    upstream_.repair_damage();
   }
 
   void end() {
     lose_power();
     ledger_.check(disk_, true);
-    ledger_.check_continuity(disk_);
+    check_recovery(true);
+    if (random_.one_in(4)) check_verify();
+    if (random_.one_in(4)) spoil();
     result_.timelines = lineage_.newest();
   }
 
@@ -251,6 +504,7 @@ class Run {
   SimDisk disk_;
   SimUpstream upstream_;
   Ledger ledger_;
+  Actors actors_;
   Surroundings world_;
   receive::Options receiver_options_;
   RunResult result_;
@@ -262,6 +516,10 @@ class Run {
   bool full_ = false;
   bool failing_sync_ = false;
   bool failing_call_ = false;
+  std::optional<std::string> copied_;
+  bool prunes_ = false;
+  bool slot_was_lost_ = false;
+  bool over_ = false;  ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };
@@ -270,40 +528,6 @@ class Run {
 
 RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling) {
   return Run(seed, mutant, telling).run();
-}
-
-const char* to_string(Mutant mutant) {
-  switch (mutant) {
-    case Mutant::none:
-      return "none";
-    case Mutant::data_sync_left_out:
-      return "data sync left out";
-    case Mutant::directory_sync_left_out:
-      return "directory sync left out";
-    case Mutant::rename_before_sync:
-      return "rename before sync";
-    case Mutant::report_before_sync:
-      return "report before the sync is done";
-    case Mutant::report_past_undecided:
-      return "report past an undecided older sync";
-    case Mutant::history_too_late:
-      return "history stored after the first segment";
-    case Mutant::history_not_synced:
-      return "history not synced";
-    case Mutant::sync_tried_again:
-      return "retry after a failed sync";
-    case Mutant::resume_at_newest_partial:
-      return "resume at the newest of two partials";
-    case Mutant::old_timeline_skipped:
-      return "old timeline not finished";
-    case Mutant::gap_skipped:
-      return "gap skipped without a word";
-    case Mutant::write_reported_as_flush:
-      return "write position reported as flush";
-    case Mutant::mutants_end:
-      break;
-  }
-  return "?";
 }
 
 }  // namespace weir::sim

@@ -24,6 +24,12 @@ struct RunResult {
   std::uint64_t holes = 0;
   std::uint64_t timelines = 0;  ///< newest that was streamed
   std::uint64_t refusals = 0;   ///< ended with an error for a person
+  std::uint64_t steps = 0;
+  std::uint64_t prunes = 0;
+  std::uint64_t hangs = 0;         ///< of the disk
+  std::uint64_t second_tries = 0;  ///< of another process to take the archive
+  std::uint64_t recoveries = 0;
+  std::uint64_t spoiled = 0;  ///< archives that were spoiled at the end, to be recovered from
 };
 
 /// One life of an archive: a cluster, a disk, processes of the receiver one after the other with

@@ -1,10 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
+#include <string_view>
 
 #include "sim_run.h"
 
@@ -42,7 +43,7 @@ TEST(Simulation, KeepsThePromises) {
               static_cast<unsigned long long>(seeds.last));
   if (seeds.one) print_story(seeds.first);
   RunResult sum;
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = std::clock();
   int failures = 0;
   for (auto seed = seeds.first; seed <= seeds.last; ++seed) {
     const auto result = simulate(seed, Mutant::none, Telling::none);
@@ -60,8 +61,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.refusals += result.refusals;
     sum.timelines += result.timelines;
   }
-  const auto seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  // Of the processor, since others may want it, too.
+  const auto seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   const auto print = [](const char* what, std::uint64_t count) {
     std::printf("  %-24s %llu\n", what, static_cast<unsigned long long>(count));
   };
@@ -92,35 +93,36 @@ TEST(Simulation, IsDecidedByItsSeedAlone) {
   }
 }
 
-class SimulationMutants : public ::testing::TestWithParam<Mutant> {};
+class SimulationMutants : public ::testing::TestWithParam<MutantInfo> {};
 
 TEST_P(SimulationMutants, AreCaught) {
-  const std::uint64_t most = 2000;
+  const auto& mutant = GetParam();
+  const std::uint64_t most = 3000;
+  // By the promise that it breaks: that something gets stuck would not be the right reason.
   for (std::uint64_t seed = 1; seed <= most; ++seed) {
-    const auto result = simulate(seed, GetParam(), Telling::none);
-    // By a promise: that it only gets stuck would not be the right reason.
-    if (!result.violation || result.violation->promise == "progress") continue;
-    std::printf("caught by seed %llu: %s: %s\n", static_cast<unsigned long long>(seed),
-                result.violation->promise.c_str(), result.violation->what.c_str());
+    const auto result = simulate(seed, mutant.mutant, Telling::none);
+    if (!result.violation ||
+        std::string_view(mutant.promise).find(result.violation->promise) == std::string_view::npos)
+      continue;
+    std::printf("| %s | %s | %llu |\n%s\n", result.violation->promise.c_str(), mutant.name,
+                static_cast<unsigned long long>(seed), result.violation->what.c_str());
     return;
   }
-  ADD_FAILURE() << "not caught within " << most << " seeds: " << to_string(GetParam());
+  ADD_FAILURE() << "not caught within " << most << " seeds: " << mutant.name;
 }
 
-std::vector<Mutant> all_mutants() {
-  std::vector<Mutant> mutants;
-  for (int i = 1; i < static_cast<int>(Mutant::mutants_end); ++i)
-    mutants.push_back(static_cast<Mutant>(i));
-  return mutants;
+std::string name_of(const ::testing::TestParamInfo<MutantInfo>& mutant) {
+  std::string name = fmt::format("{} {}", mutant.param.promise, mutant.param.name);
+  std::string letters;
+  for (const char letter : name)
+    if (std::isalnum(static_cast<unsigned char>(letter)))
+      letters += letter;
+    else if (!letters.empty() && letters.back() != '_')
+      letters += '_';
+  return letters;
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, SimulationMutants, ::testing::ValuesIn(all_mutants()),
-                         [](const auto& mutant) {
-                           std::string name = to_string(mutant.param);
-                           for (auto& letter : name)
-                             if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Each, SimulationMutants, ::testing::ValuesIn(mutants()), name_of);
 
 }  // namespace
 }  // namespace weir::sim

@@ -10,8 +10,8 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     : lineage_(lineage), options_(options), random_(random), story_(story) {
   Node node;
   node.oldest = lineage.start();
-  node.flush =
-      std::min(lineage.start() + random.between(100, 3 * kSegmentBytes / 2), lineage.timeline(1).received);
+  node.flush = std::min(lineage.start() + random.between(100, 3 * kSegmentBytes / 2),
+                        lineage.timeline(1).received);
   node.standby = options.begins_as_standby;
   if (options.slot)
     node.slot = random.one_in(3) ? node.flush
@@ -22,6 +22,16 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     node.slot = options.slot ? std::optional(lineage.start()) : std::nullopt;
     nodes_.push_back(node);
   }
+  if (options.foreign_host) {
+    Node foreign;
+    foreign.up = false;
+    foreign.foreign = true;
+    foreign.oldest = lineage.start();
+    foreign.flush = lineage.start() + 10 * kSegmentBytes;
+    if (options.slot) foreign.slot = foreign.flush;
+    nodes_.push_back(foreign);
+    shift_ = random.below(nodes_.size());
+  }
 }
 
 Node& SimUpstream::primary() {
@@ -29,37 +39,39 @@ Node& SimUpstream::primary() {
   // upstream we don't see).
   Node* best = &nodes_.front();
   for (auto& node : nodes_)
-    if (!node.standby && (best->standby || node.timeline > best->timeline)) best = &node;
+    if (!node.foreign && !node.standby && (best->standby || node.timeline > best->timeline))
+      best = &node;
   return *best;
 }
 
 bool SimUpstream::at_the_end() const {
   const auto& last = lineage_.timeline(lineage_.newest());
   return std::all_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return node.up && node.timeline == last.id && node.flush == last.received;
+    return node.foreign || (node.up && node.timeline == last.id && node.flush == last.received);
   });
 }
 
 void SimUpstream::tick(bool calm) {
+  calm_ = calm;
   auto& leader = primary();
   // New WAL. A primary that is left behind later writes more than its standby ever receives.
   if (leader.up && random_.one_in(calm ? 1 : 2)) {
     const auto& timeline = lineage_.timeline(leader.timeline);
     const bool alone =
-        !calm && nodes_.size() == 2 && !leader.standby && timeline.id != lineage_.newest();
+        !calm && options_.two_nodes && !leader.standby && timeline.id != lineage_.newest();
     const auto limit = alone ? std::max(timeline.received, lineage_.end(timeline.id))
                              : std::max(timeline.received, leader.flush);
     leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 32 * 1024 : 16 * 1024));
   }
   for (auto& node : nodes_) {
     if (!node.up || &node == &leader) continue;
+    if (node.foreign) continue;
     if (!node.standby) continue;  // an old primary: nobody writes there any more
     const auto& timeline = lineage_.timeline(node.timeline);
     const auto reach =
         node.timeline == leader.timeline ? leader.flush : std::max(node.flush, timeline.received);
-    node.flush =
-        std::max(node.flush,
-                 std::min({reach, timeline.received, node.flush + random_.any_size(16 * 1024)}));
+    node.flush = std::max(
+        node.flush, std::min({reach, timeline.received, node.flush + random_.any_size(16 * 1024)}));
     // A standby follows its upstream to the next timeline.
     if (leader.timeline > node.timeline && node.flush >= timeline.switchpoint &&
         random_.one_in(calm ? 1 : 4)) {
@@ -72,12 +84,12 @@ void SimUpstream::tick(bool calm) {
   // Promotion: of the standby if there are two, else of the one that we see.
   if (leader.timeline < lineage_.newest() && random_.one_in(calm ? 2 : 12)) {
     const auto& timeline = lineage_.timeline(leader.timeline);
-    if (nodes_.size() == 1) {
+    if (!options_.two_nodes) {
       if (leader.up && leader.flush == timeline.received) promote(leader);
     } else {
       for (auto& node : nodes_) {
-        if (&node == &leader || !node.up || !node.standby || node.timeline != leader.timeline ||
-            node.flush != timeline.received)
+        if (node.foreign || &node == &leader || !node.up || !node.standby ||
+            node.timeline != leader.timeline || node.flush != timeline.received)
           continue;
         leader.up = false;
         ++leader.starts;
@@ -88,6 +100,7 @@ void SimUpstream::tick(bool calm) {
   }
 
   for (auto& node : nodes_) {
+    if (node.foreign) continue;
     const auto index = &node - nodes_.data();
     if (!node.up) {
       if (random_.one_in(calm ? 3 : 15)) {
@@ -101,6 +114,12 @@ void SimUpstream::tick(bool calm) {
       story_.tell("node {} goes down", index);
     }
     if (options_.removes_wal && random_.one_in(20)) remove_wal(node);
+    if (options_.slot_trouble && !calm && random_.one_in(400)) {
+      node.slot_trouble =
+          random_.coin() ? Node::SlotTrouble::invalidated : Node::SlotTrouble::dropped;
+      story_.tell("the slot on node {} is {}", index,
+                  node.slot_trouble == Node::SlotTrouble::dropped ? "dropped" : "invalidated");
+    }
   }
   if (calm) repair();
   if (!calm && connection_ != 0 && random_.one_in(150)) {
@@ -113,7 +132,7 @@ void SimUpstream::promote(Node& node) {
   const auto switchpoint = lineage_.timeline(node.timeline).switchpoint;
   node.flush = switchpoint;
   ++node.timeline;
-  node.standby = options_.begins_as_standby && nodes_.size() == 1 && random_.coin();
+  node.standby = options_.begins_as_standby && !options_.two_nodes && random_.coin();
   // A server keeps what recovery from its last restart point needs, which begins before the fork.
   if (node.slot) node.slot = std::min(*node.slot, switchpoint);
   story_.tell("node {} is {} timeline {} (switched at {})", &node - nodes_.data(),
@@ -123,7 +142,7 @@ void SimUpstream::promote(Node& node) {
 void SimUpstream::repair() {
   auto& leader = primary();
   for (auto& node : nodes_)
-    if (&node != &leader && !node.standby && node.timeline < leader.timeline) {
+    if (!node.foreign && &node != &leader && !node.standby && node.timeline < leader.timeline) {
       // Rewound: it has the WAL from the fork on.
       node.standby = true;
       node.flush = std::min(node.flush, lineage_.timeline(node.timeline).switchpoint);
@@ -134,20 +153,51 @@ void SimUpstream::repair() {
 
 bool SimUpstream::has_old_primary() const {
   return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return !node.standby && std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& other) {
-      return other.timeline > node.timeline;
-    });
+    return !node.foreign && !node.standby &&
+           std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& other) {
+             return !other.foreign && other.timeline > node.timeline;
+           });
   });
+}
+
+void SimUpstream::show_foreign(bool up) {
+  for (auto& node : nodes_)
+    if (node.foreign && node.up != up) {
+      node.up = up;
+      ++node.starts;
+      story_.tell("the host of another cluster {}", up ? "answers" : "is taken out");
+    }
+}
+
+bool SimUpstream::foreign_is_up() const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [](const Node& node) { return node.foreign && node.up; });
+}
+
+bool SimUpstream::slot_is_in_trouble() const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [](const Node& node) { return node.slot_trouble != Node::SlotTrouble::none; });
+}
+
+void SimUpstream::repair_slots() {
+  for (auto& node : nodes_) {
+    if (node.slot_trouble == Node::SlotTrouble::none) continue;
+    node.slot_trouble = Node::SlotTrouble::none;
+    node.slot = node.flush;
+    story_.tell("the slot on node {} is made anew", &node - nodes_.data());
+  }
 }
 
 void SimUpstream::remove_wal(Node& node) {
   auto limit = kSegment.start_of(node.flush);
-  if (node.slot) limit = std::min(limit, kSegment.start_of(*node.slot));
+  if (node.slot && node.slot_trouble == Node::SlotTrouble::none)
+    limit = std::min(limit, kSegment.start_of(*node.slot));
   // Recovery needs the record that is not complete yet, and before it the timeline may be left.
   const auto fork = lineage_.timeline(node.timeline).switchpoint;
   if (fork.valid() && node.flush >= fork) limit = std::min(limit, kSegment.start_of(fork));
   if (limit <= node.oldest) return;
-  node.oldest = kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kSegmentBytes));
+  node.oldest =
+      kSegment.start_of(node.oldest + (random_.coin() ? limit - node.oldest : kSegmentBytes));
   story_.tell("node {} removes its WAL before {}", &node - nodes_.data(), node.oldest);
 }
 
@@ -157,12 +207,13 @@ Error SimUpstream::lost() const {
 
 int SimUpstream::connect(int first_host) {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    const auto index = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
+    const auto host = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
+    const auto index = (host + shift_) % nodes_.size();
     if (!nodes_[index].up) continue;
     connected_ = index;
     connection_ = nodes_[index].starts;
     sender_.reset();
-    return static_cast<int>(index);
+    return static_cast<int>(host);
   }
   throw UpstreamError{Error(ErrorKind::retry, "connection refused"), {}};
 }
@@ -183,12 +234,17 @@ void SimUpstream::check_connection() {
 pq::SystemIdentity SimUpstream::identify() {
   check_connection();
   const auto& node = nodes_[connected_];
-  return {.system_identifier = kSystem, .timeline = node.timeline, .flush_position = node.flush};
+  return {.system_identifier = node.foreign ? kSystem + 1 : kSystem,
+          .timeline = node.timeline,
+          .flush_position = node.flush};
 }
 
 pq::SlotState SimUpstream::read_slot() {
   check_connection();
   const auto& node = nodes_[connected_];
+  if (node.slot_trouble == Node::SlotTrouble::dropped) return {};
+  if (node.slot_trouble == Node::SlotTrouble::invalidated)
+    return {.exists = true, .type = "physical"};
   // restart_timeline as the server finds it: the timeline of its history that has the position.
   wal::TimelineId timeline = node.timeline;
   while (timeline > 1 && *node.slot < lineage_.timeline(timeline).begin) --timeline;
@@ -220,12 +276,18 @@ void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
     throw UpstreamError{
         Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position"),
         "XX000"};
-  sender_ = Sender{timeline, lsn};
-  reply_asked_ = false;
+  if (node.slot && node.slot_trouble == Node::SlotTrouble::dropped)
+    throw UpstreamError{Error(ErrorKind::refused, "replication slot \"weir\" does not exist"),
+                        "42704"};
+  if (node.slot && node.slot_trouble == Node::SlotTrouble::invalidated)
+    throw UpstreamError{Error(ErrorKind::refused, "can no longer access replication slot \"weir\""),
+                        "55000"};
+  sender_ = Sender{.timeline = timeline, .begin = lsn, .sent = lsn, .heard = story_.now};
 }
 
 pq::StreamEvent SimUpstream::next() {
   check_connection();
+  damage_sent_.reset();
   const auto& node = nodes_[connected_];
   auto& sender = *sender_;
   const bool historic = sender.timeline < node.timeline;
@@ -238,9 +300,11 @@ pq::StreamEvent SimUpstream::next() {
     sender_.reset();
     return end;
   }
-  if (random_.one_in(8)) {
-    reply_asked_ = random_.one_in(4);
-    return pq::Keepalive{.server_end = valid_up_to, .reply_requested = reply_asked_};
+  if (sender.answer_due || random_.one_in(8)) {
+    sender.answer_due = false;
+    const bool asks = random_.one_in(4);
+    if (asks && !sender.asked) sender.asked = story_.now;
+    return pq::Keepalive{.server_end = valid_up_to, .reply_requested = asks};
   }
   if (sender.sent >= valid_up_to) return pq::NothingYet{};
   if (sender.sent < node.oldest) {
@@ -252,17 +316,49 @@ pq::StreamEvent SimUpstream::next() {
   const auto size = random_.coin() ? most : random_.any_size(most);
   const auto from = sender.sent;
   sender.sent = from + size;
-  return pq::XLogData{.start = from,
-                      .server_end = valid_up_to,
-                      .wal = lineage_.bytes(sender.timeline, from, sender.sent)};
+  auto wal = lineage_.bytes(sender.timeline, from, sender.sent);
+  if (options_.damages && !calm_ && !damage_ && random_.one_in(60)) {
+    damage_ = lineage_.spot(sender.timeline, from, sender.sent, random_);
+    damage_timeline_ = sender.timeline;
+    damage_lasts_ = random_.one_in(3);
+  }
+  // What a stream begins in the middle of cannot be checked in it.
+  if (damage_ && !calm_ && from <= damage_->byte && damage_->byte < sender.sent &&
+      sender.timeline == damage_timeline_ && sender.begin <= damage_->begin &&
+      // A walsender cuts no page header.
+      (!damage_->page_header || (from <= damage_->begin && damage_->begin + 40 <= sender.sent))) {
+    damaged_wal_.assign(wal.begin(), wal.end());
+    damaged_wal_[damage_->byte - from] ^= std::byte{1} << random_.below(8);
+    wal = damaged_wal_;
+    damage_sent_ = damage_;
+    story_.tell("the byte at {} comes damaged", damage_->byte);
+    if (!damage_lasts_) damage_.reset();
+  }
+  return pq::XLogData{.start = from, .server_end = valid_up_to, .wal = wal};
+}
+
+std::string SimUpstream::complaint() const {
+  if (!sender_ || connection_ == 0) return {};
+  const auto now = story_.now;
+  if (now - sender_->heard > std::chrono::seconds(60))
+    return "the server has heard nothing for wal_sender_timeout";
+  if (sender_->asked && now - *sender_->asked > std::chrono::seconds(10))
+    return "the server has asked for a reply, and it does not come";
+  return {};
 }
 
 void SimUpstream::status(const pq::StandbyStatus& status) {
   check_connection();
+  if (sender_) {
+    sender_->heard = story_.now;
+    sender_->asked.reset();
+    if (status.reply_requested) sender_->answer_due = true;
+  }
   // As PhysicalConfirmReceivedLocation(): from now on what lies before may be removed.
   auto& node = nodes_[connected_];
   // (But a server that has just left the timeline keeps what recovery needs: from before the fork.)
   if (!node.slot || !status.flush.valid()) return;
+  if (node.slot_trouble != Node::SlotTrouble::none) return;
   node.slot = status.flush;
   if (sender_ && sender_->timeline < node.timeline)
     node.slot = std::min(*node.slot, lineage_.timeline(sender_->timeline).switchpoint);

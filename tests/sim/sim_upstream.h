@@ -27,7 +27,10 @@ struct Node {
   wal::Lsn flush;
   wal::Lsn oldest;               ///< segments before this one are removed
   std::optional<wal::Lsn> slot;  ///< restart_lsn of our slot
-  std::uint64_t starts = 1;      ///< counts restarts: a connection to an older one is broken
+  enum class SlotTrouble { none, invalidated, dropped };
+  SlotTrouble slot_trouble = SlotTrouble::none;
+  bool foreign = false;      ///< of another cluster
+  std::uint64_t starts = 1;  ///< counts restarts: a connection to an older one is broken
 };
 
 /// Some servers of one cluster, how they live and fail, and the walsender that one of them has for
@@ -41,6 +44,9 @@ class SimUpstream {
     bool slot = false;
     bool removes_wal = false;  ///< as soon as the slot allows; without a slot at any time
     bool begins_as_standby = false;
+    bool foreign_host = false;  ///< the connection string names a server of another cluster, too
+    bool damages = false;       ///< WAL is damaged now and then, on the way or where it is read
+    bool slot_trouble = false;  ///< the slot is invalidated or dropped now and then
   };
   SimUpstream(const Lineage& lineage, Options options, Random& random, Story& story);
 
@@ -53,6 +59,14 @@ class SimUpstream {
   /// One that still writes on a timeline which the others have left.
   [[nodiscard]] bool has_old_primary() const;
   [[nodiscard]] bool at_the_end() const;
+  /// The host of another cluster answers from now on, or no longer.
+  void show_foreign(bool up);
+  [[nodiscard]] bool foreign_is_up() const;
+  [[nodiscard]] bool slot_is_in_trouble() const;
+  /// A person makes the slots anew.
+  void repair_slots();
+  /// A person has found the reason.
+  void repair_damage() { damage_.reset(); }
   [[nodiscard]] const Lineage& lineage() const { return lineage_; }
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   [[nodiscard]] const Options& options() const { return options_; }
@@ -74,6 +88,10 @@ class SimUpstream {
   /// The next message; throws UpstreamError.
   [[nodiscard]] pq::StreamEvent next();
   void status(const pq::StandbyStatus& status);
+  /// What of the WAL that next() gave last was damaged.
+  [[nodiscard]] const std::optional<Lineage::Spot>& damage_sent() const { return damage_sent_; }
+  /// What a server would end the connection for, or not get its answer to in time; empty: nothing.
+  [[nodiscard]] std::string complaint() const;
 
  private:
   void check_connection();
@@ -87,15 +105,26 @@ class SimUpstream {
   Random& random_;
   Story& story_;
   std::vector<Node> nodes_;
+  std::size_t shift_ = 0;  ///< of a node's place in the connection string
+  bool calm_ = false;
 
   std::size_t connected_ = 0;
   std::uint64_t connection_ = 0;  ///< starts of the node when we connected; 0: not connected
-  bool reply_asked_ = false;
   struct Sender {
     wal::TimelineId timeline;
+    wal::Lsn begin;
     wal::Lsn sent;
+    receive::Time heard;                                ///< the last status, or the begin
+    std::optional<receive::Time> asked = std::nullopt;  ///< for a reply that has not come
+    bool answer_due = false;                            ///< we were asked for one
   };
   std::optional<Sender> sender_;
+
+  std::optional<Lineage::Spot> damage_;
+  wal::TimelineId damage_timeline_ = 0;
+  bool damage_lasts_ = false;
+  std::optional<Lineage::Spot> damage_sent_;
+  std::vector<std::byte> damaged_wal_;
 };
 
 }  // namespace weir::sim

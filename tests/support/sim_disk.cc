@@ -72,7 +72,7 @@ std::string path_of(const std::string& name) { return kPath + "/" + name; }
   throw system_error(code, "call failed").with("path", path);
 }
 
-bool coin(std::mt19937_64& random) { return (random() & 1) != 0; }
+bool coin(const SimDisk::Draw& random) { return (random() & 1) != 0; }
 
 }  // namespace
 
@@ -379,14 +379,14 @@ void SimDisk::complete(std::uint64_t call, bool success) {
   deferred_.erase(found);
 }
 
-void SimDisk::write_back_some(std::mt19937_64& random) {
+void SimDisk::write_back_some(const Draw& random) {
   const std::lock_guard lock(mutex_);
   for (const auto& [name, inode] : names_)
     std::erase_if(inode->unsynced,
                   [&](const auto& page) { return page.second.dirty && coin(random); });
 }
 
-void SimDisk::crash(std::mt19937_64& random) {
+void SimDisk::crash(const Draw& random) {
   const std::lock_guard lock(mutex_);
   power_loss(&random);
 }
@@ -633,7 +633,7 @@ void SimDisk::apply(Names& names, const NameChange& change) {
 }
 
 /// Without `random` everything is lost that can be.
-void SimDisk::power_loss(std::mt19937_64* random) {
+void SimDisk::power_loss(const Draw* random) {
   enum class Fate { lose_all, keep_all, mixed };
   const auto draw = [&] {
     if (!random) return Fate::lose_all;

@@ -120,14 +120,17 @@ class SimDisk {
   /// Ends a deferred sync, with success or as a failed one. The caller of the sync has long gone
   /// on; a simulation tells it its own way. No effect after a crash or kill: nullopt-safe.
   void complete(std::uint64_t call, bool success = true);
+  /// A source of chance: any 64 bits.
+  using Draw = std::function<std::uint64_t()>;
   /// The kernel writes some unsynced pages by itself, each with probability 1/2.
-  void write_back_some(std::mt19937_64& random);
+  void write_back_some(const Draw& random);
 
   // ---- the end of a process or of the power ----
 
   /// Power loss. All handles become invalid, locks are gone. The draw is first how bad it is
   /// (everything lost, everything kept, or a mixture), then each page and name.
-  void crash(std::mt19937_64& random);
+  void crash(const Draw& random);
+  void crash(std::mt19937_64& random) { crash(Draw(std::ref(random))); }
   /// Power loss, the worst of it: everything that was not synced is gone.
   void crash_losing_everything();
   /// kill -9: all handles become invalid, locks are gone, all completed calls stay done.
@@ -175,7 +178,7 @@ class SimDisk {
   PendingSync start_sync(const InodePointer& inode);
   void finish_sync(PendingSync& sync, bool success);
   static void apply(Names& names, const NameChange& change);
-  void power_loss(std::mt19937_64* random);
+  void power_loss(const Draw* random);
   [[nodiscard]] const Inode& inode(const std::string& name) const;
 
   mutable std::mutex mutex_;

@@ -11,6 +11,9 @@ from .server import DEBIAN_BIN, REPOSITORY
 
 BINARY = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "dev" / "pgweir"))
 
+# The sanitizers' own memory counts, too (scripts/sanitize).
+MEMORY_FACTOR = 10 if os.environ.get("PGWEIR_SANITIZED") else 1
+
 
 def pgweir(*arguments, timeout=60, env=None, **options):
     """Runs a command of pgweir to its end; returns the finished process, whatever its status."""

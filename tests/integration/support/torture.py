@@ -28,6 +28,7 @@ class Torture:
         self.options = list(options)
         self.slots = slots
         self.synchronous = synchronous
+        self.synchronous_since = 0
         self.major = major
         self.say = say
         self.servers = []
@@ -185,6 +186,7 @@ class Torture:
             old.kill9()
         elif how != "after":
             old.stop(how)
+        self.synchronous_since += 1
         new.promote()
         old.stop("immediate")
         self._stop_load()
@@ -238,6 +240,11 @@ class Torture:
     def _make_synchronous(self):
         self.primary.conf(synchronous_standby_names="by_primary")
         self.primary.reload()
+        wait_for(lambda: self.primary.sql("SHOW synchronous_standby_names") == "by_primary",
+                 "the setting to be read")
+        # It is the checkpointer that switches it on, before the next thing it does.
+        self.primary.sql("CHECKPOINT")
+        self.synchronous_since += 1  # what was acknowledged before waited for nobody
 
     def _primary_sql(self, text):
         """It may have to wait for a receiver that does not run; that is not waited for."""
@@ -325,6 +332,7 @@ class Station:
     def check_promises(self, acknowledged):
         """What the upstream was told is durable, and what a client was told is committed."""
         if (acknowledged and self.torture.synchronous and self.name == "by-primary"
+                and acknowledged[2] == self.torture.synchronous_since
                 and self.upstream is acknowledged[0]):
             self.assert_holds(acknowledged[0], acknowledged[1])
         if not self.torture.slots:
@@ -442,13 +450,14 @@ class Client(threading.Thread):
     def __init__(self, torture):
         super().__init__(daemon=True)
         self.torture = torture
-        self.acknowledged = None  # (server, a position before the end of its last commit record)
+        # (server, a position before the end of its last commit record, Torture.synchronous_since)
+        self.acknowledged = None
         self.count = 0
         self._end = threading.Event()
 
     def run(self):
         while not self._end.is_set():
-            server = self.torture.primary
+            server, since = self.torture.primary, self.torture.synchronous_since
             try:
                 answer = server.sql(
                     f"BEGIN; INSERT INTO numbers VALUES ({self.count}); SELECT"
@@ -457,7 +466,7 @@ class Client(threading.Thread):
                 # A commit that is cancelled while it waits says so, as a warning.
                 if answer.returncode == 0 and not answer.stderr.strip():
                     self.count += 1
-                    self.acknowledged = (server, wal.lsn(answer.stdout.strip()))
+                    self.acknowledged = (server, wal.lsn(answer.stdout.strip()), since)
             except Exception:  # the server or psql was killed, or it hangs
                 pass
             self._end.wait(0.05)

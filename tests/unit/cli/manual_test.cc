@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/help.h"
+#include "cli/logical_options.h"
 #include "cli/receive_options.h"
 
 namespace weir::cli {
@@ -40,6 +41,9 @@ const Page kPages[] = {
     {"pgweir-config.1", config_help()},   {"pgweir-verify.1", verify_help()},
     {"pgweir-prune.1", prune_help()},     {"pgweir-compress.1", compress_help()},
     {"pgweir-restore.1", restore_help()}, {"pgweir-pg_receivewal.1", pg_receivewal_help()},
+    {"pgweir-listen.1", listen_help()},   {"pgweir-notify.1", notify_help()},
+    {"pgweir-logical.1", logical_help()},
+    {"pgweir-pg_recvlogical.1", pg_recvlogical_help()},
 };
 
 TEST(Manual, HasTheOptionsThatTheHelpHas) {
@@ -56,6 +60,12 @@ TEST(Help, TellsEveryOptionOfReceiveAndNoOther) {
   std::set<std::string> known;
   for (const auto& option : receive_option_list()) known.emplace(option.name);
   EXPECT_EQ(long_options(std::string(receive_help())), known);
+}
+
+TEST(Help, TellsEveryOptionOfLogicalAndNoOther) {
+  std::set<std::string> known = {"option"};
+  for (const auto& option : logical_option_list()) known.emplace(option.name);
+  EXPECT_EQ(long_options(std::string(logical_help())), known);
 }
 
 TEST(Help, TellsTheLettersOfReceive) {

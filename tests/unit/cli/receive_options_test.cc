@@ -103,6 +103,21 @@ TEST(ReceiveOptions, TakesASegmentNameAsStart) {
   EXPECT_EQ(request.options.start_segment, wal::SegmentName::parse("000000010000001600000002"));
 }
 
+TEST(ReceiveOptions, NotifiesWhereItIsToldToElseWhereItReceivesFrom) {
+  EXPECT_FALSE(parse({}).notify);
+  const auto here = parse({"-d", "host=db1", "--notify-channel", "Wal Archive"});
+  ASSERT_TRUE(here.notify);
+  EXPECT_EQ(here.notify->channel, "Wal Archive");
+  EXPECT_EQ(pq::conninfo_value(here.notify->conninfo, "host"), "db1");
+  EXPECT_EQ(pq::conninfo_value(here.notify->conninfo, "dbname"), "postgres");
+  const auto there = parse(
+      {"-d", "host=db1", "--notify-channel", "a", "--notify-conninfo", "host=db2 dbname=ops"});
+  EXPECT_EQ(pq::conninfo_value(there.notify->conninfo, "host"), "db2");
+  EXPECT_EQ(pq::conninfo_value(there.notify->conninfo, "dbname"), "ops");
+  EXPECT_TRUE(parse({"--notify-channel", "a", "--notify-conninfo", "host=b password=c"})
+                  .password_on_command_line);
+}
+
 TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
   struct Case {
     const char* name;
@@ -118,6 +133,11 @@ TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
       {"a wrong monitor",
        {"-S", "a", "--monitor-conninfo", "hst=a"},
        "given by --monitor-conninfo"},
+      {"notify nowhere", {"--notify-conninfo", "host=a"}, "needs --notify-channel CHANNEL"},
+      {"a wrong place to notify",
+       {"--notify-channel", "a", "--notify-conninfo", "hst=a"},
+       "given by --notify-conninfo"},
+      {"a long channel", {"--notify-channel", std::string(64, 'a')}, "given by --notify-channel"},
       {"a name no slot has", {"-S", "Weir"}, "no slot can have the name \"Weir\""},
       {"a long slot name", {"-S", std::string(64, 'a')}, "no slot can have the name"},
       {"no LSN", {"--endpos", "16"}, "wrong value \"16\" of --endpos"},

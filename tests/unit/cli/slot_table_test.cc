@@ -27,6 +27,11 @@ TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
   EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("holds back 1 GB"));
   EXPECT_THAT(slot_warning(slot("unreserved", true, kGB)).value(), HasSubstr("next checkpoint"));
   EXPECT_THAT(slot_warning(slot("lost", false, std::nullopt)).value(), HasSubstr("drop it"));
+  auto old = slot("reserved", true, 0);
+  old.xmin_age = 49'999'999;
+  EXPECT_EQ(slot_warning(old), std::nullopt);
+  old.xmin_age = 123'000'000;
+  EXPECT_THAT(slot_warning(old).value(), HasSubstr("123 million transactions"));
   auto invalidated = slot("reserved", false, 0);
   invalidated.view.invalidation_reason = "idle_timeout";
   EXPECT_THAT(slot_warning(invalidated).value(), HasSubstr("idle_timeout"));
@@ -40,6 +45,14 @@ TEST(SlotList, IsATable) {
             "weir  physical  no      0/2000000    lost        -              -\n"
             "warning: \"weir\" is lost (wal_status lost): the WAL it needs is gone, nothing can "
             "stream from it; drop it\n");
+  SlotRow logical[] = {slot("reserved", true, 16), slot("reserved", true, 8)};
+  logical[0].plugin = "pgoutput";
+  logical[0].database = "shop";
+  logical[0].confirmed_lsn = "0/3000000";
+  EXPECT_THAT(slots_text(logical), HasSubstr("retained  confirmed  plugin    database\n"));
+  EXPECT_THAT(slots_text(logical), HasSubstr("16 B      0/3000000  pgoutput  shop\n"));
+  EXPECT_THAT(slots_text(logical), HasSubstr("8 B       -          -         -\n"));
+  EXPECT_EQ(nlohmann::json::parse(slots_json(logical))[0]["plugin"], "pgoutput");
   EXPECT_EQ(slots_text({}), "no replication slots\n");
   EXPECT_TRUE(nlohmann::json::parse(slots_json(rows))[1]["retained_bytes"].is_null());
 }

@@ -64,7 +64,7 @@ TEST(LiveLogical, CreatesASlotAndStreamsFromIt) {
 
   LogicalSlotOptions options;
   options.snapshot = Snapshot::export_;
-  options.two_phase = connection.server_major() >= 14;
+  options.two_phase = connection.server_major() >= 15;
   const auto slot = create_logical_slot(connection, "one", options);
   ASSERT_TRUE(slot);
   EXPECT_GT(slot->consistent_point, wal::Lsn(0));

@@ -1,5 +1,6 @@
 #include "receive/session_state.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "recording_log.h"
@@ -466,6 +467,26 @@ TEST(SessionState, WaitsForSpaceForAHistoryUnlessToldToStop) {
   }
 }
 
+TEST(SessionState, FollowsTimelinesSlowlyIfTheyDoNotEnd) {
+  Dialogue dialogue;
+  dialogue.until<step::Stream>();
+  const auto follow = [&dialogue](wal::TimelineId next) {
+    dialogue.timeline_ends(next, seg(7.5));
+    dialogue.identity.timeline = next;
+    dialogue.server_histories[next] = kHistory2;
+    dialogue.until<step::Stream>();
+  };
+  wal::TimelineId timeline = 1;
+  for (int i = 0; i < 64; ++i) follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::IsEmpty());
+  for (int i = 0; i < 3; ++i) follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::ElementsAre(10s, 10s, 10s));
+  EXPECT_EQ(dialogue.connects, 1);
+  dialogue.now += 20min;
+  follow(++timeline);
+  EXPECT_THAT(dialogue.waits, ::testing::SizeIs(3)) << "that was long ago";
+}
+
 TEST(SessionState, RefusesATimelineThatEndsBehindWhatWasSent) {
   Dialogue dialogue;
   dialogue.until<step::Stream>();
@@ -489,6 +510,20 @@ TEST(SessionState, TriesTheOtherHostsWhenOneIsRefused) {
   dialogue.state.on_identified(dialogue.identity);  // timeline 1, a primary: refused
   dialogue.identity.timeline = 2;
   EXPECT_EQ(dialogue.until<step::Stream>().timeline, 2U);
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, LooksAtTheArchiveAnewForEachServer) {
+  // Whose WAL it holds is compared with the server's identifier at each look: what was seen with
+  // one server says nothing of the next one, which may be of another cluster.
+  Dialogue dialogue;
+  dialogue.hosts = {{.name = "old primary", .major = 18, .standby = false},
+                    {.name = "of another cluster", .major = 18, .standby = false}};
+  dialogue.archive_ends_at(2, seg(7));
+  dialogue.until<step::InspectArchive>();
+  dialogue.until<step::Disconnect>();  // on timeline 1, a primary: refused
+  dialogue.identity.system_identifier = 4711;
+  EXPECT_EQ(dialogue.until<step::InspectArchive>().system_identifier, 4711U);
   EXPECT_EQ(dialogue.connected_to, 1);
 }
 

@@ -71,7 +71,7 @@ TEST(StatusBoard, SaysAllOfItAsJson) {
   board.set_error("no server");
   board.update([](auto& content) {
     content.segments_finished = 7;
-    content.slot_view = SlotView{.exists = true, .safe_wal_size = 64, .retained = 32};
+    content.slot_view = pq::SlotView{.exists = true, .safe_wal_size = 64, .retained = 32};
   });
   const auto json = nlohmann::json::parse(board.to_json());
   EXPECT_EQ(json.at("archived_bytes"), 500);

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-namespace weir::receive {
+namespace weir::pq {
 
 /// What pg_replication_slots says of a slot, as far as it decides about keeping WAL.
 struct SlotView {
@@ -17,4 +17,4 @@ struct SlotView {
   std::optional<std::string> invalidation_reason;  ///< 17 and later
 };
 
-}  // namespace weir::receive
+}  // namespace weir::pq

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace weir {
+
+/// What an error means for the one who has to act on it. Of pgweir's commands it decides the exit
+/// status, and of long-running ones whether they try again.
+enum class ErrorKind {
+  usage,       ///< wrong options, configuration or arguments: exit 2
+  retry,       ///< may pass if tried again (connection, slot in use, upstream starting up): exit 3
+  disk_full,   ///< no space left on the archive's file system: exit 3, or waited for
+  io,          ///< the file system refused something else: exit 4
+  durability,  ///< a sync or close failed: the process ends, nothing more is acknowledged: exit 4
+  conflict,    ///< another cluster, another segment size, another writer, another history: exit 4
+  gap,         ///< the upstream no longer has the WAL that comes next: exit 4
+  damage,      ///< WAL or an archive file is not what it must be: exit 4
+  protocol,    ///< the server said something the protocol does not allow: exit 4
+  refused,     ///< the server refuses for good (role, slot of the other kind, version): exit 4
+};
+
+[[nodiscard]] std::string_view to_string(ErrorKind kind);
+
+/// The one error type. The message says what happened in PostgreSQL's style (lower case, no full
+/// stop), the context has names and positions, the hint says what the operator can do, in whole
+/// sentences. No part of it has a password in it. Copyable and cheap to move; one thread at a time.
+class Error : public std::exception {
+ public:
+  Error(ErrorKind kind, std::string message);
+
+  [[nodiscard]] ErrorKind kind() const { return kind_; }
+  [[nodiscard]] const std::string& message() const { return message_; }
+  [[nodiscard]] const std::string& context() const { return context_; }
+  [[nodiscard]] const std::string& hint() const { return hint_; }
+  /// Five characters if the server itself reported it (appendix "PostgreSQL Error Codes"), else
+  /// empty. Decide by this or by the kind, never by the text, which may be in any language.
+  [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
+  /// The errno value behind it, 0 if there is none or it is not known.
+  [[nodiscard]] int system_code() const { return system_code_; }
+
+  /// Message and context on one line, without the hint.
+  [[nodiscard]] const char* what() const noexcept override { return what_.c_str(); }
+
+  // For those who throw it.
+
+  /// Appends `name value` to the context, in the order of the calls. The value is formatted by
+  /// libfmt: defined in src/base/error.h, for the library's own use.
+  template <typename Value>
+  Error& with(std::string_view name, const Value& value) &;
+  template <typename Value>
+  Error&& with(std::string_view name, const Value& value) &&;
+  Error& hint(std::string_view text) &;
+  Error&& hint(std::string_view text) &&;
+
+ protected:
+  void set_sqlstate(std::string sqlstate) { sqlstate_ = std::move(sqlstate); }
+
+ private:
+  void add_context(std::string_view name, std::string_view value);
+  void compose();
+
+  friend Error system_error(int code, std::string message);
+
+  ErrorKind kind_;
+  int system_code_ = 0;
+  std::string message_;
+  std::string context_;
+  std::string hint_;
+  std::string sqlstate_;
+  std::string what_;
+};
+
+}  // namespace weir

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pgweir/error.h"
+
+namespace weir {
+
+/// What NOTIFY or pg_notify() sent.
+struct Notification {
+  std::string channel;
+  std::string payload;  ///< up to 7999 bytes, in UTF-8 unless the connection string says otherwise
+  int server_pid = 0;   ///< of the server process whose transaction sent it
+};
+
+/// Listens on channels of one database (LISTEN), and goes on doing so when the connection is lost.
+///
+/// PostgreSQL keeps no notifications for those who are away. What was sent while the connection was
+/// down is gone, and on_listening tells from when on: treat a notification as a hint to look, and
+/// look after each on_listening, too.
+///
+/// Notifications of one connection come in the order in which their transactions committed; each
+/// comes once. The server removes duplicates within one transaction.
+///
+/// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
+/// Callbacks run on the thread that reads and may not call the Listener, interrupt() excepted.
+class Listener {
+ public:
+  struct Listening {
+    std::string server;  ///< "host:port", or the path of the socket
+    /// Unset the first time. Else the server's last sign of life on the connection before:
+    /// notifications sent after it and before now may have been missed.
+    std::optional<std::chrono::system_clock::time_point> missed_since;
+  };
+
+  struct Options {
+    /// libpq's key=value or URI form; several hosts are tried in turn. A primary's: a standby has
+    /// no notifications. Both sides must name the same database.
+    std::string conninfo;
+    /// At least one, each of 1 to 63 bytes. Taken literally: no case folding, no quotes.
+    std::vector<std::string> channels;
+    /// Connect again after a loss, with growing pauses of up to 30 s, inside read(timeout) and
+    /// consume(). False: they throw what ended the connection.
+    bool reconnect = true;
+    /// The constructor does not connect; the first read(timeout) or consume() does, and treats a
+    /// server that is not there as one that was lost. Needs `reconnect`.
+    bool wait_for_server = false;
+    std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
+    /// An idle server is asked for a sign of life this often, and given up after as long again.
+    /// Bounds what missed_since covers. Zero: never, the kernel's TCP keepalives alone decide.
+    std::chrono::milliseconds check_interval{30'000};
+    std::string application_name = "pgweir";  ///< unless the connection string names one
+
+    /// Listening has begun, the first time or after a loss. May be empty.
+    std::function<void(const Listening&)> on_listening = {};
+    /// The connection was lost or an attempt failed, and another one follows. May be empty.
+    std::function<void(const Error&)> on_lost = {};
+  };
+
+  /// Connects and listens, unless wait_for_server. Throws Error{usage} for options that cannot be,
+  /// Error{retry} if no server answers, Error{refused} for what will not pass by itself: no such
+  /// database, wrong password, a standby.
+  explicit Listener(Options options);
+  ~Listener();
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+
+  /// The next notification that has arrived; nullopt if none has. Never blocks and never connects:
+  /// throws Error{retry} when the connection is lost, after all it had brought; see reconnect().
+  [[nodiscard]] std::optional<Notification> read();
+  /// Waits for one. nullopt when the time is over, or after interrupt(). Throws Error{refused} if a
+  /// server refuses for good, and, without `reconnect`, Error{retry}. A timeout in which it
+  /// connects is kept to, as well: the attempt ends with it.
+  [[nodiscard]] std::optional<Notification> read(std::chrono::milliseconds timeout);
+  /// Hands each notification to `handle` until that returns false, or interrupt() is called. Throws
+  /// as read(timeout) does, and what `handle` throws.
+  void consume(const std::function<bool(const Notification&)>& handle);
+
+  /// Connects anew, once, and listens. Throws as the constructor does.
+  void reconnect();
+  [[nodiscard]] bool connected() const;
+
+  /// For foreign event loops: when it is readable, call read() until that returns nullopt. The same
+  /// descriptor for as long as the object lives; do not read from it or close it.
+  [[nodiscard]] int fd() const;
+
+  /// Ends the read(timeout) or consume() that is under way, or else the next one.
+  void interrupt() noexcept;
+
+  /// Sends a notification over this connection (pg_notify): what this object listens to it receives
+  /// itself, too. Throws Error{usage} for a channel or payload that cannot be.
+  void notify(const std::string& channel, const std::string& payload);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The longest channel name and payload that PostgreSQL takes, in bytes (NAMEDATALEN - 1 and
+/// NOTIFY_PAYLOAD_MAX_LENGTH - 1 in commands/async.c).
+inline constexpr std::size_t kMaxChannelBytes = 63;
+inline constexpr std::size_t kMaxPayloadBytes = 7999;
+
+}  // namespace weir

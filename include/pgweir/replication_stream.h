@@ -1,0 +1,219 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pgweir/error.h"
+#include "pgweir/lsn.h"
+
+namespace weir {
+
+/// A replication connection to a PostgreSQL server (13 to 18) and, once started, the stream of its
+/// WAL: as it is (physical), or decoded by an output plugin into changes (logical).
+///
+///     using Stream = weir::ReplicationStream;
+///     Stream stream({.conninfo = "host=db1 dbname=shop", .kind = Stream::Kind::logical});
+///     stream.create_slot("cdc", {.plugin = "test_decoding"});
+///     stream.start({.slot = "cdc"});
+///     stream.consume([&](const auto& message) {
+///       store(message.text());            // durable when this returns
+///       stream.confirm(message.end);      // the server may forget it
+///       return true;
+///     });
+///
+/// Replies to the server go out by themselves (see Options::background_replies). They carry the
+/// positions that were confirmed, and nothing is ever confirmed that the user did not confirm, with
+/// one exception that loses nothing: Options::advance_when_idle.
+///
+/// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
+/// Throws Error: {usage} for arguments that cannot be, {retry} if the connection is lost or what
+/// failed may pass, {refused} for what will not pass by itself (a slot of the other kind, no such
+/// slot, plugin or database, no right), {gap} if the server no longer has the WAL. Where the server
+/// itself reported it, sqlstate() tells what. After an error of the connection the object is of no
+/// more use; make a new one, and start where you have confirmed.
+class ReplicationStream {
+ public:
+  enum class Kind {
+    physical,  ///< connects with replication=true
+    logical,   ///< connects to a database, with replication=database
+  };
+
+  struct Options {
+    /// libpq's key=value or URI form; several hosts are tried in turn. Logical: names the database.
+    std::string conninfo;
+    Kind kind = Kind::physical;
+    std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
+    std::string application_name = "pgweir";            ///< unless the connection string names one
+    /// How often the server is told what was confirmed. Earlier, where it asks for a reply, or by
+    /// send_feedback().
+    std::chrono::milliseconds status_interval{10'000};
+    /// True: a thread of the object's own sends the status that is due also while nobody reads, so
+    /// that a consumer may be busy for longer than wal_sender_timeout. (A consumer that hangs for
+    /// ever then keeps its slot, and the WAL behind it, busy.) False: replies are sent inside
+    /// read(), consume() and the feedback functions only; call one of them within half of
+    /// wal_sender_timeout, which is 60 s unless the server says otherwise.
+    bool background_replies = true;
+    /// Logical: while everything that was handed out is confirmed, positions that the server
+    /// reports as passed count as confirmed, too. So the slot of a quiet database lets go of the
+    /// WAL that others write. Physical streams never do this.
+    bool advance_when_idle = true;
+    /// Given each notice or warning of the server; on the thread that calls in. May be empty.
+    std::function<void(const std::string&)> on_notice = {};
+  };
+
+  /// Connects. Throws Error{retry} if no server answers, Error{refused} for what will not pass by
+  /// itself: no such database, wrong password, no REPLICATION right, a server before 13.
+  explicit ReplicationStream(Options options);
+  /// Hangs up, without a last status: see stop().
+  ~ReplicationStream();
+  ReplicationStream(ReplicationStream&&) noexcept;
+  ReplicationStream& operator=(ReplicationStream&&) noexcept;
+
+  // --- The server. These, like all up to start(), are commands: not while a stream is on.
+
+  struct Server {
+    std::string name;  ///< "host:port", or the path of the socket
+    int version = 0;   ///< 150018 is 15.18
+    std::uint64_t system_identifier = 0;
+    TimelineId timeline = 0;
+    Lsn flush_lsn;  ///< end of the WAL that is durable there (on a standby: that it has)
+  };
+  [[nodiscard]] Server identify();
+
+  /// Runs SQL on the logical connection, as needed around Snapshot::use; rows of text, nullopt is
+  /// NULL. Not for COPY.
+  std::vector<std::vector<std::optional<std::string>>> query(const std::string& sql);
+
+  // --- Slots
+
+  enum class Snapshot {
+    exported,  ///< others can use it by its name, until the next command on this connection
+    use,       ///< for the transaction that runs on this connection; see query()
+    nothing,
+  };
+  struct SlotOptions {
+    bool temporary = false;   ///< dropped when this connection ends
+    bool reserve_wal = true;  ///< physical: keep WAL from now on, not from the first use
+    std::string plugin = {};  ///< logical: "pgoutput", "test_decoding", …; must be named
+    Snapshot snapshot = Snapshot::nothing;  ///< logical
+    bool two_phase = false;  ///< logical: decode prepared transactions when prepared; 14 and later
+    bool failover = false;   ///< logical: keep it in step on standbys; 17 and later
+  };
+  struct Slot {
+    std::string name;
+    Lsn consistent_point;  ///< changes of transactions that commit after it will be streamed
+    std::optional<std::string> snapshot_name;  ///< Snapshot::exported: for SET TRANSACTION SNAPSHOT
+    std::string plugin;
+  };
+  /// Makes a slot of the connection's kind. Throws Error{refused} (42710) if it exists.
+  Slot create_slot(const std::string& name, const SlotOptions& options);
+  Slot create_slot(const std::string& name);
+  /// Throws Error{retry} (55006) if it is in use, Error{refused} (42704) if there is none.
+  void drop_slot(const std::string& name);
+
+  // --- The stream
+
+  struct StartOptions {
+    std::string slot = {};  ///< logical: needed. Physical: may be empty; WAL is then not kept
+    /// Where to begin. Unset: where the slot's confirmed position is (logical), or at the end of
+    /// the server's WAL (physical).
+    Lsn start = {};
+    TimelineId timeline = 0;  ///< physical; 0: the server's current one
+    /// Logical: the output plugin's, in order; nullopt is an option without a value.
+    std::vector<std::pair<std::string, std::optional<std::string>>> plugin_options = {};
+  };
+  void start(const StartOptions& options);
+
+  struct Message {
+    /// Physical: WAL, cut anywhere. Logical: one message of the plugin, which may hold any bytes.
+    /// Valid until the next call of read() or consume() that takes one.
+    std::span<const std::byte> data;
+    Lsn data_start;  ///< physical: position of the first byte. Logical: of the change
+    Lsn wal_end;     ///< the end of the server's WAL when it was sent, as far as it knew
+    std::chrono::system_clock::time_point send_time;  ///< by the server's clock
+    /// What to confirm when this message is dealt with: the end of the bytes (physical), or
+    /// data_start, which for the commit of a transaction is behind it (logical). Confirming inside
+    /// a transaction does no harm: it comes whole again unless its commit was confirmed.
+    Lsn end;
+
+    [[nodiscard]] std::string_view text() const {
+      return {reinterpret_cast<const char*>(data.data()), data.size()};
+    }
+  };
+
+  /// The next message that has arrived; nullopt if none has, or the stream has ended. Never blocks.
+  [[nodiscard]] std::optional<Message> read();
+  /// Waits for one. nullopt when the time is over, after interrupt(), or when the stream has ended:
+  /// streaming() tells.
+  [[nodiscard]] std::optional<Message> read(std::chrono::milliseconds timeout);
+
+  enum class Ended {
+    by_handler,     ///< it returned false; the stream goes on
+    interrupted,    ///< the stream goes on
+    timeline_over,  ///< see next_timeline()
+  };
+  /// Hands each message to `handle` until that returns false. Throws also what `handle` throws; the
+  /// stream goes on then.
+  Ended consume(const std::function<bool(const Message&)>& handle);
+
+  /// True from start() until the stream has ended.
+  [[nodiscard]] bool streaming() const;
+
+  struct NextTimeline {
+    TimelineId timeline;
+    Lsn switchpoint;
+  };
+  /// Physical: set when the timeline that was streamed has ended. start() again with it.
+  [[nodiscard]] const std::optional<NextTimeline>& next_timeline() const;
+
+  // --- What the server is told
+
+  struct Feedback {
+    Lsn write = {};  ///< received
+    Lsn flush = {};  ///< durable: the server may forget what lies before it
+    Lsn apply = {};  ///< visible to readers; what remote_apply commits wait for
+    bool request_reply = false;
+  };
+  /// Sends the positions now. Positions only move forward: one that is unset, or behind what was
+  /// confirmed before, leaves that as it is. Error{usage} for a position behind all WAL that the
+  /// server has sent or reported: nobody can have that.
+  void send_feedback(const Feedback& feedback);
+  /// Write, flush and apply are there; told with the next status. Cheap: call it for each message.
+  void confirm(Lsn position);
+  /// What was confirmed so far.
+  [[nodiscard]] Feedback confirmed() const;
+
+  /// The server's end of WAL, by its newest message of any kind.
+  [[nodiscard]] Lsn wal_end() const;
+  /// When the server was last heard of.
+  [[nodiscard]] std::chrono::steady_clock::time_point last_contact() const;
+
+  /// Tells what is confirmed, ends the stream in good order and drops what still arrives. After it
+  /// the connection takes commands and start() again. (A second logical stream gets a connection of
+  /// its own, because servers end it at once on the old one: temporary slots go with that.)
+  /// Error{retry} if the server does not end it within `timeout`.
+  void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
+
+  /// For foreign event loops: when it is readable, call read() until that returns nullopt. Covers
+  /// replies that are due, also where libpq has still something to send. The same descriptor for as
+  /// long as the object lives; do not read from it or close it.
+  [[nodiscard]] int fd() const;
+
+  /// Ends the read(timeout) or consume() that is under way, or else the next one.
+  void interrupt() noexcept;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weir

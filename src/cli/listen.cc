@@ -1,0 +1,239 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <optional>
+
+#include "base/units.h"
+#include "cli/arguments.h"
+#include "cli/command_runner.h"
+#include "cli/config_file.h"
+#include "cli/connection_options.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/logger.h"
+#include "cli/notification_text.h"
+#include "cli/program.h"
+#include "cli/service_manager.h"
+#include "cli/signals.h"
+#include "pgweir/listener.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+/// While a command runs notifications are read on; so many may wait for theirs.
+constexpr std::size_t kMostWaiting = 1000;
+constexpr auto kPatience = 2s;
+constexpr std::chrono::milliseconds kForEver = std::chrono::hours(24 * 365 * 10);
+
+struct Request {
+  Listener::Options options;
+  bool loop = true;
+  bool json = false;
+  std::optional<std::string> exec;
+  std::optional<std::string> exec_connect;
+  std::optional<std::uint64_t> count;
+  std::optional<std::chrono::milliseconds> timeout;
+  bool quiet = false;
+};
+
+Request read_request(const Arguments& arguments) {
+  Request request;
+  request.options.channels = arguments.words();
+  if (arguments.words().empty())
+    throw Error(ErrorKind::usage, "no channel given")
+        .hint("As in \"pgweir listen CHANNEL\"; see \"pgweir listen --help\".");
+  request.options.conninfo = ordinary_conninfo(conninfo_of(arguments));
+  request.loop = !arguments.has("no-loop");
+  request.json = arguments.has("json");
+  request.quiet = arguments.has("quiet");
+  request.exec = arguments.value("exec");
+  request.exec_connect = arguments.value("exec-connect");
+  if (const auto text = arguments.value("count")) {
+    std::uint64_t count = 0;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), count);
+    if (error != std::errc() || end != text->data() + text->size() || count == 0)
+      throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of --count", *text))
+          .hint("Give a number of notifications, from 1 on.");
+    request.count = count;
+  }
+  if (const auto text = arguments.value("timeout")) {
+    request.timeout = parse_duration(*text);
+    if (!request.timeout || *request.timeout <= 0ms || *request.timeout > 24h * 365)
+      throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of --timeout", *text))
+          .hint("Give a time with a unit: \"500ms\", \"10s\", \"5min\".");
+  }
+  return request;
+}
+
+std::string channel_list(const std::vector<std::string>& channels) {
+  std::string text;
+  for (const auto& channel : channels)
+    text += fmt::format("{}\"{}\"", text.empty() ? "" : ", ", channel);
+  return text;
+}
+
+/// Reads, prints and hands to the commands until stopped, or until there were enough.
+class Listening {
+ public:
+  Listening(const Request& request, Log& log, ServiceManager& service)
+      : request_(request),
+        log_(log),
+        service_(service),
+        runner_(kMostWaiting, log),
+        listener_(options()) {}
+
+  int run();
+  /// Any thread.
+  void stop() {
+    stopped_ = true;
+    runner_.stop();
+    listener_.interrupt();
+  }
+
+ private:
+  Listener::Options options();
+  void begun(const Listener::Listening& listening);
+  void take(const Notification& notification);
+
+  const Request& request_;
+  Log& log_;
+  ServiceManager& service_;
+  std::atomic<bool> stopped_ = false;
+  std::optional<Error> lost_;  ///< with --no-loop: what ends it
+  CommandRunner runner_;
+  Listener listener_;
+};
+
+int Listening::run() {
+  const auto deadline = Clock::now() + request_.timeout.value_or(kForEver);
+  std::uint64_t seen = 0;
+  bool late = false;
+  while (!stopped_ && !late && seen != request_.count) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto notification = listener_.read(std::max(left, 0ms));
+    if (lost_) throw Error(*lost_);
+    if (notification) {
+      ++seen;
+      take(*notification);
+    }
+    late = !notification && Clock::now() >= deadline;
+  }
+  if (const auto left = runner_.finish(); left > 0)
+    log_.warning("stopped: {} notification(s) that had come were not handed to the command", left);
+  if (stopped_) return kDone;
+  const bool short_of_count = late && request_.count;
+  return short_of_count || runner_.failures() > 0 ? kNo : kDone;
+}
+
+Listener::Options Listening::options() {
+  auto options = request_.options;
+  options.wait_for_server = true;  // so that a signal ends the first attempt, too
+  options.on_listening = [this](const auto& listening) { begun(listening); };
+  options.on_lost = [this](const Error& error) {
+    if (!request_.loop) {
+      lost_ = error;
+      listener_.interrupt();
+      return;
+    }
+    service_.status(fmt::format("waiting; last error: {}", error.what()));
+    log_.warning("{}; trying again. What is sent until then will be missed", error.what());
+    if (!error.hint().empty()) log_.info("hint: {}", error.hint());
+  };
+  return options;
+}
+
+void Listening::begun(const Listener::Listening& listening) {
+  const auto now = std::chrono::system_clock::now();
+  const auto what = fmt::format("listening on {} ({})", channel_list(request_.options.channels),
+                                listening.server);
+  log_.info("{}", what);
+  service_.ready(what);
+  if (listening.missed_since)
+    log_.warning("notifications sent between {} and {} may have been missed",
+                 format_time(*listening.missed_since), format_time(now));
+  if (request_.json) print(listening_json(listening, now));
+  if (request_.exec_connect)
+    runner_.add({*request_.exec_connect,
+                 {{"PGWEIR_SERVER", listening.server},
+                  {"PGWEIR_MISSED_SINCE",
+                   listening.missed_since ? iso_time(*listening.missed_since) : std::string()}},
+                 "the connection"});
+}
+
+void Listening::take(const Notification& notification) {
+  print(request_.json ? notification_json(notification, std::chrono::system_clock::now())
+                      : notification_text(notification));
+  if (!request_.exec) return;
+  runner_.add({*request_.exec,
+               {{"PGWEIR_CHANNEL", notification.channel},
+                {"PGWEIR_PAYLOAD", notification.payload},
+                {"PGWEIR_PID", std::to_string(notification.server_pid)}},
+               fmt::format("channel \"{}\"", notification.channel)});
+}
+
+}  // namespace
+
+std::vector<Option> listen_option_list() {
+  auto list = connection_options();
+  const std::vector<Option> own = {{"json", '\0', false},
+                                   {"exec"},
+                                   {"exec-connect"},
+                                   {"count"},
+                                   {"timeout"},
+                                   {"no-loop", 'n', false},
+                                   {"quiet", 'q', false},
+                                   {"config", 'c', true, false},
+                                   {"help", '?', false, false}};
+  list.insert(list.end(), own.begin(), own.end());
+  return list;
+}
+
+int listen_command(const Words& words) {
+  constexpr std::size_t kMostChannels = 1000;
+  auto arguments = Arguments::parse(listen_option_list(), words, kMostChannels);
+  if (arguments.has("help")) {
+    print(listen_help());
+    return kDone;
+  }
+  add_config(arguments, "listen");
+  const auto request = read_request(arguments);
+
+  Signals signals;  // before the first thread
+  Screen screen(STDERR_FILENO);
+  Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
+  int status = kUnexpected;
+  try {
+    ServiceManager service(log);
+    Listening listening(request, log, service);
+    Signals::Handlers handlers;
+    handlers.stop = [&] {
+      service.stopping();
+      listening.stop();
+    };
+    handlers.reload = [] {};
+    handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
+    signals.start(std::move(handlers));
+    try {
+      status = listening.run();
+    } catch (...) {
+      signals.stop();  // its handlers use what is about to end
+      throw;
+    }
+    signals.stop();
+  } catch (const Error& error) {
+    static_cast<Log&>(log).error(error);
+    status = exit_status(error.kind());
+  }
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace weir::cli

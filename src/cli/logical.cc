@@ -1,0 +1,283 @@
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <random>
+
+#include "cli/connection_options.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/logger.h"
+#include "cli/logical_options.h"
+#include "cli/program.h"
+#include "cli/screen.h"
+#include "cli/service_manager.h"
+#include "cli/signals.h"
+#include "io/posix_directory.h"
+#include "logical/pgoutput.h"
+#include "pq/replication.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Verb = LogicalRequest::Verb;
+
+constexpr auto kPatience = 2s;
+
+/// Runs the user's command with the snapshot's name and position in its environment. True if it
+/// ended with status 0.
+bool run_with_snapshot(const std::string& command, const std::string& snapshot, wal::Lsn position,
+                       const pq::Interrupt& stop, Log& log) {
+  log.info("snapshot {} at {} for: {}", snapshot, position, command);
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    variables.emplace_back(*variable);
+  variables.push_back("PGWEIR_SNAPSHOT=" + snapshot);
+  variables.push_back(fmt::format("PGWEIR_LSN={}", position));
+  std::vector<char*> environment;
+  for (auto& variable : variables) environment.push_back(variable.data());
+  environment.push_back(nullptr);
+  std::string shell = "sh";
+  std::string flag = "-c";
+  std::string text = command;
+  char* words[] = {shell.data(), flag.data(), text.data(), nullptr};
+
+  // The command is not to inherit that we block and ignore signals.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) sigaddset(&ours, number);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigdefault(&attributes, &ours);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  pid_t child = -1;
+  const int code =
+      ::posix_spawn(&child, "/bin/sh", nullptr, &attributes, words, environment.data());
+  ::posix_spawnattr_destroy(&attributes);
+  if (code != 0) throw system_error(code, "could not start the snapshot command");
+  bool ended_by_us = false;
+  for (;;) {
+    int status = 0;
+    const pid_t done = ::waitpid(child, &status, WNOHANG);
+    if (done == child) {
+      if (ended_by_us) throw pq::Interrupted{};
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+      log.warning("the snapshot command ended with {} {}", WIFEXITED(status) ? "status" : "signal",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+      return false;
+    }
+    if (done < 0 && errno != EINTR) throw system_error(errno, "could not wait for the command");
+    if (stop.raised() && !ended_by_us) {
+      ::kill(child, SIGTERM);
+      ended_by_us = true;
+    }
+    ::usleep(20'000);
+  }
+}
+
+/// "a/b" → "a", "b"; "b" → ".", "b".
+std::pair<std::string, std::string> split_path(const std::string& path) {
+  const auto slash = path.rfind('/');
+  auto name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty() || name == "." || name == "..")
+    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no name of a file", path));
+  if (slash == std::string::npos) return {".", std::move(name)};
+  return {slash == 0 ? "/" : path.substr(0, slash), std::move(name)};
+}
+
+int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Interrupt& wake,
+           std::atomic<bool>& hangup) {
+  Log& log = logger;
+  try {
+    auto& options = request.options;
+    std::unique_ptr<io::Directory> directory;
+    if (request.exact) {
+      auto [place, name] = split_path(options.path);
+      directory = io::open_directory(place);
+      options.directory = directory.get();
+      options.path = std::move(name);
+    }
+    if (!request.snapshot_command.empty())
+      options.with_snapshot = [&](const std::string& snapshot, wal::Lsn position) {
+        return run_with_snapshot(request.snapshot_command, snapshot, position, stop, log);
+      };
+    const logical::Environment environment{.stop = stop,
+                                           .wake = wake,
+                                           .reopen =
+                                               [&] {
+                                                 if (!hangup.exchange(false)) return false;
+                                                 wake.clear();
+                                                 if (stop.raised()) wake.raise();
+                                                 return true;
+                                               },
+                                           .log = log,
+                                           .seed = std::random_device()()};
+    const auto summary = logical::stream(options, environment);
+    log.info("stopped at {}; {} messages", summary.position, summary.messages);
+    return kDone;
+  } catch (const pq::Interrupted&) {
+    return kDone;  // before anything had begun
+  } catch (const Error& error) {
+    log.error(error);
+    if (request.log_file) print_error(error);
+    return exit_status(error.kind());
+  }
+}
+
+int stream_command(LogicalRequest& request) {
+  Signals signals;  // before the first thread
+  Screen screen(STDERR_FILENO);
+  Logger log(screen, request.level, request.log_file);
+  pq::Interrupt stop;
+  pq::Interrupt wake;
+  std::atomic<bool> hangup = false;
+  Signals::Handlers handlers;
+  ServiceManager service(log);
+  handlers.stop = [&] {
+    service.stopping();
+    stop.raise();
+    wake.raise();
+  };
+  handlers.reload = [&] {
+    service.reloading();
+    log.reopen();
+    hangup = true;
+    wake.raise();
+    service.reloaded();
+  };
+  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
+  signals.start(std::move(handlers));
+  service.ready(fmt::format("changes of slot {}", request.options.slot));
+  const int status = stream(request, log, stop, wake, hangup);
+  signals.stop();
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+pq::Connection connect(const LogicalRequest& request, const pq::Interrupt& never) {
+  return pq::Connection::open(
+      {.conninfo = request.options.conninfo, .replication = pq::Replication::logical}, never);
+}
+
+int create(const LogicalRequest& request) {
+  const pq::Interrupt never;
+  auto connection = connect(request, never);
+  const auto& name = request.options.slot;
+  const auto slot = pq::create_logical_slot(connection, name, request.slot);
+  if (!slot && !request.options.if_not_exists)
+    throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" exists already", name))
+        .with("server", connection.server_name())
+        .hint("With --if-not-exists that is no error.");
+  print(slot ? fmt::format("replication slot \"{}\" created with {}; its stream begins at {}\n",
+                           name, request.slot.plugin, slot->consistent_point)
+             : fmt::format("replication slot \"{}\" exists already\n", name));
+  return kDone;
+}
+
+int drop(const LogicalRequest& request) {
+  const pq::Interrupt never;
+  auto connection = connect(request, never);
+  const auto& name = request.options.slot;
+  try {
+    pq::drop_slot(connection, name);
+  } catch (const pq::ServerError& error) {
+    if (error.sqlstate() != "42704" || !request.if_exists) throw;
+    print(fmt::format("replication slot \"{}\" does not exist\n", name));
+    return kDone;
+  }
+  print(fmt::format("replication slot \"{}\" dropped\n", name));
+  return kDone;
+}
+
+/// "\x1f2e", as SQL prints bytea.
+std::string from_hex(const std::string& text) {
+  const auto digit = [&](char c) -> unsigned {
+    if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
+    if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a' + 10);
+    throw Error(ErrorKind::protocol, "the server printed binary data in an unknown way");
+  };
+  if (!text.starts_with("\\x") || text.size() % 2 != 0) digit('\0');
+  std::string bytes;
+  for (std::size_t i = 2; i < text.size(); i += 2)
+    bytes += static_cast<char>(digit(text[i]) << 4 | digit(text[i + 1]));
+  return bytes;
+}
+
+/// The SQL functions: what the slot holds now, without or with moving it on.
+int look(LogicalRequest& request) {
+  const pq::Interrupt never;
+  auto connection = pq::Connection::open({.conninfo = ordinary_conninfo(request.options.conninfo),
+                                          .replication = pq::Replication::none},
+                                         never);
+  connection.execute("SET bytea_output = 'hex'");
+  const auto slot = connection.quote_literal(request.options.slot);
+  const auto known = connection.execute(
+      "SELECT plugin, slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " + slot);
+  if (known.empty() || known[0][1] != "logical")
+    throw Error(ErrorKind::refused,
+                fmt::format("there is no logical replication slot \"{}\"", request.options.slot))
+        .with("server", connection.server_name())
+        .hint("\"pgweir slot list\" shows those that there are.");
+  const auto plugin = known[0][0].value_or("");
+  auto options = request.options.plugin_options;
+  const bool binary = plugin == "pgoutput";
+  if (binary) logical::complete_pgoutput_options(connection.server_major(), options);
+  std::string array = "ARRAY[";
+  for (const auto& [name, value] : options) {
+    if (array.back() != '[') array += ',';
+    array += connection.quote_literal(name) + "," +
+             (value ? connection.quote_literal(*value) : std::string("NULL"));
+  }
+  array += "]::text[]";
+  const auto rows = connection.execute(
+      fmt::format("SELECT lsn, data FROM pg_catalog.pg_logical_slot_{}{}_changes({}, {}, {}, "
+                  "VARIADIC {})",
+                  request.verb == Verb::peek ? "peek" : "get", binary ? "_binary" : "", slot,
+                  request.options.endpos
+                      ? connection.quote_literal(request.options.endpos->to_string())
+                      : "NULL",
+                  request.limit ? std::to_string(*request.limit) : "NULL", array),
+      24h);
+  logical::Formatter formatter(request.options.form, plugin);
+  for (const auto& row : rows) {
+    const auto lsn = wal::Lsn::parse(row[0].value_or(""));
+    const auto data = row[1].value_or("");
+    print(formatter.line(lsn.value_or(wal::Lsn()), binary ? from_hex(data) : data));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+int logical_command(const Words& words) {
+  auto request = parse_logical(words);
+  if (request.help) {
+    print(logical_help());
+    return kDone;
+  }
+  switch (request.verb) {
+    case Verb::stream:
+      return stream_command(request);
+    case Verb::create:
+      return create(request);
+    case Verb::drop:
+      return drop(request);
+    case Verb::peek:
+    case Verb::get:
+      return look(request);
+  }
+  return kUnexpected;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,289 @@
+#include "cli/metrics.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <memory>
+
+#include "base/error.h"
+
+namespace weir::cli {
+
+namespace {
+
+using metrics::Family;
+using metrics::Metric;
+
+constexpr bool kCounter = true;
+
+constexpr Metric kMetrics[] = {
+    // the receiver
+    {"pgweir_build_info", false, "Always 1; the version of the receiver is a label."},
+    {"pgweir_receiver_up", false,
+     "1 while the receiver runs, 0 in what it wrote when it ended. One that was killed leaves 1: "
+     "see "
+     "pgweir_receiver_update_time_seconds."},
+    {"pgweir_receiver_update_time_seconds", false, "When these values were taken."},
+    {"pgweir_receiver_start_time_seconds", false, "When the receiver began."},
+    {"pgweir_receiver_state", false, "1 for the state the receiver is in, 0 for the others."},
+    {"pgweir_receiver_state_since_time_seconds", false, "When it came into that state."},
+    {"pgweir_receiver_timeline", false, "The timeline that is or was last streamed."},
+    {"pgweir_receiver_write_lsn_bytes", false,
+     "Position up to which WAL was handed to the kernel."},
+    {"pgweir_receiver_flush_lsn_bytes", false,
+     "Position up to which WAL is durable in the archive: what is acknowledged."},
+    {"pgweir_receiver_server_lsn_bytes", false, "The server's end; only while it streams."},
+    {"pgweir_receiver_lag_bytes", false,
+     "WAL the server has and that is not durable here; only while it streams."},
+    {"pgweir_receiver_lag_seconds", false,
+     "How old the oldest of it is, by the server's clock; only while it streams and that is "
+     "known."},
+    {"pgweir_receiver_silence_seconds", false,
+     "How long ago the server was heard of. An idle server is heard of."},
+    {"pgweir_receiver_archived_bytes_total", kCounter,
+     "WAL made durable; what a reconnect asks for again counts again."},
+    {"pgweir_receiver_segments_finished_total", kCounter, "Segments that got their final names."},
+    {"pgweir_receiver_streams_total", kCounter,
+     "Streams begun: the first, each reconnect, each timeline."},
+    {"pgweir_receiver_errors_total", kCounter, "Failures of connection, server or archive."},
+    {"pgweir_receiver_last_error_time_seconds", false,
+     "When the latest failure was; absent if none."},
+    {"pgweir_receiver_segments_to_compress", false, "Finished segments that are still raw."},
+    {"pgweir_receiver_holes", false, "Holes that the receiver knows of in the archive."},
+    {"pgweir_receiver_hole_bytes", false, "WAL that is missing in them."},
+    {"pgweir_receiver_disk_full", false, "1 while it waits for space."},
+    {"pgweir_archive_free_bytes", false, "Space the receiver can still use."},
+    {"pgweir_archive_size_bytes", false, "Size of the archive's file system."},
+    {"pgweir_slot_trouble", false, "1 while the slot's watch complains, whatever it is."},
+    {"pgweir_slot_exists", false,
+     "1 if the slot exists. The slot is watched with --monitor-conninfo."},
+    {"pgweir_slot_active", false, "1 if a receiver is connected to it."},
+    {"pgweir_slot_wal_status", false, "1 for the slot's wal_status, 0 for the others."},
+    {"pgweir_slot_safe_wal_bytes", false,
+     "WAL that may still be written before the slot is lost; absent without "
+     "max_slot_wal_keep_size."},
+    {"pgweir_slot_retained_bytes", false, "WAL that the server keeps for the slot."},
+    {"pgweir_slot_look_time_seconds", false, "When the slot was looked at last."},
+    // pgweir verify --metrics-file
+    {"pgweir_verify_time_seconds", false, "When the archive was verified last."},
+    {"pgweir_verify_sound", false, "1 if a recovery over what was verified finds everything."},
+    {"pgweir_verify_findings", false, "What was found, by kind; accepted losses are not counted."},
+    {"pgweir_verify_segments", false, "Segment files that were read."},
+    {"pgweir_verify_wal_bytes", false, "WAL that was read."},
+    {"pgweir_verify_records", false, "Records whose checksums were computed."},
+    {"pgweir_verify_duration_seconds", false, "How long that took."},
+    // pgweir status --metrics-file
+    {"pgweir_status_time_seconds", false, "When the archive was listed last."},
+    {"pgweir_status_receiver_running", false, "1 if a receiver answered."},
+    {"pgweir_status_level", false,
+     "Exit status of pgweir status --check: 0 OK, 1 warning, 2 critical, 3 unknown."},
+    {"pgweir_status_segments", false, "Different finished segments, by timeline."},
+    {"pgweir_status_bytes", false, "Size of the finished files, by form."},
+    {"pgweir_status_holes", false, "Holes that a recovery would meet, by the names of the files."},
+    {"pgweir_status_missing_segments", false, "Segments that are missing in them."},
+    {"pgweir_status_damaged_files", false, "Files that could not be read while looking."},
+    {"pgweir_status_free_bytes", false, "Space that is left for the archive."},
+    {"pgweir_status_lag_bytes", false,
+     "How far the archive is behind the server, if that is known."},
+};
+
+/// Collects families with the labels that all samples share.
+class Collection {
+ public:
+  explicit Collection(std::vector<std::pair<std::string, std::string>> labels)
+      : labels_(std::move(labels)) {}
+
+  void add(std::string_view name, double value,
+           std::vector<std::pair<std::string, std::string>> more = {}) {
+    auto labels = labels_;
+    labels.insert(labels.end(), more.begin(), more.end());
+    const auto known = std::find_if(families_.begin(), families_.end(), [&](const Family& family) {
+      return family.metric.name == name;
+    });
+    auto& family = known != families_.end() ? *known : fresh(name);
+    family.samples.push_back({std::move(labels), value});
+  }
+  template <typename Integer>
+  void add_count(std::string_view name, Integer value,
+                 std::vector<std::pair<std::string, std::string>> more = {}) {
+    add(name, static_cast<double>(value), std::move(more));
+  }
+  void add_time(std::string_view name, SystemTime time,
+                std::vector<std::pair<std::string, std::string>> more = {}) {
+    add(name,
+        static_cast<double>(
+            std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch())
+                .count()) /
+            1000,
+        std::move(more));
+  }
+  std::vector<Family> take() { return std::move(families_); }
+
+ private:
+  Family& fresh(std::string_view name) {
+    const auto found = std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                                    [&](const Metric& metric) { return metric.name == name; });
+    PGWEIR_CHECK(found != std::end(kMetrics));
+    return families_.emplace_back(Family{*found, {}});
+  }
+  std::vector<std::pair<std::string, std::string>> labels_;
+  std::vector<Family> families_;
+};
+
+const char* form_name(codec::Method method) {
+  switch (method) {
+    case codec::Method::none:
+      return "raw";
+    case codec::Method::zstd:
+      return "zstd";
+    case codec::Method::gzip:
+      return "gzip";
+    case codec::Method::lz4:
+      return "lz4";
+  }
+  return "raw";
+}
+
+double seconds(std::chrono::milliseconds time) { return static_cast<double>(time.count()) / 1000; }
+
+void add_choice(Collection& to, std::string_view name, const std::string& label,
+                std::initializer_list<std::string_view> choices, std::string_view now,
+                const std::vector<std::pair<std::string, std::string>>& more = {}) {
+  bool known = false;
+  for (const auto choice : choices) {
+    auto labels = more;
+    labels.emplace_back(label, choice);
+    known |= choice == now;
+    to.add(name, choice == now ? 1 : 0, std::move(labels));
+  }
+  if (known || now.empty()) return;
+  auto labels = more;
+  labels.emplace_back(label, now);
+  to.add(name, 1, std::move(labels));
+}
+
+void add_stream(Collection& to, const receive::StatusBoard::View& view,
+                const ReceiverExtras& extras) {
+  if (const auto& last = view.stream ? view.stream : view.content.last_stream) {
+    to.add("pgweir_receiver_timeline", last->timeline);
+    to.add_count("pgweir_receiver_write_lsn_bytes", last->write.byte());
+    to.add_count("pgweir_receiver_flush_lsn_bytes", last->flush.byte());
+  }
+  if (view.stream) {
+    const auto& stream = *view.stream;
+    to.add_count("pgweir_receiver_server_lsn_bytes", stream.server_end.byte());
+    to.add_count("pgweir_receiver_lag_bytes",
+                 stream.server_end > stream.flush ? stream.server_end - stream.flush : 0);
+    if (extras.lag_time) to.add("pgweir_receiver_lag_seconds", seconds(*extras.lag_time));
+  }
+  to.add("pgweir_receiver_silence_seconds", seconds(view.silence));
+}
+
+void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
+  if (!content.slot || !content.slot_view) return;
+  const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
+  const auto& view = *content.slot_view;
+  to.add("pgweir_slot_trouble", content.slot_warning ? 1 : 0, labels);
+  to.add("pgweir_slot_exists", view.exists ? 1 : 0, labels);
+  to.add("pgweir_slot_active", view.active ? 1 : 0, labels);
+  add_choice(to, "pgweir_slot_wal_status", "wal_status",
+             {"reserved", "extended", "unreserved", "lost"},
+             view.invalidation_reason ? "lost" : view.wal_status, labels);
+  if (view.safe_wal_size)
+    to.add_count("pgweir_slot_safe_wal_bytes", std::max<std::int64_t>(0, *view.safe_wal_size),
+                 labels);
+  if (view.retained)
+    to.add_count("pgweir_slot_retained_bytes", std::max<std::int64_t>(0, *view.retained), labels);
+  to.add_time("pgweir_slot_look_time_seconds", content.slot_looked, labels);
+}
+
+}  // namespace
+
+std::span<const Metric> metric_list() { return kMetrics; }
+
+std::string archive_label(const std::string& directory) {
+  const std::unique_ptr<char, decltype(&std::free)> path(::realpath(directory.c_str(), nullptr),
+                                                         &std::free);
+  return path ? path.get() : directory;
+}
+
+std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
+                                     const ReceiverExtras& extras, SystemTime now) {
+  const auto& content = view.content;
+  Collection to({{"archive", archive_label(extras.archive)}});
+  to.add("pgweir_build_info", 1, {{"version", PGWEIR_VERSION}});
+  to.add("pgweir_receiver_up", extras.up ? 1 : 0);
+  to.add_time("pgweir_receiver_update_time_seconds", now);
+  to.add_time("pgweir_receiver_start_time_seconds", content.started);
+  const auto state = !extras.up          ? std::string("stopped")
+                     : content.disk_full ? std::string("disk full")
+                                         : content.state;
+  add_choice(to, "pgweir_receiver_state", "state",
+             {"starting", "connecting", "waiting", "streaming", "disk full", "stopping", "stopped"},
+             state);
+  to.add_time("pgweir_receiver_state_since_time_seconds", content.state_since);
+  add_stream(to, view, extras);
+  to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
+  to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);
+  to.add_count("pgweir_receiver_streams_total", content.streams);
+  to.add_count("pgweir_receiver_errors_total", content.errors);
+  if (content.last_error)
+    to.add_time("pgweir_receiver_last_error_time_seconds", content.last_error_time);
+  to.add_count("pgweir_receiver_segments_to_compress", content.to_compress);
+  to.add_count("pgweir_receiver_holes", content.holes.size());
+  std::uint64_t missing = 0;
+  for (const auto& hole : content.holes) missing += hole.end - hole.begin;
+  to.add_count("pgweir_receiver_hole_bytes", missing);
+  to.add("pgweir_receiver_disk_full", content.disk_full ? 1 : 0);
+  if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
+  if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
+  add_slot(to, content);
+  return to.take();
+}
+
+std::vector<Family> verify_metrics(const verify::Report& report, const std::string& archive,
+                                   SystemTime now) {
+  using Kind = verify::FindingKind;
+  Collection to({{"archive", archive_label(archive)}});
+  to.add_time("pgweir_verify_time_seconds", now);
+  to.add("pgweir_verify_sound", report.sound() ? 1 : 0);
+  std::map<std::string, std::size_t> counts;
+  for (const auto kind :
+       {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name, Kind::other_cluster,
+        Kind::forms_differ, Kind::history, Kind::unreadable, Kind::not_a_file, Kind::backup})
+    counts[std::string(verify::to_string(kind))] = 0;
+  for (const auto& finding : report.findings)
+    if (!finding.accepted) ++counts[std::string(verify::to_string(finding.kind))];
+  for (const auto& [kind, count] : counts)
+    to.add_count("pgweir_verify_findings", count, {{"kind", kind}});
+  to.add_count("pgweir_verify_segments", report.segments);
+  to.add_count("pgweir_verify_wal_bytes", report.wal_bytes);
+  to.add_count("pgweir_verify_records", report.records);
+  to.add("pgweir_verify_duration_seconds", seconds(report.elapsed));
+  return to.take();
+}
+
+std::vector<Family> status_metrics(const status::StatusReport& report, SystemTime now) {
+  Collection to({{"archive", archive_label(report.directory)}});
+  to.add_time("pgweir_status_time_seconds", now);
+  to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
+  to.add("pgweir_status_level", static_cast<int>(status::check(report, {}).level));
+  std::map<std::string, std::uint64_t> bytes = {{"raw", 0}, {"zstd", 0}, {"gzip", 0}, {"lz4", 0}};
+  for (const auto& timeline : report.timelines) {
+    to.add_count("pgweir_status_segments", timeline.segments,
+                 {{"timeline", std::to_string(timeline.timeline)}});
+    for (const auto& [method, form] : timeline.forms) bytes[form_name(method)] += form.bytes;
+  }
+  for (const auto& [form, count] : bytes)
+    to.add_count("pgweir_status_bytes", count, {{"form", form}});
+  to.add_count("pgweir_status_holes", report.holes.size());
+  std::uint64_t missing = 0;
+  for (const auto& hole : report.holes) missing += hole.segments;
+  to.add_count("pgweir_status_missing_segments", missing);
+  to.add_count("pgweir_status_damaged_files", report.damaged.size());
+  to.add_count("pgweir_status_free_bytes", report.free_bytes);
+  if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);
+  return to.take();
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,172 @@
+#include "cli/pg_recvlogical.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <exception>
+#include <random>
+
+#include "cli/connection_options.h"
+#include "cli/help.h"
+#include "cli/logger.h"
+#include "cli/pg_recvlogical_options.h"
+#include "cli/screen.h"
+#include "cli/signals.h"
+#include "logical/session.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kWell = 0;
+constexpr int kFailed = 1;
+constexpr auto kPatience = 2s;
+
+void ask_password(PgRecvlogicalRequest& request) {
+  using Password = PgRecvlogicalRequest::Password;
+  const auto ask = [&] {
+    const char* password = ::getpass("Password: ");
+    if (password != nullptr) request.conninfo = with_value(request.conninfo, "password", password);
+  };
+  if (request.password == Password::always) ask();
+  // Nobody is there to be asked.
+  if (request.password != Password::if_asked || ::isatty(STDIN_FILENO) != 1) return;
+  try {
+    const pq::Interrupt never;
+    static_cast<void>(pq::Connection::open(
+        {.conninfo = request.conninfo, .replication = pq::Replication::logical}, never));
+  } catch (const Error& error) {
+    // libpq's words; any other failure is told by the real attempt.
+    if (std::string_view(error.what()).find("no password supplied") != std::string_view::npos)
+      ask();
+  }
+}
+
+int change_slot(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& stop) {
+  auto connection = pq::Connection::open(
+      {.conninfo = request.conninfo,
+       .replication = request.drop && request.conninfo.empty() ? pq::Replication::physical
+                                                               : pq::Replication::logical,
+       .fallback_application_name = std::string(kPgRecvlogical)},
+      stop);
+  if (request.drop) {
+    if (request.verbose > 0) log.info("dropping replication slot \"{}\"", request.slot);
+    pq::drop_slot(connection, request.slot);
+    return kWell;
+  }
+  if (request.verbose > 0) log.info("creating replication slot \"{}\"", request.slot);
+  if (!pq::create_logical_slot(connection, request.slot, request.slot_options) &&
+      !request.if_not_exists)
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" already exists", request.slot));
+  return kWell;
+}
+
+int stream(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& stop,
+           pq::Interrupt& wake, std::atomic<bool>& hangup) {
+  logical::Options options;
+  options.stock_habits = true;
+  options.conninfo = request.conninfo;
+  options.slot = request.slot;
+  options.plugin_options = request.plugin_options;
+  options.fallback_application_name = kPgRecvlogical;
+  options.path = request.file;
+  options.form = logical::Form::plugin;
+  options.startpos = request.startpos;
+  options.endpos = request.endpos;
+  options.status_interval = std::chrono::seconds(request.status_interval);
+  options.fsync_interval = std::chrono::seconds(request.fsync_interval);
+  options.loop = request.loop;
+  logical::Environment environment{.stop = stop,
+                                   .wake = wake,
+                                   .reopen =
+                                       [&] {
+                                         if (!hangup.exchange(false)) return false;
+                                         wake.clear();
+                                         if (stop.raised()) wake.raise();
+                                         return true;
+                                       },
+                                   .log = log,
+                                   .seed = std::random_device()()};
+  if (request.verbose > 0)
+    environment.verbose = [&](const std::string& text) { log.info("{}", text); };
+  try {
+    logical::stream(options, environment);
+    return kWell;
+  } catch (const Error& error) {
+    log.error(error);
+    if (!request.loop && (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused))
+      log.error("disconnected");
+    return kFailed;
+  }
+}
+
+int perform(PgRecvlogicalRequest& request) {
+  ask_password(request);
+  Signals signals;  // before the first thread
+  Screen screen(STDERR_FILENO);
+  Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
+  Log& log = logger;
+  pq::Interrupt stop;
+  pq::Interrupt wake;
+  std::atomic<bool> hangup = false;
+  Signals::Handlers handlers;
+  handlers.stop = [&] {
+    stop.raise();
+    wake.raise();
+  };
+  handlers.reload = [&] {
+    hangup = true;
+    wake.raise();
+  };
+  handlers.patient = true;
+  signals.start(std::move(handlers));
+  int status = kWell;
+  try {
+    if (request.create || request.drop) status = change_slot(request, log, stop);
+    if (request.start) status = stream(request, log, stop, wake, hangup);
+  } catch (const pq::Interrupted&) {
+    status = request.start ? kWell : kFailed;
+  } catch (const Error& error) {
+    log.error(error);
+    status = kFailed;
+  } catch (const std::exception& error) {
+    log.error("unexpected failure: {}", error.what());
+    status = kFailed;
+  }
+  signals.stop();
+  // A thread that hangs in a write cannot be joined; everything that counts is done.
+  if (!logger.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+int pg_recvlogical(int count, char** words) {
+  try {
+    auto request = parse_pg_recvlogical(count, words);
+    if (request.help) {
+      print(pg_recvlogical_help());
+      return kWell;
+    }
+    if (request.version) {
+      print(pg_recvlogical_version());
+      return kWell;
+    }
+    return perform(request);
+  } catch (const PgRecvlogicalRefusal& refusal) {
+    if (!refusal.message.empty())
+      fmt::print(stderr, "{}: error: {}\n", kPgRecvlogical, refusal.message);
+    if (refusal.see_help)
+      fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", kPgRecvlogical);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: error: {}\n", kPgRecvlogical, error.what());
+  }
+  return kFailed;
+}
+
+}  // namespace weir::cli

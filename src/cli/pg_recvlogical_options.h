@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "pq/replication.h"
+#include "wal/lsn.h"
+
+namespace weir::cli {
+
+/// What a command line of pg_recvlogical says, read by its rules (getopt_long, the checks in main()
+/// of PostgreSQL's pg_recvlogical.c, versions 15 to 18).
+struct PgRecvlogicalRequest {
+  bool help = false;
+  bool version = false;
+  bool create = false;
+  bool drop = false;
+  bool start = false;
+  std::string file;
+  std::string slot;
+  pq::LogicalSlotOptions slot_options;
+  bool if_not_exists = false;
+  pq::PluginOptions plugin_options;
+  std::optional<wal::Lsn> startpos;
+  std::optional<wal::Lsn> endpos;
+  bool loop = true;
+  int fsync_interval = 10;   ///< seconds; 0: only at the end
+  int status_interval = 10;  ///< seconds; 0: none
+  int verbose = 0;
+  std::string conninfo;
+  enum class Password { if_asked, never, always };
+  Password password = Password::if_asked;
+};
+
+/// Thrown for what pg_recvlogical refuses before it connects: exit 1. An empty message: getopt has
+/// told it already.
+struct PgRecvlogicalRefusal {
+  std::string message;
+  bool see_help = true;
+};
+
+/// `words[0]` is the program's name, for getopt's complaints on stderr. The array ends with a null
+/// pointer, and is put into another order. Throws PgRecvlogicalRefusal.
+[[nodiscard]] PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words);
+
+}  // namespace weir::cli

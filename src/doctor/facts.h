@@ -1,0 +1,94 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/identity.h"
+#include "archive/resume.h"
+#include "io/place.h"
+#include "pq/slot_view.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::doctor {
+
+/// What went wrong where something was tried, in words.
+struct Trouble {
+  std::string text;
+  std::string hint;
+};
+
+/// What a server says of itself. What is unset could not be looked at; `unseen` tells why.
+struct ServerFacts {
+  std::optional<Trouble> replication_trouble;  ///< unset: a replication connection works
+  std::optional<Trouble> plain_trouble;        ///< unset: an ordinary connection works
+  std::string server;
+  std::string user;
+  int version = 0;  ///< 150018; 0: nobody connected
+  std::optional<std::uint64_t> system_identifier;
+  wal::TimelineId timeline = 0;
+  wal::Lsn position;
+  /// As SHOW prints them: "1GB", "5min", "on", "-1".
+  std::map<std::string, std::string, std::less<>> settings;
+  std::optional<bool> superuser;
+  std::optional<bool> standby;
+  std::optional<int> senders;  ///< walsenders at work, ours not counted
+  std::optional<int> slots;    ///< replication slots of any kind
+  struct Slot {
+    pq::SlotView view;
+    std::string type;
+    bool temporary = false;
+    std::optional<wal::Lsn> restart_lsn;
+  };
+  std::optional<Slot> slot;                ///< set if one was asked for and could be looked at
+  std::optional<double> wal_rate;          ///< bytes a second, while it was measured
+  std::optional<double> wal_rate_average;  ///< since its statistics were reset
+  std::optional<std::chrono::milliseconds> clock_ahead;  ///< of ours; negative: behind
+  std::chrono::milliseconds clock_error{};               ///< half the time the question took
+  struct Archiver {
+    std::int64_t failed = 0;
+    bool failing = false;  ///< the last attempt failed
+    std::string last_failed;
+  };
+  std::optional<Archiver> archiver;
+  std::optional<bool> standby_receives;  ///< a standby got WAL by streaming since its start
+  std::vector<std::string> unseen;
+
+  [[nodiscard]] std::optional<std::string> setting(std::string_view name) const;
+  /// In bytes; nullopt also for -1.
+  [[nodiscard]] std::optional<std::uint64_t> size(std::string_view name) const;
+  [[nodiscard]] std::optional<std::chrono::milliseconds> time(std::string_view name) const;
+  [[nodiscard]] std::optional<int> number(std::string_view name) const;
+};
+
+/// What the archive's directory is like.
+struct ArchiveFacts {
+  std::string path;
+  std::optional<Trouble> trouble;  ///< it cannot be used at all
+  io::Place place;
+  bool server_directory = false;  ///< it is a server's own
+  bool in_use = false;            ///< a receiver holds its lock
+  struct SyncTimes {
+    std::size_t count = 0;
+    std::chrono::microseconds median{};
+    std::chrono::microseconds longest{};
+  };
+  std::optional<SyncTimes> syncs;
+  std::optional<Trouble> write_trouble;
+  std::optional<archive::Identity> identity;  ///< unset: the archive is empty, or `content_trouble`
+  std::optional<archive::ResumePoint> end;
+  std::optional<Trouble> content_trouble;
+};
+
+/// What the receiver is going to be asked.
+struct Plan {
+  std::optional<std::string> slot;
+  std::string application_name = "pgweir";
+  std::chrono::milliseconds status_interval{10'000};
+};
+
+}  // namespace weir::doctor

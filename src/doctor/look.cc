@@ -1,0 +1,345 @@
+#include "doctor/look.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <thread>
+
+#include "archive/listing.h"
+#include "archive/own_names.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "io/posix_directory.h"
+#include "pq/connection.h"
+#include "pq/conninfo.h"
+#include "pq/replication.h"
+
+namespace weir::doctor {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kTime = 10s;
+constexpr std::size_t kMostSyncs = 50;
+constexpr auto kSyncTime = 2s;
+
+constexpr const char* kSettings[] = {
+    "wal_level",
+    "max_wal_senders",
+    "max_replication_slots",
+    "max_slot_wal_keep_size",
+    "wal_keep_size",
+    "idle_replication_slot_timeout",
+    "synchronous_standby_names",
+    "synchronous_commit",
+    "wal_sender_timeout",
+    "archive_mode",
+    "archive_command",
+    "archive_library",
+    "wal_segment_size",
+    "fsync",
+    "full_page_writes",
+};
+
+Trouble trouble_of(const Error& error) { return {error.what(), error.hint()}; }
+
+std::optional<std::int64_t> number(const std::optional<std::string>& text) {
+  if (!text) return std::nullopt;
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
+  return value;
+}
+
+/// Runs a look that may be refused; what it would have found stays unset.
+template <typename Look>
+void attempt(ServerFacts& facts, std::string_view what, Look&& look) {
+  try {
+    look();
+  } catch (const Error& error) {
+    facts.unseen.push_back(fmt::format("{}: {}", what, error.message()));
+  }
+}
+
+void look_by_replication(ServerFacts& facts, pq::Connection& connection) {
+  attempt(facts, "the system identifier", [&] {
+    const auto identity = pq::identify_system(connection);
+    facts.system_identifier = identity.system_identifier;
+    facts.timeline = identity.timeline;
+    facts.position = identity.flush_position;
+  });
+  for (const auto* name : kSettings) {
+    if (facts.settings.contains(name)) continue;
+    try {
+      facts.settings[name] = pq::show(connection, name);
+    } catch (const Error&) {
+      // this version does not know it, or this role may not see it
+    }
+  }
+}
+
+constexpr const char* kPosition =
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
+    "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
+
+void look_at_settings(ServerFacts& facts, pq::Connection& connection) {
+  for (const auto* name : kSettings)
+    attempt(facts, name, [&] {
+      const auto rows = connection.execute(
+          "SELECT pg_catalog.current_setting(" + connection.quote_literal(name) + ", true)", kTime);
+      if (!rows.empty() && rows[0][0]) facts.settings[name] = *rows[0][0];
+    });
+}
+
+void look_at_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {
+  const std::string reason =
+      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
+  const auto rows = connection.execute(
+      fmt::format("SELECT slot_type, temporary, active, restart_lsn, wal_status, safe_wal_size, "
+                  "pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {} FROM "
+                  "pg_catalog.pg_replication_slots WHERE slot_name = {}",
+                  kPosition, reason, connection.quote_literal(name)),
+      kTime);
+  ServerFacts::Slot slot;
+  if (!rows.empty()) {
+    const auto& row = rows.front();
+    slot.type = row[0].value_or("");
+    slot.temporary = row[1] == "t";
+    slot.view.exists = true;
+    slot.view.active = row[2] == "t";
+    if (row[3]) slot.restart_lsn = wal::Lsn::parse(*row[3]);
+    slot.view.wal_status = row[4].value_or("");
+    slot.view.safe_wal_size = number(row[5]);
+    slot.view.retained = number(row[6]);
+    slot.view.invalidation_reason = row[7];
+  }
+  facts.slot = slot;
+}
+
+void look_at_clock(ServerFacts& facts, pq::Connection& connection) {
+  // The quickest of a few: its answer is the nearest to its question.
+  for (int i = 0; i < 5; ++i) {
+    const auto before = std::chrono::system_clock::now();
+    const auto rows = connection.execute(
+        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint", kTime);
+    const auto after = std::chrono::system_clock::now();
+    const auto theirs = rows.empty() ? std::nullopt : number(rows[0][0]);
+    if (!theirs) return;
+    const auto half = std::chrono::ceil<std::chrono::milliseconds>((after - before) / 2);
+    if (facts.clock_ahead && half >= facts.clock_error) continue;
+    const auto ours =
+        std::chrono::duration_cast<std::chrono::milliseconds>((before + half).time_since_epoch());
+    facts.clock_ahead = std::chrono::milliseconds(*theirs) - ours;
+    facts.clock_error = half;
+  }
+}
+
+void look_at_rate(ServerFacts& facts, pq::Connection& connection,
+                  std::chrono::milliseconds measure) {
+  const auto position = [&]() -> std::optional<wal::Lsn> {
+    const auto rows = connection.execute(fmt::format("SELECT {}", kPosition), kTime);
+    if (rows.empty() || !rows[0][0]) return std::nullopt;
+    return wal::Lsn::parse(*rows[0][0]);
+  };
+  const auto begin = Clock::now();
+  const auto first = position();
+  if (first && measure > 0ms) {
+    std::this_thread::sleep_for(measure);
+    const auto second = position();
+    const std::chrono::duration<double> seconds = Clock::now() - begin;
+    if (second && *second >= *first)
+      facts.wal_rate = static_cast<double>(*second - *first) / seconds.count();
+  }
+  if (connection.server_major() < 14) return;  // pg_stat_wal
+  const auto rows = connection.execute(
+      "SELECT wal_bytes::bigint, extract(epoch FROM pg_catalog.now() - stats_reset)::bigint "
+      "FROM pg_catalog.pg_stat_wal",
+      kTime);
+  if (rows.empty()) return;
+  const auto bytes = number(rows[0][0]);
+  const auto seconds = number(rows[0][1]);
+  if (bytes && seconds && *seconds >= 60)
+    facts.wal_rate_average = static_cast<double>(*bytes) / static_cast<double>(*seconds);
+}
+
+void look_by_sql(ServerFacts& facts, pq::Connection& connection,
+                 const std::optional<std::string>& slot, std::chrono::milliseconds measure) {
+  look_at_settings(facts, connection);
+  attempt(facts, "the role", [&] {
+    const auto rows = connection.execute(
+        "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", kTime);
+    if (rows.empty()) return;
+    facts.user = rows[0][0].value_or("");
+    facts.superuser = rows[0][1] == "t";
+  });
+  attempt(facts, "whether it is a standby", [&] {
+    const auto rows = connection.execute(
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_last_wal_receive_lsn() IS NOT NULL",
+        kTime);
+    facts.standby = rows.at(0).at(0) == "t";
+    if (*facts.standby) facts.standby_receives = rows[0][1] == "t";
+  });
+  attempt(facts, "its walsenders", [&] {
+    const auto rows =
+        connection.execute("SELECT count(*) FROM pg_catalog.pg_stat_replication", kTime);
+    if (const auto count = number(rows.at(0).at(0))) facts.senders = static_cast<int>(*count);
+  });
+  attempt(facts, "its slots", [&] {
+    const auto rows =
+        connection.execute("SELECT count(*) FROM pg_catalog.pg_replication_slots", kTime);
+    if (const auto count = number(rows.at(0).at(0))) facts.slots = static_cast<int>(*count);
+    if (slot) look_at_slot(facts, connection, *slot);
+  });
+  attempt(facts, "its archiver", [&] {
+    const auto rows = connection.execute(
+        "SELECT failed_count, last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR "
+        "last_failed_time > last_archived_time), last_failed_wal FROM pg_catalog.pg_stat_archiver",
+        kTime);
+    if (rows.empty()) return;
+    facts.archiver = ServerFacts::Archiver{.failed = number(rows[0][0]).value_or(0),
+                                           .failing = rows[0][1] == "t",
+                                           .last_failed = rows[0][2].value_or("")};
+  });
+  attempt(facts, "its clock", [&] { look_at_clock(facts, connection); });
+  attempt(facts, "its rate of WAL", [&] { look_at_rate(facts, connection, measure); });
+}
+
+ArchiveFacts::SyncTimes time_syncs(io::Directory& directory) {
+  // A name that the next start of a receiver would clean away, should this be killed.
+  const auto name = archive::temporary_name("FFFFFFFFFFFFFFFFFFFFFFFF");
+  directory.remove(name);
+  auto file = directory.create(name);
+  std::vector<std::chrono::microseconds> times;
+  try {
+    constexpr std::size_t kBlock = 8192;
+    const std::vector<std::byte> block(kBlock, std::byte{0x5a});
+    file->allocate(kBlock * kMostSyncs);
+    file->sync();
+    const auto begin = Clock::now();
+    while (times.size() < kMostSyncs && (times.size() < 3 || Clock::now() - begin < kSyncTime)) {
+      file->write_at(kBlock * times.size(), block);
+      const auto before = Clock::now();
+      file->sync();
+      times.push_back(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - before));
+    }
+    file->close();
+  } catch (...) {
+    directory.remove(name);
+    throw;
+  }
+  directory.remove(name);
+  std::sort(times.begin(), times.end());
+  return {.count = times.size(), .median = times[times.size() / 2], .longest = times.back()};
+}
+
+void look_at_content(ArchiveFacts& facts, io::Directory& directory,
+                     std::optional<wal::SegmentSize> segment_size) {
+  const auto listing = archive::list_archive(directory);
+  facts.identity = archive::read_identity(directory, listing);
+  if (facts.identity) segment_size = facts.identity->segment_size;
+  if (segment_size) facts.end = archive::find_resume_point(directory, listing, *segment_size);
+}
+
+}  // namespace
+
+std::optional<std::string> ServerFacts::setting(std::string_view name) const {
+  const auto found = settings.find(name);
+  return found == settings.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<std::uint64_t> ServerFacts::size(std::string_view name) const {
+  const auto text = setting(name);
+  return text ? parse_size(*text) : std::nullopt;
+}
+
+std::optional<std::chrono::milliseconds> ServerFacts::time(std::string_view name) const {
+  const auto text = setting(name);
+  return text ? pq::parse_guc_time(*text, "ms") : std::nullopt;
+}
+
+std::optional<int> ServerFacts::number(std::string_view name) const {
+  const auto value = doctor::number(setting(name));
+  return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+}
+
+ServerFacts look_at_server(const std::string& conninfo, const std::string& ordinary_conninfo,
+                           const std::optional<std::string>& slot,
+                           std::chrono::milliseconds measure) {
+  ServerFacts facts;
+  const pq::Interrupt never;
+  const auto expanded = pq::expand_conninfo(conninfo);
+  if (const auto user = expanded.find("user"); user != expanded.end()) facts.user = user->second;
+  try {
+    auto connection = pq::Connection::open(
+        {.conninfo = ordinary_conninfo, .replication = pq::Replication::none, .timeout = kTime},
+        never);
+    facts.server = connection.server_name();
+    facts.version = connection.server_version();
+    look_by_sql(facts, connection, slot, measure);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+    facts.plain_trouble = trouble_of(error);
+  }
+  try {
+    auto connection = pq::Connection::open({.conninfo = conninfo, .timeout = kTime}, never);
+    facts.server = connection.server_name();
+    facts.version = connection.server_version();
+    look_by_replication(facts, connection);
+    if (slot && !facts.slot) {
+      attempt(facts, "the slot", [&] {
+        if (const auto state = pq::read_replication_slot(connection, *slot)) {
+          facts.slot = ServerFacts::Slot{};
+          facts.slot->view.exists = state->exists;
+          facts.slot->type = state->type;
+          facts.slot->restart_lsn = state->restart_lsn;
+        }
+      });
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+    facts.replication_trouble = trouble_of(error);
+  }
+  return facts;
+}
+
+ArchiveFacts look_at_archive(const std::string& path,
+                             std::optional<wal::SegmentSize> segment_size) {
+  ArchiveFacts facts;
+  facts.path = path;
+  std::unique_ptr<io::Directory> directory;
+  try {
+    facts.place = io::look_at_place(path);
+    directory = io::open_directory(path);
+  } catch (const Error& error) {
+    facts.trouble = trouble_of(error);
+    return facts;
+  }
+  try {
+    archive::require_not_a_server_directory(*directory);
+  } catch (const Error& error) {
+    facts.server_directory = true;
+    facts.trouble = trouble_of(error);
+    return facts;
+  }
+  // Given back at once: a receiver that begins now must not be turned away.
+  facts.in_use = !io::open_directory(path)->try_lock();
+  if (facts.place.writable && !facts.place.read_only) {
+    try {
+      facts.syncs = time_syncs(*directory);
+    } catch (const Error& error) {
+      facts.write_trouble = trouble_of(error);
+    }
+  }
+  try {
+    look_at_content(facts, *directory, segment_size);
+  } catch (const Error& error) {
+    facts.content_trouble = trouble_of(error);
+  }
+  return facts;
+}
+
+}  // namespace weir::doctor

@@ -1,0 +1,90 @@
+#include "io/place.h"
+
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace weir::io {
+
+namespace {
+
+enum class Kind { local, memory, network, user_space };
+
+struct Known {
+  std::uint32_t magic;
+  const char* name;
+  Kind kind;
+};
+
+// linux/magic.h and, for those that are not in it, the file systems' own sources and statfs(2).
+constexpr Known kKnown[] = {
+    {EXT4_SUPER_MAGIC, "ext4", Kind::local},   {XFS_SUPER_MAGIC, "xfs", Kind::local},
+    {BTRFS_SUPER_MAGIC, "btrfs", Kind::local}, {0x2fc12fc1, "zfs", Kind::local},
+    {F2FS_SUPER_MAGIC, "f2fs", Kind::local},   {OVERLAYFS_SUPER_MAGIC, "overlay", Kind::local},
+    {TMPFS_MAGIC, "tmpfs", Kind::memory},      {RAMFS_MAGIC, "ramfs", Kind::memory},
+    {NFS_SUPER_MAGIC, "nfs", Kind::network},   {SMB_SUPER_MAGIC, "smb", Kind::network},
+    {0xff534d42, "cifs", Kind::network},       {0xfe534d42, "smb2", Kind::network},
+    {CEPH_SUPER_MAGIC, "ceph", Kind::network}, {V9FS_MAGIC, "9p", Kind::network},
+    {0x0bd00bd0, "lustre", Kind::network},     {0x47504653, "gpfs", Kind::network},
+    {0x01161970, "gfs2", Kind::network},       {0x65735546, "fuse", Kind::user_space},
+};
+
+std::string user_name(uid_t user) {
+  std::array<char, 4096> buffer;
+  passwd entry{};
+  passwd* found = nullptr;
+  if (::getpwuid_r(user, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr)
+    return found->pw_name;
+  return fmt::format("{}", user);
+}
+
+}  // namespace
+
+Place look_at_place(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    const int code = errno;
+    auto error = system_error(code, "could not look at the directory").with("path", path);
+    if (code == ENOENT)
+      error.hint(
+          "Create it, as the user that runs pgweir, or check that its file system is "
+          "mounted.");
+    throw error;
+  }
+  if (!S_ISDIR(status.st_mode)) throw system_error(ENOTDIR, "no directory").with("path", path);
+  struct statfs system {};
+  struct statvfs space {};
+  if (::statfs(path.c_str(), &system) != 0 || ::statvfs(path.c_str(), &space) != 0)
+    throw system_error(errno, "could not look at the file system").with("path", path);
+
+  Place place;
+  const auto magic = static_cast<std::uint32_t>(system.f_type);
+  place.file_system = fmt::format("{:#x}", magic);
+  for (const auto& known : kKnown) {
+    if (known.magic != magic) continue;
+    place.file_system = known.name;
+    place.in_memory = known.kind == Kind::memory;
+    place.over_network = known.kind == Kind::network;
+    place.user_space = known.kind == Kind::user_space;
+  }
+  place.read_only = (space.f_flag & ST_RDONLY) != 0;
+  place.bytes = std::uint64_t{space.f_blocks} * space.f_frsize;
+  place.free_bytes = std::uint64_t{space.f_bavail} * space.f_frsize;
+  place.mode = status.st_mode & 07777u;
+  place.owner = status.st_uid;
+  place.owner_name = user_name(status.st_uid);
+  place.ours = status.st_uid == ::geteuid();
+  place.writable = ::eaccess(path.c_str(), R_OK | W_OK | X_OK) == 0;
+  return place;
+}
+
+}  // namespace weir::io

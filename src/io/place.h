@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace weir::io {
+
+/// What a directory's file system and permissions are like.
+struct Place {
+  std::string file_system;  ///< "ext4", "xfs", "nfs", …; "0x1234" for one that is not known
+  bool in_memory = false;   ///< gone with the power
+  bool over_network = false;
+  bool user_space = false;  ///< FUSE: what a sync means there is another program's matter
+  bool read_only = false;
+  std::uint64_t bytes = 0;       ///< of the file system
+  std::uint64_t free_bytes = 0;  ///< for an unprivileged writer
+  unsigned mode = 0;             ///< permission bits
+  unsigned owner = 0;
+  std::string owner_name;
+  bool ours = false;      ///< it belongs to the user of this process
+  bool writable = false;  ///< this process may make files in it
+};
+
+/// Throws Error{io}, with a hint, if there is no such directory.
+[[nodiscard]] Place look_at_place(const std::string& path);
+
+}  // namespace weir::io

@@ -1,0 +1,70 @@
+#include "io/stream_file.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::io {
+
+StreamFile::StreamFile(const std::string& path)
+    : fd_(path == "-" ? STDOUT_FILENO : -1), path_(path == "-" ? "standard output" : path) {
+  if (fd_ < 0) {
+    do {
+      fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    } while (fd_ < 0 && errno == EINTR);
+    if (fd_ < 0)
+      throw system_error(errno, "could not open the output file")
+          .with("path", path)
+          .hint("Check that its directory exists and that the user who runs pgweir may write.");
+  }
+  struct stat status {};
+  is_file_ = ::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+void StreamFile::write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(fd_, bytes.data(), bytes.size());
+    if (count > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(count));
+      continue;
+    }
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) {  // the other side has made the pipe so
+      pollfd fd{fd_, POLLOUT, 0};
+      static_cast<void>(::poll(&fd, 1, -1));
+      continue;
+    }
+    throw system_error(count < 0 ? errno : EIO, "could not write").with("path", path_);
+  }
+}
+
+void StreamFile::sync() {
+  if (!is_file_) return;
+  int result;
+  do {
+    result = ::fsync(fd_);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0)
+    throw Error(ErrorKind::durability,
+                "could not sync file: " + std::generic_category().message(errno))
+        .with("path", path_)
+        .hint(
+            "What was written may be lost, so nothing more is confirmed to the server. Check the "
+            "disk and the kernel log.");
+}
+
+StreamFile::StreamFile(StreamFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), is_file_(other.is_file_) {}
+
+StreamFile::~StreamFile() {
+  if (fd_ >= 0 && fd_ != STDOUT_FILENO) ::close(fd_);
+}
+
+}  // namespace weir::io

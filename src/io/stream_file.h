@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace weir::io {
+
+/// What is written from front to end: standard output, a pipe, a terminal, or a file that is
+/// appended to and made if it is missing (mode 0600). Owns the descriptor unless it is standard
+/// output. One thread.
+class StreamFile {
+ public:
+  /// "-" is standard output. Throws Error{io}.
+  explicit StreamFile(const std::string& path);
+  StreamFile(StreamFile&& other) noexcept;
+  StreamFile& operator=(StreamFile&&) = delete;
+  ~StreamFile();
+
+  /// Writes all. Throws Error{disk_full, io}; then a front part may have been written.
+  void write(std::string_view bytes);
+  /// fsync; nothing to do for what is no file. Throws Error{durability}.
+  void sync();
+  [[nodiscard]] bool is_file() const { return is_file_; }
+
+ private:
+  int fd_;
+  std::string path_;
+  bool is_file_ = false;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "logical/pgoutput.h"
+#include "wal/lsn.h"
+
+namespace weir::logical {
+
+/// How messages become lines.
+enum class Form {
+  plugin,  ///< as the plugin gives them, each followed by a newline
+  jsonl,   ///< one JSON object a line, with its position; pgoutput's messages decoded
+};
+
+/// Turns the messages of one stream into the bytes of the output. One thread; pure.
+class Formatter {
+ public:
+  Formatter(Form form, std::string_view plugin);
+  /// The bytes of the message; valid until the next call. Throws Error{protocol} for a message of
+  /// pgoutput that is none.
+  [[nodiscard]] std::string_view line(wal::Lsn start, std::string_view message);
+  /// A new stream begins.
+  void reset() { pgoutput_ = Pgoutput(); }
+
+ private:
+  Form form_;
+  bool decode_;
+  bool json_already_;
+  Pgoutput pgoutput_;
+  std::string line_;
+};
+
+}  // namespace weir::logical

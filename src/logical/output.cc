@@ -1,0 +1,328 @@
+#include "logical/output.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace weir::logical {
+
+namespace {
+
+constexpr std::size_t kPiece = 1 << 20;
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+/// Checksum of the bytes in front of `offset`; nullopt if the file is shorter.
+std::optional<std::uint32_t> tail_of(io::File& file, std::uint64_t offset) {
+  std::vector<std::byte> tail(static_cast<std::size_t>(std::min<std::uint64_t>(offset, kTail)));
+  if (file.read_at(offset - tail.size(), tail) != tail.size()) return std::nullopt;
+  return checksum(tail);
+}
+
+std::string rotated_name(const std::string& name, wal::Lsn position) {
+  return fmt::format("{}.{:016X}", name, position.byte());
+}
+
+}  // namespace
+
+// --- PlainOutput --------------------------------------------------------------------------------
+
+PlainOutput::PlainOutput(std::string path, wal::Lsn start)
+    : path_(std::move(path)), start_(start) {}
+
+void PlainOutput::begin() {
+  if (!file_) file_.emplace(path_);
+}
+
+void PlainOutput::append(std::string_view bytes) {
+  unsynced_ = true;
+  if (buffer_.size() + bytes.size() > kPiece) flush();
+  if (bytes.size() > kPiece)
+    file_->write(bytes);
+  else
+    buffer_ += bytes;
+}
+
+void PlainOutput::border(wal::Lsn position) { last_border_ = std::max(last_border_, position); }
+
+void PlainOutput::flush() {
+  if (buffer_.empty()) return;
+  // Emptied first: after an error nobody knows how much of it was written.
+  const std::string bytes = std::exchange(buffer_, {});
+  file_->write(bytes);
+  buffer_.reserve(kPiece);
+}
+
+void PlainOutput::make_durable() {
+  flush();
+  if (unsynced_ && file_) file_->sync();
+  unsynced_ = false;
+  durable_ = last_border_;
+}
+
+void PlainOutput::reopen() {
+  if (!file_ || path_ == "-") return;
+  make_durable();
+  file_.reset();
+  file_.emplace(path_);
+}
+
+// --- ExactOutput --------------------------------------------------------------------------------
+
+ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state, Rotation rotation,
+                         Log& log)
+    : directory_(directory),
+      name_(std::move(name)),
+      state_name_(name_ + ".state"),
+      rotation_(rotation),
+      log_(log),
+      state_(std::move(state)) {
+  state_.offset = 0;
+  state_.tail = checksum({});
+  const auto path = fmt::format("{}/{}", directory_.path(), name_);
+  if (const auto file = directory_.open_for_reading(state_name_)) {
+    std::string text(64 * 1024, '\0');
+    text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
+    const auto found = parse_state(text);
+    if (!found)
+      throw Error(ErrorKind::damage, "the state beside the output file cannot be read")
+          .with("path", path + ".state")
+          .hint(
+              "It is replaced in one step, so no crash leaves it so: look at the disk and at who "
+              "else writes there. Without it begin a new file, from a new slot.");
+    const auto differ = [&](std::string_view what, const auto& was, const auto& is) {
+      if (was != is)
+        throw Error(ErrorKind::conflict,
+                    fmt::format("the output file holds the changes of another {}", what))
+            .with("path", path)
+            .with("file", was)
+            .with("asked", is)
+            .hint("Give another file, or the slot and server that the file was begun with.");
+    };
+    differ("cluster (system identifier)", found->system_identifier, state_.system_identifier);
+    differ("database", found->database, state_.database);
+    differ("slot", found->slot, state_.slot);
+    differ("plugin", found->plugin, state_.plugin);
+    state_ = *found;
+    continued_ = true;
+  } else if (const auto entry = directory_.find(name_); entry && entry->size > 0) {
+    throw Error(ErrorKind::conflict,
+                "the output file is not empty, and no state beside it says what it holds")
+        .with("path", path)
+        .hint(
+            "Move it away, or give another name. --no-state appends to any file; then a restart "
+            "may repeat changes.");
+  }
+  border_ = state_.position;
+}
+
+void ExactOutput::begin() {
+  if (file_) return;  // a new connection; undo() has been there
+  // An empty one that is gone is no loss.
+  if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {
+    create_file();
+    return;
+  }
+  auto file = find_file();
+  const std::uint64_t size = file->size();
+  if (size > state_.offset) {
+    log_.info("cutting off {} bytes behind {} bytes of whole transactions", size - state_.offset,
+              state_.offset);
+    file->truncate(state_.offset);
+    file->sync();
+  }
+  // find_file() may have found it under the name it was moved to; then a new one begins.
+  const auto current = directory_.open(name_);
+  if (current && is_ours(*current)) {
+    begin_file(std::move(file));
+    return;
+  }
+  if (current && current->size() > 0)
+    throw Error(ErrorKind::conflict, "the output file was replaced by another one")
+        .with("path", directory_.path() + "/" + name_)
+        .hint("Move it away and start again; the file that was written to is there, too.");
+  create_file();
+}
+
+/// The file the state speaks of: under its name, or moved away by a rotation that a crash cut
+/// short.
+std::unique_ptr<io::File> ExactOutput::find_file() {
+  auto file = directory_.open(name_);
+  const bool exists = file != nullptr;
+  const std::uint64_t size = exists ? file->size() : 0;
+  if (exists && is_ours(*file)) return file;
+  for (const auto& entry : directory_.list()) {
+    if (entry.type != io::DirectoryEntry::Type::file || !entry.name.starts_with(name_ + ".") ||
+        entry.name == state_name_ || entry.size < state_.offset)
+      continue;
+    auto moved = directory_.open(entry.name);
+    // Files of one stream may end alike, but this is about cutting one.
+    if (!moved || moved->identity() != state_.inode || !is_ours(*moved)) continue;
+    log_.info("the output file was moved to {}", entry.name);
+    return moved;
+  }
+  const auto path = directory_.path() + "/" + name_;
+  if (exists && size < state_.offset)
+    throw Error(ErrorKind::damage, "the output file is shorter than it was when it was synced")
+        .with("path", path)
+        .with("bytes", size)
+        .with("synced", state_.offset)
+        .hint(
+            "Somebody truncated it, or the disk lost data. The changes that are missing were "
+            "confirmed to the server and will not come again: begin a new file, from a new slot.");
+  throw Error(ErrorKind::conflict, exists ? "the output file is not the one its state speaks of"
+                                          : "the output file is gone")
+      .with("path", path)
+      .hint(
+          "Put it back, also under a name that begins with its own and a dot. To give it up and "
+          "go on with an empty one, put an empty file in its place and remove the .state file: "
+          "the stream goes on from the slot's confirmed position.");
+}
+
+bool ExactOutput::is_ours(io::File& file) const {
+  return file.size() >= state_.offset && tail_of(file, state_.offset) == state_.tail;
+}
+
+void ExactOutput::begin_file(std::unique_ptr<io::File> file) {
+  file_ = std::move(file);
+  lock();
+  written_ = synced_ = border_offset_ = state_.offset;
+  border_ = state_.position;
+  buffer_.clear();
+  began_ = Clock::now();
+}
+
+void ExactOutput::create_file() {
+  auto file = directory_.open(name_);
+  if (!file) file = directory_.create(name_);
+  directory_.sync();
+  State state = state_;
+  state.position = border_;
+  state.inode = file->identity();
+  state.offset = 0;
+  state.tail = checksum({});
+  write_state(std::move(state));
+  begin_file(std::move(file));
+}
+
+void ExactOutput::lock() {
+  if (!file_->try_lock())
+    throw Error(ErrorKind::retry, "another process writes to the output file")
+        .with("path", directory_.path() + "/" + name_)
+        .hint("Its connection may be lost while it waits for the disk. End it first.");
+}
+
+void ExactOutput::append(std::string_view bytes) {
+  if (buffer_.size() + bytes.size() > kPiece) flush();
+  if (bytes.size() > kPiece) {
+    file_->write_at(written_, bytes_of(bytes));
+    written_ += bytes.size();
+  } else {
+    buffer_ += bytes;
+  }
+}
+
+void ExactOutput::border(wal::Lsn position) {
+  if (position < border_) return;
+  border_ = position;
+  border_offset_ = written_ + buffer_.size();
+  const bool full = rotation_.bytes > 0 && border_offset_ >= rotation_.bytes;
+  const bool old = rotation_.time.count() > 0 && Clock::now() - began_ >= rotation_.time;
+  if (reopen_)
+    open_anew();
+  else if ((full || old) && border_offset_ > 0)
+    rotate();
+}
+
+void ExactOutput::undo() {
+  if (!file_) return;
+  if (border_offset_ >= written_) {
+    buffer_.resize(static_cast<std::size_t>(border_offset_ - written_));
+    return;
+  }
+  buffer_.clear();
+  file_->truncate(border_offset_);
+  written_ = border_offset_;
+  synced_ = std::min(synced_, written_);
+}
+
+void ExactOutput::flush() {
+  if (buffer_.empty()) return;
+  file_->write_at(written_, bytes_of(buffer_));
+  written_ += buffer_.size();
+  buffer_.clear();
+}
+
+void ExactOutput::make_durable() {
+  if (!dirty()) return;
+  flush();
+  if (synced_ != written_) file_->sync();
+  synced_ = written_;
+  if (border_ == state_.position && border_offset_ == state_.offset) return;
+  State state = state_;
+  state.position = border_;
+  state.inode = file_->identity();
+  state.offset = border_offset_;
+  if (border_offset_ != state_.offset) {
+    const auto tail = tail_of(*file_, border_offset_);
+    if (!tail)
+      throw Error(ErrorKind::durability, "the output file was truncated while it was in use")
+          .with("path", directory_.path() + "/" + name_)
+          .hint(
+              "Let nobody truncate it (logrotate: no copytruncate): rename it, then send SIGHUP, "
+              "or use --rotate-size.");
+    state.tail = *tail;
+  }
+  write_state(std::move(state));
+}
+
+void ExactOutput::write_state(State state) {
+  const std::string temporary = "." + state_name_ + ".tmp";
+  directory_.remove(temporary);
+  const auto file = directory_.create(temporary);
+  file->write_at(0, bytes_of(to_text(state)));
+  file->sync();
+  file->close();
+  directory_.rename_replace(temporary, state_name_);
+  directory_.sync();
+  state_ = std::move(state);
+  continued_ = true;
+}
+
+void ExactOutput::rotate() {
+  make_durable();
+  const auto old = rotated_name(name_, border_);
+  directory_.rename_no_replace(name_, old);
+  file_->close();
+  log_.info("finished {}", old);
+  create_file();
+}
+
+void ExactOutput::open_anew() {
+  reopen_ = false;
+  make_durable();
+  auto current = directory_.open(name_);
+  if (current && is_ours(*current) && current->size() == written_ && written_ > 0) return;
+  if (current && current->size() > 0)
+    throw Error(ErrorKind::conflict, "the output file was replaced by another one")
+        .with("path", directory_.path() + "/" + name_)
+        .hint("Move it away and start again.");
+  file_->close();
+  current.reset();
+  create_file();
+  log_.info("opened {} anew", name_);
+}
+
+void ExactOutput::close() {
+  if (!file_) return;
+  undo();
+  make_durable();
+  file_->close();
+  file_.reset();
+}
+
+}  // namespace weir::logical

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+#include "io/directory.h"
+#include "io/stream_file.h"
+#include "logical/state.h"
+#include "wal/lsn.h"
+
+namespace weir::logical {
+
+/// Where the changes go. Bytes are collected and written in large pieces. One thread.
+class Output {
+ public:
+  virtual ~Output() = default;
+  /// Where the stream has to start; 0/0: where the slot says.
+  [[nodiscard]] virtual wal::Lsn start() const = 0;
+  /// The stream has begun: the server has given the slot to us, so nobody else writes.
+  virtual void begin() = 0;
+  virtual void append(std::string_view bytes) = 0;
+  /// What was appended so far is all up to `position`, whole. Not before the last one.
+  virtual void border(wal::Lsn position) = 0;
+  /// Takes back what was appended behind the last border.
+  virtual void undo() = 0;
+  /// Hands what was collected to the system.
+  virtual void flush() = 0;
+  /// Something was collected and is not handed over yet.
+  [[nodiscard]] virtual bool buffered() const = 0;
+  /// Makes all that was appended durable. Throws Error{durability, disk_full, io}.
+  virtual void make_durable() = 0;
+  /// The last border that is durable: may be confirmed to the server.
+  [[nodiscard]] virtual wal::Lsn durable() const = 0;
+  [[nodiscard]] virtual wal::Lsn last_border() const = 0;
+  /// Something was appended, or a border moved, since make_durable().
+  [[nodiscard]] virtual bool dirty() const = 0;
+  /// Opens the file anew, as soon as that does not tear a transaction.
+  virtual void reopen() = 0;
+};
+
+/// Standard output, or any file as it is, appended to. What a restart repeats is repeated.
+class PlainOutput final : public Output {
+ public:
+  /// `path` "-": standard output. Opens it in begin().
+  explicit PlainOutput(std::string path, wal::Lsn start);
+  wal::Lsn start() const override { return last_border_.valid() ? last_border_ : start_; }
+  void begin() override;
+  void append(std::string_view bytes) override;
+  void border(wal::Lsn position) override;
+  void undo() override {}
+  void flush() override;
+  bool buffered() const override { return !buffer_.empty(); }
+  void make_durable() override;
+  wal::Lsn durable() const override { return durable_; }
+  wal::Lsn last_border() const override { return last_border_; }
+  bool dirty() const override { return unsynced_ || durable_ != last_border_; }
+  void reopen() override;
+
+ private:
+  std::string path_;
+  wal::Lsn start_;
+  std::optional<io::StreamFile> file_;
+  std::string buffer_;
+  wal::Lsn last_border_;
+  wal::Lsn durable_;
+  bool unsynced_ = false;
+};
+
+/// A file with its state beside it: every transaction once and whole, whatever crashes.
+///
+/// The order at make_durable(): the bytes; sync; the state, under another name, sync, rename, sync
+/// of the directory; only then durable() moves. A crash leaves behind the state's offset what is of
+/// transactions that the server will send again from the state's position: begin() cuts it off.
+class ExactOutput final : public Output {
+ public:
+  struct Rotation {
+    std::uint64_t bytes = 0;            ///< 0: never
+    std::chrono::milliseconds time{0};  ///< 0: never
+  };
+  /// The file of that name in `directory`, which outlives the object. `state` says whose changes
+  /// they are; its position is where a file that does not exist yet begins. Reads the state of an
+  /// existing one. Throws Error{conflict} if the file belongs to another slot, database or cluster,
+  /// or has no state and is not empty; Error{damage} if its state is none.
+  ExactOutput(io::Directory& directory, std::string name, State state, Rotation rotation, Log& log);
+
+  /// There is a state: this is not the first time.
+  [[nodiscard]] bool continued() const { return continued_; }
+  wal::Lsn start() const override { return border_; }
+  void begin() override;
+  void append(std::string_view bytes) override;
+  void border(wal::Lsn position) override;
+  void undo() override;
+  void flush() override;
+  bool buffered() const override { return !buffer_.empty(); }
+  void make_durable() override;
+  wal::Lsn durable() const override { return state_.position; }
+  wal::Lsn last_border() const override { return border_; }
+  bool dirty() const override {
+    return written_ + buffer_.size() != synced_ || border_ != state_.position;
+  }
+  void reopen() override { reopen_ = true; }
+  /// Ends the file at its last border and says so in the state.
+  void close();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  [[nodiscard]] std::unique_ptr<io::File> find_file();
+  [[nodiscard]] bool is_ours(io::File& file) const;
+  void begin_file(std::unique_ptr<io::File> file);
+  void create_file();
+  void lock();
+  void write_state(State state);
+  void rotate();
+  void open_anew();
+
+  io::Directory& directory_;
+  const std::string name_;
+  const std::string state_name_;
+  const Rotation rotation_;
+  Log& log_;
+  State state_;  ///< as it is on disk
+  bool continued_ = false;
+  std::unique_ptr<io::File> file_;
+  std::uint64_t written_ = 0;  ///< bytes of the file
+  std::uint64_t synced_ = 0;   ///< of them
+  std::string buffer_;         ///< to be written behind them
+  wal::Lsn border_;
+  std::uint64_t border_offset_ = 0;
+  bool reopen_ = false;
+  Clock::time_point began_;
+};
+
+}  // namespace weir::logical

@@ -1,0 +1,487 @@
+#include "logical/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "logical/borders.h"
+#include "pq/connection.h"
+
+namespace weir::logical {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr auto kFinishTimeout = 10s;
+/// How long a message may stay in our memory before it is in the file.
+constexpr auto kFlushDelay = 20ms;
+/// How long to let the server collect while messages come without a pause: one read then takes
+/// many.
+constexpr auto kGather = 300us;
+/// A read that brought so much has probably left something: libpq reads up to 16 kB.
+constexpr std::uint64_t kFullRead = 8192;
+
+/// What the server says about the slot.
+struct SlotFacts {
+  std::string plugin;
+  std::string database;
+  std::optional<wal::Lsn> confirmed;
+};
+
+}  // namespace
+
+void complete_pgoutput_options(int server_major, pq::PluginOptions& options) {
+  const auto has = [&](std::string_view name) {
+    return std::any_of(options.begin(), options.end(),
+                       [&](const auto& option) { return option.first == name; });
+  };
+  if (!has("publication_names"))
+    throw Error(ErrorKind::usage, "pgoutput needs to know which publications to decode")
+        .hint(
+            "CREATE PUBLICATION name FOR ALL TABLES (or some) in the database, then give "
+            "--option publication_names=name.");
+  if (!has("proto_version")) {
+    const int version = server_major >= 16   ? 4
+                        : server_major == 15 ? 3
+                        : server_major == 14 ? 2
+                                             : 1;
+    options.emplace_back("proto_version", std::to_string(version));
+  }
+}
+
+namespace {
+
+class Session {
+ public:
+  Session(const Options& options, const Environment& environment)
+      : options_(options), environment_(environment), random_(environment.seed) {}
+
+  Summary run() {
+    for (;;) {
+      try {
+        stream_once();
+        break;
+      } catch (const pq::Interrupted&) {
+        if (!output_) throw;
+        break;  // while connecting again
+      } catch (const Error& error) {
+        if (wait_out(error)) continue;
+        // What failed to be written or synced is not tried again: the next start cuts the file.
+        const auto kind = error.kind();
+        if (kind != ErrorKind::durability && kind != ErrorKind::disk_full && kind != ErrorKind::io)
+          leave_whole();
+        throw;
+      }
+    }
+    leave_whole();
+    return summary();
+  }
+
+ private:
+  void stream_once();
+  pq::ReplicationStream start(pq::Connection& connection);
+  void make_slot(pq::Connection& connection);
+  void prepare_output(pq::Connection& connection);
+  SlotFacts slot_facts(pq::Connection& connection);
+  void check_positions(pq::Connection& connection, const SlotFacts& facts);
+  void copy(pq::ReplicationStream& stream);
+  bool look_around(pq::ReplicationStream& stream, Clock::time_point now);
+  bool take(pq::ReplicationStream& stream, const pq::StreamEvent& event);
+  bool take_data(const pq::XLogData& data);
+  void confirm(pq::ReplicationStream& stream);
+  bool wait_out(const Error& error);
+  void leave_whole();
+  [[nodiscard]] Summary summary() const;
+  void tell(const std::string& text) const {
+    if (environment_.verbose) environment_.verbose(text);
+  }
+
+  const Options& options_;
+  const Environment& environment_;
+  std::mt19937_64 random_;
+  std::string plugin_;
+  pq::PluginOptions plugin_options_;
+  std::unique_ptr<Output> output_;
+  ExactOutput* exact_ = nullptr;  ///< the same, if it is one
+  std::optional<Borders> borders_;
+  std::optional<Formatter> formatter_;
+  bool slot_made_ = false;
+  bool streamed_ = false;  ///< a stream has begun at some time
+  milliseconds pause_ = 0ms;
+  Clock::time_point last_look_{};
+  Clock::time_point last_flush_{};
+  Clock::time_point last_sync_{};
+  Clock::time_point last_status_{};
+  std::uint64_t messages_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+// One connection: from its beginning to the end of the stream, or an error.
+void Session::stream_once() {
+  auto connection =
+      pq::Connection::open({.conninfo = options_.conninfo,
+                            .replication = pq::Replication::logical,
+                            .fallback_application_name = options_.fallback_application_name},
+                           environment_.stop);
+  if (options_.create && !slot_made_) make_slot(connection);
+  if (!output_) {
+    prepare_output(connection);
+  } else if (!options_.stock_habits) {
+    check_positions(connection, slot_facts(connection));
+  }
+  tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
+  auto stream = start(connection);
+  // Only now: while another process had the slot it may have been writing to the file.
+  output_->begin();
+  if (borders_) borders_->reset();
+  formatter_->reset();
+  if (!options_.stock_habits && !streamed_)
+    environment_.log.info("streaming from slot \"{}\" ({}) of {} at {}", options_.slot, plugin_,
+                          connection.server_name(), output_->start());
+  streamed_ = true;
+  tell("streaming initiated");
+  copy(stream);
+  try {
+    confirm(stream);
+    stream.finish(kFinishTimeout);
+  } catch (const Error& error) {
+    // All is on disk; what was not confirmed comes again and is left out.
+    environment_.log.warning("the stream did not end in good order: {}", error.what());
+  }
+}
+
+pq::ReplicationStream Session::start(pq::Connection& connection) {
+  try {
+    return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
+                                                plugin_options_, environment_.stop);
+  } catch (const pq::ServerError& error) {
+    if (options_.stock_habits || !error.hint().empty()) throw;
+    pq::ServerError explained(error);
+    explained.hint(
+        fmt::format("The plugin {} refuses the stream: see its documentation for the "
+                    "options it takes (--option), and the server's log.",
+                    plugin_));
+    throw explained;
+  }
+}
+
+void Session::make_slot(pq::Connection& connection) {
+  auto create = *options_.create;
+  if (options_.with_snapshot) create.snapshot = pq::Snapshot::export_;
+  tell(fmt::format("creating replication slot \"{}\"", options_.slot));
+  const auto slot = pq::create_logical_slot(connection, options_.slot, create);
+  if (!slot && (!options_.if_not_exists || options_.with_snapshot))
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" already exists", options_.slot))
+        .with("server", connection.server_name())
+        .hint(options_.with_snapshot
+                  ? "A snapshot can be had from a new slot only: drop it, or stream from it "
+                    "without --snapshot-command."
+                  : "Leave out --create-slot to stream from it.");
+  slot_made_ = true;
+  if (!slot || !options_.with_snapshot) return;
+  bool done = false;
+  std::exception_ptr failure;
+  try {
+    done = options_.with_snapshot(slot->snapshot, slot->consistent_point);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (done) return;
+  // Nobody has what comes before it.
+  pq::drop_slot(connection, options_.slot);
+  if (failure) std::rethrow_exception(failure);
+  throw Error(ErrorKind::refused, "the command that was to run with the snapshot failed")
+      .hint("The slot was dropped again, so the same command line begins anew.");
+}
+
+void Session::prepare_output(pq::Connection& connection) {
+  // pg_recvlogical leaves the slot to START_REPLICATION and its words.
+  const auto facts = options_.stock_habits ? SlotFacts() : slot_facts(connection);
+  plugin_ = facts.plugin;
+  plugin_options_ = options_.plugin_options;
+  if (plugin_ == "pgoutput") complete_pgoutput_options(connection.server_major(), plugin_options_);
+  if (!options_.stock_habits && plugin_ == "pgoutput" && options_.directory != nullptr &&
+      options_.form == Form::plugin)
+    environment_.log.warning(
+        "pgoutput's messages are binary and their ends cannot be told in a file; --format jsonl "
+        "decodes them");
+  if (options_.directory == nullptr) {
+    output_ = std::make_unique<PlainOutput>(options_.path, options_.startpos.value_or(wal::Lsn()));
+  } else {
+    borders_.emplace(plugin_, plugin_options_);
+    State state;
+    state.system_identifier = pq::identify_system(connection).system_identifier;
+    state.database = facts.database;
+    state.slot = options_.slot;
+    state.plugin = plugin_;
+    state.position = facts.confirmed.value_or(wal::Lsn());
+    auto exact = std::make_unique<ExactOutput>(*options_.directory, options_.path, state,
+                                               options_.rotation, environment_.log);
+    exact_ = exact.get();
+    output_ = std::move(exact);
+    check_positions(connection, facts);
+  }
+  formatter_.emplace(options_.form, plugin_);
+}
+
+SlotFacts Session::slot_facts(pq::Connection& connection) {
+  const auto rows = connection.execute(
+      "SELECT slot_type, plugin, database, confirmed_flush_lsn, wal_status, "
+      "pg_catalog.current_database() FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+      connection.quote_literal(options_.slot));
+  SlotFacts facts;
+  if (rows.empty())
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" does not exist", options_.slot))
+        .with("server", connection.server_name())
+        .hint(
+            "--create-slot makes it. If it was there before, what was changed since its last "
+            "confirmed position cannot be had from a new one.");
+  const auto& row = rows[0];
+  if (row[0] != "logical")
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" is a physical one", options_.slot))
+        .with("server", connection.server_name())
+        .hint("Changes come through a logical slot; \"pgweir slot list\" shows them all.");
+  if (row[2] != row[5])
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" belongs to another database", options_.slot))
+        .with("slot's database", row[2].value_or(""))
+        .with("connected to", row[5].value_or(""))
+        .hint("Connect to the slot's database (--dbname).");
+  if (row[4] == "lost")
+    throw Error(ErrorKind::gap, fmt::format("replication slot \"{}\" is lost: the server has "
+                                            "removed WAL it needs",
+                                            options_.slot))
+        .with("server", connection.server_name())
+        .hint(
+            "What was changed since its confirmed position cannot be decoded any more: drop it, "
+            "begin with a new slot and a new copy of the tables (--snapshot-command).");
+  facts.plugin = row[1].value_or("");
+  facts.database = row[2].value_or("");
+  if (row[3]) facts.confirmed = wal::Lsn::parse(*row[3]);
+  return facts;
+}
+
+/// What the server would do in silence: begin behind what we have, or leave out what we have not.
+void Session::check_positions(pq::Connection& connection, const SlotFacts& facts) {
+  if (exact_ == nullptr) return;
+  const wal::Lsn start = output_->start();
+  if (facts.confirmed && start < *facts.confirmed)
+    throw Error(ErrorKind::gap, "the slot was moved on past what the output file holds")
+        .with("slot", options_.slot)
+        .with("file", start)
+        .with("slot's position", *facts.confirmed)
+        .hint(
+            "Somebody else has read from it (get, another receiver, "
+            "pg_replication_slot_advance), or the file is an old copy. What lies between cannot "
+            "be had again; to accept that, move the file and its .state away and start again.");
+  const auto identity = pq::identify_system(connection);
+  if (identity.flush_position < start) {
+    const auto rows = connection.execute("SELECT pg_catalog.pg_is_in_recovery()");
+    const bool standby = rows.at(0).at(0) == "t";
+    Error error(standby ? ErrorKind::retry : ErrorKind::conflict,
+                "the output file holds transactions that the server does not have");
+    error.with("server", connection.server_name())
+        .with("file", start)
+        .with("server's end", identity.flush_position);
+    throw std::move(error).hint(
+        standby ? "The standby has not replayed them yet."
+                : "Was it restored from a backup, or promoted without the last transactions? The "
+                  "file is ahead of it and has to be mended by hand.");
+  }
+}
+
+void Session::copy(pq::ReplicationStream& stream) {
+  auto now = Clock::now();
+  last_sync_ = last_status_ = last_flush_ = now;
+  // Data that is there is read without asking whether it is; when there is no
+  // more of a steady flow it is left to gather for a moment, so that one read takes many messages;
+  // and the clock is looked at for the rest.
+  for (;;) {
+    const auto before = bytes_;
+    std::uint64_t taken = 0;
+    for (;;) {
+      const auto event = stream.next();
+      if (std::holds_alternative<pq::NothingYet>(event)) break;
+      pause_ = 0ms;
+      if (!take(stream, event)) return;
+      ++taken;
+    }
+    now = Clock::now();
+    if (now - last_look_ >= kFlushDelay || taken == 0) {
+      last_look_ = now;
+      if (!look_around(stream, now)) return;
+    }
+    if (bytes_ - before >= kFullRead) {
+      stream.receive();
+      continue;
+    }
+    if (taken > 1) std::this_thread::sleep_for(kGather);
+    auto deadline = now + 1h;
+    if (options_.status_interval > 0ms)
+      deadline = std::min(deadline, last_status_ + options_.status_interval);
+    if (output_->dirty() && options_.fsync_interval > 0ms)
+      deadline = std::min(deadline, last_sync_ + options_.fsync_interval);
+    if (output_->buffered()) deadline = std::min(deadline, now + kFlushDelay);
+    try {
+      pq::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
+    } catch (const pq::Interrupted&) {
+      last_look_ = {};  // a signal
+    }
+    stream.receive();
+  }
+}
+
+/// What is due besides reading. False: we are to stop.
+bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) {
+  if (environment_.stop.raised()) {
+    tell(fmt::format("end of streaming at {}", output_->last_border()));
+    return false;
+  }
+  if (environment_.reopen && environment_.reopen()) output_->reopen();
+  if (options_.fsync_interval > 0ms && now - last_sync_ >= options_.fsync_interval) {
+    if (output_->dirty()) confirm(stream);
+    last_sync_ = now;
+  }
+  if (options_.status_interval > 0ms && now - last_status_ >= options_.status_interval)
+    confirm(stream);
+  if (now - last_flush_ >= kFlushDelay) {
+    output_->flush();
+    last_flush_ = now;
+  }
+  return true;
+}
+
+/// False: that was the end.
+bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) {
+  if (const auto* data = std::get_if<pq::XLogData>(&event)) return take_data(*data);
+  if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+    const auto border =
+        borders_ ? borders_->at_keepalive(*keepalive) : std::optional(keepalive->server_end);
+    if (border && *border >= output_->last_border()) {
+      output_->border(*border);
+    }
+    const bool end = options_.endpos && (borders_ ? output_->last_border()
+                                                  : keepalive->server_end) >= *options_.endpos;
+    if (end) {
+      if (!borders_) output_->border(std::min(keepalive->server_end, *options_.endpos));
+      tell(fmt::format("end position {} reached by keepalive", *options_.endpos));
+      return false;
+    }
+    // It asks before it gives us up, and at its shutdown until all is confirmed.
+    if (keepalive->reply_requested) confirm(stream);
+    return true;
+  }
+  throw Error(ErrorKind::retry, "the server ended the stream")
+      .hint("It is shutting down, or somebody ended its process.");
+}
+
+bool Session::take_data(const pq::XLogData& data) {
+  const std::string_view text(reinterpret_cast<const char*>(data.wal.data()), data.wal.size());
+  if (!borders_) {
+    if (options_.endpos && data.start > *options_.endpos) {
+      tell(
+          fmt::format("end position {} reached by WAL record at {}", *options_.endpos, data.start));
+      return false;
+    }
+  } else if (options_.endpos && data.start > *options_.endpos) {
+    output_->undo();  // whole transactions only, and this one ends behind it
+    return false;
+  }
+  const auto line = formatter_->line(data.start, text);
+  output_->append(line);
+  ++messages_;
+  bytes_ += line.size();
+  if (!borders_) {
+    if (data.start.valid()) output_->border(data.start);
+    if (options_.endpos && data.start == *options_.endpos) {
+      tell(
+          fmt::format("end position {} reached by WAL record at {}", *options_.endpos, data.start));
+      return false;
+    }
+    return true;
+  }
+  const auto border = borders_->after_message(data.start, text);
+  if (!border) return true;
+  if (*border <= output_->last_border()) {
+    output_->undo();  // sent again, though we asked for what comes behind it
+  } else {
+    output_->border(*border);
+    if (options_.endpos && *border >= *options_.endpos) return false;
+  }
+  return true;
+}
+
+void Session::confirm(pq::ReplicationStream& stream) {
+  if (output_->dirty()) {
+    output_->make_durable();
+    tell(fmt::format("confirming write up to {}, flush to {} (slot {})", output_->last_border(),
+                     output_->durable(), options_.slot));
+  }
+  last_status_ = Clock::now();
+  // Written is what is whole: a server that sees less than it sent tells when it is between two
+  // transactions.
+  stream.send({output_->last_border(), output_->durable(), {}, false});
+}
+
+bool Session::wait_out(const Error& error) {
+  const auto kind = error.kind();
+  const bool passes = kind == ErrorKind::retry ||
+                      (options_.stock_habits && output_ && kind != ErrorKind::durability &&
+                       kind != ErrorKind::disk_full && kind != ErrorKind::io);
+  if (!passes || !options_.loop || (options_.stock_habits && !output_)) return false;
+  // What a transaction has left in the file comes again with its beginning.
+  if (output_ && streamed_) output_->undo();
+  if (borders_) borders_->reset();
+  if (options_.stock_habits) {
+    environment_.log.error(error);
+    environment_.log.info("disconnected; waiting {} seconds to try again", 5);
+    pause_ = 5s;
+  } else {
+    pause_ = std::clamp(pause_ * 2, milliseconds(250), milliseconds(15'000));
+    pause_ -= milliseconds(
+        static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(pause_.count() / 2)));
+    environment_.log.warning("{}; trying again in {}", error.what(),
+                             fmt::format("{} ms", pause_.count()));
+  }
+  try {
+    pq::wait_for_socket(environment_.stop.fd(), true, false, &environment_.stop,
+                        Clock::now() + pause_);
+  } catch (const pq::Interrupted&) {
+    // stream_once() begins with a connection, which throws it again
+  }
+  return true;
+}
+
+/// The end, good or bad: the file ends with a whole transaction.
+void Session::leave_whole() {
+  if (!output_ || !streamed_) return;
+  if (exact_ != nullptr)
+    exact_->close();
+  else
+    output_->make_durable();
+}
+
+Summary Session::summary() const {
+  Summary summary;
+  if (output_) summary.position = output_->durable();
+  summary.messages = messages_;
+  summary.bytes = bytes_;
+  return summary;
+}
+
+}  // namespace
+
+Summary stream(const Options& options, const Environment& environment) {
+  return Session(options, environment).run();
+}
+
+}  // namespace weir::logical

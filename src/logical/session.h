@@ -1,0 +1,72 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+#include "io/directory.h"
+#include "logical/format.h"
+#include "logical/output.h"
+#include "pq/replication.h"
+
+namespace weir::logical {
+
+struct Options {
+  std::string conninfo;
+  std::string slot;
+  pq::PluginOptions plugin_options;
+  std::string fallback_application_name = "pgweir";
+
+  std::optional<pq::LogicalSlotOptions> create;  ///< make the slot first
+  bool if_not_exists = false;                    ///< it may be there already
+  /// Run while the snapshot of the slot just made is held; the stream begins behind it. False: it
+  /// failed, and the slot is dropped again.
+  std::function<bool(const std::string& snapshot, wal::Lsn position)> with_snapshot = {};
+
+  /// Where to: a file with its state, if `directory` is set; else `path`, "-" for standard output.
+  io::Directory* directory = nullptr;
+  std::string path;
+  ExactOutput::Rotation rotation;
+  Form form = Form::plugin;
+
+  std::optional<wal::Lsn> startpos;  ///< without a state only
+  std::optional<wal::Lsn> endpos;
+  std::chrono::milliseconds status_interval{10'000};  ///< 0: only when the server asks
+  std::chrono::milliseconds fsync_interval{1'000};    ///< 0: never but at the end
+  bool loop = true;                                   ///< connect again
+
+  /// As pg_recvlogical: positions are those of the messages, transactions may be torn at the end
+  /// position and repeated after a restart; a lost connection is waited for five seconds.
+  bool stock_habits = false;
+};
+
+struct Environment {
+  const pq::Interrupt& stop;
+  /// Raised for a SIGHUP, with `reopen` set.
+  const pq::Interrupt& wake;
+  const std::function<bool()> reopen;  ///< asks and clears
+  Log& log;
+  std::uint64_t seed = 0;
+  /// Told in pg_recvlogical's words, at its times; may be empty.
+  std::function<void(const std::string&)> verbose = {};
+};
+
+struct Summary {
+  wal::Lsn position;  ///< the last border that is durable
+  std::uint64_t messages = 0;
+  std::uint64_t bytes = 0;  ///< of the output
+};
+
+/// Adds the newest protocol version that the server knows unless there is one. Throws Error{usage}
+/// without publication_names.
+void complete_pgoutput_options(int server_major, pq::PluginOptions& options);
+
+/// Makes the slot if asked, and streams until it is stopped, the end position is reached or an
+/// error cannot be waited out. Stopped: the file ends at its last whole transaction, which is
+/// durable and confirmed to the server. Throws Error; Interrupted only before the first stream.
+Summary stream(const Options& options, const Environment& environment);
+
+}  // namespace weir::logical

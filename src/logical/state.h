@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "wal/lsn.h"
+
+namespace weir::logical {
+
+/// What is remembered beside an output file, in "<file>.state": one line of JSON, described in
+/// docs/logical.md. It says: the first `offset` bytes of the file are all transactions of the
+/// stream up to `position`, each whole and once.
+struct State {
+  std::uint64_t system_identifier = 0;
+  std::string database;
+  std::string slot;
+  std::string plugin;
+  wal::Lsn position;         ///< a border, see Borders
+  std::uint64_t offset = 0;  ///< bytes
+  std::uint32_t tail = 0;    ///< checksum of the bytes in front of `offset`, at most kTail of them
+  std::uint64_t inode = 0;   ///< of the file: it is cut under another name only if this is right
+  bool operator==(const State&) const = default;
+};
+
+inline constexpr std::size_t kTail = 4096;
+
+/// CRC-32C, as it is in WAL.
+[[nodiscard]] std::uint32_t checksum(std::span<const std::byte> bytes);
+
+[[nodiscard]] std::string to_text(const State& state);
+/// nullopt for anything but what to_text() gave, e.g. half of it.
+[[nodiscard]] std::optional<State> parse_state(std::string_view text);
+
+}  // namespace weir::logical

@@ -1,0 +1,169 @@
+#include "metrics/exporter.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <climits>
+
+#include "base/error.h"
+#include "io/small_file.h"
+#include "metrics/module/module.h"
+
+namespace weir::metrics {
+
+namespace {
+
+constexpr const char* kFile = "libpgweir-metrics.so";
+
+/// Beside the program, as it is built, or where it is installed.
+std::vector<std::string> places() {
+  std::array<char, PATH_MAX> path{};
+  const auto size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  std::string directory = size > 0 ? std::string(path.data(), static_cast<std::size_t>(size)) : "";
+  directory = directory.substr(0, directory.rfind('/'));
+  return {fmt::format("{}/{}", directory, kFile),
+          fmt::format("{}/../lib/pgweir/{}", directory, kFile),
+          fmt::format("/usr/lib/pgweir/{}", kFile), fmt::format("/usr/local/lib/pgweir/{}", kFile)};
+}
+
+const pgweir_metrics_module& load() {
+  std::string reason = "it is not installed";
+  for (const auto& place : places()) {
+    if (::access(place.c_str(), F_OK) != 0) continue;
+    void* const library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
+    const auto* const module =
+        library != nullptr
+            ? static_cast<const pgweir_metrics_module*>(::dlsym(library, "pgweir_metrics"))
+            : nullptr;
+    if (module != nullptr && module->interface_number == PGWEIR_METRICS_INTERFACE) return *module;
+    const char* const told = module == nullptr ? ::dlerror() : nullptr;
+    reason = module != nullptr ? place + " belongs to another version of pgweir"
+             : told != nullptr ? std::string(told)
+                               : "it could not be loaded";
+    break;
+  }
+  throw Error(ErrorKind::usage, "the metrics module cannot be used: " + reason)
+      .with("module", kFile)
+      .hint(
+          "It is built where prometheus-cpp-dev is installed, and belongs beside the program or "
+          "into ../lib/pgweir.");
+}
+
+const pgweir_metrics_module& module() {
+  static const auto& loaded = load();
+  return loaded;
+}
+
+/// The families in plain C; valid as long as both live.
+class Plain {
+ public:
+  explicit Plain(const std::vector<Family>& families) {
+    for (const auto& family : families) {
+      if (family.samples.empty()) continue;
+      auto& samples = samples_.emplace_back();
+      for (const auto& sample : family.samples) {
+        auto& labels = labels_.emplace_back();
+        for (const auto& [name, value] : sample.labels)
+          labels.push_back({name.c_str(), value.c_str()});
+        samples.push_back({labels.data(), labels.size(), sample.value});
+      }
+      texts_.push_back({std::string(family.metric.name), std::string(family.metric.help)});
+      families_.push_back(
+          {nullptr, nullptr, family.metric.counter ? 1 : 0, samples.data(), samples.size()});
+    }
+    for (std::size_t i = 0; i < families_.size(); ++i) {
+      families_[i].name = texts_[i].first.c_str();
+      families_[i].help = texts_[i].second.c_str();
+    }
+  }
+  Plain(const Plain&) = delete;
+  Plain& operator=(const Plain&) = delete;
+  [[nodiscard]] const std::vector<pgweir_family>& families() const { return families_; }
+
+ private:
+  // The inner vectors keep their places when the outer ones grow.
+  std::vector<std::vector<pgweir_label>> labels_;
+  std::vector<std::vector<pgweir_sample>> samples_;
+  std::vector<std::pair<std::string, std::string>> texts_;
+  std::vector<pgweir_family> families_;
+};
+
+void take_string(void* taker, const char* text, std::size_t size) {
+  static_cast<std::string*>(taker)->assign(text, size);
+}
+
+Error wrong_address(const std::string& text, std::string_view why) {
+  return Error(ErrorKind::usage, fmt::format("wrong address \"{}\" to listen on: {}", text, why))
+      .hint(
+          "Give a port, 9187, for this machine alone, or an address: 192.0.2.7:9187, [::1]:9187.");
+}
+
+}  // namespace
+
+std::string to_text(const std::vector<Family>& families) {
+  const Plain plain(families);
+  std::string text;
+  if (module().text(plain.families().data(), plain.families().size(), &take_string, &text) != 0)
+    throw Error(ErrorKind::io, "the metrics could not be written: " + text);
+  return text;
+}
+
+void write_file(const std::string& path, const std::vector<Family>& families) {
+  if (!path.ends_with(".prom"))
+    throw Error(ErrorKind::usage, "a file of metrics has a name that ends with .prom")
+        .with("path", path)
+        .hint("node_exporter reads no other.");
+  const auto text = to_text(families);
+  try {
+    io::replace_small_file(path, text, 0644);  // it is read by another user
+  } catch (Error& error) {
+    throw std::move(error).hint("Does the directory exist, and may this user write there?");
+  }
+}
+
+Listener::Listener(const std::string& address, std::function<std::vector<Family>()> collect)
+    : collect_(std::move(collect)) {
+  const auto give = [](void* context, pgweir_take_families take, void* taker) {
+    try {
+      const auto families = static_cast<Listener*>(context)->collect_();
+      const Plain plain(families);
+      take(taker, plain.families().data(), plain.families().size());
+    } catch (const std::exception&) {
+      // Nothing is told rather than something wrong: the scrape has no pgweir metrics then.
+    }
+  };
+  std::string reason;
+  listener_ = module().listen(address.c_str(), give, this, &take_string, &reason);
+  if (listener_ == nullptr)
+    throw Error(ErrorKind::retry, "could not listen for metrics: " + reason)
+        .with("address", address)
+        .hint(
+            "Another program may have the port (ss -ltnp shows which): choose another one for "
+            "--metrics-listen.");
+}
+
+Listener::~Listener() { module().stop(listener_); }
+
+std::string parse_listen_address(const std::string& text) {
+  const auto colon = text.rfind(':');
+  const bool only_port = colon == std::string::npos;
+  std::string host = only_port ? "" : text.substr(0, colon);
+  const auto port = only_port ? text : text.substr(colon + 1);
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (error != std::errc() || end != port.data() + port.size() || number < 1 || number > 65535)
+    throw wrong_address(text, "a port is a number from 1 to 65535");
+  if (host.empty() || host == "localhost") host = "127.0.0.1";
+  const bool six = host.front() == '[';
+  if (six != (host.find(':') != std::string::npos) || (six && host.back() != ']'))
+    throw wrong_address(text, "an IPv6 address stands in brackets");
+  const std::string_view allowed = six ? "0123456789abcdefABCDEF:.[]" : "0123456789.";
+  if (host.find_first_not_of(allowed) != std::string::npos)
+    throw wrong_address(text, "the host is no numeric address");
+  return fmt::format("{}:{}", host, number);
+}
+
+}  // namespace weir::metrics

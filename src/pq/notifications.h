@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "pq/connection.h"
+
+namespace weir::pq {
+
+// LISTEN and NOTIFY: PostgreSQL documentation, commands of that name; limits in commands/async.c.
+
+/// Throws Error{usage} for a name that no channel can have: empty, a zero byte, or longer than 63
+/// bytes (LISTEN would cut it silently, NOTIFY refuse it).
+void require_channel(const std::string& channel);
+/// Throws Error{usage} for a payload of 8000 bytes or more, or with a zero byte.
+void require_payload(const std::string& channel, const std::string& payload);
+
+/// SELECT pg_notify(channel, payload). Throws Error{usage} for what cannot be sent, ServerError,
+/// Error{retry}, Interrupted.
+void notify(Connection& connection, const std::string& channel, const std::string& payload,
+            std::chrono::milliseconds timeout = std::chrono::seconds(60));
+
+struct ReceivedNotification {
+  std::string channel;
+  std::string payload;
+  int server_pid = 0;
+};
+
+/// The receiving side of an ordinary connection, which it uses and does not own. Never blocks but
+/// in listen(). One thread at a time.
+class Notifications {
+ public:
+  explicit Notifications(Connection& connection) : connection_(&connection) {}
+
+  /// LISTEN. Throws Error{usage}, ServerError (25006 on a standby), Error{retry}, Interrupted.
+  void listen(const std::string& channel);
+
+  /// Asks for a sign of life: sends a query that does nothing. Not while one is under way.
+  void ask();
+  /// True until the answer to ask() was read.
+  [[nodiscard]] bool asking() const { return asking_; }
+
+  /// Reads what the socket has; true if anything came. That the connection is lost next() tells.
+  bool receive();
+  /// The next notification of what was received. Throws Error{retry}, or ServerError with the
+  /// server's reason, if the connection is lost and nothing is left.
+  [[nodiscard]] std::optional<ReceivedNotification> next();
+
+  /// libpq has output that the socket did not take; try again when it can be written.
+  [[nodiscard]] bool unsent() const { return unsent_; }
+  void flush();
+
+ private:
+  void read_answer();
+
+  Connection* connection_;
+  bool asking_ = false;
+  bool unsent_ = false;
+  bool lost_ = false;
+};
+
+}  // namespace weir::pq

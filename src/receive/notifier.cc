@@ -1,0 +1,232 @@
+#include "receive/notifier.h"
+
+#include <nlohmann/json.hpp>
+#include <random>
+#include <utility>
+
+#include "base/backoff.h"
+#include "base/units.h"
+#include "pq/conninfo.h"
+#include "pq/notifications.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::system_clock;
+
+constexpr auto kSendTimeout = 10s;
+constexpr auto kConnectTimeout = 10s;
+/// So that all of a payload stays below PostgreSQL's 8000 bytes, each byte escaped if need be.
+constexpr std::size_t kMostText = 1000;
+constexpr std::size_t kMostPayload = 7999;
+
+/// At most `most` bytes, cut between characters.
+std::string shortened(std::string text, std::size_t most = kMostText) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  text.resize(most);
+  return text + "…";
+}
+
+std::string iso_time(Clock::time_point time) {
+  auto text = format_time(time);  // "2026-11-20 10:00:00.123 UTC"
+  text.resize(text.size() - 4);
+  text[10] = 'T';
+  return text + "Z";
+}
+
+std::string dump(const Json& object) {
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string event_payload(const ArchiveEvent& event, const std::string& archive,
+                          std::uint64_t dropped) {
+  Json object;
+  object["v"] = 1;
+  object["event"] = event.event;
+  object["time"] = iso_time(event.time);
+  object["archive"] = shortened(archive);
+  if (event.timeline) object["timeline"] = *event.timeline;
+  if (event.lsn) object["lsn"] = event.lsn->to_string();
+  if (event.segment) object["segment"] = *event.segment;
+  if (event.file) object["file"] = *event.file;
+  if (event.asked) object["asked"] = *event.asked;
+  if (event.error) {
+    object["kind"] = to_string(event.error->kind());
+    object["message"] = shortened(event.error->what());
+    if (!event.error->hint().empty()) object["hint"] = shortened(event.error->hint());
+  }
+  if (dropped > 0) object["dropped"] = dropped;
+  auto text = dump(object);
+  if (text.size() > kMostPayload && object.contains("hint")) {
+    object.erase("hint");  // text that had to be escaped byte by byte
+    text = dump(object);
+  }
+  if (text.size() > kMostPayload) {
+    object["archive"] = "";
+    text = dump(object);
+  }
+  return text;
+}
+
+Notifier::Notifier(Options options, Log& log)
+    : options_(std::move(options)), log_(log), thread_([this] { work(); }) {}
+
+Notifier::~Notifier() {
+  {
+    std::unique_lock lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+    changed_.wait_for(lock, options_.patience_at_end, [this] { return done_; });
+  }
+  give_up_.raise();
+  thread_.join();
+  if (const auto unsent = dropped_ + queue_.size(); unsent > 0)
+    log_.warning("{} notification(s) to channel \"{}\" could not be sent", unsent,
+                 options_.channel);
+}
+
+Events Notifier::events() {
+  Events events;
+  events.streaming = [this](wal::TimelineId timeline, wal::Lsn start) {
+    {
+      const std::lock_guard lock(mutex_);
+      told_trouble_.reset();
+    }
+    tell({.event = "streaming", .time = Clock::now(), .timeline = timeline, .lsn = start});
+  };
+  events.segment_finished = [this](wal::SegmentName segment, wal::Lsn end) {
+    tell({.event = "segment_finished",
+          .time = Clock::now(),
+          .timeline = segment.timeline(),
+          .lsn = end,
+          .segment = segment.to_string(),
+          .file = segment.to_string()});
+  };
+  events.segment_compressed = [this](wal::SegmentName segment, const std::string& file) {
+    tell({.event = "segment_compressed",
+          .time = Clock::now(),
+          .timeline = segment.timeline(),
+          .segment = segment.to_string(),
+          .file = file});
+  };
+  events.timeline_switched = [this](wal::TimelineId next, wal::Lsn switchpoint) {
+    tell(
+        {.event = "timeline_switched", .time = Clock::now(), .timeline = next, .lsn = switchpoint});
+  };
+  events.stopped = [this](wal::TimelineId timeline, wal::Lsn reached, bool asked) {
+    tell({.event = "stopped",
+          .time = Clock::now(),
+          .timeline = timeline,
+          .lsn = reached,
+          .asked = asked});
+  };
+  events.trouble = [this](const Error& error) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (told_trouble_ == error.what()) return;
+      told_trouble_ = error.what();
+    }
+    tell({.event = "trouble", .time = Clock::now(), .error = error});
+  };
+  return events;
+}
+
+void Notifier::tell(ArchiveEvent event) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.size() >= options_.most_waiting) {
+      queue_.pop_front();
+      ++dropped_;
+    }
+    queue_.push_back(std::move(event));
+  }
+  changed_.notify_all();
+}
+
+void Notifier::work() {
+  Backoff backoff(options_.first_pause, options_.longest_pause, std::random_device()());
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+    if (queue_.empty()) break;
+    try {
+      send_all(lock);
+      backoff.reset();
+    } catch (const pq::Interrupted&) {
+      if (!lock.owns_lock()) lock.lock();
+      break;
+    } catch (const Error& error) {
+      if (!lock.owns_lock()) lock.lock();
+      connection_.reset();
+      trouble(error);
+      if (ending_ || !pause(lock, backoff.next())) break;
+    }
+  }
+  done_ = true;
+  changed_.notify_all();
+}
+
+/// Empties the queue. Called and left with the lock; an exception leaves without it, or with it.
+void Notifier::send_all(std::unique_lock<std::mutex>& lock) {
+  while (!queue_.empty()) {
+    if (!connection_) {
+      lock.unlock();
+      connect();
+      lock.lock();
+    }
+    if (queue_.empty()) return;
+    const auto dropped = dropped_;
+    const auto payload = event_payload(queue_.front(), options_.archive, dropped);
+    // Taken out now: while it is sent the queue may overflow, which drops from the front.
+    auto event = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    try {
+      pq::notify(*connection_, options_.channel, payload, kSendTimeout);
+    } catch (...) {
+      // It may have been sent all the same: at least once is what is promised to who gets it.
+      lock.lock();
+      queue_.push_front(std::move(event));
+      throw;
+    }
+    lock.lock();
+    dropped_ -= dropped;
+    if (std::exchange(told_failure_, false) || dropped > 0)
+      log_.info("notifications to channel \"{}\" get through again; {} of them were dropped",
+                options_.channel, dropped);
+  }
+}
+
+void Notifier::connect() {
+  connection_.emplace(pq::Connection::open({.conninfo = options_.conninfo,
+                                            .replication = pq::Replication::none,
+                                            .fallback_application_name = "pgweir notify",
+                                            .timeout = kConnectTimeout},
+                                           give_up_));
+  // A notification is a small transaction. It must not wait for synchronous standbys, of which
+  // this archive may be one.
+  connection_->execute("SET synchronous_commit = off", kSendTimeout);
+  if (!pq::expand_conninfo(options_.conninfo).contains("client_encoding") &&
+      connection_->parameter("server_encoding") != "SQL_ASCII")
+    connection_->execute("SET client_encoding = 'UTF8'", kSendTimeout);
+}
+
+/// False if it ends meanwhile.
+bool Notifier::pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time) {
+  return !changed_.wait_for(lock, time, [this] { return ending_; });
+}
+
+void Notifier::trouble(const Error& error) {
+  if (std::exchange(told_failure_, true)) return;
+  log_.warning("notifications cannot be sent: {}; archiving is not affected, trying again",
+               error.what());
+  if (!error.hint().empty()) log_.info("hint: {}", error.hint());
+}
+
+}  // namespace weir::receive

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "pq/connection.h"
+#include "receive/session.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// What is told about an archive, as a payload of at most 7999 bytes: one JSON object, whose format
+/// is in docs/notify.md. Pure.
+struct ArchiveEvent {
+  std::string event;  ///< segment_finished, segment_compressed, timeline_switched, …
+  std::chrono::system_clock::time_point time;
+  std::optional<wal::TimelineId> timeline;
+  std::optional<wal::Lsn> lsn;
+  std::optional<std::string> segment;
+  std::optional<std::string> file;
+  std::optional<Error> error;
+  std::optional<bool> asked;
+};
+[[nodiscard]] std::string event_payload(const ArchiveEvent& event, const std::string& archive,
+                                        std::uint64_t dropped);
+
+/// Tells what the archive does by NOTIFY, over an ordinary connection of its own to a server that
+/// is no standby. A thread of its own sends, from a bounded queue; whatever happens to the
+/// connection, archiving neither waits nor fails. What finds no room is dropped, oldest first,
+/// counted, and the number told: in the log, and with the next notification that gets through.
+class Notifier {
+ public:
+  struct Options {
+    std::string conninfo;
+    std::string channel;
+    std::string archive;  ///< the directory, for the payload
+    std::size_t most_waiting = 1000;
+    std::chrono::milliseconds first_pause{500};
+    std::chrono::milliseconds longest_pause{30'000};
+    std::chrono::milliseconds patience_at_end{2'000};
+  };
+
+  /// Connects when there is something to tell. The log outlives it.
+  Notifier(Options options, Log& log);
+  /// Sends what waits for at most patience_at_end, and tells how many were not sent.
+  ~Notifier();
+  Notifier(const Notifier&) = delete;
+  Notifier& operator=(const Notifier&) = delete;
+
+  /// The session's observer. Its functions may be called on any thread, do not block, and use this
+  /// object.
+  [[nodiscard]] Events events();
+
+  /// Any thread; returns at once.
+  void tell(ArchiveEvent event);
+
+ private:
+  void work();
+  void send_all(std::unique_lock<std::mutex>& lock);
+  void connect();
+  bool pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time);
+  void trouble(const Error& error);
+
+  const Options options_;
+  Log& log_;
+  pq::Interrupt give_up_;
+  std::optional<pq::Connection> connection_;  // the thread's
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<ArchiveEvent> queue_;
+  std::uint64_t dropped_ = 0;                ///< since the last one that was sent
+  std::optional<std::string> told_trouble_;  ///< the same again is no news
+  bool ending_ = false;
+  bool done_ = false;
+  bool told_failure_ = false;
+  std::thread thread_;
+};
+
+}  // namespace weir::receive

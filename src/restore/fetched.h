@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "archive/listing.h"
+#include "io/directory.h"
+#include "restore/restore.h"
+#include "restore/target.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::restore {
+
+/// A finished segment that was read out of the archive and found sound, all but the record that
+/// crosses in from the segment before.
+struct Fetched {
+  archive::SegmentFileName source;
+  io::FileIdentity identity;  ///< of that file: the same before and after it was read
+  wal::SegmentSize size;
+  wal::Lsn first_record;     ///< that begins in it, 0/0 if none does
+  wal::Lsn previous_record;  ///< what that one says of the one before; 0/0: no question is open
+  /// The file of the segment before with which the record over the border was found to fit.
+  std::optional<archive::SegmentFileName> before;
+  io::FileIdentity before_identity;
+};
+
+/// Reads the segment's first form in the archive into `output`, checking it. nullopt if it has
+/// none. Throws Error, also where restore_file() would only have warned, or taken another form:
+/// then that is who has to tell.
+[[nodiscard]] std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName segment,
+                                                   Output& output, const Options& options);
+
+/// Looks whether the record over the border fits what was fetched of the segment before; notes it
+/// in `fetched` if so. False if it does not fit.
+[[nodiscard]] bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& content,
+                                       const Fetched& before, io::File& content_before);
+
+/// Gives a file that was fetched earlier, maybe by another process, its name in the target
+/// directory, if the archive still says the same: the source is the same file in the same state,
+/// and the record over the border fits what the server has. False if not, and then nothing stands
+/// under the name: restore_file() has to do it. Throws Error likewise.
+[[nodiscard]] bool accept_fetched(io::Directory& archive, const Fetched& fetched, io::File& content,
+                                  io::Directory& target_directory, const std::string& target_name,
+                                  const Options& options);
+
+}  // namespace weir::restore

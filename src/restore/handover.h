@@ -1,0 +1,83 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "io/directory.h"
+#include "restore/fetched.h"
+#include "wal/segment.h"
+
+namespace weir::restore {
+
+// How a restore_command gets a segment that its helper process has fetched: over a local socket
+// that has no file (an address in the abstract namespace, made of the user and the target
+// directory), the descriptor of the file among it. Both sides look whose process the other one is.
+
+/// What has to be the same for both, or a fetched file is of no use to the one who asks.
+struct Terms {
+  io::FileIdentity archive;  ///< device and inode of the directory
+  io::FileIdentity target;
+  std::optional<std::uint64_t> system_identifier;
+  bool verify = true;
+  bool operator==(const Terms&) const = default;
+};
+
+/// Owns a descriptor.
+class Channel {
+ public:
+  explicit Channel(int fd = -1) : fd_(fd) {}
+  Channel(Channel&& other) noexcept;
+  Channel& operator=(Channel&& other) noexcept;
+  ~Channel();
+  [[nodiscard]] int fd() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+// The side that asks. Nothing here throws anything but what the file system does.
+
+struct Reply {
+  enum class Kind {
+    nobody,  ///< there is no helper
+    miss,    ///< there is one, which does not have the segment
+    here,    ///< `fetched` and `content` are set
+  };
+  Kind kind = Kind::nobody;
+  std::optional<Fetched> fetched;
+  std::unique_ptr<io::File> content;
+};
+/// Waits as long as the helper makes progress; gives up (and ends a helper that does not answer at
+/// all) after `patience` without.
+[[nodiscard]] Reply ask_for(wal::SegmentName segment, const Terms& terms,
+                            std::chrono::milliseconds patience);
+
+// The helper's side.
+
+/// Takes the address for the target directory; an empty Channel if somebody has it, or if there are
+/// no such sockets here.
+[[nodiscard]] Channel take_address(const io::FileIdentity& target);
+/// From now on questions come. To be called by the process that answers: those who ask see it as
+/// the other side.
+[[nodiscard]] bool listen_for_questions(const Channel& address);
+/// The next one who asks; an empty Channel if there is none (or one of another user).
+[[nodiscard]] Channel accept_question(const Channel& listening);
+
+struct Question {
+  bool understood = false;  ///< false: of another build of this program
+  Terms terms;
+  std::optional<wal::SegmentName> segment;
+};
+/// nullopt if the one who asks is gone.
+[[nodiscard]] std::optional<Question> read_question(const Channel& channel);
+
+void reply_miss(const Channel& channel);
+void reply_working(const Channel& channel);
+void reply_here(const Channel& channel, const Fetched& fetched, const io::File& content);
+
+}  // namespace weir::restore

@@ -1,0 +1,511 @@
+#include "restore/prefetcher.h"
+
+#include <fcntl.h>  // check-includes: flags of /dev/null
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <condition_variable>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+#include "restore/fetched.h"
+#include "restore/handover.h"
+#include "restore/prefetch_plan.h"
+
+namespace weir::restore {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+/// Without a question for so long, the helper goes: recovery waits for something else.
+constexpr auto kIdle = 30s;
+/// The same if it has nothing to offer: the archive ends.
+constexpr auto kIdleEmptyHanded = 2s;
+/// One who waits hears so often that there is progress, and gives up after kPatience without.
+constexpr auto kSignOfLife = 500ms;
+constexpr auto kPatience = 3s;
+/// Bound of what is fetched ahead, whatever the segment size and --prefetch say.
+constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
+/// So many segments' space is left to the server on the file system of its pg_wal.
+constexpr std::uint64_t kSegmentsToLeave = 16;
+constexpr std::size_t kMostClients = 16;
+
+/// A process, told from a later one of the same number.
+struct Process {
+  pid_t pid = 0;
+  std::uint64_t started = 0;
+};
+
+std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server);
+[[noreturn]] void become_helper(Channel address, const Process& owner, const std::string& archive,
+                                wal::SegmentName segment, wal::SegmentSize size,
+                                const std::string& target_directory, const Options& options,
+                                std::size_t most);
+
+Terms terms_of(io::Directory& archive, io::Directory& target, const Options& options) {
+  return {.archive = archive.identity().value_or(io::FileIdentity{}),
+          .target = target.identity().value_or(io::FileIdentity{}),
+          .system_identifier = options.system_identifier,
+          .verify = options.verify};
+}
+
+}  // namespace
+
+Taken take_prefetched(const std::string& archive, wal::SegmentName segment,
+                      const std::string& target_directory, const std::string& target_name,
+                      const Options& options) noexcept {
+  Taken taken;
+  try {
+    const auto from = io::open_directory(archive);
+    const auto to = io::open_directory(target_directory);
+    auto reply = ask_for(segment, terms_of(*from, *to, options), kPatience);
+    taken.helper_runs = reply.kind != Reply::Kind::nobody;
+    if (reply.kind == Reply::Kind::here)
+      taken.restored =
+          accept_fetched(*from, *reply.fetched, *reply.content, *to, target_name, options);
+  } catch (...) {
+    // Whatever it was: the ordinary way meets it again if it matters, and tells.
+  }
+  return taken;
+}
+
+void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal::SegmentSize size,
+                      const std::string& target_directory, const Options& options,
+                      const Prefetch& prefetch) noexcept {
+  try {
+    const auto most = std::min<std::size_t>(prefetch.segments, kMostBytes / size.bytes());
+    if (most == 0) return;
+    const auto owner = owner_of_recovery(target_directory, prefetch.without_server);
+    if (!owner) return;
+    const auto target = io::open_directory(target_directory);
+    // Taken before the fork: whoever comes second starts none.
+    auto address = take_address(*target->identity());
+    if (!address) return;
+    if (::fork() == 0)
+      become_helper(std::move(address), *owner, archive, segment, size, target_directory, options,
+                    most);
+  } catch (...) {
+    // Recovery goes on without.
+  }
+}
+
+namespace {
+
+// ---- whose helper
+
+/// Parent and start of a process, from /proc/<pid>/stat: its second field is a name in parentheses
+/// that may hold anything.
+struct Status {
+  pid_t parent = 0;
+  std::uint64_t started = 0;
+};
+
+std::optional<Status> status_of(pid_t pid) {
+  std::string text;
+  try {
+    text = io::read_small_file(fmt::format("/proc/{}/stat", pid), 4096);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  const auto behind_name = text.rfind(')');
+  if (behind_name == std::string::npos) return std::nullopt;
+  constexpr std::size_t kParent = 2, kStarted = 20;  // counted behind the name, from 1
+  Status status;
+  std::size_t field = 0;
+  for (std::size_t at = behind_name + 2; at < text.size(); ++field) {
+    const auto end = std::min(text.find(' ', at), text.size());
+    const auto number = [&](auto& value) {
+      std::from_chars(text.data() + at, text.data() + end, value);
+    };
+    if (field + 1 == kParent) number(status.parent);
+    if (field + 1 == kStarted) number(status.started);
+    at = end + 1;
+  }
+  return status;
+}
+
+/// The server process that recovers: among our ancestors the child of the postmaster, whose number
+/// is the first line of postmaster.pid in the data directory. A shell may stand between, which ends
+/// with the command.
+std::optional<Process> server_process(const std::string& target_directory, bool also_of_init) {
+  constexpr int kMostAncestors = 16;
+  const auto slash = target_directory.rfind('/');
+  const auto data =
+      slash == std::string::npos ? std::string(".") : target_directory.substr(0, slash);
+  std::string text;
+  try {
+    text = io::read_front(data + "/postmaster.pid", 32);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  pid_t postmaster = 0;
+  std::from_chars(text.data(), text.data() + text.size(), postmaster);
+  // As the first process of a container the server inherits every orphan, and takes one that was
+  // killed for a crashed backend of its own.
+  if (postmaster < 1 || (postmaster == 1 && !also_of_init)) return std::nullopt;
+  auto pid = ::getppid();
+  for (int i = 0; i < kMostAncestors && pid > 1; ++i) {
+    const auto status = status_of(pid);
+    if (!status) break;
+    if (status->parent == postmaster) return Process{pid, status->started};
+    pid = status->parent;
+  }
+  return std::nullopt;
+}
+
+std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server) {
+  if (auto server = server_process(target_directory, without_server)) return server;
+  if (!without_server) return std::nullopt;
+  const auto parent = ::getppid();
+  const auto status = status_of(parent);
+  if (!status || parent == 1) return std::nullopt;
+  return Process{parent, status->started};
+}
+
+/// Readable when the process has ended; empty if that cannot be watched, or has happened.
+Channel watch(const Process& process) {
+  Channel watched(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  if (!watched) return Channel();
+  const auto status = status_of(process.pid);
+  if (!status || status->started != process.started) return Channel();
+  return watched;
+}
+
+// ---- the helper
+
+/// Ends the fetch of a segment that nobody wants any more.
+struct Dropped {};
+
+/// Into a file without a name.
+class UnnamedOutput final : public Output {
+ public:
+  using Wanted = std::function<bool()>;
+  UnnamedOutput(io::File& file, Wanted wanted) : file_(file), wanted_(std::move(wanted)) {}
+
+  void append(std::span<const std::byte> bytes) override {
+    if (!wanted_()) throw Dropped{};
+    file_.write_at(size_, bytes);
+    size_ += bytes.size();
+  }
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
+    return file_.read_at(offset, bytes);
+  }
+  [[nodiscard]] std::uint64_t size() const override { return size_; }
+
+ private:
+  io::File& file_;
+  Wanted wanted_;
+  std::uint64_t size_ = 0;
+};
+
+/// Three threads: the first one answers, the second fetches, the third syncs. The plan and the
+/// stock are theirs together, under one mutex.
+class Helper {
+ public:
+  Helper(Channel listening, Channel owner, std::unique_ptr<io::Directory> archive,
+         std::unique_ptr<io::Directory> target, wal::SegmentName segment, wal::SegmentSize size,
+         const Options& options, std::size_t most)
+      : listening_(std::move(listening)),
+        owner_(std::move(owner)),
+        archive_(std::move(archive)),
+        target_(std::move(target)),
+        size_(size),
+        options_(options),
+        terms_(terms_of(*archive_, *target_, options)),
+        plan_(most, size) {
+    static_cast<void>(plan_.asked(segment));
+  }
+
+  void run();
+
+ private:
+  /// One segment that was fetched.
+  struct Stock {
+    Fetched fetched;
+    std::shared_ptr<io::File> content;
+  };
+  struct Client {
+    Channel channel;
+    std::optional<wal::SegmentName> waits_for;
+  };
+
+  void fetch_all();
+  std::optional<Stock> fetch(wal::SegmentName segment);
+  void sync_all();
+  void serve(Client& client);
+  void answer(Client& client);
+  void prune_stock();
+  void end();
+  void wake();
+
+  const Channel listening_;
+  const Channel owner_;
+  const std::unique_ptr<io::Directory> archive_;
+  const std::unique_ptr<io::Directory> target_;
+  const wal::SegmentSize size_;
+  const Options options_;
+  const Terms terms_;
+  const Channel woken_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::atomic<std::uint64_t> progress_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  PrefetchPlan plan_;                        // all below: guarded by mutex_
+  std::map<wal::SegmentName, Stock> stock_;  ///< of what the plan says is here
+  std::optional<Stock> newest_;              ///< fetched last, to compare the next one with
+  bool ended_ = false;
+
+  // The answering thread's own.
+  std::vector<Client> clients_;
+  Clock::time_point asked_ = Clock::now();
+  std::uint64_t progress_told_ = 0;
+};
+
+void Helper::run() {
+  std::thread fetching([this] { fetch_all(); });
+  std::thread syncing([this] { sync_all(); });
+  for (;;) {
+    std::vector<pollfd> wanted{
+        {owner_.fd(), POLLIN, 0}, {listening_.fd(), POLLIN, 0}, {woken_.fd(), POLLIN, 0}};
+    for (const auto& client : clients_)
+      wanted.push_back({client.channel.fd(), client.waits_for ? short{0} : short{POLLIN}, 0});
+    if (clients_.size() >= kMostClients) wanted[1].events = 0;
+    ::poll(wanted.data(), wanted.size(), static_cast<int>(kSignOfLife / 1ms));
+
+    std::uint64_t count = 0;
+    while (::read(woken_.fd(), &count, sizeof count) > 0) {
+    }
+    const auto now = Clock::now();
+    {
+      const std::lock_guard lock(mutex_);
+      const auto idle = plan_.empty_handed() ? kIdleEmptyHanded : kIdle;
+      if (wanted[0].revents != 0 || ended_ || (clients_.empty() && now - asked_ > idle)) break;
+    }
+    for (std::size_t i = 0; i < clients_.size(); ++i) {
+      const auto events = wanted[i + 3].revents;
+      if (clients_[i].waits_for && (events & (POLLHUP | POLLERR)) != 0)
+        clients_[i].channel = Channel();  // killed by its server
+      else if (!clients_[i].waits_for && events != 0)
+        serve(clients_[i]);
+    }
+    if (wanted[1].revents != 0)
+      if (auto channel = accept_question(listening_))
+        clients_.push_back({std::move(channel), std::nullopt});
+    const bool progress = progress_ != progress_told_;
+    progress_told_ = progress_;
+    for (auto& client : clients_) {
+      if (!client.channel || !client.waits_for) continue;
+      answer(client);
+      if (client.channel && progress) reply_working(client.channel);
+    }
+    std::erase_if(clients_, [](const Client& client) { return !client.channel; });
+  }
+  end();
+  fetching.join();
+  syncing.join();
+}
+
+/// Reads the client's question.
+void Helper::serve(Client& client) {
+  const auto question = read_question(client.channel);
+  if (!question) {
+    client.channel = Channel();
+    return;
+  }
+  asked_ = Clock::now();
+  if (!question->understood || question->terms != terms_ || !question->segment) {
+    // The settings have changed, or the program: the next one starts a helper that fits.
+    reply_miss(client.channel);
+    client.channel = Channel();
+    end();
+    return;
+  }
+  client.waits_for = question->segment;
+}
+
+/// Answers a client that waits, if there is an answer by now.
+void Helper::answer(Client& client) {
+  const auto segment = *client.waits_for;
+  const std::lock_guard lock(mutex_);
+  const auto answer = plan_.asked(segment);
+  if (answer == PrefetchPlan::Answer::here) {
+    const auto found = stock_.find(segment);
+    PGWEIR_CHECK(found != stock_.end());
+    reply_here(client.channel, found->second.fetched, *found->second.content);
+    plan_.handed_over(segment);
+  }
+  if (answer == PrefetchPlan::Answer::miss) reply_miss(client.channel);
+  if (answer != PrefetchPlan::Answer::wait) client.channel = Channel();
+  prune_stock();
+  changed_.notify_all();
+}
+
+/// Under the mutex.
+void Helper::prune_stock() {
+  std::erase_if(stock_, [&](const auto& each) { return !plan_.wanted(each.first); });
+}
+
+void Helper::fetch_all() {
+  std::unique_lock lock(mutex_);
+  while (!ended_) {
+    const auto segment = plan_.begin_fetch();
+    if (!segment) {
+      changed_.wait(lock);
+      continue;
+    }
+    lock.unlock();
+    auto stock = fetch(*segment);
+    lock.lock();
+    if (stock && plan_.wanted(*segment)) {
+      newest_ = stock;
+      stock_.insert_or_assign(*segment, std::move(*stock));
+      plan_.fetched(*segment);
+    } else {
+      plan_.failed(*segment);
+    }
+    prune_stock();
+    changed_.notify_all();
+    wake();
+  }
+}
+
+/// nullopt if it is not there, not sound, or not wanted any more.
+std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
+  try {
+    std::shared_ptr<io::File> file = target_->create_unnamed();
+    if (!file || target_->free_bytes() < size_.bytes() * (kSegmentsToLeave + 1)) {
+      end();
+      return std::nullopt;
+    }
+    UnnamedOutput output(*file, [&] {
+      ++progress_;
+      const std::lock_guard lock(mutex_);
+      return !ended_ && plan_.wanted(segment);
+    });
+    auto fetched = fetch_segment(*archive_, segment, output, options_);
+    if (!fetched || fetched->size != size_) return std::nullopt;
+    std::optional<Stock> before;
+    {
+      const std::lock_guard lock(mutex_);
+      before = newest_;
+    }
+    const auto start = segment.start(size_);
+    if (before && before->fetched.source.segment.timeline() == segment.timeline() &&
+        before->fetched.source.segment.start(size_) + size_.bytes() == start &&
+        !compare_with_before(*archive_, *fetched, *file, before->fetched, *before->content))
+      return std::nullopt;
+    return Stock{*fetched, std::move(file)};
+  } catch (const Dropped&) {
+    return std::nullopt;
+  } catch (const Error& error) {
+    // No space for what nobody has asked for yet: make room at once.
+    if (error.kind() == ErrorKind::disk_full) end();
+    return std::nullopt;
+  }
+}
+
+/// So that the server's own sync of the file has nothing left to do. Never while somebody is given
+/// the file, and never behind: an error is told once, and the server has to be the one who is told.
+void Helper::sync_all() {
+  std::unique_lock lock(mutex_);
+  while (!ended_) {
+    const auto segment = plan_.begin_sync();
+    if (!segment) {
+      changed_.wait(lock);
+      continue;
+    }
+    const auto content = stock_.at(*segment).content;
+    lock.unlock();
+    bool synced = true;
+    try {
+      content->sync();
+      ++progress_;
+    } catch (const Error&) {
+      synced = false;
+    }
+    lock.lock();
+    if (synced)
+      plan_.synced(*segment);
+    else
+      plan_.failed(*segment);
+    if (!synced) stock_.erase(*segment);
+    prune_stock();
+    changed_.notify_all();
+    wake();
+  }
+}
+
+void Helper::end() {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+  }
+  changed_.notify_all();
+  wake();
+}
+
+void Helper::wake() {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(woken_.fd(), &one, sizeof one));
+}
+
+/// In the child: lets go of everything that is the server's, then works until there is no reason
+/// to. Always exits with 0: whoever inherits the orphan has nothing to look into.
+void become_helper(Channel address, const Process& owner, const std::string& archive,
+                   wal::SegmentName segment, wal::SegmentSize size,
+                   const std::string& target_directory, const Options& options, std::size_t most) {
+  try {
+    // Its own session: what a terminal or the server sends to a group is not for us, and the
+    // server's log pipe ends when the server's processes have let go of it.
+    ::setsid();
+    ::prctl(PR_SET_NAME, "pgweir-prefetch");
+    const int null = ::open("/dev/null", O_RDWR);  // check-includes: no archive data
+    constexpr int kFirstOwn = 3;
+    const int socket = ::fcntl(address.fd(), F_DUPFD_CLOEXEC, kFirstOwn);
+    for (int fd = 0; fd < kFirstOwn; ++fd) ::dup2(null, fd);
+    if (socket < 0 || null < 0) ::_exit(0);
+    if (socket > kFirstOwn)
+      ::syscall(SYS_close_range, kFirstOwn, static_cast<unsigned>(socket) - 1, 0);
+    ::syscall(SYS_close_range, static_cast<unsigned>(socket) + 1, ~0U, 0);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_DFL);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+
+    auto watched = watch(owner);
+    if (!watched) ::_exit(0);
+    auto from = io::open_directory(archive);
+    auto to = io::open_directory(target_directory);
+    // The directories are open: nothing may hold the server's own in use.
+    if (::chdir("/") != 0) ::_exit(0);
+    Channel listening(socket);
+    if (!listen_for_questions(listening)) ::_exit(0);
+    Helper helper(std::move(listening), std::move(watched), std::move(from), std::move(to), segment,
+                  size, options, most);
+    helper.run();
+  } catch (...) {
+  }
+  ::_exit(0);
+}
+
+}  // namespace
+
+}  // namespace weir::restore

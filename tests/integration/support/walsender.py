@@ -1,0 +1,192 @@
+"""A server that is not what it says: speaks enough of the protocol to be taken for PostgreSQL's
+walsender, and answers what a test tells it to."""
+
+import re
+import socket
+import struct
+import threading
+
+from . import wal
+
+SYSTEM = 7301234567890123456
+
+
+class FakeServer:
+    """A class of a test's own overrides what it wants to get wrong. `started` lists the
+    (timeline, position) of each START_REPLICATION, `reports` each flush position that came.
+
+        with FakeServer() as server: ... server.conninfo()"""
+
+    segment_size = 1 << 20
+    timeline = 1
+    end = 3 << 20  # the WAL it says it has
+    version = "15.18"
+
+    def __init__(self):
+        self.started = []
+        self.connections = 0
+        self.reports = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open = set()
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has gone
+
+    def conninfo(self):
+        return f"host=127.0.0.1 port={self.port} user=postgres sslmode=disable connect_timeout=5"
+
+    # What it answers: rows of text, to be overridden
+
+    def identify(self):
+        return [str(SYSTEM), str(self.timeline), wal.lsn_text(self.end), None]
+
+    def show(self, name):
+        return {"wal_segment_size": f"{self.segment_size >> 20}MB", "wal_sender_timeout": "1min",
+                "data_directory_mode": "0700"}.get(name, "on")
+
+    def history(self, timeline):
+        """(file name, content)"""
+        lines = [f"{number}\t{wal.lsn_text(self.end)}\tno reason\n" for number in range(1, timeline)]
+        return f"{timeline:08X}.history", "".join(lines)
+
+    def stream(self, connection, timeline, position):
+        """In the copy; when it returns, the connection is closed, or, if it returns
+        (timeline, position), the stream ends with them."""
+        connection.wait()
+
+    def at_once(self, timeline, position):
+        """(timeline, position) to end the stream with, without a copy."""
+        return None
+
+    def _accept(self):
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return  # the end of the test
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
+
+    def _serve(self, accepted):
+        self._open.add(accepted)
+        connection = Connection(accepted, self)
+        try:
+            connection.begin(self.version)
+            while True:
+                kind, body = connection.message()
+                if kind == b"X":
+                    return
+                if kind == b"Q" and not self._answer(connection, body.rstrip(b"\0").decode()):
+                    return
+        except (OSError, EOFError):
+            pass  # the receiver has had enough
+        finally:
+            self._open.discard(accepted)
+            accepted.close()
+
+    def _answer(self, connection, command):
+        if command == "IDENTIFY_SYSTEM":
+            connection.row(self.identify())
+        elif command.startswith("SHOW "):
+            connection.row([self.show(command.split()[1])])
+        elif command.startswith("TIMELINE_HISTORY "):
+            connection.row(self.history(int(command.split()[1])))
+        elif command.startswith("READ_REPLICATION_SLOT"):
+            connection.row([None, None, None])
+        elif match := re.match(r"START_REPLICATION .*PHYSICAL (\S+) TIMELINE (\d+)", command):
+            position, timeline = wal.lsn(match[1]), int(match[2])
+            self.started.append((timeline, position))
+            following = self.at_once(timeline, position)
+            if following is None:
+                connection.send(b"W", struct.pack(">bh", 0, 0))
+                following = self.stream(connection, timeline, position)
+                if following is None:
+                    return False
+                connection.send(b"c")
+                while connection.message()[0] != b"c":
+                    pass
+            connection.row([str(following[0]), wal.lsn_text(following[1])], ready=False)
+            connection.send(b"C", b"START_STREAMING\0")
+            connection.send(b"Z", b"I")
+        else:
+            connection.send(b"E", b"SERROR\0C42601\0Mnot understood\0\0")
+            connection.send(b"Z", b"I")
+        return True
+
+
+class Connection:
+    def __init__(self, accepted, server):
+        self.socket = accepted
+        self.server = server
+
+    def begin(self, version):
+        while True:
+            length, code = struct.unpack(">II", self._exactly(8))
+            self._exactly(length - 8)
+            if code >> 16 == 3:
+                break
+            self.socket.sendall(b"N")  # no TLS, no GSSAPI
+        self.send(b"R", struct.pack(">I", 0))
+        for name, value in (("server_version", version), ("client_encoding", "UTF8"),
+                            ("integer_datetimes", "on"), ("in_hot_standby", "off"),
+                            ("standard_conforming_strings", "on")):
+            self.send(b"S", f"{name}\0{value}\0".encode())
+        self.send(b"K", struct.pack(">II", 1, 1))
+        self.send(b"Z", b"I")
+
+    def message(self):
+        kind = self._exactly(1)
+        body = self._exactly(struct.unpack(">I", self._exactly(4))[0] - 4)
+        if kind == b"d" and body[:1] == b"r":
+            self.server.reports.append(struct.unpack_from(">Q", body, 9)[0])
+        return kind, body
+
+    def wait(self):
+        """Until the other side ends the connection."""
+        while True:
+            self.message()
+
+    def send(self, kind, body=b""):
+        self.socket.sendall(kind + struct.pack(">I", len(body) + 4) + body)
+
+    def copy(self, body):
+        self.send(b"d", body)
+
+    def wal(self, position, data, end=None):
+        self.copy(b"w" + struct.pack(">QQQ", position, position + len(data) if end is None else end, 0) + data)
+
+    def keepalive(self, end, reply=False):
+        self.copy(b"k" + struct.pack(">QQB", end, 0, reply))
+
+    def row(self, values, ready=True):
+        fields = b"".join(f"c{at}\0".encode() + struct.pack(">IhIhih", 0, 0, 25, -1, -1, 0)
+                          for at in range(len(values)))
+        self.send(b"T", struct.pack(">h", len(values)) + fields)
+        data = b"".join(struct.pack(">i", -1) if value is None
+                        else struct.pack(">i", len(value.encode())) + value.encode()
+                        for value in values)
+        self.send(b"D", struct.pack(">h", len(values)) + data)
+        self.send(b"C", b"SELECT 1\0")
+        if ready:
+            self.send(b"Z", b"I")
+
+    def _exactly(self, size):
+        parts = []
+        while size > 0:
+            part = self.socket.recv(min(size, 1 << 16))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)

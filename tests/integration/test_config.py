@@ -1,0 +1,126 @@
+"""One configuration file for all commands, with real servers where a command needs one."""
+
+import os
+import signal
+
+import pytest
+
+from support.process import wait_for
+from support.receiver import BINARY, pgweir
+from support.scenario import streaming
+
+
+@pytest.fixture
+def config(place):
+    def write(text, mode=0o600, name="weir.ini"):
+        path = place / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_every_command_takes_its_part(servers, receivers, new_archive, config):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    path = config(f"""# an archive
+directory = {archive.path}
+dbname = {primary.conninfo()}
+slot = archive
+create-slot = on
+if-not-exists = yes
+compress = zstd:3
+
+[verify]
+jobs = 1
+json = on
+
+[status]
+json = on
+max-lag = 64MB
+check = on
+
+[slot]
+json = on
+""")
+    assert pgweir("config", "check", path).returncode == 0
+    receiver = receivers.start([BINARY, "-c", path, "receive"])
+    streaming(primary)
+    primary.write_wal(2)
+    wait_for(lambda: '"sound"' in pgweir("verify", "-c", path).stdout, "verify to tell JSON")
+    report = pgweir("-c", path, "status").stdout
+    assert '"upstream"' in report and '"check"' in report and '"archive"' in report
+    assert '"archive"' in pgweir(f"--config={path}", "slot", "list").stdout
+    assert "wal_level" in pgweir("doctor", "-c", path, "--measure", "0").stdout
+    shown = pgweir("config", "show", path, "verify").stdout
+    assert f'jobs = 1  # "jobs" in {path}, line 10' in shown.splitlines()
+    receiver.stop()
+
+
+def test_what_is_wrong_is_told_with_its_line_whatever_reads_it(config, place):
+    cases = [
+        ("directry = /x", 1, "Did you mean directory?"),
+        ("directory = /x\n\nslot = No-Name", 3, "63 lower-case letters"),
+        ("directory = /x\nflush = often", 2, "often"),
+        ("directory = /x\nlog-format = xml", 2, "text, json"),
+        ("directory = /x\n[verify]\njobs = many", 3, "many"),
+        ("directory = /x\n[status]\nmax-age = long", 3, "90s, 5min"),
+        ("[recieve]\n", 1, "Did you mean [receive]?"),
+        ("directory = /x\njobs = 3", 2, "[verify]"),
+        ("directory = /x\nif-not-exists = on", 2, "--create-slot"),
+        ("dbname = hosst=x", 1, "hosst"),
+        ("password = secret", 1, "password file"),
+    ]
+    for text, line, told in cases:
+        path = config(text)
+        done = pgweir("config", "check", path)
+        said = done.stdout + done.stderr
+        assert done.returncode == 2 and f"line {line}" in said and told in said, (text, said)
+        assert "secret" not in said
+        done = pgweir("receive", "-c", path, "-D", place)
+        assert done.returncode == 2, (text, done.stderr)
+
+
+def test_a_password_that_others_can_read_is_refused(config, place):
+    text = f"directory = {place}\ndbname = host=127.0.0.1 port=1 user=x password=secret\n"
+    path = config(text, mode=0o644)
+    for command in (["config", "check", path], ["config", "show", path], ["receive", "-c", path],
+                    ["status", "-c", path]):
+        done = pgweir(*command)
+        assert done.returncode == 2 and "others can read it" in done.stderr, command
+        assert "chmod 600" in done.stderr and "secret" not in done.stdout + done.stderr
+    path.chmod(0o600)
+    assert pgweir("config", "check", path).returncode == 0
+    shown = pgweir("config", "show", path).stdout
+    assert "password=******" in shown and "secret" not in shown
+    assert pgweir("restore", "-c", path, "000000010000000000000001",
+                  place / "target").returncode == 200
+
+
+def test_a_reload_takes_the_log_level_and_survives_a_broken_file(servers, receivers, new_archive,
+                                                                 config, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    text = f"directory = {archive.path}\ndbname = {primary.conninfo()}\nlog-file = {place}/log\n"
+    path = config(text)
+    receiver = receivers.start([BINARY, "receive", "--config", path])
+    streaming(primary)
+    log = place / "log"
+
+    def wait_log(words):
+        wait_for(lambda: log.exists() and words in log.read_text(), f"the log to say {words}")
+
+    wait_log("streaming timeline")
+    config(text + "log-level = debug\nslot = other\n")
+    os.rename(log, place / "log.1")
+    receiver.send(signal.SIGHUP)
+    wait_log("log level read again")
+    primary.write_wal(2)
+    wait_log("DEBUG")
+    config(text + "log-level = loud\n")
+    receiver.send(signal.SIGHUP)
+    wait_log("loud")
+    streaming(primary)
+    assert primary.sql("SELECT count(*) FROM pg_stat_replication") == "1"
+    receiver.stop()

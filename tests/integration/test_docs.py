@@ -1,0 +1,213 @@
+"""The chapters of docs/, followed to the letter, each on servers of its own, and what must be true
+at their ends. (docs/restore.md is followed in test_restore.py.)"""
+
+import re
+
+from support import wal
+from support.archive import Archive
+from support.chapter import DOCS, Chapter, blocks
+from support.process import wait_for
+from support.recovery import base_backup
+from support.receiver import BINARY
+from support.scenario import reported, streaming
+from support.server import REPOSITORY
+
+ARCHIVER = "CREATE ROLE archiver LOGIN REPLICATION"
+
+
+def test_every_link_leads_somewhere():
+    for page in [*sorted(DOCS.glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_index_has_every_page():
+    index = (DOCS / "README.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert page.name == "README.md" or page.name in index, page.name
+
+
+def test_archiving_for_a_primary(servers, receivers, place):
+    primary = servers.primary()
+    chapter = Chapter("archive.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": place / "wal", "/srv/backup/base": place / "base"})
+
+    def before(text):
+        if "pg_basebackup" in text:
+            reported(primary, primary.write_wal(2))
+
+    def after(text):
+        if "pg_basebackup" in text:
+            # The backup ends in a segment; it is whole when the next one has begun.
+            reported(primary, primary.switch_wal())
+
+    assert chapter.run(before, after) >= 10
+    archive = Archive(place / "wal", primary.segment_size)
+    sound = [said for said in chapter.said if "sound" in said or "can be brought" in said]
+    assert sound, chapter.said
+    assert primary.sql("SELECT active FROM pg_replication_slots WHERE slot_name = 'archive'") == "t"
+    end = primary.flushed()
+    chapter.stop_all()
+    archive.assert_covers(primary, 1, end)
+    archive.assert_same_wal(primary)
+
+
+def test_archiving_from_a_standby_and_a_failover(servers, receivers, place):
+    primary = servers.primary(max_slot_wal_keep_size="1GB")
+    primary.sql(ARCHIVER)
+    standby = servers.standby(primary)
+    (place / "wal").mkdir()
+    chapter = Chapter("cascade.md", place, receivers, {"db1": primary, "db2": standby},
+                      {"/srv/wal": place / "wal"})
+    archive = Archive(place / "wal", primary.segment_size)
+
+    def before(text):
+        if "pg_promote" in text:
+            position = primary.write_wal(2)
+            standby.caught_up_with(position)
+            reported(standby, position)
+            primary.kill9()
+
+    def after(text):
+        if "pg_promote" in text:
+            standby.write_wal(2)
+            archive.wait_covers(standby, 2, standby.switch_wal())
+
+    chapter.run(before, after)
+    end = standby.flushed()
+    chapter.stop_all()
+    archive.assert_covers(standby, 2, end)
+    archive.assert_same_wal(primary, standby)
+
+
+def test_commits_that_two_of_three_archives_have(servers, receivers, place):
+    primary = servers.primary()
+    primary.sql(ARCHIVER)
+    for name in "abc":
+        (place / name).mkdir()
+    chapter = Chapter("synchronous.md", place, receivers, {"db1": primary},
+                      {f"/srv/{name}/wal": place / name for name in "abc"})
+
+    def before(text):
+        if "ANY 2" in text:
+            for name in "abc":
+                streaming(primary, name)
+        if "sync_state" in text:
+            wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication"
+                                         " WHERE sync_state = 'quorum'") == "3", "a quorum of three")
+        if "ANY 1" in text:
+            # One is lost: commits go on. A second one, and they wait.
+            chapter.running[0].kill9()
+            primary.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+            chapter.running[1].kill9()
+            chapter.waiting = primary.spawn_sql("INSERT INTO t VALUES (2)")
+            wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity"
+                                         " WHERE wait_event = 'SyncRep'") == "1", "a commit to wait")
+
+    def after(text):
+        if "ANY 1" in text:
+            assert chapter.waiting.wait(30) == 0
+            chapter.end = primary.flushed()
+            primary.kill9()
+            chapter.running.pop().stop()
+            chapter.running.clear()
+
+    chapter.run(before, after)
+    assert "a|quorum\nb|quorum\nc|quorum" in "".join(chapter.said)
+    # The confirmed commits are in the archive that was left, and were in c alone when b had died.
+    archive = Archive(place / "c", primary.segment_size)
+    archive.assert_covers(primary, 1, chapter.end)
+
+
+def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, place):
+    (place / "wal").mkdir(mode=0o700)
+    (place / "wal2").mkdir(mode=0o700)
+    (place / "old").mkdir()
+    (place / "old").chmod(0o777)
+    primary = servers.primary(archive_mode="on", archive_command=f"cp %p {place}/old/%f")
+    primary.sql(ARCHIVER)
+    primary.sql("SELECT pg_create_physical_replication_slot('archive', true)")
+    primary.write_wal(2)
+    chapter = Chapter("migrate.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": place / "wal", "/srv/wal2": place / "wal2",
+                       "/srv/old": place / "old"})
+    old = Archive(place / "wal", primary.segment_size)
+    new = Archive(place / "wal2", primary.segment_size)
+
+    def before(text):
+        if text == "pgweir verify -D /srv/wal\n":
+            wait_for(lambda: len(old.finished()) >= 2, "finished segments")
+        if "cp --no-clobber" in text:
+            end = primary.switch_wal()
+            wait_for(lambda: primary.sql("SELECT last_archived_wal FROM pg_stat_archiver"),
+                     "something to be archived")
+            new.wait_covers(primary, 1, end)
+
+    def after(text):
+        if "pg_receivewal -D" in text:
+            primary.write_wal(2)
+
+    chapter.run(before, after)
+    for receiver in chapter.running:
+        assert receiver.running(), receiver.said()
+    end = primary.flushed()
+    chapter.stop_all()
+    old.assert_covers(primary, 1, end)
+    old.assert_same_wal(primary)
+    assert primary.sql("SHOW archive_command") == "/bin/true"
+
+
+def test_the_readme_from_top_to_bottom(servers, receivers, place):
+    """Its commands are indented lines: those of pgweir and its stand-in are run in their order."""
+    primary = servers.primary()
+    primary.sql(ARCHIVER)
+    primary.sql("CREATE DATABASE shop")
+    backups = {f"/srv/backup/{day}": place / day / "data" for day in ("monday", "sunday")}
+    chapter = Chapter("../README.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": place / "wal", **backups})
+    (place / "bin" / "pg_receivewal").symlink_to(BINARY)
+    bill = place / "bin" / "bill"
+    bill.write_text(f"#!/bin/sh\necho \"$1\" >> {place}/bills\n")
+    bill.chmod(0o755)
+    text = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
+    commands = [line.strip() for line in re.findall(r"^ {4}(.*)$", text, re.MULTILINE)]
+    commands = [line for line in commands if re.match(r"(mkdir /srv|pgweir|\S*/pg_receivewal) ?", line)]
+    assert len(commands) >= 9
+    ran = []
+    for command in commands:
+        if command.startswith("pgweir receive"):
+            chapter.sh(["background"], command)
+            for path in backups.values():
+                base_backup(primary, path.parent)
+                primary.switch_wal()
+            reported(primary, primary.write_wal(1))
+        elif command.startswith("pgweir listen"):
+            listener = receivers.start(
+                ["bash", "-c", "exec " + chapter.ours(command).replace("dbname", "user=postgres dbname")],
+                chapter.environment())
+            wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'"
+                                         " AND query LIKE 'LISTEN%'") == "1", "somebody to listen")
+        elif command.startswith("pgweir notify"):
+            chapter.sh([], command.replace("dbname", "user=postgres dbname"))
+            wait_for(lambda: (place / "bills").exists() and (place / "bills").read_text() == "4711\n",
+                     "the bill")
+            listener.stop()
+        elif "pg_receivewal" in command:
+            chapter.stop_all()  # an archive has one receiver
+            command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"
+            chapter.sh([], command + f" --endpos={wal.lsn_text(primary.flushed())}")
+        else:
+            chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()")))
+        ran.append(command.split()[1])
+    assert {"doctor", "receive", "status", "verify", "prune", "restore", "-D", "listen",
+            "notify"} <= set(ran), ran
+
+
+def test_no_page_has_a_block_that_nobody_runs():
+    """A page with commands is named by the test that follows it."""
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    followed = [page.name for page in DOCS.glob("*.md")
+                if any(language in ("sh", "sql", "hba") for language, _, _ in blocks(page))]
+    assert len(followed) >= 5
+    for name in followed:
+        assert f'"{name}"' in tests, f"{name} has commands and no test that runs them"

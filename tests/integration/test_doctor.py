@@ -1,0 +1,178 @@
+"""pgweir doctor on real servers of good and bad settings, with much and little privilege."""
+
+import json
+import os
+
+import pytest
+
+from support.process import wait_for
+from support.receiver import pgweir
+from support.scenario import create_slot, streaming
+
+
+def doctor(*options, measure="100ms"):
+    done = pgweir("doctor", "--json", "--measure", measure, *options)
+    assert done.stdout, done.stderr
+    report = json.loads(done.stdout)
+    checks = {}
+    for check in report["checks"]:
+        checks.setdefault(check["name"], check)
+    assert done.returncode == (0 if report["healthy"] else 1)
+    return checks, done.returncode
+
+
+def levels(checks, level):
+    return {name for name, check in checks.items() if check["level"] == level}
+
+
+def archiver(server):
+    server.sql("CREATE ROLE archiver LOGIN REPLICATION")
+    return server.conninfo(user="archiver", dbname="postgres")
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+def test_a_good_server_of_each_version(servers, new_archive, major):
+    primary = servers.primary(major=major, max_slot_wal_keep_size="100GB")
+    create_slot(primary)
+    archive = new_archive(primary)
+    checks, status = doctor("-d", archiver(primary), "-S", "archive", "-D", archive.path)
+    assert status == 0 and not levels(checks, "failure"), checks
+    assert levels(checks, "unknown") == set(), checks
+    for name in ("replication_connection", "ordinary_connection", "role", "wal_level", "slot",
+                 "max_wal_senders", "max_slot_wal_keep_size", "clock", "lock", "cluster"):
+        assert checks[name]["level"] == "ok", checks[name]
+    assert f"PostgreSQL {major}" in checks["server_version"]["found"]
+    assert ("idle_replication_slot_timeout" in checks) == (major >= 18)
+    assert "a sync of 8 kB takes" in checks["sync"]["found"]
+    assert os.listdir(archive.path) == []
+    text = pgweir("doctor", "-d", archiver_conninfo(primary), "-S", "archive", "-D", archive.path,
+                  "--measure", "0").stdout
+    assert "[  ok  ] wal_level: wal_level is replica" in text
+
+
+def archiver_conninfo(server):
+    return server.conninfo(user="archiver", dbname="postgres")
+
+
+def test_bad_settings_are_found_and_the_advice_helps(servers, new_archive):
+    primary = servers.primary(wal_level="minimal", max_wal_senders=0, archive_mode="off")
+    primary.sql("CREATE ROLE archiver LOGIN")
+    archive = new_archive(primary)
+    checks, status = doctor("-d", archiver_conninfo(primary), "-D", archive.path)
+    assert status == 1
+    assert {"replication_connection", "wal_level", "max_wal_senders"} <= levels(checks, "failure")
+    # what it says is SQL that works
+    for name in ("wal_level", "max_wal_senders"):
+        primary.sql(checks[name]["todo"][0].split(";")[0])
+    primary.restart()
+    checks, status = doctor("-d", archiver_conninfo(primary), "-D", archive.path)
+    assert status == 1 and levels(checks, "failure") == {"replication_connection"}
+    advice = [line for line in checks["replication_connection"]["todo"] if line.startswith("ALTER ROLE")]
+    primary.sql(advice[0])
+    checks, status = doctor("-d", archiver_conninfo(primary), "-D", archive.path)
+    assert status == 0, checks
+
+
+def test_risky_settings_are_warned_of(servers, new_archive):
+    primary = servers.primary(wal_sender_timeout=0, archive_mode="on", archive_command="",
+                              synchronous_standby_names="pgweir", synchronous_commit="local",
+                              full_page_writes="off", max_slot_wal_keep_size="-1")
+    create_slot(primary)
+    archive = new_archive(primary)
+    archive.path.chmod(0o755)
+    checks, status = doctor("-d", primary.conninfo(), "-S", "archive", "-D", archive.path)
+    assert status == 0
+    assert {"wal_sender_timeout", "archive_mode", "synchronous_standby_names", "full_page_writes",
+            "max_slot_wal_keep_size", "role", "permissions"} <= levels(checks, "warning"), checks
+
+
+def test_slots_that_are_missing_wrong_or_lost(servers, new_archive):
+    primary = servers.primary(wal_level="logical", max_replication_slots=2, wal_keep_size=0,
+                              max_slot_wal_keep_size="1MB", max_wal_size="2MB", min_wal_size="2MB")
+    conninfo = archiver(primary)
+    checks, status = doctor("-d", conninfo, "-S", "archive")
+    assert status == 0 and checks["slot"]["level"] == "warning", checks["slot"]
+    primary.sql("SELECT pg_create_logical_replication_slot('decoding', 'pgoutput')")
+    checks, status = doctor("-d", conninfo, "-S", "decoding")
+    assert status == 1 and "logical" in checks["slot"]["found"]
+    create_slot(primary, "archive")
+    checks, status = doctor("-d", conninfo, "-S", "another")
+    assert status == 1 and "all 2 slots are in use" in checks["slot"]["found"]
+    for _ in range(4):
+        primary.write_wal(2)
+        primary.switch_wal()
+    primary.sql("CHECKPOINT")
+    wait_for(lambda: primary.sql("SELECT wal_status FROM pg_replication_slots"
+                                 " WHERE slot_name = 'archive'") == "lost", "the slot to be lost")
+    checks, status = doctor("-d", conninfo, "-S", "archive")
+    assert status == 1 and "invalidated" in checks["slot"]["found"]
+
+
+def test_a_role_that_may_only_replicate_over_replication(servers, new_archive):
+    """pg_hba.conf lets it do nothing else: the settings are still seen, and it says what is not."""
+    primary = servers.primary(max_slot_wal_keep_size="100GB")
+    conninfo = archiver(primary)
+    create_slot(primary)
+    primary.hba("host replication archiver 127.0.0.1/32 trust",
+                "host all archiver 127.0.0.1/32 reject")
+    primary.reload()
+    archive = new_archive(primary)
+
+    def rejected():
+        checks, status = doctor("-d", conninfo, "-S", "archive", "-D", archive.path)
+        return (checks, status) if checks["ordinary_connection"]["level"] == "warning" else None
+
+    checks, status = wait_for(rejected, "the server to reread pg_hba.conf")
+    assert status == 0, checks
+    assert checks["wal_level"]["level"] == "ok" and checks["slot"]["level"] == "ok"
+    assert "pg_hba.conf" in " ".join(checks["ordinary_connection"]["todo"])
+    assert "clock" not in checks
+
+
+def test_an_archive_that_is_in_use_or_of_another_cluster(servers, receivers, new_archive):
+    primary, other = servers.primary(), servers.primary("other")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.write_wal(2)
+    checks, status = doctor("-d", primary.conninfo(), "-D", archive.path)
+    assert "a receiver is at work here" in checks["lock"]["found"]
+    assert checks["cluster"]["level"] == "ok"
+    checks, status = doctor("-d", other.conninfo(), "-D", archive.path)
+    assert status == 1 and checks["cluster"]["level"] == "failure"
+    assert receiver.running()
+    receiver.stop()
+    assert not [name for name in os.listdir(archive.path) if name.endswith(".tmp")]
+
+
+def test_directories_that_cannot_be_one(servers, place):
+    primary = servers.primary()
+    checks, status = doctor("-d", primary.conninfo(), "-D", place / "missing")
+    assert status == 1 and "Create it" in " ".join(checks["directory"]["todo"])
+    checks, status = doctor("-d", primary.conninfo(), "-D", primary.data)
+    assert status == 1 and checks["directory"]["level"] == "failure"
+    if os.path.isdir("/dev/shm"):
+        memory = f"/dev/shm/pgweir-doctor-{os.getpid()}"
+        os.mkdir(memory, 0o700)
+        try:
+            checks, status = doctor("-d", primary.conninfo(), "-D", memory)
+        finally:
+            os.rmdir(memory)
+        assert status == 1 and "tmpfs" in checks["file_system"]["found"]
+
+
+def test_a_standby(servers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    standby.caught_up_with(primary.flushed())
+    checks, status = doctor("-d", standby.conninfo(), "-D", new_archive(primary).path)
+    assert status == 0 and checks["standby"]["level"] == "ok"
+    assert "a standby" in checks["server_version"]["found"]
+
+
+def test_no_server_and_wrong_options():
+    checks, status = doctor("-d", "host=127.0.0.1 port=1")
+    assert status == 1 and checks["replication_connection"]["level"] == "failure"
+    assert pgweir("doctor", "-d", "hosst=x").returncode == 2
+    assert pgweir("doctor", "--measure", "1h").returncode == 2
+    assert pgweir("doctor", "-S", "No-Slot").returncode == 2

@@ -1,0 +1,465 @@
+"""`pgweir logical` and its stand-in for pg_recvlogical, on real servers."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support import changes
+from support.process import alive, run, wait_for
+from support.receiver import BINARY, pgweir
+from support.server import DEBIAN_BIN
+
+ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
+WAL2JSON = pathlib.Path("/usr/lib/postgresql/15/lib/wal2json.so")
+
+# Values that look like the plugins' own words, and lines.
+WORKLOAD = r"""
+\set many random(1, 20)
+\set kind random(1, 12)
+BEGIN;
+INSERT INTO t (v) SELECT E'COMMIT 1\nBEGIN\n{"action":"C"}\n\\N"' || g FROM generate_series(1, :many) g;
+\if :kind = 1
+INSERT INTO t (v) SELECT repeat('x', 2000) FROM generate_series(1, 300) g;
+\endif
+UPDATE t SET v = v || 'é' WHERE id = (SELECT max(id) FROM t);
+\if :kind = 2
+ROLLBACK;
+\else
+COMMIT;
+\endif
+"""
+
+
+def source(servers, **settings):
+    server = servers.primary(wal_level="logical", **settings)
+    server.sql("CREATE TABLE t (id bigserial PRIMARY KEY, v text)")
+    server.sql("CREATE PUBLICATION p FOR ALL TABLES")
+    return server
+
+
+def logical_command(server, path, *options, slot="s"):
+    return [BINARY, "logical", "-S", slot, "-d", server.conninfo(dbname="postgres"),
+            *(["-f", path] if path else []), *options]
+
+
+def logical(server, path, *options, slot="s", **more):
+    return run(logical_command(server, path, *options, slot=slot), check=False, timeout=60, **more)
+
+
+BEHIND_THE_END = "message: transactional: 0 prefix: x, sz: 1 content:x\n"
+
+
+def up_to_now(server, path, *options, slot="s"):
+    """Streams everything there is, once."""
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    server.sql("SELECT pg_logical_emit_message(false, 'x', 'x')")  # something behind the end
+    server.sql("CHECKPOINT")
+    result = logical(server, path, "-E", end, "-n", *options, slot=slot)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def workload(server, place, clients=3, rate=120):
+    script = place / "workload.sql"
+    script.write_text(WORKLOAD)
+    return subprocess.Popen(
+        [DEBIAN_BIN / "pgbench", "-n", "-c", str(clients), "-j", "1", "-T", "600", "-R", str(rate),
+         "-f", str(script), server.conninfo(dbname="postgres")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+PLUGINS = {
+    "pgoutput": (("-o", "publication_names=p"), changes.inserted_ids),
+    "streaming": (("-o", "publication_names=p", "-o", "streaming=on"), changes.inserted_ids),
+    "test_decoding": ((), changes.inserted_ids_of_test_decoding),
+    "wal2json1": (("-o", "include-lsn=1"), changes.inserted_ids_of_wal2json),
+    "wal2json2": (("-o", "format-version=2"), changes.inserted_ids_of_wal2json),
+    # Borders by the keepalives alone.
+    "wal2json1-without-lsn": ((), changes.inserted_ids_of_wal2json),
+}
+
+
+@pytest.mark.parametrize("form", PLUGINS)
+def test_kills_of_both_sides_lose_repeat_and_tear_nothing(servers, receivers, place, seeded, form):
+    plugin = form.split("-")[0].rstrip("12") if form.startswith("wal") else form
+    plugin = "pgoutput" if plugin == "streaming" else plugin
+    if plugin == "wal2json" and not WAL2JSON.exists():
+        pytest.skip("wal2json is not installed (scripts/setup)")
+    options, ids_of = PLUGINS[form]
+    server = source(servers, logical_decoding_work_mem="64kB")
+    out = place / "changes"
+    command = logical_command(server, out, *options, "-F", "50ms", "-v")
+    result = pgweir("logical", "create", "-S", "s", "-P", plugin, "-d", server.conninfo(dbname="postgres"))
+    assert result.returncode == 0, result.stderr
+
+    receiver = receivers.start(command)
+    writers = workload(server, place)
+    try:
+        for _ in range(ROUNDS):
+            time.sleep(seeded.uniform(0.1, 0.8))
+            if writers.poll() is not None:
+                writers = workload(server, place)
+            if seeded.random() < 0.35:
+                server.stop("immediate")
+                server.start()
+            else:
+                receiver.kill9()
+                receiver = receivers.start(command)
+    finally:
+        writers.kill()
+        writers.wait()
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
+                                "'pgbench'") == "0", "the writers to be gone")
+    # What an open transaction wrote is ended by then.
+    last = server.sql("INSERT INTO t (v) VALUES ('last') RETURNING id").splitlines()[0]
+    wait_for(lambda: receiver.running() and last.encode() in out.read_bytes()[-20000:],
+             "the last row to be written", 60)
+    receiver.stop()
+    ids = ids_of(changes.lines_of(out))
+    source_ids = [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
+    assert len(ids) > 20
+    assert sorted(ids) == source_ids
+    # The state says the file's end, so another start changes nothing.
+    assert json.loads((place / "changes.state").read_text())["offset"] == out.stat().st_size
+
+
+def test_the_raw_form_is_what_pg_recvlogical_prints(servers, place):
+    server = source(servers)
+    for slot in ("s", "stock", "ours"):
+        server.sql(f"SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES (E'two\\nlines'), (NULL), ('é')")
+    server.sql("DELETE FROM t WHERE id = 1")
+    up_to_now(server, place / "out", "--format", "plugin")
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    outputs = {}
+    for slot, program in (("stock", DEBIAN_BIN / "pg_recvlogical"), ("ours", link)):
+        result = run([program, "-d", server.conninfo(dbname="postgres"), "-S", slot, "--start", "-f",
+                      "-", "-E", end, "-n", "-o", "skip-empty-xacts", "-o", "include-xids=0"])
+        outputs[slot] = result.stdout
+        assert result.stderr == ""
+        again = run([program, "-d", server.conninfo(dbname="postgres"), "-S", slot, "--start", "-f",
+                     "-", "-E", end, "-n", "-o", "skip-empty-xacts", "-o", "include-xids=0"])
+        assert again.stdout == ""
+    assert "INSERT" in outputs["stock"]
+    assert outputs["ours"] == outputs["stock"]
+    raw = (place / "out").read_text()
+    assert re.sub(r"(BEGIN|COMMIT) \d+", r"\1", raw).replace("BEGIN\nCOMMIT\n", "") \
+        == outputs["stock"].replace(BEHIND_THE_END, "")
+
+
+def test_recvlogical_opens_its_file_anew_on_sighup(servers, receivers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    out = place / "out"
+    receiver = receivers.start([link, "-d", server.conninfo(dbname="postgres"), "-S", "s", "--start",
+                                "-f", out, "-F", "1"])
+    server.sql("INSERT INTO t (v) VALUES ('before')")
+    wait_for(lambda: out.exists() and b"before" in out.read_bytes(), "the first row")
+    out.rename(place / "moved")
+    receiver.send(signal.SIGHUP)
+    wait_for(out.exists, "the new file")
+    server.sql("INSERT INTO t (v) VALUES ('after')")
+    wait_for(lambda: b"after" in out.read_bytes(), "the second row")
+    assert b"after" not in (place / "moved").read_bytes()
+    receiver.stop(signal.SIGINT)
+    assert server.sql("SELECT active FROM pg_replication_slots") == "f"
+
+
+def test_rotation_keeps_every_transaction_whole_and_once(servers, receivers, place, seeded):
+    server = source(servers)
+    out = place / "changes"
+    command = logical_command(server, out, "--create-slot", "--if-not-exists", "-o",
+                              "publication_names=p", "-F", "50ms", "--rotate-size", "8kB")
+    receiver = receivers.start(command)
+    receiver.wait_log("streaming from")
+    moved = 0
+    for round_ in range(8):
+        for _ in range(4):
+            server.sql("INSERT INTO t (v) SELECT repeat('x', 300) FROM generate_series(1, 10)")
+        if round_ % 3 == 1:
+            out.rename(place / f"changes.moved{round_}")
+            moved += 1
+            receiver.send(signal.SIGHUP)
+        if round_ % 3 != 0:  # often before the new file is there
+            time.sleep(seeded.uniform(0, 0.05))
+            receiver.kill9()
+            receiver = receivers.start(command)
+    server.sql("INSERT INTO t (v) VALUES ('the last one')")
+    wait_for(lambda: any(b"the last one" in path.read_bytes() for path in place.glob("changes*")
+                         if path.suffix != ".state"), "the last row")
+    receiver.stop()
+    files = [path for path in place.glob("changes*") if path.suffix != ".state"]
+    assert len(files) > moved + 2
+    objects = []
+    for path in files:
+        part = changes.lines_of(path)
+        changes.inserted_ids(part)  # whole transactions in each
+        objects += part
+    assert sorted(changes.inserted_ids(objects)) == \
+        [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
+
+
+def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
+    server = source(servers)
+    server.sql("INSERT INTO t (v) SELECT 'early' FROM generate_series(1, 50)")
+    writers = workload(server, place)
+    try:
+        time.sleep(0.3)
+        dump = place / "dump"
+        command = (f"sleep 0.5; psql -XAtq -v ON_ERROR_STOP=1 -d '{server.conninfo(dbname='postgres')}' "
+                   f"-c 'BEGIN ISOLATION LEVEL REPEATABLE READ' "
+                   f"-c \"SET TRANSACTION SNAPSHOT '$PGWEIR_SNAPSHOT'\" "
+                   f"-c 'SELECT id FROM t' > {dump}")
+        out = place / "changes"
+        receiver = receivers.start(logical_command(
+            server, out, "--create-slot", "--snapshot-command", command, "-o",
+            "publication_names=p", "-F", "50ms"))
+        receiver.wait_log("streaming from")
+        time.sleep(0.5)
+    finally:
+        writers.kill()
+        writers.wait()
+    last = server.sql("INSERT INTO t (v) VALUES ('last') RETURNING id").splitlines()[0]
+    wait_for(lambda: f'"{last}"' in out.read_text(), "the last row")
+    receiver.stop()
+    dumped = [int(line) for line in dump.read_text().split()]
+    streamed = changes.inserted_ids(changes.lines_of(out))
+    assert len(dumped) >= 50 and streamed
+    assert sorted(dumped + streamed) == \
+        [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
+
+    failed = logical(server, place / "other", "--create-slot", "--snapshot-command", "exit 7", "-o",
+                     "publication_names=p", slot="other")
+    assert failed.returncode == 4
+    assert "status 7" in failed.stderr
+    assert server.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'other'") == "0"
+
+
+def test_every_kind_of_change_is_told_readably(servers, place):
+    server = source(servers, max_prepared_transactions=5)
+    server.sql("CREATE TABLE odd (k int PRIMARY KEY, \"a \"\"b\" text, b bytea, big text)")
+    server.sql("ALTER TABLE odd ALTER big SET STORAGE EXTERNAL")
+    server.sql("CREATE TABLE whole (a int, b text)")
+    server.sql("ALTER TABLE whole REPLICA IDENTITY FULL")
+    server.sql("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+    server.sql("CREATE TABLE typed (k int PRIMARY KEY, m mood)")
+    wrong = logical(server, None, "-t")
+    assert wrong.returncode == 2 and "needs --create-slot" in wrong.stderr
+    assert pgweir("logical", "create", "-S", "s", "-t", "-d",
+                  server.conninfo(dbname="postgres")).returncode == 0
+    server.sql("INSERT INTO odd VALUES (1, E'quote\" back\\\\ \\n tab\\t é \\x01', '\\xff00', "
+               "repeat('z', 5000))")
+    server.sql("UPDATE odd SET \"a \"\"b\" = NULL WHERE k = 1")
+    server.sql("UPDATE odd SET k = 2 WHERE k = 1")
+    server.sql("INSERT INTO whole VALUES (7, NULL)")
+    server.sql("UPDATE whole SET b = 'x'")
+    server.sql("DELETE FROM whole")
+    server.sql("INSERT INTO typed VALUES (1, 'ok')")
+    server.sql("TRUNCATE odd, whole RESTART IDENTITY")
+    server.sql("SELECT pg_logical_emit_message(true, 'pre', 'con')")
+    server.sql("BEGIN; INSERT INTO t (v) VALUES ('p'); PREPARE TRANSACTION 'it''s'")
+    server.sql("COMMIT PREPARED 'it''s'")
+    server.sql("BEGIN; INSERT INTO t (v) VALUES ('q'); PREPARE TRANSACTION 'gone'")
+    server.sql("ROLLBACK PREPARED 'gone'")
+    options = ("-o", "publication_names=p", "-o", "messages=true", "-o", "two_phase=on")
+    out = place / "out"
+    up_to_now(server, out, *options)
+    objects = changes.lines_of(out)
+    of = lambda kind, table=None: [  # noqa: E731
+        each for each in objects
+        if each["kind"] == kind and (table is None or each.get("table") == table)]
+    insert = of("insert", "odd")[0]
+    assert insert["new"] == {"k": "1", 'a "b': 'quote" back\\ \n tab\t é \x01', "b": "\\xff00",
+                             "big": "z" * 5000}
+    assert insert["schema"] == "public" and re.fullmatch(r"[0-9A-F]+/[0-9A-F]+", insert["lsn"])
+    updates = of("update", "odd")
+    assert updates[0]["new"] == {"k": "1", 'a "b': None, "b": "\\xff00"}
+    assert updates[0]["new_unchanged"] == ["big"]
+    assert updates[1]["key"] == {"k": "1"} and updates[1]["new"]["k"] == "2"
+    assert of("update", "whole")[0]["old"] == {"a": "7", "b": None}
+    assert of("delete", "whole")[0]["old"] == {"a": "7", "b": "x"}
+    assert of("type")[0]["name"] == "mood"
+    assert of("truncate")[0]["restart_identity"] is True
+    assert {table["table"] for table in of("truncate")[0]["tables"]} == {"odd", "whole"}
+    assert of("message")[0]["prefix"] == "pre" and of("message")[0]["content"] == "con"
+    assert of("prepare")[0]["gid"] == "it's" == of("commit_prepared")[0]["gid"]
+    assert of("rollback_prepared")[0]["gid"] == "gone"
+    assert [column["name"] for column in of("relation", "whole")[0]["columns"]] == ["a", "b"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", of("commit")[0]["time"])
+
+
+def test_text_that_is_no_utf8_is_told_all_the_same(servers, place):
+    server = source(servers)
+    server.sql("CREATE DATABASE raw ENCODING 'SQL_ASCII' TEMPLATE template0")
+    server.sql("CREATE TABLE b (a text); CREATE PUBLICATION p FOR ALL TABLES", database="raw")
+    conninfo = server.conninfo(dbname="raw")
+    for slot, plugin in (("s", "pgoutput"), ("d", "test_decoding")):
+        server.sql(f"SELECT pg_create_logical_replication_slot('{slot}', '{plugin}')",
+                   database="raw")
+    server.sql(r"INSERT INTO b VALUES (E'\xff\xfe')", database="raw")
+    peek = pgweir("logical", "peek", "-S", "s", "-d", conninfo, "-o", "publication_names=p")
+    assert peek.returncode == 0, peek.stderr
+    assert '"new":{"a":{"base64":"//4="}}' in peek.stdout
+    # The SQL functions refuse such text; the stream does not.
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    server.sql("CHECKPOINT")
+    result = run([BINARY, "logical", "-S", "d", "-d", conninfo, "-f", place / "out", "-E", end, "-n"],
+                 check=False)
+    assert result.returncode == 0, result.stderr
+    assert any("base64" in each["data"] for each in changes.lines_of(place / "out")
+               if isinstance(each["data"], dict))
+
+
+def test_peek_leaves_and_get_takes(servers):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES ('x')")
+    conninfo = server.conninfo(dbname="postgres")
+    arguments = ("-S", "s", "-d", conninfo, "-o", "include-xids=0", "--format", "plugin")
+    expected = "BEGIN\ntable public.t: INSERT: id[bigint]:1 v[text]:'x'\nCOMMIT\n"
+    for verb, text in (("peek", expected), ("peek", expected), ("get", expected), ("get", "")):
+        result = pgweir("logical", verb, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == text
+    listed = pgweir("slot", "list", "-d", conninfo)
+    assert "test_decoding" in listed.stdout and "logical" in listed.stdout
+    assert pgweir("logical", "drop", "-S", "s", "-d", conninfo).returncode == 0
+    assert pgweir("logical", "drop", "-S", "s", "-d", conninfo).returncode == 4
+    assert pgweir("logical", "drop", "-S", "s", "-d", conninfo, "--if-exists").returncode == 0
+
+
+def test_bad_input_is_refused_with_a_way_out(servers, place):
+    server = source(servers)
+    server.sql("CREATE DATABASE other")
+    server.sql("SELECT pg_create_physical_replication_slot('bodily')")
+    for slot, plugin in (("s", "test_decoding"), ("o", "pgoutput")):
+        server.sql(f"SELECT pg_create_logical_replication_slot('{slot}', '{plugin}')")
+    other = server.conninfo(dbname="other")
+    (place / "full").write_text("something else\n")
+
+    def check(status, words, *options, **more):
+        result = logical(server, more.pop("path", place / "out"), *options, "-n", **more)
+        assert result.returncode == status, result.stderr
+        assert re.search(words, result.stderr), result.stderr
+        assert "HINT" in result.stderr or "hint" in result.stderr, result.stderr
+        assert not (place / "out").exists()
+
+    check(4, "is a physical one", slot="bodily")
+    check(4, "does not exist", slot="nobody")
+    result = run([BINARY, "logical", "-S", "s", "-d", other, "-f", place / "out", "-n"], check=False)
+    assert result.returncode == 4 and "belongs to another database" in result.stderr
+    check(4, "no_such_plugin", "--create-slot", "-P", "no_such_plugin", slot="new")
+    check(2, "publications", slot="o")
+    check(4, "no_such_option", "-o", "no_such_option=1")
+    check(4, "not empty, and no state", path=place / "full")
+    check(2, "streamed", "-o", "stream-changes=1", "-o", "include-xids=0")
+    assert (place / "full").read_text() == "something else\n"
+    assert server.sql("SELECT count(*) FROM pg_replication_slots WHERE active") == "0"
+
+    # The slot moved on behind the file's back.
+    server.sql("INSERT INTO t (v) VALUES ('1')")
+    up_to_now(server, place / "out")
+    server.sql("INSERT INTO t (v) VALUES ('2')")
+    server.sql("SELECT pg_logical_slot_get_changes('s', NULL, NULL)")
+    before = (place / "out").read_bytes()
+    result = logical(server, place / "out", "-n")
+    assert result.returncode == 4 and "moved on past" in result.stderr
+    assert (place / "out").read_bytes() == before
+    # A file that lost bytes, or is another one.
+    (place / "out").write_bytes(before[:-5])
+    result = logical(server, place / "out", "-n")
+    assert result.returncode == 4
+    result = logical(server, place / "out", "-n", "-o", "publication_names=p", slot="o")
+    assert result.returncode == 4 and "another slot" in result.stderr
+
+
+def test_a_server_without_logical_wal_is_explained(servers, place):
+    server = servers.primary(wal_level="replica")
+    result = logical(server, place / "out", "--create-slot", "-n")
+    assert result.returncode == 4
+    assert "wal_level" in result.stderr
+
+
+def test_an_end_position_in_the_past_ends_at_once(servers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES ('1')")
+    result = logical(server, place / "out", "-E", "0/1", "-n")
+    assert result.returncode == 0, result.stderr
+    assert (place / "out").read_bytes() == b""
+    up_to_now(server, place / "out")
+    assert b"INSERT" in (place / "out").read_bytes()
+
+
+def test_a_full_disk_confirms_nothing_that_is_not_there(servers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) SELECT repeat('x', 1000) FROM generate_series(1, 3000)")
+    server.sql("INSERT INTO t (v) VALUES ('last')")
+    # As a full disk, for this process only.
+    result = run(["sh", "-c", 'ulimit -f 512; trap "" XFSZ; exec "$@"', "sh",
+                  *map(str, logical_command(server, place / "out", "-n"))], check=False)
+    assert result.returncode in (3, 4), result.stderr
+    state = json.loads((place / "out.state").read_text())
+    assert state["offset"] == 0
+    up_to_now(server, place / "out")
+    assert len(changes.inserted_ids_of_test_decoding(changes.lines_of(place / "out"))) == 3001
+
+
+def test_a_message_of_300_megabytes_passes(servers, place):
+    server = source(servers, max_wal_size="2GB")
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) SELECT repeat('x', 300 * 1024 * 1024)", timeout=120)
+    up_to_now(server, place / "out")
+    assert (place / "out").stat().st_size > 300 << 20
+
+
+@pytest.mark.parametrize("major", (16, 17, 18))
+def test_decoding_on_a_standby(servers, receivers, place, major):
+    primary = source_of(servers, major)
+    standby = servers.standby(primary, hot_standby_feedback="on", wal_level="logical")
+    out = place / "out"
+    receiver = receivers.start(logical_command(standby, out, "--create-slot", "-o",
+                                               "publication_names=p", "-F", "50ms"))
+    # The standby waits for a snapshot of the running transactions.
+    def streaming():
+        primary.sql("SELECT pg_log_standby_snapshot()")
+        return "streaming from" in receiver.said()
+    wait_for(streaming, "the stream of the standby", interval=0.3)
+    primary.sql("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 100)")
+    wait_for(lambda: out.exists() and '"100"' in out.read_text(), "the rows")
+    receiver.stop()
+    assert changes.inserted_ids(changes.lines_of(out)) == list(range(1, 101))
+
+
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+def test_every_version_streams_by_pgoutput(servers, place, major):
+    server = source_of(servers, major, logical_decoding_work_mem="64kB")
+    created = pgweir("logical", "create", "-S", "s", "-d", server.conninfo(dbname="postgres"),
+                     *(("-t",) if major >= 15 else ()), *(("--failover",) if major >= 17 else ()))
+    assert created.returncode == 0, created.stderr
+    server.sql("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 2000)")
+    server.sql("BEGIN; INSERT INTO t (v) SELECT 'y' FROM generate_series(1, 2000); SAVEPOINT a; "
+               "INSERT INTO t (v) SELECT 'z' FROM generate_series(1, 2000); ROLLBACK TO a; COMMIT")
+    streaming = () if major < 14 else ("-o", "streaming=" + ("parallel" if major >= 16 else "on"))
+    up_to_now(server, place / "out", "-o", "publication_names=p", *streaming)
+    objects = changes.lines_of(place / "out")
+    assert sorted(changes.inserted_ids(objects)) == list(range(1, 4001))
+    assert any(each["kind"] == "stream_commit" for each in objects) == (major >= 14)
+
+
+def source_of(servers, major, **settings):
+    server = servers.primary(major=major, wal_level="logical", **settings)
+    server.sql("CREATE TABLE t (id bigserial PRIMARY KEY, v text)")
+    server.sql("CREATE PUBLICATION p FOR ALL TABLES")
+    return server

@@ -1,0 +1,174 @@
+#include "fiber.h"
+
+#include <cxxabi.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace weir::sim {
+
+namespace {
+
+constexpr std::size_t kStackBytes = 1 << 20;  // touched as far as it is used
+
+/// Stacks are used again: mapping one costs more than most fibers run.
+class Stacks {
+ public:
+  ~Stacks() {
+    for (auto* stack : free_) ::munmap(stack, kStackBytes);
+  }
+  void* take() {
+    if (!free_.empty()) {
+      auto* stack = free_.back();
+      free_.pop_back();
+      return stack;
+    }
+    auto* stack = ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    PGWEIR_CHECK(stack != MAP_FAILED);
+    return stack;
+  }
+  void give_back(void* stack) { free_.push_back(stack); }
+
+ private:
+  std::vector<void*> free_;
+};
+
+Stacks& stacks() {
+  static Stacks all;
+  return all;
+}
+
+/// What the runtime knows of exceptions being handled belongs to a stack, and it keeps it by thread
+/// (__cxa_eh_globals in the Itanium C++ ABI).
+struct Exceptions {
+  void* caught = nullptr;
+  unsigned int uncaught = 0;
+};
+
+void exchange_exceptions(Exceptions& other) {
+  auto* mine = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
+  std::swap(*mine, other);
+}
+
+}  // namespace
+
+struct Fiber::Impl {
+  std::function<void()> body;
+  void* stack = nullptr;
+  ucontext_t own{};
+  ucontext_t caller{};
+  Impl* outer = nullptr;  ///< the fiber that resumed it
+  Exceptions exceptions;  ///< of whichever side does not run
+  std::exception_ptr thrown;
+  bool started = false;
+  bool done = false;
+#if defined(__SANITIZE_ADDRESS__)
+  void* own_fake = nullptr;
+  void* caller_fake = nullptr;
+  const void* caller_bottom = nullptr;
+  std::size_t caller_size = 0;
+#endif
+#if defined(__SANITIZE_THREAD__)
+  void* own_fiber = nullptr;
+  void* caller_fiber = nullptr;
+#endif
+
+  static inline Impl* current = nullptr;
+
+  static void enter() {
+    Impl& self = *current;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &self.caller_bottom, &self.caller_size);
+#endif
+    try {
+      self.body();
+    } catch (...) {
+      self.thrown = std::current_exception();
+    }
+    self.done = true;
+    self.leave();
+    std::abort();  // nobody resumes it again
+  }
+
+  void leave() {
+    exchange_exceptions(exceptions);
+    current = outer;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(done ? nullptr : &own_fake, caller_bottom, caller_size);
+#endif
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(caller_fiber, 0);
+#endif
+    ::swapcontext(&own, &caller);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(own_fake, &caller_bottom, &caller_size);
+#endif
+  }
+};
+
+Fiber::Fiber(std::function<void()> body) : impl_(std::make_unique<Impl>()) {
+  impl_->body = std::move(body);
+}
+
+Fiber::~Fiber() {
+  PGWEIR_CHECK(impl_->done || !impl_->started);
+  if (impl_->stack != nullptr) stacks().give_back(impl_->stack);
+#if defined(__SANITIZE_THREAD__)
+  if (impl_->own_fiber != nullptr) __tsan_destroy_fiber(impl_->own_fiber);
+#endif
+}
+
+void Fiber::resume() {
+  auto& self = *impl_;
+  PGWEIR_CHECK(!self.done);
+  if (!self.started) {
+    self.started = true;
+    self.stack = stacks().take();
+    PGWEIR_CHECK(::getcontext(&self.own) == 0);
+    self.own.uc_stack.ss_sp = self.stack;
+    self.own.uc_stack.ss_size = kStackBytes;
+    self.own.uc_link = nullptr;
+    ::makecontext(&self.own, &Impl::enter, 0);
+#if defined(__SANITIZE_THREAD__)
+    self.own_fiber = __tsan_create_fiber(0);
+#endif
+  }
+  self.outer = std::exchange(Impl::current, &self);
+  exchange_exceptions(self.exceptions);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(&self.caller_fake, self.stack, kStackBytes);
+#endif
+#if defined(__SANITIZE_THREAD__)
+  self.caller_fiber = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(self.own_fiber, 0);
+#endif
+  ::swapcontext(&self.caller, &self.own);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(self.caller_fake, nullptr, nullptr);
+#endif
+  if (self.thrown) std::rethrow_exception(std::exchange(self.thrown, nullptr));
+}
+
+bool Fiber::done() const { return impl_->done; }
+bool Fiber::inside() { return Impl::current != nullptr; }
+void Fiber::pause() {
+  PGWEIR_CHECK(inside());
+  Impl::current->leave();
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,84 @@
+#include "recovery.h"
+
+#include <algorithm>
+
+#include "restore/restore.h"
+#include "support/sim_disk.h"
+
+namespace weir::sim {
+
+using wal::Lsn;
+
+Recovery::Result Recovery::run(io::Directory& archive, const Ledger::Way& way, bool partial) {
+  SimDisk server;
+  const auto pg_wal = server.open();
+  const std::string target = "RECOVERYXLOG";
+  Result result{way.begin, way.begin, std::nullopt};
+  restore::Options options;
+  options.system_identifier = kSystem;
+  options.partial = partial;
+  options.verify = mutant_ != Mutant::restored_unchecked;
+
+  // True: it was restored. False: absent, or (with result.error set) the end of everything.
+  const auto ask = [&](const restore::Request& request) {
+    try {
+      return restore::restore_file(archive, request, *pg_wal, target, options, story_).restored;
+    } catch (const Error& error) {
+      if (mutant_ != Mutant::damage_restored_as_absence) result.error = error;
+      return false;
+    }
+  };
+
+  auto newest = way.first;
+  while (ask(restore::HistoryRequest{newest + 1})) {
+    ++newest;
+    const auto& content = lineage_.history(newest);
+    if (!server.holds(target, 0, std::as_bytes(std::span(content.data(), content.size()))))
+      throw Violation{"P9", fmt::format("the history of timeline {} was restored wrong", newest)};
+  }
+  if (result.error) return result;
+
+  auto current = way.first;
+  std::optional<Violation> wrong;
+  Lsn wrong_record_end;
+  for (auto segment = way.begin;; segment = segment + kSegmentBytes) {
+    result.at = segment;
+    bool restored = false;
+    for (auto timeline = newest; timeline >= current && !restored; --timeline) {
+      if (kSegment.start_of(lineage_.timeline(timeline).begin) > segment) continue;
+      const wal::SegmentName name(timeline, kSegment.segno(segment), kSegment);
+      restored = ask(name);
+      if (result.error) return result;
+      if (!restored) continue;
+      current = timeline;
+      if (wrong && segment + kSegmentBytes >= wrong_record_end) throw Violation{*wrong};
+      const auto true_end = std::min(lineage_.end(timeline), segment + kSegmentBytes);
+      const auto truth = lineage_.bytes(timeline, segment, true_end);
+      const auto got = server.content(target);
+      pg_wal->rename_replace(target, name.to_string());  // as KeepFileRestoredFromArchive() does
+      const auto [differs, unused] =
+          std::mismatch(truth.begin(), truth.end(), got.begin(), got.end());
+      const auto same = static_cast<std::uint64_t>(differs - truth.begin());
+      result.end = segment + same;
+      // Behind the end of an unfinished one there are zeros.
+      const bool rest_is_zero =
+          std::all_of(got.begin() + static_cast<std::ptrdiff_t>(same), got.end(),
+                      [](std::byte byte) { return byte == std::byte{0}; });
+      if (got.size() != kSegmentBytes || (same < kSegmentBytes && !(partial && rest_is_zero))) {
+        wrong = Violation{
+            "P9", fmt::format("{} was restored, and is wrong from {} on", name, segment + same)};
+        wrong_record_end = lineage_.record_end(timeline, segment + same);
+        // In a record that goes on in the next segment it is found there.
+        if (true_end < segment + kSegmentBytes || wrong_record_end <= true_end)
+          throw Violation{*wrong};
+      }
+    }
+    if (!restored) {
+      if (wrong) throw Violation{*wrong};
+      story_.tell("recovery ends at {} of timeline {}", result.end, newest);
+      return result;
+    }
+  }
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,290 @@
+#include "doctor/checks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+namespace weir::doctor {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+ServerFacts good_server() {
+  ServerFacts server;
+  server.server = "db1:5432";
+  server.user = "archiver";
+  server.version = 180000;
+  server.system_identifier = 42;
+  server.settings = {{"wal_level", "replica"},
+                     {"max_wal_senders", "10"},
+                     {"max_replication_slots", "10"},
+                     {"max_slot_wal_keep_size", "100GB"},
+                     {"wal_keep_size", "0"},
+                     {"idle_replication_slot_timeout", "0"},
+                     {"synchronous_standby_names", ""},
+                     {"synchronous_commit", "on"},
+                     {"wal_sender_timeout", "1min"},
+                     {"archive_mode", "off"},
+                     {"wal_segment_size", "16MB"},
+                     {"fsync", "on"},
+                     {"full_page_writes", "on"}};
+  server.superuser = false;
+  server.standby = false;
+  server.senders = 1;
+  server.slots = 1;
+  server.slot =
+      ServerFacts::Slot{.view = {.exists = true, .active = false, .wal_status = "reserved"},
+                        .type = "physical",
+                        .restart_lsn = wal::Lsn(0x2000000)};
+  server.wal_rate = 1000;
+  server.clock_ahead = 3ms;
+  server.clock_error = 1ms;
+  return server;
+}
+
+ArchiveFacts good_archive() {
+  ArchiveFacts archive;
+  archive.path = "/srv/wal";
+  archive.place.file_system = "ext4";
+  archive.place.bytes = std::uint64_t{1} << 40;
+  archive.place.free_bytes = std::uint64_t{1} << 39;
+  archive.place.mode = 0700;
+  archive.place.owner_name = "weir";
+  archive.place.ours = archive.place.writable = true;
+  archive.syncs = ArchiveFacts::SyncTimes{.count = 50, .median = 80us, .longest = 2000us};
+  archive.identity = archive::Identity{.system_identifier = 42, .segment_size = {}, .file = "x"};
+  archive.end = archive::ResumePoint{.timeline = 1, .start = wal::Lsn(0x2000000)};
+  return archive;
+}
+
+std::vector<Check> judge(const ServerFacts& server, const ArchiveFacts& archive, const Plan& plan) {
+  auto checks = judge_server(server, plan);
+  for (auto& check : judge_archive(archive)) checks.push_back(check);
+  for (auto& check : judge_both(server, archive, plan)) checks.push_back(check);
+  return checks;
+}
+
+const Plan kPlan{.slot = "archive"};
+
+TEST(Doctor, FindsNothingWhereAllIsWell) {
+  const auto checks = judge(good_server(), good_archive(), kPlan);
+  for (const auto& check : checks) EXPECT_EQ(check.level, Level::ok) << check.name << check.found;
+  EXPECT_TRUE(healthy(checks));
+  EXPECT_THAT(to_text(checks), HasSubstr("all is well"));
+}
+
+TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
+  using Server = std::function<void(ServerFacts&)>;
+  using Archive = std::function<void(ArchiveFacts&)>;
+  const Archive same_archive = [](ArchiveFacts&) {};
+  const Server same_server = [](ServerFacts&) {};
+  const auto set = [](std::string name, std::string value) -> Server {
+    return [=](ServerFacts& server) { server.settings[name] = value; };
+  };
+  const struct {
+    const char* name;
+    Server server;
+    Archive archive;
+    const char* check;
+    Level level;
+    const char* found;
+    const char* todo;
+  } cases[] = {
+      {"no pg_hba line",
+       [](auto& s) {
+         s.replication_trouble = Trouble{"no pg_hba.conf entry", ""};
+       },
+       same_archive, "replication_connection", Level::failure, "no pg_hba.conf entry",
+       "host replication archiver"},
+      {"replication only",
+       [](auto& s) {
+         s.plain_trouble = Trouble{"no entry", ""};
+       },
+       same_archive, "ordinary_connection", Level::warning, "no entry", "host postgres archiver"},
+      {"a superuser", [](auto& s) { s.superuser = true; }, same_archive, "role", Level::warning,
+       "superuser", "NOSUPERUSER REPLICATION"},
+      {"a server of tomorrow", [](auto& s) { s.version = 190001; }, same_archive, "server_version",
+       Level::warning, "newer", "newer pgweir"},
+      {"wal_level", set("wal_level", "minimal"), same_archive, "wal_level", Level::failure,
+       "minimal", "ALTER SYSTEM SET wal_level = 'replica'"},
+      {"fsync", set("fsync", "off"), same_archive, "fsync", Level::warning, "off",
+       "ALTER SYSTEM SET fsync = on"},
+      {"no walsender", [](auto& s) { s.senders = 10; }, same_archive, "max_wal_senders",
+       Level::failure, "10 of 10", "max_wal_senders = 20"},
+      {"one walsender left", [](auto& s) { s.senders = 9; }, same_archive, "max_wal_senders",
+       Level::warning, "9 of 10", "max_wal_senders = 20"},
+      {"no slot", [](auto& s) { s.slot->view.exists = false; }, same_archive, "slot",
+       Level::warning, "does not exist yet", "--create-slot"},
+      {"no slot and no room",
+       [](auto& s) {
+         s.slot->view.exists = false;
+         s.slots = 10;
+       },
+       same_archive, "slot", Level::failure, "all 10 slots", "max_replication_slots = 15"},
+      {"a logical slot", [](auto& s) { s.slot->type = "logical"; }, same_archive, "slot",
+       Level::failure, "logical", "another name"},
+      {"a lost slot", [](auto& s) { s.slot->view.wal_status = "lost"; }, same_archive, "slot",
+       Level::failure, "invalidated", "pgweir slot create"},
+      {"an idle slot that was invalidated",
+       [](auto& s) { s.slot->view.invalidation_reason = "idle_timeout"; }, same_archive, "slot",
+       Level::failure, "idle_timeout", "pgweir slot create"},
+      {"a slot in danger", [](auto& s) { s.slot->view.wal_status = "unreserved"; }, same_archive,
+       "slot", Level::failure, "next checkpoint", "max_slot_wal_keep_size"},
+      {"a slot without WAL", [](auto& s) { s.slot->restart_lsn.reset(); }, same_archive, "slot",
+       Level::failure, "reserves no WAL", "slot create"},
+      {"unlimited slots", set("max_slot_wal_keep_size", "-1"), same_archive,
+       "max_slot_wal_keep_size", Level::warning, "disk is full", "max_slot_wal_keep_size"},
+      {"a limit that is soon reached",
+       [](auto& s) {
+         s.settings["max_slot_wal_keep_size"] = "1GB";
+         s.wal_rate = 1e6;
+       },
+       same_archive, "max_slot_wal_keep_size", Level::warning, "17 min", "two days"},
+      {"idle slots time out", set("idle_replication_slot_timeout", "1h"), same_archive,
+       "idle_replication_slot_timeout", Level::warning, "1 h", "timeout = 0"},
+      {"alone in synchronous_standby_names", set("synchronous_standby_names", "pgweir"),
+       same_archive, "synchronous_standby_names", Level::warning, "every commit hangs", "ANY 1"},
+      {"named, but nobody waits",
+       [](auto& s) {
+         s.settings["synchronous_standby_names"] = "ANY 1 (PgWeir, b)";
+         s.settings["synchronous_commit"] = "local";
+       },
+       same_archive, "synchronous_standby_names", Level::warning, "do not wait",
+       "synchronous_commit = on"},
+      {"no timeout", set("wal_sender_timeout", "0"), same_archive, "wal_sender_timeout",
+       Level::warning, "half dead", "'60s'"},
+      {"a short timeout", set("wal_sender_timeout", "900ms"), same_archive, "wal_sender_timeout",
+       Level::warning, "short pause", "'60s'"},
+      {"archive_mode without a command",
+       [](auto& s) {
+         s.settings["archive_mode"] = "on";
+         s.settings["archive_command"] = "";
+       },
+       same_archive, "archive_mode", Level::warning, "piles up", "archive_mode = off"},
+      {"archive_command fails",
+       [](auto& s) {
+         s.settings["archive_mode"] = "on";
+         s.settings["archive_command"] = "false";
+         s.archiver = ServerFacts::Archiver{.failed = 7, .failing = true, .last_failed = "0001"};
+       },
+       same_archive, "archive_mode", Level::warning, "fails (7 times", "log"},
+      {"a standby that does not stream",
+       [](auto& s) {
+         s.standby = true;
+         s.standby_receives = false;
+       },
+       same_archive, "standby", Level::warning, "nothing by streaming", "primary_conninfo"},
+      {"clocks", [](auto& s) { s.clock_ahead = -90s; }, same_archive, "clock", Level::warning,
+       "behind", "chrony"},
+      {"memory", same_server, [](auto& a) { a.place.in_memory = true; }, "file_system",
+       Level::failure, "gone", "disk"},
+      {"network", same_server, [](auto& a) { a.place.over_network = true; }, "file_system",
+       Level::warning, "lock", "NFS"},
+      {"read-only", same_server, [](auto& a) { a.place.read_only = true; }, "permissions",
+       Level::failure, "read-only", "read-write"},
+      {"not ours to write", same_server, [](auto& a) { a.place.ours = a.place.writable = false; },
+       "permissions", Level::failure, "may not write", "run pgweir as weir"},
+      {"open to others", same_server, [](auto& a) { a.place.mode = 0755; }, "permissions",
+       Level::warning, "0755", "chmod 700 /srv/wal"},
+      {"slow disk", same_server, [](auto& a) { a.syncs->median = 45ms; }, "sync", Level::warning,
+       "45.00 ms", "faster disk"},
+      {"a disk that lies", same_server, [](auto& a) { a.syncs->median = 1us; }, "sync",
+       Level::warning, "too quick", "flushes"},
+      {"full disk", same_server,
+       [](auto& a) {
+         a.write_trouble = Trouble{"no space left", ""};
+       },
+       "sync", Level::failure, "no space left", nullptr},
+      {"another cluster", same_server, [](auto& a) { a.identity->system_identifier = 43; },
+       "cluster", Level::failure, "cluster 43", "directory of its own"},
+      {"other segments", set("wal_segment_size", "64MB"), same_archive, "cluster", Level::failure,
+       "64 MB", "another directory"},
+      {"a gap ahead", [](auto& s) { s.slot->restart_lsn = wal::Lsn(0x5000000); }, same_archive,
+       "continuity", Level::warning, "0/5000000", "start the receiver now"},
+      {"disk filling", [](auto& s) { s.wal_rate = 1e9; },
+       [](auto& a) { a.place.free_bytes = std::uint64_t{1} << 40; }, "space", Level::failure,
+       "18 min", "prune"},
+      {"disk filling by the average", [](auto& s) { s.wal_rate_average = 1e8; },
+       [](auto& a) { a.place.free_bytes = std::uint64_t{1} << 40; }, "space", Level::warning, "3 h",
+       "prune"},
+      {"no directory", same_server,
+       [](auto& a) {
+         a.trouble = Trouble{"no such", "Create it."};
+       },
+       "directory", Level::failure, "no such", "Create it."},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto server = good_server();
+    auto archive = good_archive();
+    each.server(server);
+    each.archive(archive);
+    const auto checks = judge(server, archive, kPlan);
+    const auto found = std::find_if(checks.begin(), checks.end(), [&](const Check& check) {
+      return check.name == each.check && check.level != Level::ok;
+    });
+    if (found == checks.end()) {
+      ADD_FAILURE() << to_text(checks);
+      continue;
+    }
+    EXPECT_EQ(found->level, each.level);
+    EXPECT_THAT(found->found, HasSubstr(each.found));
+    std::string todo;
+    for (const auto& line : found->todo) todo += line + "\n";
+    if (each.todo != nullptr) {
+      EXPECT_THAT(todo, HasSubstr(each.todo));
+    }
+    EXPECT_EQ(healthy(checks), each.level != Level::failure);
+  }
+}
+
+TEST(Doctor, WarnsOfAReceiverWithoutASlot) {
+  auto server = good_server();
+  server.slot.reset();
+  const auto checks = judge_server(server, Plan{});
+  const auto text = to_text(checks);
+  EXPECT_THAT(text, HasSubstr("[ warn ] slot: no slot (-S)"));
+  EXPECT_TRUE(healthy(checks));
+}
+
+TEST(Doctor, SaysWhatItCouldNotLookAt) {
+  ServerFacts server;
+  server.plain_trouble = Trouble{"no entry", ""};
+  server.unseen = {"its slots: permission denied"};
+  const auto checks = judge_server(server, kPlan);
+  EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] slot: slot \"archive\" could not be looked at"));
+  EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] not_seen: its slots: permission denied"));
+}
+
+TEST(Doctor, TellsProgramsTheSame) {
+  auto server = good_server();
+  server.settings["wal_level"] = "minimal";
+  const auto json = nlohmann::json::parse(to_json(judge_server(server, kPlan)));
+  EXPECT_EQ(json.at("healthy"), false);
+  bool seen = false;
+  for (const auto& check : json.at("checks"))
+    if (check.at("name") == "wal_level") {
+      seen = true;
+      EXPECT_EQ(check.at("level"), "failure");
+      EXPECT_EQ(check.at("todo").size(), 1u);
+    }
+  EXPECT_TRUE(seen);
+}
+
+TEST(SynchronousNames, AreReadAsTheServerReadsThem) {
+  EXPECT_THAT(synchronous_names(""), ElementsAre());
+  EXPECT_THAT(synchronous_names("a"), ElementsAre("a"));
+  EXPECT_THAT(synchronous_names("*"), ElementsAre("*"));
+  EXPECT_THAT(synchronous_names("a, B"), ElementsAre("a", "b"));
+  EXPECT_THAT(synchronous_names("2 (a, b)"), ElementsAre("a", "b"));
+  EXPECT_THAT(synchronous_names("FIRST 1 (any, \"my \"\"x\")"), ElementsAre("any", "my \"x"));
+  EXPECT_THAT(synchronous_names("ANY 2 (*)"), ElementsAre("*"));
+  EXPECT_THAT(synchronous_names("any"), ElementsAre("any"));
+}
+
+}  // namespace
+}  // namespace weir::doctor

@@ -1,0 +1,225 @@
+#include "logical/output.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "io/posix_directory.h"
+#include "logical/json_text.h"
+
+namespace weir::logical {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ExactOutputTest : public testing::Test {
+ protected:
+  ExactOutputTest() {
+    std::string pattern = fs::temp_directory_path() / "pgweir-output-XXXXXX";
+    place_ = mkdtemp(pattern.data());
+    directory_ = io::open_directory(place_);
+  }
+  ~ExactOutputTest() override { fs::remove_all(place_); }
+
+  std::unique_ptr<ExactOutput> open(ExactOutput::Rotation rotation = {}) {
+    State state;
+    state.system_identifier = 42;
+    state.database = "d";
+    state.slot = slot_;
+    state.plugin = "p";
+    state.position = wal::Lsn(10);
+    auto output = std::make_unique<ExactOutput>(*directory_, "out", state, rotation, log_);
+    output->begin();
+    return output;
+  }
+  [[nodiscard]] std::string text(const std::string& name = "out") const {
+    std::ifstream file(place_ / name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(place_ / name, std::ios::binary) << text;
+  }
+
+  fs::path place_;
+  std::unique_ptr<io::Directory> directory_;
+  std::string slot_ = "s";
+  NullLog log_;
+};
+
+TEST_F(ExactOutputTest, CutsOffAtAStartWhatIsBehindTheState) {
+  {
+    auto output = open();
+    EXPECT_EQ(output->start(), wal::Lsn(10));
+    EXPECT_EQ(output->durable(), wal::Lsn(10));
+    output->append("one\n");
+    output->border(wal::Lsn(20));
+    output->append("half of tw");
+    EXPECT_EQ(output->durable(), wal::Lsn(10));
+    output->make_durable();
+    EXPECT_EQ(output->durable(), wal::Lsn(20));
+    output->append("o\n");
+    output->border(wal::Lsn(30));
+    output->flush();
+  }  // killed
+  EXPECT_EQ(text(), "one\nhalf of two\n");
+  auto output = open();
+  EXPECT_EQ(text(), "one\n");
+  EXPECT_EQ(output->start(), wal::Lsn(20));
+  output->append("two\n");
+  output->border(wal::Lsn(30));
+  output->append("th");
+  output->close();
+  EXPECT_EQ(text(), "one\ntwo\n");
+  EXPECT_EQ(open()->start(), wal::Lsn(30));
+}
+
+TEST_F(ExactOutputTest, TakesBackWhatAlreadyWentToTheFile) {
+  auto output = open();
+  output->append("one\n");
+  output->border(wal::Lsn(20));
+  const std::string large(3 << 20, 'x');
+  output->append(large);
+  output->append("more");
+  output->undo();
+  output->append("two\n");
+  output->border(wal::Lsn(30));
+  output->make_durable();
+  EXPECT_EQ(text(), "one\ntwo\n");
+}
+
+TEST_F(ExactOutputTest, RefusesFilesItDoesNotKnow) {
+  write("out", "somebody's");
+  EXPECT_THROW(open(), Error);
+  EXPECT_EQ(text(), "somebody's");
+  fs::remove(place_ / "out");
+  {
+    auto output = open();
+    output->append("one\n");
+    output->border(wal::Lsn(20));
+    output->close();
+  }
+  const struct {
+    const char* name;
+    std::string content;
+    ErrorKind kind;
+  } cases[] = {{"shorter", "on", ErrorKind::damage},
+               {"another", "two\n", ErrorKind::conflict},
+               {"another and longer", "two\nthree\n", ErrorKind::conflict}};
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    write("out", each.content);
+    try {
+      open();
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), each.kind);
+    }
+    EXPECT_EQ(text(), each.content);
+  }
+  write("out", "one\n");
+  slot_ = "other";
+  EXPECT_THROW(open(), Error);
+  slot_ = "s";
+  write("out.state", "{}");
+  EXPECT_THROW(open(), Error);
+  fs::remove(place_ / "out.state");
+  EXPECT_THROW(open(), Error);
+}
+
+TEST_F(ExactOutputTest, LetsOnlyOneProcessWrite) {
+  auto output = open();
+  output->append("one\n");
+  output->border(wal::Lsn(20));
+  output->make_durable();
+  EXPECT_THROW(open(), Error);
+}
+
+TEST_F(ExactOutputTest, BeginsANewFileAtABorder) {
+  {
+    auto output = open({.bytes = 6, .time = {}});
+    output->append("one\n");
+    output->border(wal::Lsn(0x20));
+    output->append("two\n");
+    output->border(wal::Lsn(0x30));
+    EXPECT_EQ(text("out.0000000000000030"), "one\ntwo\n");
+    output->append("three");
+    output->flush();
+  }
+  auto output = open();
+  EXPECT_EQ(text(), "");
+  EXPECT_EQ(text("out.0000000000000030"), "one\ntwo\n");
+  EXPECT_EQ(output->start(), wal::Lsn(0x30));
+}
+
+TEST_F(ExactOutputTest, FindsAFileThatWasMovedBeforeACrash) {
+  {
+    auto output = open();
+    output->append("one\n");
+    output->border(wal::Lsn(0x20));
+    output->make_durable();
+    output->append("tw");
+    output->flush();
+  }
+  fs::copy(place_ / "out", place_ / "out.copy");  // not the file itself
+  fs::rename(place_ / "out", place_ / "out.1");
+  auto output = open();
+  EXPECT_EQ(text("out.1"), "one\n");
+  EXPECT_EQ(text("out.copy"), "one\ntw");
+  EXPECT_EQ(text(), "");
+  EXPECT_EQ(output->start(), wal::Lsn(0x20));
+}
+
+TEST_F(ExactOutputTest, OpensItsFileAnewAtABorder) {
+  auto output = open();
+  output->append("one\n");
+  fs::rename(place_ / "out", place_ / "out.1");
+  output->reopen();
+  output->append("two\n");
+  output->border(wal::Lsn(0x20));
+  EXPECT_EQ(text("out.1"), "one\ntwo\n");
+  output->append("three\n");
+  output->border(wal::Lsn(0x30));
+  output->make_durable();
+  EXPECT_EQ(text(), "three\n");
+  output->reopen();  // nobody moved it
+  output->append("four\n");
+  output->border(wal::Lsn(0x40));
+  output->make_durable();
+  EXPECT_EQ(text(), "three\nfour\n");
+}
+
+TEST(StateText, ComesBackAndIsNothingElse) {
+  State state;
+  state.system_identifier = ~0ull;
+  state.database = "d\"\n\xc3\xa9";
+  state.slot = "s";
+  state.position = wal::Lsn(0x1'00000002);
+  state.offset = ~0ull >> 1;
+  state.tail = 7;
+  const auto text = to_text(state);
+  EXPECT_EQ(parse_state(text), state);
+  for (std::size_t i = 0; i + 2 < text.size(); ++i) {
+    EXPECT_EQ(parse_state(text.substr(0, i)), std::nullopt);
+    auto changed = text;
+    changed[i] = changed[i] == '7' ? '8' : '7';
+    EXPECT_EQ(parse_state(changed), std::nullopt) << changed;
+  }
+}
+
+TEST(JsonText, KnowsUtf8) {
+  for (const char* good : {"", "abcdefghijk", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                           "12345678\xc3\xa9", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"})
+    EXPECT_TRUE(is_utf8(good)) << good;
+  for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
+                          "\xf5\x80\x80\x80", "\xf4\x90\x80\x80", "12345678\xff", "\xe2\x82"})
+    EXPECT_FALSE(is_utf8(bad));
+  std::string out;
+  append_json_text(out, "a\"\\\n\t\r\x01\x7f/");
+  append_json_text(out, "\xff\xfe\xfd\xfc");
+  EXPECT_EQ(out, R"("a\"\\\n\t\r\u0001\u007f/"{"base64":"//79/A=="})");
+}
+
+}  // namespace
+}  // namespace weir::logical

@@ -1,0 +1,153 @@
+#include "receive/notifier.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "pq/notifications.h"
+#include "unit/pq/test_server.h"
+#include "unit/receive/recording_log.h"
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+using test::RecordingLog;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+
+const auto kTime =
+    std::chrono::system_clock::time_point(std::chrono::milliseconds(1'700'000'000'123));
+
+Json payload(const ArchiveEvent& event, std::uint64_t dropped = 0) {
+  return Json::parse(event_payload(event, "/srv/wal", dropped));
+}
+
+TEST(EventPayload, HasWhatTheEventHasAndNothingElse) {
+  const auto segment = wal::SegmentName::parse("000000020000000000000003");
+  EXPECT_EQ(event_payload({.event = "segment_finished",
+                           .time = kTime,
+                           .timeline = 2,
+                           .lsn = wal::Lsn(0x4000000),
+                           .segment = segment->to_string(),
+                           .file = segment->to_string()},
+                          "/srv/wal", 0),
+            R"({"v":1,"event":"segment_finished","time":"2023-11-14T22:13:20.123Z",)"
+            R"("archive":"/srv/wal","timeline":2,"lsn":"0/4000000",)"
+            R"("segment":"000000020000000000000003","file":"000000020000000000000003"})");
+  EXPECT_EQ(payload({.event = "streaming", .time = kTime}, 7)["dropped"], 7);
+  EXPECT_FALSE(payload({.event = "streaming", .time = kTime}).contains("dropped"));
+}
+
+TEST(EventPayload, StaysBelow8000BytesWhateverTheTroubleSays) {
+  const struct {
+    const char* name;
+    std::string text;
+  } kTexts[] = {
+      {"long", std::string(20'000, 'x')},
+      {"of characters of several bytes",
+       [] {
+         std::string text;
+         for (int i = 0; i < 5000; ++i) text += "ü€🐘";
+         return text;
+       }()},
+      {"all control characters", std::string(20'000, '\x01')},
+      {"all quotes", std::string(20'000, '"')},
+      {"no UTF-8", std::string(20'000, '\xff')},
+      {"with a zero byte", std::string("a\0b", 3)},
+  };
+  for (const auto& each : kTexts) {
+    SCOPED_TRACE(each.name);
+    Error error(ErrorKind::gap, each.text);
+    error.hint(each.text);
+    const auto text = event_payload({.event = "trouble", .time = kTime, .error = error},
+                                    std::string(4000, '\x02'), 12);
+    EXPECT_NO_THROW(pq::require_payload("channel", text)) << text.size();
+    const auto object = Json::parse(text);
+    EXPECT_EQ(object["kind"], "gap");
+    EXPECT_FALSE(object["message"].get<std::string>().empty());
+  }
+}
+
+Notifier::Options nowhere(int port) {
+  return {.conninfo = "host=127.0.0.1 dbname=postgres port=" + std::to_string(port),
+          .channel = "wal_archive",
+          .archive = "/srv/wal",
+          .most_waiting = 10,
+          .first_pause = 10ms,
+          .longest_pause = 20ms,
+          .patience_at_end = 100ms};
+}
+
+TEST(Notifier, DropsTheOldestAndCountsThemWhenNobodyIsThere) {
+  RecordingLog log;
+  {
+    Notifier notifier(nowhere(pq::free_port()), log);
+    const auto events = notifier.events();
+    for (std::uint64_t i = 0; i < 1000; ++i) events.streaming(1, wal::Lsn(i));
+  }
+  EXPECT_EQ(log.count("notifications cannot be sent"), 1);
+  EXPECT_EQ(log.count("archiving is not affected"), 1);
+  EXPECT_EQ(log.count("1000 notification(s)"), 1);
+}
+
+TEST(Notifier, NeverMakesItsCallerWaitForAServerThatDoesNotAnswer) {
+  const pq::FakeServer silent({});  // takes connections and says nothing
+  RecordingLog log;
+  auto options = nowhere(silent.port());
+  Notifier notifier(std::move(options), log);
+  const auto events = notifier.events();
+  // A caller that waited for the server would be here for as long as the test may take.
+  for (std::uint64_t i = 0; i < 100'000; ++i) events.streaming(1, wal::Lsn(i));
+  events.trouble(Error(ErrorKind::retry, "gone"));
+}
+
+TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
+  if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
+  const pq::TestServer server;
+  const pq::Interrupt never;
+  auto ears = pq::Connection::open(
+      {.conninfo = server.conninfo(), .replication = pq::Replication::none}, never);
+  pq::Notifications notifications(ears);
+  notifications.listen("Wal_Archive");
+  RecordingLog log;
+  {
+    auto options = nowhere(0);
+    options.conninfo = server.conninfo();
+    options.channel = "Wal_Archive";
+    options.patience_at_end = 30s;
+    Notifier notifier(std::move(options), log);
+    const auto events = notifier.events();
+    events.trouble(Error(ErrorKind::retry, "gone"));
+    events.trouble(Error(ErrorKind::retry, "gone"));
+    events.trouble(Error(ErrorKind::gap, "other"));
+    events.streaming(1, wal::Lsn(0x1000));
+    events.trouble(Error(ErrorKind::gap, "other"));
+    events.segment_compressed(*wal::SegmentName::parse("000000010000000000000003"),
+                              "000000010000000000000003.zst");
+    events.timeline_switched(2, wal::Lsn(0x2000));
+    events.stopped(2, wal::Lsn(0x3000), true);
+  }  // sends what waits
+  std::vector<std::string> got;
+  const auto deadline = Clock::now() + 30s;
+  while (got.size() < 7) {
+    if (const auto notification = notifications.next()) {
+      EXPECT_EQ(notification->channel, "Wal_Archive");
+      const auto object = Json::parse(notification->payload);
+      EXPECT_FALSE(object.contains("dropped"));
+      got.push_back(object["event"].get<std::string>() +
+                    (object.contains("message") ? " " + object["message"].get<std::string>() : ""));
+    } else {
+      ASSERT_TRUE(pq::wait_for_socket(ears.socket(), true, false, nullptr, deadline));
+      notifications.receive();
+    }
+  }
+  EXPECT_THAT(got,
+              testing::ElementsAre("trouble gone", "trouble other", "streaming", "trouble other",
+                                   "segment_compressed", "timeline_switched", "stopped"));
+  EXPECT_THAT(log.lines, testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace weir::receive
