@@ -285,6 +285,23 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
 void clean_up(io::Directory& directory, const Listing& listing) {
   for (const std::string& name : listing.hidden)
     if (is_own_hidden_name(name)) directory.remove(name);
+  // A segment that was compressed straight from memory leaves a `.partial` of zeros if the end
+  // comes between the new name and the removal of the old one. One with anything in it is not
+  // touched.
+  const auto compressed = [&](const SegmentEntry& other) {
+    return !other.name.partial && other.name.method != codec::Method::none;
+  };
+  for (const SegmentEntry& entry : listing.segments) {
+    if (!entry.name.partial || entry.name.method != codec::Method::none) continue;
+    const bool finished = std::any_of(
+        listing.segments.begin(), listing.segments.end(), [&](const SegmentEntry& other) {
+          return other.name.segment == entry.name.segment && compressed(other);
+        });
+    if (!finished) continue;
+    const std::string name = entry.name.to_string();
+    const auto file = directory.open_for_reading(name);
+    if (file && end_of_content(*file) == 0) directory.remove(name);
+  }
 }
 
 std::vector<wal::SegmentName> uncompressed_segments(const Listing& listing) {

@@ -33,7 +33,7 @@ std::optional<std::string> read_history(io::Directory& directory, wal::TimelineI
   return std::nullopt;
 }
 
-void store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content) {
+bool store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content) {
   const std::string name = wal::history_name(timeline);
   const std::string path = directory.path() + "/" + name;
   const auto offered = wal::TimelineHistory::parse(timeline, content);
@@ -57,7 +57,7 @@ void store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
               "follows, and archive the other one in a directory of its own.");
     // The process that stored it may have been killed before its sync.
     directory.sync();
-    return;
+    return false;
   }
 
   const std::string temporary = temporary_name(name);
@@ -81,6 +81,7 @@ void store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
   // Segments of this timeline may be acknowledged from now on: without the name they would be
   // those of a timeline of unknown origin after a crash.
   directory.sync();
+  return true;
 }
 
 }  // namespace weir::archive

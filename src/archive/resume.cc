@@ -198,4 +198,32 @@ std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Lis
   return Finder(directory, listing, segment_size).find();
 }
 
+void make_end_durable(io::Directory& directory, const Listing& listing) {
+  const auto newest = std::find_if(listing.segments.rbegin(), listing.segments.rend(),
+                                   [](const SegmentEntry& entry) { return !entry.name.partial; });
+  if (newest != listing.segments.rend()) {
+    bool synced = false;
+    // In this order: who compresses makes the other form durable before the raw one goes.
+    for (const codec::Method method :
+         {codec::Method::none, codec::Method::zstd, codec::Method::gzip, codec::Method::lz4}) {
+      const auto name = SegmentFileName{newest->name.segment, method, false}.to_string();
+      const auto file = directory.open_for_reading(name);
+      if (!file) continue;
+      try {
+        file->sync();
+        file->close();
+        synced = true;
+      } catch (const Error&) {
+        // Removed while it was open, now that another form is there.
+        if (directory.find(name)) throw;
+      }
+    }
+    if (!synced)
+      throw Error(ErrorKind::io, "the newest finished segment has vanished")
+          .with("path", directory.path() + "/" + newest->name.to_string())
+          .hint("Another program removed it while the archive was looked at. Start again.");
+  }
+  directory.sync();
+}
+
 }  // namespace weir::archive

@@ -58,4 +58,11 @@ struct WrongSize {
 [[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
                                                       wal::SegmentSize segment_size);
 
+/// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is
+/// reported as flushed, so what lies before it has to be. A process that was killed between a
+/// rename and the directory's sync, or an archive_command that never synced, may have left it less
+/// than durable. Its form may change meanwhile ("pgweir compress" runs beside us). Throws
+/// Error{durability}, and Error{io} if it has vanished in every form.
+void make_end_durable(io::Directory& directory, const Listing& listing);
+
 }  // namespace weir::archive

@@ -6,6 +6,14 @@
 //   ... write, sync data ...                        the same, without the directory
 //   full: sync data, close, rename, sync directory  `.partial` or the final name, complete in both
 //
+// A segment that is collected in memory has its `.partial`, too, of zeros. Full, it is written and
+// goes on as above; or it becomes
+//
+//   compressed into a hidden file, synced           the hidden file, which the next start removes
+//   renamed, sync directory, `.partial` removed     the final name, complete; the `.partial` of
+//   zeros
+//                                                   may come back, and means nothing beside it
+//
 // Renames of two segments are never under way at once: a crash could keep the second and lose the
 // first, and then the archive would seem to end behind a segment that it does not have.
 
@@ -14,13 +22,17 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
+#include <new>
 #include <set>
 #include <utility>
 
+#include "archive/content.h"
 #include "archive/listing.h"
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "io/pages.h"
 
 namespace weir::archive {
 
@@ -28,6 +40,51 @@ namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared or filled in one go
 constexpr std::array kCompressed = {codec::Method::gzip, codec::Method::lz4, codec::Method::zstd};
+
+/// Memory for segments. Kept from one to the next while segments are collected, since the kernel
+/// takes its time to make new pages; given back when not.
+class Buffers {
+ public:
+  explicit Buffers(std::size_t bytes) : bytes_(bytes) {}
+
+  /// nullptr if there is no memory: then the segment is not collected.
+  static std::shared_ptr<io::Pages> take(const std::shared_ptr<Buffers>& from) {
+    std::unique_ptr<io::Pages> pages;
+    {
+      const std::lock_guard lock(from->mutex_);
+      from->keep_ = true;
+      if (!from->free_.empty()) {
+        pages = std::move(from->free_.back());
+        from->free_.pop_back();
+      }
+    }
+    try {
+      if (!pages) pages = std::make_unique<io::Pages>(from->bytes_);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+    return {pages.release(), [from](io::Pages* used) { from->give_back(used); }};
+  }
+
+  void keep_none() {
+    std::vector<std::unique_ptr<io::Pages>> unused;
+    const std::lock_guard lock(mutex_);
+    keep_ = false;
+    unused.swap(free_);
+  }
+
+ private:
+  void give_back(io::Pages* used) {
+    std::unique_ptr<io::Pages> pages(used);
+    const std::lock_guard lock(mutex_);
+    if (keep_) free_.push_back(std::move(pages));
+  }
+
+  const std::size_t bytes_;
+  std::mutex mutex_;
+  bool keep_ = true;
+  std::vector<std::unique_ptr<io::Pages>> free_;
+};
 
 /// A segment that is being written, shared by the writer and the jobs that sync it.
 struct Segment {
@@ -41,6 +98,7 @@ struct Segment {
   const wal::SegmentName name;
   std::unique_ptr<io::File> writing;  ///< the writing thread's; the finishing job's when full
   const std::optional<OpenSegment> trusted;
+  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: collected there
 
   std::mutex mutex;
   std::string path;                                ///< its name right now
@@ -122,19 +180,23 @@ class Job final : public SyncJob {
   struct Work {
     std::shared_ptr<Segment> segment;
     bool publish = false;
+    std::shared_ptr<io::Pages> memory = nullptr;  ///< holds the whole segment
+    bool compress = false;
+    bool ready = false;  ///< the compressed form is there, durable, under its temporary name
     bool renamed = false;
   };
 
   Job(io::Directory& directory, std::shared_ptr<Order> order, std::uint64_t number, wal::Lsn end,
       std::vector<Work> work, std::optional<std::uint64_t> creations,
-      std::set<std::string> replaceable)
+      std::set<std::string> replaceable, codec::Compression compression)
       : directory_(directory),
         order_(std::move(order)),
         number_(number),
         end_(end),
         work_(std::move(work)),
         creations_(creations),
-        replaceable_(std::move(replaceable)) {}
+        replaceable_(std::move(replaceable)),
+        compression_(compression) {}
 
   /// A job that is dropped before it is done leaves bytes that no later job covers.
   ~Job() override {
@@ -149,9 +211,19 @@ class Job final : public SyncJob {
 
   void sync_data() override {
     guarded([&] {
-      for (const Work& work : work_) {
+      for (Work& work : work_) {
+        if (work.compress) {
+          if (!work.ready) compress(work);
+          continue;
+        }
         auto file = work.segment->take_file(directory_);
-        file->sync();
+        try {
+          if (work.memory) write_collected(work, *file);
+          file->sync();
+        } catch (...) {
+          work.segment->give_back(std::move(file));
+          throw;
+        }
         work.segment->give_back(std::move(file));
       }
       // Bytes that are safe in a file whose name is not would be as lost as the others.
@@ -180,18 +252,69 @@ class Job final : public SyncJob {
   }
 
  private:
+  void write_collected(Work& work, io::File& file) {
+    file.bypass_cache(true);
+    file.write_at(0, work.memory->bytes());
+    file.bypass_cache(false);
+    work.memory = nullptr;
+  }
+
+  void compress(Work& work) {
+    const std::string name = compressed_name(*work.segment);
+    const std::string temporary = temporary_name(name);
+    const auto wal = work.memory->bytes();
+    directory_.remove(temporary);  // of an earlier attempt
+    const auto file = directory_.create(temporary);
+    const auto compressor = codec::make_compressor(compression_, wal.size());
+    std::uint64_t written = 0;
+    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+      file->write_at(written, bytes);
+      written += bytes.size();
+    };
+    compressor->feed(wal, sink);
+    compressor->finish(sink);
+    // Here is the last moment at which the raw bytes are at hand.
+    std::size_t at = 0;
+    read_content(*file, compression_.method, directory_.path() + "/" + temporary,
+                 [&](std::span<const std::byte> bytes) {
+                   if (bytes.size() > wal.size() - at ||
+                       std::memcmp(bytes.data(), wal.data() + at, bytes.size()) != 0)
+                     return false;
+                   at += bytes.size();
+                   return true;
+                 });
+    if (at != wal.size())
+      throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+          .with("path", directory_.path() + "/" + temporary)
+          .hint("It was not acknowledged. Check the memory of this machine.");
+    file->sync();   // the bytes, before they get the name
+    file->close();  // late write errors appear here
+    work.ready = true;
+    work.memory = nullptr;
+  }
+
+  [[nodiscard]] std::string compressed_name(const Segment& segment) const {
+    return SegmentFileName{segment.name, compression_.method, false}.to_string();
+  }
+
   void publish(Work& work) {
     Segment& segment = *work.segment;
     if (!work.renamed) {
       refuse_existing(segment);
       segment.close();  // late write errors appear here, before the name says "complete"
-      const std::string name = segment.name.to_string();
-      segment.rename(directory_, name, replaceable_.contains(name));
+      if (work.compress) {
+        const std::string name = compressed_name(segment);
+        directory_.rename_no_replace(temporary_name(name), name);
+      } else {
+        const std::string name = segment.name.to_string();
+        segment.rename(directory_, name, replaceable_.contains(name));
+      }
       work.renamed = true;
     }
     // The name itself. Without it a crash could bring `.partial` back, and before the next rename:
     // see the top of this file.
     directory_.sync();
+    if (work.compress) directory_.remove(segment.path);  // of zeros
     for (const codec::Method method : kCompressed) {
       directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
       const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
@@ -252,6 +375,7 @@ class Job final : public SyncJob {
   std::vector<Work> work_;
   const std::optional<std::uint64_t> creations_;
   const std::set<std::string> replaceable_;
+  const codec::Compression compression_;
   bool done_ = false;  ///< no longer in order_->unfinished
 };
 
@@ -261,7 +385,9 @@ struct SegmentWriter::Impl {
   enum class Spare { none, preparing, ready, in_use };
 
   Impl(io::Directory& archive_directory, Options writer_options)
-      : directory(archive_directory), options(std::move(writer_options)) {}
+      : directory(archive_directory),
+        options(std::move(writer_options)),
+        buffers(std::make_shared<Buffers>(options.segment_size.bytes())) {}
 
   io::Directory& directory;
   const Options options;
@@ -272,8 +398,11 @@ struct SegmentWriter::Impl {
   wal::Lsn position;
   bool begun = false;
   std::vector<OpenSegment> open;
-  std::shared_ptr<Segment> current;            ///< nullptr until the first byte behind a border
-  bool written = false;                        ///< to `current` since the last job was taken
+  std::shared_ptr<Segment> current;  ///< nullptr until the first byte behind a border
+  bool written = false;              ///< to `current` since the last job was taken
+  bool collect = false;
+  wal::Lsn collected_end;
+  const std::shared_ptr<Buffers> buffers;
   std::vector<std::shared_ptr<Segment>> full;  ///< since the last job was taken
   std::uint64_t creations = 0;                 ///< names that a directory sync has to cover
   std::uint64_t creations_taken = 0;           ///< of these, covered by a job
@@ -316,6 +445,8 @@ void SegmentWriter::begin(wal::TimelineId timeline, wal::Lsn segment_start,
 
 wal::Lsn SegmentWriter::position() const { return impl_->position; }
 wal::TimelineId SegmentWriter::timeline() const { return impl_->timeline; }
+void SegmentWriter::collect_new_segments(bool collect) { impl_->collect = collect; }
+wal::Lsn SegmentWriter::collected_end() const { return impl_->collected_end; }
 
 void SegmentWriter::write(std::span<const std::byte> wal) {
   PGWEIR_CHECK(impl_->begun);
@@ -326,7 +457,12 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
         wal.first(std::min<std::uint64_t>(wal.size(), impl_->size().bytes() - offset));
     impl_->compare_trusted(piece);
     impl_->written = true;  // also if it fails: a front part may be there
-    impl_->current->writing->write_at(offset, piece);
+    if (const auto& memory = impl_->current->memory) {
+      std::memcpy(memory->bytes().data() + offset, piece.data(), piece.size());
+      impl_->collected_end = impl_->position + piece.size();
+    } else {
+      impl_->current->writing->write_at(offset, piece);
+    }
     impl_->position = impl_->position + piece.size();
     wal = wal.subspan(piece.size());
     if (impl_->size().offset(impl_->position) == 0) {
@@ -338,8 +474,21 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   std::vector<Job::Work> work;
-  for (const auto& segment : impl_->full) work.push_back({segment, true, false});
-  if (impl_->written) work.push_back({impl_->current, false, false});
+  // First, since it may fail and be tried again. Here and not in the job: what comes to the segment
+  // next is written piece by piece, and a crash shall not find it in the file without its front.
+  if (impl_->written && impl_->current->memory) {
+    const auto front = impl_->current->memory->bytes().first(impl_->size().offset(impl_->position));
+    impl_->current->writing->write_at(0, front);
+    impl_->current->memory = nullptr;
+  }
+  for (const auto& segment : impl_->full) {
+    Job::Work one{segment, true};
+    one.memory = std::exchange(segment->memory, nullptr);
+    one.compress = one.memory && impl_->options.compression.method != codec::Method::none &&
+                   impl_->options.replaceable.empty();
+    work.push_back(std::move(one));
+  }
+  if (impl_->written) work.push_back({impl_->current, false});
   std::optional<std::uint64_t> creations;
   if (impl_->creations != impl_->creations_taken) creations = impl_->creations;
   if (work.empty() && !creations) return nullptr;
@@ -353,7 +502,8 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   impl_->written = false;
   impl_->creations_taken = impl_->creations;
   return std::make_unique<Job>(impl_->directory, impl_->order, number, impl_->position,
-                               std::move(work), creations, impl_->options.replaceable);
+                               std::move(work), creations, impl_->options.replaceable,
+                               impl_->options.compression);
 }
 
 void SegmentWriter::end() {
@@ -390,6 +540,7 @@ void SegmentWriter::Impl::open_segment() {
   }
 
   auto file = directory.open(name);
+  const bool is_new = !file;
   if (!file) file = create_partial(name);
   const std::uint64_t bytes = file->size();
   if (bytes > size().bytes())
@@ -405,6 +556,10 @@ void SegmentWriter::Impl::open_segment() {
   current = std::make_shared<Segment>(
       segment, std::move(file),
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
+  if (collect && is_new && size().bytes() <= kLargestCollected)
+    current->memory = Buffers::take(buffers);
+  else
+    buffers->keep_none();
   // Also a name that was there: the process that made it may have been killed before its sync.
   ++creations;
   if (first_creation == 0) first_creation = creations;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "archive/resume.h"
+#include "codec/codec.h"
 #include "io/directory.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -22,9 +23,10 @@ namespace weir::archive {
 /// the order of the jobs: publish() of a job that publishes() waits until every earlier job is
 /// done (a job that does not publish is done after sync_data()), of others it returns at once.
 ///
-/// After an Error{disk_full, io} the same function may be called again. After Error{durability},
-/// or when a job is destroyed before it is done, all other jobs of the writer fail the same way.
-/// The directory has to outlive the jobs; the writer need not.
+/// After an Error{disk_full, io} the same function may be called again (sync_data() has one of
+/// these where it also writes what was collected in memory). After Error{durability}, or when a job
+/// is destroyed before it is done, all other jobs of the writer fail the same way. The directory
+/// has to outlive the jobs; the writer need not.
 ///
 /// Positions are the caller's business: a job's end() may be reported upstream only when it and
 /// every job taken before it have returned from run().
@@ -35,7 +37,8 @@ class SyncJob {
   [[nodiscard]] virtual wal::Lsn end() const = 0;
   /// True if a segment gets its final name in it: more work than a sync.
   [[nodiscard]] virtual bool publishes() const = 0;
-  /// First part: the data syncs. Throws Error{durability}: final, nothing may be reported again.
+  /// First part: the data syncs; before them, what was collected in memory is written or
+  /// compressed. Throws Error{durability}: final, nothing may be reported again.
   virtual void sync_data() = 0;
   /// Second part: renames and directory sync. Returns the segments that now have their final
   /// names. Throws Error{conflict} if a finished form of the segment exists already.
@@ -46,6 +49,10 @@ class SyncJob {
 /// of the syncs is the contract of the archive (P1, P2):
 ///   data of the segment → its final name → the directory,
 /// and the name of a new .partial is made durable by the first job taken after it was created.
+/// Where whole segments are to be had at once, they may be collected in memory instead of being
+/// written piece by piece: then the job writes each in one go, past the page cache, or compresses
+/// it straight away. What is on disk is the same at every moment, only that the `.partial` holds
+/// zeros until its job runs.
 /// All functions but prepare_spare() belong to the one thread that writes at the moment.
 class SegmentWriter {
  public:
@@ -53,6 +60,9 @@ class SegmentWriter {
     wal::SegmentSize segment_size;
     /// Finished files that are known to be none and may be replaced; all others are a conflict.
     std::set<std::string> replaceable = {};
+    /// What segments that were collected in memory become. A method that is much slower than the
+    /// WAL arrives would hold it up: such segments are better compressed later.
+    codec::Compression compression = {};
   };
   SegmentWriter(io::Directory& directory, Options options);
   ~SegmentWriter();
@@ -73,7 +83,15 @@ class SegmentWriter {
   /// then tells how far it came, and the rest may be tried again; Error{durability} is final.
   void write(std::span<const std::byte> wal);
 
-  /// nullptr if nothing was written (or created) since the last job was taken.
+  /// Segments that are begun from now on are collected in memory until a job takes them (or not any
+  /// more), if they are no larger than kLargestCollected and begin in a new file. The caller bounds
+  /// how much is written and not yet durable, and so the memory.
+  void collect_new_segments(bool collect);
+  /// Everything written before this, and not yet covered by a finished job, may be in memory only.
+  [[nodiscard]] wal::Lsn collected_end() const;
+
+  /// nullptr if nothing was written (or created) since the last job was taken. Writes what is
+  /// collected of the open segment to its file (where space is reserved for it); throws as write().
   [[nodiscard]] std::unique_ptr<SyncJob> take_sync_job();
 
   /// After this begin() may be called for another place; the current segment keeps `.partial`.
@@ -91,6 +109,9 @@ class SegmentWriter {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Larger segments are never collected: memory stays bounded.
+inline constexpr std::uint64_t kLargestCollected = std::uint64_t{16} * 1024 * 1024;
 
 /// Runs both parts of a job; for callers with one job at a time.
 std::vector<wal::SegmentName> run(SyncJob& job);

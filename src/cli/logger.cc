@@ -2,8 +2,6 @@
 
 #include <fcntl.h>  // check-includes: no archive data
 #include <fmt/chrono.h>
-#include <spdlog/async.h>
-#include <spdlog/async_logger.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
@@ -13,8 +11,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <ctime>
+#include <deque>
+#include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 namespace weir::cli {
@@ -230,6 +231,87 @@ class Sink final : public spdlog::sinks::sink {
   std::uint64_t flushes_ = 0;
 };
 
+/// Messages on their way to the sink, and the thread that takes them there. Who logs never waits:
+/// of too many messages the oldest go. (spdlog's own queue wakes up every ten seconds, which an
+/// idle receiver would be most of the time.)
+class Queue {
+ public:
+  explicit Queue(Sink& sink) : sink_(sink), thread_([this] { work(); }) {}
+  /// Takes what is waiting to the sink first.
+  ~Queue() {
+    {
+      const std::lock_guard lock(mutex_);
+      end_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  void add(spdlog::level::level_enum level, std::string text) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (messages_.size() == kQueue) messages_.pop_front();
+      messages_.push_back({spdlog::log_clock::now(), level, std::move(text)});
+    }
+    changed_.notify_one();
+  }
+  /// Sink::flush() is called once all messages that wait now are through.
+  void flush() {
+    {
+      const std::lock_guard lock(mutex_);
+      ++flushes_;
+    }
+    changed_.notify_one();
+  }
+
+ private:
+  struct Message {
+    spdlog::log_clock::time_point time;
+    spdlog::level::level_enum level;
+    std::string text;
+  };
+
+  void work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return end_ || !messages_.empty() || flushes_ > 0; });
+      if (!messages_.empty()) {
+        const auto message = std::move(messages_.front());
+        messages_.pop_front();
+        lock.unlock();
+        write(message);
+        lock.lock();
+      } else if (flushes_ > 0) {
+        --flushes_;
+        lock.unlock();
+        sink_.flush();
+        lock.lock();
+      } else {
+        return;
+      }
+    }
+  }
+
+  void write(const Message& message) {
+    try {
+      sink_.log(spdlog::details::log_msg(message.time, spdlog::source_loc{}, "pgweir",
+                                         message.level, message.text));
+    } catch (const std::exception&) {
+      // No memory to format it: a message less, and the receiver goes on.
+    }
+  }
+
+  Sink& sink_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Message> messages_;
+  std::size_t flushes_ = 0;
+  bool end_ = false;
+  std::thread thread_;
+};
+
 }  // namespace
 
 class Logger::Impl {
@@ -242,11 +324,7 @@ class Logger::Impl {
         format(with_format),
         file(path ? std::make_unique<LogFile>(std::move(*path)) : nullptr),
         sink(std::make_shared<Sink>(screen, file.get(), formatter())),
-        pool(std::make_shared<spdlog::details::thread_pool>(kQueue, 1)),
-        logger(std::make_shared<spdlog::async_logger>(
-            "pgweir", sink, pool, spdlog::async_overflow_policy::overrun_oldest)) {
-    logger->set_level(spdlog::level::trace);
-  }
+        queue(std::make_unique<Queue>(*sink)) {}
 
   std::unique_ptr<spdlog::formatter> formatter() const {
     if (format == LogFormat::json) return std::make_unique<JsonFormatter>();
@@ -260,8 +338,7 @@ class Logger::Impl {
   const LogFormat format;
   std::unique_ptr<LogFile> file;
   std::shared_ptr<Sink> sink;
-  std::shared_ptr<spdlog::details::thread_pool> pool;
-  std::shared_ptr<spdlog::async_logger> logger;
+  std::unique_ptr<Queue> queue;
   std::mutex drain_mutex;  ///< counting flushes is for one at a time
 };
 
@@ -275,15 +352,15 @@ Logger::~Logger() {
 }
 
 void Logger::write(LogLevel level, std::string_view message) {
-  if (!enabled(level) || !impl_->logger) return;
-  impl_->logger->log(level_of(level), impl_->format == LogFormat::json ? json_fields(level, message)
-                                                                       : one_message(message));
+  if (!enabled(level) || !impl_->queue) return;
+  impl_->queue->add(level_of(level), impl_->format == LogFormat::json ? json_fields(level, message)
+                                                                      : one_message(message));
 }
 
 void Logger::write_error(const Error& error) {
   if (impl_->format != LogFormat::json) return Log::write_error(error);
-  if (enabled(LogLevel::error) && impl_->logger)
-    impl_->logger->log(spdlog::level::err, json_fields(LogLevel::error, error.message(), &error));
+  if (enabled(LogLevel::error) && impl_->queue)
+    impl_->queue->add(spdlog::level::err, json_fields(LogLevel::error, error.message(), &error));
 }
 
 bool Logger::enabled(LogLevel level) const { return level >= impl_->level; }
@@ -303,17 +380,16 @@ void Logger::reopen() {
 bool Logger::drain(std::chrono::milliseconds time) {
   const std::lock_guard lock(impl_->drain_mutex);
   const auto before = impl_->sink->flushes();
-  impl_->logger->flush();
+  impl_->queue->flush();
   return impl_->sink->wait_for_flush(before + 1, time);
 }
 
 bool Logger::close(std::chrono::milliseconds time) {
-  if (!impl_->pool) return true;
+  if (!impl_->queue) return true;
   impl_->screen.give_up(time);
   // Some more, for a write that gives up at the last moment.
   if (!drain(time + std::chrono::milliseconds(300))) return false;
-  impl_->logger.reset();
-  impl_->pool.reset();  // joins
+  impl_->queue.reset();  // joins
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "cli/logger.h"
+#include "cli/memory.h"
 #include "cli/pg_receivewal_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
@@ -193,6 +194,7 @@ int change_slot(const PgReceivewalRequest& request, Log& log, pq::Interrupt& sto
 
 int perform(PgReceivewalRequest& request) {
   ask_password(request);
+  use_one_arena();
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));

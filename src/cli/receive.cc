@@ -10,6 +10,7 @@
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/logger.h"
+#include "cli/memory.h"
 #include "cli/program.h"
 #include "cli/receive_options.h"
 #include "cli/screen.h"
@@ -112,6 +113,7 @@ int receive_command(const Words& words) {
     return kDone;
   }
 
+  use_one_arena();
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger log(screen, request.log_level, request.log_file, {}, request.log_format);

@@ -37,6 +37,10 @@ class File {
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
   [[nodiscard]] virtual std::uint64_t size() = 0;
+  /// A hint: the writes that follow, in whole pages from memory aligned to pages, are large and
+  /// nobody reads them soon, so they need not go through the page cache (O_DIRECT). Without effect
+  /// where the file system can't. What is promised about sync() stays.
+  virtual void bypass_cache(bool) {}
   /// Cuts off what is behind `size`. Durable after sync(). Throws Error{io}, here always: for files
   /// that are never cut.
   virtual void truncate(std::uint64_t size);

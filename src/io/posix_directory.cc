@@ -106,6 +106,11 @@ class PosixFile final : public File {
     while (!bytes.empty()) {
       const ssize_t written = retry_interrupted(
           [&] { return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
+      if (written < 0 && errno == EINVAL && bypassing_) {
+        // Some file systems take the flag and then refuse the writes.
+        bypass_cache(false);
+        continue;
+      }
       if (written < 0) throw io_error(errno, "could not write", path_).with("offset", offset);
       if (written == 0)  // no error and no progress: no system does it, and it must not loop
         throw io_error(EIO, "could not write", path_).with("offset", offset);
@@ -178,6 +183,14 @@ class PosixFile final : public File {
     return static_cast<std::uint64_t>(status.st_size);
   }
 
+  void bypass_cache(bool bypass) override {
+    PGWEIR_CHECK(fd_ >= 0);
+    const int flags = ::fcntl(fd_, F_GETFL);
+    if (flags < 0) return;
+    const bool set = ::fcntl(fd_, F_SETFL, bypass ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    bypassing_ = bypass && set;
+  }
+
   std::uint64_t identity() override {
     PGWEIR_CHECK(fd_ >= 0);
     struct stat status {};
@@ -204,6 +217,7 @@ class PosixFile final : public File {
   int fd_;
   std::string path_;
   bool named_;
+  bool bypassing_ = false;
 };
 
 FileIdentity identity_from(const struct stat& status) {

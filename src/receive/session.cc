@@ -73,11 +73,11 @@ class Session {
   StreamOutcome stream(const step::Stream& step);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
-  void make_end_durable(const archive::Listing& listing);
   void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
+  [[nodiscard]] codec::Compression quick_compression() const;
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
   void compress_unfinished();
@@ -94,7 +94,7 @@ class Session {
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
-  bool end_is_durable_ = false;
+  bool end_is_durable_ = false;  ///< once is enough: what comes after is our own
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
 };
@@ -303,7 +303,8 @@ void Session::inspect(const step::InspectArchive& step, archive::Listing& listin
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  make_end_durable(listing);
+  if (!end_is_durable_) archive::make_end_durable(directory_, listing);
+  end_is_durable_ = true;
   if (!compression_ && options_.compression.method != codec::Method::none) {
     start_compression(step.segment_size);
     if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
@@ -319,29 +320,6 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
                  raw ? "size" : "uncompressed size", wrong.bytes);
     wrong_sizes_.insert(wrong.name.to_string());
   }
-}
-
-/// The start position is reported as flushed, so what lies before it has to be. A process that was
-/// killed between a rename and the directory's sync, or an archive_command that never synced, may
-/// have left the newest segment less than durable. Once is enough: what comes after is our own.
-void Session::make_end_durable(const archive::Listing& listing) {
-  if (end_is_durable_) return;
-  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
-    if (each->name.partial) continue;
-    const auto name = each->name.to_string();
-    try {
-      if (const auto file = directory_.open_for_reading(name)) {
-        file->sync();
-        file->close();
-      }
-    } catch (const Error&) {
-      // "pgweir compress" may be at work beside us: it removes a form when another one is durable.
-      if (directory_.find(name)) throw;
-    }
-    break;
-  }
-  directory_.sync();
-  end_is_durable_ = true;
 }
 
 void Session::trouble(const Error& error) {
@@ -365,9 +343,18 @@ void Session::start_compression(wal::SegmentSize segment_size) {
                        durability_lost_hook(), environment_.events.segment_compressed);
 }
 
+/// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
+/// soon: segments are archived raw, and compressed in the background.
+codec::Compression Session::quick_compression() const {
+  constexpr int kHighestQuickLevel = 3;
+  const auto& wanted = options_.compression;
+  const bool quick = wanted.method == codec::Method::zstd && wanted.level <= kHighestQuickLevel;
+  return quick && !options_.stock_habits ? wanted : codec::Compression{};
+}
+
 void Session::perform(const step::StoreHistory& step) {
-  archive::store_history(directory_, step.timeline, step.content);
-  log_.info("stored the history of timeline {}", step.timeline);
+  if (archive::store_history(directory_, step.timeline, step.content))
+    log_.info("stored the history of timeline {}", step.timeline);
   state_.on_history_stored(step.timeline);
 }
 
@@ -418,8 +405,9 @@ StreamOutcome Session::stream(const step::Stream& step) {
     return outcome;
   };
   try {
-    archive::SegmentWriter writer(directory_,
-                                  {.segment_size = step.segment_size, .replaceable = wrong_sizes_});
+    archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size,
+                                               .replaceable = wrong_sizes_,
+                                               .compression = quick_compression()});
     writer.begin(step.timeline, step.start, step.open);
     auto verifier = archive::verifier_at(directory_,
                                          {.segment_size = step.segment_size,

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "io/pages.h"
 
 namespace weir::receive {
 
@@ -88,10 +89,13 @@ StreamSnapshot StreamLoop::snapshot() {
 
 void StreamLoop::guard(Lock& lock) {
   auto next_tick = now();
+  // Not to be woken twice in ten seconds, a tick comes along with a status that is due anyway.
+  const auto early = hooks_.tick_interval >= 5s ? hooks_.tick_interval / 2 : 0ms;
   bool stop_seen = false;
   while (!over_) {
-    if (now() >= next_tick) {
+    if (now() >= next_tick - early) {
       next_tick = now() + hooks_.tick_interval;
+      release_memory(lock);
       if (hooks_.tick) {
         const auto snapshot = state_.snapshot();
         lock.unlock();
@@ -109,9 +113,9 @@ void StreamLoop::guard(Lock& lock) {
     guardian_waits_ = true;
     lock.lock();
     guardian_waits_ = false;
-    guardian_wake_.clear();
+    if (fds[0].revents != 0) guardian_wake_.clear();
     if (over_) break;
-    if (!stop_seen && interrupt_.raised()) {
+    if (!stop_seen && fds[1].revents != 0) {
       stop_seen = true;
       log_.info("stopping: what was received is made durable and reported first");
       state_.request_stop();
@@ -125,12 +129,26 @@ void StreamLoop::guard(Lock& lock) {
       // The reading thread hangs in a sync that used to be quick: let another one read.
       leader_inline_sync_ = false;
       hand_over();
+      followers_.notify_one();
     }
     guarded(lock, [&] { send_due_status(); });
     finish_if_done();
   }
   followers_.notify_all();
   wake_leader();
+}
+
+/// Once after WAL has come and then none for a while.
+void StreamLoop::release_memory(Lock& lock) {
+  const auto position = state_.write();
+  if (std::exchange(seen_position_, position) != position) {
+    memory_released_ = false;
+    return;
+  }
+  if (std::exchange(memory_released_, true)) return;
+  lock.unlock();
+  io::release_unused_memory();
+  lock.lock();
 }
 
 // --- Leader and followers
@@ -162,7 +180,8 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
     if (over_ || term != term_) return;
     bool idle = true;
     guarded(lock, [&] {
-      if (intake_.holds_something() && state_.stopping() && disk_full_) drop_held();
+      if (intake_.holds_something() && state_.stopping() && (disk_full_ || state_.given_up()))
+        drop_held();
       if (intake_.holds_something()) {
         if (may_write() && now() >= disk_retry_at_) {
           write_held(lock);
@@ -174,7 +193,9 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
       }
     });
     if (over_) return;
-    if (sync_if_due(lock, term)) {
+    // What has been read already is written first: one sync for all of it. (It is not much: nothing
+    // is read from the socket before the sync.)
+    if ((idle || state_.catching_up()) && sync_if_due(lock, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
     }
@@ -246,6 +267,7 @@ void StreamLoop::write_held(Lock& lock) {
   const auto most = options_.stock_habits
                         ? segment_size_.bytes() - segment_size_.offset(state_.write())
                         : std::numeric_limits<std::size_t>::max();
+  writer_.collect_new_segments(!options_.stock_habits && state_.next_segment_is_there());
   lock.unlock();
   std::optional<Error> full;
   std::exception_ptr other;
@@ -258,7 +280,7 @@ void StreamLoop::write_held(Lock& lock) {
       other = std::current_exception();
   }
   lock.lock();
-  state_.on_written(writer_.position(), now());
+  state_.on_written(writer_.position(), now(), writer_.collected_end());
   if (other) {
     drop_held();
     std::rethrow_exception(other);
@@ -296,7 +318,7 @@ void StreamLoop::drop_held() {
 /// True if a sync was started (and, unless another thread leads now, done).
 bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   const auto due = state_.sync_due_at();
-  if (!due || *due > now() || active_syncs_ >= kMaxSyncs) return false;
+  if (!due || *due > now() || active_syncs_ >= kMaxSyncs || state_.given_up()) return false;
   std::unique_ptr<archive::SyncJob> job;
   try {
     job = writer_.take_sync_job();
@@ -309,7 +331,8 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   const auto ticket = state_.on_sync_started(job->end());
   ++active_syncs_;
 
-  const bool here = !job->publishes() && pacer_.quick();
+  const bool here = !job->publishes() && !pacer_.worth_overlapping();
+  const auto end = job->end();
   state_.on_deaf();  // until another one leads, or this one is back
   if (here) {
     leader_inline_sync_ = true;
@@ -319,7 +342,38 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   }
   sync(std::move(job), ticket, lock);
   if (here && term == term_) leader_inline_sync_ = false;
+  if (!pacer_.quick()) {
+    bool arrived = state_.received() > end;
+    if (!arrived && here && term == term_ && !over_) {
+      pollfd fd{stream_.socket(), POLLIN, 0};
+      arrived = ::poll(&fd, 1, 0) > 0;
+    }
+    pacer_.add_arrival(arrived);
+  }
   return true;
+}
+
+/// Even a new name may need space, and a segment that is compressed straight from memory does.
+template <typename Function>
+void StreamLoop::with_patience(Function&& function) {
+  for (std::chrono::milliseconds wait = kDiskRetryFirst;;) {
+    try {
+      function();
+      if (job_waits_for_space_.exchange(false) && hooks_.disk_full) hooks_.disk_full(false);
+      return;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::disk_full || options_.on_disk_full == OnDiskFull::stop ||
+          interrupt_.raised())
+        throw;
+      if (!job_waits_for_space_.exchange(true)) {  // one of several tells it
+        log_.error(error);
+        if (hooks_.disk_full) hooks_.disk_full(true);
+      }
+    }
+    pollfd stop{interrupt_.fd(), POLLIN, 0};
+    ::poll(&stop, 1, static_cast<int>(wait.count()));
+    wait = std::min<std::chrono::milliseconds>(wait * 2, kDiskRetryMost);
+  }
 }
 
 /// Runs a job outside the lock and reports what it gained.
@@ -327,22 +381,46 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket
                       Lock& lock) {
   std::vector<wal::SegmentName> finished;
   std::chrono::nanoseconds duration{};
+  const bool handed_over = !leading_;
   lock.unlock();
+  // Not before: who is woken while the lock is held would only sleep again.
+  if (handed_over) followers_.notify_one();
+  std::optional<Error> full;
   try {
     const auto begin = now();
-    job->sync_data();
+    bool synced = false;
+    try {
+      with_patience([&] { job->sync_data(); });
+      synced = true;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::disk_full) throw;
+      full = error;
+    }
     duration = now() - begin;
-    finished = publish(*job);
+    if (synced) with_patience([&] { finished = job->publish(); });
   } catch (const Error& error) {
+    lock.lock();
+    // A job that waited for one that was given up.
+    if (state_.given_up()) {
+      --active_syncs_;
+      return;
+    }
+    lock.unlock();
     // Also a rename that failed: the segment cannot be finished, so nothing after it may ever be
     // reported. There is no way on from here.
     hooks_.durability_lost(error);
     std::terminate();
   }
   lock.lock();
-  pacer_.add(duration);
   --active_syncs_;
+  if (full) {
+    give_up(std::move(job), ticket, *full, lock);
+    return;
+  }
+  if (state_.given_up()) return;
+  if (!job->publishes()) pacer_.add(duration);
   state_.on_sync_done(ticket);
+  sync_ended_.notify_all();
   guarded(lock, [&] { send_due_status(); });
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
@@ -353,25 +431,23 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket
   }
 }
 
-/// Even a new name may need space. The data is safe by then, so that can be waited for.
-std::vector<wal::SegmentName> StreamLoop::publish(archive::SyncJob& job) {
-  std::chrono::milliseconds wait = kDiskRetryFirst;
-  for (bool told = false;; told = true) {
-    try {
-      return job.publish();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::disk_full || options_.on_disk_full == OnDiskFull::stop ||
-          interrupt_.raised())
-        throw;
-      if (!told) log_.error(error);
-    }
-    pollfd stop{interrupt_.fd(), POLLIN, 0};
-    ::poll(&stop, 1, static_cast<int>(wait.count()));
-    wait = std::min<std::chrono::milliseconds>(wait * 2, kDiskRetryMost);
+/// There is no space for what this job was to write, and nobody wants to wait for it any longer.
+/// What was synced before stays acknowledged.
+void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket,
+                         const Error& full, Lock& lock) {
+  sync_ended_.wait(lock, [&] { return state_.given_up() || state_.is_oldest(ticket); });
+  if (!state_.given_up()) {
+    state_.on_sync_given_up();
+    sync_ended_.notify_all();
+    if (!interrupt_.raised()) fail(full);
   }
+  job = nullptr;  // those that wait for it give up, too
+  finish_if_done();
+  wake_leader();
 }
 
-/// Lets a follower lead; makes one if none is free. The caller goes on without the lead.
+/// Lets a follower lead; makes one if none is free. The caller goes on without the lead, and
+/// notifies a follower.
 void StreamLoop::hand_over() {
   if (over_) return;
   ++term_;
@@ -384,7 +460,6 @@ void StreamLoop::hand_over() {
       log_.debug("could not start a thread: {}", error.what());
     }
   }
-  followers_.notify_one();
 }
 
 void StreamLoop::wait_for_events(Lock& lock) {
@@ -408,7 +483,7 @@ void StreamLoop::wait_for_events(Lock& lock) {
   ::poll(fds.data(), fds.size(), poll_timeout(deadline));
   lock.lock();
   leader_needs_syncs_ = false;
-  leader_wake_.clear();
+  if (fds[0].revents != 0) leader_wake_.clear();
   if (over_) return;
   guarded(lock, [&] {
     if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();

@@ -67,6 +67,7 @@ class StreamLoop {
   using Lock = std::unique_lock<std::mutex>;
 
   void guard(Lock& lock);
+  void release_memory(Lock& lock);
   void work();
   void lead(Lock& lock, std::uint64_t term);
   bool take_message(Lock& lock);
@@ -77,7 +78,10 @@ class StreamLoop {
   [[nodiscard]] bool may_write() const;
   bool sync_if_due(Lock& lock, std::uint64_t term);
   void sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, Lock& lock);
-  std::vector<wal::SegmentName> publish(archive::SyncJob& job);
+  template <typename Function>
+  void with_patience(Function&& function);
+  void give_up(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, const Error& full,
+               Lock& lock);
   void wait_for_events(Lock& lock);
   void hand_over();
   void send_due_status();
@@ -99,6 +103,7 @@ class StreamLoop {
 
   std::mutex mutex_;
   std::condition_variable followers_;  ///< leadership is free, or all is over
+  std::condition_variable sync_ended_;
   pq::Interrupt leader_wake_;
   pq::Interrupt guardian_wake_;
   std::vector<std::thread> threads_;
@@ -117,7 +122,10 @@ class StreamLoop {
   bool disk_full_ = false;
   Time disk_retry_at_{};
   std::chrono::milliseconds disk_retry_wait_{};
+  std::atomic<bool> job_waits_for_space_ = false;
   SyncPacer pacer_;
+  wal::Lsn seen_position_;  ///< by the guardian, at its last tick
+  bool memory_released_ = false;
   StreamOutcome outcome_;
 };
 

@@ -84,10 +84,12 @@ void StreamState::on_end_of_stream() {
   ended_ = true;
 }
 
-void StreamState::on_written(wal::Lsn end, Time now) {
+void StreamState::on_written(wal::Lsn end, Time now, wal::Lsn collected_end) {
+  if (given_up_) return;
   PGWEIR_CHECK(write_ <= end && end <= received_);
   if (write_ == covered_ && end > write_) oldest_unsynced_ = now;
   write_ = end;
+  collected_end_ = std::max(collected_end_, collected_end);
 }
 
 StreamState::Ticket StreamState::on_sync_started(wal::Lsn end) {
@@ -110,14 +112,27 @@ void StreamState::on_sync_done(Ticket ticket) {
   }
 }
 
+bool StreamState::is_oldest(Ticket ticket) const {
+  return !syncs_.empty() && syncs_.front().ticket == ticket;
+}
+
+void StreamState::on_sync_given_up() {
+  received_ = write_ = covered_ = collected_end_ = flush_;
+  syncs_.clear();
+  given_up_ = true;
+  stopping_ = true;
+}
+
 void StreamState::request_stop() { stopping_ = true; }
 
 std::optional<Time> StreamState::sync_due_at() const {
+  // What is held in memory for the sake of speed: there is no more of it to come.
+  const bool collected = collected_end_ > covered_ && !catching_up();
   return receive::sync_due_at(options_.flush, {.unsynced_bytes = write_ - covered_,
                                                .oldest_unsynced = oldest_unsynced_,
                                                .behind_bytes = server_end_ - received_,
                                                .segment_complete = segment_complete(),
-                                               .urgent = flush_wanted_ || stopping_});
+                                               .urgent = flush_wanted_ || stopping_ || collected});
 }
 
 bool StreamState::segment_complete() const {
@@ -129,10 +144,20 @@ bool StreamState::may_read() const {
   return !stopping_ && received_ - flush_ < limit;
 }
 
+bool StreamState::next_segment_is_there() const {
+  const auto& size = options_.segment_size;
+  const auto begun = size.offset(write_) == 0 ? size.segno(write_) : size.segno(write_) + 1;
+  return server_end_ >= size.start(begun + 1);
+}
+
 pq::StandbyStatus StreamState::positions() const {
   const auto apply = options_.apply == ApplyPosition::flush ? flush_ : wal::Lsn();
   const auto flush = options_.report_flush ? flush_ : wal::Lsn();
-  return {.write = write_, .flush = flush, .apply = apply, .reply_requested = false};
+  // A commit may wait for the write position (remote_write): then the kernel has to have it.
+  // What was said of it before stays true.
+  const auto write = std::max(flush_ >= collected_end_ ? write_ : flush_,
+                              reported_ ? reported_->write : wal::Lsn());
+  return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};
 }
 
 std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {

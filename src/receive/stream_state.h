@@ -64,8 +64,9 @@ class StreamState {
 
   // --- What comes from the disk ------------------------------------------------------------------
 
-  /// Everything before `end` was handed to the kernel.
-  void on_written(wal::Lsn end, Time now);
+  /// Everything before `end` was handed to the kernel; what lies before `collected_end` perhaps not
+  /// before a sync has covered it.
+  void on_written(wal::Lsn end, Time now, wal::Lsn collected_end = wal::Lsn());
   /// What was received and not written will never be: it could not be written (disk full, damage,
   /// the end of the program). It was never acknowledged, so the server still has it.
   void drop_unwritten() { received_ = write_; }
@@ -75,6 +76,12 @@ class StreamState {
   [[nodiscard]] Ticket on_sync_started(wal::Lsn end);
   /// It ended well. The flush position moves only over syncs of which all earlier ones ended, too.
   void on_sync_done(Ticket ticket);
+  /// True if all syncs that began before this one have ended.
+  [[nodiscard]] bool is_oldest(Ticket ticket) const;
+  /// The oldest sync can't be done, since there is no space for what it was to write, and is given
+  /// up: so is everything behind it, later syncs included, of which nothing is to be told any more.
+  /// None of it was acknowledged. The stream stops.
+  void on_sync_given_up();
 
   // --- What comes from the operator
   // ---------------------------------------------------------------
@@ -109,6 +116,9 @@ class StreamState {
   [[nodiscard]] wal::Lsn flush() const { return flush_; }
   [[nodiscard]] wal::Lsn server_end() const { return server_end_; }
   [[nodiscard]] bool catching_up() const { return server_end_ - received_ >= kCatchUpBytes; }
+  /// The server has the whole of the next segment that will be begun.
+  [[nodiscard]] bool next_segment_is_there() const;
+  [[nodiscard]] bool given_up() const { return given_up_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
@@ -129,6 +139,7 @@ class StreamState {
   wal::Lsn start_;
   wal::Lsn received_;
   wal::Lsn write_;
+  wal::Lsn collected_end_;
   wal::Lsn covered_;
   wal::Lsn flush_;
   wal::Lsn server_end_;
@@ -149,6 +160,7 @@ class StreamState {
   bool asked_for_more_ = false;  ///< all before endpos is there: does the byte at it exist?
   bool stopping_ = false;
   bool ended_ = false;
+  bool given_up_ = false;
   bool heard_anything_ = false;
 };
 

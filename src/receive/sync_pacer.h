@@ -13,11 +13,18 @@ class SyncPacer {
     const auto us = std::chrono::duration<double, std::micro>(duration).count();
     average_us_ = average_us_ < 0 ? us : average_us_ + (us - average_us_) / 8;
   }
+  /// More WAL had arrived when a sync was done (or not).
+  void add_arrival(bool arrived) { arrivals_ += ((arrived ? 1 : 0) - arrivals_) / 8; }
   [[nodiscard]] bool quick() const { return average_us_ < kQuickUs; }
+  /// Syncs are slow, and there is something to be read meanwhile. Where every commit waits for the
+  /// one before, the disk may be as slow as it likes: another thread would be woken for nothing.
+  [[nodiscard]] bool worth_overlapping() const { return !quick() && arrivals_ >= kOften; }
 
  private:
   static constexpr double kQuickUs = 400;
+  static constexpr double kOften = 0.25;
   double average_us_ = -1;  ///< unknown counts as quick
+  double arrivals_ = 0;     ///< the share of syncs during which WAL arrived, newest first
 };
 
 }  // namespace weir::receive

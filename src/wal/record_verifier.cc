@@ -1,12 +1,11 @@
 #include "wal/record_verifier.h"
 
-#include <isa-l/crc.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/error.h"
+#include "wal/crc32c.h"
 
 // How it works: the position alone tells whether the next byte belongs to a page header (it lies
 // less than a header's size behind the start of a page) or to the page's content; state_ tells what
@@ -55,14 +54,6 @@ constexpr std::uint64_t kInfoAt = 2, kTimelineAt = 4, kAddressAt = 8, kRemaining
 // Offsets in the record header.
 constexpr std::uint64_t kPreviousAt = 8, kRecordInfoAt = 16, kManagerAt = 17;
 
-/// Reflected CRC-32C. ISA-L neither presets nor inverts: a record's CRC starts at ~0 and is
-/// inverted when complete. A piece never exceeds a page, so its size fits ISA-L's int.
-std::uint32_t crc32c(std::uint32_t crc, std::span<const std::byte> bytes) {
-  // ISA-L does not write to the buffer, its prototype only lacks the const.
-  auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
-  return crc32_iscsi(buffer, static_cast<int>(bytes.size()), crc);
-}
-
 Lsn align(Lsn at) { return Lsn((at.byte() + kAlignment - 1) & ~(kAlignment - 1)); }
 
 std::size_t offset_in_page(Lsn at) { return at.byte() & (kPageSize - 1); }
@@ -84,12 +75,7 @@ bool manager_is_valid(std::uint8_t manager, int major) {
 
 std::uint32_t record_crc(std::span<const std::byte> record) {
   PGWEIR_CHECK(record.size() >= kRecordHeaderSize);
-  std::uint32_t crc = ~0u;
-  for (auto body = record.subspan(kRecordHeaderSize); !body.empty();) {
-    const auto piece = body.first(std::min<std::size_t>(body.size(), kPageSize));
-    crc = crc32c(crc, piece);
-    body = body.subspan(piece.size());
-  }
+  const auto crc = crc32c(~0u, record.subspan(kRecordHeaderSize));
   return ~crc32c(crc, record.first(kCrcOffset));
 }
 
@@ -430,7 +416,7 @@ void RecordVerifier::end_of_body(std::span<const std::byte> body) {
   if (options_.observer != nullptr)
     options_.observer->on_record(record_start_, align(position_), header_,
                                  observed_ ? body : std::span<const std::byte>());
-  body_.clear();
+  if (!body_.empty()) body_.clear();
   begin_padding();
 }
 

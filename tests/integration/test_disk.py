@@ -168,23 +168,24 @@ def test_a_failed_sync_is_final(servers, receivers, new_archive, sync_fault):
 
 
 def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fault):
-    """Catching up with 64 MB on a disk that hangs: what is received and not yet written stays
+    """Catching up with 128 MB on a disk that hangs: what is received and not yet durable stays
     bounded."""
     primary = servers.primary(wal_sender_timeout="2s")
     create_slot(primary)
     archive = new_archive(primary)
-    primary.write_wal(64)
+    primary.write_wal(128)
     sync_fault.set("sleep 1000")
     receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
     wait_for(lambda: sync_fault.count() >= 6, "several syncs to hang")
     sync_fault.set(None)
     end = primary.write_wal(1)
-    archive.wait_covers(primary, 1, end, deadline=60)
+    archive.wait_covers(primary, 1, end, deadline=90)
     status = pathlib.Path(f"/proc/{receiver.pid}/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])
     receiver.stop()
-    assert peak < (48 << 10) * MEMORY_FACTOR, f"{peak} kB"
-    archive.assert_same_wal(primary, minimum=64)
+    # 64 MB that are not durable yet, and the segment that is being received (docs/performance.md).
+    assert peak < (96 << 10) * MEMORY_FACTOR, f"{peak} kB"
+    archive.assert_same_wal(primary, minimum=128)
 
 
 def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sync_fault):

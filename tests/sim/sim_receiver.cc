@@ -60,7 +60,7 @@ struct SimReceiver::Streaming {
   Streaming(std::shared_ptr<io::Directory> archive, const receive::Options& options,
             const receive::step::Stream& step, int major, bool checks_border, receive::Time now)
       : directory(std::move(archive)),
-        writer(*directory, {.segment_size = step.segment_size}),
+        writer(*directory, {.segment_size = step.segment_size, .compression = options.compression}),
         verifier(checks_border
                      ? archive::verifier_at(*directory, verifier_options(step, major), step.start)
                      : wal::RecordVerifier(verifier_options(step, major), step.start)),
@@ -97,7 +97,8 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
     : options_(options),
       world_(surroundings),
       directory_(surroundings.disk.open()),
-      state_(options, surroundings.story, seed) {
+      state_(options, surroundings.story, seed),
+      collects_(surroundings.random.coin()) {
   if (world_.mutant == Mutant::sync_tried_again || world_.mutant == Mutant::close_error_ignored ||
       world_.mutant == Mutant::archive_not_locked) {
     // The directory behind it has to live as long.
@@ -242,21 +243,7 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step,
 
 /// As in session.cc.
 void SimReceiver::make_end_durable(const archive::Listing& listing) {
-  if (end_is_durable_) return;
-  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
-    if (each->name.partial) continue;
-    const auto name = each->name.to_string();
-    try {
-      if (const auto file = directory_->open_for_reading(name)) {
-        file->sync();
-        file->close();
-      }
-    } catch (const Error&) {
-      if (directory_->find(name)) throw;
-    }
-    break;
-  }
-  directory_->sync();
+  if (!end_is_durable_) archive::make_end_durable(*directory_, listing);
   end_is_durable_ = true;
 }
 
@@ -464,13 +451,20 @@ void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
 
 void SimReceiver::write_held(Streaming& streaming) {
   auto& state = streaming.state;
+  // Most of what is received is new here; so segments are collected whether the server has the
+  // whole of the next one or not.
+  streaming.writer.collect_new_segments(collects_ && world_.random.below(4) != 0);
+  const auto written = [&] {
+    state.on_written(streaming.writer.position(), world_.story.now,
+                     streaming.writer.collected_end());
+  };
   try {
     streaming.intake.write();
-    state.on_written(streaming.writer.position(), world_.story.now);
+    written();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
     world_.story.tell("write: {}", error.what());
-    state.on_written(streaming.writer.position(), world_.story.now);
+    written();
     if (error.kind() == ErrorKind::disk_full &&
         options_.on_disk_full == receive::OnDiskFull::wait) {
       streaming.disk_retry_at = world_.story.now + 5ms;
@@ -533,7 +527,16 @@ void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
     streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
   } catch (const Error& error) {
     world_.deferring = nullptr;
-    if (error.kind() == ErrorKind::disk_full) return;  // the name is given later
+    if (error.kind() == ErrorKind::disk_full) {
+      // Else it is tried again: a name is given later, a segment is compressed when there is space.
+      const bool ends = stop_ || options_.on_disk_full == receive::OnDiskFull::stop;
+      if (!ends || index != 0 || streaming.syncs[index].phase != Sync::Phase::taken) return;
+      world_.story.tell("given up: {}", error.what());
+      streaming.state.on_sync_given_up();
+      streaming.syncs.clear();
+      if (!stop_) fail(streaming, error, {});
+      return;
+    }
     throw ProcessDied{error};
   } catch (...) {
     world_.deferring = nullptr;

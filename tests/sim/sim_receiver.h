@@ -104,6 +104,7 @@ class SimReceiver {
   std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
   std::optional<Error> result_;
   bool end_is_durable_ = false;
+  const bool collects_;  ///< segments in memory
   bool stop_ = false;
 };
 

@@ -128,13 +128,15 @@ class Archive:
         def there():
             segno = (upto - 1) // self.segment_size
             if (timeline, segno) in self.finished():
-                return True
+                return self.covers(server, timeline, upto)
             if (timeline, segno) not in self.partials():
                 return False
             content = self.read(timeline, segno)
             own = server.wal_path(timeline, upto - 1).read_bytes()
             length = upto - segno * self.segment_size
-            return content is not None and content[:length] == own[:length]
+            # Segments before it may still be on their way, several at a time.
+            return (content is not None and content[:length] == own[:length]
+                    and self.covers(server, timeline, upto))
 
         def there_or_coming():
             if there():

@@ -397,5 +397,24 @@ TEST(CompressPartial, KeepsTheWalThroughAPowerLossAtAnyCall) {
   }
 }
 
+TEST(CleanUp, RemovesAPartialOfZerosBesideItsCompressedFormAndNoOther) {
+  const auto partial = [](std::uint64_t segno) {
+    return wal::SegmentName(1, segno, kSize).to_string() + ".partial";
+  };
+  SimDisk disk;
+  disk.put(kZstd, compressed(content()));
+  disk.put(partial(3), Bytes(kSize.bytes()));
+  disk.put(partial(4), Bytes(kSize.bytes()));  // no finished form: the segment that comes next
+  const auto directory = disk.open();
+  clean_up(*directory, list_archive(*directory));
+  EXPECT_THAT(disk.names(), ElementsAre(kZstd, partial(4)));
+
+  Bytes something(kSize.bytes());
+  something[kSize.bytes() - 1] = std::byte{1};
+  disk.put(partial(3), something);  // a person has to see it
+  clean_up(*directory, list_archive(*directory));
+  EXPECT_TRUE(disk.exists(partial(3)));
+}
+
 }  // namespace
 }  // namespace weir::archive

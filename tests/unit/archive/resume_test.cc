@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <utility>
+
 #include "archive/identity.h"
 #include "base/error.h"
 #include "support/bytes.h"
@@ -367,6 +370,64 @@ TEST(SkipWrongSizes, TakesOutWhatCannotBeASegment) {
   std::vector<std::string> left;
   for (const auto& entry : listing.segments) left.push_back(entry.name.to_string());
   EXPECT_THAT(left, ElementsAre(name(2), name(3, ".gz"), name(6, ".partial")));
+}
+
+TEST(EndOfTheArchive, IsDurableAfterwardsInEachForm) {
+  for (const auto& [suffix, method] :
+       {std::pair{"", codec::Method::none}, std::pair{".zst", codec::Method::zstd}}) {
+    SCOPED_TRACE(suffix);
+    SimDisk disk;
+    const Bytes content =
+        method == codec::Method::none ? segment(2) : compressed(segment(2), method);
+    {
+      const auto directory = disk.open();  // an archive_command that never syncs
+      directory->create(name(2, suffix))->write_at(0, content);
+    }
+    {
+      const auto directory = disk.open();
+      make_end_durable(*directory, list_archive(*directory));
+    }
+    disk.crash_losing_everything();
+    ASSERT_TRUE(disk.exists(name(2, suffix)));
+    EXPECT_TRUE(disk.holds(name(2, suffix), 0, content));
+  }
+}
+
+TEST(EndOfTheArchive, MayChangeItsFormMeanwhile) {
+  SimDisk disk;
+  disk.put(name(2), segment(2));
+  const auto directory = disk.open();
+  const auto listing = list_archive(*directory);
+  disk.erase(name(2));
+  disk.put(name(2, ".zst"), compressed(segment(2), codec::Method::zstd));
+  make_end_durable(*directory, listing);
+}
+
+TEST(EndOfTheArchive, MayNotVanish) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  disk.put(name(2), segment(2));
+  const auto directory = disk.open();
+  const auto listing = list_archive(*directory);
+  disk.erase(name(2));
+  const auto error = error_of([&] { make_end_durable(*directory, listing); });
+  EXPECT_EQ(error.kind(), ErrorKind::io);
+  EXPECT_THAT(error.what(), HasSubstr(name(2)));
+}
+
+TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
+  SimDisk disk;
+  disk.put(name(2), segment(2));
+  const auto directory = disk.open();
+  const auto listing = list_archive(*directory);
+  disk.fail_every(SimDisk::Operation::sync, EIO);
+  EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
+}
+
+TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  make_end_durable(*directory, list_archive(*directory));
 }
 
 }  // namespace

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "archive/listing.h"
@@ -58,20 +60,40 @@ Error error_of(Action action) {
   return Error(ErrorKind::usage, "none");
 }
 
+/// The segment's name in whatever finished form it has; nullopt if it has none.
+std::optional<std::string> finished(const SimDisk& disk, std::uint64_t segno) {
+  for (const char* suffix : {"", ".zst"})
+    if (disk.exists(final_name(segno) + suffix)) return final_name(segno) + suffix;
+  return std::nullopt;
+}
+
+/// The raw bytes of a finished form.
+Bytes raw_content(const SimDisk& disk, const std::string& name) {
+  auto content = disk.content(name);
+  if (!name.ends_with(".zst")) return content;
+  Bytes raw;
+  const auto decompressor = codec::make_decompressor(codec::Method::zstd);
+  decompressor->feed(content,
+                     [&](auto bytes) { raw.insert(raw.end(), bytes.begin(), bytes.end()); });
+  decompressor->finish();
+  return raw;
+}
+
 /// P1 and P2: what was acknowledged is there and can be found, and final names are complete.
 void expect_archive(const SimDisk& disk, Lsn acknowledged) {
   for (const std::string& name : disk.names()) {
     const auto file = SegmentFileName::parse(name);
     if (!file || file->partial) continue;
     const Lsn start = file->segment.start(kSize);
-    ASSERT_EQ(disk.size(name), kSize.bytes()) << name;
-    ASSERT_TRUE(disk.holds(name, 0, stream_between(start, start + kSize.bytes()))) << name;
+    const Bytes content = raw_content(disk, name);
+    ASSERT_EQ(content.size(), kSize.bytes()) << name;
+    ASSERT_TRUE(std::ranges::equal(content, stream_between(start, start + kSize.bytes()))) << name;
   }
   bool unfinished = false;
   for (Lsn at = kStart; at < acknowledged; at = kSize.start(kSize.segno(at) + 1)) {
     const std::uint64_t segno = kSize.segno(at);
     const Lsn end = std::min(acknowledged, kSize.start(segno + 1));
-    if (disk.exists(final_name(segno))) {
+    if (finished(disk, segno)) {
       // A finished segment behind an unfinished one would hide it.
       ASSERT_FALSE(unfinished) << final_name(segno);
       continue;
@@ -88,7 +110,7 @@ void expect_no_hole(const SimDisk& disk) {
   bool missing = false;
   std::string first;
   for (std::uint64_t segno = 3; segno < 8; ++segno) {
-    if (!disk.exists(final_name(segno))) {
+    if (!finished(disk, segno)) {
       if (!missing) first = final_name(segno);
       missing = true;
     } else {
@@ -101,9 +123,9 @@ void expect_no_hole(const SimDisk& disk) {
 void expect_beginning(const SimDisk& disk) {
   bool any = false;
   for (std::uint64_t segno = 4; segno < 8; ++segno)
-    any = any || disk.exists(final_name(segno)) || disk.exists(partial_name(segno));
+    any = any || finished(disk, segno) || disk.exists(partial_name(segno));
   if (any) {
-    EXPECT_TRUE(disk.exists(final_name(3)) || disk.exists(partial_name(3)));
+    EXPECT_TRUE(finished(disk, 3) || disk.exists(partial_name(3)));
   }
 }
 
@@ -114,18 +136,34 @@ struct Scenario {
   std::size_t piece;
   int job_every;
   bool spare;
+  bool collect = false;  ///< segments in memory
+  codec::Compression compression = {};
 };
 constexpr Scenario kScenarios[] = {
     {"a job after each write", 300'000, 1, false},
     {"a job now and then, with a spare", 150'001, 5, true},
     {"two segments in one job", 150'000, 16, false},
     {"writes of several segments", (2 << 20) + 5, 1, true},
+    {"collected, jobs between", 300'000, 3, false, true},
+    {"collected, two segments in one job", 400'000, 6, true, true},
+    {"collected and compressed", 350'000, 4, false, true, {codec::Method::zstd, 1}},
+    {"collected and compressed, several in one job",
+     (2 << 20) + 5,
+     1,
+     true,
+     true,
+     {codec::Method::zstd, 1}},
 };
+
+SegmentWriter::Options options_of(const Scenario& scenario) {
+  return {.segment_size = kSize, .compression = scenario.compression};
+}
 
 void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start, Lsn end,
                   Lsn& acknowledged) {
-  SegmentWriter writer(directory, {kSize});
+  SegmentWriter writer(directory, options_of(scenario));
   writer.begin(1, start, {});
+  writer.collect_new_segments(scenario.collect);
   int writes = 0;
   while (writer.position() < end) {
     if (scenario.spare) writer.prepare_spare();
@@ -143,7 +181,7 @@ void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start,
 /// The segment start behind the finished ones.
 Lsn resume_start(const SimDisk& disk) {
   std::uint64_t segno = 3;
-  while (disk.exists(final_name(segno))) ++segno;
+  while (finished(disk, segno)) ++segno;
   return kSize.start(segno);
 }
 
@@ -286,8 +324,9 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
         }
       });
       const auto directory = disk.open();
-      SegmentWriter writer(*directory, {kSize});
+      SegmentWriter writer(*directory, options_of(scenario));
       writer.begin(1, kStart, {});
+      writer.collect_new_segments(scenario.collect);
       Lsn acknowledged = kStart;
       const auto again = [](auto action) {
         try {
@@ -304,7 +343,9 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
         again([&] { writer.write(stream_between(writer.position(), piece_end)); });
         ASSERT_EQ(writer.position(), piece_end);
         if (++writes % scenario.job_every != 0 && writer.position() != end) continue;
-        if (const auto job = writer.take_sync_job()) {
+        std::unique_ptr<SyncJob> job;
+        again([&] { job = writer.take_sync_job(); });
+        if (job) {
           again([&] { job->sync_data(); });
           again([&] { static_cast<void>(job->publish()); });
           acknowledged = job->end();
@@ -739,6 +780,72 @@ TEST(SegmentWriter, ReplacesFinishedFilesThatAreKnownToBeNone) {
     EXPECT_TRUE(disk.content(name) == content);
     writer.end();
   }
+}
+
+TEST(SegmentWriter, CollectsASegmentInMemoryUntilAJobTakesIt) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  writer.write(stream_between(kStart, kStart + 500'000));
+  EXPECT_EQ(writer.collected_end(), kStart + 500'000);
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, Bytes(500'000)));  // zeros
+  run(*writer.take_sync_job());
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 500'000)));
+  // From there on piece by piece, since the job may still be reading the memory.
+  writer.write(stream_between(kStart + 500'000, kStart + 600'000));
+  EXPECT_EQ(writer.collected_end(), kStart + 500'000);
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 600'000)));
+}
+
+TEST(SegmentWriter, CollectsOnlyWhatBeginsInANewFile) {
+  SimDisk disk;
+  disk.put(partial_name(3), Bytes(kSize.bytes()));
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  writer.write(stream_between(kStart, kStart + 100));
+  EXPECT_EQ(writer.collected_end(), Lsn());
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 100)));
+}
+
+TEST(SegmentWriter, WritesNoRawCopyOfASegmentThatIsCompressedFromMemory) {
+  SimDisk disk;
+  std::uint64_t raw = 0;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == Operation::write && call.name.ends_with(".partial")) raw += call.bytes;
+    return Effect::proceed();
+  });
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory,
+                       {.segment_size = kSize, .compression = {codec::Method::zstd, 1}});
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+  run(*writer.take_sync_job());
+  EXPECT_EQ(raw, 0u);
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3) + ".zst"));
+  expect_archive(disk, kStart + kSize.bytes());
+}
+
+TEST(SegmentWriter, LetsAJobThatFoundNoSpaceToCompressBeTriedAgain) {
+  SimDisk disk;
+  disk.set_capacity((1 << 20) + 100'000);
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory,
+                       {.segment_size = kSize, .compression = {codec::Method::zstd, 1}});
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+  const auto job = writer.take_sync_job();
+  EXPECT_EQ(error_of([&] { job->sync_data(); }).kind(), ErrorKind::disk_full);
+  EXPECT_FALSE(finished(disk, 3));
+  disk.set_capacity(std::nullopt);
+  run(*job);
+  disk.crash_losing_everything();
+  expect_archive(disk, kStart + kSize.bytes());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "io/pages.h"
 #include "support/bytes.h"
 
 namespace weir::io {
@@ -301,6 +303,31 @@ TEST_F(NoFallocateTest, WritesZerosBehindTheOldEndOnly) {
   EXPECT_EQ(read(*file), "WAL" + std::string(200'000 - 3, '\0'));
   file->allocate(10);
   EXPECT_EQ(file->size(), 200'000u);
+}
+
+TEST_F(PosixDirectoryTest, WritesPastTheCacheWhatIsReadThroughIt) {
+  const auto directory = open_directory(path_.string());
+  const Pages pages(1 << 20);
+  const auto content = test::pattern(1 << 20, 5);
+  std::ranges::copy(content, pages.bytes().begin());
+  const auto file = directory->create("segment");
+  file->allocate(1 << 20);
+  file->write_at(100, as_bytes("in the way"));  // in the cache
+  file->bypass_cache(true);
+  file->write_at(0, pages.bytes());
+  file->bypass_cache(false);
+  file->sync();
+  EXPECT_EQ(read(*file), text_of(content));
+  file->write_at(100, as_bytes("afterwards"));  // of any size and place
+  EXPECT_EQ(read(*file).substr(100, 10), "afterwards");
+}
+
+TEST_F(PosixDirectoryTest, WritesThroughTheCacheWhatCannotGoPastIt) {
+  const auto directory = open_directory(path_.string());
+  const auto file = directory->create("odd");
+  file->bypass_cache(true);
+  file->write_at(3, as_bytes("neither the place nor the size nor the memory is of whole pages"));
+  EXPECT_EQ(read(*file).substr(3, 7), "neither");
 }
 
 }  // namespace

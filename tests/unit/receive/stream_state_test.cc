@@ -424,5 +424,72 @@ TEST(StreamState, ReportsNoFlushPositionIfItIsNotTo) {
   EXPECT_TRUE(stream.state.finished());
 }
 
+TEST(StreamState, CallsCollectedWalWrittenOnlyWhenItIsDurable) {
+  Stream stream;  // remote_write promises that the kernel has it
+  stream.receive(kMB, 10 * kMB);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  EXPECT_EQ(stream.status()->write, kStart);
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_EQ(stream.status()->write, kStart + kMB);
+}
+
+TEST(StreamState, TakesNoWritePositionBackWhenWalIsCollected) {
+  Stream stream;
+  stream.receive_and_write(1000, 10 * kMB);
+  EXPECT_EQ(stream.status()->write, kStart + 1000);
+  stream.receive(kMB, 10 * kMB);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  stream.now += 11s;
+  EXPECT_EQ(stream.status()->write, kStart + 1000);
+}
+
+TEST(StreamState, SyncsCollectedWalWhateverThePolicyWhenThereIsNoMoreToCome) {
+  auto options = Stream::defaults();
+  options.flush.mode = FlushPolicy::Mode::segment;
+  Stream stream(options);
+  stream.receive(1000, 10 * kMB);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  EXPECT_FALSE(stream.state.sync_due_at());
+  stream.receive(1000);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  EXPECT_FALSE(stream.state.sync_due_at());  // the server told of 10 MB
+  Stream at_end(options);
+  at_end.receive(1000);
+  at_end.state.on_written(at_end.state.received(), at_end.now, at_end.state.received());
+  EXPECT_EQ(at_end.state.sync_due_at(), Time::min());
+}
+
+TEST(StreamState, KnowsWhetherTheServerHasTheWholeNextSegment) {
+  Stream stream;
+  stream.keepalive(false, kMB - 1);
+  EXPECT_FALSE(stream.state.next_segment_is_there());
+  stream.keepalive(false, kMB);
+  EXPECT_TRUE(stream.state.next_segment_is_there());
+  stream.receive_and_write(1, kMB - 1);  // inside a segment the next one counts
+  EXPECT_FALSE(stream.state.next_segment_is_there());
+  stream.keepalive(false, 2 * kMB - 1);
+  EXPECT_TRUE(stream.state.next_segment_is_there());
+}
+
+TEST(StreamState, KeepsWhatWasAcknowledgedWhenALaterSyncIsGivenUp) {
+  Stream stream;
+  stream.take(100);
+  stream.receive_and_write(100);
+  const auto given_up = stream.state.on_sync_started(stream.state.write());
+  stream.receive_and_write(100);
+  const auto later = stream.state.on_sync_started(stream.state.write());
+  EXPECT_TRUE(stream.state.is_oldest(given_up));
+  EXPECT_FALSE(stream.state.is_oldest(later));
+  stream.state.on_sync_given_up();
+  EXPECT_TRUE(stream.state.stopping());
+  EXPECT_FALSE(stream.state.may_read());
+  EXPECT_FALSE(stream.state.sync_due_at());
+  stream.state.on_written(kStart + 300, stream.now);  // a write that was under way changes nothing
+  EXPECT_EQ(stream.state.flush(), kStart + 100);
+  EXPECT_EQ(stream.state.write(), kStart + 100);
+  EXPECT_EQ(stream.status()->flush, kStart + 100);
+  EXPECT_TRUE(stream.state.finished());
+}
+
 }  // namespace
 }  // namespace weir::receive

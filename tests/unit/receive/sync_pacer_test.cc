@@ -31,5 +31,22 @@ TEST(SyncPacer, FollowsADiskThatBecomesSlowAndQuickAgain) {
   EXPECT_TRUE(pacer.quick());
 }
 
+TEST(SyncPacer, OverlapsSlowSyncsOnlyWhereWalArrivesMeanwhile) {
+  SyncPacer pacer;
+  pacer.add(2ms);
+  EXPECT_FALSE(pacer.worth_overlapping());
+  for (int i = 0; i < 3; ++i) pacer.add_arrival(true);
+  EXPECT_TRUE(pacer.worth_overlapping());
+  for (int i = 0; i < 20; ++i) pacer.add_arrival(false);
+  EXPECT_FALSE(pacer.worth_overlapping());
+}
+
+TEST(SyncPacer, NeverOverlapsQuickSyncs) {
+  SyncPacer pacer;
+  pacer.add(80us);
+  for (int i = 0; i < 20; ++i) pacer.add_arrival(true);
+  EXPECT_FALSE(pacer.worth_overlapping());
+}
+
 }  // namespace
 }  // namespace weir::receive

@@ -1,0 +1,47 @@
+#include "io/pages.h"
+
+#include <link.h>
+#include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <new>
+
+namespace weir::io {
+
+Pages::Pages(std::size_t bytes) : size_(bytes) {
+  void* const memory =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  // Fewer faults where the kernel has large pages; no matter where it has none.
+  ::madvise(memory, bytes, MADV_HUGEPAGE);
+  data_ = static_cast<std::byte*>(memory);
+}
+
+Pages::~Pages() { ::munmap(data_, size_); }
+
+namespace {
+
+/// Of the first object, which is the program itself: only what can't have been written to, and so
+/// is in the file as it is in memory.
+int unmap_clean_parts(dl_phdr_info* program, std::size_t, void*) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < program->dlpi_phnum; ++i) {
+    const auto& part = program->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || (part.p_flags & PF_W) != 0) continue;
+    const auto begin = (program->dlpi_addr + part.p_vaddr) & ~(page - 1);
+    const auto end = (program->dlpi_addr + part.p_vaddr + part.p_memsz) & ~(page - 1);
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+  return 1;
+}
+
+}  // namespace
+
+void release_unused_memory() {
+  ::malloc_trim(0);
+  ::dl_iterate_phdr(unmap_clean_parts, nullptr);
+}
+
+}  // namespace weir::io
