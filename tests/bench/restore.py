@@ -19,6 +19,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def main(arguments=None):
     parser.add_argument("--only", help="contenders whose names match this expression")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures there, too")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped, too
     if not options.binary.exists():
         sys.exit(f"no {options.binary}: cmake --preset release && cmake --build --preset release")
     place = options.place or pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))

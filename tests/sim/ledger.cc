@@ -225,6 +225,7 @@ bool Ledger::holds_wal(const SimDisk& disk, const std::string& name, wal::Timeli
     }
     if (damage.byte < from || damage.byte >= to) continue;
     if (!same_up_to(std::max(from, damage.begin))) continue;
+    if (same_up_to(std::min(to, damage.end))) continue;  // it is another one's
     if (reported(timeline) >= damage.end && name.ends_with(".partial")) continue;
     // (Behind a hole that somebody accepted, what is reported says nothing of what is before it.)
     const bool hole_behind = std::any_of(told_holes_.begin(), told_holes_.end(),
