@@ -72,6 +72,13 @@ class Compression {
       }
       file->sync();   // the bytes, before they get the name
       file->close();  // late write errors appear here
+      // A prune that took the raw file did not see ours: it would be the far side of a gap. Only
+      // up to here: once ours has its name, the raw one may also have gone because of it ("pgweir
+      // compress"), and nothing but ours is left.
+      if (!directory_.find(raw_name())) {
+        directory_.remove(temporary);
+        return true;
+      }
       directory_.rename_no_replace(temporary, name);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::durability) {
@@ -83,9 +90,6 @@ class Compression {
       }
       throw;
     }
-    // A prune that took the raw file did not see ours: left behind, it would be the far side of a
-    // gap.
-    if (!directory_.find(raw_name())) directory_.remove(name);
     publish_and_remove_raw();
     return true;
   }

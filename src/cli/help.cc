@@ -433,7 +433,7 @@ std::string_view logical_help() {
   return R"(pgweir logical streams the changes of one database, each exactly once
 
 Usage:
-  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]... [OPTION]...
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]...
   pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
   pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
   pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]

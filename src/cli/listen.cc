@@ -183,15 +183,18 @@ void Listening::take(const Notification& notification) {
 
 std::vector<Option> listen_option_list() {
   auto list = connection_options();
-  const std::vector<Option> own = {{"json", '\0', false},
-                                   {"exec"},
-                                   {"exec-connect"},
-                                   {"count"},
-                                   {"timeout"},
-                                   {"no-loop", 'n', false},
-                                   {"quiet", 'q', false},
-                                   {"config", 'c', true, false},
-                                   {"help", '?', false, false}};
+  const std::vector<Option> own = {
+      {"json", '\0', false},
+      {"exec"},
+      {"exec-connect"},
+      // A file that all commands share may have the receiver's --timeout, which is something else.
+      {"count", '\0', true, false},
+      {"timeout", '\0', true, false},
+      {"no-loop", 'n', false},
+      {"quiet", 'q', false},
+      {"config", 'c', true, false},
+      {"help", '?', false, false},
+  };
   list.insert(list.end(), own.begin(), own.end());
   return list;
 }
@@ -217,6 +220,7 @@ int listen_command(const Words& words) {
     handlers.stop = [&] {
       service.stopping();
       listening.stop();
+      static_cast<Log&>(log).info("asked to stop; once more ends it at once");
     };
     handlers.reload = [] {};
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };

@@ -152,6 +152,14 @@ class Conversion {
   }
 
   void publish() {
+    // A prune that removed the old form did not see the new one. Only up to here: once ours has its
+    // name, the old one may also have gone because of it (the receiver compresses, too), and
+    // nothing but ours is left.
+    if (!directory_.find(forms_.front().name.to_string()) && !any_other_form()) {
+      drop_temporary();
+      bytes_after_ = 0;
+      return;
+    }
     try {
       directory_.rename_no_replace(temporary_, target_);
     } catch (const Error& error) {
@@ -159,11 +167,7 @@ class Conversion {
       // The receiver was quicker: remove_others() compares with its file.
       if (error.kind() != ErrorKind::conflict) throw;
       bytes_after_ = 0;
-      return;
     }
-    // A prune that removed the old form did not see the new one.
-    if (!directory_.find(forms_.front().name.to_string()) && !any_other_form())
-      directory_.remove(target_);
   }
 
   [[nodiscard]] bool any_other_form() {

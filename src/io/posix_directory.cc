@@ -498,6 +498,15 @@ void File::truncate(std::uint64_t size) {
   throw Error(ErrorKind::io, "this file cannot be truncated").with("size", size);
 }
 
+void reserve_if_possible(File& file, std::uint64_t bytes) {
+  if (file.descriptor() < 0 || bytes == 0) return;
+  if (retry_interrupted(
+          [&] { return ::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)); }) == 0)
+    return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS)
+    throw io_error(errno, "could not reserve space", "the file to be written").with("bytes", bytes);
+}
+
 std::unique_ptr<File> adopt_file(int descriptor, std::string path) {
   return std::make_unique<PosixFile>(Descriptor(descriptor), std::move(path), false);
 }

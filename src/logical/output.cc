@@ -122,8 +122,8 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
 
 void ExactOutput::begin() {
   if (file_) return;  // a new connection; undo() has been there
-  // An empty one that is gone is no loss.
   if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {
+    if (continued_) discard_moved();
     create_file();
     return;
   }
@@ -146,6 +146,25 @@ void ExactOutput::begin() {
         .with("path", directory_.path() + "/" + name_)
         .hint("Move it away and start again; the file that was written to is there, too.");
   create_file();
+}
+
+/// A file of which the state knows no byte yet, and which was moved away: what is in it comes
+/// again. Its content cannot prove that it is the one, so it is put aside and not cut.
+void ExactOutput::discard_moved() {
+  for (const auto& entry : directory_.list()) {
+    if (entry.type != io::DirectoryEntry::Type::file || !entry.name.starts_with(name_ + ".") ||
+        entry.name == state_name_ || entry.size == 0 || state_.inode == 0)
+      continue;
+    const auto moved = directory_.open_for_reading(entry.name);
+    if (!moved || moved->identity() != state_.inode) continue;
+    const auto aside = "." + entry.name + ".discarded";
+    directory_.rename_replace(entry.name, aside);
+    log_.warning(
+        "{} was moved before its first transactions were confirmed; they come again, so it "
+        "is put aside as {}",
+        entry.name, aside);
+    return;
+  }
 }
 
 /// The file the state speaks of: under its name, or moved away by a rotation that a crash cut
@@ -174,13 +193,15 @@ std::unique_ptr<io::File> ExactOutput::find_file() {
         .hint(
             "Somebody truncated it, or the disk lost data. The changes that are missing were "
             "confirmed to the server and will not come again: begin a new file, from a new slot.");
-  throw Error(ErrorKind::conflict, exists ? "the output file is not the one its state speaks of"
-                                          : "the output file is gone")
-      .with("path", path)
-      .hint(
-          "Put it back, also under a name that begins with its own and a dot. To give it up and "
-          "go on with an empty one, put an empty file in its place and remove the .state file: "
-          "the stream goes on from the slot's confirmed position.");
+  constexpr std::string_view kHint =
+      "Put it back, also under a name that begins with its own and a dot. To give it up and go on "
+      "with an empty one, put an empty file in its place and remove the .state file: the stream "
+      "goes on from the slot's confirmed position.";
+  if (exists)
+    throw Error(ErrorKind::conflict, "the output file is not the one its state speaks of")
+        .with("path", path)
+        .hint(kHint);
+  throw Error(ErrorKind::conflict, "the output file is gone").with("path", path).hint(kHint);
 }
 
 bool ExactOutput::is_ours(io::File& file) const {

@@ -108,6 +108,7 @@ class ExactOutput final : public Output {
  private:
   using Clock = std::chrono::steady_clock;
   [[nodiscard]] std::unique_ptr<io::File> find_file();
+  void discard_moved();
   [[nodiscard]] bool is_ours(io::File& file) const;
   void begin_file(std::unique_ptr<io::File> file);
   void create_file();

@@ -184,9 +184,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
   for (const auto& segments : plan.numbers) {
     if (stop && stop()) return false;
     for (const auto& segment : segments) {
-      // The listing has the raw form first. A compressor at work publishes its file, then looks
-      // for the raw one and takes its file back if that has gone; and if it looked before we
-      // removed it, its file is there by now.
+      // The listing has the raw form first. A compressor at work looks for the raw one right before
+      // it publishes its file; if it looked before we removed it, its file is there by now, or in a
+      // moment: what comes so late stays for the next prune.
       for (const auto& file : segment.files) {
         directory.remove(file);
         if (removed) removed(file);

@@ -18,7 +18,8 @@ struct Fetched {
   archive::SegmentFileName source;
   io::FileIdentity identity;  ///< of that file: the same before and after it was read
   wal::SegmentSize size;
-  wal::Lsn first_record;     ///< that begins in it, 0/0 if none does
+  wal::Lsn first_record;          ///< that begins in it, 0/0 if none does
+  std::uint64_t records_end = 0;  ///< offset: what lies behind is of no meaning
   wal::Lsn previous_record;  ///< what that one says of the one before; 0/0: no question is open
   /// The file of the segment before with which the record over the border was found to fit.
   std::optional<archive::SegmentFileName> before;

@@ -200,6 +200,7 @@ class UnnamedOutput final : public Output {
   using Wanted = std::function<bool()>;
   UnnamedOutput(io::File& file, Wanted wanted) : file_(file), wanted_(std::move(wanted)) {}
 
+  void expect(std::uint64_t bytes) override { io::reserve_if_possible(file_, bytes); }
   void append(std::span<const std::byte> bytes) override {
     if (!wanted_()) throw Dropped{};
     file_.write_at(size_, bytes);

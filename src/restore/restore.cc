@@ -5,12 +5,14 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <future>
 #include <memory>
 #include <span>
 #include <thread>
 #include <variant>
 #include <vector>
 
+#include "archive/compare.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
@@ -61,7 +63,9 @@ class Restorer {
  private:
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   wal::SegmentSize deliver(const SegmentFileName& name);
-  Fetched check(const SegmentFileName& name, Output& output);
+  Fetched check(const SegmentFileName& name, Output& output, bool look_back);
+  void require_agreement(const Fetched& checked);
+  [[nodiscard]] bool only_form(const SegmentFileName& name);
   Result restore_absent(wal::SegmentName segment);
   Result restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
@@ -69,6 +73,12 @@ class Restorer {
 
   wal::SegmentSize size_of(const SegmentFileName& name, const wal::PageHeader& first_page);
   std::uint64_t expected_system_identifier();
+  std::optional<std::uint64_t> identifier_of_witness(const SegmentFileName& name,
+                                                     const wal::PageHeader& first_page);
+  std::uint64_t identifier_for(const SegmentFileName& name, const wal::PageHeader& first_page);
+  bool restored_last_time(wal::Lsn start);
+  void begin_reading_before(wal::SegmentName segment, wal::SegmentSize size,
+                            wal::Lsn previous_record, const wal::TimelineHistory* history);
   void check_seam_of(const Fetched& segment, const ReadWal& content);
   std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   void require_wal();
@@ -86,6 +96,15 @@ class Restorer {
   Log& log_;
   std::optional<archive::Listing> listing_;
   std::optional<std::optional<archive::Identity>> identity_;
+  std::optional<std::uint64_t> identifier_;  ///< that what is restored has to have
+
+  /// The end of the segment before, from the page on in which the record over the border begins.
+  struct Before {
+    wal::SegmentName segment;
+    std::uint64_t offset = 0;
+    std::shared_future<std::vector<std::byte>> bytes;
+  };
+  std::optional<Before> before_;
 };
 
 /// Where a .partial is sound to, and what comes behind.
@@ -257,14 +276,50 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
 wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
   Target target(target_directory_, target_name_);
   require_outside(target);
-  const auto checked = check(name, target);
+  const auto checked = check(name, target, !options_.system_identifier);
   check_seam_of(checked, content_of(target));
+  require_agreement(checked);
   target.publish();
   return checked.size;
 }
 
+/// Where a segment has two forms that are both sound, and different: one of them is of another
+/// history, and nothing tells which.
+void Restorer::require_agreement(const Fetched& checked) {
+  if (checked.records_end == 0) return;  // nothing was looked into
+  class Nowhere final : public Output {
+   public:
+    void expect(std::uint64_t) override {}
+    void append(std::span<const std::byte>) override {}
+    std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
+    [[nodiscard]] std::uint64_t size() const override { return 0; }
+  };
+  for (const Method method : kForms) {
+    const SegmentFileName other{checked.source.segment, method, false};
+    if (other == checked.source || !archive_.find(other.to_string())) continue;
+    std::optional<std::uint64_t> difference;
+    try {
+      difference = archive::first_difference(archive_, checked.source, other, checked.size,
+                                             checked.records_end);
+      if (!difference) continue;
+      Nowhere nowhere;
+      static_cast<void>(check(other, nowhere, false));
+    } catch (const Error&) {
+      continue;  // the other one is not sound, or gone
+    }
+    throw Error(ErrorKind::conflict, "two forms of the segment are sound and differ")
+        .with("file", path_of(checked.source.to_string()))
+        .with("and", path_of(other.to_string()))
+        .with("offset in the segment", *difference)
+        .hint(
+            "One of them is of another history of the cluster (a server that was promoted without "
+            "a timeline of its own, an archive that two servers wrote to). Move the wrong one "
+            "away: pgweir verify tells which of them the segments before and behind go with.");
+  }
+}
+
 /// All that one segment's file can tell of itself.
-Fetched Restorer::check(const SegmentFileName& name, Output& output) {
+Fetched Restorer::check(const SegmentFileName& name, Output& output, bool look_back) {
   const auto path = path_of(name.to_string());
   const auto first_page = archive::read_first_page_header(archive_, name);
   if (!first_page)
@@ -285,9 +340,15 @@ Fetched Restorer::check(const SegmentFileName& name, Output& output) {
                                 .system_identifier = expected_system_identifier(),
                                 .history = history ? &*history : nullptr},
                                start);
+  output.expect(size.bytes());
   archive::read_segment(archive_, name, size, [&](std::span<const std::byte> wal) {
     if (const auto damage = verifier.feed(wal)) throw damage_error(*damage, path, size);
     output.append(wal);
+    if (look_back && verifier.first_record_previous().valid()) {
+      look_back = false;
+      begin_reading_before(name.segment, size, verifier.first_record_previous(),
+                           history ? &*history : nullptr);
+    }
   });
   if (verifier.unchecked()) {
     log_.warning("{}: WAL of a newer server than this pgweir knows, restored unchecked",
@@ -296,6 +357,9 @@ Fetched Restorer::check(const SegmentFileName& name, Output& output) {
   }
   checked.first_record = verifier.first_record_start();
   checked.previous_record = verifier.first_record_previous();
+  checked.records_end = verifier.inside_record() || !verifier.last_record_end().valid()
+                            ? size.bytes()
+                            : verifier.last_record_end() - start;
   return checked;
 }
 
@@ -304,11 +368,13 @@ std::optional<Fetched> Restorer::fetch(wal::SegmentName segment, Output& output)
     const SegmentFileName name{segment, method, false};
     const auto identity = archive_.identity_of(name.to_string());
     if (!identity) continue;
-    auto fetched = check(name, output);
+    auto fetched = check(name, output, false);
     if (archive_.identity_of(name.to_string()) != identity)
       throw Error(ErrorKind::retry, "the segment's file changed while it was read")
           .with("file", path_of(name.to_string()));
     fetched.identity = *identity;
+    // Two forms are to be compared: that is for the one who can tell what comes of it.
+    if (!only_form(name)) return std::nullopt;
     return fetched;
   }
   return std::nullopt;
@@ -319,7 +385,7 @@ bool Restorer::accept(const Fetched& fetched, io::File& content) {
     return archive_.identity_of(name.to_string()) == identity;
   };
   if (!whole(fetched.source, fetched.identity) || content.size() != fetched.size.bytes() ||
-      archive_.identity() == target_directory_.identity())
+      archive_.identity() == target_directory_.identity() || !only_form(fetched.source))
     return false;
   const bool fits_the_archive = fetched.before && whole(*fetched.before, fetched.before_identity);
   if (options_.system_identifier || !fits_the_archive) check_seam_of(fetched, content_of(content));
@@ -340,8 +406,8 @@ bool Restorer::accept(const Fetched& fetched, io::File& content) {
 
 wal::SegmentSize Restorer::size_of(const SegmentFileName& name, const wal::PageHeader& page) {
   const auto path = path_of(name.to_string());
-  const auto expected = expected_system_identifier();
-  if (options_.verify && expected != 0 && page.system_identifier != expected)
+  const auto expected = options_.verify ? identifier_for(name, page) : 0;
+  if (expected != 0 && page.system_identifier != expected)
     throw Error(ErrorKind::conflict, "WAL of another cluster")
         .with("file", path)
         .with("system identifier expected", expected)
@@ -364,8 +430,112 @@ wal::SegmentSize Restorer::size_of(const SegmentFileName& name, const wal::PageH
 /// 0 if nothing tells.
 std::uint64_t Restorer::expected_system_identifier() {
   if (options_.system_identifier) return *options_.system_identifier;
+  if (identifier_) return *identifier_;
   const auto& found = identity();
   return found ? found->system_identifier : 0;
+}
+
+/// Whose WAL a segment with this first page has to be. Where no server tells, another segment of
+/// the timeline is asked, and only if the two contradict each other the whole archive: to list it
+/// takes the longer the more it holds.
+std::uint64_t Restorer::identifier_for(const SegmentFileName& name, const wal::PageHeader& page) {
+  if (options_.system_identifier) return *options_.system_identifier;
+  const auto witness = identifier_of_witness(name, page);
+  if (witness == page.system_identifier) return *(identifier_ = witness);
+  const auto& found = identity();
+  if (witness && found && found->file == name.to_string())
+    throw Error(ErrorKind::conflict, "the archive holds WAL of two clusters")
+        .with("file", path_of(name.to_string()))
+        .with("system identifier", page.system_identifier)
+        .with("that of an earlier segment", *witness)
+        .hint(
+            "Which of them is wanted is known where a server recovers into a data directory. Move "
+            "the files of the other cluster away.");
+  return found ? found->system_identifier : 0;
+}
+
+/// Of the segment farthest from this one that can be found in steps that double: the newest one, if
+/// there is no gap. Behind this one, or else before it.
+std::optional<std::uint64_t> Restorer::identifier_of_witness(const SegmentFileName& name,
+                                                             const wal::PageHeader& page) {
+  const auto size = wal::SegmentSize::of(page.segment_size);
+  if (!size || !name.segment.fits(*size)) return std::nullopt;
+  const auto segno = name.segment.segno(*size);
+  const auto found_at = [&](std::uint64_t number) -> std::optional<SegmentFileName> {
+    for (const Method method : kForms) {
+      const SegmentFileName other{wal::SegmentName(name.segment.timeline(), number, *size), method,
+                                  false};
+      const auto entry = archive_.find(other.to_string());
+      if (entry && entry->type == io::DirectoryEntry::Type::file && entry->size > 0) return other;
+    }
+    return std::nullopt;
+  };
+  constexpr std::uint64_t kFarthest = std::uint64_t{1} << 24;
+  std::optional<SegmentFileName> witness;
+  for (std::uint64_t step = 1; step <= kFarthest; step *= 2) {
+    auto other = found_at(segno + step);
+    if (!other) break;
+    witness = std::move(other);
+  }
+  if (!witness)
+    for (std::uint64_t step = 1; step <= kFarthest && step <= segno; step *= 2) {
+      auto other = found_at(segno - step);
+      if (!other) break;
+      witness = std::move(other);
+    }
+  if (!witness) return std::nullopt;
+  try {
+    const auto header = archive::read_first_page_header(archive_, *witness);
+    if (header) return header->system_identifier;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
+  }
+  return std::nullopt;
+}
+
+/// True if what stands under the target's name begins like the segment at `start`.
+bool Restorer::restored_last_time(wal::Lsn start) {
+  const auto entry = target_directory_.find(target_name_);
+  if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
+  const auto file = target_directory_.open_for_reading(target_name_);
+  std::array<std::byte, wal::kLongHeaderSize> front{};
+  if (!file || file->read_at(0, front) != front.size()) return false;
+  const auto page = wal::decode_page_header(front);
+  return page && page->address == start;
+}
+
+/// By hand, the archive's own copy of the segment before is asked for the record over the border.
+/// To unpack it takes as long as this one: so it is done at the same time.
+void Restorer::begin_reading_before(wal::SegmentName segment, wal::SegmentSize size,
+                                    wal::Lsn previous_record, const wal::TimelineHistory* history) {
+  const auto start = segment.start(size);
+  const wal::Lsn page(previous_record.byte() & ~(wal::kPageSize - 1));
+  if (page >= start || page + size.bytes() < start) return;
+  const auto segno = size.segno(page);
+  const wal::SegmentName before(
+      history ? archive::timeline_of_segment(*history, segno, size) : segment.timeline(), segno,
+      size);
+  const auto there = target_directory_.find(before.to_string());
+  if (there && there->size == size.bytes()) return;  // the quick way
+  if (restored_last_time(size.start_of(page))) return;
+  for (const Method method : kForms) {
+    const SegmentFileName name{before, method, false};
+    if (!archive_.find(name.to_string())) continue;
+    if (method == Method::none) return;  // read from where it is wanted
+    const auto offset = size.offset(page);
+    const auto read = [this, name, size, offset] {
+      std::vector<std::byte> bytes;
+      std::uint64_t at = 0;
+      archive::read_segment(archive_, name, size, [&](std::span<const std::byte> wal) {
+        const auto skip = std::min<std::uint64_t>(offset > at ? offset - at : 0, wal.size());
+        at += wal.size();
+        bytes.insert(bytes.end(), wal.begin() + static_cast<std::ptrdiff_t>(skip), wal.end());
+      });
+      return bytes;
+    };
+    before_ = Before{before, offset, std::async(std::launch::async, read).share()};
+    return;
+  }
 }
 
 /// Only what the server has been given can reach it: if the segment before is not in its pg_wal,
@@ -393,9 +563,26 @@ void Restorer::check_seam_of(const Fetched& segment, const ReadWal& content) {
     if (!file || file->size() != size.bytes()) return false;
     return content_of(*file)(start, offset, sink);
   };
+  // A record that goes on as it began proves itself: so what was restored last time may be asked.
+  const ReadWal last_time = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
+    if (!restored_last_time(start)) return false;
+    const auto file = target_directory_.open_for_reading(target_name_);
+    return file && file->size() == size.bytes() && content_of(*file)(start, offset, sink);
+  };
   const ReadWal archived = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
+    const auto asked = name_at(start);
+    if (before_ && before_->segment == asked && before_->offset <= offset) {
+      const std::span<const std::byte> bytes = before_->bytes.get();
+      sink(bytes.subspan(std::min<std::uint64_t>(offset - before_->offset, bytes.size())));
+      return true;
+    }
     for (const Method method : kForms) {
-      const SegmentFileName before{name_at(start), method, false};
+      const SegmentFileName before{asked, method, false};
+      if (method == Method::none) {
+        const auto file = archive_.open_for_reading(before.to_string());
+        if (!file) continue;
+        return file->size() == size.bytes() && content_of(*file)(start, offset, sink);
+      }
       if (!archive_.find(before.to_string())) continue;
       std::uint64_t at = 0;
       archive::read_segment(archive_, before, size, [&](std::span<const std::byte> wal) {
@@ -409,6 +596,9 @@ void Restorer::check_seam_of(const Fetched& segment, const ReadWal& content) {
   };
 
   auto result = check_seam(seam, servers, content);
+  if (result.verdict == SeamVerdict::unknown && !options_.system_identifier && !before_ &&
+      check_seam(seam, last_time, content).verdict == SeamVerdict::fits)
+    return;
   // A file that lay in pg_wal since before the recovery may be another one's.
   if (result.verdict == SeamVerdict::broken ||
       (result.verdict == SeamVerdict::unknown && !options_.system_identifier)) {
@@ -659,6 +849,13 @@ std::optional<wal::TimelineHistory> Restorer::history_of(wal::TimelineId timelin
 bool Restorer::finished_form_exists(wal::SegmentName segment) {
   return std::any_of(kForms.begin(), kForms.end(), [&](Method method) {
     return archive_.find(SegmentFileName{segment, method, false}.to_string()).has_value();
+  });
+}
+
+bool Restorer::only_form(const SegmentFileName& name) {
+  return std::none_of(kForms.begin(), kForms.end(), [&](Method method) {
+    return method != name.method &&
+           archive_.find(SegmentFileName{name.segment, method, false}.to_string());
   });
 }
 

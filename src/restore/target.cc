@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "io/posix_directory.h"
+
 namespace weir::restore {
 
 namespace {
@@ -51,6 +53,10 @@ void Target::restart() {
     directory_.remove(temporary_);
     file_ = directory_.create(temporary_);
   });
+}
+
+void Target::expect(std::uint64_t bytes) {
+  of_target(name_, [&] { io::reserve_if_possible(*file_, bytes); });
 }
 
 void Target::append(std::span<const std::byte> bytes) {

@@ -24,6 +24,8 @@ class Output {
   Output() = default;
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
+  /// So many bytes will come: a third of the time that writing takes is saved by knowing it.
+  virtual void expect(std::uint64_t bytes) = 0;
   virtual void append(std::span<const std::byte> bytes) = 0;
   [[nodiscard]] virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) = 0;
   /// Bytes so far.
@@ -41,6 +43,7 @@ class Target final : public Output {
   /// Removes the hidden file if publish() did not get to its end.
   ~Target() override;
 
+  void expect(std::uint64_t bytes) override;
   void append(std::span<const std::byte> bytes) override;
   void append_zeros(std::uint64_t count);
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;

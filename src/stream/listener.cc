@@ -262,7 +262,8 @@ void Listener::Impl::lost(const Error& error) {
 
 /// False when `deadline` came first. Throws what connect() throws.
 bool Listener::Impl::try_connecting(std::optional<Clock::time_point> deadline) {
-  if (!options_.reconnect) connect(options_.connect_timeout);
+  if (!options_.reconnect)
+    throw Error(ErrorKind::retry, "the listener is not connected").hint("Call reconnect().");
   if (const auto now = Clock::now(); now < next_attempt_) {
     const auto until = deadline ? std::min(*deadline, next_attempt_) : next_attempt_;
     static_cast<void>(wait(-1, until));

@@ -305,8 +305,8 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
   wal_end_ = std::max(identity.flush_position, options.start);
   last_contact_ = Clock::now();
   next_status_ = last_contact_ + interval_;
-  begin_replies();
   flush();
+  begin_replies();  // from here on others touch it, too
 }
 
 std::optional<ReplicationStream::Message> ReplicationStream::Impl::read() {

@@ -19,6 +19,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def main(arguments=None):
     parser.add_argument("--only", help="contenders whose names match this expression")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures there, too")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped, too
     if not options.binary.exists():
         sys.exit(f"no {options.binary}: cmake --preset release && cmake --build --preset release")
     place = options.place or pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))
@@ -125,13 +127,17 @@ class Bench:
             "cp, absent": f"cp {self.raw}/{absent} {target} 2>/dev/null",
             "pgweir, absent": f"{self.binary} restore -D {self.zst} {absent} {target} 2>/dev/null",
         }
-        table = Table("ms")
+        table = Table("ms", extra=["CPU, ms"])
         for name, command in self.turns(contenders):
             if "ready" in name:
                 shutil.rmtree(f"{out}/ready", ignore_errors=True)
                 shutil.copytree(self.raw, f"{out}/ready")
+            before = os.times()
             spent = self.loop(command, names, target)
-            table.add(name, spent / len(names) * 1e3)
+            after = os.times()
+            cpu = (after.children_user - before.children_user
+                   + after.children_system - before.children_system)
+            table.add(name, spent / len(names) * 1e3, **{"CPU, ms": cpu / len(names) * 1e3})
         print("(the ratio of zstd is to be read against `zstd -d`, that of absent against `cp, absent`)")
         return table
 
@@ -274,9 +280,8 @@ class Bench:
     # What it is made of
 
     def turns(self, contenders):
-        """Each contender once a round; who begins changes. Reported in the order given."""
+        """Each contender once a round; who begins changes."""
         order = list(contenders.items())
-        table_order = {name: [] for name in contenders}
         for number in range(self.options.rounds):
             shift = number % len(order)
             rotated = order[shift:] + order[:shift]
@@ -285,7 +290,6 @@ class Bench:
             for name, command in rotated:
                 print(f"round {number + 1}: {name}", file=sys.stderr)
                 yield name, command
-        del table_order
 
     def names(self):
         return sorted(path.name for path in self.raw.iterdir())[:self.options.segments]

@@ -159,12 +159,15 @@ def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, 
 
 def test_the_readme_from_top_to_bottom(servers, receivers, place):
     """Its commands are indented lines: those of pgweir and its stand-in are run in their order."""
-    primary = servers.primary()
+    primary = servers.primary(wal_level="logical")
     primary.sql(ARCHIVER)
+    primary.sql("CREATE ROLE capture LOGIN REPLICATION")
     primary.sql("CREATE DATABASE shop")
     backups = {f"/srv/backup/{day}": place / day / "data" for day in ("monday", "sunday")}
     chapter = Chapter("../README.md", place, receivers, {"db1": primary},
-                      {"/srv/wal": place / "wal", **backups})
+                      {"/srv/wal": place / "wal", "/srv/cdc": place / "cdc", **backups})
+    (place / "cdc").mkdir()
+    primary.sql("CREATE PUBLICATION all_tables FOR ALL TABLES", database="shop")
     (place / "bin" / "pg_receivewal").symlink_to(BINARY)
     bill = place / "bin" / "bill"
     bill.write_text(f"#!/bin/sh\necho \"$1\" >> {place}/bills\n")
@@ -181,6 +184,12 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
                 base_backup(primary, path.parent)
                 primary.switch_wal()
             reported(primary, primary.write_wal(1))
+        elif command.startswith("pgweir logical"):
+            capture = receivers.start(["bash", "-c", "exec " + chapter.ours(command)],
+                                      chapter.environment())
+            wait_for(lambda: primary.sql("SELECT count(*) FROM pg_replication_slots WHERE active"
+                                         " AND slot_type = 'logical'") == "1", "a logical stream")
+            capture.stop()
         elif command.startswith("pgweir listen"):
             listener = receivers.start(
                 ["bash", "-c", "exec " + chapter.ours(command).replace("dbname", "user=postgres dbname")],
@@ -200,7 +209,7 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()")))
         ran.append(command.split()[1])
     assert {"doctor", "receive", "status", "verify", "prune", "restore", "-D", "listen",
-            "notify"} <= set(ran), ran
+            "notify", "logical"} <= set(ran), ran
 
 
 def test_no_page_has_a_block_that_nobody_runs():

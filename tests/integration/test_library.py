@@ -1,5 +1,6 @@
 """The example programs, which are the library's documentation, against real servers."""
 
+import os
 import re
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.process import run, wait_for
 from support.receiver import BINARY
 from support.scenario import restart_lsn
 from support.server import REPOSITORY
@@ -142,3 +143,29 @@ def test_listen_prints_and_sends(servers, place):
     finally:
         if process.poll() is None:
             process.kill()
+
+
+def test_the_examples_build_against_the_installed_library(servers, receivers, place):
+    """By the CMake package, and by pkg-config, from a place that was not known when it was built."""
+    prefix = place / "moved"
+    run(["cmake", "--install", BINARY.parent, "--component", "dev", "--prefix", place / "first"])
+    (place / "first").rename(prefix)
+    run(["cmake", "-S", REPOSITORY / "examples", "-B", place / "build",
+         f"-DCMAKE_PREFIX_PATH={prefix}"])
+    run(["cmake", "--build", place / "build", "--target", "example_waltail"])
+    pkg_config = next(prefix.rglob("pgweir.pc")).parent
+    flags = run(["pkg-config", "--cflags", "--libs", "--static", "pgweir"],
+                env={**os.environ, "PKG_CONFIG_PATH": str(pkg_config)}).stdout.split()
+    run(["c++", "-std=c++20", REPOSITORY / "examples" / "listen.cc", "-o", place / "listen", *flags])
+
+    primary = servers.primary()
+    start = primary.flushed()
+    end = primary.write_wal(1)
+    tail = receivers.start(["/bin/sh", "-c", 'exec "$0" "$1" "$2" "$3" >"$4"',
+                            place / "build" / "waltail", primary.conninfo(), wal.lsn_text(start),
+                            wal.lsn_text(end), place / "wal"])
+    assert tail.wait_exit() == 0, tail.said()
+    assert (place / "wal").stat().st_size == end - start
+    # Its standard input is at its end, so it ends when it has listened.
+    listen = receivers.start([place / "listen", primary.conninfo(dbname="postgres"), "a"])
+    assert listen.wait_exit() == 0 and "listening" in listen.said(), listen.said()

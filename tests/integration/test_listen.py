@@ -2,17 +2,35 @@
 
 import json
 import os
+import pathlib
+import shutil
 import signal
+import tempfile
 
 import pytest
+from conftest import Servers
 
 from support.process import wait_for
 from support.receiver import BINARY, pgweir
+from support.server import clients_installed
 
 ODD_CHANNELS = ["Orders", "with space", 'double"quote', "single'quote", "bäcker", "semi;DROP TABLE x",
                 "$(touch pwned)", "x" * 63]
 ODD_PAYLOADS = ["", "plain", "it's", 'say "hi"', "back\\slash \\' x", "two\nlines", "tab\there",
                 "$(touch pwned); `touch pwned`", "ünïcode 🐘", "x" * 7999, "--option", "$1 %s {}"]
+
+
+@pytest.fixture(scope="module")
+def primary(request):
+    """One server for the tests that leave it as they found it; each uses it alone."""
+    if not clients_installed():
+        pytest.skip("PostgreSQL 15 is not installed (scripts/setup)")
+    place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
+    place.chmod(0o755)
+    server = Servers(place).primary()
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(place)
 
 
 @pytest.fixture
@@ -37,8 +55,7 @@ def events(process, kind="notification"):
     return [line for line in lines if line["event"] == kind]
 
 
-def test_every_channel_and_payload_arrives_as_it_was_sent(servers, listener):
-    primary = servers.primary()
+def test_every_channel_and_payload_arrives_as_it_was_sent(primary, listener):
     process = listener(primary, "--json", *ODD_CHANNELS)
     process.wait_log('"event":"listening"')
     sent = [(channel, "from " + channel) for channel in ODD_CHANNELS]
@@ -55,8 +72,7 @@ def test_every_channel_and_payload_arrives_as_it_was_sent(servers, listener):
     assert all(e["pid"] > 0 for e in events(process))
 
 
-def test_the_lines_of_the_text_form_are_one_for_each(servers, listener):
-    primary = servers.primary()
+def test_the_lines_of_the_text_form_are_one_for_each(primary, listener):
     process = listener(primary, "a", "b", "--count", "2")
     process.wait_log("listening on")
     notify(primary, "a", "two\nlines\tand \\")
@@ -66,8 +82,7 @@ def test_the_lines_of_the_text_form_are_one_for_each(servers, listener):
     assert [(line[0], line[2]) for line in lines] == [("a", "two\\nlines\\tand \\\\"), ("b", "")]
 
 
-def test_a_payload_comes_from_standard_input(servers, listener, place):
-    primary = servers.primary()
+def test_a_payload_comes_from_standard_input(primary, listener, place):
     process = listener(primary, "--json", "a", "--count", "1")
     process.wait_log('"event":"listening"')
     (place / "payload").write_text("first\nsecond\n")
@@ -101,8 +116,7 @@ def test_wrong_words_are_usage_errors():
         assert result.returncode == 2 and says in result.stderr, (words, result.stderr)
 
 
-def test_commands_run_in_order_and_nothing_of_a_payload_is_run(servers, listener, place):
-    primary = servers.primary()
+def test_commands_run_in_order_and_nothing_of_a_payload_is_run(primary, listener, place):
     out = place / "out"
     payloads = ["one", "it's \"quoted\"", f"$(touch {place}/pwned)", f"'; touch {place}/pwned; '",
                 "two\nlines", "last"]
@@ -118,8 +132,7 @@ def test_commands_run_in_order_and_nothing_of_a_payload_is_run(servers, listener
     assert not (place / "pwned").exists()
 
 
-def test_a_command_that_fails_is_told_and_the_next_one_runs(servers, listener, place):
-    primary = servers.primary()
+def test_a_command_that_fails_is_told_and_the_next_one_runs(primary, listener, place):
     process = listener(primary, "a", "--count", "3", "--exec",
                        f'case $PGWEIR_PAYLOAD in 1) exit 7;; 2) kill -9 $$;; esac; touch {place}/ran')
     process.wait_log("listening on")
@@ -130,8 +143,7 @@ def test_a_command_that_fails_is_told_and_the_next_one_runs(servers, listener, p
     assert (place / "ran").exists()
 
 
-def test_a_slow_command_does_not_keep_the_rest_from_being_read(servers, listener, place):
-    primary = servers.primary()
+def test_a_slow_command_does_not_keep_the_rest_from_being_read(primary, listener, place):
     process = listener(primary, "--json", "a", "--exec",
                        f'until [ -e {place}/go ]; do sleep 0.02; done; echo done >>{place}/done')
     process.wait_log('"event":"listening"')
@@ -145,8 +157,7 @@ def test_a_slow_command_does_not_keep_the_rest_from_being_read(servers, listener
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well_after_the_command_that_runs(servers, listener, place, number):
-    primary = servers.primary()
+def test_a_signal_ends_it_well_after_the_command_that_runs(primary, listener, place, number):
     process = listener(primary, "a", "--exec",
                        f'touch {place}/began; until [ -e {place}/go ]; do sleep 0.02; done; '
                        f'touch {place}/ended')
@@ -156,14 +167,14 @@ def test_a_signal_ends_it_well_after_the_command_that_runs(servers, listener, pl
     wait_for((place / "began").exists, "the command")
     wait_for(lambda: process.said().count("a\t") == 2, "both to be read")
     process.send(number)
+    process.wait_log("asked to stop")
     (place / "go").touch()
     assert process.wait_exit() == 0, process.said()
     assert (place / "ended").exists()
     assert "1 notification(s)" in process.said()
 
 
-def test_who_was_away_is_told_since_when(servers, listener, place):
-    primary = servers.primary()
+def test_who_was_away_is_told_since_when(primary, listener, place):
     process = listener(primary, "--json", "a", "--exec-connect",
                        f'echo "since=$PGWEIR_MISSED_SINCE" >>{place}/connects')
     process.wait_log('"event":"listening"')
@@ -186,21 +197,22 @@ def test_who_was_away_is_told_since_when(servers, listener, place):
     process.stop()
 
 
-def test_a_server_that_is_not_there_is_waited_for_without_a_busy_loop(servers, listener):
-    primary = servers.primary(start=False)
-    process = listener(primary, "--json", "a")
-    wait_for(lambda: process.said().count("trying again") >= 3, "three attempts")
-    with open(f"/proc/{process.pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    assert used < 0.5, f"{used} s of processor time for waiting"
-    primary.start()
+def test_a_server_that_is_not_there_is_waited_for_without_a_busy_loop(primary, listener):
+    primary.stop("fast")
+    try:
+        process = listener(primary, "--json", "a")
+        wait_for(lambda: process.said().count("trying again") >= 3, "three attempts")
+        with open(f"/proc/{process.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        assert used < 0.5, f"{used} s of processor time for waiting"
+    finally:
+        primary.start()
     process.wait_log('"event":"listening"', deadline=60)
     process.stop()
 
 
-def test_a_killed_backend_is_replaced(servers, listener):
-    primary = servers.primary()
+def test_a_killed_backend_is_replaced(primary, listener):
     process = listener(primary, "--json", "a", application_name="ears")
     process.wait_log('"event":"listening"')
     primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -211,8 +223,7 @@ def test_a_killed_backend_is_replaced(servers, listener):
     process.stop()
 
 
-def test_no_loop_and_timeout_end_it(servers, listener):
-    primary = servers.primary()
+def test_no_loop_and_timeout_end_it(primary, listener):
     process = listener(primary, "a", "--timeout", "300ms")
     assert process.wait_exit() == 0, process.said()
     process = listener(primary, "a", "--timeout", "300ms", "--count", "1")
@@ -220,28 +231,27 @@ def test_no_loop_and_timeout_end_it(servers, listener):
     process = listener(primary, "a", "--no-loop")
     process.wait_log("listening on")
     primary.stop("immediate")
-    assert process.wait_exit() == 3, process.said()
-    process = listener(primary, "a", "--no-loop")
-    assert process.wait_exit() == 3, process.said()
-    process = listener(primary, "a", "--timeout", "300ms")
-    assert process.wait_exit() == 0, process.said()
+    try:
+        assert process.wait_exit() == 3, process.said()
+        process = listener(primary, "a", "--no-loop")
+        assert process.wait_exit() == 3, process.said()
+        process = listener(primary, "a", "--timeout", "300ms")
+        assert process.wait_exit() == 0, process.said()
+    finally:
+        primary.start()
 
 
-def test_what_does_not_pass_by_itself_ends_it(servers):
-    primary = servers.primary()
-    result = pgweir("listen", "-d", primary.conninfo(dbname="nowhere"), "a")
-    assert result.returncode == 4 and "nowhere" in result.stderr, result.stderr
-    result = pgweir("notify", "-d", primary.conninfo(dbname="nowhere"), "a", "b")
-    assert result.returncode == 4 and "nowhere" in result.stderr, result.stderr
+def test_a_database_that_is_not_there_ends_it(primary):
+    for words in (["listen", "a"], ["notify", "a", "b"]):
+        result = pgweir(words[0], "-d", primary.conninfo(dbname="nowhere"), *words[1:])
+        assert result.returncode == 4 and "nowhere" in result.stderr, result.stderr
+
+
+def test_a_standby_has_none_and_of_several_hosts_the_primary_is_found(primary, servers, receivers):
     standby = servers.standby(primary)
     for words in (["listen", "a"], ["notify", "a", "b"]):
         result = pgweir(words[0], "-d", standby.conninfo(dbname="postgres"), *words[1:])
         assert result.returncode == 4 and "primary" in result.stderr, result.stderr
-
-
-def test_of_several_hosts_the_primary_is_found(servers, receivers):
-    primary = servers.primary()
-    standby = servers.standby(primary)
     both = (f"host=127.0.0.1,127.0.0.1 port={standby.port},{primary.port} user=postgres "
             "dbname=postgres")
     process = receivers.start([BINARY, "listen", "-d", both, "--json", "a", "--count", "1"])
@@ -250,8 +260,8 @@ def test_of_several_hosts_the_primary_is_found(servers, receivers):
     assert process.wait_exit() == 0, process.said()
 
 
-def test_bytes_that_are_no_text_come_in_hex(servers, receivers):
-    primary = servers.primary()
+def test_bytes_that_are_no_text_come_in_hex(primary, receivers):
+    primary.sql("DROP DATABASE IF EXISTS bytes")
     primary.sql("CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0")
     process = receivers.start([BINARY, "listen", "-d", primary.conninfo(dbname="bytes"), "--json",
                                "a", "--count", "2"])
@@ -263,8 +273,7 @@ def test_bytes_that_are_no_text_come_in_hex(servers, receivers):
     assert first["payload_hex"] == "fffe" and "payload_hex" not in second
 
 
-def test_a_flood_arrives_whole_and_in_order(servers, listener):
-    primary = servers.primary()
+def test_a_flood_arrives_whole_and_in_order(primary, listener):
     process = listener(primary, "--json", "a", "--count", "20000", "-q")
     process.wait_log('"event":"listening"')
     primary.sql("SELECT pg_notify('a', i::text) FROM generate_series(1, 20000) i")

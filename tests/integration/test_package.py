@@ -27,6 +27,8 @@ def debs():
     """{package name: path}"""
     if not shutil.which("dpkg-buildpackage") or not shutil.which("dh"):
         pytest.skip("the tools that build packages are missing (scripts/setup)")
+    if re.search(r"^PGWEIR_SANITIZE:\w+=.", (BUILT / "CMakeCache.txt").read_text(), re.MULTILINE):
+        pytest.skip("nobody packages a build with sanitizers")
     run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=300)
     found = {path.name.split("_")[0]: path for path in PACKAGES.glob("*.deb")}
     assert set(found) == {"pgweir", "libpgweir-dev"}

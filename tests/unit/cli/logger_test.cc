@@ -7,9 +7,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace weir::cli {
 namespace {
@@ -153,6 +155,33 @@ TEST_F(LoggerTest, ChangesItsLevel) {
   EXPECT_FALSE(logger.enabled(LogLevel::debug));
   logger.set_level(LogLevel::debug);
   EXPECT_TRUE(logger.enabled(LogLevel::debug));
+}
+
+TEST_F(LoggerTest, WritesAnObjectOnEachLineIfAskedTo) {
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, std::nullopt, {}, LogFormat::json);
+    Log& log = logger;
+    log.info("two\nlines and a \"quote\", {}", "\xff\x01");
+    log.debug("not shown");
+    log.error(Error(ErrorKind::gap, "missing").with("lsn", "0/1").hint("Do it."));
+    log.error(Error(ErrorKind::retry, "bare"));
+  }
+  std::istringstream lines(shown());
+  std::vector<nlohmann::json> objects;
+  for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(objects.size(), 3u);
+  EXPECT_EQ(objects[0].at("message"), "two\nlines and a \"quote\", \xEF\xBF\xBD\x01");
+  EXPECT_EQ(objects[0].at("level"), "info");
+  EXPECT_EQ(objects[0].at("pid"), ::getpid());
+  EXPECT_THAT(objects[0].at("time").get<std::string>(),
+              MatchesRegex("20[0-9-]+T[0-9:]+\\.[0-9][0-9][0-9]Z"));
+  EXPECT_FALSE(objects[0].contains("error"));
+  EXPECT_EQ(objects[1].at("message"), "missing");
+  EXPECT_EQ(objects[1].at("error"), "gap");
+  EXPECT_EQ(objects[1].at("context"), "lsn 0/1");
+  EXPECT_EQ(objects[1].at("hint"), "Do it.");
+  EXPECT_FALSE(objects[2].contains("hint"));
 }
 
 }  // namespace

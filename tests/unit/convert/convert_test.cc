@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "archive/compress.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
@@ -11,11 +13,8 @@ namespace weir::convert {
 namespace {
 
 using codec::Method;
-using ::testing::Contains;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::SizeIs;
 using testing::WalBuilder;
 using verify::ArchiveBuilder;
@@ -176,7 +175,7 @@ TEST(Convert, LeavesWhatIsDamagedAsItIs) {
 
 TEST(Convert, DoesNotDisturbTheReceiversOwnCompression) {
   // At each call of ours, the receiver compresses the same segment from start to end.
-  for (std::uint64_t call = 1; call < 400; call += 3) {
+  for (std::uint64_t call = 1; call < 400; ++call) {
     SCOPED_TRACE(call);
     Example example;
     auto& disk = example.archive.disk;
@@ -200,8 +199,37 @@ TEST(Convert, DoesNotDisturbTheReceiversOwnCompression) {
   }
 }
 
-TEST(Convert, TakesItsFileBackIfThePruneTookTheSegment) {
-  for (std::uint64_t call = 1; call < 400; call += 2) {
+TEST(Convert, TakesNothingFromTheReceiversOwnCompression) {
+  // The other way round: at each call of the receiver's.
+  for (std::uint64_t call = 1; call < 400; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    auto& disk = example.archive.disk;
+    const auto receiver = disk.open();
+    bool done = false;
+    disk.reset_calls();
+    disk.set_hook([&](const sim::SimDisk::Call& now) {
+      if (now.number == call && !done) {
+        done = true;
+        static_cast<void>(example.run());
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    try {
+      archive::compress_segment(*receiver, wal::SegmentName(1, 1, kSize), kSize,
+                                codec::Compression::parse("zstd:1"), [] { return false; });
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::conflict) << "but for who was first: " << error.what();
+    }
+    disk.set_hook({});
+    if (!done) break;
+    example.expect_converted();
+  }
+}
+
+TEST(Convert, DropsItsFileIfThePruneTookTheSegment) {
+  int late = 0;
+  for (std::uint64_t call = 1; call < 400; ++call) {
     SCOPED_TRACE(call);
     Example example;
     auto& disk = example.archive.disk;
@@ -218,8 +246,14 @@ TEST(Convert, TakesItsFileBackIfThePruneTookTheSegment) {
     static_cast<void>(example.run());
     disk.set_hook({});
     if (!done) break;
-    EXPECT_THAT(disk.names(), Not(Contains(HasSubstr("000000010000000000000001"))));
+    const auto left = disk.names();
+    if (std::any_of(left.begin(), left.end(), [](const std::string& name) {
+          return name.find("000000010000000000000001") != std::string::npos;
+        }))
+      ++late;
   }
+  // Between the last look and the rename: to take it back then could take the last form there is.
+  EXPECT_LE(late, 1);
 }
 
 TEST(Convert, StopsBetweenPiecesAndLeavesNothingBehind) {

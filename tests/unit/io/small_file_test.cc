@@ -65,5 +65,23 @@ TEST_F(SmallFile, KnowsWhatIsUnderAPath) {
   EXPECT_THROW(static_cast<void>(type_of(place_ + "/loop")), Error);
 }
 
+TEST_F(SmallFile, IsReplacedAsAWholeAndLeavesNothingElse) {
+  const auto path = put("a", "old");
+  replace_small_file(path, "new", 0644);
+  EXPECT_EQ(read_small_file(path, 10), "new");
+  struct stat status {};
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777u, 0644u);
+  const auto files = std::distance(std::filesystem::directory_iterator(place_),
+                                   std::filesystem::directory_iterator());
+  EXPECT_EQ(files, 1);
+  ASSERT_EQ(::mkdir((place_ + "/d").c_str(), 0700), 0);
+  EXPECT_THROW(replace_small_file(place_ + "/d", "x", 0644), Error);
+  EXPECT_THROW(replace_small_file(place_ + "/missing/x", "x", 0644), Error);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(place_),
+                          std::filesystem::directory_iterator()),
+            2);
+}
+
 }  // namespace
 }  // namespace weir::io

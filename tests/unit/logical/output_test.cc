@@ -171,6 +171,23 @@ TEST_F(ExactOutputTest, FindsAFileThatWasMovedBeforeACrash) {
   EXPECT_EQ(output->start(), wal::Lsn(0x20));
 }
 
+TEST_F(ExactOutputTest, PutsAsideAMovedFileOfWhichNothingWasConfirmed) {
+  {
+    auto output = open();
+    output->append("one\n");
+    output->border(wal::Lsn(0x20));
+    output->flush();
+  }
+  write("out.copy", "one\n");  // not the file itself
+  fs::rename(place_ / "out", place_ / "out.1");
+  auto output = open();
+  EXPECT_EQ(output->start(), wal::Lsn(10));
+  EXPECT_FALSE(fs::exists(place_ / "out.1"));
+  EXPECT_EQ(text(".out.1.discarded"), "one\n");
+  EXPECT_EQ(text("out.copy"), "one\n");
+  EXPECT_EQ(text(), "");
+}
+
 TEST_F(ExactOutputTest, OpensItsFileAnewAtABorder) {
   auto output = open();
   output->append("one\n");

@@ -148,6 +148,20 @@ TEST(Listener, WaitsForItsServerAndCanBeInterrupted) {
   EXPECT_EQ(error_of([&] { listener.reconnect(); }).kind(), ErrorKind::retry);
 }
 
+TEST(Listener, ThrowsWhatEndedTheConnectionIfItIsNotToReconnect) {
+  REQUIRE_SERVER();
+  pq::TestServer server;
+  Listener listener({.conninfo = server.conninfo(), .channels = {"a"}, .reconnect = false});
+  server.stop(SIGINT);
+  EXPECT_EQ(error_of([&] { static_cast<void>(listener.read(30s)); }).kind(), ErrorKind::retry);
+  EXPECT_THAT(error_of([&] { static_cast<void>(listener.read(30s)); }).what(),
+              HasSubstr("not connected"));
+  server.start();
+  listener.reconnect();
+  listener.notify("a", "again");
+  EXPECT_EQ(listener.read(30s)->payload, "again");
+}
+
 TEST(Listener, IsToldThatAStandbyHasNoNotifications) {
   REQUIRE_SERVER();
   pq::TestServer primary;
