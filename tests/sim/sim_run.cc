@@ -124,6 +124,9 @@ class Run {
 
   bool tick() {
     ++steps_;
+    // (Of a stop that was asked for nothing may come, either.)
+    if (!quiet_ && steps_ > wild_steps_ + kQuietSteps)
+      throw Violation{"progress", "the receiver does not come to its end"};
     if (quiet_ && ++quiet_steps_ > kQuietSteps)
       throw Violation{"progress", "the archive does not reach the server's end"};
     story_.now += std::chrono::microseconds(random_.between(20, 3000));
