@@ -1,5 +1,6 @@
 """Servers and machines that behave as they seldom do, against a walsender of our own."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -10,10 +11,10 @@ import time
 
 import pytest
 
-from support.fake_walsender import FakeWalsender
 from support.process import die_with_parent, run, wait_for
 from support.receiver import receive_command
 from support.scenario import create_slot, reported, streaming
+from support.walsender import WalServer
 
 
 def preload(place, source, name):
@@ -26,17 +27,13 @@ def preload(place, source, name):
 @pytest.fixture
 def fake(servers):
     """fake(stream) is a walsender with 3 MB of a real server's WAL."""
-    made = []
+    with contextlib.ExitStack() as made:
+        def make(stream):
+            primary = servers.primary()
+            end = primary.write_wal(3)
+            return made.enter_context(WalServer(primary, end, stream))
 
-    def make(stream):
-        primary = servers.primary()
-        end = primary.write_wal(3)
-        made.append(FakeWalsender(primary, end, stream))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 class Empty:
@@ -54,7 +51,7 @@ def test_the_stand_in_is_a_walsender(fake, receivers, new_archive):
         connection.wait_reported(end)
         seen.append(end)
         while not connection.copy_done:
-            connection.read_statuses(0.1)
+            connection.read_reports(0.1)
         connection.finish()
 
     walsender = fake(stream)
@@ -77,9 +74,9 @@ def test_a_flood_of_keepalives_neither_keeps_a_signal_out_nor_fills_the_memory(
         connection.wait_reported(connection.send_all(position))
         while not connection.copy_done:
             for _ in range(200):
-                connection.send_keepalive(reply_requested=True)
+                connection.keepalive(walsender.end, reply=True)
             flooding.set()
-            connection.read_statuses()
+            connection.read_reports()
         connection.finish()
 
     walsender = fake(stream)
@@ -106,14 +103,14 @@ def test_nothing_at_all_is_sent_after_a_failed_sync(fake, place, new_archive):
         control.write_text("fail 0")
         connection.send_wal(middle, 64 * 1024)
         wait_for(log.exists, "the sync to fail")
-        connection.read_statuses(0.05)  # what was on its way
+        connection.read_reports(0.05)  # what was on its way
         count = 0
         try:
             while True:
-                connection.send_keepalive(reply_requested=True)
-                count += connection.read_statuses(0.01)
-        except OSError:
-            counts.append((count, connection.statuses[-1][1], middle))
+                connection.keepalive(walsender.end, reply=True)
+                count += connection.read_reports(0.01)
+        except (OSError, EOFError):
+            counts.append((count, connection.reports[-1][1], middle))
 
     walsender = fake(stream)
     archive = new_archive(Empty)

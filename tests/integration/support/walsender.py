@@ -1,10 +1,16 @@
 """A server that is not what it says: speaks enough of the protocol to be taken for PostgreSQL's
-walsender, and answers what a test tells it to."""
+walsender, and answers what a test tells it to.
 
+Source of the formats: PostgreSQL's documentation, "Frontend/Backend Protocol" and "Streaming
+Replication Protocol"."""
+
+import pathlib
 import re
+import select
 import socket
 import struct
 import threading
+import time
 
 from . import wal
 
@@ -125,10 +131,52 @@ class FakeServer:
         return True
 
 
+class WalServer(FakeServer):
+    """Serves the WAL up to `end` that a real server, stopped or idle, has in its pg_wal.
+    `stream(connection, position)` is called when WAL is asked for, in a thread of its own; when it
+    returns, the connection ends. What goes wrong in it goes wrong at the end of the block."""
+
+    def __init__(self, server, end, stream):
+        super().__init__()
+        self.system_identifier = server.sql("SELECT system_identifier FROM pg_control_system()")
+        self.pg_wal = pathlib.Path(server.data) / "pg_wal"
+        self.segment_size = server.segment_size
+        self.end = end
+        self._stream = stream
+        self._failure = None
+
+    def __exit__(self, *_):
+        super().__exit__()
+        if self._failure:
+            raise self._failure
+
+    def identify(self):
+        return [self.system_identifier, "1", wal.lsn_text(self.end), None]
+
+    def stream(self, connection, timeline, position):
+        try:
+            self._stream(connection, position)
+        except (OSError, EOFError):
+            raise
+        except Exception as error:
+            self._failure = error
+
+    def read_wal(self, position, size):
+        segno, offset = divmod(position, self.segment_size)
+        size = min(size, self.segment_size - offset, self.end - position)
+        with open(self.pg_wal / wal.segment_name(1, segno, self.segment_size), "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+
 class Connection:
+    """`reports` is what came on it: [(write, flush, apply)]."""
+
     def __init__(self, accepted, server):
         self.socket = accepted
         self.server = server
+        self.reports = []
+        self.copy_done = False
 
     def begin(self, version):
         while True:
@@ -149,13 +197,48 @@ class Connection:
         kind = self._exactly(1)
         body = self._exactly(struct.unpack(">I", self._exactly(4))[0] - 4)
         if kind == b"d" and body[:1] == b"r":
-            self.server.reports.append(struct.unpack_from(">Q", body, 9)[0])
+            self.reports.append(struct.unpack_from(">QQQ", body, 1))
+            self.server.reports.append(self.reports[-1][1])
+        elif kind == b"c":
+            self.copy_done = True
         return kind, body
 
     def wait(self):
         """Until the other side ends the connection."""
         while True:
             self.message()
+
+    def read_reports(self, wait=0.0):
+        """Takes what the receiver has sent, up to a CopyDone; returns how many reports that were."""
+        before = len(self.reports)
+        while not self.copy_done and select.select([self.socket], [], [], wait)[0]:
+            self.message()
+            wait = 0.0
+        return len(self.reports) - before
+
+    def wait_reported(self, position, deadline=30):
+        end = time.monotonic() + deadline
+        while not (self.reports and self.reports[-1][1] >= position):
+            self.read_reports(0.1)
+            assert time.monotonic() < end, f"not reported: {wal.lsn_text(position)}"
+
+    def send_wal(self, position, size):
+        """Of a WalServer's WAL; returns the position behind what was sent."""
+        data = self.server.read_wal(position, size)
+        self.wal(position, data, end=self.server.end)
+        return position + len(data)
+
+    def send_all(self, position):
+        while position < self.server.end:
+            position = self.send_wal(position, 128 * 1024)
+        return position
+
+    def finish(self):
+        """The good end of a stream, after the receiver's CopyDone."""
+        self.send(b"c")
+        self.send(b"C", b"COPY 0\0")
+        self.send(b"C", b"START_REPLICATION\0")
+        self.send(b"Z", b"I")
 
     def send(self, kind, body=b""):
         self.socket.sendall(kind + struct.pack(">I", len(body) + 4) + body)
