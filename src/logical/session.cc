@@ -21,9 +21,11 @@ using std::chrono::milliseconds;
 constexpr auto kFinishTimeout = 10s;
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
-/// How long to let the server collect while messages come without a pause: one read then takes
-/// many.
-constexpr auto kGather = 300us;
+/// How long to let messages gather while they come without a pause, that is less than kNoPause
+/// after the ones before: one read then takes many. (By a Unix-domain socket each message is there
+/// on its own.)
+constexpr auto kGather = 500us;
+constexpr auto kNoPause = 2ms;
 /// A read that brought so much has probably left something: libpq reads up to 16 kB.
 constexpr std::uint64_t kFullRead = 8192;
 
@@ -302,9 +304,8 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
 void Session::copy(pq::ReplicationStream& stream) {
   auto now = Clock::now();
   last_sync_ = last_status_ = last_flush_ = now;
-  // Data that is there is read without asking whether it is; when there is no
-  // more of a steady flow it is left to gather for a moment, so that one read takes many messages;
-  // and the clock is looked at for the rest.
+  // Data that is there is read without asking whether it is; when there is no more of a steady flow
+  // it is left to gather for a moment, so that one read takes many messages.
   for (;;) {
     const auto before = bytes_;
     std::uint64_t taken = 0;
@@ -315,6 +316,7 @@ void Session::copy(pq::ReplicationStream& stream) {
       if (!take(stream, event)) return;
       ++taken;
     }
+    const auto last_read = now;
     now = Clock::now();
     if (now - last_look_ >= kFlushDelay || taken == 0) {
       last_look_ = now;
@@ -324,7 +326,8 @@ void Session::copy(pq::ReplicationStream& stream) {
       stream.receive();
       continue;
     }
-    if (taken > 1) std::this_thread::sleep_for(kGather);
+    if (taken > 1 || (taken == 1 && now - last_read < kNoPause))
+      std::this_thread::sleep_for(kGather);
     auto deadline = now + 1h;
     if (options_.status_interval > 0ms)
       deadline = std::min(deadline, last_status_ + options_.status_interval);
