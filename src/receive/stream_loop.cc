@@ -439,7 +439,10 @@ void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, StreamState::Tic
   if (!state_.given_up()) {
     state_.on_sync_given_up();
     sync_ended_.notify_all();
-    if (!interrupt_.raised()) fail(full);
+    if (!interrupt_.raised())
+      fail(full);
+    else if (outcome_.how == StreamOutcome::How::timeline_ended)
+      outcome_.how = StreamOutcome::How::stopped;  // its last part is still to be had
   }
   job = nullptr;  // those that wait for it give up, too
   finish_if_done();

@@ -100,8 +100,7 @@ std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
     const auto in_page = offset_in_page(position_);
     std::size_t taken = 0;
     if (state_ == State::unchecked) {
-      taken = wal.size();
-      position_ = position_ + taken;
+      taken = skip_unchecked(wal);
     } else if (state_ == State::filler) {
       taken = skip_filler(wal.size());
     } else if (in_page < page_header_size(position_)) {
@@ -190,6 +189,7 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
   if (magic_ == 0 && !options_.server_major) {
     if (magic_is_newer_than_known(page.magic)) {
       state_ = State::unchecked;
+      unchecked_page_ = at;
       return true;
     }
     if (const auto major = major_version_of_magic(page.magic)) {
@@ -204,6 +204,29 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
   return fail(at, at,
               fmt::format("unexpected page magic: expected {}, found {}", expected,
                           name_of_magic(page.magic)));
+}
+
+/// Pages of a newer server are not looked at. But where only a page said that it is of one, another
+/// page that is of a known version and stands where it should says that the first is damaged.
+std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
+  const auto in_page = offset_in_page(position_);
+  if (options_.server_major || in_page >= kShortHeaderSize) {
+    const auto taken =
+        options_.server_major ? wal.size() : std::min(kPageSize - in_page, wal.size());
+    position_ = position_ + taken;
+    return taken;
+  }
+  const Lsn at = Lsn(position_.byte() - in_page);
+  const auto taken = std::min(kShortHeaderSize - in_page, wal.size());
+  std::memcpy(page_bytes_.data() + in_page, wal.data(), taken);
+  position_ = position_ + taken;
+  if (in_page + taken < kShortHeaderSize) return taken;
+  const auto page = *decode_page_header(page_bytes_);
+  if (page.address == at && major_version_of_magic(page.magic))
+    fail(unchecked_page_, unchecked_page_,
+         fmt::format("unexpected page magic: of a version not known, where the page at {} has {}",
+                     at, name_of_magic(page.magic)));
+  return taken;
 }
 
 bool RecordVerifier::check_cluster(Lsn at, const PageHeader& page) {

@@ -98,7 +98,8 @@ class RecordVerifier {
   /// True while position() lies inside a record (or its alignment padding's page gap).
   [[nodiscard]] bool inside_record() const;
   /// The WAL is of a server newer than we know: positions move, nothing is checked. Decided by
-  /// server_major, else by the first page's magic; never after that.
+  /// server_major, else by the first page's magic; never after that. In the latter case a later
+  /// page of a known version is damage, namely of the first page.
   [[nodiscard]] bool unchecked() const;
   [[nodiscard]] std::uint64_t records() const;
   /// From the first long header, 0 before it.
@@ -118,6 +119,7 @@ class RecordVerifier {
   std::size_t take_page_header(std::span<const std::byte> wal);
   void check_page(const PageHeader& page);
   bool check_version(Lsn at, const PageHeader& page);
+  std::size_t skip_unchecked(std::span<const std::byte> wal);
   bool check_cluster(Lsn at, const PageHeader& page);
   bool check_continuation(Lsn at, const PageHeader& page);
   void drop_record();
@@ -147,6 +149,7 @@ class RecordVerifier {
   bool first_page_ = true;
   std::uint16_t magic_ = 0;  ///< of every page; 0 until known
   int major_ = 0;            ///< the version that writes it
+  Lsn unchecked_page_;       ///< the page by whose magic nothing is checked
   TimelineId page_timeline_ = 0;
   std::uint64_t system_identifier_ = 0;
 

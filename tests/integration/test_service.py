@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -13,33 +14,42 @@ from support.scenario import streaming
 
 
 class Manager:
-    """The socket that NOTIFY_SOCKET names, and every message on it."""
+    """The socket that NOTIFY_SOCKET names, and every message on it. As systemd does, it reads all the
+    time: whoever notifies would wait for it otherwise."""
 
     def __init__(self, place, watchdog=None):
         self.path = place / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.path))
-        self.socket.setblocking(False)
         self.env = {"NOTIFY_SOCKET": str(self.path)}
         if watchdog:
             self.env["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
-        self.heard = []
+        self._heard = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self):
+        while text := self.socket.recv(65536).decode():
+            self._heard += text.splitlines()
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto(b"", str(self.path))
+        self._thread.join()
+        self.socket.close()
 
     def read(self):
-        while True:
-            try:
-                text = self.socket.recv(65536).decode()
-            except BlockingIOError:
-                return self.heard
-            self.heard += text.splitlines()
+        return list(self._heard)
+
+    def forget(self):
+        self._heard.clear()
 
     def wait(self, begin, deadline=30):
         return wait_for(lambda: next((line for line in self.read() if line.startswith(begin)), None),
                         f"the service manager to hear {begin}", deadline)
 
     def wait_new(self, begin, deadline=30):
-        self.read()
-        seen = len(self.heard)
+        seen = len(self.read())
         return wait_for(lambda: next((line for line in self.read()[seen:] if line.startswith(begin)),
                                      None), f"the service manager to hear a new {begin}", deadline)
 
@@ -54,7 +64,7 @@ def manager(place):
 
     yield make
     for each in made:
-        each.socket.close()
+        each.close()
 
 
 def test_is_ready_when_it_streams_and_tells_state_position_and_stop(servers, receivers, new_archive,
@@ -114,8 +124,7 @@ def test_the_watchdog_is_fed_while_it_lives_and_not_by_a_process_that_hangs(serv
         systemd.wait_new("WATCHDOG=1", deadline=10)
     receiver.pause()
     wait_for(lambda: stopped(receiver.pid), "the receiver to be stopped")
-    systemd.read()
-    seen = len(systemd.heard)
+    seen = len(systemd.read())
     time.sleep(1.2)  # more than its interval: there would be one
     assert "WATCHDOG=1" not in systemd.read()[seen:]
     receiver.resume()
@@ -156,7 +165,7 @@ def test_listen_and_logical_tell_when_they_are_ready(servers, receivers, manager
     assert "READY=1" in systemd.read()
     listening.stop()
     systemd.wait("STOPPING=1")
-    systemd.heard.clear()
+    systemd.forget()
     decoding = receivers.start([BINARY, "logical", "-d", primary.conninfo(dbname="postgres"), "-S",
                                 "changes", "--plugin", "test_decoding", "--create-slot", "--file",
                                 place / "changes"], env=systemd.env)

@@ -61,6 +61,14 @@ wal::Lsn Ledger::reported(wal::TimelineId timeline) const {
   return most;
 }
 
+/// Without the reports that spoke of no byte: that of a stream's start, where nothing came of it.
+wal::Lsn Ledger::reported_bytes(wal::TimelineId timeline) const {
+  Lsn most;
+  for (const auto& range : promised_.at(timeline))
+    if (range.begin < range.end) most = std::max(most, range.end);
+  return most;
+}
+
 void Ledger::check(const SimDisk& disk, bool everything) {
   holds_damage_ = false;
   check_names(disk, everything);
@@ -142,6 +150,13 @@ bool Ledger::told(Lsn begin, Lsn end) const {
                      [&](const auto& hole) { return hole.begin <= begin && end <= hole.end; });
 }
 
+wal::TimelineId Ledger::last_timeline() const {
+  wal::TimelineId last = 0;
+  for (const auto& [timeline, ranges] : promised_)
+    if (reported_bytes(timeline).valid()) last = timeline;
+  return last;
+}
+
 /// The archive begins with the first timeline of which anything was promised.
 std::optional<wal::TimelineId> Ledger::first_timeline() const {
   for (const auto& [timeline, ranges] : promised_)
@@ -151,7 +166,7 @@ std::optional<wal::TimelineId> Ledger::first_timeline() const {
 }
 
 Lsn Ledger::first_promised(wal::TimelineId timeline) const {
-  auto begin = reported(timeline);
+  auto begin = reported_bytes(timeline);
   for (const auto& range : promised_.at(timeline))
     if (range.begin < range.end) begin = std::min(begin, range.begin);
   return begin;
@@ -165,9 +180,9 @@ std::optional<Ledger::Way> Ledger::way() const {
   way.begin = std::max(kSegment.start_of(first_promised(*first)), floor_);
   for (const auto& hole : told_holes_) way.begin = std::max(way.begin, hole.end);
   for (const auto& [timeline, ranges] : promised_)
-    if (reported(timeline).valid()) {
+    if (const auto end = reported_bytes(timeline); end.valid()) {
       way.last = timeline;
-      way.end = reported(timeline);
+      way.end = end;
     }
   if (way.begin >= way.end) return std::nullopt;
   // A backup behind a hole is of the timeline that was the newest then.
@@ -182,11 +197,11 @@ void Ledger::check_continuity(const SimDisk& disk) {
   const auto first = first_timeline();
   if (!first) return;
   auto begin = first_promised(*first);
-  const auto newest = promised_.rbegin()->first;
+  const auto newest = last_timeline();
   std::optional<Lsn> oldest_kept;  // of those that may go
   for (auto timeline = *first; timeline <= newest; ++timeline) {
     const bool last = timeline == newest;
-    const auto end = last ? reported(timeline) : lineage_.timeline(timeline).switchpoint;
+    const auto end = last ? reported_bytes(timeline) : lineage_.timeline(timeline).switchpoint;
     for (auto segment = kSegment.start_of(begin); segment < end;
          segment = segment + kSegmentBytes) {
       const auto from = std::max(segment, begin);

@@ -85,7 +85,9 @@ class Ledger {
   bool holds_wal(const SimDisk& disk, const std::string& name, wal::TimelineId timeline,
                  wal::Lsn from, wal::Lsn to);
   [[nodiscard]] bool told(wal::Lsn begin, wal::Lsn end) const;
+  [[nodiscard]] wal::Lsn reported_bytes(wal::TimelineId timeline) const;
   [[nodiscard]] std::optional<wal::TimelineId> first_timeline() const;
+  [[nodiscard]] wal::TimelineId last_timeline() const;
   [[nodiscard]] wal::Lsn first_promised(wal::TimelineId timeline) const;
 
   const Lineage& lineage_;

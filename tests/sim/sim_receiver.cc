@@ -534,7 +534,10 @@ void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
       world_.story.tell("given up: {}", error.what());
       streaming.state.on_sync_given_up();
       streaming.syncs.clear();
-      if (!stop_) fail(streaming, error, {});
+      if (!stop_)
+        fail(streaming, error, {});
+      else if (streaming.outcome.how == StreamOutcome::How::timeline_ended)
+        streaming.outcome.how = StreamOutcome::How::stopped;
       return;
     }
     throw ProcessDied{error};

@@ -124,7 +124,7 @@ class SimulationMutants : public ::testing::TestWithParam<MutantInfo> {};
 
 TEST_P(SimulationMutants, AreCaught) {
   const auto& mutant = GetParam();
-  const std::uint64_t most = 3000;
+  const std::uint64_t most = 20'000;
   // By the promise that it breaks: that something gets stuck would not be the right reason.
   for (std::uint64_t seed = 1; seed <= most; ++seed) {
     const auto result = simulate(seed, mutant.mutant, Telling::none);

@@ -410,7 +410,8 @@ TEST(RecordVerifier, ChecksNothingInWalOfANewerServer) {
   auto wal = empty_wal();
   wal.append_random(100'000);
   Bytes newer(wal);
-  newer.put(wal.start(), std::uint16_t{0xD130});
+  for (Lsn page = wal.start(); page < wal.end(); page = page + kPageSize)
+    newer.put(page, std::uint16_t{0xD130});
   const Bytes same(wal);
   const struct {
     const char* name;
@@ -436,6 +437,26 @@ TEST(RecordVerifier, ChecksNothingInWalOfANewerServer) {
     EXPECT_EQ(verifier.records(), 0u);
     EXPECT_EQ(verifier.last_record_end(), Lsn());
     EXPECT_FALSE(verifier.inside_record());
+  }
+}
+
+TEST(RecordVerifier, TakesNoSinglePageForThatOfANewerServer) {
+  auto wal = empty_wal();
+  wal.append_random(100'000);
+  Bytes bytes(wal);
+  bytes.put(wal.start(), std::uint16_t{0xD910});  // one bit of 0xD110
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{100}, std::size_t{1'000'000}}) {
+    SCOPED_TRACE(piece);
+    auto options = options_for(wal);
+    options.server_major = std::nullopt;
+    RecordVerifier verifier(options, wal.start());
+    std::optional<Damage> damage;
+    for (std::size_t at = 0; at < bytes.bytes.size() && !damage; at += piece)
+      damage = verifier.feed(
+          std::span(bytes.bytes).subspan(at, std::min(piece, bytes.bytes.size() - at)));
+    ASSERT_TRUE(damage);
+    EXPECT_EQ(damage->at, wal.start());
+    EXPECT_THAT(damage->what, ::testing::HasSubstr("unexpected page magic"));
   }
 }
 
