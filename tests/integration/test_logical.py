@@ -65,6 +65,15 @@ def up_to_now(server, path, *options, slot="s"):
     return result
 
 
+def last_row_written(server, receiver, out):
+    """Inserts it and waits until its transaction is whole and confirmed."""
+    server.sql("INSERT INTO t (v) VALUES ('the very last row')")
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    wait_for(lambda: receiver.running() and b"the very last row" in out.read_bytes()[-20000:]
+             and server.sql(f"SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots") == "t",
+             "the last row to be written", 60)
+
+
 def workload(server, place, clients=3, rate=120):
     script = place / "workload.sql"
     script.write_text(WORKLOAD)
@@ -117,9 +126,7 @@ def test_kills_of_both_sides_lose_repeat_and_tear_nothing(servers, receivers, pl
     wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
                                 "'pgbench'") == "0", "the writers to be gone")
     # What an open transaction wrote is ended by then.
-    last = server.sql("INSERT INTO t (v) VALUES ('last') RETURNING id").splitlines()[0]
-    wait_for(lambda: receiver.running() and last.encode() in out.read_bytes()[-20000:],
-             "the last row to be written", 60)
+    last_row_written(server, receiver, out)
     receiver.stop()
     ids = ids_of(changes.lines_of(out))
     source_ids = [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
@@ -229,8 +236,7 @@ def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
     finally:
         writers.kill()
         writers.wait()
-    last = server.sql("INSERT INTO t (v) VALUES ('last') RETURNING id").splitlines()[0]
-    wait_for(lambda: f'"{last}"' in out.read_text(), "the last row")
+    last_row_written(server, receiver, out)
     receiver.stop()
     dumped = [int(line) for line in dump.read_text().split()]
     streamed = changes.inserted_ids(changes.lines_of(out))
