@@ -39,6 +39,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::hours kNever(24 * 365);
+/// To write more before streaming begins would take too long.
+constexpr std::uint64_t kLargestPreparedAtOnce = std::uint64_t{64} << 20;
 
 /// Performs the steps that the engine asks for. Each function is one step.
 class Session {
@@ -71,6 +73,7 @@ class Session {
   void perform(const step::Stop&) {}  // seen by run()
 
   StreamOutcome stream(const step::Stream& step);
+  void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void trouble(const Error& error);
@@ -97,6 +100,7 @@ class Session {
   bool end_is_durable_ = false;  ///< once is enough: what comes after is our own
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
+  bool first_segment_prepared_ = false;
 };
 
 Time now() { return std::chrono::steady_clock::now(); }
@@ -395,6 +399,22 @@ void Session::perform(const step::Stream& step) {
   state_.on_stream_ended(outcome, now());
 }
 
+/// Commits are waited for from the first moment on, and blocks that were written before are synced
+/// in half the time: so the first segment is prepared like the later ones, if it is to be begun and
+/// there is little to catch up with. Once: who connects again and again shall not write each time.
+void Session::prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer) {
+  if (std::exchange(first_segment_prepared_, true) || !step.open.empty() ||
+      step.segment_size.bytes() > kLargestPreparedAtOnce ||
+      step.server_end >= step.start + step.segment_size.bytes())
+    return;
+  try {
+    writer.prepare_spare();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.debug("no spare segment could be prepared: {}", error.what());
+  }
+}
+
 StreamOutcome Session::stream(const step::Stream& step) {
   const auto failed = [&](const Error& error, std::string sqlstate) {
     StreamOutcome outcome;
@@ -409,6 +429,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
                                                .replaceable = wrong_sizes_,
                                                .compression = quick_compression()});
     writer.begin(step.timeline, step.start, step.open);
+    prepare_first_segment(step, writer);
     auto verifier = archive::verifier_at(directory_,
                                          {.segment_size = step.segment_size,
                                           .timeline = step.timeline,

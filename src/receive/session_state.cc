@@ -126,6 +126,7 @@ Step SessionState::stream_from(const StartAt& at) {
   stream.start = at.lsn;
   stream.segment_size = parameters_->segment_size;
   stream.system_identifier = identity_->system_identifier;
+  stream.server_end = identity_->flush_position;
   if (archive_->resume && archive_->resume->timeline == at.timeline)
     for (const auto& open : archive_->resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);

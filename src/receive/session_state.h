@@ -52,6 +52,7 @@ struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended
   std::vector<archive::OpenSegment> open;
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
+  wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with
 };
 struct Disconnect {};  ///< → on_disconnected()
 struct Wait {          ///< → on_waited()
