@@ -10,8 +10,7 @@
 // goes on as above; or it becomes
 //
 //   compressed into a hidden file, synced           the hidden file, which the next start removes
-//   renamed, sync directory, `.partial` removed     the final name, complete; the `.partial` of
-//   zeros
+//   renamed, sync directory, `.partial` removed     the final name, complete; a `.partial` of zeros
 //                                                   may come back, and means nothing beside it
 //
 // Renames of two segments are never under way at once: a crash could keep the second and lose the
