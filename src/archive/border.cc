@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/history_store.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
@@ -83,6 +84,23 @@ bool feed(io::Directory& directory, const Finished& segment, wal::RecordVerifier
   return sound;
 }
 
+/// The timeline that the byte at `lsn` is of, by the archive's history of `timeline`.
+wal::TimelineId timeline_at(io::Directory& directory, wal::TimelineId timeline, Lsn lsn) {
+  const auto content = read_history(directory, timeline);
+  const auto history = content ? wal::TimelineHistory::parse(timeline, *content) : std::nullopt;
+  return history ? history->timeline_of(lsn) : timeline;
+}
+
+/// The segment of that timeline, or of the ancestor that it was written on: before the first
+/// segment of a timeline there is only an ancestor's.
+std::optional<Finished> find_in_history(io::Directory& directory, wal::TimelineId timeline,
+                                        Lsn start, wal::SegmentSize size) {
+  if (auto found = find_finished(directory, timeline, start, size)) return found;
+  // The last byte tells: behind a switch in it the ancestor's segment has other WAL.
+  const auto ancestor = timeline_at(directory, timeline, Lsn(start.byte() + size.bytes() - 1));
+  return ancestor == timeline ? std::nullopt : find_finished(directory, ancestor, start, size);
+}
+
 /// nullopt if the segments before `start` cannot tell.
 std::optional<wal::RecordVerifier> read_up_to(io::Directory& directory,
                                               const wal::RecordVerifier::Options& options,
@@ -93,7 +111,7 @@ std::optional<wal::RecordVerifier> read_up_to(io::Directory& directory,
     const auto behind = segments.empty() ? start : segments.back().start;
     if (size.segno(behind) == 0) return std::nullopt;
     const auto segment =
-        find_finished(directory, options.timeline, Lsn(behind.byte() - size.bytes()), size);
+        find_in_history(directory, options.timeline, Lsn(behind.byte() - size.bytes()), size);
     if (!segment) return std::nullopt;
     const auto page = read_first_page_header(directory, segment->name);
     if (!page) return std::nullopt;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <string>
 
 #include "archive/content.h"
@@ -142,7 +143,7 @@ class Compression {
       buffer.resize(bytes.size());
       read_raw(at, buffer);
       at += bytes.size();
-      if (!std::equal(bytes.begin(), bytes.end(), buffer.begin())) match = Match::different;
+      if (std::memcmp(bytes.data(), buffer.data(), bytes.size()) != 0) match = Match::different;
       return match == Match::equal;
     });
     if (match == Match::equal && at != size_.bytes()) match = Match::different;
@@ -226,7 +227,14 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
     const std::string name = SegmentFileName{segment, method, false}.to_string();
     if (directory.find(name)) return work.remove_raw_beside(name, method);
   }
-  return work.write(compression);
+  try {
+    return work.write(compression);
+  } catch (const Error& error) {
+    // "pgweir compress" may have been quicker.
+    const std::string name = SegmentFileName{segment, compression.method, false}.to_string();
+    if (error.kind() != ErrorKind::conflict || !directory.find(name)) throw;
+    return work.remove_raw_beside(name, compression.method);
+  }
 }
 
 void compress_partial(io::Directory& directory, wal::SegmentName segment, codec::Method method,
@@ -282,9 +290,30 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
   directory.sync();
 }
 
+namespace {
+
+/// A mark of a segment that is finished, was never begun, or is gone says nothing any more.
+bool speaks(wal::SegmentName marked, const Listing& listing) {
+  bool begun = false;
+  for (const SegmentEntry& entry : listing.segments) {
+    if (entry.name.segment != marked) continue;
+    if (!entry.name.partial) return false;
+    begun = true;
+  }
+  return begun;
+}
+
+}  // namespace
+
 void clean_up(io::Directory& directory, const Listing& listing) {
-  for (const std::string& name : listing.hidden)
-    if (is_own_hidden_name(name)) directory.remove(name);
+  bool unmarked = false;
+  for (const std::string& name : listing.hidden) {
+    const auto marked = parse_hole_mark(name);
+    const bool silent = marked && !speaks(*marked, listing);
+    if (is_own_hidden_name(name) || silent) directory.remove(name);
+    unmarked = unmarked || silent;
+  }
+  if (unmarked) directory.sync();  // it must not come back when there is such a segment again
   // A segment that was compressed straight from memory leaves a `.partial` of zeros if the end
   // comes between the new name and the removal of the old one. One with anything in it is not
   // touched.

@@ -31,8 +31,9 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
 void compress_partial(io::Directory& directory, wal::SegmentName segment, codec::Method method,
                       std::uint64_t written);
 
-/// Removes what an interrupted earlier run left: hidden temporary files of ours, a spare. Hidden
-/// names that are not ours stay. To be called under the archive's lock.
+/// Removes what an interrupted earlier run left: hidden temporary files of ours, a spare, marks of
+/// holes that show by themselves by now. Hidden names that are not ours stay. To be called under
+/// the archive's lock.
 void clean_up(io::Directory& directory, const Listing& listing);
 
 /// Finished raw segments, oldest first: what a compressor has to do.

@@ -1,7 +1,6 @@
 #include "archive/own_names.h"
 
 #include "archive/listing.h"
-#include "wal/segment.h"
 
 namespace weir::archive {
 
@@ -9,11 +8,21 @@ namespace {
 
 constexpr std::string_view kPrefix = ".pgweir-";
 constexpr std::string_view kSuffix = ".tmp";
+constexpr std::string_view kHoleMark = ".pgweir-behind-hole-";
 
 }  // namespace
 
 std::string temporary_name(std::string_view name) {
   return std::string(kPrefix) + std::string(name) + std::string(kSuffix);
+}
+
+std::string hole_mark_name(wal::SegmentName segment) {
+  return std::string(kHoleMark) + segment.to_string();
+}
+
+std::optional<wal::SegmentName> parse_hole_mark(std::string_view name) {
+  if (!name.starts_with(kHoleMark)) return std::nullopt;
+  return wal::SegmentName::parse(name.substr(kHoleMark.size()));
 }
 
 bool is_own_hidden_name(std::string_view name) {

@@ -2,15 +2,21 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <span>
 
 #include "archive/content.h"
+#include "archive/own_names.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
 namespace weir::archive {
 
 namespace {
+
+constexpr std::size_t kPiece = 256 * 1024;
+/// Of a large finished segment so much is read, at each connection, to see that it is whole.
+constexpr std::uint64_t kTail = std::uint64_t{16} << 20;
 
 /// The forms in which one segment is there.
 struct Forms {
@@ -53,6 +59,10 @@ class Finder {
       else if (entry.name.method == codec::Method::none)
         forms.raw_partial = entry;
     }
+    for (const std::string& name : listing.hidden)
+      if (const auto marked = parse_hole_mark(name);
+          marked && marked->timeline() == timeline_ && marked->fits(size))
+        marked_.insert(marked->segno(size));
   }
 
   ResumePoint find() {
@@ -70,6 +80,12 @@ class Finder {
         next = segno + 1;
       }
     }
+    for (const auto segno : marked_) {
+      const auto found = segments_.find(segno);
+      if (segno <= next || found == segments_.end() || !found->second.raw_partial) continue;
+      point.holes.push_back({size_.start(next), size_.start(segno)});
+      next = segno;
+    }
     point.start = size_.start(next);
     for (const auto& [segno, forms] : segments_)
       if (segno >= next && forms.raw_partial)
@@ -82,30 +98,68 @@ class Finder {
     return directory_.path() + "/" + entry.name.to_string();
   }
 
-  /// Streaming is about to go on behind this file, and the server to forget its content.
+  /// Streaming is about to go on behind this file, and the server to forget its content. The right
+  /// size is not enough, a file that was copied from a pg_wal has it in any case: the segment that
+  /// the server still wrote ends early, and those behind it are old ones under the names of WAL to
+  /// come. Going on behind them would leave a hole that nobody hears of.
   void require_complete(const SegmentEntry& entry) {
-    std::uint64_t bytes = entry.bytes;
-    if (entry.name.method != codec::Method::none) {
-      const auto file = directory_.open_for_reading(entry.name.to_string());
-      if (!file)
-        throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
-      bytes = 0;
-      try {
-        read_content(*file, entry.name.method, path_of(entry), [&](auto raw) {
-          bytes += raw.size();
-          return bytes <= size_.bytes();
-        });
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::damage) throw;
-        throw Error(error).hint(kRemedy);
-      }
+    const bool raw = entry.name.method == codec::Method::none;
+    if (raw) require_size(entry, entry.bytes);
+    const auto file = directory_.open_for_reading(entry.name.to_string());
+    if (!file)
+      throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
+    const wal::Lsn start = entry.name.segment.start(size_);
+    wal::RecordVerifier::Options options;
+    options.segment_size = size_;
+    options.timeline = timeline_;
+    // Sound up to the end is enough, but behind an xlog switch there is nothing to begin with.
+    if (raw && size_.bytes() > kTail &&
+        is_sound_from(*file, start + (size_.bytes() - kTail), options))
+      return;
+    wal::RecordVerifier verifier(options, start);
+    std::optional<wal::Damage> damage;
+    std::uint64_t bytes = 0;
+    try {
+      read_content(*file, entry.name.method, path_of(entry), [&](auto wal) {
+        bytes += wal.size();
+        if (!damage) damage = verifier.feed(wal);
+        return raw ? !damage : bytes <= size_.bytes();
+      });
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      throw Error(error).hint(kRemedy);
     }
+    if (!raw) require_size(entry, bytes);
+    if (!damage) return;
+    throw Error(ErrorKind::damage, "the newest finished segment is no WAL to its end")
+        .with("path", path_of(entry))
+        .with("at", damage->at)
+        .with("found", damage->what)
+        .hint(
+            "It was damaged, or copied from a pg_wal while the server was writing it (or had "
+            "given an old file a new name). Move it away, and it is received again if the "
+            "server still has it; or restore it from a copy.");
+  }
+
+  void require_size(const SegmentEntry& entry, std::uint64_t bytes) const {
     if (bytes == size_.bytes()) return;
     throw Error(ErrorKind::damage, "the newest finished segment has not the size of a segment")
         .with("path", path_of(entry))
         .with("size", bytes)
         .with("expected", size_.bytes())
         .hint(kRemedy);
+  }
+
+  [[nodiscard]] bool is_sound_from(io::File& raw, wal::Lsn begin,
+                                   const wal::RecordVerifier::Options& options) const {
+    wal::RecordVerifier verifier(options, begin);
+    std::vector<std::byte> buffer(kPiece);
+    for (auto at = size_.offset(begin); at < size_.bytes();) {
+      const auto count = raw.read_at(at, buffer);
+      if (count == 0 || verifier.feed(std::span(buffer).first(count))) return false;
+      at += count;
+    }
+    return true;
   }
 
   /// How much of an unfinished segment is sound WAL.
@@ -133,7 +187,7 @@ class Finder {
                  [&](auto raw) { return !verifier.feed(raw); });
     if (verifier.unchecked() || !verifier.first_record_start().valid()) return open;
     open.first_record = std::max(verifier.first_record_start(), watch.newest);
-    open.trusted_end = std::max(open.first_record, verifier.last_record_end());
+    open.trusted_end = std::max(open.first_record, verifier.records_end());
     return open;
   }
 
@@ -146,6 +200,7 @@ class Finder {
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
   std::map<std::uint64_t, Forms> segments_;  ///< of the timeline, by number
+  std::set<std::uint64_t> marked_;           ///< segments behind a hole that was accepted
 };
 
 /// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
@@ -196,6 +251,25 @@ std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Lis
                                              wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
   return Finder(directory, listing, segment_size).find();
+}
+
+void mark_hole(io::Directory& directory, std::span<const std::string> hidden,
+               wal::SegmentName start, wal::SegmentSize segment_size, bool behind_hole) {
+  bool changed = false;
+  bool marked = false;
+  for (const std::string& name : hidden) {
+    const auto other = parse_hole_mark(name);
+    if (!other || other->timeline() != start.timeline() || !other->fits(segment_size)) continue;
+    if (*other == start) marked = true;
+    if (other->segno(segment_size) <= start.segno(segment_size)) continue;
+    directory.remove(name);
+    changed = true;
+  }
+  if (behind_hole && !marked) {
+    directory.create(hole_mark_name(start))->close();
+    changed = true;
+  }
+  if (changed) directory.sync();
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing) {

@@ -24,6 +24,23 @@ inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
 
+/// The same, and where there is more than one processor and something to unpack, a second thread
+/// reads and unpacks while this one is in `sink`. Of zstd in several frames both unpack. Memory:
+/// about 1 MB, and four frames of the latter (up to 2 or 5 MB each as pgweir writes them, 8 at
+/// most). kept_busy: the caller has something else for the other processor to do, so only frames
+/// are worth a second thread.
+enum class Processor { free, kept_busy };
+std::uint64_t read_segment_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+                                          wal::SegmentSize segment_size, const codec::Sink& sink,
+                                          Processor other = Processor::free);
+
+/// The bytes from `offset` on. zstd of several frames is entered in the middle: what is before is
+/// not checked then. Nor is anything by zstd's checksums where these are ignored (a tenth of the
+/// work): for bytes that prove themselves. Throws as read_segment().
+void read_segment_from(io::Directory& directory, const SegmentFileName& name,
+                       wal::SegmentSize segment_size, std::uint64_t offset, const codec::Sink& sink,
+                       codec::Checksums checksums = codec::Checksums::compared);
+
 /// The header of the first page, by which a segment of unknown size is known; quick, whatever the
 /// form and size. nullopt if the content does not begin with a long page header (or is shorter).
 /// Nothing else is checked. Throws as read_segment() does.

@@ -7,7 +7,7 @@
 //   full: sync data, close, rename, sync directory  `.partial` or the final name, complete in both
 //
 // A segment that is collected in memory has its `.partial`, too, of zeros. Full, it is written and
-// goes on as above; or it becomes
+// goes on as above; or, if there is space for it, it becomes
 //
 //   compressed into a hidden file, synced           the hidden file, which the next start removes
 //   renamed, sync directory, `.partial` removed     the final name, complete; a `.partial` of zeros
@@ -37,7 +37,10 @@ namespace weir::archive {
 
 namespace {
 
-constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared or filled in one go
+constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared in one go
+/// Bytes of zeros written in one go: the kernel keeps what comes in one piece in one piece, and a
+/// commit's few bytes in a large piece cost more to write and to sync.
+constexpr std::size_t kZeros = 8 * 1024;
 constexpr std::array kCompressed = {codec::Method::gzip, codec::Method::lz4, codec::Method::zstd};
 
 /// Memory for segments. Kept from one to the next while segments are collected, since the kernel
@@ -157,14 +160,19 @@ struct Segment {
 struct Order {
   std::mutex mutex;
   std::condition_variable changed;
-  std::set<std::uint64_t> unfinished;   ///< numbers of jobs
-  bool broken = false;                  ///< a job failed for good or was given up
-  std::uint64_t durable_creations = 0;  ///< names created up to this number are safe
+  std::vector<std::uint64_t> unfinished;  ///< numbers of jobs, in order
+  bool broken = false;                    ///< a job failed for good or was given up
+  std::uint64_t durable_creations = 0;    ///< names created up to this number are safe
 
   void finish(std::uint64_t job, bool success) {
     const std::lock_guard lock(mutex);
-    unfinished.erase(job);
     if (!success) broken = true;
+    remove(job);
+  }
+
+  /// With the mutex held.
+  void remove(std::uint64_t job) {
+    std::erase(unfinished, job);
     changed.notify_all();
   }
 
@@ -211,10 +219,8 @@ class Job final : public SyncJob {
   void sync_data() override {
     guarded([&] {
       for (Work& work : work_) {
-        if (work.compress) {
-          if (!work.ready) compress(work);
-          continue;
-        }
+        if (work.compress && !work.ready) compress_or_leave_raw(work);
+        if (work.compress) continue;
         auto file = work.segment->take_file(directory_);
         try {
           if (work.memory) write_collected(work, *file);
@@ -227,11 +233,11 @@ class Job final : public SyncJob {
       }
       // Bytes that are safe in a file whose name is not would be as lost as the others.
       if (creations_) sync_names();
-      {
-        const std::lock_guard lock(order_->mutex);
-        if (order_->broken) throw Order::broken_error();
-      }
-      if (!publishes()) finish();
+      const std::lock_guard lock(order_->mutex);
+      if (order_->broken) throw Order::broken_error();
+      if (publishes()) return;
+      order_->remove(number_);
+      done_ = true;
     });
   }
 
@@ -258,6 +264,18 @@ class Job final : public SyncJob {
     work.memory = nullptr;
   }
 
+  /// Where there is no space for the compressed form there is for the raw one: its blocks are
+  /// reserved. Safe comes before small; compressed it can be later.
+  void compress_or_leave_raw(Work& work) {
+    try {
+      compress(work);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::disk_full) throw;
+      directory_.remove(temporary_name(compressed_name(*work.segment)));
+      work.compress = false;
+    }
+  }
+
   void compress(Work& work) {
     const std::string name = compressed_name(*work.segment);
     const std::string temporary = temporary_name(name);
@@ -274,15 +292,15 @@ class Job final : public SyncJob {
     compressor->finish(sink);
     // Here is the last moment at which the raw bytes are at hand.
     std::size_t at = 0;
+    bool equal = true;
     read_content(*file, compression_.method, directory_.path() + "/" + temporary,
                  [&](std::span<const std::byte> bytes) {
-                   if (bytes.size() > wal.size() - at ||
-                       std::memcmp(bytes.data(), wal.data() + at, bytes.size()) != 0)
-                     return false;
+                   equal = bytes.size() <= wal.size() - at &&
+                           std::memcmp(bytes.data(), wal.data() + at, bytes.size()) == 0;
                    at += bytes.size();
-                   return true;
+                   return equal;
                  });
-    if (at != wal.size())
+    if (!equal || at != wal.size())
       throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
           .with("path", directory_.path() + "/" + temporary)
           .hint("It was not acknowledged. Check the memory of this machine.");
@@ -344,7 +362,7 @@ class Job final : public SyncJob {
   void wait_for_earlier_jobs() {
     std::unique_lock lock(order_->mutex);
     order_->changed.wait(
-        lock, [&] { return order_->broken || done_ || *order_->unfinished.begin() == number_; });
+        lock, [&] { return order_->broken || done_ || order_->unfinished.front() == number_; });
     if (order_->broken) throw Order::broken_error();
   }
 
@@ -457,7 +475,8 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
     impl_->compare_trusted(piece);
     impl_->written = true;  // also if it fails: a front part may be there
     if (const auto& memory = impl_->current->memory) {
-      std::memcpy(memory->bytes().data() + offset, piece.data(), piece.size());
+      std::byte* const place = memory->bytes().data() + offset;
+      if (place != piece.data()) std::memcpy(place, piece.data(), piece.size());
       impl_->collected_end = impl_->position + piece.size();
     } else {
       impl_->current->writing->write_at(offset, piece);
@@ -469,6 +488,11 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
       impl_->written = false;
     }
   }
+}
+
+std::span<std::byte> SegmentWriter::place() const {
+  if (!impl_->current || !impl_->current->memory) return {};
+  return impl_->current->memory->bytes().subspan(impl_->size().offset(impl_->position));
 }
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
@@ -495,7 +519,7 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   const std::uint64_t number = impl_->next_job++;
   {
     const std::lock_guard lock(impl_->order->mutex);
-    impl_->order->unfinished.insert(number);
+    impl_->order->unfinished.push_back(number);
   }
   impl_->full.clear();
   impl_->written = false;
@@ -601,16 +625,21 @@ void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
     held.resize(std::min<std::uint64_t>(kPiece, end - at));
     const std::size_t count = current->writing->read_at(size().offset(at), held);
     const auto offered = wal.subspan(at - position, held.size());
+    if (count == held.size() && std::memcmp(held.data(), offered.data(), count) == 0) {
+      at = at + count;
+      continue;
+    }
     const auto [mine, theirs] = std::mismatch(held.begin(), held.end(), offered.begin());
-    if (count != held.size() || mine != held.end())
-      throw Error(ErrorKind::conflict, "the upstream sends other WAL than the archive holds")
-          .with("timeline", timeline)
-          .with("position", at + static_cast<std::uint64_t>(mine - held.begin()))
-          .with("path", directory.path() + "/" + current->path)
-          .hint(
-              "Two servers write on the same timeline, or the upstream was restored to an earlier "
-              "state without a new timeline. Find out which one is right; an archive holds one.");
-    at = at + held.size();
+    const auto differs = at + static_cast<std::uint64_t>(mine - held.begin());
+    throw OtherWal(
+        Error(ErrorKind::conflict, "the upstream sends other WAL than the archive holds")
+            .with("timeline", timeline)
+            .with("position", differs)
+            .with("path", directory.path() + "/" + current->path)
+            .hint("Two servers write on the same timeline, or the upstream was restored to an "
+                  "earlier state without a new timeline. Find out which one is right; an archive "
+                  "holds one."),
+        differs);
   }
 }
 
@@ -630,11 +659,9 @@ void SegmentWriter::prepare_spare() {
     const auto file = impl_->directory.create(name);
     // Blocks that have been written once take a third of the time to sync that reserved ones do.
     file->allocate(impl_->size().bytes());
-    static constexpr std::array<std::byte, kPiece> kZeros{};
-    const auto zeros =
-        std::span(kZeros).first(std::min<std::size_t>(kPiece, impl_->size().bytes()));
-    for (std::uint64_t at = 0; at < impl_->size().bytes(); at += zeros.size())
-      file->write_at(at, zeros);
+    static constexpr std::array<std::byte, kZeros> kPieceOfZeros{};
+    for (std::uint64_t at = 0; at < impl_->size().bytes(); at += kZeros)
+      file->write_at(at, kPieceOfZeros);
     file->sync();
     file->close();
   } catch (const Error& error) {

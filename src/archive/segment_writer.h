@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "archive/resume.h"
+#include "base/error.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "wal/lsn.h"
@@ -43,6 +44,16 @@ class SyncJob {
   /// Second part: renames and directory sync. Returns the segments that now have their final
   /// names. Throws Error{conflict} if a finished form of the segment exists already.
   virtual std::vector<wal::SegmentName> publish() = 0;
+};
+
+/// WAL that was to be written differs from what the archive holds at the place.
+class OtherWal : public Error {
+ public:
+  OtherWal(const Error& error, wal::Lsn at) : Error(error), at_(at) {}
+  [[nodiscard]] wal::Lsn at() const { return at_; }  ///< the first byte that differs
+
+ private:
+  wal::Lsn at_;
 };
 
 /// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
@@ -81,7 +92,12 @@ class SegmentWriter {
 
   /// Writes at position(), over segment borders. Throws Error{disk_full, io, conflict}: position()
   /// then tells how far it came, and the rest may be tried again; Error{durability} is final.
+  /// `wal` may lie in place() already, at its position.
   void write(std::span<const std::byte> wal);
+
+  /// Where the next bytes of a segment go that is collected in memory, up to its end. Empty if
+  /// there is none now. To be written to before the next call of any other function.
+  [[nodiscard]] std::span<std::byte> place() const;
 
   /// Segments that are begun from now on are collected in memory until a job takes them (or not any
   /// more), if they are no larger than kLargestCollected and begin in a new file. The caller bounds

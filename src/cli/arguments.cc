@@ -195,6 +195,10 @@ void Arguments::add_file(const std::string& path, std::string_view text,
       continue;
     }
     const auto equals = content.find('=');
+    if (equals == std::string_view::npos && std::count(content.begin(), content.end(), ':') >= 4)
+      throw at_line(Error(ErrorKind::usage, "a line of a password file, not of a configuration")
+                        .hint("It is not shown. A password file is named by \"passfile\" in the "
+                              "connection string, or by PGPASSFILE."));
     if (equals == std::string_view::npos)
       throw at_line(
           Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))

@@ -28,7 +28,7 @@ std::vector<std::string> environment_with(const Variables& variables) {
   return result;
 }
 
-/// The child begins with the signals as a shell expects them: we block some and ignore SIGPIPE.
+/// The child begins with the signals as a shell expects them: we block some and ignore others.
 class SpawnSettings {
  public:
   SpawnSettings() {
@@ -40,6 +40,7 @@ class SpawnSettings {
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
+    sigaddset(&defaults, SIGXFSZ);
     ::posix_spawnattr_setsigdefault(&attributes_, &defaults);
     ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);

@@ -16,7 +16,7 @@ namespace weir::cli {
 
 namespace {
 
-// A conversion at work writes to its file all the time.
+// A conversion at work writes to its file all the time: so it counts on file systems without locks.
 constexpr std::chrono::minutes kAbandoned(30);
 
 }  // namespace
@@ -55,6 +55,8 @@ int compress_command(const Words& words) {
   const auto listing = archive::list_archive(*directory);
   const auto identity = archive::read_identity(*directory, listing);
   const auto work = convert::find_work(listing);
+  if (!arguments.has("dry-run"))
+    convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   if (!identity || work.segments.empty()) {
     print("nothing to do: every finished segment is zstd already\n");
     return kDone;
@@ -70,7 +72,6 @@ int compress_command(const Words& words) {
 
   const StopSignals signals;
   options.stop = StopSignals::stopped;
-  convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   convert::Result result;
   {
     ProgressBar bar("compress");

@@ -9,6 +9,7 @@
 #include "cli/program.h"
 #include "doctor/checks.h"
 #include "doctor/look.h"
+#include "doctor/report.h"
 #include "pq/conninfo.h"
 
 namespace weir::cli {

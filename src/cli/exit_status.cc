@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <system_error>
 
 namespace weir::cli {
 
@@ -23,6 +24,16 @@ int exit_status(ErrorKind kind) {
       return kNeedsPerson;
   }
   return kUnexpected;
+}
+
+Error unexpected(const std::exception& failure) {
+  const auto* const system = dynamic_cast<const std::system_error*>(&failure);
+  if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again)
+    return Error(ErrorKind::retry, fmt::format("could not start a thread: {}", failure.what()))
+        .hint(
+            "The user that runs pgweir, or the service, has as many processes and threads as it "
+            "may: see \"ulimit -u\" and TasksMax=.");
+  return Error(ErrorKind::protocol, fmt::format("unexpected failure: {}", failure.what()));
 }
 
 void print_error(const Error& error) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <exception>
+
 #include "base/error.h"
 
 namespace weir::cli {
@@ -13,6 +15,9 @@ inline constexpr int kNeedsPerson = 4;  ///< trying again does not help
 inline constexpr int kUnexpected = kNeedsPerson;
 
 [[nodiscard]] int exit_status(ErrorKind kind);
+
+/// What no part of the program has thought of, but for the machine's own shortages.
+[[nodiscard]] Error unexpected(const std::exception& failure);
 
 /// "pgweir: error: …" and the hint, on stderr.
 void print_error(const Error& error);

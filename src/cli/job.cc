@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/processors.h"
 #include "base/units.h"
 #include "io/small_file.h"
 
@@ -63,7 +64,7 @@ unsigned jobs_of(const std::string& text) {
   return jobs;
 }
 
-unsigned all_processors() { return std::max(1u, std::thread::hardware_concurrency()); }
+unsigned all_processors() { return usable_processors(); }
 
 std::string read_small_file(const std::string& path, std::string_view option) {
   constexpr std::uint64_t kMost = std::uint64_t{64} << 20;

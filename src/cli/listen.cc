@@ -116,16 +116,24 @@ int Listening::run() {
   const auto deadline = Clock::now() + request_.timeout.value_or(kForEver);
   std::uint64_t seen = 0;
   bool late = false;
+  const auto round = service_.heartbeat_interval();
   while (!stopped_ && !late && seen != request_.count) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    // An attempt to connect gets the time that it needs.
+    if (round)
+      left = std::min(left, listener_.connected() ? *round : request_.options.connect_timeout);
     const auto notification = listener_.read(std::max(left, 0ms));
     if (lost_) throw Error(*lost_);
     if (notification) {
       ++seen;
+      service_.excuse(true);  // who reads our output may take his time
       take(*notification);
     }
+    service_.heartbeat();
+    service_.excuse(!listener_.connected());
     late = !notification && Clock::now() >= deadline;
   }
+  service_.excuse(true);
   if (const auto left = runner_.finish(); left > 0)
     log_.warning("stopped: {} notification(s) that had come were not handed to the command", left);
   if (stopped_) return kDone;
@@ -143,7 +151,8 @@ Listener::Options Listening::options() {
       listener_.interrupt();
       return;
     }
-    service_.status(fmt::format("waiting; last error: {}", error.what()));
+    service_.excuse(true);
+    service_.ready(fmt::format("waiting; last error: {}", error.what()));
     log_.warning("{}; trying again. What is sent until then will be missed", error.what());
     if (!error.hint().empty()) log_.info("hint: {}", error.hint());
   };
@@ -225,6 +234,7 @@ int listen_command(const Words& words) {
     handlers.reload = [] {};
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
+    service.start();
     try {
       status = listening.run();
     } catch (...) {

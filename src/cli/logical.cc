@@ -96,8 +96,33 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
   return {slash == 0 ? "/" : path.substr(0, slash), std::move(name)};
 }
 
+/// What systemd shows of it.
+class Telling {
+ public:
+  Telling(ServiceManager& service, const std::string& slot) : service_(service), slot_(slot) {}
+
+  void operator()(const logical::Progress& progress) {
+    if (!progress.streaming) {
+      streaming_ = false;
+      service_.ready(fmt::format("waiting; last error: {}", progress.error));
+      return;
+    }
+    const auto line = fmt::format("streaming from slot \"{}\" ({}) of {}, durable up to {}", slot_,
+                                  progress.plugin, progress.server, progress.durable);
+    if (std::exchange(streaming_, true))
+      service_.set_line(line);
+    else
+      service_.ready(line);
+  }
+
+ private:
+  ServiceManager& service_;
+  const std::string& slot_;
+  bool streaming_ = false;
+};
+
 int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Interrupt& wake,
-           std::atomic<bool>& hangup) {
+           std::atomic<bool>& hangup, ServiceManager& service) {
   Log& log = logger;
   try {
     auto& options = request.options;
@@ -112,17 +137,23 @@ int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Int
       options.with_snapshot = [&](const std::string& snapshot, wal::Lsn position) {
         return run_with_snapshot(request.snapshot_command, snapshot, position, stop, log);
       };
-    const logical::Environment environment{.stop = stop,
-                                           .wake = wake,
-                                           .reopen =
-                                               [&] {
-                                                 if (!hangup.exchange(false)) return false;
-                                                 wake.clear();
-                                                 if (stop.raised()) wake.raise();
-                                                 return true;
-                                               },
-                                           .log = log,
-                                           .seed = std::random_device()()};
+    logical::Environment environment{.stop = stop,
+                                     .wake = wake,
+                                     .reopen =
+                                         [&] {
+                                           if (!hangup.exchange(false)) return false;
+                                           wake.clear();
+                                           if (stop.raised()) wake.raise();
+                                           return true;
+                                         },
+                                     .log = log,
+                                     .seed = std::random_device()()};
+    environment.progress = Telling(service, options.slot);
+    if (const auto interval = service.heartbeat_interval()) {
+      environment.alive = [&] { service.heartbeat(); };
+      environment.busy = [&](bool busy) { service.excuse(busy); };
+      environment.alive_interval = interval;
+    }
     const auto summary = logical::stream(options, environment);
     log.info("stopped at {}; {} messages", summary.position, summary.messages);
     return kDone;
@@ -158,9 +189,10 @@ int stream_command(LogicalRequest& request) {
   };
   handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
   signals.start(std::move(handlers));
-  service.ready(fmt::format("changes of slot {}", request.options.slot));
-  const int status = stream(request, log, stop, wake, hangup);
+  service.start();
+  const int status = stream(request, log, stop, wake, hangup, service);
   signals.stop();
+  service.stop();
   if (!log.close(kPatience)) ::_exit(status);
   return status;
 }

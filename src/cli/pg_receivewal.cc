@@ -8,12 +8,14 @@
 #include <random>
 
 #include "cli/connection_options.h"
+#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/logger.h"
 #include "cli/memory.h"
 #include "cli/pg_receivewal_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
+#include "cli/stock_options.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
 #include "pq/replication.h"
@@ -46,27 +48,6 @@ class LibraryLog final : public Log {
   Log& log_;
   const LogLevel least_;
 };
-
-/// A password from the terminal, if one is wanted.
-void ask_password(PgReceivewalRequest& request) {
-  using Password = PgReceivewalRequest::Password;
-  const auto ask = [&] {
-    const char* password = ::getpass("Password: ");
-    if (password == nullptr) return;
-    request.conninfo = with_value(request.conninfo, "password", password);
-  };
-  if (request.password == Password::always) ask();
-  // Nobody is there to be asked.
-  if (request.password != Password::if_asked || ::isatty(STDIN_FILENO) != 1) return;
-  try {
-    const pq::Interrupt never;
-    static_cast<void>(pq::Connection::open({.conninfo = request.conninfo}, never));
-  } catch (const Error& error) {
-    // libpq's words, which nobody translates here; any other failure is told by the real attempt.
-    if (std::string_view(error.what()).find("no password supplied") != std::string_view::npos)
-      ask();
-  }
-}
 
 receive::Options options_of(const PgReceivewalRequest& request) {
   receive::Options options;
@@ -162,7 +143,7 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
     if (of_the_connection(error.kind()) && !board.read().server.empty()) log.error("disconnected");
     return kFailed;
   } catch (const std::exception& error) {
-    log.error("unexpected failure: {}", error.what());
+    log.error(unexpected(error));
     return kFailed;
   }
 }
@@ -193,7 +174,7 @@ int change_slot(const PgReceivewalRequest& request, Log& log, pq::Interrupt& sto
 }
 
 int perform(PgReceivewalRequest& request) {
-  ask_password(request);
+  ask_stock_password(request.conninfo, request.password, pq::Replication::physical);
   use_one_arena();
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
@@ -216,7 +197,7 @@ int perform(PgReceivewalRequest& request) {
 }  // namespace
 
 int pg_receivewal(int count, char** words) {
-  try {
+  return run_stock_program(kPgReceivewal, [&] {
     auto request = parse_pg_receivewal(count, words);
     switch (request.action) {
       case PgReceivewalRequest::Action::help:
@@ -228,15 +209,7 @@ int pg_receivewal(int count, char** words) {
       default:
         return perform(request);
     }
-  } catch (const PgReceivewalRefusal& refusal) {
-    if (!refusal.message.empty())
-      fmt::print(stderr, "{}: error: {}\n", kPgReceivewal, refusal.message);
-    if (refusal.see_help)
-      fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", kPgReceivewal);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: error: {}\n", kPgReceivewal, error.what());
-  }
-  return kFailed;
+  });
 }
 
 }  // namespace weir::cli

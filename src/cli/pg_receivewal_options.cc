@@ -3,14 +3,7 @@
 #include <fmt/format.h>
 #include <getopt.h>
 
-#include <cerrno>
-#include <climits>
-#include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-
-#include "cli/connection_options.h"
-#include "pq/conninfo.h"
 
 namespace weir::cli {
 
@@ -42,39 +35,8 @@ constexpr option kLongOptions[] = {
     {nullptr, 0, nullptr, 0},
 };
 
-[[noreturn]] void fatal(std::string message) {
-  throw PgReceivewalRefusal{std::move(message), false};
-}
-[[noreturn]] void refuse(std::string message) {
-  throw PgReceivewalRefusal{std::move(message), true};
-}
-
-wal::Lsn parse_endpos(const char* text) {
-  unsigned high = 0;
-  unsigned low = 0;
-  if (std::sscanf(text, "%X/%X", &high, &low) != 2)
-    fatal(fmt::format("could not parse end position \"{}\"", text));
-  return wal::Lsn((static_cast<std::uint64_t>(high) << 32) | low);
-}
-
-int parse_status_interval(const char* text) {
-  constexpr int kMost = INT_MAX / 1000;
-  constexpr std::string_view kName = "-s/--status-interval";
-  char* end = nullptr;
-  errno = 0;
-  const long value = std::strtol(text, &end, 10);
-  const bool overflow = errno == ERANGE;
-  if (end != text)
-    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) ++end;
-  if (end == text || *end != '\0')
-    fatal(fmt::format("invalid value \"{}\" for option {}", text, kName));
-  if (overflow || value < 0 || value > kMost)
-    fatal(fmt::format("{} must be in range {}..{}", kName, 0, kMost));
-  return static_cast<int>(value);
-}
-
 [[noreturn]] void wrong_compression(const std::string& why) {
-  fatal("invalid compression specification: " + why);
+  stock_fatal("invalid compression specification: " + why);
 }
 
 /// The whole text as a number.
@@ -133,50 +95,30 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
   bool drop = false;
   std::optional<std::string> directory;
   std::optional<std::string> slot;
-  std::optional<std::string> dbname;
-  std::optional<std::string> host;
-  std::optional<std::string> port;
-  std::optional<std::string> user;
+  StockConnection connection;
   std::string compression = "none";
   ::optind = 0;  // glibc: begin anew
   for (int c = 0;
        (c = ::getopt_long(count, words, "d:D:E:h:np:s:S:U:vwWZ:", kLongOptions, nullptr)) != -1;) {
+    if (connection.take(c, optarg)) continue;
     switch (c) {
-      case 'd':
-        dbname = optarg;
-        break;
       case 'D':
         directory = optarg;
         break;
       case 'E':
-        request.endpos = parse_endpos(optarg);
-        break;
-      case 'h':
-        host = optarg;
+        request.endpos = parse_stock_position(optarg, "end");
         break;
       case 'n':
         request.loop = false;
         break;
-      case 'p':
-        port = optarg;
-        break;
       case 's':
-        request.status_interval = parse_status_interval(optarg);
+        request.status_interval = parse_stock_seconds(optarg, "-s/--status-interval");
         break;
       case 'S':
         slot = optarg;
         break;
-      case 'U':
-        user = optarg;
-        break;
       case 'v':
         ++request.verbose;
-        break;
-      case 'w':
-        request.password = PgReceivewalRequest::Password::never;
-        break;
-      case 'W':
-        request.password = PgReceivewalRequest::Password::always;
         break;
       case 'Z':
         compression = optarg;
@@ -197,34 +139,26 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
         request.sync = false;
         break;
       default:
-        refuse({});
+        stock_refuse({});
     }
   }
   if (optind < count)
-    refuse(fmt::format("too many command-line arguments (first is \"{}\")", words[optind]));
-  if (drop && create) refuse("cannot use --create-slot together with --drop-slot");
+    stock_refuse(fmt::format("too many command-line arguments (first is \"{}\")", words[optind]));
+  if (drop && create) stock_refuse("cannot use --create-slot together with --drop-slot");
   if (!slot && (drop || create))
-    refuse(fmt::format("{} needs a slot to be specified using --slot",
-                       drop ? "--drop-slot" : "--create-slot"));
+    stock_refuse(fmt::format("{} needs a slot to be specified using --slot",
+                             drop ? "--drop-slot" : "--create-slot"));
   if (request.synchronous && !request.sync)
-    refuse("cannot use --synchronous together with --no-sync");
-  if (!directory && !drop && !create) refuse("no target directory specified");
+    stock_refuse("cannot use --synchronous together with --no-sync");
+  if (!directory && !drop && !create) stock_refuse("no target directory specified");
   request.compression = parse_stock_compression(compression);
 
   if (create || drop) request.action = create ? Action::create_slot : Action::drop_slot;
   request.directory = directory.value_or("");
   request.slot = slot.value_or("");
   if (request.endpos && !request.endpos->valid()) request.endpos.reset();  // 0/0: none
-  try {
-    // Unlike elsewhere a mere database name is refused; the other options win without a word.
-    request.conninfo = dbname.value_or("");
-    static_cast<void>(pq::parse_conninfo(request.conninfo));
-    if (host) request.conninfo = with_value(request.conninfo, "host", *host);
-    if (port) request.conninfo = with_value(request.conninfo, "port", *port);
-    if (user) request.conninfo = with_value(request.conninfo, "user", *user);
-  } catch (const Error& error) {
-    fatal(error.what());
-  }
+  request.conninfo = connection.conninfo(StockConnection::Name::refused);
+  request.password = connection.password();
   return request;
 }
 
@@ -268,7 +202,7 @@ codec::Compression parse_stock_compression(const std::string& text) {
           algorithm, known.least, known.most, known.otherwise));
     return {known.method, *level};
   }
-  fatal(fmt::format("unrecognized compression algorithm: \"{}\"", algorithm));
+  stock_fatal(fmt::format("unrecognized compression algorithm: \"{}\"", algorithm));
 }
 
 }  // namespace weir::cli

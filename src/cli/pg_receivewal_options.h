@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "base/error.h"
+#include "cli/stock_options.h"
 #include "codec/codec.h"
 #include "wal/lsn.h"
 
@@ -25,23 +25,15 @@ struct PgReceivewalRequest {
   int verbose = 0;
   codec::Compression compression;
   std::string conninfo;  ///< of all connection options together
-  enum class Password { if_asked, never, always };
-  Password password = Password::if_asked;
-};
-
-/// Thrown for what pg_receivewal refuses before it connects: exit 1. An empty message: getopt has
-/// told it already.
-struct PgReceivewalRefusal {
-  std::string message;
-  bool see_help = true;  ///< point to --help
+  StockPassword password = StockPassword::if_asked;
 };
 
 /// `words[0]` is the program's name, which getopt puts before its complaints on stderr. The array
-/// ends with a null pointer, and is put into another order. Throws PgReceivewalRefusal.
+/// ends with a null pointer, and is put into another order. Throws StockRefusal.
 [[nodiscard]] PgReceivewalRequest parse_pg_receivewal(int count, char** words);
 
 /// What -Z says: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own does
-/// not take yet. Throws PgReceivewalRefusal.
+/// not take yet. Throws StockRefusal.
 [[nodiscard]] codec::Compression parse_stock_compression(const std::string& text);
 
 }  // namespace weir::cli

@@ -14,6 +14,7 @@
 #include "cli/pg_recvlogical_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
+#include "cli/stock_options.h"
 #include "logical/session.h"
 
 namespace weir::cli {
@@ -25,26 +26,6 @@ using namespace std::chrono_literals;
 constexpr int kWell = 0;
 constexpr int kFailed = 1;
 constexpr auto kPatience = 2s;
-
-void ask_password(PgRecvlogicalRequest& request) {
-  using Password = PgRecvlogicalRequest::Password;
-  const auto ask = [&] {
-    const char* password = ::getpass("Password: ");
-    if (password != nullptr) request.conninfo = with_value(request.conninfo, "password", password);
-  };
-  if (request.password == Password::always) ask();
-  // Nobody is there to be asked.
-  if (request.password != Password::if_asked || ::isatty(STDIN_FILENO) != 1) return;
-  try {
-    const pq::Interrupt never;
-    static_cast<void>(pq::Connection::open(
-        {.conninfo = request.conninfo, .replication = pq::Replication::logical}, never));
-  } catch (const Error& error) {
-    // libpq's words; any other failure is told by the real attempt.
-    if (std::string_view(error.what()).find("no password supplied") != std::string_view::npos)
-      ask();
-  }
-}
 
 int change_slot(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& stop) {
   auto connection = pq::Connection::open(
@@ -106,7 +87,7 @@ int stream(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& s
 }
 
 int perform(PgRecvlogicalRequest& request) {
-  ask_password(request);
+  ask_stock_password(request.conninfo, request.password, pq::Replication::logical);
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
@@ -147,7 +128,7 @@ int perform(PgRecvlogicalRequest& request) {
 }  // namespace
 
 int pg_recvlogical(int count, char** words) {
-  try {
+  return run_stock_program(kPgRecvlogical, [&] {
     auto request = parse_pg_recvlogical(count, words);
     if (request.help) {
       print(pg_recvlogical_help());
@@ -158,15 +139,7 @@ int pg_recvlogical(int count, char** words) {
       return kWell;
     }
     return perform(request);
-  } catch (const PgRecvlogicalRefusal& refusal) {
-    if (!refusal.message.empty())
-      fmt::print(stderr, "{}: error: {}\n", kPgRecvlogical, refusal.message);
-    if (refusal.see_help)
-      fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", kPgRecvlogical);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: error: {}\n", kPgRecvlogical, error.what());
-  }
-  return kFailed;
+  });
 }
 
 }  // namespace weir::cli

@@ -3,15 +3,7 @@
 #include <fmt/format.h>
 #include <getopt.h>
 
-#include <cerrno>
-#include <climits>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
-
-#include "cli/connection_options.h"
-#include "pq/conninfo.h"
 
 namespace weir::cli {
 
@@ -48,36 +40,6 @@ constexpr option kLongOptions[] = {
     {nullptr, 0, nullptr, 0},
 };
 
-[[noreturn]] void fatal(std::string message) {
-  throw PgRecvlogicalRefusal{std::move(message), false};
-}
-[[noreturn]] void refuse(std::string message) {
-  throw PgRecvlogicalRefusal{std::move(message), true};
-}
-
-wal::Lsn parse_position(const char* text, std::string_view which) {
-  unsigned high = 0;
-  unsigned low = 0;
-  if (std::sscanf(text, "%X/%X", &high, &low) != 2)
-    fatal(fmt::format("could not parse {} position \"{}\"", which, text));
-  return wal::Lsn((static_cast<std::uint64_t>(high) << 32) | low);
-}
-
-int parse_seconds(const char* text, std::string_view option) {
-  constexpr int kMost = INT_MAX / 1000;
-  char* end = nullptr;
-  errno = 0;
-  const long value = std::strtol(text, &end, 10);
-  const bool overflow = errno == ERANGE;
-  if (end != text)
-    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) ++end;
-  if (end == text || *end != '\0')
-    fatal(fmt::format("invalid value \"{}\" for option {}", text, option));
-  if (overflow || value < 0 || value > kMost)
-    fatal(fmt::format("{} must be in range {}..{}", option, 0, kMost));
-  return static_cast<int>(value);
-}
-
 }  // namespace
 
 PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
@@ -91,19 +53,17 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
 
   std::optional<std::string> slot;
   std::optional<std::string> file;
-  std::optional<std::string> dbname;
-  std::optional<std::string> host;
-  std::optional<std::string> port;
-  std::optional<std::string> user;
+  StockConnection connection;
   ::optind = 0;  // glibc: begin anew
   for (int c = 0; (c = ::getopt_long(count, words, "E:f:F:ntvd:h:p:U:wWI:o:P:s:S:", kLongOptions,
                                      nullptr)) != -1;) {
+    if (connection.take(c, optarg)) continue;
     switch (c) {
       case 'f':
         file = optarg;
         break;
       case 'F':
-        request.fsync_interval = parse_seconds(optarg, "-F/--fsync-interval");
+        request.fsync_interval = parse_stock_seconds(optarg, "-F/--fsync-interval");
         break;
       case 'n':
         request.loop = false;
@@ -117,29 +77,11 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
       case 'v':
         ++request.verbose;
         break;
-      case 'd':
-        dbname = optarg;
-        break;
-      case 'h':
-        host = optarg;
-        break;
-      case 'p':
-        port = optarg;
-        break;
-      case 'U':
-        user = optarg;
-        break;
-      case 'w':
-        request.password = PgRecvlogicalRequest::Password::never;
-        break;
-      case 'W':
-        request.password = PgRecvlogicalRequest::Password::always;
-        break;
       case 'I':
-        request.startpos = parse_position(optarg, "start");
+        request.startpos = parse_stock_position(optarg, "start");
         break;
       case 'E':
-        request.endpos = parse_position(optarg, "end");
+        request.endpos = parse_stock_position(optarg, "end");
         break;
       case 'o': {
         const std::string text = optarg;
@@ -154,7 +96,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
         request.slot_options.plugin = optarg;
         break;
       case 's':
-        request.status_interval = parse_seconds(optarg, "-s/--status-interval");
+        request.status_interval = parse_stock_seconds(optarg, "-s/--status-interval");
         break;
       case 'S':
         slot = optarg;
@@ -172,47 +114,35 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
         request.if_not_exists = true;
         break;
       default:
-        refuse({});
+        stock_refuse({});
     }
   }
   if (optind < count)
-    refuse(fmt::format("too many command-line arguments (first is \"{}\")", words[optind]));
-  if (!slot) refuse("no slot specified");
-  if (request.start && !file) refuse("no target file specified");
+    stock_refuse(fmt::format("too many command-line arguments (first is \"{}\")", words[optind]));
+  if (!slot) stock_refuse("no slot specified");
+  if (request.start && !file) stock_refuse("no target file specified");
   // As 18: a slot can be dropped from any database.
-  if (!request.drop && !dbname) refuse("no database specified");
+  if (!request.drop && !connection.has_dbname()) stock_refuse("no database specified");
   if (!request.drop && !request.create && !request.start)
-    refuse("at least one action needs to be specified");
+    stock_refuse("at least one action needs to be specified");
   if (request.drop && (request.create || request.start))
-    refuse("cannot use --create-slot or --start together with --drop-slot");
+    stock_refuse("cannot use --create-slot or --start together with --drop-slot");
   if (request.startpos && request.startpos->valid() && (request.create || request.drop))
-    refuse("cannot use --create-slot or --drop-slot together with --startpos");
+    stock_refuse("cannot use --create-slot or --drop-slot together with --startpos");
   if (request.endpos && request.endpos->valid() && !request.start)
-    refuse("--endpos may only be specified with --start");
+    stock_refuse("--endpos may only be specified with --start");
   if (!request.create) {
     if (request.slot_options.two_phase)
-      refuse("--two-phase may only be specified with --create-slot");
+      stock_refuse("--two-phase may only be specified with --create-slot");
     if (request.slot_options.failover)
-      refuse("--enable-failover may only be specified with --create-slot");
+      stock_refuse("--enable-failover may only be specified with --create-slot");
   }
   request.slot = *slot;
   request.file = file.value_or("");
   if (request.endpos && !request.endpos->valid()) request.endpos.reset();  // 0/0: none
   if (request.startpos && !request.startpos->valid()) request.startpos.reset();
-  try {
-    std::string conninfo = dbname.value_or("");
-    const bool plain = conninfo.find('=') == std::string::npos &&
-                       !conninfo.starts_with("postgresql://") &&
-                       !conninfo.starts_with("postgres://");
-    if (!conninfo.empty() && plain) conninfo = with_value("", "dbname", conninfo);
-    static_cast<void>(pq::parse_conninfo(conninfo));
-    if (host) conninfo = with_value(conninfo, "host", *host);
-    if (port) conninfo = with_value(conninfo, "port", *port);
-    if (user) conninfo = with_value(conninfo, "user", *user);
-    request.conninfo = conninfo;
-  } catch (const Error& error) {
-    fatal(error.what());
-  }
+  request.conninfo = connection.conninfo(StockConnection::Name::database);
+  request.password = connection.password();
   return request;
 }
 

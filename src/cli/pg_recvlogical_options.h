@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/stock_options.h"
 #include "pq/replication.h"
 #include "wal/lsn.h"
 
@@ -28,19 +29,11 @@ struct PgRecvlogicalRequest {
   int status_interval = 10;  ///< seconds; 0: none
   int verbose = 0;
   std::string conninfo;
-  enum class Password { if_asked, never, always };
-  Password password = Password::if_asked;
-};
-
-/// Thrown for what pg_recvlogical refuses before it connects: exit 1. An empty message: getopt has
-/// told it already.
-struct PgRecvlogicalRefusal {
-  std::string message;
-  bool see_help = true;
+  StockPassword password = StockPassword::if_asked;
 };
 
 /// `words[0]` is the program's name, for getopt's complaints on stderr. The array ends with a null
-/// pointer, and is put into another order. Throws PgRecvlogicalRefusal.
+/// pointer, and is put into another order. Throws StockRefusal.
 [[nodiscard]] PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words);
 
 }  // namespace weir::cli

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -93,6 +94,8 @@ int stand_in(Words words) {
 }  // namespace
 
 int run(int count, char** words) {
+  // A limit on the size of files is an error like others, to be told, and no reason to be killed.
+  std::signal(SIGXFSZ, SIG_IGN);
   // Under the stock program's name, by a link, with the stock program's arguments.
   const std::string_view called = count > 0 ? words[0] : "";
   if (called.substr(called.rfind('/') + 1) == "pg_archivecleanup")
@@ -115,8 +118,9 @@ int run(int count, char** words) {
     const auto ordinary = exit_status(error.kind());
     return known ? ordinary : status_for_recovery(copy).value_or(ordinary);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "pgweir: unexpected failure: {}\n", error.what());
-    return kUnexpected;
+    const Error told = unexpected(error);
+    print_error(told);
+    return exit_status(told.kind());
   }
 }
 

@@ -71,7 +71,8 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
     const double closing = *progress.bytes_per_second - server_rate;
     constexpr double kLongest = 100.0 * 24 * 3600;
     if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
-      progress.left = milliseconds(std::llround(1000.0 * static_cast<double>(missing) / closing));
+      progress.left = milliseconds(
+          static_cast<std::int64_t>(1000.0 * static_cast<double>(missing) / closing + 0.5));
   }
   return progress;
 }

@@ -78,10 +78,10 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
     if (request.log_file) print_error(error);
     return exit_status(error.kind());
   } catch (const std::exception& error) {
-    const Error told(ErrorKind::protocol, fmt::format("unexpected failure: {}", error.what()));
+    const Error told = unexpected(error);
     static_cast<Log&>(log).error(told);
     if (request.log_file) print_error(told);
-    return kUnexpected;
+    return exit_status(told.kind());
   }
 }
 

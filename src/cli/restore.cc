@@ -1,5 +1,3 @@
-#include "restore/restore.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,8 +11,10 @@
 #include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/help.h"
+#include "cli/memory.h"
 #include "cli/program.h"
 #include "io/posix_directory.h"
+#include "restore/command.h"
 #include "restore/find.h"
 #include "restore/request.h"
 
@@ -190,6 +190,7 @@ int run_restore(const Words& words) {
   const auto directory = arguments.value("directory");
   if (!directory) throw usage("no archive given: -D DIRECTORY");
   if (arguments.has("find-lsn") || arguments.has("find-time")) return find(arguments, *directory);
+  use_one_arena();  // to make one for the second thread takes longer than to wait for the first
   return restore(arguments, *directory);
 }
 

@@ -1,12 +1,17 @@
 #include "cli/service_manager.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
+#include <string_view>
 #include <utility>
 
 #include "base/units.h"
@@ -17,29 +22,11 @@ namespace weir::cli {
 namespace {
 
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 
-constexpr auto kTellEvery = 30s;
-
-/// The functions of libsystemd, as sd-daemon.h declares them: an interface that is promised to
-/// stay.
-struct Systemd {
-  int (*notify)(int unset_environment, const char* state) = nullptr;
-  int (*watchdog_enabled)(int unset_environment, std::uint64_t* usec) = nullptr;
-};
-
-const Systemd& systemd() {
-  static const Systemd functions = [] {
-    Systemd found;
-    void* const library = ::dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return found;
-    found.notify = reinterpret_cast<decltype(found.notify)>(::dlsym(library, "sd_notify"));
-    found.watchdog_enabled =
-        reinterpret_cast<decltype(found.watchdog_enabled)>(::dlsym(library, "sd_watchdog_enabled"));
-    return found;
-  }();
-  return functions;
-}
+constexpr std::chrono::milliseconds kTellEvery = 30s;
+constexpr std::chrono::milliseconds kTryAgain = 200ms;
+/// Messages that found no room; a STATUS= gives way to a newer one, so there are never many.
+constexpr std::size_t kMostWaiting = 16;
 
 /// systemd tells a reload that ends from one that has not begun by this time.
 std::string monotonic_usec() {
@@ -55,24 +42,53 @@ std::string one_line(const std::string& text) {
   return line;
 }
 
+std::optional<std::int64_t> number_in(const char* variable) {
+  const char* const text = std::getenv(variable);
+  if (text == nullptr) return std::nullopt;
+  std::int64_t number = 0;
+  const char* const end = text + std::strlen(text);
+  const auto [stop, code] = std::from_chars(text, end, number);
+  if (code != std::errc() || stop != end) return std::nullopt;
+  return number;
+}
+
+/// sd_watchdog_enabled(3)
+std::chrono::microseconds watchdog_of_environment() {
+  const auto usec = number_in("WATCHDOG_USEC");
+  const auto pid = number_in("WATCHDOG_PID");
+  if (!usec || *usec <= 0 || (pid && *pid != ::getpid())) return 0us;
+  return std::chrono::microseconds(*usec);
+}
+
 }  // namespace
 
 ServiceManager::ServiceManager(Log& log) {
-  const char* const socket = std::getenv("NOTIFY_SOCKET");
-  if (socket == nullptr || *socket == '\0') return;
-  if (systemd().notify == nullptr || systemd().watchdog_enabled == nullptr) {
-    log.warning(
-        "systemd wants to be notified, but libsystemd.so.0 could not be loaded: install "
-        "libsystemd0, "
-        "or use Type=exec in the unit");
+  const char* const variable = std::getenv("NOTIFY_SOCKET");
+  if (variable == nullptr || *variable == '\0') return;
+  const std::string_view name(variable);
+  const bool abstract = name[0] == '@';
+  if ((name[0] != '/' && !abstract) || name.size() >= sizeof address_.sun_path) {
+    log.warning("systemd wants to be notified at \"{}\", which is no address known here", name);
     return;
   }
-  present_ = true;
-  std::uint64_t usec = 0;
-  if (systemd().watchdog_enabled(0, &usec) > 0) watchdog_ = std::chrono::microseconds(usec);
+  address_.sun_family = AF_UNIX;
+  std::memcpy(address_.sun_path, name.data(), name.size());
+  if (abstract) address_.sun_path[0] = '\0';
+  // A path with the zero behind it, an abstract name without.
+  address_size_ =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (abstract ? 0 : 1));
+  socket_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (socket_ < 0) {
+    log.warning("systemd cannot be notified: {}", std::strerror(errno));
+    return;
+  }
+  watchdog_ = watchdog_of_environment();
 }
 
-ServiceManager::~ServiceManager() { stop(); }
+ServiceManager::~ServiceManager() {
+  stop();
+  if (socket_ >= 0) ::close(socket_);
+}
 
 std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() const {
   if (watchdog_ == 0us) return std::nullopt;
@@ -80,62 +96,104 @@ std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() co
 }
 
 void ServiceManager::start(receive::StatusBoard& board) {
-  if (!present_) return;
+  if (socket_ < 0) return;
   board_ = &board;
-  heartbeat();
   board.set_listener([this] { wake_.raise(); });
-  thread_ = std::thread([this, &board] { work(board); });
+  run([this, &board] { look_at(board); });
+}
+
+void ServiceManager::start() {
+  if (socket_ >= 0) run({});
+}
+
+void ServiceManager::run(std::function<void()> look) {
+  heartbeat();
+  thread_ = std::thread([this, look = std::move(look)] { work(look); });
 }
 
 void ServiceManager::stop() {
   if (!thread_.joinable()) return;
-  board_->set_listener({});
+  if (board_ != nullptr) board_->set_listener({});
   end_ = true;
   wake_.raise();
   thread_.join();
 }
 
-void ServiceManager::work(receive::StatusBoard& board) {
-  const auto interval =
-      std::min<std::chrono::milliseconds>(heartbeat_interval().value_or(kTellEvery), kTellEvery);
-  std::string told;
-  bool streamed = false;
-  auto watchdog_at = Clock::now();
+void ServiceManager::work(const std::function<void()>& look) {
+  const auto interval = std::min(heartbeat_interval().value_or(kTellEvery), kTellEvery);
   while (!end_) {
-    // Waits for the stream's own lock: if that is never free, the watchdog's silence is right.
-    const auto view = board.view();
-    const auto now = Clock::now();
-    if (view.stream && !std::exchange(streamed, true)) heartbeat();
-    if (!view.stream) streamed = false;
-    if (!ready_ && (view.stream || view.content.state == "waiting")) {
-      ready_ = true;
-      tell("READY=1");
-    }
-    if (auto line = status_line(view); line != told) {
-      tell("STATUS=" + line);
-      told = std::move(line);
-    }
-    if (watchdog_ > 0us && now >= watchdog_at) {
-      const Clock::time_point heard{Clock::duration(heard_.load())};
-      if (!view.stream || now - heard < watchdog_ / 2) tell("WATCHDOG=1");
-      watchdog_at = now + interval;
-    }
+    if (look) look();
+    feed(Clock::now());
+    tell_waiting();
+    const bool waiting = [this] {
+      const std::lock_guard lock(mutex_);
+      return !waiting_.empty();
+    }();
     pollfd fd{wake_.fd(), POLLIN, 0};
-    ::poll(&fd, 1, static_cast<int>(interval.count()));
+    ::poll(&fd, 1, static_cast<int>((waiting ? std::min(interval, kTryAgain) : interval).count()));
     wake_.clear();
   }
+  tell_waiting();
+}
+
+void ServiceManager::look_at(receive::StatusBoard& board) {
+  // Waits for the stream's own lock: if that is never free, the watchdog's silence is right.
+  const auto view = board.view();
+  if (view.stream && !std::exchange(streamed_, true)) heartbeat();
+  if (!view.stream) streamed_ = false;
+  excuse(!view.stream);
+  if (view.stream || view.content.state == "waiting") tell_ready();
+  set_line(status_line(view));
+}
+
+void ServiceManager::feed(Clock::time_point now) {
+  if (watchdog_ == 0us || now < watchdog_at_) return;
+  const Clock::time_point heard{Clock::duration(heard_.load())};
+  if (excused_ || now - heard < watchdog_ / 2) tell("WATCHDOG=1");
+  watchdog_at_ = now + *heartbeat_interval();
 }
 
 void ServiceManager::tell(const std::string& state) {
-  if (present_) static_cast<void>(systemd().notify(0, state.c_str()));
+  if (socket_ < 0) return;
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty() && send(state)) return;
+  // Another of these comes soon; one that is late would be a lie.
+  if (state == "WATCHDOG=1") return;
+  if (waiting_.size() == kMostWaiting) waiting_.erase(waiting_.begin());
+  waiting_.push_back(state);
+}
+
+void ServiceManager::tell_waiting() {
+  const std::lock_guard lock(mutex_);
+  while (!waiting_.empty() && send(waiting_.front())) waiting_.erase(waiting_.begin());
+  if (waiting_.empty() && line_ != told_ && send("STATUS=" + line_)) told_ = line_;
+}
+
+/// False if there is no room now. Where nobody listens there is nobody to tell.
+bool ServiceManager::send(const std::string& state) {
+  const auto sent = ::sendto(socket_, state.data(), state.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                             reinterpret_cast<const sockaddr*>(&address_), address_size_);
+  return sent >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS);
 }
 
 void ServiceManager::ready(const std::string& line) {
-  if (!ready_.exchange(true)) tell("READY=1");
+  tell_ready();
   status(line);
 }
 
-void ServiceManager::status(const std::string& line) { tell("STATUS=" + one_line(line)); }
+void ServiceManager::status(const std::string& line) {
+  set_line(line);
+  wake_.raise();
+}
+
+void ServiceManager::set_line(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  line_ = one_line(line);
+}
+
+void ServiceManager::tell_ready() {
+  if (!ready_.exchange(true)) tell("READY=1");
+}
 
 void ServiceManager::reloading() {
   if (ready_) tell("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec());

@@ -1,11 +1,17 @@
 #pragma once
 
+#include <sys/socket.h>  // check-includes: a local socket, not a server's
+#include <sys/un.h>      // check-includes: a local socket, not a server's
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/log.h"
 #include "pq/connection.h"
@@ -13,41 +19,50 @@
 
 namespace weir::cli {
 
-/// Tells systemd how a receiver is doing (sd_notify(3)), where systemd started it as a service of
-/// Type=notify; elsewhere it does nothing and has no thread.
+/// Tells systemd how a service of Type=notify is doing (sd_notify(3)), where systemd started it as
+/// one; elsewhere it does nothing and has no thread.
 ///
-/// - READY=1 when WAL streams for the first time, or when the first attempt failed in a way that
-/// may
-///   pass and the receiver goes on trying by itself: a server that is down must not hold up a boot.
-///   What will not pass by itself ends the process before.
+/// - READY=1 when it streams (or listens) for the first time, or when the first attempt failed in a
+///   way that may pass and it goes on trying by itself: a server that is down must not hold up a
+///   boot. What will not pass by itself ends the process before.
 /// - STATUS= with state, position and lag, whenever the state changes and about every half minute.
-/// - WATCHDOG=1 while the guardian of the stream, the thread that answers the server whatever the
-///   disk does, goes round: see heartbeat(). So a receiver that hangs is noticed, and a disk that
-///   hangs is no reason to be killed. While no stream runs, every wait has a limit of its own.
+/// - WATCHDOG=1 while the thread that answers the server goes round: see heartbeat(). So a process
+///   that hangs is noticed, and a disk that hangs is no reason to be killed. While no stream runs,
+///   every wait has a limit of its own.
 /// - RELOADING=1, STOPPING=1.
 ///
-/// libsystemd is loaded when it is first needed: nobody else pays for it.
+/// The messages are datagrams, and are sent without waiting: libsystemd's sd_notify() would hang
+/// where nobody reads them. What finds no room is kept and tried again.
 class ServiceManager {
  public:
-  /// Looks at NOTIFY_SOCKET and WATCHDOG_USEC. A missing library is told by a warning, once.
+  /// Looks at NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. An address of a kind that is not known
+  /// is told by a warning.
   explicit ServiceManager(Log& log);
   ~ServiceManager();
   ServiceManager(const ServiceManager&) = delete;
   ServiceManager& operator=(const ServiceManager&) = delete;
 
-  /// How often heartbeat() is wanted while WAL streams; nullopt: never.
+  /// How often heartbeat() is wanted while it is not excused; nullopt: never.
   [[nodiscard]] std::optional<std::chrono::milliseconds> heartbeat_interval() const;
-  /// The guardian went round. Any thread, never blocks.
+  /// The thread that matters went round. Any thread, never blocks.
   void heartbeat() { heard_ = std::chrono::steady_clock::now().time_since_epoch().count(); }
+  /// No heartbeat is to be expected: it waits for a disk, or for something that has a limit. Any
+  /// thread, never blocks. At first it is excused.
+  void excuse(bool excused) { excused_ = excused; }
 
   /// Begins to tell what the board says; the board outlives this, or stop() is called first.
+  /// Heartbeats are expected while it says that WAL streams.
   void start(receive::StatusBoard& board);
+  /// For a command that has no board: what status() and ready() say.
+  void start();
   void stop();
 
-  /// For a command that has no board: READY=1 with a line for STATUS=, and a new line later. The
-  /// watchdog is not fed.
-  void ready(const std::string& line);
+  /// A new line for STATUS=, told at once. Any thread, never blocks.
   void status(const std::string& line);
+  /// The same, told within half a minute: for positions that move.
+  void set_line(const std::string& line);
+  /// A new line at once, with READY=1 if that was not said.
+  void ready(const std::string& line);
 
   /// SIGHUP is being acted on, and was. Any thread.
   void reloading();
@@ -56,17 +71,36 @@ class ServiceManager {
   void stopping();
 
  private:
-  void work(receive::StatusBoard& board);
+  using Clock = std::chrono::steady_clock;
+  void run(std::function<void()> look);
+  void work(const std::function<void()>& look);
+  void look_at(receive::StatusBoard& board);
+  void feed(Clock::time_point now);
+  void tell_ready();
   void tell(const std::string& state);
+  void tell_waiting();
+  bool send(const std::string& state);
 
-  bool present_ = false;
+  int socket_ = -1;  ///< -1: nobody wants to be told
+  sockaddr_un address_{};
+  socklen_t address_size_ = 0;
   std::chrono::microseconds watchdog_{};  ///< zero: none
-  std::atomic<std::chrono::steady_clock::rep> heard_ = 0;
+  std::atomic<Clock::rep> heard_ = 0;
+  std::atomic<bool> excused_ = true;
   std::atomic<bool> ready_ = false;
   receive::StatusBoard* board_ = nullptr;
   pq::Interrupt wake_;
   std::atomic<bool> end_ = false;
   std::thread thread_;
+
+  // The thread's own.
+  bool streamed_ = false;
+  Clock::time_point watchdog_at_{};
+
+  std::mutex mutex_;
+  std::string line_;  ///< the newest for STATUS=
+  std::string told_;  ///< the last that was told
+  std::vector<std::string> waiting_;
 };
 
 /// The line that `systemctl status` shows. Pure.

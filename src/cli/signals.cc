@@ -6,12 +6,22 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <optional>
 #include <utility>
 
 #include "cli/exit_status.h"
 
 namespace weir::cli {
+
+namespace {
+
+/// Who sends a signal to a process and then to its group ("timeout", a terminal and a wrapper in
+/// it) means one.
+constexpr std::chrono::milliseconds kOneSignal(500);
+
+}  // namespace
 
 Signals::Signals() {
   std::signal(SIGPIPE, SIG_IGN);
@@ -40,7 +50,8 @@ void Signals::stop() {
 }
 
 void Signals::work(const Handlers& handlers) {
-  bool stopping = false;
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> stopped;
   for (;;) {
     pollfd polls[] = {{fd_, POLLIN, 0}, {end_.fd(), POLLIN, 0}};
     if (::poll(polls, 2, -1) < 0) continue;
@@ -49,10 +60,10 @@ void Signals::work(const Handlers& handlers) {
     if (::read(fd_, &info, sizeof info) != sizeof info) continue;
     if (info.ssi_signo == SIGHUP) {
       handlers.reload();
-    } else if (!stopping) {
-      stopping = true;
+    } else if (!stopped) {
+      stopped = Clock::now();
       handlers.stop();
-    } else if (!handlers.patient) {
+    } else if (!handlers.patient && Clock::now() >= *stopped + kOneSignal) {
       handlers.leave();
       ::_exit(kTryAgain);
     }

@@ -15,7 +15,8 @@ class Signals {
   struct Handlers {
     std::function<void()> stop;    ///< the first SIGTERM or SIGINT
     std::function<void()> reload;  ///< SIGHUP
-    std::function<void()> leave;   ///< before the second one ends the process, with status 3
+    std::function<void()> leave;   ///< before the second one ends the process, with status 3;
+                                   ///< within half a second of the first it is the same one
     bool patient = false;          ///< further signals to stop are without effect
   };
 

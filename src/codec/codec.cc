@@ -1,5 +1,8 @@
 #include "codec/codec.h"
 
+// A frame's header, and checksums that are not compared: zstd has that only for those who link it
+// into their own program, as we do.
+#define ZSTD_STATIC_LINKING_ONLY
 #include <lz4frame.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -9,6 +12,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +36,26 @@ constexpr std::array kRanges = {
     Range{"lz4", Method::lz4, 1, 12, 1},
 };
 
-constexpr std::size_t kBuffer = 128 * 1024;  ///< bytes of output passed on in one go
+constexpr std::size_t kBuffer = kOutput;
+
+/// Of zstd, the end is a frame of its own, so that it can be read without unpacking the rest: the
+/// record over a segment's border begins there. Costs less than 0.1 % of size. Returns its offset,
+/// 0 for a content so small that it makes one frame.
+std::uint64_t begin_of_last_frame(std::uint64_t content_size) {
+  constexpr std::uint64_t kMost = 1024 * 1024;
+  constexpr std::uint64_t kWorthIt = 1024 * 1024;
+  return content_size < kWorthIt ? 0 : content_size - std::min(content_size / 16, kMost);
+}
+
+/// How much of what is before goes into one frame, so that two threads can unpack it. Each frame
+/// begins without anything to look back at, so the higher the level the more it costs: of 2 MiB
+/// 0.3 % of size at level 1 and 2.5 % at 3, of 5 MiB 0.7 % at 3 and 1.2 % at 6.
+std::uint64_t most_in_a_frame(int level) {
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  if (level < 3) return 2 * kMiB;
+  if (level == 3) return 5 * kMiB;
+  return std::numeric_limits<std::uint64_t>::max();
+}
 
 template <typename T, auto kFree>
 struct Freer {
@@ -55,29 +78,53 @@ Error library_error(std::string_view method, std::string_view reason) {
 class ZstdCompressor final : public Compressor {
  public:
   ZstdCompressor(int level, std::uint64_t content_size)
-      : context_(ZSTD_createCCtx()), expected_(content_size) {
+      : context_(ZSTD_createCCtx()),
+        expected_(content_size),
+        last_frame_(begin_of_last_frame(content_size)),
+        most_in_a_frame_(most_in_a_frame(level)) {
     if (!context_) throw library_error("zstd", "out of memory");
     check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level));
     check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1));
     check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_contentSizeFlag, 1));
-    check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), content_size));
+    begin_frame();
   }
 
   void feed(std::span<const std::byte> raw, const Sink& sink) override {
-    fed_ += raw.size();
-    PGWEIR_CHECK(fed_ <= expected_);
-    ZSTD_inBuffer in{raw.data(), raw.size(), 0};
-    while (in.pos < in.size) step(in, ZSTD_e_continue, sink);
+    PGWEIR_CHECK(raw.size() <= expected_ - fed_);
+    while (frame_end_ < expected_ && raw.size() >= frame_end_ - fed_) {
+      const auto front = raw.first(static_cast<std::size_t>(frame_end_ - fed_));
+      add(front, sink);
+      end_frame(sink);
+      begin_frame();
+      raw = raw.subspan(front.size());
+    }
+    add(raw, sink);
   }
 
   void finish(const Sink& sink) override {
     PGWEIR_CHECK(fed_ == expected_);
+    end_frame(sink);
+  }
+
+ private:
+  void begin_frame() {
+    const auto border = fed_ < last_frame_ ? last_frame_ : expected_;
+    frame_end_ = fed_ + std::min(border - fed_, most_in_a_frame_);
+    check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), frame_end_ - fed_));
+  }
+
+  void add(std::span<const std::byte> raw, const Sink& sink) {
+    fed_ += raw.size();
+    ZSTD_inBuffer in{raw.data(), raw.size(), 0};
+    while (in.pos < in.size) step(in, ZSTD_e_continue, sink);
+  }
+
+  void end_frame(const Sink& sink) {
     ZSTD_inBuffer in{nullptr, 0, 0};
     while (step(in, ZSTD_e_end, sink) != 0) {
     }
   }
 
- private:
   std::size_t step(ZSTD_inBuffer& in, ZSTD_EndDirective directive, const Sink& sink) {
     ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
     const std::size_t left = check(ZSTD_compressStream2(context_.get(), &out, &in, directive));
@@ -92,14 +139,27 @@ class ZstdCompressor final : public Compressor {
 
   Owned<ZSTD_CCtx, ZSTD_freeCCtx> context_;
   std::uint64_t expected_;
+  std::uint64_t last_frame_;  ///< offset at which it begins
+  std::uint64_t most_in_a_frame_;
+  std::uint64_t frame_end_ = 0;  ///< offset, of the one that is being made
   std::uint64_t fed_ = 0;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
 };
 
+/// Throws if the library refuses what it was given.
+std::size_t accepted(std::size_t result) {
+  if (!ZSTD_isError(result)) return result;
+  const auto reason = ZSTD_getErrorName(result);
+  const bool memory = ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation;
+  throw memory ? library_error("zstd", reason) : damage("zstd", reason);
+}
+
 class ZstdDecompressor final : public Decompressor {
  public:
-  ZstdDecompressor() : context_(ZSTD_createDCtx()) {
+  explicit ZstdDecompressor(Checksums checksums) : context_(ZSTD_createDCtx()) {
     if (!context_) throw library_error("zstd", "out of memory");
+    if (checksums == Checksums::ignored)
+      ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum);
     // What `zstd --long=31` makes is sound, too.
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
@@ -110,12 +170,7 @@ class ZstdDecompressor final : public Decompressor {
     while (in.pos < in.size || full) {
       ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
       const auto before = in.pos;
-      left_ = ZSTD_decompressStream(context_.get(), &out, &in);
-      if (ZSTD_isError(left_)) {
-        const auto reason = ZSTD_getErrorName(left_);
-        const bool memory = ZSTD_getErrorCode(left_) == ZSTD_error_memory_allocation;
-        throw memory ? library_error("zstd", reason) : damage("zstd", reason);
-      }
+      left_ = accepted(ZSTD_decompressStream(context_.get(), &out, &in));
       const auto taken = compressed.subspan(before, in.pos - before);
       const auto kept = std::min(taken.size(), kMostHeader - header_.size());
       header_.insert(header_.end(), taken.begin(),
@@ -130,6 +185,11 @@ class ZstdDecompressor final : public Decompressor {
 
   void finish() override {
     if (left_ != 0) throw damage("zstd", "the end is missing");
+  }
+
+  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
+    PGWEIR_CHECK(fresh.size() == buffer_.size());
+    return std::exchange(buffer_, std::move(fresh));
   }
 
  private:
@@ -226,6 +286,11 @@ class GzipDecompressor final : public Decompressor {
     if (!complete_) throw damage("gzip", "the end is missing");
   }
 
+  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
+    PGWEIR_CHECK(fresh.size() == buffer_.size());
+    return std::exchange(buffer_, std::move(fresh));
+  }
+
  private:
   void run(std::span<const std::byte> piece, const Sink& sink) {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(piece.data()));
@@ -264,7 +329,7 @@ class Lz4Compressor final : public Compressor {
     context_.reset(context);
     preferences_.frameInfo.contentSize = content_size;
     preferences_.frameInfo.contentChecksumFlag = LZ4F_contentChecksumEnabled;
-    preferences_.frameInfo.blockSizeID = LZ4F_max4MB;
+    preferences_.frameInfo.blockSizeID = block_size(content_size);
     preferences_.compressionLevel = level;
     buffer_.resize(LZ4F_compressBound(kBuffer, &preferences_));
   }
@@ -289,6 +354,14 @@ class Lz4Compressor final : public Compressor {
   }
 
  private:
+  /// The library keeps memory for some blocks: no larger ones than are needed.
+  static LZ4F_blockSizeID_t block_size(std::uint64_t content) {
+    constexpr std::uint64_t kKilobyte = 1024;
+    if (content <= 64 * kKilobyte) return LZ4F_max64KB;
+    if (content <= 256 * kKilobyte) return LZ4F_max256KB;
+    return content <= 1024 * kKilobyte ? LZ4F_max1MB : LZ4F_max4MB;
+  }
+
   void begin(const Sink& sink) {
     if (std::exchange(begun_, true)) return;
     pass(LZ4F_compressBegin(context_.get(), buffer_.data(), buffer_.size(), &preferences_), sink);
@@ -338,6 +411,11 @@ class Lz4Decompressor final : public Decompressor {
     if (left_ != 0) throw damage("lz4", "the end is missing");
   }
 
+  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
+    PGWEIR_CHECK(fresh.size() == buffer_.size());
+    return std::exchange(buffer_, std::move(fresh));
+  }
+
  private:
   Owned<LZ4F_dctx, LZ4F_freeDecompressionContext> context_;
   std::size_t left_ = 1;  ///< 0 at the end of a frame; at the beginning there is none yet
@@ -348,10 +426,18 @@ class Lz4Decompressor final : public Decompressor {
 class Passing final : public Compressor, public Decompressor {
  public:
   void feed(std::span<const std::byte> bytes, const Sink& sink) override {
-    if (!bytes.empty()) sink(bytes);
+    if (bytes.empty()) return;
+    given_ = bytes;
+    sink(bytes);
   }
   void finish(const Sink&) override {}
   void finish() override {}
+  std::vector<std::byte> take_buffer(std::vector<std::byte>) override {
+    return {given_.begin(), given_.end()};
+  }
+
+ private:
+  std::span<const std::byte> given_;
 };
 
 }  // namespace
@@ -406,18 +492,90 @@ std::unique_ptr<Compressor> make_compressor(Compression compression, std::uint64
   return std::make_unique<Passing>();
 }
 
-std::unique_ptr<Decompressor> make_decompressor(Method method) {
+std::unique_ptr<Decompressor> make_decompressor(Method method, Checksums checksums) {
   switch (method) {
     case Method::gzip:
       return std::make_unique<GzipDecompressor>();
     case Method::lz4:
       return std::make_unique<Lz4Decompressor>();
     case Method::zstd:
-      return std::make_unique<ZstdDecompressor>();
+      return std::make_unique<ZstdDecompressor>(checksums);
     case Method::none:
       break;
   }
   return std::make_unique<Passing>();
+}
+
+namespace {
+
+constexpr std::size_t kBlockHeader = 3;
+constexpr std::size_t kChecksum = 4;
+
+/// The size in the file of the frame that begins at `offset` with this header; nullopt if it does
+/// not end. Its blocks tell their sizes (RFC 8878, 3.1.1.2).
+std::optional<std::uint64_t> size_of_frame(const ZSTD_frameHeader& header, const ReadAt& read_at,
+                                           std::uint64_t offset, std::uint64_t file_size) {
+  auto at = offset + header.headerSize;
+  for (bool last = false; !last;) {
+    std::array<std::byte, kBlockHeader> bytes{};
+    if (at >= file_size || read_at(at, bytes) != bytes.size()) return std::nullopt;
+    const auto value = std::to_integer<std::uint32_t>(bytes[0]) |
+                       std::to_integer<std::uint32_t>(bytes[1]) << 8 |
+                       std::to_integer<std::uint32_t>(bytes[2]) << 16;
+    constexpr std::uint32_t kRepeatedByte = 1, kReserved = 3;
+    const auto type = value >> 1 & 3;
+    if (type == kReserved) return std::nullopt;
+    last = (value & 1) != 0;
+    at += kBlockHeader + (type == kRepeatedByte ? 1 : value >> 3);
+  }
+  if (header.checksumFlag != 0) at += kChecksum;
+  return at <= file_size ? std::optional(at - offset) : std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Frame> find_frames(Method method, const ReadAt& read_at, std::uint64_t file_size,
+                               std::uint64_t content_size) {
+  if (method != Method::zstd) return {};
+  constexpr std::size_t kMostFrames = 4096;  // more is no segment, and costs memory
+  std::vector<Frame> frames;
+  Frame frame;
+  while (frame.offset < file_size) {
+    if (frames.size() == kMostFrames) return {};
+    std::array<std::byte, ZSTD_FRAMEHEADERSIZE_MAX> front{};
+    const auto count = read_at(frame.offset, front);
+    ZSTD_frameHeader header{};
+    if (ZSTD_getFrameHeader(&header, front.data(), count) != 0 || header.frameType != ZSTD_frame ||
+        header.frameContentSize == ZSTD_CONTENTSIZE_UNKNOWN ||
+        header.frameContentSize > content_size - frame.content_offset)
+      return {};
+    const auto size = size_of_frame(header, read_at, frame.offset, file_size);
+    if (!size) return {};
+    frame.size = *size;
+    frame.content_size = header.frameContentSize;
+    frames.push_back(frame);
+    frame.offset += frame.size;
+    frame.content_offset += frame.content_size;
+  }
+  if (frame.content_offset != content_size) return {};
+  return frames;
+}
+
+struct FrameDecompressor::Context {
+  Owned<ZSTD_DCtx, ZSTD_freeDCtx> context{ZSTD_createDCtx()};
+};
+
+FrameDecompressor::FrameDecompressor() : context_(std::make_unique<Context>()) {
+  if (!context_->context) throw library_error("zstd", "out of memory");
+}
+FrameDecompressor::~FrameDecompressor() = default;
+
+void FrameDecompressor::unpack(std::span<const std::byte> frame, std::span<std::byte> content) {
+  const auto count = accepted(ZSTD_decompressDCtx(context_->context.get(), content.data(),
+                                                  content.size(), frame.data(), frame.size()));
+  if (count != content.size())
+    throw damage("zstd",
+                 fmt::format("the frame says {} bytes, its content has {}", content.size(), count));
 }
 
 }  // namespace weir::codec

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace weir::codec {
 
@@ -27,9 +28,10 @@ struct Compression {
 /// Receives output pieces, valid during the call. What it throws passes through.
 using Sink = std::function<void(std::span<const std::byte>)>;
 
-/// One compressed frame: feed() any number of times, finish() once. zstd: content size and
-/// checksum are in the frame; lz4: the frame format with content size and checksum; gzip: one
-/// member. One thread.
+/// The compressed form: feed() any number of times, finish() once. zstd: one frame for the last
+/// sixteenth and one for the rest, at levels 1 to 3 several of equal content (find_frames()), each
+/// with content size and checksum; lz4: one frame of the frame format with content size and
+/// checksum; gzip: one member. One thread.
 class Compressor {
  public:
   virtual ~Compressor() = default;
@@ -40,6 +42,9 @@ class Compressor {
 [[nodiscard]] std::unique_ptr<Compressor> make_compressor(Compression compression,
                                                           std::uint64_t content_size);
 
+/// What a decompressor gives to a sink at once, at most, in bytes.
+inline constexpr std::size_t kOutput = 128 * 1024;
+
 /// The other way: takes frames (several in a row too, as `zstd -T0` or appended gzip members
 /// are), gives raw bytes. Throws Error{damage} for bytes that are no such stream, a wrong
 /// checksum, or rubbish after the last frame. One thread.
@@ -49,7 +54,46 @@ class Decompressor {
   virtual void feed(std::span<const std::byte> compressed, const Sink& sink) = 0;
   /// Call at the end of the input. Throws Error{damage} if the last frame is not complete.
   virtual void finish() = 0;
+  /// Called from within a sink: what was given to it lies at the front of the returned buffer and
+  /// stays there, so that another thread may work on it; the decompressor goes on with `fresh`, of
+  /// kOutput bytes.
+  [[nodiscard]] virtual std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) = 0;
 };
-[[nodiscard]] std::unique_ptr<Decompressor> make_decompressor(Method method);
+enum class Checksums {
+  compared,
+  ignored,  ///< of zstd frames: for who checks the content by its own means
+};
+[[nodiscard]] std::unique_ptr<Decompressor> make_decompressor(
+    Method method, Checksums checksums = Checksums::compared);
+
+/// Where a compressed file's content can be entered, and parts of it unpacked by themselves.
+struct Frame {
+  std::uint64_t offset = 0;  ///< in the file
+  std::uint64_t size = 0;
+  std::uint64_t content_offset = 0;
+  std::uint64_t content_size = 0;
+};
+/// Reads up to so many bytes at an offset of the file, fewer only at its end; tells how many.
+using ReadAt = std::function<std::size_t(std::uint64_t offset, std::span<std::byte> bytes)>;
+/// All frames, if each tells its content's size, these make `content_size` together, and there are
+/// no more than some thousands; else none. What is in them is not looked at. Only zstd has such
+/// ones.
+[[nodiscard]] std::vector<Frame> find_frames(Method method, const ReadAt& read_at,
+                                             std::uint64_t file_size, std::uint64_t content_size);
+
+/// Unpacks zstd's frames, each at once and by itself. One thread.
+class FrameDecompressor {
+ public:
+  FrameDecompressor();
+  ~FrameDecompressor();
+  FrameDecompressor(const FrameDecompressor&) = delete;
+  FrameDecompressor& operator=(const FrameDecompressor&) = delete;
+  /// Fills `content`, which must be all that the frame holds. Throws Error{damage} if it is not.
+  void unpack(std::span<const std::byte> frame, std::span<std::byte> content);
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
 
 }  // namespace weir::codec

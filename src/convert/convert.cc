@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -28,6 +30,16 @@ constexpr std::string_view kPrefix = ".pgweir-convert-";
 constexpr std::string_view kSuffix = ".tmp";
 
 struct Stopped {};
+
+/// A lock on the temporary file tells that somebody is at work on it; the kernel takes it back when
+/// the process is gone. nullopt: this file system knows no locks.
+std::optional<bool> try_lock(io::File& file) {
+  try {
+    return file.try_lock();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
 
 /// Two conversions may run at once: neither must ever rename what the other one is writing.
 std::string unique_name(std::string_view target) {
@@ -65,8 +77,7 @@ class Conversion {
         size_(size),
         options_(options),
         advance_(advance),
-        target_(SegmentFileName{segment_, codec::Method::zstd, false}.to_string()),
-        temporary_(unique_name(target_)) {}
+        target_(SegmentFileName{segment_, codec::Method::zstd, false}.to_string()) {}
 
   /// False if there was nothing to do: somebody else did it, or a prune took the segment.
   bool run() {
@@ -83,7 +94,7 @@ class Conversion {
   bool write() {
     const auto& source = forms_.front().name;
     try {
-      const auto file = directory_.create(temporary_);
+      const auto file = create_temporary();
       const auto digest = compress(source, *file);
       // The old form is about to go: what is left has to be proven first.
       if (read_back(*file) != digest)
@@ -101,6 +112,19 @@ class Conversion {
       drop_temporary();
       if (error.kind() == ErrorKind::io && !directory_.find(source.to_string())) return false;
       throw;
+    }
+  }
+
+  /// Under a lock of its own, held until it has its name or is gone: remove_leftovers() leaves it
+  /// alone as long.
+  std::unique_ptr<io::File> create_temporary() {
+    for (;;) {
+      temporary_ = unique_name(target_);
+      auto file = directory_.create(temporary_);
+      lock_ = directory_.open(temporary_);
+      if (lock_ && try_lock(*lock_) == false) lock_ = nullptr;
+      // Before it was locked another run may have taken it for a leftover.
+      if (lock_ && directory_.find(temporary_)) return file;
     }
   }
 
@@ -214,8 +238,9 @@ class Conversion {
   const Options& options_;
   const std::function<void(std::uint64_t)>& advance_;
   const std::string target_;
-  const std::string temporary_;
-  std::uint64_t bytes_after_ = 0;  ///< of what we wrote; 0 where we did not
+  std::string temporary_;
+  std::unique_ptr<io::File> lock_;  ///< on the temporary file
+  std::uint64_t bytes_after_ = 0;   ///< of what we wrote; 0 where we did not
 };
 
 }  // namespace
@@ -298,8 +323,12 @@ bool is_leftover(std::string_view name) {
 
 void remove_leftovers(io::Directory& directory,
                       std::chrono::system_clock::time_point written_before) {
-  for (const auto& entry : directory.list())
-    if (is_leftover(entry.name) && entry.modified < written_before) directory.remove(entry.name);
+  for (const auto& entry : directory.list()) {
+    if (!is_leftover(entry.name)) continue;
+    const auto file = directory.open(entry.name);
+    if (!file) continue;
+    if (try_lock(*file).value_or(entry.modified < written_before)) directory.remove(entry.name);
+  }
 }
 
 }  // namespace weir::convert

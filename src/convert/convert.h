@@ -51,8 +51,9 @@ struct Work {
 [[nodiscard]] Result convert(io::Directory& directory, const Work& work,
                              wal::SegmentSize segment_size, const Options& options);
 
-/// Removes what interrupted runs left behind: hidden files of ours that nobody has written to since
-/// `written_before` (one at work writes all the time).
+/// Removes what interrupted runs left behind: hidden files of ours that nobody holds a lock on.
+/// Where the file system knows no locks, those that nobody has written to since `written_before`
+/// (one at work writes all the time). Throws Error{io}.
 void remove_leftovers(io::Directory& directory,
                       std::chrono::system_clock::time_point written_before);
 /// True for the hidden files of a conversion.

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "doctor/facts.h"
@@ -14,7 +13,6 @@ enum class Level {
   failure,  ///< archiving will not work, or WAL can be lost
   unknown,  ///< it could not be looked at
 };
-[[nodiscard]] std::string_view to_string(Level level);
 
 struct Check {
   std::string name;  ///< stays the same, for programs: "wal_level"
@@ -29,14 +27,5 @@ struct Check {
 /// What shows only where both are known.
 [[nodiscard]] std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& archive,
                                             const Plan& plan);
-
-/// The names in synchronous_standby_names, in order, folded to lower case; "*" is one.
-[[nodiscard]] std::vector<std::string> synchronous_names(std::string_view setting);
-
-[[nodiscard]] std::string to_text(const std::vector<Check>& checks);
-/// docs/doctor.md tells the schema.
-[[nodiscard]] std::string to_json(const std::vector<Check>& checks);
-/// No failure among them.
-[[nodiscard]] bool healthy(const std::vector<Check>& checks);
 
 }  // namespace weir::doctor

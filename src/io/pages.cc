@@ -39,9 +39,8 @@ int unmap_clean_parts(dl_phdr_info* program, std::size_t, void*) {
 
 }  // namespace
 
-void release_unused_memory() {
-  ::malloc_trim(0);
-  ::dl_iterate_phdr(unmap_clean_parts, nullptr);
-}
+void release_unused_memory() { ::malloc_trim(0); }
+
+void release_program() { ::dl_iterate_phdr(unmap_clean_parts, nullptr); }
 
 }  // namespace weir::io

@@ -24,9 +24,11 @@ class Pages {
 };
 
 /// For a process that will have little to do for a while: gives back what the allocator keeps for
-/// later, and what is mapped of the program's own file (code that ran once, at the start, say).
+/// later. Any thread.
+void release_unused_memory();
+/// Gives back what is mapped of the program's own file (code that ran once, at the start, say).
 /// What is needed again comes back from the page cache, a fault of a microsecond for 64 kB. Any
 /// thread.
-void release_unused_memory();
+void release_program();
 
 }  // namespace weir::io

@@ -74,6 +74,11 @@ Error io_error(int code, std::string what, const std::string& path) {
     case ENFILE:
       error.hint("Too many files are open: raise the limit (ulimit -n).");
       break;
+    case EFBIG:
+      error.hint(
+          "The file would be larger than this process or the file system allows: raise the limit "
+          "(ulimit -f, LimitFSIZE= of a service), it has to allow a segment.");
+      break;
     case ESTALE:
       error.hint("The file on the network file system is gone: check the mount.");
       break;
@@ -235,10 +240,21 @@ FileIdentity identity_from(const struct stat& status) {
           .changed_ns = nanoseconds(status.st_ctim)};
 }
 
+/// As seen from where the process is now; empty if that place has been removed.
+std::string absolute(const std::string& path) {
+  if (path.starts_with('/')) return path;
+  std::array<char, 4096> here{};
+  if (::getcwd(here.data(), here.size()) == nullptr) return {};
+  return std::string(here.data()) + "/" + path;
+}
+
 class PosixDirectory final : public Directory {
  public:
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
-      : fd_(std::move(fd)), path_(std::move(path)), file_mode_(file_mode) {}
+      : fd_(std::move(fd)),
+        path_(std::move(path)),
+        absolute_path_(absolute(path_)),
+        file_mode_(file_mode) {}
 
   void set_file_mode(unsigned mode) override { file_mode_ = static_cast<mode_t>(mode); }
 
@@ -305,7 +321,10 @@ class PosixDirectory final : public Directory {
     const std::lock_guard lock(sync_mutex_);
     if (sync_error_ == 0 && retry_interrupted([&] { return ::fsync(fd_.get()); }) != 0)
       sync_error_ = errno;
-    if (sync_error_ == 0) return;
+    if (sync_error_ == 0) {
+      require_found();
+      return;
+    }
     Error error = durability_error(sync_error_, "could not sync directory", path_);
     if (sync_error_ == EINVAL)
       error.hint("If this file system cannot sync directories at all, it cannot hold an archive.");
@@ -343,13 +362,17 @@ class PosixDirectory final : public Directory {
   std::optional<DirectoryEntry> find(const std::string& name) override {
     check_plain(name);
     struct stat status {};
-    if (::fstatat(fd_.get(), name.c_str(), &status, 0) != 0) {
-      if (errno != ENOENT && errno != ELOOP) throw error("could not stat file", name);
-      // Gone, or a link that leads nowhere: the name is still taken.
-      if (::fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT) return std::nullopt;
+    if (::fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) return std::nullopt;
+      throw error("could not stat file", name);
+    }
+    if (S_ISLNK(status.st_mode)) {
+      // One that leads nowhere: the name is still taken.
+      struct stat target {};
+      if (::fstatat(fd_.get(), name.c_str(), &target, 0) == 0)
+        status = target;
+      else if (errno != ENOENT && errno != ELOOP)
         throw error("could not stat file", name);
-      }
     }
     DirectoryEntry entry;
     entry.name = name;
@@ -494,6 +517,23 @@ class PosixDirectory final : public Directory {
         "then start again.");
   }
 
+  /// Names that are safe in a directory nobody finds are as lost as those that are not: it was
+  /// renamed, or another file system is mounted over it. What can't be seen says nothing.
+  void require_found() const {
+    struct stat ours {};
+    struct stat found {};
+    if (absolute_path_.empty() || ::fstat(fd_.get(), &ours) != 0) return;
+    const bool there = ::stat(absolute_path_.c_str(), &found) == 0;
+    if (!there && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return;
+    if (there && found.st_dev == ours.st_dev && found.st_ino == ours.st_ino) return;
+    throw Error(ErrorKind::durability, "the archive directory is no longer found under its path")
+        .with("path", path_)
+        .hint(
+            "It was removed or renamed, or another file system was mounted over it, while it was "
+            "in use: the newest WAL is in the directory that had this path before. Bring it back, "
+            "or move its files to the new place, and start again.");
+  }
+
   /// True if the directory itself has been removed under us. Keeps errno.
   [[nodiscard]] bool removed() const {
     const int code = errno;
@@ -505,6 +545,7 @@ class PosixDirectory final : public Directory {
 
   Descriptor fd_;
   std::string path_;
+  std::string absolute_path_;  ///< empty if it can't be told
   std::atomic<mode_t> file_mode_;
   std::mutex sync_mutex_;
   int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_

@@ -8,13 +8,22 @@
 
 namespace weir::logical {
 
+namespace {
+
+constexpr std::size_t kKept = 1 << 20;
+
+}  // namespace
+
 Formatter::Formatter(Form form, std::string_view plugin)
     : form_(form),
       decode_(form == Form::jsonl && plugin == "pgoutput"),
       json_already_(plugin == "wal2json") {}
 
 std::string_view Formatter::line(wal::Lsn start, std::string_view message) {
+  // A message may have 1 GB: room for one is made at once, and given back with the next.
+  if (line_.capacity() > kKept) line_ = {};
   line_.clear();
+  if (message.size() > kKept) line_.reserve(message.size() + message.size() / 16 + kKept);
   if (form_ == Form::plugin) {
     line_ += message;
   } else if (decode_) {
@@ -25,7 +34,9 @@ std::string_view Formatter::line(wal::Lsn start, std::string_view message) {
     else
       line_ += R"({"lsn":null,"data":)";
     // A whole object on one line stays what it is; pieces of one and pretty-printed ones do not.
+    // Nor does what format 1 makes of a message outside of transactions behind a transaction.
     const bool object = json_already_ && message.starts_with('{') && message.ends_with('}') &&
+                        !message.starts_with(R"({"change":[,)") &&
                         message.find('\n') == std::string_view::npos && is_utf8(message);
     if (object)
       line_ += message;

@@ -122,6 +122,9 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
 
 void ExactOutput::begin() {
   if (file_) return;  // a new connection; undo() has been there
+  // A process that was killed between the rename and its sync has left a state that is read and not
+  // durable: confirmed to the server from now on, it could be gone with the power.
+  directory_.sync();
   if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {
     if (continued_) discard_moved();
     create_file();
@@ -133,8 +136,9 @@ void ExactOutput::begin() {
     log_.info("cutting off {} bytes behind {} bytes of whole transactions", size - state_.offset,
               state_.offset);
     file->truncate(state_.offset);
-    file->sync();
   }
+  // Also where there is nothing to cut: the start that did it may have been killed before its sync.
+  file->sync();
   // find_file() may have found it under the name it was moved to; then a new one begins.
   const auto current = directory_.open(name_);
   if (current && is_ours(*current)) {
@@ -213,8 +217,14 @@ void ExactOutput::begin_file(std::unique_ptr<io::File> file) {
   lock();
   written_ = synced_ = border_offset_ = state_.offset;
   border_ = state_.position;
+  cut_ = false;
   buffer_.clear();
   began_ = Clock::now();
+  if (file_->identity() == state_.inode) return;
+  // A copy, or a new one that was made just before a crash: moved away, it has to be recognised.
+  State state = state_;
+  state.inode = file_->identity();
+  write_state(std::move(state));
 }
 
 void ExactOutput::create_file() {
@@ -269,6 +279,7 @@ void ExactOutput::undo() {
   file_->truncate(border_offset_);
   written_ = border_offset_;
   synced_ = std::min(synced_, written_);
+  cut_ = true;
 }
 
 void ExactOutput::flush() {
@@ -281,8 +292,11 @@ void ExactOutput::flush() {
 void ExactOutput::make_durable() {
   if (!dirty()) return;
   flush();
-  if (synced_ != written_) file_->sync();
+  // A cut that is not durable would bring back half a transaction, and in a file that is rotated
+  // away by then nobody would look for it.
+  if (synced_ != written_ || cut_) file_->sync();
   synced_ = written_;
+  cut_ = false;
   if (border_ == state_.position && border_offset_ == state_.offset) return;
   State state = state_;
   state.position = border_;

@@ -99,7 +99,7 @@ class ExactOutput final : public Output {
   wal::Lsn durable() const override { return state_.position; }
   wal::Lsn last_border() const override { return border_; }
   bool dirty() const override {
-    return written_ + buffer_.size() != synced_ || border_ != state_.position;
+    return written_ + buffer_.size() != synced_ || cut_ || border_ != state_.position;
   }
   void reopen() override { reopen_ = true; }
   /// Ends the file at its last border and says so in the state.
@@ -127,6 +127,7 @@ class ExactOutput final : public Output {
   std::unique_ptr<io::File> file_;
   std::uint64_t written_ = 0;  ///< bytes of the file
   std::uint64_t synced_ = 0;   ///< of them
+  bool cut_ = false;           ///< it was shortened since
   std::string buffer_;         ///< to be written behind them
   wal::Lsn border_;
   std::uint64_t border_offset_ = 0;

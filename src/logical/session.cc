@@ -21,13 +21,43 @@ using std::chrono::milliseconds;
 constexpr auto kFinishTimeout = 10s;
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
-/// How long to let messages gather while they come without a pause, that is less than kNoPause
-/// after the ones before: one read then takes many. (By a Unix-domain socket each message is there
-/// on its own.)
-constexpr auto kGather = 500us;
-constexpr auto kNoPause = 2ms;
-/// A read that brought so much has probably left something: libpq reads up to 16 kB.
-constexpr std::uint64_t kFullRead = 8192;
+/// libpq's for what it receives.
+constexpr std::size_t kReadBuffer = 128 * 1024;
+/// A read that brought so much has probably left something.
+constexpr std::uint64_t kFullRead = 64 * 1024;
+
+/// How long to let messages gather while they come in a steady flow, so that one wakeup and one
+/// read take many. Too long would let the server's side of the socket fill up and hold up the
+/// decoding: the time follows what it brings.
+class Gathering {
+ public:
+  /// By a Unix-domain socket each message is a buffer of its own, and there is room for few.
+  explicit Gathering(bool by_unix_socket) : message_cost_(by_unix_socket ? 1000 : 30) {}
+  void took(std::uint64_t bytes) { gathered_ += bytes + message_cost_; }
+  /// Waits, or returns false: there is no flow. `now`: what there was has just been taken.
+  bool wait(Clock::time_point now) {
+    const auto gathered = std::exchange(gathered_, 0);
+    if (gathered == 0) return false;
+    const bool flow = now - last_ < time_ + kNoPause;
+    last_ = now;
+    if (!flow) return false;
+    if (gathered > kMuch) time_ = std::max(time_ * 3 / 4, kLeast);
+    if (gathered < kLittle) time_ = std::min(time_ * 5 / 4, kMost);
+    std::this_thread::sleep_for(time_);
+    return true;
+  }
+
+ private:
+  static constexpr auto kNoPause = 2ms;
+  static constexpr std::uint64_t kLittle = 64 * 1024;
+  static constexpr std::uint64_t kMuch = 112 * 1024;
+  static constexpr std::chrono::microseconds kLeast{100};
+  static constexpr std::chrono::microseconds kMost{4000};
+  std::chrono::microseconds time_{500};
+  std::uint64_t message_cost_;
+  std::uint64_t gathered_ = 0;
+  Clock::time_point last_{};
+};
 
 /// What the server says about the slot.
 struct SlotFacts {
@@ -87,6 +117,7 @@ class Session {
 
  private:
   void stream_once();
+  [[noreturn]] void throw_explained(const pq::ServerError& error);
   pq::ReplicationStream start(pq::Connection& connection);
   void make_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
@@ -94,6 +125,7 @@ class Session {
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
   void copy(pq::ReplicationStream& stream);
   bool look_around(pq::ReplicationStream& stream, Clock::time_point now);
+  void wait(pq::ReplicationStream& stream, Clock::time_point now);
   bool take(pq::ReplicationStream& stream, const pq::StreamEvent& event);
   bool take_data(const pq::XLogData& data);
   void confirm(pq::ReplicationStream& stream);
@@ -103,11 +135,23 @@ class Session {
   void tell(const std::string& text) const {
     if (environment_.verbose) environment_.verbose(text);
   }
+  void tell_progress() const {
+    if (environment_.progress)
+      environment_.progress({.streaming = true,
+                             .plugin = plugin_,
+                             .server = server_,
+                             .durable = output_->durable(),
+                             .error = {}});
+  }
+  void busy(bool is) const {
+    if (environment_.busy) environment_.busy(is);
+  }
 
   const Options& options_;
   const Environment& environment_;
   std::mt19937_64 random_;
   std::string plugin_;
+  std::string server_;
   pq::PluginOptions plugin_options_;
   std::unique_ptr<Output> output_;
   ExactOutput* exact_ = nullptr;  ///< the same, if it is one
@@ -121,7 +165,6 @@ class Session {
   Clock::time_point last_sync_{};
   Clock::time_point last_status_{};
   std::uint64_t messages_ = 0;
-  std::uint64_t bytes_ = 0;
 };
 
 // One connection: from its beginning to the end of the stream, or an error.
@@ -137,6 +180,7 @@ void Session::stream_once() {
   } else if (!options_.stock_habits) {
     check_positions(connection, slot_facts(connection));
   }
+  pq::enlarge_buffer(connection, kReadBuffer);
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
   auto stream = start(connection);
   // Only now: while another process had the slot it may have been writing to the file.
@@ -147,8 +191,14 @@ void Session::stream_once() {
     environment_.log.info("streaming from slot \"{}\" ({}) of {} at {}", options_.slot, plugin_,
                           connection.server_name(), output_->start());
   streamed_ = true;
+  server_ = connection.server_name();
   tell("streaming initiated");
-  copy(stream);
+  tell_progress();
+  try {
+    copy(stream);
+  } catch (const pq::ServerError& error) {
+    throw_explained(error);
+  }
   try {
     confirm(stream);
     stream.finish(kFinishTimeout);
@@ -156,6 +206,25 @@ void Session::stream_once() {
     // All is on disk; what was not confirmed comes again and is left out.
     environment_.log.warning("the stream did not end in good order: {}", error.what());
   }
+}
+
+/// What a server cannot decode it cannot decode the next time, either.
+void Session::throw_explained(const pq::ServerError& error) {
+  const bool too_large =
+      error.sqlstate() == "54000" ||
+      error.message().find("invalid memory alloc request size") != std::string::npos;
+  if (!too_large || options_.stock_habits) throw error;
+  pq::ServerError explained(ErrorKind::refused,
+                            "a change is too large for the server to send: " + error.message(),
+                            error.sqlstate());
+  explained.with("slot", options_.slot)
+      .with("plugin", plugin_)
+      .with("everything is confirmed up to", output_->durable());
+  explained.hint(
+      "A message of a plugin ends at 1 GB, and text forms of bytea take twice its bytes. pgoutput "
+      "with --option binary=true sends them as they are. Or leave the transaction out: "
+      "pg_replication_slot_advance() past its commit, after what was copied otherwise.");
+  throw explained;
 }
 
 pq::ReplicationStream Session::start(pq::Connection& connection) {
@@ -302,44 +371,58 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
 }
 
 void Session::copy(pq::ReplicationStream& stream) {
+  struct Leaving {
+    const Session& session;
+    ~Leaving() { session.busy(true); }
+  } const leaving{*this};
+  if (environment_.alive) environment_.alive();
+  busy(false);
   auto now = Clock::now();
   last_sync_ = last_status_ = last_flush_ = now;
-  // Data that is there is read without asking whether it is; when there is no more of a steady flow
-  // it is left to gather for a moment, so that one read takes many messages.
+  Gathering gathering(stream.by_unix_socket());
+  // Data that is there is read without asking whether it is; of a steady flow some is left to
+  // gather for a moment, so that one read takes many messages.
   for (;;) {
-    const auto before = bytes_;
     std::uint64_t taken = 0;
     for (;;) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) break;
       pause_ = 0ms;
+      if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+        gathering.took(data->wal.size());
+        taken += data->wal.size();
+      }
+      busy(true);
       if (!take(stream, event)) return;
-      ++taken;
+      busy(false);
     }
-    const auto last_read = now;
     now = Clock::now();
+    if (environment_.alive) environment_.alive();
     if (now - last_look_ >= kFlushDelay || taken == 0) {
       last_look_ = now;
+      busy(true);
       if (!look_around(stream, now)) return;
+      busy(false);
     }
-    if (bytes_ - before >= kFullRead) {
-      stream.receive();
-      continue;
-    }
-    if (taken > 1 || (taken == 1 && now - last_read < kNoPause))
-      std::this_thread::sleep_for(kGather);
-    auto deadline = now + 1h;
-    if (options_.status_interval > 0ms)
-      deadline = std::min(deadline, last_status_ + options_.status_interval);
-    if (output_->dirty() && options_.fsync_interval > 0ms)
-      deadline = std::min(deadline, last_sync_ + options_.fsync_interval);
-    if (output_->buffered()) deadline = std::min(deadline, now + kFlushDelay);
-    try {
-      pq::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
-    } catch (const pq::Interrupted&) {
-      last_look_ = {};  // a signal
-    }
+    if (taken < kFullRead && !gathering.wait(now)) wait(stream, now);
     stream.receive();
+  }
+}
+
+/// Until something comes, or is due.
+void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
+  auto deadline = now + 1h;
+  if (options_.status_interval > 0ms)
+    deadline = std::min(deadline, last_status_ + options_.status_interval);
+  if (output_->dirty() && options_.fsync_interval > 0ms)
+    deadline = std::min(deadline, last_sync_ + options_.fsync_interval);
+  if (output_->buffered()) deadline = std::min(deadline, now + kFlushDelay);
+  if (environment_.alive_interval)
+    deadline = std::min(deadline, now + *environment_.alive_interval);
+  try {
+    pq::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
+  } catch (const pq::Interrupted&) {
+    last_look_ = {};  // a signal
   }
 }
 
@@ -360,6 +443,7 @@ bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) 
     output_->flush();
     last_flush_ = now;
   }
+  stream.flush();
   return true;
 }
 
@@ -399,10 +483,13 @@ bool Session::take_data(const pq::XLogData& data) {
     output_->undo();  // whole transactions only, and this one ends behind it
     return false;
   }
-  const auto line = formatter_->line(data.start, text);
-  output_->append(line);
+  if (options_.form == Form::plugin) {  // as it is: it may be large, and many are small
+    output_->append(text);
+    output_->append("\n");
+  } else {
+    output_->append(formatter_->line(data.start, text));
+  }
   ++messages_;
-  bytes_ += line.size();
   if (!borders_) {
     if (data.start.valid()) output_->border(data.start);
     if (options_.endpos && data.start == *options_.endpos) {
@@ -430,6 +517,7 @@ void Session::confirm(pq::ReplicationStream& stream) {
                      output_->durable(), options_.slot));
   }
   last_status_ = Clock::now();
+  tell_progress();
   // Written is what is whole: a server that sees less than it sent tells when it is between two
   // transactions.
   stream.send({output_->last_border(), output_->durable(), {}, false});
@@ -455,6 +543,9 @@ bool Session::wait_out(const Error& error) {
     environment_.log.warning("{}; trying again in {}", error.what(),
                              fmt::format("{} ms", pause_.count()));
   }
+  if (environment_.progress)
+    environment_.progress(
+        {.streaming = false, .plugin = {}, .server = {}, .durable = {}, .error = error.message()});
   try {
     pq::wait_for_socket(environment_.stop.fd(), true, false, &environment_.stop,
                         Clock::now() + pause_);
@@ -477,7 +568,6 @@ Summary Session::summary() const {
   Summary summary;
   if (output_) summary.position = output_->durable();
   summary.messages = messages_;
-  summary.bytes = bytes_;
   return summary;
 }
 

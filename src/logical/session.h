@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "io/directory.h"
@@ -43,6 +44,16 @@ struct Options {
   bool stock_habits = false;
 };
 
+/// How it goes: told when the stream begins, with each position that is confirmed, and when an
+/// error is waited out.
+struct Progress {
+  bool streaming = false;
+  std::string_view plugin;
+  std::string_view server;
+  wal::Lsn durable;
+  std::string_view error;  ///< what is waited out
+};
+
 struct Environment {
   const pq::Interrupt& stop;
   /// Raised for a SIGHUP, with `reopen` set.
@@ -52,12 +63,17 @@ struct Environment {
   std::uint64_t seed = 0;
   /// Told in pg_recvlogical's words, at its times; may be empty.
   std::function<void(const std::string&)> verbose = {};
+  std::function<void(const Progress&)> progress = {};  ///< may be empty
+  /// For a watchdog; may be empty. `alive` is called at least every `alive_interval` between
+  /// busy(false) and busy(true): while it streams, and does not wait for who takes the output.
+  std::function<void()> alive = {};
+  std::function<void(bool)> busy = {};
+  std::optional<std::chrono::milliseconds> alive_interval = {};
 };
 
 struct Summary {
   wal::Lsn position;  ///< the last border that is durable
   std::uint64_t messages = 0;
-  std::uint64_t bytes = 0;  ///< of the output
 };
 
 /// Adds the newest protocol version that the server knows unless there is one. Throws Error{usage}

@@ -405,9 +405,11 @@ ServerError server_error(const pg_result* result, const std::string& server_name
     message += ": " + detail;
   ServerError error(classify(sqlstate), message, sqlstate);
   error.with("server", server_name).with("SQLSTATE", sqlstate);
-  error.hint(hint_for(sqlstate));
-  if (const std::string hint = field(PG_DIAG_MESSAGE_HINT); !hint.empty())
-    error.hint("The server's hint: " + hint);
+  const std::string hint = field(PG_DIAG_MESSAGE_HINT);
+  // A privilege is lacking in many ways, and a server that gives a hint knows in which.
+  const bool server_knows = !hint.empty() && sqlstate == "42501";
+  if (!server_knows) error.hint(hint_for(sqlstate));
+  if (!hint.empty()) error.hint("The server's hint: " + hint);
   return error;
 }
 

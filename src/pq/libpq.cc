@@ -84,6 +84,14 @@ int PQsocket(const PGconn* conn) {
   PGWEIR_LIBPQ(PQsocket);
   return call(conn);
 }
+int PQsslInUse(PGconn* conn) {
+  PGWEIR_LIBPQ(PQsslInUse);
+  return call(conn);
+}
+int PQgssEncInUse(PGconn* conn) {
+  PGWEIR_LIBPQ(PQgssEncInUse);
+  return call(conn);
+}
 int PQserverVersion(const PGconn* conn) {
   PGWEIR_LIBPQ(PQserverVersion);
   return call(conn);

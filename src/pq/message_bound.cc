@@ -1,13 +1,7 @@
 #include "pq/message_bound.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
-#include <cstddef>
-
 #include "base/units.h"
+#include "pq/tcp_count.h"
 
 namespace weir::pq {
 
@@ -18,24 +12,11 @@ constexpr std::uint64_t kMost = 32 * 1024 * 1024;
 /// for a large message libpq reads as long as there is something.
 constexpr int kFree = 3;
 
-/// Bytes read off this socket in all, less what arrived between the two questions; nullopt if the
-/// kernel does not count them.
-std::optional<std::uint64_t> bytes_read(int socket) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
-  if (size < offsetof(tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received)
-    return std::nullopt;
-  int unread = 0;
-  if (::ioctl(socket, FIONREAD, &unread) != 0) return std::nullopt;
-  return info.tcpi_bytes_received - static_cast<std::uint64_t>(unread);
-}
-
 }  // namespace
 
 void MessageBound::incomplete(int socket) {
   if (++incomplete_ < kFree || socket < 0) return;
-  const auto read = bytes_read(socket);
+  const auto read = bytes_read_at_least(socket);
   if (!read) return;
   if (incomplete_ == kFree) begun_ = *read;
   if (*read <= begun_ + kMost) return;

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,7 @@
 #include <limits>
 
 #include "pq/sqlstate.h"
+#include "pq/tcp_count.h"
 
 namespace weir::pq {
 namespace {
@@ -80,6 +82,9 @@ void append_u64(std::string& bytes, std::uint64_t number) {
     bytes.push_back(static_cast<char>(number >> shift & 0xff));
 }
 
+/// The server's answer to START_REPLICATION, with its envelope (StartReplication() in walsender.c).
+constexpr std::size_t kCopyBothResponse = 1 + 4 + 1 + 2;
+
 std::int64_t now_since_2000() {
   constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
   const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
@@ -121,10 +126,15 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
   ReplicationStream stream(connection.handle(), connection.server_name(), kind, timeline);
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
   connection.send(command, deadline, interrupt);
+  // All that was read so far is understood; the answer is not read before await_result().
+  if (kind == Replication::physical && PQsslInUse(stream.connection_) == 0 &&
+      PQgssEncInUse(stream.connection_) == 0)
+    stream.consumed_ = bytes_read(connection.socket());
   connection.await_result(deadline, interrupt);
   const Result result(PQgetResult(stream.connection_), &PQclear);
   if (PQresultStatus(result.get()) == PGRES_COPY_BOTH) {
     stream.phase_ = Phase::copying;
+    if (stream.consumed_) *stream.consumed_ += kCopyBothResponse;
     return stream;
   }
   // An error, or the timeline ends just here and the server says so without a COPY.
@@ -132,19 +142,28 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
   return stream;
 }
 
-StreamEvent ReplicationStream::next() {
+StreamEvent ReplicationStream::next(std::span<std::byte> place) {
   buffer_.reset();
   if (phase_ == Phase::copying) {
-    StreamEvent event = next_in_copy();
+    StreamEvent event = next_in_copy(place);
     if (phase_ == Phase::copying) return event;
   }
   return next_result();
 }
 
-StreamEvent ReplicationStream::next_in_copy() {
+StreamEvent ReplicationStream::next_in_copy(std::span<std::byte> place) {
+  if (direct_ && lost_) throw lost();
+  if (direct_)
+    if (const auto event = next_directly(place)) return *event;
   char* raw = nullptr;
   const int size = PQgetCopyData(connection_, &raw, 1);
   buffer_.reset(raw);
+  if (size == 0 && libpq_holds_nothing()) {
+    direct_.emplace(socket(), kMaxXLogData);
+    direct_->gather(gathered_);
+    looks_ = 0;
+    return next_in_copy(place);
+  }
   if (size == 0) {
     if (lost_) throw lost();
     require_bounded_message();
@@ -159,11 +178,48 @@ StreamEvent ReplicationStream::next_in_copy() {
     phase_ = Phase::ending;
     return NothingYet{};
   }
-  Decoded message =
-      decode(std::as_bytes(std::span<const char>(raw, static_cast<std::size_t>(size))), kind_);
-  if (auto* wal = std::get_if<XLogData>(&message)) return *wal;
-  if (auto* keepalive = std::get_if<Keepalive>(&message)) return *keepalive;
-  throw std::get<Error>(std::move(message)).with("server", server_name_);
+  if (consumed_) *consumed_ += DirectCopy::kEnvelope + static_cast<std::size_t>(size);
+  return understood(
+      decode(std::as_bytes(std::span<const char>(raw, static_cast<std::size_t>(size))), kind_));
+}
+
+StreamEvent ReplicationStream::understood(const Decoded& message) const {
+  if (const auto* wal = std::get_if<XLogData>(&message)) return *wal;
+  if (const auto* keepalive = std::get_if<Keepalive>(&message)) return *keepalive;
+  Error error = std::get<Error>(message);
+  throw error.with("server", server_name_);
+}
+
+/// nullopt: what comes next is for libpq.
+std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte> place) {
+  const bool wanted = gathered_ > 1 && !write_failed_;
+  if (wanted || direct_->within_message()) switch (direct_->next(place)) {
+      case DirectCopy::Found::message:
+        message_.complete();
+        *consumed_ += direct_->size();
+        return understood(decode(direct_->head(), direct_->body(), kind_));
+      case DirectCopy::Found::nothing:
+        if (!write_failed_) return NothingYet{};
+        lost_ = true;  // nobody will ask for the rest of the message
+        throw lost();
+      case DirectCopy::Found::lost:
+        lost_ = true;
+        throw lost();
+      case DirectCopy::Found::other:
+        consumed_.reset();  // from here on libpq reads
+        break;
+    }
+  stop_reading_directly();
+  return std::nullopt;
+}
+
+/// True if every byte that was read off the socket belongs to a message that was taken. (Messages
+/// that libpq has kept for itself would make it less, so it is never true by mistake.)
+bool ReplicationStream::libpq_holds_nothing() {
+  constexpr int kMostLooks = 1000;
+  if (gathered_ == 1 || !consumed_ || lost_ || write_failed_ || looks_ >= kMostLooks) return false;
+  ++looks_;
+  return bytes_read_at_most(socket()) == consumed_;
 }
 
 // After the copy come, at the end of a timeline, a row with the next one, and one or two
@@ -247,6 +303,7 @@ void ReplicationStream::take_result(const PGresult* result) {
 }
 
 void ReplicationStream::receive() {
+  if (direct_) return;  // next() does it
   // libpq keeps what was read before a failure, so next() decides when to speak of it.
   if (PQconsumeInput(connection_) != 1) lost_ = true;
   // Nobody listens here; a server that sends notifications all the same would fill the memory.
@@ -263,12 +320,12 @@ void ReplicationStream::send(const StandbyStatus& status) {
 bool ReplicationStream::flush() {
   // Where libpq cannot send it reads, all there is, and keeps it: not tried until there is room, or
   // a server that sends and never reads could fill our memory.
-  if (blocked_) {
+  if (blocked_ || (direct_ && direct_->within_message())) {
     pollfd fd{PQsocket(connection_), POLLOUT, 0};
     if (fd.fd >= 0 && ::poll(&fd, 1, 0) == 0) return false;
     blocked_ = false;
   }
-  if (waiting_ && PQflush(connection_) == 0) {
+  if (waiting_ && push() == 0) {
     const std::string message = encode(*waiting_, now_since_2000());
     const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
                                                              static_cast<int>(message.size()))
@@ -276,7 +333,7 @@ bool ReplicationStream::flush() {
     if (put < 0) write_failed_ = true;
     if (put != 0) waiting_.reset();
   }
-  const int unsent = PQflush(connection_);
+  const int unsent = push();
   blocked_ = unsent > 0;
   if (unsent < 0) {
     write_failed_ = true;
@@ -285,10 +342,36 @@ bool ReplicationStream::flush() {
   return unsent <= 0 && !waiting_;
 }
 
+/// PQflush(), which may read what then is libpq's to give out.
+int ReplicationStream::push() {
+  const int unsent = PQflush(connection_);
+  if (unsent > 0 && direct_) {
+    if (direct_->within_message())
+      lost_ = true;  // there was room for it, so it can hardly be
+    else
+      stop_reading_directly();
+  }
+  return unsent;
+}
+
+void ReplicationStream::gather(std::size_t bytes) {
+  if (std::exchange(gathered_, bytes) == bytes || !direct_) return;
+  direct_->gather(bytes);
+  if (bytes == 1 && !direct_->within_message()) direct_.reset();
+}
+
+void ReplicationStream::stop_reading_directly() {
+  direct_->gather(1);
+  direct_.reset();
+}
+
 void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  while (!flush()) {
-    read_on(true, deadline);
+  gather(1);
+  for (;;) {
+    const bool flushed = flush();
+    if (flushed && !direct_) break;
+    read_on(!flushed, deadline);
     discard();
   }
   for (bool done = false; phase_ == Phase::copying && !done;) {
@@ -335,6 +418,13 @@ int ReplicationStream::socket() const {
   return socket >= 0 ? socket : always_ready_->fd();
 }
 
+bool ReplicationStream::by_unix_socket() const {
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  return ::getsockopt(PQsocket(connection_), SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+         domain == AF_UNIX;
+}
+
 ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_name, Replication kind,
                                      wal::TimelineId timeline)
     : connection_(connection),
@@ -354,11 +444,17 @@ ReplicationStream::~ReplicationStream() = default;
 // --- Messages -----------------------------------------------------------------------------------
 
 Decoded decode(std::span<const std::byte> message, Replication kind) {
-  constexpr std::size_t kXLogDataHeader = 1 + 8 + 8 + 8;
+  const auto head = message.first(std::min(message.size(), DirectCopy::kHead));
+  return decode(head, message.subspan(head.size()), kind);
+}
+
+Decoded decode(std::span<const std::byte> message, std::span<const std::byte> rest,
+               Replication kind) {
+  constexpr std::size_t kXLogDataHeader = DirectCopy::kHead;
   constexpr std::size_t kKeepalive = 1 + 8 + 8 + 1;
-  const auto wrong = [&message](std::string_view what) {
+  const auto wrong = [&](std::string_view what) {
     Error error(ErrorKind::protocol, std::string(what));
-    error.with("bytes", message.size());
+    error.with("bytes", message.size() + rest.size());
     return error;
   };
   if (message.empty()) return wrong("the server sent an empty message in the stream");
@@ -371,7 +467,7 @@ Decoded decode(std::span<const std::byte> message, Replication kind) {
       data.start = wal::Lsn(field(1));
       data.server_end = wal::Lsn(field(9));
       data.server_clock = static_cast<std::int64_t>(field(17));
-      data.wal = message.subspan(kXLogDataHeader);
+      data.wal = rest;
       if (kind == Replication::logical) return data;  // `start` is no address of these bytes
       if (data.wal.size() > kMaxXLogData) return wrong("the server sent a WAL message too large");
       if (data.start.byte() > std::numeric_limits<std::uint64_t>::max() - data.wal.size())
@@ -393,7 +489,9 @@ Decoded decode(std::span<const std::byte> message, Replication kind) {
 }
 
 std::string encode(const StandbyStatus& status, std::int64_t clock) {
-  std::string message = "r";
+  std::string message;
+  message.reserve(1 + 4 * sizeof(std::uint64_t) + 1);
+  message.push_back('r');
   append_u64(message, status.write.byte());
   append_u64(message, status.flush.byte());
   append_u64(message, status.apply.byte());
@@ -522,7 +620,11 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
                   fmt::format("the server is too old for {} of a logical slot", option))
           .with("server", connection.server_name())
           .with("version", major)
-          .hint(fmt::format("It is there from PostgreSQL {} on.", version));
+          .hint(fmt::format("It is there from PostgreSQL {} on.{}", version,
+                            major == 14 && version == 15
+                                ? " Of 14 only SQL can ask for it: SELECT "
+                                  "pg_create_logical_replication_slot(NAME, PLUGIN, false, true)."
+                                : ""));
   };
   needs(options.two_phase, "TWO_PHASE", 15);
   needs(options.failover, "FAILOVER", 17);
@@ -565,6 +667,15 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
   const auto point = parse_lsn(rows[0][1]);
   if (!point) throw unexpected(connection, command);
   return LogicalSlot{*point, rows[0][2].value_or("")};
+}
+
+void enlarge_buffer(Connection& connection, std::size_t bytes) {
+  try {
+    // It doubles until the message has room.
+    connection.execute(fmt::format("SELECT pg_catalog.repeat(' ', {})", bytes / 2 + 1));
+  } catch (const ServerError&) {
+    // Small reads cost more, and do the same.
+  }
 }
 
 void drop_slot(Connection& connection, const std::string& slot) {

@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "pq/connection.h"
+#include "pq/direct_copy.h"
 #include "pq/message_bound.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -89,6 +90,11 @@ struct LogicalSlot {
 std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std::string& slot,
                                                const LogicalSlotOptions& options);
 
+/// Makes libpq's buffer for what it receives at least so large, from its 16 kB: it grows with the
+/// first message that does not fit, and has no other way. One read then takes more of a stream. On
+/// a connection with Replication::logical or none; a server that refuses leaves it as it is.
+void enlarge_buffer(Connection& connection, std::size_t bytes);
+
 /// Options of an output plugin; one without value is a switch to most plugins.
 using PluginOptions = std::vector<std::pair<std::string, std::optional<std::string>>>;
 
@@ -144,6 +150,9 @@ struct StandbyStatus {
 using Decoded = std::variant<XLogData, Keepalive, Error>;
 [[nodiscard]] Decoded decode(std::span<const std::byte> message,
                              Replication kind = Replication::physical);
+/// The same for a message in two parts; the first has DirectCopy::kHead bytes of it, or all.
+[[nodiscard]] Decoded decode(std::span<const std::byte> message, std::span<const std::byte> rest,
+                             Replication kind);
 
 /// Message 'r'. `clock`: microseconds since 2000-01-01 UTC.
 [[nodiscard]] std::string encode(const StandbyStatus& status, std::int64_t clock);
@@ -184,7 +193,10 @@ class ReplicationStream {
   /// 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a message that
   /// cannot be (unknown type, too short, a position that wraps). After EndOfStream the connection
   /// takes commands again, unless the server has shut down. An EndOfStream is repeated.
-  [[nodiscard]] StreamEvent next();
+  ///
+  /// `place` is where the WAL of the next message is wanted, to save copies: it may be put there
+  /// (XLogData.wal says where it is), and what is behind it in `place` stays.
+  [[nodiscard]] StreamEvent next(std::span<std::byte> place = {});
   /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
   /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that
   /// fails: next() does, after what the server had sent before.
@@ -198,6 +210,11 @@ class ReplicationStream {
   /// To poll. Once libpq has closed the socket, which it may do while sending, a descriptor that is
   /// always ready, so that a loop comes to receive() and next(), which tells of the loss.
   [[nodiscard]] int socket() const;
+  [[nodiscard]] bool by_unix_socket() const;
+  /// More than 1: much is to come, and so many bytes may gather on the socket before it can be
+  /// read. So a wait needs an end of its own, and calls next() then. 1, as at the beginning: each
+  /// message is news. Of a TCP connection that is not encrypted WAL is then read without libpq.
+  void gather(std::size_t bytes);
 
  private:
   enum class Phase {
@@ -214,7 +231,12 @@ class ReplicationStream {
   static ReplicationStream begin(Connection& connection, const std::string& command,
                                  Replication kind, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
-  StreamEvent next_in_copy();
+  StreamEvent next_in_copy(std::span<std::byte> place = {});
+  std::optional<StreamEvent> next_directly(std::span<std::byte> place);
+  [[nodiscard]] bool libpq_holds_nothing();
+  [[nodiscard]] StreamEvent understood(const Decoded& message) const;
+  int push();
+  void stop_reading_directly();
   void require_bounded_message();
   StreamEvent next_result();
   void take_result(const pg_result* result);
@@ -230,8 +252,12 @@ class ReplicationStream {
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
   MessageBound message_;
-  bool blocked_ = false;           // the socket did not take all; see flush()
-  bool command_complete_ = false;  // the server has ended the command in good order
+  std::optional<DirectCopy> direct_;  // reads in the place of libpq
+  std::size_t gathered_ = 1;
+  std::optional<std::uint64_t> consumed_;  // bytes of the connection up to the last message taken
+  int looks_ = 0;                          // whether libpq holds nothing
+  bool blocked_ = false;                   // the socket did not take all; see flush()
+  bool command_complete_ = false;          // the server has ended the command in good order
   EndOfStream end_;
   std::optional<StandbyStatus> waiting_;  // did not fit behind what libpq still has to send
   std::unique_ptr<Interrupt> always_ready_;

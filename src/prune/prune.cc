@@ -181,6 +181,10 @@ Plan make_plan(io::Directory& directory, const Options& options) {
 
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed) {
+  // A prune before this one may have ended in the middle of a number, by an error or a signal: of
+  // what it removed nothing is to be seen any more, and a crash would bring it back behind the hole
+  // that we are about to make.
+  if (!plan.numbers.empty()) directory.sync();
   for (const auto& segments : plan.numbers) {
     if (stop && stop()) return false;
     for (const auto& segment : segments) {

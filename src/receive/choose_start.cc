@@ -12,6 +12,7 @@ StartDecision start_empty_archive(const StartFacts& facts);
 StartDecision continue_archive(const StartFacts& facts);
 std::optional<Error> foreign_history(const StartFacts& facts);
 StartDecision upstream_on_older_timeline(const StartFacts& facts);
+Error went_back(const StartFacts& facts);
 
 }  // namespace
 
@@ -78,6 +79,9 @@ StartDecision continue_archive(const StartFacts& facts) {
       facts.server_history && at.timeline != server.timeline
           ? std::max(server.flush_position, *facts.server_history->end_of(at.timeline))
           : server.flush_position;
+  if (at.lsn > reach && at.lsn == archive.start && at.timeline == server.timeline &&
+      facts.server_is_standby == false)
+    return Refused{went_back(facts)};
   if (at.lsn > reach)
     return UpstreamBehind{fmt::format("the archive ends at {} on timeline {}, the server is at {}",
                                       at.lsn, at.timeline, server.flush_position)};
@@ -138,6 +142,21 @@ StartDecision upstream_on_older_timeline(const StartFacts& facts) {
           .hint("It looks like an old primary that came back after a failover: what it writes is "
                 "not part of the archive's history. Connect to the new primary or one of its "
                 "standbys, and rewind or rebuild this server.")};
+}
+
+/// A primary sends nothing before it is on its own disk, so it had once what the archive has.
+Error went_back(const StartFacts& facts) {
+  return Error(ErrorKind::conflict, "the primary has less WAL than it had sent to the archive")
+      .with("archive ends at", facts.archive->start)
+      .with("server is at", facts.server.flush_position)
+      .with("timeline", facts.server.timeline)
+      .hint(
+          "It has lost WAL (fsync = off, or a disk that lost what was synced), or was set back to "
+          "an earlier state, by a snapshot or a copy: what it writes now does not continue this "
+          "archive. Keep the archive, it may hold commits that the server has lost; take a new "
+          "base backup, and archive this server into a directory of its own. (Or the newest "
+          "segment in the archive was copied there from a pg_wal before it was complete: then "
+          "move that file away.)");
 }
 
 }  // namespace

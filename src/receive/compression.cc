@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <optional>
 #include <utility>
 
 #include "archive/compress.h"
@@ -53,9 +54,17 @@ void Compression::add(const std::vector<wal::SegmentName>& segments) {
   changed_.notify_all();
 }
 
-void Compression::drain(std::chrono::milliseconds patience) {
+void Compression::drain(const pq::Interrupt& stop, std::chrono::milliseconds patience) {
+  // How often it is looked whether to stop: a signal cannot notify.
+  constexpr std::chrono::milliseconds kLook(50);
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> deadline;
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, patience, [&] { return stop_ || (queue_.empty() && !busy_); });
+  while (!stop_ && (!queue_.empty() || busy_)) {
+    if (stop.raised() && !deadline) deadline = Clock::now() + patience;
+    if (deadline && (no_space_ || Clock::now() >= *deadline)) return;
+    changed_.wait_for(lock, kLook);
+  }
 }
 
 void Compression::work() {
@@ -99,7 +108,9 @@ void Compression::compress(wal::SegmentName segment) {
       told = true;
     }
     std::unique_lock lock(mutex_);
+    no_space_ = true;
     changed_.wait_for(lock, kDiskFullWait, [&] { return stop_.load(); });
+    no_space_ = false;
   }
 }
 

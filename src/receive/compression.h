@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "codec/codec.h"
 #include "io/directory.h"
+#include "pq/connection.h"
 #include "receive/status_board.h"
 #include "wal/segment.h"
 
@@ -32,8 +33,9 @@ class Compression {
   ~Compression();
 
   void add(const std::vector<wal::SegmentName>& segments);
-  /// Returns when everything added so far is done (or given up), or `patience` is over.
-  void drain(std::chrono::milliseconds patience);
+  /// Returns when everything added so far is done (or given up); after `stop` when `patience` is
+  /// over, or at once where it waits for space.
+  void drain(const pq::Interrupt& stop, std::chrono::milliseconds patience);
 
  private:
   void work();
@@ -51,6 +53,7 @@ class Compression {
   std::condition_variable changed_;
   std::deque<wal::SegmentName> queue_;
   bool busy_ = false;
+  bool no_space_ = false;  ///< busy, but only with waiting
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };

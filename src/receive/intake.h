@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <span>
 
 #include "archive/segment_writer.h"
@@ -12,6 +13,10 @@ namespace weir::receive {
 /// The way of a piece of WAL from the connection to the kernel: checked first, then written. Not
 /// one byte that failed the check is written, so none is acknowledged (P7). Belongs to the thread
 /// that reads at the moment. Owns neither the verifier nor the writer.
+///
+/// WAL that comes again and differs from what the archive holds is either damaged or another
+/// server's. The checksum of the record tells, and it may come with a later piece: until then the
+/// difference is disputed, and what comes is checked and not written.
 class Intake {
  public:
   /// The verifier stands at the begin of the stream.
@@ -19,23 +24,35 @@ class Intake {
       : verifier_(verifier), writer_(writer), begin_(verifier.position()) {}
 
   /// Checks `wal` and holds it until write() has written it; its bytes must stay valid that long.
-  /// Throws Error{damage}; then nothing of it is held.
+  /// Throws Error{damage}; then nothing of it is held. While something is disputed nothing is held
+  /// in any case; throws archive::OtherWal when it is decided so.
   void accept(std::span<const std::byte> wal);
 
   /// Writes what is held, at most `most` bytes of it. Throws as SegmentWriter::write does; may be
-  /// called again, and goes on where it stopped.
+  /// called again, and goes on where it stopped. A difference that is disputed is not thrown.
   void write(std::size_t most = std::numeric_limits<std::size_t>::max());
 
   [[nodiscard]] bool holds_something() const { return !held_.empty(); }
 
-  /// Forgets what is held.
-  void drop() { held_ = {}; }
+  /// What comes is not what the archive holds, and whether it is sound is not known yet.
+  [[nodiscard]] bool disputes() const { return dispute_.has_value(); }
+  /// Nothing more comes that could tell. Throws archive::OtherWal if something is disputed.
+  void settle();
+
+  /// Forgets what is held, or disputed.
+  void drop() {
+    held_ = {};
+    dispute_.reset();
+  }
 
  private:
+  void decide();
+
   wal::RecordVerifier& verifier_;
   archive::SegmentWriter& writer_;
   const wal::Lsn begin_;  ///< of the stream
   std::span<const std::byte> held_;
+  std::optional<archive::OtherWal> dispute_;
 };
 
 }  // namespace weir::receive

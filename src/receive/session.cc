@@ -76,6 +76,7 @@ class Session {
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
+  void disk_full(bool full);
   void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
   std::function<void(const Error&)> durability_lost_hook();
@@ -96,8 +97,8 @@ class Session {
   std::optional<SlotGuard> slot_guard_;
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
+  std::vector<std::string> hidden_names_;                 ///< of the archive, at the last look
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
-  bool end_is_durable_ = false;  ///< once is enough: what comes after is our own
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;
@@ -161,8 +162,8 @@ void Session::finish(bool well) {
   // At an end position the archive is complete only when it has its final form. A signal should be
   // obeyed soon; the next start finishes what is left.
   if (compression_ && (well || options_.stock_habits)) {
-    const bool hurry = environment_.stop.raised() && !options_.stock_habits;
-    compression_->drain(hurry ? std::chrono::milliseconds(2s) : 24h);
+    const auto patience = options_.stock_habits ? std::chrono::milliseconds(24h) : 2s;
+    compression_->drain(environment_.stop, patience);
   }
   compression_.reset();
   try {
@@ -302,13 +303,13 @@ void Session::inspect(const step::InspectArchive& step, archive::Listing& listin
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
                                   directory_.path());
+  hidden_names_ = listing.hidden;
   ArchiveFacts facts;
   facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  if (!end_is_durable_) archive::make_end_durable(directory_, listing);
-  end_is_durable_ = true;
+  archive::make_end_durable(directory_, listing);
   if (!compression_ && options_.compression.method != codec::Method::none) {
     start_compression(step.segment_size);
     if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
@@ -326,8 +327,14 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
   }
 }
 
+/// As `status` and the metrics show it.
+void Session::disk_full(bool full) {
+  board_.update([full](auto& content) { content.disk_full = full; });
+}
+
 void Session::trouble(const Error& error) {
   board_.set_error(error.what());
+  if (error.kind() == ErrorKind::disk_full) disk_full(true);
   if (environment_.events.trouble) environment_.events.trouble(error);
 }
 
@@ -359,6 +366,7 @@ codec::Compression Session::quick_compression() const {
 void Session::perform(const step::StoreHistory& step) {
   if (archive::store_history(directory_, step.timeline, step.content))
     log_.info("stored the history of timeline {}", step.timeline);
+  disk_full(false);
   state_.on_history_stored(step.timeline);
 }
 
@@ -428,6 +436,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
     archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size,
                                                .replaceable = wrong_sizes_,
                                                .compression = quick_compression()});
+    archive::mark_hole(
+        directory_, hidden_names_,
+        wal::SegmentName(step.timeline, step.segment_size.segno(step.start), step.segment_size),
+        step.segment_size, step.behind_hole);
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
     auto verifier = archive::verifier_at(directory_,
@@ -449,6 +461,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
     log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
               connection_->server_name());
     board_.set_state("streaming");
+    disk_full(false);  // a stream that met one may have ended before there was space again
     if (environment_.events.streaming) environment_.events.streaming(step.timeline, step.start);
 
     // The server must hear from us within wal_sender_timeout, whatever the disk does.
@@ -510,7 +523,7 @@ StreamLoop::Hooks Session::hooks() {
   hooks.tick_interval = environment_.tick_interval;
   hooks.tick = environment_.tick;
   hooks.disk_full = [this](bool full) {
-    board_.update([full](auto& content) { content.disk_full = full; });
+    disk_full(full);
     const auto& told = environment_.events.trouble;
     if (full && told) told(Error(ErrorKind::disk_full, "no space left for the archive"));
   };

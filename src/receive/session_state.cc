@@ -20,6 +20,9 @@ constexpr int kDamageTries = 3;
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
+/// WAL that is gone from every host that answers may be on one that does not: it may only be
+/// restarting. Waited for so long in all, then a person has to know.
+constexpr auto kGapPatience = 600'000ms;
 /// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
 constexpr auto kStockWait = 5'000ms;
 
@@ -99,6 +102,16 @@ Step SessionState::decide() {
       stop(std::nullopt);
       return next();
     }
+    if (options_.endpos && !archive_->resume && !options_.stock_habits &&
+        *options_.endpos <= at->lsn) {
+      stop(Error(ErrorKind::gap, "the end position lies before the place where the archive begins")
+               .with("end position", *options_.endpos)
+               .with("it begins at", at->lsn)
+               .hint("Nothing of what it asks for would be there. Name an earlier place with "
+                     "--start, or a slot that was made in time; the server may still have that "
+                     "WAL."));
+      return next();
+    }
     return stream_from(*at);
   }
   if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
@@ -127,6 +140,8 @@ Step SessionState::stream_from(const StartAt& at) {
   stream.segment_size = parameters_->segment_size;
   stream.system_identifier = identity_->system_identifier;
   stream.server_end = identity_->flush_position;
+  stream.behind_hole = archive_->resume && archive_->resume->timeline == at.timeline &&
+                       archive_->resume->start < at.lsn;
   if (archive_->resume && archive_->resume->timeline == at.timeline)
     for (const auto& open : archive_->resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
@@ -151,12 +166,21 @@ void SessionState::on_connected(Upstream upstream) {
             : *upstream.standby ? ", standby"
                                 : ", primary");
   upstream_ = std::move(upstream);
+  // What one host has lost another may have: it is asked for the WAL itself.
+  if (gap_ && gap_->host_index != upstream_->host_index) gap_.reset();
   if (refused_hosts_.contains(upstream_->host_index) &&
       static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
     // The hosts that might do better do not answer; later they may.
+    if (gap_told_ && gap_waited_ >= kGapPatience) {
+      log_.warning("the WAL that comes next is gone from every host that has answered for {}",
+                   format_duration(kGapPatience));
+      refused_by_all(*gap_told_);
+      return;
+    }
     refused_hosts_.clear();
     disconnect_ = true;
     wait_ = backoff_.next();
+    if (gap_told_) gap_waited_ += *wait_;
   }
 }
 
@@ -254,9 +278,14 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
-    backoff_.reset();
-    refused_hosts_.clear();
     slot_busy_since_.reset();
+    // A gap is no better for a message that came before it was told.
+    if (!outcome.error || outcome.error->kind() != ErrorKind::gap) {
+      backoff_.reset();
+      refused_hosts_.clear();
+      gap_told_.reset();
+      gap_waited_ = {};
+    }
   }
   switch (outcome.how) {
     case StreamOutcome::How::stopped:
@@ -305,7 +334,8 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     // The text of the server names only one segment. Find out what it still has.
     log_.warning("{}", error.what());
     gap_ = GapSearch{.missing = parameters_->segment_size.start_of(outcome.reached),
-                     .timeline = streaming_from_.timeline};
+                     .timeline = streaming_from_.timeline,
+                     .host_index = upstream_->host_index};
     disconnect_ = true;
     return;
   }
@@ -379,7 +409,8 @@ void SessionState::gap_found() {
       "no "
       "longer had it; archiving on from {}. Take a new base backup: no recovery can pass the hole",
       gap.missing, held, first, last, held);
-  holes_.push_back({gap.missing, held});
+  const archive::ResumePoint::Hole hole{gap.missing, held};
+  if (std::find(holes_.begin(), holes_.end(), hole) == holes_.end()) holes_.push_back(hole);
   told_holes_.insert(gap.missing);
   place_ = StartAt{server_timeline_at(held), held};
 }
@@ -479,17 +510,22 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds wait)
 void SessionState::refuse(const Error& error) {
   refused_hosts_.insert(upstream_->host_index);
   if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
-    if (options_.stock_habits && error.kind() != ErrorKind::conflict) {
-      refused_hosts_.clear();
-      give_up(error);
-    } else {
-      stop(error);
-    }
+    refused_by_all(error);
     return;
   }
+  if (error.kind() == ErrorKind::gap) gap_told_ = error;
   log_.warning("{}; trying the next host", error.what());
   first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
   disconnect_ = true;
+}
+
+void SessionState::refused_by_all(const Error& error) {
+  if (options_.stock_habits && error.kind() != ErrorKind::conflict) {
+    refused_hosts_.clear();
+    give_up(error);
+  } else {
+    stop(error);
+  }
 }
 
 void SessionState::stop(std::optional<Error> error) {

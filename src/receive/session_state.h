@@ -53,6 +53,8 @@ struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
   wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with
+  /// The WAL between the archive's end and `start` is gone, and the operator has accepted that.
+  bool behind_hole = false;
 };
 struct Disconnect {};  ///< → on_disconnected()
 struct Wait {          ///< → on_waited()
@@ -148,6 +150,7 @@ class SessionState {
   void gap_found();
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
+  void refused_by_all(const Error& error);
   void slow_down_switches(Time now);
   void try_again(const Error& error, std::chrono::milliseconds wait);
   void give_up(const Error& error);
@@ -176,6 +179,7 @@ class SessionState {
   struct GapSearch {
     wal::Lsn missing;  ///< where streaming should have gone on
     wal::TimelineId timeline = 0;
+    int host_index = 0;      ///< of the host that does not have it
     bool begun = false;      ///< the two below are set
     std::uint64_t lost = 0;  ///< newest segment known to be gone
     std::uint64_t held = 0;  ///< oldest segment known to be there
@@ -194,6 +198,10 @@ class SessionState {
   std::set<wal::Lsn> told_holes_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;
+  /// The gap that a host told since the last stream that came about, and how long the others that
+  /// may have the WAL were waited for since.
+  std::optional<Error> gap_told_;
+  std::chrono::milliseconds gap_waited_{};
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
   std::optional<Time> slot_busy_since_;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
-#include <limits>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -18,21 +18,28 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// More than four overlapping syncs gain nothing on any disk tried.
-constexpr std::size_t kMaxSyncs = 4;
-constexpr auto kDiskRetryFirst = 100ms;
-constexpr auto kDiskRetryMost = 5'000ms;
 /// A sync in the reading thread that takes this long has become a slow one after all.
 constexpr auto kInlineSyncPatience = 500ms;
 constexpr auto kFinishTimeout = 5'000ms;
+/// Without WAL for this long, it is quiet.
+constexpr auto kQuiet = 8'000ms;
+/// While catching up it is read when there is so much, or after a time that grows as long as there
+/// never is.
+constexpr std::size_t kGatherBytes = 512 * 1024;
+constexpr std::chrono::milliseconds kGatherLeast{5};
+constexpr std::chrono::milliseconds kGatherMost{100};
 
 Time now() { return std::chrono::steady_clock::now(); }
 
-/// poll()'s timeout in ms until `deadline`, rounded up so that it does not wake too early.
-int poll_timeout(std::optional<Time> deadline) {
-  if (!deadline) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - now()).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
+/// Waits for one of `fds` until `deadline`, without end if there is none.
+void poll_until(std::span<pollfd> fds, std::optional<Time> deadline) {
+  timespec left{};
+  if (const auto begin = now(); deadline && *deadline > begin) {
+    const std::chrono::nanoseconds ns = std::min<Time::duration>(*deadline - begin, 1h);
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(ns);
+    left = {.tv_sec = seconds.count(), .tv_nsec = (ns - seconds).count()};
+  }
+  ::ppoll(fds.data(), fds.size(), deadline ? &left : nullptr, nullptr);
 }
 
 }  // namespace
@@ -43,6 +50,10 @@ StreamLoop::StreamLoop(pq::ReplicationStream& stream, StreamState& state,
                        Hooks hooks)
     : stream_(stream),
       state_(state),
+      turns_({.on_disk_full = options.on_disk_full,
+              .stock_habits = options.stock_habits,
+              .segment_size = segment_size},
+             state),
       writer_(writer),
       intake_(intake),
       options_(options),
@@ -65,7 +76,8 @@ StreamOutcome StreamLoop::run() {
   for (auto& thread : threads_) thread.join();
   threads_.clear();
 
-  if (outcome_.how == StreamOutcome::How::stopped) {
+  const auto outcome = turns_.outcome();
+  if (outcome.how == StreamOutcome::How::stopped) {
     // Everything is durable and reported. A server that does not answer the good-bye changes
     // nothing of that.
     try {
@@ -74,18 +86,15 @@ StreamOutcome StreamLoop::run() {
       log_.debug("while ending the stream: {}", error.what());
     }
   }
-  outcome_.heard_anything = state_.heard_anything();
-  outcome_.reached = state_.write();
-  return outcome_;
+  return outcome;
 }
 
-// --- The guardian
 StreamSnapshot StreamLoop::snapshot() {
   const Lock lock(mutex_);
   return state_.snapshot();
 }
 
-// ---------------------------------------------------------------------------------
+// --- The guardian --------------------------------------------------------------------------------
 
 void StreamLoop::guard(Lock& lock) {
   auto next_tick = now();
@@ -95,7 +104,6 @@ void StreamLoop::guard(Lock& lock) {
   while (!over_) {
     if (now() >= next_tick - early) {
       next_tick = now() + hooks_.tick_interval;
-      release_memory(lock);
       if (hooks_.tick) {
         const auto snapshot = state_.snapshot();
         lock.unlock();
@@ -103,13 +111,15 @@ void StreamLoop::guard(Lock& lock) {
         lock.lock();
       }
     }
+    release_memory(lock);
+    if (over_) break;
     auto deadline = std::min(next_tick, state_.next_status_at());
     if (leader_inline_sync_)
       deadline = std::min(deadline, inline_sync_since_ + kInlineSyncPatience);
     std::array<pollfd, 2> fds{
         {{guardian_wake_.fd(), POLLIN, 0}, {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0}}};
     lock.unlock();
-    ::poll(fds.data(), fds.size(), poll_timeout(deadline));
+    poll_until(fds, deadline);
     guardian_waits_ = true;
     lock.lock();
     guardian_waits_ = false;
@@ -118,7 +128,7 @@ void StreamLoop::guard(Lock& lock) {
     if (!stop_seen && fds[1].revents != 0) {
       stop_seen = true;
       log_.info("stopping: what was received is made durable and reported first");
-      state_.request_stop();
+      turns_.request_stop();
       wake_leader();
     }
     if (state_.silent_for_too_long(now()))
@@ -138,21 +148,24 @@ void StreamLoop::guard(Lock& lock) {
   wake_leader();
 }
 
-/// Once after WAL has come and then none for a while.
+/// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
+/// the program's code before it sleeps again.
 void StreamLoop::release_memory(Lock& lock) {
   const auto position = state_.write();
-  if (std::exchange(seen_position_, position) != position) {
+  if (std::exchange(seen_position_, position) != position || quiet_since_ == Time()) {
     memory_released_ = false;
+    quiet_since_ = now();
     return;
   }
-  if (std::exchange(memory_released_, true)) return;
+  if (now() < quiet_since_ + kQuiet) return;
+  const bool first = !std::exchange(memory_released_, true);
   lock.unlock();
-  io::release_unused_memory();
+  if (first) io::release_unused_memory();
+  io::release_program();
   lock.lock();
 }
 
-// --- Leader and followers
-// -------------------------------------------------------------------------
+// --- Leader and followers ------------------------------------------------------------------------
 
 void StreamLoop::work() {
   Lock lock(mutex_);
@@ -180,16 +193,23 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
     if (over_ || term != term_) return;
     bool idle = true;
     guarded(lock, [&] {
-      if (intake_.holds_something() && state_.stopping() && (disk_full_ || state_.given_up()))
-        drop_held();
-      if (intake_.holds_something()) {
-        if (may_write() && now() >= disk_retry_at_) {
+      switch (const auto held = this->held(); held ? turns_.next(held, now()) : turns_.next()) {
+        case StreamTurns::Turn::read:
+          idle = !take_message(lock);
+          break;
+        case StreamTurns::Turn::write:
           write_held(lock);
           // More may have been read from the socket before: it would not wake us for that.
           idle = intake_.holds_something();
-        }
-      } else if (state_.may_read()) {
-        idle = !take_message(lock);
+          break;
+        case StreamTurns::Turn::drop:
+          intake_.drop();
+          break;
+        case StreamTurns::Turn::settle:
+          intake_.settle();
+          break;
+        case StreamTurns::Turn::wait:
+          break;
       }
     });
     if (over_) return;
@@ -214,13 +234,15 @@ void StreamLoop::ask_for_spare() {
   const auto segment = segment_size_.start_of(state_.write());
   if (!hooks_.want_spare || spare_asked_ == segment || state_.catching_up()) return;
   if (segment_size_.offset(state_.write()) < segment_size_.bytes() / 16) return;
+  if (options_.endpos && *options_.endpos <= segment + segment_size_.bytes()) return;
   spare_asked_ = segment;
   if (!writer_.spare_ready()) hooks_.want_spare();
 }
 
 /// One message of what has been received. False if there is none.
 bool StreamLoop::take_message(Lock& lock) {
-  const auto event = stream_.next();
+  const bool placed = state_.catching_up() && !intake_.disputes();
+  const auto event = stream_.next(placed ? writer_.place() : std::span<std::byte>());
   if (const auto* data = std::get_if<pq::XLogData>(&event)) {
     accept(*data, lock);
     return true;
@@ -230,13 +252,7 @@ bool StreamLoop::take_message(Lock& lock) {
     return true;
   }
   if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
-    if (end->next) {
-      outcome_.how = StreamOutcome::How::timeline_ended;
-      outcome_.next = end->next;
-      state_.on_end_of_stream();
-    } else {
-      fail(Error(ErrorKind::retry, "the server ended the stream: it shuts down"));
-    }
+    turns_.on_end_of_stream(*end);
     return true;
   }
   return false;
@@ -253,173 +269,95 @@ void StreamLoop::accept(const pq::XLogData& data, Lock& lock) {
     throw;
   }
   lock.lock();
-  if (may_write()) write_held(lock);
+  if (turns_.may_write()) write_held(lock);
 }
 
-/// One segment after the other, if asked for: the next one is begun when the last has its name.
-bool StreamLoop::may_write() const {
-  return !options_.stock_habits || segment_size_.offset(state_.write()) != 0 ||
-         state_.flush() == state_.write();
+StreamTurns::Held StreamLoop::held() const {
+  return {.wal = intake_.holds_something(), .disputed = intake_.disputes()};
 }
 
 void StreamLoop::write_held(Lock& lock) {
   state_.on_deaf();  // it may hang
-  const auto most = options_.stock_habits
-                        ? segment_size_.bytes() - segment_size_.offset(state_.write())
-                        : std::numeric_limits<std::size_t>::max();
-  writer_.collect_new_segments(!options_.stock_habits && state_.next_segment_is_there());
+  const auto most = turns_.most_to_write();
+  writer_.collect_new_segments(turns_.collects());
   lock.unlock();
-  std::optional<Error> full;
-  std::exception_ptr other;
+  std::optional<Error> error;
   try {
     intake_.write(most);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::disk_full)
-      full = error;
-    else
-      other = std::current_exception();
+  } catch (const Error& caught) {
+    error = caught;
   }
   lock.lock();
-  state_.on_written(writer_.position(), now(), writer_.collected_end());
-  if (other) {
-    drop_held();
-    std::rethrow_exception(other);
+  const auto verdict = turns_.on_written(writer_.position(), writer_.collected_end(), error, now());
+  tell_of_writing(verdict.news, error);
+  if (verdict.what == StreamTurns::What::fail) {
+    intake_.drop();
+    throw Error(*error);
   }
-  if (full && options_.on_disk_full == OnDiskFull::stop) {
-    drop_held();
-    throw *full;
-  }
-  if (full) {
-    if (!disk_full_) {
-      log_.error(
-          full->hint("The connection is kept and nothing is lost: the upstream keeps the "
-                     "WAL that was not confirmed. Make room; archiving goes on by itself."));
-      disk_retry_wait_ = kDiskRetryFirst;
-      if (hooks_.disk_full) hooks_.disk_full(true);
-    }
-    disk_full_ = true;
-    disk_retry_at_ = now() + disk_retry_wait_;
-    disk_retry_wait_ = std::min<std::chrono::milliseconds>(disk_retry_wait_ * 2, kDiskRetryMost);
-    return;
-  }
-  if (disk_full_) {
-    disk_full_ = false;
-    log_.info("there is space again: archiving goes on at {}", state_.write());
-    if (hooks_.disk_full) hooks_.disk_full(false);
-  }
-}
-
-/// What could not be written was never acknowledged: the server still has it.
-void StreamLoop::drop_held() {
-  intake_.drop();
-  state_.drop_unwritten();
 }
 
 /// True if a sync was started (and, unless another thread leads now, done).
 bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
-  const auto due = state_.sync_due_at();
-  if (!due || *due > now() || active_syncs_ >= kMaxSyncs || state_.given_up()) return false;
-  std::unique_ptr<archive::SyncJob> job;
-  try {
-    job = writer_.take_sync_job();
-  } catch (const Error& error) {
-    // What is written cannot be made durable, and no other way leads there.
-    hooks_.durability_lost(error);
-    std::terminate();
-  }
+  const auto due = turns_.sync_at();
+  if (!due || *due > now()) return false;
+  auto job = take_sync_job();
   if (!job) return false;
-  const auto ticket = state_.on_sync_started(job->end());
-  ++active_syncs_;
-
-  const bool here = !job->publishes() && !pacer_.worth_overlapping();
   const auto end = job->end();
+  const auto begin = now();
+  const auto sync = turns_.on_sync_begun(end, job->publishes(), begin);
+  tell_of_writing(sync.news, std::nullopt);
+
+  const bool here = !sync.overlaps;
   state_.on_deaf();  // until another one leads, or this one is back
   if (here) {
     leader_inline_sync_ = true;
-    inline_sync_since_ = now();
+    inline_sync_since_ = begin;
   } else {
     hand_over();
   }
-  sync(std::move(job), ticket, lock);
+  this->sync(std::move(job), sync, lock);
   if (here && term == term_) leader_inline_sync_ = false;
-  if (!pacer_.quick()) {
+  if (turns_.wants_arrivals()) {
     bool arrived = state_.received() > end;
     if (!arrived && here && term == term_ && !over_) {
       pollfd fd{stream_.socket(), POLLIN, 0};
       arrived = ::poll(&fd, 1, 0) > 0;
     }
-    pacer_.add_arrival(arrived);
+    turns_.on_arrivals(arrived);
   }
   return true;
 }
 
-/// Even a new name may need space, and a segment that is compressed straight from memory does.
-template <typename Function>
-void StreamLoop::with_patience(Function&& function) {
-  for (std::chrono::milliseconds wait = kDiskRetryFirst;;) {
-    try {
-      function();
-      if (job_waits_for_space_.exchange(false) && hooks_.disk_full) hooks_.disk_full(false);
-      return;
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::disk_full || options_.on_disk_full == OnDiskFull::stop ||
-          interrupt_.raised())
-        throw;
-      if (!job_waits_for_space_.exchange(true)) {  // one of several tells it
-        log_.error(error);
-        if (hooks_.disk_full) hooks_.disk_full(true);
-      }
-    }
-    pollfd stop{interrupt_.fd(), POLLIN, 0};
-    ::poll(&stop, 1, static_cast<int>(wait.count()));
-    wait = std::min<std::chrono::milliseconds>(wait * 2, kDiskRetryMost);
+/// nullptr if none can be had now.
+std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
+  try {
+    return writer_.take_sync_job();
+  } catch (const Error& error) {
+    const auto verdict = turns_.on_no_job(error, now());
+    if (verdict.what == StreamTurns::What::lost) durability_lost(error);
+    tell_of_writing(verdict.news, error);
+    sync_ended_.notify_all();  // if it was given up
+    return nullptr;
   }
 }
 
 /// Runs a job outside the lock and reports what it gained.
-void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket,
-                      Lock& lock) {
+void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock) {
+  using What = StreamTurns::What;
   std::vector<wal::SegmentName> finished;
-  std::chrono::nanoseconds duration{};
   const bool handed_over = !leading_;
   lock.unlock();
   // Not before: who is woken while the lock is held would only sleep again.
   if (handed_over) followers_.notify_one();
-  std::optional<Error> full;
-  try {
-    const auto begin = now();
-    bool synced = false;
-    try {
-      with_patience([&] { job->sync_data(); });
-      synced = true;
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::disk_full) throw;
-      full = error;
-    }
-    duration = now() - begin;
-    if (synced) with_patience([&] { finished = job->publish(); });
-  } catch (const Error& error) {
-    lock.lock();
-    // A job that waited for one that was given up.
-    if (state_.given_up()) {
-      --active_syncs_;
-      return;
-    }
-    lock.unlock();
-    // Also a rename that failed: the segment cannot be finished, so nothing after it may ever be
-    // reported. There is no way on from here.
-    hooks_.durability_lost(error);
-    std::terminate();
-  }
+  std::optional<Error> error;
+  const auto begin = now();
+  auto what = with_patience(sync, error, [&] { job->sync_data(); });
+  const auto duration = now() - begin;
+  if (what == What::go_on) what = with_patience(sync, error, [&] { finished = job->publish(); });
+  if (what == What::lost) durability_lost(*error);
   lock.lock();
-  --active_syncs_;
-  if (full) {
-    give_up(std::move(job), ticket, *full, lock);
-    return;
-  }
-  if (state_.given_up()) return;
-  if (!job->publishes()) pacer_.add(duration);
-  state_.on_sync_done(ticket);
+  if (what == What::give_up) give_up(std::move(job), sync, *error, lock);
+  if (what != What::go_on || !turns_.on_sync_done(sync, duration)) return;
   sync_ended_.notify_all();
   guarded(lock, [&] { send_due_status(); });
   finish_if_done();
@@ -431,22 +369,67 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket
   }
 }
 
-/// There is no space for what this job was to write, and nobody wants to wait for it any longer.
-/// What was synced before stays acknowledged.
-void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket,
-                         const Error& full, Lock& lock) {
-  sync_ended_.wait(lock, [&] { return state_.given_up() || state_.is_oldest(ticket); });
-  if (!state_.given_up()) {
-    state_.on_sync_given_up();
-    sync_ended_.notify_all();
-    if (!interrupt_.raised())
-      fail(full);
-    else if (outcome_.how == StreamOutcome::How::timeline_ended)
-      outcome_.how = StreamOutcome::How::stopped;  // its last part is still to be had
+/// Runs a part of a job, again while that finds no space and is to wait for it. Even a new name may
+/// need space, and a segment that is compressed straight from memory does. No lock held. `error` is
+/// what it ended with, or nothing.
+template <typename Function>
+StreamTurns::What StreamLoop::with_patience(StreamTurns::Sync& sync, std::optional<Error>& error,
+                                            Function&& function) {
+  for (;;) {
+    error.reset();
+    try {
+      function();
+    } catch (const Error& caught) {
+      error = caught;
+    }
+    if (!error && !sync.waits) return StreamTurns::What::go_on;
+    const auto verdict = [&] {
+      const Lock lock(mutex_);
+      if (interrupt_.raised()) turns_.request_stop();  // the guardian may not have seen it yet
+      return turns_.on_sync_part(sync, error);
+    }();
+    tell_of_syncs(verdict.news, error);
+    if (verdict.what != StreamTurns::What::wait) return verdict.what;
+    pollfd stop{interrupt_.fd(), POLLIN, 0};
+    ::poll(&stop, 1, static_cast<int>(verdict.wait.count()));
   }
+}
+
+/// There is no space for what this job was to write, and nobody wants to wait for it any longer.
+void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamTurns::Sync& sync,
+                         const Error& full, Lock& lock) {
+  sync_ended_.wait(lock, [&] { return turns_.may_give_up(sync); });
+  turns_.give_up(full);
+  sync_ended_.notify_all();
   job = nullptr;  // those that wait for it give up, too
   finish_if_done();
   wake_leader();
+}
+
+void StreamLoop::tell_of_writing(StreamTurns::News news, const std::optional<Error>& full) {
+  if (news == StreamTurns::News::none) return;
+  if (news == StreamTurns::News::full)
+    log_.error(Error(*full).hint(
+        "The connection is kept and nothing is lost: the upstream keeps the WAL that was not "
+        "confirmed. Make room; archiving goes on by itself."));
+  else
+    log_.info("there is space again: archiving goes on at {}", state_.write());
+  if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);
+}
+
+void StreamLoop::tell_of_syncs(StreamTurns::News news, const std::optional<Error>& full) {
+  if (news == StreamTurns::News::none) return;
+  if (news == StreamTurns::News::full)
+    log_.error(*full);
+  else
+    log_.info("there is space again: archiving goes on");
+  if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);
+}
+
+/// There is no way on from here.
+void StreamLoop::durability_lost(const Error& error) {
+  hooks_.durability_lost(error);
+  std::terminate();
 }
 
 /// Lets a follower lead; makes one if none is free. The caller goes on without the lead, and
@@ -466,36 +449,36 @@ void StreamLoop::hand_over() {
 }
 
 void StreamLoop::wait_for_events(Lock& lock) {
-  std::optional<Time> deadline;
-  const bool may_sync = active_syncs_ < kMaxSyncs;
-  const auto due = state_.sync_due_at();
-  if (due && may_sync) deadline = *due;
-  if (intake_.holds_something() && may_write())
-    deadline = deadline ? std::min(*deadline, disk_retry_at_) : disk_retry_at_;
-
-  const bool reading = state_.may_read() && !intake_.holds_something();
-  if (reading)
-    state_.on_listening(now());
-  else
-    state_.on_deaf();
-  const short interest = static_cast<short>((reading ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
+  const auto begin = now();
+  const auto rest = turns_.rest(held(), begin);
+  auto until = rest.until;
+  // Far behind, what comes is left to gather: a message by itself is hardly worth waking up for.
+  const bool gathering = rest.hears && state_.catching_up();
+  if (gathering) {
+    const auto most = begin + gather_time_;
+    until = until ? std::min(*until, most) : most;
+  }
+  if (rest.reads) stream_.gather(gathering ? kGatherBytes : 1);
+  const short interest = static_cast<short>((rest.hears ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
       {{leader_wake_.fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
-  leader_needs_syncs_ = !reading || (due && !may_sync);
+  leader_needs_syncs_ = rest.needs_sync;
   lock.unlock();
-  ::poll(fds.data(), fds.size(), poll_timeout(deadline));
+  poll_until(fds, until);
   lock.lock();
   leader_needs_syncs_ = false;
   if (fds[0].revents != 0) leader_wake_.clear();
   if (over_) return;
   guarded(lock, [&] {
     if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();
-    if (reading && fds[1].revents != 0) stream_.receive();
+    if (rest.reads && (!rest.hears || gathering || fds[1].revents != 0)) stream_.receive();
+    gather_time_ =
+        gathering && fds[1].revents == 0 ? std::min(2 * gather_time_, kGatherMost) : kGatherLeast;
   });
 }
 
 void StreamLoop::send_due_status() {
-  if (outcome_.how == StreamOutcome::How::failed || (hooks_.mute && *hooks_.mute)) return;
+  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
   if (const auto status = state_.take_status(now())) {
     stream_.send(*status);
     unsent_ = !stream_.flush();
@@ -519,13 +502,9 @@ void StreamLoop::guarded(Lock& lock, Function&& function) {
 
 /// The stream ends with this error; what was received before is still made durable.
 void StreamLoop::fail(const Error& error, const std::string& sqlstate) {
-  if (outcome_.how == StreamOutcome::How::failed) return;
-  if (error.kind() == ErrorKind::durability) hooks_.durability_lost(error);
-  outcome_.how = StreamOutcome::How::failed;
-  outcome_.error = error;
-  outcome_.sqlstate = sqlstate;
-  state_.on_end_of_stream();
-  wake_leader();
+  const auto what = turns_.fail(error, sqlstate);
+  if (what == StreamTurns::What::lost) durability_lost(error);
+  if (what == StreamTurns::What::fail) wake_leader();
 }
 
 void StreamLoop::finish_if_done() {

@@ -15,7 +15,7 @@
 #include "receive/intake.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
-#include "receive/sync_pacer.h"
+#include "receive/stream_turns.h"
 
 namespace weir::receive {
 
@@ -27,6 +27,9 @@ namespace weir::receive {
 ///   disk up to kMaxSyncs syncs overlap. The last free thread never syncs, it goes on reading.
 /// - The *guardian* is the thread that called run(). It never touches the disk: whatever hangs
 ///   there, it sends the status the server waits for, watches for silence and for signals (P8).
+///
+/// What they do, and what an error means, StreamTurns decides; who does it and when to wake whom is
+/// decided here.
 ///
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
 /// outside of it. The writer and the intake belong to the leader.
@@ -72,16 +75,20 @@ class StreamLoop {
   void lead(Lock& lock, std::uint64_t term);
   bool take_message(Lock& lock);
   void accept(const pq::XLogData& data, Lock& lock);
-  void drop_held();
-  void ask_for_spare();
+  [[nodiscard]] StreamTurns::Held held() const;
   void write_held(Lock& lock);
-  [[nodiscard]] bool may_write() const;
+  void ask_for_spare();
   bool sync_if_due(Lock& lock, std::uint64_t term);
-  void sync(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, Lock& lock);
+  std::unique_ptr<archive::SyncJob> take_sync_job();
+  void sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock);
   template <typename Function>
-  void with_patience(Function&& function);
-  void give_up(std::unique_ptr<archive::SyncJob> job, StreamState::Ticket ticket, const Error& full,
-               Lock& lock);
+  StreamTurns::What with_patience(StreamTurns::Sync& sync, std::optional<Error>& error,
+                                  Function&& function);
+  void give_up(std::unique_ptr<archive::SyncJob> job, const StreamTurns::Sync& sync,
+               const Error& full, Lock& lock);
+  void tell_of_writing(StreamTurns::News news, const std::optional<Error>& full);
+  void tell_of_syncs(StreamTurns::News news, const std::optional<Error>& full);
+  [[noreturn]] void durability_lost(const Error& error);
   void wait_for_events(Lock& lock);
   void hand_over();
   void send_due_status();
@@ -93,6 +100,7 @@ class StreamLoop {
 
   pq::ReplicationStream& stream_;
   StreamState& state_;
+  StreamTurns turns_;
   archive::SegmentWriter& writer_;
   Intake& intake_;
   const Options& options_;
@@ -112,21 +120,16 @@ class StreamLoop {
   bool leading_ = false;
   std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
   std::size_t idle_followers_ = 0;
-  std::size_t active_syncs_ = 0;
   bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
   bool leader_inline_sync_ = false;
   Time inline_sync_since_{};
   bool unsent_ = false;  ///< libpq still holds output that the socket did not take
   bool over_ = false;
-  wal::Lsn spare_asked_;  ///< start of the segment during which a spare was asked for
-  bool disk_full_ = false;
-  Time disk_retry_at_{};
-  std::chrono::milliseconds disk_retry_wait_{};
-  std::atomic<bool> job_waits_for_space_ = false;
-  SyncPacer pacer_;
-  wal::Lsn seen_position_;  ///< by the guardian, at its last tick
+  wal::Lsn spare_asked_;    ///< start of the segment during which a spare was asked for
+  wal::Lsn seen_position_;  ///< by the guardian
+  Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
-  StreamOutcome outcome_;
+  std::chrono::milliseconds gather_time_{5};  ///< how long WAL may gather on the socket
 };
 
 }  // namespace weir::receive

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "wal/page.h"
 
 namespace weir::receive {
 
@@ -150,9 +151,17 @@ bool StreamState::next_segment_is_there() const {
   return server_end_ >= size.start(begun + 1);
 }
 
+/// The first page header of a segment says whose WAL it is. With less of it an archive would look
+/// as if it belonged to nobody, so that after a restart another cluster's WAL might take the place
+/// of what was acknowledged. No record begins before it is over: nobody waits for those bytes.
+wal::Lsn StreamState::acknowledged() const {
+  const auto offset = options_.segment_size.offset(flush_);
+  return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(flush_) : flush_;
+}
+
 pq::StandbyStatus StreamState::positions() const {
-  const auto apply = options_.apply == ApplyPosition::flush ? flush_ : wal::Lsn();
-  const auto flush = options_.report_flush ? flush_ : wal::Lsn();
+  const auto apply = options_.apply == ApplyPosition::flush ? acknowledged() : wal::Lsn();
+  const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();
   // A commit may wait for the write position (remote_write): then the kernel has to have it.
   // What was said of it before stays true.
   const auto write = std::max(flush_ >= collected_end_ ? write_ : flush_,
@@ -191,7 +200,9 @@ Time StreamState::next_status_at() const {
   auto regular = last_status_ + options_.status_interval;
   if (waits_at_endpos() && !asked_for_more_)
     regular = std::min(regular, last_wal_ + kQuietAtEndpos);
-  if (asked_for_life_ || deaf_) return regular;
+  if (deaf_) return regular;
+  // The answer is waited for no longer than that.
+  if (asked_for_life_) return std::min(regular, silent_since_ + options_.silence_limit);
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
                                     silent_since_ + options_.silence_limit / 2));
 }

@@ -83,14 +83,12 @@ class StreamState {
   /// None of it was acknowledged. The stream stops.
   void on_sync_given_up();
 
-  // --- What comes from the operator
-  // ---------------------------------------------------------------
+  // --- What comes from the operator --------------------------------------------------------------
 
   /// Finish what is received, flush, report, end.
   void request_stop();
 
-  // --- What is due
-  // --------------------------------------------------------------------------------
+  // --- What is due -------------------------------------------------------------------------------
 
   /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
   [[nodiscard]] std::optional<Time> sync_due_at() const;
@@ -107,8 +105,7 @@ class StreamState {
   /// Stopping (or ended), and everything received is durable and reported.
   [[nodiscard]] bool finished() const;
 
-  // --- For telling
-  // --------------------------------------------------------------------------------
+  // --- For telling -------------------------------------------------------------------------------
 
   [[nodiscard]] StreamSnapshot snapshot() const;
   [[nodiscard]] wal::Lsn received() const { return received_; }
@@ -125,6 +122,7 @@ class StreamState {
  private:
   void look_for_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
+  [[nodiscard]] wal::Lsn acknowledged() const;
   [[nodiscard]] pq::StandbyStatus positions() const;
   [[nodiscard]] bool segment_complete() const;
 

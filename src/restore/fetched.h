@@ -12,13 +12,15 @@
 
 namespace weir::restore {
 
-/// A finished segment that was read out of the archive and found sound, all but the record that
-/// crosses in from the segment before.
+/// A finished segment that was read out of the archive and found sound, all but the records
+/// that cross its borders.
 struct Fetched {
   archive::SegmentFileName source;
   io::FileIdentity identity;  ///< of that file: the same before and after it was read
   wal::SegmentSize size;
-  wal::Lsn first_record;          ///< that begins in it, 0/0 if none does
+  wal::Lsn first_record;   ///< that begins in it, 0/0 if none does
+  wal::Lsn newest_record;  ///< the last one that begins in it, 0/0 if none does
+  bool ends_inside_record = false;
   std::uint64_t records_end = 0;  ///< offset: what lies behind is of no meaning
   wal::Lsn previous_record;  ///< what that one says of the one before; 0/0: no question is open
   /// The file of the segment before with which the record over the border was found to fit.

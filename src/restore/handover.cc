@@ -1,6 +1,5 @@
 #include "restore/handover.h"
 
-#include <fcntl.h>  // check-includes: a descriptor is duplicated, no file is touched
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
@@ -201,8 +200,7 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
     if (message.kind != ReplyMessage::Kind::here || !received.descriptor || !source || !size ||
         source->segment != segment)
       return {.kind = Reply::Kind::miss};
-    const int fd = ::fcntl(received.descriptor.fd(), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return {.kind = Reply::Kind::miss};
+    const int fd = received.descriptor.release();
     return {.kind = Reply::Kind::here,
             .fetched = Fetched{.source = *source,
                                .identity = message.identity,
@@ -227,6 +225,11 @@ Channel take_address(const io::FileIdentity& target) {
 bool listen_for_questions(const Channel& address) {
   constexpr int kBacklog = 8;
   return ::listen(address.fd(), kBacklog) == 0;
+}
+
+bool has_message(const Channel& channel) {
+  pollfd wanted{channel.fd(), POLLIN, 0};
+  return ::poll(&wanted, 1, 0) > 0;
 }
 
 Channel accept_question(const Channel& listening) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "io/directory.h"
 #include "restore/fetched.h"
@@ -34,6 +35,8 @@ class Channel {
   Channel& operator=(Channel&& other) noexcept;
   ~Channel();
   [[nodiscard]] int fd() const { return fd_; }
+  /// Gives the descriptor away.
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
   explicit operator bool() const { return fd_ >= 0; }
 
  private:
@@ -67,6 +70,9 @@ struct Reply {
 [[nodiscard]] bool listen_for_questions(const Channel& address);
 /// The next one who asks; an empty Channel if there is none (or one of another user).
 [[nodiscard]] Channel accept_question(const Channel& listening);
+
+/// True if there is something to be read, if only the end of the connection. Does not wait.
+[[nodiscard]] bool has_message(const Channel& channel);
 
 struct Question {
   bool understood = false;  ///< false: of another build of this program

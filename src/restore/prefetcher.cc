@@ -257,7 +257,7 @@ class Helper {
   void end();
   void wake();
 
-  const Channel listening_;
+  Channel listening_;  ///< the answering thread's own
   const Channel owner_;
   const std::unique_ptr<io::Directory> archive_;
   const std::unique_ptr<io::Directory> target_;
@@ -308,8 +308,11 @@ void Helper::run() {
         serve(clients_[i]);
     }
     if (wanted[1].revents != 0)
-      if (auto channel = accept_question(listening_))
+      if (auto channel = accept_question(listening_)) {
         clients_.push_back({std::move(channel), std::nullopt});
+        // The question has come by the time that this thread was awake.
+        if (has_message(clients_.back().channel)) serve(clients_.back());
+      }
     const bool progress = progress_ != progress_told_;
     progress_told_ = progress_;
     for (auto& client : clients_) {
@@ -333,8 +336,9 @@ void Helper::serve(Client& client) {
   }
   asked_ = Clock::now();
   if (!question->understood || question->terms != terms_ || !question->segment) {
-    // The settings have changed, or the program: the next one starts a helper that fits.
-    reply_miss(client.channel);
+    // The settings have changed, or the program: the one who asks starts a helper that fits, for
+    // which the address has to be free by the time that it sees us gone.
+    listening_ = Channel();
     client.channel = Channel();
     end();
     return;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "restore/restore.h"
@@ -17,6 +18,13 @@ namespace weir::restore {
 // The helper ends with the process that recovers (the parent of restore_command), after 30 seconds
 // without a question, or when its questions come to differ (another archive, other options). It
 // holds no descriptor that it was not started for.
+
+/// How a helper process fetches what recovery will ask for next.
+struct Prefetch {
+  std::size_t segments = 4;  ///< at most so many; 0: no helper
+  /// Also without a server: then the helper lives as long as the process that called us.
+  bool without_server = false;
+};
 
 struct Taken {
   bool restored = false;

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "base/log.h"
 #include "io/directory.h"
@@ -33,13 +31,6 @@ struct Result {
   bool prefetched = false;  ///< a helper had it ready
 };
 
-/// How a helper process fetches what recovery will ask for next (prefetcher.h).
-struct Prefetch {
-  std::size_t segments = 4;  ///< at most so many; 0: no helper
-  /// Also without a server: then the helper lives as long as the process that called us.
-  bool without_server = false;
-};
-
 /// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while
 /// it is written, and takes it back if it turns out to be wrong. If one form of a segment is
 /// damaged and another is sound, the sound one is taken and the damage told to the log. One thread.
@@ -47,13 +38,5 @@ struct Prefetch {
 [[nodiscard]] Result restore_file(io::Directory& archive, const Request& request,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options, Log& log);
-
-/// The same by paths, as a restore_command gets them: `target` is relative to the server's data
-/// directory, which is the working directory, and the cluster is known by its pg_control. What may
-/// pass (an I/O error of a network file system) is tried again for up to `patience`.
-[[nodiscard]] Result run_restore_command(const std::string& archive, std::string_view file,
-                                         const std::string& target, Options options,
-                                         Prefetch prefetch, std::chrono::milliseconds patience,
-                                         Log& log);
 
 }  // namespace weir::restore

@@ -6,68 +6,116 @@ namespace weir::restore {
 
 namespace {
 
+/// As long as a record can be (XLogRecordMaxSize): farther back none has begun that comes so far.
+constexpr std::uint64_t kFarthest = 1020 * 1024 * 1024;
+
 /// Ends a reading when enough has been seen.
 struct Enough {};
 
-/// Reads from `page` on; nullopt if what comes before the seam is not sound from there on.
-std::optional<SeamResult> check_from(wal::Lsn page, const Seam& seam, const ReadWal& before,
-                                     const ReadWal& after);
+/// What a reading from some page on has found.
+struct Reading {
+  bool whole = false;         ///< all segments were there
+  bool in_segment = false;    ///< it came as far as the seam
+  bool record_began = false;  ///< before the seam: so the record over it was checked
+  std::optional<wal::Damage> damage;
+};
+
+SeamResult check_from_segments_before(const Seam& seam, const ReadWal& before,
+                                      const ReadWal& after);
+Reading read_from(wal::Lsn page, const Seam& seam, const ReadWal& before, const ReadWal& after);
+SeamResult judge(const Seam& seam, const Reading& reading);
 
 }  // namespace
 
+wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining) {
+  auto at = segment_start + wal::kLongHeaderSize;
+  std::uint64_t left = remaining;
+  for (;;) {
+    const auto room = wal::kPageSize - at.byte() % wal::kPageSize;
+    if (left <= room) break;
+    left -= room;
+    at = at + room + wal::kShortHeaderSize;
+  }
+  return wal::Lsn((at.byte() + left + 7) & ~std::uint64_t{7});
+}
+
 SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& after) {
-  const auto& size = seam.segment_size;
   const wal::Lsn page(seam.previous_record.byte() & ~(wal::kPageSize - 1));
-  if (!seam.previous_record.valid() || page >= seam.segment_start) return {};
-  const auto result = check_from(page, seam, before, after);
-  if (result && result->verdict != SeamVerdict::unknown) return *result;
+  if (seam.previous_record.valid() && page < seam.segment_start) {
+    const auto reading = read_from(page, seam, before, after);
+    // What is damaged before the seam is not what this segment goes on from.
+    if (reading.in_segment) return judge(seam, reading);
+  }
   // WAL of another history names a record that the segment before does not have, maybe at a place
   // without any record, behind an xlog switch, or in a segment that is not there: then all of the
-  // segment before has to tell.
-  const auto start = size.start_of(wal::Lsn(seam.segment_start.byte() - 1));
-  return check_from(start, seam, before, after).value_or(SeamResult{});
+  // segment before has to tell. So it has to where no link is known.
+  return check_from_segments_before(seam, before, after);
 }
 
 namespace {
 
-std::optional<SeamResult> check_from(wal::Lsn page, const Seam& seam, const ReadWal& before,
-                                     const ReadWal& after) {
+/// From the start of the segment before; of those before it, if a record fills it.
+SeamResult check_from_segments_before(const Seam& seam, const ReadWal& before,
+                                      const ReadWal& after) {
+  const auto& size = seam.segment_size;
+  auto start = seam.segment_start;
+  while (start.byte() >= size.bytes() && seam.segment_start - start < kFarthest) {
+    start = wal::Lsn(start.byte() - size.bytes());
+    const auto reading = read_from(start, seam, before, after);
+    if (!reading.whole || !reading.in_segment) return {};
+    const auto result = judge(seam, reading);
+    if (reading.record_began || result.verdict == SeamVerdict::broken) return result;
+  }
+  return {};
+}
+
+Reading read_from(wal::Lsn page, const Seam& seam, const ReadWal& before, const ReadWal& after) {
   const auto& size = seam.segment_size;
   wal::RecordVerifier verifier(
       {.segment_size = size, .timeline = seam.timeline, .history = seam.history}, page);
-  std::optional<wal::Damage> damage;
-  bool in_segment = false;
+  Reading reading;
   const codec::Sink feed = [&](std::span<const std::byte> wal) {
-    damage = verifier.feed(wal);
-    // The header of the first record, with its link to the one before, has passed: it may be split
-    // by a page header.
-    const auto passed = seam.first_record + wal::kRecordHeaderSize + wal::kLongHeaderSize;
-    if (damage ||
-        (verifier.newest_record_start() >= seam.first_record && verifier.position() >= passed))
-      throw Enough{};
+    reading.damage = verifier.feed(wal);
+    if (reading.damage) throw Enough{};
+    if (!reading.in_segment) return;
+    // With a link: the header of the first record, with its link to the one before, has passed; it
+    // may be split by a page header. Without one: the record over the seam has come to its end.
+    const bool enough = seam.previous_record.valid()
+                            ? verifier.newest_record_start() >= seam.first_record &&
+                                  verifier.position() >= seam.first_record +
+                                                             wal::kRecordHeaderSize +
+                                                             wal::kLongHeaderSize
+                            : verifier.position() >= seam.first_record;
+    if (enough) throw Enough{};
   };
   try {
     for (auto at = page; at < seam.segment_start; at = size.start_of(at) + size.bytes()) {
-      if (!before(size.start_of(at), size.offset(at), feed)) return SeamResult{};
-      if (verifier.position() != size.start_of(at) + size.bytes()) return SeamResult{};  // short
+      if (!before(size.start_of(at), size.offset(at), feed)) return reading;
+      if (verifier.position() != size.start_of(at) + size.bytes()) return reading;  // short
     }
-    in_segment = true;
-    if (!after(seam.segment_start, 0, feed)) return SeamResult{};
+    reading.record_began = verifier.newest_record_start().valid();
+    reading.in_segment = true;
+    reading.whole = after(seam.segment_start, 0, feed);
   } catch (const Enough&) {
+    reading.whole = true;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
-    return SeamResult{};
+    reading.whole = false;
   }
-  // Of the first record only its link to the one before is in question here, and nothing behind it:
-  // in an unfinished segment the WAL may end there.
-  const bool beyond =
-      damage && (damage->at > seam.first_record ||
-                 (damage->at == seam.first_record && !damage->what.starts_with("incorrect link")));
-  if (!damage || beyond) return SeamResult{SeamVerdict::fits, std::nullopt};
-  // The segment itself was found sound: what does not fit is the record over the border, unless
-  // the WAL before is broken in itself or is not what the segment goes on from.
-  if (!in_segment) return std::nullopt;
-  return SeamResult{SeamVerdict::broken, damage};
+  return reading;
+}
+
+SeamResult judge(const Seam& seam, const Reading& reading) {
+  if (!reading.whole) return {};
+  const auto& damage = reading.damage;
+  // The segment itself was found sound: what does not fit is the record over the border. Of the
+  // first record behind it only the link to the one before is in question here, and nothing behind
+  // it: in an unfinished segment the WAL may end there.
+  const bool broken =
+      damage && (damage->at < seam.first_record ||
+                 (damage->at == seam.first_record && damage->what.starts_with("incorrect link")));
+  if (broken) return {SeamVerdict::broken, damage};
+  return {SeamVerdict::fits, std::nullopt};
 }
 
 }  // namespace

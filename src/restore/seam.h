@@ -18,11 +18,13 @@ using ReadWal = std::function<bool(wal::Lsn start, std::uint64_t offset, const c
 /// The record that a segment begins in the middle of: its checksum needs the segment before, so a
 /// check of one segment alone leaves the front of it unchecked. The first record that begins in
 /// the segment names (xl_prev) where the one before began; from there both are read, and nothing
-/// else. That is a page or two, however large the segments are.
+/// else. That is a page or two, however large the segments are. Where no record behind it has its
+/// whole header in the segment (the WAL ends there, or the record comes to the segment's very end),
+/// nothing names the place: then the segment before is read from its start.
 struct Seam {
   wal::Lsn segment_start;
-  wal::Lsn first_record;     ///< RecordVerifier::first_record_start() of the segment, not 0/0
-  wal::Lsn previous_record;  ///< its first_record_previous()
+  wal::Lsn first_record;     ///< that begins behind the border; not 0/0
+  wal::Lsn previous_record;  ///< as that record says; 0/0: not known
   wal::SegmentSize segment_size;
   wal::TimelineId timeline = 1;
   const wal::TimelineHistory* history = nullptr;
@@ -37,6 +39,10 @@ struct SeamResult {
   SeamVerdict verdict = SeamVerdict::unknown;
   std::optional<wal::Damage> damage;  ///< if broken
 };
+
+/// Where a record ends (8-byte aligned) of which a segment's first page header says that
+/// `remaining` bytes go on in the segment; it may be behind the segment's end.
+[[nodiscard]] wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining);
 
 /// `before` reads segments before the seam, `after` the segment itself.
 [[nodiscard]] SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& after);

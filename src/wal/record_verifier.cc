@@ -56,6 +56,14 @@ constexpr std::uint64_t kPreviousAt = 8, kRecordInfoAt = 16, kManagerAt = 17;
 
 Lsn align(Lsn at) { return Lsn((at.byte() + kAlignment - 1) & ~(kAlignment - 1)); }
 
+template <typename Integer>
+Integer load(std::span<const std::byte> from) {
+  Integer value;
+  std::memcpy(&value, from.data(),
+              sizeof value);  // PostgreSQL writes them as the processor has them
+  return value;
+}
+
 std::size_t offset_in_page(Lsn at) { return at.byte() & (kPageSize - 1); }
 
 std::string name_of_magic(std::uint16_t magic) {
@@ -75,8 +83,7 @@ bool manager_is_valid(std::uint8_t manager, int major) {
 
 std::uint32_t record_crc(std::span<const std::byte> record) {
   PGWEIR_CHECK(record.size() >= kRecordHeaderSize);
-  const auto crc = crc32c(~0u, record.subspan(kRecordHeaderSize));
-  return ~crc32c(crc, record.first(kCrcOffset));
+  return ~crc32c(~0u, record.subspan(kRecordHeaderSize), record.first(kCrcOffset));
 }
 
 RecordVerifier::RecordVerifier(Options options, Lsn start)
@@ -329,6 +336,8 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
       case State::record_header: {
         const auto had = have_;
         if (had == 0) {
+          take(take_plain_records(page));
+          if (page.empty()) break;
           record_start_ = position_;
           header_known_ = false;
         }
@@ -367,6 +376,49 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
     }
   }
   return size - page.size();
+}
+
+/// Nearly all records are plain: whole on their page, sound, and without a meaning for the reader
+/// of the stream. These are taken at the front of `page` in one go; returns their size. Whatever
+/// else is there, damage above all, is left to the states, which come to it piece by piece and can
+/// tell.
+std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) {
+  if (!previous_ || after_overwrite_ || !first_record_start_.valid()) return 0;
+  const auto begin = position_;
+  auto previous = *previous_;
+  std::size_t taken = 0, newest = 0;
+  std::uint64_t count = 0;
+  while (page.size() - taken >= kRecordHeaderSize) {
+    const auto left = page.subspan(taken);
+    const auto length = load<std::uint32_t>(left);
+    if (length < kRecordHeaderSize || length > left.size()) break;
+    const std::size_t aligned = (length + kAlignment - 1) & ~std::size_t{kAlignment - 1};
+    if (aligned > left.size() || load<std::uint64_t>(left.subspan(kPreviousAt)) != previous.byte())
+      break;
+    const auto manager = std::to_integer<std::uint8_t>(left[kManagerAt]);
+    if (manager == kXlogManager || manager > kMaxBuiltinManager) break;
+    if (record_crc(left.first(length)) != load<std::uint32_t>(left.subspan(kCrcOffset))) break;
+    newest = taken;
+    previous = begin + taken;
+    taken += aligned;
+    ++count;
+    if (options_.observer == nullptr) continue;
+    const auto header = decode_record_header(left.first<kRecordHeaderSize>());
+    const auto body = left.first(length).subspan(kRecordHeaderSize);
+    options_.observer->on_record(
+        previous, begin + taken, header,
+        options_.observer->wants(header) ? body : std::span<const std::byte>());
+  }
+  if (count == 0) return 0;
+  // As finish_record() leaves it.
+  header_ = decode_record_header(page.subspan(newest).first<kRecordHeaderSize>());
+  header_known_ = true;
+  record_start_ = newest_record_start_ = last_record_start_ = previous;
+  previous_ = previous;
+  overwritten_ = std::nullopt;
+  last_record_end_ = records_end_ = begin + taken;
+  records_ += count;
+  return taken;
 }
 
 /// False after damage; so are all the checks.
@@ -472,7 +524,7 @@ void RecordVerifier::finish_record() {
   after_overwrite_ = false;
   overwritten_ = std::nullopt;
   last_record_start_ = record_start_;
-  last_record_end_ = position_;
+  last_record_end_ = records_end_ = position_;
   ++records_;
   // The switch may end exactly at the segment's end; if it crosses it, the whole next segment is
   // filler.
@@ -545,6 +597,7 @@ bool RecordVerifier::inside_record() const {
 
 Lsn RecordVerifier::position() const { return position_; }
 Lsn RecordVerifier::last_record_end() const { return last_record_end_; }
+Lsn RecordVerifier::records_end() const { return records_end_; }
 Lsn RecordVerifier::last_record_start() const { return last_record_start_; }
 Lsn RecordVerifier::newest_record_start() const { return newest_record_start_; }
 Lsn RecordVerifier::first_record_start() const { return first_record_start_; }

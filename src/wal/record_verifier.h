@@ -88,6 +88,10 @@ class RecordVerifier {
   [[nodiscard]] Lsn last_record_end() const;
   /// Start of that record; 0/0 before.
   [[nodiscard]] Lsn last_record_start() const;
+  /// The same end, but without the filler behind an xlog switch. What lies there is of no meaning,
+  /// and copies of it may differ: zeros in the server's file, while walsenders of PostgreSQL 17 on
+  /// may send page headers that were still in its buffers (WALReadFromBuffers() in xlog.c).
+  [[nodiscard]] Lsn records_end() const;
   /// Start of the last record that began, complete or not; Options.previous_record, or 0/0 without
   /// it, before the first one.
   [[nodiscard]] Lsn newest_record_start() const;
@@ -124,6 +128,7 @@ class RecordVerifier {
   bool check_continuation(Lsn at, const PageHeader& page);
   void drop_record();
   std::size_t take_page_content(std::span<const std::byte> page);
+  std::size_t take_plain_records(std::span<const std::byte> page);
   bool check_length();
   bool check_header();
   void begin_body();
@@ -174,6 +179,7 @@ class RecordVerifier {
   Lsn first_record_previous_;
   Lsn last_record_start_;
   Lsn last_record_end_;
+  Lsn records_end_;
   std::uint64_t records_ = 0;
 };
 

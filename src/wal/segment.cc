@@ -44,7 +44,13 @@ std::optional<SegmentName> SegmentName::parse(std::string_view text) {
 }
 
 std::string SegmentName::to_string() const {
-  return fmt::format("{:08X}{:08X}{:08X}", timeline_, log_, seg_);
+  // By hand: every look into an archive makes many of them.
+  std::string text(24, '0');
+  auto* digit = text.data();
+  for (const auto word : {timeline_, log_, seg_})
+    for (int shift = 28; shift >= 0; shift -= 4)
+      *digit++ = "0123456789ABCDEF"[(word >> shift) & 0xF];
+  return text;
 }
 
 std::string history_name(TimelineId timeline) {

@@ -1,5 +1,6 @@
 """The programs that are compared, and one run of a receiver."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import time
 
 import measure
+from support import wal
 from support.archive import Archive
 from support.process import die_with_parent, wait_for
 from support.server import DEBIAN_BIN, REPOSITORY
@@ -19,16 +21,28 @@ class Contender:
     """`options` as the program has them; `synchronous` adds what makes it sync every commit."""
 
     def __init__(self, name, stock, *options):
-        self.name, self._stock, self._options = name, stock, options
+        self.name, self.stock, self._options = name, stock, options
+        self.archives = True
 
     def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
-        words = [DEBIAN_BIN / "pg_receivewal"] if self._stock else [PGWEIR, "receive", "-q"]
+        words = [DEBIAN_BIN / "pg_receivewal"] if self.stock else [PGWEIR, "receive", "-q"]
         words += ["-D", directory, "-d", conninfo, "-S", slot, "-n", *self._options]
-        if self._stock and synchronous:
+        if self.stock and synchronous:
             words.append("--synchronous")
         if endpos is not None:
             words.append(f"--endpos={endpos}")
         return [str(word) for word in words]
+
+
+class BareLoop(Contender):
+    """tests/bench/bare_loop.c: the floor. It archives nothing."""
+
+    def __init__(self, program):
+        super().__init__("bare loop", True)
+        self.archives, self._program = False, program
+
+    def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
+        return [str(self._program), str(directory), conninfo, slot]
 
 
 STOCK = Contender("pg_receivewal", True)
@@ -61,6 +75,20 @@ class Run:
                 preexec_fn=die_with_parent(signal.SIGKILL))
         self.pid = self.process.pid
         return self
+
+    def lag_error(self, server_end):
+        """By how many MB the lag that it tells is wrong, if it tells one: the server's end and what is
+        durable in the archive are known."""
+        if self.contender.stock:
+            return []
+        status = subprocess.run([PGWEIR, "status", "--json", "-D", self.directory],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                check=False, env=self._env)
+        receiver = (json.loads(status.stdout or "{}")).get("receiver") or {}
+        if "lag_bytes" not in receiver:
+            return []
+        durable = wal.lsn(receiver["flush_lsn"])
+        return [abs(server_end - durable - receiver["lag_bytes"]) / 1e6]
 
     def to_the_end(self):
         """Waits until it ends by itself, at its end position."""

@@ -45,6 +45,9 @@ def markdown(row, title, rounds):
         for metric in metrics:
             _, digits, _ = METRICS[metric]
             values = [each[name][metric] for each in rounds]
+            if None in values:
+                cells.append("–")  # it has no such thing
+                continue
             text = f"{median(values):.{digits}f}"
             if len(values) > 1:
                 text += f" ({min(values):.{digits}f}–{max(values):.{digits}f})"

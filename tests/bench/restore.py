@@ -3,13 +3,15 @@
 
     restore.py one          one call: cp, zstd -d and pgweir, present and absent files
     restore.py prefetched   one call when a helper has the segment ready
-    restore.py recovery     a server recovers: cp, zstd -d, pgweir, with and without prefetch
+    restore.py recovery     a server recovers: cp, zstd -d, pgweir, with and without prefetch, and
+                            from files that are there already, as the least that can be had
+    restore.py verify       the whole archive checked: pg_waldump -q, zstd -dc, pgweir verify
     restore.py growth       look-ups in archives of up to 100,000 segments
     restore.py all
 
 Contenders take turns, round by round, in rotating order; the table has medians, ranges, and the
 median of the ratios to the first contender within each round. The WAL is a server's: made once
-in --place, and used again if it is there.
+in --place, and used again if it is there, so --checkpoints wants a place of its own.
 """
 
 import argparse
@@ -34,12 +36,15 @@ SEGMENT = 16 << 20
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["one", "prefetched", "recovery", "growth", "all"])
+    parser.add_argument("what", 
+                        choices=["one", "prefetched", "recovery", "verify", "growth", "all"])
     parser.add_argument("--binary", default=REPOSITORY / "build" / "release" / "pgweir",
                         type=pathlib.Path)
     parser.add_argument("--place", type=pathlib.Path, default=None,
                         help="where the WAL and the servers are (default: a temporary directory)")
     parser.add_argument("--segments", type=int, default=64, help="of WAL, 16 MB each")
+    parser.add_argument("--checkpoints", action="store_true",
+                        help="in the WAL, so that it has many pages, and redo has less to do")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="contenders whose names match this expression")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures there, too")
@@ -53,7 +58,7 @@ def main(arguments=None):
     tables = {}
     try:
         bench = Bench(place.resolve(), options)
-        for what in ["one", "prefetched", "recovery", "growth"]:
+        for what in ["one", "prefetched", "recovery", "verify", "growth"]:
             if options.what in (what, "all"):
                 tables[what] = getattr(bench, what)()
     finally:
@@ -67,10 +72,12 @@ def main(arguments=None):
 
 
 class Table:
-    """Figures of each contender, one for each round."""
+    """Figures of each contender, one for each round. A ratio is to the first one, or to the one
+    that `against` names."""
 
-    def __init__(self, unit, extra=()):
+    def __init__(self, unit, extra=(), against=None):
         self.unit = unit
+        self.against = against or {}
         self.rounds = {}
         self.extra = {name: {} for name in extra}
 
@@ -80,8 +87,8 @@ class Table:
             self.extra[key].setdefault(name, []).append(more)
 
     def ratio(self, name):
-        first = next(iter(self.rounds.values()))
-        return statistics.median(a / b for a, b in zip(self.rounds[name], first))
+        beside = self.rounds[self.against.get(name, next(iter(self.rounds)))]
+        return statistics.median(a / b for a, b in zip(self.rounds[name], beside))
 
     def markdown(self):
         head = ["", f"median, {self.unit}", "range", "ratio", *self.extra]
@@ -109,36 +116,57 @@ class Bench:
         self.binary.chmod(0o755)
         self.raw = place / "raw"
         self.zst = place / "zst"
+        self.own = place / "own"
+        self.ready = place / "ready"
 
     # One call
 
     def one(self):
+        """By hand, and into the pg_wal of a data directory, which tells whose WAL it is."""
         self.make_wal()
+        self.make_own()
         out = self.out()
         target = f"{out}/RECOVERYXLOG"
+        data = out / "data"
+        (data / "pg_wal").mkdir(parents=True)
+        (data / "global").mkdir()
+        shutil.copy(self.place / "backup" / "global" / "pg_control", data / "global")
+        in_pg_wal = f"{data}/pg_wal/RECOVERYXLOG"
         names = self.names()
         absent = f"{int(names[-1], 16) + 0x10:024X}"
+        pgweir = f"{self.binary} restore --prefetch 0 -D"
         contenders = {
             "cp, raw": f"cp {self.raw}/$s {target}",
             "zstd -d": f"zstd -dqf {self.zst}/$s.zst -o {target}",
-            "pgweir, raw": f"{self.binary} restore -D {self.raw} $s {target}",
-            "pgweir, zstd": f"{self.binary} restore -D {self.zst} $s {target}",
+            "zstd -d, of pgweir's file": f"zstd -dqf {self.own}/$s.zst -o {target}",
+            "pgweir, raw": f"{pgweir} {self.raw} $s {target}",
+            "pgweir, zstd, pg_wal": f"{pgweir} {self.zst} $s {in_pg_wal}",
+            "pgweir, zstd, by hand": f"{pgweir} {self.zst} $s {target}",
+            "pgweir, its own zstd, pg_wal": f"{pgweir} {self.own} $s {in_pg_wal}",
+            "pgweir, its own zstd, by hand": f"{pgweir} {self.own} $s {target}",
             "mv, ready": f"mv {out}/ready/$s {target}",
             "cp, absent": f"cp {self.raw}/{absent} {target} 2>/dev/null",
-            "pgweir, absent": f"{self.binary} restore -D {self.zst} {absent} {target} 2>/dev/null",
+            "pgweir, absent": f"{pgweir} {self.zst} {absent} {target} 2>/dev/null",
         }
-        table = Table("ms", extra=["CPU, ms"])
+        table = Table("ms", extra=["CPU, ms"], against={
+            "pgweir, zstd, pg_wal": "zstd -d", "pgweir, zstd, by hand": "zstd -d",
+            "pgweir, its own zstd, pg_wal": "zstd -d, of pgweir's file",
+            "pgweir, its own zstd, by hand": "zstd -d, of pgweir's file",
+            "pgweir, absent": "cp, absent"})
+        if self.options.only:
+            contenders = {name: command for name, command in contenders.items()
+                          if re.search(self.options.only, name)
+                          or name in ("cp, raw", *table.against.values())}
         for name, command in self.turns(contenders):
             if "ready" in name:
                 shutil.rmtree(f"{out}/ready", ignore_errors=True)
                 shutil.copytree(self.raw, f"{out}/ready")
             before = os.times()
-            spent = self.loop(command, names, target)
+            spent = self.loop(command, names, target, in_pg_wal)
             after = os.times()
             cpu = (after.children_user - before.children_user
                    + after.children_system - before.children_system)
             table.add(name, spent / len(names) * 1e3, **{"CPU, ms": cpu / len(names) * 1e3})
-        print("(the ratio of zstd is to be read against `zstd -d`, that of absent against `cp, absent`)")
         return table
 
     def prefetched(self):
@@ -165,12 +193,12 @@ class Bench:
             table.add(name, spent / len(names) * 1e3)
         return table
 
-    def loop(self, command, names, target, pause=0.0):
+    def loop(self, command, names, *targets, pause=0.0):
         """Seconds of all calls, in one shell; the target goes before each, as PostgreSQL does it."""
         script = f"""
             total=0
             for s in "$@"; do
-              rm -f {target}
+              rm -f {" ".join(targets)}
               {f"sleep {pause}" if pause else ""}
               a=${{EPOCHREALTIME/./}}
               {command}
@@ -200,6 +228,8 @@ class Bench:
             "pgweir, zstd, no prefetch": f"{pgweir} {self.zst} --prefetch 0 %f %p",
             "pgweir, raw": f"{pgweir} {self.raw} %f %p",
             "pgweir, zstd": f"{pgweir} {self.zst} %f %p",
+            "mv, ready": f"mv {self.ready}/%f %p",
+            "in pg_wal": "false",
         }
         if self.options.only:
             contenders = {name: command for name, command in contenders.items()
@@ -220,6 +250,11 @@ class Bench:
                        max_wal_size="100GB", shared_buffers="512MB", autovacuum="off",
                        log_checkpoints="off", hot_standby="off")
         self.run("touch", data / "recovery.signal")
+        if str(self.ready) in command:
+            shutil.rmtree(self.ready, ignore_errors=True)
+            self.run("cp", "-a", self.raw, self.ready)
+        elif command == "false":
+            self.run("cp", "-a", f"{self.raw}/.", data / "pg_wal")
         os.sync()
         log = self.place / "recovered.log"
         server = self.start(data, log)
@@ -236,6 +271,43 @@ class Bench:
         finally:
             self.stop(data, server)
 
+    # The whole archive checked
+
+    def verify(self):
+        self.make_wal()
+        names = self.names()
+        cores = sorted(os.sched_getaffinity(0))
+        one, two = {cores[-1]}, set(cores[:2])
+        raw = [self.binary, "verify", "--no-progress", "-D", self.raw]
+        contenders = {
+            "pg_waldump -q": (one, [PG_BIN / "pg_waldump", "-q", "-p", self.raw, names[0], names[-1]]),
+            "pgweir verify, raw": (one, raw),
+            "pgweir verify, raw, two cores": (two, raw),
+            "zstd -dc, one file after another":
+                (two, ["sh", "-c", f"for f in {self.zst}/*.zst; do zstd -dcq $f; done"]),
+            "pgweir verify, zstd, one core":
+                (one, [self.binary, "verify", "--no-progress", "-D", self.zst]),
+            "pgweir verify, zstd, two cores":
+                (two, [self.binary, "verify", "--no-progress", "-D", self.zst]),
+        }
+        table = Table("MB/s", extra=["CPU, s/GiB"])
+        megabytes = len(names) * SEGMENT / 1e6
+        for name, (allowed, command) in self.turns(contenders):
+            before = os.times()
+            begun = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+                           # pg_waldump ends with an error where the WAL does
+                           check="pgweir" in name)
+            spent = time.perf_counter() - begun
+            after = os.times()
+            cpu = (after.children_user - before.children_user
+                   + after.children_system - before.children_system)
+            table.add(name, megabytes / spent,
+                      **{"CPU, s/GiB": cpu / (len(names) * SEGMENT / (1 << 30))})
+        print("(the ratio of zstd is to be read against `zstd -dc`)")
+        return table
+
     # Look-ups in a large archive
 
     def growth(self):
@@ -250,25 +322,23 @@ class Bench:
             if large.exists():
                 continue
             large.mkdir()
-            # Sparse ones in front of the real ones, which recovery asks for.
-            first = int(names[0][16:], 16)
-            begin = 0x100000000 + first - count  # in segments: log 1, so that there is room
-            for i in range(count):
-                segno = begin + i
-                name = f"00000001{segno // 256:08X}{segno % 256:08X}"
-                with open(large / name, "wb") as file:
-                    file.truncate(SEGMENT)
+            # Real ones, and behind them sparse ones that have a first page header.
             for name in names[:8]:
                 os.link(self.raw / name, large / name)
+            header = (self.raw / names[0]).read_bytes()[:40]
+            first = self.segno(names[7]) + 1
+            for segno in range(first, first + count):
+                with open(large / self.segment(segno), "wb") as file:
+                    file.write(header[:8] + (segno * SEGMENT).to_bytes(8, "little") + header[16:])
+                    file.truncate(SEGMENT)
         contenders = {}
-        absent = f"{int(names[-1], 16) + 0x10:024X}"
         for count, large in places.items():
             contenders[f"restore, {count} segments"] = (
                 f"{self.binary} restore -D {large} $s {out}/RECOVERYXLOG", names[:8])
         for count, large in places.items():
+            absent = self.segment(self.segno(names[7]) + 1 + count)
             contenders[f"restore, absent, {count} segments"] = (
-                f"{self.binary} restore -D {large} --on-gap absent {absent} {out}/x 2>/dev/null",
-                names[:3])
+                f"{self.binary} restore -D {large} {absent} {out}/x 2>/dev/null", names[:3])
         for count, large in places.items():
             contenders[f"status, {count} segments"] = (
                 f"{self.binary} status -D {large} >/dev/null 2>&1", names[:1])
@@ -276,6 +346,14 @@ class Bench:
             spent = self.loop(command, arguments, f"{out}/RECOVERYXLOG")
             table.add(name, spent / len(arguments) * 1e3)
         return table
+
+    @staticmethod
+    def segno(name):
+        return int(name[8:16], 16) * 256 + int(name[16:], 16)
+
+    @staticmethod
+    def segment(segno):
+        return f"00000001{segno // 256:08X}{segno % 256:08X}"
 
     # What it is made of
 
@@ -312,13 +390,15 @@ class Bench:
         server = self.start(data, self.place / "origin.log")
         try:
             self.wait_for_server()
-            self.run(PG_BIN / "pgbench", *self.connection(), "-i", "-s", "20", "-q", "postgres")
+            self.run(PG_BIN / "pgbench", *self.connection(), "-i", "-s", "100" if self.options.checkpoints else "20", "-q", "postgres")
             self.run(PG_BIN / "pg_basebackup", *self.connection(), "-D", self.place / "backup",
                      "-X", "none", "-c", "fast", "-N", "--no-manifest")
             label = (self.place / "backup" / "backup_label").read_text()
             first = re.search(r"file ([0-9A-F]{24})", label)[1]
             while len(self.written(data, first)) < self.options.segments + 1:
-                self.run(PG_BIN / "pgbench", *self.connection(), "-n", "-c", "4", "-T", "5",
+                if self.options.checkpoints:
+                    self.run(PG_BIN / "psql", *self.connection(), "-Atqc", "CHECKPOINT", "postgres")
+                self.run(PG_BIN / "pgbench", *self.connection(), "-n", "-c", "4", "-T", "3",
                          "-M", "prepared", "postgres")
             self.run(PG_BIN / "psql", *self.connection(), "-Atqc", "SELECT pg_switch_wal()",
                      "postgres")
@@ -334,6 +414,13 @@ class Bench:
             for path in directory.iterdir():
                 self.give(path)
         (self.place / "made").touch()
+
+    def make_own(self):
+        """The same as pgweir compresses it, anew for the program that is measured."""
+        shutil.rmtree(self.own, ignore_errors=True)
+        shutil.copytree(self.raw, self.own)
+        subprocess.run([self.binary, "compress", "-D", self.own, "--method", "zstd:1",
+                        "--no-progress"], check=True, stdout=subprocess.DEVNULL)
 
     @staticmethod
     def written(data, first):

@@ -10,7 +10,7 @@ import time
 
 import measure
 import workload
-from contenders import PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, Run
+from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, Run)
 from support import wal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -67,7 +67,7 @@ def commits(bench, contenders, clients, payload=0, env=None, seconds=None):
         costs = {}
         for contender in in_turn(contenders, number):
             costs[contender.name] = commits_once(bench, contender, server, clients, seconds, env,
-                                                 compare=number == 0)
+                                                 compare=number == 0 and contender.archives)
             cost = costs[contender.name]
             bench.say(f"  {number} {contender.name}: {cost['tps']:.0f} commits/s, "
                       f"{cost['cpu_us_commit']:.0f} µs each, worst {cost['worst_ms']:.1f} ms")
@@ -151,6 +151,7 @@ def quiet(bench, contenders, rate, seconds):
 def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
     server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
     slot, end, size = server.ranges["incompressible"]
+    end_of_all = server.flushed()  # nobody writes meanwhile
     env = slow_disk(bench, BENCH_DISK_MBS=str(disk_mbs)) if disk_mbs else None
     proxy = subprocess.Popen([sys.executable, "-B", HERE / "slow_network.py", "0", str(server.port),
                               str(delay_ms), str(line_mbs)], stdout=subprocess.PIPE, text=True)
@@ -163,8 +164,9 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
                 with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end), env=env,
                          conninfo=conninfo) as run:
                     peak = measure.Peak(run.pid)
-                    silence = 0.0
-                    while run.process.poll() is None and not ended(run.pid):
+                    silence, lag_errors = 0.0, []
+                    while not ended(run.pid):
+                        lag_errors += run.lag_error(end_of_all)
                         age = server.sql("SELECT extract(epoch FROM now() - reply_time) FROM"
                                          " pg_stat_replication WHERE application_name = 'bench_bench'")
                         silence = max(silence, float(age or 0))
@@ -177,6 +179,7 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
                     "cpu_s_gib": cost["cpu_s"] / size * GIB,
                     "peak_mb": peak.stop_mb(),
                     "reply_gap_s": silence,
+                    "lag_error_mb": max(lag_errors, default=None),
                 }
                 bench.say(f"  {number} {contender.name}: {costs[contender.name]}")
             yield {contender.name: costs[contender.name] for contender in contenders}
@@ -199,6 +202,20 @@ def build_slow_disk(bench):
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "slow_disk.c", "-ldl"],
                    check=True)
     return library
+
+
+def floor(bench):
+    """Contenders with the least there can be."""
+    return [STOCK, PGWEIR_RAW, BareLoop(bench.once("bare loop", lambda: build_bare_loop(bench)))]
+
+
+def build_bare_loop(bench):
+    program = bench.place / "bare_loop"
+    include = subprocess.run(["pg_config", "--includedir"], check=True, capture_output=True,
+                             text=True).stdout.strip()
+    subprocess.run(["cc", "-O2", "-o", program, HERE / "bare_loop.c", f"-I{include}", "-lpq"],
+                   check=True)
+    return program
 
 
 # --- The table
@@ -228,6 +245,10 @@ ROWS = {
         b, CATCH_UP, 32, env=slow_disk(b, BENCH_SYNC_MS="2"))),
     "idle": ("Idle", lambda b: quiet(b, SYNC, None, max(60, b.seconds))),
     "20-a-second": ("20 commits a second", lambda b: quiet(b, SYNC, 20, max(30, b.seconds))),
+    "floor-commits-1": ("Synchronous commits, 1 client, beside a bare loop",
+                        lambda b: commits(b, floor(b), 1)),
+    "floor-20-a-second": ("20 commits a second, beside a bare loop",
+                          lambda b: quiet(b, floor(b), 20, max(30, b.seconds))),
     "slow-world": ("A line of 1 Gbit/s and 50 ms, a disk of 20 MB/s",
                    lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 20)),
     "slow-line": ("A line of 1 Gbit/s and 50 ms, a fast disk",

@@ -40,7 +40,7 @@ class _Direction(threading.Thread):
                 else:
                     waits = [each for each in (arrives, line_free_at - now if open_ else None)
                              if each is not None]
-                    time.sleep(max(0.0, min(waits)))
+                    time.sleep(max(0.0, min(waits, default=0.0)))  # nothing is left: it ends
             self._sink.shutdown(socket.SHUT_WR)
         except OSError:
             self._source.close()

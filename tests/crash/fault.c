@@ -63,6 +63,17 @@ static const char *treat(const char *name, const char *detail) {
   return what;
 }
 
+/* The last part of the name of what is open there. */
+static const char *name_of(int fd, char *buffer, size_t size) {
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, buffer, size - 1);
+  if (length <= 0) return NULL;
+  buffer[length] = 0;
+  const char *last = strrchr(buffer, '/');
+  return last ? last + 1 : buffer;
+}
+
 static int lies(const char *name) {
   const char *what = getenv("FAULT_WHAT");
   const char *at = getenv("FAULT_AT");
@@ -127,7 +138,8 @@ int fallocate64(int fd, int mode, off_t offset, off_t size) {
 
 int fdatasync(int fd) {
   if (lies("fdatasync")) return 0;
-  const char *what = treat("fdatasync", NULL);
+  char name[4096];
+  const char *what = treat("fdatasync", name_of(fd, name, sizeof name));
   FAIL(what);
   int done = (int)syscall(SYS_fdatasync, fd);
   AFTER(what);
@@ -136,7 +148,8 @@ int fdatasync(int fd) {
 
 int fsync(int fd) {
   if (lies("fsync")) return 0;
-  const char *what = treat("fsync", NULL);
+  char name[4096];
+  const char *what = treat("fsync", name_of(fd, name, sizeof name));
   FAIL(what);
   int done = (int)syscall(SYS_fsync, fd);
   AFTER(what);

@@ -45,6 +45,28 @@ std::optional<Outcome> decompress(codec::Method method, std::span<const std::byt
   return outcome;
 }
 
+/// Frame by frame it is the same, where there are such.
+void check_frames(codec::Method method, std::span<const std::byte> input, const Outcome& whole) {
+  const codec::ReadAt read_at = [&](std::uint64_t offset, std::span<std::byte> bytes) {
+    const auto there = input.subspan(std::min<std::size_t>(offset, input.size()));
+    const auto count = std::min(there.size(), bytes.size());
+    std::copy_n(there.begin(), count, bytes.begin());
+    return count;
+  };
+  const auto frames = codec::find_frames(method, read_at, input.size(), whole.raw.size());
+  test::Bytes raw(whole.raw.size());
+  codec::FrameDecompressor decompressor;
+  try {
+    for (const auto& frame : frames)
+      decompressor.unpack(input.subspan(frame.offset, frame.size),
+                          std::span(raw).subspan(frame.content_offset, frame.content_size));
+  } catch (const Error& error) {
+    PGWEIR_CHECK(error.kind() == ErrorKind::damage && !whole.sound);
+    return;
+  }
+  PGWEIR_CHECK(frames.empty() || (whole.sound && whole.raw == raw));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -57,6 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   PGWEIR_CHECK(whole->sound == pieces->sound);
   // Of a broken stream more or less may have come out before the damage was seen.
   PGWEIR_CHECK(!whole->sound || whole->raw == pieces->raw);
+  check_frames(method, input, *whole);
   return 0;
 }
 

@@ -4,13 +4,16 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
+import time
 
 import pytest
 
 from support import wal
 from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
-from support.scenario import create_slot, reported, restart_lsn, streaming
+from support.scenario import (create_slot, gone, promote_again, reported, restart_lsn,
+                              streaming)
 
 
 @pytest.fixture(params=["tmpfs"])
@@ -99,6 +102,41 @@ def test_a_full_disk_is_waited_for(servers, receivers, new_archive, small_disk):
     archive.assert_same_wal(primary, minimum=7)
     assert len([line for line in receiver.said().splitlines()
                 if "o space left" in line]) <= 5, "it says so once, not at each attempt"
+
+
+@pytest.mark.parametrize("meanwhile", ["the connection is lost", "the timeline changes"])
+def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archive, small_disk,
+                                                   meanwhile):
+    """Also where it fills up between two streams, or has space again by then."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary, small_disk.name)
+
+    def state():
+        return re.search("Receiver: ([^,]*)", pgweir("status", "-D", archive.path).stdout)[1]
+
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--status-interval", "500ms")
+    streaming(primary)
+    if meanwhile == "the connection is lost":
+        primary.write_wal(8)
+        receiver.wait_log("(?i)no space left")
+        assert state() == "disk full"
+        primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        gone(primary)
+    else:
+        reported(primary, primary.write_wal(0.1))
+        with contextlib.suppress(OSError), open(archive.path.parent / "ballast", "wb") as ballast:
+            while True:
+                ballast.write(bytes(4096))
+                ballast.flush()
+        promote_again(primary)
+        receiver.wait_log(r"(?i)no space left.*00000002\.history")
+        wait_for(lambda: state() == "disk full", "the status to say it")
+    small_disk.grow(64)
+    reported(primary, primary.write_wal(1))
+    assert state() == "streaming"
+    receiver.stop()
+    archive.assert_same_wal(primary)
 
 
 def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_disk):
@@ -240,6 +278,83 @@ def test_a_directory_that_is_removed_gets_no_more_acknowledged(servers, receiver
     assert receiver.wait_exit() == 4, receiver.said()
     assert "removed" in receiver.said()
     assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"
+
+
+def test_a_signal_to_process_and_group_is_one(servers, receivers, new_archive, sync_fault):
+    """As timeout(1) sends it. Only a later one ends it before all is durable and reported."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    for later, status in ((False, 0), (True, 3)):
+        receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
+        streaming(primary)
+        reported(primary, primary.flushed())
+        before = sync_fault.count()
+        sync_fault.set("sleep 2500")
+        primary.write_wal(1)
+        wait_for(lambda: sync_fault.count() > before, "a sync to hang")
+        receiver.send(signal.SIGTERM)
+        receiver.wait_log("asked to stop")
+        time.sleep(0.6 if later else 0)  # longer, or shorter, than one signal takes
+        receiver.send(signal.SIGTERM)
+        assert receiver.wait_exit() == status, receiver.said()
+        assert later != ("all of it is durable" in receiver.said())
+        sync_fault.set(None)
+
+
+@pytest.mark.parametrize("how", ["renamed", "mounted over"])
+def test_a_directory_that_leads_elsewhere_gets_no_more_acknowledged(servers, receivers,
+                                                                     new_archive, place, how):
+    """Its descriptor would go on taking everything, where nobody looks for it."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    path = archive.path
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    reported(primary, primary.switch_wal())
+    if how == "renamed":
+        archive.path = path.rename(place / "moved")
+        path.mkdir()
+    elif run(["mount", "-t", "tmpfs", "pgweir-test", path], check=False).returncode != 0:
+        pytest.skip("can't mount a tmpfs here")
+    try:
+        end = primary.write_wal(3)
+        assert receiver.wait_exit() == 4, receiver.said()
+        assert "no longer found under its path" in receiver.said()
+        held = restart_lsn(primary)
+        assert held < end
+        assert list(path.iterdir()) == []
+    finally:
+        if how == "mounted over":
+            run(["umount", "-l", path])
+    archive.assert_covers(primary, 1, held)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, end)
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=3)
+
+
+@pytest.mark.parametrize("limit, says, status", [
+    ("-f 500", "File too large.*000000010000000000000006.partial(.|\n)*ulimit -f", 4),
+    ("-u 2", "could not start a thread(.|\n)*ulimit -u", 3),
+])
+def test_a_limit_of_the_process_is_told(servers, receivers, new_archive, limit, says, status):
+    """And does not kill it without a word."""
+    if os.getuid() != 0:
+        pytest.skip("only root can run it as a user who runs nothing else")
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+    if run([*user, "test", "-x", BINARY], check=False).returncode != 0:
+        pytest.skip(f"other users cannot run {BINARY}")
+    os.chown(archive.path, 54321, 54321)
+    command = receive_command(archive.path, primary.conninfo(), "-S", "archive")
+    receiver = receivers.start([*user, "bash", "-c", f'ulimit {limit} && exec "$@"', "-", *command])
+    primary.write_wal(2)
+    assert receiver.wait_exit() == status, receiver.said()
+    assert re.search(says, receiver.said()), receiver.said()
 
 
 def test_a_file_system_that_turns_read_only_stops_it(servers, receivers, new_archive, place):

@@ -7,7 +7,7 @@ import pytest
 from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
-from support.scenario import reported, streaming
+from support.scenario import create_slot, reported, restart_lsn, streaming
 
 
 @pytest.fixture
@@ -50,6 +50,27 @@ def test_it_stops_and_names_the_range_and_the_ways_out(after_removal, receivers)
     assert set(finished) <= set(archive.names()), "nothing was taken away"
 
 
+def test_a_hole_that_was_accepted_is_not_asked_about_again(after_removal, receivers):
+    primary, _, archive, position = after_removal
+    receiver = receivers.pgweir(archive, primary, "--on-gap", "continue")
+    streaming(primary)
+    primary.sql("SELECT pg_logical_emit_message(true, 'test', 'behind the hole')")
+    reported(primary, primary.flushed())
+    receiver.kill9()
+    hole_begin = position // primary.segment_size
+    behind = [segno for _, segno in archive.partials() if segno > hole_begin]
+    assert behind and not [segno for _, segno in archive.finished() if segno >= hole_begin]
+
+    # The segment behind the hole is not finished; the next start has no such option.
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    receiver.wait_log(r"(?im)^.*the archive has a hole")
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    assert behind[0] in [segno for _, segno in archive.finished()]
+    assert not list(archive.path.glob(".pgweir-*")), "the finished segments tell it by themselves"
+
+
 def asked(server):
     return server.log.read_text().count("received replication command: START_REPLICATION")
 
@@ -77,3 +98,40 @@ def test_on_gap_continue_goes_on_behind_the_hole_and_says_so(after_removal, rece
     receiver.stop()
     status = pgweir("status", "-D", archive.path)
     assert re.search(r"(?i)gap|hole|missing", status.stdout), status.stdout
+
+
+@pytest.mark.parametrize("what", ["the current segment", "a segment to come"])
+def test_a_copy_of_pg_wal_is_not_taken_for_more_than_it_is(servers, receivers, new_archive, what):
+    """The segment being written ends early, and those behind it are old files with new names. Who
+    goes on behind such a file leaves a hole, and the slot lets the server forget what is in it."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.sql("CREATE TABLE more ()")
+    current = primary.flushed() // primary.segment_size
+    for partial in archive.partials().values():
+        partial.unlink()
+    name = wal.segment_name(1, current, primary.segment_size)
+    content = primary.pg_wal(name).read_bytes()
+    if what == "a segment to come":
+        (archive.path / name).write_bytes(content)
+        name = wal.segment_name(1, current + 1, primary.segment_size)
+        content = archive.finished()[min(archive.finished())].read_bytes()
+    (archive.path / name).write_bytes(content)
+    primary.write_wal(3)
+    held = restart_lsn(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert re.search(f"no WAL to its end .*{name}", receiver.said()), receiver.said()
+    assert restart_lsn(primary) == held
+    for segno in (current, current + 1):
+        (archive.path / wal.segment_name(1, segno, primary.segment_size)).unlink(missing_ok=True)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=4)
+    assert pgweir("verify", "-D", archive.path).returncode == 0

@@ -1,12 +1,13 @@
 """One archive: one cluster, one segment size, one writer; and what a directory must be."""
 
 import os
+import shutil
 
 import pytest
 
 from support.process import run, wait_for
 from support.receiver import pgweir, receive_command
-from support.scenario import streaming
+from support.scenario import create_slot, reported, streaming
 
 
 @pytest.fixture
@@ -130,3 +131,30 @@ def test_a_partial_that_is_too_short_is_made_whole(filled, receivers, length):
     for partial in archive.partials().values():
         assert partial.stat().st_size == primary.segment_size
     archive.assert_same_wal(primary, minimum=3)
+
+
+@pytest.mark.parametrize("wal_since", [0, 5], ids=["behind", "past"])
+def test_a_primary_that_was_set_back_is_refused(servers, receivers, new_archive, place, wal_since):
+    """To a snapshot or a copy, without a new timeline: what it writes now is another history. It
+    may have come past the end of the archive before it is met again."""
+    primary = servers.primary()
+    create_slot(primary)
+    primary.stop()
+    run(["cp", "-a", primary.data, place / "before"])
+    primary.start()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    end = primary.write_wal(2)
+    reported(primary, end)
+    receiver.stop()
+    primary.stop()
+    shutil.rmtree(primary.data)
+    (place / "before").rename(primary.data)
+    primary.start()
+    if wal_since:
+        assert primary.write_wal(wal_since) > end
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert "earlier state" in " ".join(receiver.said().split()), receiver.said()
+    assert pgweir("verify", "-D", archive.path).returncode == 0

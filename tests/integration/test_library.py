@@ -145,6 +145,8 @@ def test_listen_prints_and_sends(servers, place):
             process.kill()
 
 
+@pytest.mark.skipif("PGWEIR_SANITIZED" in os.environ,
+                    reason="the installed library is not one for sanitized programs")
 def test_the_examples_build_against_the_installed_library(servers, receivers, place):
     """By the CMake package, and by pkg-config, from a place that was not known when it was built."""
     prefix = place / "moved"
@@ -169,3 +171,26 @@ def test_the_examples_build_against_the_installed_library(servers, receivers, pl
     # Its standard input is at its end, so it ends when it has listened.
     listen = receivers.start([place / "listen", primary.conninfo(dbname="postgres"), "a"])
     assert listen.wait_exit() == 0 and "listening" in listen.said(), listen.said()
+
+
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+def test_cdc_and_listen_work_with_every_version(servers, receivers, place, major):
+    primary = servers.primary(major=major, wal_level="logical")
+    primary.sql("CREATE TABLE t (id int)")
+    capture = receivers.start(cdc_command(primary, place / "changes"))
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_replication_slots WHERE active") == "1",
+             "the slot")
+    primary.sql("INSERT INTO t SELECT generate_series(1, 50)")
+    primary.restart("immediate")
+    primary.sql("INSERT INTO t SELECT generate_series(51, 100)")
+    wait_for(lambda: sum("INSERT" in text for _, text in changes(place / "changes")) >= 100,
+             "all rows", deadline=60)
+    capture.stop()
+    ids = [int(re.search(r"id\[integer\]:(\d+)", text).group(1))
+           for _, text in changes(place / "changes") if "INSERT" in text]
+    assert ids == [*range(1, 101)]
+    conninfo = primary.conninfo(dbname="postgres")
+    listening = receivers.start([BINARY, "listen", "-d", conninfo, "News", "--count", "1"])
+    listening.wait_log("listening on")
+    assert run([BINARY, "notify", "-d", conninfo, "News", "it's"]).returncode == 0
+    assert listening.wait_exit() == 0, listening.said()

@@ -12,7 +12,7 @@ import pytest
 
 from support import changes
 from support.process import alive, run, wait_for
-from support.receiver import BINARY, pgweir
+from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN
 
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
@@ -48,8 +48,9 @@ def logical_command(server, path, *options, slot="s"):
             *(["-f", path] if path else []), *options]
 
 
-def logical(server, path, *options, slot="s", **more):
-    return run(logical_command(server, path, *options, slot=slot), check=False, timeout=60, **more)
+def logical(server, path, *options, slot="s", timeout=60, **more):
+    return run(logical_command(server, path, *options, slot=slot), check=False, timeout=timeout,
+               **more)
 
 
 BEHIND_THE_END = "message: transactional: 0 prefix: x, sz: 1 content:x\n"
@@ -92,6 +93,27 @@ PLUGINS = {
     # Borders by the keepalives alone.
     "wal2json1-without-lsn": ((), changes.inserted_ids_of_wal2json),
 }
+
+
+def test_a_plugin_that_the_server_does_not_trust_is_told_in_the_servers_words(servers, place):
+    server = source(servers)
+    if not server.knows("output_plugin_libraries"):
+        pytest.skip("this server loads any plugin")
+    at = ["-d", server.conninfo(dbname="postgres")]
+    assert pgweir("logical", "create", "-S", "s", "-P", "test_decoding", *at).returncode == 0
+    server.conf(output_plugin_libraries="pgoutput")
+    server.reload()
+    end = ["-E", server.sql("SELECT pg_current_wal_flush_lsn()")]
+    refused = [pgweir("logical", "create", "-S", "other", "-P", "test_decoding", *at),
+               logical(server, place / "changes", *end)]
+    for result in refused:
+        assert result.returncode == 4, result.stderr
+        assert "may not be used as an output plugin" in result.stderr
+        assert "output_plugin_libraries" in result.stderr and "REPLICATION attribute" not in result.stderr
+    server.conf(output_plugin_libraries="pgoutput, test_decoding")
+    server.reload()
+    done = logical(server, place / "changes", *end)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("form", PLUGINS)
@@ -422,12 +444,53 @@ def test_a_full_disk_confirms_nothing_that_is_not_there(servers, place):
     assert len(changes.inserted_ids_of_test_decoding(changes.lines_of(place / "out"))) == 3001
 
 
-def test_a_message_of_300_megabytes_passes(servers, place):
-    server = source(servers, max_wal_size="2GB")
+MEGABYTES = int(os.environ.get("PGWEIR_MESSAGE_MB", 64))  # of one value; up to 1023
+
+
+def peak_mb(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) >> 10
+    return 0
+
+
+@pytest.mark.parametrize("form", ("plugin", "jsonl"))
+def test_a_large_message_passes_in_bounded_memory(servers, receivers, place, form):
+    """PGWEIR_MESSAGE_MB=1000 for one near the limit: some 8 GB of memory, server and all."""
+    server = source(servers, max_wal_size="4GB", wal_keep_size="0")
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
-    server.sql("INSERT INTO t (v) SELECT repeat('x', 300 * 1024 * 1024)", timeout=120)
-    up_to_now(server, place / "out")
-    assert (place / "out").stat().st_size > 300 << 20
+    server.sql("ALTER TABLE t ALTER v SET STORAGE EXTERNAL")
+    server.sql(f"INSERT INTO t (v) SELECT repeat('x', {MEGABYTES << 20} - 1000)", timeout=300)
+    server.sql("INSERT INTO t (v) VALUES ('the very last row')")
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    out = place / "out"
+    receiver = receivers.start(logical_command(server, out, "-F", "100ms", "--format", form))
+    wait_for(lambda: receiver.running() and server.sql(
+        f"SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots") == "t",
+        "the large row", 300, interval=0.3)
+    # libpq's buffer, which doubles, and its copy; JSON is one more.
+    peak = peak_mb(receiver.pid)
+    assert peak < (MEGABYTES * (3.2 if form == "plugin" else 4.3) + 40) * MEMORY_FACTOR
+    receiver.stop()
+    assert out.stat().st_size > (MEGABYTES << 20) - 1000
+    print(f"{MEGABYTES} MB as {form}: at most {peak} MB resident")
+
+
+@pytest.mark.skipif("PGWEIR_MESSAGE_MB" not in os.environ, reason="takes 4 GB of memory")
+def test_what_is_too_large_for_the_server_is_explained(servers, place):
+    server = source(servers, max_wal_size="4GB", wal_keep_size="0")
+    server.sql("CREATE TABLE b (a int, v bytea)")
+    server.sql("ALTER TABLE b ALTER v SET STORAGE EXTERNAL")
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES ('before')")
+    # A bytea's text has twice its bytes, which is more than 1 GB.
+    server.sql("INSERT INTO b SELECT 1, decode(repeat('00', 300000000), 'hex') ||"
+               " decode(repeat('00', 260000000), 'hex')", timeout=300)
+    result = logical(server, place / "out", timeout=300)
+    assert result.returncode == 4, result.stderr
+    assert "too large for the server to send" in result.stderr
+    assert "binary=true" in result.stderr
+    assert b"before" in (place / "out").read_bytes()
 
 
 @pytest.mark.parametrize("major", (16, 17, 18))
@@ -446,6 +509,53 @@ def test_decoding_on_a_standby(servers, receivers, place, major):
     wait_for(lambda: out.exists() and '"100"' in out.read_text(), "the rows")
     receiver.stop()
     assert changes.inserted_ids(changes.lines_of(out)) == list(range(1, 101))
+
+
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
+    server = source_of(servers, major, max_prepared_transactions=5)
+    conninfo = server.conninfo(dbname="postgres")
+    for option, since, column in (("--two-phase", 15, "two_phase"), ("--failover", 17, "failover")):
+        made = pgweir("logical", "create", "-S", "s", "-d", conninfo, option)
+        if major >= since:
+            assert made.returncode == 0, made.stderr
+            assert server.sql(f"SELECT {column} FROM pg_replication_slots") == "t"
+            assert pgweir("logical", "drop", "-S", "s", "-d", conninfo).returncode == 0
+        else:
+            assert made.returncode == 2, made.stderr
+            assert f"from PostgreSQL {since} on" in made.stderr
+    if major == 14:  # the command cannot (its grammar has no word for it), SQL can
+        server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding', false, true)")
+        server.sql("BEGIN; INSERT INTO t (v) VALUES ('p'); PREPARE TRANSACTION 'it'")
+        server.sql("COMMIT PREPARED 'it'")
+        up_to_now(server, place / "out", "--format", "plugin")
+        text = (place / "out").read_text()
+        assert "PREPARE TRANSACTION 'it'" in text and "COMMIT PREPARED 'it'" in text
+        assert text.count("INSERT") == 1
+
+
+@pytest.mark.parametrize("plugin", ("pgoutput", "test_decoding"))
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+def test_every_version_goes_on_exactly_after_kills(servers, receivers, place, seeded, major, plugin):
+    server = source_of(servers, major, logical_decoding_work_mem="64kB")
+    out = place / "changes"
+    command = logical_command(server, out, "--create-slot", "--if-not-exists", "-P", plugin, "-F",
+                              "50ms", *(("-o", "publication_names=p") if plugin == "pgoutput" else ()))
+    receiver = receivers.start(command)
+    receiver.wait_log("streaming from")
+    for round_ in range(4):
+        for _ in range(5):
+            server.sql("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 300)")
+        if round_ == 2:
+            server.restart("immediate")
+        else:
+            receiver.kill9()
+            receiver = receivers.start(command)
+    last_row_written(server, receiver, out)
+    receiver.stop()
+    ids_of = changes.inserted_ids if plugin == "pgoutput" else changes.inserted_ids_of_test_decoding
+    assert sorted(ids_of(changes.lines_of(out))) == \
+        [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
 
 
 @pytest.mark.parametrize("major", (13, 14, 16, 17, 18))

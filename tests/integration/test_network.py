@@ -1,6 +1,7 @@
 """A network that swallows everything: no reset, no error, just nothing. The receiver runs in a
 network namespace of its own, the server outside."""
 
+import contextlib
 import os
 import shutil
 
@@ -110,12 +111,14 @@ def test_a_server_that_is_frozen_is_left_and_found_again(servers, receivers, new
     reported(primary, primary.write_wal(1))
     frozen = [primary.process.pid, *children_of(primary.process.pid)]
     for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):  # some of its children come and go
+            os.kill(pid, signal.SIGSTOP)
     try:
         receiver.wait_log("counts as dead", deadline=15)
     finally:
         for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
     end = primary.write_wal(1)
     wait_for(lambda: receiver.said().count("streaming timeline") >= 2, "it to stream again")
     reported(primary, end)

@@ -172,6 +172,9 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     standby.switch_wal()
     insert(standby, *range(31, 41))
     archive.wait_covers(standby, 2, standby.flushed())
+    # Covered by two unfinished ones it is for a moment, and one recovery is without --partial.
+    wait_for(lambda: len(list(archive.path.glob("00000002*.partial"))) == 1,
+             "the segment before the last to be finished")
     standby.kill9()
     receiver.kill9()
     hand_over(archive.path)

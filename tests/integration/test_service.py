@@ -14,10 +14,9 @@ from support.scenario import streaming
 
 
 class Manager:
-    """The socket that NOTIFY_SOCKET names, and every message on it. As systemd does, it reads all the
-    time: whoever notifies would wait for it otherwise."""
+    """The socket that NOTIFY_SOCKET names, and every message on it, from when it listens."""
 
-    def __init__(self, place, watchdog=None):
+    def __init__(self, place, watchdog=None, listen=True):
         self.path = place / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.path))
@@ -26,6 +25,10 @@ class Manager:
             self.env["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
         self._heard = []
         self._thread = threading.Thread(target=self._listen, daemon=True)
+        if listen:
+            self.listen()
+
+    def listen(self):
         self._thread.start()
 
     def _listen(self):
@@ -156,24 +159,91 @@ def test_a_disk_that_hangs_is_no_reason_to_be_killed(servers, receivers, new_arc
     receiver.stop()
 
 
-def test_listen_and_logical_tell_when_they_are_ready(servers, receivers, manager, place):
+def command_of(name, server, place):
+    """Streams, or listens; its first attempt may be in vain."""
+    conninfo = server.conninfo(dbname="postgres")
+    if name == "listen":
+        return [BINARY, "listen", "-d", conninfo, "news"]
+    return [BINARY, "logical", "-d", conninfo, "-S", "changes", "--file", place / "changes"]
+
+
+TOLD = {"listen": 'listening on "news"', "logical": 'streaming from slot "changes" (test_decoding) of'}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_listen_and_logical_tell_how_they_are(servers, receivers, manager, place, name):
     primary = servers.primary(wal_level="logical")
-    systemd = manager()
-    listening = receivers.start([BINARY, "listen", "-d", primary.conninfo(dbname="postgres"),
-                                 "news"], env=systemd.env)
-    assert "listening on \"news\"" in systemd.wait("STATUS=")
-    assert "READY=1" in systemd.read()
-    listening.stop()
+    primary.sql("SELECT pg_create_logical_replication_slot('changes', 'test_decoding')")
+    primary.stop()
+    systemd = manager(watchdog=2)
+    process = receivers.start(command_of(name, primary, place), env=systemd.env)
+    systemd.wait("READY=1")  # a server that is down does not hold up a boot
+    systemd.wait("STATUS=waiting; last error: ")
+    primary.start()
+    systemd.wait("STATUS=" + TOLD[name])
+    assert systemd.read().count("READY=1") == 1
+    for _ in range(4):  # nothing happens, which is no hang
+        systemd.wait_new("WATCHDOG=1", deadline=10)
+    process.pause()
+    wait_for(lambda: stopped(process.pid), "it to be stopped")
+    seen = len(systemd.read())
+    time.sleep(1.2)  # more than its interval: there would be one
+    assert "WATCHDOG=1" not in systemd.read()[seen:]
+    process.resume()
+    systemd.wait_new("WATCHDOG=1")
+    primary.stop("immediate")
+    systemd.wait_new("STATUS=waiting")
+    systemd.wait_new("WATCHDOG=1")
+    process.stop()
     systemd.wait("STOPPING=1")
-    systemd.forget()
-    decoding = receivers.start([BINARY, "logical", "-d", primary.conninfo(dbname="postgres"), "-S",
-                                "changes", "--plugin", "test_decoding", "--create-slot", "--file",
-                                place / "changes"], env=systemd.env)
-    systemd.wait("READY=1")
-    assert "changes" in systemd.wait("STATUS=")
-    wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == "t", "it to stream")
-    decoding.stop()
-    systemd.wait("STOPPING=1")
+
+
+def test_logical_tells_what_is_durable_and_is_not_killed_for_a_disk_that_hangs(
+        servers, receivers, manager, place, sync_fault):
+    primary = servers.primary(wal_level="logical", wal_sender_timeout="0")
+    primary.sql("SELECT pg_create_logical_replication_slot('changes', 'test_decoding')")
+    systemd = manager(watchdog=2)
+    process = receivers.start([*command_of("logical", primary, place), "-F", "100ms"],
+                              env={**systemd.env, **sync_fault.env})
+    first = systemd.wait("STATUS=" + TOLD["logical"])
+    primary.sql("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    wait_for(lambda: any(line.startswith("STATUS=streaming") and line != first
+                         for line in systemd.read()), "a new position")
+    sync_fault.set("sleep 6000")
+    primary.sql("INSERT INTO t VALUES (2)")
+    wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
+    for _ in range(6):  # three times the limit
+        systemd.wait_new("WATCHDOG=1", deadline=10)
+    sync_fault.set(None)
+    process.stop()
+
+
+@pytest.mark.parametrize("name", ["receive", *TOLD])
+def test_a_service_manager_that_does_not_read_holds_nobody_up(servers, receivers, new_archive,
+                                                              manager, place, name):
+    primary = servers.primary(wal_level="logical")
+    primary.sql("SELECT pg_create_logical_replication_slot('changes', 'test_decoding')")
+    archive = new_archive(primary)
+    systemd = manager(watchdog=0.1, listen=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:  # so there is no room at all
+        filler.setblocking(False)
+        try:
+            while True:
+                filler.sendto(b"X=1", str(systemd.path))
+        except BlockingIOError:
+            pass
+    if name == "receive":
+        process = receivers.pgweir(archive, primary, env=systemd.env)
+        streaming(primary)
+    else:
+        process = receivers.start(command_of(name, primary, place), env=systemd.env)
+        process.wait_log("listening on" if name == "listen" else "streaming from")
+    process.send(signal.SIGHUP)
+    time.sleep(0.3)  # it would have told much by now
+    systemd.listen()
+    systemd.wait("READY=1")  # late, and not lost
+    systemd.wait("STATUS=" + TOLD.get(name, "streaming timeline 1"))
+    process.stop()
 
 
 def test_without_a_service_manager_nothing_is_loaded(servers, receivers, new_archive):

@@ -82,7 +82,9 @@ def test_nothing_is_explained_that_nobody_says():
         "no password supplied", "must be superuser or replication role", "permission denied",
         'replication slot "…" is active for PID …',
         "can no longer get changes from replication slot", "This slot has been invalidated",
-        "all replication slots are in use", "number of requested standby connections exceeds",
+        "all replication slots are in use",
+        'library "…" may not be used as an output plugin',
+        "number of requested standby connections exceeds",
     }
     text = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
     rows = [line for line in text.split("\n") if line.startswith("| `")]

@@ -1,6 +1,7 @@
 #include "ledger.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "archive/listing.h"
 #include "codec/codec.h"
@@ -289,8 +290,7 @@ bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
     return false;
   }
   return raw.size() == kSegmentBytes && offset + expected.size() <= raw.size() &&
-         std::equal(expected.begin(), expected.end(),
-                    raw.begin() + static_cast<std::ptrdiff_t>(offset));
+         std::memcmp(expected.data(), raw.data() + offset, expected.size()) == 0;
 }
 
 }  // namespace weir::sim

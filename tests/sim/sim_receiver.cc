@@ -15,9 +15,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using receive::StreamOutcome;
+using receive::StreamTurns;
 using wal::Lsn;
-
-constexpr std::size_t kMaxSyncs = 4;  // as stream_loop.cc
 
 }  // namespace
 
@@ -58,7 +57,8 @@ struct SimReceiver::Compressor {
 
 struct SimReceiver::Streaming {
   Streaming(std::shared_ptr<io::Directory> archive, const receive::Options& options,
-            const receive::step::Stream& step, int major, bool checks_border, receive::Time now)
+            const receive::step::Stream& step, int major, bool checks_border, bool stock_habits,
+            receive::Time now)
       : directory(std::move(archive)),
         writer(*directory, {.segment_size = step.segment_size, .compression = options.compression}),
         verifier(checks_border
@@ -72,7 +72,15 @@ struct SimReceiver::Streaming {
                .status_interval = options.status_interval,
                .silence_limit = options.silence_limit,
                .unsynced_limit = kUnsyncedLimit},
-              step.timeline, step.start, now) {}
+              step.timeline, step.start, now),
+        turns({.on_disk_full = options.on_disk_full,
+               .stock_habits = stock_habits,
+               .segment_size = step.segment_size},
+              state) {}
+
+  [[nodiscard]] StreamTurns::Held held() const {
+    return {.wal = intake.holds_something(), .disputed = intake.disputes()};
+  }
 
   static wal::RecordVerifier::Options verifier_options(const receive::step::Stream& step,
                                                        int major) {
@@ -87,9 +95,10 @@ struct SimReceiver::Streaming {
   wal::RecordVerifier verifier;
   receive::Intake intake;
   receive::StreamState state;
+  StreamTurns turns;
   std::vector<Sync> syncs;  ///< in the order they were taken
-  StreamOutcome outcome;
-  receive::Time disk_retry_at{};
+  /// The thread that reads and writes sleeps, as it was told to.
+  std::optional<StreamTurns::Rest> rest;
 };
 
 SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surroundings,
@@ -98,7 +107,8 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
       world_(surroundings),
       directory_(surroundings.disk.open()),
       state_(options, surroundings.story, seed),
-      collects_(surroundings.random.coin()) {
+      stock_habits_(surroundings.random.one_in(8)),
+      collects_(!stock_habits_ && surroundings.random.coin()) {
   if (world_.mutant == Mutant::sync_tried_again || world_.mutant == Mutant::close_error_ignored ||
       world_.mutant == Mutant::archive_not_locked) {
     // The directory behind it has to live as long.
@@ -219,12 +229,14 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step,
     if (const auto identity = archive::read_identity(*directory_, listing))
       archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
                                     directory_->path());
+  hidden_names_ = listing.hidden;
   receive::ArchiveFacts facts;
   facts.resume = archive::find_resume_point(*directory_, listing, step.segment_size);
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(*directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  if (world_.mutant != Mutant::end_not_made_durable) make_end_durable(listing);
+  if (world_.mutant != Mutant::end_not_made_durable)
+    archive::make_end_durable(*directory_, listing);
   if (!compressor_ && options_.compression.method != codec::Method::none) {
     compressor_ = std::make_shared<Compressor>(world_, directory_, options_.compression);
     compress(archive::uncompressed_segments(listing));
@@ -239,12 +251,6 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step,
   }
   if (facts.resume) holes_found_ = facts.resume->holes;
   state_.on_archive(std::move(facts));
-}
-
-/// As in session.cc.
-void SimReceiver::make_end_durable(const archive::Listing& listing) {
-  if (!end_is_durable_) archive::make_end_durable(*directory_, listing);
-  end_is_durable_ = true;
 }
 
 void SimReceiver::compress(const std::vector<wal::SegmentName>& segments) {
@@ -306,7 +312,7 @@ bool SimReceiver::skip_old_timeline(const receive::step::Stream& step) {
   return true;
 }
 
-/// The turns of StreamLoop's threads.
+/// What StreamLoop's threads do, one thing at a time.
 StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   auto& upstream = world_.upstream;
   auto& random = world_.random;
@@ -315,16 +321,20 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   // Of a server that is too new to be known, WAL is not checked: so the mutant says it is one.
   const int major =
       world_.mutant == Mutant::wal_not_checked ? 99 : upstream.lineage().server_major();
-  const auto shared =
-      std::make_shared<Streaming>(directory_, options_, step, major,
-                                  world_.mutant != Mutant::border_not_checked, world_.story.now);
+  const auto shared = std::make_shared<Streaming>(directory_, options_, step, major,
+                                                  world_.mutant != Mutant::border_not_checked,
+                                                  stock_habits_, world_.story.now);
   auto& streaming = *shared;
+  archive::mark_hole(*directory_, hidden_names_,
+                     wal::SegmentName(step.timeline, kSegment.segno(step.start), kSegment),
+                     kSegment, step.behind_hole);
   streaming.writer.begin(step.timeline, step.start, step.open);
   upstream.start(step.start, step.timeline);
   world_.story.tell("streaming timeline {} from {}", step.timeline, step.start);
   world_.ledger.on_stream(step.timeline, step.start);
 
   auto& state = streaming.state;
+  auto& turns = streaming.turns;
   const bool prepares = random.one_in(3);
   bool spare_asked = false;
   bool hung = false;
@@ -332,7 +342,8 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   for (;;) {
     if (world_.tick() && !stop_) {
       stop_ = true;
-      state.request_stop();
+      turns.request_stop();
+      streaming.rest.reset();
     }
     const bool hangs = world_.story.now < world_.disk_hangs_until;
     if (hangs) {
@@ -352,31 +363,46 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
     const bool waits_for_disk =
         world_.mutant == Mutant::status_waits_for_disk && (hangs || !streaming.syncs.empty());
     if ((hangs || late || random.below(4) != 0) && !waits_for_disk) report(streaming);
-    if (streaming.outcome.how != StreamOutcome::How::failed && !state.stopping())
+    if (!turns.failed() && !state.stopping())
       if (const auto complaint = upstream.complaint(); !complaint.empty())
         throw Violation{"P8", complaint};
     if (state.finished() && streaming.syncs.empty()) break;
 
     // One thing that could happen now.
-    const bool may_read =
-        state.may_read() || (world_.mutant == Mutant::reads_without_bound && !state.stopping());
-    const auto due = state.sync_due_at();
-    const bool may_sync = due && *due <= world_.story.now && streaming.syncs.size() < kMaxSyncs;
+    auto& rest = streaming.rest;
+    if (rest && rest->until && world_.story.now >= *rest->until) rest.reset();
+    const auto held = streaming.held();
+    auto turn = StreamTurns::Turn::wait;  // of the thread that hangs or sleeps
+    if (rest ? rest->hears : !held)
+      turn = turns.next();
+    else if (!rest && !hangs)
+      turn = turns.next(held, world_.story.now);
+    if (world_.mutant == Mutant::reads_without_bound && !held && !state.stopping())
+      turn = StreamTurns::Turn::read;
+    const auto due = turns.sync_at();
+    const bool may_sync = !rest && due && *due <= world_.story.now;
     const auto choice = random.below(10);
     if (hangs) {
-      if (choice < 6 && may_read && !streaming.intake.holds_something()) {
+      if (choice < 6 && turn == StreamTurns::Turn::read) {
         take_message(streaming, world_.mutant == Mutant::reads_without_bound);
       } else if (choice == 6 && may_sync) {
         begin_sync(streaming);
       }
       continue;
     }
-    if (streaming.intake.holds_something() && state.stopping()) {
+    if (turn == StreamTurns::Turn::wait && !rest && random.coin()) {
+      sleep(streaming);
+    } else if (turn == StreamTurns::Turn::drop) {
       streaming.intake.drop();
-      state.drop_unwritten();
-    } else if (choice < 4 && streaming.intake.holds_something()) {
-      if (world_.story.now >= streaming.disk_retry_at) write_held(streaming);
-    } else if (choice < 5 && may_read && !streaming.intake.holds_something()) {
+    } else if (turn == StreamTurns::Turn::settle) {
+      try {
+        streaming.intake.settle();
+      } catch (const Error& error) {
+        fail(streaming, error, {});
+      }
+    } else if (choice < 4 && turn == StreamTurns::Turn::write) {
+      write_held(streaming);
+    } else if (choice < 5 && turn == StreamTurns::Turn::read) {
       take_message(streaming, random.below(8) != 0);
     } else if (choice < 8 && may_sync) {
       begin_sync(streaming);
@@ -397,40 +423,64 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   }
   world_.actors.finish("spare");
   streaming.writer.end();
-  streaming.outcome.heard_anything = state.heard_anything();
-  streaming.outcome.reached = state.write();
-  if (stop_ && streaming.outcome.how == StreamOutcome::How::stopped) upstream.disconnect();
-  world_.story.tell("streaming ended at {}", state.write());
-  return streaming.outcome;
+  auto outcome = turns.outcome();
+  if (stop_ && outcome.how == StreamOutcome::How::stopped) upstream.disconnect();
+  world_.story.tell("streaming ended at {}", outcome.reached);
+  return outcome;
+}
+
+/// Nothing is to be done: StreamLoop's leader would sleep.
+void SimReceiver::sleep(Streaming& streaming) {
+  const auto& state = streaming.state;
+  const auto due = streaming.turns.sync_at();
+  if (due && *due <= world_.story.now) return;
+  const auto held = streaming.held();
+  const auto rest = streaming.turns.rest(held, world_.story.now);
+  const bool wakes = rest.until || rest.hears || (rest.needs_sync && !streaming.syncs.empty());
+  if (!wakes && (state.may_read() || held || state.flush() < state.write()))
+    throw Violation{"P8", "who reads and writes sleeps, and nothing will end that"};
+  streaming.rest = rest;
 }
 
 void SimReceiver::take_message(Streaming& streaming, bool write) {
   auto& state = streaming.state;
   try {
     const auto event = world_.upstream.next();
+    if (std::holds_alternative<pq::NothingYet>(event)) {
+      if (!streaming.rest && world_.random.coin()) sleep(streaming);
+      return;
+    }
+    streaming.rest.reset();
     if (const auto* data = std::get_if<pq::XLogData>(&event)) {
       state.on_wal(*data, world_.story.now);
       world_.ledger.on_received(state.received());
       if (const auto& damage = world_.upstream.damage_sent()) world_.ledger.on_damage(*damage);
-      accept(streaming, data->wal);
+      accept(streaming, write ? at_its_place(streaming, data->wal) : data->wal);
       if (state.received() - state.flush() > kUnsyncedLimit + kLargestMessage)
         throw Violation{"P8", fmt::format("{} bytes are received and not durable",
                                           state.received() - state.flush())};
-      if (write) write_held(streaming);
+      if (write && streaming.turns.may_write()) write_held(streaming);
     } else if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
       state.on_keepalive(*keepalive, world_.story.now);
     } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
       world_.story.tell("the timeline ends at {}, next is {}", end->next->switchpoint,
                         end->next->timeline);
-      streaming.outcome.how = StreamOutcome::How::timeline_ended;
-      streaming.outcome.next = end->next;
-      state.on_end_of_stream();
+      streaming.turns.on_end_of_stream(*end);
     }
   } catch (const UpstreamError& error) {
     fail(streaming, error.error, error.sqlstate);
   } catch (const Error& error) {
     fail(streaming, error, {});
   }
+}
+
+/// Where there is much to come, the kernel puts many a message where the writer wants it.
+std::span<const std::byte> SimReceiver::at_its_place(Streaming& streaming,
+                                                     std::span<const std::byte> wal) {
+  const auto place = streaming.writer.place();
+  if (streaming.intake.disputes() || place.size() < wal.size() || wal.size() % 2 != 0) return wal;
+  std::copy(wal.begin(), wal.end(), place.begin());
+  return place.first(wal.size());
 }
 
 void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
@@ -450,30 +500,22 @@ void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
 }
 
 void SimReceiver::write_held(Streaming& streaming) {
-  auto& state = streaming.state;
   // Most of what is received is new here; so segments are collected whether the server has the
   // whole of the next one or not.
   streaming.writer.collect_new_segments(collects_ && world_.random.below(4) != 0);
-  const auto written = [&] {
-    state.on_written(streaming.writer.position(), world_.story.now,
-                     streaming.writer.collected_end());
-  };
+  std::optional<Error> error;
   try {
-    streaming.intake.write();
-    written();
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
-    world_.story.tell("write: {}", error.what());
-    written();
-    if (error.kind() == ErrorKind::disk_full &&
-        options_.on_disk_full == receive::OnDiskFull::wait) {
-      streaming.disk_retry_at = world_.story.now + 5ms;
-      return;
-    }
-    streaming.intake.drop();
-    state.drop_unwritten();
-    fail(streaming, error, {});
+    streaming.intake.write(streaming.turns.most_to_write());
+  } catch (const Error& caught) {
+    error = caught;
+    world_.story.tell("write: {}", caught.what());
   }
+  const auto verdict = streaming.turns.on_written(
+      streaming.writer.position(), streaming.writer.collected_end(), error, world_.story.now);
+  tell(verdict.news);
+  if (verdict.what != StreamTurns::What::fail) return;
+  streaming.intake.drop();
+  fail(streaming, *error, {});
 }
 
 void SimReceiver::begin_sync(Streaming& streaming) {
@@ -481,81 +523,117 @@ void SimReceiver::begin_sync(Streaming& streaming) {
   try {
     job = streaming.writer.take_sync_job();
   } catch (const Error& error) {
-    throw ProcessDied{error};
+    world_.story.tell("no sync can begin: {}", error.what());
+    const auto verdict = streaming.turns.on_no_job(error, world_.story.now);
+    if (verdict.what == StreamTurns::What::lost) throw ProcessDied{error};
+    tell(verdict.news);
+    return;
   }
   if (!job) return;
   auto& sync = streaming.syncs.emplace_back();
-  sync.ticket = streaming.state.on_sync_started(job->end());
+  sync.turn = streaming.turns.on_sync_begun(job->end(), job->publishes(), world_.story.now);
+  sync.began = world_.story.now;
   sync.job = std::move(job);
-  world_.story.tell("sync {} begins: up to {}{}", sync.ticket, sync.job->end(),
-                    sync.job->publishes() ? ", with a segment to finish" : "");
+  world_.story.tell("sync {} begins: up to {}{}", sync.turn.ticket, sync.job->end(),
+                    sync.turn.publishes ? ", with a segment to finish" : "");
+  tell(sync.turn.news);
   if (world_.mutant == Mutant::report_before_sync) count(streaming, sync);
 }
 
-/// A sync goes one step on: its disk calls begin, they end, its segments get their names.
+/// A sync goes one step on.
 void SimReceiver::move_sync(Streaming& streaming, std::size_t index) {
+  using Phase = Sync::Phase;
+  auto& turns = streaming.turns;
   auto& sync = streaming.syncs[index];
+  const auto erase = [&] {
+    streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
+  };
+  if (sync.given_up) {
+    if (!turns.may_give_up(sync.turn)) return;
+    world_.story.tell("sync {} is given up", sync.turn.ticket);
+    turns.give_up(*sync.given_up);
+    streaming.rest.reset();
+    erase();
+    return;
+  }
+  if (!stop_ && world_.story.now < sync.retry_at) return;
+  const auto before = sync.phase;
   try {
-    switch (sync.phase) {
-      case Sync::Phase::taken:
-        if (world_.mutant == Mutant::rename_before_sync && index == 0 && sync.job->publishes())
-          static_cast<void>(sync.job->publish());
-        if (world_.random.coin()) world_.deferring = &sync.deferred;
+    do_part(streaming, index);
+  } catch (const Error& error) {
+    world_.story.tell("sync {}: {}", sync.turn.ticket, error.what());
+    // (What a mutant has counted too early is tried again, come what may.)
+    if (sync.counted && error.kind() == ErrorKind::disk_full) return;
+    const auto verdict = turns.on_sync_part(sync.turn, error);
+    tell(verdict.news);
+    if (verdict.what == StreamTurns::What::lost) throw ProcessDied{error};
+    if (verdict.what == StreamTurns::What::wait)
+      sync.retry_at = world_.story.now + verdict.wait;
+    else if (verdict.what == StreamTurns::What::give_up)
+      sync.given_up = error;
+    else
+      erase();
+    return;
+  }
+  if (sync.phase == before || sync.phase == Phase::syncing) return;
+  tell(turns.on_sync_part(sync.turn, std::nullopt).news);
+  if (sync.phase != Phase::finished) return;
+  count(streaming, sync);
+  if (streaming.rest && streaming.rest->needs_sync) streaming.rest.reset();
+  erase();
+}
+
+/// Its disk calls begin, they end, its segments get their names.
+void SimReceiver::do_part(Streaming& streaming, std::size_t index) {
+  auto& sync = streaming.syncs[index];
+  switch (sync.phase) {
+    case Sync::Phase::taken:
+      if (world_.mutant == Mutant::rename_before_sync && index == 0 && sync.turn.publishes)
+        static_cast<void>(sync.job->publish());
+      if (world_.random.coin()) world_.deferring = &sync.deferred;
+      try {
         sync.job->sync_data();
+      } catch (...) {
         world_.deferring = nullptr;
-        sync.phase = Sync::Phase::syncing;
-        return;
-      case Sync::Phase::syncing:
-        if (world_.mutant != Mutant::data_sync_left_out)
-          for (const auto call : sync.deferred) world_.disk.complete(call);
-        sync.phase = Sync::Phase::synced;
-        if (world_.mutant == Mutant::report_past_undecided)
-          for (std::size_t i = 0; i < index; ++i) count(streaming, streaming.syncs[i]);
-        if (!sync.job->publishes()) count(streaming, sync);
-        break;
-      case Sync::Phase::synced:
-        break;
-    }
-    if (sync.job->publishes() && sync.phase == Sync::Phase::synced) {
+        throw;
+      }
+      world_.deferring = nullptr;
+      sync.phase = Sync::Phase::syncing;
+      return;
+    case Sync::Phase::syncing:
+      if (world_.mutant != Mutant::data_sync_left_out)
+        for (const auto call : sync.deferred) world_.disk.complete(call);
+      sync.phase = sync.turn.publishes ? Sync::Phase::synced : Sync::Phase::finished;
+      if (world_.mutant == Mutant::report_past_undecided)
+        for (std::size_t i = 0; i < index; ++i) count(streaming, streaming.syncs[i]);
+      return;
+    case Sync::Phase::synced: {
       // publish() waits until all that began before are done; here it just is not called earlier.
       if (index != 0) return;
       const auto finished = sync.job->publish();
       for (const auto& segment : finished) world_.story.tell("finished {}", segment.to_string());
-      count(streaming, sync);
       compress(finished);
-    }
-    streaming.syncs.erase(streaming.syncs.begin() + static_cast<std::ptrdiff_t>(index));
-  } catch (const Error& error) {
-    world_.deferring = nullptr;
-    if (error.kind() == ErrorKind::disk_full) {
-      // Else it is tried again: a name is given later, a segment is compressed when there is space.
-      const bool ends = stop_ || options_.on_disk_full == receive::OnDiskFull::stop;
-      if (!ends || index != 0 || streaming.syncs[index].phase != Sync::Phase::taken) return;
-      world_.story.tell("given up: {}", error.what());
-      streaming.state.on_sync_given_up();
-      streaming.syncs.clear();
-      if (!stop_)
-        fail(streaming, error, {});
-      else if (streaming.outcome.how == StreamOutcome::How::timeline_ended)
-        streaming.outcome.how = StreamOutcome::How::stopped;
+      sync.phase = Sync::Phase::finished;
       return;
     }
-    throw ProcessDied{error};
-  } catch (...) {
-    world_.deferring = nullptr;
-    throw;
+    case Sync::Phase::finished:
+      return;
   }
 }
 
 void SimReceiver::count(Streaming& streaming, Sync& sync) {
   if (sync.counted) return;
   sync.counted = true;
-  streaming.state.on_sync_done(sync.ticket);
-  world_.story.tell("sync {} is done: flush {}", sync.ticket, streaming.state.flush());
+  if (streaming.turns.on_sync_done(sync.turn, world_.story.now - sync.began))
+    world_.story.tell("sync {} is done: flush {}", sync.turn.ticket, streaming.state.flush());
+}
+
+void SimReceiver::tell(StreamTurns::News news) {
+  if (news == StreamTurns::News::full) world_.story.tell("the disk is full, which is waited for");
+  if (news == StreamTurns::News::space) world_.story.tell("archiving goes on");
 }
 
 void SimReceiver::report(Streaming& streaming) {
-  if (streaming.outcome.how == StreamOutcome::How::failed) return;
   auto status = streaming.state.take_status(world_.story.now);
   if (!status) return;
   if (world_.mutant == Mutant::write_reported_as_flush) status->flush = status->write;
@@ -568,13 +646,11 @@ void SimReceiver::report(Streaming& streaming) {
 }
 
 void SimReceiver::fail(Streaming& streaming, const Error& error, const std::string& sqlstate) {
-  if (streaming.outcome.how == StreamOutcome::How::failed) return;
-  if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
+  const auto what = streaming.turns.fail(error, sqlstate);
+  if (what == StreamTurns::What::lost) throw ProcessDied{error};
+  if (what != StreamTurns::What::fail) return;
   world_.story.tell("the stream fails: {}", error.what());
-  streaming.outcome.how = StreamOutcome::How::failed;
-  streaming.outcome.error = error;
-  streaming.outcome.sqlstate = sqlstate;
-  streaming.state.on_end_of_stream();
+  streaming.rest.reset();
 }
 
 }  // namespace weir::sim

@@ -16,7 +16,7 @@
 #include "mutant.h"
 #include "receive/intake.h"
 #include "receive/session_state.h"
-#include "receive/stream_state.h"
+#include "receive/stream_turns.h"
 #include "sim_upstream.h"
 
 namespace weir::sim {
@@ -48,10 +48,11 @@ struct Surroundings {
 inline constexpr std::uint64_t kUnsyncedLimit = 3 * kSegmentBytes / 2;
 inline constexpr std::uint64_t kLargestMessage = 16 * 1024;
 
-/// One process of the receiver: the real SessionState, StreamState, Intake and SegmentWriter, with
-/// what session.cc and stream_loop.cc do with threads done here in one, step by step in an order
-/// that chance decides. So overlapping syncs begin and end in any order, with writes between. The
-/// compressor and the preparer of spares are actors of their own.
+/// One process of the receiver: the real SessionState, StreamState, StreamTurns, Intake and
+/// SegmentWriter. What they say is to be done session.cc and stream_loop.cc do with threads; here
+/// it is done in one, step by step in an order that chance decides. So overlapping syncs begin and
+/// end in any order, with writes between. The compressor and the preparer of spares are actors of
+/// their own.
 class SimReceiver {
  public:
   SimReceiver(const receive::Options& options, Surroundings& surroundings, std::uint64_t seed);
@@ -68,8 +69,11 @@ class SimReceiver {
 
   struct Sync {
     std::unique_ptr<archive::SyncJob> job;
-    receive::StreamState::Ticket ticket;
-    enum class Phase { taken, syncing, synced } phase = Phase::taken;
+    receive::StreamTurns::Sync turn;
+    receive::Time began{};
+    receive::Time retry_at{};         ///< it found no space
+    std::optional<Error> given_up{};  ///< as soon as it is the oldest
+    enum class Phase { taken, syncing, synced, finished } phase = Phase::taken;
     std::vector<std::uint64_t> deferred;  ///< calls of the disk that take effect when it ends
     bool counted = false;                 ///< the engine was told (too early, by a mutant)
   };
@@ -79,16 +83,20 @@ class SimReceiver {
   void run_to_the_end();
   void inspect(const receive::step::InspectArchive& step);
   void inspect(const receive::step::InspectArchive& step, const archive::Listing& listing);
-  void make_end_durable(const archive::Listing& listing);
   void compress(const std::vector<wal::SegmentName>& segments);
   void store_history(const receive::step::StoreHistory& step);
   void stream(const receive::step::Stream& step);
   receive::StreamOutcome stream_wal(const receive::step::Stream& step);
+  void sleep(Streaming& streaming);
   void take_message(Streaming& streaming, bool write);
+  static std::span<const std::byte> at_its_place(Streaming& streaming,
+                                                 std::span<const std::byte> wal);
   void accept(Streaming& streaming, std::span<const std::byte> wal);
   void write_held(Streaming& streaming);
   void begin_sync(Streaming& streaming);
   void move_sync(Streaming& streaming, std::size_t index);
+  void do_part(Streaming& streaming, std::size_t index);
+  void tell(receive::StreamTurns::News news);
   void count(Streaming& streaming, Sync& sync);
   void report(Streaming& streaming);
   void fail(Streaming& streaming, const Error& error, const std::string& sqlstate);
@@ -101,10 +109,11 @@ class SimReceiver {
   std::shared_ptr<Compressor> compressor_;
   receive::SessionState state_;
   std::optional<receive::step::StoreHistory> late_history_;
+  std::vector<std::string> hidden_names_;
   std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
   std::optional<Error> result_;
-  bool end_is_durable_ = false;
-  const bool collects_;  ///< segments in memory
+  const bool stock_habits_;  ///< a segment is begun when the one before it has its name
+  const bool collects_;      ///< segments in memory
   bool stop_ = false;
 };
 

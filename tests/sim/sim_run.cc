@@ -1,7 +1,6 @@
 #include "sim_run.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <functional>
 
@@ -55,10 +54,13 @@ class Run {
     if (random_.one_in(4)) receiver_options_.loop = false;
     // (Compression costs more than all the rest, gzip most.)
     using codec::Method;
-    static constexpr std::array kMethods = {Method::zstd, Method::zstd, Method::zstd, Method::zstd,
-                                            Method::zstd, Method::lz4,  Method::lz4,  Method::gzip};
-    if (random_.one_in(5))
-      receiver_options_.compression = {kMethods[random_.below(kMethods.size())], 1};
+    if (random_.one_in(6)) {
+      const auto draw = random_.below(20);
+      receiver_options_.compression = {draw == 0   ? Method::gzip
+                                       : draw == 1 ? Method::lz4
+                                                   : Method::zstd,
+                                       1};
+    }
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
   }
@@ -106,6 +108,7 @@ class Run {
     const auto start = lineage_.start();
     const auto end = start + kSegmentBytes;
     if (lineage_.timeline(1).received < end) return;
+    upstream_.has_written(end);
     const auto name = wal::SegmentName(1, kSegment.segno(start), kSegment).to_string();
     disk_.open()->create(name)->write_at(0, lineage_.bytes(1, start, end));
     ledger_.on_copied(start);
@@ -257,16 +260,46 @@ class Run {
   }
 
   static const char* name(Operation operation) {
-    static const char* const names[] = {"create", "open",  "write",  "read",   "allocate",
-                                        "sync",   "close", "rename", "remove", "sync of directory",
-                                        "list",   "find"};
-    return names[static_cast<int>(operation)];
+    switch (operation) {
+      case Operation::create:
+        return "create";
+      case Operation::open:
+        return "open";
+      case Operation::write:
+        return "write";
+      case Operation::read:
+        return "read";
+      case Operation::allocate:
+        return "allocate";
+      case Operation::truncate:
+        return "truncate";
+      case Operation::sync:
+        return "sync";
+      case Operation::close:
+        return "close";
+      case Operation::rename:
+        return "rename";
+      case Operation::remove:
+        return "remove";
+      case Operation::sync_directory:
+        return "sync of directory";
+      case Operation::list:
+        return "list";
+      case Operation::find:
+        return "find";
+    }
+    return "";
   }
 
   /// One process from its start to its end, however that comes. True if it ended well.
   bool process() {
     if (++result_.processes > kProcesses)
       throw Violation{"progress", "the receiver ends again and again"};
+    // Who accepted a hole starts it the usual way again.
+    if (!quiet_ && gap_accepted_ && random_.one_in(3)) {
+      gap_accepted_ = false;
+      receiver_options_.on_gap = receive::OnGap::stop;
+    }
     ledger_.on_process();
     world_.deferring = nullptr;
     down_at_.reset();
@@ -288,6 +321,8 @@ class Run {
       story_.tell("{}", power_lost ? "power loss" : "kill -9");
     } catch (const ProcessDied& died) {
       story_.tell("the process ends at once: {}", died.error.what());
+      if (died.error.kind() == ErrorKind::disk_full)
+        throw Violation{"P6", "a full disk ends the process as a failed sync would"};
       forget_copy();
     }
     upstream_.disconnect();
@@ -461,10 +496,11 @@ class Run {
         if (!options_.removes_wal || (options_.slot && !slot_was_lost_))
           throw Violation{"P3", fmt::format("a gap where there cannot be one: {}", error.what())};
         receiver_options_.on_gap = receive::OnGap::go_on;
+        gap_accepted_ = true;
         return;
       case ErrorKind::conflict:
         ++result_.refusals;
-        // Damage in what was received before looks like another server's WAL.
+        // A record that came damaged, and of which no server has the rest for long.
         if (!upstream_.has_old_primary() && !options_.foreign_host && !ledger_.damage_was_sent())
           break;
         upstream_.repair_damage();
@@ -484,8 +520,9 @@ class Run {
     receiver_options_.loop = true;
     upstream_.repair();
     upstream_.show_foreign(false);
-    // A gap is no end as long as there is a host that has not been asked; and that one is gone.
-    if (options_.foreign_host) receiver_options_.on_gap = receive::OnGap::go_on;
+    // A gap is an end only when a host that is gone was waited for long enough.
+    if (options_.foreign_host && !random_.one_in(8))
+      receiver_options_.on_gap = receive::OnGap::go_on;
     slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
     upstream_.repair_slots();
     upstream_.repair_damage();
@@ -522,7 +559,8 @@ class Run {
   std::optional<std::string> copied_;
   bool prunes_ = false;
   bool slot_was_lost_ = false;
-  bool over_ = false;  ///< the process has come to its end
+  bool gap_accepted_ = false;  ///< for the process that comes next
+  bool over_ = false;          ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };

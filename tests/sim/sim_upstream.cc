@@ -130,6 +130,10 @@ void SimUpstream::tick(bool calm) {
   }
 }
 
+void SimUpstream::has_written(Lsn end) {
+  if (auto& node = primary(); !node.standby) node.flush = std::max(node.flush, end);
+}
+
 void SimUpstream::promote(Node& node) {
   const auto switchpoint = lineage_.timeline(node.timeline).switchpoint;
   node.flush = switchpoint;

@@ -58,6 +58,8 @@ class SimUpstream {
   void repair();
   /// One that still writes on a timeline which the others have left.
   [[nodiscard]] bool has_old_primary() const;
+  /// Somebody has WAL up to `end`: then a primary has, too.
+  void has_written(wal::Lsn end);
   [[nodiscard]] bool at_the_end() const;
   /// The host of another cluster answers from now on, or no longer.
   void show_foreign(bool up);

@@ -16,13 +16,21 @@ struct SimDisk::Inode {
     PagePointer on_disk;
     bool dirty = true;  ///< false after a failed sync: no later one will write it
   };
+  explicit Inode(std::uint64_t number) : identity(number) {}
+
+  std::uint64_t identity;
   std::uint64_t size = 0;
   std::uint64_t durable_size = 0;
+  std::uint64_t size_synced_by = 0;          ///< newest sync that has written the size
+  std::optional<std::uint64_t> cut_to = {};  ///< shortest it was since the last sync
+  std::uint64_t cuts = 0;
   std::uint64_t blocks = 0;        ///< pages with space of their own, counted from the front
   std::vector<PagePointer> pages;  ///< the page cache's view; shorter than the file means zeros
   std::map<std::uint64_t, Unsynced> unsynced;
   std::vector<std::uint64_t> synced_by;  ///< page → newest sync that has written it
   std::uint64_t failed_syncs = 0;  ///< a File that has seen fewer gets the error at its next sync
+  std::uint64_t locked_in = 0;  ///< epoch in which `lock_owner` took the lock: older ones are gone
+  const void* lock_owner = nullptr;
 
   [[nodiscard]] PagePointer page(std::uint64_t index) const {
     return index < pages.size() ? pages[index] : nullptr;
@@ -33,6 +41,13 @@ struct SimDisk::Inode {
       pages.resize(index + 1);
     }
     pages[index] = std::move(page);
+  }
+  [[nodiscard]] std::uint64_t writer_of(std::uint64_t index) const {
+    return index < synced_by.size() ? synced_by[index] : 0;
+  }
+  void written_by(std::uint64_t index, std::uint64_t sync) {
+    if (index >= synced_by.size()) synced_by.resize(index + 1);
+    synced_by[index] = sync;
   }
 };
 
@@ -51,6 +66,7 @@ struct SimDisk::PendingSync {
   InodePointer inode;        ///< nullptr: of the directory
   std::map<std::uint64_t, PagePointer> pages;
   std::uint64_t size = 0;
+  std::uint64_t cuts = 0;  ///< that the file had seen by then
   std::uint64_t changes_before = 0;
 };
 
@@ -72,6 +88,18 @@ std::string path_of(const std::string& name) { return kPath + "/" + name; }
   throw system_error(code, "call failed").with("path", path);
 }
 
+/// The page without what lies behind `end` of the file.
+template <typename Page>
+std::shared_ptr<const Page> page_up_to(const std::shared_ptr<const Page>& page, std::uint64_t index,
+                                       std::uint64_t end) {
+  const std::uint64_t begin = index * SimDisk::kPageBytes;
+  if (!page || begin + SimDisk::kPageBytes <= end) return page;
+  if (begin >= end) return nullptr;
+  auto shorter = std::make_shared<Page>(*page);
+  std::memset(shorter->data() + (end - begin), 0, SimDisk::kPageBytes - (end - begin));
+  return shorter;
+}
+
 bool coin(const SimDisk::Draw& random) { return (random() & 1) != 0; }
 
 }  // namespace
@@ -86,6 +114,20 @@ class SimDisk::SimFile final : public io::File {
         inode_(std::move(inode)),
         writable_(writable),
         seen_failures_(inode_->failed_syncs) {}
+
+  ~SimFile() override { unlock(); }
+
+  bool try_lock() override {
+    PGWEIR_CHECK(inode_);
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    const bool free = inode_->lock_owner == nullptr || inode_->locked_in != epoch_;
+    if (free) {
+      inode_->lock_owner = this;
+      inode_->locked_in = epoch_;
+    }
+    return locked_ = inode_->lock_owner == this;
+  }
 
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
     PGWEIR_CHECK(inode_ && writable_);
@@ -123,6 +165,22 @@ class SimDisk::SimFile final : public io::File {
     inode_->size = std::max(inode_->size, size);
   }
 
+  void truncate(std::uint64_t size) override {
+    PGWEIR_CHECK(inode_ && writable_);
+    enter(Operation::truncate, size, 0);
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    if (size < inode_->size)
+      cut(*inode_, size);
+    else
+      inode_->size = size;
+  }
+
+  std::uint64_t identity() override {
+    PGWEIR_CHECK(inode_);
+    return inode_->identity;
+  }
+
   void sync() override {
     PGWEIR_CHECK(inode_);
     PendingSync pending;
@@ -155,6 +213,8 @@ class SimDisk::SimFile final : public io::File {
     const std::lock_guard lock(disk_.mutex_);
     if (effect.kind == Effect::Kind::down) throw MachineDown();
     disk_.check_alive(epoch_);
+    if (locked_ && inode_->lock_owner == this) inode_->lock_owner = nullptr;
+    locked_ = false;
     inode_.reset();  // closed either way
     if (effect.kind == Effect::Kind::fail) fail(effect.code, Operation::close, name_);
   }
@@ -168,6 +228,13 @@ class SimDisk::SimFile final : public io::File {
   }
 
  private:
+  void unlock() {
+    if (!locked_) return;
+    const std::lock_guard lock(disk_.mutex_);
+    if (inode_->lock_owner == this) inode_->lock_owner = nullptr;
+    locked_ = false;
+  }
+
   /// A call without anything special about its faults.
   void enter(Operation operation, std::uint64_t offset, std::uint64_t bytes) {
     Call call{0, operation, name_, {}, offset, bytes};
@@ -191,6 +258,7 @@ class SimDisk::SimFile final : public io::File {
   InodePointer inode_;
   bool writable_;
   std::uint64_t seen_failures_;
+  bool locked_ = false;
 };
 
 class SimDisk::SimDirectory final : public io::Directory {
@@ -210,7 +278,7 @@ class SimDisk::SimDirectory final : public io::Directory {
     if (disk_.names_.contains(name)) fail(EEXIST, Operation::create, name);
     if (disk_.capacity_ && disk_.used_locked() >= *disk_.capacity_)
       fail(ENOSPC, Operation::create, name);
-    auto inode = std::make_shared<Inode>();
+    auto inode = std::make_shared<Inode>(disk_.next_identity_++);
     change({0, NameChange::Kind::create, name, {}, inode});
     return std::make_unique<SimFile>(disk_, epoch_, name, std::move(inode), true);
   }
@@ -382,8 +450,11 @@ void SimDisk::complete(std::uint64_t call, bool success) {
 void SimDisk::write_back_some(const Draw& random) {
   const std::lock_guard lock(mutex_);
   for (const auto& [name, inode] : names_)
-    std::erase_if(inode->unsynced,
-                  [&](const auto& page) { return page.second.dirty && coin(random); });
+    std::erase_if(inode->unsynced, [&, &file = *inode](const auto& page) {
+      if (!page.second.dirty || !coin(random)) return false;
+      file.written_by(page.first, next_sync_);  // after all syncs that have begun
+      return true;
+    });
 }
 
 void SimDisk::crash(const Draw& random) {
@@ -466,7 +537,7 @@ std::uint64_t SimDisk::used_bytes() const {
 
 void SimDisk::put(const std::string& name, std::span<const std::byte> bytes) {
   const std::lock_guard lock(mutex_);
-  auto file = std::make_shared<Inode>();
+  auto file = std::make_shared<Inode>(next_identity_++);
   file->blocks = (bytes.size() + kPageBytes - 1) / kPageBytes;
   write_pages(*file, 0, bytes);
   file->unsynced.clear();
@@ -574,6 +645,7 @@ SimDisk::PendingSync SimDisk::start_sync(const InodePointer& inode) {
   sync.inode = inode;
   if (inode) {
     sync.size = inode->size;
+    sync.cuts = inode->cuts;
     for (const auto& [index, page] : inode->unsynced)
       if (page.dirty) sync.pages.emplace(index, inode->page(index));
   } else {
@@ -596,9 +668,8 @@ void SimDisk::finish_sync(PendingSync& sync, bool success) {
   for (auto& [index, content] : sync.pages) {
     if (success) {
       // One that began later and ended sooner has written newer bytes: they stay.
-      if (index >= inode.synced_by.size()) inode.synced_by.resize(index + 1);
-      if (inode.synced_by[index] > sync.number) continue;
-      inode.synced_by[index] = sync.number;
+      if (inode.writer_of(index) > sync.number) continue;
+      inode.written_by(index, sync.number);
     }
     const auto found = inode.unsynced.find(index);
     if (found == inode.unsynced.end()) continue;  // another sync was quicker
@@ -611,7 +682,24 @@ void SimDisk::finish_sync(PendingSync& sync, bool success) {
       inode.unsynced.erase(found);
     }
   }
-  if (success) inode.durable_size = std::max(inode.durable_size, sync.size);
+  if (!success || inode.size_synced_by > sync.number) return;
+  inode.size_synced_by = sync.number;
+  inode.durable_size = sync.size;
+  if (inode.cuts == sync.cuts) inode.cut_to.reset();
+}
+
+void SimDisk::cut(Inode& inode, std::uint64_t size) {
+  const std::uint64_t pages = (inode.size + kPageBytes - 1) / kPageBytes;
+  for (std::uint64_t index = size / kPageBytes; index < pages; ++index) {
+    const PagePointer old = inode.page(index);
+    const auto [unsynced, first] = inode.unsynced.try_emplace(index, Inode::Unsynced{old, true});
+    if (!first) unsynced->second.dirty = true;
+    inode.set_page(index, page_up_to(old, index, size));
+  }
+  inode.size = size;
+  inode.blocks = std::min(inode.blocks, (size + kPageBytes - 1) / kPageBytes);
+  inode.cut_to = std::min(inode.cut_to.value_or(size), size);
+  ++inode.cuts;
 }
 
 void SimDisk::apply(Names& names, const NameChange& change) {
@@ -668,12 +756,24 @@ void SimDisk::power_loss(const Draw* random) {
       if (sync.inode)
         for (auto& [index, content] : sync.pages)
           if (const auto found = sync.inode->unsynced.find(index);
-              found != sync.inode->unsynced.end() && coin(*random))
+              found != sync.inode->unsynced.end() && sync.inode->writer_of(index) <= sync.number &&
+              coin(*random))
             found->second.on_disk = content;
   deferred_.clear();
 
   const Fate data_fate = draw();
   for (auto& [number, inode] : files) {
+    if (inode->cut_to && *inode->cut_to < inode->durable_size) {
+      if (data_fate == Fate::keep_all || (data_fate == Fate::mixed && coin(*random))) {
+        inode->durable_size = *inode->cut_to;
+        for (auto& [index, page] : inode->unsynced)
+          page.on_disk = page_up_to(page.on_disk, index, *inode->cut_to);
+      } else {
+        inode->size = std::max(inode->size, inode->durable_size);
+        inode->blocks = std::max(inode->blocks, (inode->size + kPageBytes - 1) / kPageBytes);
+      }
+    }
+    inode->cut_to.reset();
     for (auto& [index, page] : inode->unsynced) {
       // A page that a failed sync gave up is never written.
       const bool mixed = data_fate == Fate::mixed && page.dirty;

@@ -27,7 +27,8 @@ struct MachineDown {};
 /// What is modelled
 /// - File data lives in the page cache until File::sync(). At a power loss each 4 KiB page that is
 ///   not synced is lost, kept, or torn (each 512-byte sector old or new), on its own. A new size
-///   that is not synced is lost, kept or somewhere in between.
+///   that is not synced is lost, kept or somewhere in between. A cut (File::truncate()) that is not
+///   synced is lost or kept; lost, the old end is back, with each of its pages old or empty.
 /// - Names (create, rename, remove) live in memory until Directory::sync(). At a power loss each
 ///   one is lost or kept, on its own (or, as on a file system with a journal, all up to some
 ///   point). A rename is atomic: one name or the other, never none nor both. File::sync() makes no
@@ -63,6 +64,7 @@ class SimDisk {
     write,
     read,
     allocate,
+    truncate,
     sync,
     close,
     rename,
@@ -177,6 +179,7 @@ class SimDisk {
   std::uint64_t reserve(Inode& inode, std::uint64_t end);
   PendingSync start_sync(const InodePointer& inode);
   void finish_sync(PendingSync& sync, bool success);
+  static void cut(Inode& inode, std::uint64_t size);
   static void apply(Names& names, const NameChange& change);
   void power_loss(const Draw* random);
   [[nodiscard]] const Inode& inode(const std::string& name) const;
@@ -193,6 +196,7 @@ class SimDisk {
   std::vector<NameChange> changes_;  ///< since durable_names_, in order
   std::uint64_t next_change_ = 1;
   std::uint64_t next_sync_ = 1;
+  std::uint64_t next_identity_ = 1;
   std::map<std::uint64_t, PendingSync> deferred_;
 };
 

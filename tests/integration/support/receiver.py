@@ -87,7 +87,12 @@ class Receiver:
         self.process.wait()
 
     def pause(self):
+        """Each thread stops when it next gets to run: it has when this returns."""
         self.send(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+        state = lambda task: (task / "stat").read_text().rpartition(")")[2].split()[0]  # noqa: E731
+        wait_for(lambda: all(state(task) == "T" for task in tasks.iterdir()),
+                 "the receiver to be stopped")
 
     def resume(self):
         self.send(signal.SIGCONT)

@@ -127,7 +127,13 @@ class Server:
             "lc_messages": "C",
             "timezone": "UTC",
         }
+        if self.knows("output_plugin_libraries"):
+            defaults["output_plugin_libraries"] = "pgoutput, test_decoding, wal2json"
         self.conf(**{**defaults, **settings})
+
+    def knows(self, setting):
+        """Whether this server's minor version has it: some came with security fixes."""
+        return re.search(rf"^#?{setting}\b", (self.data / "postgresql.conf").read_text(), re.M)
 
     def conf(self, **settings):
         """Settings at the end of postgresql.conf: later ones win. See reload()."""

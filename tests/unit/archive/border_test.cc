@@ -91,6 +91,31 @@ TEST(Border, ReadsAllSegmentsOfARecordThatIsLongerThanOne) {
   }
 }
 
+TEST(Border, KnowsTheFrontThatWasWrittenOnTheTimelineBefore) {
+  auto wal = wal_with_crossing_record(200, 1'000);
+  const auto content = ArchiveBuilder::content(wal, 2);
+  test::Bytes damaged(content.begin(), content.end());
+  damaged[damaged.size() - 100] ^= std::byte{4};
+  auto options = options_of(wal);
+  options.timeline = 2;
+  struct Case {
+    const char* switched;  // where timeline 1 ended
+    bool known;            // whether its segment 2 is what comes before
+  };
+  for (const auto& each :
+       {Case{"0/350000", true}, {"0/300000", true}, {"0/280000", false}, {"0/1F0000", false}}) {
+    SCOPED_TRACE(each.switched);
+    ArchiveBuilder archive;
+    archive.disk.put(ArchiveBuilder::name(wal, 2), damaged);
+    archive.disk.put("00000002.history",
+                     test::bytes_of(fmt::format("1\t{}\tno recovery target\n", each.switched)));
+    const auto directory = archive.disk.open();
+    auto verifier = verifier_at(*directory, options, kSize.start(3));
+    EXPECT_EQ(verifier.inside_record(), each.known);
+    EXPECT_EQ(verifier.feed(ArchiveBuilder::content(wal, 3)).has_value(), each.known);
+  }
+}
+
 TEST(Border, BeginsAfreshWhereTheSegmentBeforeCannotTell) {
   auto wal = wal_with_crossing_record(200, 1'000);
   struct Case {

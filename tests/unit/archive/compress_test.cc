@@ -8,6 +8,7 @@
 #include "archive/content.h"
 #include "base/error.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 
 namespace weir::archive {
@@ -16,6 +17,7 @@ namespace {
 using sim::MachineDown;
 using sim::SimDisk;
 using test::Bytes;
+using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -53,17 +55,6 @@ Bytes read(io::Directory& directory, const std::string& name, codec::Method meth
   return out;
 }
 
-template <typename Action>
-Error error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::usage, "none");
-}
-
 /// Whatever has a final name is complete, and at least one form is there.
 void expect_sound(SimDisk& disk) {
   const auto directory = disk.open();
@@ -99,6 +90,30 @@ TEST(CompressSegment, ReplacesTheRawFormByTheCompressedOne) {
     EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, {method, 1}, {}));  // nothing left
     disk.crash_losing_everything();
     EXPECT_TRUE(disk.exists(name));
+  }
+}
+
+TEST(CompressSegment, IsDoneIfAnotherProgramWasQuicker) {
+  for (const bool same : {true, false}) {
+    SCOPED_TRACE(same);
+    SimDisk disk;
+    disk.put(kRaw, content());
+    disk.set_hook([&](const SimDisk::Call& call) {
+      if (call.operation == Operation::rename && call.to == kZstd)
+        disk.put(kZstd, compressed(same ? content() : test::pattern(kSize.bytes(), 12)));
+      return Effect::proceed();
+    });
+    const auto compress = [&] {
+      EXPECT_TRUE(compress_segment(*disk.open(), kSegment, kSize, kCompression, {}));
+    };
+    if (same) {
+      compress();
+      EXPECT_THAT(disk.names(), ElementsAre(kZstd));
+      expect_sound(disk);
+    } else {
+      EXPECT_EQ(error_of(compress).kind(), ErrorKind::conflict);
+      EXPECT_THAT(disk.names(), ElementsAre(kRaw, kZstd));
+    }
   }
 }
 

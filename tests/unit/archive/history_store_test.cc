@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "codec/codec.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 
 namespace weir::archive {
@@ -16,22 +17,12 @@ namespace {
 using sim::MachineDown;
 using sim::SimDisk;
 using test::as_bytes;
+using test::error_of;
 using test::text_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const std::string kContent = "1\t0/3000158\tno recovery target specified\n";
-
-template <typename Action>
-Error error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::usage, "none");
-}
 
 TEST(HistoryStore, KeepsTheBytesThatTheServerSent) {
   SimDisk disk;

@@ -6,9 +6,12 @@
 #include <cerrno>
 #include <utility>
 
+#include "archive/compress.h"
 #include "archive/identity.h"
+#include "archive/own_names.h"
 #include "base/error.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
@@ -17,6 +20,7 @@ namespace {
 
 using sim::SimDisk;
 using test::Bytes;
+using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -26,17 +30,6 @@ using wal::SegmentName;
 using weir::testing::WalBuilder;
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
-
-template <typename Action>
-Error error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::usage, "none");
-}
 
 std::string name(std::uint64_t segno, const char* suffix = "", wal::TimelineId timeline = 1) {
   return SegmentName(timeline, segno, kSize).to_string() + suffix;
@@ -59,14 +52,14 @@ std::optional<ResumePoint> resume(SimDisk& disk) {
   return point;
 }
 
-/// WAL of segments 1 to 5, in which records cross every border.
+/// WAL of segments 1 to 9, in which records cross every border.
 WalBuilder& stream() {
   static WalBuilder builder = [] {
     WalBuilder::Options options;
     options.switch_every = 0;
     options.abort_every = 0;
     WalBuilder wal(options);
-    wal.grow_to(kSize.start(6));
+    wal.grow_to(kSize.start(10));
     return wal;
   }();
   return builder;
@@ -131,7 +124,10 @@ TEST(ResumePoint, FollowsFromTheNamesOfTheNewestTimeline) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);
     SimDisk disk;
-    for (const auto& file : c.files) disk.put(file, full);
+    for (const auto& file : c.files) {
+      const auto finished = SegmentName::parse(file);
+      disk.put(file, finished ? segment(finished->segno(kSize)) : full);
+    }
     const auto point = resume(disk);
     ASSERT_TRUE(point);
     EXPECT_EQ(point->timeline, c.timeline);
@@ -140,6 +136,160 @@ TEST(ResumePoint, FollowsFromTheNamesOfTheNewestTimeline) {
     std::vector<std::uint64_t> open;
     for (const auto& segment : point->open) open.push_back(kSize.segno(segment.start));
     EXPECT_EQ(open, c.open);
+  }
+}
+
+TEST(ResumePoint, IsRefusedBehindAFinishedSegmentThatIsNoWalToItsEnd) {
+  // What "cp" from a pg_wal brings: the segment that was being written, zeros or old WAL behind its
+  // end, and files that the server has given the names of segments to come.
+  Bytes over_old = segment(5, 700'000);
+  const Bytes old = segment(4);
+  std::copy(old.begin() + 704'512, old.end(), over_old.begin() + 704'512);
+  struct Case {
+    const char* what;
+    Bytes content;
+  };
+  const Case cases[] = {{"ends early", segment(5, 700'000)},
+                        {"ends early, by a page", segment(5, kSize.bytes() - 8'192)},
+                        {"old WAL behind its end", over_old},
+                        {"an old file under a new name", segment(3)},
+                        {"zeros", Bytes(kSize.bytes())}};
+  for (const Case& c : cases) {
+    for (const auto method : {codec::Method::none, codec::Method::zstd}) {
+      SCOPED_TRACE(::testing::Message() << c.what << codec::suffix(method));
+      SimDisk disk;
+      disk.put(name(4), segment(4));
+      if (method == codec::Method::none)
+        disk.put(name(5), c.content);
+      else
+        disk.put(name(5, ".zst"), compressed(c.content, method));
+      const auto error = error_of([&] { static_cast<void>(resume(disk)); });
+      EXPECT_EQ(error.kind(), ErrorKind::damage);
+      EXPECT_THAT(error.what(), HasSubstr("no WAL to its end"));
+      EXPECT_FALSE(error.hint().empty());
+    }
+  }
+}
+
+TEST(ResumePoint, FollowsBehindEveryLegalEndOfASegment) {
+  // With switches, and records that are overwritten.
+  WalBuilder wal(WalBuilder::Options{});
+  wal.grow_to(kSize.start(40));
+  for (std::uint64_t segno = kSize.segno(wal.options().start); segno < 40; ++segno) {
+    SCOPED_TRACE(segno);
+    SimDisk disk;
+    const auto bytes = wal.bytes(kSize.start(segno), kSize.start(segno + 1));
+    disk.put(name(segno), Bytes(bytes.begin(), bytes.end()));
+    EXPECT_EQ(resume(disk)->start, kSize.start(segno + 1));
+  }
+}
+
+TEST(ResumePoint, TellsTheEndOfALargeSegmentByItsLastPart) {
+  const auto size = *wal::SegmentSize::of(64 << 20);
+  WalBuilder::Options options;
+  options.segment_size = size;
+  options.start = size.start(1);
+  options.switch_every = 0;
+  WalBuilder wal(options);
+  wal.grow_to(size.start(2));
+  const SegmentName segment(1, 1, size);
+  const auto point = [&](const Bytes& content) {
+    SimDisk disk;
+    disk.put(segment.to_string(), content);
+    const auto directory = disk.open();
+    return find_resume_point(*directory, list_archive(*directory), size)->start;
+  };
+  const auto bytes = wal.bytes(size.start(1), size.start(2));
+  Bytes content(bytes.begin(), bytes.end());
+  EXPECT_EQ(point(content), size.start(2));
+  std::fill(content.end() - 100'000, content.end(), std::byte{0});
+  EXPECT_EQ(error_of([&] { static_cast<void>(point(content)); }).kind(), ErrorKind::damage);
+  std::fill(content.end() - (20 << 20), content.end(), std::byte{0});
+  EXPECT_EQ(error_of([&] { static_cast<void>(point(content)); }).kind(), ErrorKind::damage);
+
+  WalBuilder short_one(options);
+  short_one.append_random(400);
+  short_one.append_switch();
+  short_one.grow_to(size.start(2));
+  const auto switched = short_one.bytes(size.start(1), size.start(2));
+  EXPECT_EQ(point(Bytes(switched.begin(), switched.end())), size.start(2));
+}
+
+/// What a process leaves that goes on with `segno` behind a hole (or before all marks).
+void go_on_with(SimDisk& disk, std::uint64_t segno, bool behind_hole) {
+  const auto directory = disk.open();
+  mark_hole(*directory, list_archive(*directory).hidden, SegmentName(1, segno, kSize), kSize,
+            behind_hole);
+}
+
+TEST(HoleMark, LetsTheArchiveGoOnBehindAHoleThatWasAccepted) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  go_on_with(disk, 4, true);
+  disk.crash_losing_everything();
+  EXPECT_EQ(resume(disk)->start, kSize.start(2)) << "the segment behind it was never begun";
+
+  disk.put(name(4, ".partial"), segment(4, 300'000));
+  const auto point = resume(disk);
+  EXPECT_EQ(point->start, kSize.start(4));
+  EXPECT_THAT(point->holes, ElementsAre(ResumePoint::Hole{kSize.start(2), kSize.start(4)}));
+  EXPECT_THAT(point->open, SizeIs(1));
+
+  // Where the missing segments were brought, or some of them, these count.
+  disk.put(name(3), segment(3));
+  EXPECT_EQ(resume(disk)->start, kSize.start(4));
+  EXPECT_THAT(resume(disk)->holes, ElementsAre(ResumePoint::Hole{kSize.start(2), kSize.start(3)}));
+  disk.put(name(2), segment(2));
+  EXPECT_THAT(resume(disk)->holes, IsEmpty());
+}
+
+TEST(HoleMark, CountsWhereTheHoleBeginsInAnUnfinishedSegment) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  disk.put(name(2, ".partial"), segment(2, 300'000));
+  disk.put(name(3, ".partial"), segment(3, 300'000));
+  EXPECT_EQ(resume(disk)->start, kSize.start(2)) << "two in a row are what a crash leaves";
+  go_on_with(disk, 3, true);
+  const auto point = resume(disk);
+  EXPECT_EQ(point->start, kSize.start(3));
+  EXPECT_THAT(point->holes, ElementsAre(ResumePoint::Hole{kSize.start(2), kSize.start(3)}));
+  EXPECT_THAT(point->open, SizeIs(1));
+}
+
+TEST(HoleMark, OfAnotherTimelineOrSegmentSizeSaysNothing) {
+  for (const char* mark : {".pgweir-behind-hole-000000020000000000000004",
+                           ".pgweir-behind-hole-0000000100000000FFFFFFFF",
+                           ".pgweir-behind-hole-00000001000000000000000", ".pgweir-behind-hole-"}) {
+    SCOPED_TRACE(mark);
+    SimDisk disk;
+    disk.put(name(1), segment(1));
+    disk.put(name(4, ".partial"), segment(4, 100));
+    disk.put(mark, {});
+    EXPECT_EQ(resume(disk)->start, kSize.start(2));
+  }
+}
+
+TEST(HoleMark, IsVoidOnceStreamingGoesOnBeforeIt) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  go_on_with(disk, 4, true);
+  go_on_with(disk, 2, false);
+  disk.crash_losing_everything();
+  EXPECT_THAT(disk.names(), ElementsAre(name(1)));
+}
+
+TEST(HoleMark, IsCleanedUpOnceItsSegmentIsFinishedOrWasNeverBegun) {
+  for (const char* const form :
+       std::initializer_list<const char*>{"", ".zst", ".partial", nullptr}) {
+    SimDisk disk;
+    disk.put(name(1), segment(1));
+    go_on_with(disk, 4, true);
+    const bool unfinished = form != nullptr && std::string_view(form) == ".partial";
+    if (form != nullptr) disk.put(name(4, form), {});
+    const auto directory = disk.open();
+    clean_up(*directory, list_archive(*directory));
+    disk.crash_losing_everything();
+    EXPECT_EQ(disk.exists(hole_mark_name(SegmentName(1, 4, kSize))), unfinished);
   }
 }
 
@@ -176,6 +326,22 @@ TEST(ResumePoint, TrustsTheSoundRecordsOfAPartial) {
       }
     }
   }
+}
+
+TEST(ResumePoint, TrustsNothingBehindAnXlogSwitch) {
+  // The filler may come again with other bytes, and a difference would be told as other WAL.
+  WalBuilder wal({.switch_every = 0, .abort_every = 0});
+  wal.grow_to(kSize.start(3) + 300'000);
+  ASSERT_TRUE(wal.append_switch());
+  const auto end = wal.records().back().end;
+  ASSERT_LT(end, kSize.start(4));
+  const auto bytes = wal.bytes(kSize.start(3), kSize.start(4));
+  SimDisk disk;
+  disk.put(name(3, ".partial"), Bytes(bytes.begin(), bytes.end()));
+  const auto point = resume(disk);
+  ASSERT_TRUE(point);
+  ASSERT_EQ(point->open.size(), 1U);
+  EXPECT_EQ(point->open[0].trusted_end, end);
 }
 
 TEST(ResumePoint, TrustsNothingBehindADamagedRecord) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <regex>
 
 #include "base/error.h"
 #include "support/bytes.h"
@@ -43,11 +45,13 @@ struct ReadResult {
   std::string what;
 };
 
-ReadResult read(sim::SimDisk& disk, const SegmentFileName& name) {
+using Reader = decltype(&read_segment);
+
+ReadResult read_by(Reader reader, sim::SimDisk& disk, const SegmentFileName& name) {
   ReadResult result;
   const auto directory = disk.open();
   try {
-    const auto count = read_segment(*directory, name, kSize, [&](std::span<const std::byte> wal) {
+    const auto count = reader(*directory, name, kSize, [&](std::span<const std::byte> wal) {
       EXPECT_LE(wal.size(), kPiece);
       result.bytes.insert(result.bytes.end(), wal.begin(), wal.end());
     });
@@ -55,6 +59,33 @@ ReadResult read(sim::SimDisk& disk, const SegmentFileName& name) {
   } catch (const Error& error) {
     result.error = error.kind();
     result.what = error.what();
+  }
+  return result;
+}
+
+/// The thread that reads may be ahead of the one that finds the content too long.
+std::string without_file_offset(const std::string& what) {
+  return std::regex_replace(what, std::regex(", offset in the file [0-9]+"), "");
+}
+
+/// With a second thread for frames alone.
+std::uint64_t read_frames_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+                                         wal::SegmentSize segment_size, const codec::Sink& sink) {
+  return read_segment_in_two_threads(directory, name, segment_size, sink, Processor::kept_busy);
+}
+std::uint64_t read_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+                                  wal::SegmentSize segment_size, const codec::Sink& sink) {
+  return read_segment_in_two_threads(directory, name, segment_size, sink);
+}
+
+/// With one thread and with two: to the one who asks it is the same.
+ReadResult read(sim::SimDisk& disk, const SegmentFileName& name) {
+  const auto result = read_by(read_segment, disk, name);
+  for (const auto reader : {read_in_two_threads, read_frames_in_two_threads}) {
+    const auto with_two = read_by(reader, disk, name);
+    EXPECT_EQ(result.bytes, with_two.bytes);
+    EXPECT_EQ(result.error, with_two.error);
+    EXPECT_EQ(without_file_offset(result.what), without_file_offset(with_two.what));
   }
   return result;
 }
@@ -126,14 +157,17 @@ TEST(ReadSegment, LetsPassWhatItsSinkThrows) {
     sim::SimDisk disk;
     const SegmentFileName name{kName, method, false};
     disk.put(name.to_string(), pack(raw, method));
-    try {
-      read_segment(*disk.open(), name, kSize, [](std::span<const std::byte>) {
-        throw Error(ErrorKind::damage, "the sink's own");
-      });
-      ADD_FAILURE() << "nothing was thrown";
-    } catch (const Error& error) {
-      EXPECT_STREQ(error.what(), "the sink's own");
-    }
+    for (const auto reader : {read_segment, read_in_two_threads})
+      for (const std::size_t after : {std::size_t{0}, std::size_t{500'000}}) try {
+          std::size_t given = 0;
+          reader(*disk.open(), name, kSize, [&](std::span<const std::byte> wal) {
+            given += wal.size();
+            if (given > after) throw Error(ErrorKind::damage, "the sink's own");
+          });
+          ADD_FAILURE() << "nothing was thrown";
+        } catch (const Error& error) {
+          EXPECT_STREQ(error.what(), "the sink's own");
+        }
   }
 }
 
@@ -161,6 +195,171 @@ TEST(ReadSegment, FindsEveryFlippedBitOfACompressedForm) {
       }
     }
   }
+}
+
+std::vector<codec::Frame> frames_of(std::span<const std::byte> packed, std::uint64_t content_size) {
+  const codec::ReadAt read_at = [&](std::uint64_t offset, std::span<std::byte> bytes) {
+    const auto there = packed.subspan(std::min<std::size_t>(offset, packed.size()));
+    const auto count = std::min(there.size(), bytes.size());
+    std::copy_n(there.begin(), count, bytes.begin());
+    return count;
+  };
+  return codec::find_frames(Method::zstd, read_at, packed.size(), content_size);
+}
+
+/// In the file.
+std::size_t begin_of_last_frame(std::span<const std::byte> packed, std::uint64_t content_size) {
+  const auto frames = frames_of(packed, content_size);
+  return frames.empty() ? 0 : static_cast<std::size_t>(frames.back().offset);
+}
+
+TEST(ReadSegment, FindsAFrameThatIsMissingTooManyOrInAWrongPlace) {
+  const auto raw = wal_of_segment();
+  const auto packed = pack(raw, Method::zstd);
+  const auto border = begin_of_last_frame(packed, raw.size());
+  ASSERT_GT(border, 0u);
+  const auto front = std::span(packed).first(border);
+  const auto back = std::span(packed).subspan(border);
+  struct Case {
+    const char* name;
+    std::vector<std::span<const std::byte>> frames;
+  };
+  for (const auto& c : {Case{"ends at the frames' border", {front}}, Case{"begins there", {back}},
+                        Case{"the last one twice", {front, back, back}},
+                        Case{"the first one twice", {front, front, back}},
+                        Case{"twice as a whole", {front, back, front, back}},
+                        Case{"a cut one behind", {front, back, back.first(10)}}}) {
+    SCOPED_TRACE(c.name);
+    test::Bytes file;
+    for (const auto frame : c.frames) file.insert(file.end(), frame.begin(), frame.end());
+    sim::SimDisk disk;
+    const SegmentFileName name{kName, Method::zstd, false};
+    disk.put(name.to_string(), file);
+    EXPECT_EQ(read(disk, name).error, ErrorKind::damage);
+  }
+}
+
+/// The bytes from `offset` on.
+ReadResult read_from(sim::SimDisk& disk, const SegmentFileName& name, std::uint64_t offset) {
+  ReadResult result;
+  try {
+    read_segment_from(*disk.open(), name, kSize, offset, [&](std::span<const std::byte> wal) {
+      result.bytes.insert(result.bytes.end(), wal.begin(), wal.end());
+    });
+  } catch (const Error& error) {
+    result.error = error.kind();
+    result.what = error.what();
+  }
+  return result;
+}
+
+/// Of frames of these sizes, each by itself.
+test::Bytes pack_in_frames(std::span<const std::byte> raw, const std::vector<std::size_t>& sizes) {
+  test::Bytes file;
+  for (const auto size : sizes) {
+    const auto frame = pack(
+        test::Bytes(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>(size)), Method::zstd);
+    file.insert(file.end(), frame.begin(), frame.end());
+    raw = raw.subspan(size);
+  }
+  EXPECT_TRUE(raw.empty());
+  return file;
+}
+
+TEST(ReadSegment, UnpacksFramesOfAnySizesInOrder) {
+  const auto raw = wal_of_segment();
+  std::mt19937_64 random(test::seed_or(18));
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::size_t> sizes;
+    for (auto left = raw.size(); left > 0; left -= sizes.back())
+      sizes.push_back(std::min<std::size_t>(left, 1 + random() % (raw.size() / 3)));
+    SCOPED_TRACE(fmt::format("round {}, {} frames", round, sizes.size()));
+    sim::SimDisk disk;
+    const SegmentFileName name{kName, Method::zstd, false};
+    disk.put(name.to_string(), pack_in_frames(raw, sizes));
+    const auto result = read(disk, name);
+    EXPECT_FALSE(result.error) << result.what;
+    EXPECT_EQ(result.bytes, raw);
+    const auto offset = random() % raw.size();
+    EXPECT_EQ(read_from(disk, name, offset).bytes,
+              test::Bytes(raw.begin() + static_cast<std::ptrdiff_t>(offset), raw.end()));
+  }
+}
+
+TEST(ReadSegment, GivesWhatIsSoundBeforeADamageInAnyOfManyFrames) {
+  const auto raw = wal_of_segment();
+  const std::vector<std::size_t> sizes(8, raw.size() / 8);
+  const auto packed = pack_in_frames(raw, sizes);
+  std::mt19937_64 random(test::seed_or(19));
+  for (int i = 0; i < 60; ++i) {
+    auto damaged = packed;
+    const auto at = random() % packed.size();
+    damaged[at] ^= static_cast<std::byte>(1u << random() % 8);
+    SCOPED_TRACE(fmt::format("byte {}", at));
+    sim::SimDisk disk;
+    const SegmentFileName name{kName, Method::zstd, false};
+    disk.put(name.to_string(), damaged);
+    const auto result = read(disk, name);  // the same with one thread and with two
+    EXPECT_EQ(result.error, ErrorKind::damage) << result.what;
+    EXPECT_LT(result.bytes.size(), raw.size());
+  }
+}
+
+TEST(ReadSegment, LetsPassWhatItsSinkThrowsInTheMiddleOfManyFrames) {
+  const auto raw = wal_of_segment();
+  sim::SimDisk disk;
+  const SegmentFileName name{kName, Method::zstd, false};
+  disk.put(name.to_string(), pack_in_frames(raw, std::vector<std::size_t>(16, raw.size() / 16)));
+  for (std::size_t after = 0; after < raw.size(); after += raw.size() / 7) try {
+      std::size_t given = 0;
+      read_segment_in_two_threads(*disk.open(), name, kSize, [&](std::span<const std::byte> wal) {
+        given += wal.size();
+        if (given > after) throw Error(ErrorKind::damage, "the sink's own");
+      });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "the sink's own");
+    }
+}
+
+TEST(ReadSegment, GivesItsEndFromEveryForm) {
+  const auto raw = wal_of_segment();
+  for (const auto method : kMethods)
+    for (const std::size_t offset : {std::size_t{0}, std::size_t{8192}, raw.size() - 70'000,
+                                     raw.size() - 65'536, raw.size() - 8192, raw.size()}) {
+      SCOPED_TRACE(fmt::format("{} {}", static_cast<int>(method), offset));
+      sim::SimDisk disk;
+      const SegmentFileName name{kName, method, false};
+      disk.put(name.to_string(), pack(raw, method));
+      const auto result = read_from(disk, name, offset);
+      EXPECT_FALSE(result.error) << result.what;
+      EXPECT_EQ(result.bytes,
+                test::Bytes(raw.begin() + static_cast<std::ptrdiff_t>(offset), raw.end()));
+    }
+}
+
+TEST(ReadSegment, GivesTheEndThatIsSoundBehindADamagedFrontAndNoOther) {
+  const auto raw = wal_of_segment();
+  const SegmentFileName name{kName, Method::zstd, false};
+  const auto packed = pack(raw, Method::zstd);
+  const auto end = raw.size() - 8192;
+  const auto border = begin_of_last_frame(packed, raw.size());
+  ASSERT_GT(border, 0u);
+  auto damaged = packed;
+  damaged[border - 5] ^= std::byte{1};  // of the front's checksum, or next to it
+  sim::SimDisk disk;
+  disk.put(name.to_string(), damaged);
+  EXPECT_EQ(read(disk, name).error, ErrorKind::damage);
+  EXPECT_EQ(read_from(disk, name, 0).error, ErrorKind::damage);
+  EXPECT_EQ(read_from(disk, name, end).bytes,
+            test::Bytes(raw.begin() + static_cast<std::ptrdiff_t>(end), raw.end()));
+
+  damaged = packed;
+  damaged[damaged.size() - 2] ^= std::byte{1};
+  disk.put(name.to_string(), damaged);
+  const auto result = read_from(disk, name, end);
+  EXPECT_EQ(result.error, ErrorKind::damage);
+  EXPECT_NE(result.what.find(name.to_string()), std::string::npos) << result.what;
 }
 
 }  // namespace

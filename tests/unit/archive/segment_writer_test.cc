@@ -16,6 +16,7 @@
 #include "archive/listing.h"
 #include "base/error.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 
 namespace weir::archive {
@@ -24,6 +25,7 @@ namespace {
 using sim::MachineDown;
 using sim::SimDisk;
 using test::Bytes;
+using test::error_of;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -47,17 +49,6 @@ const Bytes& stream() {
 }
 std::span<const std::byte> stream_between(Lsn begin, Lsn end) {
   return std::span(stream()).subspan(begin - kStart, end - begin);
-}
-
-template <typename Action>
-Error error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::usage, "none");
 }
 
 /// The segment's name in whatever finished form it has; nullopt if it has none.
@@ -168,7 +159,14 @@ void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start,
   while (writer.position() < end) {
     if (scenario.spare) writer.prepare_spare();
     const Lsn piece_end = std::min(end, writer.position() + scenario.piece);
-    writer.write(stream_between(writer.position(), piece_end));
+    const auto piece = stream_between(writer.position(), piece_end);
+    // Every other one as if the kernel had put it there.
+    if (const auto place = writer.place(); writes % 2 == 0 && place.size() >= piece.size()) {
+      std::copy(piece.begin(), piece.end(), place.begin());
+      writer.write(place.first(piece.size()));
+    } else {
+      writer.write(piece);
+    }
     if (++writes % scenario.job_every != 0 && writer.position() != end) continue;
     if (const auto job = writer.take_sync_job()) {
       run(*job);
@@ -799,6 +797,28 @@ TEST(SegmentWriter, CollectsASegmentInMemoryUntilAJobTakesIt) {
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 600'000)));
 }
 
+TEST(SegmentWriter, TakesWhatLiesAtItsPlaceAndNothingBehindIt) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {kSize});
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  EXPECT_TRUE(writer.place().empty());  // no segment is begun
+  writer.write(stream_between(kStart, kStart + 1000));
+  auto place = writer.place();
+  ASSERT_EQ(place.size(), kSize.bytes() - 1000);
+  const auto piece = stream_between(kStart + 1000, kStart + 5000);
+  std::fill_n(place.begin(), 9000, std::byte{0xee});  // of a message that was refused
+  std::copy(piece.begin(), piece.end(), place.begin());
+  writer.write(place.first(piece.size()));
+  EXPECT_EQ(writer.position(), kStart + 5000);
+  EXPECT_EQ(writer.place().data(), place.data() + piece.size());
+  run(*writer.take_sync_job());
+  EXPECT_TRUE(writer.place().empty());  // the memory is the job's
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 5000)));
+  EXPECT_TRUE(disk.holds(partial_name(3), 5000, Bytes(4000)));
+}
+
 TEST(SegmentWriter, CollectsOnlyWhatBeginsInANewFile) {
   SimDisk disk;
   disk.put(partial_name(3), Bytes(kSize.bytes()));
@@ -811,6 +831,14 @@ TEST(SegmentWriter, CollectsOnlyWhatBeginsInANewFile) {
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 100)));
 }
 
+const SegmentWriter::Options kZstd{.segment_size = kSize, .compression = {codec::Method::zstd, 1}};
+
+void collect_a_segment(SegmentWriter& writer) {
+  writer.begin(1, kStart, {});
+  writer.collect_new_segments(true);
+  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+}
+
 TEST(SegmentWriter, WritesNoRawCopyOfASegmentThatIsCompressedFromMemory) {
   SimDisk disk;
   std::uint64_t raw = 0;
@@ -819,31 +847,41 @@ TEST(SegmentWriter, WritesNoRawCopyOfASegmentThatIsCompressedFromMemory) {
     return Effect::proceed();
   });
   const auto directory = disk.open();
-  SegmentWriter writer(*directory,
-                       {.segment_size = kSize, .compression = {codec::Method::zstd, 1}});
-  writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
-  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+  SegmentWriter writer(*directory, kZstd);
+  collect_a_segment(writer);
   run(*writer.take_sync_job());
   EXPECT_EQ(raw, 0u);
   EXPECT_THAT(disk.names(), ElementsAre(final_name(3) + ".zst"));
   expect_archive(disk, kStart + kSize.bytes());
 }
 
-TEST(SegmentWriter, LetsAJobThatFoundNoSpaceToCompressBeTriedAgain) {
+TEST(SegmentWriter, LeavesASegmentRawThatFindsNoSpaceToBeCompressed) {
   SimDisk disk;
-  disk.set_capacity((1 << 20) + 100'000);
+  disk.set_capacity((1 << 20) + 100'000);  // the `.partial` and less than the compressed form
   const auto directory = disk.open();
-  SegmentWriter writer(*directory,
-                       {.segment_size = kSize, .compression = {codec::Method::zstd, 1}});
-  writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
-  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+  SegmentWriter writer(*directory, kZstd);
+  collect_a_segment(writer);
+  run(*writer.take_sync_job());
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3)));
+  disk.crash_losing_everything();
+  expect_archive(disk, kStart + kSize.bytes());
+}
+
+TEST(SegmentWriter, LetsAJobThatFoundNoSpaceAtAllBeTriedAgain) {
+  SimDisk disk;
+  bool full = true;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    return full && call.operation == Operation::write ? Effect::fail(ENOSPC) : Effect::proceed();
+  });
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, kZstd);
+  collect_a_segment(writer);
   const auto job = writer.take_sync_job();
   EXPECT_EQ(error_of([&] { job->sync_data(); }).kind(), ErrorKind::disk_full);
   EXPECT_FALSE(finished(disk, 3));
-  disk.set_capacity(std::nullopt);
+  full = false;
   run(*job);
+  disk.set_hook({});
   disk.crash_losing_everything();
   expect_archive(disk, kStart + kSize.bytes());
 }

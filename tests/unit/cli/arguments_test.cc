@@ -97,6 +97,7 @@ TEST(Arguments, RefusesWhatIsWrongInTheFileWithItsLine) {
       {"a section", "[receive]", "sections are not known"},
       {"no equals sign", "slot weir", "line without \"=\": \"slot weir\""},
       {"a password in it", "postgres://u:secret@h", "\"postgres://u:******@h\""},
+      {"a password file", "*:*:*:repl:secret", "not of a configuration (file weir.conf, line 1)"},
       {"no value", "slot =", "setting \"slot\" has no value"},
       {"twice", "slot = a\n\nslot = b", "more than once (file weir.conf, line 3, first in line 1)"},
       {"no switch's value", "no-loop = maybe", "wrong value \"maybe\" of the switch \"no-loop\""},

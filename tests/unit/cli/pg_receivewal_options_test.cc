@@ -20,7 +20,7 @@ PgReceivewalRequest parse(std::vector<std::string> words) {
 std::string refusal(const std::vector<std::string>& words) {
   try {
     parse(words);
-  } catch (const PgReceivewalRefusal& refused) {
+  } catch (const StockRefusal& refused) {
     return refused.message;
   }
   ADD_FAILURE() << "taken";
@@ -41,7 +41,7 @@ TEST(PgReceivewalOptions, ReadsThemInAnyFormAndOrder) {
   EXPECT_EQ(request.status_interval, 0);
   EXPECT_EQ(request.compression.method, codec::Method::lz4);
   EXPECT_TRUE(request.synchronous);
-  EXPECT_EQ(request.password, PgReceivewalRequest::Password::never);
+  EXPECT_EQ(request.password, StockPassword::never);
 }
 
 TEST(PgReceivewalOptions, HelpAndVersionCountInFrontOnly) {

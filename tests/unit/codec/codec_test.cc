@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
 #include "support/bytes.h"
@@ -215,6 +216,189 @@ TEST(Codec, RefusesAZstdFrameOfAnotherSizeThanItSaysHoweverItIsCut) {
         },
         Error);
   }
+}
+
+// ---- the last frame of its own
+
+Bytes one_frame(std::span<const std::byte> raw, bool with_size) {
+  Bytes packed(ZSTD_compressBound(raw.size()));
+  auto* const context = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, with_size ? 1 : 0);
+  packed.resize(ZSTD_compress2(context, packed.data(), packed.size(), raw.data(), raw.size()));
+  ZSTD_freeCCtx(context);
+  return packed;
+}
+
+std::vector<Frame> frames_of(std::span<const std::byte> file, std::uint64_t content_size,
+                             Method method = Method::zstd) {
+  const ReadAt read_at = [&](std::uint64_t offset, std::span<std::byte> bytes) {
+    const auto there = file.subspan(std::min<std::size_t>(offset, file.size()));
+    const auto count = std::min(there.size(), bytes.size());
+    std::copy_n(there.begin(), count, bytes.begin());
+    return count;
+  };
+  return find_frames(method, read_at, file.size(), content_size);
+}
+
+TEST(FindFrames, FindsThoseThatTheCompressorMakes) {
+  constexpr std::size_t kMiB = 1 << 20;
+  struct Case {
+    const char* how;
+    std::size_t size;
+    std::vector<std::size_t> begins;  ///< in the content
+  };
+  for (const auto& c :
+       {Case{"zstd:1", 1000, {0}}, Case{"zstd:1", kMiB, {0, kMiB * 15 / 16}},
+        Case{"zstd:1", 3'000'001, {0, 2 * kMiB, 2'812'501}},
+        Case{"zstd:2",
+             16 * kMiB,
+             {0, 2 * kMiB, 4 * kMiB, 6 * kMiB, 8 * kMiB, 10 * kMiB, 12 * kMiB, 14 * kMiB,
+              15 * kMiB}},
+        Case{"zstd:3", 16 * kMiB, {0, 5 * kMiB, 10 * kMiB, 15 * kMiB}},
+        Case{"zstd:4", 16 * kMiB, {0, 15 * kMiB}}, Case{"zstd:4", 40 * kMiB, {0, 39 * kMiB}}}) {
+    SCOPED_TRACE(fmt::format("{} of {}", c.how, c.size));
+    const auto raw = test::pattern(c.size, 5);
+    // In pieces that do not end where frames do.
+    const auto packed = compress(c.how, raw);
+    const auto frames = frames_of(packed, c.size);
+    ASSERT_EQ(frames.size(), c.begins.size());
+    FrameDecompressor decompressor;
+    std::uint64_t end = 0;
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      const auto& frame = frames[i];
+      EXPECT_EQ(frame.content_offset, c.begins[i]);
+      EXPECT_EQ(frame.offset, end);
+      end += frame.size;
+      Bytes content(frame.content_size);
+      decompressor.unpack(std::span(packed).subspan(frame.offset, frame.size), content);
+      EXPECT_TRUE(std::equal(content.begin(), content.end(),
+                             raw.begin() + static_cast<std::ptrdiff_t>(frame.content_offset)));
+    }
+    EXPECT_EQ(end, packed.size());
+    EXPECT_EQ(frames.back().content_offset + frames.back().content_size, c.size);
+  }
+}
+
+TEST(FindFrames, FindsNoneWhereTheyDoNotTellOrDoNotAddUp) {
+  const auto raw = test::pattern(2'000'000, 5);
+  const auto packed = compress("zstd:1", raw);
+  const auto frames = frames_of(packed, raw.size());
+  ASSERT_EQ(frames.size(), 2u);
+  const auto front = std::span(packed).first(frames[1].offset);
+  const auto back = std::span(packed).subspan(frames[1].offset);
+  const auto joined = [](std::initializer_list<std::span<const std::byte>> parts) {
+    Bytes all;
+    for (const auto part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+  };
+  EXPECT_EQ(frames_of(one_frame(raw, true), raw.size()).size(), 1u);
+  struct Case {
+    const char* name;
+    Bytes file;
+    std::size_t content = 2'000'000;
+  };
+  for (const auto& c :
+       {Case{"without its size", one_frame(raw, false)}, Case{"nothing", {}}, Case{"no zstd", raw},
+        Case{"the last frame is missing", joined({front})},
+        Case{"the first one is", joined({back})}, Case{"one too many", joined({front, back, back})},
+        Case{"cut", joined({front, back.first(back.size() - 1)})},
+        Case{"cut in a block", joined({front, back.first(back.size() - 1000)})},
+        Case{"cut in a header", joined({front, back.first(7)})},
+        Case{"rubbish behind", joined({packed, std::span(packed).first(3)})},
+        Case{"expected to be longer", packed, 2'000'001},
+        Case{"expected to be shorter", packed, 1'999'999},
+        Case{"expected to be of another size", packed, 5}}) {
+    SCOPED_TRACE(c.name);
+    EXPECT_TRUE(frames_of(c.file, c.content).empty());
+  }
+  EXPECT_TRUE(frames_of(packed, raw.size(), Method::gzip).empty());
+  Bytes many;
+  for (int i = 0; i < 5000; ++i) {
+    const auto frame = one_frame(std::span(raw).first(1), true);
+    many.insert(many.end(), frame.begin(), frame.end());
+  }
+  EXPECT_TRUE(frames_of(many, 5000).empty());
+}
+
+TEST(FrameDecompressor, RefusesWhatIsNoWholeSoundFrameOfThatSize) {
+  const auto raw = test::pattern(100'000, 5);
+  const auto packed = compress("zstd:1", raw);
+  FrameDecompressor decompressor;
+  Bytes content(raw.size());
+  const auto unpack = [&](Bytes frame, std::size_t size) {
+    decompressor.unpack(frame, std::span(content).first(size));
+  };
+  auto flipped = packed;
+  flipped.back() ^= std::byte{1};  // of its checksum
+  EXPECT_THROW(unpack(flipped, raw.size()), Error);
+  EXPECT_THROW(unpack(Bytes(packed.begin(), packed.end() - 1), raw.size()), Error);
+  EXPECT_THROW(unpack(packed, raw.size() - 1), Error);
+  EXPECT_THROW(unpack(compress("zstd:1", std::span(raw).first(99'999)), raw.size()), Error);
+  EXPECT_THROW(unpack(Bytes(50), raw.size()), Error);
+  unpack(packed, raw.size());
+  EXPECT_EQ(content, raw);
+}
+
+TEST(Codec, LeavesItsBufferToAnotherThread) {
+  const auto raw = test::pattern(700'000, 3);
+  for (const auto& [how, method] : kMethods) {
+    SCOPED_TRACE(how);
+    const auto decompressor = make_decompressor(method);
+    std::vector<std::pair<Bytes, std::size_t>> taken;
+    decompressor->feed(compress(how, raw), [&](std::span<const std::byte> bytes) {
+      taken.emplace_back(decompressor->take_buffer(Bytes(kOutput)), bytes.size());
+    });
+    decompressor->finish();
+    Bytes all;
+    for (const auto& [buffer, size] : taken)
+      all.insert(all.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size));
+    EXPECT_EQ(all, raw);
+  }
+}
+
+TEST(Codec, ReadsWhatZstdSkips) {
+  const auto raw = test::pattern(300'000, 3);
+  const auto packed = compress("zstd:1", raw);
+  const auto skippable = [](std::size_t size) {
+    Bytes bytes(8 + size, std::byte{0x28});
+    const std::uint32_t fields[] = {0x184D2A53u, static_cast<std::uint32_t>(size)};
+    std::memcpy(bytes.data(), fields, sizeof fields);
+    return bytes;
+  };
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{1000}, raw.size()}) {
+    SCOPED_TRACE(piece);
+    Bytes file = skippable(0);
+    for (const auto& part : {skippable(70'000), packed, skippable(5)})
+      file.insert(file.end(), part.begin(), part.end());
+    const auto read = [&] {
+      const auto decompressor = make_decompressor(Method::zstd);
+      Bytes all;
+      for (std::size_t at = 0; at < file.size(); at += piece)
+        decompressor->feed(std::span(file).subspan(at, std::min(piece, file.size() - at)),
+                           [&](auto bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+      decompressor->finish();
+      return all;
+    };
+    EXPECT_EQ(read(), raw);
+    file.pop_back();
+    EXPECT_THROW(read(), Error);
+  }
+}
+
+TEST(Codec, IgnoresOnlyTheChecksumWhereItIsToldTo) {
+  const auto raw = test::pattern(300'000, 3);
+  auto packed = compress("zstd:1", raw);
+  packed.back() ^= std::byte{1};
+  EXPECT_THROW(decompress(Method::zstd, packed), Error);
+  const auto decompressor = make_decompressor(Method::zstd, Checksums::ignored);
+  Bytes all;
+  const Sink sink = [&](auto bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); };
+  decompressor->feed(packed, sink);
+  decompressor->finish();
+  EXPECT_EQ(all, raw);
+  const auto cut = make_decompressor(Method::zstd, Checksums::ignored);
+  cut->feed(std::span(packed).first(packed.size() - 1), sink);
+  EXPECT_THROW(cut->finish(), Error);
 }
 
 }  // namespace

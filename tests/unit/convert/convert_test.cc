@@ -227,6 +227,50 @@ TEST(Convert, TakesNothingFromTheReceiversOwnCompression) {
   }
 }
 
+TEST(Convert, LeavesTheFilesOfAnotherRunAtWorkAlone) {
+  // At each call of one run, another one begins and looks for what was left behind.
+  for (std::uint64_t call = 1; call < 400; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    auto& disk = example.archive.disk;
+    bool done = false;
+    disk.reset_calls();
+    disk.set_hook([&](const sim::SimDisk::Call& now) {
+      if (now.number == call && !done) {
+        done = true;
+        remove_leftovers(*disk.open(), std::chrono::system_clock::time_point::max());
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto result = example.run();
+    disk.set_hook({});
+    EXPECT_THAT(result.failures, IsEmpty())
+        << (result.failures.empty() ? "" : result.failures[0].what);
+    example.expect_converted();
+    if (!done) break;
+  }
+}
+
+TEST(Convert, RemovesWhatAKilledRunLeftAtOnce) {
+  Example example;
+  auto& disk = example.archive.disk;
+  const auto leftovers = [&] {
+    const auto names = disk.names();
+    return std::count_if(names.begin(), names.end(),
+                         [](const std::string& name) { return is_leftover(name); });
+  };
+  disk.set_hook([](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::sync ? sim::SimDisk::Effect::down()
+                                                           : sim::SimDisk::Effect::proceed();
+  });
+  EXPECT_THROW(static_cast<void>(example.run()), sim::MachineDown);
+  disk.kill();
+  EXPECT_EQ(leftovers(), 1);
+  // Its age plays no part where the lock tells.
+  remove_leftovers(*disk.open(), std::chrono::system_clock::time_point::min());
+  EXPECT_EQ(leftovers(), 0);
+}
+
 TEST(Convert, DropsItsFileIfThePruneTookTheSegment) {
   int late = 0;
   for (std::uint64_t call = 1; call < 400; ++call) {

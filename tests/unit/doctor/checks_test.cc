@@ -6,6 +6,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "doctor/report.h"
+#include "doctor/synchronous_names.h"
+
 namespace weir::doctor {
 namespace {
 

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "io/pages.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 
 namespace weir::io {
 namespace {
@@ -24,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::as_bytes;
 using test::Bytes;
+using test::error_of;
 using test::text_of;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -50,17 +52,6 @@ class PosixDirectoryTest : public testing::Test {
 
   fs::path path_;
 };
-
-template <typename Action>
-Error error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::usage, "none");
-}
 
 TEST_F(PosixDirectoryTest, WritesAndReadsAtAnyOffset) {
   const auto directory = open_directory(path_);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -84,6 +85,28 @@ TEST(SimDisk, KeepsTheNewerBytesWhereAnOlderSyncEndsLater) {
   disk.complete(syncs[1]);
   file->write_at(0, as_bytes("not synced"));
   disk.complete(syncs[0]);
+  disk.crash_losing_everything();
+  EXPECT_EQ(text_of(disk.content("a")), "new");
+}
+
+TEST(SimDisk, KeepsWhatTheKernelWroteBackWhereAnOlderSyncEndsLater) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  const auto file = directory->create("a");
+  directory->sync();
+  std::optional<std::uint64_t> sync;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation != Operation::sync) return Effect::proceed();
+    sync = call.number;
+    return Effect::defer();
+  });
+  file->write_at(0, as_bytes("old"));
+  file->sync();
+  file->write_at(0, as_bytes("new"));
+  disk.write_back_some([] { return std::uint64_t{1}; });
+  file->write_at(0, as_bytes("not synced"));
+  ASSERT_TRUE(sync);
+  disk.complete(*sync);
   disk.crash_losing_everything();
   EXPECT_EQ(text_of(disk.content("a")), "new");
 }
@@ -297,6 +320,44 @@ TEST(SimDisk, ForgetsASizeThatWasNotSynced) {
   disk.open()->open("a")->allocate(10000);
   EXPECT_TRUE(disk.holds("a", 0, as_bytes("abc")));
   EXPECT_TRUE(disk.holds("a", 3, test::Bytes(9997)));
+}
+
+TEST(SimDisk, LosesOrKeepsACutThatWasNotSynced) {
+  std::mt19937_64 random(7);
+  std::set<std::string> seen;
+  for (int round = 0; round < 300; ++round) {
+    SimDisk disk;
+    disk.put("a", as_bytes("old old "));
+    auto file = disk.open()->open("a");
+    file->truncate(3);
+    file->write_at(3, as_bytes("new"));
+    disk.crash(random);
+    const auto content = disk.content("a");
+    seen.emplace(reinterpret_cast<const char*>(content.data()), content.size());
+  }
+  // The cut and the write kept; the cut alone; neither. And, as nothing orders them, the size of
+  // one with the page of the other.
+  EXPECT_THAT(seen, testing::IsSupersetOf({"oldnew", "old", "old old "}));
+  for (const auto& text : seen) EXPECT_TRUE(text.starts_with("old")) << text;
+}
+
+TEST(SimDisk, KeepsACutThatWasSynced) {
+  for (const bool again : {false, true}) {
+    SimDisk disk;
+    disk.put("a", std::vector<std::byte>(3 * SimDisk::kPageBytes, std::byte{'x'}));
+    auto file = disk.open()->open("a");
+    file->truncate(SimDisk::kPageBytes + 5);
+    file->sync();
+    if (again) file->write_at(2 * SimDisk::kPageBytes, as_bytes("far"));  // zeros in between
+    EXPECT_EQ(file->size(), again ? 2 * SimDisk::kPageBytes + 3 : SimDisk::kPageBytes + 5);
+    if (again) {
+      std::byte byte{'y'};
+      EXPECT_EQ(file->read_at(SimDisk::kPageBytes + 5, std::span(&byte, 1)), 1u);
+      EXPECT_EQ(byte, std::byte{0});
+    }
+    disk.crash_losing_everything();
+    EXPECT_EQ(disk.size("a"), SimDisk::kPageBytes + 5);
+  }
 }
 
 }  // namespace

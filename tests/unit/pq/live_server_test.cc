@@ -234,6 +234,82 @@ TEST_F(LiveServer, StreamsTheBytesOfTheServersOwnFiles) {
   signal.join();
 }
 
+/// With what gather() is for: by TCP, to a place of ours, as a receiver that is far behind.
+TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
+  REQUIRE_SERVER();
+  const TestServer server;
+  const wal::SegmentSize size = *wal::SegmentSize::of(1024 * 1024);
+  server.sql("CREATE ROLE archiver LOGIN REPLICATION PASSWORD 'hunter2'");
+  Connection connection = connect(fmt::format(
+      "host=127.0.0.1 port={} user=archiver password=hunter2 sslmode=disable", server.port()));
+  create_physical_slot(connection, "weir");
+  const wal::Lsn start = size.start_of(identify_system(connection).flush_position);
+  const auto fill = [&] {
+    server.sql("DROP TABLE IF EXISTS t");
+    server.sql("CREATE TABLE t AS SELECT i, repeat('x', 100) FROM generate_series(1, 30000) i");
+    return lsn(server.sql("SELECT pg_current_wal_flush_lsn()"));
+  };
+  std::vector<std::byte> place(std::size_t{32} << 20);
+  std::size_t in_place = 0;
+  wal::Lsn at = start;
+  const auto read_up_to = [&](ReplicationStream& stream, wal::Lsn end) {
+    const auto deadline = steady_clock::now() + seconds(30);
+    while (at < end) {
+      const auto room = std::span(place).subspan(at - start);
+      const StreamEvent event = stream.next(room);
+      if (const auto* data = std::get_if<XLogData>(&event)) {
+        ASSERT_EQ(data->start, at);
+        if (data->wal.data() == room.data())
+          ++in_place;
+        else
+          std::copy(data->wal.begin(), data->wal.end(), room.begin());
+        at = at + data->wal.size();
+      } else if (std::holds_alternative<NothingYet>(event)) {
+        ASSERT_LT(steady_clock::now(), deadline);
+        wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_,
+                        steady_clock::now() + std::chrono::milliseconds(20));
+        stream.receive();
+      }
+    }
+  };
+
+  ReplicationStream stream = ReplicationStream::start(connection, "weir", start, 1, interrupt_);
+  stream.gather(64 * 1024);
+  read_up_to(stream, fill());
+  in_place = 0;  // by now libpq held nothing at some moment
+  read_up_to(stream, fill());
+  EXPECT_GT(in_place, 0u);
+  // And back: libpq goes on where the other has stopped.
+  stream.gather(1);
+  in_place = 0;
+  read_up_to(stream, fill());
+  EXPECT_EQ(in_place, 0u);
+  stream.gather(64 * 1024);
+  const wal::Lsn end = fill();
+  read_up_to(stream, end);
+  EXPECT_GT(in_place, 0u);
+  for (wal::Lsn segment = start; segment + size.bytes() <= end; segment = segment + size.bytes()) {
+    const std::string name = wal::SegmentName(1, size.segno(segment), size).to_string();
+    const std::string held(reinterpret_cast<const char*>(place.data()) + (segment - start),
+                           size.bytes());
+    EXPECT_TRUE(file_contents(server.data() / "pg_wal" / name) == held) << name << " differs";
+  }
+
+  stream.gather(1);
+  stream.send({end, start, {}, true});
+  StreamEvent event;
+  while (!std::holds_alternative<Keepalive>(event)) event = wait_for_event(stream);
+  stream.finish(seconds(30));
+  EXPECT_EQ(identify_system(connection).timeline, 1u);
+
+  stream = ReplicationStream::start(connection, "weir", start, 1, interrupt_);
+  stream.gather(64 * 1024);
+  at = start;
+  read_up_to(stream, end);
+  server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication");
+  EXPECT_EQ(error_of([&] { return read_to_the_end(stream); }).sqlstate(), "57P01");
+}
+
 TEST_F(LiveServer, FollowsAPromotionAndAShutdown) {
   REQUIRE_SERVER();
   TestServer primary;

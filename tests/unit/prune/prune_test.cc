@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <random>
 
 #include "archive/compress.h"
 #include "base/error.h"
@@ -173,6 +175,49 @@ TEST(Prune, LeavesNoGapWheneverThePowerFails) {
     ASSERT_EQ(report.histories[0].sound.size(), 1u) << to_text(report);
     EXPECT_LE(report.histories[0].sound[0].begin, kSize.start(6));
     if (through) break;
+  }
+}
+
+TEST(Prune, LeavesNoGapIfThePowerFailsInTheOneAfterOneThatFailed) {
+  // The first one has removed segment 1 and ends before it could make that durable. The next does
+  // not see the segment any more; the power fails when it has removed segment 2.
+  const auto seed = test::seed_or(33);
+  std::mt19937_64 random(seed);
+  WalBuilder wal(WalBuilder::Options{});
+  wal.grow_to(kSize.start(5));
+  const auto name = [&](std::uint64_t segno) { return ArchiveBuilder::name(wal, segno); };
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 5);
+    auto& disk = archive.disk;
+    const Options options{.keep_from = SegmentName(1, 4, kSize)};
+    const auto prune = [&](auto hook) {
+      const auto directory = disk.open();
+      const auto plan = make_plan(*directory, options);
+      disk.set_hook(hook);
+      carry_out(*directory, plan, {}, {});
+    };
+    using Call = sim::SimDisk::Call;
+    using Effect = sim::SimDisk::Effect;
+    using Operation = sim::SimDisk::Operation;
+    EXPECT_THROW(prune([&](const Call& call) {
+                   return call.operation == Operation::remove && call.name == name(1) + ".lz4"
+                              ? Effect::fail(EIO)
+                              : Effect::proceed();
+                 }),
+                 Error);
+    disk.set_hook({});
+    ASSERT_FALSE(disk.exists(name(1)));
+    EXPECT_THROW(prune([&](const Call& call) {
+                   return call.operation == Operation::sync_directory && !disk.exists(name(2))
+                              ? Effect::down()
+                              : Effect::proceed();
+                 }),
+                 sim::MachineDown);
+    disk.crash(random);
+    EXPECT_FALSE(disk.exists(name(1)) && !disk.exists(name(2)));
+    EXPECT_TRUE(disk.exists(name(3)));
   }
 }
 

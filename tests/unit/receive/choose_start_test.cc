@@ -139,6 +139,22 @@ TEST(ChooseStart, GoesOnBehindTheArchive) {
       {"same timeline, exactly at the server's position", with_archive(facts(1, seg(6)), 1, seg(6)),
        StartAt{1, seg(6)}},
       {"same timeline, the server is behind", with_archive(facts(1, seg(5.5)), 1, seg(6)), kBehind},
+      {"same timeline, a standby is behind",
+       changed(with_archive(facts(1, seg(5.5)), 1, seg(6)),
+               [](auto& f) { f.server_is_standby = true; }),
+       kBehind},
+      {"same timeline, a primary is behind: it had more",
+       changed(with_archive(facts(1, seg(5.5)), 1, seg(6)),
+               [](auto& f) { f.server_is_standby = false; }),
+       "less WAL than it had sent"},
+      {"a primary is behind what was asked for",
+       changed(with_archive(facts(1, seg(7.5)), 1, seg(6)),
+               [](auto& f) {
+                 f.server_is_standby = false;
+                 f.requested = seg(9);
+                 f.on_gap = OnGap::go_on;
+               }),
+       kBehind},
       {"one switch ahead: finish the old timeline", with_archive(two, 1, seg(3)),
        StartAt{1, seg(3)}},
       {"one switch ahead: in the switch's segment", with_archive(two, 1, seg(5)),

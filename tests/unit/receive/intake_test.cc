@@ -90,5 +90,87 @@ TEST_F(IntakeTest, ForgetsWhatIsDropped) {
   EXPECT_EQ(writer.position(), Lsn(kMB));
 }
 
+/// WAL that comes again, in pieces as a server cuts it: what is in the archive from before is
+/// compared with it.
+class ComesAgain : public IntakeTest {
+ protected:
+  ComesAgain() {
+    const auto held = wal.bytes(Lsn(kMB), end());
+    intake.accept(held);
+    intake.write();
+    writer.end();
+    record = wal.records()[wal.records().size() / 2];
+    again.assign(held.begin(), held.end());
+    open.start = Lsn(kMB);
+    open.first_record = wal.records().front().start;
+    open.trusted_end = wal.complete_end(end());
+    second_writer.begin(1, Lsn(kMB), {&open, 1});
+  }
+  static Lsn end() { return Lsn(kMB) + 5 * kPiece; }
+
+  /// nullopt: all of it was taken.
+  std::optional<Error> take(std::size_t piece) {
+    try {
+      for (std::size_t at = 0; at < again.size(); at += piece) {
+        second.accept(std::span(again).subspan(at, std::min(piece, again.size() - at)));
+        second.write();
+      }
+    } catch (const Error& error) {
+      return error;
+    }
+    return std::nullopt;
+  }
+
+  testing::WalBuilder::Record record;
+  std::vector<std::byte> again;
+  archive::OpenSegment open;
+  archive::SegmentWriter second_writer{*directory, {.segment_size = *wal::SegmentSize::of(kMB)}};
+  wal::RecordVerifier second_verifier{{.segment_size = *wal::SegmentSize::of(kMB)}, Lsn(kMB)};
+  Intake second{second_verifier, second_writer};
+};
+
+class ComesAgainInPieces : public ComesAgain, public ::testing::WithParamInterface<std::size_t> {};
+
+TEST_P(ComesAgainInPieces, AndIsTakenIfItIsTheSame) {
+  EXPECT_FALSE(take(GetParam()));
+  EXPECT_FALSE(second.disputes());
+  EXPECT_EQ(second_writer.position(), end());
+}
+
+TEST_P(ComesAgainInPieces, AndIsDamagedIfItsChecksumIsWrong) {
+  again[wal.byte_of_record(record.start, 24) - Lsn(kMB)] ^= std::byte{1};
+  const auto error = take(GetParam());
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::damage) << error->what();
+  EXPECT_LE(second_writer.position(), record.start + 24);
+  EXPECT_FALSE(second.disputes());
+}
+
+TEST_P(ComesAgainInPieces, AndIsAnotherServersIfItsChecksumIsRight) {
+  testing::WalBuilder other(testing::WalBuilder::Options{.seed = 4});
+  const auto theirs = other.bytes(Lsn(kMB), end());
+  again.assign(theirs.begin(), theirs.end());
+  const auto error = take(GetParam());
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::conflict) << error->what();
+  EXPECT_LT(second_writer.position(), end());
+}
+
+INSTANTIATE_TEST_SUITE_P(Intake, ComesAgainInPieces,
+                         ::testing::Values(std::size_t{64}, std::size_t{1000}, std::size_t{8192},
+                                           kPiece));
+
+TEST_F(ComesAgain, AndIsAnotherServersIfItEndsBeforeItsChecksum) {
+  const auto body = wal.byte_of_record(record.start, 24);
+  again[body - Lsn(kMB)] ^= std::byte{1};
+  again.resize(body + 1 - Lsn(kMB));
+  EXPECT_FALSE(take(1000));
+  EXPECT_TRUE(second.disputes());
+  EXPECT_FALSE(second.holds_something());
+  EXPECT_THROW(second.settle(), archive::OtherWal);
+  EXPECT_FALSE(second.disputes());
+  second.settle();
+}
+
 }  // namespace
 }  // namespace weir::receive

@@ -70,11 +70,14 @@ class Dialogue {
   void answer(const Step& step) {
     if (const auto* connect = std::get_if<step::Connect>(&step)) {
       ++connects;
-      auto& host = hosts[static_cast<std::size_t>(connect->first_host)];
-      host.host_index = connect->first_host;
-      host.host_count = static_cast<int>(hosts.size());
+      const auto count = static_cast<int>(hosts.size());
+      auto index = connect->first_host;
+      while (dead.contains(index)) index = (index + 1) % count;
+      auto& host = hosts[static_cast<std::size_t>(index)];
+      host.host_index = index;
+      host.host_count = count;
       state.on_connected(host);
-      connected_to = connect->first_host;
+      connected_to = index;
     } else if (std::holds_alternative<step::Identify>(step)) {
       ++identifies;
       state.on_identified(identity);
@@ -148,6 +151,7 @@ class Dialogue {
   SessionState state;
   Time now{1'000'000ms};
 
+  std::set<int> dead;  ///< hosts that do not answer
   std::vector<Upstream> hosts{{.name = "one", .major = 18, .standby = false}};
   pq::SystemIdentity identity{.system_identifier = 7, .timeline = 1, .flush_position = seg(7.5)};
   pq::SlotState slot{
@@ -541,6 +545,7 @@ TEST(SessionState, StopsWhenEveryHostIsRefused) {
 
 TEST(SessionState, WaitsForAServerThatIsBehindOnTheSameConnection) {
   Dialogue dialogue;
+  dialogue.hosts.front().standby = true;
   dialogue.archive_ends_at(1, seg(9));
   for (int i = 0; i < 20; ++i) dialogue.answer(dialogue.until<step::Wait>());
   EXPECT_EQ(dialogue.connects, 1);
@@ -558,6 +563,7 @@ TEST(SessionState, EndsInsteadOfWaitingForAServerBehindIfItIsNotToLoop) {
   Options options;
   options.loop = false;
   Dialogue dialogue(options);
+  dialogue.hosts.front().standby = true;
   dialogue.archive_ends_at(1, seg(9));
   EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::retry);
 }
@@ -657,6 +663,27 @@ TEST(SessionState, ArchivesOnBehindAGapIfThatWasAccepted) {
   EXPECT_EQ(dialogue.log.count("THE ARCHIVE HAS A HOLE NOW"), 1);
 }
 
+TEST(SessionState, TellsWhetherItGoesOnBehindAHole) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(100.5);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.oldest_held = seg(30);
+  EXPECT_FALSE(dialogue.until<step::Stream>().behind_hole);
+  dialogue.stream_fails(kRemoved, "58P01", seg(7));
+  EXPECT_TRUE(dialogue.until<step::Stream>().behind_hole);
+  // The archive says so itself from now on, even if the segment behind the hole is not finished.
+  dialogue.archive_ends_at(1, seg(30));
+  dialogue.archive.resume->holes = {{seg(7), seg(30)}};
+  dialogue.stream_fails(kLost, {}, seg(30.5), true);
+  const auto again = dialogue.until<step::Stream>();
+  EXPECT_EQ(again.start, seg(30));
+  EXPECT_FALSE(again.behind_hole);
+  EXPECT_EQ(dialogue.state.holes().size(), 1U);
+  EXPECT_EQ(dialogue.log.count("HOLE NOW"), 1);
+}
+
 TEST(SessionState, SearchesAGapOverAConnectionThatBreaks) {
   Dialogue dialogue;
   dialogue.identity.flush_position = seg(100.5);
@@ -685,6 +712,65 @@ TEST(SessionState, NamesTheTimelinesOfAGapOverASwitch) {
   const std::string text = dialogue.end().error->what();
   EXPECT_NE(text.find("000000010000000000000007 to 00000002000000000000000E"), std::string::npos)
       << text;
+}
+
+/// Two hosts: the WAL that comes next is gone from the first, and the second does not answer.
+struct GapBesideADeadHost : Dialogue {
+  GapBesideADeadHost() {
+    hosts = {{.name = "one", .major = 18, .standby = false},
+             {.name = "two", .major = 18, .standby = false}};
+    dead = {1};
+    identity.flush_position = seg(100.5);
+    archive_ends_at(1, seg(7));
+    oldest_held = seg(30);
+  }
+  /// Up to the next time that anything but the gap's message comes. False where it ended.
+  bool fails_once(bool heard) {
+    for (;;) {
+      const auto step = state.next();
+      if (std::holds_alternative<step::Stop>(step)) return false;
+      if (std::holds_alternative<step::Stream>(step)) break;
+      answer(step);
+    }
+    stream_fails(kRemoved, "58P01", seg(7), heard);
+    return true;
+  }
+};
+
+TEST(SessionState, EndsWithAGapThatEveryHostHasThatAnswers) {
+  for (const bool heard : {false, true}) {
+    SCOPED_TRACE(heard);
+    GapBesideADeadHost dialogue;
+    int times = 0;
+    while (dialogue.fails_once(heard)) ASSERT_LT(++times, 100) << "it never ends";
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
+    EXPECT_NE(stop.error->hint().find("--on-gap continue"), std::string::npos);
+    std::chrono::milliseconds waited{};
+    for (const auto wait : dialogue.waits) waited += wait;
+    EXPECT_GE(waited, 10min) << "a host that is restarting may have it";
+    EXPECT_LE(waited, 11min);
+  }
+}
+
+TEST(SessionState, TakesWhatIsGoneFromOneHostFromAnotherThatComesLater) {
+  GapBesideADeadHost dialogue;
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(dialogue.fails_once(false));
+  dialogue.dead.clear();
+  dialogue.probes.clear();
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+  EXPECT_EQ(dialogue.connected_to, 1);
+  EXPECT_TRUE(dialogue.probes.empty()) << "what another host lacks says nothing of this one";
+  // The next gap is waited for anew.
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.stream_fails(kLost, {}, seg(9), true);
+  dialogue.dead = {1};
+  dialogue.waits.clear();
+  while (dialogue.fails_once(false)) continue;
+  std::chrono::milliseconds waited{};
+  for (const auto wait : dialogue.waits) waited += wait;
+  EXPECT_GE(waited, 10min);
 }
 
 TEST(SessionState, NeverAsksWithoutPauseForWalThatIsGone) {
@@ -760,6 +846,23 @@ TEST(SessionState, IsDoneWhenTheArchiveReachesTheEndPositionAlready) {
   Dialogue dialogue(options);
   dialogue.archive_ends_at(1, seg(7));
   EXPECT_FALSE(dialogue.end().error);
+}
+
+TEST(SessionState, IsNotDoneWhereAnEmptyArchiveWouldBeginBehindTheEndPosition) {
+  for (const auto endpos : {seg(1), seg(7)}) {
+    Options options;
+    options.endpos = endpos;
+    Dialogue dialogue(options);
+    dialogue.identity.flush_position = seg(7.5);
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
+  }
+  Options options;
+  options.endpos = seg(7.25);
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(7.5);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
 }
 
 TEST(SessionState, DoesNotTryAgainWhatAPersonHasToLookAt) {

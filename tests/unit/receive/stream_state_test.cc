@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "wal/page.h"
 
 namespace weir::receive {
 namespace {
@@ -108,6 +109,23 @@ TEST(StreamState, ReportsFlushOnlyWhenTheSyncIsDone) {
       (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
 }
 
+TEST(StreamState, AcknowledgesNoPartOfTheHeaderThatTellsWhoseWalItIs) {
+  Stream stream;
+  stream.take(wal::kLongHeaderSize - 1);
+  EXPECT_EQ(stream.status()->flush, kStart);
+  stream.take(1);
+  EXPECT_EQ(stream.status()->flush, kStart + wal::kLongHeaderSize);
+  stream.take(kMB);
+  EXPECT_EQ(stream.status()->flush, kStart + kMB + wal::kLongHeaderSize);
+
+  // Nor does it wait for more when it ends there.
+  Stream ending;
+  ending.take(5);
+  ending.state.request_stop();
+  ASSERT_TRUE(ending.status());
+  EXPECT_TRUE(ending.state.finished());
+}
+
 TEST(StreamState, NeverReportsPastAnUndecidedSync) {
   // Three syncs overlap. In whatever order they end, the flush position is the end of the last one
   // of which all earlier ones are done.
@@ -204,6 +222,20 @@ TEST(StreamState, AsksForASignOfLifeAfterHalfTheSilenceLimit) {
   EXPECT_FALSE(stream.state.silent_for_too_long(stream.now));
   stream.now = kBegin + 60'000ms;
   EXPECT_TRUE(stream.state.silent_for_too_long(stream.now));
+}
+
+TEST(StreamState, WaitsForAnAnswerNoLongerThanTheLimitWhateverTheStatusInterval) {
+  auto options = Stream::defaults();
+  options.status_interval = 1h;
+  options.silence_limit = 2s;
+  Stream stream(options);
+  static_cast<void>(stream.status());
+  stream.now = stream.state.next_status_at();
+  EXPECT_EQ(stream.now, kBegin + 1s);
+  const auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->reply_requested);
+  EXPECT_EQ(stream.state.next_status_at(), kBegin + 2s);
 }
 
 TEST(StreamState, IsNotSilentAsLongAsAnIdleServerAnswers) {

@@ -48,5 +48,16 @@ TEST(SyncPacer, NeverOverlapsQuickSyncs) {
   EXPECT_FALSE(pacer.worth_overlapping());
 }
 
+TEST(SyncPacer, SpreadsTheBeginningsOfSlowSyncsOverTheTimeThatOneTakes) {
+  SyncPacer pacer;
+  EXPECT_EQ(pacer.spacing(4), 0us);
+  pacer.add(80us);
+  EXPECT_EQ(pacer.spacing(4), 0us);
+  for (int i = 0; i < 100; ++i) pacer.add(2ms);
+  EXPECT_NEAR(static_cast<double>(pacer.spacing(4).count()), 500e3, 1e3);
+  for (int i = 0; i < 100; ++i) pacer.add(10s);
+  EXPECT_EQ(pacer.spacing(4), 5ms);
+}
+
 }  // namespace
 }  // namespace weir::receive

@@ -10,6 +10,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
+#include "wal/page.h"
 
 namespace weir::restore {
 namespace {
@@ -232,6 +233,103 @@ TEST(RestoreFile, RefusesTheArchiveOfAnotherClusterForEveryName) {
   EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::conflict);
 }
 
+TEST(RestoreFile, RefusesASegmentOfALongRecordThatIsDamagedSomewhere) {
+  // Its segments have nothing but the record's checksum, which is in the first one, to tell.
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(2) + kSize.bytes() / 2);
+  const auto record = wal.append_random(3 << 20);
+  wal.grow_to(kSize.start(7));
+  ASSERT_EQ(kSize.segno(record.start), 2U);
+  ASSERT_EQ(kSize.segno(record.end), 5U);
+
+  for (const auto method : kMethods)
+    for (std::uint64_t damaged = 0; damaged <= 4; ++damaged) {
+      if (damaged == 1) continue;
+      SCOPED_TRACE(fmt::format("damaged {} {}", damaged, static_cast<int>(method)));
+      Scene scene;
+      for (std::uint64_t segno = 1; segno <= 6; ++segno) scene.put(wal, segno, method);
+      if (damaged != 0) {
+        auto content = copy(Scene::segment(wal, damaged));
+        content[kSize.bytes() - 300'000] ^= std::byte{8};
+        scene.archive.put(name_of(1, damaged) + std::string(codec::suffix(method)),
+                          pack(content, method));
+      }
+      for (std::uint64_t segno = 1; segno <= 6; ++segno) {
+        SCOPED_TRACE(segno);
+        const auto outcome = scene.ask(1, segno);
+        if (damaged != 0 && segno >= 2 && segno <= 5)
+          EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+        else
+          EXPECT_EQ(outcome.restored, true) << outcome.what;
+      }
+    }
+
+  // Another form is the sound one.
+  for (const auto damaged : {Method::none, Method::zstd}) {
+    Scene scene;
+    for (std::uint64_t segno = 1; segno <= 6; ++segno) scene.put(wal, segno);
+    scene.put(wal, 3, Method::zstd);
+    auto content = copy(Scene::segment(wal, 3));
+    content[500'000] ^= std::byte{8};
+    scene.archive.put(name_of(1, 3) + std::string(codec::suffix(damaged)), pack(content, damaged));
+    const auto outcome = scene.ask(1, 3);
+    EXPECT_EQ(outcome.restored, true) << outcome.what;
+    EXPECT_EQ(outcome.content, copy(Scene::segment(wal, 3)));
+  }
+
+  // As far as the archive has it: the rest may be on its way.
+  Scene scene;
+  for (const std::uint64_t segno : {2U, 3U, 4U}) scene.put(wal, segno);
+  for (const std::uint64_t segno : {2U, 3U, 4U}) EXPECT_EQ(scene.ask(1, segno).restored, true);
+}
+
+TEST(RestoreFile, TakesFormsForEqualThatDifferBehindAnXlogSwitchOnly) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(2) + 300'000);
+  ASSERT_TRUE(wal.append_switch());
+  wal.grow_to(kSize.start(4));
+  Scene scene;
+  for (const std::uint64_t segno : {1U, 2U, 3U}) scene.put(wal, segno, Method::zstd);
+  auto other = copy(Scene::segment(wal, 2));
+  other[800'000] = std::byte{1};  // as from another server
+  scene.archive.put(name_of(1, 2), other);
+  const auto outcome = scene.ask(1, 2);
+  EXPECT_EQ(outcome.restored, true) << outcome.what;
+}
+
+TEST(RestoreFile, GivesNoneOfTwoClustersWhereNobodyTellsWhichIsWanted) {
+  WalBuilder wal(plain());
+  WalBuilder other({.seed = 2, .system_identifier = 99});
+  Scene scene;
+  for (int segno = 1; segno <= 6; ++segno) scene.put(segno <= 3 ? wal : other, segno);
+  for (int segno = 1; segno <= 6; ++segno) {
+    SCOPED_TRACE(segno);
+    EXPECT_EQ(scene.ask(1, segno).error, ErrorKind::conflict);
+  }
+  // A server that recovers tells.
+  scene.options.system_identifier = wal.options().system_identifier;
+  EXPECT_EQ(scene.ask(1, 1).restored, true);
+  EXPECT_EQ(scene.ask(1, 4).error, ErrorKind::conflict);
+}
+
+TEST(RestoreFile, LetsOneStrangeFileKeepNoOtherFromBeingRestored) {
+  WalBuilder wal(plain());
+  WalBuilder other({.seed = 2, .system_identifier = 99});
+  for (int strange = 1; strange <= 9; ++strange) {
+    Scene scene;
+    for (int segno = 1; segno <= 9; ++segno) scene.put(segno == strange ? other : wal, segno);
+    for (int segno = 1; segno <= 9; ++segno) {
+      if (segno == strange + 1) continue;  // it is the one before, in which a record may begin
+      SCOPED_TRACE(fmt::format("segment {}, strange {}", segno, strange));
+      const auto outcome = scene.ask(1, segno);
+      if (segno == strange)
+        EXPECT_EQ(outcome.error, ErrorKind::conflict);
+      else
+        EXPECT_EQ(outcome.restored, true) << outcome.what;
+    }
+  }
+}
+
 TEST(RestoreFile, TakesTheSoundOneOfTwoFormsAndTellsTheDamage) {
   WalBuilder wal(plain());
   for (const auto broken : kMethods)
@@ -254,38 +352,140 @@ TEST(RestoreFile, TakesTheSoundOneOfTwoFormsAndTellsTheDamage) {
 
 TEST(RestoreFile, RefusesASegmentThatDoesNotGoOnFromTheOneBefore) {
   // One record over the border; its tail in segment 2 is damaged, which segment 2 alone cannot
-  // tell.
-  WalBuilder wal(plain());
-  wal.grow_to(kSize.start(2) + (0 - std::uint64_t{100'000}));
-  const auto record = wal.append_random(200'000);
-  wal.grow_to(kSize.start(3));
-  ASSERT_LT(record.start, kSize.start(2));
-  ASSERT_GT(record.end, kSize.start(2));
-  auto damaged = copy(Scene::segment(wal, 2));
-  damaged[20'000] ^= std::byte{4};
+  // tell. In segment 1 it begins in front of the last zstd frame, or in that one.
+  for (const std::uint32_t before : {100'000u, 30'000u}) {
+    SCOPED_TRACE(before);
+    WalBuilder wal(plain());
+    wal.grow_to(kSize.start(2) + (0 - std::uint64_t{before}));
+    const auto record = wal.append_random(before + 100'000);
+    wal.grow_to(kSize.start(3));
+    ASSERT_LT(record.start, kSize.start(2));
+    ASSERT_GT(record.end, kSize.start(2));
+    auto damaged = copy(Scene::segment(wal, 2));
+    damaged[20'000] ^= std::byte{4};
 
-  for (const bool at_server : {false, true}) {
-    SCOPED_TRACE(at_server);
-    Scene scene;
-    scene.put(wal, 1, Method::zstd);
-    scene.archive.put(name_of(1, 2), damaged);
-    if (at_server) {
-      scene.options.system_identifier = wal.options().system_identifier;
-      // Recovery begins with segment 2: nobody reads the record.
+    for (const auto& [at_server, method] :
+         {std::pair(false, Method::zstd), std::pair(true, Method::zstd),
+          std::pair(false, Method::gzip), std::pair(false, Method::none)}) {
+      SCOPED_TRACE(fmt::format("{} {}", at_server, static_cast<int>(method)));
+      Scene scene;
+      scene.put(wal, 1, method);
+      scene.archive.put(name_of(1, 2), damaged);
+      if (at_server) {
+        scene.options.system_identifier = wal.options().system_identifier;
+        // Recovery begins with segment 2: nobody reads the record.
+        EXPECT_EQ(scene.ask(1, 2).restored, true);
+        scene.target.put(name_of(1, 1), Scene::segment(wal, 1));
+      }
+      const auto outcome = scene.ask(1, 2);
+      EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+      scene.put(wal, 2);
       EXPECT_EQ(scene.ask(1, 2).restored, true);
-      scene.target.put(name_of(1, 1), Scene::segment(wal, 1));
-    }
-    const auto outcome = scene.ask(1, 2);
-    EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
-    scene.put(wal, 2);
-    EXPECT_EQ(scene.ask(1, 2).restored, true);
-    // What lies in pg_wal may be of another life of the server.
-    if (at_server) {
-      WalBuilder other({.seed = 77});
-      scene.target.put(name_of(1, 1), Scene::segment(other, 1));
-      EXPECT_EQ(scene.ask(1, 2).restored, true);
+      // What lies in pg_wal may be of another life of the server.
+      if (at_server) {
+        WalBuilder other({.seed = 77});
+        scene.target.put(name_of(1, 1), Scene::segment(other, 1));
+        EXPECT_EQ(scene.ask(1, 2).restored, true);
+      }
     }
   }
+}
+
+TEST(RestoreFile, BlamesNoSegmentForDamageOfTheOneBeforeThatChecksumsOfItsFileTell) {
+  // That one is read without comparing them: what does not fit then is looked at once more.
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(2) + (0 - std::uint64_t{60'000}));
+  wal.append_random(160'000);
+  wal.grow_to(kSize.start(3));
+  const auto before = pack(Scene::segment(wal, 1), Method::zstd);
+  std::mt19937_64 random(test::seed_or(23));
+  Scene scene;
+  scene.put(wal, 2, Method::zstd);
+  for (int i = 0; i < 80; ++i) {
+    auto damaged = before;
+    // The record lies in the last frame, which is nearly all of what is random here.
+    const auto at = before.size() - 1 - (i < 4 ? static_cast<std::size_t>(i) : random() % 60'000);
+    damaged[at] ^= static_cast<std::byte>(1u << random() % 8);
+    SCOPED_TRACE(fmt::format("byte {} of {}", at, before.size()));
+    scene.archive.put(name_of(1, 1) + ".zst", damaged);
+    const auto outcome = scene.ask(1, 2);
+    EXPECT_EQ(outcome.restored, true) << outcome.what;
+    EXPECT_EQ(outcome.content, copy(Scene::segment(wal, 2)));
+  }
+}
+
+/// The length of a record that begins at `from` and ends at `end`.
+std::uint32_t length_between(wal::Lsn from, wal::Lsn end) {
+  std::uint64_t length = 0;
+  for (auto at = from; at < end;) {
+    if (at.byte() % wal::kPageSize == 0)
+      at = at + (kSize.offset(at) == 0 ? wal::kLongHeaderSize : wal::kShortHeaderSize);
+    const auto page_end = wal::Lsn((at.byte() / wal::kPageSize + 1) * wal::kPageSize);
+    length += std::min(page_end, end) - at;
+    at = std::min(page_end, end);
+  }
+  return static_cast<std::uint32_t>(length);
+}
+
+TEST(RestoreFile, RefusesADamagedRecordOverTheBorderThatNoOtherRecordNames) {
+  // Nothing behind the record says where it began: it ends with its segment, or the next header is
+  // split by the next border, or the WAL ends there. A server would take the damage for the end.
+  struct Case {
+    const char* name;
+    wal::Lsn end;    ///< of the record that begins in segment 1
+    bool partial;    ///< what it ends in
+    bool from_afar;  ///< it fills a segment between
+  };
+  const Case cases[] = {
+      {"ends with its segment", kSize.start(3), false, false},
+      {"the next header is split", kSize.start(3) + (0 - std::uint64_t{8}), false, false},
+      {"the WAL ends behind it", kSize.start(2) + 300'000, true, false},
+      {"fills a segment", kSize.start(4), false, true},
+      {"fills a segment, and the WAL ends", kSize.start(3) + 80'000, true, true},
+  };
+  for (const auto& c : cases)
+    for (const bool at_server : {false, true}) {
+      SCOPED_TRACE(c.name);
+      SCOPED_TRACE(at_server);
+      WalBuilder wal(plain());
+      wal.grow_to(kSize.start(2) + (0 - std::uint64_t{60'000}));
+      const auto record = wal.append_random(length_between(wal.end(), c.end));
+      ASSERT_EQ(record.end, c.end);
+      const auto last = kSize.segno(c.end + (0 - std::uint64_t{1}));
+      ASSERT_EQ(last, c.from_afar ? 3U : 2U);
+      if (!c.partial) wal.grow_to(kSize.start(last + 2));
+
+      for (const bool damaged : {true, false}) {
+        SCOPED_TRACE(damaged);
+        Scene scene;
+        scene.options.partial = c.partial;
+        if (at_server) scene.options.system_identifier = wal.options().system_identifier;
+        auto front = copy(Scene::segment(wal, 1));
+        if (damaged) front[front.size() - 30'000] ^= std::byte{16};
+        scene.archive.put(name_of(1, 1), front);
+        for (auto segno = std::uint64_t{2}; segno < last; ++segno) scene.put(wal, segno);
+        if (c.partial)
+          scene.put_partial(wal, c.end);
+        else
+          for (const auto segno : {last, last + 1}) scene.put(wal, segno);
+        // The front alone can't be told from a sound one, but if it fills a segment.
+        for (std::uint64_t segno = 1; segno < last; ++segno) {
+          const auto before = scene.ask(1, segno);
+          if (damaged && segno == 2 && !c.partial)
+            EXPECT_EQ(before.error, ErrorKind::damage) << before.what;
+          else
+            EXPECT_EQ(before.restored, true) << before.what;
+          if (at_server)
+            scene.target.put(name_of(1, segno),
+                             segno == 1 ? front : copy(Scene::segment(wal, segno)));
+        }
+        const auto outcome = scene.ask(1, last);
+        if (damaged)
+          EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+        else
+          EXPECT_EQ(outcome.restored, true) << outcome.what;
+      }
+    }
 }
 
 TEST(RestoreFile, FollowsATimelineSwitch) {

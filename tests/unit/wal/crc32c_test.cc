@@ -39,6 +39,10 @@ TEST(Crc32c, DoesNotDependOnThePieces) {
   const auto whole = crc32c(~0u, all);
   for (std::size_t cut = 0; cut < all.size(); cut += 97)
     ASSERT_EQ(crc32c(crc32c(~0u, all.first(cut)), all.subspan(cut)), whole) << cut;
+  for (std::size_t cut = 0; cut < all.size(); cut += 97)
+    ASSERT_EQ(crc32c(~0u, all.first(cut), all.subspan(cut)), whole) << cut;
+  for (std::size_t cut = 0; cut < 300; ++cut)
+    ASSERT_EQ(crc32c(~0u, all.first(cut), all.subspan(cut, 20)), crc32c(~0u, all.first(cut + 20)));
 }
 
 }  // namespace

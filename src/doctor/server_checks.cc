@@ -1,13 +1,12 @@
-#include "doctor/checks.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <utility>
 
 #include "base/units.h"
+#include "doctor/check_list.h"
+#include "doctor/checks.h"
+#include "doctor/synchronous_names.h"
 
 namespace weir::doctor {
 
@@ -16,34 +15,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int kNewestKnown = 18;
-/// Less than this much time until something is full or lost is told.
-constexpr double kSoon = 24 * 3600;
-constexpr double kVerySoon = 3600;
-
-class Checks {
- public:
-  void ok(std::string name, std::string found) { add(std::move(name), Level::ok, found, {}); }
-  void warn(std::string name, std::string found, std::vector<std::string> todo) {
-    add(std::move(name), Level::warning, std::move(found), std::move(todo));
-  }
-  void fail(std::string name, std::string found, std::vector<std::string> todo) {
-    add(std::move(name), Level::failure, std::move(found), std::move(todo));
-  }
-  void unknown(std::string name, std::string found, std::vector<std::string> todo = {}) {
-    add(std::move(name), Level::unknown, std::move(found), std::move(todo));
-  }
-  std::vector<Check> take() { return std::move(checks_); }
-
- private:
-  void add(std::string name, Level level, std::string found, std::vector<std::string> todo) {
-    checks_.push_back({std::move(name), level, std::move(found), std::move(todo)});
-  }
-  std::vector<Check> checks_;
-};
-
-std::vector<std::string> lines_of(const Trouble& trouble) {
-  return trouble.hint.empty() ? std::vector<std::string>{} : std::vector<std::string>{trouble.hint};
-}
 
 std::string identifier(const std::string& name) {
   const bool plain =
@@ -57,28 +28,12 @@ std::string user_of(const ServerFacts& server) {
   return server.user.empty() ? "archiver" : server.user;
 }
 
-std::string rate_text(double rate) { return format_size(static_cast<std::uint64_t>(rate)) + "/s"; }
-
-std::string time_text(double seconds) {
-  constexpr double kMost = 3650.0 * 86400;
-  return format_duration(
-      std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, kMost) * 1000)));
-}
-
-/// What the server writes, by the larger of two looks: a quiet moment says little.
-std::optional<double> rate_of(const ServerFacts& server) {
-  if (!server.wal_rate) return server.wal_rate_average;
-  return std::max(*server.wal_rate, server.wal_rate_average.value_or(0));
-}
-
 std::string alter(std::string_view setting, std::string_view value) {
   return fmt::format("ALTER SYSTEM SET {} = {}; SELECT pg_reload_conf();", setting, value);
 }
 std::string alter_and_restart(std::string_view setting, std::string_view value) {
   return fmt::format("ALTER SYSTEM SET {} = {};  -- and restart the server", setting, value);
 }
-
-// --- The server
 
 void check_connections(Checks& checks, const ServerFacts& server) {
   const auto user = identifier(user_of(server));
@@ -389,101 +344,7 @@ void check_clock(Checks& checks, const ServerFacts& server) {
                                        difference + server.clock_error, 1ms))));
 }
 
-// --- The archive
-
-void check_place(Checks& checks, const ArchiveFacts& archive) {
-  const auto& place = archive.place;
-  const auto kind = fmt::format("the archive is on {}", place.file_system);
-  if (place.in_memory)
-    checks.fail("file_system", kind + ": it is gone when the machine stops",
-                {"use a directory on a disk"});
-  else if (place.over_network)
-    checks.warn("file_system",
-                kind +
-                    ": a sync is as good as the server's promise, and the lock against a second "
-                    "receiver may not reach other machines",
-                {"with NFS: mount with hard, and export with sync; better a local disk"});
-  else if (place.user_space)
-    checks.warn("file_system", kind + ": what a sync means is up to that program",
-                {"use a local file system"});
-  else
-    checks.ok("file_system", kind);
-
-  constexpr unsigned kGroupWrites = 020;
-  constexpr unsigned kOthers = 07;
-  if (place.read_only)
-    checks.fail("permissions", "the file system is mounted read-only", {"mount it read-write"});
-  else if (!place.writable)
-    checks.fail(
-        "permissions",
-        fmt::format("this user may not write here (owner {}, mode {:04o})", place.owner_name,
-                    place.mode),
-        {fmt::format("run pgweir as {}, or: chown ... {}", place.owner_name, archive.path)});
-  else if ((place.mode & (kGroupWrites | kOthers)) != 0)
-    checks.warn("permissions",
-                fmt::format("others have access (mode {:04o}): WAL holds the data of every table",
-                            place.mode),
-                {fmt::format("chmod 700 {}", archive.path)});
-  else if (!place.ours)
-    checks.warn(
-        "permissions",
-        fmt::format("the directory belongs to {}, not to the user of this check", place.owner_name),
-        {fmt::format("run pgweir as {}, so that its files have one owner", place.owner_name)});
-  else
-    checks.ok("permissions", fmt::format("owner {}, mode {:04o}", place.owner_name, place.mode));
-}
-
-void check_syncs(Checks& checks, const ArchiveFacts& archive) {
-  if (const auto& trouble = archive.write_trouble) {
-    checks.fail("sync", "a test file could not be written: " + trouble->text, lines_of(*trouble));
-    return;
-  }
-  if (!archive.syncs) return;
-  const auto text = [](std::chrono::microseconds time) {
-    return fmt::format("{:.2f} ms", static_cast<double>(time.count()) / 1000);
-  };
-  const auto found =
-      fmt::format("a sync of 8 kB takes {} (median of {}), the longest {}",
-                  text(archive.syncs->median), archive.syncs->count, text(archive.syncs->longest));
-  constexpr auto kSlow = 20ms;
-  constexpr auto kStall = 1000ms;
-  constexpr auto kNothing = 5us;
-  if (archive.syncs->median > kSlow || archive.syncs->longest > kStall)
-    checks.warn(
-        "sync", found + ": commits that wait for the archive take as long",
-        {"a faster disk, or one that others use less; or --flush 200ms if no commit waits"});
-  else if (archive.syncs->median < kNothing)
-    checks.warn("sync", found + ": too quick to be true, nothing may reach a disk",
-                {"use a disk that honours flushes (not eatmydata, not a cache=unsafe disk)"});
-  else
-    checks.ok("sync", found);
-}
-
-void check_content(Checks& checks, const ArchiveFacts& archive) {
-  if (archive.in_use)
-    checks.ok("lock", "a receiver is at work here: pgweir status tells how it is doing");
-  else
-    checks.ok("lock", "no receiver is at work here");
-  if (const auto& trouble = archive.content_trouble)
-    checks.fail("content", "the archive's end cannot be read: " + trouble->text,
-                lines_of(*trouble));
-}
-
 }  // namespace
-
-std::string_view to_string(Level level) {
-  switch (level) {
-    case Level::ok:
-      return "ok";
-    case Level::warning:
-      return "warning";
-    case Level::failure:
-      return "failure";
-    case Level::unknown:
-      return "unknown";
-  }
-  return "";
-}
 
 std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   Checks checks;
@@ -504,163 +365,6 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_clock(checks, server);
   for (const auto& unseen : server.unseen) checks.unknown("not_seen", unseen);
   return checks.take();
-}
-
-std::vector<Check> judge_archive(const ArchiveFacts& archive) {
-  Checks checks;
-  if (const auto& trouble = archive.trouble) {
-    checks.fail("directory", trouble->text, lines_of(*trouble));
-    return checks.take();
-  }
-  check_place(checks, archive);
-  check_syncs(checks, archive);
-  check_content(checks, archive);
-  return checks.take();
-}
-
-std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& archive,
-                              const Plan& plan) {
-  Checks checks;
-  if (archive.trouble) return checks.take();
-  const auto server_size = server.size("wal_segment_size");
-  if (archive.identity && server.system_identifier) {
-    if (archive.identity->system_identifier != *server.system_identifier)
-      checks.fail("cluster",
-                  fmt::format("the archive is of cluster {} ({}), the server is cluster {}",
-                              archive.identity->system_identifier, archive.identity->file,
-                              *server.system_identifier),
-                  {"each cluster needs a directory of its own"});
-    else if (server_size && *server_size != archive.identity->segment_size.bytes())
-      checks.fail("cluster",
-                  fmt::format("the archive's segments have {}, the server's {}",
-                              format_size(archive.identity->segment_size.bytes()),
-                              format_size(*server_size)),
-                  {"use another directory"});
-    else
-      checks.ok("cluster", "the archive is of this server's cluster");
-  } else if (!archive.identity && !archive.content_trouble) {
-    checks.ok("cluster", "the archive is empty");
-  }
-
-  if (archive.end && plan.slot && server.slot && server.slot->restart_lsn) {
-    const auto end = archive.end->start;
-    const auto from = *server.slot->restart_lsn;
-    const auto size = archive.identity ? archive.identity->segment_size.bytes() : 0;
-    if (size != 0 && from.byte() / size > end.byte() / size)
-      checks.warn("continuity",
-                  fmt::format("the archive ends at {}, the slot keeps WAL only from {} on: the "
-                              "server may have removed what is between",
-                              end, from),
-                  {"start the receiver now: it says whether the WAL is still there"});
-    else
-      checks.ok("continuity",
-                fmt::format("the archive ends at {}, the slot keeps WAL from {} on", end, from));
-  }
-
-  const auto free = archive.place.free_bytes;
-  const auto rate = rate_of(server);
-  auto found =
-      fmt::format("{} of {} are free", format_size(free), format_size(archive.place.bytes));
-  const std::vector<std::string> todo = {
-      "more space, --compress zstd, or pgweir prune in a timer (man pgweir-prune)"};
-  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20;
-  if (rate && *rate > 0) {
-    const double seconds = static_cast<double>(free) / *rate;
-    found +=
-        fmt::format(": enough for {} at {} (uncompressed)", time_text(seconds), rate_text(*rate));
-    if (seconds < kVerySoon || free < kLeast)
-      checks.fail("space", found, todo);
-    else if (seconds < kSoon)
-      checks.warn("space", found, todo);
-    else
-      checks.ok("space", found);
-  } else if (free < kLeast) {
-    checks.fail("space", found, todo);
-  } else {
-    checks.ok("space", found);
-  }
-  return checks.take();
-}
-
-/// The grammar is that of replication/syncrep_scanner.l: names, numbers, quoted names, *.
-std::vector<std::string> synchronous_names(std::string_view setting) {
-  struct Word {
-    std::string text;
-    bool quoted = false;
-  };
-  std::vector<Word> words;
-  for (std::size_t at = 0; at < setting.size();) {
-    const auto c = static_cast<unsigned char>(setting[at]);
-    if (c == '"') {
-      Word word{.text = "", .quoted = true};
-      for (++at; at < setting.size(); ++at) {
-        if (setting[at] == '"' && (at + 1 >= setting.size() || setting[at + 1] != '"')) break;
-        if (setting[at] == '"') ++at;
-        word.text += setting[at];
-      }
-      ++at;
-      words.push_back(std::move(word));
-    } else if (std::isalnum(c) != 0 || c == '_' || c >= 0x80) {
-      Word word;
-      for (; at < setting.size(); ++at) {
-        const auto each = static_cast<unsigned char>(setting[at]);
-        if (std::isalnum(each) == 0 && each != '_' && each != '$' && each < 0x80) break;
-        word.text += setting[at];
-      }
-      words.push_back(std::move(word));
-    } else {
-      if (c == '*' || c == '(') words.push_back({std::string(1, setting[at]), false});
-      ++at;
-    }
-  }
-  // "FIRST 2 (a, b)", "ANY 1 (a)", "2 (a, b)": what stands before the bracket is no name.
-  const auto bracket = std::find_if(words.begin(), words.end(), [](const Word& word) {
-    return !word.quoted && word.text == "(";
-  });
-  if (bracket != words.end()) words.erase(words.begin(), bracket + 1);
-  std::vector<std::string> names;
-  for (auto& word : words) {
-    std::transform(word.text.begin(), word.text.end(), word.text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    names.push_back(std::move(word.text));
-  }
-  return names;
-}
-
-std::string to_text(const std::vector<Check>& checks) {
-  std::string text;
-  std::size_t failures = 0;
-  std::size_t warnings = 0;
-  for (const auto& check : checks) {
-    std::string_view mark = "  ok  ";
-    if (check.level == Level::warning) mark = " warn ", ++warnings;
-    if (check.level == Level::failure) mark = " FAIL ", ++failures;
-    if (check.level == Level::unknown) mark = "   ?  ";
-    text += fmt::format("[{}] {}: {}\n", mark, check.name, check.found);
-    if (check.level == Level::ok) continue;
-    for (const auto& line : check.todo) text += fmt::format("           -> {}\n", line);
-  }
-  text += failures > 0   ? fmt::format("\n{} failure(s), {} warning(s)\n", failures, warnings)
-          : warnings > 0 ? fmt::format("\nno failure, {} warning(s)\n", warnings)
-                         : std::string("\nall is well\n");
-  return text;
-}
-
-std::string to_json(const std::vector<Check>& checks) {
-  nlohmann::ordered_json json;
-  json["healthy"] = healthy(checks);
-  json["checks"] = nlohmann::ordered_json::array();
-  for (const auto& check : checks)
-    json["checks"].push_back({{"name", check.name},
-                              {"level", to_string(check.level)},
-                              {"found", check.found},
-                              {"todo", check.todo}});
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-bool healthy(const std::vector<Check>& checks) {
-  return std::none_of(checks.begin(), checks.end(),
-                      [](const Check& check) { return check.level == Level::failure; });
 }
 
 }  // namespace weir::doctor

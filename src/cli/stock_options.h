@@ -1,0 +1,60 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pq/connection.h"
+#include "wal/lsn.h"
+
+namespace weir::cli {
+
+/// Thrown for what a stock program (pg_receivewal, pg_recvlogical) refuses before it connects: exit
+/// 1. An empty message: getopt has told it already.
+struct StockRefusal {
+  std::string message;
+  bool see_help = true;  ///< point to --help
+};
+
+/// A StockRefusal that points to no help, and one that does.
+[[noreturn]] void stock_fatal(std::string message);
+[[noreturn]] void stock_refuse(std::string message);
+
+/// A WAL position as sscanf("%X/%X") reads it; `which` ("start", "end") is for the complaint.
+[[nodiscard]] wal::Lsn parse_stock_position(const char* text, std::string_view which);
+
+/// Seconds that are still milliseconds in an int, as option_parse_int() in fe_utils/option_utils.c
+/// reads them; `option` ("-s/--status-interval") is for the complaint.
+[[nodiscard]] int parse_stock_seconds(const char* text, std::string_view option);
+
+enum class StockPassword { if_asked, never, always };
+
+/// The connection options that both programs have: -d, -h, -p, -U, -w, -W.
+class StockConnection {
+ public:
+  enum class Name { refused, database };  ///< what -d takes that is no connection string
+
+  /// True if the option is one of them; `value` is getopt's optarg.
+  bool take(int option, const char* value);
+  [[nodiscard]] bool has_dbname() const { return dbname_.has_value(); }
+  [[nodiscard]] StockPassword password() const { return password_; }
+
+  /// All of them together; -h, -p and -U win without a word. Throws StockRefusal.
+  [[nodiscard]] std::string conninfo(Name name) const;
+
+ private:
+  std::optional<std::string> dbname_;
+  std::optional<std::string> host_;
+  std::optional<std::string> port_;
+  std::optional<std::string> user_;
+  StockPassword password_ = StockPassword::if_asked;
+};
+
+/// Puts a password from the terminal into `conninfo`, if one is wanted or the server asks for it.
+void ask_stock_password(std::string& conninfo, StockPassword password, pq::Replication replication);
+
+/// The exit status of `run`; what it throws is told on stderr as `program` would, and is 1.
+int run_stock_program(std::string_view program, const std::function<int()>& run);
+
+}  // namespace weir::cli

@@ -1,0 +1,171 @@
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/units.h"
+#include "doctor/check_list.h"
+#include "doctor/checks.h"
+
+namespace weir::doctor {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+void check_place(Checks& checks, const ArchiveFacts& archive) {
+  const auto& place = archive.place;
+  const auto kind = fmt::format("the archive is on {}", place.file_system);
+  if (place.in_memory)
+    checks.fail("file_system", kind + ": it is gone when the machine stops",
+                {"use a directory on a disk"});
+  else if (place.over_network)
+    checks.warn("file_system",
+                kind +
+                    ": a sync is as good as the server's promise, and the lock against a second "
+                    "receiver may not reach other machines",
+                {"with NFS: mount with hard, and export with sync; better a local disk"});
+  else if (place.user_space)
+    checks.warn("file_system", kind + ": what a sync means is up to that program",
+                {"use a local file system"});
+  else
+    checks.ok("file_system", kind);
+
+  constexpr unsigned kGroupWrites = 020;
+  constexpr unsigned kOthers = 07;
+  if (place.read_only)
+    checks.fail("permissions", "the file system is mounted read-only", {"mount it read-write"});
+  else if (!place.writable)
+    checks.fail(
+        "permissions",
+        fmt::format("this user may not write here (owner {}, mode {:04o})", place.owner_name,
+                    place.mode),
+        {fmt::format("run pgweir as {}, or: chown ... {}", place.owner_name, archive.path)});
+  else if ((place.mode & (kGroupWrites | kOthers)) != 0)
+    checks.warn("permissions",
+                fmt::format("others have access (mode {:04o}): WAL holds the data of every table",
+                            place.mode),
+                {fmt::format("chmod 700 {}", archive.path)});
+  else if (!place.ours)
+    checks.warn(
+        "permissions",
+        fmt::format("the directory belongs to {}, not to the user of this check", place.owner_name),
+        {fmt::format("run pgweir as {}, so that its files have one owner", place.owner_name)});
+  else
+    checks.ok("permissions", fmt::format("owner {}, mode {:04o}", place.owner_name, place.mode));
+}
+
+void check_syncs(Checks& checks, const ArchiveFacts& archive) {
+  if (const auto& trouble = archive.write_trouble) {
+    checks.fail("sync", "a test file could not be written: " + trouble->text, lines_of(*trouble));
+    return;
+  }
+  if (!archive.syncs) return;
+  const auto text = [](std::chrono::microseconds time) {
+    return fmt::format("{:.2f} ms", static_cast<double>(time.count()) / 1000);
+  };
+  const auto found =
+      fmt::format("a sync of 8 kB takes {} (median of {}), the longest {}",
+                  text(archive.syncs->median), archive.syncs->count, text(archive.syncs->longest));
+  constexpr auto kSlow = 20ms;
+  constexpr auto kStall = 1000ms;
+  constexpr auto kNothing = 5us;
+  if (archive.syncs->median > kSlow || archive.syncs->longest > kStall)
+    checks.warn(
+        "sync", found + ": commits that wait for the archive take as long",
+        {"a faster disk, or one that others use less; or --flush 200ms if no commit waits"});
+  else if (archive.syncs->median < kNothing)
+    checks.warn("sync", found + ": too quick to be true, nothing may reach a disk",
+                {"use a disk that honours flushes (not eatmydata, not a cache=unsafe disk)"});
+  else
+    checks.ok("sync", found);
+}
+
+void check_content(Checks& checks, const ArchiveFacts& archive) {
+  if (archive.in_use)
+    checks.ok("lock", "a receiver is at work here: pgweir status tells how it is doing");
+  else
+    checks.ok("lock", "no receiver is at work here");
+  if (const auto& trouble = archive.content_trouble)
+    checks.fail("content", "the archive's end cannot be read: " + trouble->text,
+                lines_of(*trouble));
+}
+
+}  // namespace
+
+std::vector<Check> judge_archive(const ArchiveFacts& archive) {
+  Checks checks;
+  if (const auto& trouble = archive.trouble) {
+    checks.fail("directory", trouble->text, lines_of(*trouble));
+    return checks.take();
+  }
+  check_place(checks, archive);
+  check_syncs(checks, archive);
+  check_content(checks, archive);
+  return checks.take();
+}
+
+std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& archive,
+                              const Plan& plan) {
+  Checks checks;
+  if (archive.trouble) return checks.take();
+  const auto server_size = server.size("wal_segment_size");
+  if (archive.identity && server.system_identifier) {
+    if (archive.identity->system_identifier != *server.system_identifier)
+      checks.fail("cluster",
+                  fmt::format("the archive is of cluster {} ({}), the server is cluster {}",
+                              archive.identity->system_identifier, archive.identity->file,
+                              *server.system_identifier),
+                  {"each cluster needs a directory of its own"});
+    else if (server_size && *server_size != archive.identity->segment_size.bytes())
+      checks.fail("cluster",
+                  fmt::format("the archive's segments have {}, the server's {}",
+                              format_size(archive.identity->segment_size.bytes()),
+                              format_size(*server_size)),
+                  {"use another directory"});
+    else
+      checks.ok("cluster", "the archive is of this server's cluster");
+  } else if (!archive.identity && !archive.content_trouble) {
+    checks.ok("cluster", "the archive is empty");
+  }
+
+  if (archive.end && plan.slot && server.slot && server.slot->restart_lsn) {
+    const auto end = archive.end->start;
+    const auto from = *server.slot->restart_lsn;
+    const auto size = archive.identity ? archive.identity->segment_size.bytes() : 0;
+    if (size != 0 && from.byte() / size > end.byte() / size)
+      checks.warn("continuity",
+                  fmt::format("the archive ends at {}, the slot keeps WAL only from {} on: the "
+                              "server may have removed what is between",
+                              end, from),
+                  {"start the receiver now: it says whether the WAL is still there"});
+    else
+      checks.ok("continuity",
+                fmt::format("the archive ends at {}, the slot keeps WAL from {} on", end, from));
+  }
+
+  const auto free = archive.place.free_bytes;
+  const auto rate = rate_of(server);
+  auto found =
+      fmt::format("{} of {} are free", format_size(free), format_size(archive.place.bytes));
+  const std::vector<std::string> todo = {
+      "more space, --compress zstd, or pgweir prune in a timer (man pgweir-prune)"};
+  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20;
+  if (rate && *rate > 0) {
+    const double seconds = static_cast<double>(free) / *rate;
+    found +=
+        fmt::format(": enough for {} at {} (uncompressed)", time_text(seconds), rate_text(*rate));
+    if (seconds < kVerySoon || free < kLeast)
+      checks.fail("space", found, todo);
+    else if (seconds < kSoon)
+      checks.warn("space", found, todo);
+    else
+      checks.ok("space", found);
+  } else if (free < kLeast) {
+    checks.fail("space", found, todo);
+  } else {
+    checks.ok("space", found);
+  }
+  return checks.take();
+}
+
+}  // namespace weir::doctor

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "doctor/checks.h"
+#include "doctor/facts.h"
+
+namespace weir::doctor {
+
+/// Less than this many seconds until something is full or lost is told.
+constexpr double kSoon = 24 * 3600;
+constexpr double kVerySoon = 3600;
+
+/// What has been found so far.
+class Checks {
+ public:
+  void ok(std::string name, std::string found) { add(std::move(name), Level::ok, found, {}); }
+  void warn(std::string name, std::string found, std::vector<std::string> todo) {
+    add(std::move(name), Level::warning, std::move(found), std::move(todo));
+  }
+  void fail(std::string name, std::string found, std::vector<std::string> todo) {
+    add(std::move(name), Level::failure, std::move(found), std::move(todo));
+  }
+  void unknown(std::string name, std::string found, std::vector<std::string> todo = {}) {
+    add(std::move(name), Level::unknown, std::move(found), std::move(todo));
+  }
+  std::vector<Check> take() { return std::move(checks_); }
+
+ private:
+  void add(std::string name, Level level, std::string found, std::vector<std::string> todo) {
+    checks_.push_back({std::move(name), level, std::move(found), std::move(todo)});
+  }
+  std::vector<Check> checks_;
+};
+
+/// The hint, if there is one.
+[[nodiscard]] std::vector<std::string> lines_of(const Trouble& trouble);
+
+/// Bytes a second, and seconds, for people.
+[[nodiscard]] std::string rate_text(double rate);
+[[nodiscard]] std::string time_text(double seconds);
+
+/// What the server writes, in bytes a second, by the larger of two looks: a quiet moment says
+/// little.
+[[nodiscard]] std::optional<double> rate_of(const ServerFacts& server);
+
+}  // namespace weir::doctor

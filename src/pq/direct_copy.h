@@ -1,0 +1,70 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace weir::pq {
+
+/// Takes CopyData messages from a TCP connection of libpq's without libpq: it copies each one twice
+/// or three times on the way (into its buffer, to the front of that, out of it), and while there is
+/// much to be received that is a third of what receiving costs. Here the kernel puts a message
+/// where it is wanted.
+///
+/// Only whole messages are taken, so libpq may read on at any time between two of them; and only
+/// CopyData: all others stay on the socket, and are libpq's. One thread at a time. Owns nothing.
+class DirectCopy {
+ public:
+  enum class Found {
+    message,  ///< head() and body() have it
+    nothing,  ///< no whole message yet
+    other,    ///< what comes next is for libpq: another message, or the connection's end
+    lost,     ///< the connection ended within a message
+  };
+
+  /// Not blocking; `largest` is the most that a message may have behind its head.
+  DirectCopy(int socket, std::size_t largest) : socket_(socket), largest_(largest) {}
+
+  /// The first bytes of a message that are kept apart from the others.
+  static constexpr std::size_t kHead = 1 + 8 + 8 + 8;
+  /// In front of each: 'd' and the length, of itself and the rest.
+  static constexpr std::size_t kEnvelope = 1 + 4;
+
+  /// Takes the next message. What follows its head comes into `place` if there is room for it (what
+  /// is behind in `place` stays). Throws Error{protocol} for an impossible or too large one.
+  Found next(std::span<std::byte> place);
+  /// Of the message that next() took: valid until it is called again (a body in `place`: as that).
+  [[nodiscard]] std::span<const std::byte> head() const;
+  [[nodiscard]] std::span<const std::byte> body() const { return body_; }
+  /// On the wire, its envelope included.
+  [[nodiscard]] std::size_t size() const { return size_; }
+  /// Part of a message was taken and the rest has not come: libpq must not read.
+  [[nodiscard]] bool within_message() const { return taken_ != 0; }
+
+  /// From how many unread bytes on poll() calls the socket readable; 1 at first. A message that has
+  /// begun to come may raise it to its size. So who polls for more than the next message, sets an
+  /// end to it.
+  void gather(std::size_t bytes);
+
+ private:
+  Found leave(std::size_t bytes);
+  Found take_rest();
+  void choose_body(std::span<std::byte> place);
+
+  int socket_;
+  std::size_t largest_;
+  std::size_t wanted_ = 1;
+  std::size_t low_mark_ = 1;  ///< SO_RCVLOWAT
+
+  std::array<std::byte, kEnvelope + kHead> front_{};
+  std::size_t size_ = 0;
+  std::size_t front_size_ = 0;
+  std::size_t taken_ = 0;  ///< bytes of the message; 0: not begun
+  bool was_left_ = false;  ///< it was incomplete when it was looked at
+  std::span<std::byte> body_;
+  std::vector<std::byte> own_;  ///< for a body without a place
+  std::size_t unread_ = 0;      ///< at least so much is there
+};
+
+}  // namespace weir::pq

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "receive/options.h"
+#include "receive/session_state.h"
+#include "receive/stream_state.h"
+#include "receive/sync_pacer.h"
+
+namespace weir::receive {
+
+/// So many syncs may be under way. Each one more costs a thread, and threads that wake: more than
+/// six gained nothing.
+inline constexpr std::size_t kMaxSyncs = 6;
+
+/// The rules by which a stream is carried: what is done next, how long nothing is, what an error
+/// means at the place where it came up, and how the stream ends. StreamState knows the positions;
+/// what it has to be told of such a decision it is told here. Pure: no I/O, no clock, no threads,
+/// one caller at a time.
+///
+/// A disk that is full is waited for (unless the user wants it otherwise) in one of three places,
+/// each of which goes on by itself when there is space:
+///
+/// - what is received can't be written: it is held, and nothing more is read meanwhile;
+/// - what is collected in memory can't be written to its file before a sync;
+/// - a sync can't write a collected segment, or give a name.
+class StreamTurns {
+ public:
+  struct Options {
+    OnDiskFull on_disk_full = OnDiskFull::wait;
+    bool stock_habits = false;  ///< a segment is begun when the one before it has its name
+    wal::SegmentSize segment_size;
+  };
+
+  StreamTurns(const Options& options, StreamState& state) : options_(options), state_(state) {}
+
+  // --- What comes from the operator and the server -----------------------------------------------
+
+  /// Finish what is received, flush, report, end; but wait for no space.
+  void request_stop();
+  /// Where the timeline ends; or else an error.
+  void on_end_of_stream(const pq::EndOfStream& end);
+
+  // --- What is done next -------------------------------------------------------------------------
+
+  /// What was received and is neither written nor refused yet (Intake).
+  struct Held {
+    bool wal = false;
+    bool disputed = false;
+    explicit operator bool() const { return wal || disputed; }
+  };
+  enum class Turn {
+    read,    ///< one message, if there is one
+    write,   ///< what is held
+    drop,    ///< what is held or disputed: it was never acknowledged, the server still has it
+    settle,  ///< what is disputed: nothing more comes that could tell
+    wait,    ///< none of these
+  };
+  /// Nothing is held.
+  [[nodiscard]] Turn next() const { return state_.may_read() ? Turn::read : Turn::wait; }
+  /// Something is. What is to be dropped or settled is forgotten by the state already.
+  [[nodiscard]] Turn next(const Held& held, Time now);
+
+  /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
+  [[nodiscard]] std::optional<Time> sync_at() const;
+
+  /// How to wait where there is nothing to do.
+  struct Rest {
+    std::optional<Time> until;
+    bool reads = false;       ///< then, or before:
+    bool hears = false;       ///< what the server sends ends the wait
+    bool needs_sync = false;  ///< the end of a sync does, too
+  };
+  [[nodiscard]] Rest rest(const Held& held, Time now);
+
+  // --- What comes from the disk ------------------------------------------------------------------
+
+  enum class What {
+    go_on,
+    wait,     ///< for space, and try again
+    fail,     ///< the stream ends with the error; what was received before is still made durable
+    give_up,  ///< see may_give_up()
+    forget,   ///< it was given up by another one before
+    lost,     ///< what was written cannot be made durable: the process ends at once (P6)
+  };
+  enum class News { none, full, space };
+  struct Verdict {
+    What what = What::go_on;
+    News news = News::none;            ///< of the disk, to be told
+    std::chrono::milliseconds wait{};  ///< of a sync, before it is tried again
+  };
+
+  /// One segment after the other, if asked for: the next one is begun when the last has its name.
+  [[nodiscard]] bool may_write() const;
+  /// How much of what is held, in bytes.
+  [[nodiscard]] std::size_t most_to_write() const;
+  /// Whether segments that are begun now are collected in memory.
+  [[nodiscard]] bool collects() const;
+  /// All of it was written, or up to `end` and then came `error`: go_on, wait, or fail (then what
+  /// is held is dropped).
+  [[nodiscard]] Verdict on_written(wal::Lsn end, wal::Lsn collected_end,
+                                   const std::optional<Error>& error, Time now);
+
+  /// A sync that was due could not even begin: wait, give_up (done already), or lost.
+  [[nodiscard]] Verdict on_no_job(const Error& error, Time now);
+
+  /// A sync that is under way.
+  struct Sync {
+    StreamState::Ticket ticket = 0;
+    bool publishes = false;
+    bool overlaps = false;  ///< another one reads meanwhile
+    bool waits = false;     ///< for space
+    News news = News::none;
+    std::chrono::milliseconds next_wait{};
+  };
+  [[nodiscard]] Sync on_sync_begun(wal::Lsn end, bool publishes, Time now);
+  /// A part of it is done, or failed: go_on, wait, give_up (it counts as under way no more),
+  /// forget (neither does it), or lost. Where it went well and does not wait nothing changes.
+  [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error);
+  /// All of it is done. False if it was given up meanwhile. `duration`: of syncing the data.
+  bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration);
+  /// One that is to be given up waits for all that began before: what they synced stays
+  /// acknowledged.
+  [[nodiscard]] bool may_give_up(const Sync& sync) const {
+    return state_.given_up() || state_.is_oldest(sync.ticket);
+  }
+  /// Everything from the oldest sync on is given up; there is no space for it.
+  void give_up(const Error& full);
+
+  /// Syncs are slow: it matters whether WAL arrives meanwhile.
+  [[nodiscard]] bool wants_arrivals() const { return !pacer_.quick(); }
+  void on_arrivals(bool arrived) { pacer_.add_arrival(arrived); }
+
+  // --- How it ends -------------------------------------------------------------------------------
+
+  /// Any error that ends the stream: fail, go_on (one before it did), or lost.
+  [[nodiscard]] What fail(const Error& error, const std::string& sqlstate = {});
+  [[nodiscard]] StreamOutcome outcome() const;
+  [[nodiscard]] bool failed() const { return outcome_.how == StreamOutcome::How::failed; }
+
+ private:
+  [[nodiscard]] bool may_sync() const { return active_syncs_ < kMaxSyncs && !state_.given_up(); }
+  [[nodiscard]] std::optional<Time> sync_wanted_at() const;
+  [[nodiscard]] Time pause_until() const;
+  [[nodiscard]] Turn next_of_dispute(Time now);
+  Verdict wait_for_space(Time now);
+
+  const Options options_;
+  StreamState& state_;
+  StreamOutcome outcome_;
+  bool stop_asked_ = false;
+  std::optional<Time> disputed_since_;  ///< the intake has met WAL that the archive does not hold
+  bool disk_full_ = false;              ///< what is received waits for space, or:
+  bool sync_waits_for_space_ = false;   ///< what is collected, on its way to its file
+  Time disk_retry_at_{};
+  std::chrono::milliseconds disk_retry_wait_{};
+  int syncs_without_space_ = 0;
+  std::size_t active_syncs_ = 0;
+  SyncPacer pacer_;
+  Time last_sync_began_{};
+};
+
+}  // namespace weir::receive

@@ -1,0 +1,186 @@
+#include "restore/archive_facts.h"
+
+#include <algorithm>
+#include <set>
+
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "restore/history.h"
+
+namespace weir::restore {
+
+using archive::SegmentFileName;
+using codec::Method;
+
+std::string ArchiveFacts::path_of(const std::string& name) const {
+  const auto& directory = archive_.path();
+  return directory.ends_with('/') ? directory + name : directory + "/" + name;
+}
+
+const archive::Listing& ArchiveFacts::listing() {
+  if (!listing_) listing_ = archive::list_archive(archive_);
+  return *listing_;
+}
+
+const std::optional<archive::Identity>& ArchiveFacts::identity() {
+  if (!identity_) {
+    identity_ = archive::read_identity(archive_, listing());
+    const auto& found = *identity_;
+    if (found && options_.system_identifier &&
+        found->system_identifier != *options_.system_identifier)
+      throw Error(ErrorKind::conflict, "the archive holds WAL of another cluster")
+          .with("directory", archive_.path())
+          .with("system identifier expected", *options_.system_identifier)
+          .with("found", found->system_identifier)
+          .with("read from", found->file)
+          .hint("restore_command names the archive of another server.");
+  }
+  return *identity_;
+}
+
+void ArchiveFacts::forget() {
+  listing_.reset();
+  identity_.reset();
+}
+
+std::optional<wal::TimelineHistory> ArchiveFacts::history_of(wal::TimelineId timeline) {
+  if (timeline == 1) return wal::TimelineHistory(1);
+  const auto content = read_history_file(archive_, timeline);
+  if (!content) return std::nullopt;
+  auto history = wal::TimelineHistory::parse(timeline, *content);
+  if (!history)
+    log_.warning("{} in the archive is no valid timeline history", wal::history_name(timeline));
+  return history;
+}
+
+bool ArchiveFacts::finished_form_exists(wal::SegmentName segment) {
+  return std::any_of(kForms.begin(), kForms.end(), [&](Method method) {
+    return archive_.find(SegmentFileName{segment, method, false}.to_string()).has_value();
+  });
+}
+
+bool ArchiveFacts::only_form(const SegmentFileName& name) {
+  return std::none_of(kForms.begin(), kForms.end(), [&](Method method) {
+    return method != name.method &&
+           archive_.find(SegmentFileName{name.segment, method, false}.to_string());
+  });
+}
+
+wal::SegmentSize ArchiveFacts::size_of(const SegmentFileName& name, const wal::PageHeader& page) {
+  const auto path = path_of(name.to_string());
+  const auto expected = options_.verify ? identifier_for(name, page) : 0;
+  if (expected != 0 && page.system_identifier != expected)
+    throw Error(ErrorKind::conflict, "WAL of another cluster")
+        .with("file", path)
+        .with("system identifier expected", expected)
+        .with("found", page.system_identifier)
+        .hint(
+            "Is this the archive of the server that is being recovered? If all its other segments "
+            "fit, this one file was put there by mistake or is damaged.");
+  const auto size = wal::SegmentSize::of(page.segment_size);
+  if (!size)
+    throw Error(ErrorKind::damage, "damaged WAL: impossible segment size in the first page header")
+        .with("file", path)
+        .with("found", page.segment_size);
+  if (!name.segment.fits(*size))
+    throw Error(ErrorKind::damage, "no segment has this name with this segment size")
+        .with("file", path)
+        .with("segment size", size->bytes());
+  return *size;
+}
+
+/// 0 if nothing tells.
+std::uint64_t ArchiveFacts::expected_system_identifier() {
+  if (options_.system_identifier) return *options_.system_identifier;
+  if (identifier_) return *identifier_;
+  const auto& found = identity();
+  return found ? found->system_identifier : 0;
+}
+
+/// Whose WAL a segment with this first page has to be. Where no server tells, two other segments of
+/// the timeline are asked, one far before this one and one far behind it, and only if one of the
+/// three contradicts more of them: to look at the whole archive takes the longer the more it holds.
+std::uint64_t ArchiveFacts::identifier_for(const SegmentFileName& name,
+                                           const wal::PageHeader& page) {
+  if (options_.system_identifier) return *options_.system_identifier;
+  const auto witnesses = witnesses_for(name, page);
+  Votes votes{page.system_identifier};
+  for (const auto* side : {&witnesses.behind, &witnesses.before})
+    if (!side->empty()) votes.count(identifier_in(side->back()));
+  if (votes.other == 0) {
+    if (votes.same > 0) return *(identifier_ = page.system_identifier);
+    const auto& found = identity();
+    return found ? found->system_identifier : 0;
+  }
+
+  votes = Votes{page.system_identifier};
+  std::set<std::string> asked = {name.to_string()};
+  for (const auto* side : {&witnesses.behind, &witnesses.before})
+    for (const auto& witness : *side)
+      if (asked.insert(witness.to_string()).second) votes.count(identifier_in(witness));
+  const auto& found = identity();
+  if (found && asked.insert(found->file).second) votes.count(found->system_identifier);
+  // One file that was put there by mistake does not speak for the archive, be it this or another.
+  if (votes.other == 1 && votes.same > 2) return *(identifier_ = page.system_identifier);
+  if (votes.same == 0 && votes.other > 1) return votes.other_identifier;
+  throw Error(ErrorKind::conflict, "the archive holds WAL of two clusters")
+      .with("file", path_of(name.to_string()))
+      .with("system identifier", page.system_identifier)
+      .with("that of other segments", votes.other_identifier)
+      .hint(
+          "Which of them is wanted is known where a server recovers into a data directory. Move "
+          "the files of the other cluster away.");
+}
+
+void ArchiveFacts::Votes::count(std::optional<std::uint64_t> identifier) {
+  if (!identifier) return;
+  if (*identifier == own) {
+    ++same;
+  } else {
+    ++other;
+    other_identifier = *identifier;
+  }
+}
+
+/// Found in steps that double, as far as there is no gap; the farthest one comes last.
+ArchiveFacts::Witnesses ArchiveFacts::witnesses_for(const SegmentFileName& name,
+                                                    const wal::PageHeader& page) {
+  Witnesses witnesses;
+  const auto size = wal::SegmentSize::of(page.segment_size);
+  if (!size || !name.segment.fits(*size)) return witnesses;
+  const auto segno = name.segment.segno(*size);
+  const auto found_at = [&](std::uint64_t number) -> std::optional<SegmentFileName> {
+    for (const Method method : kForms) {
+      const SegmentFileName other{wal::SegmentName(name.segment.timeline(), number, *size), method,
+                                  false};
+      const auto entry = archive_.find(other.to_string());
+      if (entry && entry->type == io::DirectoryEntry::Type::file && entry->size > 0) return other;
+    }
+    return std::nullopt;
+  };
+  constexpr std::uint64_t kFarthest = std::uint64_t{1} << 24;
+  for (std::uint64_t step = 1; step <= kFarthest; step *= 2) {
+    const auto other = found_at(segno + step);
+    if (!other) break;
+    witnesses.behind.push_back(*other);
+  }
+  for (std::uint64_t step = 1; step <= kFarthest && step <= segno; step *= 2) {
+    const auto other = found_at(segno - step);
+    if (!other) break;
+    witnesses.before.push_back(*other);
+  }
+  return witnesses;
+}
+
+/// nullopt if it begins with no page header that could be read.
+std::optional<std::uint64_t> ArchiveFacts::identifier_in(const SegmentFileName& name) {
+  try {
+    const auto header = archive::read_first_page_header(archive_, name);
+    if (header) return header->system_identifier;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
+  }
+  return std::nullopt;
+}
+
+}  // namespace weir::restore

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "base/log.h"
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "restore/restore.h"
+#include "wal/page.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::restore {
+
+/// In this order a segment can be found at every moment: whoever converts an archive publishes the
+/// .zst before the other form goes.
+inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
+                                      codec::Method::zstd};
+
+/// What one request has to know of the archive, looked up when it is first needed: a segment that
+/// is there is delivered without the directory being listed, however many files it has. One thread.
+/// Does not own what it is given. Throws Error{io, damage, conflict}.
+class ArchiveFacts {
+ public:
+  ArchiveFacts(io::Directory& archive, const Options& options, Log& log)
+      : archive_(archive), options_(options), log_(log) {}
+
+  [[nodiscard]] io::Directory& directory() const { return archive_; }
+  /// For messages.
+  [[nodiscard]] std::string path_of(const std::string& name) const;
+
+  [[nodiscard]] const archive::Listing& listing();
+  /// Throws Error{conflict} if it is not that of the server that recovers.
+  [[nodiscard]] const std::optional<archive::Identity>& identity();
+  /// The archive has changed: what was looked up is looked up again.
+  void forget();
+
+  /// Of a timeline whose history is missing or not valid: nullopt; the latter is told to the log.
+  [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
+
+  [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
+  [[nodiscard]] bool only_form(const archive::SegmentFileName& name);
+
+  /// That WAL has to have; 0 if nothing tells.
+  [[nodiscard]] std::uint64_t expected_system_identifier();
+  /// The segment size, by the first page of a segment's file. Throws Error{conflict} if that is of
+  /// another cluster, Error{damage} if no segment of this name begins so.
+  [[nodiscard]] wal::SegmentSize size_of(const archive::SegmentFileName& name,
+                                         const wal::PageHeader& first_page);
+
+ private:
+  /// Other segments of a timeline, by which one of them can be judged.
+  struct Witnesses {
+    std::vector<archive::SegmentFileName> behind;
+    std::vector<archive::SegmentFileName> before;
+  };
+  /// How many witnesses are of the cluster that a segment says it is of.
+  struct Votes {
+    std::uint64_t own = 0;
+    int same = 0;
+    int other = 0;
+    std::uint64_t other_identifier = 0;
+    void count(std::optional<std::uint64_t> identifier);
+  };
+
+  Witnesses witnesses_for(const archive::SegmentFileName& name, const wal::PageHeader& first_page);
+  std::optional<std::uint64_t> identifier_in(const archive::SegmentFileName& name);
+  std::uint64_t identifier_for(const archive::SegmentFileName& name,
+                               const wal::PageHeader& first_page);
+
+  io::Directory& archive_;
+  const Options& options_;
+  Log& log_;
+  std::optional<archive::Listing> listing_;
+  std::optional<std::optional<archive::Identity>> identity_;
+  std::optional<std::uint64_t> identifier_;  ///< that what is restored has to have
+};
+
+}  // namespace weir::restore

@@ -1,0 +1,120 @@
+#include "restore/command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <variant>
+
+#include "base/error.h"
+#include "io/posix_directory.h"
+#include "restore/target.h"
+
+namespace weir::restore {
+
+namespace {
+
+/// What an error may pass by itself: a network file system that hangs or comes back, or a machine
+/// short of something for a moment.
+bool may_pass(const Error& error) {
+  if (dynamic_cast<const TargetError*>(&error) != nullptr) return false;
+  if (error.kind() == ErrorKind::retry) return true;
+  switch (error.system_code()) {
+    case EIO:
+    case ESTALE:
+    case EINTR:
+    case EAGAIN:
+    case ETIMEDOUT:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ENOTCONN:
+    case EREMOTEIO:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+struct SplitPath {
+  std::string parent;  ///< "." if there is none
+  std::string name;
+};
+
+/// By name alone: pg_wal may be a link to elsewhere, and its parent is meant by name.
+SplitPath split(const std::string& path) {
+  const auto slash = path.find_last_of('/');
+  if (slash == std::string::npos) return {".", path};
+  const auto last = path.find_last_not_of('/', slash);
+  return {last == std::string::npos ? "/" : path.substr(0, last + 1), path.substr(slash + 1)};
+}
+
+/// The first eight bytes of pg_control (ControlFileData in catalog/pg_control.h) in the data
+/// directory that `pg_wal` lies in; nullopt if it lies in none.
+std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal) {
+  const auto [data, name] = split(pg_wal);
+  if (name != "pg_wal") return std::nullopt;
+  std::unique_ptr<io::Directory> global;
+  try {
+    global = io::open_directory(data + "/global");
+  } catch (const Error& error) {
+    if (error.system_code() == ENOENT || error.system_code() == ENOTDIR) return std::nullopt;
+    throw;
+  }
+  const auto file = global->open_for_reading("pg_control");
+  std::array<std::byte, sizeof(std::uint64_t)> bytes{};
+  std::uint64_t identifier = 0;
+  if (!file || file->read_at(0, bytes) != bytes.size()) return std::nullopt;
+  std::memcpy(&identifier, bytes.data(), bytes.size());
+  return identifier == 0 ? std::nullopt : std::optional(identifier);
+}
+
+}  // namespace
+
+Result run_restore_command(const std::string& archive, std::string_view file,
+                           const std::string& target, Options options, Prefetch prefetch,
+                           std::chrono::milliseconds patience, Log& log) {
+  const auto request = parse_request(file);
+  const auto [parent, target_name] = split(target);
+  if (target_name.empty() || target_name == "." || target_name == "..")
+    throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
+  if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
+
+  // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
+  const auto* const segment = std::get_if<wal::SegmentName>(&request);
+  bool helper = false;
+  if (segment != nullptr && prefetch.segments > 0) {
+    const auto taken = take_prefetched(archive, *segment, parent, target_name, options);
+    if (taken.restored) return {.restored = true, .why = {}, .prefetched = true};
+    helper = taken.helper_runs;
+  }
+
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  auto pause = std::chrono::milliseconds(50);
+  for (;;) {
+    try {
+      // Opened anew each time: a handle of a network file system may be stale.
+      const auto directory = io::open_directory(archive);
+      const auto target_directory = io::open_directory(parent);
+      auto result = restore_file(*directory, request, *target_directory, target_name, options, log);
+      if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
+        start_prefetcher(archive, *segment, *result.segment_size, parent, options, prefetch);
+      return result;
+    } catch (const Error& error) {
+      if (!may_pass(error) || std::chrono::steady_clock::now() + pause > deadline) throw;
+      log.warning("{}; trying again", error.what());
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(1000));
+  }
+}
+
+}  // namespace weir::restore

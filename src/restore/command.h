@@ -1,0 +1,21 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+#include "restore/prefetcher.h"
+#include "restore/restore.h"
+
+namespace weir::restore {
+
+/// restore_file() by paths, as a restore_command gets them: `target` is relative to the server's
+/// data directory, which is the working directory, and the cluster is known by its pg_control. What
+/// may pass (an I/O error of a network file system) is tried again for up to `patience`.
+[[nodiscard]] Result run_restore_command(const std::string& archive, std::string_view file,
+                                         const std::string& target, Options options,
+                                         Prefetch prefetch, std::chrono::milliseconds patience,
+                                         Log& log);
+
+}  // namespace weir::restore

@@ -1,0 +1,91 @@
+#include "restore/long_record.h"
+
+#include "base/error.h"
+#include "wal/record_verifier.h"
+
+namespace weir::restore {
+
+namespace {
+
+constexpr std::uint64_t kLong = std::uint64_t{64} << 10;  ///< bytes
+constexpr int kMostSegments = 8;                          ///< before the segment, and behind it
+
+/// Ends a reading when enough has been seen.
+struct Enough {};
+
+std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
+                                             const wal::RecordVerifier::Options& options,
+                                             const ReadWal& others);
+
+}  // namespace
+
+bool ends_in_a_long_record(const Fetched& segment) {
+  if (!segment.ends_inside_record) return false;
+  const auto end = segment.source.segment.start(segment.size) + segment.size.bytes();
+  return !segment.first_record.valid() || end - segment.newest_record >= kLong;
+}
+
+SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory* history,
+                             const ReadWal& others, const ReadWal& content) {
+  const auto size = segment.size;
+  const auto start = segment.source.segment.start(size);
+  const auto end = start + size.bytes();
+  const wal::RecordVerifier::Options options{
+      .segment_size = size, .timeline = segment.source.segment.timeline(), .history = history};
+  try {
+    const auto from = segment_of_beginning(segment, options, others);
+    if (!from) return {};
+    wal::RecordVerifier verifier(options, *from);
+    std::optional<wal::Damage> damage;
+    const codec::Sink feed = [&](std::span<const std::byte> wal) {
+      damage = verifier.feed(wal);
+      if (damage || verifier.last_record_end() > end) throw Enough{};
+    };
+    try {
+      for (auto at = *from; at < end + kMostSegments * size.bytes(); at = at + size.bytes())
+        if (!(at == start ? content : others)(at, 0, feed)) return {};
+    } catch (const Enough&) {
+    }
+    if (!damage)
+      return {verifier.last_record_end() > end ? SeamVerdict::fits : SeamVerdict::unknown,
+              std::nullopt};
+    // Other faults are those of the other segments: in itself this one was found sound.
+    const bool of_this_record =
+        damage->at < end && damage->what.starts_with("incorrect record checksum");
+    return of_this_record ? SeamResult{SeamVerdict::broken, damage} : SeamResult{};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
+    return {};
+  }
+}
+
+namespace {
+
+/// nullopt if a segment before is not there, not sound, or too far away.
+std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
+                                             const wal::RecordVerifier::Options& options,
+                                             const ReadWal& others) {
+  const auto size = segment.size;
+  auto at = segment.source.segment.start(size);
+  if (segment.first_record.valid()) return at;
+  for (int steps = 0; steps < kMostSegments && at.byte() >= size.bytes(); ++steps) {
+    at = wal::Lsn(at.byte() - size.bytes());
+    wal::RecordVerifier verifier(options, at);
+    std::optional<wal::Damage> damage;
+    const codec::Sink feed = [&](std::span<const std::byte> wal) {
+      damage = verifier.feed(wal);
+      if (damage || verifier.first_record_start().valid()) throw Enough{};
+    };
+    try {
+      if (!others(at, 0, feed)) return std::nullopt;
+    } catch (const Enough&) {
+    }
+    if (damage) return std::nullopt;
+    if (verifier.first_record_start().valid()) return at;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+}  // namespace weir::restore

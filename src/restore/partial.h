@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "archive/listing.h"
+#include "base/error.h"
+#include "restore/archive_facts.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::restore {
+
+/// An unfinished segment, where it is sound to, and what comes behind.
+struct Partial {
+  archive::SegmentFileName name;
+  wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
+  bool complete = false;        ///< sound up to the segment's end
+  std::optional<Error> damage;  ///< what ends it, if that is not its natural end
+  bool checked = true;          ///< false: of a server newer than this program knows
+  wal::Lsn first_record;        ///< that begins in it, 0/0 if none does
+  wal::Lsn previous_record;     ///< what that one says of the one before
+};
+
+/// The form of the segment's `.partial` that is sound the farthest; nullopt if there is none. Zeros
+/// behind the last record are its natural end, and so is a compressed stream that breaks off; WAL
+/// behind a place that is not sound is not. Throws Error{io}, Error{conflict, damage} for a first
+/// page of another cluster or size.
+[[nodiscard]] std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
+                                                  wal::SegmentSize size);
+
+}  // namespace weir::restore

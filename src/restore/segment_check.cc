@@ -1,0 +1,314 @@
+#include "restore/segment_check.h"
+
+#include <algorithm>
+#include <array>
+#include <future>
+#include <span>
+
+#include "archive/compare.h"
+#include "archive/segment_reader.h"
+#include "archive/timelines.h"
+#include "restore/long_record.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+
+namespace weir::restore {
+
+using archive::SegmentFileName;
+using codec::Method;
+
+namespace {
+
+/// nullopt if there is none.
+std::optional<wal::PageHeader> first_page_of(const ReadWal& content, wal::Lsn start) {
+  struct Enough {};
+  std::vector<std::byte> bytes;
+  try {
+    content(start, 0, [&](std::span<const std::byte> wal) {
+      bytes.insert(bytes.end(), wal.begin(), wal.end());
+      if (bytes.size() >= wal::kLongHeaderSize) throw Enough{};
+    });
+  } catch (const Enough&) {
+    return wal::decode_page_header(bytes);
+  }
+  return std::nullopt;
+}
+
+Error damage_error(const wal::Damage& damage, const std::string& path, wal::SegmentSize size) {
+  return Error(ErrorKind::damage, "damaged WAL: " + damage.what)
+      .with("file", path)
+      .with("offset in the segment", size.offset(damage.found_at))
+      .with("LSN", damage.at)
+      .hint(
+          "The file is not what was archived under this name: put a sound copy in its place. If it "
+          "was copied out of the pg_wal of a lost server, its end may be unwritten: rename it to "
+          "<name>.partial and add --partial, and what is sound of it is restored.");
+}
+
+}  // namespace
+
+Fetched SegmentCheck::read(const SegmentFileName& name, Output& output, Haste haste) {
+  bool look_back = haste == Haste::also_before;
+  const auto path = facts_.path_of(name.to_string());
+  const auto first_page = archive::read_first_page_header(facts_.directory(), name);
+  if (!first_page)
+    throw Error(ErrorKind::damage, "damaged WAL: expected a segment's first page header")
+        .with("file", path)
+        .with("offset in the segment", 0);
+  const auto size = facts_.size_of(name, *first_page);
+  const auto start = name.segment.start(size);
+  Fetched checked{.source = name, .identity = {}, .size = size};
+  const auto read_segment = [&](const codec::Sink& sink) {
+    if (haste == Haste::none) {
+      archive::read_segment(facts_.directory(), name, size, sink);
+      return;
+    }
+    // Two segments to be unpacked, one on each processor: handing pieces over would only cost.
+    const bool also_before = look_back && before_is_packed(name.segment, size);
+    archive::read_segment_in_two_threads(
+        facts_.directory(), name, size, sink,
+        also_before ? archive::Processor::kept_busy : archive::Processor::free);
+  };
+  if (!options_.verify) {
+    read_segment([&](auto wal) { output.append(wal); });
+    return checked;
+  }
+
+  const auto history = facts_.history_of(name.segment.timeline());
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = name.segment.timeline(),
+                                .system_identifier = facts_.expected_system_identifier(),
+                                .history = history ? &*history : nullptr},
+                               start);
+  output.expect(size.bytes());
+  read_segment([&](std::span<const std::byte> wal) {
+    if (const auto damage = verifier.feed(wal)) throw damage_error(*damage, path, size);
+    output.append(wal);
+    if (look_back && verifier.first_record_previous().valid()) {
+      look_back = false;
+      begin_reading_before(name.segment, size, verifier.first_record_previous(),
+                           history ? &*history : nullptr);
+    }
+  });
+  if (verifier.unchecked()) {
+    log_.warning("{}: WAL of a newer server than this pgweir knows, restored unchecked",
+                 name.to_string());
+    return checked;
+  }
+  checked.first_record = verifier.first_record_start();
+  checked.newest_record = verifier.newest_record_start();
+  checked.ends_inside_record = verifier.inside_record();
+  checked.previous_record = verifier.first_record_previous();
+  checked.records_end = verifier.inside_record() || !verifier.last_record_end().valid()
+                            ? size.bytes()
+                            : verifier.records_end() - start;
+  return checked;
+}
+
+void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content) {
+  const auto timeline = segment.source.segment.timeline();
+  const auto size = segment.size;
+  const auto start_here = segment.source.segment.start(size);
+  auto first_record = segment.first_record;
+  if (!segment.previous_record.valid()) {
+    if (segment.records_end == 0) return;  // nothing was looked into
+    // The record that it begins in may end in it all the same.
+    const auto page = first_page_of(content, start_here);
+    if (!page || !page->first_is_continuation()) return;
+    first_record = end_of_continued_record(start_here, page->remaining);
+    if (first_record > start_here + segment.records_end) return;
+  }
+  const auto history = facts_.history_of(timeline);
+  const Seam seam{.segment_start = start_here,
+                  .first_record = first_record,
+                  .previous_record = segment.previous_record,
+                  .segment_size = size,
+                  .timeline = timeline,
+                  .history = history ? &*history : nullptr};
+
+  const auto name_at = [&](wal::Lsn start) {
+    const auto segno = size.segno(start);
+    return wal::SegmentName(
+        history ? archive::timeline_of_segment(*history, segno, size) : timeline, segno, size);
+  };
+  const ReadWal servers = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
+    const auto file = target_directory_.open_for_reading(name_at(start).to_string());
+    if (!file || file->size() != size.bytes()) return false;
+    return content_of(*file)(start, offset, sink);
+  };
+  // A record that goes on as it began proves itself: so what was restored last time may be asked.
+  const ReadWal last_time = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
+    if (!restored_last_time(start)) return false;
+    const auto file = target_directory_.open_for_reading(target_name_);
+    return file && file->size() == size.bytes() && content_of(*file)(start, offset, sink);
+  };
+  const ReadWal archived = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
+    const auto asked = name_at(start);
+    if (before_ && before_->segment == asked && before_->offset <= offset) {
+      const std::span<const std::byte> bytes = before_->bytes.get();
+      sink(bytes.subspan(std::min<std::uint64_t>(offset - before_->offset, bytes.size())));
+      return true;
+    }
+    for (const Method method : kForms) {
+      const SegmentFileName before{asked, method, false};
+      if (method == Method::none) {
+        const auto file = facts_.directory().open_for_reading(before.to_string());
+        if (!file) continue;
+        return file->size() == size.bytes() && content_of(*file)(start, offset, sink);
+      }
+      if (!facts_.directory().find(before.to_string())) continue;
+      archive::read_segment_from(facts_.directory(), before, size, offset, sink);
+      return true;
+    }
+    return false;
+  };
+
+  auto result = check_seam(seam, servers, content);
+  if (result.verdict == SeamVerdict::unknown && !options_.system_identifier && !before_ &&
+      check_seam(seam, last_time, content).verdict == SeamVerdict::fits)
+    return;
+  // A file that lay in pg_wal since before the recovery may be another one's.
+  if (result.verdict == SeamVerdict::broken ||
+      (result.verdict == SeamVerdict::unknown && !options_.system_identifier)) {
+    auto again = check_seam(seam, archived, content);
+    if (again.verdict == SeamVerdict::broken && before_) {
+      // What was read of it proves itself if it fits. If not, its own checksums have a word first.
+      before_.reset();
+      again = check_seam(seam, archived, content);
+    }
+    if (again.verdict != SeamVerdict::unknown) result = again;
+  }
+  if (result.verdict != SeamVerdict::broken) return;
+  const auto record = seam.previous_record.valid() ? seam.previous_record : result.damage->at;
+  throw damage_error(*result.damage, facts_.path_of(segment.source.to_string()), size)
+      .hint(fmt::format("The record at {} begins in the segment before ({}) and goes on in this "
+                        "one: one of the two is not as it was written.",
+                        record, name_at(size.start_of(record))));
+}
+
+/// As far as the names tell: a guess at what begin_reading_before() will do.
+bool SegmentCheck::before_is_packed(wal::SegmentName segment, wal::SegmentSize size) {
+  const auto segno = segment.segno(size);
+  if (!options_.verify || segno == 0) return false;
+  const wal::SegmentName before(segment.timeline(), segno - 1, size);
+  if (target_directory_.find(before.to_string())) return false;
+  const auto form = std::find_if(kForms.begin(), kForms.end(), [&](Method method) {
+    return facts_.directory().find(SegmentFileName{before, method, false}.to_string());
+  });
+  return form != kForms.end() && *form != Method::none;
+}
+
+/// By hand, the archive's own copy of the segment before is asked for the record over the border.
+/// To unpack it takes as long as this one: so it is done at the same time, and without comparing
+/// its checksums, a tenth of the work.
+void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSize size,
+                                        wal::Lsn previous_record,
+                                        const wal::TimelineHistory* history) {
+  const auto start = segment.start(size);
+  const wal::Lsn page(previous_record.byte() & ~(wal::kPageSize - 1));
+  if (page >= start || page + size.bytes() < start) return;
+  const auto segno = size.segno(page);
+  const wal::SegmentName before(
+      history ? archive::timeline_of_segment(*history, segno, size) : segment.timeline(), segno,
+      size);
+  const auto there = target_directory_.find(before.to_string());
+  if (there && there->size == size.bytes()) return;  // the quick way
+  if (restored_last_time(size.start_of(page))) return;
+  for (const Method method : kForms) {
+    const SegmentFileName name{before, method, false};
+    if (!facts_.directory().find(name.to_string())) continue;
+    if (method == Method::none) return;  // read from where it is wanted
+    const auto offset = size.offset(page);
+    const auto read = [this, name, size, offset] {
+      std::vector<std::byte> bytes;
+      archive::read_segment_from(
+          facts_.directory(), name, size, offset,
+          [&](std::span<const std::byte> wal) {
+            bytes.insert(bytes.end(), wal.begin(), wal.end());
+          },
+          codec::Checksums::ignored);
+      return bytes;
+    };
+    before_ = Before{before, offset, std::async(std::launch::async, read).share()};
+    return;
+  }
+}
+
+/// True if what stands under the target's name begins like the segment at `start`.
+bool SegmentCheck::restored_last_time(wal::Lsn start) {
+  const auto entry = target_directory_.find(target_name_);
+  if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
+  const auto file = target_directory_.open_for_reading(target_name_);
+  std::array<std::byte, wal::kLongHeaderSize> front{};
+  if (!file || file->read_at(0, front) != front.size()) return false;
+  const auto page = wal::decode_page_header(front);
+  return page && page->address == start;
+}
+
+void SegmentCheck::check_long_record_of(const Fetched& segment, const ReadWal& content) {
+  if (!ends_in_a_long_record(segment)) return;
+  const auto timeline = segment.source.segment.timeline();
+  const auto size = segment.size;
+  const auto history = facts_.history_of(timeline);
+  const ReadWal others = [&](wal::Lsn start, std::uint64_t, const codec::Sink& sink) {
+    const auto segno = size.segno(start);
+    const auto on = history ? archive::timeline_of_segment(*history, segno, size) : timeline;
+    for (const Method method : kForms) {
+      const SegmentFileName other{wal::SegmentName(on, segno, size), method, false};
+      if (!facts_.directory().find(other.to_string())) continue;
+      archive::read_segment(facts_.directory(), other, size, sink);
+      return true;
+    }
+    return false;
+  };
+  const auto result = check_long_record(segment, history ? &*history : nullptr, others, content);
+  if (result.verdict != SeamVerdict::broken) return;
+  throw Error(ErrorKind::damage, "damaged WAL: " + result.damage->what)
+      .with("file", facts_.path_of(segment.source.to_string()))
+      .with("LSN", result.damage->at)
+      .hint(
+          "The record lies in several segments, this one among them, and one of them is not as it "
+          "was written. Put sound copies in their places; pgweir verify tells where the record "
+          "begins and ends.");
+}
+
+void SegmentCheck::require_agreement(const Fetched& checked) {
+  if (checked.records_end == 0) return;  // nothing was looked into
+  class Nowhere final : public Output {
+   public:
+    void expect(std::uint64_t) override {}
+    void append(std::span<const std::byte>) override {}
+    std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
+    [[nodiscard]] std::uint64_t size() const override { return 0; }
+  };
+  for (const Method method : kForms) {
+    const SegmentFileName other{checked.source.segment, method, false};
+    if (other == checked.source || !facts_.directory().find(other.to_string())) continue;
+    std::optional<std::uint64_t> difference;
+    try {
+      difference = archive::first_difference(facts_.directory(), checked.source, other,
+                                             checked.size, checked.records_end);
+      if (!difference) continue;
+      Nowhere nowhere;
+      const auto theirs = read(other, nowhere, Haste::none);
+      const ReadWal content = [&](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
+        archive::read_segment_from(facts_.directory(), other, theirs.size, offset, sink);
+        return true;
+      };
+      check_seam_of(theirs, content);
+      check_long_record_of(theirs, content);
+    } catch (const Error&) {
+      continue;  // the other one is not sound, or gone
+    }
+    throw Error(ErrorKind::conflict, "two forms of the segment are sound and differ")
+        .with("file", facts_.path_of(checked.source.to_string()))
+        .with("and", facts_.path_of(other.to_string()))
+        .with("offset in the segment", *difference)
+        .hint(
+            "One of them is of another history of the cluster (a server that was promoted without "
+            "a timeline of its own, an archive that two servers wrote to). Move the wrong one "
+            "away: pgweir verify tells which of them the segments before and behind go with.");
+  }
+}
+
+}  // namespace weir::restore

@@ -1,0 +1,403 @@
+#include "receive/stream_turns.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+namespace weir::receive {
+namespace {
+
+using namespace std::chrono_literals;
+using wal::Lsn;
+using How = StreamOutcome::How;
+using News = StreamTurns::News;
+using Turn = StreamTurns::Turn;
+using What = StreamTurns::What;
+
+constexpr std::uint64_t kMB = 1 << 20;
+constexpr Lsn kStart(3 * kMB);
+constexpr StreamTurns::Held kNothing{};
+constexpr StreamTurns::Held kWal{.wal = true};
+constexpr StreamTurns::Held kDispute{.disputed = true};
+const Error kFull(ErrorKind::disk_full, "no space");
+
+/// A stream at 3 MB with segments of 1 MB, and a clock.
+class Stream {
+ public:
+  explicit Stream(StreamTurns::Options options = {}, std::optional<Lsn> endpos = std::nullopt)
+      : state(state_options(endpos), 1, kStart, now), turns(with_size(options), state) {}
+
+  void receive(std::uint64_t bytes, std::uint64_t ahead = 0) {
+    const std::vector<std::byte> wal(bytes);
+    state.on_wal(
+        {.start = state.received(), .server_end = state.received() + bytes + ahead, .wal = wal},
+        now);
+  }
+  StreamTurns::Verdict written(const std::optional<Error>& error = std::nullopt) {
+    return turns.on_written(error ? state.write() : state.received(), Lsn(), error, now);
+  }
+  void take(std::uint64_t bytes) {
+    receive(bytes);
+    written();
+  }
+  StreamTurns::Sync begin(bool publishes = false) {
+    return turns.on_sync_begun(state.write(), publishes, now);
+  }
+  /// A sync of `bytes` that takes 10 ms, while more arrives.
+  void slow_sync(std::uint64_t bytes) {
+    take(bytes);
+    const auto sync = begin();
+    now += 10ms;
+    turns.on_sync_done(sync, 10ms);
+    turns.on_arrivals(true);
+  }
+
+  Time now{1'000'000ms};
+  StreamState state;
+  StreamTurns turns;
+
+ private:
+  static StreamState::Options state_options(std::optional<Lsn> endpos) {
+    StreamState::Options options;
+    options.segment_size = *wal::SegmentSize::of(kMB);
+    options.endpos = endpos;
+    return options;
+  }
+  static StreamTurns::Options with_size(StreamTurns::Options options) {
+    options.segment_size = *wal::SegmentSize::of(kMB);
+    return options;
+  }
+};
+
+TEST(StreamTurns, WritesWhatIsHeldBeforeMoreIsRead) {
+  Stream stream;
+  EXPECT_EQ(stream.turns.next(), Turn::read);
+  stream.receive(100);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write);
+  EXPECT_EQ(stream.written().what, What::go_on);
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.next(), Turn::wait);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write) << "also on the way to the end";
+}
+
+TEST(StreamTurns, WaitsForSpaceInGrowingStepsAndTellsItOnce) {
+  Stream stream;
+  stream.receive(100);
+  auto verdict = stream.written(kFull);
+  EXPECT_EQ(verdict.what, What::wait);
+  EXPECT_EQ(verdict.news, News::full);
+  for (const auto wait : {100ms, 200ms, 400ms, 800ms, 1600ms, 3200ms, 5000ms, 5000ms}) {
+    SCOPED_TRACE(wait.count());
+    stream.now += wait - 1ms;
+    EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::wait);
+    EXPECT_EQ(stream.turns.rest(kWal, stream.now).until, stream.now + 1ms);
+    stream.now += 1ms;
+    EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write);
+    verdict = stream.written(kFull);
+    EXPECT_EQ(verdict.what, What::wait);
+    EXPECT_EQ(verdict.news, News::none);
+  }
+  EXPECT_EQ(stream.written().news, News::space);
+  EXPECT_EQ(stream.written().news, News::none);
+  EXPECT_EQ(stream.written(kFull).news, News::full) << "the next time it is news again";
+  stream.now += 100ms;
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write);
+}
+
+TEST(StreamTurns, DropsWhatItCannotWrite) {
+  struct Case {
+    const char* name;
+    Error error;
+    OnDiskFull on_disk_full;
+  };
+  for (const auto& [name, error, on_disk_full] : std::vector<Case>{
+           {"full, and the user wants no waiting", kFull, OnDiskFull::stop},
+           {"any other error", Error(ErrorKind::io, "broken"), OnDiskFull::wait},
+           {"WAL of another server", Error(ErrorKind::conflict, "other WAL"), OnDiskFull::wait}}) {
+    SCOPED_TRACE(name);
+    Stream stream({.on_disk_full = on_disk_full});
+    stream.receive(100);
+    EXPECT_EQ(stream.turns.on_written(kStart + 40, Lsn(), error, stream.now).what, What::fail);
+    EXPECT_EQ(stream.state.received(), kStart + 40) << "its front is there";
+  }
+}
+
+TEST(StreamTurns, DropsWhatIsHeldRatherThanWaitForSpaceOnceItStops) {
+  Stream stream;
+  stream.receive(100);
+  static_cast<void>(stream.written(kFull));
+  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::retry, "connection lost")), What::fail);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::drop);
+  EXPECT_EQ(stream.state.received(), stream.state.write());
+}
+
+TEST(StreamTurns, ReadsOnInADisputeUntilNothingMoreIsToBeExpected) {
+  Stream stream;
+  stream.receive(100, 50);
+  static_cast<void>(stream.turns.next(kDispute, stream.now));
+  stream.now += 1h;
+  EXPECT_EQ(stream.turns.next(kDispute, stream.now), Turn::read) << "the server has more";
+
+  Stream at_end;
+  at_end.receive(100);
+  EXPECT_EQ(at_end.turns.next(kDispute, at_end.now), Turn::read);
+  EXPECT_EQ(at_end.turns.rest(kDispute, at_end.now).until, at_end.now + 10s);
+  at_end.now += 9'999ms;
+  EXPECT_EQ(at_end.turns.next(kDispute, at_end.now), Turn::read);
+  at_end.now += 1ms;
+  EXPECT_EQ(at_end.turns.next(kDispute, at_end.now), Turn::settle);
+  EXPECT_EQ(at_end.state.received(), at_end.state.write());
+}
+
+TEST(StreamTurns, SettlesADisputeAtTheEndOfTheStreamAndLeavesItToTheNextStartWhenToldToStop) {
+  Stream ended;
+  ended.receive(100, 50);
+  EXPECT_EQ(ended.turns.fail(Error(ErrorKind::retry, "connection lost")), What::fail);
+  EXPECT_EQ(ended.turns.next(kDispute, ended.now), Turn::settle);
+
+  Stream stopped;
+  stopped.receive(100, 50);
+  stopped.turns.request_stop();
+  EXPECT_EQ(stopped.turns.next(kDispute, stopped.now), Turn::drop);
+  EXPECT_EQ(stopped.state.received(), kStart);
+}
+
+TEST(StreamTurns, BeginsNoMoreSyncsThanMayBeUnderWay) {
+  Stream stream;
+  std::vector<StreamTurns::Sync> syncs;
+  for (std::size_t i = 0; i < kMaxSyncs; ++i) {
+    stream.take(100);
+    EXPECT_TRUE(stream.turns.sync_at());
+    syncs.push_back(stream.begin());
+  }
+  stream.take(100);
+  EXPECT_EQ(stream.turns.sync_at(), std::nullopt);
+  const auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_EQ(rest.until, std::nullopt);
+  EXPECT_TRUE(rest.needs_sync);
+  EXPECT_TRUE(rest.hears);
+  EXPECT_TRUE(stream.turns.on_sync_done(syncs[0], 1us));
+  EXPECT_TRUE(stream.turns.sync_at());
+}
+
+TEST(StreamTurns, SpreadsSlowSyncsAndReadsWhatComesBetweenThemInOneGo) {
+  Stream stream;
+  for (int i = 0; i < 20; ++i) stream.slow_sync(100);
+  stream.take(100);
+  EXPECT_EQ(stream.turns.sync_at(), Time::min()) << "none is under way";
+  EXPECT_TRUE(stream.begin().overlaps);
+  const auto began = stream.now;
+  stream.take(100);
+  const auto next = stream.turns.sync_at();
+  ASSERT_TRUE(next);
+  EXPECT_GT(*next, began);
+  EXPECT_LT(*next, began + 10ms);
+  const auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_EQ(rest.until, next);
+  EXPECT_TRUE(rest.reads);
+  EXPECT_FALSE(rest.hears);
+  EXPECT_TRUE(stream.turns.rest(kNothing, *next).hears);
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.sync_at(), Time::min()) << "the last one waits for nothing";
+}
+
+TEST(StreamTurns, ReadsOnWhenTheNextSyncMayBeginEvenIfThereIsNothingToBeSynced) {
+  Stream stream;
+  for (int i = 0; i < 20; ++i) stream.slow_sync(100);
+  stream.take(100);
+  static_cast<void>(stream.begin());
+  EXPECT_EQ(stream.turns.sync_at(), std::nullopt);
+  const auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_FALSE(rest.hears);
+  ASSERT_TRUE(rest.until);
+  EXPECT_LT(*rest.until, stream.now + 10ms);
+  EXPECT_FALSE(rest.needs_sync);
+}
+
+TEST(StreamTurns, SleepsNoLongerThanUntilASyncIsDue) {
+  Stream stream;
+  stream.receive(100, 2 * kCatchUpBytes);  // syncs are rare while there is much to come
+  static_cast<void>(stream.written());
+  const auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_EQ(rest.until, stream.now + kCatchUpInterval);
+  EXPECT_EQ(rest.until, stream.turns.sync_at());
+  EXPECT_TRUE(rest.hears);
+}
+
+TEST(StreamTurns, DoesNotReadWhileTooMuchIsNotDurable) {
+  Stream stream;
+  while (stream.turns.next() == Turn::read) stream.take(kMB / 2);
+  static_cast<void>(stream.begin());
+  const auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_FALSE(rest.reads);
+  EXPECT_FALSE(rest.hears);
+  EXPECT_TRUE(rest.needs_sync);
+  stream.now += 1h;
+  EXPECT_FALSE(stream.state.silent_for_too_long(stream.now)) << "nobody listened";
+}
+
+TEST(StreamTurns, WaitsForSpaceBeforeASync) {
+  Stream stream;
+  stream.take(100);
+  EXPECT_EQ(stream.turns.sync_at(), Time::min());
+  const auto verdict = stream.turns.on_no_job(kFull, stream.now);
+  EXPECT_EQ(verdict.what, What::wait);
+  EXPECT_EQ(verdict.news, News::full);
+  EXPECT_EQ(stream.turns.sync_at(), stream.now + 100ms);
+  stream.receive(100);
+  EXPECT_EQ(stream.written().news, News::none) << "to memory: that says nothing of the disk";
+  EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now + 100ms).news, News::none);
+  EXPECT_EQ(stream.begin().news, News::space);
+  EXPECT_EQ(stream.turns.outcome().how, How::stopped) << "it has not failed";
+}
+
+TEST(StreamTurns, LetsTheSyncOfAFullSegmentTellThatThereIsSpaceAgain) {
+  Stream stream;
+  stream.take(100);
+  static_cast<void>(stream.turns.on_no_job(kFull, stream.now));
+  stream.take(kMB - 100);  // so that it need not be written before the sync
+  auto sync = stream.begin(true);
+  EXPECT_EQ(sync.news, News::none);
+  EXPECT_TRUE(sync.waits);
+  EXPECT_EQ(stream.turns.on_sync_part(sync, kFull).news, News::none);
+  EXPECT_EQ(stream.turns.on_sync_part(sync, std::nullopt).news, News::space);
+  EXPECT_FALSE(sync.waits);
+}
+
+TEST(StreamTurns, TakesAnyOtherErrorBeforeASyncForTheLossOfWhatIsWritten) {
+  Stream stream;
+  stream.take(100);
+  EXPECT_EQ(stream.turns.on_no_job(Error(ErrorKind::io, "broken"), stream.now).what, What::lost);
+}
+
+TEST(StreamTurns, GivesUpASyncWithoutSpaceWhenToldToStop) {
+  Stream stream;
+  stream.take(100);
+  auto earlier = stream.begin();
+  stream.take(100);
+  stream.turns.on_end_of_stream({.next = pq::EndOfStream::Next{2, stream.state.write()}});
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now).what, What::wait)
+      << "what is under way stays to be acknowledged";
+  EXPECT_EQ(stream.turns.sync_at(), stream.now + 100ms);
+  EXPECT_TRUE(stream.turns.on_sync_done(earlier, 1us));
+  EXPECT_EQ(stream.turns.sync_at(), Time::min()) << "now it is tried at once";
+  EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now).what, What::give_up);
+  EXPECT_EQ(stream.turns.sync_at(), std::nullopt);
+  EXPECT_EQ(stream.turns.outcome().how, How::stopped) << "the timeline's end is still to be had";
+  EXPECT_EQ(stream.turns.outcome().reached, kStart + 100);
+}
+
+TEST(StreamTurns, FailsWithTheFullDiskWhereTheUserWantsNoWaiting) {
+  Stream stream({.on_disk_full = OnDiskFull::stop});
+  stream.take(100);
+  EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now).what, What::give_up);
+  EXPECT_TRUE(stream.turns.failed());
+  EXPECT_EQ(stream.turns.outcome().error->kind(), ErrorKind::disk_full);
+}
+
+TEST(StreamTurns, LetsEachSyncWaitForSpaceAndTellsItOnceForAll) {
+  Stream stream;
+  stream.take(100);
+  auto one = stream.begin();
+  stream.take(100);
+  auto two = stream.begin();
+  EXPECT_EQ(stream.turns.on_sync_part(one, kFull).news, News::full);
+  EXPECT_EQ(stream.turns.on_sync_part(two, kFull).news, News::none);
+  for (const auto wait : {200ms, 400ms, 800ms, 1600ms, 3200ms, 5000ms, 5000ms}) {
+    const auto verdict = stream.turns.on_sync_part(one, kFull);
+    EXPECT_EQ(verdict.what, What::wait);
+    EXPECT_EQ(verdict.news, News::none);
+    EXPECT_EQ(verdict.wait, wait);
+  }
+  EXPECT_EQ(stream.turns.on_sync_part(one, std::nullopt).news, News::none);
+  EXPECT_EQ(stream.turns.on_sync_part(two, std::nullopt).news, News::space);
+  EXPECT_EQ(stream.turns.on_sync_part(one, kFull).wait, 100ms) << "its other part begins anew";
+}
+
+TEST(StreamTurns, GivesUpSyncsInTheOrderInWhichTheyBegan) {
+  Stream stream;
+  stream.take(100);
+  auto first = stream.begin();
+  stream.take(100);
+  auto second = stream.begin();
+  stream.take(100);
+  auto third = stream.begin();
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.on_sync_part(second, kFull).what, What::give_up);
+  EXPECT_FALSE(stream.turns.may_give_up(second));
+  EXPECT_TRUE(stream.turns.on_sync_done(first, 1us));
+  EXPECT_TRUE(stream.turns.may_give_up(second));
+  stream.turns.give_up(kFull);
+  EXPECT_EQ(stream.state.flush(), kStart + 100) << "what was synced before stays";
+  EXPECT_TRUE(stream.turns.may_give_up(third));
+  EXPECT_EQ(stream.turns.on_sync_part(third, Error(ErrorKind::durability, "an earlier one")).what,
+            What::forget);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::drop);
+  EXPECT_EQ(stream.turns.outcome().how, How::stopped);
+}
+
+TEST(StreamTurns, CountsASyncThatWasGivenUpMeanwhileForNothing) {
+  Stream stream;
+  stream.take(100);
+  auto first = stream.begin();
+  stream.take(100);
+  auto second = stream.begin();
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.on_sync_part(first, kFull).what, What::give_up);
+  stream.turns.give_up(kFull);
+  EXPECT_FALSE(stream.turns.on_sync_done(second, 1us));
+  EXPECT_EQ(stream.state.flush(), kStart);
+}
+
+TEST(StreamTurns, EndsTheProcessForAnyOtherErrorOfASync) {
+  for (const auto kind : {ErrorKind::durability, ErrorKind::io, ErrorKind::conflict}) {
+    Stream stream;
+    stream.take(100);
+    auto sync = stream.begin();
+    EXPECT_EQ(stream.turns.on_sync_part(sync, Error(kind, "broken")).what, What::lost);
+  }
+}
+
+TEST(StreamTurns, EndsWithTheFirstErrorUnlessDurabilityIsLost) {
+  Stream stream;
+  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::retry, "first"), "08006"), What::fail);
+  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::damage, "second")), What::go_on);
+  EXPECT_EQ(stream.turns.outcome().error->kind(), ErrorKind::retry);
+  EXPECT_EQ(stream.turns.outcome().sqlstate, "08006");
+  EXPECT_EQ(stream.turns.next(), Turn::wait);
+  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::durability, "third")), What::lost);
+}
+
+TEST(StreamTurns, TellsAServerThatShutsDownFromTheEndOfATimeline) {
+  Stream down;
+  down.turns.on_end_of_stream({});
+  EXPECT_EQ(down.turns.outcome().how, How::failed);
+  EXPECT_EQ(down.turns.outcome().error->kind(), ErrorKind::retry);
+
+  Stream ended;
+  ended.receive(100);
+  ended.turns.on_end_of_stream({.next = pq::EndOfStream::Next{2, kStart + 100}});
+  EXPECT_EQ(ended.turns.outcome().how, How::timeline_ended);
+  EXPECT_EQ(ended.turns.outcome().next->timeline, 2U);
+  EXPECT_TRUE(ended.turns.outcome().heard_anything);
+  EXPECT_EQ(ended.turns.next(kWal, ended.now), Turn::write);
+}
+
+TEST(StreamTurns, WithStockHabitsWritesOneSegmentAfterTheOther) {
+  Stream stream({.stock_habits = true});
+  stream.take(100);
+  EXPECT_EQ(stream.turns.most_to_write(), kMB - 100);
+  EXPECT_FALSE(stream.turns.collects());
+  stream.take(kMB - 100);
+  stream.receive(100);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::wait) << "the segment has no name yet";
+  EXPECT_FALSE(stream.turns.may_write());
+  EXPECT_TRUE(stream.turns.on_sync_done(stream.begin(true), 1us));
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write);
+  EXPECT_EQ(Stream().turns.most_to_write(), std::numeric_limits<std::size_t>::max());
+}
+
+}  // namespace
+}  // namespace weir::receive
