@@ -16,10 +16,9 @@ constexpr int kFree = 3;
 
 void MessageBound::incomplete(int socket) {
   if (++incomplete_ < kFree || socket < 0) return;
+  if (incomplete_ == kFree) begun_ = bytes_read_at_most(socket);
   const auto read = bytes_read_at_least(socket);
-  if (!read) return;
-  if (incomplete_ == kFree) begun_ = *read;
-  if (*read <= begun_ + kMost) return;
+  if (!read || !begun_ || *read <= *begun_ + kMost) return;
   throw Error(ErrorKind::protocol, "the server sends ever more and no complete message")
       .with("bytes", "more than " + format_size(kMost))
       .hint(

@@ -21,8 +21,8 @@ class MessageBound {
   void incomplete(int socket);
 
  private:
-  int incomplete_ = 0;  ///< looks in a row that found no complete message
-  std::uint64_t begun_ = 0;
+  int incomplete_ = 0;                  ///< looks in a row that found no complete message
+  std::optional<std::uint64_t> begun_;  ///< bytes that were read before it, or more
 };
 
 }  // namespace weir::pq

@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace weir::pq {
 
 namespace {
@@ -27,7 +29,8 @@ std::optional<std::size_t> waiting(int socket) {
 std::optional<std::uint64_t> difference(std::optional<std::uint64_t> received,
                                         std::optional<std::size_t> unread) {
   if (!received || !unread) return std::nullopt;
-  return *received - *unread;
+  // What arrives after the first answer may be more than all there was.
+  return *received - std::min<std::uint64_t>(*unread, *received);
 }
 
 }  // namespace

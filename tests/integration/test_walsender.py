@@ -292,7 +292,7 @@ def test_a_stop_while_the_disk_is_full_at_a_timelines_end_leaves_that_end_to_be_
     primary = servers.primary()
     small = place / "small"
     small.mkdir()
-    mounted = run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "pgweir-test", small],
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "pgweir-test", small],
                   check=False)
     if mounted.returncode != 0:
         pytest.skip(f"can't mount a tmpfs here: {mounted.stderr.strip()}")
@@ -325,9 +325,9 @@ def test_a_stop_while_the_disk_is_full_at_a_timelines_end_leaves_that_end_to_be_
             options = ["--start", wal.lsn_text(start), "--compress", "zstd"]
             receiver = receivers.pgweir(archive, walsender.conninfo(), *options)
             receiver.wait_log("(?i)no space left")
-            assert archive.partials(), "the segment itself has its place"
             receiver.stop()
             assert walsender.started == [(1, start)]
+            assert not archive.finished()
             assert not [report for report in walsender.reports if report > start]
             run(["mount", "-o", "remount,size=64m", small])
             receiver = receivers.pgweir(archive, walsender.conninfo(), *options)

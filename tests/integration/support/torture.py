@@ -276,6 +276,7 @@ class Station:
         (torture.place / name).mkdir(mode=0o700)
         self.archive = Archive(torture.place / name, torture.segment_mb << 20)
         self.receiver = None
+        self.reported_to = set()  # servers whose slot stands where this one's reports put it
 
     def start(self):
         options = list(self.torture.options)
@@ -299,6 +300,8 @@ class Station:
 
     def kill(self):
         acknowledged = self.torture.client.acknowledged
+        if self.torture.slots:
+            self.see_reports()
         self.receiver.kill9()
         self.check_promises(acknowledged)
 
@@ -329,6 +332,14 @@ class Station:
                    for server in (self.torture.primary, self.torture.standby)
                    for row in server.walsenders(name))
 
+    def see_reports(self):
+        """A new slot stands at a position that the server has chosen, up to the first report."""
+        name = self.name.replace("-", "_")
+        self.reported_to.update(
+            server for server in (self.torture.primary, self.torture.standby)
+            if server not in self.reported_to and server.running()
+            and any(row["flush_lsn"] for row in server.walsenders(name)))
+
     def check_promises(self, acknowledged):
         """What the upstream was told is durable, and what a client was told is committed."""
         if (acknowledged and self.torture.synchronous and self.name == "by-primary"
@@ -337,14 +348,13 @@ class Station:
             self.assert_holds(acknowledged[0], acknowledged[1])
         if not self.torture.slots:
             return
-        for server in (self.torture.primary, self.torture.standby):
-            if not server.running():
+        for server in self.reported_to:
+            if server not in (self.torture.primary, self.torture.standby) or not server.running():
                 continue
             answer = server.sql("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name ="
                                 f" '{self.name.replace('-', '_')}'", check=False)
             if answer.returncode == 0 and answer.stdout.strip() and self.started_from() is not None:
                 known = wal.lsn(answer.stdout.strip())
-                # A slot is made with a restart position of its own before we have streamed.
                 if self.started_from() < known and known % self.archive.segment_size:
                     self.assert_holds(server, known)
 

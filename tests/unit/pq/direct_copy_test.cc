@@ -2,20 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "base/error.h"
-#include "pq/tcp_count.h"
+#include "unit/pq/tcp_line.h"
 
 namespace weir::pq {
 namespace {
@@ -23,63 +18,6 @@ namespace {
 using Found = DirectCopy::Found;
 
 constexpr std::size_t kLargest = 1 << 20;
-
-/// The two ends of a TCP connection on 127.0.0.1.
-class Line {
- public:
-  Line() {
-    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    require(::bind(listener, generic, size) == 0 && ::listen(listener, 1) == 0 &&
-            ::getsockname(listener, generic, &size) == 0);
-    ours_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    require(::connect(ours_, generic, size) == 0);
-    theirs_ = ::accept(listener, nullptr, nullptr);
-    require(theirs_ >= 0);
-    ::close(listener);
-  }
-  Line(const Line&) = delete;
-  Line& operator=(const Line&) = delete;
-  ~Line() {
-    ::close(ours_);
-    hang_up();
-  }
-
-  [[nodiscard]] int ours() const { return ours_; }
-  void hang_up() {
-    if (theirs_ >= 0) ::close(theirs_);
-    theirs_ = -1;
-  }
-
-  /// Returns when the other side's kernel has all of it.
-  void send(const std::string& bytes) {
-    const auto before = bytes_unread(ours_);
-    require(::send(theirs_, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
-    while (bytes_unread(ours_) < before + bytes.size()) ::poll(nullptr, 0, 1);
-  }
-  /// Reads what libpq would have to read.
-  std::string rest() {
-    std::string bytes(4096, '\0');
-    const auto count = ::recv(ours_, bytes.data(), bytes.size(), MSG_DONTWAIT);
-    bytes.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-    return bytes;
-  }
-  bool readable(int milliseconds = 0) const {
-    pollfd fd{ours_, POLLIN, 0};
-    return ::poll(&fd, 1, milliseconds) == 1;
-  }
-
- private:
-  static void require(bool good) {
-    if (!good) throw std::system_error(errno, std::generic_category());
-  }
-  int ours_ = -1;
-  int theirs_ = -1;
-};
 
 std::string envelope(char type, std::size_t length) {
   std::string text(1, type);
@@ -98,7 +36,7 @@ std::string text_of(std::span<const std::byte> bytes) {
 }
 
 TEST(DirectCopy, PutsABodyWhereItIsWantedAndNothingBehindIt) {
-  Line line;
+  TcpLine line;
   DirectCopy copy(line.ours(), kLargest);
   std::vector<std::byte> place(20, std::byte{'.'});
   line.send(copy_data("first") + copy_data("second!") + copy_data(""));
@@ -115,7 +53,7 @@ TEST(DirectCopy, PutsABodyWhereItIsWantedAndNothingBehindIt) {
 }
 
 TEST(DirectCopy, KeepsABodyThatHasNoRoomAtThePlace) {
-  Line line;
+  TcpLine line;
   DirectCopy copy(line.ours(), kLargest);
   std::vector<std::byte> place(4, std::byte{'.'});
   line.send(copy_data("larger"));
@@ -125,7 +63,7 @@ TEST(DirectCopy, KeepsABodyThatHasNoRoomAtThePlace) {
 }
 
 TEST(DirectCopy, TakesAMessageThatIsAllHead) {
-  Line line;
+  TcpLine line;
   DirectCopy copy(line.ours(), kLargest);
   const std::string keepalive(18, 'k');
   line.send(envelope('d', 4 + keepalive.size()) + keepalive + envelope('d', 4) + copy_data("w"));
@@ -142,7 +80,7 @@ TEST(DirectCopy, LeavesEveryOtherMessageToLibpq) {
   for (const std::string& other :
        {envelope('c', 4), envelope('E', 10) + "error", std::string("N"), std::string(1, '\0')}) {
     SCOPED_TRACE(testing::PrintToString(other));
-    Line line;
+    TcpLine line;
     DirectCopy copy(line.ours(), kLargest);
     line.send(copy_data("wal") + other);
     ASSERT_EQ(copy.next({}), Found::message);
@@ -156,7 +94,7 @@ TEST(DirectCopy, LeavesAMessageThatHasNotAllComeAtFirst) {
   const auto message = copy_data("half of it");
   for (std::size_t front = 1; front < message.size(); ++front) {
     SCOPED_TRACE(front);
-    Line line;
+    TcpLine line;
     DirectCopy copy(line.ours(), kLargest);
     std::vector<std::byte> place(20, std::byte{'.'});
     line.send(message.substr(0, front));
@@ -177,7 +115,7 @@ TEST(DirectCopy, TakesAMessageInPiecesThatDoesNotComeWhole) {
   const auto message = copy_data(body);
   for (const std::size_t front : {30u, 31u, 500u, 1029u}) {
     SCOPED_TRACE(front);
-    Line line;
+    TcpLine line;
     DirectCopy copy(line.ours(), kLargest);
     std::vector<std::byte> place(2000, std::byte{'.'});
     line.send(message.substr(0, front));
@@ -198,14 +136,14 @@ TEST(DirectCopy, TakesAMessageInPiecesThatDoesNotComeWhole) {
 
 TEST(DirectCopy, TellsOfAConnectionThatEnds) {
   {
-    Line line;
+    TcpLine line;
     DirectCopy copy(line.ours(), kLargest);
     line.send(copy_data("last"));
     line.hang_up();
     ASSERT_EQ(copy.next({}), Found::message);
     EXPECT_EQ(copy.next({}), Found::other);  // libpq will find the same
   }
-  Line line;
+  TcpLine line;
   DirectCopy copy(line.ours(), kLargest);
   line.send(copy_data("last").substr(0, 32));
   EXPECT_EQ(copy.next({}), Found::nothing);
@@ -219,7 +157,7 @@ TEST(DirectCopy, RefusesLengthsThatCannotBe) {
   for (const std::size_t length : {std::size_t{0}, std::size_t{3},
                                    4 + DirectCopy::kHead + kLargest + 1, std::size_t{0xffffffff}}) {
     SCOPED_TRACE(length);
-    Line line;
+    TcpLine line;
     DirectCopy copy(line.ours(), kLargest);
     line.send(envelope('d', length) + std::string(100, 'x'));
     try {
@@ -232,7 +170,7 @@ TEST(DirectCopy, RefusesLengthsThatCannotBe) {
 }
 
 TEST(DirectCopy, LetsWhatComesGather) {
-  Line line;
+  TcpLine line;
   DirectCopy copy(line.ours(), kLargest);
   copy.gather(100);
   line.send(copy_data("short"));
@@ -245,26 +183,6 @@ TEST(DirectCopy, LetsWhatComesGather) {
   copy.gather(1);
   line.send("x");
   EXPECT_TRUE(line.readable());
-}
-
-TEST(TcpCount, KnowsHowMuchWasReadByWhomever) {
-  Line line;
-  const auto begin = bytes_read(line.ours());
-  ASSERT_TRUE(begin);
-  line.send(std::string(1000, 'x'));
-  EXPECT_EQ(bytes_read(line.ours()), begin);
-  EXPECT_EQ(bytes_unread(line.ours()), 1000u);
-  char some[300];
-  ASSERT_EQ(::recv(line.ours(), some, sizeof some, 0), 300);
-  EXPECT_EQ(bytes_read(line.ours()), *begin + 300);
-  EXPECT_EQ(bytes_read_at_least(line.ours()), *begin + 300);
-  EXPECT_EQ(bytes_read_at_most(line.ours()), *begin + 300);
-  EXPECT_EQ(bytes_read(-1), std::nullopt);
-  int local[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, local), 0);
-  EXPECT_EQ(bytes_read(local[0]), std::nullopt);
-  ::close(local[0]);
-  ::close(local[1]);
 }
 
 }  // namespace
