@@ -192,16 +192,16 @@ class Torture:
         self._stop_load()
         self.primary = new
         self.rest()
-        if self.steady:
-            # Where the two connection strings of the steady one lead to has to stay the same, and a
-            # server that is built now lacks what is older than now.
-            end = new.switch_wal()
-            end -= end % new.segment_size
-            wait_for(lambda: self.steady.assert_well() or self.steady.reported(end),
-                     "the steady receiver to follow", deadline=90)
-            self.standby = self._new_standby(old.port)
-        else:
-            self.standby = self._new_standby()
+        # A server that is built now lacks what is older than now: who is behind that has lost it.
+        end = new.switch_wal()
+        end -= end % new.segment_size
+        for station in self._all_stations():
+            if new.port not in station.ports:
+                station.move_to(new)
+            wait_for(lambda: station.assert_well() or station.reported(end),
+                     f"{station.name} to follow", deadline=90)
+        # Where the two connection strings of the steady one lead to has to stay the same.
+        self.standby = self._new_standby(old.port if self.steady else None)
         for station, server in zip(self.stations, (self.primary, self.standby)):
             # The one that followed the standby may go on with it, now a primary, for a while.
             if (not station.upstream.running() or self.random.random() < 0.5
@@ -276,27 +276,30 @@ class Station:
         (torture.place / name).mkdir(mode=0o700)
         self.archive = Archive(torture.place / name, torture.segment_mb << 20)
         self.receiver = None
+        self.ports = []  # of the servers of its connection string
         self.reported_to = set()  # servers whose slot stands where this one's reports put it
 
     def start(self):
         options = list(self.torture.options)
         if self.torture.slots:
             options += ["--slot", self.name.replace("-", "_"), "--create-slot", "--if-not-exists"]
+        # The upstream first, the other server second: one that was just built lacks older WAL.
+        others = [server for server in (self.torture.primary, self.torture.standby)
+                  if server is not self.upstream]
+        self.ports = [server.port for server in dict.fromkeys([self.upstream, *others])]
         self.receiver = Receiver(
             receive_command(self.archive.path, self.conninfo(), "--status-interval", "1s",
                             "--log-level", "debug", *options),
             self.torture.place / f"{self.name}.log")
 
     def conninfo(self):
-        """The upstream first, the other server second: one that was just built lacks older WAL."""
-        hosts = [self.upstream] + [server for server in (self.torture.primary, self.torture.standby)
-                                   if server is not self.upstream]
         # What commits wait for is of no use on the standby.
         more = ({"target_session_attrs": "primary"}
                 if self.torture.synchronous and self.name == "by-primary" else {})
-        return self.upstream.conninfo(**more, application_name=self.name.replace("-", "_"), host=",".join("127.0.0.1" for _ in hosts),
-                                      port=",".join(str(server.port) for server in hosts),
-                                      connect_timeout=5)
+        return self.upstream.conninfo(
+            **more, application_name=self.name.replace("-", "_"), connect_timeout=5,
+            host=",".join("127.0.0.1" for _ in self.ports),
+            port=",".join(str(port) for port in self.ports))
 
     def kill(self):
         acknowledged = self.torture.client.acknowledged
