@@ -410,8 +410,9 @@ void StreamLoop::tell_of_writing(StreamTurns::News news, const std::optional<Err
   if (news == StreamTurns::News::none) return;
   if (news == StreamTurns::News::full)
     log_.error(Error(*full).hint(
-        "The connection is kept and nothing is lost: the upstream keeps the WAL that was not "
-        "confirmed. Make room; archiving goes on by itself."));
+        "Make room; archiving goes on by itself. The connection is kept, and a replication slot "
+        "(--slot) keeps the WAL that was not confirmed. A fast shutdown of the upstream waits for "
+        "this, too, unless the receiver is stopped."));
   else
     log_.info("there is space again: archiving goes on at {}", state_.write());
   if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);

@@ -12,8 +12,7 @@ import pytest
 from support import wal
 from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
-from support.scenario import (create_slot, gone, promote_again, reported, restart_lsn,
-                              streaming)
+from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
 
 
 @pytest.fixture(params=["tmpfs"])
@@ -121,8 +120,9 @@ def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archi
         primary.write_wal(8)
         receiver.wait_log("(?i)no space left")
         assert state() == "disk full"
-        primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-        gone(primary)
+        # A walsender that nobody reads from may not find the room for its last word.
+        primary.stop("immediate")
+        primary.start()
     else:
         reported(primary, primary.write_wal(0.1))
         with contextlib.suppress(OSError), open(archive.path.parent / "ballast", "wb") as ballast:
