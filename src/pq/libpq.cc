@@ -45,6 +45,10 @@ PostgresPollingStatusType PQconnectPoll(PGconn* conn) {
   PGWEIR_LIBPQ(PQconnectPoll);
   return call(conn);
 }
+PGPing PQpingParams(const char* const* keywords, const char* const* values, int expand) {
+  PGWEIR_LIBPQ(PQpingParams);
+  return call(keywords, values, expand);
+}
 void PQfinish(PGconn* conn) {
   PGWEIR_LIBPQ(PQfinish);
   call(conn);

@@ -354,6 +354,10 @@ int ReplicationStream::push() {
   return unsent;
 }
 
+void ReplicationStream::let_go() {
+  if (const int socket = PQsocket(connection_); socket >= 0) ::shutdown(socket, SHUT_RDWR);
+}
+
 void ReplicationStream::gather(std::size_t bytes) {
   if (std::exchange(gathered_, bytes) == bytes || !direct_) return;
   direct_->gather(bytes);

@@ -211,6 +211,9 @@ class ReplicationStream {
   /// always ready, so that a loop comes to receive() and next(), which tells of the loss.
   [[nodiscard]] int socket() const;
   [[nodiscard]] bool by_unix_socket() const;
+  /// Breaks the connection off at the socket, so that the server lets go of it at once, whatever is
+  /// still unread; next() then tells of the loss. What is acknowledged stays so.
+  void let_go();
   /// More than 1: much is to come, and so many bytes may gather on the socket before it can be
   /// read. So a wait needs an end of its own, and calls next() then. 1, as at the beginning: each
   /// message is news. Of a TCP connection that is not encrypted WAL is then read without libpq.

@@ -25,6 +25,7 @@
 #include "receive/compression.h"
 #include "receive/intake.h"
 #include "receive/session_state.h"
+#include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
 #include "receive/spare.h"
 #include "receive/status_socket.h"
@@ -482,6 +483,11 @@ StreamOutcome Session::stream(const step::Stream& step) {
     Spare spare(writer, log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
+    ShutdownWatch shutdown_watch(pq::ShutdownProbe(*connection_), log_);
+    loop_hooks.server_shuts_down = [&](bool stuck) { return shutdown_watch.look(stuck); };
+    // A server that waits less long for an answer is in more of a hurry.
+    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
+      loop_hooks.stuck_patience = std::min(loop_hooks.stuck_patience, timeout / 2);
     StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
                     environment_.stop, log_, std::move(loop_hooks));
     auto outcome = [&] {

@@ -28,6 +28,8 @@ constexpr auto kQuiet = 8'000ms;
 constexpr std::size_t kGatherBytes = 512 * 1024;
 constexpr std::chrono::milliseconds kGatherLeast{5};
 constexpr std::chrono::milliseconds kGatherMost{100};
+/// While the disk is stuck, the guardian looks so often whether the server shuts down.
+constexpr auto kLeavingLook = 2s;
 
 Time now() { return std::chrono::steady_clock::now(); }
 
@@ -116,6 +118,7 @@ void StreamLoop::guard(Lock& lock) {
     auto deadline = std::min(next_tick, state_.next_status_at());
     if (leader_inline_sync_)
       deadline = std::min(deadline, inline_sync_since_ + kInlineSyncPatience);
+    if (stuck_ && !let_go_) deadline = std::min(deadline, now() + kLeavingLook);
     std::array<pollfd, 2> fds{
         {{guardian_wake_.fd(), POLLIN, 0}, {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0}}};
     lock.unlock();
@@ -135,6 +138,7 @@ void StreamLoop::guard(Lock& lock) {
       fail(Error(ErrorKind::retry, "no message from the server for " +
                                        format_duration(options_.silence_limit) +
                                        ", not even an answer: the connection counts as dead"));
+    let_go_of_a_leaving_server();
     if (leader_inline_sync_ && now() >= inline_sync_since_ + kInlineSyncPatience) {
       // The reading thread hangs in a sync that used to be quick: let another one read.
       leader_inline_sync_ = false;
@@ -146,6 +150,31 @@ void StreamLoop::guard(Lock& lock) {
   }
   followers_.notify_all();
   wake_leader();
+}
+
+/// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
+/// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
+/// connection which brings us nothing. What is not confirmed the server still has when it is back.
+void StreamLoop::let_go_of_a_leaving_server() {
+  if (let_go_ || !hooks_.server_shuts_down) return;
+  const bool stuck = disk_is_stuck();
+  if (!stuck && !stuck_) return;
+  stuck_ = stuck;
+  if (!hooks_.server_shuts_down(stuck) || !stuck) return;
+  let_go_ = true;
+  log_.warning(
+      "the server shuts down, and would wait for what the archive's disk does not take: letting "
+      "it go");
+  stream_.let_go();
+  fail(Error(ErrorKind::retry, "the server shuts down"));
+}
+
+/// Nothing that was asked of the disk has got anywhere for a while.
+bool StreamLoop::disk_is_stuck() {
+  const std::pair at(state_.write(), state_.flush());
+  const bool moved = std::exchange(disk_at_, at) != at;
+  if (moved || !(writing_ || turns_.waits_for_disk())) disk_moved_at_ = now();
+  return now() >= disk_moved_at_ + hooks_.stuck_patience;
 }
 
 /// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
@@ -280,6 +309,7 @@ void StreamLoop::write_held(Lock& lock) {
   state_.on_deaf();  // it may hang
   const auto most = turns_.most_to_write();
   writer_.collect_new_segments(turns_.collects());
+  writing_ = true;
   lock.unlock();
   std::optional<Error> error;
   try {
@@ -288,6 +318,7 @@ void StreamLoop::write_held(Lock& lock) {
     error = caught;
   }
   lock.lock();
+  writing_ = false;
   const auto verdict = turns_.on_written(writer_.position(), writer_.collected_end(), error, now());
   tell_of_writing(verdict.news, error);
   if (verdict.what == StreamTurns::What::fail) {
@@ -411,8 +442,7 @@ void StreamLoop::tell_of_writing(StreamTurns::News news, const std::optional<Err
   if (news == StreamTurns::News::full)
     log_.error(Error(*full).hint(
         "Make room; archiving goes on by itself. The connection is kept, and a replication slot "
-        "(--slot) keeps the WAL that was not confirmed. A fast shutdown of the upstream waits for "
-        "this, too, unless the receiver is stopped."));
+        "(--slot) keeps the WAL that was not confirmed."));
   else
     log_.info("there is space again: archiving goes on at {}", state_.write());
   if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);

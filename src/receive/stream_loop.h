@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "archive/segment_writer.h"
@@ -48,6 +49,11 @@ class StreamLoop {
     /// Called by the guardian at the start and then every `tick_interval`; no lock held.
     std::function<void(const StreamSnapshot&)> tick;
     std::chrono::milliseconds tick_interval{10'000};
+    /// Called by the guardian every few seconds once the disk has taken nothing for
+    /// `stuck_patience`, and once more with false when it does again; the lock is held: must not
+    /// block. True if the server shuts down.
+    std::function<bool(bool stuck)> server_shuts_down;
+    std::chrono::milliseconds stuck_patience{20'000};
     /// Disk full began or ended; any thread.
     std::function<void(bool full)> disk_full;
   };
@@ -71,6 +77,8 @@ class StreamLoop {
 
   void guard(Lock& lock);
   void release_memory(Lock& lock);
+  void let_go_of_a_leaving_server();
+  [[nodiscard]] bool disk_is_stuck();
   void work();
   void lead(Lock& lock, std::uint64_t term);
   bool take_message(Lock& lock);
@@ -129,6 +137,11 @@ class StreamLoop {
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
+  bool writing_ = false;                   ///< the leader is, with no lock held
+  std::pair<wal::Lsn, wal::Lsn> disk_at_;  ///< written and flushed, as the guardian saw them last
+  Time disk_moved_at_{};
+  bool stuck_ = false;  ///< as told to Hooks::server_shuts_down
+  bool let_go_ = false;
   std::chrono::milliseconds gather_time_{5};  ///< how long WAL may gather on the socket
 };
 

@@ -132,6 +132,11 @@ class StreamTurns {
   /// Everything from the oldest sync on is given up; there is no space for it.
   void give_up(const Error& full);
 
+  /// The disk has been asked for something, and has not done it yet: it is at it, or full.
+  [[nodiscard]] bool waits_for_disk() const {
+    return disk_full_ || sync_waits_for_space_ || active_syncs_ > 0;
+  }
+
   /// Syncs are slow: it matters whether WAL arrives meanwhile.
   [[nodiscard]] bool wants_arrivals() const { return !pacer_.quick(); }
   void on_arrivals(bool arrived) { pacer_.add_arrival(arrived); }

@@ -139,6 +139,38 @@ def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archi
     archive.assert_same_wal(primary)
 
 
+@pytest.mark.parametrize("why", ["full", "hanging"])
+def test_a_server_that_shuts_down_is_not_held_by_a_stuck_disk(servers, receivers, new_archive,
+                                                              small_disk, sync_fault, why):
+    """A fast shutdown waits until receivers have confirmed everything, as long as they answer."""
+    primary = servers.primary(wal_sender_timeout="4s")
+    create_slot(primary)
+    archive = new_archive(primary, small_disk.name)
+    if why == "hanging":
+        small_disk.grow(64)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
+    streaming(primary)
+    reported(primary, primary.write_wal(0.1))
+    if why == "hanging":
+        sync_fault.set("sleep 30000")
+    primary.write_wal(8)
+    if why == "hanging":
+        wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
+    else:
+        receiver.wait_log("(?i)no space left")
+    primary.stop("fast")
+    receiver.wait_log("letting it go")
+    assert receiver.running()
+    if why == "hanging":
+        receiver.kill9()  # it would hang for the rest of half a minute
+        return
+    small_disk.grow(64)
+    primary.start()
+    reported(primary, primary.write_wal(0.1))
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=7)
+
+
 def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_disk):
     primary = servers.primary()
     create_slot(primary)

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pq/connection.h"
+
+namespace weir::pq {
+
+/// Knocks at a server's door, to learn whether it shuts down: over a connection that is open
+/// already it does not say so. May be used by another thread than the connection.
+class ShutdownProbe {
+ public:
+  /// Where `connection` leads, and with what it got in. Does not keep it.
+  explicit ShutdownProbe(const Connection& connection);
+
+  /// True if the server answers that it lets nobody in (SQLSTATE 57P03; PQping() in libpq's
+  /// documentation): one that still serves an older connection shuts down. False for every other
+  /// answer, and for none. Takes up to five seconds. Throws Error{usage} without libpq.
+  [[nodiscard]] bool server_shuts_down() const;
+
+ private:
+  std::vector<std::string> keywords_;
+  std::vector<std::string> values_;
+};
+
+}  // namespace weir::pq
