@@ -29,12 +29,15 @@ std::optional<wal::Lsn> Borders::after_message(wal::Lsn start, std::string_view 
   switch (plugin_) {
     case Plugin::test_decoding: {
       // "COMMIT", "COMMIT 735", "COMMIT PREPARED 'g'"; a row's change begins with "table "
-      if (message.starts_with("COMMIT") || message.starts_with("ROLLBACK PREPARED") ||
-          message.starts_with("PREPARE TRANSACTION"))
+      if (message.starts_with("COMMIT PREPARED") || message.starts_with("ROLLBACK PREPARED") ||
+          message.starts_with("preparing streamed transaction")) {
+        end_named(message);
+        return border(start);
+      }
+      if (message.starts_with("COMMIT") || message.starts_with("PREPARE TRANSACTION"))
         return border(start);
       constexpr std::string_view kOpen = "opening a streamed block for transaction";
       constexpr std::string_view kEnds[] = {"committing streamed transaction",
-                                            "preparing streamed transaction",
                                             "aborting streamed (sub)transaction"};
       if (message.starts_with(kOpen)) open(message.substr(kOpen.size()), true);
       for (const auto end : kEnds) {
@@ -52,8 +55,12 @@ std::optional<wal::Lsn> Borders::after_message(wal::Lsn start, std::string_view 
       switch (message[0]) {
         case 'C':  // Commit
         case 'P':  // Prepare
-        case 'K':  // Commit Prepared
-        case 'r':  // Rollback Prepared
+          return border(start);
+        case 'K':  // Commit Prepared: flags, LSN, LSN, time, xid
+          open_.erase(std::string(xid(1 + 1 + 8 + 8 + 8)));
+          return border(start);
+        case 'r':  // Rollback Prepared: flags, LSN, LSN, time, time, xid
+          open_.erase(std::string(xid(1 + 1 + 8 + 8 + 8 + 8)));
           return border(start);
         case 'S':  // Stream Start: xid, first segment
           open_.emplace(xid(1));
@@ -101,6 +108,16 @@ void Borders::reset() { open_.clear(); }
 std::optional<wal::Lsn> Borders::border(wal::Lsn position) const {
   if (!open_.empty() || !position.valid()) return std::nullopt;
   return position;
+}
+
+/// `message`: "COMMIT PREPARED 'g', txid 735", and more.
+void Borders::end_named(std::string_view message) {
+  constexpr std::string_view kXid = ", txid ";
+  const auto at = message.rfind(kXid);  // what is in front of it may be part of the name
+  if (at == std::string_view::npos) return;
+  const auto xid = message.substr(at + kXid.size());
+  const auto found = open_.find(xid.substr(0, xid.find_first_not_of("0123456789")));
+  if (found != open_.end()) open_.erase(found);
 }
 
 /// `text`: " TXN 735", and more.

@@ -29,7 +29,9 @@ namespace weir::logical {
 ///   keepalive, or the rule would be wrong: the answer may come in the middle of a transaction.
 ///
 /// There is no border while a streamed transaction is open: parts of it were written, and a start
-/// behind them would send it again from its beginning.
+/// behind them would send it again from its beginning. A transaction that was prepared before the
+/// start may be streamed once more, and its prepare is left out (ReorderBufferSkipPrepare in
+/// reorderbuffer.c): that lasts until the prepared transaction is committed or rolled back.
 class Borders {
  public:
   /// Throws Error{usage} for options under which borders cannot be told.
@@ -49,6 +51,7 @@ class Borders {
 
   [[nodiscard]] std::optional<wal::Lsn> border(wal::Lsn position) const;
   void open(std::string_view text, bool is_open);
+  void end_named(std::string_view message);
 
   Plugin plugin_ = Plugin::other;
   std::set<std::string, std::less<>> open_;  ///< streamed transactions, by xid

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from support import changes
+from support import changes, wal
 from support.process import alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN
@@ -324,6 +324,47 @@ def test_every_kind_of_change_is_told_readably(servers, place):
     assert of("rollback_prepared")[0]["gid"] == "gone"
     assert [column["name"] for column in of("relation", "whole")[0]["columns"]] == ["a", "b"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", of("commit")[0]["time"])
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("plugin, options", [
+    ("pgoutput", ["publication_names=p", "streaming=on", "two_phase=on"]),
+    ("test_decoding", ["stream-changes=on"]),
+], ids=["pgoutput", "test_decoding"])
+def test_a_prepared_transaction_that_is_streamed_again_holds_nothing_up(servers, receivers, place,
+                                                                        plugin, options, end):
+    """What was prepared before a start is kept by the server's decoder, which may stream it again
+    to make room, and then has no end for it until it is committed or rolled back."""
+    server = source(servers, max_prepared_transactions=5, logical_decoding_work_mem="64kB")
+    assert pgweir("logical", "create", "-S", "s", "-P", plugin, "-t", "-d",
+                  server.conninfo(dbname="postgres")).returncode == 0
+    out = place / "changes"
+    command = logical_command(server, out, "-F", "20ms",
+                              *[word for option in options for word in ("-o", option)])
+
+    def confirmed():
+        return wal.lsn(server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots"))
+
+    def insert(rows, then):
+        server.sql(f"BEGIN; INSERT INTO t (v) SELECT repeat('x', 100) FROM generate_series(1, {rows});"
+                   f" {then}")
+        return server.flushed()
+
+    receiver = receivers.start(command)
+    prepared = insert(2000, "PREPARE TRANSACTION 'streamed'")
+    # Most of what the decoder has room for: next to another one it is what has to go.
+    prepared = insert(170, "PREPARE TRANSACTION 'g'")
+    wait_for(lambda: confirmed() >= prepared, "the prepared transactions to be confirmed")
+    receiver.kill9()
+    before = out.stat().st_size
+    receivers.start(command)
+    insert(5000, "COMMIT")
+    server.sql(f"{end} PREPARED 'g'")
+    last = insert(1, "COMMIT")
+    wait_for(lambda: confirmed() >= last, "what follows to be confirmed")
+    more = out.read_bytes()[before:]
+    begun = re.findall(rb'"stream_start","xid":(\d+)|opening a streamed block.*TXN (\d+)', more)
+    assert len(set(begun)) == 2, "the prepared one has not been streamed again"
 
 
 def test_text_that_is_no_utf8_is_told_all_the_same(servers, place):

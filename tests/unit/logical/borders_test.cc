@@ -107,6 +107,26 @@ TEST(Borders, AreNotWhileAStreamedTransactionIsOpen) {
   EXPECT_TRUE(binary.after_message(kAt, "C"));
 }
 
+TEST(Borders, AreBackWhenAPreparedTransactionEndsThatWasStreamedAgain) {
+  Borders text("test_decoding", {{"stream-changes", "1"}});
+  for (const auto* const end :
+       {"preparing streamed transaction TXN 'a', txid 7", "COMMIT PREPARED 'a, txid 8', txid 7",
+        "ROLLBACK PREPARED 'a', txid 7 (at 2026-11-21 00:53:04.3+00)"}) {
+    EXPECT_FALSE(text.after_message(kAt, "opening a streamed block for transaction TXN 7"));
+    EXPECT_FALSE(text.after_message(kAt, "COMMIT PREPARED 'a', txid 70"));
+    EXPECT_TRUE(text.after_message(kAt, end)) << end;
+  }
+
+  Borders binary("pgoutput", {});
+  const std::string commit = "K\0"s + std::string(24, 'x');
+  const std::string rollback = "r\0"s + std::string(32, 'x');
+  for (const auto& end : {commit, rollback}) {
+    EXPECT_FALSE(binary.after_message(kAt, "S\0\0\0\7\1"s));
+    EXPECT_FALSE(binary.after_message(kAt, end + "\0\0\0\x8g\0"s));
+    EXPECT_TRUE(binary.after_message(kAt, end + "\0\0\0\7g\0"s));
+  }
+}
+
 TEST(Borders, RefuseOptionsThatHideThem) {
   EXPECT_THROW(Borders("test_decoding", {{"stream-changes", std::nullopt}, {"include-xids", "0"}}),
                Error);
