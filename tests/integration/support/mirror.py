@@ -104,8 +104,11 @@ def of_pgoutput(objects):
     current = None  # where changes go: [(subxid, change)]
     streamed = {}
     prepared = {}
+    had = set()  # xids that were prepared: what is streamed of them once more counts for nothing
     for each in objects:
         kind = each["kind"]
+        if kind in ("prepare", "stream_prepare"):
+            had.add(each["xid"])
         if kind == "relation":
             keys[each["table"]] = [column["name"] for column in each["columns"] if column["key"]]
         elif kind in ("begin", "begin_prepare"):
@@ -113,6 +116,9 @@ def of_pgoutput(objects):
             current = []
         elif kind == "stream_start":
             assert current is None, each
+            if each["xid"] in had:
+                current = []
+                continue
             assert each["first"] == (each["xid"] not in streamed), each
             current = streamed.setdefault(each["xid"], [])
         elif kind == "stream_stop":
@@ -126,6 +132,8 @@ def of_pgoutput(objects):
             mirror.commit(each["end_lsn"], [change for _, change in streamed.pop(each["xid"])])
         elif kind == "stream_abort":
             assert current is None, each
+            if each["xid"] in had:
+                continue
             if each["xid"] == each["subxid"]:
                 del streamed[each["xid"]]
             else:
