@@ -8,7 +8,8 @@ namespace weir::receive {
 
 namespace {
 
-constexpr std::chrono::seconds kLookEvery{3};
+/// A disk may be full for hours, and each look is a connection to the server.
+constexpr std::chrono::seconds kLookEvery{10};
 
 }  // namespace
 
