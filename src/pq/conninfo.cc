@@ -69,7 +69,7 @@ Probe probe(const ConninfoValues& given, const char* spoiled_keyword) {
       PQconnectStartParams(keywords.data(), values.data(), 0), &PQfinish);
   if (!connection) throw Error(ErrorKind::retry, "out of memory");
   Probe result;
-  result.values = to_values(Options(PQconninfo(connection.get())).get());
+  result.values = values_of(connection.get());
   result.values.erase(spoiled_keyword);
   result.values.erase("password");
   result.message = trimmed(PQerrorMessage(connection.get()));
@@ -135,6 +135,10 @@ std::vector<Host> split_hosts(std::string_view host, std::string_view hostaddr,
     check_port(hosts[i].port);
   }
   return hosts;
+}
+
+ConninfoValues values_of(pg_conn* connection) {
+  return to_values(Options(PQconninfo(connection)).get());
 }
 
 ConninfoValues parse_conninfo(const std::string& conninfo) {

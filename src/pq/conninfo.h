@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+struct pg_conn;
+
 namespace weir::pq {
 
 /// One server to try. An empty member is libpq's default (socket directory, 5432).
@@ -39,5 +41,8 @@ using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 /// among the values: the environment's or a service's libpq adds when it connects. Throws
 /// Error{usage}.
 [[nodiscard]] ConninfoValues expand_conninfo(const std::string& conninfo);
+
+/// What a connection was made with, or is being made with: all that libpq knows, the password too.
+[[nodiscard]] ConninfoValues values_of(pg_conn* connection);
 
 }  // namespace weir::pq

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "pq/connection.h"
+#include "pq/conninfo.h"
 
 namespace weir::pq {
 
@@ -20,8 +18,7 @@ class ShutdownProbe {
   [[nodiscard]] bool server_shuts_down() const;
 
  private:
-  std::vector<std::string> keywords_;
-  std::vector<std::string> values_;
+  ConninfoValues values_;
 };
 
 }  // namespace weir::pq

@@ -162,6 +162,7 @@ void StreamLoop::let_go_of_a_leaving_server() {
   stuck_ = stuck;
   if (!hooks_.server_shuts_down(stuck) || !stuck) return;
   let_go_ = true;
+  hooks_.server_shuts_down(false);  // there is nothing more to be asked
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
