@@ -1,19 +1,22 @@
 /* The least that a synchronous receiver can be: recv, pwrite, fdatasync, reply, in one loop, into one
  * zero-filled file, with nothing checked, nothing archived and no error survived. What no receiver
- * that syncs each commit can fall below on the machine at hand.
+ * that syncs each commit can fall below on the machine at hand. With `handed-off` the kernel syncs in
+ * a worker of its own (IOCB_CMD_FDSYNC, linux/aio_abi.h), whose time and waits are nobody's.
  *
- *     bare_loop DIRECTORY CONNINFO SLOT
+ *     bare_loop DIRECTORY CONNINFO SLOT [handed-off]
  */
 #define _GNU_SOURCE
 #include <endian.h>
 #include <fcntl.h>
 #include <libpq-fe.h>
+#include <linux/aio_abi.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,8 +48,27 @@ static void reply(PGconn *connection, uint64_t position) {
     fail("could not reply");
 }
 
+static int sync_here(int file, aio_context_t none) {
+  (void)none;
+  return fdatasync(file);
+}
+
+static int sync_elsewhere(int file, aio_context_t context) {
+  struct iocb job = {.aio_lio_opcode = IOCB_CMD_FDSYNC, .aio_fildes = (uint32_t)file};
+  struct iocb *jobs = &job;
+  struct io_event result;
+  if (syscall(SYS_io_submit, context, 1, &jobs) != 1 ||
+      syscall(SYS_io_getevents, context, 1, 1, &result, NULL) != 1)
+    return -1;
+  return (int)result.res;
+}
+
 int main(int count, char **words) {
-  if (count != 4) fail("usage: bare_loop DIRECTORY CONNINFO SLOT");
+  const int handed_off = count == 5 && strcmp(words[4], "handed-off") == 0;
+  if (count != 4 && !handed_off) fail("usage: bare_loop DIRECTORY CONNINFO SLOT [handed-off]");
+  int (*const sync_data)(int, aio_context_t) = handed_off ? sync_elsewhere : sync_here;
+  aio_context_t context = 0;
+  if (handed_off && syscall(SYS_io_setup, 1, &context) != 0) fail("no asynchronous input and output");
   char text[2000];
   snprintf(text, sizeof text, "%s replication=true", words[2]);
   PGconn *connection = PQconnectdb(text);
@@ -70,7 +92,7 @@ int main(int count, char **words) {
     const int size = PQgetCopyData(connection, &message, 1);
     if (size == 0) {
       if (written != synced) {
-        if (fdatasync(file) != 0) fail("could not sync");
+        if (sync_data(file, context) != 0) fail("could not sync");
         synced = written;
         reply(connection, synced);
       }

@@ -37,12 +37,12 @@ class Contender:
 class BareLoop(Contender):
     """tests/bench/bare_loop.c: the floor. It archives nothing."""
 
-    def __init__(self, program):
-        super().__init__("bare loop", True)
+    def __init__(self, program, *options):
+        super().__init__(", ".join(["bare loop", *options]), True, *options)
         self.archives, self._program = False, program
 
     def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
-        return [str(self._program), str(directory), conninfo, slot]
+        return [str(self._program), str(directory), conninfo, slot, *self._options]
 
 
 STOCK = Contender("pg_receivewal", True)

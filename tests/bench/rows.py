@@ -25,16 +25,20 @@ def in_turn(contenders, round_number):
 # --- Catching up
 
 
-def catch_up(bench, contenders, kind, megabytes):
+def catch_up(bench, contenders, kind, megabytes, unix_socket=False):
     server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
     slot, end, size = server.ranges[kind]
+    host = {"host": server.socket_dir} if unix_socket else {}
+    conninfo = server.conninfo(application_name="bench_bench", **host)
     for number in range(bench.rounds):
         costs = {}
         for contender in in_turn(contenders, number):
             workload.copy_slot(server, slot, "bench")
             os.sync()
+            measure.take_memory(2 * megabytes)
             before = measure.server_cpu_seconds(server)
-            with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end)) as run:
+            with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end),
+                     conninfo=conninfo) as run:
                 peak = measure.Peak(run.pid)
                 cost = run.to_the_end()
                 archived = sum(path.stat().st_size for path in run.directory.iterdir()
@@ -206,7 +210,8 @@ def build_slow_disk(bench):
 
 def floor(bench):
     """Contenders with the least there can be."""
-    return [STOCK, PGWEIR_RAW, BareLoop(bench.once("bare loop", lambda: build_bare_loop(bench)))]
+    program = bench.once("bare loop", lambda: build_bare_loop(bench))
+    return [STOCK, PGWEIR_RAW, BareLoop(program), BareLoop(program, "handed-off")]
 
 
 def build_bare_loop(bench):
@@ -228,6 +233,9 @@ ROWS = {
                      lambda b: catch_up(b, CATCH_UP, "compressible", b.megabytes)),
     "catch-up-raw-random": ("Catch-up, raw archive, WAL that does not compress",
                             lambda b: catch_up(b, CATCH_UP, "incompressible", b.megabytes)),
+    "catch-up-raw-socket": ("Catch-up by a Unix socket, raw archive, WAL that does not compress",
+                            lambda b: catch_up(b, CATCH_UP, "incompressible", b.megabytes,
+                                               unix_socket=True)),
     "catch-up-zstd": ("Catch-up into a compressed archive, WAL that compresses",
                       lambda b: catch_up(b, ZSTD, "compressible", b.megabytes)),
     "catch-up-zstd-random": ("Catch-up into a compressed archive, WAL that does not compress",
