@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <tuple>
+#include <utility>
 
 namespace weir::archive {
 
@@ -39,23 +40,22 @@ bool is_backup_history(std::string_view name) {
   return offset.find_first_not_of("0123456789ABCDEF") == std::string_view::npos;
 }
 
-}  // namespace
+void add(Listing& listing, std::string name, io::DirectoryEntry::Type type,
+         std::optional<std::uint64_t> bytes) {
+  const bool file = type == io::DirectoryEntry::Type::file;
+  if (name.starts_with('.'))
+    listing.hidden.push_back(std::move(name));
+  else if (const auto segment = SegmentFileName::parse(name); file && segment)
+    listing.segments.push_back({*segment, bytes});
+  else if (const auto history = parse_history(name); file && history)
+    listing.histories.push_back(*history);
+  else if (file && is_backup_history(name))
+    listing.backup_histories.push_back(std::move(name));
+  else
+    listing.foreign.push_back(std::move(name));
+}
 
-Listing list_archive(io::Directory& directory) {
-  Listing listing;
-  for (const io::DirectoryEntry& entry : directory.list()) {
-    const bool file = entry.type == io::DirectoryEntry::Type::file;
-    if (entry.name.starts_with('.'))
-      listing.hidden.push_back(entry.name);
-    else if (const auto segment = SegmentFileName::parse(entry.name); file && segment)
-      listing.segments.push_back({*segment, entry.size});
-    else if (const auto history = parse_history(entry.name); file && history)
-      listing.histories.push_back(*history);
-    else if (file && is_backup_history(entry.name))
-      listing.backup_histories.push_back(entry.name);
-    else
-      listing.foreign.push_back(entry.name);
-  }
+void sort(Listing& listing) {
   const auto segment_key = [](const SegmentEntry& entry) {
     return std::tuple(entry.name.segment, entry.name.method, entry.name.partial);
   };
@@ -67,6 +67,28 @@ Listing list_archive(io::Directory& directory) {
   std::sort(listing.backup_histories.begin(), listing.backup_histories.end());
   std::sort(listing.hidden.begin(), listing.hidden.end());
   std::sort(listing.foreign.begin(), listing.foreign.end());
+}
+
+}  // namespace
+
+Listing list_archive(io::Directory& directory) {
+  Listing listing;
+  for (io::DirectoryEntry& entry : directory.list())
+    add(listing, std::move(entry.name), entry.type, entry.size);
+  sort(listing);
+  return listing;
+}
+
+Listing list_archive_names(io::Directory& directory) {
+  Listing listing;
+  for (io::DirectoryName& entry : directory.names())
+    add(listing, std::move(entry.name), entry.type, std::nullopt);
+  for (SegmentEntry& entry : listing.segments) {
+    if (!entry.name.partial) continue;
+    const auto found = directory.find(entry.name.to_string());
+    entry.bytes = found ? found->size : 0;  // gone by now
+  }
+  sort(listing);
   return listing;
 }
 

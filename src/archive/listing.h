@@ -25,7 +25,7 @@ struct SegmentFileName {
 
 struct SegmentEntry {
   SegmentFileName name;
-  std::uint64_t bytes = 0;  ///< size of the file as it is
+  std::optional<std::uint64_t> bytes;  ///< size of the file as it is, where that was asked for
 };
 
 struct HistoryEntry {
@@ -33,7 +33,7 @@ struct HistoryEntry {
   codec::Method method = codec::Method::none;  ///< ".history.gz" exists in the field
 };
 
-/// What a directory holds, by name alone. Nothing is opened, so it is quick on 100,000 files.
+/// What a directory holds, by name alone. Nothing is opened.
 struct Listing {
   std::vector<SegmentEntry> segments;   ///< by timeline, then number, then form; partials included
   std::vector<HistoryEntry> histories;  ///< by timeline
@@ -42,6 +42,9 @@ struct Listing {
   std::vector<std::string> foreign;  ///< everything else, and directories named like a segment
 };
 
+/// With the segments' sizes.
 [[nodiscard]] Listing list_archive(io::Directory& directory);
+/// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
+[[nodiscard]] Listing list_archive_names(io::Directory& directory);
 
 }  // namespace weir::archive

@@ -104,7 +104,7 @@ class Finder {
   /// come. Going on behind them would leave a hole that nobody hears of.
   void require_complete(const SegmentEntry& entry) {
     const bool raw = entry.name.method == codec::Method::none;
-    if (raw) require_size(entry, entry.bytes);
+    if (raw) require_size(entry, entry.bytes.value());
     const auto file = directory_.open_for_reading(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
@@ -164,10 +164,10 @@ class Finder {
 
   /// How much of an unfinished segment is sound WAL.
   OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
-    if (entry.bytes > size_.bytes())
+    if (entry.bytes.value() > size_.bytes())
       throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
           .with("path", path_of(entry))
-          .with("size", entry.bytes)
+          .with("size", *entry.bytes)
           .with("segment size", size_.bytes())
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
     const wal::Lsn start = size_.start(segno);
@@ -230,7 +230,7 @@ std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listi
   bool sound_seen = false;
   for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
     if (each->name.partial) continue;
-    std::uint64_t bytes = each->bytes;
+    std::uint64_t bytes = each->bytes.value();
     if (each->name.method != codec::Method::none) {
       if (sound_seen) continue;
       bytes = unpacked_size(directory, *each, segment_size);

@@ -257,7 +257,7 @@ Work find_work(const archive::Listing& listing) {
     return forms.size() == 1 && forms.front().name.method == codec::Method::zstd;
   });
   for (const auto& forms : work.segments)
-    for (const auto& form : forms) work.bytes += form.bytes;
+    for (const auto& form : forms) work.bytes += form.bytes.value();
   return work;
 }
 
@@ -286,7 +286,7 @@ Result convert(io::Directory& directory, const Work& work, wal::SegmentSize segm
         const std::lock_guard lock(mutex);
         if (!converted) continue;
         ++result.segments;
-        for (const auto& form : forms) result.bytes_before += form.bytes;
+        for (const auto& form : forms) result.bytes_before += form.bytes.value();
         result.bytes_after += conversion.bytes_after();
       } catch (const Stopped&) {
         const std::lock_guard lock(mutex);

@@ -332,6 +332,30 @@ class PosixDirectory final : public Directory {
   }
 
   std::vector<DirectoryEntry> list() override {
+    std::vector<DirectoryEntry> entries;
+    read([&](const dirent& found) {
+      if (auto entry = find(found.d_name)) entries.push_back(std::move(*entry));
+    });
+    return entries;
+  }
+
+  std::vector<DirectoryName> names() override {
+    std::vector<DirectoryName> names;
+    read([&](const dirent& found) {
+      // Some file systems don't tell, and what a symbolic link leads to has to be looked at.
+      if (found.d_type == DT_REG)
+        names.push_back({found.d_name, DirectoryEntry::Type::file});
+      else if (found.d_type == DT_DIR)
+        names.push_back({found.d_name, DirectoryEntry::Type::directory});
+      else if (const auto entry = find(found.d_name))
+        names.push_back({entry->name, entry->type});
+    });
+    return names;
+  }
+
+  /// Hands each name but "." and ".." to `take`.
+  template <typename Take>
+  void read(Take take) {
     // A descriptor of its own: the position in a directory belongs to the open file description.
     const int fd = retry_interrupted(
         [&] { return ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
@@ -342,7 +366,7 @@ class PosixDirectory final : public Directory {
       ::close(fd);
       throw io_error(code, "could not read directory", path_);
     }
-    std::vector<DirectoryEntry> entries;
+    bool empty = true;
     while (true) {
       errno = 0;
       const dirent* const found = ::readdir(stream.get());
@@ -350,13 +374,13 @@ class PosixDirectory final : public Directory {
         if (errno != 0) throw io_error(errno, "could not read directory", path_);
         break;
       }
-      const std::string name = found->d_name;
+      const std::string_view name = found->d_name;
       if (name == "." || name == "..") continue;
-      if (auto entry = find(name)) entries.push_back(std::move(*entry));
+      take(*found);
+      empty = false;
     }
     // A removed directory reads as an empty one, and an archive must never seem empty by mistake.
-    if (entries.empty() && removed()) throw directory_error("could not read directory");
-    return entries;
+    if (empty && removed()) throw directory_error("could not read directory");
   }
 
   std::optional<DirectoryEntry> find(const std::string& name) override {

@@ -51,6 +51,7 @@ class UnsyncedDirectory final : public Directory {
   void remove(const std::string& name) override { directory_.remove(name); }
   void sync() override {}
   std::vector<DirectoryEntry> list() override { return directory_.list(); }
+  std::vector<DirectoryName> names() override { return directory_.names(); }
   std::optional<DirectoryEntry> find(const std::string& name) override {
     return directory_.find(name);
   }

@@ -123,7 +123,7 @@ class Planner {
         segments.push_back({entry.name.segment, {}});
       segments.back().files.push_back(entry.name.to_string());
       ++plan_.files;
-      plan_.bytes += entry.bytes;
+      plan_.bytes += entry.bytes.value();
     }
     for (auto& [segno, segments] : numbers) plan_.numbers.push_back(std::move(segments));
   }

@@ -169,7 +169,7 @@ void Session::finish(bool well) {
   compression_.reset();
   try {
     if (options_.stock_habits) compress_unfinished();
-    archive::clean_up(directory_, archive::list_archive(directory_));
+    archive::clean_up(directory_, archive::list_archive_names(directory_));
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) durability_lost(error);
     log_.warning("the archive could not be tidied up, the next start will: {}", error.what());
@@ -208,7 +208,7 @@ void Session::take_archive() {
     throw Error(ErrorKind::conflict, "another process is writing into this archive")
         .with("directory", directory_.path())
         .hint("Two receivers need two directories. \"pgweir status\" shows who it is.");
-  archive::clean_up(directory_, archive::list_archive(directory_));
+  archive::clean_up(directory_, archive::list_archive_names(directory_));
   board_.update([this](auto& content) { content.slot = options_.slot; });
   if (options_.slot && options_.monitor_conninfo)
     slot_guard_.emplace(*options_.monitor_conninfo, *options_.slot, log_, board_);

@@ -13,7 +13,7 @@ using archive::SegmentEntry;
 const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listing& listing) {
   const auto found = std::find_if(
       listing.segments.begin(), listing.segments.end(), [&](const SegmentEntry& entry) {
-        return entry.name.partial && entry.name.segment == segment && entry.bytes > 0;
+        return entry.name.partial && entry.name.segment == segment && entry.bytes.value() > 0;
       });
   return found == listing.segments.end() ? nullptr : &*found;
 }

@@ -18,7 +18,7 @@ std::string ArchiveFacts::path_of(const std::string& name) const {
 }
 
 const archive::Listing& ArchiveFacts::listing() {
-  if (!listing_) listing_ = archive::list_archive(archive_);
+  if (!listing_) listing_ = archive::list_archive_names(archive_);
   return *listing_;
 }
 

@@ -113,7 +113,7 @@ std::optional<Moment> find_time(io::Directory& archive, PgTime time,
 namespace {
 
 Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline) : archive_(archive) {
-  const auto listing = archive::list_archive(archive);
+  const auto listing = archive::list_archive_names(archive);
   const auto identity = archive::read_identity(archive, listing);
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")

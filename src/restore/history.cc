@@ -209,11 +209,14 @@ void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHisto
 
   // The timeline's first segment, by the WAL itself.
   const archive::SegmentEntry* first = nullptr;
-  for (const auto& entry : listing.segments)
-    if (entry.name.segment.timeline() == timeline && entry.bytes > 0) {
+  for (const auto& entry : listing.segments) {
+    if (entry.name.segment.timeline() != timeline) continue;
+    const auto found = archive.find(entry.name.to_string());
+    if (found && found->size > 0) {
       first = &entry;
       break;
     }
+  }
   if (first == nullptr) return;
 
   BeginFinder finder(timeline, begin);

@@ -60,7 +60,7 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSi
     return (name.partial ? 2 : 0) + (name.method == codec::Method::none ? 0 : 1);
   };
   for (; entry != end; ++entry) {
-    if (!entry->name.segment.fits(size) || entry->bytes == 0) continue;
+    if (!entry->name.segment.fits(size) || entry->bytes.value() == 0) continue;
     if (!chosen.empty() && chosen.back().segment == entry->name.segment) {
       if (rank(entry->name) < rank(chosen.back())) chosen.back() = entry->name;
       continue;

@@ -65,7 +65,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
     }
     auto& form = timeline.forms[entry.name.method];
     ++form.count;
-    form.bytes += entry.bytes;
+    form.bytes += entry.bytes.value();
     // Several forms of one segment stand side by side in the listing.
     if (previous == nullptr || *previous != name) ++timeline.segments;
     previous = &name;
@@ -196,8 +196,8 @@ namespace {
 /// Without a readable header the size of a raw segment tells it.
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing) {
   for (const auto& entry : listing.segments)
-    if (entry.name.method == codec::Method::none && entry.bytes > 0)
-      if (const auto size = wal::SegmentSize::of(entry.bytes)) return size;
+    if (entry.name.method == codec::Method::none && entry.bytes.value() > 0)
+      if (const auto size = wal::SegmentSize::of(*entry.bytes)) return size;
   return std::nullopt;
 }
 

@@ -89,7 +89,8 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
                                                            {"bytes", form.bytes}};
     timeline["partial"] = Json::array();
     for (const auto& partial : one.partials)
-      timeline["partial"].push_back({{"name", partial.name.to_string()}, {"bytes", partial.bytes}});
+      timeline["partial"].push_back(
+          {{"name", partial.name.to_string()}, {"bytes", partial.bytes.value()}});
     json["timelines"].push_back(std::move(timeline));
   }
   json["coverage"] = Json::array();
@@ -214,7 +215,8 @@ std::string timeline_text(const StatusReport::Timeline& one) {
   if (one.timeline > 1 && !one.history) text += ", NO history file";
   text += "\n";
   for (const auto& partial : one.partials)
-    text += fmt::format("    {} ({})\n", partial.name.to_string(), format_size(partial.bytes));
+    text +=
+        fmt::format("    {} ({})\n", partial.name.to_string(), format_size(partial.bytes.value()));
   return text + commit_text("first", one.ends.first) + commit_text("last ", one.ends.last);
 }
 

@@ -147,8 +147,8 @@ void Run::find_cluster() {
   } else {
     // No page tells; then the sizes of raw files do.
     for (const auto& entry : listing_.segments)
-      if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes))
-        ++sizes[entry.bytes];
+      if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes.value()))
+        ++sizes[*entry.bytes];
     if (!sizes.empty()) cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
   }
   report_.system_identifier = cluster_.system_identifier;

@@ -132,7 +132,7 @@ std::optional<Error> SimReceiver::run() {
 void SimReceiver::take_archive(io::Directory& directory) {
   if (!directory.try_lock())
     throw Error(ErrorKind::conflict, "another process is writing into this archive");
-  archive::clean_up(directory, archive::list_archive(directory));
+  archive::clean_up(directory, archive::list_archive_names(directory));
 }
 
 void SimReceiver::run_to_the_end() {

@@ -109,10 +109,32 @@ TEST(Listing, TakesADirectoryNamedLikeASegmentForForeign) {
     entry.name = "000000010000000000000002";
     entry.type = type;
     OneEntry directory(entry);
-    const Listing listing = list_archive(directory);
-    EXPECT_TRUE(listing.segments.empty());
-    EXPECT_THAT(listing.foreign, ElementsAre(entry.name));
+    for (const auto& listing : {list_archive(directory), list_archive_names(directory)}) {
+      EXPECT_TRUE(listing.segments.empty());
+      EXPECT_THAT(listing.foreign, ElementsAre(entry.name));
+    }
   }
+}
+
+TEST(Listing, LooksAtUnfinishedFilesOnlyWhereNamesAreAskedFor) {
+  sim::SimDisk disk;
+  for (const char* name :
+       {"000000010000000000000001", "000000010000000000000002.zst",
+        "000000010000000000000003.partial", "00000002.history", ".nfs0001", "README"})
+    disk.put(name, test::bytes_of(name));
+  const auto directory = disk.open();
+  const auto full = list_archive(*directory);
+  const auto names = list_archive_names(*directory);
+  ASSERT_EQ(names.segments.size(), full.segments.size());
+  for (std::size_t i = 0; i < names.segments.size(); ++i) {
+    SCOPED_TRACE(names.segments[i].name.to_string());
+    EXPECT_EQ(names.segments[i].name, full.segments[i].name);
+    EXPECT_EQ(names.segments[i].bytes,
+              names.segments[i].name.partial ? full.segments[i].bytes : std::nullopt);
+  }
+  EXPECT_EQ(names.histories.size(), 1u);
+  EXPECT_EQ(names.hidden, full.hidden);
+  EXPECT_EQ(names.foreign, full.foreign);
 }
 
 }  // namespace

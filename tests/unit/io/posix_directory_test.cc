@@ -31,6 +31,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::UnorderedElementsAre;
+using testing::UnorderedElementsAreArray;
 
 class PosixDirectoryTest : public testing::Test {
  protected:
@@ -149,6 +150,9 @@ TEST_F(PosixDirectoryTest, ListsFilesDirectoriesAndTheRest) {
                                   std::pair("dangling", Type::other), std::pair("link", Type::file),
                                   std::pair("fifo", Type::other)));
   EXPECT_EQ(directory->find("file")->size, 8192u);
+  std::vector<std::pair<std::string, DirectoryEntry::Type>> names;
+  for (const auto& entry : directory->names()) names.emplace_back(entry.name, entry.type);
+  EXPECT_THAT(names, UnorderedElementsAreArray(found));
   // Opening what is no file ends in an error, not in waiting for the FIFO's other end.
   EXPECT_EQ(error_of([&] { static_cast<void>(directory->open_for_reading("fifo")); }).kind(),
             ErrorKind::io);
@@ -200,6 +204,7 @@ TEST_F(PosixDirectoryTest, TellsARemovedDirectoryFromAnEmptyOne) {
   fs::remove(path_);
   for (const auto& action : std::initializer_list<std::function<void()>>{
            [&] { static_cast<void>(directory->list()); },
+           [&] { static_cast<void>(directory->names()); },
            [&] { static_cast<void>(directory->create("a")); },
            [&] { static_cast<void>(directory->open("a")); }}) {
     const Error error = error_of(action);
