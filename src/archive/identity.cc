@@ -46,8 +46,9 @@ std::optional<Identity> read_identity(io::Directory& directory, const Listing& l
       .with("files looked at", broken)
       .with("newest", first_wrong)
       .hint(
-          "Nothing is written into an archive that may be another cluster's. Look at the files "
-          "with pg_waldump; move them away or use another directory.");
+          "An archive that may be another cluster's is not written to, and nothing is restored "
+          "from it. Look at the newest files with pg_waldump; move them away or use another "
+          "directory.");
 }
 
 void require_same_cluster(const Identity& found, std::uint64_t server_system_identifier,
