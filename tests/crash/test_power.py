@@ -24,6 +24,8 @@ from support.scenario import reported, streaming
 HERE = pathlib.Path(__file__).parent
 SECONDS = float(os.environ.get("PGWEIR_POWER_SECONDS", "15"))  # of moments, for each file system
 SECTOR = 512
+# Two sectors with a checksum over both, outside of the journal: ext4 relies on having them together.
+EXT4_SUPER_BLOCK = 1024
 
 FILE_SYSTEMS = {
     "ext4": (64 << 20, ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E",
@@ -220,8 +222,11 @@ class Moment:
                     continue
                 kept += 1
                 if self.how == "torn":  # each sector as a whole, in any order
+                    keep = random.random() < 0.5
                     for at in range(0, len(data), SECTOR):
-                        if random.random() < 0.5:
+                        if offset + at != EXT4_SUPER_BLOCK + SECTOR:
+                            keep = random.random() < 0.5
+                        if keep:
                             os.pwrite(disk.fileno(), data[at:at + SECTOR], offset + at)
                 else:
                     os.pwrite(disk.fileno(), data, offset)
