@@ -335,6 +335,7 @@ class PosixDirectory final : public Directory {
     std::vector<DirectoryEntry> entries;
     read([&](const dirent& found) {
       if (auto entry = find(found.d_name)) entries.push_back(std::move(*entry));
+      return !entries.empty();
     });
     return entries;
   }
@@ -349,11 +350,13 @@ class PosixDirectory final : public Directory {
         names.push_back({found.d_name, DirectoryEntry::Type::directory});
       else if (const auto entry = find(found.d_name))
         names.push_back({entry->name, entry->type});
+      return !names.empty();
     });
     return names;
   }
 
-  /// Hands each name but "." and ".." to `take`.
+  /// Hands each name but "." and ".." to `take`, which says whether there is anything by now: a
+  /// name may be read and its file be gone.
   template <typename Take>
   void read(Take take) {
     // A descriptor of its own: the position in a directory belongs to the open file description.
@@ -376,8 +379,7 @@ class PosixDirectory final : public Directory {
       }
       const std::string_view name = found->d_name;
       if (name == "." || name == "..") continue;
-      take(*found);
-      empty = false;
+      empty = !take(*found);
     }
     // A removed directory reads as an empty one, and an archive must never seem empty by mistake.
     if (empty && removed()) throw directory_error("could not read directory");

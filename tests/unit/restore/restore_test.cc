@@ -549,22 +549,24 @@ TEST(RestoreFile, RefusesAHistoryThatIsWrong) {
       {"a segment later", line(switchpoint + kSize.bytes()), false},
       {"its own parent", fmt::format("2\t{}\treason\n", switchpoint), false},
   };
-  for (const auto& test : cases) {
-    SCOPED_TRACE(test.name);
-    Scene scene;
-    scene.put(parent, 1);
-    scene.put(parent, 2);
-    scene.put(child, 3, Method::zstd);
-    scene.put(child, 4);
-    scene.archive.put("00000002.history", test::as_bytes(test.content));
-    const auto outcome = scene.ask("00000002.history");
-    if (test.right) {
-      EXPECT_EQ(outcome.restored, true) << outcome.what;
-      EXPECT_EQ(test::text_of(outcome.content), test.content);
-    } else {
-      EXPECT_TRUE(outcome.error) << outcome.what;
+  for (const auto& test : cases)
+    for (const bool beside_an_empty_file : {false, true}) {
+      SCOPED_TRACE(fmt::format("{}, {}", test.name, beside_an_empty_file));
+      Scene scene;
+      scene.put(parent, 1);
+      scene.put(parent, 2);
+      scene.put(child, 3, Method::zstd);
+      scene.put(child, 4);
+      if (beside_an_empty_file) scene.archive.put(name_of(2, 3), {});
+      scene.archive.put("00000002.history", test::as_bytes(test.content));
+      const auto outcome = scene.ask("00000002.history");
+      if (test.right) {
+        EXPECT_EQ(outcome.restored, true) << outcome.what;
+        EXPECT_EQ(test::text_of(outcome.content), test.content);
+      } else {
+        EXPECT_TRUE(outcome.error) << outcome.what;
+      }
     }
-  }
   Scene scene;
   scene.put(child, 3);
   scene.archive.put("00000002.history", test::as_bytes(line(switchpoint)));
