@@ -105,7 +105,7 @@ class ReplicationStream {
     bool reserve_wal = true;  ///< physical: keep WAL from now on, not from the first use
     std::string plugin = {};  ///< logical: "pgoutput", "test_decoding", …; must be named
     Snapshot snapshot = Snapshot::nothing;  ///< logical
-    bool two_phase = false;  ///< logical: decode prepared transactions when prepared; 14 and later
+    bool two_phase = false;  ///< logical: decode prepared transactions when prepared; 15 and later
     bool failover = false;   ///< logical: keep it in step on standbys; 17 and later
   };
   struct Slot {

@@ -13,6 +13,10 @@ inline constexpr int kTryAgain = 3;     ///< may pass if tried again
 inline constexpr int kNeedsPerson = 4;  ///< trying again does not help
 /// A failure nobody thought of: a service that restarts blindly would hide it.
 inline constexpr int kUnexpected = kNeedsPerson;
+/// Of `restore`, and of a command line without a known command, which may be a mistyped
+/// restore_command: to PostgreSQL 1 to 125 mean "the archive ends, open the database"; 126, 127 and
+/// 129 to 192 look like the shell's or a signal's (RestoreArchivedFile() in xlogarchive.c).
+inline constexpr int kStopsRecovery = 200;
 
 [[nodiscard]] int exit_status(ErrorKind kind);
 

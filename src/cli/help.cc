@@ -187,6 +187,8 @@ Exit status:
   3   may pass if tried again: no connection, disk full
   4   needs a person: WAL is missing or damaged, another cluster's archive,
       a failed sync
+  200 no command, an unknown one, or an option before it: PostgreSQL, if this
+      is its restore_command, stops instead of opening with data missing
 
 Manual: man pgweir, man pgweir-receive, man pgweir-restore
 )";

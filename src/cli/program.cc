@@ -43,31 +43,47 @@ std::size_t words_of_config(const Words& words) {
   return 0;
 }
 
-int dispatch(Words words) {
-  if (const auto count = words_of_config(words); count > 0 && words.size() > count)
-    std::rotate(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count),
-                words.begin() + static_cast<std::ptrdiff_t>(count) + 1);
-  if (words.empty())
-    throw Error(ErrorKind::usage, "no command given").hint("Try \"pgweir --help\".");
-  const auto& first = words.front();
-  const Words rest(words.begin() + 1, words.end());
-  if (first == "--help" || first == "-?" || first == "-h") return help_command(rest);
-  if (first == "--version" || first == "-V") {
-    print(version_text());
-    return 0;
-  }
-  for (const auto& command : kCommands)
-    if (first == command.name) return command.run(rest);
+int version_command(const Words&) {
+  print(version_text());
+  return kDone;
+}
 
+/// What runs the command that `word` names; nullptr: there is none of this name.
+auto find_command(std::string_view word) -> int (*)(const Words&) {
+  if (word == "--help" || word == "-?" || word == "-h") return help_command;
+  if (word == "--version" || word == "-V") return version_command;
+  for (const auto& command : kCommands)
+    if (word == command.name) return command.run;
+  return nullptr;
+}
+
+Error no_command(const Words& words) {
+  if (words.empty())
+    return Error(ErrorKind::usage, "no command given").hint("Try \"pgweir --help\".");
+  const auto& first = words.front();
   std::vector<std::string_view> names;
   for (const auto& command : kCommands) names.push_back(command.name);
   if (first.starts_with("-"))
-    throw Error(ErrorKind::usage, fmt::format("unknown option \"{}\" before a command", first))
+    return Error(ErrorKind::usage, fmt::format("unknown option \"{}\" before a command", first))
         .hint(
             "Options follow the command, as in \"pgweir receive -D DIR\"; see \"pgweir --help\".");
   Error error(ErrorKind::usage, fmt::format("unknown command \"{}\"", masked(first)));
   if (const auto near = nearest(first, names)) error.hint(fmt::format("Did you mean {}?", *near));
-  throw std::move(error).hint("See \"pgweir --help\" for the list.");
+  return std::move(error).hint("See \"pgweir --help\" for the list.");
+}
+
+int dispatch(Words words) {
+  if (const auto count = words_of_config(words); count > 0 && words.size() > count)
+    std::rotate(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count),
+                words.begin() + static_cast<std::ptrdiff_t>(count) + 1);
+  // With psql's meaning, "-h HOST", it is an option before a command.
+  const bool host = words.size() > 1 && words.front() == "-h";
+  const auto command = words.empty() || host ? nullptr : find_command(words.front());
+  if (command == nullptr) {
+    print_error(no_command(words));
+    return kStopsRecovery;
+  }
+  return command(Words(words.begin() + 1, words.end()));
 }
 
 bool stands_in_for_pg_recvlogical(const Words& words) {
@@ -110,13 +126,7 @@ int run(int count, char** words) {
     return dispatch(copy);
   } catch (const Error& error) {
     print_error(error);
-    const auto at = words_of_config(copy);
-    const bool known = at < copy.size() && std::any_of(std::begin(kCommands), std::end(kCommands),
-                                                       [&](const Command& command) {
-                                                         return command.name == copy[at];
-                                                       });
-    const auto ordinary = exit_status(error.kind());
-    return known ? ordinary : status_for_recovery(copy).value_or(ordinary);
+    return exit_status(error.kind());
   } catch (const std::exception& error) {
     const Error told = unexpected(error);
     print_error(told);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +27,5 @@ int doctor_command(const Words& words);
 int listen_command(const Words& words);
 int notify_command(const Words& words);
 int help_command(const Words& words);
-
-/// The status for a command line that is wrong before its command is known but was meant to restore
-/// (a mistyped restore_command): a 2 would make recovery end and open the database.
-std::optional<int> status_for_recovery(const Words& words);
 
 }  // namespace weir::cli

@@ -16,7 +16,6 @@
 #include "io/posix_directory.h"
 #include "restore/command.h"
 #include "restore/find.h"
-#include "restore/request.h"
 
 // The exit status is the message here: to PostgreSQL 1 to 125 mean "the archive ends, open the
 // database". So there are 0, 1 ("surely not in the archive") and 200 for all else, whatever it is.
@@ -29,7 +28,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kStopsRecovery = 200;
 constexpr auto kPatience = 10s;
 
 /// To stderr, which is the server's log. It may go away; that is no reason to fail.
@@ -236,18 +234,6 @@ int restore_command(const Words& words) {
     std::fputs("pgweir: unexpected failure\n", stderr);
   }
   return kStopsRecovery;
-}
-
-std::optional<int> status_for_recovery(const Words& words) {
-  const bool asked = std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    try {
-      static_cast<void>(restore::parse_request(word));
-      return true;
-    } catch (const Error&) {
-      return word == "restore";
-    }
-  });
-  return asked ? std::optional(kStopsRecovery) : std::nullopt;
 }
 
 }  // namespace weir::cli

@@ -185,9 +185,7 @@ def test_something_that_is_no_server(receivers, place, greeting):
     (["receive", "-D", "/tmp", "-d", "host=127.0.0.1 prot=1"], "prot"),
     (["receive", "-D", "/tmp", "--create-slot"], "slot"),
     (["receive", "-D", "/tmp", "-c", "/nonexistent/pgweir.conf"], "/nonexistent/pgweir.conf"),
-    (["recieve", "-D", "/tmp"], "recieve"),
     (["slot", "destroy"], "destroy"),
-    ([], "--help"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_wrong_usage(arguments, names):
     result = pgweir(*arguments)
@@ -195,7 +193,25 @@ def test_wrong_usage(arguments, names):
     assert re.search(names, result.stderr), result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["receive", "--help"], ["slot", "--help"],
+@pytest.mark.parametrize("arguments, names", [
+    ([], "--help"),
+    ([""], "unknown command"),
+    (["recieve", "-D", "/tmp"], "Did you mean receive"),
+    (["restore -D /tmp %f %p"], "unknown command"),
+    (["-D", "/tmp", "receive"], "before a command"),
+    (["-h", "db1", "restore"], "before a command"),
+    (["-c", "/nonexistent", "recieve"], "Did you mean receive"),
+    (["-c", "/nonexistent"], "before a command"),
+    (["--no-such-option"], "before a command"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_without_a_command_it_may_be_a_mistyped_restore_command(arguments, names):
+    result = pgweir(*arguments)
+    assert result.returncode == 200, result.stderr
+    assert re.search(names, result.stderr), result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["receive", "--help"], ["slot", "--help"],
                                        ["status", "--help"], ["--version"]], ids=" ".join)
 def test_help_goes_to_stdout(arguments):
     result = pgweir(*arguments)

@@ -13,7 +13,7 @@ import pytest
 from support import changes, wal
 from support.process import alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
-from support.server import DEBIAN_BIN
+from support.server import DEBIAN_BIN, REPOSITORY
 
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
 WAL2JSON = pathlib.Path("/usr/lib/postgresql/15/lib/wal2json.so")
@@ -556,7 +556,14 @@ def test_decoding_on_a_standby(servers, receivers, place, major):
 def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
     server = source_of(servers, major, max_prepared_transactions=5)
     conninfo = server.conninfo(dbname="postgres")
+    header = (REPOSITORY / "include" / "pgweir" / "replication_stream.h").read_text()
+    manual = (REPOSITORY / "man" / "pgweir-logical.1").read_text().replace("\\-", "-")
     for option, since, column in (("--two-phase", 15, "two_phase"), ("--failover", 17, "failover")):
+        # Wherever it is told, it is told as it is.
+        assert re.findall(rf"\b{column} = false;.*; (\d+) and later", header) == [str(since)]
+        assert re.findall(rf"{option}\n.*\(server (\d+) and later", manual) == [str(since)]
+        assert re.findall(rf"{option} .*\((\d+)\+\)", pgweir("logical", "--help").stdout) == [
+            str(since)]
         made = pgweir("logical", "create", "-S", "s", "-d", conninfo, option)
         if major >= since:
             assert made.returncode == 0, made.stderr

@@ -264,6 +264,39 @@ def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receive
     refused("unmounted", "no WAL at all")
 
 
+def test_a_mistyped_restore_command_stops_the_server(servers, receivers, new_archive, place):
+    """With a backup that holds all WAL it needs itself: a status of 1 to 125 would open it."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = start_receiver(receivers, archive, primary, "raw")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    backup = base_backup(primary, place / "backup", wal="fetch")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, *range(1, 4))
+    primary.switch_wal()
+    archive.wait_covers(primary, 1, primary.flushed())
+    primary.kill9()
+    receiver.kill9()
+    hand_over(archive.path)
+    right = restore_command(place, archive)
+    program = right.split()[0]
+    for name, wrong, told in (
+            ("bare", program, "no command given"),
+            ("one-word", f'{program} "restore -D {archive.path} %f %p"', "unknown command"),
+            ("two-words", f'{program} "restore -D {archive.path}" %f %p', "unknown command"),
+            ("unknown", f"{program} restor -D {archive.path} %f %p", "Did you mean restore?"),
+            ("before", f"{program} -D {archive.path} restore %f %p",
+             'unknown option "-D" before a command')):
+        server = recover(servers, backup, name, primary, wrong, start=False)
+        server.start(wait=False)
+        assert server.process.wait(60) != 0, name
+        log = server.last_log(400)
+        assert told in log and "could not restore file" in log, log
+        assert "ready to accept connections" not in log, log
+    server = recover(servers, backup, "right", primary, right)
+    assert rows(server) == expected(3)
+
+
 class Shelf:
     """An archive of real WAL and a place to restore to, without a server."""
 
@@ -330,8 +363,6 @@ def test_has_three_exit_statuses_and_no_more(shelf, place):
         result = pgweir("restore", *arguments)
         assert result.returncode == 200, (what, result)
         assert "pgweir: error:" in result.stderr, (what, result)
-    assert pgweir("restor", "-D", shelf.archive.path, good, "x").returncode == 200
-    assert pgweir("-D", shelf.archive.path, "restore", good, "x").returncode == 200
 
     path = segments[1]
     path.unlink()

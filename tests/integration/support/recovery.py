@@ -9,12 +9,13 @@ from .receiver import BINARY
 from .server import DEBIAN_BIN
 
 
-def base_backup(server, path):
-    """Without any WAL in it: recovery needs the archive from its first byte on."""
+def base_backup(server, path, wal="none"):
+    """Without any WAL in it recovery needs the archive from its first byte on. With wal="fetch" it
+    could open without an archive."""
     path = pathlib.Path(path)
     path.mkdir()
     _give(path)
-    run([DEBIAN_BIN / "pg_basebackup", "-D", path / "data", "-d", server.conninfo(), "-X", "none",
+    run([DEBIAN_BIN / "pg_basebackup", "-D", path / "data", "-d", server.conninfo(), "-X", wal,
          "-c", "fast", "-N", "--no-manifest"], **as_server_user(), cwd="/")
     return path / "data"
 
