@@ -21,7 +21,7 @@
 #include "cli/signals.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
 
 namespace weir::cli {
 

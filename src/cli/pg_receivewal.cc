@@ -18,7 +18,7 @@
 #include "cli/stock_options.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
 #include "receive/session.h"
 
 namespace weir::cli {

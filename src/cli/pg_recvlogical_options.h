@@ -4,7 +4,8 @@
 #include <string>
 
 #include "cli/stock_options.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/replication_stream.h"
 #include "wal/lsn.h"
 
 namespace weir::cli {

@@ -12,8 +12,8 @@
 #include "cli/help.h"
 #include "cli/program.h"
 #include "cli/slot_table.h"
+#include "pq/commands.h"
 #include "pq/connection.h"
-#include "pq/replication.h"
 
 namespace weir::cli {
 

@@ -12,9 +12,10 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
+#include "pq/commands.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
-#include "pq/replication.h"
+#include "pq/parameters.h"
 
 namespace weir::doctor {
 

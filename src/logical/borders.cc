@@ -98,7 +98,7 @@ std::optional<wal::Lsn> Borders::after_message(wal::Lsn start, std::string_view 
   return std::nullopt;
 }
 
-std::optional<wal::Lsn> Borders::at_keepalive(const pq::Keepalive& keepalive) {
+std::optional<wal::Lsn> Borders::at_keepalive(const wire::Keepalive& keepalive) {
   if (keepalive.reply_requested) return std::nullopt;
   return border(keepalive.server_end);
 }

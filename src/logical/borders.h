@@ -5,8 +5,9 @@
 #include <string>
 #include <string_view>
 
-#include "pq/replication.h"
+#include "pq/replication_stream.h"
 #include "wal/lsn.h"
+#include "wire/copy_messages.h"
 
 namespace weir::logical {
 
@@ -40,7 +41,7 @@ class Borders {
   /// The border directly behind the message, if there is one.
   [[nodiscard]] std::optional<wal::Lsn> after_message(wal::Lsn start, std::string_view message);
   /// The border where the keepalive came, if there is one.
-  [[nodiscard]] std::optional<wal::Lsn> at_keepalive(const pq::Keepalive& keepalive);
+  [[nodiscard]] std::optional<wal::Lsn> at_keepalive(const wire::Keepalive& keepalive);
   /// A new stream begins, at a border.
   void reset();
   /// The position of a transaction that is open or has no known border yet: to be known by tests.

@@ -127,7 +127,7 @@ class Session {
   bool look_around(pq::ReplicationStream& stream, Clock::time_point now);
   void wait(pq::ReplicationStream& stream, Clock::time_point now);
   bool take(pq::ReplicationStream& stream, const pq::StreamEvent& event);
-  bool take_data(const pq::XLogData& data);
+  bool take_data(const wire::XLogData& data);
   void confirm(pq::ReplicationStream& stream);
   bool wait_out(const Error& error);
   void leave_whole();
@@ -388,7 +388,7 @@ void Session::copy(pq::ReplicationStream& stream) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) break;
       pause_ = 0ms;
-      if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         gathering.took(data->wal.size());
         taken += data->wal.size();
       }
@@ -449,8 +449,8 @@ bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) 
 
 /// False: that was the end.
 bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) {
-  if (const auto* data = std::get_if<pq::XLogData>(&event)) return take_data(*data);
-  if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+  if (const auto* data = std::get_if<wire::XLogData>(&event)) return take_data(*data);
+  if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
     const auto border =
         borders_ ? borders_->at_keepalive(*keepalive) : std::optional(keepalive->server_end);
     if (border && *border >= output_->last_border()) {
@@ -471,7 +471,7 @@ bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) 
       .hint("It is shutting down, or somebody ended its process.");
 }
 
-bool Session::take_data(const pq::XLogData& data) {
+bool Session::take_data(const wire::XLogData& data) {
   const std::string_view text(reinterpret_cast<const char*>(data.wal.data()), data.wal.size());
   if (!borders_) {
     if (options_.endpos && data.start > *options_.endpos) {

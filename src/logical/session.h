@@ -11,7 +11,8 @@
 #include "io/directory.h"
 #include "logical/format.h"
 #include "logical/output.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/replication_stream.h"
 
 namespace weir::logical {
 

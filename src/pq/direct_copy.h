@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "wire/copy_messages.h"
+
 namespace weir::pq {
 
 /// Takes CopyData messages from a TCP connection of libpq's without libpq: it copies each one twice
@@ -27,7 +29,7 @@ class DirectCopy {
   DirectCopy(int socket, std::size_t largest) : socket_(socket), largest_(largest) {}
 
   /// The first bytes of a message that are kept apart from the others.
-  static constexpr std::size_t kHead = 1 + 8 + 8 + 8;
+  static constexpr std::size_t kHead = wire::kXLogDataHead;
   /// In front of each: 'd' and the length, of itself and the rest.
   static constexpr std::size_t kEnvelope = 1 + 4;
 

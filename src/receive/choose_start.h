@@ -4,7 +4,7 @@
 #include <string>
 #include <variant>
 
-#include "pq/replication.h"
+#include "pq/commands.h"
 #include "receive/options.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"

@@ -21,7 +21,9 @@
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
 #include "base/units.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/parameters.h"
+#include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/intake.h"
 #include "receive/session_state.h"
@@ -32,6 +34,7 @@
 #include "receive/stream_loop.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
+#include "wire/copy_messages.h"
 
 namespace weir::receive {
 
@@ -387,7 +390,7 @@ void Session::perform(const step::Probe& step) {
           throw Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
               .with("at", step.lsn);
         stream.receive();
-      } else if (!std::holds_alternative<pq::Keepalive>(event)) {
+      } else if (!std::holds_alternative<wire::Keepalive>(event)) {
         answered = available = true;
       }
     }

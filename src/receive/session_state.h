@@ -11,7 +11,8 @@
 
 #include "archive/resume.h"
 #include "base/log.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/replication_stream.h"
 #include "receive/backoff.h"
 #include "receive/choose_start.h"
 #include "receive/options.h"

@@ -273,11 +273,11 @@ void StreamLoop::ask_for_spare() {
 bool StreamLoop::take_message(Lock& lock) {
   const bool placed = state_.catching_up() && !intake_.disputes();
   const auto event = stream_.next(placed ? writer_.place() : std::span<std::byte>());
-  if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+  if (const auto* data = std::get_if<wire::XLogData>(&event)) {
     accept(*data, lock);
     return true;
   }
-  if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+  if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
     state_.on_keepalive(*keepalive, now());
     return true;
   }
@@ -288,7 +288,7 @@ bool StreamLoop::take_message(Lock& lock) {
   return false;
 }
 
-void StreamLoop::accept(const pq::XLogData& data, Lock& lock) {
+void StreamLoop::accept(const wire::XLogData& data, Lock& lock) {
   state_.on_wal(data, now());
   lock.unlock();
   try {

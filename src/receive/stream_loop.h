@@ -12,11 +12,12 @@
 
 #include "archive/segment_writer.h"
 #include "base/log.h"
-#include "pq/replication.h"
+#include "pq/replication_stream.h"
 #include "receive/intake.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
 #include "receive/stream_turns.h"
+#include "wire/copy_messages.h"
 
 namespace weir::receive {
 
@@ -82,7 +83,7 @@ class StreamLoop {
   void work();
   void lead(Lock& lock, std::uint64_t term);
   bool take_message(Lock& lock);
-  void accept(const pq::XLogData& data, Lock& lock);
+  void accept(const wire::XLogData& data, Lock& lock);
   [[nodiscard]] StreamTurns::Held held() const;
   void write_held(Lock& lock);
   void ask_for_spare();

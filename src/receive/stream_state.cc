@@ -45,7 +45,7 @@ bool StreamState::waits_at_endpos() const {
          !stopping_;
 }
 
-void StreamState::on_wal(const pq::XLogData& data, Time now) {
+void StreamState::on_wal(const wire::XLogData& data, Time now) {
   if (data.start != received_)
     throw Error(ErrorKind::protocol, "the server sent WAL out of order")
         .with("expected", received_)
@@ -60,7 +60,7 @@ void StreamState::on_wal(const pq::XLogData& data, Time now) {
   look_for_endpos(now);
 }
 
-void StreamState::on_keepalive(const pq::Keepalive& keepalive, Time now) {
+void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
   server_end_ = std::max(server_end_, keepalive.server_end);
   server_clock_ = keepalive.server_clock;
   last_message_ = silent_since_ = now;
@@ -159,7 +159,7 @@ wal::Lsn StreamState::acknowledged() const {
   return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(flush_) : flush_;
 }
 
-pq::StandbyStatus StreamState::positions() const {
+wire::StandbyStatus StreamState::positions() const {
   const auto apply = options_.apply == ApplyPosition::flush ? acknowledged() : wal::Lsn();
   const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();
   // A commit may wait for the write position (remote_write): then the kernel has to have it.
@@ -169,7 +169,7 @@ pq::StandbyStatus StreamState::positions() const {
   return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};
 }
 
-std::optional<pq::StandbyStatus> StreamState::take_status(Time now) {
+std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   if (ended_) return std::nullopt;
   auto status = positions();
   // A commit may wait for the write position alone (remote_write). When a sync is about to follow

@@ -5,10 +5,10 @@
 #include <deque>
 #include <optional>
 
-#include "pq/replication.h"
 #include "receive/options.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wire/copy_messages.h"
 
 namespace weir::receive {
 
@@ -51,8 +51,8 @@ class StreamState {
   // --- What comes from the server ---------------------------------------------------------------
 
   /// WAL arrived. Throws Error{protocol} if it does not continue what was received.
-  void on_wal(const pq::XLogData& data, Time now);
-  void on_keepalive(const pq::Keepalive& keepalive, Time now);
+  void on_wal(const wire::XLogData& data, Time now);
+  void on_keepalive(const wire::Keepalive& keepalive, Time now);
   /// Nobody will look at the connection for a while (the disk is full, slow, or hangs): the
   /// server's silence means nothing then.
   void on_deaf() { deaf_ = true; }
@@ -97,7 +97,7 @@ class StreamState {
   [[nodiscard]] bool may_read() const;
   /// The status to be sent now, if one is due: the flush position moved, the server asked, or the
   /// interval passed. Marks it as sent.
-  [[nodiscard]] std::optional<pq::StandbyStatus> take_status(Time now);
+  [[nodiscard]] std::optional<wire::StandbyStatus> take_status(Time now);
   /// When take_status() will have something to say even if nothing happens.
   [[nodiscard]] Time next_status_at() const;
   /// Nothing came from the server for the silence limit, though somebody listened.
@@ -123,7 +123,7 @@ class StreamState {
   void look_for_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] wal::Lsn acknowledged() const;
-  [[nodiscard]] pq::StandbyStatus positions() const;
+  [[nodiscard]] wire::StandbyStatus positions() const;
   [[nodiscard]] bool segment_complete() const;
 
   struct Sync {
@@ -150,7 +150,7 @@ class StreamState {
   Time silent_since_;  ///< the last message, or when listening began again
   bool deaf_ = false;
   Time last_status_;
-  std::optional<pq::StandbyStatus> reported_;
+  std::optional<wire::StandbyStatus> reported_;
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and let it know our end soon: it may be shutting down
   bool asked_for_life_ = false;  ///< we asked the server to answer since its last message

@@ -3,8 +3,8 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "pq/commands.h"
 #include "pq/connection.h"
-#include "pq/replication.h"
 
 namespace weir::status {
 

@@ -10,9 +10,12 @@
 #include <thread>
 
 #include "base/error.h"
+#include "pq/commands.h"
 #include "pq/connection.h"
-#include "pq/replication.h"
+#include "pq/parameters.h"
+#include "pq/replication_stream.h"
 #include "stream/readiness.h"
+#include "wire/copy_messages.h"
 
 namespace weir {
 
@@ -85,8 +88,8 @@ class ReplicationStream::Impl {
  private:
   void connect();
   std::optional<Message> next_message();
-  Message message_of(const pq::XLogData& data);
-  void take(const pq::Keepalive& keepalive);
+  Message message_of(const wire::XLogData& data);
+  void take(const wire::Keepalive& keepalive);
   void advance(const Feedback& feedback);
   void send_if_due(Clock::time_point now);
   void send(bool request_reply, Clock::time_point now);
@@ -327,13 +330,13 @@ std::optional<ReplicationStream::Message> ReplicationStream::Impl::next_message(
   std::unique_lock lock(mutex_);
   for (bool received = false;;) {
     const auto event = stream_->next();
-    if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+    if (const auto* data = std::get_if<wire::XLogData>(&event)) {
       auto message = message_of(*data);
       last_contact_ = Clock::now();
       send_if_due(last_contact_);
       return message;
     }
-    if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+    if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
       take(*keepalive);
       last_contact_ = Clock::now();
     } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
@@ -354,7 +357,7 @@ std::optional<ReplicationStream::Message> ReplicationStream::Impl::next_message(
   }
 }
 
-ReplicationStream::Message ReplicationStream::Impl::message_of(const pq::XLogData& data) {
+ReplicationStream::Message ReplicationStream::Impl::message_of(const wire::XLogData& data) {
   Message message;
   message.data = data.wal;
   message.data_start = data.start;
@@ -369,7 +372,7 @@ ReplicationStream::Message ReplicationStream::Impl::message_of(const pq::XLogDat
   return message;
 }
 
-void ReplicationStream::Impl::take(const pq::Keepalive& keepalive) {
+void ReplicationStream::Impl::take(const wire::Keepalive& keepalive) {
   wal_end_ = std::max(wal_end_, keepalive.server_end);
   reply_wanted_ |= keepalive.reply_requested;
   // What the server has passed and sent nothing of is of no interest to this slot: messages come in

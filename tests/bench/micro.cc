@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "pq/replication.h"
 #include "receive/stream_state.h"
 #include "support/wal_builder.h"
 #include "wal/crc32c.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
+#include "wire/copy_messages.h"
 
 namespace weir {
 namespace {
@@ -133,7 +133,7 @@ void one_commit(benchmark::State& state) {
     benchmark::DoNotOptimize(engine.sync_due_at());
     engine.on_sync_done(engine.on_sync_started(engine.write()));
     if (const auto status = engine.take_status(now))
-      benchmark::DoNotOptimize(pq::encode(*status, 0));
+      benchmark::DoNotOptimize(wire::encode(*status, 0));
   }
 }
 BENCHMARK(one_commit);

@@ -3,15 +3,15 @@
 #include <cstring>
 
 #include "fuzz.h"
-#include "pq/replication.h"
+#include "wire/copy_messages.h"
 
 using namespace weir;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // A copy of exactly this size: the address sanitizer sees a byte too far.
   const test::Bytes message(fuzz::bytes(data, size).begin(), fuzz::bytes(data, size).end());
-  const auto decoded = pq::decode(message);
-  if (const auto* wal = std::get_if<pq::XLogData>(&decoded)) {
+  const auto decoded = wire::decode_from_server(message);
+  if (const auto* wal = std::get_if<wire::XLogData>(&decoded)) {
     PGWEIR_CHECK(wal->wal.size() <= message.size());
     PGWEIR_CHECK(wal->wal.empty() ||
                  (wal->wal.data() >= message.data() &&
@@ -33,6 +33,6 @@ std::vector<test::Bytes> fuzz::corpus() {
   test::Bytes keepalive{std::byte{'k'}};
   keepalive.resize(1 + 17, std::byte{1});
   inputs.push_back(keepalive);
-  inputs.push_back(test::bytes_of(pq::encode({wal::Lsn(1), wal::Lsn(2), wal::Lsn(3)}, 4)));
+  inputs.push_back(test::bytes_of(wire::encode({wal::Lsn(1), wal::Lsn(2), wal::Lsn(3)}, 4)));
   return inputs;
 }

@@ -7,7 +7,7 @@
 #include "fuzz.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
-#include "pq/replication.h"
+#include "pq/parameters.h"
 
 using namespace weir;
 

@@ -32,7 +32,7 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   ranges.push_back({begin, begin});
 }
 
-void Ledger::on_status(const pq::StandbyStatus& status) {
+void Ledger::on_status(const wire::StandbyStatus& status) {
   story_.tell("status: write {} flush {}", status.write, status.flush);
   if (sync_failed_)
     throw Violation{"P6",

@@ -10,9 +10,9 @@
 
 #include "archive/resume.h"
 #include "lineage.h"
-#include "pq/replication.h"
 #include "story.h"
 #include "support/sim_disk.h"
+#include "wire/copy_messages.h"
 
 namespace weir::sim {
 
@@ -31,7 +31,7 @@ class Ledger {
   /// Somebody has copied that segment of timeline 1 into the archive.
   void on_copied(std::optional<wal::Lsn> segment) { copied_ = segment; }
   void on_received(wal::Lsn end) { received_ = end; }
-  void on_status(const pq::StandbyStatus& status);
+  void on_status(const wire::StandbyStatus& status);
   /// A sync or close was made to fail: this process may not report any more (P6).
   void on_failed_sync() { sync_failed_ = true; }
   /// The operator was told of a hole.
@@ -103,7 +103,7 @@ class Ledger {
   // Of the connection.
   wal::TimelineId timeline_ = 0;
   wal::Lsn received_;
-  std::optional<pq::StandbyStatus> last_;
+  std::optional<wire::StandbyStatus> last_;
   std::optional<Lineage::Spot> damage_;
   bool sync_failed_ = false;
 };

@@ -451,7 +451,7 @@ void SimReceiver::take_message(Streaming& streaming, bool write) {
       return;
     }
     streaming.rest.reset();
-    if (const auto* data = std::get_if<pq::XLogData>(&event)) {
+    if (const auto* data = std::get_if<wire::XLogData>(&event)) {
       state.on_wal(*data, world_.story.now);
       world_.ledger.on_received(state.received());
       if (const auto& damage = world_.upstream.damage_sent()) world_.ledger.on_damage(*damage);
@@ -460,7 +460,7 @@ void SimReceiver::take_message(Streaming& streaming, bool write) {
         throw Violation{"P8", fmt::format("{} bytes are received and not durable",
                                           state.received() - state.flush())};
       if (write && streaming.turns.may_write()) write_held(streaming);
-    } else if (const auto* keepalive = std::get_if<pq::Keepalive>(&event)) {
+    } else if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
       state.on_keepalive(*keepalive, world_.story.now);
     } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
       world_.story.tell("the timeline ends at {}, next is {}", end->next->switchpoint,

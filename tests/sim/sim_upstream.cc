@@ -310,7 +310,7 @@ pq::StreamEvent SimUpstream::next() {
     sender.answer_due = false;
     const bool asks = random_.one_in(4);
     if (asks && !sender.asked) sender.asked = story_.now;
-    return pq::Keepalive{.server_end = valid_up_to, .reply_requested = asks};
+    return wire::Keepalive{.server_end = valid_up_to, .reply_requested = asks};
   }
   if (sender.sent >= valid_up_to) return pq::NothingYet{};
   if (sender.sent < node.oldest) {
@@ -340,7 +340,7 @@ pq::StreamEvent SimUpstream::next() {
     story_.tell("the byte at {} comes damaged", damage_->byte);
     if (!damage_lasts_) damage_.reset();
   }
-  return pq::XLogData{.start = from, .server_end = valid_up_to, .wal = wal};
+  return wire::XLogData{.start = from, .server_end = valid_up_to, .wal = wal};
 }
 
 std::string SimUpstream::complaint() const {
@@ -353,7 +353,7 @@ std::string SimUpstream::complaint() const {
   return {};
 }
 
-void SimUpstream::status(const pq::StandbyStatus& status) {
+void SimUpstream::status(const wire::StandbyStatus& status) {
   check_connection();
   if (sender_) {
     sender_->heard = story_.now;

@@ -6,9 +6,11 @@
 
 #include "base/error.h"
 #include "lineage.h"
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/replication_stream.h"
 #include "random.h"
 #include "story.h"
+#include "wire/copy_messages.h"
 
 namespace weir::sim {
 
@@ -89,7 +91,7 @@ class SimUpstream {
   void start(wal::Lsn lsn, wal::TimelineId timeline);
   /// The next message; throws UpstreamError.
   [[nodiscard]] pq::StreamEvent next();
-  void status(const pq::StandbyStatus& status);
+  void status(const wire::StandbyStatus& status);
   /// What of the WAL that next() gave last was damaged.
   [[nodiscard]] const std::optional<Lineage::Spot>& damage_sent() const { return damage_sent_; }
   /// What a server would end the connection for, or not get its answer to in time; empty: nothing.

@@ -7,8 +7,11 @@
 
 #include <functional>
 
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/parameters.h"
+#include "pq/replication_stream.h"
 #include "unit/pq/test_server.h"
+#include "wire/copy_messages.h"
 
 namespace weir::pq {
 namespace {
@@ -216,7 +219,7 @@ TEST_F(HostileServer, CannotConfuseTheStream) {
       const auto deadline = steady_clock::now() + seconds(30);
       for (;;) {
         const StreamEvent event = stream.next();
-        if (const auto* data = std::get_if<XLogData>(&event))
+        if (const auto* data = std::get_if<wire::XLogData>(&event))
           note(fmt::format("{} bytes", data->wal.size()));
         if (const auto* end = std::get_if<EndOfStream>(&event)) {
           note(end->next ? fmt::format("next {} {}", end->next->timeline, end->next->switchpoint)

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/replication_stream.h"
 #include "unit/pq/test_server.h"
+#include "wire/copy_messages.h"
 
 namespace weir::pq {
 namespace {
@@ -36,7 +38,7 @@ std::vector<Message> one_transaction(ReplicationStream& stream) {
   const auto deadline = steady_clock::now() + seconds(30);
   for (;;) {
     const StreamEvent event = stream.next();
-    if (const auto* data = std::get_if<XLogData>(&event)) {
+    if (const auto* data = std::get_if<wire::XLogData>(&event)) {
       messages.push_back(
           {data->start, {reinterpret_cast<const char*>(data->wal.data()), data->wal.size()}});
       if (messages.back().text.starts_with("COMMIT")) return messages;
@@ -135,13 +137,14 @@ TEST(LiveLogical, TellsOfAServerThatWritesNoLogicalWal) {
 }
 
 TEST(Decode, TakesLogicalMessagesOfAnySizeAndPosition) {
-  std::string message(1 + 3 * 8 + kMaxXLogData + 1, '\xff');
+  std::string message(1 + 3 * 8 + wire::kMaxXLogData + 1, '\xff');
   message[0] = 'w';
   const auto bytes = std::as_bytes(std::span(message.data(), message.size()));
-  EXPECT_TRUE(std::holds_alternative<Error>(decode(bytes)));
-  const auto data = std::get<XLogData>(decode(bytes, Replication::logical));
+  EXPECT_TRUE(std::holds_alternative<Error>(wire::decode_from_server(bytes)));
+  const auto data =
+      std::get<wire::XLogData>(wire::decode_from_server(bytes, wire::StreamKind::logical));
   EXPECT_EQ(data.start, wal::Lsn(~std::uint64_t{0}));
-  EXPECT_EQ(data.wal.size(), kMaxXLogData + 1);
+  EXPECT_EQ(data.wal.size(), wire::kMaxXLogData + 1);
 }
 
 }  // namespace

@@ -12,9 +12,12 @@
 #include <optional>
 #include <thread>
 
-#include "pq/replication.h"
+#include "pq/commands.h"
+#include "pq/parameters.h"
+#include "pq/replication_stream.h"
 #include "unit/pq/test_server.h"
 #include "wal/timeline_history.h"
+#include "wire/copy_messages.h"
 
 namespace weir::pq {
 namespace {
@@ -53,8 +56,8 @@ class LiveServer : public testing::Test {
     std::string wal;
     while (start + wal.size() < end) {
       const StreamEvent event = wait_for_event(stream);
-      if (std::holds_alternative<Keepalive>(event)) continue;
-      const auto* data = std::get_if<XLogData>(&event);
+      if (std::holds_alternative<wire::Keepalive>(event)) continue;
+      const auto* data = std::get_if<wire::XLogData>(&event);
       if (data == nullptr) throw std::runtime_error("the stream ended early");
       EXPECT_EQ(data->start, start + wal.size());
       wal.append(reinterpret_cast<const char*>(data->wal.data()), data->wal.size());
@@ -67,7 +70,7 @@ class LiveServer : public testing::Test {
       const StreamEvent event = wait_for_event(stream);
       if (const auto* end = std::get_if<EndOfStream>(&event)) return *end;
       // A server that shuts down waits until all it sent is confirmed.
-      if (const auto* data = std::get_if<XLogData>(&event)) {
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         const wal::Lsn at = data->start + data->wal.size();
         stream.send({at, at, {}, false});
       }
@@ -184,7 +187,7 @@ TEST_F(LiveServer, StreamsTheBytesOfTheServersOwnFiles) {
 
   stream.send({end, start + 8, start + 4, true});
   for (bool answered = false; !answered;)
-    answered = std::holds_alternative<Keepalive>(wait_for_event(stream));
+    answered = std::holds_alternative<wire::Keepalive>(wait_for_event(stream));
   EXPECT_EQ(server.sql("SELECT concat_ws(' ', write_lsn, flush_lsn, replay_lsn, application_name) "
                        "FROM pg_stat_replication"),
             fmt::format("{} {} {} pgweir", end, start + 8, start + 4));
@@ -257,7 +260,7 @@ TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
     while (at < end) {
       const auto room = std::span(place).subspan(at - start);
       const StreamEvent event = stream.next(room);
-      if (const auto* data = std::get_if<XLogData>(&event)) {
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         ASSERT_EQ(data->start, at);
         if (data->wal.data() == room.data())
           ++in_place;
@@ -298,7 +301,7 @@ TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
   stream.gather(1);
   stream.send({end, start, {}, true});
   StreamEvent event;
-  while (!std::holds_alternative<Keepalive>(event)) event = wait_for_event(stream);
+  while (!std::holds_alternative<wire::Keepalive>(event)) event = wait_for_event(stream);
   stream.finish(seconds(30));
   EXPECT_EQ(identify_system(connection).timeline, 1u);
 
@@ -353,7 +356,7 @@ TEST_F(LiveServer, FollowsAPromotionAndAShutdown) {
 
   stream =
       ReplicationStream::start(connection, std::nullopt, size.start_of(switchpoint), 2, interrupt_);
-  EXPECT_TRUE(std::holds_alternative<XLogData>(wait_for_event(stream)));
+  EXPECT_TRUE(std::holds_alternative<wire::XLogData>(wait_for_event(stream)));
   standby.signal(SIGINT);
   EXPECT_FALSE(read_to_the_end(stream).next.has_value());
   EXPECT_EQ(error_of<Error>([&] { return connect(standby.conninfo()); }).kind(), ErrorKind::retry);

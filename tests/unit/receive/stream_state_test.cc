@@ -49,7 +49,7 @@ class Stream {
     state.on_keepalive({.server_end = state.received() + ahead, .reply_requested = reply_requested},
                        now);
   }
-  std::optional<pq::StandbyStatus> status() { return state.take_status(now); }
+  std::optional<wire::StandbyStatus> status() { return state.take_status(now); }
 
   StreamState state;
   Time now;
@@ -75,7 +75,7 @@ TEST(StreamState, DoesNotCountSilenceWhileNobodyListens) {
 TEST(StreamState, SendsAStatusAtOnceWhenItBegins) {
   Stream stream;
   EXPECT_EQ(stream.status(),
-            (pq::StandbyStatus{.write = kStart, .flush = kStart, .apply = kStart}));
+            (wire::StandbyStatus{.write = kStart, .flush = kStart, .apply = kStart}));
   EXPECT_EQ(stream.status(), std::nullopt) << "and then not again";
 }
 
@@ -106,7 +106,7 @@ TEST(StreamState, ReportsFlushOnlyWhenTheSyncIsDone) {
   stream.state.on_sync_done(ticket);
   EXPECT_EQ(
       stream.status(),
-      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
+      (wire::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
 }
 
 TEST(StreamState, AcknowledgesNoPartOfTheHeaderThatTellsWhoseWalItIs) {
@@ -175,13 +175,13 @@ TEST(StreamState, AnswersAKeepaliveThatAsksAtOnceAndFlushesForIt) {
   stream.keepalive(true, 1000);
   // The answer does not wait for the disk and tells the truth.
   EXPECT_EQ(stream.status(),
-            (pq::StandbyStatus{.write = kStart + 100, .flush = kStart, .apply = kStart}));
+            (wire::StandbyStatus{.write = kStart + 100, .flush = kStart, .apply = kStart}));
   EXPECT_EQ(stream.state.sync_due_at(), Time::min());
   const auto ticket = stream.state.on_sync_started(stream.state.write());
   stream.state.on_sync_done(ticket);
   EXPECT_EQ(
       stream.status(),
-      (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
+      (wire::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = kStart + 100}));
   stream.receive_and_write(100, 1000);
   EXPECT_EQ(stream.state.sync_due_at(), std::nullopt) << "the wish was for that one flush";
 }
@@ -256,7 +256,7 @@ TEST(StreamState, ReportsTheApplyPositionAsChosen) {
   Stream stream(options);
   stream.take(100);
   EXPECT_EQ(stream.status(),
-            (pq::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = Lsn()}));
+            (wire::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = Lsn()}));
 }
 
 TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
@@ -268,7 +268,7 @@ TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
   EXPECT_EQ(stream.status(), std::nullopt) << "more is on its way";
   stream.receive_and_write(50);
   EXPECT_EQ(stream.status(),
-            (pq::StandbyStatus{.write = kStart + 150, .flush = kStart, .apply = kStart}));
+            (wire::StandbyStatus{.write = kStart + 150, .flush = kStart, .apply = kStart}));
 }
 
 TEST(StreamState, StopsReadingWhileTooMuchIsNotDurable) {
@@ -450,7 +450,7 @@ TEST(StreamState, ReportsNoFlushPositionIfItIsNotTo) {
   options.apply = ApplyPosition::none;
   Stream stream(options);
   stream.take(100);
-  EXPECT_EQ(stream.status(), (pq::StandbyStatus{.write = kStart + 100}));
+  EXPECT_EQ(stream.status(), (wire::StandbyStatus{.write = kStart + 100}));
   EXPECT_EQ(stream.state.flush(), kStart + 100);
   stream.state.request_stop();
   EXPECT_TRUE(stream.state.finished());

@@ -1,4 +1,4 @@
-#include "pq/replication.h"
+#include "wire/copy_messages.h"
 
 #include <gtest/gtest.h>
 
@@ -6,10 +6,8 @@
 #include <iostream>
 #include <random>
 
-namespace weir::pq {
+namespace weir::wire {
 namespace {
-
-using std::chrono::milliseconds;
 
 std::string big_endian(std::uint64_t number) {
   std::string bytes;
@@ -17,8 +15,8 @@ std::string big_endian(std::uint64_t number) {
   return bytes;
 }
 
-Decoded decode_text(const std::string& message) {
-  return decode(std::as_bytes(std::span(message.data(), message.size())));
+FromServer decode_text(const std::string& message) {
+  return decode_from_server(std::as_bytes(std::span(message.data(), message.size())));
 }
 
 TEST(Decode, ReadsWal) {
@@ -59,13 +57,13 @@ TEST(Decode, RefusesWhatCannotBe) {
       {"past the last position",
        "w" + big_endian(~std::uint64_t{4}) + big_endian(2) + big_endian(3) + "12345", false},
       {"keepalive cut", "k" + big_endian(1) + big_endian(2), false},
-      {"status update", encode({}, 0), false},
+      {"status update", encode(StandbyStatus{}, 0), false},
       {"unknown type", "x" + big_endian(1), false},
       {"zero type", std::string(30, '\0'), false},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
-    const Decoded decoded = decode_text(each.message);
+    const FromServer decoded = decode_text(each.message);
     const Error* error = std::get_if<Error>(&decoded);
     EXPECT_EQ(error == nullptr, each.accepted);
     if (error != nullptr) {
@@ -84,7 +82,7 @@ TEST(Decode, TakesAnyBytes) {
     std::string message(random() % 64, '\0');
     for (char& c : message) c = static_cast<char>(random());
     if (!message.empty() && round % 2 == 0) message[0] = round % 4 == 0 ? 'w' : 'k';
-    const Decoded decoded = decode_text(message);
+    const FromServer decoded = decode_text(message);
     if (const auto* data = std::get_if<XLogData>(&decoded)) {
       ASSERT_EQ(data->wal.size(), message.size() - 25);
       ASSERT_GE(data->start + data->wal.size(), data->start);
@@ -95,79 +93,57 @@ TEST(Decode, TakesAnyBytes) {
 }
 
 TEST(Encode, WritesAStatusUpdate) {
-  const std::string message = encode({wal::Lsn(1), wal::Lsn(2), wal::Lsn(3), true}, -1);
+  const std::string message =
+      encode(StandbyStatus{wal::Lsn(1), wal::Lsn(2), wal::Lsn(3), true}, -1);
   EXPECT_EQ(message, "r" + big_endian(1) + big_endian(2) + big_endian(3) +
                          big_endian(~std::uint64_t{0}) + '\1');
-  EXPECT_EQ(encode({}, 0).size(), 34u);
-  EXPECT_EQ(encode({}, 0).back(), '\0');
+  EXPECT_EQ(encode(StandbyStatus{}, 0).size(), 34u);
+  EXPECT_EQ(encode(StandbyStatus{}, 0).back(), '\0');
 }
 
-TEST(ParseGucTime, ReadsWhatShowPrints) {
-  const struct {
-    const char* text;
-    const char* base_unit;
-    std::optional<milliseconds> time;
-  } cases[] = {
-      {"0", "ms", milliseconds(0)},
-      {"1min", "ms", milliseconds(60'000)},
-      {"2min", "s", milliseconds(120'000)},
-      {"500ms", "ms", milliseconds(500)},
-      {"30s", "ms", milliseconds(30'000)},
-      {"1h", "ms", milliseconds(3'600'000)},
-      {"1d", "ms", milliseconds(86'400'000)},
-      {"1500", "ms", milliseconds(1500)},
-      {"15", "s", milliseconds(15'000)},
-      {"15", "min", milliseconds(900'000)},
-      {"1us", "ms", milliseconds(1)},
-      {"2000us", "ms", milliseconds(2)},
-      {"2001us", "ms", milliseconds(3)},
-      {"2147483647", "ms", milliseconds(2147483647)},
-      {"", "ms", std::nullopt},
-      {"-1", "ms", std::nullopt},
-      {"+1", "ms", std::nullopt},
-      {"min", "ms", std::nullopt},
-      {"1 min", "ms", std::nullopt},
-      {"1.5h", "ms", std::nullopt},
-      {"1MIN", "ms", std::nullopt},
-      {"1week", "ms", std::nullopt},
-      {"1", "", std::nullopt},
-      {"18446744073709551615d", "ms", std::nullopt},
-      {"18446744073709551616", "ms", std::nullopt},
-  };
-  for (const auto& each : cases) {
-    SCOPED_TRACE(each.text);
-    EXPECT_EQ(parse_guc_time(each.text, each.base_unit), each.time);
+TEST(CopyMessages, OfTheServerAreReadAsTheyWereWritten) {
+  const std::string wal = "bytes of WAL";
+  XLogData data{wal::Lsn(0x1'02000000), wal::Lsn(0x1'03000000), -5, {}};
+  const auto read = std::get<XLogData>(decode_text(encode_head(data) + wal));
+  EXPECT_EQ(read.start, data.start);
+  EXPECT_EQ(read.server_end, data.server_end);
+  EXPECT_EQ(read.server_clock, data.server_clock);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(read.wal.data()), read.wal.size()), wal);
+  EXPECT_EQ(encode_head(data).size(), kXLogDataHead);
+  for (const bool asked : {false, true}) {
+    const Keepalive keepalive{wal::Lsn(7), 8, asked};
+    EXPECT_EQ(std::get<Keepalive>(decode_text(encode(keepalive))), keepalive);
   }
 }
 
-TEST(ParseSegmentSize, ReadsWhatShowPrints) {
-  const struct {
-    const char* text;
-    std::uint64_t bytes;  // 0: refused
-  } cases[] = {
-      {"16MB", 16 << 20},
-      {"1MB", 1 << 20},
-      {"1GB", 1 << 30},
-      {"1024kB", 1 << 20},
-      {"1048576", 1 << 20},
-      {"1048576B", 1 << 20},
-      {"2GB", 0},
-      {"512kB", 0},
-      {"3MB", 0},
-      {"", 0},
-      {"MB", 0},
-      {"16 MB", 0},
-      {"16mb", 0},
-      {"-16MB", 0},
-      {"17179869184GB", 0},
-      {"18446744073709551616", 0},
-  };
-  for (const auto& each : cases) {
-    SCOPED_TRACE(each.text);
-    const auto size = parse_segment_size(each.text);
-    EXPECT_EQ(size ? size->bytes() : 0, each.bytes);
+FromClient decode_client_text(const std::string& message) {
+  return decode_from_client(std::as_bytes(std::span(message.data(), message.size())));
+}
+
+TEST(CopyMessages, OfTheClientAreReadAsTheyWereWritten) {
+  for (const bool asked : {false, true}) {
+    const StandbyStatus status{wal::Lsn(0x1'00000001), wal::Lsn(2), wal::Lsn(3), asked};
+    EXPECT_EQ(std::get<StandbyStatus>(decode_client_text(encode(status, 4))), status);
   }
+  const HotStandbyFeedback feedback{0x80000001u, 2, 3, 4};
+  EXPECT_EQ(std::get<HotStandbyFeedback>(decode_client_text(encode(feedback, 5))), feedback);
+  // xmin, its epoch, catalog_xmin, its epoch (XLogWalRcvSendHSFeedback in walreceiver.c).
+  EXPECT_EQ(encode(feedback, 5), "h" + big_endian(5) +
+                                     std::string("\x80\0\0\1\0\0\0\2"
+                                                 "\0\0\0\3\0\0\0\4",
+                                                 16));
+}
+
+TEST(CopyMessages, OfTheClientThatAreCutOrUnknownAreRefused) {
+  for (const auto& whole : {encode(StandbyStatus{}, 1), encode(HotStandbyFeedback{}, 1)}) {
+    for (std::size_t size = 0; size < whole.size(); ++size) {
+      SCOPED_TRACE(size);
+      EXPECT_TRUE(std::holds_alternative<Error>(decode_client_text(whole.substr(0, size))));
+    }
+  }
+  for (const char* type : {"w", "k", "x", "d"})
+    EXPECT_TRUE(std::holds_alternative<Error>(decode_client_text(type + std::string(64, '\0'))));
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::wire

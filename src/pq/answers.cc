@@ -1,0 +1,31 @@
+#include "pq/answers.h"
+
+#include <utility>
+
+namespace weir::pq {
+
+std::optional<wal::Lsn> parse_lsn(const std::optional<std::string>& text) {
+  return text ? wal::Lsn::parse(*text) : std::nullopt;
+}
+
+std::optional<wal::TimelineId> parse_timeline(const std::optional<std::string>& text) {
+  const auto timeline = text ? parse_number<wal::TimelineId>(*text) : std::nullopt;
+  return timeline == 0u ? std::nullopt : timeline;
+}
+
+Error unexpected(const Connection& connection, std::string_view command) {
+  return Error(ErrorKind::protocol, "the server's answer to a replication command makes no sense")
+      .with("server", connection.server_name())
+      .with("command", command)
+      .hint(
+          "Is it PostgreSQL itself that answers there? Connection poolers and proxies do not "
+          "carry replication.");
+}
+
+Row one_row(Connection& connection, const std::string& command, std::size_t columns) {
+  Rows rows = connection.execute(command);
+  if (rows.size() != 1 || rows[0].size() < columns) throw unexpected(connection, command);
+  return std::move(rows[0]);
+}
+
+}  // namespace weir::pq

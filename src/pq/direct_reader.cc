@@ -1,0 +1,54 @@
+#include "pq/direct_reader.h"
+
+#include <utility>
+
+#include "pq/tcp_count.h"
+
+namespace weir::pq {
+
+namespace {
+
+/// The server's answer to START_REPLICATION, with its envelope (StartReplication() in walsender.c).
+constexpr std::size_t kCopyBothResponse = 1 + 4 + 1 + 2;
+/// After so many looks in vain libpq is left to read.
+constexpr int kMostLooks = 1000;
+
+}  // namespace
+
+void DirectReader::on_copy_began() {
+  if (consumed_) *consumed_ += kCopyBothResponse;
+}
+
+void DirectReader::on_libpq_message(std::size_t bytes) {
+  if (consumed_) *consumed_ += DirectCopy::kEnvelope + bytes;
+}
+
+void DirectReader::gather(std::size_t bytes) {
+  if (std::exchange(gathered_, bytes) == bytes || !copy_) return;
+  copy_->gather(bytes);
+  if (bytes == 1 && !copy_->within_message()) copy_.reset();
+}
+
+bool DirectReader::take_over(int socket, std::size_t largest) {
+  if (!wanted() || !consumed_ || looks_ >= kMostLooks) return false;
+  ++looks_;
+  if (bytes_read_at_most(socket) != consumed_) return false;
+  looks_ = 0;
+  copy_.emplace(socket, largest);
+  copy_->gather(gathered_);
+  return true;
+}
+
+DirectCopy::Found DirectReader::next(std::span<std::byte> place) {
+  const auto found = copy_->next(place);
+  if (found == DirectCopy::Found::message) *consumed_ += copy_->size();
+  if (found == DirectCopy::Found::other) consumed_.reset();  // from here on libpq reads
+  return found;
+}
+
+void DirectReader::stop() {
+  copy_->gather(1);
+  copy_.reset();
+}
+
+}  // namespace weir::pq

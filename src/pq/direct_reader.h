@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "pq/direct_copy.h"
+
+namespace weir::pq {
+
+/// Who reads the socket of a stream, libpq or DirectCopy, and the proof that the change from one to
+/// the other loses nothing: DirectCopy takes over only while every byte that was read off the
+/// connection belongs to a message that was taken. (A message that libpq keeps for itself makes the
+/// sum smaller than the kernel's count for ever, so the proof never holds by mistake.) Owns
+/// nothing. One thread at a time.
+class DirectReader {
+ public:
+  /// START_REPLICATION was sent, and all that was read before is understood: so many bytes, by the
+  /// kernel's count. Without this call libpq reads for ever (encrypted, or no TCP).
+  void on_command_sent(std::optional<std::uint64_t> read_so_far) { consumed_ = read_so_far; }
+  /// The server's answer was taken: the stream begins.
+  void on_copy_began();
+  /// libpq gave out a CopyData message with so many bytes in it.
+  void on_libpq_message(std::size_t bytes);
+
+  /// More than 1: much is to come, so DirectCopy should read; see ReplicationStream::gather().
+  void gather(std::size_t bytes);
+  [[nodiscard]] bool wanted() const { return gathered_ > 1; }
+
+  /// DirectCopy reads; libpq must not while within_message().
+  [[nodiscard]] bool reading() const { return copy_.has_value(); }
+  [[nodiscard]] bool within_message() const { return copy_ && copy_->within_message(); }
+  /// Lets DirectCopy read from here on, if that is wanted and libpq holds nothing of the stream.
+  /// Not to be called while reading(). `largest`: as for DirectCopy.
+  [[nodiscard]] bool take_over(int socket, std::size_t largest);
+  /// While reading(): as DirectCopy::next(). After Found::other libpq reads for the rest of the
+  /// stream.
+  [[nodiscard]] DirectCopy::Found next(std::span<std::byte> place);
+  [[nodiscard]] const DirectCopy& message() const { return *copy_; }
+  /// Leaves the socket to libpq. Not within a message.
+  void stop();
+
+ private:
+  std::optional<DirectCopy> copy_;
+  std::size_t gathered_ = 1;
+  std::optional<std::uint64_t> consumed_;  ///< bytes of the connection up to the last message taken
+  int looks_ = 0;                          ///< at whether libpq holds nothing
+};
+
+}  // namespace weir::pq

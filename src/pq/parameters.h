@@ -1,0 +1,34 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pq/connection.h"
+#include "wal/segment.h"
+
+namespace weir::pq {
+
+// A server's configuration parameters, by SHOW, and how their values are written (documentation,
+// "Parameter Names and Values").
+
+/// SHOW; the value as the server prints it. ServerError if the parameter does not exist.
+/// Throws Error{usage} for what cannot be a parameter's name.
+[[nodiscard]] std::string show(Connection& connection, const std::string& parameter);
+/// "16MB" → the size. Throws Error{protocol} for what is no wal_segment_size.
+[[nodiscard]] wal::SegmentSize show_wal_segment_size(Connection& connection);
+/// The same without a server: "16MB", "1GB"; a bare number is in bytes.
+[[nodiscard]] std::optional<wal::SegmentSize> parse_segment_size(std::string_view text);
+/// data_directory_mode: 0700 or 0750, as the number.
+[[nodiscard]] unsigned show_data_directory_mode(Connection& connection);
+/// wal_sender_timeout for this session; zero: no timeout.
+[[nodiscard]] std::chrono::milliseconds show_wal_sender_timeout(Connection& connection);
+
+/// "2min", "500ms", "30s", "1h", "0" as SHOW prints times; a bare number is in `base_unit` ("us",
+/// "ms", "s", "min", "h" or "d"). Parts of a millisecond are rounded up: 0 often means "never".
+/// nullopt for anything else, negative numbers and those too large included.
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_guc_time(const std::string& text,
+                                                                      const std::string& base_unit);
+
+}  // namespace weir::pq

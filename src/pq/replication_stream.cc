@@ -1,0 +1,359 @@
+#include "pq/replication_stream.h"
+
+#include <libpq-fe.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "pq/answers.h"
+#include "pq/tcp_count.h"
+
+namespace weir::pq {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
+
+constexpr auto kStartTimeout = std::chrono::seconds(60);
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+std::int64_t now_since_2000() {
+  constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
+  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since_1970 - k2000).count();
+}
+
+}  // namespace
+
+ReplicationStream ReplicationStream::start(Connection& connection,
+                                           const std::optional<std::string>& slot, wal::Lsn start,
+                                           wal::TimelineId timeline, const Interrupt& interrupt) {
+  std::string command = "START_REPLICATION ";
+  if (slot) command += "SLOT " + connection.quote_identifier(*slot) + " ";
+  command += fmt::format("PHYSICAL {} TIMELINE {}", start, timeline);
+  return begin(connection, command, wire::StreamKind::physical, timeline, interrupt);
+}
+
+ReplicationStream ReplicationStream::start_logical(Connection& connection, const std::string& slot,
+                                                   wal::Lsn start, const PluginOptions& options,
+                                                   const Interrupt& interrupt) {
+  std::string command =
+      fmt::format("START_REPLICATION SLOT {} LOGICAL {}", connection.quote_identifier(slot), start);
+  std::string_view separator = " (";
+  for (const auto& [name, value] : options) {
+    command += separator;
+    command += connection.quote_identifier(name);
+    if (value) command += " " + connection.quote_literal(*value);
+    separator = ", ";
+  }
+  if (!options.empty()) command += ")";
+  return begin(connection, command, wire::StreamKind::logical, 0, interrupt);
+}
+
+ReplicationStream ReplicationStream::begin(Connection& connection, const std::string& command,
+                                           wire::StreamKind kind, wal::TimelineId timeline,
+                                           const Interrupt& interrupt) {
+  ReplicationStream stream(connection.handle(), connection.server_name(), kind, timeline);
+  const Clock::time_point deadline = Clock::now() + kStartTimeout;
+  connection.send(command, deadline, interrupt);
+  // All that was read so far is understood; the answer is not read before await_result().
+  if (kind == wire::StreamKind::physical && PQsslInUse(stream.connection_) == 0 &&
+      PQgssEncInUse(stream.connection_) == 0)
+    stream.direct_.on_command_sent(bytes_read(connection.socket()));
+  connection.await_result(deadline, interrupt);
+  const Result result(PQgetResult(stream.connection_), &PQclear);
+  if (PQresultStatus(result.get()) == PGRES_COPY_BOTH) {
+    stream.phase_ = Phase::copying;
+    stream.direct_.on_copy_began();
+    return stream;
+  }
+  // An error, or the timeline ends just here and the server says so without a COPY.
+  stream.take_result(result.get());
+  return stream;
+}
+
+StreamEvent ReplicationStream::next(std::span<std::byte> place) {
+  buffer_.reset();
+  if (phase_ == Phase::copying) {
+    StreamEvent event = next_in_copy(place);
+    if (phase_ == Phase::copying) return event;
+  }
+  return next_result();
+}
+
+StreamEvent ReplicationStream::next_in_copy(std::span<std::byte> place) {
+  if (direct_.reading() && lost_) throw lost();
+  if (direct_.reading())
+    if (const auto event = next_directly(place)) return *event;
+  char* raw = nullptr;
+  const int size = PQgetCopyData(connection_, &raw, 1);
+  buffer_.reset(raw);
+  if (size == 0 && !lost_ && !write_failed_ && direct_.take_over(socket(), wire::kMaxXLogData))
+    return next_in_copy(place);
+  if (size == 0) {
+    if (lost_) throw lost();
+    require_bounded_message();
+    if (!write_failed_) return NothingYet{};
+    // The server's last words may still be in the socket; read them before giving up.
+    receive();
+    lost_ = true;
+    return next_in_copy();
+  }
+  message_.complete();
+  if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
+    phase_ = Phase::ending;
+    return NothingYet{};
+  }
+  direct_.on_libpq_message(static_cast<std::size_t>(size));
+  return understood(wire::decode_from_server(
+      std::as_bytes(std::span<const char>(raw, static_cast<std::size_t>(size))), kind_));
+}
+
+StreamEvent ReplicationStream::understood(const wire::FromServer& message) const {
+  if (const auto* wal = std::get_if<wire::XLogData>(&message)) return *wal;
+  if (const auto* keepalive = std::get_if<wire::Keepalive>(&message)) return *keepalive;
+  Error error = std::get<Error>(message);
+  throw error.with("server", server_name_);
+}
+
+/// nullopt: what comes next is for libpq.
+std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte> place) {
+  const bool wanted = direct_.wanted() && !write_failed_;
+  if (wanted || direct_.within_message()) switch (direct_.next(place)) {
+      case DirectCopy::Found::message:
+        message_.complete();
+        return understood(
+            wire::decode_from_server(direct_.message().head(), direct_.message().body(), kind_));
+      case DirectCopy::Found::nothing:
+        if (!write_failed_) return NothingYet{};
+        lost_ = true;  // nobody will ask for the rest of the message
+        throw lost();
+      case DirectCopy::Found::lost:
+        lost_ = true;
+        throw lost();
+      case DirectCopy::Found::other:
+        break;
+    }
+  direct_.stop();
+  return std::nullopt;
+}
+
+// After the copy come, at the end of a timeline, a row with the next one, and one or two
+// CommandComplete. A server that shuts down sends one CommandComplete and closes the connection.
+StreamEvent ReplicationStream::next_result() {
+  while (phase_ == Phase::ending) {
+    if (PQisBusy(connection_) != 0) {
+      require_bounded_message();
+      if (!lost_) return NothingYet{};
+      if (!command_complete_) throw lost();
+      phase_ = Phase::ended;
+      break;
+    }
+    message_.complete();
+    const Result result(PQgetResult(connection_), &PQclear);
+    if (!result) {
+      if (!command_complete_) throw lost();
+      phase_ = Phase::ended;
+      break;
+    }
+    if (PQresultStatus(result.get()) == PGRES_COPY_IN) {
+      // The server has ended its direction and waits for us to end ours. libpq gives this result
+      // until it has taken the CopyDone.
+      const int done = PQputCopyEnd(connection_, nullptr);
+      if (done < 0 || PQflush(connection_) < 0) lost_ = true;
+      if (lost_) throw lost();
+      if (done == 0) return NothingYet{};
+      continue;
+    }
+    take_result(result.get());
+  }
+  return end_;
+}
+
+void ReplicationStream::require_bounded_message() {
+  if (timeline_ == 0) return;  // logical: a row may be as large as libpq takes
+  try {
+    message_.incomplete(PQsocket(connection_));
+  } catch (Error& error) {
+    throw error.with("server", server_name_);
+  }
+}
+
+void ReplicationStream::take_result(const PGresult* result) {
+  switch (PQresultStatus(result)) {
+    case PGRES_COMMAND_OK:
+      command_complete_ = true;
+      return;
+    case PGRES_TUPLES_OK: {
+      // next_tli, next_tli_startpos; nothing ends a logical stream so
+      const bool row =
+          kind_ == wire::StreamKind::physical && PQntuples(result) == 1 && PQnfields(result) >= 2;
+      const auto timeline = row ? parse_timeline(PQgetvalue(result, 0, 0)) : std::nullopt;
+      const auto switchpoint = row ? wal::Lsn::parse(PQgetvalue(result, 0, 1)) : std::nullopt;
+      if (!timeline || !switchpoint || *timeline <= timeline_)
+        throw Error(ErrorKind::protocol, "the server named no valid timeline to follow the old one")
+            .with("server", server_name_)
+            .with("timeline", timeline_);
+      end_.next = EndOfStream::Next{*timeline, *switchpoint};
+      command_complete_ = true;
+      return;
+    }
+    case PGRES_FATAL_ERROR:
+    case PGRES_NONFATAL_ERROR: {
+      phase_ = Phase::ended;
+      if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr) {
+        // libpq made it up: the connection broke. After the server's last word that is no error.
+        if (command_complete_) return;
+        throw Error(ErrorKind::retry,
+                    "the replication connection failed: " + trimmed(PQresultErrorMessage(result)))
+            .with("server", server_name_);
+      }
+      // The connection stays usable: Connection::send() reads the rest away.
+      throw server_error(result, server_name_);
+    }
+    default:
+      throw Error(ErrorKind::protocol, "the server answered START_REPLICATION with something else")
+          .with("server", server_name_)
+          .with("answer", PQresStatus(PQresultStatus(result)));
+  }
+}
+
+void ReplicationStream::receive() {
+  if (direct_.reading()) return;  // next() does it
+  // libpq keeps what was read before a failure, so next() decides when to speak of it.
+  if (PQconsumeInput(connection_) != 1) lost_ = true;
+  // Nobody listens here; a server that sends notifications all the same would fill the memory.
+  while (PGnotify* notify = PQnotifies(connection_)) PQfreemem(notify);
+}
+
+void ReplicationStream::send(const wire::StandbyStatus& status) {
+  const bool asked = waiting_ && waiting_->reply_requested;
+  waiting_ = status;
+  waiting_->reply_requested |= asked;
+  flush();
+}
+
+bool ReplicationStream::flush() {
+  // Where libpq cannot send it reads, all there is, and keeps it: not tried until there is room, or
+  // a server that sends and never reads could fill our memory.
+  if (blocked_ || direct_.within_message()) {
+    pollfd fd{PQsocket(connection_), POLLOUT, 0};
+    if (fd.fd >= 0 && ::poll(&fd, 1, 0) == 0) return false;
+    blocked_ = false;
+  }
+  if (waiting_ && push() == 0) {
+    const std::string message = wire::encode(*waiting_, now_since_2000());
+    const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
+                                                             static_cast<int>(message.size()))
+                                             : 1;
+    if (put < 0) write_failed_ = true;
+    if (put != 0) waiting_.reset();
+  }
+  const int unsent = push();
+  blocked_ = unsent > 0;
+  if (unsent < 0) {
+    write_failed_ = true;
+    waiting_.reset();
+  }
+  return unsent <= 0 && !waiting_;
+}
+
+/// PQflush(), which may read what then is libpq's to give out.
+int ReplicationStream::push() {
+  const int unsent = PQflush(connection_);
+  if (unsent > 0 && direct_.reading()) {
+    if (direct_.within_message())
+      lost_ = true;  // there was room for it, so it can hardly be
+    else
+      direct_.stop();
+  }
+  return unsent;
+}
+
+void ReplicationStream::let_go() {
+  if (const int socket = PQsocket(connection_); socket >= 0) ::shutdown(socket, SHUT_RDWR);
+}
+
+void ReplicationStream::gather(std::size_t bytes) { direct_.gather(bytes); }
+
+void ReplicationStream::finish(std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  gather(1);
+  for (;;) {
+    const bool flushed = flush();
+    if (flushed && !direct_.reading()) break;
+    read_on(!flushed, deadline);
+    discard();
+  }
+  for (bool done = false; phase_ == Phase::copying && !done;) {
+    const int put = PQputCopyEnd(connection_, nullptr);
+    if (put < 0) break;  // the connection broke: next() has the reason
+    done = put == 1;
+    if (!done) {
+      read_on(true, deadline);
+      discard();
+    }
+  }
+  for (;;) {
+    const StreamEvent event = next();
+    if (std::holds_alternative<EndOfStream>(event)) return;
+    if (!std::holds_alternative<NothingYet>(event)) {
+      if (Clock::now() < deadline) continue;  // a server that never stops sending
+    }
+    read_on(PQflush(connection_) > 0, deadline);
+  }
+}
+
+/// What is left unread would pile up in memory: a server may send and not read.
+void ReplicationStream::discard() {
+  while (phase_ == Phase::copying && !std::holds_alternative<NothingYet>(next_in_copy())) {
+  }
+}
+
+void ReplicationStream::read_on(bool unsent, Clock::time_point deadline) {
+  if (Clock::now() >= deadline || !wait_for_socket(socket(), true, unsent, nullptr, deadline))
+    throw Error(ErrorKind::retry, "the server did not end the stream in time")
+        .with("server", server_name_);
+  receive();
+}
+
+Error ReplicationStream::lost() const {
+  std::string reason = trimmed(PQerrorMessage(connection_));
+  if (reason.empty()) reason = "the server closed it";
+  return Error(ErrorKind::retry, "the replication connection failed: " + reason)
+      .with("server", server_name_);
+}
+
+int ReplicationStream::socket() const {
+  const int socket = PQsocket(connection_);
+  return socket >= 0 ? socket : always_ready_->fd();
+}
+
+bool ReplicationStream::by_unix_socket() const {
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  return ::getsockopt(PQsocket(connection_), SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+         domain == AF_UNIX;
+}
+
+ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_name,
+                                     wire::StreamKind kind, wal::TimelineId timeline)
+    : connection_(connection),
+      server_name_(std::move(server_name)),
+      kind_(kind),
+      timeline_(timeline),
+      always_ready_(std::make_unique<Interrupt>()) {
+  always_ready_->raise();
+}
+
+void ReplicationStream::FreeBuffer::operator()(char* buffer) const { PQfreemem(buffer); }
+
+ReplicationStream::ReplicationStream(ReplicationStream&&) noexcept = default;
+ReplicationStream& ReplicationStream::operator=(ReplicationStream&&) noexcept = default;
+ReplicationStream::~ReplicationStream() = default;
+
+}  // namespace weir::pq

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace weir::wire {
+
+// Numbers of PostgreSQL's frontend/backend protocol, which are big-endian everywhere
+// (documentation, "Message Data Types"). Pure.
+
+/// The first eight bytes of `bytes`, which has at least so many.
+[[nodiscard]] inline std::uint64_t read_u64(std::span<const std::byte> bytes) {
+  std::uint64_t number = 0;
+  for (const std::byte byte : bytes.first<8>())
+    number = number << 8 | std::to_integer<unsigned>(byte);
+  return number;
+}
+
+[[nodiscard]] inline std::uint32_t read_u32(std::span<const std::byte> bytes) {
+  std::uint32_t number = 0;
+  for (const std::byte byte : bytes.first<4>())
+    number = number << 8 | std::to_integer<unsigned>(byte);
+  return number;
+}
+
+inline void append_u64(std::string& bytes, std::uint64_t number) {
+  for (int shift = 56; shift >= 0; shift -= 8)
+    bytes.push_back(static_cast<char>(number >> shift & 0xff));
+}
+
+inline void append_u32(std::string& bytes, std::uint32_t number) {
+  for (int shift = 24; shift >= 0; shift -= 8)
+    bytes.push_back(static_cast<char>(number >> shift & 0xff));
+}
+
+}  // namespace weir::wire
