@@ -9,11 +9,31 @@ namespace {
 constexpr std::string_view kPrefix = ".pgweir-";
 constexpr std::string_view kSuffix = ".tmp";
 constexpr std::string_view kHoleMark = ".pgweir-behind-hole-";
+constexpr std::string_view kLoss = "loss-";
+constexpr std::string_view kAcknowledged = ".ack";
 
 }  // namespace
 
 std::string temporary_name(std::string_view name) {
   return std::string(kPrefix) + std::string(name) + std::string(kSuffix);
+}
+
+std::string loss_record_name(std::string_view id) {
+  return std::string(kPrefix) + std::string(kLoss) + std::string(id);
+}
+
+std::string loss_acknowledgement_name(std::string_view id) {
+  return loss_record_name(id) + std::string(kAcknowledged);
+}
+
+std::optional<std::string> parse_loss_record(std::string_view name, bool acknowledgement) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  if (!name.starts_with(kLoss) || name.ends_with(kSuffix)) return std::nullopt;
+  name.remove_prefix(kLoss.size());
+  if (name.ends_with(kAcknowledged) != acknowledgement) return std::nullopt;
+  if (acknowledgement) name.remove_suffix(kAcknowledged.size());
+  return std::string(name);
 }
 
 std::string hole_mark_name(wal::SegmentName segment) {
@@ -32,7 +52,7 @@ bool is_own_hidden_name(std::string_view name) {
     return false;
   name.remove_prefix(kPrefix.size());
   name.remove_suffix(kSuffix.size());
-  return SegmentFileName::parse(name) || wal::parse_history_name(name);
+  return name.starts_with(kLoss) || SegmentFileName::parse(name) || wal::parse_history_name(name);
 }
 
 }  // namespace weir::archive

@@ -14,13 +14,21 @@ inline constexpr std::string_view kSpareName = ".pgweir-spare";
 /// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 
-/// An empty file of this name says that somebody accepted the hole before the segment, and that the
-/// archive goes on with it: ".pgweir-behind-hole-<segment>". It speaks as long as the segment is
-/// unfinished; after that the hole is one between finished segments, and shows.
+/// Records of losses (losses.h): ".pgweir-loss-<id>", and ".pgweir-loss-<id>.ack" beside it.
+[[nodiscard]] std::string loss_record_name(std::string_view id);
+[[nodiscard]] std::string loss_acknowledgement_name(std::string_view id);
+/// The id, if it is the name of a record, or (`acknowledgement`) of what acknowledges one. Not of
+/// their temporary names. Whether the id is one is not looked at.
+[[nodiscard]] std::optional<std::string> parse_loss_record(std::string_view name,
+                                                           bool acknowledgement = false);
+
+/// Earlier versions left an empty file of this name where somebody had accepted the hole before the
+/// segment: ".pgweir-behind-hole-<segment>". It spoke as long as the segment was unfinished.
 [[nodiscard]] std::string hole_mark_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_hole_mark(std::string_view name);
 
-/// True for kSpareName and for the temporary_name() of a segment or history file.
+/// True for kSpareName and for the temporary_name() of a segment, a history file or a record of a
+/// loss: what an interrupted run may have left.
 [[nodiscard]] bool is_own_hidden_name(std::string_view name);
 
 }  // namespace weir::archive

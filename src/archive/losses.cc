@@ -1,0 +1,517 @@
+#include "archive/losses.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/own_names.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "wal/timeline_history.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+/// More than any record has, less than what somebody else may have put under its name.
+constexpr std::uint64_t kLargestRecord = 64 * 1024;
+/// A receiver that starts removes temporary files, also that of an acknowledgement under way.
+constexpr int kTries = 5;
+
+struct Id {
+  Loss::Kind kind = Loss::Kind::hole;
+  wal::TimelineId timeline = 0;
+  wal::Lsn begin;
+};
+
+std::string id_text(const Id& id);
+std::optional<Id> parse_id(std::string_view text);
+std::optional<std::string> read_text(io::Directory& directory, const std::string& name);
+Loss read_record(const Id& id, const std::string& text);
+std::string record_text(const Loss& loss);
+void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
+                   const std::string& text);
+std::vector<Loss> read_all(io::Directory& directory, const Listing& listing);
+
+/// Which segments are there, by the listing.
+class Names {
+ public:
+  Names(io::Directory& directory, const Listing& listing)
+      : directory_(directory), listing_(listing) {}
+
+  /// Of a hole: the ranges without a finished segment, that have something of the archive before
+  /// them. Of a lost branch: all of it, unless the archive begins behind it.
+  [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
+  [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
+
+  /// What a mark of an earlier version says of a segment that is unfinished.
+  [[nodiscard]] std::optional<Loss> behind_mark(wal::SegmentName marked);
+  /// What a record says that cannot be read: a hole ends where the next file begins.
+  void guess(Loss& loss);
+
+ private:
+  [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size) const;
+  [[nodiscard]] const std::optional<Identity>& identity();
+
+  io::Directory& directory_;
+  const Listing& listing_;
+  std::optional<std::optional<Identity>> identity_;
+};
+
+}  // namespace
+
+std::string_view to_string(Loss::Kind kind) {
+  return kind == Loss::Kind::hole ? "hole" : "lost_branch";
+}
+
+std::string Loss::id() const { return id_text({kind, timeline, begin}); }
+
+wal::SegmentName Loss::first_segment() const {
+  const auto at = missing.empty() ? begin : missing.front().begin;
+  return {timeline, segment_size.segno(at), segment_size};
+}
+
+wal::SegmentName Loss::last_segment() const {
+  const auto behind = missing.empty() ? end : missing.back().end;
+  return {kind == Kind::hole ? next_timeline : timeline,
+          segment_size.segno(wal::Lsn(behind.byte() - 1)), segment_size};
+}
+
+std::uint64_t Loss::bytes() const {
+  if (kind == Kind::lost_branch || missing.empty()) return end - begin;
+  std::uint64_t sum = 0;
+  for (const auto& range : missing) sum += range.end - range.begin;
+  return sum;
+}
+
+std::vector<Loss> read_losses(io::Directory& directory, const Listing& listing) {
+  auto losses = read_all(directory, listing);
+  Names names(directory, listing);
+  std::erase_if(losses, [&](Loss& loss) {
+    auto missing = names.missing(loss);
+    const bool open = !missing.empty();
+    if (loss.kind == Loss::Kind::hole) loss.missing = std::move(missing);
+    return !open;
+  });
+  return losses;
+}
+
+bool record_loss(io::Directory& directory, const Loss& loss) {
+  const auto id = loss.id();
+  const auto name = loss_record_name(id);
+  PGWEIR_CHECK(loss.begin < loss.end);
+  if (const auto text = read_text(directory, name)) {
+    const auto held = read_record({loss.kind, loss.timeline, loss.begin}, *text);
+    if (!held.complaint && held.end == loss.end && held.next_timeline == loss.next_timeline) {
+      // The process that wrote it may have been killed before its sync.
+      directory.sync();
+      return false;
+    }
+  }
+  write_durably(directory, name, temporary_name(name.substr(std::string_view(".pgweir-").size())),
+                record_text(loss));
+  return true;
+}
+
+void acknowledge_loss(io::Directory& directory, const Loss& loss,
+                      const Loss::Acknowledgement& acknowledgement) {
+  const auto name = loss_acknowledgement_name(loss.id());
+  Json json;
+  json["what"] =
+      "Somebody knows of the loss that the record beside this file tells, and has settled it. "
+      "Without this file monitoring calls for a person again; nothing else is lost with it.";
+  json["version"] = kVersion;
+  json["id"] = loss.id();
+  json["end"] = loss.end.to_string();
+  json["time"] = acknowledgement.time;
+  json["who"] = acknowledgement.who;
+  json["reason"] = acknowledgement.reason;
+  const auto text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  // Two at a time do not write into each other's file.
+  const auto temporary = temporary_name(
+      fmt::format("{}.{}", name.substr(std::string_view(".pgweir-").size()), ::getpid()));
+  for (int i = 1;; ++i) {
+    try {
+      write_durably(directory, name, temporary, text);
+      return;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::disk_full || i == kTries || directory.find(temporary)) throw;
+      // A removed file's sync fails by promise; here it only means that nothing is under the name.
+    }
+  }
+}
+
+std::optional<Loss::Acknowledgement> read_acknowledgement(io::Directory& directory,
+                                                          const Loss& loss) {
+  const auto name = loss_acknowledgement_name(loss.id());
+  const auto text = read_text(directory, name);
+  if (!text) return std::nullopt;
+  const auto json = Json::parse(*text, nullptr, false);
+  const auto field = [&](const char* key) -> std::optional<std::string> {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_string()) return std::nullopt;
+    return found->get<std::string>();
+  };
+  if (!json.is_object() || !field("time") || !field("who") || !field("reason") || !field("end"))
+    throw Error(ErrorKind::damage, "an acknowledgement cannot be read")
+        .with("path", directory.path() + "/" + name)
+        .hint("Acknowledge the loss again with \"pgweir ack\": that replaces the file.");
+  // Of a loss that has grown since, only the smaller one was acknowledged.
+  if (wal::Lsn::parse(*field("end")) != loss.end) return std::nullopt;
+  return Loss::Acknowledgement{*field("time"), *field("who"), *field("reason")};
+}
+
+std::vector<std::string> close_losses(io::Directory& directory, const Listing& listing) {
+  std::vector<std::string> closed;
+  std::set<std::string> open;
+  Names names(directory, listing);
+  for (const auto& loss : read_all(directory, listing)) {
+    if (names.is_open(loss))
+      open.insert(loss.id());
+    else
+      closed.push_back(loss.id());
+  }
+  std::vector<std::string> to_remove;
+  for (const auto& name : listing.hidden) {
+    if (const auto id = parse_loss_record(name); id && parse_id(*id) && !open.contains(*id))
+      to_remove.push_back(name);
+    if (const auto id = parse_loss_record(name, true); id && parse_id(*id) && !open.contains(*id))
+      to_remove.push_back(name);
+    if (const auto marked = parse_hole_mark(name)) {
+      const auto loss = names.behind_mark(*marked);
+      const auto recorded = loss && std::find(listing.hidden.begin(), listing.hidden.end(),
+                                              loss_record_name(loss->id())) != listing.hidden.end();
+      if (!loss || recorded) to_remove.push_back(name);
+    }
+  }
+  for (const auto& name : to_remove) directory.remove(name);
+  if (!to_remove.empty()) directory.sync();
+  return closed;
+}
+
+void remove_losses(io::Directory& directory, std::span<const std::string> ids) {
+  if (ids.empty()) return;
+  for (const auto& id : ids) {
+    directory.remove(loss_record_name(id));
+    directory.remove(loss_acknowledgement_name(id));
+  }
+  directory.sync();
+}
+
+namespace {
+
+std::string id_text(const Id& id) {
+  auto position = id.begin.to_string();
+  std::replace(position.begin(), position.end(), '/', '-');
+  return fmt::format("{}-{}-{}", id.kind == Loss::Kind::hole ? "hole" : "branch", id.timeline,
+                     position);
+}
+
+std::optional<Id> parse_id(std::string_view whole) {
+  auto text = whole;
+  Id id;
+  if (text.starts_with("hole-")) {
+    text.remove_prefix(5);
+  } else if (text.starts_with("branch-")) {
+    text.remove_prefix(7);
+    id.kind = Loss::Kind::lost_branch;
+  } else {
+    return std::nullopt;
+  }
+  const auto dash = text.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + dash, id.timeline);
+  if (error != std::errc() || stop != text.data() + dash || id.timeline == 0) return std::nullopt;
+  std::string position(text.substr(dash + 1));
+  std::replace(position.begin(), position.end(), '-', '/');
+  const auto begin = wal::Lsn::parse(position);
+  if (!begin) return std::nullopt;
+  id.begin = *begin;
+  // "hole-01-0-3" is nobody's.
+  if (id_text(id) != whole) return std::nullopt;
+  return id;
+}
+
+/// nullopt if there is no such file. Throws Error{io}.
+std::optional<std::string> read_text(io::Directory& directory, const std::string& name) {
+  const auto file = directory.open_for_reading(name);
+  if (!file) return std::nullopt;
+  std::string text(std::min(file->size(), kLargestRecord), '\0');
+  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
+  return text;
+}
+
+Loss read_record(const Id& id, const std::string& text) {
+  Loss loss;
+  loss.kind = id.kind;
+  loss.timeline = loss.next_timeline = id.timeline;
+  loss.begin = loss.sound_end = loss.counted_to = id.begin;
+  const auto json = Json::parse(text, nullptr, false);
+  const auto field = [&](const char* key) -> std::string {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const auto number = [&](const char* key) -> std::optional<std::uint64_t> {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
+    return found->get<std::uint64_t>();
+  };
+  const auto end = wal::Lsn::parse(field("end"));
+  const auto size = wal::SegmentSize::of(number("segment_size").value_or(0));
+  const auto next = number("next_timeline");
+  if (!json.is_object() || field("id") != loss.id() || !end || *end <= id.begin || !size || !next ||
+      *next < id.timeline || *next > UINT32_MAX) {
+    loss.complaint = text.empty() ? "the record is empty" : "the record is damaged";
+    return loss;
+  }
+  loss.end = *end;
+  loss.segment_size = *size;
+  loss.next_timeline = static_cast<wal::TimelineId>(*next);
+  const auto identifier = field("system_identifier");
+  std::from_chars(identifier.data(), identifier.data() + identifier.size(), loss.system_identifier);
+  loss.sound_end = std::max(id.begin, wal::Lsn::parse(field("sound_end")).value_or(id.begin));
+  loss.found = field("found");
+  loss.cause = field("cause");
+  loss.server = field("server");
+  loss.commits = number("commits");
+  loss.counted_to = wal::Lsn::parse(field("counted_to")).value_or(id.begin);
+  return loss;
+}
+
+/// For a person who finds it, as much as for the next start.
+std::string record_text(const Loss& loss) {
+  const bool hole = loss.kind == Loss::Kind::hole;
+  Json json;
+  json["what"] =
+      hole
+          ? "WAL is missing here: no recovery can pass from begin to end. It ends before, or needs "
+            "a base backup that began behind it."
+          : "The archive has WAL here that the cluster's history left behind: it was acknowledged, "
+            "and a failover went on without it, from begin on. A recovery to this timeline finds "
+            "it; one to the newest timeline does not.";
+  json["if_this_file_is_lost"] =
+      hole
+          ? "While only an unfinished segment lies behind the hole, the hole is taken for the end "
+            "of the archive: no command tells it, and the next start of a receiver asks for the "
+            "missing WAL again. Later the names of the segments tell it."
+          : "The WAL itself is still there, and nobody is told any more that the cluster lacks it.";
+  json["version"] = kVersion;
+  json["id"] = loss.id();
+  json["kind"] = to_string(loss.kind);
+  json["system_identifier"] = std::to_string(loss.system_identifier);
+  json["segment_size"] = loss.segment_size.bytes();
+  json["timeline"] = loss.timeline;
+  json["next_timeline"] = loss.next_timeline;
+  json["begin"] = loss.begin.to_string();
+  json["end"] = loss.end.to_string();
+  json["first_segment"] = loss.first_segment().to_string();
+  json["last_segment"] = loss.last_segment().to_string();
+  if (hole) json["sound_end"] = std::max(loss.begin, loss.sound_end).to_string();
+  json["found"] = loss.found;
+  json["cause"] = loss.cause;
+  json["server"] = loss.server;
+  if (loss.commits) {
+    json["commits"] = *loss.commits;
+    json["counted_to"] = loss.counted_to.to_string();
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
+                   const std::string& text) {
+  directory.remove(temporary);
+  try {
+    const auto file = directory.create(temporary);
+    file->write_at(0, std::as_bytes(std::span(text.data(), text.size())));
+    file->sync();
+    file->close();
+    directory.rename_replace(temporary, name);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::durability) {
+      try {
+        directory.remove(temporary);
+      } catch (const Error&) {
+      }
+    }
+    throw;
+  }
+  // Streaming goes on behind the loss: without the name nobody would know of it after a crash.
+  directory.sync();
+}
+
+std::vector<Loss> read_all(io::Directory& directory, const Listing& listing) {
+  std::vector<Loss> losses;
+  Names names(directory, listing);
+  for (const auto& hidden : listing.hidden) {
+    const auto text = parse_loss_record(hidden);
+    const auto id = text ? parse_id(*text) : std::nullopt;
+    if (!id) continue;
+    Loss loss;
+    try {
+      const auto content = read_text(directory, hidden);
+      if (!content) continue;  // gone since
+      loss = read_record(*id, *content);
+    } catch (const Error& error) {
+      loss = read_record(*id, {});
+      loss.complaint = error.what();
+    }
+    if (loss.complaint) names.guess(loss);
+    try {
+      loss.acknowledged = read_acknowledgement(directory, loss);
+    } catch (const Error& error) {
+      if (!loss.complaint) loss.complaint = error.what();
+    }
+    losses.push_back(std::move(loss));
+  }
+  for (const auto& hidden : listing.hidden)
+    if (const auto marked = parse_hole_mark(hidden))
+      if (auto loss = names.behind_mark(*marked))
+        if (std::none_of(losses.begin(), losses.end(),
+                         [&](const Loss& known) { return known.id() == loss->id(); }))
+          losses.push_back(std::move(*loss));
+  std::sort(losses.begin(), losses.end(), [](const Loss& a, const Loss& b) {
+    return std::tie(a.begin, a.timeline, a.kind) < std::tie(b.begin, b.timeline, b.kind);
+  });
+  return losses;
+}
+
+const std::optional<Identity>& Names::identity() {
+  if (!identity_) {
+    try {
+      identity_ = read_identity(directory_, listing_);
+    } catch (const Error&) {
+      identity_ = std::optional<Identity>();  // told where the archive itself is looked at
+    }
+  }
+  return *identity_;
+}
+
+std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) const {
+  std::optional<wal::Lsn> oldest;
+  for (const auto& entry : listing_.segments) {
+    if (!entry.name.segment.fits(size)) continue;
+    const auto start = entry.name.segment.start(size);
+    if (!oldest || start < *oldest) oldest = start;
+  }
+  return oldest;
+}
+
+std::vector<Loss::Range> Names::missing(const Loss& loss) {
+  // What nothing is known of is better told once too often.
+  if (loss.complaint && !identity()) return {{loss.begin, loss.end}};
+  const auto& size = loss.segment_size;
+  const auto first_file = oldest(size);
+  if (loss.kind == Loss::Kind::lost_branch) {
+    if (first_file && loss.end <= *first_file) return {};
+    return {{loss.begin, loss.end}};
+  }
+  std::optional<wal::TimelineHistory> history;
+  if (loss.timeline != loss.next_timeline) {
+    try {
+      if (const auto content = read_history(directory_, loss.next_timeline))
+        history = wal::TimelineHistory::parse(loss.next_timeline, *content);
+    } catch (const Error&) {
+      // Without it, whatever timeline a segment of the range is of, it is taken for the right one.
+    }
+  }
+  std::vector<Loss::Range> missing;
+  const auto add = [&](std::uint64_t segno, std::uint64_t behind) {
+    const wal::Lsn begin = std::max(loss.begin, size.start(segno));
+    const wal::Lsn end = std::min(loss.end, size.start(behind));
+    if (begin >= end) return;
+    // Before the first file of the archive nothing is missing: it begins there.
+    if (first_file && end <= *first_file) return;
+    if (!missing.empty() && missing.back().end == begin)
+      missing.back().end = end;
+    else
+      missing.push_back({begin, end});
+  };
+  const auto first = size.segno(loss.begin);
+  const auto behind = size.segno(wal::Lsn(loss.end.byte() - 1)) + 1;
+  // A hole may have a million segments, and the archive two: so by files, not by numbers.
+  std::set<std::uint64_t> there;
+  for (const auto& entry : listing_.segments) {
+    const auto& name = entry.name.segment;
+    if (entry.name.partial || !name.fits(size)) continue;
+    // A raw file of another size is no segment, whatever its name.
+    if (entry.name.method == codec::Method::none && entry.bytes && *entry.bytes != size.bytes())
+      continue;
+    const auto segno = name.segno(size);
+    if (segno < first || segno >= behind) continue;
+    const bool ours =
+        history ? name.timeline() == timeline_of_segment(*history, segno, size)
+                : name.timeline() >= loss.timeline && name.timeline() <= loss.next_timeline;
+    if (ours) there.insert(segno);
+  }
+  auto at = first;
+  for (const auto segno : there) {
+    add(at, segno);
+    at = segno + 1;
+  }
+  add(at, behind);
+  return missing;
+}
+
+std::optional<Loss> Names::behind_mark(wal::SegmentName marked) {
+  const auto* entry = static_cast<const SegmentEntry*>(nullptr);
+  for (const auto& each : listing_.segments) {
+    if (each.name.segment != marked) continue;
+    if (!each.name.partial) return std::nullopt;
+    entry = &each;
+  }
+  if (entry == nullptr || !identity()) return std::nullopt;
+  const auto size = identity()->segment_size;
+  if (!marked.fits(size)) return std::nullopt;
+  // Behind the last finished segment before it, as a start of the earlier version saw it.
+  std::optional<std::uint64_t> lowest;
+  std::optional<std::uint64_t> finished;
+  for (const auto& each : listing_.segments) {
+    const auto& name = each.name.segment;
+    if (name.timeline() != marked.timeline() || !name.fits(size) || name >= marked) continue;
+    const auto segno = name.segno(size);
+    if (!lowest) lowest = segno;
+    if (!each.name.partial) finished = segno;
+  }
+  if (!lowest) return std::nullopt;
+  Loss loss;
+  loss.timeline = loss.next_timeline = marked.timeline();
+  loss.begin = loss.sound_end = size.start(finished ? *finished + 1 : *lowest);
+  loss.end = marked.start(size);
+  if (loss.begin >= loss.end) return std::nullopt;
+  loss.segment_size = size;
+  loss.system_identifier = identity()->system_identifier;
+  loss.cause = "accepted with --on-gap continue, as an earlier version of pgweir has marked it";
+  return loss;
+}
+
+void Names::guess(Loss& loss) {
+  if (identity()) {
+    loss.segment_size = identity()->segment_size;
+    loss.system_identifier = identity()->system_identifier;
+  }
+  const auto& size = loss.segment_size;
+  loss.end = size.start(size.segno(loss.begin) + 1);
+  for (const auto& entry : listing_.segments) {
+    const auto& name = entry.name.segment;
+    const bool begins_there = loss.kind == Loss::Kind::hole && name.fits(size) &&
+                              name.timeline() >= loss.timeline && name.start(size) > loss.begin;
+    if (!begins_there) continue;
+    loss.end = name.start(size);
+    loss.next_timeline = name.timeline();
+    break;
+  }
+}
+
+}  // namespace
+
+}  // namespace weir::archive
