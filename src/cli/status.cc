@@ -68,6 +68,7 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage) throw;
     report.upstream_error = error.what();
+    report.upstream_hint = error.hint();
   }
 }
 

@@ -56,7 +56,7 @@ void check_place(Checks& checks, const ArchiveFacts& archive) {
 
 void check_syncs(Checks& checks, const ArchiveFacts& archive) {
   if (const auto& trouble = archive.write_trouble) {
-    checks.fail("sync", "a test file could not be written: " + trouble->text, lines_of(*trouble));
+    checks.fail("sync", "a test file could not be written: " + trouble->text, trouble->todo);
     return;
   }
   if (!archive.syncs) return;
@@ -86,8 +86,7 @@ void check_content(Checks& checks, const ArchiveFacts& archive) {
   else
     checks.ok("lock", "no receiver is at work here");
   if (const auto& trouble = archive.content_trouble)
-    checks.fail("content", "the archive's end cannot be read: " + trouble->text,
-                lines_of(*trouble));
+    checks.fail("content", "the archive's end cannot be read: " + trouble->text, trouble->todo);
 }
 
 }  // namespace
@@ -95,7 +94,7 @@ void check_content(Checks& checks, const ArchiveFacts& archive) {
 std::vector<Check> judge_archive(const ArchiveFacts& archive) {
   Checks checks;
   if (const auto& trouble = archive.trouble) {
-    checks.fail("directory", trouble->text, lines_of(*trouble));
+    checks.fail("directory", trouble->text, trouble->todo);
     return checks.take();
   }
   check_place(checks, archive);

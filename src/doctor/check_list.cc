@@ -8,10 +8,6 @@
 
 namespace weir::doctor {
 
-std::vector<std::string> lines_of(const Trouble& trouble) {
-  return trouble.hint.empty() ? std::vector<std::string>{} : std::vector<std::string>{trouble.hint};
-}
-
 std::string rate_text(double rate) { return format_size(static_cast<std::uint64_t>(rate)) + "/s"; }
 
 std::string time_text(double seconds) {

@@ -36,9 +36,6 @@ class Checks {
   std::vector<Check> checks_;
 };
 
-/// The hint, if there is one.
-[[nodiscard]] std::vector<std::string> lines_of(const Trouble& trouble);
-
 /// Bytes a second, and seconds, for people.
 [[nodiscard]] std::string rate_text(double rate);
 [[nodiscard]] std::string time_text(double seconds);

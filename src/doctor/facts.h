@@ -19,7 +19,7 @@ namespace weir::doctor {
 /// What went wrong where something was tried, in words.
 struct Trouble {
   std::string text;
-  std::string hint;
+  std::vector<std::string> todo{};  ///< sentences, SQL, lines of a configuration
 };
 
 /// What a server says of itself. What is unset could not be looked at; `unseen` tells why.

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "io/posix_directory.h"
 #include "pq/commands.h"
+#include "pq/connect_advice.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
@@ -46,7 +47,37 @@ constexpr const char* kSettings[] = {
     "full_page_writes",
 };
 
-Trouble trouble_of(const Error& error) { return {error.what(), error.hint()}; }
+Trouble trouble_of(const Error& error) {
+  return {error.what(), error.hint().empty() ? std::vector<std::string>{}
+                                             : std::vector<std::string>{error.hint()}};
+}
+
+/// Connects and looks. What went wrong, if something did.
+template <typename Look>
+std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Look&& look) {
+  const pq::Interrupt never;
+  std::vector<std::pair<std::string, pq::Advice>> advice;
+  options.timeout = kTime;
+  options.advice = [&](const std::string& host, const pq::Advice& of_host) {
+    advice.emplace_back(host, of_host);
+  };
+  try {
+    auto connection = pq::Connection::open(options, never);
+    look(connection);
+    return std::nullopt;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+    if (advice.empty()) return trouble_of(error);  // connected
+    Trouble trouble{error.what()};
+    for (const auto& [host, of_host] : advice) {
+      auto text = advice.size() > 1 ? fmt::format("{}: {}", host, of_host.text) : of_host.text;
+      if (!of_host.lines.empty()) text += ':';
+      if (!of_host.text.empty()) trouble.todo.push_back(std::move(text));
+      trouble.todo.insert(trouble.todo.end(), of_host.lines.begin(), of_host.lines.end());
+    }
+    return trouble;
+  }
+}
 
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   if (!text) return std::nullopt;
@@ -271,39 +302,31 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
                            const std::optional<std::string>& slot,
                            std::chrono::milliseconds measure) {
   ServerFacts facts;
-  const pq::Interrupt never;
   const auto expanded = pq::expand_conninfo(conninfo);
   if (const auto user = expanded.find("user"); user != expanded.end()) facts.user = user->second;
-  try {
-    auto connection = pq::Connection::open(
-        {.conninfo = ordinary_conninfo, .replication = pq::Replication::none, .timeout = kTime},
-        never);
-    facts.server = connection.server_name();
-    facts.version = connection.server_version();
-    look_by_sql(facts, connection, slot, measure);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::usage) throw;
-    facts.plain_trouble = trouble_of(error);
-  }
-  try {
-    auto connection = pq::Connection::open({.conninfo = conninfo, .timeout = kTime}, never);
-    facts.server = connection.server_name();
-    facts.version = connection.server_version();
-    look_by_replication(facts, connection);
-    if (slot && !facts.slot) {
-      attempt(facts, "the slot", [&] {
-        if (const auto state = pq::read_replication_slot(connection, *slot)) {
-          facts.slot = ServerFacts::Slot{};
-          facts.slot->view.exists = state->exists;
-          facts.slot->type = state->type;
-          facts.slot->restart_lsn = state->restart_lsn;
+  facts.plain_trouble =
+      attempt_connection({.conninfo = ordinary_conninfo, .replication = pq::Replication::none},
+                         [&](pq::Connection& connection) {
+                           facts.server = connection.server_name();
+                           facts.version = connection.server_version();
+                           look_by_sql(facts, connection, slot, measure);
+                         });
+  facts.replication_trouble =
+      attempt_connection({.conninfo = conninfo}, [&](pq::Connection& connection) {
+        facts.server = connection.server_name();
+        facts.version = connection.server_version();
+        look_by_replication(facts, connection);
+        if (slot && !facts.slot) {
+          attempt(facts, "the slot", [&] {
+            if (const auto state = pq::read_replication_slot(connection, *slot)) {
+              facts.slot = ServerFacts::Slot{};
+              facts.slot->view.exists = state->exists;
+              facts.slot->type = state->type;
+              facts.slot->restart_lsn = state->restart_lsn;
+            }
+          });
         }
       });
-    }
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::usage) throw;
-    facts.replication_trouble = trouble_of(error);
-  }
   return facts;
 }
 

@@ -7,6 +7,7 @@
 #include "doctor/check_list.h"
 #include "doctor/checks.h"
 #include "doctor/synchronous_names.h"
+#include "pq/connect_advice.h"
 
 namespace weir::doctor {
 
@@ -15,14 +16,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int kNewestKnown = 18;
-
-std::string identifier(const std::string& name) {
-  const bool plain =
-      !name.empty() &&
-      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos &&
-      (name[0] < '0' || name[0] > '9');
-  return plain ? name : "\"" + name + "\"";
-}
 
 std::string user_of(const ServerFacts& server) {
   return server.user.empty() ? "archiver" : server.user;
@@ -36,15 +29,11 @@ std::string alter_and_restart(std::string_view setting, std::string_view value) 
 }
 
 void check_connections(Checks& checks, const ServerFacts& server) {
-  const auto user = identifier(user_of(server));
-  if (const auto& trouble = server.replication_trouble)
-    checks.fail("replication_connection", "a replication connection fails: " + trouble->text, [&] {
-      auto todo = lines_of(*trouble);
-      todo.push_back(fmt::format("ALTER ROLE {} LOGIN REPLICATION;", user));
-      todo.push_back(
-          fmt::format("in pg_hba.conf:  host replication {} THIS-MACHINE/32 scram-sha-256", user));
-      return todo;
-    }());
+  const auto user = pq::sql_identifier(user_of(server));
+  const auto& replication = server.replication_trouble;
+  if (replication)
+    checks.fail("replication_connection", "a replication connection fails: " + replication->text,
+                replication->todo);
   else
     checks.ok("replication_connection",
               fmt::format("a replication connection to {} works", server.server));
@@ -53,13 +42,8 @@ void check_connections(Checks& checks, const ServerFacts& server) {
                 "an ordinary connection fails, so slots, rate and clock are not looked at and the "
                 "slot cannot be watched: " +
                     trouble->text,
-                [&] {
-                  auto todo = lines_of(*trouble);
-                  if (server.replication_trouble) return todo;
-                  todo.push_back(fmt::format(
-                      "in pg_hba.conf:  host postgres {} THIS-MACHINE/32 scram-sha-256", user));
-                  return todo;
-                }());
+                replication && replication->todo == trouble->todo ? std::vector<std::string>{}
+                                                                  : trouble->todo);
   else
     checks.ok("ordinary_connection", "an ordinary connection works: the slot can be watched");
   if (server.superuser == true)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,13 @@ enum class PathType { nothing, file, directory, other };
 
 /// What is under the path, links followed. Throws Error{io} if that cannot be told.
 [[nodiscard]] PathType type_of(const std::string& path);
+
+struct FileAccess {
+  bool readable = false;  ///< by this process
+  unsigned mode = 0;      ///< permission bits
+};
+/// Nullopt: there is no regular file, or it cannot be looked at.
+[[nodiscard]] std::optional<FileAccess> look_at_access(const std::string& path);
 
 /// All that can be read there, also of a pipe. Throws Error{io} that names the path, also if there
 /// is more than `most` bytes.

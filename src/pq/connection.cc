@@ -19,6 +19,8 @@
 #include <system_error>
 #include <thread>
 
+#include "io/small_file.h"
+#include "pq/connect_advice.h"
 #include "pq/conninfo.h"
 #include "pq/message_bound.h"
 #include "pq/sqlstate.h"
@@ -142,27 +144,89 @@ class Resolver {
 // being handled.
 class Failures {
  public:
-  void add(const Host& host, const Error& error) {
+  void add(const Host& host, const Error& error, Advice advice) {
+    const auto name = host.to_string();
     if (!text_.empty()) text_ += "; ";
     std::string_view reason = error.message();
     if (reason.starts_with(kCouldNotConnect)) reason.remove_prefix(kCouldNotConnect.size());
-    text_ += fmt::format("{}: {}", host.to_string(), reason);
-    if (!first_ || (first_->kind() != ErrorKind::retry && error.kind() == ErrorKind::retry))
-      first_ = error;
-    only_ = count_ == 0 ? std::current_exception() : nullptr;
-    ++count_;
+    text_ += fmt::format("{}: {}", name, reason);
+    if (advice_.empty() || (kind_ != ErrorKind::retry && error.kind() == ErrorKind::retry))
+      kind_ = error.kind();
+    only_ = advice_.empty() ? std::current_exception() : nullptr;
+    advice_.emplace_back(name, std::move(advice));
   }
-  [[noreturn]] void raise() const {
+  [[noreturn]] void raise(const ConnectOptions& options) const {
+    if (options.advice)
+      for (const auto& [host, advice] : advice_) options.advice(host, advice);
     if (only_) std::rethrow_exception(only_);  // a ServerError with its SQLSTATE, perhaps
-    throw Error(first_->kind(), "none of the servers can be used: " + text_).hint(first_->hint());
+    throw Error(kind_, "none of the servers can be used: " + text_).hint(hint());
   }
 
  private:
-  std::optional<Error> first_;  // the one that decides the kind
+  // One for all, or each host's own.
+  [[nodiscard]] std::string hint() const {
+    const auto first = advice_.front().second.hint();
+    if (std::all_of(advice_.begin(), advice_.end(),
+                    [&](const auto& each) { return each.second.hint() == first; }))
+      return first;
+    std::string text;
+    for (const auto& [host, advice] : advice_) {
+      const auto hint = advice.hint();
+      if (!hint.empty()) text += fmt::format("{}{}: {}", text.empty() ? "" : " ", host, hint);
+    }
+    return text;
+  }
+
+  std::vector<std::pair<std::string, Advice>> advice_;  // of each host
   std::exception_ptr only_;
+  ErrorKind kind_ = ErrorKind::retry;
   std::string text_;
-  int count_ = 0;
 };
+
+PassfileState state_of_passfile(const std::string& path) {
+  const auto file = io::look_at_access(path);
+  if (!file) return PassfileState::missing;
+  constexpr unsigned kOthers = 077;
+  if ((file->mode & kOthers) != 0) return PassfileState::open;
+  return file->readable ? PassfileState::fine : PassfileState::unreadable;
+}
+
+ConnectPhase phase_of(ConnStatusType status) {
+  switch (status) {
+    case CONNECTION_STARTED:
+    case CONNECTION_MADE:
+    case CONNECTION_NEEDED:
+      return ConnectPhase::connecting;
+    case CONNECTION_SSL_STARTUP:
+    case CONNECTION_GSS_STARTUP:
+      return ConnectPhase::encrypting;
+    case CONNECTION_CHECK_WRITABLE:
+    case CONNECTION_CHECK_TARGET:
+    case CONNECTION_CHECK_STANDBY:
+    case CONNECTION_CONSUME:
+      return ConnectPhase::checking;
+    default:  // newer versions of libpq have more steps of authentication
+      return ConnectPhase::asking;
+  }
+}
+
+// What libpq knows of an attempt that has just failed.
+void complete(ConnectAttempt& attempt, const Host& host, PGconn* connection) {
+  const auto values = values_of(connection);
+  attempt.local = host.local();
+  attempt.port = host.port.empty() ? "5432" : host.port;
+  attempt.user = value_of(values, "user");
+  attempt.database = value_of(values, "dbname");
+  attempt.sslmode = value_of(values, "sslmode");
+  attempt.target = value_of(values, "target_session_attrs");
+  attempt.needs_password = PQconnectionNeedsPassword(connection) != 0;
+  attempt.password_given = !value_of(values, "password").empty();
+  if (!attempt.needs_password && attempt.sqlstate != "28P01") return;
+  attempt.host = passfile_host(host.host, host.hostaddr, default_socket_directory());
+  attempt.passfile = value_of(values, "passfile");
+  attempt.passfile_state = state_of_passfile(attempt.passfile);
+  if (attempt.passfile.empty()) attempt.passfile = "~/.pgpass";
+}
 
 std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shuffled) {
   std::vector<std::size_t> order(count);
@@ -218,6 +282,7 @@ Connection Connection::open(const ConnectOptions& options, const Interrupt& inte
     failures = Failures();
     for (const std::size_t index : order_of(hosts.size(), options.first_host, random)) {
       const Host& host = hosts[index];
+      std::optional<Advice> advice;
       try {
         std::vector<std::string> addresses = {host.hostaddr};
         if (host.hostaddr.empty() && !host.local()) {
@@ -240,7 +305,8 @@ Connection Connection::open(const ConnectOptions& options, const Interrupt& inte
           connection.host_count_ = hosts.size();
           const auto limit = per_address ? Clock::now() + *per_address : deadline;
           try {
-            connection.connect(parameters, std::min(deadline, limit));
+            connection.connect(parameters, std::min(deadline, limit), host, options.replication,
+                               advice);
             return connection;
           } catch (const Error& error) {
             // Another address of the same server would refuse us as well.
@@ -248,14 +314,15 @@ Connection Connection::open(const ConnectOptions& options, const Interrupt& inte
           }
         }
       } catch (const Error& error) {
-        failures.add(host, error);
+        failures.add(host, error, advice ? *advice : Advice{error.kind(), error.hint()});
       }
     }
   }
-  failures.raise();
+  failures.raise(options);
 }
 
-void Connection::connect(const Parameters& parameters, Clock::time_point deadline) {
+void Connection::connect(const Parameters& parameters, Clock::time_point deadline, const Host& host,
+                         Replication replication, std::optional<Advice>& advice) {
   std::vector<const char*> keywords;
   std::vector<const char*> values;
   for (const auto& [keyword, value] : parameters) {
@@ -270,30 +337,37 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // has the SQLSTATE in it
   PQsetNoticeReceiver(connection_, &Notices::receive, notices_.get());
 
+  ConnectAttempt attempt{.replication = replication};
   PostgresPollingStatusType status =
       PQstatus(connection_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
-  while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING) {
+  while (!attempt.timed_out &&
+         (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING)) {
+    attempt.phase = phase_of(PQstatus(connection_));
     // The socket changes when libpq starts anew, e.g. without TLS.
-    if (!wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
-                         status == PGRES_POLLING_WRITING, interrupt_, deadline))
-      throw Error(ErrorKind::retry, fmt::format("{}no answer in time", kCouldNotConnect))
-          .with("server", server_name_)
-          .hint(
-              "The host is down, a firewall drops the packets, or the server hangs. See "
-              "connect_timeout.");
-    status = PQconnectPoll(connection_);
+    if (wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
+                        status == PGRES_POLLING_WRITING, interrupt_, deadline))
+      status = PQconnectPoll(connection_);
+    else
+      attempt.timed_out = true;
   }
   if (status != PGRES_POLLING_OK) {
-    const ConnectFailure failure = parse_connect_failure(PQerrorMessage(connection_));
+    const ConnectFailure failure =
+        attempt.timed_out
+            ? ConnectFailure{.text = "no answer in time", .sqlstate = {}, .routine = {}}
+            : parse_connect_failure(PQerrorMessage(connection_));
+    attempt.text = failure.text;
+    attempt.sqlstate = failure.sqlstate.value_or("");
+    attempt.routine = failure.routine;
+    complete(attempt, host, connection_);
+    advice = advise(attempt);
     const std::string message = std::string(kCouldNotConnect) + failure.text;
     if (failure.sqlstate) {
-      ServerError error(classify(*failure.sqlstate), message, *failure.sqlstate);
+      ServerError error(advice->kind, message, *failure.sqlstate);
       error.with("server", server_name_).with("SQLSTATE", *failure.sqlstate);
-      error.hint(hint_for(*failure.sqlstate));
+      error.hint(advice->hint());
       throw error;  // not the result of with(), which is a plain Error
     }
-    const ClientFailure meaning = classify_client_failure(failure.text);
-    throw Error(meaning.kind, message).with("server", server_name_).hint(meaning.hint);
+    throw Error(advice->kind, message).with("server", server_name_).hint(advice->hint());
   }
   PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
   if (PQsetnonblocking(connection_, 1) != 0)

@@ -58,6 +58,9 @@ enum class Replication {
   logical,   ///< "database": a walsender in a database; logical decoding, replication commands, SQL
 };
 
+struct Advice;
+struct Host;
+
 /// What to connect to and as what.
 struct ConnectOptions {
   std::string conninfo;  ///< libpq's key=value or URI form, several hosts allowed; may be ""
@@ -70,6 +73,8 @@ struct ConnectOptions {
   /// Given each notice or warning of the server, on the thread that reads; may be empty. Nothing
   /// is ever printed.
   std::function<void(const std::string&)> notice = {};
+  /// Given what to do about each host that did not do, where open() fails; may be empty.
+  std::function<void(const std::string& host, const Advice& advice)> advice = {};
 };
 
 /// A libpq connection. Owns the PGconn. Never blocks but in poll(), so that an Interrupt ends every
@@ -133,7 +138,8 @@ class Connection {
 
   Connection() = default;
   void connect(const std::vector<std::pair<std::string, std::string>>& parameters,
-               std::chrono::steady_clock::time_point deadline);
+               std::chrono::steady_clock::time_point deadline, const Host& host,
+               Replication replication, std::optional<Advice>& advice);
 
   pg_conn* connection_ = nullptr;
   const Interrupt* interrupt_ = nullptr;

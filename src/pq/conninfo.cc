@@ -180,6 +180,19 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
   return main.values;
 }
 
+std::string default_socket_directory() {
+  // Two hosts, both to be filled in, so that PGHOST does not count; and it stops before it
+  // connects.
+  const char* const keywords[] = {"host", "hostaddr", "port", "password", "target_session_attrs",
+                                  nullptr};
+  const char* const values[] = {",", ",", ",", "-", "pgweir-probe", nullptr};
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
+      PQconnectStartParams(keywords, values, 0), &PQfinish);
+  if (!connection) throw Error(ErrorKind::retry, "out of memory");
+  const char* const host = PQhost(connection.get());
+  return host == nullptr ? "" : host;
+}
+
 std::string describe(const std::string& conninfo) {
   std::optional<ConninfoValues> values;
   try {

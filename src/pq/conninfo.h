@@ -42,6 +42,9 @@ using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 /// Error{usage}.
 [[nodiscard]] ConninfoValues expand_conninfo(const std::string& conninfo);
 
+/// The directory of the sockets that this libpq was built for (DEFAULT_PGSOCKET_DIR).
+[[nodiscard]] std::string default_socket_directory();
+
 /// What a connection was made with, or is being made with: all that libpq knows, the password too.
 [[nodiscard]] ConninfoValues values_of(pg_conn* connection);
 

@@ -69,6 +69,14 @@ PQnoticeReceiver PQsetNoticeReceiver(PGconn* conn, PQnoticeReceiver receiver, vo
   PGWEIR_LIBPQ(PQsetNoticeReceiver);
   return call(conn, receiver, arg);
 }
+char* PQhost(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQhost);
+  return call(conn);
+}
+int PQconnectionNeedsPassword(const PGconn* conn) {
+  PGWEIR_LIBPQ(PQconnectionNeedsPassword);
+  return call(conn);
+}
 PGVerbosity PQsetErrorVerbosity(PGconn* conn, PGVerbosity verbosity) {
   PGWEIR_LIBPQ(PQsetErrorVerbosity);
   return call(conn, verbosity);

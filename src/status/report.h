@@ -77,6 +77,7 @@ struct StatusReport {
 
   std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
   std::optional<std::string> upstream_error;
+  std::string upstream_hint;  ///< what to do about it; may be empty
 };
 
 /// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however

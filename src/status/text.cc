@@ -124,6 +124,7 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (const auto lag = lag_of(report)) json["lag_bytes"] = *lag;
   if (report.upstream) json["upstream"] = upstream_json(report);
   if (report.upstream_error) json["upstream_error"] = *report.upstream_error;
+  if (!report.upstream_hint.empty()) json["upstream_hint"] = report.upstream_hint;
   const auto found = verdict ? *verdict : check(report, {});
   json["problems"] = Json::array();
   for (const auto& finding : found.findings) json["problems"].push_back(finding.text);
@@ -234,9 +235,14 @@ std::string window_text(const StatusReport::Window& window) {
   return text + ".\n";
 }
 
+std::string hint_text(const std::string& hint) {
+  return hint.empty() ? std::string() : fmt::format("  hint: {}\n", hint);
+}
+
 std::string upstream_text(const StatusReport& report) {
   if (report.upstream_error)
-    return fmt::format("Server: could not be asked: {}\n", *report.upstream_error);
+    return fmt::format("Server: could not be asked: {}\n{}", *report.upstream_error,
+                       hint_text(report.upstream_hint));
   if (!report.upstream) return {};
   const auto& upstream = *report.upstream;
   auto text = fmt::format("Server {}: timeline {}, at {}", upstream.server, upstream.timeline,
@@ -261,7 +267,8 @@ std::string upstream_text(const StatusReport& report) {
     }
   }
   if (upstream.slot_error)
-    text += fmt::format("  the slot's wal_status could not be read: {}\n", *upstream.slot_error);
+    text += fmt::format("  the slot's wal_status could not be read: {}\n{}", *upstream.slot_error,
+                        hint_text(upstream.slot_hint));
   return text;
 }
 
@@ -290,6 +297,7 @@ Json upstream_json(const StatusReport& report) {
     json["slot"] = std::move(one);
   }
   if (upstream.slot_error) json["slot_error"] = *upstream.slot_error;
+  if (!upstream.slot_hint.empty()) json["slot_hint"] = upstream.slot_hint;
   return json;
 }
 

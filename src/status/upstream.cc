@@ -56,6 +56,7 @@ Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_c
     known = true;
   } catch (const Error& error) {
     upstream.slot_error = error.what();
+    upstream.slot_hint = error.hint();
   }
   if (known) upstream.slot = found;
   return upstream;

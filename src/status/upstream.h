@@ -23,6 +23,7 @@ struct Upstream {
   wal::Lsn position;  ///< a primary's flush, a standby's received-or-replayed end
   std::optional<Slot> slot;
   std::optional<std::string> slot_error;  ///< why wal_status is not told
+  std::string slot_hint;                  ///< what to do about it; may be empty
 };
 
 /// Asks over a replication connection; with a slot also over an ordinary one, whose failure is told

@@ -99,13 +99,13 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
   } cases[] = {
       {"no pg_hba line",
        [](auto& s) {
-         s.replication_trouble = Trouble{"no pg_hba.conf entry", ""};
+         s.replication_trouble = Trouble{"no pg_hba.conf entry", {"host replication archiver"}};
        },
        same_archive, "replication_connection", Level::failure, "no pg_hba.conf entry",
        "host replication archiver"},
       {"replication only",
        [](auto& s) {
-         s.plain_trouble = Trouble{"no entry", ""};
+         s.plain_trouble = Trouble{"no entry", {"host postgres archiver"}};
        },
        same_archive, "ordinary_connection", Level::warning, "no entry", "host postgres archiver"},
       {"a superuser", [](auto& s) { s.superuser = true; }, same_archive, "role", Level::warning,
@@ -199,7 +199,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        Level::warning, "too quick", "flushes"},
       {"full disk", same_server,
        [](auto& a) {
-         a.write_trouble = Trouble{"no space left", ""};
+         a.write_trouble = Trouble{"no space left", {}};
        },
        "sync", Level::failure, "no space left", nullptr},
       {"another cluster", same_server, [](auto& a) { a.identity->system_identifier = 43; },
@@ -216,7 +216,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "prune"},
       {"no directory", same_server,
        [](auto& a) {
-         a.trouble = Trouble{"no such", "Create it."};
+         a.trouble = Trouble{"no such", {"Create it."}};
        },
        "directory", Level::failure, "no such", "Create it."},
   };
@@ -256,7 +256,7 @@ TEST(Doctor, WarnsOfAReceiverWithoutASlot) {
 
 TEST(Doctor, SaysWhatItCouldNotLookAt) {
   ServerFacts server;
-  server.plain_trouble = Trouble{"no entry", ""};
+  server.plain_trouble = Trouble{"no entry", {}};
   server.unseen = {"its slots: permission denied"};
   const auto checks = judge_server(server, kPlan);
   EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] slot: slot \"archive\" could not be looked at"));

@@ -46,43 +46,13 @@ TEST(Classify, KnowsWhatPassesByItselfAndWhatDoesNot) {
   }
 }
 
-TEST(Classify, HintsAreSentences) {
-  for (const char* sqlstate : {"28000", "28P01", "42501", "53300", "55006", "57P03", "58P01"}) {
+TEST(Classify, HintsOfCommandsAreSentences) {
+  for (const char* sqlstate : {"42501", "42704", "53400", "55006", "57P01", "58P01"}) {
     SCOPED_TRACE(sqlstate);
     ASSERT_NE(hint_for(sqlstate), "");
     EXPECT_EQ(hint_for(sqlstate).back(), '.');
   }
   EXPECT_EQ(hint_for("ZZ999"), "");
-}
-
-TEST(ClassifyClientFailure, ReadsLibpqsOwnWords) {
-  const struct {
-    const char* text;
-    ErrorKind kind;
-  } cases[] = {
-      {"could not receive data from server: Connection reset by peer", ErrorKind::retry},
-      {"Connection refused", ErrorKind::retry},
-      {"timeout expired", ErrorKind::retry},
-      {"server closed the connection unexpectedly", ErrorKind::retry},
-      {"SSL SYSCALL error: EOF detected", ErrorKind::retry},
-      {"SSL error: unexpected eof while reading", ErrorKind::retry},
-      {"SSL error: certificate verify failed", ErrorKind::refused},
-      {"SSL error: tlsv1 alert unknown ca", ErrorKind::refused},
-      {"root certificate file \"/x/root.crt\" does not exist", ErrorKind::refused},
-      {"server certificate for \"a\" does not match host name \"b\"", ErrorKind::refused},
-      {"private key file \"k\" has group or world access", ErrorKind::refused},
-      {"server does not support SSL, but SSL was required", ErrorKind::refused},
-      {"expected authentication request from server, but received H", ErrorKind::refused},
-      {"received invalid response to SSL negotiation: H", ErrorKind::refused},
-      {"fe_sendauth: no password supplied", ErrorKind::refused},
-      {"session is read-only", ErrorKind::retry},
-      {"server is not in hot standby mode", ErrorKind::retry},
-      {"something new", ErrorKind::retry},
-  };
-  for (const auto& each : cases) {
-    SCOPED_TRACE(each.text);
-    EXPECT_EQ(to_string(classify_client_failure(each.text).kind), to_string(each.kind));
-  }
 }
 
 TEST(ParseConnectFailure, FindsTheSqlstateInAnyLanguage) {
@@ -91,44 +61,55 @@ TEST(ParseConnectFailure, FindsTheSqlstateInAnyLanguage) {
     const char* message;
     const char* text;
     const char* sqlstate;
+    const char* routine;
   } cases[] = {
       {"verbose, with libpq's prefix",
        "connection to server at \"127.0.0.1\", port 5432 failed: FATAL:  28P01: password "
        "authentication failed for user \"u\"\nLOCATION:  auth_failed, auth.c:334\n",
-       "password authentication failed for user \"u\"", "28P01"},
+       "password authentication failed for user \"u\"", "28P01", "auth_failed"},
       {"libpq 13, no prefix", "FATAL:  57P03: the database system is starting up\n",
-       "the database system is starting up", "57P03"},
+       "the database system is starting up", "57P03", ""},
       {"another language",
        "connection to server on socket \"/tmp/.s.PGSQL.5432\" failed: FATAL:  53300: désolé, trop "
        "de clients sont déjà connectés\n",
-       "désolé, trop de clients sont déjà connectés", "53300"},
+       "désolé, trop de clients sont déjà connectés", "53300", ""},
       {"severity in another language", "SCHWERWIEGEND:  3D000: Datenbank »x« existiert nicht\n",
-       "Datenbank »x« existiert nicht", "3D000"},
+       "Datenbank »x« existiert nicht", "3D000", ""},
       {"two attempts, the password counts",
        "connection to server at \"h\" (::1), port 1 failed: FATAL:  28P01: wrong password\n"
+       "LOCATION:  auth_failed, auth.c:334\n"
        "connection to server at \"h\" (::1), port 1 failed: FATAL:  28000: no entry, no "
-       "encryption\n",
-       "wrong password; no entry, no encryption", "28P01"},
+       "encryption\nLOCATION:  ClientAuthentication, auth.c:517\n",
+       "wrong password; no entry, no encryption", "28P01", "auth_failed"},
+      {"two attempts, the last one counts",
+       "FATAL:  28000: no entry\nLOCATION:  ClientAuthentication, auth.c:517\n"
+       "FATAL:  28000: no role\nLOCATION:  InitializeSessionUserId, miscinit.c:749\n",
+       "no entry; no role", "28000", "InitializeSessionUserId"},
+      {"two attempts, and only one tells where",
+       "FATAL:  28000: no entry\nLOCATION:  ClientAuthentication, auth.c:517\n"
+       "FATAL:  53300: full\n",
+       "no entry; full", "53300", ""},
       {"two attempts, the same twice", "FATAL:  53300: full\nFATAL:  53300: full\n", "full",
-       "53300"},
-      {"detail", "FATAL:  28000: no\nDETAIL:  because\n", "no; DETAIL:  because", "28000"},
+       "53300", ""},
+      {"detail", "FATAL:  28000: no\nDETAIL:  because\n", "no; DETAIL:  because", "28000", ""},
       {"libpq itself",
        "connection to server at \"h\" (1.2.3.4), port 5432 failed: Connection refused\n\tIs the "
        "server running?\n",
-       "Connection refused; Is the server running?", ""},
+       "Connection refused; Is the server running?", "", ""},
       {"nearly a SQLSTATE", "x:  28p01: lower case; y:  28P01 no colon",
        "x:  28p01: lower case; "
        "y:  28P01 no colon",
-       ""},
-      {"cut off", "FATAL:  28P01", "FATAL:  28P01", ""},
-      {"nothing", "", "no reason given", ""},
-      {"only line ends", "\n\n", "no reason given", ""},
+       "", ""},
+      {"cut off", "FATAL:  28P01", "FATAL:  28P01", "", ""},
+      {"nothing", "", "no reason given", "", ""},
+      {"only line ends", "\n\n", "no reason given", "", ""},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
     const ConnectFailure failure = parse_connect_failure(each.message);
     EXPECT_EQ(failure.text, each.text);
     EXPECT_EQ(failure.sqlstate.value_or(""), each.sqlstate);
+    EXPECT_EQ(failure.routine, each.routine);
   }
 }
 
