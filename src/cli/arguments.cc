@@ -172,12 +172,18 @@ Arguments Arguments::parse(std::span<const Option> options, const std::vector<st
   return result;
 }
 
+/// Where the lines of a file are: in which section, and what was there before them.
+struct Arguments::FilePart {
+  std::map<std::string, int, std::less<>> lines{};  ///< of the settings of the section
+  std::string_view section{};                       ///< empty: before the first one
+  std::span<const Option> known;
+  bool unknown = false;  ///< nobody knows what belongs into the section
+};
+
 void Arguments::add_file(const std::string& path, std::string_view text,
-                         const std::optional<SharedFile>& shared) {
+                         const std::optional<SharedFile>& shared, std::vector<Error>* errors) {
   path_ = path;
-  std::map<std::string, int, std::less<>> lines;  // of the settings of a section
-  std::string_view section;                       // empty: before the first one
-  std::span<const Option> known = shared ? options_of(*shared, kFirstPart) : options_;
+  FilePart part{.known = shared ? options_of(*shared, kFirstPart) : options_};
   int line = 0;
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
@@ -185,59 +191,72 @@ void Arguments::add_file(const std::string& path, std::string_view text,
     text.remove_prefix(std::min(end + 1, text.size()));
     ++line;
     if (content.empty() || content.front() == '#' || content.front() == ';') continue;
-    const auto at_line = [&](Error error) {
-      return std::move(error).with("file", path).with("line", line);
-    };
-    if (content.front() == '[') {
-      section = section_name(content, shared, at_line);
-      known = options_of(*shared, section);
-      lines.clear();
-      continue;
+    try {
+      add_line(part, content, line, shared);
+    } catch (Error& error) {
+      if (errors == nullptr) throw;
+      errors->push_back(std::move(error));
     }
-    const auto equals = content.find('=');
-    if (equals == std::string_view::npos && std::count(content.begin(), content.end(), ':') >= 4)
-      throw at_line(Error(ErrorKind::usage, "a line of a password file, not of a configuration")
-                        .hint("It is not shown. A password file is named by \"passfile\" in the "
-                              "connection string, or by PGPASSFILE."));
-    if (equals == std::string_view::npos)
-      throw at_line(
-          Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
-              .hint("Write \"name = value\"; a switch is \"name = on\"."));
-    const auto name = trim(content.substr(0, equals));
-    const std::string value(trim(content.substr(equals + 1)));
-    const auto* option = find(known, name);
-    if (option == nullptr || !option->in_file)
-      throw at_line(unknown_setting(name, option, known, section, shared));
-    if (const auto [before, fresh] = lines.emplace(name, line); !fresh)
-      throw at_line(
-          Error(ErrorKind::usage, fmt::format("setting \"{}\" is given more than once", name)))
-          .with("first in line", before->second);
-    if (value.empty())
-      throw at_line(Error(ErrorKind::usage, fmt::format("setting \"{}\" has no value", name)));
-    std::optional<bool> on;
-    if (!option->takes_value) {
-      on = parse_switch(value);
-      if (!on)
-        throw at_line(Error(ErrorKind::usage,
-                            fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
-                          .hint("Use on or off."));
-    } else if (shared) {
-      try {
-        shared->check(section.empty() ? kFirstPart : section, name, value);
-      } catch (Error& error) {
-        throw at_line(std::move(error));
-      }
-    }
-    if (shared && section.empty() && shared->command != kFirstPart &&
-        (!is_shared(name, shared->command) || find(options_, name) == nullptr))
-      continue;
-    if (!section.empty() && section != shared->command) continue;
-    if (on.value_or(true))
-      set(name, Given{value, line}, !section.empty());
-    else if (const auto given = given_.find(name);
-             !section.empty() && given != given_.end() && given->second.line > 0)
-      given_.erase(given);
   }
+}
+
+void Arguments::add_line(FilePart& part, std::string_view content, int line,
+                         const std::optional<SharedFile>& shared) {
+  const auto at_line = [&](Error error) {
+    return std::move(error).with("file", path_).with("line", line);
+  };
+  if (content.front() == '[') {
+    part.unknown = true;
+    part.section = section_name(content, shared, at_line);
+    part.unknown = false;
+    part.known = options_of(*shared, part.section);
+    part.lines.clear();
+    return;
+  }
+  if (part.unknown) return;
+  const auto equals = content.find('=');
+  if (equals == std::string_view::npos && std::count(content.begin(), content.end(), ':') >= 4)
+    throw at_line(Error(ErrorKind::usage, "a line of a password file, not of a configuration")
+                      .hint("It is not shown. A password file is named by \"passfile\" in the "
+                            "connection string, or by PGPASSFILE."));
+  if (equals == std::string_view::npos)
+    throw at_line(
+        Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
+            .hint("Write \"name = value\"; a switch is \"name = on\"."));
+  const auto name = trim(content.substr(0, equals));
+  const std::string value(trim(content.substr(equals + 1)));
+  const auto* option = find(part.known, name);
+  if (option == nullptr || !option->in_file)
+    throw at_line(unknown_setting(name, option, part.known, part.section, shared));
+  if (const auto [before, fresh] = part.lines.emplace(name, line); !fresh)
+    throw at_line(
+        Error(ErrorKind::usage, fmt::format("setting \"{}\" is given more than once", name)))
+        .with("first in line", before->second);
+  if (value.empty())
+    throw at_line(Error(ErrorKind::usage, fmt::format("setting \"{}\" has no value", name)));
+  std::optional<bool> on;
+  if (!option->takes_value) {
+    on = parse_switch(value);
+    if (!on)
+      throw at_line(Error(ErrorKind::usage,
+                          fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
+                        .hint("Use on or off."));
+  } else if (shared) {
+    try {
+      shared->check(part.section.empty() ? kFirstPart : part.section, name, value);
+    } catch (Error& error) {
+      throw at_line(std::move(error));
+    }
+  }
+  if (shared && part.section.empty() && shared->command != kFirstPart &&
+      (!is_shared(name, shared->command) || find(options_, name) == nullptr))
+    return;
+  if (!part.section.empty() && part.section != shared->command) return;
+  if (on.value_or(true))
+    set(name, Given{value, line}, !part.section.empty());
+  else if (const auto given = given_.find(name);
+           !part.section.empty() && given != given_.end() && given->second.line > 0)
+    given_.erase(given);
 }
 
 void Arguments::set(std::string_view name, Given given, bool wins) {

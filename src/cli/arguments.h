@@ -49,9 +49,11 @@ class Arguments {
   /// Adds what `text`, the content of the configuration file `path`, says of options that the
   /// command line does not have: lines of `name = value`, comments after '#' or ';' at the start of
   /// a line. A switch is on, off, true, false, yes, no, 1 or 0. Values keep inner and outer quotes
-  /// as they are. Without `shared` the file has options of this command only, and no sections.
+  /// as they are. Without `shared` the file has options of this command only, and no sections. With
+  /// `errors` nothing is thrown: what is wrong is added there, and its line is left out.
   void add_file(const std::string& path, std::string_view text,
-                const std::optional<SharedFile>& shared = std::nullopt);
+                const std::optional<SharedFile>& shared = std::nullopt,
+                std::vector<Error>* errors = nullptr);
 
   [[nodiscard]] bool has(std::string_view name) const;
   [[nodiscard]] bool on_command_line(std::string_view name) const;
@@ -67,6 +69,9 @@ class Arguments {
     std::string value;
     int line = 0;  ///< of the file; 0: the command line
   };
+  struct FilePart;
+  void add_line(FilePart& part, std::string_view content, int line,
+                const std::optional<SharedFile>& shared);
   void set(std::string_view name, Given given, bool wins);
 
   std::vector<Option> options_;

@@ -21,22 +21,30 @@ Arguments settings_for(const CommandOptions& each, const std::string& path,
   return arguments;
 }
 
-/// What `receive` would say of it. The directory may be left to the command line, as a service unit
-/// for several archives does.
-void check_receive(const Arguments& arguments, const std::string& path, const std::string& text) {
+/// All that is wrong with the file, as `receive` would say it one by one. The directory may be left
+/// to the command line, as a service unit for several archives does.
+std::vector<Error> errors_of(const std::string& path, const std::string& text) {
+  std::vector<Error> errors;
   Words words = {"--config", path};
+  auto arguments = Arguments::parse(receive_option_list(), {});
+  std::vector<Error> told_below;
+  arguments.add_file(path, text, shared_file("receive"), &told_below);
   if (!arguments.has("directory")) words.insert(words.end(), {"--directory", "."});
-  static_cast<void>(parse_receive(words, [&](const std::string&) { return text; }));
+  static_cast<void>(parse_receive(
+      words, [&](const std::string&) { return text; }, &errors));
+  return errors;
 }
 
 int check(const std::string& path) {
-  const auto text = read_config_file(path);
+  std::vector<Error> errors;
+  const auto text = read_config_file_for_check(path, &errors);
+  for (auto& error : errors_of(path, text)) errors.push_back(std::move(error));
+  for (const auto& error : errors) print_error(error);
+  if (!errors.empty()) return kUsage;
   std::string summary;
   for (const auto& each : command_options()) {
-    const auto arguments = settings_for(each, path, text);
-    const auto names = arguments.names();
+    const auto names = settings_for(each, path, text).names();
     if (names.empty()) continue;
-    if (each.command == "receive") check_receive(arguments, path, text);
     summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", each.command, names.size());
   }
   print(summary.empty() ? fmt::format("{}: no settings\n", path)
@@ -94,7 +102,7 @@ Usage:
   pgweir config check FILE
   pgweir config show FILE [COMMAND]
 
-  check   unknown settings, wrong values, contradictions: each with its line
+  check   all unknown settings, wrong values, contradictions: each with its line
   show    what COMMAND (default: receive) takes from the file
 
 Options:

@@ -65,6 +65,10 @@ void check_value(std::string_view command, std::string_view option, const std::s
 }  // namespace
 
 std::string read_config_file(const std::string& path) {
+  return read_config_file_for_check(path, nullptr);
+}
+
+std::string read_config_file_for_check(const std::string& path, std::vector<Error>* errors) {
   const auto failed = [&](int code) {
     return Error(ErrorKind::usage,
                  "could not read the configuration file: " + std::generic_category().message(code))
@@ -83,14 +87,18 @@ std::string read_config_file(const std::string& path) {
   text.resize(std::fread(text.data(), 1, text.size(), file.get()));
   if (std::ferror(file.get()) != 0) throw failed(errno);
   if (text.size() > kLargest) throw failed(EFBIG);
-  if (const int line = line_with_password(text); line > 0 && open_to_others(state))
-    throw Error(ErrorKind::usage, "the configuration file holds a password and others can read it")
-        .with("file", path)
-        .with("line", line)
-        .with("mode", fmt::format("{:04o}", state.st_mode & 07777u))
-        .hint(fmt::format("Take the password out and use a password file (passfile=...), or run "
-                          "chmod 600 {}; a file of root may be 0640.",
-                          path));
+  if (const int line = line_with_password(text); line > 0 && open_to_others(state)) {
+    auto error =
+        Error(ErrorKind::usage, "the configuration file holds a password and others can read it")
+            .with("file", path)
+            .with("line", line)
+            .with("mode", fmt::format("{:04o}", state.st_mode & 07777u))
+            .hint(fmt::format("Take the password out and use a password file (passfile=...), or "
+                              "run chmod 600 {}; a file of root may be 0640.",
+                              path));
+    if (errors == nullptr) throw std::move(error);
+    errors->push_back(std::move(error));
+  }
   return text;
 }
 

@@ -10,8 +10,11 @@ namespace weir::cli {
 
 /// The content of a configuration file. A file that holds a password, in a connection string, must
 /// be readable by its owner alone; one that belongs to root, by a group as well. Throws
-/// Error{usage} if it cannot be read, or if others can.
+/// Error{usage} if it cannot be read, or if others can; the latter is added to `errors` if they
+/// are collected.
 [[nodiscard]] std::string read_config_file(const std::string& path);
+[[nodiscard]] std::string read_config_file_for_check(const std::string& path,
+                                                     std::vector<Error>* errors);
 
 /// The number of the first line of a setting with a password in its value; 0: there is none.
 [[nodiscard]] int line_with_password(std::string_view text);

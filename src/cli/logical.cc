@@ -21,6 +21,7 @@
 #include "cli/signals.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
+#include "logical/publications.h"
 #include "pq/commands.h"
 
 namespace weir::cli {
@@ -264,7 +265,10 @@ int look(LogicalRequest& request) {
   const auto plugin = known[0][0].value_or("");
   auto options = request.options.plugin_options;
   const bool binary = plugin == "pgoutput";
-  if (binary) logical::complete_pgoutput_options(connection.server_major(), options);
+  if (binary) {
+    logical::require_publications(connection, options);
+    logical::complete_pgoutput_options(connection.server_major(), options);
+  }
   std::string array = "ARRAY[";
   for (const auto& [name, value] : options) {
     if (array.back() != '[') array += ',';
@@ -272,15 +276,21 @@ int look(LogicalRequest& request) {
              (value ? connection.quote_literal(*value) : std::string("NULL"));
   }
   array += "]::text[]";
-  const auto rows = connection.execute(
-      fmt::format("SELECT lsn, data FROM pg_catalog.pg_logical_slot_{}{}_changes({}, {}, {}, "
-                  "VARIADIC {})",
-                  request.verb == Verb::peek ? "peek" : "get", binary ? "_binary" : "", slot,
-                  request.options.endpos
-                      ? connection.quote_literal(request.options.endpos->to_string())
-                      : "NULL",
-                  request.limit ? std::to_string(*request.limit) : "NULL", array),
-      24h);
+  const auto statement = fmt::format(
+      "SELECT lsn, data FROM pg_catalog.pg_logical_slot_{}{}_changes({}, {}, {}, "
+      "VARIADIC {})",
+      request.verb == Verb::peek ? "peek" : "get", binary ? "_binary" : "", slot,
+      request.options.endpos ? connection.quote_literal(request.options.endpos->to_string())
+                             : "NULL",
+      request.limit ? std::to_string(*request.limit) : "NULL", array);
+  const auto rows = [&] {
+    try {
+      return connection.execute(statement, 24h);
+    } catch (const pq::ServerError& error) {
+      if (!binary || error.sqlstate() != "42704") throw;
+      throw logical::younger_publication(error);
+    }
+  }();
   logical::Formatter formatter(request.options.form, plugin);
   for (const auto& row : rows) {
     const auto lsn = wal::Lsn::parse(row[0].value_or(""));

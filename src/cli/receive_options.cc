@@ -51,6 +51,24 @@ std::vector<Option> make_list() {
   return list;
 }
 
+/// Takes the options one after the other: the first that is wrong ends it, or all are told.
+class Steps {
+ public:
+  explicit Steps(std::vector<Error>* errors) : errors_(errors) {}
+  template <typename Step>
+  void operator()(Step step) const {
+    try {
+      step();
+    } catch (Error& error) {
+      if (errors_ == nullptr) throw;
+      errors_->push_back(std::move(error));
+    }
+  }
+
+ private:
+  std::vector<Error>* errors_;
+};
+
 Error wrong_value(const Arguments& arguments, std::string_view option) {
   return Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of {}", *arguments.value(option),
                                              arguments.source(option)));
@@ -99,8 +117,10 @@ void require(bool condition, std::string message) {
   if (!condition) throw Error(ErrorKind::usage, std::move(message));
 }
 
-void read_positions(const Arguments& arguments, receive::Options& options) {
-  if (const auto text = arguments.value("start")) {
+void read_positions(const Arguments& arguments, receive::Options& options, const Steps& step) {
+  step([&] {
+    const auto text = arguments.value("start");
+    if (!text) return;
     options.start_segment = wal::SegmentName::parse(*text);
     if (!options.start_segment) options.start = wal::Lsn::parse(*text);
     if (!options.start_segment && (!options.start || !options.start->valid()))
@@ -108,32 +128,42 @@ void read_positions(const Arguments& arguments, receive::Options& options) {
           .hint(
               "Give an LSN such as 16/B374D848, or the 24 digits of a segment's name such as "
               "000000010000001600000002.");
-  }
-  if (const auto text = arguments.value("endpos")) {
+  });
+  step([&] {
+    const auto text = arguments.value("endpos");
+    if (!text) return;
     options.endpos = wal::Lsn::parse(*text);
     if (!options.endpos || !options.endpos->valid())
       throw wrong_value(arguments, "endpos").hint("Give an LSN such as 16/B374D848.");
     require(
         !options.start || *options.start < *options.endpos,
         fmt::format("{} is not before {}", arguments.source("start"), arguments.source("endpos")));
-  }
+  });
 }
 
-void read_slot(const Arguments& arguments, receive::Options& options) {
+void read_slot(const Arguments& arguments, receive::Options& options, const Steps& step) {
   options.slot = arguments.value("slot");
-  if (options.slot) require_slot_name(arguments, "slot");
+  step([&] {
+    if (options.slot) require_slot_name(arguments, "slot");
+  });
   options.create_slot = arguments.has("create-slot");
   options.if_not_exists = arguments.has("if-not-exists");
   options.monitor_conninfo = arguments.value("monitor-conninfo");
-  require(!options.create_slot || options.slot,
-          fmt::format("{} needs --slot NAME", arguments.source("create-slot")));
-  require(!options.if_not_exists || options.create_slot,
-          fmt::format("{} needs --create-slot", arguments.source("if-not-exists")));
-  require(
-      !options.monitor_conninfo || options.slot,
-      fmt::format("{} watches a slot and needs --slot NAME", arguments.source("monitor-conninfo")));
+  step([&] {
+    require(!options.create_slot || options.slot,
+            fmt::format("{} needs --slot NAME", arguments.source("create-slot")));
+  });
+  step([&] {
+    require(!options.if_not_exists || options.create_slot,
+            fmt::format("{} needs --create-slot", arguments.source("if-not-exists")));
+  });
+  step([&] {
+    require(!options.monitor_conninfo || options.slot,
+            fmt::format("{} watches a slot and needs --slot NAME",
+                        arguments.source("monitor-conninfo")));
+  });
   if (options.monitor_conninfo) {
-    require_conninfo(arguments, "monitor-conninfo", *options.monitor_conninfo);
+    step([&] { require_conninfo(arguments, "monitor-conninfo", *options.monitor_conninfo); });
   } else if (options.slot) {
     // A connection string that names a database is meant for ordinary connections, too.
     const auto values = pq::parse_conninfo(options.conninfo);
@@ -182,22 +212,27 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_level_fixed = by_user.has_value();
   request.log_level = by_user ? *by_user : by_file.value_or(LogLevel::info);
   request.log_file = arguments.value("log-file");
-  request.log_format = one_of(arguments, "log-format", LogFormat::text,
-                              {{"text", LogFormat::text}, {"json", LogFormat::json}});
 }
 
-void read_metrics(const Arguments& arguments, MetricsOptions& metrics) {
+void read_metrics(const Arguments& arguments, MetricsOptions& metrics, const Steps& step) {
   metrics.file = arguments.value("metrics-file");
-  if (metrics.file)
-    require(metrics.file->ends_with(".prom"),
+  step([&] {
+    require(!metrics.file || metrics.file->ends_with(".prom"),
             fmt::format("{} is a name that ends with .prom: node_exporter reads no other",
                         arguments.source("metrics-file")));
-  if (arguments.has("metrics-listen"))
-    metrics.listen = parse_with(arguments, "metrics-listen", metrics::parse_listen_address);
-  metrics.interval =
-      time_of(arguments, "metrics-interval", metrics.interval, std::chrono::seconds(1));
-  require(!arguments.has("metrics-interval") || metrics.file,
-          fmt::format("{} needs --metrics-file", arguments.source("metrics-interval")));
+  });
+  step([&] {
+    if (arguments.has("metrics-listen"))
+      metrics.listen = parse_with(arguments, "metrics-listen", metrics::parse_listen_address);
+  });
+  step([&] {
+    metrics.interval =
+        time_of(arguments, "metrics-interval", metrics.interval, std::chrono::seconds(1));
+  });
+  step([&] {
+    require(!arguments.has("metrics-interval") || metrics.file,
+            fmt::format("{} needs --metrics-file", arguments.source("metrics-interval")));
+  });
 }
 
 bool has_password(const std::string& conninfo) {
@@ -208,7 +243,9 @@ bool has_password(const std::string& conninfo) {
 }  // namespace
 
 ReceiveRequest parse_receive(const std::vector<std::string>& words,
-                             const std::function<std::string(const std::string&)>& read_file) {
+                             const std::function<std::string(const std::string&)>& read_file,
+                             std::vector<Error>* errors) {
+  const Steps step(errors);
   ReceiveRequest request;
   auto arguments = Arguments::parse(receive_option_list(), words);
   if (arguments.has("help")) {
@@ -217,49 +254,71 @@ ReceiveRequest parse_receive(const std::vector<std::string>& words,
   }
   if (const auto path = arguments.value("config")) {
     request.config_file = *path;
-    arguments.add_file(*path, read_file(*path), shared_file("receive"));
+    arguments.add_file(*path, read_file(*path), shared_file("receive"), errors);
   }
 
   auto& options = request.options;
   const auto directory = arguments.value("directory");
-  if (!directory)
-    throw Error(ErrorKind::usage, "no archive directory given")
-        .hint("Give it with -D DIRECTORY; see \"pgweir receive --help\".");
-  options.directory = *directory;
-  options.conninfo = conninfo_of(arguments);
-  read_slot(arguments, options);
-  read_positions(arguments, options);
+  step([&] {
+    if (!directory)
+      throw Error(ErrorKind::usage, "no archive directory given")
+          .hint("Give it with -D DIRECTORY; see \"pgweir receive --help\".");
+    options.directory = *directory;
+  });
+  step([&] { options.conninfo = conninfo_of(arguments); });
+  read_slot(arguments, options, step);
+  read_positions(arguments, options, step);
   options.loop = !arguments.has("no-loop");
-  if (arguments.has("flush"))
-    options.flush = parse_with(arguments, "flush", receive::FlushPolicy::parse);
-  options.apply =
-      one_of(arguments, "apply-position", receive::ApplyPosition::flush,
-             {{"none", receive::ApplyPosition::none}, {"flush", receive::ApplyPosition::flush}});
-  options.on_gap = one_of(arguments, "on-gap", receive::OnGap::stop,
-                          {{"stop", receive::OnGap::stop}, {"continue", receive::OnGap::go_on}});
-  options.on_disk_full =
-      one_of(arguments, "on-disk-full", receive::OnDiskFull::wait,
-             {{"wait", receive::OnDiskFull::wait}, {"stop", receive::OnDiskFull::stop}});
-  if (arguments.has("compress")) {
+  step([&] {
+    if (arguments.has("flush"))
+      options.flush = parse_with(arguments, "flush", receive::FlushPolicy::parse);
+  });
+  step([&] {
+    options.apply =
+        one_of(arguments, "apply-position", receive::ApplyPosition::flush,
+               {{"none", receive::ApplyPosition::none}, {"flush", receive::ApplyPosition::flush}});
+  });
+  step([&] {
+    options.on_gap = one_of(arguments, "on-gap", receive::OnGap::stop,
+                            {{"stop", receive::OnGap::stop}, {"continue", receive::OnGap::go_on}});
+  });
+  step([&] {
+    options.on_disk_full =
+        one_of(arguments, "on-disk-full", receive::OnDiskFull::wait,
+               {{"wait", receive::OnDiskFull::wait}, {"stop", receive::OnDiskFull::stop}});
+  });
+  step([&] {
+    if (!arguments.has("compress")) return;
     options.compression = parse_with(arguments, "compress", codec::Compression::parse);
     if (options.compression.method != codec::Method::none &&
         options.compression.method != codec::Method::zstd)
       throw wrong_value(arguments, "compress")
           .hint(
               "receive compresses with zstd only: \"none\", \"zstd\", \"zstd:1\" to \"zstd:22\".");
-  }
-  options.status_interval =
-      time_of(arguments, "status-interval", options.status_interval, milliseconds(100));
-  options.silence_limit =
-      time_of(arguments, "timeout", options.silence_limit, std::chrono::seconds(1));
-  read_notify(arguments, request);
-  read_logging(arguments, request);
-  read_metrics(arguments, request.metrics);
-  request.password_on_command_line =
-      (arguments.on_command_line("dbname") && has_password(options.conninfo)) ||
-      (arguments.on_command_line("monitor-conninfo") && has_password(*options.monitor_conninfo)) ||
-      (arguments.on_command_line("notify-conninfo") &&
-       has_password(*arguments.value("notify-conninfo")));
+  });
+  step([&] {
+    options.status_interval =
+        time_of(arguments, "status-interval", options.status_interval, milliseconds(100));
+  });
+  step([&] {
+    options.silence_limit =
+        time_of(arguments, "timeout", options.silence_limit, std::chrono::seconds(1));
+  });
+  step([&] { read_notify(arguments, request); });
+  step([&] { read_logging(arguments, request); });
+  step([&] {
+    request.log_format = one_of(arguments, "log-format", LogFormat::text,
+                                {{"text", LogFormat::text}, {"json", LogFormat::json}});
+  });
+  read_metrics(arguments, request.metrics, step);
+  step([&] {
+    request.password_on_command_line =
+        (arguments.on_command_line("dbname") && has_password(options.conninfo)) ||
+        (arguments.on_command_line("monitor-conninfo") &&
+         has_password(*options.monitor_conninfo)) ||
+        (arguments.on_command_line("notify-conninfo") &&
+         has_password(*arguments.value("notify-conninfo")));
+  });
   return request;
 }
 

@@ -31,10 +31,12 @@ struct ReceiveRequest {
 [[nodiscard]] std::span<const Option> receive_option_list();
 
 /// Reads and checks everything. `read_file` gives the content of a configuration file. Throws
-/// Error{usage}.
+/// Error{usage}; with `errors` all that is wrong with the options is added there instead, and what
+/// is returned is of no use if something was.
 [[nodiscard]] ReceiveRequest parse_receive(
     const std::vector<std::string>& words,
-    const std::function<std::string(const std::string&)>& read_file);
+    const std::function<std::string(const std::string&)>& read_file,
+    std::vector<Error>* errors = nullptr);
 
 /// "debug", "info", "warning", "error".
 [[nodiscard]] std::optional<LogLevel> parse_log_level(std::string_view text);

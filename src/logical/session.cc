@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "logical/borders.h"
+#include "logical/publications.h"
 #include "pq/connection.h"
 
 namespace weir::logical {
@@ -120,6 +121,10 @@ class Session {
   [[noreturn]] void throw_explained(const pq::ServerError& error);
   pq::ReplicationStream start(pq::Connection& connection);
   void make_slot(pq::Connection& connection);
+  void check_publications(pq::Connection& connection, std::string_view plugin) const {
+    if (!options_.stock_habits && plugin == "pgoutput")
+      require_publications(connection, options_.plugin_options);
+  }
   void prepare_output(pq::Connection& connection);
   SlotFacts slot_facts(pq::Connection& connection);
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
@@ -174,11 +179,15 @@ void Session::stream_once() {
                             .replication = pq::Replication::logical,
                             .fallback_application_name = options_.fallback_application_name},
                            environment_.stop);
-  if (options_.create && !slot_made_) make_slot(connection);
+  if (options_.create && !slot_made_) {
+    check_publications(connection, options_.create->plugin);
+    make_slot(connection);
+  }
   if (!output_) {
     prepare_output(connection);
   } else if (!options_.stock_habits) {
     check_positions(connection, slot_facts(connection));
+    check_publications(connection, plugin_);  // while we were away one may have been dropped
   }
   pq::enlarge_buffer(connection, kReadBuffer);
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
@@ -210,6 +219,11 @@ void Session::stream_once() {
 
 /// What a server cannot decode it cannot decode the next time, either.
 void Session::throw_explained(const pq::ServerError& error) {
+  if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && !options_.stock_habits) {
+    auto explained = younger_publication(error);
+    explained.with("slot", options_.slot).with("everything is confirmed up to", output_->durable());
+    throw explained;
+  }
   const bool too_large =
       error.sqlstate() == "54000" ||
       error.message().find("invalid memory alloc request size") != std::string::npos;
@@ -277,6 +291,7 @@ void Session::prepare_output(pq::Connection& connection) {
   const auto facts = options_.stock_habits ? SlotFacts() : slot_facts(connection);
   plugin_ = facts.plugin;
   plugin_options_ = options_.plugin_options;
+  check_publications(connection, plugin_);
   if (plugin_ == "pgoutput") complete_pgoutput_options(connection.server_major(), plugin_options_);
   if (!options_.stock_habits && plugin_ == "pgoutput" && options_.directory != nullptr &&
       options_.form == Form::plugin)

@@ -82,6 +82,42 @@ def test_what_is_wrong_is_told_with_its_line_whatever_reads_it(config, place):
         assert done.returncode == 2, (text, done.stderr)
 
 
+def test_all_that_is_wrong_is_told_at_once(config):
+    path = config("""directry = /x
+slot = No-Name
+flush = often
+create-slot
+compress = gzip
+timeout = 1ms
+metrics-interval = 5s
+if-not-exists = on
+dbname = host=db1 password=secret
+log-level = loud
+log-format = xml
+[verify]
+jobs = many
+[recieve]
+anything = 1
+[status]
+max-age = long
+jobs = 3
+max-lag = 64MB
+""", mode=0o644)
+    done = pgweir("config", "check", path)
+    assert done.returncode == 2 and done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    for line, told in ((1, "directry"), (2, "No-Name"), (3, "often"), (4, "without"), (5, "gzip"),
+                       (6, "timeout"), (7, "--metrics-file"), (8, "--create-slot"),
+                       (9, "others can read it"), (10, "loud"), (11, "xml"), (13, "many"),
+                       (14, "recieve"), (17, "long"), (18, "jobs")):
+        assert len([each for each in errors if told in each and f"line {line}" in each]) == 1, (
+            line, told, done.stderr)
+    assert len(errors) == 15 and "secret" not in done.stderr
+    # The others still end with the first one.
+    assert len([line for line in pgweir("receive", "-c", path).stderr.splitlines()
+                if "error:" in line]) == 1
+
+
 def test_a_password_that_others_can_read_is_refused(config, place):
     text = f"directory = {place}\ndbname = host=127.0.0.1 port=1 user=x password=secret\n"
     path = config(text, mode=0o644)

@@ -622,6 +622,40 @@ def test_every_version_streams_by_pgoutput(servers, place, major):
     assert any(each["kind"] == "stream_commit" for each in objects) == (major >= 14)
 
 
+@pytest.mark.parametrize("major", (13, 14, 15, 16, 17, 18))
+def test_a_publication_that_is_missing_is_told_before_anything_else(servers, place, major):
+    server = source_of(servers, major)
+    server.sql('CREATE PUBLICATION "Q,r" FOR ALL TABLES')
+    conninfo = server.conninfo(dbname="postgres")
+
+    def logical(names, *verb):
+        return pgweir("logical", *verb, "-S", "s", "-d", conninfo, "-o", f"publication_names={names}")
+
+    for names, missing in (("nowhere", ['"nowhere"']), ('p,"P"', ['"P"']),
+                           ('p, nowhere ,"Q,r", Never', ['"nowhere"', '"never"'])):
+        refused = logical(names, "--create-slot", "-f", place / "out", "--endpos", "0/1000000")
+        assert refused.returncode == 4, refused.stderr
+        assert f"no such publication: {', '.join(missing)}" in refused.stderr, refused.stderr
+        assert "CREATE PUBLICATION" in refused.stderr and "streaming" not in refused.stderr
+        assert server.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+        assert not (place / "out").exists()
+    assert pgweir("logical", "create", "-S", "s", "-d", conninfo).returncode == 0
+    server.sql("INSERT INTO t (v) VALUES ('x')")
+    refused = logical("p,nowhere", "get")
+    assert refused.returncode == 4 and 'no such publication: "nowhere"' in refused.stderr
+    assert server.sql("SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots")
+    # It is there now, but was not when the row was written: up to 17 the server refuses, from 18 on
+    # it leaves the row out, as it does for a table that is not published.
+    server.sql("CREATE PUBLICATION late FOR ALL TABLES")
+    late = logical("late", "get")
+    assert late.returncode == (0 if major >= 18 else 4), late.stderr
+    assert major >= 18 or "was made after these changes" in late.stderr, late.stderr
+    if major < 18:
+        done = logical('P,"Q,r"', "get")
+        assert done.returncode == 0, done.stderr
+        assert '"insert"' in done.stdout and '"x"' in done.stdout, done.stdout
+
+
 def source_of(servers, major, **settings):
     server = servers.primary(major=major, wal_level="logical", **settings)
     server.sql("CREATE TABLE t (id bigserial PRIMARY KEY, v text)")

@@ -1,0 +1,45 @@
+#include "logical/publications.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace weir::logical {
+namespace {
+
+using Names = std::vector<std::string>;
+
+TEST(PublicationNames, AreReadAsTheServerReadsThem) {
+  const struct {
+    const char* text;
+    std::optional<Names> names;
+  } cases[] = {
+      {"p", Names{"p"}},
+      {"p,q", Names{"p", "q"}},
+      {"  P ,\tq  ", Names{"p", "q"}},
+      {"\"P\",q", Names{"P", "q"}},
+      {"\"a\"\"b\" , \"c,d\"", Names{"a\"b", "c,d"}},
+      {"\"\"", Names{""}},
+      {"\xc3\x84rger", Names{"\xc3\x84rger"}},
+      {"", Names{}},
+      {"  ", Names{}},
+      {"p,", std::nullopt},
+      {",p", std::nullopt},
+      {"p q", std::nullopt},
+      {"\"p", std::nullopt},
+      {"\"p\"q", std::nullopt},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.text);
+    EXPECT_EQ(split_publication_names(each.text), each.names);
+  }
+}
+
+TEST(PublicationNames, AreCutWhereTheServerCutsThem) {
+  const std::string long_name(70, 'x');
+  EXPECT_EQ(split_publication_names(long_name), Names{std::string(63, 'x')});
+  const std::string wide = std::string(62, 'x') + "\xc3\xa4y";
+  EXPECT_EQ(split_publication_names(wide), Names{std::string(62, 'x')});
+}
+
+}  // namespace
+}  // namespace weir::logical
