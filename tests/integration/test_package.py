@@ -11,8 +11,10 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import run
+from support.chapter import Chapter
+from support.process import run, wait_for
 from support.receiver import BINARY
+from support.scenario import reported, streaming
 from support.server import REPOSITORY
 
 PACKAGES = REPOSITORY / "build" / "package"
@@ -35,15 +37,31 @@ def debs():
     return found
 
 
-class Root:
-    """Everything that is run by it sees the machine with the changes made so far."""
+# What a package leaves behind, of this or an earlier version, and what an installation by hand does.
+EARLIER = """
+    mkdir -p /mnt/earlier/etc/pgweir /mnt/earlier/etc/logrotate.d /mnt/earlier/usr/bin \\
+      /mnt/earlier/var/lib/pgweir/main /mnt/earlier/var/log/pgweir
+    echo '# earlier' > /mnt/earlier/etc/pgweir/example.ini
+    echo 'directory = /srv/wal' > /mnt/earlier/etc/pgweir/main.ini
+    echo '# earlier' > /mnt/earlier/etc/logrotate.d/pgweir
+    echo 'exit 1' > /mnt/earlier/usr/bin/pgweir
+    echo wal > /mnt/earlier/var/lib/pgweir/main/000000010000000000000001
+    echo said > /mnt/earlier/var/log/pgweir/main.log
+    mount -t overlay overlay -o lowerdir=/mnt/earlier:/ /mnt/lower
+"""
 
-    def __init__(self):
-        script = """
+
+class Root:
+    """Everything that is run by it sees the machine with the changes made so far, as if there had
+    never been a pgweir on it."""
+
+    def __init__(self, earlier=False):
+        lower = EARLIER if earlier else "mount --bind / /mnt/lower"
+        script = f"""
             set -e
             mount -t tmpfs scratch /mnt
             mkdir /mnt/changes /mnt/work /mnt/root /mnt/lower
-            mount --bind / /mnt/lower
+            {lower}
             mount -t overlay overlay -o lowerdir=/mnt/lower,upperdir=/mnt/changes,workdir=/mnt/work /mnt/root
             mount -t proc proc /mnt/root/proc
             mount --bind /dev /mnt/root/dev
@@ -58,6 +76,9 @@ class Root:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self._holder.stdout.readline() != "ready\n":
             pytest.skip(f"no root of its own: {self._holder.communicate()[1]}")
+        self.sh("dpkg -P pgweir libpgweir-dev >/dev/null 2>&1 || true;"
+                "rm -rf /etc/pgweir /etc/logrotate.d/pgweir /var/lib/pgweir /var/log/pgweir"
+                " /usr/lib/pgweir /usr/bin/pgweir /usr/local/bin/pgweir")
 
     def close(self):
         self._holder.stdin.close()
@@ -66,8 +87,11 @@ class Root:
     def __call__(self, *command, check=True, timeout=120, **options):
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                        "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
-        return run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "chroot", "/mnt/root",
-                    *command], check=check, timeout=timeout, env=environment, cwd="/", **options)
+        return run(self.command(*command), check=check, timeout=timeout, env=environment, cwd="/",
+                   **options)
+
+    def command(self, *words):
+        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "chroot", "/mnt/root", *words]
 
     def sh(self, script, check=True, **options):
         return self("sh", "-ec", script, check=check, **options)
@@ -82,22 +106,26 @@ class Root:
 
     def changes(self):
         """Everything that is not as it was, without what dpkg keeps for itself."""
-        listed = run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "find", "/mnt/changes",
-                      "-mindepth", "1", "-printf", "/%P\n"]).stdout.split("\n")
+        # A directory that was there before is there for what has changed in it. What has been removed
+        # is a device of its own kind.
+        listed = run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "sh", "-c",
+                      "cd /mnt/changes; find . -mindepth 1 -printf '%y /%P\n' |"
+                      " while read -r kind path; do"
+                      "  if [ $kind = d ] && [ -d /mnt/lower$path ]; then continue; fi;"
+                      "  if [ $kind = c ]; then path=\"$path (gone)\"; fi;"
+                      "  echo \"$path\"; done"]).stdout.split("\n")
         own = r"/(var/(lib/dpkg|log|cache|lib/systemd|lib/man-db)|root|tmp|run)/"
-        # A directory that this machine has as well is there for what has changed in it.
-        return {path for path in listed
-                if path and not re.match(own, path + "/") and not os.path.isdir(path)}
+        return {path for path in listed if path and not re.match(own, path + "/")}
 
     def exists(self, path):
         return self("test", "-e", path, check=False).returncode == 0
 
 
 @pytest.fixture
-def root():
+def root(request):
     if os.getuid() != 0 or not shutil.which("unshare"):
         pytest.skip("installing packages needs root")
-    made = Root()
+    made = Root(*getattr(request, "param", ()))
     yield made
     made.close()
 
@@ -160,6 +188,7 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
         assert line in text.split("\n"), line
 
 
+@pytest.mark.parametrize("root", [(), (True,)], ids=["fresh", "earlier"], indirect=True)
 def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     before = root.changes()
     deb = root.put(debs["pgweir"], "pgweir.deb")
@@ -176,8 +205,12 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
         if root("sh", "-c", f"command -v {shell}", check=False).returncode == 0:
             root(shell, "-n", file)
 
+    home = "stat -c '%U %G %a %F' /var/lib/pgweir"
+    assert root.sh(home).stdout == "pgweir pgweir 750 directory\n"
+
     # The example, adapted, is a configuration the service's user can run with.
-    root.sh("install -d -o pgweir -g pgweir -m 750 /var/lib/pgweir /var/lib/pgweir/main;"
+    root.sh("install -d -o pgweir -g pgweir -m 750 /var/lib/pgweir/main;"
+            "install -o pgweir -g pgweir -m 600 /dev/null /var/lib/pgweir/.pgpass;"
             "sed s/db1,db2/127.0.0.1/ /etc/pgweir/example.ini > /etc/pgweir/main.ini")
     tried = root("setpriv", "--reuid=pgweir", "--regid=pgweir", "--clear-groups", "pgweir", "receive",
                  "--config=/etc/pgweir/main.ini", "--port=1", "--no-loop", check=False)
@@ -192,10 +225,11 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     third = root.put(upgrade_of(debs["pgweir"], place, 3), "third.deb")
     root("dpkg", "-i", second)
     assert "# of revision 2" in root("cat", "/etc/pgweir/example.ini").stdout
-    root.sh("echo '# mine' >> /etc/pgweir/example.ini")
+    root.sh("echo '# mine' >> /etc/pgweir/example.ini; chmod 755 /var/lib/pgweir")
     root("dpkg", "--force-confold", "-i", third)
     example = root("cat", "/etc/pgweir/example.ini").stdout
     assert "# mine" in example and "revision 3" not in example
+    assert root.sh(home).stdout == "pgweir pgweir 755 directory\n"  # whoever changed it knows why
     assert root.exists("/etc/pgweir/main.ini")
     root.sh("rm -f /etc/pgweir/*.dpkg-*")
 
@@ -211,18 +245,72 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     # Purge takes what the package brought; what users wrote and archived stays.
     root("dpkg", "-P", "pgweir")
     left = root.changes() - before
-    assert {"/etc/pgweir/main.ini", "/var/lib/pgweir/main/000000010000000000000001"} <= left
+    assert {"/etc/pgweir/main.ini", "/var/lib/pgweir/main/000000010000000000000001",
+            "/var/lib/pgweir/.pgpass"} <= left
     assert not root.exists("/etc/pgweir/example.ini")
     assert not root.exists("/etc/logrotate.d/pgweir")
     assert not root.exists("/var/log/pgweir")
 
     # With nothing of the users in them, the directories go as well. The user stays, as Debian's do.
-    root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/*")
+    root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/* /var/lib/pgweir/.pgpass")
     root("dpkg", "-i", third)
     root("dpkg", "-P", "pgweir")
     accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
                 for dash in ("", "-")} | {"/etc/.pwd.lock"}
     assert root.changes() - before - accounts == set()
+
+
+class ServiceChapter(Chapter):
+    """docs/service.md, on the machine that `root` is. Without a systemd that runs, what it would do
+    is taken from the unit: the directories, the user, the command."""
+
+    def __init__(self, place, receivers, server, root, deb):
+        super().__init__("service.md", place, receivers, {"db1": server}, {})
+        self.root, self.deb = root, deb
+
+    def sh(self, words, text):
+        port = self.servers["db1"].port
+        text = re.sub(r"apt-get install \./pgweir_\S+\.deb", f"dpkg -i {self.deb}", text)
+        text = text.replace("host=db1/", f"host=db1 port={port}/").replace("db1:5432", f"db1:{port}")
+        if "systemd" in words:
+            name = re.fullmatch(r"systemctl enable --now pgweir@(\w+)\n", text).group(1)
+            self.start(self.root("cat", UNIT).stdout.replace("%i", name))
+        else:
+            self.said.append(self.root("bash", "-euo", "pipefail", "-c", text).stdout)
+
+    def start(self, unit):
+        def setting(key):
+            return re.search(rf"^{key}=(.*)$", unit, re.MULTILINE).group(1)
+
+        user, mode = setting("User"), setting("StateDirectoryMode")
+        for directory in setting("StateDirectory").split():
+            self.root("install", "-d", "-o", user, "-g", user, "-m", mode, f"/var/lib/{directory}")
+        self.running.append(self.receivers.start(self.root.command(
+            "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env",
+            "sh", "-c", f"umask {setting('UMask')}; exec {setting('ExecStart')}"), {"LC_ALL": "C.UTF-8"}))
+        streaming(self.servers["db1"])
+
+
+def test_the_recipe_leads_from_nothing_to_a_running_service(debs, root, servers, receivers, place):
+    primary = servers.primary(start=False, max_slot_wal_keep_size="100GB")
+    path = primary.data / "pg_hba.conf"
+    path.write_text("local all postgres trust\nhost all postgres 127.0.0.1/32 trust\n")
+    primary.start()
+    root.sh("echo '127.0.0.1 db1' >> /etc/hosts")
+    chapter = ServiceChapter(place, receivers, primary, root, root.put(debs["pgweir"], "pgweir.deb"))
+    assert chapter.run() >= 8
+    said = "".join(chapter.said)
+    assert "fine (settings that count" in said
+    assert "a replication connection to db1" in said and "the slot can be watched" in said, said
+    assert "[FAIL" not in said.upper(), said
+    assert "streaming" in chapter.said[-1], chapter.said[-1]
+    end = primary.switch_wal()
+    reported(primary, end)
+    segment = wal.segment_name(1, end // primary.segment_size - 1, primary.segment_size)
+    wait_for(lambda: root.exists(f"/var/lib/pgweir/main/{segment}.zst"), "the segment")
+    assert root.sh("stat -c '%U %a' /var/lib/pgweir/main /var/lib/pgweir/.pgpass").stdout == (
+        "pgweir 750\npgweir 600\n")
+    chapter.stop_all()
 
 
 def test_an_example_is_built_with_the_installed_library_and_streams(debs, root, servers, place):
