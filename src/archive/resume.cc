@@ -5,6 +5,7 @@
 #include <set>
 #include <span>
 
+#include "archive/border.h"
 #include "archive/content.h"
 #include "archive/own_names.h"
 #include "base/error.h"
@@ -131,6 +132,10 @@ class Finder {
     }
     if (!raw) require_size(entry, bytes);
     if (!damage) return;
+    // An xlog switch that begins in the segment before, and leaves all of this one empty.
+    if (!verifier.newest_record_start().valid() &&
+        verifier_at(directory_, options, start + size_.bytes()).newest_record_start().valid())
+      return;
     throw Error(ErrorKind::damage, "the newest finished segment is no WAL to its end")
         .with("path", path_of(entry))
         .with("at", damage->at)

@@ -3,37 +3,80 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/error.h"
-
 namespace weir::receive {
+
+Intake::Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer)
+    : verifier_(verifier),
+      writer_(writer),
+      begin_(verifier.position()),
+      last_(verifier.newest_record_start()) {
+  if (last_.valid() && !verifier.unchecked()) alone_ = verifier.begin_afresh();
+}
 
 void Intake::accept(std::span<const std::byte> wal) {
   PGWEIR_CHECK(held_.empty());
+  if (alone_) static_cast<void>(alone_->feed(wal));
   if (const auto damage = verifier_.feed(wal)) {
-    Error error(ErrorKind::damage, "the WAL that the server sent is damaged: " + damage->what);
-    error.with("at", damage->at)
-        .with("found at", damage->found_at)
-        .with("timeline", writer_.timeline());
-    if (damage->at >= begin_)
-      error.hint(
-          "Nothing from this record on was archived. If it comes back at the same place, check the "
-          "upstream's WAL with pg_waldump. Damaged there, too: archive from another server of the "
-          "cluster. Sound there: the server was set back to an earlier state, and what it writes "
-          "now does not continue this archive; give it a directory of its own.");
-    else
-      error.hint(
-          "The record begins in a segment that is finished: what is archived of it, or what comes "
-          "now, is not what was written, and nothing behind it is acknowledged. Compare the "
-          "segment with the upstream's pg_wal. If \"pgweir verify\" finds the archive sound and it "
-          "differs, the server was set back to an earlier state: give it a directory of its own. "
-          "Else move the segment away, and it is received again.");
-    dispute_.reset();
-    throw Error(std::move(error));
+    on_damage(*damage);
+    return;
   }
+  if (alone_ && verifier_.last_record_start() >= begin_) alone_.reset();
   if (dispute_)
     decide();
   else
     held_ = wal;
+}
+
+/// At the border between the archive and the stream: WAL that is sound in itself, and whose first
+/// record names another one before it than the archive's last, was written so, since a record's
+/// checksum covers that name. It is another server's. (Not so where only the length of what is left
+/// of the archive's last record is another: no checksum covers page headers.)
+void Intake::on_damage(const wal::Damage& damage) {
+  auto error = error_of(damage);
+  if (alone_ && !alone_->feed({})) {
+    if (!alone_->last_record_end().valid()) {
+      dispute_ = Dispute{std::move(error), damage.at};
+      return;
+    }
+    if (alone_->first_record_previous() != last_) error = not_continued();
+  }
+  dispute_.reset();
+  throw Error(std::move(error));
+}
+
+Error Intake::error_of(const wal::Damage& damage) const {
+  Error error(ErrorKind::damage, "the WAL that the server sent is damaged: " + damage.what);
+  error.with("at", damage.at)
+      .with("found at", damage.found_at)
+      .with("timeline", writer_.timeline());
+  if (damage.at >= begin_)
+    error.hint(
+        "Nothing from this record on was archived. If it comes back at the same place, check the "
+        "upstream's WAL with pg_waldump. Damaged there, too: archive from another server of the "
+        "cluster. Sound there: the server was set back to an earlier state, and what it writes "
+        "now does not continue this archive; give it a directory of its own.");
+  else
+    error.hint(
+        "The record begins in a segment that is finished: what is archived of it, or what comes "
+        "now, is not what was written, and nothing behind it is acknowledged. Compare the "
+        "segment with the upstream's pg_wal. If \"pgweir verify\" finds the archive sound and it "
+        "differs, the server was set back to an earlier state: give it a directory of its own. "
+        "Else move the segment away, and it is received again.");
+  return error;
+}
+
+Error Intake::not_continued() const {
+  return Error(ErrorKind::conflict, "the server's WAL does not continue the archive")
+      .with("timeline", writer_.timeline())
+      .with("the server's record at", alone_->first_record_start())
+      .with("names as the one before it", alone_->first_record_previous())
+      .with("the archive's last record is at", last_)
+      .hint(
+          "It is WAL of another server, sound in itself: of one that was set back to an earlier "
+          "state by a snapshot or a copy, or of the other one of two that were both promoted to "
+          "this timeline (split brain). Nothing of it was archived. Find out which server has the "
+          "history that counts, and connect to that one; archive the other one, if it is still "
+          "wanted, into a directory of its own, after a new base backup.");
 }
 
 void Intake::write(std::size_t most) {
@@ -45,7 +88,7 @@ void Intake::write(std::size_t most) {
     writer_.write(held_.first(std::min(most, held_.size())));
   } catch (const archive::OtherWal& other) {
     forget_written();
-    dispute_ = other;
+    dispute_ = Dispute{other, other.at()};
     decide();
     held_ = {};
     return;
@@ -58,13 +101,12 @@ void Intake::write(std::size_t most) {
 
 /// A record that is complete has passed its checksum: it was written so, by whomever.
 void Intake::decide() {
-  if (verifier_.unchecked() || verifier_.last_record_end() > dispute_->at()) settle();
+  if (verifier_.unchecked() || verifier_.last_record_end() > dispute_->at) settle();
 }
 
 void Intake::settle() {
   if (!dispute_) return;
-  const auto other = *std::exchange(dispute_, std::nullopt);
-  throw archive::OtherWal(other);
+  throw Error(std::exchange(dispute_, std::nullopt)->error);
 }
 
 }  // namespace weir::receive

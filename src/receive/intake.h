@@ -6,6 +6,7 @@
 #include <span>
 
 #include "archive/segment_writer.h"
+#include "base/error.h"
 #include "wal/record_verifier.h"
 
 namespace weir::receive {
@@ -17,15 +18,18 @@ namespace weir::receive {
 /// WAL that comes again and differs from what the archive holds is either damaged or another
 /// server's. The checksum of the record tells, and it may come with a later piece: until then the
 /// difference is disputed, and what comes is checked and not written.
+///
+/// The same holds where WAL begins that the archive does not have: if the first record does not
+/// name the last one of the archive as the one before it, it is damaged, or it was written so.
 class Intake {
  public:
-  /// The verifier stands at the begin of the stream.
-  Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer)
-      : verifier_(verifier), writer_(writer), begin_(verifier.position()) {}
+  /// The verifier stands at the begin of the stream, and knows what is before as
+  /// archive::verifier_at() gives it.
+  Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer);
 
   /// Checks `wal` and holds it until write() has written it; its bytes must stay valid that long.
   /// Throws Error{damage}; then nothing of it is held. While something is disputed nothing is held
-  /// in any case; throws archive::OtherWal when it is decided so.
+  /// in any case; throws Error{conflict} when it is decided that it is another server's.
   void accept(std::span<const std::byte> wal);
 
   /// Writes what is held, at most `most` bytes of it. Throws as SegmentWriter::write does; may be
@@ -36,7 +40,7 @@ class Intake {
 
   /// What comes is not what the archive holds, and whether it is sound is not known yet.
   [[nodiscard]] bool disputes() const { return dispute_.has_value(); }
-  /// Nothing more comes that could tell. Throws archive::OtherWal if something is disputed.
+  /// Nothing more comes that could tell. Throws what was disputed, if something was.
   void settle();
 
   /// Forgets what is held, or disputed.
@@ -46,13 +50,24 @@ class Intake {
   }
 
  private:
+  void on_damage(const wal::Damage& damage);
+  [[nodiscard]] Error error_of(const wal::Damage& damage) const;
+  [[nodiscard]] Error not_continued() const;
   void decide();
 
   wal::RecordVerifier& verifier_;
   archive::SegmentWriter& writer_;
   const wal::Lsn begin_;  ///< of the stream
+  const wal::Lsn last_;   ///< the archive's last record before it; 0/0 if that is not known
+  /// The stream read as if there were nothing before it, until its first record has proved to
+  /// continue the archive.
+  std::optional<wal::RecordVerifier> alone_;
   std::span<const std::byte> held_;
-  std::optional<archive::OtherWal> dispute_;
+  struct Dispute {
+    Error error;  ///< if nothing more comes
+    wal::Lsn at;
+  };
+  std::optional<Dispute> dispute_;
 };
 
 }  // namespace weir::receive

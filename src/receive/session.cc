@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -71,12 +72,15 @@ class Session {
   void perform(const step::InspectArchive& step);
   void perform(const step::StoreHistory& step);
   void perform(const step::Probe& step);
+  void perform(const step::CompareTail& step);
+  TailComparison compare_with_server(const archive::Tail& tail);
   void perform(const step::Stream& step);
   void perform(const step::Disconnect&);
   void perform(const step::Wait& step);
   void perform(const step::Stop&) {}  // seen by run()
 
   StreamOutcome stream(const step::Stream& step);
+  wal::RecordVerifier verifier_for(const step::Stream& step);
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
@@ -99,6 +103,13 @@ class Session {
   std::optional<pq::Connection> connection_;
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
+  /// What was read of the archive's end to compare it: the stream that follows begins there.
+  struct Border {
+    wal::TimelineId timeline;
+    wal::Lsn end;
+    wal::RecordVerifier verifier;
+  };
+  std::optional<Border> border_;
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::vector<std::string> hidden_names_;                 ///< of the archive, at the last look
@@ -109,6 +120,15 @@ class Session {
 };
 
 Time now() { return std::chrono::steady_clock::now(); }
+
+/// "0A 1B …", some of them.
+std::string bytes_text(std::span<const std::byte> bytes) {
+  constexpr std::size_t kShown = 16;
+  std::string text;
+  for (const auto byte : bytes.first(std::min(bytes.size(), kShown)))
+    text += fmt::format("{}{:02X}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
+  return text;
+}
 
 /// The board asks the loop as long as this lives.
 class LiveStatus {
@@ -402,6 +422,69 @@ void Session::perform(const step::Probe& step) {
   state_.on_probed(available);
 }
 
+void Session::perform(const step::CompareTail& step) {
+  const auto tail = archive::tail_before(directory_,
+                                         {.segment_size = step.segment_size,
+                                          .timeline = step.timeline,
+                                          .system_identifier = step.system_identifier,
+                                          .server_major = connection_->server_major()},
+                                         step.end);
+  border_.reset();
+  if (tail && tail->verifier) border_ = Border{step.timeline, step.end, *tail->verifier};
+  state_.on_tail_compared(tail ? compare_with_server(*tail) : TailComparison{});
+}
+
+/// Without the slot, and without a word of what is flushed: it is a question, not a stream.
+TailComparison Session::compare_with_server(const archive::Tail& tail) {
+  constexpr auto kAnswerWithin = 30s;
+  constexpr std::string_view kInternalError = "XX000";
+  TailComparison comparison{.how = TailComparison::How::same, .file = tail.file, .at = tail.begin};
+  const auto end = tail.begin + tail.wal.size();
+  try {
+    auto stream = pq::ReplicationStream::start(*connection_, std::nullopt, tail.begin,
+                                               tail.timeline, environment_.stop);
+    const auto deadline = now() + kAnswerWithin;
+    const auto no_answer = [&](const std::string& what) {
+      return Error(ErrorKind::retry, what)
+          .with("at", comparison.at)
+          .with("timeline", tail.timeline);
+    };
+    while (comparison.at < end && comparison.how == TailComparison::How::same) {
+      const auto event = stream.next();
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
+        if (data->start != comparison.at)
+          throw Error(ErrorKind::protocol, "the server sent WAL out of order")
+              .with("expected", comparison.at)
+              .with("got", data->start);
+        const auto ours = std::span(tail.wal).subspan(comparison.at - tail.begin);
+        const auto theirs = data->wal.first(std::min(data->wal.size(), ours.size()));
+        const auto [mine, other] =
+            std::mismatch(ours.begin(), ours.begin() + static_cast<std::ptrdiff_t>(theirs.size()),
+                          theirs.begin(), theirs.end());
+        const auto equal = static_cast<std::size_t>(mine - ours.begin());
+        comparison.at = comparison.at + equal;
+        if (equal == theirs.size()) continue;
+        comparison.how = TailComparison::How::differs;
+        comparison.archive = bytes_text(ours.subspan(equal));
+        comparison.server = bytes_text(theirs.subspan(equal));
+      } else if (std::holds_alternative<pq::EndOfStream>(event)) {
+        throw no_answer("the server ended the stream before the end of the archive");
+      } else if (std::holds_alternative<pq::NothingYet>(event)) {
+        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
+          throw no_answer("the server did not send what it has at the end of the archive");
+        stream.receive();
+      }
+    }
+    stream.finish(kAnswerWithin);
+  } catch (const pq::ServerError& error) {
+    // Most refusals of START_REPLICATION have no code of their own.
+    if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
+    comparison.how = TailComparison::How::not_there;
+    comparison.server = error.message();
+  }
+  return comparison;
+}
+
 void Session::perform(const step::Stream& step) {
   auto outcome = stream(step);
   if (outcome.error) {
@@ -427,6 +510,17 @@ void Session::prepare_first_segment(const step::Stream& step, archive::SegmentWr
   }
 }
 
+wal::RecordVerifier Session::verifier_for(const step::Stream& step) {
+  const auto known = std::exchange(border_, std::nullopt);
+  if (known && known->timeline == step.timeline && known->end == step.start) return known->verifier;
+  return archive::verifier_at(directory_,
+                              {.segment_size = step.segment_size,
+                               .timeline = step.timeline,
+                               .system_identifier = step.system_identifier,
+                               .server_major = connection_->server_major()},
+                              step.start);
+}
+
 StreamOutcome Session::stream(const step::Stream& step) {
   const auto failed = [&](const Error& error, std::string sqlstate) {
     StreamOutcome outcome;
@@ -446,12 +540,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
         step.segment_size, step.behind_hole);
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
-    auto verifier = archive::verifier_at(directory_,
-                                         {.segment_size = step.segment_size,
-                                          .timeline = step.timeline,
-                                          .system_identifier = step.system_identifier,
-                                          .server_major = connection_->server_major()},
-                                         step.start);
+    auto verifier = verifier_for(step);
     if (!wal::magic_of_major_version(connection_->server_major()) && !told_unchecked_) {
       told_unchecked_ = true;
       log_.warning(
@@ -541,6 +630,7 @@ StreamLoop::Hooks Session::hooks() {
 
 void Session::perform(const step::Disconnect&) {
   connection_.reset();
+  border_.reset();
   board_.update([](auto& content) { content.server.clear(); });
   state_.on_disconnected();
 }

@@ -132,6 +132,8 @@ Step SessionState::decide() {
 }
 
 Step SessionState::stream_from(const StartAt& at) {
+  // (First: the history of another server's timeline has no business in the archive.)
+  if (auto step = compare_tail(at)) return *step;
   if (auto step = history_step(at.timeline)) return *step;
   streaming_from_ = at;
   step::Stream stream;
@@ -146,6 +148,66 @@ Step SessionState::stream_from(const StartAt& at) {
     for (const auto& open : archive_->resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
   return stream;
+}
+
+/// Before anything is put behind what the archive has finished, once on each connection: another
+/// server's WAL may have come to the same place by another way, and fit. (Also where an unfinished
+/// segment is streamed again and compared as it comes: its first record may not begin in it.)
+std::optional<Step> SessionState::compare_tail(const StartAt& at) {
+  if (tail_compared_ || !archive_->resume) return std::nullopt;
+  const auto& resume = *archive_->resume;
+  auto end = at.lsn;
+  if (at.timeline == resume.timeline) {
+    if (end != resume.start) return std::nullopt;  // behind a hole
+  } else {
+    // The archive goes past the place where the server left that timeline: up to there they agree.
+    const auto history = server_history();
+    const auto left = history ? history->end_of(resume.timeline) : std::nullopt;
+    if (!left || *left > resume.start) return std::nullopt;
+    end = *left;
+  }
+  return step::CompareTail{resume.timeline, end, parameters_->segment_size,
+                           identity_->system_identifier};
+}
+
+void SessionState::on_tail_compared(const TailComparison& comparison) {
+  switch (comparison.how) {
+    case TailComparison::How::nothing:
+    case TailComparison::How::same:
+      tail_compared_ = true;
+      return;
+    case TailComparison::How::not_there:
+      tail_compared_ = true;
+      if (told_tail_.insert(upstream_->host_index).second)
+        log_.warning(
+            "the server does not have the end of the archive any more, from {} on ({}), so it "
+            "cannot be compared: that its WAL continues \"{}\" is known by the links between "
+            "records alone ({})",
+            comparison.at, comparison.file, comparison.file, comparison.server);
+      return;
+    case TailComparison::How::differs:
+      break;
+  }
+  // Damage on the way looks the same: it is asked for again.
+  if (tail_differed_ != comparison.at) {
+    tail_differed_ = comparison.at;
+    log_.warning("the server's WAL differs from the archive's at {} ({}); asking for it again",
+                 comparison.at, comparison.file);
+    return;
+  }
+  tail_differed_.reset();
+  refuse(Error(ErrorKind::conflict, "the server has other WAL where the archive ends")
+             .with("first difference at", comparison.at)
+             .with("file", comparison.file)
+             .with("archive", comparison.archive)
+             .with("server", comparison.server)
+             .hint("It is another server's WAL: of one that was set back to an earlier state by a "
+                   "snapshot or a copy, or of the other one of two that were both promoted to "
+                   "this timeline (split brain). Nothing of it was archived. Find out which server "
+                   "has the history that counts, and connect to that one; archive the other one, "
+                   "if it is still wanted, into a directory of its own, after a new base backup. "
+                   "(If other servers of the cluster agree with this one, that file came damaged, "
+                   "or has become so: move it away, and it is received again.)"));
 }
 
 /// The history file of a timeline, and of those before it that the archive lacks, is durable
@@ -274,6 +336,7 @@ void SessionState::on_history_stored(wal::TimelineId timeline) {
 }
 
 void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
+  if (outcome.how == StreamOutcome::How::timeline_ended) tail_compared_ = true;
   archive_.reset();
   place_.reset();
   if (outcome.heard_anything) {
@@ -412,14 +475,20 @@ void SessionState::gap_found() {
   const archive::ResumePoint::Hole hole{gap.missing, held};
   if (std::find(holes_.begin(), holes_.end(), hole) == holes_.end()) holes_.push_back(hole);
   told_holes_.insert(gap.missing);
+  tail_compared_ = true;  // it has not even what comes behind
   place_ = StartAt{server_timeline_at(held), held};
+}
+
+/// nullopt if it could not be had.
+std::optional<wal::TimelineHistory> SessionState::server_history() const {
+  const auto found = server_histories_.find(identity_->timeline);
+  if (found == server_histories_.end() || !found->second) return std::nullopt;
+  return wal::TimelineHistory::parse(identity_->timeline, *found->second);
 }
 
 /// The timeline of the server's history that the byte at `lsn` belongs to.
 wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
-  const auto found = server_histories_.find(identity_->timeline);
-  if (found == server_histories_.end() || !found->second) return identity_->timeline;
-  const auto history = wal::TimelineHistory::parse(identity_->timeline, *found->second);
+  const auto history = server_history();
   return history ? history->timeline_of(lsn) : identity_->timeline;
 }
 
@@ -546,6 +615,8 @@ void SessionState::forget_connection() {
   slot_.reset();
   slot_made_here_ = false;
   server_histories_.clear();
+  tail_compared_ = false;
+  tail_differed_.reset();
   // Looking at it includes the question whether it is of this server's cluster (P4): for the next
   // server that is asked again.
   archive_.reset();

@@ -47,6 +47,13 @@ struct Probe {  ///< does the server still have the segment that begins here? �
   wal::TimelineId timeline = 0;
   wal::Lsn lsn;
 };
+/// Has the server the WAL before `end`, as the archive holds it? → on_tail_compared()
+struct CompareTail {
+  wal::TimelineId timeline = 0;  ///< of the archive; a segment before its first is an ancestor's
+  wal::Lsn end;                  ///< as archive::tail_before() takes it
+  wal::SegmentSize segment_size;
+  std::uint64_t system_identifier = 0;
+};
 struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended()
   wal::TimelineId timeline = 0;
   wal::Lsn start;
@@ -67,10 +74,10 @@ struct Stop {
 
 }  // namespace step
 
-using Step =
-    std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
-                 step::ReadSlot, step::FetchHistory, step::InspectArchive, step::StoreHistory,
-                 step::Probe, step::Stream, step::Disconnect, step::Wait, step::Stop>;
+using Step = std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
+                          step::ReadSlot, step::FetchHistory, step::InspectArchive,
+                          step::StoreHistory, step::Probe, step::CompareTail, step::Stream,
+                          step::Disconnect, step::Wait, step::Stop>;
 
 /// The server we are connected to.
 struct Upstream {
@@ -89,6 +96,21 @@ struct ServerParameters {
 struct ArchiveFacts {
   std::optional<archive::ResumePoint> resume;
   std::map<wal::TimelineId, std::string> histories;  ///< content of the history files
+};
+
+/// The end of the archive beside the same place on the server.
+struct TailComparison {
+  enum class How {
+    nothing,  ///< the archive has no finished segment before that place
+    same,
+    differs,
+    not_there,  ///< the server has removed that WAL, or does not serve that timeline
+  };
+  How how = How::nothing;
+  std::string file;     ///< of the archive
+  wal::Lsn at;          ///< the first byte that differs, or was asked for
+  std::string archive;  ///< what the archive has there, for messages
+  std::string server;   ///< what the server has there, or what it said instead
 };
 
 /// How streaming ended; everything received before is durable, unless an Error says otherwise.
@@ -129,6 +151,7 @@ class SessionState {
   void on_archive(ArchiveFacts facts);
   void on_history_stored(wal::TimelineId timeline);
   void on_probed(bool available);
+  void on_tail_compared(const TailComparison& comparison);
   void on_stream_ended(const StreamOutcome& outcome, Time now);
   void on_disconnected();
   void on_waited();
@@ -146,9 +169,11 @@ class SessionState {
   std::optional<Step> missing_fact();
   Step decide();
   Step stream_from(const StartAt& at);
+  std::optional<Step> compare_tail(const StartAt& at);
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
+  std::optional<wal::TimelineHistory> server_history() const;
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
@@ -169,7 +194,9 @@ class SessionState {
   std::optional<ServerParameters> parameters_;
   std::optional<pq::SlotState> slot_;
   std::map<wal::TimelineId, std::optional<std::string>>
-      server_histories_;  ///< nullopt: it has none
+      server_histories_;        ///< nullopt: it has none
+  bool tail_compared_ = false;  ///< or has streamed: what it sends continues what it sent
+  std::optional<wal::Lsn> tail_differed_;
   // Facts of the archive, forgotten when something was written.
   std::optional<ArchiveFacts> archive_;
   std::set<wal::TimelineId> stored_histories_;
@@ -196,6 +223,7 @@ class SessionState {
   bool told_disk_full_ = false;
   bool told_ready_ = false;
   bool told_slot_ = false;
+  std::set<int> told_tail_;  ///< hosts that did not have it
   std::set<wal::Lsn> told_holes_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;

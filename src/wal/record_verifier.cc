@@ -120,6 +120,13 @@ std::optional<Damage> RecordVerifier::feed(std::span<const std::byte> wal) {
   return damage_;
 }
 
+RecordVerifier RecordVerifier::begin_afresh() const {
+  auto options = options_;
+  options.observer = nullptr;
+  options.previous_record = std::nullopt;
+  return {options, position_};
+}
+
 void RecordVerifier::follow(TimelineId timeline, const TimelineHistory* history) {
   options_.timeline = timeline;
   options_.history = history;

@@ -75,6 +75,10 @@ class RecordVerifier {
   /// is found, and where, does not depend on how the stream was cut into pieces.
   [[nodiscard]] std::optional<Damage> feed(std::span<const std::byte> wal);
 
+  /// One that begins where this one stands, and knows nothing of what lies before: it tells whether
+  /// what comes is sound in itself. Observes nothing. position() must lie on a page boundary.
+  [[nodiscard]] RecordVerifier begin_afresh() const;
+
   /// What is fed from here on belongs to another timeline's history, which contains all that was
   /// fed so far: the segment of a switch, behind the last one of the old timeline. `history` as in
   /// Options.

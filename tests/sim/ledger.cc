@@ -20,6 +20,7 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   received_ = start;
   last_.reset();
   damage_.reset();
+  other_wal_.reset();
   // A flush position speaks for everything before it: also for what earlier streams brought.
   auto begin = start;
   auto& ranges = promised_[timeline];
@@ -48,10 +49,16 @@ void Ledger::on_status(const wire::StandbyStatus& status) {
   if (damage_ && status.flush >= damage_->end)
     throw Violation{"P7", fmt::format("flush {} was reported, and the byte at {} had come damaged",
                                       status.flush, damage_->byte)};
+  if (other_wal_ && status.flush >= other_wal_->end)
+    throw Violation{"P3", fmt::format("flush {} was reported of WAL that is another server's from "
+                                      "{} on, and does not continue this archive",
+                                      status.flush, other_wal_->begin)};
   last_ = status;
   auto& range = promised_[timeline_].back();
   // Inside a record that is not complete yet nobody can know.
-  range.end = std::max(range.end, damage_ ? std::min(status.flush, damage_->begin) : status.flush);
+  auto end = damage_ ? std::min(status.flush, damage_->begin) : status.flush;
+  if (other_wal_) end = range.begin;
+  range.end = std::max(range.end, end);
 }
 
 wal::Lsn Ledger::reported(wal::TimelineId timeline) const {

@@ -44,6 +44,8 @@ class Ledger {
     if (!damage_ || spot.begin < damage_->begin) damage_ = spot;
     damages_.push_back(spot);
   }
+  /// The stream that has just begun is another branch's, from the record at `spot` on.
+  void on_other_wal(const Lineage::Spot& spot) { other_wal_ = spot; }
   [[nodiscard]] bool damage_was_sent() const { return !damages_.empty(); }
   /// A finished segment holds the damaged front of a record of which the rest was not acknowledged.
   [[nodiscard]] bool holds_damage() const { return holds_damage_; }
@@ -104,6 +106,7 @@ class Ledger {
   wal::TimelineId timeline_ = 0;
   wal::Lsn received_;
   std::optional<wire::StandbyStatus> last_;
+  std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   bool sync_failed_ = false;
 };

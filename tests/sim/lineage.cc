@@ -60,6 +60,14 @@ Lineage::Lineage(std::uint64_t seed) {
     begin = fork;
     ancestry += fmt::format("{}\t{}\tno recovery target specified\n", id, fork);
   }
+  const auto& last = timelines_.back();
+  const auto from = last.id == 1 ? last.wal.start() : last.begin;
+  if (last.received < from + 4 * kSegmentBytes) return;
+  const auto fork = last.wal.fork_point(from + random.between(5'000, kSegmentBytes));
+  other_branch_ = OtherBranch{fork, last.wal.other_branch(fork, seed + 7777, true),
+                              last.wal.other_branch(fork, seed + 8888, false)};
+  other_branch_->same_layout.grow_to(last.received + 4 * kSegmentBytes);
+  other_branch_->own_layout.grow_to(last.received + 4 * kSegmentBytes);
 }
 
 std::span<const std::byte> Lineage::bytes(wal::TimelineId id, wal::Lsn from, wal::Lsn to) const {

@@ -52,6 +52,19 @@ class Lineage {
   /// Content of its history file; not for timeline 1.
   [[nodiscard]] const std::string& history(wal::TimelineId id) const { return histories_[id - 1]; }
 
+  /// Another server's idea of the newest timeline: the same up to `fork`, then its own, far beyond
+  /// the end of the story. In the one records lie where they do in the true WAL, in the other not.
+  struct OtherBranch {
+    wal::Lsn fork;
+    testing::WalBuilder same_layout;
+    testing::WalBuilder own_layout;
+    [[nodiscard]] const testing::WalBuilder& wal(bool same) const {
+      return same ? same_layout : own_layout;
+    }
+  };
+  /// Only where that timeline is long.
+  [[nodiscard]] const std::optional<OtherBranch>& other_branch() const { return other_branch_; }
+
   /// A byte of which a change has to be noticed: of a record (all of it must be read for that) or
   /// of a page header. WAL up to `begin` is sound whatever happens to it; a position of `end` or
   /// behind must not be acknowledged.
@@ -71,6 +84,7 @@ class Lineage {
   explicit Lineage(std::uint64_t seed);
   std::vector<Timeline> timelines_;
   std::vector<std::string> histories_;
+  std::optional<OtherBranch> other_branch_;
 };
 
 }  // namespace weir::sim

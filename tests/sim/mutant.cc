@@ -20,6 +20,8 @@ std::span<const MutantInfo> mutants() {
       {Mutant::gap_skipped, "P3", "goes on behind removed WAL without a word"},
       {Mutant::pruned_names_not_synced, "P3", "prune without syncs between the segments"},
       {Mutant::pruned_from_the_newest, "P3", "prune removes the newest first"},
+      {Mutant::link_not_carried, "P3", "link not carried over what an xlog switch leaves empty"},
+      {Mutant::tail_not_compared, "P3 P1", "end of the archive not compared with the server's"},
       {Mutant::cluster_not_checked, "P4", "system identifier not compared"},
       {Mutant::archive_not_locked, "P5", "archive not locked"},
       {Mutant::sync_tried_again, "P6", "failed sync tried again"},

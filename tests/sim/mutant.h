@@ -24,6 +24,8 @@ enum class Mutant {
   gap_skipped,
   pruned_names_not_synced,
   pruned_from_the_newest,
+  link_not_carried,
+  tail_not_compared,
   cluster_not_checked,
   archive_not_locked,
   sync_tried_again,

@@ -57,13 +57,11 @@ struct SimReceiver::Compressor {
 
 struct SimReceiver::Streaming {
   Streaming(std::shared_ptr<io::Directory> archive, const receive::Options& options,
-            const receive::step::Stream& step, int major, bool checks_border, bool stock_habits,
+            const receive::step::Stream& step, int major, Mutant mutant, bool stock_habits,
             receive::Time now)
       : directory(std::move(archive)),
         writer(*directory, {.segment_size = step.segment_size, .compression = options.compression}),
-        verifier(checks_border
-                     ? archive::verifier_at(*directory, verifier_options(step, major), step.start)
-                     : wal::RecordVerifier(verifier_options(step, major), step.start)),
+        verifier(verifier_at(*directory, verifier_options(step, major), step.start, mutant)),
         intake(verifier, writer),
         state({.flush = options.flush,
                .apply = options.apply,
@@ -80,6 +78,17 @@ struct SimReceiver::Streaming {
 
   [[nodiscard]] StreamTurns::Held held() const {
     return {.wal = intake.holds_something(), .disputed = intake.disputes()};
+  }
+
+  static wal::RecordVerifier verifier_at(io::Directory& archive,
+                                         const wal::RecordVerifier::Options& options, Lsn start,
+                                         Mutant mutant) {
+    const wal::RecordVerifier fresh(options, start);
+    if (mutant == Mutant::border_not_checked) return fresh;
+    auto verifier = archive::verifier_at(archive, options, start);
+    // It ends with the empty rest behind an xlog switch.
+    const bool empty = !verifier.inside_record() && verifier.records_end() < start;
+    return mutant == Mutant::link_not_carried && empty ? fresh : verifier;
   }
 
   static wal::RecordVerifier::Options verifier_options(const receive::step::Stream& step,
@@ -193,6 +202,8 @@ void SimReceiver::perform(const receive::Step& step) {
     store_history(*history);
   } else if (const auto* probe = std::get_if<step_ns::Probe>(&step)) {
     state_.on_probed(upstream.has(probe->timeline, probe->lsn));
+  } else if (const auto* compare = std::get_if<step_ns::CompareTail>(&step)) {
+    compare_tail(*compare);
   } else if (const auto* stream_step = std::get_if<step_ns::Stream>(&step)) {
     stream(*stream_step);
   } else if (std::holds_alternative<step_ns::Disconnect>(step)) {
@@ -273,6 +284,41 @@ void SimReceiver::store_history(const receive::step::StoreHistory& step) {
   state_.on_history_stored(step.timeline);
 }
 
+/// As Session::perform(CompareTail) does it.
+void SimReceiver::compare_tail(const receive::step::CompareTail& step) {
+  using receive::TailComparison;
+  if (world_.mutant == Mutant::tail_not_compared) {
+    state_.on_tail_compared({});
+    return;
+  }
+  const auto tail = archive::tail_before(*directory_,
+                                         {.segment_size = step.segment_size,
+                                          .timeline = step.timeline,
+                                          .system_identifier = step.system_identifier,
+                                          .server_major = world_.upstream.lineage().server_major()},
+                                         step.end);
+  if (!tail) {
+    state_.on_tail_compared({});
+    return;
+  }
+  TailComparison comparison{
+      .how = TailComparison::How::same, .file = tail->file, .at = tail->begin};
+  try {
+    const auto theirs =
+        world_.upstream.read(tail->timeline, tail->begin, tail->begin + tail->wal.size());
+    const auto differs =
+        std::mismatch(tail->wal.begin(), tail->wal.end(), theirs.begin()).first - tail->wal.begin();
+    comparison.at = tail->begin + static_cast<std::uint64_t>(differs);
+    if (comparison.at < tail->begin + tail->wal.size())
+      comparison.how = TailComparison::How::differs;
+  } catch (const UpstreamError& error) {
+    if (error.error.kind() != ErrorKind::gap) throw;
+    comparison.how = TailComparison::How::not_there;
+    comparison.server = error.error.message();
+  }
+  state_.on_tail_compared(comparison);
+}
+
 void SimReceiver::stream(const receive::step::Stream& step) {
   StreamOutcome outcome;
   if (world_.mutant == Mutant::old_timeline_skipped && skip_old_timeline(step)) return;
@@ -316,13 +362,13 @@ bool SimReceiver::skip_old_timeline(const receive::step::Stream& step) {
 StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   auto& upstream = world_.upstream;
   auto& random = world_.random;
-  if (upstream.connected().foreign && world_.ledger.promised_anything())
+  const auto& node = upstream.connected();
+  if (node.foreign && !node.other_branch && world_.ledger.promised_anything())
     throw Violation{"P4", "WAL of another cluster is asked for to go on with this archive"};
   // Of a server that is too new to be known, WAL is not checked: so the mutant says it is one.
   const int major =
       world_.mutant == Mutant::wal_not_checked ? 99 : upstream.lineage().server_major();
-  const auto shared = std::make_shared<Streaming>(directory_, options_, step, major,
-                                                  world_.mutant != Mutant::border_not_checked,
+  const auto shared = std::make_shared<Streaming>(directory_, options_, step, major, world_.mutant,
                                                   stock_habits_, world_.story.now);
   auto& streaming = *shared;
   archive::mark_hole(*directory_, hidden_names_,
@@ -332,6 +378,7 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   upstream.start(step.start, step.timeline);
   world_.story.tell("streaming timeline {} from {}", step.timeline, step.start);
   world_.ledger.on_stream(step.timeline, step.start);
+  if (const auto& other = upstream.other_wal()) world_.ledger.on_other_wal(*other);
 
   auto& state = streaming.state;
   auto& turns = streaming.turns;
@@ -487,7 +534,8 @@ void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
   try {
     streaming.intake.accept(wal);
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::damage && !world_.ledger.damage_was_sent())
+    if (error.kind() == ErrorKind::damage && !world_.ledger.damage_was_sent() &&
+        !world_.upstream.other_wal())
       throw Violation{"P7", fmt::format("sound WAL is refused: {}", error.what())};
     if (world_.mutant == Mutant::damage_tolerated) {
       streaming.writer.write(wal);

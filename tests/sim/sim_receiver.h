@@ -85,6 +85,7 @@ class SimReceiver {
   void inspect(const receive::step::InspectArchive& step, const archive::Listing& listing);
   void compress(const std::vector<wal::SegmentName>& segments);
   void store_history(const receive::step::StoreHistory& step);
+  void compare_tail(const receive::step::CompareTail& step);
   void stream(const receive::step::Stream& step);
   receive::StreamOutcome stream_wal(const receive::step::Stream& step);
   void sleep(Streaming& streaming);

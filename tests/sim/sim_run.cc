@@ -34,7 +34,7 @@ class Run {
       : random_(seed),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
-        options_(upstream_options(random_)),
+        options_(upstream_options(lineage_, random_)),
         upstream_(lineage_, options_, random_, story_),
         ledger_(lineage_, story_),
         world_{.upstream = upstream_,
@@ -69,7 +69,9 @@ class Run {
     story_.tell("lineage of {} timeline(s), {} node(s){}{}{}{}", lineage_.newest(),
                 upstream_.nodes().size(), options_.slot ? ", slot" : "",
                 options_.removes_wal ? ", WAL is removed" : "",
-                options_.foreign_host ? ", one of another cluster" : "",
+                options_.foreign_host   ? ", one of another cluster"
+                : options_.other_branch ? ", one of another branch"
+                                        : "",
                 receiver_options_.compression.method == codec::Method::none ? "" : ", compressing");
     try {
       if (random_.one_in(10)) copy_first_segment();
@@ -91,15 +93,18 @@ class Run {
   }
 
  private:
-  static SimUpstream::Options upstream_options(Random& random) {
+  static SimUpstream::Options upstream_options(const Lineage& lineage, Random& random) {
     SimUpstream::Options options;
     options.two_nodes = random.coin();
     options.slot = random.one_in(3);
     options.removes_wal = options.slot || random.one_in(3);
     options.begins_as_standby = !options.two_nodes && random.coin();
     options.foreign_host = random.one_in(4);
+    options.other_branch = !options.foreign_host && lineage.other_branch() && random.coin();
     options.damages = random.one_in(4);
     options.slot_trouble = options.slot && random.one_in(3);
+    // (Behind a hole there may be nothing that tells one branch from the other.)
+    if (options.other_branch) options.removes_wal = options.slot_trouble = false;
     return options;
   }
 
@@ -175,6 +180,14 @@ class Run {
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
+    if (options_.other_branch && random_.one_in(40))
+      upstream_.show_foreign(!upstream_.foreign_is_up() && other_branch_would_be_known());
+  }
+
+  /// The archive has what tells its branch from the other one: a segment and more behind the fork.
+  [[nodiscard]] bool other_branch_would_be_known() const {
+    return ledger_.reported(lineage_.newest()) >=
+           kSegment.start_of(lineage_.other_branch()->fork) + 2 * kSegmentBytes;
   }
 
   /// Another receiver on the same directory, or an operator who starts one by mistake.
@@ -479,10 +492,11 @@ class Run {
         return;
       case ErrorKind::damage:
         ++result_.refusals;
-        if (!ledger_.damage_was_sent())
+        if (!ledger_.damage_was_sent() && !upstream_.foreign_is_up())
           throw Violation{"P7", fmt::format("a false alarm: {}", error.what())};
         ledger_.repair(disk_);
         upstream_.repair_damage();
+        if (options_.other_branch) upstream_.show_foreign(false);
         return;
       case ErrorKind::refused:
         ++result_.refusals;
@@ -501,8 +515,10 @@ class Run {
       case ErrorKind::conflict:
         ++result_.refusals;
         // A record that came damaged, and of which no server has the rest for long.
-        if (!upstream_.has_old_primary() && !options_.foreign_host && !ledger_.damage_was_sent())
+        if (!upstream_.has_old_primary() && !options_.foreign_host && !options_.other_branch &&
+            !ledger_.damage_was_sent())
           break;
+        if (ledger_.damage_was_sent()) ledger_.repair(disk_);
         upstream_.repair_damage();
         upstream_.repair();
         upstream_.show_foreign(false);
@@ -523,6 +539,9 @@ class Run {
     // A gap is an end only when a host that is gone was waited for long enough.
     if (options_.foreign_host && !random_.one_in(8))
       receiver_options_.on_gap = receive::OnGap::go_on;
+    // What differs from every server that answers is looked at by a person, not by a host that does
+    // not answer.
+    if (options_.other_branch && ledger_.damage_was_sent()) ledger_.repair(disk_);
     slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
     upstream_.repair_slots();
     upstream_.repair_damage();

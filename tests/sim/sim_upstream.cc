@@ -22,12 +22,17 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     node.slot = options.slot ? std::optional(lineage.start()) : std::nullopt;
     nodes_.push_back(node);
   }
-  if (options.foreign_host) {
+  if (options.foreign_host || options.other_branch) {
     Node foreign;
     foreign.up = false;
     foreign.foreign = true;
     foreign.oldest = lineage.start();
     foreign.flush = lineage.start() + 10 * kSegmentBytes;
+    if (options.other_branch) {
+      foreign.other_branch = true;
+      foreign.timeline = lineage.newest();
+      foreign.flush = lineage.timeline(lineage.newest()).received + 4 * kSegmentBytes;
+    }
     if (options.slot) foreign.slot = foreign.flush;
     nodes_.push_back(foreign);
     shift_ = random.below(nodes_.size());
@@ -171,7 +176,15 @@ void SimUpstream::show_foreign(bool up) {
     if (node.foreign && node.up != up) {
       node.up = up;
       ++node.starts;
-      story_.tell("the host of another cluster {}", up ? "answers" : "is taken out");
+      if (node.other_branch) {
+        same_layout_ = random_.coin();
+        // (Of WAL that fits, and of which nothing can be compared, nobody can know.)
+        tail_removed_ = !same_layout_ && random_.coin();
+      }
+      story_.tell("the host of another {} {}{}{}", node.other_branch ? "branch" : "cluster",
+                  up ? "answers" : "is taken out",
+                  up && node.other_branch && same_layout_ ? ", with WAL that fits" : "",
+                  up && tail_removed_ ? ", which has lost the end of the archive" : "");
     }
 }
 
@@ -217,6 +230,7 @@ int SimUpstream::connect(int first_host) {
     const auto index = (host + shift_) % nodes_.size();
     if (!nodes_[index].up) continue;
     connected_ = index;
+    was_read_ = false;
     connection_ = nodes_[index].starts;
     sender_.reset();
     return static_cast<int>(host);
@@ -240,7 +254,7 @@ void SimUpstream::check_connection() {
 pq::SystemIdentity SimUpstream::identify() {
   check_connection();
   const auto& node = nodes_[connected_];
-  return {.system_identifier = node.foreign ? kSystem + 1 : kSystem,
+  return {.system_identifier = node.foreign && !node.other_branch ? kSystem + 1 : kSystem,
           .timeline = node.timeline,
           .flush_position = node.flush};
 }
@@ -268,8 +282,58 @@ bool SimUpstream::has(wal::TimelineId, Lsn lsn) {
   return lsn >= nodes_[connected_].oldest;
 }
 
+std::span<const std::byte> SimUpstream::wal_of(const Node& node, wal::TimelineId timeline, Lsn from,
+                                               Lsn to) const {
+  if (!node.other_branch || timeline < node.timeline) return lineage_.bytes(timeline, from, to);
+  const auto all = lineage_.other_branch()->wal(same_layout_).bytes();
+  return all.subspan(from - lineage_.start(), to - from);
+}
+
+std::vector<std::byte> SimUpstream::read(wal::TimelineId timeline, Lsn begin, Lsn end) {
+  check_connection();
+  const auto& node = nodes_[connected_];
+  if (begin < node.oldest || (node.other_branch && tail_removed_))
+    throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
+                        "58P01"};
+  was_read_ = true;
+  const auto wal = wal_of(node, timeline, begin, end);
+  std::vector<std::byte> bytes(wal.begin(), wal.end());
+  if (options_.damages && !calm_ && random_.one_in(4)) {
+    bytes[random_.below(bytes.size())] ^= std::byte{1} << random_.below(8);
+    story_.tell("a bit of what is only compared falls over");
+  }
+  return bytes;
+}
+
+/// From where on the stream of another branch must not be followed.
+void SimUpstream::find_other_wal(Lsn start, wal::TimelineId timeline) {
+  other_wal_.reset();
+  const auto& node = nodes_[connected_];
+  if (!node.other_branch || timeline < node.timeline) return;
+  const auto& branch = *lineage_.other_branch();
+  const auto& theirs = branch.wal(same_layout_).records();
+  const auto first = std::partition_point(theirs.begin(), theirs.end(), [&](const auto& each) {
+    return each.end <= std::max(start, branch.fork);
+  });
+  other_wal_ = Lineage::Spot{first->start, first->start, first->end};
+  // Two that name the same record before them cannot be told apart if that is all there is. Nor
+  // can a record that is not there to its end; what there is of it may be written over.
+  const auto& ours = lineage_.timeline(node.timeline).wal.records();
+  const auto same = std::partition_point(
+      ours.begin(), ours.end(), [&](const auto& each) { return each.start < first->previous; });
+  const auto crossing = std::partition_point(ours.begin(), ours.end(),
+                                             [&](const auto& each) { return each.end <= start; });
+  const bool alike = same != ours.end() && same->start == first->previous;
+  const bool crosses = crossing != ours.end() && crossing->start < start;
+  if ((tail_removed_ && alike) || ((tail_removed_ || !was_read_) && crosses)) {
+    show_foreign(false);
+    check_connection();
+  }
+}
+
 void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
   check_connection();
+  find_other_wal(lsn, timeline);
   const auto& node = nodes_[connected_];
   if (timeline > node.timeline)
     throw UpstreamError{
@@ -319,17 +383,19 @@ pq::StreamEvent SimUpstream::next() {
                         "58P01"};
   }
   const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 16 * 1024);
-  const auto size = random_.coin() ? most : random_.any_size(most);
+  auto size = random_.coin() ? most : random_.any_size(most);
+  // (Of what is refused not even a page header that was cut is left; a walsender cuts none.)
+  if (node.other_branch) size = std::max(size, std::min<std::uint64_t>(most, 64));
   const auto from = sender.sent;
   sender.sent = from + size;
-  auto wal = lineage_.bytes(sender.timeline, from, sender.sent);
-  if (options_.damages && !calm_ && !damage_ && random_.one_in(60)) {
+  auto wal = wal_of(node, sender.timeline, from, sender.sent);
+  if (options_.damages && !calm_ && !damage_ && !node.foreign && random_.one_in(60)) {
     damage_ = lineage_.spot(sender.timeline, from, sender.sent, random_);
     damage_timeline_ = sender.timeline;
     damage_lasts_ = random_.one_in(3);
   }
   // What a stream begins in the middle of cannot be checked in it.
-  if (damage_ && !calm_ && from <= damage_->byte && damage_->byte < sender.sent &&
+  if (damage_ && !calm_ && !node.foreign && from <= damage_->byte && damage_->byte < sender.sent &&
       sender.timeline == damage_timeline_ && sender.begin <= damage_->begin &&
       // A walsender cuts no page header.
       (!damage_->page_header || (from <= damage_->begin && damage_->begin + 40 <= sender.sent))) {

@@ -31,8 +31,9 @@ struct Node {
   std::optional<wal::Lsn> slot;  ///< restart_lsn of our slot
   enum class SlotTrouble { none, invalidated, dropped };
   SlotTrouble slot_trouble = SlotTrouble::none;
-  bool foreign = false;      ///< of another cluster
-  std::uint64_t starts = 1;  ///< counts restarts: a connection to an older one is broken
+  bool foreign = false;       ///< of another cluster, or
+  bool other_branch = false;  ///< of this one, with a history of its own
+  std::uint64_t starts = 1;   ///< counts restarts: a connection to an older one is broken
 };
 
 /// Some servers of one cluster, how they live and fail, and the walsender that one of them has for
@@ -47,7 +48,9 @@ class SimUpstream {
     bool removes_wal = false;  ///< as soon as the slot allows; without a slot at any time
     bool begins_as_standby = false;
     bool foreign_host = false;  ///< the connection string names a server of another cluster, too
-    bool damages = false;       ///< WAL is damaged now and then, on the way or where it is read
+    bool other_branch =
+        false;             ///< … or one that was set back, or is the other one of a split brain
+    bool damages = false;  ///< WAL is damaged now and then, on the way or where it is read
     bool slot_trouble = false;  ///< the slot is invalidated or dropped now and then
   };
   SimUpstream(const Lineage& lineage, Options options, Random& random, Story& story);
@@ -63,7 +66,7 @@ class SimUpstream {
   /// Somebody has WAL up to `end`: then a primary has, too.
   void has_written(wal::Lsn end);
   [[nodiscard]] bool at_the_end() const;
-  /// The host of another cluster answers from now on, or no longer.
+  /// The host of another cluster, or branch, answers from now on, or no longer.
   void show_foreign(bool up);
   [[nodiscard]] bool foreign_is_up() const;
   [[nodiscard]] bool slot_is_in_trouble() const;
@@ -86,6 +89,8 @@ class SimUpstream {
   [[nodiscard]] pq::SlotState read_slot();
   [[nodiscard]] std::string history(wal::TimelineId timeline);
   [[nodiscard]] bool has(wal::TimelineId timeline, wal::Lsn lsn);
+  /// START_REPLICATION, so much read, and the end of it.
+  [[nodiscard]] std::vector<std::byte> read(wal::TimelineId timeline, wal::Lsn begin, wal::Lsn end);
 
   /// START_REPLICATION.
   void start(wal::Lsn lsn, wal::TimelineId timeline);
@@ -94,11 +99,17 @@ class SimUpstream {
   void status(const wire::StandbyStatus& status);
   /// What of the WAL that next() gave last was damaged.
   [[nodiscard]] const std::optional<Lineage::Spot>& damage_sent() const { return damage_sent_; }
+  /// The first record of the stream that is another server's, if there is one: none of it, and
+  /// nothing behind it, must be acknowledged.
+  [[nodiscard]] const std::optional<Lineage::Spot>& other_wal() const { return other_wal_; }
   /// What a server would end the connection for, or not get its answer to in time; empty: nothing.
   [[nodiscard]] std::string complaint() const;
 
  private:
   void check_connection();
+  [[nodiscard]] std::span<const std::byte> wal_of(const Node& node, wal::TimelineId timeline,
+                                                  wal::Lsn from, wal::Lsn to) const;
+  void find_other_wal(wal::Lsn start, wal::TimelineId timeline);
   void promote(Node& node);
   void remove_wal(Node& node);
   [[nodiscard]] Node& primary();
@@ -129,6 +140,11 @@ class SimUpstream {
   bool damage_lasts_ = false;
   std::optional<Lineage::Spot> damage_sent_;
   std::vector<std::byte> damaged_wal_;
+
+  bool same_layout_ = false;   ///< of the other branch, as it is at the moment
+  bool tail_removed_ = false;  ///< it has lost what lies before the place that it is asked for
+  bool was_read_ = false;      ///< something of it, on this connection
+  std::optional<Lineage::Spot> other_wal_;
 };
 
 }  // namespace weir::sim

@@ -71,6 +71,35 @@ WalBuilder WalBuilder::fork(Lsn switchpoint, wal::TimelineId timeline, std::uint
   return child;
 }
 
+WalBuilder WalBuilder::other_branch(Lsn from, std::uint64_t seed, bool same_layout) const {
+  // (As a child would be, with this timeline's id.)
+  auto other = fork(from, options_.timeline + 1, seed);
+  other.options_.timeline = options_.timeline;
+  other.overwrite_time_ += seed + 1;
+  if (!same_layout) return other;
+  for (auto record = records_.begin() + static_cast<std::ptrdiff_t>(other.records_.size());
+       record != records_.end(); ++record) {
+    switch (record->kind) {
+      case Kind::ordinary:
+        other.append(record->resource_manager, record->info,
+                     other.random_bytes(record->length - kHeader));
+        break;
+      case Kind::xlog_switch:
+        other.append_switch();
+        break;
+      case Kind::aborted:
+        other.append_aborted(
+            record->length,
+            static_cast<unsigned>(record->end.byte() / kPage - record->start.byte() / kPage - 1));
+        break;
+      case Kind::overwrite:
+        break;  // came with the one before it
+    }
+    PGWEIR_CHECK(record->kind == Kind::aborted || other.records_.back().end == record->end);
+  }
+  return other;
+}
+
 const WalBuilder::Record& WalBuilder::append(std::uint8_t resource_manager, std::uint8_t info,
                                              std::span<const std::byte> body) {
   return add(Kind::ordinary, resource_manager, info, body);
@@ -118,7 +147,7 @@ const WalBuilder::Record& WalBuilder::append_aborted(std::uint32_t length, unsig
 
   std::vector<std::byte> body{std::byte{255}, std::byte{16}};
   put(body, start.byte());
-  put(body, std::uint64_t{0x0002'1234'5678'9ABC});  // overwrite_time
+  put(body, overwrite_time_);
   return add(Kind::overwrite, 0, kOverwriteContrecord, body, true);
 }
 

@@ -62,6 +62,11 @@ class WalBuilder {
   [[nodiscard]] WalBuilder fork(wal::Lsn switchpoint, wal::TimelineId timeline,
                                 std::uint64_t seed) const;
 
+  /// Another server's history on the same timeline: the same bytes up to `from`, which fork_point()
+  /// gave, and others behind it. `same_layout`: up to end() records of the same kinds and lengths,
+  /// so that each lies where this stream has one, and names the same one before it.
+  [[nodiscard]] WalBuilder other_branch(wal::Lsn from, std::uint64_t seed, bool same_layout) const;
+
   /// One record with this body. Its header may be split over two pages where the position wants it.
   const Record& append(std::uint8_t resource_manager, std::uint8_t info,
                        std::span<const std::byte> body);
@@ -117,6 +122,7 @@ class WalBuilder {
   std::vector<std::byte> wal_;
   std::vector<Record> records_;
   wal::Lsn previous_;  ///< start of the last complete record
+  std::uint64_t overwrite_time_ = 0x0002'1234'5678'9ABC;
 };
 
 /// CRC-32C as PostgreSQL computes it, table driven.

@@ -15,6 +15,7 @@ import time
 from . import wal
 
 SYSTEM = 7301234567890123456
+GO_ON = "go on"
 
 
 class FakeServer:
@@ -68,7 +69,8 @@ class FakeServer:
 
     def stream(self, connection, timeline, position):
         """In the copy; when it returns, the connection is closed, or, if it returns
-        (timeline, position), the stream ends with them."""
+        (timeline, position), the stream ends with them; after GO_ON, which it returns when it has
+        ended the stream by itself, the connection takes commands again."""
         connection.wait()
 
     def at_once(self, timeline, position):
@@ -119,6 +121,9 @@ class FakeServer:
                 following = self.stream(connection, timeline, position)
                 if following is None:
                     return False
+                if following == GO_ON:
+                    connection.copy_done = False
+                    return True
                 connection.send(b"c")
                 while connection.message()[0] != b"c":
                     pass
@@ -155,7 +160,7 @@ class WalServer(FakeServer):
 
     def stream(self, connection, timeline, position):
         try:
-            self._stream(connection, position)
+            return self._stream(connection, position)
         except (OSError, EOFError):
             raise
         except Exception as error:

@@ -167,10 +167,110 @@ TEST_F(ComesAgain, AndIsAnotherServersIfItEndsBeforeItsChecksum) {
   EXPECT_FALSE(take(1000));
   EXPECT_TRUE(second.disputes());
   EXPECT_FALSE(second.holds_something());
-  EXPECT_THROW(second.settle(), archive::OtherWal);
+  EXPECT_THROW(second.settle(), Error);
   EXPECT_FALSE(second.disputes());
   second.settle();
 }
+
+/// WAL that goes on behind a segment which ends with an xlog switch, in pieces.
+class GoesOnBehindTheArchive : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  static testing::WalBuilder one_switch(std::uint32_t first_record) {
+    testing::WalBuilder wal(testing::WalBuilder::Options{.seed = first_record});
+    wal.append_random(first_record);
+    wal.append_switch();
+    wal.append_random(700);
+    wal.append_random(300);
+    return wal;
+  }
+
+  /// What becomes of the end of `sent` where the archive has what comes before in `archived`.
+  std::optional<Error> take(const testing::WalBuilder& archived,
+                            std::span<const std::byte> sent) const {
+    sim::SimDisk disk;
+    const auto directory = disk.open();
+    archive::SegmentWriter writer(*directory, {.segment_size = *wal::SegmentSize::of(kMB)});
+    wal::RecordVerifier verifier({.segment_size = *wal::SegmentSize::of(kMB)}, Lsn(kMB));
+    EXPECT_FALSE(verifier.feed(archived.bytes().first(kMB)));
+    writer.begin(1, Lsn(2 * kMB), {});
+    Intake intake(verifier, writer);
+    std::optional<Error> error;
+    try {
+      for (std::size_t at = 0; at < sent.size(); at += GetParam()) {
+        intake.accept(sent.subspan(at, std::min(GetParam(), sent.size() - at)));
+        EXPECT_NE(intake.holds_something(), intake.disputes());
+        intake.write();
+      }
+      intake.settle();
+      return std::nullopt;
+    } catch (const Error& thrown) {
+      error = thrown;
+    }
+    // Nothing that counts as a record.
+    if (error->kind() == ErrorKind::conflict) {
+      EXPECT_LT(writer.position(), Lsn(2 * kMB) + 40 + 24);
+    }
+    EXPECT_FALSE(intake.disputes());
+    return error;
+  }
+};
+
+TEST_P(GoesOnBehindTheArchive, AndIsTakenIfItContinuesIt) {
+  const auto wal = one_switch(500);
+  EXPECT_FALSE(take(wal, wal.bytes().subspan(kMB)));
+}
+
+TEST_P(GoesOnBehindTheArchive, AndIsAnotherServersIfItNamesAnotherRecordBeforeIt) {
+  const auto other = one_switch(900);
+  const auto error = take(one_switch(500), other.bytes().subspan(kMB));
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::conflict) << error->what();
+  EXPECT_NE(error->hint().find("split brain"), std::string::npos);
+}
+
+TEST_P(GoesOnBehindTheArchive, AndIsDamagedIfItsLinkOrItsChecksumIs) {
+  const auto wal = one_switch(500);
+  for (const std::size_t offset : {0, 8, 40 + 8, 40 + 20, 40 + 30}) {
+    SCOPED_TRACE(offset);
+    std::vector<std::byte> damaged(wal.bytes().begin() + kMB, wal.bytes().end());
+    damaged[offset] ^= std::byte{1};
+    const auto error = take(wal, damaged);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->kind(), ErrorKind::damage) << error->what();
+  }
+}
+
+TEST_P(GoesOnBehindTheArchive, AndIsDamagedAsLongAsNobodyKnows) {
+  const auto other = one_switch(900);
+  const auto error = take(one_switch(500), other.bytes().subspan(kMB, 200));
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::damage) << error->what();
+}
+
+TEST_P(GoesOnBehindTheArchive, AndIsDamagedIfOnlyTheRestOfARecordIs) {
+  testing::WalBuilder wal(testing::WalBuilder::Options{.switch_every = 0, .abort_every = 0});
+  while (Lsn(2 * kMB) - wal.end() > 8'192) wal.append_random(400);
+  wal.append_up_to(Lsn(2 * kMB - 200));
+  wal.append_random(1'001);
+  wal.append_random(300);
+  EXPECT_FALSE(take(wal, wal.bytes().subspan(kMB)));
+  for (const std::size_t offset : {16, 60}) {  // the length of it in the page header, its body
+    SCOPED_TRACE(offset);
+    std::vector<std::byte> damaged(wal.bytes().begin() + kMB, wal.bytes().end());
+    damaged[offset] ^= std::byte{2};
+    const auto error = take(wal, damaged);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->kind(), ErrorKind::damage) << error->what();
+  }
+  // And another server's, where the record before it ends elsewhere.
+  const auto error = take(wal, one_switch(900).bytes().subspan(kMB));
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::conflict) << error->what();
+}
+
+INSTANTIATE_TEST_SUITE_P(Intake, GoesOnBehindTheArchive,
+                         ::testing::Values(std::size_t{1}, std::size_t{64}, std::size_t{1000},
+                                           kPiece));
 
 }  // namespace
 }  // namespace weir::receive

@@ -104,6 +104,9 @@ class Dialogue {
     } else if (const auto* probe = std::get_if<step::Probe>(&step)) {
       probes.push_back(probe->lsn);
       state.on_probed(probe->lsn >= oldest_held);
+    } else if (const auto* compare = std::get_if<step::CompareTail>(&step)) {
+      compared.push_back(*compare);
+      state.on_tail_compared(tail);
     } else if (std::holds_alternative<step::Disconnect>(step)) {
       state.on_disconnected();
     } else if (const auto* wait = std::get_if<step::Wait>(&step)) {
@@ -116,8 +119,8 @@ class Dialogue {
   static std::string name(const Step& step) {
     static const char* const names[] = {"connect",   "identify",      "parameters", "create-slot",
                                         "read-slot", "fetch-history", "archive",    "store-history",
-                                        "probe",     "stream",        "disconnect", "wait",
-                                        "stop"};
+                                        "probe",     "compare-tail",  "stream",     "disconnect",
+                                        "wait",      "stop"};
     return names[step.index()];
   }
 
@@ -160,7 +163,9 @@ class Dialogue {
   std::map<wal::TimelineId, std::string> server_histories;
   ArchiveFacts archive;
   Lsn oldest_held;
+  TailComparison tail{.how = TailComparison::How::same};
 
+  std::vector<step::CompareTail> compared;
   int connects = 0;
   int connected_to = -1;
   int identifies = 0;
@@ -233,8 +238,143 @@ TEST(SessionState, LooksAtTheArchiveAgainAfterEachStream) {
   dialogue.archive_ends_at(1, seg(9));
   dialogue.identity.flush_position = seg(9.5);
   dialogue.stream_fails(kLost, {}, seg(9.5), true);
-  EXPECT_EQ(dialogue.steps(), "disconnect wait connect identify parameters archive stream");
+  EXPECT_EQ(dialogue.steps(),
+            "disconnect wait connect identify parameters archive compare-tail stream");
   EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
+}
+
+TEST(SessionState, ComparesTheEndOfTheArchiveBeforeItGoesOnBehindIt) {
+  struct Case {
+    const char* name;
+    wal::TimelineId archive;
+    double end;
+    std::vector<archive::OpenSegment> open;
+    wal::TimelineId server;
+    std::pair<wal::TimelineId, double> compared;
+    std::pair<wal::TimelineId, double> streamed;
+  };
+  const Case cases[] = {
+      {"behind a finished segment", 1, 7, {}, 1, {1, 7}, {1, 7}},
+      {"nothing is known of the unfinished one",
+       1,
+       7,
+       {{seg(7), seg(7), seg(7)}},
+       1,
+       {1, 7},
+       {1, 7}},
+      {"something is known of it", 1, 7, {{seg(7), seg(7), seg(7.1)}}, 1, {1, 7}, {1, 7}},
+      {"the rest of the old timeline comes first", 1, 5, {}, 2, {1, 5}, {1, 5}},
+      {"past the switch, up to which both agree", 1, 6, {}, 2, {1, 5.5}, {2, 5}},
+      {"past it by far", 1, 7, {}, 3, {1, 5.5}, {2, 5}},
+      {"on an older timeline that the archive is past", 2, 9, {}, 3, {2, 8.5}, {3, 8}},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    Dialogue dialogue;
+    dialogue.archive_ends_at(each.archive, seg(each.end));
+    dialogue.archive.resume->open = each.open;
+    dialogue.identity.timeline = each.server;
+    dialogue.identity.flush_position = seg(9.5);
+    dialogue.server_histories[2] = dialogue.archive.histories[2] = kHistory2;
+    dialogue.server_histories[3] = kHistory3;
+    const auto stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.timeline, each.streamed.first);
+    EXPECT_EQ(stream.start, seg(each.streamed.second));
+    ASSERT_EQ(dialogue.compared.size(), 1U);
+    EXPECT_EQ(dialogue.compared[0].timeline, each.compared.first);
+    EXPECT_EQ(dialogue.compared[0].end, seg(each.compared.second));
+    EXPECT_EQ(dialogue.compared[0].segment_size, kSize);
+    EXPECT_EQ(dialogue.compared[0].system_identifier, 7U);
+  }
+}
+
+TEST(SessionState, ComparesTheEndOfTheArchiveOncePerConnection) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(5));
+  dialogue.identity.timeline = 2;
+  dialogue.server_histories[2] = kHistory2;
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.timeline_ends(2, seg(5.5));
+  dialogue.archive_ends_at(1, seg(5));
+  EXPECT_EQ(dialogue.steps(), "identify archive store-history stream");
+  dialogue.stream_fails(kLost, {}, seg(5.5), true);
+  dialogue.archive_ends_at(2, seg(6));
+  EXPECT_EQ(dialogue.steps(),
+            "disconnect wait connect identify parameters fetch-history archive compare-tail "
+            "stream");
+}
+
+TEST(SessionState, ComparesNothingBehindAHoleThatWasAccepted) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  Dialogue dialogue(options);
+  dialogue.archive_ends_at(1, seg(3));
+  dialogue.oldest_held = seg(5);
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.compared.size(), 1U);
+  dialogue.stream_fails(kRemoved, "58P01", seg(3));
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(5));
+  EXPECT_EQ(dialogue.compared.size(), 1U);
+}
+
+TEST(SessionState, RefusesAServerThatHasOtherWalWhereTheArchiveEnds) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(2, seg(9));
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(9.5);
+  dialogue.server_histories[3] = kHistory3;
+  dialogue.tail = {.how = TailComparison::How::differs,
+                   .file = "000000010000000000000006",
+                   .at = seg(6.9),
+                   .archive = "01 02",
+                   .server = "03 04"};
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::conflict);
+  for (const auto* part : {"0/6E6666", "000000010000000000000006", "01 02", "03 04"})
+    EXPECT_NE(std::string(stop.error->what()).find(part), std::string::npos) << stop.error->what();
+  EXPECT_NE(stop.error->hint().find("split brain"), std::string::npos);
+  // Damage on the way would look the same: it was asked for twice, and not on another connection.
+  EXPECT_EQ(dialogue.compared.size(), 2U);
+  EXPECT_EQ(dialogue.connects, 1);
+  // Of such a server no history is stored.
+  EXPECT_FALSE(dialogue.archive.histories.contains(3));
+}
+
+TEST(SessionState, ForgivesADifferenceThatDoesNotComeTwice) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = {.how = TailComparison::How::differs, .file = "f", .at = seg(6.9)};
+  const auto compare = dialogue.until<step::CompareTail>();
+  dialogue.answer(compare);
+  dialogue.tail.how = TailComparison::How::same;
+  EXPECT_EQ(dialogue.steps(), "compare-tail stream");
+}
+
+TEST(SessionState, GoesToTheNextHostWhereOneHasOtherWal) {
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = {.how = TailComparison::How::differs, .file = "f", .at = seg(6.9)};
+  static_cast<void>(dialogue.until<step::Disconnect>());
+  dialogue.tail.how = TailComparison::How::same;
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, FollowsAServerThatNoLongerHasTheEndOfTheArchiveWithOneWarning) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = {.how = TailComparison::How::not_there,
+                   .file = "000000010000000000000006",
+                   .at = seg(6.9),
+                   .server = "has already been removed"};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+    dialogue.stream_fails(kLost, {}, seg(7.1), true);
+  }
+  EXPECT_EQ(dialogue.compared.size(), 3U);
+  EXPECT_EQ(dialogue.log.count("cannot be compared"), 1);
 }
 
 TEST(SessionState, EndsWithTheFirstFailureIfItIsNotToLoop) {

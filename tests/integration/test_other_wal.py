@@ -1,0 +1,290 @@
+"""WAL of another server of the same cluster, on the same timeline, that is further than the archive:
+it must not be put behind what the archive has, whether its records fit there or not."""
+
+import re
+import shutil
+
+import pytest
+
+from support import receiver as receivers_
+from support import wal
+from support.process import run, wait_for
+from support.receiver import pgweir
+from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
+from support.server import bin_directory
+from support.walsender import GO_ON, WalServer
+
+WHAT_IT_IS = ("set back to an earlier state", "split brain", "a directory of its own")
+
+
+@pytest.fixture(params=["receive", "pg_receivewal"])
+def start(request, receivers, place):
+    """start(archive, server, compressed) as `pgweir receive`, or called as pg_receivewal."""
+    if request.param == "receive":
+        return lambda archive, server, compressed=False: receivers.pgweir(
+            archive, server, *(["--compress", "zstd"] if compressed else []))
+    program = place / "bin" / "pg_receivewal"
+    program.parent.mkdir()
+    shutil.copy(receivers_.BINARY, program)
+
+    def call(archive, server, compressed=False):
+        return receivers.start([program, "-D", archive.path, "-d",
+                                server.conninfo(application_name="pgweir"), "--synchronous",
+                                *(["--compress", "gzip:1"] if compressed else [])])
+
+    return call
+
+
+def row(server, text):
+    """A row of the same length, whatever the text: two servers that do the same have WAL of the
+    same layout."""
+    server.sql(f"INSERT INTO rows VALUES (rpad('{text}', 1000, '{text}'))")
+
+
+def prepared(server):
+    """Its next records do not depend on when they are written."""
+    server.sql("CREATE TABLE rows (data text)")
+    server.sql("ALTER TABLE rows ALTER data SET STORAGE EXTERNAL")
+    create_slot(server)
+    server.switch_wal()
+
+
+def archive_a_switch(start, archive, server, timeline, *options):
+    """What the server writes up to an xlog switch is in the archive, reported, and finished."""
+    receiver = start(archive, server, *options)
+    streaming(server)
+    row(server, "ours")
+    end = wal.lsn(server.sql("SELECT pg_switch_wal()"))
+    end += -end % server.segment_size
+    reported(server, end)
+    receiver.stop()
+    archive.wait_finished(timeline, end // server.segment_size - 1)
+    return end
+
+
+def bytes_of(archive):
+    return {name: (archive.path / name).read_bytes() for name in archive.names()
+            if not name.startswith(".") and not name.endswith(".partial")}
+
+
+def assert_refused(receiver, archive, before, said=()):
+    """With the status of a conflict, and nothing of the other WAL behind what was there."""
+    status = receiver.wait_exit()
+    text = " ".join(receiver.said().split())
+    assert status == (1 if "pg_receivewal" in str(receiver.command[0]) else 4), text
+    for part in (*WHAT_IT_IS, *said):
+        assert part in text, (part, text)
+    assert "asking for the damaged WAL again" not in text
+    assert bytes_of(archive) == before
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+
+
+def set_back(server, copy):
+    server.stop()
+    shutil.rmtree(server.data)
+    run(["cp", "-a", copy, server.data])
+    server.start()
+
+
+@pytest.fixture
+def twice(servers, place):
+    """A server and a copy of its files, to which it can be set back."""
+    primary = servers.primary()
+    prepared(primary)
+    primary.stop()
+    run(["cp", "-a", primary.data, place / "before"])
+    primary.start()
+    return primary, place / "before"
+
+
+@pytest.mark.parametrize("form, tail", [("raw", "there"), ("raw", "removed"), ("compressed", "removed")])
+def test_a_server_that_was_set_back_and_is_ahead_again(start, twice, new_archive, form, tail):
+    """Its records lie elsewhere, so the link to the previous one tells, also where the server no
+    longer has what could be compared."""
+    primary, copy = twice
+    archive = new_archive(primary)
+    compressed = form == "compressed"
+    end = archive_a_switch(start, archive, primary, 1, compressed)
+    before = bytes_of(archive)
+    set_back(primary, copy)
+    row(primary, "theirs")
+    row(primary, "theirs")
+    primary.switch_wal()
+    assert primary.write_wal(2) > end
+    if tail == "removed":
+        primary.wal_path(1, end - 1).unlink()
+    receiver = start(archive, primary, compressed)
+    if tail == "there":
+        assert_refused(receiver, archive, before, ["first difference at", "000000010000000"])
+    else:
+        assert_refused(receiver, archive, before, ["cannot be compared", "last record is at"])
+
+
+@pytest.mark.parametrize("form", ["raw", "compressed"])
+def test_a_server_that_was_set_back_and_did_the_same_again(start, twice, new_archive, form):
+    """As idle servers with archive_timeout do: even the links fit."""
+    primary, copy = twice
+    archive = new_archive(primary)
+    compressed = form == "compressed"
+    end = archive_a_switch(start, archive, primary, 1, compressed)
+    before = bytes_of(archive)
+    ours = primary.wal_path(1, end - 1).read_bytes()
+    set_back(primary, copy)
+    row(primary, "them")
+    assert wal.lsn(primary.sql("SELECT pg_switch_wal()")) // primary.segment_size == end // primary.segment_size - 1
+    primary.write_wal(2)
+    theirs = primary.wal_path(1, end - 1).read_bytes()
+    differs = next(at for at, (a, b) in enumerate(zip(ours, theirs)) if a != b)
+    receiver = start(archive, primary, compressed)
+    assert_refused(receiver, archive, before, [
+        f"first difference at {wal.lsn_text(end - primary.segment_size + differs)}",
+        wal.segment_name(1, end // primary.segment_size - 1, primary.segment_size),
+        f"archive {ours[differs]:02X} ", f"server {theirs[differs]:02X} "])
+
+
+def two_brains(servers):
+    """Two primaries on the same timeline 2, both descended from one on timeline 1."""
+    primary = servers.primary()
+    prepared(primary)
+    both = [servers.standby(primary, name=name) for name in ("ours", "theirs")]
+    for standby in both:
+        standby.caught_up_with(primary.flushed())
+    primary.stop()
+    for standby in both:
+        standby.promote()
+        create_slot(standby)
+        standby.sql("SELECT pg_switch_wal()")
+    return both
+
+
+@pytest.mark.parametrize("through", ["itself", "a standby", "a new timeline"])
+def test_split_brain_on_one_timeline(start, servers, new_archive, through):
+    """Two standbys were promoted, each to timeline 2; perhaps the other one once more."""
+    ours, theirs = two_brains(servers)
+    upstream = servers.standby(theirs) if through == "a standby" else theirs
+    archive = new_archive(ours)
+    ours.switch_wal()
+    ours.switch_wal()  # behind what a base backup of the other one begins with
+    end = archive_a_switch(start, archive, ours, 2)
+    before = bytes_of(archive)
+    for _ in range(3):
+        theirs.switch_wal()
+    assert theirs.write_wal(3) > end
+    upstream.caught_up_with(theirs.flushed())
+    if through == "a new timeline":
+        promote_again(theirs)
+        theirs.write_wal(1)
+    receiver = start(archive, upstream)
+    assert_refused(receiver, archive, before, ["first difference at"])
+    assert list(archive.histories()) == [2], "of the other brain nothing is kept"
+
+
+def test_split_brain_within_the_segment_of_the_next_switch(start, servers, new_archive):
+    """The archive has the segment in which the other brain left timeline 2, in its own words."""
+    ours, theirs = two_brains(servers)
+    archive = new_archive(ours)
+    end = archive_a_switch(start, archive, ours, 2)
+    before = bytes_of(archive)
+    row(theirs, "them")
+    assert theirs.flushed() < end
+    promote_again(theirs)
+    assert theirs.timeline_end(2) < end, "it left timeline 2 before the archive's end"
+    theirs.write_wal(2)
+    receiver = start(archive, theirs)
+    assert_refused(receiver, archive, before, ["first difference at"])
+    assert list(archive.histories()) == [2], "of the other brain nothing is kept"
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+def test_the_right_server_is_followed(receivers, servers, new_archive, major):
+    """Its end of the archive is asked for once per connection, without the slot; and also where
+    it was promoted meanwhile."""
+    if bin_directory(major) is None:
+        pytest.skip(f"PostgreSQL {major} is not installed (scripts/setup)")
+    primary = servers.primary(major=major)
+    prepared(primary)
+    archive = new_archive(primary)
+    end = archive_a_switch(receivers.pgweir, archive, primary, 1, "-S", "archive")
+    asked = lambda: re.findall(r"command: START_REPLICATION (SLOT )?.*TIMELINE (\d+)",  # noqa: E731
+                               primary.log.read_text())
+    before = len(asked())
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    wait_for(lambda: asked()[before:] == [("", "1"), ("SLOT ", "1")], "both questions")
+    row(primary, "more")
+    reported(primary, primary.flushed())
+    receiver.stop()
+    # Also where there is WAL in the unfinished segment.
+    before = len(asked())
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    wait_for(lambda: asked()[before:] == [("", "1"), ("SLOT ", "1")], "both questions")
+    primary.switch_wal()
+    reported(primary, end + primary.segment_size)
+    receiver.stop()
+    promote_again(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    assert "differs" not in receiver.said()
+    archive.assert_same_wal(primary, minimum=3)
+    assert restart_lsn(primary) > end
+
+
+def test_a_server_without_the_end_of_the_archive_is_followed(receivers, servers, new_archive):
+    primary = servers.primary()
+    prepared(primary)
+    archive = new_archive(primary)
+    end = archive_a_switch(receivers.pgweir, archive, primary, 1)
+    primary.wal_path(1, end - 1).unlink()
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    assert receiver.said().count("cannot be compared") == 1, receiver.said()
+    archive.assert_covers(primary, 1, primary.flushed(), start=end)
+
+
+class Tampered(WalServer):
+    """Serves a real server's WAL, but one bit of it falls over on the way, in the first stream that
+    begins at `begin` or behind it."""
+
+    def __init__(self, server, end, at, begin):
+        super().__init__(server, end, self.serve)
+        self.at = at
+        self.begin = begin
+        self.tampered = False
+
+    def serve(self, connection, position):
+        tampers = position >= self.begin and not self.tampered
+        while position < self.end:
+            data = bytearray(self.read_wal(position, 128 * 1024))
+            if tampers and position <= self.at < position + len(data):
+                self.tampered = True
+                data[self.at - position] ^= 1
+            connection.wal(position, bytes(data), end=self.end)
+            position += len(data)
+        while not connection.copy_done:
+            connection.message()
+        connection.finish()
+        return GO_ON
+
+
+@pytest.mark.parametrize("where", ["before the border", "behind the border"])
+def test_a_bit_that_falls_over_on_the_way_is_no_other_server(receivers, servers, new_archive, where):
+    """It is asked for again, and nothing is reported while it is only asked."""
+    primary = servers.primary()
+    prepared(primary)
+    archive = new_archive(primary)
+    end = archive_a_switch(receivers.pgweir, archive, primary, 1)
+    primary.write_wal(2)
+    # In the link of the first record: behind a long page header, its length and its xid.
+    begin = end - primary.segment_size if where == "before the border" else end
+    with Tampered(primary, end + primary.segment_size, begin + 40 + 8, begin) as server:
+        receiver = receivers.pgweir(archive, server.conninfo())
+        wait_for(lambda: server.reports and server.reports[-1] >= server.end, "the end to be reported")
+        receiver.stop()
+        if where == "before the border":
+            assert "asking for it again" in receiver.said(), receiver.said()
+        else:
+            assert "asking for the damaged WAL again" in receiver.said(), receiver.said()
+    archive.assert_covers(primary, 1, end + primary.segment_size)
