@@ -39,6 +39,7 @@ std::optional<Id> parse_id(std::string_view text);
 std::optional<std::string> read_text(io::Directory& directory, const std::string& name);
 Loss read_record(const Id& id, const std::string& text);
 std::string record_text(const Loss& loss);
+std::string own_temporary_name(std::string_view name);
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text);
 std::vector<Loss> read_all(io::Directory& directory, const Listing& listing);
@@ -118,8 +119,7 @@ bool record_loss(io::Directory& directory, const Loss& loss) {
       return false;
     }
   }
-  write_durably(directory, name, temporary_name(name.substr(std::string_view(".pgweir-").size())),
-                record_text(loss));
+  write_durably(directory, name, own_temporary_name(name), record_text(loss));
   return true;
 }
 
@@ -137,9 +137,7 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
   json["who"] = acknowledgement.who;
   json["reason"] = acknowledgement.reason;
   const auto text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-  // Two at a time do not write into each other's file.
-  const auto temporary = temporary_name(
-      fmt::format("{}.{}", name.substr(std::string_view(".pgweir-").size()), ::getpid()));
+  const auto temporary = own_temporary_name(name);
   for (int i = 1;; ++i) {
     try {
       write_durably(directory, name, temporary, text);
@@ -327,6 +325,12 @@ std::string record_text(const Loss& loss) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+/// Two processes at a time do not write into each other's file.
+std::string own_temporary_name(std::string_view name) {
+  name.remove_prefix(std::string_view(".pgweir-").size());
+  return temporary_name(fmt::format("{}.{}", name, ::getpid()));
+}
+
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text) {
   directory.remove(temporary);
@@ -490,6 +494,7 @@ std::optional<Loss> Names::behind_mark(wal::SegmentName marked) {
   if (loss.begin >= loss.end) return std::nullopt;
   loss.segment_size = size;
   loss.system_identifier = identity()->system_identifier;
+  loss.recorded = false;
   loss.cause = "accepted with --on-gap continue, as an earlier version of pgweir has marked it";
   return loss;
 }

@@ -57,6 +57,7 @@ struct Loss {
   wal::Lsn counted_to;  ///< commits were counted up to here; before `end`, there may be more
 
   // Not in the record itself.
+  bool recorded = true;  ///< false: it is only seen, by names or by the mark of an earlier version
   std::optional<Acknowledgement> acknowledged = std::nullopt;
   /// Why the record or its acknowledgement cannot be read: to be told. If it is the record, its
   /// name tells kind, timeline and begin, and the rest is a guess.
@@ -78,15 +79,15 @@ struct Loss {
 
 /// Losses that are recorded in the archive and open, by begin. A hole is open until finished
 /// segments cover it, and as long as something of the archive lies before it. The mark of earlier
-/// versions (hole_mark_name()) counts as the record of a hole. Takes no lock: a receiver and
-/// "pgweir ack" may be at work. A record that cannot be read is among them, with a complaint.
-/// Throws what `directory` throws when it cannot be entered.
+/// versions (hole_mark_name()) counts as the record of a hole, with `recorded` false. Takes no
+/// lock: a receiver and "pgweir ack" may be at work. A record that cannot be read is among them,
+/// with a complaint. Throws what `directory` throws when it cannot be entered.
 [[nodiscard]] std::vector<Loss> read_losses(io::Directory& directory, const Listing& listing);
 
 /// Makes the loss known for good: when this returns, its record survives a power loss. A record of
 /// the same range is left as it is (false is returned); one that says something else, or cannot be
-/// read, is replaced, and an acknowledgement of what it said does not count for the new one. Under
-/// the archive's lock. Throws Error{disk_full, io, durability}.
+/// read, is replaced, and an acknowledgement of what it said does not count for the new one. Needs
+/// no lock: two who see the same loss write the same. Throws Error{disk_full, io, durability}.
 bool record_loss(io::Directory& directory, const Loss& loss);
 
 /// The same for the acknowledgement; it is a file of its own (".pgweir-loss-<id>.ack"), so that who

@@ -7,7 +7,7 @@
 
 #include "archive/border.h"
 #include "archive/content.h"
-#include "archive/own_names.h"
+#include "archive/losses.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
@@ -60,10 +60,10 @@ class Finder {
       else if (entry.name.method == codec::Method::none)
         forms.raw_partial = entry;
     }
-    for (const std::string& name : listing.hidden)
-      if (const auto marked = parse_hole_mark(name);
-          marked && marked->timeline() == timeline_ && marked->fits(size))
-        marked_.insert(marked->segno(size));
+    for (const auto& loss : read_losses(directory, listing))
+      if (loss.kind == Loss::Kind::hole && loss.timeline == timeline_ &&
+          loss.next_timeline == timeline_ && loss.segment_size == size)
+        behind_holes_.insert(size.segno(loss.end));
   }
 
   ResumePoint find() {
@@ -81,7 +81,7 @@ class Finder {
         next = segno + 1;
       }
     }
-    for (const auto segno : marked_) {
+    for (const auto segno : behind_holes_) {
       const auto found = segments_.find(segno);
       if (segno <= next || found == segments_.end() || !found->second.raw_partial) continue;
       point.holes.push_back({size_.start(next), size_.start(segno)});
@@ -205,7 +205,7 @@ class Finder {
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
   std::map<std::uint64_t, Forms> segments_;  ///< of the timeline, by number
-  std::set<std::uint64_t> marked_;           ///< segments behind a hole that was accepted
+  std::set<std::uint64_t> behind_holes_;     ///< segments behind a hole that was accepted
 };
 
 /// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
@@ -256,25 +256,6 @@ std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Lis
                                              wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
   return Finder(directory, listing, segment_size).find();
-}
-
-void mark_hole(io::Directory& directory, std::span<const std::string> hidden,
-               wal::SegmentName start, wal::SegmentSize segment_size, bool behind_hole) {
-  bool changed = false;
-  bool marked = false;
-  for (const std::string& name : hidden) {
-    const auto other = parse_hole_mark(name);
-    if (!other || other->timeline() != start.timeline() || !other->fits(segment_size)) continue;
-    if (*other == start) marked = true;
-    if (other->segno(segment_size) <= start.segno(segment_size)) continue;
-    directory.remove(name);
-    changed = true;
-  }
-  if (behind_hole && !marked) {
-    directory.create(hole_mark_name(start))->close();
-    changed = true;
-  }
-  if (changed) directory.sync();
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing) {

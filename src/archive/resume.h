@@ -20,14 +20,6 @@ struct OpenSegment {
   bool operator==(const OpenSegment&) const = default;
 };
 
-/// Before streaming begins at `start`, a segment's first byte. `behind_hole`: the WAL between the
-/// archive's end and there is gone, and somebody has accepted that: it is marked
-/// (hole_mark_name()), durably, so that a restart goes on here and does not ask again. `hidden`:
-/// the archive's hidden names, as Listing has them. Marks ahead of `start` are void from now on,
-/// since streaming goes on before them. Throws Error{disk_full, io, durability}.
-void mark_hole(io::Directory& directory, std::span<const std::string> hidden,
-               wal::SegmentName start, wal::SegmentSize segment_size, bool behind_hole);
-
 /// Where an archive ends and so where streaming goes on.
 struct ResumePoint {
   wal::TimelineId timeline = 0;
@@ -35,8 +27,8 @@ struct ResumePoint {
   /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
   /// one segment was being finished and the next one was already being written.
   std::vector<OpenSegment> open;
-  /// Missing segments of this timeline between finished ones, or before an unfinished one that is
-  /// marked: holes of the past, to be told.
+  /// Missing segments of this timeline between finished ones, or before an unfinished one behind a
+  /// hole that is recorded (losses.h).
   struct Hole {
     wal::Lsn begin;
     wal::Lsn end;
@@ -49,10 +41,10 @@ struct ResumePoint {
 /// beginning of the unfinished ones that trail it. An unfinished segment below a finished one is a
 /// hole, not a place to go on: the hole is reported, the end stays the end. Where a segment is
 /// missing between the last finished and the first unfinished one, streaming goes on at the missing
-/// one: a crash may have lost its name, and nothing of it was acknowledged; unless the unfinished
-/// one is marked as being behind a hole. nullopt if there is no segment in the archive. Reads the
-/// raw .partial files to find their sound end; writes nothing.
-/// Throws Error{conflict} for a .partial that is too long and for names of another segment size,
+/// one: a crash may have lost its name, and nothing of it was acknowledged; unless a record says
+/// that the unfinished one stands behind a hole (losses.h). nullopt if there is no segment in the
+/// archive. Reads the raw .partial files to find their sound end; writes nothing. Throws
+/// Error{conflict} for a .partial that is too long and for names of another segment size,
 /// Error{damage} if the newest finished segment has not (unpacked) the size of one, or is no WAL to
 /// its end.
 [[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,

@@ -126,6 +126,7 @@ const std::vector<CommandOptions>& command_options() {
         {"receive", {receive.begin(), receive.end()}},
         {"restore", restore_option_list()},
         {"verify", verify_option_list()},
+        {"ack", ack_option_list()},
         {"prune", prune_option_list()},
         {"compress", compress_option_list()},
         {"slot", slot_option_list()},

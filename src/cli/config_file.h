@@ -34,6 +34,7 @@ void add_config(Arguments& arguments, std::string_view command);
 // The options of each command; of receive and logical in their *_options.h.
 [[nodiscard]] std::vector<Option> restore_option_list();
 [[nodiscard]] std::vector<Option> verify_option_list();
+[[nodiscard]] std::vector<Option> ack_option_list();
 [[nodiscard]] std::vector<Option> prune_option_list();
 [[nodiscard]] std::vector<Option> compress_option_list();
 [[nodiscard]] std::vector<Option> slot_option_list();

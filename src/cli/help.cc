@@ -19,10 +19,11 @@ struct Topic {
 };
 
 constexpr Topic kTopics[] = {
-    {"receive", receive_help}, {"restore", restore_help},   {"verify", verify_help},
-    {"prune", prune_help},     {"compress", compress_help}, {"slot", slot_help},
-    {"status", status_help},   {"config", config_help},     {"doctor", doctor_help},
-    {"listen", listen_help},   {"notify", notify_help},     {"logical", logical_help},
+    {"receive", receive_help}, {"restore", restore_help}, {"verify", verify_help},
+    {"ack", ack_help},         {"prune", prune_help},     {"compress", compress_help},
+    {"slot", slot_help},       {"status", status_help},   {"config", config_help},
+    {"doctor", doctor_help},   {"listen", listen_help},   {"notify", notify_help},
+    {"logical", logical_help},
 };
 
 }  // namespace
@@ -158,6 +159,7 @@ Commands:
   receive   stream WAL from a server into an archive directory
   restore   restore_command: hand a segment to a server that recovers
   verify    check an archive: every record, gaps, timelines, a backup's WAL
+  ack       note that somebody knows of a loss of WAL
   prune     remove what no kept backup needs
   compress  convert an existing archive to zstd in place
   status    what an archive holds, and how its receiver is doing
@@ -221,6 +223,28 @@ Exit status: 0 a recovery over this range finds everything; 1 something was
 found; 2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
 
 Manual: man pgweir-verify
+)";
+}
+
+std::string_view ack_help() {
+  return R"(pgweir ack notes that somebody knows of a loss of WAL, so that "pgweir status
+--check" and the alerts of the metrics call nobody for it any more. A loss is a hole in the
+archive, or WAL that it has and a failover left behind. What is lost stays lost: status goes
+on showing it, verify goes on finding it (--accept-file), restore stops at it.
+
+Usage:
+  pgweir ack -D DIRECTORY [ID]... [OPTION]...
+
+Without an ID and --all it lists what there is. A receiver may be at work meanwhile.
+
+Options:
+  -D, --directory DIR      the archive
+      --all                all that are not acknowledged
+      --reason TEXT        what is kept with it
+  -c, --config FILE        take options from FILE, too: pgweir config --help
+  -?, --help               this help
+
+Manual: man pgweir-ack
 )";
 }
 

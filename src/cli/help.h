@@ -12,6 +12,7 @@ namespace weir::cli {
 [[nodiscard]] std::string_view receive_help();
 [[nodiscard]] std::string_view restore_help();
 [[nodiscard]] std::string_view verify_help();
+[[nodiscard]] std::string_view ack_help();
 [[nodiscard]] std::string_view prune_help();
 [[nodiscard]] std::string_view compress_help();
 [[nodiscard]] std::string_view slot_help();

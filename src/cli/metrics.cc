@@ -50,6 +50,11 @@ constexpr Metric kMetrics[] = {
      "When the latest failure was; absent if none."},
     {"pgweir_receiver_segments_to_compress", false, "Finished segments that are still raw."},
     {"pgweir_receiver_holes", false, "Holes that the receiver knows of in the archive."},
+    {"pgweir_receiver_lost_branches", false,
+     "Branches of acknowledged WAL that the cluster's history has left behind."},
+    {"pgweir_receiver_lost_branch_bytes", false, "WAL in them, which the archive has."},
+    {"pgweir_receiver_losses_unacknowledged", false,
+     "Holes and lost branches that nobody has acknowledged with pgweir ack."},
     {"pgweir_receiver_hole_bytes", false, "WAL that is missing in them."},
     {"pgweir_receiver_disk_full", false, "1 while it waits for space."},
     {"pgweir_archive_free_bytes", false, "Space the receiver can still use."},
@@ -79,7 +84,12 @@ constexpr Metric kMetrics[] = {
      "Exit status of pgweir status --check: 0 OK, 1 warning, 2 critical, 3 unknown."},
     {"pgweir_status_segments", false, "Different finished segments, by timeline."},
     {"pgweir_status_bytes", false, "Size of the finished files, by form."},
-    {"pgweir_status_holes", false, "Holes that a recovery would meet, by the names of the files."},
+    {"pgweir_status_holes", false,
+     "Holes that a recovery would meet, by records and by the names of the files."},
+    {"pgweir_status_lost_branches", false,
+     "Branches of acknowledged WAL that the cluster's history has left behind."},
+    {"pgweir_status_losses_unacknowledged", false,
+     "Holes and lost branches that nobody has acknowledged with pgweir ack."},
     {"pgweir_status_missing_segments", false, "Segments that are missing in them."},
     {"pgweir_status_damaged_files", false, "Files that could not be read while looking."},
     {"pgweir_status_free_bytes", false, "Space that is left for the archive."},
@@ -230,10 +240,22 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (content.last_error)
     to.add_time("pgweir_receiver_last_error_time_seconds", content.last_error_time);
   to.add_count("pgweir_receiver_segments_to_compress", content.to_compress);
-  to.add_count("pgweir_receiver_holes", content.holes.size());
+  std::uint64_t holes = 0;
   std::uint64_t missing = 0;
-  for (const auto& hole : content.holes) missing += hole.end - hole.begin;
+  std::uint64_t branches = 0;
+  std::uint64_t left_behind = 0;
+  std::uint64_t unacknowledged = 0;
+  for (const auto& loss : content.losses) {
+    const bool hole = loss.kind == archive::Loss::Kind::hole;
+    ++(hole ? holes : branches);
+    (hole ? missing : left_behind) += loss.bytes();
+    if (!loss.acknowledged) ++unacknowledged;
+  }
+  to.add_count("pgweir_receiver_holes", holes);
   to.add_count("pgweir_receiver_hole_bytes", missing);
+  to.add_count("pgweir_receiver_lost_branches", branches);
+  to.add_count("pgweir_receiver_lost_branch_bytes", left_behind);
+  to.add_count("pgweir_receiver_losses_unacknowledged", unacknowledged);
   to.add("pgweir_receiver_disk_full", content.disk_full ? 1 : 0);
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
@@ -248,9 +270,9 @@ std::vector<Family> verify_metrics(const verify::Report& report, const std::stri
   to.add_time("pgweir_verify_time_seconds", now);
   to.add("pgweir_verify_sound", report.sound() ? 1 : 0);
   std::map<std::string, std::size_t> counts;
-  for (const auto kind :
-       {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name, Kind::other_cluster,
-        Kind::forms_differ, Kind::history, Kind::unreadable, Kind::not_a_file, Kind::backup})
+  for (const auto kind : {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name,
+                          Kind::other_cluster, Kind::forms_differ, Kind::history, Kind::unreadable,
+                          Kind::not_a_file, Kind::backup, Kind::lost_branch})
     counts[std::string(verify::to_string(kind))] = 0;
   for (const auto& finding : report.findings)
     if (!finding.accepted) ++counts[std::string(verify::to_string(finding.kind))];
@@ -280,6 +302,11 @@ std::vector<Family> status_metrics(const status::StatusReport& report, SystemTim
   std::uint64_t missing = 0;
   for (const auto& hole : report.holes) missing += hole.segments;
   to.add_count("pgweir_status_missing_segments", missing);
+  to.add_count("pgweir_status_lost_branches", report.lost_branches.size());
+  const auto open = [](const auto& loss) { return !loss.acknowledged; };
+  to.add_count("pgweir_status_losses_unacknowledged",
+               std::count_if(report.holes.begin(), report.holes.end(), open) +
+                   std::count_if(report.lost_branches.begin(), report.lost_branches.end(), open));
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
   to.add_count("pgweir_status_free_bytes", report.free_bytes);
   if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);

@@ -26,11 +26,11 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"receive", receive_command}, {"restore", restore_command},   {"verify", verify_command},
-    {"prune", prune_command},     {"compress", compress_command}, {"slot", slot_command},
-    {"status", status_command},   {"config", config_command},     {"doctor", doctor_command},
-    {"listen", listen_command},   {"notify", notify_command},     {"logical", logical_command},
-    {"help", help_command},
+    {"receive", receive_command}, {"restore", restore_command}, {"verify", verify_command},
+    {"ack", ack_command},         {"prune", prune_command},     {"compress", compress_command},
+    {"slot", slot_command},       {"status", status_command},   {"config", config_command},
+    {"doctor", doctor_command},   {"listen", listen_command},   {"notify", notify_command},
+    {"logical", logical_command}, {"help", help_command},
 };
 
 /// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind

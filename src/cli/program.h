@@ -19,6 +19,7 @@ int restore_command(const Words& words);
 int verify_command(const Words& words);
 int prune_command(const Words& words);
 int compress_command(const Words& words);
+int ack_command(const Words& words);
 int slot_command(const Words& words);
 int logical_command(const Words& words);
 int status_command(const Words& words);

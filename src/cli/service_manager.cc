@@ -219,8 +219,10 @@ std::string status_line(const receive::StatusBoard::View& view) {
     line = content.state + from;
     if (content.last_error) line += "; last error: " + *content.last_error;
   }
-  if (!content.holes.empty())
-    line += fmt::format("; {} hole(s) in the archive", content.holes.size());
+  const auto unsettled =
+      std::count_if(content.losses.begin(), content.losses.end(),
+                    [](const archive::Loss& loss) { return !loss.acknowledged; });
+  if (unsettled > 0) line += fmt::format("; {} loss(es) of WAL, see pgweir status", unsettled);
   if (content.slot_warning) line += "; " + *content.slot_warning;
   return one_line(line);
 }

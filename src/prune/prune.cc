@@ -5,6 +5,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/units.h"
@@ -201,6 +202,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();
   }
+  // What is recorded as lost before the archive's new begin concerns nobody any more.
+  if (!plan.numbers.empty())
+    archive::close_losses(directory, archive::list_archive_names(directory));
   return true;
 }
 

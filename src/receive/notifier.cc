@@ -56,6 +56,14 @@ std::string event_payload(const ArchiveEvent& event, const std::string& archive,
   if (event.segment) object["segment"] = *event.segment;
   if (event.file) object["file"] = *event.file;
   if (event.asked) object["asked"] = *event.asked;
+  if (event.loss) {
+    object["id"] = event.loss->id();
+    object["to"] = event.loss->end.to_string();
+    object["next_timeline"] = event.loss->next_timeline;
+    object["segments"] = {event.loss->first_segment().to_string(),
+                          event.loss->last_segment().to_string()};
+    if (event.loss->commits) object["commits"] = *event.loss->commits;
+  }
   if (event.error) {
     object["kind"] = to_string(event.error->kind());
     object["message"] = shortened(event.error->what());
@@ -125,6 +133,13 @@ Events Notifier::events() {
           .timeline = timeline,
           .lsn = reached,
           .asked = asked});
+  };
+  events.loss = [this](const archive::Loss& loss) {
+    tell({.event = to_string(loss.kind) == "hole" ? "hole" : "lost_branch",
+          .time = Clock::now(),
+          .timeline = loss.timeline,
+          .lsn = loss.begin,
+          .loss = loss});
   };
   events.trouble = [this](const Error& error) {
     {

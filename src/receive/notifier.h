@@ -30,6 +30,7 @@ struct ArchiveEvent {
   std::optional<std::string> file;
   std::optional<Error> error;
   std::optional<bool> asked;
+  std::optional<archive::Loss> loss;
 };
 [[nodiscard]] std::string event_payload(const ArchiveEvent& event, const std::string& archive,
                                         std::uint64_t dropped);

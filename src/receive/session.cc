@@ -16,6 +16,7 @@
 
 #include "archive/border.h"
 #include "archive/compress.h"
+#include "archive/find_losses.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
@@ -27,6 +28,7 @@
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/intake.h"
+#include "receive/loss_watch.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
@@ -71,6 +73,8 @@ class Session {
   void perform(const step::FetchHistory& step);
   void perform(const step::InspectArchive& step);
   void perform(const step::StoreHistory& step);
+  void perform(const step::FindEnd& step);
+  void perform(const step::RecordLoss& step);
   void perform(const step::Probe& step);
   void perform(const step::CompareTail& step);
   TailComparison compare_with_server(const archive::Tail& tail);
@@ -84,6 +88,9 @@ class Session {
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
+  void look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                       ArchiveFacts& facts);
+  void show_losses();
   void disk_full(bool full);
   void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
@@ -110,12 +117,13 @@ class Session {
     wal::RecordVerifier verifier;
   };
   std::optional<Border> border_;
+  std::optional<LossWatch> loss_watch_;
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
-  std::vector<std::string> hidden_names_;                 ///< of the archive, at the last look
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
+  bool looked_at_past_timelines_ = false;
   bool first_segment_prepared_ = false;
 };
 
@@ -164,6 +172,7 @@ void Session::run() {
       if (stop->error) throw *stop->error;
       return;
     }
+    show_losses();
     try {
       std::visit([this](const auto& each) { perform(each); }, step);
     } catch (const pq::Interrupted&) {
@@ -176,8 +185,14 @@ void Session::run() {
       trouble(error);
       state_.failed(error, {}, now());
     }
-    board_.update([this](auto& content) { content.holes = state_.holes(); });
   }
+}
+
+/// From the first moment on, that is before anything is streamed behind them.
+void Session::show_losses() {
+  auto losses = state_.losses();
+  if (!loss_watch_ && !losses.empty()) loss_watch_.emplace(directory_, board_, log_);
+  board_.set_losses(std::move(losses));
 }
 
 void Session::finish(bool well) {
@@ -327,18 +342,39 @@ void Session::inspect(const step::InspectArchive& step, archive::Listing& listin
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
                                   directory_.path());
-  hidden_names_ = listing.hidden;
   ArchiveFacts facts;
   facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
+  look_for_losses(listing, step.segment_size, facts);
   archive::make_end_durable(directory_, listing);
   if (!compression_ && options_.compression.method != codec::Method::none) {
     start_compression(step.segment_size);
     if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
   }
   state_.on_archive(std::move(facts));
+}
+
+/// What is recorded, and what is not yet. That a record cannot be read or removed is told, and
+/// keeps nobody from archiving.
+void Session::look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                              ArchiveFacts& facts) {
+  try {
+    for (const auto& id : archive::close_losses(directory_, listing))
+      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
+    facts.losses = archive::read_losses(directory_, listing);
+    if (!facts.resume) return;
+    const auto timelines = archive::Timelines::read(directory_, listing);
+    // What timelines of the past left behind does not change, and to read it takes a moment.
+    facts.found = looked_at_past_timelines_
+                      ? archive::find_holes(listing, timelines, segment_size, facts.losses)
+                      : archive::find_unrecorded_losses(directory_, listing, timelines,
+                                                        segment_size, facts.losses);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.warning("it could not be found out what the archive has lost: {}", error.what());
+  }
 }
 
 void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size) {
@@ -392,6 +428,26 @@ void Session::perform(const step::StoreHistory& step) {
     log_.info("stored the history of timeline {}", step.timeline);
   disk_full(false);
   state_.on_history_stored(step.timeline);
+}
+
+void Session::perform(const step::FindEnd& step) {
+  state_.on_end_found(archive::sound_end(directory_, archive::list_archive_names(directory_),
+                                         step.timeline, step.from,
+                                         state_.parameters()->segment_size));
+}
+
+void Session::perform(const step::RecordLoss& step) {
+  auto loss = step.loss;
+  if (loss.found.empty()) loss.found = format_time(std::chrono::system_clock::now());
+  if (loss.server.empty()) loss.server = connection_->server_name();
+  if (loss.kind == archive::Loss::Kind::lost_branch && !loss.commits)
+    archive::count_commits(directory_, archive::list_archive_names(directory_), loss);
+  archive::record_loss(directory_, loss);
+  disk_full(false);
+  if (environment_.events.loss) environment_.events.loss(loss);
+  state_.on_loss_recorded(std::move(loss));
+  // The mark of an earlier version, which the record replaces.
+  archive::close_losses(directory_, archive::list_archive(directory_));
 }
 
 /// Asks for WAL at that place and looks whether any comes. Without the slot, so that the question
@@ -486,6 +542,7 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
 }
 
 void Session::perform(const step::Stream& step) {
+  looked_at_past_timelines_ = true;  // and what was found is recorded
   auto outcome = stream(step);
   if (outcome.error) {
     if (outcome.error->kind() == ErrorKind::durability) durability_lost(*outcome.error);
@@ -534,10 +591,6 @@ StreamOutcome Session::stream(const step::Stream& step) {
     archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size,
                                                .replaceable = wrong_sizes_,
                                                .compression = quick_compression()});
-    archive::mark_hole(
-        directory_, hidden_names_,
-        wal::SegmentName(step.timeline, step.segment_size.segno(step.start), step.segment_size),
-        step.segment_size, step.behind_hole);
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
     auto verifier = verifier_for(step);
@@ -551,6 +604,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
 
     auto stream = pq::ReplicationStream::start(*connection_, options_.slot, step.start,
                                                step.timeline, environment_.stop);
+    // Before the first byte is written: a start must not take what comes now for the far side.
+    archive::remove_losses(directory_, step.void_losses);
     log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
               connection_->server_name());
     board_.set_state("streaming");

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "archive/losses.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "pq/connection.h"
@@ -27,6 +28,8 @@ struct Events {
   std::function<void(wal::TimelineId, wal::Lsn reached, bool asked)> stopped;
   /// The unfinished segment that a stream left, by its name in the end.
   std::function<void(const std::string&)> left_unfinished;
+  /// It was found or accepted just now, and is recorded.
+  std::function<void(const archive::Loss&)> loss;
   /// What keeps the archive from growing, each time it is met: `streaming` is the end of it, unless
   /// the run ends with it.
   std::function<void(const Error&)> trouble;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "archive/find_losses.h"
 #include "base/units.h"
 
 namespace weir::receive {
@@ -25,6 +26,52 @@ constexpr auto kSwitchPause = 10'000ms;
 constexpr auto kGapPatience = 600'000ms;
 /// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
 constexpr auto kStockWait = 5'000ms;
+
+/// Once in a process, and whenever one is recorded.
+void tell_loss(Log& log, const archive::Loss& loss) {
+  if (loss.complaint)
+    log.error(
+        Error(ErrorKind::damage, "the record of a loss cannot be read")
+            .with("id", loss.id())
+            .with("reason", *loss.complaint)
+            .hint("The archive is received on. Look at the disk; what the name of the record "
+                  "tells is told all the same, and \"pgweir verify\" finds what is missing."));
+  const auto known = loss.acknowledged
+                         ? fmt::format(" (acknowledged by {} at {}: {})", loss.acknowledged->who,
+                                       loss.acknowledged->time, loss.acknowledged->reason)
+                         : std::string();
+  const auto level = [&](const std::string& text) {
+    loss.acknowledged ? log.info("{}{}", text, known) : log.warning("{}", text);
+  };
+  if (loss.kind == archive::Loss::Kind::hole) {
+    for (const auto& range : loss.missing.empty()
+                                 ? std::vector<archive::Loss::Range>{{loss.begin, loss.end}}
+                                 : loss.missing)
+      level(fmt::format(
+          "the archive has a hole: WAL from {} to {} on timeline {} is missing, no recovery can "
+          "pass it; it is recorded as {}",
+          range.begin, range.end, loss.next_timeline, loss.id()));
+    return;
+  }
+  const bool all = loss.counted_to >= loss.end;
+  const auto commits = loss.commits
+                           ? fmt::format(", with {}{} commit{}", all ? "" : "at least ",
+                                         *loss.commits, all && *loss.commits == 1 ? "" : "s")
+                           : std::string();
+  const auto first = loss.first_segment().to_string();
+  const auto last = loss.last_segment().to_string();
+  level(fmt::format(
+      "a failover lost WAL that the archive has: {} from {} to {} on timeline {}{}, not part of "
+      "timeline {}; it is kept in {}, and recorded as {}",
+      format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline, commits,
+      loss.next_timeline, first == last ? first : fmt::format("{} to {}", first, last), loss.id()));
+  if (!loss.acknowledged)
+    log.warning(
+        "hint: To read what was lost, recover a copy to timeline {} (recovery_target_timeline = "
+        "'{}', with \"pgweir restore --partial\"). When it is settled, \"pgweir ack {}\" ends the "
+        "alarm.",
+        loss.timeline, loss.timeline, loss.id());
+}
 
 }  // namespace
 
@@ -54,12 +101,12 @@ std::optional<Step> SessionState::missing_fact() {
     return step::FetchHistory{identity_->timeline};
   if (!archive_)
     return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
+  if (!pending_.empty()) return step::RecordLoss{pending_.front()};
   return std::nullopt;
 }
 
 Step SessionState::decide() {
   if (gap_) return search_gap();
-  if (place_) return stream_from(*place_);
 
   StartFacts facts;
   facts.segment_size = parameters_->segment_size;
@@ -92,6 +139,11 @@ Step SessionState::decide() {
       facts.archive->history = wal::TimelineHistory::parse(resume->timeline, found->second);
   }
 
+  if (place_) {
+    if (auto step = compare_tail(*place_)) return *step;
+    if (auto step = look_for_lost_branch(facts)) return *step;
+    return stream_from(*place_);
+  }
   auto decision = choose_start(facts);
   if (const auto* at = std::get_if<StartAt>(&decision)) {
     told_behind_ = false;
@@ -112,6 +164,21 @@ Step SessionState::decide() {
                      "WAL."));
       return next();
     }
+    // (First: what another cluster's server tells of its history is no loss of this archive.)
+    if (auto step = compare_tail(*at)) return *step;
+    if (facts.archive && facts.requested) {
+      // What --start leaves out, and --on-gap continue accepts, is a hole like any other.
+      auto natural = facts;
+      natural.requested.reset();
+      const auto decided = choose_start(natural);
+      if (const auto* begin = std::get_if<StartAt>(&decided); begin && begin->lsn < at->lsn) {
+        auto left_out = hole(*begin, *at);
+        left_out.cause = "accepted: --start left it out, with --on-gap continue";
+        add_pending(std::move(left_out));
+      }
+    }
+    if (auto step = look_for_lost_branch(facts)) return *step;
+    if (!pending_.empty()) return step::RecordLoss{pending_.front()};
     return stream_from(*at);
   }
   if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
@@ -142,8 +209,14 @@ Step SessionState::stream_from(const StartAt& at) {
   stream.segment_size = parameters_->segment_size;
   stream.system_identifier = identity_->system_identifier;
   stream.server_end = identity_->flush_position;
-  stream.behind_hole = archive_->resume && archive_->resume->timeline == at.timeline &&
-                       archive_->resume->start < at.lsn;
+  for (const auto& loss : losses_)
+    if (loss.kind == archive::Loss::Kind::hole && loss.end > at.lsn &&
+        loss.timeline <= at.timeline && at.timeline <= loss.next_timeline)
+      stream.void_losses.push_back(loss.id());
+  std::erase_if(losses_, [&](const archive::Loss& loss) {
+    return std::find(stream.void_losses.begin(), stream.void_losses.end(), loss.id()) !=
+           stream.void_losses.end();
+  });
   if (archive_->resume && archive_->resume->timeline == at.timeline)
     for (const auto& open : archive_->resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
@@ -317,17 +390,81 @@ void SessionState::on_history(wal::TimelineId timeline, std::string content) {
 
 void SessionState::on_archive(ArchiveFacts facts) {
   archive_ = std::move(facts);
-  if (!archive_->resume) return;
-  // A hole accepted by this process is not seen in the archive before the segment behind it is
-  // finished.
-  for (const auto& hole : archive_->resume->holes)
-    if (std::find(holes_.begin(), holes_.end(), hole) == holes_.end()) holes_.push_back(hole);
-  for (const auto& hole : archive_->resume->holes)
-    if (told_holes_.insert(hole.begin).second)
-      log_.warning(
-          "the archive has a hole: WAL from {} to {} on timeline {} is missing, no recovery can "
-          "pass it",
-          hole.begin, hole.end, archive_->resume->timeline);
+  losses_ = archive_->losses;
+  std::erase_if(losses_, [](const archive::Loss& loss) { return !loss.recorded; });
+  pending_.clear();
+  for (const auto& loss : losses_)
+    if (told_losses_.insert(loss.id()).second) tell_loss(log_, loss);
+  for (auto& loss : archive_->found) add_pending(std::move(loss));
+  archive_->found.clear();
+}
+
+/// What this archive has of the timeline it ends on, and the server's history has left behind.
+std::optional<Step> SessionState::look_for_lost_branch(const StartFacts& facts) {
+  if (!archive_->resume) return std::nullopt;
+  const auto& resume = *archive_->resume;
+  auto history = facts.server_history;
+  // Right behind a switch the server may still speak of the timeline that it comes from.
+  if (place_ && (!history || !history->contains(place_->timeline)))
+    if (const auto found = server_histories_.find(place_->timeline);
+        found != server_histories_.end() && found->second)
+      history = wal::TimelineHistory::parse(place_->timeline, *found->second);
+  const auto switchpoint = history ? history->end_of(resume.timeline) : std::nullopt;
+  if (!switchpoint) return std::nullopt;
+  const auto& size = parameters_->segment_size;
+  const auto most = resume.open.empty() ? resume.start : resume.open.back().start + size.bytes();
+  if (most <= *switchpoint) return std::nullopt;
+  if (!archive_->sound_end) return step::FindEnd{resume.timeline, resume.start};
+  if (auto loss = archive::lost_branch(*history, resume.timeline, *archive_->sound_end, size))
+    add_pending(std::move(*loss));
+  if (!pending_.empty()) return step::RecordLoss{pending_.front()};
+  return std::nullopt;
+}
+
+void SessionState::on_end_found(wal::Lsn end) { archive_->sound_end = end; }
+
+/// Unless it is recorded.
+void SessionState::add_pending(archive::Loss loss) {
+  const auto same = [&](const archive::Loss& known) {
+    return known.id() == loss.id() && known.end == loss.end &&
+           known.next_timeline == loss.next_timeline;
+  };
+  if (std::any_of(losses_.begin(), losses_.end(), same) ||
+      std::any_of(pending_.begin(), pending_.end(), same))
+    return;
+  loss.system_identifier = identity_->system_identifier;
+  loss.segment_size = parameters_->segment_size;
+  loss.recorded = true;
+  pending_.push_back(std::move(loss));
+}
+
+void SessionState::on_loss_recorded(archive::Loss loss) {
+  told_disk_full_ = false;
+  pending_.erase(pending_.begin());
+  std::erase_if(losses_, [&](const archive::Loss& known) { return known.id() == loss.id(); });
+  told_losses_.insert(loss.id());
+  tell_loss(log_, loss);
+  losses_.push_back(std::move(loss));
+}
+
+std::vector<archive::Loss> SessionState::losses() const {
+  auto all = losses_;
+  all.insert(all.end(), pending_.begin(), pending_.end());
+  return all;
+}
+
+archive::Loss SessionState::hole(const StartAt& begin, const StartAt& end) const {
+  archive::Loss loss;
+  loss.timeline = begin.timeline;
+  loss.next_timeline = std::max(begin.timeline, end.timeline);
+  loss.begin = loss.sound_end = loss.counted_to = begin.lsn;
+  loss.end = end.lsn;
+  // What was received of the segment that the hole begins in.
+  const auto& resume = *archive_->resume;
+  for (const auto& open : resume.open)
+    if (open.start == begin.lsn && resume.timeline <= begin.timeline)
+      loss.sound_end = std::min(end.lsn, open.trusted_end);
+  return loss;
 }
 
 void SessionState::on_history_stored(wal::TimelineId timeline) {
@@ -338,6 +475,7 @@ void SessionState::on_history_stored(wal::TimelineId timeline) {
 void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   if (outcome.how == StreamOutcome::How::timeline_ended) tail_compared_ = true;
   archive_.reset();
+  pending_.clear();
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
@@ -472,11 +610,13 @@ void SessionState::gap_found() {
       "no "
       "longer had it; archiving on from {}. Take a new base backup: no recovery can pass the hole",
       gap.missing, held, first, last, held);
-  const archive::ResumePoint::Hole hole{gap.missing, held};
-  if (std::find(holes_.begin(), holes_.end(), hole) == holes_.end()) holes_.push_back(hole);
-  told_holes_.insert(gap.missing);
   tail_compared_ = true;  // it has not even what comes behind
   place_ = StartAt{server_timeline_at(held), held};
+  // In an archive without a segment nothing lies before it that could be recovered over it.
+  if (!archive_->resume) return;
+  auto accepted = hole({gap.timeline, gap.missing}, *place_);
+  accepted.cause = "accepted with --on-gap continue: the server no longer had it";
+  add_pending(std::move(accepted));
 }
 
 /// nullopt if it could not be had.
@@ -620,6 +760,7 @@ void SessionState::forget_connection() {
   // Looking at it includes the question whether it is of this server's cluster (P4): for the next
   // server that is asked again.
   archive_.reset();
+  pending_.clear();
   place_.reset();
   if (gap_) gap_->begun = false;
 }

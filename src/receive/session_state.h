@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "archive/losses.h"
 #include "archive/resume.h"
 #include "base/log.h"
 #include "pq/commands.h"
@@ -43,6 +44,16 @@ struct StoreHistory {  ///< durably → on_history_stored()
   wal::TimelineId timeline = 0;
   std::string content;
 };
+/// Where exactly does the WAL of the archive end, that ends on this timeline and is to be gone on
+/// with at `from`? → on_end_found()
+struct FindEnd {
+  wal::TimelineId timeline = 0;
+  wal::Lsn from;
+};
+/// Makes it known for good, before streaming goes on behind it → on_loss_recorded()
+struct RecordLoss {
+  archive::Loss loss;
+};
 struct Probe {  ///< does the server still have the segment that begins here? → on_probed()
   wal::TimelineId timeline = 0;
   wal::Lsn lsn;
@@ -61,8 +72,8 @@ struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
   wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with
-  /// The WAL between the archive's end and `start` is gone, and the operator has accepted that.
-  bool behind_hole = false;
+  /// Records of holes that are none any more, since streaming goes on before them.
+  std::vector<std::string> void_losses;
 };
 struct Disconnect {};  ///< → on_disconnected()
 struct Wait {          ///< → on_waited()
@@ -74,10 +85,11 @@ struct Stop {
 
 }  // namespace step
 
-using Step = std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
-                          step::ReadSlot, step::FetchHistory, step::InspectArchive,
-                          step::StoreHistory, step::Probe, step::CompareTail, step::Stream,
-                          step::Disconnect, step::Wait, step::Stop>;
+using Step =
+    std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
+                 step::ReadSlot, step::FetchHistory, step::InspectArchive, step::StoreHistory,
+                 step::FindEnd, step::RecordLoss, step::Probe, step::CompareTail, step::Stream,
+                 step::Disconnect, step::Wait, step::Stop>;
 
 /// The server we are connected to.
 struct Upstream {
@@ -95,7 +107,10 @@ struct ServerParameters {
 
 struct ArchiveFacts {
   std::optional<archive::ResumePoint> resume;
+  std::optional<wal::Lsn> sound_end;                 ///< of its last record; unset: not asked for
   std::map<wal::TimelineId, std::string> histories;  ///< content of the history files
+  std::vector<archive::Loss> losses;                 ///< that are recorded
+  std::vector<archive::Loss> found;                  ///< that are not, by looking at the archive
 };
 
 /// The end of the archive beside the same place on the server.
@@ -150,6 +165,9 @@ class SessionState {
   void on_history_absent(wal::TimelineId timeline, const std::string& server_text);
   void on_archive(ArchiveFacts facts);
   void on_history_stored(wal::TimelineId timeline);
+  void on_end_found(wal::Lsn end);
+  /// `loss` as it was recorded, with what was found out about it.
+  void on_loss_recorded(archive::Loss loss);
   void on_probed(bool available);
   void on_tail_compared(const TailComparison& comparison);
   void on_stream_ended(const StreamOutcome& outcome, Time now);
@@ -162,8 +180,8 @@ class SessionState {
 
   [[nodiscard]] const std::optional<ServerParameters>& parameters() const { return parameters_; }
   [[nodiscard]] const std::optional<Upstream>& upstream() const { return upstream_; }
-  /// The known hole that makes this archive incomplete, for status; set with on_gap continue.
-  [[nodiscard]] const std::vector<archive::ResumePoint::Hole>& holes() const { return holes_; }
+  /// What is known to be lost, also what is about to be recorded.
+  [[nodiscard]] std::vector<archive::Loss> losses() const;
 
  private:
   std::optional<Step> missing_fact();
@@ -174,6 +192,9 @@ class SessionState {
   Step search_gap();
   void gap_found();
   std::optional<wal::TimelineHistory> server_history() const;
+  std::optional<Step> look_for_lost_branch(const StartFacts& facts);
+  void add_pending(archive::Loss loss);
+  [[nodiscard]] archive::Loss hole(const StartAt& begin, const StartAt& end) const;
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
@@ -224,7 +245,7 @@ class SessionState {
   bool told_ready_ = false;
   bool told_slot_ = false;
   std::set<int> told_tail_;  ///< hosts that did not have it
-  std::set<wal::Lsn> told_holes_;
+  std::set<std::string> told_losses_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;
   /// The gap that a host told since the last stream that came about, and how long the others that
@@ -240,7 +261,8 @@ class SessionState {
   wal::Lsn damage_at_;
   int damage_count_ = 0;
   std::optional<step::Stop> stop_;
-  std::vector<archive::ResumePoint::Hole> holes_;
+  std::vector<archive::Loss> losses_;   ///< recorded
+  std::vector<archive::Loss> pending_;  ///< to be recorded before anything is streamed
 };
 
 }  // namespace weir::receive

@@ -36,6 +36,16 @@ void StatusBoard::set_error(const std::string& text) {
   changed();
 }
 
+void StatusBoard::set_losses(std::vector<archive::Loss> losses) {
+  update([&](Content& content) {
+    for (auto& loss : losses)
+      for (const auto& known : content.losses)
+        if (!loss.acknowledged && known.id() == loss.id() && known.end == loss.end)
+          loss.acknowledged = known.acknowledged;
+    content.losses = std::move(losses);
+  });
+}
+
 void StatusBoard::update(const std::function<void(Content&)>& change) {
   const std::lock_guard lock(mutex_);
   change(content_);
@@ -140,8 +150,17 @@ std::string StatusBoard::to_json() const {
     json["last_error_time"] = format_time(content.last_error_time);
   }
   json["holes"] = nlohmann::json::array();
-  for (const auto& hole : content.holes)
-    json["holes"].push_back({{"from", hole.begin.to_string()}, {"to", hole.end.to_string()}});
+  json["lost_branches"] = nlohmann::json::array();
+  for (const auto& loss : content.losses) {
+    nlohmann::json one{{"id", loss.id()},
+                       {"timeline", loss.timeline},
+                       {"from", loss.begin.to_string()},
+                       {"to", loss.end.to_string()},
+                       {"acknowledged", loss.acknowledged.has_value()}};
+    if (loss.commits) one["commits"] = *loss.commits;
+    const bool hole = loss.kind == archive::Loss::Kind::hole;
+    json[hole ? "holes" : "lost_branches"].push_back(std::move(one));
+  }
   if (content.slot) json["slot"] = *content.slot;
   if (content.slot_view && content.slot_view->safe_wal_size)
     json["slot_safe_wal_size"] = *content.slot_view->safe_wal_size;

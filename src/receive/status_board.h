@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/losses.h"
 #include "pq/slot_view.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
@@ -27,7 +28,7 @@ class StatusBoard {
     bool disk_full = false;
     std::optional<std::string> last_error;
     std::chrono::system_clock::time_point last_error_time{};
-    std::vector<archive::ResumePoint::Hole> holes;
+    std::vector<archive::Loss> losses;
     std::optional<std::string> slot;
     std::optional<std::string> slot_warning;  ///< by the slot guard
     std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
@@ -48,6 +49,8 @@ class StatusBoard {
 
   void set_state(const std::string& state);
   void set_error(const std::string& text);
+  /// What the archive has lost. Acknowledgements that were seen stay, where it is the same loss.
+  void set_losses(std::vector<archive::Loss> losses);
   /// Any other change, done under the lock; must be quick.
   void update(const std::function<void(Content&)>& change);
 

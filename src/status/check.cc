@@ -97,7 +97,8 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
   std::uint64_t missing = 0;
   std::uint64_t segments = 0;
   std::uint64_t bytes = 0;
-  for (const auto& hole : report.holes) missing += hole.segments;
+  for (const auto& hole : report.holes)
+    if (!hole.acknowledged) missing += hole.segments;
   for (const auto& one : report.timelines) {
     segments += one.segments;
     for (const auto& [method, form] : one.forms) bytes += form.bytes;
@@ -128,10 +129,22 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   const auto add = [&](Level level, std::string text) {
     verdict.findings.push_back({level, std::move(text)});
   };
+  const auto known = [](const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
+    return acknowledged ? fmt::format(", acknowledged by {}", acknowledged->who) : std::string();
+  };
   for (const auto& hole : report.holes)
-    add(Level::critical,
-        fmt::format("{} segment{} missing from {} to {} (timeline {})", hole.segments,
-                    hole.segments == 1 ? "" : "s", hole.from, hole.to, hole.timeline));
+    add(hole.acknowledged ? Level::ok : Level::critical,
+        fmt::format("{} segment{} missing from {} to {} (timeline {}{})", hole.segments,
+                    hole.segments == 1 ? "" : "s", hole.from, hole.to, hole.timeline,
+                    known(hole.acknowledged)));
+  for (const auto& loss : report.lost_branches)
+    add(loss.acknowledged ? Level::ok : Level::critical,
+        fmt::format("a failover lost {} from {} to {} of timeline {}{}{}",
+                    format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
+                    loss.commits ? fmt::format(" with {} commit{}", *loss.commits,
+                                               *loss.commits == 1 ? "" : "s")
+                                 : std::string(),
+                    known(loss.acknowledged)));
   for (const auto& what : report.damaged) add(Level::critical, what);
   look_at_receiver(report, limits, verdict);
   look_at_upstream(report, verdict);
@@ -145,15 +158,14 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                      return gravity(a.level) > gravity(b.level);
                    });
   std::string what;
-  for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;
-  if (verdict.findings.empty()) {
+  if (!verdict.findings.empty()) verdict.level = verdict.findings.front().level;
+  if (verdict.level == Level::ok) {
     const auto receiver = receiver_facts(report);
     what =
         fmt::format("streaming from {}, durable up to {}", receiver->server, receiver->flush_lsn);
     if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));
-  } else {
-    verdict.level = verdict.findings.front().level;
   }
+  for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;
   verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plain(what),
                              performance_data(report, limits));
   return verdict;

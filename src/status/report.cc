@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "archive/find_losses.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
 
@@ -45,14 +46,15 @@ StatusReport look(const std::string& path) {
   else
     report.segment_size = size_of_a_raw_segment(listing);
   const auto timelines = archive::Timelines::read(*directory, listing);
-  describe_listing(report, listing, timelines);
+  describe_listing(report, listing, timelines, archive::read_losses(*directory, listing));
   look_at_all_ends(report, *directory, listing, timelines);
   describe_windows(report);
   return report;
 }
 
 void describe_listing(StatusReport& report, const archive::Listing& listing,
-                      const archive::Timelines& timelines) {
+                      const archive::Timelines& timelines,
+                      const std::vector<archive::Loss>& losses) {
   const auto size = report.segment_size;
   const wal::SegmentName* previous = nullptr;
   for (const auto& entry : listing.segments) {
@@ -79,19 +81,36 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   for (const auto& complaint : timelines.complaints())
     report.damaged.push_back(fmt::format("{}: {}", complaint.file, complaint.what));
   report.foreign = listing.foreign;
+  for (const auto& loss : losses) {
+    if (loss.kind == archive::Loss::Kind::lost_branch) report.lost_branches.push_back(loss);
+    if (loss.complaint)
+      report.damaged.push_back(
+          fmt::format("the record of the loss {}: {}", loss.id(), *loss.complaint));
+  }
   if (!size) return;
 
   report.coverage = archive::coverage(listing, timelines, *size);
-  std::set<std::pair<wal::Lsn, wal::Lsn>> seen;  // two timelines share their ancestors' holes
-  for (const auto& way : report.coverage) {
-    for (std::size_t i = 1; i < way.ranges.size(); ++i) {
-      const auto from = way.ranges[i - 1].end;
-      const auto to = way.ranges[i].begin;
-      add_missing(report, timelines.history(way.timeline), way.timeline, from, to);
-      if (seen.emplace(from, to).second)
-        report.holes.push_back({way.timeline, from, to, (to - from) / size->bytes()});
+  const auto add_hole = [&](const archive::Loss& loss) {
+    auto to = loss.next_timeline;
+    for (const auto& way : report.coverage)
+      if (const auto history = timelines.history(way.timeline);
+          history && history->contains(loss.next_timeline)) {
+        to = way.timeline;
+        break;
+      }
+    for (const auto& range : loss.missing) {
+      add_missing(report, timelines.history(to), to, range.begin, range.end);
+      report.holes.push_back({to, range.begin, range.end,
+                              (range.end - range.begin + size->bytes() - 1) / size->bytes(),
+                              loss.id(), range.begin == loss.begin ? loss.sound_end : range.begin,
+                              loss.cause, loss.acknowledged});
     }
-  }
+  };
+  for (const auto& loss : losses)
+    if (loss.kind == archive::Loss::Kind::hole) add_hole(loss);
+  for (const auto& loss : archive::find_holes(listing, timelines, *size, losses)) add_hole(loss);
+  std::sort(report.holes.begin(), report.holes.end(),
+            [](const auto& a, const auto& b) { return a.from < b.from; });
   for (auto& timeline : report.timelines) merge(timeline.missing);
 }
 
@@ -103,15 +122,27 @@ void describe_windows(StatusReport& report) {
     auto ranges = way.ranges;
     // An archive that has just begun: all there is, is unfinished.
     if (ranges.empty() && report.segment_size && !tip.unfinished.empty()) {
-      const auto start = report.segment_size->start(tip.unfinished.back().begin);
-      ranges.push_back({start, start});
+      const bool before_a_hole =
+          std::any_of(report.holes.begin(), report.holes.end(),
+                      [&](const auto& hole) { return hole.timeline == way.timeline; });
+      const auto first = before_a_hole ? tip.unfinished.front().begin : tip.unfinished.back().begin;
+      ranges.push_back({report.segment_size->start(first), report.segment_size->start(first)});
     }
+    // Behind a hole there may be nothing but what is unfinished.
+    for (const auto& hole : report.holes)
+      if (hole.timeline == way.timeline && !ranges.empty() && hole.to > ranges.back().end)
+        ranges.push_back({hole.to, hole.to});
     for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
       StatusReport::Window window;
       window.timeline = way.timeline;
       window.from = range->begin;
       window.to = range->end;
       window.newest = range == ranges.rbegin();
+      for (const auto& hole : report.holes)
+        if (!window.newest && hole.from == range->end && hole.sound_end > range->end) {
+          window.to = hole.sound_end;
+          window.with_partial = true;
+        }
       if (window.newest && report.segment_size) {
         const auto next = report.segment_size->segno(range->end);
         const bool goes_on = std::any_of(tip.unfinished.begin(), tip.unfinished.end(),

@@ -9,6 +9,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/timelines.h"
 #include "archive/transaction_end.h"
 #include "status/ends.h"
@@ -48,6 +49,10 @@ struct StatusReport {
     wal::Lsn from;
     wal::Lsn to;
     std::uint64_t segments = 0;
+    std::string id{};      ///< to acknowledge it by
+    wal::Lsn sound_end{};  ///< of the unfinished segment at `from`; else `from`
+    std::string cause{};
+    std::optional<archive::Loss::Acknowledgement> acknowledged{};
   };
   /// What a base backup can be recovered to, along one history.
   struct Window {
@@ -65,7 +70,8 @@ struct StatusReport {
   std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
   std::vector<Timeline> timelines;
   std::vector<archive::Coverage> coverage;
-  std::vector<Hole> holes;
+  std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
+  std::vector<archive::Loss> lost_branches;  ///< recorded
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words
@@ -85,9 +91,11 @@ struct StatusReport {
 /// cannot be read are told in `damaged`.
 [[nodiscard]] StatusReport look(const std::string& path);
 
-/// Fills in timelines, coverage, holes and foreign from the names.
+/// Fills in timelines, coverage, holes, lost branches and foreign from the names and what is
+/// recorded as lost.
 void describe_listing(StatusReport& report, const archive::Listing& listing,
-                      const archive::Timelines& timelines);
+                      const archive::Timelines& timelines,
+                      const std::vector<archive::Loss>& losses = {});
 /// Fills in windows, from coverage and the timelines' ends.
 void describe_windows(StatusReport& report);
 

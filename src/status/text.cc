@@ -24,6 +24,9 @@ Json upstream_json(const StatusReport& report);
 Json receiver_json(const StatusReport& report);
 std::string_view form_name(codec::Method method);
 std::string counted(std::uint64_t count, std::string_view noun);
+Json acknowledgement_json(const std::optional<archive::Loss::Acknowledgement>& acknowledged);
+std::string settled(const std::string& id,
+                    const std::optional<archive::Loss::Acknowledgement>& acknowledged);
 
 }  // namespace
 
@@ -39,9 +42,21 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
   for (const auto& timeline : report.timelines) text += timeline_text(timeline);
   text += picture(report, width, utf8);
   for (const auto& hole : report.holes)
-    text += fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n",
+    text += fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n{}",
                         counted(hole.segments, "segment"), hole.from.to_string(),
-                        hole.to.to_string(), hole.timeline);
+                        hole.to.to_string(), hole.timeline, settled(hole.id, hole.acknowledged));
+  for (const auto& loss : report.lost_branches) {
+    const auto first = loss.first_segment().to_string();
+    const auto last = loss.last_segment().to_string();
+    text += fmt::format(
+        "  LOST BY A FAILOVER: {} from {} to {} on timeline {}{} {} not on timeline {}; here it "
+        "is, in "
+        "{}\n{}",
+        format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
+        loss.commits ? ", " + counted(*loss.commits, "commit") + "," : "",
+        loss.commits == 1 ? "is" : "are", loss.next_timeline,
+        first == last ? first : first + " to " + last, settled(loss.id(), loss.acknowledged));
+  }
   constexpr std::size_t kMostWindows = 8;
   for (std::size_t i = 0; i < std::min(kMostWindows, report.windows.size()); ++i)
     text += window_text(report.windows[i]);
@@ -102,10 +117,28 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   }
   json["holes"] = Json::array();
   for (const auto& hole : report.holes)
-    json["holes"].push_back({{"timeline", hole.timeline},
+    json["holes"].push_back({{"id", hole.id},
+                             {"timeline", hole.timeline},
                              {"from", hole.from.to_string()},
                              {"to", hole.to.to_string()},
-                             {"segments", hole.segments}});
+                             {"segments", hole.segments},
+                             {"sound_end", std::max(hole.from, hole.sound_end).to_string()},
+                             {"cause", hole.cause},
+                             {"acknowledged", acknowledgement_json(hole.acknowledged)}});
+  json["lost_branches"] = Json::array();
+  for (const auto& loss : report.lost_branches)
+    json["lost_branches"].push_back(
+        {{"id", loss.id()},
+         {"timeline", loss.timeline},
+         {"next_timeline", loss.next_timeline},
+         {"from", loss.begin.to_string()},
+         {"to", loss.end.to_string()},
+         {"commits", loss.commits ? Json(*loss.commits) : Json(nullptr)},
+         {"counted_to", loss.counted_to.to_string()},
+         {"segments", {loss.first_segment().to_string(), loss.last_segment().to_string()}},
+         {"found", loss.found},
+         {"server", loss.server},
+         {"acknowledged", acknowledgement_json(loss.acknowledged)}});
   json["windows"] = Json::array();
   for (const auto& window : report.windows) {
     Json one{{"timeline", window.timeline},
@@ -154,6 +187,21 @@ std::string_view form_name(codec::Method method) {
 
 std::string counted(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+Json acknowledgement_json(const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
+  if (!acknowledged) return nullptr;
+  return {
+      {"time", acknowledged->time}, {"who", acknowledged->who}, {"reason", acknowledged->reason}};
+}
+
+/// The line under a loss.
+std::string settled(const std::string& id,
+                    const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
+  if (!acknowledged) return fmt::format("    {}: \"pgweir ack\" when it is settled\n", id);
+  return fmt::format("    {}: acknowledged by {} at {}{}{}\n", id, acknowledged->who,
+                     acknowledged->time, acknowledged->reason.empty() ? "" : ": ",
+                     acknowledged->reason);
 }
 
 /// The receiver's answer; null if it is no JSON object.

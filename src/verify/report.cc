@@ -33,6 +33,8 @@ std::string_view to_string(FindingKind kind) {
       return "not_a_file";
     case FindingKind::backup:
       return "backup";
+    case FindingKind::lost_branch:
+      return "lost_branch";
   }
   return "unknown";
 }

@@ -24,6 +24,7 @@ enum class FindingKind {
   unreadable,     ///< the system refused to read it
   not_a_file,     ///< a directory, a link that leads nowhere, … under a segment's name
   backup,         ///< the backup cannot be brought to consistency
+  lost_branch,    ///< WAL that is here and that the cluster's history has left behind
 };
 [[nodiscard]] std::string_view to_string(FindingKind kind);
 

@@ -10,9 +10,12 @@
 #include <thread>
 
 #include "archive/content.h"
+#include "archive/find_losses.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
+#include "archive/losses.h"
 #include "archive/segment_reader.h"
+#include "base/units.h"
 #include "verify/plan.h"
 #include "verify/segment_check.h"
 
@@ -41,6 +44,7 @@ class Run {
     check_segments();
     report_histories();
     judge_vanished();
+    judge_losses();
     judge_backup();
     judge_end();
     accept();
@@ -60,6 +64,7 @@ class Run {
   void work(SegmentCheck& check);
   void report_histories();
   void judge_vanished();
+  void judge_losses();
   void judge_backup();
   void judge_end();
   void accept();
@@ -457,6 +462,83 @@ void Run::judge_vanished() {
     finding.what = "the segment disappeared while verify ran, older ones are still there";
     finding.hint = "Find out who removes files from this archive, and run verify again.";
     report_.findings.push_back(std::move(finding));
+  }
+}
+
+/// What is recorded as lost, and what histories tell. A hole is found by the names, too, but for
+/// the segment that it begins in, if that is there unfinished.
+void Run::judge_losses() {
+  const auto& size = cluster_.segment_size;
+  auto losses = archive::read_losses(directory_, listing_);
+  if (!listing_.segments.empty()) {
+    auto found = archive::find_unrecorded_losses(directory_, listing_, timelines_, size, losses);
+    for (auto& loss : found)
+      if (loss.kind == archive::Loss::Kind::lost_branch) losses.push_back(std::move(loss));
+  }
+  const auto scope = this->scope();
+  for (const auto& loss : losses) {
+    if (loss.complaint)
+      report_.notes.push_back(
+          fmt::format("the record of a loss, {}: {}", loss.id(), *loss.complaint));
+    const auto in_scope = [&](Lsn begin, Lsn end) {
+      return (!scope.timeline || *scope.timeline == loss.timeline ||
+              *scope.timeline == loss.next_timeline) &&
+             (!scope.first_segno || end > size.start(*scope.first_segno)) &&
+             (!scope.last_segno || begin < size.start(*scope.last_segno + 1));
+    };
+    Finding finding;
+    finding.timeline = loss.timeline;
+    finding.file = loss.first_segment().to_string();
+    finding.to_file = loss.last_segment().to_string();
+    const auto known = loss.acknowledged
+                           ? fmt::format("; acknowledged by {} at {}", loss.acknowledged->who,
+                                         loss.acknowledged->time)
+                           : std::string();
+    if (loss.kind == archive::Loss::Kind::lost_branch) {
+      if (!in_scope(loss.begin, loss.end)) continue;
+      finding.kind = FindingKind::lost_branch;
+      finding.lsn = loss.begin;
+      finding.loss = Loss{loss.timeline, loss.begin, loss.end};
+      finding.what = fmt::format(
+          "{} from {} to {} on timeline {} are here and not part of timeline {}: a failover lost "
+          "them ({}{})",
+          format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
+          loss.next_timeline, loss.id(), known);
+      finding.hint = fmt::format(
+          "To read what was lost, recover a copy to timeline {} (recovery_target_timeline = '{}', "
+          "with \"pgweir restore --partial\").",
+          loss.timeline, loss.timeline);
+      report_.findings.push_back(std::move(finding));
+      continue;
+    }
+    for (const auto& range : loss.missing) {
+      if (!in_scope(range.begin, range.end)) continue;
+      // One finding for each piece, the recorded one: nothing in it but the segment that it begins
+      // in, which ends somewhere.
+      const auto within = [&](const Finding& other) {
+        return other.loss && other.loss->from >= range.begin && other.loss->to <= range.end;
+      };
+      const auto contained = [&](const Finding& other) {
+        return other.kind == FindingKind::gap && other.loss && other.loss->from <= range.begin &&
+               other.loss->to >= range.end && !within(other);
+      };
+      if (std::any_of(report_.findings.begin(), report_.findings.end(), contained)) continue;
+      std::erase_if(report_.findings, within);
+      auto one = finding;
+      one.kind = FindingKind::gap;
+      one.timeline = loss.timeline;
+      one.file = wal::SegmentName(loss.timeline, size.segno(range.begin), size).to_string();
+      one.to_file =
+          wal::SegmentName(loss.next_timeline, size.segno(Lsn(range.end.byte() - 1)), size)
+              .to_string();
+      one.lsn = range.begin;
+      one.loss = Loss{loss.timeline, range.begin, range.end};
+      one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
+      one.hint =
+          "Look for these names in the pg_wal of the servers and in other archives, and copy them "
+          "here. Without them no recovery gets past this point: take a new base backup.";
+      report_.findings.push_back(std::move(one));
+    }
   }
 }
 

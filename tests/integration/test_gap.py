@@ -1,5 +1,6 @@
 """WAL that comes next is gone upstream: never skipped in silence, never asked for in a loop."""
 
+import json
 import re
 
 import pytest
@@ -68,7 +69,75 @@ def test_a_hole_that_was_accepted_is_not_asked_about_again(after_removal, receiv
     reported(primary, primary.write_wal(2))
     receiver.stop()
     assert behind[0] in [segno for _, segno in archive.finished()]
-    assert not list(archive.path.glob(".pgweir-*")), "the finished segments tell it by themselves"
+    records = [path.name for path in archive.path.glob(".pgweir-*")]
+    assert records == [f".pgweir-loss-hole-1-{wal.lsn_text(hole_begin * primary.segment_size)}"
+                       .replace("/", "-")], "who accepted it is known for good"
+
+
+def test_a_hole_that_was_accepted_is_told_from_the_first_moment_on(after_removal, receivers):
+    """With nothing behind it but an unfinished segment, in the run that made it and without a
+    receiver; until somebody acknowledges it, and after that still."""
+    primary, _, archive, position = after_removal
+    metrics = archive.path.parent / "receiver.prom"
+    receiver = receivers.pgweir(archive, primary, "--on-gap", "continue", "--metrics-file", metrics)
+    streaming(primary)
+    primary.sql("SELECT pg_logical_emit_message(true, 'test', 'behind the hole')")
+    reported(primary, primary.flushed())
+    begin = position - position % primary.segment_size
+    behind = max(segno for _, segno in archive.partials()) * primary.segment_size
+    identifier = f"hole-1-{wal.lsn_text(begin)}".replace("/", "-")
+
+    def look():
+        checked = pgweir("status", "-D", archive.path, "--check")
+        status = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
+        return checked, status
+
+    checked, status = look()
+    assert checked.returncode == 2 and checked.stdout.startswith("PGWEIR CRITICAL"), checked.stdout
+    missing = (behind - begin) // primary.segment_size
+    assert f"missing={missing};" in checked.stdout
+    hole = status["holes"][0]
+    assert (hole["id"], wal.lsn(hole["from"]), wal.lsn(hole["to"]), hole["segments"]) == (
+        identifier, begin, behind, missing)
+    assert hole["acknowledged"] is None and wal.lsn(hole["sound_end"]) >= position
+    assert status["receiver"]["holes"][0]["id"] == identifier
+    assert [wal.lsn(window["from"]) for window in status["windows"]] == [behind, min(
+        segno for _, segno in archive.finished()) * primary.segment_size]
+    assert wal.lsn(status["windows"][1]["to"]) == wal.lsn(hole["sound_end"])
+    assert "HOLE" in pgweir("status", "-D", archive.path).stdout
+    wait_for(lambda: metrics.exists() and re.search(
+        rf'(?m)^pgweir_receiver_hole_bytes\{{.*\}} {behind - begin}$', metrics.read_text()),
+             "the metrics to tell it", deadline=60)
+
+    receiver.kill9()
+    checked, status = look()
+    assert identifier in checked.stdout, "also when no receiver runs"
+    assert status["holes"][0]["id"] == identifier
+    verified = pgweir("verify", "-D", archive.path)
+    assert verified.returncode == 1 and "to accept this loss: 1 " in verified.stdout
+
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    listed = pgweir("ack", "-D", archive.path)
+    assert listed.returncode == 0 and listed.stdout.startswith(identifier), listed.stdout
+    wrong = pgweir("ack", "-D", archive.path, "hole-1-0-1")
+    assert wrong.returncode == 2 and identifier in wrong.stderr, wrong.stderr
+    done = pgweir("ack", "-D", archive.path, identifier, "--reason", "a new backup was taken")
+    assert done.returncode == 0, done.stderr
+    receiver.wait_log(f"the loss {identifier} was acknowledged by .*: a new backup was taken")
+    checked, status = look()
+    assert checked.returncode == 0, checked.stdout
+    assert f"{missing} segment" in checked.stdout and "acknowledged by" in checked.stdout
+    assert status["holes"][0]["acknowledged"]["reason"] == "a new backup was taken"
+    assert status["receiver"]["holes"][0]["acknowledged"] is True
+    assert pgweir("verify", "-D", archive.path).returncode == 1, "it is lost all the same"
+    accepted = archive.path.parent / "accepted"
+    accepted.write_text(re.search(r"to accept this loss: (.*)REASON", verified.stdout)[1] + "known")
+    assert pgweir("verify", "-D", archive.path, "--accept-file", accepted).returncode == 0
+    receiver.stop()
+    # Brought after all, it is no loss any more.
+    for name in archive.path.glob(".pgweir-loss-*"):
+        assert identifier in name.name
 
 
 def asked(server):

@@ -11,6 +11,7 @@ namespace weir::sim {
 using wal::Lsn;
 
 void Ledger::on_process() {
+  accepted_.reset();
   sync_failed_ = false;
   last_.reset();
 }
@@ -31,6 +32,60 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   for (const auto& hole : told_holes_)
     if (hole.end <= start) begin = std::max(begin, hole.end);
   ranges.push_back({begin, begin});
+  std::erase_if(passed_holes_, [&](const Hole& hole) { return start < hole.end; });
+  if (accepted_ && accepted_->end == start) passed_holes_.push_back(*accepted_);
+  accepted_.reset();
+}
+
+void Ledger::on_losses_told(const std::vector<archive::Loss>& losses) const {
+  check_losses(losses, {}, "told when streaming begins");
+}
+
+void Ledger::check_losses(const archive::Listing& listing,
+                          const std::vector<archive::Loss>& losses) const {
+  Lsn begin(UINT64_MAX);
+  for (const auto& entry : listing.segments)
+    begin = std::min(begin, entry.name.segment.start(kSegment));
+  if (!listing.segments.empty()) check_losses(losses, begin, "recorded after a power loss");
+}
+
+/// P14: an accepted hole behind which WAL was streamed, and what was reported of a timeline behind
+/// its fork, are told. What the archive begins behind is nobody's loss any more.
+void Ledger::check_losses(const std::vector<archive::Loss>& losses, Lsn archive_begin,
+                          const char* where) const {
+  using Kind = archive::Loss::Kind;
+  for (const auto& hole : passed_holes_) {
+    if (hole.end <= std::max(archive_begin, floor_) || !first_timeline()) continue;
+    auto told = hole.begin;  // up to here; by more than one, where the server removed more and more
+    auto by_begin = losses;
+    std::sort(by_begin.begin(), by_begin.end(),
+              [](const auto& a, const auto& b) { return a.begin < b.begin; });
+    for (const auto& loss : by_begin)
+      if (loss.kind == Kind::hole && loss.begin <= told) told = std::max(told, loss.end);
+    if (told < hole.end)
+      throw Violation{"P14", fmt::format("the hole from {} to {} that was accepted is not {}",
+                                         hole.begin, hole.end, where)};
+  }
+  const auto newest = std::max(timeline_, last_timeline());
+  for (const auto& [timeline, ranges] : promised_) {
+    if (timeline >= newest) continue;
+    const auto& truth = lineage_.timeline(timeline);
+    const auto reported = reported_bytes(timeline);
+    // (A record that was not complete is no loss; and damage may have come in its place.)
+    if (!reported.valid() || !damages_.empty() || reported <= truth.switchpoint) continue;
+    const auto end = truth.wal.complete_end(reported);
+    if (end <= truth.switchpoint || end <= std::max(archive_begin, floor_)) continue;
+    // Of a record that began before the archive did nobody can tell where it ends.
+    if (truth.wal.complete_end(Lsn(end.byte() - 1)) < first_promised(timeline)) continue;
+    const auto told = std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+      return loss.kind == Kind::lost_branch && loss.timeline == timeline &&
+             loss.begin == truth.switchpoint && loss.end >= end;
+    });
+    if (!told)
+      throw Violation{"P14", fmt::format("{} to {} on timeline {} was reported as flushed, is not "
+                                         "part of timeline {}, and that is not {}",
+                                         truth.switchpoint, end, timeline, timeline + 1, where)};
+  }
 }
 
 void Ledger::on_status(const wire::StandbyStatus& status) {

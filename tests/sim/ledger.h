@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/resume.h"
 #include "lineage.h"
 #include "story.h"
@@ -39,6 +41,14 @@ class Ledger {
     if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
       told_holes_.push_back(hole);
   }
+  /// It is about to be recorded, since the stream goes on behind it.
+  void on_hole_accepted(const Hole& hole) { accepted_ = hole; }
+  /// Streaming begins, and this is what the receiver says is lost: P14. What it does not know of
+  /// would have to be found by somebody who needs it.
+  void on_losses_told(const std::vector<archive::Loss>& losses) const;
+  /// After a power loss: what a start will read.
+  void check_losses(const archive::Listing& listing,
+                    const std::vector<archive::Loss>& losses) const;
   /// WAL with that damage was sent.
   void on_damage(const Lineage::Spot& spot) {
     if (!damage_ || spot.begin < damage_->begin) damage_ = spot;
@@ -76,6 +86,8 @@ class Ledger {
     wal::Lsn begin;
     wal::Lsn end;
   };
+  void check_losses(const std::vector<archive::Loss>& losses, wal::Lsn archive_begin,
+                    const char* where) const;
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_continuity(const SimDisk& disk);
@@ -96,6 +108,8 @@ class Ledger {
   Story& story_;
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
   std::vector<Hole> told_holes_;
+  std::optional<Hole> accepted_;
+  std::vector<Hole> passed_holes_;  ///< those behind which WAL was streamed, and not since before
   std::optional<wal::Lsn> copied_;
   wal::Lsn floor_;                 ///< before it things may be gone
   std::set<std::string> checked_;  ///< finished files that were right once

@@ -33,6 +33,10 @@ std::span<const MutantInfo> mutants() {
       {Mutant::reads_without_bound, "P8", "reads on while the disk hangs"},
       {Mutant::damage_restored_as_absence, "P9", "restore says \"not there\" for any failure"},
       {Mutant::restored_unchecked, "P9", "restore hands out what it has not checked"},
+      {Mutant::loss_recorded_too_late, "P14", "loss recorded when streaming has begun behind it"},
+      {Mutant::loss_not_synced, "P14", "record of a loss not synced"},
+      {Mutant::lost_branch_not_told, "P14",
+       "follows a fork behind the archive's end without a word"},
   };
   return kMutants;
 }

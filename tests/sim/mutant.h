@@ -37,6 +37,9 @@ enum class Mutant {
   reads_without_bound,
   damage_restored_as_absence,
   restored_unchecked,
+  loss_recorded_too_late,
+  loss_not_synced,
+  lost_branch_not_told,
 };
 
 struct MutantInfo {

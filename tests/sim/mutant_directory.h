@@ -34,7 +34,8 @@ class MutantDirectory final : public io::Directory {
   }
   void remove(const std::string& name) override { directory_.remove(name); }
   void sync() override {
-    if (mutant_ != Mutant::raw_removed_first && mutant_ != Mutant::pruned_names_not_synced)
+    if (mutant_ != Mutant::raw_removed_first && mutant_ != Mutant::pruned_names_not_synced &&
+        mutant_ != Mutant::loss_not_synced)
       directory_.sync();
   }
   std::vector<io::DirectoryEntry> list() override { return directory_.list(); }

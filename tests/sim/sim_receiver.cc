@@ -4,9 +4,12 @@
 
 #include "archive/border.h"
 #include "archive/compress.h"
+#include "archive/find_losses.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
+#include "archive/timelines.h"
 #include "mutant_directory.h"
 
 namespace weir::sim {
@@ -159,9 +162,9 @@ void SimReceiver::run_to_the_end() {
     if (stop_) state_.request_stop();  // also where it came while streaming and the stream failed
     const auto step = state_.next();
     // A hole that is found later is no excuse for having made it.
-    for (const auto& hole : state_.holes())
-      if (std::find(holes_found_.begin(), holes_found_.end(), hole) == holes_found_.end())
-        world_.ledger.on_hole(hole);
+    for (const auto& loss : state_.losses())
+      if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
+        world_.ledger.on_hole({loss.begin, loss.end});
     if (const auto* stop = std::get_if<receive::step::Stop>(&step)) {
       result_ = stop->error;
       return;
@@ -200,6 +203,11 @@ void SimReceiver::perform(const receive::Step& step) {
     inspect(*archive);
   } else if (const auto* history = std::get_if<step_ns::StoreHistory>(&step)) {
     store_history(*history);
+  } else if (const auto* end = std::get_if<step_ns::FindEnd>(&step)) {
+    state_.on_end_found(archive::sound_end(*directory_, archive::list_archive_names(*directory_),
+                                           end->timeline, end->from, kSegment));
+  } else if (const auto* loss = std::get_if<step_ns::RecordLoss>(&step)) {
+    record_loss(*loss);
   } else if (const auto* probe = std::get_if<step_ns::Probe>(&step)) {
     state_.on_probed(upstream.has(probe->timeline, probe->lsn));
   } else if (const auto* compare = std::get_if<step_ns::CompareTail>(&step)) {
@@ -240,12 +248,12 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step,
     if (const auto identity = archive::read_identity(*directory_, listing))
       archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
                                     directory_->path());
-  hidden_names_ = listing.hidden;
   receive::ArchiveFacts facts;
   facts.resume = archive::find_resume_point(*directory_, listing, step.segment_size);
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(*directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
+  look_for_losses(listing, facts);
   if (world_.mutant != Mutant::end_not_made_durable)
     archive::make_end_durable(*directory_, listing);
   if (!compressor_ && options_.compression.method != codec::Method::none) {
@@ -260,8 +268,41 @@ void SimReceiver::inspect(const receive::step::InspectArchive& step,
       facts.resume->start = facts.resume->open.front().start;
     }
   }
-  if (facts.resume) holes_found_ = facts.resume->holes;
   state_.on_archive(std::move(facts));
+}
+
+void SimReceiver::look_for_losses(const archive::Listing& listing, receive::ArchiveFacts& facts) {
+  try {
+    archive::close_losses(*directory_, listing);
+    facts.losses = archive::read_losses(*directory_, listing);
+    if (!facts.resume) return;
+    const auto timelines = archive::Timelines::read(*directory_, listing);
+    facts.found =
+        archive::find_unrecorded_losses(*directory_, listing, timelines, kSegment, facts.losses);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    world_.story.tell("losses: {}", error.what());
+  }
+}
+
+void SimReceiver::record_loss(const receive::step::RecordLoss& step) {
+  auto loss = step.loss;
+  if (loss.kind == archive::Loss::Kind::lost_branch)
+    archive::count_commits(*directory_, archive::list_archive_names(*directory_), loss);
+  const bool branch = loss.kind == archive::Loss::Kind::lost_branch;
+  if (loss.cause.starts_with("accepted")) world_.ledger.on_hole_accepted({loss.begin, loss.end});
+  if (world_.mutant == Mutant::loss_recorded_too_late) {
+    late_losses_.push_back(loss);
+  } else if (world_.mutant != Mutant::lost_branch_not_told || !branch) {
+    MutantDirectory directory(*directory_, world_.mutant);
+    archive::record_loss(directory, loss);
+    world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);
+  }
+  state_.on_loss_recorded(std::move(loss));
+}
+
+void SimReceiver::store_late_losses() {
+  for (const auto& loss : std::exchange(late_losses_, {})) archive::record_loss(*directory_, loss);
 }
 
 void SimReceiver::compress(const std::vector<wal::SegmentName>& segments) {
@@ -339,6 +380,7 @@ void SimReceiver::stream(const receive::step::Stream& step) {
     if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
     failed(error, {});
   }
+  store_late_losses();
   if (late_history_) {
     archive::store_history(*directory_, late_history_->timeline, late_history_->content);
     late_history_.reset();
@@ -371,14 +413,13 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   const auto shared = std::make_shared<Streaming>(directory_, options_, step, major, world_.mutant,
                                                   stock_habits_, world_.story.now);
   auto& streaming = *shared;
-  archive::mark_hole(*directory_, hidden_names_,
-                     wal::SegmentName(step.timeline, kSegment.segno(step.start), kSegment),
-                     kSegment, step.behind_hole);
   streaming.writer.begin(step.timeline, step.start, step.open);
   upstream.start(step.start, step.timeline);
   world_.story.tell("streaming timeline {} from {}", step.timeline, step.start);
   world_.ledger.on_stream(step.timeline, step.start);
   if (const auto& other = upstream.other_wal()) world_.ledger.on_other_wal(*other);
+  world_.ledger.on_losses_told(state_.losses());
+  archive::remove_losses(*directory_, step.void_losses);
 
   auto& state = streaming.state;
   auto& turns = streaming.turns;

@@ -84,6 +84,9 @@ class SimReceiver {
   void inspect(const receive::step::InspectArchive& step);
   void inspect(const receive::step::InspectArchive& step, const archive::Listing& listing);
   void compress(const std::vector<wal::SegmentName>& segments);
+  void look_for_losses(const archive::Listing& listing, receive::ArchiveFacts& facts);
+  void record_loss(const receive::step::RecordLoss& step);
+  void store_late_losses();
   void store_history(const receive::step::StoreHistory& step);
   void compare_tail(const receive::step::CompareTail& step);
   void stream(const receive::step::Stream& step);
@@ -110,8 +113,7 @@ class SimReceiver {
   std::shared_ptr<Compressor> compressor_;
   receive::SessionState state_;
   std::optional<receive::step::StoreHistory> late_history_;
-  std::vector<std::string> hidden_names_;
-  std::vector<archive::ResumePoint::Hole> holes_found_;  ///< by looking at the archive
+  std::vector<archive::Loss> late_losses_;
   std::optional<Error> result_;
   const bool stock_habits_;  ///< a segment is begun when the one before it has its name
   const bool collects_;      ///< segments in memory

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "actors.h"
+#include "archive/losses.h"
 #include "ledger.h"
 #include "lineage.h"
 #include "mutant_directory.h"
@@ -359,7 +360,16 @@ class Run {
     disk_.crash(std::ref(random_));
     forget_copy();
     ledger_.check(disk_, false);
+    check_losses();
     if (random_.one_in(16)) check_recovery(false);
+  }
+
+  /// P14, as the next start will see it.
+  void check_losses() {
+    const auto directory = disk_.open();
+    const auto listing = archive::list_archive(*directory);
+    const auto losses = archive::read_losses(*directory, listing);
+    ledger_.check_losses(listing, losses);
   }
 
   /// P9: recovery finds everything that was reported, or is stopped by an error where somebody was
@@ -402,6 +412,11 @@ class Run {
       // What is left before a hole ends somewhere; and so does a timeline that was left by
       // everybody before a crash was made good again.
       if (!ledger_.told_holes().empty()) continue;
+      // What was archived behind a fork is told as that.
+      if (finding.kind == verify::FindingKind::lost_branch &&
+          finding.timeline < lineage_.newest() &&
+          finding.lsn == lineage_.timeline(finding.timeline).switchpoint)
+        continue;
       const auto file = archive::SegmentFileName::parse(finding.file);
       if (file && file->partial && file->segment.timeline() < lineage_.newest()) continue;
       throw Violation{"P9",

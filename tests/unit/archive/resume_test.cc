@@ -8,6 +8,7 @@
 
 #include "archive/compress.h"
 #include "archive/identity.h"
+#include "archive/losses.h"
 #include "archive/own_names.h"
 #include "base/error.h"
 #include "support/bytes.h"
@@ -215,17 +216,21 @@ TEST(ResumePoint, TellsTheEndOfALargeSegmentByItsLastPart) {
   EXPECT_EQ(point(Bytes(switched.begin(), switched.end())), size.start(2));
 }
 
-/// What a process leaves that goes on with `segno` behind a hole (or before all marks).
-void go_on_with(SimDisk& disk, std::uint64_t segno, bool behind_hole) {
-  const auto directory = disk.open();
-  mark_hole(*directory, list_archive(*directory).hidden, SegmentName(1, segno, kSize), kSize,
-            behind_hole);
+/// What a process leaves that goes on with `segno` behind a hole that was accepted.
+void go_on_with(SimDisk& disk, std::uint64_t segno, std::uint64_t hole_begin,
+                wal::TimelineId timeline = 1) {
+  Loss loss;
+  loss.timeline = loss.next_timeline = timeline;
+  loss.begin = kSize.start(hole_begin);
+  loss.end = kSize.start(segno);
+  loss.segment_size = kSize;
+  record_loss(*disk.open(), loss);
 }
 
-TEST(HoleMark, LetsTheArchiveGoOnBehindAHoleThatWasAccepted) {
+TEST(RecordedHole, LetsTheArchiveGoOnBehindIt) {
   SimDisk disk;
   disk.put(name(1), segment(1));
-  go_on_with(disk, 4, true);
+  go_on_with(disk, 4, 2);
   disk.crash_losing_everything();
   EXPECT_EQ(resume(disk)->start, kSize.start(2)) << "the segment behind it was never begun";
 
@@ -243,20 +248,41 @@ TEST(HoleMark, LetsTheArchiveGoOnBehindAHoleThatWasAccepted) {
   EXPECT_THAT(resume(disk)->holes, IsEmpty());
 }
 
-TEST(HoleMark, CountsWhereTheHoleBeginsInAnUnfinishedSegment) {
+TEST(RecordedHole, CountsWhereItBeginsInAnUnfinishedSegment) {
   SimDisk disk;
   disk.put(name(1), segment(1));
   disk.put(name(2, ".partial"), segment(2, 300'000));
   disk.put(name(3, ".partial"), segment(3, 300'000));
   EXPECT_EQ(resume(disk)->start, kSize.start(2)) << "two in a row are what a crash leaves";
-  go_on_with(disk, 3, true);
+  go_on_with(disk, 3, 2);
   const auto point = resume(disk);
   EXPECT_EQ(point->start, kSize.start(3));
   EXPECT_THAT(point->holes, ElementsAre(ResumePoint::Hole{kSize.start(2), kSize.start(3)}));
   EXPECT_THAT(point->open, SizeIs(1));
 }
 
-TEST(HoleMark, OfAnotherTimelineOrSegmentSizeSaysNothing) {
+TEST(RecordedHole, CountsAlthoughItsRecordIsTorn) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  go_on_with(disk, 4, 2);
+  disk.put(name(4, ".partial"), segment(4, 300'000));
+  const auto record = loss_record_name("hole-1-0-200000");
+  auto content = disk.content(record);
+  content.resize(content.size() / 2);
+  disk.put(record, content);
+  EXPECT_EQ(resume(disk)->start, kSize.start(4)) << "as the names of record and segments tell";
+}
+
+TEST(RecordedHole, IsUnderstoodAsEarlierVersionsMarkedIt) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  disk.put(name(4, ".partial"), segment(4, 300'000));
+  disk.put(hole_mark_name(SegmentName(1, 4, kSize)), {});
+  EXPECT_EQ(resume(disk)->start, kSize.start(4));
+  EXPECT_THAT(resume(disk)->holes, SizeIs(1));
+}
+
+TEST(RecordedHole, OfAnotherTimelineOrSegmentSizeSaysNothing) {
   for (const char* mark : {".pgweir-behind-hole-000000020000000000000004",
                            ".pgweir-behind-hole-0000000100000000FFFFFFFF",
                            ".pgweir-behind-hole-00000001000000000000000", ".pgweir-behind-hole-"}) {
@@ -267,15 +293,11 @@ TEST(HoleMark, OfAnotherTimelineOrSegmentSizeSaysNothing) {
     disk.put(mark, {});
     EXPECT_EQ(resume(disk)->start, kSize.start(2));
   }
-}
-
-TEST(HoleMark, IsVoidOnceStreamingGoesOnBeforeIt) {
   SimDisk disk;
   disk.put(name(1), segment(1));
-  go_on_with(disk, 4, true);
-  go_on_with(disk, 2, false);
-  disk.crash_losing_everything();
-  EXPECT_THAT(disk.names(), ElementsAre(name(1)));
+  disk.put(name(4, ".partial"), segment(4, 100));
+  go_on_with(disk, 4, 2, 2);
+  EXPECT_EQ(resume(disk)->start, kSize.start(2));
 }
 
 TEST(HoleMark, IsCleanedUpOnceItsSegmentIsFinishedOrWasNeverBegun) {
@@ -283,7 +305,7 @@ TEST(HoleMark, IsCleanedUpOnceItsSegmentIsFinishedOrWasNeverBegun) {
        std::initializer_list<const char*>{"", ".zst", ".partial", nullptr}) {
     SimDisk disk;
     disk.put(name(1), segment(1));
-    go_on_with(disk, 4, true);
+    disk.put(hole_mark_name(SegmentName(1, 4, kSize)), {});
     const bool unfinished = form != nullptr && std::string_view(form) == ".partial";
     if (form != nullptr) disk.put(name(4, form), {});
     const auto directory = disk.open();

@@ -49,11 +49,12 @@ TEST(StatusLine, TellsStatePositionAndLagInOneLine) {
        "waiting; last error: no     server"},
       {"hole and slot",
        [](View& view) {
-         view.content.holes.emplace_back();
+         view.content.losses.resize(2);
+         view.content.losses[1].acknowledged.emplace();
          view.content.slot_warning = "the slot is ill";
        },
-       "streaming timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind; 1 hole(s) in the "
-       "archive; the slot is ill"},
+       "streaming timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind; 1 loss(es) of "
+       "WAL, see pgweir status; the slot is ill"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);

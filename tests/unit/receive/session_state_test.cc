@@ -101,6 +101,12 @@ class Dialogue {
     } else if (const auto* store = std::get_if<step::StoreHistory>(&step)) {
       archive.histories[store->timeline] = store->content;
       state.on_history_stored(store->timeline);
+    } else if (const auto* find = std::get_if<step::FindEnd>(&step)) {
+      EXPECT_EQ(find->timeline, archive.resume->timeline);
+      state.on_end_found(sound_end);
+    } else if (const auto* loss = std::get_if<step::RecordLoss>(&step)) {
+      archive.losses.push_back(loss->loss);
+      state.on_loss_recorded(loss->loss);
     } else if (const auto* probe = std::get_if<step::Probe>(&step)) {
       probes.push_back(probe->lsn);
       state.on_probed(probe->lsn >= oldest_held);
@@ -119,8 +125,8 @@ class Dialogue {
   static std::string name(const Step& step) {
     static const char* const names[] = {"connect",   "identify",      "parameters", "create-slot",
                                         "read-slot", "fetch-history", "archive",    "store-history",
-                                        "probe",     "compare-tail",  "stream",     "disconnect",
-                                        "wait",      "stop"};
+                                        "find-end",  "record-loss",   "probe",      "compare-tail",
+                                        "stream",    "disconnect",    "wait",       "stop"};
     return names[step.index()];
   }
 
@@ -164,6 +170,7 @@ class Dialogue {
   ArchiveFacts archive;
   Lsn oldest_held;
   TailComparison tail{.how = TailComparison::How::same};
+  Lsn sound_end;
 
   std::vector<step::CompareTail> compared;
   int connects = 0;
@@ -784,7 +791,7 @@ TEST(SessionState, FindsTheRangeThatIsMissingAndStops) {
     EXPECT_NE(text.find("to " + seg(held).to_string()), std::string::npos) << text;
     EXPECT_NE(stop.error->hint().find("--on-gap continue"), std::string::npos);
     EXPECT_LE(dialogue.probes.size(), 7U) << "a binary search";
-    EXPECT_TRUE(dialogue.state.holes().empty());
+    EXPECT_TRUE(dialogue.state.losses().empty());
   }
 }
 
@@ -798,30 +805,167 @@ TEST(SessionState, ArchivesOnBehindAGapIfThatWasAccepted) {
   static_cast<void>(dialogue.until<step::Stream>());
   dialogue.stream_fails(kRemoved, "58P01", seg(7));
   EXPECT_EQ(dialogue.until<step::Stream>().start, seg(30));
-  ASSERT_EQ(dialogue.state.holes().size(), 1U);
-  EXPECT_EQ(dialogue.state.holes()[0], (archive::ResumePoint::Hole{seg(7), seg(30)}));
+  ASSERT_EQ(dialogue.state.losses().size(), 1U);
+  EXPECT_EQ(dialogue.state.losses()[0].begin, seg(7));
+  EXPECT_EQ(dialogue.state.losses()[0].end, seg(30));
   EXPECT_EQ(dialogue.log.count("THE ARCHIVE HAS A HOLE NOW"), 1);
 }
 
-TEST(SessionState, TellsWhetherItGoesOnBehindAHole) {
+TEST(SessionState, HasAHoleRecordedBeforeItStreamsBehindIt) {
   Options options;
   options.on_gap = OnGap::go_on;
   Dialogue dialogue(options);
   dialogue.identity.flush_position = seg(100.5);
   dialogue.archive_ends_at(1, seg(7));
+  dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.25)}};
   dialogue.oldest_held = seg(30);
-  EXPECT_FALSE(dialogue.until<step::Stream>().behind_hole);
+  EXPECT_EQ(dialogue.steps(), "connect identify parameters archive compare-tail stream");
   dialogue.stream_fails(kRemoved, "58P01", seg(7));
-  EXPECT_TRUE(dialogue.until<step::Stream>().behind_hole);
-  // The archive says so itself from now on, even if the segment behind the hole is not finished.
+  const auto steps = dialogue.steps();
+  EXPECT_THAT(steps, ::testing::EndsWith("probe record-loss stream"));
+  ASSERT_EQ(dialogue.archive.losses.size(), 1U);
+  const auto loss = dialogue.archive.losses[0];
+  EXPECT_EQ(loss.id(), "hole-1-0-700000");
+  EXPECT_EQ(loss.end, seg(30));
+  EXPECT_EQ(loss.sound_end, seg(7.25)) << "what was received of the segment that it begins in";
+  EXPECT_EQ(loss.segment_size, kSize);
+  EXPECT_EQ(loss.system_identifier, dialogue.identity.system_identifier);
+
+  // The record tells it from now on.
   dialogue.archive_ends_at(1, seg(30));
-  dialogue.archive.resume->holes = {{seg(7), seg(30)}};
   dialogue.stream_fails(kLost, {}, seg(30.5), true);
   const auto again = dialogue.until<step::Stream>();
   EXPECT_EQ(again.start, seg(30));
-  EXPECT_FALSE(again.behind_hole);
-  EXPECT_EQ(dialogue.state.holes().size(), 1U);
+  EXPECT_THAT(again.void_losses, ::testing::IsEmpty());
+  EXPECT_EQ(dialogue.state.losses().size(), 1U);
   EXPECT_EQ(dialogue.log.count("HOLE NOW"), 1);
+}
+
+TEST(SessionState, VoidsTheRecordOfAHoleBeforeWhichItGoesOn) {
+  Dialogue dialogue;
+  dialogue.identity.flush_position = seg(100.5);
+  dialogue.archive_ends_at(1, seg(7));
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = seg(3);
+  loss.end = seg(5);
+  dialogue.archive.losses.push_back(loss);
+  loss.begin = seg(7);
+  loss.end = seg(30);
+  dialogue.archive.losses.push_back(loss);
+  const auto stream = dialogue.until<step::Stream>();
+  EXPECT_EQ(stream.start, seg(7));
+  EXPECT_THAT(stream.void_losses, ::testing::ElementsAre("hole-1-0-700000"));
+  EXPECT_EQ(dialogue.state.losses().size(), 1U);
+}
+
+TEST(SessionState, TellsOfWalThatAFailoverLost) {
+  struct Case {
+    const char* name;
+    Lsn start;      ///< the archive goes on here on timeline 1, ...
+    Lsn sound_end;  ///< ... and has WAL up to here
+    Lsn switchpoint;
+    std::string steps;
+    std::optional<std::string> id;
+  };
+  const std::string before = "connect identify parameters fetch-history archive compare-tail ";
+  const Case cases[] = {
+      {"all of it is there", seg(7), seg(7.5), seg(7.75), before + "find-end stream", {}},
+      {"exactly to the switchpoint", seg(7), seg(7.5), seg(7.5), before + "find-end stream", {}},
+      {"some of the last segment", seg(7), seg(7.5), seg(7.25),
+       before + "find-end record-loss stream", "branch-1-0-740000"},
+      {"several segments", seg(9), seg(9.5), seg(7.25),
+       before + "find-end record-loss store-history stream", "branch-1-0-740000"},
+      {"at a segment's end", seg(9), seg(9), seg(9), before + "find-end store-history stream", {}},
+      {"long before the switch", seg(7), seg(7.5), seg(20), before + "stream", {}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    Dialogue dialogue;
+    dialogue.identity.timeline = 2;
+    dialogue.identity.flush_position = seg(50);
+    dialogue.server_histories[2] = "1\t" + c.switchpoint.to_string() + "\tx\n";
+    dialogue.archive_ends_at(1, c.start);
+    dialogue.archive.resume->open = {{c.start, c.start, c.start}};
+    dialogue.sound_end = c.sound_end;
+    EXPECT_EQ(dialogue.steps(), c.steps);
+    ASSERT_EQ(dialogue.archive.losses.size(), c.id ? 1U : 0U);
+    if (!c.id) continue;
+    const auto loss = dialogue.archive.losses[0];
+    EXPECT_EQ(loss.id(), *c.id);
+    EXPECT_EQ(loss.kind, archive::Loss::Kind::lost_branch);
+    EXPECT_EQ(loss.end, c.sound_end);
+    EXPECT_EQ(loss.next_timeline, 2U);
+    EXPECT_EQ(dialogue.log.count("a failover lost WAL that the archive has"), 1);
+    EXPECT_EQ(dialogue.log.count("pgweir ack branch-1-0-740000"), 1);
+    // At the next connection it is recorded already, and was told.
+    dialogue.stream_fails(kLost, {}, c.start, true);
+    static_cast<void>(dialogue.until<step::Stream>());
+    EXPECT_EQ(dialogue.archive.losses.size(), 1U);
+    EXPECT_EQ(dialogue.log.count("a failover lost WAL"), 1);
+  }
+}
+
+TEST(SessionState, TellsOfWalThatAFailoverLostSeveralTimelinesBack) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 4;
+  dialogue.identity.flush_position = seg(50);
+  dialogue.server_histories[2] = "1\t" + seg(5.5).to_string() + "\tx\n";
+  dialogue.server_histories[4] = "1\t" + seg(5.5).to_string() + "\tx\n2\t" + seg(6.5).to_string() +
+                                 "\tx\n3\t" + seg(20).to_string() + "\tx\n";
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.sound_end = seg(9);
+  static_cast<void>(dialogue.until<step::Stream>());
+  ASSERT_EQ(dialogue.archive.losses.size(), 1U);
+  EXPECT_EQ(dialogue.archive.losses[0].id(), "branch-1-0-580000");
+  EXPECT_EQ(dialogue.archive.losses[0].end, seg(9));
+  EXPECT_EQ(dialogue.archive.losses[0].next_timeline, 2U);
+}
+
+TEST(SessionState, TellsOfWalThatAFailoverLostWhileItStreamed) {
+  Dialogue dialogue;
+  dialogue.identity.flush_position = seg(7.5);
+  dialogue.archive_ends_at(1, seg(7));
+  static_cast<void>(dialogue.until<step::Stream>());
+  // A standby that had sent more than it replayed is promoted.
+  dialogue.server_histories[2] = "1\t" + seg(7.25).to_string() + "\tx\n";
+  dialogue.identity.timeline = 2;
+  dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.5)}};
+  dialogue.sound_end = seg(7.5);
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::timeline_ended;
+  outcome.next = pq::EndOfStream::Next{2, seg(7.25)};
+  outcome.reached = seg(7.5);
+  outcome.heard_anything = true;
+  dialogue.state.on_stream_ended(outcome, dialogue.now);
+  EXPECT_EQ(dialogue.steps(),
+            "identify fetch-history archive find-end record-loss store-history stream");
+  ASSERT_EQ(dialogue.archive.losses.size(), 1U);
+  EXPECT_EQ(dialogue.archive.losses[0].id(), "branch-1-0-740000");
+}
+
+TEST(SessionState, RecordsTheHoleThatStartLeaves) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  options.start = seg(20);
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(50);
+  dialogue.archive_ends_at(1, seg(7));
+  EXPECT_EQ(dialogue.steps(), "connect identify parameters archive record-loss stream");
+  EXPECT_EQ(dialogue.archive.losses[0].id(), "hole-1-0-700000");
+  EXPECT_EQ(dialogue.archive.losses[0].end, seg(20));
+}
+
+TEST(SessionState, WaitsForSpaceToRecordALoss) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  options.start = seg(20);
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(50);
+  dialogue.archive_ends_at(1, seg(7));
+  static_cast<void>(dialogue.until<step::RecordLoss>());
+  dialogue.state.failed(Error(ErrorKind::disk_full, "no space"), {}, dialogue.now);
+  EXPECT_EQ(dialogue.steps(), "wait record-loss stream");
 }
 
 TEST(SessionState, SearchesAGapOverAConnectionThatBreaks) {
@@ -1023,13 +1167,22 @@ TEST(SessionState, DoesNotTryAgainWhatAPersonHasToLookAt) {
 TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
   Dialogue dialogue;
   dialogue.archive_ends_at(1, seg(7));
-  dialogue.archive.resume->holes = {{seg(3), seg(5)}};
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = seg(3);
+  loss.end = seg(5);
+  dialogue.archive.losses.push_back(loss);
+  loss.begin = seg(5);
+  loss.end = seg(6);
+  loss.acknowledged = {"today", "eva@db1", "known"};
+  dialogue.archive.losses.push_back(loss);
   for (int i = 0; i < 3; ++i) {
     static_cast<void>(dialogue.until<step::Stream>());
     dialogue.stream_fails(kLost, {}, seg(7), true);
   }
-  EXPECT_EQ(dialogue.log.count("the archive has a hole"), 1);
-  EXPECT_EQ(dialogue.state.holes().size(), 1U);
+  EXPECT_EQ(dialogue.log.count("the archive has a hole"), 2);
+  EXPECT_EQ(dialogue.log.count("acknowledged by eva@db1 at today: known"), 1);
+  EXPECT_EQ(dialogue.state.losses().size(), 2U);
 }
 
 Options stock() {

@@ -1,0 +1,193 @@
+#include "archive/find_losses.h"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+#include "archive/border.h"
+#include "archive/content.h"
+#include "archive/segment_reader.h"
+#include "archive/transaction_end.h"
+#include "base/error.h"
+#include "wal/record_verifier.h"
+
+namespace weir::archive {
+
+namespace {
+
+/// So much WAL is read to count commits; more would keep a receiver from streaming.
+constexpr std::uint64_t kMostCounted = std::uint64_t{1} << 30;
+
+/// Ranges of [begin, end) that no recorded hole has.
+std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<const Loss> recorded) {
+  std::vector<Loss::Range> left;
+  for (const auto& loss : recorded) {  // by begin
+    if (loss.kind != Loss::Kind::hole || loss.end <= begin || loss.begin >= end) continue;
+    if (loss.begin > begin) left.push_back({begin, loss.begin});
+    begin = std::min(end, loss.end);
+  }
+  if (begin < end) left.push_back({begin, end});
+  return left;
+}
+
+}  // namespace
+
+std::vector<Loss> find_unrecorded_losses(io::Directory& directory, const Listing& listing,
+                                         const Timelines& timelines, wal::SegmentSize segment_size,
+                                         std::span<const Loss> recorded) {
+  auto found = find_holes(listing, timelines, segment_size, recorded);
+  for (const auto& loss : recorded)
+    if (!loss.recorded) found.push_back(loss);
+  wal::TimelineId newest = 0;
+  for (const auto& entry : listing.segments)
+    newest = std::max(newest, entry.name.segment.timeline());
+  if (const auto history = timelines.history(newest); newest > 0 && history) {
+    auto branches = find_lost_branches(directory, listing, *history, segment_size, recorded);
+    std::move(branches.begin(), branches.end(), std::back_inserter(found));
+  }
+  return found;
+}
+
+std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
+                             wal::SegmentSize segment_size, std::span<const Loss> recorded) {
+  std::vector<Loss> found;
+  for (const auto& way : coverage(listing, timelines, segment_size)) {
+    const auto history =
+        timelines.history(way.timeline).value_or(wal::TimelineHistory(way.timeline));
+    for (std::size_t i = 1; i < way.ranges.size(); ++i)
+      for (const auto& range : unrecorded(way.ranges[i - 1].end, way.ranges[i].begin, recorded)) {
+        Loss loss;
+        loss.timeline = timeline_of_segment(history, segment_size.segno(range.begin), segment_size);
+        loss.next_timeline = timeline_of_segment(
+            history, segment_size.segno(wal::Lsn(range.end.byte() - 1)), segment_size);
+        loss.begin = loss.sound_end = loss.counted_to = range.begin;
+        loss.end = range.end;
+        loss.segment_size = segment_size;
+        loss.recorded = false;
+        loss.missing = {range};
+        loss.cause = "found: segments are missing between finished ones";
+        // Two ways share their ancestors' holes.
+        if (std::none_of(found.begin(), found.end(),
+                         [&](const Loss& known) { return known.id() == loss.id(); }))
+          found.push_back(std::move(loss));
+      }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Loss& a, const Loss& b) { return a.begin < b.begin; });
+  return found;
+}
+
+std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& listing,
+                                     const wal::TimelineHistory& history,
+                                     wal::SegmentSize segment_size,
+                                     std::span<const Loss> recorded) {
+  std::vector<Loss> found;
+  for (const auto& ancestor : history.ancestors()) {
+    const auto known = std::any_of(recorded.begin(), recorded.end(), [&](const Loss& loss) {
+      return loss.kind == Loss::Kind::lost_branch && loss.timeline == ancestor.timeline &&
+             loss.begin == ancestor.switchpoint;
+    });
+    if (known) continue;
+    const auto end = sound_end(directory, listing, ancestor.timeline,
+                               segment_size.start_of(ancestor.switchpoint), segment_size);
+    if (auto loss = lost_branch(history, ancestor.timeline, end, segment_size))
+      found.push_back(std::move(*loss));
+  }
+  return found;
+}
+
+wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::TimelineId timeline,
+                   wal::Lsn from, wal::SegmentSize segment_size) {
+  // The best form of each segment; behind a missing one there is another piece of WAL.
+  std::map<std::uint64_t, const SegmentEntry*> there;
+  for (const auto& entry : listing.segments) {
+    const auto& name = entry.name.segment;
+    if (name.timeline() != timeline || !name.fits(segment_size) || name.start(segment_size) < from)
+      continue;
+    auto& best = there[name.segno(segment_size)];
+    if (best == nullptr || (best->name.partial && !entry.name.partial)) best = &entry;
+  }
+  auto next = segment_size.segno(from);
+  auto each = there.begin();
+  for (; each != there.end() && each->first == next && !each->second->name.partial; ++each) ++next;
+
+  wal::RecordVerifier::Options options;
+  options.segment_size = segment_size;
+  options.timeline = timeline;
+  const auto start = segment_size.start(next);
+  auto verifier = verifier_at(directory, options, start);
+  for (; each != there.end() && each->first == next; ++each, ++next) {
+    const auto& name = each->second->name;
+    const auto file = directory.open_for_reading(name.to_string());
+    if (!file) break;
+    try {
+      const auto path = directory.path() + "/" + name.to_string();
+      if (!read_content(*file, name.method, path, [&](auto raw) { return !verifier.feed(raw); }))
+        break;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      break;  // a compressed one may end where it breaks off
+    }
+    if (verifier.position() != segment_size.start(next + 1)) break;
+  }
+  return verifier.last_record_end().valid() ? verifier.last_record_end() : start;
+}
+
+std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::TimelineId timeline,
+                                wal::Lsn end, wal::SegmentSize segment_size) {
+  const auto switchpoint = history.end_of(timeline);
+  if (!switchpoint || end <= *switchpoint) return std::nullopt;
+  Loss loss;
+  loss.kind = Loss::Kind::lost_branch;
+  loss.timeline = timeline;
+  loss.next_timeline = *history.successor_of(timeline);
+  loss.begin = loss.sound_end = loss.counted_to = *switchpoint;
+  loss.end = end;
+  loss.segment_size = segment_size;
+  loss.recorded = false;
+  loss.cause = fmt::format("timeline {} begins at {}, before the end of what was archived of {}",
+                           loss.next_timeline, *switchpoint, timeline);
+  return loss;
+}
+
+void count_commits(io::Directory& directory, const Listing& listing, Loss& branch) {
+  const auto& size = branch.segment_size;
+  std::uint64_t commits = 0;
+  TransactionObserver observer([&](const TransactionEnd& end) {
+    if (!end.aborted && end.commit.start >= branch.begin && end.commit.start < branch.end)
+      ++commits;
+    return true;
+  });
+  wal::RecordVerifier::Options options;
+  options.segment_size = size;
+  options.timeline = branch.timeline;
+  options.observer = &observer;
+  const auto first = size.segno(branch.begin);
+  const auto last = size.segno(wal::Lsn(branch.end.byte() - 1));
+  wal::RecordVerifier verifier(options, size.start(first));
+  struct Enough {};
+  std::uint64_t read = 0;
+  try {
+    for (auto segno = first; segno <= last; ++segno) {
+      const wal::SegmentName name(branch.timeline, segno, size);
+      // Finished forms come first in a listing's order of one segment, raw before compressed.
+      const SegmentEntry* best = nullptr;
+      for (const auto& entry : listing.segments)
+        if (entry.name.segment == name &&
+            (best == nullptr || (best->name.partial && !entry.name.partial)))
+          best = &entry;
+      if (best == nullptr) break;
+      static_cast<void>(read_segment(directory, best->name, size, [&](auto wal) {
+        if (verifier.feed(wal) || read > kMostCounted) throw Enough{};
+        read += wal.size();
+      }));
+    }
+  } catch (const Enough&) {
+  } catch (const Error&) {
+    // (Damage is found by verify; what is counted is what was there.)
+  }
+  branch.commits = commits;
+  branch.counted_to = std::clamp(verifier.last_record_end(), branch.begin, branch.end);
+}
+
+}  // namespace weir::archive

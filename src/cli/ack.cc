@@ -1,0 +1,143 @@
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "archive/find_losses.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/losses.h"
+#include "base/units.h"
+#include "cli/arguments.h"
+#include "cli/config_file.h"
+#include "cli/exit_status.h"
+#include "cli/help.h"
+#include "cli/program.h"
+#include "io/posix_directory.h"
+
+namespace weir::cli {
+
+namespace {
+
+using archive::Loss;
+
+/// "eva@db1"
+std::string who() {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+  const auto* const user = ::getpwuid(::geteuid());
+  return fmt::format("{}@{}", user != nullptr ? user->pw_name : fmt::to_string(::geteuid()),
+                     host.data());
+}
+
+/// Recorded ones, and what the archive tells by itself.
+std::vector<Loss> find_all(io::Directory& directory) {
+  const auto listing = archive::list_archive(directory);
+  auto losses = archive::read_losses(directory, listing);
+  const auto identity = archive::read_identity(directory, listing);
+  if (!identity) return losses;
+  auto found = archive::find_unrecorded_losses(directory, listing,
+                                               archive::Timelines::read(directory, listing),
+                                               identity->segment_size, losses);
+  std::erase_if(losses, [](const Loss& loss) { return !loss.recorded; });
+  for (auto& loss : found) {
+    loss.system_identifier = identity->system_identifier;
+    if (loss.kind == Loss::Kind::lost_branch) archive::count_commits(directory, listing, loss);
+    losses.push_back(std::move(loss));
+  }
+  std::sort(losses.begin(), losses.end(),
+            [](const Loss& a, const Loss& b) { return a.begin < b.begin; });
+  return losses;
+}
+
+std::string line(const Loss& loss) {
+  const bool hole = loss.kind == Loss::Kind::hole;
+  auto text = fmt::format(
+      "{}: {} from {} to {} on timeline {}{}", loss.id(),
+      hole ? "WAL is missing" : "lost by a failover, here it is:", loss.begin, loss.end,
+      loss.timeline,
+      loss.commits ? fmt::format(", {} commit{}", *loss.commits, *loss.commits == 1 ? "" : "s")
+                   : std::string());
+  if (loss.complaint) text += fmt::format(" ({})", *loss.complaint);
+  if (loss.acknowledged)
+    text += fmt::format("; acknowledged by {} at {}{}{}", loss.acknowledged->who,
+                        loss.acknowledged->time, loss.acknowledged->reason.empty() ? "" : ": ",
+                        loss.acknowledged->reason);
+  return text + "\n";
+}
+
+std::string list(const std::vector<Loss>& losses) {
+  std::string text;
+  for (const auto& loss : losses) text += line(loss);
+  return text;
+}
+
+}  // namespace
+
+std::vector<Option> ack_option_list() {
+  return {
+      {"directory", 'D'},           {"all", '\0', false},        {"reason"},
+      {"config", 'c', true, false}, {"help", '?', false, false},
+  };
+}
+
+int ack_command(const Words& words) {
+  auto arguments = Arguments::parse(ack_option_list(), words, SIZE_MAX);
+  if (arguments.has("help")) {
+    print(ack_help());
+    return kDone;
+  }
+  add_config(arguments, "ack");
+  const auto path = arguments.value("directory");
+  if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
+  const auto& ids = arguments.words();
+  const bool all = arguments.has("all");
+  if (all && !ids.empty())
+    throw Error(ErrorKind::usage, "--all and the name of a loss exclude each other");
+
+  const auto directory = io::open_directory(*path);
+  archive::require_not_a_server_directory(*directory);
+  auto losses = find_all(*directory);
+  if (ids.empty() && !all) {
+    if (arguments.has("reason"))
+      throw Error(ErrorKind::usage, "--reason, and what for?").hint("Name a loss, or add --all.");
+    print(losses.empty() ? "nothing is known to be lost\n" : list(losses));
+    return kDone;
+  }
+  std::vector<Loss> chosen;
+  for (const auto& id : ids) {
+    const auto found = std::find_if(losses.begin(), losses.end(),
+                                    [&](const Loss& loss) { return loss.id() == id; });
+    if (found == losses.end())
+      throw Error(ErrorKind::usage, "the archive has no such loss")
+          .with("id", id)
+          .hint(losses.empty() ? "Nothing is known to be lost in it."
+                               : "Nothing was acknowledged. There is:\n" + list(losses));
+    chosen.push_back(*found);
+  }
+  if (all)
+    for (const auto& loss : losses)
+      if (!loss.acknowledged) chosen.push_back(loss);
+  if (chosen.empty()) {
+    print("nothing is left to be acknowledged\n");
+    return kDone;
+  }
+  // Who acknowledges need not be who archives, and a receiver has to read it.
+  directory->set_file_mode(0644);
+  const auto now = format_time(std::chrono::system_clock::now());
+  for (auto& loss : chosen) {
+    if (!loss.recorded) {
+      loss.found = now;
+      archive::record_loss(*directory, loss);
+    }
+    loss.acknowledged = Loss::Acknowledgement{now, who(), arguments.value("reason").value_or("")};
+    archive::acknowledge_loss(*directory, loss, *loss.acknowledged);
+    print(line(loss));
+  }
+  return kDone;
+}
+
+}  // namespace weir::cli

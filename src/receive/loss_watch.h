@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <thread>
+
+#include "base/log.h"
+#include "io/directory.h"
+#include "pq/connection.h"
+#include "receive/status_board.h"
+
+namespace weir::receive {
+
+/// Sees that somebody acknowledges a loss ("pgweir ack") while a receiver runs, so that its metrics
+/// and its status say so. A thread of its own, which reads the small file of each loss that is open
+/// on the board; made when there is one.
+class LossWatch {
+ public:
+  LossWatch(io::Directory& directory, StatusBoard& board, Log& log,
+            std::chrono::milliseconds every = std::chrono::seconds(2));
+  ~LossWatch();
+  LossWatch(const LossWatch&) = delete;
+  LossWatch& operator=(const LossWatch&) = delete;
+
+ private:
+  void work();
+  void look();
+
+  io::Directory& directory_;
+  StatusBoard& board_;
+  Log& log_;
+  const std::chrono::milliseconds every_;
+  pq::Interrupt stop_;
+  std::thread thread_;
+};
+
+}  // namespace weir::receive

@@ -1,0 +1,127 @@
+#include "archive/find_losses.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/archive_builder.h"
+
+namespace weir::archive {
+namespace {
+
+using codec::Method;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+WalBuilder::Options ordinary() {
+  WalBuilder::Options options;
+  options.switch_every = 0;
+  options.abort_every = 0;
+  return options;
+}
+
+/// Timeline 1 up to segment 9, left for timeline 2 in segment 5.
+struct Failover {
+  WalBuilder one{ordinary()};
+  Lsn at;
+  std::optional<WalBuilder> two;
+  ArchiveBuilder archive;
+
+  Failover() {
+    one.grow_to(kSize.start(9));
+    at = one.fork_point(kSize.start(5) + 400'000);
+    two.emplace(verify::promote(one, at, 2, 9));
+    two->grow_to(kSize.start(9));
+    archive.segments(one, 1, 5, Method::zstd).segments(*two, 5, 7);
+    archive.history(2, verify::history_line(1, at));
+  }
+  std::vector<Loss> found() {
+    const auto directory = archive.disk.open();
+    const auto listing = list_archive(*directory);
+    return find_unrecorded_losses(*directory, listing, Timelines::read(*directory, listing), kSize,
+                                  read_losses(*directory, listing));
+  }
+};
+
+TEST(FindLosses, FindsWhatATimelineHasBehindItsFork) {
+  struct Case {
+    const char* name;
+    std::uint64_t finished;  ///< segments of timeline 1 before this one
+    std::uint64_t partial;   ///< behind the begin of that one; 0: none
+    bool lost;
+  };
+  Failover example;
+  const auto fork = example.at - kSize.start(5);
+  for (const auto& c : {Case{"exactly the switchpoint", 5, fork, false},
+                        Case{"not even that", 5, fork - 1000, false},
+                        Case{"in the same segment", 5, fork + 400'000, true},
+                        Case{"to the end of that segment", 6, 0, true},
+                        Case{"in another segment", 7, 123'456, true}}) {
+    SCOPED_TRACE(c.name);
+    Failover failover;
+    failover.archive.segments(failover.one, 5, c.finished, Method::zstd);
+    const auto held = kSize.start(c.finished) + c.partial;
+    if (c.partial > 0) failover.archive.partial(failover.one, held);
+    const auto found = failover.found();
+    ASSERT_THAT(found, SizeIs(c.lost ? 1 : 0));
+    if (!c.lost) continue;
+    EXPECT_EQ(found[0].kind, Loss::Kind::lost_branch);
+    EXPECT_EQ(found[0].timeline, 1U);
+    EXPECT_EQ(found[0].next_timeline, 2U);
+    EXPECT_EQ(found[0].begin, failover.at);
+    EXPECT_EQ(found[0].end, failover.one.complete_end(held));
+    // Once recorded it is found no more.
+    const auto directory = failover.archive.disk.open();
+    record_loss(*directory, found[0]);
+    EXPECT_THAT(failover.found(), IsEmpty());
+  }
+}
+
+TEST(FindLosses, FindsHolesOnEachWayOnce) {
+  Failover failover;
+  for (const auto segno : {2, 3, 6})
+    for (const auto* form : {"", ".zst"})
+      failover.archive.disk.erase(
+          wal::SegmentName(segno == 6 ? 2 : 1, static_cast<std::uint64_t>(segno), kSize)
+              .to_string() +
+          form);
+  failover.archive.segments(*failover.two, 7, 8);
+  const auto found = failover.found();
+  ASSERT_THAT(found, SizeIs(2));
+  EXPECT_EQ(found[0].id(), "hole-1-0-200000");
+  EXPECT_EQ(found[0].end, kSize.start(4));
+  EXPECT_EQ(found[1].id(), "hole-2-0-600000");
+
+  // Of a larger hole only what no record has.
+  Loss recorded = found[0];
+  recorded.end = kSize.start(3);
+  record_loss(*failover.archive.disk.open(), recorded);
+  EXPECT_EQ(failover.found()[0].begin, kSize.start(3));
+}
+
+TEST(FindLosses, FindsTheEndWhereNoRecordBeginsInTheLastSegment) {
+  WalBuilder wal(ordinary());
+  wal.grow_to(kSize.start(2));
+  while (wal.end() + 200'000 < kSize.start(4)) wal.append_random(50'000);
+  const auto record = wal.append_random(900'000);  // over the border of segment 4
+  const auto start = record.start;
+  const auto end = record.end;
+  ASSERT_LT(start, kSize.start(4));
+  ASSERT_GT(end, kSize.start(4));
+  for (const bool whole : {true, false}) {
+    SCOPED_TRACE(whole);
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 4).partial(wal, whole ? end : Lsn(end.byte() - 1000));
+    const auto directory = archive.disk.open();
+    EXPECT_EQ(sound_end(*directory, list_archive(*directory), 1, kSize.start(4), kSize),
+              whole ? end : start)
+        << "a record that is not complete is no loss";
+  }
+}
+
+}  // namespace
+}  // namespace weir::archive
