@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "archive/branch.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/timelines.h"
 #include "archive/transaction_end.h"
+#include "io/directory.h"
 #include "status/ends.h"
 #include "status/upstream.h"
 
@@ -48,6 +50,7 @@ struct StatusReport {
     wal::Lsn from;
     wal::Lsn to;
     std::uint64_t segments = 0;
+    bool operator==(const Hole&) const = default;
   };
   /// What a base backup can be recovered to, along one history.
   struct Window {
@@ -64,6 +67,7 @@ struct StatusReport {
   std::optional<archive::Identity> identity;
   std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
   std::vector<Timeline> timelines;
+  archive::Timelines histories;
   std::vector<archive::Coverage> coverage;
   std::vector<Hole> holes;
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
@@ -76,6 +80,8 @@ struct StatusReport {
   bool receiver_silent = false;               ///< it runs and did not answer
 
   std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
+  /// How its WAL and the archive's lie to each other; unset for another cluster, or without WAL.
+  std::optional<archive::Branch> branch;
   std::optional<std::string> upstream_error;
   std::string upstream_hint;  ///< what to do about it; may be empty
 };
@@ -84,10 +90,15 @@ struct StatusReport {
 /// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
 /// cannot be read are told in `damaged`.
 [[nodiscard]] StatusReport look(const std::string& path);
+[[nodiscard]] StatusReport look(io::Directory& directory);
 
 /// Fills in timelines, coverage, holes and foreign from the names.
 void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines);
+/// Takes in what a server has said.
+void add_upstream(StatusReport& report, Upstream upstream);
+[[nodiscard]] archive::ServerPlace place_of(const Upstream& upstream);
+
 /// Fills in windows, from coverage and the timelines' ends.
 void describe_windows(StatusReport& report);
 
@@ -101,6 +112,7 @@ struct ReceiverFacts {
   std::string slot;
   std::string slot_warning;
   std::string last_error;
+  std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
 
