@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -82,7 +83,7 @@ Error with_place(const Error& error, const std::string& path, std::uint64_t file
 std::unique_ptr<io::File> open_existing(io::Directory& directory, const std::string& name) {
   auto file = directory.open_for_reading(name);
   if (!file)
-    throw Error(ErrorKind::io, "the segment file is gone").with("file", path_of(directory, name));
+    throw system_error(ENOENT, "the segment file is gone").with("file", path_of(directory, name));
   return file;
 }
 
@@ -428,6 +429,8 @@ std::uint64_t read(io::Directory& directory, const SegmentFileName& name,
 }
 
 }  // namespace
+
+bool is_gone(const Error& error) { return error.system_code() == ENOENT; }
 
 std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink) {

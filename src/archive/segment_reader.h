@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "wal/page.h"
@@ -23,6 +24,10 @@ namespace weir::archive {
 inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
+
+/// True for what read_segment() and the others throw where there is no such file (any more): it was
+/// finished, compressed or removed since it was listed. Who listed it has to look again.
+[[nodiscard]] bool is_gone(const Error& error);
 
 /// The same, and where there is more than one processor and something to unpack, a second thread
 /// reads and unpacks while this one is in `sink`. Of zstd in several frames both unpack. Memory:

@@ -320,6 +320,9 @@ Options:
                            last bytes of a lost primary are recovered
       --partial-damaged    as --partial, also if it is damaged: the WAL behind
                            the damage is lost
+      --up-to-hole         recover everything before the first hole on the way,
+                           the unfinished segment before it included, and then
+                           end the recovery; never done unasked
       --on-gap WHAT        a segment is missing although later ones are there:
                            stop the recovery (default), or absent: for a
                            standby that can stream it
@@ -334,7 +337,7 @@ Options:
   -c, --config FILE        take options from FILE, too: pgweir config --help
   -?, --help               this help
 
-To choose a moment to recover to:
+To choose a moment to recover to (with the settings for it, and the holes):
       --find-time TIME     the commits around '2026-11-20 03:14:15+00'; without
                            a zone it is local time
       --find-lsn LSN       the commits around a position

@@ -1,10 +1,15 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "cli/arguments.h"
@@ -14,6 +19,7 @@
 #include "cli/memory.h"
 #include "cli/program.h"
 #include "io/posix_directory.h"
+#include "receive/status_socket.h"
 #include "restore/command.h"
 #include "restore/find.h"
 
@@ -50,6 +56,25 @@ Error usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
 }
 
+/// What the receiver that streams into the archive says, if there is one.
+std::optional<restore::DurableEnd> durable_end_of(const std::string& directory) {
+  try {
+    const auto answer = receive::StatusSocket::ask(directory);
+    if (!answer) return std::nullopt;
+    const auto json = nlohmann::json::parse(*answer, nullptr, false);
+    if (!json.is_object() || !json.contains("flush_lsn") || !json.contains("timeline"))
+      return std::nullopt;
+    const auto& flush = json["flush_lsn"];
+    const auto& timeline = json["timeline"];
+    if (!flush.is_string() || !timeline.is_number_unsigned()) return std::nullopt;
+    const auto lsn = wal::Lsn::parse(flush.get<std::string>());
+    if (!lsn) return std::nullopt;
+    return restore::DurableEnd{timeline.get<wal::TimelineId>(), *lsn};
+  } catch (const Error&) {
+    return std::nullopt;  // who cannot be asked is not waited for: the file itself is looked at
+  }
+}
+
 int restore(const Arguments& arguments, const std::string& directory) {
   for (const auto name : {"timeline", "json"})
     if (arguments.on_command_line(name))
@@ -63,12 +88,15 @@ int restore(const Arguments& arguments, const std::string& directory) {
   restore::Options options;
   options.verify = !arguments.has("no-verify");
   options.partial_damaged = arguments.has("partial-damaged");
-  options.partial = arguments.has("partial") || options.partial_damaged;
+  options.up_to_hole = arguments.has("up-to-hole");
+  options.partial = arguments.has("partial") || options.partial_damaged || options.up_to_hole;
   options.empty_is_absence = arguments.has("allow-empty");
   if (const auto on_gap = arguments.value("on-gap")) {
     if (*on_gap != "stop" && *on_gap != "absent")
       throw usage(fmt::format("--on-gap is stop or absent, not \"{}\"", *on_gap));
     options.gap_is_absence = *on_gap == "absent";
+    if (options.up_to_hole)
+      throw usage("--up-to-hole and --on-gap are two ways to meet a hole: give one of them");
   }
   std::chrono::milliseconds patience = kPatience;
   if (const auto text = arguments.value("retry-for")) {
@@ -86,6 +114,8 @@ int restore(const Arguments& arguments, const std::string& directory) {
     prefetch.segments = *parsed;
     prefetch.without_server = arguments.on_command_line("prefetch");
   }
+
+  options.durable_end = [&] { return durable_end_of(directory); };
 
   StderrLog log;
   const auto result =
@@ -114,9 +144,114 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
   return fmt::format("{}, xid {}, LSN {}", commit->time.to_string(), xid, commit->start);
 }
 
+/// What restore_command has to say besides the directory, for a recovery up to the moment.
+std::string options_for(const restore::Moment& moment) {
+  return moment.needs_up_to_hole ? "--up-to-hole" : moment.needs_partial ? "--partial" : "";
+}
+
+/// WAL that the archive has on branches which this way has left behind: a failover lost it.
+std::vector<archive::Loss> lost_branches(io::Directory& directory, const restore::Moment& moment) {
+  auto losses = archive::read_losses(directory, archive::list_archive_names(directory));
+  std::erase_if(losses, [&](const archive::Loss& loss) {
+    return loss.kind != archive::Loss::Kind::lost_branch || loss.timeline >= moment.timeline;
+  });
+  return losses;
+}
+
+std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost) {
+  using Json = nlohmann::ordered_json;
+  Json hole = nullptr;
+  if (moment.hole)
+    hole = {{"from", moment.hole->begin.to_string()},
+            {"to", moment.hole->end.to_string()},
+            {"timeline", moment.hole->next_timeline},
+            {"asked_for", moment.in_hole}};
+  auto options = Json::array();
+  if (const auto option = options_for(moment); !option.empty()) options.push_back(option);
+  auto branches = Json::array();
+  for (const auto& loss : lost)
+    branches.push_back({{"timeline", loss.timeline},
+                        {"from", loss.begin.to_string()},
+                        {"to", loss.end.to_string()}});
+  const Json json = {
+      {"timeline", moment.timeline},
+      {"segment", moment.segment},
+      {"before", json_of(moment.before)},
+      {"after", json_of(moment.after)},
+      {"hole", hole},
+      {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
+      {"restore_options", options},
+      {"lost_branches", branches}};
+  return json.dump(2) + "\n";
+}
+
+/// As the server's configuration file wants it, and the shell that runs it.
+std::string restore_setting(std::string directory, const std::string& option) {
+  if (!directory.starts_with('/')) {
+    // The command is run in the server's data directory.
+    const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
+    if (here) directory = std::string(here.get()) + "/" + directory;
+  }
+  const bool plain = directory.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
+                         "WXYZ0123456789_./+=:,@-") == std::string::npos;
+  std::string word;
+  for (const char c : directory) {
+    if (c == '%') word += '%';
+    word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  if (!plain) word = "'" + word + "'";
+  const auto command =
+      fmt::format("pgweir restore -D {}{}{} %f %p", word, option.empty() ? "" : " ", option);
+  std::string quoted;
+  for (const char c : command)
+    quoted += c == '\'' || c == '\\' ? std::string(2, c) : std::string(1, c);
+  return fmt::format("restore_command = '{}'", quoted);
+}
+
+std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
+                        const std::string& directory) {
+  const auto& hole = moment.hole;
+  auto text = fmt::format(
+      "timeline     {}\n"
+      "segment      {}\n"
+      "last before  {}\n"
+      "next         {}\n",
+      moment.timeline, moment.segment,
+      text_of(moment.before, "none: the archive's first commit is later"),
+      text_of(moment.after, hole ? "not known: a hole follows" : "none: the archive ends"));
+  if (hole)
+    text += fmt::format(
+        "hole         {} to {} (timeline {}){}: this WAL is not in the archive, no recovery gets "
+        "over it,\n"
+        "             and which commits are in it cannot be known\n",
+        hole->begin, hole->end, hole->next_timeline,
+        moment.in_hole ? ", where the position lies" : "");
+  if (moment.backup_from)
+    text += fmt::format(
+        "base backup  one that began at {} or later: before it is a hole, which none gets over\n",
+        *moment.backup_from);
+  for (const auto& loss : lost)
+    text += fmt::format(
+        "lost branch  {} to {} of timeline {} is not on this way: a failover left it behind, and "
+        "the "
+        "archive\n             has it. --timeline {} finds what was committed in it\n",
+        loss.begin, loss.end, loss.timeline, loss.timeline);
+  if (moment.before)
+    text += fmt::format(
+        "\nTo recover up to and with the last one before:\n"
+        "  {}\n"
+        "  recovery_target_lsn = '{}'\n"
+        "  recovery_target_timeline = '{}'\n",
+        restore_setting(directory, options_for(moment)), moment.before->start, moment.timeline);
+  if (hole && moment.needs_up_to_hole)
+    text += "\nTo recover everything before the hole, leave recovery_target_lsn out.\n";
+  return text;
+}
+
 int find(const Arguments& arguments, const std::string& directory) {
-  for (const auto name : {"no-verify", "partial", "partial-damaged", "on-gap", "allow-empty",
-                          "retry-for", "prefetch"})
+  for (const auto name : {"no-verify", "partial", "partial-damaged", "up-to-hole", "on-gap",
+                          "allow-empty", "retry-for", "prefetch"})
     if (arguments.on_command_line(name))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", name));
   if (arguments.has("find-lsn") && arguments.has("find-time"))
@@ -134,17 +269,18 @@ int find(const Arguments& arguments, const std::string& directory) {
 
   const auto archive = io::open_directory(directory);
   std::optional<restore::Moment> moment;
+  const restore::AskReceiver ask = [&] { return durable_end_of(directory); };
   if (const auto text = arguments.value("find-lsn")) {
     const auto lsn = wal::Lsn::parse(*text);
     if (!lsn)
       throw usage(fmt::format("--find-lsn is a position such as 0/3000148, not \"{}\"", *text));
-    moment = restore::find_lsn(*archive, *lsn, timeline);
+    moment = restore::find_lsn(*archive, *lsn, timeline, ask);
   } else {
     const auto time = restore::PgTime::parse(*arguments.value("find-time"));
     if (!time)
       throw usage(fmt::format("--find-time is a time such as '2026-11-20 03:14:15+00', not \"{}\"",
                               *arguments.value("find-time")));
-    moment = restore::find_time(*archive, *time, timeline);
+    moment = restore::find_time(*archive, *time, timeline, ask);
   }
   if (!moment) {
     fmt::print(stderr, "pgweir: {}\n",
@@ -152,29 +288,8 @@ int find(const Arguments& arguments, const std::string& directory) {
                                          : "there is no commit in the archive");
     return kNo;
   }
-  if (arguments.has("json")) {
-    const nlohmann::ordered_json json = {{"timeline", moment->timeline},
-                                         {"segment", moment->segment},
-                                         {"before", json_of(moment->before)},
-                                         {"after", json_of(moment->after)}};
-    print(json.dump(2) + "\n");
-    return kDone;
-  }
-  auto text = fmt::format(
-      "timeline     {}\n"
-      "segment      {}\n"
-      "last before  {}\n"
-      "next         {}\n",
-      moment->timeline, moment->segment,
-      text_of(moment->before, "none: the archive's first commit is later"),
-      text_of(moment->after, "none: the archive ends"));
-  if (moment->before)
-    text += fmt::format(
-        "\nTo recover up to and with the last one before:\n"
-        "  recovery_target_lsn = '{}'\n"
-        "  recovery_target_timeline = '{}'\n",
-        moment->before->start, moment->timeline);
-  print(text);
+  const auto lost = lost_branches(*archive, *moment);
+  print(arguments.has("json") ? moment_json(*moment, lost) : moment_text(*moment, lost, directory));
   return kDone;
 }
 
@@ -209,6 +324,7 @@ std::vector<Option> restore_option_list() {
       {"no-verify", '\0', false},
       {"partial", '\0', false},
       {"partial-damaged", '\0', false},
+      {"up-to-hole", '\0', false},
       {"on-gap"},
       {"allow-empty", '\0', false},
       {"retry-for"},

@@ -64,7 +64,7 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
     if (const auto receiver = status::receiver_facts(report); receiver && !receiver->slot.empty())
       slot = receiver->slot;
   try {
-    report.upstream = status::ask_upstream(conninfo, ordinary_conninfo(conninfo), slot);
+    status::add_upstream(report, status::ask_upstream(conninfo, ordinary_conninfo(conninfo), slot));
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage) throw;
     report.upstream_error = error.what();

@@ -200,14 +200,36 @@ class Conversion {
     });
   }
 
+  static constexpr std::uint64_t kSame = UINT64_MAX;
+  static constexpr std::uint64_t kGone = UINT64_MAX - 1;
+  /// Offset of the first difference. kGone if the other one is not there (any more): the receiver
+  /// removes it when it has compressed it itself. nullopt if the target is gone.
+  std::optional<std::uint64_t> difference(const SegmentFileName& target,
+                                          const SegmentFileName& other) {
+    try {
+      if (!directory_.find(other.to_string())) return kGone;
+      return archive::first_difference(directory_, target, other, size_, size_.bytes())
+          .value_or(kSame);
+    } catch (const Error& error) {
+      if (!archive::is_gone(error)) throw;
+      if (!directory_.find(target_)) return std::nullopt;
+      return kGone;
+    }
+  }
+
   bool remove_others() {
     const SegmentFileName target{segment_, codec::Method::zstd, false};
     const auto file = directory_.open(target_);
     if (!file) return false;
     // Who made it may not have synced it. And were the old name gone first, a crash could leave
     // neither.
-    file->sync();
-    file->close();
+    try {
+      file->sync();
+      file->close();
+    } catch (const Error&) {
+      if (!directory_.find(target_)) return false;  // a prune took it
+      throw;
+    }
     directory_.sync();
     for (const auto& form : forms_) {
       const auto name = form.name.to_string();
@@ -215,9 +237,10 @@ class Conversion {
       if (options_.stop && options_.stop()) throw Stopped{};
       // What was just read back needs no second look, unless somebody else's file won.
       if (bytes_after_ == 0 || form.name != forms_.front().name) {
-        if (!directory_.find(name)) continue;
-        if (const auto offset =
-                archive::first_difference(directory_, target, form.name, size_, size_.bytes()))
+        const auto offset = difference(target, form.name);
+        if (!offset) return false;  // a prune took the target
+        if (*offset == kGone) continue;
+        if (*offset != kSame)
           throw Error(ErrorKind::conflict, "two files of one segment differ")
               .with("file", name)
               .with("other file", target_)

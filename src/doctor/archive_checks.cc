@@ -127,6 +127,29 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
     checks.ok("cluster", "the archive is empty");
   }
 
+  if (archive.identity && server.system_identifier == archive.identity->system_identifier &&
+      server.timeline != 0) {
+    const weir::archive::ServerPlace place{.timeline = server.timeline,
+                                           .position = server.position,
+                                           .history = server.history,
+                                           .standby = server.standby};
+    const auto branch =
+        weir::archive::compare_with_server(archive.timelines, archive.timeline_ends, place);
+    if (branch) {
+      const auto remark = weir::archive::remark_on(*branch, place);
+      // A receiver at work writes while it is looked: only what parts the two is told.
+      const bool parts = branch->relation == weir::archive::Branch::Relation::parted;
+      if (remark.loss)
+        checks.fail("timeline", remark.what, {remark.todo});
+      else if (!remark.what.empty() && (parts || !archive.in_use))
+        checks.warn("timeline", remark.what, {remark.todo});
+      else
+        checks.ok("timeline", fmt::format("the server is on timeline {}, where the archive can "
+                                          "follow it",
+                                          server.timeline));
+    }
+  }
+
   if (archive.end && plan.slot && server.slot && server.slot->restart_lsn) {
     const auto end = archive.end->start;
     const auto from = *server.slot->restart_lsn;

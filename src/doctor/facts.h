@@ -7,12 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "archive/branch.h"
 #include "archive/identity.h"
 #include "archive/resume.h"
 #include "io/place.h"
 #include "pq/slot_view.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::doctor {
 
@@ -32,6 +34,7 @@ struct ServerFacts {
   std::optional<std::uint64_t> system_identifier;
   wal::TimelineId timeline = 0;
   wal::Lsn position;
+  std::optional<wal::TimelineHistory> history;  ///< of its timeline
   /// As SHOW prints them: "1GB", "5min", "on", "-1".
   std::map<std::string, std::string, std::less<>> settings;
   std::optional<bool> superuser;
@@ -81,6 +84,8 @@ struct ArchiveFacts {
   std::optional<Trouble> write_trouble;
   std::optional<archive::Identity> identity;  ///< unset: the archive is empty, or `content_trouble`
   std::optional<archive::ResumePoint> end;
+  archive::Timelines timelines;
+  archive::TimelineEnds timeline_ends;
   std::optional<Trouble> content_trouble;
 };
 

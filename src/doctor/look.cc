@@ -104,6 +104,12 @@ void look_by_replication(ServerFacts& facts, pq::Connection& connection) {
     facts.timeline = identity.timeline;
     facts.position = identity.flush_position;
   });
+  if (facts.timeline == 1) facts.history = wal::TimelineHistory(1);
+  if (facts.timeline > 1)
+    attempt(facts, "its timeline's history", [&] {
+      facts.history = wal::TimelineHistory::parse(facts.timeline,
+                                                  pq::timeline_history(connection, facts.timeline));
+    });
   for (const auto* name : kSettings) {
     if (facts.settings.contains(name)) continue;
     try {
@@ -274,6 +280,9 @@ void look_at_content(ArchiveFacts& facts, io::Directory& directory,
   facts.identity = archive::read_identity(directory, listing);
   if (facts.identity) segment_size = facts.identity->segment_size;
   if (segment_size) facts.end = archive::find_resume_point(directory, listing, *segment_size);
+  facts.timelines = archive::Timelines::read(directory, listing);
+  if (segment_size)
+    facts.timeline_ends = archive::read_timeline_ends(directory, listing, *segment_size);
 }
 
 }  // namespace

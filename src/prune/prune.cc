@@ -25,6 +25,7 @@ class Planner {
     if (!identity) return {};  // no segments, nothing to do
     size_ = identity->segment_size;
     check_cluster(*identity);
+    for (const auto& backup : options_.backups) archive::require_agreement(backup, size_);
     find_limit();
     lower_limit_by_age();
     collect();

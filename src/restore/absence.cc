@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+
+#include "archive/own_names.h"
 
 namespace weir::restore {
 
 namespace {
 
 using archive::SegmentEntry;
+using archive::SegmentFileName;
 
 const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listing& listing) {
   const auto found = std::find_if(
@@ -24,37 +28,123 @@ std::string partial_remark(const SegmentEntry* partial) {
              : fmt::format("; {} is there, but unfinished", partial->name.to_string());
 }
 
+/// Number of the first segment behind the row of unfinished ones that `segment` begins. It is not
+/// in the row if there is no .partial of it: then everything behind it counts.
+std::uint64_t end_of_unfinished_row(wal::SegmentName segment, const archive::Listing& listing,
+                                    wal::SegmentSize size, const std::vector<KnownHole>& holes) {
+  const auto timeline = segment.timeline();
+  auto end = segment.segno(size) + 1;
+  if (find_partial(segment, listing) == nullptr) return end;
+  // Ascending, all forms of one segment beside each other.
+  for (auto entry = listing.segments.begin(); entry != listing.segments.end();) {
+    const auto name = entry->name.segment;
+    bool finished = false;
+    for (; entry != listing.segments.end() && entry->name.segment == name; ++entry)
+      finished = finished || !entry->name.partial;
+    if (name.timeline() != timeline || !name.fits(size) || name.segno(size) != end) continue;
+    const bool behind_hole = std::any_of(holes.begin(), holes.end(), [&](const KnownHole& hole) {
+      return hole.next_timeline == timeline && hole.end == size.start(end);
+    });
+    if (finished || behind_hole) break;
+    ++end;
+  }
+  return end;
+}
+
+/// What another timeline's history proves. `example`: a segment of it, if there is one behind.
+std::optional<std::string> proof_of_history(wal::TimelineId other, wal::SegmentName segment,
+                                            const archive::Timelines& timelines,
+                                            wal::SegmentSize size, const SegmentEntry* example) {
+  const auto timeline = segment.timeline();
+  const auto history = timelines.history(other);
+  if (!history) {
+    if (example == nullptr) return std::nullopt;
+    return fmt::format(
+        "timeline {}, of which there are segments behind it ({}), may have left timeline {} behind "
+        "it: its history cannot be read",
+        other, example->name.to_string(), timeline);
+  }
+  const auto end = history->end_of(timeline);
+  if (!end || size.segno(*end) <= segment.segno(size)) return std::nullopt;
+  if (example != nullptr)
+    return fmt::format(
+        "timeline {}, of which there are segments ({}), left timeline {} only at {}, behind it",
+        other, example->name.to_string(), timeline, *end);
+  return fmt::format("{} says that timeline {} was left only at {}, behind it",
+                     wal::history_name(other), timeline, *end);
+}
+
 }  // namespace
 
-const SegmentEntry* find_later(wal::SegmentName segment, const archive::Listing& listing,
-                               const archive::Timelines& timelines, wal::SegmentSize size,
-                               bool partials) {
+std::vector<KnownHole> known_holes(const archive::Listing& listing, wal::SegmentSize size) {
+  std::vector<KnownHole> holes;
+  for (const auto& name : listing.hidden) {
+    const auto marked = archive::parse_hole_mark(name);
+    if (!marked || !marked->fits(size)) continue;
+    KnownHole hole{marked->timeline(), {}, marked->timeline(), marked->start(size)};
+    for (const SegmentEntry& entry : listing.segments) {
+      const auto& segment = entry.name.segment;
+      if (segment.timeline() != marked->timeline() || !segment.fits(size) || *marked <= segment)
+        continue;
+      hole.begin = segment.start(size) + (entry.name.partial ? 0 : size.bytes());
+    }
+    holes.push_back(hole);
+  }
+  return holes;
+}
+
+std::optional<std::string> find_proof(wal::SegmentName segment, const archive::Listing& listing,
+                                      const archive::Timelines& timelines, wal::SegmentSize size,
+                                      const std::vector<KnownHole>& holes) {
   const auto timeline = segment.timeline();
   const auto segno = segment.segno(size);
-  // Segments come timeline by timeline: one look at each history.
-  wal::TimelineId looked_at = timeline;
-  bool descends = false;
+  const auto row_end = end_of_unfinished_row(segment, listing, size, holes);
+
+  std::map<wal::TimelineId, const SegmentEntry*> others;  // that may descend from this timeline
+  for (const auto other : timelines.known())
+    if (other > timeline) others.emplace(other, nullptr);
   for (const SegmentEntry& entry : listing.segments) {
-    const auto other = entry.name.segment.timeline();
-    if (other < timeline || !entry.name.segment.fits(size) || (entry.name.partial && !partials))
-      continue;
-    if (other == timeline) {
-      if (entry.name.segment.segno(size) > segno) return &entry;
+    const auto& name = entry.name.segment;
+    if (name.timeline() < timeline || !name.fits(size)) continue;
+    if (name.timeline() > timeline) {
+      auto& example = others[name.timeline()];
+      if (example == nullptr && name.segno(size) > segno) example = &entry;
       continue;
     }
-    if (other != looked_at) {
-      const auto history = timelines.history(other);
-      const auto end = history ? history->end_of(timeline) : std::nullopt;
-      descends = end && size.segno(*end) > segno;
-      looked_at = other;
-    }
-    if (descends) return &entry;
+    if (name.segno(size) > segno && (!entry.name.partial || name.segno(size) >= row_end))
+      return fmt::format("later segments of this timeline are there ({})", entry.name.to_string());
   }
-  return nullptr;
+  for (const KnownHole& hole : holes) {
+    if (hole.timeline != timeline || hole.end < size.start(segno + 1)) continue;
+    // Over a switch: where this timeline was left, the history tells, below.
+    const auto history = timelines.history(hole.next_timeline);
+    if (hole.next_timeline != timeline && history && history->end_of(timeline)) continue;
+    return fmt::format("there is the record of a hole up to {} on timeline {}", hole.end,
+                       hole.next_timeline);
+  }
+  for (const auto& [other, example] : others)
+    if (auto proof = proof_of_history(other, segment, timelines, size, example)) return proof;
+  return std::nullopt;
+}
+
+std::vector<SegmentFileName> unfinished_behind(wal::SegmentName segment,
+                                               const archive::Listing& listing,
+                                               wal::SegmentSize size,
+                                               const std::vector<KnownHole>& holes) {
+  const auto end = end_of_unfinished_row(segment, listing, size, holes);
+  std::vector<SegmentFileName> found;
+  for (const SegmentEntry& entry : listing.segments) {
+    const auto& name = entry.name.segment;
+    if (!entry.name.partial || name.timeline() != segment.timeline() || !name.fits(size)) continue;
+    if (name.segno(size) > segment.segno(size) && name.segno(size) < end)
+      found.push_back(entry.name);
+  }
+  return found;
 }
 
 Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& listing,
-                             const archive::Timelines& timelines, wal::SegmentSize size) {
+                             const archive::Timelines& timelines, wal::SegmentSize size,
+                             const std::vector<KnownHole>& holes) {
   const auto timeline = segment.timeline();
   const auto segno = segment.segno(size);
   const auto* const partial = find_partial(segment, listing);
@@ -63,26 +153,33 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
   if (const auto history = timelines.history(timeline)) {
     const auto begin = history->begin_of(timeline).value_or(wal::Lsn());
     if (size.start(segno + 1) <= begin)
-      return Absent{fmt::format("timeline {} begins later, at {}", timeline, begin)};
+      return Absent{fmt::format("timeline {} begins later, at {}", timeline, begin),
+                    Absent::Reason::elsewhere};
   }
+  if (const auto proof = find_proof(segment, listing, timelines, size, holes))
+    return Gap{*proof + partial_remark(partial)};
+  return Absent{"the archive ends before it" + partial_remark(partial)};
+}
 
-  const auto* const found = find_later(segment, listing, timelines, size, partial == nullptr);
-  if (found == nullptr) return Absent{"the archive ends before it" + partial_remark(partial)};
-
-  const auto& name = found->name;
-  if (name.segment.timeline() == timeline)
-    return Gap{fmt::format("later segments of this timeline are there ({}){}", name.to_string(),
-                           partial_remark(partial))};
-  const auto end = *timelines.history(name.segment.timeline())->end_of(timeline);
-  return Gap{fmt::format(
-      "timeline {}, of which there are segments ({}), left timeline {} only at {}, behind it{}",
-      name.segment.timeline(), name.to_string(), timeline, end, partial_remark(partial))};
+Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& listing) {
+  const auto proves = [&](wal::SegmentName other) {
+    return other.timeline() == segment.timeline() && segment < other;
+  };
+  for (const SegmentEntry& entry : listing.segments)
+    if (proves(entry.name.segment))
+      return Gap{
+          fmt::format("later segments of this timeline are there ({})", entry.name.to_string())};
+  for (const auto& name : listing.hidden)
+    if (const auto marked = archive::parse_hole_mark(name); marked && proves(*marked))
+      return Gap{fmt::format("there is the record of a hole before {}", *marked)};
+  return Absent{"there is no WAL in the archive yet"};
 }
 
 Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& listing,
-                             const archive::Timelines& timelines) {
+                             const archive::Timelines& timelines,
+                             const std::vector<KnownHole>& holes) {
   // A new cluster's first timeline has no history; recovery does not ask for it.
-  if (timeline <= 1) return Absent{"timeline 1 has no history"};
+  if (timeline <= 1) return Absent{"timeline 1 has no history", Absent::Reason::elsewhere};
   for (const SegmentEntry& entry : listing.segments)
     if (entry.name.segment.timeline() == timeline)
       return Gap{
@@ -91,6 +188,10 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
   if (!descendants.empty())
     return Gap{fmt::format("{} says that timeline {} existed",
                            wal::history_name(descendants.front()), timeline)};
+  for (const KnownHole& hole : holes)
+    if (hole.timeline == timeline || hole.next_timeline == timeline)
+      return Gap{fmt::format("there is the record of a hole of timeline {}, up to {}", timeline,
+                             hole.end)};
   return Absent{fmt::format("nothing in the archive knows of timeline {}", timeline)};
 }
 

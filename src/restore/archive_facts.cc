@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "archive/losses.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "restore/history.h"
@@ -36,6 +37,21 @@ const std::optional<archive::Identity>& ArchiveFacts::identity() {
           .hint("restore_command names the archive of another server.");
   }
   return *identity_;
+}
+
+std::vector<KnownHole> read_known_holes(io::Directory& archive, const archive::Listing& listing,
+                                        wal::SegmentSize size) {
+  auto holes = known_holes(listing, size);
+  for (const auto& loss : archive::read_losses(archive, listing))
+    if (loss.kind == archive::Loss::Kind::hole)
+      holes.push_back({loss.timeline,
+                       loss.missing.empty() ? loss.begin : loss.missing.front().begin,
+                       loss.next_timeline, loss.end});
+  return holes;
+}
+
+std::vector<KnownHole> ArchiveFacts::known_holes(wal::SegmentSize size) {
+  return read_known_holes(archive_, listing(), size);
 }
 
 void ArchiveFacts::forget() {

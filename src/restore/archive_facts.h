@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "codec/codec.h"
 #include "io/directory.h"
+#include "restore/absence.h"
 #include "restore/restore.h"
 #include "wal/page.h"
 #include "wal/segment.h"
@@ -22,6 +23,11 @@ namespace weir::restore {
 /// .zst before the other form goes.
 inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
                                       codec::Method::zstd};
+
+/// Holes that the archive has a record of, acknowledged or not: a recovery meets them all the same.
+[[nodiscard]] std::vector<KnownHole> read_known_holes(io::Directory& archive,
+                                                      const archive::Listing& listing,
+                                                      wal::SegmentSize size);
 
 /// What one request has to know of the archive, looked up when it is first needed: a segment that
 /// is there is delivered without the directory being listed, however many files it has. One thread.
@@ -38,6 +44,8 @@ class ArchiveFacts {
   [[nodiscard]] const archive::Listing& listing();
   /// Throws Error{conflict} if it is not that of the server that recovers.
   [[nodiscard]] const std::optional<archive::Identity>& identity();
+  /// Holes that the archive has a record of.
+  [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);
   /// The archive has changed: what was looked up is looked up again.
   void forget();
 

@@ -1,7 +1,9 @@
 #include "restore/find.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
+#include <memory>
 
 #include "archive/identity.h"
 #include "archive/listing.h"
@@ -9,6 +11,9 @@
 #include "archive/timelines.h"
 #include "archive/transaction_end.h"
 #include "base/error.h"
+#include "restore/absence.h"
+#include "restore/archive_facts.h"
+#include "restore/partial.h"
 #include "wal/record_verifier.h"
 
 namespace weir::restore {
@@ -20,62 +25,145 @@ using archive::TransactionEnd;
 using archive::TransactionObserver;
 using Visit = TransactionObserver::Visit;
 
+/// How often the archive is looked at while it changes.
+constexpr int kLooks = 10;
+
+/// Segments one after the other, by index: what one recovery can read. Behind it is a hole, or the
+/// end.
+struct Stretch {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
 /// The segments that a recovery along one history reads, in order.
 class Path {
  public:
-  Path(io::Directory& archive, std::optional<wal::TimelineId> timeline);
+  Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+       const AskReceiver& durable_end);
 
-  [[nodiscard]] bool empty() const { return files_.empty(); }
-  [[nodiscard]] std::size_t size() const { return files_.size(); }
+  [[nodiscard]] const std::vector<Stretch>& stretches() const { return stretches_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] std::string file(std::size_t i) const { return files_[i].to_string(); }
+  [[nodiscard]] bool unfinished(std::size_t i) const { return files_[i].partial; }
   [[nodiscard]] wal::Lsn start(std::size_t i) const { return files_[i].segment.start(size_); }
-  [[nodiscard]] std::uint64_t segment_bytes() const { return size_.bytes(); }
+  [[nodiscard]] wal::Lsn behind(std::size_t i) const { return start(i) + size_.bytes(); }
   /// Index of the segment with this byte; nullopt if it is not there.
   [[nodiscard]] std::optional<std::size_t> index_of(wal::Lsn lsn) const;
-  /// Every transaction's end from segment `from` on, until `visit` returns false or the next
-  /// segment is missing.
-  void scan(std::size_t from, const Visit& visit) const;
+  /// The hole behind a stretch; nullopt if there is none. Reads the segment before it if that is
+  /// unfinished.
+  [[nodiscard]] std::optional<Hole> hole_behind(std::size_t stretch) const;
+  /// The same by names: its first byte is not known as exactly.
+  [[nodiscard]] bool ends_in_hole(std::size_t stretch) const {
+    return stretch + 1 < stretches_.size() || hole_at_end_.has_value();
+  }
+  /// Every transaction's end from segment `from` on to the end of its stretch, until `visit`
+  /// returns false. Returns the end of the last record that was read.
+  wal::Lsn scan(std::size_t from, const Visit& visit) const;
+
+  /// Which segments there are, and what is between them.
+  [[nodiscard]] bool same_names(const Path& other) const;
 
  private:
+  [[nodiscard]] const Stretch& stretch_of(std::size_t i) const;
+  void find_stretches(const std::vector<KnownHole>& holes);
+
   io::Directory& archive_;
+  const AskReceiver& durable_end_;
   wal::TimelineId timeline_ = 0;
   wal::SegmentSize size_;
   std::uint64_t system_identifier_ = 0;
   std::optional<wal::TimelineHistory> history_;
   std::vector<SegmentFileName> files_;
+  std::vector<Stretch> stretches_;
+  std::optional<KnownHole> hole_at_end_;  ///< of which only the record is there
 };
 
-}  // namespace
+/// A listing is no snapshot: a file that is renamed while the directory is read may be missing in
+/// it. So two have to say the same of what is there.
+std::unique_ptr<const Path> look(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+                                 const AskReceiver& durable_end) {
+  auto path = std::make_unique<const Path>(archive, timeline, durable_end);
+  for (int i = 1; i < kLooks; ++i) {
+    auto again = std::make_unique<const Path>(archive, timeline, durable_end);
+    const bool same = path->same_names(*again);
+    path = std::move(again);
+    if (same) break;
+  }
+  return path;
+}
 
-std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
-                               std::optional<wal::TimelineId> timeline) {
-  const Path path(archive, timeline);
-  const auto index = path.index_of(lsn);
-  if (!index) return std::nullopt;
-  Moment moment{path.timeline(), path.file(*index), {}, {}};
-  // Backwards until there is a commit before it, in growing steps.
-  for (std::size_t back = 0;; back = back * 2 + 1) {
-    const auto from = *index - std::min(back, *index);
-    moment.before = moment.after = std::nullopt;
-    path.scan(from, [&](const TransactionEnd& end) {
-      if (end.aborted) return true;
-      if (end.commit.end <= lsn)
-        moment.before = end.commit;
-      else
-        moment.after = end.commit;
-      return !moment.after;
-    });
-    if (moment.before || from == 0) return moment;
+/// `find` with a path, and again if a segment got another name or form meanwhile.
+template <typename Find>
+std::optional<Moment> while_it_changes(io::Directory& archive,
+                                       std::optional<wal::TimelineId> timeline,
+                                       const AskReceiver& durable_end, Find find) {
+  for (int i = 1;; ++i) {
+    try {
+      return find(*look(archive, timeline, durable_end));
+    } catch (const Error& error) {
+      if (!archive::is_gone(error) || i == kLooks) throw;
+    }
   }
 }
 
-std::optional<Moment> find_time(io::Directory& archive, PgTime time,
-                                std::optional<wal::TimelineId> timeline) {
-  const Path path(archive, timeline);
+/// Fills in what a recovery up to the moment has to know of holes and unfinished segments.
+void add_way(Moment& moment, const Path& path, std::size_t stretch) {
+  if (stretch > 0) moment.backup_from = path.start(path.stretches()[stretch].begin);
+  if (!moment.after) moment.hole = path.hole_behind(stretch);
+  if (!moment.before) return;
+  // The server reads ahead of what it replays (recovery_prefetch), by far less than this, and a
+  // segment in one go.
+  constexpr std::uint64_t kReadsAhead = std::uint64_t{64} << 20;
+  const auto last = path.index_of(wal::Lsn(moment.before->end.byte() - 1));
+  const auto end = path.behind(path.stretches()[stretch].end - 1);
+  const bool unfinished = last && path.unfinished(*last);
+  if (path.ends_in_hole(stretch))
+    moment.needs_up_to_hole = unfinished || end - moment.before->end <= kReadsAhead;
+  moment.needs_partial = unfinished && !moment.needs_up_to_hole;
+}
+
+std::optional<Moment> find_lsn_in(const Path& path, wal::Lsn lsn) {
+  for (std::size_t s = 0; s < path.stretches().size(); ++s) {
+    const auto& stretch = path.stretches()[s];
+    if (lsn < path.start(stretch.begin)) return std::nullopt;
+    auto index = path.index_of(lsn);
+    if (index && *index >= stretch.end) continue;
+    Moment moment{.timeline = path.timeline()};
+    if (!index) {
+      const auto hole = path.hole_behind(s);
+      if (!hole) return std::nullopt;
+      if (lsn >= hole->end) continue;
+      index = stretch.end - 1;
+      moment.in_hole = true;
+    }
+    moment.segment = path.file(*index);
+    // Backwards until there is a commit before it, in growing steps.
+    for (std::size_t back = 0;; back = back * 2 + 1) {
+      const auto from = std::max(stretch.begin, *index - std::min(back, *index));
+      moment.before = moment.after = std::nullopt;
+      const auto end = path.scan(from, [&](const TransactionEnd& transaction) {
+        if (transaction.aborted) return true;
+        if (transaction.commit.end <= lsn)
+          moment.before = transaction.commit;
+        else
+          moment.after = transaction.commit;
+        return !moment.after;
+      });
+      if (!moment.before && from != stretch.begin) continue;
+      add_way(moment, path, s);
+      if (moment.hole && !moment.after && lsn >= end && lsn >= moment.hole->begin)
+        moment.in_hole = true;
+      return moment;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Within one stretch; without `before` the time lies before its first commit.
+std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgTime time) {
   // First segment [low, high) from which on the first transaction's end is later than `time`.
-  std::size_t low = 0;
-  std::size_t high = path.size();
+  auto low = stretch.begin;
+  auto high = stretch.end;
   while (low < high) {
     const auto middle = low + (high - low) / 2;
     std::optional<PgTime> first;
@@ -92,17 +180,16 @@ std::optional<Moment> find_time(io::Directory& archive, PgTime time,
   constexpr std::size_t kSafety = 1;
   std::optional<TransactionEnd> stop;
   for (std::size_t back = kSafety + 1;; back *= 2) {
-    Moment moment{path.timeline(), {}, {}, {}};
-    const auto from = low - std::min(back, low);
+    Moment moment{.timeline = path.timeline()};
+    const auto from = std::max(stretch.begin, low - std::min(back, low));
     stop = std::nullopt;
-    if (path.empty()) return std::nullopt;
     path.scan(from, [&](const TransactionEnd& end) {
       if (!stop && end.commit.time > time) stop = end;
       if (end.aborted) return true;
       (stop ? moment.after : moment.before) = end.commit;
       return !moment.after;
     });
-    if (!moment.before && from != 0) continue;
+    if (!moment.before && from != stretch.begin) continue;
     if (!moment.before && !moment.after) return std::nullopt;
     const auto at = stop ? stop->commit.start : moment.before->start;
     if (const auto index = path.index_of(at)) moment.segment = path.file(*index);
@@ -110,11 +197,45 @@ std::optional<Moment> find_time(io::Directory& archive, PgTime time,
   }
 }
 
+}  // namespace
+
+std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
+                               std::optional<wal::TimelineId> timeline,
+                               const AskReceiver& durable_end) {
+  return while_it_changes(archive, timeline, durable_end,
+                          [&](const Path& path) { return find_lsn_in(path, lsn); });
+}
+
+std::optional<Moment> find_time(io::Directory& archive, PgTime time,
+                                std::optional<wal::TimelineId> timeline,
+                                const AskReceiver& durable_end) {
+  return while_it_changes(archive, timeline, durable_end,
+                          [&](const Path& path) -> std::optional<Moment> {
+                            // From the newest stretch down: the first one that has a commit of that
+                            // time or before.
+                            std::optional<Moment> earliest;
+                            for (auto s = path.stretches().size(); s-- > 0;) {
+                              auto moment = find_time_in(path, path.stretches()[s], time);
+                              if (!moment) continue;
+                              add_way(*moment, path, s);
+                              if (moment->before) return moment;
+                              earliest = std::move(moment);
+                            }
+                            return earliest;
+                          });
+}
+
 namespace {
 
-Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline) : archive_(archive) {
+Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+           const AskReceiver& durable_end)
+    : archive_(archive), durable_end_(durable_end) {
   const auto listing = archive::list_archive_names(archive);
   const auto identity = archive::read_identity(archive, listing);
+  const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
+                                    [](const auto& entry) { return !entry.name.partial; });
+  if (!identity && finished)
+    throw system_error(ENOENT, "the segments are gone").with("directory", archive.path());
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archive.path())
@@ -139,6 +260,58 @@ Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline) : ar
     if (!added && found->second.partial && !entry.name.partial) found->second = entry.name;
   }
   for (const auto& [segno, name] : files) files_.push_back(name);
+  find_stretches(read_known_holes(archive, listing, size_));
+}
+
+void Path::find_stretches(const std::vector<KnownHole>& holes) {
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    const bool recorded = std::any_of(holes.begin(), holes.end(), [&](const KnownHole& hole) {
+      return hole.end == start(i) && hole.next_timeline == files_[i].segment.timeline();
+    });
+    // Of two unfinished ones, one after the other, the first may be whole: reading it tells.
+    const bool goes_on = i > 0 && behind(i - 1) == start(i) && !recorded &&
+                         (!files_[i - 1].partial || files_[i].partial);
+    if (goes_on)
+      stretches_.back().end = i + 1;
+    else
+      stretches_.push_back({i, i + 1});
+  }
+  for (const KnownHole& hole : holes)
+    if (history_->contains(hole.next_timeline) && !files_.empty() &&
+        hole.end >= behind(files_.size() - 1) &&
+        archive::timeline_of_segment(*history_, size_.segno(hole.end), size_) == hole.next_timeline)
+      hole_at_end_ = hole;
+}
+
+std::optional<Hole> Path::hole_behind(std::size_t stretch) const {
+  if (!ends_in_hole(stretch)) return std::nullopt;
+  const auto last = stretches_[stretch].end - 1;
+  Hole hole;
+  if (stretch + 1 < stretches_.size()) {
+    const auto next = stretches_[stretch + 1].begin;
+    hole.end = start(next);
+    hole.next_timeline = files_[next].segment.timeline();
+  } else {
+    hole.end = hole_at_end_->end;
+    hole.next_timeline = hole_at_end_->next_timeline;
+  }
+  hole.begin = behind(last);
+  if (files_[last].partial)
+    hole.begin = std::max(start(last), scan(last, [](const TransactionEnd&) { return true; }));
+  // Whole, and only without its final name.
+  if (hole.begin >= hole.end) return std::nullopt;
+  return hole;
+}
+
+bool Path::same_names(const Path& other) const {
+  const auto same = [](const auto& left, const auto& right, auto equal) {
+    return std::equal(left.begin(), left.end(), right.begin(), right.end(), equal);
+  };
+  return same(files_, other.files_,
+              [](const auto& left, const auto& right) { return left.segment == right.segment; }) &&
+         same(stretches_, other.stretches_, [](const auto& left, const auto& right) {
+           return left.begin == right.begin && left.end == right.end;
+         });
 }
 
 std::optional<std::size_t> Path::index_of(wal::Lsn lsn) const {
@@ -149,30 +322,40 @@ std::optional<std::size_t> Path::index_of(wal::Lsn lsn) const {
   return static_cast<std::size_t>(found - files_.begin());
 }
 
-void Path::scan(std::size_t from, const Visit& visit) const {
-  if (from >= files_.size()) return;
+const Stretch& Path::stretch_of(std::size_t i) const {
+  return *std::find_if(stretches_.begin(), stretches_.end(),
+                       [&](const Stretch& stretch) { return i < stretch.end; });
+}
+
+wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
   struct Enough {};
   TransactionObserver observer(visit);
-  const auto first_file_timeline = history_->timeline();
   wal::RecordVerifier verifier({.segment_size = size_,
-                                .timeline = first_file_timeline,
+                                .timeline = history_->timeline(),
                                 .system_identifier = system_identifier_,
                                 .observer = &observer,
                                 .history = &*history_},
                                start(from));
-  for (auto i = from; i < files_.size(); ++i) {
-    if (verifier.position() != start(i)) return;  // a hole; recovery would not get over it
+  const auto end = stretch_of(from).end;
+  for (auto i = from; i < end; ++i) {
+    if (verifier.position() != start(i)) break;  // the unfinished one before was not whole
+    const bool being_written = files_[i].partial && files_[i].method == codec::Method::none;
+    auto left = being_written && durable_end_
+                    ? settled_bytes(files_[i].segment, size_, durable_end_())
+                    : size_.bytes();
     std::optional<wal::Damage> damage;
     try {
       archive::read_segment(archive_, files_[i], size_, [&](std::span<const std::byte> wal) {
+        wal = wal.first(std::min<std::uint64_t>(wal.size(), left));
+        left -= wal.size();
         damage = verifier.feed(wal);
-        if (damage || observer.done()) throw Enough{};
+        if (damage || observer.done() || left == 0) throw Enough{};
       });
     } catch (const Enough&) {
     } catch (const Error& error) {
       if (!files_[i].partial || error.kind() != ErrorKind::damage) throw;
     }
-    if (observer.done()) return;
+    if (observer.done()) break;
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
           .with("file", file(i));
@@ -181,8 +364,9 @@ void Path::scan(std::size_t from, const Visit& visit) const {
           .with("file", archive_.path() + "/" + file(i))
           .with("LSN", damage->at)
           .hint("pgweir verify shows what of the archive is sound.");
-    if (damage) return;
+    if (damage) break;
   }
+  return verifier.last_record_end();
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "archive/transaction_end.h"
 #include "io/directory.h"
+#include "restore/restore.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -15,27 +16,46 @@ namespace weir::restore {
 using archive::Commit;
 using archive::PgTime;
 
+/// WAL that is not in the archive, with other WAL behind it. No recovery gets over it.
+struct Hole {
+  wal::Lsn begin;  ///< end of the last sound record before it
+  wal::Lsn end;
+  wal::TimelineId next_timeline = 0;  ///< on which the archive goes on at `end`
+};
+
 /// A moment in the WAL, between two commits.
 struct Moment {
   wal::TimelineId timeline = 0;  ///< the history that was followed
   std::string segment;           ///< file in which the moment lies
   std::optional<Commit> before;  ///< the last commit that a recovery up to there contains
   std::optional<Commit> after;   ///< the first one that it does not
+  /// The first one behind `before`, unless `after` comes before it: what was committed in it nobody
+  /// can know.
+  std::optional<Hole> hole;
+  bool in_hole = false;  ///< the position that was asked for lies in that hole
+  /// A base backup has to begin here or later: there is a hole before it.
+  std::optional<wal::Lsn> backup_from;
+  // What restore_command has to say for a recovery up to `before`.
+  bool needs_partial = false;
+  bool needs_up_to_hole = false;
 };
 
 /// The place at which a recovery with this recovery_target_lsn would be, along `timeline`
-/// (default: the archive's newest): `before` ends at or before it. nullopt if the archive has no
-/// segment with it. Reads the segments needed, checking every record. Throws Error{damage, gap,
-/// io}.
+/// (default: the archive's newest): `before` ends at or before it. In a hole it is the last one
+/// before the hole. nullopt if the archive has no segment with it, and no hole either. Reads the
+/// segments needed, checking every record; looks again when they change meanwhile. Throws
+/// Error{damage, gap, io, retry}.
 [[nodiscard]] std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
-                                             std::optional<wal::TimelineId> timeline);
+                                             std::optional<wal::TimelineId> timeline,
+                                             const AskReceiver& durable_end = nullptr);
 
 /// Where a recovery with this recovery_target_time would stop: before the first commit or abort of
 /// a later time. Found by halving the archive by the times in it, so it opens few segments; clocks
 /// that were set back by more than a segment's time make that inexact. nullopt if the archive has
 /// no commit at all. Without `before` the time lies before the archive's first commit, without
-/// `after` behind its last.
+/// `after` behind its last, or behind the last one before a hole.
 [[nodiscard]] std::optional<Moment> find_time(io::Directory& archive, PgTime time,
-                                              std::optional<wal::TimelineId> timeline);
+                                              std::optional<wal::TimelineId> timeline,
+                                              const AskReceiver& durable_end = nullptr);
 
 }  // namespace weir::restore

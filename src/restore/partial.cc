@@ -1,7 +1,10 @@
 #include "restore/partial.h"
 
 #include <algorithm>
+#include <chrono>
 #include <span>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "archive/segment_reader.h"
@@ -30,6 +33,10 @@ class Scanner {
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
   /// What ends it, if WAL is behind that.
   [[nodiscard]] std::optional<Error> damage() const;
+  /// Where its sound part ends, whatever ends it.
+  [[nodiscard]] wal::Lsn damaged_at() const {
+    return damage_ ? damage_->found_at : verifier_.position();
+  }
 
  private:
   wal::RecordVerifier& verifier_;
@@ -42,47 +49,112 @@ class Scanner {
   std::optional<wal::Lsn> wal_behind_;  ///< page of this segment behind the damage
 };
 
+Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
+                     const AskReceiver& durable_end);
+
 }  // namespace
 
-std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
-                                    wal::SegmentSize size) {
+void wait_for_writer(io::Directory& directory, const std::string& name) {
+  using namespace std::chrono_literals;
+  const auto entry = directory.identity_of(name);
+  if (!entry) return;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const std::chrono::nanoseconds modified(entry->modified_ns);
+  if (now - modified < 5s) std::this_thread::sleep_for(25ms);
+}
+
+std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
+                            const std::optional<DurableEnd>& durable) {
+  if (!durable || durable->timeline != segment.timeline()) return size.bytes();
   const auto start = segment.start(size);
-  const auto history = facts.history_of(segment.timeline());
+  if (durable->flush <= start) return 0;
+  return std::min<std::uint64_t>(durable->flush - start, size.bytes());
+}
+
+std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
+                                    wal::SegmentSize size, const AskReceiver& durable_end) {
   std::optional<Partial> best;
   for (const Method method : kForms) {
     const SegmentFileName name{segment, method, true};
     if (!facts.directory().find(name.to_string())) continue;
-    if (const auto page = archive::read_first_page_header(facts.directory(), name))
-      static_cast<void>(facts.size_of(name, *page));
-    wal::RecordVerifier verifier({.segment_size = size,
-                                  .timeline = segment.timeline(),
-                                  .system_identifier = facts.expected_system_identifier(),
-                                  .history = history ? &*history : nullptr},
-                                 start);
-    Scanner scanner(verifier, size, start);
-    std::optional<Error> broken;
-    try {
-      archive::read_segment(facts.directory(), name, size, [&](auto wal) { scanner.take(wal); });
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
-      broken = error;
-    }
-    Partial scanned{.name = name,
-                    .cut = scanner.cut(),
-                    .complete = scanner.complete(),
-                    .damage = scanner.damage(),
-                    .checked = !verifier.unchecked(),
-                    .first_record = verifier.first_record_start(),
-                    .previous_record = verifier.first_record_previous()};
-    if (broken)
-      scanned.damage = broken;
-    else if (scanned.damage)
-      scanned.damage->with("file", facts.path_of(name.to_string()));
+    auto scanned = scan_settled(facts, name, size, durable_end);
     if (!best || scanned.cut > best->cut || (scanned.cut == best->cut && best->damage))
       best = std::move(scanned);
   }
   return best;
 }
+
+namespace {
+
+/// The first `bytes` of the file.
+Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
+             std::uint64_t bytes) {
+  struct Enough {};
+  const auto segment = name.segment;
+  const auto history = facts.history_of(segment.timeline());
+  if (const auto page = archive::read_first_page_header(facts.directory(), name))
+    static_cast<void>(facts.size_of(name, *page));
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = segment.timeline(),
+                                .system_identifier = facts.expected_system_identifier(),
+                                .history = history ? &*history : nullptr},
+                               segment.start(size));
+  Scanner scanner(verifier, size, segment.start(size));
+  std::optional<Error> broken;
+  try {
+    auto left = bytes;
+    archive::read_segment(facts.directory(), name, size, [&](std::span<const std::byte> wal) {
+      const auto piece = wal.first(std::min<std::uint64_t>(left, wal.size()));
+      scanner.take(piece);
+      left -= piece.size();
+      if (left == 0 && bytes < size.bytes()) throw Enough{};
+    });
+  } catch (const Enough&) {
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    broken = error;
+  }
+  Partial scanned{.name = name,
+                  .cut = scanner.cut(),
+                  .complete = scanner.complete(),
+                  .being_written = bytes < size.bytes(),
+                  .damage = scanner.damage(),
+                  .damaged_at = scanner.damaged_at(),
+                  .checked = !verifier.unchecked(),
+                  .first_record = verifier.first_record_start(),
+                  .previous_record = verifier.first_record_previous()};
+  if (broken)
+    scanned.damage = broken;
+  else if (scanned.damage)
+    scanned.damage->with("file", facts.path_of(name.to_string()));
+  return scanned;
+}
+
+Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
+                     const AskReceiver& durable_end) {
+  // Asked before each reading: what is durable by then is in the file.
+  const auto settled = [&] {
+    if (name.method != Method::none || !durable_end) return size.bytes();
+    return settled_bytes(name.segment, size, durable_end());
+  };
+  // Written past the page cache, a segment may show old pages before new ones for as long as the
+  // write takes.
+  constexpr int kSeenThere = 4;
+  constexpr int kMostReadings = 100;
+  auto found = scan(facts, name, size, settled());
+  int seen = 1;
+  for (int reading = 1; found.damage && seen < kSeenThere && reading < kMostReadings; ++reading) {
+    wait_for_writer(facts.directory(), name.to_string());
+    auto again = scan(facts, name, size, settled());
+    seen = again.damage && again.damaged_at == found.damaged_at ? seen + 1 : 1;
+    found = std::move(again);
+  }
+  // It moved on each time: the file grows, and what is sound of it is what there is.
+  if (seen < kSeenThere) found.damage = std::nullopt;
+  return found;
+}
+
+}  // namespace
 
 namespace {
 

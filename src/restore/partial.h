@@ -16,7 +16,9 @@ struct Partial {
   archive::SegmentFileName name;
   wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
   bool complete = false;        ///< sound up to the segment's end
+  bool being_written = false;   ///< a receiver says that nothing behind `cut` is durable yet
   std::optional<Error> damage;  ///< what ends it, if that is not its natural end
+  wal::Lsn damaged_at;          ///< then where it was found
   bool checked = true;          ///< false: of a server newer than this program knows
   wal::Lsn first_record;        ///< that begins in it, 0/0 if none does
   wal::Lsn previous_record;     ///< what that one says of the one before
@@ -24,9 +26,22 @@ struct Partial {
 
 /// The form of the segment's `.partial` that is sound the farthest; nullopt if there is none. Zeros
 /// behind the last record are its natural end, and so is a compressed stream that breaks off; WAL
-/// behind a place that is not sound is not. Throws Error{io}, Error{conflict, damage} for a first
-/// page of another cluster or size.
+/// behind a place that is not sound is not.
+/// A file that is being written shows its end before its middle to who reads it meanwhile. So it is
+/// read up to what the receiver says is durable; where no receiver can be asked, what looks like
+/// damage is read again until it stays where it is.
+/// Throws Error{io}, Error{conflict, damage} for a first page of another cluster or size, and what
+/// archive::is_gone() knows.
 [[nodiscard]] std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
-                                                  wal::SegmentSize size);
+                                                  wal::SegmentSize size,
+                                                  const AskReceiver& durable_end);
+
+/// Waits a moment for who may be writing the file; not if nobody has touched it for a while.
+void wait_for_writer(io::Directory& directory, const std::string& name);
+
+/// So many bytes of the segment's raw .partial do not change any more, by what the receiver says.
+/// All of them if it is not the one being written, or if nobody says anything.
+[[nodiscard]] std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
+                                          const std::optional<DurableEnd>& durable);
 
 }  // namespace weir::restore

@@ -1,6 +1,7 @@
 #include "restore/restore.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <variant>
 #include <vector>
@@ -24,7 +25,9 @@ using archive::SegmentFileName;
 using codec::Method;
 
 /// How often the whole look is repeated when the archive changes under it.
-constexpr int kLooks = 5;
+constexpr int kLooks = 20;
+/// And how often for an unfinished segment with WAL behind it to become whole.
+constexpr int kLooksAtRest = 4;
 
 /// One request.
 class Restorer {
@@ -44,10 +47,25 @@ class Restorer {
   Result restore(const BackupHistoryRequest& request);
 
  private:
+  Result restore_history(wal::TimelineId timeline);
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   wal::SegmentSize deliver(const SegmentFileName& name);
-  Result restore_absent(wal::SegmentName segment);
-  Result restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why);
+
+  /// What one listing says of a segment that is not there.
+  struct Finding {
+    Absence absence;
+    bool settled = false;  ///< no other listing can say something else
+    std::optional<wal::SegmentSize> size = std::nullopt;  ///< unset: there is no WAL at all
+    archive::Timelines timelines{};
+    std::vector<KnownHole> holes{};
+  };
+  Finding look_for_absent(wal::SegmentName segment);
+  std::optional<wal::SegmentSize> size_of_a_raw_partial();
+  Result act_on_absence(wal::SegmentName segment, const Finding& finding);
+  Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
+  void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
+  Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
+  std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
   void deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
   Result absent(const Absence& absence, const std::string& file);
@@ -61,6 +79,7 @@ class Restorer {
   Log& log_;
   ArchiveFacts facts_;
   SegmentCheck check_;
+  int unsettled_looks_ = 0;
 };
 
 }  // namespace
@@ -76,18 +95,35 @@ namespace {
 // ---- segments
 
 Result Restorer::restore(const wal::SegmentName& segment) {
+  // A listing is no snapshot: a file that is renamed while it is read may be in it under both names
+  // or under none. So what it says of this segment, and of those behind it, is believed when two
+  // of them say it.
+  std::optional<std::size_t> said;
+  std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
     if (const auto size = restore_finished(segment)) return {true, {}, size};
     facts_.forget();
-    Result result = restore_absent(segment);
-    if (result.restored) return result;
-    // A receiver may have finished it meanwhile, and a listing shows a file that is renamed while
-    // it is read under both names or under none.
-    if (!facts_.finished_form_exists(segment)) return result;
+    try {
+      const auto finding = look_for_absent(segment);
+      const bool settled = finding.settled || said == finding.absence.index();
+      said = finding.absence.index();
+      if (!settled) continue;
+      auto result = act_on_absence(segment, finding);
+      // A receiver may have finished it meanwhile.
+      if (result.restored || !facts_.finished_form_exists(segment)) return result;
+    } catch (const TargetError&) {
+      throw;
+    } catch (const Error& error) {
+      // Finished, compressed or removed by another process while it was looked at.
+      if (!archive::is_gone(error) && !facts_.finished_form_exists(segment)) throw;
+      gone = error;
+    }
   }
-  throw Error(ErrorKind::retry, "the segment's file changes its form again and again")
-      .with("segment", segment)
-      .with("directory", archive_.path());
+  Error error(ErrorKind::retry,
+              "the archive changes again and again while the segment is looked for");
+  error.with("segment", segment).with("directory", archive_.path());
+  if (gone) error.with("last", gone->what());
+  throw error;
 }
 
 /// nullopt if there is no finished form. Throws the first form's error if none is sound.
@@ -131,37 +167,99 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
 
 // ---- what is not there
 
-Result Restorer::restore_absent(wal::SegmentName segment) {
+Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
   require_wal();
-  const auto& found = facts_.identity();
-  if (!found) {
-    // Nothing but .partial files into which nothing was written yet.
-    return {false, "there is no WAL in the archive yet"};
-  }
-  if (!segment.fits(found->segment_size))
+  const auto& identity = facts_.identity();
+  const auto size = identity ? std::optional(identity->segment_size) : size_of_a_raw_partial();
+  // Nothing but .partial files into which nothing was written yet, of which nothing tells the size.
+  if (!size) return {.absence = judge_absent_segment(segment, facts_.listing())};
+  if (!segment.fits(*size))
     throw Error(ErrorKind::conflict, "no segment has this name with the archive's segment size")
         .with("segment", segment)
-        .with("segment size", found->segment_size.bytes())
-        .with("read from", found->file);
-  const auto timelines = archive::Timelines::read(archive_, facts_.listing());
-  const auto absence =
-      judge_absent_segment(segment, facts_.listing(), timelines, found->segment_size);
-  if (const auto* gap = std::get_if<Gap>(&absence)) {
-    // Not while it is being renamed.
-    if (facts_.finished_form_exists(segment)) return {false, gap->what};
-    // Recovery takes its own where the archive has none: a standby that was made with its first
-    // segments, or that restarts after the archive was pruned.
-    if (server_has(segment, found->segment_size))
-      return {false, gap->what + "; but the server has a sound one in its pg_wal"};
-    return absent(absence, segment.to_string());
-  }
-  auto why = std::get<Absent>(absence).why;
-  if (options_.partial) return restore_partial(segment, found->segment_size, std::move(why));
-  return {false, std::move(why)};
+        .with("segment size", size->bytes())
+        .with("read from", identity ? identity->file : "the size of unfinished files");
+  Finding finding;
+  finding.size = identity ? size : std::nullopt;
+  finding.timelines = archive::Timelines::read(archive_, facts_.listing());
+  finding.holes = facts_.known_holes(*size);
+  finding.absence =
+      judge_absent_segment(segment, facts_.listing(), finding.timelines, *size, finding.holes);
+  const auto* const absent = std::get_if<Absent>(&finding.absence);
+  finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
+  return finding;
 }
 
-Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why) {
-  auto best = find_partial(facts_, segment, size);
+/// Files of segments being written have the size of a segment from the beginning.
+std::optional<wal::SegmentSize> Restorer::size_of_a_raw_partial() {
+  for (const auto& entry : facts_.listing().segments)
+    if (entry.name.partial && entry.name.method == Method::none && entry.bytes.value() > 0)
+      if (const auto size = wal::SegmentSize::of(*entry.bytes);
+          size && entry.name.segment.fits(*size))
+        return size;
+  return std::nullopt;
+}
+
+Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding) {
+  if (const auto* absent = std::get_if<Absent>(&finding.absence)) {
+    if (finding.size && (options_.partial || options_.up_to_hole) &&
+        absent->reason == Absent::Reason::end)
+      return restore_partial(segment, finding, absent->why);
+    return {false, absent->why};
+  }
+  const auto& gap = std::get<Gap>(finding.absence);
+  // Recovery takes its own where the archive has none: a standby that was made with its first
+  // segments, or that restarts after the archive was pruned.
+  if (finding.size && server_has(segment, *finding.size))
+    return {false, gap.what + "; but the server has a sound one in its pg_wal"};
+  if (options_.up_to_hole) return restore_up_to_hole(segment, finding, gap);
+  return absent(gap, segment.to_string());
+}
+
+/// The last bytes before a hole, and then the end.
+Result Restorer::restore_up_to_hole(wal::SegmentName segment, const Finding& finding,
+                                    const Gap& gap) {
+  if (finding.size) {
+    require_no_older_branch(segment, finding, gap);
+    const auto result = restore_partial(segment, finding, gap.what);
+    if (result.restored) return result;
+  }
+  log_.warning(
+      "{} is missing in the archive: {}; the recovery ends before this hole (--up-to-hole)",
+      segment, gap.what);
+  return {false, gap.what};
+}
+
+/// In the segment in which a timeline begins, recovery takes that of the timeline before where it
+/// is given none, and does not look where that one was left: it would recover another branch.
+void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& finding,
+                                       const Gap& gap) {
+  const auto& size = *finding.size;
+  const auto history = finding.timelines.history(segment.timeline());
+  if (!history || history->ancestors().empty()) return;
+  const auto& parent = history->ancestors().back();
+  if (size.segno(parent.switchpoint) != segment.segno(size)) return;
+  const bool parent_has_it = std::any_of(
+      facts_.listing().segments.begin(), facts_.listing().segments.end(), [&](const auto& entry) {
+        return entry.name.segment == wal::SegmentName(parent.timeline, segment.segno(size), size) &&
+               (!entry.name.partial || entry.bytes.value() > 0);
+      });
+  if (!parent_has_it) return;
+  throw Error(ErrorKind::gap,
+              fmt::format("{} is missing in the archive, and timeline {} begins in it: {}", segment,
+                          segment.timeline(), gap.what))
+      .with("directory", archive_.path())
+      .hint(fmt::format("The hole begins where timeline {0} does. To recover all that is before "
+                        "it, follow timeline "
+                        "{1}: recovery_target_timeline = '{1}', recovery_target_lsn = '{2}', "
+                        "recovery_target_inclusive = off.",
+                        segment.timeline(), parent.timeline, parent.switchpoint));
+}
+
+Result Restorer::restore_partial(wal::SegmentName segment, const Finding& finding,
+                                 std::string why) {
+  const auto& size = *finding.size;
+  const bool before_hole = std::holds_alternative<Gap>(finding.absence);
+  auto best = find_partial(facts_, segment, size, options_.durable_end);
   if (!best) return {false, std::move(why)};
   const auto name = best->name.to_string();
   if (best->damage && !options_.partial_damaged)
@@ -172,26 +270,36 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
             best->cut));
   if (best->damage) log_.error(*best->damage);
 
-  // The next one may have been begun before this one got its final name: then it must be whole.
-  const auto timelines = archive::Timelines::read(archive_, facts_.listing());
-  const auto* const later = find_later(segment, facts_.listing(), timelines, size, true);
   std::uint64_t keep = 0;
-  if (best->complete && later != nullptr) {
+  std::string later;  ///< an unfinished segment behind this one that has WAL
+  if (!before_hole && !best->complete && !best->being_written)
+    later = unfinished_with_wal_behind(segment, finding);
+  if (best->complete && !best->damage) {
     keep = size.bytes();
   } else {
-    if (later != nullptr)
+    // The next one may have been begun before this one got its final name: then it must be whole.
+    if (!later.empty() && !options_.up_to_hole) {
+      // Where no receiver can be asked: it may be about to write the rest.
+      if (unsettled_looks_ < kLooksAtRest) {
+        ++unsettled_looks_;
+        wait_for_writer(archive_, name);
+        throw system_error(ENOENT, "the unfinished segment is not whole yet").with("file", name);
+      }
       return absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
-                                    best->cut, later->name.to_string())},
+                                    best->cut, later)},
                     segment.to_string());
+    }
     auto cut = best->cut;
-    // A descendant of which nothing was archived yet: recovery may be on its way to it, and this
-    // timeline's WAL behind the switchpoint is none of it.
+    // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
+    // and this timeline's WAL behind the switchpoint is none of it.
     const auto timeline = segment.timeline();
-    for (const auto descendant : timelines.descendants(timeline)) {
-      const auto end = timelines.history(descendant)->end_of(timeline);
+    for (const auto descendant : finding.timelines.descendants(timeline)) {
+      const auto end = finding.timelines.history(descendant)->end_of(timeline);
       const auto& segments = facts_.listing().segments;
       const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
-        return entry.name.segment.timeline() == descendant;
+        const auto& other = entry.name.segment;
+        return other.timeline() == descendant && other.fits(size) &&
+               other.segno(size) == segment.segno(size);
       });
       if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
       log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
@@ -202,9 +310,28 @@ Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size
   }
   if (keep == 0) return {false, "no record is complete in " + name};
   deliver(*best, keep, size);
-  log_.warning("{} was restored from the unfinished {}: WAL up to {}", segment, name,
-               segment.start(size) + keep);
+  log_.warning("{} was restored from the unfinished {}: WAL up to {}{}", segment, name,
+               segment.start(size) + keep,
+               before_hole || !later.empty()
+                   ? "; the recovery ends there, before a hole (--up-to-hole): " +
+                         (before_hole ? why : "later WAL is there (" + later + ")")
+                   : "");
   return {true, {}};
+}
+
+/// Its name; empty if there is none. A file that was only begun holds nothing that could be missed.
+std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding) {
+  for (const auto& behind :
+       unfinished_behind(segment, facts_.listing(), *finding.size, finding.holes)) {
+    try {
+      const auto page = archive::read_first_page_header(archive_, behind);
+      if (page && page->address == behind.segment.start(*finding.size)) return behind.to_string();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      return behind.to_string();
+    }
+  }
+  return {};
 }
 
 /// The first `keep` bytes, and zeros behind them.
@@ -264,8 +391,8 @@ Result Restorer::absent(const Absence& absence, const std::string& file) {
       .hint(
           "A recovery that went on without it would end too early and open the database with data "
           "missing. Look for the file on the server that wrote it (pg_wal) or in another archive "
-          "and put it here; or set a recovery target before it. For a standby that can stream what "
-          "is missing: --on-gap absent.");
+          "and put it here. To recover all that is before the hole and nothing behind it: "
+          "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
 }
 
 /// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
@@ -287,20 +414,37 @@ void Restorer::require_wal() {
 // ---- histories
 
 Result Restorer::restore(const HistoryRequest& request) {
-  const auto name = wal::history_name(request.timeline);
+  for (int look = 0;; ++look) {
+    try {
+      return restore_history(request.timeline);
+    } catch (const TargetError&) {
+      throw;
+    } catch (const Error& error) {
+      // The segment that it is compared with was finished or compressed meanwhile.
+      if (!archive::is_gone(error) || look + 1 == kLooks) throw;
+      facts_.forget();
+    }
+  }
+}
+
+Result Restorer::restore_history(wal::TimelineId timeline) {
+  const auto name = wal::history_name(timeline);
   require_wal();
   if (options_.system_identifier)
     static_cast<void>(facts_.identity());  // a history does not say whose it is
   const auto timelines = archive::Timelines::read(archive_, facts_.listing());
-  if (const auto content = read_checked_history(archive_, request.timeline, facts_.listing(),
-                                                timelines, options_.verify)) {
+  if (const auto content =
+          read_checked_history(archive_, timeline, facts_.listing(), timelines, options_.verify)) {
     Target target(target_directory_, target_name_);
     require_outside(target);
     target.append(std::as_bytes(std::span(content->data(), content->size())));
     target.publish();
     return {true, {}};
   }
-  return absent(judge_absent_history(request.timeline, facts_.listing(), timelines), name);
+  const auto& identity = facts_.identity();
+  const auto holes =
+      identity ? facts_.known_holes(identity->segment_size) : std::vector<KnownHole>();
+  return absent(judge_absent_history(timeline, facts_.listing(), timelines, holes), name);
 }
 
 Result Restorer::restore(const BackupHistoryRequest& request) {

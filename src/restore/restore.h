@@ -1,25 +1,40 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "base/log.h"
 #include "io/directory.h"
 #include "restore/request.h"
+#include "wal/lsn.h"
 #include "wal/segment.h"
 
 namespace weir::restore {
+
+/// Up to where a receiver that streams into the archive has made it durable.
+struct DurableEnd {
+  wal::TimelineId timeline = 0;
+  wal::Lsn flush;
+};
+/// Asks that receiver; nullopt if none streams. Throws nothing.
+using AskReceiver = std::function<std::optional<DurableEnd>()>;
 
 struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size
   bool partial = false;          ///< the .partial as the last resort
   bool partial_damaged = false;  ///< also one that is damaged before its end
+  /// Everything up to the last sound record before the first hole on the way, and then the end of
+  /// the recovery. Includes `partial`.
+  bool up_to_hole = false;
   bool gap_is_absence = false;
   bool empty_is_absence = false;
   /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
   /// archive's newest segment.
   std::optional<std::uint64_t> system_identifier;
+  /// A .partial is read up to there while it is being written; unset: nobody is asked.
+  AskReceiver durable_end = nullptr;
 };
 
 /// "Surely not in the archive" is an answer. All else that is not success is an Error.

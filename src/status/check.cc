@@ -72,6 +72,10 @@ void look_at_upstream(const StatusReport& report, Verdict& verdict) {
   const auto& upstream = *report.upstream;
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
     add(Level::critical, "the server is of another cluster than the archive");
+  if (report.branch)
+    if (const auto remark = archive::remark_on(*report.branch, place_of(upstream));
+        !remark.what.empty())
+      add(remark.loss ? Level::critical : Level::warning, remark.what);
   if (!upstream.slot) return;
   const auto& slot = *upstream.slot;
   if (!slot.exists)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <vector>
 
@@ -85,14 +86,16 @@ Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntr
       const auto found = looker.last(name);
       if (!ends.end.valid()) ends.end = found.end;
       ends.last = found.commit;
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      ends.moved = ends.moved || archive::is_gone(error);
       break;
     }
     if (ends.last) break;
   }
   try {
     ends.first = looker.first(choose(segments.begin(), segments.end(), size));
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    ends.moved = ends.moved || archive::is_gone(error);
     ends.first = std::nullopt;
   }
   return ends;
@@ -151,7 +154,7 @@ Scan Looker::last(const SegmentFileName& name) {
 /// Behind the last page of a .partial there are zeros, or pages of an older segment.
 Scan Looker::last_of_raw(const SegmentFileName& name) {
   const auto file = directory_.open_for_reading(name.to_string());
-  if (!file) return {};  // it got another name or form meanwhile
+  if (!file) throw system_error(ENOENT, "the segment file is gone");
   const auto start = name.segment.start(size_);
   const auto is_page = [&](std::uint64_t page) {
     std::array<std::byte, wal::kLongHeaderSize> bytes;

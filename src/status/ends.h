@@ -18,6 +18,7 @@ struct Ends {
   std::optional<archive::Commit> last;
   /// End of the last complete record in its newest segment; 0/0 if none was found there.
   wal::Lsn end;
+  bool moved = false;  ///< a file got another name or form meanwhile: look again
 };
 
 /// Looks into the first and the last few of `segments`, which are all of one timeline in the order

@@ -20,6 +20,7 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
+StatusReport look_once(io::Directory& directory);
 void look_at_all_ends(StatusReport& report, io::Directory& directory,
                       const archive::Listing& listing, const archive::Timelines& timelines);
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
@@ -31,25 +32,53 @@ void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>
 }  // namespace
 
 StatusReport look(const std::string& path) {
-  StatusReport report;
-  report.directory = path;
   const auto directory = io::open_directory(path);
-  report.free_bytes = directory->free_bytes();
-  const auto listing = archive::list_archive(*directory);
-  try {
-    report.identity = archive::read_identity(*directory, listing);
-  } catch (const Error& error) {
-    report.damaged.emplace_back(error.what());
+  return look(*directory);
+}
+
+StatusReport look(io::Directory& directory) {
+  // A listing is no snapshot: a file that is renamed or removed while it is made may be missing in
+  // it, and one that was listed may be gone when it is opened. So a hole, or damage, is told when
+  // two looks one after the other show it.
+  constexpr int kLooks = 10;
+  const auto moved = [](const StatusReport& report) {
+    return std::any_of(report.timelines.begin(), report.timelines.end(),
+                       [](const auto& timeline) { return timeline.ends.moved; });
+  };
+  auto report = look_once(directory);
+  for (int i = 1; i < kLooks && !(report.holes.empty() && report.damaged.empty() && !moved(report));
+       ++i) {
+    auto again = look_once(directory);
+    const bool same = report.holes == again.holes && report.damaged == again.damaged;
+    report = std::move(again);
+    if (same && !moved(report)) break;
   }
-  if (report.identity)
-    report.segment_size = report.identity->segment_size;
-  else
-    report.segment_size = size_of_a_raw_segment(listing);
-  const auto timelines = archive::Timelines::read(*directory, listing);
-  describe_listing(report, listing, timelines, archive::read_losses(*directory, listing));
-  look_at_all_ends(report, *directory, listing, timelines);
-  describe_windows(report);
   return report;
+}
+
+archive::ServerPlace place_of(const Upstream& upstream) {
+  return {.timeline = upstream.timeline,
+          .position = upstream.position,
+          .history = upstream.history,
+          .standby = upstream.standby};
+}
+
+void add_upstream(StatusReport& report, Upstream upstream) {
+  report.upstream = std::move(upstream);
+  report.branch = std::nullopt;
+  if (report.identity && report.identity->system_identifier != report.upstream->system_identifier)
+    return;
+  archive::TimelineEnds ends;
+  for (const auto& one : report.timelines) {
+    auto end = one.to.value_or(wal::Lsn());
+    if (one.ends.end.valid()) end = std::max(end, one.ends.end);
+    if (end.valid()) ends[one.timeline] = end;
+  }
+  // What a receiver has made durable is more than what the files' records show.
+  if (const auto receiver = receiver_facts(report); receiver && !ends.empty())
+    if (const auto flush = wal::Lsn::parse(receiver->flush_lsn))
+      ends[receiver->timeline.value_or(ends.rbegin()->first)] = *flush;
+  report.branch = archive::compare_with_server(report.histories, ends, place_of(*report.upstream));
 }
 
 void describe_listing(StatusReport& report, const archive::Listing& listing,
@@ -181,6 +210,8 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
   ReceiverFacts facts{
       text("state"), text("server"),       text("flush_lsn"), number("lag_bytes"), {},
       text("slot"),  text("slot_warning"), text("last_error")};
+  if (const auto timeline = number("timeline"))
+    facts.timeline = static_cast<wal::TimelineId>(*timeline);
   if (const auto silence = number("silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
   return facts;
@@ -201,6 +232,8 @@ std::optional<std::uint64_t> lag_of(const StatusReport& report) {
   if (report.upstream) {
     const auto position = position_of(report);
     if (!position) return std::nullopt;
+    // Of another branch two positions say nothing of each other.
+    if (report.branch) return report.branch->missing();
     return report.upstream->position > *position ? report.upstream->position - *position : 0;
   }
   const auto receiver = receiver_facts(report);
@@ -223,6 +256,27 @@ std::optional<double> compression_ratio(const StatusReport& report) {
 }
 
 namespace {
+
+StatusReport look_once(io::Directory& directory) {
+  StatusReport report;
+  report.directory = directory.path();
+  report.free_bytes = directory.free_bytes();
+  const auto listing = archive::list_archive(directory);
+  try {
+    report.identity = archive::read_identity(directory, listing);
+  } catch (const Error& error) {
+    report.damaged.emplace_back(error.what());
+  }
+  if (report.identity)
+    report.segment_size = report.identity->segment_size;
+  else
+    report.segment_size = size_of_a_raw_segment(listing);
+  report.histories = archive::Timelines::read(directory, listing);
+  describe_listing(report, listing, report.histories, archive::read_losses(directory, listing));
+  look_at_all_ends(report, directory, listing, report.histories);
+  describe_windows(report);
+  return report;
+}
 
 /// Without a readable header the size of a raw segment tells it.
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing) {

@@ -7,11 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "archive/branch.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/timelines.h"
 #include "archive/transaction_end.h"
+#include "io/directory.h"
 #include "status/ends.h"
 #include "status/upstream.h"
 
@@ -53,6 +55,7 @@ struct StatusReport {
     wal::Lsn sound_end{};  ///< of the unfinished segment at `from`; else `from`
     std::string cause{};
     std::optional<archive::Loss::Acknowledgement> acknowledged{};
+    bool operator==(const Hole&) const = default;
   };
   /// What a base backup can be recovered to, along one history.
   struct Window {
@@ -69,6 +72,7 @@ struct StatusReport {
   std::optional<archive::Identity> identity;
   std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
   std::vector<Timeline> timelines;
+  archive::Timelines histories;
   std::vector<archive::Coverage> coverage;
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
   std::vector<archive::Loss> lost_branches;  ///< recorded
@@ -82,6 +86,8 @@ struct StatusReport {
   bool receiver_silent = false;               ///< it runs and did not answer
 
   std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
+  /// How its WAL and the archive's lie to each other; unset for another cluster, or without WAL.
+  std::optional<archive::Branch> branch;
   std::optional<std::string> upstream_error;
   std::string upstream_hint;  ///< what to do about it; may be empty
 };
@@ -90,12 +96,17 @@ struct StatusReport {
 /// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
 /// cannot be read are told in `damaged`.
 [[nodiscard]] StatusReport look(const std::string& path);
+[[nodiscard]] StatusReport look(io::Directory& directory);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names and what is
 /// recorded as lost.
 void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines,
                       const std::vector<archive::Loss>& losses = {});
+/// Takes in what a server has said.
+void add_upstream(StatusReport& report, Upstream upstream);
+[[nodiscard]] archive::ServerPlace place_of(const Upstream& upstream);
+
 /// Fills in windows, from coverage and the timelines' ends.
 void describe_windows(StatusReport& report);
 
@@ -109,6 +120,7 @@ struct ReceiverFacts {
   std::string slot;
   std::string slot_warning;
   std::string last_error;
+  std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
 

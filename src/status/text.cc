@@ -278,7 +278,10 @@ std::string window_text(const StatusReport::Window& window) {
       "  Timeline {}: a base backup that began at {} or later can be recovered to any moment\n"
       "    from its own end up to {}",
       window.timeline, place(window.from, window.from_time), place(window.to, window.to_time));
-  if (!window.newest) text += ", where WAL is missing";
+  if (!window.newest)
+    text +=
+        ", where WAL is missing;\n    the last bytes before that with \"pgweir restore "
+        "--up-to-hole\"";
   if (window.with_partial) text += ",\n    the last bytes with \"pgweir restore --partial\"";
   return text + ".\n";
 }
@@ -295,10 +298,16 @@ std::string upstream_text(const StatusReport& report) {
   const auto& upstream = *report.upstream;
   auto text = fmt::format("Server {}: timeline {}, at {}", upstream.server, upstream.timeline,
                           upstream.position);
-  if (const auto lag = lag_of(report))
+  const auto remark = report.branch ? archive::remark_on(*report.branch, place_of(upstream))
+                                    : archive::BranchRemark{};
+  if (upstream.standby) text += *upstream.standby ? ", a standby" : ", a primary";
+  const auto lag = lag_of(report);
+  if (lag && (remark.what.empty() || *lag == 0))
     text += *lag == 0 ? ", all of it in the archive"
                       : fmt::format(", the archive is {} behind", format_size(*lag));
   text += "\n";
+  if (!remark.what.empty())
+    text += fmt::format("  WARNING: {}\n    {}\n", remark.what, remark.todo);
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
     text += fmt::format("  WARNING: it is another cluster, {}\n", upstream.system_identifier);
   if (upstream.slot) {
@@ -336,6 +345,25 @@ Json upstream_json(const StatusReport& report) {
             {"lsn", upstream.position.to_string()}};
   if (report.identity)
     json["same_cluster"] = report.identity->system_identifier == upstream.system_identifier;
+  json["standby"] = upstream.standby ? Json(*upstream.standby) : Json(nullptr);
+  if (const auto& branch = report.branch) {
+    json["branch"] = {{"relation", archive::to_string(branch->relation)},
+                      {"archive_timeline", branch->archive_timeline},
+                      {"archive_lsn", branch->archive_end.to_string()},
+                      {"missing_bytes", branch->missing()}};
+    if (branch->fork.valid()) {
+      json["branch"]["fork"] = branch->fork.to_string();
+      json["branch"]["fork_timeline"] = branch->fork_timeline;
+    }
+    if (branch->missing() > 0) {
+      json["branch"]["missing_from"] = branch->missing_from.to_string();
+      json["branch"]["missing_to"] = branch->missing_to.to_string();
+    }
+    if (const auto remark = archive::remark_on(*branch, place_of(upstream)); !remark.what.empty()) {
+      json["branch"]["what"] = remark.what;
+      json["branch"]["todo"] = remark.todo;
+    }
+  }
   if (upstream.slot) {
     const auto& slot = *upstream.slot;
     Json one{{"name", slot.name}, {"exists", slot.exists}};

@@ -41,6 +41,19 @@ Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_c
   upstream.system_identifier = identity.system_identifier;
   upstream.timeline = identity.timeline;
   upstream.position = identity.flush_position;
+  if (const auto standby = connection.parameter("in_hot_standby"))
+    upstream.standby = *standby == "on";
+  if (upstream.timeline == 1) {
+    upstream.history = wal::TimelineHistory(1);
+  } else {
+    try {
+      upstream.history = wal::TimelineHistory::parse(
+          upstream.timeline, pq::timeline_history(connection, upstream.timeline));
+    } catch (const Error& error) {
+      // It may be without the file; the archive's own is taken then. The connection is of use.
+      if (error.kind() != ErrorKind::conflict) throw;
+    }
+  }
   if (!slot) return upstream;
 
   Upstream::Slot found;

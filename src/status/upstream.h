@@ -5,6 +5,7 @@
 #include <string>
 
 #include "wal/lsn.h"
+#include "wal/timeline_history.h"
 
 namespace weir::status {
 
@@ -21,6 +22,8 @@ struct Upstream {
   std::uint64_t system_identifier = 0;
   wal::TimelineId timeline = 0;
   wal::Lsn position;  ///< a primary's flush, a standby's received-or-replayed end
+  std::optional<wal::TimelineHistory> history;  ///< of its timeline; unset: it has none to show
+  std::optional<bool> standby;                  ///< unset: it did not say (before 14)
   std::optional<Slot> slot;
   std::optional<std::string> slot_error;  ///< why wal_status is not told
   std::string slot_hint;                  ///< what to do about it; may be empty

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "archive/compare.h"
 #include "archive/segment_reader.h"
@@ -24,7 +26,7 @@ using State = Outcome::State;
 
 struct Enough {};
 
-constexpr int kMostAttempts = 50;  // at a .partial that grows under our eyes
+constexpr std::size_t kMostAttempts = 50;  // at a file that changes under our eyes
 
 constexpr std::uint8_t kXlogManager = 0;
 constexpr std::uint8_t kInfoMask = 0xF0;
@@ -264,13 +266,20 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
       broken.push_back(damage_finding(node, name, *reading.damage, reading.first_page));
       worst = {State::damaged, attempt.last_record_end(), name};
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::io && !directory_.find(name)) {
-        // Compressed or pruned meanwhile.
-        const auto other = other_form(node);
-        if (other && std::find(forms.begin(), forms.end(), *other) == forms.end())
-          forms.push_back(*other);
-        else if (!other)
+      if (archive::is_gone(error)) {
+        // Compressed or pruned meanwhile. A form may also come back: a file that was moved away.
+        if (const auto other = other_form(node)) {
+          if (std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(), *other) ==
+                  forms.end() &&
+              forms.size() < kMostAttempts)
+            forms.push_back(*other);
+        } else {
           vanished = true;
+        }
+        continue;
+      }
+      if (still_being_written(forms[i], node) && forms.size() < kMostAttempts) {
+        forms.push_back(forms[i]);
         continue;
       }
       broken.push_back(error_finding(node, name, error, attempt.position() - before.position()));
@@ -302,6 +311,22 @@ std::optional<archive::SegmentFileName> SegmentCheck::other_form(const Node& nod
   return std::nullopt;
 }
 
+/// A program such as gzip gives its file the final name first and then writes it, while the other
+/// form stays: such a file is not damaged, it is not there yet. True if it changes under our eyes,
+/// after a moment's wait, or is gone.
+bool SegmentCheck::still_being_written(const archive::SegmentFileName& file, const Node& node) {
+  using namespace std::chrono_literals;
+  if (file.method == codec::Method::none) return false;
+  const archive::SegmentFileName raw{node.name, codec::Method::none, false};
+  if (!directory_.find(raw.to_string())) return false;
+  const auto name = file.to_string();
+  const auto before = directory_.identity_of(name);
+  if (!before) return !directory_.find(name);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  if (now - std::chrono::nanoseconds(before->modified_ns) < 5s) std::this_thread::sleep_for(50ms);
+  return directory_.identity_of(name) != before;
+}
+
 void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFileName& sound,
                                      const std::set<std::string>& tried) {
   for (const auto& file : node.finished) {
@@ -328,8 +353,9 @@ void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFil
       finding.hint = fmt::format("Move {} away: a recovery could be given either of them.", name);
       add(std::move(finding));
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::io && !directory_.find(name)) continue;
-      if (error.kind() == ErrorKind::io && !directory_.find(sound.to_string())) continue;
+      // Either is gone: whoever compresses removes one of the two.
+      if (archive::is_gone(error)) continue;
+      if (still_being_written(file, node)) continue;
       auto finding = error_finding(node, name, error, 0);
       finding.loss = std::nullopt;  // the other form is sound
       finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
@@ -380,7 +406,7 @@ void SegmentCheck::check_partial_beside(const Node& node, const archive::Segment
       finding.hint = fmt::format("Move {} away.", name);
       add(std::move(finding));
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::io && !directory_.find(name)) continue;
+      if (archive::is_gone(error)) continue;
       auto finding = error_finding(node, name, error, 0);
       finding.loss = std::nullopt;
       finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
@@ -403,7 +429,9 @@ void SegmentCheck::check_border(const Node& parent, Verifier verifier, std::size
     bool enough = false;
     std::uint64_t given = 0;
     // Another form, if the first one is broken: that is told where the segment itself is checked.
-    for (const auto& file : node.finished) {
+    auto forms = node.finished;
+    for (std::size_t i = 0; i < forms.size(); ++i) {
+      const auto file = forms[i];
       auto attempt = verifier;
       damage = std::nullopt;
       enough = false;
@@ -423,7 +451,12 @@ void SegmentCheck::check_border(const Node& parent, Verifier verifier, std::size
               if (enough || damage) throw Enough{};
             });
       } catch (const Enough&) {
-      } catch (const Error&) {
+      } catch (const Error& error) {
+        if (!archive::is_gone(error) || forms.size() >= kMostAttempts) continue;
+        const auto other = other_form(node);
+        if (other && std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(),
+                               *other) == forms.end())
+          forms.push_back(*other);
         continue;
       }
       if (damage && attempt.last_record_start() >= border) damage = std::nullopt;
@@ -552,7 +585,7 @@ void SegmentCheck::check_partial(std::size_t index, std::optional<Verifier> veri
   const auto name = file.to_string();
 
   std::optional<wal::Damage> earlier;
-  for (int attempt_number = 0;; ++attempt_number) {
+  for (std::size_t attempt_number = 0;; ++attempt_number) {
     auto attempt = before;
     PartialReader reader(attempt, start);
     try {
@@ -563,29 +596,8 @@ void SegmentCheck::check_partial(std::size_t index, std::optional<Verifier> veri
                             });
       reader.finish();
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::io && !directory_.find(name)) {
-        // It was finished meanwhile.
-        if (other_form(node)) {
-          auto finished = node;
-          for (const auto method : {codec::Method::none, codec::Method::zstd})
-            if (const archive::SegmentFileName form{node.name, method, false};
-                directory_.find(form.to_string()))
-              finished.finished.push_back(form);
-          auto fresh = before;
-          try {
-            for (const auto& form : finished.finished) {
-              const auto reading = read_form(form, fresh, false);
-              if (reading.damage)
-                add(damage_finding(node, form.to_string(), *reading.damage, reading.first_page));
-              settle(index, {reading.damage ? State::damaged : State::sound,
-                             cluster_.segment_size.start(node.segno + 1), form.to_string()});
-              return;
-            }
-          } catch (const Error&) {
-            // It moved again: compressed. The next run reads it in peace.
-          }
-        }
-        settle(index, {State::vanished, {}, {}});
+      if (archive::is_gone(error)) {
+        check_finished_meanwhile(index, before, observer);
         return;
       }
       add(error_finding(node, name, error, reader.given()));
@@ -651,16 +663,61 @@ void SegmentCheck::check_partial(std::size_t index, std::optional<Verifier> veri
   }
 }
 
+/// A .partial that has its final name by now, and perhaps another form already.
+void SegmentCheck::check_finished_meanwhile(std::size_t index, const Verifier& before,
+                                            Observer* observer) {
+  const auto& node = plan_.nodes[index];
+  for (std::size_t i = 0; i < kMostAttempts; ++i) {
+    const auto form = other_form(node);
+    if (!form) break;
+    const auto name = form->to_string();
+    auto verifier = before;
+    try {
+      const auto reading = read_form(*form, verifier, false);
+      {
+        const std::lock_guard lock(mutex_);
+        ++files_;
+        records_ += verifier.records() - before.records();
+      }
+      if (reading.damage) add(damage_finding(node, name, *reading.damage, reading.first_page));
+      settle(index, {reading.damage ? State::damaged : State::sound,
+                     reading.damage ? verifier.last_record_end()
+                                    : cluster_.segment_size.start(node.segno + 1),
+                     name});
+      follow_children(index, reading.damage ? std::nullopt : std::optional(verifier), std::nullopt,
+                      observer);
+      return;
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) continue;  // compressed, converted or removed
+      add(error_finding(node, name, error, verifier.position() - before.position()));
+      settle(index, {State::damaged, verifier.last_record_end(), name});
+      return;
+    }
+  }
+  settle(index, {State::vanished, {}, {}});
+}
+
 /// What an old timeline's last segment says up to the switchpoint, the new timeline's copy says.
 void SegmentCheck::check_switch_copy(const SwitchCopy& copy) {
   const auto& old_node = plan_.nodes[copy.old_node];
   const auto& new_node = plan_.nodes[copy.new_node];
   const auto start = cluster_.segment_size.start(old_node.segno);
-  const auto file_of = [&](const Node& node) {
-    return node.is_finished() ? node.finished.front() : node.partial.front();
+  // As it is now: it may have been finished or compressed since it was listed.
+  const auto file_of = [&](const Node& node) -> archive::SegmentFileName {
+    const auto listed = node.is_finished() ? node.finished.front() : node.partial.front();
+    if (directory_.find(listed.to_string())) return listed;
+    return other_form(node).value_or(listed);
   };
-  const auto old_file = file_of(old_node);
-  const auto new_file = file_of(new_node);
+  for (std::size_t i = 0; i < kMostAttempts; ++i)
+    if (check_switch_copy(copy, file_of(old_node), file_of(new_node), start)) return;
+}
+
+/// False if one of the files is gone, and is to be looked for again.
+bool SegmentCheck::check_switch_copy(const SwitchCopy& copy,
+                                     const archive::SegmentFileName& old_file,
+                                     const archive::SegmentFileName& new_file, wal::Lsn start) {
+  const auto& old_node = plan_.nodes[copy.old_node];
+  const auto& new_node = plan_.nodes[copy.new_node];
   auto upto = copy.switchpoint;
   try {
     for (const auto& [node, file] :
@@ -671,10 +728,10 @@ void SegmentCheck::check_switch_copy(const SwitchCopy& copy) {
       read_form(file, verifier, false);
       upto = std::min(upto, std::max(start, verifier.last_record_end()));
     }
-    if (upto <= start) return;
+    if (upto <= start) return true;
     const auto offset = archive::first_difference(directory_, old_file, new_file,
                                                   cluster_.segment_size, upto - start);
-    if (!offset) return;
+    if (!offset) return true;
     Finding finding;
     finding.kind = FindingKind::forms_differ;
     finding.file = old_file.to_string();
@@ -690,9 +747,12 @@ void SegmentCheck::check_switch_copy(const SwitchCopy& copy) {
         "with "
         "the servers' pg_wal.";
     add(std::move(finding));
-  } catch (const Error&) {
-    // Whatever cannot be read was told when its segment was checked, or is gone.
+  } catch (const Error& error) {
+    // Whatever cannot be read was told when its segment was checked.
+    return !archive::is_gone(error) || (!other_form(old_node) && old_node.is_finished()) ||
+           (!other_form(new_node) && new_node.is_finished());
   }
+  return true;
 }
 
 // ---- findings

@@ -84,6 +84,10 @@ class SegmentCheck {
   void check_partial_beside(const Node& node, const archive::SegmentFileName& sound);
   void check_border(const Node& parent, Verifier verifier, std::size_t child);
   void check_partial(std::size_t node, std::optional<Verifier> verifier, Observer* observer);
+  void check_finished_meanwhile(std::size_t node, const Verifier& before, Observer* observer);
+  bool check_switch_copy(const SwitchCopy& copy, const archive::SegmentFileName& old_file,
+                         const archive::SegmentFileName& new_file, wal::Lsn start);
+  [[nodiscard]] bool still_being_written(const archive::SegmentFileName& file, const Node& node);
   void follow_children(std::size_t node, const std::optional<Verifier>& verifier,
                        std::optional<std::size_t> next, Observer* observer);
   [[nodiscard]] std::optional<archive::SegmentFileName> other_form(const Node& node);

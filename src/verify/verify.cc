@@ -28,7 +28,7 @@ using State = Outcome::State;
 
 constexpr std::size_t kSamples = 32;
 constexpr std::size_t kMostChunkSegments = 32;
-constexpr int kLooks = 3;
+constexpr int kLooks = 50;
 
 class Run {
  public:
@@ -43,6 +43,7 @@ class Run {
     check_names();
     check_segments();
     report_histories();
+    judge_gaps();
     judge_vanished();
     judge_losses();
     judge_backup();
@@ -63,6 +64,7 @@ class Run {
   void check_segments();
   void work(SegmentCheck& check);
   void report_histories();
+  void judge_gaps();
   void judge_vanished();
   void judge_losses();
   void judge_backup();
@@ -85,7 +87,10 @@ class Run {
 /// A listing is no snapshot: a file that a receiver renames while the directory is read may be in
 /// it under neither name. So a gap is believed when it is seen twice.
 void Run::look() {
-  std::optional<std::size_t> gaps;
+  // Where a gap begins and ends: as many others in the next look are others all the same, when a
+  // prune is at work.
+  using Gaps = std::vector<std::pair<std::string, std::string>>;
+  std::optional<Gaps> seen;
   for (int i = 0; i < kLooks; ++i) {
     listing_ = archive::list_archive(directory_);
     timelines_ = archive::Timelines::read(directory_, listing_);
@@ -105,8 +110,11 @@ void Run::look() {
         listing_.segments.size() / (std::max(1u, options_.jobs) * 8ul), 1, kMostChunkSegments);
     plan_ = make_plan(listing_, timelines_, cluster_.segment_size, scope(),
                       options_.jobs <= 1 ? SIZE_MAX : chunk);
-    if (plan_.gaps.empty() || gaps == plan_.gaps.size()) break;
-    gaps = plan_.gaps.size();
+    if (plan_.gaps.empty()) break;
+    Gaps gaps;
+    for (const auto& gap : plan_.gaps) gaps.emplace_back(gap.file, gap.to_file);
+    if (seen == gaps) break;
+    seen = std::move(gaps);
   }
   if (listing_.segments.empty()) {
     Finding finding;
@@ -115,7 +123,32 @@ void Run::look() {
     finding.hint = "Is this the archive's directory, and is its file system mounted?";
     report_.findings.push_back(std::move(finding));
   }
-  for (auto& gap : plan_.gaps) report_.findings.push_back(std::move(gap));
+}
+
+/// A gap that was there when we began, and that is none any more: somebody was removing old
+/// segments, or a segment was being renamed. It is waited for a moment that he is through.
+void Run::judge_gaps() {
+  constexpr int kQuiet = 5;
+  auto gaps = std::move(plan_.gaps);
+  const auto still_there = [&](const Finding& gap, const Plan& plan) {
+    return std::any_of(plan.gaps.begin(), plan.gaps.end(), [&](const Finding& other) {
+      return other.file == gap.file && other.to_file == gap.to_file &&
+             other.timeline == gap.timeline;
+    });
+  };
+  for (int i = 0; i < kQuiet && !gaps.empty(); ++i) {
+    if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const auto listing = archive::list_archive_names(directory_);
+    const auto plan = make_plan(listing, archive::Timelines::read(directory_, listing),
+                                cluster_.segment_size, scope(), SIZE_MAX);
+    std::erase_if(gaps, [&](const Finding& gap) {
+      if (still_there(gap, plan)) return false;
+      report_.notes.push_back(fmt::format(
+          "{} was missing when verify began, and is not any more: others are at work", gap.file));
+      return true;
+    });
+  }
+  for (auto& gap : gaps) report_.findings.push_back(std::move(gap));
 }
 
 /// Whose WAL this is, by majority: one strange file must not make strangers of all others.
@@ -166,6 +199,8 @@ void Run::find_cluster() {
         .with("backup's system identifier", backup->system_identifier)
         .with("archive's", cluster_.system_identifier)
         .hint("Give the archive of the backup's cluster with -D.");
+  if (backup && cluster_.system_identifier != 0)
+    archive::require_agreement(*backup, cluster_.segment_size);
 }
 
 std::uint64_t Run::segno_of(const Position& position, bool end) const {
@@ -437,18 +472,46 @@ void Run::report_histories() {
   }
 }
 
-/// Segments that were removed while we read: a prune takes the oldest; anything else is a gap.
+/// Segments that were removed while we read: a prune takes the oldest; anything else is a gap. What
+/// we have read of older ones says nothing, they may be gone by now, too: so it is looked once
+/// more, and again as long as somebody is still removing (pg_archivecleanup goes in no order).
 void Run::judge_vanished() {
-  std::map<wal::TimelineId, bool> something_older;
-  for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
-    const auto& node = plan_.nodes[i];
-    if (!node.chosen) continue;
-    const auto state = check_->outcome(i).state;
-    if (state != State::vanished) {
-      something_older[node.timeline] = true;
-      continue;
+  std::vector<std::size_t> vanished;
+  for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
+    if (plan_.nodes[i].chosen && check_->outcome(i).state == State::vanished) vanished.push_back(i);
+  if (vanished.empty()) return;
+
+  std::map<wal::TimelineId, std::uint64_t> oldest;
+  const auto look_for_oldest = [&] {
+    std::map<wal::TimelineId, std::uint64_t> found;
+    const auto listing = archive::list_archive_names(directory_);
+    for (const auto& entry : listing.segments) {
+      if (!entry.name.segment.fits(cluster_.segment_size)) continue;
+      const auto segno = entry.name.segment.segno(cluster_.segment_size);
+      const auto [at, added] = found.emplace(entry.name.segment.timeline(), segno);
+      if (!added) at->second = std::min(at->second, segno);
     }
-    if (!something_older[node.timeline]) {
+    const bool same = found == oldest;
+    oldest = std::move(found);
+    return same;
+  };
+  const auto still_older = [&](std::size_t i) {
+    const auto found = oldest.find(plan_.nodes[i].timeline);
+    return found != oldest.end() && found->second < plan_.nodes[i].segno;
+  };
+  look_for_oldest();
+  constexpr int kQuiet = 5;  // so often nothing has changed
+  for (int quiet = 0, i = 0;
+       quiet < kQuiet && i < kLooks && std::any_of(vanished.begin(), vanished.end(), still_older);
+       ++i) {
+    if (options_.stop && options_.stop()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    quiet = look_for_oldest() ? quiet + 1 : 0;
+  }
+
+  for (const auto i : vanished) {
+    const auto& node = plan_.nodes[i];
+    if (!still_older(i)) {
       report_.notes.push_back(
           fmt::format("{} was removed while verify ran, as a prune does", node.name));
       continue;

@@ -1,9 +1,11 @@
 """pgweir prune, and pg_archivecleanup next to the stock program of that name."""
 
+import re
 import subprocess
 
 import pytest
 
+from support import wal
 from support.receiver import BINARY
 from support.server import DEBIAN_BIN
 from test_verify import finished_of, verify, workload
@@ -32,6 +34,14 @@ def test_keeps_what_the_backup_needs(servers, place):
     assert sorted(path.name for path in archive.iterdir()) == names
     young = run(*prune, "--keep-from-backup", backup, "--older-than", "14d")
     assert young.returncode == 0 and sorted(path.name for path in archive.iterdir()) == names
+    # A label whose start is another one than its file's name says: nobody knows which is right.
+    label = (backup / "backup_label").read_text()
+    start = re.search(r"START WAL LOCATION: (\S+) ", label).group(1)
+    later = wal.lsn_text(wal.lsn(start) + 2 * server.segment_size)
+    (place / "edited").write_text(label.replace(start, later, 1))
+    refused = run(*prune, "--keep-from-backup", place / "edited")
+    assert refused.returncode == 4 and "contradicts itself" in refused.stderr, refused.stderr
+    assert sorted(path.name for path in archive.iterdir()) == names
     done = run(*prune, "--keep-from-backup", backup / "backup_label")
     assert done.returncode == 0, done.stderr
     removed = listed.stdout.split()

@@ -5,6 +5,8 @@ import os
 import pathlib
 import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -493,3 +495,44 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     finally:
         run([DEBIAN_BIN / "pg_ctl", "-D", restored / "data", "-m", "immediate", "stop"],
             check=False, cwd="/", **process.as_server_user())
+
+
+def test_restores_from_an_archive_that_is_being_written(servers, receivers, new_archive, place):
+    """What is finished, compressed, pruned or written on meanwhile is no damage and no gap: a warm
+    standby on a live archive must not die of it."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receivers.pgweir(archive, primary, "--compress", "zstd:1")
+    wait_for(lambda: archive.partials(), "the receiver to begin")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, 1)
+    primary.write_wal(2)
+    stop = threading.Event()
+
+    def load():
+        while not stop.is_set():
+            primary.write_wal(0.7)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    calls = 0
+    try:
+        target = place / "RECOVERYXLOG"
+        while calls < 400:
+            # The newest two: one is being written, one finished and compressed.
+            segnos = sorted({segno for _, segno in {**archive.finished(), **archive.partials()}})
+            for segno in segnos[-2:]:
+                name = wal.segment_name(1, segno, primary.segment_size)
+                done = pgweir("restore", "-D", archive.path, "--partial", name, target)
+                assert done.returncode in (0, 1), f"call {calls}: {done.stderr}"
+                calls += 1
+            if calls % 10 == 0:
+                done = pgweir("restore", "-D", archive.path, "--find-time",
+                              time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime()))
+                assert done.returncode in (0, 1), f"call {calls}: {done.stderr}"
+                done = pgweir("restore", "-D", archive.path, "--find-lsn",
+                              wal.lsn_text(segnos[-2] * primary.segment_size + 100))
+                assert done.returncode in (0, 1), f"call {calls}: {done.stderr}"
+    finally:
+        stop.set()
+        loading.join()

@@ -232,3 +232,65 @@ def test_is_quick_on_a_hundred_thousand_segments(servers, receivers, new_archive
     report = json.loads(done.stdout)
     assert report["timelines"][0]["segments"] > 99_000
     shutil.rmtree(archive.path)
+
+
+def test_the_old_primary_has_wal_that_the_archive_never_saw(servers, receivers, new_archive):
+    """Its timeline went on past the fork. Two positions on two branches say nothing of each other."""
+    old = servers.primary()
+    archive = new_archive(old)
+    receiver = receivers.pgweir(archive, old)
+    streaming(old)
+    committed(old)
+    standby = servers.standby(old)
+    standby.caught_up_with(old.flushed())
+    reported(old, old.flushed())
+    receiver.stop()
+    standby.promote()
+    fork = wait_for(lambda: standby.timeline_end(1), "the end of timeline 1")
+    receivers.pgweir(archive, standby)
+    reported(standby, standby.write_wal(2))
+    for _ in range(6):
+        committed(old)
+    end = old.flushed()
+    assert end > fork
+
+    report, _ = status(archive, "-d", old.conninfo())
+    branch = report["upstream"]["branch"]
+    assert branch["relation"] == "parted" and wal.lsn(branch["fork"]) == fork, branch
+    assert wal.lsn(branch["missing_from"]) <= fork < wal.lsn(branch["missing_to"]), branch
+    assert wal.lsn(branch["missing_to"]) == end
+    assert report["lag_bytes"] == branch["missing_bytes"] > 0
+    assert report["upstream"]["standby"] is False
+    assert "pg_rewind" in branch["todo"]
+    text = pgweir("status", "-D", archive.path, "-d", old.conninfo()).stdout
+    assert "all of it in the archive" not in text and "is not in the archive" in text, text
+    level, line = check(archive.path, "-d", old.conninfo())
+    assert level == CRITICAL and "is not in the archive" in line, line
+    found = pgweir("doctor", "-D", archive.path, "-d", old.conninfo(), "--json", "--measure", "0s")
+    found = found.stdout + found.stderr
+    assert "which parted from the archive's timeline 2" in found, found
+
+    # The other way round: the server that the archive follows is none of that.
+    report, _ = status(archive, "-d", standby.conninfo())
+    assert report["upstream"]["branch"]["relation"] in ("same", "ahead"), report["upstream"]
+    assert check(archive.path, "-d", standby.conninfo())[0] == OK
+
+
+def test_a_timeline_that_the_archive_does_not_know_yet(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    committed(primary)
+    standby = servers.standby(primary)
+    standby.caught_up_with(primary.flushed())
+    reported(primary, primary.flushed())
+    receiver.stop()
+    primary.stop("fast")
+    standby.promote()
+    committed(standby)
+    report, _ = status(archive, "-d", standby.conninfo())
+    branch = report["upstream"]["branch"]
+    assert branch["relation"] == "ahead" and branch["missing_bytes"] > 0, branch
+    text = pgweir("status", "-D", archive.path, "-d", standby.conninfo()).stdout
+    assert "WARNING" not in text and "the archive is" in text, text

@@ -199,6 +199,30 @@ TEST(Convert, DoesNotDisturbTheReceiversOwnCompression) {
   }
 }
 
+TEST(Convert, IsNotDisturbedByAFileThatSomebodyElseIsThroughWith) {
+  // Segment 5 is there in two forms: the receiver removes the raw one, or a prune removes both.
+  for (const bool prune : {false, true})
+    for (std::uint64_t call = 1; call < 400; ++call) {
+      SCOPED_TRACE(::testing::Message() << (prune ? "prune" : "receiver") << ", call " << call);
+      Example example;
+      auto& disk = example.archive.disk;
+      bool done = false;
+      disk.reset_calls();
+      disk.set_hook([&](const sim::SimDisk::Call& now) {
+        if (now.number != call || done) return sim::SimDisk::Effect::proceed();
+        done = true;
+        disk.erase("000000010000000000000005");
+        if (prune) disk.erase("000000010000000000000005.zst");
+        return sim::SimDisk::Effect::proceed();
+      });
+      const auto result = example.run();
+      disk.set_hook({});
+      EXPECT_THAT(result.failures, IsEmpty())
+          << (result.failures.empty() ? "" : result.failures[0].what);
+      if (!done) break;
+    }
+}
+
 TEST(Convert, TakesNothingFromTheReceiversOwnCompression) {
   // The other way round: at each call of the receiver's.
   for (std::uint64_t call = 1; call < 400; ++call) {

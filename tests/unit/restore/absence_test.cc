@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/own_names.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
@@ -35,7 +36,13 @@ std::string file_name(const std::string& text) {
 
 void fill(sim::SimDisk& disk, const std::vector<std::string>& files,
           const std::map<wal::TimelineId, std::string>& histories) {
-  for (const auto& file : files) disk.put(file_name(file), test::as_bytes("x"));
+  for (const auto& file : files) {
+    const bool hole = file.starts_with("hole ");
+    const auto name =
+        hole ? archive::hole_mark_name(*wal::SegmentName::parse(file_name(file.substr(5))))
+             : file_name(file);
+    disk.put(name, test::as_bytes(hole ? "" : "x"));
+  }
   for (const auto& [timeline, content] : histories)
     disk.put(wal::history_name(timeline), test::as_bytes(content));
 }
@@ -74,7 +81,15 @@ TEST(JudgeAbsentSegment, TellsTheEndOfTheArchiveFromAGap) {
        Expect::absent},
       {"behind where the parent was left", {"1:4", "2:5"}, {{2, kIn5}}, 1, 6, Expect::absent},
       {"the parent's last whole one", {"1:3", "2:5"}, {{2, kIn5}}, 1, 4, Expect::gap},
-      {"only a history of the child", {"1:3"}, {{2, kIn5}}, 1, 4, Expect::absent},
+      {"only a history of the child", {"1:3"}, {{2, kIn5}}, 1, 4, Expect::gap},
+      {"only a history of the child, behind the switch",
+       {"1:4"},
+       {{2, kIn5}},
+       1,
+       5,
+       Expect::absent},
+      {"a broken history of the child", {"1:3", "2:5"}, {{2, "rubbish"}}, 1, 4, Expect::gap},
+      {"a broken history, nothing behind", {"1:3"}, {{2, "rubbish"}}, 1, 4, Expect::absent},
       {"only a .partial of the child", {"1:3", "2:5.partial"}, {{2, kIn5}}, 1, 4, Expect::gap},
       {"child without a history", {"1:3", "2:5"}, {}, 1, 4, Expect::absent},
       {"nothing of the child yet", {"1:4", "1:5.partial"}, {{2, kIn5}}, 2, 5, Expect::absent},
@@ -90,6 +105,54 @@ TEST(JudgeAbsentSegment, TellsTheEndOfTheArchiveFromAGap) {
        2,
        6,
        Expect::gap},
+      // Behind an accepted hole, while the first segment there is unfinished.
+      {"the hole's edge, unfinished", {"1:3", "1:4.partial", "1:7.partial"}, {}, 1, 4, Expect::gap},
+      {"the hole's edge, unfinished, marked",
+       {"1:3", "1:4.partial", "1:7.partial", "hole 1:7"},
+       {},
+       1,
+       4,
+       Expect::gap},
+      {"the hole's edge, finished", {"1:3", "1:7.partial", "hole 1:7"}, {}, 1, 4, Expect::gap},
+      {"in the hole", {"1:3", "1:4.partial", "1:7.partial", "hole 1:7"}, {}, 1, 5, Expect::gap},
+      {"the last one in the hole",
+       {"1:3", "1:4.partial", "1:7.partial", "hole 1:7"},
+       {},
+       1,
+       6,
+       Expect::gap},
+      {"behind the hole",
+       {"1:3", "1:4.partial", "1:7.partial", "hole 1:7"},
+       {},
+       1,
+       7,
+       Expect::absent},
+      {"a hole of less than a segment",
+       {"1:3", "1:4.partial", "1:5.partial", "hole 1:5"},
+       {},
+       1,
+       4,
+       Expect::gap},
+      {"a hole of which only the mark is left", {"1:3", "hole 1:7"}, {}, 1, 4, Expect::gap},
+      {"a mark of another timeline", {"1:3", "hole 2:7"}, {}, 1, 4, Expect::absent},
+      {"a hole farther on",
+       {"1:3", "1:4.partial", "1:5.partial", "1:8.partial", "hole 1:8"},
+       {},
+       1,
+       4,
+       Expect::gap},
+      {"three being received",
+       {"1:3", "1:4.partial", "1:5.partial", "1:6.partial"},
+       {},
+       1,
+       4,
+       Expect::absent},
+      {"unfinished, the one behind it missing",
+       {"1:4.partial", "1:6.partial"},
+       {},
+       1,
+       4,
+       Expect::gap},
       {"the timeline goes on without its child",
        {"1:4", "1:6", "2:5"},
        {{2, kIn5}},
@@ -104,8 +167,9 @@ TEST(JudgeAbsentSegment, TellsTheEndOfTheArchiveFromAGap) {
     const auto directory = disk.open();
     const auto listing = archive::list_archive(*directory);
     const auto timelines = archive::Timelines::read(*directory, listing);
-    const auto verdict = judge_absent_segment(wal::SegmentName(test.timeline, test.segno, kSize),
-                                              listing, timelines, kSize);
+    const auto verdict =
+        judge_absent_segment(wal::SegmentName(test.timeline, test.segno, kSize), listing, timelines,
+                             kSize, known_holes(listing, kSize));
     EXPECT_EQ(std::holds_alternative<Gap>(verdict), test.expect == Expect::gap)
         << (std::holds_alternative<Gap>(verdict) ? std::get<Gap>(verdict).what
                                                  : std::get<Absent>(verdict).why);
@@ -132,6 +196,11 @@ TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
        {{3, "1\t0/540000\tx\n2\t0/740000\ty\n"}},
        2,
        Expect::gap},
+      {"lost, a hole before its first segment is on record",
+       {"1:3", "hole 2:7"},
+       {},
+       2,
+       Expect::gap},
       {"never in this branch", {"1:3"}, {{3, "1\t0/540000\tx\n"}}, 2, Expect::absent},
   };
   for (const auto& test : cases) {
@@ -141,7 +210,8 @@ TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
     const auto directory = disk.open();
     const auto listing = archive::list_archive(*directory);
     const auto timelines = archive::Timelines::read(*directory, listing);
-    const auto verdict = judge_absent_history(test.timeline, listing, timelines);
+    const auto verdict =
+        judge_absent_history(test.timeline, listing, timelines, known_holes(listing, kSize));
     EXPECT_EQ(std::holds_alternative<Gap>(verdict), test.expect == Expect::gap);
   }
 }

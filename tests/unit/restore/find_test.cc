@@ -6,7 +6,9 @@
 #include <cstring>
 #include <set>
 
+#include "archive/own_names.h"
 #include "base/error.h"
+#include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
@@ -134,6 +136,140 @@ TEST(FindLsn, NamesTheCommitsAroundEveryPosition) {
   }
   EXPECT_FALSE(find_lsn(*directory, kSize.start(10), std::nullopt));
   EXPECT_FALSE(find_lsn(*directory, wal::Lsn(8), std::nullopt));
+}
+
+/// Segments 1 to 4, of 4 the front, and from 7 on again.
+struct Holed {
+  explicit Holed(bool behind_finished) : history(disk), end(kSize.start(4) + 500'001) {
+    for (const std::uint64_t segno : {4, 5, 6}) disk.erase(name(segno));
+    const auto bytes = history.wal.bytes(kSize.start(4), end);
+    test::Bytes front(bytes.begin(), bytes.end());
+    front.resize(kSize.bytes());
+    disk.put(name(4) + ".partial", front);
+    if (!behind_finished) {
+      const auto content = disk.content(name(7));
+      disk.put(name(7) + ".partial", content);
+      for (const std::uint64_t segno : {7, 8, 9}) disk.erase(name(segno));
+      disk.put(archive::hole_mark_name(wal::SegmentName(1, 7, kSize)), {});
+    }
+    cut = history.wal.complete_end(end);
+    for (const auto& commit : history.commits) {
+      if (commit.end <= cut) last = &commit;
+      if (commit.start >= kSize.start(7) && first_behind == nullptr) first_behind = &commit;
+    }
+  }
+  static std::string name(std::uint64_t segno) {
+    return wal::SegmentName(1, segno, kSize).to_string();
+  }
+  sim::SimDisk disk;
+  History history;
+  wal::Lsn end;
+  wal::Lsn cut;
+  const Commit* last = nullptr;
+  const Commit* first_behind = nullptr;
+};
+
+void expect_before_hole(const std::optional<Moment>& moment, const Holed& holed) {
+  expect_between(moment, holed.last, nullptr);
+  ASSERT_TRUE(moment->hole);
+  EXPECT_EQ(moment->hole->begin, holed.cut);
+  EXPECT_EQ(moment->hole->end, kSize.start(7));
+  EXPECT_TRUE(moment->needs_up_to_hole);
+  EXPECT_FALSE(moment->needs_partial);
+  EXPECT_FALSE(moment->backup_from);
+}
+
+TEST(FindTime, TellsTheHoleAndWhatIsBeforeIt) {
+  for (const bool finished : {false, true}) {
+    SCOPED_TRACE(finished);
+    const Holed holed(finished);
+    auto& disk = const_cast<sim::SimDisk&>(holed.disk);
+    const auto directory = disk.open();
+    ASSERT_TRUE(holed.last != nullptr && holed.first_behind != nullptr);
+    // From the last one before the hole on to the first one behind it.
+    for (auto time = holed.last->time.microseconds; time < holed.first_behind->time.microseconds;
+         time += 1'000'000)
+      expect_before_hole(find_time(*directory, {time}, std::nullopt), holed);
+    const auto behind = find_time(*directory, holed.first_behind->time, std::nullopt);
+    ASSERT_TRUE(behind && behind->before);
+    EXPECT_EQ(behind->before->start, holed.first_behind->start);
+    EXPECT_EQ(behind->backup_from, kSize.start(7));
+    EXPECT_FALSE(behind->hole);
+    EXPECT_EQ(behind->needs_partial, !finished);
+    const auto early = find_time(*directory, holed.history.commits[1].time, std::nullopt);
+    expect_between(early, &holed.history.commits[1], &holed.history.commits[2]);
+    EXPECT_FALSE(early->hole) << "the next commit comes before it";
+  }
+}
+
+TEST(FindLsn, TellsTheHoleAndWhatIsBeforeIt) {
+  for (const bool finished : {false, true}) {
+    SCOPED_TRACE(finished);
+    const Holed holed(finished);
+    auto& disk = const_cast<sim::SimDisk&>(holed.disk);
+    const auto directory = disk.open();
+    for (const auto lsn :
+         {holed.end, kSize.start(5), kSize.start(6) + 77, wal::Lsn(kSize.start(7).byte() - 1)}) {
+      SCOPED_TRACE(lsn.to_string());
+      const auto moment = find_lsn(*directory, lsn, std::nullopt);
+      expect_before_hole(moment, holed);
+      EXPECT_TRUE(moment->in_hole);
+    }
+    const auto edge = find_lsn(*directory, holed.last->end, std::nullopt);
+    expect_before_hole(edge, holed);
+    EXPECT_FALSE(edge->in_hole);
+    const auto behind = find_lsn(*directory, holed.first_behind->end, std::nullopt);
+    ASSERT_TRUE(behind && behind->before);
+    EXPECT_EQ(behind->before->start, holed.first_behind->start);
+    EXPECT_EQ(behind->backup_from, kSize.start(7));
+    EXPECT_FALSE(find_lsn(*directory, kSize.start(10), std::nullopt));
+  }
+}
+
+TEST(Find, NeedsTheOptionForWhatIsUnfinished) {
+  sim::SimDisk disk;
+  const History history(disk);
+  const auto name = wal::SegmentName(1, 9, kSize).to_string();
+  disk.put(name + ".partial", disk.content(name));
+  disk.erase(name);
+  const auto& commits = history.commits;
+  const auto moment = find_time(*disk.open(), commits.back().time, std::nullopt);
+  expect_between(moment, &commits.back(), nullptr);
+  EXPECT_TRUE(moment->needs_partial);
+  EXPECT_FALSE(find_time(*disk.open(), commits[1].time, std::nullopt)->needs_partial);
+  // A receiver tells how much of it does not change any more.
+  const AskReceiver ask = [&] { return DurableEnd{1, commits[commits.size() - 2].end}; };
+  expect_between(find_time(*disk.open(), commits.back().time, std::nullopt, ask),
+                 &commits[commits.size() - 2], nullptr);
+}
+
+TEST(Find, LooksAgainWhenTheArchiveChangesAtAnyCall) {
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    sim::SimDisk disk;
+    const History history(disk);
+    const auto last = wal::SegmentName(1, 9, kSize).to_string();
+    disk.put(last + ".partial", disk.content(last));
+    disk.erase(last);
+    bool changed = false;
+    disk.set_hook([&](const sim::SimDisk::Call& now) {
+      if (now.number != call || changed) return sim::SimDisk::Effect::proceed();
+      changed = true;
+      for (std::uint64_t segno = 1; segno < 10; ++segno) {
+        const auto name = wal::SegmentName(1, segno, kSize).to_string();
+        const auto from = segno == 9 ? name + ".partial" : name;
+        const auto method = segno == 9 ? codec::Method::none : codec::Method::zstd;
+        const auto content = verify::packed(method, disk.content(from));
+        disk.put(name + std::string(codec::suffix(method)), content);
+        disk.erase(from);
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto& commits = history.commits;
+    expect_between(find_time(*disk.open(), commits[30].time, std::nullopt), &commits[30],
+                   &commits[31]);
+    if (!changed) break;
+  }
 }
 
 TEST(FindLsn, StopsAtDamage) {

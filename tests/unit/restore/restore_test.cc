@@ -2,11 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <random>
 
+#include "archive/losses.h"
+#include "archive/own_names.h"
 #include "base/error.h"
 #include "codec/codec.h"
+#include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
@@ -641,6 +646,273 @@ TEST(RestoreFile, HandsOutAPartialOnlyWhenAskedAndOnlyAsTheLastResort) {
   outcome = scene.ask(1, 3);
   EXPECT_EQ(outcome.restored, true) << outcome.what;
   EXPECT_EQ(outcome.content, copy(Scene::segment(wal, 3)));
+}
+
+/// Segments 1 and 2, the front of 3, a hole, and segments from 6 on.
+struct HoleScene : Scene {
+  HoleScene() : wal(plain()), end(kSize.start(3) + 300'001) {
+    wal.grow_to(kSize.start(9));
+    put(wal, 1);
+    put(wal, 2);
+    put_partial(wal, end);
+    cut = wal.complete_end(end);
+  }
+  void behind(const std::string& suffix) { put(wal, 6, Method::none, suffix); }
+  void mark() { archive.put(archive::hole_mark_name(wal::SegmentName(1, 6, kSize)), {}); }
+  void record(bool acknowledged) {
+    archive::Loss loss;
+    loss.timeline = loss.next_timeline = 1;
+    loss.begin = kSize.start(3);
+    loss.end = kSize.start(6);
+    loss.segment_size = kSize;
+    loss.sound_end = cut;
+    const auto directory = archive.open();
+    archive::record_loss(*directory, loss);
+    if (acknowledged) archive::acknowledge_loss(*directory, loss, {"now", "me", "known"});
+  }
+  [[nodiscard]] Bytes front() {
+    const auto bytes = wal.bytes(kSize.start(3), cut);
+    Bytes content(bytes.begin(), bytes.end());
+    content.resize(kSize.bytes());
+    return content;
+  }
+  WalBuilder wal;
+  wal::Lsn end;
+  wal::Lsn cut;
+};
+
+TEST(RestoreFile, NeverEndsARecoveryAtAHoleUnlessAsked) {
+  for (const bool finished : {false, true})
+    for (const bool marked : {false, true})
+      for (const bool partial : {false, true})
+        for (const std::uint64_t segno : {3, 4, 5}) {
+          SCOPED_TRACE(::testing::Message() << finished << marked << partial << segno);
+          HoleScene scene;
+          scene.behind(finished ? "" : ".partial");
+          if (marked) scene.mark();
+          scene.options.partial = partial;
+          const auto outcome = scene.ask(1, segno);
+          EXPECT_EQ(outcome.error, ErrorKind::gap) << outcome.what;
+          EXPECT_NE(outcome.what.find("--up-to-hole"), std::string::npos) << outcome.what;
+        }
+}
+
+TEST(RestoreFile, IsNotSilencedByAHoleThatIsOnRecordAndAcknowledged) {
+  for (const bool acknowledged : {false, true})
+    for (const bool behind_is_there : {false, true})
+      for (const bool partial : {false, true})
+        for (const std::uint64_t segno : {3, 4, 5}) {
+          SCOPED_TRACE(::testing::Message() << acknowledged << behind_is_there << partial << segno);
+          HoleScene scene;
+          if (behind_is_there) scene.behind(".partial");
+          scene.record(acknowledged);
+          scene.options.partial = partial;
+          EXPECT_EQ(scene.ask(1, segno).error, ErrorKind::gap);
+        }
+}
+
+TEST(RestoreFile, RecoversToTheLastByteBeforeAHoleIfAsked) {
+  for (const bool finished : {false, true}) {
+    SCOPED_TRACE(finished);
+    HoleScene scene;
+    scene.behind(finished ? "" : ".partial");
+    if (!finished) scene.mark();
+    scene.options.partial = scene.options.up_to_hole = true;
+    EXPECT_EQ(scene.ask(1, 1).restored, true);
+    EXPECT_EQ(scene.ask(1, 2).restored, true);
+    const auto edge = scene.ask(1, 3);
+    EXPECT_EQ(edge.restored, true) << edge.what;
+    EXPECT_EQ(edge.content, scene.front());
+    EXPECT_NE(scene.log.text.find("before a hole"), std::string::npos) << scene.log.text;
+    for (const std::uint64_t segno : {4, 5}) {
+      scene.log.text.clear();
+      EXPECT_EQ(scene.ask(1, segno).restored, false);
+      EXPECT_NE(scene.log.text.find("before this hole"), std::string::npos) << scene.log.text;
+    }
+    // For a backup that was taken behind the hole there is none on the way.
+    EXPECT_EQ(scene.ask(1, 6).restored, true);
+    // Damage is no hole, and a lost history is none either.
+    auto content = copy(Scene::segment(scene.wal, 2));
+    for (std::size_t i = 500'000; i < 500'064; ++i) content[i] ^= std::byte{0xFF};
+    scene.archive.put(name_of(1, 2), content);
+    EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::damage);
+    scene.archive.put(name_of(2, 7), content);
+    EXPECT_EQ(scene.ask("00000002.history").error, ErrorKind::gap);
+  }
+}
+
+TEST(RestoreFile, RecoversToAHoleBehindAFinishedSegment) {
+  HoleScene scene;
+  scene.archive.erase(name_of(1, 3) + ".partial");
+  scene.behind("");
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::gap);
+  scene.options.partial = scene.options.up_to_hole = true;
+  EXPECT_EQ(scene.ask(1, 2).restored, true);
+  EXPECT_EQ(scene.ask(1, 3).restored, false);
+}
+
+TEST(RestoreFile, TakesNoOlderBranchForWhatIsMissingWhereATimelineBegins) {
+  WalBuilder one(plain());
+  one.grow_to(kSize.start(7));
+  const auto at = one.fork_point(kSize.start(3) + 400'000);
+  Scene scene;
+  for (std::uint64_t segno = 1; segno < 6; ++segno) scene.put(one, segno);
+  auto two = verify::promote(one, at, 2, 9);
+  two.grow_to(kSize.start(8));
+  scene.put(two, 5);
+  const auto history = verify::history_line(1, at);
+  scene.archive.put("00000002.history", test::as_bytes(history));
+  scene.options.partial = scene.options.up_to_hole = true;
+  const auto outcome = scene.ask(2, 3);
+  EXPECT_EQ(outcome.error, ErrorKind::gap) << outcome.what;
+  EXPECT_NE(outcome.what.find("recovery_target_timeline = '1'"), std::string::npos);
+  // Nothing of the older branch could be taken for it.
+  scene.archive.erase(name_of(1, 3));
+  EXPECT_EQ(scene.ask(2, 3).restored, false);
+}
+
+TEST(RestoreFile, ReadsWhatIsBeingWrittenUpToWhatIsDurable) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(3) + 400'000);
+  const auto end = kSize.start(3) + 300'001;
+  Scene scene;
+  scene.options.partial = true;
+  scene.put(wal, 2);
+  // Behind what is durable the pages come in any order.
+  const auto bytes = wal.bytes(kSize.start(3), kSize.start(3) + 400'000);
+  Bytes content(bytes.begin(), bytes.end());
+  content.resize(kSize.bytes());
+  std::fill_n(content.begin() + 301'000, 20'000, std::byte{0});
+  scene.archive.put(name_of(1, 3) + ".partial", content);
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+  scene.options.durable_end = [&] { return DurableEnd{1, end}; };
+  const auto outcome = scene.ask(1, 3);
+  EXPECT_EQ(outcome.restored, true) << outcome.what;
+  EXPECT_TRUE(std::equal(
+      outcome.content.begin(),
+      outcome.content.begin() + static_cast<std::ptrdiff_t>(wal.complete_end(end) - kSize.start(3)),
+      content.begin()));
+  EXPECT_EQ(outcome.content.back(), std::byte{0});
+  // Nothing of the segment is durable yet; or it is not the one being written.
+  scene.options.durable_end = [&] { return DurableEnd{1, kSize.start(3)}; };
+  EXPECT_EQ(scene.ask(1, 3).restored, false);
+  scene.options.durable_end = [&] { return DurableEnd{2, end}; };
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+}
+
+TEST(RestoreFile, IsNotMisledByAPartialThatGrowsWhileItIsRead) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(4));
+  Scene scene;
+  scene.options.partial = true;
+  scene.put(wal, 2);
+  const auto name = name_of(1, 3) + ".partial";
+  std::uint64_t written = 100'000;
+  const auto grow = [&](std::uint64_t to) {
+    const auto bytes = Scene::segment(wal, 3).first(to);
+    Bytes content(bytes.begin(), bytes.end());
+    content.resize(kSize.bytes());
+    scene.archive.put(name, content);
+    written = to;
+  };
+  grow(written);
+  // Behind each piece that is read, the writer is farther on than the reader has seen.
+  int reads = 0;
+  scene.archive.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::read && call.name == name && call.offset > 0 &&
+        ++reads < 40)
+      grow(std::min<std::uint64_t>(written + 300'000, kSize.bytes() - 1000));
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto outcome = scene.ask(1, 3);
+  EXPECT_EQ(outcome.restored, true) << outcome.what;
+}
+
+/// The archive changes at the N-th call, for every N: what is told is what was there before, or
+/// what is there after.
+TEST(RestoreFile, LooksAgainWhenTheArchiveChangesAtAnyCall) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(6));
+  struct Change {
+    const char* name;
+    std::function<void(Scene&)> begin;
+    std::function<void(Scene&)> change;
+    std::string ask;
+    bool absent_before = false;
+  };
+  const auto rename = [](Scene& scene, const std::string& from, const std::string& to) {
+    const auto content = scene.archive.content(from);
+    scene.archive.put(to, content);
+    scene.archive.erase(from);
+  };
+  const Change changes[] = {
+      {"the unfinished one is finished",
+       [&](Scene& scene) { scene.put(wal, 3, Method::none, ".partial"); },
+       [&](Scene& scene) {
+         rename(scene, name_of(1, 3) + ".partial", name_of(1, 3));
+         scene.put_partial(wal, kSize.start(4) + 10);
+       },
+       name_of(1, 3)},
+      {"the unfinished one is finished and compressed",
+       [&](Scene& scene) { scene.put(wal, 3, Method::none, ".partial"); },
+       [&](Scene& scene) {
+         scene.put(wal, 3, Method::zstd);
+         scene.archive.erase(name_of(1, 3) + ".partial");
+       },
+       name_of(1, 3)},
+      {"a finished one is compressed", [&](Scene& scene) { scene.put(wal, 3); },
+       [&](Scene& scene) {
+         scene.put(wal, 3, Method::gzip);
+         scene.archive.erase(name_of(1, 3));
+       },
+       name_of(1, 3)},
+      {"the one behind is finished",
+       [&](Scene& scene) {
+         scene.put(wal, 3, Method::none, ".partial");
+         scene.put(wal, 4, Method::none, ".partial");
+       },
+       [&](Scene& scene) {
+         rename(scene, name_of(1, 3) + ".partial", name_of(1, 3));
+         rename(scene, name_of(1, 4) + ".partial", name_of(1, 4));
+       },
+       name_of(1, 3)},
+      {"a history's first segment is compressed",
+       [&](Scene& scene) {
+         const auto at = wal.fork_point(kSize.start(3) + 400'000);
+         auto two = verify::promote(wal, at, 2, 9);
+         two.grow_to(kSize.start(6));
+         scene.put(two, 3);
+         scene.archive.put("00000002.history", test::as_bytes(verify::history_line(1, at)));
+       },
+       [&](Scene& scene) {
+         scene.archive.put(name_of(2, 3) + ".lz4",
+                           pack(scene.archive.content(name_of(2, 3)), Method::lz4));
+         scene.archive.erase(name_of(2, 3));
+       },
+       "00000002.history"},
+  };
+  for (const auto& test : changes) {
+    SCOPED_TRACE(test.name);
+    for (std::uint64_t call = 1;; ++call) {
+      SCOPED_TRACE(call);
+      Scene scene;
+      scene.options.partial = true;
+      scene.put(wal, 1);
+      scene.put(wal, 2);
+      test.begin(scene);
+      bool changed = false;
+      scene.archive.set_hook([&](const sim::SimDisk::Call& now) {
+        if (now.number == call && !changed) {
+          changed = true;
+          test.change(scene);
+        }
+        return sim::SimDisk::Effect::proceed();
+      });
+      const auto outcome = scene.ask(test.ask);
+      ASSERT_EQ(outcome.restored, true) << outcome.what;
+      if (!changed) break;
+    }
+  }
 }
 
 TEST(RestoreFile, RefusesAPartialThatIsDamagedBeforeItsEnd) {

@@ -3,20 +3,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "status/check.h"
 #include "status/picture.h"
 #include "status/text.h"
+#include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
 namespace weir::status {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 archive::SegmentEntry entry(std::string_view name, std::uint64_t bytes) {
   return {*archive::SegmentFileName::parse(name), bytes};
@@ -154,7 +158,7 @@ TEST(StatusReport, TellsToWhichMomentsABackupCanBeRecovered) {
               HasSubstr("a base backup that began at 0/6000000 or later can be recovered to any "
                         "moment\n    from its own end up to 0/7000200 (2000-01-01 00:00:02.000000 "
                         "UTC),\n    the last bytes with \"pgweir restore --partial\".\n"));
-  EXPECT_THAT(text, HasSubstr("up to 0/4000000, where WAL is missing.\n"));
+  EXPECT_THAT(text, HasSubstr("up to 0/4000000, where WAL is missing;\n"));
 }
 
 TEST(StatusReport, HasAWindowInAnArchiveThatHasJustBegun) {
@@ -185,6 +189,61 @@ TEST(StatusReport, KnowsWhichTimelineMissesWhatAtASwitch) {
   ASSERT_EQ(report.timelines.size(), 2u);
   EXPECT_THAT(report.timelines[0].missing, ElementsAre(SegnoRange{3, 5}));
   EXPECT_THAT(report.timelines[1].missing, ElementsAre(SegnoRange{5, 7}));
+}
+
+TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
+  using verify::ArchiveBuilder;
+  using verify::kSize;
+  using Step = std::function<void(ArchiveBuilder&)>;
+  verify::WalBuilder wal({.seed = 5});
+  wal.grow_to(kSize.start(8));
+  const auto move = [&](std::uint64_t segno, codec::Method from, bool from_partial,
+                        codec::Method to) {
+    const auto content = verify::packed(to, ArchiveBuilder::content(wal, segno));
+    const auto old_name = ArchiveBuilder::name(wal, segno, from, from_partial);
+    const auto new_name = ArchiveBuilder::name(wal, segno, to);
+    return Step([=](ArchiveBuilder& archive) {
+      archive.disk.put(new_name, content);
+      archive.disk.erase(old_name);
+    });
+  };
+  const auto drop = [&](std::uint64_t segno) {
+    const auto name = ArchiveBuilder::name(wal, segno);
+    return Step([=](ArchiveBuilder& archive) { archive.disk.erase(name); });
+  };
+  using codec::Method;
+  const std::vector<std::pair<const char*, std::vector<Step>>> cases = {
+      {"prune", {drop(1), drop(2)}},
+      {"a receiver finishes", {move(5, Method::none, true, Method::none)}},
+      {"a receiver finishes and compresses",
+       {move(5, Method::none, true, Method::none), move(5, Method::none, false, Method::zstd)}},
+      {"conversion",
+       {move(1, Method::none, false, Method::zstd), move(4, Method::none, false, Method::zstd)}},
+  };
+  for (const auto& [name, steps] : cases) {
+    SCOPED_TRACE(name);
+    for (const std::uint64_t apart : {1, 3})
+      for (std::uint64_t call = 1;; ++call) {
+        SCOPED_TRACE(call);
+        ArchiveBuilder archive;
+        archive.segments(wal, 1, 6);
+        const auto whole = archive.disk.content(ArchiveBuilder::name(wal, 5));
+        archive.disk.erase(ArchiveBuilder::name(wal, 5));
+        archive.disk.put(ArchiveBuilder::name(wal, 5, Method::none, true), whole);
+        archive.partial(wal, kSize.start(6) + 50'000);
+        std::size_t done = 0;
+        const auto directory = archive.disk.open();
+        archive.disk.set_hook([&, &todo = steps](const sim::SimDisk::Call& now) {
+          if (done < todo.size() && now.number >= call + done * apart) todo[done++](archive);
+          return sim::SimDisk::Effect::proceed();
+        });
+        const auto report = look(*directory);
+        ASSERT_TRUE(report.holes.empty());
+        ASSERT_THAT(report.damaged, IsEmpty());
+        ASSERT_GT(report.timelines.at(0).ends.end, kSize.start(6)) << "where the archive ends";
+        if (done == 0) break;
+      }
+  }
 }
 
 TEST(StatusReport, KnowsAnEmptyArchive) {

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -545,6 +548,98 @@ TEST(Verify, TakesTheCompressedFileOfASegmentThatWasCompressedMeanwhile) {
   EXPECT_GE(opened, 2);
   EXPECT_TRUE(report.sound()) << to_text(report);
   EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 4)));
+}
+
+/// Somebody else is at work: at the N-th call, for every N, a step of his work is done, and what is
+/// left of it with the calls that follow. Whatever he does is no damage and no gap.
+TEST(Verify, HasNoFalseAlarmBesideOthersAtWork) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(7));
+  using Step = std::function<void(ArchiveBuilder&)>;
+  const auto drop = [&](std::uint64_t segno, Method method = Method::none, bool partial = false) {
+    return Step([&wal, segno, method, partial](ArchiveBuilder& archive) {
+      archive.disk.erase(ArchiveBuilder::name(wal, segno, method, partial));
+    });
+  };
+  const auto put = [&](std::uint64_t segno, Method method = Method::none) {
+    const auto name = ArchiveBuilder::name(wal, segno, method);
+    const auto content = packed(method, ArchiveBuilder::content(wal, segno));
+    return Step([name, content](ArchiveBuilder& archive) { archive.disk.put(name, content); });
+  };
+  struct Case {
+    const char* name;
+    std::vector<Step> steps;
+  };
+  std::vector<Case> cases = {
+      {"prune", {drop(1), drop(2), drop(3)}},
+      {"archivecleanup in any order", {drop(2), drop(3), drop(1)}},
+      {"conversion to zstd", {put(2, Method::zstd), drop(2), put(3, Method::zstd), drop(3)}},
+      {"conversion by stages",
+       {put(2, Method::gzip), drop(2), put(2, Method::zstd), drop(2, Method::gzip)}},
+  };
+  for (const auto method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
+    static const std::map<Method, const char*> kNames = {
+        {Method::none, "a receiver finishes"},
+        {Method::gzip, "a receiver finishes with gzip"},
+        {Method::lz4, "a receiver finishes with lz4"},
+        {Method::zstd, "a receiver finishes with zstd"}};
+    cases.push_back({kNames.at(method),
+                     {[&wal, finished = put(5, method),
+                       partial = drop(5, Method::none, true)](ArchiveBuilder& archive) {
+                       archive.partial(wal, kSize.start(6) + 10'000);
+                       finished(archive);
+                       partial(archive);
+                     }}});
+  }
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    for (const unsigned jobs : {1u, 3u})
+      for (const std::uint64_t apart : {1, 3, 20}) {
+        // He is through before long, or what is left for the moment is a gap.
+        if (apart > 3 && test.steps.size() == 3 && std::string_view(test.name) != "prune") continue;
+        if (apart > 1 && (jobs > 1 || test.steps.size() == 1)) continue;
+        for (std::uint64_t call = 1;; call += jobs) {
+          ArchiveBuilder archive;
+          archive.jobs = jobs;
+          archive.segments(wal, 1, 5);
+          // Whole, and on its way to its final name.
+          archive.segments(wal, 5, 6);
+          const auto whole = archive.disk.content(ArchiveBuilder::name(wal, 5));
+          archive.disk.erase(ArchiveBuilder::name(wal, 5));
+          archive.disk.put(ArchiveBuilder::name(wal, 5, Method::none, true), whole);
+          std::mutex mutex;
+          std::size_t done = 0;
+          archive.disk.set_hook([&](const sim::SimDisk::Call& now) {
+            const std::lock_guard lock(mutex);
+            if (done < test.steps.size() && now.number >= call + done * apart)
+              test.steps[done++](archive);
+            return sim::SimDisk::Effect::proceed();
+          });
+          const auto report = archive.verify();
+          ASSERT_TRUE(report.sound())
+              << "call " << call << ", jobs " << jobs << ", " << apart << " apart\n"
+              << to_text(report);
+          if (done == 0) break;
+        }
+      }
+  }
+}
+
+TEST(Verify, StillTellsASegmentThatSomebodyTookOutOfTheMiddle) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(6));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  archive.segments(wal, 1, 5);
+  const auto taken = ArchiveBuilder::name(wal, 3);
+  int opened = 0;
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name == taken && ++opened == 2)
+      archive.disk.erase(taken);
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_FALSE(report.sound()) << to_text(report);
 }
 
 // ---- timelines

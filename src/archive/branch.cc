@@ -1,0 +1,203 @@
+#include "archive/branch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "archive/segment_reader.h"
+#include "base/units.h"
+#include "wal/record_verifier.h"
+
+namespace weir::archive {
+
+namespace {
+
+constexpr wal::Lsn kNoEnd(UINT64_MAX);
+
+/// Timelines in order, and where each ends.
+std::vector<wal::TimelineHistory::Ancestor> way(const wal::TimelineHistory& history) {
+  auto steps = history.ancestors();
+  steps.push_back({history.timeline(), kNoEnd});
+  return steps;
+}
+
+/// Up to where, and up to which timeline, two histories are one. 0/0 if they never were.
+wal::TimelineHistory::Ancestor common(const wal::TimelineHistory& left,
+                                      const wal::TimelineHistory& right) {
+  const auto a = way(left);
+  const auto b = way(right);
+  wal::TimelineHistory::Ancestor last{0, {}};
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (a[i].timeline != b[i].timeline) break;
+    last = {a[i].timeline, std::min(a[i].switchpoint, b[i].switchpoint)};
+    if (a[i].switchpoint != b[i].switchpoint) break;
+  }
+  return last;
+}
+
+}  // namespace
+
+std::optional<Branch> compare_with_server(const Timelines& timelines, const TimelineEnds& ends,
+                                          const ServerPlace& server) {
+  if (ends.empty()) return std::nullopt;
+  Branch branch;
+  // The way that the archive follows: to the newest timeline that it has WAL of, or knows to have
+  // followed that one.
+  auto tip = ends.rbegin()->first;
+  branch.archive_timeline = tip;
+  branch.archive_end = ends.rbegin()->second;
+  for (const auto later : timelines.known())
+    if (const auto history = timelines.history(later);
+        later > tip && history && history->contains(branch.archive_timeline))
+      tip = later;
+  const auto archived = timelines.history(tip).value_or(wal::TimelineHistory(tip));
+  if (const auto end = archived.end_of(branch.archive_timeline))
+    branch.archive_end = std::min(branch.archive_end, *end);
+
+  // Of a timeline that nobody has a history of, only the first one surely has no ancestors.
+  auto own = server.history;
+  const auto known = timelines.known();
+  if (!own && (server.timeline == 1 ||
+               std::find(known.begin(), known.end(), server.timeline) != known.end()))
+    own = timelines.history(server.timeline);
+  if (!own && server.timeline == tip) own = archived;
+  if (!own) {
+    branch.missing_from = branch.missing_to = server.position;
+    return branch;
+  }
+
+  // What the archive has of the server's own way, on whatever timeline's files.
+  wal::Lsn have;
+  for (const auto& [timeline, end] : ends) {
+    const auto history = timelines.history(timeline).value_or(wal::TimelineHistory(timeline));
+    have = std::max(have, std::min(end, common(history, *own).switchpoint));
+  }
+  branch.missing_to = server.position;
+  branch.missing_from = std::min(have, server.position);
+
+  const auto fork = common(archived, *own);
+  branch.fork = fork.switchpoint;
+  branch.fork_timeline = fork.timeline;
+  if (branch.archive_end <= branch.fork &&
+      (tip == branch.archive_timeline || server.position <= branch.fork || own->contains(tip))) {
+    // The archive is on the server's way.
+    branch.fork = {};
+    branch.fork_timeline = 0;
+    branch.relation = server.position > branch.archive_end   ? Branch::Relation::ahead
+                      : server.position < branch.archive_end ? Branch::Relation::behind
+                                                             : Branch::Relation::same;
+    return branch;
+  }
+  branch.relation =
+      server.position > branch.fork ? Branch::Relation::parted : Branch::Relation::behind;
+  return branch;
+}
+
+std::string_view to_string(Branch::Relation relation) {
+  switch (relation) {
+    case Branch::Relation::same:
+      return "same";
+    case Branch::Relation::ahead:
+      return "ahead";
+    case Branch::Relation::behind:
+      return "behind";
+    case Branch::Relation::parted:
+      return "parted";
+    case Branch::Relation::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
+  const auto missing = format_size(branch.missing());
+  switch (branch.relation) {
+    case Branch::Relation::parted: {
+      const auto where = fmt::format(
+          "the server is on timeline {}, which parted from the archive's timeline {} at {}",
+          server.timeline, branch.archive_timeline, branch.fork);
+      if (branch.missing() == 0)
+        return {false,
+                where + "; the archive has all of its WAL, on a branch that is not the newest one",
+                fmt::format("A recovery to that branch: recovery_target_timeline = '{}'.",
+                            server.timeline)};
+      return {
+          true,
+          where + fmt::format("; its WAL from {} to {} ({}) is not in the archive, and how many "
+                              "commits are in it is not known",
+                              branch.missing_from, branch.missing_to, missing),
+          "Before anything else take a copy of its pg_wal (or archive it into a directory of "
+          "its own): pg_rewind, or making it a standby again, destroys what only this server "
+          "has."};
+    }
+    case Branch::Relation::behind:
+      // A standby, or one that does not say, may just be slow.
+      if (server.standby != false || server.timeline != branch.archive_timeline)
+        return server.timeline == branch.archive_timeline || branch.archive_timeline == 0
+                   ? BranchRemark{}
+                   : BranchRemark{
+                         false,
+                         fmt::format("the server is on timeline {} at {}, and has not "
+                                     "followed the archive to timeline {}",
+                                     server.timeline, server.position, branch.archive_timeline),
+                         "It has no WAL of its own that the archive lacks. As a standby it "
+                         "can follow; as a primary it must not be written to."};
+      return {
+          false,
+          fmt::format("the primary has less WAL ({}) than the archive ({}): it was set back, or "
+                      "has lost WAL",
+                      server.position, branch.archive_end),
+          "Find out why before anybody writes to it: what the archive has beyond is not on the "
+          "server."};
+    case Branch::Relation::unknown:
+      return {false,
+              fmt::format("the server is on timeline {}, whose history neither the archive nor the "
+                          "server tells: what of its WAL is in the archive is not known",
+                          server.timeline),
+              fmt::format("Copy {} from another node into the server's pg_wal.",
+                          wal::history_name(server.timeline))};
+    case Branch::Relation::same:
+    case Branch::Relation::ahead:
+      break;
+  }
+  return {};
+}
+
+TimelineEnds read_timeline_ends(io::Directory& directory, const Listing& listing,
+                                wal::SegmentSize size) {
+  TimelineEnds ends;
+  std::map<wal::TimelineId, SegmentFileName> open;  // newest unfinished one behind the finished
+  for (const auto& entry : listing.segments) {
+    const auto& name = entry.name.segment;
+    if (!name.fits(size)) continue;
+    auto& end = ends[name.timeline()];
+    if (!entry.name.partial) {
+      end = std::max(end, name.start(size) + size.bytes());
+    } else if (name.start(size) >= end) {
+      open.insert_or_assign(name.timeline(), entry.name);
+      end = std::max(end, name.start(size));
+    }
+  }
+  constexpr int kMostRead = 4;  // a segment each
+  int read = 0;
+  for (auto each = open.rbegin(); each != open.rend() && read < kMostRead; ++each, ++read) {
+    const auto& [timeline, name] = *each;
+    if (name.segment.start(size) < ends[timeline]) continue;  // finished since, by another form
+    struct Enough {};
+    wal::RecordVerifier verifier({.segment_size = size, .timeline = timeline},
+                                 name.segment.start(size));
+    try {
+      read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
+        if (verifier.feed(wal)) throw Enough{};
+      });
+    } catch (const Enough&) {
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
+    }
+    ends[timeline] = std::max(ends[timeline], verifier.last_record_end());
+  }
+  return ends;
+}
+
+}  // namespace weir::archive

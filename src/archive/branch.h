@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::archive {
+
+/// Up to where the archive has WAL of each timeline's own files.
+using TimelineEnds = std::map<wal::TimelineId, wal::Lsn>;
+
+/// Where a server is.
+struct ServerPlace {
+  wal::TimelineId timeline = 0;
+  wal::Lsn position;  ///< it has WAL up to here
+  /// Of its timeline, as the server tells it; unset: it could not be had.
+  std::optional<wal::TimelineHistory> history = std::nullopt;
+  std::optional<bool> standby = std::nullopt;  ///< unset: it did not say
+};
+
+/// How a server's WAL and the archive's lie to each other. Two positions can only be compared as
+/// far as the histories of both are the same.
+struct Branch {
+  enum class Relation {
+    same,     ///< one history, and the archive has all that the server has
+    ahead,    ///< the server has more, and the archive can go on with it
+    behind,   ///< all that the server has is of the archive's history, which goes on
+    parted,   ///< each has WAL that is not of the other's history
+    unknown,  ///< the history of the server's timeline is not known
+  };
+  Relation relation = Relation::unknown;
+  wal::TimelineId archive_timeline = 0;  ///< the newest that the archive has WAL of
+  wal::Lsn archive_end;
+  /// Of parted ones: where, and on which timeline they last were one.
+  wal::Lsn fork;
+  wal::TimelineId fork_timeline = 0;
+  /// The server's WAL that the archive does not have, [from, to); empty if it has all.
+  wal::Lsn missing_from;
+  wal::Lsn missing_to;
+
+  [[nodiscard]] std::uint64_t missing() const {
+    return missing_to > missing_from ? missing_to - missing_from : 0;
+  }
+  bool operator==(const Branch&) const = default;
+};
+
+/// Pure. nullopt for an archive without WAL.
+[[nodiscard]] std::optional<Branch> compare_with_server(const Timelines& timelines,
+                                                        const TimelineEnds& ends,
+                                                        const ServerPlace& server);
+
+/// What of it an operator has to know, and what to do; empty if there is nothing to be said but how
+/// far it is.
+struct BranchRemark {
+  bool loss = false;  ///< WAL of the server is in no archive, and will not get there by itself
+  std::string what{};
+  std::string todo{};
+};
+[[nodiscard]] BranchRemark remark_on(const Branch& branch, const ServerPlace& server);
+
+/// "same", "ahead", ...
+[[nodiscard]] std::string_view to_string(Branch::Relation relation);
+
+/// By the names of finished segments, and by what is sound of the unfinished ones of the newest
+/// timelines. What is damaged or gone counts as far as it was read.
+[[nodiscard]] TimelineEnds read_timeline_ends(io::Directory& directory, const Listing& listing,
+                                              wal::SegmentSize size);
+
+}  // namespace weir::archive

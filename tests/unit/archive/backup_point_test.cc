@@ -1,0 +1,175 @@
+#include "archive/backup_point.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "support/error_of.h"
+
+namespace weir::archive {
+namespace {
+
+const wal::SegmentSize kSize = *wal::SegmentSize::of(16 << 20);
+
+std::string label(const std::string& more = {}) {
+  return "START WAL LOCATION: 0/3000028 (file 000000010000000000000003)\n" + more +
+         "CHECKPOINT LOCATION: 0/3000060\n"
+         "BACKUP METHOD: streamed\n"
+         "BACKUP FROM: primary\n"
+         "START TIME: 2026-11-20 03:14:15 UTC\n"
+         "LABEL: pg_basebackup base backup\n"
+         "START TIMELINE: 1\n";
+}
+
+std::string history() {
+  return label("STOP WAL LOCATION: 0/5000100 (file 000000010000000000000005)\n") +
+         "STOP TIME: 2026-11-20 03:15:15 UTC\nSTOP TIMELINE: 1\n";
+}
+
+constexpr const char* kHistoryName = "/srv/wal/000000010000000000000003.00000028.backup";
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  const auto at = text.find(what);
+  EXPECT_NE(at, std::string::npos) << what;
+  return text.replace(at, what.size(), by);
+}
+
+TEST(BackupLabel, IsReadWithAllThatItSays) {
+  const auto point = parse_backup_label(history(), kHistoryName);
+  EXPECT_EQ(point.start, wal::Lsn(0x3000028));
+  EXPECT_EQ(point.timeline, 1u);
+  EXPECT_EQ(point.end, wal::Lsn(0x5000100));
+  EXPECT_EQ(point.end_timeline, 1u);
+  require_agreement(point, kSize);
+  // Without the lines that old servers do not write, and with other line ends.
+  const auto old = replaced(label(), "START TIMELINE: 1\n", "");
+  EXPECT_EQ(parse_backup_label(old, "backup_label").timeline, 1u);
+  EXPECT_EQ(parse_backup_label(replaced(label(), "03)\n", "03)\r\n"), "backup_label").start,
+            wal::Lsn(0x3000028));
+  // The last segment is the one that ends there, or the one that begins there.
+  for (const auto* const file : {"000000010000000000000004", "000000010000000000000005"}) {
+    const auto at_border = replaced(history(), "0/5000100 (file 000000010000000000000005)",
+                                    std::string("0/5000000 (file ") + file + ")");
+    require_agreement(parse_backup_label(at_border, kHistoryName), kSize);
+  }
+  // A standby's label can begin and end on two timelines.
+  const auto over = replaced(
+      replaced(history(), "(file 000000010000000000000005)", "(file 000000020000000000000005)"),
+      "STOP TIMELINE: 1", "STOP TIMELINE: 2");
+  EXPECT_EQ(parse_backup_label(over, kHistoryName).end_timeline, 2u);
+}
+
+TEST(BackupLabel, IsRefusedIfOneFieldContradictsAnother) {
+  struct Case {
+    const char* name;
+    std::string content;
+    std::string file;
+    ErrorKind kind = ErrorKind::conflict;
+  };
+  const auto changed = [](const std::string& what, const std::string& by,
+                          const std::string& file = kHistoryName) {
+    return Case{"", replaced(history(), what, by), file};
+  };
+  std::vector<std::pair<const char*, Case>> cases = {
+      {"start behind its file", changed("0/3000028 (file", "0/C000028 (file")},
+      {"start before its file", changed("0/3000028 (file", "0/1000028 (file")},
+      {"start in another log", changed("0/3000028 (file", "1/3000028 (file")},
+      {"file of another position",
+       changed("(file 000000010000000000000003)", "(file 00000001000000000000000C)")},
+      {"file of another timeline",
+       changed("(file 000000010000000000000003)", "(file 000000020000000000000003)")},
+      {"START TIMELINE of another one", changed("START TIMELINE: 1", "START TIMELINE: 2")},
+      {"STOP TIMELINE of another one", changed("STOP TIMELINE: 1", "STOP TIMELINE: 2")},
+      {"stop behind its file", changed("0/5000100 (file", "0/9000100 (file")},
+      {"stop before the start", changed("0/5000100 (file 000000010000000000000005)",
+                                        "0/2000100 (file 000000010000000000000002)")},
+      {"stop on an older timeline",
+       {"",
+        replaced(replaced(replaced(history(), "(file 000000010000000000000003)",
+                                   "(file 000000020000000000000003)"),
+                          "START TIMELINE: 1", "START TIMELINE: 2"),
+                 "LABEL", "LABEL"),
+        "000000020000000000000003.00000028.backup"}},
+      {"checkpoint before the start", changed("0/3000060", "0/2FFFFFF")},
+      {"checkpoint behind the stop", changed("0/3000060", "0/5000200")},
+      {"another segment in the file's name",
+       {"", history(), "00000001000000000000000C.00000028.backup"}},
+      {"another offset in the file's name",
+       {"", history(), "000000010000000000000003.00000060.backup"}},
+      {"another timeline in the file's name",
+       {"", history(), "000000020000000000000003.00000028.backup"}},
+      {"start twice", changed("CHECKPOINT",
+                              "START WAL LOCATION: 0/9000028 (file 000000010000000000000009)\n"
+                              "CHECKPOINT")},
+      {"START TIMELINE twice", changed("STOP TIME:", "START TIMELINE: 1\nSTOP TIME:")},
+      {"a stop's timeline without a stop", {"", label() + "STOP TIMELINE: 1\n", "backup_label"}},
+      {"no segment has such a name",
+       changed("(file 000000010000000000000003)", "(file 0000000100000000FFFFFFFF)")},
+      {"a file that is none",
+       {"", replaced(label(), "(file 000000010000000000000003)", "(file x)"), "backup_label",
+        ErrorKind::damage}},
+      {"a start that is none",
+       {"", replaced(label(), "0/3000028", "0/GG"), "backup_label", ErrorKind::damage}},
+      {"a start of nothing",
+       {"", replaced(label(), "0/3000028", "0/0"), "backup_label", ErrorKind::damage}},
+      {"a timeline that is none",
+       {"", replaced(label(), "START TIMELINE: 1", "START TIMELINE: 0"), "backup_label",
+        ErrorKind::damage}},
+      {"a stop that is none", changed("0/5000100 (file", "x (file")},
+  };
+  cases.back().second.kind = ErrorKind::damage;
+  for (const auto& [name, test] : cases) {
+    SCOPED_TRACE(name);
+    const auto error =
+        test::error_of([&] { static_cast<void>(parse_backup_label(test.content, test.file)); });
+    EXPECT_EQ(error.kind(), test.kind) << error.what();
+    EXPECT_FALSE(error.hint().empty());
+  }
+}
+
+TEST(BackupLabel, HasToFitTheArchivesSegmentSize) {
+  // True with segments of 16 MB, and of no other size.
+  const auto point = parse_backup_label(history(), kHistoryName);
+  for (const std::uint64_t bytes : {1 << 20, 8 << 20, 32 << 20, 64 << 20}) {
+    SCOPED_TRACE(bytes);
+    const auto error =
+        test::error_of([&] { require_agreement(point, *wal::SegmentSize::of(bytes)); });
+    EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  }
+}
+
+TEST(BackupManifest, IsRefusedIfItsRangesDoNotGoOnFromOneAnother) {
+  const auto manifest = [](const std::string& ranges) {
+    return R"({"PostgreSQL-Backup-Manifest-Version": 1, "WAL-Ranges": [)" + ranges + "]}";
+  };
+  const auto range = [](int timeline, const char* from, const char* to) {
+    return fmt::format(R"({{"Timeline": {}, "Start-LSN": "{}", "End-LSN": "{}"}})", timeline, from,
+                       to);
+  };
+  const auto whole = parse_backup_manifest(
+      manifest(range(3, "0/5000060", "0/6000000") + "," + range(1, "0/3000028", "0/5000060")), "m");
+  EXPECT_EQ(whole.start, wal::Lsn(0x3000028));
+  EXPECT_EQ(whole.timeline, 1u);
+  EXPECT_EQ(whole.end, wal::Lsn(0x6000000));
+  EXPECT_EQ(whole.end_timeline, 3u);
+  const std::pair<const char*, std::string> cases[] = {
+      {"ends before it starts", range(1, "0/3000028", "0/2000000")},
+      {"a gap between",
+       range(1, "0/3000028", "0/4000000") + "," + range(2, "0/5000000", "0/6000000")},
+      {"the older one is later",
+       range(1, "0/5000000", "0/6000000") + "," + range(2, "0/3000028", "0/5000000")},
+      {"one timeline twice",
+       range(1, "0/3000028", "0/4000000") + "," + range(1, "0/4000000", "0/5000000")},
+  };
+  for (const auto& [name, ranges] : cases) {
+    SCOPED_TRACE(name);
+    const auto error =
+        test::error_of([&] { static_cast<void>(parse_backup_manifest(manifest(ranges), "m")); });
+    EXPECT_EQ(error.kind(), ErrorKind::conflict) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace weir::archive
