@@ -22,11 +22,13 @@
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
 #include "base/units.h"
+#include "io/memory_limit.h"
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/intake.h"
+#include "receive/memory_plan.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
@@ -94,6 +96,7 @@ class Session {
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
   [[nodiscard]] codec::Compression quick_compression() const;
+  void plan_memory(wal::SegmentSize segment_size);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
   void compress_unfinished();
@@ -121,6 +124,8 @@ class Session {
   /// A stream was begun on the connection: it takes no command before that has ended.
   bool connection_streams_ = false;
   std::uint64_t system_identifier_ = 0;  ///< of the server
+  MemoryPlan memory_;
+  bool told_memory_ = false;
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;
@@ -282,7 +287,34 @@ void Session::perform(const step::ReadParameters&) {
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
   const auto mode = pq::show_data_directory_mode(*connection_);
   directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
+  plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
+}
+
+/// Told once, before anything is begun that might be killed for its memory.
+void Session::plan_memory(wal::SegmentSize segment_size) {
+  const auto limit = io::memory_limit();
+  const auto bytes = limit ? std::optional(limit->bytes) : std::nullopt;
+  const auto plan = receive::plan_memory(bytes, options_.compression, segment_size);
+  if (!plan)
+    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+        .with("limit", format_size(limit->bytes))
+        .with("by", limit->from)
+        .with("needed", format_size(least_memory(options_.compression, segment_size)))
+        .hint(
+            "Raise the limit (MemoryMax= of a systemd unit, the limit of a container), or "
+            "compress with less memory (--compress).");
+  memory_ = *plan;
+  if (std::exchange(told_memory_, true)) return;
+  if (memory_.compression.level != options_.compression.level)
+    log_.warning(
+        "compressing at level {} instead of {}: more memory than {} is not allowed ({}); see "
+        "docs/service.md for what each level needs",
+        memory_.compression.level, options_.compression.level, format_size(limit->bytes),
+        limit->from);
+  else if (!memory_.collect || memory_.unsynced_limit)
+    log_.info("catching up with less memory: more than {} is not allowed ({})",
+              format_size(limit->bytes), limit->from);
 }
 
 void Session::perform(const step::CreateSlot&) {
@@ -429,7 +461,7 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 }
 
 void Session::start_compression(wal::SegmentSize segment_size) {
-  compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
+  compression_.emplace(directory_, memory_.compression, segment_size, log_, board_,
                        durability_lost_hook(), environment_.events.segment_compressed);
 }
 
@@ -437,9 +469,9 @@ void Session::start_compression(wal::SegmentSize segment_size) {
 /// soon: segments are archived raw, and compressed in the background.
 codec::Compression Session::quick_compression() const {
   constexpr int kHighestQuickLevel = 3;
-  const auto& wanted = options_.compression;
+  const auto& wanted = memory_.compression;
   const bool quick = wanted.method == codec::Method::zstd && wanted.level <= kHighestQuickLevel;
-  return quick && !options_.stock_habits ? wanted : codec::Compression{};
+  return quick && memory_.quick && !options_.stock_habits ? wanted : codec::Compression{};
 }
 
 void Session::perform(const step::StoreHistory& step) {
@@ -586,9 +618,11 @@ StreamOutcome Session::stream(const step::Stream& step) {
     return outcome;
   };
   try {
-    archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size,
-                                               .replaceable = wrong_sizes_,
-                                               .compression = quick_compression()});
+    archive::SegmentWriter writer(
+        directory_, {.segment_size = step.segment_size,
+                     .replaceable = wrong_sizes_,
+                     .compression = quick_compression(),
+                     .largest_collected = memory_.collect ? archive::kLargestCollected : 0});
     archive::mark_hole(
         directory_, hidden_names_,
         wal::SegmentName(step.timeline, step.segment_size.segno(step.start), step.segment_size),
@@ -630,6 +664,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
                               .segment_size = step.segment_size,
                               .status_interval = interval,
                               .silence_limit = options_.silence_limit,
+                              .unsynced_limit = memory_.unsynced_limit,
                               .server_end = step.server_end},
                              step.timeline, step.start, now());
     Spare spare(writer, log_, durability_lost_hook());
