@@ -157,7 +157,11 @@ Result Restorer::restore_absent(wal::SegmentName segment) {
   }
   auto why = std::get<Absent>(absence).why;
   if (options_.partial) return restore_partial(segment, found->segment_size, std::move(why));
-  return {false, std::move(why)};
+  Result result{false, std::move(why)};
+  for (const auto& entry : facts_.listing().segments)
+    if (entry.name.partial && entry.name.segment == segment)
+      result.unfinished = entry.name.to_string();
+  return result;
 }
 
 Result Restorer::restore_partial(wal::SegmentName segment, wal::SegmentSize size, std::string why) {
