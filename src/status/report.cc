@@ -32,7 +32,7 @@ void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>
 StatusReport look(const std::string& path) {
   StatusReport report;
   report.directory = path;
-  const auto directory = io::open_directory(path);
+  const auto directory = io::open_existing_directory(path);
   report.free_bytes = directory->free_bytes();
   const auto listing = archive::list_archive(*directory);
   try {
