@@ -85,6 +85,13 @@ void require_not_a_server_directory(io::Directory& directory) {
         .hint("Use a directory of its own: the server recycles and removes files in this one.");
 }
 
+void require_some_wal(const Listing& listing, const std::string& path, const std::string& nearby) {
+  if (!listing.segments.empty() || !listing.histories.empty()) return;
+  throw Error(ErrorKind::conflict, "there is no WAL segment in this directory")
+      .with("directory", path)
+      .hint("Is this the archive's directory, and is its file system mounted? " + nearby);
+}
+
 namespace {
 
 Finding identify(io::Directory& directory, const SegmentFileName& name) {

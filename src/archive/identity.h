@@ -32,4 +32,8 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
 /// has PG_VERSION) or its live pg_wal (it has archive_status), with a hint.
 void require_not_a_server_directory(io::Directory& directory);
 
+/// Throws Error{conflict} if the directory holds no WAL at all: who is to work on an archive has
+/// got the wrong directory, or a file system is not mounted. `nearby` says what is there.
+void require_some_wal(const Listing& listing, const std::string& path, const std::string& nearby);
+
 }  // namespace weir::archive

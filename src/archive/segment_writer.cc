@@ -579,7 +579,7 @@ void SegmentWriter::Impl::open_segment() {
   current = std::make_shared<Segment>(
       segment, std::move(file),
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
-  if (collect && is_new && size().bytes() <= kLargestCollected)
+  if (collect && is_new && size().bytes() <= options.largest_collected)
     current->memory = Buffers::take(buffers);
   else
     buffers->keep_none();

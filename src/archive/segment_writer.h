@@ -56,6 +56,9 @@ class OtherWal : public Error {
   wal::Lsn at_;
 };
 
+/// Larger segments are never collected: memory stays bounded.
+inline constexpr std::uint64_t kLargestCollected = std::uint64_t{16} * 1024 * 1024;
+
 /// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
 /// of the syncs is the contract of the archive (P1, P2):
 ///   data of the segment → its final name → the directory,
@@ -74,6 +77,7 @@ class SegmentWriter {
     /// What segments that were collected in memory become. A method that is much slower than the
     /// WAL arrives would hold it up: such segments are better compressed later.
     codec::Compression compression = {};
+    std::uint64_t largest_collected = kLargestCollected;  ///< 0: none is ever collected
   };
   SegmentWriter(io::Directory& directory, Options options);
   ~SegmentWriter();
@@ -100,7 +104,7 @@ class SegmentWriter {
   [[nodiscard]] std::span<std::byte> place() const;
 
   /// Segments that are begun from now on are collected in memory until a job takes them (or not any
-  /// more), if they are no larger than kLargestCollected and begin in a new file. The caller bounds
+  /// more), if they are no larger than largest_collected and begin in a new file. The caller bounds
   /// how much is written and not yet durable, and so the memory.
   void collect_new_segments(bool collect);
   /// Everything written before this, and not yet covered by a finished job, may be in memory only.
@@ -125,9 +129,6 @@ class SegmentWriter {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Larger segments are never collected: memory stays bounded.
-inline constexpr std::uint64_t kLargestCollected = std::uint64_t{16} * 1024 * 1024;
 
 /// Runs both parts of a job; for callers with one job at a time.
 std::vector<wal::SegmentName> run(SyncJob& job);

@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
+
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/units.h"
@@ -50,15 +54,19 @@ int compress_command(const Words& words) {
   const auto jobs = arguments.value("jobs");
   options.jobs = jobs ? jobs_of(*jobs) : all_processors();
 
-  const auto directory = io::open_directory(*path);
+  const auto directory = io::open_existing_directory(*path);
   archive::require_not_a_server_directory(*directory);
   const auto listing = archive::list_archive(*directory);
+  archive::require_some_wal(listing, *path, io::what_is_nearby(*path));
   const auto identity = archive::read_identity(*directory, listing);
   const auto work = convert::find_work(listing);
   if (!arguments.has("dry-run"))
     convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   if (!identity || work.segments.empty()) {
-    print("nothing to do: every finished segment is zstd already\n");
+    const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
+                                      [](const auto& each) { return !each.name.partial; });
+    print(finished ? "nothing to do: every finished segment is zstd already\n"
+                   : "nothing to do: no segment is finished yet\n");
     return kDone;
   }
   if (arguments.has("dry-run")) {
@@ -79,9 +87,11 @@ int compress_command(const Words& words) {
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     result = convert::convert(*directory, work, identity->segment_size, options);
   }
+  std::set<std::string> told;
   for (const auto& failure : result.failures) {
     fmt::print(stderr, "pgweir: {} stays as it is: {}\n", failure.file, failure.what);
-    if (!failure.hint.empty()) fmt::print(stderr, "hint: {}\n", failure.hint);
+    if (!failure.hint.empty() && told.insert(failure.hint).second)
+      fmt::print(stderr, "hint: {}\n", failure.hint);
   }
   print(fmt::format("converted {} of {} segments, {} to {}\n", result.segments,
                     work.segments.size(), format_size(result.bytes_before),
@@ -89,7 +99,12 @@ int compress_command(const Words& words) {
   if (result.stopped)
     throw Error(ErrorKind::retry, "stopped before everything was converted")
         .hint("Run the command again: it goes on from there.");
-  return result.failures.empty() ? kDone : kNo;
+  // "No" says that the archive is not sound; what the machine refuses is another matter.
+  const auto of_the_archive = [](const auto& failure) {
+    return failure.kind == ErrorKind::damage || failure.kind == ErrorKind::conflict;
+  };
+  if (std::any_of(result.failures.begin(), result.failures.end(), of_the_archive)) return kNo;
+  return result.failures.empty() ? kDone : kNeedsPerson;
 }
 
 }  // namespace weir::cli

@@ -376,7 +376,8 @@ Where from:
 
 Slot, so that the server keeps what is not archived yet:
   -S, --slot NAME          stream from this physical slot
-      --create-slot        create it first; it reserves WAL at once
+      --create-slot        create it when the server is known to be the right
+                           one; it reserves WAL at once
       --if-not-exists      no error if it exists
       --monitor-conninfo CONNINFO
                            ordinary connection to watch the slot's health over

@@ -231,7 +231,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   add_choice(to, "pgweir_receiver_state", "state",
              {"starting", "connecting", "waiting", "streaming", "disk full", "stopping", "stopped"},
              state);
-  to.add_time("pgweir_receiver_state_since_time_seconds", content.state_since);
+  to.add_time("pgweir_receiver_state_since_time_seconds", content.shown_state_since());
   add_stream(to, view, extras);
   to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
   to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);

@@ -69,6 +69,8 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
             ? static_cast<double>(snapshot.server_end - first.server_end) / elapsed
             : 0;
     const double closing = *progress.bytes_per_second - server_rate;
+    // A moment's rates say nothing of that: what the server wrote may just not have come yet.
+    progress.losing = closing <= 0 && now - samples_.front().time >= window_ / 2;
     constexpr double kLongest = 100.0 * 24 * 3600;
     if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
       progress.left = milliseconds(
@@ -120,7 +122,7 @@ std::string live_line(const Progress& progress, int width) {
     parts.push_back({fmt::format("{:.0f}%", std::floor(*progress.fraction * 100)), 7});
     if (progress.left)
       parts.push_back({format_duration(*progress.left) + " left", 6});
-    else if (progress.bytes_per_second)
+    else if (progress.losing)
       parts.push_back({"not gaining", 6});
   }
 
@@ -160,9 +162,10 @@ std::string log_line(const Progress& progress, std::uint64_t bytes, milliseconds
   line += fmt::format(", {} behind", format_size(progress.behind));
   if (progress.behind_time && !progress.fraction)
     line += fmt::format(" ({})", format_duration(*progress.behind_time));
-  if (progress.fraction)
-    line += progress.left ? fmt::format(", caught up in about {}", format_duration(*progress.left))
-                          : std::string(", the server writes faster");
+  if (progress.left)
+    line += fmt::format(", caught up in about {}", format_duration(*progress.left));
+  else if (progress.losing)
+    line += ", the server writes faster";
   return line;
 }
 

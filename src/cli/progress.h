@@ -21,6 +21,8 @@ struct Progress {
   std::optional<std::chrono::milliseconds> behind_time;
   std::optional<double> fraction;  ///< of the way to the server's end; only while catching up
   std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: not in sight
+  /// While catching up, over half the window or more: the server writes faster than we receive.
+  bool losing = false;
 };
 
 /// Works out the Progress from snapshots: rates over the last seconds, the age of what is missing.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "archive/identity.h"
+#include "archive/listing.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/config_file.h"
@@ -56,7 +58,9 @@ int prune_command(const Words& words) {
                   fmt::format("--older-than is a time such as 14d, not \"{}\"", *text));
   }
 
-  const auto directory = io::open_directory(*path);
+  const auto directory = io::open_existing_directory(*path);
+  archive::require_some_wal(archive::list_archive_names(*directory), *path,
+                            io::what_is_nearby(*path));
   const auto plan = prune::make_plan(*directory, options);
   if (plan.files == 0) {
     print(plan.keep_from.empty()

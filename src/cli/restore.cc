@@ -19,6 +19,7 @@
 #include "cli/memory.h"
 #include "cli/program.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "receive/status_socket.h"
 #include "restore/command.h"
 #include "restore/find.h"
@@ -123,6 +124,14 @@ int restore(const Arguments& arguments, const std::string& directory) {
   if (result.prefetched && arguments.has("verbose"))
     fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
+  // Where a recovery ends the server's log is what is read. A standby asks again and again, and
+  // streams what is missing: there it would only be noise.
+  if (!result.unfinished.empty() && io::type_of("standby.signal") == io::PathType::nothing)
+    fmt::print(stderr,
+               "pgweir: {} is not finished in the archive, but {} is there and may hold newer WAL: "
+               "a recovery that ends here goes without it\n"
+               "hint: With --partial in restore_command it is restored, too.\n",
+               words[0], result.unfinished);
   if (arguments.has("verbose"))
     fmt::print(stderr, "pgweir: {} is not in the archive: {}\n", words[0], result.why);
   return kNo;

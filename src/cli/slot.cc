@@ -14,6 +14,7 @@
 #include "cli/slot_table.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
+#include "pq/slot_view.h"
 
 namespace weir::cli {
 
@@ -50,7 +51,18 @@ int create(const Arguments& arguments, const std::string& conninfo) {
   auto text =
       fmt::format("replication slot \"{}\" {}", slot, created ? "created" : "exists already");
   // "Ready" is only what the server confirms; before 15 there is no command to ask it.
-  if (const auto state = pq::read_replication_slot(connection, slot)) {
+  const auto ask = [&] {
+    try {
+      return pq::read_replication_slot(connection, slot);
+    } catch (Error& error) {
+      if (!created) throw;
+      throw error.hint(
+          fmt::format("The slot was made, and keeps WAL until it is dropped: SELECT "
+                      "pg_drop_replication_slot('{}').",
+                      slot));
+    }
+  };
+  if (const auto state = ask()) {
     if (!state->exists || state->type != "physical")
       throw Error(ErrorKind::refused,
                   fmt::format("replication slot \"{}\" is not a physical one", slot))
@@ -59,7 +71,8 @@ int create(const Arguments& arguments, const std::string& conninfo) {
     if (!state->restart_lsn)
       throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" keeps no WAL", slot))
           .with("server", connection.server_name())
-          .hint("It was made without reserving WAL, or was invalidated: drop it and create it.");
+          .hint("It was made without reserving WAL, or was invalidated: drop it and create it. " +
+                pq::why_invalidated(std::nullopt, connection.server_major()));
     text += fmt::format("; WAL is kept from {} on", *state->restart_lsn);
     if (state->restart_timeline) text += fmt::format(" (timeline {})", *state->restart_timeline);
   }

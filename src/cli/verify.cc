@@ -61,7 +61,7 @@ int verify_command(const Words& words) {
 
   const StopSignals signals;
   options.stop = StopSignals::stopped;
-  const auto directory = io::open_directory(*path);
+  const auto directory = io::open_existing_directory(*path);
   verify::Report report;
   {
     ProgressBar bar("verify");

@@ -478,6 +478,14 @@ Compression Compression::parse(std::string_view text) {
   return {range->method, level};
 }
 
+std::uint64_t compression_memory(Compression compression, std::uint64_t content_size) {
+  constexpr std::uint64_t kSmall = 1024 * 1024;  // gzip's and lz4's tables
+  if (compression.method != Method::zstd) return compression.method == Method::none ? 0 : kSmall;
+  const auto frame = std::min(content_size, most_in_a_frame(compression.level));
+  const auto parameters = ZSTD_getCParams(compression.level, frame, 0);
+  return ZSTD_estimateCStreamSize_usingCParams(parameters) + kBuffer;
+}
+
 std::unique_ptr<Compressor> make_compressor(Compression compression, std::uint64_t content_size) {
   switch (compression.method) {
     case Method::gzip:

@@ -25,6 +25,10 @@ struct Compression {
   [[nodiscard]] static Compression parse(std::string_view text);
 };
 
+/// The memory in bytes that a Compressor of that many bytes takes, about; a little more than it
+/// does, not less.
+[[nodiscard]] std::uint64_t compression_memory(Compression compression, std::uint64_t content_size);
+
 /// Receives output pieces, valid during the call. What it throws passes through.
 using Sink = std::function<void(std::span<const std::byte>)>;
 

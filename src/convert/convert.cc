@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -317,12 +318,15 @@ Result convert(io::Directory& directory, const Work& work, wal::SegmentSize segm
         give_up();
       } catch (const Error& error) {
         const std::lock_guard lock(mutex);
-        if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability) {
+        // What concerns no single segment ends it, and is told once.
+        if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
+            error.system_code() == EROFS) {
           if (!failure) failure = std::current_exception();
           give_up();
           continue;
         }
-        result.failures.push_back({forms.front().name.to_string(), error.what(), error.hint()});
+        result.failures.push_back(
+            {forms.front().name.to_string(), error.what(), error.hint(), error.kind()});
       } catch (...) {
         const std::lock_guard lock(mutex);
         if (!failure) failure = std::current_exception();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "wal/segment.h"
@@ -29,6 +30,7 @@ struct Result {
     std::string file{};
     std::string what{};
     std::string hint{};
+    ErrorKind kind = ErrorKind::io;
   };
   std::vector<Failure> failures{};  ///< segments that were left as they are
   bool stopped = false;
@@ -47,7 +49,8 @@ struct Work {
 /// run goes on from there. A segment that is damaged, or whose forms differ, stays as it is and is
 /// told in the result. Takes no lock, so that a receiver goes on archiving: its temporary files
 /// have names of their own, and whoever publishes a segment second finds it done.
-/// Throws Error{disk_full, durability}, and Error{io} if the directory cannot be read.
+/// Throws Error{disk_full, durability}, and Error{io} if the directory cannot be read or its file
+/// system is read-only.
 [[nodiscard]] Result convert(io::Directory& directory, const Work& work,
                              wal::SegmentSize segment_size, const Options& options);
 

@@ -136,8 +136,9 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
                 {"choose another name"});
   else if (view.wal_status == "lost" || view.invalidation_reason)
     checks.fail("slot",
-                fmt::format("slot \"{}\" was invalidated ({}): the server keeps no WAL for it",
-                            name, view.invalidation_reason.value_or("wal_status is lost")),
+                fmt::format("slot \"{}\" was invalidated ({}): the server keeps no WAL for it. {}",
+                            name, view.invalidation_reason.value_or("wal_status is lost"),
+                            pq::why_invalidated(view.invalidation_reason, server.version / 10000)),
                 anew);
   else if (view.wal_status == "unreserved")
     checks.fail(

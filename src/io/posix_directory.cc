@@ -12,9 +12,11 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
@@ -608,6 +610,46 @@ std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_m
         "is mounted.");
   if (code == ENOTDIR) error.hint("The path names a file; an archive is a directory.");
   throw error;
+}
+
+std::unique_ptr<Directory> open_existing_directory(const std::string& path) {
+  try {
+    return open_directory(path);
+  } catch (const Error& error) {
+    if (error.system_code() != ENOENT) throw;
+    throw system_error(ENOENT, "could not open directory")
+        .with("path", path)
+        .hint("Is this the right path, and is the archive's file system mounted? " +
+              what_is_nearby(path));
+  }
+}
+
+std::string what_is_nearby(const std::string& path) {
+  constexpr std::size_t kMost = 5;
+  auto place = path;
+  for (;;) {
+    while (place.size() > 1 && place.back() == '/') place.pop_back();
+    std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(place.empty() ? "." : place.c_str()),
+                                                &::closedir);
+    if (!listing) {
+      const auto slash = place.rfind('/');
+      if (place.empty() || place == "/" || (errno != ENOENT && errno != ENOTDIR)) return {};
+      place.resize(slash == std::string::npos ? 0 : std::max<std::size_t>(slash, 1));
+      continue;
+    }
+    std::vector<std::string> names;
+    for (const dirent* entry = ::readdir(listing.get()); entry != nullptr;
+         entry = ::readdir(listing.get()))
+      if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    const auto named = place.empty() ? std::string("The working directory") : place;
+    if (names.empty())
+      return named + " is there and empty, as a mount point is whose file system is not mounted.";
+    std::sort(names.begin(), names.end());
+    std::string text;
+    for (std::size_t i = 0; i < std::min(names.size(), kMost); ++i)
+      text += (i > 0 ? ", " : "") + names[i];
+    return named + " is there and holds " + text + (names.size() > kMost ? ", …." : ".");
+  }
 }
 
 }  // namespace weir::io

@@ -9,6 +9,13 @@
 
 namespace weir::io {
 
+/// As open_directory(), for who looks for an archive that should be there: the hint of the Error
+/// says what is nearby, and not that one should be made.
+[[nodiscard]] std::unique_ptr<Directory> open_existing_directory(const std::string& path);
+/// What is in the directory, or in the nearest one above that exists, as a sentence: for who has
+/// got the wrong path, or whose file system is not mounted.
+[[nodiscard]] std::string what_is_nearby(const std::string& path);
+
 /// Opens an existing directory. `file_mode` is the mode of files made in it (0600 or 0640, as the
 /// server's data_directory_mode says). The handle stays on the same directory if it is moved.
 /// Throws Error{io} with a hint if it is missing, no directory, or not ours to use.

@@ -10,6 +10,7 @@
 #include "logical/borders.h"
 #include "logical/publications.h"
 #include "pq/connection.h"
+#include "pq/slot_view.h"
 
 namespace weir::logical {
 
@@ -120,11 +121,13 @@ class Session {
   void stream_once();
   [[noreturn]] void throw_explained(const pq::ServerError& error);
   pq::ReplicationStream start(pq::Connection& connection);
-  void make_slot(pq::Connection& connection);
   void check_publications(pq::Connection& connection, std::string_view plugin) const {
     if (!options_.stock_habits && plugin == "pgoutput")
       require_publications(connection, options_.plugin_options);
   }
+  bool make_slot(pq::Connection& connection);
+  pq::ReplicationStream prepare(pq::Connection& connection);
+  void take_back_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
   SlotFacts slot_facts(pq::Connection& connection);
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
@@ -179,19 +182,20 @@ void Session::stream_once() {
                             .replication = pq::Replication::logical,
                             .fallback_application_name = options_.fallback_application_name},
                            environment_.stop);
+  bool new_slot = false;
   if (options_.create && !slot_made_) {
     check_publications(connection, options_.create->plugin);
-    make_slot(connection);
+    new_slot = make_slot(connection);
   }
-  if (!output_) {
-    prepare_output(connection);
-  } else if (!options_.stock_habits) {
-    check_positions(connection, slot_facts(connection));
-    check_publications(connection, plugin_);  // while we were away one may have been dropped
-  }
-  pq::enlarge_buffer(connection, kReadBuffer);
-  tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
-  auto stream = start(connection);
+  auto stream = [&] {
+    try {
+      return prepare(connection);
+    } catch (const Error& error) {
+      if (new_slot && !options_.stock_habits && error.kind() != ErrorKind::retry)
+        take_back_slot(connection);
+      throw;
+    }
+  }();
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (borders_) borders_->reset();
@@ -214,6 +218,41 @@ void Session::stream_once() {
   } catch (const Error& error) {
     // All is on disk; what was not confirmed comes again and is left out.
     environment_.log.warning("the stream did not end in good order: {}", error.what());
+  }
+}
+
+/// Up to the beginning of the stream.
+pq::ReplicationStream Session::prepare(pq::Connection& connection) {
+  if (!output_) {
+    prepare_output(connection);
+  } else if (!options_.stock_habits) {
+    check_positions(connection, slot_facts(connection));
+    check_publications(connection, plugin_);  // while we were away one may have been dropped
+  }
+  pq::enlarge_buffer(connection, kReadBuffer);
+  tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
+  return start(connection);
+}
+
+/// Where the start is refused after all, a slot would keep WAL and dead rows for nobody. One that
+/// was copied from is what goes on with the copy: it stays.
+void Session::take_back_slot(pq::Connection& connection) {
+  const auto left = fmt::format(
+      "replication slot \"{}\", made by this start on {}, is still there and keeps WAL. To remove "
+      "it: SELECT pg_drop_replication_slot('{}')",
+      options_.slot, connection.server_name(), options_.slot);
+  if (options_.with_snapshot) {
+    environment_.log.warning("{}; what was copied with its snapshot goes on from it", left);
+    return;
+  }
+  try {
+    pq::drop_slot(connection, options_.slot);
+    slot_made_ = false;
+    environment_.log.info("removed replication slot \"{}\" from {}, where this start had made it",
+                          options_.slot, connection.server_name());
+  } catch (const Error& error) {
+    environment_.log.warning("{}", left);
+    environment_.log.warning("{}", error.what());
   }
 }
 
@@ -256,7 +295,8 @@ pq::ReplicationStream Session::start(pq::Connection& connection) {
   }
 }
 
-void Session::make_slot(pq::Connection& connection) {
+/// True if it is new.
+bool Session::make_slot(pq::Connection& connection) {
   auto create = *options_.create;
   if (options_.with_snapshot) create.snapshot = pq::Snapshot::export_;
   tell(fmt::format("creating replication slot \"{}\"", options_.slot));
@@ -270,7 +310,7 @@ void Session::make_slot(pq::Connection& connection) {
                     "without --snapshot-command."
                   : "Leave out --create-slot to stream from it.");
   slot_made_ = true;
-  if (!slot || !options_.with_snapshot) return;
+  if (!slot || !options_.with_snapshot) return slot.has_value();
   bool done = false;
   std::exception_ptr failure;
   try {
@@ -278,7 +318,7 @@ void Session::make_slot(pq::Connection& connection) {
   } catch (...) {
     failure = std::current_exception();
   }
-  if (done) return;
+  if (done) return true;
   // Nobody has what comes before it.
   pq::drop_slot(connection, options_.slot);
   if (failure) std::rethrow_exception(failure);
@@ -349,7 +389,8 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
         .with("server", connection.server_name())
         .hint(
             "What was changed since its confirmed position cannot be decoded any more: drop it, "
-            "begin with a new slot and a new copy of the tables (--snapshot-command).");
+            "begin with a new slot and a new copy of the tables (--snapshot-command). " +
+            pq::why_invalidated(std::nullopt, connection.server_major()));
   facts.plugin = row[1].value_or("");
   facts.database = row[2].value_or("");
   if (row[3]) facts.confirmed = wal::Lsn::parse(*row[3]);

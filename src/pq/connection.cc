@@ -23,6 +23,7 @@
 #include "pq/connect_advice.h"
 #include "pq/conninfo.h"
 #include "pq/message_bound.h"
+#include "pq/slot_view.h"
 #include "pq/sqlstate.h"
 
 namespace weir::pq {
@@ -482,7 +483,12 @@ ServerError server_error(const pg_result* result, const std::string& server_name
   const std::string hint = field(PG_DIAG_MESSAGE_HINT);
   // A privilege is lacking in many ways, and a server that gives a hint knows in which.
   const bool server_knows = !hint.empty() && sqlstate == "42501";
-  if (!server_knows) error.hint(hint_for(sqlstate));
+  const auto reason = sqlstate == "55000" ? invalidation_reason_in(message) : std::nullopt;
+  if (reason)
+    error.hint("The slot keeps no WAL any more: drop it and create it anew. " +
+               why_invalidated(reason, 18));
+  else if (!server_knows)
+    error.hint(hint_for(sqlstate));
   if (!hint.empty()) error.hint("The server's hint: " + hint);
   return error;
 }

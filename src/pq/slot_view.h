@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace weir::pq {
 
@@ -16,5 +17,14 @@ struct SlotView {
   std::optional<std::int64_t> retained;       ///< bytes of WAL kept for it
   std::optional<std::string> invalidation_reason;  ///< 17 and later
 };
+
+/// What made a server invalidate a slot, with the setting behind it and what to do, in whole
+/// sentences. `reason` as pg_replication_slots has it; unset: not known, which of them can be is
+/// told by the version.
+[[nodiscard]] std::string why_invalidated(const std::optional<std::string>& reason,
+                                          int server_major);
+/// The reason that a server of version 18 or later names, untranslated, in its refusal to use an
+/// invalidated slot.
+[[nodiscard]] std::optional<std::string> invalidation_reason_in(std::string_view message);
 
 }  // namespace weir::pq

@@ -35,7 +35,8 @@ constexpr std::array kMeanings = {
     Meaning{
         "55000", ErrorKind::refused,
         "The server cannot do this in its present state: see pg_replication_slots (a logical or "
-        "an invalidated slot, wal_status = lost) and wal_level."},
+        "an invalidated slot, wal_status = lost: max_slot_wal_keep_size, and from 18 on "
+        "idle_replication_slot_timeout, let it do that) and wal_level."},
     Meaning{"55006", ErrorKind::retry,
             "The slot is in use. If its owner is a connection that has died, the server frees the "
             "slot after wal_sender_timeout; else another receiver uses it (pg_replication_slots, "

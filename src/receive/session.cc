@@ -23,12 +23,14 @@
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
 #include "base/units.h"
+#include "io/memory_limit.h"
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/intake.h"
 #include "receive/loss_watch.h"
+#include "receive/memory_plan.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
@@ -69,6 +71,7 @@ class Session {
   void perform(const step::Identify&);
   void perform(const step::ReadParameters&);
   void perform(const step::CreateSlot&);
+  void perform(const step::DropSlot&);
   void perform(const step::ReadSlot&);
   void perform(const step::FetchHistory& step);
   void perform(const step::InspectArchive& step);
@@ -87,6 +90,9 @@ class Session {
   wal::RecordVerifier verifier_for(const step::Stream& step);
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
+  pq::Connection open_connection(std::size_t first_host);
+  void expect_slot(bool expected);
+  void tell_streaming(const step::Stream& step);
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                        ArchiveFacts& facts);
@@ -97,6 +103,7 @@ class Session {
   std::function<void(const Error&)> durability_lost_hook();
   void start_compression(wal::SegmentSize segment_size);
   [[nodiscard]] codec::Compression quick_compression() const;
+  void plan_memory(wal::SegmentSize segment_size);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
   void compress_unfinished();
@@ -121,6 +128,11 @@ class Session {
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
+  /// A stream was begun on the connection: it takes no command before that has ended.
+  bool connection_streams_ = false;
+  std::uint64_t system_identifier_ = 0;  ///< of the server
+  MemoryPlan memory_;
+  bool told_memory_ = false;
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
   bool looked_at_past_timelines_ = false;
@@ -249,17 +261,23 @@ void Session::take_archive() {
   archive::clean_up(directory_, archive::list_archive_names(directory_));
   board_.update([this](auto& content) { content.slot = options_.slot; });
   if (options_.slot && options_.monitor_conninfo)
-    slot_guard_.emplace(*options_.monitor_conninfo, *options_.slot, log_, board_);
+    slot_guard_.emplace(*options_.monitor_conninfo, *options_.slot, !options_.create_slot, log_,
+                        board_);
+}
+
+pq::Connection Session::open_connection(std::size_t first_host) {
+  return pq::Connection::open(
+      {.conninfo = options_.conninfo,
+       .fallback_application_name = options_.fallback_application_name,
+       .first_host = first_host,
+       .notice = [this](const std::string& text) { log_.info("server: {}", text); }},
+      environment_.stop);
 }
 
 void Session::perform(const step::Connect& step) {
   board_.set_state("connecting");
-  connection_.emplace(pq::Connection::open(
-      {.conninfo = options_.conninfo,
-       .fallback_application_name = options_.fallback_application_name,
-       .first_host = static_cast<std::size_t>(step.first_host),
-       .notice = [this](const std::string& text) { log_.info("server: {}", text); }},
-      environment_.stop));
+  connection_.emplace(open_connection(static_cast<std::size_t>(step.first_host)));
+  connection_streams_ = false;
   Upstream upstream;
   upstream.name = connection_->server_name();
   upstream.host_index = static_cast<int>(connection_->host_index());
@@ -272,7 +290,9 @@ void Session::perform(const step::Connect& step) {
 }
 
 void Session::perform(const step::Identify&) {
-  state_.on_identified(pq::identify_system(*connection_));
+  const auto identity = pq::identify_system(*connection_);
+  system_identifier_ = identity.system_identifier;
+  state_.on_identified(identity);
 }
 
 void Session::perform(const step::ReadParameters&) {
@@ -282,11 +302,74 @@ void Session::perform(const step::ReadParameters&) {
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
   const auto mode = pq::show_data_directory_mode(*connection_);
   directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
+  plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
+}
+
+/// Told once, before anything is begun that might be killed for its memory.
+void Session::plan_memory(wal::SegmentSize segment_size) {
+  const auto limit = io::memory_limit();
+  const auto bytes = limit ? std::optional(limit->bytes) : std::nullopt;
+  const auto plan = receive::plan_memory(bytes, options_.compression, segment_size);
+  if (!plan)
+    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+        .with("limit", format_size(limit->bytes))
+        .with("by", limit->from)
+        .with("needed", format_size(least_memory(options_.compression, segment_size)))
+        .hint(
+            "Raise the limit (MemoryMax= of a systemd unit, the limit of a container), or "
+            "compress with less memory (--compress).");
+  memory_ = *plan;
+  if (std::exchange(told_memory_, true)) return;
+  if (memory_.compression.level != options_.compression.level)
+    log_.warning(
+        "compressing at level {} instead of {}: more memory than {} is not allowed ({}); see "
+        "docs/service.md for what each level needs",
+        memory_.compression.level, options_.compression.level, format_size(limit->bytes),
+        limit->from);
+  else if (!memory_.collect || memory_.unsynced_limit)
+    log_.info("catching up with less memory: more than {} is not allowed ({})",
+              format_size(limit->bytes), limit->from);
 }
 
 void Session::perform(const step::CreateSlot&) {
   state_.on_slot_created(pq::create_physical_slot(*connection_, *options_.slot));
+  expect_slot(true);
+}
+
+/// The connection may still be in the stream that was given up: then the slot is in use by our own
+/// walsender, and another connection to the same host and cluster ends what this one began.
+void Session::perform(const step::DropSlot&) {
+  constexpr auto kPatience = 5s;
+  constexpr std::string_view kInUse = "55006";
+  expect_slot(false);
+  if (connection_streams_) {
+    const auto host = connection_->host_index();
+    connection_.reset();
+    connection_.emplace(open_connection(host));
+    const auto identity = pq::identify_system(*connection_);
+    if (connection_->host_index() != host || identity.system_identifier != system_identifier_)
+      throw Error(ErrorKind::retry, "another server answers")
+          .with("server", connection_->server_name());
+    connection_streams_ = false;
+  }
+  const auto deadline = now() + kPatience;
+  for (;;) {
+    try {
+      pq::drop_slot(*connection_, *options_.slot);
+      break;
+    } catch (const pq::ServerError& error) {
+      if (error.sqlstate() != kInUse || now() >= deadline) throw;
+    }
+    pollfd fd{environment_.stop.fd(), POLLIN, 0};
+    ::poll(&fd, 1, 50);
+    if (environment_.stop.raised()) throw pq::Interrupted{};
+  }
+  state_.on_slot_dropped();
+}
+
+void Session::expect_slot(bool expected) {
+  if (slot_guard_) slot_guard_->expect(expected);
 }
 
 void Session::perform(const step::ReadSlot&) {
@@ -296,6 +379,7 @@ void Session::perform(const step::ReadSlot&) {
     const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
     PGWEIR_CHECK(slot.has_value());
     state_.on_slot(*slot);
+    if (slot->exists) expect_slot(true);
   } catch (const pq::ServerError& error) {
     if (error.sqlstate() != kNotSupported) throw;
     state_.on_slot({.exists = true, .type = "logical"});
@@ -389,7 +473,10 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
 
 /// As `status` and the metrics show it.
 void Session::disk_full(bool full) {
-  board_.update([full](auto& content) { content.disk_full = full; });
+  board_.update([full](auto& content) {
+    if (full && !content.disk_full) content.disk_full_since = std::chrono::system_clock::now();
+    content.disk_full = full;
+  });
 }
 
 void Session::trouble(const Error& error) {
@@ -410,7 +497,7 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 }
 
 void Session::start_compression(wal::SegmentSize segment_size) {
-  compression_.emplace(directory_, options_.compression, segment_size, log_, board_,
+  compression_.emplace(directory_, memory_.compression, segment_size, log_, board_,
                        durability_lost_hook(), environment_.events.segment_compressed);
 }
 
@@ -418,9 +505,9 @@ void Session::start_compression(wal::SegmentSize segment_size) {
 /// soon: segments are archived raw, and compressed in the background.
 codec::Compression Session::quick_compression() const {
   constexpr int kHighestQuickLevel = 3;
-  const auto& wanted = options_.compression;
+  const auto& wanted = memory_.compression;
   const bool quick = wanted.method == codec::Method::zstd && wanted.level <= kHighestQuickLevel;
-  return quick && !options_.stock_habits ? wanted : codec::Compression{};
+  return quick && memory_.quick && !options_.stock_habits ? wanted : codec::Compression{};
 }
 
 void Session::perform(const step::StoreHistory& step) {
@@ -588,9 +675,11 @@ StreamOutcome Session::stream(const step::Stream& step) {
     return outcome;
   };
   try {
-    archive::SegmentWriter writer(directory_, {.segment_size = step.segment_size,
-                                               .replaceable = wrong_sizes_,
-                                               .compression = quick_compression()});
+    archive::SegmentWriter writer(
+        directory_, {.segment_size = step.segment_size,
+                     .replaceable = wrong_sizes_,
+                     .compression = quick_compression(),
+                     .largest_collected = memory_.collect ? archive::kLargestCollected : 0});
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
     auto verifier = verifier_for(step);
@@ -606,11 +695,15 @@ StreamOutcome Session::stream(const step::Stream& step) {
                                                step.timeline, environment_.stop);
     // Before the first byte is written: a start must not take what comes now for the far side.
     archive::remove_losses(directory_, step.void_losses);
-    log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
-              connection_->server_name());
-    board_.set_state("streaming");
-    disk_full(false);  // a stream that met one may have ended before there was space again
-    if (environment_.events.streaming) environment_.events.streaming(step.timeline, step.start);
+    connection_streams_ = true;
+    // A server answers that it streams, and then that it no longer has the WAL. That it streams is
+    // said when WAL has come, or where there is none yet that could be missing.
+    bool told_streaming = false;
+    const auto streams = [&] {
+      told_streaming = true;
+      tell_streaming(step);
+    };
+    if (options_.stock_habits || step.server_end <= step.start) streams();
 
     // The server must hear from us within wal_sender_timeout, whatever the disk does.
     auto interval = options_.status_interval;
@@ -625,11 +718,14 @@ StreamOutcome Session::stream(const step::Stream& step) {
                               .endpos_inclusive = options_.endpos_inclusive,
                               .segment_size = step.segment_size,
                               .status_interval = interval,
-                              .silence_limit = options_.silence_limit},
+                              .silence_limit = options_.silence_limit,
+                              .unsynced_limit = memory_.unsynced_limit,
+                              .server_end = step.server_end},
                              step.timeline, step.start, now());
     Spare spare(writer, log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
+    if (!told_streaming) loop_hooks.first_wal = streams;
     ShutdownWatch shutdown_watch(pq::ShutdownProbe(*connection_), log_);
     loop_hooks.server_shuts_down = [&](bool stuck) { return shutdown_watch.look(stuck); };
     // A server that waits less long for an answer is in more of a hurry.
@@ -643,20 +739,33 @@ StreamOutcome Session::stream(const step::Stream& step) {
     }();
     spare.stop();
     writer.end();
+    if (outcome.how == StreamOutcome::How::timeline_ended ||
+        (outcome.error && outcome.error->kind() == ErrorKind::gap))
+      connection_streams_ = false;  // the server has ended it
     const auto& events = environment_.events;
     if (outcome.how == StreamOutcome::How::stopped && events.stopped)
       events.stopped(step.timeline, outcome.reached, environment_.stop.raised());
     note_unfinished(step, outcome);
     if (outcome.how == StreamOutcome::How::timeline_ended && events.timeline_switched)
       events.timeline_switched(outcome.next->timeline, outcome.next->switchpoint);
-    log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
-              outcome.reached);
+    if (told_streaming)
+      log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
+                outcome.reached);
     return outcome;
   } catch (const pq::ServerError& error) {
     return failed(error, error.sqlstate());
   } catch (const Error& error) {
     return failed(error, {});
   }
+}
+
+void Session::tell_streaming(const step::Stream& step) {
+  log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
+            connection_->server_name());
+  board_.set_state("streaming");
+  disk_full(false);  // a stream that met one may have ended before there was space again
+  expect_slot(true);
+  if (environment_.events.streaming) environment_.events.streaming(step.timeline, step.start);
 }
 
 StreamLoop::Hooks Session::hooks() {

@@ -5,6 +5,7 @@
 
 #include "archive/find_losses.h"
 #include "base/units.h"
+#include "pq/slot_view.h"
 
 namespace weir::receive {
 
@@ -88,14 +89,13 @@ Step SessionState::next() {
 
 /// The first question that is still open; nullopt when all facts are there.
 std::optional<Step> SessionState::missing_fact() {
+  if (drop_slot_) return step::DropSlot{};
   if (stop_) return *stop_;
   if (disconnect_) return step::Disconnect{};
   if (wait_) return step::Wait{*wait_};
   if (!upstream_) return step::Connect{first_host_};
   if (!identity_) return step::Identify{};
   if (!parameters_) return step::ReadParameters{};
-  if (options_.slot && options_.create_slot && !slot_made_on_.contains(upstream_->host_index))
-    return step::CreateSlot{};
   if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
   if (identity_->timeline > 1 && !server_histories_.contains(identity_->timeline))
     return step::FetchHistory{identity_->timeline};
@@ -154,7 +154,9 @@ Step SessionState::decide() {
       stop(std::nullopt);
       return next();
     }
-    if (options_.endpos && !archive_->resume && !options_.stock_habits &&
+    // A slot that is still to be made may reserve earlier WAL than what the server writes now.
+    const bool begins_here = !slot_is_to_be_made() || upstream_->major < 15;
+    if (options_.endpos && !archive_->resume && !options_.stock_habits && begins_here &&
         *options_.endpos <= at->lsn) {
       stop(Error(ErrorKind::gap, "the end position lies before the place where the archive begins")
                .with("end position", *options_.endpos)
@@ -202,6 +204,7 @@ Step SessionState::stream_from(const StartAt& at) {
   // (First: the history of another server's timeline has no business in the archive.)
   if (auto step = compare_tail(at)) return *step;
   if (auto step = history_step(at.timeline)) return *step;
+  if (slot_is_to_be_made()) return step::CreateSlot{};
   streaming_from_ = at;
   step::Stream stream;
   stream.timeline = at.timeline;
@@ -326,29 +329,73 @@ void SessionState::on_parameters(const ServerParameters& parameters) {
   ready_once_ = true;
 }
 
+bool SessionState::slot_is_to_be_made() const {
+  return options_.slot && options_.create_slot && !slot_made_on_.contains(upstream_->host_index);
+}
+
 void SessionState::on_slot_created(bool created) {
-  const bool first = slot_made_on_.empty();
-  slot_made_on_.insert(upstream_->host_index);
   slot_made_here_ = true;
-  if (created) {
-    log_.info("created replication slot \"{}\" on {}", *options_.slot, upstream_->name);
+  // What it reserves is asked for; a server that cannot tell is asked again where it is. What it
+  // wrote until now it may have removed before there was a slot.
+  slot_.reset();
+  if (upstream_->major < 15) identity_.reset();
+  if (!created) {
+    slot_is_there_already();
     return;
   }
+  slot_made_on_.insert(upstream_->host_index);
+  slots_left_.erase(upstream_->host_index);
+  slot_new_here_ = true;
+  slot_used_here_ = false;
+  log_.info("created replication slot \"{}\" on {}", *options_.slot, upstream_->name);
+}
+
+void SessionState::slot_is_there_already() {
+  const bool first = slot_made_on_.empty();
+  slot_made_on_.insert(upstream_->host_index);
   // Only the first one has to be new: after a failover the next host may have one prepared.
   if (first && !options_.if_not_exists)
     stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" already exists")
              .hint("Add --if-not-exists to use it as it is, or leave out --create-slot."));
 }
 
+void SessionState::on_slot_dropped() {
+  drop_slot_ = slot_new_here_ = false;
+  slot_made_on_.erase(upstream_->host_index);
+  slot_.reset();
+  log_.info("removed replication slot \"{}\" from {}, where this start had made it", *options_.slot,
+            upstream_->name);
+  if (stop_) tell_of_left_slots();
+}
+
+/// On a server that is refused, or where nothing has come of it, a slot would only keep WAL. One
+/// that WAL came through may be what another start goes on with, unless it was the wrong WAL.
+void SessionState::take_back_slot(const Error& error) {
+  drop_slot_ = slot_new_here_ && (!slot_used_here_ || error.kind() == ErrorKind::conflict);
+}
+
+void SessionState::tell_of_left_slots() {
+  for (const auto& [host, server] : slots_left_)
+    log_.warning(
+        "replication slot \"{}\", made by this start on {}, could not be removed again: it keeps "
+        "WAL there until that server's disk is full. Remove it: SELECT "
+        "pg_drop_replication_slot('{}')",
+        *options_.slot, server, *options_.slot);
+  slots_left_.clear();
+}
+
 void SessionState::on_slot(const pq::SlotState& slot) {
   if (!slot.exists && options_.create_slot && !slot_made_here_) {
     // It was there once: the server has been rebuilt, or somebody dropped it.
-    log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
-                 upstream_->name);
-    slot_made_on_.erase(upstream_->host_index);
+    if (slot_made_on_.erase(upstream_->host_index) > 0)
+      log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
+                   upstream_->name);
+    slot_ = slot;
     return;
   }
   slot_ = slot;
+  if (slot.exists && slot_is_to_be_made()) slot_is_there_already();
+  if (stop_) return;
   // Another host of the connection string may have it: slots are not copied to standbys.
   if (!slot.exists) {
     refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
@@ -374,8 +421,8 @@ void SessionState::on_slot(const pq::SlotState& slot) {
     told_slot_ = true;
     log_.warning(
         "replication slot \"{}\" reserves no WAL: it was made without reserving any, or the server "
-        "has invalidated it",
-        *options_.slot);
+        "has invalidated it (pg_replication_slots tells). {}",
+        *options_.slot, pq::why_invalidated(std::nullopt, upstream_->major));
   }
 }
 
@@ -481,7 +528,14 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     streamed_ = true;
     slot_busy_since_.reset();
     // A gap is no better for a message that came before it was told.
-    if (!outcome.error || outcome.error->kind() != ErrorKind::gap) {
+    const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
+    if (!gap || outcome.reached > streaming_from_.lsn) {
+      slot_used_here_ = true;
+      slots_left_.erase(upstream_->host_index);
+    }
+    if (!gap) {
+      told_failure_.clear();
+      told_hints_.clear();
       backoff_.reset();
       refused_hosts_.clear();
       gap_told_.reset();
@@ -537,7 +591,8 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     gap_ = GapSearch{.missing = parameters_->segment_size.start_of(outcome.reached),
                      .timeline = streaming_from_.timeline,
                      .host_index = upstream_->host_index};
-    disconnect_ = true;
+    // Only this connection can take back the slot that was made on it.
+    disconnect_ = !slot_new_here_ || slot_used_here_;
     return;
   }
   failed(error, outcome.sqlstate, now);
@@ -601,8 +656,8 @@ void SessionState::gap_found() {
             .hint("Nothing was skipped. If another archive, the server's archive_command or a "
                   "standby still has these segments, copy them into the archive directory and "
                   "start again. Else no recovery can pass the hole: take a new base backup, and "
-                  "start with --on-gap continue to archive on from what the upstream still has. A "
-                  "replication slot (--slot) keeps this from happening again."));
+                  "start with --on-gap continue to archive on from what the upstream still has. " +
+                  gap_hint(gap.missing)));
     return;
   }
   log_.error(
@@ -626,6 +681,23 @@ std::optional<wal::TimelineHistory> SessionState::server_history() const {
   return wal::TimelineHistory::parse(identity_->timeline, *found->second);
 }
 
+/// What let the server remove it.
+std::string SessionState::gap_hint(wal::Lsn missing) const {
+  if (!options_.slot) return "A replication slot (--slot) keeps this from happening again.";
+  if (slot_new_here_)
+    return "The replication slot that this start made keeps only what comes from now on, and is "
+           "removed again.";
+  if (slot_ && slot_->restart_lsn && *slot_->restart_lsn > missing)
+    return fmt::format(
+        "Replication slot \"{}\" keeps WAL from {} on: it was made, or moved on by "
+        "somebody, after this archive had ended.",
+        *options_.slot, *slot_->restart_lsn);
+  return fmt::format(
+      "Replication slot \"{}\" has not kept it: the server has invalidated it (see "
+      "pg_replication_slots), or it was made after this archive had ended. {}",
+      *options_.slot, pq::why_invalidated(std::nullopt, upstream_->major));
+}
+
 /// The timeline of the server's history that the byte at `lsn` belongs to.
 wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
   const auto history = server_history();
@@ -633,6 +705,13 @@ wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
 }
 
 void SessionState::failed(const Error& error, const std::string& sqlstate, Time now) {
+  if (drop_slot_) {  // the end, or the next host, does not wait for it
+    log_.warning("{}", error.what());
+    drop_slot_ = slot_new_here_ = false;
+    slots_left_[upstream_->host_index] = upstream_->name;
+    if (stop_) tell_of_left_slots();
+    return;
+  }
   if (options_.stock_habits) {
     const bool may_pass = error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused ||
                           error.kind() == ErrorKind::gap;
@@ -709,8 +788,15 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds wait)
     wait_ = kStockWait;
     return;
   }
-  log_.warning("{}; trying again in {}", error.what(), format_duration(wait));
-  if (!error.hint().empty()) log_.warning("hint: {}", error.hint());
+  // The second time in a row what failed is known; how it goes on is told.
+  const bool again = told_failure_ == error.what();
+  told_failure_ = error.what();
+  if (again)
+    log_.warning("{}, as before; trying again in {}", error.message(), format_duration(wait));
+  else
+    log_.warning("{}; trying again in {}", error.what(), format_duration(wait));
+  if (!error.hint().empty() && told_hints_.insert(error.hint()).second)
+    log_.warning("hint: {}", error.hint());
   disconnect_ = upstream_.has_value();
   wait_ = wait;
 }
@@ -724,6 +810,7 @@ void SessionState::refuse(const Error& error) {
   }
   if (error.kind() == ErrorKind::gap) gap_told_ = error;
   log_.warning("{}; trying the next host", error.what());
+  take_back_slot(error);
   first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
   disconnect_ = true;
 }
@@ -738,10 +825,19 @@ void SessionState::refused_by_all(const Error& error) {
 }
 
 void SessionState::stop(std::optional<Error> error) {
-  if (!stop_) stop_ = step::Stop{std::move(error)};
+  if (stop_) return;
+  if (error && upstream_) take_back_slot(*error);
+  if (error && !drop_slot_) tell_of_left_slots();
+  stop_ = step::Stop{std::move(error)};
 }
 
-void SessionState::request_stop() { stop(std::nullopt); }
+void SessionState::request_stop() {
+  if (std::exchange(drop_slot_, false)) {  // there is no time for it
+    slots_left_[upstream_->host_index] = upstream_->name;
+    tell_of_left_slots();
+  }
+  stop(std::nullopt);
+}
 
 void SessionState::on_disconnected() {
   disconnect_ = false;
@@ -749,6 +845,8 @@ void SessionState::on_disconnected() {
 }
 
 void SessionState::forget_connection() {
+  if (slot_new_here_ && !slot_used_here_) slots_left_[upstream_->host_index] = upstream_->name;
+  slot_new_here_ = slot_used_here_ = false;
   upstream_.reset();
   identity_.reset();
   parameters_.reset();

@@ -31,6 +31,7 @@ struct Connect {  ///< → on_connected()
 struct Identify {};        ///< IDENTIFY_SYSTEM → on_identified()
 struct ReadParameters {};  ///< SHOW … → on_parameters()
 struct CreateSlot {};      ///< → on_slot_created()
+struct DropSlot {};        ///< the one that was made on this connection → on_slot_dropped()
 struct ReadSlot {};        ///< READ_REPLICATION_SLOT → on_slot()
 struct FetchHistory {      ///< TIMELINE_HISTORY → on_history(), on_history_absent()
   wal::TimelineId timeline = 0;
@@ -87,9 +88,9 @@ struct Stop {
 
 using Step =
     std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
-                 step::ReadSlot, step::FetchHistory, step::InspectArchive, step::StoreHistory,
-                 step::FindEnd, step::RecordLoss, step::Probe, step::CompareTail, step::Stream,
-                 step::Disconnect, step::Wait, step::Stop>;
+                 step::DropSlot, step::ReadSlot, step::FetchHistory, step::InspectArchive,
+                 step::StoreHistory, step::FindEnd, step::RecordLoss, step::Probe,
+                 step::CompareTail, step::Stream, step::Disconnect, step::Wait, step::Stop>;
 
 /// The server we are connected to.
 struct Upstream {
@@ -149,6 +150,11 @@ struct StreamOutcome {
 ///
 /// It works from facts: a fact that is missing is asked for, a disconnect forgets those that belong
 /// to the connection, and when all are there choose_start() decides.
+///
+/// A slot that is to be made (`create_slot`) is made last, when only the stream itself is left: on
+/// a server that is refused it would keep WAL for nobody until that server's disk is full. What it
+/// reserves is one more fact, so it is decided once more then. If the server is refused after all,
+/// the slot goes again.
 class SessionState {
  public:
   SessionState(const Options& options, Log& log, std::uint64_t seed);
@@ -159,6 +165,7 @@ class SessionState {
   void on_identified(const pq::SystemIdentity& identity);
   void on_parameters(const ServerParameters& parameters);
   void on_slot_created(bool created);
+  void on_slot_dropped();
   void on_slot(const pq::SlotState& slot);
   void on_history(wal::TimelineId timeline, std::string content);
   /// The server does not have that file (SQLSTATE 58P01).
@@ -188,6 +195,11 @@ class SessionState {
   Step decide();
   Step stream_from(const StartAt& at);
   std::optional<Step> compare_tail(const StartAt& at);
+  [[nodiscard]] bool slot_is_to_be_made() const;
+  void slot_is_there_already();
+  void take_back_slot(const Error& error);
+  void tell_of_left_slots();
+  [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
@@ -239,13 +251,23 @@ class SessionState {
   bool ready_once_ = false;      ///< a server has answered the first questions
   std::set<int> slot_made_on_;   ///< hosts on which this process made the slot or found it
   bool slot_made_here_ = false;  ///< on this connection: asked for once, not again and again
-  bool streamed_ = false;        ///< this process has streamed before
+  /// This process made the slot on this connection; it is taken back where the server is refused.
+  bool slot_new_here_ = false;
+  bool slot_used_here_ = false;  ///< …and WAL came through it
+  bool drop_slot_ = false;       ///< is being taken back
+  /// Servers with a slot that this process made, through which nothing came and which it could not
+  /// take back, by their host's index.
+  std::map<int, std::string> slots_left_;
+  bool streamed_ = false;  ///< this process has streamed before
   bool told_behind_ = false;
   bool told_disk_full_ = false;
   bool told_ready_ = false;
   bool told_slot_ = false;
   std::set<int> told_tail_;  ///< hosts that did not have it
   std::set<std::string> told_losses_;
+  /// What was told in full since WAL came last: the second time less is said.
+  std::string told_failure_;
+  std::set<std::string> told_hints_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;
   /// The gap that a host told since the last stream that came about, and how long the others that

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <array>
 #include <charconv>
 #include <utility>
 
@@ -25,24 +26,33 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return value;
 }
 
-bool wait(const pq::Interrupt& stop, std::chrono::milliseconds time) {
-  pollfd fd{stop.fd(), POLLIN, 0};
-  ::poll(&fd, 1, static_cast<int>(time.count()));
+/// False once `stop` is raised.
+bool wait(const pq::Interrupt& stop, pq::Interrupt& wake, std::chrono::milliseconds time) {
+  std::array<pollfd, 2> fds{{{stop.fd(), POLLIN, 0}, {wake.fd(), POLLIN, 0}}};
+  ::poll(fds.data(), fds.size(), static_cast<int>(time.count()));
+  wake.clear();
   return !stop.raised();
 }
 
 }  // namespace
 
-SlotGuard::SlotGuard(std::string conninfo, std::string slot, Log& log, StatusBoard& board)
+SlotGuard::SlotGuard(std::string conninfo, std::string slot, bool expected, Log& log,
+                     StatusBoard& board)
     : conninfo_(std::move(conninfo)),
       slot_(std::move(slot)),
       log_(log),
       board_(board),
+      expected_(expected),
       thread_([this] { work(); }) {}
 
 SlotGuard::~SlotGuard() {
   stop_.raise();
   thread_.join();
+}
+
+void SlotGuard::expect(bool expected) {
+  expected_ = expected;
+  look_now_.raise();
 }
 
 void SlotGuard::work() {
@@ -55,7 +65,7 @@ void SlotGuard::work() {
                                              stop_);
       told_failure = false;
       do look(connection);
-      while (wait(stop_, kLookEvery));
+      while (wait(stop_, look_now_, kLookEvery));
     } catch (const pq::Interrupted&) {
       return;
     } catch (const Error& error) {
@@ -63,12 +73,13 @@ void SlotGuard::work() {
         log_.warning("the slot cannot be watched: {}; archiving is not affected, trying again",
                      error.what());
       told_failure = true;
-      if (!wait(stop_, kLookEvery)) return;
+      if (!wait(stop_, look_now_, kLookEvery)) return;
     }
   }
 }
 
 void SlotGuard::look(pq::Connection& connection) {
+  const bool expected = expected_;  // before the question: the slot may be made meanwhile
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
@@ -87,15 +98,24 @@ void SlotGuard::look(pq::Connection& connection) {
     view.retained = number(row[3]);
     view.invalidation_reason = row[4];
   }
+  if (!view.exists && !expected) {
+    board_.update([](auto& content) { content.slot_view.reset(); });
+    tell(std::nullopt);
+    return;
+  }
   board_.update([&](auto& content) {
     content.slot_view = view;
     content.slot_looked = std::chrono::system_clock::now();
   });
-  auto trouble = slot_trouble(slot_, view, kWarnBelow);
+  auto trouble = slot_trouble(slot_, view, kWarnBelow, connection.server_major());
   // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
   const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;
-  if (inactive && !std::exchange(seen_inactive_, true)) trouble.reset();
-  if (!inactive) seen_inactive_ = false;
+  const auto now = std::chrono::steady_clock::now();
+  if (!inactive)
+    inactive_since_.reset();
+  else if (!inactive_since_)
+    inactive_since_ = now;
+  if (inactive && now - *inactive_since_ < kLookEvery - 1s) trouble.reset();
   tell(trouble);
 }
 
@@ -105,12 +125,12 @@ void SlotGuard::tell(const std::optional<SlotTrouble>& trouble) {
     content.slot_warning = trouble ? std::optional(trouble->text) : std::nullopt;
   });
   if (trouble && trouble->kind != told_) log_.warning("{}", trouble->text);
-  if (!trouble && told_) log_.info("replication slot \"{}\" is well again", slot_);
+  if (!trouble && told_ && expected_) log_.info("replication slot \"{}\" is well again", slot_);
   told_ = trouble ? std::optional(trouble->kind) : std::nullopt;
 }
 
 std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView& view,
-                                        std::int64_t warn_below) {
+                                        std::int64_t warn_below, int server_major) {
   using Kind = SlotTrouble::Kind;
   const auto begin = "replication slot \"" + slot + "\" ";
   if (!view.exists)
@@ -122,7 +142,8 @@ std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView&
                        begin + "was invalidated (" +
                            view.invalidation_reason.value_or("wal_status lost") +
                            "): the server no longer keeps WAL for this archive; drop it, create it "
-                           "anew, and check the archive for a gap"};
+                           "anew, and check the archive for a gap. " +
+                           pq::why_invalidated(view.invalidation_reason, server_major)};
   if (view.wal_status == "unreserved")
     return SlotTrouble{Kind::unreserved,
                        begin +

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -23,15 +24,21 @@ struct SlotTrouble {
 /// What to tell the operator about it: nullopt while all is well. Pure.
 /// `warn_below`: safe_wal_size under this is near the end.
 [[nodiscard]] std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView& view,
-                                                      std::int64_t warn_below);
+                                                      std::int64_t warn_below, int server_major);
 
 /// Watches our slot over an ordinary connection and warns while there is time: the server gives up
 /// a slot that holds back more than max_slot_wal_keep_size, and the WAL it held is gone. A thread
 /// of its own; a connection that fails is tried again and never disturbs archiving.
+///
+/// A slot that is still to be made is no trouble: `expected` says whether it should be there.
 class SlotGuard {
  public:
-  SlotGuard(std::string conninfo, std::string slot, Log& log, StatusBoard& board);
+  SlotGuard(std::string conninfo, std::string slot, bool expected, Log& log, StatusBoard& board);
   ~SlotGuard();
+
+  /// From now on the slot should be there (or no longer). Looks at once: what was told before and
+  /// is over is taken back. Any thread, at once.
+  void expect(bool expected);
 
  private:
   void work();
@@ -43,8 +50,10 @@ class SlotGuard {
   Log& log_;
   StatusBoard& board_;
   pq::Interrupt stop_;
+  pq::Interrupt look_now_;
+  std::atomic<bool> expected_;
   std::optional<SlotTrouble::Kind> told_;
-  bool seen_inactive_ = false;  ///< at the last look
+  std::optional<Time> inactive_since_;  ///< nobody held it at any look since
   std::thread thread_;
 };
 

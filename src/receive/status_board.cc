@@ -127,7 +127,7 @@ std::string StatusBoard::to_json() const {
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
   json["state"] = content.disk_full ? "disk full" : content.state;
-  json["state_since"] = format_time(content.state_since);
+  json["state_since"] = format_time(content.shown_state_since());
   json["started"] = format_time(content.started);
   json["server"] = content.server;
   json["silence_ms"] = silence.count();

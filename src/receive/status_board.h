@@ -26,6 +26,10 @@ class StatusBoard {
     std::chrono::system_clock::time_point started{};
     std::string server;  ///< name of the upstream, empty while there is none
     bool disk_full = false;
+    std::chrono::system_clock::time_point disk_full_since{};  ///< while disk_full
+    [[nodiscard]] std::chrono::system_clock::time_point shown_state_since() const {
+      return disk_full ? disk_full_since : state_since;
+    }
     std::optional<std::string> last_error;
     std::chrono::system_clock::time_point last_error_time{};
     std::vector<archive::Loss> losses;

@@ -291,6 +291,7 @@ bool StreamLoop::take_message(Lock& lock) {
 void StreamLoop::accept(const wire::XLogData& data, Lock& lock) {
   state_.on_wal(data, now());
   lock.unlock();
+  if (const auto tell = std::exchange(hooks_.first_wal, {})) tell();
   try {
     intake_.accept(data.wal);
   } catch (...) {

@@ -40,6 +40,8 @@ class StreamLoop {
   struct Hooks {
     /// Segments that just got their final names; any thread, no lock held. Must not block.
     std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
+    /// WAL came, for the first time in this stream; no lock held. Must not block.
+    std::function<void()> first_wal;
     /// The position lies well inside a segment and no spare is ready; no lock held. Must not block.
     std::function<void()> want_spare;
     /// What was written cannot be made durable: must end the process without returning (P6). Any

@@ -55,7 +55,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
   server_clock_ = data.server_clock;
   last_message_ = silent_since_ = now;
   asked_for_life_ = false;
-  heard_anything_ = true;
+  heard_anything_ = heard_wal_ = true;
   asked_for_more_ = false;
   look_for_endpos(now);
 }
@@ -216,7 +216,7 @@ StreamSnapshot StreamState::snapshot() const {
           .start = start_,
           .write = write_,
           .flush = flush_,
-          .server_end = server_end_,
+          .server_end = heard_wal_ ? server_end_ : std::max(server_end_, options_.server_end),
           .server_clock = server_clock_,
           .last_message = last_message_};
 }

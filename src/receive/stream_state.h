@@ -42,6 +42,8 @@ class StreamState {
     std::chrono::milliseconds status_interval{10'000};
     std::chrono::milliseconds silence_limit{60'000};
     std::optional<std::uint64_t> unsynced_limit{};  ///< bytes; nullopt: unsynced_limit()
+    /// As the server identified itself: for telling only, until WAL has come.
+    wal::Lsn server_end{};
   };
 
   /// Streaming begins at `start`, a segment's first byte; everything of the archive before it is
@@ -160,6 +162,7 @@ class StreamState {
   bool ended_ = false;
   bool given_up_ = false;
   bool heard_anything_ = false;
+  bool heard_wal_ = false;
 };
 
 /// How much may be received and not yet durable before reading stops: some segments, so that a slow

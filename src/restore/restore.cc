@@ -204,7 +204,11 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
     if (finding.size && (options_.partial || options_.up_to_hole) &&
         absent->reason == Absent::Reason::end)
       return restore_partial(segment, finding, absent->why);
-    return {false, absent->why};
+    Result result{false, absent->why};
+    for (const auto& entry : facts_.listing().segments)
+      if (entry.name.partial && entry.name.segment == segment)
+        result.unfinished = entry.name.to_string();
+    return result;
   }
   const auto& gap = std::get<Gap>(finding.absence);
   // Recovery takes its own where the archive has none: a standby that was made with its first

@@ -44,6 +44,8 @@ struct Result {
   /// Set if it was a finished segment.
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
   bool prefetched = false;  ///< a helper had it ready
+  std::string unfinished =
+      {};  ///< an absent segment is there in this file, which was not asked for
 };
 
 /// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while

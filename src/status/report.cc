@@ -32,7 +32,7 @@ void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>
 }  // namespace
 
 StatusReport look(const std::string& path) {
-  const auto directory = io::open_directory(path);
+  const auto directory = io::open_existing_directory(path);
   return look(*directory);
 }
 

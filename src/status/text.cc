@@ -33,7 +33,9 @@ std::string settled(const std::string& id,
 std::string status_text(const StatusReport& report, int width, bool utf8) {
   auto text = fmt::format("Archive {}: ", report.directory);
   if (report.timelines.empty())
-    text += "empty\n";
+    text +=
+        "empty\n  no WAL is here: is this the archive's directory, and is its file system "
+        "mounted?\n";
   else if (report.identity)
     text += fmt::format("system {}, segments of {}\n", report.identity->system_identifier,
                         format_size(report.identity->segment_size.bytes()));

@@ -1,12 +1,15 @@
 """pgweir compress: an archive in all forms becomes zstd, byte for byte the same."""
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 
+import pytest
+
 from support.process import wait_for
-from support.receiver import BINARY
+from support.receiver import BINARY, pgweir
 from test_verify import PACKERS, finished_of, verify, workload
 
 
@@ -106,3 +109,47 @@ def test_large_segments_are_frames_that_everybody_reads(servers, place):
             assert refused.returncode == 200 and name + ".zst" in refused.stderr, refused.stderr
             assert not target.exists()
         file.write_bytes(packed)
+
+
+def test_a_wrong_an_empty_and_a_missing_directory_are_told_apart(place):
+    """At three in the morning nobody wants to hear that all is done, or to make a directory."""
+    (place / "srv").mkdir()
+    (place / "srv" / "other").mkdir()
+    (place / "srv" / "other" / "README").write_text("nothing of ours")
+    (place / "empty").mkdir()
+    prune = ["--keep-from", "000000010000000000000001"]
+    for command, options in (("compress", []), ("verify", ["--no-progress"]), ("status", []), ("prune", prune)):
+        def run(path, command=command, options=options):
+            return pgweir(command, "-D", path, *options)
+
+        missing = run(place / "srv" / "wal")
+        said = " ".join(missing.stderr.split())
+        assert missing.returncode == 4, (command, said)
+        assert "mounted" in said and "reate the directory" not in said, (command, said)
+        assert f"{place}/srv is there and holds other" in said, (command, said)
+        empty = run(place / "empty")
+        said = " ".join((empty.stdout + empty.stderr).split())
+        assert "mounted" in said and "zstd already" not in said, (command, said)
+        assert empty.returncode == {"verify": 1, "status": 0}.get(command, 4), (command, said)
+        other = run(place / "srv" / "other")
+        if command in ("compress", "prune"):
+            assert other.returncode == 4 and "README" in other.stderr, (command, other.stderr)
+
+
+def test_a_read_only_file_system_is_told_once(servers, place):
+    archive, _ = archive_of_all_forms(servers, place)
+    mounted = place / "mounted"
+    mounted.mkdir()
+    if os.getuid() != 0 or subprocess.run(["mount", "--bind", archive, mounted], check=False,
+                                          capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", mounted], check=True)
+        done = compress(mounted)
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.count("read-only") <= 2 and done.stderr.lower().count("hint") == 1, done.stderr
+        newest = max(path.name[:24] for path in archive.iterdir())
+        done = pgweir("prune", "-D", mounted, "--keep-from", newest)
+        assert done.returncode == 4 and done.stderr.lower().count("hint") == 1, done.stderr
+    finally:
+        subprocess.run(["umount", mounted], check=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import threading
@@ -189,6 +190,10 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     latest.stop("immediate")
     second = recover(servers, backup, "second", primary, restore, recovery_target_timeline="2")
     assert rows(second) == expected(30)
+    # Ten rows more lie in the archive, and whoever looks into the server's log hears how to get them.
+    log = second.last_log(400)
+    assert re.search(r"00000002[0-9A-F]{16}\.partial is there and may hold newer WAL", log), log
+    assert "With --partial" in log
     second.stop("immediate")
     first = recover(servers, backup, "first", primary, partial, recovery_target_timeline="current")
     assert rows(first) == expected(20)
@@ -216,6 +221,7 @@ def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, p
                  == str(number), f"row {number} on the standby", deadline=60)
     assert rows(standby) == expected(5)
     assert standby.sql("SELECT pg_is_in_recovery()") == "t"
+    assert "may hold newer WAL" not in standby.last_log(400), "it asks every few seconds"
 
 
 def as_servers_user(*command):

@@ -85,6 +85,7 @@ def test_nothing_is_explained_that_nobody_says():
         "all replication slots are in use",
         'library "…" may not be used as an output plugin',
         "number of requested standby connections exceeds",
+            "can no longer access replication slot",
         'role "…" does not exist', "is not permitted to log in", "too many clients already",
         "too many connections for role", "Peer authentication failed",
         "certificate authentication failed", "connection requires a valid client certificate",

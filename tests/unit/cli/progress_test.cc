@@ -85,7 +85,21 @@ TEST(ProgressMeter, EstimatesFromHowFastTheDistanceShrinks) {
 TEST(ProgressMeter, SeesNoEndWhereTheServerIsFaster) {
   ProgressMeter meter(5s);
   static_cast<void>(meter.add(snapshot(0, 100 * kMB, 0s), Time(0s)));
-  EXPECT_EQ(meter.add(snapshot(kMB, 110 * kMB, 1s), Time(1s)).left, std::nullopt);
+  const auto early = meter.add(snapshot(kMB, 110 * kMB, 1s), Time(1s));
+  EXPECT_EQ(early.left, std::nullopt);
+  EXPECT_FALSE(early.losing) << "one second says little";
+  const auto later = meter.add(snapshot(3 * kMB, 130 * kMB, 3s), Time(3s));
+  EXPECT_EQ(later.left, std::nullopt);
+  EXPECT_TRUE(later.losing);
+}
+
+TEST(ProgressMeter, DoesNotTakeWhatTheServerHadForWhatItWrites) {
+  // The end the server named at first is a little old when the first WAL comes.
+  ProgressMeter meter(5s);
+  static_cast<void>(meter.add(snapshot(0, 700 * kMB, 0s), Time(0s)));
+  const auto progress = meter.add(snapshot(100 * kMB, 700 * kMB + 8192, 1s), Time(1s));
+  EXPECT_TRUE(progress.left);
+  EXPECT_FALSE(progress.losing);
 }
 
 Progress caught_up() {
@@ -112,7 +126,10 @@ TEST(LiveLine, SaysWhatMattersInTheColumnsThereAre) {
   a_little_behind.behind_time = 250ms;
   auto losing = catching_up();
   losing.left = std::nullopt;
-  auto fresh = losing;
+  losing.losing = true;
+  auto unknown = losing;
+  unknown.losing = false;
+  auto fresh = unknown;
   fresh.bytes_per_second = std::nullopt;
 
   struct Case {
@@ -138,6 +155,7 @@ TEST(LiveLine, SaysWhatMattersInTheColumnsThereAre) {
       {"one column", catching_up(), 1, ""},
       {"the server is faster", losing, 70,
        "0/5A3C1F8  timeline 1  12.5 MB/s  512 MB behind  54%  not gaining"},
+      {"too early to tell", unknown, 60, "0/5A3C1F8  timeline 1  12.5 MB/s  512 MB behind  54%"},
       {"no rate yet", fresh, 50, "0/5A3C1F8  timeline 1  512 MB behind  54%"},
   };
   for (const auto& each : cases) {

@@ -85,8 +85,18 @@ class Dialogue {
       state.on_parameters({kSize, 60'000ms});
     } else if (std::holds_alternative<step::CreateSlot>(step)) {
       state.on_slot_created(slot_is_new);
+      slot_made = slot_is_new;
+    } else if (std::holds_alternative<step::DropSlot>(step)) {
+      drops.push_back(connected_to);
+      slot_made = false;
+      if (drop_fails)
+        state.failed(Error(ErrorKind::retry, "the connection is gone"), {}, now);
+      else
+        state.on_slot_dropped();
     } else if (std::holds_alternative<step::ReadSlot>(step)) {
-      state.on_slot(slot);
+      auto answer = slot;
+      answer.exists = slot_made.value_or(slot.exists);
+      state.on_slot(answer);
     } else if (const auto* fetch = std::get_if<step::FetchHistory>(&step)) {
       fetched.push_back(fetch->timeline);
       const auto found = server_histories.find(fetch->timeline);
@@ -123,10 +133,10 @@ class Dialogue {
   }
 
   static std::string name(const Step& step) {
-    static const char* const names[] = {"connect",   "identify",      "parameters", "create-slot",
-                                        "read-slot", "fetch-history", "archive",    "store-history",
-                                        "find-end",  "record-loss",   "probe",      "compare-tail",
-                                        "stream",    "disconnect",    "wait",       "stop"};
+    static const char* const names[] = {
+        "connect",       "identify", "parameters",    "create-slot", "drop-slot",   "read-slot",
+        "fetch-history", "archive",  "store-history", "find-end",    "record-loss", "probe",
+        "compare-tail",  "stream",   "disconnect",    "wait",        "stop"};
     return names[step.index()];
   }
 
@@ -166,6 +176,9 @@ class Dialogue {
   pq::SlotState slot{
       .exists = true, .type = "physical", .restart_lsn = seg(4.5), .restart_timeline = 1};
   bool slot_is_new = true;
+  std::optional<bool> slot_made;  ///< unset: as `slot` says
+  bool drop_fails = false;
+  std::vector<int> drops;  ///< the hosts on which it was asked for
   std::map<wal::TimelineId, std::string> server_histories;
   ArchiveFacts archive;
   Lsn oldest_held;
@@ -205,7 +218,12 @@ TEST(SessionState, AsksOneThingAfterTheOtherAndStreams) {
       {"slot on a server that cannot tell", true, false, 14, 1,
        "connect identify parameters archive stream"},
       {"new slot", true, true, 18, 1,
-       "connect identify parameters create-slot read-slot archive stream"},
+       "connect identify parameters read-slot archive create-slot read-slot stream"},
+      {"new slot on a server that cannot tell", true, true, 14, 1,
+       "connect identify parameters archive create-slot identify stream"},
+      {"new slot on timeline 2", true, true, 18, 2,
+       "connect identify parameters read-slot fetch-history archive store-history create-slot "
+       "read-slot stream"},
       {"timeline 2", false, false, 18, 2,
        "connect identify parameters fetch-history archive store-history stream"},
   };
@@ -215,6 +233,7 @@ TEST(SessionState, AsksOneThingAfterTheOtherAndStreams) {
     if (each.slot) options.slot = "weir";
     options.create_slot = each.create;
     Dialogue dialogue(options);
+    if (each.create) dialogue.slot_made = false;
     dialogue.hosts[0].major = each.major;
     dialogue.identity.timeline = each.timeline;
     dialogue.slot.restart_lsn = seg(7.25);
@@ -558,7 +577,9 @@ TEST(SessionState, MakesTheSlotOnEachHostItComesTo) {
   Dialogue dialogue(options);
   dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
                     {.name = "two", .major = 18, .standby = true}};
-  EXPECT_EQ(dialogue.steps(), "connect identify parameters create-slot read-slot archive stream");
+  dialogue.slot_made = false;
+  EXPECT_EQ(dialogue.steps(),
+            "connect identify parameters read-slot archive create-slot read-slot stream");
   dialogue.hosts[0].host_index = 1;  // what answers now is the second host
   dialogue.stream_fails(kLost, {}, seg(7), true);
   std::swap(dialogue.hosts[0], dialogue.hosts[1]);
@@ -566,16 +587,211 @@ TEST(SessionState, MakesTheSlotOnEachHostItComesTo) {
   dialogue.state.on_waited();
   dialogue.until<step::Connect>();
   dialogue.state.on_connected({.name = "two", .host_index = 1, .host_count = 2, .major = 18});
-  dialogue.slot_is_new = false;  // made by hand before the failover: no reason to stop
-  EXPECT_EQ(dialogue.steps(), "identify parameters create-slot read-slot archive stream");
+  // Made by hand before the failover: no reason to stop.
+  EXPECT_EQ(dialogue.steps(), "identify parameters read-slot archive stream");
+}
+
+TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
+  auto options = with_slot();
+  options.create_slot = true;
+  {
+    SCOPED_TRACE("another cluster");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    static_cast<void>(dialogue.until<step::InspectArchive>());
+    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), {}, dialogue.now);
+    EXPECT_EQ(dialogue.steps(), "stop");
+  }
+  {
+    SCOPED_TRACE("the old primary");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    dialogue.archive_ends_at(2, seg(6));
+    EXPECT_EQ(dialogue.steps(), "connect identify parameters read-slot archive stop");
+  }
+  {
+    SCOPED_TRACE("a primary that was set back");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    dialogue.archive_ends_at(1, seg(60));
+    EXPECT_EQ(dialogue.steps(), "connect identify parameters read-slot archive stop");
+  }
+  {
+    SCOPED_TRACE("a server that is still behind");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    dialogue.archive_ends_at(1, seg(60));
+    dialogue.hosts[0].standby = true;
+    static_cast<void>(dialogue.until<step::Wait>());
+    dialogue.identity.flush_position = seg(61);
+    EXPECT_EQ(dialogue.steps(), "wait identify create-slot read-slot stream");
+  }
+  {
+    SCOPED_TRACE("the next host is the right one");
+    Dialogue dialogue(options);
+    dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
+                      {.name = "two", .major = 18, .standby = false}};
+    dialogue.slot_made = false;
+    static_cast<void>(dialogue.until<step::InspectArchive>());
+    dialogue.state.failed(Error(ErrorKind::refused, "of no use"), {}, dialogue.now);
+    EXPECT_EQ(dialogue.steps(),
+              "disconnect connect identify parameters read-slot archive create-slot read-slot "
+              "stream");
+    EXPECT_EQ(dialogue.connected_to, 1);
+  }
+}
+
+TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
+  auto options = with_slot();
+  options.create_slot = true;
+  const auto begun = [](Dialogue& dialogue) {
+    dialogue.slot_made = false;
+    dialogue.archive_ends_at(1, seg(6));
+    static_cast<void>(dialogue.until<step::Stream>());
+  };
+  {
+    SCOPED_TRACE("it has removed the WAL that comes next");
+    Dialogue dialogue(options);
+    begun(dialogue);
+    dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
+    EXPECT_EQ(dialogue.steps(), "archive drop-slot stop");
+    EXPECT_EQ(dialogue.log.count("removed replication slot"), 1);
+  }
+  {
+    SCOPED_TRACE("the hole is accepted");
+    auto accepted = options;
+    accepted.on_gap = OnGap::go_on;
+    Dialogue dialogue(accepted);
+    begun(dialogue);
+    dialogue.identity.flush_position = seg(9.5);
+    dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
+    EXPECT_EQ(dialogue.steps(), "archive stream");
+    EXPECT_THAT(dialogue.drops, testing::IsEmpty());
+  }
+  {
+    SCOPED_TRACE("its WAL is not that of the archive");
+    Dialogue dialogue(options);
+    begun(dialogue);
+    dialogue.stream_fails(Error(ErrorKind::conflict, "WAL differs"), {}, seg(7), true);
+    EXPECT_EQ(dialogue.steps(), "drop-slot stop");
+  }
+  {
+    SCOPED_TRACE("the archive's disk, when WAL had come");
+    Dialogue dialogue(options);
+    begun(dialogue);
+    dialogue.stream_fails(Error(ErrorKind::io, "input/output error"), {}, seg(7), true);
+    EXPECT_EQ(dialogue.steps(), "stop");
+  }
+  {
+    SCOPED_TRACE("made by an earlier start");
+    auto tolerant = options;
+    tolerant.if_not_exists = true;
+    Dialogue dialogue(tolerant);
+    dialogue.archive_ends_at(1, seg(6));
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(Error(ErrorKind::conflict, "WAL differs"), {}, seg(7), true);
+    EXPECT_EQ(dialogue.steps(), "stop");
+  }
+  {
+    SCOPED_TRACE("what is asked for lies before everything that there will be");
+    auto early = options;
+    early.endpos = seg(3);
+    Dialogue dialogue(early);
+    dialogue.slot_made = false;
+    EXPECT_EQ(dialogue.steps(),
+              "connect identify parameters read-slot archive create-slot read-slot drop-slot stop");
+  }
+  {
+    SCOPED_TRACE("…or in what the new slot reserves");
+    auto early = options;
+    early.endpos = seg(5);
+    Dialogue dialogue(early);
+    dialogue.slot_made = false;
+    EXPECT_EQ(dialogue.until<step::Stream>().start, seg(4));
+  }
+}
+
+TEST(SessionState, NamesTheSlotThatItCouldNotTakeBack) {
+  auto options = with_slot();
+  options.create_slot = true;
+  const auto named = "pg_drop_replication_slot('weir')";
+  {
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    dialogue.drop_fails = true;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(Error(ErrorKind::conflict, "WAL differs"), {}, seg(7), true);
+    EXPECT_EQ(dialogue.steps(), "drop-slot stop");
+    EXPECT_EQ(dialogue.log.count(named), 1);
+  }
+  {
+    SCOPED_TRACE("the connection is lost before anything came through it");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7), false);
+    static_cast<void>(dialogue.until<step::InspectArchive>());
+    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), {}, dialogue.now);
+    EXPECT_EQ(dialogue.steps(), "stop") << "there it may be somebody else's";
+    EXPECT_EQ(dialogue.log.count(named), 1);
+  }
+  {
+    SCOPED_TRACE("it was used then");
+    Dialogue dialogue(options);
+    dialogue.slot_made = false;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7), false);
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(Error(ErrorKind::io, "input/output error"), {}, seg(8), true);
+    EXPECT_EQ(dialogue.steps(), "stop");
+    EXPECT_EQ(dialogue.log.count(named), 0);
+  }
+}
+
+TEST(SessionState, TellsTheSameFailureInFullOnce) {
+  Dialogue dialogue;
+  const auto down =
+      Error(ErrorKind::retry, "connection refused").with("server", "db1").hint("Start it.");
+  for (int i = 0; i < 4; ++i) {
+    static_cast<void>(dialogue.until<step::Connect>());
+    dialogue.state.failed(down, {}, dialogue.now);
+  }
+  EXPECT_EQ(dialogue.log.count("hint: Start it."), 1);
+  EXPECT_EQ(dialogue.log.count("db1"), 1);
+  EXPECT_EQ(dialogue.log.count("connection refused, as before"), 3);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Connect>());
+  dialogue.state.failed(down, {}, dialogue.now);
+  EXPECT_EQ(dialogue.log.count("hint: Start it."), 2) << "another time";
+}
+
+TEST(SessionState, NamesTheSettingBehindAnInvalidatedSlot) {
+  for (const int major : {14, 17, 18}) {
+    SCOPED_TRACE(major);
+    Dialogue dialogue(with_slot());
+    dialogue.hosts[0].major = major;
+    dialogue.slot.restart_lsn.reset();
+    dialogue.archive_ends_at(1, seg(6));
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_THAT(stop.error->hint(), testing::HasSubstr("max_slot_wal_keep_size"));
+    EXPECT_EQ(stop.error->hint().find("idle_replication_slot_timeout") != std::string::npos,
+              major == 18);
+    EXPECT_THAT(stop.error->hint(), testing::Not(testing::HasSubstr("(--slot) keeps this")));
+  }
 }
 
 TEST(SessionState, MakesASlotAgainThatIsGoneButAsksOnlyOnce) {
   auto options = with_slot();
   options.create_slot = true;
   Dialogue dialogue(options);
+  dialogue.slot_made = false;
   dialogue.until<step::Stream>();
   dialogue.stream_fails(kLost, {}, seg(7), true);
+  dialogue.slot_made.reset();
   dialogue.slot.exists = false;
   dialogue.until<step::CreateSlot>();
   EXPECT_EQ(dialogue.state.next().index(), Step(step::CreateSlot{}).index());

@@ -65,6 +65,24 @@ TEST(StatusBoard, TellsItsListenerOfChanges) {
   EXPECT_EQ(calls, 4);
 }
 
+TEST(StatusBoard, TellsSinceWhenTheDiskIsFullAndNotSinceWhenItStreams) {
+  const auto since = [](const StatusBoard& board) {
+    return nlohmann::json::parse(board.to_json())["state_since"].get<std::string>();
+  };
+  StatusBoard board;
+  board.set_state("streaming");
+  const auto streaming = since(board);
+  const auto full = std::chrono::system_clock::now() + 1h;
+  board.update([&](auto& content) {
+    content.disk_full = true;
+    content.disk_full_since = full;
+  });
+  EXPECT_NE(since(board), streaming);
+  EXPECT_EQ(board.read().shown_state_since(), full);
+  board.update([](auto& content) { content.disk_full = false; });
+  EXPECT_EQ(since(board), streaming);
+}
+
 TEST(StatusBoard, SaysAllOfItAsJson) {
   StatusBoard board;
   board.set_live([] { return at(1000, 1500); });

@@ -79,6 +79,19 @@ TEST(StreamState, SendsAStatusAtOnceWhenItBegins) {
   EXPECT_EQ(stream.status(), std::nullopt) << "and then not again";
 }
 
+TEST(StreamState, TellsWhatTheServerHasBeforeTheFirstWal) {
+  auto options = Stream::defaults();
+  options.server_end = kStart + 700 * kMB;
+  StreamState state(options, 1, kStart, kBegin);
+  EXPECT_EQ(state.snapshot().server_end, kStart + 700 * kMB) << "not caught up";
+  state.on_keepalive({.server_end = kStart}, kBegin);  // it tells what it has sent
+  EXPECT_EQ(state.snapshot().server_end, kStart + 700 * kMB);
+  EXPECT_FALSE(state.catching_up()) << "what is done goes by what the stream tells";
+  const std::vector<std::byte> wal(100);
+  state.on_wal({.start = kStart, .server_end = kStart + 600 * kMB, .wal = wal}, kBegin);
+  EXPECT_EQ(state.snapshot().server_end, kStart + 600 * kMB) << "the stream's word is newer";
+}
+
 TEST(StreamState, RefusesWalThatDoesNotContinueWhatItHas) {
   const std::vector<std::byte> wal(10);
   for (const auto start : {kStart + 1, Lsn(kStart.byte() - 1), Lsn()}) {

@@ -1,0 +1,32 @@
+#include "pq/slot_view.h"
+
+namespace weir::pq {
+
+// The reasons: SlotInvalidationCauses in src/backend/replication/slot.c.
+std::string why_invalidated(const std::optional<std::string>& reason, int server_major) {
+  if (reason == "wal_removed")
+    return "It held back more WAL than max_slot_wal_keep_size allows: raise that setting, or keep "
+           "the receiver connected and quick.";
+  if (reason == "idle_timeout")
+    return "No receiver was connected to it for idle_replication_slot_timeout: raise that setting, "
+           "or keep the receiver connected.";
+  if (reason == "wal_level_insufficient")
+    return "It is a logical slot, and wal_level was set below logical.";
+  if (reason == "rows_removed")
+    return "It is a logical slot of a standby, and rows that it needed were removed.";
+  if (server_major >= 18)
+    return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
+           "that) or idle_replication_slot_timeout (no receiver was connected for so long): raise "
+           "it, or keep the receiver connected and quick.";
+  return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
+         "that): raise it, or keep the receiver connected and quick.";
+}
+
+std::optional<std::string> invalidation_reason_in(std::string_view message) {
+  for (const std::string_view reason :
+       {"wal_removed", "rows_removed", "wal_level_insufficient", "idle_timeout"})
+    if (message.find(reason) != std::string_view::npos) return std::string(reason);
+  return std::nullopt;
+}
+
+}  // namespace weir::pq

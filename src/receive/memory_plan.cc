@@ -1,0 +1,64 @@
+#include "receive/memory_plan.h"
+
+#include <algorithm>
+
+#include "archive/segment_writer.h"
+#include "receive/stream_state.h"
+#include "receive/stream_turns.h"
+
+namespace weir::receive {
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1024 * 1024;
+/// The program, its threads, libpq with TLS, the kernel's buffers of the connection, and page cache
+/// that is just being written. Measured: 8 to 11 MB without TLS.
+constexpr std::uint64_t kBase = 20 * kMiB;
+
+/// One thread that compresses: the method's memory, its buffers, and what checks the result.
+std::uint64_t one_compression(const codec::Compression& how, wal::SegmentSize segment_size) {
+  if (how.method == codec::Method::none) return 0;
+  return codec::compression_memory(how, segment_size.bytes()) + kMiB;
+}
+
+/// Not all of the limit: the allocator keeps pages it has no use for.
+std::uint64_t usable(std::uint64_t limit) { return limit - limit / 8; }
+
+}  // namespace
+
+std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
+                                      const codec::Compression& wanted,
+                                      wal::SegmentSize segment_size) {
+  MemoryPlan plan;
+  plan.compression = wanted;
+  if (!limit) return plan;
+  const auto room = usable(*limit);
+  while (kBase + one_compression(plan.compression, segment_size) > room) {
+    if (plan.compression.level <= 1) return std::nullopt;
+    --plan.compression.level;
+  }
+  const auto usual = unsynced_limit(segment_size);
+  const auto collected = std::min(segment_size.bytes(), archive::kLargestCollected);
+  const auto compression = one_compression(plan.compression, segment_size);
+  auto left = room - kBase - compression;
+  // Each segment that is collected may be in a job that compresses it; there are so many jobs.
+  const auto segments = [&](std::uint64_t each) { return each == 0 ? 0 : left / each; };
+  const auto all = usual / collected + 2;
+  plan.quick = segments(collected + compression) >= 3;
+  const auto count =
+      std::min(plan.quick ? segments(collected + compression) : segments(collected), all);
+  // One is being filled while another is written; bytes that are not durable lie in one more than
+  // they fill.
+  plan.collect = count >= 3;
+  if (!plan.collect) plan.quick = false;
+  if (plan.collect && count < all) plan.unsynced_limit = (count - 1) * collected;
+  return plan;
+}
+
+std::uint64_t least_memory(const codec::Compression& wanted, wal::SegmentSize segment_size) {
+  const auto lowest = codec::Compression{wanted.method, wanted.level > 0 ? 1 : 0};
+  const auto needed = kBase + one_compression(lowest, segment_size);
+  return needed + needed / 7 + kMiB;
+}
+
+}  // namespace weir::receive

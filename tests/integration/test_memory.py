@@ -1,0 +1,92 @@
+"""A limit on memory: the receiver stays below it, or says what it needs."""
+
+import os
+import pathlib
+import re
+
+import pytest
+
+from support.process import wait_for
+from support.receiver import receive_command
+
+pytestmark = pytest.mark.skipif(bool(os.environ.get("PGWEIR_SANITIZED")),
+                                reason="the sanitizers take more memory than the limits here")
+
+
+@pytest.fixture
+def limited():
+    """limited(bytes) is the directory of a new control group below our own with that limit."""
+    groups = []
+
+    def make(limit):
+        group = _own_group()
+        if group is None:
+            pytest.skip("no control group for memory can be made here")
+        place, name = group
+        place = place / f"pgweir-test-{os.getpid()}-{len(groups)}"
+        try:
+            place.mkdir()
+            groups.append(place)
+            (place / name).write_text(str(limit))
+            swap = place / "memory.memsw.limit_in_bytes"
+            if swap.exists():
+                swap.write_text(str(limit))
+        except OSError as error:
+            pytest.skip(f"no control group for memory can be made here: {error}")
+        return place
+
+    yield make
+    for place in groups:
+        wait_for(lambda place=place: not (place / "cgroup.procs").read_text(), "the group to be empty")
+        place.rmdir()
+
+
+def _own_group():
+    """Version 1 has the processes of a service in any group; version 2 only where none are above."""
+    mounts = [line.split(" - ") for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" not in controllers.split(","):
+            continue
+        for left, right in mounts:
+            fields = left.split()
+            if right.split()[0] == "cgroup" and "memory" in right.split()[2].split(","):
+                inside = path.removeprefix(fields[3]) if fields[3] != "/" else path
+                return pathlib.Path(fields[4]) / inside.lstrip("/"), "memory.limit_in_bytes"
+    return None
+
+
+def in_group(group, command):
+    return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group), *map(str, command)]
+
+
+@pytest.mark.parametrize("megabytes, segment_mb, compress",
+                         [(64, 16, "zstd:1"), (64, 16, "zstd:19"), (48, 16, "none"), (64, 64, "zstd:3")])
+def test_a_catch_up_stays_below_the_limit(servers, receivers, new_archive, limited, megabytes, segment_mb, compress):
+    group = limited(megabytes << 20)
+    primary = servers.primary(segment_mb=segment_mb)
+    primary.sql("SELECT pg_create_physical_replication_slot('archive', true)")
+    # What does not compress, and so much that all segments that may be collected are.
+    primary.sql("CREATE EXTENSION IF NOT EXISTS pgcrypto", check=False)
+    primary.sql("DO $$ BEGIN FOR i IN 1..144 LOOP PERFORM pg_logical_emit_message(false, 'm', "
+                "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32768))); END LOOP; END $$")
+    end = primary.switch_wal()
+    archive = new_archive(primary)
+    receiver = receivers.start(in_group(group, receive_command(
+        archive.path, primary.conninfo(), "-S", "archive", "--compress", compress, "--endpos",
+        f"{end >> 32:X}/{end & 0xFFFFFFFF:X}")))
+    status = receiver.wait_exit(deadline=240)
+    assert status == 0, f"status {status}: {receiver.said()}"
+    archive.assert_same_wal(primary, minimum=144 // segment_mb - 1)
+    if compress == "zstd:19":
+        assert re.search(r"compressing at level \d+ instead of 19", receiver.said()), receiver.said()
+
+
+def test_a_limit_that_cannot_suffice_is_refused_with_the_number(servers, receivers, new_archive, limited):
+    group = limited(20 << 20)
+    primary = servers.primary(segment_mb=16)
+    receiver = receivers.start(in_group(group, receive_command(
+        new_archive(primary).path, primary.conninfo(), "--compress", "zstd:19")))
+    assert receiver.wait_exit() == 2, receiver.said()
+    said = " ".join(receiver.said().split())
+    assert "20 MB" in said and "needed" in said and str(group) in said, said
