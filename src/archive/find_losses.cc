@@ -130,7 +130,9 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
     }
     if (verifier.position() != segment_size.start(next + 1)) break;
   }
-  return verifier.last_record_end().valid() ? verifier.last_record_end() : start;
+  if (verifier.last_record_end().valid()) return verifier.last_record_end();
+  // The first that begins where reading did is not complete: before it another one ended.
+  return verifier.first_record_start().valid() ? verifier.first_record_start() : start;
 }
 
 std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::TimelineId timeline,

@@ -695,7 +695,7 @@ TEST(Verify, FindsWhatIsWrongAboutTimelines) {
          a.disk.erase(ArchiveBuilder::name(f.one, 5, Method::none, true));
          a.segments(f.one, 5, 7);
        },
-       ""},
+       "lost_branch"},
       {"a missing history", [](ArchiveBuilder& a, Family&) { a.disk.erase("00000003.history"); },
        "history"},
       {"a missing history in the middle",
@@ -792,7 +792,9 @@ TEST(Verify, ChecksBothBranchesOfAFork) {
     ArchiveBuilder archive;
     build(archive);
     const auto report = archive.verify();
-    EXPECT_THAT(report.findings, IsEmpty()) << to_text(report);
+    // Nothing is wrong with either; but what timeline 1 has behind the fork is lost to the cluster.
+    EXPECT_EQ(kinds(report), "lost_branch") << to_text(report);
+    EXPECT_EQ(report.findings[0].loss, (Loss{1, later, one.complete_end(kSize.start(6))}));
     ASSERT_THAT(report.histories, SizeIs(2));
     EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 5)));
     EXPECT_THAT(report.histories[1].sound, ElementsAre(range(1, 6)));
@@ -801,7 +803,7 @@ TEST(Verify, ChecksBothBranchesOfAFork) {
   build(archive);
   archive.disk.erase(ArchiveBuilder::name(one, 2));
   const auto report = archive.verify();
-  EXPECT_EQ(kinds(report), "gap") << "both ways lead through it, and it is told once";
+  EXPECT_EQ(kinds(report), "gap lost_branch") << "both ways lead through it, and it is told once";
   Options only_two;
   only_two.timeline = 2;
   only_two.from = kSize.start(3);
