@@ -225,6 +225,7 @@ class Job final : public SyncJob {
         try {
           if (work.memory) write_collected(work, *file);
           file->sync();
+          require_its_name(*work.segment, *file);
         } catch (...) {
           work.segment->give_back(std::move(file));
           throw;
@@ -257,6 +258,17 @@ class Job final : public SyncJob {
   }
 
  private:
+  /// Bytes that are safe in a file which nobody finds are as lost as the others.
+  void require_its_name(const Segment& segment, const io::File& file) {
+    if (directory_.leads_to(segment.path, file)) return;
+    throw Error(ErrorKind::durability, "the file that is written is no longer found under its name")
+        .with("path", directory_.path() + "/" + segment.path)
+        .hint(
+            "Somebody renamed it, moved it away or replaced it, while it was in use. Nothing after "
+            "that was acknowledged. Put it back if it is needed, and start again: what the server "
+            "still has is received again.");
+  }
+
   void write_collected(Work& work, io::File& file) {
     file.bypass_cache(true);
     file.write_at(0, work.memory->bytes());

@@ -32,7 +32,8 @@ class File {
   virtual void allocate(std::uint64_t size) = 0;
   /// fdatasync: after it returned, every write that had returned before it began survives a power
   /// loss (so does the size). Throws Error{durability}: the bytes may be lost and a second call
-  /// proves nothing. So does a file that has no name any more: somebody removed it.
+  /// proves nothing. So does a file that has no name any more, since somebody removed it, or one
+  /// whose directory is no longer found under its path.
   virtual void sync() = 0;
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
@@ -124,6 +125,14 @@ class Directory {
     return names;
   }
   [[nodiscard]] virtual std::optional<DirectoryEntry> find(const std::string& name) = 0;
+
+  /// False if that name leads to no file any more, or to another one. True where that can't be
+  /// told. Sees nothing of the file but which one it is.
+  [[nodiscard]] virtual bool leads_to(const std::string& name, const File& file) {
+    static_cast<void>(name);
+    static_cast<void>(file);
+    return true;
+  }
 
   /// nullopt if there is no such file, or a directory that has no such thing.
   [[nodiscard]] virtual std::optional<FileIdentity> identity_of(const std::string& name) {

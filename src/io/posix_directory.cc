@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -100,10 +101,65 @@ Error durability_error(int code, std::string what, const std::string& path) {
           "disk and the kernel log, then start again: streaming goes on from what is safe.");
 }
 
+/// As seen from where the process is now; empty if that place has been removed.
+std::string absolute(const std::string& path) {
+  if (path.starts_with('/')) return path;
+  std::array<char, 4096> here{};
+  if (::getcwd(here.data(), here.size()) == nullptr) return {};
+  return std::string(here.data()) + "/" + path;
+}
+
+/// Which file that is, and nothing else: since Linux 6.13 whoever has seen a file's times makes the
+/// next write change them, and the next sync write the inode as well, which costs a third of the
+/// commits. nullopt, with errno, if it can't be told.
+struct Inode {
+  std::uint64_t device = 0;
+  std::uint64_t number = 0;
+  std::uint64_t names = 0;
+  bool operator==(const Inode& other) const {
+    return device == other.device && number == other.number;
+  }
+};
+std::optional<Inode> inode_of(int directory, const char* name, int flags) {
+  struct statx status {};
+  if (::statx(directory, name, flags | AT_STATX_DONT_SYNC, STATX_INO | STATX_NLINK, &status) != 0)
+    return std::nullopt;
+  return Inode{.device = std::uint64_t{status.stx_dev_major} << 32 | status.stx_dev_minor,
+               .number = status.stx_ino,
+               .names = status.stx_nlink};
+}
+
+/// Where a directory was when it was opened.
+class Place {
+ public:
+  Place(int directory, const std::string& path)
+      : path_(path), absolute_(absolute(path)), inode_(inode_of(directory, "", AT_EMPTY_PATH)) {}
+
+  /// What is safe in a directory nobody finds is as lost as what is not: it was renamed, or another
+  /// file system is mounted over it. What can't be seen says nothing.
+  void require_found() const {
+    if (absolute_.empty() || !inode_) return;
+    const auto found = inode_of(AT_FDCWD, absolute_.c_str(), 0);
+    if (!found && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return;
+    if (found == inode_) return;
+    throw Error(ErrorKind::durability, "the archive directory is no longer found under its path")
+        .with("path", path_)
+        .hint(
+            "It was removed or renamed, or another file system was mounted over it, while it was "
+            "in use: the newest WAL is in the directory that had this path before. Bring it back, "
+            "or move its files to the new place, and start again.");
+  }
+
+ private:
+  const std::string path_;
+  const std::string absolute_;  ///< empty if it can't be told
+  const std::optional<Inode> inode_;
+};
+
 class PosixFile final : public File {
  public:
-  PosixFile(Descriptor fd, std::string path, bool named = true)
-      : fd_(fd.release()), path_(std::move(path)), named_(named) {}
+  PosixFile(Descriptor fd, std::string path, std::shared_ptr<const Place> place, bool named = true)
+      : fd_(fd.release()), path_(std::move(path)), place_(std::move(place)), named_(named) {}
   ~PosixFile() override {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -164,19 +220,17 @@ class PosixFile final : public File {
     PGWEIR_CHECK(fd_ >= 0);
     if (retry_interrupted([&] { return ::fdatasync(fd_); }) != 0)
       throw durability_error(errno, "could not sync file", path_);
-    // A file that was removed under us syncs without complaint, and is gone all the same. Nothing
-    // but the count of names is asked for: since Linux 6.13 whoever has seen a file's times makes
-    // the next write change them, and the next sync write the inode as well, which costs a third of
-    // the commits.
-    struct statx status {};
-    if (named_ && ::statx(fd_, "", AT_EMPTY_PATH, STATX_NLINK, &status) == 0 &&
-        status.stx_nlink == 0)
+    // A file that was removed under us syncs without complaint, and is gone all the same. So does
+    // one in a directory that was moved away.
+    const auto inode = named_ ? inode_of(fd_, "", AT_EMPTY_PATH) : std::nullopt;
+    if (inode && inode->names == 0)
       throw Error(ErrorKind::durability, "a file was removed while it was in use")
           .with("path", path_)
           .hint(
               "Somebody removed it, or the whole archive directory. What was in it is lost here; "
               "nothing after it is acknowledged. Start again: what the server still has is "
               "received again.");
+    if (named_ && place_) place_->require_found();
   }
 
   void close() override {
@@ -227,6 +281,7 @@ class PosixFile final : public File {
  private:
   int fd_;
   std::string path_;
+  std::shared_ptr<const Place> place_;  ///< of its directory
   bool named_;
   bool bypassing_ = false;
 };
@@ -242,20 +297,12 @@ FileIdentity identity_from(const struct stat& status) {
           .changed_ns = nanoseconds(status.st_ctim)};
 }
 
-/// As seen from where the process is now; empty if that place has been removed.
-std::string absolute(const std::string& path) {
-  if (path.starts_with('/')) return path;
-  std::array<char, 4096> here{};
-  if (::getcwd(here.data(), here.size()) == nullptr) return {};
-  return std::string(here.data()) + "/" + path;
-}
-
 class PosixDirectory final : public Directory {
  public:
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
       : fd_(std::move(fd)),
         path_(std::move(path)),
-        absolute_path_(absolute(path_)),
+        place_(std::make_shared<const Place>(fd_.get(), path_)),
         file_mode_(file_mode) {}
 
   void set_file_mode(unsigned mode) override { file_mode_ = static_cast<mode_t>(mode); }
@@ -278,7 +325,7 @@ class PosixDirectory final : public Directory {
       ::unlinkat(fd_.get(), name.c_str(), 0);
       throw io_error(code, "could not set the mode of file", path_of(name));
     }
-    return std::make_unique<PosixFile>(std::move(file), path_of(name));
+    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
   }
 
   std::unique_ptr<File> open(const std::string& name) override { return open_as(name, O_RDWR); }
@@ -324,7 +371,7 @@ class PosixDirectory final : public Directory {
     if (sync_error_ == 0 && retry_interrupted([&] { return ::fsync(fd_.get()); }) != 0)
       sync_error_ = errno;
     if (sync_error_ == 0) {
-      require_found();
+      place_->require_found();
       return;
     }
     Error error = durability_error(sync_error_, "could not sync directory", path_);
@@ -444,7 +491,7 @@ class PosixDirectory final : public Directory {
     }
     if (::fchmod(file.get(), file_mode_) != 0)
       throw io_error(errno, "could not set the mode of a file without a name", path_);
-    return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), false);
+    return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), place_, false);
   }
 
   bool give_name(File& unnamed, const std::string& name) override {
@@ -455,6 +502,14 @@ class PosixDirectory final : public Directory {
     if (errno == EEXIST || errno == EXDEV || errno == ENOENT || errno == EPERM || errno == EMLINK)
       return false;
     throw error("could not give a file its name", name);
+  }
+
+  bool leads_to(const std::string& name, const File& file) override {
+    check_plain(name);
+    const auto wanted = inode_of(file.descriptor(), "", AT_EMPTY_PATH);
+    const auto found = inode_of(fd_.get(), name.c_str(), 0);
+    if (!found) return errno != ENOENT;
+    return !wanted || found == wanted;
   }
 
   bool try_lock() override {
@@ -494,7 +549,7 @@ class PosixDirectory final : public Directory {
     if (::fstat(file.get(), &status) != 0) throw error("could not stat file", name);
     if (!S_ISREG(status.st_mode))
       throw Error(ErrorKind::io, "not a regular file").with("path", path_of(name));
-    return std::make_unique<PosixFile>(std::move(file), path_of(name));
+    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
   }
 
   /// For file systems without RENAME_NOREPLACE (NFS, some FUSE). link() refuses an existing name
@@ -545,23 +600,6 @@ class PosixDirectory final : public Directory {
         "then start again.");
   }
 
-  /// Names that are safe in a directory nobody finds are as lost as those that are not: it was
-  /// renamed, or another file system is mounted over it. What can't be seen says nothing.
-  void require_found() const {
-    struct stat ours {};
-    struct stat found {};
-    if (absolute_path_.empty() || ::fstat(fd_.get(), &ours) != 0) return;
-    const bool there = ::stat(absolute_path_.c_str(), &found) == 0;
-    if (!there && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return;
-    if (there && found.st_dev == ours.st_dev && found.st_ino == ours.st_ino) return;
-    throw Error(ErrorKind::durability, "the archive directory is no longer found under its path")
-        .with("path", path_)
-        .hint(
-            "It was removed or renamed, or another file system was mounted over it, while it was "
-            "in use: the newest WAL is in the directory that had this path before. Bring it back, "
-            "or move its files to the new place, and start again.");
-  }
-
   /// True if the directory itself has been removed under us. Keeps errno.
   [[nodiscard]] bool removed() const {
     const int code = errno;
@@ -573,7 +611,7 @@ class PosixDirectory final : public Directory {
 
   Descriptor fd_;
   std::string path_;
-  std::string absolute_path_;  ///< empty if it can't be told
+  const std::shared_ptr<const Place> place_;
   std::atomic<mode_t> file_mode_;
   std::mutex sync_mutex_;
   int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_
@@ -595,7 +633,7 @@ void reserve_if_possible(File& file, std::uint64_t bytes) {
 }
 
 std::unique_ptr<File> adopt_file(int descriptor, std::string path) {
-  return std::make_unique<PosixFile>(Descriptor(descriptor), std::move(path), false);
+  return std::make_unique<PosixFile>(Descriptor(descriptor), std::move(path), nullptr, false);
 }
 
 std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {

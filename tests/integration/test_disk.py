@@ -367,6 +367,50 @@ def test_a_directory_that_leads_elsewhere_gets_no_more_acknowledged(servers, rec
     archive.assert_same_wal(primary, minimum=3)
 
 
+@pytest.mark.parametrize("how, says", [
+    ("renamed", "no longer found under its path"),
+    ("mounted over", "no longer found under its path"),
+    ("the segment is renamed", "no longer found under its name"),
+])
+def test_what_is_moved_within_a_segment_gets_no_more_acknowledged(servers, receivers, new_archive,
+                                                                  place, how, says):
+    """Nothing of the segment in hand, either: its open file would take it, and sync well."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    path = archive.path
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    streaming(primary)
+    primary.switch_wal()
+    reported(primary, primary.write_wal(0.1))
+    held = restart_lsn(primary)
+    if how == "renamed":
+        archive.path = path.rename(place / "moved")
+    elif how == "the segment is renamed":
+        partial, = path.glob("*.partial")
+        partial.rename(path / "somewhere-else")
+    elif run(["mount", "-t", "tmpfs", "pgweir-test", path], check=False).returncode != 0:
+        pytest.skip("can't mount a tmpfs here")
+    try:
+        primary.sql("CREATE TABLE afterwards ()")
+        assert receiver.wait_exit() == 4, receiver.said()
+        assert says in receiver.said()
+        assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"
+    finally:
+        if how == "mounted over":
+            run(["umount", "-l", path])
+    if how == "the segment is renamed":
+        (path / "somewhere-else").rename(partial)
+    if how == "renamed":
+        archive.path.rename(path)
+        archive.path = path
+    archive.assert_covers(primary, 1, held)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    archive.assert_same_wal(primary)
+
+
 @pytest.mark.parametrize("limit, says, status", [
     ("-f 500", "File too large.*000000010000000000000006.partial(.|\n)*ulimit -f", 4),
     ("-u 2", "could not start a thread(.|\n)*ulimit -u", 3),
