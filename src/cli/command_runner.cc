@@ -108,6 +108,11 @@ bool CommandRunner::add(Job job) {
   return true;
 }
 
+bool CommandRunner::wait_for_room(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, time, [&] { return stop_ || jobs_.size() < most_waiting_; });
+}
+
 void CommandRunner::stop() {
   {
     const std::lock_guard lock(mutex_);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -40,6 +41,8 @@ class CommandRunner {
 
   /// False if it was stopped: the job will not be run.
   bool add(Job job);
+  /// False if add() would still have to wait after this time.
+  [[nodiscard]] bool wait_for_room(std::chrono::milliseconds time);
   /// Begins no other job. The one that runs is not disturbed.
   void stop();
   /// Waits until all jobs are done or, once stopped, the one that runs. Returns how many were not.

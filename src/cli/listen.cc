@@ -6,6 +6,9 @@
 #include <charconv>
 #include <chrono>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/units.h"
 #include "cli/arguments.h"
@@ -16,6 +19,7 @@
 #include "cli/help.h"
 #include "cli/logger.h"
 #include "cli/notification_text.h"
+#include "cli/printer.h"
 #include "cli/program.h"
 #include "cli/service_manager.h"
 #include "cli/signals.h"
@@ -30,6 +34,11 @@ using Clock = std::chrono::steady_clock;
 
 /// While a command runs notifications are read on; so many may wait for theirs.
 constexpr std::size_t kMostWaiting = 1000;
+/// While nobody takes the output they are, too; in bytes.
+constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
+/// With no room for more, the server is not made to wait longer (P13).
+constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
+constexpr std::chrono::milliseconds kStopLook = 200ms;
 constexpr auto kPatience = 2s;
 constexpr std::chrono::milliseconds kForEver = std::chrono::hours(24 * 365 * 10);
 
@@ -87,8 +96,9 @@ class Listening {
       : request_(request),
         log_(log),
         service_(service),
-        runner_(kMostWaiting, log),
-        listener_(options()) {}
+        listener_(options()),
+        printer_(kMostUnprinted, [this] { listener_.interrupt(); }),
+        runner_(kMostWaiting, log) {}
 
   int run();
   /// Any thread.
@@ -102,14 +112,17 @@ class Listening {
   Listener::Options options();
   void begun(const Listener::Listening& listening);
   void take(const Notification& notification);
+  template <typename Consumer>
+  void wait_for(Consumer& consumer, std::string_view who);
 
   const Request& request_;
   Log& log_;
   ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   std::optional<Error> lost_;  ///< with --no-loop: what ends it
-  CommandRunner runner_;
   Listener listener_;
+  Printer printer_;
+  CommandRunner runner_;
 };
 
 int Listening::run() {
@@ -117,12 +130,19 @@ int Listening::run() {
   std::uint64_t seen = 0;
   bool late = false;
   const auto round = service_.heartbeat_interval();
+  // Whatever is still to be done for those who take our output.
+  struct Leaving {
+    Listener& listener;
+    ~Leaving() { listener.hang_up(); }
+  };
+  std::optional<Leaving> leaving(std::in_place, listener_);
   while (!stopped_ && !late && seen != request_.count) {
     auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     // An attempt to connect gets the time that it needs.
     if (round)
       left = std::min(left, listener_.connected() ? *round : request_.options.connect_timeout);
     const auto notification = listener_.read(std::max(left, 0ms));
+    printer_.check();
     if (lost_) throw Error(*lost_);
     if (notification) {
       ++seen;
@@ -133,7 +153,9 @@ int Listening::run() {
     service_.excuse(!listener_.connected());
     late = !notification && Clock::now() >= deadline;
   }
+  leaving.reset();
   service_.excuse(true);
+  printer_.finish();
   if (const auto left = runner_.finish(); left > 0)
     log_.warning("stopped: {} notification(s) that had come were not handed to the command", left);
   if (stopped_) return kDone;
@@ -168,7 +190,7 @@ void Listening::begun(const Listener::Listening& listening) {
   if (listening.missed_since)
     log_.warning("notifications sent between {} and {} may have been missed",
                  format_time(*listening.missed_since), format_time(now));
-  if (request_.json) print(listening_json(listening, now));
+  if (request_.json) printer_.add(listening_json(listening, now));
   if (request_.exec_connect)
     runner_.add({*request_.exec_connect,
                  {{"PGWEIR_SERVER", listening.server},
@@ -178,14 +200,31 @@ void Listening::begun(const Listener::Listening& listening) {
 }
 
 void Listening::take(const Notification& notification) {
-  print(request_.json ? notification_json(notification, std::chrono::system_clock::now())
-                      : notification_text(notification));
+  printer_.add(request_.json ? notification_json(notification, std::chrono::system_clock::now())
+                             : notification_text(notification));
+  wait_for(printer_, "nobody takes the output");
   if (!request_.exec) return;
+  wait_for(runner_, "the commands take too long");
   runner_.add({*request_.exec,
                {{"PGWEIR_CHANNEL", notification.channel},
                 {"PGWEIR_PAYLOAD", notification.payload},
                 {"PGWEIR_PID", std::to_string(notification.server_pid)}},
                fmt::format("channel \"{}\"", notification.channel)});
+}
+
+/// Until one more can be taken. A server process that cannot send to us keeps the whole cluster's
+/// queue of notifications from being emptied, and VACUUM from its work.
+template <typename Consumer>
+void Listening::wait_for(Consumer& consumer, std::string_view who) {
+  if (consumer.wait_for_room(kHoldsUpFor)) return;
+  listener_.hang_up();
+  const Error error(ErrorKind::retry, fmt::format("{}: leaving the server, which would have to "
+                                                  "keep what comes",
+                                                  who));
+  if (!request_.loop) throw Error(error);
+  log_.warning("{}. What is sent until there is room again will be missed", error.what());
+  while (!stopped_ && !consumer.wait_for_room(kStopLook)) {
+  }
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 #include <thread>
 #include <utility>
 
+#include "base/units.h"
 #include "logical/borders.h"
 #include "logical/publications.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
+#include "pq/stuck_reader.h"
 
 namespace weir::logical {
 
@@ -23,6 +25,9 @@ using std::chrono::milliseconds;
 constexpr auto kFinishTimeout = 10s;
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
+/// What a piece of output may take before the server is let go: its process may block in a send
+/// meanwhile. The server itself would end the connection after wal_sender_timeout.
+constexpr auto kStuckPatience = 5s;
 /// libpq's for what it receives.
 constexpr std::size_t kReadBuffer = 128 * 1024;
 /// A read that brought so much has probably left something.
@@ -151,7 +156,9 @@ class Session {
                              .durable = output_->durable(),
                              .error = {}});
   }
+  /// It writes, or waits for a disk or for who takes the output; or else it listens.
   void busy(bool is) const {
+    if (stuck_reader_) is ? stuck_reader_->enter() : stuck_reader_->leave();
     if (environment_.busy) environment_.busy(is);
   }
 
@@ -173,6 +180,7 @@ class Session {
   Clock::time_point last_sync_{};
   Clock::time_point last_status_{};
   std::uint64_t messages_ = 0;
+  mutable std::optional<pq::StuckReader> stuck_reader_;
 };
 
 // One connection: from its beginning to the end of the stream, or an error.
@@ -196,6 +204,17 @@ void Session::stream_once() {
       throw;
     }
   }();
+  struct Watch {
+    std::optional<pq::StuckReader>& reader;
+    ~Watch() { reader.reset(); }
+  } const watch{stuck_reader_};
+  stuck_reader_.emplace(kStuckPatience, [this, &stream] {
+    environment_.log.warning(
+        "the output has taken nothing for {}: letting the server go, which would have to wait",
+        format_duration(kStuckPatience));
+    stream.let_go();
+  });
+  stuck_reader_->enter();
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (borders_) borders_->reset();
@@ -214,6 +233,7 @@ void Session::stream_once() {
   }
   try {
     confirm(stream);
+    stuck_reader_->leave();
     stream.finish(kFinishTimeout);
   } catch (const Error& error) {
     // All is on disk; what was not confirmed comes again and is left out.

@@ -103,6 +103,12 @@ std::span<const std::byte> DirectCopy::head() const {
   return std::span(front_).subspan(kEnvelope, front_size_ - kEnvelope);
 }
 
+std::vector<std::byte> DirectCopy::release_body() {
+  PGWEIR_CHECK(!within_message());
+  body_ = {};
+  return std::exchange(own_, {});
+}
+
 void DirectCopy::gather(std::size_t bytes) {
   wanted_ = bytes;
   leave(1);

@@ -39,6 +39,8 @@ class DirectCopy {
   /// Of the message that next() took: valid until it is called again (a body in `place`: as that).
   [[nodiscard]] std::span<const std::byte> head() const;
   [[nodiscard]] std::span<const std::byte> body() const { return body_; }
+  /// The memory of body(), unless it came into a place; for who needs it longer.
+  [[nodiscard]] std::vector<std::byte> release_body();
   /// On the wire, its envelope included.
   [[nodiscard]] std::size_t size() const { return size_; }
   /// Part of a message was taken and the rest has not come: libpq must not read.

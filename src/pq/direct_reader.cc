@@ -46,6 +46,11 @@ DirectCopy::Found DirectReader::next(std::span<std::byte> place) {
   return found;
 }
 
+std::vector<std::byte> DirectReader::release_body() {
+  if (!copy_ || copy_->within_message()) return {};
+  return copy_->release_body();
+}
+
 void DirectReader::stop() {
   copy_->gather(1);
   copy_.reset();

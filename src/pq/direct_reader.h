@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "pq/direct_copy.h"
 
@@ -38,6 +39,9 @@ class DirectReader {
   /// stream.
   [[nodiscard]] DirectCopy::Found next(std::span<std::byte> place);
   [[nodiscard]] const DirectCopy& message() const { return *copy_; }
+  /// The memory of the last message, for who needs it longer; empty if it is in a place, or
+  /// libpq's, or if a part of the next one has come (then nobody needs it).
+  [[nodiscard]] std::vector<std::byte> release_body();
   /// Leaves the socket to libpq. Not within a message.
   void stop();
 

@@ -230,6 +230,11 @@ void ReplicationStream::receive() {
   while (PGnotify* notify = PQnotifies(connection_)) PQfreemem(notify);
 }
 
+void ReplicationStream::keep_last() {
+  kept_buffer_ = std::move(buffer_);
+  kept_body_ = direct_.release_body();
+}
+
 void ReplicationStream::send(const wire::StandbyStatus& status) {
   const bool asked = waiting_ && waiting_->reply_requested;
   waiting_ = status;
@@ -275,7 +280,12 @@ int ReplicationStream::push() {
 }
 
 void ReplicationStream::let_go() {
-  if (const int socket = PQsocket(connection_); socket >= 0) ::shutdown(socket, SHUT_RDWR);
+  const int socket = PQsocket(connection_);
+  if (socket < 0) return;
+  // A reset: who blocks in a send learns of nothing less. (tcp(7); shutdown() would tell those only
+  // who read.)
+  const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  if (::connect(socket, &nobody, sizeof nobody) != 0) ::shutdown(socket, SHUT_RDWR);
 }
 
 void ReplicationStream::gather(std::size_t bytes) { direct_.gather(bytes); }

@@ -69,6 +69,9 @@ class ReplicationStream {
   /// `place` is where the WAL of the next message is wanted, to save copies: it may be put there
   /// (XLogData.wal says where it is), and what is behind it in `place` stays.
   [[nodiscard]] StreamEvent next(std::span<std::byte> place = {});
+  /// The WAL that next() gave last stays valid as long as the stream lives, whatever next() gives
+  /// from now on: for who still uses it and has to read on. Once.
+  void keep_last();
   /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
   /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that
   /// fails: next() does, after what the server had sent before.
@@ -132,6 +135,8 @@ class ReplicationStream {
   std::optional<wire::StandbyStatus> waiting_;  // did not fit behind what libpq still has to send
   std::unique_ptr<Interrupt> always_ready_;
   std::unique_ptr<char, FreeBuffer> buffer_;  // libpq's; XLogData points into it
+  std::unique_ptr<char, FreeBuffer> kept_buffer_;
+  std::vector<std::byte> kept_body_;
 };
 
 }  // namespace weir::pq

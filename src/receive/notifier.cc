@@ -19,6 +19,9 @@ using Clock = std::chrono::system_clock;
 
 constexpr auto kSendTimeout = 10s;
 constexpr auto kConnectTimeout = 10s;
+/// A connection that has nothing to send is given up then: a server that shuts down in smart mode
+/// waits until all sessions have ended of themselves (P13).
+constexpr auto kKeepIdle = 5s;
 /// So that all of a payload stays below PostgreSQL's 8000 bytes, each byte escaped if need be.
 constexpr std::size_t kMostText = 1000;
 constexpr std::size_t kMostPayload = 7999;
@@ -168,7 +171,13 @@ void Notifier::work() {
   Backoff backoff(options_.first_pause, options_.longest_pause, std::random_device()());
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+    const auto wanted = [this] { return ending_ || !queue_.empty(); };
+    if (connection_ && !changed_.wait_for(lock, kKeepIdle, wanted)) {
+      lock.unlock();
+      connection_.reset();
+      lock.lock();
+    }
+    changed_.wait(lock, wanted);
     if (queue_.empty()) break;
     try {
       send_all(lock);

@@ -137,6 +137,7 @@ class Session {
   bool told_unchecked_ = false;
   bool looked_at_past_timelines_ = false;
   bool first_segment_prepared_ = false;
+  std::chrono::nanoseconds longest_pause_{};  ///< of the disk
 };
 
 Time now() { return std::chrono::steady_clock::now(); }
@@ -711,6 +712,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
       interval = kNever;
     else if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
       interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
+    // By itself it asks when it has heard nothing for half of that time.
+    std::chrono::milliseconds soon_again = 1s;
+    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
+      soon_again = std::min(soon_again, timeout / 4);
     StreamState stream_state({.flush = options_.flush,
                               .apply = options_.apply,
                               .report_flush = options_.report_flush,
@@ -720,26 +725,26 @@ StreamOutcome Session::stream(const step::Stream& step) {
                               .status_interval = interval,
                               .silence_limit = options_.silence_limit,
                               .unsynced_limit = memory_.unsynced_limit,
-                              .server_end = step.server_end},
+                              .server_end = step.server_end,
+                              .soon_again = soon_again},
                              step.timeline, step.start, now());
     Spare spare(writer, log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     if (!told_streaming) loop_hooks.first_wal = streams;
     ShutdownWatch shutdown_watch(pq::ShutdownProbe(*connection_), log_);
-    loop_hooks.server_shuts_down = [&](bool stuck) { return shutdown_watch.look(stuck); };
-    // A server that waits less long for an answer is in more of a hurry.
-    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
-      loop_hooks.stuck_patience = std::min(loop_hooks.stuck_patience, timeout / 2);
+    loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
-                    environment_.stop, log_, std::move(loop_hooks));
+                    longest_pause_, environment_.stop, log_, std::move(loop_hooks));
     auto outcome = [&] {
       const LiveStatus live(board_, loop);
       return loop.run();
     }();
+    longest_pause_ = loop.longest_pause();
     spare.stop();
     writer.end();
     if (outcome.how == StreamOutcome::How::timeline_ended ||
+        outcome.how == StreamOutcome::How::dropped ||
         (outcome.error && outcome.error->kind() == ErrorKind::gap))
       connection_streams_ = false;  // the server has ended it
     const auto& events = environment_.events;

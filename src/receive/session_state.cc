@@ -571,6 +571,11 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       slow_down_switches(now);
       return;
     }
+    case StreamOutcome::How::dropped:
+      // On the same connection. Time has passed, and the slot was let go of for a moment.
+      identity_.reset();
+      slot_.reset();
+      return;
     case StreamOutcome::How::failed:
       break;
   }

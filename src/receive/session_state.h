@@ -134,6 +134,7 @@ struct StreamOutcome {
   enum class How {
     stopped,         ///< by a signal or at endpos
     timeline_ended,  ///< `next` is set
+    dropped,         ///< WAL behind `reached` was, and is to be asked for again at once
     failed,          ///< `error` is set
   };
   How how = How::stopped;

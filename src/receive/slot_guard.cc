@@ -57,15 +57,16 @@ void SlotGuard::expect(bool expected) {
 
 void SlotGuard::work() {
   bool told_failure = false;
-  while (!stop_.raised()) {
+  do {
     try {
+      // One connection for each look: a server that shuts down in smart mode waits until all
+      // sessions have ended of themselves (P13).
       auto connection = pq::Connection::open({.conninfo = conninfo_,
                                               .replication = pq::Replication::none,
                                               .fallback_application_name = "pgweir monitor"},
                                              stop_);
       told_failure = false;
-      do look(connection);
-      while (wait(stop_, look_now_, kLookEvery));
+      look(connection);
     } catch (const pq::Interrupted&) {
       return;
     } catch (const Error& error) {
@@ -73,9 +74,8 @@ void SlotGuard::work() {
         log_.warning("the slot cannot be watched: {}; archiving is not affected, trying again",
                      error.what());
       told_failure = true;
-      if (!wait(stop_, look_now_, kLookEvery)) return;
     }
-  }
+  } while (wait(stop_, look_now_, kLookEvery));
 }
 
 void SlotGuard::look(pq::Connection& connection) {

@@ -28,8 +28,13 @@ constexpr auto kQuiet = 8'000ms;
 constexpr std::size_t kGatherBytes = 512 * 1024;
 constexpr std::chrono::milliseconds kGatherLeast{5};
 constexpr std::chrono::milliseconds kGatherMost{100};
-/// While the disk is stuck, the guardian looks so often whether the server shuts down.
-constexpr auto kLeavingLook = 2s;
+/// So often the guardian looks how the disk gets on, while it has something to do.
+constexpr auto kCareEvery = 1s;
+/// The disk is stuck and the server has more to send than is taken from it: for so long it is not
+/// asked whether it shuts down. Where it has nothing to send it says so itself (StreamTurns), but
+/// for the case that one does not, it is asked, too.
+constexpr auto kAsksBehind = 3s;
+constexpr auto kAsksAnyway = 20s;
 
 Time now() { return std::chrono::steady_clock::now(); }
 
@@ -48,13 +53,14 @@ void poll_until(std::span<pollfd> fds, std::optional<Time> deadline) {
 
 StreamLoop::StreamLoop(pq::ReplicationStream& stream, StreamState& state,
                        archive::SegmentWriter& writer, Intake& intake, const Options& options,
-                       wal::SegmentSize segment_size, pq::Interrupt& interrupt, Log& log,
-                       Hooks hooks)
+                       wal::SegmentSize segment_size, std::chrono::nanoseconds longest_pause,
+                       pq::Interrupt& interrupt, Log& log, Hooks hooks)
     : stream_(stream),
       state_(state),
       turns_({.on_disk_full = options.on_disk_full,
               .stock_habits = options.stock_habits,
-              .segment_size = segment_size},
+              .segment_size = segment_size,
+              .longest_pause = longest_pause},
              state),
       writer_(writer),
       intake_(intake),
@@ -78,16 +84,23 @@ StreamOutcome StreamLoop::run() {
   for (auto& thread : threads_) thread.join();
   threads_.clear();
 
-  const auto outcome = turns_.outcome();
-  if (outcome.how == StreamOutcome::How::stopped) {
+  auto outcome = turns_.outcome();
+  const bool dropped = outcome.how == StreamOutcome::How::dropped;
+  if (dropped || outcome.how == StreamOutcome::How::stopped) {
     // Everything is durable and reported. A server that does not answer the good-bye changes
     // nothing of that.
     try {
       stream_.finish(kFinishTimeout);
     } catch (const Error& error) {
       log_.debug("while ending the stream: {}", error.what());
+      if (dropped) {
+        static_cast<void>(turns_.fail(error));
+        outcome = turns_.outcome();
+      }
     }
   }
+  // What comes now may wait for the disk, and the server shall not wait with it.
+  if (outcome.how == StreamOutcome::How::failed) stream_.let_go();
   return outcome;
 }
 
@@ -115,17 +128,20 @@ void StreamLoop::guard(Lock& lock) {
     }
     release_memory(lock);
     if (over_) break;
-    auto deadline = std::min(next_tick, state_.next_status_at());
-    if (leader_inline_sync_)
-      deadline = std::min(deadline, inline_sync_since_ + kInlineSyncPatience);
-    if (stuck_ && !let_go_) deadline = std::min(deadline, now() + kLeavingLook);
-    std::array<pollfd, 2> fds{
-        {{guardian_wake_.fd(), POLLIN, 0}, {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0}}};
+    const auto deadline = guardian_deadline(next_tick);
+    const bool discards = state_.discarding() && !state_.ended();
+    const short interest =
+        static_cast<short>((discards && state_.drops_at() <= now() ? POLLIN : 0) |
+                           (discards && unsent_ ? POLLOUT : 0));
+    std::array<pollfd, 3> fds{{{guardian_wake_.fd(), POLLIN, 0},
+                               {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0},
+                               {interest ? stream_.socket() : -1, interest, 0}}};
     lock.unlock();
     poll_until(fds, deadline);
     guardian_waits_ = true;
     lock.lock();
     guardian_waits_ = false;
+    guardian_rests_ = false;
     if (fds[0].revents != 0) guardian_wake_.clear();
     if (over_) break;
     if (!stop_seen && fds[1].revents != 0) {
@@ -138,7 +154,7 @@ void StreamLoop::guard(Lock& lock) {
       fail(Error(ErrorKind::retry, "no message from the server for " +
                                        format_duration(options_.silence_limit) +
                                        ", not even an answer: the connection counts as dead"));
-    let_go_of_a_leaving_server();
+    care(lock);
     if (leader_inline_sync_ && now() >= inline_sync_since_ + kInlineSyncPatience) {
       // The reading thread hangs in a sync that used to be quick: let another one read.
       leader_inline_sync_ = false;
@@ -152,30 +168,85 @@ void StreamLoop::guard(Lock& lock) {
   wake_leader();
 }
 
+/// How long the guardian may sleep.
+Time StreamLoop::guardian_deadline(Time next_tick) {
+  auto deadline = std::min(next_tick, state_.next_status_at());
+  if (leader_inline_sync_) deadline = std::min(deadline, inline_sync_since_ + kInlineSyncPatience);
+  guardian_rests_ = !std::exchange(disk_used_, false) && !turns_.waits_for_disk() && !asking_;
+  if (!guardian_rests_) deadline = std::min(deadline, now() + kCareEvery);
+  if (state_.discarding() && state_.drops_at() > now())
+    deadline = std::min(deadline, state_.drops_at());
+  return deadline;
+}
+
+/// That nobody is held up by our disk (P13).
+void StreamLoop::care(Lock& lock) {
+  switch (turns_.care(now())) {
+    case StreamTurns::Care::discard:
+      guarded(lock, [&] { begin_discarding(); });
+      break;
+    case StreamTurns::Care::let_go:
+      let_go_of_a_leaving_server();
+      break;
+    case StreamTurns::Care::close:
+      stream_.let_go();
+      break;
+    case StreamTurns::Care::none:
+      break;
+  }
+  if (state_.discarding() && !state_.ended()) guarded(lock, [&] { discard_what_comes(); });
+  ask_whether_the_server_leaves();
+}
+
+/// From now on the guardian reads, and nobody else.
+void StreamLoop::begin_discarding() {
+  log_.warning(
+      "the disk of the archive does not go on: what the server sends behind {} is dropped, so that "
+      "the server is not held up, and asked for again when the disk goes on",
+      state_.received());
+  // What the leader may be writing at this moment is not to be overwritten.
+  stream_.keep_last();
+  stream_.gather(1);
+  wake_leader();
+}
+
+void StreamLoop::discard_what_comes() {
+  if (unsent_) unsent_ = !stream_.flush();
+  stream_.receive();
+  while (!state_.ended() && state_.drops_at() <= now()) {
+    const auto event = stream_.next();
+    if (std::holds_alternative<pq::NothingYet>(event)) return;
+    if (const auto* data = std::get_if<wire::XLogData>(&event))
+      state_.on_dropped(*data, now());
+    else if (const auto* keepalive = std::get_if<wire::Keepalive>(&event))
+      state_.on_keepalive(*keepalive, now());
+    else if (const auto* end = std::get_if<pq::EndOfStream>(&event))
+      turns_.on_end_of_stream(*end);
+  }
+}
+
+/// Another way to find out, for a server that has too much to send to come to its last question.
+void StreamLoop::ask_whether_the_server_leaves() {
+  if (let_go_ || !hooks_.server_shuts_down) return;
+  const bool behind = state_.drops_at() > now();
+  const bool ask = turns_.disk_stuck_for(now()) >= (behind || asking_ ? kAsksBehind : kAsksAnyway);
+  if (!ask && !asking_) return;
+  asking_ = ask;
+  if (hooks_.server_shuts_down(ask) && ask) let_go_of_a_leaving_server();
+}
+
 /// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
 /// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
 /// connection which brings us nothing. What is not confirmed the server still has when it is back.
 void StreamLoop::let_go_of_a_leaving_server() {
-  if (let_go_ || !hooks_.server_shuts_down) return;
-  const bool stuck = disk_is_stuck();
-  if (!stuck && !stuck_) return;
-  stuck_ = stuck;
-  if (!hooks_.server_shuts_down(stuck) || !stuck) return;
-  let_go_ = true;
-  hooks_.server_shuts_down(false);  // there is nothing more to be asked
+  if (std::exchange(let_go_, true)) return;
+  if (asking_) hooks_.server_shuts_down(false);  // there is nothing more to be asked
+  asking_ = false;
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
   stream_.let_go();
   fail(Error(ErrorKind::retry, "the server shuts down"));
-}
-
-/// Nothing that was asked of the disk has got anywhere for a while.
-bool StreamLoop::disk_is_stuck() {
-  const std::pair at(state_.write(), state_.flush());
-  const bool moved = std::exchange(disk_at_, at) != at;
-  if (moved || !(writing_ || turns_.waits_for_disk())) disk_moved_at_ = now();
-  return now() >= disk_moved_at_ + hooks_.stuck_patience;
 }
 
 /// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
@@ -311,7 +382,8 @@ void StreamLoop::write_held(Lock& lock) {
   state_.on_deaf();  // it may hang
   const auto most = turns_.most_to_write();
   writer_.collect_new_segments(turns_.collects());
-  writing_ = true;
+  turns_.on_write_begun(now());
+  wake_guardian();
   lock.unlock();
   std::optional<Error> error;
   try {
@@ -320,7 +392,6 @@ void StreamLoop::write_held(Lock& lock) {
     error = caught;
   }
   lock.lock();
-  writing_ = false;
   const auto verdict = turns_.on_written(writer_.position(), writer_.collected_end(), error, now());
   tell_of_writing(verdict.news, error);
   if (verdict.what == StreamTurns::What::fail) {
@@ -333,11 +404,12 @@ void StreamLoop::write_held(Lock& lock) {
 bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
   const auto due = turns_.sync_at();
   if (!due || *due > now()) return false;
-  auto job = take_sync_job();
+  auto job = take_sync_job(lock);
   if (!job) return false;
   const auto end = job->end();
   const auto begin = now();
   const auto sync = turns_.on_sync_begun(end, job->publishes(), begin);
+  wake_guardian();
   tell_of_writing(sync.news, std::nullopt);
 
   const bool here = !sync.overlaps;
@@ -362,16 +434,40 @@ bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
 }
 
 /// nullptr if none can be had now.
-std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
-  try {
-    return writer_.take_sync_job();
-  } catch (const Error& error) {
-    const auto verdict = turns_.on_no_job(error, now());
-    if (verdict.what == StreamTurns::What::lost) durability_lost(error);
-    tell_of_writing(verdict.news, error);
-    sync_ended_.notify_all();  // if it was given up
-    return nullptr;
+std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
+  std::unique_ptr<archive::SyncJob> job;
+  std::optional<Error> error;
+  const bool writes = !writer_.place().empty();  // what is collected, and it may hang
+  if (writes) {
+    state_.on_deaf();
+    turns_.on_write_begun(now());
+    wake_guardian();
+    lock.unlock();
   }
+  try {
+    job = writer_.take_sync_job();
+  } catch (const Error& caught) {
+    error = caught;
+  }
+  if (writes) {
+    lock.lock();
+    turns_.on_write_ended();
+    // Another sync was given up meanwhile, and all behind it.
+    if (state_.given_up()) return nullptr;
+  }
+  if (!error) return job;
+  const auto verdict = turns_.on_no_job(*error, now());
+  if (verdict.what == StreamTurns::What::lost) durability_lost(*error);
+  tell_of_writing(verdict.news, error);
+  sync_ended_.notify_all();  // if it was given up
+  return nullptr;
+}
+
+/// It sleeps long while the disk has had nothing to do for a round: it is not woken for each
+/// commit.
+void StreamLoop::wake_guardian() {
+  disk_used_ = true;
+  if (std::exchange(guardian_rests_, false)) guardian_wake_.raise();
 }
 
 /// Runs a job outside the lock and reports what it gained.
@@ -390,7 +486,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
   if (what == What::lost) durability_lost(*error);
   lock.lock();
   if (what == What::give_up) give_up(std::move(job), sync, *error, lock);
-  if (what != What::go_on || !turns_.on_sync_done(sync, duration)) return;
+  if (what != What::go_on || !turns_.on_sync_done(sync, duration, now())) return;
   sync_ended_.notify_all();
   guarded(lock, [&] { send_due_status(); });
   finish_if_done();

@@ -28,7 +28,8 @@ namespace weir::receive {
 ///   position itself and follows. So the quick case has no hand-off between threads, and on a slow
 ///   disk up to kMaxSyncs syncs overlap. The last free thread never syncs, it goes on reading.
 /// - The *guardian* is the thread that called run(). It never touches the disk: whatever hangs
-///   there, it sends the status the server waits for, watches for silence and for signals (P8).
+///   there, it sends the status the server waits for, watches for silence and for signals (P8), and
+///   takes from the connection what nobody else takes any more (P13).
 ///
 /// What they do, and what an error means, StreamTurns decides; who does it and when to wake whom is
 /// decided here.
@@ -52,18 +53,18 @@ class StreamLoop {
     /// Called by the guardian at the start and then every `tick_interval`; no lock held.
     std::function<void(const StreamSnapshot&)> tick;
     std::chrono::milliseconds tick_interval{10'000};
-    /// Called by the guardian every few seconds once the disk has taken nothing for
-    /// `stuck_patience`, and once more with false when it does again; the lock is held: must not
-    /// block. True if the server shuts down.
-    std::function<bool(bool stuck)> server_shuts_down;
-    std::chrono::milliseconds stuck_patience{20'000};
+    /// Called by the guardian every few seconds while the disk is stuck and the stream would not
+    /// tell that the server shuts down, and once more with false when it would; the lock is held:
+    /// must not block. True if the server shuts down.
+    std::function<bool(bool wanted)> server_shuts_down;
     /// Disk full began or ended; any thread.
     std::function<void(bool full)> disk_full;
   };
 
   StreamLoop(pq::ReplicationStream& stream, StreamState& state, archive::SegmentWriter& writer,
              Intake& intake, const Options& options, wal::SegmentSize segment_size,
-             pq::Interrupt& interrupt, Log& log, Hooks hooks);
+             std::chrono::nanoseconds longest_pause, pq::Interrupt& interrupt, Log& log,
+             Hooks hooks);
   ~StreamLoop();
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
@@ -71,6 +72,9 @@ class StreamLoop {
   /// Streams until the stream ends, fails, or is stopped (Interrupt, endpos). When it returns,
   /// everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
+
+  /// For the next stream (StreamTurns::Options). After run().
+  [[nodiscard]] std::chrono::nanoseconds longest_pause() const { return turns_.longest_pause(); }
 
   /// Where it stands. Any thread; waits for no disk.
   [[nodiscard]] StreamSnapshot snapshot();
@@ -80,8 +84,13 @@ class StreamLoop {
 
   void guard(Lock& lock);
   void release_memory(Lock& lock);
+  [[nodiscard]] Time guardian_deadline(Time next_tick);
+  void care(Lock& lock);
+  void begin_discarding();
+  void discard_what_comes();
+  void ask_whether_the_server_leaves();
   void let_go_of_a_leaving_server();
-  [[nodiscard]] bool disk_is_stuck();
+  void wake_guardian();
   void work();
   void lead(Lock& lock, std::uint64_t term);
   bool take_message(Lock& lock);
@@ -90,7 +99,7 @@ class StreamLoop {
   void write_held(Lock& lock);
   void ask_for_spare();
   bool sync_if_due(Lock& lock, std::uint64_t term);
-  std::unique_ptr<archive::SyncJob> take_sync_job();
+  std::unique_ptr<archive::SyncJob> take_sync_job(Lock& lock);
   void sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock);
   template <typename Function>
   StreamTurns::What with_patience(StreamTurns::Sync& sync, std::optional<Error>& error,
@@ -140,10 +149,9 @@ class StreamLoop {
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
-  bool writing_ = false;                   ///< the leader is, with no lock held
-  std::pair<wal::Lsn, wal::Lsn> disk_at_;  ///< written and flushed, as the guardian saw them last
-  Time disk_moved_at_{};
-  bool stuck_ = false;  ///< as told to Hooks::server_shuts_down
+  bool guardian_rests_ = false;  ///< the guardian sleeps as if nothing were to be done
+  bool disk_used_ = false;       ///< since the guardian's last round
+  bool asking_ = false;          ///< as told to Hooks::server_shuts_down
   bool let_go_ = false;
   std::chrono::milliseconds gather_time_{5};  ///< how long WAL may gather on the socket
 };

@@ -11,6 +11,11 @@ namespace {
 
 /// A server that has WAL beyond the end position sends it within this time.
 constexpr std::chrono::milliseconds kQuietAtEndpos{1'000};
+constexpr std::chrono::seconds kDropsFor{1};
+/// A walsender asks for a reply when it has had none for half of wal_sender_timeout; one that shuts
+/// down asks whenever it has had one and not all is confirmed (WalSndDone() in walsender.c, 13 to
+/// 18).
+constexpr int kAskedInARow = 8;
 
 }  // namespace
 
@@ -29,6 +34,7 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
   // The first status goes out at once: the server shows us in pg_stat_replication, and a slot
   // without restart_lsn begins to reserve WAL.
   reply_wanted_ = true;
+  taken_end_ = start;
   look_for_endpos(now);
 }
 
@@ -50,7 +56,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
     throw Error(ErrorKind::protocol, "the server sent WAL out of order")
         .with("expected", received_)
         .with("got", data.start);
-  received_ = received_ + data.wal.size();
+  received_ = taken_end_ = received_ + data.wal.size();
   server_end_ = std::max({server_end_, data.server_end, received_});
   server_clock_ = data.server_clock;
   last_message_ = silent_since_ = now;
@@ -67,6 +73,8 @@ void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
   asked_for_life_ = false;
   heard_anything_ = true;
   if (keepalive.reply_requested) {
+    asked_in_a_row_ = now <= last_asked_ + options_.soon_again ? asked_in_a_row_ + 1 : 1;
+    last_asked_ = now;
     // A primary that shuts down asks until we have confirmed its last byte, so whatever the flush
     // policy says, what we have is made durable now. The answer itself does not wait for the disk.
     reply_wanted_ = true;
@@ -78,6 +86,38 @@ void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
 void StreamState::on_listening(Time now) {
   if (deaf_) silent_since_ = now;
   deaf_ = false;
+}
+
+void StreamState::begin_discarding(Time now) {
+  on_listening(now);
+  discarding_ = true;
+}
+
+void StreamState::on_dropped(const wire::XLogData& data, Time now) {
+  PGWEIR_CHECK(discarding_);
+  if (data.start != taken_end_)
+    throw Error(ErrorKind::protocol, "the server sent WAL out of order")
+        .with("expected", taken_end_)
+        .with("got", data.start);
+  taken_end_ = taken_end_ + data.wal.size();
+  server_end_ = std::max({server_end_, data.server_end, taken_end_});
+  server_clock_ = data.server_clock;
+  last_message_ = silent_since_ = now;
+  asked_for_life_ = false;
+  heard_anything_ = true;
+  if (now >= drops_since_ + kDropsFor) {
+    drops_since_ = now;
+    dropped_lately_ = 0;
+  }
+  dropped_lately_ += data.wal.size();
+}
+
+Time StreamState::drops_at() const {
+  return dropped_lately_ < kMostDropped ? Time::min() : drops_since_ + kDropsFor;
+}
+
+bool StreamState::server_leaves(Time now) const {
+  return asked_in_a_row_ >= kAskedInARow && now <= last_asked_ + options_.soon_again;
 }
 
 void StreamState::on_end_of_stream() {
@@ -129,11 +169,12 @@ void StreamState::request_stop() { stopping_ = true; }
 std::optional<Time> StreamState::sync_due_at() const {
   // What is held in memory for the sake of speed: there is no more of it to come.
   const bool collected = collected_end_ > covered_ && !catching_up();
-  return receive::sync_due_at(options_.flush, {.unsynced_bytes = write_ - covered_,
-                                               .oldest_unsynced = oldest_unsynced_,
-                                               .behind_bytes = server_end_ - received_,
-                                               .segment_complete = segment_complete(),
-                                               .urgent = flush_wanted_ || stopping_ || collected});
+  return receive::sync_due_at(options_.flush,
+                              {.unsynced_bytes = write_ - covered_,
+                               .oldest_unsynced = oldest_unsynced_,
+                               .behind_bytes = server_end_ - received_,
+                               .segment_complete = segment_complete(),
+                               .urgent = flush_wanted_ || stopping_ || discarding_ || collected});
 }
 
 bool StreamState::segment_complete() const {
@@ -142,7 +183,7 @@ bool StreamState::segment_complete() const {
 
 bool StreamState::may_read() const {
   const auto limit = options_.unsynced_limit.value_or(unsynced_limit(options_.segment_size));
-  return !stopping_ && received_ - flush_ < limit;
+  return !stopping_ && !discarding_ && received_ - flush_ < limit;
 }
 
 bool StreamState::next_segment_is_there() const {
@@ -222,7 +263,7 @@ StreamSnapshot StreamState::snapshot() const {
 }
 
 bool StreamState::finished() const {
-  if (!stopping_ || flush_ != received_ || !syncs_.empty()) return false;
+  if (!(stopping_ || discarding_) || flush_ != received_ || !syncs_.empty()) return false;
   return ended_ || (reported_ && reported_->flush == positions().flush && !reply_wanted_);
 }
 

@@ -44,6 +44,8 @@ class StreamState {
     std::optional<std::uint64_t> unsynced_limit{};  ///< bytes; nullopt: unsynced_limit()
     /// As the server identified itself: for telling only, until WAL has come.
     wal::Lsn server_end{};
+    /// A server that asks for a reply again and again, so soon after the last time, shuts down.
+    std::chrono::milliseconds soon_again{1'000};
   };
 
   /// Streaming begins at `start`, a segment's first byte; everything of the archive before it is
@@ -57,12 +59,29 @@ class StreamState {
   void on_keepalive(const wire::Keepalive& keepalive, Time now);
   /// Nobody will look at the connection for a while (the disk is full, slow, or hangs): the
   /// server's silence means nothing then.
-  void on_deaf() { deaf_ = true; }
+  void on_deaf() { deaf_ = !discarding_; }
   /// From now on a message would be noticed. Calls without on_deaf() in between change nothing.
   void on_listening(Time now);
   /// The stream is over, in whatever way: nothing more will be read. What was received is still
   /// made durable.
   void on_end_of_stream();
+
+  // --- What nobody can take (P13) ----------------------------------------------------------------
+
+  /// From now on what arrives is read and dropped: no position moves for it, so it is not
+  /// acknowledged, and the stream cannot be gone on with. What was received before is still made
+  /// durable, and then the stream is finished().
+  void begin_discarding(Time now);
+  /// WAL arrived, and is dropped. Throws as on_wal().
+  void on_dropped(const wire::XLogData& data, Time now);
+  /// When more may be dropped: a server that has much to send is not made to send it for nothing.
+  [[nodiscard]] Time drops_at() const;
+  [[nodiscard]] bool discarding() const { return discarding_; }
+  /// Nobody looks at the connection.
+  [[nodiscard]] bool deaf() const { return deaf_; }
+  /// The server asks for a reply as soon as it has one: it shuts down, and waits until everything
+  /// is confirmed.
+  [[nodiscard]] bool server_leaves(Time now) const;
 
   // --- What comes from the disk ------------------------------------------------------------------
 
@@ -94,8 +113,8 @@ class StreamState {
 
   /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
   [[nodiscard]] std::optional<Time> sync_due_at() const;
-  /// True if more may be read from the connection now: not stopping, and what is not durable yet
-  /// is within bounds (backpressure, P8).
+  /// True if more may be read from the connection now: not stopping nor discarding, and what is not
+  /// durable yet is within bounds (backpressure, P8).
   [[nodiscard]] bool may_read() const;
   /// The status to be sent now, if one is due: the flush position moved, the server asked, or the
   /// interval passed. Marks it as sent.
@@ -119,6 +138,7 @@ class StreamState {
   [[nodiscard]] bool next_segment_is_there() const;
   [[nodiscard]] bool given_up() const { return given_up_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
+  [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
  private:
@@ -163,7 +183,17 @@ class StreamState {
   bool given_up_ = false;
   bool heard_anything_ = false;
   bool heard_wal_ = false;
+
+  bool discarding_ = false;
+  wal::Lsn taken_end_;  ///< behind what was taken from the connection, kept, held or dropped
+  std::uint64_t dropped_lately_ = 0;
+  Time drops_since_{};
+  int asked_in_a_row_ = 0;
+  Time last_asked_{};
 };
+
+/// So much is dropped in a second: what a connection holds on its way is gone within that time.
+inline constexpr std::uint64_t kMostDropped = std::uint64_t{16} * 1024 * 1024;
 
 /// How much may be received and not yet durable before reading stops: some segments, so that a slow
 /// sync at a segment's end does not stop the stream, yet bounded.

@@ -15,6 +15,8 @@ constexpr milliseconds kDiskRetryFirst = 100ms;
 constexpr milliseconds kDiskRetryMost = 5'000ms;
 /// For the rest of a record that differs from the archive's and ends the server's WAL.
 constexpr auto kDisputePatience = 10'000ms;
+constexpr std::chrono::nanoseconds kLeastPatience = 1s;
+constexpr std::chrono::nanoseconds kMostPatience = 5s;
 
 milliseconds longer(milliseconds wait) { return std::min(wait * 2, kDiskRetryMost); }
 
@@ -30,8 +32,12 @@ void StreamTurns::on_end_of_stream(const pq::EndOfStream& end) {
     static_cast<void>(fail(Error(ErrorKind::retry, "the server ended the stream: it shuts down")));
     return;
   }
-  outcome_.how = StreamOutcome::How::timeline_ended;
-  outcome_.next = end.next;
+  if (!state_.discarding()) {
+    outcome_.how = StreamOutcome::How::timeline_ended;
+    outcome_.next = end.next;
+  } else if (!state_.stopping()) {
+    outcome_.how = StreamOutcome::How::dropped;  // what was dropped of it is still to be had
+  }
   state_.on_end_of_stream();
 }
 
@@ -40,7 +46,10 @@ void StreamTurns::on_end_of_stream(const pq::EndOfStream& end) {
 StreamTurns::Turn StreamTurns::next(const Held& held, Time now) {
   if (held.disputed) return next_of_dispute(now);
   if (!held.wal) return next();
-  if (state_.stopping() && (disk_full_ || state_.given_up())) {
+  // (A timeline that ended while WAL was dropped is asked for again when there is space, not
+  // before.)
+  const bool waits = outcome_.how == StreamOutcome::How::dropped && !stop_asked_;
+  if (state_.stopping() && ((disk_full_ && !waits) || state_.given_up())) {
     state_.drop_unwritten();
     return Turn::drop;
   }
@@ -124,8 +133,17 @@ bool StreamTurns::collects() const {
   return !options_.stock_habits && state_.next_segment_is_there();
 }
 
+void StreamTurns::on_write_begun(Time now) {
+  on_disk_asked(now);
+  writing_ = true;
+}
+
+void StreamTurns::on_write_ended() { writing_ = false; }
+
 StreamTurns::Verdict StreamTurns::on_written(wal::Lsn end, wal::Lsn collected_end,
                                              const std::optional<Error>& error, Time now) {
+  if (end != state_.write()) on_disk_moved(now);
+  on_write_ended();
   state_.on_written(end, now, collected_end);
   if (!error) {
     if (!disk_full_ || sync_waits_for_space_) return {};
@@ -174,6 +192,7 @@ StreamTurns::Sync StreamTurns::on_sync_begun(wal::Lsn end, bool publishes, Time 
     else
       sync.news = News::space;
   }
+  on_disk_asked(now);
   ++active_syncs_;
   last_sync_began_ = now;
   return sync;
@@ -203,7 +222,8 @@ StreamTurns::Verdict StreamTurns::on_sync_part(Sync& sync, const std::optional<E
           .wait = std::exchange(sync.next_wait, longer(sync.next_wait))};
 }
 
-bool StreamTurns::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration) {
+bool StreamTurns::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now) {
+  on_disk_moved(now);
   --active_syncs_;
   if (state_.given_up()) return false;
   if (!sync.publishes) pacer_.add(duration);
@@ -220,6 +240,37 @@ void StreamTurns::give_up(const Error& full) {
     outcome_.how = StreamOutcome::How::stopped;  // its last part is still to be had
 }
 
+// --- That nobody is held up by a disk ------------------------------------------------------------
+
+StreamTurns::Care StreamTurns::care(Time now) {
+  if (disk_stuck_for(now) < patience()) return Care::none;
+  if (failed()) return std::exchange(closed_, true) ? Care::none : Care::close;
+  if (state_.ended()) return Care::none;  // the server sends no more
+  if (state_.server_leaves(now)) return Care::let_go;
+  if (!state_.deaf() || state_.discarding()) return Care::none;
+  state_.begin_discarding(now);
+  return Care::discard;
+}
+
+std::chrono::nanoseconds StreamTurns::disk_stuck_for(Time now) const {
+  return waits_for_disk() ? now - disk_moved_at_ : std::chrono::nanoseconds(0);
+}
+
+std::chrono::nanoseconds StreamTurns::patience() const {
+  return std::clamp(2 * longest_pause_, kLeastPatience, kMostPatience);
+}
+
+void StreamTurns::on_disk_asked(Time now) {
+  if (!waits_for_disk()) disk_moved_at_ = now;
+}
+
+/// What takes longer is no pause.
+void StreamTurns::on_disk_moved(Time now) {
+  const auto pause = disk_stuck_for(now);
+  if (pause <= kMostPatience) longest_pause_ = std::max(longest_pause_, pause);
+  disk_moved_at_ = now;
+}
+
 // --- How it ends ---------------------------------------------------------------------------------
 
 StreamTurns::What StreamTurns::fail(const Error& error, const std::string& sqlstate) {
@@ -234,6 +285,8 @@ StreamTurns::What StreamTurns::fail(const Error& error, const std::string& sqlst
 
 StreamOutcome StreamTurns::outcome() const {
   auto outcome = outcome_;
+  if (outcome.how == StreamOutcome::How::stopped && state_.discarding() && !state_.stopping())
+    outcome.how = StreamOutcome::How::dropped;
   outcome.heard_anything = state_.heard_anything();
   outcome.reached = state_.write();
   return outcome;

@@ -23,6 +23,10 @@ inline constexpr std::size_t kMaxSyncs = 6;
 /// what it has to be told of such a decision it is told here. Pure: no I/O, no clock, no threads,
 /// one caller at a time.
 ///
+/// A disk that hangs, or is full, must not hold up the server (P13): where nobody reads any more
+/// and the disk does not move at all, what the server sends is read and dropped, and asked for
+/// again once the disk has taken what came before.
+///
 /// A disk that is full is waited for (unless the user wants it otherwise) in one of three places,
 /// each of which goes on by itself when there is space:
 ///
@@ -35,9 +39,12 @@ class StreamTurns {
     OnDiskFull on_disk_full = OnDiskFull::wait;
     bool stock_habits = false;  ///< a segment is begun when the one before it has its name
     wal::SegmentSize segment_size;
+    /// The longest that the disk has made earlier streams wait, and gone on: see patience().
+    std::chrono::nanoseconds longest_pause{};
   };
 
-  StreamTurns(const Options& options, StreamState& state) : options_(options), state_(state) {}
+  StreamTurns(const Options& options, StreamState& state)
+      : options_(options), state_(state), longest_pause_(options.longest_pause) {}
 
   // --- What comes from the operator and the server -----------------------------------------------
 
@@ -101,6 +108,10 @@ class StreamTurns {
   [[nodiscard]] std::size_t most_to_write() const;
   /// Whether segments that are begun now are collected in memory.
   [[nodiscard]] bool collects() const;
+  /// Something is written now, which may hang.
+  void on_write_begun(Time now);
+  /// It was, in one way or another. (What is held: on_written() says it.)
+  void on_write_ended();
   /// All of it was written, or up to `end` and then came `error`: go_on, wait, or fail (then what
   /// is held is dropped).
   [[nodiscard]] Verdict on_written(wal::Lsn end, wal::Lsn collected_end,
@@ -123,7 +134,7 @@ class StreamTurns {
   /// forget (neither does it), or lost. Where it went well and does not wait nothing changes.
   [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error);
   /// All of it is done. False if it was given up meanwhile. `duration`: of syncing the data.
-  bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration);
+  bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now);
   /// One that is to be given up waits for all that began before: what they synced stays
   /// acknowledged.
   [[nodiscard]] bool may_give_up(const Sync& sync) const {
@@ -132,10 +143,31 @@ class StreamTurns {
   /// Everything from the oldest sync on is given up; there is no space for it.
   void give_up(const Error& full);
 
+  // --- That nobody is held up by a disk (P13) ----------------------------------------------------
+
+  // Where nobody reads, a walsender comes to block in a send. Then it does not see that it is to
+  // go: a slot that is invalidated, pg_terminate_backend(), a shutdown wait for it, the
+  // checkpointer among them. So who waits for no disk asks now and then what is to be done about
+  // that.
+  enum class Care {
+    none,
+    discard,  ///< read on and drop what comes: StreamState discards from now on
+    let_go,   ///< the server shuts down, and waits for what the disk does not take
+    close,    ///< the stream has failed, and its connection is of no more use to anybody
+  };
+  /// `discard` and `close` are said once.
+  [[nodiscard]] Care care(Time now);
+  /// How long nothing that the disk was asked for has got anywhere; zero if nothing was asked.
+  [[nodiscard]] std::chrono::nanoseconds disk_stuck_for(Time now) const;
   /// The disk has been asked for something, and has not done it yet: it is at it, or full.
   [[nodiscard]] bool waits_for_disk() const {
-    return disk_full_ || sync_waits_for_space_ || active_syncs_ > 0;
+    return writing_ || disk_full_ || sync_waits_for_space_ || active_syncs_ > 0;
   }
+  /// A disk is stuck if it does not move for so long: a second, or twice as long as it has been
+  /// seen to pause, up to five. (A throttled one that has six segments to sync at a time moves
+  /// rarely, and is only slow.)
+  [[nodiscard]] std::chrono::nanoseconds patience() const;
+  [[nodiscard]] std::chrono::nanoseconds longest_pause() const { return longest_pause_; }
 
   /// Syncs are slow: it matters whether WAL arrives meanwhile.
   [[nodiscard]] bool wants_arrivals() const { return !pacer_.quick(); }
@@ -149,6 +181,8 @@ class StreamTurns {
   [[nodiscard]] bool failed() const { return outcome_.how == StreamOutcome::How::failed; }
 
  private:
+  void on_disk_asked(Time now);
+  void on_disk_moved(Time now);
   [[nodiscard]] bool may_sync() const { return active_syncs_ < kMaxSyncs && !state_.given_up(); }
   [[nodiscard]] std::optional<Time> sync_wanted_at() const;
   [[nodiscard]] Time pause_until() const;
@@ -166,6 +200,10 @@ class StreamTurns {
   std::chrono::milliseconds disk_retry_wait_{};
   int syncs_without_space_ = 0;
   std::size_t active_syncs_ = 0;
+  bool writing_ = false;
+  Time disk_moved_at_{};  ///< or was asked for something, and had nothing to do before
+  std::chrono::nanoseconds longest_pause_;
+  bool closed_ = false;
   SyncPacer pacer_;
   Time last_sync_began_{};
 };

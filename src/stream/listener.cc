@@ -45,6 +45,7 @@ class Listener::Impl {
   std::optional<Notification> read_until(std::optional<Clock::time_point> deadline);
   void connect(milliseconds timeout);
   void notify(const std::string& channel, const std::string& payload);
+  void hang_up();
   [[nodiscard]] bool connected() const { return notifications_.has_value(); }
   [[nodiscard]] int fd() const { return readiness_.fd(); }
   void interrupt() noexcept { interrupt_.raise(); }
@@ -66,7 +67,6 @@ class Listener::Impl {
   void service();
   void watch();
   void listen_on(pq::Connection connection);
-  void hang_up();
   void lost(const Error& error);
   bool try_connecting(std::optional<Clock::time_point> deadline);
   bool wait(int fd, std::optional<Clock::time_point> deadline);
@@ -104,6 +104,7 @@ void Listener::consume(const std::function<bool(const Notification&)>& handle) {
 void Listener::reconnect() {
   impl_->unless_interrupted([this] { impl_->connect(impl_->options().connect_timeout); });
 }
+void Listener::hang_up() { impl_->hang_up(); }
 bool Listener::connected() const { return impl_->connected(); }
 int Listener::fd() const { return impl_->fd(); }
 void Listener::interrupt() noexcept { impl_->interrupt(); }

@@ -61,7 +61,7 @@ struct SimReceiver::Compressor {
 struct SimReceiver::Streaming {
   Streaming(std::shared_ptr<io::Directory> archive, const receive::Options& options,
             const receive::step::Stream& step, int major, Mutant mutant, bool stock_habits,
-            receive::Time now)
+            std::chrono::nanoseconds longest_pause, receive::Time now)
       : directory(std::move(archive)),
         writer(*directory, {.segment_size = step.segment_size, .compression = options.compression}),
         verifier(verifier_at(*directory, verifier_options(step, major), step.start, mutant)),
@@ -76,7 +76,8 @@ struct SimReceiver::Streaming {
               step.timeline, step.start, now),
         turns({.on_disk_full = options.on_disk_full,
                .stock_habits = stock_habits,
-               .segment_size = step.segment_size},
+               .segment_size = step.segment_size,
+               .longest_pause = longest_pause},
               state) {}
 
   [[nodiscard]] StreamTurns::Held held() const {
@@ -111,6 +112,9 @@ struct SimReceiver::Streaming {
   std::vector<Sync> syncs;  ///< in the order they were taken
   /// The thread that reads and writes sleeps, as it was told to.
   std::optional<StreamTurns::Rest> rest;
+  bool writing = false;  ///< or hangs in a write
+  Lsn dropped;           ///< the end of it
+  receive::Time cared_at{};
 };
 
 SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surroundings,
@@ -373,6 +377,8 @@ void SimReceiver::stream(const receive::step::Stream& step) {
     auto from = step;
     if (world_.mutant == Mutant::gap_skipped)
       from.start = std::max(from.start, world_.upstream.connected().oldest);
+    if (const auto over = std::exchange(over_dropped_, std::nullopt))
+      from.start = std::max(from.start, kSegment.start_of(*over));
     outcome = stream_wal(from);
   } catch (const UpstreamError& error) {
     failed(error.error, error.sqlstate);
@@ -411,7 +417,7 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   const int major =
       world_.mutant == Mutant::wal_not_checked ? 99 : upstream.lineage().server_major();
   const auto shared = std::make_shared<Streaming>(directory_, options_, step, major, world_.mutant,
-                                                  stock_habits_, world_.story.now);
+                                                  stock_habits_, longest_pause_, world_.story.now);
   auto& streaming = *shared;
   streaming.writer.begin(step.timeline, step.start, step.open);
   upstream.start(step.start, step.timeline);
@@ -436,7 +442,11 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
     const bool hangs = world_.story.now < world_.disk_hangs_until;
     if (hangs) {
       // The thread that writes hangs there and hears nothing; the guardian goes on.
-      if (streaming.intake.holds_something()) state.on_deaf();
+      if (streaming.intake.holds_something()) {
+        state.on_deaf();
+        if (turns.may_write() && !std::exchange(streaming.writing, true))
+          turns.on_write_begun(world_.story.now);
+      }
       world_.story.now += std::chrono::milliseconds(random.between(10, 400));
     } else if (hung) {
       state.on_listening(world_.story.now);
@@ -454,9 +464,15 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
     if (!turns.failed() && !state.stopping())
       if (const auto complaint = upstream.complaint(); !complaint.empty())
         throw Violation{"P8", complaint};
+    care(streaming);
+    if (const auto waits = upstream.held_up(); !waits.empty()) throw Violation{"P13", waits};
     if (state.finished() && streaming.syncs.empty()) break;
 
     // One thing that could happen now.
+    if (streaming.writing && !hangs) {
+      write_held(streaming);
+      continue;
+    }
     auto& rest = streaming.rest;
     if (rest && rest->until && world_.story.now >= *rest->until) rest.reset();
     const auto held = streaming.held();
@@ -475,6 +491,8 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
         take_message(streaming, world_.mutant == Mutant::reads_without_bound);
       } else if (choice == 6 && may_sync) {
         begin_sync(streaming);
+      } else if (choice == 7 && turn == StreamTurns::Turn::wait && !rest && !streaming.writing) {
+        sleep(streaming);
       }
       continue;
     }
@@ -512,9 +530,73 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
   world_.actors.finish("spare");
   streaming.writer.end();
   auto outcome = turns.outcome();
+  longest_pause_ = turns.longest_pause();
+  if (outcome.how == StreamOutcome::How::dropped) {
+    upstream.end_stream();
+    if (world_.mutant == Mutant::stream_over_dropped) over_dropped_ = streaming.dropped;
+  }
   if (stop_ && outcome.how == StreamOutcome::How::stopped) upstream.disconnect();
   world_.story.tell("streaming ended at {}", outcome.reached);
   return outcome;
+}
+
+/// What StreamLoop's guardian does when it wakes.
+void SimReceiver::care(Streaming& streaming) {
+  const auto now = world_.story.now;
+  // At least once a second, and no more often than that if nothing wakes it.
+  if (now < streaming.cared_at + 1s && !world_.random.one_in(20)) {
+    if (streaming.state.discarding()) discard(streaming);
+    return;
+  }
+  streaming.cared_at = now;
+  switch (streaming.turns.care(now)) {
+    case StreamTurns::Care::discard:
+      world_.story.tell("the disk is stuck: what comes behind {} is dropped",
+                        streaming.state.received());
+      streaming.rest.reset();
+      break;
+    case StreamTurns::Care::let_go:
+      if (world_.mutant == Mutant::leaving_server_held) break;
+      world_.story.tell("the server is let go");
+      world_.upstream.disconnect();
+      fail(streaming, Error(ErrorKind::retry, "the server shuts down"), {});
+      break;
+    case StreamTurns::Care::close:
+      world_.upstream.disconnect();
+      break;
+    case StreamTurns::Care::none:
+      break;
+  }
+  if (streaming.state.discarding()) discard(streaming);
+}
+
+void SimReceiver::discard(Streaming& streaming) {
+  if (world_.mutant == Mutant::discarding_left_out) return;
+  auto& state = streaming.state;
+  const auto now = world_.story.now;
+  try {
+    for (auto most = world_.random.below(6); most > 0 && !state.ended(); --most) {
+      if (state.drops_at() > now) return;
+      const auto event = world_.upstream.next();
+      if (std::holds_alternative<pq::NothingYet>(event)) return;
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
+        state.on_dropped(*data, now);
+        streaming.dropped = data->start + data->wal.size();
+        world_.story.tell("dropped up to {}", streaming.dropped);
+        ++world_.dropped;
+      } else if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
+        state.on_keepalive(*keepalive, now);
+      } else if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
+        world_.story.tell("the timeline ends at {}, and what was dropped of it is to be had",
+                          end->next->switchpoint);
+        streaming.turns.on_end_of_stream(*end);
+      }
+    }
+  } catch (const UpstreamError& error) {
+    fail(streaming, error.error, error.sqlstate);
+  } catch (const Error& error) {
+    fail(streaming, error, {});
+  }
 }
 
 /// Nothing is to be done: StreamLoop's leader would sleep.
@@ -591,6 +673,7 @@ void SimReceiver::accept(Streaming& streaming, std::span<const std::byte> wal) {
 void SimReceiver::write_held(Streaming& streaming) {
   // Most of what is received is new here; so segments are collected whether the server has the
   // whole of the next one or not.
+  if (!std::exchange(streaming.writing, false)) streaming.turns.on_write_begun(world_.story.now);
   streaming.writer.collect_new_segments(collects_ && world_.random.below(4) != 0);
   std::optional<Error> error;
   try {
@@ -713,7 +796,7 @@ void SimReceiver::do_part(Streaming& streaming, std::size_t index) {
 void SimReceiver::count(Streaming& streaming, Sync& sync) {
   if (sync.counted) return;
   sync.counted = true;
-  if (streaming.turns.on_sync_done(sync.turn, world_.story.now - sync.began))
+  if (streaming.turns.on_sync_done(sync.turn, world_.story.now - sync.began, world_.story.now))
     world_.story.tell("sync {} is done: flush {}", sync.turn.ticket, streaming.state.flush());
 }
 
@@ -726,6 +809,10 @@ void SimReceiver::report(Streaming& streaming) {
   auto status = streaming.state.take_status(world_.story.now);
   if (!status) return;
   if (world_.mutant == Mutant::write_reported_as_flush) status->flush = status->write;
+  if (world_.mutant == Mutant::dropped_acknowledged && streaming.dropped > status->write) {
+    status->flush = status->write = streaming.dropped;
+    world_.ledger.on_received(streaming.dropped);
+  }
   try {
     world_.upstream.status(*status);
     world_.ledger.on_status(*status);

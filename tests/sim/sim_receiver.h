@@ -42,6 +42,7 @@ struct Surroundings {
   std::vector<std::uint64_t>* deferring = nullptr;
   /// Until then nothing that was begun on the disk comes to an end.
   receive::Time disk_hangs_until{};
+  std::uint64_t dropped = 0;  ///< messages with WAL
 };
 
 /// What may be received and not durable; far less than the real limit, so that it is met.
@@ -93,6 +94,8 @@ class SimReceiver {
   receive::StreamOutcome stream_wal(const receive::step::Stream& step);
   void sleep(Streaming& streaming);
   void take_message(Streaming& streaming, bool write);
+  void care(Streaming& streaming);
+  void discard(Streaming& streaming);
   static std::span<const std::byte> at_its_place(Streaming& streaming,
                                                  std::span<const std::byte> wal);
   void accept(Streaming& streaming, std::span<const std::byte> wal);
@@ -117,6 +120,8 @@ class SimReceiver {
   std::optional<Error> result_;
   const bool stock_habits_;  ///< a segment is begun when the one before it has its name
   const bool collects_;      ///< segments in memory
+  std::chrono::nanoseconds longest_pause_{};  ///< of the disk
+  std::optional<wal::Lsn> over_dropped_;      ///< a mutant's next start
   bool stop_ = false;
 };
 

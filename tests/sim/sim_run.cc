@@ -89,6 +89,8 @@ class Run {
     disk_.kill();
     actors_.end();
     result_.steps = steps_;
+    result_.dropped = world_.dropped;
+    result_.told_to_go = upstream_.told_to_go();
     result_.story = story_.lines();
     return result_;
   }

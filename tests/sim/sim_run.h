@@ -26,6 +26,8 @@ struct RunResult {
   std::uint64_t refusals = 0;   ///< ended with an error for a person
   std::uint64_t steps = 0;
   std::uint64_t prunes = 0;
+  std::uint64_t dropped = 0;       ///< messages with WAL
+  std::uint64_t told_to_go = 0;    ///< walsenders
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
   std::uint64_t recoveries = 0;

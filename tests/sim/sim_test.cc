@@ -82,6 +82,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.steps += result.steps;
     sum.prunes += result.prunes;
     sum.hangs += result.hangs;
+    sum.dropped += result.dropped;
+    sum.told_to_go += result.told_to_go;
     sum.second_tries += result.second_tries;
     sum.recoveries += result.recoveries;
     sum.spoiled += result.spoiled;
@@ -100,6 +102,8 @@ TEST(Simulation, KeepsThePromises) {
   print("timelines", sum.timelines);
   print("prunes", sum.prunes);
   print("hangs of the disk", sum.hangs);
+  print("messages dropped", sum.dropped);
+  print("walsenders told to go", sum.told_to_go);
   print("second processes", sum.second_tries);
   print("recoveries", sum.recoveries);
   print("spoiled archives", sum.spoiled);
@@ -115,6 +119,8 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.refusals, 0U);
   EXPECT_GT(sum.prunes, 0U);
   EXPECT_GT(sum.hangs, 0U);
+  EXPECT_GT(sum.dropped, 0U);
+  EXPECT_GT(sum.told_to_go, 0U);
   EXPECT_GT(sum.second_tries, 0U);
   EXPECT_GT(sum.recoveries, 0U);
   EXPECT_GT(sum.spoiled, 0U);

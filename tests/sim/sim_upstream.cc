@@ -60,7 +60,7 @@ void SimUpstream::tick(bool calm) {
   calm_ = calm;
   auto& leader = primary();
   // New WAL. A primary that is left behind later writes more than its standby ever receives.
-  if (leader.up && random_.one_in(calm ? 1 : 2)) {
+  if (leader.up && !leader.leaving && random_.one_in(calm ? 1 : 2)) {
     const auto& timeline = lineage_.timeline(leader.timeline);
     const bool alone =
         !calm && options_.two_nodes && !leader.standby && timeline.id != lineage_.newest();
@@ -69,7 +69,7 @@ void SimUpstream::tick(bool calm) {
     leader.flush = std::min(limit, leader.flush + random_.any_size(calm ? 32 * 1024 : 16 * 1024));
   }
   for (auto& node : nodes_) {
-    if (!node.up || &node == &leader) continue;
+    if (!node.up || node.leaving || &node == &leader) continue;
     if (node.foreign) continue;
     if (!node.standby) continue;  // an old primary: nobody writes there any more
     const auto& timeline = lineage_.timeline(node.timeline);
@@ -98,8 +98,7 @@ void SimUpstream::tick(bool calm) {
         if (node.foreign || &node == &leader || !node.up || !node.standby ||
             node.timeline != leader.timeline || node.flush != timeline.received)
           continue;
-        leader.up = false;
-        ++leader.starts;
+        go_down(leader);
         promote(node);
         break;
       }
@@ -116,9 +115,20 @@ void SimUpstream::tick(bool calm) {
                     node.standby ? "" : ", as a primary");
       }
     } else if (!calm && random_.one_in(300)) {
-      node.up = false;
-      ++node.starts;
+      go_down(node);
       story_.tell("node {} goes down", index);
+    } else if (node.leaving) {
+      // It waits for the walsender, which waits until everything is confirmed.
+      const bool ours =
+          connection_ != 0 && connected_ == static_cast<std::size_t>(index) && sender_;
+      if (!ours || (sender_->sent >= sends_up_to() && sender_->confirmed >= sender_->sent)) {
+        story_.tell("node {} has shut down", index);
+        go_down(node);
+      }
+    } else if (!calm && random_.one_in(1200)) {
+      story_.tell("node {} shuts down", index);
+      node.leaving = story_.now;
+      if (sender_) sender_->turns_idle = 0;
     }
     if (options_.removes_wal && random_.one_in(20)) remove_wal(node);
     if (options_.slot_trouble && !calm && random_.one_in(400)) {
@@ -126,13 +136,55 @@ void SimUpstream::tick(bool calm) {
           random_.coin() ? Node::SlotTrouble::invalidated : Node::SlotTrouble::dropped;
       story_.tell("the slot on node {} is {}", index,
                   node.slot_trouble == Node::SlotTrouble::dropped ? "dropped" : "invalidated");
+      if (connection_ != 0 && connected_ == static_cast<std::size_t>(index)) tell_walsender_to_go();
     }
   }
+  if (!calm && random_.one_in(800)) tell_walsender_to_go();
   if (calm) repair();
   if (!calm && connection_ != 0 && random_.one_in(150)) {
     story_.tell("the connection breaks");
     connection_ = 0;
   }
+}
+
+void SimUpstream::go_down(Node& node) {
+  node.up = false;
+  node.leaving.reset();
+  ++node.starts;
+}
+
+/// Where the walsender's timeline ends for now.
+Lsn SimUpstream::sends_up_to() const {
+  const auto& node = nodes_[connected_];
+  return sender_->timeline < node.timeline ? lineage_.timeline(sender_->timeline).switchpoint
+                                           : node.flush;
+}
+
+/// pg_terminate_backend(), or its slot is invalidated.
+void SimUpstream::tell_walsender_to_go() {
+  if (connection_ == 0 || !sender_ || sender_->told) return;
+  const auto end = std::max(sends_up_to(), sender_->sent);
+  sender_->told = story_.now;
+  sender_->blocked = end - sender_->sent > kSocketBytes;
+  sender_->last = std::min(end, sender_->sent + kSocketBytes);
+  sender_->turns_idle = 0;
+  ++told_to_go_;
+  story_.tell("the walsender is told to go{}", sender_->blocked ? ", and cannot see it" : "");
+}
+
+/// Bounded by time and by turns: now and then a lot of time passes at once.
+std::string SimUpstream::held_up() {
+  if (!sender_ || connection_ == 0) return {};
+  const auto& node = nodes_[connected_];
+  if (!node.up || node.starts != connection_) return {};
+  if (++sender_->turns_idle < 100) return {};
+  const auto since = [&](receive::Time time) {
+    return story_.now - std::max(time, sender_->moved) > std::chrono::seconds(20);
+  };
+  if (sender_->told && sender_->blocked && since(*sender_->told))
+    return "the walsender was told to go, and blocks in a send";
+  if (node.leaving && since(*node.leaving)) return "the server cannot shut down";
+  return {};
 }
 
 void SimUpstream::has_written(Lsn end) {
@@ -228,7 +280,7 @@ int SimUpstream::connect(int first_host) {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const auto host = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
     const auto index = (host + shift_) % nodes_.size();
-    if (!nodes_[index].up) continue;
+    if (!nodes_[index].up || nodes_[index].leaving) continue;
     connected_ = index;
     was_read_ = false;
     connection_ = nodes_[index].starts;
@@ -352,7 +404,13 @@ void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
   if (node.slot && node.slot_trouble == Node::SlotTrouble::invalidated)
     throw UpstreamError{Error(ErrorKind::refused, "can no longer access replication slot \"weir\""),
                         "55000"};
-  sender_ = Sender{.timeline = timeline, .begin = lsn, .sent = lsn, .heard = story_.now};
+  sender_ = Sender{.timeline = timeline,
+                   .begin = lsn,
+                   .sent = lsn,
+                   .heard = story_.now,
+                   .last = {},
+                   .confirmed = {},
+                   .moved = story_.now};
 }
 
 pq::StreamEvent SimUpstream::next() {
@@ -363,12 +421,23 @@ pq::StreamEvent SimUpstream::next() {
   const bool historic = sender.timeline < node.timeline;
   const auto valid_up_to = historic ? lineage_.timeline(sender.timeline).switchpoint : node.flush;
 
+  if (sender.told && sender.sent >= sender.last) {
+    disconnect();
+    throw UpstreamError{
+        Error(ErrorKind::retry, "terminating walsender process due to administrator command"),
+        "57P01"};
+  }
   if (historic && sender.sent >= valid_up_to) {
     // Also when more was sent before the promotion: a standby sends what it has received, and the
     // timeline may have been left before the end of that.
     const pq::EndOfStream end{pq::EndOfStream::Next{sender.timeline + 1, valid_up_to}};
     sender_.reset();
     return end;
+  }
+  if (node.leaving && sender.sent >= valid_up_to && sender.heard_again) {
+    // WalSndDone(): as soon as it has one answer it wants the next.
+    sender.heard_again = false;
+    return wire::Keepalive{.server_end = valid_up_to, .reply_requested = true};
   }
   if (sender.answer_due || random_.one_in(8)) {
     sender.answer_due = false;
@@ -388,6 +457,9 @@ pq::StreamEvent SimUpstream::next() {
   if (node.other_branch) size = std::max(size, std::min<std::uint64_t>(most, 64));
   const auto from = sender.sent;
   sender.sent = from + size;
+  sender.moved = story_.now;
+  sender.turns_idle = 0;
+  sender.blocked = false;
   auto wal = wal_of(node, sender.timeline, from, sender.sent);
   if (options_.damages && !calm_ && !damage_ && !node.foreign && random_.one_in(60)) {
     damage_ = lineage_.spot(sender.timeline, from, sender.sent, random_);
@@ -424,6 +496,12 @@ void SimUpstream::status(const wire::StandbyStatus& status) {
   if (sender_) {
     sender_->heard = story_.now;
     sender_->asked.reset();
+    sender_->heard_again = true;
+    if (status.flush > sender_->confirmed) {
+      sender_->confirmed = status.flush;
+      sender_->moved = story_.now;
+      sender_->turns_idle = 0;
+    }
     if (status.reply_requested) sender_->answer_due = true;
   }
   // As PhysicalConfirmReceivedLocation(): from now on what lies before may be removed.

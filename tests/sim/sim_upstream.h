@@ -34,7 +34,13 @@ struct Node {
   bool foreign = false;       ///< of another cluster, or
   bool other_branch = false;  ///< of this one, with a history of its own
   std::uint64_t starts = 1;   ///< counts restarts: a connection to an older one is broken
+  /// It shuts down since then: it lets nobody in, and waits for the walsender it has.
+  std::optional<receive::Time> leaving = std::nullopt;
 };
+
+/// What a walsender can have written to its socket and the client not taken: where it has more to
+/// send it blocks, and sees nothing else.
+inline constexpr std::uint64_t kSocketBytes = 24 * 1024;
 
 /// Some servers of one cluster, how they live and fail, and the walsender that one of them has for
 /// us. It says what real servers say (walsender.c): the switchpoint and next timeline at the end of
@@ -94,6 +100,8 @@ class SimUpstream {
 
   /// START_REPLICATION.
   void start(wal::Lsn lsn, wal::TimelineId timeline);
+  /// CopyDone: the connection takes commands again.
+  void end_stream() { sender_.reset(); }
   /// The next message; throws UpstreamError.
   [[nodiscard]] pq::StreamEvent next();
   void status(const wire::StandbyStatus& status);
@@ -102,8 +110,13 @@ class SimUpstream {
   /// The first record of the stream that is another server's, if there is one: none of it, and
   /// nothing behind it, must be acknowledged.
   [[nodiscard]] const std::optional<Lineage::Spot>& other_wal() const { return other_wal_; }
-  /// What a server would end the connection for, or not get its answer to in time; empty: nothing.
+  /// What a server would end the connection for, or not get its answer to in time (P8); empty:
+  /// nothing.
   [[nodiscard]] std::string complaint() const;
+  /// What it waits for because of the client (P13); empty: nothing. To be asked once in each turn
+  /// of the client.
+  [[nodiscard]] std::string held_up();
+  [[nodiscard]] std::uint64_t told_to_go() const { return told_to_go_; }
 
  private:
   void check_connection();
@@ -111,6 +124,9 @@ class SimUpstream {
                                                   wal::Lsn from, wal::Lsn to) const;
   void find_other_wal(wal::Lsn start, wal::TimelineId timeline);
   void promote(Node& node);
+  void tell_walsender_to_go();
+  void go_down(Node& node);
+  [[nodiscard]] wal::Lsn sends_up_to() const;
   void remove_wal(Node& node);
   [[nodiscard]] Node& primary();
   [[nodiscard]] Error lost() const;
@@ -132,8 +148,19 @@ class SimUpstream {
     receive::Time heard;                                ///< the last status, or the begin
     std::optional<receive::Time> asked = std::nullopt;  ///< for a reply that has not come
     bool answer_due = false;                            ///< we were asked for one
+    /// It was told to go: since when, up to where it has sent all the same, and whether it could
+    /// not see it, since it was blocked.
+    std::optional<receive::Time> told = std::nullopt;
+    wal::Lsn last;
+    bool blocked = false;
+    bool heard_again = true;       ///< since it asked for the last reply before a shutdown
+    wal::Lsn confirmed;            ///< flush
+    receive::Time moved{};         ///< something was taken from it, or confirmed
+    std::uint64_t turns_idle = 0;  ///< of the client, since then
   };
   std::optional<Sender> sender_;
+
+  std::uint64_t told_to_go_ = 0;
 
   std::optional<Lineage::Spot> damage_;
   wal::TimelineId damage_timeline_ = 0;

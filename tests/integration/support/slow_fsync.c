@@ -4,6 +4,8 @@
  *
  *   "sleep 2500"  milliseconds before the sync is passed on
  *   "fail 0"      the sync returns EIO
+ *   "hang 0"      nothing comes back before the file says something else
+ *   "hold 0"      as "hang", and writes do so, too, instead of syncs
  *
  * Each sync so treated adds a line to the same name with ".log" appended.
  */
@@ -17,16 +19,29 @@
 #include <time.h>
 #include <unistd.h>
 
-static int treated(const char *call, int fd, int (*real)(int)) {
-  const char *control = getenv("PGWEIR_TEST_SYNC");
+static long read_control(const char *control, char what[16]) {
   FILE *file = control ? fopen(control, "re") : NULL;
-  char what[16] = "";
   long milliseconds = 0;
+  what[0] = '\0';
   if (file) {
     if (fscanf(file, "%15s %ld", what, &milliseconds) != 2) what[0] = '\0';
     fclose(file);
   }
-  if (what[0]) {
+  return milliseconds;
+}
+
+static void hang_while(const char *control, const char *wanted) {
+  const struct timespec moment = {0, 10000000};
+  char what[16];
+  for (read_control(control, what); strcmp(what, wanted) == 0; read_control(control, what))
+    nanosleep(&moment, NULL);
+}
+
+static int treated(const char *call, int fd, int (*real)(int)) {
+  const char *control = getenv("PGWEIR_TEST_SYNC");
+  char what[16];
+  const long milliseconds = read_control(control, what);
+  if (what[0] && strcmp(what, "hold") != 0) {
     char name[4096];
     snprintf(name, sizeof name, "%s.log", control);
     FILE *log = fopen(name, "ae");
@@ -40,6 +55,7 @@ static int treated(const char *call, int fd, int (*real)(int)) {
     while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
     }
   }
+  if (strcmp(what, "hang") == 0) hang_while(control, "hang");
   if (strcmp(what, "fail") == 0) {
     errno = EIO;
     return -1;
@@ -53,4 +69,14 @@ int fsync(int fd) {
 
 int fdatasync(int fd) {
   return treated("fdatasync", fd, (int (*)(int))dlsym(RTLD_NEXT, "fdatasync"));
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+  hang_while(getenv("PGWEIR_TEST_SYNC"), "hold");
+  return ((ssize_t(*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64"))(fd, bytes,
+                                                                                        count, at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
+  return pwrite64(fd, bytes, count, at);
 }

@@ -62,6 +62,20 @@ TEST(DirectCopy, KeepsABodyThatHasNoRoomAtThePlace) {
   EXPECT_EQ(text_of(place), "....");
 }
 
+TEST(DirectCopy, LeavesABodyToWhoStillNeedsIt) {
+  TcpLine line;
+  DirectCopy copy(line.ours(), kLargest);
+  line.send(copy_data("first"));
+  ASSERT_EQ(copy.next({}), Found::message);
+  const auto first = copy.body();
+  const auto kept = copy.release_body();
+  EXPECT_EQ(kept.data(), first.data());
+  line.send(copy_data("other"));
+  ASSERT_EQ(copy.next({}), Found::message);
+  EXPECT_EQ(text_of(copy.body()), "other");
+  EXPECT_EQ(text_of(first), "first");
+}
+
 TEST(DirectCopy, TakesAMessageThatIsAllHead) {
   TcpLine line;
   DirectCopy copy(line.ours(), kLargest);

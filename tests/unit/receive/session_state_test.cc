@@ -854,6 +854,18 @@ TEST(SessionState, FollowsTimelinesSlowlyIfTheyDoNotEnd) {
   EXPECT_THAT(dialogue.waits, ::testing::SizeIs(3)) << "that was long ago";
 }
 
+TEST(SessionState, AsksAgainForWhatWasDroppedOnTheSameConnection) {
+  Dialogue dialogue({.slot = "archive"});
+  dialogue.until<step::Stream>();
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::dropped;
+  outcome.reached = seg(8.5);
+  outcome.heard_anything = true;
+  dialogue.state.on_stream_ended(outcome, dialogue.now);
+  EXPECT_EQ(dialogue.steps(), "identify read-slot archive stream");
+  EXPECT_EQ(dialogue.connects, 1);
+}
+
 TEST(SessionState, RefusesATimelineThatEndsBehindWhatWasSent) {
   Dialogue dialogue;
   dialogue.until<step::Stream>();

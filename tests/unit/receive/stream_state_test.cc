@@ -536,5 +536,60 @@ TEST(StreamState, KeepsWhatWasAcknowledgedWhenALaterSyncIsGivenUp) {
   EXPECT_TRUE(stream.state.finished());
 }
 
+TEST(StreamState, MovesNoPositionForWhatItDrops) {
+  Stream stream;
+  stream.take(100);
+  ASSERT_TRUE(stream.status());
+  stream.receive(50);
+  stream.state.begin_discarding(stream.now);
+  const std::vector<std::byte> wal(1000);
+  const auto arrive = [&](Lsn start) {
+    stream.state.on_dropped({.start = start, .server_end = start + 1000, .wal = wal}, stream.now);
+  };
+  arrive(kStart + 150);
+  arrive(kStart + 1150);
+  EXPECT_THROW(arrive(kStart + 1150), Error) << "it has to continue what was dropped";
+  EXPECT_EQ(stream.state.received(), kStart + 150);
+  EXPECT_FALSE(stream.state.may_read());
+  stream.keepalive(true, 5000);
+  const auto status = stream.status();
+  ASSERT_TRUE(status) << "it answers all the same";
+  EXPECT_EQ(status->write, kStart + 100);
+  EXPECT_EQ(status->flush, kStart + 100);
+  EXPECT_FALSE(stream.state.finished());
+  stream.now += 61s;
+  EXPECT_TRUE(stream.state.silent_for_too_long(stream.now)) << "somebody listens";
+}
+
+TEST(StreamState, DropsBehindWhatItHasTakenThoughThatWasGivenUpSince) {
+  Stream stream;
+  stream.receive(50);
+  stream.state.drop_unwritten();  // a full disk, and the end of the program
+  stream.state.begin_discarding(stream.now);
+  const std::vector<std::byte> wal(10);
+  stream.state.on_dropped({.start = kStart + 50, .server_end = kStart + 60, .wal = wal},
+                          stream.now);
+  EXPECT_EQ(stream.state.received(), kStart);
+}
+
+TEST(StreamState, DropsNoMoreInASecondThanAConnectionHolds) {
+  Stream stream;
+  stream.receive(50);
+  stream.state.begin_discarding(stream.now);
+  const std::vector<std::byte> wal(kMB);
+  auto end = stream.state.received();
+  const auto drop_all = [&] {
+    std::uint64_t dropped = 0;
+    for (; stream.state.drops_at() <= stream.now; dropped += wal.size(), end = end + wal.size())
+      stream.state.on_dropped({.start = end, .server_end = end + 100 * kMB, .wal = wal},
+                              stream.now);
+    return dropped;
+  };
+  EXPECT_EQ(drop_all(), kMostDropped);
+  EXPECT_EQ(stream.state.drops_at(), stream.now + 1s);
+  stream.now += 1s;
+  EXPECT_EQ(drop_all(), kMostDropped);
+}
+
 }  // namespace
 }  // namespace weir::receive

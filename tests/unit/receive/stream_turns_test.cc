@@ -10,6 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using wal::Lsn;
+using Care = StreamTurns::Care;
 using How = StreamOutcome::How;
 using News = StreamTurns::News;
 using Turn = StreamTurns::Turn;
@@ -49,7 +50,7 @@ class Stream {
     take(bytes);
     const auto sync = begin();
     now += 10ms;
-    turns.on_sync_done(sync, 10ms);
+    turns.on_sync_done(sync, 10ms, now);
     turns.on_arrivals(true);
   }
 
@@ -177,7 +178,7 @@ TEST(StreamTurns, BeginsNoMoreSyncsThanMayBeUnderWay) {
   EXPECT_EQ(rest.until, std::nullopt);
   EXPECT_TRUE(rest.needs_sync);
   EXPECT_TRUE(rest.hears);
-  EXPECT_TRUE(stream.turns.on_sync_done(syncs[0], 1us));
+  EXPECT_TRUE(stream.turns.on_sync_done(syncs[0], 1us, stream.now));
   EXPECT_TRUE(stream.turns.sync_at());
 }
 
@@ -281,7 +282,7 @@ TEST(StreamTurns, GivesUpASyncWithoutSpaceWhenToldToStop) {
   EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now).what, What::wait)
       << "what is under way stays to be acknowledged";
   EXPECT_EQ(stream.turns.sync_at(), stream.now + 100ms);
-  EXPECT_TRUE(stream.turns.on_sync_done(earlier, 1us));
+  EXPECT_TRUE(stream.turns.on_sync_done(earlier, 1us, stream.now));
   EXPECT_EQ(stream.turns.sync_at(), Time::min()) << "now it is tried at once";
   EXPECT_EQ(stream.turns.on_no_job(kFull, stream.now).what, What::give_up);
   EXPECT_EQ(stream.turns.sync_at(), std::nullopt);
@@ -327,7 +328,7 @@ TEST(StreamTurns, GivesUpSyncsInTheOrderInWhichTheyBegan) {
   stream.turns.request_stop();
   EXPECT_EQ(stream.turns.on_sync_part(second, kFull).what, What::give_up);
   EXPECT_FALSE(stream.turns.may_give_up(second));
-  EXPECT_TRUE(stream.turns.on_sync_done(first, 1us));
+  EXPECT_TRUE(stream.turns.on_sync_done(first, 1us, stream.now));
   EXPECT_TRUE(stream.turns.may_give_up(second));
   stream.turns.give_up(kFull);
   EXPECT_EQ(stream.state.flush(), kStart + 100) << "what was synced before stays";
@@ -347,7 +348,7 @@ TEST(StreamTurns, CountsASyncThatWasGivenUpMeanwhileForNothing) {
   stream.turns.request_stop();
   EXPECT_EQ(stream.turns.on_sync_part(first, kFull).what, What::give_up);
   stream.turns.give_up(kFull);
-  EXPECT_FALSE(stream.turns.on_sync_done(second, 1us));
+  EXPECT_FALSE(stream.turns.on_sync_done(second, 1us, stream.now));
   EXPECT_EQ(stream.state.flush(), kStart);
 }
 
@@ -394,9 +395,153 @@ TEST(StreamTurns, WithStockHabitsWritesOneSegmentAfterTheOther) {
   stream.receive(100);
   EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::wait) << "the segment has no name yet";
   EXPECT_FALSE(stream.turns.may_write());
-  EXPECT_TRUE(stream.turns.on_sync_done(stream.begin(true), 1us));
+  EXPECT_TRUE(stream.turns.on_sync_done(stream.begin(true), 1us, stream.now));
   EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write);
   EXPECT_EQ(Stream().turns.most_to_write(), std::numeric_limits<std::size_t>::max());
+}
+
+// --- That nobody is held up by a disk ------------------------------------------------------------
+
+/// A write hangs, and nobody reads.
+void hang(Stream& stream) {
+  stream.receive(100);
+  stream.state.on_deaf();
+  stream.turns.on_write_begun(stream.now);
+}
+
+void drop(Stream& stream, Lsn from, std::uint64_t bytes) {
+  const std::vector<std::byte> wal(bytes);
+  stream.state.on_dropped({.start = from, .server_end = from + bytes, .wal = wal}, stream.now);
+}
+
+TEST(StreamTurns, DropsWhatComesOnceTheDiskIsStuckAndNobodyReads) {
+  Stream stream;
+  hang(stream);
+  stream.now += 999ms;
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none);
+  stream.now += 1ms;
+  EXPECT_EQ(stream.turns.care(stream.now), Care::discard);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none) << "it is said once";
+  EXPECT_TRUE(stream.state.discarding());
+  EXPECT_EQ(stream.turns.next(), Turn::wait) << "who writes reads no more";
+  EXPECT_FALSE(stream.turns.rest(kNothing, stream.now).reads);
+  EXPECT_FALSE(stream.state.deaf()) << "somebody reads all the same";
+  drop(stream, kStart + 100, 5000);
+  EXPECT_EQ(stream.state.received(), kStart + 100);
+
+  stream.written();
+  EXPECT_FALSE(stream.state.finished());
+  EXPECT_EQ(stream.turns.sync_at(), Time::min()) << "at once, whatever the policy";
+  stream.turns.on_sync_done(stream.begin(), 1ms, stream.now);
+  EXPECT_EQ(stream.state.take_status(stream.now)->flush, kStart + 100);
+  EXPECT_TRUE(stream.state.finished());
+  EXPECT_EQ(stream.turns.outcome().how, How::dropped);
+  EXPECT_EQ(stream.turns.outcome().reached, kStart + 100);
+}
+
+TEST(StreamTurns, DropsNothingWhileSomebodyReadsOrTheDiskMoves) {
+  Stream reading;
+  reading.take(100);
+  static_cast<void>(reading.begin());
+  static_cast<void>(reading.turns.rest(kNothing, reading.now));
+  reading.now += 1h;
+  EXPECT_EQ(reading.turns.care(reading.now), Care::none) << "a sync hangs, and reading goes on";
+
+  Stream moving;
+  for (int i = 0; i < 100; ++i) {
+    hang(moving);
+    moving.now += 900ms;
+    EXPECT_EQ(moving.turns.care(moving.now), Care::none);
+    moving.written();
+  }
+  moving.state.on_deaf();
+  moving.now += 1h;
+  EXPECT_EQ(moving.turns.care(moving.now), Care::none) << "it was asked for nothing";
+}
+
+TEST(StreamTurns, TakesAFullDiskForStuckThoughItIsTriedAgain) {
+  Stream stream;
+  hang(stream);
+  static_cast<void>(stream.turns.on_written(kStart, Lsn(), kFull, stream.now));
+  stream.now += 600ms;
+  stream.turns.on_write_begun(stream.now);
+  static_cast<void>(stream.turns.on_written(kStart, Lsn(), kFull, stream.now));
+  stream.now += 400ms;
+  EXPECT_EQ(stream.turns.care(stream.now), Care::discard);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now + 1h), Turn::write) << "and goes on being tried";
+}
+
+TEST(StreamTurns, IsPatientWithADiskThatHasPausedAndGoneOn) {
+  struct Case {
+    const char* name;
+    std::chrono::milliseconds pause;
+    std::chrono::milliseconds patience;
+  };
+  for (const auto& [name, pause, patience] :
+       std::vector<Case>{{"hardly", 300ms, 1000ms},
+                         {"slow", 2000ms, 4000ms},
+                         {"very slow", 4000ms, 5000ms},
+                         {"that was no pause", 60'000ms, 1000ms}}) {
+    SCOPED_TRACE(name);
+    Stream first;
+    first.take(100);
+    const auto sync = first.begin();
+    first.now += pause;
+    first.turns.on_sync_done(sync, pause, first.now);
+    EXPECT_EQ(first.turns.patience(), patience);
+    Stream next({.longest_pause = first.turns.longest_pause()});
+    EXPECT_EQ(next.turns.patience(), patience) << "the next stream knows";
+  }
+}
+
+TEST(StreamTurns, LetsAServerGoThatShutsDownWhileTheDiskIsStuck) {
+  Stream stream;
+  stream.take(100);
+  const auto sync = stream.begin();
+  static_cast<void>(stream.turns.rest(kNothing, stream.now));
+  const auto ask = [&](std::chrono::milliseconds every, int times) {
+    for (int i = 0; i < times; ++i) {
+      stream.now += every;
+      stream.state.on_keepalive({.server_end = kStart + 100, .reply_requested = true}, stream.now);
+    }
+  };
+  ask(1500ms, 20);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none) << "as one that hears nothing for long";
+  ask(1ms, 6);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none);
+  ask(1ms, 1);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::let_go);
+  stream.now += 2s;
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none) << "it asks no more";
+  ask(1ms, 10);
+  stream.turns.on_sync_done(sync, 1ms, stream.now);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none) << "it will be confirmed";
+}
+
+TEST(StreamTurns, ClosesTheConnectionOfAStreamThatHasFailedWhileTheDiskIsStuck) {
+  Stream stream;
+  stream.take(100);
+  static_cast<void>(stream.begin());
+  static_cast<void>(stream.turns.fail(Error(ErrorKind::refused, "the slot is invalidated")));
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none);
+  stream.now += 1s;
+  EXPECT_EQ(stream.turns.care(stream.now), Care::close);
+  EXPECT_EQ(stream.turns.care(stream.now), Care::none) << "once";
+  EXPECT_EQ(stream.turns.outcome().how, How::failed);
+}
+
+TEST(StreamTurns, TakesNoEndOfATimelineForItWhileWalIsDropped) {
+  Stream stream;
+  hang(stream);
+  static_cast<void>(stream.turns.on_written(kStart, Lsn(), kFull, stream.now));
+  stream.now += 1s;
+  ASSERT_EQ(stream.turns.care(stream.now), Care::discard);
+  drop(stream, kStart + 100, 50);
+  stream.turns.on_end_of_stream({.next = pq::EndOfStream::Next{2, kStart + 150}});
+  EXPECT_EQ(stream.turns.outcome().how, How::dropped);
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::write) << "space is waited for";
+  stream.turns.request_stop();
+  EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::drop) << "unless it is to stop";
 }
 
 }  // namespace

@@ -1,0 +1,35 @@
+#include "pq/stuck_reader.h"
+
+#include <utility>
+
+namespace weir::pq {
+
+StuckReader::StuckReader(std::chrono::milliseconds patience, std::function<void()> let_go)
+    : patience_(patience), let_go_(std::move(let_go)), thread_([this] { work(); }) {}
+
+StuckReader::~StuckReader() {
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+/// Looks now and then instead of being told of each piece: there may be a million a second.
+void StuckReader::work() {
+  constexpr int kLooks = 2;
+  std::uint64_t seen = 0;
+  int stuck = 0;
+  std::unique_lock lock(mutex_);
+  while (!changed_.wait_for(lock, patience_ / kLooks, [this] { return over_; })) {
+    const auto pieces = pieces_.load(std::memory_order_relaxed);
+    stuck = pieces % 2 == 1 && pieces == std::exchange(seen, pieces) ? stuck + 1 : 0;
+    if (stuck < kLooks) continue;
+    has_let_go_ = true;
+    let_go_();
+    return;
+  }
+}
+
+}  // namespace weir::pq

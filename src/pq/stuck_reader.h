@@ -1,0 +1,45 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace weir::pq {
+
+/// Lets go of a connection whose only reader is stuck in what it does with what came: a disk that
+/// hangs, or somebody who takes no output. Its server process would come to block in a send, and
+/// see no more that it is to go: who ends it, drops its slot or shuts the server down would wait
+/// for our trouble (P13). Has a thread of its own while it watches.
+class StuckReader {
+ public:
+  /// `let_go` is called once, by that thread, when one piece of work has taken so long (or half as
+  /// long again); it must be safe beside the reader that is stuck.
+  StuckReader(std::chrono::milliseconds patience, std::function<void()> let_go);
+  ~StuckReader();
+  StuckReader(const StuckReader&) = delete;
+  StuckReader& operator=(const StuckReader&) = delete;
+
+  /// The reader begins, or ends, something that may hang.
+  void enter() { pieces_.fetch_add(1, std::memory_order_relaxed); }
+  void leave() { pieces_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] bool has_let_go() const { return has_let_go_; }
+
+ private:
+  void work();
+
+  const std::chrono::milliseconds patience_;
+  const std::function<void()> let_go_;
+  std::atomic<std::uint64_t> pieces_ = 0;  ///< odd: within one
+  std::atomic<bool> has_let_go_ = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
+}  // namespace weir::pq

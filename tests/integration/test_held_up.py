@@ -1,0 +1,234 @@
+"""Nobody we are connected to is held up by our trouble (P13), as the server sees it: its checkpointer, its shutdown,
+who wants our walsender gone."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from support import receiver as receivers_
+from support.process import die_with_parent, wait_for
+from support.scenario import create_slot, gone, reported, streaming
+from test_disk import small_disk  # noqa: F401 (a fixture)
+
+# What waits for us waits for ever, or until the server gives up a connection (wal_sender_timeout, a minute).
+AT_ONCE = 20
+
+
+class Trouble:
+    """A receiver whose disk has taken nothing for a while, of a server that has much to send."""
+
+    def __init__(self, kind, program, servers, receivers, new_archive, disk, fault, place, **settings):
+        self.kind = kind
+        self.disk = disk
+        self.fault = fault
+        self.primary = servers.primary(**settings)
+        create_slot(self.primary)
+        self.archive = new_archive(self.primary, disk.name)
+        self.name = {"receive": "pgweir"}.get(program, program)
+        if kind != "full":
+            disk.grow(512)
+        if program == "receive":
+            self.receiver = receivers.pgweir(self.archive, self.primary, "-S", "archive", env=fault.env)
+        else:
+            (place / "bin").mkdir()
+            shutil.copy(receivers_.BINARY, place / "bin" / program)
+            self.receiver = receivers.start([place / "bin" / program, "-D", self.archive.path, "-S", "archive",
+                                             "-d", self.primary.conninfo(), "--synchronous"], fault.env)
+        self.pid = streaming(self.primary, self.name)["pid"]
+        reported(self.primary, self.primary.write_wal(0.1), self.name)
+
+    def begin(self):
+        """More WAL than all buffers between the server and us can hold."""
+        if self.kind == "full":
+            self.end = self.write_much(40)
+            self.receiver.wait_log("(?i)no space left")
+            return
+        self.fault.set({"syncs hang": "hang 0", "writes hang": "hold 0"}[self.kind])
+        self.end = self.write_much(90)
+
+    def write_much(self, megabytes):
+        self.primary.sql("SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 20))"
+                         f" FROM generate_series(1, {megabytes})")
+        return self.primary.switch_wal()
+
+    def end_it(self):
+        if self.kind == "full":
+            self.disk.grow(512)
+        else:
+            self.fault.set(None)
+
+    def connections(self):
+        """Of the receiver to the server, in whatever state."""
+        inodes = set()
+        for fd in pathlib.Path(f"/proc/{self.receiver.pid}/fd").iterdir():
+            try:
+                target = os.readlink(fd)
+            except FileNotFoundError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+        rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return [row for row in rows if row[9] in inodes
+                and int(row[2].partition(":")[2], 16) == self.primary.port]
+
+
+@pytest.fixture
+def trouble(servers, receivers, new_archive, small_disk, sync_fault, place):  # noqa: F811
+    def make(kind, program="receive", **settings):
+        return Trouble(kind, program, servers, receivers, new_archive, small_disk, sync_fault, place, **settings)
+
+    return make
+
+
+@pytest.mark.parametrize("kind, program", [
+    ("full", "receive"), ("syncs hang", "receive"), ("writes hang", "receive"),
+    ("full", "pg_receivewal"), ("syncs hang", "pg_receivewal"),
+])
+def test_a_checkpoint_gives_up_our_slot_and_goes_on(trouble, kind, program):
+    """It tells our walsender once to go, and waits until it has."""
+    here = trouble(kind, program, wal_keep_size="0", max_slot_wal_keep_size="8MB")
+    here.begin()
+    here.primary.sql("CHECKPOINT", timeout=AT_ONCE)
+    gone(here.primary, here.name, AT_ONCE)
+    assert here.primary.sql("SELECT wal_status, active FROM pg_replication_slots") == "lost|f"
+    if kind != "full":
+        wait_for(lambda: not here.connections(), "the connection to be closed while a thread hangs")
+        assert here.receiver.running()
+    here.end_it()
+    if program == "receive":
+        assert here.receiver.wait_exit() == 4, here.receiver.said()
+
+
+@pytest.mark.parametrize("kind", ["full", "syncs hang", "writes hang"])
+def test_a_walsender_that_is_terminated_goes_and_the_slot_is_free(trouble, kind):
+    here = trouble(kind)
+    here.begin()
+    assert here.primary.sql(f"SELECT pg_terminate_backend({here.pid}, {AT_ONCE * 1000})",
+                            timeout=AT_ONCE + 10) == "t"
+    if kind != "full":  # else it has come back already, and goes on
+        assert here.primary.sql("SELECT active FROM pg_replication_slots") == "f"
+        here.primary.sql("SELECT pg_drop_replication_slot('archive')", timeout=AT_ONCE)
+        create_slot(here.primary)
+    here.end_it()
+    if kind == "full":
+        here.archive.wait_covers(here.primary, 1, here.end)
+        here.receiver.stop()
+        here.archive.assert_same_wal(here.primary, minimum=30)
+
+
+@pytest.mark.parametrize("kind, mode", [
+    ("full", "fast"), ("syncs hang", "smart"), ("writes hang", "fast"), ("syncs hang", "immediate"),
+])
+def test_a_server_shuts_down_at_once(trouble, kind, mode):
+    here = trouble(kind)
+    here.begin()
+    here.primary.stop(mode, deadline=AT_ONCE * 3 / 4)
+    assert here.receiver.running()
+    here.end_it()
+    here.primary.start()
+    here.archive.wait_covers(here.primary, 1, here.primary.write_wal(0.1))
+    here.receiver.stop()
+    here.archive.assert_same_wal(here.primary, minimum=30)
+
+
+@pytest.mark.parametrize("kind, program", [
+    ("syncs hang", "receive"), ("writes hang", "receive"), ("full", "pg_receivewal"),
+])
+def test_what_was_dropped_is_asked_for_again_on_the_same_connection(trouble, kind, program):
+    """And not before: until the disk goes on nothing moves, however much was read meanwhile."""
+    here = trouble(kind, program)
+    here.begin()
+    here.receiver.wait_log("the disk of the archive does not go on")
+    wait_for(lambda: here.primary.sql("SELECT sent_lsn >= pg_current_wal_flush_lsn() - 100000"
+                                      " FROM pg_stat_replication") == "t", "all to be read")
+    held = streaming(here.primary, here.name)["flush_lsn"]
+    here.end = here.primary.write_wal(1)
+    assert streaming(here.primary, here.name)["flush_lsn"] == held
+    here.end_it()
+    reported(here.primary, here.end, here.name)
+    assert streaming(here.primary, here.name)["pid"] == here.pid, "the connection was lost"
+    here.receiver.stop()
+    here.archive.assert_covers(here.primary, 1, here.end)
+    here.archive.assert_same_wal(here.primary, minimum=40)
+
+
+def test_a_smart_shutdown_waits_for_none_of_our_sessions(servers, receivers, new_archive):
+    """It waits for each session that is no walsender: the slot's watch, and who sends notifications."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive",
+                                "--notify-channel", "events")
+    streaming(primary)
+    reported(primary, primary.switch_wal())
+    primary.stop("smart", deadline=AT_ONCE)
+    primary.start()
+    reported(primary, primary.write_wal(0.1))
+    receiver.stop()
+    archive.assert_same_wal(primary)
+
+
+def test_logical_lets_the_server_go_while_its_output_is_stuck(servers, receivers, place, sync_fault):
+    """And goes on where its output is durable, without a change lost or told twice."""
+    primary = servers.primary(wal_level="logical")
+    primary.sql("CREATE TABLE t (id bigserial PRIMARY KEY, v text)")
+    primary.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    receiver = receivers.start([receivers_.BINARY, "logical", "-S", "s", "-d", primary.conninfo(dbname="postgres"),
+                                "-f", place / "out"], sync_fault.env)
+    wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == "t", "the stream")
+    sync_fault.set("hang 0")
+    insert = "INSERT INTO t (v) SELECT repeat('x', 1000000) FROM generate_series(1, {})"
+    primary.sql(insert.format(1))
+    wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
+    primary.sql(insert.format(100))
+    wait_for(lambda: primary.sql("SELECT coalesce(wait_event, 'none') FROM pg_stat_activity"
+                                 " WHERE backend_type = 'walsender'")
+             in ("WalSenderWriteData", ""), "its walsender to wait for us")
+    # One word of the server is enough.
+    primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender'")
+    wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == "f", "the walsender to go", AT_ONCE)
+    assert receiver.running()
+    sync_fault.set(None)
+    primary.sql("INSERT INTO t (v) VALUES ('the last')")
+    wait_for(lambda: "the last" in (place / "out").read_text(), "all to come")
+    receiver.stop()
+    ids = re.findall(r"table public\.t: INSERT: id\[bigint\]:(\d+)", (place / "out").read_text())
+    assert ids == [str(number) for number in range(1, 103)]
+
+
+def test_a_listener_whose_output_nobody_takes_leaves_the_server(servers, place):
+    """Its session would block in a send, with the queue of all NOTIFY and a snapshot behind it."""
+    primary = servers.primary()
+    with open(place / "stderr", "w") as stderr:
+        listener = subprocess.Popen(
+            [receivers_.BINARY, "listen", "--json", "-d", primary.conninfo(dbname="postgres"), "a"],
+            stdout=subprocess.PIPE, stderr=stderr, preexec_fn=die_with_parent(signal.SIGKILL))
+    try:
+        said = lambda: (place / "stderr").read_text()  # noqa: E731
+        wait_for(lambda: "listening on" in said(), "the listener")
+        sessions = ("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir'"
+                    " AND backend_type = 'client backend'")
+        assert primary.sql(sessions) == "1"
+        send = "SELECT pg_notify('a', i || repeat('x', 7900)) FROM generate_series(1, 2000) i"
+        for _ in range(2):  # 32 MB; what the buffers between hold is a third of it
+            primary.sql(send)
+        wait_for(lambda: primary.sql(sessions) == "0", "the listener to leave the server", AT_ONCE)
+        assert primary.sql("SELECT pg_notification_queue_usage()") == "0"
+        assert "nobody takes the output" in said()
+        lines = [listener.stdout.readline()]
+        while len(lines) == 1 or b'"event":"listening"' not in lines[-1]:
+            lines.append(listener.stdout.readline())
+            assert lines[-1]
+        assert json.loads(lines[-1])["missed_since"]
+        assert primary.sql(sessions) == "1", "it listens again"
+        assert len(lines) > 500, "what had come is told first"
+    finally:
+        listener.kill()
+        listener.wait()
+        listener.stdout.close()

@@ -1,0 +1,32 @@
+#include "pq/stuck_reader.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+
+namespace weir::pq {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(StuckReader, LetsGoOfOneThatIsStuck) {
+  std::promise<void> gone;
+  StuckReader reader(20ms, [&] { gone.set_value(); });
+  reader.enter();
+  EXPECT_EQ(gone.get_future().wait_for(60s), std::future_status::ready);
+  EXPECT_TRUE(reader.has_let_go());
+}
+
+TEST(StuckReader, LeavesOneAloneThatListens) {
+  StuckReader reader(5ms, [] { ADD_FAILURE() << "let go"; });
+  // Another one beside it is stuck, and gets its looks meanwhile.
+  std::promise<void> gone;
+  StuckReader other(50ms, [&] { gone.set_value(); });
+  other.enter();
+  EXPECT_EQ(gone.get_future().wait_for(60s), std::future_status::ready);
+  EXPECT_FALSE(reader.has_let_go());
+}
+
+}  // namespace
+}  // namespace weir::pq
