@@ -54,9 +54,9 @@ class Error : public std::exception {
   Error&& with(std::string_view name, const Value& value) &&;
   Error& hint(std::string_view text) &;
   Error&& hint(std::string_view text) &&;
-
- protected:
-  void set_sqlstate(std::string sqlstate) { sqlstate_ = std::move(sqlstate); }
+  /// The server itself reported it, with this SQLSTATE.
+  Error& with_sqlstate(std::string sqlstate) &;
+  Error&& with_sqlstate(std::string sqlstate) &&;
 
  private:
   void add_context(std::string_view name, std::string_view value);

@@ -47,9 +47,9 @@ class SyncJob {
 };
 
 /// WAL that was to be written differs from what the archive holds at the place.
-class OtherWal : public Error {
+class OtherWal final : public ErrorAs<OtherWal> {
  public:
-  OtherWal(const Error& error, wal::Lsn at) : Error(error), at_(at) {}
+  OtherWal(const Error& error, wal::Lsn at) : ErrorAs(error), at_(at) {}
   [[nodiscard]] wal::Lsn at() const { return at_; }  ///< the first byte that differs
 
  private:

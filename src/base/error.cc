@@ -49,6 +49,16 @@ Error&& Error::hint(std::string_view text) && {
   return std::move(*this);
 }
 
+Error& Error::with_sqlstate(std::string sqlstate) & {
+  sqlstate_ = std::move(sqlstate);
+  return *this;
+}
+
+Error&& Error::with_sqlstate(std::string sqlstate) && {
+  sqlstate_ = std::move(sqlstate);
+  return std::move(*this);
+}
+
 void Error::add_context(std::string_view name, std::string_view value) {
   if (!context_.empty()) context_ += ", ";
   context_ += name;

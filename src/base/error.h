@@ -21,6 +21,36 @@ Error&& Error::with(std::string_view name, const Value& value) && {
   return std::move(*this);
 }
 
+/// An error that some callers have to tell from all others is a type of its own, derived from
+/// ErrorAs<itself>: what with() and hint() return is of that type, so that
+/// `throw error.with(…)` throws what it was.
+template <typename Self>
+class ErrorAs : public Error {
+ public:
+  using Error::Error;
+  explicit ErrorAs(const Error& error) : Error(error) {}
+
+  template <typename Value>
+  Self& with(std::string_view name, const Value& value) & {
+    Error::with(name, value);
+    return static_cast<Self&>(*this);
+  }
+  template <typename Value>
+  Self&& with(std::string_view name, const Value& value) && {
+    Error::with(name, value);
+    return static_cast<Self&&>(*this);
+  }
+  Self& hint(std::string_view text) & {
+    Error::hint(text);
+    return static_cast<Self&>(*this);
+  }
+  Self&& hint(std::string_view text) && {
+    Error::hint(text);
+    return static_cast<Self&&>(*this);
+  }
+  using Error::hint;
+};
+
 /// An Error{io}, or {disk_full} for ENOSPC and EDQUOT, that names the system's reason for `code`
 /// (an errno value).
 [[nodiscard]] Error system_error(int code, std::string message);

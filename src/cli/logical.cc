@@ -224,7 +224,7 @@ int drop(const LogicalRequest& request) {
   const auto& name = request.options.slot;
   try {
     pq::drop_slot(connection, name);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() != "42704" || !request.if_exists) throw;
     print(fmt::format("replication slot \"{}\" does not exist\n", name));
     return kDone;
@@ -286,7 +286,7 @@ int look(LogicalRequest& request) {
   const auto rows = [&] {
     try {
       return connection.execute(statement, 24h);
-    } catch (const pq::ServerError& error) {
+    } catch (const Error& error) {
       if (!binary || error.sqlstate() != "42704") throw;
       throw logical::younger_publication(error);
     }

@@ -87,7 +87,7 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
   auto connection = pq::Connection::open({.conninfo = conninfo}, never);
   try {
     pq::drop_slot(connection, slot);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     constexpr std::string_view kUndefinedObject = "42704";
     if (error.sqlstate() != kUndefinedObject) throw;
     if (!arguments.has("if-exists"))

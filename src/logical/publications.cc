@@ -107,14 +107,14 @@ void require_publications(pq::Connection& connection, const pq::PluginOptions& o
           commands));
 }
 
-pq::ServerError younger_publication(const pq::ServerError& error) {
-  pq::ServerError explained(ErrorKind::refused, error.message(), error.sqlstate());
-  explained.hint(
-      "The publication was made after these changes, or was dropped and made again: they cannot "
-      "be decoded with it. Drop the slot and begin with a new one and a new copy of the tables "
-      "(--snapshot-command), or leave the changes out: pg_replication_slot_advance() past the "
-      "moment at which the publication was made.");
-  return explained;
+Error younger_publication(const Error& error) {
+  return Error(ErrorKind::refused, error.message())
+      .with_sqlstate(error.sqlstate())
+      .hint(
+          "The publication was made after these changes, or was dropped and made again: they "
+          "cannot be decoded with it. Drop the slot and begin with a new one and a new copy of the "
+          "tables (--snapshot-command), or leave the changes out: pg_replication_slot_advance() "
+          "past the moment at which the publication was made.");
 }
 
 }  // namespace weir::logical

@@ -22,6 +22,6 @@ void require_publications(pq::Connection& connection, const pq::PluginOptions& o
 
 /// What a publication means that was there at the start and is missing (42704) at a change: each is
 /// decoded with the catalog of its time.
-[[nodiscard]] pq::ServerError younger_publication(const pq::ServerError& error);
+[[nodiscard]] Error younger_publication(const Error& error);
 
 }  // namespace weir::logical

@@ -124,7 +124,7 @@ class Session {
 
  private:
   void stream_once();
-  [[noreturn]] void throw_explained(const pq::ServerError& error);
+  [[noreturn]] void throw_explained(const Error& error);
   pq::ReplicationStream start(pq::Connection& connection);
   void check_publications(pq::Connection& connection, std::string_view plugin) const {
     if (!options_.stock_habits && plugin == "pgoutput")
@@ -228,7 +228,7 @@ void Session::stream_once() {
   tell_progress();
   try {
     copy(stream);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     throw_explained(error);
   }
   try {
@@ -277,41 +277,37 @@ void Session::take_back_slot(pq::Connection& connection) {
 }
 
 /// What a server cannot decode it cannot decode the next time, either.
-void Session::throw_explained(const pq::ServerError& error) {
-  if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && !options_.stock_habits) {
-    auto explained = younger_publication(error);
-    explained.with("slot", options_.slot).with("everything is confirmed up to", output_->durable());
-    throw explained;
-  }
+void Session::throw_explained(const Error& error) {
+  if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && !options_.stock_habits)
+    throw younger_publication(error)
+        .with("slot", options_.slot)
+        .with("everything is confirmed up to", output_->durable());
   const bool too_large =
       error.sqlstate() == "54000" ||
       error.message().find("invalid memory alloc request size") != std::string::npos;
   if (!too_large || options_.stock_habits) throw error;
-  pq::ServerError explained(ErrorKind::refused,
-                            "a change is too large for the server to send: " + error.message(),
-                            error.sqlstate());
-  explained.with("slot", options_.slot)
+  throw Error(ErrorKind::refused,
+              "a change is too large for the server to send: " + error.message())
+      .with_sqlstate(error.sqlstate())
+      .with("slot", options_.slot)
       .with("plugin", plugin_)
-      .with("everything is confirmed up to", output_->durable());
-  explained.hint(
-      "A message of a plugin ends at 1 GB, and text forms of bytea take twice its bytes. pgoutput "
-      "with --option binary=true sends them as they are. Or leave the transaction out: "
-      "pg_replication_slot_advance() past its commit, after what was copied otherwise.");
-  throw explained;
+      .with("everything is confirmed up to", output_->durable())
+      .hint(
+          "A message of a plugin ends at 1 GB, and text forms of bytea take twice its bytes. "
+          "pgoutput with --option binary=true sends them as they are. Or leave the transaction "
+          "out: pg_replication_slot_advance() past its commit, after what was copied otherwise.");
 }
 
 pq::ReplicationStream Session::start(pq::Connection& connection) {
   try {
     return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
                                                 plugin_options_, environment_.stop);
-  } catch (const pq::ServerError& error) {
-    if (options_.stock_habits || !error.hint().empty()) throw;
-    pq::ServerError explained(error);
-    explained.hint(
+  } catch (const Error& error) {
+    if (error.sqlstate().empty() || options_.stock_habits || !error.hint().empty()) throw;
+    throw Error(error).hint(
         fmt::format("The plugin {} refuses the stream: see its documentation for the "
                     "options it takes (--option), and the server's log.",
                     plugin_));
-    throw explained;
   }
 }
 

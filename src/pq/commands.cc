@@ -47,7 +47,7 @@ bool create_physical_slot(Connection& connection, const std::string& slot, bool 
                        (!reserve_wal             ? " PHYSICAL"
                         : options_in_parentheses ? " PHYSICAL (RESERVE_WAL)"
                                                  : " PHYSICAL RESERVE_WAL"));
-  } catch (const ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() == "42710") return false;  // duplicate_object
     throw;
   }
@@ -90,20 +90,20 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
   Rows rows;
   try {
     rows = connection.execute(command, std::chrono::hours(24 * 365));
-  } catch (const ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
     // To classify() a file that is missing is WAL that is missing; here it is the plugin's.
     const bool no_plugin = error.sqlstate() == "58P01";
     const bool no_logical_wal = error.sqlstate() == "55000";
     if (!no_plugin && !no_logical_wal) throw;
-    ServerError explained(ErrorKind::refused, error.message(), error.sqlstate());
-    explained.with("server", connection.server_name()).with("plugin", options.plugin);
-    explained.hint(no_plugin
-                       ? "The output plugin is not installed on the server. pgoutput is always "
-                         "there; wal2json comes in a package of its own."
-                       : "Logical decoding needs wal_level = logical on the server (on a standby "
-                         "also on its primary), which takes effect after a restart.");
-    throw explained;
+    throw Error(ErrorKind::refused, error.message())
+        .with_sqlstate(error.sqlstate())
+        .with("server", connection.server_name())
+        .with("plugin", options.plugin)
+        .hint(no_plugin ? "The output plugin is not installed on the server. pgoutput is always "
+                          "there; wal2json comes in a package of its own."
+                        : "Logical decoding needs wal_level = logical on the server (on a standby "
+                          "also on its primary), which takes effect after a restart.");
   }
   // slot_name, consistent_point, snapshot_name, output_plugin
   if (rows.size() != 1 || rows[0].size() < 3) throw unexpected(connection, command);
@@ -116,8 +116,9 @@ void enlarge_buffer(Connection& connection, std::size_t bytes) {
   try {
     // It doubles until the message has room.
     connection.execute(fmt::format("SELECT pg_catalog.repeat(' ', {})", bytes / 2 + 1));
-  } catch (const ServerError&) {
-    // Small reads cost more, and do the same.
+  } catch (const Error& error) {
+    if (error.sqlstate().empty()) throw;
+    // Refused: small reads cost more, and do the same.
   }
 }
 
@@ -130,17 +131,17 @@ std::string timeline_history(Connection& connection, wal::TimelineId timeline) {
   Row row;
   try {
     row = one_row(connection, command, 2);  // filename, content
-  } catch (const ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() != "58P01") throw;
     // To classify() a file that is missing is WAL that is missing; here it is the history file.
-    ServerError missing(ErrorKind::conflict,
-                        "the server has no history of the timeline: " + error.message(),
-                        error.sqlstate());
-    missing.with("server", connection.server_name()).with("timeline", timeline);
-    missing.hint(
-        "Either the server is not a descendant of that timeline, or its pg_wal has lost "
-        "the file: restore it there from an archive.");
-    throw missing;
+    throw Error(ErrorKind::conflict,
+                "the server has no history of the timeline: " + error.message())
+        .with_sqlstate(error.sqlstate())
+        .with("server", connection.server_name())
+        .with("timeline", timeline)
+        .hint(
+            "Either the server is not a descendant of that timeline, or its pg_wal has lost "
+            "the file: restore it there from an archive.");
   }
   if (!row[0] || !row[1] || row[1]->size() > kMaxHistory) throw unexpected(connection, command);
   if (*row[0] != wal::history_name(timeline))

@@ -60,7 +60,7 @@ struct LogicalSlot {
 /// CREATE_REPLICATION_SLOT … LOGICAL, in the grammar of the server's version, on a connection with
 /// Replication::logical. nullopt if it exists already (SQLSTATE 42710). Waits without limit for the
 /// transactions that run, as the server does; the connection's Interrupt ends that. Throws
-/// Error{usage} for an option that the server is too old for, ServerError.
+/// Error{usage} for an option that the server is too old for, the server's Error.
 std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std::string& slot,
                                                const LogicalSlotOptions& options);
 
@@ -73,7 +73,7 @@ void enlarge_buffer(Connection& connection, std::size_t bytes);
 /// Error{refused} (42704).
 void drop_slot(Connection& connection, const std::string& slot);
 
-/// TIMELINE_HISTORY: the content of the file. Throws ServerError, of kind conflict if the server
+/// TIMELINE_HISTORY: the content of the file. Throws Error{conflict} if the server
 /// has no such file; Error{protocol} if it answers with another file name than
 /// `<timeline>.history`.
 [[nodiscard]] std::string timeline_history(Connection& connection, wal::TimelineId timeline);

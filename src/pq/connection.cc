@@ -159,7 +159,7 @@ class Failures {
   [[noreturn]] void raise(const ConnectOptions& options) const {
     if (options.advice)
       for (const auto& [host, advice] : advice_) options.advice(host, advice);
-    if (only_) std::rethrow_exception(only_);  // a ServerError with its SQLSTATE, perhaps
+    if (only_) std::rethrow_exception(only_);  // with its SQLSTATE, perhaps
     throw Error(kind_, "none of the servers can be used: " + text_).hint(hint());
   }
 
@@ -363,10 +363,11 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
     advice = advise(attempt);
     const std::string message = std::string(kCouldNotConnect) + failure.text;
     if (failure.sqlstate) {
-      ServerError error(advice->kind, message, *failure.sqlstate);
-      error.with("server", server_name_).with("SQLSTATE", *failure.sqlstate);
-      error.hint(advice->hint());
-      throw error;  // not the result of with(), which is a plain Error
+      throw Error(advice->kind, message)
+          .with_sqlstate(*failure.sqlstate)
+          .with("server", server_name_)
+          .with("SQLSTATE", *failure.sqlstate)
+          .hint(advice->hint());
     }
     throw Error(advice->kind, message).with("server", server_name_).hint(advice->hint());
   }
@@ -389,13 +390,13 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
   const auto lost = [this](const char* text) { return lost_connection(text, server_name_); };
 
   Rows rows;
-  std::optional<ServerError> failure;
+  std::optional<Error> failure;
   for (;;) {
     try {
       await_result(deadline, *interrupt_);
     } catch (const Error&) {
       // After a FATAL error the server hangs up: its reason is the one to tell.
-      if (failure) throw ServerError(*failure);
+      if (failure) throw Error(*failure);
       throw;
     }
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_), &PQclear);
@@ -432,7 +433,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
             .with("answer", PQresStatus(PQresultStatus(result.get())));
     }
   }
-  if (failure) throw ServerError(*failure);
+  if (failure) throw Error(*failure);
   return rows;
 }
 
@@ -469,7 +470,7 @@ void Connection::await_result(Clock::time_point deadline, const Interrupt& inter
   }
 }
 
-ServerError server_error(const pg_result* result, const std::string& server_name) {
+Error server_error(const pg_result* result, const std::string& server_name) {
   const auto field = [result](int code) {
     const char* text = PQresultErrorField(result, code);
     return std::string(text == nullptr ? "" : text);
@@ -478,8 +479,8 @@ ServerError server_error(const pg_result* result, const std::string& server_name
   std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
   if (const std::string detail = field(PG_DIAG_MESSAGE_DETAIL); !detail.empty())
     message += ": " + detail;
-  ServerError error(classify(sqlstate), message, sqlstate);
-  error.with("server", server_name).with("SQLSTATE", sqlstate);
+  Error error(classify(sqlstate), message);
+  error.with_sqlstate(sqlstate).with("server", server_name).with("SQLSTATE", sqlstate);
   const std::string hint = field(PG_DIAG_MESSAGE_HINT);
   // A privilege is lacking in many ways, and a server that gives a hint knows in which.
   const bool server_knows = !hint.empty() && sqlstate == "42501";
@@ -578,11 +579,6 @@ std::string Connection::quote_literal(const std::string& text) const {
       PQescapeLiteral(connection_, text.data(), text.size()), &PQfreemem);
   if (!quoted) throw Error(ErrorKind::usage, "a text cannot be sent to the server");
   return quoted.get();
-}
-
-ServerError::ServerError(ErrorKind kind, std::string message, std::string sqlstate)
-    : Error(kind, std::move(message)) {
-  set_sqlstate(std::move(sqlstate));
 }
 
 Interrupt::Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {

@@ -36,16 +36,9 @@ class Interrupt {
 /// Thrown where a wait ended because the Interrupt was raised; not an error to be shown.
 struct Interrupted {};
 
-/// An error the server reported to a command (ErrorResponse), with its SQLSTATE: decisions are
-/// made by it, never by the text, which may be in any language.
-class ServerError : public Error {
- public:
-  ServerError(ErrorKind kind, std::string message, std::string sqlstate);
-};
-
-/// The error a PGresult with PGRES_FATAL_ERROR tells: classified, with the server's detail and
-/// hint.
-[[nodiscard]] ServerError server_error(const pg_result* result, const std::string& server_name);
+/// The error a PGresult with PGRES_FATAL_ERROR tells (an ErrorResponse of the server's):
+/// classified, with its SQLSTATE and the server's detail and hint.
+[[nodiscard]] Error server_error(const pg_result* result, const std::string& server_name);
 
 /// Rows of text; nullopt is NULL.
 using Row = std::vector<std::optional<std::string>>;
@@ -101,8 +94,8 @@ class Connection {
   Connection& operator=(Connection&&) noexcept;
   ~Connection();
 
-  /// Sends a command and collects its rows. Throws ServerError, Error{retry} if the connection
-  /// broke or `timeout` passed, Interrupted.
+  /// Sends a command and collects its rows. Throws the server's Error, Error{retry} if the
+  /// connection broke or `timeout` passed, Interrupted.
   Rows execute(const std::string& command,
                std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
 

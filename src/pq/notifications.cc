@@ -23,14 +23,14 @@ template <typename Function>
 void told_of_standby(Function&& function) {
   try {
     function();
-  } catch (ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() != kReadOnly) throw;
-    ServerError refused(ErrorKind::refused, error.message(), error.sqlstate());
-    refused.with("SQLSTATE", error.sqlstate());
-    refused.hint(
-        "A standby has no notifications. Connect to the primary; of several hosts "
-        "target_session_attrs=read-write in the connection string picks it.");
-    throw refused;
+    throw Error(ErrorKind::refused, error.message())
+        .with_sqlstate(error.sqlstate())
+        .with("SQLSTATE", error.sqlstate())
+        .hint(
+            "A standby has no notifications. Connect to the primary; of several hosts "
+            "target_session_attrs=read-write in the connection string picks it.");
   }
 }
 

@@ -16,8 +16,8 @@ void require_channel(const std::string& channel);
 /// Throws Error{usage} for a payload of 8000 bytes or more, or with a zero byte.
 void require_payload(const std::string& channel, const std::string& payload);
 
-/// SELECT pg_notify(channel, payload). Throws Error{usage} for what cannot be sent, ServerError,
-/// Error{retry}, Interrupted.
+/// SELECT pg_notify(channel, payload). Throws Error{usage} for what cannot be sent, the server's
+/// Error, Error{retry}, Interrupted.
 void notify(Connection& connection, const std::string& channel, const std::string& payload,
             std::chrono::milliseconds timeout = std::chrono::seconds(60));
 
@@ -33,7 +33,8 @@ class Notifications {
  public:
   explicit Notifications(Connection& connection) : connection_(&connection) {}
 
-  /// LISTEN. Throws Error{usage}, ServerError (25006 on a standby), Error{retry}, Interrupted.
+  /// LISTEN. Throws Error{usage}, the server's Error (25006 on a standby), Error{retry},
+  /// Interrupted.
   void listen(const std::string& channel);
 
   /// Asks for a sign of life: sends a query that does nothing. Not while one is under way.
@@ -43,8 +44,8 @@ class Notifications {
 
   /// Reads what the socket has; true if anything came. That the connection is lost next() tells.
   bool receive();
-  /// The next notification of what was received. Throws Error{retry}, or ServerError with the
-  /// server's reason, if the connection is lost and nothing is left.
+  /// The next notification of what was received. Throws Error{retry}, or the server's Error with
+  /// the server's reason, if the connection is lost and nothing is left.
   [[nodiscard]] std::optional<ReceivedNotification> next();
 
   /// libpq has output that the socket did not take; try again when it can be written.

@@ -13,7 +13,7 @@ namespace weir::pq {
 // A server's configuration parameters, by SHOW, and how their values are written (documentation,
 // "Parameter Names and Values").
 
-/// SHOW; the value as the server prints it. ServerError if the parameter does not exist.
+/// SHOW; the value as the server prints it. The server's Error if the parameter does not exist.
 /// Throws Error{usage} for what cannot be a parameter's name.
 [[nodiscard]] std::string show(Connection& connection, const std::string& parameter);
 /// "16MB" → the size. Throws Error{protocol} for what is no wal_segment_size.

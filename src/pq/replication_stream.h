@@ -39,9 +39,9 @@ using StreamEvent = std::variant<NothingYet, wire::XLogData, wire::Keepalive, En
 class ReplicationStream {
  public:
   /// START_REPLICATION [SLOT slot] PHYSICAL start TIMELINE timeline. The server may answer that the
-  /// timeline ends exactly at `start`: then next() gives EndOfStream first. Throws ServerError,
-  /// Error{retry}, Interrupted. The connection outlives the stream (it may be moved) and does
-  /// nothing else until next() gave EndOfStream or finish() returned.
+  /// timeline ends exactly at `start`: then next() gives EndOfStream first. Throws the server's
+  /// Error, Error{retry}, Interrupted. The connection outlives the stream (it may be moved) and
+  /// does nothing else until next() gave EndOfStream or finish() returned.
   static ReplicationStream start(Connection& connection, const std::optional<std::string>& slot,
                                  wal::Lsn start, wal::TimelineId timeline,
                                  const Interrupt& interrupt);
@@ -61,10 +61,10 @@ class ReplicationStream {
   /// Reads what the socket has (PQconsumeInput). That the connection is lost is thrown by next(),
   /// once it has given out what arrived before: the server's reason may be among it.
   void receive();
-  /// The next complete message of what was received. Throws ServerError (the walsender failed: e.g.
-  /// 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a message that
-  /// cannot be (unknown type, too short, a position that wraps). After EndOfStream the connection
-  /// takes commands again, unless the server has shut down. An EndOfStream is repeated.
+  /// The next complete message of what was received. Throws the server's Error (the walsender
+  /// failed: e.g. 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a
+  /// message that cannot be (unknown type, too short, a position that wraps). After EndOfStream the
+  /// connection takes commands again, unless the server has shut down. An EndOfStream is repeated.
   ///
   /// `place` is where the WAL of the next message is wanted, to save copies: it may be put there
   /// (XLogData.wal says where it is), and what is behind it in `place` stays.

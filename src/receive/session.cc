@@ -190,13 +190,10 @@ void Session::run() {
       std::visit([this](const auto& each) { perform(each); }, step);
     } catch (const pq::Interrupted&) {
       state_.request_stop();
-    } catch (const pq::ServerError& error) {
-      trouble(error);
-      state_.failed(error, error.sqlstate(), now());
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
       trouble(error);
-      state_.failed(error, {}, now());
+      state_.failed(error, now());
     }
   }
 }
@@ -359,7 +356,7 @@ void Session::perform(const step::DropSlot&) {
     try {
       pq::drop_slot(*connection_, *options_.slot);
       break;
-    } catch (const pq::ServerError& error) {
+    } catch (const Error& error) {
       if (error.sqlstate() != kInUse || now() >= deadline) throw;
     }
     pollfd fd{environment_.stop.fd(), POLLIN, 0};
@@ -381,7 +378,7 @@ void Session::perform(const step::ReadSlot&) {
     PGWEIR_CHECK(slot.has_value());
     state_.on_slot(*slot);
     if (slot->exists) expect_slot(true);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() != kNotSupported) throw;
     state_.on_slot({.exists = true, .type = "logical"});
   }
@@ -391,7 +388,7 @@ void Session::perform(const step::FetchHistory& step) {
   constexpr std::string_view kUndefinedFile = "58P01";
   try {
     state_.on_history(step.timeline, pq::timeline_history(*connection_, step.timeline));
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     if (error.sqlstate() != kUndefinedFile) throw;
     state_.on_history_absent(step.timeline, error.message());
   }
@@ -559,7 +556,7 @@ void Session::perform(const step::Probe& step) {
       }
     }
     stream.finish(5s);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     if (error.kind() != ErrorKind::gap) throw;
     available = false;
   }
@@ -620,7 +617,7 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
       }
     }
     stream.finish(kAnswerWithin);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     // Most refusals of START_REPLICATION have no code of their own.
     if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
     comparison.how = TailComparison::How::not_there;
@@ -667,11 +664,10 @@ wal::RecordVerifier Session::verifier_for(const step::Stream& step) {
 }
 
 StreamOutcome Session::stream(const step::Stream& step) {
-  const auto failed = [&](const Error& error, std::string sqlstate) {
+  const auto failed = [&](const Error& error) {
     StreamOutcome outcome;
     outcome.how = StreamOutcome::How::failed;
     outcome.error = error;
-    outcome.sqlstate = std::move(sqlstate);
     outcome.reached = step.start;
     return outcome;
   };
@@ -757,10 +753,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
       log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
                 outcome.reached);
     return outcome;
-  } catch (const pq::ServerError& error) {
-    return failed(error, error.sqlstate());
   } catch (const Error& error) {
-    return failed(error, {});
+    return failed(error);
   }
 }
 

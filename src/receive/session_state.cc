@@ -600,7 +600,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     disconnect_ = !slot_new_here_ || slot_used_here_;
     return;
   }
-  failed(error, outcome.sqlstate, now);
+  failed(error, now);
 }
 
 void SessionState::on_history_absent(wal::TimelineId timeline, const std::string& server_text) {
@@ -709,7 +709,7 @@ wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
   return history ? history->timeline_of(lsn) : identity_->timeline;
 }
 
-void SessionState::failed(const Error& error, const std::string& sqlstate, Time now) {
+void SessionState::failed(const Error& error, Time now) {
   if (drop_slot_) {  // the end, or the next host, does not wait for it
     log_.warning("{}", error.what());
     drop_slot_ = slot_new_here_ = false;
@@ -726,7 +726,7 @@ void SessionState::failed(const Error& error, const std::string& sqlstate, Time 
       stop(error);
     return;
   }
-  if (sqlstate == kSlotInUse) {
+  if (error.sqlstate() == kSlotInUse) {
     if (!slot_busy_since_) slot_busy_since_ = now;
     const auto patience = parameters_ && parameters_->wal_sender_timeout > 0ms
                               ? parameters_->wal_sender_timeout

@@ -140,7 +140,6 @@ struct StreamOutcome {
   How how = How::stopped;
   std::optional<pq::EndOfStream::Next> next;
   std::optional<Error> error;
-  std::string sqlstate;         ///< of `error`, if the server reported it
   bool heard_anything = false;  ///< the server sent at least one message
   wal::Lsn reached;             ///< write position
 };
@@ -181,8 +180,8 @@ class SessionState {
   void on_stream_ended(const StreamOutcome& outcome, Time now);
   void on_disconnected();
   void on_waited();
-  /// The step that next() gave last failed. `sqlstate` is empty unless the server reported it.
-  void failed(const Error& error, const std::string& sqlstate, Time now);
+  /// The step that next() gave last failed.
+  void failed(const Error& error, Time now);
   /// A signal: the next step is Stop.
   void request_stop();
 

@@ -620,9 +620,6 @@ template <typename Function>
 void StreamLoop::guarded(Lock& lock, Function&& function) {
   try {
     function();
-  } catch (const pq::ServerError& error) {
-    if (!lock.owns_lock()) lock.lock();
-    fail(error, error.sqlstate());
   } catch (const Error& error) {
     if (!lock.owns_lock()) lock.lock();
     fail(error);
@@ -630,8 +627,8 @@ void StreamLoop::guarded(Lock& lock, Function&& function) {
 }
 
 /// The stream ends with this error; what was received before is still made durable.
-void StreamLoop::fail(const Error& error, const std::string& sqlstate) {
-  const auto what = turns_.fail(error, sqlstate);
+void StreamLoop::fail(const Error& error) {
+  const auto what = turns_.fail(error);
   if (what == StreamTurns::What::lost) durability_lost(error);
   if (what == StreamTurns::What::fail) wake_leader();
 }

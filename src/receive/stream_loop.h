@@ -112,7 +112,7 @@ class StreamLoop {
   void wait_for_events(Lock& lock);
   void hand_over();
   void send_due_status();
-  void fail(const Error& error, const std::string& sqlstate = {});
+  void fail(const Error& error);
   void finish_if_done();
   void wake_leader();
   template <typename Function>

@@ -273,12 +273,11 @@ void StreamTurns::on_disk_moved(Time now) {
 
 // --- How it ends ---------------------------------------------------------------------------------
 
-StreamTurns::What StreamTurns::fail(const Error& error, const std::string& sqlstate) {
+StreamTurns::What StreamTurns::fail(const Error& error) {
   if (error.kind() == ErrorKind::durability) return What::lost;
   if (failed()) return What::go_on;
   outcome_.how = StreamOutcome::How::failed;
   outcome_.error = error;
-  outcome_.sqlstate = sqlstate;
   state_.on_end_of_stream();
   return What::fail;
 }

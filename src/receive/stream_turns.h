@@ -176,7 +176,7 @@ class StreamTurns {
   // --- How it ends -------------------------------------------------------------------------------
 
   /// Any error that ends the stream: fail, go_on (one before it did), or lost.
-  [[nodiscard]] What fail(const Error& error, const std::string& sqlstate = {});
+  [[nodiscard]] What fail(const Error& error);
   [[nodiscard]] StreamOutcome outcome() const;
   [[nodiscard]] bool failed() const { return outcome_.how == StreamOutcome::How::failed; }
 

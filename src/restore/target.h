@@ -12,9 +12,9 @@ namespace weir::restore {
 
 /// What went wrong with the file that recovery wants, not with the archive: another form of the
 /// segment would not help.
-class TargetError final : public Error {
+class TargetError final : public ErrorAs<TargetError> {
  public:
-  using Error::Error;
+  using ErrorAs::ErrorAs;
 };
 
 /// Where checked WAL goes.

@@ -37,17 +37,16 @@ std::chrono::system_clock::time_point wall_time(std::int64_t microseconds_since_
 }
 
 /// To a physical slot that keeps no WAL the server says that it was invalidated.
-void require_logical(pq::Connection& connection, const std::string& slot,
-                     const pq::ServerError& error) {
+void require_logical(pq::Connection& connection, const std::string& slot, const Error& error) {
   const auto rows = connection.execute(
       "SELECT slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
       connection.quote_literal(slot));
   if (rows.size() != 1 || rows[0].size() != 1 || rows[0][0] != "physical") return;
-  pq::ServerError told(ErrorKind::refused, "the replication slot is a physical one",
-                       error.sqlstate());
-  told.with("slot", slot).with("server", connection.server_name());
-  told.hint("Changes can be decoded through a logical slot only; choose another name.");
-  throw told;
+  throw Error(ErrorKind::refused, "the replication slot is a physical one")
+      .with_sqlstate(error.sqlstate())
+      .with("slot", slot)
+      .with("server", connection.server_name())
+      .hint("Changes can be decoded through a logical slot only; choose another name.");
 }
 
 }  // namespace
@@ -222,9 +221,9 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
                                                              const SlotOptions& options) {
   auto& connection = for_command();
   const auto exists = [&name] {
-    pq::ServerError error(ErrorKind::refused, "the replication slot exists already", "42710");
-    error.with("slot", name);
-    return error;
+    return Error(ErrorKind::refused, "the replication slot exists already")
+        .with_sqlstate("42710")
+        .with("slot", name);
   };
   if (options_.kind == Kind::physical) {
     if (!options.plugin.empty() || options.two_phase || options.failover ||
@@ -251,13 +250,14 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
   std::optional<pq::LogicalSlot> made;
   try {
     made = pq::create_logical_slot(connection, name, wanted);
-  } catch (const pq::ServerError& error) {
+  } catch (const Error& error) {
     // Of a stream the same code says that WAL is missing.
     if (error.sqlstate() != kUndefinedFile) throw;
-    pq::ServerError told(ErrorKind::refused, error.message(), error.sqlstate());
-    told.with("plugin", options.plugin).with("server", connection.server_name());
-    told.hint("The output plugin is not installed on the server, or is called otherwise.");
-    throw told;
+    throw Error(ErrorKind::refused, error.message())
+        .with_sqlstate(error.sqlstate())
+        .with("plugin", options.plugin)
+        .with("server", connection.server_name())
+        .hint("The output plugin is not installed on the server, or is called otherwise.");
   }
   if (!made) throw exists();
   Slot slot{.name = name, .consistent_point = made->consistent_point, .plugin = options.plugin};
@@ -289,8 +289,8 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
     try {
       stream_.emplace(pq::ReplicationStream::start_logical(connection, options.slot, options.start,
                                                            options.plugin_options, interrupt_));
-    } catch (const pq::ServerError& error) {
-      require_logical(connection, options.slot, error);
+    } catch (const Error& error) {
+      if (!error.sqlstate().empty()) require_logical(connection, options.slot, error);
       throw;
     }
   } else {

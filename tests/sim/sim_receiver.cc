@@ -175,11 +175,9 @@ void SimReceiver::run_to_the_end() {
     }
     try {
       perform(step);
-    } catch (const UpstreamError& error) {
-      state_.failed(error.error, error.sqlstate, world_.story.now);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
-      state_.failed(error, {}, world_.story.now);
+      state_.failed(error, world_.story.now);
     }
   }
 }
@@ -356,10 +354,10 @@ void SimReceiver::compare_tail(const receive::step::CompareTail& step) {
     comparison.at = tail->begin + static_cast<std::uint64_t>(differs);
     if (comparison.at < tail->begin + tail->wal.size())
       comparison.how = TailComparison::How::differs;
-  } catch (const UpstreamError& error) {
-    if (error.error.kind() != ErrorKind::gap) throw;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::gap) throw;
     comparison.how = TailComparison::How::not_there;
-    comparison.server = error.error.message();
+    comparison.server = error.message();
   }
   state_.on_tail_compared(comparison);
 }
@@ -367,10 +365,9 @@ void SimReceiver::compare_tail(const receive::step::CompareTail& step) {
 void SimReceiver::stream(const receive::step::Stream& step) {
   StreamOutcome outcome;
   if (world_.mutant == Mutant::old_timeline_skipped && skip_old_timeline(step)) return;
-  const auto failed = [&](const Error& error, const std::string& sqlstate) {
+  const auto failed = [&](const Error& error) {
     outcome.how = StreamOutcome::How::failed;
     outcome.error = error;
-    outcome.sqlstate = sqlstate;
     outcome.reached = step.start;
   };
   try {
@@ -380,11 +377,9 @@ void SimReceiver::stream(const receive::step::Stream& step) {
     if (const auto over = std::exchange(over_dropped_, std::nullopt))
       from.start = std::max(from.start, kSegment.start_of(*over));
     outcome = stream_wal(from);
-  } catch (const UpstreamError& error) {
-    failed(error.error, error.sqlstate);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw ProcessDied{error};
-    failed(error, {});
+    failed(error);
   }
   store_late_losses();
   if (late_history_) {
@@ -453,7 +448,7 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
     }
     hung = hangs;
     if (state.silent_for_too_long(world_.story.now))
-      fail(streaming, Error(ErrorKind::retry, "no message from the server"), {});
+      fail(streaming, Error(ErrorKind::retry, "no message from the server"));
 
     // The guardian is never late by much.
     const bool late = world_.story.now - last_turn > 100ms;
@@ -504,7 +499,7 @@ StreamOutcome SimReceiver::stream_wal(const receive::step::Stream& step) {
       try {
         streaming.intake.settle();
       } catch (const Error& error) {
-        fail(streaming, error, {});
+        fail(streaming, error);
       }
     } else if (choice < 4 && turn == StreamTurns::Turn::write) {
       write_held(streaming);
@@ -559,7 +554,7 @@ void SimReceiver::care(Streaming& streaming) {
       if (world_.mutant == Mutant::leaving_server_held) break;
       world_.story.tell("the server is let go");
       world_.upstream.disconnect();
-      fail(streaming, Error(ErrorKind::retry, "the server shuts down"), {});
+      fail(streaming, Error(ErrorKind::retry, "the server shuts down"));
       break;
     case StreamTurns::Care::close:
       world_.upstream.disconnect();
@@ -592,10 +587,8 @@ void SimReceiver::discard(Streaming& streaming) {
         streaming.turns.on_end_of_stream(*end);
       }
     }
-  } catch (const UpstreamError& error) {
-    fail(streaming, error.error, error.sqlstate);
   } catch (const Error& error) {
-    fail(streaming, error, {});
+    fail(streaming, error);
   }
 }
 
@@ -637,10 +630,8 @@ void SimReceiver::take_message(Streaming& streaming, bool write) {
                         end->next->timeline);
       streaming.turns.on_end_of_stream(*end);
     }
-  } catch (const UpstreamError& error) {
-    fail(streaming, error.error, error.sqlstate);
   } catch (const Error& error) {
-    fail(streaming, error, {});
+    fail(streaming, error);
   }
 }
 
@@ -687,7 +678,7 @@ void SimReceiver::write_held(Streaming& streaming) {
   tell(verdict.news);
   if (verdict.what != StreamTurns::What::fail) return;
   streaming.intake.drop();
-  fail(streaming, *error, {});
+  fail(streaming, *error);
 }
 
 void SimReceiver::begin_sync(Streaming& streaming) {
@@ -816,13 +807,13 @@ void SimReceiver::report(Streaming& streaming) {
   try {
     world_.upstream.status(*status);
     world_.ledger.on_status(*status);
-  } catch (const UpstreamError& error) {
-    fail(streaming, error.error, error.sqlstate);
+  } catch (const Error& error) {
+    fail(streaming, error);
   }
 }
 
-void SimReceiver::fail(Streaming& streaming, const Error& error, const std::string& sqlstate) {
-  const auto what = streaming.turns.fail(error, sqlstate);
+void SimReceiver::fail(Streaming& streaming, const Error& error) {
+  const auto what = streaming.turns.fail(error);
   if (what == StreamTurns::What::lost) throw ProcessDied{error};
   if (what != StreamTurns::What::fail) return;
   world_.story.tell("the stream fails: {}", error.what());

@@ -106,7 +106,7 @@ class SimReceiver {
   void tell(receive::StreamTurns::News news);
   void count(Streaming& streaming, Sync& sync);
   void report(Streaming& streaming);
-  void fail(Streaming& streaming, const Error& error, const std::string& sqlstate);
+  void fail(Streaming& streaming, const Error& error);
   bool skip_old_timeline(const receive::step::Stream& step);
 
   const receive::Options options_;

@@ -287,7 +287,7 @@ int SimUpstream::connect(int first_host) {
     sender_.reset();
     return static_cast<int>(host);
   }
-  throw UpstreamError{Error(ErrorKind::retry, "connection refused"), {}};
+  throw Error(ErrorKind::retry, "connection refused");
 }
 
 void SimUpstream::disconnect() {
@@ -299,7 +299,7 @@ void SimUpstream::check_connection() {
   const auto& node = nodes_[connected_];
   if (connection_ == 0 || !node.up || node.starts != connection_) {
     disconnect();
-    throw UpstreamError{lost(), {}};
+    throw lost();
   }
 }
 
@@ -345,8 +345,8 @@ std::vector<std::byte> SimUpstream::read(wal::TimelineId timeline, Lsn begin, Ls
   check_connection();
   const auto& node = nodes_[connected_];
   if (begin < node.oldest || (node.other_branch && tail_removed_))
-    throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
-                        "58P01"};
+    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
+        .with_sqlstate("58P01");
   was_read_ = true;
   const auto wal = wal_of(node, timeline, begin, end);
   std::vector<std::byte> bytes(wal.begin(), wal.end());
@@ -388,22 +388,20 @@ void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
   find_other_wal(lsn, timeline);
   const auto& node = nodes_[connected_];
   if (timeline > node.timeline)
-    throw UpstreamError{
-        Error(ErrorKind::retry, "requested timeline is not in this server's history"), "XX000"};
+    throw Error(ErrorKind::retry, "requested timeline is not in this server's history")
+        .with_sqlstate("XX000");
   if (timeline < node.timeline && lsn > lineage_.timeline(timeline).switchpoint)
-    throw UpstreamError{
-        Error(ErrorKind::retry, "requested starting point is not in this server's history"),
-        "XX000"};
+    throw Error(ErrorKind::retry, "requested starting point is not in this server's history")
+        .with_sqlstate("XX000");
   if (timeline == node.timeline && lsn > node.flush)
-    throw UpstreamError{
-        Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position"),
-        "XX000"};
+    throw Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position")
+        .with_sqlstate("XX000");
   if (node.slot && node.slot_trouble == Node::SlotTrouble::dropped)
-    throw UpstreamError{Error(ErrorKind::refused, "replication slot \"weir\" does not exist"),
-                        "42704"};
+    throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
+        .with_sqlstate("42704");
   if (node.slot && node.slot_trouble == Node::SlotTrouble::invalidated)
-    throw UpstreamError{Error(ErrorKind::refused, "can no longer access replication slot \"weir\""),
-                        "55000"};
+    throw Error(ErrorKind::refused, "can no longer access replication slot \"weir\"")
+        .with_sqlstate("55000");
   sender_ = Sender{.timeline = timeline,
                    .begin = lsn,
                    .sent = lsn,
@@ -423,9 +421,8 @@ pq::StreamEvent SimUpstream::next() {
 
   if (sender.told && sender.sent >= sender.last) {
     disconnect();
-    throw UpstreamError{
-        Error(ErrorKind::retry, "terminating walsender process due to administrator command"),
-        "57P01"};
+    throw Error(ErrorKind::retry, "terminating walsender process due to administrator command")
+        .with_sqlstate("57P01");
   }
   if (historic && sender.sent >= valid_up_to) {
     // Also when more was sent before the promotion: a standby sends what it has received, and the
@@ -448,8 +445,8 @@ pq::StreamEvent SimUpstream::next() {
   if (sender.sent >= valid_up_to) return pq::NothingYet{};
   if (sender.sent < node.oldest) {
     disconnect();
-    throw UpstreamError{Error(ErrorKind::gap, "requested WAL segment has already been removed"),
-                        "58P01"};
+    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
+        .with_sqlstate("58P01");
   }
   const auto most = std::min<std::uint64_t>(valid_up_to - sender.sent, 16 * 1024);
   auto size = random_.coin() ? most : random_.any_size(most);

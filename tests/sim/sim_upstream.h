@@ -14,13 +14,6 @@
 
 namespace weir::sim {
 
-/// What a server reports as an error, with its SQLSTATE; also a connection that broke (no
-/// SQLSTATE).
-struct UpstreamError {
-  Error error;
-  std::string sqlstate;
-};
-
 /// A server of the cluster.
 struct Node {
   bool up = true;
@@ -88,7 +81,7 @@ class SimUpstream {
 
   // --- A client ----------------------------------------------------------------------------------
 
-  /// Throws UpstreamError if no server answers. Returns its index.
+  /// Throws Error if no server answers. Returns its index.
   int connect(int first_host);
   void disconnect();
   [[nodiscard]] pq::SystemIdentity identify();
@@ -102,7 +95,8 @@ class SimUpstream {
   void start(wal::Lsn lsn, wal::TimelineId timeline);
   /// CopyDone: the connection takes commands again.
   void end_stream() { sender_.reset(); }
-  /// The next message; throws UpstreamError.
+  /// The next message; throws Error: the server's with its SQLSTATE, without one if the
+  /// connection broke.
   [[nodiscard]] pq::StreamEvent next();
   void status(const wire::StandbyStatus& status);
   /// What of the WAL that next() gave last was damaged.

@@ -45,6 +45,30 @@ TEST(Error, CanBeGivenContextWhereItPasses) {
   }
 }
 
+/// One that some callers tell from all others.
+class Special final : public ErrorAs<Special> {
+ public:
+  using ErrorAs::ErrorAs;
+};
+
+TEST(Error, KeepsItsTypeAndSqlstateWhenItIsThrownWithMoreContext) {
+  try {
+    throw Special(ErrorKind::conflict, "special").with("file", "x").hint("Look.").with("at", 1);
+  } catch (const Special& error) {
+    EXPECT_STREQ(error.what(), "special (file x, at 1)");
+    EXPECT_EQ(error.hint(), "Look.");
+  }
+  Special named(ErrorKind::conflict, "special");
+  try {
+    throw named.with("file", "y").hint("Look.");
+  } catch (const Special& error) {
+    EXPECT_STREQ(error.what(), "special (file y)");
+  }
+  const Error plain(ErrorKind::refused, "no such slot");
+  EXPECT_EQ(plain.sqlstate(), "");
+  EXPECT_EQ(Error(plain).with_sqlstate("42704").with("slot", "a").sqlstate(), "42704");
+}
+
 TEST(Error, TakesBracesInTextsAsTheyAre) {
   const auto error = Error(ErrorKind::usage, "unknown option {}").with("value", "{0}");
   EXPECT_STREQ(error.what(), "unknown option {} (value {0})");

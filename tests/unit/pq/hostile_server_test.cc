@@ -79,10 +79,9 @@ class HostileServer : public testing::Test {
 std::string outcome(const std::function<void()>& function) {
   try {
     function();
-  } catch (const ServerError& thrown) {
-    return fmt::format("{} {}", to_string(thrown.kind()), thrown.sqlstate());
   } catch (const Error& thrown) {
-    return std::string(to_string(thrown.kind()));
+    const std::string kind(to_string(thrown.kind()));
+    return thrown.sqlstate().empty() ? kind : kind + " " + thrown.sqlstate();
   }
   return "";
 }

@@ -119,7 +119,7 @@ TEST(LiveLogical, CreatesASlotAndStreamsFromIt) {
   connection = connect(server, never);
   EXPECT_THROW(static_cast<void>(ReplicationStream::start_logical(
                    connection, "one", wal::Lsn(), {{"no-such-option", "it's"}}, never)),
-               ServerError);
+               Error);
 }
 
 TEST(LiveLogical, TellsOfAServerThatWritesNoLogicalWal) {
@@ -130,7 +130,7 @@ TEST(LiveLogical, TellsOfAServerThatWritesNoLogicalWal) {
   try {
     create_logical_slot(connection, "one", {});
     FAIL();
-  } catch (const ServerError& error) {
+  } catch (const Error& error) {
     EXPECT_EQ(error.sqlstate(), "55000");
     EXPECT_EQ(error.kind(), ErrorKind::refused);
   }

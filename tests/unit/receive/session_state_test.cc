@@ -90,7 +90,7 @@ class Dialogue {
       drops.push_back(connected_to);
       slot_made = false;
       if (drop_fails)
-        state.failed(Error(ErrorKind::retry, "the connection is gone"), {}, now);
+        state.failed(Error(ErrorKind::retry, "the connection is gone"), now);
       else
         state.on_slot_dropped();
     } else if (std::holds_alternative<step::ReadSlot>(step)) {
@@ -150,8 +150,7 @@ class Dialogue {
                     bool heard = false) {
     StreamOutcome outcome;
     outcome.how = StreamOutcome::How::failed;
-    outcome.error = error;
-    outcome.sqlstate = sqlstate;
+    outcome.error = Error(error).with_sqlstate(sqlstate);
     outcome.reached = reached;
     outcome.heard_anything = heard;
     state.on_stream_ended(outcome, now);
@@ -419,7 +418,7 @@ TEST(SessionState, WaitsLongerAndLongerButNotForEver) {
   Dialogue dialogue;
   for (int attempt = 0; attempt < 50; ++attempt) {
     ASSERT_EQ(Dialogue::name(dialogue.state.next()), "connect");
-    dialogue.state.failed(kLost, {}, dialogue.now);
+    dialogue.state.failed(kLost, dialogue.now);
     const auto wait = dialogue.until<step::Wait>();
     dialogue.answer(wait);
   }
@@ -435,7 +434,7 @@ TEST(SessionState, TriesSoonAgainAfterAServerThatSentSomething) {
   Dialogue dialogue;
   for (int attempt = 0; attempt < 10; ++attempt) {
     static_cast<void>(dialogue.until<step::Connect>());
-    dialogue.state.failed(kLost, {}, dialogue.now);
+    dialogue.state.failed(kLost, dialogue.now);
     dialogue.answer(dialogue.until<step::Wait>());
   }
   static_cast<void>(dialogue.until<step::Stream>());
@@ -449,8 +448,9 @@ TEST(SessionState, TriesSoonAgainAfterAServerThatSentSomething) {
 TEST(SessionState, GivesUpAtOnceWhereAFirstAttemptIsRefused) {
   Dialogue dialogue;
   static_cast<void>(dialogue.until<step::Connect>());
-  dialogue.state.failed(Error(ErrorKind::refused, "password authentication failed"), "28P01",
-                        dialogue.now);
+  dialogue.state.failed(
+      Error(ErrorKind::refused, "password authentication failed").with_sqlstate("28P01"),
+      dialogue.now);
   EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::refused);
 }
 
@@ -460,7 +460,8 @@ TEST(SessionState, KeepsTryingAServerThatTookItBefore) {
   dialogue.stream_fails(kLost, {}, seg(7), true);
   for (int attempt = 0; attempt < 3; ++attempt) {
     static_cast<void>(dialogue.until<step::Connect>());
-    dialogue.state.failed(Error(ErrorKind::refused, "no pg_hba.conf entry"), "28000", dialogue.now);
+    dialogue.state.failed(Error(ErrorKind::refused, "no pg_hba.conf entry").with_sqlstate("28000"),
+                          dialogue.now);
   }
   static_cast<void>(dialogue.until<step::Stream>());
 }
@@ -599,7 +600,7 @@ TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
     Dialogue dialogue(options);
     dialogue.slot_made = false;
     static_cast<void>(dialogue.until<step::InspectArchive>());
-    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), {}, dialogue.now);
+    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), dialogue.now);
     EXPECT_EQ(dialogue.steps(), "stop");
   }
   {
@@ -624,7 +625,7 @@ TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
     dialogue.hosts[0].standby = true;
     static_cast<void>(dialogue.until<step::Wait>());
     dialogue.identity.flush_position = seg(61);
-    EXPECT_EQ(dialogue.steps(), "wait identify create-slot read-slot stream");
+    EXPECT_EQ(dialogue.steps(), "wait identify compare-tail create-slot read-slot stream");
   }
   {
     SCOPED_TRACE("the next host is the right one");
@@ -633,7 +634,7 @@ TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
                       {.name = "two", .major = 18, .standby = false}};
     dialogue.slot_made = false;
     static_cast<void>(dialogue.until<step::InspectArchive>());
-    dialogue.state.failed(Error(ErrorKind::refused, "of no use"), {}, dialogue.now);
+    dialogue.state.failed(Error(ErrorKind::refused, "of no use"), dialogue.now);
     EXPECT_EQ(dialogue.steps(),
               "disconnect connect identify parameters read-slot archive create-slot read-slot "
               "stream");
@@ -665,7 +666,7 @@ TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
     begun(dialogue);
     dialogue.identity.flush_position = seg(9.5);
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
-    EXPECT_EQ(dialogue.steps(), "archive stream");
+    EXPECT_EQ(dialogue.steps(), "archive record-loss stream");
     EXPECT_THAT(dialogue.drops, testing::IsEmpty());
   }
   {
@@ -731,7 +732,7 @@ TEST(SessionState, NamesTheSlotThatItCouldNotTakeBack) {
     static_cast<void>(dialogue.until<step::Stream>());
     dialogue.stream_fails(kLost, {}, seg(7), false);
     static_cast<void>(dialogue.until<step::InspectArchive>());
-    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), {}, dialogue.now);
+    dialogue.state.failed(Error(ErrorKind::conflict, "another cluster"), dialogue.now);
     EXPECT_EQ(dialogue.steps(), "stop") << "there it may be somebody else's";
     EXPECT_EQ(dialogue.log.count(named), 1);
   }
@@ -754,7 +755,7 @@ TEST(SessionState, TellsTheSameFailureInFullOnce) {
       Error(ErrorKind::retry, "connection refused").with("server", "db1").hint("Start it.");
   for (int i = 0; i < 4; ++i) {
     static_cast<void>(dialogue.until<step::Connect>());
-    dialogue.state.failed(down, {}, dialogue.now);
+    dialogue.state.failed(down, dialogue.now);
   }
   EXPECT_EQ(dialogue.log.count("hint: Start it."), 1);
   EXPECT_EQ(dialogue.log.count("db1"), 1);
@@ -762,7 +763,7 @@ TEST(SessionState, TellsTheSameFailureInFullOnce) {
   static_cast<void>(dialogue.until<step::Stream>());
   dialogue.stream_fails(kLost, {}, seg(7), true);
   static_cast<void>(dialogue.until<step::Connect>());
-  dialogue.state.failed(down, {}, dialogue.now);
+  dialogue.state.failed(down, dialogue.now);
   EXPECT_EQ(dialogue.log.count("hint: Start it."), 2) << "another time";
 }
 
@@ -821,14 +822,14 @@ TEST(SessionState, WaitsForSpaceForAHistoryUnlessToldToStop) {
     dialogue.identity.timeline = 2;
     dialogue.server_histories[2] = kHistory2;
     dialogue.until<step::StoreHistory>();
-    dialogue.state.failed(full, {}, dialogue.now);
+    dialogue.state.failed(full, dialogue.now);
     if (!wait) {
       EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::disk_full);
       continue;
     }
     dialogue.until<step::Wait>();
     dialogue.until<step::StoreHistory>();
-    dialogue.state.failed(full, {}, dialogue.now);
+    dialogue.state.failed(full, dialogue.now);
     dialogue.until<step::Stream>();
     EXPECT_EQ(dialogue.connects, 1) << "the connection has nothing to do with it";
   }
@@ -1192,7 +1193,7 @@ TEST(SessionState, WaitsForSpaceToRecordALoss) {
   dialogue.identity.flush_position = seg(50);
   dialogue.archive_ends_at(1, seg(7));
   static_cast<void>(dialogue.until<step::RecordLoss>());
-  dialogue.state.failed(Error(ErrorKind::disk_full, "no space"), {}, dialogue.now);
+  dialogue.state.failed(Error(ErrorKind::disk_full, "no space"), dialogue.now);
   EXPECT_EQ(dialogue.steps(), "wait record-loss stream");
 }
 
@@ -1205,7 +1206,7 @@ TEST(SessionState, SearchesAGapOverAConnectionThatBreaks) {
   dialogue.stream_fails(kRemoved, "58P01", seg(7));
   for (int i = 0; i < 3; ++i) dialogue.answer(dialogue.until<step::Probe>());
   static_cast<void>(dialogue.until<step::Probe>());
-  dialogue.state.failed(kLost, {}, dialogue.now);
+  dialogue.state.failed(kLost, dialogue.now);
   const auto stop = dialogue.end();
   ASSERT_TRUE(stop.error);
   EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
@@ -1335,7 +1336,7 @@ TEST(SessionState, StopsAtOnceWhenAsked) {
   {
     Dialogue dialogue;  // in the middle of a wait
     static_cast<void>(dialogue.until<step::Connect>());
-    dialogue.state.failed(kLost, {}, dialogue.now);
+    dialogue.state.failed(kLost, dialogue.now);
     static_cast<void>(dialogue.until<step::Wait>());
     dialogue.state.request_stop();
     EXPECT_TRUE(std::holds_alternative<step::Stop>(dialogue.state.next()));
@@ -1422,7 +1423,7 @@ Options stock() {
 TEST(StockHabits, TheFirstConnectionHasToSucceed) {
   Dialogue dialogue(stock());
   ASSERT_TRUE(std::holds_alternative<step::Connect>(dialogue.state.next()));
-  dialogue.state.failed(kLost, {}, dialogue.now);
+  dialogue.state.failed(kLost, dialogue.now);
   const auto stop = dialogue.end();
   ASSERT_TRUE(stop.error);
   EXPECT_EQ(stop.error->message(), kLost.message());

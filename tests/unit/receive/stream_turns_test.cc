@@ -363,10 +363,10 @@ TEST(StreamTurns, EndsTheProcessForAnyOtherErrorOfASync) {
 
 TEST(StreamTurns, EndsWithTheFirstErrorUnlessDurabilityIsLost) {
   Stream stream;
-  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::retry, "first"), "08006"), What::fail);
+  EXPECT_EQ(stream.turns.fail(Error(ErrorKind::retry, "first").with_sqlstate("08006")), What::fail);
   EXPECT_EQ(stream.turns.fail(Error(ErrorKind::damage, "second")), What::go_on);
   EXPECT_EQ(stream.turns.outcome().error->kind(), ErrorKind::retry);
-  EXPECT_EQ(stream.turns.outcome().sqlstate, "08006");
+  EXPECT_EQ(stream.turns.outcome().error->sqlstate(), "08006");
   EXPECT_EQ(stream.turns.next(), Turn::wait);
   EXPECT_EQ(stream.turns.fail(Error(ErrorKind::durability, "third")), What::lost);
 }
