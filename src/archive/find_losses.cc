@@ -109,7 +109,15 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   }
   auto next = segment_size.segno(from);
   auto each = there.begin();
-  for (; each != there.end() && each->first == next && !each->second->name.partial; ++each) ++next;
+  // A finished one that another follows is WAL to its end. The last one need not be: in a server's
+  // pg_wal the segment in which a timeline was left has its full size, too.
+  const auto followed = [&] {
+    const auto following = std::next(each);
+    return following != there.end() && following->first == next + 1;
+  };
+  for (; each != there.end() && each->first == next && !each->second->name.partial && followed();
+       ++each)
+    ++next;
 
   wal::RecordVerifier::Options options;
   options.segment_size = segment_size;

@@ -26,7 +26,7 @@ class Holed:
 
     def __init__(self, servers, receivers, new_archive, place):
         self.place = place
-        self.primary = primary = servers.primary(wal_keep_size="0", max_wal_size="2MB",
+        self.primary = primary = servers.primary(wal_keep_size="1GB", max_wal_size="2MB",
                                                  min_wal_size="2MB")
         self.archive = archive = new_archive(primary)
         receiver = receivers.pgweir(archive, primary)
@@ -40,6 +40,8 @@ class Holed:
         reported(primary, self.edge)
         self.time = primary.sql("SELECT clock_timestamp()")
         receiver.stop()
+        primary.sql("ALTER SYSTEM SET wal_keep_size = 0")
+        primary.sql("SELECT pg_reload_conf()")
         wanted = primary.wal_path(1, self.edge)
         insert(primary, 21, 30)
         self.lsn_in_hole = primary.flushed() + primary.segment_size

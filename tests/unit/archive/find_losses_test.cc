@@ -81,6 +81,14 @@ TEST(FindLosses, FindsWhatATimelineHasBehindItsFork) {
   }
 }
 
+TEST(FindLosses, KnowsThatAFinishedSegmentMayEndWhereItsTimelineWasLeft) {
+  Failover failover;
+  failover.archive.partial(failover.one, failover.at);
+  const auto name = wal::SegmentName(1, kSize.segno(failover.at), kSize).to_string();
+  failover.archive.disk.open()->rename_no_replace(name + ".partial", name);
+  EXPECT_THAT(failover.found(), IsEmpty());
+}
+
 TEST(FindLosses, FindsHolesOnEachWayOnce) {
   Failover failover;
   for (const auto segno : {2, 3, 6})
