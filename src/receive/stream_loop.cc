@@ -99,8 +99,12 @@ StreamOutcome StreamLoop::run() {
       }
     }
   }
-  // What comes now may wait for the disk, and the server shall not wait with it.
-  if (outcome.how == StreamOutcome::How::failed) stream_.let_go();
+  // What comes now may wait for the disk, and the server shall not wait with it. One that ended the
+  // stream itself waits for nothing; and where a server is refused, a slot that was made there is
+  // still to be removed on this connection.
+  if (outcome.how == StreamOutcome::How::failed && outcome.error->sqlstate().empty() &&
+      outcome.error->kind() != ErrorKind::conflict && outcome.error->kind() != ErrorKind::damage)
+    stream_.let_go();
   return outcome;
 }
 

@@ -119,7 +119,7 @@ def test_an_end_position_that_only_the_slot_can_judge(servers, receivers, new_ar
 def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receivers, new_archive):
     primary = servers.primary()
     standby = servers.standby(primary, start=False)
-    standby.conf(primary_conninfo="")
+    standby.conf(primary_conninfo="", log_connections="on", log_disconnections="on")
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
@@ -127,8 +127,9 @@ def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receiv
     receiver.stop()
     standby.start()  # where it was: it is waited for, and without it there is no slot
     receiver = receivers.pgweir(archive, standby.conninfo(dbname="postgres"), "-S", "mine", "--create-slot")
-    wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir monitor' "
-                                 "AND state = 'idle' AND query LIKE '%pg_replication_slots%'") == "1",
+    # It has a connection for each look.
+    wait_for(lambda: "application_name=pgweir monitor" in standby.log.read_text() and
+             "disconnection" in standby.log.read_text().split("application_name=pgweir monitor")[-1],
              "the guard to have looked")
     receiver.wait_log("waiting for it")
     report = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
@@ -148,7 +149,7 @@ def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receiv
 def test_what_the_guard_said_goes_when_the_slot_is_there(servers, receivers, new_archive, major):
     primary = servers.primary(major=major)
     standby = servers.standby(primary, start=False)
-    standby.conf(primary_conninfo="")
+    standby.conf(primary_conninfo="", log_connections="on", log_disconnections="on")
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
