@@ -105,6 +105,7 @@ class Run {
     options.foreign_host = random.one_in(4);
     options.other_branch = !options.foreign_host && lineage.other_branch() && random.coin();
     options.damages = random.one_in(4);
+    options.sends_away = random.one_in(3);
     options.slot_trouble = options.slot && random.one_in(3);
     // (Behind a hole there may be nothing that tells one branch from the other.)
     if (options.other_branch) options.removes_wal = options.slot_trouble = false;

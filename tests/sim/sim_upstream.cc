@@ -125,7 +125,7 @@ void SimUpstream::tick(bool calm) {
         story_.tell("node {} has shut down", index);
         go_down(node);
       }
-    } else if (!calm && random_.one_in(1200)) {
+    } else if (options_.sends_away && !calm && random_.one_in(600)) {
       story_.tell("node {} shuts down", index);
       node.leaving = story_.now;
       if (sender_) sender_->turns_idle = 0;
@@ -139,7 +139,7 @@ void SimUpstream::tick(bool calm) {
       if (connection_ != 0 && connected_ == static_cast<std::size_t>(index)) tell_walsender_to_go();
     }
   }
-  if (!calm && random_.one_in(800)) tell_walsender_to_go();
+  if (options_.sends_away && !calm && random_.one_in(400)) tell_walsender_to_go();
   if (calm) repair();
   if (!calm && connection_ != 0 && random_.one_in(150)) {
     story_.tell("the connection breaks");

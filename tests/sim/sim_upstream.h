@@ -50,6 +50,7 @@ class SimUpstream {
     bool other_branch =
         false;             ///< … or one that was set back, or is the other one of a split brain
     bool damages = false;  ///< WAL is damaged now and then, on the way or where it is read
+    bool sends_away = false;    ///< walsenders are told to go, servers shut down, now and then
     bool slot_trouble = false;  ///< the slot is invalidated or dropped now and then
   };
   SimUpstream(const Lineage& lineage, Options options, Random& random, Story& story);
