@@ -238,10 +238,11 @@ def test_a_server_without_the_end_of_the_archive_is_followed(receivers, servers,
     primary.wal_path(1, end - 1).unlink()
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
-    reported(primary, primary.write_wal(2))
+    position = primary.write_wal(2)
+    reported(primary, position)
     receiver.stop()
     assert receiver.said().count("cannot be compared") == 1, receiver.said()
-    archive.assert_covers(primary, 1, primary.flushed(), start=end)
+    archive.assert_covers(primary, 1, position, start=end)
 
 
 class Tampered(WalServer):
