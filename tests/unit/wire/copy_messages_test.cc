@@ -104,7 +104,8 @@ TEST(Encode, WritesAStatusUpdate) {
 TEST(CopyMessages, OfTheServerAreReadAsTheyWereWritten) {
   const std::string wal = "bytes of WAL";
   XLogData data{wal::Lsn(0x1'02000000), wal::Lsn(0x1'03000000), -5, {}};
-  const auto read = std::get<XLogData>(decode_text(encode_head(data) + wal));
+  const auto message = encode_head(data) + wal;
+  const auto read = std::get<XLogData>(decode_text(message));
   EXPECT_EQ(read.start, data.start);
   EXPECT_EQ(read.server_end, data.server_end);
   EXPECT_EQ(read.server_clock, data.server_clock);
