@@ -28,10 +28,11 @@ struct Notification {
 /// Notifications of one connection come in the order in which their transactions committed; each
 /// comes once. The server removes duplicates within one transaction.
 ///
-/// Who does not read holds the server up. Its process for us keeps what the socket does not take, and
-/// when it blocks in a send, the server cannot remove notifications from its queue (8 GB; full, all
-/// NOTIFY of the cluster fail) nor what VACUUM could remove. So read in time, and hand on what takes
-/// long; who cannot calls hang_up(). A smart shutdown waits for the session, as for any other.
+/// Who does not read holds the server up. Its process for us keeps what the socket does not take,
+/// and when it blocks in a send, the server cannot remove notifications from its queue (8 GB; full,
+/// all NOTIFY of the cluster fail) nor what VACUUM could remove. So read in time, and hand on what
+/// takes long; who cannot calls hang_up(). A smart shutdown waits for the session, as for any
+/// other.
 ///
 /// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
 /// Callbacks run on the thread that reads and may not call the Listener, interrupt() excepted.
@@ -89,8 +90,8 @@ class Listener {
 
   /// Connects anew, once, and listens. Throws as the constructor does.
   void reconnect();
-  /// Leaves the server, which keeps nothing for us any more. The next read(timeout) or consume(), or
-  /// reconnect(), listens again, and on_listening tells what may have been missed.
+  /// Leaves the server, which keeps nothing for us any more. The next read(timeout) or consume(),
+  /// or reconnect(), listens again, and on_listening tells what may have been missed.
   void hang_up();
   [[nodiscard]] bool connected() const;
 
