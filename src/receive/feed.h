@@ -1,0 +1,148 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "archive/losses.h"
+#include "base/error.h"
+#include "receive/stream_state.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// What happens in a receiver, one type for each kind of event.
+namespace event {
+
+/// WAL of this timeline streams from `start`, a segment's first byte, on.
+struct Streaming {
+  wal::TimelineId timeline;
+  wal::Lsn start;
+};
+/// Regularly while WAL streams (Environment::progress_interval).
+struct Progress {
+  StreamSnapshot snapshot;
+};
+/// Everything before `end` is durable in the archive, and may be acknowledged. Within one stream the
+/// position only grows.
+struct DurableEnd {
+  wal::TimelineId timeline;
+  wal::Lsn end;
+};
+/// A sync of WAL ended well, after so long.
+struct SyncDone {
+  std::chrono::nanoseconds duration;
+};
+/// A segment has its final name, and is durable.
+struct SegmentFinished {
+  wal::SegmentName segment;
+  wal::Lsn end;
+};
+/// A segment has its compressed form, named `file`. The raw one is gone.
+struct SegmentCompressed {
+  wal::SegmentName segment;
+  std::string file;
+};
+struct TimelineSwitched {
+  wal::TimelineId next;
+  wal::Lsn switchpoint;
+};
+/// A loss was found or accepted just now, and is recorded.
+struct LossRecorded {
+  archive::Loss loss;
+};
+/// The disk is full, or has space again.
+struct DiskFull {
+  bool full;
+};
+/// What keeps the archive from growing, each time it comes up. Streaming is the end of it, unless the
+/// run ends with it.
+struct Trouble {
+  Error error;
+};
+/// The unfinished segment that a stream left, by its name in the end.
+struct LeftUnfinished {
+  std::string file;
+};
+/// A stream ended as asked: by a signal, or (`by_signal` is false) at the end position.
+struct Stopped {
+  wal::TimelineId timeline;
+  wal::Lsn reached;
+  bool by_signal;
+};
+
+}  // namespace event
+
+using Event = std::variant<event::Streaming, event::Progress, event::DurableEnd, event::SyncDone,
+                           event::SegmentFinished, event::SegmentCompressed, event::TimelineSwitched,
+                           event::LossRecorded, event::DiskFull, event::Trouble,
+                           event::LeftUnfinished, event::Stopped>;
+
+/// Calls the alternative for the event's type, and nothing for a type without one:
+/// `on(event, [&](const event::Trouble& trouble) { … }, …)`.
+template <typename... Functions>
+void on(const Event& happened, Functions&&... functions) {
+  struct Overloads : std::decay_t<Functions>... {
+    using std::decay_t<Functions>::operator()...;
+  };
+  const Overloads overloads{std::forward<Functions>(functions)...};
+  std::visit(
+      [&](const auto& one) {
+        if constexpr (std::is_invocable_v<const Overloads&, decltype(one)>) overloads(one);
+      },
+      happened);
+}
+
+/// One stream of events, from whoever does something to whoever wants to know: status, log,
+/// notifications, systemd, a server downstream. Thread-safe.
+class Feed {
+ public:
+  /// Called on the thread on which the event happened, perhaps on several at once. Must neither
+  /// block, nor throw, nor subscribe or unsubscribe.
+  using Listener = std::function<void(const Event&)>;
+
+  /// Ends with the object: when that is gone, the listener is not called any more. The feed
+  /// outlives it.
+  class Subscription {
+   public:
+    Subscription() = default;
+    Subscription(Subscription&& other) noexcept
+        : feed_(std::exchange(other.feed_, nullptr)), listener_(std::move(other.listener_)) {}
+    Subscription& operator=(Subscription&& other) noexcept {
+      end();
+      feed_ = std::exchange(other.feed_, nullptr);
+      listener_ = std::move(other.listener_);
+      return *this;
+    }
+    ~Subscription() { end(); }
+
+   private:
+    friend class Feed;
+    Subscription(Feed& feed, std::unique_ptr<Listener> listener)
+        : feed_(&feed), listener_(std::move(listener)) {}
+    void end();
+    Feed* feed_ = nullptr;
+    std::unique_ptr<Listener> listener_;
+  };
+
+  Feed() = default;
+  Feed(const Feed&) = delete;
+  Feed& operator=(const Feed&) = delete;
+
+  [[nodiscard]] Subscription subscribe(Listener listener);
+  void publish(const Event& event) const;
+
+ private:
+  mutable std::shared_mutex mutex_;
+  std::vector<const Listener*> listeners_;  ///< in the order in which they subscribed
+};
+
+}  // namespace weir::receive

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "receive/options.h"
+
+namespace weir::receive {
+
+/// Decides when a slow sync is worth a line of the log: the first one at once; what follows is
+/// counted and told together, ten minutes later at the earliest. Pure; one caller at a time.
+class SlowSyncs {
+ public:
+  static constexpr std::chrono::minutes kQuiet{10};
+
+  /// Slow is what takes longer than `bound`.
+  explicit SlowSyncs(std::chrono::nanoseconds bound) : bound_(bound) {}
+
+  struct Warning {
+    std::chrono::nanoseconds duration{};  ///< of the sync that ended just now
+    std::uint64_t earlier = 0;            ///< slow ones since the last warning, without this one
+    std::chrono::nanoseconds worst{};     ///< of those and this one
+    std::chrono::nanoseconds since{};     ///< the last warning; zero if there was none
+  };
+  /// A sync ended well, after so long.
+  [[nodiscard]] std::optional<Warning> add(std::chrono::nanoseconds duration, Time now) {
+    if (duration <= bound_) return std::nullopt;
+    ++total_;
+    worst_ = std::max(worst_, duration);
+    if (warned_at_ && now - *warned_at_ < kQuiet) {
+      ++untold_;
+      return std::nullopt;
+    }
+    const Warning warning{.duration = duration,
+                          .earlier = untold_,
+                          .worst = worst_,
+                          .since = warned_at_ ? now - *warned_at_ : std::chrono::nanoseconds(0)};
+    warned_at_ = now;
+    untold_ = 0;
+    worst_ = {};
+    return warning;
+  }
+  /// Since the start.
+  [[nodiscard]] std::uint64_t total() const { return total_; }
+
+ private:
+  const std::chrono::nanoseconds bound_;
+  std::uint64_t total_ = 0;
+  std::uint64_t untold_ = 0;
+  std::chrono::nanoseconds worst_{};
+  std::optional<Time> warned_at_;
+};
+
+}  // namespace weir::receive
