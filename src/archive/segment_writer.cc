@@ -20,7 +20,6 @@
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -90,11 +89,12 @@ class Buffers {
 
 /// A segment that is being written, shared by the writer and the jobs that sync it.
 struct Segment {
-  Segment(wal::SegmentName segment_name, std::unique_ptr<io::File> file,
+  Segment(Threads& threads, wal::SegmentName segment_name, std::unique_ptr<io::File> file,
           std::optional<OpenSegment> known)
       : name(segment_name),
         writing(std::move(file)),
         trusted(known),
+        mutex(threads.make_mutex()),
         path(SegmentFileName{segment_name, codec::Method::none, true}.to_string()) {}
 
   const wal::SegmentName name;
@@ -102,7 +102,7 @@ struct Segment {
   const std::optional<OpenSegment> trusted;
   std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: collected there
 
-  std::mutex mutex;
+  const std::unique_ptr<Threads::Mutex> mutex;
   std::string path;                                ///< its name right now
   std::vector<std::unique_ptr<io::File>> syncing;  ///< not in use; one job at a time has each
   bool closed = false;
@@ -110,7 +110,7 @@ struct Segment {
   /// An open file description that no other job is using. Those once opened are kept: an error of
   /// write-back that happens between two syncs is told to every description that was open then.
   std::unique_ptr<io::File> take_file(io::Directory& directory) {
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(*mutex);
     if (!syncing.empty()) {
       auto file = std::move(syncing.back());
       syncing.pop_back();
@@ -126,7 +126,7 @@ struct Segment {
 
   void give_back(std::unique_ptr<io::File> file) {
     {
-      const std::lock_guard lock(mutex);
+      const std::lock_guard lock(*mutex);
       if (!closed) {
         syncing.push_back(std::move(file));
         return;
@@ -138,7 +138,7 @@ struct Segment {
   void close() {
     std::vector<std::unique_ptr<io::File>> files;
     {
-      const std::lock_guard lock(mutex);
+      const std::lock_guard lock(*mutex);
       files.swap(syncing);
       closed = true;
     }
@@ -147,7 +147,7 @@ struct Segment {
   }
 
   void rename(io::Directory& directory, const std::string& to, bool replace) {
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(*mutex);
     if (replace)
       directory.rename_replace(path, to);
     else
@@ -158,14 +158,17 @@ struct Segment {
 
 /// What the jobs of one writer know of each other.
 struct Order {
-  std::mutex mutex;
-  std::condition_variable changed;
+  explicit Order(Threads& threads)
+      : mutex(threads.make_mutex()), changed(threads.make_condition()) {}
+
+  const std::unique_ptr<Threads::Mutex> mutex;
+  const std::unique_ptr<Threads::Condition> changed;
   std::vector<std::uint64_t> unfinished;  ///< numbers of jobs, in order
   bool broken = false;                    ///< a job failed for good or was given up
   std::uint64_t durable_creations = 0;    ///< names created up to this number are safe
 
   void finish(std::uint64_t job, bool success) {
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(*mutex);
     if (!success) broken = true;
     remove(job);
   }
@@ -173,7 +176,7 @@ struct Order {
   /// With the mutex held.
   void remove(std::uint64_t job) {
     std::erase(unfinished, job);
-    changed.notify_all();
+    changed->notify_all();
   }
 
   static Error broken_error() {
@@ -234,7 +237,7 @@ class Job final : public SyncJob {
       }
       // Bytes that are safe in a file whose name is not would be as lost as the others.
       if (creations_) sync_names();
-      const std::lock_guard lock(order_->mutex);
+      const std::lock_guard lock(*order_->mutex);
       if (order_->broken) throw Order::broken_error();
       if (publishes()) return;
       order_->remove(number_);
@@ -366,14 +369,14 @@ class Job final : public SyncJob {
 
   void sync_names() {
     directory_.sync();
-    const std::lock_guard lock(order_->mutex);
+    const std::lock_guard lock(*order_->mutex);
     order_->durable_creations = std::max(order_->durable_creations, *creations_);
   }
 
   /// A final name must not be given while an earlier sync of the same bytes may still fail.
   void wait_for_earlier_jobs() {
-    std::unique_lock lock(order_->mutex);
-    order_->changed.wait(
+    Threads::Lock lock(*order_->mutex);
+    order_->changed->wait(
         lock, [&] { return order_->broken || done_ || order_->unfinished.front() == number_; });
     if (order_->broken) throw Order::broken_error();
   }
@@ -420,7 +423,7 @@ struct SegmentWriter::Impl {
 
   io::Directory& directory;
   const Options options;
-  const std::shared_ptr<Order> order = std::make_shared<Order>();
+  const std::shared_ptr<Order> order = std::make_shared<Order>(*options.threads);
   std::uint64_t next_job = 1;
 
   wal::TimelineId timeline = 0;
@@ -530,7 +533,7 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
 
   const std::uint64_t number = impl_->next_job++;
   {
-    const std::lock_guard lock(impl_->order->mutex);
+    const std::lock_guard lock(*impl_->order->mutex);
     impl_->order->unfinished.push_back(number);
   }
   impl_->full.clear();
@@ -563,13 +566,13 @@ void SegmentWriter::Impl::open_segment() {
   if (first_creation != 0) {
     bool safe = false;
     {
-      const std::lock_guard lock(order->mutex);
+      const std::lock_guard lock(*order->mutex);
       safe = order->durable_creations >= first_creation;
     }
     if (!safe) {
       const std::uint64_t covered = creations;
       directory.sync();
-      const std::lock_guard lock(order->mutex);
+      const std::lock_guard lock(*order->mutex);
       order->durable_creations = std::max(order->durable_creations, covered);
     }
   }
@@ -589,7 +592,7 @@ void SegmentWriter::Impl::open_segment() {
   const auto known = std::find_if(open.begin(), open.end(),
                                   [&](const OpenSegment& o) { return o.start == position; });
   current = std::make_shared<Segment>(
-      segment, std::move(file),
+      *options.threads, segment, std::move(file),
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
   if (collect && is_new && size().bytes() <= options.largest_collected)
     current->memory = Buffers::take(buffers);

@@ -11,6 +11,7 @@
 
 #include "archive/resume.h"
 #include "base/error.h"
+#include "base/threads.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "wal/lsn.h"
@@ -78,6 +79,7 @@ class SegmentWriter {
     /// WAL arrives would hold it up: such segments are better compressed later.
     codec::Compression compression = {};
     std::uint64_t largest_collected = kLargestCollected;  ///< 0: none is ever collected
+    Threads* threads = &machine_threads();  ///< whose jobs wait for each other; not owned
   };
   SegmentWriter(io::Directory& directory, Options options);
   ~SegmentWriter();

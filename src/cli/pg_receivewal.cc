@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <random>
 
 #include "cli/connection_options.h"
@@ -20,6 +21,7 @@
 #include "io/unsynced_directory.h"
 #include "pq/commands.h"
 #include "receive/session.h"
+#include "receive/status_socket.h"
 
 namespace weir::cli {
 
@@ -121,18 +123,24 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
     const auto on_disk = open_directory(request.directory);
     const auto directory = request.sync ? nullptr : io::without_syncs(*on_disk);
     LibraryLog library_log(log, request.verbose);
-    const receive::Environment environment{.directory = directory ? *directory : *on_disk,
-                                           .stop = stop,
-                                           .log = library_log,
-                                           .board = board,
-                                           .seed = std::random_device()(),
-                                           .durability_lost =
-                                               [&](const Error& error) {
-                                                 logger.last_words(error, 500ms);
-                                                 ::_exit(kFailed);
-                                               },
-                                           .tick = {},
-                                           .events = tell(log, request.verbose > 0)};
+    const receive::Environment environment{
+        .directory = directory ? *directory : *on_disk,
+        .stop = stop,
+        .log = library_log,
+        .board = board,
+        .seed = std::random_device()(),
+        .durability_lost =
+            [&](const Error& error) {
+              logger.last_words(error, 500ms);
+              ::_exit(kFailed);
+            },
+        .tick = {},
+        .events = tell(log, request.verbose > 0),
+        .archive_taken =
+            [&] {
+              return std::make_shared<receive::StatusSocket>(
+                  on_disk->path(), [&board] { return board.to_json(); }, library_log);
+            }};
     receive::receive(options, environment);
     return kWell;
   } catch (const pq::Interrupted&) {

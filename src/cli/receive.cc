@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <random>
 
@@ -19,6 +20,7 @@
 #include "cli/teller.h"
 #include "io/posix_directory.h"
 #include "receive/session.h"
+#include "receive/status_socket.h"
 
 namespace weir::cli {
 
@@ -51,6 +53,10 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
                                      .tick = {},
                                      .tick_interval = teller.interval(),
                                      .events = notifier ? notifier->events() : receive::Events()};
+    environment.archive_taken = [&] {
+      return std::make_shared<receive::StatusSocket>(
+          directory->path(), [&board] { return board.to_json(); }, log);
+    };
     if (const auto interval = service.heartbeat_interval())
       environment.tick_interval = std::min(environment.tick_interval, *interval);
     environment.durability_lost = [&](const Error& error) {

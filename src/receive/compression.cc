@@ -1,9 +1,5 @@
 #include "receive/compression.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <optional>
 #include <utility>
 
@@ -14,19 +10,13 @@ namespace weir::receive {
 
 namespace {
 
-/// Behind everything that someone waits for; a thread's own value, as Linux has it.
-void lower_priority() {
-  constexpr int kNice = 10;
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
-}
-
 constexpr std::chrono::seconds kDiskFullWait(10);
 
 }  // namespace
 
 Compression::Compression(io::Directory& directory, codec::Compression compression,
-                         wal::SegmentSize segment_size, Log& log, StatusBoard& board,
-                         std::function<void(const Error&)> durability_lost,
+                         wal::SegmentSize segment_size, Threads& threads, Log& log,
+                         StatusBoard& board, std::function<void(const Error&)> durability_lost,
                          std::function<void(wal::SegmentName, const std::string&)> compressed)
     : directory_(directory),
       compression_(compression),
@@ -35,46 +25,48 @@ Compression::Compression(io::Directory& directory, codec::Compression compressio
       board_(board),
       durability_lost_(std::move(durability_lost)),
       compressed_(std::move(compressed)),
-      thread_([this] { work(); }) {}
+      threads_(threads),
+      mutex_(threads.make_mutex()),
+      changed_(threads.make_condition()),
+      thread_(threads.start(
+          "compressor", [this] { work(); }, Threads::Priority::low)) {}
 
 Compression::~Compression() {
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     stop_ = true;
   }
-  changed_.notify_all();
-  thread_.join();
+  changed_->notify_all();
+  thread_->join();
 }
 
 void Compression::add(const std::vector<wal::SegmentName>& segments) {
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     queue_.insert(queue_.end(), segments.begin(), segments.end());
   }
-  changed_.notify_all();
+  changed_->notify_all();
 }
 
 void Compression::drain(const pq::Interrupt& stop, std::chrono::milliseconds patience) {
   // How often it is looked whether to stop: a signal cannot notify.
   constexpr std::chrono::milliseconds kLook(50);
-  using Clock = std::chrono::steady_clock;
-  std::optional<Clock::time_point> deadline;
-  std::unique_lock lock(mutex_);
+  std::optional<Time> deadline;
+  Threads::Lock lock(*mutex_);
   while (!stop_ && (!queue_.empty() || busy_)) {
-    if (stop.raised() && !deadline) deadline = Clock::now() + patience;
-    if (deadline && (no_space_ || Clock::now() >= *deadline)) return;
-    changed_.wait_for(lock, kLook);
+    if (stop.raised() && !deadline) deadline = threads_.now() + patience;
+    if (deadline && (no_space_ || threads_.now() >= *deadline)) return;
+    changed_->wait_until(lock, threads_.now() + kLook);
   }
 }
 
 void Compression::work() {
-  lower_priority();
-  std::unique_lock lock(mutex_);
+  Threads::Lock lock(*mutex_);
   for (;;) {
     board_.update([&](auto& content) { content.to_compress = queue_.size(); });
     busy_ = false;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+    changed_->notify_all();
+    changed_->wait(lock, [&] { return stop_ || !queue_.empty(); });
     if (stop_) return;
     busy_ = true;
     const auto segment = queue_.front();
@@ -107,9 +99,10 @@ void Compression::compress(wal::SegmentName segment) {
         log_.warning("no space to compress {}; waiting for some: {}", segment, error.what());
       told = true;
     }
-    std::unique_lock lock(mutex_);
+    Threads::Lock lock(*mutex_);
     no_space_ = true;
-    changed_.wait_for(lock, kDiskFullWait, [&] { return stop_.load(); });
+    const auto again = threads_.now() + kDiskFullWait;
+    while (!stop_ && threads_.now() < again) changed_->wait_until(lock, again);
     no_space_ = false;
   }
 }

@@ -2,14 +2,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
-#include <thread>
+#include <memory>
 #include <vector>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "pq/connection.h"
@@ -26,7 +25,7 @@ class Compression {
   /// `durability_lost` must end the process (P6). `compressed` may be empty; it is told the new
   /// name.
   Compression(io::Directory& directory, codec::Compression compression,
-              wal::SegmentSize segment_size, Log& log, StatusBoard& board,
+              wal::SegmentSize segment_size, Threads& threads, Log& log, StatusBoard& board,
               std::function<void(const Error&)> durability_lost,
               std::function<void(wal::SegmentName, const std::string&)> compressed);
   /// Finishes nothing: what is under way is broken off and left raw.
@@ -49,13 +48,14 @@ class Compression {
   std::function<void(const Error&)> durability_lost_;
   std::function<void(wal::SegmentName, const std::string&)> compressed_;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Threads& threads_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
   std::deque<wal::SegmentName> queue_;
   bool busy_ = false;
   bool no_space_ = false;  ///< busy, but only with waiting
   std::atomic<bool> stop_ = false;
-  std::thread thread_;
+  std::unique_ptr<Threads::Thread> thread_;
 };
 
 }  // namespace weir::receive

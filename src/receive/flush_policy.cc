@@ -14,7 +14,7 @@ std::optional<Time> sync_due_at(const FlushPolicy& policy, const FlushInputs& in
   if (inputs.urgent) return kNow;
   switch (policy.mode) {
     case FlushPolicy::Mode::continuous:
-      if (inputs.behind_bytes < kCatchUpBytes) return kNow;
+      if (inputs.behind_bytes < inputs.catch_up_bytes) return kNow;
       if (inputs.unsynced_bytes >= kCatchUpStep) return kNow;
       return inputs.oldest_unsynced + kCatchUpInterval;
     case FlushPolicy::Mode::interval:

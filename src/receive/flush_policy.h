@@ -25,6 +25,10 @@ struct FlushPolicy {
   bool operator==(const FlushPolicy&) const = default;
 };
 
+/// More than this behind counts as catching up: then throughput matters, and a sync per read would
+/// only slow it. A server whose commits wait for us is never this far ahead.
+inline constexpr std::uint64_t kCatchUpBytes = 4 * 1024 * 1024;
+
 /// What the decision rests on.
 struct FlushInputs {
   std::uint64_t unsynced_bytes = 0;  ///< written, and not covered by a sync that has begun
@@ -32,11 +36,9 @@ struct FlushInputs {
   std::uint64_t behind_bytes = 0;    ///< what the server has beyond what we received
   bool segment_complete = false;     ///< a full segment waits for its final name
   bool urgent = false;               ///< the server asked, or the stream or the program ends
+  std::uint64_t catch_up_bytes = kCatchUpBytes;
 };
 
-/// More than this behind counts as catching up: then throughput matters, and a sync per read would
-/// only slow it. A server whose commits wait for us is never this far ahead.
-inline constexpr std::uint64_t kCatchUpBytes = 4 * 1024 * 1024;
 /// While catching up, what was received is durable at least this often…
 inline constexpr std::chrono::milliseconds kCatchUpInterval{500};
 /// …and in steps no larger than this (with large segments).

@@ -1,25 +1,38 @@
 #include "receive/loss_watch.h"
 
-#include <poll.h>
-
 #include "base/error.h"
 
 namespace weir::receive {
 
-LossWatch::LossWatch(io::Directory& directory, StatusBoard& board, Log& log,
+LossWatch::LossWatch(io::Directory& directory, Threads& threads, StatusBoard& board, Log& log,
                      std::chrono::milliseconds every)
-    : directory_(directory), board_(board), log_(log), every_(every), thread_([this] { work(); }) {}
+    : directory_(directory),
+      board_(board),
+      log_(log),
+      every_(every),
+      threads_(threads),
+      mutex_(threads.make_mutex()),
+      stopped_(threads.make_condition()),
+      thread_(threads.start("losses", [this] { work(); })) {}
 
 LossWatch::~LossWatch() {
-  stop_.raise();
-  thread_.join();
+  {
+    const Threads::Lock lock(*mutex_);
+    stop_ = true;
+    stopped_->notify_all();
+  }
+  thread_->join();
 }
 
 void LossWatch::work() {
-  while (!stop_.raised()) {
-    pollfd fd{stop_.fd(), POLLIN, 0};
-    ::poll(&fd, 1, static_cast<int>(every_.count()));
-    if (!stop_.raised()) look();
+  Threads::Lock lock(*mutex_);
+  for (;;) {
+    const auto next = threads_.now() + every_;
+    while (!stop_ && threads_.now() < next) stopped_->wait_until(lock, next);
+    if (stop_) return;
+    lock.unlock();
+    look();
+    lock.lock();
   }
 }
 

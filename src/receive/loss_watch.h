@@ -1,11 +1,11 @@
 #pragma once
 
 #include <chrono>
-#include <thread>
+#include <memory>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "io/directory.h"
-#include "pq/connection.h"
 #include "receive/status_board.h"
 
 namespace weir::receive {
@@ -15,7 +15,7 @@ namespace weir::receive {
 /// on the board; made when there is one.
 class LossWatch {
  public:
-  LossWatch(io::Directory& directory, StatusBoard& board, Log& log,
+  LossWatch(io::Directory& directory, Threads& threads, StatusBoard& board, Log& log,
             std::chrono::milliseconds every = std::chrono::seconds(2));
   ~LossWatch();
   LossWatch(const LossWatch&) = delete;
@@ -29,8 +29,11 @@ class LossWatch {
   StatusBoard& board_;
   Log& log_;
   const std::chrono::milliseconds every_;
-  pq::Interrupt stop_;
-  std::thread thread_;
+  Threads& threads_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> stopped_;
+  bool stop_ = false;
+  std::unique_ptr<Threads::Thread> thread_;
 };
 
 }  // namespace weir::receive

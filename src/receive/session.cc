@@ -1,8 +1,7 @@
 #include "receive/session.h"
 
-#include <poll.h>
-
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <exception>
 #include <functional>
@@ -23,19 +22,16 @@
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
 #include "base/units.h"
-#include "io/memory_limit.h"
-#include "pq/commands.h"
-#include "pq/parameters.h"
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/intake.h"
 #include "receive/loss_watch.h"
 #include "receive/memory_plan.h"
+#include "receive/server.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
 #include "receive/spare.h"
-#include "receive/status_socket.h"
 #include "receive/stream_loop.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -60,6 +56,7 @@ class Session {
         directory_(environment.directory),
         log_(environment.log),
         board_(environment.board),
+        machine_(environment.machine),
         state_(options, environment.log, environment.seed) {}
 
   void run();
@@ -87,10 +84,14 @@ class Session {
   void perform(const step::Stop&) {}  // seen by run()
 
   StreamOutcome stream(const step::Stream& step);
+  [[nodiscard]] StreamState::Options state_options(const step::Stream& step) const;
   wal::RecordVerifier verifier_for(const step::Stream& step);
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   StreamLoop::Hooks hooks();
-  pq::Connection open_connection(std::size_t first_host);
+  [[nodiscard]] Time now() { return machine_.now(); }
+  void connect(std::size_t first_host);
+  void pause(std::chrono::milliseconds time);
+  void await(const WalStream& stream, Time deadline, const Error& no_answer);
   void expect_slot(bool expected);
   void tell_streaming(const step::Stream& step);
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
@@ -113,8 +114,9 @@ class Session {
   io::Directory& directory_;
   Log& log_;
   StatusBoard& board_;
+  Machine& machine_;
   SessionState state_;
-  std::optional<pq::Connection> connection_;
+  std::unique_ptr<Server> server_;
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
   /// What was read of the archive's end to compare it: the stream that follows begins there.
@@ -139,8 +141,6 @@ class Session {
   bool first_segment_prepared_ = false;
   std::chrono::nanoseconds longest_pause_{};  ///< of the disk
 };
-
-Time now() { return std::chrono::steady_clock::now(); }
 
 /// "0A 1B …", some of them.
 std::string bytes_text(std::span<const std::byte> bytes) {
@@ -175,8 +175,7 @@ namespace {
 
 void Session::run() {
   take_archive();
-  const StatusSocket status_socket(
-      directory_.path(), [this] { return board_.to_json(); }, log_);
+  const auto kept = environment_.archive_taken ? environment_.archive_taken() : nullptr;
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
@@ -201,12 +200,13 @@ void Session::run() {
 /// From the first moment on, that is before anything is streamed behind them.
 void Session::show_losses() {
   auto losses = state_.losses();
-  if (!loss_watch_ && !losses.empty()) loss_watch_.emplace(directory_, board_, log_);
+  if (!loss_watch_ && !losses.empty())
+    loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
   board_.set_losses(std::move(losses));
 }
 
 void Session::finish(bool well) {
-  connection_.reset();
+  server_.reset();
   board_.set_state("stopping");
   // At an end position the archive is complete only when it has its final form. A signal should be
   // obeyed soon; the next start finishes what is left.
@@ -259,46 +259,55 @@ void Session::take_archive() {
   archive::clean_up(directory_, archive::list_archive_names(directory_));
   board_.update([this](auto& content) { content.slot = options_.slot; });
   if (options_.slot && options_.monitor_conninfo)
-    slot_guard_.emplace(*options_.monitor_conninfo, *options_.slot, !options_.create_slot, log_,
-                        board_);
+    slot_guard_.emplace(environment_.servers, machine_, *options_.monitor_conninfo, *options_.slot,
+                        !options_.create_slot, log_, board_);
 }
 
-pq::Connection Session::open_connection(std::size_t first_host) {
-  return pq::Connection::open(
-      {.conninfo = options_.conninfo,
-       .fallback_application_name = options_.fallback_application_name,
-       .first_host = first_host,
-       .notice = [this](const std::string& text) { log_.info("server: {}", text); }},
+void Session::connect(std::size_t first_host) {
+  server_ = environment_.servers.connect(
+      options_, first_host, [this](const std::string& text) { log_.info("server: {}", text); },
       environment_.stop);
+  connection_streams_ = false;
+}
+
+/// Throws pq::Interrupted.
+void Session::pause(std::chrono::milliseconds time) {
+  if (raised_within(machine_, environment_.stop.fd(), time)) throw pq::Interrupted{};
+}
+
+/// Until the stream has something to read. Throws `no_answer`, pq::Interrupted.
+void Session::await(const WalStream& stream, Time deadline, const Error& no_answer) {
+  std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}}};
+  machine_.poll(fds, deadline);
+  if (fds[1].revents != 0) throw pq::Interrupted{};
+  if (fds[0].revents == 0 && now() >= deadline) throw Error(no_answer);
 }
 
 void Session::perform(const step::Connect& step) {
   board_.set_state("connecting");
-  connection_.emplace(open_connection(static_cast<std::size_t>(step.first_host)));
-  connection_streams_ = false;
+  connect(static_cast<std::size_t>(step.first_host));
   Upstream upstream;
-  upstream.name = connection_->server_name();
-  upstream.host_index = static_cast<int>(connection_->host_index());
-  upstream.host_count = static_cast<int>(connection_->host_count());
-  upstream.major = connection_->server_major();
-  if (const auto standby = connection_->parameter("in_hot_standby"))
-    upstream.standby = *standby == "on";
+  upstream.name = server_->name();
+  upstream.host_index = static_cast<int>(server_->host_index());
+  upstream.host_count = static_cast<int>(server_->host_count());
+  upstream.major = server_->major();
+  upstream.standby = server_->in_hot_standby();
   board_.update([&](auto& content) { content.server = upstream.name; });
   state_.on_connected(std::move(upstream));
 }
 
 void Session::perform(const step::Identify&) {
-  const auto identity = pq::identify_system(*connection_);
+  const auto identity = server_->identify_system();
   system_identifier_ = identity.system_identifier;
   state_.on_identified(identity);
 }
 
 void Session::perform(const step::ReadParameters&) {
   ServerParameters parameters;
-  parameters.segment_size = pq::show_wal_segment_size(*connection_);
-  parameters.wal_sender_timeout = pq::show_wal_sender_timeout(*connection_);
+  parameters.segment_size = server_->wal_segment_size();
+  parameters.wal_sender_timeout = server_->wal_sender_timeout();
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
-  const auto mode = pq::show_data_directory_mode(*connection_);
+  const auto mode = server_->data_directory_mode();
   directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
   plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
@@ -306,7 +315,7 @@ void Session::perform(const step::ReadParameters&) {
 
 /// Told once, before anything is begun that might be killed for its memory.
 void Session::plan_memory(wal::SegmentSize segment_size) {
-  const auto limit = io::memory_limit();
+  const auto limit = machine_.memory_limit();
   const auto bytes = limit ? std::optional(limit->bytes) : std::nullopt;
   const auto plan = receive::plan_memory(bytes, options_.compression, segment_size);
   if (!plan)
@@ -318,6 +327,7 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
             "Raise the limit (MemoryMax= of a systemd unit, the limit of a container), or "
             "compress with less memory (--compress).");
   memory_ = *plan;
+  if (!memory_.unsynced_limit) memory_.unsynced_limit = environment_.scale.unsynced_limit;
   if (std::exchange(told_memory_, true)) return;
   if (memory_.compression.level != options_.compression.level)
     log_.warning(
@@ -325,13 +335,13 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
         "docs/service.md for what each level needs",
         memory_.compression.level, options_.compression.level, format_size(limit->bytes),
         limit->from);
-  else if (!memory_.collect || memory_.unsynced_limit)
+  else if (!plan->collect || plan->unsynced_limit)
     log_.info("catching up with less memory: more than {} is not allowed ({})",
               format_size(limit->bytes), limit->from);
 }
 
 void Session::perform(const step::CreateSlot&) {
-  state_.on_slot_created(pq::create_physical_slot(*connection_, *options_.slot));
+  state_.on_slot_created(server_->create_physical_slot(*options_.slot));
   expect_slot(true);
 }
 
@@ -342,26 +352,22 @@ void Session::perform(const step::DropSlot&) {
   constexpr std::string_view kInUse = "55006";
   expect_slot(false);
   if (connection_streams_) {
-    const auto host = connection_->host_index();
-    connection_.reset();
-    connection_.emplace(open_connection(host));
-    const auto identity = pq::identify_system(*connection_);
-    if (connection_->host_index() != host || identity.system_identifier != system_identifier_)
-      throw Error(ErrorKind::retry, "another server answers")
-          .with("server", connection_->server_name());
-    connection_streams_ = false;
+    const auto host = server_->host_index();
+    server_.reset();
+    connect(host);
+    const auto identity = server_->identify_system();
+    if (server_->host_index() != host || identity.system_identifier != system_identifier_)
+      throw Error(ErrorKind::retry, "another server answers").with("server", server_->name());
   }
   const auto deadline = now() + kPatience;
   for (;;) {
     try {
-      pq::drop_slot(*connection_, *options_.slot);
+      server_->drop_slot(*options_.slot);
       break;
     } catch (const Error& error) {
       if (error.sqlstate() != kInUse || now() >= deadline) throw;
     }
-    pollfd fd{environment_.stop.fd(), POLLIN, 0};
-    ::poll(&fd, 1, 50);
-    if (environment_.stop.raised()) throw pq::Interrupted{};
+    pause(50ms);
   }
   state_.on_slot_dropped();
 }
@@ -374,7 +380,7 @@ void Session::perform(const step::ReadSlot&) {
   constexpr std::string_view kNotSupported = "0A000";  // the slot is a logical one
   try {
     // Asked only of servers that know the command.
-    const auto slot = pq::read_replication_slot(*connection_, *options_.slot);
+    const auto slot = server_->read_replication_slot(*options_.slot);
     PGWEIR_CHECK(slot.has_value());
     state_.on_slot(*slot);
     if (slot->exists) expect_slot(true);
@@ -387,7 +393,7 @@ void Session::perform(const step::ReadSlot&) {
 void Session::perform(const step::FetchHistory& step) {
   constexpr std::string_view kUndefinedFile = "58P01";
   try {
-    state_.on_history(step.timeline, pq::timeline_history(*connection_, step.timeline));
+    state_.on_history(step.timeline, server_->timeline_history(step.timeline));
   } catch (const Error& error) {
     if (error.sqlstate() != kUndefinedFile) throw;
     state_.on_history_absent(step.timeline, error.message());
@@ -471,8 +477,8 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
 
 /// As `status` and the metrics show it.
 void Session::disk_full(bool full) {
-  board_.update([full](auto& content) {
-    if (full && !content.disk_full) content.disk_full_since = std::chrono::system_clock::now();
+  board_.update([this, full](auto& content) {
+    if (full && !content.disk_full) content.disk_full_since = machine_.wall_clock();
     content.disk_full = full;
   });
 }
@@ -495,8 +501,8 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 }
 
 void Session::start_compression(wal::SegmentSize segment_size) {
-  compression_.emplace(directory_, memory_.compression, segment_size, log_, board_,
-                       durability_lost_hook(), environment_.events.segment_compressed);
+  compression_.emplace(directory_, memory_.compression, segment_size, machine_.threads(), log_,
+                       board_, durability_lost_hook(), environment_.events.segment_compressed);
 }
 
 /// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
@@ -523,8 +529,8 @@ void Session::perform(const step::FindEnd& step) {
 
 void Session::perform(const step::RecordLoss& step) {
   auto loss = step.loss;
-  if (loss.found.empty()) loss.found = format_time(std::chrono::system_clock::now());
-  if (loss.server.empty()) loss.server = connection_->server_name();
+  if (loss.found.empty()) loss.found = format_time(machine_.wall_clock());
+  if (loss.server.empty()) loss.server = server_->name();
   if (loss.kind == archive::Loss::Kind::lost_branch && !loss.commits)
     archive::count_commits(directory_, archive::list_archive_names(directory_), loss);
   archive::record_loss(directory_, loss);
@@ -541,21 +547,21 @@ void Session::perform(const step::Probe& step) {
   constexpr auto kAnswerWithin = 30s;
   bool available = false;
   try {
-    auto stream = pq::ReplicationStream::start(*connection_, std::nullopt, step.lsn, step.timeline,
-                                               environment_.stop);
+    const auto stream = server_->question(step.lsn, step.timeline);
     const auto deadline = now() + kAnswerWithin;
+    const auto no_answer =
+        Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
+            .with("at", step.lsn);
     for (bool answered = false; !answered;) {
-      const auto event = stream.next();
+      const auto event = stream->next();
       if (std::holds_alternative<pq::NothingYet>(event)) {
-        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
-          throw Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
-              .with("at", step.lsn);
-        stream.receive();
+        await(*stream, deadline, no_answer);
+        stream->receive();
       } else if (!std::holds_alternative<wire::Keepalive>(event)) {
         answered = available = true;
       }
     }
-    stream.finish(5s);
+    stream->finish(5s);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::gap) throw;
     available = false;
@@ -568,7 +574,7 @@ void Session::perform(const step::CompareTail& step) {
                                          {.segment_size = step.segment_size,
                                           .timeline = step.timeline,
                                           .system_identifier = step.system_identifier,
-                                          .server_major = connection_->server_major()},
+                                          .server_major = server_->major()},
                                          step.end);
   border_.reset();
   if (tail && tail->verifier) border_ = Border{step.timeline, step.end, *tail->verifier};
@@ -582,8 +588,7 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
   TailComparison comparison{.how = TailComparison::How::same, .file = tail.file, .at = tail.begin};
   const auto end = tail.begin + tail.wal.size();
   try {
-    auto stream = pq::ReplicationStream::start(*connection_, std::nullopt, tail.begin,
-                                               tail.timeline, environment_.stop);
+    const auto stream = server_->question(tail.begin, tail.timeline);
     const auto deadline = now() + kAnswerWithin;
     const auto no_answer = [&](const std::string& what) {
       return Error(ErrorKind::retry, what)
@@ -591,7 +596,7 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
           .with("timeline", tail.timeline);
     };
     while (comparison.at < end && comparison.how == TailComparison::How::same) {
-      const auto event = stream.next();
+      const auto event = stream->next();
       if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         if (data->start != comparison.at)
           throw Error(ErrorKind::protocol, "the server sent WAL out of order")
@@ -611,12 +616,12 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
       } else if (std::holds_alternative<pq::EndOfStream>(event)) {
         throw no_answer("the server ended the stream before the end of the archive");
       } else if (std::holds_alternative<pq::NothingYet>(event)) {
-        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
-          throw no_answer("the server did not send what it has at the end of the archive");
-        stream.receive();
+        await(*stream, deadline,
+              no_answer("the server did not send what it has at the end of the archive"));
+        stream->receive();
       }
     }
-    stream.finish(kAnswerWithin);
+    stream->finish(kAnswerWithin);
   } catch (const Error& error) {
     // Most refusals of START_REPLICATION have no code of their own.
     if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
@@ -659,7 +664,7 @@ wal::RecordVerifier Session::verifier_for(const step::Stream& step) {
                               {.segment_size = step.segment_size,
                                .timeline = step.timeline,
                                .system_identifier = step.system_identifier,
-                               .server_major = connection_->server_major()},
+                               .server_major = server_->major()},
                               step.start);
 }
 
@@ -676,20 +681,20 @@ StreamOutcome Session::stream(const step::Stream& step) {
         directory_, {.segment_size = step.segment_size,
                      .replaceable = wrong_sizes_,
                      .compression = quick_compression(),
-                     .largest_collected = memory_.collect ? archive::kLargestCollected : 0});
+                     .largest_collected = memory_.collect ? archive::kLargestCollected : 0,
+                     .threads = &machine_.threads()});
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
     auto verifier = verifier_for(step);
-    if (!wal::magic_of_major_version(connection_->server_major()) && !told_unchecked_) {
+    if (!wal::magic_of_major_version(server_->major()) && !told_unchecked_) {
       told_unchecked_ = true;
       log_.warning(
           "PostgreSQL {} is newer than this pgweir knows: its WAL is archived, but not checked",
-          connection_->server_major());
+          server_->major());
     }
     Intake intake(verifier, writer);
 
-    auto stream = pq::ReplicationStream::start(*connection_, options_.slot, step.start,
-                                               step.timeline, environment_.stop);
+    const auto stream = server_->start(options_.slot, step.start, step.timeline);
     // Before the first byte is written: a start must not take what comes now for the far side.
     archive::remove_losses(directory_, step.void_losses);
     connection_streams_ = true;
@@ -702,41 +707,34 @@ StreamOutcome Session::stream(const step::Stream& step) {
     };
     if (options_.stock_habits || step.server_end <= step.start) streams();
 
-    // The server must hear from us within wal_sender_timeout, whatever the disk does.
-    auto interval = options_.status_interval;
-    if (interval == 0ms)
-      interval = kNever;
-    else if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
-      interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
-    // By itself it asks when it has heard nothing for half of that time.
-    std::chrono::milliseconds soon_again = 1s;
-    if (const auto timeout = state_.parameters()->wal_sender_timeout; timeout > 0ms)
-      soon_again = std::min(soon_again, timeout / 4);
-    StreamState stream_state({.flush = options_.flush,
-                              .apply = options_.apply,
-                              .report_flush = options_.report_flush,
-                              .endpos = options_.endpos,
-                              .endpos_inclusive = options_.endpos_inclusive,
-                              .segment_size = step.segment_size,
-                              .status_interval = interval,
-                              .silence_limit = options_.silence_limit,
-                              .unsynced_limit = memory_.unsynced_limit,
-                              .server_end = step.server_end,
-                              .soon_again = soon_again},
-                             step.timeline, step.start, now());
-    Spare spare(writer, log_, durability_lost_hook());
+    StreamState stream_state(state_options(step), step.timeline, step.start, now());
+    StreamTurns turns({.on_disk_full = options_.on_disk_full,
+                       .stock_habits = options_.stock_habits,
+                       .segment_size = step.segment_size,
+                       .endpos = options_.endpos,
+                       .silence_limit = options_.silence_limit,
+                       .longest_pause = longest_pause_},
+                      stream_state);
+    Spare spare(writer, machine_.threads(), log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     if (!told_streaming) loop_hooks.first_wal = streams;
-    ShutdownWatch shutdown_watch(pq::ShutdownProbe(*connection_), log_);
+    ShutdownWatch shutdown_watch(server_->shutdown_probe(), machine_.threads(), log_);
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
-    StreamLoop loop(stream, stream_state, writer, intake, options_, step.segment_size,
-                    longest_pause_, environment_.stop, log_, std::move(loop_hooks));
+    StreamLoop loop({.stream = *stream,
+                     .state = stream_state,
+                     .turns = turns,
+                     .writer = writer,
+                     .intake = intake,
+                     .machine = machine_,
+                     .stop = environment_.stop,
+                     .log = log_},
+                    std::move(loop_hooks));
     auto outcome = [&] {
       const LiveStatus live(board_, loop);
       return loop.run();
     }();
-    longest_pause_ = loop.longest_pause();
+    longest_pause_ = turns.longest_pause();
     spare.stop();
     writer.end();
     if (outcome.how == StreamOutcome::How::timeline_ended ||
@@ -758,9 +756,33 @@ StreamOutcome Session::stream(const step::Stream& step) {
   }
 }
 
+StreamState::Options Session::state_options(const step::Stream& step) const {
+  const auto timeout = state_.parameters()->wal_sender_timeout;
+  // The server must hear from us within wal_sender_timeout, whatever the disk does.
+  auto interval = options_.status_interval;
+  if (interval == 0ms)
+    interval = kNever;
+  else if (timeout > 0ms)
+    interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
+  // By itself it asks when it has heard nothing for half of that time.
+  std::chrono::milliseconds soon_again = 1s;
+  if (timeout > 0ms) soon_again = std::min(soon_again, timeout / 4);
+  return {.flush = options_.flush,
+          .apply = options_.apply,
+          .report_flush = options_.report_flush,
+          .endpos = options_.endpos,
+          .endpos_inclusive = options_.endpos_inclusive,
+          .segment_size = step.segment_size,
+          .status_interval = interval,
+          .silence_limit = options_.silence_limit,
+          .unsynced_limit = memory_.unsynced_limit,
+          .server_end = step.server_end,
+          .soon_again = soon_again,
+          .catch_up_bytes = environment_.scale.catch_up_bytes};
+}
+
 void Session::tell_streaming(const step::Stream& step) {
-  log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
-            connection_->server_name());
+  log_.info("streaming timeline {} from {} ({})", step.timeline, step.start, server_->name());
   board_.set_state("streaming");
   disk_full(false);  // a stream that met one may have ended before there was space again
   expect_slot(true);
@@ -792,7 +814,7 @@ StreamLoop::Hooks Session::hooks() {
 }
 
 void Session::perform(const step::Disconnect&) {
-  connection_.reset();
+  server_.reset();
   border_.reset();
   board_.update([](auto& content) { content.server.clear(); });
   state_.on_disconnected();
@@ -800,9 +822,7 @@ void Session::perform(const step::Disconnect&) {
 
 void Session::perform(const step::Wait& step) {
   board_.set_state("waiting");
-  pollfd fd{environment_.stop.fd(), POLLIN, 0};
-  ::poll(&fd, 1, static_cast<int>(step.time.count()));
-  if (environment_.stop.raised()) throw pq::Interrupted{};
+  pause(step.time);
   state_.on_waited();
 }
 

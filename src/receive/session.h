@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -9,7 +10,9 @@
 #include "base/log.h"
 #include "io/directory.h"
 #include "pq/connection.h"
+#include "receive/machine.h"
 #include "receive/options.h"
+#include "receive/server.h"
 #include "receive/status_board.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -35,6 +38,12 @@ struct Events {
   std::function<void(const Error&)> trouble;
 };
 
+/// Sizes that fit PostgreSQL's segments. A world with smaller ones has smaller ones.
+struct Scale {
+  std::optional<std::uint64_t> unsynced_limit;  ///< unset: receive::unsynced_limit()
+  std::uint64_t catch_up_bytes = kCatchUpBytes;
+};
+
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.
 struct Environment {
   io::Directory& directory;  ///< the archive
@@ -49,12 +58,18 @@ struct Environment {
   std::function<void(const StreamSnapshot&)> tick;
   std::chrono::milliseconds tick_interval{10'000};
   Events events = {};
+  /// Called once the archive is taken. What it returns is kept until the end.
+  std::function<std::shared_ptr<void>()> archive_taken = {};
+  Machine& machine = this_machine();
+  Servers& servers = pq_servers();
+  Scale scale = {};
 };
 
 /// `pgweir receive`: connects, chooses the start, streams, follows timelines, tries again, until
 /// stopped. Takes the archive's lock for as long as it runs (P5).
 /// Returns when stopped by a signal or at endpos, everything received being durable and reported.
 /// Throws the Error that ended it.
+/// The simulation in tests/sim calls it, too, with a machine, servers and a directory of its own.
 void receive(const Options& options, const Environment& environment);
 
 }  // namespace weir::receive

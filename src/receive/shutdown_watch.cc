@@ -13,27 +13,31 @@ constexpr std::chrono::seconds kLookEvery{10};
 
 }  // namespace
 
-ShutdownWatch::ShutdownWatch(pq::ShutdownProbe probe, Log& log)
-    : probe_(std::move(probe)), log_(log) {}
+ShutdownWatch::ShutdownWatch(std::function<bool()> probe, Threads& threads, Log& log)
+    : probe_(std::move(probe)),
+      threads_(threads),
+      log_(log),
+      mutex_(threads.make_mutex()),
+      changed_(threads.make_condition()) {}
 
 ShutdownWatch::~ShutdownWatch() {
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     over_ = true;
   }
-  changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  changed_->notify_all();
+  if (thread_) thread_->join();
 }
 
 bool ShutdownWatch::look(bool wanted) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   if (std::exchange(wanted_, wanted) != wanted) {
     shuts_down_ = false;
-    changed_.notify_all();
+    changed_->notify_all();
   }
-  if (wanted && !thread_.joinable()) {
+  if (wanted && !thread_) {
     try {
-      thread_ = std::thread([this] { work(); });
+      thread_ = threads_.start("shutdown", [this] { work(); });
     } catch (const std::system_error& error) {
       log_.debug("could not start a thread: {}", error.what());
     }
@@ -42,15 +46,16 @@ bool ShutdownWatch::look(bool wanted) {
 }
 
 void ShutdownWatch::work() {
-  std::unique_lock lock(mutex_);
+  Threads::Lock lock(*mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return over_ || wanted_; });
+    changed_->wait(lock, [this] { return over_ || wanted_; });
     if (over_) return;
     lock.unlock();
-    const bool shuts_down = probe_.server_shuts_down();
+    const bool shuts_down = probe_();
     lock.lock();
     shuts_down_ = shuts_down && wanted_;
-    changed_.wait_for(lock, kLookEvery, [this] { return over_ || !wanted_; });
+    const auto again = threads_.now() + kLookEvery;
+    while (!over_ && wanted_ && threads_.now() < again) changed_->wait_until(lock, again);
   }
 }
 

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
-#include <thread>
+#include <functional>
+#include <memory>
 
 #include "base/log.h"
-#include "pq/shutdown_probe.h"
+#include "base/threads.h"
 
 namespace weir::receive {
 
@@ -13,7 +12,8 @@ namespace weir::receive {
 /// thread of its own, which is there from the first wish on.
 class ShutdownWatch {
  public:
-  ShutdownWatch(pq::ShutdownProbe probe, Log& log);
+  /// `probe` asks once: Server::shutdown_probe().
+  ShutdownWatch(std::function<bool()> probe, Threads& threads, Log& log);
   /// May have to wait for an answer of the server, up to five seconds.
   ~ShutdownWatch();
   ShutdownWatch(const ShutdownWatch&) = delete;
@@ -26,14 +26,15 @@ class ShutdownWatch {
  private:
   void work();
 
-  const pq::ShutdownProbe probe_;
+  const std::function<bool()> probe_;
+  Threads& threads_;
   Log& log_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
   bool wanted_ = false;
   bool shuts_down_ = false;
   bool over_ = false;
-  std::thread thread_;
+  std::unique_ptr<Threads::Thread> thread_;
 };
 
 }  // namespace weir::receive

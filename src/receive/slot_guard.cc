@@ -1,9 +1,5 @@
 #include "receive/slot_guard.h"
 
-#include <poll.h>
-
-#include <array>
-#include <charconv>
 #include <utility>
 
 #include "base/units.h"
@@ -18,55 +14,47 @@ constexpr auto kLookEvery = 30s;
 /// Four segments of the default size: little time is left on a busy server.
 constexpr std::int64_t kWarnBelow = 64 * 1024 * 1024;
 
-std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  if (!text) return std::nullopt;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc()) return std::nullopt;
-  return value;
-}
-
-/// False once `stop` is raised.
-bool wait(const pq::Interrupt& stop, pq::Interrupt& wake, std::chrono::milliseconds time) {
-  std::array<pollfd, 2> fds{{{stop.fd(), POLLIN, 0}, {wake.fd(), POLLIN, 0}}};
-  ::poll(fds.data(), fds.size(), static_cast<int>(time.count()));
-  wake.clear();
-  return !stop.raised();
-}
-
 }  // namespace
 
-SlotGuard::SlotGuard(std::string conninfo, std::string slot, bool expected, Log& log,
-                     StatusBoard& board)
-    : conninfo_(std::move(conninfo)),
+SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, std::string slot,
+                     bool expected, Log& log, StatusBoard& board)
+    : servers_(servers),
+      machine_(machine),
+      conninfo_(std::move(conninfo)),
       slot_(std::move(slot)),
       log_(log),
       board_(board),
+      mutex_(machine.threads().make_mutex()),
+      changed_(machine.threads().make_condition()),
       expected_(expected),
-      thread_([this] { work(); }) {}
+      thread_(machine.threads().start("slot guard", [this] { work(); })) {}
 
 SlotGuard::~SlotGuard() {
+  {
+    const Threads::Lock lock(*mutex_);
+    stopped_ = true;
+    changed_->notify_all();
+  }
   stop_.raise();
-  thread_.join();
+  thread_->join();
 }
 
 void SlotGuard::expect(bool expected) {
   expected_ = expected;
-  look_now_.raise();
+  const Threads::Lock lock(*mutex_);
+  look_now_ = true;
+  changed_->notify_all();
 }
 
 void SlotGuard::work() {
   bool told_failure = false;
-  do {
+  Threads::Lock lock(*mutex_);
+  while (!stopped_) {
+    look_now_ = false;
+    lock.unlock();
     try {
-      // One connection for each look: a server that shuts down in smart mode waits until all
-      // sessions have ended of themselves (P13).
-      auto connection = pq::Connection::open({.conninfo = conninfo_,
-                                              .replication = pq::Replication::none,
-                                              .fallback_application_name = "pgweir monitor"},
-                                             stop_);
+      look();
       told_failure = false;
-      look(connection);
     } catch (const pq::Interrupted&) {
       return;
     } catch (const Error& error) {
@@ -75,42 +63,30 @@ void SlotGuard::work() {
                      error.what());
       told_failure = true;
     }
-  } while (wait(stop_, look_now_, kLookEvery));
+    lock.lock();
+    const auto next = machine_.now() + kLookEvery;
+    while (!stopped_ && !look_now_ && machine_.now() < next) changed_->wait_until(lock, next);
+  }
 }
 
-void SlotGuard::look(pq::Connection& connection) {
+void SlotGuard::look() {
   const bool expected = expected_;  // before the question: the slot may be made meanwhile
-  const std::string reason =
-      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
-  const auto rows = connection.execute(
-      "SELECT active, wal_status, safe_wal_size, "
-      "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "
-      "pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END, restart_lsn)::bigint, " +
-      reason +
-      " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + connection.quote_literal(slot_));
-  SlotView view;
-  if (!rows.empty()) {
-    const auto& row = rows.front();
-    view.exists = true;
-    view.active = row[0] == "t";
-    view.wal_status = row[1].value_or("");
-    view.safe_wal_size = number(row[2]);
-    view.retained = number(row[3]);
-    view.invalidation_reason = row[4];
-  }
+  // One connection for each look: a server that shuts down in smart mode waits until all sessions
+  // have ended of themselves (P13).
+  const auto [view, server_major] = servers_.look_at_slot(conninfo_, slot_, stop_);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });
     tell(std::nullopt);
     return;
   }
-  board_.update([&](auto& content) {
-    content.slot_view = view;
-    content.slot_looked = std::chrono::system_clock::now();
+  board_.update([&, &seen = view](auto& content) {
+    content.slot_view = seen;
+    content.slot_looked = machine_.wall_clock();
   });
-  auto trouble = slot_trouble(slot_, view, kWarnBelow, connection.server_major());
+  auto trouble = slot_trouble(slot_, view, kWarnBelow, server_major);
   // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
   const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = machine_.now();
   if (!inactive)
     inactive_since_.reset();
   else if (!inactive_since_)

@@ -2,13 +2,16 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
+#include "receive/machine.h"
+#include "receive/server.h"
 #include "receive/status_board.h"
 
 namespace weir::receive {
@@ -33,7 +36,8 @@ struct SlotTrouble {
 /// A slot that is still to be made is no trouble: `expected` says whether it should be there.
 class SlotGuard {
  public:
-  SlotGuard(std::string conninfo, std::string slot, bool expected, Log& log, StatusBoard& board);
+  SlotGuard(Servers& servers, Machine& machine, std::string conninfo, std::string slot,
+            bool expected, Log& log, StatusBoard& board);
   ~SlotGuard();
 
   /// From now on the slot should be there (or no longer). Looks at once: what was told before and
@@ -42,19 +46,24 @@ class SlotGuard {
 
  private:
   void work();
-  void look(pq::Connection& connection);
+  void look();
   void tell(const std::optional<SlotTrouble>& trouble);
 
+  Servers& servers_;
+  Machine& machine_;
   const std::string conninfo_;
   const std::string slot_;
   Log& log_;
   StatusBoard& board_;
   pq::Interrupt stop_;
-  pq::Interrupt look_now_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
+  bool stopped_ = false;
+  bool look_now_ = false;
   std::atomic<bool> expected_;
   std::optional<SlotTrouble::Kind> told_;
   std::optional<Time> inactive_since_;  ///< nobody held it at any look since
-  std::thread thread_;
+  std::unique_ptr<Threads::Thread> thread_;
 };
 
 }  // namespace weir::receive

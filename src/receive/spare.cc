@@ -1,38 +1,49 @@
 #include "receive/spare.h"
 
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 
 namespace weir::receive {
 
+Spare::Spare(archive::SegmentWriter& writer, Threads& threads, Log& log,
+             std::function<void(const Error&)> durability_lost)
+    : writer_(writer),
+      log_(log),
+      durability_lost_(std::move(durability_lost)),
+      threads_(threads),
+      mutex_(threads.make_mutex()),
+      changed_(threads.make_condition()) {}
+
 void Spare::prepare() {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   if (stop_) return;
   wanted_ = true;
-  if (!thread_.joinable()) {
+  if (!thread_) {
     try {
-      thread_ = std::thread([this] { work(); });
+      thread_ = threads_.start("spare", [this] { work(); });
     } catch (const std::system_error& error) {
       log_.debug("no spare segment is prepared: {}", error.what());
     }
   }
-  changed_.notify_all();
+  changed_->notify_all();
 }
 
 void Spare::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     stop_ = true;
-    changed_.notify_all();
+    changed_->notify_all();
   }
-  if (thread_.joinable()) thread_.join();
+  if (thread_) thread_->join();
+  thread_ = nullptr;
 }
 
 void Spare::work() {
-  std::unique_lock lock(mutex_);
+  Threads::Lock lock(*mutex_);
   for (;;) {
-    changed_.wait(lock, [&] { return stop_ || wanted_; });
+    changed_->wait(lock, [&] { return stop_ || wanted_; });
     if (stop_) return;
     wanted_ = false;
     lock.unlock();

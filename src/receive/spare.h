@@ -1,12 +1,11 @@
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
-#include <thread>
+#include <memory>
 
 #include "archive/segment_writer.h"
 #include "base/log.h"
+#include "base/threads.h"
 
 namespace weir::receive {
 
@@ -14,8 +13,8 @@ namespace weir::receive {
 /// stream a rename. The thread starts with the first use.
 class Spare {
  public:
-  Spare(archive::SegmentWriter& writer, Log& log, std::function<void(const Error&)> durability_lost)
-      : writer_(writer), log_(log), durability_lost_(std::move(durability_lost)) {}
+  Spare(archive::SegmentWriter& writer, Threads& threads, Log& log,
+        std::function<void(const Error&)> durability_lost);
   ~Spare() { stop(); }
 
   /// Any thread; returns at once.
@@ -29,11 +28,12 @@ class Spare {
   archive::SegmentWriter& writer_;
   Log& log_;
   std::function<void(const Error&)> durability_lost_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Threads& threads_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
   bool wanted_ = false;
   bool stop_ = false;
-  std::thread thread_;
+  std::unique_ptr<Threads::Thread> thread_;
 };
 
 }  // namespace weir::receive

@@ -9,8 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/units.h"
-#include "io/pages.h"
+#include "base/error.h"
 
 namespace weir::receive {
 
@@ -18,70 +17,37 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A sync in the reading thread that takes this long has become a slow one after all.
-constexpr auto kInlineSyncPatience = 500ms;
 constexpr auto kFinishTimeout = 5'000ms;
 /// Without WAL for this long, it is quiet.
 constexpr auto kQuiet = 8'000ms;
-/// While catching up it is read when there is so much, or after a time that grows as long as there
-/// never is.
-constexpr std::size_t kGatherBytes = 512 * 1024;
-constexpr std::chrono::milliseconds kGatherLeast{5};
-constexpr std::chrono::milliseconds kGatherMost{100};
-/// So often the guardian looks how the disk gets on, while it has something to do.
-constexpr auto kCareEvery = 1s;
-/// The disk is stuck and the server has more to send than is taken from it: for so long it is not
-/// asked whether it shuts down. Where it has nothing to send it says so itself (StreamTurns), but
-/// for the case that one does not, it is asked, too.
-constexpr auto kAsksBehind = 3s;
-constexpr auto kAsksAnyway = 20s;
-
-Time now() { return std::chrono::steady_clock::now(); }
-
-/// Waits for one of `fds` until `deadline`, without end if there is none.
-void poll_until(std::span<pollfd> fds, std::optional<Time> deadline) {
-  timespec left{};
-  if (const auto begin = now(); deadline && *deadline > begin) {
-    const std::chrono::nanoseconds ns = std::min<Time::duration>(*deadline - begin, 1h);
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(ns);
-    left = {.tv_sec = seconds.count(), .tv_nsec = (ns - seconds).count()};
-  }
-  ::ppoll(fds.data(), fds.size(), deadline ? &left : nullptr, nullptr);
-}
 
 }  // namespace
 
-StreamLoop::StreamLoop(pq::ReplicationStream& stream, StreamState& state,
-                       archive::SegmentWriter& writer, Intake& intake, const Options& options,
-                       wal::SegmentSize segment_size, std::chrono::nanoseconds longest_pause,
-                       pq::Interrupt& interrupt, Log& log, Hooks hooks)
-    : stream_(stream),
-      state_(state),
-      turns_({.on_disk_full = options.on_disk_full,
-              .stock_habits = options.stock_habits,
-              .segment_size = segment_size,
-              .longest_pause = longest_pause},
-             state),
-      writer_(writer),
-      intake_(intake),
-      options_(options),
-      segment_size_(segment_size),
-      interrupt_(interrupt),
-      log_(log),
-      hooks_(std::move(hooks)) {}
+StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
+    : stream_(parts.stream),
+      state_(parts.state),
+      turns_(parts.turns),
+      writer_(parts.writer),
+      intake_(parts.intake),
+      machine_(parts.machine),
+      stop_(parts.stop),
+      log_(parts.log),
+      hooks_(std::move(hooks)),
+      mutex_(machine_.threads().make_mutex()),
+      followers_(machine_.threads().make_condition()),
+      sync_ended_(machine_.threads().make_condition()),
+      leader_wake_(machine_.make_wake()),
+      guardian_wake_(machine_.make_wake()) {}
 
-StreamLoop::~StreamLoop() {
-  for (auto& thread : threads_)
-    if (thread.joinable()) thread.join();
-}
+StreamLoop::~StreamLoop() = default;
 
 StreamOutcome StreamLoop::run() {
   {
-    Lock lock(mutex_);
-    threads_.emplace_back([this] { work(); });
+    Lock lock(*mutex_);
+    start_worker();
     guard(lock);
   }
-  for (auto& thread : threads_) thread.join();
+  for (const auto& thread : threads_) thread->join();
   threads_.clear();
 
   auto outcome = turns_.outcome();
@@ -109,78 +75,68 @@ StreamOutcome StreamLoop::run() {
 }
 
 StreamSnapshot StreamLoop::snapshot() {
-  const Lock lock(mutex_);
+  const Lock lock(*mutex_);
   return state_.snapshot();
+}
+
+void StreamLoop::start_worker() {
+  threads_.push_back(machine_.threads().start("worker", [this] { work(); }));
 }
 
 // --- The guardian --------------------------------------------------------------------------------
 
 void StreamLoop::guard(Lock& lock) {
-  auto next_tick = now();
-  // Not to be woken twice in ten seconds, a tick comes along with a status that is due anyway.
-  const auto early = hooks_.tick_interval >= 5s ? hooks_.tick_interval / 2 : 0ms;
-  bool stop_seen = false;
+  next_tick_ = now();
   while (!over_) {
-    if (now() >= next_tick - early) {
-      next_tick = now() + hooks_.tick_interval;
-      if (hooks_.tick) {
-        const auto snapshot = state_.snapshot();
-        lock.unlock();
-        hooks_.tick(snapshot);
-        lock.lock();
-      }
-    }
+    tell_position(lock);
     release_memory(lock);
     if (over_) break;
-    const auto deadline = guardian_deadline(next_tick);
+    const auto begin = now();
+    const auto deadline = std::min(next_tick_, turns_.guard_until(begin));
     const bool discards = state_.discarding() && !state_.ended();
     const short interest =
-        static_cast<short>((discards && state_.drops_at() <= now() ? POLLIN : 0) |
+        static_cast<short>((discards && state_.drops_at() <= begin ? POLLIN : 0) |
                            (discards && unsent_ ? POLLOUT : 0));
-    std::array<pollfd, 3> fds{{{guardian_wake_.fd(), POLLIN, 0},
-                               {stop_seen ? -1 : interrupt_.fd(), POLLIN, 0},
+    std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
+                               {stop_seen_ ? -1 : stop_.fd(), POLLIN, 0},
                                {interest ? stream_.socket() : -1, interest, 0}}};
     lock.unlock();
-    poll_until(fds, deadline);
+    machine_.poll(fds, deadline);
     guardian_waits_ = true;
     lock.lock();
     guardian_waits_ = false;
-    guardian_rests_ = false;
-    if (fds[0].revents != 0) guardian_wake_.clear();
+    turns_.on_guard_woken();
+    if (fds[0].revents != 0) guardian_wake_->clear();
     if (over_) break;
-    if (!stop_seen && fds[1].revents != 0) {
-      stop_seen = true;
+    if (!stop_seen_ && fds[1].revents != 0) {
+      stop_seen_ = true;
       log_.info("stopping: what was received is made durable and reported first");
       turns_.request_stop();
       wake_leader();
     }
-    if (state_.silent_for_too_long(now()))
-      fail(Error(ErrorKind::retry, "no message from the server for " +
-                                       format_duration(options_.silence_limit) +
-                                       ", not even an answer: the connection counts as dead"));
+    if (const auto dead = turns_.silence(now())) fail(*dead);
     care(lock);
-    if (leader_inline_sync_ && now() >= inline_sync_since_ + kInlineSyncPatience) {
-      // The reading thread hangs in a sync that used to be quick: let another one read.
-      leader_inline_sync_ = false;
+    if (turns_.reader_hangs(now())) {
       hand_over();
-      followers_.notify_one();
+      followers_->notify_one();
     }
     guarded(lock, [&] { send_due_status(); });
     finish_if_done();
   }
-  followers_.notify_all();
+  followers_->notify_all();
   wake_leader();
 }
 
-/// How long the guardian may sleep.
-Time StreamLoop::guardian_deadline(Time next_tick) {
-  auto deadline = std::min(next_tick, state_.next_status_at());
-  if (leader_inline_sync_) deadline = std::min(deadline, inline_sync_since_ + kInlineSyncPatience);
-  guardian_rests_ = !std::exchange(disk_used_, false) && !turns_.waits_for_disk() && !asking_;
-  if (!guardian_rests_) deadline = std::min(deadline, now() + kCareEvery);
-  if (state_.discarding() && state_.drops_at() > now())
-    deadline = std::min(deadline, state_.drops_at());
-  return deadline;
+void StreamLoop::tell_position(Lock& lock) {
+  // Not to be woken twice in ten seconds, a tick comes along with a status that is due anyway.
+  const auto early = hooks_.tick_interval >= 5s ? hooks_.tick_interval / 2 : 0ms;
+  if (now() < next_tick_ - early) return;
+  next_tick_ = now() + hooks_.tick_interval;
+  if (!hooks_.tick) return;
+  const auto snapshot = state_.snapshot();
+  lock.unlock();
+  hooks_.tick(snapshot);
+  lock.lock();
 }
 
 /// That nobody is held up by our disk (P13).
@@ -231,26 +187,22 @@ void StreamLoop::discard_what_comes() {
 
 /// Another way to find out, for a server that has too much to send to come to its last question.
 void StreamLoop::ask_whether_the_server_leaves() {
-  if (let_go_ || !hooks_.server_shuts_down) return;
-  const bool behind = state_.drops_at() > now();
-  const bool ask = turns_.disk_stuck_for(now()) >= (behind || asking_ ? kAsksBehind : kAsksAnyway);
-  if (!ask && !asking_) return;
-  asking_ = ask;
+  if (!hooks_.server_shuts_down) return;
+  const bool ask = turns_.asks_about_shutdown(now());
+  const bool told = std::exchange(asked_, ask);
+  if (!ask && !told) return;
   if (hooks_.server_shuts_down(ask) && ask) let_go_of_a_leaving_server();
 }
 
-/// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
-/// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
-/// connection which brings us nothing. What is not confirmed the server still has when it is back.
 void StreamLoop::let_go_of_a_leaving_server() {
-  if (std::exchange(let_go_, true)) return;
-  if (asking_) hooks_.server_shuts_down(false);  // there is nothing more to be asked
-  asking_ = false;
+  const auto error = turns_.let_go();
+  if (!error) return;
+  if (std::exchange(asked_, false)) hooks_.server_shuts_down(false);  // nothing more to be asked
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
   stream_.let_go();
-  fail(Error(ErrorKind::retry, "the server shuts down"));
+  fail(*error);
 }
 
 /// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
@@ -265,18 +217,17 @@ void StreamLoop::release_memory(Lock& lock) {
   if (now() < quiet_since_ + kQuiet) return;
   const bool first = !std::exchange(memory_released_, true);
   lock.unlock();
-  if (first) io::release_unused_memory();
-  io::release_program();
+  machine_.release_memory(first);
   lock.lock();
 }
 
 // --- Leader and followers ------------------------------------------------------------------------
 
 void StreamLoop::work() {
-  Lock lock(mutex_);
+  Lock lock(*mutex_);
   while (!over_) {
     ++idle_followers_;
-    followers_.wait(lock, [&] { return over_ || !leading_; });
+    followers_->wait(lock, [&] { return over_ || !leading_; });
     --idle_followers_;
     if (over_) return;
     leading_ = true;
@@ -288,66 +239,60 @@ void StreamLoop::work() {
 /// Reads, checks, writes and starts syncs until another thread leads or all is over.
 void StreamLoop::lead(Lock& lock, std::uint64_t term) {
   while (!over_ && term == term_ && leading_) {
-    // A mutex is not fair: a server that never pauses would keep the guardian out, and with it the
-    // stop signal.
-    while (guardian_waits_) {
-      lock.unlock();
-      std::this_thread::yield();
-      lock.lock();
-    }
+    let_guardian_in(lock);
     if (over_ || term != term_) return;
     bool idle = true;
-    guarded(lock, [&] {
-      switch (const auto held = this->held(); held ? turns_.next(held, now()) : turns_.next()) {
-        case StreamTurns::Turn::read:
-          idle = !take_message(lock);
-          break;
-        case StreamTurns::Turn::write:
-          write_held(lock);
-          // More may have been read from the socket before: it would not wake us for that.
-          idle = intake_.holds_something();
-          break;
-        case StreamTurns::Turn::drop:
-          intake_.drop();
-          break;
-        case StreamTurns::Turn::settle:
-          intake_.settle();
-          break;
-        case StreamTurns::Turn::wait:
-          break;
-      }
-    });
+    guarded(lock, [&] { idle = take_turn(lock); });
     if (over_) return;
-    // What has been read already is written first: one sync for all of it. (It is not much: nothing
-    // is read from the socket before the sync.)
-    if ((idle || state_.catching_up()) && sync_if_due(lock, term)) {
+    if (sync_if_due(idle, lock, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
     }
     guarded(lock, [&] { send_due_status(); });
     finish_if_done();
     if (idle && !over_) {
-      ask_for_spare();
+      if (hooks_.want_spare && turns_.wants_spare() && !writer_.spare_ready()) hooks_.want_spare();
       wait_for_events(lock);
     }
   }
 }
 
-/// A spare segment is prepared in good time, but not while catching up: then blocks are better
-/// reserved than written twice.
-void StreamLoop::ask_for_spare() {
-  const auto segment = segment_size_.start_of(state_.write());
-  if (!hooks_.want_spare || spare_asked_ == segment || state_.catching_up()) return;
-  if (segment_size_.offset(state_.write()) < segment_size_.bytes() / 16) return;
-  if (options_.endpos && *options_.endpos <= segment + segment_size_.bytes()) return;
-  spare_asked_ = segment;
-  if (!writer_.spare_ready()) hooks_.want_spare();
+/// A mutex is not fair: a server that never pauses would keep the guardian out, and with it the
+/// stop signal.
+void StreamLoop::let_guardian_in(Lock& lock) {
+  while (guardian_waits_) {
+    lock.unlock();
+    machine_.threads().yield();
+    lock.lock();
+  }
+}
+
+/// One thing that can be done at once. True if there is nothing more of what was received.
+bool StreamLoop::take_turn(Lock& lock) {
+  const auto held = this->held();
+  switch (held ? turns_.next(held, now()) : turns_.next()) {
+    case StreamTurns::Turn::read:
+      return !take_message(lock);
+    case StreamTurns::Turn::write:
+      write_held(lock);
+      // More may have been read from the socket before: it would not wake us for that.
+      return intake_.holds_something();
+    case StreamTurns::Turn::drop:
+      intake_.drop();
+      return true;
+    case StreamTurns::Turn::settle:
+      intake_.settle();
+      return true;
+    case StreamTurns::Turn::wait:
+      return true;
+  }
+  return true;
 }
 
 /// One message of what has been received. False if there is none.
 bool StreamLoop::take_message(Lock& lock) {
-  const bool placed = state_.catching_up() && !intake_.disputes();
-  const auto event = stream_.next(placed ? writer_.place() : std::span<std::byte>());
+  const auto event =
+      stream_.next(turns_.places_wal(held()) ? writer_.place() : std::span<std::byte>());
   if (const auto* data = std::get_if<wire::XLogData>(&event)) {
     accept(*data, lock);
     return true;
@@ -405,32 +350,26 @@ void StreamLoop::write_held(Lock& lock) {
 }
 
 /// True if a sync was started (and, unless another thread leads now, done).
-bool StreamLoop::sync_if_due(Lock& lock, std::uint64_t term) {
-  const auto due = turns_.sync_at();
-  if (!due || *due > now()) return false;
+bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
+  if (!turns_.begins_sync(idle, now())) return false;
   auto job = take_sync_job(lock);
   if (!job) return false;
   const auto end = job->end();
-  const auto begin = now();
-  const auto sync = turns_.on_sync_begun(end, job->publishes(), begin);
+  const auto sync = turns_.on_sync_begun(end, job->publishes(), now());
   wake_guardian();
   tell_of_writing(sync.news, std::nullopt);
 
   const bool here = !sync.overlaps;
   state_.on_deaf();  // until another one leads, or this one is back
-  if (here) {
-    leader_inline_sync_ = true;
-    inline_sync_since_ = begin;
-  } else {
-    hand_over();
-  }
+  if (!here) hand_over();
   this->sync(std::move(job), sync, lock);
-  if (here && term == term_) leader_inline_sync_ = false;
+  if (here) turns_.on_reader_back(sync);
   if (turns_.wants_arrivals()) {
     bool arrived = state_.received() > end;
     if (!arrived && here && term == term_ && !over_) {
       pollfd fd{stream_.socket(), POLLIN, 0};
-      arrived = ::poll(&fd, 1, 0) > 0;
+      machine_.poll({&fd, 1}, Time::min());
+      arrived = fd.revents != 0;
     }
     turns_.on_arrivals(arrived);
   }
@@ -463,15 +402,12 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
   const auto verdict = turns_.on_no_job(*error, now());
   if (verdict.what == StreamTurns::What::lost) durability_lost(*error);
   tell_of_writing(verdict.news, error);
-  sync_ended_.notify_all();  // if it was given up
+  sync_ended_->notify_all();  // if it was given up
   return nullptr;
 }
 
-/// It sleeps long while the disk has had nothing to do for a round: it is not woken for each
-/// commit.
 void StreamLoop::wake_guardian() {
-  disk_used_ = true;
-  if (std::exchange(guardian_rests_, false)) guardian_wake_.raise();
+  if (turns_.wakes_guard()) guardian_wake_->raise();
 }
 
 /// Runs a job outside the lock and reports what it gained.
@@ -481,7 +417,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
   const bool handed_over = !leading_;
   lock.unlock();
   // Not before: who is woken while the lock is held would only sleep again.
-  if (handed_over) followers_.notify_one();
+  if (handed_over) followers_->notify_one();
   std::optional<Error> error;
   const auto begin = now();
   auto what = with_patience(sync, error, [&] { job->sync_data(); });
@@ -491,7 +427,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
   lock.lock();
   if (what == What::give_up) give_up(std::move(job), sync, *error, lock);
   if (what != What::go_on || !turns_.on_sync_done(sync, duration, now())) return;
-  sync_ended_.notify_all();
+  sync_ended_->notify_all();
   guarded(lock, [&] { send_due_status(); });
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
@@ -517,23 +453,22 @@ StreamTurns::What StreamLoop::with_patience(StreamTurns::Sync& sync, std::option
     }
     if (!error && !sync.waits) return StreamTurns::What::go_on;
     const auto verdict = [&] {
-      const Lock lock(mutex_);
-      if (interrupt_.raised()) turns_.request_stop();  // the guardian may not have seen it yet
+      const Lock lock(*mutex_);
+      if (stop_.raised()) turns_.request_stop();  // the guardian may not have seen it yet
       return turns_.on_sync_part(sync, error);
     }();
     tell_of_syncs(verdict.news, error);
     if (verdict.what != StreamTurns::What::wait) return verdict.what;
-    pollfd stop{interrupt_.fd(), POLLIN, 0};
-    ::poll(&stop, 1, static_cast<int>(verdict.wait.count()));
+    static_cast<void>(raised_within(machine_, stop_.fd(), verdict.wait));
   }
 }
 
 /// There is no space for what this job was to write, and nobody wants to wait for it any longer.
 void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamTurns::Sync& sync,
                          const Error& full, Lock& lock) {
-  sync_ended_.wait(lock, [&] { return turns_.may_give_up(sync); });
+  sync_ended_->wait(lock, [&] { return turns_.may_give_up(sync); });
   turns_.give_up(full);
-  sync_ended_.notify_all();
+  sync_ended_->notify_all();
   job = nullptr;  // those that wait for it give up, too
   finish_if_done();
   wake_leader();
@@ -573,7 +508,7 @@ void StreamLoop::hand_over() {
   leading_ = false;
   if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1) {
     try {
-      threads_.emplace_back([this] { work(); });
+      start_worker();
     } catch (const std::system_error& error) {
       // The machine has no thread left for us. Then whoever is done first leads.
       log_.debug("could not start a thread: {}", error.what());
@@ -582,31 +517,21 @@ void StreamLoop::hand_over() {
 }
 
 void StreamLoop::wait_for_events(Lock& lock) {
-  const auto begin = now();
-  const auto rest = turns_.rest(held(), begin);
-  auto until = rest.until;
-  // Far behind, what comes is left to gather: a message by itself is hardly worth waking up for.
-  const bool gathering = rest.hears && state_.catching_up();
-  if (gathering) {
-    const auto most = begin + gather_time_;
-    until = until ? std::min(*until, most) : most;
-  }
-  if (rest.reads) stream_.gather(gathering ? kGatherBytes : 1);
+  const auto rest = turns_.rest(held(), now());
+  if (rest.reads) stream_.gather(rest.gather);
   const short interest = static_cast<short>((rest.hears ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
-      {{leader_wake_.fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
+      {{leader_wake_->fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
   leader_needs_syncs_ = rest.needs_sync;
   lock.unlock();
-  poll_until(fds, until);
+  machine_.poll(fds, rest.until);
   lock.lock();
   leader_needs_syncs_ = false;
-  if (fds[0].revents != 0) leader_wake_.clear();
+  if (fds[0].revents != 0) leader_wake_->clear();
   if (over_) return;
   guarded(lock, [&] {
     if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();
-    if (rest.reads && (!rest.hears || gathering || fds[1].revents != 0)) stream_.receive();
-    gather_time_ =
-        gathering && fds[1].revents == 0 ? std::min(2 * gather_time_, kGatherMost) : kGatherLeast;
+    if (turns_.on_rested(rest, fds[1].revents != 0)) stream_.receive();
   });
 }
 
@@ -640,10 +565,10 @@ void StreamLoop::fail(const Error& error) {
 void StreamLoop::finish_if_done() {
   if (over_ || !state_.finished()) return;
   over_ = true;
-  followers_.notify_all();
-  guardian_wake_.raise();
+  followers_->notify_all();
+  guardian_wake_->raise();
 }
 
-void StreamLoop::wake_leader() { leader_wake_.raise(); }
+void StreamLoop::wake_leader() { leader_wake_->raise(); }
 
 }  // namespace weir::receive

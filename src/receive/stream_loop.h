@@ -1,20 +1,18 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "archive/segment_writer.h"
 #include "base/log.h"
-#include "pq/replication_stream.h"
+#include "base/threads.h"
+#include "pq/connection.h"
 #include "receive/intake.h"
-#include "receive/session_state.h"
+#include "receive/machine.h"
+#include "receive/server.h"
 #include "receive/stream_state.h"
 #include "receive/stream_turns.h"
 #include "wire/copy_messages.h"
@@ -31,8 +29,9 @@ namespace weir::receive {
 ///   there, it sends the status the server waits for, watches for silence and for signals (P8), and
 ///   takes from the connection what nobody else takes any more (P13).
 ///
-/// What they do, and what an error means, StreamTurns decides; who does it and when to wake whom is
-/// decided here.
+/// What they do, when, and what an error means, StreamTurns decides; who does it and whom to wake
+/// is decided here. The simulation in tests/sim runs this class as it is: the machine, the stream
+/// and the disk are interfaces.
 ///
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
 /// outside of it. The writer and the intake belong to the leader.
@@ -43,7 +42,8 @@ class StreamLoop {
     std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
     /// WAL came, for the first time in this stream; no lock held. Must not block.
     std::function<void()> first_wal;
-    /// The position lies well inside a segment and no spare is ready; no lock held. Must not block.
+    /// The position lies well inside a segment and no spare is ready; the lock is held. Must not
+    /// block.
     std::function<void()> want_spare;
     /// What was written cannot be made durable: must end the process without returning (P6). Any
     /// thread.
@@ -60,11 +60,19 @@ class StreamLoop {
     /// Disk full began or ended; any thread.
     std::function<void(bool full)> disk_full;
   };
+  /// All of it outlives the loop.
+  struct Parts {
+    WalStream& stream;
+    StreamState& state;
+    StreamTurns& turns;
+    archive::SegmentWriter& writer;
+    Intake& intake;
+    Machine& machine;
+    const pq::Interrupt& stop;
+    Log& log;
+  };
 
-  StreamLoop(pq::ReplicationStream& stream, StreamState& state, archive::SegmentWriter& writer,
-             Intake& intake, const Options& options, wal::SegmentSize segment_size,
-             std::chrono::nanoseconds longest_pause, pq::Interrupt& interrupt, Log& log,
-             Hooks hooks);
+  StreamLoop(const Parts& parts, Hooks hooks);
   ~StreamLoop();
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
@@ -73,18 +81,17 @@ class StreamLoop {
   /// everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
 
-  /// For the next stream (StreamTurns::Options). After run().
-  [[nodiscard]] std::chrono::nanoseconds longest_pause() const { return turns_.longest_pause(); }
-
   /// Where it stands. Any thread; waits for no disk.
   [[nodiscard]] StreamSnapshot snapshot();
 
  private:
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = Threads::Lock;
 
+  [[nodiscard]] Time now() { return machine_.now(); }
+  void start_worker();
   void guard(Lock& lock);
+  void tell_position(Lock& lock);
   void release_memory(Lock& lock);
-  [[nodiscard]] Time guardian_deadline(Time next_tick);
   void care(Lock& lock);
   void begin_discarding();
   void discard_what_comes();
@@ -93,12 +100,13 @@ class StreamLoop {
   void wake_guardian();
   void work();
   void lead(Lock& lock, std::uint64_t term);
+  void let_guardian_in(Lock& lock);
+  bool take_turn(Lock& lock);
   bool take_message(Lock& lock);
   void accept(const wire::XLogData& data, Lock& lock);
   [[nodiscard]] StreamTurns::Held held() const;
   void write_held(Lock& lock);
-  void ask_for_spare();
-  bool sync_if_due(Lock& lock, std::uint64_t term);
+  bool sync_if_due(bool idle, Lock& lock, std::uint64_t term);
   std::unique_ptr<archive::SyncJob> take_sync_job(Lock& lock);
   void sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock);
   template <typename Function>
@@ -118,42 +126,36 @@ class StreamLoop {
   template <typename Function>
   void guarded(Lock& lock, Function&& function);
 
-  pq::ReplicationStream& stream_;
+  WalStream& stream_;
   StreamState& state_;
-  StreamTurns turns_;
+  StreamTurns& turns_;
   archive::SegmentWriter& writer_;
   Intake& intake_;
-  const Options& options_;
-  const wal::SegmentSize segment_size_;
-  pq::Interrupt& interrupt_;
+  Machine& machine_;
+  const pq::Interrupt& stop_;
   Log& log_;
   Hooks hooks_;
 
-  std::mutex mutex_;
-  std::condition_variable followers_;  ///< leadership is free, or all is over
-  std::condition_variable sync_ended_;
-  pq::Interrupt leader_wake_;
-  pq::Interrupt guardian_wake_;
-  std::vector<std::thread> threads_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> followers_;  ///< leadership is free, or all is over
+  const std::unique_ptr<Threads::Condition> sync_ended_;
+  const std::unique_ptr<Wake> leader_wake_;
+  const std::unique_ptr<Wake> guardian_wake_;
+  std::vector<std::unique_ptr<Threads::Thread>> threads_;
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in
   bool leading_ = false;
   std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
   std::size_t idle_followers_ = 0;
   bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
-  bool leader_inline_sync_ = false;
-  Time inline_sync_since_{};
-  bool unsent_ = false;  ///< libpq still holds output that the socket did not take
+  bool unsent_ = false;              ///< libpq still holds output that the socket did not take
   bool over_ = false;
-  wal::Lsn spare_asked_;    ///< start of the segment during which a spare was asked for
+  bool stop_seen_ = false;
+  Time next_tick_{};
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
-  bool guardian_rests_ = false;  ///< the guardian sleeps as if nothing were to be done
-  bool disk_used_ = false;       ///< since the guardian's last round
-  bool asking_ = false;          ///< as told to Hooks::server_shuts_down
-  bool let_go_ = false;
-  std::chrono::milliseconds gather_time_{5};  ///< how long WAL may gather on the socket
+  bool asked_ = false;  ///< as told to Hooks::server_shuts_down
 };
 
 }  // namespace weir::receive

@@ -174,7 +174,8 @@ std::optional<Time> StreamState::sync_due_at() const {
                                .oldest_unsynced = oldest_unsynced_,
                                .behind_bytes = server_end_ - received_,
                                .segment_complete = segment_complete(),
-                               .urgent = flush_wanted_ || stopping_ || discarding_ || collected});
+                               .urgent = flush_wanted_ || stopping_ || discarding_ || collected,
+                               .catch_up_bytes = options_.catch_up_bytes});
 }
 
 bool StreamState::segment_complete() const {

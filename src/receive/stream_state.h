@@ -46,6 +46,7 @@ class StreamState {
     wal::Lsn server_end{};
     /// A server that asks for a reply again and again, so soon after the last time, shuts down.
     std::chrono::milliseconds soon_again{1'000};
+    std::uint64_t catch_up_bytes = kCatchUpBytes;
   };
 
   /// Streaming begins at `start`, a segment's first byte; everything of the archive before it is
@@ -133,7 +134,9 @@ class StreamState {
   [[nodiscard]] wal::Lsn write() const { return write_; }
   [[nodiscard]] wal::Lsn flush() const { return flush_; }
   [[nodiscard]] wal::Lsn server_end() const { return server_end_; }
-  [[nodiscard]] bool catching_up() const { return server_end_ - received_ >= kCatchUpBytes; }
+  [[nodiscard]] bool catching_up() const {
+    return server_end_ - received_ >= options_.catch_up_bytes;
+  }
   /// The server has the whole of the next segment that will be begun.
   [[nodiscard]] bool next_segment_is_there() const;
   [[nodiscard]] bool given_up() const { return given_up_; }

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/units.h"
+
 namespace weir::receive {
 
 namespace {
@@ -17,10 +19,30 @@ constexpr milliseconds kDiskRetryMost = 5'000ms;
 constexpr auto kDisputePatience = 10'000ms;
 constexpr std::chrono::nanoseconds kLeastPatience = 1s;
 constexpr std::chrono::nanoseconds kMostPatience = 5s;
+/// A sync in the reading thread that takes this long has become a slow one after all.
+constexpr auto kInlineSyncPatience = 500ms;
+/// While catching up it is read when there is so much, or after a time that grows as long as there
+/// never is.
+constexpr std::size_t kGatherBytes = 512 * 1024;
+constexpr milliseconds kGatherLeast{5};
+constexpr milliseconds kGatherMost{100};
+/// So often the guardian looks how the disk gets on, while it has something to do.
+constexpr auto kCareEvery = 1s;
+/// The disk is stuck and the server has more to send than is taken from it: for so long it is not
+/// asked whether it shuts down. Where it has nothing to send it says so itself (server_leaves()),
+/// but for the case that one does not, it is asked, too.
+constexpr std::chrono::nanoseconds kAsksBehind = 3s;
+constexpr std::chrono::nanoseconds kAsksAnyway = 20s;
 
 milliseconds longer(milliseconds wait) { return std::min(wait * 2, kDiskRetryMost); }
 
 }  // namespace
+
+StreamTurns::StreamTurns(const Options& options, StreamState& state)
+    : options_(options),
+      state_(state),
+      longest_pause_(options.longest_pause),
+      gather_time_(kGatherLeast) {}
 
 void StreamTurns::request_stop() {
   stop_asked_ = true;
@@ -76,6 +98,12 @@ std::optional<Time> StreamTurns::sync_at() const {
   return may_sync() ? sync_wanted_at() : std::nullopt;
 }
 
+bool StreamTurns::begins_sync(bool idle, Time now) const {
+  if (!idle && !state_.catching_up()) return false;
+  const auto due = sync_at();
+  return due && *due <= now;
+}
+
 /// As sync_at(), were there no bound to their number.
 std::optional<Time> StreamTurns::sync_wanted_at() const {
   const auto due = state_.sync_due_at();
@@ -114,7 +142,28 @@ StreamTurns::Rest StreamTurns::rest(const Held& held, Time now) {
     state_.on_listening(now);
   else
     state_.on_deaf();
+  // Far behind, what comes is left to gather: a message by itself is hardly worth waking up for.
+  if (rest.hears && state_.catching_up()) {
+    rest.gather = kGatherBytes;
+    no_later_than(now + gather_time_);
+  }
   return rest;
+}
+
+bool StreamTurns::on_rested(const Rest& rest, bool heard) {
+  const bool gathered = rest.gather > 1;
+  gather_time_ = gathered && !heard ? std::min(2 * gather_time_, kGatherMost) : kGatherLeast;
+  return rest.reads && (!rest.hears || gathered || heard);
+}
+
+bool StreamTurns::wants_spare() {
+  const auto& size = options_.segment_size;
+  const auto segment = size.start_of(state_.write());
+  if (spare_wanted_ == segment || state_.catching_up()) return false;
+  if (size.offset(state_.write()) < size.bytes() / 16) return false;
+  if (options_.endpos && *options_.endpos <= segment + size.bytes()) return false;
+  spare_wanted_ = segment;
+  return true;
 }
 
 // --- What comes from the disk --------------------------------------------------------------------
@@ -195,7 +244,12 @@ StreamTurns::Sync StreamTurns::on_sync_begun(wal::Lsn end, bool publishes, Time 
   on_disk_asked(now);
   ++active_syncs_;
   last_sync_began_ = now;
+  if (!sync.overlaps) inline_sync_ = InlineSync{sync.ticket, now};
   return sync;
+}
+
+void StreamTurns::on_reader_back(const Sync& sync) {
+  if (inline_sync_ && inline_sync_->ticket == sync.ticket) inline_sync_.reset();
 }
 
 StreamTurns::Verdict StreamTurns::on_sync_part(Sync& sync, const std::optional<Error>& error) {
@@ -242,6 +296,33 @@ void StreamTurns::give_up(const Error& full) {
 
 // --- That nobody is held up by a disk ------------------------------------------------------------
 
+std::optional<Error> StreamTurns::silence(Time now) const {
+  if (!state_.silent_for_too_long(now)) return std::nullopt;
+  return Error(ErrorKind::retry, "no message from the server for " +
+                                     format_duration(options_.silence_limit) +
+                                     ", not even an answer: the connection counts as dead");
+}
+
+bool StreamTurns::reader_hangs(Time now) {
+  if (!inline_sync_ || now < inline_sync_->since + kInlineSyncPatience) return false;
+  inline_sync_.reset();
+  return true;
+}
+
+Time StreamTurns::guard_until(Time now) {
+  auto until = state_.next_status_at();
+  if (inline_sync_) until = std::min(until, inline_sync_->since + kInlineSyncPatience);
+  guard_rests_ = !std::exchange(disk_used_, false) && !waits_for_disk() && !asks_;
+  if (!guard_rests_) until = std::min<Time>(until, now + kCareEvery);
+  if (state_.discarding() && state_.drops_at() > now) until = std::min(until, state_.drops_at());
+  return until;
+}
+
+bool StreamTurns::wakes_guard() {
+  disk_used_ = true;
+  return std::exchange(guard_rests_, false);
+}
+
 StreamTurns::Care StreamTurns::care(Time now) {
   if (disk_stuck_for(now) < patience()) return Care::none;
   if (failed()) return std::exchange(closed_, true) ? Care::none : Care::close;
@@ -250,6 +331,21 @@ StreamTurns::Care StreamTurns::care(Time now) {
   if (!state_.deaf() || state_.discarding()) return Care::none;
   state_.begin_discarding(now);
   return Care::discard;
+}
+
+bool StreamTurns::asks_about_shutdown(Time now) {
+  const bool behind = state_.drops_at() > now;
+  asks_ = !let_go_ && disk_stuck_for(now) >= (behind || asks_ ? kAsksBehind : kAsksAnyway);
+  return asks_;
+}
+
+/// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
+/// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
+/// connection which brings us nothing. What is not confirmed the server still has when it is back.
+std::optional<Error> StreamTurns::let_go() {
+  asks_ = false;
+  if (std::exchange(let_go_, true)) return std::nullopt;
+  return Error(ErrorKind::retry, "the server shuts down");
 }
 
 std::chrono::nanoseconds StreamTurns::disk_stuck_for(Time now) const {

@@ -39,12 +39,13 @@ class StreamTurns {
     OnDiskFull on_disk_full = OnDiskFull::wait;
     bool stock_habits = false;  ///< a segment is begun when the one before it has its name
     wal::SegmentSize segment_size;
+    std::optional<wal::Lsn> endpos = std::nullopt;
+    std::chrono::milliseconds silence_limit{60'000};
     /// The longest that the disk has made earlier streams wait, and gone on: see patience().
     std::chrono::nanoseconds longest_pause{};
   };
 
-  StreamTurns(const Options& options, StreamState& state)
-      : options_(options), state_(state), longest_pause_(options.longest_pause) {}
+  StreamTurns(const Options& options, StreamState& state);
 
   // --- What comes from the operator and the server -----------------------------------------------
 
@@ -73,8 +74,16 @@ class StreamTurns {
   /// Something is. What is to be dropped or settled is forgotten by the state already.
   [[nodiscard]] Turn next(const Held& held, Time now);
 
+  /// WAL that is read may be put where it is to be written from. Far behind, that saves a copy.
+  [[nodiscard]] bool places_wal(const Held& held) const {
+    return state_.catching_up() && !held.disputed;
+  }
+
   /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
   [[nodiscard]] std::optional<Time> sync_at() const;
+  /// One begins now. What has been read already is written first, so that one sync does for all of
+  /// it; it is not much, but far behind, where more is always there. `idle`: there is no more.
+  [[nodiscard]] bool begins_sync(bool idle, Time now) const;
 
   /// How to wait where there is nothing to do.
   struct Rest {
@@ -82,8 +91,16 @@ class StreamTurns {
     bool reads = false;       ///< then, or before:
     bool hears = false;       ///< what the server sends ends the wait
     bool needs_sync = false;  ///< the end of a sync does, too
+    /// So much may gather on the connection before it is worth to be read. More than 1: far behind.
+    std::size_t gather = 1;
   };
   [[nodiscard]] Rest rest(const Held& held, Time now);
+  /// The wait is over, `heard`: since the server has sent something. True if it is read now.
+  [[nodiscard]] bool on_rested(const Rest& rest, bool heard);
+
+  /// The next segment is to be prepared: once for each, in good time, but not while catching up.
+  /// Then blocks are better reserved than written twice.
+  [[nodiscard]] bool wants_spare();
 
   // --- What comes from the disk ------------------------------------------------------------------
 
@@ -130,6 +147,8 @@ class StreamTurns {
     std::chrono::milliseconds next_wait{};
   };
   [[nodiscard]] Sync on_sync_begun(wal::Lsn end, bool publishes, Time now);
+  /// The thread that reads was at one which does not overlap, and is back from it.
+  void on_reader_back(const Sync& sync);
   /// A part of it is done, or failed: go_on, wait, give_up (it counts as under way no more),
   /// forget (neither does it), or lost. Where it went well and does not wait nothing changes.
   [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error);
@@ -145,6 +164,19 @@ class StreamTurns {
 
   // --- That nobody is held up by a disk (P13) ----------------------------------------------------
 
+  /// No message has come for the silence limit: what the stream ends with.
+  [[nodiscard]] std::optional<Error> silence(Time now) const;
+  /// The thread that reads hangs in a sync that used to be quick: another one is to read. Said
+  /// once.
+  [[nodiscard]] bool reader_hangs(Time now);
+  /// Until when the guardian may sleep. While the disk has something to do it looks how the disk
+  /// gets on; else it sleeps until its time comes, and is woken for the first use of the disk.
+  [[nodiscard]] Time guard_until(Time now);
+  void on_guard_woken() { guard_rests_ = false; }
+  /// The disk was asked for something, and the guardian sleeps as if nothing were to be done: it is
+  /// to be woken. Said once.
+  [[nodiscard]] bool wakes_guard();
+
   // Where nobody reads, a walsender comes to block in a send. Then it does not see that it is to
   // go: a slot that is invalidated, pg_terminate_backend(), a shutdown wait for it, the
   // checkpointer among them. So who waits for no disk asks now and then what is to be done about
@@ -157,6 +189,11 @@ class StreamTurns {
   };
   /// `discard` and `close` are said once.
   [[nodiscard]] Care care(Time now);
+  /// The server is to be asked whether it shuts down, since the stream would not tell. True until
+  /// there is no more reason to.
+  [[nodiscard]] bool asks_about_shutdown(Time now);
+  /// It does, and is let go: what the stream ends with. nullopt if it was before.
+  [[nodiscard]] std::optional<Error> let_go();
   /// How long nothing that the disk was asked for has got anywhere; zero if nothing was asked.
   [[nodiscard]] std::chrono::nanoseconds disk_stuck_for(Time now) const;
   /// The disk has been asked for something, and has not done it yet: it is at it, or full.
@@ -204,8 +241,20 @@ class StreamTurns {
   Time disk_moved_at_{};  ///< or was asked for something, and had nothing to do before
   std::chrono::nanoseconds longest_pause_;
   bool closed_ = false;
+  bool asks_ = false;  ///< as asks_about_shutdown() said last
+  bool let_go_ = false;
+  /// A sync that does not overlap, and in which the thread that reads may hang.
+  struct InlineSync {
+    StreamState::Ticket ticket;
+    Time since;
+  };
+  std::optional<InlineSync> inline_sync_;
+  bool disk_used_ = false;    ///< since the guardian's last round
+  bool guard_rests_ = false;  ///< it sleeps as if nothing were to be done
   SyncPacer pacer_;
   Time last_sync_began_{};
+  std::chrono::milliseconds gather_time_;  ///< how long WAL may gather on the connection
+  wal::Lsn spare_wanted_;                  ///< start of the segment during which it was
 };
 
 }  // namespace weir::receive

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <thread>
 
+#include "pq/shutdown_probe.h"
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
 
@@ -19,7 +20,8 @@ TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
   const auto connection = pq::Connection::open(
       {.conninfo = server.conninfo(), .replication = pq::Replication::none}, interrupt);
   test::RecordingLog log;
-  ShutdownWatch watch(pq::ShutdownProbe(connection), log);
+  const pq::ShutdownProbe probe(connection);
+  ShutdownWatch watch([&] { return probe.server_shuts_down(); }, machine_threads(), log);
   server.signal(SIGTERM);  // a smart shutdown, which waits for our connection
 
   EXPECT_FALSE(watch.look(false));

@@ -544,5 +544,146 @@ TEST(StreamTurns, TakesNoEndOfATimelineForItWhileWalIsDropped) {
   EXPECT_EQ(stream.turns.next(kWal, stream.now), Turn::drop) << "unless it is to stop";
 }
 
+TEST(StreamTurns, ReadsFirstAndSyncsThenUnlessThereIsAlwaysMore) {
+  Stream stream;
+  stream.take(100);
+  EXPECT_FALSE(stream.turns.begins_sync(false, stream.now)) << "one sync for all that is there";
+  EXPECT_TRUE(stream.turns.begins_sync(true, stream.now));
+  Stream behind;
+  behind.receive(kMB, 10 * kMB);  // a whole segment
+  behind.written();
+  EXPECT_TRUE(behind.turns.begins_sync(false, behind.now));
+}
+
+TEST(StreamTurns, PlacesWalOnlyFarBehindAndNotWhileSomethingIsDisputed) {
+  Stream stream;
+  stream.receive(100);
+  EXPECT_FALSE(stream.turns.places_wal(kNothing));
+  Stream behind;
+  behind.receive(100, 10 * kMB);
+  EXPECT_TRUE(behind.turns.places_wal(kNothing));
+  EXPECT_FALSE(behind.turns.places_wal(kDispute));
+}
+
+TEST(StreamTurns, LetsWalGatherFarBehindForLongerAsLongAsThereIsNeverMuch) {
+  Stream stream;
+  stream.take(100);
+  auto rest = stream.turns.rest(kNothing, stream.now);
+  EXPECT_EQ(rest.gather, 1U);
+  EXPECT_FALSE(stream.turns.on_rested(rest, false)) << "nothing has come";
+  EXPECT_TRUE(stream.turns.on_rested(rest, true));
+
+  Stream behind;
+  behind.receive(100, 10 * kMB);
+  behind.written();
+  for (const auto wait : {5ms, 10ms, 20ms, 40ms, 80ms, 100ms, 100ms}) {
+    rest = behind.turns.rest(kNothing, behind.now);
+    EXPECT_GT(rest.gather, 1U);
+    EXPECT_EQ(rest.until, behind.now + wait);
+    EXPECT_TRUE(behind.turns.on_rested(rest, false)) << "what there is is read all the same";
+  }
+  EXPECT_TRUE(behind.turns.on_rested(behind.turns.rest(kNothing, behind.now), true));
+  EXPECT_EQ(behind.turns.rest(kNothing, behind.now).until, behind.now + 5ms);
+}
+
+TEST(StreamTurns, WantsASpareOnceInEachSegmentThatWillBeFollowedByAnother) {
+  Stream stream;
+  stream.take(kMB / 16 - 1);
+  EXPECT_FALSE(stream.turns.wants_spare()) << "the last one was just opened";
+  stream.take(1);
+  EXPECT_TRUE(stream.turns.wants_spare());
+  EXPECT_FALSE(stream.turns.wants_spare()) << "once";
+  stream.take(kMB);
+  EXPECT_TRUE(stream.turns.wants_spare());
+  Stream behind;
+  behind.receive(kMB / 2, 10 * kMB);
+  behind.written();
+  EXPECT_FALSE(behind.turns.wants_spare()) << "blocks are better reserved than written twice";
+  for (const std::uint64_t past : {0U, 1U}) {
+    Stream ends({.endpos = kStart + kMB + past});
+    ends.take(kMB / 2);
+    EXPECT_EQ(ends.turns.wants_spare(), past != 0);
+  }
+}
+
+TEST(StreamTurns, TakesASilentServerForDead) {
+  Stream stream({.silence_limit = 60s});
+  stream.now += 59s;
+  EXPECT_FALSE(stream.turns.silence(stream.now));
+  stream.now += 1s;
+  const auto dead = stream.turns.silence(stream.now);
+  ASSERT_TRUE(dead);
+  EXPECT_EQ(dead->kind(), ErrorKind::retry);
+  EXPECT_NE(dead->message().find("60s"), std::string::npos) << dead->message();
+}
+
+TEST(StreamTurns, LetsAnotherThreadReadWhereASyncThatIsUsuallyQuickHangs) {
+  Stream stream;
+  stream.take(100);
+  const auto sync = stream.begin();
+  ASSERT_FALSE(sync.overlaps);
+  EXPECT_LE(stream.turns.guard_until(stream.now), stream.now + 500ms);
+  stream.now += 499ms;
+  EXPECT_FALSE(stream.turns.reader_hangs(stream.now));
+  stream.now += 1ms;
+  EXPECT_TRUE(stream.turns.reader_hangs(stream.now));
+  EXPECT_FALSE(stream.turns.reader_hangs(stream.now)) << "once";
+  // The next one is at its own sync when the first comes back.
+  stream.take(100);
+  const auto next = stream.begin();
+  stream.turns.on_sync_done(sync, 500ms, stream.now);
+  stream.turns.on_reader_back(sync);
+  stream.now += 500ms;
+  EXPECT_TRUE(stream.turns.reader_hangs(stream.now));
+  stream.turns.on_reader_back(next);
+  stream.now += 500ms;
+  EXPECT_FALSE(stream.turns.reader_hangs(stream.now));
+}
+
+TEST(StreamTurns, WakesTheGuardianForTheFirstUseOfTheDiskAndNotForEach) {
+  Stream stream;
+  EXPECT_EQ(stream.turns.guard_until(stream.now), stream.state.next_status_at());
+  stream.take(100);
+  const auto sync = stream.begin();
+  EXPECT_TRUE(stream.turns.wakes_guard());
+  EXPECT_FALSE(stream.turns.wakes_guard());
+  stream.turns.on_guard_woken();
+  stream.turns.on_sync_done(sync, 1ms, stream.now);
+  stream.turns.on_reader_back(sync);
+  EXPECT_EQ(stream.turns.guard_until(stream.now), stream.now + 1s) << "it was used";
+  EXPECT_FALSE(stream.turns.wakes_guard()) << "it looks again in a moment";
+  stream.turns.on_guard_woken();
+  EXPECT_EQ(stream.turns.guard_until(stream.now), stream.now + 1s);
+  stream.turns.on_guard_woken();
+  EXPECT_GT(stream.turns.guard_until(stream.now), stream.now + 1s) << "not for a round";
+}
+
+TEST(StreamTurns, AsksWhetherTheServerShutsDownWhileTheDiskIsStuck) {
+  Stream stream;
+  stream.take(100);
+  const auto sync = stream.begin();
+  stream.now += 19s;
+  EXPECT_FALSE(stream.turns.asks_about_shutdown(stream.now));
+  stream.now += 1s;
+  EXPECT_TRUE(stream.turns.asks_about_shutdown(stream.now));
+  stream.turns.on_sync_done(sync, 20s, stream.now);
+  EXPECT_FALSE(stream.turns.asks_about_shutdown(stream.now)) << "it goes on";
+
+  Stream behind;
+  hang(behind);
+  static_cast<void>(behind.turns.on_written(kStart, Lsn(), kFull, behind.now));
+  behind.now += 1s;
+  ASSERT_EQ(behind.turns.care(behind.now), Care::discard);
+  for (auto at = kStart + 100; behind.state.drops_at() <= behind.now; at = at + kMB)
+    drop(behind, at, kMB);
+  behind.now += 2s;
+  drop(behind, behind.state.server_end(), 17 * kMB);
+  EXPECT_TRUE(behind.turns.asks_about_shutdown(behind.now))
+      << "one with more than is taken from it does not come to its last question";
+  EXPECT_TRUE(behind.turns.let_go());
+  EXPECT_FALSE(behind.turns.let_go()) << "once";
+  EXPECT_FALSE(behind.turns.asks_about_shutdown(behind.now));
+}
+
 }  // namespace
 }  // namespace weir::receive

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+namespace weir {
+
+/// Threads, what they wait with, and the clock that they wait by. The program has those of the
+/// machine; the simulation in tests/sim has others, of which one runs at a time, in an order that a
+/// seed decides, and whose clock is its own. So what is written against these runs in both.
+class Threads {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  class Mutex {
+   public:
+    virtual ~Mutex() = default;
+    virtual void lock() = 0;
+    virtual void unlock() = 0;
+  };
+  using Lock = std::unique_lock<Mutex>;
+
+  /// As std::condition_variable. One wait may end without a notification.
+  class Condition {
+   public:
+    virtual ~Condition() = default;
+    virtual void notify_one() = 0;
+    virtual void notify_all() = 0;
+    virtual void wait(Lock& lock) = 0;
+    virtual void wait_until(Lock& lock, Time time) = 0;
+
+    template <typename Predicate>
+    void wait(Lock& lock, Predicate over) {
+      while (!over()) wait(lock);
+    }
+  };
+
+  class Thread {
+   public:
+    /// Joins, if nobody has.
+    virtual ~Thread() = default;
+    virtual void join() = 0;
+  };
+
+  enum class Priority {
+    normal,
+    low,  ///< behind everything that someone waits for
+  };
+
+  virtual ~Threads() = default;
+  [[nodiscard]] virtual std::unique_ptr<Mutex> make_mutex() = 0;
+  [[nodiscard]] virtual std::unique_ptr<Condition> make_condition() = 0;
+  /// The simulation tells of a thread by its name. Throws std::system_error if there is no thread
+  /// to be had.
+  [[nodiscard]] virtual std::unique_ptr<Thread> start(std::string_view name,
+                                                      std::function<void()> body,
+                                                      Priority priority = Priority::normal) = 0;
+  /// Lets others run who wait for the mutex that was just unlocked.
+  virtual void yield() = 0;
+  [[nodiscard]] virtual Time now() = 0;
+};
+
+/// Those of the machine. Stateless.
+[[nodiscard]] Threads& machine_threads();
+
+}  // namespace weir

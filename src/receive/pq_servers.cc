@@ -1,0 +1,127 @@
+#include <charconv>
+#include <utility>
+
+#include "pq/parameters.h"
+#include "pq/shutdown_probe.h"
+#include "receive/server.h"
+
+namespace weir::receive {
+
+namespace {
+
+class PqStream final : public WalStream {
+ public:
+  explicit PqStream(pq::ReplicationStream stream) : stream_(std::move(stream)) {}
+  void receive() override { stream_.receive(); }
+  pq::StreamEvent next(std::span<std::byte> place) override { return stream_.next(place); }
+  void keep_last() override { stream_.keep_last(); }
+  void send(const wire::StandbyStatus& status) override { stream_.send(status); }
+  bool flush() override { return stream_.flush(); }
+  void finish(std::chrono::milliseconds timeout) override { stream_.finish(timeout); }
+  void let_go() override { stream_.let_go(); }
+  void gather(std::size_t bytes) override { stream_.gather(bytes); }
+  int socket() const override { return stream_.socket(); }
+
+ private:
+  pq::ReplicationStream stream_;
+};
+
+class PqServer final : public Server {
+ public:
+  explicit PqServer(pq::Connection connection) : connection_(std::move(connection)) {}
+
+  std::string name() const override { return connection_.server_name(); }
+  std::size_t host_index() const override { return connection_.host_index(); }
+  std::size_t host_count() const override { return connection_.host_count(); }
+  int major() const override { return connection_.server_major(); }
+  std::optional<bool> in_hot_standby() const override {
+    const auto standby = connection_.parameter("in_hot_standby");
+    return standby ? std::optional(*standby == "on") : std::nullopt;
+  }
+  pq::SystemIdentity identify_system() override { return pq::identify_system(connection_); }
+  wal::SegmentSize wal_segment_size() override { return pq::show_wal_segment_size(connection_); }
+  std::chrono::milliseconds wal_sender_timeout() override {
+    return pq::show_wal_sender_timeout(connection_);
+  }
+  unsigned data_directory_mode() override { return pq::show_data_directory_mode(connection_); }
+  bool create_physical_slot(const std::string& slot) override {
+    return pq::create_physical_slot(connection_, slot);
+  }
+  void drop_slot(const std::string& slot) override { pq::drop_slot(connection_, slot); }
+  std::optional<pq::SlotState> read_replication_slot(const std::string& slot) override {
+    return pq::read_replication_slot(connection_, slot);
+  }
+  std::string timeline_history(wal::TimelineId timeline) override {
+    return pq::timeline_history(connection_, timeline);
+  }
+  std::unique_ptr<WalStream> start(const std::optional<std::string>& slot, wal::Lsn start,
+                                   wal::TimelineId timeline) override {
+    return std::make_unique<PqStream>(
+        pq::ReplicationStream::start(connection_, slot, start, timeline, connection_.interrupt()));
+  }
+  std::unique_ptr<WalStream> question(wal::Lsn start, wal::TimelineId timeline) override {
+    return this->start(std::nullopt, start, timeline);
+  }
+  std::function<bool()> shutdown_probe() const override {
+    return [probe = pq::ShutdownProbe(connection_)] { return probe.server_shuts_down(); };
+  }
+
+ private:
+  pq::Connection connection_;
+};
+
+std::optional<std::int64_t> number(const std::optional<std::string>& text) {
+  if (!text) return std::nullopt;
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc()) return std::nullopt;
+  return value;
+}
+
+class PqServers final : public Servers {
+ public:
+  std::unique_ptr<Server> connect(const Options& options, std::size_t first_host,
+                                  std::function<void(const std::string&)> notice,
+                                  const pq::Interrupt& stop) override {
+    return std::make_unique<PqServer>(
+        pq::Connection::open({.conninfo = options.conninfo,
+                              .fallback_application_name = options.fallback_application_name,
+                              .first_host = first_host,
+                              .notice = std::move(notice)},
+                             stop));
+  }
+
+  SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
+                        const pq::Interrupt& stop) override {
+    auto connection = pq::Connection::open({.conninfo = conninfo,
+                                            .replication = pq::Replication::none,
+                                            .fallback_application_name = "pgweir monitor"},
+                                           stop);
+    SlotLook look{.view = {}, .server_major = connection.server_major()};
+    const std::string reason = look.server_major >= 17 ? "invalidation_reason::text" : "NULL::text";
+    const auto rows = connection.execute(
+        "SELECT active, wal_status, safe_wal_size, "
+        "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "
+        "pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END, restart_lsn)::bigint, " +
+        reason + " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+        connection.quote_literal(slot));
+    if (rows.empty()) return look;
+    const auto& row = rows.front();
+    look.view.exists = true;
+    look.view.active = row[0] == "t";
+    look.view.wal_status = row[1].value_or("");
+    look.view.safe_wal_size = number(row[2]);
+    look.view.retained = number(row[3]);
+    look.view.invalidation_reason = row[4];
+    return look;
+  }
+};
+
+}  // namespace
+
+Servers& pq_servers() {
+  static PqServers servers;
+  return servers;
+}
+
+}  // namespace weir::receive

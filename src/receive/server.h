@@ -1,0 +1,95 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "pq/commands.h"
+#include "pq/connection.h"
+#include "pq/replication_stream.h"
+#include "pq/slot_view.h"
+#include "receive/options.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wire/copy_messages.h"
+
+namespace weir::receive {
+
+/// A physical stream, as a receiver needs it: what pq::ReplicationStream is, which tells what each
+/// function means. With another one a receiver runs in a simulation.
+class WalStream {
+ public:
+  virtual ~WalStream() = default;
+  virtual void receive() = 0;
+  [[nodiscard]] virtual pq::StreamEvent next(std::span<std::byte> place = {}) = 0;
+  virtual void keep_last() = 0;
+  virtual void send(const wire::StandbyStatus& status) = 0;
+  [[nodiscard]] virtual bool flush() = 0;
+  virtual void finish(std::chrono::milliseconds timeout) = 0;
+  virtual void let_go() = 0;
+  virtual void gather(std::size_t bytes) = 0;
+  [[nodiscard]] virtual int socket() const = 0;  ///< for Machine::poll()
+};
+
+/// A server that a receiver is connected to. Errors are those of pq's functions of the same names;
+/// each may throw pq::Interrupted.
+class Server {
+ public:
+  virtual ~Server() = default;
+  [[nodiscard]] virtual std::string name() const = 0;
+  [[nodiscard]] virtual std::size_t host_index() const = 0;
+  [[nodiscard]] virtual std::size_t host_count() const = 0;
+  [[nodiscard]] virtual int major() const = 0;
+  /// It says so from 14 on.
+  [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
+
+  [[nodiscard]] virtual pq::SystemIdentity identify_system() = 0;
+  [[nodiscard]] virtual wal::SegmentSize wal_segment_size() = 0;
+  [[nodiscard]] virtual std::chrono::milliseconds wal_sender_timeout() = 0;
+  [[nodiscard]] virtual unsigned data_directory_mode() = 0;
+  [[nodiscard]] virtual bool create_physical_slot(const std::string& slot) = 0;
+  virtual void drop_slot(const std::string& slot) = 0;
+  [[nodiscard]] virtual std::optional<pq::SlotState> read_replication_slot(
+      const std::string& slot) = 0;
+  [[nodiscard]] virtual std::string timeline_history(wal::TimelineId timeline) = 0;
+  [[nodiscard]] virtual std::unique_ptr<WalStream> start(const std::optional<std::string>& slot,
+                                                         wal::Lsn start,
+                                                         wal::TimelineId timeline) = 0;
+  /// To learn what it has there, without a slot. No status is sent in it: that would tell the
+  /// server how far somebody has it.
+  [[nodiscard]] virtual std::unique_ptr<WalStream> question(wal::Lsn start,
+                                                            wal::TimelineId timeline) = 0;
+  /// To ask it, over another connection, whether it shuts down. May be called on any thread, also
+  /// when this is gone; takes up to five seconds.
+  [[nodiscard]] virtual std::function<bool()> shutdown_probe() const = 0;
+};
+
+/// What an ordinary connection says of a slot.
+struct SlotLook {
+  pq::SlotView view;
+  int server_major = 0;
+};
+
+/// The way to servers.
+class Servers {
+ public:
+  virtual ~Servers() = default;
+  /// To a host of the connection string, `first_host` if that is to be had. As
+  /// pq::Connection::open().
+  [[nodiscard]] virtual std::unique_ptr<Server> connect(
+      const Options& options, std::size_t first_host,
+      std::function<void(const std::string&)> notice, const pq::Interrupt& stop) = 0;
+  /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
+  /// execute().
+  [[nodiscard]] virtual SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
+                                              const pq::Interrupt& stop) = 0;
+};
+
+/// PostgreSQL's, by libpq. Stateless.
+[[nodiscard]] Servers& pq_servers();
+
+}  // namespace weir::receive
