@@ -43,6 +43,11 @@ constexpr Metric kMetrics[] = {
     {"pgweir_receiver_archived_bytes_total", kCounter,
      "WAL made durable; what a reconnect asks for again counts again."},
     {"pgweir_receiver_segments_finished_total", kCounter, "Segments that got their final names."},
+    {"pgweir_receiver_sync_seconds", false,
+     "How long the syncs of the last five minutes took: the quantiles 0.5, 0.99 and 1 (the "
+     "longest). "
+     "Absent without a sync. A synchronous commit waits for one."},
+    {"pgweir_receiver_slow_syncs_total", kCounter, "Syncs that took longer than a second."},
     {"pgweir_receiver_streams_total", kCounter,
      "Streams begun: the first, each reconnect, each timeline."},
     {"pgweir_receiver_errors_total", kCounter, "Failures of connection, server or archive."},
@@ -235,6 +240,14 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   add_stream(to, view, extras);
   to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
   to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);
+  if (view.syncs) {
+    const std::pair<const char*, std::chrono::nanoseconds> quantiles[] = {
+        {"0.5", view.syncs->p50}, {"0.99", view.syncs->p99}, {"1", view.syncs->worst}};
+    for (const auto& [quantile, time] : quantiles)
+      to.add("pgweir_receiver_sync_seconds", std::chrono::duration<double>(time).count(),
+             {{"quantile", quantile}});
+  }
+  to.add_count("pgweir_receiver_slow_syncs_total", content.slow_syncs);
   to.add_count("pgweir_receiver_streams_total", content.streams);
   to.add_count("pgweir_receiver_errors_total", content.errors);
   if (content.last_error)

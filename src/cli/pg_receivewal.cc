@@ -71,32 +71,38 @@ receive::Options options_of(const PgReceivewalRequest& request) {
   return options;
 }
 
-/// The verbose lines, and what is told in any case, in pg_receivewal's words.
-receive::Events tell(Log& log, bool verbose) {
-  receive::Events events;
-  events.left_unfinished = [&log](const std::string& name) {
-    log.info("not renaming \"{}\", segment is not complete", name);
-  };
-  if (!verbose) return events;
+/// The verbose lines, and what is told in any case, in pg_receivewal's words. The log outlives it.
+receive::Feed::Listener teller(Log& log, bool verbose) {
+  namespace event = receive::event;
   auto switched = std::make_shared<std::atomic<bool>>(false);
-  events.streaming = [&log, switched](wal::TimelineId timeline, wal::Lsn start) {
-    if (!switched->exchange(false))
-      log.info("starting log streaming at {} (timeline {})", start, timeline);
+  return [&log, verbose, switched](const receive::Event& happened) {
+    receive::on(happened, [&](const event::LeftUnfinished& left) {
+      log.info("not renaming \"{}\", segment is not complete", left.file);
+    });
+    if (!verbose) return;
+    receive::on(
+        happened,
+        [&](const event::Streaming& streaming) {
+          if (!switched->exchange(false))
+            log.info("starting log streaming at {} (timeline {})", streaming.start,
+                     streaming.timeline);
+        },
+        [&](const event::SegmentFinished& finished) {
+          log.info("finished segment at {} (timeline {})", finished.end,
+                   finished.segment.timeline());
+        },
+        [&](const event::TimelineSwitched& to) {
+          log.info("switched to timeline {} at {}", to.next, to.switchpoint);
+          *switched = true;
+        },
+        [&](const event::Stopped& stopped) {
+          if (stopped.by_signal)
+            log.info("received interrupt signal, exiting");
+          else
+            log.info("stopped log streaming at {} (timeline {})", stopped.reached,
+                     stopped.timeline);
+        });
   };
-  events.segment_finished = [&log](wal::SegmentName segment, wal::Lsn end) {
-    log.info("finished segment at {} (timeline {})", end, segment.timeline());
-  };
-  events.timeline_switched = [&log, switched](wal::TimelineId timeline, wal::Lsn at) {
-    log.info("switched to timeline {} at {}", timeline, at);
-    *switched = true;
-  };
-  events.stopped = [&log](wal::TimelineId timeline, wal::Lsn reached, bool asked) {
-    if (asked)
-      log.info("received interrupt signal, exiting");
-    else
-      log.info("stopped log streaming at {} (timeline {})", reached, timeline);
-  };
-  return events;
 }
 
 /// Told as pg_receivewal tells it: the path first, then the system's reason.
@@ -117,7 +123,9 @@ bool of_the_connection(ErrorKind kind) {
 
 int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrupt& stop) {
   Log& log = logger;
-  receive::StatusBoard board;
+  receive::Feed feed;
+  receive::StatusBoard board(&feed);
+  const auto told = feed.subscribe(teller(log, request.verbose > 0));
   try {
     const auto options = options_of(request);
     const auto on_disk = open_directory(request.directory);
@@ -127,6 +135,7 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
         .directory = directory ? *directory : *on_disk,
         .stop = stop,
         .log = library_log,
+        .feed = feed,
         .board = board,
         .seed = std::random_device()(),
         .durability_lost =
@@ -134,8 +143,6 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
               logger.last_words(error, 500ms);
               ::_exit(kFailed);
             },
-        .tick = {},
-        .events = tell(log, request.verbose > 0),
         .archive_taken =
             [&] {
               return std::make_shared<receive::StatusSocket>(

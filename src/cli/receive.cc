@@ -19,7 +19,9 @@
 #include "cli/signals.h"
 #include "cli/teller.h"
 #include "io/posix_directory.h"
+#include "receive/notifier.h"
 #include "receive/session.h"
+#include "receive/slow_sync_log.h"
 #include "receive/status_socket.h"
 
 namespace weir::cli {
@@ -40,41 +42,42 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
           "a password on the command line can be read by other users of this machine until it is "
           "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
     const auto directory = io::open_directory(request.options.directory);
-    receive::StatusBoard board;
+    receive::Feed feed;
+    receive::StatusBoard board(&feed);
     std::optional<receive::Notifier> notifier;
     if (request.notify) notifier.emplace(*request.notify, log);
     Teller teller(screen, log);
+    const receive::SlowSyncLog slow_syncs(feed, log);
+    const auto listening = feed.subscribe([&](const receive::Event& happened) {
+      if (notifier) notifier->on_event(happened);
+      receive::on(happened, [&](const receive::event::Progress& progress) {
+        teller.tick(progress.snapshot, std::chrono::steady_clock::now());
+      });
+    });
     receive::Environment environment{.directory = *directory,
                                      .stop = stop,
                                      .log = log,
+                                     .feed = feed,
                                      .board = board,
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
-                                     .tick = {},
-                                     .tick_interval = teller.interval(),
-                                     .events = notifier ? notifier->events() : receive::Events()};
+                                     .progress_interval = teller.interval()};
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return board.to_json(); }, log);
     };
     if (const auto interval = service.heartbeat_interval())
-      environment.tick_interval = std::min(environment.tick_interval, *interval);
+      environment.progress_interval = std::min(environment.progress_interval, *interval);
     environment.durability_lost = [&](const Error& error) {
       log.last_words(error, 500ms);
       ::_exit(kNeedsPerson);
     };
-    environment.tick = [&](const receive::StreamSnapshot& snapshot) {
-      service.heartbeat();
-      const auto now = std::chrono::steady_clock::now();
-      teller.tick(snapshot, now);
-      board.tick(snapshot, now);
-    };
-    struct Telling {  // the board is gone after this
+    struct Telling {  // board and feed are gone after this
       ServiceManager& to;
       ~Telling() { to.stop(); }
     } const telling{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
-    service.start(board);
+    service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
   } catch (const pq::Interrupted&) {

@@ -95,10 +95,16 @@ std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() co
   return std::max(std::chrono::duration_cast<std::chrono::milliseconds>(watchdog_ / 4), 1ms);
 }
 
-void ServiceManager::start(receive::StatusBoard& board) {
+void ServiceManager::start(const receive::StatusBoard& board, receive::Feed& feed) {
+  namespace event = receive::event;
   if (socket_ < 0) return;
-  board_ = &board;
-  board.set_listener([this] { wake_.raise(); });
+  subscription_ = feed.subscribe([this](const receive::Event& happened) {
+    receive::on(
+        happened, [this](const event::Progress&) { heartbeat(); },
+        [this](const event::StateChanged&) { wake_.raise(); },
+        [this](const event::StreamRuns&) { wake_.raise(); },
+        [this](const event::Trouble&) { wake_.raise(); });
+  });
   run([this, &board] { look_at(board); });
 }
 
@@ -113,7 +119,7 @@ void ServiceManager::run(std::function<void()> look) {
 
 void ServiceManager::stop() {
   if (!thread_.joinable()) return;
-  if (board_ != nullptr) board_->set_listener({});
+  subscription_ = {};
   end_ = true;
   wake_.raise();
   thread_.join();
@@ -136,7 +142,7 @@ void ServiceManager::work(const std::function<void()>& look) {
   tell_waiting();
 }
 
-void ServiceManager::look_at(receive::StatusBoard& board) {
+void ServiceManager::look_at(const receive::StatusBoard& board) {
   // Waits for the stream's own lock: if that is never free, the watchdog's silence is right.
   const auto view = board.view();
   if (view.stream && !std::exchange(streamed_, true)) heartbeat();

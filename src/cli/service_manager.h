@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "pq/connection.h"
+#include "receive/feed.h"
 #include "receive/status_board.h"
 
 namespace weir::cli {
@@ -50,9 +51,10 @@ class ServiceManager {
   /// thread, never blocks. At first it is excused.
   void excuse(bool excused) { excused_ = excused; }
 
-  /// Begins to tell what the board says; the board outlives this, or stop() is called first.
-  /// Heartbeats are expected while it says that WAL streams.
-  void start(receive::StatusBoard& board);
+  /// Begins to tell what the board says, whenever the feed has news. Both outlive this, or stop()
+  /// is called first; the board listens to the feed already. Heartbeats are expected while the
+  /// board says that WAL streams: each event::Progress is one.
+  void start(const receive::StatusBoard& board, receive::Feed& feed);
   /// For a command that has no board: what status() and ready() say.
   void start();
   void stop();
@@ -74,7 +76,7 @@ class ServiceManager {
   using Clock = std::chrono::steady_clock;
   void run(std::function<void()> look);
   void work(const std::function<void()>& look);
-  void look_at(receive::StatusBoard& board);
+  void look_at(const receive::StatusBoard& board);
   void feed(Clock::time_point now);
   void tell_ready();
   void tell(const std::string& state);
@@ -88,7 +90,7 @@ class ServiceManager {
   std::atomic<Clock::rep> heard_ = 0;
   std::atomic<bool> excused_ = true;
   std::atomic<bool> ready_ = false;
-  receive::StatusBoard* board_ = nullptr;
+  receive::Feed::Subscription subscription_;
   pq::Interrupt wake_;
   std::atomic<bool> end_ = false;
   std::thread thread_;

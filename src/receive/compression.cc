@@ -15,16 +15,15 @@ constexpr std::chrono::seconds kDiskFullWait(10);
 }  // namespace
 
 Compression::Compression(io::Directory& directory, codec::Compression compression,
-                         wal::SegmentSize segment_size, Threads& threads, Log& log,
-                         StatusBoard& board, std::function<void(const Error&)> durability_lost,
-                         std::function<void(wal::SegmentName, const std::string&)> compressed)
+                         wal::SegmentSize segment_size, Threads& threads, Log& log, Feed& feed,
+                         StatusBoard& board, std::function<void(const Error&)> durability_lost)
     : directory_(directory),
       compression_(compression),
       segment_size_(segment_size),
       log_(log),
+      feed_(feed),
       board_(board),
       durability_lost_(std::move(durability_lost)),
-      compressed_(std::move(compressed)),
       threads_(threads),
       mutex_(threads.make_mutex()),
       changed_(threads.make_condition()),
@@ -83,16 +82,15 @@ void Compression::compress(wal::SegmentName segment) {
     try {
       const bool done = archive::compress_segment(directory_, segment, segment_size_, compression_,
                                                   [this] { return stop_.load(); });
-      if (done && compressed_)
-        compressed_(segment,
-                    archive::SegmentFileName{segment, compression_.method, false}.to_string());
+      const archive::SegmentFileName compressed{segment, compression_.method, false};
+      if (done) feed_.publish(event::SegmentCompressed{segment, compressed.to_string()});
       return;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost_(error);
       if (error.kind() != ErrorKind::disk_full) {
         log_.error(error);
         log_.error("segment {} stays uncompressed", segment);
-        board_.set_error(error.what());
+        feed_.publish(event::NotCompressed{segment, error});
         return;
       }
       if (!told)

@@ -12,6 +12,7 @@
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "pq/connection.h"
+#include "receive/feed.h"
 #include "receive/status_board.h"
 #include "wal/segment.h"
 
@@ -22,12 +23,10 @@ namespace weir::receive {
 /// failure is told and leaves that segment raw.
 class Compression {
  public:
-  /// `durability_lost` must end the process (P6). `compressed` may be empty; it is told the new
-  /// name.
+  /// `durability_lost` must end the process (P6).
   Compression(io::Directory& directory, codec::Compression compression,
-              wal::SegmentSize segment_size, Threads& threads, Log& log, StatusBoard& board,
-              std::function<void(const Error&)> durability_lost,
-              std::function<void(wal::SegmentName, const std::string&)> compressed);
+              wal::SegmentSize segment_size, Threads& threads, Log& log, Feed& feed,
+              StatusBoard& board, std::function<void(const Error&)> durability_lost);
   /// Finishes nothing: what is under way is broken off and left raw.
   ~Compression();
 
@@ -44,9 +43,9 @@ class Compression {
   const codec::Compression compression_;
   const wal::SegmentSize segment_size_;
   Log& log_;
+  Feed& feed_;
   StatusBoard& board_;
   std::function<void(const Error&)> durability_lost_;
-  std::function<void(wal::SegmentName, const std::string&)> compressed_;
 
   Threads& threads_;
   const std::unique_ptr<Threads::Mutex> mutex_;

@@ -22,6 +22,18 @@ namespace weir::receive {
 /// What happens in a receiver, one type for each kind of event.
 namespace event {
 
+/// What the receiver is doing: connecting, waiting, streaming, stopping.
+struct StateChanged {
+  std::string state;
+};
+/// The server that is connected to, by host and port; empty: none.
+struct ServerChanged {
+  std::string name;
+};
+/// A stream begins or has ended: the StatusBoard knows its positions, or does not any more.
+struct StreamRuns {
+  bool runs;
+};
 /// WAL of this timeline streams from `start`, a segment's first byte, on.
 struct Streaming {
   wal::TimelineId timeline;
@@ -31,13 +43,14 @@ struct Streaming {
 struct Progress {
   StreamSnapshot snapshot;
 };
-/// Everything before `end` is durable in the archive, and may be acknowledged. Within one stream the
-/// position only grows.
+/// Everything before `end` is durable in the archive, and may be acknowledged. Within one stream
+/// each one is further than the one before. The stream's lock is held: its positions must not be
+/// asked for.
 struct DurableEnd {
   wal::TimelineId timeline;
   wal::Lsn end;
 };
-/// A sync of WAL ended well, after so long.
+/// A sync of WAL ended well, after so long. The stream's lock is held, as above.
 struct SyncDone {
   std::chrono::nanoseconds duration;
 };
@@ -51,6 +64,11 @@ struct SegmentCompressed {
   wal::SegmentName segment;
   std::string file;
 };
+/// A segment stays raw: it could not be compressed.
+struct NotCompressed {
+  wal::SegmentName segment;
+  Error error;
+};
 struct TimelineSwitched {
   wal::TimelineId next;
   wal::Lsn switchpoint;
@@ -63,8 +81,8 @@ struct LossRecorded {
 struct DiskFull {
   bool full;
 };
-/// What keeps the archive from growing, each time it comes up. Streaming is the end of it, unless the
-/// run ends with it.
+/// What keeps the archive from growing, each time it comes up, but for a full disk that is waited
+/// for. Streaming is the end of it, unless the run ends with it.
 struct Trouble {
   Error error;
 };
@@ -81,10 +99,11 @@ struct Stopped {
 
 }  // namespace event
 
-using Event = std::variant<event::Streaming, event::Progress, event::DurableEnd, event::SyncDone,
-                           event::SegmentFinished, event::SegmentCompressed, event::TimelineSwitched,
-                           event::LossRecorded, event::DiskFull, event::Trouble,
-                           event::LeftUnfinished, event::Stopped>;
+using Event = std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns,
+                           event::Streaming, event::Progress, event::DurableEnd, event::SyncDone,
+                           event::SegmentFinished, event::SegmentCompressed, event::NotCompressed,
+                           event::TimelineSwitched, event::LossRecorded, event::DiskFull,
+                           event::Trouble, event::LeftUnfinished, event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

@@ -102,57 +102,69 @@ Notifier::~Notifier() {
                  options_.channel);
 }
 
-Events Notifier::events() {
-  Events events;
-  events.streaming = [this](wal::TimelineId timeline, wal::Lsn start) {
-    {
-      const std::lock_guard lock(mutex_);
-      told_trouble_.reset();
-    }
-    tell({.event = "streaming", .time = Clock::now(), .timeline = timeline, .lsn = start});
-  };
-  events.segment_finished = [this](wal::SegmentName segment, wal::Lsn end) {
-    tell({.event = "segment_finished",
-          .time = Clock::now(),
-          .timeline = segment.timeline(),
-          .lsn = end,
-          .segment = segment.to_string(),
-          .file = segment.to_string()});
-  };
-  events.segment_compressed = [this](wal::SegmentName segment, const std::string& file) {
-    tell({.event = "segment_compressed",
-          .time = Clock::now(),
-          .timeline = segment.timeline(),
-          .segment = segment.to_string(),
-          .file = file});
-  };
-  events.timeline_switched = [this](wal::TimelineId next, wal::Lsn switchpoint) {
-    tell(
-        {.event = "timeline_switched", .time = Clock::now(), .timeline = next, .lsn = switchpoint});
-  };
-  events.stopped = [this](wal::TimelineId timeline, wal::Lsn reached, bool asked) {
-    tell({.event = "stopped",
-          .time = Clock::now(),
-          .timeline = timeline,
-          .lsn = reached,
-          .asked = asked});
-  };
-  events.loss = [this](const archive::Loss& loss) {
-    tell({.event = to_string(loss.kind) == "hole" ? "hole" : "lost_branch",
-          .time = Clock::now(),
-          .timeline = loss.timeline,
-          .lsn = loss.begin,
-          .loss = loss});
-  };
-  events.trouble = [this](const Error& error) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (told_trouble_ == error.what()) return;
-      told_trouble_ = error.what();
-    }
-    tell({.event = "trouble", .time = Clock::now(), .error = error});
-  };
-  return events;
+void Notifier::on_event(const Event& happened) {
+  const auto time = Clock::now();
+  on(
+      happened,
+      [&](const event::Streaming& streaming) {
+        {
+          const std::lock_guard lock(mutex_);
+          told_trouble_.reset();
+        }
+        tell({.event = "streaming",
+              .time = time,
+              .timeline = streaming.timeline,
+              .lsn = streaming.start});
+      },
+      [&](const event::SegmentFinished& finished) {
+        tell({.event = "segment_finished",
+              .time = time,
+              .timeline = finished.segment.timeline(),
+              .lsn = finished.end,
+              .segment = finished.segment.to_string(),
+              .file = finished.segment.to_string()});
+      },
+      [&](const event::SegmentCompressed& compressed) {
+        tell({.event = "segment_compressed",
+              .time = time,
+              .timeline = compressed.segment.timeline(),
+              .segment = compressed.segment.to_string(),
+              .file = compressed.file});
+      },
+      [&](const event::TimelineSwitched& switched) {
+        tell({.event = "timeline_switched",
+              .time = time,
+              .timeline = switched.next,
+              .lsn = switched.switchpoint});
+      },
+      [&](const event::Stopped& stopped) {
+        tell({.event = "stopped",
+              .time = time,
+              .timeline = stopped.timeline,
+              .lsn = stopped.reached,
+              .asked = stopped.by_signal});
+      },
+      [&](const event::LossRecorded& recorded) {
+        const auto& loss = recorded.loss;
+        tell({.event = loss.kind == archive::Loss::Kind::hole ? "hole" : "lost_branch",
+              .time = time,
+              .timeline = loss.timeline,
+              .lsn = loss.begin,
+              .loss = loss});
+      },
+      [&](const event::DiskFull& disk) {
+        if (disk.full) tell_trouble(Error(ErrorKind::disk_full, "no space left for the archive"));
+      },
+      [&](const event::Trouble& trouble) { tell_trouble(trouble.error); });
+}
+
+void Notifier::tell_trouble(const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (told_trouble_ == error.what()) return;
+    told_trouble_ = error.what();
+  }
+  tell({.event = "trouble", .time = Clock::now(), .error = error});
 }
 
 void Notifier::tell(ArchiveEvent event) {

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "pq/connection.h"
-#include "receive/session.h"
+#include "receive/feed.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -58,9 +58,8 @@ class Notifier {
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  /// The session's observer. Its functions may be called on any thread, do not block, and use this
-  /// object.
-  [[nodiscard]] Events events();
+  /// What the feed tells. Any thread; returns at once.
+  void on_event(const Event& happened);
 
   /// Any thread; returns at once.
   void tell(ArchiveEvent event);
@@ -71,6 +70,7 @@ class Notifier {
   void connect();
   bool pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time);
   void trouble(const Error& error);
+  void tell_trouble(const Error& error);
 
   const Options options_;
   Log& log_;

@@ -55,6 +55,7 @@ class Session {
         environment_(environment),
         directory_(environment.directory),
         log_(environment.log),
+        feed_(environment.feed),
         board_(environment.board),
         machine_(environment.machine),
         state_(options, environment.log, environment.seed) {}
@@ -113,6 +114,7 @@ class Session {
   const Environment& environment_;
   io::Directory& directory_;
   Log& log_;
+  Feed& feed_;
   StatusBoard& board_;
   Machine& machine_;
   SessionState state_;
@@ -134,6 +136,7 @@ class Session {
   bool connection_streams_ = false;
   std::uint64_t system_identifier_ = 0;  ///< of the server
   MemoryPlan memory_;
+  std::atomic<bool> disk_full_ = false;  ///< as it was published
   bool told_memory_ = false;
   bool told_foreign_ = false;
   bool told_unchecked_ = false;
@@ -154,14 +157,19 @@ std::string bytes_text(std::span<const std::byte> bytes) {
 /// The board asks the loop as long as this lives.
 class LiveStatus {
  public:
-  LiveStatus(StatusBoard& board, StreamLoop& loop) : board_(board) {
+  LiveStatus(Feed& feed, StatusBoard& board, StreamLoop& loop) : feed_(feed), board_(board) {
     board_.set_live([&loop] { return loop.snapshot(); });
+    feed_.publish(event::StreamRuns{true});
   }
-  ~LiveStatus() { board_.set_live({}); }
+  ~LiveStatus() {
+    board_.set_live({});
+    feed_.publish(event::StreamRuns{false});
+  }
   LiveStatus(const LiveStatus&) = delete;
   LiveStatus& operator=(const LiveStatus&) = delete;
 
  private:
+  Feed& feed_;
   StatusBoard& board_;
 };
 
@@ -207,7 +215,7 @@ void Session::show_losses() {
 
 void Session::finish(bool well) {
   server_.reset();
-  board_.set_state("stopping");
+  feed_.publish(event::StateChanged{"stopping"});
   // At an end position the archive is complete only when it has its final form. A signal should be
   // obeyed soon; the next start finishes what is left.
   if (compression_ && (well || options_.stock_habits)) {
@@ -241,12 +249,10 @@ void Session::note_unfinished(const step::Stream& step, const StreamOutcome& out
   const wal::SegmentName segment(step.timeline, size.segno(outcome.reached), size);
   auto& most = unfinished_[segment];
   most = std::max(most, written);
-  if (environment_.events.left_unfinished) {
-    const auto method = options_.compression.method;
-    const archive::SegmentFileName name{
-        segment, method == codec::Method::zstd ? codec::Method::none : method, true};
-    environment_.events.left_unfinished(name.to_string());
-  }
+  const auto method = options_.compression.method;
+  const archive::SegmentFileName name{
+      segment, method == codec::Method::zstd ? codec::Method::none : method, true};
+  feed_.publish(event::LeftUnfinished{name.to_string()});
 }
 
 /// The lock comes first (P5): what else looks at the directory or changes it happens under it.
@@ -284,7 +290,7 @@ void Session::await(const WalStream& stream, Time deadline, const Error& no_answ
 }
 
 void Session::perform(const step::Connect& step) {
-  board_.set_state("connecting");
+  feed_.publish(event::StateChanged{"connecting"});
   connect(static_cast<std::size_t>(step.first_host));
   Upstream upstream;
   upstream.name = server_->name();
@@ -292,7 +298,7 @@ void Session::perform(const step::Connect& step) {
   upstream.host_count = static_cast<int>(server_->host_count());
   upstream.major = server_->major();
   upstream.standby = server_->in_hot_standby();
-  board_.update([&](auto& content) { content.server = upstream.name; });
+  feed_.publish(event::ServerChanged{upstream.name});
   state_.on_connected(std::move(upstream));
 }
 
@@ -475,18 +481,13 @@ void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segme
   }
 }
 
-/// As `status` and the metrics show it.
 void Session::disk_full(bool full) {
-  board_.update([this, full](auto& content) {
-    if (full && !content.disk_full) content.disk_full_since = machine_.wall_clock();
-    content.disk_full = full;
-  });
+  if (disk_full_.exchange(full) != full) feed_.publish(event::DiskFull{full});
 }
 
 void Session::trouble(const Error& error) {
-  board_.set_error(error.what());
-  if (error.kind() == ErrorKind::disk_full) disk_full(true);
-  if (environment_.events.trouble) environment_.events.trouble(error);
+  if (error.kind() == ErrorKind::disk_full) disk_full_ = true;  // the listeners see that themselves
+  feed_.publish(event::Trouble{error});
 }
 
 /// Any thread. Telling the reason may take a moment; until the end nothing more is acknowledged.
@@ -502,7 +503,7 @@ std::function<void(const Error&)> Session::durability_lost_hook() {
 
 void Session::start_compression(wal::SegmentSize segment_size) {
   compression_.emplace(directory_, memory_.compression, segment_size, machine_.threads(), log_,
-                       board_, durability_lost_hook(), environment_.events.segment_compressed);
+                       feed_, board_, durability_lost_hook());
 }
 
 /// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
@@ -535,7 +536,7 @@ void Session::perform(const step::RecordLoss& step) {
     archive::count_commits(directory_, archive::list_archive_names(directory_), loss);
   archive::record_loss(directory_, loss);
   disk_full(false);
-  if (environment_.events.loss) environment_.events.loss(loss);
+  feed_.publish(event::LossRecorded{loss});
   state_.on_loss_recorded(std::move(loss));
   // The mark of an earlier version, which the record replaces.
   archive::close_losses(directory_, archive::list_archive(directory_));
@@ -728,10 +729,11 @@ StreamOutcome Session::stream(const step::Stream& step) {
                      .intake = intake,
                      .machine = machine_,
                      .stop = environment_.stop,
+                     .feed = feed_,
                      .log = log_},
                     std::move(loop_hooks));
     auto outcome = [&] {
-      const LiveStatus live(board_, loop);
+      const LiveStatus live(feed_, board_, loop);
       return loop.run();
     }();
     longest_pause_ = turns.longest_pause();
@@ -741,12 +743,11 @@ StreamOutcome Session::stream(const step::Stream& step) {
         outcome.how == StreamOutcome::How::dropped ||
         (outcome.error && outcome.error->kind() == ErrorKind::gap))
       connection_streams_ = false;  // the server has ended it
-    const auto& events = environment_.events;
-    if (outcome.how == StreamOutcome::How::stopped && events.stopped)
-      events.stopped(step.timeline, outcome.reached, environment_.stop.raised());
+    if (outcome.how == StreamOutcome::How::stopped)
+      feed_.publish(event::Stopped{step.timeline, outcome.reached, environment_.stop.raised()});
     note_unfinished(step, outcome);
-    if (outcome.how == StreamOutcome::How::timeline_ended && events.timeline_switched)
-      events.timeline_switched(outcome.next->timeline, outcome.next->switchpoint);
+    if (outcome.how == StreamOutcome::How::timeline_ended)
+      feed_.publish(event::TimelineSwitched{outcome.next->timeline, outcome.next->switchpoint});
     if (told_streaming)
       log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
                 outcome.reached);
@@ -783,45 +784,38 @@ StreamState::Options Session::state_options(const step::Stream& step) const {
 
 void Session::tell_streaming(const step::Stream& step) {
   log_.info("streaming timeline {} from {} ({})", step.timeline, step.start, server_->name());
-  board_.set_state("streaming");
+  feed_.publish(event::StateChanged{"streaming"});
   disk_full(false);  // a stream that met one may have ended before there was space again
   expect_slot(true);
-  if (environment_.events.streaming) environment_.events.streaming(step.timeline, step.start);
+  feed_.publish(event::Streaming{step.timeline, step.start});
 }
 
 StreamLoop::Hooks Session::hooks() {
   StreamLoop::Hooks hooks;
   hooks.segments_finished = [this](const std::vector<wal::SegmentName>& segments) {
-    for (const auto& segment : segments) log_.debug("finished segment {}", segment);
-    board_.update([&](auto& content) { content.segments_finished += segments.size(); });
-    if (const auto& finished = environment_.events.segment_finished)
-      for (const auto& segment : segments) {
-        const auto size = state_.parameters()->segment_size;
-        finished(segment, size.start(segment.segno(size) + 1));
-      }
+    const auto size = state_.parameters()->segment_size;
+    for (const auto& segment : segments) {
+      log_.debug("finished segment {}", segment);
+      feed_.publish(event::SegmentFinished{segment, size.start(segment.segno(size) + 1)});
+    }
     if (compression_) compression_->add(segments);
   };
   hooks.durability_lost = durability_lost_hook();
   hooks.mute = &mute_;
-  hooks.tick_interval = environment_.tick_interval;
-  hooks.tick = environment_.tick;
-  hooks.disk_full = [this](bool full) {
-    disk_full(full);
-    const auto& told = environment_.events.trouble;
-    if (full && told) told(Error(ErrorKind::disk_full, "no space left for the archive"));
-  };
+  hooks.progress_interval = environment_.progress_interval;
+  hooks.disk_full = [this](bool full) { disk_full(full); };
   return hooks;
 }
 
 void Session::perform(const step::Disconnect&) {
   server_.reset();
   border_.reset();
-  board_.update([](auto& content) { content.server.clear(); });
+  feed_.publish(event::ServerChanged{});
   state_.on_disconnected();
 }
 
 void Session::perform(const step::Wait& step) {
-  board_.set_state("waiting");
+  feed_.publish(event::StateChanged{"waiting"});
   pause(step.time);
   state_.on_waited();
 }

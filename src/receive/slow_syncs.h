@@ -9,6 +9,9 @@
 
 namespace weir::receive {
 
+/// A sync of WAL that takes longer is slow, on any disk. A synchronous commit waits for it.
+inline constexpr std::chrono::seconds kSlowSync{1};
+
 /// Decides when a slow sync is worth a line of the log: the first one at once; what follows is
 /// counted and told together, ten minutes later at the earliest. Pure; one caller at a time.
 class SlowSyncs {

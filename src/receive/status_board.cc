@@ -7,33 +7,62 @@
 #include <utility>
 
 #include "base/units.h"
+#include "receive/slow_syncs.h"
 
 namespace weir::receive {
 
-StatusBoard::StatusBoard() {
+StatusBoard::StatusBoard(Feed* feed) {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
   heard_ = std::chrono::steady_clock::now();
+  if (feed != nullptr)
+    subscription_ = feed->subscribe([this](const Event& happened) { on_event(happened); });
+}
+
+void StatusBoard::on_event(const Event& happened) {
+  on(
+      happened, [this](const event::StateChanged& change) { set_state(change.state); },
+      [this](const event::ServerChanged& server) {
+        update([&](Content& content) { content.server = server.name; });
+      },
+      [this](const event::Progress& progress) {
+        tick(progress.snapshot, std::chrono::steady_clock::now());
+      },
+      [this](const event::SyncDone& sync) {
+        const std::lock_guard lock(mutex_);
+        syncs_.add(sync.duration, std::chrono::steady_clock::now());
+        if (sync.duration > kSlowSync) ++content_.slow_syncs;
+      },
+      [this](const event::SegmentFinished&) {
+        update([](Content& content) { ++content.segments_finished; });
+      },
+      [this](const event::NotCompressed& failed) { set_error(failed.error.what()); },
+      [this](const event::DiskFull& disk) { set_disk_full(disk.full); },
+      [this](const event::Trouble& trouble) {
+        set_error(trouble.error.what());
+        if (trouble.error.kind() == ErrorKind::disk_full) set_disk_full(true);
+      });
+}
+
+void StatusBoard::set_disk_full(bool full) {
+  update([full](Content& content) {
+    if (full && !content.disk_full) content.disk_full_since = std::chrono::system_clock::now();
+    content.disk_full = full;
+  });
 }
 
 void StatusBoard::set_state(const std::string& state) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (content_.state == state) return;
-    content_.state = state;
-    content_.state_since = std::chrono::system_clock::now();
-  }
-  changed();
+  const std::lock_guard lock(mutex_);
+  if (content_.state == state) return;
+  content_.state = state;
+  content_.state_since = std::chrono::system_clock::now();
 }
 
 void StatusBoard::set_error(const std::string& text) {
-  {
-    const std::lock_guard lock(mutex_);
-    content_.last_error = text;
-    content_.last_error_time = std::chrono::system_clock::now();
-    ++content_.errors;
-  }
-  changed();
+  const std::lock_guard lock(mutex_);
+  content_.last_error = text;
+  content_.last_error_time = std::chrono::system_clock::now();
+  ++content_.errors;
 }
 
 void StatusBoard::set_losses(std::vector<archive::Loss> losses) {
@@ -52,22 +81,19 @@ void StatusBoard::update(const std::function<void(Content&)>& change) {
 }
 
 void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
-  {
-    // Both locks: what a stream that ends has archived is counted once at any moment.
-    const std::lock_guard live_lock(live_mutex_);
-    std::optional<StreamSnapshot> ended;
-    if (live_ && !live) ended = live_();
-    if (ended) heard_ = ended->last_message;
-    live_ = std::move(live);
-    const std::lock_guard lock(mutex_);
-    content_.ticks.clear();
-    if (live_) ++content_.streams;
-    if (ended) {
-      content_.archived_bytes += ended->flush - ended->start;
-      content_.last_stream = ended;
-    }
+  // Both locks: what a stream that ends has archived is counted once at any moment.
+  const std::lock_guard live_lock(live_mutex_);
+  std::optional<StreamSnapshot> ended;
+  if (live_ && !live) ended = live_();
+  if (ended) heard_ = ended->last_message;
+  live_ = std::move(live);
+  const std::lock_guard lock(mutex_);
+  content_.ticks.clear();
+  if (live_) ++content_.streams;
+  if (ended) {
+    content_.archived_bytes += ended->flush - ended->start;
+    content_.last_stream = ended;
   }
-  changed();
 }
 
 void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
@@ -77,16 +103,6 @@ void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
     if (content.ticks.size() == 2) content.ticks.erase(content.ticks.begin());
     content.ticks.emplace_back(now, snapshot.write);
   });
-}
-
-void StatusBoard::set_listener(std::function<void()> listener) {
-  const std::lock_guard lock(listener_mutex_);
-  listener_ = std::move(listener);
-}
-
-void StatusBoard::changed() const {
-  const std::lock_guard lock(listener_mutex_);
-  if (listener_) listener_();
 }
 
 StatusBoard::Content StatusBoard::read() const {
@@ -102,7 +118,9 @@ StatusBoard::View StatusBoard::view() const {
   view.silence =
       std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
                                                  std::chrono::steady_clock::now() - heard));
-  view.content = read();
+  const std::lock_guard lock(mutex_);
+  view.content = content_;
+  view.syncs = syncs_.summary(std::chrono::steady_clock::now());
   return view;
 }
 
@@ -122,7 +140,7 @@ std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const
 
 std::string StatusBoard::to_json() const {
   const auto view = this->view();
-  const auto& [content, stream, silence] = view;
+  const auto& [content, stream, silence, syncs] = view;
   nlohmann::json json;
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
@@ -145,6 +163,19 @@ std::string StatusBoard::to_json() const {
   json["streams"] = content.streams;
   json["errors"] = content.errors;
   json["segments_finished"] = content.segments_finished;
+  if (syncs) {
+    const auto ms = [](std::chrono::nanoseconds time) {
+      return std::chrono::duration<double, std::milli>(
+                 std::chrono::round<std::chrono::microseconds>(time))
+          .count();
+    };
+    json["syncs"] = {{"seconds", SyncTimes::kWindow.count()},
+                     {"count", syncs->count},
+                     {"p50_ms", ms(syncs->p50)},
+                     {"p99_ms", ms(syncs->p99)},
+                     {"worst_ms", ms(syncs->worst)}};
+  }
+  json["slow_syncs"] = content.slow_syncs;
   if (content.last_error) {
     json["last_error"] = *content.last_error;
     json["last_error_time"] = format_time(content.last_error_time);

@@ -10,8 +10,10 @@
 
 #include "archive/losses.h"
 #include "pq/slot_view.h"
+#include "receive/feed.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
+#include "receive/sync_times.h"
 
 namespace weir::receive {
 
@@ -42,6 +44,7 @@ class StatusBoard {
     std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one
     std::uint64_t errors = 0;
     std::uint64_t segments_finished = 0;
+    std::uint64_t slow_syncs = 0;  ///< longer than kSlowSync
     /// WAL that streams which have ended made durable; a stream begins at a segment's start.
     std::uint64_t archived_bytes = 0;
     std::optional<StreamSnapshot> last_stream;  ///< where the last one ended
@@ -49,10 +52,11 @@ class StatusBoard {
     std::vector<std::pair<Time, wal::Lsn>> ticks;
   };
 
-  StatusBoard();
+  /// It listens to the feed as long as it lives; nullptr: to none.
+  explicit StatusBoard(Feed* feed = nullptr);
 
-  void set_state(const std::string& state);
-  void set_error(const std::string& text);
+  /// What the feed tells. Any thread.
+  void on_event(const Event& happened);
   /// What the archive has lost. Acknowledgements that were seen stay, where it is the same loss.
   void set_losses(std::vector<archive::Loss> losses);
   /// Any other change, done under the lock; must be quick.
@@ -63,10 +67,6 @@ class StatusBoard {
   void set_live(std::function<StreamSnapshot()> live);
   /// Called regularly while WAL streams, so that a rate can be told.
   void tick(const StreamSnapshot& snapshot, Time now);
-  /// Called after each change of the state, each error, and when streaming begins or ends; on the
-  /// thread that changed it; must not block nor ask the board. When this returns, an earlier
-  /// function is not called any more.
-  void set_listener(std::function<void()> listener);
 
   [[nodiscard]] Content read() const;
   /// All of it at one moment.
@@ -74,6 +74,7 @@ class StatusBoard {
     Content content;
     std::optional<StreamSnapshot> stream;  ///< of the running stream; nullopt while none runs
     std::chrono::milliseconds silence{};   ///< since the server was last heard of, or the start
+    std::optional<SyncTimes::Summary> syncs;
     /// WAL made durable since the start.
     [[nodiscard]] std::uint64_t archived_bytes() const;
     /// Over the last half minute to two minutes; nullopt while that is not known.
@@ -84,15 +85,17 @@ class StatusBoard {
   [[nodiscard]] std::string to_json() const;
 
  private:
-  void changed() const;
+  void set_state(const std::string& state);
+  void set_error(const std::string& text);
+  void set_disk_full(bool full);
 
   mutable std::mutex mutex_;
   Content content_;
   mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
   Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise
-  mutable std::mutex listener_mutex_;  ///< taken alone
-  std::function<void()> listener_;
+  SyncTimes syncs_;  ///< guarded by mutex_
+  Feed::Subscription subscription_;
 };
 
 }  // namespace weir::receive

@@ -31,6 +31,7 @@ StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
       intake_(parts.intake),
       machine_(parts.machine),
       stop_(parts.stop),
+      feed_(parts.feed),
       log_(parts.log),
       hooks_(std::move(hooks)),
       mutex_(machine_.threads().make_mutex()),
@@ -86,13 +87,13 @@ void StreamLoop::start_worker() {
 // --- The guardian --------------------------------------------------------------------------------
 
 void StreamLoop::guard(Lock& lock) {
-  next_tick_ = now();
+  next_progress_ = now();
   while (!over_) {
     tell_position(lock);
     release_memory(lock);
     if (over_) break;
     const auto begin = now();
-    const auto deadline = std::min(next_tick_, turns_.guard_until(begin));
+    const auto deadline = std::min(next_progress_, turns_.guard_until(begin));
     const bool discards = state_.discarding() && !state_.ended();
     const short interest =
         static_cast<short>((discards && state_.drops_at() <= begin ? POLLIN : 0) |
@@ -128,14 +129,13 @@ void StreamLoop::guard(Lock& lock) {
 }
 
 void StreamLoop::tell_position(Lock& lock) {
-  // Not to be woken twice in ten seconds, a tick comes along with a status that is due anyway.
-  const auto early = hooks_.tick_interval >= 5s ? hooks_.tick_interval / 2 : 0ms;
-  if (now() < next_tick_ - early) return;
-  next_tick_ = now() + hooks_.tick_interval;
-  if (!hooks_.tick) return;
+  // Not to be woken twice in ten seconds, it comes along with a status that is due anyway.
+  const auto early = hooks_.progress_interval >= 5s ? hooks_.progress_interval / 2 : 0ms;
+  if (now() < next_progress_ - early) return;
+  next_progress_ = now() + hooks_.progress_interval;
   const auto snapshot = state_.snapshot();
   lock.unlock();
-  hooks_.tick(snapshot);
+  feed_.publish(event::Progress{snapshot});
   lock.lock();
 }
 
@@ -426,8 +426,11 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
   if (what == What::lost) durability_lost(*error);
   lock.lock();
   if (what == What::give_up) give_up(std::move(job), sync, *error, lock);
+  const auto durable = state_.flush();
   if (what != What::go_on || !turns_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
+  feed_.publish(event::SyncDone{duration});
+  if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
   guarded(lock, [&] { send_due_status(); });
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();

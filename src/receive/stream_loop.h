@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "pq/connection.h"
+#include "receive/feed.h"
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
@@ -50,9 +51,8 @@ class StreamLoop {
     std::function<void(const Error&)> durability_lost;
     /// Once true, nothing is sent to the server any more.
     const std::atomic<bool>* mute = nullptr;
-    /// Called by the guardian at the start and then every `tick_interval`; no lock held.
-    std::function<void(const StreamSnapshot&)> tick;
-    std::chrono::milliseconds tick_interval{10'000};
+    /// How often event::Progress happens.
+    std::chrono::milliseconds progress_interval{10'000};
     /// Called by the guardian every few seconds while the disk is stuck and the stream would not
     /// tell that the server shuts down, and once more with false when it would; the lock is held:
     /// must not block. True if the server shuts down.
@@ -69,6 +69,7 @@ class StreamLoop {
     Intake& intake;
     Machine& machine;
     const pq::Interrupt& stop;
+    Feed& feed;
     Log& log;
   };
 
@@ -133,6 +134,7 @@ class StreamLoop {
   Intake& intake_;
   Machine& machine_;
   const pq::Interrupt& stop_;
+  Feed& feed_;
   Log& log_;
   Hooks hooks_;
 
@@ -151,7 +153,7 @@ class StreamLoop {
   bool unsent_ = false;              ///< libpq still holds output that the socket did not take
   bool over_ = false;
   bool stop_seen_ = false;
-  Time next_tick_{};
+  Time next_progress_{};
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;

@@ -130,6 +130,7 @@ class StreamState {
   // --- For telling -------------------------------------------------------------------------------
 
   [[nodiscard]] StreamSnapshot snapshot() const;
+  [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] wal::Lsn received() const { return received_; }
   [[nodiscard]] wal::Lsn write() const { return write_; }
   [[nodiscard]] wal::Lsn flush() const { return flush_; }

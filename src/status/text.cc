@@ -234,6 +234,16 @@ std::string receiver_text(const StatusReport& report) {
     text += lag == 0 ? ", caught up" : fmt::format(", {} behind the server", format_size(lag));
     text += fmt::format("\n  last message of the server: {}\n", text_of(json, "last_message"));
   }
+  if (const auto syncs = json.find("syncs"); syncs != json.end() && syncs->is_object()) {
+    const auto time = [&](const char* key) {
+      const auto ms = syncs->value(key, 0.0);
+      return ms < 1000 ? fmt::format("{:.3g} ms", ms) : fmt::format("{:.3g} s", ms / 1000);
+    };
+    text += fmt::format(
+        "  syncs of the last {}: half took up to {}, 99 of 100 up to {}, the longest {}\n",
+        format_duration(std::chrono::seconds(syncs->value("seconds", 0))), time("p50_ms"),
+        time("p99_ms"), time("worst_ms"));
+  }
   if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
   if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));

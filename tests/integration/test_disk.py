@@ -1,6 +1,7 @@
 """A disk that is full, slow, or broken."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -211,6 +212,12 @@ def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_ar
     end = primary.write_wal(2)
     reported(primary, end)
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
+    # Slow syncs are told once in the log, and counted.
+    syncs = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
+    assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 3500, syncs
+    assert syncs["syncs"]["p50_ms"] <= syncs["syncs"]["p99_ms"] <= syncs["syncs"]["worst_ms"], syncs
+    assert "the longest 3." in pgweir("status", "-D", archive.path).stdout
+    assert len(re.findall(r"a sync of the archive took 3\.?5", receiver.said())) == 1, receiver.said()
     receiver.stop()
     archive.assert_covers(primary, 1, end)
     archive.assert_same_wal(primary, minimum=2)

@@ -146,8 +146,9 @@ TEST(ServiceManager, DoesNothingWhereNobodyWantsToBeNotified) {
   ::unsetenv("NOTIFY_SOCKET");
   NullLog log;
   ServiceManager manager(log);
-  receive::StatusBoard board;
-  manager.start(board);
+  receive::Feed feed;
+  const receive::StatusBoard board(&feed);
+  manager.start(board, feed);
   EXPECT_EQ(manager.heartbeat_interval(), std::nullopt);
   manager.stop();
 }

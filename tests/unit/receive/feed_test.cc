@@ -16,7 +16,8 @@ TEST(Feed, TellsEachListenerInTheOrderOfSubscription) {
   std::vector<std::string> told;
   const auto first = feed.subscribe([&](const Event& happened) {
     on(
-        happened, [&](const event::DiskFull& disk) { told.push_back(disk.full ? "full" : "space"); },
+        happened,
+        [&](const event::DiskFull& disk) { told.push_back(disk.full ? "full" : "space"); },
         [&](const event::Streaming& streaming) { told.push_back(streaming.start.to_string()); });
   });
   auto second =
@@ -26,7 +27,8 @@ TEST(Feed, TellsEachListenerInTheOrderOfSubscription) {
   second.reset();
   feed.publish(event::DiskFull{false});
   feed.publish(event::Trouble{Error(ErrorKind::io, "is for nobody")});
-  EXPECT_EQ(told, (std::vector<std::string>{"full", "the second", "0/3000000", "the second", "space"}));
+  EXPECT_EQ(told,
+            (std::vector<std::string>{"full", "the second", "0/3000000", "the second", "space"}));
 }
 
 TEST(Feed, CallsNobodyWhoseSubscriptionHasEnded) {

@@ -84,8 +84,7 @@ TEST(Notifier, DropsTheOldestAndCountsThemWhenNobodyIsThere) {
   RecordingLog log;
   {
     Notifier notifier(nowhere(pq::free_port()), log);
-    const auto events = notifier.events();
-    for (std::uint64_t i = 0; i < 1000; ++i) events.streaming(1, wal::Lsn(i));
+    for (std::uint64_t i = 0; i < 1000; ++i) notifier.on_event(event::Streaming{1, wal::Lsn(i)});
   }
   EXPECT_EQ(log.count("notifications cannot be sent"), 1);
   EXPECT_EQ(log.count("archiving is not affected"), 1);
@@ -97,10 +96,9 @@ TEST(Notifier, NeverMakesItsCallerWaitForAServerThatDoesNotAnswer) {
   RecordingLog log;
   auto options = nowhere(silent.port());
   Notifier notifier(std::move(options), log);
-  const auto events = notifier.events();
   // A caller that waited for the server would be here for as long as the test may take.
-  for (std::uint64_t i = 0; i < 100'000; ++i) events.streaming(1, wal::Lsn(i));
-  events.trouble(Error(ErrorKind::retry, "gone"));
+  for (std::uint64_t i = 0; i < 100'000; ++i) notifier.on_event(event::Streaming{1, wal::Lsn(i)});
+  notifier.on_event(event::Trouble{Error(ErrorKind::retry, "gone")});
 }
 
 TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
@@ -118,20 +116,24 @@ TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
     options.channel = "Wal_Archive";
     options.patience_at_end = 30s;
     Notifier notifier(std::move(options), log);
-    const auto events = notifier.events();
-    events.trouble(Error(ErrorKind::retry, "gone"));
-    events.trouble(Error(ErrorKind::retry, "gone"));
-    events.trouble(Error(ErrorKind::gap, "other"));
-    events.streaming(1, wal::Lsn(0x1000));
-    events.trouble(Error(ErrorKind::gap, "other"));
-    events.segment_compressed(*wal::SegmentName::parse("000000010000000000000003"),
-                              "000000010000000000000003.zst");
-    events.timeline_switched(2, wal::Lsn(0x2000));
-    events.stopped(2, wal::Lsn(0x3000), true);
+    const Event all[] = {
+        event::Trouble{Error(ErrorKind::retry, "gone")},
+        event::Trouble{Error(ErrorKind::retry, "gone")},
+        event::Trouble{Error(ErrorKind::gap, "other")},
+        event::Streaming{1, wal::Lsn(0x1000)},
+        event::DurableEnd{1, wal::Lsn(0x1000)},  // nothing to be told
+        event::Trouble{Error(ErrorKind::gap, "other")},
+        event::DiskFull{true},
+        event::DiskFull{false},
+        event::SegmentCompressed{*wal::SegmentName::parse("000000010000000000000003"),
+                                 "000000010000000000000003.zst"},
+        event::TimelineSwitched{2, wal::Lsn(0x2000)},
+        event::Stopped{2, wal::Lsn(0x3000), true}};
+    for (const auto& happened : all) notifier.on_event(happened);
   }  // sends what waits
   std::vector<std::string> got;
   const auto deadline = Clock::now() + 30s;
-  while (got.size() < 7) {
+  while (got.size() < 8) {
     if (const auto notification = notifications.next()) {
       EXPECT_EQ(notification->channel, "Wal_Archive");
       const auto object = Json::parse(notification->payload);
@@ -143,9 +145,9 @@ TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
       notifications.receive();
     }
   }
-  EXPECT_THAT(got,
-              testing::ElementsAre("trouble gone", "trouble other", "streaming", "trouble other",
-                                   "segment_compressed", "timeline_switched", "stopped"));
+  EXPECT_THAT(got, testing::ElementsAre("trouble gone", "trouble other", "streaming",
+                                        "trouble other", "trouble no space left for the archive",
+                                        "segment_compressed", "timeline_switched", "stopped"));
   EXPECT_THAT(log.lines, testing::IsEmpty());
 }
 

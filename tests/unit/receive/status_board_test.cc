@@ -49,20 +49,41 @@ TEST(StatusBoard, TellsARateOverTheLastTicks) {
   EXPECT_EQ(board.view().bytes_per_second(begin + 90s), std::nullopt);
 }
 
-TEST(StatusBoard, TellsItsListenerOfChanges) {
-  StatusBoard board;
-  int calls = 0;
-  board.set_listener([&] { ++calls; });
-  board.set_state("connecting");
-  board.set_state("connecting");
-  EXPECT_EQ(calls, 1);
-  board.set_error("no server");
-  board.set_live([] { return at(0, 0); });
-  board.set_live({});
-  EXPECT_EQ(calls, 4);
-  board.set_listener({});
-  board.set_state("waiting");
-  EXPECT_EQ(calls, 4);
+TEST(StatusBoard, ShowsWhatTheFeedTells) {
+  Feed feed;
+  StatusBoard board(&feed);
+  feed.publish(event::StateChanged{"connecting"});
+  feed.publish(event::ServerChanged{"db1:5432"});
+  feed.publish(event::Trouble{Error(ErrorKind::retry, "no server")});
+  const auto segment = *wal::SegmentName::parse("000000010000000000000003");
+  feed.publish(event::SegmentFinished{segment, wal::Lsn(0x4000000)});
+  feed.publish(event::NotCompressed{segment, Error(ErrorKind::io, "no luck")});
+  auto content = board.read();
+  EXPECT_EQ(content.state, "connecting");
+  EXPECT_EQ(content.server, "db1:5432");
+  EXPECT_EQ(content.last_error, "no luck");
+  EXPECT_EQ(content.errors, 2u);
+  EXPECT_EQ(content.segments_finished, 1u);
+  feed.publish(event::Trouble{Error(ErrorKind::disk_full, "no space")});
+  EXPECT_TRUE(board.read().disk_full);
+  feed.publish(event::DiskFull{false});
+  EXPECT_FALSE(board.read().disk_full);
+  feed.publish(event::ServerChanged{});
+  EXPECT_EQ(board.read().server, "");
+}
+
+TEST(StatusBoard, TellsHowLongSyncsTakeAndCountsTheSlowOnes) {
+  Feed feed;
+  const StatusBoard board(&feed);
+  EXPECT_FALSE(nlohmann::json::parse(board.to_json()).contains("syncs"));
+  for (int i = 0; i < 99; ++i) feed.publish(event::SyncDone{2ms});
+  feed.publish(event::SyncDone{1500ms});
+  const auto json = nlohmann::json::parse(board.to_json());
+  EXPECT_EQ(json.at("syncs").at("count"), 100);
+  EXPECT_NEAR(json.at("syncs").at("p50_ms"), 2.2, 0.21);
+  EXPECT_NEAR(json.at("syncs").at("p99_ms"), 2.2, 0.21);
+  EXPECT_EQ(json.at("syncs").at("worst_ms"), 1500);
+  EXPECT_EQ(json.at("slow_syncs"), 1);
 }
 
 TEST(StatusBoard, TellsSinceWhenTheDiskIsFullAndNotSinceWhenItStreams) {
@@ -70,7 +91,7 @@ TEST(StatusBoard, TellsSinceWhenTheDiskIsFullAndNotSinceWhenItStreams) {
     return nlohmann::json::parse(board.to_json())["state_since"].get<std::string>();
   };
   StatusBoard board;
-  board.set_state("streaming");
+  board.on_event(event::StateChanged{"streaming"});
   const auto streaming = since(board);
   const auto full = std::chrono::system_clock::now() + 1h;
   board.update([&](auto& content) {
@@ -86,7 +107,7 @@ TEST(StatusBoard, TellsSinceWhenTheDiskIsFullAndNotSinceWhenItStreams) {
 TEST(StatusBoard, SaysAllOfItAsJson) {
   StatusBoard board;
   board.set_live([] { return at(1000, 1500); });
-  board.set_error("no server");
+  board.on_event(event::Trouble{Error(ErrorKind::retry, "no server")});
   board.update([](auto& content) {
     content.segments_finished = 7;
     content.slot_view = pq::SlotView{.exists = true, .safe_wal_size = 64, .retained = 32};

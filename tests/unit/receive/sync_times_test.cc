@@ -23,7 +23,8 @@ TEST(SyncTimes, GivesPercentilesThatAreAtMostAFifthTooHigh) {
   SyncTimes times;
   std::vector<std::chrono::nanoseconds> all;
   for (int i = 0; i < 5'000; ++i) {
-    const auto duration = std::chrono::nanoseconds(2'000 + random() % (1ull << (12 + random() % 20)));
+    const auto duration =
+        std::chrono::nanoseconds(2'000 + random() % (1ull << (12 + random() % 20)));
     all.push_back(duration);
     times.add(duration, kStart + i * 50ms);
   }
