@@ -216,8 +216,9 @@ def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_ar
     syncs = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
     assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 3500, syncs
     assert syncs["syncs"]["p50_ms"] <= syncs["syncs"]["p99_ms"] <= syncs["syncs"]["worst_ms"], syncs
-    assert "the longest 3." in pgweir("status", "-D", archive.path).stdout
-    assert len(re.findall(r"a sync of the archive took 3\.?5", receiver.said())) == 1, receiver.said()
+    text = pgweir("status", "-D", archive.path).stdout
+    assert float(re.search(r"syncs of the last 5 minutes: .* the longest (\S+) s\n", text)[1]) >= 3.5, text
+    assert receiver.said().count("a sync of the archive took") == 1, receiver.said()
     receiver.stop()
     archive.assert_covers(primary, 1, end)
     archive.assert_same_wal(primary, minimum=2)
