@@ -44,7 +44,7 @@ constexpr Metric kMetrics[] = {
      "WAL made durable; what a reconnect asks for again counts again."},
     {"pgweir_receiver_segments_finished_total", kCounter, "Segments that got their final names."},
     {"pgweir_receiver_sync_seconds", false,
-     "How long the syncs of the last five minutes took: the quantiles 0.5, 0.99 and 1 (the "
+     "How long the syncs of the last five minutes took: the percentiles 50, 99 and 100 (the "
      "longest). "
      "Absent without a sync. A synchronous commit waits for one."},
     {"pgweir_receiver_slow_syncs_total", kCounter, "Syncs that took longer than a second."},
@@ -241,11 +241,11 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
   to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);
   if (view.syncs) {
-    const std::pair<const char*, std::chrono::nanoseconds> quantiles[] = {
-        {"0.5", view.syncs->p50}, {"0.99", view.syncs->p99}, {"1", view.syncs->worst}};
-    for (const auto& [quantile, time] : quantiles)
+    const std::pair<const char*, std::chrono::nanoseconds> percentiles[] = {
+        {"50", view.syncs->p50}, {"99", view.syncs->p99}, {"100", view.syncs->worst}};
+    for (const auto& [percentile, time] : percentiles)
       to.add("pgweir_receiver_sync_seconds", std::chrono::duration<double>(time).count(),
-             {{"quantile", quantile}});
+             {{"percentile", percentile}});
   }
   to.add_count("pgweir_receiver_slow_syncs_total", content.slow_syncs);
   to.add_count("pgweir_receiver_streams_total", content.streams);

@@ -240,9 +240,8 @@ std::string receiver_text(const StatusReport& report) {
       return ms < 1000 ? fmt::format("{:.3g} ms", ms) : fmt::format("{:.3g} s", ms / 1000);
     };
     text += fmt::format(
-        "  syncs of the last {}: half took up to {}, 99 of 100 up to {}, the longest {}\n",
-        format_duration(std::chrono::seconds(syncs->value("seconds", 0))), time("p50_ms"),
-        time("p99_ms"), time("worst_ms"));
+        "  syncs of the last {} minutes: half took up to {}, 99 of 100 up to {}, the longest {}\n",
+        syncs->value("seconds", 0) / 60, time("p50_ms"), time("p99_ms"), time("worst_ms"));
   }
   if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
