@@ -142,7 +142,7 @@ void Ledger::check(const SimDisk& disk, bool everything) {
 std::optional<std::string> Ledger::find(const SimDisk& disk, wal::TimelineId timeline,
                                         Lsn segment) const {
   const auto name = wal::SegmentName(timeline, kSegment.segno(segment), kSegment).to_string();
-  for (const auto* form : {"", ".zst", ".lz4", ".gz", ".partial"})
+  for (const auto* form : {"", ".zst", ".lz4", ".gz", ".partial", ".gz.partial", ".lz4.partial"})
     if (disk.exists(name + form)) return name + form;
   return std::nullopt;
 }
@@ -351,7 +351,7 @@ bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
   } catch (const Error&) {
     return false;
   }
-  return raw.size() == kSegmentBytes && offset + expected.size() <= raw.size() &&
+  return (raw.size() == kSegmentBytes || file->partial) && offset + expected.size() <= raw.size() &&
          std::memcmp(expected.data(), raw.data() + offset, expected.size()) == 0;
 }
 
