@@ -695,8 +695,6 @@ StreamOutcome Session::stream(const step::Stream& step) {
     Intake intake(verifier, writer);
 
     const auto stream = server_->start(options_.slot, step.start, step.timeline);
-    // Before the first byte is written: a start must not take what comes now for the far side.
-    archive::remove_losses(directory_, step.void_losses);
     connection_streams_ = true;
     // A server answers that it streams, and then that it no longer has the WAL. That it streams is
     // said when WAL has come, or where there is none yet that could be missing.
@@ -719,6 +717,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     if (!told_streaming) loop_hooks.first_wal = streams;
+    // A start must not take what comes now for the far side of a hole. Not here: it may wait for
+    // the disk, and the server is answered by the loop.
+    if (!step.void_losses.empty())
+      loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
     ShutdownWatch shutdown_watch(server_->shutdown_probe(), machine_.threads(), log_);
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop({.stream = *stream,

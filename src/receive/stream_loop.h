@@ -42,6 +42,9 @@ class StreamLoop {
     std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
     /// WAL came, for the first time in this stream; no lock held. Must not block.
     std::function<void()> first_wal;
+    /// Called by the leader before the first WAL is written, and again if it throws; no lock held.
+    /// It may wait for the disk, and what it throws counts as an error of writing.
+    std::function<void()> before_writing;
     /// The position lies well inside a segment and no spare is ready; the lock is held. Must not
     /// block.
     std::function<void()> want_spare;

@@ -126,6 +126,7 @@ Scheduler::TaskPointer Scheduler::add(std::string_view name, std::function<void(
 
 std::unique_ptr<Threads::Thread> Scheduler::start(std::string_view name, std::function<void()> body,
                                                   Priority) {
+  leave_if_over();
   return std::make_unique<SimThread>(*this, add(name, std::move(body)));
 }
 
@@ -150,8 +151,7 @@ bool Scheduler::runnable(const Task& task) const {
          (task.ready != nullptr && task.ready->ready());
 }
 
-void Scheduler::run(std::string_view name, std::function<void()> body,
-                    const std::function<void(bool idle)>& tick) {
+void Scheduler::run(std::string_view name, std::function<void()> body, const Tick& tick) {
   over_ = false;
   const auto main = add(name, std::move(body));
   while (!main->fiber->done()) {
@@ -165,21 +165,22 @@ void Scheduler::run(std::string_view name, std::function<void()> body,
     const auto next = choice_[random_.below(choice_.size())];
     const bool waited = next->waits;
     resume(next);
-    if (waited || random_.one_in(4)) tick(false);
+    if (waited || random_.one_in(4)) tick(std::nullopt);
   }
 }
 
 /// Everybody waits: the world moves on, now and then to the moment that somebody waits for.
-void Scheduler::idle(const std::function<void(bool)>& tick) {
-  std::optional<Time> earliest;
+void Scheduler::idle(const Tick& tick) {
+  auto earliest = Time::max();
   bool hears = false;
   for (const auto& task : tasks_) {
-    if (task->until && (!earliest || *task->until < *earliest)) earliest = task->until;
+    if (task->until) earliest = std::min(earliest, *task->until);
     hears = hears || task->ready != nullptr;
   }
-  if (!earliest && !hears) throw Violation{"P8", "everybody waits, and nothing will end that"};
-  tick(true);
-  if (earliest && random_.one_in(6)) story_.now = std::max(story_.now, *earliest);
+  if (earliest == Time::max() && !hears)
+    throw Violation{"P8", "everybody waits, and nothing will end that"};
+  if (earliest != Time::max() && random_.one_in(6)) story_.now = std::max(story_.now, earliest);
+  tick(earliest);
 }
 
 void Scheduler::resume(const TaskPointer& task) {

@@ -32,13 +32,15 @@ class Scheduler final : public Threads {
   Scheduler(Random& random, Story& story) : random_(random), story_(story) {}
   ~Scheduler() override;
 
-  /// Runs `body` to its end, and beside it whatever is started. `tick(idle)` is called now and
-  /// then, and moves the world and its clock; `idle`: everybody waits. What any of them throws ends
-  /// this; end() then ends the others.
-  void run(std::string_view name, std::function<void()> body,
-           const std::function<void(bool idle)>& tick);
+  /// Moves the world and its clock. `idle_until`: until then everybody waits, if nothing comes.
+  using Tick = std::function<void(std::optional<Time> idle_until)>;
+
+  /// Runs `body` to its end, and beside it whatever is started; calls `tick` now and then. What any
+  /// of them throws ends this; end() then ends the others.
+  void run(std::string_view name, std::function<void()> body, const Tick& tick);
   /// The process, or its machine, is gone. Whoever is left is thrown out of where it waits.
   void end();
+  [[nodiscard]] bool empty() const { return tasks_.empty(); }
 
   /// Another process.
   void start_beside(std::string_view name, std::function<void()> body);
@@ -71,7 +73,7 @@ class Scheduler final : public Threads {
   void resume(const TaskPointer& task);
   void give_way();
   void leave_if_over() const;
-  void idle(const std::function<void(bool)>& tick);
+  void idle(const Tick& tick);
   [[nodiscard]] TaskPointer next_to_end(const Task* wanted) const;
 
   Random& random_;

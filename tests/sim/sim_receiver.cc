@@ -23,7 +23,8 @@ class SimReceiver::ReceiverLog final : public Log {
   /// The compressor has no other way to tell.
   void write_error(const Error& error) override {
     if (enabled(LogLevel::error)) Log::write_error(error);
-    if (error.kind() == ErrorKind::damage && error.message().find("compression") != std::string::npos)
+    if (error.kind() == ErrorKind::damage &&
+        error.message().find("compression") != std::string::npos)
       throw Violation{"P2", error.what()};
     if (error.kind() == ErrorKind::conflict &&
         error.message().starts_with("the raw and the compressed"))
@@ -47,6 +48,7 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
                 .scheduler = surroundings.scheduler,
                 .machine = machine_,
                 .board = board_,
+                .disk = surroundings.disk,
                 .dropped = surroundings.dropped}),
       directory_(surroundings.disk.open()),
       log_(std::make_unique<ReceiverLog>(surroundings.story)),
@@ -63,8 +65,8 @@ SimReceiver::~SimReceiver() = default;
 std::optional<Error> SimReceiver::run() {
   world_.scheduler.run(
       "receiver", [this] { receive(); },
-      [this](bool idle) {
-        if (!world_.tick(idle) || stop_->raised) return;
+      [this](std::optional<receive::Time> idle_until) {
+        if (!world_.tick(idle_until) || stop_->raised) return;
         world_.story.tell("a signal asks it to stop");
         stop_->raised = true;
         stop_->interrupt.raise();
@@ -88,20 +90,29 @@ void SimReceiver::receive() {
   environment.events.trouble = [this](const Error& error) { trouble(error); };
   environment.events.loss = [this](const archive::Loss& loss) {
     world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);
-    if (loss.cause.starts_with("accepted"))
-      world_.ledger.on_hole_accepted({loss.begin, loss.end});
+    if (loss.cause.starts_with("accepted")) world_.ledger.on_hole_accepted({loss.begin, loss.end});
+  };
+  environment.archive_taken = [this] {
+    has_archive_ = true;
+    return std::shared_ptr<void>(this, [](SimReceiver* self) { self->has_archive_ = false; });
   };
   try {
     receive::receive(options_, environment);
   } catch (const pq::Interrupted&) {
   } catch (const Error& error) {
+    if (error.message().starts_with("another process"))
+      throw Violation{"P5", "the lock of a process that is gone is still held"};
     result_ = error;
   }
 }
 
+void SimReceiver::tell_of_holes() const {
+  for (const auto& loss : board_.read().losses)
+    if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
+      world_.ledger.on_hole({loss.begin, loss.end});
+}
+
 void SimReceiver::trouble(const Error& error) const {
-  if (error.kind() == ErrorKind::conflict && error.message().starts_with("another process"))
-    throw Violation{"P5", "the lock of a process that is gone is still held"};
   if (error.kind() == ErrorKind::damage && error.message().starts_with("the WAL that the server") &&
       !world_.ledger.damage_was_sent() && !world_.upstream.other_wal())
     throw Violation{"P7", fmt::format("sound WAL is refused: {}", error.what())};

@@ -28,13 +28,13 @@ struct Surroundings {
   Random& random;
   Story& story;
   Scheduler& scheduler;
-  /// Time passes and the world moves; `idle`: everybody waits. True: a signal asks to stop.
-  std::function<bool(bool idle)> tick;
+  /// Time passes and the world moves, as Scheduler::Tick says. True: a signal asks to stop.
+  std::function<bool(std::optional<receive::Time> idle_until)> tick;
   std::uint64_t dropped = 0;  ///< messages with WAL
 };
 
-/// One process of the receiver: receive::receive(), all of it, on a simulated machine with simulated
-/// servers and a simulated disk. To be kept until Scheduler::end() has ended its threads.
+/// One process of the receiver: receive::receive(), all of it, on a simulated machine with
+/// simulated servers and a simulated disk. To be kept until Scheduler::end() has ended its threads.
 class SimReceiver {
  public:
   SimReceiver(const receive::Options& options, Surroundings& surroundings, std::uint64_t seed);
@@ -44,6 +44,10 @@ class SimReceiver {
   /// Until it ends by itself; the error it ends with, nullopt after a signal or at endpos. Throws
   /// MachineDown, ProcessDied, Violation.
   std::optional<Error> run();
+  /// What the user sees of holes goes into the ledger: before they are recorded. (Of a hole that is
+  /// found later nobody can say that it was accepted.)
+  void tell_of_holes() const;
+  [[nodiscard]] bool has_archive() const { return has_archive_; }
 
  private:
   class Stop;
@@ -62,6 +66,7 @@ class SimReceiver {
   const std::unique_ptr<ReceiverLog> log_;
   const std::unique_ptr<Stop> stop_;
   std::optional<Error> result_;
+  bool has_archive_ = false;
 };
 
 }  // namespace weir::sim

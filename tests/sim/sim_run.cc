@@ -45,7 +45,7 @@ class Run {
                .random = random_,
                .story = story_,
                .scheduler = scheduler_,
-               .tick = [this](bool idle) { return tick(idle); }},
+               .tick = [this](auto idle_until) { return tick(idle_until); }},
         mutant_(mutant) {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
     receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
@@ -135,7 +135,7 @@ class Run {
     copied_.reset();
   }
 
-  bool tick(bool idle) {
+  bool tick(std::optional<receive::Time> idle_until) {
     ++steps_;
     // (Of a stop that was asked for nothing may come, either.)
     if (!quiet_ && steps_ > wild_steps_ + kQuietSteps)
@@ -143,7 +143,7 @@ class Run {
     if (quiet_ && ++quiet_steps_ > kQuietSteps)
       throw Violation{"progress", "the archive does not reach the server's end"};
     story_.now += std::chrono::microseconds(random_.between(20, 3000));
-    if (idle) pass_time();
+    if (idle_until) pass_time(*idle_until);
     upstream_.tick(quiet_);
     if (const auto complaint = upstream_.complaint(); !complaint.empty())
       throw Violation{"P8", complaint};
@@ -155,11 +155,12 @@ class Run {
   }
 
   /// Nobody could do anything meanwhile.
-  void pass_time() {
-    if (story_.now < disk_hangs_until_)
-      story_.now += std::chrono::milliseconds(random_.between(10, 400));
-    if (random_.one_in(20)) story_.now += std::chrono::milliseconds(random_.between(1, 600));
-    if (!quiet_ && random_.one_in(200)) story_.now += 40s;
+  void pass_time(receive::Time until) {
+    auto now = story_.now;
+    if (now < disk_hangs_until_) now += std::chrono::milliseconds(random_.between(10, 400));
+    if (random_.one_in(20)) now += std::chrono::milliseconds(random_.between(1, 600));
+    if (!quiet_ && random_.one_in(200)) now += 40s;
+    story_.now = std::max(story_.now, std::min(now, until));
   }
 
   [[nodiscard]] bool archived_all() const {
@@ -191,7 +192,7 @@ class Run {
       story_.tell("{} for {} ms", only_syncs_hang_ ? "syncs hang" : "the disk hangs",
                   (disk_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
     }
-    if (random_.one_in(300)) second_process();
+    if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
@@ -242,6 +243,7 @@ class Run {
     if (over_ || !Fiber::inside()) return Effect::proceed();
     const bool sync = call.operation == Operation::sync;
     const bool sync_directory = call.operation == Operation::sync_directory;
+    if (call.name.starts_with(".pgweir-loss-")) receiver_->tell_of_holes();
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
     const bool other_process = scheduler_.current() == "prune";
@@ -338,6 +340,11 @@ class Run {
     bool well = false;
     bool power_lost = false;
     SimReceiver receiver(options, world_, random_.below(1'000'000));
+    receiver_ = &receiver;
+    struct Ending {  // also where a violation is on its way
+      Run& run;
+      ~Ending() { run.end_threads(); }
+    } const ending{*this};
     try {
       const auto error = receiver.run();
       well = !error;
@@ -366,6 +373,13 @@ class Run {
     scheduler_.end();
     over_ = false;
     return well;
+  }
+
+  void end_threads() {
+    if (scheduler_.empty()) return;
+    disk_.set_hook({});
+    disk_.kill();
+    scheduler_.end();
   }
 
   void lose_power() {
@@ -613,7 +627,8 @@ class Run {
   bool prunes_ = false;
   bool slot_was_lost_ = false;
   bool gap_accepted_ = false;  ///< for the process that comes next
-  bool over_ = false;          ///< the process has come to its end
+  const SimReceiver* receiver_ = nullptr;
+  bool over_ = false;  ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };

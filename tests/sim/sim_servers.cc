@@ -19,11 +19,15 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
  public:
   SimStream(World& world, wal::TimelineId timeline, Lsn start, bool question)
       : world_(world),
-        timeline_(timeline),
         question_(question),
         received_(start),
-        reported_(start),
-        fd_(world.machine.add(*this)) {}
+        said_(start),
+        fd_(world.machine.add(*this)) {
+    if (question) return;
+    world_.ledger.on_stream(timeline, start);
+    if (const auto& other = world_.upstream.other_wal()) world_.ledger.on_other_wal(*other);
+    world_.ledger.on_losses_told(world_.board.read().losses, world_.disk);
+  }
   ~SimStream() override { world_.machine.remove(fd_); }
 
   void receive() override {
@@ -69,13 +73,14 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
   }
 
   void send(const wire::StandbyStatus& status) override {
-    if (unsent_ || world_.random.one_in(20))
-      unsent_ = status;
-    else
-      deliver(status);
+    said_ = std::max(said_, status.flush);
+    if (!unsent_ && world_.random.one_in(20))
+      takes_again_ = world_.story.now + std::chrono::milliseconds(world_.random.below(300));
+    unsent_ = status;
+    static_cast<void>(flush());
   }
   bool flush() override {
-    if (unsent_ && world_.random.coin()) deliver(*std::exchange(unsent_, std::nullopt));
+    if (unsent_ && world_.story.now >= takes_again_) deliver(*std::exchange(unsent_, std::nullopt));
     return !unsent_;
   }
 
@@ -95,10 +100,11 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
 
   short ready(short events) override {
     short now = 0;
-    if ((events & POLLIN) != 0 && (lost_ || (world_.upstream.readable() &&
-                                             !(gathers_ && world_.random.coin()))))
+    if ((events & POLLIN) != 0 &&
+        (lost_ || (world_.upstream.readable() && !(gathers_ && world_.random.coin()))))
       now = POLLIN;
-    if ((events & POLLOUT) != 0 && world_.random.coin()) now = static_cast<short>(now | POLLOUT);
+    if ((events & POLLOUT) != 0 && world_.story.now >= takes_again_)
+      now = static_cast<short>(now | POLLOUT);
     return now;
   }
 
@@ -116,13 +122,12 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
       ++world_.dropped;
     }
     if (!question_) {
-      begin();
       received_ = end;
       world_.ledger.on_received(end);
       if (arrived.damage) world_.ledger.on_damage(*arrived.damage);
-      if (!discarding_ && received_ - reported_ > kUnsyncedLimit + kLargestMessage + kPageHeader)
-        throw Violation{"P8", fmt::format("{} bytes are received and not durable",
-                                          received_ - reported_)};
+      if (!discarding_ && received_ - said_ > kUnsyncedLimit + kLargestMessage + kPageHeader)
+        throw Violation{"P8",
+                        fmt::format("{} bytes are received and not durable", received_ - said_)};
     }
     // Where there is much to come, the kernel puts many a message where the writer wants it.
     if (place.size() >= arrived.wal.size() && world_.random.coin()) {
@@ -134,14 +139,6 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
     data.wal = last_;
   }
 
-  /// The first that comes of it, or the first that is said.
-  void begin() {
-    if (std::exchange(begun_, true)) return;
-    world_.ledger.on_stream(timeline_, received_);
-    if (const auto& other = world_.upstream.other_wal()) world_.ledger.on_other_wal(*other);
-    world_.ledger.on_losses_told(world_.board.read().losses);
-  }
-
   void deliver(const wire::StandbyStatus& status) {
     try {
       world_.upstream.status(status);
@@ -150,8 +147,6 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
       return;
     }
     if (question_) return;
-    begin();
-    reported_ = std::max(reported_, status.flush);
     world_.ledger.on_status(status);
   }
 
@@ -159,17 +154,16 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
   static constexpr std::uint64_t kPageHeader = 40;
 
   World& world_;
-  const wal::TimelineId timeline_;
   const bool question_;
-  bool begun_ = false;
   Lsn received_;
-  Lsn reported_;
+  Lsn said_;  ///< to be durable
   std::deque<Arrived> arrived_;
   std::vector<std::byte> last_;
   std::vector<std::byte> kept_;
   bool discarding_ = false;
   bool gathers_ = false;
   std::optional<wire::StandbyStatus> unsent_;
+  receive::Time takes_again_{};  ///< the socket, what is sent
   std::optional<Error> lost_;
   const int fd_;
 };
@@ -226,7 +220,6 @@ class SimServers::SimServer final : public receive::Server {
     const auto& node = world_.upstream.connected();
     if (node.foreign && !node.other_branch && world_.ledger.promised_anything())
       throw Violation{"P4", "WAL of another cluster is asked for to go on with this archive"};
-    tell_ledger_of_holes();
     world_.upstream.start(start, timeline, slot.has_value(), false);
     world_.story.tell("streaming timeline {} from {}", timeline, start);
     return std::make_unique<SimStream>(world_, timeline, start, false);
@@ -248,13 +241,6 @@ class SimServers::SimServer final : public receive::Server {
   void asked() {
     world_.scheduler.pause();
     if (servers_.stopped_) throw pq::Interrupted{};
-  }
-
-  /// Of a hole that is found later nobody can say that it was accepted.
-  void tell_ledger_of_holes() {
-    for (const auto& loss : world_.board.read().losses)
-      if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
-        world_.ledger.on_hole({loss.begin, loss.end});
   }
 
   SimServers& servers_;

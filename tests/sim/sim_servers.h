@@ -29,6 +29,7 @@ class SimServers final : public receive::Servers {
     Scheduler& scheduler;
     SimMachine& machine;
     const receive::StatusBoard& board;
+    const SimDisk& disk;
     std::uint64_t& dropped;  ///< messages with WAL
   };
   explicit SimServers(World world) : world_(world) {}

@@ -363,8 +363,7 @@ pq::SlotView SimUpstream::look_at_slot() const {
   if (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped) return view;
   view.exists = true;
   view.active = sender_ && sender_->with_slot;
-  view.wal_status =
-      node.slot_trouble == Node::SlotTrouble::invalidated ? "lost" : "reserved";
+  view.wal_status = node.slot_trouble == Node::SlotTrouble::invalidated ? "lost" : "reserved";
   return view;
 }
 
@@ -538,7 +537,7 @@ std::string SimUpstream::complaint() const {
   const auto now = story_.now;
   if (now - sender_->heard > std::chrono::seconds(60))
     return "the server has heard nothing for wal_sender_timeout";
-  if (sender_->asked && now - *sender_->asked > std::chrono::seconds(10))
+  if (sender_->asked && now - *sender_->asked > std::chrono::seconds(15))
     return "the server has asked for a reply, and it does not come";
   return {};
 }

@@ -610,6 +610,14 @@ TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
   const auto listing = list_archive(*directory);
   disk.fail_every(SimDisk::Operation::sync, EIO);
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
+
+  // Nor does it pass for another failure, after which the start would be tried again.
+  disk.set_hook([](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync) return SimDisk::Effect::fail(EIO);
+    if (call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
+    return SimDisk::Effect::proceed();
+  });
+  EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
 }
 
 TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {
