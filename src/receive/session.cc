@@ -187,7 +187,7 @@ void Session::run() {
     show_losses();
     try {
       std::visit([this](const auto& each) { perform(each); }, step);
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       state_.request_stop();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
@@ -270,16 +270,16 @@ void Session::connect(std::size_t first_host) {
   connection_streams_ = false;
 }
 
-/// Throws pq::Interrupted.
+/// Throws net::Interrupted.
 void Session::pause(std::chrono::milliseconds time) {
-  if (raised_within(machine_, environment_.stop.fd(), time)) throw pq::Interrupted{};
+  if (raised_within(machine_, environment_.stop.fd(), time)) throw net::Interrupted{};
 }
 
-/// Until the stream has something to read. Throws `no_answer`, pq::Interrupted.
+/// Until the stream has something to read. Throws `no_answer`, net::Interrupted.
 void Session::await(const WalStream& stream, Time deadline, const Error& no_answer) {
   std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}}};
   machine_.poll(fds, deadline);
-  if (fds[1].revents != 0) throw pq::Interrupted{};
+  if (fds[1].revents != 0) throw net::Interrupted{};
   if (fds[0].revents == 0 && now() >= deadline) throw Error(no_answer);
 }
 

@@ -36,8 +36,8 @@ StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
       mutex_(machine_.threads().make_mutex()),
       followers_(machine_.threads().make_condition()),
       sync_ended_(machine_.threads().make_condition()),
-      leader_wake_(machine_.make_wake()),
-      guardian_wake_(machine_.make_wake()) {}
+      leader_wake_(machine_.make_wake_up()),
+      guardian_wake_(machine_.make_wake_up()) {}
 
 StreamLoop::~StreamLoop() = default;
 

@@ -9,7 +9,7 @@
 #include "archive/segment_writer.h"
 #include "base/log.h"
 #include "base/threads.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
@@ -71,7 +71,7 @@ class StreamLoop {
     archive::SegmentWriter& writer;
     Intake& intake;
     Machine& machine;
-    const pq::Interrupt& stop;
+    const net::Wake& stop;
     Log& log;
   };
 
@@ -135,15 +135,15 @@ class StreamLoop {
   archive::SegmentWriter& writer_;
   Intake& intake_;
   Machine& machine_;
-  const pq::Interrupt& stop_;
+  const net::Wake& stop_;
   Log& log_;
   Hooks hooks_;
 
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> followers_;  ///< leadership is free, or all is over
   const std::unique_ptr<Threads::Condition> sync_ended_;
-  const std::unique_ptr<Wake> leader_wake_;
-  const std::unique_ptr<Wake> guardian_wake_;
+  const std::unique_ptr<WakeUp> leader_wake_;
+  const std::unique_ptr<WakeUp> guardian_wake_;
   std::vector<std::unique_ptr<Threads::Thread>> threads_;
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in

@@ -4,7 +4,7 @@ namespace weir::sim {
 
 using receive::Time;
 
-class SimMachine::SimWake final : public receive::Wake, public Pollable {
+class SimMachine::SimWake final : public receive::WakeUp, public Pollable {
  public:
   explicit SimWake(SimMachine& machine) : machine_(machine), fd_(machine.add(*this)) {}
   ~SimWake() override { machine_.remove(fd_); }
@@ -51,7 +51,9 @@ std::chrono::system_clock::time_point SimMachine::wall_clock() {
          std::chrono::duration_cast<std::chrono::system_clock::duration>(story_.now - kTimeZero);
 }
 
-std::unique_ptr<receive::Wake> SimMachine::make_wake() { return std::make_unique<SimWake>(*this); }
+std::unique_ptr<receive::WakeUp> SimMachine::make_wake_up() {
+  return std::make_unique<SimWake>(*this);
+}
 
 int SimMachine::add(Pollable& pollable) {
   add(next_, pollable);

@@ -25,7 +25,7 @@ class SimMachine final : public receive::Machine {
 
   Threads& threads() override { return scheduler_; }
   std::chrono::system_clock::time_point wall_clock() override;
-  std::unique_ptr<receive::Wake> make_wake() override;
+  std::unique_ptr<receive::WakeUp> make_wake_up() override;
   void poll(std::span<pollfd> fds, std::optional<receive::Time> deadline) override;
   std::optional<io::MemoryLimit> memory_limit() override { return limit_; }
   void release_memory(bool) override {}

@@ -10,7 +10,7 @@ class SimReceiver::Stop final : public Pollable {
   short ready(short events) override {
     return raised ? static_cast<short>(events & POLLIN) : short{0};
   }
-  pq::Interrupt interrupt;
+  net::Wake interrupt;
   bool raised = false;
 };
 
@@ -98,7 +98,7 @@ void SimReceiver::receive() {
   };
   try {
     receive::receive(options_, environment);
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
   } catch (const Error& error) {
     if (error.message().starts_with("another process"))
       throw Violation{"P5", "the lock of a process that is gone is still held"};

@@ -240,7 +240,7 @@ class SimServers::SimServer final : public receive::Server {
   /// It takes its time to answer.
   void asked() {
     world_.scheduler.pause();
-    if (servers_.stopped_) throw pq::Interrupted{};
+    if (servers_.stopped_) throw net::Interrupted{};
   }
 
   SimServers& servers_;
@@ -252,17 +252,17 @@ class SimServers::SimServer final : public receive::Server {
 std::unique_ptr<receive::Server> SimServers::connect(const receive::Options&,
                                                      std::size_t first_host,
                                                      std::function<void(const std::string&)>,
-                                                     const pq::Interrupt&) {
+                                                     const net::Wake&) {
   world_.scheduler.pause();
-  if (stopped_) throw pq::Interrupted{};
+  if (stopped_) throw net::Interrupted{};
   const auto host = world_.upstream.connect(static_cast<int>(first_host));
   return std::make_unique<SimServer>(*this, host);
 }
 
 receive::SlotLook SimServers::look_at_slot(const std::string&, const std::string&,
-                                           const pq::Interrupt& stop) {
+                                           const net::Wake& stop) {
   world_.scheduler.pause();
-  if (stop.raised()) throw pq::Interrupted{};
+  if (stop.raised()) throw net::Interrupted{};
   return {.view = world_.upstream.look_at_slot(),
           .server_major = world_.upstream.lineage().server_major()};
 }
