@@ -19,6 +19,7 @@
 #include "cli/signals.h"
 #include "cli/teller.h"
 #include "io/posix_directory.h"
+#include "net/wake.h"
 #include "receive/notifier.h"
 #include "receive/session.h"
 #include "receive/slow_sync_log.h"
@@ -34,7 +35,7 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrupt& stop,
+int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& stop,
         ServiceManager& service) {
   try {
     if (request.password_on_command_line)
@@ -80,7 +81,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kDone;  // stopped before anything had begun
   } catch (const Error& error) {
     static_cast<Log&>(log).error(error);
@@ -127,7 +128,7 @@ int receive_command(const Words& words) {
   Screen screen(STDERR_FILENO);
   Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   ServiceManager service(log);
-  pq::Interrupt stop;
+  net::Wake stop;
   int status = kUnexpected;
   {
     Signals::Handlers handlers;

@@ -195,7 +195,7 @@ void Session::run() {
     show_losses();
     try {
       std::visit([this](const auto& each) { perform(each); }, step);
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       state_.request_stop();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
@@ -276,16 +276,16 @@ void Session::connect(std::size_t first_host) {
   connection_streams_ = false;
 }
 
-/// Throws pq::Interrupted.
+/// Throws net::Interrupted.
 void Session::pause(std::chrono::milliseconds time) {
-  if (raised_within(machine_, environment_.stop.fd(), time)) throw pq::Interrupted{};
+  if (raised_within(machine_, environment_.stop.fd(), time)) throw net::Interrupted{};
 }
 
-/// Until the stream has something to read. Throws `no_answer`, pq::Interrupted.
+/// Until the stream has something to read. Throws `no_answer`, net::Interrupted.
 void Session::await(const WalStream& stream, Time deadline, const Error& no_answer) {
   std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}}};
   machine_.poll(fds, deadline);
-  if (fds[1].revents != 0) throw pq::Interrupted{};
+  if (fds[1].revents != 0) throw net::Interrupted{};
   if (fds[0].revents == 0 && now() >= deadline) throw Error(no_answer);
 }
 
@@ -696,8 +696,6 @@ StreamOutcome Session::stream(const step::Stream& step) {
     Intake intake(verifier, writer);
 
     const auto stream = server_->start(options_.slot, step.start, step.timeline);
-    // Before the first byte is written: a start must not take what comes now for the far side.
-    archive::remove_losses(directory_, step.void_losses);
     connection_streams_ = true;
     // A server answers that it streams, and then that it no longer has the WAL. That it streams is
     // said when WAL has come, or where there is none yet that could be missing.
@@ -720,6 +718,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     if (!told_streaming) loop_hooks.first_wal = streams;
+    // A start must not take what comes now for the far side of a hole. Not here: it may wait for
+    // the disk, and the server is answered by the loop.
+    if (!step.void_losses.empty())
+      loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
     ShutdownWatch shutdown_watch(server_->shutdown_probe(), machine_.threads(), log_);
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop({.stream = *stream,

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "io/directory.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/feed.h"
 #include "receive/machine.h"
 #include "receive/options.h"
@@ -28,7 +28,7 @@ struct Scale {
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.
 struct Environment {
   io::Directory& directory;  ///< the archive
-  pq::Interrupt& stop;       ///< raised by a signal: finish what is received, flush, report, end
+  net::Wake& stop;           ///< raised by a signal: finish what is received, flush, report, end
   Log& log;
   Feed& feed;              ///< where it is published what happens
   StatusBoard& board;      ///< a listener of the feed, too

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -55,7 +56,7 @@ void SlotGuard::work() {
     try {
       look();
       told_failure = false;
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       return;
     } catch (const Error& error) {
       if (!told_failure)

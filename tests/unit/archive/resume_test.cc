@@ -38,7 +38,9 @@ std::string name(std::uint64_t segno, const char* suffix = "", wal::TimelineId t
 
 Bytes compressed(const Bytes& raw, codec::Method method) {
   Bytes out;
-  const codec::Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const codec::PackedSink sink = [&](auto bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  };
   const auto compressor = codec::make_compressor({method, 1}, raw.size());
   compressor->feed(raw, sink);
   compressor->finish(sink);
@@ -609,6 +611,14 @@ TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
   const auto directory = disk.open();
   const auto listing = list_archive(*directory);
   disk.fail_every(SimDisk::Operation::sync, EIO);
+  EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
+
+  // Nor does it pass for another failure, after which the start would be tried again.
+  disk.set_hook([](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync) return SimDisk::Effect::fail(EIO);
+    if (call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
+    return SimDisk::Effect::proceed();
+  });
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
 }
 
