@@ -80,18 +80,23 @@ void SimReceiver::receive() {
       .directory = *directory_,
       .stop = stop_->interrupt,
       .log = *log_,
+      .feed = feed_,
       .board = board_,
       .seed = seed_,
       .durability_lost = [](const Error& error) { throw ProcessDied{error}; },
-      .tick = {},
       .machine = machine_,
       .servers = servers_,
       .scale = {.unsynced_limit = kUnsyncedLimit, .catch_up_bytes = 3 * kSegmentBytes / 4}};
-  environment.events.trouble = [this](const Error& error) { trouble(error); };
-  environment.events.loss = [this](const archive::Loss& loss) {
-    world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);
-    if (loss.cause.starts_with("accepted")) world_.ledger.on_hole_accepted({loss.begin, loss.end});
-  };
+  const auto listening = feed_.subscribe([this](const receive::Event& happened) {
+    receive::on(
+        happened, [this](const receive::event::Trouble& told) { trouble(told.error); },
+        [this](const receive::event::LossRecorded& recorded) {
+          const auto& loss = recorded.loss;
+          world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);
+          if (loss.cause.starts_with("accepted"))
+            world_.ledger.on_hole_accepted({loss.begin, loss.end});
+        });
+  });
   environment.archive_taken = [this] {
     has_archive_ = true;
     return std::shared_ptr<void>(this, [](SimReceiver* self) { self->has_archive_ = false; });

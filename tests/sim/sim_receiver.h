@@ -60,7 +60,8 @@ class SimReceiver {
   Surroundings& world_;
   const std::uint64_t seed_;
   SimMachine machine_;
-  receive::StatusBoard board_;
+  receive::Feed feed_;
+  receive::StatusBoard board_{&feed_};
   SimServers servers_;
   const std::unique_ptr<io::Directory> directory_;
   const std::unique_ptr<ReceiverLog> log_;
