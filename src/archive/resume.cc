@@ -88,6 +88,7 @@ class Finder {
       next = segno;
     }
     point.start = size_.start(next);
+    point.unfinished_end = size_.start(segments_.rbegin()->first + 1);
     for (const auto& [segno, forms] : segments_)
       if (segno >= next && forms.raw_partial)
         point.open.push_back(examine(segno, *forms.raw_partial));

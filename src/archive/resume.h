@@ -27,6 +27,9 @@ struct ResumePoint {
   /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
   /// one segment was being finished and the next one was already being written.
   std::vector<OpenSegment> open;
+  /// Behind the last unfinished segment, in whatever form that is; `start` or less if there is
+  /// none.
+  wal::Lsn unfinished_end;
   /// Missing segments of this timeline between finished ones, or before an unfinished one behind a
   /// hole that is recorded (losses.h).
   struct Hole {

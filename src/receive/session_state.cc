@@ -459,7 +459,9 @@ std::optional<Step> SessionState::look_for_lost_branch(const StartFacts& facts) 
   const auto switchpoint = history ? history->end_of(resume.timeline) : std::nullopt;
   if (!switchpoint) return std::nullopt;
   const auto& size = parameters_->segment_size;
-  const auto most = resume.open.empty() ? resume.start : resume.open.back().start + size.bytes();
+  const auto most =
+      std::max(resume.open.empty() ? resume.start : resume.open.back().start + size.bytes(),
+               resume.unfinished_end);
   if (most <= *switchpoint) return std::nullopt;
   if (!archive_->sound_end) return step::FindEnd{resume.timeline, resume.start};
   if (auto loss = archive::lost_branch(*history, resume.timeline, *archive_->sound_end, size))
