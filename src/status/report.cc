@@ -21,6 +21,8 @@ constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
 StatusReport look_once(io::Directory& directory);
+void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const std::vector<archive::Loss>& losses, wal::SegmentSize size);
 void look_at_all_ends(StatusReport& report, io::Directory& directory,
                       const archive::Listing& listing, const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
@@ -86,8 +88,11 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines, const std::vector<archive::Loss>& losses,
                       const std::vector<archive::WrongSize>& wrong_sizes) {
   const auto size = report.segment_size;
+  // What is there by name alone.
+  auto no_segments = wrong_sizes;
+  if (size) add_files_in_holes(no_segments, listing, losses, *size);
   std::set<wal::SegmentName> wrong;
-  for (const auto& each : wrong_sizes) wrong.insert(each.name.segment);
+  for (const auto& each : no_segments) wrong.insert(each.name.segment);
   const wal::SegmentName* previous = nullptr;
   for (const auto& entry : listing.segments) {
     const auto& name = entry.name.segment;
@@ -121,11 +126,11 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   }
   if (!size) return;
 
-  if (wrong_sizes.empty()) {
+  if (no_segments.empty()) {
     report.coverage = archive::coverage(listing, timelines, *size);
   } else {
     auto sound = listing;
-    archive::take_out(sound, wrong_sizes);
+    archive::take_out(sound, no_segments);
     report.coverage = archive::coverage(sound, timelines, *size);
   }
   const auto add_hole = [&](const archive::Loss& loss) {
@@ -303,6 +308,25 @@ StatusReport look_once(io::Directory& directory) {
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);
   return report;
+}
+
+/// Finished files in what is missing of recorded holes: a receiver has looked into them.
+void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const std::vector<archive::Loss>& losses, wal::SegmentSize size) {
+  const auto lies_in = [&](const archive::Loss& loss, wal::SegmentName segment) {
+    const auto start = segment.start(size);
+    return loss.timeline <= segment.timeline() && segment.timeline() <= loss.next_timeline &&
+           std::any_of(loss.missing.begin(), loss.missing.end(), [&](const auto& range) {
+             return range.begin <= start && start < range.end;
+           });
+  };
+  if (losses.empty()) return;
+  for (const auto& entry : listing.segments)
+    if (!entry.name.partial && entry.name.segment.fits(size) &&
+        std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+          return loss.kind == archive::Loss::Kind::hole && lies_in(loss, entry.name.segment);
+        }))
+      files.push_back({entry.name, 0});
 }
 
 /// Without a readable header the size of a raw segment tells it.

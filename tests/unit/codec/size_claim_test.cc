@@ -46,8 +46,9 @@ TEST(SizeClaim, OfWhatPgweirWritesFitsAtEachLevelAndSize) {
       const auto file = compressed(how, size);
       EXPECT_EQ(claim(method, file, size), SizeClaim::fits);
       // (Of several frames the first one says how much is in it alone.)
-      if (method != Method::zstd || size == kMiB)
+      if (method != Method::zstd || size == kMiB) {
         EXPECT_EQ(claim(method, file, size + 8192), SizeClaim::differs);
+      }
       EXPECT_EQ(claim(method, compressed(how, 1000), size), SizeClaim::differs);
     }
 }

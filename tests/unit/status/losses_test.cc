@@ -62,6 +62,27 @@ TEST(StatusOfLosses, HasWhatIsNoSegmentByItsSizeAsAHole) {
   EXPECT_EQ(report.timelines[0].forms.at(Method::none).count, 7u);
 }
 
+TEST(StatusOfLosses, PromisesNothingOverWhatAReceiverHasFoundInsideAFile) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 9, Method::zstd);
+  archive.disk.put(ArchiveBuilder::name(wal, 4, Method::zstd),
+                   verify::packed(Method::zstd, test::Bytes(5000)));
+  EXPECT_THAT(report_of(archive).holes, IsEmpty()) << "its own size tells nothing";
+  Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(4);
+  loss.end = kSize.start(5);
+  loss.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), loss);
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  ASSERT_THAT(report.windows, SizeIs(2));
+  EXPECT_EQ(report.windows[1].to, kSize.start(4));
+  EXPECT_EQ(report.windows[0].from, kSize.start(5));
+}
+
 TEST(StatusOfLosses, CallsAWrongSizeAtAnEndDamage) {
   WalBuilder wal{ordinary()};
   wal.grow_to(kSize.start(9));
