@@ -191,9 +191,6 @@ Channel watch(const Process& process) {
 
 // ---- the helper
 
-/// Ends the fetch of a segment that nobody wants any more.
-struct Dropped {};
-
 /// Into a file without a name.
 class UnnamedOutput final : public Output {
  public:
@@ -201,10 +198,11 @@ class UnnamedOutput final : public Output {
   UnnamedOutput(io::File& file, Wanted wanted) : file_(file), wanted_(std::move(wanted)) {}
 
   void expect(std::uint64_t bytes) override { io::reserve_if_possible(file_, bytes); }
-  void append(std::span<const std::byte> bytes) override {
-    if (!wanted_()) throw Dropped{};
+  bool append(std::span<const std::byte> bytes) override {
+    if (!wanted_()) return false;
     file_.write_at(size_, bytes);
     size_ += bytes.size();
+    return true;
   }
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
     return file_.read_at(offset, bytes);
@@ -418,8 +416,6 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
         !compare_with_before(*archive_, *fetched, *file, before->fetched, *before->content))
       return std::nullopt;
     return Stock{*fetched, std::move(file)};
-  } catch (const Dropped&) {
-    return std::nullopt;
   } catch (const Error& error) {
     // No space for what nobody has asked for yet: make room at once.
     if (error.kind() == ErrorKind::disk_full) end();

@@ -64,8 +64,10 @@ Bytes raw_content(const SimDisk& disk, const std::string& name) {
   if (!name.ends_with(".zst")) return content;
   Bytes raw;
   const auto decompressor = codec::make_decompressor(codec::Method::zstd);
-  decompressor->feed(content,
-                     [&](auto bytes) { raw.insert(raw.end(), bytes.begin(), bytes.end()); });
+  decompressor->feed(content, [&](auto bytes) {
+    raw.insert(raw.end(), bytes.begin(), bytes.end());
+    return true;
+  });
   decompressor->finish();
   return raw;
 }

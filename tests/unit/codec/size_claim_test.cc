@@ -18,7 +18,7 @@ using test::Bytes;
 Bytes compressed(std::string_view how, std::size_t size) {
   const auto raw = test::pattern(size, 3);
   Bytes out;
-  const Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const PackedSink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
   const auto compressor = make_compressor(Compression::parse(how), raw.size());
   compressor->feed(raw, sink);
   compressor->finish(sink);
