@@ -6,7 +6,7 @@
  *   "fail 0"      the sync returns EIO
  *   "hang 0"      nothing comes back before the file says something else
  *   "hold 0"      as "hang", and writes do so, too, instead of syncs
- *   "open 0"      nothing comes back of an open of a file that ends in ".gz"
+ *   "open 0"      nothing comes back of an open of a file whose name ends in ".gz"
  *
  * Each sync so treated adds a line to the same name with ".log" appended.
  */
@@ -88,13 +88,15 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
 static int opened(const char *call, int directory, const char *path, int flags, mode_t mode) {
   const char *control = getenv("PGWEIR_TEST_SYNC");
   const size_t length = strlen(path);
+  const int fd =
+      ((int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, call))(directory, path, flags, mode);
   char what[16];
   read_control(control, what);
-  if (strcmp(what, "open") == 0 && length > 3 && strcmp(path + length - 3, ".gz") == 0) {
+  if (fd >= 0 && strcmp(what, "open") == 0 && length > 3 && strcmp(path + length - 3, ".gz") == 0) {
     note(control, call, what);
     hang_while(control, "open");
   }
-  return ((int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, call))(directory, path, flags, mode);
+  return fd;
 }
 
 int openat(int directory, const char *path, int flags, ...) {

@@ -534,7 +534,8 @@ TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt)
   parent.grow_to(kSize.start(3) + 600'000);
   const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
   const auto end = parent.complete_end(parent.end());
-  const auto history = test::as_bytes(fmt::format("1\t{}\treason\n", switchpoint));
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  const auto history = test::as_bytes(line);
   struct Case {
     const char* name;
     bool target_is_chosen;
