@@ -225,9 +225,11 @@ void Session::watch_losses() {
 /// Only the newest segment has to be looked at before streaming begins. (pg_receivewal looks at all
 /// of them, and so does who stands in for it.)
 void Session::watch_sizes(const step::InspectArchive& step) {
-  if (size_watch_ || options_.stock_habits) return;
+  const auto identity =
+      directory_.identity();  // (a directory that is none of the machine's has none)
+  if (size_watch_ || options_.stock_habits || !identity) return;
   size_watch_.emplace(SizeWatch::Archive{.path = directory_.path(),
-                                         .identity = directory_.identity(),
+                                         .identity = *identity,
                                          .file_mode = file_mode_,
                                          .segment_size = step.segment_size,
                                          .system_identifier = step.system_identifier},

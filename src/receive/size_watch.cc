@@ -82,13 +82,11 @@ class SizeWatch::Work {
     // Another directory may have got this name meanwhile; who writes into the old one finds out.
     const auto identity = directory_->identity();
     const auto& expected = shared_.archive.identity;
-    if (expected &&
-        (!identity || identity->device != expected->device || identity->inode != expected->inode))
+    if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;
     look_at_all();
-    if (wrong_.empty() && unsettled_.empty()) return;
-    show();
-    for (;;) {
+    if (!wrong_.empty()) show();
+    while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
       shared_.rest(shared_.look_again);
       if (look_again() || !unrecorded_.empty()) show();
     }
@@ -109,7 +107,8 @@ class SizeWatch::Work {
   std::map<wal::SegmentName, archive::SegmentFileName> unsettled_;  ///< may be being written
   std::set<wal::SegmentName> told_;
   std::set<std::string> told_failures_;
-  std::set<std::string> shown_;       ///< ids of holes that are or were ours
+  std::set<std::string> shown_;       ///< ids of holes that are ours, and open
+  std::set<std::string> closed_;      ///< …and were: the session may not know it yet
   std::set<std::string> unrecorded_;  ///< of these, what could not be recorded yet
 };
 
@@ -194,24 +193,25 @@ void SizeWatch::Work::show() {
 
   std::vector<Loss> open;
   std::set<std::string> closed = shown_;
-  for (const auto& loss : recorded) {
+  for (auto& loss : recorded) {
     closed.erase(loss.id());
     const bool ours = shown_.contains(loss.id()) ||
                       std::any_of(wrong.begin(), wrong.end(), [&](const auto& each) {
                         return archive::lies_in_a_hole(each, size_, std::span(&loss, 1));
                       });
-    if (ours) open.push_back(loss);
+    if (!ours) continue;
+    shown_.insert(loss.id());
+    closed_.erase(loss.id());
+    open.push_back(std::move(loss));
   }
+  for (const auto& id : closed) shown_.erase(id);
+  closed_.insert(closed.begin(), closed.end());
   shared_.tell([&](Hooks& hooks) {
-    for (const auto& loss : open) shown_.insert(loss.id());
-    for (const auto& id : closed) {
+    for (const auto& id : closed)
       hooks.log.info("the loss {} is closed: its WAL has come, or the archive begins behind it",
                      id);
-      shown_.erase(id);
-    }
-    const bool any = !open.empty();
-    hooks.board.set_watched_losses(std::move(open), std::move(closed));
-    if (any && hooks.shown) hooks.shown();
+    hooks.board.set_watched_losses(std::move(open), closed_);
+    if (!shown_.empty() && hooks.shown) hooks.shown();
   });
 }
 

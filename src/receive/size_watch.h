@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 
@@ -29,8 +28,8 @@ class SizeWatch {
  public:
   struct Archive {
     std::string path;
-    std::optional<io::FileIdentity> identity;  ///< of the directory; unset: not compared
-    unsigned file_mode = 0600;                 ///< of the records
+    io::FileIdentity identity;  ///< of the directory
+    unsigned file_mode = 0600;  ///< of the records
     wal::SegmentSize segment_size;
     std::uint64_t system_identifier = 0;
   };

@@ -58,7 +58,7 @@ class SizeWatchTest : public ::testing::Test {
   }
   SizeWatch::Archive archive() {
     return {.path = path,
-            .identity = io::open_directory(path)->identity(),
+            .identity = io::open_directory(path)->identity().value(),
             .segment_size = kSize,
             .system_identifier = 7};
   }
@@ -109,6 +109,23 @@ TEST_F(SizeWatchTest, RecordsWhatIsNoSegmentAndClosesItWhenItIsMended) {
   EXPECT_GE(shown, 1);
 }
 
+TEST_F(SizeWatchTest, KeepsClosedWhatTheSessionStillHas) {
+  put(4, 0);
+  put(7, 0);
+  {
+    const SizeWatch watch(archive(), hooks(), 5ms);
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 2; }));
+    board.set_losses(board.read().losses);  // as the next start reads them
+    put(4, kSize.bytes());
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 1; }));
+    put(7, kSize.bytes());
+    ASSERT_TRUE(
+        soon([&] { return log.text().find("hole-1-0-700000 is closed") != std::string::npos; }));
+    ASSERT_TRUE(soon([&] { return board.read().losses.empty(); }));
+  }
+  EXPECT_TRUE(board.read().losses.empty());
+}
+
 TEST_F(SizeWatchTest, SaysNothingOfASoundArchive) {
   {
     const SizeWatch watch(archive(), hooks(), 5ms);
@@ -126,7 +143,7 @@ TEST_F(SizeWatchTest, EndsInTheMiddleOfItsWork) {
 TEST_F(SizeWatchTest, LooksAtNoOtherDirectoryOfTheSameName) {
   put(4, 0);
   auto other = archive();
-  ++other.identity->inode;
+  ++other.identity.inode;
   {
     const SizeWatch watch(other, hooks(), 1ms);
     const SizeWatch ours(archive(), hooks(), 1ms);
