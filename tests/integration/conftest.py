@@ -18,6 +18,7 @@ from support.archive import Archive  # noqa: E402
 from support.process import run, tail  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
+from support.template import memory_place  # noqa: E402
 
 _SKIPPED = 77  # what ctest knows as "skipped" (SKIP_RETURN_CODE)
 
@@ -65,6 +66,11 @@ def servers(request, place):
     pool = Servers(place)
     yield pool
     _finish(request, pool.all, lambda server: server.log)
+    for server in pool.all:
+        if server.memory and os.environ.get("PGWEIR_KEEP"):
+            shutil.move(server.memory, server.home / "kept")
+        elif server.memory:
+            shutil.rmtree(server.memory)
 
 
 class Servers:
@@ -87,7 +93,7 @@ class Servers:
     def _new(self, name, major, segment_mb):
         if bin_directory(major) is None:
             pytest.skip(f"PostgreSQL {major} is not installed (scripts/setup)")
-        server = Server(self._place, name, major, segment_mb)
+        server = Server(self._place, name, major, segment_mb, memory_place())
         self.all.append(server)
         return server
 
