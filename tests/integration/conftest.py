@@ -51,6 +51,7 @@ def place(request):
     """A fresh directory that the servers' user can enter, too. PGWEIR_KEEP=1 keeps it."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
     path.chmod(0o755)
+    Receiver.started.clear()  # whoever waits for a receiver waits for one of this test
     yield path
     if os.environ.get("PGWEIR_KEEP"):
         print(f"kept: {path}")
@@ -102,7 +103,6 @@ class Servers:
 def receivers(request, place):
     """receivers.pgweir(archive, server, *options), receivers.stock(...)."""
     pool = Receivers(place)
-    Receiver.started.clear()
     yield pool
     for receiver in pool.all:
         if receiver.running():
