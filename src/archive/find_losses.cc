@@ -175,10 +175,10 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
   const auto first = size.segno(branch.begin);
   const auto last = size.segno(wal::Lsn(branch.end.byte() - 1));
   wal::RecordVerifier verifier(options, size.start(first));
-  struct Enough {};
   std::uint64_t read = 0;
+  bool enough = false;
   try {
-    for (auto segno = first; segno <= last; ++segno) {
+    for (auto segno = first; segno <= last && !enough; ++segno) {
       const wal::SegmentName name(branch.timeline, segno, size);
       // Finished forms come first in a listing's order of one segment, raw before compressed.
       const SegmentEntry* best = nullptr;
@@ -187,12 +187,12 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
             (best == nullptr || (best->name.partial && !entry.name.partial)))
           best = &entry;
       if (best == nullptr) break;
-      static_cast<void>(read_segment(directory, best->name, size, [&](auto wal) {
-        if (verifier.feed(wal) || read > kMostCounted) throw Enough{};
+      read_segment(directory, best->name, size, [&](auto wal) {
+        enough = verifier.feed(wal) || read > kMostCounted;
         read += wal.size();
-      }));
+        return !enough;
+      });
     }
-  } catch (const Enough&) {
   } catch (const Error&) {
     // (Damage is found by verify; what is counted is what was there.)
   }

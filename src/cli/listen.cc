@@ -210,11 +210,12 @@ void Listening::tell_connected() {
   if (!connected_) return;
   wait_for(runner_, kCommandsTooLong);
   const auto connected = *std::exchange(connected_, std::nullopt);
-  runner_.add({*request_.exec_connect,
-               {{"PGWEIR_SERVER", connected.server},
-                {"PGWEIR_MISSED_SINCE",
-                 connected.missed_since ? iso_time(*connected.missed_since) : std::string()}},
-               "the connection"});
+  runner_.add(
+      {*request_.exec_connect,
+       {{"PGWEIR_SERVER", connected.server},
+        {"PGWEIR_MISSED_SINCE",
+         connected.missed_since ? format_iso_time(*connected.missed_since) : std::string()}},
+       "the connection"});
 }
 
 void Listening::take(const Notification& notification) {

@@ -30,8 +30,6 @@ using archive::SegmentFileName;
 constexpr std::string_view kPrefix = ".pgweir-convert-";
 constexpr std::string_view kSuffix = ".tmp";
 
-struct Stopped {};
-
 /// A lock on the temporary file tells that somebody is at work on it; the kernel takes it back when
 /// the process is gone. nullopt: this file system knows no locks.
 std::optional<bool> try_lock(io::File& file) {
@@ -80,10 +78,14 @@ class Conversion {
         advance_(advance),
         target_(SegmentFileName{segment_, codec::Method::zstd, false}.to_string()) {}
 
-  /// False if there was nothing to do: somebody else did it, or a prune took the segment.
-  bool run() {
+  enum class Outcome {
+    converted,
+    gone,  ///< there was nothing to do: somebody else did it, or a prune took the segment
+    stopped,
+  };
+  Outcome run() {
     if (!directory_.find(target_)) {
-      if (!write()) return false;
+      if (const auto written = write(); written != Outcome::converted) return written;
       publish();
     }
     return remove_others();
@@ -92,26 +94,31 @@ class Conversion {
   [[nodiscard]] std::uint64_t bytes_after() const { return bytes_after_; }
 
  private:
-  bool write() {
+  [[nodiscard]] bool stopped() const { return options_.stop && options_.stop(); }
+
+  Outcome write() {
     const auto& source = forms_.front().name;
     try {
       const auto file = create_temporary();
       const auto digest = compress(source, *file);
       // The old form is about to go: what is left has to be proven first.
-      if (read_back(*file) != digest)
+      const auto proven = digest ? read_back(*file) : std::nullopt;
+      if (!proven) {
+        directory_.remove(temporary_);
+        return Outcome::stopped;
+      }
+      if (*proven != *digest)
         throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
             .with("file", source.to_string())
             .hint("The old file stays as it is. Check the memory of this machine.");
       file->sync();   // the bytes, before they get the name
       file->close();  // late write errors appear here
-      return true;
-    } catch (const Stopped&) {
-      directory_.remove(temporary_);
-      throw;
+      return Outcome::converted;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) throw;
       drop_temporary();
-      if (error.kind() == ErrorKind::io && !directory_.find(source.to_string())) return false;
+      if (error.kind() == ErrorKind::io && !directory_.find(source.to_string()))
+        return Outcome::gone;
       throw;
     }
   }
@@ -137,7 +144,8 @@ class Conversion {
     }
   }
 
-  Digest compress(const SegmentFileName& source, io::File& to) {
+  /// nullopt if stopped.
+  std::optional<Digest> compress(const SegmentFileName& source, io::File& to) {
     wal::RecordVerifier::Options checks;
     checks.segment_size = size_;
     checks.timeline = segment_.timeline();
@@ -145,35 +153,42 @@ class Conversion {
     const auto compressor = codec::make_compressor(options_.compression, size_.bytes());
     Digest digest;
     std::uint64_t written = 0;
-    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
       to.write_at(written, bytes);
       written += bytes.size();
     };
+    bool stop = false;
+    std::optional<wal::Damage> damage;
     archive::read_segment(directory_, source, size_, [&](std::span<const std::byte> wal) {
-      if (options_.stop && options_.stop()) throw Stopped{};
-      if (const auto damage = verifier.feed(wal))
-        throw Error(ErrorKind::damage, damage->what)
-            .with("file", source.to_string())
-            .with("LSN", damage->at)
-            .hint("It stays as it is. See \"pgweir verify\".");
+      stop = stopped();
+      if (!stop) damage = verifier.feed(wal);
+      if (stop || damage) return false;
       digest.add(wal);
       compressor->feed(wal, sink);
       advance_(wal.size());
+      return true;
     });
+    if (stop) return std::nullopt;
+    if (damage)
+      throw Error(ErrorKind::damage, damage->what)
+          .with("file", source.to_string())
+          .with("LSN", damage->at)
+          .hint("It stays as it is. See \"pgweir verify\".");
     compressor->finish(sink);
     bytes_after_ = written;
     return digest;
   }
 
-  Digest read_back(io::File& file) {
+  /// nullopt if stopped.
+  std::optional<Digest> read_back(io::File& file) {
     Digest digest;
-    archive::read_content(file, codec::Method::zstd, directory_.path() + "/" + temporary_,
-                          [&](std::span<const std::byte> wal) {
-                            if (options_.stop && options_.stop()) throw Stopped{};
-                            digest.add(wal);
-                            return true;
-                          });
-    return digest;
+    const bool whole =
+        archive::read_content(file, codec::Method::zstd, directory_.path() + "/" + temporary_,
+                              [&](std::span<const std::byte> wal) {
+                                digest.add(wal);
+                                return !stopped();
+                              });
+    return whole ? std::optional(digest) : std::nullopt;
   }
 
   void publish() {
@@ -218,28 +233,28 @@ class Conversion {
     }
   }
 
-  bool remove_others() {
+  Outcome remove_others() {
     const SegmentFileName target{segment_, codec::Method::zstd, false};
     const auto file = directory_.open(target_);
-    if (!file) return false;
+    if (!file) return Outcome::gone;
     // Who made it may not have synced it. And were the old name gone first, a crash could leave
     // neither.
     try {
       file->sync();
       file->close();
     } catch (const Error&) {
-      if (!directory_.find(target_)) return false;  // a prune took it
+      if (!directory_.find(target_)) return Outcome::gone;  // a prune took it
       throw;
     }
     directory_.sync();
     for (const auto& form : forms_) {
       const auto name = form.name.to_string();
       if (name == target_) continue;
-      if (options_.stop && options_.stop()) throw Stopped{};
+      if (stopped()) return Outcome::stopped;
       // What was just read back needs no second look, unless somebody else's file won.
       if (bytes_after_ == 0 || form.name != forms_.front().name) {
         const auto offset = difference(target, form.name);
-        if (!offset) return false;  // a prune took the target
+        if (!offset) return Outcome::gone;  // a prune took the target
         if (*offset == kGone) continue;
         if (*offset != kSame)
           throw Error(ErrorKind::conflict, "two files of one segment differ")
@@ -252,7 +267,7 @@ class Conversion {
     }
     if (bytes_after_ == 0)
       if (const auto entry = directory_.find(target_)) bytes_after_ = entry->size;
-    return true;
+    return Outcome::converted;
   }
 
   io::Directory& directory_;
@@ -306,16 +321,16 @@ Result convert(io::Directory& directory, const Work& work, wal::SegmentSize segm
       const auto& forms = work.segments[i];
       Conversion conversion(directory, forms, segment_size, options, advance);
       try {
-        const bool converted = conversion.run();
+        const auto outcome = conversion.run();
         const std::lock_guard lock(mutex);
-        if (!converted) continue;
+        if (outcome == Conversion::Outcome::stopped) {
+          result.stopped = true;
+          give_up();
+        }
+        if (outcome != Conversion::Outcome::converted) continue;
         ++result.segments;
         for (const auto& form : forms) result.bytes_before += form.bytes.value();
         result.bytes_after += conversion.bytes_after();
-      } catch (const Stopped&) {
-        const std::lock_guard lock(mutex);
-        result.stopped = true;
-        give_up();
       } catch (const Error& error) {
         const std::lock_guard lock(mutex);
         // What concerns no single segment ends it, and is told once.

@@ -157,7 +157,8 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
   require_outside(target);
   using Haste = SegmentCheck::Haste;
   const auto checked =
-      check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before);
+      check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before)
+          .value();  // a target takes everything
   check_.check_seam_of(checked, content_of(target));
   check_.check_long_record_of(checked, content_of(target));
   check_.require_agreement(checked);
@@ -345,6 +346,7 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   try {
     archive::read_segment(archive_, partial.name, size, [&](std::span<const std::byte> wal) {
       target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
+      return true;
     });
   } catch (const TargetError&) {
     throw;
@@ -378,8 +380,10 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
                                 .history = history ? &*history : nullptr},
                                segment.start(size));
   std::optional<wal::Damage> damage;
-  archive::read_segment(target_directory_, {segment, Method::none, false}, size,
-                        [&](auto wal) { damage = verifier.feed(wal); });
+  archive::read_segment(target_directory_, {segment, Method::none, false}, size, [&](auto wal) {
+    damage = verifier.feed(wal);
+    return !damage;
+  });
   return !damage && !verifier.unchecked();
 }
 

@@ -412,7 +412,7 @@ void Run::work(SegmentCheck& check) {
   std::mutex mutex;
   std::exception_ptr failure;
   const auto worker = [&] {
-    for (auto task = next++; task < tasks.size(); task = next++) {
+    for (auto task = next++; task < tasks.size() && !check.stopped(); task = next++) {
       try {
         tasks[task]();
       } catch (...) {
@@ -428,13 +428,10 @@ void Run::work(SegmentCheck& check) {
     for (std::size_t i = 1; i < count; ++i) threads.emplace_back(worker);
     worker();
   }
-  if (!failure) return;
-  try {
-    std::rethrow_exception(failure);
-  } catch (const Stopped&) {
+  if (failure) std::rethrow_exception(failure);
+  if (check.stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
         .hint("Nothing was written. Begin again, with --from for a later start.");
-  }
 }
 
 // ---- the verdict
