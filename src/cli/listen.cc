@@ -135,6 +135,7 @@ int Listening::run() {
   const auto round = service_.heartbeat_interval();
   // Whatever is still to be done for those who take our output.
   struct Leaving {
+    explicit Leaving(Listener& from) : listener(from) {}
     Listener& listener;
     ~Leaving() { listener.hang_up(); }
   };
