@@ -61,12 +61,8 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
                           const char* where) const {
   using Kind = archive::Loss::Kind;
   Lsn archive_begin(files.empty() ? 0 : UINT64_MAX);
-  std::set<wal::TimelineId> not_read;  // what pg_receivewal's form of an unfinished segment holds
-  for (const auto& file : files) {
+  for (const auto& file : files)
     archive_begin = std::min(archive_begin, file.segment.start(kSegment));
-    if (file.partial && file.method != codec::Method::none)
-      not_read.insert(file.segment.timeline());
-  }
   for (const auto& hole : passed_holes_) {
     if (hole.end <= std::max(archive_begin, floor_) || !first_timeline()) continue;
     auto told = hole.begin;  // up to here; by more than one, where the server removed more and more
@@ -81,7 +77,7 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   }
   const auto newest = std::max(timeline_, last_timeline());
   for (const auto& [timeline, ranges] : promised_) {
-    if (timeline >= newest || not_read.contains(timeline)) continue;
+    if (timeline >= newest) continue;
     const auto& truth = lineage_.timeline(timeline);
     const auto reported = reported_bytes(timeline);
     // (A record that was not complete is no loss; and damage may have come in its place.)

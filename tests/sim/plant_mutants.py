@@ -54,7 +54,12 @@ PLANTS = [
     # --- P2 ---
     ("rename_before_sync", "receive/stream_loop.cc",
      """  auto what = with_patience(sync, error, [&] { job->sync_data(); });""",
-     """  if (PLANTED(rename_before_sync) && job->publishes()) finished = job->publish();
+     """  if (PLANTED(rename_before_sync)) {
+    try {
+      finished = job->publish();
+    } catch (const Error&) {  // what is compressed straight from memory has nothing to be renamed
+    }
+  }
   auto what = with_patience(sync, error, [&] { job->sync_data(); });"""),
     ("history_too_late", "receive/session.cc",
      """  if (archive::store_history(directory_, step.timeline, step.content))
