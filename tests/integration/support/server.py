@@ -235,6 +235,15 @@ class Server:
         wait_for(lambda: self.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip() == "f",
                  f"{self.name} to be a primary", 60)
 
+    def copy_of_files(self):
+        """Of a stopped server, to be set back to. Beside its files."""
+        run(["cp", "-a", self.data, self.data.parent / "before"])
+
+    def set_back(self):
+        """A stopped server's files are as they were at copy_of_files()."""
+        shutil.rmtree(self.data)
+        run(["cp", "-a", self.data.parent / "before", self.data])
+
     # Asking it
 
     def conninfo(self, **options):
