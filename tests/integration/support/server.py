@@ -307,9 +307,9 @@ class Server:
         """About this much WAL in one transaction; returns the flush position."""
         self.sql("CREATE TABLE IF NOT EXISTS filling (data text);"
                  " ALTER TABLE filling ALTER data SET STORAGE EXTERNAL;"
-                 " INSERT INTO filling SELECT string_agg(md5(random()::text || i || j), '')"
+                 " INSERT INTO filling SELECT string_agg(encode(sha512((random()::text || i || j)::bytea), 'hex'), '')"
                  f" FROM generate_series(1, {max(1, round(megabytes * 16))}) i,"
-                 " generate_series(1, 1950) j GROUP BY i")
+                 " generate_series(1, 488) j GROUP BY i")
         return self.flushed()
 
     def pgbench_init(self, scale=1):
