@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <stdexcept>
 #include <system_error>
 
 namespace weir::cli {
@@ -40,6 +41,24 @@ void print_error(const Error& error) {
   std::string text = fmt::format("pgweir: error: {}\n", error.what());
   if (!error.hint().empty()) text += fmt::format("pgweir: hint: {}\n", error.hint());
   std::fputs(text.c_str(), stderr);
+}
+
+Error error_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return unexpected(error);
+  } catch (...) {
+    return unexpected(std::runtime_error("no words for it"));
+  }
+}
+
+int tell_failure(const std::exception_ptr& failure) {
+  const auto error = error_of(failure);
+  print_error(error);
+  return exit_status(error.kind());
 }
 
 }  // namespace weir::cli

@@ -26,4 +26,10 @@ inline constexpr int kStopsRecovery = 200;
 /// "pgweir: error: …" and the hint, on stderr.
 void print_error(const Error& error);
 
+/// What was thrown, as an error to be told.
+[[nodiscard]] Error error_of(const std::exception_ptr& failure);
+
+/// Tells what was thrown on stderr; returns the exit status that it means.
+int tell_failure(const std::exception_ptr& failure);
+
 }  // namespace weir::cli

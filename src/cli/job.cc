@@ -3,12 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
-#include <thread>
 
 #include "base/error.h"
-#include "base/processors.h"
 #include "base/units.h"
 #include "io/small_file.h"
 
@@ -52,19 +49,6 @@ void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
   }
   screen_.show(line.substr(0, static_cast<std::size_t>(std::max(1, screen_.width() - 1))));
 }
-
-unsigned jobs_of(const std::string& text) {
-  unsigned jobs = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), jobs);
-  constexpr unsigned kMost = 1024;
-  if (error != std::errc() || end != text.data() + text.size() || jobs == 0 || jobs > kMost)
-    throw Error(ErrorKind::usage,
-                fmt::format("--jobs is a number from 1 to {}, not \"{}\"", kMost, text))
-        .hint("Leave it out to use all processors.");
-  return jobs;
-}
-
-unsigned all_processors() { return usable_processors(); }
 
 std::string read_small_file(const std::string& path, std::string_view option) {
   constexpr std::uint64_t kMost = std::uint64_t{64} << 20;

@@ -34,11 +34,6 @@ class ProgressBar {
   Clock::time_point shown_{};
 };
 
-/// The number of threads that --jobs asks for; all processors where it does not. Throws
-/// Error{usage}.
-[[nodiscard]] unsigned jobs_of(const std::string& text);
-[[nodiscard]] unsigned all_processors();
-
 /// The content of a small file. Throws Error{usage} if it cannot be read.
 [[nodiscard]] std::string read_small_file(const std::string& path, std::string_view option);
 

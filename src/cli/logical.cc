@@ -15,7 +15,6 @@
 #include "cli/help.h"
 #include "cli/logger.h"
 #include "cli/logical_options.h"
-#include "cli/program.h"
 #include "cli/screen.h"
 #include "cli/service_manager.h"
 #include "cli/signals.h"
@@ -303,12 +302,8 @@ int look(LogicalRequest& request) {
 
 }  // namespace
 
-int logical_command(const Words& words) {
-  auto request = parse_logical(words);
-  if (request.help) {
-    print(logical_help());
-    return kDone;
-  }
+int logical_command(const Arguments& arguments) {
+  auto request = read_logical(arguments);
   switch (request.verb) {
     case Verb::stream:
       return stream_command(request);

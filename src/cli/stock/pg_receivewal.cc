@@ -1,4 +1,4 @@
-#include "cli/pg_receivewal.h"
+#include "cli/stock/pg_receivewal.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,10 +12,10 @@
 #include "cli/help.h"
 #include "cli/logger.h"
 #include "cli/memory.h"
-#include "cli/pg_receivewal_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
-#include "cli/stock_options.h"
+#include "cli/stock/pg_receivewal_options.h"
+#include "cli/stock/stock_options.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
 #include "net/wake.h"

@@ -1,4 +1,4 @@
-#include "cli/archivecleanup.h"
+#include "cli/stock/pg_archivecleanup.h"
 
 #include <fmt/format.h>
 #include <getopt.h>
@@ -25,7 +25,7 @@ namespace {
 constexpr int kUsageStatus = 2;
 constexpr std::size_t kSegmentDigits = 24;
 constexpr std::size_t kTimelineDigits = 8;
-constexpr const char* kName = "pg_archivecleanup";
+constexpr auto kName = kPgArchivecleanup;
 
 bool is_hex(std::string_view text) {
   return text.find_first_not_of("0123456789ABCDEF") == std::string_view::npos;
@@ -108,7 +108,7 @@ int clean(const Settings& settings) {
 
 }  // namespace
 
-int archivecleanup(int count, char** words) {
+int pg_archivecleanup(int count, char** words) {
   static const option kLong[] = {{"clean-backup-history", no_argument, nullptr, 'b'},
                                  {"debug", no_argument, nullptr, 'd'},
                                  {"dry-run", no_argument, nullptr, 'n'},
@@ -174,5 +174,7 @@ int archivecleanup(int count, char** words) {
     return 1;
   }
 }
+
+std::string_view pg_archivecleanup_help() { return kHelp; }
 
 }  // namespace weir::cli

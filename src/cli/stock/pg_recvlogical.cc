@@ -1,4 +1,4 @@
-#include "cli/pg_recvlogical.h"
+#include "cli/stock/pg_recvlogical.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -11,10 +11,10 @@
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "cli/logger.h"
-#include "cli/pg_recvlogical_options.h"
 #include "cli/screen.h"
 #include "cli/signals.h"
-#include "cli/stock_options.h"
+#include "cli/stock/pg_recvlogical_options.h"
+#include "cli/stock/stock_options.h"
 #include "logical/session.h"
 #include "net/wake.h"
 

@@ -2,8 +2,9 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
-#include "cli/stock_options.h"
+#include "cli/stock/stock_options.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 #include "wal/lsn.h"
@@ -36,5 +37,9 @@ struct PgRecvlogicalRequest {
 /// `words[0]` is the program's name, for getopt's complaints on stderr. The array ends with a null
 /// pointer, and is put into another order. Throws StockRefusal.
 [[nodiscard]] PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words);
+
+[[nodiscard]] std::string_view pg_recvlogical_help();
+/// "pg_recvlogical (PostgreSQL) 18.0 (pgweir …)"
+[[nodiscard]] std::string_view pg_recvlogical_version();
 
 }  // namespace weir::cli

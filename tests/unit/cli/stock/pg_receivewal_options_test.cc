@@ -1,4 +1,4 @@
-#include "cli/pg_receivewal_options.h"
+#include "cli/stock/pg_receivewal_options.h"
 
 #include <gtest/gtest.h>
 

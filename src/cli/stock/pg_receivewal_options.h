@@ -2,8 +2,9 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
-#include "cli/stock_options.h"
+#include "cli/stock/stock_options.h"
 #include "codec/codec.h"
 #include "wal/lsn.h"
 
@@ -35,5 +36,9 @@ struct PgReceivewalRequest {
 /// What -Z says: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own does
 /// not take yet. Throws StockRefusal.
 [[nodiscard]] codec::Compression parse_stock_compression(const std::string& text);
+
+[[nodiscard]] std::string_view pg_receivewal_help();
+/// "pg_receivewal (PostgreSQL) 18.0 (pgweir …)"
+[[nodiscard]] std::string_view pg_receivewal_version();
 
 }  // namespace weir::cli

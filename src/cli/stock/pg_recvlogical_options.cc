@@ -1,4 +1,4 @@
-#include "cli/pg_recvlogical_options.h"
+#include "cli/stock/pg_recvlogical_options.h"
 
 #include <fmt/format.h>
 #include <getopt.h>
@@ -144,6 +144,54 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
   request.conninfo = connection.conninfo(StockConnection::Name::database);
   request.password = connection.password();
   return request;
+}
+
+std::string_view pg_recvlogical_version() {
+  return "pg_recvlogical (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_recvlogical_help() {
+  return R"(pg_recvlogical streams a database's changes to a file (this is pgweir's).
+
+Usage:
+  pg_recvlogical [OPTION]...
+
+Actions, at least one:
+      --create-slot      make the logical replication slot
+      --drop-slot        drop it
+      --start            stream from it
+
+Options:
+  -E, --endpos=LSN       stop when this position has come
+      --enable-failover  with --create-slot: standbys keep it in step (17+)
+      --enable-two-phase, -t, --two-phase
+                         with --create-slot: decode at PREPARE TRANSACTION
+  -f, --file=FILE        where to write, "-" for standard output
+  -F, --fsync-interval=SECS
+                         seconds between syncs of the file (default: 10)
+      --if-not-exists    with --create-slot: one that is there will do
+  -I, --startpos=LSN     where to begin, if the slot has not moved past it
+  -n, --no-loop          end when the connection is lost
+  -o, --option=NAME[=VALUE]
+                         an option of the output plugin
+  -P, --plugin=PLUGIN    the slot's output plugin (default: test_decoding)
+  -s, --status-interval=SECS
+                         seconds between reports, 0: none (default: 10)
+  -S, --slot=SLOTNAME    the slot's name
+  -v, --verbose          tell what happens
+  -V, --version          print the version, then exit
+  -?, --help             print this, then exit
+
+Connection options:
+  -d, --dbname=DBNAME    database, connection string or URI
+  -h, --host=HOSTNAME    name of the server, or the directory of its socket
+  -p, --port=PORT        its port
+  -U, --username=NAME    user to connect as
+  -w, --no-password      never ask for a password
+  -W, --password         ask for a password in any case
+
+The options mean what they mean to PostgreSQL's own program of this name.
+)";
 }
 
 }  // namespace weir::cli

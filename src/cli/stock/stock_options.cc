@@ -1,4 +1,4 @@
-#include "cli/stock_options.h"
+#include "cli/stock/stock_options.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

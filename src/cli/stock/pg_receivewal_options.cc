@@ -1,4 +1,4 @@
-#include "cli/pg_receivewal_options.h"
+#include "cli/stock/pg_receivewal_options.h"
 
 #include <fmt/format.h>
 #include <getopt.h>
@@ -203,6 +203,49 @@ codec::Compression parse_stock_compression(const std::string& text) {
     return {known.method, *level};
   }
   stock_fatal(fmt::format("unrecognized compression algorithm: \"{}\"", algorithm));
+}
+
+std::string_view pg_receivewal_version() {
+  // Programs that call it read a version of PostgreSQL here: the newest it can stream from.
+  return "pg_receivewal (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+}
+
+std::string_view pg_receivewal_help() {
+  return R"(pg_receivewal archives PostgreSQL's WAL as it is written (this is pgweir's).
+
+Usage:
+  pg_receivewal [OPTION]...
+
+Options:
+  -D, --directory=DIR    where to keep the WAL segments
+  -E, --endpos=LSN       stop when WAL behind this position has come
+      --if-not-exists    with --create-slot: one that is there will do
+  -n, --no-loop          end when the connection is lost
+      --no-sync          do not wait for the disk: unsafe
+  -s, --status-interval=SECS
+                         seconds between reports, 0: none (default: 10)
+  -S, --slot=SLOTNAME    the replication slot to stream through
+      --synchronous      make WAL durable, and report it, at once
+  -v, --verbose          tell what happens; twice: more of it
+  -V, --version          print the version, then exit
+  -Z, --compress=METHOD[:DETAIL]
+                         none, gzip, lz4 or zstd, with a level if wanted
+  -?, --help             print this, then exit
+
+Connection options:
+  -d, --dbname=CONNSTR   connection string or URI
+  -h, --host=HOSTNAME    name of the server, or the directory of its socket
+  -p, --port=PORT        its port
+  -U, --username=NAME    user to connect as
+  -w, --no-password      never ask for a password
+  -W, --password         ask for a password in any case
+
+Optional actions:
+      --create-slot      make the replication slot that --slot names, then exit
+      --drop-slot        drop it, then exit
+
+The options mean what they mean to PostgreSQL's own program of this name.
+)";
 }
 
 }  // namespace weir::cli
