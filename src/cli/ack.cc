@@ -10,12 +10,12 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "io/posix_directory.h"
 

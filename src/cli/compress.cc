@@ -1,3 +1,5 @@
+#include "compress/compress.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,16 +8,16 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
 #include "base/processors.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/job.h"
-#include "convert/convert.h"
+#include "daemon/progress_bar.h"
+#include "daemon/stop_request.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -40,7 +42,7 @@ constexpr Option kOptions[] = {kDirectory, kMethod, kJobs, kDryRun, kNoProgress,
 
 int compress_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
-  convert::Options options;
+  compress::Options options;
   options.compression = arguments.get(kMethod, zstd_value("zstd"));
   options.jobs = arguments.get(kJobs, usable_processors());
 
@@ -49,9 +51,9 @@ int compress_command(const Arguments& arguments) {
   const auto listing = archive::list_archive(*directory);
   archive::require_some_wal(listing, path, io::what_is_nearby(path));
   const auto identity = archive::read_identity(*directory, listing);
-  const auto work = convert::find_work(listing);
+  const auto work = compress::find_work(listing);
   if (!arguments.has(kDryRun))
-    convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
+    compress::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   if (!identity || work.segments.empty()) {
     const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                       [](const auto& each) { return !each.name.partial; });
@@ -68,14 +70,14 @@ int compress_command(const Arguments& arguments) {
     return kDone;
   }
 
-  const StopSignals signals;
-  options.stop = StopSignals::stopped;
-  convert::Result result;
+  const daemon::StopRequest stop;
+  options.stop = [&] { return stop.made(); };
+  compress::Result result;
   {
-    ProgressBar bar("compress");
+    daemon::ProgressBar bar("compress");
     if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
-    result = convert::convert(*directory, work, identity->segment_size, options);
+    result = compress::compress_archive(*directory, work, identity->segment_size, options);
   }
   std::set<std::string> told;
   for (const auto& failure : result.failures) {

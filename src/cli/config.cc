@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
+#include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/config_file.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/password.h"
 #include "cli/receive_options.h"

@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
+#include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "doctor/checks.h"
 #include "doctor/look.h"

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
-#include "cli/exit_status.h"
 #include "cli/suggest.h"
 
 namespace weir::cli {

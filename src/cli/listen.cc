@@ -9,19 +9,19 @@
 #include <string_view>
 #include <utility>
 
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/command_runner.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/notification_text.h"
 #include "cli/printer.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
+#include "daemon/command_runner.h"
+#include "daemon/logger.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "pgweir/listener.h"
 
 namespace weir::cli {
@@ -109,7 +109,7 @@ std::string channel_list(const std::vector<std::string>& channels) {
 /// Reads, prints and hands to the commands until stopped, or until there were enough.
 class Listening {
  public:
-  Listening(const Request& request, Log& log, ServiceManager& service)
+  Listening(const Request& request, Log& log, daemon::ServiceManager& service)
       : request_(request),
         log_(log),
         service_(service),
@@ -134,12 +134,12 @@ class Listening {
 
   const Request& request_;
   Log& log_;
-  ServiceManager& service_;
+  daemon::ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   std::optional<Error> lost_;  ///< with --no-loop: what ends it
   Listener listener_;
   Printer printer_;
-  CommandRunner runner_;
+  daemon::CommandRunner runner_;
 };
 
 int Listening::run() {
@@ -248,14 +248,15 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
 int listen_command(const Arguments& arguments) {
   const auto request = read_request(arguments);
 
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
   int status = kUnexpected;
   try {
-    ServiceManager service(log);
+    daemon::ServiceManager service(log);
     Listening listening(request, log, service);
-    Signals::Handlers handlers;
+    daemon::Signals::Handlers handlers;
     handlers.stop = [&] {
       service.stopping();
       listening.stop();

@@ -1,11 +1,11 @@
 #include <cstdio>
 #include <string>
 
+#include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "net/wake.h"
 #include "pq/connection.h"

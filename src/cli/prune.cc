@@ -4,14 +4,14 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/job.h"
+#include "daemon/stop_request.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -67,9 +67,10 @@ int prune_command(const Arguments& arguments) {
                format_size(plan.bytes), plan.keep_from, plan.reason);
     return kDone;
   }
-  const StopSignals signals;
-  const bool through =
-      prune::carry_out(*directory, plan, StopSignals::stopped, [&](const std::string& file) {
+  const daemon::StopRequest stop;
+  const bool through = prune::carry_out(
+      *directory, plan, [&] { return stop.made(); },
+      [&](const std::string& file) {
         if (arguments.has(kVerbose)) print("removed " + file + "\n");
       });
   if (!through)

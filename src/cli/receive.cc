@@ -6,15 +6,15 @@
 #include <optional>
 #include <random>
 
+#include "base/exit_status.h"
 #include "cli/config_file.h"
-#include "cli/exit_status.h"
-#include "cli/logger.h"
 #include "cli/memory.h"
 #include "cli/receive_options.h"
-#include "cli/screen.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
 #include "cli/teller.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
 #include "receive/session.h"
@@ -29,8 +29,8 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& stop,
-        ServiceManager& service) {
+int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
+        daemon::ServiceManager& service) {
   try {
     if (request.password_on_command_line)
       log.warning(
@@ -63,7 +63,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& s
       board.tick(snapshot, now);
     };
     struct Telling {  // the board is gone after this
-      ServiceManager& to;
+      daemon::ServiceManager& to;
       ~Telling() { to.stop(); }
     } const telling{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
@@ -85,8 +85,8 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& s
 }
 
 /// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
-void reload(const ReceiveRequest& request, const Arguments& arguments, Logger& log,
-            ServiceManager& service) {
+void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
+            daemon::ServiceManager& service) {
   service.reloading();
   log.reopen();
   try {
@@ -111,14 +111,15 @@ int receive_command(const Arguments& arguments) {
   const auto request = read_receive(arguments);
 
   use_one_arena();
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
-  ServiceManager service(log);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
+  daemon::ServiceManager service(log);
   net::Wake stop;
   int status = kUnexpected;
   {
-    Signals::Handlers handlers;
+    daemon::Signals::Handlers handlers;
     handlers.stop = [&] {
       log.info("asked to stop; once more ends it at once");
       service.stopping();

@@ -31,7 +31,8 @@ constexpr Choice<LogLevel> kLogLevels[] = {{"debug", LogLevel::debug},
                                            {"info", LogLevel::info},
                                            {"warning", LogLevel::warning},
                                            {"error", LogLevel::error}};
-constexpr Choice<LogFormat> kLogFormats[] = {{"text", LogFormat::text}, {"json", LogFormat::json}};
+constexpr Choice<daemon::LogFormat> kLogFormats[] = {{"text", daemon::LogFormat::text},
+                                                     {"json", daemon::LogFormat::json}};
 
 /// Where an empty archive begins.
 using Start = std::variant<wal::Lsn, wal::SegmentName>;
@@ -254,7 +255,7 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_level_fixed = by_user.has_value();
   request.log_level = by_user ? *by_user : by_file.value_or(LogLevel::info);
   request.log_file = arguments.get(kLogFile);
-  request.log_format = arguments.get(kLogFormat, LogFormat::text);
+  request.log_format = arguments.get(kLogFormat, daemon::LogFormat::text);
 }
 
 void read_metrics(const Arguments& arguments, MetricsOptions& metrics, const Steps& step) {
@@ -287,7 +288,7 @@ Usage:
     .groups = kGroups,
     .notes = R"(Times have a unit: 500ms, 10s, 5min.
 
-Signals:
+daemon::Signals:
   SIGTERM, SIGINT   make durable what was received, report it, end with 0;
                     the second one ends at once with 3
   SIGHUP            open the log file anew, read log-level from the file of -c

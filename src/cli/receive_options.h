@@ -6,8 +6,8 @@
 
 #include "base/log.h"
 #include "cli/arguments.h"
-#include "cli/logger.h"
 #include "cli/reporter.h"
+#include "daemon/logger.h"
 #include "receive/notifier.h"
 #include "receive/options.h"
 
@@ -19,7 +19,7 @@ struct ReceiveRequest {
   std::optional<receive::Notifier::Options> notify;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
-  LogFormat log_format = LogFormat::text;
+  daemon::LogFormat log_format = daemon::LogFormat::text;
   MetricsOptions metrics;
   std::optional<std::string> config_file;
   bool log_level_fixed = false;  ///< by the command line: SIGHUP does not change it

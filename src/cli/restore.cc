@@ -9,11 +9,11 @@
 
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "base/exit_status.h"
 #include "base/log.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/memory.h"
 #include "io/posix_directory.h"

@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "base/exit_status.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/slot_table.h"
 #include "net/wake.h"

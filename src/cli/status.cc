@@ -5,15 +5,15 @@
 #include <cstdlib>
 #include <exception>
 
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/metrics.h"
-#include "cli/screen.h"
+#include "daemon/screen.h"
 #include "metrics/exporter.h"
 #include "receive/status_socket.h"
 #include "status/check.h"
@@ -117,7 +117,7 @@ int status_command(const Arguments& arguments) {
     print(status::status_json(report, verdict) + "\n");
   } else {
     if (verdict) print(verdict->line + "\n");
-    print(status::status_text(report, Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
+    print(status::status_text(report, daemon::Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
   }
   return verdict ? static_cast<int>(verdict->level) : kDone;
 }

@@ -4,21 +4,36 @@
 
 #include "archive/backup_point.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
 #include "base/processors.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/job.h"
 #include "cli/metrics.h"
+#include "daemon/progress_bar.h"
+#include "daemon/stop_request.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "metrics/exporter.h"
 
 namespace weir::cli {
 
 namespace {
+
+/// The losses that are known.
+std::string read_accepted(const std::string& path, const std::string& source) {
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;
+  try {
+    return io::read_small_file(path, kMost);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::usage, fmt::format("could not read the file that {} names", source))
+        .with("path", path)
+        .with("reason", error.message())
+        .hint("Check the path and that this user may read it.");
+  }
+}
 
 constexpr auto kFrom = option_of<position_value>(
     "from", "LSN|SEGMENT", "check from here on (default: the archive's beginning)");
@@ -47,15 +62,15 @@ int verify_command(const Arguments& arguments) {
     options.backup = archive::read_backup_point(*backup);
   if (const auto file = arguments.get(kAcceptFile))
     options.accepted =
-        verify::parse_accepted(read_small_file(*file, arguments.source(kAcceptFile)), *file);
+        verify::parse_accepted(read_accepted(*file, arguments.source(kAcceptFile)), *file);
   options.jobs = arguments.get(kJobs, usable_processors());
 
-  const StopSignals signals;
-  options.stop = StopSignals::stopped;
+  const daemon::StopRequest stop;
+  options.stop = [&] { return stop.made(); };
   const auto directory = io::open_existing_directory(path);
   verify::Report report;
   {
-    ProgressBar bar("verify");
+    daemon::ProgressBar bar("verify");
     if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     report = verify::verify(*directory, options);

@@ -7,15 +7,15 @@
 #include <exception>
 #include <random>
 
+#include "base/exit_status.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/memory.h"
-#include "cli/screen.h"
-#include "cli/signals.h"
 #include "cli/stock/pg_receivewal_options.h"
 #include "cli/stock/stock_options.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
 #include "net/wake.h"
@@ -114,7 +114,7 @@ bool of_the_connection(ErrorKind kind) {
   return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
 }
 
-int receive_wal(const PgReceivewalRequest& request, Logger& logger, net::Wake& stop) {
+int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net::Wake& stop) {
   Log& log = logger;
   receive::StatusBoard board;
   try {
@@ -177,13 +177,13 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
 int perform(PgReceivewalRequest& request) {
   ask_stock_password(request.conninfo, request.password, pq::Replication::physical);
   use_one_arena();
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));
   net::Wake stop;
-  Signals::Handlers handlers;
+  daemon::Signals::Handlers handlers;
   handlers.stop = [&] { stop.raise(); };
-  handlers.reload = [&] { stop.raise(); };  // the terminal is gone, and there is nothing to reload
   handlers.patient = true;  // Ctrl-C under a supervisor comes twice: from the terminal and from it
   signals.start(std::move(handlers));
   const int status = request.action == PgReceivewalRequest::Action::receive

@@ -3,18 +3,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <csignal>
 #include <exception>
 #include <random>
 
 #include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/logger.h"
-#include "cli/screen.h"
-#include "cli/signals.h"
 #include "cli/stock/pg_recvlogical_options.h"
 #include "cli/stock/stock_options.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/signals.h"
 #include "logical/session.h"
 #include "net/wake.h"
 
@@ -48,8 +46,7 @@ int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& 
   return kWell;
 }
 
-int stream(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop, net::Wake& wake,
-           std::atomic<bool>& hangup) {
+int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& requests) {
   logical::Options options;
   options.stock_habits = true;
   options.conninfo = request.conninfo;
@@ -63,17 +60,8 @@ int stream(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop,
   options.status_interval = std::chrono::seconds(request.status_interval);
   options.fsync_interval = std::chrono::seconds(request.fsync_interval);
   options.loop = request.loop;
-  logical::Environment environment{.stop = stop,
-                                   .wake = wake,
-                                   .reopen =
-                                       [&] {
-                                         if (!hangup.exchange(false)) return false;
-                                         wake.clear();
-                                         if (stop.raised()) wake.raise();
-                                         return true;
-                                       },
-                                   .log = log,
-                                   .seed = std::random_device()()};
+  logical::Environment environment{
+      .requests = requests, .log = log, .seed = std::random_device()()};
   if (request.verbose > 0)
     environment.verbose = [&](const std::string& text) { log.info("{}", text); };
   try {
@@ -89,28 +77,21 @@ int stream(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop,
 
 int perform(PgRecvlogicalRequest& request) {
   ask_stock_password(request.conninfo, request.password, pq::Replication::logical);
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
   Log& log = logger;
-  net::Wake stop;
-  net::Wake wake;
-  std::atomic<bool> hangup = false;
-  Signals::Handlers handlers;
-  handlers.stop = [&] {
-    stop.raise();
-    wake.raise();
-  };
-  handlers.reload = [&] {
-    hangup = true;
-    wake.raise();
-  };
+  logical::Requests requests;
+  daemon::Signals::Handlers handlers;
+  handlers.stop = [&] { requests.stop(); };
+  handlers.reload = [&] { requests.reopen(); };
   handlers.patient = true;
   signals.start(std::move(handlers));
   int status = kWell;
   try {
-    if (request.create || request.drop) status = change_slot(request, log, stop);
-    if (request.start) status = stream(request, log, stop, wake, hangup);
+    if (request.create || request.drop) status = change_slot(request, log, requests.stop_wake());
+    if (request.start) status = stream(request, log, requests);
   } catch (const net::Interrupted&) {
     status = request.start ? kWell : kFailed;
   } catch (const Error& error) {

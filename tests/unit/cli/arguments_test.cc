@@ -5,8 +5,8 @@
 
 #include <functional>
 
+#include "base/exit_status.h"
 #include "cli/common_options.h"
-#include "cli/exit_status.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 

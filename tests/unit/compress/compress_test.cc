@@ -1,4 +1,4 @@
-#include "convert/convert.h"
+#include "compress/compress.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "support/archive_builder.h"
 
-namespace weir::convert {
+namespace weir::compress {
 namespace {
 
 using codec::Method;
@@ -50,8 +50,8 @@ struct Example {
     options.compression = codec::Compression::parse("zstd:1");
     options.jobs = jobs;
     options.stop = std::move(stop);
-    return convert::convert(*directory, find_work(archive::list_archive(*directory)), kSize,
-                            options);
+    return compress::compress_archive(*directory, find_work(archive::list_archive(*directory)),
+                                      kSize, options);
   }
   void expect_converted() {
     EXPECT_THAT(archive.disk.names(),
@@ -351,4 +351,4 @@ TEST(Convert, EndsIfTheDiskIsFull) {
 }
 
 }  // namespace
-}  // namespace weir::convert
+}  // namespace weir::compress

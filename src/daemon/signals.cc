@@ -1,4 +1,4 @@
-#include "cli/signals.h"
+#include "daemon/signals.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -11,9 +11,9 @@
 #include <optional>
 #include <utility>
 
-#include "cli/exit_status.h"
+#include "base/exit_status.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 namespace {
 
@@ -24,7 +24,9 @@ constexpr std::chrono::milliseconds kOneSignal(500);
 }  // namespace
 
 Signals::Signals() {
-  std::signal(SIGPIPE, SIG_IGN);
+  struct sigaction hangup {};
+  // Blocked it would come all the same.
+  hangup_ignored_ = ::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
   sigset_t set;
   sigemptyset(&set);
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
@@ -55,8 +57,10 @@ void Signals::work(const Handlers& handlers) {
     if (polls[1].revents != 0) return;
     signalfd_siginfo info{};
     if (::read(fd_.get(), &info, sizeof info) != sizeof info) continue;
-    if (info.ssi_signo == SIGHUP) {
+    if (info.ssi_signo == SIGHUP && handlers.reload) {
       handlers.reload();
+    } else if (info.ssi_signo == SIGHUP && hangup_ignored_) {
+      continue;
     } else if (!stopped) {
       stopped = Clock::now();
       handlers.stop();
@@ -67,4 +71,6 @@ void Signals::work(const Handlers& handlers) {
   }
 }
 
-}  // namespace weir::cli
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
+}  // namespace weir::daemon

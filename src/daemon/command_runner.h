@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 /// What a user's command is run with: names and values added to our own environment.
 using Variables = std::vector<std::pair<std::string, std::string>>;
@@ -64,4 +64,4 @@ class CommandRunner {
   std::thread thread_;
 };
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -1,4 +1,4 @@
-#include "cli/service_manager.h"
+#include "daemon/service_manager.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <string>
 
-namespace weir::cli {
+namespace weir::daemon {
 namespace {
 
 receive::StatusBoard::View streaming() {
@@ -153,4 +153,4 @@ TEST(ServiceManager, DoesNothingWhereNobodyWantsToBeNotified) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::daemon

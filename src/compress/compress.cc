@@ -1,4 +1,4 @@
-#include "convert/convert.h"
+#include "compress/compress.h"
 
 #include <fmt/format.h>
 #include <isa-l/crc.h>
@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
-namespace weir::convert {
+namespace weir::compress {
 
 namespace {
 
@@ -300,8 +300,8 @@ Work find_work(const archive::Listing& listing) {
   return work;
 }
 
-Result convert(io::Directory& directory, const Work& work, wal::SegmentSize segment_size,
-               const Options& options) {
+Result compress_archive(io::Directory& directory, const Work& work, wal::SegmentSize segment_size,
+                        const Options& options) {
   PGWEIR_CHECK(options.compression.method == codec::Method::zstd);
   Result result;
   std::mutex mutex;
@@ -373,4 +373,4 @@ void remove_leftovers(io::Directory& directory,
   }
 }
 
-}  // namespace weir::convert
+}  // namespace weir::compress

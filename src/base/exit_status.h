@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace weir::cli {
+namespace weir {
 
 inline constexpr int kDone = 0;
 inline constexpr int kNo = 1;  ///< asked, and the answer is no
@@ -32,4 +32,4 @@ void print_error(const Error& error);
 /// Tells what was thrown on stderr; returns the exit status that it means.
 int tell_failure(const std::exception_ptr& failure);
 
-}  // namespace weir::cli
+}  // namespace weir

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace weir::cli {
+namespace weir::daemon {
 
 /// Where log lines and the live line go: one descriptor, a terminal or not. Keeps the two from
 /// garbling each other. Any thread.
@@ -50,4 +50,4 @@ class Screen {
   std::atomic<std::chrono::steady_clock::rep> deadline_;
 };
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

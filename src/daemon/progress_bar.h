@@ -2,21 +2,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 
-#include "cli/screen.h"
+#include "daemon/screen.h"
 
-namespace weir::cli {
-
-/// From its making on SIGINT and SIGTERM only set a flag, once: the second one ends the process.
-/// For commands that work through a lot of files. One in a process.
-class StopSignals {
- public:
-  StopSignals();
-  [[nodiscard]] static bool stopped();
-};
+namespace weir::daemon {
 
 /// A bar on a terminal's standard error: "verify  [#####     ]  48%  1.2 GB/s  3 min left". Nothing
 /// where it is no terminal. One thread at a time.
@@ -34,7 +25,4 @@ class ProgressBar {
   Clock::time_point shown_{};
 };
 
-/// The content of a small file. Throws Error{usage} if it cannot be read.
-[[nodiscard]] std::string read_small_file(const std::string& path, std::string_view option);
-
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -12,7 +12,7 @@
 #include "io/directory.h"
 #include "wal/segment.h"
 
-namespace weir::convert {
+namespace weir::compress {
 
 struct Options {
   codec::Compression compression{};  ///< zstd
@@ -51,8 +51,8 @@ struct Work {
 /// have names of their own, and whoever publishes a segment second finds it done.
 /// Throws Error{disk_full, durability}, and Error{io} if the directory cannot be read or its file
 /// system is read-only.
-[[nodiscard]] Result convert(io::Directory& directory, const Work& work,
-                             wal::SegmentSize segment_size, const Options& options);
+[[nodiscard]] Result compress_archive(io::Directory& directory, const Work& work,
+                                      wal::SegmentSize segment_size, const Options& options);
 
 /// Removes what interrupted runs left behind: hidden files of ours that nobody holds a lock on.
 /// Where the file system knows no locks, those that nobody has written to since `written_before`
@@ -62,4 +62,4 @@ void remove_leftovers(io::Directory& directory,
 /// True for the hidden files of a conversion.
 [[nodiscard]] bool is_leftover(std::string_view name);
 
-}  // namespace weir::convert
+}  // namespace weir::compress

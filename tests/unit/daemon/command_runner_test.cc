@@ -1,4 +1,4 @@
-#include "cli/command_runner.h"
+#include "daemon/command_runner.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "unit/receive/recording_log.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 namespace {
 
 class CommandRunnerTest : public testing::Test {
@@ -82,4 +82,4 @@ TEST_F(CommandRunnerTest, EndsWithTheCommandThatRunsAndCountsTheRest) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -1,4 +1,4 @@
-#include "cli/logger.h"
+#include "daemon/logger.h"
 
 #include <fcntl.h>  // check-includes: no archive data
 #include <fmt/format.h>
@@ -20,7 +20,7 @@
 
 #include "base/units.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 namespace {
 
@@ -425,4 +425,4 @@ std::string one_message(std::string_view message) {
   return line;
 }
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -15,7 +15,7 @@
 #include "net/wake.h"
 #include "receive/status_board.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 /// Tells systemd how a service of Type=notify is doing (sd_notify(3)), where systemd started it as
 /// one; elsewhere it does nothing and has no thread.
@@ -102,4 +102,4 @@ class ServiceManager {
 /// The line that `systemctl status` shows. Pure.
 [[nodiscard]] std::string status_line(const receive::StatusBoard::View& view);
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

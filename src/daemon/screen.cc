@@ -1,4 +1,4 @@
-#include "cli/screen.h"
+#include "daemon/screen.h"
 
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <limits>
 
-namespace weir::cli {
+namespace weir::daemon {
 
 namespace {
 
@@ -98,4 +98,4 @@ bool Screen::ready(int timeout_ms) const {
   return ::poll(&poll, 1, timeout_ms) > 0;
 }
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -1,4 +1,4 @@
-#include "cli/service_manager.h"
+#include "daemon/service_manager.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -10,10 +10,10 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "cli/logger.h"
+#include "daemon/logger.h"
 #include "net/wait.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 namespace {
 
@@ -201,4 +201,4 @@ std::string status_line(const receive::StatusBoard::View& view) {
   return one_line(line);
 }
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -1,4 +1,4 @@
-#include "cli/logger.h"
+#include "daemon/logger.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace weir::cli {
+namespace weir::daemon {
 namespace {
 
 using testing::HasSubstr;
@@ -185,4 +185,4 @@ TEST_F(LoggerTest, WritesAnObjectOnEachLineIfAskedTo) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::daemon

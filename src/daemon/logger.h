@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "base/log.h"
-#include "cli/screen.h"
+#include "daemon/screen.h"
 
-namespace weir::cli {
+namespace weir::daemon {
 
 enum class LogFormat {
   text,
@@ -60,4 +60,4 @@ class Logger final : public Log {
 /// lines indented.
 [[nodiscard]] std::string one_message(std::string_view message);
 
-}  // namespace weir::cli
+}  // namespace weir::daemon

@@ -1,4 +1,4 @@
-#include "cli/exit_status.h"
+#include "base/exit_status.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <system_error>
 
-namespace weir::cli {
+namespace weir {
 
 int exit_status(ErrorKind kind) {
   switch (kind) {
@@ -61,4 +61,4 @@ int tell_failure(const std::exception_ptr& failure) {
   return exit_status(error.kind());
 }
 
-}  // namespace weir::cli
+}  // namespace weir

@@ -1,4 +1,4 @@
-#include "cli/command_runner.h"
+#include "daemon/command_runner.h"
 
 #include <fcntl.h>  // check-includes: O_RDONLY for a child's /dev/null
 #include <fmt/format.h>
@@ -10,7 +10,7 @@
 #include <csignal>
 #include <string_view>
 
-namespace weir::cli {
+namespace weir::daemon {
 
 namespace {
 
@@ -150,4 +150,4 @@ void CommandRunner::work() {
   }
 }
 
-}  // namespace weir::cli
+}  // namespace weir::daemon
