@@ -16,8 +16,10 @@
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
 #include "cli/help.h"
+#include "compress/memory_plan.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
+#include "io/memory_limit.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -26,6 +28,28 @@ namespace {
 
 // A conversion at work writes to its file all the time: so it counts on file systems without locks.
 constexpr std::chrono::minutes kAbandoned(30);
+
+/// Below the limit of our control group, if there is one: who passes it is killed.
+void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size) {
+  const auto limit = io::memory_limit();
+  if (!limit) return;
+  const auto plan =
+      compress::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
+  if (!plan)
+    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+        .with("limit", format_size(limit->bytes))
+        .with("by", limit->from)
+        .with("needed", format_size(compress::least_memory(options.compression, segment_size)))
+        .hint("Raise the limit (MemoryMax= of a systemd unit, the limit of a container).");
+  if (plan->compression.level != options.compression.level)
+    fmt::print(stderr,
+               "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
+               "({}); see docs/service.md for what each level needs\n",
+               plan->compression.level, options.compression.level, format_size(limit->bytes),
+               limit->from);
+  options.compression = plan->compression;
+  options.jobs = plan->jobs;
+}
 
 codec::Compression zstd_value(const std::string& text) {
   const auto compression = hinted_value<codec::Compression::parse>(text);
@@ -70,6 +94,7 @@ int compress_command(const Arguments& arguments) {
     return kDone;
   }
 
+  keep_below_limit(options, identity->segment_size);
   const daemon::StopRequest stop;
   options.stop = [&] { return stop.made(); };
   compress::Result result;

@@ -312,7 +312,7 @@ int find(const Arguments& arguments, const std::string& directory) {
     throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
   const auto timeline = arguments.get(kTimeline);
 
-  const auto archive = io::open_directory(directory);
+  const auto archive = io::open_existing_directory(directory);
   std::optional<restore::Moment> moment;
   const restore::AskReceiver ask = [&] { return durable_end_of(directory); };
   if (const auto lsn = arguments.get(kFindLsn))
