@@ -39,7 +39,8 @@ void check_value(const Option& option, const std::string& value, const std::stri
   if (option.check == nullptr) return;
   try {
     option.check(value);
-  } catch (Error& error) {
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::usage) throw;  // no matter of the value
     auto text = option.connection ? fmt::format("wrong value of {}", source)
                                   : fmt::format("wrong value \"{}\" of {}", masked(value), source);
     if (*error.what() != '\0') text += fmt::format(": {}", error.what());
