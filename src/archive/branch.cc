@@ -184,14 +184,11 @@ TimelineEnds read_timeline_ends(io::Directory& directory, const Listing& listing
   for (auto each = open.rbegin(); each != open.rend() && read < kMostRead; ++each, ++read) {
     const auto& [timeline, name] = *each;
     if (name.segment.start(size) < ends[timeline]) continue;  // finished since, by another form
-    struct Enough {};
     wal::RecordVerifier verifier({.segment_size = size, .timeline = timeline},
                                  name.segment.start(size));
     try {
-      read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
-        if (verifier.feed(wal)) throw Enough{};
-      });
-    } catch (const Enough&) {
+      read_segment(directory, name, size,
+                   [&](std::span<const std::byte> wal) { return !verifier.feed(wal); });
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
     }

@@ -32,8 +32,6 @@ Digest digest(std::span<const std::byte> bytes) {
           crc32_iscsi(buffer, static_cast<int>(bytes.size()), ~0u), bytes.size()};
 }
 
-struct Enough {};
-
 /// Calls `take(index, block)` for each block of the content before `upto`, until it returns false.
 template <typename Take>
 void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::SegmentSize size,
@@ -42,29 +40,25 @@ void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::
   block.reserve(kBlock);
   std::uint64_t left = upto;
   std::size_t index = 0;
+  bool more = true;
   const auto flush = [&] {
-    if (!block.empty() && !take(index++, std::span<const std::byte>(block))) throw Enough{};
+    if (!block.empty()) more = take(index++, std::span<const std::byte>(block));
     block.clear();
+    return more;
   };
-  try {
-    read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
-      wal = wal.first(static_cast<std::size_t>(std::min<std::uint64_t>(wal.size(), left)));
-      left -= wal.size();
-      while (!wal.empty()) {
-        const auto piece = wal.first(std::min(wal.size(), kBlock - block.size()));
-        block.insert(block.end(), piece.begin(), piece.end());
-        wal = wal.subspan(piece.size());
-        if (block.size() == kBlock) flush();
-      }
-      // Of a whole segment the rest is read all the same: its checksum comes at the end.
-      if (left == 0 && upto < size.bytes()) {
-        flush();
-        throw Enough{};
-      }
-    });
-    flush();
-  } catch (const Enough&) {
-  }
+  read_segment(directory, name, size, [&](std::span<const std::byte> wal) {
+    wal = wal.first(static_cast<std::size_t>(std::min<std::uint64_t>(wal.size(), left)));
+    left -= wal.size();
+    while (!wal.empty()) {
+      const auto piece = wal.first(std::min(wal.size(), kBlock - block.size()));
+      block.insert(block.end(), piece.begin(), piece.end());
+      wal = wal.subspan(piece.size());
+      if (block.size() == kBlock && !flush()) return false;
+    }
+    // Of a whole segment the rest is read all the same: its checksum comes at the end.
+    return left > 0 || upto == size.bytes();
+  });
+  if (more) flush();
 }
 
 }  // namespace

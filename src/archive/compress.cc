@@ -113,7 +113,7 @@ class Compression {
   bool compress(io::File& to, codec::Compression compression) {
     const auto compressor = codec::make_compressor(compression, size_.bytes());
     std::uint64_t written = 0;
-    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
       to.write_at(written, bytes);
       written += bytes.size();
     };
@@ -265,7 +265,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
     const auto file = directory.create(temporary);
     const auto compressor = codec::make_compressor({method, highest_level(method)}, end);
     std::uint64_t size = 0;
-    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
       file->write_at(size, bytes);
       size += bytes.size();
     };

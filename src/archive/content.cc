@@ -1,7 +1,7 @@
 #include "archive/content.h"
 
 #include <algorithm>
-#include <vector>
+#include <span>
 
 #include "base/error.h"
 
@@ -9,51 +9,46 @@ namespace weir::archive {
 
 namespace {
 
-constexpr std::size_t kPiece = 256 * 1024;
-constexpr std::size_t kFirstPiece = 8 * 1024;  ///< many want no more than the first page header
-
-/// Ends the decompressor's work from within its sink; never leaves this file.
-struct Enough {};
+/// Bytes of a raw file read at once: large enough for few calls, small enough that what was read is
+/// still in the processor's cache when it is checked and written on.
+constexpr std::size_t kRead = 256 * 1024;
+/// The same of a compressed file, of which one reads less for the same content.
+constexpr std::size_t kReadPacked = 64 * 1024;
+constexpr std::size_t kFirstRead = 8 * 1024;  ///< many want no more than the first page header
 
 }  // namespace
 
-bool read_content(io::File& file, codec::Method method, const std::string& path,
-                  const std::function<bool(std::span<const std::byte>)>& want) {
+ContentReader::ContentReader(io::File& file, codec::Method method, const Options& options)
+    : file_(file),
+      decompressor_(codec::make_decompressor(method, options.checksums)),
+      may_break_off_(options.may_break_off),
+      offset_(options.from) {
   // One byte more than there is, so that a small file is read at once.
-  const auto most = std::min<std::uint64_t>(kPiece, file.size() + 1);
-  std::vector<std::byte> buffer(std::min<std::uint64_t>(most, kFirstPiece));
-  std::uint64_t offset = 0;
-  const auto read = [&] {
-    if (offset == buffer.size() && buffer.size() < most) buffer.resize(most);
-    const std::size_t count = file.read_at(offset, buffer);
-    offset += count;
-    return std::span(buffer).first(count);
-  };
-  if (method == codec::Method::none) {
-    for (;;) {
-      const auto raw = read();
-      if (!raw.empty() && !want(raw)) return false;
-      if (raw.size() < buffer.size()) return true;
-    }
-  }
+  const std::size_t usual = method == codec::Method::none ? kRead : kReadPacked;
+  most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
+  buffer_.resize(std::min(most_, kFirstRead));
+}
 
-  const auto decompressor = codec::make_decompressor(method);
-  const codec::Sink sink = [&](std::span<const std::byte> raw) {
-    if (!want(raw)) throw Enough();
-  };
-  while (true) {
-    const auto piece = read();
-    try {
-      decompressor->feed(piece, sink);
-      if (piece.size() == buffer.size()) continue;
-      decompressor->finish();
-      return true;
-    } catch (const Enough&) {
-      return false;
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
-      throw Error(error).with("path", path);
-    }
+bool ContentReader::read(const codec::Sink& sink) {
+  for (;;) {
+    const auto count = file_.read_at(offset_, buffer_);
+    if (!decompressor_->feed(std::span(buffer_).first(count), sink)) return false;
+    offset_ += count;
+    if (count < buffer_.size()) break;
+    if (buffer_.size() < most_) buffer_.resize(most_);
+  }
+  if (!may_break_off_) decompressor_->finish();
+  return true;
+}
+
+bool read_content(io::File& file, codec::Method method, const std::string& path,
+                  const codec::Sink& sink) {
+  ContentReader reader(file, method);
+  try {
+    return reader.read(sink);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage || method == codec::Method::none) throw;
+    throw Error(error).with("path", path);
   }
 }
 

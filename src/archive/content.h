@@ -1,19 +1,51 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
-#include <span>
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "codec/codec.h"
 #include "io/directory.h"
 
 namespace weir::archive {
 
-/// Hands on the raw content of `file`, compressed by `method`, in pieces from the front. `want`
-/// returns false when it has enough: then the rest is not read, and false is returned. Throws
-/// Error{io}; Error{damage} if the compressed form is broken or ends early. Both name `path`.
+/// Reads the raw content of an open file, whatever it is compressed by. The one loop between a file
+/// and a decompressor. Does not own the file. One thread. Memory: some hundred kB.
+class ContentReader {
+ public:
+  struct Options {
+    std::uint64_t from = 0;  ///< offset in the file: where one of its frames begins
+    codec::Checksums checksums = codec::Checksums::compared;
+    /// The end may be missing: who writes a `.partial` may be stopped in the middle of a frame.
+    bool may_break_off = false;
+  };
+  ContentReader(io::File& file, codec::Method method, const Options& options);
+  ContentReader(io::File& file, codec::Method method) : ContentReader(file, method, Options{}) {}
+
+  /// Hands on the content in pieces. False if the sink has had enough: then the rest is not read.
+  /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
+  /// sink throws. Call it once.
+  bool read(const codec::Sink& sink);
+  /// Offset in the file: what lies before was read, and was sound.
+  [[nodiscard]] std::uint64_t offset() const { return offset_; }
+  /// codec::Decompressor::take_buffer(), from within the sink.
+  [[nodiscard]] std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) {
+    return decompressor_->take_buffer(std::move(fresh));
+  }
+
+ private:
+  io::File& file_;
+  std::unique_ptr<codec::Decompressor> decompressor_;
+  bool may_break_off_;
+  std::uint64_t offset_;
+  std::size_t most_;  ///< bytes read at once
+  std::vector<std::byte> buffer_;
+};
+
+/// The same in one call. Errors name `path`.
 bool read_content(io::File& file, codec::Method method, const std::string& path,
-                  const std::function<bool(std::span<const std::byte>)>& want);
+                  const codec::Sink& sink);
 
 }  // namespace weir::archive

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "archive/border.h"
 #include "archive/content.h"
@@ -98,14 +100,18 @@ std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& li
 
 wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::TimelineId timeline,
                    wal::Lsn from, wal::SegmentSize segment_size) {
-  // The best form of each segment; behind a missing one there is another piece of WAL.
-  std::map<std::uint64_t, const SegmentEntry*> there;
+  // A finished form of each segment, else all there are; behind a missing one there is another
+  // piece of WAL.
+  std::map<std::uint64_t, std::vector<const SegmentEntry*>> there;
   for (const auto& entry : listing.segments) {
     const auto& name = entry.name.segment;
     if (name.timeline() != timeline || !name.fits(segment_size) || name.start(segment_size) < from)
       continue;
-    auto& best = there[name.segno(segment_size)];
-    if (best == nullptr || (best->name.partial && !entry.name.partial)) best = &entry;
+    auto& forms = there[name.segno(segment_size)];
+    if (forms.empty() || (forms.front()->name.partial && !entry.name.partial))
+      forms = {&entry};
+    else if (entry.name.partial && forms.front()->name.partial)
+      forms.push_back(&entry);
   }
   auto next = segment_size.segno(from);
   auto each = there.begin();
@@ -115,7 +121,8 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
     const auto following = std::next(each);
     return following != there.end() && following->first == next + 1;
   };
-  for (; each != there.end() && each->first == next && !each->second->name.partial && followed();
+  for (; each != there.end() && each->first == next && !each->second.front()->name.partial &&
+         followed();
        ++each)
     ++next;
 
@@ -124,19 +131,31 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   options.timeline = timeline;
   const auto start = segment_size.start(next);
   auto verifier = verifier_at(directory, options, start);
-  for (; each != there.end() && each->first == next; ++each, ++next) {
-    const auto& name = each->second->name;
+  // False where it ends in it. (A compressed one may end where it breaks off.)
+  const auto read = [&](const SegmentFileName& name, wal::RecordVerifier& reading) {
     const auto file = directory.open_for_reading(name.to_string());
-    if (!file) break;
+    if (!file) return false;
     try {
       const auto path = directory.path() + "/" + name.to_string();
-      if (!read_content(*file, name.method, path, [&](auto raw) { return !verifier.feed(raw); }))
-        break;
+      return read_content(*file, name.method, path, [&](auto raw) { return !reading.feed(raw); }) &&
+             reading.position() == segment_size.start(next + 1);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::damage) throw;
-      break;  // a compressed one may end where it breaks off
+      return false;
     }
-    if (verifier.position() != segment_size.start(next + 1)) break;
+  };
+  // Of several unfinished forms each may have been written last: the one that goes furthest counts.
+  for (bool on = true; on && each != there.end() && each->first == next; ++each, ++next) {
+    on = false;
+    const auto before = verifier;
+    for (const auto* form : each->second) {
+      auto reading = before;
+      on = read(form->name, reading) || on;
+      const auto reached = [](const wal::RecordVerifier& of) {
+        return std::pair(of.last_record_end(), of.first_record_start());
+      };
+      if (reached(reading) >= reached(verifier)) verifier = std::move(reading);
+    }
   }
   if (verifier.last_record_end().valid()) return verifier.last_record_end();
   // The first that begins where reading did is not complete: before it another one ended.
@@ -175,10 +194,10 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
   const auto first = size.segno(branch.begin);
   const auto last = size.segno(wal::Lsn(branch.end.byte() - 1));
   wal::RecordVerifier verifier(options, size.start(first));
-  struct Enough {};
   std::uint64_t read = 0;
+  bool enough = false;
   try {
-    for (auto segno = first; segno <= last; ++segno) {
+    for (auto segno = first; segno <= last && !enough; ++segno) {
       const wal::SegmentName name(branch.timeline, segno, size);
       // Finished forms come first in a listing's order of one segment, raw before compressed.
       const SegmentEntry* best = nullptr;
@@ -187,12 +206,12 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
             (best == nullptr || (best->name.partial && !entry.name.partial)))
           best = &entry;
       if (best == nullptr) break;
-      static_cast<void>(read_segment(directory, best->name, size, [&](auto wal) {
-        if (verifier.feed(wal) || read > kMostCounted) throw Enough{};
+      read_segment(directory, best->name, size, [&](auto wal) {
+        enough = verifier.feed(wal) || read > kMostCounted;
         read += wal.size();
-      }));
+        return !enough;
+      });
     }
-  } catch (const Enough&) {
   } catch (const Error&) {
     // (Damage is found by verify; what is counted is what was there.)
   }

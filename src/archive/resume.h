@@ -27,6 +27,9 @@ struct ResumePoint {
   /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
   /// one segment was being finished and the next one was already being written.
   std::vector<OpenSegment> open;
+  /// Behind the last unfinished segment, in whatever form that is; `start` or less if there is
+  /// none.
+  wal::Lsn unfinished_end;
   /// Missing segments of this timeline between finished ones, or before an unfinished one behind a
   /// hole that is recorded (losses.h).
   struct Hole {
@@ -50,18 +53,6 @@ struct ResumePoint {
 [[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);
-
-/// A finished file that cannot be one by its size.
-struct WrongSize {
-  SegmentFileName name;
-  std::uint64_t bytes = 0;  ///< unpacked; what could be unpacked of a damaged one
-};
-
-/// Takes out of `listing` finished files that have not the size of a segment, as pg_receivewal
-/// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
-/// which is as far as it matters for the end of the archive. Returns what was taken out.
-[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
-                                                      wal::SegmentSize segment_size);
 
 /// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is
 /// reported as flushed, so what lies before it has to be. A process that was killed between a

@@ -17,10 +17,10 @@ namespace weir::archive {
 /// in pieces of at most `kPiece` bytes; the form is told by the name. A finished file must give
 /// exactly `segment_size` bytes; a `.partial` may give less (a compressed one also ends where its
 /// stream breaks off, which is how pg_receivewal leaves it). Returns the number of bytes given.
-/// What `sink` throws passes through and ends the reading.
-/// Throws Error{damage} that names the file, the offset in it and the offset in the segment for a
-/// broken frame, a wrong checksum, a wrong size, rubbish behind the end; Error{io}, also if the
-/// file is gone. Memory: some hundred kB, whatever the segment size.
+/// The reading ends where the sink has had enough: then the rest is not looked at. What it throws
+/// passes through. Throws Error{damage} that names the file, the offset in it and the offset in the
+/// segment for a broken frame, a wrong checksum, a wrong size, rubbish behind the end; Error{io},
+/// also if the file is gone. Memory: some hundred kB, whatever the segment size.
 inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);

@@ -299,7 +299,7 @@ class Job final : public SyncJob {
     const auto file = directory_.create(temporary);
     const auto compressor = codec::make_compressor(compression_, wal.size());
     std::uint64_t written = 0;
-    const codec::Sink sink = [&](std::span<const std::byte> bytes) {
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
       file->write_at(written, bytes);
       written += bytes.size();
     };

@@ -3,25 +3,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <random>
 
+#include "base/exit_status.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/logical_options.h"
-#include "cli/program.h"
-#include "cli/screen.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
 #include "logical/publications.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 
 namespace weir::cli {
@@ -36,7 +35,7 @@ constexpr auto kPatience = 2s;
 /// Runs the user's command with the snapshot's name and position in its environment. True if it
 /// ended with status 0.
 bool run_with_snapshot(const std::string& command, const std::string& snapshot, wal::Lsn position,
-                       const pq::Interrupt& stop, Log& log) {
+                       const net::Wake& stop, Log& log) {
   log.info("snapshot {} at {} for: {}", snapshot, position, command);
   std::vector<std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable)
@@ -72,7 +71,7 @@ bool run_with_snapshot(const std::string& command, const std::string& snapshot, 
     int status = 0;
     const pid_t done = ::waitpid(child, &status, WNOHANG);
     if (done == child) {
-      if (ended_by_us) throw pq::Interrupted{};
+      if (ended_by_us) throw net::Interrupted{};
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
       log.warning("the snapshot command ended with {} {}", WIFEXITED(status) ? "status" : "signal",
                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
@@ -100,7 +99,8 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 /// What systemd shows of it.
 class Telling {
  public:
-  Telling(ServiceManager& service, const std::string& slot) : service_(service), slot_(slot) {}
+  Telling(daemon::ServiceManager& service, const std::string& slot)
+      : service_(service), slot_(slot) {}
 
   void operator()(const logical::Progress& progress) {
     if (!progress.streaming) {
@@ -117,14 +117,13 @@ class Telling {
   }
 
  private:
-  ServiceManager& service_;
+  daemon::ServiceManager& service_;
   const std::string& slot_;
   bool streaming_ = false;
 };
 
-int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Interrupt& wake,
-           std::atomic<bool>& hangup, ServiceManager& service) {
-  Log& log = logger;
+int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
+           daemon::ServiceManager& service) {
   try {
     auto& options = request.options;
     std::unique_ptr<io::Directory> directory;
@@ -136,19 +135,11 @@ int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Int
     }
     if (!request.snapshot_command.empty())
       options.with_snapshot = [&](const std::string& snapshot, wal::Lsn position) {
-        return run_with_snapshot(request.snapshot_command, snapshot, position, stop, log);
+        return run_with_snapshot(request.snapshot_command, snapshot, position, requests.stop_wake(),
+                                 log);
       };
-    logical::Environment environment{.stop = stop,
-                                     .wake = wake,
-                                     .reopen =
-                                         [&] {
-                                           if (!hangup.exchange(false)) return false;
-                                           wake.clear();
-                                           if (stop.raised()) wake.raise();
-                                           return true;
-                                         },
-                                     .log = log,
-                                     .seed = std::random_device()()};
+    logical::Environment environment{
+        .requests = requests, .log = log, .seed = std::random_device()()};
     environment.progress = Telling(service, options.slot);
     if (const auto interval = service.heartbeat_interval()) {
       environment.alive = [&] { service.heartbeat(); };
@@ -158,7 +149,7 @@ int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Int
     const auto summary = logical::stream(options, environment);
     log.info("stopped at {}; {} messages", summary.position, summary.messages);
     return kDone;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kDone;  // before anything had begun
   } catch (const Error& error) {
     log.error(error);
@@ -168,43 +159,40 @@ int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Int
 }
 
 int stream_command(LogicalRequest& request) {
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.level, request.log_file);
-  pq::Interrupt stop;
-  pq::Interrupt wake;
-  std::atomic<bool> hangup = false;
-  Signals::Handlers handlers;
-  ServiceManager service(log);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.level, request.log_file);
+  logical::Requests requests;
+  daemon::Signals::Handlers handlers;
+  daemon::ServiceManager service(log);
   handlers.stop = [&] {
     service.stopping();
-    stop.raise();
-    wake.raise();
+    requests.stop();
   };
   handlers.reload = [&] {
     service.reloading();
     log.reopen();
-    hangup = true;
-    wake.raise();
+    requests.reopen();
     service.reloaded();
   };
   handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
   signals.start(std::move(handlers));
   service.start();
-  const int status = stream(request, log, stop, wake, hangup, service);
+  const int status = stream(request, log, requests, service);
   signals.stop();
   service.stop();
   if (!log.close(kPatience)) ::_exit(status);
   return status;
 }
 
-pq::Connection connect(const LogicalRequest& request, const pq::Interrupt& never) {
+pq::Connection connect(const LogicalRequest& request, const net::Wake& never) {
   return pq::Connection::open(
       {.conninfo = request.options.conninfo, .replication = pq::Replication::logical}, never);
 }
 
 int create(const LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = connect(request, never);
   const auto& name = request.options.slot;
   const auto slot = pq::create_logical_slot(connection, name, request.slot);
@@ -219,7 +207,7 @@ int create(const LogicalRequest& request) {
 }
 
 int drop(const LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = connect(request, never);
   const auto& name = request.options.slot;
   try {
@@ -249,7 +237,7 @@ std::string from_hex(const std::string& text) {
 
 /// The SQL functions: what the slot holds now, without or with moving it on.
 int look(LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = ordinary_conninfo(request.options.conninfo),
                                           .replication = pq::Replication::none},
                                          never);
@@ -302,12 +290,8 @@ int look(LogicalRequest& request) {
 
 }  // namespace
 
-int logical_command(const Words& words) {
-  auto request = parse_logical(words);
-  if (request.help) {
-    print(logical_help());
-    return kDone;
-  }
+int logical_command(const Arguments& arguments) {
+  auto request = read_logical(arguments);
   switch (request.verb) {
     case Verb::stream:
       return stream_command(request);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "codec/zstd_frames.h"
 
 namespace weir::codec {
 
@@ -37,25 +38,6 @@ constexpr std::array kRanges = {
 };
 
 constexpr std::size_t kBuffer = kOutput;
-
-/// Of zstd, the end is a frame of its own, so that it can be read without unpacking the rest: the
-/// record over a segment's border begins there. Costs less than 0.1 % of size. Returns its offset,
-/// 0 for a content so small that it makes one frame.
-std::uint64_t begin_of_last_frame(std::uint64_t content_size) {
-  constexpr std::uint64_t kMost = 1024 * 1024;
-  constexpr std::uint64_t kWorthIt = 1024 * 1024;
-  return content_size < kWorthIt ? 0 : content_size - std::min(content_size / 16, kMost);
-}
-
-/// How much of what is before goes into one frame, so that two threads can unpack it. Each frame
-/// begins without anything to look back at, so the higher the level the more it costs: of 2 MiB
-/// 0.3 % of size at level 1 and 2.5 % at 3, of 5 MiB 0.7 % at 3 and 1.2 % at 6.
-std::uint64_t most_in_a_frame(int level) {
-  constexpr std::uint64_t kMiB = 1024 * 1024;
-  if (level < 3) return 2 * kMiB;
-  if (level == 3) return 5 * kMiB;
-  return std::numeric_limits<std::uint64_t>::max();
-}
 
 template <typename T, auto kFree>
 struct Freer {
@@ -89,7 +71,7 @@ class ZstdCompressor final : public Compressor {
     begin_frame();
   }
 
-  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+  void feed(std::span<const std::byte> raw, const PackedSink& sink) override {
     PGWEIR_CHECK(raw.size() <= expected_ - fed_);
     while (frame_end_ < expected_ && raw.size() >= frame_end_ - fed_) {
       const auto front = raw.first(static_cast<std::size_t>(frame_end_ - fed_));
@@ -101,7 +83,7 @@ class ZstdCompressor final : public Compressor {
     add(raw, sink);
   }
 
-  void finish(const Sink& sink) override {
+  void finish(const PackedSink& sink) override {
     PGWEIR_CHECK(fed_ == expected_);
     end_frame(sink);
   }
@@ -113,19 +95,19 @@ class ZstdCompressor final : public Compressor {
     check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), frame_end_ - fed_));
   }
 
-  void add(std::span<const std::byte> raw, const Sink& sink) {
+  void add(std::span<const std::byte> raw, const PackedSink& sink) {
     fed_ += raw.size();
     ZSTD_inBuffer in{raw.data(), raw.size(), 0};
     while (in.pos < in.size) step(in, ZSTD_e_continue, sink);
   }
 
-  void end_frame(const Sink& sink) {
+  void end_frame(const PackedSink& sink) {
     ZSTD_inBuffer in{nullptr, 0, 0};
     while (step(in, ZSTD_e_end, sink) != 0) {
     }
   }
 
-  std::size_t step(ZSTD_inBuffer& in, ZSTD_EndDirective directive, const Sink& sink) {
+  std::size_t step(ZSTD_inBuffer& in, ZSTD_EndDirective directive, const PackedSink& sink) {
     ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
     const std::size_t left = check(ZSTD_compressStream2(context_.get(), &out, &in, directive));
     if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
@@ -164,7 +146,7 @@ class ZstdDecompressor final : public Decompressor {
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
 
-  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
     ZSTD_inBuffer in{compressed.data(), compressed.size(), 0};
     bool full = false;
     while (in.pos < in.size || full) {
@@ -177,10 +159,11 @@ class ZstdDecompressor final : public Decompressor {
                      taken.begin() + static_cast<std::ptrdiff_t>(kept));
       produced_ += out.pos;
       if (left_ == 0) check_content_size();
-      if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
+      if (out.pos > 0 && !sink(std::span(buffer_).first(out.pos))) return false;
       // A full buffer may hide more output, unless the frame is at its end.
       full = out.pos == out.size && left_ != 0;
     }
+    return true;
   }
 
   void finish() override {
@@ -228,14 +211,14 @@ class GzipCompressor final : public Compressor {
   GzipCompressor(const GzipCompressor&) = delete;
   GzipCompressor& operator=(const GzipCompressor&) = delete;
 
-  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+  void feed(std::span<const std::byte> raw, const PackedSink& sink) override {
     fed_ += raw.size();
     PGWEIR_CHECK(fed_ <= expected_);
     for (; !raw.empty(); raw = raw.subspan(stream_size(raw)))
       run(raw.first(stream_size(raw)), Z_NO_FLUSH, sink);
   }
 
-  void finish(const Sink& sink) override {
+  void finish(const PackedSink& sink) override {
     PGWEIR_CHECK(fed_ == expected_);
     run({}, Z_FINISH, sink);
   }
@@ -245,7 +228,7 @@ class GzipCompressor final : public Compressor {
     return std::min<std::size_t>(bytes.size(), std::numeric_limits<uInt>::max());
   }
 
-  void run(std::span<const std::byte> raw, int flush, const Sink& sink) {
+  void run(std::span<const std::byte> raw, int flush, const PackedSink& sink) {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(raw.data()));
     stream_.avail_in = static_cast<uInt>(raw.size());
     do {
@@ -273,13 +256,14 @@ class GzipDecompressor final : public Decompressor {
   GzipDecompressor(const GzipDecompressor&) = delete;
   GzipDecompressor& operator=(const GzipDecompressor&) = delete;
 
-  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
     while (!compressed.empty()) {
       const auto piece = compressed.first(
           std::min<std::size_t>(compressed.size(), std::numeric_limits<uInt>::max()));
-      run(piece, sink);
+      if (!run(piece, sink)) return false;
       compressed = compressed.subspan(piece.size());
     }
+    return true;
   }
 
   void finish() override {
@@ -292,7 +276,7 @@ class GzipDecompressor final : public Decompressor {
   }
 
  private:
-  void run(std::span<const std::byte> piece, const Sink& sink) {
+  bool run(std::span<const std::byte> piece, const Sink& sink) {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(piece.data()));
     stream_.avail_in = static_cast<uInt>(piece.size());
     bool full = false;
@@ -308,10 +292,11 @@ class GzipDecompressor final : public Decompressor {
       if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
         throw damage("gzip", stream_.msg ? stream_.msg : "not understood");
       const std::size_t count = buffer_.size() - stream_.avail_out;
-      if (count > 0) sink(std::span(buffer_).first(count));
+      if (count > 0 && !sink(std::span(buffer_).first(count))) return false;
       complete_ = result == Z_STREAM_END;
       full = stream_.avail_out == 0 && !complete_;
     }
+    return true;
   }
 
   z_stream stream_{};
@@ -334,7 +319,7 @@ class Lz4Compressor final : public Compressor {
     buffer_.resize(LZ4F_compressBound(kBuffer, &preferences_));
   }
 
-  void feed(std::span<const std::byte> raw, const Sink& sink) override {
+  void feed(std::span<const std::byte> raw, const PackedSink& sink) override {
     fed_ += raw.size();
     PGWEIR_CHECK(fed_ <= expected_);
     begin(sink);
@@ -347,7 +332,7 @@ class Lz4Compressor final : public Compressor {
     }
   }
 
-  void finish(const Sink& sink) override {
+  void finish(const PackedSink& sink) override {
     PGWEIR_CHECK(fed_ == expected_);
     begin(sink);
     pass(LZ4F_compressEnd(context_.get(), buffer_.data(), buffer_.size(), nullptr), sink);
@@ -362,12 +347,12 @@ class Lz4Compressor final : public Compressor {
     return content <= 1024 * kKilobyte ? LZ4F_max1MB : LZ4F_max4MB;
   }
 
-  void begin(const Sink& sink) {
+  void begin(const PackedSink& sink) {
     if (std::exchange(begun_, true)) return;
     pass(LZ4F_compressBegin(context_.get(), buffer_.data(), buffer_.size(), &preferences_), sink);
   }
 
-  void pass(std::size_t result, const Sink& sink) {
+  void pass(std::size_t result, const PackedSink& sink) {
     check(result);
     if (result > 0) sink(std::span(buffer_).first(result));
   }
@@ -393,7 +378,7 @@ class Lz4Decompressor final : public Decompressor {
     context_.reset(context);
   }
 
-  void feed(std::span<const std::byte> compressed, const Sink& sink) override {
+  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
     bool full = false;
     while (!compressed.empty() || full) {
       std::size_t in = compressed.size();
@@ -401,10 +386,11 @@ class Lz4Decompressor final : public Decompressor {
       left_ =
           LZ4F_decompress(context_.get(), buffer_.data(), &out, compressed.data(), &in, nullptr);
       if (LZ4F_isError(left_)) throw damage("lz4", LZ4F_getErrorName(left_));
-      if (out > 0) sink(std::span(buffer_).first(out));
+      if (out > 0 && !sink(std::span(buffer_).first(out))) return false;
       compressed = compressed.subspan(in);
       full = out == buffer_.size() && left_ != 0;
     }
+    return true;
   }
 
   void finish() override {
@@ -425,12 +411,14 @@ class Lz4Decompressor final : public Decompressor {
 /// For an uncompressed file, so that readers need not tell the two apart.
 class Passing final : public Compressor, public Decompressor {
  public:
-  void feed(std::span<const std::byte> bytes, const Sink& sink) override {
-    if (bytes.empty()) return;
-    given_ = bytes;
-    sink(bytes);
+  void feed(std::span<const std::byte> bytes, const PackedSink& sink) override {
+    if (!bytes.empty()) sink(bytes);
   }
-  void finish(const Sink&) override {}
+  void finish(const PackedSink&) override {}
+  bool feed(std::span<const std::byte> bytes, const Sink& sink) override {
+    given_ = bytes;
+    return bytes.empty() || sink(bytes);
+  }
   void finish() override {}
   std::vector<std::byte> take_buffer(std::vector<std::byte>) override {
     return {given_.begin(), given_.end()};

@@ -29,8 +29,12 @@ struct Compression {
 /// does, not less.
 [[nodiscard]] std::uint64_t compression_memory(Compression compression, std::uint64_t content_size);
 
-/// Receives output pieces, valid during the call. What it throws passes through.
-using Sink = std::function<void(std::span<const std::byte>)>;
+/// Receives content in pieces, valid during the call. Returns whether to go on: false says that
+/// it has enough. What it throws passes through.
+using Sink = std::function<bool(std::span<const std::byte>)>;
+/// Receives what was compressed in pieces, valid during the call: all of it, or it is worth
+/// nothing. What it throws passes through.
+using PackedSink = std::function<void(std::span<const std::byte>)>;
 
 /// The compressed form: feed() any number of times, finish() once. zstd: one frame for the last
 /// sixteenth and one for the rest, at levels 1 to 3 several of equal content (find_frames()), each
@@ -39,8 +43,8 @@ using Sink = std::function<void(std::span<const std::byte>)>;
 class Compressor {
  public:
   virtual ~Compressor() = default;
-  virtual void feed(std::span<const std::byte> raw, const Sink& sink) = 0;
-  virtual void finish(const Sink& sink) = 0;
+  virtual void feed(std::span<const std::byte> raw, const PackedSink& sink) = 0;
+  virtual void finish(const PackedSink& sink) = 0;
 };
 /// `content_size` is the exact number of raw bytes that will be fed.
 [[nodiscard]] std::unique_ptr<Compressor> make_compressor(Compression compression,
@@ -55,7 +59,8 @@ inline constexpr std::size_t kOutput = 128 * 1024;
 class Decompressor {
  public:
   virtual ~Decompressor() = default;
-  virtual void feed(std::span<const std::byte> compressed, const Sink& sink) = 0;
+  /// False if the sink has had enough: then this object has done its work, and is only destroyed.
+  virtual bool feed(std::span<const std::byte> compressed, const Sink& sink) = 0;
   /// Call at the end of the input. Throws Error{damage} if the last frame is not complete.
   virtual void finish() = 0;
   /// Called from within a sink: what was given to it lies at the front of the returned buffer and

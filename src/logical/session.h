@@ -11,6 +11,7 @@
 #include "io/directory.h"
 #include "logical/format.h"
 #include "logical/output.h"
+#include "logical/requests.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 
@@ -56,10 +57,7 @@ struct Progress {
 };
 
 struct Environment {
-  const pq::Interrupt& stop;
-  /// Raised for a SIGHUP, with `reopen` set.
-  const pq::Interrupt& wake;
-  const std::function<bool()> reopen;  ///< asks and clears
+  Requests& requests;
   Log& log;
   std::uint64_t seed = 0;
   /// Told in pg_recvlogical's words, at its times; may be empty.

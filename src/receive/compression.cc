@@ -5,6 +5,7 @@
 
 #include "archive/compress.h"
 #include "archive/listing.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -48,7 +49,7 @@ void Compression::add(const std::vector<wal::SegmentName>& segments) {
   changed_->notify_all();
 }
 
-void Compression::drain(const pq::Interrupt& stop, std::chrono::milliseconds patience) {
+void Compression::drain(const net::Wake& stop, std::chrono::milliseconds patience) {
   // How often it is looked whether to stop: a signal cannot notify.
   constexpr std::chrono::milliseconds kLook(50);
   std::optional<Time> deadline;

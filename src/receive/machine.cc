@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "io/pages.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -11,14 +11,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class MachineWake final : public Wake {
+class MachineWake final : public WakeUp {
  public:
   void raise() noexcept override { interrupt_.raise(); }
   void clear() noexcept override { interrupt_.clear(); }
   int fd() const override { return interrupt_.fd(); }
 
  private:
-  pq::Interrupt interrupt_;
+  net::Wake interrupt_;
 };
 
 class ThisMachine final : public Machine {
@@ -27,7 +27,7 @@ class ThisMachine final : public Machine {
   std::chrono::system_clock::time_point wall_clock() override {
     return std::chrono::system_clock::now();
   }
-  std::unique_ptr<Wake> make_wake() override { return std::make_unique<MachineWake>(); }
+  std::unique_ptr<WakeUp> make_wake_up() override { return std::make_unique<MachineWake>(); }
 
   void poll(std::span<pollfd> fds, std::optional<Time> deadline) override {
     timespec left{};

@@ -13,11 +13,11 @@
 
 namespace weir::receive {
 
-/// Ends a poll() of another thread: what pq::Interrupt is, on the machine that it belongs to. Any
+/// Ends a poll() of another thread: what net::Wake is, on the machine that it belongs to. Any
 /// thread.
-class Wake {
+class WakeUp {
  public:
-  virtual ~Wake() = default;
+  virtual ~WakeUp() = default;
   virtual void raise() noexcept = 0;
   virtual void clear() noexcept = 0;
   [[nodiscard]] virtual int fd() const = 0;  ///< for Machine::poll()
@@ -31,7 +31,7 @@ class Machine {
   [[nodiscard]] virtual Threads& threads() = 0;
   [[nodiscard]] Time now() { return threads().now(); }
   [[nodiscard]] virtual std::chrono::system_clock::time_point wall_clock() = 0;
-  [[nodiscard]] virtual std::unique_ptr<Wake> make_wake() = 0;
+  [[nodiscard]] virtual std::unique_ptr<WakeUp> make_wake_up() = 0;
   /// As ppoll(), of descriptors that this machine or its servers gave out, until `deadline`;
   /// without end if there is none.
   virtual void poll(std::span<pollfd> fds, std::optional<Time> deadline) = 0;

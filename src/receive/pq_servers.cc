@@ -82,7 +82,7 @@ class PqServers final : public Servers {
  public:
   std::unique_ptr<Server> connect(const Options& options, std::size_t first_host,
                                   std::function<void(const std::string&)> notice,
-                                  const pq::Interrupt& stop) override {
+                                  const net::Wake& stop) override {
     return std::make_unique<PqServer>(
         pq::Connection::open({.conninfo = options.conninfo,
                               .fallback_application_name = options.fallback_application_name,
@@ -92,7 +92,7 @@ class PqServers final : public Servers {
   }
 
   SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
-                        const pq::Interrupt& stop) override {
+                        const net::Wake& stop) override {
     auto connection = pq::Connection::open({.conninfo = conninfo,
                                             .replication = pq::Replication::none,
                                             .fallback_application_name = "pgweir monitor"},

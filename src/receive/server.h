@@ -8,8 +8,8 @@
 #include <span>
 #include <string>
 
+#include "net/wake.h"
 #include "pq/commands.h"
-#include "pq/connection.h"
 #include "pq/replication_stream.h"
 #include "pq/slot_view.h"
 #include "receive/options.h"
@@ -36,7 +36,7 @@ class WalStream {
 };
 
 /// A server that a receiver is connected to. Errors are those of pq's functions of the same names;
-/// each may throw pq::Interrupted.
+/// each may throw net::Interrupted.
 class Server {
  public:
   virtual ~Server() = default;
@@ -82,11 +82,11 @@ class Servers {
   /// pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect(
       const Options& options, std::size_t first_host,
-      std::function<void(const std::string&)> notice, const pq::Interrupt& stop) = 0;
+      std::function<void(const std::string&)> notice, const net::Wake& stop) = 0;
   /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
   /// execute().
   [[nodiscard]] virtual SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
-                                              const pq::Interrupt& stop) = 0;
+                                              const net::Wake& stop) = 0;
 };
 
 /// PostgreSQL's, by libpq. Stateless.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <span>
 #include <type_traits>
@@ -21,6 +22,7 @@
 #include "archive/listing.h"
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
+#include "archive/sizes.h"
 #include "base/units.h"
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
@@ -30,6 +32,7 @@
 #include "receive/server.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
+#include "receive/size_watch.h"
 #include "receive/slot_guard.h"
 #include "receive/spare.h"
 #include "receive/stream_loop.h"
@@ -94,10 +97,13 @@ class Session {
   void await(const WalStream& stream, Time deadline, const Error& no_answer);
   void expect_slot(bool expected);
   void tell_streaming(const step::Stream& step);
+  archive::Listing list_for_inspection();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                        ArchiveFacts& facts);
   void show_losses();
+  void watch_losses();
+  void watch_sizes(const step::InspectArchive& step);
   void disk_full(bool full);
   void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
@@ -126,7 +132,9 @@ class Session {
     wal::RecordVerifier verifier;
   };
   std::optional<Border> border_;
+  std::mutex loss_watch_mutex_;
   std::optional<LossWatch> loss_watch_;
+  unsigned file_mode_ = 0600;       ///< of the archive's files
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
@@ -140,6 +148,7 @@ class Session {
   bool looked_at_past_timelines_ = false;
   bool first_segment_prepared_ = false;
   std::chrono::nanoseconds longest_pause_{};  ///< of the disk
+  std::optional<SizeWatch> size_watch_;  ///< the first to go: it tells the others what it finds
 };
 
 /// "0A 1B …", some of them.
@@ -187,7 +196,7 @@ void Session::run() {
     show_losses();
     try {
       std::visit([this](const auto& each) { perform(each); }, step);
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       state_.request_stop();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
@@ -200,12 +209,36 @@ void Session::run() {
 /// From the first moment on, that is before anything is streamed behind them.
 void Session::show_losses() {
   auto losses = state_.losses();
-  if (!loss_watch_ && !losses.empty())
-    loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
+  if (!losses.empty()) watch_losses();
   board_.set_losses(std::move(losses));
 }
 
+/// Any thread.
+void Session::watch_losses() {
+  const std::lock_guard lock(loss_watch_mutex_);
+  if (!loss_watch_) loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
+}
+
+/// Only the newest segment has to be looked at before streaming begins. (pg_receivewal looks at all
+/// of them, and so does who stands in for it.)
+void Session::watch_sizes(const step::InspectArchive& step) {
+  const auto identity =
+      directory_.identity();  // (a directory that is none of the machine's has none)
+  if (size_watch_ || options_.stock_habits || !identity) return;
+  size_watch_.emplace(SizeWatch::Archive{.path = directory_.path(),
+                                         .identity = *identity,
+                                         .file_mode = file_mode_,
+                                         .segment_size = step.segment_size,
+                                         .system_identifier = step.system_identifier},
+                      SizeWatch::Hooks{.log = log_,
+                                       .board = board_,
+                                       .durability_lost = durability_lost_hook(),
+                                       .found = environment_.events.loss,
+                                       .shown = [this] { watch_losses(); }});
+}
+
 void Session::finish(bool well) {
+  size_watch_.reset();
   server_.reset();
   board_.set_state("stopping");
   // At an end position the archive is complete only when it has its final form. A signal should be
@@ -270,16 +303,16 @@ void Session::connect(std::size_t first_host) {
   connection_streams_ = false;
 }
 
-/// Throws pq::Interrupted.
+/// Throws net::Interrupted.
 void Session::pause(std::chrono::milliseconds time) {
-  if (raised_within(machine_, environment_.stop.fd(), time)) throw pq::Interrupted{};
+  if (raised_within(machine_, environment_.stop.fd(), time)) throw net::Interrupted{};
 }
 
-/// Until the stream has something to read. Throws `no_answer`, pq::Interrupted.
+/// Until the stream has something to read. Throws `no_answer`, net::Interrupted.
 void Session::await(const WalStream& stream, Time deadline, const Error& no_answer) {
   std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}}};
   machine_.poll(fds, deadline);
-  if (fds[1].revents != 0) throw pq::Interrupted{};
+  if (fds[1].revents != 0) throw net::Interrupted{};
   if (fds[0].revents == 0 && now() >= deadline) throw Error(no_answer);
 }
 
@@ -308,7 +341,8 @@ void Session::perform(const step::ReadParameters&) {
   parameters.wal_sender_timeout = server_->wal_sender_timeout();
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
   const auto mode = server_->data_directory_mode();
-  directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
+  file_mode_ = (mode & 040) != 0 ? 0640 : 0600;
+  directory_.set_file_mode(file_mode_);
   plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
 }
@@ -402,7 +436,7 @@ void Session::perform(const step::FetchHistory& step) {
 
 void Session::perform(const step::InspectArchive& step) {
   for (;;) {
-    auto listing = archive::list_archive(directory_);
+    auto listing = list_for_inspection();
     const auto before = listing.segments;
     try {
       inspect(step, listing);
@@ -413,10 +447,16 @@ void Session::perform(const step::InspectArchive& step) {
       // A file may change its form while it is looked at, since segments are compressed in the
       // background. What failed on a listing that is out of date says nothing.
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
-      const auto after = archive::list_archive(directory_).segments;
+      const auto after = archive::list_archive_names(directory_).segments;
       if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
     }
   }
+}
+
+/// By names: to ask for the size of each of 100,000 files takes longer than all the rest.
+archive::Listing Session::list_for_inspection() {
+  return options_.stock_habits ? archive::list_archive(directory_)
+                               : archive::list_archive_names(directory_);
 }
 
 void Session::inspect(const step::InspectArchive& step, archive::Listing& listing) {
@@ -442,6 +482,7 @@ void Session::inspect(const step::InspectArchive& step, archive::Listing& listin
     if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
   }
   state_.on_archive(std::move(facts));
+  watch_sizes(step);
 }
 
 /// What is recorded, and what is not yet. That a record cannot be read or removed is told, and
@@ -538,7 +579,7 @@ void Session::perform(const step::RecordLoss& step) {
   if (environment_.events.loss) environment_.events.loss(loss);
   state_.on_loss_recorded(std::move(loss));
   // The mark of an earlier version, which the record replaces.
-  archive::close_losses(directory_, archive::list_archive(directory_));
+  archive::close_losses(directory_, archive::list_archive_names(directory_));
 }
 
 /// Asks for WAL at that place and looks whether any comes. Without the slot, so that the question
@@ -695,8 +736,6 @@ StreamOutcome Session::stream(const step::Stream& step) {
     Intake intake(verifier, writer);
 
     const auto stream = server_->start(options_.slot, step.start, step.timeline);
-    // Before the first byte is written: a start must not take what comes now for the far side.
-    archive::remove_losses(directory_, step.void_losses);
     connection_streams_ = true;
     // A server answers that it streams, and then that it no longer has the WAL. That it streams is
     // said when WAL has come, or where there is none yet that could be missing.
@@ -719,6 +758,10 @@ StreamOutcome Session::stream(const step::Stream& step) {
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
     if (!told_streaming) loop_hooks.first_wal = streams;
+    // A start must not take what comes now for the far side of a hole. Not here: it may wait for
+    // the disk, and the server is answered by the loop.
+    if (!step.void_losses.empty())
+      loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
     ShutdownWatch shutdown_watch(server_->shutdown_probe(), machine_.threads(), log_);
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop({.stream = *stream,

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -55,7 +56,7 @@ void SlotGuard::work() {
     try {
       look();
       told_failure = false;
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       return;
     } catch (const Error& error) {
       if (!told_failure)
@@ -64,8 +65,8 @@ void SlotGuard::work() {
       told_failure = true;
     }
     lock.lock();
-    const auto next = machine_.now() + kLookEvery;
-    while (!stopped_ && !look_now_ && machine_.now() < next) changed_->wait_until(lock, next);
+    // (To look too early, where the wait ends by itself, costs nothing.)
+    if (!stopped_ && !look_now_) changed_->wait_until(lock, machine_.now() + kLookEvery);
   }
 }
 

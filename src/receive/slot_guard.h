@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/threads.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "pq/slot_view.h"
 #include "receive/machine.h"
 #include "receive/server.h"
@@ -55,7 +55,7 @@ class SlotGuard {
   const std::string slot_;
   Log& log_;
   StatusBoard& board_;
-  pq::Interrupt stop_;
+  net::Wake stop_;
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;
   bool stopped_ = false;

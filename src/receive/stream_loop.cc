@@ -36,8 +36,8 @@ StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
       mutex_(machine_.threads().make_mutex()),
       followers_(machine_.threads().make_condition()),
       sync_ended_(machine_.threads().make_condition()),
-      leader_wake_(machine_.make_wake()),
-      guardian_wake_(machine_.make_wake()) {}
+      leader_wake_(machine_.make_wake_up()),
+      guardian_wake_(machine_.make_wake_up()) {}
 
 StreamLoop::~StreamLoop() = default;
 
@@ -94,9 +94,9 @@ void StreamLoop::guard(Lock& lock) {
     const auto begin = now();
     const auto deadline = std::min(next_tick_, turns_.guard_until(begin));
     const bool discards = state_.discarding() && !state_.ended();
-    const short interest =
-        static_cast<short>((discards && state_.drops_at() <= begin ? POLLIN : 0) |
-                           (discards && unsent_ ? POLLOUT : 0));
+    const bool sends = unsent_ && (discards || state_.deaf());  // nobody else does
+    const short interest = static_cast<short>(
+        (discards && state_.drops_at() <= begin ? POLLIN : 0) | (sends ? POLLOUT : 0));
     std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
                                {stop_seen_ ? -1 : stop_.fd(), POLLIN, 0},
                                {interest ? stream_.socket() : -1, interest, 0}}};
@@ -114,6 +114,7 @@ void StreamLoop::guard(Lock& lock) {
       turns_.request_stop();
       wake_leader();
     }
+    if (unsent_ && fds[2].revents != 0) unsent_ = !stream_.flush();
     if (const auto dead = turns_.silence(now())) fail(*dead);
     care(lock);
     if (turns_.reader_hangs(now())) {
@@ -171,7 +172,6 @@ void StreamLoop::begin_discarding() {
 }
 
 void StreamLoop::discard_what_comes() {
-  if (unsent_) unsent_ = !stream_.flush();
   stream_.receive();
   while (!state_.ended() && state_.drops_at() <= now()) {
     const auto event = stream_.next();
@@ -336,6 +336,10 @@ void StreamLoop::write_held(Lock& lock) {
   lock.unlock();
   std::optional<Error> error;
   try {
+    if (hooks_.before_writing) {
+      hooks_.before_writing();
+      hooks_.before_writing = {};
+    }
     intake_.write(most);
   } catch (const Error& caught) {
     error = caught;

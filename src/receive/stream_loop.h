@@ -9,7 +9,7 @@
 #include "archive/segment_writer.h"
 #include "base/log.h"
 #include "base/threads.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
@@ -42,6 +42,9 @@ class StreamLoop {
     std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
     /// WAL came, for the first time in this stream; no lock held. Must not block.
     std::function<void()> first_wal;
+    /// Called by the leader before the first WAL is written, and again if it throws; no lock held.
+    /// It may wait for the disk, and what it throws counts as an error of writing.
+    std::function<void()> before_writing;
     /// The position lies well inside a segment and no spare is ready; the lock is held. Must not
     /// block.
     std::function<void()> want_spare;
@@ -68,7 +71,7 @@ class StreamLoop {
     archive::SegmentWriter& writer;
     Intake& intake;
     Machine& machine;
-    const pq::Interrupt& stop;
+    const net::Wake& stop;
     Log& log;
   };
 
@@ -77,8 +80,8 @@ class StreamLoop {
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
 
-  /// Streams until the stream ends, fails, or is stopped (Interrupt, endpos). When it returns,
-  /// everything that was received is durable and no thread of it runs.
+  /// Streams until the stream ends, fails, or is stopped (by the Wake, or at endpos). When it
+  /// returns, everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
 
   /// Where it stands. Any thread; waits for no disk.
@@ -132,15 +135,15 @@ class StreamLoop {
   archive::SegmentWriter& writer_;
   Intake& intake_;
   Machine& machine_;
-  const pq::Interrupt& stop_;
+  const net::Wake& stop_;
   Log& log_;
   Hooks hooks_;
 
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> followers_;  ///< leadership is free, or all is over
   const std::unique_ptr<Threads::Condition> sync_ended_;
-  const std::unique_ptr<Wake> leader_wake_;
-  const std::unique_ptr<Wake> guardian_wake_;
+  const std::unique_ptr<WakeUp> leader_wake_;
+  const std::unique_ptr<WakeUp> guardian_wake_;
   std::vector<std::unique_ptr<Threads::Thread>> threads_;
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in

@@ -1,6 +1,7 @@
 #include "restore/command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -10,8 +11,10 @@
 #include <thread>
 #include <variant>
 
+#include "base/backoff.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "restore/target.h"
 
 namespace weir::restore {
@@ -77,6 +80,15 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
   return identifier == 0 ? std::nullopt : std::optional(identifier);
 }
 
+/// True beside a data directory that is recovered, and not as a standby: with both signals it is
+/// one (readRecoverySignalFile() in access/transam/xlogrecovery.c), and only a standby looks for
+/// new timelines later (rescanLatestTimeLine()).
+bool recovers_to_a_target(const std::string& pg_wal) {
+  const auto [data, name] = split(pg_wal);
+  return name == "pg_wal" && io::type_of(data + "/recovery.signal") == io::PathType::file &&
+         io::type_of(data + "/standby.signal") == io::PathType::nothing;
+}
+
 }  // namespace
 
 Result run_restore_command(const std::string& archive, std::string_view file,
@@ -87,6 +99,7 @@ Result run_restore_command(const std::string& archive, std::string_view file,
   if (target_name.empty() || target_name == "." || target_name == "..")
     throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
+  options.target_is_chosen = recovers_to_a_target(parent);
 
   // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
   const auto* const segment = std::get_if<wal::SegmentName>(&request);
@@ -98,22 +111,25 @@ Result run_restore_command(const std::string& archive, std::string_view file,
   }
 
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  auto pause = std::chrono::milliseconds(50);
+  constexpr std::chrono::milliseconds kFirstPause(50);
+  constexpr std::chrono::milliseconds kLongestPause(1000);
+  Backoff backoff(kFirstPause, kLongestPause, static_cast<std::uint64_t>(::getpid()));
   for (;;) {
+    std::chrono::milliseconds pause;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
-      const auto directory = io::open_directory(archive);
+      const auto directory = io::open_existing_directory(archive);
       const auto target_directory = io::open_directory(parent);
       auto result = restore_file(*directory, request, *target_directory, target_name, options, log);
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
         start_prefetcher(archive, *segment, *result.segment_size, parent, options, prefetch);
       return result;
     } catch (const Error& error) {
+      pause = backoff.next();
       if (!may_pass(error) || std::chrono::steady_clock::now() + pause > deadline) throw;
       log.warning("{}; trying again", error.what());
     }
     std::this_thread::sleep_for(pause);
-    pause = std::min(pause * 2, std::chrono::milliseconds(1000));
   }
 }
 

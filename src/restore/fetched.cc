@@ -39,14 +39,15 @@ std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName se
     const auto identity = archive.identity_of(name.to_string());
     if (!identity) continue;
     auto fetched = check.read(name, output, SegmentCheck::Haste::none);
+    if (!fetched) return std::nullopt;
     if (archive.identity_of(name.to_string()) != identity)
       throw Error(ErrorKind::retry, "the segment's file changed while it was read")
           .with("file", facts.path_of(name.to_string()));
-    fetched.identity = *identity;
+    fetched->identity = *identity;
     // Two forms are to be compared: that is for the one who can tell what comes of it.
     if (!facts.only_form(name)) return std::nullopt;
     // And so is a record that needs more segments than this one.
-    if (ends_in_a_long_record(fetched)) return std::nullopt;
+    if (ends_in_a_long_record(*fetched)) return std::nullopt;
     return fetched;
   }
   return std::nullopt;

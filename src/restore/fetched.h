@@ -29,8 +29,8 @@ struct Fetched {
 };
 
 /// Reads the segment's first form in the archive into `output`, checking it. nullopt if it has
-/// none. Throws Error, also where restore_file() would only have warned, or taken another form:
-/// then that is who has to tell.
+/// none, or if `output` wants no more. Throws Error, also where restore_file() would only have
+/// warned, or taken another form: then that is who has to tell.
 [[nodiscard]] std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName segment,
                                                    Output& output, const Options& options);
 

@@ -328,7 +328,6 @@ const Stretch& Path::stretch_of(std::size_t i) const {
 }
 
 wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
-  struct Enough {};
   TransactionObserver observer(visit);
   wal::RecordVerifier verifier({.segment_size = size_,
                                 .timeline = history_->timeline(),
@@ -349,9 +348,8 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
         wal = wal.first(std::min<std::uint64_t>(wal.size(), left));
         left -= wal.size();
         damage = verifier.feed(wal);
-        if (damage || observer.done() || left == 0) throw Enough{};
+        return !damage && !observer.done() && left > 0;
       });
-    } catch (const Enough&) {
     } catch (const Error& error) {
       if (!files_[i].partial || error.kind() != ErrorKind::damage) throw;
     }

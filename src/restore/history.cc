@@ -41,6 +41,7 @@ std::optional<std::string> read_form(io::Directory& archive, const std::string& 
   const auto take = [&](std::span<const std::byte> raw) {
     if (content.size() + raw.size() > kMostBytes) throw too_large();
     content.append(reinterpret_cast<const char*>(raw.data()), raw.size());
+    return true;
   };
   if (method == Method::none) {
     take(bytes);
@@ -236,8 +237,10 @@ void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHisto
         first->name.segment.start(*size));
     too_early = segno < size->segno(begin);
     if (!too_early)
-      archive::read_segment(archive, first->name, *size,
-                            [&](auto wal) { damage = verifier->feed(wal); });
+      archive::read_segment(archive, first->name, *size, [&](auto wal) {
+        damage = verifier->feed(wal);
+        return true;  // a broken form tells nothing, so up to its end
+      });
   } catch (const Error& error) {
     // What is wrong with the segment is told when the segment is asked for.
     if (error.kind() != ErrorKind::damage) throw;

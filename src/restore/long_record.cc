@@ -10,9 +10,6 @@ namespace {
 constexpr std::uint64_t kLong = std::uint64_t{64} << 10;  ///< bytes
 constexpr int kMostSegments = 8;                          ///< before the segment, and behind it
 
-/// Ends a reading when enough has been seen.
-struct Enough {};
-
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
                                              const ReadWal& others);
@@ -37,15 +34,15 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
     if (!from) return {};
     wal::RecordVerifier verifier(options, *from);
     std::optional<wal::Damage> damage;
+    bool enough = false;
     const codec::Sink feed = [&](std::span<const std::byte> wal) {
       damage = verifier.feed(wal);
-      if (damage || verifier.last_record_end() > end) throw Enough{};
+      enough = damage || verifier.last_record_end() > end;
+      return !enough;
     };
-    try {
-      for (auto at = *from; at < end + kMostSegments * size.bytes(); at = at + size.bytes())
-        if (!(at == start ? content : others)(at, 0, feed)) return {};
-    } catch (const Enough&) {
-    }
+    for (auto at = *from; !enough && at < end + kMostSegments * size.bytes();
+         at = at + size.bytes())
+      if (!(at == start ? content : others)(at, 0, feed)) return {};
     if (!damage)
       return {verifier.last_record_end() > end ? SeamVerdict::fits : SeamVerdict::unknown,
               std::nullopt};
@@ -74,12 +71,9 @@ std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
     std::optional<wal::Damage> damage;
     const codec::Sink feed = [&](std::span<const std::byte> wal) {
       damage = verifier.feed(wal);
-      if (damage || verifier.first_record_start().valid()) throw Enough{};
+      return !damage && !verifier.first_record_start().valid();
     };
-    try {
-      if (!others(at, 0, feed)) return std::nullopt;
-    } catch (const Enough&) {
-    }
+    if (!others(at, 0, feed)) return std::nullopt;
     if (damage) return std::nullopt;
     if (verifier.first_record_start().valid()) return at;
   }

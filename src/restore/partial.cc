@@ -89,7 +89,6 @@ namespace {
 /// The first `bytes` of the file.
 Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
              std::uint64_t bytes) {
-  struct Enough {};
   const auto segment = name.segment;
   const auto history = facts.history_of(segment.timeline());
   if (const auto page = archive::read_first_page_header(facts.directory(), name))
@@ -107,9 +106,8 @@ Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize 
       const auto piece = wal.first(std::min<std::uint64_t>(left, wal.size()));
       scanner.take(piece);
       left -= piece.size();
-      if (left == 0 && bytes < size.bytes()) throw Enough{};
+      return left > 0 || bytes == size.bytes();
     });
-  } catch (const Enough&) {
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
     broken = error;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <span>
 #include <variant>
 #include <vector>
 
 #include "archive/segment_reader.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "restore/absence.h"
@@ -49,6 +51,7 @@ class Restorer {
  private:
   Result restore_history(wal::TimelineId timeline);
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
+  std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const SegmentFileName& name);
 
   /// What one listing says of a segment that is not there.
@@ -101,7 +104,14 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   std::optional<std::size_t> said;
   std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
-    if (const auto size = restore_finished(segment)) return {true, {}, size};
+    try {
+      if (const auto size = restore_finished(segment)) return {true, {}, size};
+    } catch (const TargetError&) {
+      throw;
+    } catch (const Error& error) {
+      if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
+      throw;
+    }
     facts_.forget();
     try {
       const auto finding = look_for_absent(segment);
@@ -124,6 +134,22 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   error.with("segment", segment).with("directory", archive_.path());
   if (gone) error.with("last", gone->what());
   throw error;
+}
+
+/// What is no segment by its size is a hole, as receivers record it. (Other damage is none: more of
+/// the file may be wanted.)
+std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
+                                                      const Error& error) {
+  if (!options_.up_to_hole || error.kind() != ErrorKind::damage) return std::nullopt;
+  const auto& identity = facts_.identity();
+  if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
+  const auto look = archive::look_at_size(archive_, {segment, Method::none, false},
+                                          identity->segment_size, std::chrono::system_clock::now());
+  if (!look.wrong || look.being_written) return std::nullopt;
+  log_.error(error);
+  return restore_up_to_hole(
+      segment, look_for_absent(segment),
+      Gap{archive::text_of(std::span(&*look.wrong, 1), identity->segment_size)});
 }
 
 /// nullopt if there is no finished form. Throws the first form's error if none is sound.
@@ -157,7 +183,8 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
   require_outside(target);
   using Haste = SegmentCheck::Haste;
   const auto checked =
-      check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before);
+      check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before)
+          .value();  // a target takes everything
   check_.check_seam_of(checked, content_of(target));
   check_.check_long_record_of(checked, content_of(target));
   check_.require_agreement(checked);
@@ -295,9 +322,12 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
     }
     auto cut = best->cut;
     // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
-    // and this timeline's WAL behind the switchpoint is none of it.
+    // and this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what
+    // it is for: a failover may have lost it.
     const auto timeline = segment.timeline();
     for (const auto descendant : finding.timelines.descendants(timeline)) {
+      if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
+        continue;
       const auto end = finding.timelines.history(descendant)->end_of(timeline);
       const auto& segments = facts_.listing().segments;
       const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
@@ -345,6 +375,7 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   try {
     archive::read_segment(archive_, partial.name, size, [&](std::span<const std::byte> wal) {
       target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
+      return true;
     });
   } catch (const TargetError&) {
     throw;
@@ -378,8 +409,10 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
                                 .history = history ? &*history : nullptr},
                                segment.start(size));
   std::optional<wal::Damage> damage;
-  archive::read_segment(target_directory_, {segment, Method::none, false}, size,
-                        [&](auto wal) { damage = verifier.feed(wal); });
+  archive::read_segment(target_directory_, {segment, Method::none, false}, size, [&](auto wal) {
+    damage = verifier.feed(wal);
+    return !damage;
+  });
   return !damage && !verifier.unchecked();
 }
 

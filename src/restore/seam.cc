@@ -9,9 +9,6 @@ namespace {
 /// As long as a record can be (XLogRecordMaxSize): farther back none has begun that comes so far.
 constexpr std::uint64_t kFarthest = 1020 * 1024 * 1024;
 
-/// Ends a reading when enough has been seen.
-struct Enough {};
-
 /// What a reading from some page on has found.
 struct Reading {
   bool whole = false;         ///< all segments were there
@@ -74,30 +71,32 @@ Reading read_from(wal::Lsn page, const Seam& seam, const ReadWal& before, const 
   wal::RecordVerifier verifier(
       {.segment_size = size, .timeline = seam.timeline, .history = seam.history}, page);
   Reading reading;
+  bool enough = false;
   const codec::Sink feed = [&](std::span<const std::byte> wal) {
     reading.damage = verifier.feed(wal);
-    if (reading.damage) throw Enough{};
-    if (!reading.in_segment) return;
+    enough = reading.damage.has_value();
+    if (enough || !reading.in_segment) return !enough;
     // With a link: the header of the first record, with its link to the one before, has passed; it
     // may be split by a page header. Without one: the record over the seam has come to its end.
-    const bool enough = seam.previous_record.valid()
-                            ? verifier.newest_record_start() >= seam.first_record &&
-                                  verifier.position() >= seam.first_record +
-                                                             wal::kRecordHeaderSize +
-                                                             wal::kLongHeaderSize
-                            : verifier.position() >= seam.first_record;
-    if (enough) throw Enough{};
+    enough = seam.previous_record.valid()
+                 ? verifier.newest_record_start() >= seam.first_record &&
+                       verifier.position() >=
+                           seam.first_record + wal::kRecordHeaderSize + wal::kLongHeaderSize
+                 : verifier.position() >= seam.first_record;
+    return !enough;
   };
   try {
     for (auto at = page; at < seam.segment_start; at = size.start_of(at) + size.bytes()) {
       if (!before(size.start_of(at), size.offset(at), feed)) return reading;
+      if (enough) {
+        reading.whole = true;
+        return reading;
+      }
       if (verifier.position() != size.start_of(at) + size.bytes()) return reading;  // short
     }
     reading.record_began = verifier.newest_record_start().valid();
     reading.in_segment = true;
     reading.whole = after(seam.segment_start, 0, feed);
-  } catch (const Enough&) {
-    reading.whole = true;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
     reading.whole = false;

@@ -11,8 +11,8 @@
 
 namespace weir::restore {
 
-/// Gives the WAL of the segment that begins at `start`, from byte `offset` of it on, to the sink;
-/// false if it is not there. What the sink throws passes through.
+/// Gives the WAL of the segment that begins at `start`, from byte `offset` of it on, to the sink,
+/// until that has enough; false if it is not there. What the sink throws passes through.
 using ReadWal = std::function<bool(wal::Lsn start, std::uint64_t offset, const codec::Sink& sink)>;
 
 /// The record that a segment begins in the middle of: its checksum needs the segment before, so a

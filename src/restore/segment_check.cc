@@ -21,17 +21,12 @@ namespace {
 
 /// nullopt if there is none.
 std::optional<wal::PageHeader> first_page_of(const ReadWal& content, wal::Lsn start) {
-  struct Enough {};
   std::vector<std::byte> bytes;
-  try {
-    content(start, 0, [&](std::span<const std::byte> wal) {
-      bytes.insert(bytes.end(), wal.begin(), wal.end());
-      if (bytes.size() >= wal::kLongHeaderSize) throw Enough{};
-    });
-  } catch (const Enough&) {
-    return wal::decode_page_header(bytes);
-  }
-  return std::nullopt;
+  content(start, 0, [&](std::span<const std::byte> wal) {
+    bytes.insert(bytes.end(), wal.begin(), wal.end());
+    return bytes.size() < wal::kLongHeaderSize;
+  });
+  return bytes.size() < wal::kLongHeaderSize ? std::nullopt : wal::decode_page_header(bytes);
 }
 
 Error damage_error(const wal::Damage& damage, const std::string& path, wal::SegmentSize size) {
@@ -47,7 +42,8 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
 
 }  // namespace
 
-Fetched SegmentCheck::read(const SegmentFileName& name, Output& output, Haste haste) {
+std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& output,
+                                          Haste haste) {
   bool look_back = haste == Haste::also_before;
   const auto path = facts_.path_of(name.to_string());
   const auto first_page = archive::read_first_page_header(facts_.directory(), name);
@@ -69,9 +65,10 @@ Fetched SegmentCheck::read(const SegmentFileName& name, Output& output, Haste ha
         facts_.directory(), name, size, sink,
         also_before ? archive::Processor::kept_busy : archive::Processor::free);
   };
+  bool wanted = true;
   if (!options_.verify) {
-    read_segment([&](auto wal) { output.append(wal); });
-    return checked;
+    read_segment([&](auto wal) { return wanted = output.append(wal); });
+    return wanted ? std::optional(checked) : std::nullopt;
   }
 
   const auto history = facts_.history_of(name.segment.timeline());
@@ -81,15 +78,20 @@ Fetched SegmentCheck::read(const SegmentFileName& name, Output& output, Haste ha
                                 .history = history ? &*history : nullptr},
                                start);
   output.expect(size.bytes());
+  std::optional<wal::Damage> damage;
   read_segment([&](std::span<const std::byte> wal) {
-    if (const auto damage = verifier.feed(wal)) throw damage_error(*damage, path, size);
-    output.append(wal);
+    damage = verifier.feed(wal);
+    if (damage) return false;
+    wanted = output.append(wal);
     if (look_back && verifier.first_record_previous().valid()) {
       look_back = false;
       begin_reading_before(name.segment, size, verifier.first_record_previous(),
                            history ? &*history : nullptr);
     }
+    return wanted;
   });
+  if (damage) throw damage_error(*damage, path, size);
+  if (!wanted) return std::nullopt;
   if (verifier.unchecked()) {
     log_.warning("{}: WAL of a newer server than this pgweir knows, restored unchecked",
                  name.to_string());
@@ -225,6 +227,7 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
           facts_.directory(), name, size, offset,
           [&](std::span<const std::byte> wal) {
             bytes.insert(bytes.end(), wal.begin(), wal.end());
+            return true;
           },
           codec::Checksums::ignored);
       return bytes;
@@ -277,7 +280,7 @@ void SegmentCheck::require_agreement(const Fetched& checked) {
   class Nowhere final : public Output {
    public:
     void expect(std::uint64_t) override {}
-    void append(std::span<const std::byte>) override {}
+    bool append(std::span<const std::byte>) override { return true; }
     std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
     [[nodiscard]] std::uint64_t size() const override { return 0; }
   };
@@ -290,7 +293,7 @@ void SegmentCheck::require_agreement(const Fetched& checked) {
                                              checked.size, checked.records_end);
       if (!difference) continue;
       Nowhere nowhere;
-      const auto theirs = read(other, nowhere, Haste::none);
+      const auto theirs = read(other, nowhere, Haste::none).value();
       const ReadWal content = [&](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
         archive::read_segment_from(facts_.directory(), other, theirs.size, offset, sink);
         return true;

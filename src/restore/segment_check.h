@@ -42,8 +42,9 @@ class SegmentCheck {
         log_(log) {}
 
   /// All that one segment's file can tell of itself. The WAL goes to `output` while it is checked;
-  /// what is there when this throws is not to be used.
-  [[nodiscard]] Fetched read(const archive::SegmentFileName& name, Output& output, Haste haste);
+  /// what is there when this throws is not to be used. nullopt if `output` wants no more.
+  [[nodiscard]] std::optional<Fetched> read(const archive::SegmentFileName& name, Output& output,
+                                            Haste haste);
 
   /// The record over the border from the segment before. Only what the server has been given can
   /// reach it: if the segment before is not in its pg_wal, its recovery begins behind the record
@@ -85,7 +86,7 @@ ReadWal content_of(Content& content) {
   return [&content](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
     std::array<std::byte, 2 * wal::kPageSize> buffer;
     while (const auto count = content.read_at(offset, buffer)) {
-      sink(std::span(buffer).first(count));
+      if (!sink(std::span(buffer).first(count))) break;
       offset += count;
     }
     return true;

@@ -59,9 +59,10 @@ void Target::expect(std::uint64_t bytes) {
   of_target(name_, [&] { io::reserve_if_possible(*file_, bytes); });
 }
 
-void Target::append(std::span<const std::byte> bytes) {
+bool Target::append(std::span<const std::byte> bytes) {
   of_target(name_, [&] { file_->write_at(size_, bytes); });
   size_ += bytes.size();
+  return true;
 }
 
 void Target::append_zeros(std::uint64_t count) {

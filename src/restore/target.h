@@ -26,7 +26,8 @@ class Output {
   Output& operator=(const Output&) = delete;
   /// So many bytes will come: a third of the time that writing takes is saved by knowing it.
   virtual void expect(std::uint64_t bytes) = 0;
-  virtual void append(std::span<const std::byte> bytes) = 0;
+  /// False if no more is wanted.
+  virtual bool append(std::span<const std::byte> bytes) = 0;
   [[nodiscard]] virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) = 0;
   /// Bytes so far.
   [[nodiscard]] virtual std::uint64_t size() const = 0;
@@ -44,7 +45,8 @@ class Target final : public Output {
   ~Target() override;
 
   void expect(std::uint64_t bytes) override;
-  void append(std::span<const std::byte> bytes) override;
+  /// Always true.
+  bool append(std::span<const std::byte> bytes) override;
   void append_zeros(std::uint64_t count);
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
   [[nodiscard]] std::uint64_t size() const override { return size_; }

@@ -111,20 +111,17 @@ std::optional<archive::Commit> Looker::first(std::span<const SegmentFileName> fi
     return false;
   });
   if (files.empty()) return found;
-  struct Enough {};
   auto check = verifier(files.front().segment.start(size_), observer);
+  bool enough = false;
   for (const auto& name : files) {
-    if (check.position() != name.segment.start(size_)) break;
-    try {
-      static_cast<void>(
-          archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
-            if (budget_ < wal.size()) throw Enough{};
-            budget_ -= wal.size();
-            if (check.feed(wal) || observer.done()) throw Enough{};
-          }));
-    } catch (const Enough&) {
-      break;
-    }
+    if (enough || check.position() != name.segment.start(size_)) break;
+    archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
+      enough = budget_ < wal.size();
+      if (enough) return false;
+      budget_ -= wal.size();
+      enough = check.feed(wal) || observer.done();
+      return !enough;
+    });
   }
   return found;
 }
@@ -138,15 +135,9 @@ Scan Looker::last(const SegmentFileName& name) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });
-  struct Enough {};
   auto check = verifier(name.segment.start(size_), observer);
-  try {
-    static_cast<void>(
-        archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
-          if (check.feed(wal)) throw Enough{};
-        }));
-  } catch (const Enough&) {
-  }
+  archive::read_segment(directory_, name, size_,
+                        [&](std::span<const std::byte> wal) { return !check.feed(wal); });
   scan.end = check.last_record_end();
   return scan;
 }

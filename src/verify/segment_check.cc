@@ -24,8 +24,6 @@ namespace {
 using wal::Lsn;
 using State = Outcome::State;
 
-struct Enough {};
-
 constexpr std::size_t kMostAttempts = 50;  // at a file that changes under our eyes
 
 constexpr std::uint8_t kXlogManager = 0;
@@ -178,6 +176,7 @@ void SegmentCheck::check_chunk(const std::vector<std::size_t>& chunk) {
     if (!verifier) verifier.emplace(new_verifier(plan_.nodes[chunk[i]], observer.get()));
     const auto records_before = verifier->records();
     if (!check_finished(chunk[i], verifier)) verifier.reset();
+    if (stopped()) return;
     if (verifier) {
       const std::lock_guard lock(mutex_);
       records_ += verifier->records() - records_before;
@@ -209,22 +208,18 @@ struct SegmentCheck::Reading {
 SegmentCheck::Reading SegmentCheck::read_form(const archive::SegmentFileName& file,
                                               Verifier& verifier, bool count) {
   Reading reading;
-  try {
-    archive::read_segment(directory_, file, cluster_.segment_size,
-                          [&](std::span<const std::byte> wal) {
-                            if (reading.given == 0)
-                              reading.first_page = wal::decode_page_header(wal);
-                            reading.given += wal.size();
-                            reading.damage = verifier.feed(wal);
-                            if (count) moved(wal.size());
-                            if (reading.damage) throw Enough{};
-                          });
-  } catch (const Enough&) {
-  }
+  archive::read_segment(directory_, file, cluster_.segment_size,
+                        [&](std::span<const std::byte> wal) {
+                          if (reading.given == 0) reading.first_page = wal::decode_page_header(wal);
+                          reading.given += wal.size();
+                          reading.damage = verifier.feed(wal);
+                          return (!count || moved(wal.size())) && !reading.damage;
+                        });
   return reading;
 }
 
-/// True if a sound form was read to its end, and `verifier` stands there.
+/// True if a sound form was read to its end, and `verifier` stands there. Where it was stopped,
+/// nothing is settled.
 bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& verifier) {
   const auto& node = plan_.nodes[index];
   const auto before = *verifier;
@@ -239,6 +234,7 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
     tried.insert(name);
     try {
       const auto reading = read_form(forms[i], attempt, i == 0);
+      if (stopped()) return false;
       {
         const std::lock_guard lock(mutex_);
         ++files_;
@@ -448,9 +444,8 @@ void SegmentCheck::check_border(const Node& parent, Verifier verifier, std::size
                 damage = attempt.feed(page);
                 enough = attempt.last_record_start() >= border || attempt.unchecked();
               }
-              if (enough || damage) throw Enough{};
+              return !enough && !damage;
             });
-      } catch (const Enough&) {
       } catch (const Error& error) {
         if (!archive::is_gone(error) || forms.size() >= kMostAttempts) continue;
         const auto other = other_form(node);
@@ -592,8 +587,9 @@ void SegmentCheck::check_partial(std::size_t index, std::optional<Verifier> veri
       archive::read_segment(directory_, file, cluster_.segment_size,
                             [&](std::span<const std::byte> wal) {
                               reader.take(wal);
-                              if (attempt_number == 0) moved(wal.size());
+                              return attempt_number > 0 || moved(wal.size());
                             });
+      if (stopped()) return;
       reader.finish();
     } catch (const Error& error) {
       if (archive::is_gone(error)) {
@@ -854,13 +850,14 @@ void SegmentCheck::settle(std::size_t node, Outcome outcome) {
   outcomes_[node] = std::move(outcome);
 }
 
-void SegmentCheck::moved(std::uint64_t bytes) {
+bool SegmentCheck::moved(std::uint64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
     bytes_ += bytes;
   }
   if (advance_) advance_(bytes);
-  if (stop_ && stop_()) throw Stopped{};
+  if (stop_ && stop_()) stopped_ = true;
+  return !stopped_;
 }
 
 Outcome SegmentCheck::outcome(std::size_t node) const {

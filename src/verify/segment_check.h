@@ -40,11 +40,8 @@ struct Outcome {
   std::string file{};
 };
 
-/// Thrown out of a check when it was asked to stop.
-struct Stopped {};
-
 /// Reads the chunks of a plan and checks them, each on any thread. Findings, outcomes and counts
-/// are collected under a lock.
+/// are collected under a lock. Asked to stop, a check ends early; what was found is then no answer.
 class SegmentCheck {
  public:
   SegmentCheck(io::Directory& directory, const Plan& plan, const archive::Timelines& timelines,
@@ -54,6 +51,9 @@ class SegmentCheck {
   void check_chunk(const std::vector<std::size_t>& chunk);
   void check_lone_partial(std::size_t node);
   void check_switch_copy(const SwitchCopy& copy);
+
+  /// It was asked to stop, and did.
+  [[nodiscard]] bool stopped() const { return stopped_; }
 
   // After all threads are done.
   [[nodiscard]] std::vector<Finding>& findings() { return findings_; }
@@ -102,7 +102,8 @@ class SegmentCheck {
   void add(Finding finding);
   void note(std::string text);
   void settle(std::size_t node, Outcome outcome);
-  void moved(std::uint64_t bytes);
+  /// Whether to go on.
+  bool moved(std::uint64_t bytes);
 
   io::Directory& directory_;
   const Plan& plan_;
@@ -110,6 +111,7 @@ class SegmentCheck {
   const std::optional<wal::Lsn> backup_start_;
   const std::function<void(std::uint64_t)> advance_;
   const std::function<bool()> stop_;
+  std::atomic<bool> stopped_ = false;
   std::map<wal::TimelineId, wal::TimelineHistory> histories_;
 
   std::mutex mutex_;

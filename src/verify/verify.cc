@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "archive/backup_checkpoint.h"
 #include "archive/content.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
@@ -199,8 +200,10 @@ void Run::find_cluster() {
         .with("backup's system identifier", backup->system_identifier)
         .with("archive's", cluster_.system_identifier)
         .hint("Give the archive of the backup's cluster with -D.");
-  if (backup && cluster_.system_identifier != 0)
+  if (backup && cluster_.system_identifier != 0) {
     archive::require_agreement(*backup, cluster_.segment_size);
+    archive::require_checkpoint(directory_, *backup, cluster_.segment_size);
+  }
 }
 
 std::uint64_t Run::segno_of(const Position& position, bool end) const {
@@ -412,7 +415,7 @@ void Run::work(SegmentCheck& check) {
   std::mutex mutex;
   std::exception_ptr failure;
   const auto worker = [&] {
-    for (auto task = next++; task < tasks.size(); task = next++) {
+    for (auto task = next++; task < tasks.size() && !check.stopped(); task = next++) {
       try {
         tasks[task]();
       } catch (...) {
@@ -428,13 +431,10 @@ void Run::work(SegmentCheck& check) {
     for (std::size_t i = 1; i < count; ++i) threads.emplace_back(worker);
     worker();
   }
-  if (!failure) return;
-  try {
-    std::rethrow_exception(failure);
-  } catch (const Stopped&) {
+  if (failure) std::rethrow_exception(failure);
+  if (check.stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
         .hint("Nothing was written. Begin again, with --from for a later start.");
-  }
 }
 
 // ---- the verdict

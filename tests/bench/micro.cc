@@ -80,7 +80,7 @@ BENCHMARK(page_headers);
 void compress(benchmark::State& state) {
   const auto wal = state.range(1) != 0 ? compressible() : records_of(120);
   std::size_t size = 0;
-  const codec::Sink sink = [&](std::span<const std::byte> bytes) { size += bytes.size(); };
+  const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { size += bytes.size(); };
   for (auto _ : state) {
     size = 0;
     const auto compressor =
@@ -98,13 +98,14 @@ void decompress(benchmark::State& state) {
   const auto wal = compressible();
   std::vector<std::byte> compressed;
   const auto compressor = codec::make_compressor({method, 1}, wal.size());
-  const codec::Sink keep = [&](std::span<const std::byte> bytes) {
+  const codec::PackedSink keep = [&](std::span<const std::byte> bytes) {
     compressed.insert(compressed.end(), bytes.begin(), bytes.end());
   };
   compressor->feed(wal, keep);
   compressor->finish(keep);
   const codec::Sink drop = [](std::span<const std::byte> bytes) {
     benchmark::DoNotOptimize(bytes.data());
+    return true;
   };
   for (auto _ : state) {
     const auto decompressor = codec::make_decompressor(method);

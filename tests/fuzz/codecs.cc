@@ -22,25 +22,22 @@ struct Outcome {
 /// nullopt: more than kMost.
 std::optional<Outcome> decompress(codec::Method method, std::span<const std::byte> input,
                                   std::size_t piece) {
-  struct TooMuch {};
   Outcome outcome;
   const auto decompressor = codec::make_decompressor(method);
   const auto sink = [&](std::span<const std::byte> raw) {
     outcome.raw.insert(outcome.raw.end(), raw.begin(), raw.end());
-    if (outcome.raw.size() > kMost) throw TooMuch{};
+    return outcome.raw.size() <= kMost;
   };
   try {
     while (!input.empty()) {
       const auto part = input.first(std::min(piece, input.size()));
       input = input.subspan(part.size());
-      decompressor->feed(part, sink);
+      if (!decompressor->feed(part, sink)) return std::nullopt;
     }
     decompressor->finish();
     outcome.sound = true;
   } catch (const Error& error) {
     PGWEIR_CHECK(error.kind() == ErrorKind::damage);
-  } catch (const TooMuch&) {
-    return std::nullopt;
   }
   return outcome;
 }

@@ -346,6 +346,7 @@ bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
     const auto decompressor = codec::make_decompressor(file->method);
     decompressor->feed(disk.content(name), [&](std::span<const std::byte> bytes) {
       raw.insert(raw.end(), bytes.begin(), bytes.end());
+      return true;
     });
     decompressor->finish();
   } catch (const Error&) {

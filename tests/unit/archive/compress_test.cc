@@ -38,7 +38,9 @@ const Bytes& content() {
 
 Bytes compressed(const Bytes& raw, codec::Method method = codec::Method::zstd) {
   Bytes out;
-  const codec::Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const codec::PackedSink sink = [&](auto bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  };
   const auto compressor = codec::make_compressor({method, 1}, raw.size());
   compressor->feed(raw, sink);
   compressor->finish(sink);

@@ -131,5 +131,27 @@ TEST(FindLosses, FindsTheEndWhereNoRecordBeginsInTheLastSegment) {
   }
 }
 
+TEST(FindLosses, FindsTheEndInTheUnfinishedFormThatGoesFurthest) {
+  WalBuilder wal(ordinary());
+  wal.grow_to(kSize.start(4));
+  const auto near = wal.append_random(1'000).end;
+  const auto far = wal.append_random(1'000).end;
+  ASSERT_EQ(kSize.segno(far), 4U);
+  const auto end_of = [&](ArchiveBuilder& archive) {
+    const auto directory = archive.disk.open();
+    return sound_end(*directory, list_archive(*directory), 1, kSize.start(4), kSize);
+  };
+  using Tail = ArchiveBuilder::Tail;
+  ArchiveBuilder stock;  // as pg_receivewal leaves it
+  stock.segments(wal, 1, 4).partial(wal, far, Tail::zeros, Method::gzip);
+  EXPECT_EQ(end_of(stock), far);
+  ArchiveBuilder begun_again;
+  begun_again.segments(wal, 1, 4).partial(wal, far, Tail::zeros, Method::gzip).partial(wal, near);
+  EXPECT_EQ(end_of(begun_again), far);
+  ArchiveBuilder gone_on;
+  gone_on.segments(wal, 1, 4).partial(wal, near, Tail::zeros, Method::lz4).partial(wal, far);
+  EXPECT_EQ(end_of(gone_on), far);
+}
+
 }  // namespace
 }  // namespace weir::archive

@@ -125,7 +125,7 @@ TEST(HistoryStore, StoresNothingThatCannotBeRead) {
 
 TEST(HistoryStore, ReadsTheCompressedFormOfOtherArchives) {
   test::Bytes packed;
-  const codec::Sink sink = [&](auto bytes) {
+  const codec::PackedSink sink = [&](auto bytes) {
     packed.insert(packed.end(), bytes.begin(), bytes.end());
   };
   const auto compressor = codec::make_compressor({codec::Method::gzip, 6}, kContent.size());

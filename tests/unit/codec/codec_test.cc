@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 Bytes compress(std::string_view how, std::span<const std::byte> raw, std::size_t piece = 100'000) {
   Bytes out;
-  const Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const PackedSink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
   const auto compressor = make_compressor(Compression::parse(how), raw.size());
   for (std::size_t at = 0; at < raw.size(); at += piece)
     compressor->feed(raw.subspan(at, std::min(piece, raw.size() - at)), sink);
@@ -29,7 +29,10 @@ Bytes compress(std::string_view how, std::span<const std::byte> raw, std::size_t
 
 Bytes decompress(Method method, std::span<const std::byte> in, std::size_t piece = 100'000) {
   Bytes out;
-  const Sink sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  const Sink sink = [&](auto bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    return true;
+  };
   const auto decompressor = make_decompressor(method);
   for (std::size_t at = 0; at < in.size(); at += piece)
     decompressor->feed(in.subspan(at, std::min(piece, in.size() - at)), sink);
@@ -149,12 +152,22 @@ TEST(Codec, RefusesEveryKindOfDamage) {
   }
 }
 
+TEST(Codec, EndsWhereTheSinkHasEnough) {
+  for (const auto& [how, method] : kMethods) {
+    SCOPED_TRACE(how);
+    const Bytes packed = compress(how, test::pattern(1'000'000, 8));
+    int calls = 0;
+    EXPECT_FALSE(make_decompressor(method)->feed(packed, [&](auto) { return ++calls < 1; }));
+    EXPECT_EQ(calls, 1);
+  }
+}
+
 TEST(Codec, LetsWhatTheSinkThrowsPass) {
   struct Stop {};
   for (const auto& [how, method] : kMethods) {
     SCOPED_TRACE(how);
     const Bytes packed = compress(how, test::pattern(200'000, 8));
-    EXPECT_THROW(make_decompressor(method)->feed(packed, [](auto) { throw Stop(); }), Stop);
+    EXPECT_THROW(make_decompressor(method)->feed(packed, [](auto) -> bool { throw Stop(); }), Stop);
   }
 }
 
@@ -211,7 +224,8 @@ TEST(Codec, RefusesAZstdFrameOfAnotherSizeThanItSaysHoweverItIsCut) {
     EXPECT_THROW(
         {
           for (std::size_t at = 0; at < frame.size(); at += piece)
-            decompressor->feed(frame.subspan(at, std::min(piece, frame.size() - at)), [](auto) {});
+            decompressor->feed(frame.subspan(at, std::min(piece, frame.size() - at)),
+                               [](auto) { return true; });
           decompressor->finish();
         },
         Error);
@@ -347,6 +361,7 @@ TEST(Codec, LeavesItsBufferToAnotherThread) {
     std::vector<std::pair<Bytes, std::size_t>> taken;
     decompressor->feed(compress(how, raw), [&](std::span<const std::byte> bytes) {
       taken.emplace_back(decompressor->take_buffer(Bytes(kOutput)), bytes.size());
+      return true;
     });
     decompressor->finish();
     Bytes all;
@@ -375,7 +390,10 @@ TEST(Codec, ReadsWhatZstdSkips) {
       Bytes all;
       for (std::size_t at = 0; at < file.size(); at += piece)
         decompressor->feed(std::span(file).subspan(at, std::min(piece, file.size() - at)),
-                           [&](auto bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+                           [&](auto bytes) {
+                             all.insert(all.end(), bytes.begin(), bytes.end());
+                             return true;
+                           });
       decompressor->finish();
       return all;
     };
@@ -392,7 +410,10 @@ TEST(Codec, IgnoresOnlyTheChecksumWhereItIsToldTo) {
   EXPECT_THROW(decompress(Method::zstd, packed), Error);
   const auto decompressor = make_decompressor(Method::zstd, Checksums::ignored);
   Bytes all;
-  const Sink sink = [&](auto bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); };
+  const Sink sink = [&](auto bytes) {
+    all.insert(all.end(), bytes.begin(), bytes.end());
+    return true;
+  };
   decompressor->feed(packed, sink);
   decompressor->finish();
   EXPECT_EQ(all, raw);

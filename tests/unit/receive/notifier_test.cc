@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/notifications.h"
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
@@ -38,6 +40,38 @@ TEST(EventPayload, HasWhatTheEventHasAndNothingElse) {
             R"("segment":"000000020000000000000003","file":"000000020000000000000003"})");
   EXPECT_EQ(payload({.event = "streaming", .time = kTime}, 7)["dropped"], 7);
   EXPECT_FALSE(payload({.event = "streaming", .time = kTime}).contains("dropped"));
+}
+
+TEST(EventPayload, TellsALoss) {
+  archive::Loss loss;
+  loss.timeline = 1;
+  loss.next_timeline = 2;
+  loss.begin = wal::Lsn(0x3000000);
+  loss.end = wal::Lsn(0x6000000);
+  const auto told = [&] {
+    return payload({.event = std::string(to_string(loss.kind)),
+                    .time = kTime,
+                    .timeline = loss.timeline,
+                    .lsn = loss.begin,
+                    .loss = loss});
+  };
+  auto json = told();
+  EXPECT_EQ(json["event"], "hole");
+  EXPECT_EQ(json["id"], "hole-1-0-3000000");
+  EXPECT_EQ(json["lsn"], "0/3000000");
+  EXPECT_EQ(json["to"], "0/6000000");
+  EXPECT_EQ(json["timeline"], 1);
+  EXPECT_EQ(json["next_timeline"], 2);
+  EXPECT_EQ(json["segments"], Json({"000000010000000000000003", "000000020000000000000005"}));
+  EXPECT_FALSE(json.contains("commits"));
+  loss.kind = archive::Loss::Kind::lost_branch;
+  loss.begin = wal::Lsn(0x3000028);
+  loss.commits = 5;
+  json = told();
+  EXPECT_EQ(json["event"], "lost_branch");
+  EXPECT_EQ(json["id"], "branch-1-0-3000028");
+  EXPECT_EQ(json["segments"], Json({"000000010000000000000003", "000000010000000000000005"}));
+  EXPECT_EQ(json["commits"], 5);
 }
 
 TEST(EventPayload, StaysBelow8000BytesWhateverTheTroubleSays) {
@@ -106,7 +140,7 @@ TEST(Notifier, NeverMakesItsCallerWaitForAServerThatDoesNotAnswer) {
 TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
   if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
   const pq::TestServer server;
-  const pq::Interrupt never;
+  const net::Wake never;
   auto ears = pq::Connection::open(
       {.conninfo = server.conninfo(), .replication = pq::Replication::none}, never);
   pq::Notifications notifications(ears);
@@ -139,7 +173,7 @@ TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
       got.push_back(object["event"].get<std::string>() +
                     (object.contains("message") ? " " + object["message"].get<std::string>() : ""));
     } else {
-      ASSERT_TRUE(pq::wait_for_socket(ears.socket(), true, false, nullptr, deadline));
+      ASSERT_TRUE(net::wait_for_socket(ears.socket(), true, false, nullptr, deadline));
       notifications.receive();
     }
   }

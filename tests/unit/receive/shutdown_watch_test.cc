@@ -15,7 +15,7 @@ namespace {
 
 TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
   if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
-  const pq::Interrupt interrupt;
+  const net::Wake interrupt;
   const pq::TestServer server;
   const auto connection = pq::Connection::open(
       {.conninfo = server.conninfo(), .replication = pq::Replication::none}, interrupt);

@@ -529,6 +529,40 @@ TEST(RestoreFile, FollowsATimelineSwitch) {
   EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::gap);
 }
 
+TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(3) + 600'000);
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  const auto end = parent.complete_end(parent.end());
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  const auto history = test::as_bytes(line);
+  struct Case {
+    const char* name;
+    bool target_is_chosen;
+    const char* server_has;
+    wal::Lsn end;
+  };
+  for (const auto& c : {Case{"a standby, or by hand", false, nullptr, switchpoint},
+                        Case{"to timeline 2", true, "00000002.history", switchpoint},
+                        Case{"to timeline 1", true, nullptr, end},
+                        Case{"a standby on timeline 2", false, "00000002.history", switchpoint}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.put(parent, 1);
+    scene.put(parent, 2);
+    scene.put_partial(parent, parent.end());
+    scene.archive.put("00000002.history", history);
+    if (c.server_has != nullptr) scene.target.put(c.server_has, history);
+    scene.options.partial = true;
+    scene.options.target_is_chosen = c.target_is_chosen;
+    const auto outcome = scene.ask(1, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = copy(parent.bytes(kSize.start(3), c.end));
+    expected.resize(kSize.bytes());
+    EXPECT_EQ(outcome.content, expected);
+  }
+}
+
 TEST(RestoreFile, RefusesAHistoryThatIsWrong) {
   WalBuilder parent(plain());
   parent.grow_to(kSize.start(3) + 600'000);
@@ -680,6 +714,45 @@ struct HoleScene : Scene {
   wal::Lsn end;
   wal::Lsn cut;
 };
+
+TEST(RestoreFile, EndsBeforeWhatIsNoSegmentByItsSizeOnlyIfAsked) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(6));
+  const auto whole = Scene::segment(wal, 3);
+  auto damaged = copy(whole);
+  damaged[500'000] ^= std::byte{1};
+  auto longer = copy(whole);
+  longer.resize(kSize.bytes() + 8192);
+  struct Case {
+    const char* name;
+    const char* suffix;
+    Bytes content;
+    bool hole;
+  };
+  for (const auto& c :
+       {Case{"empty", "", {}, true}, Case{"short", "", copy(whole.first(300'000)), true},
+        Case{"long", "", longer, true}, Case{"empty zstd", ".zst", {}, true},
+        Case{"zstd of too little", ".zst", pack(whole.first(300'000), Method::zstd), true},
+        Case{"damaged", "", damaged, false},
+        Case{"damaged and compressed", ".zst", pack(damaged, Method::zstd), false}})
+    for (const bool up_to_hole : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << c.name << up_to_hole);
+      Scene scene;
+      for (const auto segno : {1, 2, 4, 5}) scene.put(wal, static_cast<std::uint64_t>(segno));
+      scene.archive.put(name_of(1, 3) + c.suffix, c.content);
+      scene.options.partial = scene.options.up_to_hole = up_to_hole;
+      EXPECT_EQ(scene.ask(1, 2).restored, true);
+      const auto outcome = scene.ask(1, 3);
+      if (up_to_hole && c.hole) {
+        EXPECT_EQ(outcome.restored, false) << outcome.what;
+        EXPECT_NE(scene.log.text.find("the recovery ends before this hole (--up-to-hole)"),
+                  std::string::npos)
+            << scene.log.text;
+      } else {
+        EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+      }
+    }
+}
 
 TEST(RestoreFile, NeverEndsARecoveryAtAHoleUnlessAsked) {
   for (const bool finished : {false, true})
