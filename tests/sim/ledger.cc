@@ -10,9 +10,12 @@ namespace weir::sim {
 
 using wal::Lsn;
 
+/// Within it a thread that need not wait has come to its next step.
+constexpr std::chrono::milliseconds kOnItsWay{100};
+
 void Ledger::on_process() {
   accepted_.reset();
-  sync_failed_ = false;
+  sync_failed_.reset();
   last_.reset();
 }
 
@@ -37,23 +40,29 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   accepted_.reset();
 }
 
-void Ledger::on_losses_told(const std::vector<archive::Loss>& losses) const {
-  check_losses(losses, {}, "told when streaming begins");
+void Ledger::on_losses_told(const std::vector<archive::Loss>& losses, const SimDisk& disk) const {
+  std::vector<archive::SegmentFileName> files;
+  for (const auto& name : disk.names())
+    if (const auto file = archive::SegmentFileName::parse(name)) files.push_back(*file);
+  check_losses(losses, files, "told when streaming begins");
 }
 
 void Ledger::check_losses(const archive::Listing& listing,
                           const std::vector<archive::Loss>& losses) const {
-  Lsn begin(UINT64_MAX);
-  for (const auto& entry : listing.segments)
-    begin = std::min(begin, entry.name.segment.start(kSegment));
-  if (!listing.segments.empty()) check_losses(losses, begin, "recorded after a power loss");
+  std::vector<archive::SegmentFileName> files;
+  for (const auto& entry : listing.segments) files.push_back(entry.name);
+  if (!files.empty()) check_losses(losses, files, "recorded after a power loss");
 }
 
 /// P14: an accepted hole behind which WAL was streamed, and what was reported of a timeline behind
 /// its fork, are told. What the archive begins behind is nobody's loss any more.
-void Ledger::check_losses(const std::vector<archive::Loss>& losses, Lsn archive_begin,
+void Ledger::check_losses(const std::vector<archive::Loss>& losses,
+                          const std::vector<archive::SegmentFileName>& files,
                           const char* where) const {
   using Kind = archive::Loss::Kind;
+  Lsn archive_begin(files.empty() ? 0 : UINT64_MAX);
+  for (const auto& file : files)
+    archive_begin = std::min(archive_begin, file.segment.start(kSegment));
   for (const auto& hole : passed_holes_) {
     if (hole.end <= std::max(archive_begin, floor_) || !first_timeline()) continue;
     auto told = hole.begin;  // up to here; by more than one, where the server removed more and more
@@ -76,7 +85,9 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses, Lsn archive_
     const auto end = truth.wal.complete_end(reported);
     if (end <= truth.switchpoint || end <= std::max(archive_begin, floor_)) continue;
     // Of a record that began before the archive did nobody can tell where it ends.
-    if (truth.wal.complete_end(Lsn(end.byte() - 1)) < first_promised(timeline)) continue;
+    if (truth.wal.complete_end(Lsn(end.byte() - 1)) <
+        std::max(archive_begin, first_promised(timeline)))
+      continue;
     const auto told = std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
       return loss.kind == Kind::lost_branch && loss.timeline == timeline &&
              loss.begin == truth.switchpoint && loss.end >= end;
@@ -90,7 +101,7 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses, Lsn archive_
 
 void Ledger::on_status(const wire::StandbyStatus& status) {
   story_.tell("status: write {} flush {}", status.write, status.flush);
-  if (sync_failed_)
+  if (sync_failed_ && story_.now > *sync_failed_ + kOnItsWay)
     throw Violation{"P6",
                     fmt::format("flush {} was reported after a sync had failed", status.flush)};
   if (status.flush > status.write || status.write > received_)
@@ -142,7 +153,7 @@ void Ledger::check(const SimDisk& disk, bool everything) {
 std::optional<std::string> Ledger::find(const SimDisk& disk, wal::TimelineId timeline,
                                         Lsn segment) const {
   const auto name = wal::SegmentName(timeline, kSegment.segno(segment), kSegment).to_string();
-  for (const auto* form : {"", ".zst", ".lz4", ".gz", ".partial"})
+  for (const auto* form : {"", ".zst", ".lz4", ".gz", ".partial", ".gz.partial", ".lz4.partial"})
     if (disk.exists(name + form)) return name + form;
   return std::nullopt;
 }
@@ -291,6 +302,13 @@ bool Ledger::holds_wal(const SimDisk& disk, const std::string& name, wal::Timeli
     return holds(disk, name, kSegment.offset(from), lineage_.bytes(timeline, from, end));
   };
   if (same_up_to(to)) return true;
+  // pg_receivewal's form of an unfinished segment stays until the segment is finished.
+  if (name.ends_with(".partial"))
+    for (const auto* form : {".gz.partial", ".lz4.partial"})
+      if (const auto other = name.substr(0, name.find('.')) + form;
+          disk.exists(other) &&
+          holds(disk, other, kSegment.offset(from), lineage_.bytes(timeline, from, to)))
+        return true;
   for (const auto& damage : damages_) {
     // What comes again is compared with what is there, but not before the newest overwritten record
     // in the file: there damage may replace what was sound, until the segment has come once more.
@@ -352,6 +370,8 @@ bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
   } catch (const Error&) {
     return false;
   }
+  // (Zeros at the end of an unfinished one are left out.)
+  if (file->partial) raw.resize(kSegmentBytes);
   return raw.size() == kSegmentBytes && offset + expected.size() <= raw.size() &&
          std::memcmp(expected.data(), raw.data() + offset, expected.size()) == 0;
 }

@@ -34,8 +34,11 @@ class Ledger {
   void on_copied(std::optional<wal::Lsn> segment) { copied_ = segment; }
   void on_received(wal::Lsn end) { received_ = end; }
   void on_status(const wire::StandbyStatus& status);
-  /// A sync or close was made to fail: this process may not report any more (P6).
-  void on_failed_sync() { sync_failed_ = true; }
+  /// A sync or close was made to fail: this process may not report any more (P6), but for what is
+  /// on its way at this moment.
+  void on_failed_sync() {
+    if (!sync_failed_) sync_failed_ = story_.now;
+  }
   /// The operator was told of a hole.
   void on_hole(const Hole& hole) {
     if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
@@ -45,7 +48,7 @@ class Ledger {
   void on_hole_accepted(const Hole& hole) { accepted_ = hole; }
   /// Streaming begins, and this is what the receiver says is lost: P14. What it does not know of
   /// would have to be found by somebody who needs it.
-  void on_losses_told(const std::vector<archive::Loss>& losses) const;
+  void on_losses_told(const std::vector<archive::Loss>& losses, const SimDisk& disk) const;
   /// After a power loss: what a start will read.
   void check_losses(const archive::Listing& listing,
                     const std::vector<archive::Loss>& losses) const;
@@ -86,8 +89,8 @@ class Ledger {
     wal::Lsn begin;
     wal::Lsn end;
   };
-  void check_losses(const std::vector<archive::Loss>& losses, wal::Lsn archive_begin,
-                    const char* where) const;
+  void check_losses(const std::vector<archive::Loss>& losses,
+                    const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_continuity(const SimDisk& disk);
@@ -122,7 +125,7 @@ class Ledger {
   std::optional<wire::StandbyStatus> last_;
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
-  bool sync_failed_ = false;
+  std::optional<receive::Time> sync_failed_;
 };
 
 /// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.

@@ -4,8 +4,8 @@
 
 namespace weir::sim {
 
-/// Faults put into the receiver, beside it, or between it and its disk, to see whether the checks
-/// find them.
+/// Faults put into the receiver and what is beside it (plant_mutants.py), to see whether the checks
+/// find them. Those of restore are put into what calls it (recovery.cc).
 enum class Mutant {
   none,
   data_sync_left_out,

@@ -4,14 +4,14 @@
 #include <cerrno>
 #include <functional>
 
-#include "actors.h"
 #include "archive/losses.h"
 #include "ledger.h"
 #include "lineage.h"
-#include "mutant_directory.h"
+#include "planted.h"
 #include "prune/prune.h"
 #include "random.h"
 #include "recovery.h"
+#include "scheduler.h"
 #include "sim_receiver.h"
 #include "sim_upstream.h"
 #include "support/sim_disk.h"
@@ -38,14 +38,15 @@ class Run {
         options_(upstream_options(lineage_, random_)),
         upstream_(lineage_, options_, random_, story_),
         ledger_(lineage_, story_),
+        scheduler_(random_, story_),
         world_{.upstream = upstream_,
                .disk = disk_,
                .ledger = ledger_,
                .random = random_,
                .story = story_,
-               .actors = actors_,
-               .mutant = mutant,
-               .tick = [this] { return tick(); }} {
+               .scheduler = scheduler_,
+               .tick = [this](auto idle_until) { return tick(idle_until); }},
+        mutant_(mutant) {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
     receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
     if (random_.one_in(3)) receiver_options_.flush = {receive::FlushPolicy::Mode::interval, 20ms};
@@ -87,7 +88,7 @@ class Run {
     // (A violation may have left them in the middle of something.)
     disk_.set_hook({});
     disk_.kill();
-    actors_.end();
+    scheduler_.end();
     result_.steps = steps_;
     result_.dropped = world_.dropped;
     result_.told_to_go = upstream_.told_to_go();
@@ -134,7 +135,7 @@ class Run {
     copied_.reset();
   }
 
-  bool tick() {
+  bool tick(std::optional<receive::Time> idle_until) {
     ++steps_;
     // (Of a stop that was asked for nothing may come, either.)
     if (!quiet_ && steps_ > wild_steps_ + kQuietSteps)
@@ -142,14 +143,24 @@ class Run {
     if (quiet_ && ++quiet_steps_ > kQuietSteps)
       throw Violation{"progress", "the archive does not reach the server's end"};
     story_.now += std::chrono::microseconds(random_.between(20, 3000));
-    if (random_.one_in(60)) story_.now += std::chrono::milliseconds(random_.between(1, 600));
-    if (!quiet_ && random_.one_in(500)) story_.now += 40s;
+    if (idle_until) pass_time(*idle_until);
     upstream_.tick(quiet_);
-    while (random_.one_in(3)) actors_.turn(random_);
+    if (const auto complaint = upstream_.complaint(); !complaint.empty())
+      throw Violation{"P8", complaint};
+    if (const auto waits = upstream_.held_up(); !waits.empty()) throw Violation{"P13", waits};
     if (quiet_) return upstream_.at_the_end() && archived_all();
     if (steps_ >= wild_steps_) return true;
     trouble();
     return random_.one_in(400);
+  }
+
+  /// Nobody could do anything meanwhile.
+  void pass_time(receive::Time until) {
+    auto now = story_.now;
+    if (now < disk_hangs_until_) now += std::chrono::milliseconds(random_.between(10, 400));
+    if (random_.one_in(20)) now += std::chrono::milliseconds(random_.between(1, 600));
+    if (!quiet_ && random_.one_in(200)) now += 40s;
+    story_.now = std::max(story_.now, std::min(now, until));
   }
 
   [[nodiscard]] bool archived_all() const {
@@ -175,12 +186,13 @@ class Run {
     if (random_.one_in(600)) failing_call_ = true;
     if (random_.one_in(50)) disk_.write_back_some(std::ref(random_));
     if (random_.one_in(300)) {
-      world_.disk_hangs_until = story_.now + std::chrono::milliseconds(random_.any_size(150'000));
+      disk_hangs_until_ = story_.now + std::chrono::milliseconds(random_.any_size(150'000));
+      only_syncs_hang_ = random_.coin();
       ++result_.hangs;
-      story_.tell("the disk hangs for {} ms",
-                  (world_.disk_hangs_until - story_.now) / std::chrono::milliseconds(1));
+      story_.tell("{} for {} ms", only_syncs_hang_ ? "syncs hang" : "the disk hangs",
+                  (disk_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
     }
-    if (random_.one_in(300)) second_process();
+    if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
@@ -205,26 +217,22 @@ class Run {
   /// Another process removes what nobody needs, some way behind the end of what is reported.
   void begin_prune() {
     const auto way = ledger_.way();
-    if (!way || actors_.running("prune")) return;
+    if (!way || scheduler_.running("prune")) return;
     const auto newest = kSegment.segno(way->end);
     const auto oldest = kSegment.segno(way->begin);
     if (newest < oldest + 2) return;
     const auto keep_from = kSegment.start(random_.between(oldest + 1, newest - 1));
     ++result_.prunes;
-    actors_.start("prune", [this, keep_from] { prune(keep_from); });
+    scheduler_.start_beside("prune", [this, keep_from] { prune(keep_from); });
   }
 
   void prune(wal::Lsn keep_from) {
-    const auto real = disk_.open();
-    MutantDirectory directory(
-        *real, world_.mutant == Mutant::pruned_names_not_synced ? world_.mutant : Mutant::none);
+    const auto directory = disk_.open();
     try {
-      auto plan = prune::make_plan(directory, {.keep_from = keep_from});
+      const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
       story_.tell("prune: {} file(s) before {}", plan.files, keep_from);
-      if (world_.mutant == Mutant::pruned_from_the_newest)
-        std::reverse(plan.numbers.begin(), plan.numbers.end());
       ledger_.on_prune(keep_from);
-      prune::carry_out(directory, plan, {},
+      prune::carry_out(*directory, plan, {},
                        [&](const std::string& file) { story_.tell("pruned {}", file); });
     } catch (const Error& error) {
       story_.tell("prune: {}", error.what());
@@ -232,22 +240,18 @@ class Run {
   }
 
   Effect on_call(const SimDisk::Call& call) {
-    // The others get their turn before the call of one has its effect.
-    if (Fiber::inside())
-      Fiber::pause();
-    else
-      while (random_.one_in(3)) actors_.turn(random_);
-    if (over_) return Effect::proceed();
-    const bool other_process = actors_.current() == "prune";
+    if (over_ || !Fiber::inside()) return Effect::proceed();
     const bool sync = call.operation == Operation::sync;
     const bool sync_directory = call.operation == Operation::sync_directory;
+    if (call.name.starts_with(".pgweir-loss-")) receiver_->tell_of_holes();
+    // It has begun, and its effect comes in the end.
+    take_time(sync || sync_directory);
+    const bool other_process = scheduler_.current() == "prune";
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
                   call.name);
       return Effect::down();
     }
-    if (world_.mutant == Mutant::directory_sync_left_out && sync_directory) return Effect::defer();
-    if (world_.mutant == Mutant::data_sync_left_out && sync) return Effect::defer();
     if (failing_sync_ && !other_process &&
         (sync || sync_directory || call.operation == Operation::close)) {
       failing_sync_ = false;
@@ -266,14 +270,17 @@ class Run {
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
-    if (world_.deferring != nullptr && !Fiber::inside() &&
-        (sync || world_.mutant == Mutant::history_not_synced)) {
-      if (sync || sync_directory) {
-        world_.deferring->push_back(call.number);
-        return Effect::defer();
-      }
-    }
     return Effect::proceed();
+  }
+
+  /// The others get their turn, and time may pass.
+  void take_time(bool sync) {
+    scheduler_.pause();
+    while (story_.now < disk_hangs_until_ && (sync || !only_syncs_hang_))
+      scheduler_.sleep_until(disk_hangs_until_);
+    if (!sync || quiet_ || random_.coin()) return;
+    const auto most = slow_syncs_ ? 60'000U : 400U;
+    scheduler_.sleep_until(story_.now + std::chrono::microseconds(random_.any_size(most)));
   }
 
   static const char* name(Operation operation) {
@@ -318,21 +325,31 @@ class Run {
       receiver_options_.on_gap = receive::OnGap::stop;
     }
     ledger_.on_process();
-    world_.deferring = nullptr;
+    planted_later = {};
+    planted_start.reset();
     down_at_.reset();
     failing_sync_ = failing_call_ = false;
     if (!quiet_ && random_.below(4) != 0) down_at_ = disk_.calls() + random_.any_size(600);
     down_at_names_ = random_.one_in(4);
     disk_.set_hook([this](const SimDisk::Call& call) { return on_call(call); });
-    story_.tell("a process starts");
+    slow_syncs_ = random_.coin();
+    auto options = receiver_options_;
+    options.stock_habits = !quiet_ && random_.one_in(8);
+    if (options.slot && random_.one_in(3)) options.monitor_conninfo = "the same server";
+    story_.tell("a process starts{}", options.stock_habits ? ", as pg_receivewal" : "");
     bool well = false;
     bool power_lost = false;
+    SimReceiver receiver(options, world_, random_.below(1'000'000));
+    receiver_ = &receiver;
+    struct Ending {  // also where a violation is on its way
+      Run& run;
+      ~Ending() { run.end_threads(); }
+    } const ending{*this};
     try {
-      SimReceiver receiver(receiver_options_, world_, random_.below(1'000'000));
       const auto error = receiver.run();
       well = !error;
       story_.tell("the process ends: {}", error ? error->what() : "as asked");
-      if (error) judge(*error);
+      if (error) judge(*error, options);
     } catch (const MachineDown&) {
       power_lost = random_.below(3) != 0;
       story_.tell("{}", power_lost ? "power loss" : "kill -9");
@@ -344,7 +361,7 @@ class Run {
     }
     upstream_.disconnect();
     disk_.set_hook({});
-    world_.disk_hangs_until = {};
+    disk_hangs_until_ = {};
     over_ = true;
     // A process that ended leaves the page cache behind; the power may fail then, too.
     if (power_lost || random_.one_in(4)) {
@@ -353,9 +370,16 @@ class Run {
       ++result_.kills;
       disk_.kill();
     }
-    actors_.end();
+    scheduler_.end();
     over_ = false;
     return well;
+  }
+
+  void end_threads() {
+    if (scheduler_.empty()) return;
+    disk_.set_hook({});
+    disk_.kill();
+    scheduler_.end();
   }
 
   void lose_power() {
@@ -382,7 +406,7 @@ class Run {
     if (!way || ledger_.holds_damage()) return;
     ++result_.recoveries;
     const auto directory = disk_.open();
-    const auto found = Recovery(lineage_, story_, world_.mutant).run(*directory, *way, partial);
+    const auto found = Recovery(lineage_, story_, mutant_).run(*directory, *way, partial);
     const auto needed = end_needed(*way, partial);
     // (Behind the end a crash may have kept the name of a later segment and lost that of an earlier
     // one; a receiver that starts again puts it right.)
@@ -481,7 +505,7 @@ class Run {
       disk_.fail_at(call, EIO);
     }
     const auto directory = disk_.open();
-    const auto found = Recovery(lineage_, story_, world_.mutant).run(*directory, *way, false);
+    const auto found = Recovery(lineage_, story_, mutant_).run(*directory, *way, false);
     disk_.set_hook({});
     if (!found.error && found.end < end_needed(*way, false))
       throw Violation{"P9", fmt::format("recovery ends at {} as if that were all, and WAL up to {} "
@@ -497,10 +521,11 @@ class Run {
 
   /// An error that ends the program has to be one that had to come. What it asks of a person is
   /// done.
-  void judge(const Error& error) {
+  void judge(const Error& error, const receive::Options& options) {
     switch (error.kind()) {
       case ErrorKind::retry:
-        if (receiver_options_.loop) break;
+        // (As pg_receivewal it wants the first connection to succeed.)
+        if (options.loop && !options.stock_habits) break;
         return;
       case ErrorKind::disk_full:
         if (quiet_) break;
@@ -581,8 +606,9 @@ class Run {
   SimDisk disk_;
   SimUpstream upstream_;
   Ledger ledger_;
-  Actors actors_;
+  Scheduler scheduler_;
   Surroundings world_;
+  const Mutant mutant_;
   receive::Options receiver_options_;
   RunResult result_;
 
@@ -593,11 +619,16 @@ class Run {
   bool full_ = false;
   bool failing_sync_ = false;
   bool failing_call_ = false;
+  /// Until then nothing that was begun on the disk comes to an end, or no sync.
+  receive::Time disk_hangs_until_{};
+  bool only_syncs_hang_ = false;
+  bool slow_syncs_ = false;
   std::optional<std::string> copied_;
   bool prunes_ = false;
   bool slot_was_lost_ = false;
   bool gap_accepted_ = false;  ///< for the process that comes next
-  bool over_ = false;          ///< the process has come to its end
+  const SimReceiver* receiver_ = nullptr;
+  bool over_ = false;  ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };
@@ -605,6 +636,7 @@ class Run {
 }  // namespace
 
 RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling) {
+  planted = mutant;
   return Run(seed, mutant, telling).run();
 }
 

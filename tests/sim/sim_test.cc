@@ -1,12 +1,10 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
-#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <string>
-#include <string_view>
 
 #include "sim_run.h"
 
@@ -134,37 +132,6 @@ TEST(Simulation, IsDecidedByItsSeedAlone) {
     EXPECT_GT(one.story.size(), 20U);
   }
 }
-
-class SimulationMutants : public ::testing::TestWithParam<MutantInfo> {};
-
-TEST_P(SimulationMutants, AreCaught) {
-  const auto& mutant = GetParam();
-  const std::uint64_t most = 20'000;
-  // By the promise that it breaks: that something gets stuck would not be the right reason.
-  for (std::uint64_t seed = 1; seed <= most; ++seed) {
-    const auto result = simulate(seed, mutant.mutant, Telling::none);
-    if (!result.violation ||
-        std::string_view(mutant.promise).find(result.violation->promise) == std::string_view::npos)
-      continue;
-    std::printf("| %s | %s | %llu |\n%s\n", result.violation->promise.c_str(), mutant.name,
-                static_cast<unsigned long long>(seed), result.violation->what.c_str());
-    return;
-  }
-  ADD_FAILURE() << "not caught within " << most << " seeds: " << mutant.name;
-}
-
-std::string name_of(const ::testing::TestParamInfo<MutantInfo>& mutant) {
-  std::string name = fmt::format("{} {}", mutant.param.promise, mutant.param.name);
-  std::string letters;
-  for (const char letter : name)
-    if (std::isalnum(static_cast<unsigned char>(letter)))
-      letters += letter;
-    else if (!letters.empty() && letters.back() != '_')
-      letters += '_';
-  return letters;
-}
-
-INSTANTIATE_TEST_SUITE_P(Each, SimulationMutants, ::testing::ValuesIn(mutants()), name_of);
 
 }  // namespace
 }  // namespace weir::sim

@@ -1,6 +1,7 @@
 #include "sim_upstream.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace weir::sim {
 
@@ -174,7 +175,7 @@ void SimUpstream::tell_walsender_to_go() {
 
 /// Bounded by time and by turns: now and then a lot of time passes at once.
 std::string SimUpstream::held_up() {
-  if (!sender_ || connection_ == 0) return {};
+  if (!sender_ || sender_->question || connection_ == 0) return {};
   const auto& node = nodes_[connected_];
   if (!node.up || node.starts != connection_) return {};
   if (++sender_->turns_idle < 100) return {};
@@ -295,9 +296,13 @@ void SimUpstream::disconnect() {
   sender_.reset();
 }
 
-void SimUpstream::check_connection() {
+bool SimUpstream::lost_connection() const {
   const auto& node = nodes_[connected_];
-  if (connection_ == 0 || !node.up || node.starts != connection_) {
+  return connection_ == 0 || !node.up || node.starts != connection_;
+}
+
+void SimUpstream::check_connection() {
+  if (lost_connection()) {
     disconnect();
     throw lost();
   }
@@ -317,6 +322,7 @@ pq::SlotState SimUpstream::read_slot() {
   if (node.slot_trouble == Node::SlotTrouble::dropped) return {};
   if (node.slot_trouble == Node::SlotTrouble::invalidated)
     return {.exists = true, .type = "physical"};
+  if (!node.slot) return {};
   // restart_timeline as the server finds it: the timeline of its history that has the position.
   wal::TimelineId timeline = node.timeline;
   while (timeline > 1 && *node.slot < lineage_.timeline(timeline).begin) --timeline;
@@ -329,9 +335,36 @@ std::string SimUpstream::history(wal::TimelineId timeline) {
   return lineage_.history(timeline);
 }
 
-bool SimUpstream::has(wal::TimelineId, Lsn lsn) {
+bool SimUpstream::create_slot() {
   check_connection();
-  return lsn >= nodes_[connected_].oldest;
+  auto& node = nodes_[connected_];
+  if (node.slot && node.slot_trouble != Node::SlotTrouble::dropped) return false;
+  // As ReplicationSlotReserveWal(): the last restart point's, whose WAL is there.
+  node.slot = std::max(node.oldest, kSegment.start_of(node.flush));
+  node.slot_trouble = Node::SlotTrouble::none;
+  story_.tell("a slot is made on node {}, at {}", connected_, *node.slot);
+  return true;
+}
+
+void SimUpstream::drop_slot() {
+  check_connection();
+  auto& node = nodes_[connected_];
+  if (!node.slot)
+    throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
+        .with_sqlstate("42704");
+  node.slot.reset();
+  story_.tell("the slot on node {} is dropped", connected_);
+}
+
+pq::SlotView SimUpstream::look_at_slot() const {
+  const auto& node = const_cast<SimUpstream*>(this)->primary();
+  pq::SlotView view;
+  if (!node.up || node.leaving) throw Error(ErrorKind::retry, "connection refused");
+  if (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped) return view;
+  view.exists = true;
+  view.active = sender_ && sender_->with_slot;
+  view.wal_status = node.slot_trouble == Node::SlotTrouble::invalidated ? "lost" : "reserved";
+  return view;
 }
 
 std::span<const std::byte> SimUpstream::wal_of(const Node& node, wal::TimelineId timeline, Lsn from,
@@ -339,22 +372,6 @@ std::span<const std::byte> SimUpstream::wal_of(const Node& node, wal::TimelineId
   if (!node.other_branch || timeline < node.timeline) return lineage_.bytes(timeline, from, to);
   const auto all = lineage_.other_branch()->wal(same_layout_).bytes();
   return all.subspan(from - lineage_.start(), to - from);
-}
-
-std::vector<std::byte> SimUpstream::read(wal::TimelineId timeline, Lsn begin, Lsn end) {
-  check_connection();
-  const auto& node = nodes_[connected_];
-  if (begin < node.oldest || (node.other_branch && tail_removed_))
-    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
-        .with_sqlstate("58P01");
-  was_read_ = true;
-  const auto wal = wal_of(node, timeline, begin, end);
-  std::vector<std::byte> bytes(wal.begin(), wal.end());
-  if (options_.damages && !calm_ && random_.one_in(4)) {
-    bytes[random_.below(bytes.size())] ^= std::byte{1} << random_.below(8);
-    story_.tell("a bit of what is only compared falls over");
-  }
-  return bytes;
 }
 
 /// From where on the stream of another branch must not be followed.
@@ -383,9 +400,9 @@ void SimUpstream::find_other_wal(Lsn start, wal::TimelineId timeline) {
   }
 }
 
-void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
+void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question) {
   check_connection();
-  find_other_wal(lsn, timeline);
+  if (!question) find_other_wal(lsn, timeline);
   const auto& node = nodes_[connected_];
   if (timeline > node.timeline)
     throw Error(ErrorKind::retry, "requested timeline is not in this server's history")
@@ -396,24 +413,60 @@ void SimUpstream::start(Lsn lsn, wal::TimelineId timeline) {
   if (timeline == node.timeline && lsn > node.flush)
     throw Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position")
         .with_sqlstate("XX000");
-  if (node.slot && node.slot_trouble == Node::SlotTrouble::dropped)
+  if (with_slot && (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped))
     throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
         .with_sqlstate("42704");
-  if (node.slot && node.slot_trouble == Node::SlotTrouble::invalidated)
+  if (with_slot && node.slot_trouble == Node::SlotTrouble::invalidated)
     throw Error(ErrorKind::refused, "can no longer access replication slot \"weir\"")
         .with_sqlstate("55000");
   sender_ = Sender{.timeline = timeline,
                    .begin = lsn,
                    .sent = lsn,
+                   .with_slot = with_slot,
+                   .question = question,
                    .heard = story_.now,
                    .last = {},
                    .confirmed = {},
                    .moved = story_.now};
 }
 
+bool SimUpstream::readable() {
+  if (lost_connection() || !sender_) return true;
+  const auto& node = nodes_[connected_];
+  const bool historic = sender_->timeline < node.timeline;
+  const auto valid_up_to = historic ? lineage_.timeline(sender_->timeline).switchpoint : node.flush;
+  keepalive_ = keepalive_ || random_.one_in(32);
+  return historic || keepalive_ || sender_->answer_due || sender_->sent < valid_up_to ||
+         (sender_->told && sender_->sent >= sender_->last) ||
+         (node.leaving && sender_->heard_again);
+}
+
+/// To a question: what it has, and no more than that.
+pq::StreamEvent SimUpstream::answer(Lsn valid_up_to) {
+  const auto& node = nodes_[connected_];
+  auto& sender = *sender_;
+  if (sender.sent < node.oldest || (node.other_branch && tail_removed_)) {
+    sender_.reset();
+    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
+        .with_sqlstate("58P01");
+  }
+  was_read_ = true;
+  const auto from = sender.sent;
+  sender.sent = from + std::min<std::uint64_t>(valid_up_to - from, 1 + random_.below(16 * 1024));
+  auto wal = wal_of(node, sender.timeline, from, sender.sent);
+  if (options_.damages && !calm_ && random_.one_in(4)) {
+    damaged_wal_.assign(wal.begin(), wal.end());
+    damaged_wal_[random_.below(wal.size())] ^= std::byte{1} << random_.below(8);
+    wal = damaged_wal_;
+    story_.tell("a bit of what is only compared falls over");
+  }
+  return wire::XLogData{.start = from, .server_end = valid_up_to, .wal = wal};
+}
+
 pq::StreamEvent SimUpstream::next() {
   check_connection();
   damage_sent_.reset();
+  if (!sender_) return pq::NothingYet{};
   const auto& node = nodes_[connected_];
   auto& sender = *sender_;
   const bool historic = sender.timeline < node.timeline;
@@ -436,13 +489,14 @@ pq::StreamEvent SimUpstream::next() {
     sender.heard_again = false;
     return wire::Keepalive{.server_end = valid_up_to, .reply_requested = true};
   }
-  if (sender.answer_due || random_.one_in(8)) {
+  if (sender.answer_due || std::exchange(keepalive_, false) || random_.one_in(16)) {
     sender.answer_due = false;
     const bool asks = random_.one_in(4);
-    if (asks && !sender.asked) sender.asked = story_.now;
+    if (asks && !sender.asked) sender.asked = story_.now;  // (It is known when it was read.)
     return wire::Keepalive{.server_end = valid_up_to, .reply_requested = asks};
   }
   if (sender.sent >= valid_up_to) return pq::NothingYet{};
+  if (sender.question) return answer(valid_up_to);
   if (sender.sent < node.oldest) {
     disconnect();
     throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
@@ -479,11 +533,11 @@ pq::StreamEvent SimUpstream::next() {
 }
 
 std::string SimUpstream::complaint() const {
-  if (!sender_ || connection_ == 0) return {};
+  if (!sender_ || sender_->question || connection_ == 0) return {};
   const auto now = story_.now;
   if (now - sender_->heard > std::chrono::seconds(60))
     return "the server has heard nothing for wal_sender_timeout";
-  if (sender_->asked && now - *sender_->asked > std::chrono::seconds(10))
+  if (sender_->asked && now - *sender_->asked > std::chrono::seconds(15))
     return "the server has asked for a reply, and it does not come";
   return {};
 }
@@ -504,7 +558,7 @@ void SimUpstream::status(const wire::StandbyStatus& status) {
   // As PhysicalConfirmReceivedLocation(): from now on what lies before may be removed.
   auto& node = nodes_[connected_];
   // (But a server that has just left the timeline keeps what recovery needs: from before the fork.)
-  if (!node.slot || !status.flush.valid()) return;
+  if (!node.slot || !status.flush.valid() || !sender_ || !sender_->with_slot) return;
   if (node.slot_trouble != Node::SlotTrouble::none) return;
   node.slot = status.flush;
   if (sender_ && sender_->timeline < node.timeline)

@@ -8,6 +8,7 @@
 #include "lineage.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
+#include "pq/slot_view.h"
 #include "random.h"
 #include "story.h"
 #include "wire/copy_messages.h"
@@ -87,18 +88,22 @@ class SimUpstream {
   void disconnect();
   [[nodiscard]] pq::SystemIdentity identify();
   [[nodiscard]] pq::SlotState read_slot();
+  /// False if it is there already.
+  bool create_slot();
+  void drop_slot();
+  /// Over another connection.
+  [[nodiscard]] pq::SlotView look_at_slot() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
-  [[nodiscard]] bool has(wal::TimelineId timeline, wal::Lsn lsn);
-  /// START_REPLICATION, so much read, and the end of it.
-  [[nodiscard]] std::vector<std::byte> read(wal::TimelineId timeline, wal::Lsn begin, wal::Lsn end);
 
-  /// START_REPLICATION.
-  void start(wal::Lsn lsn, wal::TimelineId timeline);
+  /// START_REPLICATION, with the slot or without. `question`: for a look at what it has there.
+  void start(wal::Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question);
   /// CopyDone: the connection takes commands again.
   void end_stream() { sender_.reset(); }
   /// The next message; throws Error: the server's with its SQLSTATE, without one if the
   /// connection broke.
   [[nodiscard]] pq::StreamEvent next();
+  /// Something lies on the socket, or the connection is lost.
+  [[nodiscard]] bool readable();
   void status(const wire::StandbyStatus& status);
   /// What of the WAL that next() gave last was damaged.
   [[nodiscard]] const std::optional<Lineage::Spot>& damage_sent() const { return damage_sent_; }
@@ -115,6 +120,8 @@ class SimUpstream {
 
  private:
   void check_connection();
+  [[nodiscard]] bool lost_connection() const;
+  [[nodiscard]] pq::StreamEvent answer(wal::Lsn valid_up_to);
   [[nodiscard]] std::span<const std::byte> wal_of(const Node& node, wal::TimelineId timeline,
                                                   wal::Lsn from, wal::Lsn to) const;
   void find_other_wal(wal::Lsn start, wal::TimelineId timeline);
@@ -140,6 +147,8 @@ class SimUpstream {
     wal::TimelineId timeline;
     wal::Lsn begin;
     wal::Lsn sent;
+    bool with_slot = false;
+    bool question = false;
     receive::Time heard;                                ///< the last status, or the begin
     std::optional<receive::Time> asked = std::nullopt;  ///< for a reply that has not come
     bool answer_due = false;                            ///< we were asked for one
@@ -154,6 +163,7 @@ class SimUpstream {
     std::uint64_t turns_idle = 0;  ///< of the client, since then
   };
   std::optional<Sender> sender_;
+  bool keepalive_ = false;  ///< one lies on the socket
 
   std::uint64_t told_to_go_ = 0;
 

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Copies sources of src/ with faults planted into them, for tests/sim.
+
+    plant_mutants.py --files            the sources that have any
+    plant_mutants.py SOURCE COPY        makes the copy of one
+
+A fault is in force while `weir::sim::planted` names it (planted.h). What ships knows nothing of it:
+each stands here as the text of the source that it replaces, which has to be found there exactly once.
+Where that text has changed, change it here, too, and see that the fault is still caught."""
+
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+# (mutant, file, text, text with the fault)
+PLANTS = [
+    # --- P1 ---
+    ("data_sync_left_out", "archive/segment_writer.cc",
+     """          file->sync();
+          require_its_name(""",
+     """          if (!PLANTED(data_sync_left_out)) file->sync();
+          require_its_name("""),
+    ("directory_sync_left_out", "archive/segment_writer.cc",
+     """  void sync_names() {
+    directory_.sync();""",
+     """  void sync_names() {
+    if (!PLANTED(directory_sync_left_out)) directory_.sync();"""),
+    ("report_before_sync", "receive/stream_state.cc",
+     """  const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();""",
+     """  const auto flush = PLANTED(report_before_sync)        ? covered_
+                     : PLANTED(write_reported_as_flush) ? write_
+                     : PLANTED(dropped_acknowledged) && discarding_
+                         ? taken_end_
+                         : options_.report_flush ? acknowledged() : wal::Lsn();"""),
+    ("dropped_acknowledged", "receive/stream_state.cc",
+     """  return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};""",
+     """  return {.write = std::max(write, flush), .flush = flush, .apply = apply, .reply_requested = false};"""),
+    ("report_past_undecided", "receive/stream_state.cc",
+     """  PGWEIR_CHECK(sync != syncs_.end() && !sync->done);
+  sync->done = true;""",
+     """  if (PLANTED(report_past_undecided) && sync == syncs_.end()) return;
+  PGWEIR_CHECK(sync != syncs_.end() && (!sync->done || PLANTED(report_past_undecided)));
+  sync->done = true;
+  if (PLANTED(report_past_undecided))
+    for (auto& each : syncs_) each.done = each.done || each.ticket < ticket;"""),
+    ("end_not_made_durable", "receive/session.cc",
+     """  archive::make_end_durable(directory_, listing);""",
+     """  if (!PLANTED(end_not_made_durable)) archive::make_end_durable(directory_, listing);"""),
+    ("raw_removed_first", "archive/compress.cc",
+     """    // Were the raw name gone first, a crash could leave neither.
+    directory_.sync();""",
+     """    if (!PLANTED(raw_removed_first)) directory_.sync();"""),
+    # --- P2 ---
+    ("rename_before_sync", "receive/stream_loop.cc",
+     """  auto what = with_patience(sync, error, [&] { job->sync_data(); });""",
+     """  if (PLANTED(rename_before_sync)) {
+    try {
+      finished = job->publish();
+    } catch (const Error&) {  // what is compressed straight from memory has nothing to be renamed
+    }
+  }
+  auto what = with_patience(sync, error, [&] { job->sync_data(); });"""),
+    ("history_too_late", "receive/session.cc",
+     """  if (archive::store_history(directory_, step.timeline, step.content))
+""",
+     """  if (PLANTED(history_too_late))
+    ::weir::sim::planted_later = [this, step] {
+      static_cast<void>(archive::store_history(directory_, step.timeline, step.content));
+    };
+  else if (archive::store_history(directory_, step.timeline, step.content))
+"""),
+    ("history_too_late", "receive/session.cc",
+     """  auto outcome = stream(step);
+""",
+     """  if (PLANTED(old_timeline_skipped))
+    if (server_->identify_system().timeline > step.timeline) {
+      const auto history = wal::TimelineHistory::parse(
+          step.timeline + 1, server_->timeline_history(step.timeline + 1));
+      StreamOutcome skipped;
+      skipped.how = StreamOutcome::How::timeline_ended;
+      skipped.next = pq::EndOfStream::Next{step.timeline + 1, *history->end_of(step.timeline)};
+      skipped.reached = std::max(step.start, skipped.next->switchpoint);
+      state_.on_stream_ended(skipped, now());
+      return;
+    }
+  auto from = step;
+  if (const auto start = std::exchange(::weir::sim::planted_start, std::nullopt))
+    from.start = std::max(from.start, step.segment_size.start_of(*start));
+  auto outcome = stream(from);
+  if (const auto later = std::exchange(::weir::sim::planted_later, {})) later();
+"""),
+    ("history_not_synced", "archive/history_store.cc",
+     """    file->sync();
+    file->close();""",
+     """    if (!PLANTED(history_not_synced)) file->sync();
+    file->close();"""),
+    ("compressed_not_synced", "archive/compress.cc",
+     """      file->sync();   // the bytes, before they get the name""",
+     """      if (!PLANTED(compressed_not_synced)) file->sync();"""),
+    # --- P3 ---
+    ("resume_at_newest_partial", "receive/session.cc",
+     """  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
+""",
+     """  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
+  if (PLANTED(resume_at_newest_partial) && facts.resume && facts.resume->open.size() > 1) {
+    facts.resume->open = {facts.resume->open.back()};
+    facts.resume->start = facts.resume->open.front().start;
+  }
+"""),
+    ("gap_skipped", "receive/session_state.cc",
+     """  const wal::SegmentName last(last_timeline, gap.held - 1, size);
+  if (options_.on_gap == OnGap::stop) {""",
+     """  const wal::SegmentName last(last_timeline, gap.held - 1, size);
+  if (options_.on_gap == OnGap::stop && !PLANTED(gap_skipped)) {"""),
+    ("gap_skipped", "receive/session_state.cc",
+     """  if (!archive_->resume) return;
+  auto accepted = hole(""",
+     """  if (!archive_->resume || PLANTED(gap_skipped)) return;
+  auto accepted = hole("""),
+    ("pruned_names_not_synced", "prune/prune.cc",
+     """    // Names removed in one go may come back or stay away each on its own.
+    directory.sync();""",
+     """    if (!PLANTED(pruned_names_not_synced)) directory.sync();"""),
+    ("pruned_from_the_newest", "prune/prune.cc",
+     """  return Planner(directory, options).run();""",
+     """  auto plan = Planner(directory, options).run();
+  if (PLANTED(pruned_from_the_newest)) std::reverse(plan.numbers.begin(), plan.numbers.end());
+  return plan;"""),
+    ("link_not_carried", "receive/session.cc",
+     """  const auto known = std::exchange(border_, std::nullopt);
+""",
+     """  const auto known = std::exchange(border_, std::nullopt);
+  if (PLANTED(link_not_carried) || PLANTED(border_not_checked)) {
+    const wal::RecordVerifier::Options options{.segment_size = step.segment_size,
+                                               .timeline = step.timeline,
+                                               .system_identifier = step.system_identifier,
+                                               .server_major = server_->major()};
+    const wal::RecordVerifier fresh(options, step.start);
+    if (PLANTED(border_not_checked)) return fresh;
+    auto verifier = archive::verifier_at(directory_, options, step.start);
+    // It ends with the empty rest behind an xlog switch.
+    return !verifier.inside_record() && verifier.records_end() < step.start ? fresh : verifier;
+  }
+"""),
+    ("tail_not_compared", "receive/session.cc",
+     """void Session::perform(const step::CompareTail& step) {
+""",
+     """void Session::perform(const step::CompareTail& step) {
+  // (What a record over the border had damaged in front differs from the server's, too.)
+  if (PLANTED(tail_not_compared) || PLANTED(border_not_checked)) {
+    border_.reset();
+    state_.on_tail_compared({});
+    return;
+  }
+"""),
+    ("stream_over_dropped", "receive/stream_turns.cc",
+     """  outcome.reached = state_.write();
+""",
+     """  outcome.reached = state_.write();
+  if (PLANTED(stream_over_dropped) && outcome.how == StreamOutcome::How::dropped)
+    ::weir::sim::planted_start = state_.server_end();
+"""),
+    # --- P4, P5, P6 ---
+    ("cluster_not_checked", "receive/session.cc",
+     """  if (const auto identity = archive::read_identity(directory_, listing))
+""",
+     """  if (const auto identity = PLANTED(cluster_not_checked)
+                                ? std::nullopt
+                                : archive::read_identity(directory_, listing))
+"""),
+    ("archive_not_locked", "receive/session.cc",
+     """  if (!directory_.try_lock())
+""",
+     """  if (!PLANTED(archive_not_locked) && !directory_.try_lock())
+"""),
+    ("sync_tried_again", "archive/segment_writer.cc",
+     """        auto file = work.segment->take_file(directory_);
+        try {
+""",
+     """        auto file = work.segment->take_file(directory_);
+        if (PLANTED(sync_tried_again) && !work.memory) {
+          // The second result is believed, and on Linux it is a good one.
+          try {
+            file->sync();
+          } catch (const Error&) {
+          }
+        }
+        try {
+"""),
+    ("close_error_ignored", "archive/segment_writer.cc",
+     """    for (const auto& file : files) file->close();
+    if (const auto file = std::exchange(writing, nullptr)) file->close();
+""",
+     """    const auto shut = [](io::File& file) {
+      try {
+        file.close();
+      } catch (const Error&) {
+        if (!PLANTED(close_error_ignored)) throw;
+      }
+    };
+    for (const auto& file : files) shut(*file);
+    if (const auto file = std::exchange(writing, nullptr)) shut(*file);
+"""),
+    # --- P7 ---
+    ("wal_not_checked", "receive/intake.cc",
+     """  if (const auto damage = verifier_.feed(wal)) {
+""",
+     """  if (PLANTED(wal_not_checked)) {
+    held_ = wal;
+    return;
+  }
+  if (const auto damage = verifier_.feed(wal)) {
+    if (PLANTED(damage_tolerated)) {
+      held_ = wal;
+      return;
+    }
+"""),
+    # --- P8, P13 ---
+    ("status_waits_for_disk", "receive/stream_loop.cc",
+     """  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
+""",
+     """  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
+  if (PLANTED(status_waits_for_disk) && turns_.waits_for_disk()) return;
+"""),
+    ("reads_without_bound", "receive/stream_state.cc",
+     """  return !stopping_ && !discarding_ && received_ - flush_ < limit;""",
+     """  return !stopping_ && !discarding_ &&
+         (PLANTED(reads_without_bound) || received_ - flush_ < limit);"""),
+    ("discarding_left_out", "receive/stream_loop.cc",
+     """void StreamLoop::discard_what_comes() {
+""",
+     """void StreamLoop::discard_what_comes() {
+  if (PLANTED(discarding_left_out)) return;
+"""),
+    ("discarding_left_out", "receive/stream_loop.cc",
+     """    const bool discards = state_.discarding() && !state_.ended();
+""",
+     """    const bool discards =
+        !PLANTED(discarding_left_out) && state_.discarding() && !state_.ended();
+"""),
+    ("leaving_server_held", "receive/stream_turns.cc",
+     """  if (state_.server_leaves(now)) return Care::let_go;
+""",
+     """  if (state_.server_leaves(now) && !PLANTED(leaving_server_held)) return Care::let_go;
+"""),
+    ("leaving_server_held", "receive/stream_turns.cc",
+     """  asks_ = !let_go_ && disk_stuck""",
+     """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
+    # --- P14 ---
+    ("loss_recorded_too_late", "receive/session.cc",
+     """  archive::record_loss(directory_, loss);
+""",
+     """  if (PLANTED(loss_recorded_too_late))
+    ::weir::sim::planted_later = [this, loss] { archive::record_loss(directory_, loss); };
+  else if (!PLANTED(lost_branch_not_told) || loss.kind != archive::Loss::Kind::lost_branch)
+    archive::record_loss(directory_, loss);
+"""),
+    ("loss_not_synced", "archive/losses.cc",
+     """  // Streaming goes on behind the loss: without the name nobody would know of it after a crash.
+  directory.sync();""",
+     """  if (!PLANTED(loss_not_synced)) directory.sync();"""),
+]
+
+
+def main():
+    if sys.argv[1:] == ["--files"]:
+        print(";".join(sorted({file for _, file, _, _ in PLANTS})))
+        return
+    source, copy = sys.argv[1:]
+    text = (ROOT / "src" / source).read_text()
+    for mutant, file, original, fault in PLANTS:
+        if file != source:
+            continue
+        if text.count(original) != 1:
+            sys.exit(f"plant_mutants.py: the text of {mutant} is {text.count(original)} times in "
+                     f"src/{source}, not once:\n{original}")
+        text = text.replace(original, fault)
+    pathlib.Path(copy).write_text('#include "sim/planted.h"\n' + text)
+
+
+main()

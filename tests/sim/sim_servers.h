@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ledger.h"
+#include "receive/server.h"
+#include "receive/status_board.h"
+#include "scheduler.h"
+#include "sim_machine.h"
+#include "sim_upstream.h"
+
+namespace weir::sim {
+
+/// What may be received and not durable; far less than the real limit, so that it is met.
+inline constexpr std::uint64_t kUnsyncedLimit = 3 * kSegmentBytes / 2;
+inline constexpr std::uint64_t kLargestMessage = 16 * 1024;
+
+/// The way of one process of the receiver to the simulated servers. What crosses it is put down in
+/// the ledger.
+class SimServers final : public receive::Servers {
+ public:
+  struct World {
+    SimUpstream& upstream;
+    Ledger& ledger;
+    Random& random;
+    Story& story;
+    Scheduler& scheduler;
+    SimMachine& machine;
+    const receive::StatusBoard& board;
+    const SimDisk& disk;
+    std::uint64_t& dropped;  ///< messages with WAL
+  };
+  explicit SimServers(World world) : world_(world) {}
+
+  std::unique_ptr<receive::Server> connect(const receive::Options& options, std::size_t first_host,
+                                           std::function<void(const std::string&)> notice,
+                                           const net::Wake& stop) override;
+  receive::SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
+                                 const net::Wake& stop) override;
+  /// As a signal has asked for: what waits for a server is broken off.
+  void stop() { stopped_ = true; }
+
+ private:
+  class SimServer;
+  class SimStream;
+
+  World world_;
+  std::uint64_t connections_ = 0;  ///< the newest is the one that there is
+  bool stopped_ = false;
+};
+
+}  // namespace weir::sim
