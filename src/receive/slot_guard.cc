@@ -65,8 +65,8 @@ void SlotGuard::work() {
       told_failure = true;
     }
     lock.lock();
-    const auto next = machine_.now() + kLookEvery;
-    while (!stopped_ && !look_now_ && machine_.now() < next) changed_->wait_until(lock, next);
+    // (To look too early, where the wait ends by itself, costs nothing.)
+    if (!stopped_ && !look_now_) changed_->wait_until(lock, machine_.now() + kLookEvery);
   }
 }
 

@@ -233,6 +233,12 @@ PLANTS = [
      """void StreamLoop::discard_what_comes() {
   if (PLANTED(discarding_left_out)) return;
 """),
+    ("discarding_left_out", "receive/stream_loop.cc",
+     """    const bool discards = state_.discarding() && !state_.ended();
+""",
+     """    const bool discards =
+        !PLANTED(discarding_left_out) && state_.discarding() && !state_.ended();
+"""),
     ("leaving_server_held", "receive/stream_turns.cc",
      """  if (state_.server_leaves(now)) return Care::let_go;
 """,
