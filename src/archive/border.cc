@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
@@ -37,13 +38,9 @@ struct Finished {
 
 std::optional<Finished> find_finished(io::Directory& directory, wal::TimelineId timeline, Lsn start,
                                       wal::SegmentSize size) {
-  const wal::SegmentName segment(timeline, size.segno(start), size);
-  // The raw form goes when another one is durable.
-  for (const auto method : {Method::none, Method::zstd, Method::lz4, Method::gzip}) {
-    const SegmentFileName name{segment, method, false};
-    if (directory.find(name.to_string())) return Finished{name, start};
-  }
-  return std::nullopt;
+  const auto name =
+      archive::find_finished(directory, wal::SegmentName(timeline, size.segno(start), size));
+  return name ? std::optional(Finished{*name, start}) : std::nullopt;
 }
 
 /// The record that a segment begins in goes on to its end or further: no record begins in it.

@@ -6,10 +6,11 @@
 
 #include "archive/border.h"
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
-#include "archive/transaction_end.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
+#include "wal/transaction_end.h"
 
 namespace weir::archive {
 
@@ -98,14 +99,12 @@ std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& li
 
 wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::TimelineId timeline,
                    wal::Lsn from, wal::SegmentSize segment_size) {
-  // The best form of each segment; behind a missing one there is another piece of WAL.
-  std::map<std::uint64_t, const SegmentEntry*> there;
-  for (const auto& entry : listing.segments) {
-    const auto& name = entry.name.segment;
-    if (name.timeline() != timeline || !name.fits(segment_size) || name.start(segment_size) < from)
-      continue;
-    auto& best = there[name.segno(segment_size)];
-    if (best == nullptr || (best->name.partial && !entry.name.partial)) best = &entry;
+  // The form of each segment that counts; behind a missing one there is another piece of WAL.
+  std::map<std::uint64_t, SegmentFileName> there;
+  for (const auto& forms : segment_forms(listing)) {
+    const auto name = forms.segment();
+    if (name.timeline() == timeline && name.fits(segment_size) && name.start(segment_size) >= from)
+      there.emplace(name.segno(segment_size), forms.best().name);
   }
   auto next = segment_size.segno(from);
   auto each = there.begin();
@@ -115,8 +114,7 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
     const auto following = std::next(each);
     return following != there.end() && following->first == next + 1;
   };
-  for (; each != there.end() && each->first == next && !each->second->name.partial && followed();
-       ++each)
+  for (; each != there.end() && each->first == next && !each->second.partial && followed(); ++each)
     ++next;
 
   wal::RecordVerifier::Options options;
@@ -125,7 +123,7 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   const auto start = segment_size.start(next);
   auto verifier = verifier_at(directory, options, start);
   for (; each != there.end() && each->first == next; ++each, ++next) {
-    const auto& name = each->second->name;
+    const auto& name = each->second;
     const auto file = directory.open_for_reading(name.to_string());
     if (!file) break;
     try {
@@ -163,7 +161,7 @@ std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::Timeli
 void count_commits(io::Directory& directory, const Listing& listing, Loss& branch) {
   const auto& size = branch.segment_size;
   std::uint64_t commits = 0;
-  TransactionObserver observer([&](const TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= branch.begin && end.commit.start < branch.end)
       ++commits;
     return true;
@@ -178,16 +176,14 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
   std::uint64_t read = 0;
   bool enough = false;
   try {
+    std::map<std::uint64_t, SegmentFileName> there;
+    for (const auto& forms : segment_forms(listing))
+      if (const auto name = forms.segment(); name.timeline() == branch.timeline && name.fits(size))
+        there.emplace(name.segno(size), forms.best().name);
     for (auto segno = first; segno <= last && !enough; ++segno) {
-      const wal::SegmentName name(branch.timeline, segno, size);
-      // Finished forms come first in a listing's order of one segment, raw before compressed.
-      const SegmentEntry* best = nullptr;
-      for (const auto& entry : listing.segments)
-        if (entry.name.segment == name &&
-            (best == nullptr || (best->name.partial && !entry.name.partial)))
-          best = &entry;
-      if (best == nullptr) break;
-      read_segment(directory, best->name, size, [&](auto wal) {
+      const auto found = there.find(segno);
+      if (found == there.end()) break;
+      read_segment(directory, found->second, size, [&](auto wal) {
         enough = verifier.feed(wal) || read > kMostCounted;
         read += wal.size();
         return !enough;

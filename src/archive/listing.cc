@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "archive/forms.h"
+
 namespace weir::archive {
 
 namespace {
@@ -17,7 +19,7 @@ constexpr std::size_t kSegmentDigits = 24;
 constexpr std::size_t kHistoryNameSize = 8 + kHistory.size();
 
 std::optional<Method> method_of_suffix(std::string_view text) {
-  for (const Method method : {Method::none, Method::gzip, Method::lz4, Method::zstd})
+  for (const Method method : kForms)
     if (text == codec::suffix(method)) return method;
   return std::nullopt;
 }

@@ -6,6 +6,7 @@
 
 #include "pq/answers.h"
 #include "pq/tcp_count.h"
+#include "wal/pg_time.h"
 
 namespace weir::pq {
 
@@ -22,9 +23,7 @@ std::string trimmed(std::string text) {
 }
 
 std::int64_t now_since_2000() {
-  constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
-  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(since_1970 - k2000).count();
+  return wal::PgTime::of(std::chrono::system_clock::now()).microseconds;
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,7 +8,6 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/log.h"
-#include "codec/codec.h"
 #include "io/directory.h"
 #include "restore/absence.h"
 #include "restore/restore.h"
@@ -18,11 +16,6 @@
 #include "wal/timeline_history.h"
 
 namespace weir::restore {
-
-/// In this order a segment can be found at every moment: whoever converts an archive publishes the
-/// .zst before the other form goes.
-inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
-                                      codec::Method::zstd};
 
 /// Holes that the archive has a record of, acknowledged or not: a recovery meets them all the same.
 [[nodiscard]] std::vector<KnownHole> read_known_holes(io::Directory& archive,

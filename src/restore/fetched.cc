@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "archive/forms.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "restore/archive_facts.h"
@@ -13,7 +14,6 @@
 namespace weir::restore {
 
 using archive::SegmentFileName;
-using codec::Method;
 
 namespace {
 
@@ -34,8 +34,7 @@ std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName se
   ArchiveFacts facts(archive, options, log);
   // The target directory is asked for nothing here.
   SegmentCheck check(facts, archive, {}, options, log);
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, false};
+  for (const auto& name : archive::finished_names(segment)) {
     const auto identity = archive.identity_of(name.to_string());
     if (!identity) continue;
     auto fetched = check.read(name, output, SegmentCheck::Haste::none);

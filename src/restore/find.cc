@@ -5,24 +5,25 @@
 #include <map>
 #include <memory>
 
+#include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
-#include "archive/transaction_end.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
 #include "restore/partial.h"
 #include "wal/record_verifier.h"
+#include "wal/transaction_end.h"
 
 namespace weir::restore {
 
 namespace {
 
 using archive::SegmentFileName;
-using archive::TransactionEnd;
-using archive::TransactionObserver;
+using wal::TransactionEnd;
+using wal::TransactionObserver;
 using Visit = TransactionObserver::Visit;
 
 /// How often the archive is looked at while it changes.
@@ -249,15 +250,13 @@ Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
     throw Error(ErrorKind::damage, "the history of the timeline cannot be read")
         .with("file", archive.path() + "/" + wal::history_name(timeline_));
 
-  // Of the forms of one segment the first listed; a .partial only where there is no finished one.
   std::map<std::uint64_t, SegmentFileName> files;
-  for (const auto& entry : listing.segments) {
-    const auto& segment = entry.name.segment;
+  for (const auto& forms : archive::segment_forms(listing)) {
+    const auto segment = forms.segment();
     if (!segment.fits(size_) || !history_->contains(segment.timeline())) continue;
     const auto segno = segment.segno(size_);
     if (archive::timeline_of_segment(*history_, segno, size_) != segment.timeline()) continue;
-    const auto [found, added] = files.emplace(segno, entry.name);
-    if (!added && found->second.partial && !entry.name.partial) found->second = entry.name;
+    files.emplace(segno, forms.best().name);
   }
   for (const auto& [segno, name] : files) files_.push_back(name);
   find_stretches(read_known_holes(archive, listing, size_));

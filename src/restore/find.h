@@ -5,16 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "archive/transaction_end.h"
 #include "io/directory.h"
 #include "restore/restore.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/transaction_end.h"
 
 namespace weir::restore {
 
-using archive::Commit;
-using archive::PgTime;
+using wal::Commit;
+using wal::PgTime;
 
 /// WAL that is not in the archive, with other WAL behind it. No recovery gets over it.
 struct Hole {

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "restore/seam.h"
 #include "wal/page.h"
@@ -74,8 +75,7 @@ std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
 std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
                                     wal::SegmentSize size, const AskReceiver& durable_end) {
   std::optional<Partial> best;
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, true};
+  for (const auto& name : archive::partial_names(segment)) {
     if (!facts.directory().find(name.to_string())) continue;
     auto scanned = scan_settled(facts, name, size, durable_end);
     if (!best || scanned.cut > best->cut || (scanned.cut == best->cut && best->damage))

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
@@ -130,8 +131,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
 std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
   std::string told;
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, false};
+  for (const auto& name : archive::finished_names(segment)) {
     if (!archive_.find(name.to_string())) continue;
     try {
       const auto size = deliver(name);

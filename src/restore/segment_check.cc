@@ -6,6 +6,7 @@
 #include <span>
 
 #include "archive/compare.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "restore/long_record.h"
@@ -151,9 +152,8 @@ void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content)
       sink(bytes.subspan(std::min<std::uint64_t>(offset - before_->offset, bytes.size())));
       return true;
     }
-    for (const Method method : kForms) {
-      const SegmentFileName before{asked, method, false};
-      if (method == Method::none) {
+    for (const auto& before : archive::finished_names(asked)) {
+      if (before.method == Method::none) {
         const auto file = facts_.directory().open_for_reading(before.to_string());
         if (!file) continue;
         return file->size() == size.bytes() && content_of(*file)(start, offset, sink);
@@ -194,10 +194,8 @@ bool SegmentCheck::before_is_packed(wal::SegmentName segment, wal::SegmentSize s
   if (!options_.verify || segno == 0) return false;
   const wal::SegmentName before(segment.timeline(), segno - 1, size);
   if (target_directory_.find(before.to_string())) return false;
-  const auto form = std::find_if(kForms.begin(), kForms.end(), [&](Method method) {
-    return facts_.directory().find(SegmentFileName{before, method, false}.to_string());
-  });
-  return form != kForms.end() && *form != Method::none;
+  const auto form = archive::find_finished(facts_.directory(), before);
+  return form && form->method != Method::none;
 }
 
 /// By hand, the archive's own copy of the segment before is asked for the record over the border.
@@ -216,25 +214,21 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
   const auto there = target_directory_.find(before.to_string());
   if (there && there->size == size.bytes()) return;  // the quick way
   if (restored_last_time(size.start_of(page))) return;
-  for (const Method method : kForms) {
-    const SegmentFileName name{before, method, false};
-    if (!facts_.directory().find(name.to_string())) continue;
-    if (method == Method::none) return;  // read from where it is wanted
-    const auto offset = size.offset(page);
-    const auto read = [this, name, size, offset] {
-      std::vector<std::byte> bytes;
-      archive::read_segment_from(
-          facts_.directory(), name, size, offset,
-          [&](std::span<const std::byte> wal) {
-            bytes.insert(bytes.end(), wal.begin(), wal.end());
-            return true;
-          },
-          codec::Checksums::ignored);
-      return bytes;
-    };
-    before_ = Before{before, offset, std::async(std::launch::async, read).share()};
-    return;
-  }
+  const auto name = archive::find_finished(facts_.directory(), before);
+  if (!name || name->method == Method::none) return;  // raw: read from where it is wanted
+  const auto offset = size.offset(page);
+  const auto read = [this, name = *name, size, offset] {
+    std::vector<std::byte> bytes;
+    archive::read_segment_from(
+        facts_.directory(), name, size, offset,
+        [&](std::span<const std::byte> wal) {
+          bytes.insert(bytes.end(), wal.begin(), wal.end());
+          return true;
+        },
+        codec::Checksums::ignored);
+    return bytes;
+  };
+  before_ = Before{before, offset, std::async(std::launch::async, read).share()};
 }
 
 /// True if what stands under the target's name begins like the segment at `start`.
@@ -256,13 +250,11 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, const ReadWal& c
   const ReadWal others = [&](wal::Lsn start, std::uint64_t, const codec::Sink& sink) {
     const auto segno = size.segno(start);
     const auto on = history ? archive::timeline_of_segment(*history, segno, size) : timeline;
-    for (const Method method : kForms) {
-      const SegmentFileName other{wal::SegmentName(on, segno, size), method, false};
-      if (!facts_.directory().find(other.to_string())) continue;
-      archive::read_segment(facts_.directory(), other, size, sink);
-      return true;
-    }
-    return false;
+    const auto other =
+        archive::find_finished(facts_.directory(), wal::SegmentName(on, segno, size));
+    if (!other) return false;
+    archive::read_segment(facts_.directory(), *other, size, sink);
+    return true;
   };
   const auto result = check_long_record(segment, history ? &*history : nullptr, others, content);
   if (result.verdict != SeamVerdict::broken) return;
@@ -284,8 +276,7 @@ void SegmentCheck::require_agreement(const Fetched& checked) {
     std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
     [[nodiscard]] std::uint64_t size() const override { return 0; }
   };
-  for (const Method method : kForms) {
-    const SegmentFileName other{checked.source.segment, method, false};
+  for (const auto& other : archive::finished_names(checked.source.segment)) {
     if (other == checked.source || !facts_.directory().find(other.to_string())) continue;
     std::optional<std::uint64_t> difference;
     try {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "wal/page.h"
@@ -21,7 +22,7 @@ constexpr std::size_t kMostSegments = 4;  ///< at each end
 constexpr std::uint64_t kFirstWindow = std::uint64_t{1} << 20;
 
 struct Scan {
-  std::optional<archive::Commit> commit;
+  std::optional<wal::Commit> commit;
   wal::Lsn end;
 };
 
@@ -36,7 +37,7 @@ class Looker {
         begin_(history_ ? history_->begin_of(timeline).value_or(wal::Lsn()) : wal::Lsn()),
         budget_(budget) {}
 
-  std::optional<archive::Commit> first(std::span<const SegmentFileName> files);
+  std::optional<wal::Commit> first(std::span<const SegmentFileName> files);
   Scan last(const SegmentFileName& file);
 
  private:
@@ -52,18 +53,15 @@ class Looker {
   std::uint64_t& budget_;
 };
 
-/// One file for each of the first (or last) segments: finished before unfinished, raw before
-/// compressed. In the order they are to be looked at.
+/// One file for each of the first (or last) segments, the one that counts. In the order they are to
+/// be looked at.
 template <typename Iterator>
 std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSize size) {
   std::vector<SegmentFileName> chosen;
-  const auto rank = [](const SegmentFileName& name) {
-    return (name.partial ? 2 : 0) + (name.method == codec::Method::none ? 0 : 1);
-  };
   for (; entry != end; ++entry) {
     if (!entry->name.segment.fits(size) || entry->bytes.value() == 0) continue;
     if (!chosen.empty() && chosen.back().segment == entry->name.segment) {
-      if (rank(entry->name) < rank(chosen.back())) chosen.back() = entry->name;
+      if (archive::counts_before(entry->name, chosen.back())) chosen.back() = entry->name;
       continue;
     }
     if (chosen.size() == kMostSegments) break;
@@ -103,9 +101,9 @@ Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntr
 
 namespace {
 
-std::optional<archive::Commit> Looker::first(std::span<const SegmentFileName> files) {
-  std::optional<archive::Commit> found;
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+std::optional<wal::Commit> Looker::first(std::span<const SegmentFileName> files) {
+  std::optional<wal::Commit> found;
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (end.aborted || end.commit.start < begin_) return true;
     found = end.commit;
     return false;
@@ -131,7 +129,7 @@ Scan Looker::last(const SegmentFileName& name) {
   Scan scan;
   if (budget_ < size_.bytes()) throw Error(ErrorKind::retry, "too much to read");
   budget_ -= size_.bytes();
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });
@@ -179,7 +177,7 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
 
 Scan Looker::scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
   Scan scan;
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });

@@ -6,16 +6,16 @@
 
 #include "archive/listing.h"
 #include "archive/timelines.h"
-#include "archive/transaction_end.h"
 #include "io/directory.h"
 #include "wal/segment.h"
+#include "wal/transaction_end.h"
 
 namespace weir::status {
 
 /// Where and when the WAL of one timeline begins and ends.
 struct Ends {
-  std::optional<archive::Commit> first;  ///< of the timeline itself, not of its ancestors
-  std::optional<archive::Commit> last;
+  std::optional<wal::Commit> first;  ///< of the timeline itself, not of its ancestors
+  std::optional<wal::Commit> last;
   /// End of the last complete record in its newest segment; 0/0 if none was found there.
   wal::Lsn end;
   bool moved = false;  ///< a file got another name or form meanwhile: look again

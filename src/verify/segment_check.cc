@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <thread>
 
 #include "archive/compare.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "wal/records.h"
 #include "wal/resource_manager.h"
 
 // How records are checked over segment borders although segments are read in parallel: a chunk is a
@@ -25,31 +26,6 @@ using wal::Lsn;
 using State = Outcome::State;
 
 constexpr std::size_t kMostAttempts = 50;  // at a file that changes under our eyes
-
-constexpr std::uint8_t kXlogManager = 0;
-constexpr std::uint8_t kInfoMask = 0xF0;
-// Of RM_XLOG_ID (catalog/pg_control.h).
-constexpr std::uint8_t kCheckpointShutdown = 0x00, kBackupEnd = 0x50, kEndOfRecovery = 0x90;
-constexpr std::uint8_t kSwitch = 0x40;
-
-/// The main data of a record without block references (access/xlogrecord.h).
-std::span<const std::byte> main_data(std::span<const std::byte> body) {
-  if (body.size() < 2) return {};
-  if (body[0] == std::byte{255}) {  // XLR_BLOCK_ID_DATA_SHORT
-    const auto length = std::to_integer<std::size_t>(body[1]);
-    return body.size() - 2 >= length ? body.subspan(2, length) : std::span<const std::byte>();
-  }
-  if (body[0] == std::byte{254} && body.size() >= 5) return body.subspan(5);  // …_DATA_LONG
-  return {};
-}
-
-template <typename Integer>
-std::optional<Integer> integer_at(std::span<const std::byte> bytes, std::size_t offset) {
-  if (bytes.size() < offset + sizeof(Integer)) return std::nullopt;
-  Integer value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(value));
-  return value;
-}
 
 std::optional<Loss> loss_of(const Node& node, Lsn at, wal::SegmentSize size) {
   const auto end = size.start(node.segno + 1);
@@ -80,29 +56,25 @@ class SegmentCheck::Observer final : public wal::RecordObserver {
   [[nodiscard]] bool needed() const { return switchpoint_ || check_.backup_start_; }
 
   bool wants(const wal::RecordHeader& header) override {
-    if (header.resource_manager != kXlogManager) return false;
-    const auto info = header.info & kInfoMask;
-    return info == kBackupEnd || info == kEndOfRecovery || info == kCheckpointShutdown;
+    return wal::is_xlog(header, wal::XlogRecord::backup_end) || wal::names_timeline(header);
   }
 
   void on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
-    const auto info = static_cast<std::uint8_t>(header.info & kInfoMask);
-    const bool xlog = header.resource_manager == kXlogManager;
-    if (xlog && info == kBackupEnd && check_.backup_start_ &&
-        integer_at<std::uint64_t>(main_data(body), 0) == check_.backup_start_->byte()) {
+    if (wal::is_xlog(header, wal::XlogRecord::backup_end) && check_.backup_start_ &&
+        wal::start_of_ended_backup(body) == check_.backup_start_) {
       const std::lock_guard lock(check_.mutex_);
       check_.backup_ends_.emplace_back(timeline_, end);
     }
     if (!switchpoint_ || start < *switchpoint_) return;
-    judge_switch(start, xlog, info, body);
+    judge_switch(start, header, body);
   }
 
  private:
   /// A new timeline begins, exactly at the switchpoint, with records of the XLOG resource manager,
   /// one of which names the new timeline and the one before (checkTimeLineSwitch in
   /// access/transam/xlogrecovery.c makes use of it).
-  void judge_switch(Lsn start, bool xlog, std::uint8_t info, std::span<const std::byte> body) {
+  void judge_switch(Lsn start, const wal::RecordHeader& header, std::span<const std::byte> body) {
     if (!seen_first_ && start != first_record_) {
       complain(start, fmt::format("no record begins at the switchpoint {} of the history file: the "
                                   "first one behind it begins at {}",
@@ -110,20 +82,18 @@ class SegmentCheck::Observer final : public wal::RecordObserver {
       return;
     }
     seen_first_ = true;
-    if (!xlog) {
+    if (!wal::is_xlog(header)) {
       complain(start, fmt::format("the record at the switchpoint {} is not one that begins a "
                                   "timeline",
                                   *switchpoint_));
       return;
     }
-    if (info != kEndOfRecovery && info != kCheckpointShutdown) return;  // the next one tells
-    const auto data = main_data(body);
-    const auto now = integer_at<std::uint32_t>(data, 8);
-    const auto before = integer_at<std::uint32_t>(data, 12);
-    if (now != timeline_ || before != parent_)
+    if (!wal::names_timeline(header)) return;  // the next one tells
+    const auto told = wal::timeline_begin(body).value_or(wal::TimelineBegin{});
+    if (told.timeline != timeline_ || told.previous != parent_)
       complain(start, fmt::format("the history file says that timeline {} follows {}, its WAL says "
                                   "{} follows {}",
-                                  timeline_, parent_, now.value_or(0), before.value_or(0)));
+                                  timeline_, parent_, told.timeline, told.previous));
     switchpoint_ = std::nullopt;
   }
 
@@ -264,7 +234,7 @@ bool SegmentCheck::check_finished(std::size_t index, std::optional<Verifier>& ve
     } catch (const Error& error) {
       if (archive::is_gone(error)) {
         // Compressed or pruned meanwhile. A form may also come back: a file that was moved away.
-        if (const auto other = other_form(node)) {
+        if (const auto other = archive::find_finished(directory_, node.name)) {
           if (std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(), *other) ==
                   forms.end() &&
               forms.size() < kMostAttempts)
@@ -296,15 +266,6 @@ bool SegmentCheck::ends_at_switchpoint(const Node& node, const wal::Damage& dama
     const auto end = known.second.end_of(node.timeline);
     return end && cluster_.segment_size.segno(*end) == node.segno && damage.at >= *end;
   });
-}
-
-std::optional<archive::SegmentFileName> SegmentCheck::other_form(const Node& node) {
-  for (const auto method :
-       {codec::Method::none, codec::Method::zstd, codec::Method::gzip, codec::Method::lz4}) {
-    const archive::SegmentFileName file{node.name, method, false};
-    if (directory_.find(file.to_string())) return file;
-  }
-  return std::nullopt;
 }
 
 /// A program such as gzip gives its file the final name first and then writes it, while the other
@@ -367,8 +328,7 @@ bool SegmentCheck::replay_filler(const Node& node, const archive::SegmentFileNam
     bool wants(const wal::RecordHeader&) override { return false; }
     void on_record(Lsn, Lsn end, const wal::RecordHeader& header,
                    std::span<const std::byte>) override {
-      if (header.resource_manager == kXlogManager && (header.info & kInfoMask) == kSwitch)
-        switch_end = end;
+      if (wal::is_xlog(header, wal::XlogRecord::segment_switch)) switch_end = end;
     }
     std::optional<Lsn> switch_end;
   } finder;
@@ -448,7 +408,7 @@ void SegmentCheck::check_border(const Node& parent, Verifier verifier, std::size
             });
       } catch (const Error& error) {
         if (!archive::is_gone(error) || forms.size() >= kMostAttempts) continue;
-        const auto other = other_form(node);
+        const auto other = archive::find_finished(directory_, node.name);
         if (other && std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(),
                                *other) == forms.end())
           forms.push_back(*other);
@@ -664,7 +624,7 @@ void SegmentCheck::check_finished_meanwhile(std::size_t index, const Verifier& b
                                             Observer* observer) {
   const auto& node = plan_.nodes[index];
   for (std::size_t i = 0; i < kMostAttempts; ++i) {
-    const auto form = other_form(node);
+    const auto form = archive::find_finished(directory_, node.name);
     if (!form) break;
     const auto name = form->to_string();
     auto verifier = before;
@@ -702,7 +662,7 @@ void SegmentCheck::check_switch_copy(const SwitchCopy& copy) {
   const auto file_of = [&](const Node& node) -> archive::SegmentFileName {
     const auto listed = node.is_finished() ? node.finished.front() : node.partial.front();
     if (directory_.find(listed.to_string())) return listed;
-    return other_form(node).value_or(listed);
+    return archive::find_finished(directory_, node.name).value_or(listed);
   };
   for (std::size_t i = 0; i < kMostAttempts; ++i)
     if (check_switch_copy(copy, file_of(old_node), file_of(new_node), start)) return;
@@ -745,8 +705,9 @@ bool SegmentCheck::check_switch_copy(const SwitchCopy& copy,
     add(std::move(finding));
   } catch (const Error& error) {
     // Whatever cannot be read was told when its segment was checked.
-    return !archive::is_gone(error) || (!other_form(old_node) && old_node.is_finished()) ||
-           (!other_form(new_node) && new_node.is_finished());
+    return !archive::is_gone(error) ||
+           (!archive::find_finished(directory_, old_node.name) && old_node.is_finished()) ||
+           (!archive::find_finished(directory_, new_node.name) && new_node.is_finished());
   }
   return true;
 }

@@ -90,7 +90,6 @@ class SegmentCheck {
   [[nodiscard]] bool still_being_written(const archive::SegmentFileName& file, const Node& node);
   void follow_children(std::size_t node, const std::optional<Verifier>& verifier,
                        std::optional<std::size_t> next, Observer* observer);
-  [[nodiscard]] std::optional<archive::SegmentFileName> other_form(const Node& node);
   [[nodiscard]] bool ends_at_switchpoint(const Node& node, const wal::Damage& damage) const;
   [[nodiscard]] bool replay_filler(const Node& node, const archive::SegmentFileName& file,
                                    std::uint64_t offset);
