@@ -36,7 +36,7 @@ struct Finished {
   Lsn start;
 };
 
-std::optional<Finished> find_finished(io::Directory& directory, wal::TimelineId timeline, Lsn start,
+std::optional<Finished> find_finished(io::Shelf& directory, wal::TimelineId timeline, Lsn start,
                                       wal::SegmentSize size) {
   const auto name =
       archive::find_finished(directory, wal::SegmentName(timeline, size.segno(start), size));
@@ -52,7 +52,7 @@ bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize si
 }
 
 /// A record begins on this page, as far as the page itself tells. `front`: its first bytes.
-bool has_record(io::File& file, std::uint64_t offset, std::span<const std::byte> front) {
+bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte> front) {
   const auto page = wal::decode_page_header(front);
   if (!page || page->magic == 0) return false;  // behind an xlog switch
   std::uint64_t at = page->size();
@@ -70,7 +70,7 @@ bool has_record(io::File& file, std::uint64_t offset, std::span<const std::byte>
 
 /// The last page of a raw segment, before `end`, in which a record begins, as far as the pages
 /// tell; else its first page.
-Lsn last_page_with_a_record(io::File& file, Lsn segment, Lsn end) {
+Lsn last_page_with_a_record(io::Bytes& file, Lsn segment, Lsn end) {
   std::array<std::byte, wal::kLongHeaderSize + sizeof(std::uint32_t)> front{};
   for (auto offset = (end - segment - 1) / wal::kPageSize * wal::kPageSize; offset > 0;
        offset -= wal::kPageSize) {
@@ -81,12 +81,12 @@ Lsn last_page_with_a_record(io::File& file, Lsn segment, Lsn end) {
 }
 
 /// False if what is read, up to `end`, ends in damage.
-bool feed(io::Directory& directory, const Finished& segment, wal::RecordVerifier& verifier,
+bool feed(io::Shelf& directory, const Finished& segment, wal::RecordVerifier& verifier,
           wal::SegmentSize size, Lsn end) {
   const auto upto = std::min(size.bytes(), end - segment.start);
   bool sound = true;
   if (segment.name.method == Method::none) {
-    const auto file = directory.open_for_reading(segment.name.to_string());
+    const auto file = directory.open_bytes(segment.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "the segment file is gone").with("file", segment.name.to_string());
     if (file->size() != size.bytes()) return false;
@@ -110,7 +110,7 @@ bool feed(io::Directory& directory, const Finished& segment, wal::RecordVerifier
 }
 
 /// The timeline that the byte at `lsn` is of, by the archive's history of `timeline`.
-wal::TimelineId timeline_at(io::Directory& directory, wal::TimelineId timeline, Lsn lsn) {
+wal::TimelineId timeline_at(io::Shelf& directory, wal::TimelineId timeline, Lsn lsn) {
   const auto content = read_history(directory, timeline);
   const auto history = content ? wal::TimelineHistory::parse(timeline, *content) : std::nullopt;
   return history ? history->timeline_of(lsn) : timeline;
@@ -118,7 +118,7 @@ wal::TimelineId timeline_at(io::Directory& directory, wal::TimelineId timeline, 
 
 /// The segment that lies before `end`, of that timeline or of the ancestor that it was written on:
 /// before the first segment of a timeline there is only an ancestor's.
-std::optional<Finished> find_in_history(io::Directory& directory, wal::TimelineId timeline, Lsn end,
+std::optional<Finished> find_in_history(io::Shelf& directory, wal::TimelineId timeline, Lsn end,
                                         wal::SegmentSize size) {
   if (end.byte() <= size.bytes()) return std::nullopt;
   const Lsn last(end.byte() - 1);
@@ -142,7 +142,7 @@ struct Attempt {
 };
 
 /// From the last page with a record of the oldest of `segments` (the newest first) up to `end`.
-Attempt read_segments(io::Directory& directory, const std::vector<Finished>& segments,
+Attempt read_segments(io::Shelf& directory, const std::vector<Finished>& segments,
                       const wal::RecordVerifier::Options& options, Lsn end) {
   const auto& size = options.segment_size;
   const auto& oldest = segments.back();
@@ -153,7 +153,7 @@ Attempt read_segments(io::Directory& directory, const std::vector<Finished>& seg
     return attempt;
   };
   if (oldest.name.method == Method::none)
-    if (const auto file = directory.open_for_reading(oldest.name.to_string());
+    if (const auto file = directory.open_bytes(oldest.name.to_string());
         file && file->size() == size.bytes()) {
       const auto upto = std::min(end, oldest.start + size.bytes());
       auto attempt = read_from(last_page_with_a_record(*file, oldest.start, upto));
@@ -164,8 +164,8 @@ Attempt read_segments(io::Directory& directory, const std::vector<Finished>& seg
 }
 
 /// nullopt if the segments before `end` cannot tell.
-std::optional<Reading> read_up_to(io::Directory& directory,
-                                  const wal::RecordVerifier::Options& options, Lsn end) {
+std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                  Lsn end) {
   const auto& size = options.segment_size;
   std::vector<Finished> segments;  // the newest first
   for (;;) {
@@ -198,12 +198,12 @@ auto look_again(const Look& look) -> decltype(look()) {
   }
 }
 
-std::vector<std::byte> read_wal(io::Directory& directory, const Finished& segment,
+std::vector<std::byte> read_wal(io::Shelf& directory, const Finished& segment,
                                 wal::SegmentSize size, Lsn begin, Lsn end) {
   std::vector<std::byte> wal;
   wal.reserve(end - begin);
   if (segment.name.method == Method::none) {
-    const auto file = directory.open_for_reading(segment.name.to_string());
+    const auto file = directory.open_bytes(segment.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "the segment file is gone").with("file", segment.name.to_string());
     wal.resize(end - begin);
@@ -222,7 +222,7 @@ std::vector<std::byte> read_wal(io::Directory& directory, const Finished& segmen
 
 /// Where all of the segment is of one record, the bytes before `end` are its own. It may begin in a
 /// segment that the archive no longer has.
-std::optional<Tail> tail_of_a_long_record(io::Directory& directory,
+std::optional<Tail> tail_of_a_long_record(io::Shelf& directory,
                                           const wal::RecordVerifier::Options& options, Lsn end) {
   const auto& size = options.segment_size;
   const auto segment = find_in_history(directory, options.timeline, end, size);
@@ -235,7 +235,7 @@ std::optional<Tail> tail_of_a_long_record(io::Directory& directory,
               read_wal(directory, *segment, size, begin, end)};
 }
 
-std::optional<Tail> read_tail(io::Directory& directory, const wal::RecordVerifier::Options& options,
+std::optional<Tail> read_tail(io::Shelf& directory, const wal::RecordVerifier::Options& options,
                               Lsn end) {
   const auto reading = read_up_to(directory, options, end);
   if (!reading) return tail_of_a_long_record(directory, options, end);
@@ -255,16 +255,16 @@ std::optional<Tail> read_tail(io::Directory& directory, const wal::RecordVerifie
 
 }  // namespace
 
-wal::RecordVerifier verifier_at(io::Directory& directory,
-                                const wal::RecordVerifier::Options& options, Lsn start) {
+wal::RecordVerifier verifier_at(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                Lsn start) {
   wal::RecordVerifier fresh(options, start);
   if (fresh.unchecked()) return fresh;
   auto reading = look_again([&] { return read_up_to(directory, options, start); });
   return reading ? std::move(reading->verifier) : fresh;
 }
 
-std::optional<Tail> tail_before(io::Directory& directory,
-                                const wal::RecordVerifier::Options& options, Lsn end) {
+std::optional<Tail> tail_before(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                Lsn end) {
   if (wal::RecordVerifier(options, options.segment_size.start_of(end)).unchecked())
     return std::nullopt;
   return look_again([&] { return read_tail(directory, options, end); });

@@ -18,7 +18,7 @@ constexpr std::size_t kFirstRead = 8 * 1024;  ///< many want no more than the fi
 
 }  // namespace
 
-ContentReader::ContentReader(io::File& file, codec::Method method, const Options& options)
+ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Options& options)
     : file_(file),
       decompressor_(codec::make_decompressor(method, options.checksums)),
       may_break_off_(options.may_break_off),
@@ -41,7 +41,7 @@ bool ContentReader::read(const codec::Sink& sink) {
   return true;
 }
 
-bool read_content(io::File& file, codec::Method method, const std::string& path,
+bool read_content(io::Bytes& file, codec::Method method, const std::string& path,
                   const codec::Sink& sink) {
   ContentReader reader(file, method);
   try {

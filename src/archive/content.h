@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 
 namespace weir::archive {
 
@@ -21,8 +21,8 @@ class ContentReader {
     /// The end may be missing: who writes a `.partial` may be stopped in the middle of a frame.
     bool may_break_off = false;
   };
-  ContentReader(io::File& file, codec::Method method, const Options& options);
-  ContentReader(io::File& file, codec::Method method) : ContentReader(file, method, Options{}) {}
+  ContentReader(io::Bytes& file, codec::Method method, const Options& options);
+  ContentReader(io::Bytes& file, codec::Method method) : ContentReader(file, method, Options{}) {}
 
   /// Hands on the content in pieces. False if the sink has had enough: then the rest is not read.
   /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
@@ -36,7 +36,7 @@ class ContentReader {
   }
 
  private:
-  io::File& file_;
+  io::Bytes& file_;
   std::unique_ptr<codec::Decompressor> decompressor_;
   bool may_break_off_;
   std::uint64_t offset_;
@@ -45,7 +45,7 @@ class ContentReader {
 };
 
 /// The same in one call. Errors name `path`.
-bool read_content(io::File& file, codec::Method method, const std::string& path,
+bool read_content(io::Bytes& file, codec::Method method, const std::string& path,
                   const codec::Sink& sink);
 
 }  // namespace weir::archive

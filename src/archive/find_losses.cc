@@ -33,7 +33,7 @@ std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<cons
 
 }  // namespace
 
-std::vector<Loss> find_unrecorded_losses(io::Directory& directory, const Listing& listing,
+std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& listing,
                                          const Timelines& timelines, wal::SegmentSize segment_size,
                                          std::span<const Loss> recorded) {
   auto found = find_holes(listing, timelines, segment_size, recorded);
@@ -78,7 +78,7 @@ std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
   return found;
 }
 
-std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& listing,
+std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,
                                      const wal::TimelineHistory& history,
                                      wal::SegmentSize segment_size,
                                      std::span<const Loss> recorded) {
@@ -97,7 +97,7 @@ std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& li
   return found;
 }
 
-wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::TimelineId timeline,
+wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
                    wal::Lsn from, wal::SegmentSize segment_size) {
   // The form of each segment that counts; behind a missing one there is another piece of WAL.
   std::map<std::uint64_t, SegmentFileName> there;
@@ -124,7 +124,7 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   auto verifier = verifier_at(directory, options, start);
   for (; each != there.end() && each->first == next; ++each, ++next) {
     const auto& name = each->second;
-    const auto file = directory.open_for_reading(name.to_string());
+    const auto file = directory.open_bytes(name.to_string());
     if (!file) break;
     try {
       const auto path = directory.path() + "/" + name.to_string();
@@ -158,7 +158,7 @@ std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::Timeli
   return loss;
 }
 
-void count_commits(io::Directory& directory, const Listing& listing, Loss& branch) {
+void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch) {
   const auto& size = branch.segment_size;
   std::uint64_t commits = 0;
   wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {

@@ -31,7 +31,7 @@ std::array<std::pair<std::string, codec::Method>, kForms.size()> history_names(
   return names;
 }
 
-std::optional<SegmentFileName> find_finished(io::Directory& directory, wal::SegmentName segment) {
+std::optional<SegmentFileName> find_finished(io::Shelf& directory, wal::SegmentName segment) {
   for (const auto& name : finished_names(segment))
     if (directory.find(name.to_string())) return name;
   return std::nullopt;

@@ -8,7 +8,7 @@
 
 #include "archive/listing.h"
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 // Which forms a segment has, and which of them counts. A segment may be there raw and compressed at
@@ -34,7 +34,7 @@ using FormNames = std::array<SegmentFileName, kForms.size()>;
 
 /// The finished form to read: the first one that is there. nullopt if there is none, and was none
 /// at some moment of this call. When it is opened it may be gone: then one behind it is there.
-[[nodiscard]] std::optional<SegmentFileName> find_finished(io::Directory& directory,
+[[nodiscard]] std::optional<SegmentFileName> find_finished(io::Shelf& directory,
                                                            wal::SegmentName segment);
 
 /// Of two files of one segment: which is to be read rather than the other. A finished one, then in

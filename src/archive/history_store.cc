@@ -12,9 +12,9 @@ namespace weir::archive {
 
 namespace {
 
-std::optional<std::string> read_form(io::Directory& directory, const std::string& name,
+std::optional<std::string> read_form(io::Shelf& directory, const std::string& name,
                                      codec::Method method) {
-  const auto file = directory.open_for_reading(name);
+  const auto file = directory.open_bytes(name);
   if (!file) return std::nullopt;
   std::string content;
   read_content(*file, method, directory.path() + "/" + name, [&](auto raw) {
@@ -26,7 +26,7 @@ std::optional<std::string> read_form(io::Directory& directory, const std::string
 
 }  // namespace
 
-std::optional<std::string> read_history(io::Directory& directory, wal::TimelineId timeline) {
+std::optional<std::string> read_history(io::Shelf& directory, wal::TimelineId timeline) {
   for (const auto& [name, method] : history_names(timeline))
     if (auto content = read_form(directory, name, method)) return content;
   return std::nullopt;

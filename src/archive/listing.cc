@@ -73,7 +73,7 @@ void sort(Listing& listing) {
 
 }  // namespace
 
-Listing list_archive(io::Directory& directory) {
+Listing list_archive(io::Shelf& directory) {
   Listing listing;
   for (io::DirectoryEntry& entry : directory.list())
     add(listing, std::move(entry.name), entry.type, entry.size);
@@ -81,7 +81,7 @@ Listing list_archive(io::Directory& directory) {
   return listing;
 }
 
-Listing list_archive_names(io::Directory& directory) {
+Listing list_archive_names(io::Shelf& directory) {
   Listing listing;
   for (io::DirectoryName& entry : directory.names())
     add(listing, std::move(entry.name), entry.type, std::nullopt);

@@ -44,7 +44,7 @@ class OverwriteWatch final : public wal::RecordObserver {
 
 class Finder {
  public:
-  Finder(io::Directory& directory, const Listing& listing, wal::SegmentSize size)
+  Finder(io::Shelf& directory, const Listing& listing, wal::SegmentSize size)
       : directory_(directory),
         size_(size),
         timeline_(listing.segments.back().name.segment.timeline()) {
@@ -105,7 +105,7 @@ class Finder {
   void require_complete(const SegmentEntry& entry) {
     const bool raw = entry.name.method == codec::Method::none;
     if (raw) require_size(entry, entry.bytes.value());
-    const auto file = directory_.open_for_reading(entry.name.to_string());
+    const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
     const wal::Lsn start = entry.name.segment.start(size_);
@@ -154,7 +154,7 @@ class Finder {
         .hint(kRemedy);
   }
 
-  [[nodiscard]] bool is_sound_from(io::File& raw, wal::Lsn begin,
+  [[nodiscard]] bool is_sound_from(io::Bytes& raw, wal::Lsn begin,
                                    const wal::RecordVerifier::Options& options) const {
     wal::RecordVerifier verifier(options, begin);
     std::vector<std::byte> buffer(kPiece);
@@ -176,7 +176,7 @@ class Finder {
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
     const wal::Lsn start = size_.start(segno);
     OpenSegment open{start, start, start};
-    const auto file = directory_.open_for_reading(entry.name.to_string());
+    const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "an unfinished segment has vanished").with("path", path_of(entry));
     OverwriteWatch watch;
@@ -200,7 +200,7 @@ class Finder {
       "has cut it. Move the file away, and it is received again if the server still has it; or "
       "restore it from a copy.";
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
   std::map<std::uint64_t, SegmentForms> segments_;  ///< of the timeline, by number
@@ -208,9 +208,9 @@ class Finder {
 };
 
 /// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
-std::uint64_t unpacked_size(io::Directory& directory, const SegmentEntry& entry,
+std::uint64_t unpacked_size(io::Shelf& directory, const SegmentEntry& entry,
                             wal::SegmentSize segment_size) {
-  const auto file = directory.open_for_reading(entry.name.to_string());
+  const auto file = directory.open_bytes(entry.name.to_string());
   if (!file) return 0;
   std::uint64_t bytes = 0;
   try {
@@ -228,7 +228,7 @@ std::uint64_t unpacked_size(io::Directory& directory, const SegmentEntry& entry,
 
 }  // namespace
 
-std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
+std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
                                         wal::SegmentSize segment_size) {
   std::vector<WrongSize> wrong;
   bool sound_seen = false;
@@ -251,7 +251,7 @@ std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listi
   return wrong;
 }
 
-std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Listing& listing,
+std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
                                              wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
   return Finder(directory, listing, segment_size).find();

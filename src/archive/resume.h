@@ -47,7 +47,7 @@ struct ResumePoint {
 /// Error{conflict} for a .partial that is too long and for names of another segment size,
 /// Error{damage} if the newest finished segment has not (unpacked) the size of one, or is no WAL to
 /// its end.
-[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,
+[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Shelf& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);
 
@@ -60,7 +60,7 @@ struct WrongSize {
 /// Takes out of `listing` finished files that have not the size of a segment, as pg_receivewal
 /// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
 /// which is as far as it matters for the end of the archive. Returns what was taken out.
-[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
+[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
                                                       wal::SegmentSize segment_size);
 
 /// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is

@@ -6,7 +6,7 @@
 
 namespace weir::receive {
 
-LossWatch::LossWatch(io::Directory& directory, StatusBoard& board, Log& log,
+LossWatch::LossWatch(io::Shelf& directory, StatusBoard& board, Log& log,
                      std::chrono::milliseconds every)
     : directory_(directory), board_(board), log_(log), every_(every), thread_([this] { work(); }) {}
 

@@ -39,7 +39,7 @@ const std::optional<archive::Identity>& ArchiveFacts::identity() {
   return *identity_;
 }
 
-std::vector<KnownHole> read_known_holes(io::Directory& archive, const archive::Listing& listing,
+std::vector<KnownHole> read_known_holes(io::Shelf& archive, const archive::Listing& listing,
                                         wal::SegmentSize size) {
   auto holes = known_holes(listing, size);
   for (const auto& loss : archive::read_losses(archive, listing))

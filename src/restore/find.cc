@@ -39,8 +39,7 @@ struct Stretch {
 /// The segments that a recovery along one history reads, in order.
 class Path {
  public:
-  Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
-       const AskReceiver& durable_end);
+  Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline, const AskReceiver& durable_end);
 
   [[nodiscard]] const std::vector<Stretch>& stretches() const { return stretches_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
@@ -68,7 +67,7 @@ class Path {
   [[nodiscard]] const Stretch& stretch_of(std::size_t i) const;
   void find_stretches(const std::vector<KnownHole>& holes);
 
-  io::Directory& archive_;
+  io::Shelf& archive_;
   const AskReceiver& durable_end_;
   wal::TimelineId timeline_ = 0;
   wal::SegmentSize size_;
@@ -81,7 +80,7 @@ class Path {
 
 /// A listing is no snapshot: a file that is renamed while the directory is read may be missing in
 /// it. So two have to say the same of what is there.
-std::unique_ptr<const Path> look(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+std::unique_ptr<const Path> look(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
                                  const AskReceiver& durable_end) {
   auto path = std::make_unique<const Path>(archive, timeline, durable_end);
   for (int i = 1; i < kLooks; ++i) {
@@ -95,8 +94,7 @@ std::unique_ptr<const Path> look(io::Directory& archive, std::optional<wal::Time
 
 /// `find` with a path, and again if a segment got another name or form meanwhile.
 template <typename Find>
-std::optional<Moment> while_it_changes(io::Directory& archive,
-                                       std::optional<wal::TimelineId> timeline,
+std::optional<Moment> while_it_changes(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
                                        const AskReceiver& durable_end, Find find) {
   for (int i = 1;; ++i) {
     try {
@@ -200,14 +198,14 @@ std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgT
 
 }  // namespace
 
-std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
+std::optional<Moment> find_lsn(io::Shelf& archive, wal::Lsn lsn,
                                std::optional<wal::TimelineId> timeline,
                                const AskReceiver& durable_end) {
   return while_it_changes(archive, timeline, durable_end,
                           [&](const Path& path) { return find_lsn_in(path, lsn); });
 }
 
-std::optional<Moment> find_time(io::Directory& archive, PgTime time,
+std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
                                 std::optional<wal::TimelineId> timeline,
                                 const AskReceiver& durable_end) {
   return while_it_changes(archive, timeline, durable_end,
@@ -228,7 +226,7 @@ std::optional<Moment> find_time(io::Directory& archive, PgTime time,
 
 namespace {
 
-Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+Path::Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
            const AskReceiver& durable_end)
     : archive_(archive), durable_end_(durable_end) {
   const auto listing = archive::list_archive_names(archive);

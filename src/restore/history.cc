@@ -25,12 +25,11 @@ using codec::Method;
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
 
 void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines);
-void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& history,
                                 const archive::Listing& listing);
 
-std::optional<std::string> read_form(io::Directory& archive, const std::string& name,
-                                     Method method) {
-  const auto file = archive.open_for_reading(name);
+std::optional<std::string> read_form(io::Shelf& archive, const std::string& name, Method method) {
+  const auto file = archive.open_bytes(name);
   if (!file) return std::nullopt;
   const auto too_large = [&] {
     return Error(ErrorKind::damage, "too large for a timeline history").with("file", name);
@@ -52,7 +51,7 @@ std::optional<std::string> read_form(io::Directory& archive, const std::string& 
 
 }  // namespace
 
-std::optional<std::string> read_history_file(io::Directory& archive, wal::TimelineId timeline) {
+std::optional<std::string> read_history_file(io::Shelf& archive, wal::TimelineId timeline) {
   std::optional<Error> first_error;
   std::optional<std::string> first_content;
   for (const auto& [name, method] : archive::history_names(timeline)) {
@@ -68,7 +67,7 @@ std::optional<std::string> read_history_file(io::Directory& archive, wal::Timeli
   return first_content;
 }
 
-std::optional<std::string> read_checked_history(io::Directory& archive, wal::TimelineId timeline,
+std::optional<std::string> read_checked_history(io::Shelf& archive, wal::TimelineId timeline,
                                                 const archive::Listing& listing,
                                                 const archive::Timelines& timelines, bool verify) {
   auto content = read_history_file(archive, timeline);
@@ -169,7 +168,7 @@ class BeginFinder final : public wal::RecordObserver {
   std::optional<wal::Lsn> begin_;
 };
 
-void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& history,
                                 const archive::Listing& listing) {
   const auto timeline = history.timeline();
   const auto begin = *history.begin_of(timeline);

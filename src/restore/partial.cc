@@ -55,9 +55,9 @@ Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::Segm
 
 }  // namespace
 
-void wait_for_writer(io::Directory& directory, const std::string& name) {
+void wait_for_writer(io::Shelf& directory, const std::string& name) {
   using namespace std::chrono_literals;
-  const auto entry = directory.identity_of(name);
+  const auto entry = io::identity_of(directory, name);
   if (!entry) return;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const std::chrono::nanoseconds modified(entry->modified_ns);

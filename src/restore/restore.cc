@@ -33,7 +33,7 @@ constexpr int kLooksAtRest = 4;
 /// One request.
 class Restorer {
  public:
-  Restorer(io::Directory& archive, io::Directory& target_directory, const std::string& target_name,
+  Restorer(io::Shelf& archive, io::Directory& target_directory, const std::string& target_name,
            const Options& options, Log& log)
       : archive_(archive),
         target_directory_(target_directory),
@@ -73,7 +73,7 @@ class Restorer {
   void require_wal();
   void require_outside(const Target& target);
 
-  io::Directory& archive_;
+  io::Shelf& archive_;
   io::Directory& target_directory_;
   const std::string& target_name_;
   const Options& options_;
@@ -85,7 +85,7 @@ class Restorer {
 
 }  // namespace
 
-Result restore_file(io::Directory& archive, const Request& request, io::Directory& target_directory,
+Result restore_file(io::Shelf& archive, const Request& request, io::Directory& target_directory,
                     const std::string& target_name, const Options& options, Log& log) {
   Restorer restorer(archive, target_directory, target_name, options, log);
   return std::visit([&](const auto& asked) { return restorer.restore(asked); }, request);
@@ -456,7 +456,7 @@ Result Restorer::restore_history(wal::TimelineId timeline) {
 }
 
 Result Restorer::restore(const BackupHistoryRequest& request) {
-  const auto file = archive_.open_for_reading(request.name);
+  const auto file = archive_.open_bytes(request.name);
   if (!file) {
     require_wal();
     return {false, "the archive does not have it"};

@@ -52,7 +52,7 @@ struct Result {
 /// it is written, and takes it back if it turns out to be wrong. If one form of a segment is
 /// damaged and another is sound, the sound one is taken and the damage told to the log. One thread.
 /// Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name then.
-[[nodiscard]] Result restore_file(io::Directory& archive, const Request& request,
+[[nodiscard]] Result restore_file(io::Shelf& archive, const Request& request,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options, Log& log);
 

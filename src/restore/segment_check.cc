@@ -135,14 +135,14 @@ void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content)
         history ? archive::timeline_of_segment(*history, segno, size) : timeline, segno, size);
   };
   const ReadWal servers = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
-    const auto file = target_directory_.open_for_reading(name_at(start).to_string());
+    const auto file = target_directory_.open_bytes(name_at(start).to_string());
     if (!file || file->size() != size.bytes()) return false;
     return content_of(*file)(start, offset, sink);
   };
   // A record that goes on as it began proves itself: so what was restored last time may be asked.
   const ReadWal last_time = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
     if (!restored_last_time(start)) return false;
-    const auto file = target_directory_.open_for_reading(target_name_);
+    const auto file = target_directory_.open_bytes(target_name_);
     return file && file->size() == size.bytes() && content_of(*file)(start, offset, sink);
   };
   const ReadWal archived = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
@@ -154,7 +154,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content)
     }
     for (const auto& before : archive::finished_names(asked)) {
       if (before.method == Method::none) {
-        const auto file = facts_.directory().open_for_reading(before.to_string());
+        const auto file = facts_.directory().open_bytes(before.to_string());
         if (!file) continue;
         return file->size() == size.bytes() && content_of(*file)(start, offset, sink);
       }
@@ -235,7 +235,7 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
 bool SegmentCheck::restored_last_time(wal::Lsn start) {
   const auto entry = target_directory_.find(target_name_);
   if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
-  const auto file = target_directory_.open_for_reading(target_name_);
+  const auto file = target_directory_.open_bytes(target_name_);
   std::array<std::byte, wal::kLongHeaderSize> front{};
   if (!file || file->read_at(0, front) != front.size()) return false;
   const auto page = wal::decode_page_header(front);

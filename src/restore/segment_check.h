@@ -9,7 +9,7 @@
 
 #include "archive/listing.h"
 #include "base/log.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "restore/archive_facts.h"
 #include "restore/fetched.h"
 #include "restore/restore.h"
@@ -33,7 +33,7 @@ class SegmentCheck {
     also_before,  ///< and the archive's segment before will be asked: it is read at the same time
   };
 
-  SegmentCheck(ArchiveFacts& facts, io::Directory& target_directory, std::string target_name,
+  SegmentCheck(ArchiveFacts& facts, io::Shelf& target_directory, std::string target_name,
                const Options& options, Log& log)
       : facts_(facts),
         target_directory_(target_directory),
@@ -66,7 +66,7 @@ class SegmentCheck {
                             wal::Lsn previous_record, const wal::TimelineHistory* history);
 
   ArchiveFacts& facts_;
-  io::Directory& target_directory_;
+  io::Shelf& target_directory_;
   std::string target_name_;
   const Options& options_;
   Log& log_;

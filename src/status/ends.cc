@@ -28,7 +28,7 @@ struct Scan {
 
 class Looker {
  public:
-  Looker(io::Directory& directory, wal::TimelineId timeline, wal::SegmentSize size,
+  Looker(io::Shelf& directory, wal::TimelineId timeline, wal::SegmentSize size,
          const archive::Timelines& timelines, std::uint64_t& budget)
       : directory_(directory),
         timeline_(timeline),
@@ -42,10 +42,10 @@ class Looker {
 
  private:
   Scan last_of_raw(const SegmentFileName& name);
-  Scan scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
+  Scan scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
   [[nodiscard]] wal::RecordVerifier verifier(wal::Lsn start, wal::RecordObserver& observer) const;
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   wal::TimelineId timeline_;
   wal::SegmentSize size_;
   std::optional<wal::TimelineHistory> history_;
@@ -72,7 +72,7 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSi
 
 }  // namespace
 
-Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntry> segments,
+Ends look_at_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
                   wal::SegmentSize size, const archive::Timelines& timelines,
                   std::uint64_t& budget) {
   Ends ends;
@@ -142,7 +142,7 @@ Scan Looker::last(const SegmentFileName& name) {
 
 /// Behind the last page of a .partial there are zeros, or pages of an older segment.
 Scan Looker::last_of_raw(const SegmentFileName& name) {
-  const auto file = directory_.open_for_reading(name.to_string());
+  const auto file = directory_.open_bytes(name.to_string());
   if (!file) throw system_error(ENOENT, "the segment file is gone");
   const auto start = name.segment.start(size_);
   const auto is_page = [&](std::uint64_t page) {
@@ -175,7 +175,7 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
   return scan;
 }
 
-Scan Looker::scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
+Scan Looker::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
   Scan scan;
   wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;

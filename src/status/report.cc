@@ -21,8 +21,8 @@ constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
 StatusReport look_once(io::Directory& directory);
-void look_at_all_ends(StatusReport& report, io::Directory& directory,
-                      const archive::Listing& listing, const archive::Timelines& timelines);
+void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                      const archive::Timelines& timelines);
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno);
 void merge(std::vector<SegnoRange>& ranges);
@@ -286,8 +286,8 @@ std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& li
   return std::nullopt;
 }
 
-void look_at_all_ends(StatusReport& report, io::Directory& directory,
-                      const archive::Listing& listing, const archive::Timelines& timelines) {
+void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                      const archive::Timelines& timelines) {
   if (!report.identity) return;
   auto budget = kBudget;
   // The newest first: it counts most.

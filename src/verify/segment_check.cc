@@ -119,7 +119,7 @@ class SegmentCheck::Observer final : public wal::RecordObserver {
   bool seen_first_ = false;
 };
 
-SegmentCheck::SegmentCheck(io::Directory& directory, const Plan& plan,
+SegmentCheck::SegmentCheck(io::Shelf& directory, const Plan& plan,
                            const archive::Timelines& timelines, Cluster cluster,
                            std::optional<Lsn> backup_start,
                            std::function<void(std::uint64_t)> advance, std::function<bool()> stop)
@@ -277,11 +277,11 @@ bool SegmentCheck::still_being_written(const archive::SegmentFileName& file, con
   const archive::SegmentFileName raw{node.name, codec::Method::none, false};
   if (!directory_.find(raw.to_string())) return false;
   const auto name = file.to_string();
-  const auto before = directory_.identity_of(name);
+  const auto before = io::identity_of(directory_, name);
   if (!before) return !directory_.find(name);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   if (now - std::chrono::nanoseconds(before->modified_ns) < 5s) std::this_thread::sleep_for(50ms);
-  return directory_.identity_of(name) != before;
+  return io::identity_of(directory_, name) != before;
 }
 
 void SegmentCheck::check_other_forms(const Node& node, const archive::SegmentFileName& sound,

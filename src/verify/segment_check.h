@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "archive/timelines.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "verify/plan.h"
 #include "verify/report.h"
 #include "wal/record_verifier.h"
@@ -44,7 +44,7 @@ struct Outcome {
 /// are collected under a lock. Asked to stop, a check ends early; what was found is then no answer.
 class SegmentCheck {
  public:
-  SegmentCheck(io::Directory& directory, const Plan& plan, const archive::Timelines& timelines,
+  SegmentCheck(io::Shelf& directory, const Plan& plan, const archive::Timelines& timelines,
                Cluster cluster, std::optional<wal::Lsn> backup_start,
                std::function<void(std::uint64_t)> advance, std::function<bool()> stop);
 
@@ -104,7 +104,7 @@ class SegmentCheck {
   /// Whether to go on.
   bool moved(std::uint64_t bytes);
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const Plan& plan_;
   const Cluster cluster_;
   const std::optional<wal::Lsn> backup_start_;

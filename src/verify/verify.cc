@@ -32,8 +32,7 @@ constexpr int kLooks = 50;
 
 class Run {
  public:
-  Run(io::Directory& directory, const Options& options)
-      : directory_(directory), options_(options) {}
+  Run(io::Shelf& directory, const Options& options) : directory_(directory), options_(options) {}
 
   Report run() {
     const auto began = std::chrono::steady_clock::now();
@@ -72,7 +71,7 @@ class Run {
   void accept();
   [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const Options& options_;
   Report report_;
   archive::Listing listing_;
@@ -305,7 +304,7 @@ void Run::check_second_forms() {
       const auto name = wal::history_name(timeline) + std::string(codec::suffix(method));
       std::string what;
       try {
-        const auto file = directory_.open_for_reading(name);
+        const auto file = directory_.open_bytes(name);
         if (!file) continue;
         std::string content;
         archive::read_content(*file, method, name, [&](std::span<const std::byte> bytes) {
@@ -711,7 +710,7 @@ void Run::accept() {
 
 }  // namespace
 
-Report verify(io::Directory& directory, const Options& options) {
+Report verify(io::Shelf& directory, const Options& options) {
   return Run(directory, options).run();
 }
 
