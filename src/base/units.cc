@@ -79,10 +79,25 @@ std::string format_duration(std::chrono::milliseconds duration) {
   return fmt::format("{} d {} h", s / 86'400, s % 86'400 / 3600);
 }
 
+namespace {
+
+std::string format_moment(std::chrono::system_clock::time_point time, char between,
+                          std::string_view zone) {
+  const auto since = std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch());
+  const auto second = std::chrono::floor<std::chrono::seconds>(since);
+  const auto utc = fmt::gmtime(std::time_t{second.count()});
+  return fmt::format("{:%Y-%m-%d}{}{:%H:%M:%S}.{:03}{}", utc, between, utc,
+                     (since - second).count(), zone);
+}
+
+}  // namespace
+
 std::string format_time(std::chrono::system_clock::time_point time) {
-  const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
-  const auto second = static_cast<std::time_t>(since.count() / 1000);
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} UTC", fmt::gmtime(second), since.count() % 1000);
+  return format_moment(time, ' ', " UTC");
+}
+
+std::string format_iso_time(std::chrono::system_clock::time_point time) {
+  return format_moment(time, 'T', "Z");
 }
 
 }  // namespace weir

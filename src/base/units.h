@@ -21,5 +21,7 @@ namespace weir {
 [[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
 /// "2026-11-20 10:00:00.123 UTC"
 [[nodiscard]] std::string format_time(std::chrono::system_clock::time_point time);
+/// "2026-11-20T10:00:00.123Z", as ISO 8601 and programs want it.
+[[nodiscard]] std::string format_iso_time(std::chrono::system_clock::time_point time);
 
 }  // namespace weir

@@ -6,6 +6,7 @@
 #include <boost/program_options.hpp>
 #include <functional>
 
+#include "base/text.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 
@@ -19,13 +20,6 @@ const Option* find(std::span<const Option> options, std::string_view name) {
   const auto found = std::find_if(options.begin(), options.end(),
                                   [&](const Option& option) { return option.name == name; });
   return found == options.end() ? nullptr : &*found;
-}
-
-std::string_view trim(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  const auto first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
 std::optional<bool> parse_switch(std::string_view text) {
@@ -68,7 +62,7 @@ std::string_view section_name(std::string_view content, const std::optional<Shar
                       .hint("It is flat: one \"name = value\" on each line."));
   if (content.back() != ']')
     throw at_line(Error(ErrorKind::usage, fmt::format("section without \"]\": \"{}\"", content)));
-  const auto name = trim(content.substr(1, content.size() - 2));
+  const auto name = trimmed(content.substr(1, content.size() - 2));
   std::vector<std::string_view> names;
   for (const auto& each : shared->commands) {
     if (each.command == name) return each.command;
@@ -187,7 +181,7 @@ void Arguments::add_file(const std::string& path, std::string_view text,
   int line = 0;
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
-    const auto content = trim(text.substr(0, end));
+    const auto content = trimmed(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
     ++line;
     if (content.empty() || content.front() == '#' || content.front() == ';') continue;
@@ -223,8 +217,8 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
     throw at_line(
         Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
             .hint("Write \"name = value\"; a switch is \"name = on\"."));
-  const auto name = trim(content.substr(0, equals));
-  const std::string value(trim(content.substr(equals + 1)));
+  const auto name = trimmed(content.substr(0, equals));
+  const std::string value(trimmed(content.substr(equals + 1)));
   const auto* option = find(part.known, name);
   if (option == nullptr || !option->in_file)
     throw at_line(unknown_setting(name, option, part.known, part.section, shared));

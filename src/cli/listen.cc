@@ -192,11 +192,12 @@ void Listening::begun(const Listener::Listening& listening) {
                  format_time(*listening.missed_since), format_time(now));
   if (request_.json) printer_.add(listening_json(listening, now));
   if (request_.exec_connect)
-    runner_.add({*request_.exec_connect,
-                 {{"PGWEIR_SERVER", listening.server},
-                  {"PGWEIR_MISSED_SINCE",
-                   listening.missed_since ? iso_time(*listening.missed_since) : std::string()}},
-                 "the connection"});
+    runner_.add(
+        {*request_.exec_connect,
+         {{"PGWEIR_SERVER", listening.server},
+          {"PGWEIR_MISSED_SINCE",
+           listening.missed_since ? format_iso_time(*listening.missed_since) : std::string()}},
+         "the connection"});
 }
 
 void Listening::take(const Notification& notification) {

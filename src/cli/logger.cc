@@ -1,7 +1,7 @@
 #include "cli/logger.h"
 
 #include <fcntl.h>  // check-includes: no archive data
-#include <fmt/chrono.h>
+#include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
@@ -17,6 +17,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
+
+#include "base/units.h"
 
 namespace weir::cli {
 
@@ -123,12 +125,9 @@ std::string json_fields(LogLevel level, std::string_view message, const Error* e
 }
 
 std::string json_line(std::chrono::system_clock::time_point time, std::string_view fields) {
-  const auto since = time.time_since_epoch();
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
-  const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(since - seconds);
-  return fmt::format(R"({{"time":"{:%Y-%m-%dT%H:%M:%S}.{:03}Z",{}}})"
+  return fmt::format(R"({{"time":"{}",{}}})"
                      "\n",
-                     fmt::gmtime(std::time_t{seconds.count()}), rest.count(), fields);
+                     format_iso_time(time), fields);
 }
 
 class JsonFormatter final : public spdlog::formatter {

@@ -22,6 +22,7 @@
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
 #include "logical/publications.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 
 namespace weir::cli {
@@ -36,7 +37,7 @@ constexpr auto kPatience = 2s;
 /// Runs the user's command with the snapshot's name and position in its environment. True if it
 /// ended with status 0.
 bool run_with_snapshot(const std::string& command, const std::string& snapshot, wal::Lsn position,
-                       const pq::Interrupt& stop, Log& log) {
+                       const net::Wake& stop, Log& log) {
   log.info("snapshot {} at {} for: {}", snapshot, position, command);
   std::vector<std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable)
@@ -72,7 +73,7 @@ bool run_with_snapshot(const std::string& command, const std::string& snapshot, 
     int status = 0;
     const pid_t done = ::waitpid(child, &status, WNOHANG);
     if (done == child) {
-      if (ended_by_us) throw pq::Interrupted{};
+      if (ended_by_us) throw net::Interrupted{};
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
       log.warning("the snapshot command ended with {} {}", WIFEXITED(status) ? "status" : "signal",
                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
@@ -122,7 +123,7 @@ class Telling {
   bool streaming_ = false;
 };
 
-int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Interrupt& wake,
+int stream(LogicalRequest& request, Logger& logger, net::Wake& stop, net::Wake& wake,
            std::atomic<bool>& hangup, ServiceManager& service) {
   Log& log = logger;
   try {
@@ -158,7 +159,7 @@ int stream(LogicalRequest& request, Logger& logger, pq::Interrupt& stop, pq::Int
     const auto summary = logical::stream(options, environment);
     log.info("stopped at {}; {} messages", summary.position, summary.messages);
     return kDone;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kDone;  // before anything had begun
   } catch (const Error& error) {
     log.error(error);
@@ -171,8 +172,8 @@ int stream_command(LogicalRequest& request) {
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger log(screen, request.level, request.log_file);
-  pq::Interrupt stop;
-  pq::Interrupt wake;
+  net::Wake stop;
+  net::Wake wake;
   std::atomic<bool> hangup = false;
   Signals::Handlers handlers;
   ServiceManager service(log);
@@ -198,13 +199,13 @@ int stream_command(LogicalRequest& request) {
   return status;
 }
 
-pq::Connection connect(const LogicalRequest& request, const pq::Interrupt& never) {
+pq::Connection connect(const LogicalRequest& request, const net::Wake& never) {
   return pq::Connection::open(
       {.conninfo = request.options.conninfo, .replication = pq::Replication::logical}, never);
 }
 
 int create(const LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = connect(request, never);
   const auto& name = request.options.slot;
   const auto slot = pq::create_logical_slot(connection, name, request.slot);
@@ -219,7 +220,7 @@ int create(const LogicalRequest& request) {
 }
 
 int drop(const LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = connect(request, never);
   const auto& name = request.options.slot;
   try {
@@ -249,7 +250,7 @@ std::string from_hex(const std::string& text) {
 
 /// The SQL functions: what the slot holds now, without or with moving it on.
 int look(LogicalRequest& request) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = ordinary_conninfo(request.options.conninfo),
                                           .replication = pq::Replication::none},
                                          never);

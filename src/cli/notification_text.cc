@@ -52,7 +52,7 @@ std::string notification_text(const Notification& notification) {
 std::string notification_json(const Notification& notification, WallTime received) {
   Json object;
   object["event"] = "notification";
-  object["time"] = iso_time(received);
+  object["time"] = format_iso_time(received);
   object["channel"] = notification.channel;
   object["pid"] = notification.server_pid;
   object["payload"] = notification.payload;
@@ -68,18 +68,11 @@ std::string notification_json(const Notification& notification, WallTime receive
 std::string listening_json(const Listener::Listening& listening, WallTime since) {
   Json object;
   object["event"] = "listening";
-  object["time"] = iso_time(since);
+  object["time"] = format_iso_time(since);
   object["server"] = listening.server;
   object["missed_since"] =
-      listening.missed_since ? Json(iso_time(*listening.missed_since)) : Json(nullptr);
+      listening.missed_since ? Json(format_iso_time(*listening.missed_since)) : Json(nullptr);
   return line(object);
-}
-
-std::string iso_time(WallTime time) {
-  auto text = format_time(time);  // "2026-11-20 10:00:00.123 UTC"
-  text.resize(text.size() - 4);
-  text[10] = 'T';
-  return text + "Z";
 }
 
 }  // namespace weir::cli

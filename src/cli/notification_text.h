@@ -18,7 +18,4 @@ using WallTime = std::chrono::system_clock::time_point;
 [[nodiscard]] std::string notification_json(const Notification& notification, WallTime received);
 [[nodiscard]] std::string listening_json(const Listener::Listening& listening, WallTime since);
 
-/// "2026-11-20T10:00:00.123Z"
-[[nodiscard]] std::string iso_time(WallTime time);
-
 }  // namespace weir::cli

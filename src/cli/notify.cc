@@ -7,6 +7,7 @@
 #include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/program.h"
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
@@ -52,7 +53,7 @@ int notify_command(const Words& words) {
   pq::require_payload(channel, payload);
 
   const auto conninfo = ordinary_conninfo(conninfo_of(arguments));
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection =
       pq::Connection::open({.conninfo = conninfo, .replication = pq::Replication::none}, never);
   // What the shell gave is in the encoding of its locale, which is UTF-8 nowadays.

@@ -18,6 +18,7 @@
 #include "cli/stock_options.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "receive/session.h"
 
@@ -113,7 +114,7 @@ bool of_the_connection(ErrorKind kind) {
   return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
 }
 
-int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrupt& stop) {
+int receive_wal(const PgReceivewalRequest& request, Logger& logger, net::Wake& stop) {
   Log& log = logger;
   receive::StatusBoard board;
   try {
@@ -135,7 +136,7 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
                                            .events = tell(log, request.verbose > 0)};
     receive::receive(options, environment);
     return kWell;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kWell;  // stopped before anything had begun
   } catch (const Error& error) {
     log.error(error);
@@ -148,7 +149,7 @@ int receive_wal(const PgReceivewalRequest& request, Logger& logger, pq::Interrup
   }
 }
 
-int change_slot(const PgReceivewalRequest& request, Log& log, pq::Interrupt& stop) {
+int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
   const bool create = request.action == PgReceivewalRequest::Action::create_slot;
   try {
     auto connection = pq::Connection::open(
@@ -165,7 +166,7 @@ int change_slot(const PgReceivewalRequest& request, Log& log, pq::Interrupt& sto
                   fmt::format("replication slot \"{}\" already exists", request.slot));
     }
     return kWell;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kFailed;
   } catch (const Error& error) {
     log.error(error);
@@ -179,7 +180,7 @@ int perform(PgReceivewalRequest& request) {
   Signals signals;  // before the first thread
   Screen screen(STDERR_FILENO);
   Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));
-  pq::Interrupt stop;
+  net::Wake stop;
   Signals::Handlers handlers;
   handlers.stop = [&] { stop.raise(); };
   handlers.reload = [&] { stop.raise(); };  // the terminal is gone, and there is nothing to reload

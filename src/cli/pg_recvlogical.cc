@@ -16,6 +16,7 @@
 #include "cli/signals.h"
 #include "cli/stock_options.h"
 #include "logical/session.h"
+#include "net/wake.h"
 
 namespace weir::cli {
 
@@ -27,7 +28,7 @@ constexpr int kWell = 0;
 constexpr int kFailed = 1;
 constexpr auto kPatience = 2s;
 
-int change_slot(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& stop) {
+int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
   auto connection = pq::Connection::open(
       {.conninfo = request.conninfo,
        .replication = request.drop && request.conninfo.empty() ? pq::Replication::physical
@@ -47,8 +48,8 @@ int change_slot(const PgRecvlogicalRequest& request, Log& log, const pq::Interru
   return kWell;
 }
 
-int stream(const PgRecvlogicalRequest& request, Log& log, const pq::Interrupt& stop,
-           pq::Interrupt& wake, std::atomic<bool>& hangup) {
+int stream(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop, net::Wake& wake,
+           std::atomic<bool>& hangup) {
   logical::Options options;
   options.stock_habits = true;
   options.conninfo = request.conninfo;
@@ -92,8 +93,8 @@ int perform(PgRecvlogicalRequest& request) {
   Screen screen(STDERR_FILENO);
   Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
   Log& log = logger;
-  pq::Interrupt stop;
-  pq::Interrupt wake;
+  net::Wake stop;
+  net::Wake wake;
   std::atomic<bool> hangup = false;
   Signals::Handlers handlers;
   handlers.stop = [&] {
@@ -110,7 +111,7 @@ int perform(PgRecvlogicalRequest& request) {
   try {
     if (request.create || request.drop) status = change_slot(request, log, stop);
     if (request.start) status = stream(request, log, stop, wake, hangup);
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     status = request.start ? kWell : kFailed;
   } catch (const Error& error) {
     log.error(error);

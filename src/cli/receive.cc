@@ -18,6 +18,7 @@
 #include "cli/signals.h"
 #include "cli/teller.h"
 #include "io/posix_directory.h"
+#include "net/wake.h"
 #include "receive/session.h"
 
 namespace weir::cli {
@@ -30,7 +31,7 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrupt& stop,
+int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& stop,
         ServiceManager& service) {
   try {
     if (request.password_on_command_line)
@@ -71,7 +72,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, pq::Interrup
     service.start(board);
     receive::receive(request.options, environment);
     return kDone;
-  } catch (const pq::Interrupted&) {
+  } catch (const net::Interrupted&) {
     return kDone;  // stopped before anything had begun
   } catch (const Error& error) {
     static_cast<Log&>(log).error(error);
@@ -118,7 +119,7 @@ int receive_command(const Words& words) {
   Screen screen(STDERR_FILENO);
   Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   ServiceManager service(log);
-  pq::Interrupt stop;
+  net::Wake stop;
   int status = kUnexpected;
   {
     Signals::Handlers handlers;

@@ -1,12 +1,11 @@
 #include "cli/reporter.h"
 
-#include <poll.h>
-
 #include <utility>
 
 #include "base/error.h"
 #include "cli/metrics.h"
 #include "io/place.h"
+#include "net/wait.h"
 
 namespace weir::cli {
 
@@ -14,7 +13,7 @@ Reporter::Reporter(const MetricsOptions& options, std::string archive,
                    const receive::StatusBoard& board, Log& log)
     : options_(options), archive_(std::move(archive)), board_(board), log_(log) {
   if (options_.listen) {
-    listener_.emplace(*options_.listen, [this] { return collect(true); });
+    server_.emplace(*options_.listen, [this] { return collect(true); });
     log_.info("metrics at http://{}/metrics", *options_.listen);
   }
   if (!options_.file) return;
@@ -28,14 +27,13 @@ Reporter::~Reporter() {
     thread_.join();
     write(false);
   }
-  listener_.reset();
+  server_.reset();
 }
 
 void Reporter::work() {
   while (!end_.raised()) {
     write(true);
-    pollfd fd{end_.fd(), POLLIN, 0};
-    ::poll(&fd, 1, static_cast<int>(options_.interval.count()));
+    static_cast<void>(net::pause(end_, options_.interval));
   }
 }
 

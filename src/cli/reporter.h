@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "cli/progress.h"
 #include "metrics/exporter.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/status_board.h"
 
 namespace weir::cli {
@@ -48,8 +48,8 @@ class Reporter {
   std::mutex mutex_;  ///< the meter: file and listener may collect at once
   ProgressMeter meter_{std::chrono::seconds(60)};
   bool failed_ = false;
-  std::optional<metrics::Listener> listener_;
-  pq::Interrupt end_;
+  std::optional<metrics::Server> server_;
+  net::Wake end_;
   std::thread thread_;
 };
 

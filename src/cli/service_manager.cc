@@ -1,21 +1,17 @@
 #include "cli/service_manager.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <charconv>
-#include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
-#include <string_view>
 #include <utility>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "cli/logger.h"
+#include "net/wait.h"
 
 namespace weir::cli {
 
@@ -44,12 +40,7 @@ std::string one_line(const std::string& text) {
 
 std::optional<std::int64_t> number_in(const char* variable) {
   const char* const text = std::getenv(variable);
-  if (text == nullptr) return std::nullopt;
-  std::int64_t number = 0;
-  const char* const end = text + std::strlen(text);
-  const auto [stop, code] = std::from_chars(text, end, number);
-  if (code != std::errc() || stop != end) return std::nullopt;
-  return number;
+  return text == nullptr ? std::nullopt : parse_number<std::int64_t>(text);
 }
 
 /// sd_watchdog_enabled(3)
@@ -65,30 +56,16 @@ std::chrono::microseconds watchdog_of_environment() {
 ServiceManager::ServiceManager(Log& log) {
   const char* const variable = std::getenv("NOTIFY_SOCKET");
   if (variable == nullptr || *variable == '\0') return;
-  const std::string_view name(variable);
-  const bool abstract = name[0] == '@';
-  if ((name[0] != '/' && !abstract) || name.size() >= sizeof address_.sun_path) {
-    log.warning("systemd wants to be notified at \"{}\", which is no address known here", name);
-    return;
-  }
-  address_.sun_family = AF_UNIX;
-  std::memcpy(address_.sun_path, name.data(), name.size());
-  if (abstract) address_.sun_path[0] = '\0';
-  // A path with the zero behind it, an abstract name without.
-  address_size_ =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (abstract ? 0 : 1));
-  socket_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket_ < 0) {
-    log.warning("systemd cannot be notified: {}", std::strerror(errno));
+  try {
+    manager_.emplace(net::Address::unix_socket(variable));
+  } catch (const Error& error) {
+    log.warning("systemd cannot be notified: {}", error.what());
     return;
   }
   watchdog_ = watchdog_of_environment();
 }
 
-ServiceManager::~ServiceManager() {
-  stop();
-  if (socket_ >= 0) ::close(socket_);
-}
+ServiceManager::~ServiceManager() { stop(); }
 
 std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() const {
   if (watchdog_ == 0us) return std::nullopt;
@@ -96,14 +73,14 @@ std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() co
 }
 
 void ServiceManager::start(receive::StatusBoard& board) {
-  if (socket_ < 0) return;
+  if (!manager_) return;
   board_ = &board;
   board.set_listener([this] { wake_.raise(); });
   run([this, &board] { look_at(board); });
 }
 
 void ServiceManager::start() {
-  if (socket_ >= 0) run({});
+  if (manager_) run({});
 }
 
 void ServiceManager::run(std::function<void()> look) {
@@ -129,8 +106,7 @@ void ServiceManager::work(const std::function<void()>& look) {
       const std::lock_guard lock(mutex_);
       return !waiting_.empty();
     }();
-    pollfd fd{wake_.fd(), POLLIN, 0};
-    ::poll(&fd, 1, static_cast<int>((waiting ? std::min(interval, kTryAgain) : interval).count()));
+    static_cast<void>(net::pause(wake_, waiting ? std::min(interval, kTryAgain) : interval));
     wake_.clear();
   }
   tell_waiting();
@@ -154,7 +130,7 @@ void ServiceManager::feed(Clock::time_point now) {
 }
 
 void ServiceManager::tell(const std::string& state) {
-  if (socket_ < 0) return;
+  if (!manager_) return;
   const std::lock_guard lock(mutex_);
   if (waiting_.empty() && send(state)) return;
   // Another of these comes soon; one that is late would be a lie.
@@ -171,9 +147,7 @@ void ServiceManager::tell_waiting() {
 
 /// False if there is no room now. Where nobody listens there is nobody to tell.
 bool ServiceManager::send(const std::string& state) {
-  const auto sent = ::sendto(socket_, state.data(), state.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&address_), address_size_);
-  return sent >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS);
+  return manager_->send(state) != net::DatagramSender::Sent::no_room;
 }
 
 void ServiceManager::ready(const std::string& line) {

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <sys/socket.h>  // check-includes: a local socket, not a server's
-#include <sys/un.h>      // check-includes: a local socket, not a server's
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -14,7 +11,8 @@
 #include <vector>
 
 #include "base/log.h"
-#include "pq/connection.h"
+#include "net/datagram.h"
+#include "net/wake.h"
 #include "receive/status_board.h"
 
 namespace weir::cli {
@@ -81,15 +79,13 @@ class ServiceManager {
   void tell_waiting();
   bool send(const std::string& state);
 
-  int socket_ = -1;  ///< -1: nobody wants to be told
-  sockaddr_un address_{};
-  socklen_t address_size_ = 0;
-  std::chrono::microseconds watchdog_{};  ///< zero: none
+  std::optional<net::DatagramSender> manager_;  ///< empty: nobody wants to be told
+  std::chrono::microseconds watchdog_{};        ///< zero: none
   std::atomic<Clock::rep> heard_ = 0;
   std::atomic<bool> excused_ = true;
   std::atomic<bool> ready_ = false;
   receive::StatusBoard* board_ = nullptr;
-  pq::Interrupt wake_;
+  net::Wake wake_;
   std::atomic<bool> end_ = false;
   std::thread thread_;
 

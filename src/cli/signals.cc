@@ -31,14 +31,11 @@ Signals::Signals() {
   // A signalfd rather than sigwait(): the thread can be told to end, too.
   const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   if (code != 0) throw system_error(code, "could not block signals");
-  fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (fd_ < 0) throw system_error(errno, "could not prepare for signals");
+  fd_ = Descriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd_) throw system_error(errno, "could not prepare for signals");
 }
 
-Signals::~Signals() {
-  stop();
-  ::close(fd_);
-}
+Signals::~Signals() { stop(); }
 
 void Signals::start(Handlers handlers) {
   thread_ = std::thread([this, own = std::move(handlers)] { work(own); });
@@ -53,11 +50,11 @@ void Signals::work(const Handlers& handlers) {
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> stopped;
   for (;;) {
-    pollfd polls[] = {{fd_, POLLIN, 0}, {end_.fd(), POLLIN, 0}};
+    pollfd polls[] = {{fd_.get(), POLLIN, 0}, {end_.fd(), POLLIN, 0}};
     if (::poll(polls, 2, -1) < 0) continue;
     if (polls[1].revents != 0) return;
     signalfd_siginfo info{};
-    if (::read(fd_, &info, sizeof info) != sizeof info) continue;
+    if (::read(fd_.get(), &info, sizeof info) != sizeof info) continue;
     if (info.ssi_signo == SIGHUP) {
       handlers.reload();
     } else if (!stopped) {

@@ -3,7 +3,8 @@
 #include <functional>
 #include <thread>
 
-#include "pq/connection.h"
+#include "base/descriptor.h"
+#include "net/wake.h"
 
 namespace weir::cli {
 
@@ -34,8 +35,8 @@ class Signals {
  private:
   void work(const Handlers& handlers);
 
-  int fd_;
-  pq::Interrupt end_;
+  Descriptor fd_;
+  net::Wake end_;
   std::thread thread_;
 };
 

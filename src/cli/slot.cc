@@ -12,6 +12,7 @@
 #include "cli/help.h"
 #include "cli/program.h"
 #include "cli/slot_table.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
@@ -40,7 +41,7 @@ std::string required_slot(const Arguments& arguments, const std::string& verb) {
 int create(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "create", {"if-exists", "json"});
   const auto slot = required_slot(arguments, "create");
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo}, never);
   const bool created = pq::create_physical_slot(connection, slot);
   if (!created && !arguments.has("if-not-exists"))
@@ -83,7 +84,7 @@ int create(const Arguments& arguments, const std::string& conninfo) {
 int drop(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "drop", {"if-not-exists", "json"});
   const auto slot = required_slot(arguments, "drop");
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo}, never);
   try {
     pq::drop_slot(connection, slot);
@@ -111,7 +112,7 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 
 int list(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open(
       {.conninfo = ordinary_conninfo(conninfo), .replication = pq::Replication::none}, never);
   const std::string reason =

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "cli/connection_options.h"
+#include "net/wake.h"
 #include "pq/conninfo.h"
 
 namespace weir::cli {
@@ -95,7 +96,7 @@ void ask_stock_password(std::string& conninfo, StockPassword password,
   // Nobody is there to be asked.
   if (password != StockPassword::if_asked || ::isatty(STDIN_FILENO) != 1) return;
   try {
-    const pq::Interrupt never;
+    const net::Wake never;
     static_cast<void>(
         pq::Connection::open({.conninfo = conninfo, .replication = replication}, never));
   } catch (const Error& error) {

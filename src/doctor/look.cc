@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connect_advice.h"
 #include "pq/connection.h"
@@ -55,7 +56,7 @@ Trouble trouble_of(const Error& error) {
 /// Connects and looks. What went wrong, if something did.
 template <typename Look>
 std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Look&& look) {
-  const pq::Interrupt never;
+  const net::Wake never;
   std::vector<std::pair<std::string, pq::Advice>> advice;
   options.timeout = kTime;
   options.advice = [&](const std::string& host, const pq::Advice& of_host) {

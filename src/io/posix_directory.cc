@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 namespace weir::io {
@@ -32,22 +33,6 @@ auto retry_interrupted(Call call) {
   while (result == -1 && errno == EINTR) result = call();
   return result;
 }
-
-/// Owns a descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 /// The error for a refused call, with what the operator can do about the usual reasons.
 Error io_error(int code, std::string what, const std::string& path) {

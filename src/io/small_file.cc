@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 namespace weir::io {
@@ -29,19 +30,13 @@ std::optional<FileAccess> look_at_access(const std::string& path) {
 }
 
 std::string read_front(const std::string& path, std::uint64_t most) {
-  struct Descriptor {
-    int fd;
-    ~Descriptor() {
-      if (fd >= 0) ::close(fd);
-    }
-  };
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) throw system_error(errno, "could not open file").with("path", path);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) throw system_error(errno, "could not open file").with("path", path);
   std::string content;
   std::array<char, 64 * 1024> piece;
   while (content.size() < most) {
     const auto wanted = std::min<std::uint64_t>(piece.size(), most - content.size());
-    const auto count = ::read(file.fd, piece.data(), wanted);
+    const auto count = ::read(file.get(), piece.data(), wanted);
     if (count == 0) break;
     if (count < 0) {
       if (errno == EINTR) continue;

@@ -3,13 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <random>
 #include <thread>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/units.h"
 #include "logical/borders.h"
 #include "logical/publications.h"
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
 #include "pq/stuck_reader.h"
@@ -23,6 +25,10 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kFinishTimeout = 10s;
+/// Between two attempts to connect.
+constexpr milliseconds kFirstPause = 250ms;
+constexpr milliseconds kLongestPause = 15s;
+constexpr milliseconds kStockPause = 5s;  ///< pg_recvlogical's
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
 /// What a piece of output may take before the server is let go: its process may block in a send
@@ -99,14 +105,16 @@ namespace {
 class Session {
  public:
   Session(const Options& options, const Environment& environment)
-      : options_(options), environment_(environment), random_(environment.seed) {}
+      : options_(options),
+        environment_(environment),
+        backoff_(kFirstPause, kLongestPause, environment.seed) {}
 
   Summary run() {
     for (;;) {
       try {
         stream_once();
         break;
-      } catch (const pq::Interrupted&) {
+      } catch (const net::Interrupted&) {
         if (!output_) throw;
         break;  // while connecting again
       } catch (const Error& error) {
@@ -164,7 +172,7 @@ class Session {
 
   const Options& options_;
   const Environment& environment_;
-  std::mt19937_64 random_;
+  Backoff backoff_;
   std::string plugin_;
   std::string server_;
   pq::PluginOptions plugin_options_;
@@ -174,7 +182,6 @@ class Session {
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
   bool streamed_ = false;  ///< a stream has begun at some time
-  milliseconds pause_ = 0ms;
   Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
   Clock::time_point last_sync_{};
@@ -459,7 +466,7 @@ void Session::copy(pq::ReplicationStream& stream) {
     for (;;) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) break;
-      pause_ = 0ms;
+      backoff_.reset();
       if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         gathering.took(data->wal.size());
         taken += data->wal.size();
@@ -492,8 +499,8 @@ void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
   if (environment_.alive_interval)
     deadline = std::min(deadline, now + *environment_.alive_interval);
   try {
-    pq::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
-  } catch (const pq::Interrupted&) {
+    net::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
+  } catch (const net::Interrupted&) {
     last_look_ = {};  // a signal
   }
 }
@@ -604,26 +611,20 @@ bool Session::wait_out(const Error& error) {
   // What a transaction has left in the file comes again with its beginning.
   if (output_ && streamed_) output_->undo();
   if (borders_) borders_->reset();
+  milliseconds pause = kStockPause;
   if (options_.stock_habits) {
     environment_.log.error(error);
     environment_.log.info("disconnected; waiting {} seconds to try again", 5);
-    pause_ = 5s;
   } else {
-    pause_ = std::clamp(pause_ * 2, milliseconds(250), milliseconds(15'000));
-    pause_ -= milliseconds(
-        static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(pause_.count() / 2)));
+    pause = backoff_.next();
     environment_.log.warning("{}; trying again in {}", error.what(),
-                             fmt::format("{} ms", pause_.count()));
+                             fmt::format("{} ms", pause.count()));
   }
   if (environment_.progress)
     environment_.progress(
         {.streaming = false, .plugin = {}, .server = {}, .durable = {}, .error = error.message()});
-  try {
-    pq::wait_for_socket(environment_.stop.fd(), true, false, &environment_.stop,
-                        Clock::now() + pause_);
-  } catch (const pq::Interrupted&) {
-    // stream_once() begins with a connection, which throws it again
-  }
+  // Stopped meanwhile: stream_once() begins with a connection, which throws Interrupted.
+  static_cast<void>(net::pause(environment_.stop, pause));
   return true;
 }
 

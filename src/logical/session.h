@@ -11,6 +11,7 @@
 #include "io/directory.h"
 #include "logical/format.h"
 #include "logical/output.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 
@@ -56,9 +57,9 @@ struct Progress {
 };
 
 struct Environment {
-  const pq::Interrupt& stop;
+  const net::Wake& stop;
   /// Raised for a SIGHUP, with `reopen` set.
-  const pq::Interrupt& wake;
+  const net::Wake& wake;
   const std::function<bool()> reopen;  ///< asks and clears
   Log& log;
   std::uint64_t seed = 0;

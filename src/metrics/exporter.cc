@@ -5,12 +5,13 @@
 #include <unistd.h>
 
 #include <array>
-#include <charconv>
 #include <climits>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/small_file.h"
 #include "metrics/module/module.h"
+#include "net/listener.h"
 
 namespace weir::metrics {
 
@@ -101,6 +102,23 @@ Error wrong_address(const std::string& text, std::string_view why) {
           "Give a port, 9187, for this machine alone, or an address: 192.0.2.7:9187, [::1]:9187.");
 }
 
+Error cannot_listen(const std::string& address, const std::string& reason) {
+  return Error(ErrorKind::retry, "could not listen for metrics: " + reason)
+      .with("address", address)
+      .hint(
+          "Another program may have the port (ss -ltnp shows which): choose another one for "
+          "--metrics-listen.");
+}
+
+/// The module's HTTP server only says that it did not begin. This finds out why.
+void require_free(const std::string& address) {
+  try {
+    net::Listener::bind(net::Address::tcp(address), net::Kind::bytes).listen();
+  } catch (const Error& error) {
+    throw cannot_listen(address, error.message());
+  }
+}
+
 }  // namespace
 
 std::string to_text(const std::vector<Family>& families) {
@@ -124,37 +142,33 @@ void write_file(const std::string& path, const std::vector<Family>& families) {
   }
 }
 
-Listener::Listener(const std::string& address, std::function<std::vector<Family>()> collect)
+Server::Server(const std::string& address, std::function<std::vector<Family>()> collect)
     : collect_(std::move(collect)) {
   const auto give = [](void* context, pgweir_take_families take, void* taker) {
     try {
-      const auto families = static_cast<Listener*>(context)->collect_();
+      const auto families = static_cast<Server*>(context)->collect_();
       const Plain plain(families);
       take(taker, plain.families().data(), plain.families().size());
     } catch (const std::exception&) {
       // Nothing is told rather than something wrong: the scrape has no pgweir metrics then.
     }
   };
+  const auto& loaded = module();
+  require_free(address);
   std::string reason;
-  listener_ = module().listen(address.c_str(), give, this, &take_string, &reason);
-  if (listener_ == nullptr)
-    throw Error(ErrorKind::retry, "could not listen for metrics: " + reason)
-        .with("address", address)
-        .hint(
-            "Another program may have the port (ss -ltnp shows which): choose another one for "
-            "--metrics-listen.");
+  server_ = loaded.listen(address.c_str(), give, this, &take_string, &reason);
+  if (server_ == nullptr) throw cannot_listen(address, reason);
 }
 
-Listener::~Listener() { module().stop(listener_); }
+Server::~Server() { module().stop(server_); }
 
 std::string parse_listen_address(const std::string& text) {
   const auto colon = text.rfind(':');
   const bool only_port = colon == std::string::npos;
   std::string host = only_port ? "" : text.substr(0, colon);
   const auto port = only_port ? text : text.substr(colon + 1);
-  unsigned number = 0;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (error != std::errc() || end != port.data() + port.size() || number < 1 || number > 65535)
+  const auto number = parse_number<unsigned>(port);
+  if (!number || *number < 1 || *number > 65535)
     throw wrong_address(text, "a port is a number from 1 to 65535");
   if (host.empty() || host == "localhost") host = "127.0.0.1";
   const bool six = host.front() == '[';
@@ -163,7 +177,7 @@ std::string parse_listen_address(const std::string& text) {
   const std::string_view allowed = six ? "0123456789abcdefABCDEF:.[]" : "0123456789.";
   if (host.find_first_not_of(allowed) != std::string::npos)
     throw wrong_address(text, "the host is no numeric address");
-  return fmt::format("{}:{}", host, number);
+  return fmt::format("{}:{}", host, *number);
 }
 
 }  // namespace weir::metrics

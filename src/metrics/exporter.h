@@ -18,18 +18,18 @@ namespace weir::metrics {
 void write_file(const std::string& path, const std::vector<Family>& families);
 
 /// Serves GET /metrics over HTTP, with threads of its own.
-class Listener {
+class Server {
  public:
   /// `address`: "127.0.0.1:9187". `collect` is called by those threads until this is gone. Throws
   /// Error{usage} if the module is not there, Error{retry} if the address cannot be listened on.
-  Listener(const std::string& address, std::function<std::vector<Family>()> collect);
-  ~Listener();
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
+  Server(const std::string& address, std::function<std::vector<Family>()> collect);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
 
  private:
   std::function<std::vector<Family>()> collect_;
-  void* listener_ = nullptr;
+  void* server_ = nullptr;  ///< the module's
 };
 
 /// "9187", ":9187", "127.0.0.1:9187", "localhost:9187", "[::1]:9187" as host and port; without a

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <charconv>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/text.h"
 #include "pq/connection.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -13,15 +13,6 @@
 namespace weir::pq {
 
 // Reading the answers of commands.
-
-template <typename Number>
-[[nodiscard]] std::optional<Number> parse_number(std::string_view text, int base = 10) {
-  Number number{};
-  const char* end = text.data() + text.size();
-  const auto [stop, code] = std::from_chars(text.data(), end, number, base);
-  if (code != std::errc() || stop != end) return std::nullopt;
-  return number;
-}
 
 /// nullopt for NULL, and for what is none.
 [[nodiscard]] std::optional<wal::Lsn> parse_lsn(const std::optional<std::string>& text);

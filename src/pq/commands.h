@@ -59,7 +59,7 @@ struct LogicalSlot {
 
 /// CREATE_REPLICATION_SLOT … LOGICAL, in the grammar of the server's version, on a connection with
 /// Replication::logical. nullopt if it exists already (SQLSTATE 42710). Waits without limit for the
-/// transactions that run, as the server does; the connection's Interrupt ends that. Throws
+/// transactions that run, as the server does; the connection's Wake ends that. Throws
 /// Error{usage} for an option that the server is too old for, the server's Error.
 std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std::string& slot,
                                                const LogicalSlotOptions& options);

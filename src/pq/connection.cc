@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <netdb.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdint>
 #include <exception>
@@ -19,7 +16,10 @@
 #include <system_error>
 #include <thread>
 
+#include "base/text.h"
 #include "io/small_file.h"
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/connect_advice.h"
 #include "pq/conninfo.h"
 #include "pq/message_bound.h"
@@ -35,11 +35,6 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 constexpr int kOldestServer = 130000;
 constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
 constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text;
-}
 
 std::string value_of(const ConninfoValues& values, std::string_view keyword) {
   const auto found = values.find(keyword);
@@ -70,14 +65,13 @@ Parameters common_parameters(const ConnectOptions& options, ConninfoValues value
 std::optional<Clock::duration> connect_timeout(const ConninfoValues& values) {
   const std::string text = value_of(values, "connect_timeout");
   if (text.empty()) return kDefaultConnectTimeout;
-  int seconds = 0;
-  const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (code != std::errc() || stop != text.data() + text.size())
+  const auto seconds = parse_number<int>(text);
+  if (!seconds)
     throw Error(ErrorKind::usage, "invalid connect_timeout in the connection string")
         .with("value", text);
-  if (seconds < 0) return std::nullopt;
-  if (seconds == 0) return kDefaultConnectTimeout;
-  return std::chrono::seconds(std::clamp(seconds, 2, 100'000));
+  if (*seconds < 0) return std::nullopt;
+  if (*seconds == 0) return kDefaultConnectTimeout;
+  return std::chrono::seconds(std::clamp(*seconds, 2, 100'000));
 }
 
 // getaddrinfo cannot be interrupted and may take half a minute when a name server is gone, so it
@@ -85,7 +79,7 @@ std::optional<Clock::duration> connect_timeout(const ConninfoValues& values) {
 class Resolver {
  public:
   /// Numeric addresses of `name`, in the order of the system's preference.
-  static std::vector<std::string> resolve(const std::string& name, const Interrupt& interrupt,
+  static std::vector<std::string> resolve(const std::string& name, const net::Wake& interrupt,
                                           Clock::time_point deadline) {
     auto task = std::make_shared<Task>();
     task->name = name;
@@ -94,7 +88,7 @@ class Resolver {
     } catch (const std::system_error& error) {
       throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
     }
-    if (!wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
+    if (!net::wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
           .with("host", name)
           .hint(
@@ -115,7 +109,7 @@ class Resolver {
     std::mutex mutex;
     int code = 0;
     std::vector<std::string> addresses;
-    Interrupt done;
+    net::Wake done;
 
     void run() {
       // Signals are for the threads that know what to do with them.
@@ -237,7 +231,8 @@ std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shu
 }
 
 Error lost_connection(const char* reason, const std::string& server) {
-  return Error(ErrorKind::retry, "the connection to the server failed: " + trimmed(reason))
+  return Error(ErrorKind::retry,
+               "the connection to the server failed: " + std::string(trimmed(reason)))
       .with("server", server);
 }
 
@@ -256,7 +251,7 @@ struct Connection::Notices {
     auto* notices = static_cast<Notices*>(self);
     if (!notices->callback || notices->count > kMost) return;
     try {
-      std::string text = trimmed(PQresultErrorMessage(result));
+      std::string text(trimmed(PQresultErrorMessage(result)));
       if (text.size() > kLongest) text = text.substr(0, kLongest) + " ...";
       if (++notices->count > kMost) text = "(more messages on this connection are not shown)";
       notices->callback(text);
@@ -265,7 +260,7 @@ struct Connection::Notices {
   }
 };
 
-Connection Connection::open(const ConnectOptions& options, const Interrupt& interrupt) {
+Connection Connection::open(const ConnectOptions& options, const net::Wake& interrupt) {
   const Clock::time_point deadline = Clock::now() + options.timeout;
   const ConninfoValues values = expand_conninfo(options.conninfo);
   const std::vector<Host> hosts =
@@ -332,7 +327,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   }
   keywords.push_back(nullptr);
   values.push_back(nullptr);
-  if (interrupt_->raised()) throw Interrupted{};
+  if (interrupt_->raised()) throw net::Interrupted{};
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 0);
   if (connection_ == nullptr) throw Error(ErrorKind::retry, "out of memory");
   PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // has the SQLSTATE in it
@@ -345,8 +340,8 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
          (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING)) {
     attempt.phase = phase_of(PQstatus(connection_));
     // The socket changes when libpq starts anew, e.g. without TLS.
-    if (wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
-                        status == PGRES_POLLING_WRITING, interrupt_, deadline))
+    if (net::wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
+                             status == PGRES_POLLING_WRITING, interrupt_, deadline))
       status = PQconnectPoll(connection_);
     else
       attempt.timed_out = true;
@@ -438,7 +433,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
 }
 
 void Connection::send(const std::string& command, Clock::time_point deadline,
-                      const Interrupt& interrupt) {
+                      const net::Wake& interrupt) {
   // What a command left that failed or was given up: at least its ReadyForQuery may be on its way.
   for (;;) {
     await_result(deadline, interrupt);
@@ -454,7 +449,7 @@ void Connection::send(const std::string& command, Clock::time_point deadline,
     throw lost_connection(PQerrorMessage(connection_), server_name_);
 }
 
-void Connection::await_result(Clock::time_point deadline, const Interrupt& interrupt) {
+void Connection::await_result(Clock::time_point deadline, const net::Wake& interrupt) {
   MessageBound answer;
   for (;;) {
     const int unsent = PQflush(connection_);
@@ -463,7 +458,7 @@ void Connection::await_result(Clock::time_point deadline, const Interrupt& inter
     // Only now: what arrived before the failure has been read.
     if (unsent < 0 || PQstatus(connection_) == CONNECTION_BAD)
       throw lost_connection(PQerrorMessage(connection_), server_name_);
-    if (!wait_for_socket(socket(), true, unsent > 0, &interrupt, deadline))
+    if (!net::wait_for_socket(socket(), true, unsent > 0, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the server did not answer a command in time")
           .with("server", server_name_);
     static_cast<void>(PQconsumeInput(connection_));  // the status tells
@@ -492,28 +487,6 @@ Error server_error(const pg_result* result, const std::string& server_name) {
     error.hint(hint_for(sqlstate));
   if (!hint.empty()) error.hint("The server's hint: " + hint);
   return error;
-}
-
-bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
-                     Clock::time_point deadline) {
-  for (;;) {
-    // With a socket the poll below tells it.
-    if (socket < 0 && interrupt != nullptr && interrupt->raised()) throw Interrupted{};
-    if (socket < 0) return true;
-    pollfd fds[2] = {};
-    fds[0].fd = socket;
-    fds[0].events = static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));
-    fds[1].fd = interrupt == nullptr ? -1 : interrupt->fd();
-    fds[1].events = POLLIN;
-    // Rounded up, so that the last millisecond is not spent spinning.
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    const int timeout = static_cast<int>(std::clamp<long long>(left, 0, 1'000'000));
-    const int ready = poll(fds, 2, timeout);
-    if (ready < 0 && errno != EINTR) throw system_error(errno, "could not wait for the server");
-    if (ready > 0 && fds[1].revents != 0) throw Interrupted{};
-    if (ready > 0 && fds[0].revents != 0) return true;
-    if (ready == 0 && Clock::now() >= deadline) return false;
-  }
 }
 
 Connection::Connection(Connection&& other) noexcept
@@ -579,30 +552,6 @@ std::string Connection::quote_literal(const std::string& text) const {
       PQescapeLiteral(connection_, text.data(), text.size()), &PQfreemem);
   if (!quoted) throw Error(ErrorKind::usage, "a text cannot be sent to the server");
   return quoted.get();
-}
-
-Interrupt::Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (fd_ < 0) throw system_error(errno, "could not create an eventfd");
-}
-
-Interrupt::~Interrupt() { close(fd_); }
-
-void Interrupt::raise() noexcept {
-  const int saved = errno;  // also called from signal handlers
-  const std::uint64_t one = 1;
-  // It can only fail with EAGAIN, at the counter's maximum: then it is raised already.
-  static_cast<void>(!write(fd_, &one, sizeof one));
-  errno = saved;
-}
-
-void Interrupt::clear() noexcept {
-  std::uint64_t count = 0;
-  static_cast<void>(!read(fd_, &count, sizeof count));
-}
-
-bool Interrupt::raised() const noexcept {
-  pollfd fd{fd_, POLLIN, 0};
-  return poll(&fd, 1, 0) > 0;
 }
 
 }  // namespace weir::pq

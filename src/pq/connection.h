@@ -10,31 +10,18 @@
 #include <vector>
 
 #include "base/error.h"
+#include "net/wait.h"
+#include "net/wake.h"
 
 struct pg_conn;    // libpq's PGconn
 struct pg_result;  // libpq's PGresult
 
 namespace weir::pq {
 
-/// Wakes a thread that waits for a server: an eventfd. raise() may be called from any thread and
-/// from a signal handler; it stays raised until clear().
-class Interrupt {
- public:
-  Interrupt();
-  ~Interrupt();
-  Interrupt(const Interrupt&) = delete;
-  Interrupt& operator=(const Interrupt&) = delete;
-  void raise() noexcept;
-  void clear() noexcept;
-  [[nodiscard]] bool raised() const noexcept;
-  [[nodiscard]] int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-/// Thrown where a wait ended because the Interrupt was raised; not an error to be shown.
-struct Interrupted {};
+// Older names, for the parts that still use them.
+using Interrupt = net::Wake;
+using net::Interrupted;
+using net::wait_for_socket;
 
 /// The error a PGresult with PGRES_FATAL_ERROR tells (an ErrorResponse of the server's):
 /// classified, with its SQLSTATE and the server's detail and hint.
@@ -70,8 +57,8 @@ struct ConnectOptions {
   std::function<void(const std::string& host, const Advice& advice)> advice = {};
 };
 
-/// A libpq connection. Owns the PGconn. Never blocks but in poll(), so that an Interrupt ends every
-/// wait. One thread at a time. Passwords appear in no message. The Interrupt outlives it.
+/// A libpq connection. Owns the PGconn. Never blocks but in poll(), so that a Wake ends every wait.
+/// One thread at a time. Passwords appear in no message. The Wake outlives it.
 class Connection {
  public:
   /// Tries the hosts one after the other, each of the addresses of each, and gives up one that does
@@ -89,7 +76,7 @@ class Connection {
   /// authentication (28xxx), no pg_hba entry, no such database (3D000), not a replication role,
   /// TLS refused, a server before 13; Error{usage} for a conninfo libpq can't read; Interrupted.
   /// Of several hosts one that may answer later makes it Error{retry}.
-  static Connection open(const ConnectOptions& options, const Interrupt& interrupt);
+  static Connection open(const ConnectOptions& options, const net::Wake& interrupt);
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
   ~Connection();
@@ -103,8 +90,8 @@ class Connection {
   /// reads away what an earlier command has left; await_result() returns when PQgetResult will not
   /// block. Throw Error{retry}, Interrupted.
   void send(const std::string& command, std::chrono::steady_clock::time_point deadline,
-            const Interrupt& interrupt);
-  void await_result(std::chrono::steady_clock::time_point deadline, const Interrupt& interrupt);
+            const net::Wake& interrupt);
+  void await_result(std::chrono::steady_clock::time_point deadline, const net::Wake& interrupt);
 
   [[nodiscard]] int server_version() const;  ///< PQserverVersion: 150018
   [[nodiscard]] int server_major() const { return server_version() / 10000; }
@@ -118,7 +105,7 @@ class Connection {
   [[nodiscard]] pg_conn* handle() const { return connection_; }
   [[nodiscard]] int socket() const;
 
-  [[nodiscard]] const Interrupt& interrupt() const { return *interrupt_; }
+  [[nodiscard]] const net::Wake& interrupt() const { return *interrupt_; }
 
   /// Quotes as the replication grammar and SQL want it. Throws Error{usage} for what cannot be
   /// quoted: a zero byte, bytes that are no text in the connection's encoding, or, in a name for a
@@ -135,19 +122,13 @@ class Connection {
                Replication replication, std::optional<Advice>& advice);
 
   pg_conn* connection_ = nullptr;
-  const Interrupt* interrupt_ = nullptr;
+  const net::Wake* interrupt_ = nullptr;
   std::unique_ptr<Notices> notices_;  // libpq has its address
   bool replication_ = false;
   std::string server_name_;
   std::size_t host_index_ = 0;
   std::size_t host_count_ = 1;
 };
-
-/// Waits until the socket can be read or written (as asked), or until `deadline`: false then. With
-/// an Interrupt that is or becomes raised throws Interrupted; nullptr: not interruptible. A socket
-/// that libpq has closed (-1) is ready: the next read tells that the connection is lost.
-bool wait_for_socket(int socket, bool read, bool write, const Interrupt* interrupt,
-                     std::chrono::steady_clock::time_point deadline);
 
 /// The conninfo with user, hosts, ports and dbname for messages; never a password.
 [[nodiscard]] std::string describe(const std::string& conninfo);

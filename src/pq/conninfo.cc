@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "pq/connection.h"
 
 namespace weir::pq {
@@ -36,12 +37,6 @@ bool may_hold_secret(std::string text) {
   constexpr std::array kMarks = {"pass", "pwd", "secret", "scram", "key", "://"};
   return std::any_of(kMarks.begin(), kMarks.end(),
                      [&text](const char* mark) { return text.find(mark) != std::string::npos; });
-}
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0)
-    text.pop_back();
-  return text;
 }
 
 struct Probe {
@@ -149,7 +144,7 @@ ConninfoValues parse_conninfo(const std::string& conninfo) {
   const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, &PQfreemem);
   if (!options) {
     std::string text = "could not read the connection string";
-    if (message != nullptr && !may_hold_secret(conninfo)) text += ": " + trimmed(message);
+    if (message != nullptr && !may_hold_secret(conninfo)) (text += ": ") += trimmed(message);
     throw Error(ErrorKind::usage, text)
         .hint(
             "It is either \"host=... user=...\" (a value with blanks in single quotes) or a URI, "

@@ -5,6 +5,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/text.h"
+
 namespace weir::pq {
 
 namespace {
@@ -12,11 +14,6 @@ namespace {
 constexpr std::size_t kMaxChannel = 63;    // NAMEDATALEN - 1
 constexpr std::size_t kMaxPayload = 7999;  // NOTIFY_PAYLOAD_MAX_LENGTH - 1
 constexpr std::string_view kReadOnly = "25006";
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text;
-}
 
 /// A standby says "cannot execute LISTEN during recovery", which tells nobody what to do.
 template <typename Function>
@@ -111,7 +108,7 @@ std::optional<ReceivedNotification> Notifications::next() {
   if (raw) return ReceivedNotification{raw->relname, raw->extra, raw->be_pid};
   read_answer();
   if (lost_ || PQstatus(connection_->handle()) == CONNECTION_BAD) {
-    std::string reason = trimmed(PQerrorMessage(connection_->handle()));
+    std::string reason(trimmed(PQerrorMessage(connection_->handle())));
     if (reason.empty()) reason = "the server closed it";
     throw Error(ErrorKind::retry, "the connection was lost: " + reason)
         .with("server", connection_->server_name());

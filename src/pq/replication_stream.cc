@@ -4,6 +4,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "base/text.h"
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/answers.h"
 #include "pq/tcp_count.h"
 #include "wal/pg_time.h"
@@ -17,11 +20,6 @@ using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
 
 constexpr auto kStartTimeout = std::chrono::seconds(60);
 
-std::string trimmed(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text;
-}
-
 std::int64_t now_since_2000() {
   return wal::PgTime::of(std::chrono::system_clock::now()).microseconds;
 }
@@ -30,7 +28,7 @@ std::int64_t now_since_2000() {
 
 ReplicationStream ReplicationStream::start(Connection& connection,
                                            const std::optional<std::string>& slot, wal::Lsn start,
-                                           wal::TimelineId timeline, const Interrupt& interrupt) {
+                                           wal::TimelineId timeline, const net::Wake& interrupt) {
   std::string command = "START_REPLICATION ";
   if (slot) command += "SLOT " + connection.quote_identifier(*slot) + " ";
   command += fmt::format("PHYSICAL {} TIMELINE {}", start, timeline);
@@ -39,7 +37,7 @@ ReplicationStream ReplicationStream::start(Connection& connection,
 
 ReplicationStream ReplicationStream::start_logical(Connection& connection, const std::string& slot,
                                                    wal::Lsn start, const PluginOptions& options,
-                                                   const Interrupt& interrupt) {
+                                                   const net::Wake& interrupt) {
   std::string command =
       fmt::format("START_REPLICATION SLOT {} LOGICAL {}", connection.quote_identifier(slot), start);
   std::string_view separator = " (";
@@ -55,7 +53,7 @@ ReplicationStream ReplicationStream::start_logical(Connection& connection, const
 
 ReplicationStream ReplicationStream::begin(Connection& connection, const std::string& command,
                                            wire::StreamKind kind, wal::TimelineId timeline,
-                                           const Interrupt& interrupt) {
+                                           const net::Wake& interrupt) {
   ReplicationStream stream(connection.handle(), connection.server_name(), kind, timeline);
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
   connection.send(command, deadline, interrupt);
@@ -207,8 +205,8 @@ void ReplicationStream::take_result(const PGresult* result) {
       if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr) {
         // libpq made it up: the connection broke. After the server's last word that is no error.
         if (command_complete_) return;
-        throw Error(ErrorKind::retry,
-                    "the replication connection failed: " + trimmed(PQresultErrorMessage(result)))
+        throw Error(ErrorKind::retry, "the replication connection failed: " +
+                                          std::string(trimmed(PQresultErrorMessage(result))))
             .with("server", server_name_);
       }
       // The connection stays usable: Connection::send() reads the rest away.
@@ -324,14 +322,14 @@ void ReplicationStream::discard() {
 }
 
 void ReplicationStream::read_on(bool unsent, Clock::time_point deadline) {
-  if (Clock::now() >= deadline || !wait_for_socket(socket(), true, unsent, nullptr, deadline))
+  if (Clock::now() >= deadline || !net::wait_for_socket(socket(), true, unsent, nullptr, deadline))
     throw Error(ErrorKind::retry, "the server did not end the stream in time")
         .with("server", server_name_);
   receive();
 }
 
 Error ReplicationStream::lost() const {
-  std::string reason = trimmed(PQerrorMessage(connection_));
+  std::string reason(trimmed(PQerrorMessage(connection_)));
   if (reason.empty()) reason = "the server closed it";
   return Error(ErrorKind::retry, "the replication connection failed: " + reason)
       .with("server", server_name_);
@@ -355,7 +353,7 @@ ReplicationStream::ReplicationStream(pg_conn* connection, std::string server_nam
       server_name_(std::move(server_name)),
       kind_(kind),
       timeline_(timeline),
-      always_ready_(std::make_unique<Interrupt>()) {
+      always_ready_(std::make_unique<net::Wake>()) {
   always_ready_->raise();
 }
 

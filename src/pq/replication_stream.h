@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/direct_reader.h"
 #include "pq/message_bound.h"
@@ -44,7 +45,7 @@ class ReplicationStream {
   /// does nothing else until next() gave EndOfStream or finish() returned.
   static ReplicationStream start(Connection& connection, const std::optional<std::string>& slot,
                                  wal::Lsn start, wal::TimelineId timeline,
-                                 const Interrupt& interrupt);
+                                 const net::Wake& interrupt);
 
   /// START_REPLICATION SLOT slot LOGICAL start (options), on a connection with
   /// Replication::logical. The server begins with the first transaction whose commit record starts
@@ -52,7 +53,7 @@ class ReplicationStream {
   /// Errors as start(); a plugin's complaints about its options come from next().
   static ReplicationStream start_logical(Connection& connection, const std::string& slot,
                                          wal::Lsn start, const PluginOptions& options,
-                                         const Interrupt& interrupt);
+                                         const net::Wake& interrupt);
 
   ReplicationStream(ReplicationStream&&) noexcept;
   ReplicationStream& operator=(ReplicationStream&&) noexcept;
@@ -79,7 +80,7 @@ class ReplicationStream {
   /// Sends what is queued. True when nothing is left, or nothing can be sent any more.
   bool flush();
   /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`, and not by
-  /// the Interrupt, which is what a clean stop begins with. Data that still arrives is dropped.
+  /// the Wake, which is what a clean stop begins with. Data that still arrives is dropped.
   /// Throws Error{retry} if the time was not enough, else what next() throws.
   void finish(std::chrono::milliseconds timeout);
   /// To poll. Once libpq has closed the socket, which it may do while sending, a descriptor that is
@@ -108,7 +109,7 @@ class ReplicationStream {
                     wal::TimelineId timeline);
   static ReplicationStream begin(Connection& connection, const std::string& command,
                                  wire::StreamKind kind, wal::TimelineId timeline,
-                                 const Interrupt& interrupt);
+                                 const net::Wake& interrupt);
   StreamEvent next_in_copy(std::span<std::byte> place = {});
   std::optional<StreamEvent> next_directly(std::span<std::byte> place);
   [[nodiscard]] StreamEvent understood(const wire::FromServer& message) const;
@@ -133,7 +134,7 @@ class ReplicationStream {
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
   std::optional<wire::StandbyStatus> waiting_;  // did not fit behind what libpq still has to send
-  std::unique_ptr<Interrupt> always_ready_;
+  std::unique_ptr<net::Wake> always_ready_;
   std::unique_ptr<char, FreeBuffer> buffer_;  // libpq's; XLogData points into it
   std::unique_ptr<char, FreeBuffer> kept_buffer_;
   std::vector<std::byte> kept_body_;

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "base/text.h"
+
 namespace weir::pq {
 namespace {
 
@@ -74,12 +76,6 @@ std::size_t find_sqlstate(std::string_view line) {
   return std::string_view::npos;
 }
 
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
 }  // namespace
 
 ErrorKind classify(std::string_view sqlstate) {
@@ -98,7 +94,7 @@ ConnectFailure parse_connect_failure(std::string_view message) {
   bool counts = false;  // the message that the lines belong to
   while (!message.empty()) {
     const std::size_t end = message.find('\n');
-    std::string_view line = trim(message.substr(0, end));
+    std::string_view line = trimmed(message.substr(0, end));
     message.remove_prefix(end == std::string_view::npos ? message.size() : end + 1);
     // VERBOSE adds the place in the server's source: "LOCATION:  auth_failed, auth.c:334".
     constexpr std::string_view kLocation = "LOCATION:  ";

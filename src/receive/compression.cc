@@ -9,6 +9,7 @@
 
 #include "archive/compress.h"
 #include "archive/listing.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -54,7 +55,7 @@ void Compression::add(const std::vector<wal::SegmentName>& segments) {
   changed_.notify_all();
 }
 
-void Compression::drain(const pq::Interrupt& stop, std::chrono::milliseconds patience) {
+void Compression::drain(const net::Wake& stop, std::chrono::milliseconds patience) {
   // How often it is looked whether to stop: a signal cannot notify.
   constexpr std::chrono::milliseconds kLook(50);
   using Clock = std::chrono::steady_clock;

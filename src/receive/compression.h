@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "codec/codec.h"
 #include "io/directory.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/status_board.h"
 #include "wal/segment.h"
 
@@ -35,7 +35,7 @@ class Compression {
   void add(const std::vector<wal::SegmentName>& segments);
   /// Returns when everything added so far is done (or given up); after `stop` when `patience` is
   /// over, or at once where it waits for space.
-  void drain(const pq::Interrupt& stop, std::chrono::milliseconds patience);
+  void drain(const net::Wake& stop, std::chrono::milliseconds patience);
 
  private:
   void work();

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "io/shelf.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/status_board.h"
 
 namespace weir::receive {
@@ -29,7 +29,7 @@ class LossWatch {
   StatusBoard& board_;
   Log& log_;
   const std::chrono::milliseconds every_;
-  pq::Interrupt stop_;
+  net::Wake stop_;
   std::thread thread_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/units.h"
+#include "net/wake.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
 
@@ -34,13 +35,6 @@ std::string shortened(std::string text, std::size_t most = kMostText) {
   return text + "…";
 }
 
-std::string iso_time(Clock::time_point time) {
-  auto text = format_time(time);  // "2026-11-20 10:00:00.123 UTC"
-  text.resize(text.size() - 4);
-  text[10] = 'T';
-  return text + "Z";
-}
-
 std::string dump(const Json& object) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -52,7 +46,7 @@ std::string event_payload(const ArchiveEvent& event, const std::string& archive,
   Json object;
   object["v"] = 1;
   object["event"] = event.event;
-  object["time"] = iso_time(event.time);
+  object["time"] = format_iso_time(event.time);
   object["archive"] = shortened(archive);
   if (event.timeline) object["timeline"] = *event.timeline;
   if (event.lsn) object["lsn"] = event.lsn->to_string();
@@ -182,7 +176,7 @@ void Notifier::work() {
     try {
       send_all(lock);
       backoff.reset();
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       if (!lock.owns_lock()) lock.lock();
       break;
     } catch (const Error& error) {

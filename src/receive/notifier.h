@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "receive/session.h"
 #include "wal/lsn.h"
@@ -74,7 +75,7 @@ class Notifier {
 
   const Options options_;
   Log& log_;
-  pq::Interrupt give_up_;
+  net::Wake give_up_;
   std::optional<pq::Connection> connection_;  // the thread's
 
   std::mutex mutex_;

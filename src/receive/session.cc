@@ -24,6 +24,8 @@
 #include "archive/segment_writer.h"
 #include "base/units.h"
 #include "io/memory_limit.h"
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
@@ -188,7 +190,7 @@ void Session::run() {
     show_losses();
     try {
       std::visit([this](const auto& each) { perform(each); }, step);
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       state_.request_stop();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost(error);
@@ -361,7 +363,7 @@ void Session::perform(const step::DropSlot&) {
     }
     pollfd fd{environment_.stop.fd(), POLLIN, 0};
     ::poll(&fd, 1, 50);
-    if (environment_.stop.raised()) throw pq::Interrupted{};
+    if (environment_.stop.raised()) throw net::Interrupted{};
   }
   state_.on_slot_dropped();
 }
@@ -547,7 +549,7 @@ void Session::perform(const step::Probe& step) {
     for (bool answered = false; !answered;) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) {
-        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
+        if (!net::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
           throw Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
               .with("at", step.lsn);
         stream.receive();
@@ -611,7 +613,7 @@ TailComparison Session::compare_with_server(const archive::Tail& tail) {
       } else if (std::holds_alternative<pq::EndOfStream>(event)) {
         throw no_answer("the server ended the stream before the end of the archive");
       } else if (std::holds_alternative<pq::NothingYet>(event)) {
-        if (!pq::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
+        if (!net::wait_for_socket(stream.socket(), true, false, &environment_.stop, deadline))
           throw no_answer("the server did not send what it has at the end of the archive");
         stream.receive();
       }
@@ -802,7 +804,7 @@ void Session::perform(const step::Wait& step) {
   board_.set_state("waiting");
   pollfd fd{environment_.stop.fd(), POLLIN, 0};
   ::poll(&fd, 1, static_cast<int>(step.time.count()));
-  if (environment_.stop.raised()) throw pq::Interrupted{};
+  if (environment_.stop.raised()) throw net::Interrupted{};
   state_.on_waited();
 }
 

@@ -8,7 +8,7 @@
 #include "archive/losses.h"
 #include "base/log.h"
 #include "io/directory.h"
-#include "pq/connection.h"
+#include "net/wake.h"
 #include "receive/options.h"
 #include "receive/status_board.h"
 #include "wal/lsn.h"
@@ -38,7 +38,7 @@ struct Events {
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.
 struct Environment {
   io::Directory& directory;  ///< the archive
-  pq::Interrupt& stop;       ///< raised by a signal: finish what is received, flush, report, end
+  net::Wake& stop;           ///< raised by a signal: finish what is received, flush, report, end
   Log& log;
   StatusBoard& board;
   std::uint64_t seed = 0;  ///< for the jitter of waiting times

@@ -11,10 +11,10 @@
 
 #include "archive/losses.h"
 #include "archive/resume.h"
+#include "base/backoff.h"
 #include "base/log.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
-#include "receive/backoff.h"
 #include "receive/choose_start.h"
 #include "receive/options.h"
 #include "wal/timeline_history.h"

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -27,7 +28,7 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 }
 
 /// False once `stop` is raised.
-bool wait(const pq::Interrupt& stop, pq::Interrupt& wake, std::chrono::milliseconds time) {
+bool wait(const net::Wake& stop, net::Wake& wake, std::chrono::milliseconds time) {
   std::array<pollfd, 2> fds{{{stop.fd(), POLLIN, 0}, {wake.fd(), POLLIN, 0}}};
   ::poll(fds.data(), fds.size(), static_cast<int>(time.count()));
   wake.clear();
@@ -67,7 +68,7 @@ void SlotGuard::work() {
                                              stop_);
       told_failure = false;
       look(connection);
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       return;
     } catch (const Error& error) {
       if (!told_failure)

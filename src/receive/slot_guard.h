@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
 #include "receive/status_board.h"
@@ -49,8 +50,8 @@ class SlotGuard {
   const std::string slot_;
   Log& log_;
   StatusBoard& board_;
-  pq::Interrupt stop_;
-  pq::Interrupt look_now_;
+  net::Wake stop_;
+  net::Wake look_now_;
   std::atomic<bool> expected_;
   std::optional<SlotTrouble::Kind> told_;
   std::optional<Time> inactive_since_;  ///< nobody held it at any look since

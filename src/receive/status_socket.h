@@ -5,8 +5,10 @@
 #include <string>
 #include <thread>
 
+#include "base/descriptor.h"
 #include "base/log.h"
-#include "pq/connection.h"
+#include "net/listener.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -31,13 +33,13 @@ class StatusSocket {
  private:
   void listen(const std::string& directory);
   void work();
-  void serve(int client);
+  void serve(int client) const;
 
   std::function<std::string()> answer_;
   Log& log_;
-  int directory_fd_ = -1;
-  int socket_ = -1;
-  pq::Interrupt stop_;
+  Descriptor directory_;
+  std::optional<net::Listener> listener_;
+  net::Wake stop_;
   std::thread thread_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "base/units.h"
 #include "io/pages.h"
+#include "net/wake.h"
 
 namespace weir::receive {
 
@@ -54,7 +55,7 @@ void poll_until(std::span<pollfd> fds, std::optional<Time> deadline) {
 StreamLoop::StreamLoop(pq::ReplicationStream& stream, StreamState& state,
                        archive::SegmentWriter& writer, Intake& intake, const Options& options,
                        wal::SegmentSize segment_size, std::chrono::nanoseconds longest_pause,
-                       pq::Interrupt& interrupt, Log& log, Hooks hooks)
+                       net::Wake& interrupt, Log& log, Hooks hooks)
     : stream_(stream),
       state_(state),
       turns_({.on_disk_full = options.on_disk_full,

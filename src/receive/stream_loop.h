@@ -12,6 +12,7 @@
 
 #include "archive/segment_writer.h"
 #include "base/log.h"
+#include "net/wake.h"
 #include "pq/replication_stream.h"
 #include "receive/intake.h"
 #include "receive/session_state.h"
@@ -63,8 +64,7 @@ class StreamLoop {
 
   StreamLoop(pq::ReplicationStream& stream, StreamState& state, archive::SegmentWriter& writer,
              Intake& intake, const Options& options, wal::SegmentSize segment_size,
-             std::chrono::nanoseconds longest_pause, pq::Interrupt& interrupt, Log& log,
-             Hooks hooks);
+             std::chrono::nanoseconds longest_pause, net::Wake& interrupt, Log& log, Hooks hooks);
   ~StreamLoop();
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
@@ -125,15 +125,15 @@ class StreamLoop {
   Intake& intake_;
   const Options& options_;
   const wal::SegmentSize segment_size_;
-  pq::Interrupt& interrupt_;
+  net::Wake& interrupt_;
   Log& log_;
   Hooks hooks_;
 
   std::mutex mutex_;
   std::condition_variable followers_;  ///< leadership is free, or all is over
   std::condition_variable sync_ended_;
-  pq::Interrupt leader_wake_;
-  pq::Interrupt guardian_wake_;
+  net::Wake leader_wake_;
+  net::Wake guardian_wake_;
   std::vector<std::thread> threads_;
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in

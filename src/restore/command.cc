@@ -1,6 +1,7 @@
 #include "restore/command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <variant>
 
+#include "base/backoff.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "restore/target.h"
@@ -98,8 +100,11 @@ Result run_restore_command(const std::string& archive, std::string_view file,
   }
 
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  auto pause = std::chrono::milliseconds(50);
+  constexpr std::chrono::milliseconds kFirstPause(50);
+  constexpr std::chrono::milliseconds kLongestPause(1000);
+  Backoff backoff(kFirstPause, kLongestPause, static_cast<std::uint64_t>(::getpid()));
   for (;;) {
+    std::chrono::milliseconds pause;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
       const auto directory = io::open_directory(archive);
@@ -109,11 +114,11 @@ Result run_restore_command(const std::string& archive, std::string_view file,
         start_prefetcher(archive, *segment, *result.segment_size, parent, options, prefetch);
       return result;
     } catch (const Error& error) {
+      pause = backoff.next();
       if (!may_pass(error) || std::chrono::steady_clock::now() + pause > deadline) throw;
       log.warning("{}; trying again", error.what());
     }
     std::this_thread::sleep_for(pause);
-    pause = std::min(pause * 2, std::chrono::milliseconds(1000));
   }
 }
 

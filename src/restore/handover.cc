@@ -3,19 +3,19 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>  // check-includes: a local socket, not a server's
-#include <sys/un.h>      // check-includes: a local socket, not a server's
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstddef>
-#include <cstring>
+#include <span>
 #include <type_traits>
 #include <utility>
 
 #include "io/posix_directory.h"
+#include "net/connect.h"
+#include "net/pass_descriptor.h"
+#include "net/wait.h"
 
 namespace weir::restore {
 
@@ -75,103 +75,48 @@ std::string text_of(const Name& name) {
   return {name.begin(), std::find(name.begin(), name.end(), '\0')};
 }
 
-struct Address {
-  sockaddr_un address{};
-  socklen_t size = 0;
-};
-
-Address address_of(const io::FileIdentity& target) {
-  Address made;
-  made.address.sun_family = AF_UNIX;
-  const auto text =
-      fmt::format("pgweir-prefetch-{}-{:x}-{:x}", ::geteuid(), target.device, target.inode);
-  // The leading zero byte makes it a name without a file.
-  std::copy_n(text.begin(), std::min(text.size(), sizeof(made.address.sun_path) - 1),
-              made.address.sun_path + 1);
-  made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-  return made;
-}
-
-int make_socket(int flags) { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0); }
-
-/// The process on the other side if it runs as the same user, else 0.
-pid_t same_users_process(const Channel& channel) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(channel.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return 0;
-  return peer.uid == ::geteuid() ? peer.pid : 0;
+/// Of the abstract namespace: a name without a file.
+net::Address address_of(const io::FileIdentity& target) {
+  return net::Address::unix_socket(
+      fmt::format("@pgweir-prefetch-{}-{:x}-{:x}", ::geteuid(), target.device, target.inode));
 }
 
 template <typename Message>
-bool send_message(const Channel& channel, const Message& message) {
-  return ::send(channel.fd(), &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) ==
-         static_cast<ssize_t>(sizeof message);
+bool send_message(const Descriptor& channel, const Message& message, int descriptor = -1) {
+  return net::send_packet(channel.get(), std::as_bytes(std::span(&message, 1)), descriptor);
 }
 
-/// False at the timeout, too.
-bool wait_for_message(const Channel& channel, std::chrono::milliseconds patience) {
-  pollfd wanted{channel.fd(), POLLIN, 0};
-  int result = 0;
-  do {
-    result = ::poll(&wanted, 1, static_cast<int>(patience.count()));
-  } while (result < 0 && errno == EINTR);
-  return result > 0;
+/// False at the timeout.
+bool wait_for_message(const Descriptor& channel, std::chrono::milliseconds patience) {
+  return net::wait_for_socket(channel.get(), true, false, nullptr,
+                              std::chrono::steady_clock::now() + patience);
 }
 
 struct Received {
   bool whole = false;
   ReplyMessage message;
-  Channel descriptor;
+  Descriptor descriptor;
 };
 
-Received receive_reply(const Channel& channel) {
+Received receive_reply(const Descriptor& channel) {
   Received received;
-  iovec part{&received.message, sizeof received.message};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  ssize_t count = 0;
-  do {
-    count = ::recvmsg(channel.fd(), &header, MSG_CMSG_CLOEXEC);
-  } while (count < 0 && errno == EINTR);
-  for (auto* part_of = CMSG_FIRSTHDR(&header); part_of != nullptr;
-       part_of = CMSG_NXTHDR(&header, part_of)) {
-    if (part_of->cmsg_level != SOL_SOCKET || part_of->cmsg_type != SCM_RIGHTS) continue;
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(part_of), sizeof fd);
-    received.descriptor = Channel(fd);
-  }
-  received.whole = count == static_cast<ssize_t>(sizeof received.message);
+  auto packet =
+      net::receive_packet(channel.get(), std::as_writable_bytes(std::span(&received.message, 1)));
+  received.whole = packet.size == sizeof received.message;
+  received.descriptor = std::move(packet.descriptor);
   return received;
 }
 
 }  // namespace
 
-Channel::Channel(Channel&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-Channel& Channel::operator=(Channel&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-Channel::~Channel() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::milliseconds patience) {
-  const Channel channel(make_socket(0));
-  if (!channel) return {};
   // A helper that was stopped, with its backlog full, must not stop the recovery.
-  const timeval limit{.tv_sec = patience.count() / 1000,
-                      .tv_usec = static_cast<suseconds_t>(patience.count() % 1000 * 1000)};
-  ::setsockopt(channel.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  const auto address = address_of(terms.target);
-  if (::connect(channel.fd(), reinterpret_cast<const sockaddr*>(&address.address), address.size) !=
-      0)
-    return {};
+  const auto connected = net::connect(address_of(terms.target), net::Kind::packets,
+                                      std::chrono::steady_clock::now() + patience);
+  if (connected.code != 0) return {};
+  const auto& channel = connected.socket;
   // Somebody else's process under this address is none of our helpers; ours could not get it.
-  const auto helper = same_users_process(channel);
+  const auto helper = net::same_users_process(channel.get());
   if (helper == 0) return {.kind = Reply::Kind::miss};
 
   const QuestionMessage question{
@@ -213,40 +158,31 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
   }
 }
 
-Channel take_address(const io::FileIdentity& target) {
-  Channel channel(make_socket(SOCK_NONBLOCK));
-  const auto address = address_of(target);
-  if (!channel ||
-      ::bind(channel.fd(), reinterpret_cast<const sockaddr*>(&address.address), address.size) != 0)
-    return Channel();
-  return channel;
+std::optional<net::Listener> take_address(const io::FileIdentity& target) {
+  try {
+    return net::Listener::bind(address_of(target), net::Kind::packets);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
-bool listen_for_questions(const Channel& address) {
-  constexpr int kBacklog = 8;
-  return ::listen(address.fd(), kBacklog) == 0;
-}
-
-bool has_message(const Channel& channel) {
-  pollfd wanted{channel.fd(), POLLIN, 0};
+bool has_message(const Descriptor& channel) {
+  pollfd wanted{channel.get(), POLLIN, 0};
   return ::poll(&wanted, 1, 0) > 0;
 }
 
-Channel accept_question(const Channel& listening) {
-  Channel channel(::accept4(listening.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!channel || same_users_process(channel) == 0) return Channel();
+Descriptor accept_question(net::Listener& listener) {
+  auto channel = listener.accept_now();
+  if (!channel || net::same_users_process(channel.get()) == 0) return Descriptor();
   return channel;
 }
 
-std::optional<Question> read_question(const Channel& channel) {
+std::optional<Question> read_question(const Descriptor& channel) {
   QuestionMessage message;
-  ssize_t count = 0;
-  do {
-    count = ::recv(channel.fd(), &message, sizeof message, 0);
-  } while (count < 0 && errno == EINTR);
-  if (count <= 0) return std::nullopt;
-  if (count != static_cast<ssize_t>(sizeof message) || message.build != this_build())
-    return Question{};
+  const auto packet =
+      net::receive_packet(channel.get(), std::as_writable_bytes(std::span(&message, 1)));
+  if (packet.size == 0) return std::nullopt;
+  if (packet.size != sizeof message || message.build != this_build()) return Question{};
   Question question{.understood = true,
                     .terms = {.archive = message.archive,
                               .target = message.target,
@@ -257,15 +193,15 @@ std::optional<Question> read_question(const Channel& channel) {
   return question;
 }
 
-void reply_miss(const Channel& channel) {
+void reply_miss(const Descriptor& channel) {
   send_message(channel, ReplyMessage{.kind = ReplyMessage::Kind::miss});
 }
 
-void reply_working(const Channel& channel) {
+void reply_working(const Descriptor& channel) {
   send_message(channel, ReplyMessage{.kind = ReplyMessage::Kind::working});
 }
 
-void reply_here(const Channel& channel, const Fetched& fetched, const io::File& content) {
+void reply_here(const Descriptor& channel, const Fetched& fetched, const io::File& content) {
   ReplyMessage message{.kind = ReplyMessage::Kind::here,
                        .source = name_from(fetched.source.to_string()),
                        .before = fetched.before ? name_from(fetched.before->to_string()) : Name{},
@@ -274,21 +210,8 @@ void reply_here(const Channel& channel, const Fetched& fetched, const io::File& 
                        .segment_size = fetched.size.bytes(),
                        .first_record = fetched.first_record.byte(),
                        .previous_record = fetched.previous_record.byte()};
-  iovec part{&message, sizeof message};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  auto* const attached = CMSG_FIRSTHDR(&header);
-  attached->cmsg_level = SOL_SOCKET;
-  attached->cmsg_type = SCM_RIGHTS;
-  attached->cmsg_len = CMSG_LEN(sizeof(int));
-  const int fd = content.descriptor();
-  std::memcpy(CMSG_DATA(attached), &fd, sizeof fd);
   // If it fails, the one who asked is gone, or will be told by the end of the connection.
-  static_cast<void>(::sendmsg(channel.fd(), &header, MSG_NOSIGNAL | MSG_DONTWAIT));
+  static_cast<void>(send_message(channel, message, content.descriptor()));
 }
 
 }  // namespace weir::restore

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
+#include "base/descriptor.h"
 #include "io/directory.h"
+#include "net/listener.h"
 #include "restore/fetched.h"
 #include "wal/segment.h"
 
@@ -25,22 +24,6 @@ struct Terms {
   std::optional<std::uint64_t> system_identifier;
   bool verify = true;
   bool operator==(const Terms&) const = default;
-};
-
-/// Owns a descriptor.
-class Channel {
- public:
-  explicit Channel(int fd = -1) : fd_(fd) {}
-  Channel(Channel&& other) noexcept;
-  Channel& operator=(Channel&& other) noexcept;
-  ~Channel();
-  [[nodiscard]] int fd() const { return fd_; }
-  /// Gives the descriptor away.
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_;
 };
 
 // The side that asks. Nothing here throws anything but what the file system does.
@@ -62,17 +45,15 @@ struct Reply {
 
 // The helper's side.
 
-/// Takes the address for the target directory; an empty Channel if somebody has it, or if there are
-/// no such sockets here.
-[[nodiscard]] Channel take_address(const io::FileIdentity& target);
-/// From now on questions come. To be called by the process that answers: those who ask see it as
-/// the other side.
-[[nodiscard]] bool listen_for_questions(const Channel& address);
-/// The next one who asks; an empty Channel if there is none (or one of another user).
-[[nodiscard]] Channel accept_question(const Channel& listening);
+/// Takes the address for the target directory; nullopt if somebody has it, or if there are no such
+/// sockets here. The process that answers is to call listen(): those who ask see it as the other
+/// side.
+[[nodiscard]] std::optional<net::Listener> take_address(const io::FileIdentity& target);
+/// The next one who asks; an empty Descriptor if there is none (or one of another user).
+[[nodiscard]] Descriptor accept_question(net::Listener& listener);
 
 /// True if there is something to be read, if only the end of the connection. Does not wait.
-[[nodiscard]] bool has_message(const Channel& channel);
+[[nodiscard]] bool has_message(const Descriptor& channel);
 
 struct Question {
   bool understood = false;  ///< false: of another build of this program
@@ -80,10 +61,10 @@ struct Question {
   std::optional<wal::SegmentName> segment;
 };
 /// nullopt if the one who asks is gone.
-[[nodiscard]] std::optional<Question> read_question(const Channel& channel);
+[[nodiscard]] std::optional<Question> read_question(const Descriptor& channel);
 
-void reply_miss(const Channel& channel);
-void reply_working(const Channel& channel);
-void reply_here(const Channel& channel, const Fetched& fetched, const io::File& content);
+void reply_miss(const Descriptor& channel);
+void reply_working(const Descriptor& channel);
+void reply_here(const Descriptor& channel, const Fetched& fetched, const io::File& content);
 
 }  // namespace weir::restore

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,6 +23,8 @@
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
+#include "net/listener.h"
+#include "net/wake.h"
 #include "restore/fetched.h"
 #include "restore/handover.h"
 #include "restore/prefetch_plan.h"
@@ -55,10 +56,10 @@ struct Process {
 };
 
 std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server);
-[[noreturn]] void become_helper(Channel address, const Process& owner, const std::string& archive,
-                                wal::SegmentName segment, wal::SegmentSize size,
-                                const std::string& target_directory, const Options& options,
-                                std::size_t most);
+[[noreturn]] void become_helper(net::Listener address, const Process& owner,
+                                const std::string& archive, wal::SegmentName segment,
+                                wal::SegmentSize size, const std::string& target_directory,
+                                const Options& options, std::size_t most);
 
 Terms terms_of(io::Shelf& archive, io::Shelf& target, const Options& options) {
   return {.archive = io::identity_of_directory(archive).value_or(io::FileIdentity{}),
@@ -100,7 +101,7 @@ void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal:
     auto address = take_address(io::identity_of_directory(*target).value());
     if (!address) return;
     if (::fork() == 0)
-      become_helper(std::move(address), *owner, archive, segment, size, target_directory, options,
+      become_helper(std::move(*address), *owner, archive, segment, size, target_directory, options,
                     most);
   } catch (...) {
     // Recovery goes on without.
@@ -181,11 +182,11 @@ std::optional<Process> owner_of_recovery(const std::string& target_directory, bo
 }
 
 /// Readable when the process has ended; empty if that cannot be watched, or has happened.
-Channel watch(const Process& process) {
-  Channel watched(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
-  if (!watched) return Channel();
+Descriptor watch(const Process& process) {
+  Descriptor watched(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  if (!watched) return Descriptor();
   const auto status = status_of(process.pid);
-  if (!status || status->started != process.started) return Channel();
+  if (!status || status->started != process.started) return Descriptor();
   return watched;
 }
 
@@ -219,10 +220,10 @@ class UnnamedOutput final : public Output {
 /// stock are theirs together, under one mutex.
 class Helper {
  public:
-  Helper(Channel listening, Channel owner, std::unique_ptr<io::Shelf> archive,
+  Helper(net::Listener listener, Descriptor owner, std::unique_ptr<io::Shelf> archive,
          std::unique_ptr<io::Directory> target, wal::SegmentName segment, wal::SegmentSize size,
          const Options& options, std::size_t most)
-      : listening_(std::move(listening)),
+      : listener_(std::move(listener)),
         owner_(std::move(owner)),
         archive_(std::move(archive)),
         target_(std::move(target)),
@@ -242,7 +243,7 @@ class Helper {
     std::shared_ptr<io::File> content;
   };
   struct Client {
-    Channel channel;
+    Descriptor channel;
     std::optional<wal::SegmentName> waits_for;
   };
 
@@ -253,16 +254,15 @@ class Helper {
   void answer(Client& client);
   void prune_stock();
   void end();
-  void wake();
 
-  Channel listening_;  ///< the answering thread's own
-  const Channel owner_;
+  net::Listener listener_;  ///< the answering thread's own
+  const Descriptor owner_;
   const std::unique_ptr<io::Shelf> archive_;
   const std::unique_ptr<io::Directory> target_;
   const wal::SegmentSize size_;
   const Options options_;
   const Terms terms_;
-  const Channel woken_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  net::Wake woken_;
   std::atomic<std::uint64_t> progress_ = 0;
 
   std::mutex mutex_;
@@ -283,15 +283,13 @@ void Helper::run() {
   std::thread syncing([this] { sync_all(); });
   for (;;) {
     std::vector<pollfd> wanted{
-        {owner_.fd(), POLLIN, 0}, {listening_.fd(), POLLIN, 0}, {woken_.fd(), POLLIN, 0}};
+        {owner_.get(), POLLIN, 0}, {listener_.fd(), POLLIN, 0}, {woken_.fd(), POLLIN, 0}};
     for (const auto& client : clients_)
-      wanted.push_back({client.channel.fd(), client.waits_for ? short{0} : short{POLLIN}, 0});
+      wanted.push_back({client.channel.get(), client.waits_for ? short{0} : short{POLLIN}, 0});
     if (clients_.size() >= kMostClients) wanted[1].events = 0;
     ::poll(wanted.data(), wanted.size(), static_cast<int>(kSignOfLife / 1ms));
 
-    std::uint64_t count = 0;
-    while (::read(woken_.fd(), &count, sizeof count) > 0) {
-    }
+    woken_.clear();
     const auto now = Clock::now();
     {
       const std::lock_guard lock(mutex_);
@@ -301,12 +299,12 @@ void Helper::run() {
     for (std::size_t i = 0; i < clients_.size(); ++i) {
       const auto events = wanted[i + 3].revents;
       if (clients_[i].waits_for && (events & (POLLHUP | POLLERR)) != 0)
-        clients_[i].channel = Channel();  // killed by its server
+        clients_[i].channel.close();  // killed by its server
       else if (!clients_[i].waits_for && events != 0)
         serve(clients_[i]);
     }
     if (wanted[1].revents != 0)
-      if (auto channel = accept_question(listening_)) {
+      if (auto channel = accept_question(listener_)) {
         clients_.push_back({std::move(channel), std::nullopt});
         // The question has come by the time that this thread was awake.
         if (has_message(clients_.back().channel)) serve(clients_.back());
@@ -329,15 +327,15 @@ void Helper::run() {
 void Helper::serve(Client& client) {
   const auto question = read_question(client.channel);
   if (!question) {
-    client.channel = Channel();
+    client.channel.close();
     return;
   }
   asked_ = Clock::now();
   if (!question->understood || question->terms != terms_ || !question->segment) {
     // The settings have changed, or the program: the one who asks starts a helper that fits, for
     // which the address has to be free by the time that it sees us gone.
-    listening_ = Channel();
-    client.channel = Channel();
+    listener_.close();
+    client.channel.close();
     end();
     return;
   }
@@ -356,7 +354,7 @@ void Helper::answer(Client& client) {
     plan_.handed_over(segment);
   }
   if (answer == PrefetchPlan::Answer::miss) reply_miss(client.channel);
-  if (answer != PrefetchPlan::Answer::wait) client.channel = Channel();
+  if (answer != PrefetchPlan::Answer::wait) client.channel.close();
   prune_stock();
   changed_.notify_all();
 }
@@ -386,7 +384,7 @@ void Helper::fetch_all() {
     }
     prune_stock();
     changed_.notify_all();
-    wake();
+    woken_.raise();
   }
 }
 
@@ -451,7 +449,7 @@ void Helper::sync_all() {
     if (!synced) stock_.erase(*segment);
     prune_stock();
     changed_.notify_all();
-    wake();
+    woken_.raise();
   }
 }
 
@@ -461,17 +459,12 @@ void Helper::end() {
     ended_ = true;
   }
   changed_.notify_all();
-  wake();
-}
-
-void Helper::wake() {
-  const std::uint64_t one = 1;
-  static_cast<void>(!::write(woken_.fd(), &one, sizeof one));
+  woken_.raise();
 }
 
 /// In the child: lets go of everything that is the server's, then works until there is no reason
 /// to. Always exits with 0: whoever inherits the orphan has nothing to look into.
-void become_helper(Channel address, const Process& owner, const std::string& archive,
+void become_helper(net::Listener address, const Process& owner, const std::string& archive,
                    wal::SegmentName segment, wal::SegmentSize size,
                    const std::string& target_directory, const Options& options, std::size_t most) {
   try {
@@ -498,9 +491,9 @@ void become_helper(Channel address, const Process& owner, const std::string& arc
     auto to = io::open_directory(target_directory);
     // The directories are open: nothing may hold the server's own in use.
     if (::chdir("/") != 0) ::_exit(0);
-    Channel listening(socket);
-    if (!listen_for_questions(listening)) ::_exit(0);
-    Helper helper(std::move(listening), std::move(watched), std::move(from), std::move(to), segment,
+    net::Listener listener{Descriptor(socket)};
+    listener.listen();
+    Helper helper(std::move(listener), std::move(watched), std::move(from), std::move(to), segment,
                   size, options, most);
     helper.run();
   } catch (...) {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
 
@@ -13,7 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kTime{10'000};
 
 void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open(
       {.conninfo = conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
   const auto rows = connection.execute(
@@ -33,7 +34,7 @@ void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
 
 Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_conninfo,
                       const std::optional<std::string>& slot) {
-  const pq::Interrupt never;
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo, .timeout = kTime}, never);
   const auto identity = pq::identify_system(connection);
   Upstream upstream;

@@ -11,6 +11,7 @@
 #include "base/backoff.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "net/wake.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
 #include "stream/readiness.h"
@@ -56,7 +57,7 @@ class Listener::Impl {
   void unless_interrupted(Function&& function) {
     try {
       function();
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       interrupt_.clear();
       throw Error(ErrorKind::retry, "interrupted");
     }
@@ -72,7 +73,7 @@ class Listener::Impl {
   bool wait(int fd, std::optional<Clock::time_point> deadline);
 
   Options options_;
-  pq::Interrupt interrupt_;
+  net::Wake interrupt_;
   stream::Readiness readiness_;
   std::optional<pq::Connection> connection_;
   std::optional<pq::Notifications> notifications_;
@@ -152,7 +153,7 @@ std::optional<Notification> Listener::Impl::read_until(std::optional<Clock::time
       watch();
       if (!wait(readiness_.fd(), deadline)) return std::nullopt;
       service();
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       interrupt_.clear();
       return std::nullopt;
     } catch (const Error& error) {
@@ -291,7 +292,7 @@ bool Listener::Impl::wait(int fd, std::optional<Clock::time_point> deadline) {
     }
     const int ready = ::poll(fds.data(), fds.size(), timeout);
     if (ready < 0 && errno != EINTR) throw system_error(errno, "could not wait for the server");
-    if (fds[1].revents != 0 && ready > 0) throw pq::Interrupted{};
+    if (fds[1].revents != 0 && ready > 0) throw net::Interrupted{};
     if (fds[0].revents != 0 && ready > 0) return true;
     if (ready == 0 && deadline && Clock::now() >= *deadline) return false;
   }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
 #include "pq/parameters.h"
@@ -73,7 +74,7 @@ class ReplicationStream::Impl {
   auto unless_interrupted(Function&& function) {
     try {
       return function();
-    } catch (const pq::Interrupted&) {
+    } catch (const net::Interrupted&) {
       interrupt_.clear();
       throw Error(ErrorKind::retry, "interrupted");
     }
@@ -95,7 +96,7 @@ class ReplicationStream::Impl {
   bool wait(std::optional<Clock::time_point> deadline);
 
   const Options options_;
-  pq::Interrupt interrupt_;
+  net::Wake interrupt_;
   stream::Readiness readiness_;
   std::optional<pq::Connection> connection_;
 

@@ -1,18 +1,12 @@
 #include "metrics/module/module.h"
 
-#include <netdb.h>  // check-includes: an HTTP server's address, not a PostgreSQL server's
 #include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
 #include <prometheus/text_serializer.h>
-#include <sys/socket.h>  // check-includes: as above
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <memory>
-#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace {
@@ -75,29 +69,6 @@ class Collector final : public prometheus::Collectable {
   void* context_;
 };
 
-/// The HTTP server only says that it did not begin. This finds out why.
-void require_free(const std::string& address) {
-  const auto colon = address.rfind(':');
-  auto host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int code = ::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
-  if (code != 0) throw std::runtime_error(::gai_strerror(code));
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, &::freeaddrinfo);
-  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  int failure = fd < 0 ? errno : 0;
-  if (failure == 0) {
-    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (::bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) failure = errno;
-    ::close(fd);
-  }
-  if (failure != 0) throw std::runtime_error(std::generic_category().message(failure));
-}
-
 struct Listener {
   Listener(const std::string& address, pgweir_collect collect, void* context)
       : collector(std::make_shared<Collector>(collect, context)),
@@ -112,7 +83,6 @@ struct Listener {
 void* listen(const char* address, pgweir_collect collect, void* context, pgweir_take_text refused,
              void* taker) {
   try {
-    require_free(address);
     return new Listener(address, collect, context);
   } catch (const std::exception& error) {
     refused(taker, error.what(), std::strlen(error.what()));

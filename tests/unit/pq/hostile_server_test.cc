@@ -7,6 +7,8 @@
 
 #include <functional>
 
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
@@ -72,7 +74,7 @@ class HostileServer : public testing::Test {
         "host=127.0.0.1 port={} user=u sslmode=disable gssencmode=disable", server.port());
     return Connection::open(options, interrupt_);
   }
-  Interrupt interrupt_;
+  net::Wake interrupt_;
 };
 
 // "retry", "retry 57P03" with a SQLSTATE, or "" if nothing is thrown.
@@ -226,7 +228,7 @@ TEST_F(HostileServer, CannotConfuseTheStream) {
           return;
         }
         if (!std::holds_alternative<NothingYet>(event)) continue;
-        if (!wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_, deadline))
+        if (!net::wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_, deadline))
           throw std::runtime_error("the stream hangs");
         stream.receive();
       }
@@ -252,7 +254,7 @@ TEST_F(HostileServer, ReasonIsToldEvenIfSendingFailsFirst) {
               const auto deadline = steady_clock::now() + seconds(30);
               while (std::holds_alternative<NothingYet>(stream.next())) {
                 for (int i = 0; i < 3; ++i) stream.send({wal::Lsn(1), wal::Lsn(1), {}, true});
-                wait_for_socket(stream.socket(), true, false, &interrupt_, deadline);
+                net::wait_for_socket(stream.socket(), true, false, &interrupt_, deadline);
                 stream.receive();
                 stream.receive();
                 stream.send({wal::Lsn(1), wal::Lsn(1), {}, true});
@@ -260,8 +262,8 @@ TEST_F(HostileServer, ReasonIsToldEvenIfSendingFailsFirst) {
             }),
             "gap 58P01");
   // Whoever polls is woken.
-  EXPECT_TRUE(wait_for_socket(stream.socket(), true, false, &interrupt_,
-                              steady_clock::now() + seconds(600)));
+  EXPECT_TRUE(net::wait_for_socket(stream.socket(), true, false, &interrupt_,
+                                   steady_clock::now() + seconds(600)));
   EXPECT_GE(stream.socket(), 0);
 }
 
@@ -274,7 +276,7 @@ TEST_F(HostileServer, LossIsToldToOneWhoOnlySends) {
               const auto deadline = steady_clock::now() + seconds(30);
               while (std::holds_alternative<NothingYet>(stream.next())) {
                 stream.send({wal::Lsn(1), wal::Lsn(1), {}, true});
-                wait_for_socket(stream.socket(), true, false, &interrupt_, deadline);
+                net::wait_for_socket(stream.socket(), true, false, &interrupt_, deadline);
                 stream.send({wal::Lsn(2), wal::Lsn(2), {}, true});
                 stream.receive();
               }

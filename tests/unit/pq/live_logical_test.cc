@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 #include "unit/pq/test_server.h"
@@ -19,7 +21,7 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 using testing::StartsWith;
 
-Connection connect(const TestServer& server, const Interrupt& never,
+Connection connect(const TestServer& server, const net::Wake& never,
                    Replication kind = Replication::logical) {
   ConnectOptions options;
   options.conninfo = server.conninfo();
@@ -45,7 +47,7 @@ std::vector<Message> one_transaction(ReplicationStream& stream) {
     } else if (std::holds_alternative<EndOfStream>(event)) {
       throw std::runtime_error("the stream ended early");
     } else if (std::holds_alternative<NothingYet>(event)) {
-      if (!wait_for_socket(stream.socket(), true, !stream.flush(), nullptr, deadline))
+      if (!net::wait_for_socket(stream.socket(), true, !stream.flush(), nullptr, deadline))
         throw std::runtime_error("nothing came from the server in time");
       stream.receive();
     }
@@ -60,7 +62,7 @@ TEST(LiveLogical, CreatesASlotAndStreamsFromIt) {
   server.start();
   server.sql("CREATE TABLE t (a int)");
   server.sql("INSERT INTO t VALUES (1)");
-  const Interrupt never;
+  const net::Wake never;
   Connection connection = connect(server, never);
   EXPECT_EQ(connection.execute("SELECT 1 + 1").at(0).at(0), "2");
 
@@ -125,7 +127,7 @@ TEST(LiveLogical, CreatesASlotAndStreamsFromIt) {
 TEST(LiveLogical, TellsOfAServerThatWritesNoLogicalWal) {
   if (!TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
   const TestServer server;
-  const Interrupt never;
+  const net::Wake never;
   Connection connection = connect(server, never);
   try {
     create_logical_slot(connection, "one", {});

@@ -12,6 +12,8 @@
 #include <optional>
 #include <thread>
 
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
@@ -45,7 +47,7 @@ class LiveServer : public testing::Test {
     for (;;) {
       StreamEvent event = stream.next();
       if (!std::holds_alternative<NothingYet>(event)) return event;
-      if (!wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_, deadline))
+      if (!net::wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_, deadline))
         throw std::runtime_error("nothing came from the server in time");
       stream.receive();
     }
@@ -95,7 +97,7 @@ class LiveServer : public testing::Test {
     return error;
   }
 
-  Interrupt interrupt_;
+  net::Wake interrupt_;
 };
 
 std::string file_contents(const std::filesystem::path& path) {
@@ -241,7 +243,7 @@ TEST_F(LiveServer, StreamsTheBytesOfTheServersOwnFiles) {
   ReplicationStream idle = ReplicationStream::start(
       second, std::nullopt, size.start_of(identify_system(second).flush_position), 1, interrupt_);
   std::thread signal([this] { interrupt_.raise(); });
-  EXPECT_THROW(for (;;) static_cast<void>(wait_for_event(idle)), Interrupted);
+  EXPECT_THROW(for (;;) static_cast<void>(wait_for_event(idle)), net::Interrupted);
   signal.join();
 }
 
@@ -277,8 +279,8 @@ TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
         at = at + data->wal.size();
       } else if (std::holds_alternative<NothingYet>(event)) {
         ASSERT_LT(steady_clock::now(), deadline);
-        wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_,
-                        steady_clock::now() + std::chrono::milliseconds(20));
+        net::wait_for_socket(stream.socket(), true, !stream.flush(), &interrupt_,
+                             steady_clock::now() + std::chrono::milliseconds(20));
         stream.receive();
       }
     }
@@ -460,7 +462,7 @@ TEST_F(LiveServer, SaysWhyItCannotBeUsed) {
 
   // A signal ends the wait for a server that does not answer.
   std::thread signal([this] { interrupt_.raise(); });
-  EXPECT_THROW(connect(tcp(silent.port(), good)), Interrupted);
+  EXPECT_THROW(connect(tcp(silent.port(), good)), net::Interrupted);
   signal.join();
 }
 

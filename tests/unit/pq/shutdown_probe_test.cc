@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "net/wake.h"
 #include "unit/pq/test_server.h"
 
 namespace weir::pq {
@@ -14,7 +15,7 @@ namespace {
 
 TEST(ShutdownProbe, KnowsAServerThatLetsNobodyInFromOneThatDoesAndFromNone) {
   if (!TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
-  const Interrupt interrupt;
+  const net::Wake interrupt;
   TestServer server;
   std::optional connection = Connection::open(
       {.conninfo = server.conninfo(), .replication = Replication::none}, interrupt);

@@ -18,6 +18,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "net/wake.h"
+
 namespace weir::pq {
 namespace {
 
@@ -162,7 +164,7 @@ std::string TestServer::conninfo() const {
 }
 
 std::string TestServer::sql(const std::string& command) const {
-  const Interrupt never;
+  const net::Wake never;
   ConnectOptions options;
   options.conninfo = conninfo();
   options.replication = Replication::none;

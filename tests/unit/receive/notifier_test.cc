@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "net/wait.h"
+#include "net/wake.h"
 #include "pq/notifications.h"
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
@@ -106,7 +108,7 @@ TEST(Notifier, NeverMakesItsCallerWaitForAServerThatDoesNotAnswer) {
 TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
   if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
   const pq::TestServer server;
-  const pq::Interrupt never;
+  const net::Wake never;
   auto ears = pq::Connection::open(
       {.conninfo = server.conninfo(), .replication = pq::Replication::none}, never);
   pq::Notifications notifications(ears);
@@ -139,7 +141,7 @@ TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
       got.push_back(object["event"].get<std::string>() +
                     (object.contains("message") ? " " + object["message"].get<std::string>() : ""));
     } else {
-      ASSERT_TRUE(pq::wait_for_socket(ears.socket(), true, false, nullptr, deadline));
+      ASSERT_TRUE(net::wait_for_socket(ears.socket(), true, false, nullptr, deadline));
       notifications.receive();
     }
   }

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <thread>
 
+#include "net/wake.h"
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
   if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine";
-  const pq::Interrupt interrupt;
+  const net::Wake interrupt;
   const pq::TestServer server;
   const auto connection = pq::Connection::open(
       {.conninfo = server.conninfo(), .replication = pq::Replication::none}, interrupt);

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <thread>
 
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "unit/pq/test_server.h"
 
@@ -153,7 +154,7 @@ TEST_F(LiveStream, MakesEveryKindOfSlot) {
       {.temporary = true, .plugin = "test_decoding", .snapshot = Stream::Snapshot::exported});
   ASSERT_TRUE(exported.snapshot_name);
   {
-    const pq::Interrupt never;
+    const net::Wake never;
     auto other = pq::Connection::open(
         {.conninfo = server_->conninfo(), .replication = pq::Replication::none}, never);
     sql("INSERT INTO t VALUES (1)");  // behind the snapshot

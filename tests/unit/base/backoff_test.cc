@@ -1,8 +1,8 @@
-#include "receive/backoff.h"
+#include "base/backoff.h"
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir {
 namespace {
 
 using namespace std::chrono_literals;
@@ -43,4 +43,4 @@ TEST(Backoff, IsDecidedByItsSeedAlone) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir

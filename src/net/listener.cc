@@ -1,0 +1,72 @@
+#include "net/listener.h"
+
+#include <poll.h>
+#include <sys/stat.h>  // check-includes: fchmod of a socket
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+
+#include "base/error.h"
+#include "net/wait.h"
+
+namespace weir::net {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Out of descriptors or memory: who connects stays in the queue, so that poll() would not wait.
+constexpr auto kShortage = 100ms;
+
+}  // namespace
+
+Descriptor make_socket(const Address& address, Kind kind) {
+  const int type = kind == Kind::bytes ? SOCK_STREAM : SOCK_SEQPACKET;
+  Descriptor made(::socket(address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!made) throw system_error(errno, "could not make a socket");
+  return made;
+}
+
+Listener Listener::bind(const Address& address, Kind kind, std::optional<mode_t> mode) {
+  auto socket = make_socket(address, kind);
+  // On Linux the name gets the mode of the socket.
+  if (mode) ::fchmod(socket.get(), *mode);
+  if (address.family() != AF_UNIX) {
+    // Connections of an earlier process that are still winding down do not hold the port.
+    const int on = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  }
+  if (::bind(socket.get(), address.data(), address.size()) != 0)
+    throw system_error(errno, "could not take the address of a socket");
+  return Listener(std::move(socket));
+}
+
+void Listener::listen(int backlog) {
+  if (::listen(socket_.get(), backlog) != 0)
+    throw system_error(errno, "could not listen on a socket");
+}
+
+std::optional<Descriptor> Listener::accept(const Wake& stop) {
+  for (;;) {
+    pollfd polls[] = {{socket_.get(), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
+    if (::poll(polls, 2, -1) < 0) continue;
+    if (polls[1].revents != 0) return std::nullopt;
+    if (auto connection = accept_now()) return connection;
+    if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && !pause(stop, kShortage))
+      return std::nullopt;
+  }
+}
+
+Descriptor Listener::accept_now() {
+  return Descriptor(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+pid_t same_users_process(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return 0;
+  return peer.uid == ::geteuid() ? peer.pid : 0;
+}
+
+}  // namespace weir::net

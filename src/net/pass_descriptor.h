@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/descriptor.h"
+
+namespace weir::net {
+
+/// One packet, and with it a descriptor (SCM_RIGHTS): the receiver gets one of the same open file.
+/// Over a Unix socket of packets; does not wait. False if it could not be sent.
+bool send_packet(int socket, std::span<const std::byte> bytes, int descriptor = -1);
+
+struct Packet {
+  std::size_t size = 0;   ///< 0: the other side is gone
+  Descriptor descriptor;  ///< empty if none came along
+};
+/// The next packet into `bytes`; waits for it on a blocking socket.
+[[nodiscard]] Packet receive_packet(int socket, std::span<std::byte> bytes);
+
+}  // namespace weir::net
