@@ -29,16 +29,35 @@ ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Option
   buffer_.resize(std::min(most_, kFirstRead));
 }
 
+void ContentReader::next_piece() {
+  if (piece_ > 0 && buffer_.size() < most_) buffer_.resize(most_);
+  offset_ += piece_;
+  piece_ = file_.read_at(offset_, buffer_);
+  left_ = std::span(buffer_).first(piece_);
+  last_piece_ = piece_ < buffer_.size();
+}
+
 bool ContentReader::read(const codec::Sink& sink) {
-  for (;;) {
-    const auto count = file_.read_at(offset_, buffer_);
-    if (!decompressor_->feed(std::span(buffer_).first(count), sink)) return false;
-    offset_ += count;
-    if (count < buffer_.size()) break;
-    if (buffer_.size() < most_) buffer_.resize(most_);
+  while (!last_piece_) {
+    next_piece();
+    if (!decompressor_->feed(left_, sink)) return false;
   }
   if (!may_break_off_) decompressor_->finish();
   return true;
+}
+
+std::size_t ContentReader::read(std::span<std::byte> bytes) {
+  std::size_t given = 0;
+  while (given < bytes.size()) {
+    if (left_.empty() && !last_piece_) next_piece();
+    const auto step = decompressor_->unpack(left_, bytes.subspan(given));
+    left_ = left_.subspan(step.taken);
+    given += step.given;
+    if (step.given > 0 || !left_.empty() || !last_piece_) continue;
+    if (!may_break_off_) decompressor_->finish();
+    break;
+  }
+  return given;
 }
 
 bool read_content(io::Bytes& file, codec::Method method, const std::string& path,

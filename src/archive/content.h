@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ class ContentReader {
 
   /// Hands on the content in pieces. False if the sink has had enough: then the rest is not read.
   /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
-  /// sink throws. Call it once.
+  /// sink throws. Call it once, or the other one as often as you like.
   bool read(const codec::Sink& sink);
+  /// The next bytes of the content: fewer than asked for only at its end. Throws likewise.
+  [[nodiscard]] std::size_t read(std::span<std::byte> bytes);
   /// Offset in the file: what lies before was read, and was sound.
   [[nodiscard]] std::uint64_t offset() const { return offset_; }
   /// codec::Decompressor::take_buffer(), from within the sink.
@@ -36,12 +39,18 @@ class ContentReader {
   }
 
  private:
+  /// The piece of the file behind the last one.
+  void next_piece();
+
   io::Bytes& file_;
   std::unique_ptr<codec::Decompressor> decompressor_;
   bool may_break_off_;
-  std::uint64_t offset_;
-  std::size_t most_;  ///< bytes read at once
+  std::uint64_t offset_;  ///< of the piece
+  std::size_t most_;      ///< bytes read at once
   std::vector<std::byte> buffer_;
+  std::size_t piece_ = 0;            ///< bytes of the piece, at the front of the buffer
+  std::span<const std::byte> left_;  ///< of the piece, that were not unpacked yet
+  bool last_piece_ = false;
 };
 
 /// The same in one call. Errors name `path`.

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "restore/archive_facts.h"
+#include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/long_record.h"
 #include "restore/segment_check.h"
@@ -68,11 +69,9 @@ bool compare_with_before(io::Shelf& archive, Fetched& fetched, io::Bytes& conten
                   .segment_size = fetched.size,
                   .timeline = timeline,
                   .history = history ? &*history : nullptr};
-  const ReadWal earlier = [&](wal::Lsn at, std::uint64_t offset, const codec::Sink& sink) {
-    return at == before.source.segment.start(before.size) &&
-           content_of(content_before)(at, offset, sink);
-  };
-  const auto result = check_seam(seam, earlier, content_of(content));
+  ContentSource earlier(before.source.segment.start(before.size), content_before);
+  ContentSource this_one(start, content);
+  const auto result = check_seam(seam, earlier, this_one);
   if (result.verdict == SeamVerdict::fits) {
     fetched.before = before.source;
     fetched.before_identity = before.identity;
@@ -96,8 +95,10 @@ bool accept_fetched(io::Shelf& archive, const Fetched& fetched, io::File& conten
       !facts.only_form(fetched.source))
     return false;
   const bool fits_the_archive = fetched.before && whole(*fetched.before, fetched.before_identity);
-  if (options.system_identifier || !fits_the_archive)
-    check.check_seam_of(fetched, content_of(content));
+  if (options.system_identifier || !fits_the_archive) {
+    ContentSource source(fetched.source.segment.start(fetched.size), content);
+    check.check_seam_of(fetched, source);
+  }
 
   if (unnamed_files->give_name(content, target_name)) return true;
   // Something stands there. PostgreSQL takes it away before it asks, others may not.

@@ -4,12 +4,15 @@
 #include <cerrno>
 #include <map>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
@@ -28,6 +31,7 @@ using Visit = TransactionObserver::Visit;
 
 /// How often the archive is looked at while it changes.
 constexpr int kLooks = 10;
+constexpr std::size_t kRead = std::size_t{256} << 10;  ///< bytes at once
 
 /// Segments one after the other, by index: what one recovery can read. Behind it is a hole, or the
 /// end.
@@ -332,31 +336,33 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
                                 .observer = &observer,
                                 .history = &*history_},
                                start(from));
-  const auto end = stretch_of(from).end;
-  for (auto i = from; i < end; ++i) {
-    if (verifier.position() != start(i)) break;  // the unfinished one before was not whole
-    const bool being_written = files_[i].partial && files_[i].method == codec::Method::none;
-    auto left = being_written && durable_end_
-                    ? settled_bytes(files_[i].segment, size_, durable_end_())
-                    : size_.bytes();
-    std::optional<wal::Damage> damage;
-    try {
-      archive::read_segment(archive_, files_[i], size_, [&](std::span<const std::byte> wal) {
-        wal = wal.first(std::min<std::uint64_t>(wal.size(), left));
-        left -= wal.size();
-        damage = verifier.feed(wal);
-        return !damage && !observer.done() && left > 0;
-      });
-    } catch (const Error& error) {
-      if (!files_[i].partial || error.kind() != ErrorKind::damage) throw;
+  archive::WalReader reader(archive_, {.segment_size = size_,
+                                       .timeline = history_->timeline(),
+                                       .history = *history_,
+                                       .unfinished = true,
+                                       .durable_end = durable_end_});
+  const auto end = behind(stretch_of(from).end - 1);
+  std::vector<std::byte> buffer(kRead);
+  while (verifier.position() < end) {
+    const auto read = reader.read(verifier.position(), buffer);
+    const auto& name = files_[*index_of(verifier.position())];
+    if (read.state == archive::WalSource::State::end) break;  // an unfinished one
+    if (read.state == archive::WalSource::State::gone)
+      throw system_error(ENOENT, "the segment file is gone")
+          .with("file", archive_.path_of(name.to_string()));
+    if (read.state == archive::WalSource::State::damaged) {
+      if (name.partial) break;
+      throw Error(*read.error);
     }
+    const auto damage = verifier.feed(std::span(buffer).first(read.count));
     if (observer.done()) break;
+    const auto file = reader.file().value_or(name);
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
-          .with("file", file(i));
-    if (damage && !files_[i].partial)
+          .with("file", file.to_string());
+    if (damage && !file.partial)
       throw Error(ErrorKind::damage, "damaged WAL: " + damage->what)
-          .with("file", archive_.path() + "/" + file(i))
+          .with("file", archive_.path_of(file.to_string()))
           .with("LSN", damage->at)
           .hint("pgweir verify shows what of the archive is sound.");
     if (damage) break;

@@ -208,7 +208,7 @@ class UnnamedOutput final : public Output {
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
     return file_.read_at(offset, bytes);
   }
-  [[nodiscard]] std::uint64_t size() const override { return size_; }
+  [[nodiscard]] std::uint64_t size() override { return size_; }
 
  private:
   io::File& file_;

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
+#include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/partial.h"
 #include "restore/segment_check.h"
@@ -159,8 +160,9 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
   const auto checked =
       check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before)
           .value();  // a target takes everything
-  check_.check_seam_of(checked, content_of(target));
-  check_.check_long_record_of(checked, content_of(target));
+  ContentSource content(name.segment.start(checked.size), target);
+  check_.check_seam_of(checked, content);
+  check_.check_long_record_of(checked, content);
   check_.require_agreement(checked);
   target.publish();
   return checked.size;
@@ -357,13 +359,14 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
     throw Error(ErrorKind::retry, "the unfinished segment became shorter while it was read")
         .with("file", facts_.path_of(partial.name.to_string()));
   target.append_zeros(size.bytes() - keep);
+  ContentSource content(partial.name.segment.start(size), target);
   check_.check_seam_of({.source = partial.name,
                         .identity = {},
                         .size = size,
                         .first_record = partial.first_record,
                         .records_end = partial.checked ? keep : 0,
                         .previous_record = partial.previous_record},
-                       content_of(target));
+                       content);
   target.publish();
 }
 

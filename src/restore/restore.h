@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 
+#include "archive/durable_end.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "restore/request.h"
@@ -13,13 +13,8 @@
 
 namespace weir::restore {
 
-/// Up to where a receiver that streams into the archive has made it durable.
-struct DurableEnd {
-  wal::TimelineId timeline = 0;
-  wal::Lsn flush;
-};
-/// Asks that receiver; nullopt if none streams. Throws nothing.
-using AskReceiver = std::function<std::optional<DurableEnd>()>;
+using archive::DurableEnd;
+using AskReceiver = archive::AskDurableEnd;
 
 struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size

@@ -8,6 +8,7 @@
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -42,6 +43,7 @@ class Looker {
 
  private:
   Scan last_of_raw(const SegmentFileName& name);
+  std::span<const std::byte> next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end);
   Scan scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
   [[nodiscard]] wal::RecordVerifier verifier(wal::Lsn start, wal::RecordObserver& observer) const;
 
@@ -51,6 +53,7 @@ class Looker {
   std::optional<wal::TimelineHistory> history_;
   wal::Lsn begin_;
   std::uint64_t& budget_;
+  std::vector<std::byte> buffer_;
 };
 
 /// One file for each of the first (or last) segments, the one that counts. In the order they are to
@@ -110,16 +113,17 @@ std::optional<wal::Commit> Looker::first(std::span<const SegmentFileName> files)
   });
   if (files.empty()) return found;
   auto check = verifier(files.front().segment.start(size_), observer);
-  bool enough = false;
+  archive::WalReader reader(directory_,
+                            {.segment_size = size_, .timeline = timeline_, .unfinished = true});
   for (const auto& name : files) {
-    if (enough || check.position() != name.segment.start(size_)) break;
-    archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
-      enough = budget_ < wal.size();
-      if (enough) return false;
+    if (check.position() != name.segment.start(size_)) break;
+    const auto end = name.segment.start(size_) + size_.bytes();
+    while (check.position() < end) {
+      const auto wal = next(reader, check.position(), end);
+      if (wal.empty() || budget_ < wal.size()) return found;
       budget_ -= wal.size();
-      enough = check.feed(wal) || observer.done();
-      return !enough;
-    });
+      if (check.feed(wal) || observer.done()) return found;
+    }
   }
   return found;
 }
@@ -133,11 +137,28 @@ Scan Looker::last(const SegmentFileName& name) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });
-  auto check = verifier(name.segment.start(size_), observer);
-  archive::read_segment(directory_, name, size_,
-                        [&](std::span<const std::byte> wal) { return !check.feed(wal); });
+  const auto start = name.segment.start(size_);
+  auto check = verifier(start, observer);
+  archive::WalReader reader(directory_,
+                            {.segment_size = size_, .timeline = timeline_, .unfinished = true});
+  while (check.position() < start + size_.bytes()) {
+    const auto wal = next(reader, check.position(), start + size_.bytes());
+    if (wal.empty() || check.feed(wal)) break;
+  }
   scan.end = check.last_record_end();
   return scan;
+}
+
+/// The bytes at `at`, before `end`; none where an unfinished segment ends.
+std::span<const std::byte> Looker::next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end) {
+  constexpr std::size_t kRead = std::size_t{128} << 10;
+  buffer_.resize(kRead);
+  const auto read =
+      reader.read(at, std::span(buffer_).first(std::min<std::uint64_t>(kRead, end - at)));
+  if (read.state == archive::WalSource::State::damaged) throw Error(*read.error);
+  if (read.state == archive::WalSource::State::gone)
+    throw system_error(ENOENT, "the segment file is gone");
+  return std::span(buffer_).first(read.count);
 }
 
 /// Behind the last page of a .partial there are zeros, or pages of an older segment.
