@@ -7,8 +7,8 @@
 
 namespace weir {
 
-/// What an error means for the one who has to act on it. Of pgweir's commands it decides the exit
-/// status, and of long-running ones whether they try again.
+/// What an error means for whoever has to act on it. The kind decides the exit status of pgweir's
+/// commands, and whether a long-running command tries again.
 enum class ErrorKind {
   usage,       ///< wrong options, configuration or arguments: exit 2
   retry,       ///< may pass if tried again (connection, slot in use, upstream starting up): exit 3

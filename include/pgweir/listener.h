@@ -21,18 +21,18 @@ struct Notification {
 
 /// Listens on channels of one database (LISTEN), and goes on doing so when the connection is lost.
 ///
-/// PostgreSQL keeps no notifications for those who are away. What was sent while the connection was
-/// down is gone, and on_listening tells from when on: treat a notification as a hint to look, and
-/// look after each on_listening, too.
+/// PostgreSQL keeps no notifications for a client that is away. What was sent while the connection
+/// was down is gone, and on_listening says since when. So treat a notification as a hint to look
+/// for work, and look after each on_listening, too.
 ///
 /// Notifications of one connection come in the order in which their transactions committed; each
 /// comes once. The server removes duplicates within one transaction.
 ///
-/// Who does not read holds the server up. Its process for us keeps what the socket does not take,
-/// and when it blocks in a send, the server cannot remove notifications from its queue (8 GB; full,
-/// all NOTIFY of the cluster fail) nor what VACUUM could remove. So read in time, and hand on what
-/// takes long; who cannot calls hang_up(). A smart shutdown waits for the session, as for any
-/// other.
+/// A client that does not read holds the server up. The server process keeps what the socket does
+/// not take. When that process blocks in a send, the server cannot remove notifications from its
+/// queue (8 GB; once the queue is full, every NOTIFY of the cluster fails), and VACUUM cannot
+/// remove dead rows. So read in time, and hand long work to another thread; a program that cannot
+/// do so calls hang_up(). A smart shutdown waits for this session, as for any other.
 ///
 /// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
 /// Callbacks run on the thread that reads and may not call the Listener, interrupt() excepted.

@@ -34,13 +34,13 @@ namespace weir {
 /// positions that were confirmed, and nothing is ever confirmed that the user did not confirm, with
 /// one exception that loses nothing: Options::advance_when_idle.
 ///
-/// Who does not read holds the server up. When the buffers between are full, its process for us
-/// blocks in a send, and sees no more that it is to go: pg_terminate_backend(), a shutdown, and a
-/// checkpoint that gives up the slot (max_slot_wal_keep_size) wait until somebody reads again or
-/// the connection ends. Until something is confirmed the slot keeps WAL, a logical one also rows of
-/// the system catalogs from VACUUM. So a consumer that may hang should hand on what comes, and
-/// destroy the object when there is no room for more; a stream that starts again where it has
-/// confirmed loses nothing.
+/// A consumer that does not read holds the server up. When the buffers in between are full, the
+/// walsender blocks in a send, and no longer notices that it has to end: pg_terminate_backend(), a
+/// shutdown, and a checkpoint that invalidates the slot (max_slot_wal_keep_size) wait until
+/// somebody reads again or the connection ends. The slot keeps WAL until a position is confirmed; a
+/// logical slot also keeps rows of the system catalogs from VACUUM. So a consumer that may hang
+/// should hand messages to another thread, and destroy the object when there is no room for more. A
+/// stream that starts again at the confirmed position loses nothing.
 ///
 /// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
 /// Throws Error: {usage} for arguments that cannot be, {retry} if the connection is lost or what

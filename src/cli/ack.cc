@@ -98,7 +98,7 @@ int ack_command(const Words& words) {
   if (all && !ids.empty())
     throw Error(ErrorKind::usage, "--all and the name of a loss exclude each other");
 
-  const auto directory = io::open_directory(*path);
+  const auto directory = io::open_existing_directory(*path);
   archive::require_not_a_server_directory(*directory);
   auto losses = find_all(*directory);
   if (ids.empty() && !all) {

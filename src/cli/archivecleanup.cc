@@ -80,7 +80,7 @@ struct Settings {
 };
 
 int clean(const Settings& settings) {
-  const auto directory = io::open_directory(settings.location);
+  const auto directory = io::open_existing_directory(settings.location);
   std::vector<std::pair<std::string, std::string>> files;  // without the timeline, name
   for (const auto& entry : directory->list()) {
     const auto name = without(entry.name, settings.extension);

@@ -14,6 +14,8 @@
 #include "cli/job.h"
 #include "cli/program.h"
 #include "convert/convert.h"
+#include "convert/memory_plan.h"
+#include "io/memory_limit.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -22,6 +24,28 @@ namespace {
 
 // A conversion at work writes to its file all the time: so it counts on file systems without locks.
 constexpr std::chrono::minutes kAbandoned(30);
+
+/// Below the limit of our control group, if there is one: who passes it is killed.
+void keep_below_limit(convert::Options& options, wal::SegmentSize segment_size) {
+  const auto limit = io::memory_limit();
+  if (!limit) return;
+  const auto plan =
+      convert::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
+  if (!plan)
+    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+        .with("limit", format_size(limit->bytes))
+        .with("by", limit->from)
+        .with("needed", format_size(convert::least_memory(options.compression, segment_size)))
+        .hint("Raise the limit (MemoryMax= of a systemd unit, the limit of a container).");
+  if (plan->compression.level != options.compression.level)
+    fmt::print(stderr,
+               "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
+               "({}); see docs/service.md for what each level needs\n",
+               plan->compression.level, options.compression.level, format_size(limit->bytes),
+               limit->from);
+  options.compression = plan->compression;
+  options.jobs = plan->jobs;
+}
 
 }  // namespace
 
@@ -78,6 +102,7 @@ int compress_command(const Words& words) {
     return kDone;
   }
 
+  keep_below_limit(options, identity->segment_size);
   const StopSignals signals;
   options.stop = StopSignals::stopped;
   convert::Result result;

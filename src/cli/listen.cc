@@ -38,6 +38,7 @@ constexpr std::size_t kMostWaiting = 1000;
 constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
 /// With no room for more, the server is not made to wait longer (P13).
 constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
+constexpr const char* kCommandsTooLong = "the commands take too long";
 constexpr std::chrono::milliseconds kStopLook = 200ms;
 constexpr auto kPatience = 2s;
 constexpr std::chrono::milliseconds kForEver = std::chrono::hours(24 * 365 * 10);
@@ -111,6 +112,7 @@ class Listening {
  private:
   Listener::Options options();
   void begun(const Listener::Listening& listening);
+  void tell_connected();
   void take(const Notification& notification);
   template <typename Consumer>
   void wait_for(Consumer& consumer, std::string_view who);
@@ -119,7 +121,8 @@ class Listening {
   Log& log_;
   ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
-  std::optional<Error> lost_;  ///< with --no-loop: what ends it
+  std::optional<Error> lost_;                     ///< with --no-loop: what ends it
+  std::optional<Listener::Listening> connected_;  ///< of which --exec-connect is still to be told
   Listener listener_;
   Printer printer_;
   CommandRunner runner_;
@@ -132,6 +135,7 @@ int Listening::run() {
   const auto round = service_.heartbeat_interval();
   // Whatever is still to be done for those who take our output.
   struct Leaving {
+    explicit Leaving(Listener& from) : listener(from) {}
     Listener& listener;
     ~Leaving() { listener.hang_up(); }
   };
@@ -144,6 +148,7 @@ int Listening::run() {
     const auto notification = listener_.read(std::max(left, 0ms));
     printer_.check();
     if (lost_) throw Error(*lost_);
+    tell_connected();
     if (notification) {
       ++seen;
       service_.excuse(true);  // who reads our output may take his time
@@ -191,13 +196,27 @@ void Listening::begun(const Listener::Listening& listening) {
     log_.warning("notifications sent between {} and {} may have been missed",
                  format_time(*listening.missed_since), format_time(now));
   if (request_.json) printer_.add(listening_json(listening, now));
-  if (request_.exec_connect)
-    runner_.add(
-        {*request_.exec_connect,
-         {{"PGWEIR_SERVER", listening.server},
-          {"PGWEIR_MISSED_SINCE",
-           listening.missed_since ? format_iso_time(*listening.missed_since) : std::string()}},
-         "the connection"});
+  if (!request_.exec_connect) return;
+  // Handed over by run(), which leaves the server where that takes too long. What was missed since
+  // the last one that was handed over counts.
+  if (connected_)
+    connected_->server = listening.server;
+  else
+    connected_ = listening;
+  listener_.interrupt();
+}
+
+/// Before the notifications of that connection.
+void Listening::tell_connected() {
+  if (!connected_) return;
+  wait_for(runner_, kCommandsTooLong);
+  const auto connected = *std::exchange(connected_, std::nullopt);
+  runner_.add(
+      {*request_.exec_connect,
+       {{"PGWEIR_SERVER", connected.server},
+        {"PGWEIR_MISSED_SINCE",
+         connected.missed_since ? format_iso_time(*connected.missed_since) : std::string()}},
+       "the connection"});
 }
 
 void Listening::take(const Notification& notification) {
@@ -205,7 +224,7 @@ void Listening::take(const Notification& notification) {
                              : notification_text(notification));
   wait_for(printer_, "nobody takes the output");
   if (!request_.exec) return;
-  wait_for(runner_, "the commands take too long");
+  wait_for(runner_, kCommandsTooLong);
   runner_.add({*request_.exec,
                {{"PGWEIR_CHANNEL", notification.channel},
                 {"PGWEIR_PAYLOAD", notification.payload},

@@ -276,7 +276,7 @@ int find(const Arguments& arguments, const std::string& directory) {
     timeline = number;
   }
 
-  const auto archive = io::open_directory(directory);
+  const auto archive = io::open_existing_directory(directory);
   std::optional<restore::Moment> moment;
   const restore::AskReceiver ask = [&] { return durable_end_of(directory); };
   if (const auto text = arguments.value("find-lsn")) {

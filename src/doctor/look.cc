@@ -177,22 +177,37 @@ void look_at_clock(ServerFacts& facts, pq::Connection& connection) {
   }
 }
 
-void look_at_rate(ServerFacts& facts, pq::Connection& connection,
+/// Where a server was, and when: between two of them its rate of WAL is measured.
+struct Point {
+  std::string server;
+  wal::Lsn position;
+  Clock::time_point at;
+};
+
+std::optional<Point> look_at_position(pq::Connection& connection) {
+  const auto rows = connection.execute(fmt::format("SELECT {}", kPosition), kTime);
+  if (rows.empty() || !rows[0][0]) return std::nullopt;
+  const auto position = wal::Lsn::parse(*rows[0][0]);
+  if (!position) return std::nullopt;
+  return Point{connection.server_name(), *position, Clock::now()};
+}
+
+/// No session is kept open for as long as it takes: a smart shutdown would wait for it.
+void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& first,
                   std::chrono::milliseconds measure) {
-  const auto position = [&]() -> std::optional<wal::Lsn> {
-    const auto rows = connection.execute(fmt::format("SELECT {}", kPosition), kTime);
-    if (rows.empty() || !rows[0][0]) return std::nullopt;
-    return wal::Lsn::parse(*rows[0][0]);
-  };
-  const auto begin = Clock::now();
-  const auto first = position();
-  if (first && measure > 0ms) {
-    std::this_thread::sleep_for(measure);
-    const auto second = position();
-    const std::chrono::duration<double> seconds = Clock::now() - begin;
-    if (second && *second >= *first)
-      facts.wal_rate = static_cast<double>(*second - *first) / seconds.count();
-  }
+  std::this_thread::sleep_until(first.at + measure);
+  attempt(facts, "its rate of WAL", [&] {
+    const net::Wake never;
+    auto connection = pq::Connection::open(
+        {.conninfo = conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
+    const auto second = look_at_position(connection);
+    if (!second || second->server != first.server || second->position < first.position) return;
+    const std::chrono::duration<double> seconds = second->at - first.at;
+    facts.wal_rate = static_cast<double>(second->position - first.position) / seconds.count();
+  });
+}
+
+void look_at_average_rate(ServerFacts& facts, pq::Connection& connection) {
   if (connection.server_major() < 14) return;  // pg_stat_wal
   const auto rows = connection.execute(
       "SELECT wal_bytes::bigint, extract(epoch FROM pg_catalog.now() - stats_reset)::bigint "
@@ -206,7 +221,7 @@ void look_at_rate(ServerFacts& facts, pq::Connection& connection,
 }
 
 void look_by_sql(ServerFacts& facts, pq::Connection& connection,
-                 const std::optional<std::string>& slot, std::chrono::milliseconds measure) {
+                 const std::optional<std::string>& slot) {
   look_at_settings(facts, connection);
   attempt(facts, "the role", [&] {
     const auto rows = connection.execute(
@@ -244,7 +259,7 @@ void look_by_sql(ServerFacts& facts, pq::Connection& connection,
                                            .last_failed = rows[0][2].value_or("")};
   });
   attempt(facts, "its clock", [&] { look_at_clock(facts, connection); });
-  attempt(facts, "its rate of WAL", [&] { look_at_rate(facts, connection, measure); });
+  attempt(facts, "its rate of WAL", [&] { look_at_average_rate(facts, connection); });
 }
 
 ArchiveFacts::SyncTimes time_syncs(io::Directory& directory) {
@@ -314,13 +329,16 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
   ServerFacts facts;
   const auto expanded = pq::expand_conninfo(conninfo);
   if (const auto user = expanded.find("user"); user != expanded.end()) facts.user = user->second;
-  facts.plain_trouble =
-      attempt_connection({.conninfo = ordinary_conninfo, .replication = pq::Replication::none},
-                         [&](pq::Connection& connection) {
-                           facts.server = connection.server_name();
-                           facts.version = connection.server_version();
-                           look_by_sql(facts, connection, slot, measure);
-                         });
+  std::optional<Point> first;
+  facts.plain_trouble = attempt_connection(
+      {.conninfo = ordinary_conninfo, .replication = pq::Replication::none},
+      [&](pq::Connection& connection) {
+        facts.server = connection.server_name();
+        facts.version = connection.server_version();
+        look_by_sql(facts, connection, slot);
+        if (measure > 0ms)
+          attempt(facts, "its position", [&] { first = look_at_position(connection); });
+      });
   facts.replication_trouble =
       attempt_connection({.conninfo = conninfo}, [&](pq::Connection& connection) {
         facts.server = connection.server_name();
@@ -337,6 +355,7 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
           });
         }
       });
+  if (first) measure_rate(facts, ordinary_conninfo, *first, measure);
   return facts;
 }
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "io/posix_directory.h"
 
 namespace weir::io {
 
@@ -56,8 +57,9 @@ Place look_at_place(const std::string& path) {
     auto error = system_error(code, "could not look at the directory").with("path", path);
     if (code == ENOENT)
       error.hint(
-          "Create it, as the user that runs pgweir, or check that its file system is "
-          "mounted.");
+          "If there is an archive already: is this the right path, and is its file system mounted? "
+          "A new one begins with a directory that the user that runs pgweir makes. " +
+          what_is_nearby(path));
     throw error;
   }
   if (!S_ISDIR(status.st_mode)) throw system_error(ENOTDIR, "no directory").with("path", path);

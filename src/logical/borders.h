@@ -13,16 +13,16 @@ namespace weir::logical {
 
 /// Where in a logical stream a transaction ends and no other one has begun.
 ///
-/// A border has a position P with this property: the server, asked to start at P, sends just the
-/// transactions that come behind the border, because it leaves out those whose commit record starts
-/// before P and sends the others whole (SnapBuildXactNeedsSkip in snapbuild.c). So what was written
-/// up to a border together with P is all that has to be remembered.
+/// A border has a position P with this property: asked to start at P, the server sends exactly the
+/// transactions behind the border. It leaves out the transactions whose commit record starts before
+/// P, and sends the others whole (SnapBuildXactNeedsSkip in snapbuild.c). So the output up to a
+/// border and P are all that has to be remembered.
 ///
 /// Two things tell a border:
 ///
-/// - The message of a commit, whose position is the end of the commit's record. Which message that
-///   is, the plugin's own words say, at the very front of the message, where no value of a row can
-///   stand; test_decoding, pgoutput and wal2json are known.
+/// - The message of a commit, whose position is the end of the commit record. Such a message is
+///   recognised by the plugin's own words at its very front, where no value of a row can stand;
+///   test_decoding, pgoutput and wal2json are known.
 /// - A keepalive that asks for no answer and answers no question of ours. The walsender sends such
 ///   ones only between two records, when it has to wait for WAL or has left out an empty
 ///   transaction (WalSndWaitForWal, WalSndUpdateProgress in walsender.c, 13 to 18); all that ends

@@ -152,8 +152,8 @@ void ExactOutput::begin() {
   create_file();
 }
 
-/// A file of which the state knows no byte yet, and which was moved away: what is in it comes
-/// again. Its content cannot prove that it is the one, so it is put aside and not cut.
+/// The state knows no byte of this file yet, and the file was moved away: its transactions come
+/// again. Its content cannot prove that it is the right file, so it is put aside and not cut.
 void ExactOutput::discard_moved() {
   for (const auto& entry : directory_.list()) {
     if (entry.type != io::DirectoryEntry::Type::file || !entry.name.starts_with(name_ + ".") ||

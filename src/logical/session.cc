@@ -420,7 +420,8 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
   return facts;
 }
 
-/// What the server would do in silence: begin behind what we have, or leave out what we have not.
+/// Prevents what the server would do without a word: begin behind what we have, or leave out what
+/// we lack.
 void Session::check_positions(pq::Connection& connection, const SlotFacts& facts) {
   if (exact_ == nullptr) return;
   const wal::Lsn start = output_->start();

@@ -16,7 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Out of descriptors or memory: who connects stays in the queue, so that poll() would not wait.
+/// Out of descriptors or memory: the client stays in the queue, so that poll() would return at
+/// once.
 constexpr auto kShortage = 100ms;
 
 }  // namespace

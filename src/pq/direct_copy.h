@@ -39,16 +39,17 @@ class DirectCopy {
   /// Of the message that next() took: valid until it is called again (a body in `place`: as that).
   [[nodiscard]] std::span<const std::byte> head() const;
   [[nodiscard]] std::span<const std::byte> body() const { return body_; }
-  /// The memory of body(), unless it came into a place; for who needs it longer.
+  /// The memory of body(), for a caller that needs the body longer; empty if the body came into a
+  /// place.
   [[nodiscard]] std::vector<std::byte> release_body();
   /// On the wire, its envelope included.
   [[nodiscard]] std::size_t size() const { return size_; }
   /// Part of a message was taken and the rest has not come: libpq must not read.
   [[nodiscard]] bool within_message() const { return taken_ != 0; }
 
-  /// From how many unread bytes on poll() calls the socket readable; 1 at first. A message that has
-  /// begun to come may raise it to its size. So who polls for more than the next message, sets an
-  /// end to it.
+  /// The number of unread bytes from which on poll() reports the socket as readable; 1 at first. A
+  /// message of which a part has arrived may raise the number to its size. So a poll() that waits
+  /// for more than the next message needs a deadline.
   void gather(std::size_t bytes);
 
  private:

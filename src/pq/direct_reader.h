@@ -39,8 +39,9 @@ class DirectReader {
   /// stream.
   [[nodiscard]] DirectCopy::Found next(std::span<std::byte> place);
   [[nodiscard]] const DirectCopy& message() const { return *copy_; }
-  /// The memory of the last message, for who needs it longer; empty if it is in a place, or
-  /// libpq's, or if a part of the next one has come (then nobody needs it).
+  /// The memory of the last message, for a caller that needs the message longer. Empty if the
+  /// message is in a place or in libpq's memory, or if a part of the next message has come (nobody
+  /// needs the last one then).
   [[nodiscard]] std::vector<std::byte> release_body();
   /// Leaves the socket to libpq. Not within a message.
   void stop();

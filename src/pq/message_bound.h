@@ -9,9 +9,9 @@ namespace weir::pq {
 
 /// How much of one message may pile up inside libpq, which takes up to 1 GB before it lets anybody
 /// see it. PostgreSQL's own are far smaller; a server is not to be trusted with our memory.
-/// Counts what TCP delivered, which other kinds of sockets do not tell: who listens on a local one
-/// is on this machine already. It is looked at between libpq's reads: a sender that is quicker than
-/// those can still have its one message read. Not for several threads at once.
+/// Counts what TCP delivered. Other kinds of sockets do not tell that; a server on a local socket
+/// is on this machine already. The count is checked between libpq's reads, so a sender that is
+/// quicker than those can still get one large message read. One thread at a time.
 class MessageBound {
  public:
   /// A message was complete: the count begins anew.

@@ -42,7 +42,7 @@ class Notifications {
   /// True until the answer to ask() was read.
   [[nodiscard]] bool asking() const { return asking_; }
 
-  /// Reads what the socket has; true if anything came. That the connection is lost next() tells.
+  /// Reads what the socket has; true if anything came. A lost connection is reported by next().
   bool receive();
   /// The next notification of what was received. Throws Error{retry}, or the server's Error with
   /// the server's reason, if the connection is lost and nothing is left.

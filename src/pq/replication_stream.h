@@ -59,8 +59,8 @@ class ReplicationStream {
   ReplicationStream& operator=(ReplicationStream&&) noexcept;
   ~ReplicationStream();
 
-  /// Reads what the socket has (PQconsumeInput). That the connection is lost is thrown by next(),
-  /// once it has given out what arrived before: the server's reason may be among it.
+  /// Reads what the socket has (PQconsumeInput). next() throws if the connection is lost, after it
+  /// has given out what arrived before: the server's reason may be among that.
   void receive();
   /// The next complete message of what was received. Throws the server's Error (the walsender
   /// failed: e.g. 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a
@@ -70,8 +70,8 @@ class ReplicationStream {
   /// `place` is where the WAL of the next message is wanted, to save copies: it may be put there
   /// (XLogData.wal says where it is), and what is behind it in `place` stays.
   [[nodiscard]] StreamEvent next(std::span<std::byte> place = {});
-  /// The WAL that next() gave last stays valid as long as the stream lives, whatever next() gives
-  /// from now on: for who still uses it and has to read on. Once.
+  /// The WAL of the last next() stays valid as long as the stream lives, whatever next() returns
+  /// from now on: for a caller that still uses that WAL and has to read on. Once.
   void keep_last();
   /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
   /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that

@@ -5,8 +5,9 @@
 
 namespace weir::pq {
 
-/// Knocks at a server's door, to learn whether it shuts down: over a connection that is open
-/// already it does not say so. May be used by another thread than the connection.
+/// Tries to connect to a server, to learn whether the server is shutting down: a server does not
+/// say so over a connection that is open already. May be used by another thread than the
+/// connection.
 class ShutdownProbe {
  public:
   /// Where `connection` leads, and with what it got in. Does not keep it.

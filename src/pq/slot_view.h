@@ -18,9 +18,9 @@ struct SlotView {
   std::optional<std::string> invalidation_reason;  ///< 17 and later
 };
 
-/// What made a server invalidate a slot, with the setting behind it and what to do, in whole
-/// sentences. `reason` as pg_replication_slots has it; unset: not known, which of them can be is
-/// told by the version.
+/// Why a server has invalidated a slot, which setting is behind that, and what to do, in whole
+/// sentences. `reason` as in pg_replication_slots; if it is unset, the version decides which
+/// reasons are possible.
 [[nodiscard]] std::string why_invalidated(const std::optional<std::string>& reason,
                                           int server_major);
 /// The reason that a server of version 18 or later names, untranslated, in its refusal to use an

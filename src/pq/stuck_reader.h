@@ -11,10 +11,10 @@
 
 namespace weir::pq {
 
-/// Lets go of a connection whose only reader is stuck in what it does with what came: a disk that
-/// hangs, or somebody who takes no output. Its server process would come to block in a send, and
-/// see no more that it is to go: who ends it, drops its slot or shuts the server down would wait
-/// for our trouble (P13). Has a thread of its own while it watches.
+/// Closes a connection whose only reader is stuck in its work on a message: the disk hangs, or
+/// nobody takes the output. The server process would come to block in a send, and no longer notice
+/// that it has to end: pg_terminate_backend(), a dropped slot and a shutdown would wait for our
+/// trouble (P13). Has a thread of its own while it watches.
 class StuckReader {
  public:
   /// `let_go` is called once, by that thread, when one piece of work has taken so long (or half as

@@ -107,7 +107,7 @@ Result run_restore_command(const std::string& archive, std::string_view file,
     std::chrono::milliseconds pause;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
-      const auto directory = io::open_directory(archive);
+      const auto directory = io::open_existing_directory(archive);
       const auto target_directory = io::open_directory(parent);
       auto result = restore_file(*directory, request, *target_directory, target_name, options, log);
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)

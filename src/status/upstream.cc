@@ -30,10 +30,8 @@ void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
   slot.active = row.at(2) == "t";
 }
 
-}  // namespace
-
-Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_conninfo,
-                      const std::optional<std::string>& slot) {
+/// By a walsender, which is the server's again when this returns.
+Upstream ask_walsender(const std::string& conninfo, const std::optional<std::string>& slot) {
   const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo, .timeout = kTime}, never);
   const auto identity = pq::identify_system(connection);
@@ -56,15 +54,20 @@ Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_c
     }
   }
   if (!slot) return upstream;
+  if (const auto state = pq::read_replication_slot(connection, *slot))
+    upstream.slot =
+        Upstream::Slot{.name = *slot, .exists = state->exists, .restart_lsn = state->restart_lsn};
+  return upstream;
+}
 
-  Upstream::Slot found;
-  found.name = *slot;
-  bool known = false;
-  if (const auto state = pq::read_replication_slot(connection, *slot)) {
-    found.exists = state->exists;
-    found.restart_lsn = state->restart_lsn;
-    known = true;
-  }
+}  // namespace
+
+Upstream ask_upstream(const std::string& conninfo, const std::string& ordinary_conninfo,
+                      const std::optional<std::string>& slot) {
+  auto upstream = ask_walsender(conninfo, slot);
+  if (!slot) return upstream;
+  auto found = upstream.slot.value_or(Upstream::Slot{.name = *slot});
+  bool known = upstream.slot.has_value();
   try {
     add_slot_view(found, ordinary_conninfo);
     known = true;

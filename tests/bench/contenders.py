@@ -23,6 +23,7 @@ class Contender:
     def __init__(self, name, stock, *options):
         self.name, self.stock, self._options = name, stock, options
         self.archives = True
+        self.env = {}
 
     def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
         words = [DEBIAN_BIN / "pg_receivewal"] if self.stock else [PGWEIR, "receive", "-q"]
@@ -65,7 +66,7 @@ class Run:
         conninfo = conninfo or server.conninfo(application_name=f"bench_{slot}")
         self.command = contender.command(self.directory, conninfo, slot, synchronous, endpos)
         self._env = {**{key: value for key, value in os.environ.items()
-                        if not key.startswith("PG")}, **(env or {})}
+                        if not key.startswith("PG")}, **(env or {}), **contender.env}
 
     def __enter__(self):
         with open(self.log, "wb") as log:

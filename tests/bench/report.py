@@ -27,6 +27,8 @@ METRICS = {
     "peak_pss_mb": ("peak PSS MB", 1, True),
     "pss_mb": ("PSS MB", 1, True),
     "reply_gap_s": ("longest silence s", 1, True),
+    "start_ms": ("start to end ms", 1, True),
+    "compare_ms": ("of that comparing ms", 2, True),
     "lag_error_mb": ("lag told wrong by MB", 1, True),
 }
 

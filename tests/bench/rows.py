@@ -1,6 +1,7 @@
 """The rows of the table, one function each: round after round, every contender in each round, in
 an order that rotates."""
 
+import datetime
 import os
 import pathlib
 import subprocess
@@ -10,7 +11,7 @@ import time
 
 import measure
 import workload
-from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, Run)
+from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, Contender, Run)
 from support import wal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -102,6 +103,54 @@ def commits_once(bench, contender, server, clients, seconds, env, compare):
             run.archive.wait_covers(server, 1, end)
             bench.say(f"  {contender.name}: up to {wal.lsn_text(end)}, byte for byte the server's")
     return cost
+
+
+# --- Looking twice
+
+
+def without_looks(bench):
+    """The same program, which does not look whether its files are still found under their names."""
+    library = bench.once("no looks", lambda: build_preload(bench, "no_looks"))
+    contender = Contender("pgweir, without statx", False)
+    contender.env = {"LD_PRELOAD": str(library)}
+    return [PGWEIR_RAW, contender]
+
+
+def reconnect(bench, contenders, starts=30):
+    """An archive whose end is a finished segment: on each connection that end is compared with the server's, before
+    the stream begins. Both are told by the server's log."""
+    server = bench.once(("commits", 0), lambda: workload.commit_server(bench, 0))
+    for number in range(bench.rounds):
+        costs = {}
+        for contender in in_turn(contenders, number):
+            server.sql("SELECT pg_switch_wal(); SELECT pg_create_physical_replication_slot('bench', true)")
+            workload.commits(server, 1, 1)
+            server.switch_wal()
+            end = wal.lsn_text(server.flushed())
+            with Run(contender, bench, server, "bench", endpos=end) as run:
+                run.to_the_end()
+                log_start = server.log.stat().st_size
+                took = []
+                for _ in range(starts):
+                    begun = time.monotonic()
+                    subprocess.run(run.command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+                    took.append((time.monotonic() - begun) * 1000)
+            costs[contender.name] = {"start_ms": measure.median(took),
+                                     "compare_ms": compared_ms(server.log, log_start, starts)}
+            bench.say(f"  {number} {contender.name}: {costs[contender.name]}")
+        yield {contender.name: costs[contender.name] for contender in contenders}
+
+
+def compared_ms(log, start, starts):
+    """From the question for the tail to the stream, on average: the log's times are milliseconds."""
+    with open(log) as file:
+        file.seek(start)
+        times = [(datetime.datetime.fromisoformat(line[:23]), "SLOT" in line) for line in file
+                 if "received replication command: START_REPLICATION" in line]
+    spans = [(after - before).total_seconds() * 1000 for (before, asked), (after, streams)
+             in zip(times, times[1:]) if not asked and streams]
+    assert len(spans) == starts, f"{len(spans)} comparisons in {starts} starts"
+    return sum(spans) / len(spans)
 
 
 # --- Nothing, or little, to do
@@ -197,14 +246,13 @@ def ended(pid):
 
 
 def slow_disk(bench, **settings):
-    library = bench.once("slow disk", lambda: build_slow_disk(bench))
+    library = bench.once("slow disk", lambda: build_preload(bench, "slow_disk"))
     return {"LD_PRELOAD": str(library), **settings}
 
 
-def build_slow_disk(bench):
-    library = bench.place / "slow_disk.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "slow_disk.c", "-ldl"],
-                   check=True)
+def build_preload(bench, name):
+    library = bench.place / f"{name}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / f"{name}.c", "-ldl"], check=True)
     return library
 
 
@@ -251,6 +299,9 @@ ROWS = {
         b, CATCH_UP, 8, env=slow_disk(b, BENCH_SYNC_MS="2"))),
     "slow-sync-32": ("Syncs of 2 ms, 32 clients", lambda b: commits(
         b, CATCH_UP, 32, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+    "looks-1": ("Synchronous commits, 1 client, with and without looking for the file's name",
+                lambda b: commits(b, without_looks(b), 1)),
+    "reconnect": ("A start behind a finished segment", lambda b: reconnect(b, [PGWEIR_RAW, PGWEIR_ZSTD])),
     "idle": ("Idle", lambda b: quiet(b, SYNC, None, max(60, b.seconds))),
     "20-a-second": ("20 commits a second", lambda b: quiet(b, SYNC, 20, max(30, b.seconds))),
     "floor-commits-1": ("Synchronous commits, 1 client, beside a bare loop",

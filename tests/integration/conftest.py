@@ -18,6 +18,7 @@ from support.archive import Archive  # noqa: E402
 from support.process import run, tail  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
+from support.template import memory_place  # noqa: E402
 
 _SKIPPED = 77  # what ctest knows as "skipped" (SKIP_RETURN_CODE)
 
@@ -50,6 +51,7 @@ def place(request):
     """A fresh directory that the servers' user can enter, too. PGWEIR_KEEP=1 keeps it."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
     path.chmod(0o755)
+    Receiver.started.clear()  # whoever waits for a receiver waits for one of this test
     yield path
     if os.environ.get("PGWEIR_KEEP"):
         print(f"kept: {path}")
@@ -65,6 +67,11 @@ def servers(request, place):
     pool = Servers(place)
     yield pool
     _finish(request, pool.all, lambda server: server.log)
+    for server in pool.all:
+        if server.memory and os.environ.get("PGWEIR_KEEP"):
+            shutil.move(server.memory, server.home / "kept")
+        elif server.memory:
+            shutil.rmtree(server.memory)
 
 
 class Servers:
@@ -87,7 +94,7 @@ class Servers:
     def _new(self, name, major, segment_mb):
         if bin_directory(major) is None:
             pytest.skip(f"PostgreSQL {major} is not installed (scripts/setup)")
-        server = Server(self._place, name, major, segment_mb)
+        server = Server(self._place, name, major, segment_mb, memory_place())
         self.all.append(server)
         return server
 
@@ -96,7 +103,6 @@ class Servers:
 def receivers(request, place):
     """receivers.pgweir(archive, server, *options), receivers.stock(...)."""
     pool = Receivers(place)
-    Receiver.started.clear()
     yield pool
     for receiver in pool.all:
         if receiver.running():

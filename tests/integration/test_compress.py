@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from support.process import wait_for
+from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
 from test_verify import PACKERS, finished_of, verify, workload
 
@@ -134,6 +134,22 @@ def test_a_wrong_an_empty_and_a_missing_directory_are_told_apart(place):
         other = run(place / "srv" / "other")
         if command in ("compress", "prune"):
             assert other.returncode == 4 and "README" in other.stderr, (command, other.stderr)
+
+
+@pytest.mark.parametrize("words, status", [
+    (["ack", "-D", "DIR"], 4),
+    (["restore", "-D", "DIR", "000000010000000000000001", "target"], 200),
+    (["restore", "-D", "DIR", "--find-lsn", "0/1000000"], 200),
+    (["doctor", "-D", "DIR"], 1),
+], ids=lambda value: value[0] if isinstance(value, list) else None)
+def test_who_needs_an_archive_and_finds_none_is_told_what_is_nearby(place, words, status):
+    (place / "srv" / "other").mkdir(parents=True)
+    done = run([BINARY, *(str(place / "srv" / "wal") if word == "DIR" else word for word in words)], check=False,
+               cwd=place)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == status, said
+    assert "mounted" in said and "reate the directory" not in said and "reate it" not in said, said
+    assert f"{place}/srv is there and holds other" in said, said
 
 
 def test_a_read_only_file_system_is_told_once(servers, place):

@@ -148,7 +148,7 @@ def test_an_archive_that_is_in_use_or_of_another_cluster(servers, receivers, new
 def test_directories_that_cannot_be_one(servers, place):
     primary = servers.primary()
     checks, status = doctor("-d", primary.conninfo(), "-D", place / "missing")
-    assert status == 1 and "Create it" in " ".join(checks["directory"]["todo"])
+    assert status == 1 and "mounted" in " ".join(checks["directory"]["todo"])
     checks, status = doctor("-d", primary.conninfo(), "-D", primary.data)
     assert status == 1 and checks["directory"]["level"] == "failure"
     if os.path.isdir("/dev/shm"):

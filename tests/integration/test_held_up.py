@@ -14,34 +14,40 @@ import pytest
 from support import receiver as receivers_
 from support.process import die_with_parent, wait_for
 from support.scenario import create_slot, gone, reported, streaming
+from support.server import DEBIAN_MAJOR
 from test_disk import small_disk  # noqa: F401 (a fixture)
 
 # What waits for us waits for ever, or until the server gives up a connection (wal_sender_timeout, a minute).
 AT_ONCE = 20
+GIVES_UP_SLOTS = {"wal_keep_size": "0", "max_slot_wal_keep_size": "8MB"}
 
 
 class Trouble:
-    """A receiver whose disk has taken nothing for a while, of a server that has much to send."""
+    """A receiver whose disk has taken nothing for a while, of a server that has much to send: `server`, which
+    is `primary` or a standby of it. The settings are the server's."""
 
-    def __init__(self, kind, program, servers, receivers, new_archive, disk, fault, place, **settings):
+    def __init__(self, kind, program, servers, receivers, new_archive, disk, fault, place, major=DEBIAN_MAJOR,
+                 standby=False, **settings):
         self.kind = kind
         self.disk = disk
         self.fault = fault
-        self.primary = servers.primary(**settings)
-        create_slot(self.primary)
+        self.primary = self.server = servers.primary(major=major, **({} if standby else settings))
+        if standby:
+            self.server = servers.standby(self.primary, **settings)
+        create_slot(self.server)
         self.archive = new_archive(self.primary, disk.name)
         self.name = {"receive": "pgweir"}.get(program, program)
         if kind != "full":
             disk.grow(512)
         if program == "receive":
-            self.receiver = receivers.pgweir(self.archive, self.primary, "-S", "archive", env=fault.env)
+            self.receiver = receivers.pgweir(self.archive, self.server, "-S", "archive", env=fault.env)
         else:
             (place / "bin").mkdir()
             shutil.copy(receivers_.BINARY, place / "bin" / program)
             self.receiver = receivers.start([place / "bin" / program, "-D", self.archive.path, "-S", "archive",
-                                             "-d", self.primary.conninfo(), "--synchronous"], fault.env)
-        self.pid = streaming(self.primary, self.name)["pid"]
-        reported(self.primary, self.primary.write_wal(0.1), self.name)
+                                             "-d", self.server.conninfo(), "--synchronous"], fault.env)
+        self.pid = streaming(self.server, self.name)["pid"]
+        reported(self.server, self.primary.write_wal(0.1), self.name)
 
     def begin(self):
         """More WAL than all buffers between the server and us can hold."""
@@ -55,7 +61,30 @@ class Trouble:
     def write_much(self, megabytes):
         self.primary.sql("SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 20))"
                          f" FROM generate_series(1, {megabytes})")
-        return self.primary.switch_wal()
+        end = self.primary.switch_wal()
+        self.server.caught_up_with(end)
+        return end
+
+    def checkpoint(self):
+        """A checkpoint, or a standby's restartpoint, which comes behind a checkpoint of the primary."""
+        if self.server is not self.primary:
+            self.primary.sql("CHECKPOINT")
+            self.server.replayed(self.primary.flushed())
+        self.server.sql("CHECKPOINT", timeout=AT_ONCE)
+        gone(self.server, self.name, AT_ONCE)
+        assert self.server.sql("SELECT active, restart_lsn IS NULL OR wal_status = 'lost'"
+                               " FROM pg_replication_slots") == "f|t"
+
+    def terminate(self):
+        # With a timeout it waits for the end, from version 14 on.
+        self.server.sql(f"SELECT pg_terminate_backend({self.pid})")
+        wait_for(lambda: self.server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {self.pid}") == "0",
+                 "the walsender to end", AT_ONCE)
+
+    def slot_is_free(self):
+        assert self.server.sql("SELECT active FROM pg_replication_slots") == "f"
+        self.server.sql("SELECT pg_drop_replication_slot('archive')", timeout=AT_ONCE)
+        create_slot(self.server)
 
     def end_it(self):
         if self.kind == "full":
@@ -75,7 +104,7 @@ class Trouble:
                 inodes.add(target[8:-1])
         rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return [row for row in rows if row[9] in inodes
-                and int(row[2].partition(":")[2], 16) == self.primary.port]
+                and int(row[2].partition(":")[2], 16) == self.server.port]
 
 
 @pytest.fixture
@@ -92,11 +121,9 @@ def trouble(servers, receivers, new_archive, small_disk, sync_fault, place):  # 
 ])
 def test_a_checkpoint_gives_up_our_slot_and_goes_on(trouble, kind, program):
     """It tells our walsender once to go, and waits until it has."""
-    here = trouble(kind, program, wal_keep_size="0", max_slot_wal_keep_size="8MB")
+    here = trouble(kind, program, **GIVES_UP_SLOTS)
     here.begin()
-    here.primary.sql("CHECKPOINT", timeout=AT_ONCE)
-    gone(here.primary, here.name, AT_ONCE)
-    assert here.primary.sql("SELECT wal_status, active FROM pg_replication_slots") == "lost|f"
+    here.checkpoint()
     if kind != "full":
         wait_for(lambda: not here.connections(), "the connection to be closed while a thread hangs")
         assert here.receiver.running()
@@ -112,9 +139,7 @@ def test_a_walsender_that_is_terminated_goes_and_the_slot_is_free(trouble, kind)
     assert here.primary.sql(f"SELECT pg_terminate_backend({here.pid}, {AT_ONCE * 1000})",
                             timeout=AT_ONCE + 10) == "t"
     if kind != "full":  # else it has come back already, and goes on
-        assert here.primary.sql("SELECT active FROM pg_replication_slots") == "f"
-        here.primary.sql("SELECT pg_drop_replication_slot('archive')", timeout=AT_ONCE)
-        create_slot(here.primary)
+        here.slot_is_free()
     here.end_it()
     if kind == "full":
         here.archive.wait_covers(here.primary, 1, here.end)
@@ -135,6 +160,64 @@ def test_a_server_shuts_down_at_once(trouble, kind, mode):
     here.archive.wait_covers(here.primary, 1, here.primary.write_wal(0.1))
     here.receiver.stop()
     here.archive.assert_same_wal(here.primary, minimum=30)
+
+
+# What a standby's walsender may be told, too. Recovery conflicts do not reach it: it has no snapshot, no lock and no
+# database, and a physical slot is given up for WAL alone, by a restartpoint (slot.c, standby.c).
+
+def test_a_restartpoint_gives_up_our_slot_and_goes_on(trouble):
+    here = trouble("syncs hang", standby=True, **GIVES_UP_SLOTS)
+    here.begin()
+    here.checkpoint()
+    wait_for(lambda: not here.connections(), "the connection to be closed while a thread hangs")
+    here.end_it()
+    assert here.receiver.wait_exit() == 4, here.receiver.said()
+
+
+@pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
+def test_a_standby_lets_its_walsender_go_and_shuts_down_at_once(trouble, mode):
+    here = trouble("writes hang" if mode == "fast" else "syncs hang", standby=True)
+    here.begin()
+    if mode == "immediate":
+        here.terminate()
+        here.slot_is_free()
+    here.server.stop(mode, deadline=AT_ONCE * 3 / 4)
+    assert here.receiver.running()
+    here.end_it()
+    here.server.start()
+    here.archive.wait_covers(here.primary, 1, here.primary.write_wal(0.1))
+    here.receiver.stop()
+    here.archive.assert_same_wal(here.primary, minimum=30)
+
+
+@pytest.mark.parametrize("kind", ["full", "syncs hang"])
+def test_a_promotion_does_not_wait_for_us(trouble, kind):
+    here = trouble(kind, standby=True)
+    here.begin()
+    assert here.server.sql(f"SELECT pg_promote(true, {AT_ONCE})", timeout=AT_ONCE + 10) == "t"
+    here.server.sql("CREATE TABLE after_the_promotion ()", timeout=AT_ONCE)
+    here.primary.stop("immediate")
+    here.end_it()
+    here.archive.wait_covers(here.server, 2, here.server.write_wal(0.1))
+    here.receiver.stop()
+    here.archive.assert_same_wal(here.server, minimum=30)
+
+
+@pytest.mark.parametrize("major", [13, 14, 16, 17, 18])
+def test_other_versions_end_a_walsender_give_up_a_slot_and_shut_down_at_once(trouble, receivers, new_archive,
+                                                                             sync_fault, major):
+    """Two receivers on one disk: one loses its slot, the other sees the shutdown."""
+    here = trouble("syncs hang", major=major, **GIVES_UP_SLOTS)
+    other = receivers.start([receivers_.BINARY, "receive", "-D", new_archive(here.primary, "small/other").path, "-d",
+                             here.primary.conninfo(application_name="other")], sync_fault.env)
+    pid = streaming(here.primary, "other")["pid"]
+    reported(here.primary, here.primary.write_wal(0.1), "other")
+    here.begin()
+    here.checkpoint()
+    assert [row["pid"] for row in here.primary.walsenders("other")] == [pid]
+    here.primary.stop("fast", deadline=AT_ONCE * 3 / 4)
+    assert other.running() and here.receiver.running()
+    here.end_it()
 
 
 @pytest.mark.parametrize("kind, program", [
@@ -174,6 +257,17 @@ def test_a_smart_shutdown_waits_for_none_of_our_sessions(servers, receivers, new
     archive.assert_same_wal(primary)
 
 
+def test_a_smart_shutdown_does_not_wait_for_doctor(servers, receivers, place):
+    """It measures the rate of WAL for as long as one wants, and keeps no session for that."""
+    primary = servers.primary(log_disconnections="on", log_min_messages="log")
+    (place / "archive").mkdir()
+    doctor = receivers.start([receivers_.BINARY, "doctor", "-D", place / "archive", "--measure", "10min",
+                              "-d", primary.conninfo(dbname="postgres")])
+    wait_for(lambda: primary.log.read_text().count("disconnection: session time") >= 2, "its sessions to end")
+    primary.stop("smart", deadline=AT_ONCE)
+    assert doctor.running()
+
+
 def test_logical_lets_the_server_go_while_its_output_is_stuck(servers, receivers, place, sync_fault):
     """And goes on where its output is durable, without a change lost or told twice."""
     primary = servers.primary(wal_level="logical")
@@ -202,6 +296,35 @@ def test_logical_lets_the_server_go_while_its_output_is_stuck(servers, receivers
     assert ids == [str(number) for number in range(1, 103)]
 
 
+LISTENING = ("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir'"
+             " AND backend_type = 'client backend'")
+
+
+def test_a_listener_whose_commands_take_too_long_leaves_the_server(servers, receivers, place):
+    """A thousand may wait. All that had come is done, and then it listens again."""
+    primary = servers.primary()
+    gate, done = place / "gate", place / "done"
+    gate.touch()
+    listener = receivers.start([
+        receivers_.BINARY, "listen", "-d", primary.conninfo(dbname="postgres"), "a",
+        "--exec", f'while [ -e {gate} ]; do sleep 0.1; done; echo "$PGWEIR_PAYLOAD" >> {done}',
+        "--exec-connect", f'echo "connected $PGWEIR_MISSED_SINCE" >> {done}'])
+    wait_for(lambda: done.exists() and done.read_text() == "connected \n", "the listener")
+    primary.sql("SELECT pg_notify('a', i::text) FROM generate_series(1, 1500) i")
+    wait_for(lambda: primary.sql(LISTENING) == "0", "the listener to leave the server", AT_ONCE)
+    assert primary.sql("SELECT pg_notification_queue_usage()") == "0"
+    assert "the commands take too long" in listener.said()
+    gate.unlink()
+    wait_for(lambda: primary.sql(LISTENING) == "1", "it to listen again")
+    wait_for(lambda: "connected 2" in done.read_text(), "the command for the connection")
+    primary.sql("SELECT pg_notify('a', 'the last')")
+    wait_for(lambda: done.read_text().endswith("the last\n"), "the last one")
+    lines = done.read_text().splitlines()
+    count = len(lines) - 3
+    assert count > 1000 and lines[1:count + 1] == [str(number) for number in range(1, count + 1)]
+    assert lines[count + 1].startswith("connected 2") and lines[count + 2] == "the last"
+
+
 def test_a_listener_whose_output_nobody_takes_leaves_the_server(servers, place):
     """Its session would block in a send, with the queue of all NOTIFY and a snapshot behind it."""
     primary = servers.primary()
@@ -212,13 +335,11 @@ def test_a_listener_whose_output_nobody_takes_leaves_the_server(servers, place):
     try:
         said = lambda: (place / "stderr").read_text()  # noqa: E731
         wait_for(lambda: "listening on" in said(), "the listener")
-        sessions = ("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir'"
-                    " AND backend_type = 'client backend'")
-        assert primary.sql(sessions) == "1"
+        assert primary.sql(LISTENING) == "1"
         send = "SELECT pg_notify('a', i || repeat('x', 7900)) FROM generate_series(1, 2000) i"
         for _ in range(2):  # 32 MB; what the buffers between hold is a third of it
             primary.sql(send)
-        wait_for(lambda: primary.sql(sessions) == "0", "the listener to leave the server", AT_ONCE)
+        wait_for(lambda: primary.sql(LISTENING) == "0", "the listener to leave the server", AT_ONCE)
         assert primary.sql("SELECT pg_notification_queue_usage()") == "0"
         assert "nobody takes the output" in said()
         lines = [listener.stdout.readline()]
@@ -226,7 +347,7 @@ def test_a_listener_whose_output_nobody_takes_leaves_the_server(servers, place):
             lines.append(listener.stdout.readline())
             assert lines[-1]
         assert json.loads(lines[-1])["missed_since"]
-        assert primary.sql(sessions) == "1", "it listens again"
+        assert primary.sql(LISTENING) == "1", "it listens again"
         assert len(lines) > 500, "what had come is told first"
     finally:
         listener.kill()

@@ -150,7 +150,7 @@ def test_a_primary_that_was_set_back_is_refused(servers, receivers, new_archive,
     receiver.stop()
     primary.stop()
     shutil.rmtree(primary.data)
-    (place / "before").rename(primary.data)
+    run(["cp", "-a", place / "before", primary.data])
     primary.start()
     if wal_since:
         assert primary.write_wal(wal_since) > end

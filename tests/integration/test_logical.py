@@ -238,12 +238,17 @@ def test_rotation_keeps_every_transaction_whole_and_once(servers, receivers, pla
         [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
 
 
+def written(server, number):
+    """Waits until the workload has inserted so many rows."""
+    wait_for(lambda: int(server.sql("SELECT coalesce(max(id), 0) FROM t")) >= number, f"row {number}")
+
+
 def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
     server = source(servers)
     server.sql("INSERT INTO t (v) SELECT 'early' FROM generate_series(1, 50)")
     writers = workload(server, place)
     try:
-        time.sleep(0.3)
+        written(server, 60)
         dump = place / "dump"
         command = (f"sleep 0.5; psql -XAtq -v ON_ERROR_STOP=1 -d '{server.conninfo(dbname='postgres')}' "
                    f"-c 'BEGIN ISOLATION LEVEL REPEATABLE READ' "
@@ -254,7 +259,7 @@ def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
             server, out, "--create-slot", "--snapshot-command", command, "-o",
             "publication_names=p", "-F", "50ms"))
         receiver.wait_log("streaming from")
-        time.sleep(0.5)
+        written(server, int(server.sql("SELECT max(id) FROM t")) + 20)
     finally:
         writers.kill()
         writers.wait()

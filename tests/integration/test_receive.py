@@ -1,14 +1,22 @@
 """The main job: WAL in, an archive of it out, nothing else than what the server wrote."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import select
 import signal
+import struct
 import subprocess
+import termios
 
 import pytest
 
 from support import wal
-from support.process import run, wait_for
-from support.receiver import pgweir
+from support.process import die_with_parent, run, wait_for
+from support.receiver import pgweir, receive_command
 from support.scenario import create_slot, reported, restart_lsn, segment_start, streaming
 
 
@@ -293,3 +301,46 @@ def test_pg_waldump_reads_the_archive(servers, receivers, new_archive):
     dump = [primary.bin / "pg_waldump", "-q", "-p", archive.path, "-t", "1", "-s",
             wal.lsn_text(start), "-e", wal.lsn_text(segment_start(primary, end))]
     assert subprocess.run(dump, stdin=subprocess.DEVNULL, timeout=60).returncode == 0
+
+
+def test_a_catch_up_on_a_terminal_says_how_far_it_is(servers, new_archive, sync_fault):
+    """From the first line on: how much is behind, then how long it will take, and "caught up" at the end alone."""
+    primary = servers.primary()
+    create_slot(primary)
+    # More than may be received before it is durable (64 MB): else the syncs would not slow it down.
+    primary.sql("SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 20)) FROM generate_series(1, 110)")
+    end = primary.switch_wal()
+    archive = new_archive(primary)
+    sync_fault.set("sleep 400")
+    terminal, other_end = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    receiver = subprocess.Popen(receive_command(archive.path, primary.conninfo(), "-S", "archive"),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=other_end,
+                                env={**os.environ, **sync_fault.env, "TERM": "xterm"},
+                                preexec_fn=die_with_parent(signal.SIGKILL))
+    os.close(other_end)
+    shown = bytearray()
+
+    def lines():
+        """The live lines that were drawn so far, each over the one before."""
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end open any more
+            while select.select([terminal], [], [], 0)[0]:
+                shown.extend(os.read(terminal, 65536))
+        drawn = re.findall(rb"\r\x1b\[K([^\r\n]*)(?=\r)", shown)
+        return [line.decode() for line in drawn if b" timeline 1" in line]
+
+    try:
+        wait_for(lambda: any(" left" in line for line in lines()) or receiver.poll() is not None,
+                 "how long it will take")
+        assert not any("caught up" in line for line in lines()), lines()
+        assert re.search(r"^[0-9A-F]+/[0-9A-F]+  timeline 1  .*[0-9.]+ MB behind", lines()[0]), lines()
+        full = next(line for line in lines() if " left" in line)
+        assert re.search(r" [kM]B/s  .* MB behind  \d+%  .* left  \[#*\.*\]$", full), full
+        sync_fault.set(None)
+        reported(primary, end)
+        wait_for(lambda: "caught up" in lines()[-1], "the end of it")
+    finally:
+        receiver.terminate()
+        wait_for(lambda: lines() and receiver.poll() is not None, "the receiver to end")
+        os.close(terminal)
+    assert receiver.returncode == 0, shown.decode()

@@ -66,7 +66,7 @@ def test_a_refused_server_is_left_without_slot(servers, receivers, new_archive, 
         path.unlink()
     primary.stop()
     shutil.rmtree(primary.data)
-    (place / "before").rename(primary.data)
+    run(["cp", "-a", place / "before", primary.data])
     primary.start()
     assert "earlier state" in " ".join(refused(receivers, archive, primary).split())
 

@@ -23,10 +23,10 @@ from .process import (
     tail,
     wait_for,
 )
+from .template import REPOSITORY, memory_place, new_cluster
 
 DEBIAN_MAJOR = 15
 DEBIAN_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
-REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 FETCHED = pathlib.Path(os.environ.get("PGWEIR_PG_DIR", REPOSITORY / "build" / "pg"))
 
 
@@ -58,12 +58,14 @@ class Server:
     """`data` and `log` are its files, `port` and `socket_dir` where it listens. Not started by the
     constructor; Servers (conftest.py) stops it whatever happens."""
 
-    def __init__(self, directory, name, major=DEBIAN_MAJOR, segment_mb=16):
+    def __init__(self, directory, name, major=DEBIAN_MAJOR, segment_mb=16, memory=None):
+        """`memory`: a directory for its data, where durability is not the subject."""
         self.name = name
         self.major = major
         self.segment_size = segment_mb << 20
         self.home = pathlib.Path(directory) / name
-        self.data = self.home / "data"
+        self.memory = memory
+        self.data = (memory or self.home) / "data"
         self.log = self.home / "log"
         self.socket_dir = self.home
         self.port = free_port()
@@ -72,13 +74,14 @@ class Server:
         self.bin = _reachable_bin(major, pathlib.Path(directory))
         self.home.mkdir()
         if os.getuid() == 0:
-            os.chown(self.home, server_user().pw_uid, server_user().pw_gid)
+            for place in filter(None, (self.home, memory)):
+                os.chown(place, server_user().pw_uid, server_user().pw_gid)
 
     # Making one
 
     def initdb(self, *options, **settings):
-        self._run("initdb", "-D", self.data, "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8",
-                  "--locale=C", f"--wal-segsize={self.segment_size >> 20}", *options)
+        new_cluster(self.bin, self.data, ["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C",
+                                          f"--wal-segsize={self.segment_size >> 20}", *options])
         self._configure(settings)
         return self
 
@@ -352,19 +355,25 @@ class Server:
     def last_log(self, lines=60):
         return tail(self.log, lines)
 
-    def _run(self, program, *arguments):
-        return run([self.bin / program, *arguments], **as_server_user(), cwd="/")
+
+_copies = {}  # major: directory in memory
 
 
 def _reachable_bin(major, directory):
     """The server's user may not be able to enter our build directory (a clone in /root): then a
-    copy beside the data directories is used."""
+    copy is used, in memory for all tests of this run, or beside the data directories."""
     source = bin_directory(major)
     assert source, f"PostgreSQL {major} is not installed"
     probe = subprocess.run(["test", "-x", source / "postgres"], **as_server_user())
     if probe.returncode == 0:
         return source
-    copy = directory / f"postgresql-{major}"
+    copy = _copies.get(major)
+    if copy is None:
+        memory = memory_place()
+        copy = (memory or directory) / f"postgresql-{major}"
+        if memory:
+            memory.chmod(0o755)
+            _copies[major] = copy
     if not copy.exists():
         shutil.copytree(source.parent, copy, symlinks=True)
     return copy / "bin"
