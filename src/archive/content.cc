@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kRead = 256 * 1024;
 /// The same of a compressed file, of which one reads less for the same content.
 constexpr std::size_t kReadPacked = 64 * 1024;
-constexpr std::size_t kFirstRead = 8 * 1024;  ///< many want no more than the first page header
+constexpr std::size_t kFirstRead = 8 * 1024;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Option
   // One byte more than there is, so that a small file is read at once.
   const std::size_t usual = method == codec::Method::none ? kRead : kReadPacked;
   most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
-  buffer_.resize(std::min(most_, kFirstRead));
+  buffer_.resize(options.whole ? most_ : std::min(most_, kFirstRead));
 }
 
 void ContentReader::next_piece() {

@@ -102,7 +102,7 @@ std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::Segme
   const codec::Sink take = [&](std::span<const std::byte> raw) { return output.take(raw); };
   if (name.method == codec::Method::none) {
     const auto size = require_size_of_raw(*file, path, segment_size.bytes(), name.partial);
-    if (ContentReader(*file, name.method).read(take) && output.given() < size)
+    if (ContentReader(*file, name.method, {.whole = true}).read(take) && output.given() < size)
       throw Error(ErrorKind::damage, "the segment file became shorter while it was read")
           .with("file", path)
           .with("expected", size)
@@ -115,7 +115,7 @@ std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::Segme
     return content.emplace(
         *file, name.method,
         ContentReader::Options{
-            .from = from, .checksums = checksums, .may_break_off = name.partial});
+            .from = from, .checksums = checksums, .whole = true, .may_break_off = name.partial});
   };
   open_at(0);
   try {
