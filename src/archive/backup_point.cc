@@ -195,6 +195,7 @@ BackupPoint read_backup_point(const std::string& path) {
                           fmt::format("{} on timeline {}", point.start, point.timeline),
                           fmt::format("{} on timeline {}", other.start, other.timeline));
     point.from_standby = other.from_standby;
+    point.checkpoint = other.checkpoint;
     point.places = other.places;
   }
   return point;
@@ -267,7 +268,7 @@ BackupPoint parse_backup_label(std::string_view content, const std::string& file
 
   // The redo position never lies behind its checkpoint's record (pg_start_backup in
   // access/transam/xlog.c).
-  const auto checkpoint = take("CHECKPOINT LOCATION", false);
+  const auto checkpoint = point.checkpoint = take("CHECKPOINT LOCATION", false);
   if (checkpoint && *checkpoint < *start)
     throw contradiction(file, "the checkpoint lies before the start of its own WAL",
                         checkpoint->to_string(), start->to_string());

@@ -22,6 +22,8 @@ struct BackupPoint {
   bool from_standby = false;
   std::uint64_t system_identifier = 0;  ///< 0 where the file does not tell
   std::string file{};                   ///< where all this was read
+  /// Where the record of the checkpoint begins that the backup began with; nullopt: not told.
+  std::optional<wal::Lsn> checkpoint = std::nullopt;
 
   /// A position and the name of the segment that is said to have it: true for some segment sizes.
   struct Place {

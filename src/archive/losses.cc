@@ -12,6 +12,7 @@
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/own_names.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "wal/timeline_history.h"
@@ -62,6 +63,7 @@ class Names {
  private:
   [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size) const;
   [[nodiscard]] const std::optional<Identity>& identity();
+  [[nodiscard]] bool counts(const SegmentEntry& entry, wal::SegmentSize size);
 
   io::Shelf& directory_;
   const Listing& listing_;
@@ -408,6 +410,15 @@ std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) const {
   return oldest;
 }
 
+/// A file of another size is no segment, whatever its name.
+bool Names::counts(const SegmentEntry& entry, wal::SegmentSize size) {
+  try {
+    return !is_of_wrong_size(directory_, entry, size);
+  } catch (const Error&) {
+    return true;  // (That it cannot be read is told where it is read.)
+  }
+}
+
 std::vector<Loss::Range> Names::missing(const Loss& loss) {
   // What nothing is known of is better told once too often.
   if (loss.complaint && !identity()) return {{loss.begin, loss.end}};
@@ -445,15 +456,12 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
   for (const auto& entry : listing_.segments) {
     const auto& name = entry.name.segment;
     if (entry.name.partial || !name.fits(size)) continue;
-    // A raw file of another size is no segment, whatever its name.
-    if (entry.name.method == codec::Method::none && entry.bytes && *entry.bytes != size.bytes())
-      continue;
     const auto segno = name.segno(size);
     if (segno < first || segno >= behind) continue;
     const bool ours =
         history ? name.timeline() == timeline_of_segment(*history, segno, size)
                 : name.timeline() >= loss.timeline && name.timeline() <= loss.next_timeline;
-    if (ours) there.insert(segno);
+    if (ours && counts(entry, size)) there.insert(segno);
   }
   auto at = first;
   for (const auto segno : there) {

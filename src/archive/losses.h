@@ -78,10 +78,11 @@ struct Loss {
 [[nodiscard]] std::string_view to_string(Loss::Kind kind);
 
 /// Losses that are recorded in the archive and open, by begin. A hole is open until finished
-/// segments cover it, and as long as something of the archive lies before it. The mark of earlier
-/// versions (hole_mark_name()) counts as the record of a hole, with `recorded` false. Takes no
-/// lock: a receiver and "pgweir ack" may be at work. A record that cannot be read is among them,
-/// with a complaint. Throws what `directory` throws when it cannot be entered.
+/// segments of the right size (sizes.h) cover it, and as long as something of the archive lies
+/// before it; of files in its range that `listing` has no size of, the size is looked at. The mark
+/// of earlier versions (hole_mark_name()) counts as the record of a hole, with `recorded` false.
+/// Takes no lock: a receiver and "pgweir ack" may be at work. A record that cannot be read is among
+/// them, with a complaint. Throws what `directory` throws when it cannot be entered.
 [[nodiscard]] std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing);
 
 /// Makes the loss known for good: when this returns, its record survives a power loss. A record of

@@ -104,10 +104,10 @@ class Finder {
   /// come. Going on behind them would leave a hole that nobody hears of.
   void require_complete(const SegmentEntry& entry) {
     const bool raw = entry.name.method == codec::Method::none;
-    if (raw) require_size(entry, entry.bytes.value());
     const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
+    if (raw) require_size(entry, file->size());
     const wal::Lsn start = entry.name.segment.start(size_);
     wal::RecordVerifier::Options options;
     options.segment_size = size_;
@@ -207,49 +207,7 @@ class Finder {
   std::set<std::uint64_t> behind_holes_;            ///< segments behind a hole that was accepted
 };
 
-/// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
-std::uint64_t unpacked_size(io::Shelf& directory, const SegmentEntry& entry,
-                            wal::SegmentSize segment_size) {
-  const auto file = directory.open_bytes(entry.name.to_string());
-  if (!file) return 0;
-  std::uint64_t bytes = 0;
-  try {
-    read_content(*file, entry.name.method, directory.path() + "/" + entry.name.to_string(),
-                 [&](auto raw) {
-                   bytes += raw.size();
-                   return bytes <= segment_size.bytes();
-                 });
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::damage) throw;
-    if (bytes == segment_size.bytes()) return 0;  // whole, and then rubbish: not to be trusted
-  }
-  return bytes;
-}
-
 }  // namespace
-
-std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
-                                        wal::SegmentSize segment_size) {
-  std::vector<WrongSize> wrong;
-  bool sound_seen = false;
-  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
-    if (each->name.partial) continue;
-    std::uint64_t bytes = each->bytes.value();
-    if (each->name.method != codec::Method::none) {
-      if (sound_seen) continue;
-      bytes = unpacked_size(directory, *each, segment_size);
-    }
-    if (bytes == segment_size.bytes())
-      sound_seen = true;
-    else
-      wrong.push_back({each->name, bytes});
-  }
-  std::erase_if(listing.segments, [&](const SegmentEntry& entry) {
-    return std::any_of(wrong.begin(), wrong.end(),
-                       [&](const WrongSize& each) { return each.name == entry.name; });
-  });
-  return wrong;
-}
 
 std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
                                              wal::SegmentSize segment_size) {

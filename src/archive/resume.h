@@ -51,18 +51,6 @@ struct ResumePoint {
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);
 
-/// A finished file that cannot be one by its size.
-struct WrongSize {
-  SegmentFileName name;
-  std::uint64_t bytes = 0;  ///< unpacked; what could be unpacked of a damaged one
-};
-
-/// Takes out of `listing` finished files that have not the size of a segment, as pg_receivewal
-/// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
-/// which is as far as it matters for the end of the archive. Returns what was taken out.
-[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
-                                                      wal::SegmentSize segment_size);
-
 /// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is
 /// reported as flushed, so what lies before it has to be. A process that was killed between a
 /// rename and the directory's sync, or an archive_command that never synced, may have left it less

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 
 #include "archive/find_losses.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/sizes.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/config_file.h"
@@ -39,9 +41,13 @@ std::vector<Loss> find_all(io::Directory& directory) {
   auto losses = archive::read_losses(directory, listing);
   const auto identity = archive::read_identity(directory, listing);
   if (!identity) return losses;
-  auto found = archive::find_unrecorded_losses(directory, listing,
-                                               archive::Timelines::read(directory, listing),
-                                               identity->segment_size, losses);
+  const auto size = identity->segment_size;
+  const auto timelines = archive::Timelines::read(directory, listing);
+  auto found = archive::find_unrecorded_losses(directory, listing, timelines, size, losses);
+  const auto wrong =
+      archive::find_wrong_sizes(directory, listing, size, std::chrono::system_clock::now());
+  auto holes = archive::find_wrong_size_holes(wrong, listing, timelines, size, losses);
+  std::move(holes.begin(), holes.end(), std::back_inserter(found));
   std::erase_if(losses, [](const Loss& loss) { return !loss.recorded; });
   for (auto& loss : found) {
     loss.system_identifier = identity->system_identifier;

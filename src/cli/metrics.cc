@@ -244,18 +244,20 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   std::uint64_t missing = 0;
   std::uint64_t branches = 0;
   std::uint64_t left_behind = 0;
-  std::uint64_t unacknowledged = 0;
+  std::uint64_t open_holes = 0;
+  std::uint64_t open_branches = 0;
   for (const auto& loss : content.losses) {
     const bool hole = loss.kind == archive::Loss::Kind::hole;
     ++(hole ? holes : branches);
     (hole ? missing : left_behind) += loss.bytes();
-    if (!loss.acknowledged) ++unacknowledged;
+    if (!loss.acknowledged) ++(hole ? open_holes : open_branches);
   }
   to.add_count("pgweir_receiver_holes", holes);
   to.add_count("pgweir_receiver_hole_bytes", missing);
   to.add_count("pgweir_receiver_lost_branches", branches);
   to.add_count("pgweir_receiver_lost_branch_bytes", left_behind);
-  to.add_count("pgweir_receiver_losses_unacknowledged", unacknowledged);
+  to.add_count("pgweir_receiver_losses_unacknowledged", open_holes, {{"kind", "hole"}});
+  to.add_count("pgweir_receiver_losses_unacknowledged", open_branches, {{"kind", "lost_branch"}});
   to.add("pgweir_receiver_disk_full", content.disk_full ? 1 : 0);
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
@@ -305,8 +307,10 @@ std::vector<Family> status_metrics(const status::StatusReport& report, SystemTim
   to.add_count("pgweir_status_lost_branches", report.lost_branches.size());
   const auto open = [](const auto& loss) { return !loss.acknowledged; };
   to.add_count("pgweir_status_losses_unacknowledged",
-               std::count_if(report.holes.begin(), report.holes.end(), open) +
-                   std::count_if(report.lost_branches.begin(), report.lost_branches.end(), open));
+               std::count_if(report.holes.begin(), report.holes.end(), open), {{"kind", "hole"}});
+  to.add_count("pgweir_status_losses_unacknowledged",
+               std::count_if(report.lost_branches.begin(), report.lost_branches.end(), open),
+               {{"kind", "lost_branch"}});
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
   to.add_count("pgweir_status_free_bytes", report.free_bytes);
   if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);

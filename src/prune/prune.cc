@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "archive/backup_checkpoint.h"
 #include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
@@ -26,7 +27,10 @@ class Planner {
     if (!identity) return {};  // no segments, nothing to do
     size_ = identity->segment_size;
     check_cluster(*identity);
-    for (const auto& backup : options_.backups) archive::require_agreement(backup, size_);
+    for (const auto& backup : options_.backups) {
+      archive::require_agreement(backup, size_);
+      archive::require_checkpoint(directory_, backup, size_);
+    }
     find_limit();
     lower_limit_by_age();
     collect();

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <span>
 #include <type_traits>
@@ -22,6 +23,7 @@
 #include "archive/listing.h"
 #include "archive/resume.h"
 #include "archive/segment_writer.h"
+#include "archive/sizes.h"
 #include "base/units.h"
 #include "io/memory_limit.h"
 #include "net/wait.h"
@@ -35,6 +37,7 @@
 #include "receive/memory_plan.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
+#include "receive/size_watch.h"
 #include "receive/slot_guard.h"
 #include "receive/spare.h"
 #include "receive/status_socket.h"
@@ -95,10 +98,13 @@ class Session {
   pq::Connection open_connection(std::size_t first_host);
   void expect_slot(bool expected);
   void tell_streaming(const step::Stream& step);
+  archive::Listing list_for_inspection();
   void inspect(const step::InspectArchive& step, archive::Listing& listing);
   void look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                        ArchiveFacts& facts);
   void show_losses();
+  void watch_losses();
+  void watch_sizes(const step::InspectArchive& step);
   void disk_full(bool full);
   void trouble(const Error& error);
   [[noreturn]] void durability_lost(const Error& error);
@@ -126,7 +132,9 @@ class Session {
     wal::RecordVerifier verifier;
   };
   std::optional<Border> border_;
+  std::mutex loss_watch_mutex_;
   std::optional<LossWatch> loss_watch_;
+  unsigned file_mode_ = 0600;       ///< of the archive's files
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
   std::set<std::string> wrong_sizes_;                     ///< finished files that are none
@@ -140,6 +148,7 @@ class Session {
   bool looked_at_past_timelines_ = false;
   bool first_segment_prepared_ = false;
   std::chrono::nanoseconds longest_pause_{};  ///< of the disk
+  std::optional<SizeWatch> size_watch_;  ///< the first to go: it tells the others what it finds
 };
 
 Time now() { return std::chrono::steady_clock::now(); }
@@ -203,11 +212,36 @@ void Session::run() {
 /// From the first moment on, that is before anything is streamed behind them.
 void Session::show_losses() {
   auto losses = state_.losses();
-  if (!loss_watch_ && !losses.empty()) loss_watch_.emplace(directory_, board_, log_);
+  if (!losses.empty()) watch_losses();
   board_.set_losses(std::move(losses));
 }
 
+/// Any thread.
+void Session::watch_losses() {
+  const std::lock_guard lock(loss_watch_mutex_);
+  if (!loss_watch_) loss_watch_.emplace(directory_, board_, log_);
+}
+
+/// Only the newest segment has to be looked at before streaming begins. (pg_receivewal looks at all
+/// of them, and so does who stands in for it.)
+void Session::watch_sizes(const step::InspectArchive& step) {
+  // (A directory that is none of the machine's has none.)
+  const auto identity = io::identity_of_directory(directory_);
+  if (size_watch_ || options_.stock_habits || !identity) return;
+  size_watch_.emplace(SizeWatch::Archive{.path = directory_.path(),
+                                         .identity = *identity,
+                                         .file_mode = file_mode_,
+                                         .segment_size = step.segment_size,
+                                         .system_identifier = step.system_identifier},
+                      SizeWatch::Hooks{.log = log_,
+                                       .board = board_,
+                                       .durability_lost = durability_lost_hook(),
+                                       .found = environment_.events.loss,
+                                       .shown = [this] { watch_losses(); }});
+}
+
 void Session::finish(bool well) {
+  size_watch_.reset();
   connection_.reset();
   board_.set_state("stopping");
   // At an end position the archive is complete only when it has its final form. A signal should be
@@ -301,7 +335,8 @@ void Session::perform(const step::ReadParameters&) {
   parameters.wal_sender_timeout = pq::show_wal_sender_timeout(*connection_);
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
   const auto mode = pq::show_data_directory_mode(*connection_);
-  directory_.set_file_mode((mode & 040) != 0 ? 0640 : 0600);
+  file_mode_ = (mode & 040) != 0 ? 0640 : 0600;
+  directory_.set_file_mode(file_mode_);
   plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
 }
@@ -398,7 +433,7 @@ void Session::perform(const step::FetchHistory& step) {
 
 void Session::perform(const step::InspectArchive& step) {
   for (;;) {
-    auto listing = archive::list_archive(directory_);
+    auto listing = list_for_inspection();
     const auto before = listing.segments;
     try {
       inspect(step, listing);
@@ -409,10 +444,16 @@ void Session::perform(const step::InspectArchive& step) {
       // A file may change its form while it is looked at, since segments are compressed in the
       // background. What failed on a listing that is out of date says nothing.
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
-      const auto after = archive::list_archive(directory_).segments;
+      const auto after = archive::list_archive_names(directory_).segments;
       if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
     }
   }
+}
+
+/// By names: to ask for the size of each of 100,000 files takes longer than all the rest.
+archive::Listing Session::list_for_inspection() {
+  return options_.stock_habits ? archive::list_archive(directory_)
+                               : archive::list_archive_names(directory_);
 }
 
 void Session::inspect(const step::InspectArchive& step, archive::Listing& listing) {
@@ -438,6 +479,7 @@ void Session::inspect(const step::InspectArchive& step, archive::Listing& listin
     if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
   }
   state_.on_archive(std::move(facts));
+  watch_sizes(step);
 }
 
 /// What is recorded, and what is not yet. That a record cannot be read or removed is told, and
@@ -534,7 +576,7 @@ void Session::perform(const step::RecordLoss& step) {
   if (environment_.events.loss) environment_.events.loss(loss);
   state_.on_loss_recorded(std::move(loss));
   // The mark of an earlier version, which the record replaces.
-  archive::close_losses(directory_, archive::list_archive(directory_));
+  archive::close_losses(directory_, archive::list_archive_names(directory_));
 }
 
 /// Asks for WAL at that place and looks whether any comes. Without the slot, so that the question

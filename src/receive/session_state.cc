@@ -22,9 +22,10 @@ constexpr int kDamageTries = 3;
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
-/// WAL that is gone from every host that answers may be on one that does not: it may only be
-/// restarting. Waited for so long in all, then a person has to know.
-constexpr auto kGapPatience = 600'000ms;
+/// What every host that answers is refused for (the WAL that comes next is gone there, or it is
+/// another server's) may be right on one that does not answer: it may only be restarting. Waited
+/// for so long in all, then a person has to know.
+constexpr auto kRefusedPatience = 600'000ms;
 /// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
 constexpr auto kStockWait = 5'000ms;
 
@@ -309,16 +310,21 @@ void SessionState::on_connected(Upstream upstream) {
   if (refused_hosts_.contains(upstream_->host_index) &&
       static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
     // The hosts that might do better do not answer; later they may.
-    if (gap_told_ && gap_waited_ >= kGapPatience) {
-      log_.warning("the WAL that comes next is gone from every host that has answered for {}",
-                   format_duration(kGapPatience));
-      refused_by_all(*gap_told_);
+    if (refused_for_ && refused_waited_ >= kRefusedPatience) {
+      const auto patience = format_duration(kRefusedPatience);
+      if (refused_for_->kind() == ErrorKind::gap)
+        log_.warning("the WAL that comes next is gone from every host that has answered for {}",
+                     patience);
+      else
+        log_.warning("no host that has answered for {} has the WAL that this archive goes on with",
+                     patience);
+      refused_by_all(*refused_for_);
       return;
     }
     refused_hosts_.clear();
     disconnect_ = true;
     wait_ = backoff_.next();
-    if (gap_told_) gap_waited_ += *wait_;
+    if (refused_for_) refused_waited_ += *wait_;
   }
 }
 
@@ -538,8 +544,8 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       told_hints_.clear();
       backoff_.reset();
       refused_hosts_.clear();
-      gap_told_.reset();
-      gap_waited_ = {};
+      refused_for_.reset();
+      refused_waited_ = {};
     }
   }
   switch (outcome.how) {
@@ -813,7 +819,8 @@ void SessionState::refuse(const Error& error) {
     refused_by_all(error);
     return;
   }
-  if (error.kind() == ErrorKind::gap) gap_told_ = error;
+  // (What is refused for settings of a server may be set right there.)
+  if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) refused_for_ = error;
   log_.warning("{}; trying the next host", error.what());
   take_back_slot(error);
   first_host_ = (upstream_->host_index + 1) % upstream_->host_count;

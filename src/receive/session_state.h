@@ -270,10 +270,10 @@ class SessionState {
   std::set<std::string> told_hints_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;
-  /// The gap that a host told since the last stream that came about, and how long the others that
-  /// may have the WAL were waited for since.
-  std::optional<Error> gap_told_;
-  std::chrono::milliseconds gap_waited_{};
+  /// The gap that a host told since the last stream that came about, or why its WAL does not go
+  /// on with the archive; and how long the others that may be right were waited for since.
+  std::optional<Error> refused_for_;
+  std::chrono::milliseconds refused_waited_{};
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
   std::optional<Time> slot_busy_since_;

@@ -37,13 +37,34 @@ void StatusBoard::set_error(const std::string& text) {
 }
 
 void StatusBoard::set_losses(std::vector<archive::Loss> losses) {
-  update([&](Content& content) {
-    for (auto& loss : losses)
-      for (const auto& known : content.losses)
-        if (!loss.acknowledged && known.id() == loss.id() && known.end == loss.end)
-          loss.acknowledged = known.acknowledged;
-    content.losses = std::move(losses);
-  });
+  const std::lock_guard lock(mutex_);
+  losses_ = std::move(losses);
+  gather_losses();
+}
+
+void StatusBoard::set_watched_losses(std::vector<archive::Loss> losses,
+                                     std::set<std::string> closed) {
+  const std::lock_guard lock(mutex_);
+  watched_losses_ = std::move(losses);
+  closed_losses_ = std::move(closed);
+  gather_losses();
+}
+
+/// Of a loss that both tell, the watch knows the newest.
+void StatusBoard::gather_losses() {
+  auto all = watched_losses_;
+  for (const auto& loss : losses_)
+    if (!closed_losses_.contains(loss.id()) &&
+        std::none_of(watched_losses_.begin(), watched_losses_.end(),
+                     [&](const auto& watched) { return watched.id() == loss.id(); }))
+      all.push_back(loss);
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  for (auto& loss : all)
+    for (const auto& known : content_.losses)
+      if (!loss.acknowledged && known.id() == loss.id() && known.end == loss.end)
+        loss.acknowledged = known.acknowledged;
+  content_.losses = std::move(all);
 }
 
 void StatusBoard::update(const std::function<void(Content&)>& change) {

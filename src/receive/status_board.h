@@ -4,6 +4,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,6 +56,9 @@ class StatusBoard {
   void set_error(const std::string& text);
   /// What the archive has lost. Acknowledgements that were seen stay, where it is the same loss.
   void set_losses(std::vector<archive::Loss> losses);
+  /// What the watch over the segments' sizes has found, beside those; and the ids of losses that
+  /// are none any more, whoever told them.
+  void set_watched_losses(std::vector<archive::Loss> losses, std::set<std::string> closed);
   /// Any other change, done under the lock; must be quick.
   void update(const std::function<void(Content&)>& change);
 
@@ -85,9 +89,14 @@ class StatusBoard {
 
  private:
   void changed() const;
+  void gather_losses();
 
   mutable std::mutex mutex_;
   Content content_;
+  // content_.losses is made of these.
+  std::vector<archive::Loss> losses_;
+  std::vector<archive::Loss> watched_losses_;
+  std::set<std::string> closed_losses_;
   mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
   Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise

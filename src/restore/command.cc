@@ -14,6 +14,7 @@
 #include "base/backoff.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "restore/target.h"
 
 namespace weir::restore {
@@ -79,6 +80,15 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
   return identifier == 0 ? std::nullopt : std::optional(identifier);
 }
 
+/// True beside a data directory that is recovered, and not as a standby: with both signals it is
+/// one (readRecoverySignalFile() in access/transam/xlogrecovery.c), and only a standby looks for
+/// new timelines later (rescanLatestTimeLine()).
+bool recovers_to_a_target(const std::string& pg_wal) {
+  const auto [data, name] = split(pg_wal);
+  return name == "pg_wal" && io::type_of(data + "/recovery.signal") == io::PathType::file &&
+         io::type_of(data + "/standby.signal") == io::PathType::nothing;
+}
+
 }  // namespace
 
 Result run_restore_command(const std::string& archive, std::string_view file,
@@ -89,6 +99,7 @@ Result run_restore_command(const std::string& archive, std::string_view file,
   if (target_name.empty() || target_name == "." || target_name == "..")
     throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
+  options.target_is_chosen = recovers_to_a_target(parent);
 
   // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
   const auto* const segment = std::get_if<wal::SegmentName>(&request);

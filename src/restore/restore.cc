@@ -298,9 +298,12 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
     }
     auto cut = best->cut;
     // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
-    // and this timeline's WAL behind the switchpoint is none of it.
+    // and this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what
+    // it is for: a failover may have lost it.
     const auto timeline = segment.timeline();
     for (const auto descendant : finding.timelines.descendants(timeline)) {
+      if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
+        continue;
       const auto end = finding.timelines.history(descendant)->end_of(timeline);
       const auto& segments = facts_.listing().segments;
       const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {

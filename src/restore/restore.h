@@ -28,6 +28,10 @@ struct Options {
   /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
   /// archive's newest segment.
   std::optional<std::uint64_t> system_identifier;
+  /// The server learns of no timelines that it has no history of: a recovery that is no standby's
+  /// has chosen its target before it asks for WAL, and has that history in its pg_wal. So it goes
+  /// to the end of a timeline whose descendants it does not know.
+  bool target_is_chosen = false;
   /// A .partial is read up to there while it is being written; unset: nobody is asked.
   AskReceiver durable_end = nullptr;
 };

@@ -21,8 +21,11 @@ constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
 StatusReport look_once(io::Directory& directory);
+void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const std::vector<archive::Loss>& losses, wal::SegmentSize size);
 void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
                       const archive::Timelines& timelines);
+void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno);
 void merge(std::vector<SegnoRange>& ranges);
@@ -82,9 +85,14 @@ void add_upstream(StatusReport& report, Upstream upstream) {
 }
 
 void describe_listing(StatusReport& report, const archive::Listing& listing,
-                      const archive::Timelines& timelines,
-                      const std::vector<archive::Loss>& losses) {
+                      const archive::Timelines& timelines, const std::vector<archive::Loss>& losses,
+                      const std::vector<archive::WrongSize>& wrong_sizes) {
   const auto size = report.segment_size;
+  // What is there by name alone.
+  auto no_segments = wrong_sizes;
+  if (size) add_files_in_holes(no_segments, listing, losses, *size);
+  std::set<wal::SegmentName> wrong;
+  for (const auto& each : no_segments) wrong.insert(each.name.segment);
   const wal::SegmentName* previous = nullptr;
   for (const auto& entry : listing.segments) {
     const auto& name = entry.name.segment;
@@ -100,7 +108,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
     // Several forms of one segment stand side by side in the listing.
     if (previous == nullptr || *previous != name) ++timeline.segments;
     previous = &name;
-    if (!size || !name.fits(*size)) continue;
+    if (!size || !name.fits(*size) || wrong.contains(name)) continue;
     extend(timeline.finished, name.segno(*size));
     if (!timeline.from) timeline.from = name.start(*size);
     timeline.to = name.start(*size) + size->bytes();
@@ -118,7 +126,13 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   }
   if (!size) return;
 
-  report.coverage = archive::coverage(listing, timelines, *size);
+  if (no_segments.empty()) {
+    report.coverage = archive::coverage(listing, timelines, *size);
+  } else {
+    auto sound = listing;
+    archive::take_out(sound, no_segments);
+    report.coverage = archive::coverage(sound, timelines, *size);
+  }
   const auto add_hole = [&](const archive::Loss& loss) {
     auto to = loss.next_timeline;
     for (const auto& way : report.coverage)
@@ -138,6 +152,18 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   for (const auto& loss : losses)
     if (loss.kind == archive::Loss::Kind::hole) add_hole(loss);
   for (const auto& loss : archive::find_holes(listing, timelines, *size, losses)) add_hole(loss);
+  const auto found = archive::find_wrong_size_holes(wrong_sizes, listing, timelines, *size, losses);
+  for (const auto& loss : found) add_hole(loss);
+  // At an end of the archive it is no hole, and no segment either.
+  std::vector<archive::WrongSize> others;
+  for (const auto& each : wrong_sizes)
+    if (!archive::lies_in_a_hole(each, *size, losses) &&
+        !archive::lies_in_a_hole(each, *size, found))
+      others.push_back(each);
+  if (!others.empty())
+    report.damaged.push_back(
+        fmt::format("no segment{} by {} size: {}", others.size() == 1 ? "" : "s",
+                    others.size() == 1 ? "its" : "their", archive::text_of(others, *size)));
   std::sort(report.holes.begin(), report.holes.end(),
             [](const auto& a, const auto& b) { return a.from < b.from; });
   for (auto& timeline : report.timelines) merge(timeline.missing);
@@ -272,10 +298,35 @@ StatusReport look_once(io::Directory& directory) {
   else
     report.segment_size = size_of_a_raw_segment(listing);
   report.histories = archive::Timelines::read(directory, listing);
-  describe_listing(report, listing, report.histories, archive::read_losses(directory, listing));
+  std::vector<archive::WrongSize> wrong_sizes;
+  if (report.segment_size)
+    wrong_sizes = archive::find_wrong_sizes(directory, listing, *report.segment_size,
+                                            std::chrono::system_clock::now());
+  describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
+                   wrong_sizes);
   look_at_all_ends(report, directory, listing, report.histories);
+  add_unrecorded_branches(report, report.histories);
   describe_windows(report);
   return report;
+}
+
+/// Finished files in what is missing of recorded holes: a receiver has looked into them.
+void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const std::vector<archive::Loss>& losses, wal::SegmentSize size) {
+  const auto lies_in = [&](const archive::Loss& loss, wal::SegmentName segment) {
+    const auto start = segment.start(size);
+    return loss.timeline <= segment.timeline() && segment.timeline() <= loss.next_timeline &&
+           std::any_of(loss.missing.begin(), loss.missing.end(), [&](const auto& range) {
+             return range.begin <= start && start < range.end;
+           });
+  };
+  if (losses.empty()) return;
+  for (const auto& entry : listing.segments)
+    if (!entry.name.partial && entry.name.segment.fits(size) &&
+        std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+          return loss.kind == archive::Loss::Kind::hole && lies_in(loss, entry.name.segment);
+        }))
+      files.push_back({entry.name, 0});
 }
 
 /// Without a readable header the size of a raw segment tells it.
@@ -302,6 +353,34 @@ void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive:
         look_at_ends(directory, std::span(begin, end), *report.segment_size, timelines, budget);
     end = begin;
   }
+}
+
+/// What the newest timeline's history has left behind, by the ends that were found anyway: an
+/// archive into which no receiver has recorded it tells it, too. (Its commits are not counted.)
+void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines) {
+  if (!report.segment_size || report.timelines.empty()) return;
+  const auto with_segments = [](const StatusReport::Timeline& one) {
+    return one.segments > 0 || !one.partials.empty();
+  };
+  const auto newest =
+      std::find_if(report.timelines.rbegin(), report.timelines.rend(), with_segments);
+  if (newest == report.timelines.rend()) return;
+  const auto history = timelines.history(newest->timeline);
+  if (!history) return;
+  for (const auto& one : report.timelines) {
+    const auto switchpoint = history->end_of(one.timeline);
+    const auto recorded = [&](const archive::Loss& loss) {
+      return loss.timeline == one.timeline && loss.begin == switchpoint;
+    };
+    if (!switchpoint || !one.ends.end.valid() ||
+        std::any_of(report.lost_branches.begin(), report.lost_branches.end(), recorded))
+      continue;
+    if (auto loss =
+            archive::lost_branch(*history, one.timeline, one.ends.end, *report.segment_size))
+      report.lost_branches.push_back(std::move(*loss));
+  }
+  std::sort(report.lost_branches.begin(), report.lost_branches.end(),
+            [](const auto& a, const auto& b) { return a.begin < b.begin; });
 }
 
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {

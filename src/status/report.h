@@ -11,6 +11,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "io/directory.h"
 #include "status/ends.h"
@@ -75,7 +76,7 @@ struct StatusReport {
   archive::Timelines histories;
   std::vector<archive::Coverage> coverage;
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
-  std::vector<archive::Loss> lost_branches;  ///< recorded
+  std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words
@@ -98,11 +99,12 @@ struct StatusReport {
 [[nodiscard]] StatusReport look(const std::string& path);
 [[nodiscard]] StatusReport look(io::Directory& directory);
 
-/// Fills in timelines, coverage, holes, lost branches and foreign from the names and what is
-/// recorded as lost.
+/// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
+/// as lost, and files that are no segments by their size.
 void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines,
-                      const std::vector<archive::Loss>& losses = {});
+                      const std::vector<archive::Loss>& losses = {},
+                      const std::vector<archive::WrongSize>& wrong_sizes = {});
 /// Takes in what a server has said.
 void add_upstream(StatusReport& report, Upstream upstream);
 [[nodiscard]] archive::ServerPlace place_of(const Upstream& upstream);

@@ -44,9 +44,10 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
   for (const auto& timeline : report.timelines) text += timeline_text(timeline);
   text += picture(report, width, utf8);
   for (const auto& hole : report.holes)
-    text += fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n{}",
-                        counted(hole.segments, "segment"), hole.from.to_string(),
-                        hole.to.to_string(), hole.timeline, settled(hole.id, hole.acknowledged));
+    text +=
+        fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n    {}\n{}",
+                    counted(hole.segments, "segment"), hole.from.to_string(), hole.to.to_string(),
+                    hole.timeline, hole.cause, settled(hole.id, hole.acknowledged));
   for (const auto& loss : report.lost_branches) {
     const auto first = loss.first_segment().to_string();
     const auto last = loss.last_segment().to_string();

@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "archive/backup_checkpoint.h"
 #include "archive/content.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
@@ -198,8 +199,10 @@ void Run::find_cluster() {
         .with("backup's system identifier", backup->system_identifier)
         .with("archive's", cluster_.system_identifier)
         .hint("Give the archive of the backup's cluster with -D.");
-  if (backup && cluster_.system_identifier != 0)
+  if (backup && cluster_.system_identifier != 0) {
     archive::require_agreement(*backup, cluster_.segment_size);
+    archive::require_checkpoint(directory_, *backup, cluster_.segment_size);
+  }
 }
 
 std::uint64_t Run::segno_of(const Position& position, bool end) const {

@@ -35,10 +35,20 @@ std::optional<TimelineBegin> timeline_begin(std::span<const std::byte> body) {
   return TimelineBegin{*timeline, *previous};
 }
 
-std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body) {
+namespace {
+
+std::optional<Lsn> first_position(std::span<const std::byte> body) {
   const auto data = main_data(body);
-  const auto start = data ? integer_at<std::uint64_t>(*data, 0) : std::nullopt;
-  return start ? std::optional(Lsn(*start)) : std::nullopt;
+  const auto position = data ? integer_at<std::uint64_t>(*data, 0) : std::nullopt;
+  return position ? std::optional(Lsn(*position)) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Lsn> redo_position(std::span<const std::byte> body) { return first_position(body); }
+
+std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body) {
+  return first_position(body);
 }
 
 std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {

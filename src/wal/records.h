@@ -21,6 +21,7 @@ inline constexpr std::uint8_t kTransactionManager = 1;  ///< RM_XACT_ID
 /// insertion machinery's own (XLR_INFO_MASK).
 enum class XlogRecord : std::uint8_t {
   checkpoint_shutdown = 0x00,
+  checkpoint_online = 0x10,
   segment_switch = 0x40,  ///< what is left of the segment behind it means nothing
   backup_end = 0x50,
   end_of_recovery = 0x90,
@@ -54,6 +55,14 @@ struct TimelineBegin {
 /// By the body of such a record (CheckPoint in catalog/pg_control.h, xl_end_of_recovery in
 /// access/xlog_internal.h); nullopt if it is too short.
 [[nodiscard]] std::optional<TimelineBegin> timeline_begin(std::span<const std::byte> body);
+
+[[nodiscard]] constexpr bool is_checkpoint(const RecordHeader& header) {
+  return is_xlog(header, XlogRecord::checkpoint_shutdown) ||
+         is_xlog(header, XlogRecord::checkpoint_online);
+}
+/// Where a recovery that begins with that checkpoint starts to read: its redo position, by the body
+/// of such a record; nullopt if that is too short.
+[[nodiscard]] std::optional<Lsn> redo_position(std::span<const std::byte> body);
 
 /// Where the backup began whose end the body of an XlogRecord::backup_end tells.
 [[nodiscard]] std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body);

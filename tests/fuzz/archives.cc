@@ -9,6 +9,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/resume.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "fuzz.h"
 #include "support/sim_disk.h"

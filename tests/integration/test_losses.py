@@ -1,11 +1,16 @@
 """What a failover lost and the archive has: told until somebody acknowledges it."""
 
 import json
+import os
 import re
+import shutil
+
+import pytest
 
 from support import wal
-from support.process import run
-from support.receiver import pgweir
+from support.process import run, wait_for
+from support.receiver import BINARY, pgweir
+from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import reported, streaming, switchpoint
 from support.server import DEBIAN_BIN
 
@@ -40,6 +45,13 @@ def status_of(archive):
 def test_a_fork_behind_what_was_acknowledged_is_told_until_it_is_acknowledged(
         servers, receivers, new_archive):
     primary, standby, archive, end = failover(servers, receivers, new_archive)
+    # Nobody has recorded it yet.
+    shutil.copy(standby.pg_wal("00000002.history"), archive.path)
+    assert status_of(archive)["lost_branches"] == [], "nothing of timeline 2 is here"
+    (archive.path / "00000002.history").unlink()
+    ears = receivers.start([BINARY, "listen", "--json", "-d", standby.conninfo(dbname="postgres"),
+                            "archive"])
+    ears.wait_log('"event":"listening"')
     receiver = receivers.pgweir(archive, standby, "--notify-channel", "archive")
     fork = switchpoint(standby, 1)
     assert fork < end
@@ -53,6 +65,15 @@ def test_a_fork_behind_what_was_acknowledged_is_told_until_it_is_acknowledged(
     assert int(told[3]) == commits(archive, fork, wal.lsn(told[2])) >= 5
     assert wal.segment_name(1, fork // primary.segment_size, primary.segment_size) == told[4]
     reported(standby, standby.write_wal(1))
+
+    ears.wait_log("lost_branch")
+    heard = [json.loads(line) for line in ears.said().splitlines() if "lost_branch" in line]
+    event = json.loads(heard[0]["payload"])
+    assert event["event"] == "lost_branch" and event["id"] == identifier
+    assert (event["timeline"], event["next_timeline"]) == (1, 2)
+    assert (wal.lsn(event["lsn"]), wal.lsn(event["to"])) == (fork, wal.lsn(told[2]))
+    assert event["commits"] == int(told[3]) and event["segments"] == [told[4], told[5]]
+    ears.stop()
 
     checked = pgweir("status", "-D", archive.path, "--check")
     assert checked.returncode == 2 and "a failover lost" in checked.stdout, checked.stdout
@@ -112,9 +133,14 @@ def test_a_failover_that_an_earlier_version_followed_is_found(servers, receivers
     streaming(standby)
     reported(standby, standby.write_wal(2))
     receiver.stop()
-    record = archive.path / f".pgweir-loss-{status_of(archive)['lost_branches'][0]['id']}"
+    known = status_of(archive)["lost_branches"][0]
+    record = archive.path / f".pgweir-loss-{known['id']}"
     before = json.loads(record.read_text())
     record.unlink()
+    found = status_of(archive)["lost_branches"]
+    assert [(one["id"], one["from"], one["to"]) for one in found] == [
+        (known["id"], known["from"], known["to"])], "by what is there"
+    assert "LOST BY A FAILOVER" in pgweir("status", "-D", archive.path).stdout
     assert pgweir("verify", "-D", archive.path).returncode == 1, "found by what is there"
     receiver = receivers.pgweir(archive, standby)
     receiver.wait_log("a failover lost WAL")
@@ -134,6 +160,105 @@ def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, 
     assert done.returncode == 2 and "no such loss" in done.stderr
     assert pgweir("ack", "-D", empty.path / "nowhere").returncode == 4
     assert pgweir("ack").returncode == 2
+
+
+def test_a_cascading_standby_whose_branch_is_cut_while_it_streams(servers, receivers, new_archive):
+    """It has passed on more than it had replayed, and follows the promotion from before that: its
+    walsender ends the timeline behind what it has sent."""
+    primary = servers.primary()
+    promoted = servers.standby(primary)
+    cascading = servers.standby(primary, recovery_prefetch="off",
+                                restore_command=f"cp {promoted.data}/pg_wal/%f %p")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, cascading)
+    streaming(cascading)
+    for standby in (promoted, cascading):
+        standby.replayed(primary.write_wal(2))
+    promoted.stop()
+    cascading.sql("SELECT pg_wal_replay_pause()")
+    wait_for(lambda: cascading.sql("SELECT pg_get_wal_replay_pause_state()") == "paused",
+             "replay to pause")
+    primary.write_wal(2)
+    primary.sql("CREATE TABLE rows (number int)")
+    end = primary.flushed()
+    reported(cascading, end)
+    primary.stop("immediate")
+
+    promoted.start()
+    promoted.promote()
+    fork = switchpoint(promoted, 1)
+    assert fork < end
+    cascading.follow(promoted)
+    cascading.reload()
+    cascading.sql("SELECT pg_wal_replay_resume()")
+    told = receiver.wait_log(r"WARN.*a failover lost WAL that the archive has: .* from (\S+) to (\S+) "
+                             r"on timeline 1, .*not part of timeline 2")
+    assert wal.lsn(told[1]) == fork and fork < wal.lsn(told[2]) <= end
+    assert "connected to" not in receiver.said().split("timeline switch")[1], "on the same connection"
+    after = promoted.write_wal(2)
+    reported(cascading, after)
+    receiver.stop()
+    archive.assert_covers(promoted, 2, after)
+    assert [loss["timeline"] for loss in status_of(archive)["lost_branches"]] == [1]
+
+
+@pytest.mark.parametrize("target", ["1", "2"])
+def test_what_a_failover_lost_is_read_where_only_the_new_history_is_here(
+        servers, receivers, new_archive, place, target):
+    """The old timeline's last segment belongs to a recovery that stays on it to its end, and to one
+    that goes on with the new timeline up to the switchpoint."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE rows (number int)")
+    reported(primary, primary.write_wal(1))
+    backup = base_backup(primary, place / "backup")
+    primary.sql("INSERT INTO rows VALUES (0)")
+    standby.caught_up_with(primary.flushed())
+    standby.stop()
+    for number in range(1, 6):
+        primary.sql(f"INSERT INTO rows VALUES ({number})")
+    reported(primary, primary.flushed())
+    receiver.kill9()
+    primary.stop("immediate")
+    standby.start()
+    standby.promote()
+    fork = switchpoint(standby, 1)
+    shutil.copy(standby.pg_wal("00000002.history"), archive.path)
+    partials = [segno for _, segno in archive.partials()]
+    assert partials[-1] == fork // primary.segment_size, "in the segment with the switchpoint"
+    hand_over(archive.path)
+    recovered = recover(servers, backup, "recovered", primary,
+                        restore_command(place, archive, "--partial"),
+                        recovery_target_timeline=target)
+    rows = int(recovered.sql("SELECT count(*) FROM rows"))
+    assert rows == {"1": 6, "2": 1}[target]
+
+
+def test_ack_on_a_read_only_file_system_says_so(servers, receivers, new_archive, place):
+    _, standby, archive, _ = failover(servers, receivers, new_archive)
+    receiver = receivers.pgweir(archive, standby)
+    receiver.wait_log("a failover lost WAL")
+    streaming(standby)
+    receiver.stop()
+    before = archive.names()
+    mounted = place / "mounted"
+    mounted.mkdir()
+    if os.getuid() != 0 or run(["mount", "--bind", archive.path, mounted], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        run(["mount", "-o", "remount,bind,ro", mounted])
+        listed = pgweir("ack", "-D", mounted)
+        assert listed.returncode == 0 and "lost by a failover" in listed.stdout
+        done = pgweir("ack", "-D", mounted, "--all")
+        assert done.returncode == 4, (done.returncode, done.stderr)
+        assert "ead-only file system" in done.stderr and "acknowledged" not in done.stdout, done.stderr
+    finally:
+        run(["umount", mounted])
+    assert archive.names() == before
+    assert status_of(archive)["lost_branches"][0]["acknowledged"] is None
 
 
 def commits(archive, begin, end):

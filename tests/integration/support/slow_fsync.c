@@ -6,6 +6,7 @@
  *   "fail 0"      the sync returns EIO
  *   "hang 0"      nothing comes back before the file says something else
  *   "hold 0"      as "hang", and writes do so, too, instead of syncs
+ *   "open 0"      nothing comes back of an open of a file whose name ends in ".gz"
  *
  * Each sync so treated adds a line to the same name with ".log" appended.
  */
@@ -13,6 +14,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,19 +39,21 @@ static void hang_while(const char *control, const char *wanted) {
     nanosleep(&moment, NULL);
 }
 
+static void note(const char *control, const char *call, const char *what) {
+  char name[4096];
+  snprintf(name, sizeof name, "%s.log", control);
+  FILE *log = fopen(name, "ae");
+  if (log) {
+    fprintf(log, "%s %s\n", call, what);
+    fclose(log);
+  }
+}
+
 static int treated(const char *call, int fd, int (*real)(int)) {
   const char *control = getenv("PGWEIR_TEST_SYNC");
   char what[16];
   const long milliseconds = read_control(control, what);
-  if (what[0] && strcmp(what, "hold") != 0) {
-    char name[4096];
-    snprintf(name, sizeof name, "%s.log", control);
-    FILE *log = fopen(name, "ae");
-    if (log) {
-      fprintf(log, "%s %s\n", call, what);
-      fclose(log);
-    }
-  }
+  if (what[0] && strcmp(what, "hold") != 0 && strcmp(what, "open") != 0) note(control, call, what);
   if (strcmp(what, "sleep") == 0) {
     struct timespec rest = {milliseconds / 1000, milliseconds % 1000 * 1000000};
     while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
@@ -79,4 +83,34 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
   return pwrite64(fd, bytes, count, at);
+}
+
+static int opened(const char *call, int directory, const char *path, int flags, mode_t mode) {
+  const char *control = getenv("PGWEIR_TEST_SYNC");
+  const size_t length = strlen(path);
+  const int fd =
+      ((int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, call))(directory, path, flags, mode);
+  char what[16];
+  read_control(control, what);
+  if (fd >= 0 && strcmp(what, "open") == 0 && length > 3 && strcmp(path + length - 3, ".gz") == 0) {
+    note(control, call, what);
+    hang_while(control, "open");
+  }
+  return fd;
+}
+
+int openat(int directory, const char *path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return opened("openat", directory, path, flags, mode);
+}
+
+int openat64(int directory, const char *path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return opened("openat64", directory, path, flags, mode);
 }

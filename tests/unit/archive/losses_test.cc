@@ -9,6 +9,7 @@
 #include "archive/compress.h"
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
@@ -271,7 +272,7 @@ TEST(Losses, AreClosedWhenTheirRangeHasComeAfterAll) {
   disk.put(name(5, ".partial"), Bytes(kSize.bytes()));
   record(disk, hole(3, 5));
   acknowledge_loss(*disk.open(), hole(3, 5), kAck);
-  disk.put(name(3, ".zst"), Bytes(10));
+  disk.put(name(3, ".zst"), verify::packed(codec::Method::zstd, Bytes(kSize.bytes())));
   ASSERT_THAT(read(disk), SizeIs(1));
   EXPECT_THAT(read(disk)[0].missing, ElementsAre(Loss::Range{kSize.start(4), kSize.start(5)}));
   EXPECT_EQ(read(disk)[0].first_segment().to_string(), name(4));

@@ -50,7 +50,7 @@ Bytes compressed(const Bytes& raw, codec::Method method) {
 std::optional<ResumePoint> resume(SimDisk& disk) {
   const auto directory = disk.open();
   const auto before = disk.names();
-  const auto point = find_resume_point(*directory, list_archive(*directory), kSize);
+  const auto point = find_resume_point(*directory, list_archive_names(*directory), kSize);
   EXPECT_EQ(disk.names(), before);
   return point;
 }
@@ -537,29 +537,6 @@ TEST(ServerDirectory, IsNotUsedAsAnArchive) {
   disk.put("PG_VERSION", {});
   EXPECT_EQ(error_of([&] { require_not_a_server_directory(*directory); }).kind(),
             ErrorKind::conflict);
-}
-
-TEST(SkipWrongSizes, TakesOutWhatCannotBeASegment) {
-  const Bytes whole = test::pattern(kSize.bytes(), 3);
-  const Bytes cut(whole.begin(), whole.begin() + 1000);
-  Bytes broken = compressed(whole, codec::Method::lz4);
-  broken.resize(broken.size() / 2);
-  SimDisk disk;
-  disk.put(name(1), cut);
-  disk.put(name(2), whole);
-  disk.put(name(3, ".gz"), compressed(whole, codec::Method::gzip));
-  disk.put(name(4, ".gz"), compressed(cut, codec::Method::gzip));
-  disk.put(name(5, ".lz4"), broken);
-  disk.put(name(6, ".partial"), cut);
-  const auto directory = disk.open();
-  auto listing = list_archive(*directory);
-  std::vector<std::string> wrong;
-  for (const auto& each : skip_wrong_sizes(*directory, listing, kSize))
-    wrong.push_back(each.name.to_string());
-  EXPECT_THAT(wrong, ::testing::UnorderedElementsAre(name(1), name(4, ".gz"), name(5, ".lz4")));
-  std::vector<std::string> left;
-  for (const auto& entry : listing.segments) left.push_back(entry.name.to_string());
-  EXPECT_THAT(left, ElementsAre(name(2), name(3, ".gz"), name(6, ".partial")));
 }
 
 TEST(EndOfTheArchive, IsDurableAfterwardsInEachForm) {

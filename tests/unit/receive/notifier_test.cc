@@ -42,6 +42,38 @@ TEST(EventPayload, HasWhatTheEventHasAndNothingElse) {
   EXPECT_FALSE(payload({.event = "streaming", .time = kTime}).contains("dropped"));
 }
 
+TEST(EventPayload, TellsALoss) {
+  archive::Loss loss;
+  loss.timeline = 1;
+  loss.next_timeline = 2;
+  loss.begin = wal::Lsn(0x3000000);
+  loss.end = wal::Lsn(0x6000000);
+  const auto told = [&] {
+    return payload({.event = std::string(to_string(loss.kind)),
+                    .time = kTime,
+                    .timeline = loss.timeline,
+                    .lsn = loss.begin,
+                    .loss = loss});
+  };
+  auto json = told();
+  EXPECT_EQ(json["event"], "hole");
+  EXPECT_EQ(json["id"], "hole-1-0-3000000");
+  EXPECT_EQ(json["lsn"], "0/3000000");
+  EXPECT_EQ(json["to"], "0/6000000");
+  EXPECT_EQ(json["timeline"], 1);
+  EXPECT_EQ(json["next_timeline"], 2);
+  EXPECT_EQ(json["segments"], Json({"000000010000000000000003", "000000020000000000000005"}));
+  EXPECT_FALSE(json.contains("commits"));
+  loss.kind = archive::Loss::Kind::lost_branch;
+  loss.begin = wal::Lsn(0x3000028);
+  loss.commits = 5;
+  json = told();
+  EXPECT_EQ(json["event"], "lost_branch");
+  EXPECT_EQ(json["id"], "branch-1-0-3000028");
+  EXPECT_EQ(json["segments"], Json({"000000010000000000000003", "000000010000000000000005"}));
+  EXPECT_EQ(json["commits"], 5);
+}
+
 TEST(EventPayload, StaysBelow8000BytesWhateverTheTroubleSays) {
   const struct {
     const char* name;

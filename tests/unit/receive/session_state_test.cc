@@ -1286,6 +1286,50 @@ TEST(SessionState, TakesWhatIsGoneFromOneHostFromAnotherThatComesLater) {
   EXPECT_GE(waited, 10min);
 }
 
+TEST(SessionState, EndsWithOtherWalThatEveryHostHasThatAnswers) {
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.dead = {1};
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = {.how = TailComparison::How::differs, .file = "f", .at = seg(6.9)};
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::conflict);
+  EXPECT_NE(stop.error->hint().find("split brain"), std::string::npos);
+  EXPECT_EQ(
+      dialogue.log.count("no host that has answered for 10 min 0 s has the WAL that this archive "
+                         "goes on with"),
+      1);
+  std::chrono::milliseconds waited{};
+  for (const auto wait : dialogue.waits) waited += wait;
+  EXPECT_GE(waited, 10min) << "the host that has it may be restarting";
+  EXPECT_LE(waited, 11min);
+}
+
+TEST(SessionState, WaitsForTheRightHostAnewAfterEachStream) {
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.archive_ends_at(1, seg(7));
+  for (int i = 0; i < 3; ++i) {
+    dialogue.dead = {1};
+    dialogue.tail = {.how = TailComparison::How::differs, .file = "f", .at = seg(6.9)};
+    dialogue.waits.clear();
+    std::chrono::milliseconds waited{};
+    while (waited < 8min) {
+      const auto step = dialogue.state.next();
+      ASSERT_FALSE(std::holds_alternative<step::Stop>(step)) << i;
+      ASSERT_FALSE(std::holds_alternative<step::Stream>(step)) << i;
+      dialogue.answer(step);
+      waited = {};
+      for (const auto wait : dialogue.waits) waited += wait;
+    }
+    dialogue.dead = {0};
+    dialogue.tail.how = TailComparison::How::same;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7.1), true);
+  }
+}
+
 TEST(SessionState, NeverAsksWithoutPauseForWalThatIsGone) {
   // The server says "removed" of the very segment it is writing: nothing to search for, and no
   // reason to ask again at once.

@@ -105,5 +105,42 @@ TEST(StatusBoard, SaysAllOfItAsJson) {
   EXPECT_FALSE(nlohmann::json::parse(board.to_json()).contains("lag_bytes"));
 }
 
+archive::Loss hole(std::uint64_t begin, std::uint64_t end) {
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = wal::Lsn(begin);
+  loss.end = wal::Lsn(end);
+  return loss;
+}
+
+std::vector<std::string> ids(const StatusBoard& board) {
+  std::vector<std::string> ids;
+  for (const auto& loss : board.read().losses) ids.push_back(loss.id());
+  return ids;
+}
+
+TEST(StatusBoard, HasTheLossesOfTheSessionAndOfTheWatchTogether) {
+  using Ids = std::vector<std::string>;
+  StatusBoard board;
+  board.set_losses({hole(0x300, 0x400), hole(0x500, 0x600)});
+  board.set_watched_losses({hole(0x100, 0x200), hole(0x300, 0x400)}, {});
+  EXPECT_EQ(ids(board), (Ids{"hole-1-0-100", "hole-1-0-300", "hole-1-0-500"}));
+  // Somebody has acknowledged one of each; that stays, whoever tells the loss next.
+  board.update([](auto& content) {
+    for (auto& loss : content.losses)
+      if (loss.begin < wal::Lsn(0x500))
+        loss.acknowledged = archive::Loss::Acknowledgement{"t", "w", "r"};
+  });
+  board.set_losses({hole(0x300, 0x400), hole(0x500, 0x600)});
+  board.set_watched_losses({hole(0x100, 0x200)}, {});
+  const auto losses = board.read().losses;
+  ASSERT_EQ(losses.size(), 3u);
+  EXPECT_TRUE(losses[0].acknowledged && losses[1].acknowledged && !losses[2].acknowledged);
+  // What the watch has seen mended is gone, though the session has not looked again.
+  board.set_watched_losses({hole(0x100, 0x200)}, {"hole-1-0-300"});
+  board.set_losses({hole(0x300, 0x400), hole(0x500, 0x600)});
+  EXPECT_EQ(ids(board), (Ids{"hole-1-0-100", "hole-1-0-500"}));
+}
+
 }  // namespace
 }  // namespace weir::receive

@@ -529,6 +529,40 @@ TEST(RestoreFile, FollowsATimelineSwitch) {
   EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::gap);
 }
 
+TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(3) + 600'000);
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  const auto end = parent.complete_end(parent.end());
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  const auto history = test::as_bytes(line);
+  struct Case {
+    const char* name;
+    bool target_is_chosen;
+    const char* server_has;
+    wal::Lsn end;
+  };
+  for (const auto& c : {Case{"a standby, or by hand", false, nullptr, switchpoint},
+                        Case{"to timeline 2", true, "00000002.history", switchpoint},
+                        Case{"to timeline 1", true, nullptr, end},
+                        Case{"a standby on timeline 2", false, "00000002.history", switchpoint}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.put(parent, 1);
+    scene.put(parent, 2);
+    scene.put_partial(parent, parent.end());
+    scene.archive.put("00000002.history", history);
+    if (c.server_has != nullptr) scene.target.put(c.server_has, history);
+    scene.options.partial = true;
+    scene.options.target_is_chosen = c.target_is_chosen;
+    const auto outcome = scene.ask(1, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = copy(parent.bytes(kSize.start(3), c.end));
+    expected.resize(kSize.bytes());
+    EXPECT_EQ(outcome.content, expected);
+  }
+}
+
 TEST(RestoreFile, RefusesAHistoryThatIsWrong) {
   WalBuilder parent(plain());
   parent.grow_to(kSize.start(3) + 600'000);

@@ -30,6 +30,12 @@ TEST(Records, AreKnownByManagerAndTheHighHalfOfTheirInfo) {
     header.info = static_cast<std::uint8_t>(info);
     EXPECT_TRUE(names_timeline(header)) << info;
   }
+  for (const int info : {0x00, 0x1F}) {
+    header.info = static_cast<std::uint8_t>(info);
+    EXPECT_TRUE(is_checkpoint(header)) << info;
+  }
+  header.info = 0x90;
+  EXPECT_FALSE(is_checkpoint(header));
   header.resource_manager = kTransactionManager;
   EXPECT_FALSE(is_xlog(header));
   EXPECT_FALSE(names_timeline(header));
@@ -84,6 +90,8 @@ TEST(Records, TellPositions) {
   for (const int byte : {0x28, 0, 0, 2, 5, 0, 0, 0}) end.push_back(static_cast<std::byte>(byte));
   EXPECT_EQ(start_of_ended_backup(end), Lsn(0x5'0200'0028));
   EXPECT_FALSE(start_of_ended_backup(body({255, 7}, 7)));
+  EXPECT_EQ(redo_position(end), Lsn(0x5'0200'0028));
+  EXPECT_FALSE(redo_position(body({255, 7}, 7)));
 
   // With a time behind it.
   auto overwritten = end;

@@ -1,0 +1,86 @@
+#include "archive/backup_checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "archive/wal_reader.h"
+#include "base/error.h"
+#include "wal/record_verifier.h"
+#include "wal/records.h"
+
+namespace weir::archive {
+
+namespace {
+
+constexpr std::size_t kRead = std::size_t{128} << 10;  ///< bytes at once
+
+/// Waits for the first record at the place or behind it.
+class CheckpointWatch final : public wal::RecordObserver {
+ public:
+  explicit CheckpointWatch(wal::Lsn place) : place_(place) {}
+
+  bool wants(const wal::RecordHeader& header) override {
+    return !decided && wal::is_checkpoint(header);
+  }
+  void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    if (decided || end <= place_) return;
+    decided = true;
+    begins_there = start == place_;
+    if (begins_there && wal::is_checkpoint(header)) redo = wal::redo_position(body);
+  }
+
+  bool decided = false;
+  bool begins_there = false;
+  std::optional<wal::Lsn> redo;
+
+ private:
+  const wal::Lsn place_;
+};
+
+}  // namespace
+
+void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
+                        wal::SegmentSize segment_size) {
+  if (!backup.checkpoint) return;
+  const auto place = *backup.checkpoint;
+  const auto first = segment_size.segno(place);
+  CheckpointWatch watch(place);
+  wal::RecordVerifier::Options options;
+  options.segment_size = segment_size;
+  options.timeline = backup.timeline;
+  options.observer = &watch;
+  wal::RecordVerifier verifier(options, segment_size.start(first));
+  WalReader reader(directory,
+                   {.segment_size = segment_size, .timeline = backup.timeline, .unfinished = true});
+  std::string name;
+  std::vector<std::byte> buffer(kRead);
+  // The record may go on in the next segment.
+  while (!watch.decided && verifier.position() < segment_size.start(first + 2)) {
+    const auto read = reader.read(verifier.position(), buffer);
+    if (read.state != WalReader::State::bytes) return;
+    if (name.empty()) name = reader.file()->to_string();
+    // Damaged, or written only so far.
+    if (verifier.feed(std::span(buffer).first(read.count)) && !watch.decided) return;
+  }
+  if (!watch.decided || (watch.begins_there && watch.redo == backup.start)) return;
+  throw Error(ErrorKind::conflict,
+              "the archive has other WAL where the backup's checkpoint should be")
+      .with("backup", backup.file)
+      .with("its checkpoint", place)
+      .with("with the start", backup.start)
+      .with("archive", name)
+      .with("found", watch.redo ? fmt::format("a checkpoint with the start {}", *watch.redo)
+                     : watch.begins_there ? std::string("a record that is no checkpoint")
+                                          : std::string("no record begins there"))
+      .hint(
+          "The backup is of another cluster, or of a server that went another way from here "
+          "(split brain, a copy that was set back). Nothing was removed. Give the archive of the "
+          "backup's own server with -D.");
+}
+
+}  // namespace weir::archive

@@ -1,0 +1,231 @@
+#include "archive/sizes.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <tuple>
+
+#include "archive/content.h"
+#include "archive/forms.h"
+#include "base/error.h"
+#include "codec/size_claim.h"
+
+namespace weir::archive {
+
+namespace {
+
+/// A file that was changed less long ago may be about to become longer: another program's
+/// archive_command may copy into its final name. (Nobody's clock is trusted for more than this.)
+constexpr std::chrono::seconds kSettled(10);
+constexpr std::size_t kMostNames = 5;
+
+std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFileName& name,
+                                           wal::SegmentSize segment_size);
+std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
+                            wal::SegmentSize segment_size);
+
+}  // namespace
+
+SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
+                      wal::SegmentSize segment_size, std::chrono::system_clock::time_point now) {
+  SizeLook look;
+  const auto try_form = [&](const SegmentFileName& form) {
+    const auto entry = directory.find(form.to_string());
+    if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
+    const auto bytes = wrong_size_of(directory, form, segment_size);
+    if (!bytes) return directory.find(form.to_string()).has_value();
+    look.wrong = WrongSize{form, *bytes};
+    look.being_written = look.being_written ||
+                         (now - entry->modified < kSettled && entry->modified - now < kSettled);
+    return false;
+  };
+  if (try_form(name)) return {};
+  // It may have got another form since it was listed, or have had two.
+  for (const auto& form : finished_names(name.segment))
+    if (form != name && try_form(form)) return {};
+  return look;
+}
+
+std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
+                                        wal::SegmentSize segment_size,
+                                        std::chrono::system_clock::time_point now) {
+  std::vector<WrongSize> wrong;
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial || !entry.name.segment.fits(segment_size)) continue;
+    const auto bytes = entry.bytes.value();
+    if (entry.name.method == codec::Method::none ? bytes == segment_size.bytes() : bytes > 0)
+      continue;
+    if (!wrong.empty() && wrong.back().name.segment == entry.name.segment) continue;
+    const auto look = look_at_size(directory, entry.name, segment_size, now);
+    if (look.wrong && !look.being_written) wrong.push_back(*look.wrong);
+  }
+  return wrong;
+}
+
+bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
+                      wal::SegmentSize segment_size) {
+  if (entry.name.method == codec::Method::none && entry.bytes)
+    return *entry.bytes != segment_size.bytes();
+  return wrong_size_of(directory, entry.name, segment_size).has_value();
+}
+
+void take_out(Listing& listing, std::span<const WrongSize> wrong) {
+  if (wrong.empty()) return;
+  std::set<wal::SegmentName> names;
+  for (const auto& each : wrong) names.insert(each.name.segment);
+  std::erase_if(listing.segments, [&](const SegmentEntry& entry) {
+    return !entry.name.partial && names.contains(entry.name.segment);
+  });
+}
+
+std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong, const Listing& listing,
+                                        const Timelines& timelines, wal::SegmentSize segment_size,
+                                        std::span<const Loss> recorded) {
+  if (wrong.empty()) return {};
+  auto sound = listing;
+  take_out(sound, wrong);
+  const auto ways = coverage(sound, timelines, segment_size);
+  std::vector<wal::TimelineHistory> histories;
+  for (const auto& way : ways)
+    histories.push_back(
+        timelines.history(way.timeline).value_or(wal::TimelineHistory(way.timeline)));
+  const auto has_both_sides = [&](wal::SegmentName segment) {
+    const auto segno = segment.segno(segment_size);
+    const auto begin = segment_size.start(segno);
+    for (std::size_t i = 0; i < ways.size(); ++i) {
+      const auto& ranges = ways[i].ranges;
+      if (!ranges.empty() && ranges.front().begin < begin && ranges.back().end > begin &&
+          timeline_of_segment(histories[i], segno, segment_size) == segment.timeline())
+        return true;
+    }
+    return false;
+  };
+
+  std::vector<WrongSize> found;
+  for (const auto& each : wrong)
+    if (each.name.segment.fits(segment_size) && !lies_in_a_hole(each, segment_size, recorded) &&
+        has_both_sides(each.name.segment))
+      found.push_back(each);
+  std::sort(found.begin(), found.end(),
+            [](const WrongSize& a, const WrongSize& b) { return a.name.segment < b.name.segment; });
+
+  std::vector<Loss> holes;
+  for (auto first = found.begin(); first != found.end();) {
+    const auto timeline = first->name.segment.timeline();
+    auto behind = first->name.segment.segno(segment_size) + 1;
+    auto last = first + 1;
+    for (; last != found.end() &&
+           last->name.segment == wal::SegmentName(timeline, behind, segment_size);
+         ++last)
+      ++behind;
+    Loss loss;
+    loss.timeline = loss.next_timeline = timeline;
+    loss.begin = loss.sound_end = loss.counted_to = first->name.segment.start(segment_size);
+    loss.end = segment_size.start(behind);
+    loss.segment_size = segment_size;
+    loss.recorded = false;
+    loss.missing = {{loss.begin, loss.end}};
+    loss.cause = "found: no segment by its size: " +
+                 text_of(std::span(&*first, static_cast<std::size_t>(last - first)), segment_size);
+    holes.push_back(std::move(loss));
+    first = last;
+  }
+  std::sort(holes.begin(), holes.end(), [](const Loss& a, const Loss& b) {
+    return std::tie(a.begin, a.timeline) < std::tie(b.begin, b.timeline);
+  });
+  return holes;
+}
+
+bool lies_in_a_hole(const WrongSize& wrong, wal::SegmentSize segment_size,
+                    std::span<const Loss> holes) {
+  const auto& segment = wrong.name.segment;
+  const auto begin = segment.start(segment_size);
+  return std::any_of(holes.begin(), holes.end(), [&](const Loss& loss) {
+    return loss.kind == Loss::Kind::hole && loss.timeline <= segment.timeline() &&
+           segment.timeline() <= loss.next_timeline && loss.begin <= begin && begin < loss.end;
+  });
+}
+
+std::string text_of(std::span<const WrongSize> wrong, wal::SegmentSize segment_size) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(wrong.size(), kMostNames); ++i) {
+    const bool compressed = wrong[i].name.method != codec::Method::none;
+    const bool more = compressed && wrong[i].bytes > segment_size.bytes();
+    text += fmt::format("{}{} has {}{} bytes{}", i == 0 ? "" : ", ", wrong[i].name.to_string(),
+                        more ? "more than " : "", more ? segment_size.bytes() : wrong[i].bytes,
+                        compressed ? " unpacked" : "");
+  }
+  if (wrong.size() > kMostNames) text += fmt::format(", and {} more", wrong.size() - kMostNames);
+  return text + fmt::format("; a segment has {}", segment_size.bytes());
+}
+
+std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
+                                        wal::SegmentSize segment_size) {
+  std::vector<WrongSize> wrong;
+  bool sound_seen = false;
+  for (auto each = listing.segments.rbegin(); each != listing.segments.rend(); ++each) {
+    if (each->name.partial) continue;
+    std::uint64_t bytes = each->bytes.value();
+    if (each->name.method != codec::Method::none) {
+      if (sound_seen) continue;
+      const auto name = each->name.to_string();
+      const auto file = directory.open_bytes(name);
+      bytes = file ? unpacked_size(*file, each->name.method, directory.path() + "/" + name,
+                                   segment_size)
+                   : 0;
+    }
+    if (bytes == segment_size.bytes())
+      sound_seen = true;
+    else
+      wrong.push_back({each->name, bytes});
+  }
+  std::erase_if(listing.segments, [&](const SegmentEntry& entry) {
+    return std::any_of(wrong.begin(), wrong.end(),
+                       [&](const WrongSize& each) { return each.name == entry.name; });
+  });
+  return wrong;
+}
+
+namespace {
+
+/// nullopt if it has the size of a segment, does not say what it has, or is gone.
+std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFileName& name,
+                                           wal::SegmentSize segment_size) {
+  const auto text = name.to_string();
+  if (name.method == codec::Method::none) {
+    const auto entry = directory.find(text);
+    if (!entry || entry->size == segment_size.bytes()) return std::nullopt;
+    return entry->size;
+  }
+  const auto file = directory.open_bytes(text);
+  if (!file) return std::nullopt;
+  const auto file_size = file->size();
+  const auto claim = codec::size_claim(
+      name.method,
+      [&](std::uint64_t at, std::span<std::byte> bytes) { return file->read_at(at, bytes); },
+      file_size, segment_size.bytes());
+  if (file_size > 0 && claim != codec::SizeClaim::differs) return std::nullopt;
+  const auto bytes = unpacked_size(*file, name.method, directory.path() + "/" + text, segment_size);
+  if (bytes == segment_size.bytes()) return std::nullopt;
+  return bytes;
+}
+
+/// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
+std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
+                            wal::SegmentSize segment_size) {
+  std::uint64_t bytes = 0;
+  try {
+    read_content(file, method, path, [&](auto raw) {
+      bytes += raw.size();
+      return bytes <= segment_size.bytes();
+    });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    if (bytes == segment_size.bytes()) return 0;  // whole, and then rubbish: not to be trusted
+  }
+  return bytes;
+}
+
+}  // namespace
+
+}  // namespace weir::archive

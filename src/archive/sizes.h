@@ -1,0 +1,80 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "archive/listing.h"
+#include "archive/losses.h"
+#include "archive/timelines.h"
+#include "io/shelf.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+// A finished file that has not the size of a segment is none, whatever its name: no recovery passes
+// it, so it is a hole. That is told by the size of a raw file, and of a compressed one by what it
+// says of its content. What says something else than the size is unpacked before it is believed.
+
+/// A finished file that cannot be a segment by its size.
+struct WrongSize {
+  SegmentFileName name;
+  std::uint64_t bytes = 0;  ///< unpacked; what could be unpacked of a damaged one
+  bool operator==(const WrongSize&) const = default;
+};
+
+/// What one look at a finished segment shows.
+struct SizeLook {
+  /// None of its finished files has the size of a segment; one of them. nullopt also if it has none
+  /// (any more).
+  std::optional<WrongSize> wrong;
+  /// The wrong one was changed a moment ago: another program may be writing it, look again.
+  bool being_written = false;
+};
+/// `name` is one of its files, by a listing that may be out of date. Throws Error{io}.
+[[nodiscard]] SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
+                                    wal::SegmentSize segment_size,
+                                    std::chrono::system_clock::time_point now);
+
+/// The same by the sizes in a listing (list_archive()): raw files, and compressed ones that are
+/// empty. Only what looks wrong is looked at itself, so it is quick. In the order of the listing.
+/// Without what is being written. Throws Error{io}.
+[[nodiscard]] std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
+                                                      wal::SegmentSize segment_size,
+                                                      std::chrono::system_clock::time_point now);
+
+/// True if that one file is there and has another size. Throws Error{io}.
+[[nodiscard]] bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
+                                    wal::SegmentSize segment_size);
+
+/// Takes the segments out of the listing, in all their finished forms.
+void take_out(Listing& listing, std::span<const WrongSize> wrong);
+
+/// Holes that these files are, and no record (`recorded`, from read_losses()) tells of: neighbours
+/// make one, and it counts only where finished segments lie before and behind it on some way
+/// through the archive. By begin. The cause is filled in; whose WAL it is and when it was found is
+/// not.
+[[nodiscard]] std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong,
+                                                      const Listing& listing,
+                                                      const Timelines& timelines,
+                                                      wal::SegmentSize segment_size,
+                                                      std::span<const Loss> recorded);
+
+/// True if the segment lies in a hole of `holes`.
+[[nodiscard]] bool lies_in_a_hole(const WrongSize& wrong, wal::SegmentSize segment_size,
+                                  std::span<const Loss> holes);
+
+/// "000000010000000000000005 has 0 bytes, 000000010000000000000007.zst has …, and 3 more"
+[[nodiscard]] std::string text_of(std::span<const WrongSize> wrong, wal::SegmentSize segment_size);
+
+/// Takes out of `listing` finished files that have not the size of a segment, as pg_receivewal
+/// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
+/// which is as far as it matters for the end of the archive. `listing` has sizes. Returns what was
+/// taken out.
+[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
+                                                      wal::SegmentSize segment_size);
+
+}  // namespace weir::archive

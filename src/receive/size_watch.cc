@@ -1,0 +1,307 @@
+#include "receive/size_watch.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "archive/sizes.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "io/posix_directory.h"
+
+namespace weir::receive {
+
+namespace {
+
+using archive::Loss;
+using archive::WrongSize;
+using namespace std::chrono_literals;
+
+/// Between two rests.
+constexpr int kAtOnce = 64;
+constexpr auto kLongestRest = 1s;
+/// For the call that it is in, at the end.
+constexpr auto kPatience = 100ms;
+
+/// Behind everything that someone waits for; a thread's own value, as Linux has it.
+void lower_priority() {
+  constexpr int kNice = 19;
+  constexpr int kThread = 1;          // IOPRIO_WHO_PROCESS
+  constexpr int kIdleDisk = 3 << 13;  // IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0), linux/ioprio.h
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
+  ::syscall(SYS_ioprio_set, kThread, 0, kIdleDisk);
+}
+
+/// The session goes on or ends without the thread.
+struct Over {};
+
+}  // namespace
+
+/// What the two sides share; the thread keeps it alive.
+struct SizeWatch::Shared {
+  const Archive archive;
+  const std::chrono::milliseconds look_again;
+  Hooks hooks;
+
+  std::mutex mutex{};
+  std::condition_variable changed{};
+  bool over = false;   ///< nothing of `hooks` may be touched any more
+  bool ended = false;  ///< the thread has nothing more to do
+
+  /// Throws Over.
+  template <typename Tell>
+  void tell(Tell what) {
+    const std::lock_guard lock(mutex);
+    if (over) throw Over{};
+    what(hooks);
+  }
+  void rest(std::chrono::nanoseconds time) {
+    std::unique_lock lock(mutex);
+    changed.wait_for(lock, time, [this] { return over; });
+    if (over) throw Over{};
+  }
+};
+
+/// The thread's own.
+class SizeWatch::Work {
+ public:
+  explicit Work(Shared& shared) : shared_(shared), size_(shared.archive.segment_size) {}
+
+  void run() {
+    directory_ = io::open_existing_directory(shared_.archive.path);
+    directory_->set_file_mode(shared_.archive.file_mode);
+    // Another directory may have got this name meanwhile; who writes into the old one finds out.
+    const auto identity = io::identity_of_directory(*directory_);
+    const auto& expected = shared_.archive.identity;
+    if (!identity || identity->device != expected.device || identity->inode != expected.inode)
+      return;
+    look_at_all();
+    if (!wrong_.empty()) show();
+    while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
+      shared_.rest(shared_.look_again);
+      if (look_again() || !unrecorded_.empty()) show();
+    }
+  }
+
+ private:
+  void look_at_all();
+  bool look_again();
+  bool look(const archive::SegmentFileName& name);
+  void show();
+  bool record(Loss& loss);
+  void tell_new(const std::vector<Loss>& holes);
+
+  Shared& shared_;
+  const wal::SegmentSize size_;
+  std::unique_ptr<io::Directory> directory_;
+  std::map<wal::SegmentName, WrongSize> wrong_;
+  std::map<wal::SegmentName, archive::SegmentFileName> unsettled_;  ///< may be being written
+  std::set<wal::SegmentName> told_;
+  std::set<std::string> told_failures_;
+  std::set<std::string> shown_;       ///< ids of holes that are ours, and open
+  std::set<std::string> closed_;      ///< …and were: the session may not know it yet
+  std::set<std::string> unrecorded_;  ///< of these, what could not be recorded yet
+};
+
+/// The newest first: they are needed first.
+void SizeWatch::Work::look_at_all() {
+  using Clock = std::chrono::steady_clock;
+  const auto listing = archive::list_archive_names(*directory_);
+  auto since = Clock::now();
+  std::uint64_t count = 0;
+  const auto* previous = static_cast<const wal::SegmentName*>(nullptr);
+  for (auto entry = listing.segments.rbegin(); entry != listing.segments.rend(); ++entry) {
+    const auto& segment = entry->name.segment;
+    if (entry->name.partial || !segment.fits(size_)) continue;
+    if (previous != nullptr && *previous == segment) continue;  // looked at in all its forms
+    previous = &segment;
+    look(entry->name);
+    if (++count % kAtOnce != 0) continue;
+    shared_.rest(std::min<std::chrono::nanoseconds>(Clock::now() - since, kLongestRest));
+    since = Clock::now();
+  }
+  shared_.tell(
+      [&](Hooks& hooks) { hooks.log.debug("looked at the sizes of {} finished segments", count); });
+}
+
+/// True if anything is other than before.
+bool SizeWatch::Work::look_again() {
+  bool changed = false;
+  std::vector<archive::SegmentFileName> names;
+  for (const auto& [segment, wrong] : wrong_) names.push_back(wrong.name);
+  for (const auto& [segment, name] : unsettled_) names.push_back(name);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    changed = look(names[i]) || changed;
+    if ((i + 1) % kAtOnce == 0) shared_.rest(10ms);
+  }
+  return changed;
+}
+
+bool SizeWatch::Work::look(const archive::SegmentFileName& name) {
+  archive::SizeLook look;
+  try {
+    look = archive::look_at_size(*directory_, name, size_, std::chrono::system_clock::now());
+  } catch (const Error& error) {
+    // One file that cannot be read says nothing of the others; once for each kind of trouble.
+    if (told_failures_.insert(error.message()).second)
+      shared_.tell([&](Hooks& hooks) {
+        hooks.log.warning("the size of a finished segment could not be looked at: {}",
+                          error.what());
+      });
+    return false;
+  }
+  unsettled_.erase(name.segment);
+  const bool was_wrong = wrong_.contains(name.segment);
+  if (look.being_written && !was_wrong) {
+    unsettled_.emplace(name.segment, name);
+    return false;
+  }
+  if (look.wrong) {
+    wrong_.insert_or_assign(name.segment, *look.wrong);
+    return !was_wrong;
+  }
+  wrong_.erase(name.segment);
+  if (was_wrong) told_.erase(name.segment);
+  return was_wrong;
+}
+
+/// Records what is new, tells it, and brings the board up to date.
+void SizeWatch::Work::show() {
+  const auto listing = archive::list_archive_names(*directory_);
+  auto recorded = archive::read_losses(*directory_, listing);
+  std::vector<WrongSize> wrong;
+  for (const auto& [segment, each] : wrong_) wrong.push_back(each);
+  auto found = archive::find_wrong_size_holes(
+      wrong, listing, archive::Timelines::read(*directory_, listing), size_, recorded);
+  unrecorded_.clear();
+  for (auto& loss : found) {
+    loss.system_identifier = shared_.archive.system_identifier;
+    loss.found = format_time(std::chrono::system_clock::now());
+    if (!record(loss)) unrecorded_.insert(loss.id());
+    recorded.push_back(loss);
+  }
+  tell_new(recorded);
+
+  std::vector<Loss> open;
+  std::set<std::string> closed = shown_;
+  for (auto& loss : recorded) {
+    closed.erase(loss.id());
+    const bool ours = shown_.contains(loss.id()) ||
+                      std::any_of(wrong.begin(), wrong.end(), [&](const auto& each) {
+                        return archive::lies_in_a_hole(each, size_, std::span(&loss, 1));
+                      });
+    if (!ours) continue;
+    shown_.insert(loss.id());
+    closed_.erase(loss.id());
+    open.push_back(std::move(loss));
+  }
+  for (const auto& id : closed) shown_.erase(id);
+  closed_.insert(closed.begin(), closed.end());
+  shared_.tell([&](Hooks& hooks) {
+    for (const auto& id : closed)
+      hooks.log.info("the loss {} is closed: its WAL has come, or the archive begins behind it",
+                     id);
+    hooks.board.set_watched_losses(std::move(open), closed_);
+    if (!shown_.empty() && hooks.shown) hooks.shown();
+  });
+}
+
+/// False if it cannot be written now; it is told all the same, and tried again.
+bool SizeWatch::Work::record(Loss& loss) {
+  try {
+    const bool is_new = archive::record_loss(*directory_, loss);
+    loss.recorded = true;
+    if (is_new)
+      shared_.tell([&](Hooks& hooks) {
+        if (hooks.found) hooks.found(loss);
+      });
+    return true;
+  } catch (const Error& error) {
+    shared_.tell([&](Hooks& hooks) {
+      if (error.kind() == ErrorKind::durability) hooks.durability_lost(error);
+      if (told_failures_.insert(error.message()).second)
+        hooks.log.warning("the hole {} could not be recorded yet: {}", loss.id(), error.what());
+    });
+    return false;
+  }
+}
+
+/// Each segment once, unless somebody has acknowledged it.
+void SizeWatch::Work::tell_new(const std::vector<Loss>& holes) {
+  std::vector<WrongSize> fresh;
+  std::set<std::string> ids;
+  for (const auto& [segment, each] : wrong_) {
+    bool known = !told_.insert(segment).second;
+    for (const auto& loss : holes) {
+      if (!archive::lies_in_a_hole(each, size_, std::span(&loss, 1))) continue;
+      if (loss.acknowledged) known = true;
+      if (!known) ids.insert(loss.id());
+    }
+    if (!known) fresh.push_back(each);
+  }
+  if (fresh.empty()) return;
+  std::string as;
+  constexpr std::size_t kMostIds = 3;
+  for (const auto& id : ids) {
+    as += (as.empty() ? "; recorded as " : ", ") + id;
+    if (std::distance(ids.begin(), ids.find(id)) + 1 == kMostIds && ids.size() > kMostIds) {
+      as += ", …";
+      break;
+    }
+  }
+  shared_.tell([&](Hooks& hooks) {
+    hooks.log.warning(
+        "{} finished segment{} not the size of a segment, so no recovery can pass: {}{}",
+        fresh.size(), fresh.size() == 1 ? " has" : "s have", archive::text_of(fresh, size_), as);
+    hooks.log.warning(
+        "hint: Copy them anew from another archive or from a server's pg_wal (\"pgweir verify\" "
+        "checks them), and the alarm ends by itself. If nobody has them, take a base backup now, "
+        "then \"pgweir ack\".");
+  });
+}
+
+SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds look_again)
+    : shared_(new Shared{std::move(archive), look_again, std::move(hooks)}) {
+  thread_ = std::thread([shared = shared_] {
+    lower_priority();
+    try {
+      Work(*shared).run();
+    } catch (const Over&) {
+    } catch (const Error& error) {
+      try {
+        shared->tell([&](Hooks& to) {
+          to.log.warning("the sizes of the segments could not be looked at: {}", error.what());
+        });
+      } catch (const Over&) {
+      }
+    }
+    const std::lock_guard lock(shared->mutex);
+    shared->ended = true;
+    shared->changed.notify_all();
+  });
+}
+
+SizeWatch::~SizeWatch() {
+  bool ended = false;
+  {
+    std::unique_lock lock(shared_->mutex);
+    shared_->over = true;
+    shared_->changed.notify_all();
+    ended = shared_->changed.wait_for(lock, kPatience, [this] { return shared_->ended; });
+  }
+  if (ended)
+    thread_.join();
+  else
+    thread_.detach();
+}
+
+}  // namespace weir::receive

@@ -1,0 +1,145 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "archive/find_losses.h"
+#include "status/check.h"
+#include "status/report.h"
+#include "status/text.h"
+#include "support/archive_builder.h"
+
+namespace weir::status {
+namespace {
+
+using archive::Loss;
+using codec::Method;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+WalBuilder::Options ordinary() {
+  WalBuilder::Options options;
+  options.switch_every = 0;
+  options.abort_every = 0;
+  return options;
+}
+
+StatusReport report_of(ArchiveBuilder& archive) {
+  const auto directory = archive.disk.open();
+  return look(*directory);
+}
+
+TEST(StatusOfLosses, HasWhatIsNoSegmentByItsSizeAsAHole) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 8).segments(wal, 8, 9, Method::zstd);
+  EXPECT_THAT(report_of(archive).holes, IsEmpty());
+  const auto name = [&](std::uint64_t segno) { return ArchiveBuilder::name(wal, segno); };
+  archive.disk.put(name(4), {});
+  archive.disk.put(name(5), test::Bytes(5000));
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  EXPECT_EQ(report.holes[0].id, "hole-1-0-400000");
+  EXPECT_EQ(report.holes[0].from, kSize.start(4));
+  EXPECT_EQ(report.holes[0].to, kSize.start(6));
+  EXPECT_EQ(report.holes[0].segments, 2u);
+  EXPECT_THAT(report.damaged, IsEmpty());
+  ASSERT_THAT(report.windows, SizeIs(2));
+  EXPECT_EQ(report.windows[0].from, kSize.start(6));
+  EXPECT_EQ(report.windows[1].to, kSize.start(4)) << "nothing is promised over it";
+  EXPECT_EQ(check(report, {}).level, Level::critical);
+  EXPECT_THAT(status_text(report), HasSubstr(name(5) + " has 5000 bytes"));
+  const auto json = nlohmann::json::parse(status_json(report));
+  EXPECT_THAT(json["holes"][0]["cause"].get<std::string>(), HasSubstr(name(4) + " has 0 bytes"));
+  // All of its files are counted as what they are.
+  EXPECT_EQ(report.timelines[0].forms.at(Method::none).count, 7u);
+}
+
+TEST(StatusOfLosses, PromisesNothingOverWhatAReceiverHasFoundInsideAFile) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 9, Method::zstd);
+  archive.disk.put(ArchiveBuilder::name(wal, 4, Method::zstd),
+                   verify::packed(Method::zstd, test::Bytes(5000)));
+  EXPECT_THAT(report_of(archive).holes, IsEmpty()) << "its own size tells nothing";
+  Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(4);
+  loss.end = kSize.start(5);
+  loss.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), loss);
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  ASSERT_THAT(report.windows, SizeIs(2));
+  EXPECT_EQ(report.windows[1].to, kSize.start(4));
+  EXPECT_EQ(report.windows[0].from, kSize.start(5));
+}
+
+TEST(StatusOfLosses, CallsAWrongSizeAtAnEndDamage) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 9);
+  archive.disk.put(ArchiveBuilder::name(wal, 1), {});
+  archive.disk.put(ArchiveBuilder::name(wal, 8), test::Bytes(8192));
+  const auto report = report_of(archive);
+  EXPECT_THAT(report.holes, IsEmpty());
+  EXPECT_THAT(
+      report.damaged,
+      ElementsAre(HasSubstr("no segments by their size: 000000010000000000000001 has 0 bytes, "
+                            "000000010000000000000008 has 8192 bytes")));
+  EXPECT_EQ(report.timelines[0].from, kSize.start(2));
+  EXPECT_EQ(report.timelines[0].to, kSize.start(8));
+}
+
+TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
+  struct Case {
+    const char* name;
+    std::uint64_t partial;  ///< of timeline 1 behind the switchpoint; 0: up to it
+    Method method;
+    bool lost;
+  };
+  for (const auto& c : {Case{"up to the switchpoint", 0, Method::none, false},
+                        Case{"more of it, raw", 200'000, Method::none, true},
+                        Case{"more of it, compressed", 200'000, Method::gzip, true}}) {
+    SCOPED_TRACE(c.name);
+    WalBuilder one{ordinary()};
+    one.grow_to(kSize.start(9));
+    const auto fork = one.fork_point(kSize.start(5) + 400'000);
+    auto two = verify::promote(one, fork, 2, 9);
+    two.grow_to(kSize.start(8));
+    ArchiveBuilder archive;
+    archive.segments(one, 1, 5, Method::zstd).segments(two, 5, 7);
+    archive.partial(one, c.lost ? fork + c.partial : fork, ArchiveBuilder::Tail::zeros, c.method);
+    archive.history(2, verify::history_line(1, fork));
+    auto report = report_of(archive);
+    ASSERT_THAT(report.lost_branches, SizeIs(c.lost ? 1 : 0));
+    if (!c.lost) continue;
+    // As "pgweir ack" and verify see it.
+    const auto directory = archive.disk.open();
+    const auto listing = archive::list_archive(*directory);
+    const auto found = archive::find_unrecorded_losses(
+        *directory, listing, archive::Timelines::read(*directory, listing), kSize, {});
+    ASSERT_THAT(found, SizeIs(1));
+    EXPECT_EQ(report.lost_branches[0].id(), found[0].id());
+    EXPECT_EQ(report.lost_branches[0].end, found[0].end);
+    EXPECT_EQ(check(report, {}).level, Level::critical);
+    EXPECT_THAT(status_text(report), HasSubstr("LOST BY A FAILOVER"));
+    // Recorded it is told once.
+    archive::record_loss(*directory, found[0]);
+    report = report_of(archive);
+    ASSERT_THAT(report.lost_branches, SizeIs(1));
+    EXPECT_TRUE(report.lost_branches[0].recorded);
+  }
+}
+
+}  // namespace
+}  // namespace weir::status
