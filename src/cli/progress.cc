@@ -73,8 +73,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
     progress.losing = closing <= 0 && now - samples_.front().time >= window_ / 2;
     constexpr double kLongest = 100.0 * 24 * 3600;
     if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
-      progress.left = milliseconds(
-          static_cast<std::int64_t>(1000.0 * static_cast<double>(missing) / closing + 0.5));
+      progress.left = milliseconds(std::llround(1000.0 * static_cast<double>(missing) / closing));
   }
   return progress;
 }

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <span>
 #include <variant>
 #include <vector>
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "restore/absence.h"
@@ -51,6 +53,7 @@ class Restorer {
  private:
   Result restore_history(wal::TimelineId timeline);
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
+  std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const SegmentFileName& name);
 
   /// What one listing says of a segment that is not there.
@@ -103,7 +106,14 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   std::optional<std::size_t> said;
   std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
-    if (const auto size = restore_finished(segment)) return {true, {}, size};
+    try {
+      if (const auto size = restore_finished(segment)) return {true, {}, size};
+    } catch (const TargetError&) {
+      throw;
+    } catch (const Error& error) {
+      if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
+      throw;
+    }
     facts_.forget();
     try {
       const auto finding = look_for_absent(segment);
@@ -126,6 +136,22 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   error.with("segment", segment).with("directory", archive_.path());
   if (gone) error.with("last", gone->what());
   throw error;
+}
+
+/// What is no segment by its size is a hole, as receivers record it. (Other damage is none: more of
+/// the file may be wanted.)
+std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
+                                                      const Error& error) {
+  if (!options_.up_to_hole || error.kind() != ErrorKind::damage) return std::nullopt;
+  const auto& identity = facts_.identity();
+  if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
+  const auto look = archive::look_at_size(archive_, {segment, Method::none, false},
+                                          identity->segment_size, std::chrono::system_clock::now());
+  if (!look.wrong || look.being_written) return std::nullopt;
+  log_.error(error);
+  return restore_up_to_hole(
+      segment, look_for_absent(segment),
+      Gap{archive::text_of(std::span(&*look.wrong, 1), identity->segment_size)});
 }
 
 /// nullopt if there is no finished form. Throws the first form's error if none is sound.

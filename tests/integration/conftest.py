@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from support import receiver as receivers_  # noqa: E402
 from support.archive import Archive  # noqa: E402
-from support.process import run, tail  # noqa: E402
+from support.process import preload, tail  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
 from support.template import memory_place  # noqa: E402
@@ -144,9 +144,7 @@ def new_archive(place):
 @pytest.fixture
 def sync_fault(place):
     """A disk that hangs or fails: environment for the receiver, and a function that sets or (None) ends the fault."""
-    source = pathlib.Path(__file__).parent / "support" / "slow_fsync.c"
-    library = place / "slow_fsync.so"
-    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"])
+    library = preload(place, "slow_fsync.c")
     control = place / "sync-fault"
 
     class SyncFault:

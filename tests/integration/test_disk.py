@@ -10,7 +10,7 @@ import time
 import pytest
 
 from support import wal
-from support.process import as_server_user, run, server_user, wait_for
+from support.process import as_server_user, preload, run, server_user, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
 from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
 
@@ -258,20 +258,22 @@ def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fau
     archive.assert_same_wal(primary, minimum=128)
 
 
-def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sync_fault):
+def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sync_fault, place):
     """Our disk hangs, the slot falls behind and will be given up: it is said before it is."""
     primary = servers.primary(wal_keep_size="0", max_slot_wal_keep_size="80MB")
     create_slot(primary)
     archive = new_archive(primary)
+    # The watch looks each half second, not each half minute.
+    both = f"{sync_fault.env['LD_PRELOAD']}:{preload(place, 'hurry.c')}"
     receiver = receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive",
-                                env=sync_fault.env)
+                                env={**sync_fault.env, "LD_PRELOAD": both})
     streaming(primary)
     reported(primary, primary.write_wal(1))
     warning = r"(?i)warn.*\barchive\b.*max_slot_wal_keep_size"
     sync_fault.set("sleep 600000")
-    primary.write_wal(30)
     assert not re.search(warning, receiver.said()), receiver.said()
-    receiver.wait_log(warning, deadline=90)
+    primary.write_wal(30)
+    receiver.wait_log(warning)
     assert primary.sql("SELECT wal_status FROM pg_replication_slots") != "lost"
     receiver.kill9()
 

@@ -1,7 +1,6 @@
 """One archive: one cluster, one segment size, one writer; and what a directory must be."""
 
 import os
-import shutil
 
 import pytest
 
@@ -134,13 +133,13 @@ def test_a_partial_that_is_too_short_is_made_whole(filled, receivers, length):
 
 
 @pytest.mark.parametrize("wal_since", [0, 5], ids=["behind", "past"])
-def test_a_primary_that_was_set_back_is_refused(servers, receivers, new_archive, place, wal_since):
+def test_a_primary_that_was_set_back_is_refused(servers, receivers, new_archive, wal_since):
     """To a snapshot or a copy, without a new timeline: what it writes now is another history. It
     may have come past the end of the archive before it is met again."""
     primary = servers.primary()
     create_slot(primary)
     primary.stop()
-    run(["cp", "-a", primary.data, place / "before"])
+    primary.copy_of_files()
     primary.start()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "-S", "archive")
@@ -149,8 +148,7 @@ def test_a_primary_that_was_set_back_is_refused(servers, receivers, new_archive,
     reported(primary, end)
     receiver.stop()
     primary.stop()
-    shutil.rmtree(primary.data)
-    run(["cp", "-a", place / "before", primary.data])
+    primary.set_back()
     primary.start()
     if wal_since:
         assert primary.write_wal(wal_since) > end

@@ -3,11 +3,12 @@
 import os
 import pathlib
 import re
+import shutil
 
 import pytest
 
-from support.process import wait_for
-from support.receiver import receive_command
+from support.process import run, wait_for
+from support.receiver import BINARY, receive_command
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("PGWEIR_SANITIZED")),
                                 reason="the sanitizers take more memory than the limits here")
@@ -60,16 +61,19 @@ def in_group(group, command):
     return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group), *map(str, command)]
 
 
-@pytest.mark.parametrize("megabytes, segment_mb, compress",
-                         [(64, 16, "zstd:1"), (64, 16, "zstd:19"), (48, 16, "none"), (64, 64, "zstd:3")])
-def test_a_catch_up_stays_below_the_limit(servers, receivers, new_archive, limited, megabytes, segment_mb, compress):
+# At a high level, where nothing is collected, less WAL will do.
+@pytest.mark.parametrize("megabytes, segment_mb, compress, sent_mb",
+                         [(64, 16, "zstd:1", 144), (64, 16, "zstd:19", 48), (48, 16, "none", 144), (64, 64, "zstd:3", 144)])
+def test_a_catch_up_stays_below_the_limit(servers, receivers, new_archive, limited, megabytes, segment_mb, compress,
+                                          sent_mb):
     group = limited(megabytes << 20)
     primary = servers.primary(segment_mb=segment_mb)
     primary.sql("SELECT pg_create_physical_replication_slot('archive', true)")
     # What does not compress, and so much that all segments that may be collected are.
     primary.sql("CREATE EXTENSION IF NOT EXISTS pgcrypto", check=False)
-    primary.sql("DO $$ BEGIN FOR i IN 1..144 LOOP PERFORM pg_logical_emit_message(false, 'm', "
-                "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32768))); END LOOP; END $$")
+    primary.sql(f"DO $$ BEGIN FOR i IN 1..{sent_mb} LOOP PERFORM pg_logical_emit_message(false, 'm', "
+                "(SELECT string_agg(encode(sha512(random()::text::bytea), 'hex'), '') FROM generate_series(1, 8192)));"
+                " END LOOP; END $$")
     end = primary.switch_wal()
     archive = new_archive(primary)
     receiver = receivers.start(in_group(group, receive_command(
@@ -77,7 +81,7 @@ def test_a_catch_up_stays_below_the_limit(servers, receivers, new_archive, limit
         f"{end >> 32:X}/{end & 0xFFFFFFFF:X}")))
     status = receiver.wait_exit(deadline=240)
     assert status == 0, f"status {status}: {receiver.said()}"
-    archive.assert_same_wal(primary, minimum=144 // segment_mb - 1)
+    archive.assert_same_wal(primary, minimum=sent_mb // segment_mb - 1)
     if compress == "zstd:19":
         assert re.search(r"compressing at level \d+ instead of 19", receiver.said()), receiver.said()
 
@@ -90,3 +94,21 @@ def test_a_limit_that_cannot_suffice_is_refused_with_the_number(servers, receive
     assert receiver.wait_exit() == 2, receiver.said()
     said = " ".join(receiver.said().split())
     assert "20 MB" in said and "needed" in said and str(group) in said, said
+
+
+def test_a_conversion_stays_below_the_limit(servers, place, limited):
+    """With as many jobs as fit, at the level that fits; and what cannot suffice is refused with the number."""
+    primary = servers.primary(segment_mb=16)
+    primary.write_wal(36)
+    archive = place / "archive"
+    archive.mkdir()
+    for segno in (1, 2):
+        shutil.copy(primary.pg_wal(f"0000000100000000{segno:08X}"), archive)
+    done = run(in_group(limited(16 << 20), [BINARY, "compress", "-D", archive, "--method", "zstd:19"]), check=False)
+    assert done.returncode == 2 and "needed" in done.stderr and "16 MB" in done.stderr, done.stderr
+    assert len(list(archive.glob("*.zst"))) == 0
+    done = run(in_group(limited(44 << 20), [BINARY, "compress", "-D", archive, "-j", "8", "--method", "zstd:19"]),
+               check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"compressing at level \d+ instead of 19", done.stderr), done.stderr
+    assert len(list(archive.glob("*.zst"))) == 2

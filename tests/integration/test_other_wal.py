@@ -8,7 +8,7 @@ import pytest
 
 from support import receiver as receivers_
 from support import wal
-from support.process import run, wait_for
+from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
 from support.server import bin_directory
@@ -79,34 +79,33 @@ def assert_refused(receiver, archive, before, said=()):
     assert pgweir("verify", "-D", archive.path).returncode == 0
 
 
-def set_back(server, copy):
+def set_back(server):
     server.stop()
-    shutil.rmtree(server.data)
-    run(["cp", "-a", copy, server.data])
+    server.set_back()
     server.start()
 
 
 @pytest.fixture
-def twice(servers, place):
-    """A server and a copy of its files, to which it can be set back."""
+def twice(servers):
+    """A server that can be set back to its files of now."""
     primary = servers.primary()
     prepared(primary)
     primary.stop()
-    run(["cp", "-a", primary.data, place / "before"])
+    primary.copy_of_files()
     primary.start()
-    return primary, place / "before"
+    return primary
 
 
 @pytest.mark.parametrize("form, tail", [("raw", "there"), ("raw", "removed"), ("compressed", "removed")])
 def test_a_server_that_was_set_back_and_is_ahead_again(start, twice, new_archive, form, tail):
     """Its records lie elsewhere, so the link to the previous one tells, also where the server no
     longer has what could be compared."""
-    primary, copy = twice
+    primary = twice
     archive = new_archive(primary)
     compressed = form == "compressed"
     end = archive_a_switch(start, archive, primary, 1, compressed)
     before = bytes_of(archive)
-    set_back(primary, copy)
+    set_back(primary)
     row(primary, "theirs")
     row(primary, "theirs")
     primary.switch_wal()
@@ -123,13 +122,13 @@ def test_a_server_that_was_set_back_and_is_ahead_again(start, twice, new_archive
 @pytest.mark.parametrize("form", ["raw", "compressed"])
 def test_a_server_that_was_set_back_and_did_the_same_again(start, twice, new_archive, form):
     """As idle servers with archive_timeout do: even the links fit."""
-    primary, copy = twice
+    primary = twice
     archive = new_archive(primary)
     compressed = form == "compressed"
     end = archive_a_switch(start, archive, primary, 1, compressed)
     before = bytes_of(archive)
     ours = primary.wal_path(1, end - 1).read_bytes()
-    set_back(primary, copy)
+    set_back(primary)
     row(primary, "them")
     assert wal.lsn(primary.sql("SELECT pg_switch_wal()")) // primary.segment_size == end // primary.segment_size - 1
     primary.write_wal(2)

@@ -286,7 +286,7 @@ def test_handing_the_directory_back_and_forth(servers, receivers, run, ours, arc
         receiver.kill9()
         gone(server, APPLICATION)
 
-    for turn in range(3):
+    for _ in range(2):
         round_of("ours", *compression)
         round_of("stock", *compression)
         round_of("ours", *compression)

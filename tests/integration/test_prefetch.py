@@ -13,9 +13,10 @@ import time
 import pytest
 
 from support import wal
-from support.process import alive, run, server_user, wait_for
+from support.process import alive, run, wait_for
 from support.receiver import BINARY
 from support.recovery import base_backup, hand_over, recover, restore_command
+from support.scenario import begun
 
 NAME = "pgweir-prefetch"
 PREFETCHED = "was fetched and checked before"
@@ -105,7 +106,7 @@ def archive(servers, receivers, new_archive):
     primary = servers.primary()
     made = new_archive(primary)
     receiver = receivers.pgweir(made, primary)
-    wait_for(lambda: made.partials(), "the receiver to begin")
+    begun(made, primary)
     primary.write_wal(11)
     primary.switch_wal()
     made.wait_covers(primary, 1, primary.flushed())
@@ -333,7 +334,7 @@ def test_two_servers_recover_with_helpers(servers, receivers, new_archive, place
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "--compress", "zstd:1")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     primary.sql("CREATE TABLE t (i int)")
     for number in range(20):
@@ -380,7 +381,7 @@ def test_ends_with_a_server_that_is_killed(servers, receivers, new_archive, plac
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     primary.sql("SELECT pg_create_restore_point('here')")
     for _ in range(8):

@@ -16,6 +16,7 @@ from support.process import run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
 from support.recovery import base_backup, hand_over, recover, restore_command
+from support.scenario import begun
 
 FORMS = ["raw", "zstd", "gzip", "lz4"]
 
@@ -71,7 +72,7 @@ def test_recovers_to_every_kind_of_target(servers, receivers, new_archive, place
     archive = new_archive(primary)
     receiver = start_receiver(receivers, archive, primary, form)
     archive_begins = primary.flushed()
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     story = Story(primary)
     end = primary.flushed()
@@ -123,7 +124,7 @@ def test_finds_the_commits_that_pg_waldump_shows(servers, receivers, new_archive
     primary = servers.primary(max_prepared_transactions=5)
     archive = new_archive(primary)
     start_receiver(receivers, archive, primary, "zstd")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     begin = primary.flushed()
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, 1, 2)
@@ -160,7 +161,7 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     standby = servers.standby(primary)
     archive = new_archive(primary)
     receiver = start_receiver(receivers, archive, standby, form)
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, *range(1, 11))
@@ -207,7 +208,7 @@ def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, p
     restore = restore_command(place, archive)
     receivers.start(as_servers_user(place / "pgweir", "receive", "-D", archive.path, "-d",
                                     primary.conninfo(), "--compress", "zstd"))
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, 1)
@@ -238,7 +239,7 @@ def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receive
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = start_receiver(receivers, archive, primary, "raw")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     primary.sql("CREATE TABLE t (i int)")
     for number in range(1, 5):
@@ -277,7 +278,7 @@ def test_a_mistyped_restore_command_stops_the_server(servers, receivers, new_arc
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = start_receiver(receivers, archive, primary, "raw")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup", wal="fetch")
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, *range(1, 4))
@@ -328,7 +329,7 @@ def shelf(servers, receivers, new_archive, place):
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     for _ in range(3):
         primary.write_wal(0.7)
         primary.switch_wal()
@@ -468,7 +469,7 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     backup = base_backup(primary, place / "backup")
     Story(primary)
     archive.wait_covers(primary, 1, primary.flushed())
@@ -509,7 +510,7 @@ def test_restores_from_an_archive_that_is_being_written(servers, receivers, new_
     primary = servers.primary()
     archive = new_archive(primary)
     receivers.pgweir(archive, primary, "--compress", "zstd:1")
-    wait_for(lambda: archive.partials(), "the receiver to begin")
+    begun(archive, primary)
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, 1)
     primary.write_wal(2)

@@ -13,6 +13,7 @@ import pytest
 from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
+from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import reported, streaming
 
 BEFORE = 6  # segments of the archive that tests damage
@@ -180,6 +181,34 @@ def test_at_the_oldest_end_it_is_damage_and_no_hole(archived, receivers):
     (archive.path / name).unlink()
     assert checked(archive).returncode == 0
     receiver.stop()
+
+
+def test_everything_before_it_can_be_recovered(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE rows (number int)")
+    backup = base_backup(primary, place / "backup")
+    primary.sql("INSERT INTO rows VALUES (1)")
+    primary.write_wal(2)
+    before = primary.flushed()
+    primary.write_wal(2)
+    primary.sql("INSERT INTO rows VALUES (2)")
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    segment = next(each for each in sorted(archive.finished())
+                   if each[1] * archive.segment_size > before)
+    name = damage(archive, segment, "short")
+    hand_over(archive.path)
+    restored = recover(servers, backup, "stopped", primary, restore_command(place, archive),
+                       start=False)
+    restored.start(wait=False)
+    wait_for(lambda: not restored.running(), "the recovery to stop at it")
+    assert name in restored.log.read_text()
+    ended = recover(servers, backup, "ended", primary,
+                    restore_command(place, archive, "--up-to-hole"))
+    assert ended.sql("SELECT sum(number) FROM rows") == "1"
 
 
 def test_a_file_that_somebody_writes_is_waited_for(archived, receivers):

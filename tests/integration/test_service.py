@@ -1,6 +1,5 @@
 """What a service manager is told: systemd's protocol, read from a socket of the test's own."""
 
-import os
 import pathlib
 import signal
 import socket

@@ -3,7 +3,6 @@ keep WAL there for nobody, until that server's disk is full."""
 
 import json
 import re
-import shutil
 
 import pytest
 
@@ -26,10 +25,10 @@ def refused(receivers, archive, server, *options):
 
 
 @pytest.mark.parametrize("major", [14, 15])
-def test_a_refused_server_is_left_without_slot(servers, receivers, new_archive, place, major):
+def test_a_refused_server_is_left_without_slot(servers, receivers, new_archive, major):
     primary = servers.primary(major=major)
     primary.stop()
-    run(["cp", "-a", primary.data, place / "before"])
+    primary.copy_of_files()
     primary.start()
     standby = servers.standby(primary)
     archive = new_archive(primary)
@@ -65,8 +64,7 @@ def test_a_refused_server_is_left_without_slot(servers, receivers, new_archive, 
     for path in archive.path.glob("00000002*"):
         path.unlink()
     primary.stop()
-    shutil.rmtree(primary.data)
-    run(["cp", "-a", place / "before", primary.data])
+    primary.set_back()
     primary.start()
     assert "earlier state" in " ".join(refused(receivers, archive, primary).split())
 

@@ -8,23 +8,15 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 
 from support import wal
-from support.process import die_with_parent, run, wait_for
+from support.process import die_with_parent, preload, run, wait_for
 from support.receiver import MEMORY_FACTOR, receive_command
 from support.scenario import create_slot, reported, streaming
 from support.walsender import WalServer
-
-
-def preload(place, source, name):
-    library = place / f"{name}.so"
-    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library,
-         pathlib.Path(__file__).parent / "support" / source, "-ldl"])
-    return library
 
 
 @pytest.fixture
@@ -152,7 +144,7 @@ def test_a_flood_of_keepalives_neither_keeps_a_signal_out_nor_fills_the_memory(
 
 def test_nothing_at_all_is_sent_after_a_failed_sync(fake, place, new_archive):
     """While the process is ending, and its last words find no reader, the server goes on asking."""
-    library = preload(place, "slow_fsync.c", "slow_fsync")
+    library = preload(place, "slow_fsync.c")
     control = place / "sync-fault"
     log = place / "sync-fault.log"
     counts = []
@@ -200,8 +192,8 @@ def test_nothing_at_all_is_sent_after_a_failed_sync(fake, place, new_archive):
 
 def test_it_goes_on_with_the_threads_it_has(servers, receivers, new_archive, place):
     """Slow syncs, where it would like to read in another thread, and none can be made."""
-    slow = preload(place, "slow_fsync.c", "slow_fsync")
-    none = preload(place, "no_threads.c", "no_threads")
+    slow = preload(place, "slow_fsync.c")
+    none = preload(place, "no_threads.c")
     control = place / "no-threads"
     (place / "sync-fault").write_text("sleep 5")
     primary = servers.primary()
@@ -224,7 +216,7 @@ def test_a_finished_segment_is_made_durable_before_it_is_built_upon(servers, rec
                                                                     new_archive, place):
     """Whoever wrote the archive's end may never have synced it. When that fails, nothing of the
     stream may be asked for: its start would be reported as flushed."""
-    library = preload(place, "slow_fsync.c", "slow_fsync")
+    library = preload(place, "slow_fsync.c")
     primary = servers.primary()
     create_slot(primary)
     archive = new_archive(primary)

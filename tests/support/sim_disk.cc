@@ -467,6 +467,31 @@ void SimDisk::crash_losing_everything() {
   power_loss(nullptr);
 }
 
+std::unique_ptr<SimDisk> SimDisk::copy() const {
+  const std::lock_guard lock(mutex_);
+  PGWEIR_CHECK(deferred_.empty());
+  auto other = std::make_unique<SimDisk>();
+  std::map<const Inode*, InodePointer> inodes;  // pages are shared: nobody changes one
+  const auto same = [&inodes](const InodePointer& inode) {
+    if (!inode) return inode;
+    auto& found = inodes[inode.get()];
+    if (!found) found = std::make_shared<Inode>(*inode);
+    return found;
+  };
+  for (const auto& [name, inode] : names_) other->names_[name] = same(inode);
+  for (const auto& [name, inode] : durable_names_) other->durable_names_[name] = same(inode);
+  other->changes_ = changes_;
+  for (auto& change : other->changes_) change.inode = same(change.inode);
+  other->calls_ = calls_;
+  other->epoch_ = epoch_;
+  other->down_ = down_;
+  other->capacity_ = capacity_;
+  other->next_change_ = next_change_;
+  other->next_sync_ = next_sync_;
+  other->next_identity_ = next_identity_;
+  return other;
+}
+
 void SimDisk::kill() {
   const std::lock_guard lock(mutex_);
   ++epoch_;

@@ -106,6 +106,10 @@ class SimDisk {
   SimDisk(const SimDisk&) = delete;
   SimDisk& operator=(const SimDisk&) = delete;
 
+  /// Another disk in the same state, without the handles, the hook and the lock: what can become of
+  /// one moment is tried many times, and the way there is gone once. No sync may be deferred.
+  [[nodiscard]] std::unique_ptr<SimDisk> copy() const;
+
   /// A process opens the directory. Its lock (try_lock) is its own: two handles are two processes.
   [[nodiscard]] std::unique_ptr<io::Directory> open();
 

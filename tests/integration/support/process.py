@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pathlib
 import pwd
 import signal
 import subprocess
@@ -64,6 +65,13 @@ def run(command, check=True, timeout=120, **options):
             f"{command[0]} ended with {result.returncode}\n{result.stdout}{result.stderr}"
         )
     return result
+
+
+def preload(place, source):
+    """Builds support/<source>, a library for LD_PRELOAD."""
+    library = pathlib.Path(place) / source.replace(".c", ".so")
+    run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, pathlib.Path(__file__).parent / source, "-ldl"])
+    return library
 
 
 def children_of(pid):

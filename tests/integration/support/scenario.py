@@ -31,6 +31,17 @@ def reported(server, position, application_name="pgweir", deadline=30):
              deadline)
 
 
+def begun(archive, primary, deadline=30):
+    """Waits until the receiver has begun a segment. An idle server has nothing to send for up to 15 s, so it gets something."""
+
+    def there():
+        primary.sql("SELECT pg_logical_emit_message(true, '', '')")
+        assert_somebody_works()
+        return archive.partials()
+
+    wait_for(there, "the receiver to begin", deadline, interval=0.1)
+
+
 def gone(server, application_name="pgweir", deadline=30):
     wait_for(lambda: not server.walsenders(application_name),
              f"{application_name}'s walsender on {server.name} to end", deadline)

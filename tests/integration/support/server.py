@@ -235,6 +235,15 @@ class Server:
         wait_for(lambda: self.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip() == "f",
                  f"{self.name} to be a primary", 60)
 
+    def copy_of_files(self):
+        """Of a stopped server, to be set back to. Beside its files."""
+        run(["cp", "-a", self.data, self.data.parent / "before"])
+
+    def set_back(self):
+        """A stopped server's files are as they were at copy_of_files()."""
+        shutil.rmtree(self.data)
+        run(["cp", "-a", self.data.parent / "before", self.data])
+
     # Asking it
 
     def conninfo(self, **options):
@@ -298,9 +307,9 @@ class Server:
         """About this much WAL in one transaction; returns the flush position."""
         self.sql("CREATE TABLE IF NOT EXISTS filling (data text);"
                  " ALTER TABLE filling ALTER data SET STORAGE EXTERNAL;"
-                 " INSERT INTO filling SELECT string_agg(md5(random()::text || i || j), '')"
+                 " INSERT INTO filling SELECT string_agg(encode(sha512((random()::text || i || j)::bytea), 'hex'), '')"
                  f" FROM generate_series(1, {max(1, round(megabytes * 16))}) i,"
-                 " generate_series(1, 1950) j GROUP BY i")
+                 " generate_series(1, 488) j GROUP BY i")
         return self.flushed()
 
     def pgbench_init(self, scale=1):

@@ -117,6 +117,15 @@ TEST(Prune, RefusesWhatWouldCutTooMuch) {
   EXPECT_EQ(example.refused({.backups = {stranger}}), ErrorKind::conflict);
 }
 
+TEST(Prune, RefusesALabelWithACheckpointThatIsNotInTheArchive) {
+  Example example;
+  auto stranger = backup(kSize.start(4) + 0x28);
+  EXPECT_FALSE(example.files({.backups = {stranger}}).empty());
+  stranger.checkpoint = kSize.start(4) + 0x28;  // where another record is, or none
+  EXPECT_EQ(example.refused({.backups = {stranger}}), ErrorKind::conflict);
+  EXPECT_EQ(example.refused({.backups = {backup(kSize.start(3)), stranger}}), ErrorKind::conflict);
+}
+
 TEST(Prune, TakesOnlyWhatIsOldEnoughFromTheFront) {
   Example example;
   const auto now = std::chrono::system_clock::time_point() + std::chrono::hours(1000);

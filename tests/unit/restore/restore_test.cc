@@ -715,6 +715,45 @@ struct HoleScene : Scene {
   wal::Lsn cut;
 };
 
+TEST(RestoreFile, EndsBeforeWhatIsNoSegmentByItsSizeOnlyIfAsked) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(6));
+  const auto whole = Scene::segment(wal, 3);
+  auto damaged = copy(whole);
+  damaged[500'000] ^= std::byte{1};
+  auto longer = copy(whole);
+  longer.resize(kSize.bytes() + 8192);
+  struct Case {
+    const char* name;
+    const char* suffix;
+    Bytes content;
+    bool hole;
+  };
+  for (const auto& c :
+       {Case{"empty", "", {}, true}, Case{"short", "", copy(whole.first(300'000)), true},
+        Case{"long", "", longer, true}, Case{"empty zstd", ".zst", {}, true},
+        Case{"zstd of too little", ".zst", pack(whole.first(300'000), Method::zstd), true},
+        Case{"damaged", "", damaged, false},
+        Case{"damaged and compressed", ".zst", pack(damaged, Method::zstd), false}})
+    for (const bool up_to_hole : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << c.name << up_to_hole);
+      Scene scene;
+      for (const auto segno : {1, 2, 4, 5}) scene.put(wal, static_cast<std::uint64_t>(segno));
+      scene.archive.put(name_of(1, 3) + c.suffix, c.content);
+      scene.options.partial = scene.options.up_to_hole = up_to_hole;
+      EXPECT_EQ(scene.ask(1, 2).restored, true);
+      const auto outcome = scene.ask(1, 3);
+      if (up_to_hole && c.hole) {
+        EXPECT_EQ(outcome.restored, false) << outcome.what;
+        EXPECT_NE(scene.log.text.find("the recovery ends before this hole (--up-to-hole)"),
+                  std::string::npos)
+            << scene.log.text;
+      } else {
+        EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+      }
+    }
+}
+
 TEST(RestoreFile, NeverEndsARecoveryAtAHoleUnlessAsked) {
   for (const bool finished : {false, true})
     for (const bool marked : {false, true})

@@ -10,12 +10,14 @@
 
 #include "base/error.h"
 #include "support/archive_builder.h"
+#include "support/error_of.h"
 #include "wal/page.h"
 
 namespace weir::verify {
 namespace {
 
 using codec::Method;
+using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -933,6 +935,11 @@ TEST(Verify, SaysHowFarABackupCanBeRecovered) {
     EXPECT_EQ(report.backup->consistent_at, end);
     ASSERT_THAT(report.backup->reaches, SizeIs(1));
     EXPECT_EQ(report.backup->reaches[0].end, kSize.start(7));
+
+    auto stranger = options;
+    stranger.backup->checkpoint = end;  // where another record is
+    EXPECT_EQ(error_of([&] { static_cast<void>(archive.verify(stranger)); }).kind(),
+              ErrorKind::conflict);
 
     archive.disk.erase(ArchiveBuilder::name(wal, 5));
     report = archive.verify(options);
