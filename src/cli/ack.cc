@@ -12,12 +12,13 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/sizes.h"
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
-#include "cli/exit_status.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/program.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -81,34 +82,22 @@ std::string list(const std::vector<Loss>& losses) {
   return text;
 }
 
-}  // namespace
+constexpr auto kAll = flag("all", "all that are not acknowledged");
+constexpr auto kReason = option_of<any_text>("reason", "TEXT", "what is kept with it");
+constexpr Option kOptions[] = {kDirectory, kAll, kReason, kConfig, kHelp};
 
-std::vector<Option> ack_option_list() {
-  return {
-      {"directory", 'D'},           {"all", '\0', false},        {"reason"},
-      {"config", 'c', true, false}, {"help", '?', false, false},
-  };
-}
-
-int ack_command(const Words& words) {
-  auto arguments = Arguments::parse(ack_option_list(), words, SIZE_MAX);
-  if (arguments.has("help")) {
-    print(ack_help());
-    return kDone;
-  }
-  add_config(arguments, "ack");
-  const auto path = arguments.value("directory");
-  if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
+int ack_command(const Arguments& arguments) {
+  const auto path = required_directory(arguments);
   const auto& ids = arguments.words();
-  const bool all = arguments.has("all");
+  const bool all = arguments.has(kAll);
   if (all && !ids.empty())
     throw Error(ErrorKind::usage, "--all and the name of a loss exclude each other");
 
-  const auto directory = io::open_existing_directory(*path);
+  const auto directory = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*directory);
   auto losses = find_all(*directory);
   if (ids.empty() && !all) {
-    if (arguments.has("reason"))
+    if (arguments.has(kReason))
       throw Error(ErrorKind::usage, "--reason, and what for?").hint("Name a loss, or add --all.");
     print(losses.empty() ? "nothing is known to be lost\n" : list(losses));
     return kDone;
@@ -139,11 +128,35 @@ int ack_command(const Words& words) {
       loss.found = now;
       archive::record_loss(*directory, loss);
     }
-    loss.acknowledged = Loss::Acknowledgement{now, who(), arguments.value("reason").value_or("")};
+    loss.acknowledged = Loss::Acknowledgement{now, who(), arguments.get(kReason, "")};
     archive::acknowledge_loss(*directory, loss, *loss.acknowledged);
     print(line(loss));
   }
   return kDone;
 }
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kAckCommand = {
+    .name = "ack",
+    .summary = "note that somebody knows of a loss of WAL",
+    .about = R"(pgweir ack notes that somebody knows of a loss of WAL, so that "pgweir status
+--check" and the alerts of the metrics call nobody for it any more. A loss is a
+hole in the archive, or WAL that it has and a failover left behind. What is lost
+stays lost: status goes on showing it, verify goes on finding it
+(--accept-file), restore stops at it.
+
+Usage:
+  pgweir ack -D DIRECTORY [ID]... [OPTION]...
+
+Without an ID and --all it lists what there is. A receiver may be at work
+meanwhile.
+)",
+    .groups = kGroups,
+    .most_words = SIZE_MAX,
+    .run = ack_command,
+};
 
 }  // namespace weir::cli

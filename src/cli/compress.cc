@@ -1,3 +1,5 @@
+#include "compress/compress.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,15 +8,17 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
+#include "base/processors.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
-#include "cli/exit_status.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/job.h"
-#include "cli/program.h"
-#include "convert/convert.h"
-#include "convert/memory_plan.h"
+#include "compress/memory_plan.h"
+#include "daemon/progress_bar.h"
+#include "daemon/stop_request.h"
 #include "io/memory_limit.h"
 #include "io/posix_directory.h"
 
@@ -26,16 +30,16 @@ namespace {
 constexpr std::chrono::minutes kAbandoned(30);
 
 /// Below the limit of our control group, if there is one: who passes it is killed.
-void keep_below_limit(convert::Options& options, wal::SegmentSize segment_size) {
+void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size) {
   const auto limit = io::memory_limit();
   if (!limit) return;
   const auto plan =
-      convert::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
+      compress::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
   if (!plan)
     throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
         .with("limit", format_size(limit->bytes))
         .with("by", limit->from)
-        .with("needed", format_size(convert::least_memory(options.compression, segment_size)))
+        .with("needed", format_size(compress::least_memory(options.compression, segment_size)))
         .hint("Raise the limit (MemoryMax= of a systemd unit, the limit of a container).");
   if (plan->compression.level != options.compression.level)
     fmt::print(stderr,
@@ -47,45 +51,33 @@ void keep_below_limit(convert::Options& options, wal::SegmentSize segment_size) 
   options.jobs = plan->jobs;
 }
 
-}  // namespace
-
-std::vector<Option> compress_option_list() {
-  return {
-      {"directory", 'D'},
-      {"method"},
-      {"jobs", 'j'},
-      {"dry-run", 'n', false},
-      {"no-progress", '\0', false},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
-}
-
-int compress_command(const Words& words) {
-  auto arguments = Arguments::parse(compress_option_list(), words);
-  if (arguments.has("help")) {
-    print(compress_help());
-    return kDone;
-  }
-  add_config(arguments, "compress");
-  const auto path = arguments.value("directory");
-  if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
-  convert::Options options;
-  options.compression = codec::Compression::parse(arguments.value("method").value_or("zstd"));
-  if (options.compression.method != codec::Method::zstd)
+codec::Compression zstd_value(const std::string& text) {
+  const auto compression = hinted_value<codec::Compression::parse>(text);
+  if (compression.method != codec::Method::zstd)
     throw Error(ErrorKind::usage, "an archive is converted to zstd only")
         .hint("Use --method zstd or zstd:LEVEL.");
-  const auto jobs = arguments.value("jobs");
-  options.jobs = jobs ? jobs_of(*jobs) : all_processors();
+  return compression;
+}
 
-  const auto directory = io::open_existing_directory(*path);
+constexpr auto kMethod =
+    option_of<zstd_value>("method", "zstd[:N]", "compression level (default: zstd's own)");
+constexpr auto kDryRun = flag('n', "dry-run", "only list what would be converted");
+constexpr Option kOptions[] = {kDirectory, kMethod, kJobs, kDryRun, kNoProgress, kConfig, kHelp};
+
+int compress_command(const Arguments& arguments) {
+  const auto path = required_directory(arguments);
+  compress::Options options;
+  options.compression = arguments.get(kMethod, zstd_value("zstd"));
+  options.jobs = arguments.get(kJobs, usable_processors());
+
+  const auto directory = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*directory);
   const auto listing = archive::list_archive(*directory);
-  archive::require_some_wal(listing, *path, io::what_is_nearby(*path));
+  archive::require_some_wal(listing, path, io::what_is_nearby(path));
   const auto identity = archive::read_identity(*directory, listing);
-  const auto work = convert::find_work(listing);
-  if (!arguments.has("dry-run"))
-    convert::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
+  const auto work = compress::find_work(listing);
+  if (!arguments.has(kDryRun))
+    compress::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   if (!identity || work.segments.empty()) {
     const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                       [](const auto& each) { return !each.name.partial; });
@@ -93,7 +85,7 @@ int compress_command(const Words& words) {
                    : "nothing to do: no segment is finished yet\n");
     return kDone;
   }
-  if (arguments.has("dry-run")) {
+  if (arguments.has(kDryRun)) {
     for (const auto& forms : work.segments)
       for (const auto& form : forms)
         if (form.name.method != codec::Method::zstd) print(form.name.to_string() + "\n");
@@ -103,14 +95,14 @@ int compress_command(const Words& words) {
   }
 
   keep_below_limit(options, identity->segment_size);
-  const StopSignals signals;
-  options.stop = StopSignals::stopped;
-  convert::Result result;
+  const daemon::StopRequest stop;
+  options.stop = [&] { return stop.made(); };
+  compress::Result result;
   {
-    ProgressBar bar("compress");
-    if (!arguments.has("no-progress"))
+    daemon::ProgressBar bar("compress");
+    if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
-    result = convert::convert(*directory, work, identity->segment_size, options);
+    result = compress::compress_archive(*directory, work, identity->segment_size, options);
   }
   std::set<std::string> told;
   for (const auto& failure : result.failures) {
@@ -131,5 +123,26 @@ int compress_command(const Words& words) {
   if (std::any_of(result.failures.begin(), result.failures.end(), of_the_archive)) return kNo;
   return result.failures.empty() ? kDone : kNeedsPerson;
 }
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kCompressCommand = {
+    .name = "compress",
+    .summary = "convert an existing archive to zstd in place",
+    .about = R"(pgweir compress converts the finished segments of an archive (raw, .gz, .lz4) to
+zstd in place. Each is checked, and what was written is read again and
+compared, before the old file goes. It can be stopped and run again at any time,
+and a receiver may be at work meanwhile.
+
+Usage:
+  pgweir compress -D DIRECTORY [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(Exit status: 0 done; 1 some segments are damaged and were left as they are.
+)",
+    .run = compress_command,
+};
 
 }  // namespace weir::cli

@@ -1,80 +1,66 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
+#include "base/exit_status.h"
 #include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/config_file.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/password.h"
-#include "cli/program.h"
 #include "cli/receive_options.h"
 
 namespace weir::cli {
 
 namespace {
 
-Arguments settings_for(const CommandOptions& each, const std::string& path,
-                       const std::string& text) {
-  auto arguments = Arguments::parse(each.options, {});
-  arguments.add_file(path, text, shared_file(each.command));
+constexpr Option kOptions[] = {kConfig.says("the file, if it is not named behind the verb"), kHelp};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+Arguments settings_for(const Command& command, const std::string& path, const std::string& text) {
+  auto arguments = Arguments::parse(command, {});
+  arguments.add_file(path, text, commands());
   return arguments;
 }
 
 /// All that is wrong with the file, as `receive` would say it one by one. The directory may be left
 /// to the command line, as a service unit for several archives does.
-std::vector<Error> errors_of(const std::string& path, const std::string& text) {
-  std::vector<Error> errors;
-  Words words = {"--config", path};
-  auto arguments = Arguments::parse(receive_option_list(), {});
-  std::vector<Error> told_below;
-  arguments.add_file(path, text, shared_file("receive"), &told_below);
-  if (!arguments.has("directory")) words.insert(words.end(), {"--directory", "."});
-  static_cast<void>(parse_receive(
-      words, [&](const std::string&) { return text; }, &errors));
-  return errors;
+void find_errors(const std::string& path, const std::string& text, std::vector<Error>& errors) {
+  auto arguments = Arguments::parse(kReceiveCommand, {"--directory", "."});
+  arguments.add_file(path, text, commands(), &errors);
+  static_cast<void>(read_receive(arguments, &errors));
 }
 
 int check(const std::string& path) {
   std::vector<Error> errors;
   const auto text = read_config_file_for_check(path, &errors);
-  for (auto& error : errors_of(path, text)) errors.push_back(std::move(error));
+  find_errors(path, text, errors);
   for (const auto& error : errors) print_error(error);
   if (!errors.empty()) return kUsage;
   std::string summary;
-  for (const auto& each : command_options()) {
-    const auto names = settings_for(each, path, text).names();
+  for (const auto* each : commands()) {
+    if (!each->takes_file) continue;
+    const auto names = settings_for(*each, path, text).names();
     if (names.empty()) continue;
-    summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", each.command, names.size());
+    summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", each->name, names.size());
   }
   print(summary.empty() ? fmt::format("{}: no settings\n", path)
                         : fmt::format("{}: fine (settings that count: {})\n", path, summary));
   return kDone;
 }
 
-int show(const std::string& path, std::string_view command) {
-  const auto& commands = command_options();
-  const auto found = std::find_if(commands.begin(), commands.end(),
-                                  [&](const auto& each) { return each.command == command; });
-  if (found == commands.end())
-    throw Error(ErrorKind::usage, fmt::format("no command \"{}\" takes a configuration", command))
+int show(const std::string& path, std::string_view name) {
+  const auto* command = find_command(name);
+  if (command == nullptr || !command->takes_file)
+    throw Error(ErrorKind::usage, fmt::format("no command \"{}\" takes a configuration", name))
         .hint("See \"pgweir config --help\".");
-  const auto arguments = settings_for(*found, path, read_config_file(path));
-  for (const auto& name : arguments.names())
-    print(fmt::format("{} = {}  # {}\n", name, masked(*arguments.value(name)),
-                      arguments.source(name)));
+  const auto arguments = settings_for(*command, path, read_config_file(path));
+  for (const auto& each : arguments.names())
+    print(fmt::format("{} = {}  # {}\n", each, masked(*arguments.text(each)),
+                      arguments.source(each)));
   return kDone;
 }
 
-}  // namespace
-
-int config_command(const Words& words) {
-  constexpr Option kOptions[] = {{"config", 'c', true, false}, {"help", '?', false, false}};
-  const auto arguments = Arguments::parse(kOptions, words, 3);
-  if (arguments.has("help")) {
-    print(config_help());
-    return kDone;
-  }
+int config_command(const Arguments& arguments) {
   auto rest = arguments.words();
   if (rest.empty() || (rest.front() != "check" && rest.front() != "show"))
     throw Error(ErrorKind::usage, rest.empty()
@@ -83,7 +69,7 @@ int config_command(const Words& words) {
         .hint("It can be check or show; see \"pgweir config --help\".");
   const auto verb = rest.front();
   rest.erase(rest.begin());
-  auto path = arguments.value("config");
+  auto path = arguments.text(kConfig);
   if (!path && !rest.empty()) {
     path = rest.front();
     rest.erase(rest.begin());
@@ -95,8 +81,12 @@ int config_command(const Words& words) {
   return verb == "check" ? check(*path) : show(*path, rest.empty() ? "receive" : rest.front());
 }
 
-std::string_view config_help() {
-  return R"(pgweir config checks a configuration file, before a service finds out.
+}  // namespace
+
+constinit const Command kConfigCommand = {
+    .name = "config",
+    .summary = "check a configuration file, or show what a command takes from it",
+    .about = R"(pgweir config checks a configuration file, before a service finds out.
 
 Usage:
   pgweir config check FILE
@@ -104,12 +94,9 @@ Usage:
 
   check   all unknown settings, wrong values, contradictions: each with its line
   show    what COMMAND (default: receive) takes from the file
-
-Options:
-  -c, --config FILE        the file, if it is not named behind the verb
-  -?, --help               this help
-
-A configuration file is for all commands: pgweir -c FILE receive. It has lines
+)",
+    .groups = kGroups,
+    .notes = R"(A configuration file is for all commands: pgweir -c FILE receive. It has lines
 of "name = value"; the names are those of the long options, a switch is on or
 off, and what begins with # or ; is a comment. The command line wins.
 
@@ -133,9 +120,10 @@ configuration that has one in a connection string must be readable by its
 owner alone (0600; one of root's also by a group: 0640), or it is refused.
 
 Exit status: 0 fine; 2 something is wrong.
-
-Manual: man pgweir-config
-)";
-}
+)",
+    .most_words = 3,
+    .takes_file = false,
+    .run = config_command,
+};
 
 }  // namespace weir::cli

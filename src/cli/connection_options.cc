@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "cli/common_options.h"
 #include "pq/conninfo.h"
 
 namespace weir::cli {
@@ -21,11 +22,6 @@ std::string quoted(std::string_view keyword, std::string_view value) {
   return text + "'";
 }
 
-bool is_connection_string(std::string_view text) {
-  return text.find('=') != std::string_view::npos || text.starts_with("postgresql://") ||
-         text.starts_with("postgres://");
-}
-
 std::string joined(const pq::ConninfoValues& values) {
   std::string text;
   for (const auto& [keyword, value] : values) {
@@ -35,47 +31,29 @@ std::string joined(const pq::ConninfoValues& values) {
   return text;
 }
 
-pq::ConninfoValues read(const Arguments& arguments, std::string_view option,
-                        const std::string& conninfo) {
-  try {
-    return pq::parse_conninfo(conninfo);
-  } catch (Error& error) {
-    throw std::move(error).with("given by", arguments.source(option));
-  }
-}
-
 }  // namespace
 
-std::vector<Option> connection_options() {
-  return {{"dbname", 'd'},
-          {"host", 'h'},
-          {"port", 'p'},
-          {"username", 'U'},
-          {"no-password", 'w', false}};
-}
-
 std::string conninfo_of(const Arguments& arguments) {
-  std::string text = arguments.value("dbname").value_or("");
+  std::string text = arguments.text(kDbname).value_or("");
   if (!text.empty() && !is_connection_string(text)) text = quoted("dbname", text);
-  auto values = read(arguments, "dbname", text);
+  auto values = pq::parse_conninfo(text);
 
   constexpr std::pair<std::string_view, std::string_view> kShort[] = {
-      {"host", "host"}, {"port", "port"}, {"username", "user"}};
+      {kHost.name, "host"}, {kPort.name, "port"}, {kUsername.name, "user"}};
   bool merged = false;
   for (const auto& [option, keyword] : kShort) {
-    const auto value = arguments.value(option);
+    const auto value = arguments.text(option);
     if (!value) continue;
     const auto known = values.find(keyword);
-    const bool same_place =
-        arguments.on_command_line("dbname") == arguments.on_command_line(option);
+    const bool same_place = arguments.on_command_line(kDbname) == arguments.on_command_line(option);
     if (known != values.end() && known->second != *value && same_place)
       throw Error(ErrorKind::usage,
                   fmt::format("the {} is given twice, by {} and by {}", keyword,
-                              arguments.source("dbname"), arguments.source(option)))
+                              arguments.source(kDbname), arguments.source(option)))
           .with("values", fmt::format("\"{}\" and \"{}\"", known->second, *value));
     // A connection string of the command line wins over a file's host.
     if (known != values.end() && !arguments.on_command_line(option) &&
-        arguments.on_command_line("dbname"))
+        arguments.on_command_line(kDbname))
       continue;
     values.insert_or_assign(std::string(keyword), *value);
     merged = true;
@@ -102,20 +80,17 @@ std::string ordinary_conninfo(const std::string& conninfo) {
   return with_value(conninfo, "dbname", "postgres");
 }
 
-void require_conninfo(const Arguments& arguments, std::string_view option,
-                      const std::string& conninfo) {
-  static_cast<void>(read(arguments, option, conninfo));
+bool is_connection_string(std::string_view text) {
+  return text.find('=') != std::string_view::npos || text.starts_with("postgresql://") ||
+         text.starts_with("postgres://");
 }
 
-void require_slot_name(const Arguments& arguments, std::string_view option) {
-  const auto name = *arguments.value(option);
-  constexpr std::size_t kLongest = 63;  // NAMEDATALEN - 1
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
-  if (name.empty() || name.size() > kLongest ||
-      name.find_first_not_of(kLetters) != std::string::npos)
-    throw Error(ErrorKind::usage, fmt::format("no slot can have the name \"{}\" ({})", name,
-                                              arguments.source(option)))
-        .hint("A name has 1 to 63 lower-case letters, digits and underscores.");
+std::string required_directory(const Arguments& arguments) {
+  const auto directory = arguments.text(kDirectory);
+  if (!directory)
+    throw Error(ErrorKind::usage, "no archive directory given")
+        .hint("Give it with -D DIRECTORY; see --help.");
+  return *directory;
 }
 
 }  // namespace weir::cli

@@ -1,19 +1,17 @@
 #pragma once
 
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "cli/arguments.h"
 
 namespace weir::cli {
 
-/// -d, -h, -p, -U, -w: which server.
-[[nodiscard]] std::vector<Option> connection_options();
-
-/// The connection string they make together, in libpq's keyword form, or "" for libpq's defaults
-/// alone. --dbname may be a connection string, a URI, or just a database's name. --host and the
-/// like win over a connection string from a file; beside one on the command line that says
-/// otherwise they are a contradiction. Throws Error{usage}; no message has a password.
+/// The connection string that -d, -h, -p, -U and -w make together, in libpq's keyword form, or ""
+/// for libpq's defaults alone. --dbname may be a connection string, a URI, or just a database's
+/// name. --host and the like win over a connection string from a file; beside one on the command
+/// line that says otherwise they are a contradiction. Throws Error{usage}; no message has a
+/// password.
 [[nodiscard]] std::string conninfo_of(const Arguments& arguments);
 
 /// The connection string with one value set or replaced.
@@ -24,12 +22,10 @@ namespace weir::cli {
 /// read over such a one only.
 [[nodiscard]] std::string ordinary_conninfo(const std::string& conninfo);
 
-/// Checks that libpq can read the connection string given by `option`.
-void require_conninfo(const Arguments& arguments, std::string_view option,
-                      const std::string& conninfo);
+/// A connection string or URI, and not just a database's name.
+[[nodiscard]] bool is_connection_string(std::string_view text);
 
-/// Checks that a server can have a slot of that name (ReplicationSlotValidateName in
-/// replication/slot.c).
-void require_slot_name(const Arguments& arguments, std::string_view option);
+/// Throws Error{usage} if the directory of the archive is missing.
+[[nodiscard]] std::string required_directory(const Arguments& arguments);
 
 }  // namespace weir::cli

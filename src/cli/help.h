@@ -1,30 +1,19 @@
 #pragma once
 
+#include <string>
 #include <string_view>
+
+#include "cli/command.h"
 
 namespace weir::cli {
 
 // Texts of at most 80 columns.
+
+/// What --help prints: made of the table of the command's options.
+[[nodiscard]] std::string help_of(const Command& command);
+/// "pgweir --help", which lists the commands.
+[[nodiscard]] std::string general_help();
 [[nodiscard]] std::string_view version_text();
-[[nodiscard]] std::string_view pg_receivewal_help();
-[[nodiscard]] std::string_view pg_receivewal_version();
-[[nodiscard]] std::string_view general_help();
-[[nodiscard]] std::string_view receive_help();
-[[nodiscard]] std::string_view restore_help();
-[[nodiscard]] std::string_view verify_help();
-[[nodiscard]] std::string_view ack_help();
-[[nodiscard]] std::string_view prune_help();
-[[nodiscard]] std::string_view compress_help();
-[[nodiscard]] std::string_view slot_help();
-[[nodiscard]] std::string_view logical_help();
-[[nodiscard]] std::string_view pg_recvlogical_help();
-/// "pg_recvlogical (PostgreSQL) 18.0 (pgweir …)"
-[[nodiscard]] std::string_view pg_recvlogical_version();
-[[nodiscard]] std::string_view status_help();
-[[nodiscard]] std::string_view config_help();
-[[nodiscard]] std::string_view doctor_help();
-[[nodiscard]] std::string_view listen_help();
-[[nodiscard]] std::string_view notify_help();
 
 /// To stdout. Throws Error{io} if that fails.
 void print(std::string_view text);

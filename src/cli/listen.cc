@@ -3,26 +3,25 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/command_runner.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/notification_text.h"
 #include "cli/printer.h"
-#include "cli/program.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
+#include "daemon/command_runner.h"
+#include "daemon/logger.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "pgweir/listener.h"
 
 namespace weir::cli {
@@ -54,6 +53,36 @@ struct Request {
   bool quiet = false;
 };
 
+constexpr auto kJson = flag(
+    "json", "one JSON object a line, also when listening begins; docs/notify.md tells the format");
+constexpr auto kExec = option_of<any_text>(
+    "exec", "CMD", "run by \"sh -c\" for each notification, one at a time, in order; see below");
+constexpr auto kExecConnect = option_of<any_text>(
+    "exec-connect", "CMD",
+    "run each time listening has begun: at the start and after each loss, when something may have "
+    "been missed");
+// A file that all commands share may have the receiver's --timeout, which is something else.
+constexpr auto kCount =
+    for_the_command_line(option_of<count_value<1>>("count", "N", "end after N notifications"));
+constexpr auto kTimeout = for_the_command_line(
+    option_of<time_value<1, 365 * kDay>>("timeout", "TIME", "end after this time, such as 30s"));
+constexpr auto kNoLoop = flag('n', "no-loop", "end when there is no server, or when it is lost");
+constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
+constexpr Option kOptions[] = {kJson,   kExec,  kExecConnect, kCount, kTimeout,
+                               kNoLoop, kQuiet, kConfig,      kHelp};
+constexpr Option kServer[] = {
+    kDbname.says("connection string, URI, or a database's name; if none is named it is the "
+                 "database postgres. Who listens and who notifies must be in the same one"),
+    kHost,
+    kPort,
+    kUsername.says("any role that may log in"),
+    kNoPassword,
+};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"Which server (a primary: a standby has no notifications) and database:", kServer},
+};
+
 Request read_request(const Arguments& arguments) {
   Request request;
   request.options.channels = arguments.words();
@@ -61,25 +90,13 @@ Request read_request(const Arguments& arguments) {
     throw Error(ErrorKind::usage, "no channel given")
         .hint("As in \"pgweir listen CHANNEL\"; see \"pgweir listen --help\".");
   request.options.conninfo = ordinary_conninfo(conninfo_of(arguments));
-  request.loop = !arguments.has("no-loop");
-  request.json = arguments.has("json");
-  request.quiet = arguments.has("quiet");
-  request.exec = arguments.value("exec");
-  request.exec_connect = arguments.value("exec-connect");
-  if (const auto text = arguments.value("count")) {
-    std::uint64_t count = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), count);
-    if (error != std::errc() || end != text->data() + text->size() || count == 0)
-      throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of --count", *text))
-          .hint("Give a number of notifications, from 1 on.");
-    request.count = count;
-  }
-  if (const auto text = arguments.value("timeout")) {
-    request.timeout = parse_duration(*text);
-    if (!request.timeout || *request.timeout <= 0ms || *request.timeout > 24h * 365)
-      throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of --timeout", *text))
-          .hint("Give a time with a unit: \"500ms\", \"10s\", \"5min\".");
-  }
+  request.loop = !arguments.has(kNoLoop);
+  request.json = arguments.has(kJson);
+  request.quiet = arguments.has(kQuiet);
+  request.exec = arguments.get(kExec);
+  request.exec_connect = arguments.get(kExecConnect);
+  request.count = arguments.get(kCount);
+  request.timeout = arguments.get(kTimeout);
   return request;
 }
 
@@ -93,7 +110,7 @@ std::string channel_list(const std::vector<std::string>& channels) {
 /// Reads, prints and hands to the commands until stopped, or until there were enough.
 class Listening {
  public:
-  Listening(const Request& request, Log& log, ServiceManager& service)
+  Listening(const Request& request, Log& log, daemon::ServiceManager& service)
       : request_(request),
         log_(log),
         service_(service),
@@ -119,13 +136,13 @@ class Listening {
 
   const Request& request_;
   Log& log_;
-  ServiceManager& service_;
+  daemon::ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   std::optional<Error> lost_;                     ///< with --no-loop: what ends it
   std::optional<Listener::Listening> connected_;  ///< of which --exec-connect is still to be told
   Listener listener_;
   Printer printer_;
-  CommandRunner runner_;
+  daemon::CommandRunner runner_;
 };
 
 int Listening::run() {
@@ -247,48 +264,22 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
   }
 }
 
-}  // namespace
-
-std::vector<Option> listen_option_list() {
-  auto list = connection_options();
-  const std::vector<Option> own = {
-      {"json", '\0', false},
-      {"exec"},
-      {"exec-connect"},
-      // A file that all commands share may have the receiver's --timeout, which is something else.
-      {"count", '\0', true, false},
-      {"timeout", '\0', true, false},
-      {"no-loop", 'n', false},
-      {"quiet", 'q', false},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
-  list.insert(list.end(), own.begin(), own.end());
-  return list;
-}
-
-int listen_command(const Words& words) {
-  constexpr std::size_t kMostChannels = 1000;
-  auto arguments = Arguments::parse(listen_option_list(), words, kMostChannels);
-  if (arguments.has("help")) {
-    print(listen_help());
-    return kDone;
-  }
-  add_config(arguments, "listen");
+int listen_command(const Arguments& arguments) {
   const auto request = read_request(arguments);
 
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
   int status = kUnexpected;
   try {
-    ServiceManager service(log);
+    daemon::ServiceManager service(log);
     Listening listening(request, log, service);
-    Signals::Handlers handlers;
+    daemon::Signals::Handlers handlers;
     handlers.stop = [&] {
       service.stopping();
       listening.stop();
-      static_cast<Log&>(log).info("asked to stop; once more ends it at once");
+      log.info("asked to stop; once more ends it at once");
     };
     handlers.reload = [] {};
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
@@ -302,11 +293,44 @@ int listen_command(const Words& words) {
     }
     signals.stop();
   } catch (const Error& error) {
-    static_cast<Log&>(log).error(error);
+    log.error(error);
     status = exit_status(error.kind());
   }
   if (!log.close(kPatience)) ::_exit(status);
   return status;
 }
+
+}  // namespace
+
+constinit const Command kListenCommand = {
+    .name = "listen",
+    .summary = "print notifications (LISTEN), or run a command for each",
+    .about = R"(pgweir listen prints what is sent to channels by NOTIFY, and can run a command
+for each notification. It connects again when the connection is lost, and says
+from when on notifications may have been missed.
+
+Usage:
+  pgweir listen [OPTION]... CHANNEL...
+)",
+    .groups = kGroups,
+    .notes = R"(Channel names are taken as they are: Orders is not orders. In SQL that is
+NOTIFY "Orders", or pg_notify('Orders', …).
+
+A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
+process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
+and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command:
+write "$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next is run.
+
+Example:
+  pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
+
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over
+before --count were there, or, with one of the two, a command failed; 2 wrong
+options; 3 with --no-loop: no connection, or it was lost; 4 needs a person (no
+such database, wrong password, only standbys).
+)",
+    .most_words = 1000,
+    .run = listen_command,
+};
 
 }  // namespace weir::cli

@@ -3,22 +3,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <random>
 
+#include "base/exit_status.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/logical_options.h"
-#include "cli/program.h"
-#include "cli/screen.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
 #include "logical/publications.h"
@@ -101,7 +99,8 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 /// What systemd shows of it.
 class Telling {
  public:
-  Telling(ServiceManager& service, const std::string& slot) : service_(service), slot_(slot) {}
+  Telling(daemon::ServiceManager& service, const std::string& slot)
+      : service_(service), slot_(slot) {}
 
   void operator()(const logical::Progress& progress) {
     if (!progress.streaming) {
@@ -118,14 +117,13 @@ class Telling {
   }
 
  private:
-  ServiceManager& service_;
+  daemon::ServiceManager& service_;
   const std::string& slot_;
   bool streaming_ = false;
 };
 
-int stream(LogicalRequest& request, Logger& logger, net::Wake& stop, net::Wake& wake,
-           std::atomic<bool>& hangup, ServiceManager& service) {
-  Log& log = logger;
+int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
+           daemon::ServiceManager& service) {
   try {
     auto& options = request.options;
     std::unique_ptr<io::Directory> directory;
@@ -137,19 +135,11 @@ int stream(LogicalRequest& request, Logger& logger, net::Wake& stop, net::Wake& 
     }
     if (!request.snapshot_command.empty())
       options.with_snapshot = [&](const std::string& snapshot, wal::Lsn position) {
-        return run_with_snapshot(request.snapshot_command, snapshot, position, stop, log);
+        return run_with_snapshot(request.snapshot_command, snapshot, position, requests.stop_wake(),
+                                 log);
       };
-    logical::Environment environment{.stop = stop,
-                                     .wake = wake,
-                                     .reopen =
-                                         [&] {
-                                           if (!hangup.exchange(false)) return false;
-                                           wake.clear();
-                                           if (stop.raised()) wake.raise();
-                                           return true;
-                                         },
-                                     .log = log,
-                                     .seed = std::random_device()()};
+    logical::Environment environment{
+        .requests = requests, .log = log, .seed = std::random_device()()};
     environment.progress = Telling(service, options.slot);
     if (const auto interval = service.heartbeat_interval()) {
       environment.alive = [&] { service.heartbeat(); };
@@ -169,30 +159,27 @@ int stream(LogicalRequest& request, Logger& logger, net::Wake& stop, net::Wake& 
 }
 
 int stream_command(LogicalRequest& request) {
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.level, request.log_file);
-  net::Wake stop;
-  net::Wake wake;
-  std::atomic<bool> hangup = false;
-  Signals::Handlers handlers;
-  ServiceManager service(log);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.level, request.log_file);
+  logical::Requests requests;
+  daemon::Signals::Handlers handlers;
+  daemon::ServiceManager service(log);
   handlers.stop = [&] {
     service.stopping();
-    stop.raise();
-    wake.raise();
+    requests.stop();
   };
   handlers.reload = [&] {
     service.reloading();
     log.reopen();
-    hangup = true;
-    wake.raise();
+    requests.reopen();
     service.reloaded();
   };
   handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
   signals.start(std::move(handlers));
   service.start();
-  const int status = stream(request, log, stop, wake, hangup, service);
+  const int status = stream(request, log, requests, service);
   signals.stop();
   service.stop();
   if (!log.close(kPatience)) ::_exit(status);
@@ -303,12 +290,8 @@ int look(LogicalRequest& request) {
 
 }  // namespace
 
-int logical_command(const Words& words) {
-  auto request = parse_logical(words);
-  if (request.help) {
-    print(logical_help());
-    return kDone;
-  }
+int logical_command(const Arguments& arguments) {
+  auto request = read_logical(arguments);
   switch (request.verb) {
     case Verb::stream:
       return stream_command(request);

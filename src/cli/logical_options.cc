@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
-#include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
 
 namespace weir::cli {
@@ -19,55 +18,73 @@ using std::chrono::milliseconds;
 using Verb = LogicalRequest::Verb;
 
 /// NAME or NAME=VALUE.
-std::pair<std::string, std::optional<std::string>> plugin_option(const std::string& text) {
+std::pair<std::string, std::optional<std::string>> plugin_option_value(const std::string& text) {
   const auto equals = text.find('=');
   if (equals == 0 || text.empty())
-    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no option of a plugin", text))
+    throw Error(ErrorKind::usage, "no option of a plugin")
         .hint("Give --option NAME or --option NAME=VALUE.");
   if (equals == std::string::npos) return {text, std::nullopt};
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-/// Takes -o and --option out of the words: they may be given several times.
-pq::PluginOptions take_plugin_options(Words& words) {
-  constexpr std::string_view kLong = "--option";
-  pq::PluginOptions options;
-  Words rest;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (word == "--") {
-      rest.insert(rest.end(), words.begin() + static_cast<std::ptrdiff_t>(i), words.end());
-      break;
-    }
-    if (word == "-o" || word == kLong) {
-      if (++i == words.size()) throw Error(ErrorKind::usage, fmt::format("{} needs a value", word));
-      options.push_back(plugin_option(words[i]));
-    } else if (word.starts_with("--option=")) {
-      options.push_back(plugin_option(word.substr(kLong.size() + 1)));
-    } else if (word.starts_with("-o") && !word.starts_with("--")) {
-      options.push_back(plugin_option(word.substr(2)));
-    } else {
-      rest.push_back(word);
-    }
-  }
-  words = std::move(rest);
-  return options;
-}
+constexpr Choice<logical::Form> kForms[] = {{"jsonl", logical::Form::jsonl},
+                                            {"plugin", logical::Form::plugin}};
+constexpr auto kLongest = 366 * kDay;
 
-Error wrong_value(const Arguments& arguments, std::string_view option) {
-  return Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of {}", *arguments.value(option),
-                                             arguments.source(option)));
-}
+constexpr auto kLogicalSlot =
+    option_of<slot_value>('S', "slot", "NAME", "the logical replication slot");
+constexpr auto kFile =
+    option_of<any_text>('f', "file", "FILE", "where to write (default: standard output)");
+constexpr auto kFormat = option_of<choice_value<kForms>>(
+    "format", "FORM",
+    "jsonl: one JSON object a line, with its position; plugin: as the plugin gives it (default: "
+    "jsonl)");
+constexpr auto kPluginOption = repeated(option_of<plugin_option_value>(
+    'o', "option", "NAME[=VALUE]", "an option of the output plugin; may be repeated"));
+constexpr auto kCreateSlot = flag("create-slot", "make the slot before streaming");
+constexpr auto kPlugin =
+    option_of<any_text>('P', "plugin", "PLUGIN", "its output plugin (default: pgoutput)");
+constexpr auto kTwoPhase = flag('t', "two-phase", "decode at PREPARE TRANSACTION (15+)");
+constexpr auto kFailover = flag("failover", "standbys keep the slot in step (17+)");
+constexpr auto kIfNotExists = flag("if-not-exists", "a slot that is there already will do");
+constexpr auto kIfExists = flag("if-exists", "drop: one that is not there is no error");
+constexpr auto kSnapshotCommand = option_of<any_text>(
+    "snapshot-command", "CMD",
+    "run CMD with the new slot's snapshot, which it finds in $PGWEIR_SNAPSHOT, then stream from "
+    "exactly there");
+constexpr auto kEndpos = option_of<valid_lsn_value>(
+    'E', "endpos", "LSN", "stop at this position, with whole transactions");
+constexpr auto kStartpos = option_of<valid_lsn_value>(
+    'I', "startpos", "LSN", "where to begin, for an output without state");
+constexpr auto kLimit =
+    option_of<count_value<1, 2'147'483'647>>("limit", "N", "peek, get: about so many changes");
+constexpr auto kNoState = flag(
+    "no-state", "append to the file and keep no state beside it: a restart may repeat changes");
+constexpr auto kRotateSize = option_of<some_size_value>(
+    "rotate-size", "SIZE", "begin a new file when it is larger, such as 64MB");
+constexpr auto kRotateTime = option_of<time_value<0, kLongest>>(
+    "rotate-time", "TIME", "begin a new file after that time, such as 1h; 0: never");
+constexpr auto kFsyncInterval = option_of<time_value<0, kLongest>>(
+    'F', "fsync-interval", "TIME", "how often to sync and confirm (default: 1s; 0: at the end)");
+constexpr auto kStatusInterval = option_of<time_value<0, kLongest>>(
+    's', "status-interval", "TIME",
+    "how often to report if nothing happens (default: 10s; 0: when asked)");
+constexpr auto kNoLoop = flag('n', "no-loop", "end when the connection is lost");
+constexpr auto kLogFile = option_of<any_text>("log-file", "FILE", "write messages there");
+constexpr auto kVerbose = flag('v', "verbose", "tell more");
+constexpr auto kQuiet = flag('q', "quiet", "tell only what is wrong");
 
-milliseconds time_of(const Arguments& arguments, std::string_view option, milliseconds otherwise) {
-  const auto text = arguments.value(option);
-  if (!text) return otherwise;
-  const auto time = parse_duration(*text);
-  if (!time || *time > std::chrono::hours(24 * 366))
-    throw wrong_value(arguments, option)
-        .hint("Give a time with a unit: \"500ms\", \"10s\", \"5min\"; 0 means never.");
-  return *time;
-}
+constexpr Option kOptions[] = {
+    kLogicalSlot,     kFile,       kFormat,        kPluginOption,   kCreateSlot,
+    kPlugin,          kTwoPhase,   kFailover,      kIfNotExists,    kIfExists,
+    kSnapshotCommand, kEndpos,     kStartpos,      kLimit,          kNoState,
+    kRotateSize,      kRotateTime, kFsyncInterval, kStatusInterval, kNoLoop,
+    kConfig,          kLogFile,    kVerbose,       kQuiet,          kHelp,
+};
+constexpr Option kConnection[] = {
+    kDbname, kHost, kPort, kUsername.says("user, who needs REPLICATION"), kNoPassword,
+};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Connection:", kConnection}};
 
 Verb verb_of(const Arguments& arguments) {
   constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"stream", Verb::stream},
@@ -86,24 +103,24 @@ Verb verb_of(const Arguments& arguments) {
 /// Options that only some of the verbs have.
 void refuse_strangers(const Arguments& arguments, Verb verb) {
   const std::map<std::string_view, std::vector<Verb>> kOwners = {
-      {"file", {Verb::stream}},
-      {"no-state", {Verb::stream}},
-      {"create-slot", {Verb::stream}},
-      {"snapshot-command", {Verb::stream}},
-      {"rotate-size", {Verb::stream}},
-      {"rotate-time", {Verb::stream}},
-      {"fsync-interval", {Verb::stream}},
-      {"status-interval", {Verb::stream}},
-      {"no-loop", {Verb::stream}},
-      {"startpos", {Verb::stream}},
-      {"endpos", {Verb::stream, Verb::peek, Verb::get}},
-      {"format", {Verb::stream, Verb::peek, Verb::get}},
-      {"limit", {Verb::peek, Verb::get}},
-      {"plugin", {Verb::stream, Verb::create}},
-      {"two-phase", {Verb::stream, Verb::create}},
-      {"failover", {Verb::stream, Verb::create}},
-      {"if-not-exists", {Verb::stream, Verb::create}},
-      {"if-exists", {Verb::drop}},
+      {kFile, {Verb::stream}},
+      {kNoState, {Verb::stream}},
+      {kCreateSlot, {Verb::stream}},
+      {kSnapshotCommand, {Verb::stream}},
+      {kRotateSize, {Verb::stream}},
+      {kRotateTime, {Verb::stream}},
+      {kFsyncInterval, {Verb::stream}},
+      {kStatusInterval, {Verb::stream}},
+      {kNoLoop, {Verb::stream}},
+      {kStartpos, {Verb::stream}},
+      {kEndpos, {Verb::stream, Verb::peek, Verb::get}},
+      {kFormat, {Verb::stream, Verb::peek, Verb::get}},
+      {kLimit, {Verb::peek, Verb::get}},
+      {kPlugin, {Verb::stream, Verb::create}},
+      {kTwoPhase, {Verb::stream, Verb::create}},
+      {kFailover, {Verb::stream, Verb::create}},
+      {kIfNotExists, {Verb::stream, Verb::create}},
+      {kIfExists, {Verb::drop}},
   };
   for (const auto& [name, owners] : kOwners) {
     if (arguments.on_command_line(name) &&
@@ -111,129 +128,91 @@ void refuse_strangers(const Arguments& arguments, Verb verb) {
       throw Error(ErrorKind::usage, fmt::format("{} has no meaning for \"logical {}\"",
                                                 arguments.source(name), arguments.words().front()));
   }
-  if (verb != Verb::stream || arguments.has("create-slot")) return;
+  if (verb != Verb::stream || arguments.has(kCreateSlot)) return;
   for (const std::string_view name :
-       {"plugin", "two-phase", "failover", "if-not-exists", "snapshot-command"})
+       {kPlugin.name, kTwoPhase.name, kFailover.name, kIfNotExists.name, kSnapshotCommand.name})
     if (arguments.has(name))
       throw Error(ErrorKind::usage, fmt::format("{} needs --create-slot", arguments.source(name)))
           .hint("It is a property of the slot, decided when that is made.");
 }
 
-std::optional<wal::Lsn> lsn_of(const Arguments& arguments, std::string_view option) {
-  const auto text = arguments.value(option);
-  if (!text) return std::nullopt;
-  const auto lsn = wal::Lsn::parse(*text);
-  if (!lsn || !lsn->valid())
-    throw wrong_value(arguments, option).hint("Give an LSN such as 16/B374D848.");
-  return lsn;
-}
-
 }  // namespace
 
-std::vector<Option> logical_option_list() {
-  auto list = connection_options();
-  const Option own[] = {
-      {"slot", 'S'},
-      {"file", 'f'},
-      {"format"},
-      {"plugin", 'P'},
-      {"create-slot", '\0', false},
-      {"if-not-exists", '\0', false},
-      {"if-exists", '\0', false},
-      {"two-phase", 't', false},
-      {"failover", '\0', false},
-      {"snapshot-command"},
-      {"startpos", 'I'},
-      {"endpos", 'E'},
-      {"limit"},
-      {"no-state", '\0', false},
-      {"no-loop", 'n', false},
-      {"fsync-interval", 'F'},
-      {"status-interval", 's'},
-      {"rotate-size"},
-      {"rotate-time"},
-      {"log-file"},
-      {"verbose", 'v', false},
-      {"quiet", 'q', false},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
-  list.insert(list.end(), std::begin(own), std::end(own));
-  return list;
-}
+constinit const Command kLogicalCommand = {
+    .name = "logical",
+    .summary = "stream the changes of a database, each exactly once",
+    .about = R"(pgweir logical streams the changes of one database, each exactly once
 
-LogicalRequest parse_logical(const Words& given) {
-  Words words = given;
+Usage:
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]...
+  pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
+  pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
+  pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
+
+  stream   write the changes to a file; whatever crashes, the file goes on
+           without loss, repetition or torn transactions
+  peek     print what the slot holds now and leave it there
+  get      print it and move the slot on
+)",
+    .groups = kGroups,
+    .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP opens the file anew.
+)",
+    .most_words = 1,
+    .run = logical_command,
+};
+
+LogicalRequest read_logical(const Arguments& arguments) {
   LogicalRequest request;
   auto& options = request.options;
-  options.plugin_options = take_plugin_options(words);
-  auto arguments = Arguments::parse(logical_option_list(), words, 1);
-  if (arguments.has("help")) {
-    request.help = true;
-    return request;
-  }
-  add_config(arguments, "logical");
+  for (const auto& text : arguments.texts(kPluginOption))
+    options.plugin_options.push_back(plugin_option_value(text));
   request.verb = verb_of(arguments);
   refuse_strangers(arguments, request.verb);
 
-  if (!arguments.has("slot")) throw Error(ErrorKind::usage, "which slot? --slot NAME is needed");
-  require_slot_name(arguments, "slot");
-  options.slot = *arguments.value("slot");
+  if (!arguments.has(kLogicalSlot))
+    throw Error(ErrorKind::usage, "which slot? --slot NAME is needed");
+  options.slot = *arguments.get(kLogicalSlot);
   options.conninfo = conninfo_of(arguments);
-  require_conninfo(arguments, "dbname", options.conninfo);
 
-  request.slot.plugin = arguments.value("plugin").value_or("pgoutput");
-  request.slot.two_phase = arguments.has("two-phase");
-  request.slot.failover = arguments.has("failover");
-  options.if_not_exists = arguments.has("if-not-exists");
-  request.if_exists = arguments.has("if-exists");
-  if (arguments.has("create-slot")) options.create = request.slot;
-  request.snapshot_command = arguments.value("snapshot-command").value_or("");
+  request.slot.plugin = arguments.get(kPlugin, "pgoutput");
+  request.slot.two_phase = arguments.has(kTwoPhase);
+  request.slot.failover = arguments.has(kFailover);
+  options.if_not_exists = arguments.has(kIfNotExists);
+  request.if_exists = arguments.has(kIfExists);
+  if (arguments.has(kCreateSlot)) options.create = request.slot;
+  request.snapshot_command = arguments.get(kSnapshotCommand, "");
   if (!request.snapshot_command.empty() && options.if_not_exists)
     throw Error(ErrorKind::usage, "--snapshot-command and --if-not-exists contradict each other")
         .hint("A snapshot can be had from a slot that was just made, and from no other.");
 
-  options.startpos = lsn_of(arguments, "startpos");
-  options.endpos = lsn_of(arguments, "endpos");
-  const auto format = arguments.value("format").value_or("jsonl");
-  if (format != "jsonl" && format != "plugin")
-    throw wrong_value(arguments, "format").hint("It can be: jsonl, plugin.");
-  options.form = format == "jsonl" ? logical::Form::jsonl : logical::Form::plugin;
-  options.path = arguments.value("file").value_or("-");
-  if (options.path.empty()) throw wrong_value(arguments, "file");
-  request.exact = options.path != "-" && !arguments.has("no-state");
-  for (const std::string_view name : {"rotate-size", "rotate-time"})
+  options.startpos = arguments.get(kStartpos);
+  options.endpos = arguments.get(kEndpos);
+  options.form = arguments.get(kFormat, logical::Form::jsonl);
+  options.path = arguments.get(kFile, "-");
+  request.exact = options.path != "-" && !arguments.has(kNoState);
+  for (const std::string_view name : {kRotateSize.name, kRotateTime.name})
     if (arguments.has(name) && !request.exact)
       throw Error(ErrorKind::usage,
                   fmt::format("{} needs a file with a state", arguments.source(name)))
           .hint("Give --file, and no --no-state.");
   if (options.startpos && request.exact)
-    throw Error(ErrorKind::usage, "--startpos is for an output without a state")
+    throw Error(ErrorKind::usage,
+                fmt::format("{} is for an output without a state", arguments.source(kStartpos)))
         .hint("The file's state says where to go on.");
-  if (const auto text = arguments.value("rotate-size")) {
-    const auto size = parse_size(*text);
-    if (!size || *size == 0)
-      throw wrong_value(arguments, "rotate-size").hint("Give a size such as 64MB.");
-    options.rotation.bytes = *size;
-  }
-  options.rotation.time = time_of(arguments, "rotate-time", milliseconds(0));
-  options.fsync_interval = time_of(arguments, "fsync-interval", options.fsync_interval);
-  options.status_interval = time_of(arguments, "status-interval", options.status_interval);
-  options.loop = !arguments.has("no-loop");
+  if (const auto size = arguments.get(kRotateSize)) options.rotation.bytes = *size;
+  options.rotation.time = arguments.get(kRotateTime, milliseconds(0));
+  options.fsync_interval = arguments.get(kFsyncInterval, options.fsync_interval);
+  options.status_interval = arguments.get(kStatusInterval, options.status_interval);
+  options.loop = !arguments.has(kNoLoop);
 
-  if (const auto text = arguments.value("limit")) {
-    std::uint64_t limit = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), limit);
-    if (error != std::errc() || end != text->data() + text->size() || limit == 0 ||
-        limit > 2'147'483'647)
-      throw wrong_value(arguments, "limit").hint("Give a number of changes from 1 on.");
-    request.limit = limit;
-  }
-  request.log_file = arguments.value("log-file");
-  if (arguments.has("verbose") && arguments.has("quiet"))
-    throw Error(ErrorKind::usage, "--verbose and --quiet contradict each other");
-  if (arguments.has("verbose")) request.level = LogLevel::debug;
-  if (arguments.has("quiet")) request.level = LogLevel::warning;
+  request.limit = arguments.get(kLimit);
+  request.log_file = arguments.get(kLogFile);
+  if (arguments.has(kVerbose) && arguments.has(kQuiet))
+    throw Error(ErrorKind::usage,
+                fmt::format("{} and {} contradict each other", arguments.source(kVerbose),
+                            arguments.source(kQuiet)));
+  if (arguments.has(kVerbose)) request.level = LogLevel::debug;
+  if (arguments.has(kQuiet)) request.level = LogLevel::warning;
   return request;
 }
 

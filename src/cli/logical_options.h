@@ -2,11 +2,9 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/log.h"
 #include "cli/arguments.h"
-#include "cli/program.h"
 #include "logical/session.h"
 
 namespace weir::cli {
@@ -22,12 +20,11 @@ struct LogicalRequest {
   std::optional<std::uint64_t> limit;  ///< of peek and get
   std::optional<std::string> log_file;
   LogLevel level = LogLevel::info;
-  bool help = false;
 };
 
-/// What follows "logical" on the command line. Throws Error{usage}.
-[[nodiscard]] LogicalRequest parse_logical(const Words& words);
-/// All options but --option, which may be given several times.
-[[nodiscard]] std::vector<Option> logical_option_list();
+/// What was asked. Throws Error{usage} for what contradicts itself.
+[[nodiscard]] LogicalRequest read_logical(const Arguments& arguments);
+
+int logical_command(const Arguments& arguments);
 
 }  // namespace weir::cli

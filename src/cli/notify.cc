@@ -1,12 +1,12 @@
 #include <cstdio>
 #include <string>
 
+#include "base/exit_status.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/program.h"
 #include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
@@ -27,22 +27,18 @@ std::string read_payload() {
   return payload;
 }
 
-}  // namespace
+constexpr Option kOptions[] = {
+    kDbname.says("connection string, URI, or a database's name; if none is named it is the "
+                 "database postgres. Who listens and who notifies must be in the same one"),
+    kHost.says("host or socket directory of a primary"),
+    kPort,
+    kUsername.says("any role that may log in"),
+    kNoPassword,
+    kConfig,
+    kHelp,
+};
 
-std::vector<Option> notify_option_list() {
-  auto list = connection_options();
-  list.push_back({"config", 'c', true, false});
-  list.push_back({"help", '?', false, false});
-  return list;
-}
-
-int notify_command(const Words& words) {
-  auto arguments = Arguments::parse(notify_option_list(), words, 2);
-  if (arguments.has("help")) {
-    print(notify_help());
-    return kDone;
-  }
-  add_config(arguments, "notify");
+int notify_command(const Arguments& arguments) {
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "no channel given")
         .hint("As in \"pgweir notify CHANNEL PAYLOAD\"; see \"pgweir notify --help\".");
@@ -63,5 +59,33 @@ int notify_command(const Words& words) {
   pq::notify(connection, channel, payload);
   return kDone;
 }
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kNotifyCommand = {
+    .name = "notify",
+    .summary = "send one (NOTIFY)",
+    .about = R"(pgweir notify sends a notification to those who listen on a channel.
+
+Usage:
+  pgweir notify [OPTION]... CHANNEL [PAYLOAD]
+
+A PAYLOAD of - is read from standard input, without the newline at its end. It
+is text of less than 8000 bytes. The name of the channel is taken as it is:
+Orders is not orders.
+)",
+    .groups = kGroups,
+    .notes = R"(Example:
+  pgweir notify -d "host=db1 dbname=shop" orders 4711
+
+Exit status: 0 sent (whether or not anybody listens); 2 wrong options, or a
+channel or payload that cannot be sent; 3 may pass if tried again (no
+connection); 4 needs a person (no such database, a standby).
+)",
+    .most_words = 2,
+    .run = notify_command,
+};
 
 }  // namespace weir::cli

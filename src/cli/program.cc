@@ -8,30 +8,19 @@
 #include <exception>
 
 #include "base/error.h"
-#include "cli/archivecleanup.h"
-#include "cli/exit_status.h"
+#include "base/exit_status.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/config_file.h"
 #include "cli/help.h"
 #include "cli/password.h"
-#include "cli/pg_receivewal.h"
-#include "cli/pg_recvlogical.h"
+#include "cli/stock/stand_ins.h"
 #include "cli/suggest.h"
 
 namespace weir::cli {
 
 namespace {
-
-struct Command {
-  std::string_view name;
-  int (*run)(const Words&);
-};
-
-constexpr Command kCommands[] = {
-    {"receive", receive_command}, {"restore", restore_command}, {"verify", verify_command},
-    {"ack", ack_command},         {"prune", prune_command},     {"compress", compress_command},
-    {"slot", slot_command},       {"status", status_command},   {"config", config_command},
-    {"doctor", doctor_command},   {"listen", listen_command},   {"notify", notify_command},
-    {"logical", logical_command}, {"help", help_command},
-};
 
 /// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind
 /// the command; none if it does not stand first.
@@ -43,18 +32,20 @@ std::size_t words_of_config(const Words& words) {
   return 0;
 }
 
-int version_command(const Words&) {
-  print(version_text());
-  return kDone;
-}
-
-/// What runs the command that `word` names; nullptr: there is none of this name.
-auto find_command(std::string_view word) -> int (*)(const Words&) {
-  if (word == "--help" || word == "-?" || word == "-h") return help_command;
-  if (word == "--version" || word == "-V") return version_command;
-  for (const auto& command : kCommands)
-    if (word == command.name) return command.run;
-  return nullptr;
+/// The way of every command: words, help, configuration file, work, and what is told of a failure.
+int run_command(const Command& command, const Words& words) {
+  try {
+    auto arguments = Arguments::parse(command, words);
+    if (arguments.has(kHelp)) {
+      print(help_of(command));
+      return kDone;
+    }
+    if (command.takes_file) add_config(arguments);
+    return command.run(arguments);
+  } catch (...) {
+    const auto failure = std::current_exception();
+    return command.failed != nullptr ? command.failed(words, failure) : tell_failure(failure);
+  }
 }
 
 Error no_command(const Words& words) {
@@ -62,7 +53,7 @@ Error no_command(const Words& words) {
     return Error(ErrorKind::usage, "no command given").hint("Try \"pgweir --help\".");
   const auto& first = words.front();
   std::vector<std::string_view> names;
-  for (const auto& command : kCommands) names.push_back(command.name);
+  for (const auto* command : commands()) names.push_back(command->name);
   if (first.starts_with("-"))
     return Error(ErrorKind::usage, fmt::format("unknown option \"{}\" before a command", first))
         .hint(
@@ -78,33 +69,19 @@ int dispatch(Words words) {
                 words.begin() + static_cast<std::ptrdiff_t>(count) + 1);
   // With psql's meaning, "-h HOST", it is an option before a command.
   const bool host = words.size() > 1 && words.front() == "-h";
-  const auto command = words.empty() || host ? nullptr : find_command(words.front());
+  const auto first = words.empty() || host ? std::string() : words.front();
+  if (first == "--version" || first == "-V") {
+    print(version_text());
+    return kDone;
+  }
+  const bool help = first == "--help" || first == "-?" || first == "-h";
+  const auto* command = help ? &kHelpCommand : find_command(first);
   if (command == nullptr) {
     print_error(no_command(words));
     return kStopsRecovery;
   }
-  return command(Words(words.begin() + 1, words.end()));
-}
-
-bool stands_in_for_pg_recvlogical(const Words& words) {
-  if (words.empty()) return false;
-  const std::string_view path = words.front();
-  return path.substr(path.rfind('/') + 1) == kPgRecvlogical;
-}
-
-/// As PostgreSQL's own receiver: `words` begin with its name, whatever the path.
-bool stands_in(const Words& words) {
-  if (words.empty()) return false;
-  const std::string_view path = words.front();
-  return path.substr(path.rfind('/') + 1) == kPgReceivewal || stands_in_for_pg_recvlogical(words);
-}
-
-int stand_in(Words words) {
-  std::vector<char*> pointers;
-  for (auto& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  const auto program = stands_in_for_pg_recvlogical(words) ? pg_recvlogical : pg_receivewal;
-  return program(static_cast<int>(words.size()), pointers.data());
+  words.erase(words.begin());
+  return run_command(*command, words);
 }
 
 }  // namespace
@@ -112,25 +89,23 @@ int stand_in(Words words) {
 int run(int count, char** words) {
   // A limit on the size of files is an error like others, to be told, and no reason to be killed.
   std::signal(SIGXFSZ, SIG_IGN);
-  // Under the stock program's name, by a link, with the stock program's arguments.
-  const std::string_view called = count > 0 ? words[0] : "";
-  if (called.substr(called.rfind('/') + 1) == "pg_archivecleanup")
-    return archivecleanup(count, words);
-  const Words called_as(words, words + count);
-  const Words copy(words + 1, words + (count > 0 ? count : 1));
+  const Words given(words, words + count);
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);
-  if (stands_in(called_as)) return stand_in(called_as);
-  if (!copy.empty() && (copy.front() == kPgReceivewal || copy.front() == kPgRecvlogical))
-    return stand_in(copy);  // to try it
+  // Under the stock program's name, by a link, with the stock program's arguments; or with the name
+  // as the command, to try it.
+  for (std::size_t first = 0; first < std::min<std::size_t>(given.size(), 2); ++first) {
+    const auto* stand_in = find_stand_in(given[first]);
+    if (stand_in == nullptr) continue;
+    Words own(given.begin() + static_cast<std::ptrdiff_t>(first), given.end());
+    std::vector<char*> pointers;
+    for (auto& word : own) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    return stand_in->run(static_cast<int>(own.size()), pointers.data());
+  }
   try {
-    return dispatch(copy);
-  } catch (const Error& error) {
-    print_error(error);
-    return exit_status(error.kind());
-  } catch (const std::exception& error) {
-    const Error told = unexpected(error);
-    print_error(told);
-    return exit_status(told.kind());
+    return dispatch(Words(given.begin() + (given.empty() ? 0 : 1), given.end()));
+  } catch (...) {
+    return tell_failure(std::current_exception());
   }
 }
 

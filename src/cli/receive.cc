@@ -6,17 +6,15 @@
 #include <optional>
 #include <random>
 
+#include "base/exit_status.h"
 #include "cli/config_file.h"
-#include "cli/exit_status.h"
-#include "cli/help.h"
-#include "cli/logger.h"
 #include "cli/memory.h"
-#include "cli/program.h"
 #include "cli/receive_options.h"
-#include "cli/screen.h"
-#include "cli/service_manager.h"
-#include "cli/signals.h"
 #include "cli/teller.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
 #include "receive/session.h"
@@ -31,11 +29,11 @@ using namespace std::chrono_literals;
 constexpr auto kPatience = 2s;
 
 /// Runs the session; its error, told, becomes the status.
-int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& stop,
-        ServiceManager& service) {
+int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
+        daemon::ServiceManager& service) {
   try {
     if (request.password_on_command_line)
-      static_cast<Log&>(log).warning(
+      log.warning(
           "a password on the command line can be read by other users of this machine until it is "
           "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
     const auto directory = io::open_directory(request.options.directory);
@@ -65,7 +63,7 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& s
       board.tick(snapshot, now);
     };
     struct Telling {  // the board is gone after this
-      ServiceManager& to;
+      daemon::ServiceManager& to;
       ~Telling() { to.stop(); }
     } const telling{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
@@ -75,60 +73,59 @@ int run(const ReceiveRequest& request, Screen& screen, Logger& log, net::Wake& s
   } catch (const net::Interrupted&) {
     return kDone;  // stopped before anything had begun
   } catch (const Error& error) {
-    static_cast<Log&>(log).error(error);
+    log.error(error);
     if (request.log_file) print_error(error);
     return exit_status(error.kind());
   } catch (const std::exception& error) {
     const Error told = unexpected(error);
-    static_cast<Log&>(log).error(told);
+    log.error(told);
     if (request.log_file) print_error(told);
     return exit_status(told.kind());
   }
 }
 
 /// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
-void reload(const ReceiveRequest& request, const Words& words, Logger& log,
-            ServiceManager& service) {
-  Log& to = log;
+void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
+            daemon::ServiceManager& service) {
   service.reloading();
   log.reopen();
   try {
-    if (request.config_file && !request.log_level_fixed)
-      log.set_level(parse_receive(words, read_config_file).log_level);
-    to.info("SIGHUP: {}{}", request.log_file ? "log file opened anew" : "no log file to open",
-            !request.config_file      ? ""
-            : request.log_level_fixed ? "; the log level is set by the command line"
-                                      : "; log level read again");
+    if (request.config_file && !request.log_level_fixed) {
+      auto fresh = arguments.without_file();
+      add_config(fresh);
+      log.set_level(read_receive(fresh).log_level);
+    }
+    log.info("SIGHUP: {}{}", request.log_file ? "log file opened anew" : "no log file to open",
+             !request.config_file      ? ""
+             : request.log_level_fixed ? "; the log level is set by the command line"
+                                       : "; log level read again");
   } catch (const Error& error) {
-    to.error(error);
+    log.error(error);
   }
   service.reloaded();
 }
 
 }  // namespace
 
-int receive_command(const Words& words) {
-  const auto request = parse_receive(words, read_config_file);
-  if (request.help) {
-    print(receive_help());
-    return kDone;
-  }
+int receive_command(const Arguments& arguments) {
+  const auto request = read_receive(arguments);
 
   use_one_arena();
-  Signals signals;  // before the first thread
-  Screen screen(STDERR_FILENO);
-  Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
-  ServiceManager service(log);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
+  daemon::ServiceManager service(log);
   net::Wake stop;
   int status = kUnexpected;
   {
-    Signals::Handlers handlers;
+    daemon::Signals::Handlers handlers;
     handlers.stop = [&] {
-      static_cast<Log&>(log).info("asked to stop; once more ends it at once");
+      log.info("asked to stop; once more ends it at once");
       service.stopping();
       stop.raise();
     };
-    handlers.reload = [&] { reload(request, words, log, service); };
+    handlers.reload = [&] { reload(request, arguments, log, service); };
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
     status = run(request, screen, log, stop, service);

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <utility>
+#include <variant>
 
-#include "base/units.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
+#include "metrics/exporter.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
 
@@ -16,42 +18,150 @@ namespace {
 
 using std::chrono::milliseconds;
 
-std::vector<Option> make_list() {
-  auto list = connection_options();
-  const std::vector<Option> own = {
-      {"directory", 'D'},
-      {"slot", 'S'},
-      {"create-slot", '\0', false},
-      {"if-not-exists", '\0', false},
-      {"monitor-conninfo"},
-      {"notify-channel"},
-      {"notify-conninfo"},
-      {"start"},
-      {"endpos", 'E'},
-      {"no-loop", 'n', false},
-      {"on-gap"},
-      {"on-disk-full"},
-      {"flush"},
-      {"apply-position"},
-      {"compress", 'Z'},
-      {"status-interval", 's'},
-      {"timeout"},
-      {"log-level"},
-      {"log-file"},
-      {"log-format"},
-      {"verbose", 'v', false},
-      {"quiet", 'q', false},
-      {"metrics-file"},
-      {"metrics-listen"},
-      {"metrics-interval"},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
-  list.insert(list.end(), own.begin(), own.end());
-  return list;
+using receive::ApplyPosition;
+using receive::OnDiskFull;
+using receive::OnGap;
+
+constexpr Choice<ApplyPosition> kApplyPositions[] = {{"none", ApplyPosition::none},
+                                                     {"flush", ApplyPosition::flush}};
+constexpr Choice<OnGap> kOnGapChoices[] = {{"stop", OnGap::stop}, {"continue", OnGap::go_on}};
+constexpr Choice<OnDiskFull> kOnDiskFullChoices[] = {{"wait", OnDiskFull::wait},
+                                                     {"stop", OnDiskFull::stop}};
+constexpr Choice<LogLevel> kLogLevels[] = {{"debug", LogLevel::debug},
+                                           {"info", LogLevel::info},
+                                           {"warning", LogLevel::warning},
+                                           {"error", LogLevel::error}};
+constexpr Choice<daemon::LogFormat> kLogFormats[] = {{"text", daemon::LogFormat::text},
+                                                     {"json", daemon::LogFormat::json}};
+
+/// Where an empty archive begins.
+using Start = std::variant<wal::Lsn, wal::SegmentName>;
+Start start_value(const std::string& text) {
+  if (const auto segment = wal::SegmentName::parse(text)) return *segment;
+  if (const auto lsn = wal::Lsn::parse(text); lsn && lsn->valid()) return *lsn;
+  throw Error(ErrorKind::usage, "neither an LSN nor a segment's name")
+      .hint("Give it as in 16/B374D848, or the 24 digits of a segment: 000000010000001600000002.");
 }
 
-/// Takes the options one after the other: the first that is wrong ends it, or all are told.
+codec::Compression compression_value(const std::string& text) {
+  const auto compression = hinted_value<codec::Compression::parse>(text);
+  if (compression.method != codec::Method::none && compression.method != codec::Method::zstd)
+    throw Error(ErrorKind::usage, "")
+        .hint("receive compresses with zstd only: \"none\", \"zstd\", \"zstd:1\" to \"zstd:22\".");
+  return compression;
+}
+
+std::string channel_value(const std::string& text) {
+  pq::require_channel(text);
+  return text;
+}
+
+constexpr auto kCompress = option_of<compression_value>(
+    'Z', "compress", "METHOD",
+    "none, zstd, or zstd:LEVEL with 1 to 22: compress finished segments in the background "
+    "(default: none)");
+constexpr Option kWhereTo[] = {kDirectory.says("the archive; must exist. One receiver at a time."),
+                               kCompress};
+
+constexpr Option kWhereFrom[] = {
+    kDbname.says("connection string or URI; several hosts are tried in turn. With dbname=..., the "
+                 "slot is watched, too."),
+    kHost,
+    kPort,
+    kUsername,
+    kNoPassword.says("accepted; a password is never asked for. Use a password file (~/.pgpass)."),
+};
+
+constexpr auto kCreateSlot =
+    flag("create-slot",
+         "create it when the server is known to be the right one; it reserves WAL at once");
+constexpr auto kIfNotExists = flag("if-not-exists", "no error if it exists");
+constexpr auto kMonitorConninfo = connection_string(option_of<conninfo_value>(
+    "monitor-conninfo", "CONNINFO",
+    "ordinary connection to watch the slot's health over (default: -d, if that names a database)"));
+constexpr Option kOfSlot[] = {kSlot.says("stream from this physical slot"), kCreateSlot,
+                              kIfNotExists, kMonitorConninfo};
+
+constexpr auto kNotifyChannel = option_of<channel_value>(
+    "notify-channel", "CHANNEL",
+    "by NOTIFY: segments finished and compressed, timelines switched, trouble. Never holds up the "
+    "archive");
+constexpr auto kNotifyConninfo = connection_string(option_of<conninfo_value>(
+    "notify-conninfo", "CONNINFO",
+    "ordinary connection to a primary to send it over (default: -d; database postgres if none is "
+    "named)"));
+constexpr Option kTelling[] = {kNotifyChannel, kNotifyConninfo};
+
+constexpr auto kStart = option_of<start_value>(
+    "start", "LSN|SEGMENT",
+    "begin an empty archive there (default: the slot's restart position, else the server's "
+    "position)");
+constexpr auto kEndpos =
+    option_of<valid_lsn_value>('E', "endpos", "LSN", "stop when everything before it is durable");
+constexpr Option kEnds[] = {kStart, kEndpos};
+
+constexpr auto kNoLoop = flag('n', "no-loop", "end at the first failure instead of trying again");
+constexpr auto kOnGap = option_of<choice_value<kOnGapChoices>>(
+    "on-gap", "WHAT",
+    "the server no longer has the WAL that comes next: stop (default), or continue, leaving a "
+    "hole");
+constexpr auto kOnDiskFull = option_of<choice_value<kOnDiskFullChoices>>(
+    "on-disk-full", "WHAT", "wait (default) until there is space, or stop");
+constexpr auto kTimeout = option_of<time_value<kSecond, kDay>>(
+    "timeout", "TIME", "a server silent for so long is gone (default: 60s)");
+constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnDiskFull, kTimeout};
+
+constexpr auto kFlush = option_of<hinted_value<receive::FlushPolicy::parse>>(
+    "flush", "WHEN",
+    "make WAL durable: continuous (default), at once; a time, 200ms: at least so often; segment: "
+    "when one is complete");
+constexpr auto kApplyPosition = option_of<choice_value<kApplyPositions>>(
+    "apply-position", "P",
+    "flush (default): commits that wait for remote_apply do not hang; none: report nothing");
+constexpr auto kStatusInterval = option_of<time_value<100, kDay>>(
+    's', "status-interval", "TIME", "report at least so often (default: 10s)");
+constexpr Option kReports[] = {kFlush, kApplyPosition, kStatusInterval};
+
+constexpr auto kLogLevel = option_of<choice_value<kLogLevels>>(
+    "log-level", "LEVEL", "debug, info (default), warning, error");
+constexpr auto kVerbose = flag('v', "verbose", "--log-level debug");
+constexpr auto kQuiet = flag('q', "quiet", "--log-level warning");
+constexpr auto kLogFile = option_of<any_text>("log-file", "FILE", "log there instead of stderr");
+constexpr auto kLogFormat = option_of<choice_value<kLogFormats>>(
+    "log-format", "FORMAT", "text (default), or json: one object on each line");
+constexpr Option kMessages[] = {
+    kLogLevel,
+    kVerbose,
+    kQuiet,
+    kLogFile,
+    kLogFormat,
+    kConfig.says("read options from FILE: lines such as slot = weir; the command line wins; see "
+                 "pgweir config --help"),
+    kHelp};
+
+constexpr auto kMetricsInterval =
+    option_of<time_value<kSecond, kDay>>("metrics-interval", "TIME", "so often (default: 15s)");
+constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
+    "metrics-listen", "[ADDRESS:]PORT",
+    "serve http://ADDRESS:PORT/metrics; without an address for this machine only");
+constexpr Option kMetrics[] = {
+    kMetricsFile.says("FILE.prom for node_exporter's textfile collector"), kMetricsInterval,
+    kMetricsListen};
+
+constexpr OptionGroup kGroups[] = {
+    {"Where to:", kWhereTo},
+    {"Where from:", kWhereFrom,
+     "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
+    {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
+    {"To tell others what the archive does (docs/notify.md):", kTelling},
+    {"Where to begin and end:", kEnds},
+    {"When something is wrong:", kTrouble},
+    {"What the server is told:", kReports},
+    {"Messages:", kMessages},
+    {"Metrics, for Prometheus (docs/monitoring.md lists them):", kMetrics},
+};
+
+/// Looks for contradictions one after the other: the first one ends it, or all are told.
 class Steps {
  public:
   explicit Steps(std::vector<Error>* errors) : errors_(errors) {}
@@ -69,102 +179,43 @@ class Steps {
   std::vector<Error>* errors_;
 };
 
-Error wrong_value(const Arguments& arguments, std::string_view option) {
-  return Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of {}", *arguments.value(option),
-                                             arguments.source(option)));
-}
-
-/// What a lower room's parser throws does not know which option it was.
-template <typename Parse>
-auto parse_with(const Arguments& arguments, std::string_view option, Parse parse) {
-  try {
-    return parse(*arguments.value(option));
-  } catch (Error& error) {
-    throw std::move(error).with("given by", arguments.source(option));
-  }
-}
-
-template <typename Value>
-Value one_of(const Arguments& arguments, std::string_view option, Value otherwise,
-             std::initializer_list<std::pair<std::string_view, Value>> choices) {
-  const auto value = arguments.value(option);
-  if (!value) return otherwise;
-  std::string names;
-  for (const auto& [name, meaning] : choices) {
-    if (*value == name) return meaning;
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
-  }
-  throw wrong_value(arguments, option).hint(fmt::format("It can be: {}.", names));
-}
-
-milliseconds time_of(const Arguments& arguments, std::string_view option, milliseconds otherwise,
-                     milliseconds least) {
-  const auto text = arguments.value(option);
-  if (!text) return otherwise;
-  const auto time = parse_duration(*text);
-  constexpr milliseconds kMost = std::chrono::hours(24);
-  if (!time)
-    throw wrong_value(arguments, option)
-        .hint("Give a time with a unit: \"500ms\", \"10s\", \"5min\".");
-  if (*time < least || *time > kMost)
-    throw wrong_value(arguments, option)
-        .hint(fmt::format("It can be from {} to {}.", format_duration(least),
-                          format_duration(kMost)));
-  return *time;
-}
-
 void require(bool condition, std::string message) {
   if (!condition) throw Error(ErrorKind::usage, std::move(message));
 }
 
 void read_positions(const Arguments& arguments, receive::Options& options, const Steps& step) {
+  if (const auto start = arguments.get(kStart)) {
+    if (const auto* lsn = std::get_if<wal::Lsn>(&*start)) options.start = *lsn;
+    if (const auto* segment = std::get_if<wal::SegmentName>(&*start))
+      options.start_segment = *segment;
+  }
+  options.endpos = arguments.get(kEndpos);
   step([&] {
-    const auto text = arguments.value("start");
-    if (!text) return;
-    options.start_segment = wal::SegmentName::parse(*text);
-    if (!options.start_segment) options.start = wal::Lsn::parse(*text);
-    if (!options.start_segment && (!options.start || !options.start->valid()))
-      throw wrong_value(arguments, "start")
-          .hint(
-              "Give an LSN such as 16/B374D848, or the 24 digits of a segment's name such as "
-              "000000010000001600000002.");
-  });
-  step([&] {
-    const auto text = arguments.value("endpos");
-    if (!text) return;
-    options.endpos = wal::Lsn::parse(*text);
-    if (!options.endpos || !options.endpos->valid())
-      throw wrong_value(arguments, "endpos").hint("Give an LSN such as 16/B374D848.");
     require(
-        !options.start || *options.start < *options.endpos,
-        fmt::format("{} is not before {}", arguments.source("start"), arguments.source("endpos")));
+        !options.start || !options.endpos || *options.start < *options.endpos,
+        fmt::format("{} is not before {}", arguments.source(kStart), arguments.source(kEndpos)));
   });
 }
 
 void read_slot(const Arguments& arguments, receive::Options& options, const Steps& step) {
-  options.slot = arguments.value("slot");
-  step([&] {
-    if (options.slot) require_slot_name(arguments, "slot");
-  });
-  options.create_slot = arguments.has("create-slot");
-  options.if_not_exists = arguments.has("if-not-exists");
-  options.monitor_conninfo = arguments.value("monitor-conninfo");
+  options.slot = arguments.get(kSlot);
+  options.create_slot = arguments.has(kCreateSlot);
+  options.if_not_exists = arguments.has(kIfNotExists);
+  options.monitor_conninfo = arguments.get(kMonitorConninfo);
   step([&] {
     require(!options.create_slot || options.slot,
-            fmt::format("{} needs --slot NAME", arguments.source("create-slot")));
+            fmt::format("{} needs --slot NAME", arguments.source(kCreateSlot)));
   });
   step([&] {
     require(!options.if_not_exists || options.create_slot,
-            fmt::format("{} needs --create-slot", arguments.source("if-not-exists")));
+            fmt::format("{} needs --create-slot", arguments.source(kIfNotExists)));
   });
   step([&] {
-    require(!options.monitor_conninfo || options.slot,
-            fmt::format("{} watches a slot and needs --slot NAME",
-                        arguments.source("monitor-conninfo")));
+    require(
+        !options.monitor_conninfo || options.slot,
+        fmt::format("{} watches a slot and needs --slot NAME", arguments.source(kMonitorConninfo)));
   });
-  if (options.monitor_conninfo) {
-    step([&] { require_conninfo(arguments, "monitor-conninfo", *options.monitor_conninfo); });
-  } else if (options.slot) {
+  if (!options.monitor_conninfo && options.slot) {
     // A connection string that names a database is meant for ordinary connections, too.
     const auto values = pq::parse_conninfo(options.conninfo);
     const auto database = values.find("dbname");
@@ -174,18 +225,13 @@ void read_slot(const Arguments& arguments, receive::Options& options, const Step
 }
 
 void read_notify(const Arguments& arguments, ReceiveRequest& request) {
-  const auto conninfo = arguments.value("notify-conninfo");
-  require(!conninfo || arguments.has("notify-channel"),
-          fmt::format("{} needs --notify-channel CHANNEL", arguments.source("notify-conninfo")));
-  if (!arguments.has("notify-channel")) return;
-  const auto channel = parse_with(arguments, "notify-channel", [](const std::string& name) {
-    pq::require_channel(name);
-    return name;
-  });
-  if (conninfo) require_conninfo(arguments, "notify-conninfo", *conninfo);
+  const auto conninfo = arguments.get(kNotifyConninfo);
+  require(!conninfo || arguments.has(kNotifyChannel),
+          fmt::format("{} needs --notify-channel CHANNEL", arguments.source(kNotifyConninfo)));
+  if (!arguments.has(kNotifyChannel)) return;
   request.notify = receive::Notifier::Options{
       .conninfo = ordinary_conninfo(conninfo.value_or(request.options.conninfo)),
-      .channel = channel,
+      .channel = *arguments.get(kNotifyChannel),
       .archive = request.options.directory};
 }
 
@@ -193,17 +239,14 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   const auto level_of = [&](bool command_line) -> std::optional<LogLevel> {
     std::optional<LogLevel> level;
     int given = 0;
-    for (const auto name : {"verbose", "quiet", "log-level"}) {
-      if (!arguments.has(name) || arguments.on_command_line(name) != command_line) continue;
+    const auto take = [&](const Option& option, std::optional<LogLevel> meaning) {
+      if (!arguments.has(option) || arguments.on_command_line(option) != command_line) return;
       ++given;
-      if (name == std::string_view("log-level")) {
-        level = parse_log_level(*arguments.value(name));
-        if (!level)
-          throw wrong_value(arguments, name).hint("It can be: debug, info, warning, error.");
-      } else {
-        level = name == std::string_view("verbose") ? LogLevel::debug : LogLevel::warning;
-      }
-    }
+      level = meaning;
+    };
+    take(kVerbose, LogLevel::debug);
+    take(kQuiet, LogLevel::warning);
+    take(kLogLevel, arguments.get(kLogLevel));
     require(given <= 1, "only one of --verbose, --quiet and --log-level can be given");
     return level;
   };
@@ -211,27 +254,17 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   const auto by_user = level_of(true);
   request.log_level_fixed = by_user.has_value();
   request.log_level = by_user ? *by_user : by_file.value_or(LogLevel::info);
-  request.log_file = arguments.value("log-file");
+  request.log_file = arguments.get(kLogFile);
+  request.log_format = arguments.get(kLogFormat, daemon::LogFormat::text);
 }
 
 void read_metrics(const Arguments& arguments, MetricsOptions& metrics, const Steps& step) {
-  metrics.file = arguments.value("metrics-file");
+  metrics.file = arguments.get(kMetricsFile);
+  metrics.listen = arguments.get(kMetricsListen);
+  metrics.interval = arguments.get(kMetricsInterval, metrics.interval);
   step([&] {
-    require(!metrics.file || metrics.file->ends_with(".prom"),
-            fmt::format("{} is a name that ends with .prom: node_exporter reads no other",
-                        arguments.source("metrics-file")));
-  });
-  step([&] {
-    if (arguments.has("metrics-listen"))
-      metrics.listen = parse_with(arguments, "metrics-listen", metrics::parse_listen_address);
-  });
-  step([&] {
-    metrics.interval =
-        time_of(arguments, "metrics-interval", metrics.interval, std::chrono::seconds(1));
-  });
-  step([&] {
-    require(!arguments.has("metrics-interval") || metrics.file,
-            fmt::format("{} needs --metrics-file", arguments.source("metrics-interval")));
+    require(!arguments.has(kMetricsInterval) || metrics.file,
+            fmt::format("{} needs --metrics-file", arguments.source(kMetricsInterval)));
   });
 }
 
@@ -242,97 +275,72 @@ bool has_password(const std::string& conninfo) {
 
 }  // namespace
 
-ReceiveRequest parse_receive(const std::vector<std::string>& words,
-                             const std::function<std::string(const std::string&)>& read_file,
-                             std::vector<Error>* errors) {
+constinit const Command kReceiveCommand = {
+    .name = "receive",
+    .summary = "stream WAL from a server into an archive directory",
+    .about = R"(pgweir receive streams WAL from a PostgreSQL server, primary or standby, into a
+directory, and acknowledges only what is durable there. Stopped in whatever way,
+it goes on where the archive ends.
+
+Usage:
+  pgweir receive -D DIRECTORY [-d CONNINFO] [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(Times have a unit: 500ms, 10s, 5min.
+
+daemon::Signals:
+  SIGTERM, SIGINT   make durable what was received, report it, end with 0;
+                    the second one ends at once with 3
+  SIGHUP            open the log file anew, read log-level from the file of -c
+
+Examples:
+  An archive with a slot that is made when it is not there:
+    pgweir receive -D /srv/wal -d "host=db1 user=repl dbname=postgres" \
+                   -S weir --create-slot --if-not-exists --compress zstd
+  From whichever of two hosts answers:
+    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" -S weir
+  Commits wait for the archive (on the server):
+    synchronous_standby_names = 'pgweir'
+  "requested WAL segment has already been removed": the error names the missing
+  range. Fetch it from another archive into DIR and start again; or take a new
+  base backup and accept the hole:
+    pgweir receive -D /srv/wal -d "host=db1 user=repl" -S weir --on-gap continue
+  How is it doing?
+    pgweir status -D /srv/wal
+
+Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
+4 needs a person.
+)",
+    .run = receive_command,
+};
+
+ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* errors) {
   const Steps step(errors);
   ReceiveRequest request;
-  auto arguments = Arguments::parse(receive_option_list(), words);
-  if (arguments.has("help")) {
-    request.help = true;
-    return request;
-  }
-  if (const auto path = arguments.value("config")) {
-    request.config_file = *path;
-    arguments.add_file(*path, read_file(*path), shared_file("receive"), errors);
-  }
-
+  request.config_file = arguments.text(kConfig);
   auto& options = request.options;
-  const auto directory = arguments.value("directory");
-  step([&] {
-    if (!directory)
-      throw Error(ErrorKind::usage, "no archive directory given")
-          .hint("Give it with -D DIRECTORY; see \"pgweir receive --help\".");
-    options.directory = *directory;
-  });
+  step([&] { options.directory = required_directory(arguments); });
   step([&] { options.conninfo = conninfo_of(arguments); });
   read_slot(arguments, options, step);
   read_positions(arguments, options, step);
-  options.loop = !arguments.has("no-loop");
-  step([&] {
-    if (arguments.has("flush"))
-      options.flush = parse_with(arguments, "flush", receive::FlushPolicy::parse);
-  });
-  step([&] {
-    options.apply =
-        one_of(arguments, "apply-position", receive::ApplyPosition::flush,
-               {{"none", receive::ApplyPosition::none}, {"flush", receive::ApplyPosition::flush}});
-  });
-  step([&] {
-    options.on_gap = one_of(arguments, "on-gap", receive::OnGap::stop,
-                            {{"stop", receive::OnGap::stop}, {"continue", receive::OnGap::go_on}});
-  });
-  step([&] {
-    options.on_disk_full =
-        one_of(arguments, "on-disk-full", receive::OnDiskFull::wait,
-               {{"wait", receive::OnDiskFull::wait}, {"stop", receive::OnDiskFull::stop}});
-  });
-  step([&] {
-    if (!arguments.has("compress")) return;
-    options.compression = parse_with(arguments, "compress", codec::Compression::parse);
-    if (options.compression.method != codec::Method::none &&
-        options.compression.method != codec::Method::zstd)
-      throw wrong_value(arguments, "compress")
-          .hint(
-              "receive compresses with zstd only: \"none\", \"zstd\", \"zstd:1\" to \"zstd:22\".");
-  });
-  step([&] {
-    options.status_interval =
-        time_of(arguments, "status-interval", options.status_interval, milliseconds(100));
-  });
-  step([&] {
-    options.silence_limit =
-        time_of(arguments, "timeout", options.silence_limit, std::chrono::seconds(1));
-  });
+  options.loop = !arguments.has(kNoLoop);
+  options.flush = arguments.get(kFlush, options.flush);
+  options.apply = arguments.get(kApplyPosition, ApplyPosition::flush);
+  options.on_gap = arguments.get(kOnGap, OnGap::stop);
+  options.on_disk_full = arguments.get(kOnDiskFull, OnDiskFull::wait);
+  options.compression = arguments.get(kCompress, options.compression);
+  options.status_interval = arguments.get(
+      kStatusInterval, std::chrono::duration_cast<milliseconds>(options.status_interval));
+  options.silence_limit =
+      arguments.get(kTimeout, std::chrono::duration_cast<milliseconds>(options.silence_limit));
   step([&] { read_notify(arguments, request); });
   step([&] { read_logging(arguments, request); });
-  step([&] {
-    request.log_format = one_of(arguments, "log-format", LogFormat::text,
-                                {{"text", LogFormat::text}, {"json", LogFormat::json}});
-  });
   read_metrics(arguments, request.metrics, step);
-  step([&] {
-    request.password_on_command_line =
-        (arguments.on_command_line("dbname") && has_password(options.conninfo)) ||
-        (arguments.on_command_line("monitor-conninfo") &&
-         has_password(*options.monitor_conninfo)) ||
-        (arguments.on_command_line("notify-conninfo") &&
-         has_password(*arguments.value("notify-conninfo")));
-  });
+  request.password_on_command_line =
+      (arguments.on_command_line(kDbname) && has_password(options.conninfo)) ||
+      (arguments.on_command_line(kMonitorConninfo) && has_password(*options.monitor_conninfo)) ||
+      (arguments.on_command_line(kNotifyConninfo) && has_password(*arguments.get(kNotifyConninfo)));
   return request;
-}
-
-std::span<const Option> receive_option_list() {
-  static const auto list = make_list();
-  return list;
-}
-
-std::optional<LogLevel> parse_log_level(std::string_view text) {
-  if (text == "debug") return LogLevel::debug;
-  if (text == "info") return LogLevel::info;
-  if (text == "warning") return LogLevel::warning;
-  if (text == "error") return LogLevel::error;
-  return std::nullopt;
 }
 
 }  // namespace weir::cli

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -10,14 +9,13 @@
 
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "base/exit_status.h"
 #include "base/log.h"
-#include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
-#include "cli/exit_status.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/help.h"
 #include "cli/memory.h"
-#include "cli/program.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "receive/status_socket.h"
@@ -35,7 +33,66 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 10s;
+constexpr std::chrono::milliseconds kPatience = 10s;
+
+restore::PgTime moment_value(const std::string& text) {
+  const auto time = restore::PgTime::parse(text);
+  if (!time)
+    throw Error(ErrorKind::usage, "not a time").hint("Give it as in '2026-11-20 03:14:15+00'.");
+  return *time;
+}
+
+constexpr Choice<bool> kGapIsAbsence[] = {{"stop", false}, {"absent", true}};
+
+constexpr auto kPartial = flag("partial",
+                               "hand out the unfinished .partial, too, as the last resort: up to "
+                               "its last complete record, so that the last bytes of a lost primary "
+                               "are recovered");
+constexpr auto kPartialDamaged = flag(
+    "partial-damaged", "as --partial, also if it is damaged: the WAL behind the damage is lost");
+constexpr auto kUpToHole =
+    flag("up-to-hole",
+         "recover everything before the first hole on the way, the unfinished segment before it "
+         "included, and then end the recovery; never done unasked");
+constexpr auto kOnGap = option_of<choice_value<kGapIsAbsence>>(
+    "on-gap", "WHAT",
+    "a segment is missing although later ones are there: stop the recovery (default), or absent: "
+    "for a standby that can stream it");
+constexpr auto kAllowEmpty = flag("allow-empty", "an archive without any WAL is no error");
+constexpr auto kRetryFor = option_of<time_value<>>(
+    "retry-for", "TIME",
+    "go on trying for so long when an error may pass, such as of a network file system (default: "
+    "10s)");
+constexpr auto kPrefetch = option_of<count_value<0, 64>>(
+    "prefetch", "N",
+    "let a helper process fetch and check the next N segments while the server replays this one "
+    "(default: 4; 0: no helper)");
+constexpr auto kNoVerify = flag("no-verify", "check sizes and frames only");
+constexpr auto kVerbose =
+    flag('v', "verbose", "say why a file is absent, or that it was prefetched");
+constexpr auto kFindTime = option_of<moment_value>(
+    "find-time", "TIME",
+    "the commits around '2026-11-20 03:14:15+00'; without a zone it is local time");
+constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits around a position");
+constexpr auto kJson = flag("json", "for programs");
+
+/// What has no meaning for a moment.
+constexpr Option kOfSegments[] = {kPartial,    kPartialDamaged, kUpToHole, kOnGap,
+                                  kAllowEmpty, kRetryFor,       kPrefetch, kNoVerify};
+constexpr Option kOptions[] = {
+    kDirectory, kPartial,  kPartialDamaged, kUpToHole, kOnGap,  kAllowEmpty,
+    kRetryFor,  kPrefetch, kNoVerify,       kVerbose,  kConfig, kHelp,
+};
+constexpr Option kMoment[] = {
+    kFindTime,
+    kFindLsn,
+    kTimeline.says("along this timeline's history (default: the newest)"),
+    kJson,
+};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"To choose a moment to recover to (with the settings for it, and the holes):", kMoment},
+};
 
 /// To stderr, which is the server's log. It may go away; that is no reason to fail.
 class StderrLog final : public Log {
@@ -77,9 +134,9 @@ std::optional<restore::DurableEnd> durable_end_of(const std::string& directory) 
 }
 
 int restore(const Arguments& arguments, const std::string& directory) {
-  for (const auto name : {"timeline", "json"})
-    if (arguments.on_command_line(name))
-      throw usage(fmt::format("--{} goes with --find-lsn or --find-time", name));
+  for (const Option& option : {Option(kTimeline), kJson})
+    if (arguments.on_command_line(option))
+      throw usage(fmt::format("--{} goes with --find-lsn or --find-time", option.name));
   const auto& words = arguments.words();
   if (words.size() != 2)
     throw Error(ErrorKind::usage,
@@ -87,33 +144,20 @@ int restore(const Arguments& arguments, const std::string& directory) {
         .hint("The setting is restore_command = 'pgweir restore -D DIRECTORY %f %p'.");
 
   restore::Options options;
-  options.verify = !arguments.has("no-verify");
-  options.partial_damaged = arguments.has("partial-damaged");
-  options.up_to_hole = arguments.has("up-to-hole");
-  options.partial = arguments.has("partial") || options.partial_damaged || options.up_to_hole;
-  options.empty_is_absence = arguments.has("allow-empty");
-  if (const auto on_gap = arguments.value("on-gap")) {
-    if (*on_gap != "stop" && *on_gap != "absent")
-      throw usage(fmt::format("--on-gap is stop or absent, not \"{}\"", *on_gap));
-    options.gap_is_absence = *on_gap == "absent";
-    if (options.up_to_hole)
-      throw usage("--up-to-hole and --on-gap are two ways to meet a hole: give one of them");
-  }
-  std::chrono::milliseconds patience = kPatience;
-  if (const auto text = arguments.value("retry-for")) {
-    const auto parsed = parse_duration(*text);
-    if (!parsed) throw usage(fmt::format("--retry-for is a time such as 10s, not \"{}\"", *text));
-    patience = *parsed;
-  }
+  options.verify = !arguments.has(kNoVerify);
+  options.partial_damaged = arguments.has(kPartialDamaged);
+  options.up_to_hole = arguments.has(kUpToHole);
+  options.partial = arguments.has(kPartial) || options.partial_damaged || options.up_to_hole;
+  options.empty_is_absence = arguments.has(kAllowEmpty);
+  options.gap_is_absence = arguments.get(kOnGap, false);
+  if (arguments.has(kOnGap) && options.up_to_hole)
+    throw usage("--up-to-hole and --on-gap are two ways to meet a hole: give one of them");
+  const auto patience = arguments.get(kRetryFor, kPatience);
 
   restore::Prefetch prefetch;
-  if (const auto text = arguments.value("prefetch")) {
-    const auto parsed = parse_prefetch(*text);
-    if (!parsed)
-      throw usage(
-          fmt::format("--prefetch is a number of segments from 0 to 64, not \"{}\"", *text));
-    prefetch.segments = *parsed;
-    prefetch.without_server = arguments.on_command_line("prefetch");
+  if (const auto segments = arguments.get(kPrefetch)) {
+    prefetch.segments = *segments;
+    prefetch.without_server = arguments.on_command_line(kPrefetch);
   }
 
   options.durable_end = [&] { return durable_end_of(directory); };
@@ -121,7 +165,7 @@ int restore(const Arguments& arguments, const std::string& directory) {
   StderrLog log;
   const auto result =
       restore::run_restore_command(directory, words[0], words[1], options, prefetch, patience, log);
-  if (result.prefetched && arguments.has("verbose"))
+  if (result.prefetched && arguments.has(kVerbose))
     fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
   // Where a recovery ends the server's log is what is read. A standby asks again and again, and
@@ -132,7 +176,7 @@ int restore(const Arguments& arguments, const std::string& directory) {
                "a recovery that ends here goes without it\n"
                "hint: With --partial in restore_command it is restored, too.\n",
                words[0], result.unfinished);
-  if (arguments.has("verbose"))
+  if (arguments.has(kVerbose))
     fmt::print(stderr, "pgweir: {} is not in the archive: {}\n", words[0], result.why);
   return kNo;
 }
@@ -259,106 +303,72 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
 }
 
 int find(const Arguments& arguments, const std::string& directory) {
-  for (const auto name : {"no-verify", "partial", "partial-damaged", "up-to-hole", "on-gap",
-                          "allow-empty", "retry-for", "prefetch"})
-    if (arguments.on_command_line(name))
-      throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", name));
-  if (arguments.has("find-lsn") && arguments.has("find-time"))
+  for (const auto& option : kOfSegments)
+    if (arguments.on_command_line(option))
+      throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", option.name));
+  if (arguments.has(kFindLsn) && arguments.has(kFindTime))
     throw usage("--find-lsn and --find-time are two questions: ask one at a time");
   if (!arguments.words().empty())
     throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
-  std::optional<wal::TimelineId> timeline;
-  if (const auto text = arguments.value("timeline")) {
-    wal::TimelineId number = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
-    if (error != std::errc() || end != text->data() + text->size() || number == 0)
-      throw usage(fmt::format("--timeline is a number from 1 on, not \"{}\"", *text));
-    timeline = number;
-  }
+  const auto timeline = arguments.get(kTimeline);
 
   const auto archive = io::open_existing_directory(directory);
   std::optional<restore::Moment> moment;
   const restore::AskReceiver ask = [&] { return durable_end_of(directory); };
-  if (const auto text = arguments.value("find-lsn")) {
-    const auto lsn = wal::Lsn::parse(*text);
-    if (!lsn)
-      throw usage(fmt::format("--find-lsn is a position such as 0/3000148, not \"{}\"", *text));
+  if (const auto lsn = arguments.get(kFindLsn))
     moment = restore::find_lsn(*archive, *lsn, timeline, ask);
-  } else {
-    const auto time = restore::PgTime::parse(*arguments.value("find-time"));
-    if (!time)
-      throw usage(fmt::format("--find-time is a time such as '2026-11-20 03:14:15+00', not \"{}\"",
-                              *arguments.value("find-time")));
-    moment = restore::find_time(*archive, *time, timeline, ask);
-  }
+  else
+    moment = restore::find_time(*archive, *arguments.get(kFindTime), timeline, ask);
   if (!moment) {
     fmt::print(stderr, "pgweir: {}\n",
-               arguments.has("find-lsn") ? "no segment of the archive has this position"
-                                         : "there is no commit in the archive");
+               arguments.has(kFindLsn) ? "no segment of the archive has this position"
+                                       : "there is no commit in the archive");
     return kNo;
   }
   const auto lost = lost_branches(*archive, *moment);
-  print(arguments.has("json") ? moment_json(*moment, lost) : moment_text(*moment, lost, directory));
+  print(arguments.has(kJson) ? moment_json(*moment, lost) : moment_text(*moment, lost, directory));
   return kDone;
 }
 
-int run_restore(const Words& words) {
-  auto arguments = Arguments::parse(restore_option_list(), words, 2);
-  if (arguments.has("help")) {
-    print(restore_help());
-    return kDone;
-  }
-  add_config(arguments, "restore");
-  const auto directory = arguments.value("directory");
+int restore_command(const Arguments& arguments) {
+  const auto directory = arguments.get(kDirectory);
   if (!directory) throw usage("no archive given: -D DIRECTORY");
-  if (arguments.has("find-lsn") || arguments.has("find-time")) return find(arguments, *directory);
+  if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, *directory);
   use_one_arena();  // to make one for the second thread takes longer than to wait for the first
   return restore(arguments, *directory);
 }
 
-}  // namespace
-
-std::optional<std::size_t> parse_prefetch(std::string_view text) {
-  constexpr std::size_t kMost = 64;
-  std::size_t segments = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), segments);
-  if (error != std::errc() || end != text.data() + text.size() || segments > kMost)
-    return std::nullopt;
-  return segments;
-}
-
-std::vector<Option> restore_option_list() {
-  return {
-      {"directory", 'D'},
-      {"no-verify", '\0', false},
-      {"partial", '\0', false},
-      {"partial-damaged", '\0', false},
-      {"up-to-hole", '\0', false},
-      {"on-gap"},
-      {"allow-empty", '\0', false},
-      {"retry-for"},
-      {"prefetch"},
-      {"find-lsn"},
-      {"find-time"},
-      {"timeline"},
-      {"json", '\0', false},
-      {"verbose", 'v', false},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
-}
-
-int restore_command(const Words& words) {
-  try {
-    return run_restore(words);
-  } catch (const Error& error) {
-    print_error(error);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "pgweir: unexpected failure: {}\n", error.what());
-  } catch (...) {
-    std::fputs("pgweir: unexpected failure\n", stderr);
-  }
+/// Whatever it is, a wrong option included: PostgreSQL must not take it for the archive's end.
+int failed(const Words&, const std::exception_ptr& failure) {
+  static_cast<void>(tell_failure(failure));
   return kStopsRecovery;
 }
+
+}  // namespace
+
+constinit const Command kRestoreCommand = {
+    .name = "restore",
+    .summary = "restore_command: hand a segment to a server that recovers",
+    .about = R"(pgweir restore gives a recovering server one file of the archive, checked: the
+setting is
+
+  restore_command = 'pgweir restore -D /srv/wal %f %p'
+
+Usage:
+  pgweir restore -D DIRECTORY [OPTION]... FILE TARGET
+  pgweir restore -D DIRECTORY --find-time TIME | --find-lsn LSN [--timeline N]
+
+The segment may be raw, .zst, .gz or .lz4. Page headers, the cluster and the
+checksum of every record are checked on the way; nothing stands under TARGET
+that is not whole and sound.
+)",
+    .groups = kGroups,
+    .notes = R"(Exit status: 0 restored; 1 surely not in the archive, which ends a recovery or
+lets a standby stream; 200 anything else, which stops the server.
+)",
+    .most_words = 2,
+    .run = restore_command,
+    .failed = failed,
+};
 
 }  // namespace weir::cli

@@ -1,16 +1,16 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "base/exit_status.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
-#include "cli/program.h"
 #include "cli/slot_table.h"
 #include "net/wake.h"
 #include "pq/commands.h"
@@ -23,6 +23,24 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
+constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
+constexpr auto kJson = flag("json", "list: as JSON");
+constexpr Option kOptions[] = {
+    kSlot.says("the slot"),
+    kIfNotExists,
+    kIfExists,
+    kJson,
+    kDbname.says("connection string, URI, or a database's name; list uses an ordinary connection, "
+                 "by default to the database postgres"),
+    kHost,
+    kPort,
+    kUsername,
+    kNoPassword,
+    kConfig,
+    kHelp,
+};
+
 /// An option of one of the three that was given to another one.
 void refuse(const Arguments& arguments, const std::string& verb,
             std::initializer_list<std::string_view> names) {
@@ -32,19 +50,18 @@ void refuse(const Arguments& arguments, const std::string& verb,
 }
 
 std::string required_slot(const Arguments& arguments, const std::string& verb) {
-  const auto slot = arguments.value("slot");
+  const auto slot = arguments.get(kSlot);
   if (!slot) throw Error(ErrorKind::usage, fmt::format("slot {} needs --slot NAME", verb));
-  require_slot_name(arguments, "slot");
   return *slot;
 }
 
 int create(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "create", {"if-exists", "json"});
+  refuse(arguments, "create", {kIfExists, kJson});
   const auto slot = required_slot(arguments, "create");
   const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo}, never);
   const bool created = pq::create_physical_slot(connection, slot);
-  if (!created && !arguments.has("if-not-exists"))
+  if (!created && !arguments.has(kIfNotExists))
     throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" exists already", slot))
         .with("server", connection.server_name())
         .hint("With --if-not-exists that is no error.");
@@ -82,7 +99,7 @@ int create(const Arguments& arguments, const std::string& conninfo) {
 }
 
 int drop(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "drop", {"if-not-exists", "json"});
+  refuse(arguments, "drop", {kIfNotExists, kJson});
   const auto slot = required_slot(arguments, "drop");
   const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = conninfo}, never);
@@ -91,7 +108,7 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
   } catch (const Error& error) {
     constexpr std::string_view kUndefinedObject = "42704";
     if (error.sqlstate() != kUndefinedObject) throw;
-    if (!arguments.has("if-exists"))
+    if (!arguments.has(kIfExists))
       throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
           .with("server", connection.server_name())
           .hint("\"pgweir slot list\" shows those that do; with --if-exists this is no error.");
@@ -103,11 +120,7 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
 }
 
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  if (!text) return std::nullopt;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-  return value;
+  return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
 int list(const Arguments& arguments, const std::string& conninfo) {
@@ -143,30 +156,11 @@ int list(const Arguments& arguments, const std::string& conninfo) {
     slot.xmin_age = number(row[11]);
     slots.push_back(std::move(slot));
   }
-  print(arguments.has("json") ? slots_json(slots) + "\n" : slots_text(slots));
+  print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
   return kDone;
 }
 
-}  // namespace
-
-std::vector<Option> slot_option_list() {
-  auto list = connection_options();
-  list.push_back({"slot", 'S'});
-  list.push_back({"if-not-exists", '\0', false});
-  list.push_back({"if-exists", '\0', false});
-  list.push_back({"json", '\0', false});
-  list.push_back({"config", 'c', true, false});
-  list.push_back({"help", '?', false, false});
-  return list;
-}
-
-int slot_command(const Words& words) {
-  auto arguments = Arguments::parse(slot_option_list(), words, 1);
-  if (arguments.has("help")) {
-    print(slot_help());
-    return kDone;
-  }
-  add_config(arguments, "slot");
+int slot_command(const Arguments& arguments) {
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "what to do with a slot?")
         .hint("create, drop or list; see \"pgweir slot --help\".");
@@ -178,5 +172,38 @@ int slot_command(const Words& words) {
   throw Error(ErrorKind::usage, fmt::format("unknown command \"slot {}\"", verb))
       .hint("It can be create, drop or list.");
 }
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kSlotCommand = {
+    .name = "slot",
+    .summary = "create, drop or list replication slots",
+    .about = R"(pgweir slot creates, drops and lists replication slots.
+
+Usage:
+  pgweir slot create -S NAME [-d CONNINFO] [--if-not-exists]
+  pgweir slot drop   -S NAME [-d CONNINFO] [--if-exists]
+  pgweir slot list   [-d CONNINFO] [--json]
+
+  create   a physical slot that reserves WAL at once; says from where on
+  drop     a slot nobody uses. The server may then remove the WAL it kept.
+  list     all slots, what they hold back and whether one is in danger
+)",
+    .groups = kGroups,
+    .notes = R"(Examples:
+  pgweir slot create -S weir -d "host=db1 user=repl"
+  pgweir slot list -h db1 -U postgres
+
+A slot nobody reads from keeps WAL until the server's disk is full, unless
+max_slot_wal_keep_size limits it: drop what you do not need.
+
+Exit status: 0 done; 2 wrong options; 3 may pass if tried again (no connection,
+slot in use); 4 needs a person (it exists already, there is none, no right).
+)",
+    .most_words = 1,
+    .run = slot_command,
+};
 
 }  // namespace weir::cli

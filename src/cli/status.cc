@@ -5,15 +5,15 @@
 #include <cstdlib>
 #include <exception>
 
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "cli/exit_status.h"
 #include "cli/help.h"
 #include "cli/metrics.h"
-#include "cli/program.h"
-#include "cli/screen.h"
+#include "daemon/screen.h"
 #include "metrics/exporter.h"
 #include "receive/status_socket.h"
 #include "status/check.h"
@@ -25,26 +25,32 @@ namespace weir::cli {
 
 namespace {
 
+constexpr auto kJson = flag("json", "for programs; docs/status.md tells the format");
+constexpr auto kCheck = flag("check",
+                             "begin with a line in the format of monitoring plugins and end with "
+                             "their status (below)");
+constexpr auto kMaxLag =
+    option_of<size_value>("max-lag", "SIZE", "critical if more WAL is missing here, such as 64MB");
+constexpr auto kMaxAge = option_of<time_value<>>(
+    "max-age", "TIME",
+    "critical if the receiver has not heard of the server for so long, such as 5min; an idle "
+    "server is heard of");
+constexpr Option kOptions[] = {kDirectory, kJson};
+constexpr Option kServer[] = {
+    kDbname,   kHost,       kPort,
+    kUsername, kNoPassword, kSlot.says("this slot (default: the running receiver's)")};
+constexpr Option kMonitoring[] = {kCheck, kMaxLag, kMaxAge, kMetricsFile, kConfig, kHelp};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"To ask the server, too (where it is, how far the archive is behind, the slot):", kServer},
+    {"For monitoring:", kMonitoring},
+};
+
 status::Limits limits_of(const Arguments& arguments) {
-  status::Limits limits;
-  for (const auto* name : {"max-lag", "max-age"})
-    if (arguments.has(name) && !arguments.has("check"))
-      throw Error(ErrorKind::usage, fmt::format("--{} needs --check", name));
-  if (const auto text = arguments.value("max-lag")) {
-    limits.max_lag = parse_size(*text);
-    if (!limits.max_lag)
-      throw Error(ErrorKind::usage, "--max-lag is no size")
-          .with("value", *text)
-          .hint("Give it with a unit, such as 64MB or 1GB.");
-  }
-  if (const auto text = arguments.value("max-age")) {
-    limits.max_age = parse_duration(*text);
-    if (!limits.max_age)
-      throw Error(ErrorKind::usage, "--max-age is no time")
-          .with("value", *text)
-          .hint("Give it with a unit, such as 90s or 5min.");
-  }
-  return limits;
+  for (const Option& option : {Option(kMaxLag), Option(kMaxAge)})
+    if (arguments.has(option) && !arguments.has(kCheck))
+      throw Error(ErrorKind::usage, fmt::format("{} needs --check", arguments.source(option)));
+  return {.max_lag = arguments.get(kMaxLag), .max_age = arguments.get(kMaxAge)};
 }
 
 void ask_receiver(status::StatusReport& report, const std::string& path) {
@@ -59,7 +65,7 @@ void ask_receiver(status::StatusReport& report, const std::string& path) {
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
                 const std::string& conninfo) {
-  auto slot = arguments.value("slot");
+  auto slot = arguments.get(kSlot);
   if (!slot)
     if (const auto receiver = status::receiver_facts(report); receiver && !receiver->slot.empty())
       slot = receiver->slot;
@@ -84,79 +90,72 @@ bool terminal_is_utf8() {
   return false;
 }
 
-int tell_status(const Words& words) {
-  auto arguments = Arguments::parse(status_option_list(), words);
-  if (arguments.has("help")) {
-    print(status_help());
-    return kDone;
-  }
-  add_config(arguments, "status");
-  const auto directory = arguments.value("directory");
-  if (!directory)
-    throw Error(ErrorKind::usage, "no archive directory given")
-        .hint("Give it with -D DIRECTORY; see \"pgweir status --help\".");
+int status_command(const Arguments& arguments) {
+  const auto directory = required_directory(arguments);
   const auto limits = limits_of(arguments);
-  const bool with_server = arguments.has("dbname") || arguments.has("host") ||
-                           arguments.has("port") || arguments.has("username");
+  const bool with_server = arguments.has(kDbname) || arguments.has(kHost) || arguments.has(kPort) ||
+                           arguments.has(kUsername);
   const auto conninfo = with_server ? conninfo_of(arguments) : std::string();
-  if (arguments.has("slot")) {
-    require_slot_name(arguments, "slot");
-    if (!with_server)
-      throw Error(ErrorKind::usage, "--slot needs a server to ask")
-          .hint("Give it with -d CONNINFO.");
-  }
+  if (arguments.has(kSlot) && !with_server)
+    throw Error(ErrorKind::usage, fmt::format("{} needs a server to ask", arguments.source(kSlot)))
+        .hint("Give it with -d CONNINFO.");
 
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
-  ask_receiver(asked, *directory);
-  auto report = status::look(*directory);
+  ask_receiver(asked, directory);
+  auto report = status::look(directory);
   report.receiver = asked.receiver;
   report.receiver_error = asked.receiver_error;
   report.receiver_silent = asked.receiver_silent;
   if (with_server) ask_server(report, arguments, conninfo);
 
-  if (const auto file = arguments.value("metrics-file"))
+  if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
-  if (arguments.has("check")) verdict = status::check(report, limits);
-  if (arguments.has("json")) {
+  if (arguments.has(kCheck)) verdict = status::check(report, limits);
+  if (arguments.has(kJson)) {
     print(status::status_json(report, verdict) + "\n");
   } else {
     if (verdict) print(verdict->line + "\n");
-    print(status::status_text(report, Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
+    print(status::status_text(report, daemon::Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
   }
   return verdict ? static_cast<int>(verdict->level) : kDone;
 }
 
+/// Monitoring reads the first line of the standard output, and 3 as "could not find out".
+int failed(const Words& words, const std::exception_ptr& failure) {
+  const bool check = std::find(words.begin(), words.end(), "--check") != words.end();
+  if (!check) return tell_failure(failure);
+  const auto error = error_of(failure);
+  fmt::print("{}\n", status::unknown_line(error.what()));
+  print_error(error);
+  return static_cast<int>(status::Level::unknown);
+}
+
 }  // namespace
 
-std::vector<Option> status_option_list() {
-  auto list = connection_options();
-  for (const Option option :
-       {Option{"directory", 'D'}, Option{"slot", 'S'}, Option{"json", '\0', false},
-        Option{"check", '\0', false}, Option{"max-lag"}, Option{"max-age"}, Option{"metrics-file"},
-        Option{"config", 'c', true, false}, Option{"help", '?', false, false}})
-    list.push_back(option);
-  return list;
-}
+constinit const Command kStatusCommand = {
+    .name = "status",
+    .summary = "what an archive holds, and how its receiver is doing",
+    .about = R"(pgweir status tells what an archive holds and how its receiver is doing. It
+asks the running receiver and looks into the directory; it needs no server.
 
-int status_command(const Words& words) {
-  const bool check = std::find(words.begin(), words.end(), "--check") != words.end();
-  if (!check) return tell_status(words);
-  // Monitoring reads the first line of the standard output, and 3 as "could not find out".
-  const auto unknown = [](std::string_view why) {
-    fmt::print("{}\n", status::unknown_line(why));
-    return static_cast<int>(status::Level::unknown);
-  };
-  try {
-    return tell_status(words);
-  } catch (const Error& error) {
-    const auto status = unknown(error.what());
-    print_error(error);
-    return status;
-  } catch (const std::exception& error) {
-    return unknown(error.what());
-  }
-}
+Usage:
+  pgweir status -D DIRECTORY [-d CONNINFO] [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(Examples:
+  pgweir status -D /srv/wal
+  pgweir status -D /srv/wal -d "host=db1 user=repl"
+  pgweir status -D /srv/wal --check --max-lag 64MB --max-age 5min
+
+Holes are found by the names of the files alone; "pgweir verify" reads them.
+
+Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
+With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
+)",
+    .run = status_command,
+    .failed = failed,
+};
 
 }  // namespace weir::cli

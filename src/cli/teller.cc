@@ -12,7 +12,7 @@ constexpr auto kLiveWindow = 5s;
 
 }  // namespace
 
-Teller::Teller(Screen& screen, Log& log)
+Teller::Teller(daemon::Screen& screen, Log& log)
     : screen_(screen), log_(log), meter_(screen.live() ? kLiveWindow : kLogInterval) {}
 
 std::chrono::milliseconds Teller::interval() const {

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "cli/progress.h"
-#include "cli/screen.h"
+#include "daemon/screen.h"
 
 namespace weir::cli {
 
@@ -12,14 +12,14 @@ namespace weir::cli {
 /// minute a log line if something moved. Never blocks. Any thread.
 class Teller {
  public:
-  Teller(Screen& screen, Log& log);
+  Teller(daemon::Screen& screen, Log& log);
 
   /// How often it wants a tick; those that come sooner are left out.
   [[nodiscard]] std::chrono::milliseconds interval() const;
   void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
 
  private:
-  Screen& screen_;
+  daemon::Screen& screen_;
   Log& log_;
   std::mutex mutex_;
   ProgressMeter meter_;

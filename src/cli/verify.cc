@@ -2,78 +2,104 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "archive/backup_point.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
+#include "base/processors.h"
 #include "cli/arguments.h"
-#include "cli/config_file.h"
-#include "cli/exit_status.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/job.h"
 #include "cli/metrics.h"
-#include "cli/position.h"
-#include "cli/program.h"
+#include "daemon/progress_bar.h"
+#include "daemon/stop_request.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "metrics/exporter.h"
 
 namespace weir::cli {
 
-namespace {}  // namespace
+namespace {
 
-std::vector<Option> verify_option_list() {
-  return {
-      {"directory", 'D'},
-      {"from"},
-      {"to"},
-      {"timeline"},
-      {"jobs", 'j'},
-      {"json", '\0', false},
-      {"backup"},
-      {"accept-file"},
-      {"no-progress", '\0', false},
-      {"metrics-file"},
-      {"config", 'c', true, false},
-      {"help", '?', false, false},
-  };
+/// The losses that are known.
+std::string read_accepted(const std::string& path, const std::string& source) {
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;
+  try {
+    return io::read_small_file(path, kMost);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::usage, fmt::format("could not read the file that {} names", source))
+        .with("path", path)
+        .with("reason", error.message())
+        .hint("Check the path and that this user may read it.");
+  }
 }
 
-int verify_command(const Words& words) {
-  auto arguments = Arguments::parse(verify_option_list(), words);
-  if (arguments.has("help")) {
-    print(verify_help());
-    return kDone;
-  }
-  add_config(arguments, "verify");
-  const auto path = arguments.value("directory");
-  if (!path) throw Error(ErrorKind::usage, "which archive?").hint("Name its directory with -D.");
+constexpr auto kFrom = option_of<position_value>(
+    "from", "LSN|SEGMENT", "check from here on (default: the archive's beginning)");
+constexpr auto kTo =
+    option_of<position_value>("to", "LSN|SEGMENT", "up to here; the archive must reach it");
+constexpr auto kBackup = option_of<any_text>(
+    "backup", "PATH",
+    "a backup_label, a .backup file, a backup_manifest or a backup's directory: can this backup be "
+    "brought to consistency, and how far forward");
+constexpr auto kAcceptFile = option_of<any_text>(
+    "accept-file", "FILE", "known losses: lines of \"TIMELINE FROM TO REASON\"");
+constexpr auto kJson = flag("json", "for programs; docs/verify.md tells the format");
+constexpr Option kOptions[] = {
+    kDirectory,  kFrom,        kTo,     kTimeline.says("only the way to this timeline"),
+    kBackup,     kAcceptFile,  kJobs,   kJson,
+    kNoProgress, kMetricsFile, kConfig, kHelp};
+
+int verify_command(const Arguments& arguments) {
+  const auto path = required_directory(arguments);
 
   verify::Options options;
-  if (const auto text = arguments.value("from")) options.from = parse_position(*text, "--from");
-  if (const auto text = arguments.value("to")) options.to = parse_position(*text, "--to");
-  if (const auto text = arguments.value("timeline")) options.timeline = parse_timeline(*text);
-  if (const auto text = arguments.value("backup"))
-    options.backup = archive::read_backup_point(*text);
-  if (const auto text = arguments.value("accept-file"))
-    options.accepted = verify::parse_accepted(read_small_file(*text, "--accept-file"), *text);
-  const auto jobs = arguments.value("jobs");
-  options.jobs = jobs ? jobs_of(*jobs) : all_processors();
+  options.from = arguments.get(kFrom);
+  options.to = arguments.get(kTo);
+  options.timeline = arguments.get(kTimeline);
+  if (const auto backup = arguments.get(kBackup))
+    options.backup = archive::read_backup_point(*backup);
+  if (const auto file = arguments.get(kAcceptFile))
+    options.accepted =
+        verify::parse_accepted(read_accepted(*file, arguments.source(kAcceptFile)), *file);
+  options.jobs = arguments.get(kJobs, usable_processors());
 
-  const StopSignals signals;
-  options.stop = StopSignals::stopped;
-  const auto directory = io::open_existing_directory(*path);
+  const daemon::StopRequest stop;
+  options.stop = [&] { return stop.made(); };
+  const auto directory = io::open_existing_directory(path);
   verify::Report report;
   {
-    ProgressBar bar("verify");
-    if (!arguments.has("no-progress"))
+    daemon::ProgressBar bar("verify");
+    if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     report = verify::verify(*directory, options);
   }
   // Before the text, whose reader may have gone.
-  if (const auto file = arguments.value("metrics-file"))
-    metrics::write_file(*file, verify_metrics(report, *path, std::chrono::system_clock::now()));
-  print(arguments.has("json") ? verify::to_json(report) : verify::to_text(report));
+  if (const auto file = arguments.get(kMetricsFile))
+    metrics::write_file(*file, verify_metrics(report, path, std::chrono::system_clock::now()));
+  print(arguments.has(kJson) ? verify::to_json(report) : verify::to_text(report));
   return report.sound() ? kDone : kNo;
 }
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kVerifyCommand = {
+    .name = "verify",
+    .summary = "check an archive: every record, gaps, timelines, a backup's WAL",
+    .about = R"(pgweir verify reads every segment of an archive and says what a recovery would
+not find or would stumble over. It never writes and needs no lock.
+
+Usage:
+  pgweir verify -D DIRECTORY [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(Exit status: 0 a recovery over this range finds everything; 1 something was
+found; 2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
+)",
+    .run = verify_command,
+};
 
 }  // namespace weir::cli

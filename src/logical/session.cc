@@ -196,7 +196,7 @@ void Session::stream_once() {
       pq::Connection::open({.conninfo = options_.conninfo,
                             .replication = pq::Replication::logical,
                             .fallback_application_name = options_.fallback_application_name},
-                           environment_.stop);
+                           environment_.requests.stop_wake());
   bool new_slot = false;
   if (options_.create && !slot_made_) {
     check_publications(connection, options_.create->plugin);
@@ -308,7 +308,7 @@ void Session::throw_explained(const Error& error) {
 pq::ReplicationStream Session::start(pq::Connection& connection) {
   try {
     return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
-                                                plugin_options_, environment_.stop);
+                                                plugin_options_, environment_.requests.stop_wake());
   } catch (const Error& error) {
     if (error.sqlstate().empty() || options_.stock_habits || !error.hint().empty()) throw;
     throw Error(error).hint(
@@ -500,7 +500,8 @@ void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
   if (environment_.alive_interval)
     deadline = std::min(deadline, now + *environment_.alive_interval);
   try {
-    net::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.wake, deadline);
+    net::wait_for_socket(stream.socket(), true, !stream.flush(), &environment_.requests.any(),
+                         deadline);
   } catch (const net::Interrupted&) {
     last_look_ = {};  // a signal
   }
@@ -508,11 +509,11 @@ void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
 
 /// What is due besides reading. False: we are to stop.
 bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) {
-  if (environment_.stop.raised()) {
+  if (environment_.requests.stopped()) {
     tell(fmt::format("end of streaming at {}", output_->last_border()));
     return false;
   }
-  if (environment_.reopen && environment_.reopen()) output_->reopen();
+  if (environment_.requests.take_reopen()) output_->reopen();
   if (options_.fsync_interval > 0ms && now - last_sync_ >= options_.fsync_interval) {
     if (output_->dirty()) confirm(stream);
     last_sync_ = now;
@@ -625,7 +626,7 @@ bool Session::wait_out(const Error& error) {
     environment_.progress(
         {.streaming = false, .plugin = {}, .server = {}, .durable = {}, .error = error.message()});
   // Stopped meanwhile: stream_once() begins with a connection, which throws Interrupted.
-  static_cast<void>(net::pause(environment_.stop, pause));
+  static_cast<void>(net::pause(environment_.requests.stop_wake(), pause));
   return true;
 }
 

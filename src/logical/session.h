@@ -11,7 +11,7 @@
 #include "io/directory.h"
 #include "logical/format.h"
 #include "logical/output.h"
-#include "net/wake.h"
+#include "logical/requests.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 
@@ -57,10 +57,7 @@ struct Progress {
 };
 
 struct Environment {
-  const net::Wake& stop;
-  /// Raised for a SIGHUP, with `reopen` set.
-  const net::Wake& wake;
-  const std::function<bool()> reopen;  ///< asks and clears
+  Requests& requests;
   Log& log;
   std::uint64_t seed = 0;
   /// Told in pg_recvlogical's words, at its times; may be empty.

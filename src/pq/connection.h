@@ -10,18 +10,12 @@
 #include <vector>
 
 #include "base/error.h"
-#include "net/wait.h"
 #include "net/wake.h"
 
 struct pg_conn;    // libpq's PGconn
 struct pg_result;  // libpq's PGresult
 
 namespace weir::pq {
-
-// Older names, for the parts that still use them.
-using Interrupt = net::Wake;
-using net::Interrupted;
-using net::wait_for_socket;
 
 /// The error a PGresult with PGRES_FATAL_ERROR tells (an ErrorResponse of the server's):
 /// classified, with its SQLSTATE and the server's detail and hint.

@@ -69,8 +69,8 @@ class StreamLoop {
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
 
-  /// Streams until the stream ends, fails, or is stopped (Interrupt, endpos). When it returns,
-  /// everything that was received is durable and no thread of it runs.
+  /// Streams until the stream ends, fails, or is stopped (by the Wake, or at endpos). When it
+  /// returns, everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
 
   /// For the next stream (StreamTurns::Options). After run().

@@ -3,31 +3,47 @@
 #include <string>
 #include <vector>
 
+#include "cli/commands.h"
+#include "cli/logical_options.h"
 #include "cli/receive_options.h"
 #include "fuzz.h"
 
 using namespace weir;
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string text(fuzz::text(data, size));
+namespace {
+
+/// What is wrong is told as an error of usage, and as nothing else.
+template <typename Read>
+void read_or_refuse(Read read) {
   try {
-    const auto request =
-        cli::parse_receive({"-c", "pgweir.conf"}, [&text](const std::string&) { return text; });
-    PGWEIR_CHECK(request.help || !request.options.directory.empty());
+    read();
   } catch (const Error& error) {
     PGWEIR_CHECK(error.kind() == ErrorKind::usage);
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string text(fuzz::text(data, size));
+  for (const auto* command : {&cli::kReceiveCommand, &cli::kLogicalCommand})
+    read_or_refuse([&] {
+      auto arguments = cli::Arguments::parse(*command, {});
+      arguments.add_file("pgweir.conf", text, cli::commands());
+      if (command == &cli::kReceiveCommand)
+        PGWEIR_CHECK(!cli::read_receive(arguments).options.directory.empty());
+      else
+        PGWEIR_CHECK(!cli::read_logical(arguments).options.slot.empty());
+    });
   std::vector<std::string> words;
   for (std::size_t at = 0; at <= text.size();) {
     const auto end = std::min(text.find('\n', at), text.size());
     words.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  try {
-    static_cast<void>(cli::parse_receive(words, [](const std::string&) { return std::string(); }));
-  } catch (const Error& error) {
-    PGWEIR_CHECK(error.kind() == ErrorKind::usage);
-  }
+  read_or_refuse([&] {
+    static_cast<void>(cli::read_receive(cli::Arguments::parse(cli::kReceiveCommand, words)));
+  });
   return 0;
 }
 

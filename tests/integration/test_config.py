@@ -65,7 +65,7 @@ def test_what_is_wrong_is_told_with_its_line_whatever_reads_it(config, place):
         ("directory = /x\nflush = often", 2, "often"),
         ("directory = /x\nlog-format = xml", 2, "text, json"),
         ("directory = /x\n[verify]\njobs = many", 3, "many"),
-        ("directory = /x\n[status]\nmax-age = long", 3, "90s, 5min"),
+        ("directory = /x\n[status]\nmax-age = long", 3, "10s, 5min"),
         ("[recieve]\n", 1, "Did you mean [receive]?"),
         ("directory = /x\njobs = 3", 2, "[verify]"),
         ("directory = /x\nif-not-exists = on", 2, "--create-slot"),

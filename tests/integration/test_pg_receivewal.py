@@ -419,6 +419,21 @@ def test_signals_may_come_twice(servers, receivers, ours, archives):
     assert all(re.search(r"\.gz(\.partial)?$", name) for name in state(directory))
 
 
+def test_a_hangup_ends_it_but_under_nohup(servers, receivers, ours, archives):
+    server = servers.primary()
+    words = [ours, "-D", archives("archive"), *connection(server), "-v"]
+    nohup = receivers.start(["sh", "-c", 'trap "" HUP; exec "$0" "$@"', *words])
+    streaming(server, APPLICATION)
+    nohup.send(signal.SIGHUP)
+    server.write_wal(2)
+    wait_for(lambda: nohup.said().count("finished segment at") >= 2, "two segments more")
+    assert "received interrupt signal" not in nohup.said()
+    nohup.stop(signal.SIGINT)
+    receiver = receivers.start(words)
+    streaming(server, APPLICATION)
+    receiver.stop(signal.SIGHUP)
+
+
 def test_synchronous_commits(servers, receivers, ours, archives):
     server = servers.primary()
     server.sql("CREATE TABLE numbers (n int)")

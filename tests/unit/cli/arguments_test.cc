@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli/exit_status.h"
+#include <functional>
+
+#include "base/exit_status.h"
+#include "cli/common_options.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 
@@ -12,16 +15,37 @@ namespace {
 
 using testing::HasSubstr;
 
-const Option kOptions[] = {{"slot", 'S'},
-                           {"compress", 'Z'},
-                           {"flush"},
-                           {"no-loop", 'n', false},
-                           {"config", 'c', true, false}};
+std::string jobs_of(const std::string& text) {
+  if (text == "many") throw Error(ErrorKind::usage, "not a number").hint("Such as 4.");
+  return text;
+}
+
+constexpr auto kSlot = option_of<any_text>('S', "slot", "NAME", "");
+constexpr auto kNoLoop = flag('n', "no-loop", "");
+constexpr auto kJobs = option_of<jobs_of>('j', "jobs", "N", "");
+constexpr Option kReceiveOptions[] = {
+    shared_option(option_of<any_text>('D', "directory", "DIR", "")),
+    shared_option(kSlot),
+    option_of<any_text>('Z', "compress", "METHOD", ""),
+    option_of<any_text>("flush", "WHEN", ""),
+    kNoLoop,
+    repeated(option_of<any_text>('o', "option", "NAME", "")),
+    connection_string(option_of<jobs_of>("dbname", "CONNINFO", "")),
+    for_the_command_line(option_of<any_text>('c', "config", "FILE", "")),
+};
+constexpr Option kVerifyOptions[] = {
+    shared_option(option_of<any_text>('D', "directory", "DIR", "")), kJobs, flag("json", "")};
+constexpr OptionGroup kReceiveGroups[] = {{"Options:", kReceiveOptions}};
+constexpr OptionGroup kVerifyGroups[] = {{"Options:", kVerifyOptions}};
+constexpr Command kReceive = {
+    .name = "receive", .summary = {}, .about = {}, .groups = kReceiveGroups};
+constexpr Command kVerify = {.name = "verify", .summary = {}, .about = {}, .groups = kVerifyGroups};
+constexpr const Command* kTable[] = {&kReceive, &kVerify};
 
 std::string complaint(const std::vector<std::string>& words, std::string_view file = "") {
   try {
-    auto arguments = Arguments::parse(kOptions, words);
-    if (!file.empty()) arguments.add_file("weir.conf", file);
+    auto arguments = Arguments::parse(kReceive, words);
+    if (!file.empty()) arguments.add_file("weir.conf", file, kTable);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::usage);
     return std::string(error.what()) + " | " + error.hint();
@@ -29,13 +53,20 @@ std::string complaint(const std::vector<std::string>& words, std::string_view fi
   return "";
 }
 
+/// With a file that all commands share.
+Arguments shared(std::string_view command, std::string_view text, const Words& words = {}) {
+  auto arguments = Arguments::parse(command == "receive" ? kReceive : kVerify, words);
+  arguments.add_file("weir.conf", text, kTable);
+  return arguments;
+}
+
 TEST(Arguments, ReadsAllWaysToWriteAnOption) {
   const std::vector<std::vector<std::string>> ways = {
       {"--slot", "weir"}, {"--slot=weir"}, {"-S", "weir"}, {"-Sweir"}, {"-n", "-S", "weir"}};
   for (const auto& words : ways) {
     SCOPED_TRACE(words.front());
-    const auto arguments = Arguments::parse(kOptions, words);
-    EXPECT_EQ(arguments.value("slot"), "weir");
+    const auto arguments = Arguments::parse(kReceive, words);
+    EXPECT_EQ(arguments.text("slot"), "weir");
     EXPECT_TRUE(arguments.on_command_line("slot"));
     EXPECT_FALSE(arguments.has("compress"));
   }
@@ -59,6 +90,7 @@ TEST(Arguments, RefusesWhatIsWrongOnTheCommandLine) {
       {"an empty word", {"--slot", ""}, "option --slot needs a value"},
       {"a value for a switch", {"--no-loop=1"}, "option --no-loop takes no value"},
       {"a stray word", {"weir"}, "unexpected argument \"weir\""},
+      {"a wrong value", {"--dbname", "many"}, "wrong value of --dbname: not a number | Such as 4."},
       {"a stray password", {"password=secret"}, "unexpected argument \"password=******\""},
   };
   for (const auto& each : cases) {
@@ -68,19 +100,20 @@ TEST(Arguments, RefusesWhatIsWrongOnTheCommandLine) {
 }
 
 TEST(Arguments, LetsTheCommandLineWinOverTheFile) {
-  auto arguments = Arguments::parse(kOptions, {"-S", "mine"});
-  arguments.add_file(
-      "weir.conf", "# a comment\n\n  slot = theirs\r\ncompress=zstd:3\n; another\nno-loop = on\n");
-  EXPECT_EQ(arguments.value("slot"), "mine");
-  EXPECT_EQ(arguments.value("compress"), "zstd:3");
+  auto arguments = Arguments::parse(kReceive, {"-S", "mine"});
+  arguments.add_file("weir.conf",
+                     "# a comment\n\n  slot = theirs\r\ncompress=zstd:3\n; another\nno-loop = on\n",
+                     kTable);
+  EXPECT_EQ(arguments.text("slot"), "mine");
+  EXPECT_EQ(arguments.text("compress"), "zstd:3");
   EXPECT_TRUE(arguments.has("no-loop"));
   EXPECT_EQ(arguments.source("slot"), "--slot");
   EXPECT_EQ(arguments.source("compress"), "\"compress\" in weir.conf, line 4");
 }
 
 TEST(Arguments, LeavesOutASwitchThatIsOff) {
-  auto arguments = Arguments::parse(kOptions, {});
-  arguments.add_file("weir.conf", "no-loop = off");
+  auto arguments = Arguments::parse(kReceive, {});
+  arguments.add_file("weir.conf", "no-loop = off", kTable);
   EXPECT_FALSE(arguments.has("no-loop"));
 }
 
@@ -94,7 +127,6 @@ TEST(Arguments, RefusesWhatIsWrongInTheFileWithItsLine) {
       {"unknown", "\nslto = x\n",
        "unknown setting \"slto\" (file weir.conf, line 2) | Did you mean slot?"},
       {"for the command line", "config = x", "--config is for the command line only"},
-      {"a section", "[receive]", "sections are not known"},
       {"no equals sign", "slot weir", "line without \"=\": \"slot weir\""},
       {"a password in it", "postgres://u:secret@h", "\"postgres://u:******@h\""},
       {"a password file", "*:*:*:repl:secret", "not of a configuration (file weir.conf, line 1)"},
@@ -171,27 +203,72 @@ TEST(ExitStatus, TellsAServiceWhetherToTryAgain) {
     EXPECT_EQ(exit_status(each.kind), each.status) << to_string(each.kind);
 }
 
-// --- A file that all commands share
-
-const std::vector<CommandOptions> kCommands = {
-    {"receive", {{"directory", 'D'}, {"slot", 'S'}, {"flush"}, {"no-loop", 'n', false}}},
-    {"verify", {{"directory", 'D'}, {"jobs", 'j'}, {"json", '\0', false}}},
-};
-
-Arguments shared(std::string_view command, std::string_view text,
-                 const std::vector<std::string>& words = {}) {
-  const auto& options = kCommands[command == "receive" ? 0 : 1].options;
-  auto arguments = Arguments::parse(options, words);
-  arguments.add_file(
-      "weir.conf", text,
-      SharedFile{.command = command,
-                 .commands = kCommands,
-                 .check = [](auto, std::string_view option, const std::string& value) {
-                   if (option == "jobs" && value == "many")
-                     throw Error(ErrorKind::usage, "jobs is a number");
-                 }});
-  return arguments;
+TEST(Arguments, KeepsAllOfAnOptionThatMayBeRepeated) {
+  const auto arguments = Arguments::parse(kReceive, {"-o", "a", "--option=b", "-oc"});
+  EXPECT_EQ(arguments.texts("option"), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_THAT(complaint({"-o"}), HasSubstr("needs a value"));
 }
+
+TEST(Arguments, ForgetsTheFile) {
+  const auto both = shared("receive", "slot = weir\n", {"-n"});
+  const auto words = both.without_file();
+  EXPECT_TRUE(words.has(kNoLoop));
+  EXPECT_FALSE(words.has(kSlot));
+}
+
+TEST(Arguments, GiveWhatTheOptionReads) {
+  const auto arguments = Arguments::parse(kVerify, {"-j", "3"});
+  EXPECT_EQ(arguments.get(kJobs), "3");
+  EXPECT_EQ(arguments.get(kSlot), std::nullopt);
+  EXPECT_EQ(arguments.get(kSlot, "other"), "other");
+}
+
+// --- What options take
+
+TEST(Values, AreReadOrRefusedWithAReason) {
+  const struct {
+    const char* name;
+    std::function<void(const std::string&)> read;
+    std::vector<std::string> right;
+    std::vector<std::string> wrong;
+    const char* reason;
+  } cases[] = {
+      {"a time", time_value<100, kDay>, {"100ms", "10s", "24h"}, {"10", "s", "-1s"}, "a unit"},
+      {"its bounds", time_value<100, kDay>, {}, {"99ms", "25h", "0"}, "from 100 ms to 1 d"},
+      {"a number", count_value<1, 64>, {"1", "64"}, {"0", "65", "x", "", "1x"}, "from 1 to 64"},
+      {"an open one", count_value<1>, {"18446744073709551615"}, {"0"}, "from 1 on"},
+      {"threads", jobs_value, {"1", "1024"}, {"0", "1025", "many"}, "all processors"},
+      {"a size", size_value, {"0", "64MB"}, {"64", "MB"}, "64MB"},
+      {"some size", some_size_value, {"1kB"}, {"0"}, "larger than 0"},
+      {"an LSN", lsn_value, {"0/0", "16/B374D848"}, {"16", "x/y"}, "16/B374D848"},
+      {"a position", valid_lsn_value, {"1/0"}, {"0/0"}, "no position"},
+      {"a timeline", timeline_value, {"1", "4294967295"}, {"0", "4294967296", "x"}, "from 1"},
+      {"a slot", slot_value, {"a_1"}, {"Weir", "a-b", std::string(64, 'a')}, "lower-case"},
+      {"a connection", conninfo_value, {"host=a"}, {"hst=a"}, "hst"},
+      {"a database", database_value, {"app", "host=a"}, {"hst=a"}, "hst"},
+      {"metrics", metrics_file_value, {"a.prom"}, {"a.txt"}, "node_exporter"},
+      {"a position or segment",
+       [](const std::string& text) { static_cast<void>(position_value(text)); },
+       {"1/0", "000000010000001600000002.zst"},
+       {"00000001000000160000000"},
+       "nor a segment's name"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    for (const auto& text : each.right) EXPECT_NO_THROW(each.read(text)) << text;
+    for (const auto& text : each.wrong) {
+      try {
+        each.read(text);
+        ADD_FAILURE() << text;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::usage);
+        EXPECT_THAT(std::string(error.what()) + " | " + error.hint(), HasSubstr(each.reason));
+      }
+    }
+  }
+}
+
+// --- A file that all commands share
 
 constexpr std::string_view kShared =
     "directory = /wal\nslot = weir\nno-loop = on\n[verify]\njobs = 2\njson = on\n"
@@ -200,12 +277,12 @@ constexpr std::string_view kShared =
 TEST(SharedFile, GivesEachCommandItsSectionAndWhatAllShare) {
   const auto receive = shared("receive", kShared);
   EXPECT_EQ(receive.names(), (std::vector<std::string>{"directory", "slot"}));
-  EXPECT_EQ(receive.value("slot"), "other");
+  EXPECT_EQ(receive.text("slot"), "other");
   EXPECT_EQ(receive.source("slot"), "\"slot\" in weir.conf, line 8");
   const auto verify = shared("verify", kShared);
   EXPECT_EQ(verify.names(), (std::vector<std::string>{"directory", "jobs", "json"}));
-  EXPECT_EQ(verify.value("jobs"), "2");
-  EXPECT_EQ(shared("receive", kShared, {"-S", "mine"}).value("slot"), "mine");
+  EXPECT_EQ(verify.text("jobs"), "2");
+  EXPECT_EQ(shared("receive", kShared, {"-S", "mine"}).text("slot"), "mine");
 }
 
 TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
@@ -222,7 +299,10 @@ TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
        "options of receive. It belongs under [verify]."},
       {"a setting of the first part", "[verify]\nflush = segment", "It belongs under [receive]."},
       {"a mistyped one", "[verify]\njosb = 2", "Did you mean jobs?"},
-      {"a wrong value", "[verify]\n\njobs = many", "jobs is a number (file weir.conf, line 3)"},
+      {"a wrong value", "[verify]\n\njobs = many",
+       "wrong value \"many\" of \"jobs\" in weir.conf, line 3: not a number | Such as 4."},
+      {"a wrong value that is not shown", "dbname = many",
+       "wrong value of \"dbname\" in weir.conf, line 1"},
       {"twice", "[verify]\njobs = 1\njobs = 2", "more than once"},
       {"a password", "password = secret", "A password belongs into a password file"},
   };

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,10 +7,11 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
+#include "cli/commands.h"
 #include "cli/help.h"
-#include "cli/logical_options.h"
-#include "cli/receive_options.h"
+#include "cli/stock/stand_ins.h"
 
 namespace weir::cli {
 namespace {
@@ -32,21 +34,23 @@ std::string manual(const std::string& name) {
 }
 
 struct Page {
-  const char* manual;
-  std::string_view help;
-};
-const Page kPages[] = {
-    {"pgweir.1", general_help()},         {"pgweir-receive.1", receive_help()},
-    {"pgweir-slot.1", slot_help()},       {"pgweir-status.1", status_help()},
-    {"pgweir-config.1", config_help()},   {"pgweir-verify.1", verify_help()},
-    {"pgweir-prune.1", prune_help()},     {"pgweir-compress.1", compress_help()},
-    {"pgweir-restore.1", restore_help()}, {"pgweir-pg_receivewal.1", pg_receivewal_help()},
-    {"pgweir-listen.1", listen_help()},   {"pgweir-notify.1", notify_help()},
-    {"pgweir-logical.1", logical_help()}, {"pgweir-pg_recvlogical.1", pg_recvlogical_help()},
+  std::string manual;
+  std::string help;
 };
 
+/// Of every command and every program that pgweir stands in for.
+std::vector<Page> pages() {
+  std::vector<Page> pages = {{"pgweir.1", general_help()}};
+  for (const auto* command : commands())
+    if (command->help == nullptr)
+      pages.push_back({fmt::format("pgweir-{}.1", command->name), help_of(*command)});
+  for (const auto& stand_in : stand_ins())
+    pages.push_back({fmt::format("pgweir-{}.1", stand_in.name), std::string(stand_in.help())});
+  return pages;
+}
+
 TEST(Manual, HasTheOptionsThatTheHelpHas) {
-  for (const auto& page : kPages) {
+  for (const auto& page : pages()) {
     SCOPED_TRACE(page.manual);
     auto by_help = long_options(std::string(page.help));
     // The general help begins with examples of receive, whose options are told on its own page.
@@ -55,29 +59,31 @@ TEST(Manual, HasTheOptionsThatTheHelpHas) {
   }
 }
 
-TEST(Help, TellsEveryOptionOfReceiveAndNoOther) {
-  std::set<std::string> known;
-  for (const auto& option : receive_option_list()) known.emplace(option.name);
-  EXPECT_EQ(long_options(std::string(receive_help())), known);
-}
-
-TEST(Help, TellsEveryOptionOfLogicalAndNoOther) {
-  std::set<std::string> known = {"option"};
-  for (const auto& option : logical_option_list()) known.emplace(option.name);
-  EXPECT_EQ(long_options(std::string(logical_help())), known);
-}
-
-TEST(Help, TellsTheLettersOfReceive) {
-  const std::string help(receive_help());
-  for (const auto& option : receive_option_list()) {
-    if (option.letter == '\0') continue;
-    const auto both = std::string("-") + option.letter + ", --" + std::string(option.name);
-    EXPECT_NE(help.find(both), std::string::npos) << both;
+TEST(Help, TellsEveryOptionWithItsLetterAndValue) {
+  for (const auto* command : commands()) {
+    if (command->help != nullptr) continue;
+    SCOPED_TRACE(command->name);
+    const auto help = help_of(*command);
+    std::set<std::string> known;
+    for (const auto& option : command->options()) {
+      EXPECT_TRUE(known.emplace(option.name).second) << option.name;
+      EXPECT_TRUE(option.takes_value() == (option.check != nullptr)) << option.name;
+      auto line = option.letter == '\0' ? fmt::format("\n      --{}", option.name)
+                                        : fmt::format("\n  -{}, --{}", option.letter, option.name);
+      if (option.takes_value()) line += fmt::format(" {}", option.value);
+      EXPECT_NE(help.find(line), std::string::npos) << line;
+    }
   }
 }
 
+TEST(Help, ListsEveryCommand) {
+  for (const auto* command : commands())
+    EXPECT_NE(general_help().find(fmt::format("\n  {:<9} {}\n", command->name, command->summary)),
+              std::string::npos);
+}
+
 TEST(Help, FitsA80ColumnTerminal) {
-  for (const auto& page : kPages) {
+  for (const auto& page : pages()) {
     std::istringstream text{std::string(page.help)};
     for (std::string line; std::getline(text, line);) EXPECT_LE(line.size(), 80u) << line;
   }

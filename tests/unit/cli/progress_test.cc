@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli/logger.h"
+#include "daemon/logger.h"
 
 namespace weir::cli {
 namespace {
@@ -177,9 +177,9 @@ TEST(LogLine, SaysWhatWasReceived) {
 }
 
 TEST(LogMessage, CannotForgeLinesOrMoveTheCursor) {
-  EXPECT_EQ(one_message("a\nb\r\n"), "a\n    b");
-  EXPECT_EQ(one_message("a\x1b[2Jb\tc\rd"), "a?[2Jb c?d");
-  EXPECT_EQ(one_message("Größe"), "Größe");
+  EXPECT_EQ(daemon::one_message("a\nb\r\n"), "a\n    b");
+  EXPECT_EQ(daemon::one_message("a\x1b[2Jb\tc\rd"), "a?[2Jb c?d");
+  EXPECT_EQ(daemon::one_message("Größe"), "Größe");
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "cli/commands.h"
+
 namespace weir::cli {
 namespace {
 
@@ -13,7 +15,9 @@ using namespace std::chrono_literals;
 
 ReceiveRequest parse(std::vector<std::string> words, const std::string& file = "") {
   words.insert(words.begin(), {"-D", "/a"});
-  return parse_receive(words, [&](const std::string&) { return file; });
+  auto arguments = Arguments::parse(kReceiveCommand, words);
+  if (const auto path = arguments.text("config")) arguments.add_file(*path, file, commands());
+  return read_receive(arguments);
 }
 
 std::string complaint(const std::vector<std::string>& words) {
@@ -132,14 +136,18 @@ TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
       {"monitor alone", {"--monitor-conninfo", "host=a"}, "needs --slot NAME"},
       {"a wrong monitor",
        {"-S", "a", "--monitor-conninfo", "hst=a"},
-       "given by --monitor-conninfo"},
+       "wrong value of --monitor-conninfo: "},
       {"notify nowhere", {"--notify-conninfo", "host=a"}, "needs --notify-channel CHANNEL"},
       {"a wrong place to notify",
        {"--notify-channel", "a", "--notify-conninfo", "hst=a"},
-       "given by --notify-conninfo"},
-      {"a long channel", {"--notify-channel", std::string(64, 'a')}, "given by --notify-channel"},
-      {"a name no slot has", {"-S", "Weir"}, "no slot can have the name \"Weir\""},
-      {"a long slot name", {"-S", std::string(64, 'a')}, "no slot can have the name"},
+       "wrong value of --notify-conninfo: "},
+      {"a long channel",
+       {"--notify-channel", std::string(64, 'a')},
+       " of --notify-channel: the name of the channel is too long"},
+      {"a name no slot has",
+       {"-S", "Weir"},
+       "wrong value \"Weir\" of --slot: no slot can have this name"},
+      {"a long slot name", {"-S", std::string(64, 'a')}, "no slot can have this name"},
       {"no LSN", {"--endpos", "16"}, "wrong value \"16\" of --endpos"},
       {"LSN 0/0", {"--endpos", "0/0"}, "wrong value \"0/0\" of --endpos"},
       {"a start that is none", {"--start", "00000001000000160000000"}, "of --start"},
@@ -149,15 +157,15 @@ TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
       {"status interval 0", {"-s", "0"}, "wrong value \"0\" of --status-interval"},
       {"no unit", {"-s", "10"}, "a time with a unit"},
       {"a short timeout", {"--timeout", "10ms"}, "wrong value \"10ms\" of --timeout"},
-      {"flush", {"--flush", "often"}, "given by --flush"},
+      {"flush", {"--flush", "often"}, "wrong value \"often\" of --flush"},
       {"apply", {"--apply-position", "replay"}, "It can be: none, flush."},
       {"gap", {"--on-gap", "go"}, "It can be: stop, continue."},
       {"disk full", {"--on-disk-full", "ignore"}, "It can be: wait, stop."},
       {"a method we do not write", {"--compress", "gzip"}, "receive compresses with zstd only"},
-      {"a level that is none", {"--compress", "zstd:23"}, "given by --compress"},
+      {"a level that is none", {"--compress", "zstd:23"}, "wrong value \"zstd:23\" of --compress"},
       {"both loud and quiet", {"-v", "-q"}, "only one of"},
       {"level", {"--log-level", "loud"}, "It can be: debug, info, warning, error."},
-      {"a wrong conninfo", {"-d", "hst=a"}, "given by --dbname"},
+      {"a wrong conninfo", {"-d", "hst=a"}, "wrong value of --dbname: "},
       {"two hosts",
        {"-d", "host=a", "-h", "b"},
        "the host is given twice, by --dbname and by --host"},
@@ -169,8 +177,7 @@ TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
 }
 
 TEST(ReceiveOptions, NeedsADirectory) {
-  EXPECT_THROW(static_cast<void>(parse_receive({}, [](const auto&) { return std::string(); })),
-               Error);
+  EXPECT_THROW(static_cast<void>(read_receive(Arguments::parse(kReceiveCommand, {}))), Error);
 }
 
 TEST(ReceiveOptions, NeverShowsAPasswordInAComplaint) {
@@ -233,6 +240,29 @@ TEST(ReceiveOptions, TakesTheLogLevelOfTheFileUnlessTheCommandLineHasOne) {
   EXPECT_FALSE(parse({"-c", "f"}, "log-level = debug").log_level_fixed);
   EXPECT_EQ(parse({"-c", "f", "-q"}, "log-level = debug").log_level, LogLevel::warning);
   EXPECT_TRUE(parse({"-c", "f", "-q"}, "log-level = debug").log_level_fixed);
+}
+
+TEST(ReceiveOptions, NamesTheLineOfAFileForWhatIsWrong) {
+  const struct {
+    const char* line;
+    const char* complaint;
+  } cases[] = {
+      {"flush = often", "wrong value \"often\" of \"flush\" in f, line 2"},
+      {"compress = gzip", "wrong value \"gzip\" of \"compress\" in f, line 2"},
+      {"slot = Weir", "wrong value \"Weir\" of \"slot\" in f, line 2: no slot can have"},
+      {"timeout = 1ms", "wrong value \"1ms\" of \"timeout\" in f, line 2"},
+      {"monitor-conninfo = hst=a", "wrong value of \"monitor-conninfo\" in f, line 2: "},
+      {"metrics-interval = 5s", "\"metrics-interval\" in f, line 2 needs --metrics-file"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.line);
+    try {
+      static_cast<void>(parse({"-c", "f"}, std::string("\n") + each.line));
+      ADD_FAILURE() << "taken";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(each.complaint));
+    }
+  }
 }
 
 }  // namespace

@@ -1,0 +1,64 @@
+#include "base/exit_status.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <stdexcept>
+#include <system_error>
+
+namespace weir {
+
+int exit_status(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::usage:
+      return kUsage;
+    case ErrorKind::retry:
+    case ErrorKind::disk_full:
+      return kTryAgain;
+    case ErrorKind::io:
+    case ErrorKind::durability:
+    case ErrorKind::conflict:
+    case ErrorKind::gap:
+    case ErrorKind::damage:
+    case ErrorKind::protocol:
+    case ErrorKind::refused:
+      return kNeedsPerson;
+  }
+  return kUnexpected;
+}
+
+Error unexpected(const std::exception& failure) {
+  const auto* const system = dynamic_cast<const std::system_error*>(&failure);
+  if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again)
+    return Error(ErrorKind::retry, fmt::format("could not start a thread: {}", failure.what()))
+        .hint(
+            "The user that runs pgweir, or the service, has as many processes and threads as it "
+            "may: see \"ulimit -u\" and TasksMax=.");
+  return Error(ErrorKind::protocol, fmt::format("unexpected failure: {}", failure.what()));
+}
+
+void print_error(const Error& error) {
+  std::string text = fmt::format("pgweir: error: {}\n", error.what());
+  if (!error.hint().empty()) text += fmt::format("pgweir: hint: {}\n", error.hint());
+  std::fputs(text.c_str(), stderr);
+}
+
+Error error_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return unexpected(error);
+  } catch (...) {
+    return unexpected(std::runtime_error("no words for it"));
+  }
+}
+
+int tell_failure(const std::exception_ptr& failure) {
+  const auto error = error_of(failure);
+  print_error(error);
+  return exit_status(error.kind());
+}
+
+}  // namespace weir

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/option.h"
+
+namespace weir::cli {
+
+class Arguments;
+using Words = std::vector<std::string>;
+
+/// Options that --help shows together.
+struct OptionGroup {
+  std::string_view heading;  ///< "Options:"
+  std::span<const Option> options;
+  std::string_view note = {};  ///< lines below them, as they are
+};
+
+/// A command of the program. From this its command line and its part of a configuration file are
+/// read, and --help is made, which the completions ask and the manual pages are compared with.
+struct Command {
+  std::string_view name;
+  std::string_view summary;  ///< beside its name in "pgweir --help"
+  std::string_view about;    ///< how --help begins: what it is for, and "Usage:"
+  std::span<const OptionGroup> groups;
+  std::string_view notes = {};  ///< how --help ends: examples, "Exit status:"
+  std::size_t most_words = 0;   ///< that may stand beside the options
+  bool takes_file = true;       ///< a configuration file may have a section for it
+  /// Does it. Returns the exit status, 0 or 1, and throws Error for the rest.
+  int (*run)(const Arguments& arguments) = nullptr;
+  /// Tells what was thrown, by run() or because of the words themselves, and returns the exit
+  /// status. nullptr: on stderr, and by the kind of the error.
+  int (*failed)(const Words& words, const std::exception_ptr& failure) = nullptr;
+  /// nullptr: as made of the above.
+  std::string (*help)() = nullptr;
+
+  [[nodiscard]] const Option* find(std::string_view option) const;
+  [[nodiscard]] std::vector<Option> options() const;
+};
+
+}  // namespace weir::cli

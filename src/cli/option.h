@@ -1,0 +1,72 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace weir::cli {
+
+/// An option of a command: how it is written, what it takes, and what --help says of it. Whatever
+/// gives it a value, a command line or a configuration file, `check` is what accepts the value.
+struct Option {
+  std::string_view name;   ///< long name, without dashes
+  char letter = '\0';      ///< its one-letter form, if there is one
+  std::string_view value;  ///< what --help calls its value, "FILE"; empty: a switch
+  std::string_view help;   ///< in one or two phrases; --help breaks the lines
+  bool in_file = true;     ///< may stand in a configuration file
+  bool shared = false;     ///< the part of a file before the first section gives it to all commands
+  bool repeated = false;   ///< may be given several times; then not in a file
+  bool connection = false;  ///< a connection string: no message shows the value
+  /// Throws Error{usage} for a value that will not do: the message is the reason, and may be empty
+  /// where the hint says all.
+  void (*check)(const std::string& value) = nullptr;
+
+  [[nodiscard]] constexpr bool takes_value() const { return !value.empty(); }
+  /// For has() and the like.
+  constexpr operator std::string_view() const { return name; }  // NOLINT: an option is its name
+
+  /// The same option in the words of a command.
+  [[nodiscard]] constexpr Option says(std::string_view text) const {
+    Option other = *this;
+    other.help = text;
+    return other;
+  }
+};
+
+/// An option whose value is read by `Parse`, the one place that knows what will do.
+template <auto Parse>
+struct ValueOption : Option {
+  using Type = decltype(Parse(std::string()));
+};
+
+/// "--name VALUE", and "-n" if there is a letter.
+template <auto Parse>
+[[nodiscard]] constexpr ValueOption<Parse> option_of(char letter, std::string_view name,
+                                                     std::string_view value,
+                                                     std::string_view help) {
+  ValueOption<Parse> made;
+  made.name = name;
+  made.letter = letter;
+  made.value = value;
+  made.help = help;
+  made.check = [](const std::string& text) { static_cast<void>(Parse(text)); };
+  return made;
+}
+template <auto Parse>
+[[nodiscard]] constexpr ValueOption<Parse> option_of(std::string_view name, std::string_view value,
+                                                     std::string_view help) {
+  return option_of<Parse>('\0', name, value, help);
+}
+
+/// An option without a value; in a file it is on or off.
+[[nodiscard]] constexpr Option flag(char letter, std::string_view name, std::string_view help) {
+  Option made;
+  made.name = name;
+  made.letter = letter;
+  made.help = help;
+  return made;
+}
+[[nodiscard]] constexpr Option flag(std::string_view name, std::string_view help) {
+  return flag('\0', name, help);
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,180 @@
+#include "cli/stock/pg_archivecleanup.h"
+
+#include <fmt/format.h>
+#include <getopt.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/listing.h"
+#include "base/error.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+
+// Unlike `pgweir prune` this asks no questions and knows no sizes: names are compared as text, as
+// the stock program does, which servers call as archive_cleanup_command. What it does better: the
+// oldest go first, and the directory is synced, so that no gap is left.
+
+namespace weir::cli {
+
+namespace {
+
+constexpr int kUsageStatus = 2;
+constexpr std::size_t kSegmentDigits = 24;
+constexpr std::size_t kTimelineDigits = 8;
+constexpr auto kName = kPgArchivecleanup;
+
+bool is_hex(std::string_view text) {
+  return text.find_first_not_of("0123456789ABCDEF") == std::string_view::npos;
+}
+bool is_segment(std::string_view name) { return name.size() == kSegmentDigits && is_hex(name); }
+bool is_partial(std::string_view name) {
+  return name.ends_with(".partial") && is_segment(name.substr(0, name.size() - 8));
+}
+bool is_backup_history(std::string_view name) {
+  return name.size() > kSegmentDigits && is_segment(name.substr(0, kSegmentDigits)) &&
+         name[kSegmentDigits] == '.' && name.ends_with(".backup") &&
+         is_hex(name.substr(kSegmentDigits + 1, 8)) && name.size() == kSegmentDigits + 1 + 8 + 7;
+}
+
+std::string without(std::string name, const std::string& extension) {
+  if (!extension.empty() && name.size() > extension.size() && name.ends_with(extension))
+    name.resize(name.size() - extension.size());
+  return name;
+}
+
+constexpr const char* kHelp =
+    R"(pg_archivecleanup removes old WAL files from an archive; this one is pgweir.
+
+Usage:
+  pg_archivecleanup [OPTION]... ARCHIVELOCATION OLDESTKEPTWALFILE
+
+Options:
+  -b, --clean-backup-history  remove backup history files, too
+  -d, --debug                 say what is done
+  -n, --dry-run               only print the names of the files to be removed
+  -V, --version               the version
+  -x, --strip-extension=EXT   files with this extension are meant, too
+  -?, --help                  this help
+
+As a setting of a standby:
+  archive_cleanup_command = 'pg_archivecleanup [OPTION]... ARCHIVELOCATION %r'
+)";
+
+int wrong(std::string_view what) {
+  fmt::print(stderr, "{0}: error: {1}\n{0}: hint: Try \"{0} --help\" for more information.\n",
+             kName, what);
+  return kUsageStatus;
+}
+
+struct Settings {
+  bool backup_history = false;
+  bool debug = false;
+  bool dry_run = false;
+  std::string extension{};
+  std::string location{};
+  std::string oldest{};  ///< 24 digits
+};
+
+int clean(const Settings& settings) {
+  const auto directory = io::open_existing_directory(settings.location);
+  std::vector<std::pair<std::string, std::string>> files;  // without the timeline, name
+  for (const auto& entry : directory->list()) {
+    const auto name = without(entry.name, settings.extension);
+    if (!is_segment(name) && !is_partial(name) &&
+        !(settings.backup_history && is_backup_history(name)))
+      continue;
+    const auto position = name.substr(kTimelineDigits);
+    if (position < settings.oldest.substr(kTimelineDigits))
+      files.emplace_back(position, entry.name);
+  }
+  std::sort(files.begin(), files.end());
+  for (const auto& [position, name] : files) {
+    const auto path = settings.location + "/" + name;
+    if (settings.dry_run) {
+      fmt::print("{}\n", path);
+      if (settings.debug) fmt::print(stderr, "{}: file \"{}\" would be removed\n", kName, path);
+      continue;
+    }
+    if (settings.debug) fmt::print(stderr, "{}: removing file \"{}\"\n", kName, path);
+    directory->remove(name);
+  }
+  if (!settings.dry_run && !files.empty()) directory->sync();
+  return 0;
+}
+
+}  // namespace
+
+int pg_archivecleanup(int count, char** words) {
+  static const option kLong[] = {{"clean-backup-history", no_argument, nullptr, 'b'},
+                                 {"debug", no_argument, nullptr, 'd'},
+                                 {"dry-run", no_argument, nullptr, 'n'},
+                                 {"strip-extension", required_argument, nullptr, 'x'},
+                                 {"help", no_argument, nullptr, '?'},
+                                 {"version", no_argument, nullptr, 'V'},
+                                 {nullptr, 0, nullptr, 0}};
+  if (count > 1) {
+    const std::string_view first = words[1];
+    if (first == "--help" || first == "-?") return std::fputs(kHelp, stdout) < 0 ? 1 : 0;
+    if (first == "--version" || first == "-V") {
+      fmt::print("{} (pgweir) {}\n", kName, PGWEIR_VERSION);
+      return 0;
+    }
+  }
+  Settings settings;
+  ::optind = 1;
+  for (int letter = 0; (letter = ::getopt_long(count, words, "bdnx:", kLong, nullptr)) != -1;) {
+    switch (letter) {
+      case 'b':
+        settings.backup_history = true;
+        break;
+      case 'd':
+        settings.debug = true;
+        break;
+      case 'n':
+        settings.dry_run = true;
+        break;
+      case 'x':
+        settings.extension = ::optarg;
+        break;
+      default:
+        fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", kName);
+        return kUsageStatus;
+    }
+  }
+  const std::vector<std::string> rest(words + ::optind, words + count);
+  if (rest.empty()) return wrong("must specify archive location");
+  if (rest.size() < 2) return wrong("must specify oldest kept WAL file");
+  if (rest.size() > 2) return wrong("too many command-line arguments");
+  settings.location = rest[0];
+  try {
+    if (io::type_of(settings.location) != io::PathType::directory) {
+      fmt::print(stderr, "{}: error: archive location \"{}\" does not exist\n", kName,
+                 settings.location);
+      return kUsageStatus;
+    }
+  } catch (const Error& failure) {
+    fmt::print(stderr, "{}: error: {}\n", kName, failure.what());
+    return 1;
+  }
+  const auto oldest = without(rest[1], settings.extension);
+  if (!is_segment(oldest) && !is_partial(oldest) && !is_backup_history(oldest))
+    return wrong("invalid file name argument");
+  settings.oldest = oldest.substr(0, kSegmentDigits);
+  if (settings.debug)
+    fmt::print(stderr, "{}: keeping WAL file \"{}/{}\" and later\n", kName, settings.location,
+               settings.oldest);
+  try {
+    return clean(settings);
+  } catch (const Error& failure) {
+    fmt::print(stderr, "{}: error: {}\n", kName, failure.what());
+    return 1;
+  }
+}
+
+std::string_view pg_archivecleanup_help() { return kHelp; }
+
+}  // namespace weir::cli

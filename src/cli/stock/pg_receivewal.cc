@@ -1,0 +1,216 @@
+#include "cli/stock/pg_receivewal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <exception>
+#include <random>
+
+#include "base/exit_status.h"
+#include "cli/connection_options.h"
+#include "cli/help.h"
+#include "cli/memory.h"
+#include "cli/stock/pg_receivewal_options.h"
+#include "cli/stock/stock_options.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/signals.h"
+#include "io/posix_directory.h"
+#include "io/unsynced_directory.h"
+#include "net/wake.h"
+#include "pq/commands.h"
+#include "receive/session.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kWell = 0;
+constexpr int kFailed = 1;
+constexpr auto kPatience = 2s;
+
+/// What the library has to say is for those who ask for more than pg_receivewal would tell.
+class LibraryLog final : public Log {
+ public:
+  LibraryLog(Log& log, int verbose)
+      : log_(log),
+        least_(verbose > 2   ? LogLevel::debug
+               : verbose > 1 ? LogLevel::info
+                             : LogLevel::warning) {}
+  void write(LogLevel level, std::string_view message) override {
+    if (enabled(level)) log_.write(level, message);
+  }
+  [[nodiscard]] bool enabled(LogLevel level) const override { return level >= least_; }
+
+ private:
+  Log& log_;
+  const LogLevel least_;
+};
+
+receive::Options options_of(const PgReceivewalRequest& request) {
+  receive::Options options;
+  options.stock_habits = true;
+  options.directory = request.directory;
+  options.conninfo = request.conninfo;
+  if (!request.slot.empty()) options.slot = request.slot;
+  options.endpos = request.endpos;
+  options.endpos_inclusive = true;
+  options.loop = request.loop;
+  options.flush.mode = request.synchronous ? receive::FlushPolicy::Mode::continuous
+                                           : receive::FlushPolicy::Mode::segment;
+  options.apply = receive::ApplyPosition::none;
+  // Who reports a flush position may become the synchronous standby that commits wait for.
+  options.report_flush = options.slot || request.synchronous;
+  options.compression = request.compression;
+  options.status_interval = std::chrono::seconds(request.status_interval);
+  options.fallback_application_name = kPgReceivewal;
+  return options;
+}
+
+/// The verbose lines, and what is told in any case, in pg_receivewal's words.
+receive::Events tell(Log& log, bool verbose) {
+  receive::Events events;
+  events.left_unfinished = [&log](const std::string& name) {
+    log.info("not renaming \"{}\", segment is not complete", name);
+  };
+  if (!verbose) return events;
+  auto switched = std::make_shared<std::atomic<bool>>(false);
+  events.streaming = [&log, switched](wal::TimelineId timeline, wal::Lsn start) {
+    if (!switched->exchange(false))
+      log.info("starting log streaming at {} (timeline {})", start, timeline);
+  };
+  events.segment_finished = [&log](wal::SegmentName segment, wal::Lsn end) {
+    log.info("finished segment at {} (timeline {})", end, segment.timeline());
+  };
+  events.timeline_switched = [&log, switched](wal::TimelineId timeline, wal::Lsn at) {
+    log.info("switched to timeline {} at {}", timeline, at);
+    *switched = true;
+  };
+  events.stopped = [&log](wal::TimelineId timeline, wal::Lsn reached, bool asked) {
+    if (asked)
+      log.info("received interrupt signal, exiting");
+    else
+      log.info("stopped log streaming at {} (timeline {})", reached, timeline);
+  };
+  return events;
+}
+
+/// Told as pg_receivewal tells it: the path first, then the system's reason.
+std::unique_ptr<io::Directory> open_directory(const std::string& path) {
+  try {
+    return io::open_directory(path);
+  } catch (const Error& error) {
+    const auto& message = error.message();
+    const auto colon = message.find(": ");
+    throw Error(error.kind(), fmt::format("could not open directory \"{}\"{}", path,
+                                          colon == std::string::npos ? "" : message.substr(colon)));
+  }
+}
+
+bool of_the_connection(ErrorKind kind) {
+  return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
+}
+
+int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net::Wake& stop) {
+  Log& log = logger;
+  receive::StatusBoard board;
+  try {
+    const auto options = options_of(request);
+    const auto on_disk = open_directory(request.directory);
+    const auto directory = request.sync ? nullptr : io::without_syncs(*on_disk);
+    LibraryLog library_log(log, request.verbose);
+    const receive::Environment environment{.directory = directory ? *directory : *on_disk,
+                                           .stop = stop,
+                                           .log = library_log,
+                                           .board = board,
+                                           .seed = std::random_device()(),
+                                           .durability_lost =
+                                               [&](const Error& error) {
+                                                 logger.last_words(error, 500ms);
+                                                 ::_exit(kFailed);
+                                               },
+                                           .tick = {},
+                                           .events = tell(log, request.verbose > 0)};
+    receive::receive(options, environment);
+    return kWell;
+  } catch (const net::Interrupted&) {
+    return kWell;  // stopped before anything had begun
+  } catch (const Error& error) {
+    log.error(error);
+    // Set since the connection was made.
+    if (of_the_connection(error.kind()) && !board.read().server.empty()) log.error("disconnected");
+    return kFailed;
+  } catch (const std::exception& error) {
+    log.error(unexpected(error));
+    return kFailed;
+  }
+}
+
+int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
+  const bool create = request.action == PgReceivewalRequest::Action::create_slot;
+  try {
+    auto connection = pq::Connection::open(
+        {.conninfo = request.conninfo, .fallback_application_name = std::string(kPgReceivewal)},
+        stop);
+    static_cast<void>(pq::identify_system(connection));
+    if (request.verbose > 0)
+      log.info("{} replication slot \"{}\"", create ? "creating" : "dropping", request.slot);
+    if (!create) {
+      pq::drop_slot(connection, request.slot);
+    } else if (!pq::create_physical_slot(connection, request.slot, false) &&
+               !request.if_not_exists) {
+      throw Error(ErrorKind::refused,
+                  fmt::format("replication slot \"{}\" already exists", request.slot));
+    }
+    return kWell;
+  } catch (const net::Interrupted&) {
+    return kFailed;
+  } catch (const Error& error) {
+    log.error(error);
+    return kFailed;
+  }
+}
+
+int perform(PgReceivewalRequest& request) {
+  ask_stock_password(request.conninfo, request.password, pq::Replication::physical);
+  use_one_arena();
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));
+  net::Wake stop;
+  daemon::Signals::Handlers handlers;
+  handlers.stop = [&] { stop.raise(); };
+  handlers.patient = true;  // Ctrl-C under a supervisor comes twice: from the terminal and from it
+  signals.start(std::move(handlers));
+  const int status = request.action == PgReceivewalRequest::Action::receive
+                         ? receive_wal(request, log, stop)
+                         : change_slot(request, log, stop);
+  signals.stop();
+  // A thread that hangs in a write cannot be joined; everything that counts is done.
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+int pg_receivewal(int count, char** words) {
+  return run_stock_program(kPgReceivewal, [&] {
+    auto request = parse_pg_receivewal(count, words);
+    switch (request.action) {
+      case PgReceivewalRequest::Action::help:
+        print(pg_receivewal_help());
+        return kWell;
+      case PgReceivewalRequest::Action::version:
+        print(pg_receivewal_version());
+        return kWell;
+      default:
+        return perform(request);
+    }
+  });
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,127 @@
+#include "cli/stock/pg_recvlogical.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <exception>
+#include <random>
+
+#include "cli/connection_options.h"
+#include "cli/help.h"
+#include "cli/stock/pg_recvlogical_options.h"
+#include "cli/stock/stock_options.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/signals.h"
+#include "logical/session.h"
+#include "net/wake.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kWell = 0;
+constexpr int kFailed = 1;
+constexpr auto kPatience = 2s;
+
+int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
+  auto connection = pq::Connection::open(
+      {.conninfo = request.conninfo,
+       .replication = request.drop && request.conninfo.empty() ? pq::Replication::physical
+                                                               : pq::Replication::logical,
+       .fallback_application_name = std::string(kPgRecvlogical)},
+      stop);
+  if (request.drop) {
+    if (request.verbose > 0) log.info("dropping replication slot \"{}\"", request.slot);
+    pq::drop_slot(connection, request.slot);
+    return kWell;
+  }
+  if (request.verbose > 0) log.info("creating replication slot \"{}\"", request.slot);
+  if (!pq::create_logical_slot(connection, request.slot, request.slot_options) &&
+      !request.if_not_exists)
+    throw Error(ErrorKind::refused,
+                fmt::format("replication slot \"{}\" already exists", request.slot));
+  return kWell;
+}
+
+int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& requests) {
+  logical::Options options;
+  options.stock_habits = true;
+  options.conninfo = request.conninfo;
+  options.slot = request.slot;
+  options.plugin_options = request.plugin_options;
+  options.fallback_application_name = kPgRecvlogical;
+  options.path = request.file;
+  options.form = logical::Form::plugin;
+  options.startpos = request.startpos;
+  options.endpos = request.endpos;
+  options.status_interval = std::chrono::seconds(request.status_interval);
+  options.fsync_interval = std::chrono::seconds(request.fsync_interval);
+  options.loop = request.loop;
+  logical::Environment environment{
+      .requests = requests, .log = log, .seed = std::random_device()()};
+  if (request.verbose > 0)
+    environment.verbose = [&](const std::string& text) { log.info("{}", text); };
+  try {
+    logical::stream(options, environment);
+    return kWell;
+  } catch (const Error& error) {
+    log.error(error);
+    if (!request.loop && (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused))
+      log.error("disconnected");
+    return kFailed;
+  }
+}
+
+int perform(PgRecvlogicalRequest& request) {
+  ask_stock_password(request.conninfo, request.password, pq::Replication::logical);
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
+  Log& log = logger;
+  logical::Requests requests;
+  daemon::Signals::Handlers handlers;
+  handlers.stop = [&] { requests.stop(); };
+  handlers.reload = [&] { requests.reopen(); };
+  handlers.patient = true;
+  signals.start(std::move(handlers));
+  int status = kWell;
+  try {
+    if (request.create || request.drop) status = change_slot(request, log, requests.stop_wake());
+    if (request.start) status = stream(request, log, requests);
+  } catch (const net::Interrupted&) {
+    status = request.start ? kWell : kFailed;
+  } catch (const Error& error) {
+    log.error(error);
+    status = kFailed;
+  } catch (const std::exception& error) {
+    log.error("unexpected failure: {}", error.what());
+    status = kFailed;
+  }
+  signals.stop();
+  // A thread that hangs in a write cannot be joined; everything that counts is done.
+  if (!logger.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+int pg_recvlogical(int count, char** words) {
+  return run_stock_program(kPgRecvlogical, [&] {
+    auto request = parse_pg_recvlogical(count, words);
+    if (request.help) {
+      print(pg_recvlogical_help());
+      return kWell;
+    }
+    if (request.version) {
+      print(pg_recvlogical_version());
+      return kWell;
+    }
+    return perform(request);
+  });
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "archive/listing.h"
+#include "base/error.h"
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::compress {
+
+struct Options {
+  codec::Compression compression{};  ///< zstd
+  unsigned jobs = 1;
+  std::function<bool()> stop{};  ///< asked between pieces
+  /// Called from any of the threads, one at a time: bytes of WAL done and in all.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
+};
+
+struct Result {
+  std::size_t segments = 0;        ///< converted
+  std::uint64_t bytes_before = 0;  ///< of their files
+  std::uint64_t bytes_after = 0;
+  struct Failure {
+    std::string file{};
+    std::string what{};
+    std::string hint{};
+    ErrorKind kind = ErrorKind::io;
+  };
+  std::vector<Failure> failures{};  ///< segments that were left as they are
+  bool stopped = false;
+};
+
+/// Segments that have a finished form other than .zst, oldest first: what there is to do.
+struct Work {
+  std::vector<std::vector<archive::SegmentEntry>> segments{};  ///< finished forms of each
+  std::uint64_t bytes = 0;
+};
+[[nodiscard]] Work find_work(const archive::Listing& listing);
+
+/// Converts every finished segment that is raw, .gz or .lz4 to .zst, several at a time. Of each the
+/// records are checked while it is read, and what was written is read again and compared, before
+/// the old file goes; a crash at any point leaves the old form, the new one, or both, and the next
+/// run goes on from there. A segment that is damaged, or whose forms differ, stays as it is and is
+/// told in the result. Takes no lock, so that a receiver goes on archiving: its temporary files
+/// have names of their own, and whoever publishes a segment second finds it done.
+/// Throws Error{disk_full, durability}, and Error{io} if the directory cannot be read or its file
+/// system is read-only.
+[[nodiscard]] Result compress_archive(io::Directory& directory, const Work& work,
+                                      wal::SegmentSize segment_size, const Options& options);
+
+/// Removes what interrupted runs left behind: hidden files of ours that nobody holds a lock on.
+/// Where the file system knows no locks, those that nobody has written to since `written_before`
+/// (one at work writes all the time). Throws Error{io}.
+void remove_leftovers(io::Directory& directory,
+                      std::chrono::system_clock::time_point written_before);
+/// True for the hidden files of a conversion.
+[[nodiscard]] bool is_leftover(std::string_view name);
+
+}  // namespace weir::compress

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "codec/codec.h"
+#include "wal/segment.h"
+
+namespace weir::compress {
+
+/// How a conversion stays below the memory that it is allowed. Page cache is not counted: the
+/// kernel takes it back.
+struct MemoryPlan {
+  codec::Compression compression;  ///< at the highest level up to the wanted one that fits
+  unsigned jobs = 1;               ///< so many at a time, of the wanted ones
+};
+
+/// `limit` in bytes; nullopt: none. Fewer jobs come before a lower level, which makes the archive
+/// larger. Pure. nullopt if not even one job at the lowest level fits: then least_memory() does.
+[[nodiscard]] std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
+                                                    const codec::Compression& wanted, unsigned jobs,
+                                                    wal::SegmentSize segment_size);
+/// The limit that is needed for one job at the lowest level.
+[[nodiscard]] std::uint64_t least_memory(const codec::Compression& wanted,
+                                         wal::SegmentSize segment_size);
+
+}  // namespace weir::compress

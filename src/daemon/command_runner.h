@@ -1,0 +1,67 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+
+namespace weir::daemon {
+
+/// What a user's command is run with: names and values added to our own environment.
+using Variables = std::vector<std::pair<std::string, std::string>>;
+
+/// Runs `sh -c command` with these variables, standard input empty, and waits for its end. Values
+/// reach it by the environment alone: nothing is pasted into the command's text. Returns "" if it
+/// ended with 0, else what became of it ("ended with status 3", "was ended by signal 9").
+[[nodiscard]] std::string run_command(const std::string& command, const Variables& variables);
+
+/// Runs commands one after the other, in a thread of its own, in the order they were added. Those
+/// that wait are bounded in number: who adds one more has to wait. A command that fails is told and
+/// counted. add() and the ending functions belong to one thread, stop() may be called by any.
+class CommandRunner {
+ public:
+  struct Job {
+    std::string command;
+    Variables variables;
+    std::string about;  ///< for messages: "channel orders"
+  };
+
+  CommandRunner(std::size_t most_waiting, Log& log);
+  ~CommandRunner();
+  CommandRunner(const CommandRunner&) = delete;
+  CommandRunner& operator=(const CommandRunner&) = delete;
+
+  /// False if it was stopped: the job will not be run.
+  bool add(Job job);
+  /// False if add() would still have to wait after this time.
+  [[nodiscard]] bool wait_for_room(std::chrono::milliseconds time);
+  /// Begins no other job. The one that runs is not disturbed.
+  void stop();
+  /// Waits until all jobs are done or, once stopped, the one that runs. Returns how many were not.
+  std::size_t finish();
+  [[nodiscard]] std::size_t failures() const;
+
+ private:
+  void work();
+
+  const std::size_t most_waiting_;
+  Log& log_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Job> jobs_;
+  bool busy_ = false;
+  bool stop_ = false;
+  bool end_ = false;
+  std::size_t failures_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace weir::daemon

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+#include "daemon/screen.h"
+
+namespace weir::daemon {
+
+enum class LogFormat {
+  text,
+  json,  ///< one object on each line; docs/monitoring.md tells the fields
+};
+
+/// The log of `pgweir receive`: lines such as
+///
+///     2026-11-20 10:00:00.123 UTC INFO  text
+///
+/// on stderr or in a file. A thread of its own writes them, from a small queue: a stopped terminal
+/// or a hanging log disk delays and in the end drops the oldest messages, never the archiving. Any
+/// thread.
+class Logger final : public Log {
+ public:
+  /// The screen is stderr; it outlives the logger. Throws Error{io} if the log file cannot be
+  /// opened.
+  /// With `program` the lines are those of a PostgreSQL client of that name: "NAME: error: text",
+  /// "NAME: hint: text", and for what is no trouble "NAME: text".
+  Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program = {},
+         LogFormat format = LogFormat::text);
+  /// As close(), without its answer.
+  ~Logger() override;
+
+  void write(LogLevel level, std::string_view message) override;
+  void write_error(const Error& error) override;
+  [[nodiscard]] bool enabled(LogLevel level) const override;
+
+  void set_level(LogLevel level);
+  /// Opens the log file anew, as after logrotate moved it; a failure is told on stderr and the old
+  /// one stays in use. Nothing to do without a log file.
+  void reopen();
+  /// Waits until everything written so far is out; false if that takes longer than `time`.
+  bool drain(std::chrono::milliseconds time);
+  /// Ends the thread after what it still has to write. False if it is stuck in a write: then only
+  /// _exit() ends the process.
+  bool close(std::chrono::milliseconds time);
+  /// The last words before _exit(): `error` goes to stderr, and to the log file if there is one.
+  /// Returns after at most about `time`.
+  void last_words(const Error& error, std::chrono::milliseconds time);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The message as it stands on a line: no control characters (they may come from a server), further
+/// lines indented.
+[[nodiscard]] std::string one_message(std::string_view message);
+
+}  // namespace weir::daemon

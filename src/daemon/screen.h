@@ -1,0 +1,53 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+namespace weir::daemon {
+
+/// Where log lines and the live line go: one descriptor, a terminal or not. Keeps the two from
+/// garbling each other. Any thread.
+///
+/// Nothing here waits for a reader for longer than it is told: a terminal that was stopped with
+/// Ctrl-S, or a pipe nobody empties, must not stop the archiving.
+class Screen {
+ public:
+  /// Does not own `fd`.
+  explicit Screen(int fd);
+
+  /// Can show a live line: a terminal, and not a dumb one.
+  [[nodiscard]] bool live() const { return live_; }
+  /// The user wants no colour, or it would not show.
+  [[nodiscard]] bool colour() const { return colour_; }
+  /// Columns, 80 if nobody knows.
+  [[nodiscard]] int width() const;
+
+  /// Writes whole lines, above the live line. Waits for the reader until give_up() was called and
+  /// its time is over. False if not all was written.
+  bool write(std::string_view lines);
+  /// Writes what can be written at once, from whatever thread, whoever else is writing.
+  void write_now(std::string_view lines) noexcept;
+  /// Shows `line` (at most one line wide) as the live line, if that is possible without waiting.
+  void show(const std::string& line);
+  /// Takes the live line away.
+  void clear();
+
+  /// From now on no write waits past `time`, also one that waits already.
+  void give_up(std::chrono::milliseconds time);
+
+ private:
+  bool put(std::string_view text);
+  [[nodiscard]] bool ready(int timeout_ms) const;
+
+  const int fd_;
+  bool live_ = false;
+  bool colour_ = false;
+  std::mutex mutex_;
+  bool shown_ = false;  ///< the live line is on the screen
+  std::atomic<std::chrono::steady_clock::rep> deadline_;
+};
+
+}  // namespace weir::daemon

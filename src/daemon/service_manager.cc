@@ -1,0 +1,204 @@
+#include "daemon/service_manager.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <ctime>
+#include <utility>
+
+#include "base/text.h"
+#include "base/units.h"
+#include "daemon/logger.h"
+#include "net/wait.h"
+
+namespace weir::daemon {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::milliseconds kTellEvery = 30s;
+constexpr std::chrono::milliseconds kTryAgain = 200ms;
+/// Messages that found no room; a STATUS= gives way to a newer one, so there are never many.
+constexpr std::size_t kMostWaiting = 16;
+
+/// systemd tells a reload that ends from one that has not begun by this time.
+std::string monotonic_usec() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return fmt::format("{}", static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
+}
+
+/// The text may come from a server.
+std::string one_line(const std::string& text) {
+  auto line = one_message(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
+std::optional<std::int64_t> number_in(const char* variable) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? std::nullopt : parse_number<std::int64_t>(text);
+}
+
+/// sd_watchdog_enabled(3)
+std::chrono::microseconds watchdog_of_environment() {
+  const auto usec = number_in("WATCHDOG_USEC");
+  const auto pid = number_in("WATCHDOG_PID");
+  if (!usec || *usec <= 0 || (pid && *pid != ::getpid())) return 0us;
+  return std::chrono::microseconds(*usec);
+}
+
+}  // namespace
+
+ServiceManager::ServiceManager(Log& log) {
+  const char* const variable = std::getenv("NOTIFY_SOCKET");
+  if (variable == nullptr || *variable == '\0') return;
+  try {
+    manager_.emplace(net::Address::unix_socket(variable));
+  } catch (const Error& error) {
+    log.warning("systemd cannot be notified: {}", error.what());
+    return;
+  }
+  watchdog_ = watchdog_of_environment();
+}
+
+ServiceManager::~ServiceManager() { stop(); }
+
+std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() const {
+  if (watchdog_ == 0us) return std::nullopt;
+  return std::max(std::chrono::duration_cast<std::chrono::milliseconds>(watchdog_ / 4), 1ms);
+}
+
+void ServiceManager::start(receive::StatusBoard& board) {
+  if (!manager_) return;
+  board_ = &board;
+  board.set_listener([this] { wake_.raise(); });
+  run([this, &board] { look_at(board); });
+}
+
+void ServiceManager::start() {
+  if (manager_) run({});
+}
+
+void ServiceManager::run(std::function<void()> look) {
+  heartbeat();
+  thread_ = std::thread([this, look = std::move(look)] { work(look); });
+}
+
+void ServiceManager::stop() {
+  if (!thread_.joinable()) return;
+  if (board_ != nullptr) board_->set_listener({});
+  end_ = true;
+  wake_.raise();
+  thread_.join();
+}
+
+void ServiceManager::work(const std::function<void()>& look) {
+  const auto interval = std::min(heartbeat_interval().value_or(kTellEvery), kTellEvery);
+  while (!end_) {
+    if (look) look();
+    feed(Clock::now());
+    tell_waiting();
+    const bool waiting = [this] {
+      const std::lock_guard lock(mutex_);
+      return !waiting_.empty();
+    }();
+    static_cast<void>(net::pause(wake_, waiting ? std::min(interval, kTryAgain) : interval));
+    wake_.clear();
+  }
+  tell_waiting();
+}
+
+void ServiceManager::look_at(receive::StatusBoard& board) {
+  // Waits for the stream's own lock: if that is never free, the watchdog's silence is right.
+  const auto view = board.view();
+  if (view.stream && !std::exchange(streamed_, true)) heartbeat();
+  if (!view.stream) streamed_ = false;
+  excuse(!view.stream);
+  if (view.stream || view.content.state == "waiting") tell_ready();
+  set_line(status_line(view));
+}
+
+void ServiceManager::feed(Clock::time_point now) {
+  if (watchdog_ == 0us || now < watchdog_at_) return;
+  const Clock::time_point heard{Clock::duration(heard_.load())};
+  if (excused_ || now - heard < watchdog_ / 2) tell("WATCHDOG=1");
+  watchdog_at_ = now + *heartbeat_interval();
+}
+
+void ServiceManager::tell(const std::string& state) {
+  if (!manager_) return;
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty() && send(state)) return;
+  // Another of these comes soon; one that is late would be a lie.
+  if (state == "WATCHDOG=1") return;
+  if (waiting_.size() == kMostWaiting) waiting_.erase(waiting_.begin());
+  waiting_.push_back(state);
+}
+
+void ServiceManager::tell_waiting() {
+  const std::lock_guard lock(mutex_);
+  while (!waiting_.empty() && send(waiting_.front())) waiting_.erase(waiting_.begin());
+  if (waiting_.empty() && line_ != told_ && send("STATUS=" + line_)) told_ = line_;
+}
+
+/// False if there is no room now. Where nobody listens there is nobody to tell.
+bool ServiceManager::send(const std::string& state) {
+  return manager_->send(state) != net::DatagramSender::Sent::no_room;
+}
+
+void ServiceManager::ready(const std::string& line) {
+  tell_ready();
+  status(line);
+}
+
+void ServiceManager::status(const std::string& line) {
+  set_line(line);
+  wake_.raise();
+}
+
+void ServiceManager::set_line(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  line_ = one_line(line);
+}
+
+void ServiceManager::tell_ready() {
+  if (!ready_.exchange(true)) tell("READY=1");
+}
+
+void ServiceManager::reloading() {
+  if (ready_) tell("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec());
+}
+
+void ServiceManager::reloaded() {
+  if (ready_) tell("READY=1");
+}
+
+void ServiceManager::stopping() { tell("STOPPING=1"); }
+
+std::string status_line(const receive::StatusBoard::View& view) {
+  const auto& content = view.content;
+  const std::string from = content.server.empty() ? "" : " from " + content.server;
+  std::string line;
+  if (view.stream) {
+    const auto& stream = *view.stream;
+    const auto lag = stream.server_end > stream.flush ? stream.server_end - stream.flush : 0;
+    line = fmt::format("{} timeline {}{}, durable up to {}, {}",
+                       content.disk_full ? "disk full: holding" : "streaming", stream.timeline,
+                       from, stream.flush, lag == 0 ? "caught up" : format_size(lag) + " behind");
+  } else {
+    line = content.state + from;
+    if (content.last_error) line += "; last error: " + *content.last_error;
+  }
+  const auto unsettled =
+      std::count_if(content.losses.begin(), content.losses.end(),
+                    [](const archive::Loss& loss) { return !loss.acknowledged; });
+  if (unsettled > 0) line += fmt::format("; {} loss(es) of WAL, see pgweir status", unsettled);
+  if (content.slot_warning) line += "; " + *content.slot_warning;
+  return one_line(line);
+}
+
+}  // namespace weir::daemon

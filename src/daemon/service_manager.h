@@ -1,0 +1,105 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "net/datagram.h"
+#include "net/wake.h"
+#include "receive/status_board.h"
+
+namespace weir::daemon {
+
+/// Tells systemd how a service of Type=notify is doing (sd_notify(3)), where systemd started it as
+/// one; elsewhere it does nothing and has no thread.
+///
+/// - READY=1 when it streams (or listens) for the first time, or when the first attempt failed in a
+///   way that may pass and it goes on trying by itself: a server that is down must not hold up a
+///   boot. What will not pass by itself ends the process before.
+/// - STATUS= with state, position and lag, whenever the state changes and about every half minute.
+/// - WATCHDOG=1 while the thread that answers the server goes round: see heartbeat(). So a process
+///   that hangs is noticed, and a disk that hangs is no reason to be killed. While no stream runs,
+///   every wait has a limit of its own.
+/// - RELOADING=1, STOPPING=1.
+///
+/// The messages are datagrams, and are sent without waiting: libsystemd's sd_notify() would hang
+/// where nobody reads them. What finds no room is kept and tried again.
+class ServiceManager {
+ public:
+  /// Looks at NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. An address of a kind that is not known
+  /// is told by a warning.
+  explicit ServiceManager(Log& log);
+  ~ServiceManager();
+  ServiceManager(const ServiceManager&) = delete;
+  ServiceManager& operator=(const ServiceManager&) = delete;
+
+  /// How often heartbeat() is wanted while it is not excused; nullopt: never.
+  [[nodiscard]] std::optional<std::chrono::milliseconds> heartbeat_interval() const;
+  /// The thread that matters went round. Any thread, never blocks.
+  void heartbeat() { heard_ = std::chrono::steady_clock::now().time_since_epoch().count(); }
+  /// No heartbeat is to be expected: it waits for a disk, or for something that has a limit. Any
+  /// thread, never blocks. At first it is excused.
+  void excuse(bool excused) { excused_ = excused; }
+
+  /// Begins to tell what the board says; the board outlives this, or stop() is called first.
+  /// Heartbeats are expected while it says that WAL streams.
+  void start(receive::StatusBoard& board);
+  /// For a command that has no board: what status() and ready() say.
+  void start();
+  void stop();
+
+  /// A new line for STATUS=, told at once. Any thread, never blocks.
+  void status(const std::string& line);
+  /// The same, told within half a minute: for positions that move.
+  void set_line(const std::string& line);
+  /// A new line at once, with READY=1 if that was not said.
+  void ready(const std::string& line);
+
+  /// SIGHUP is being acted on, and was. Any thread.
+  void reloading();
+  void reloaded();
+  /// Asked to stop.
+  void stopping();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void run(std::function<void()> look);
+  void work(const std::function<void()>& look);
+  void look_at(receive::StatusBoard& board);
+  void feed(Clock::time_point now);
+  void tell_ready();
+  void tell(const std::string& state);
+  void tell_waiting();
+  bool send(const std::string& state);
+
+  std::optional<net::DatagramSender> manager_;  ///< empty: nobody wants to be told
+  std::chrono::microseconds watchdog_{};        ///< zero: none
+  std::atomic<Clock::rep> heard_ = 0;
+  std::atomic<bool> excused_ = true;
+  std::atomic<bool> ready_ = false;
+  receive::StatusBoard* board_ = nullptr;
+  net::Wake wake_;
+  std::atomic<bool> end_ = false;
+  std::thread thread_;
+
+  // The thread's own.
+  bool streamed_ = false;
+  Clock::time_point watchdog_at_{};
+
+  std::mutex mutex_;
+  std::string line_;  ///< the newest for STATUS=
+  std::string told_;  ///< the last that was told
+  std::vector<std::string> waiting_;
+};
+
+/// The line that `systemctl status` shows. Pure.
+[[nodiscard]] std::string status_line(const receive::StatusBoard::View& view);
+
+}  // namespace weir::daemon

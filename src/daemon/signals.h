@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <thread>
+
+#include "base/descriptor.h"
+#include "net/wake.h"
+
+namespace weir::daemon {
+
+/// The signals of a command, taken by a thread of its own. To be made before any other thread: the
+/// signals are blocked in the maker, and threads inherit that.
+class Signals {
+ public:
+  struct Handlers {
+    std::function<void()> stop;  ///< the first SIGTERM or SIGINT
+    /// SIGHUP. Empty: it asks to stop, too, unless it was ignored when the program began (nohup).
+    std::function<void()> reload;
+    std::function<void()> leave;  ///< before the second one ends the process, with status 3; within
+                                  ///< half a second of the first it is the same one
+    bool patient = false;         ///< further signals to stop are without effect
+  };
+
+  Signals();
+  /// stop(). The signals stay blocked: the program is about to end.
+  ~Signals();
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+  /// Begins to act on signals, those that came meanwhile included. Once.
+  void start(Handlers handlers);
+  /// Ends the thread: no handler runs any more.
+  void stop();
+
+ private:
+  void work(const Handlers& handlers);
+
+  Descriptor fd_;
+  bool hangup_ignored_ = false;
+  net::Wake end_;
+  std::thread thread_;
+};
+
+/// For who writes to sockets and pipes for a long time: that nobody reads is told by the write.
+void ignore_broken_pipes();
+
+}  // namespace weir::daemon

@@ -1,0 +1,188 @@
+#include "daemon/logger.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace weir::daemon {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::Not;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+class LoggerTest : public testing::Test {
+ protected:
+  LoggerTest() {
+    std::string pattern = fs::temp_directory_path() / "pgweir-log-XXXXXX";
+    directory_ = ::mkdtemp(pattern.data());
+    EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0);
+  }
+  ~LoggerTest() override {
+    ::close(pipe_[0]);
+    if (pipe_[1] >= 0) ::close(pipe_[1]);
+    fs::remove_all(directory_);
+  }
+
+  /// What was written to the screen; ends it.
+  std::string shown() {
+    ::close(std::exchange(pipe_[1], -1));
+    std::string text;
+    char piece[4096];
+    for (ssize_t count = 0; (count = ::read(pipe_[0], piece, sizeof piece)) > 0;)
+      text.append(piece, static_cast<std::size_t>(count));
+    return text;
+  }
+  static std::string content(const std::string& path) {
+    std::ifstream file(path);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+
+  std::string directory_;
+  int pipe_[2];
+};
+
+TEST_F(LoggerTest, WritesTimeLevelAndText) {
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, std::nullopt);
+    Log& log = logger;
+    log.debug("not this");
+    log.info("one {}", 1);
+    log.error(Error(ErrorKind::io, "broken").hint("Mend it."));
+    EXPECT_TRUE(logger.close(10s));
+  }
+  const std::string time = "[0-9-]+ [0-9:]+[.][0-9]+ UTC ";
+  EXPECT_THAT(shown(), MatchesRegex(time + "INFO  one 1\n" + time + "ERROR broken\n" + time +
+                                    "ERROR hint: Mend it.\n"));
+}
+
+TEST_F(LoggerTest, DoesNotWaitForAReaderThatDoesNotRead) {
+  Screen screen(pipe_[1]);
+  Logger logger(screen, LogLevel::info, std::nullopt);
+  // More than the pipe and the queue hold: the test hangs if a caller had to wait.
+  const std::string text(1000, 'x');
+  for (int i = 0; i < 2000; ++i) logger.write(LogLevel::info, text);
+  EXPECT_FALSE(logger.drain(10ms));
+  logger.last_words(Error(ErrorKind::durability, "lost"), 10ms);
+  EXPECT_TRUE(logger.close(10ms));
+}
+
+TEST_F(LoggerTest, KeepsTheNewestOfTooMany) {
+  Screen screen(pipe_[1]);
+  Logger logger(screen, LogLevel::info, std::nullopt);
+  const std::string text(1000, 'x');
+  for (int i = 0; i < 2000; ++i) logger.write(LogLevel::info, text);
+  logger.write(LogLevel::info, "the last one");
+  std::string read;
+  char piece[4096];
+  while (read.find("the last one\n") == std::string::npos) {
+    const auto count = ::read(pipe_[0], piece, sizeof piece);
+    ASSERT_GT(count, 0);
+    read.append(piece, static_cast<std::size_t>(count));
+  }
+  EXPECT_TRUE(logger.close(10s));
+}
+
+TEST_F(LoggerTest, WritesToAFileAndOpensItAnew) {
+  const auto path = directory_ + "/log";
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, path);
+    Log& log = logger;
+    log.info("before");
+    ASSERT_TRUE(logger.drain(10s));
+    fs::rename(path, path + ".1");
+    log.info("still the old one");
+    ASSERT_TRUE(logger.drain(10s));
+    logger.reopen();
+    log.info("the new one");
+    EXPECT_TRUE(logger.close(10s));
+  }
+  EXPECT_THAT(content(path + ".1"), HasSubstr("still the old one"));
+  EXPECT_THAT(content(path), HasSubstr("the new one"));
+  EXPECT_THAT(content(path), Not(HasSubstr("before")));
+  EXPECT_EQ(shown(), "");
+}
+
+TEST_F(LoggerTest, GoesOnInTheOldFileIfTheNewOneCannotBeOpened) {
+  fs::create_directory(directory_ + "/sub");
+  const auto path = directory_ + "/sub/log";
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, path);
+    fs::rename(directory_ + "/sub", directory_ + "/gone");
+    logger.reopen();
+    logger.write(LogLevel::info, "after");
+    EXPECT_TRUE(logger.close(10s));
+  }
+  EXPECT_THAT(content(directory_ + "/gone/log"), HasSubstr("after"));
+  EXPECT_THAT(shown(), HasSubstr("could not open the log file"));
+}
+
+TEST_F(LoggerTest, RefusesAFileThatCannotBeOpened) {
+  Screen screen(pipe_[1]);
+  EXPECT_THROW(Logger(screen, LogLevel::info, directory_ + "/missing/log"), Error);
+}
+
+TEST_F(LoggerTest, SaysTheLastWordsOnTheScreenToo) {
+  const auto path = directory_ + "/log";
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, path);
+    logger.last_words(Error(ErrorKind::durability, "lost").hint("Look."), 10s);
+    EXPECT_THAT(content(path), HasSubstr("ERROR lost"));
+  }
+  EXPECT_EQ(shown(), "pgweir: error: lost\npgweir: hint: Look.\n");
+}
+
+TEST_F(LoggerTest, ChangesItsLevel) {
+  Screen screen(pipe_[1]);
+  Logger logger(screen, LogLevel::info, std::nullopt);
+  EXPECT_FALSE(logger.enabled(LogLevel::debug));
+  logger.set_level(LogLevel::debug);
+  EXPECT_TRUE(logger.enabled(LogLevel::debug));
+}
+
+TEST_F(LoggerTest, WritesAnObjectOnEachLineIfAskedTo) {
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, std::nullopt, {}, LogFormat::json);
+    Log& log = logger;
+    log.info("two\nlines and a \"quote\", {}", "\xff\x01");
+    log.debug("not shown");
+    log.error(Error(ErrorKind::gap, "missing").with("lsn", "0/1").hint("Do it."));
+    log.error(Error(ErrorKind::retry, "bare"));
+  }
+  std::istringstream lines(shown());
+  std::vector<nlohmann::json> objects;
+  for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(objects.size(), 3u);
+  EXPECT_EQ(objects[0].at("message"), "two\nlines and a \"quote\", \xEF\xBF\xBD\x01");
+  EXPECT_EQ(objects[0].at("level"), "info");
+  EXPECT_EQ(objects[0].at("pid"), ::getpid());
+  EXPECT_THAT(objects[0].at("time").get<std::string>(),
+              MatchesRegex("20[0-9-]+T[0-9:]+\\.[0-9][0-9][0-9]Z"));
+  EXPECT_FALSE(objects[0].contains("error"));
+  EXPECT_EQ(objects[1].at("message"), "missing");
+  EXPECT_EQ(objects[1].at("error"), "gap");
+  EXPECT_EQ(objects[1].at("context"), "lsn 0/1");
+  EXPECT_EQ(objects[1].at("hint"), "Do it.");
+  EXPECT_FALSE(objects[2].contains("hint"));
+}
+
+}  // namespace
+}  // namespace weir::daemon
