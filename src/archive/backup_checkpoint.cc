@@ -2,35 +2,21 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
-#include "archive/content.h"
-#include "archive/listing.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
+#include "wal/records.h"
 
 namespace weir::archive {
 
 namespace {
 
-/// The redo position of a checkpoint: the first field of its data (struct CheckPoint in
-/// catalog/pg_control.h), which is all that the record has.
-std::optional<wal::Lsn> redo_of(const wal::RecordHeader& header, std::span<const std::byte> body) {
-  constexpr std::uint8_t kXlog = 0;       // RM_XLOG_ID
-  constexpr std::uint8_t kShutdown = 0;   // XLOG_CHECKPOINT_SHUTDOWN
-  constexpr std::uint8_t kOnline = 0x10;  // XLOG_CHECKPOINT_ONLINE
-  constexpr std::byte kDataShort{255};    // XLR_BLOCK_ID_DATA_SHORT, and one byte of length
-  const auto what = header.info & 0xF0;
-  std::uint64_t redo = 0;
-  if (header.resource_manager != kXlog || (what != kShutdown && what != kOnline) ||
-      body.size() < 2 + sizeof(redo) || body[0] != kDataShort)
-    return std::nullopt;
-  std::memcpy(&redo, body.data() + 2, sizeof(redo));
-  return wal::Lsn(redo);
-}
+constexpr std::size_t kRead = std::size_t{128} << 10;  ///< bytes at once
 
 /// Waits for the first record at the place or behind it.
 class CheckpointWatch final : public wal::RecordObserver {
@@ -38,14 +24,14 @@ class CheckpointWatch final : public wal::RecordObserver {
   explicit CheckpointWatch(wal::Lsn place) : place_(place) {}
 
   bool wants(const wal::RecordHeader& header) override {
-    return !decided && header.resource_manager == 0;
+    return !decided && wal::is_checkpoint(header);
   }
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
     if (decided || end <= place_) return;
     decided = true;
     begins_there = start == place_;
-    if (begins_there) redo = redo_of(header, body);
+    if (begins_there && wal::is_checkpoint(header)) redo = wal::redo_position(body);
   }
 
   bool decided = false;
@@ -58,9 +44,8 @@ class CheckpointWatch final : public wal::RecordObserver {
 
 }  // namespace
 
-void require_checkpoint(io::Directory& directory, const BackupPoint& backup,
+void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
                         wal::SegmentSize segment_size) {
-  using codec::Method;
   if (!backup.checkpoint) return;
   const auto place = *backup.checkpoint;
   const auto first = segment_size.segno(place);
@@ -70,30 +55,17 @@ void require_checkpoint(io::Directory& directory, const BackupPoint& backup,
   options.timeline = backup.timeline;
   options.observer = &watch;
   wal::RecordVerifier verifier(options, segment_size.start(first));
+  WalReader reader(directory,
+                   {.segment_size = segment_size, .timeline = backup.timeline, .unfinished = true});
   std::string name;
+  std::vector<std::byte> buffer(kRead);
   // The record may go on in the next segment.
-  for (auto segno = first; segno <= first + 1 && !watch.decided; ++segno) {
-    bool read = false;
-    for (const auto partial : {false, true})
-      for (const auto method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
-        if (read) continue;
-        const SegmentFileName each{wal::SegmentName(backup.timeline, segno, segment_size), method,
-                                   partial};
-        const auto file = directory.open_for_reading(each.to_string());
-        if (!file) continue;
-        read = true;
-        if (segno == first) name = each.to_string();
-        try {
-          const auto path = directory.path() + "/" + each.to_string();
-          const bool all = read_content(
-              *file, method, path, [&](auto wal) { return !verifier.feed(wal) && !watch.decided; });
-          if (!all && !watch.decided) return;  // damaged, or written only so far
-        } catch (const Error& error) {
-          if (error.kind() != ErrorKind::damage) throw;
-          if (!watch.decided) return;
-        }
-      }
-    if (!read || verifier.position() != segment_size.start(segno + 1)) break;
+  while (!watch.decided && verifier.position() < segment_size.start(first + 2)) {
+    const auto read = reader.read(verifier.position(), buffer);
+    if (read.state != WalReader::State::bytes) return;
+    if (name.empty()) name = reader.file()->to_string();
+    // Damaged, or written only so far.
+    if (verifier.feed(std::span(buffer).first(read.count)) && !watch.decided) return;
   }
   if (!watch.decided || (watch.begins_there && watch.redo == backup.start)) return;
   throw Error(ErrorKind::conflict,

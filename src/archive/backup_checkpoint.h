@@ -1,7 +1,7 @@
 #pragma once
 
 #include "archive/backup_point.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -11,7 +11,7 @@ namespace weir::archive {
 /// checkpoint. Throws Error{conflict} if it is another record: the label is of another cluster, or
 /// of another branch of this one, and where it starts says nothing of this archive. WAL that is not
 /// there, or is damaged, says nothing. Throws Error{io}.
-void require_checkpoint(io::Directory& directory, const BackupPoint& backup,
+void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
                         wal::SegmentSize segment_size);
 
 }  // namespace weir::archive

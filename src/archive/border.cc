@@ -7,9 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "wal/page.h"
@@ -35,17 +37,6 @@ struct Finished {
   Lsn start;
 };
 
-std::optional<Finished> find_finished(io::Directory& directory, wal::TimelineId timeline, Lsn start,
-                                      wal::SegmentSize size) {
-  const wal::SegmentName segment(timeline, size.segno(start), size);
-  // The raw form goes when another one is durable.
-  for (const auto method : {Method::none, Method::zstd, Method::lz4, Method::gzip}) {
-    const SegmentFileName name{segment, method, false};
-    if (directory.find(name.to_string())) return Finished{name, start};
-  }
-  return std::nullopt;
-}
-
 /// The record that a segment begins in goes on to its end or further: no record begins in it.
 bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize size) {
   const auto pages = size.bytes() / wal::kPageSize;
@@ -55,7 +46,7 @@ bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize si
 }
 
 /// A record begins on this page, as far as the page itself tells. `front`: its first bytes.
-bool has_record(io::File& file, std::uint64_t offset, std::span<const std::byte> front) {
+bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte> front) {
   const auto page = wal::decode_page_header(front);
   if (!page || page->magic == 0) return false;  // behind an xlog switch
   std::uint64_t at = page->size();
@@ -73,7 +64,7 @@ bool has_record(io::File& file, std::uint64_t offset, std::span<const std::byte>
 
 /// The last page of a raw segment, before `end`, in which a record begins, as far as the pages
 /// tell; else its first page.
-Lsn last_page_with_a_record(io::File& file, Lsn segment, Lsn end) {
+Lsn last_page_with_a_record(io::Bytes& file, Lsn segment, Lsn end) {
   std::array<std::byte, wal::kLongHeaderSize + sizeof(std::uint32_t)> front{};
   for (auto offset = (end - segment - 1) / wal::kPageSize * wal::kPageSize; offset > 0;
        offset -= wal::kPageSize) {
@@ -83,53 +74,45 @@ Lsn last_page_with_a_record(io::File& file, Lsn segment, Lsn end) {
   return segment;
 }
 
-/// False if what is read, up to `end`, ends in damage.
-bool feed(io::Directory& directory, const Finished& segment, wal::RecordVerifier& verifier,
-          wal::SegmentSize size, Lsn end) {
-  const auto upto = std::min(size.bytes(), end - segment.start);
-  bool sound = true;
-  if (segment.name.method == Method::none) {
-    const auto file = directory.open_for_reading(segment.name.to_string());
-    if (!file)
-      throw Error(ErrorKind::io, "the segment file is gone").with("file", segment.name.to_string());
-    if (file->size() != size.bytes()) return false;
-    std::vector<std::byte> buffer(kReadAtOnce);
-    for (auto at = verifier.position() - segment.start; sound && at < upto;) {
-      const auto count = file->read_at(
-          at, std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), upto - at)));
-      sound = count != 0 && !verifier.feed(std::span(buffer).first(count));
-      at += count;
-    }
-    return sound;
-  }
-  std::uint64_t at = 0;
-  read_segment(directory, segment.name, size, [&](std::span<const std::byte> wal) {
-    const auto wanted = wal.first(std::min<std::uint64_t>(wal.size(), upto - at));
-    at += wanted.size();
-    sound = !verifier.feed(wanted);
-    return sound;
-  });
-  return sound;
+/// Where a segment was given another form meanwhile, who asked looks again.
+Error gone(const WalReader& reader, Lsn at) {
+  return Error(ErrorKind::io, "the segment file is gone")
+      .with("file", reader.segment_at(at).to_string());
 }
 
-/// The timeline that the byte at `lsn` is of, by the archive's history of `timeline`.
-wal::TimelineId timeline_at(io::Directory& directory, wal::TimelineId timeline, Lsn lsn) {
-  const auto content = read_history(directory, timeline);
-  const auto history = content ? wal::TimelineHistory::parse(timeline, *content) : std::nullopt;
-  return history ? history->timeline_of(lsn) : timeline;
+/// False if what is read, up to `end`, ends in damage.
+bool feed(WalReader& reader, wal::RecordVerifier& verifier, Lsn end) {
+  std::vector<std::byte> buffer(kReadAtOnce);
+  while (verifier.position() < end) {
+    const auto at = verifier.position();
+    const auto read =
+        reader.read(at, std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at)));
+    if (read.state == WalReader::State::gone) throw gone(reader, at);
+    if (read.state != WalReader::State::bytes || verifier.feed(std::span(buffer).first(read.count)))
+      return false;
+  }
+  return true;
+}
+
+/// The archive's WAL along the history of `options.timeline`, as far as it has that.
+WalReader open_reader(io::Shelf& archive, const wal::RecordVerifier::Options& options) {
+  const auto content = read_history(archive, options.timeline);
+  return WalReader(archive,
+                   {.segment_size = options.segment_size,
+                    .timeline = options.timeline,
+                    .history = content ? wal::TimelineHistory::parse(options.timeline, *content)
+                                       : std::nullopt});
 }
 
 /// The segment that lies before `end`, of that timeline or of the ancestor that it was written on:
-/// before the first segment of a timeline there is only an ancestor's.
-std::optional<Finished> find_in_history(io::Directory& directory, wal::TimelineId timeline, Lsn end,
+/// before the first segment of a timeline there is only an ancestor's, and behind a switch in it
+/// the ancestor's segment has other WAL.
+std::optional<Finished> find_in_history(io::Shelf& directory, const WalReader& reader, Lsn end,
                                         wal::SegmentSize size) {
   if (end.byte() <= size.bytes()) return std::nullopt;
   const Lsn last(end.byte() - 1);
-  const auto start = size.start_of(last);
-  if (auto found = find_finished(directory, timeline, start, size)) return found;
-  // The last byte tells: behind a switch in it the ancestor's segment has other WAL.
-  const auto ancestor = timeline_at(directory, timeline, last);
-  return ancestor == timeline ? std::nullopt : find_finished(directory, ancestor, start, size);
+  const auto name = find_finished(directory, reader.segment_at(last));
+  return name ? std::optional(Finished{*name, size.start_of(last)}) : std::nullopt;
 }
 
 /// What the segments before a place tell.
@@ -144,19 +127,17 @@ struct Attempt {
   [[nodiscard]] bool knows_a_record() const { return verifier.newest_record_start().valid(); }
 };
 
-/// From the last page with a record of the oldest of `segments` (the newest first) up to `end`.
-Attempt read_segments(io::Directory& directory, const std::vector<Finished>& segments,
+/// From the last page with a record of the oldest segment up to `end`.
+Attempt read_segments(io::Shelf& directory, WalReader& reader, const Finished& oldest,
                       const wal::RecordVerifier::Options& options, Lsn end) {
   const auto& size = options.segment_size;
-  const auto& oldest = segments.back();
   const auto read_from = [&](Lsn begin) {
     Attempt attempt{wal::RecordVerifier(options, begin)};
-    for (auto segment = segments.rbegin(); attempt.sound && segment != segments.rend(); ++segment)
-      attempt.sound = feed(directory, *segment, attempt.verifier, size, end);
+    attempt.sound = feed(reader, attempt.verifier, end);
     return attempt;
   };
   if (oldest.name.method == Method::none)
-    if (const auto file = directory.open_for_reading(oldest.name.to_string());
+    if (const auto file = directory.open_bytes(oldest.name.to_string());
         file && file->size() == size.bytes()) {
       const auto upto = std::min(end, oldest.start + size.bytes());
       auto attempt = read_from(last_page_with_a_record(*file, oldest.start, upto));
@@ -167,21 +148,22 @@ Attempt read_segments(io::Directory& directory, const std::vector<Finished>& seg
 }
 
 /// nullopt if the segments before `end` cannot tell.
-std::optional<Reading> read_up_to(io::Directory& directory,
-                                  const wal::RecordVerifier::Options& options, Lsn end) {
+std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                  Lsn end) {
   const auto& size = options.segment_size;
-  std::vector<Finished> segments;  // the newest first
-  for (;;) {
-    const auto segment = find_in_history(directory, options.timeline,
-                                         segments.empty() ? end : segments.back().start, size);
+  auto reader = open_reader(directory, options);
+  std::optional<Finished> newest;
+  for (auto before = end;;) {
+    const auto segment = find_in_history(directory, reader, before, size);
     if (!segment) return std::nullopt;
     const auto page = read_first_page_header(directory, segment->name);
     if (!page) return std::nullopt;
-    segments.push_back(*segment);
+    if (!newest) newest = segment;
+    before = segment->start;
     if (filled_by_one_record(*page, size)) continue;
-    auto attempt = read_segments(directory, segments, options, end);
+    auto attempt = read_segments(directory, reader, *segment, options, end);
     if (attempt.knows_a_record())
-      return attempt.sound ? std::optional(Reading{segments.front(), std::move(attempt.verifier)})
+      return attempt.sound ? std::optional(Reading{*newest, std::move(attempt.verifier)})
                            : std::nullopt;
     // No record begins in what an xlog switch leaves that crosses a border.
     if (!page->first_is_continuation()) return std::nullopt;
@@ -201,44 +183,41 @@ auto look_again(const Look& look) -> decltype(look()) {
   }
 }
 
-std::vector<std::byte> read_wal(io::Directory& directory, const Finished& segment,
-                                wal::SegmentSize size, Lsn begin, Lsn end) {
+/// Of one segment. Of a compressed one all up to its end is unpacked: the checksum stands there.
+std::vector<std::byte> read_wal(WalReader& reader, wal::SegmentSize size, Lsn begin, Lsn end) {
   std::vector<std::byte> wal;
   wal.reserve(end - begin);
-  if (segment.name.method == Method::none) {
-    const auto file = directory.open_for_reading(segment.name.to_string());
-    if (!file)
-      throw Error(ErrorKind::io, "the segment file is gone").with("file", segment.name.to_string());
-    wal.resize(end - begin);
-    wal.resize(file->read_at(begin - segment.start, wal));
-  } else {
-    read_segment_from(directory, segment.name, size, begin - segment.start,
-                      [&](std::span<const std::byte> piece) {
-                        const auto wanted = piece.first(
-                            std::min<std::uint64_t>(piece.size(), end - begin - wal.size()));
-                        wal.insert(wal.end(), wanted.begin(), wanted.end());
-                        return true;  // up to the checksum at the end
-                      });
+  std::vector<std::byte> buffer(kReadAtOnce);
+  const auto segment_end = size.start_of(begin) + size.bytes();
+  for (auto at = begin; at < segment_end;) {
+    const auto read = reader.read(at, buffer);
+    if (read.state == WalReader::State::damaged) throw Error(*read.error);
+    if (read.state != WalReader::State::bytes) throw gone(reader, at);
+    const auto wanted = std::min<std::uint64_t>(read.count, at < end ? end - at : 0);
+    wal.insert(wal.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(wanted));
+    at = at + read.count;
+    if (at >= end && reader.file()->method == Method::none) break;
   }
   return wal;
 }
 
 /// Where all of the segment is of one record, the bytes before `end` are its own. It may begin in a
 /// segment that the archive no longer has.
-std::optional<Tail> tail_of_a_long_record(io::Directory& directory,
+std::optional<Tail> tail_of_a_long_record(io::Shelf& directory,
                                           const wal::RecordVerifier::Options& options, Lsn end) {
   const auto& size = options.segment_size;
-  const auto segment = find_in_history(directory, options.timeline, end, size);
+  auto reader = open_reader(directory, options);
+  const auto segment = find_in_history(directory, reader, end, size);
   if (!segment) return std::nullopt;
   const auto page = read_first_page_header(directory, segment->name);
   if (!page || !filled_by_one_record(*page, size)) return std::nullopt;
   const auto begin = std::max(
       segment->start, Lsn((end.byte() - 1) / wal::kPageSize * wal::kPageSize - kPagesBefore));
   return Tail{segment->name.to_string(), segment->name.segment.timeline(), begin,
-              read_wal(directory, *segment, size, begin, end)};
+              read_wal(reader, size, begin, end)};
 }
 
-std::optional<Tail> read_tail(io::Directory& directory, const wal::RecordVerifier::Options& options,
+std::optional<Tail> read_tail(io::Shelf& directory, const wal::RecordVerifier::Options& options,
                               Lsn end) {
   const auto reading = read_up_to(directory, options, end);
   if (!reading) return tail_of_a_long_record(directory, options, end);
@@ -252,22 +231,23 @@ std::optional<Tail> read_tail(io::Directory& directory, const wal::RecordVerifie
   // (A switch record that only ends in this segment may leave nothing of it to be compared.)
   const Lsn first_page(begin.byte() / wal::kPageSize * wal::kPageSize);
   if (stop <= first_page) return std::nullopt;
+  auto reader = open_reader(directory, options);
   return Tail{segment.name.to_string(), segment.name.segment.timeline(), first_page,
-              read_wal(directory, segment, options.segment_size, first_page, stop), verifier};
+              read_wal(reader, options.segment_size, first_page, stop), verifier};
 }
 
 }  // namespace
 
-wal::RecordVerifier verifier_at(io::Directory& directory,
-                                const wal::RecordVerifier::Options& options, Lsn start) {
+wal::RecordVerifier verifier_at(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                Lsn start) {
   wal::RecordVerifier fresh(options, start);
   if (fresh.unchecked()) return fresh;
   auto reading = look_again([&] { return read_up_to(directory, options, start); });
   return reading ? std::move(reading->verifier) : fresh;
 }
 
-std::optional<Tail> tail_before(io::Directory& directory,
-                                const wal::RecordVerifier::Options& options, Lsn end) {
+std::optional<Tail> tail_before(io::Shelf& directory, const wal::RecordVerifier::Options& options,
+                                Lsn end) {
   if (wal::RecordVerifier(options, options.segment_size.start_of(end)).unchecked())
     return std::nullopt;
   return look_again([&] { return read_tail(directory, options, end); });

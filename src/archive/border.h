@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/lsn.h"
 #include "wal/record_verifier.h"
 #include "wal/segment.h"
@@ -22,7 +22,7 @@ namespace weir::archive {
 /// border that lies: an xlog switch leaves the rest of its segment empty. Where that segment is
 /// not there, cannot be unpacked, or is itself no sound WAL at its end, the verifier begins at
 /// `start` and leaves the rest of such a record unchecked. Throws Error{io}.
-[[nodiscard]] wal::RecordVerifier verifier_at(io::Directory& directory,
+[[nodiscard]] wal::RecordVerifier verifier_at(io::Shelf& directory,
                                               const wal::RecordVerifier::Options& options,
                                               wal::Lsn start);
 
@@ -45,7 +45,7 @@ struct Tail {
 /// that is longer than a segment some of it, even if the archive lacks where it begins. nullopt if
 /// there is no such segment, if it is no sound WAL up to there, or of a server newer than we know.
 /// Throws Error{io}.
-[[nodiscard]] std::optional<Tail> tail_before(io::Directory& directory,
+[[nodiscard]] std::optional<Tail> tail_before(io::Shelf& directory,
                                               const wal::RecordVerifier::Options& options,
                                               wal::Lsn end);
 

@@ -164,7 +164,7 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
   return {};
 }
 
-TimelineEnds read_timeline_ends(io::Directory& directory, const Listing& listing,
+TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
                                 wal::SegmentSize size) {
   TimelineEnds ends;
   std::map<wal::TimelineId, SegmentFileName> open;  // newest unfinished one behind the finished

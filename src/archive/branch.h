@@ -7,7 +7,7 @@
 
 #include "archive/listing.h"
 #include "archive/timelines.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
@@ -71,7 +71,7 @@ struct BranchRemark {
 
 /// By the names of finished segments, and by what is sound of the unfinished ones of the newest
 /// timelines. What is damaged or gone counts as far as it was read.
-[[nodiscard]] TimelineEnds read_timeline_ends(io::Directory& directory, const Listing& listing,
+[[nodiscard]] TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
                                               wal::SegmentSize size);
 
 }  // namespace weir::archive

@@ -34,7 +34,7 @@ Digest digest(std::span<const std::byte> bytes) {
 
 /// Calls `take(index, block)` for each block of the content before `upto`, until it returns false.
 template <typename Take>
-void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::SegmentSize size,
+void for_each_block(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize size,
                     std::uint64_t upto, Take take) {
   std::vector<std::byte> block;
   block.reserve(kBlock);
@@ -63,7 +63,7 @@ void for_each_block(io::Directory& directory, const SegmentFileName& name, wal::
 
 }  // namespace
 
-std::optional<std::uint64_t> first_difference(io::Directory& directory, const SegmentFileName& left,
+std::optional<std::uint64_t> first_difference(io::Shelf& directory, const SegmentFileName& left,
                                               const SegmentFileName& right,
                                               wal::SegmentSize segment_size, std::uint64_t upto) {
   std::vector<Digest> digests;

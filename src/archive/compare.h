@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "archive/listing.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -12,7 +12,7 @@ namespace weir::archive {
 /// Offset of the first byte in which the raw contents of two files of one segment differ before
 /// `upto`; where one ends earlier, that end. nullopt if they agree. Each file is read once (and a
 /// second time up to a difference). Memory: some hundred kB. Throws as read_segment().
-[[nodiscard]] std::optional<std::uint64_t> first_difference(io::Directory& directory,
+[[nodiscard]] std::optional<std::uint64_t> first_difference(io::Shelf& directory,
                                                             const SegmentFileName& left,
                                                             const SegmentFileName& right,
                                                             wal::SegmentSize segment_size,

@@ -1,11 +1,11 @@
 #include "archive/compress.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <string>
 
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/own_names.h"
 #include "base/error.h"
 
@@ -14,7 +14,6 @@ namespace weir::archive {
 namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;
-constexpr std::array kForms = {codec::Method::zstd, codec::Method::gzip, codec::Method::lz4};
 
 enum class Match { equal, different, stopped };
 
@@ -223,10 +222,9 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
         .hint("It is left as it is. Restore it from a copy, or move it away.");
 
   Compression work(directory, segment, segment_size, *raw, stop);
-  for (const codec::Method method : kForms) {
-    const std::string name = SegmentFileName{segment, method, false}.to_string();
-    if (directory.find(name)) return work.remove_raw_beside(name, method);
-  }
+  for (const auto& form : finished_names(segment))
+    if (form.method != codec::Method::none && directory.find(form.to_string()))
+      return work.remove_raw_beside(form.to_string(), form.method);
   try {
     return work.write(compression);
   } catch (const Error& error) {
@@ -247,11 +245,12 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
 
   bool older_holds_more = false;
   std::vector<std::string> older;
-  for (const codec::Method form : kForms) {
-    const std::string name = SegmentFileName{segment, form, true}.to_string();
+  for (const auto& form : partial_names(segment)) {
+    if (form.method == codec::Method::none) continue;
+    const std::string name = form.to_string();
     const auto file = directory.open_for_reading(name);
     if (!file) continue;
-    const auto held = common_length(*file, form, directory.path() + "/" + name, *raw, end);
+    const auto held = common_length(*file, form.method, directory.path() + "/" + name, *raw, end);
     if (held > end)
       older_holds_more = true;
     else
@@ -317,19 +316,16 @@ void clean_up(io::Directory& directory, const Listing& listing) {
   // A segment that was compressed straight from memory leaves a `.partial` of zeros if the end
   // comes between the new name and the removal of the old one. One with anything in it is not
   // touched.
-  const auto compressed = [&](const SegmentEntry& other) {
-    return !other.name.partial && other.name.method != codec::Method::none;
-  };
-  for (const SegmentEntry& entry : listing.segments) {
-    if (!entry.name.partial || entry.name.method != codec::Method::none) continue;
-    const bool finished = std::any_of(
-        listing.segments.begin(), listing.segments.end(), [&](const SegmentEntry& other) {
-          return other.name.segment == entry.name.segment && compressed(other);
-        });
-    if (!finished) continue;
-    const std::string name = entry.name.to_string();
-    const auto file = directory.open_for_reading(name);
-    if (file && end_of_content(*file) == 0) directory.remove(name);
+  for (const SegmentForms& forms : segment_forms(listing)) {
+    // (The last finished one: by the order of forms it is a compressed one, if there is any.)
+    if (forms.finished.empty() || forms.finished.back().name.method == codec::Method::none)
+      continue;
+    for (const SegmentEntry& entry : forms.partial) {
+      if (entry.name.method != codec::Method::none) continue;
+      const std::string name = entry.name.to_string();
+      const auto file = directory.open_for_reading(name);
+      if (file && end_of_content(*file) == 0) directory.remove(name);
+    }
   }
 }
 

@@ -14,11 +14,11 @@ namespace {
 constexpr std::size_t kRead = 256 * 1024;
 /// The same of a compressed file, of which one reads less for the same content.
 constexpr std::size_t kReadPacked = 64 * 1024;
-constexpr std::size_t kFirstRead = 8 * 1024;  ///< many want no more than the first page header
+constexpr std::size_t kFirstRead = 8 * 1024;
 
 }  // namespace
 
-ContentReader::ContentReader(io::File& file, codec::Method method, const Options& options)
+ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Options& options)
     : file_(file),
       decompressor_(codec::make_decompressor(method, options.checksums)),
       may_break_off_(options.may_break_off),
@@ -26,22 +26,41 @@ ContentReader::ContentReader(io::File& file, codec::Method method, const Options
   // One byte more than there is, so that a small file is read at once.
   const std::size_t usual = method == codec::Method::none ? kRead : kReadPacked;
   most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
-  buffer_.resize(std::min(most_, kFirstRead));
+  buffer_.resize(options.whole ? most_ : std::min(most_, kFirstRead));
+}
+
+void ContentReader::next_piece() {
+  if (piece_ > 0 && buffer_.size() < most_) buffer_.resize(most_);
+  offset_ += piece_;
+  piece_ = file_.read_at(offset_, buffer_);
+  left_ = std::span(buffer_).first(piece_);
+  last_piece_ = piece_ < buffer_.size();
 }
 
 bool ContentReader::read(const codec::Sink& sink) {
-  for (;;) {
-    const auto count = file_.read_at(offset_, buffer_);
-    if (!decompressor_->feed(std::span(buffer_).first(count), sink)) return false;
-    offset_ += count;
-    if (count < buffer_.size()) break;
-    if (buffer_.size() < most_) buffer_.resize(most_);
+  while (!last_piece_) {
+    next_piece();
+    if (!decompressor_->feed(left_, sink)) return false;
   }
   if (!may_break_off_) decompressor_->finish();
   return true;
 }
 
-bool read_content(io::File& file, codec::Method method, const std::string& path,
+std::size_t ContentReader::read(std::span<std::byte> bytes) {
+  std::size_t given = 0;
+  while (given < bytes.size()) {
+    if (left_.empty() && !last_piece_) next_piece();
+    const auto step = decompressor_->unpack(left_, bytes.subspan(given));
+    left_ = left_.subspan(step.taken);
+    given += step.given;
+    if (step.given > 0 || !left_.empty() || !last_piece_) continue;
+    if (!may_break_off_) decompressor_->finish();
+    break;
+  }
+  return given;
+}
+
+bool read_content(io::Bytes& file, codec::Method method, const std::string& path,
                   const codec::Sink& sink) {
   ContentReader reader(file, method);
   try {

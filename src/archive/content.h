@@ -3,11 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 
 namespace weir::archive {
 
@@ -18,16 +19,21 @@ class ContentReader {
   struct Options {
     std::uint64_t from = 0;  ///< offset in the file: where one of its frames begins
     codec::Checksums checksums = codec::Checksums::compared;
+    /// All of it is wanted: read in large pieces from the first one on. Else that is a small one,
+    /// since many want no more than the first page header.
+    bool whole = false;
     /// The end may be missing: who writes a `.partial` may be stopped in the middle of a frame.
     bool may_break_off = false;
   };
-  ContentReader(io::File& file, codec::Method method, const Options& options);
-  ContentReader(io::File& file, codec::Method method) : ContentReader(file, method, Options{}) {}
+  ContentReader(io::Bytes& file, codec::Method method, const Options& options);
+  ContentReader(io::Bytes& file, codec::Method method) : ContentReader(file, method, Options{}) {}
 
   /// Hands on the content in pieces. False if the sink has had enough: then the rest is not read.
   /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
-  /// sink throws. Call it once.
+  /// sink throws. Call it once, or the other one as often as you like.
   bool read(const codec::Sink& sink);
+  /// The next bytes of the content: fewer than asked for only at its end. Throws likewise.
+  [[nodiscard]] std::size_t read(std::span<std::byte> bytes);
   /// Offset in the file: what lies before was read, and was sound.
   [[nodiscard]] std::uint64_t offset() const { return offset_; }
   /// codec::Decompressor::take_buffer(), from within the sink.
@@ -36,16 +42,22 @@ class ContentReader {
   }
 
  private:
-  io::File& file_;
+  /// The piece of the file behind the last one.
+  void next_piece();
+
+  io::Bytes& file_;
   std::unique_ptr<codec::Decompressor> decompressor_;
   bool may_break_off_;
-  std::uint64_t offset_;
-  std::size_t most_;  ///< bytes read at once
+  std::uint64_t offset_;  ///< of the piece
+  std::size_t most_;      ///< bytes read at once
   std::vector<std::byte> buffer_;
+  std::size_t piece_ = 0;            ///< bytes of the piece, at the front of the buffer
+  std::span<const std::byte> left_;  ///< of the piece, that were not unpacked yet
+  bool last_piece_ = false;
 };
 
 /// The same in one call. Errors name `path`.
-bool read_content(io::File& file, codec::Method method, const std::string& path,
+bool read_content(io::Bytes& file, codec::Method method, const std::string& path,
                   const codec::Sink& sink);
 
 }  // namespace weir::archive

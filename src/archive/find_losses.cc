@@ -8,10 +8,11 @@
 
 #include "archive/border.h"
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
-#include "archive/transaction_end.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
+#include "wal/transaction_end.h"
 
 namespace weir::archive {
 
@@ -34,7 +35,7 @@ std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<cons
 
 }  // namespace
 
-std::vector<Loss> find_unrecorded_losses(io::Directory& directory, const Listing& listing,
+std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& listing,
                                          const Timelines& timelines, wal::SegmentSize segment_size,
                                          std::span<const Loss> recorded) {
   auto found = find_holes(listing, timelines, segment_size, recorded);
@@ -79,7 +80,7 @@ std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
   return found;
 }
 
-std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& listing,
+std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,
                                      const wal::TimelineHistory& history,
                                      wal::SegmentSize segment_size,
                                      std::span<const Loss> recorded) {
@@ -98,20 +99,21 @@ std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& li
   return found;
 }
 
-wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::TimelineId timeline,
+wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
                    wal::Lsn from, wal::SegmentSize segment_size) {
   // A finished form of each segment, else all there are; behind a missing one there is another
   // piece of WAL.
-  std::map<std::uint64_t, std::vector<const SegmentEntry*>> there;
-  for (const auto& entry : listing.segments) {
-    const auto& name = entry.name.segment;
-    if (name.timeline() != timeline || !name.fits(segment_size) || name.start(segment_size) < from)
+  std::map<std::uint64_t, std::vector<SegmentFileName>> there;
+  for (const auto& forms : segment_forms(listing)) {
+    const auto segment = forms.segment();
+    if (segment.timeline() != timeline || !segment.fits(segment_size) ||
+        segment.start(segment_size) < from)
       continue;
-    auto& forms = there[name.segno(segment_size)];
-    if (forms.empty() || (forms.front()->name.partial && !entry.name.partial))
-      forms = {&entry};
-    else if (entry.name.partial && forms.front()->name.partial)
-      forms.push_back(&entry);
+    auto& names = there[segment.segno(segment_size)];
+    if (!forms.finished.empty())
+      names = {forms.finished.front().name};
+    else
+      for (const auto& entry : forms.partial) names.push_back(entry.name);
   }
   auto next = segment_size.segno(from);
   auto each = there.begin();
@@ -121,8 +123,7 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
     const auto following = std::next(each);
     return following != there.end() && following->first == next + 1;
   };
-  for (; each != there.end() && each->first == next && !each->second.front()->name.partial &&
-         followed();
+  for (; each != there.end() && each->first == next && !each->second.front().partial && followed();
        ++each)
     ++next;
 
@@ -133,7 +134,7 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   auto verifier = verifier_at(directory, options, start);
   // False where it ends in it. (A compressed one may end where it breaks off.)
   const auto read = [&](const SegmentFileName& name, wal::RecordVerifier& reading) {
-    const auto file = directory.open_for_reading(name.to_string());
+    const auto file = directory.open_bytes(name.to_string());
     if (!file) return false;
     try {
       const auto path = directory.path() + "/" + name.to_string();
@@ -148,9 +149,9 @@ wal::Lsn sound_end(io::Directory& directory, const Listing& listing, wal::Timeli
   for (bool on = true; on && each != there.end() && each->first == next; ++each, ++next) {
     on = false;
     const auto before = verifier;
-    for (const auto* form : each->second) {
+    for (const auto& name : each->second) {
       auto reading = before;
-      on = read(form->name, reading) || on;
+      on = read(name, reading) || on;
       const auto reached = [](const wal::RecordVerifier& of) {
         return std::pair(of.last_record_end(), of.first_record_start());
       };
@@ -179,10 +180,10 @@ std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::Timeli
   return loss;
 }
 
-void count_commits(io::Directory& directory, const Listing& listing, Loss& branch) {
+void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch) {
   const auto& size = branch.segment_size;
   std::uint64_t commits = 0;
-  TransactionObserver observer([&](const TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= branch.begin && end.commit.start < branch.end)
       ++commits;
     return true;
@@ -197,16 +198,14 @@ void count_commits(io::Directory& directory, const Listing& listing, Loss& branc
   std::uint64_t read = 0;
   bool enough = false;
   try {
+    std::map<std::uint64_t, SegmentFileName> there;
+    for (const auto& forms : segment_forms(listing))
+      if (const auto name = forms.segment(); name.timeline() == branch.timeline && name.fits(size))
+        there.emplace(name.segno(size), forms.best().name);
     for (auto segno = first; segno <= last && !enough; ++segno) {
-      const wal::SegmentName name(branch.timeline, segno, size);
-      // Finished forms come first in a listing's order of one segment, raw before compressed.
-      const SegmentEntry* best = nullptr;
-      for (const auto& entry : listing.segments)
-        if (entry.name.segment == name &&
-            (best == nullptr || (best->name.partial && !entry.name.partial)))
-          best = &entry;
-      if (best == nullptr) break;
-      read_segment(directory, best->name, size, [&](auto wal) {
+      const auto found = there.find(segno);
+      if (found == there.end()) break;
+      read_segment(directory, found->second, size, [&](auto wal) {
         enough = verifier.feed(wal) || read > kMostCounted;
         read += wal.size();
         return !enough;

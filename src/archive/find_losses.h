@@ -6,7 +6,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/timelines.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -14,8 +14,7 @@ namespace weir::archive {
 /// All that no record (`recorded`, from read_losses()) tells of: holes, as below and as marks of
 /// earlier versions tell them, and branches that the history of the newest timeline has left
 /// behind.
-[[nodiscard]] std::vector<Loss> find_unrecorded_losses(io::Directory& directory,
-                                                       const Listing& listing,
+[[nodiscard]] std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& listing,
                                                        const Timelines& timelines,
                                                        wal::SegmentSize segment_size,
                                                        std::span<const Loss> recorded);
@@ -29,7 +28,7 @@ namespace weir::archive {
 
 /// Branches that `history` has left behind although the archive has more of them, likewise. Reads
 /// at most one unfinished segment of each ancestor. Throws Error{io}.
-[[nodiscard]] std::vector<Loss> find_lost_branches(io::Directory& directory, const Listing& listing,
+[[nodiscard]] std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,
                                                    const wal::TimelineHistory& history,
                                                    wal::SegmentSize segment_size,
                                                    std::span<const Loss> recorded);
@@ -38,7 +37,7 @@ namespace weir::archive {
 /// leads there: behind its last complete record, which may lie before `from`, also where no record
 /// begins in the last segment. Reads the unfinished segments behind the row of finished ones.
 /// Throws Error{io}.
-[[nodiscard]] wal::Lsn sound_end(io::Directory& directory, const Listing& listing,
+[[nodiscard]] wal::Lsn sound_end(io::Shelf& directory, const Listing& listing,
                                  wal::TimelineId timeline, wal::Lsn from,
                                  wal::SegmentSize segment_size);
 
@@ -50,6 +49,6 @@ namespace weir::archive {
 
 /// Fills in commits and counted_to of a lost branch: reads its WAL, up to a bound that takes
 /// seconds, and up to where it is not sound. What cannot be read ends the counting.
-void count_commits(io::Directory& directory, const Listing& listing, Loss& branch);
+void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch);
 
 }  // namespace weir::archive

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/own_names.h"
 #include "base/error.h"
 #include "wal/segment.h"
@@ -11,10 +12,9 @@ namespace weir::archive {
 
 namespace {
 
-std::optional<std::string> read_form(io::Directory& directory, wal::TimelineId timeline,
+std::optional<std::string> read_form(io::Shelf& directory, const std::string& name,
                                      codec::Method method) {
-  const std::string name = wal::history_name(timeline) + std::string(codec::suffix(method));
-  const auto file = directory.open_for_reading(name);
+  const auto file = directory.open_bytes(name);
   if (!file) return std::nullopt;
   std::string content;
   read_content(*file, method, directory.path() + "/" + name, [&](auto raw) {
@@ -26,10 +26,9 @@ std::optional<std::string> read_form(io::Directory& directory, wal::TimelineId t
 
 }  // namespace
 
-std::optional<std::string> read_history(io::Directory& directory, wal::TimelineId timeline) {
-  for (const codec::Method method :
-       {codec::Method::none, codec::Method::gzip, codec::Method::lz4, codec::Method::zstd})
-    if (auto content = read_form(directory, timeline, method)) return content;
+std::optional<std::string> read_history(io::Shelf& directory, wal::TimelineId timeline) {
+  for (const auto& [name, method] : history_names(timeline))
+    if (auto content = read_form(directory, name, method)) return content;
   return std::nullopt;
 }
 

@@ -11,7 +11,7 @@ namespace weir::archive {
 
 /// The content of `<timeline>.history` (also `.history.gz`), nullopt if the archive has none.
 /// Throws Error{io}, Error{damage} if the .gz is broken.
-[[nodiscard]] std::optional<std::string> read_history(io::Directory& directory,
+[[nodiscard]] std::optional<std::string> read_history(io::Shelf& directory,
                                                       wal::TimelineId timeline);
 
 /// Stores it durably (hidden temporary file, sync, rename, directory sync) before it returns. The

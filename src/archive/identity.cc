@@ -20,15 +20,15 @@ struct Finding {
   std::string wrong;  ///< why there is no identity; empty: nothing was written there yet
 };
 
-Finding identify(io::Directory& directory, const SegmentFileName& name);
+Finding identify(io::Shelf& directory, const SegmentFileName& name);
 
-std::string path_of(io::Directory& directory, const SegmentFileName& name) {
+std::string path_of(io::Shelf& directory, const SegmentFileName& name) {
   return directory.path() + "/" + name.to_string();
 }
 
 }  // namespace
 
-std::optional<Identity> read_identity(io::Directory& directory, const Listing& listing) {
+std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listing) {
   std::size_t broken = 0;
   std::string first_wrong;
   for (auto entry = listing.segments.rbegin(); entry != listing.segments.rend(); ++entry) {
@@ -73,7 +73,7 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
             "new base backup.");
 }
 
-void require_not_a_server_directory(io::Directory& directory) {
+void require_not_a_server_directory(io::Shelf& directory) {
   if (directory.find("PG_VERSION"))
     throw Error(ErrorKind::conflict, "this is a server's data directory, not an archive")
         .with("directory", directory.path())
@@ -94,8 +94,8 @@ void require_some_wal(const Listing& listing, const std::string& path, const std
 
 namespace {
 
-Finding identify(io::Directory& directory, const SegmentFileName& name) {
-  const auto file = directory.open_for_reading(name.to_string());
+Finding identify(io::Shelf& directory, const SegmentFileName& name) {
+  const auto file = directory.open_bytes(name.to_string());
   if (!file) return {};  // removed since it was listed
   std::vector<std::byte> front;
   std::string broken;

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "archive/listing.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -20,8 +20,7 @@ struct Identity {
 /// From the newest segment, in whatever form, whose first page can be read; nullopt if no file has
 /// one (an empty archive, or only an empty .partial). Throws Error{io}; and Error{damage} if files
 /// that should have a header are there and none of the newest 16 has a sound one.
-[[nodiscard]] std::optional<Identity> read_identity(io::Directory& directory,
-                                                    const Listing& listing);
+[[nodiscard]] std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listing);
 
 /// Throws Error{conflict}, which says what is held and what was offered, if `found` (from
 /// read_identity) is of another cluster or segment size than the server's.
@@ -30,7 +29,7 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
 
 /// Throws Error{conflict} if the directory must not be an archive: a server's data directory (it
 /// has PG_VERSION) or its live pg_wal (it has archive_status), with a hint.
-void require_not_a_server_directory(io::Directory& directory);
+void require_not_a_server_directory(io::Shelf& directory);
 
 /// Throws Error{conflict} if the directory holds no WAL at all: who is to work on an archive has
 /// got the wrong directory, or a file system is not mounted. `nearby` says what is there.

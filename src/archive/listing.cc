@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "archive/forms.h"
+
 namespace weir::archive {
 
 namespace {
@@ -17,7 +19,7 @@ constexpr std::size_t kSegmentDigits = 24;
 constexpr std::size_t kHistoryNameSize = 8 + kHistory.size();
 
 std::optional<Method> method_of_suffix(std::string_view text) {
-  for (const Method method : {Method::none, Method::gzip, Method::lz4, Method::zstd})
+  for (const Method method : kForms)
     if (text == codec::suffix(method)) return method;
   return std::nullopt;
 }
@@ -71,7 +73,7 @@ void sort(Listing& listing) {
 
 }  // namespace
 
-Listing list_archive(io::Directory& directory) {
+Listing list_archive(io::Shelf& directory) {
   Listing listing;
   for (io::DirectoryEntry& entry : directory.list())
     add(listing, std::move(entry.name), entry.type, entry.size);
@@ -79,7 +81,7 @@ Listing list_archive(io::Directory& directory) {
   return listing;
 }
 
-Listing list_archive_names(io::Directory& directory) {
+Listing list_archive_names(io::Shelf& directory) {
   Listing listing;
   for (io::DirectoryName& entry : directory.names())
     add(listing, std::move(entry.name), entry.type, std::nullopt);

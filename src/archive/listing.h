@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -43,8 +43,8 @@ struct Listing {
 };
 
 /// With the segments' sizes.
-[[nodiscard]] Listing list_archive(io::Directory& directory);
+[[nodiscard]] Listing list_archive(io::Shelf& directory);
 /// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
-[[nodiscard]] Listing list_archive_names(io::Directory& directory);
+[[nodiscard]] Listing list_archive_names(io::Shelf& directory);
 
 }  // namespace weir::archive

@@ -37,19 +37,18 @@ struct Id {
 
 std::string id_text(const Id& id);
 std::optional<Id> parse_id(std::string_view text);
-std::optional<std::string> read_text(io::Directory& directory, const std::string& name);
+std::optional<std::string> read_text(io::Shelf& directory, const std::string& name);
 Loss read_record(const Id& id, const std::string& text);
 std::string record_text(const Loss& loss);
 std::string own_temporary_name(std::string_view name);
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text);
-std::vector<Loss> read_all(io::Directory& directory, const Listing& listing);
+std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing);
 
 /// Which segments are there, by the listing.
 class Names {
  public:
-  Names(io::Directory& directory, const Listing& listing)
-      : directory_(directory), listing_(listing) {}
+  Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
 
   /// Of a hole: the ranges without a finished segment, that have something of the archive before
   /// them. Of a lost branch: all of it, unless the archive begins behind it.
@@ -66,7 +65,7 @@ class Names {
   [[nodiscard]] const std::optional<Identity>& identity();
   [[nodiscard]] bool counts(const SegmentEntry& entry, wal::SegmentSize size);
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const Listing& listing_;
   std::optional<std::optional<Identity>> identity_;
 };
@@ -97,7 +96,7 @@ std::uint64_t Loss::bytes() const {
   return sum;
 }
 
-std::vector<Loss> read_losses(io::Directory& directory, const Listing& listing) {
+std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
   auto losses = read_all(directory, listing);
   Names names(directory, listing);
   std::erase_if(losses, [&](Loss& loss) {
@@ -151,8 +150,7 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
   }
 }
 
-std::optional<Loss::Acknowledgement> read_acknowledgement(io::Directory& directory,
-                                                          const Loss& loss) {
+std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory, const Loss& loss) {
   const auto name = loss_acknowledgement_name(loss.id());
   const auto text = read_text(directory, name);
   if (!text) return std::nullopt;
@@ -243,8 +241,8 @@ std::optional<Id> parse_id(std::string_view whole) {
 }
 
 /// nullopt if there is no such file. Throws Error{io}.
-std::optional<std::string> read_text(io::Directory& directory, const std::string& name) {
-  const auto file = directory.open_for_reading(name);
+std::optional<std::string> read_text(io::Shelf& directory, const std::string& name) {
+  const auto file = directory.open_bytes(name);
   if (!file) return std::nullopt;
   std::string text(std::min(file->size(), kLargestRecord), '\0');
   text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
@@ -355,7 +353,7 @@ void write_durably(io::Directory& directory, const std::string& name, const std:
   directory.sync();
 }
 
-std::vector<Loss> read_all(io::Directory& directory, const Listing& listing) {
+std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing) {
   std::vector<Loss> losses;
   Names names(directory, listing);
   for (const auto& hidden : listing.hidden) {

@@ -83,7 +83,7 @@ struct Loss {
 /// of earlier versions (hole_mark_name()) counts as the record of a hole, with `recorded` false.
 /// Takes no lock: a receiver and "pgweir ack" may be at work. A record that cannot be read is among
 /// them, with a complaint. Throws what `directory` throws when it cannot be entered.
-[[nodiscard]] std::vector<Loss> read_losses(io::Directory& directory, const Listing& listing);
+[[nodiscard]] std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing);
 
 /// Makes the loss known for good: when this returns, its record survives a power loss. A record of
 /// the same range is left as it is (false is returned); one that says something else, or cannot be
@@ -97,7 +97,7 @@ bool record_loss(io::Directory& directory, const Loss& loss);
 void acknowledge_loss(io::Directory& directory, const Loss& loss,
                       const Loss::Acknowledgement& acknowledgement);
 /// As it is now, if it is for this range; a cheap look.
-[[nodiscard]] std::optional<Loss::Acknowledgement> read_acknowledgement(io::Directory& directory,
+[[nodiscard]] std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory,
                                                                         const Loss& loss);
 
 /// Removes the records of losses that are not open any more, acknowledgements without a record, and

@@ -7,9 +7,11 @@
 
 #include "archive/border.h"
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/losses.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
+#include "wal/records.h"
 
 namespace weir::archive {
 
@@ -19,11 +21,13 @@ constexpr std::size_t kPiece = 256 * 1024;
 /// Of a large finished segment so much is read, at each connection, to see that it is whole.
 constexpr std::uint64_t kTail = std::uint64_t{16} << 20;
 
-/// The forms in which one segment is there.
-struct Forms {
-  std::vector<SegmentEntry> finished;
-  std::optional<SegmentEntry> raw_partial;
-};
+/// The unfinished form that streaming writes into; nullptr if it is not there.
+const SegmentEntry* raw_partial(const SegmentForms& forms) {
+  const auto raw = std::find_if(
+      forms.partial.begin(), forms.partial.end(),
+      [](const SegmentEntry& entry) { return entry.name.method == codec::Method::none; });
+  return raw == forms.partial.end() ? nullptr : &*raw;
+}
 
 /// The bytes of a record whose continuation was overwritten are covered by no checksum: a crash may
 /// have lost some of them without a trace. What can be trusted begins behind the newest such
@@ -33,32 +37,26 @@ class OverwriteWatch final : public wal::RecordObserver {
   bool wants(const wal::RecordHeader&) override { return false; }
   void on_record(wal::Lsn start, wal::Lsn, const wal::RecordHeader& header,
                  std::span<const std::byte>) override {
-    constexpr std::uint8_t kXlog = 0;                    // RM_XLOG_ID
-    constexpr std::uint8_t kOverwriteContrecord = 0xD0;  // XLOG_OVERWRITE_CONTRECORD
-    if (header.resource_manager == kXlog && (header.info & 0xF0) == kOverwriteContrecord)
-      newest = start;
+    if (wal::is_xlog(header, wal::XlogRecord::overwrite_contrecord)) newest = start;
   }
   wal::Lsn newest;
 };
 
 class Finder {
  public:
-  Finder(io::Directory& directory, const Listing& listing, wal::SegmentSize size)
+  Finder(io::Shelf& directory, const Listing& listing, wal::SegmentSize size)
       : directory_(directory),
         size_(size),
         timeline_(listing.segments.back().name.segment.timeline()) {
-    for (const SegmentEntry& entry : listing.segments) {
-      if (entry.name.segment.timeline() != timeline_) continue;
-      if (!entry.name.segment.fits(size))
+    for (auto& forms : segment_forms(listing)) {
+      const auto segment = forms.segment();
+      if (segment.timeline() != timeline_) continue;
+      if (!segment.fits(size))
         throw Error(ErrorKind::conflict, "no segment of this size has such a name")
-            .with("path", path_of(entry))
+            .with("path", path_of(forms.best()))
             .with("segment size", size.bytes())
             .hint("The file is of a cluster with another wal_segment_size: move it away.");
-      Forms& forms = segments_[entry.name.segment.segno(size)];
-      if (!entry.name.partial)
-        forms.finished.push_back(entry);
-      else if (entry.name.method == codec::Method::none)
-        forms.raw_partial = entry;
+      segments_.emplace(segment.segno(size), std::move(forms));
     }
     for (const auto& loss : read_losses(directory, listing))
       if (loss.kind == Loss::Kind::hole && loss.timeline == timeline_ &&
@@ -83,15 +81,16 @@ class Finder {
     }
     for (const auto segno : behind_holes_) {
       const auto found = segments_.find(segno);
-      if (segno <= next || found == segments_.end() || !found->second.raw_partial) continue;
+      if (segno <= next || found == segments_.end() || raw_partial(found->second) == nullptr)
+        continue;
       point.holes.push_back({size_.start(next), size_.start(segno)});
       next = segno;
     }
     point.start = size_.start(next);
     point.unfinished_end = size_.start(segments_.rbegin()->first + 1);
     for (const auto& [segno, forms] : segments_)
-      if (segno >= next && forms.raw_partial)
-        point.open.push_back(examine(segno, *forms.raw_partial));
+      if (const auto* open = raw_partial(forms); segno >= next && open != nullptr)
+        point.open.push_back(examine(segno, *open));
     return point;
   }
 
@@ -106,7 +105,7 @@ class Finder {
   /// come. Going on behind them would leave a hole that nobody hears of.
   void require_complete(const SegmentEntry& entry) {
     const bool raw = entry.name.method == codec::Method::none;
-    const auto file = directory_.open_for_reading(entry.name.to_string());
+    const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
     if (raw) require_size(entry, file->size());
@@ -156,7 +155,7 @@ class Finder {
         .hint(kRemedy);
   }
 
-  [[nodiscard]] bool is_sound_from(io::File& raw, wal::Lsn begin,
+  [[nodiscard]] bool is_sound_from(io::Bytes& raw, wal::Lsn begin,
                                    const wal::RecordVerifier::Options& options) const {
     wal::RecordVerifier verifier(options, begin);
     std::vector<std::byte> buffer(kPiece);
@@ -178,7 +177,7 @@ class Finder {
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
     const wal::Lsn start = size_.start(segno);
     OpenSegment open{start, start, start};
-    const auto file = directory_.open_for_reading(entry.name.to_string());
+    const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
       throw Error(ErrorKind::io, "an unfinished segment has vanished").with("path", path_of(entry));
     OverwriteWatch watch;
@@ -202,16 +201,16 @@ class Finder {
       "has cut it. Move the file away, and it is received again if the server still has it; or "
       "restore it from a copy.";
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
-  std::map<std::uint64_t, Forms> segments_;  ///< of the timeline, by number
-  std::set<std::uint64_t> behind_holes_;     ///< segments behind a hole that was accepted
+  std::map<std::uint64_t, SegmentForms> segments_;  ///< of the timeline, by number
+  std::set<std::uint64_t> behind_holes_;            ///< segments behind a hole that was accepted
 };
 
 }  // namespace
 
-std::optional<ResumePoint> find_resume_point(io::Directory& directory, const Listing& listing,
+std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
                                              wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
   return Finder(directory, listing, segment_size).find();
@@ -222,10 +221,8 @@ void make_end_durable(io::Directory& directory, const Listing& listing) {
                                    [](const SegmentEntry& entry) { return !entry.name.partial; });
   if (newest != listing.segments.rend()) {
     bool synced = false;
-    // In this order: who compresses makes the other form durable before the raw one goes.
-    for (const codec::Method method :
-         {codec::Method::none, codec::Method::zstd, codec::Method::gzip, codec::Method::lz4}) {
-      const auto name = SegmentFileName{newest->name.segment, method, false}.to_string();
+    for (const auto& form : finished_names(newest->name.segment)) {
+      const auto name = form.to_string();
       const auto file = directory.open_for_reading(name);
       if (!file) continue;
       try {

@@ -50,7 +50,7 @@ struct ResumePoint {
 /// Error{conflict} for a .partial that is too long and for names of another segment size,
 /// Error{damage} if the newest finished segment has not (unpacked) the size of one, or is no WAL to
 /// its end.
-[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Directory& directory,
+[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Shelf& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);
 

@@ -59,11 +59,6 @@ class Output {
   bool sink_failed_ = false;
 };
 
-std::string path_of(io::Directory& directory, const std::string& file) {
-  const auto& path = directory.path();
-  return path.ends_with('/') ? path + file : path + "/" + file;
-}
-
 Error with_place(const Error& error, const std::string& path, std::uint64_t file_offset,
                  std::uint64_t segment_offset) {
   Error placed(error.kind(), error.what());
@@ -73,15 +68,15 @@ Error with_place(const Error& error, const std::string& path, std::uint64_t file
   return placed;
 }
 
-std::unique_ptr<io::File> open_existing(io::Directory& directory, const std::string& name) {
-  auto file = directory.open_for_reading(name);
+std::unique_ptr<io::Bytes> open_existing(io::Shelf& directory, const std::string& name) {
+  auto file = directory.open_bytes(name);
   if (!file)
-    throw system_error(ENOENT, "the segment file is gone").with("file", path_of(directory, name));
+    throw system_error(ENOENT, "the segment file is gone").with("file", directory.path_of(name));
   return file;
 }
 
 /// Before a byte is given: a short file would cost its reader the work, and more.
-std::uint64_t require_size_of_raw(io::File& file, const std::string& path, std::uint64_t expected,
+std::uint64_t require_size_of_raw(io::Bytes& file, const std::string& path, std::uint64_t expected,
                                   bool partial) {
   const auto size = file.size();
   if (partial ? size > expected : size != expected)
@@ -97,17 +92,17 @@ enum class Threads { one, two_for_frames, two };
 /// Below that, a thread costs more than it gives.
 constexpr std::uint64_t kWorthAThread = 1024 * 1024;
 
-std::uint64_t read(io::Directory& directory, const SegmentFileName& name,
-                   wal::SegmentSize segment_size, const codec::Sink& sink, Threads threads,
+std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size,
+                   const codec::Sink& sink, Threads threads,
                    codec::Checksums checksums = codec::Checksums::compared) {
   const auto file_name = name.to_string();
-  const auto path = path_of(directory, file_name);
+  const auto path = directory.path_of(file_name);
   const auto file = open_existing(directory, file_name);
   Output output(sink, segment_size.bytes());
   const codec::Sink take = [&](std::span<const std::byte> raw) { return output.take(raw); };
   if (name.method == codec::Method::none) {
     const auto size = require_size_of_raw(*file, path, segment_size.bytes(), name.partial);
-    if (ContentReader(*file, name.method).read(take) && output.given() < size)
+    if (ContentReader(*file, name.method, {.whole = true}).read(take) && output.given() < size)
       throw Error(ErrorKind::damage, "the segment file became shorter while it was read")
           .with("file", path)
           .with("expected", size)
@@ -120,7 +115,7 @@ std::uint64_t read(io::Directory& directory, const SegmentFileName& name,
     return content.emplace(
         *file, name.method,
         ContentReader::Options{
-            .from = from, .checksums = checksums, .may_break_off = name.partial});
+            .from = from, .checksums = checksums, .whole = true, .may_break_off = name.partial});
   };
   open_at(0);
   try {
@@ -152,12 +147,12 @@ std::uint64_t read(io::Directory& directory, const SegmentFileName& name,
 
 bool is_gone(const Error& error) { return error.system_code() == ENOENT; }
 
-std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink) {
   return read(directory, name, segment_size, sink, Threads::one);
 }
 
-std::uint64_t read_segment_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
                                           wal::SegmentSize segment_size, const codec::Sink& sink,
                                           Processor other) {
   const bool worth_it = name.method != codec::Method::none &&
@@ -168,7 +163,7 @@ std::uint64_t read_segment_in_two_threads(io::Directory& directory, const Segmen
   return read(directory, name, segment_size, sink, threads);
 }
 
-void read_segment_from(io::Directory& directory, const SegmentFileName& name,
+void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
                        wal::SegmentSize segment_size, std::uint64_t offset, const codec::Sink& sink,
                        codec::Checksums checksums) {
   std::uint64_t at = 0;
@@ -198,12 +193,12 @@ void read_segment_from(io::Directory& directory, const SegmentFileName& name,
     content.read([&](std::span<const std::byte> raw) { return output.take(raw); });
   } catch (const Error& error) {
     if (output.sink_failed() || error.kind() != ErrorKind::damage) throw;
-    throw with_place(error, path_of(directory, file_name), content.offset(),
+    throw with_place(error, directory.path_of(file_name), content.offset(),
                      entry->content_offset + output.given());
   }
 }
 
-std::optional<wal::PageHeader> read_first_page_header(io::Directory& directory,
+std::optional<wal::PageHeader> read_first_page_header(io::Shelf& directory,
                                                       const SegmentFileName& name) {
   const auto file_name = name.to_string();
   const auto file = open_existing(directory, file_name);
@@ -219,7 +214,7 @@ std::optional<wal::PageHeader> read_first_page_header(io::Directory& directory,
     });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
-    throw with_place(error, path_of(directory, file_name), content.offset(), have);
+    throw with_place(error, directory.path_of(file_name), content.offset(), have);
   }
   const auto page = wal::decode_page_header(std::span(header).first(have));
   if (!page || !page->long_header) return std::nullopt;

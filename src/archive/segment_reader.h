@@ -7,7 +7,7 @@
 #include "archive/listing.h"
 #include "base/error.h"
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/page.h"
 #include "wal/segment.h"
 
@@ -22,7 +22,7 @@ namespace weir::archive {
 /// segment for a broken frame, a wrong checksum, a wrong size, rubbish behind the end; Error{io},
 /// also if the file is gone. Memory: some hundred kB, whatever the segment size.
 inline constexpr std::size_t kPiece = 1024 * 1024;
-std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
 
 /// True for what read_segment() and the others throw where there is no such file (any more): it was
@@ -35,21 +35,21 @@ std::uint64_t read_segment(io::Directory& directory, const SegmentFileName& name
 /// most). kept_busy: the caller has something else for the other processor to do, so only frames
 /// are worth a second thread.
 enum class Processor { free, kept_busy };
-std::uint64_t read_segment_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
                                           wal::SegmentSize segment_size, const codec::Sink& sink,
                                           Processor other = Processor::free);
 
 /// The bytes from `offset` on. zstd of several frames is entered in the middle: what is before is
 /// not checked then. Nor is anything by zstd's checksums where these are ignored (a tenth of the
 /// work): for bytes that prove themselves. Throws as read_segment().
-void read_segment_from(io::Directory& directory, const SegmentFileName& name,
+void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
                        wal::SegmentSize segment_size, std::uint64_t offset, const codec::Sink& sink,
                        codec::Checksums checksums = codec::Checksums::compared);
 
 /// The header of the first page, by which a segment of unknown size is known; quick, whatever the
 /// form and size. nullopt if the content does not begin with a long page header (or is shorter).
 /// Nothing else is checked. Throws as read_segment() does.
-[[nodiscard]] std::optional<wal::PageHeader> read_first_page_header(io::Directory& directory,
+[[nodiscard]] std::optional<wal::PageHeader> read_first_page_header(io::Shelf& directory,
                                                                     const SegmentFileName& name);
 
 }  // namespace weir::archive

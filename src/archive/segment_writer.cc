@@ -19,7 +19,6 @@
 #include "archive/segment_writer.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -27,6 +26,7 @@
 #include <utility>
 
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/listing.h"
 #include "archive/own_names.h"
 #include "base/error.h"
@@ -40,7 +40,6 @@ constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared in one go
 /// Bytes of zeros written in one go: the kernel keeps what comes in one piece in one piece, and a
 /// commit's few bytes in a large piece cost more to write and to sync.
 constexpr std::size_t kZeros = 8 * 1024;
-constexpr std::array kCompressed = {codec::Method::gzip, codec::Method::lz4, codec::Method::zstd};
 
 /// Memory for segments. Kept from one to the next while segments are collected, since the kernel
 /// takes its time to make new pages; given back when not.
@@ -263,7 +262,8 @@ class Job final : public SyncJob {
  private:
   /// Bytes that are safe in a file which nobody finds are as lost as the others.
   void require_its_name(const Segment& segment, const io::File& file) {
-    if (directory_.leads_to(segment.path, file)) return;
+    auto* const identities = directory_.identities();
+    if (identities == nullptr || identities->leads_to(segment.path, file)) return;
     throw Error(ErrorKind::durability, "the file that is written is no longer found under its name")
         .with("path", directory_.path() + "/" + segment.path)
         .hint(
@@ -347,7 +347,8 @@ class Job final : public SyncJob {
     // see the top of this file.
     directory_.sync();
     if (work.compress) directory_.remove(segment.path);  // of zeros
-    for (const codec::Method method : kCompressed) {
+    for (const codec::Method method : kForms) {
+      if (method == codec::Method::none) continue;  // is the one that was published, or has been it
       directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
       const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
       if (replaceable_.contains(finished)) directory_.remove(finished);
@@ -355,9 +356,8 @@ class Job final : public SyncJob {
   }
 
   void refuse_existing(const Segment& segment) {
-    for (const codec::Method method :
-         {codec::Method::none, codec::Method::gzip, codec::Method::lz4, codec::Method::zstd}) {
-      const std::string name = SegmentFileName{segment.name, method, false}.to_string();
+    for (const auto& form : finished_names(segment.name)) {
+      const std::string name = form.to_string();
       if (!replaceable_.contains(name) && directory_.find(name))
         throw Error(ErrorKind::conflict, "the segment is in the archive already")
             .with("path", directory_.path() + "/" + name)

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "base/error.h"
 #include "codec/size_claim.h"
 
@@ -18,16 +19,15 @@ namespace {
 constexpr std::chrono::seconds kSettled(10);
 constexpr std::size_t kMostNames = 5;
 
-std::optional<std::uint64_t> wrong_size_of(io::Directory& directory, const SegmentFileName& name,
+std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFileName& name,
                                            wal::SegmentSize segment_size);
-std::uint64_t unpacked_size(io::File& file, codec::Method method, const std::string& path,
+std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
                             wal::SegmentSize segment_size);
 
 }  // namespace
 
-SizeLook look_at_size(io::Directory& directory, const SegmentFileName& name,
+SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
                       wal::SegmentSize segment_size, std::chrono::system_clock::time_point now) {
-  using codec::Method;
   SizeLook look;
   const auto try_form = [&](const SegmentFileName& form) {
     const auto entry = directory.find(form.to_string());
@@ -41,12 +41,12 @@ SizeLook look_at_size(io::Directory& directory, const SegmentFileName& name,
   };
   if (try_form(name)) return {};
   // It may have got another form since it was listed, or have had two.
-  for (const auto method : {Method::none, Method::gzip, Method::lz4, Method::zstd})
-    if (method != name.method && try_form({name.segment, method, false})) return {};
+  for (const auto& form : finished_names(name.segment))
+    if (form != name && try_form(form)) return {};
   return look;
 }
 
-std::vector<WrongSize> find_wrong_sizes(io::Directory& directory, const Listing& listing,
+std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
                                         wal::SegmentSize segment_size,
                                         std::chrono::system_clock::time_point now) {
   std::vector<WrongSize> wrong;
@@ -62,7 +62,7 @@ std::vector<WrongSize> find_wrong_sizes(io::Directory& directory, const Listing&
   return wrong;
 }
 
-bool is_of_wrong_size(io::Directory& directory, const SegmentEntry& entry,
+bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
                       wal::SegmentSize segment_size) {
   if (entry.name.method == codec::Method::none && entry.bytes)
     return *entry.bytes != segment_size.bytes();
@@ -159,7 +159,7 @@ std::string text_of(std::span<const WrongSize> wrong, wal::SegmentSize segment_s
   return text + fmt::format("; a segment has {}", segment_size.bytes());
 }
 
-std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
+std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
                                         wal::SegmentSize segment_size) {
   std::vector<WrongSize> wrong;
   bool sound_seen = false;
@@ -169,7 +169,7 @@ std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listi
     if (each->name.method != codec::Method::none) {
       if (sound_seen) continue;
       const auto name = each->name.to_string();
-      const auto file = directory.open_for_reading(name);
+      const auto file = directory.open_bytes(name);
       bytes = file ? unpacked_size(*file, each->name.method, directory.path() + "/" + name,
                                    segment_size)
                    : 0;
@@ -189,7 +189,7 @@ std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listi
 namespace {
 
 /// nullopt if it has the size of a segment, does not say what it has, or is gone.
-std::optional<std::uint64_t> wrong_size_of(io::Directory& directory, const SegmentFileName& name,
+std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFileName& name,
                                            wal::SegmentSize segment_size) {
   const auto text = name.to_string();
   if (name.method == codec::Method::none) {
@@ -197,7 +197,7 @@ std::optional<std::uint64_t> wrong_size_of(io::Directory& directory, const Segme
     if (!entry || entry->size == segment_size.bytes()) return std::nullopt;
     return entry->size;
   }
-  const auto file = directory.open_for_reading(text);
+  const auto file = directory.open_bytes(text);
   if (!file) return std::nullopt;
   const auto file_size = file->size();
   const auto claim = codec::size_claim(
@@ -211,7 +211,7 @@ std::optional<std::uint64_t> wrong_size_of(io::Directory& directory, const Segme
 }
 
 /// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
-std::uint64_t unpacked_size(io::File& file, codec::Method method, const std::string& path,
+std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
                             wal::SegmentSize segment_size) {
   std::uint64_t bytes = 0;
   try {

@@ -10,7 +10,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/timelines.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -35,20 +35,19 @@ struct SizeLook {
   bool being_written = false;
 };
 /// `name` is one of its files, by a listing that may be out of date. Throws Error{io}.
-[[nodiscard]] SizeLook look_at_size(io::Directory& directory, const SegmentFileName& name,
+[[nodiscard]] SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
                                     wal::SegmentSize segment_size,
                                     std::chrono::system_clock::time_point now);
 
 /// The same by the sizes in a listing (list_archive()): raw files, and compressed ones that are
 /// empty. Only what looks wrong is looked at itself, so it is quick. In the order of the listing.
 /// Without what is being written. Throws Error{io}.
-[[nodiscard]] std::vector<WrongSize> find_wrong_sizes(io::Directory& directory,
-                                                      const Listing& listing,
+[[nodiscard]] std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
                                                       wal::SegmentSize segment_size,
                                                       std::chrono::system_clock::time_point now);
 
 /// True if that one file is there and has another size. Throws Error{io}.
-[[nodiscard]] bool is_of_wrong_size(io::Directory& directory, const SegmentEntry& entry,
+[[nodiscard]] bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
                                     wal::SegmentSize segment_size);
 
 /// Takes the segments out of the listing, in all their finished forms.
@@ -75,7 +74,7 @@ void take_out(Listing& listing, std::span<const WrongSize> wrong);
 /// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
 /// which is as far as it matters for the end of the archive. `listing` has sizes. Returns what was
 /// taken out.
-[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Directory& directory, Listing& listing,
+[[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
                                                       wal::SegmentSize segment_size);
 
 }  // namespace weir::archive

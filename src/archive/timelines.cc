@@ -16,7 +16,7 @@ void add(std::vector<Coverage::Range>& ranges, std::uint64_t segno, wal::Segment
 
 }  // namespace
 
-Timelines Timelines::read(io::Directory& directory, const Listing& listing) {
+Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
   Timelines timelines;
   for (const auto& entry : listing.histories) {
     const auto timeline = entry.timeline;

@@ -8,7 +8,7 @@
 
 #include "archive/listing.h"
 #include "base/error.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 
@@ -18,7 +18,7 @@ namespace weir::archive {
 class Timelines {
  public:
   /// Reads every history file. A broken one is kept as a complaint (it does not hide the others).
-  static Timelines read(io::Directory& directory, const Listing& listing);
+  static Timelines read(io::Shelf& directory, const Listing& listing);
 
   struct Complaint {
     wal::TimelineId timeline = 0;

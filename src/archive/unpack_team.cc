@@ -118,7 +118,7 @@ class FrameTeam {
   /// Frames that hold more are unpacked one after another: there is a buffer for each of kAhead.
   static constexpr std::uint64_t kMostContent = std::uint64_t{8} << 20;
 
-  FrameTeam(io::File& file, const std::vector<codec::Frame>& frames)
+  FrameTeam(io::Bytes& file, const std::vector<codec::Frame>& frames)
       : file_(file), frames_(frames) {}
 
   std::size_t run(const codec::Sink& sink);
@@ -146,7 +146,7 @@ class FrameTeam {
         static_cast<std::size_t>(frames_[frame].content_size));
   }
 
-  io::File& file_;
+  io::Bytes& file_;
   std::mutex file_mutex_;
   const std::vector<codec::Frame>& frames_;
   std::mutex mutex_;
@@ -261,7 +261,7 @@ void read_in_second_thread(ContentReader& content, const codec::Sink& sink) {
   queue.drain(sink);
 }
 
-std::vector<codec::Frame> frames_for_two_threads(io::File& file, codec::Method method,
+std::vector<codec::Frame> frames_for_two_threads(io::Bytes& file, codec::Method method,
                                                  std::uint64_t content_size) {
   auto frames = codec::find_frames(
       method, [&](std::uint64_t at, std::span<std::byte> bytes) { return file.read_at(at, bytes); },
@@ -274,7 +274,7 @@ std::vector<codec::Frame> frames_for_two_threads(io::File& file, codec::Method m
   return frames;
 }
 
-std::size_t read_frames_in_two_threads(io::File& file, const std::vector<codec::Frame>& frames,
+std::size_t read_frames_in_two_threads(io::Bytes& file, const std::vector<codec::Frame>& frames,
                                        const codec::Sink& sink) {
   return FrameTeam(file, frames).run(sink);
 }

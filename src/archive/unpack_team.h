@@ -6,7 +6,7 @@
 
 #include "archive/content.h"
 #include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 
 namespace weir::archive {
 
@@ -19,13 +19,14 @@ void read_in_second_thread(ContentReader& content, const codec::Sink& sink);
 
 /// The frames of a file that is worth two threads that both unpack; none if there is one only, or
 /// one of them is too large to be kept in memory.
-[[nodiscard]] std::vector<codec::Frame> frames_for_two_threads(io::File& file, codec::Method method,
+[[nodiscard]] std::vector<codec::Frame> frames_for_two_threads(io::Bytes& file,
+                                                               codec::Method method,
                                                                std::uint64_t content_size);
 
 /// Both threads unpack, each frame as a whole. Returns the number of frames that were given to the
 /// sink: not all of them if one could not be unpacked, or if the sink has had enough. What the sink
 /// throws passes through. Memory: four frames.
-std::size_t read_frames_in_two_threads(io::File& file, const std::vector<codec::Frame>& frames,
+std::size_t read_frames_in_two_threads(io::Bytes& file, const std::vector<codec::Frame>& frames,
                                        const codec::Sink& sink);
 
 }  // namespace weir::archive

@@ -146,33 +146,21 @@ class ZstdDecompressor final : public Decompressor {
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
 
-  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
+  Step unpack(std::span<const std::byte> compressed, std::span<std::byte> out) override {
+    if (compressed.empty() && left_ == 0) return {};  // it would expect another frame
     ZSTD_inBuffer in{compressed.data(), compressed.size(), 0};
-    bool full = false;
-    while (in.pos < in.size || full) {
-      ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
-      const auto before = in.pos;
-      left_ = accepted(ZSTD_decompressStream(context_.get(), &out, &in));
-      const auto taken = compressed.subspan(before, in.pos - before);
-      const auto kept = std::min(taken.size(), kMostHeader - header_.size());
-      header_.insert(header_.end(), taken.begin(),
-                     taken.begin() + static_cast<std::ptrdiff_t>(kept));
-      produced_ += out.pos;
-      if (left_ == 0) check_content_size();
-      if (out.pos > 0 && !sink(std::span(buffer_).first(out.pos))) return false;
-      // A full buffer may hide more output, unless the frame is at its end.
-      full = out.pos == out.size && left_ != 0;
-    }
-    return true;
+    ZSTD_outBuffer given{out.data(), out.size(), 0};
+    left_ = accepted(ZSTD_decompressStream(context_.get(), &given, &in));
+    const auto taken = compressed.first(in.pos);
+    const auto kept = std::min(taken.size(), kMostHeader - header_.size());
+    header_.insert(header_.end(), taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(kept));
+    produced_ += given.pos;
+    if (left_ == 0) check_content_size();
+    return {in.pos, given.pos};
   }
 
   void finish() override {
     if (left_ != 0) throw damage("zstd", "the end is missing");
-  }
-
-  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
-    PGWEIR_CHECK(fresh.size() == buffer_.size());
-    return std::exchange(buffer_, std::move(fresh));
   }
 
  private:
@@ -194,7 +182,6 @@ class ZstdDecompressor final : public Decompressor {
   std::vector<std::byte> header_;  ///< the front of the frame, as far as it has come
   std::uint64_t produced_ = 0;     ///< by this frame
   std::size_t left_ = 1;           ///< 0 at the end of a frame; at the beginning there is none yet
-  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
 };
 
 // ---- gzip ----
@@ -256,52 +243,37 @@ class GzipDecompressor final : public Decompressor {
   GzipDecompressor(const GzipDecompressor&) = delete;
   GzipDecompressor& operator=(const GzipDecompressor&) = delete;
 
-  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
-    while (!compressed.empty()) {
-      const auto piece = compressed.first(
-          std::min<std::size_t>(compressed.size(), std::numeric_limits<uInt>::max()));
-      if (!run(piece, sink)) return false;
-      compressed = compressed.subspan(piece.size());
+  Step unpack(std::span<const std::byte> compressed, std::span<std::byte> out) override {
+    const auto in = compressed.first(stream_size(compressed.size()));
+    const auto room = stream_size(out.size());
+    if (complete_) {  // another member follows, or rubbish
+      if (in.empty()) return {};
+      inflateReset(&stream_);
+      complete_ = false;
     }
-    return true;
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
+    stream_.avail_in = static_cast<uInt>(in.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(room);
+    const int result = inflate(&stream_, Z_NO_FLUSH);
+    if (result == Z_MEM_ERROR) throw library_error("gzip", "out of memory");
+    if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+      throw damage("gzip", stream_.msg ? stream_.msg : "not understood");
+    complete_ = result == Z_STREAM_END;
+    return {in.size() - stream_.avail_in, room - stream_.avail_out};
   }
 
   void finish() override {
     if (!complete_) throw damage("gzip", "the end is missing");
   }
 
-  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
-    PGWEIR_CHECK(fresh.size() == buffer_.size());
-    return std::exchange(buffer_, std::move(fresh));
-  }
-
  private:
-  bool run(std::span<const std::byte> piece, const Sink& sink) {
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(piece.data()));
-    stream_.avail_in = static_cast<uInt>(piece.size());
-    bool full = false;
-    while (stream_.avail_in > 0 || full) {
-      if (complete_) {  // another member follows, or rubbish
-        inflateReset(&stream_);
-        complete_ = false;
-      }
-      stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
-      stream_.avail_out = static_cast<uInt>(buffer_.size());
-      const int result = inflate(&stream_, Z_NO_FLUSH);
-      if (result == Z_MEM_ERROR) throw library_error("gzip", "out of memory");
-      if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-        throw damage("gzip", stream_.msg ? stream_.msg : "not understood");
-      const std::size_t count = buffer_.size() - stream_.avail_out;
-      if (count > 0 && !sink(std::span(buffer_).first(count))) return false;
-      complete_ = result == Z_STREAM_END;
-      full = stream_.avail_out == 0 && !complete_;
-    }
-    return true;
+  static std::size_t stream_size(std::size_t bytes) {
+    return std::min<std::size_t>(bytes, std::numeric_limits<uInt>::max());
   }
 
   z_stream stream_{};
   bool complete_ = false;  ///< at the end of a member
-  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
 };
 
 // ---- lz4 ----
@@ -378,34 +350,22 @@ class Lz4Decompressor final : public Decompressor {
     context_.reset(context);
   }
 
-  bool feed(std::span<const std::byte> compressed, const Sink& sink) override {
-    bool full = false;
-    while (!compressed.empty() || full) {
-      std::size_t in = compressed.size();
-      std::size_t out = buffer_.size();
-      left_ =
-          LZ4F_decompress(context_.get(), buffer_.data(), &out, compressed.data(), &in, nullptr);
-      if (LZ4F_isError(left_)) throw damage("lz4", LZ4F_getErrorName(left_));
-      if (out > 0 && !sink(std::span(buffer_).first(out))) return false;
-      compressed = compressed.subspan(in);
-      full = out == buffer_.size() && left_ != 0;
-    }
-    return true;
+  Step unpack(std::span<const std::byte> compressed, std::span<std::byte> out) override {
+    if (compressed.empty() && left_ == 0) return {};  // it would expect another frame
+    std::size_t taken = compressed.size();
+    std::size_t given = out.size();
+    left_ = LZ4F_decompress(context_.get(), out.data(), &given, compressed.data(), &taken, nullptr);
+    if (LZ4F_isError(left_)) throw damage("lz4", LZ4F_getErrorName(left_));
+    return {taken, given};
   }
 
   void finish() override {
     if (left_ != 0) throw damage("lz4", "the end is missing");
   }
 
-  std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) override {
-    PGWEIR_CHECK(fresh.size() == buffer_.size());
-    return std::exchange(buffer_, std::move(fresh));
-  }
-
  private:
   Owned<LZ4F_dctx, LZ4F_freeDecompressionContext> context_;
   std::size_t left_ = 1;  ///< 0 at the end of a frame; at the beginning there is none yet
-  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
 };
 
 /// For an uncompressed file, so that readers need not tell the two apart.
@@ -415,6 +375,11 @@ class Passing final : public Compressor, public Decompressor {
     if (!bytes.empty()) sink(bytes);
   }
   void finish(const PackedSink&) override {}
+  Step unpack(std::span<const std::byte> bytes, std::span<std::byte> out) override {
+    const auto count = std::min(bytes.size(), out.size());
+    std::copy_n(bytes.begin(), count, out.begin());
+    return {count, count};
+  }
   bool feed(std::span<const std::byte> bytes, const Sink& sink) override {
     given_ = bytes;
     return bytes.empty() || sink(bytes);
@@ -429,6 +394,21 @@ class Passing final : public Compressor, public Decompressor {
 };
 
 }  // namespace
+
+bool Decompressor::feed(std::span<const std::byte> compressed, const Sink& sink) {
+  if (buffer_.empty()) buffer_.resize(kBuffer);
+  for (;;) {
+    const auto step = unpack(compressed, buffer_);
+    compressed = compressed.subspan(step.taken);
+    if (step.given > 0 && !sink(std::span(buffer_).first(step.given))) return false;
+    if (compressed.empty() && step.given < buffer_.size()) return true;
+  }
+}
+
+std::vector<std::byte> Decompressor::take_buffer(std::vector<std::byte> fresh) {
+  PGWEIR_CHECK(fresh.size() == buffer_.size());
+  return std::exchange(buffer_, std::move(fresh));
+}
 
 std::string_view suffix(Method method) {
   switch (method) {

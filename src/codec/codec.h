@@ -55,18 +55,30 @@ inline constexpr std::size_t kOutput = 128 * 1024;
 
 /// The other way: takes frames (several in a row too, as `zstd -T0` or appended gzip members
 /// are), gives raw bytes. Throws Error{damage} for bytes that are no such stream, a wrong
-/// checksum, or rubbish after the last frame. One thread.
+/// checksum, or rubbish after the last frame. Asked for the content (unpack()) or told who wants it
+/// (feed()), not both. One thread.
 class Decompressor {
  public:
   virtual ~Decompressor() = default;
+  struct Step {
+    std::size_t taken = 0;  ///< bytes of the input
+    std::size_t given = 0;  ///< bytes of the output
+  };
+  /// Takes of the input and gives of the content what fits. As long as `given` is out.size() there
+  /// may be more: call again, with the rest of the input, even if that is empty.
+  [[nodiscard]] virtual Step unpack(std::span<const std::byte> compressed,
+                                    std::span<std::byte> out) = 0;
   /// False if the sink has had enough: then this object has done its work, and is only destroyed.
-  virtual bool feed(std::span<const std::byte> compressed, const Sink& sink) = 0;
+  virtual bool feed(std::span<const std::byte> compressed, const Sink& sink);
   /// Call at the end of the input. Throws Error{damage} if the last frame is not complete.
   virtual void finish() = 0;
   /// Called from within a sink: what was given to it lies at the front of the returned buffer and
   /// stays there, so that another thread may work on it; the decompressor goes on with `fresh`, of
   /// kOutput bytes.
-  [[nodiscard]] virtual std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) = 0;
+  [[nodiscard]] virtual std::vector<std::byte> take_buffer(std::vector<std::byte> fresh);
+
+ private:
+  std::vector<std::byte> buffer_;  ///< of feed()
 };
 enum class Checksums {
   compared,

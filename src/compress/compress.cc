@@ -16,6 +16,7 @@
 
 #include "archive/compare.h"
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
@@ -286,12 +287,8 @@ class Conversion {
 
 Work find_work(const archive::Listing& listing) {
   Work work;
-  for (const auto& entry : listing.segments) {
-    if (entry.name.partial) continue;
-    if (work.segments.empty() || work.segments.back().front().name.segment != entry.name.segment)
-      work.segments.emplace_back();
-    work.segments.back().push_back(entry);
-  }
+  for (auto& forms : archive::segment_forms(listing))
+    if (!forms.finished.empty()) work.segments.push_back(std::move(forms.finished));
   std::erase_if(work.segments, [](const auto& forms) {
     return forms.size() == 1 && forms.front().name.method == codec::Method::zstd;
   });

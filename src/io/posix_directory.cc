@@ -282,7 +282,7 @@ FileIdentity identity_from(const struct stat& status) {
           .changed_ns = nanoseconds(status.st_ctim)};
 }
 
-class PosixDirectory final : public Directory {
+class PosixDirectory final : public Directory, private Identities, private UnnamedFiles {
  public:
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
       : fd_(std::move(fd)),
@@ -451,7 +451,10 @@ class PosixDirectory final : public Directory {
     return entry;
   }
 
-  std::optional<FileIdentity> identity_of(const std::string& name) override {
+  Identities* identities() override { return this; }
+  UnnamedFiles* unnamed_files() override { return this; }
+
+  std::optional<FileIdentity> of(const std::string& name) override {
     check_plain(name);
     struct stat status {};
     if (::fstatat(fd_.get(), name.c_str(), &status, 0) == 0) return identity_from(status);
@@ -459,7 +462,7 @@ class PosixDirectory final : public Directory {
     throw error("could not stat file", name);
   }
 
-  std::optional<FileIdentity> identity() override {
+  FileIdentity of_directory() override {
     struct stat status {};
     if (::fstat(fd_.get(), &status) != 0) throw directory_error("could not stat directory");
     const auto found = identity_from(status);
@@ -515,10 +518,6 @@ class PosixDirectory final : public Directory {
   static void check_plain(const std::string& name) {
     PGWEIR_CHECK(!name.empty() && name != "." && name != ".." &&
                  name.find('/') == std::string::npos && name.find('\0') == std::string::npos);
-  }
-
-  [[nodiscard]] std::string path_of(const std::string& name) const {
-    return path_.ends_with('/') ? path_ + name : path_ + "/" + name;
   }
 
   std::unique_ptr<File> open_as(const std::string& name, int access) {
@@ -607,6 +606,8 @@ class PosixDirectory final : public Directory {
 void File::truncate(std::uint64_t size) {
   throw Error(ErrorKind::io, "this file cannot be truncated").with("size", size);
 }
+
+bool File::try_lock() { throw Error(ErrorKind::io, "files know no locks here"); }
 
 void reserve_if_possible(File& file, std::uint64_t bytes) {
   if (file.descriptor() < 0 || bytes == 0) return;

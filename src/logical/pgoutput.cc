@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "logical/json_text.h"
+#include "wal/pg_time.h"
 
 namespace weir::logical {
 
@@ -15,7 +16,7 @@ namespace {
 /// Microseconds since 2000-01-01 UTC, as "2026-11-20T10:00:00.123456Z"; years behind 9999 as the
 /// number.
 void append_time(std::string& out, std::int64_t clock) {
-  constexpr std::int64_t k2000 = 946'684'800;  // seconds from 1970
+  constexpr auto k2000 = wal::kPgEpoch.count();
   std::int64_t seconds = clock / 1'000'000;
   std::int64_t micros = clock % 1'000'000;
   if (micros < 0) {

@@ -9,6 +9,7 @@
 #include "net/wake.h"
 #include "pq/answers.h"
 #include "pq/tcp_count.h"
+#include "wal/pg_time.h"
 
 namespace weir::pq {
 
@@ -20,9 +21,7 @@ using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
 constexpr auto kStartTimeout = std::chrono::seconds(60);
 
 std::int64_t now_since_2000() {
-  constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
-  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(since_1970 - k2000).count();
+  return wal::PgTime::of(std::chrono::system_clock::now()).microseconds;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "archive/backup_checkpoint.h"
+#include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
@@ -201,8 +202,8 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
         directory.remove(file);
         if (removed) removed(file);
       }
-      for (const auto method : {codec::Method::zstd, codec::Method::lz4, codec::Method::gzip})
-        directory.remove(archive::SegmentFileName{segment.name, method, false}.to_string());
+      for (const auto& form : archive::finished_names(segment.name))
+        if (form.method != codec::Method::none) directory.remove(form.to_string());
     }
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();

@@ -4,7 +4,7 @@
 
 namespace weir::receive {
 
-LossWatch::LossWatch(io::Directory& directory, Threads& threads, StatusBoard& board, Log& log,
+LossWatch::LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board, Log& log,
                      std::chrono::milliseconds every)
     : directory_(directory),
       board_(board),

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/threads.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "receive/status_board.h"
 
 namespace weir::receive {
@@ -15,7 +15,7 @@ namespace weir::receive {
 /// on the board; made when there is one.
 class LossWatch {
  public:
-  LossWatch(io::Directory& directory, Threads& threads, StatusBoard& board, Log& log,
+  LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board, Log& log,
             std::chrono::milliseconds every = std::chrono::seconds(2));
   ~LossWatch();
   LossWatch(const LossWatch&) = delete;
@@ -25,7 +25,7 @@ class LossWatch {
   void work();
   void look();
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   StatusBoard& board_;
   Log& log_;
   const std::chrono::milliseconds every_;

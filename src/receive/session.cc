@@ -230,8 +230,8 @@ void Session::watch_losses() {
 /// Only the newest segment has to be looked at before streaming begins. (pg_receivewal looks at all
 /// of them, and so does who stands in for it.)
 void Session::watch_sizes(const step::InspectArchive& step) {
-  const auto identity =
-      directory_.identity();  // (a directory that is none of the machine's has none)
+  // (A directory that is none of the machine's has none.)
+  const auto identity = io::identity_of_directory(directory_);
   if (size_watch_ || options_.stock_habits || !identity) return;
   size_watch_.emplace(
       SizeWatch::Archive{.path = directory_.path(),

@@ -80,7 +80,7 @@ class SizeWatch::Work {
     directory_ = io::open_existing_directory(shared_.archive.path);
     directory_->set_file_mode(shared_.archive.file_mode);
     // Another directory may have got this name meanwhile; who writes into the old one finds out.
-    const auto identity = directory_->identity();
+    const auto identity = io::identity_of_directory(*directory_);
     const auto& expected = shared_.archive.identity;
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;

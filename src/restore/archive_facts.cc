@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "archive/forms.h"
 #include "archive/losses.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
@@ -11,7 +12,6 @@
 namespace weir::restore {
 
 using archive::SegmentFileName;
-using codec::Method;
 
 std::string ArchiveFacts::path_of(const std::string& name) const {
   const auto& directory = archive_.path();
@@ -39,7 +39,7 @@ const std::optional<archive::Identity>& ArchiveFacts::identity() {
   return *identity_;
 }
 
-std::vector<KnownHole> read_known_holes(io::Directory& archive, const archive::Listing& listing,
+std::vector<KnownHole> read_known_holes(io::Shelf& archive, const archive::Listing& listing,
                                         wal::SegmentSize size) {
   auto holes = known_holes(listing, size);
   for (const auto& loss : archive::read_losses(archive, listing))
@@ -70,15 +70,13 @@ std::optional<wal::TimelineHistory> ArchiveFacts::history_of(wal::TimelineId tim
 }
 
 bool ArchiveFacts::finished_form_exists(wal::SegmentName segment) {
-  return std::any_of(kForms.begin(), kForms.end(), [&](Method method) {
-    return archive_.find(SegmentFileName{segment, method, false}.to_string()).has_value();
-  });
+  return archive::find_finished(archive_, segment).has_value();
 }
 
 bool ArchiveFacts::only_form(const SegmentFileName& name) {
-  return std::none_of(kForms.begin(), kForms.end(), [&](Method method) {
-    return method != name.method &&
-           archive_.find(SegmentFileName{name.segment, method, false}.to_string());
+  const auto names = archive::finished_names(name.segment);
+  return std::none_of(names.begin(), names.end(), [&](const SegmentFileName& other) {
+    return other != name && archive_.find(other.to_string());
   });
 }
 
@@ -166,9 +164,8 @@ ArchiveFacts::Witnesses ArchiveFacts::witnesses_for(const SegmentFileName& name,
   if (!size || !name.segment.fits(*size)) return witnesses;
   const auto segno = name.segment.segno(*size);
   const auto found_at = [&](std::uint64_t number) -> std::optional<SegmentFileName> {
-    for (const Method method : kForms) {
-      const SegmentFileName other{wal::SegmentName(name.segment.timeline(), number, *size), method,
-                                  false};
+    for (const auto& other :
+         archive::finished_names(wal::SegmentName(name.segment.timeline(), number, *size))) {
       const auto entry = archive_.find(other.to_string());
       if (entry && entry->type == io::DirectoryEntry::Type::file && entry->size > 0) return other;
     }

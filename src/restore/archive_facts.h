@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,8 +8,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/log.h"
-#include "codec/codec.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "restore/absence.h"
 #include "restore/restore.h"
 #include "wal/page.h"
@@ -19,13 +17,8 @@
 
 namespace weir::restore {
 
-/// In this order a segment can be found at every moment: whoever converts an archive publishes the
-/// .zst before the other form goes.
-inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
-                                      codec::Method::zstd};
-
 /// Holes that the archive has a record of, acknowledged or not: a recovery meets them all the same.
-[[nodiscard]] std::vector<KnownHole> read_known_holes(io::Directory& archive,
+[[nodiscard]] std::vector<KnownHole> read_known_holes(io::Shelf& archive,
                                                       const archive::Listing& listing,
                                                       wal::SegmentSize size);
 
@@ -34,10 +27,10 @@ inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, 
 /// Does not own what it is given. Throws Error{io, damage, conflict}.
 class ArchiveFacts {
  public:
-  ArchiveFacts(io::Directory& archive, const Options& options, Log& log)
+  ArchiveFacts(io::Shelf& archive, const Options& options, Log& log)
       : archive_(archive), options_(options), log_(log) {}
 
-  [[nodiscard]] io::Directory& directory() const { return archive_; }
+  [[nodiscard]] io::Shelf& directory() const { return archive_; }
   /// For messages.
   [[nodiscard]] std::string path_of(const std::string& name) const;
 
@@ -82,7 +75,7 @@ class ArchiveFacts {
   std::uint64_t identifier_for(const archive::SegmentFileName& name,
                                const wal::PageHeader& first_page);
 
-  io::Directory& archive_;
+  io::Shelf& archive_;
   const Options& options_;
   Log& log_;
   std::optional<archive::Listing> listing_;

@@ -3,9 +3,11 @@
 #include <string>
 #include <string_view>
 
+#include "archive/forms.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "restore/archive_facts.h"
+#include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/long_record.h"
 #include "restore/segment_check.h"
@@ -13,7 +15,6 @@
 namespace weir::restore {
 
 using archive::SegmentFileName;
-using codec::Method;
 
 namespace {
 
@@ -28,19 +29,18 @@ class RefusingLog final : public Log {
 
 }  // namespace
 
-std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName segment,
-                                     Output& output, const Options& options) {
+std::optional<Fetched> fetch_segment(io::Shelf& archive, wal::SegmentName segment, Output& output,
+                                     const Options& options) {
   RefusingLog log;
   ArchiveFacts facts(archive, options, log);
   // The target directory is asked for nothing here.
   SegmentCheck check(facts, archive, {}, options, log);
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, false};
-    const auto identity = archive.identity_of(name.to_string());
+  for (const auto& name : archive::finished_names(segment)) {
+    const auto identity = io::identity_of(archive, name.to_string());
     if (!identity) continue;
     auto fetched = check.read(name, output, SegmentCheck::Haste::none);
     if (!fetched) return std::nullopt;
-    if (archive.identity_of(name.to_string()) != identity)
+    if (io::identity_of(archive, name.to_string()) != identity)
       throw Error(ErrorKind::retry, "the segment's file changed while it was read")
           .with("file", facts.path_of(name.to_string()));
     fetched->identity = *identity;
@@ -53,8 +53,8 @@ std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName se
   return std::nullopt;
 }
 
-bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& content,
-                         const Fetched& before, io::File& content_before) {
+bool compare_with_before(io::Shelf& archive, Fetched& fetched, io::Bytes& content,
+                         const Fetched& before, io::Bytes& content_before) {
   if (!fetched.previous_record.valid()) return true;
   const auto start = fetched.source.segment.start(fetched.size);
   const auto timeline = fetched.source.segment.timeline();
@@ -69,11 +69,9 @@ bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& con
                   .segment_size = fetched.size,
                   .timeline = timeline,
                   .history = history ? &*history : nullptr};
-  const ReadWal earlier = [&](wal::Lsn at, std::uint64_t offset, const codec::Sink& sink) {
-    return at == before.source.segment.start(before.size) &&
-           content_of(content_before)(at, offset, sink);
-  };
-  const auto result = check_seam(seam, earlier, content_of(content));
+  ContentSource earlier(before.source.segment.start(before.size), content_before);
+  ContentSource this_one(start, content);
+  const auto result = check_seam(seam, earlier, this_one);
   if (result.verdict == SeamVerdict::fits) {
     fetched.before = before.source;
     fetched.before_identity = before.identity;
@@ -81,27 +79,32 @@ bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& con
   return result.verdict != SeamVerdict::broken;
 }
 
-bool accept_fetched(io::Directory& archive, const Fetched& fetched, io::File& content,
+bool accept_fetched(io::Shelf& archive, const Fetched& fetched, io::File& content,
                     io::Directory& target_directory, const std::string& target_name,
                     const Options& options) {
   RefusingLog log;
   ArchiveFacts facts(archive, options, log);
   SegmentCheck check(facts, target_directory, target_name, options, log);
   const auto whole = [&](const SegmentFileName& name, const io::FileIdentity& identity) {
-    return archive.identity_of(name.to_string()) == identity;
+    return io::identity_of(archive, name.to_string()) == identity;
   };
-  if (!whole(fetched.source, fetched.identity) || content.size() != fetched.size.bytes() ||
-      archive.identity() == target_directory.identity() || !facts.only_form(fetched.source))
+  auto* const unnamed_files = target_directory.unnamed_files();
+  if (unnamed_files == nullptr || !whole(fetched.source, fetched.identity) ||
+      content.size() != fetched.size.bytes() ||
+      io::identity_of_directory(archive) == io::identity_of_directory(target_directory) ||
+      !facts.only_form(fetched.source))
     return false;
   const bool fits_the_archive = fetched.before && whole(*fetched.before, fetched.before_identity);
-  if (options.system_identifier || !fits_the_archive)
-    check.check_seam_of(fetched, content_of(content));
+  if (options.system_identifier || !fits_the_archive) {
+    ContentSource source(fetched.source.segment.start(fetched.size), content);
+    check.check_seam_of(fetched, source);
+  }
 
-  if (target_directory.give_name(content, target_name)) return true;
+  if (unnamed_files->give_name(content, target_name)) return true;
   // Something stands there. PostgreSQL takes it away before it asks, others may not.
   const auto hidden = Target::temporary_name_of(target_name);
   target_directory.remove(hidden);
-  if (!target_directory.give_name(content, hidden)) return false;
+  if (!unnamed_files->give_name(content, hidden)) return false;
   try {
     target_directory.rename_replace(hidden, target_name);
   } catch (const Error&) {

@@ -31,19 +31,19 @@ struct Fetched {
 /// Reads the segment's first form in the archive into `output`, checking it. nullopt if it has
 /// none, or if `output` wants no more. Throws Error, also where restore_file() would only have
 /// warned, or taken another form: then that is who has to tell.
-[[nodiscard]] std::optional<Fetched> fetch_segment(io::Directory& archive, wal::SegmentName segment,
+[[nodiscard]] std::optional<Fetched> fetch_segment(io::Shelf& archive, wal::SegmentName segment,
                                                    Output& output, const Options& options);
 
 /// Looks whether the record over the border fits what was fetched of the segment before; notes it
 /// in `fetched` if so. False if it does not fit.
-[[nodiscard]] bool compare_with_before(io::Directory& archive, Fetched& fetched, io::File& content,
-                                       const Fetched& before, io::File& content_before);
+[[nodiscard]] bool compare_with_before(io::Shelf& archive, Fetched& fetched, io::Bytes& content,
+                                       const Fetched& before, io::Bytes& content_before);
 
 /// Gives a file that was fetched earlier, maybe by another process, its name in the target
 /// directory, if the archive still says the same: the source is the same file in the same state,
 /// and the record over the border fits what the server has. False if not, and then nothing stands
 /// under the name: restore_file() has to do it. Throws Error likewise.
-[[nodiscard]] bool accept_fetched(io::Directory& archive, const Fetched& fetched, io::File& content,
+[[nodiscard]] bool accept_fetched(io::Shelf& archive, const Fetched& fetched, io::File& content,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options);
 

@@ -4,29 +4,34 @@
 #include <cerrno>
 #include <map>
 #include <memory>
+#include <span>
+#include <vector>
 
+#include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
-#include "archive/transaction_end.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
 #include "restore/partial.h"
 #include "wal/record_verifier.h"
+#include "wal/transaction_end.h"
 
 namespace weir::restore {
 
 namespace {
 
 using archive::SegmentFileName;
-using archive::TransactionEnd;
-using archive::TransactionObserver;
+using wal::TransactionEnd;
+using wal::TransactionObserver;
 using Visit = TransactionObserver::Visit;
 
 /// How often the archive is looked at while it changes.
 constexpr int kLooks = 10;
+constexpr std::size_t kRead = std::size_t{256} << 10;  ///< bytes at once
 
 /// Segments one after the other, by index: what one recovery can read. Behind it is a hole, or the
 /// end.
@@ -38,8 +43,7 @@ struct Stretch {
 /// The segments that a recovery along one history reads, in order.
 class Path {
  public:
-  Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
-       const AskReceiver& durable_end);
+  Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline, const AskReceiver& durable_end);
 
   [[nodiscard]] const std::vector<Stretch>& stretches() const { return stretches_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
@@ -67,7 +71,7 @@ class Path {
   [[nodiscard]] const Stretch& stretch_of(std::size_t i) const;
   void find_stretches(const std::vector<KnownHole>& holes);
 
-  io::Directory& archive_;
+  io::Shelf& archive_;
   const AskReceiver& durable_end_;
   wal::TimelineId timeline_ = 0;
   wal::SegmentSize size_;
@@ -80,7 +84,7 @@ class Path {
 
 /// A listing is no snapshot: a file that is renamed while the directory is read may be missing in
 /// it. So two have to say the same of what is there.
-std::unique_ptr<const Path> look(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+std::unique_ptr<const Path> look(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
                                  const AskReceiver& durable_end) {
   auto path = std::make_unique<const Path>(archive, timeline, durable_end);
   for (int i = 1; i < kLooks; ++i) {
@@ -94,8 +98,7 @@ std::unique_ptr<const Path> look(io::Directory& archive, std::optional<wal::Time
 
 /// `find` with a path, and again if a segment got another name or form meanwhile.
 template <typename Find>
-std::optional<Moment> while_it_changes(io::Directory& archive,
-                                       std::optional<wal::TimelineId> timeline,
+std::optional<Moment> while_it_changes(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
                                        const AskReceiver& durable_end, Find find) {
   for (int i = 1;; ++i) {
     try {
@@ -199,14 +202,14 @@ std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgT
 
 }  // namespace
 
-std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
+std::optional<Moment> find_lsn(io::Shelf& archive, wal::Lsn lsn,
                                std::optional<wal::TimelineId> timeline,
                                const AskReceiver& durable_end) {
   return while_it_changes(archive, timeline, durable_end,
                           [&](const Path& path) { return find_lsn_in(path, lsn); });
 }
 
-std::optional<Moment> find_time(io::Directory& archive, PgTime time,
+std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
                                 std::optional<wal::TimelineId> timeline,
                                 const AskReceiver& durable_end) {
   return while_it_changes(archive, timeline, durable_end,
@@ -227,7 +230,7 @@ std::optional<Moment> find_time(io::Directory& archive, PgTime time,
 
 namespace {
 
-Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
+Path::Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
            const AskReceiver& durable_end)
     : archive_(archive), durable_end_(durable_end) {
   const auto listing = archive::list_archive_names(archive);
@@ -249,15 +252,13 @@ Path::Path(io::Directory& archive, std::optional<wal::TimelineId> timeline,
     throw Error(ErrorKind::damage, "the history of the timeline cannot be read")
         .with("file", archive.path() + "/" + wal::history_name(timeline_));
 
-  // Of the forms of one segment the first listed; a .partial only where there is no finished one.
   std::map<std::uint64_t, SegmentFileName> files;
-  for (const auto& entry : listing.segments) {
-    const auto& segment = entry.name.segment;
+  for (const auto& forms : archive::segment_forms(listing)) {
+    const auto segment = forms.segment();
     if (!segment.fits(size_) || !history_->contains(segment.timeline())) continue;
     const auto segno = segment.segno(size_);
     if (archive::timeline_of_segment(*history_, segno, size_) != segment.timeline()) continue;
-    const auto [found, added] = files.emplace(segno, entry.name);
-    if (!added && found->second.partial && !entry.name.partial) found->second = entry.name;
+    files.emplace(segno, forms.best().name);
   }
   for (const auto& [segno, name] : files) files_.push_back(name);
   find_stretches(read_known_holes(archive, listing, size_));
@@ -335,31 +336,33 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
                                 .observer = &observer,
                                 .history = &*history_},
                                start(from));
-  const auto end = stretch_of(from).end;
-  for (auto i = from; i < end; ++i) {
-    if (verifier.position() != start(i)) break;  // the unfinished one before was not whole
-    const bool being_written = files_[i].partial && files_[i].method == codec::Method::none;
-    auto left = being_written && durable_end_
-                    ? settled_bytes(files_[i].segment, size_, durable_end_())
-                    : size_.bytes();
-    std::optional<wal::Damage> damage;
-    try {
-      archive::read_segment(archive_, files_[i], size_, [&](std::span<const std::byte> wal) {
-        wal = wal.first(std::min<std::uint64_t>(wal.size(), left));
-        left -= wal.size();
-        damage = verifier.feed(wal);
-        return !damage && !observer.done() && left > 0;
-      });
-    } catch (const Error& error) {
-      if (!files_[i].partial || error.kind() != ErrorKind::damage) throw;
+  archive::WalReader reader(archive_, {.segment_size = size_,
+                                       .timeline = history_->timeline(),
+                                       .history = *history_,
+                                       .unfinished = true,
+                                       .durable_end = durable_end_});
+  const auto end = behind(stretch_of(from).end - 1);
+  std::vector<std::byte> buffer(kRead);
+  while (verifier.position() < end) {
+    const auto read = reader.read(verifier.position(), buffer);
+    const auto& name = files_[*index_of(verifier.position())];
+    if (read.state == archive::WalSource::State::end) break;  // an unfinished one
+    if (read.state == archive::WalSource::State::gone)
+      throw system_error(ENOENT, "the segment file is gone")
+          .with("file", archive_.path_of(name.to_string()));
+    if (read.state == archive::WalSource::State::damaged) {
+      if (name.partial) break;
+      throw Error(*read.error);
     }
+    const auto damage = verifier.feed(std::span(buffer).first(read.count));
     if (observer.done()) break;
+    const auto file = reader.file().value_or(name);
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
-          .with("file", file(i));
-    if (damage && !files_[i].partial)
+          .with("file", file.to_string());
+    if (damage && !file.partial)
       throw Error(ErrorKind::damage, "damaged WAL: " + damage->what)
-          .with("file", archive_.path() + "/" + file(i))
+          .with("file", archive_.path_of(file.to_string()))
           .with("LSN", damage->at)
           .hint("pgweir verify shows what of the archive is sound.");
     if (damage) break;

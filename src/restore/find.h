@@ -5,16 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "archive/transaction_end.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "restore/restore.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/transaction_end.h"
 
 namespace weir::restore {
 
-using archive::Commit;
-using archive::PgTime;
+using wal::Commit;
+using wal::PgTime;
 
 /// WAL that is not in the archive, with other WAL behind it. No recovery gets over it.
 struct Hole {
@@ -45,7 +45,7 @@ struct Moment {
 /// before the hole. nullopt if the archive has no segment with it, and no hole either. Reads the
 /// segments needed, checking every record; looks again when they change meanwhile. Throws
 /// Error{damage, gap, io, retry}.
-[[nodiscard]] std::optional<Moment> find_lsn(io::Directory& archive, wal::Lsn lsn,
+[[nodiscard]] std::optional<Moment> find_lsn(io::Shelf& archive, wal::Lsn lsn,
                                              std::optional<wal::TimelineId> timeline,
                                              const AskReceiver& durable_end = nullptr);
 
@@ -54,7 +54,7 @@ struct Moment {
 /// that were set back by more than a segment's time make that inexact. nullopt if the archive has
 /// no commit at all. Without `before` the time lies before the archive's first commit, without
 /// `after` behind its last, or behind the last one before a hole.
-[[nodiscard]] std::optional<Moment> find_time(io::Directory& archive, PgTime time,
+[[nodiscard]] std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
                                               std::optional<wal::TimelineId> timeline,
                                               const AskReceiver& durable_end = nullptr);
 

@@ -1,16 +1,17 @@
 #include "restore/history.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <span>
 #include <vector>
 
+#include "archive/content.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
+#include "wal/records.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 
@@ -24,34 +25,25 @@ using codec::Method;
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
 
 void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines);
-void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& history,
                                 const archive::Listing& listing);
 
-std::optional<std::string> read_form(io::Directory& archive, const std::string& name,
-                                     Method method) {
-  const auto file = archive.open_for_reading(name);
+std::optional<std::string> read_form(io::Shelf& archive, const std::string& name, Method method) {
+  const auto file = archive.open_bytes(name);
   if (!file) return std::nullopt;
   const auto too_large = [&] {
     return Error(ErrorKind::damage, "too large for a timeline history").with("file", name);
   };
   if (file->size() > kMostBytes) throw too_large();
-  std::vector<std::byte> bytes(file->size());
-  bytes.resize(file->read_at(0, bytes));
   std::string content;
   const auto take = [&](std::span<const std::byte> raw) {
-    if (content.size() + raw.size() > kMostBytes) throw too_large();
     content.append(reinterpret_cast<const char*>(raw.data()), raw.size());
-    return true;
+    return content.size() <= kMostBytes;
   };
-  if (method == Method::none) {
-    take(bytes);
-    return content;
-  }
   try {
-    const auto decompressor = codec::make_decompressor(method);
-    decompressor->feed(bytes, take);
-    decompressor->finish();
+    if (!archive::ContentReader(*file, method).read(take)) throw too_large();
   } catch (const Error& error) {
+    if (method == Method::none) throw;
     throw Error(error.kind(), error.what()).with("file", archive.path() + "/" + name);
   }
   return content;
@@ -59,11 +51,10 @@ std::optional<std::string> read_form(io::Directory& archive, const std::string& 
 
 }  // namespace
 
-std::optional<std::string> read_history_file(io::Directory& archive, wal::TimelineId timeline) {
+std::optional<std::string> read_history_file(io::Shelf& archive, wal::TimelineId timeline) {
   std::optional<Error> first_error;
   std::optional<std::string> first_content;
-  for (const Method method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
-    const auto name = wal::history_name(timeline) + std::string(codec::suffix(method));
+  for (const auto& [name, method] : archive::history_names(timeline)) {
     try {
       auto content = read_form(archive, name, method);
       if (content && wal::TimelineHistory::parse(timeline, *content)) return content;
@@ -76,7 +67,7 @@ std::optional<std::string> read_history_file(io::Directory& archive, wal::Timeli
   return first_content;
 }
 
-std::optional<std::string> read_checked_history(io::Directory& archive, wal::TimelineId timeline,
+std::optional<std::string> read_checked_history(io::Shelf& archive, wal::TimelineId timeline,
                                                 const archive::Listing& listing,
                                                 const archive::Timelines& timelines, bool verify) {
   auto content = read_history_file(archive, timeline);
@@ -135,14 +126,13 @@ void require_agreement(const wal::TimelineHistory& history, const archive::Timel
 }
 
 /// Looks for the record with which a server begins a timeline: the end-of-recovery record or the
-/// shutdown checkpoint after a promotion. Both say which timeline it is (xl_end_of_recovery in
-/// access/xlog_internal.h, CheckPoint in catalog/pg_control.h).
+/// shutdown checkpoint after a promotion. Both say which timeline it is.
 class BeginFinder final : public wal::RecordObserver {
  public:
   BeginFinder(wal::TimelineId timeline, wal::Lsn expected)
       : timeline_(timeline), expected_(expected) {}
 
-  bool wants(const wal::RecordHeader& header) override { return begins_timeline(header); }
+  bool wants(const wal::RecordHeader& header) override { return wal::names_timeline(header); }
 
   void on_record(wal::Lsn start, wal::Lsn /*end*/, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
@@ -154,7 +144,7 @@ class BeginFinder final : public wal::RecordObserver {
     if (start < expected_ || begin_) return;
     if (is_begin(header, body)) {
       begin_ = start;
-    } else if (header.resource_manager != 0 || (header.info & 0xF0) != kOverwriteContrecord) {
+    } else if (!wal::is_xlog(header, wal::XlogRecord::overwrite_contrecord)) {
       others_before_ = true;
     }
   }
@@ -164,27 +154,11 @@ class BeginFinder final : public wal::RecordObserver {
   [[nodiscard]] bool others_before() const { return others_before_; }
 
  private:
-  static constexpr std::uint8_t kCheckpointShutdown = 0x00;
-  static constexpr std::uint8_t kEndOfRecovery = 0x90;
-  static constexpr std::uint8_t kOverwriteContrecord = 0xD0;
-
-  static bool begins_timeline(const wal::RecordHeader& header) {
-    return header.resource_manager == 0 &&
-           ((header.info & 0xF0) == kCheckpointShutdown || (header.info & 0xF0) == kEndOfRecovery);
-  }
-
   [[nodiscard]] bool is_begin(const wal::RecordHeader& header,
                               std::span<const std::byte> body) const {
-    constexpr std::size_t kMainData = 2;  // XLR_BLOCK_ID_DATA_SHORT and a length
-    constexpr std::size_t kThis = 8, kPrevious = 12;
-    if (!begins_timeline(header) || body.size() < kMainData + kPrevious + 4 ||
-        body[0] != std::byte{255})
-      return false;
-    wal::TimelineId current = 0;
-    wal::TimelineId previous = 0;
-    std::memcpy(&current, body.data() + kMainData + kThis, sizeof(current));
-    std::memcpy(&previous, body.data() + kMainData + kPrevious, sizeof(previous));
-    return current == timeline_ && previous != timeline_;
+    if (!wal::names_timeline(header)) return false;
+    const auto told = wal::timeline_begin(body);
+    return told && told->timeline == timeline_ && told->previous != timeline_;
   }
 
   wal::TimelineId timeline_;
@@ -194,7 +168,7 @@ class BeginFinder final : public wal::RecordObserver {
   std::optional<wal::Lsn> begin_;
 };
 
-void require_agreement_with_wal(io::Directory& archive, const wal::TimelineHistory& history,
+void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& history,
                                 const archive::Listing& listing) {
   const auto timeline = history.timeline();
   const auto begin = *history.begin_of(timeline);

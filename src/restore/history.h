@@ -5,7 +5,7 @@
 
 #include "archive/listing.h"
 #include "archive/timelines.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/lsn.h"
 
 namespace weir::restore {
@@ -13,7 +13,7 @@ namespace weir::restore {
 /// The content of a timeline's history file in whatever form; of several the first that is a valid
 /// history. nullopt if there is none. Throws Error{io}, Error{damage} if a compressed form is
 /// broken and there is no other.
-[[nodiscard]] std::optional<std::string> read_history_file(io::Directory& archive,
+[[nodiscard]] std::optional<std::string> read_history_file(io::Shelf& archive,
                                                            wal::TimelineId timeline);
 
 /// The same, checked as far as the archive can tell. A wrong history sends a recovery onto wrong
@@ -21,7 +21,7 @@ namespace weir::restore {
 /// and behind it, and with the WAL: where it says that the timeline began, the record has to begin
 /// that the server wrote then. Throws Error{damage, conflict}. With `verify` false it only has to
 /// be valid.
-[[nodiscard]] std::optional<std::string> read_checked_history(io::Directory& archive,
+[[nodiscard]] std::optional<std::string> read_checked_history(io::Shelf& archive,
                                                               wal::TimelineId timeline,
                                                               const archive::Listing& listing,
                                                               const archive::Timelines& timelines,

@@ -1,18 +1,24 @@
 #include "restore/long_record.h"
 
+#include <span>
+#include <vector>
+
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
 namespace weir::restore {
 
+using archive::WalSource;
+
 namespace {
 
 constexpr std::uint64_t kLong = std::uint64_t{64} << 10;  ///< bytes
 constexpr int kMostSegments = 8;                          ///< before the segment, and behind it
+constexpr std::size_t kRead = std::size_t{128} << 10;     ///< bytes at once
 
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
-                                             const ReadWal& others);
+                                             WalSource& others);
 
 }  // namespace
 
@@ -23,7 +29,7 @@ bool ends_in_a_long_record(const Fetched& segment) {
 }
 
 SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory* history,
-                             const ReadWal& others, const ReadWal& content) {
+                             WalSource& others, WalSource& content) {
   const auto size = segment.size;
   const auto start = segment.source.segment.start(size);
   const auto end = start + size.bytes();
@@ -34,15 +40,14 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
     if (!from) return {};
     wal::RecordVerifier verifier(options, *from);
     std::optional<wal::Damage> damage;
-    bool enough = false;
-    const codec::Sink feed = [&](std::span<const std::byte> wal) {
-      damage = verifier.feed(wal);
-      enough = damage || verifier.last_record_end() > end;
-      return !enough;
-    };
-    for (auto at = *from; !enough && at < end + kMostSegments * size.bytes();
-         at = at + size.bytes())
-      if (!(at == start ? content : others)(at, 0, feed)) return {};
+    std::vector<std::byte> buffer(kRead);
+    const auto limit = end + kMostSegments * size.bytes();
+    while (!damage && verifier.last_record_end() <= end && verifier.position() < limit) {
+      const auto at = verifier.position();
+      const auto read = (at >= start && at < end ? content : others).read(at, buffer);
+      if (read.state != WalSource::State::bytes) return {};
+      damage = verifier.feed(std::span(buffer).first(read.count));
+    }
     if (!damage)
       return {verifier.last_record_end() > end ? SeamVerdict::fits : SeamVerdict::unknown,
               std::nullopt};
@@ -61,19 +66,21 @@ namespace {
 /// nullopt if a segment before is not there, not sound, or too far away.
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
-                                             const ReadWal& others) {
+                                             WalSource& others) {
   const auto size = segment.size;
   auto at = segment.source.segment.start(size);
   if (segment.first_record.valid()) return at;
+  std::vector<std::byte> buffer(kRead);
   for (int steps = 0; steps < kMostSegments && at.byte() >= size.bytes(); ++steps) {
     at = wal::Lsn(at.byte() - size.bytes());
     wal::RecordVerifier verifier(options, at);
     std::optional<wal::Damage> damage;
-    const codec::Sink feed = [&](std::span<const std::byte> wal) {
-      damage = verifier.feed(wal);
-      return !damage && !verifier.first_record_start().valid();
-    };
-    if (!others(at, 0, feed)) return std::nullopt;
+    while (!damage && !verifier.first_record_start().valid() &&
+           verifier.position() < at + size.bytes()) {
+      const auto read = others.read(verifier.position(), buffer);
+      if (read.state != WalSource::State::bytes) return std::nullopt;
+      damage = verifier.feed(std::span(buffer).first(read.count));
+    }
     if (damage) return std::nullopt;
     if (verifier.first_record_start().valid()) return at;
   }

@@ -15,9 +15,9 @@ namespace weir::restore {
 /// which it ends, if they are all there, are sound, and are few: recovery asks for each of them in
 /// turn, and the last one is checked against the ones before in any case. Broken means that the
 /// checksum is wrong; which of its segments is damaged nobody can tell. `others` reads other
-/// segments from their start on, `content` this one. `history`: of the segment's timeline.
+/// segments, `content` this one. `history`: of the segment's timeline.
 [[nodiscard]] SeamResult check_long_record(const Fetched& segment,
                                            const wal::TimelineHistory* history,
-                                           const ReadWal& others, const ReadWal& content);
+                                           archive::WalSource& others, archive::WalSource& content);
 
 }  // namespace weir::restore

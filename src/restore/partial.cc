@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "archive/durable_end.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "restore/seam.h"
 #include "wal/page.h"
@@ -54,28 +56,19 @@ Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::Segm
 
 }  // namespace
 
-void wait_for_writer(io::Directory& directory, const std::string& name) {
+void wait_for_writer(io::Shelf& directory, const std::string& name) {
   using namespace std::chrono_literals;
-  const auto entry = directory.identity_of(name);
+  const auto entry = io::identity_of(directory, name);
   if (!entry) return;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const std::chrono::nanoseconds modified(entry->modified_ns);
   if (now - modified < 5s) std::this_thread::sleep_for(25ms);
 }
 
-std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
-                            const std::optional<DurableEnd>& durable) {
-  if (!durable || durable->timeline != segment.timeline()) return size.bytes();
-  const auto start = segment.start(size);
-  if (durable->flush <= start) return 0;
-  return std::min<std::uint64_t>(durable->flush - start, size.bytes());
-}
-
 std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
                                     wal::SegmentSize size, const AskReceiver& durable_end) {
   std::optional<Partial> best;
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, true};
+  for (const auto& name : archive::partial_names(segment)) {
     if (!facts.directory().find(name.to_string())) continue;
     auto scanned = scan_settled(facts, name, size, durable_end);
     if (!best || scanned.cut > best->cut || (scanned.cut == best->cut && best->damage))
@@ -133,7 +126,7 @@ Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::Segm
   // Asked before each reading: what is durable by then is in the file.
   const auto settled = [&] {
     if (name.method != Method::none || !durable_end) return size.bytes();
-    return settled_bytes(name.segment, size, durable_end());
+    return archive::settled_bytes(name.segment, size, durable_end());
   };
   // Written past the page cache, a segment may show old pages before new ones for as long as the
   // write takes.

@@ -37,11 +37,6 @@ struct Partial {
                                                   const AskReceiver& durable_end);
 
 /// Waits a moment for who may be writing the file; not if nobody has touched it for a while.
-void wait_for_writer(io::Directory& directory, const std::string& name);
-
-/// So many bytes of the segment's raw .partial do not change any more, by what the receiver says.
-/// All of them if it is not the one being written, or if nobody says anything.
-[[nodiscard]] std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
-                                          const std::optional<DurableEnd>& durable);
+void wait_for_writer(io::Shelf& directory, const std::string& name);
 
 }  // namespace weir::restore

@@ -61,9 +61,9 @@ std::optional<Process> owner_of_recovery(const std::string& target_directory, bo
                                 wal::SegmentSize size, const std::string& target_directory,
                                 const Options& options, std::size_t most);
 
-Terms terms_of(io::Directory& archive, io::Directory& target, const Options& options) {
-  return {.archive = archive.identity().value_or(io::FileIdentity{}),
-          .target = target.identity().value_or(io::FileIdentity{}),
+Terms terms_of(io::Shelf& archive, io::Shelf& target, const Options& options) {
+  return {.archive = io::identity_of_directory(archive).value_or(io::FileIdentity{}),
+          .target = io::identity_of_directory(target).value_or(io::FileIdentity{}),
           .system_identifier = options.system_identifier,
           .verify = options.verify};
 }
@@ -98,7 +98,7 @@ void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal:
     if (!owner) return;
     const auto target = io::open_directory(target_directory);
     // Taken before the fork: whoever comes second starts none.
-    auto address = take_address(*target->identity());
+    auto address = take_address(io::identity_of_directory(*target).value());
     if (!address) return;
     if (::fork() == 0)
       become_helper(std::move(*address), *owner, archive, segment, size, target_directory, options,
@@ -208,7 +208,7 @@ class UnnamedOutput final : public Output {
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override {
     return file_.read_at(offset, bytes);
   }
-  [[nodiscard]] std::uint64_t size() const override { return size_; }
+  [[nodiscard]] std::uint64_t size() override { return size_; }
 
  private:
   io::File& file_;
@@ -220,7 +220,7 @@ class UnnamedOutput final : public Output {
 /// stock are theirs together, under one mutex.
 class Helper {
  public:
-  Helper(net::Listener listener, Descriptor owner, std::unique_ptr<io::Directory> archive,
+  Helper(net::Listener listener, Descriptor owner, std::unique_ptr<io::Shelf> archive,
          std::unique_ptr<io::Directory> target, wal::SegmentName segment, wal::SegmentSize size,
          const Options& options, std::size_t most)
       : listener_(std::move(listener)),
@@ -257,7 +257,7 @@ class Helper {
 
   net::Listener listener_;  ///< the answering thread's own
   const Descriptor owner_;
-  const std::unique_ptr<io::Directory> archive_;
+  const std::unique_ptr<io::Shelf> archive_;
   const std::unique_ptr<io::Directory> target_;
   const wal::SegmentSize size_;
   const Options options_;
@@ -391,7 +391,8 @@ void Helper::fetch_all() {
 /// nullopt if it is not there, not sound, or not wanted any more.
 std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
   try {
-    std::shared_ptr<io::File> file = target_->create_unnamed();
+    auto* const unnamed_files = target_->unnamed_files();
+    std::shared_ptr<io::File> file = unnamed_files ? unnamed_files->create_unnamed() : nullptr;
     if (!file || target_->free_bytes() < size_.bytes() * (kSegmentsToLeave + 1)) {
       end();
       return std::nullopt;

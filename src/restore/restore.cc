@@ -7,12 +7,14 @@
 #include <variant>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
+#include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/partial.h"
 #include "restore/segment_check.h"
@@ -34,7 +36,7 @@ constexpr int kLooksAtRest = 4;
 /// One request.
 class Restorer {
  public:
-  Restorer(io::Directory& archive, io::Directory& target_directory, const std::string& target_name,
+  Restorer(io::Shelf& archive, io::Directory& target_directory, const std::string& target_name,
            const Options& options, Log& log)
       : archive_(archive),
         target_directory_(target_directory),
@@ -75,7 +77,7 @@ class Restorer {
   void require_wal();
   void require_outside(const Target& target);
 
-  io::Directory& archive_;
+  io::Shelf& archive_;
   io::Directory& target_directory_;
   const std::string& target_name_;
   const Options& options_;
@@ -87,7 +89,7 @@ class Restorer {
 
 }  // namespace
 
-Result restore_file(io::Directory& archive, const Request& request, io::Directory& target_directory,
+Result restore_file(io::Shelf& archive, const Request& request, io::Directory& target_directory,
                     const std::string& target_name, const Options& options, Log& log) {
   Restorer restorer(archive, target_directory, target_name, options, log);
   return std::visit([&](const auto& asked) { return restorer.restore(asked); }, request);
@@ -156,8 +158,7 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
 std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
   std::string told;
-  for (const Method method : kForms) {
-    const SegmentFileName name{segment, method, false};
+  for (const auto& name : archive::finished_names(segment)) {
     if (!archive_.find(name.to_string())) continue;
     try {
       const auto size = deliver(name);
@@ -185,8 +186,9 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
   const auto checked =
       check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before)
           .value();  // a target takes everything
-  check_.check_seam_of(checked, content_of(target));
-  check_.check_long_record_of(checked, content_of(target));
+  ContentSource content(name.segment.start(checked.size), target);
+  check_.check_seam_of(checked, content);
+  check_.check_long_record_of(checked, content);
   check_.require_agreement(checked);
   target.publish();
   return checked.size;
@@ -386,13 +388,14 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
     throw Error(ErrorKind::retry, "the unfinished segment became shorter while it was read")
         .with("file", facts_.path_of(partial.name.to_string()));
   target.append_zeros(size.bytes() - keep);
+  ContentSource content(partial.name.segment.start(size), target);
   check_.check_seam_of({.source = partial.name,
                         .identity = {},
                         .size = size,
                         .first_record = partial.first_record,
                         .records_end = partial.checked ? keep : 0,
                         .previous_record = partial.previous_record},
-                       content_of(target));
+                       content);
   target.publish();
 }
 
@@ -485,7 +488,7 @@ Result Restorer::restore_history(wal::TimelineId timeline) {
 }
 
 Result Restorer::restore(const BackupHistoryRequest& request) {
-  const auto file = archive_.open_for_reading(request.name);
+  const auto file = archive_.open_bytes(request.name);
   if (!file) {
     require_wal();
     return {false, "the archive does not have it"};

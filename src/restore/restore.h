@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 
+#include "archive/durable_end.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "restore/request.h"
@@ -13,13 +13,8 @@
 
 namespace weir::restore {
 
-/// Up to where a receiver that streams into the archive has made it durable.
-struct DurableEnd {
-  wal::TimelineId timeline = 0;
-  wal::Lsn flush;
-};
-/// Asks that receiver; nullopt if none streams. Throws nothing.
-using AskReceiver = std::function<std::optional<DurableEnd>()>;
+using archive::DurableEnd;
+using AskReceiver = archive::AskDurableEnd;
 
 struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size
@@ -56,7 +51,7 @@ struct Result {
 /// it is written, and takes it back if it turns out to be wrong. If one form of a segment is
 /// damaged and another is sound, the sound one is taken and the damage told to the log. One thread.
 /// Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name then.
-[[nodiscard]] Result restore_file(io::Directory& archive, const Request& request,
+[[nodiscard]] Result restore_file(io::Shelf& archive, const Request& request,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options, Log& log);
 

@@ -1,8 +1,14 @@
 #include "restore/seam.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
+
 #include "base/error.h"
 
 namespace weir::restore {
+
+using archive::WalSource;
 
 namespace {
 
@@ -17,9 +23,8 @@ struct Reading {
   std::optional<wal::Damage> damage;
 };
 
-SeamResult check_from_segments_before(const Seam& seam, const ReadWal& before,
-                                      const ReadWal& after);
-Reading read_from(wal::Lsn page, const Seam& seam, const ReadWal& before, const ReadWal& after);
+SeamResult check_from_segments_before(const Seam& seam, WalSource& before, WalSource& after);
+Reading read_from(wal::Lsn page, const Seam& seam, WalSource& before, WalSource& after);
 SeamResult judge(const Seam& seam, const Reading& reading);
 
 }  // namespace
@@ -36,7 +41,7 @@ wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining
   return wal::Lsn((at.byte() + left + 7) & ~std::uint64_t{7});
 }
 
-SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& after) {
+SeamResult check_seam(const Seam& seam, WalSource& before, WalSource& after) {
   const wal::Lsn page(seam.previous_record.byte() & ~(wal::kPageSize - 1));
   if (seam.previous_record.valid() && page < seam.segment_start) {
     const auto reading = read_from(page, seam, before, after);
@@ -52,8 +57,7 @@ SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& af
 namespace {
 
 /// From the start of the segment before; of those before it, if a record fills it.
-SeamResult check_from_segments_before(const Seam& seam, const ReadWal& before,
-                                      const ReadWal& after) {
+SeamResult check_from_segments_before(const Seam& seam, WalSource& before, WalSource& after) {
   const auto& size = seam.segment_size;
   auto start = seam.segment_start;
   while (start.byte() >= size.bytes() && seam.segment_start - start < kFarthest) {
@@ -66,37 +70,41 @@ SeamResult check_from_segments_before(const Seam& seam, const ReadWal& before,
   return {};
 }
 
-Reading read_from(wal::Lsn page, const Seam& seam, const ReadWal& before, const ReadWal& after) {
+Reading read_from(wal::Lsn page, const Seam& seam, WalSource& before, WalSource& after) {
   const auto& size = seam.segment_size;
   wal::RecordVerifier verifier(
       {.segment_size = size, .timeline = seam.timeline, .history = seam.history}, page);
   Reading reading;
-  bool enough = false;
-  const codec::Sink feed = [&](std::span<const std::byte> wal) {
-    reading.damage = verifier.feed(wal);
-    enough = reading.damage.has_value();
-    if (enough || !reading.in_segment) return !enough;
-    // With a link: the header of the first record, with its link to the one before, has passed; it
-    // may be split by a page header. Without one: the record over the seam has come to its end.
-    enough = seam.previous_record.valid()
-                 ? verifier.newest_record_start() >= seam.first_record &&
-                       verifier.position() >=
-                           seam.first_record + wal::kRecordHeaderSize + wal::kLongHeaderSize
-                 : verifier.position() >= seam.first_record;
-    return !enough;
+  // With a link: the header of the first record, with its link to the one before, has passed; it
+  // may be split by a page header. Without one: the record over the seam has come to its end.
+  const auto enough = [&] {
+    return seam.previous_record.valid()
+               ? verifier.newest_record_start() >= seam.first_record &&
+                     verifier.position() >=
+                         seam.first_record + wal::kRecordHeaderSize + wal::kLongHeaderSize
+               : verifier.position() >= seam.first_record;
+  };
+  std::array<std::byte, 2 * wal::kPageSize> buffer;
+  const auto feed = [&](WalSource& source, std::uint64_t most) {
+    const auto read =
+        source.read(verifier.position(), std::span(buffer).first(std::min(most, buffer.size())));
+    if (read.state == WalSource::State::bytes)
+      reading.damage = verifier.feed(std::span(buffer).first(read.count));
+    return read.state;
   };
   try {
-    for (auto at = page; at < seam.segment_start; at = size.start_of(at) + size.bytes()) {
-      if (!before(size.start_of(at), size.offset(at), feed)) return reading;
-      if (enough) {
-        reading.whole = true;
+    while (verifier.position() < seam.segment_start) {
+      if (feed(before, seam.segment_start - verifier.position()) != WalSource::State::bytes)
         return reading;
-      }
-      if (verifier.position() != size.start_of(at) + size.bytes()) return reading;  // short
+      reading.whole = reading.damage.has_value();
+      if (reading.whole) return reading;
     }
     reading.record_began = verifier.newest_record_start().valid();
     reading.in_segment = true;
-    reading.whole = after(seam.segment_start, 0, feed);
+    auto state = WalSource::State::bytes;
+    while (state == WalSource::State::bytes && !reading.damage && !enough())
+      state = feed(after, buffer.size());
+    reading.whole = state == WalSource::State::bytes || state == WalSource::State::end;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::io) throw;
     reading.whole = false;

@@ -1,19 +1,14 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 
-#include "codec/codec.h"
+#include "archive/wal_reader.h"
 #include "wal/lsn.h"
 #include "wal/record_verifier.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 
 namespace weir::restore {
-
-/// Gives the WAL of the segment that begins at `start`, from byte `offset` of it on, to the sink,
-/// until that has enough; false if it is not there. What the sink throws passes through.
-using ReadWal = std::function<bool(wal::Lsn start, std::uint64_t offset, const codec::Sink& sink)>;
 
 /// The record that a segment begins in the middle of: its checksum needs the segment before, so a
 /// check of one segment alone leaves the front of it unchecked. The first record that begins in
@@ -45,6 +40,7 @@ struct SeamResult {
 [[nodiscard]] wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining);
 
 /// `before` reads segments before the seam, `after` the segment itself.
-[[nodiscard]] SeamResult check_seam(const Seam& seam, const ReadWal& before, const ReadWal& after);
+[[nodiscard]] SeamResult check_seam(const Seam& seam, archive::WalSource& before,
+                                    archive::WalSource& after);
 
 }  // namespace weir::restore

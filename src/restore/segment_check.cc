@@ -6,8 +6,11 @@
 #include <span>
 
 #include "archive/compare.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
+#include "archive/wal_reader.h"
+#include "restore/content_source.h"
 #include "restore/long_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -15,18 +18,20 @@
 namespace weir::restore {
 
 using archive::SegmentFileName;
+using archive::WalSource;
 using codec::Method;
 
 namespace {
 
 /// nullopt if there is none.
-std::optional<wal::PageHeader> first_page_of(const ReadWal& content, wal::Lsn start) {
-  std::vector<std::byte> bytes;
-  content(start, 0, [&](std::span<const std::byte> wal) {
-    bytes.insert(bytes.end(), wal.begin(), wal.end());
-    return bytes.size() < wal::kLongHeaderSize;
-  });
-  return bytes.size() < wal::kLongHeaderSize ? std::nullopt : wal::decode_page_header(bytes);
+std::optional<wal::PageHeader> first_page_of(WalSource& content, wal::Lsn start) {
+  std::array<std::byte, wal::kLongHeaderSize> bytes{};
+  for (std::size_t have = 0; have < bytes.size();) {
+    const auto read = content.read(start + have, std::span(bytes).subspan(have));
+    if (read.state != WalSource::State::bytes) return std::nullopt;
+    have += read.count;
+  }
+  return wal::decode_page_header(bytes);
 }
 
 Error damage_error(const wal::Damage& damage, const std::string& path, wal::SegmentSize size) {
@@ -107,7 +112,7 @@ std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& o
   return checked;
 }
 
-void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content) {
+void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   const auto timeline = segment.source.segment.timeline();
   const auto size = segment.size;
   const auto start_here = segment.source.segment.start(size);
@@ -128,42 +133,22 @@ void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content)
                   .timeline = timeline,
                   .history = history ? &*history : nullptr};
 
-  const auto name_at = [&](wal::Lsn start) {
-    const auto segno = size.segno(start);
-    return wal::SegmentName(
-        history ? archive::timeline_of_segment(*history, segno, size) : timeline, segno, size);
-  };
-  const ReadWal servers = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
-    const auto file = target_directory_.open_for_reading(name_at(start).to_string());
-    if (!file || file->size() != size.bytes()) return false;
-    return content_of(*file)(start, offset, sink);
-  };
+  const archive::WalReader::Options along{
+      .segment_size = size, .timeline = timeline, .history = history};
+  archive::WalReader servers(target_directory_, along);
   // A record that goes on as it began proves itself: so what was restored last time may be asked.
-  const ReadWal last_time = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
-    if (!restored_last_time(start)) return false;
-    const auto file = target_directory_.open_for_reading(target_name_);
-    return file && file->size() == size.bytes() && content_of(*file)(start, offset, sink);
-  };
-  const ReadWal archived = [&](wal::Lsn start, std::uint64_t offset, const codec::Sink& sink) {
-    const auto asked = name_at(start);
-    if (before_ && before_->segment == asked && before_->offset <= offset) {
-      const std::span<const std::byte> bytes = before_->bytes.get();
-      sink(bytes.subspan(std::min<std::uint64_t>(offset - before_->offset, bytes.size())));
-      return true;
-    }
-    for (const Method method : kForms) {
-      const SegmentFileName before{asked, method, false};
-      if (method == Method::none) {
-        const auto file = facts_.directory().open_for_reading(before.to_string());
-        if (!file) continue;
-        return file->size() == size.bytes() && content_of(*file)(start, offset, sink);
-      }
-      if (!facts_.directory().find(before.to_string())) continue;
-      archive::read_segment_from(facts_.directory(), before, size, offset, sink);
-      return true;
-    }
-    return false;
-  };
+  AskedSource last_time([&](wal::Lsn at, std::span<std::byte> into) -> WalSource::Read {
+    const auto start = size.start_of(at);
+    if (!restored_last_time(start)) return {};
+    const auto file = target_directory_.open_bytes(target_name_);
+    if (!file || file->size() != size.bytes()) return {};
+    return ContentSource(start, *file).read(at, into);
+  });
+  archive::WalReader reader(facts_.directory(), along);
+  AskedSource archived([&](wal::Lsn at, std::span<std::byte> into) {
+    const auto read = read_before(reader.segment_at(at), size.offset(at), into);
+    return read ? *read : reader.read(at, into);
+  });
 
   auto result = check_seam(seam, servers, content);
   if (result.verdict == SeamVerdict::unknown && !options_.system_identifier && !before_ &&
@@ -185,7 +170,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, const ReadWal& content)
   throw damage_error(*result.damage, facts_.path_of(segment.source.to_string()), size)
       .hint(fmt::format("The record at {} begins in the segment before ({}) and goes on in this "
                         "one: one of the two is not as it was written.",
-                        record, name_at(size.start_of(record))));
+                        record, reader.segment_at(record)));
 }
 
 /// As far as the names tell: a guess at what begin_reading_before() will do.
@@ -194,10 +179,8 @@ bool SegmentCheck::before_is_packed(wal::SegmentName segment, wal::SegmentSize s
   if (!options_.verify || segno == 0) return false;
   const wal::SegmentName before(segment.timeline(), segno - 1, size);
   if (target_directory_.find(before.to_string())) return false;
-  const auto form = std::find_if(kForms.begin(), kForms.end(), [&](Method method) {
-    return facts_.directory().find(SegmentFileName{before, method, false}.to_string());
-  });
-  return form != kForms.end() && *form != Method::none;
+  const auto form = archive::find_finished(facts_.directory(), before);
+  return form && form->method != Method::none;
 }
 
 /// By hand, the archive's own copy of the segment before is asked for the record over the border.
@@ -216,54 +199,53 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
   const auto there = target_directory_.find(before.to_string());
   if (there && there->size == size.bytes()) return;  // the quick way
   if (restored_last_time(size.start_of(page))) return;
-  for (const Method method : kForms) {
-    const SegmentFileName name{before, method, false};
-    if (!facts_.directory().find(name.to_string())) continue;
-    if (method == Method::none) return;  // read from where it is wanted
-    const auto offset = size.offset(page);
-    const auto read = [this, name, size, offset] {
-      std::vector<std::byte> bytes;
-      archive::read_segment_from(
-          facts_.directory(), name, size, offset,
-          [&](std::span<const std::byte> wal) {
-            bytes.insert(bytes.end(), wal.begin(), wal.end());
-            return true;
-          },
-          codec::Checksums::ignored);
-      return bytes;
-    };
-    before_ = Before{before, offset, std::async(std::launch::async, read).share()};
-    return;
-  }
+  const auto name = archive::find_finished(facts_.directory(), before);
+  if (!name || name->method == Method::none) return;  // raw: read from where it is wanted
+  const auto offset = size.offset(page);
+  const auto read = [this, name = *name, size, offset] {
+    std::vector<std::byte> bytes;
+    archive::read_segment_from(
+        facts_.directory(), name, size, offset,
+        [&](std::span<const std::byte> wal) {
+          bytes.insert(bytes.end(), wal.begin(), wal.end());
+          return true;
+        },
+        codec::Checksums::ignored);
+    return bytes;
+  };
+  before_ = Before{before, offset, std::async(std::launch::async, read).share()};
+}
+
+/// Of what begin_reading_before() reads; nullopt if that is not it.
+std::optional<WalSource::Read> SegmentCheck::read_before(wal::SegmentName segment,
+                                                         std::uint64_t offset,
+                                                         std::span<std::byte> into) {
+  if (!before_ || before_->segment != segment || offset < before_->offset) return std::nullopt;
+  const std::span<const std::byte> bytes = before_->bytes.get();
+  const auto rest = bytes.subspan(std::min<std::uint64_t>(offset - before_->offset, bytes.size()));
+  const auto count = std::min(rest.size(), into.size());
+  std::copy_n(rest.begin(), count, into.begin());
+  return WalSource::Read{count > 0 ? WalSource::State::bytes : WalSource::State::end, count};
 }
 
 /// True if what stands under the target's name begins like the segment at `start`.
 bool SegmentCheck::restored_last_time(wal::Lsn start) {
   const auto entry = target_directory_.find(target_name_);
   if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
-  const auto file = target_directory_.open_for_reading(target_name_);
+  const auto file = target_directory_.open_bytes(target_name_);
   std::array<std::byte, wal::kLongHeaderSize> front{};
   if (!file || file->read_at(0, front) != front.size()) return false;
   const auto page = wal::decode_page_header(front);
   return page && page->address == start;
 }
 
-void SegmentCheck::check_long_record_of(const Fetched& segment, const ReadWal& content) {
+void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& content) {
   if (!ends_in_a_long_record(segment)) return;
   const auto timeline = segment.source.segment.timeline();
   const auto size = segment.size;
   const auto history = facts_.history_of(timeline);
-  const ReadWal others = [&](wal::Lsn start, std::uint64_t, const codec::Sink& sink) {
-    const auto segno = size.segno(start);
-    const auto on = history ? archive::timeline_of_segment(*history, segno, size) : timeline;
-    for (const Method method : kForms) {
-      const SegmentFileName other{wal::SegmentName(on, segno, size), method, false};
-      if (!facts_.directory().find(other.to_string())) continue;
-      archive::read_segment(facts_.directory(), other, size, sink);
-      return true;
-    }
-    return false;
-  };
+  archive::WalReader others(facts_.directory(),
+                            {.segment_size = size, .timeline = timeline, .history = history});
   const auto result = check_long_record(segment, history ? &*history : nullptr, others, content);
   if (result.verdict != SeamVerdict::broken) return;
   throw Error(ErrorKind::damage, "damaged WAL: " + result.damage->what)
@@ -282,10 +264,9 @@ void SegmentCheck::require_agreement(const Fetched& checked) {
     void expect(std::uint64_t) override {}
     bool append(std::span<const std::byte>) override { return true; }
     std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
-    [[nodiscard]] std::uint64_t size() const override { return 0; }
+    std::uint64_t size() override { return 0; }
   };
-  for (const Method method : kForms) {
-    const SegmentFileName other{checked.source.segment, method, false};
+  for (const auto& other : archive::finished_names(checked.source.segment)) {
     if (other == checked.source || !facts_.directory().find(other.to_string())) continue;
     std::optional<std::uint64_t> difference;
     try {
@@ -294,10 +275,9 @@ void SegmentCheck::require_agreement(const Fetched& checked) {
       if (!difference) continue;
       Nowhere nowhere;
       const auto theirs = read(other, nowhere, Haste::none).value();
-      const ReadWal content = [&](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
-        archive::read_segment_from(facts_.directory(), other, theirs.size, offset, sink);
-        return true;
-      };
+      const auto bytes = archive::SegmentBytes::open(facts_.directory(), other, theirs.size);
+      if (!bytes) continue;
+      ContentSource content(other.segment.start(theirs.size), *bytes);
       check_seam_of(theirs, content);
       check_long_record_of(theirs, content);
     } catch (const Error&) {

@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "archive/wal_reader.h"
 #include "base/log.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "restore/archive_facts.h"
 #include "restore/fetched.h"
 #include "restore/restore.h"
@@ -33,7 +34,7 @@ class SegmentCheck {
     also_before,  ///< and the archive's segment before will be asked: it is read at the same time
   };
 
-  SegmentCheck(ArchiveFacts& facts, io::Directory& target_directory, std::string target_name,
+  SegmentCheck(ArchiveFacts& facts, io::Shelf& target_directory, std::string target_name,
                const Options& options, Log& log)
       : facts_(facts),
         target_directory_(target_directory),
@@ -50,10 +51,10 @@ class SegmentCheck {
   /// reach it: if the segment before is not in its pg_wal, its recovery begins behind the record
   /// that crosses the border. Called by hand, the archive's own copy is what can be asked.
   /// `content` reads what read() gave.
-  void check_seam_of(const Fetched& segment, const ReadWal& content);
+  void check_seam_of(const Fetched& segment, archive::WalSource& content);
 
   /// A record that fills much of the segment and goes on behind it, as far as the archive has it.
-  void check_long_record_of(const Fetched& segment, const ReadWal& content);
+  void check_long_record_of(const Fetched& segment, archive::WalSource& content);
 
   /// Where a segment has two forms that are both sound, and different: one of them is of another
   /// history, and nothing tells which.
@@ -61,12 +62,15 @@ class SegmentCheck {
 
  private:
   bool restored_last_time(wal::Lsn start);
+  std::optional<archive::WalSource::Read> read_before(wal::SegmentName segment,
+                                                      std::uint64_t offset,
+                                                      std::span<std::byte> into);
   bool before_is_packed(wal::SegmentName segment, wal::SegmentSize size);
   void begin_reading_before(wal::SegmentName segment, wal::SegmentSize size,
                             wal::Lsn previous_record, const wal::TimelineHistory* history);
 
   ArchiveFacts& facts_;
-  io::Directory& target_directory_;
+  io::Shelf& target_directory_;
   std::string target_name_;
   const Options& options_;
   Log& log_;
@@ -79,18 +83,5 @@ class SegmentCheck {
   };
   std::optional<Before> before_;
 };
-
-/// What is in a file or a target, from an offset on, for check_seam().
-template <typename Content>
-ReadWal content_of(Content& content) {
-  return [&content](wal::Lsn, std::uint64_t offset, const codec::Sink& sink) {
-    std::array<std::byte, 2 * wal::kPageSize> buffer;
-    while (const auto count = content.read_at(offset, buffer)) {
-      if (!sink(std::span(buffer).first(count))) break;
-      offset += count;
-    }
-    return true;
-  };
-}
 
 }  // namespace weir::restore

@@ -17,20 +17,13 @@ class TargetError final : public ErrorAs<TargetError> {
   using ErrorAs::ErrorAs;
 };
 
-/// Where checked WAL goes.
-class Output {
+/// Where checked WAL goes. What was appended can be read.
+class Output : public io::Bytes {
  public:
-  virtual ~Output() = default;
-  Output() = default;
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
   /// So many bytes will come: a third of the time that writing takes is saved by knowing it.
   virtual void expect(std::uint64_t bytes) = 0;
   /// False if no more is wanted.
   virtual bool append(std::span<const std::byte> bytes) = 0;
-  [[nodiscard]] virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) = 0;
-  /// Bytes so far.
-  [[nodiscard]] virtual std::uint64_t size() const = 0;
 };
 
 /// The file that recovery wants (`%p`). Written under a hidden name beside it, and under its own
@@ -49,7 +42,7 @@ class Target final : public Output {
   bool append(std::span<const std::byte> bytes) override;
   void append_zeros(std::uint64_t count);
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
-  [[nodiscard]] std::uint64_t size() const override { return size_; }
+  [[nodiscard]] std::uint64_t size() override { return size_; }
   /// Name of the hidden file.
   [[nodiscard]] const std::string& temporary_name() const { return temporary_; }
   [[nodiscard]] static std::string temporary_name_of(const std::string& name) {

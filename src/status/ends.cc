@@ -6,7 +6,9 @@
 #include <memory>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -21,13 +23,13 @@ constexpr std::size_t kMostSegments = 4;  ///< at each end
 constexpr std::uint64_t kFirstWindow = std::uint64_t{1} << 20;
 
 struct Scan {
-  std::optional<archive::Commit> commit;
+  std::optional<wal::Commit> commit;
   wal::Lsn end;
 };
 
 class Looker {
  public:
-  Looker(io::Directory& directory, wal::TimelineId timeline, wal::SegmentSize size,
+  Looker(io::Shelf& directory, wal::TimelineId timeline, wal::SegmentSize size,
          const archive::Timelines& timelines, std::uint64_t& budget)
       : directory_(directory),
         timeline_(timeline),
@@ -36,34 +38,33 @@ class Looker {
         begin_(history_ ? history_->begin_of(timeline).value_or(wal::Lsn()) : wal::Lsn()),
         budget_(budget) {}
 
-  std::optional<archive::Commit> first(std::span<const SegmentFileName> files);
+  std::optional<wal::Commit> first(std::span<const SegmentFileName> files);
   Scan last(const SegmentFileName& file);
 
  private:
   Scan last_of_raw(const SegmentFileName& name);
-  Scan scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
+  std::span<const std::byte> next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end);
+  Scan scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
   [[nodiscard]] wal::RecordVerifier verifier(wal::Lsn start, wal::RecordObserver& observer) const;
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   wal::TimelineId timeline_;
   wal::SegmentSize size_;
   std::optional<wal::TimelineHistory> history_;
   wal::Lsn begin_;
   std::uint64_t& budget_;
+  std::vector<std::byte> buffer_;
 };
 
-/// One file for each of the first (or last) segments: finished before unfinished, raw before
-/// compressed. In the order they are to be looked at.
+/// One file for each of the first (or last) segments, the one that counts. In the order they are to
+/// be looked at.
 template <typename Iterator>
 std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSize size) {
   std::vector<SegmentFileName> chosen;
-  const auto rank = [](const SegmentFileName& name) {
-    return (name.partial ? 2 : 0) + (name.method == codec::Method::none ? 0 : 1);
-  };
   for (; entry != end; ++entry) {
     if (!entry->name.segment.fits(size) || entry->bytes.value() == 0) continue;
     if (!chosen.empty() && chosen.back().segment == entry->name.segment) {
-      if (rank(entry->name) < rank(chosen.back())) chosen.back() = entry->name;
+      if (archive::counts_before(entry->name, chosen.back())) chosen.back() = entry->name;
       continue;
     }
     if (chosen.size() == kMostSegments) break;
@@ -74,7 +75,7 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSi
 
 }  // namespace
 
-Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntry> segments,
+Ends look_at_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
                   wal::SegmentSize size, const archive::Timelines& timelines,
                   std::uint64_t& budget) {
   Ends ends;
@@ -103,25 +104,26 @@ Ends look_at_ends(io::Directory& directory, std::span<const archive::SegmentEntr
 
 namespace {
 
-std::optional<archive::Commit> Looker::first(std::span<const SegmentFileName> files) {
-  std::optional<archive::Commit> found;
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+std::optional<wal::Commit> Looker::first(std::span<const SegmentFileName> files) {
+  std::optional<wal::Commit> found;
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (end.aborted || end.commit.start < begin_) return true;
     found = end.commit;
     return false;
   });
   if (files.empty()) return found;
   auto check = verifier(files.front().segment.start(size_), observer);
-  bool enough = false;
+  archive::WalReader reader(directory_,
+                            {.segment_size = size_, .timeline = timeline_, .unfinished = true});
   for (const auto& name : files) {
-    if (enough || check.position() != name.segment.start(size_)) break;
-    archive::read_segment(directory_, name, size_, [&](std::span<const std::byte> wal) {
-      enough = budget_ < wal.size();
-      if (enough) return false;
+    if (check.position() != name.segment.start(size_)) break;
+    const auto end = name.segment.start(size_) + size_.bytes();
+    while (check.position() < end) {
+      const auto wal = next(reader, check.position(), end);
+      if (wal.empty() || budget_ < wal.size()) return found;
       budget_ -= wal.size();
-      enough = check.feed(wal) || observer.done();
-      return !enough;
-    });
+      if (check.feed(wal) || observer.done()) return found;
+    }
   }
   return found;
 }
@@ -131,20 +133,37 @@ Scan Looker::last(const SegmentFileName& name) {
   Scan scan;
   if (budget_ < size_.bytes()) throw Error(ErrorKind::retry, "too much to read");
   budget_ -= size_.bytes();
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });
-  auto check = verifier(name.segment.start(size_), observer);
-  archive::read_segment(directory_, name, size_,
-                        [&](std::span<const std::byte> wal) { return !check.feed(wal); });
+  const auto start = name.segment.start(size_);
+  auto check = verifier(start, observer);
+  archive::WalReader reader(directory_,
+                            {.segment_size = size_, .timeline = timeline_, .unfinished = true});
+  while (check.position() < start + size_.bytes()) {
+    const auto wal = next(reader, check.position(), start + size_.bytes());
+    if (wal.empty() || check.feed(wal)) break;
+  }
   scan.end = check.last_record_end();
   return scan;
 }
 
+/// The bytes at `at`, before `end`; none where an unfinished segment ends.
+std::span<const std::byte> Looker::next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end) {
+  constexpr std::size_t kRead = std::size_t{128} << 10;
+  buffer_.resize(kRead);
+  const auto read =
+      reader.read(at, std::span(buffer_).first(std::min<std::uint64_t>(kRead, end - at)));
+  if (read.state == archive::WalSource::State::damaged) throw Error(*read.error);
+  if (read.state == archive::WalSource::State::gone)
+    throw system_error(ENOENT, "the segment file is gone");
+  return std::span(buffer_).first(read.count);
+}
+
 /// Behind the last page of a .partial there are zeros, or pages of an older segment.
 Scan Looker::last_of_raw(const SegmentFileName& name) {
-  const auto file = directory_.open_for_reading(name.to_string());
+  const auto file = directory_.open_bytes(name.to_string());
   if (!file) throw system_error(ENOENT, "the segment file is gone");
   const auto start = name.segment.start(size_);
   const auto is_page = [&](std::uint64_t page) {
@@ -177,9 +196,9 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
   return scan;
 }
 
-Scan Looker::scan_window(io::File& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
+Scan Looker::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
   Scan scan;
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });

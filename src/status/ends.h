@@ -6,16 +6,16 @@
 
 #include "archive/listing.h"
 #include "archive/timelines.h"
-#include "archive/transaction_end.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "wal/segment.h"
+#include "wal/transaction_end.h"
 
 namespace weir::status {
 
 /// Where and when the WAL of one timeline begins and ends.
 struct Ends {
-  std::optional<archive::Commit> first;  ///< of the timeline itself, not of its ancestors
-  std::optional<archive::Commit> last;
+  std::optional<wal::Commit> first;  ///< of the timeline itself, not of its ancestors
+  std::optional<wal::Commit> last;
   /// End of the last complete record in its newest segment; 0/0 if none was found there.
   wal::Lsn end;
   bool moved = false;  ///< a file got another name or form meanwhile: look again
@@ -26,7 +26,7 @@ struct Ends {
 /// have to be read from their beginning. What is read is taken from `budget` (bytes of WAL); where
 /// that does not suffice, or the files are damaged or cannot be read, the answer stays open: this
 /// is no verification. Throws nothing but what is no Error.
-[[nodiscard]] Ends look_at_ends(io::Directory& directory,
+[[nodiscard]] Ends look_at_ends(io::Shelf& directory,
                                 std::span<const archive::SegmentEntry> segments,
                                 wal::SegmentSize size, const archive::Timelines& timelines,
                                 std::uint64_t& budget);

@@ -23,8 +23,8 @@ std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& li
 StatusReport look_once(io::Directory& directory);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
-void look_at_all_ends(StatusReport& report, io::Directory& directory,
-                      const archive::Listing& listing, const archive::Timelines& timelines);
+void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                      const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno);
@@ -337,8 +337,8 @@ std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& li
   return std::nullopt;
 }
 
-void look_at_all_ends(StatusReport& report, io::Directory& directory,
-                      const archive::Listing& listing, const archive::Timelines& timelines) {
+void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                      const archive::Timelines& timelines) {
   if (!report.identity) return;
   auto budget = kBudget;
   // The newest first: it counts most.

@@ -13,10 +13,10 @@
 #include "archive/losses.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
-#include "archive/transaction_end.h"
 #include "io/directory.h"
 #include "status/ends.h"
 #include "status/upstream.h"
+#include "wal/transaction_end.h"
 
 namespace weir::status {
 
@@ -62,11 +62,11 @@ struct StatusReport {
   struct Window {
     wal::TimelineId timeline = 0;
     wal::Lsn from;  ///< backups whose WAL begins here or later
-    std::optional<archive::PgTime> from_time;
+    std::optional<wal::PgTime> from_time;
     wal::Lsn to;
-    std::optional<archive::PgTime> to_time;  ///< of the last commit before it
-    bool with_partial = false;               ///< its end is in an unfinished segment
-    bool newest = true;                      ///< false: it ends at a hole
+    std::optional<wal::PgTime> to_time;  ///< of the last commit before it
+    bool with_partial = false;           ///< its end is in an unfinished segment
+    bool newest = true;                  ///< false: it ends at a hole
   };
 
   std::string directory;

@@ -19,7 +19,7 @@ std::string receiver_text(const StatusReport& report);
 std::string timeline_text(const StatusReport::Timeline& one);
 std::string window_text(const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
-Json commit_json(const std::optional<archive::Commit>& commit);
+Json commit_json(const std::optional<wal::Commit>& commit);
 Json upstream_json(const StatusReport& report);
 Json receiver_json(const StatusReport& report);
 std::string_view form_name(codec::Method method);
@@ -255,7 +255,7 @@ std::string receiver_text(const StatusReport& report) {
   return text;
 }
 
-std::string commit_text(std::string_view which, const std::optional<archive::Commit>& commit) {
+std::string commit_text(std::string_view which, const std::optional<wal::Commit>& commit) {
   if (!commit) return {};
   return fmt::format("    {} commit {} at {}\n", which, commit->time.to_string(), commit->start);
 }
@@ -281,7 +281,7 @@ std::string timeline_text(const StatusReport::Timeline& one) {
   return text + commit_text("first", one.ends.first) + commit_text("last ", one.ends.last);
 }
 
-std::string place(wal::Lsn lsn, const std::optional<archive::PgTime>& time) {
+std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
   return time ? fmt::format("{} ({})", lsn, time->to_string()) : lsn.to_string();
 }
 
@@ -341,7 +341,7 @@ std::string upstream_text(const StatusReport& report) {
   return text;
 }
 
-Json commit_json(const std::optional<archive::Commit>& commit) {
+Json commit_json(const std::optional<wal::Commit>& commit) {
   if (!commit) return nullptr;
   return {{"lsn", commit->start.to_string()},
           {"end_lsn", commit->end.to_string()},

@@ -16,6 +16,7 @@
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
 #include "stream/readiness.h"
+#include "wal/pg_time.h"
 #include "wire/copy_messages.h"
 
 namespace weir {
@@ -30,12 +31,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kQueryTimeout = 24h;
 constexpr std::string_view kUndefinedFile = "58P01";
 constexpr milliseconds kLongest = 24h * 365 * 20;
-
-std::chrono::system_clock::time_point wall_time(std::int64_t microseconds_since_2000) {
-  constexpr auto k2000 = std::chrono::seconds(946'684'800);  // from 1970
-  return std::chrono::system_clock::time_point(k2000 +
-                                               std::chrono::microseconds(microseconds_since_2000));
-}
 
 /// To a physical slot that keeps no WAL the server says that it was invalidated.
 void require_logical(pq::Connection& connection, const std::string& slot, const Error& error) {
@@ -363,7 +358,7 @@ ReplicationStream::Message ReplicationStream::Impl::message_of(const wire::XLogD
   message.data = data.wal;
   message.data_start = data.start;
   message.wal_end = data.server_end;
-  message.send_time = wall_time(data.server_clock);
+  message.send_time = wal::PgTime{data.server_clock}.system_time();
   // A plugin that writes a message in parts gives the first ones no position of their own.
   message.end = options_.kind == Kind::logical ? (data.start.valid() ? data.start : handed_out_)
                                                : data.start + data.wal.size();

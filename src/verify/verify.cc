@@ -17,8 +17,8 @@
 #include "archive/losses.h"
 #include "archive/segment_reader.h"
 #include "base/units.h"
+#include "verify/chunk_check.h"
 #include "verify/plan.h"
-#include "verify/segment_check.h"
 
 namespace weir::verify {
 
@@ -33,8 +33,7 @@ constexpr int kLooks = 50;
 
 class Run {
  public:
-  Run(io::Directory& directory, const Options& options)
-      : directory_(directory), options_(options) {}
+  Run(io::Shelf& directory, const Options& options) : directory_(directory), options_(options) {}
 
   Report run() {
     const auto began = std::chrono::steady_clock::now();
@@ -63,7 +62,7 @@ class Run {
   void check_second_forms();
   void check_names();
   void check_segments();
-  void work(SegmentCheck& check);
+  void work(ChunkCheck& check);
   void report_histories();
   void judge_gaps();
   void judge_vanished();
@@ -73,14 +72,14 @@ class Run {
   void accept();
   [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
   const Options& options_;
   Report report_;
   archive::Listing listing_;
   archive::Timelines timelines_;
   Cluster cluster_;
   Plan plan_;
-  std::unique_ptr<SegmentCheck> check_;
+  std::unique_ptr<Results> results_;
 };
 
 // ---- what is there
@@ -308,7 +307,7 @@ void Run::check_second_forms() {
       const auto name = wal::history_name(timeline) + std::string(codec::suffix(method));
       std::string what;
       try {
-        const auto file = directory_.open_for_reading(name);
+        const auto file = directory_.open_bytes(name);
         if (!file) continue;
         std::string content;
         archive::read_content(*file, method, name, [&](std::span<const std::byte> bytes) {
@@ -391,19 +390,20 @@ void Run::check_segments() {
     done += bytes;
     options_.progress(std::min(done, total), total);
   };
-  check_ = std::make_unique<SegmentCheck>(
-      directory_, plan_, timelines_, cluster_,
-      options_.backup ? std::optional(options_.backup->start) : std::nullopt, advance,
-      options_.stop);
-  work(*check_);
-  for (auto& finding : check_->findings()) report_.findings.push_back(std::move(finding));
-  for (auto& note : check_->notes()) report_.notes.push_back(std::move(note));
-  report_.segments = check_->files();
-  report_.wal_bytes = check_->bytes();
-  report_.records = check_->records();
+  results_ = std::make_unique<Results>(plan_.nodes.size(), advance, options_.stop);
+  Context context(directory_, plan_, timelines_, cluster_,
+                  options_.backup ? std::optional(options_.backup->start) : std::nullopt,
+                  *results_);
+  ChunkCheck check(context);
+  work(check);
+  for (auto& finding : results_->findings()) report_.findings.push_back(std::move(finding));
+  for (auto& note : results_->notes()) report_.notes.push_back(std::move(note));
+  report_.segments = results_->files();
+  report_.wal_bytes = results_->bytes();
+  report_.records = results_->records();
 }
 
-void Run::work(SegmentCheck& check) {
+void Run::work(ChunkCheck& check) {
   std::vector<std::function<void()>> tasks;
   for (const auto& chunk : plan_.chunks) tasks.emplace_back([&] { check.check_chunk(chunk); });
   for (const auto node : plan_.lone_partials)
@@ -415,7 +415,7 @@ void Run::work(SegmentCheck& check) {
   std::mutex mutex;
   std::exception_ptr failure;
   const auto worker = [&] {
-    for (auto task = next++; task < tasks.size() && !check.stopped(); task = next++) {
+    for (auto task = next++; task < tasks.size() && !results_->stopped(); task = next++) {
       try {
         tasks[task]();
       } catch (...) {
@@ -432,7 +432,7 @@ void Run::work(SegmentCheck& check) {
     worker();
   }
   if (failure) std::rethrow_exception(failure);
-  if (check.stopped())
+  if (results_->stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
         .hint("Nothing was written. Begin again, with --from for a later start.");
 }
@@ -452,7 +452,7 @@ void Run::report_histories() {
         open = false;
         continue;
       }
-      const auto outcome = check_->outcome(*step.node);
+      const auto outcome = results_->outcome(*step.node);
       ++history.segments;
       const bool whole = outcome.state == State::sound && !step.unfinished_inside;
       auto end = whole ? size.start(step.segno + 1) : outcome.end;
@@ -478,7 +478,8 @@ void Run::report_histories() {
 void Run::judge_vanished() {
   std::vector<std::size_t> vanished;
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
-    if (plan_.nodes[i].chosen && check_->outcome(i).state == State::vanished) vanished.push_back(i);
+    if (plan_.nodes[i].chosen && results_->outcome(i).state == State::vanished)
+      vanished.push_back(i);
   if (vanished.empty()) return;
 
   std::map<wal::TimelineId, std::uint64_t> oldest;
@@ -618,7 +619,7 @@ void Run::judge_backup() {
     if (covering == history.sound.end()) continue;
     backup.reaches.push_back({history.timeline, covering->end});
     if (!backup.consistent_at)
-      for (const auto& [timeline, end] : check_->backup_ends())
+      for (const auto& [timeline, end] : results_->backup_ends())
         if (end <= covering->end) backup.consistent_at = end;
     if (backup.consistent_at && *backup.consistent_at <= covering->end)
       backup.reaches_consistency = true;
@@ -714,7 +715,7 @@ void Run::accept() {
 
 }  // namespace
 
-Report verify(io::Directory& directory, const Options& options) {
+Report verify(io::Shelf& directory, const Options& options) {
   return Run(directory, options).run();
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "archive/backup_point.h"
-#include "io/directory.h"
+#include "io/shelf.h"
 #include "verify/report.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -34,6 +34,6 @@ struct Options {
 /// stumble over. Never writes and takes no lock: a receiver, a compressor or a prune may be at work
 /// meanwhile. Throws Error{usage} for options that this archive cannot meet, Error{io} if the
 /// directory itself cannot be read; what is wrong with a file is a finding.
-[[nodiscard]] Report verify(io::Directory& directory, const Options& options);
+[[nodiscard]] Report verify(io::Shelf& directory, const Options& options);
 
 }  // namespace weir::verify

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "wal/crc32c.h"
+#include "wal/records.h"
 
 // How it works: the position alone tells whether the next byte belongs to a page header (it lies
 // less than a header's size behind the start of a page) or to the page's content; state_ tells what
@@ -34,19 +35,6 @@ constexpr std::uint8_t kMaxBuiltinManager = 21;
 constexpr std::uint8_t kMaxBuiltinManager19 = 22;
 constexpr std::uint8_t kMinCustomManager = 128;
 constexpr int kFirstMajorWithCustomManagers = 15;
-
-// Records of RM_XLOG_ID (catalog/pg_control.h) that mean something to a reader of the stream. The
-// low half of xl_info is the insertion machinery's own.
-constexpr std::uint8_t kXlogManager = 0;
-constexpr std::uint8_t kInfoMask = 0xF0;
-constexpr std::uint8_t kSwitch = 0x40;               // XLOG_SWITCH
-constexpr std::uint8_t kOverwriteContrecord = 0xD0;  // XLOG_OVERWRITE_CONTRECORD
-
-// The body of XLOG_OVERWRITE_CONTRECORD: XLR_BLOCK_ID_DATA_SHORT, the length of the data, then
-// xl_overwrite_contrecord: the overwritten record's LSN and a timestamp.
-constexpr std::byte kDataShort{255};
-constexpr std::size_t kOverwriteDataSize = 16;
-constexpr std::size_t kOverwriteBodySize = 2 + kOverwriteDataSize;
 
 // Offsets in the page header.
 constexpr std::uint64_t kInfoAt = 2, kTimelineAt = 4, kAddressAt = 8, kRemainingAt = 16,
@@ -465,12 +453,12 @@ bool RecordVerifier::check_header() {
                     record_start_, header_.previous));
   // The server writes it before anything else can be inserted (CreateOverwriteContrecordRecord).
   if (after_overwrite_ && !is_overwrite_record())
-    return fail(
-        record_start_, byte_of_record(kRecordInfoAt),
-        fmt::format("the page overwrites a record's continuation, but does not begin with "
-                    "the record that says so: expected resource manager {} and info "
-                    "0x{:02X}, found {} and 0x{:02X}",
-                    kXlogManager, kOverwriteContrecord, header_.resource_manager, header_.info));
+    return fail(record_start_, byte_of_record(kRecordInfoAt),
+                fmt::format("the page overwrites a record's continuation, but does not begin with "
+                            "the record that says so: expected resource manager {} and info "
+                            "0x{:02X}, found {} and 0x{:02X}",
+                            kXlogManager, static_cast<int>(XlogRecord::overwrite_contrecord),
+                            header_.resource_manager, header_.info));
   if (record_start_ == first_record_start_) first_record_previous_ = header_.previous;
   return true;
 }
@@ -507,15 +495,11 @@ bool RecordVerifier::check_overwritten(std::span<const std::byte> body) {
     return fail(record_start_, record_start_,
                 "the record says that a continuation was overwritten, but its page does not");
   // Known to all versions so far in this one form; another would be of no use to check.
-  if (!overwritten_ || body.size() != kOverwriteBodySize || body[0] != kDataShort ||
-      body[1] != std::byte{kOverwriteDataSize})
-    return true;
-  std::uint64_t lsn = 0;
-  std::memcpy(&lsn, body.data() + 2, sizeof(lsn));
-  if (Lsn(lsn) == *overwritten_) return true;
+  const auto told = overwritten_record(body);
+  if (!overwritten_ || !told || *told == *overwritten_) return true;
   return fail(record_start_, byte_of_record(kRecordHeaderSize + 2),
               fmt::format("incorrect position of the overwritten record: expected {}, found {}",
-                          *overwritten_, Lsn(lsn)));
+                          *overwritten_, *told));
 }
 
 void RecordVerifier::begin_padding() {
@@ -535,8 +519,7 @@ void RecordVerifier::finish_record() {
   ++records_;
   // The switch may end exactly at the segment's end; if it crosses it, the whole next segment is
   // filler.
-  if (header_.resource_manager == kXlogManager && (header_.info & kInfoMask) == kSwitch &&
-      options_.segment_size.offset(position_) != 0)
+  if (is_xlog(header_, XlogRecord::segment_switch) && options_.segment_size.offset(position_) != 0)
     state_ = State::filler;
 }
 
@@ -593,8 +576,7 @@ std::uint32_t RecordVerifier::bytes_left_of_record() const {
 }
 
 bool RecordVerifier::is_overwrite_record() const {
-  return header_.resource_manager == kXlogManager &&
-         (header_.info & kInfoMask) == kOverwriteContrecord;
+  return is_xlog(header_, XlogRecord::overwrite_contrecord);
 }
 
 bool RecordVerifier::inside_record() const {

@@ -4,13 +4,13 @@
 #include <initializer_list>
 
 #include "archive/backup_point.h"
-#include "archive/transaction_end.h"
 #include "base/units.h"
 #include "codec/codec.h"
 #include "fuzz.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
+#include "wal/transaction_end.h"
 
 using namespace weir;
 
@@ -36,8 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static_cast<void>(pq::parse_segment_size(text));
   for (const auto* unit : {"us", "ms", "s", "min", "h", "d"})
     if (const auto time = pq::parse_guc_time(text, unit)) PGWEIR_CHECK(time->count() >= 0);
-  if (const auto time = archive::PgTime::parse(text))
-    PGWEIR_CHECK(archive::PgTime::parse(time->to_string()) == time);
+  if (const auto time = wal::PgTime::parse(text))
+    PGWEIR_CHECK(wal::PgTime::parse(time->to_string()) == time);
   only({ErrorKind::usage}, [&] { static_cast<void>(codec::Compression::parse(text)); });
   // libpq ends a string at a zero byte.
   const auto cut = text.substr(0, text.find('\0'));

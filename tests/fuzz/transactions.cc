@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "archive/transaction_end.h"
 #include "fuzz.h"
+#include "wal/transaction_end.h"
 
 using namespace weir;
 
@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   header.info = fuzz::take(body);
   header.transaction = 7;
   std::size_t seen = 0;
-  archive::TransactionObserver observer([&](const archive::TransactionEnd& end) {
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     ++seen;
     // Any time there is can be told.
     PGWEIR_CHECK(!end.commit.time.to_string().empty());

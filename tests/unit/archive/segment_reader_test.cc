@@ -70,11 +70,11 @@ std::string without_file_offset(const std::string& what) {
 }
 
 /// With a second thread for frames alone.
-std::uint64_t read_frames_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_frames_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
                                          wal::SegmentSize segment_size, const codec::Sink& sink) {
   return read_segment_in_two_threads(directory, name, segment_size, sink, Processor::kept_busy);
 }
-std::uint64_t read_in_two_threads(io::Directory& directory, const SegmentFileName& name,
+std::uint64_t read_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
                                   wal::SegmentSize segment_size, const codec::Sink& sink) {
   return read_segment_in_two_threads(directory, name, segment_size, sink);
 }

@@ -152,6 +152,38 @@ TEST(Codec, RefusesEveryKindOfDamage) {
   }
 }
 
+TEST(Codec, UnpacksIntoWhatItIsGiven) {
+  for (const auto& [how, method] : kMethods)
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{70'000}})
+      for (const std::size_t in : {std::size_t{1}, std::size_t{1000}, std::size_t{1 << 20}})
+        for (const std::size_t out : {std::size_t{1}, std::size_t{777}, std::size_t{70'000}}) {
+          SCOPED_TRACE(std::string(how) + " " + std::to_string(size) + " bytes, in pieces of " +
+                       std::to_string(in) + ", out of " + std::to_string(out));
+          const auto raw = test::pattern(size, 4);
+          // Twice: a frame may end with the output full.
+          auto packed = compress(how, raw);
+          const auto again = packed;
+          packed.insert(packed.end(), again.begin(), again.end());
+          const auto decompressor = make_decompressor(method);
+          Bytes content;
+          Bytes buffer(out);
+          for (std::size_t at = 0; at < packed.size(); at += in) {
+            auto rest = std::span(packed).subspan(at, std::min(in, packed.size() - at));
+            for (;;) {
+              const auto step = decompressor->unpack(rest, buffer);
+              rest = rest.subspan(step.taken);
+              content.insert(content.end(), buffer.begin(),
+                             buffer.begin() + static_cast<std::ptrdiff_t>(step.given));
+              if (rest.empty() && step.given < buffer.size()) break;
+            }
+          }
+          decompressor->finish();
+          Bytes twice = raw;
+          twice.insert(twice.end(), raw.begin(), raw.end());
+          EXPECT_EQ(content, twice);
+        }
+}
+
 TEST(Codec, EndsWhereTheSinkHasEnough) {
   for (const auto& [how, method] : kMethods) {
     SCOPED_TRACE(how);

@@ -58,7 +58,7 @@ class SizeWatchTest : public ::testing::Test {
   }
   SizeWatch::Archive archive() {
     return {.path = path,
-            .identity = io::open_directory(path)->identity().value(),
+            .identity = io::identity_of_directory(*io::open_directory(path)).value(),
             .segment_size = kSize,
             .system_identifier = 7};
   }

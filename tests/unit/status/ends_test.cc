@@ -36,9 +36,9 @@ struct Story {
     }
   }
   testing::WalBuilder wal;
-  std::vector<archive::Commit> commits;
+  std::vector<wal::Commit> commits;
 
-  const archive::Commit& last_before(Lsn lsn) const {
+  const wal::Commit& last_before(Lsn lsn) const {
     return *std::prev(std::find_if(commits.begin(), commits.end(),
                                    [&](const auto& commit) { return commit.end > lsn; }));
   }

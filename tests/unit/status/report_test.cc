@@ -139,18 +139,18 @@ TEST(StatusReport, HasTheSameAsJson) {
 TEST(StatusReport, TellsToWhichMomentsABackupCanBeRecovered) {
   auto report = report_of(some_listing());
   auto& ends = report.timelines[0].ends;
-  ends.first = archive::Commit{wal::Lsn(0x2000100), wal::Lsn(0x2000128), 5, {1'000'000}};
-  ends.last = archive::Commit{wal::Lsn(0x7000100), wal::Lsn(0x7000128), 6, {2'000'000}};
+  ends.first = wal::Commit{wal::Lsn(0x2000100), wal::Lsn(0x2000128), 5, {1'000'000}};
+  ends.last = wal::Commit{wal::Lsn(0x7000100), wal::Lsn(0x7000128), 6, {2'000'000}};
   ends.end = wal::Lsn(0x7000200);
   describe_windows(report);
   ASSERT_EQ(report.windows.size(), 2u);
   EXPECT_EQ(report.windows[0].from, wal::Lsn(0x6000000));
   EXPECT_EQ(report.windows[0].from_time, std::nullopt);
   EXPECT_EQ(report.windows[0].to, wal::Lsn(0x7000200));
-  EXPECT_EQ(report.windows[0].to_time, archive::PgTime{2'000'000});
+  EXPECT_EQ(report.windows[0].to_time, wal::PgTime{2'000'000});
   EXPECT_TRUE(report.windows[0].with_partial);
   EXPECT_EQ(report.windows[1].from, wal::Lsn(0x2000000));
-  EXPECT_EQ(report.windows[1].from_time, archive::PgTime{1'000'000});
+  EXPECT_EQ(report.windows[1].from_time, wal::PgTime{1'000'000});
   EXPECT_EQ(report.windows[1].to, wal::Lsn(0x4000000));
   EXPECT_FALSE(report.windows[1].with_partial);
   const auto text = status_text(report);

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/listing.h"
+#include "codec/codec.h"
+#include "io/shelf.h"
+#include "wal/segment.h"
+
+// Which forms a segment has, and which of them counts. A segment may be there raw and compressed at
+// once, finished and unfinished, and go from one form to another while somebody looks.
+
+namespace weir::archive {
+
+/// The forms in the order in which one asks for them. A form goes only when one behind it in this
+/// order is durable under its name: raw ones are compressed to any of the others, and what is
+/// neither raw nor zstd is converted to zstd. So who asks for one name after the other in this
+/// order finds a finished segment at every moment. In another order it may go from where was not
+/// yet looked to where was looked already, and seems not to be there.
+inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
+                                      codec::Method::zstd};
+
+/// Names of the files of one segment in that order, whether they are there or not.
+using FormNames = std::array<SegmentFileName, kForms.size()>;
+[[nodiscard]] FormNames finished_names(wal::SegmentName segment);
+[[nodiscard]] FormNames partial_names(wal::SegmentName segment);
+/// Likewise of a timeline's history file: "00000002.history.gz" exists in the field.
+[[nodiscard]] std::array<std::pair<std::string, codec::Method>, kForms.size()> history_names(
+    wal::TimelineId timeline);
+
+/// The finished form to read: the first one that is there. nullopt if there is none, and was none
+/// at some moment of this call. When it is opened it may be gone: then one behind it is there.
+[[nodiscard]] std::optional<SegmentFileName> find_finished(io::Shelf& directory,
+                                                           wal::SegmentName segment);
+
+/// Of two files of one segment: which is to be read rather than the other. A finished one, then in
+/// the order of kForms.
+[[nodiscard]] bool counts_before(const SegmentFileName& one, const SegmentFileName& other);
+
+/// The files that a listing has of one segment; there is one at least.
+struct SegmentForms {
+  std::vector<SegmentEntry> finished;  ///< in the order of kForms
+  std::vector<SegmentEntry> partial;   ///< likewise
+
+  [[nodiscard]] wal::SegmentName segment() const { return best().name.segment; }
+  /// By counts_before().
+  [[nodiscard]] const SegmentEntry& best() const {
+    return finished.empty() ? partial.front() : finished.front();
+  }
+};
+/// One element for each segment of the listing, in its order.
+[[nodiscard]] std::vector<SegmentForms> segment_forms(const Listing& listing);
+
+}  // namespace weir::archive

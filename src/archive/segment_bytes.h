@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "archive/content.h"
+#include "archive/listing.h"
+#include "codec/codec.h"
+#include "io/shelf.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// The raw WAL of one segment file, whatever its form, read at any place. A compressed one is
+/// unpacked from its begin, or from the frame in which the place is; reading on from where the last
+/// reading ended costs no more than that. Reading backwards begins again. One thread. Memory: some
+/// hundred kB.
+class SegmentBytes final : public io::Bytes {
+ public:
+  /// nullptr if there is no such file. Throws Error{damage} if a finished raw file has not the size
+  /// of a segment, or an unfinished one is longer; Error{io}.
+  [[nodiscard]] static std::unique_ptr<SegmentBytes> open(
+      io::Shelf& shelf, const SegmentFileName& name, wal::SegmentSize segment_size,
+      codec::Checksums checksums = codec::Checksums::compared);
+
+  /// Fewer bytes than asked for only at the end: of the segment, or of what an unfinished one
+  /// holds (a compressed one may break off). The last byte of a segment is given when the whole
+  /// file, from where it was entered, has proved sound. Throws Error{damage} that names the file
+  /// and the place; then the object is of no use any more. Error{io}.
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
+  /// Of a segment.
+  [[nodiscard]] std::uint64_t size() override { return segment_size_.bytes(); }
+
+  [[nodiscard]] const SegmentFileName& name() const { return name_; }
+
+ private:
+  SegmentBytes(std::unique_ptr<io::Bytes> file, std::string path, const SegmentFileName& name,
+               wal::SegmentSize segment_size, codec::Checksums checksums)
+      : file_(std::move(file)),
+        path_(std::move(path)),
+        name_(name),
+        segment_size_(segment_size),
+        checksums_(checksums) {}
+
+  std::size_t unpack_at(std::uint64_t offset, std::span<std::byte> bytes);
+  void enter(std::uint64_t offset);
+  std::size_t unpack(std::span<std::byte> bytes);
+
+  const std::unique_ptr<io::Bytes> file_;
+  const std::string path_;
+  const SegmentFileName name_;
+  const wal::SegmentSize segment_size_;
+  const codec::Checksums checksums_;
+
+  // Of a compressed file.
+  std::optional<std::vector<codec::Frame>> frames_;  ///< looked for when they are first needed
+  std::optional<ContentReader> content_;
+  std::uint64_t position_ = 0;  ///< offset in the segment of what content_ gives next
+};
+
+}  // namespace weir::archive

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+
+#include "archive/durable_end.h"
+#include "archive/segment_bytes.h"
+#include "base/error.h"
+#include "io/shelf.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::archive {
+
+/// WAL that is asked for by position.
+class WalSource {
+ public:
+  virtual ~WalSource() = default;
+  WalSource() = default;
+  WalSource(const WalSource&) = delete;
+  WalSource& operator=(const WalSource&) = delete;
+
+  enum class State {
+    bytes,    ///< `count` of them, one at least
+    end,      ///< an unfinished segment ends here, as far as it is durable; more may come
+    gone,     ///< there is no file of this segment, or no more
+    damaged,  ///< `error` says what and where
+  };
+  struct Read {
+    State state = State::gone;
+    std::size_t count = 0;
+    std::optional<Error> error = std::nullopt;
+  };
+  /// The bytes at `at`: as many as are to be had in one go, up to `into.size()`, which is not 0.
+  /// They are not checked but by checksums of files. Throws Error{io}.
+  [[nodiscard]] virtual Read read(wal::Lsn at, std::span<std::byte> into) = 0;
+};
+
+/// Reads the WAL of one history out of an archive, by position, whatever the forms of its segments
+/// and whatever becomes of them meanwhile: each segment from the timeline that a recovery along the
+/// history takes it from (timeline_of_segment()), its finished forms before the unfinished ones,
+/// and another form where one is damaged. Read in order, each file is read once; a place in the
+/// middle is entered where its form allows. Does not own the shelf. One thread.
+class WalReader final : public WalSource {
+ public:
+  struct Options {
+    wal::SegmentSize segment_size{};
+    wal::TimelineId timeline = 1;
+    /// Of `timeline`; nullopt: not known, then each segment is taken from the timeline itself.
+    std::optional<wal::TimelineHistory> history = std::nullopt;
+    bool unfinished = false;  ///< read .partial files, too, where there is nothing else
+    /// Then a raw one is read up to there while it is being written, and what was written behind is
+    /// not looked at; unset: up to the end of the file.
+    AskDurableEnd durable_end = nullptr;
+  };
+  WalReader(io::Shelf& archive, Options options)
+      : archive_(archive), options_(std::move(options)) {}
+
+  [[nodiscard]] Read read(wal::Lsn at, std::span<std::byte> into) override;
+
+  /// The name of the segment with that byte, by the history.
+  [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const;
+  /// The file that was read last; nullopt before the first one.
+  [[nodiscard]] std::optional<SegmentFileName> file() const;
+
+ private:
+  void change_to(wal::SegmentName segment);
+  bool open();
+  std::optional<Read> read_open(std::uint64_t offset, std::span<std::byte> into);
+  [[nodiscard]] bool finished_meanwhile();
+
+  io::Shelf& archive_;
+  const Options options_;
+  std::optional<wal::SegmentName> segment_;  ///< that the fields below are about
+  std::unique_ptr<SegmentBytes> bytes_;
+  std::set<std::string> damaged_;  ///< its files
+  std::optional<Error> damage_;    ///< of the first of them
+};
+
+}  // namespace weir::archive

@@ -1,0 +1,241 @@
+#include "verify/chunk_check.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "archive/forms.h"
+#include "archive/segment_reader.h"
+#include "verify/findings.h"
+#include "verify/partial_reader.h"
+
+// How records are checked over segment borders although segments are read in parallel: a chunk is a
+// row of segments that one verifier reads from end to end. At the end of a chunk, and wherever a
+// timeline forks, a copy of the verifier reads on into the segment behind the border until the
+// first record that begins there is complete. So each record is checked by a verifier that saw its
+// first byte, and each prev-link by one that saw the record before. Only the front of a chunk's
+// first segment is read twice.
+
+namespace weir::verify {
+
+using wal::Lsn;
+using State = Outcome::State;
+
+void ChunkCheck::check_chunk(const std::vector<std::size_t>& chunk) {
+  const auto observer = new_watch(chunk.front());
+  std::optional<wal::RecordVerifier> verifier;
+  for (std::size_t i = 0; i < chunk.size(); ++i) {
+    if (!verifier)
+      verifier.emplace(context_.new_verifier(context_.plan.nodes[chunk[i]], observer.get()));
+    const auto records_before = verifier->records();
+    if (!forms_.check(chunk[i], verifier)) verifier.reset();
+    if (context_.results.stopped()) return;
+    if (verifier) context_.results.count_records(verifier->records() - records_before);
+    const auto next = i + 1 < chunk.size() ? std::optional(chunk[i + 1]) : std::nullopt;
+    follow_children(chunk[i], verifier, next, observer.get());
+  }
+}
+
+void ChunkCheck::follow_children(std::size_t node,
+                                 const std::optional<wal::RecordVerifier>& verifier,
+                                 std::optional<std::size_t> next, RecordWatch* observer) {
+  for (const auto child : context_.plan.nodes[node].children) {
+    if (child == next || !context_.plan.nodes[child].chosen) continue;
+    if (!context_.plan.nodes[child].is_finished())
+      check_partial(child, verifier, observer);
+    else if (verifier)
+      check_border(context_.plan.nodes[node], *verifier, child);
+  }
+}
+
+/// Reads on until the first record that begins behind the border is complete.
+void ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child) {
+  const auto border = context_.cluster.segment_size.start(parent.segno + 1);
+  constexpr auto kNone = static_cast<std::size_t>(-1);
+  for (auto next = child; next != kNone;) {
+    const auto& node = context_.plan.nodes[next];
+    next = kNone;
+    if (!node.is_finished() || !node.chosen) return;
+    verifier.follow(node.timeline, context_.history(node.timeline));
+    std::optional<wal::Damage> damage;
+    std::optional<wal::PageHeader> first_page;
+    bool enough = false;
+    std::uint64_t given = 0;
+    // Another form, if the first one is broken: that is told where the segment itself is checked.
+    auto forms = node.finished;
+    for (std::size_t i = 0; i < forms.size(); ++i) {
+      const auto file = forms[i];
+      auto attempt = verifier;
+      damage = std::nullopt;
+      enough = false;
+      given = 0;
+      try {
+        archive::read_segment(
+            context_.shelf, file, context_.cluster.segment_size,
+            [&](std::span<const std::byte> wal) {
+              if (given == 0) first_page = wal::decode_page_header(wal);
+              given += wal.size();
+              // Page by page: of what lies behind the record, nothing is to be found here.
+              while (!wal.empty() && !enough && !damage) {
+                const auto page = wal.first(std::min<std::size_t>(wal.size(), wal::kPageSize));
+                wal = wal.subspan(page.size());
+                damage = attempt.feed(page);
+                enough = attempt.last_record_start() >= border || attempt.unchecked();
+              }
+              return !enough && !damage;
+            });
+      } catch (const Error& error) {
+        if (!archive::is_gone(error) || forms.size() >= kMostAttempts) continue;
+        const auto other = archive::find_finished(context_.shelf, node.name);
+        if (other && std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(),
+                               *other) == forms.end())
+          forms.push_back(*other);
+        continue;
+      }
+      if (damage && attempt.last_record_start() >= border) damage = std::nullopt;
+      if (!damage) {
+        verifier = std::move(attempt);
+        break;
+      }
+      context_.results.add(damage_finding(context_, node, file.to_string(), *damage, first_page));
+      context_.results.border_broken(child, attempt.last_record_end());
+      return;
+    }
+    if (enough || given < context_.cluster.segment_size.bytes()) return;
+    for (const auto grandchild : node.children)
+      if (context_.plan.nodes[grandchild].timeline == node.timeline) next = grandchild;
+  }
+}
+
+void ChunkCheck::check_lone_partial(std::size_t node) {
+  const auto observer = new_watch(node);
+  check_partial(node, std::nullopt, observer.get());
+}
+
+/// `verifier` stands at the end of the segment before; nullopt: nothing is known about that.
+void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerifier> verifier,
+                               RecordWatch* observer) {
+  const auto& node = context_.plan.nodes[index];
+  const auto start = context_.cluster.segment_size.start(node.segno);
+  if (!verifier)
+    verifier.emplace(context_.new_verifier(node, observer));
+  else
+    verifier->follow(node.timeline, context_.history(node.timeline));
+  const auto before = *verifier;
+  const auto& file = node.partial.front();
+  const auto name = file.to_string();
+
+  std::optional<wal::Damage> earlier;
+  for (std::size_t attempt_number = 0;; ++attempt_number) {
+    auto attempt = before;
+    PartialReader reader(attempt, start);
+    try {
+      archive::read_segment(context_.shelf, file, context_.cluster.segment_size,
+                            [&](std::span<const std::byte> wal) {
+                              reader.take(wal);
+                              return attempt_number > 0 || context_.results.moved(wal.size());
+                            });
+      if (context_.results.stopped()) return;
+      reader.finish();
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) {
+        check_finished_meanwhile(index, before, observer);
+        return;
+      }
+      context_.results.add(error_finding(context_, node, name, error, reader.given()));
+      context_.results.settle(index, {State::damaged, attempt.last_record_end(), name});
+      return;
+    }
+    const auto& damage = reader.damage();
+    const auto end = std::max(attempt.last_record_end(), std::min(start, before.last_record_end()));
+    if (damage && reader.written_behind()) {
+      // Read while a receiver was writing? Then the place where it broke off moves.
+      if ((!earlier || earlier->found_at < damage->found_at) && attempt_number < kMostAttempts) {
+        earlier = *damage;
+        continue;
+      }
+      auto finding = damage_finding(context_, node, name, *damage, reader.first_page());
+      finding.what += "; yet WAL was written behind it";
+      context_.results.add(std::move(finding));
+      context_.results.settle(index, {State::damaged, end, name});
+      return;
+    }
+    const bool header_wrong = damage && reader.first_page() && reader.first_page()->long_header &&
+                              damage->found_at < start + wal::kLongHeaderSize &&
+                              wal::major_version_of_magic(reader.first_page()->magic) &&
+                              reader.first_page()->address != Lsn();
+    if (header_wrong) {
+      // Of a recycled file that was not yet written to, the address is an older one.
+      const bool recycled =
+          reader.first_page()->address < start &&
+          reader.first_page()->system_identifier == context_.cluster.system_identifier;
+      if (!recycled) {
+        context_.results.add(damage_finding(context_, node, name, *damage, reader.first_page()));
+        context_.results.settle(index, {State::damaged, end, name});
+        return;
+      }
+    }
+    context_.results.count_file();
+    context_.results.count_records(attempt.records() - before.records());
+    const bool whole = !damage && reader.given() == context_.cluster.segment_size.bytes();
+    context_.results.settle(
+        index, {whole ? State::sound : State::partial, whole ? start + reader.given() : end, name});
+    // A receiver that finishes one segment may already write the next one. But if this one is not
+    // whole, the next is out of reach.
+    const auto next = std::find_if(
+        node.children.begin(), node.children.end(),
+        [&](std::size_t child) { return context_.plan.nodes[child].timeline == node.timeline; });
+    if (next != node.children.end() && !whole && !context_.plan.nodes[*next].is_finished()) {
+      Finding finding;
+      finding.kind = FindingKind::damage;
+      finding.file = name;
+      finding.timeline = node.timeline;
+      finding.lsn = end;
+      finding.found_at = damage ? damage->found_at : end;
+      finding.what = fmt::format("the .partial ends here, but {} is there, too",
+                                 context_.plan.nodes[*next].partial.front().to_string());
+      finding.hint = "Let the receiver fetch the segment again.";
+      finding.loss = loss_of(node, end, context_.cluster.segment_size);
+      context_.results.add(std::move(finding));
+    }
+    follow_children(index, whole ? std::optional(attempt) : std::nullopt, std::nullopt, observer);
+    return;
+  }
+}
+
+/// A .partial that has its final name by now, and perhaps another form already.
+void ChunkCheck::check_finished_meanwhile(std::size_t index, const wal::RecordVerifier& before,
+                                          RecordWatch* observer) {
+  const auto& node = context_.plan.nodes[index];
+  for (std::size_t i = 0; i < kMostAttempts; ++i) {
+    const auto form = archive::find_finished(context_.shelf, node.name);
+    if (!form) break;
+    const auto name = form->to_string();
+    auto verifier = before;
+    try {
+      const auto reading = context_.read(*form, verifier, false);
+      context_.results.count_file();
+      context_.results.count_records(verifier.records() - before.records());
+      if (reading.damage)
+        context_.results.add(
+            damage_finding(context_, node, name, *reading.damage, reading.first_page));
+      context_.results.settle(index,
+                              {reading.damage ? State::damaged : State::sound,
+                               reading.damage ? verifier.last_record_end()
+                                              : context_.cluster.segment_size.start(node.segno + 1),
+                               name});
+      follow_children(index, reading.damage ? std::nullopt : std::optional(verifier), std::nullopt,
+                      observer);
+      return;
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) continue;  // compressed, converted or removed
+      context_.results.add(
+          error_finding(context_, node, name, error, verifier.position() - before.position()));
+      context_.results.settle(index, {State::damaged, verifier.last_record_end(), name});
+      return;
+    }
+  }
+  context_.results.settle(index, {State::vanished, {}, {}});
+}
+
+}  // namespace weir::verify

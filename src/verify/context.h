@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "io/shelf.h"
+#include "verify/plan.h"
+#include "verify/results.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+
+namespace weir::verify {
+
+/// What all segments of the archive are compared with.
+struct Cluster {
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size;
+  std::optional<int> server_major = std::nullopt;
+};
+
+/// What all checks of one run share. Does not own what it is given. Any thread; the results collect
+/// under a lock of their own.
+class Context {
+ public:
+  Context(io::Shelf& archive, const Plan& the_plan, const archive::Timelines& timelines,
+          const Cluster& the_cluster, std::optional<wal::Lsn> start_of_backup,
+          Results& the_results);
+
+  /// nullptr where nobody knows which pages are an ancestor's.
+  [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
+  [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
+  /// The segment that a recovery reads that byte from.
+  [[nodiscard]] wal::SegmentName segment_of(wal::TimelineId timeline, wal::Lsn lsn) const;
+  /// At the segment's first byte.
+  [[nodiscard]] wal::RecordVerifier new_verifier(const Node& node,
+                                                 wal::RecordObserver* observer) const;
+
+  struct Reading {
+    std::optional<wal::Damage> damage = std::nullopt;
+    std::optional<wal::PageHeader> first_page = std::nullopt;
+    std::uint64_t given = 0;
+  };
+  /// Feeds `verifier` with one file, up to damage. `count`: the progress is told of it, and may
+  /// stop it. Throws what archive::read_segment() throws.
+  Reading read(const archive::SegmentFileName& file, wal::RecordVerifier& verifier, bool count);
+
+  io::Shelf& shelf;
+  const Plan& plan;
+  const Cluster cluster;
+  const std::optional<wal::Lsn> backup_start;  ///< of the backup that is asked for
+  Results& results;
+
+ private:
+  std::map<wal::TimelineId, wal::TimelineHistory> histories_;
+};
+
+/// How often a file is looked at that changes under our eyes.
+inline constexpr std::size_t kMostAttempts = 50;
+
+}  // namespace weir::verify

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "verify/context.h"
+#include "verify/report.h"
+
+namespace weir::verify {
+
+// The words for what is wrong with a segment's file.
+
+/// The WAL that a recovery does not get: from `at` in that segment on, to its end.
+[[nodiscard]] std::optional<Loss> loss_of(const Node& node, wal::Lsn at, wal::SegmentSize size);
+
+/// `first_page`: the file's, where it was read; in a wrong one the WAL itself may be sound and only
+/// in the wrong place.
+[[nodiscard]] Finding damage_finding(const Context& context, const Node& node,
+                                     const std::string& file, const wal::Damage& damage,
+                                     const std::optional<wal::PageHeader>& first_page);
+
+/// `given`: bytes of the segment that could be read before.
+[[nodiscard]] Finding error_finding(const Context& context, const Node& node,
+                                    const std::string& file, const Error& error,
+                                    std::uint64_t given);
+
+}  // namespace weir::verify

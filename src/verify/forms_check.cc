@@ -1,0 +1,257 @@
+#include "verify/forms_check.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "archive/compare.h"
+#include "archive/forms.h"
+#include "archive/segment_reader.h"
+#include "verify/findings.h"
+#include "wal/records.h"
+
+namespace weir::verify {
+
+using wal::Lsn;
+using State = Outcome::State;
+
+bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& verifier) {
+  const auto& node = context_.plan.nodes[index];
+  const auto before = *verifier;
+  auto forms = node.finished;
+  Outcome worst{State::damaged, {}, {}};
+  bool vanished = false;
+  std::vector<Finding> broken;  // told once it is known whether another form is sound
+  std::set<std::string> tried;
+  for (std::size_t i = 0; i < forms.size(); ++i) {
+    const auto name = forms[i].to_string();
+    auto attempt = before;
+    tried.insert(name);
+    try {
+      const auto reading = context_.read(forms[i], attempt, i == 0);
+      if (context_.results.stopped()) return false;
+      context_.results.count_file();
+      if (!reading.damage) {
+        verifier = std::move(attempt);
+        // The part of a record that goes on behind the border belongs to the border's check.
+        context_.results.settle(
+            index, {State::sound, context_.cluster.segment_size.start(node.segno + 1), name});
+        for (auto& finding : broken) {
+          finding.loss = std::nullopt;
+          finding.hint = fmt::format("{} is sound. Move {} away.", name, finding.file);
+          context_.results.add(std::move(finding));
+        }
+        check_other_forms(node, forms[i], tried);
+        check_partial_beside(node, forms[i]);
+        return true;
+      }
+      if (ends_at_switchpoint(node, *reading.damage)) {
+        context_.results.note(fmt::format(
+            "{} holds WAL only up to where its timeline was left, {}; nobody needs more", name,
+            attempt.last_record_end()));
+        context_.results.settle(index, {State::partial, attempt.last_record_end(), name});
+        return false;
+      }
+      broken.push_back(damage_finding(context_, node, name, *reading.damage, reading.first_page));
+      worst = {State::damaged, attempt.last_record_end(), name};
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) {
+        // Compressed or pruned meanwhile. A form may also come back: a file that was moved away.
+        if (const auto other = archive::find_finished(context_.shelf, node.name)) {
+          if (std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(), *other) ==
+                  forms.end() &&
+              forms.size() < kMostAttempts)
+            forms.push_back(*other);
+        } else {
+          vanished = true;
+        }
+        continue;
+      }
+      if (still_being_written(forms[i], node) && forms.size() < kMostAttempts) {
+        forms.push_back(forms[i]);
+        continue;
+      }
+      broken.push_back(
+          error_finding(context_, node, name, error, attempt.position() - before.position()));
+      worst = {State::damaged, attempt.last_record_end(), name};
+    }
+  }
+  for (auto& finding : broken) context_.results.add(std::move(finding));
+  context_.results.settle(index,
+                          vanished && broken.empty() ? Outcome{State::vanished, {}, {}} : worst);
+  return false;
+}
+
+/// The last segment of a timeline that was left in it: copied from a pg_wal, it has its full name
+/// although it was never finished. No way through the archive leads behind the switchpoint.
+bool FormsCheck::ends_at_switchpoint(const Node& node, const wal::Damage& damage) const {
+  for (const auto child : node.children)
+    if (context_.plan.nodes[child].timeline == node.timeline) return false;
+  return context_.leaves_within(node, damage.at);
+}
+
+/// A program such as gzip gives its file the final name first and then writes it, while the other
+/// form stays: such a file is not damaged, it is not there yet. True if it changes under our eyes,
+/// after a moment's wait, or is gone.
+bool FormsCheck::still_being_written(const archive::SegmentFileName& file, const Node& node) {
+  using namespace std::chrono_literals;
+  if (file.method == codec::Method::none) return false;
+  const archive::SegmentFileName raw{node.name, codec::Method::none, false};
+  if (!context_.shelf.find(raw.to_string())) return false;
+  const auto name = file.to_string();
+  const auto before = io::identity_of(context_.shelf, name);
+  if (!before) return !context_.shelf.find(name);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  if (now - std::chrono::nanoseconds(before->modified_ns) < 5s) std::this_thread::sleep_for(50ms);
+  return io::identity_of(context_.shelf, name) != before;
+}
+
+void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileName& sound,
+                                   const std::set<std::string>& tried) {
+  for (const auto& file : node.finished) {
+    const auto name = file.to_string();
+    if (tried.contains(name)) continue;
+    try {
+      const auto offset =
+          archive::first_difference(context_.shelf, sound, file, context_.cluster.segment_size,
+                                    context_.cluster.segment_size.bytes());
+      if (!offset) continue;
+      // Behind an xlog-switch record nobody reads: copies from a primary and a standby may differ.
+      if (replay_filler(node, sound, *offset)) {
+        context_.results.note(
+            fmt::format("{} and {} differ only behind their last record, which is no damage",
+                        sound.to_string(), name));
+        continue;
+      }
+      Finding finding;
+      finding.kind = FindingKind::forms_differ;
+      finding.file = name;
+      finding.timeline = node.timeline;
+      finding.offset = *offset;
+      finding.found_at = context_.cluster.segment_size.start(node.segno) + *offset;
+      finding.what =
+          fmt::format("the file holds other WAL than {}, which is sound", sound.to_string());
+      finding.hint = fmt::format("Move {} away: a recovery could be given either of them.", name);
+      context_.results.add(std::move(finding));
+    } catch (const Error& error) {
+      // Either is gone: whoever compresses removes one of the two.
+      if (archive::is_gone(error)) continue;
+      if (still_being_written(file, node)) continue;
+      auto finding = error_finding(context_, node, name, error, 0);
+      finding.loss = std::nullopt;  // the other form is sound
+      finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
+      context_.results.add(std::move(finding));
+    }
+  }
+}
+
+/// True if the byte at `offset` lies behind an xlog-switch record.
+bool FormsCheck::replay_filler(const Node& node, const archive::SegmentFileName& file,
+                               std::uint64_t offset) {
+  struct SwitchFinder final : wal::RecordObserver {
+    bool wants(const wal::RecordHeader&) override { return false; }
+    void on_record(Lsn, Lsn end, const wal::RecordHeader& header,
+                   std::span<const std::byte>) override {
+      if (wal::is_xlog(header, wal::XlogRecord::segment_switch)) switch_end = end;
+    }
+    std::optional<Lsn> switch_end;
+  } finder;
+  auto verifier = context_.new_verifier(node, &finder);
+  const auto reading = context_.read(file, verifier, false);
+  return !reading.damage && finder.switch_end &&
+         context_.cluster.segment_size.start(node.segno) + offset >= *finder.switch_end;
+}
+
+/// A .partial next to the finished form: a leftover, but what is sound in it must be the same WAL.
+void FormsCheck::check_partial_beside(const Node& node, const archive::SegmentFileName& sound) {
+  for (const auto& file : node.partial) {
+    const auto name = file.to_string();
+    try {
+      auto verifier = context_.new_verifier(node, nullptr);
+      context_.read(file, verifier, false);
+      const auto start = context_.cluster.segment_size.start(node.segno);
+      const auto end = verifier.last_record_end();
+      if (end <= start) continue;
+      const auto offset = archive::first_difference(context_.shelf, sound, file,
+                                                    context_.cluster.segment_size, end - start);
+      if (!offset || replay_filler(node, sound, *offset)) continue;
+      Finding finding;
+      finding.kind = FindingKind::forms_differ;
+      finding.file = name;
+      finding.timeline = node.timeline;
+      finding.offset = *offset;
+      finding.found_at = start + *offset;
+      finding.what = fmt::format("the unfinished file holds other WAL than {}, which is sound",
+                                 sound.to_string());
+      finding.hint = fmt::format("Move {} away.", name);
+      context_.results.add(std::move(finding));
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) continue;
+      auto finding = error_finding(context_, node, name, error, 0);
+      finding.loss = std::nullopt;
+      finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
+      context_.results.add(std::move(finding));
+    }
+  }
+}
+
+void FormsCheck::check_switch_copy(const SwitchCopy& copy) {
+  const auto& old_node = context_.plan.nodes[copy.old_node];
+  const auto& new_node = context_.plan.nodes[copy.new_node];
+  const auto start = context_.cluster.segment_size.start(old_node.segno);
+  // As it is now: it may have been finished or compressed since it was listed.
+  const auto file_of = [&](const Node& node) -> archive::SegmentFileName {
+    const auto listed = node.is_finished() ? node.finished.front() : node.partial.front();
+    if (context_.shelf.find(listed.to_string())) return listed;
+    return archive::find_finished(context_.shelf, node.name).value_or(listed);
+  };
+  for (std::size_t i = 0; i < kMostAttempts; ++i)
+    if (check_switch_copy(copy, file_of(old_node), file_of(new_node), start)) return;
+}
+
+/// False if one of the files is gone, and is to be looked for again.
+bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::SegmentFileName& old_file,
+                                   const archive::SegmentFileName& new_file, wal::Lsn start) {
+  const auto& old_node = context_.plan.nodes[copy.old_node];
+  const auto& new_node = context_.plan.nodes[copy.new_node];
+  auto upto = copy.switchpoint;
+  try {
+    for (const auto& [node, file] :
+         {std::pair(&old_node, old_file), std::pair(&new_node, new_file)}) {
+      if (!file.partial) continue;
+      // Behind its end an unfinished file holds nothing.
+      auto verifier = context_.new_verifier(*node, nullptr);
+      context_.read(file, verifier, false);
+      upto = std::min(upto, std::max(start, verifier.last_record_end()));
+    }
+    if (upto <= start) return true;
+    const auto offset = archive::first_difference(context_.shelf, old_file, new_file,
+                                                  context_.cluster.segment_size, upto - start);
+    if (!offset) return true;
+    Finding finding;
+    finding.kind = FindingKind::forms_differ;
+    finding.file = old_file.to_string();
+    finding.timeline = old_node.timeline;
+    finding.offset = *offset;
+    finding.found_at = start + *offset;
+    finding.what = fmt::format(
+        "{} must begin with the same WAL up to the switchpoint {}, and does "
+        "not",
+        new_file.to_string(), copy.switchpoint);
+    finding.hint =
+        "One of the two is damaged or the history file names a wrong switchpoint: compare them "
+        "with "
+        "the servers' pg_wal.";
+    context_.results.add(std::move(finding));
+  } catch (const Error& error) {
+    // Whatever cannot be read was told when its segment was checked.
+    return !archive::is_gone(error) ||
+           (!archive::find_finished(context_.shelf, old_node.name) && old_node.is_finished()) ||
+           (!archive::find_finished(context_.shelf, new_node.name) && new_node.is_finished());
+  }
+  return true;
+}
+
+}  // namespace weir::verify

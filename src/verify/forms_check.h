@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "archive/listing.h"
+#include "verify/context.h"
+#include "wal/record_verifier.h"
+
+namespace weir::verify {
+
+/// Checks the files of a finished segment: the WAL in the form that is read, and that all others
+/// are the same. What it finds goes to the context's results. Any thread.
+class FormsCheck {
+ public:
+  explicit FormsCheck(Context& context) : context_(context) {}
+
+  /// True if a sound form was read to its end, and `verifier` stands there. Where it was stopped,
+  /// nothing is settled.
+  bool check(std::size_t node, std::optional<wal::RecordVerifier>& verifier);
+  /// What an old timeline's last segment says up to the switchpoint, the new timeline's copy says.
+  void check_switch_copy(const SwitchCopy& copy);
+
+ private:
+  void check_other_forms(const Node& node, const archive::SegmentFileName& sound,
+                         const std::set<std::string>& tried);
+  void check_partial_beside(const Node& node, const archive::SegmentFileName& sound);
+  bool check_switch_copy(const SwitchCopy& copy, const archive::SegmentFileName& old_file,
+                         const archive::SegmentFileName& new_file, wal::Lsn start);
+  [[nodiscard]] bool still_being_written(const archive::SegmentFileName& file, const Node& node);
+  [[nodiscard]] bool ends_at_switchpoint(const Node& node, const wal::Damage& damage) const;
+  [[nodiscard]] bool replay_filler(const Node& node, const archive::SegmentFileName& file,
+                                   std::uint64_t offset);
+
+  Context& context_;
+};
+
+}  // namespace weir::verify

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "wal/lsn.h"
+#include "wal/page.h"
+#include "wal/record_verifier.h"
+
+namespace weir::verify {
+
+/// Reads a .partial and, once its records end, goes on looking for signs that WAL had been written
+/// behind that place: then what seems to be the end is damage. A page with the right address is
+/// one; zeros and the old content of a recycled file are none.
+class PartialReader {
+ public:
+  PartialReader(wal::RecordVerifier& verifier, wal::Lsn start)
+      : verifier_(verifier), start_(start) {}
+
+  void take(std::span<const std::byte> wal);
+  void finish();
+
+  [[nodiscard]] const std::optional<wal::Damage>& damage() const { return damage_; }
+  [[nodiscard]] bool written_behind() const { return written_behind_; }
+  [[nodiscard]] std::uint64_t given() const { return at_; }
+  [[nodiscard]] const std::optional<wal::PageHeader>& first_page() const { return first_page_; }
+
+ private:
+  void page();
+  void look_behind(std::span<const std::byte> page, wal::Lsn address);
+
+  wal::RecordVerifier& verifier_;
+  wal::Lsn start_;
+  std::array<std::byte, wal::kPageSize> page_{};
+  std::size_t fill_ = 0;
+  std::uint64_t at_ = 0;
+  std::optional<wal::Damage> damage_;
+  std::optional<wal::PageHeader> first_page_;
+  bool written_behind_ = false;
+};
+
+}  // namespace weir::verify

@@ -1,0 +1,86 @@
+#include "verify/record_watch.h"
+
+#include <utility>
+
+namespace weir::verify {
+
+using wal::Lsn;
+
+std::unique_ptr<RecordWatch> RecordWatch::of(Context& context, const Node& node) {
+  std::unique_ptr<RecordWatch> watch(new RecordWatch(context, node));
+  if (!watch->switchpoint_ && !context.backup_start) return nullptr;
+  return watch;
+}
+
+RecordWatch::RecordWatch(Context& context, const Node& node)
+    : context_(context), timeline_(node.timeline) {
+  const auto* const history = context.history(node.timeline);
+  if (history == nullptr) return;
+  const auto begin = history->begin_of(node.timeline);
+  if (!begin || !begin->valid() || context.cluster.segment_size.segno(*begin) != node.segno) return;
+  switchpoint_ = *begin;
+  parent_ = history->ancestors().back().timeline;
+  const auto& size = context.cluster.segment_size;
+  first_record_ = *begin;
+  if (size.offset(*begin) == 0)
+    first_record_ = *begin + wal::kLongHeaderSize;
+  else if (begin->byte() % wal::kPageSize == 0)
+    first_record_ = *begin + wal::kShortHeaderSize;
+}
+
+bool RecordWatch::wants(const wal::RecordHeader& header) {
+  return wal::is_xlog(header, wal::XlogRecord::backup_end) || wal::names_timeline(header);
+}
+
+void RecordWatch::on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
+                            std::span<const std::byte> body) {
+  if (wal::is_xlog(header, wal::XlogRecord::backup_end) && context_.backup_start &&
+      wal::start_of_ended_backup(body) == context_.backup_start) {
+    context_.results.backup_ended(timeline_, end);
+  }
+  if (!switchpoint_ || start < *switchpoint_) return;
+  judge_switch(start, header, body);
+}
+
+/// A new timeline begins, exactly at the switchpoint, with records of the XLOG resource manager,
+/// one of which names the new timeline and the one before (checkTimeLineSwitch in
+/// access/transam/xlogrecovery.c makes use of it).
+void RecordWatch::judge_switch(Lsn start, const wal::RecordHeader& header,
+                               std::span<const std::byte> body) {
+  if (!seen_first_ && start != first_record_) {
+    complain(start, fmt::format("no record begins at the switchpoint {} of the history file: the "
+                                "first one behind it begins at {}",
+                                *switchpoint_, start));
+    return;
+  }
+  seen_first_ = true;
+  if (!wal::is_xlog(header)) {
+    complain(start, fmt::format("the record at the switchpoint {} is not one that begins a "
+                                "timeline",
+                                *switchpoint_));
+    return;
+  }
+  if (!wal::names_timeline(header)) return;  // the next one tells
+  const auto told = wal::timeline_begin(body).value_or(wal::TimelineBegin{});
+  if (told.timeline != timeline_ || told.previous != parent_)
+    complain(start, fmt::format("the history file says that timeline {} follows {}, its WAL says "
+                                "{} follows {}",
+                                timeline_, parent_, told.timeline, told.previous));
+  switchpoint_ = std::nullopt;
+}
+
+void RecordWatch::complain(Lsn at, std::string what) {
+  switchpoint_ = std::nullopt;
+  Finding finding;
+  finding.kind = FindingKind::history;
+  finding.file = wal::history_name(timeline_);
+  finding.timeline = timeline_;
+  finding.lsn = at;
+  finding.what = std::move(what);
+  finding.hint =
+      "The history file and the segments do not belong together. Fetch both again from a server "
+      "of this timeline (its pg_wal) before relying on a recovery across this switch.";
+  context_.results.add(std::move(finding));
+}
+
+}  // namespace weir::verify

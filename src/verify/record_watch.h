@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "verify/context.h"
+#include "wal/record_verifier.h"
+#include "wal/records.h"
+
+namespace weir::verify {
+
+/// Looks into the few records that say something about timelines and backups: whether a timeline
+/// begins where its history file says, and where the backup ends that is asked for. What it finds
+/// goes to the context's results.
+class RecordWatch final : public wal::RecordObserver {
+ public:
+  /// nullptr if there is nothing to be watched in a row of segments that begins with that one.
+  [[nodiscard]] static std::unique_ptr<RecordWatch> of(Context& context, const Node& node);
+
+  bool wants(const wal::RecordHeader& header) override;
+  void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override;
+
+ private:
+  RecordWatch(Context& context, const Node& node);
+  void judge_switch(wal::Lsn start, const wal::RecordHeader& header,
+                    std::span<const std::byte> body);
+  void complain(wal::Lsn at, std::string what);
+
+  Context& context_;
+  wal::TimelineId timeline_;
+  std::optional<wal::Lsn> switchpoint_;
+  wal::TimelineId parent_ = 0;
+  wal::Lsn first_record_;
+  bool seen_first_ = false;
+};
+
+}  // namespace weir::verify

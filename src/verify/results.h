@@ -1,0 +1,84 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "verify/report.h"
+#include "wal/lsn.h"
+
+namespace weir::verify {
+
+/// What became of one segment.
+struct Outcome {
+  enum class State {
+    pending,
+    sound,    ///< to its end
+    partial,  ///< of a .partial: up to `end`, and nothing speaks of WAL behind it
+    damaged,
+    vanished,  ///< removed while we were at work
+  };
+  State state = State::pending;
+  wal::Lsn end;  ///< sound WAL ends here; of a damaged one perhaps 0/0
+  std::string file{};
+};
+
+/// What the checks of the segments found, collected under a lock from all threads.
+class Results {
+ public:
+  /// `advance` is told of bytes that were read, `stop` is asked whether to go on; either may be
+  /// empty.
+  Results(std::size_t nodes, std::function<void(std::uint64_t)> advance, std::function<bool()> stop)
+      : advance_(std::move(advance)), stop_(std::move(stop)), outcomes_(nodes) {}
+
+  /// A border and the segment behind it may both find the same byte: it is told once.
+  void add(Finding finding);
+  void note(std::string text);
+  void settle(std::size_t node, Outcome outcome);
+  /// The record over the border before that segment is damaged: its sound WAL ends at `end`.
+  void border_broken(std::size_t node, wal::Lsn end);
+  /// An XLOG_BACKUP_END record of the backup that is asked for.
+  void backup_ended(wal::TimelineId timeline, wal::Lsn end);
+  void count_file();
+  void count_records(std::uint64_t records);
+  /// Bytes of WAL have been read. Whether to go on.
+  bool moved(std::uint64_t bytes);
+
+  /// It was asked to stop: what was found is no answer.
+  [[nodiscard]] bool stopped() const { return stopped_; }
+
+  // After all threads are done.
+  [[nodiscard]] std::vector<Finding>& findings() { return findings_; }
+  [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
+  [[nodiscard]] Outcome outcome(std::size_t node) const;
+  [[nodiscard]] std::uint64_t records() const { return records_; }
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] std::size_t files() const { return files_; }
+  /// By timeline of the segment.
+  [[nodiscard]] const std::vector<std::pair<wal::TimelineId, wal::Lsn>>& backup_ends() const {
+    return backup_ends_;
+  }
+
+ private:
+  const std::function<void(std::uint64_t)> advance_;
+  const std::function<bool()> stop_;
+  std::atomic<bool> stopped_ = false;
+
+  std::mutex mutex_;
+  std::vector<Finding> findings_;
+  std::vector<std::string> notes_;
+  std::vector<Outcome> outcomes_;
+  std::map<std::size_t, wal::Lsn> broken_borders_;  ///< by the segment behind; where it ends
+  std::uint64_t records_ = 0;
+  std::uint64_t bytes_ = 0;
+  std::size_t files_ = 0;
+  std::vector<std::pair<wal::TimelineId, wal::Lsn>> backup_ends_;
+};
+
+}  // namespace weir::verify

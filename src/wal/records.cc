@@ -1,0 +1,63 @@
+#include "wal/records.h"
+
+#include "wal/record_bytes.h"
+
+namespace weir::wal {
+
+std::optional<std::span<const std::byte>> main_data(std::span<const std::byte> body) {
+  // XLR_BLOCK_ID_DATA_SHORT, _DATA_LONG, _ORIGIN, _TOPLEVEL_XID
+  constexpr std::uint8_t kDataShort = 255, kDataLong = 254, kOrigin = 253, kTopLevel = 252;
+  auto rest = body;
+  while (const auto id = take<std::uint8_t>(rest)) {
+    std::optional<std::uint64_t> length;
+    if (*id == kDataShort)
+      length = take<std::uint8_t>(rest);
+    else if (*id == kDataLong)
+      length = take<std::uint32_t>(rest);
+    else if (*id == kOrigin && take<std::uint16_t>(rest))
+      continue;
+    else if (*id == kTopLevel && take<std::uint32_t>(rest))
+      continue;
+    if (!length || *length > rest.size()) return std::nullopt;
+    return body.last(*length);
+  }
+  return std::nullopt;
+}
+
+std::optional<TimelineBegin> timeline_begin(std::span<const std::byte> body) {
+  // Both structures have 8 bytes before (a time, or the redo position), then the two timelines.
+  constexpr std::size_t kThis = 8, kPrevious = 12;
+  const auto data = main_data(body);
+  if (!data) return std::nullopt;
+  const auto timeline = integer_at<TimelineId>(*data, kThis);
+  const auto previous = integer_at<TimelineId>(*data, kPrevious);
+  if (!timeline || !previous) return std::nullopt;
+  return TimelineBegin{*timeline, *previous};
+}
+
+namespace {
+
+std::optional<Lsn> first_position(std::span<const std::byte> body) {
+  const auto data = main_data(body);
+  const auto position = data ? integer_at<std::uint64_t>(*data, 0) : std::nullopt;
+  return position ? std::optional(Lsn(*position)) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Lsn> redo_position(std::span<const std::byte> body) { return first_position(body); }
+
+std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body) {
+  return first_position(body);
+}
+
+std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
+  constexpr std::size_t kDataSize = 16;  // the position and a time
+  constexpr std::size_t kHeadSize = 2;   // XLR_BLOCK_ID_DATA_SHORT and the length
+  const auto data = main_data(body);
+  if (!data || data->size() != kDataSize || body.size() != kHeadSize + kDataSize)
+    return std::nullopt;
+  return Lsn(*integer_at<std::uint64_t>(*data, 0));
+}
+
+}  // namespace weir::wal
