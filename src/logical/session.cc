@@ -6,9 +6,9 @@
 #include <thread>
 #include <utility>
 
-#include "base/backoff.h"
 #include "base/units.h"
 #include "logical/borders.h"
+#include "logical/habits.h"
 #include "logical/publications.h"
 #include "net/wait.h"
 #include "net/wake.h"
@@ -25,10 +25,6 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kFinishTimeout = 10s;
-/// Between two attempts to connect.
-constexpr milliseconds kFirstPause = 250ms;
-constexpr milliseconds kLongestPause = 15s;
-constexpr milliseconds kStockPause = 5s;  ///< pg_recvlogical's
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
 /// What a piece of output may take before the server is let go: its process may block in a send
@@ -107,7 +103,7 @@ class Session {
   Session(const Options& options, const Environment& environment)
       : options_(options),
         environment_(environment),
-        backoff_(kFirstPause, kLongestPause, environment.seed) {}
+        habits_(options.stock_habits ? stock_habits() : own_habits(environment.seed)) {}
 
   Summary run() {
     for (;;) {
@@ -135,7 +131,7 @@ class Session {
   [[noreturn]] void throw_explained(const Error& error);
   pq::ReplicationStream start(pq::Connection& connection);
   void check_publications(pq::Connection& connection, std::string_view plugin) const {
-    if (!options_.stock_habits && plugin == "pgoutput")
+    if (habits_->asks_first() && plugin == "pgoutput")
       require_publications(connection, options_.plugin_options);
   }
   bool make_slot(pq::Connection& connection);
@@ -172,7 +168,7 @@ class Session {
 
   const Options& options_;
   const Environment& environment_;
-  Backoff backoff_;
+  const std::unique_ptr<Habits> habits_;
   std::string plugin_;
   std::string server_;
   pq::PluginOptions plugin_options_;
@@ -206,7 +202,7 @@ void Session::stream_once() {
     try {
       return prepare(connection);
     } catch (const Error& error) {
-      if (new_slot && !options_.stock_habits && error.kind() != ErrorKind::retry)
+      if (new_slot && habits_->asks_first() && error.kind() != ErrorKind::retry)
         take_back_slot(connection);
       throw;
     }
@@ -226,7 +222,7 @@ void Session::stream_once() {
   output_->begin();
   if (borders_) borders_->reset();
   formatter_->reset();
-  if (!options_.stock_habits && !streamed_)
+  if (habits_->explains() && !streamed_)
     environment_.log.info("streaming from slot \"{}\" ({}) of {} at {}", options_.slot, plugin_,
                           connection.server_name(), output_->start());
   streamed_ = true;
@@ -252,7 +248,7 @@ void Session::stream_once() {
 pq::ReplicationStream Session::prepare(pq::Connection& connection) {
   if (!output_) {
     prepare_output(connection);
-  } else if (!options_.stock_habits) {
+  } else if (habits_->asks_first()) {
     check_positions(connection, slot_facts(connection));
     check_publications(connection, plugin_);  // while we were away one may have been dropped
   }
@@ -285,14 +281,14 @@ void Session::take_back_slot(pq::Connection& connection) {
 
 /// What a server cannot decode it cannot decode the next time, either.
 void Session::throw_explained(const Error& error) {
-  if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && !options_.stock_habits)
+  if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && habits_->explains())
     throw younger_publication(error)
         .with("slot", options_.slot)
         .with("everything is confirmed up to", output_->durable());
   const bool too_large =
       error.sqlstate() == "54000" ||
       error.message().find("invalid memory alloc request size") != std::string::npos;
-  if (!too_large || options_.stock_habits) throw error;
+  if (!too_large || !habits_->explains()) throw error;
   throw Error(ErrorKind::refused,
               "a change is too large for the server to send: " + error.message())
       .with_sqlstate(error.sqlstate())
@@ -310,7 +306,7 @@ pq::ReplicationStream Session::start(pq::Connection& connection) {
     return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
                                                 plugin_options_, environment_.requests.stop_wake());
   } catch (const Error& error) {
-    if (error.sqlstate().empty() || options_.stock_habits || !error.hint().empty()) throw;
+    if (error.sqlstate().empty() || !habits_->explains() || !error.hint().empty()) throw;
     throw Error(error).hint(
         fmt::format("The plugin {} refuses the stream: see its documentation for the "
                     "options it takes (--option), and the server's log.",
@@ -350,13 +346,12 @@ bool Session::make_slot(pq::Connection& connection) {
 }
 
 void Session::prepare_output(pq::Connection& connection) {
-  // pg_recvlogical leaves the slot to START_REPLICATION and its words.
-  const auto facts = options_.stock_habits ? SlotFacts() : slot_facts(connection);
+  const auto facts = habits_->asks_first() ? slot_facts(connection) : SlotFacts();
   plugin_ = facts.plugin;
   plugin_options_ = options_.plugin_options;
   check_publications(connection, plugin_);
   if (plugin_ == "pgoutput") complete_pgoutput_options(connection.server_major(), plugin_options_);
-  if (!options_.stock_habits && plugin_ == "pgoutput" && options_.directory != nullptr &&
+  if (habits_->explains() && plugin_ == "pgoutput" && options_.directory != nullptr &&
       options_.form == Form::plugin)
     environment_.log.warning(
         "pgoutput's messages are binary and their ends cannot be told in a file; --format jsonl "
@@ -467,7 +462,7 @@ void Session::copy(pq::ReplicationStream& stream) {
     for (;;) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) break;
-      backoff_.reset();
+      habits_->on_message();
       if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         gathering.took(data->wal.size());
         taken += data->wal.size();
@@ -605,23 +600,11 @@ void Session::confirm(pq::ReplicationStream& stream) {
 }
 
 bool Session::wait_out(const Error& error) {
-  const auto kind = error.kind();
-  const bool passes = kind == ErrorKind::retry ||
-                      (options_.stock_habits && output_ && kind != ErrorKind::durability &&
-                       kind != ErrorKind::disk_full && kind != ErrorKind::io);
-  if (!passes || !options_.loop || (options_.stock_habits && !output_)) return false;
+  if (!options_.loop || !habits_->waits_out(error, output_ != nullptr)) return false;
   // What a transaction has left in the file comes again with its beginning.
   if (output_ && streamed_) output_->undo();
   if (borders_) borders_->reset();
-  milliseconds pause = kStockPause;
-  if (options_.stock_habits) {
-    environment_.log.error(error);
-    environment_.log.info("disconnected; waiting {} seconds to try again", 5);
-  } else {
-    pause = backoff_.next();
-    environment_.log.warning("{}; trying again in {}", error.what(),
-                             fmt::format("{} ms", pause.count()));
-  }
+  const auto pause = habits_->pause_after(error, environment_.log);
   if (environment_.progress)
     environment_.progress(
         {.streaming = false, .plugin = {}, .server = {}, .durable = {}, .error = error.message()});

@@ -41,8 +41,8 @@ struct Options {
   std::chrono::milliseconds fsync_interval{1'000};    ///< 0: never but at the end
   bool loop = true;                                   ///< connect again
 
-  /// As pg_recvlogical: positions are those of the messages, transactions may be torn at the end
-  /// position and repeated after a restart; a lost connection is waited for five seconds.
+  /// As pg_recvlogical (habits.h). Its output is a plain one, too: positions are those of the
+  /// messages, transactions may be torn at the end position and repeated after a restart.
   bool stock_habits = false;
 };
 

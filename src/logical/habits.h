@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace weir::logical {
+
+/// What pgweir and pg_recvlogical do differently on the same stream. Chosen once, when a session
+/// begins. One thread.
+class Habits {
+ public:
+  virtual ~Habits() = default;
+
+  /// Asks the server about the slot, the publications and the positions before each stream. Else
+  /// all of that is left to START_REPLICATION and its words.
+  [[nodiscard]] virtual bool asks_first() const = 0;
+  /// Says when it streams, and adds to what a server refuses what can be done about it.
+  [[nodiscard]] virtual bool explains() const = 0;
+
+  /// Whether it is tried again after this error. `begun`: it has had its output before.
+  [[nodiscard]] virtual bool waits_out(const Error& error, bool begun) const = 0;
+  /// Tells the error that is waited out; returns for how long.
+  [[nodiscard]] virtual std::chrono::milliseconds pause_after(const Error& error, Log& log) = 0;
+  /// The stream goes on.
+  virtual void on_message() = 0;
+};
+
+[[nodiscard]] std::unique_ptr<Habits> own_habits(std::uint64_t seed);
+/// pg_recvlogical's.
+[[nodiscard]] std::unique_ptr<Habits> stock_habits();
+
+}  // namespace weir::logical
