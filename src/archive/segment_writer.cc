@@ -19,6 +19,7 @@
 #include "archive/segment_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <mutex>
 #include <new>
