@@ -6,7 +6,7 @@
 //   ... write, sync data ...                        the same, without the directory
 //   full: sync data, close, rename, sync directory  `.partial` or the final name, complete in both
 //
-// A segment that is collected in memory has its `.partial`, too, of zeros. Full, it is written and
+// A segment that is buffered in memory has its `.partial`, too, of zeros. Full, it is written and
 // goes on as above; or, if there is space for it, it becomes
 //
 //   compressed into a hidden file, synced           the hidden file, which the next start removes
@@ -42,13 +42,13 @@ constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared in one go
 /// commit's few bytes in a large piece cost more to write and to sync.
 constexpr std::size_t kZeros = 8 * 1024;
 
-/// Memory for segments. Kept from one to the next while segments are collected, since the kernel
+/// Memory for segments. Kept from one to the next while segments are buffered, since the kernel
 /// takes its time to make new pages; given back when not.
 class Buffers {
  public:
   explicit Buffers(std::size_t bytes) : bytes_(bytes) {}
 
-  /// nullptr if there is no memory: then the segment is not collected.
+  /// nullptr if there is no memory: then the segment is not buffered.
   static std::shared_ptr<io::Pages> take(const std::shared_ptr<Buffers>& from) {
     std::unique_ptr<io::Pages> pages;
     {
@@ -100,7 +100,7 @@ struct Segment {
   const wal::SegmentName name;
   std::unique_ptr<io::File> writing;  ///< the writing thread's; the finishing job's when full
   const std::optional<OpenSegment> trusted;
-  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: collected there
+  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: buffered there
 
   const std::unique_ptr<Threads::Mutex> mutex;
   std::string path;                                ///< its name right now
@@ -226,7 +226,7 @@ class Job final : public SyncJob {
         if (work.compress) continue;
         auto file = work.segment->take_file(directory_);
         try {
-          if (work.memory) write_collected(work, *file);
+          if (work.memory) write_buffered(work, *file);
           file->sync();
           require_its_name(*work.segment, *file);
         } catch (...) {
@@ -273,7 +273,7 @@ class Job final : public SyncJob {
             "still has is received again.");
   }
 
-  void write_collected(Work& work, io::File& file) {
+  void write_buffered(Work& work, io::File& file) {
     file.bypass_cache(true);
     file.write_at(0, work.memory->bytes());
     file.bypass_cache(false);
@@ -433,8 +433,8 @@ struct SegmentWriter::Impl {
   std::vector<OpenSegment> open;
   std::shared_ptr<Segment> current;  ///< nullptr until the first byte behind a border
   bool written = false;              ///< to `current` since the last job was taken
-  bool collect = false;
-  wal::Lsn collected_end;
+  bool buffer_new = false;
+  wal::Lsn buffered_end;
   const std::shared_ptr<Buffers> buffers;
   std::vector<std::shared_ptr<Segment>> full;  ///< since the last job was taken
   std::uint64_t creations = 0;                 ///< names that a directory sync has to cover
@@ -478,8 +478,8 @@ void SegmentWriter::begin(wal::TimelineId timeline, wal::Lsn segment_start,
 
 wal::Lsn SegmentWriter::position() const { return impl_->position; }
 wal::TimelineId SegmentWriter::timeline() const { return impl_->timeline; }
-void SegmentWriter::collect_new_segments(bool collect) { impl_->collect = collect; }
-wal::Lsn SegmentWriter::collected_end() const { return impl_->collected_end; }
+void SegmentWriter::buffer_new_segments(bool buffer_new) { impl_->buffer_new = buffer_new; }
+wal::Lsn SegmentWriter::buffered_end() const { return impl_->buffered_end; }
 
 void SegmentWriter::write(std::span<const std::byte> wal) {
   PGWEIR_CHECK(impl_->begun);
@@ -493,7 +493,7 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
     if (const auto& memory = impl_->current->memory) {
       std::byte* const place = memory->bytes().data() + offset;
       if (place != piece.data()) std::memcpy(place, piece.data(), piece.size());
-      impl_->collected_end = impl_->position + piece.size();
+      impl_->buffered_end = impl_->position + piece.size();
     } else {
       impl_->current->writing->write_at(offset, piece);
     }
@@ -595,7 +595,7 @@ void SegmentWriter::Impl::open_segment() {
   current = std::make_shared<Segment>(
       *options.threads, segment, std::move(file),
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
-  if (collect && is_new && size().bytes() <= options.largest_collected)
+  if (buffer_new && is_new && size().bytes() <= options.largest_buffered)
     current->memory = Buffers::take(buffers);
   else
     buffers->keep_none();

@@ -26,7 +26,7 @@ namespace weir::archive {
 /// done (a job that does not publish is done after sync_data()), of others it returns at once.
 ///
 /// After an Error{disk_full, io} the same function may be called again (sync_data() has one of
-/// these where it also writes what was collected in memory). After Error{durability}, or when a job
+/// these where it also writes what was buffered in memory). After Error{durability}, or when a job
 /// is destroyed before it is done, all other jobs of the writer fail the same way. The directory
 /// has to outlive the jobs; the writer need not.
 ///
@@ -39,7 +39,7 @@ class SyncJob {
   [[nodiscard]] virtual wal::Lsn end() const = 0;
   /// True if a segment gets its final name in it: more work than a sync.
   [[nodiscard]] virtual bool publishes() const = 0;
-  /// First part: the data syncs; before them, what was collected in memory is written or
+  /// First part: the data syncs; before them, what was buffered in memory is written or
   /// compressed. Throws Error{durability}: final, nothing may be reported again.
   virtual void sync_data() = 0;
   /// Second part: renames and directory sync. Returns the segments that now have their final
@@ -57,14 +57,14 @@ class OtherWal final : public ErrorAs<OtherWal> {
   wal::Lsn at_;
 };
 
-/// Larger segments are never collected: memory stays bounded.
-inline constexpr std::uint64_t kLargestCollected = std::uint64_t{16} * 1024 * 1024;
+/// Larger segments are never buffered: memory stays bounded.
+inline constexpr std::uint64_t kLargestBuffered = std::uint64_t{16} * 1024 * 1024;
 
 /// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
 /// of the syncs is the contract of the archive (P1, P2):
 ///   data of the segment → its final name → the directory,
 /// and the name of a new .partial is made durable by the first job taken after it was created.
-/// Where whole segments are to be had at once, they may be collected in memory instead of being
+/// Where whole segments are to be had at once, they may be buffered in memory instead of being
 /// written piece by piece: then the job writes each in one go, past the page cache, or compresses
 /// it straight away. What is on disk is the same at every moment, only that the `.partial` holds
 /// zeros until its job runs.
@@ -75,10 +75,10 @@ class SegmentWriter {
     wal::SegmentSize segment_size;
     /// Finished files that are known to be none and may be replaced; all others are a conflict.
     std::set<std::string> replaceable = {};
-    /// What segments that were collected in memory become. A method that is much slower than the
+    /// What segments that were buffered in memory become. A method that is much slower than the
     /// WAL arrives would hold it up: such segments are better compressed later.
     codec::Compression compression = {};
-    std::uint64_t largest_collected = kLargestCollected;  ///< 0: none is ever collected
+    std::uint64_t largest_buffered = kLargestBuffered;  ///< 0: none is ever buffered
     Threads* threads = &machine_threads();  ///< whose jobs wait for each other; not owned
   };
   SegmentWriter(io::Directory& directory, Options options);
@@ -101,19 +101,19 @@ class SegmentWriter {
   /// `wal` may lie in place() already, at its position.
   void write(std::span<const std::byte> wal);
 
-  /// Where the next bytes of a segment go that is collected in memory, up to its end. Empty if
+  /// Where the next bytes of a segment go that is buffered in memory, up to its end. Empty if
   /// there is none now. To be written to before the next call of any other function.
   [[nodiscard]] std::span<std::byte> place() const;
 
-  /// Segments that are begun from now on are collected in memory until a job takes them (or not any
-  /// more), if they are no larger than largest_collected and begin in a new file. The caller bounds
+  /// Segments that are begun from now on are buffered in memory until a job takes them (or not any
+  /// more), if they are no larger than largest_buffered and begin in a new file. The caller bounds
   /// how much is written and not yet durable, and so the memory.
-  void collect_new_segments(bool collect);
+  void buffer_new_segments(bool buffer_new);
   /// Everything written before this, and not yet covered by a finished job, may be in memory only.
-  [[nodiscard]] wal::Lsn collected_end() const;
+  [[nodiscard]] wal::Lsn buffered_end() const;
 
   /// nullptr if nothing was written (or created) since the last job was taken. Writes what is
-  /// collected of the open segment to its file (where space is reserved for it); throws as write().
+  /// buffered of the open segment to its file (where space is reserved for it); throws as write().
   [[nodiscard]] std::unique_ptr<SyncJob> take_sync_job();
 
   /// After this begin() may be called for another place; the current segment keeps `.partial`.

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "archive/segment_writer.h"
+#include "receive/stream_policy.h"
 #include "receive/stream_state.h"
-#include "receive/stream_turns.h"
 
 namespace weir::receive {
 
@@ -38,20 +38,20 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
     --plan.compression.level;
   }
   const auto usual = unsynced_limit(segment_size);
-  const auto collected = std::min(segment_size.bytes(), archive::kLargestCollected);
+  const auto buffered = std::min(segment_size.bytes(), archive::kLargestBuffered);
   const auto compression = one_compression(plan.compression, segment_size);
   auto left = room - kBase - compression;
-  // Each segment that is collected may be in a job that compresses it; there are so many jobs.
+  // Each segment that is buffered may be in a job that compresses it; there are so many jobs.
   const auto segments = [&](std::uint64_t each) { return each == 0 ? 0 : left / each; };
-  const auto all = usual / collected + 2;
-  plan.quick = segments(collected + compression) >= 3;
+  const auto all = usual / buffered + 2;
+  plan.quick = segments(buffered + compression) >= 3;
   const auto count =
-      std::min(plan.quick ? segments(collected + compression) : segments(collected), all);
+      std::min(plan.quick ? segments(buffered + compression) : segments(buffered), all);
   // One is being filled while another is written; bytes that are not durable lie in one more than
   // they fill.
-  plan.collect = count >= 3;
-  if (!plan.collect) plan.quick = false;
-  if (plan.collect && count < all) plan.unsynced_limit = (count - 1) * collected;
+  plan.buffer_segments = count >= 3;
+  if (!plan.buffer_segments) plan.quick = false;
+  if (plan.buffer_segments && count < all) plan.unsynced_limit = (count - 1) * buffered;
   return plan;
 }
 

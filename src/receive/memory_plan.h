@@ -12,8 +12,8 @@ namespace weir::receive {
 /// takes it back.
 struct MemoryPlan {
   codec::Compression compression;  ///< at the highest level up to the wanted one that fits
-  /// Far behind, segments may be collected in memory…
-  bool collect = true;
+  /// Far behind, segments may be buffered in memory…
+  bool buffer_segments = true;
   /// …this many bytes of WAL that is not durable yet at most; nullopt: the usual bound.
   std::optional<std::uint64_t> unsynced_limit;
   bool quick = true;  ///< and compressed there

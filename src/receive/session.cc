@@ -377,7 +377,7 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
         "docs/service.md for what each level needs",
         memory_.compression.level, options_.compression.level, format_size(limit->bytes),
         limit->from);
-  else if (!plan->collect || plan->unsynced_limit)
+  else if (!plan->buffer_segments || plan->unsynced_limit)
     log_.info("catching up with less memory: more than {} is not allowed ({})",
               format_size(limit->bytes), limit->from);
 }
@@ -725,7 +725,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
         directory_, {.segment_size = step.segment_size,
                      .replaceable = wrong_sizes_,
                      .compression = quick_compression(),
-                     .largest_collected = memory_.collect ? archive::kLargestCollected : 0,
+                     .largest_buffered = memory_.buffer_segments ? archive::kLargestBuffered : 0,
                      .threads = &machine_.threads()});
     writer.begin(step.timeline, step.start, step.open);
     prepare_first_segment(step, writer);
@@ -750,13 +750,13 @@ StreamOutcome Session::stream(const step::Stream& step) {
     if (options_.stock_habits || step.server_end <= step.start) streams();
 
     StreamState stream_state(state_options(step), step.timeline, step.start, now());
-    StreamTurns turns({.on_disk_full = options_.on_disk_full,
-                       .stock_habits = options_.stock_habits,
-                       .segment_size = step.segment_size,
-                       .endpos = options_.endpos,
-                       .silence_limit = options_.silence_limit,
-                       .longest_pause = longest_pause_},
-                      stream_state);
+    StreamPolicy policy({.on_disk_full = options_.on_disk_full,
+                         .stock_habits = options_.stock_habits,
+                         .segment_size = step.segment_size,
+                         .endpos = options_.endpos,
+                         .silence_limit = options_.silence_limit,
+                         .longest_pause = longest_pause_},
+                        stream_state);
     Spare spare(writer, machine_.threads(), log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
@@ -769,7 +769,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop({.stream = *stream,
                      .state = stream_state,
-                     .turns = turns,
+                     .turns = policy,
                      .writer = writer,
                      .intake = intake,
                      .machine = machine_,
@@ -781,7 +781,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
       const LiveStatus live(feed_, board_, loop);
       return loop.run();
     }();
-    longest_pause_ = turns.longest_pause();
+    longest_pause_ = policy.longest_pause();
     spare.stop();
     writer.end();
     if (outcome.how == StreamOutcome::How::timeline_ended ||

@@ -26,7 +26,7 @@ constexpr auto kQuiet = 8'000ms;
 StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
     : stream_(parts.stream),
       state_(parts.state),
-      turns_(parts.turns),
+      policy_(parts.policy),
       writer_(parts.writer),
       intake_(parts.intake),
       machine_(parts.machine),
@@ -51,7 +51,7 @@ StreamOutcome StreamLoop::run() {
   for (const auto& thread : threads_) thread->join();
   threads_.clear();
 
-  auto outcome = turns_.outcome();
+  auto outcome = policy_.outcome();
   const bool dropped = outcome.how == StreamOutcome::How::dropped;
   if (dropped || outcome.how == StreamOutcome::How::stopped) {
     // Everything is durable and reported. A server that does not answer the good-bye changes
@@ -61,8 +61,8 @@ StreamOutcome StreamLoop::run() {
     } catch (const Error& error) {
       log_.debug("while ending the stream: {}", error.what());
       if (dropped) {
-        static_cast<void>(turns_.fail(error));
-        outcome = turns_.outcome();
+        static_cast<void>(policy_.fail(error));
+        outcome = policy_.outcome();
       }
     }
   }
@@ -89,11 +89,11 @@ void StreamLoop::start_worker() {
 void StreamLoop::guard(Lock& lock) {
   next_progress_ = now();
   while (!over_) {
-    tell_position(lock);
+    report_progress(lock);
     release_memory(lock);
     if (over_) break;
     const auto begin = now();
-    const auto deadline = std::min(next_progress_, turns_.guard_until(begin));
+    const auto deadline = std::min(next_progress_, policy_.guard_until(begin));
     const bool discards = state_.discarding() && !state_.ended();
     const bool sends = unsent_ && (discards || state_.deaf());  // nobody else does
     const short interest = static_cast<short>(
@@ -106,19 +106,19 @@ void StreamLoop::guard(Lock& lock) {
     guardian_waits_ = true;
     lock.lock();
     guardian_waits_ = false;
-    turns_.on_guard_woken();
+    policy_.on_guard_woken();
     if (fds[0].revents != 0) guardian_wake_->clear();
     if (over_) break;
     if (!stop_seen_ && fds[1].revents != 0) {
       stop_seen_ = true;
       log_.info("stopping: what was received is made durable and reported first");
-      turns_.request_stop();
+      policy_.request_stop();
       wake_leader();
     }
     if (unsent_ && fds[2].revents != 0) unsent_ = !stream_.flush();
-    if (const auto dead = turns_.silence(now())) fail(*dead);
-    care(lock);
-    if (turns_.reader_hangs(now())) {
+    if (const auto dead = policy_.silence(now())) fail(*dead);
+    care_for_server(lock);
+    if (policy_.reader_hangs(now())) {
       hand_over();
       followers_->notify_one();
     }
@@ -129,7 +129,7 @@ void StreamLoop::guard(Lock& lock) {
   wake_leader();
 }
 
-void StreamLoop::tell_position(Lock& lock) {
+void StreamLoop::report_progress(Lock& lock) {
   // Not to be woken twice in ten seconds, it comes along with a status that is due anyway.
   const auto early = hooks_.progress_interval >= 5s ? hooks_.progress_interval / 2 : 0ms;
   if (now() < next_progress_ - early) return;
@@ -141,18 +141,18 @@ void StreamLoop::tell_position(Lock& lock) {
 }
 
 /// That nobody is held up by our disk (P13).
-void StreamLoop::care(Lock& lock) {
-  switch (turns_.care(now())) {
-    case StreamTurns::Care::discard:
+void StreamLoop::care_for_server(Lock& lock) {
+  switch (policy_.care_for_server(now())) {
+    case StreamPolicy::ServerCare::discard:
       guarded(lock, [&] { begin_discarding(); });
       break;
-    case StreamTurns::Care::let_go:
+    case StreamPolicy::ServerCare::let_go:
       let_go_of_a_leaving_server();
       break;
-    case StreamTurns::Care::close:
+    case StreamPolicy::ServerCare::close:
       stream_.let_go();
       break;
-    case StreamTurns::Care::none:
+    case StreamPolicy::ServerCare::none:
       break;
   }
   if (state_.discarding() && !state_.ended()) guarded(lock, [&] { discard_what_comes(); });
@@ -181,21 +181,21 @@ void StreamLoop::discard_what_comes() {
     else if (const auto* keepalive = std::get_if<wire::Keepalive>(&event))
       state_.on_keepalive(*keepalive, now());
     else if (const auto* end = std::get_if<pq::EndOfStream>(&event))
-      turns_.on_end_of_stream(*end);
+      policy_.on_end_of_stream(*end);
   }
 }
 
 /// Another way to find out, for a server that has too much to send to come to its last question.
 void StreamLoop::ask_whether_the_server_leaves() {
   if (!hooks_.server_shuts_down) return;
-  const bool ask = turns_.asks_about_shutdown(now());
+  const bool ask = policy_.asks_about_shutdown(now());
   const bool told = std::exchange(asked_, ask);
   if (!ask && !told) return;
   if (hooks_.server_shuts_down(ask) && ask) let_go_of_a_leaving_server();
 }
 
 void StreamLoop::let_go_of_a_leaving_server() {
-  const auto error = turns_.let_go();
+  const auto error = policy_.let_go();
   if (!error) return;
   if (std::exchange(asked_, false)) hooks_.server_shuts_down(false);  // nothing more to be asked
   log_.warning(
@@ -251,7 +251,7 @@ void StreamLoop::lead(Lock& lock, std::uint64_t term) {
     guarded(lock, [&] { send_due_status(); });
     finish_if_done();
     if (idle && !over_) {
-      if (hooks_.want_spare && turns_.wants_spare() && !writer_.spare_ready()) hooks_.want_spare();
+      if (hooks_.want_spare && policy_.wants_spare() && !writer_.spare_ready()) hooks_.want_spare();
       wait_for_events(lock);
     }
   }
@@ -269,21 +269,21 @@ void StreamLoop::let_guardian_in(Lock& lock) {
 
 /// One thing that can be done at once. True if there is nothing more of what was received.
 bool StreamLoop::take_turn(Lock& lock) {
-  const auto held = this->held();
-  switch (held ? turns_.next(held, now()) : turns_.next()) {
-    case StreamTurns::Turn::read:
+  const auto held = this->pending();
+  switch (held ? policy_.next(held, now()) : policy_.next()) {
+    case StreamPolicy::Action::read:
       return !take_message(lock);
-    case StreamTurns::Turn::write:
-      write_held(lock);
+    case StreamPolicy::Action::write:
+      write_pending(lock);
       // More may have been read from the socket before: it would not wake us for that.
       return intake_.holds_something();
-    case StreamTurns::Turn::drop:
+    case StreamPolicy::Action::drop:
       intake_.drop();
       return true;
-    case StreamTurns::Turn::settle:
+    case StreamPolicy::Action::resolve:
       intake_.settle();
       return true;
-    case StreamTurns::Turn::wait:
+    case StreamPolicy::Action::wait:
       return true;
   }
   return true;
@@ -292,7 +292,7 @@ bool StreamLoop::take_turn(Lock& lock) {
 /// One message of what has been received. False if there is none.
 bool StreamLoop::take_message(Lock& lock) {
   const auto event =
-      stream_.next(turns_.places_wal(held()) ? writer_.place() : std::span<std::byte>());
+      stream_.next(policy_.places_wal(pending()) ? writer_.place() : std::span<std::byte>());
   if (const auto* data = std::get_if<wire::XLogData>(&event)) {
     accept(*data, lock);
     return true;
@@ -302,7 +302,7 @@ bool StreamLoop::take_message(Lock& lock) {
     return true;
   }
   if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
-    turns_.on_end_of_stream(*end);
+    policy_.on_end_of_stream(*end);
     return true;
   }
   return false;
@@ -320,18 +320,18 @@ void StreamLoop::accept(const wire::XLogData& data, Lock& lock) {
     throw;
   }
   lock.lock();
-  if (turns_.may_write()) write_held(lock);
+  if (policy_.may_write()) write_pending(lock);
 }
 
-StreamTurns::Held StreamLoop::held() const {
+StreamPolicy::Pending StreamLoop::pending() const {
   return {.wal = intake_.holds_something(), .disputed = intake_.disputes()};
 }
 
-void StreamLoop::write_held(Lock& lock) {
+void StreamLoop::write_pending(Lock& lock) {
   state_.on_deaf();  // it may hang
-  const auto most = turns_.most_to_write();
-  writer_.collect_new_segments(turns_.collects());
-  turns_.on_write_begun(now());
+  const auto most = policy_.most_to_write();
+  writer_.buffer_new_segments(policy_.buffers_segments());
+  policy_.on_write_begun(now());
   wake_guardian();
   lock.unlock();
   std::optional<Error> error;
@@ -345,9 +345,9 @@ void StreamLoop::write_held(Lock& lock) {
     error = caught;
   }
   lock.lock();
-  const auto verdict = turns_.on_written(writer_.position(), writer_.collected_end(), error, now());
-  tell_of_writing(verdict.news, error);
-  if (verdict.what == StreamTurns::What::fail) {
+  const auto verdict = policy_.on_written(writer_.position(), writer_.buffered_end(), error, now());
+  report_write_disk(verdict.disk, error);
+  if (verdict.decision == StreamPolicy::Decision::fail) {
     intake_.drop();
     throw Error(*error);
   }
@@ -355,27 +355,27 @@ void StreamLoop::write_held(Lock& lock) {
 
 /// True if a sync was started (and, unless another thread leads now, done).
 bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
-  if (!turns_.begins_sync(idle, now())) return false;
+  if (!policy_.begins_sync(idle, now())) return false;
   auto job = take_sync_job(lock);
   if (!job) return false;
   const auto end = job->end();
-  const auto sync = turns_.on_sync_begun(end, job->publishes(), now());
+  const auto sync = policy_.on_sync_begun(end, job->publishes(), now());
   wake_guardian();
-  tell_of_writing(sync.news, std::nullopt);
+  report_write_disk(sync.disk, std::nullopt);
 
   const bool here = !sync.overlaps;
   state_.on_deaf();  // until another one leads, or this one is back
   if (!here) hand_over();
   this->sync(std::move(job), sync, lock);
-  if (here) turns_.on_reader_back(sync);
-  if (turns_.wants_arrivals()) {
+  if (here) policy_.on_reader_back(sync);
+  if (policy_.wants_arrivals()) {
     bool arrived = state_.received() > end;
     if (!arrived && here && term == term_ && !over_) {
       pollfd fd{stream_.socket(), POLLIN, 0};
       machine_.poll({&fd, 1}, Time::min());
       arrived = fd.revents != 0;
     }
-    turns_.on_arrivals(arrived);
+    policy_.on_arrivals(arrived);
   }
   return true;
 }
@@ -384,10 +384,10 @@ bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
 std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
   std::unique_ptr<archive::SyncJob> job;
   std::optional<Error> error;
-  const bool writes = !writer_.place().empty();  // what is collected, and it may hang
+  const bool writes = !writer_.place().empty();  // what is buffered, and it may hang
   if (writes) {
     state_.on_deaf();
-    turns_.on_write_begun(now());
+    policy_.on_write_begun(now());
     wake_guardian();
     lock.unlock();
   }
@@ -398,25 +398,25 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
   }
   if (writes) {
     lock.lock();
-    turns_.on_write_ended();
+    policy_.on_write_ended();
     // Another sync was given up meanwhile, and all behind it.
     if (state_.given_up()) return nullptr;
   }
   if (!error) return job;
-  const auto verdict = turns_.on_no_job(*error, now());
-  if (verdict.what == StreamTurns::What::lost) durability_lost(*error);
-  tell_of_writing(verdict.news, error);
+  const auto verdict = policy_.on_no_job(*error, now());
+  if (verdict.decision == StreamPolicy::Decision::fatal) durability_lost(*error);
+  report_write_disk(verdict.disk, error);
   sync_ended_->notify_all();  // if it was given up
   return nullptr;
 }
 
 void StreamLoop::wake_guardian() {
-  if (turns_.wakes_guard()) guardian_wake_->raise();
+  if (policy_.wakes_guard()) guardian_wake_->raise();
 }
 
 /// Runs a job outside the lock and reports what it gained.
-void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock) {
-  using What = StreamTurns::What;
+void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync, Lock& lock) {
+  using Decision = StreamPolicy::Decision;
   std::vector<wal::SegmentName> finished;
   const bool handed_over = !leading_;
   lock.unlock();
@@ -426,12 +426,13 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
   const auto begin = now();
   auto what = with_patience(sync, error, [&] { job->sync_data(); });
   const auto duration = now() - begin;
-  if (what == What::go_on) what = with_patience(sync, error, [&] { finished = job->publish(); });
-  if (what == What::lost) durability_lost(*error);
+  if (what == Decision::go_on)
+    what = with_patience(sync, error, [&] { finished = job->publish(); });
+  if (what == Decision::fatal) durability_lost(*error);
   lock.lock();
-  if (what == What::give_up) give_up(std::move(job), sync, *error, lock);
+  if (what == Decision::abandon) give_up(std::move(job), sync, *error, lock);
   const auto durable = state_.flush();
-  if (what != What::go_on || !turns_.on_sync_done(sync, duration, now())) return;
+  if (what != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
   feed_.publish(event::SyncDone{duration});
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
@@ -449,8 +450,8 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync s
 /// need space, and a segment that is compressed straight from memory does. No lock held. `error` is
 /// what it ended with, or nothing.
 template <typename Function>
-StreamTurns::What StreamLoop::with_patience(StreamTurns::Sync& sync, std::optional<Error>& error,
-                                            Function&& function) {
+StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
+                                                 std::optional<Error>& error, Function&& function) {
   for (;;) {
     error.reset();
     try {
@@ -458,47 +459,48 @@ StreamTurns::What StreamLoop::with_patience(StreamTurns::Sync& sync, std::option
     } catch (const Error& caught) {
       error = caught;
     }
-    if (!error && !sync.waits) return StreamTurns::What::go_on;
+    if (!error && !sync.waits) return StreamPolicy::Decision::go_on;
     const auto verdict = [&] {
       const Lock lock(*mutex_);
-      if (stop_.raised()) turns_.request_stop();  // the guardian may not have seen it yet
-      return turns_.on_sync_part(sync, error);
+      if (stop_.raised()) policy_.request_stop();  // the guardian may not have seen it yet
+      return policy_.on_sync_part(sync, error);
     }();
-    tell_of_syncs(verdict.news, error);
-    if (verdict.what != StreamTurns::What::wait) return verdict.what;
+    report_sync_disk(verdict.disk, error);
+    if (verdict.decision != StreamPolicy::Decision::wait) return verdict.decision;
     static_cast<void>(raised_within(machine_, stop_.fd(), verdict.wait));
   }
 }
 
 /// There is no space for what this job was to write, and nobody wants to wait for it any longer.
-void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamTurns::Sync& sync,
+void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
                          const Error& full, Lock& lock) {
-  sync_ended_->wait(lock, [&] { return turns_.may_give_up(sync); });
-  turns_.give_up(full);
+  sync_ended_->wait(lock, [&] { return policy_.may_give_up(sync); });
+  policy_.give_up(full);
   sync_ended_->notify_all();
   job = nullptr;  // those that wait for it give up, too
   finish_if_done();
   wake_leader();
 }
 
-void StreamLoop::tell_of_writing(StreamTurns::News news, const std::optional<Error>& full) {
-  if (news == StreamTurns::News::none) return;
-  if (news == StreamTurns::News::full)
+void StreamLoop::report_write_disk(StreamPolicy::DiskChange news,
+                                   const std::optional<Error>& full) {
+  if (news == StreamPolicy::DiskChange::none) return;
+  if (news == StreamPolicy::DiskChange::full)
     log_.error(Error(*full).hint(
         "Make room; archiving goes on by itself. The connection is kept, and a replication slot "
         "(--slot) keeps the WAL that was not confirmed."));
   else
     log_.info("there is space again: archiving goes on at {}", state_.write());
-  if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);
+  if (hooks_.disk_full) hooks_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 
-void StreamLoop::tell_of_syncs(StreamTurns::News news, const std::optional<Error>& full) {
-  if (news == StreamTurns::News::none) return;
-  if (news == StreamTurns::News::full)
+void StreamLoop::report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full) {
+  if (news == StreamPolicy::DiskChange::none) return;
+  if (news == StreamPolicy::DiskChange::full)
     log_.error(*full);
   else
     log_.info("there is space again: archiving goes on");
-  if (hooks_.disk_full) hooks_.disk_full(news == StreamTurns::News::full);
+  if (hooks_.disk_full) hooks_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 
 /// There is no way on from here.
@@ -524,7 +526,7 @@ void StreamLoop::hand_over() {
 }
 
 void StreamLoop::wait_for_events(Lock& lock) {
-  const auto rest = turns_.rest(held(), now());
+  const auto rest = policy_.next_wait(pending(), now());
   if (rest.reads) stream_.gather(rest.gather);
   const short interest = static_cast<short>((rest.hears ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
@@ -538,12 +540,12 @@ void StreamLoop::wait_for_events(Lock& lock) {
   if (over_) return;
   guarded(lock, [&] {
     if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();
-    if (turns_.on_rested(rest, fds[1].revents != 0)) stream_.receive();
+    if (policy_.on_waited(rest, fds[1].revents != 0)) stream_.receive();
   });
 }
 
 void StreamLoop::send_due_status() {
-  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
+  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
   if (const auto status = state_.take_status(now())) {
     stream_.send(*status);
     unsent_ = !stream_.flush();
@@ -564,9 +566,9 @@ void StreamLoop::guarded(Lock& lock, Function&& function) {
 
 /// The stream ends with this error; what was received before is still made durable.
 void StreamLoop::fail(const Error& error) {
-  const auto what = turns_.fail(error);
-  if (what == StreamTurns::What::lost) durability_lost(error);
-  if (what == StreamTurns::What::fail) wake_leader();
+  const auto what = policy_.fail(error);
+  if (what == StreamPolicy::Decision::fatal) durability_lost(error);
+  if (what == StreamPolicy::Decision::fail) wake_leader();
 }
 
 void StreamLoop::finish_if_done() {

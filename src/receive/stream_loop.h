@@ -14,8 +14,8 @@
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
+#include "receive/stream_policy.h"
 #include "receive/stream_state.h"
-#include "receive/stream_turns.h"
 #include "wire/copy_messages.h"
 
 namespace weir::receive {
@@ -30,7 +30,7 @@ namespace weir::receive {
 ///   there, it sends the status the server waits for, watches for silence and for signals (P8), and
 ///   takes from the connection what nobody else takes any more (P13).
 ///
-/// What they do, when, and what an error means, StreamTurns decides; who does it and whom to wake
+/// What they do, when, and what an error means, StreamPolicy decides; who does it and whom to wake
 /// is decided here. The simulation in tests/sim runs this class as it is: the machine, the stream
 /// and the disk are interfaces.
 ///
@@ -67,7 +67,7 @@ class StreamLoop {
   struct Parts {
     WalStream& stream;
     StreamState& state;
-    StreamTurns& turns;
+    StreamPolicy& turns;
     archive::SegmentWriter& writer;
     Intake& intake;
     Machine& machine;
@@ -94,9 +94,9 @@ class StreamLoop {
   [[nodiscard]] Time now() { return machine_.now(); }
   void start_worker();
   void guard(Lock& lock);
-  void tell_position(Lock& lock);
+  void report_progress(Lock& lock);
   void release_memory(Lock& lock);
-  void care(Lock& lock);
+  void care_for_server(Lock& lock);
   void begin_discarding();
   void discard_what_comes();
   void ask_whether_the_server_leaves();
@@ -108,18 +108,18 @@ class StreamLoop {
   bool take_turn(Lock& lock);
   bool take_message(Lock& lock);
   void accept(const wire::XLogData& data, Lock& lock);
-  [[nodiscard]] StreamTurns::Held held() const;
-  void write_held(Lock& lock);
+  [[nodiscard]] StreamPolicy::Pending pending() const;
+  void write_pending(Lock& lock);
   bool sync_if_due(bool idle, Lock& lock, std::uint64_t term);
   std::unique_ptr<archive::SyncJob> take_sync_job(Lock& lock);
-  void sync(std::unique_ptr<archive::SyncJob> job, StreamTurns::Sync sync, Lock& lock);
+  void sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync, Lock& lock);
   template <typename Function>
-  StreamTurns::What with_patience(StreamTurns::Sync& sync, std::optional<Error>& error,
-                                  Function&& function);
-  void give_up(std::unique_ptr<archive::SyncJob> job, const StreamTurns::Sync& sync,
+  StreamPolicy::Decision with_patience(StreamPolicy::Sync& sync, std::optional<Error>& error,
+                                       Function&& function);
+  void give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
                const Error& full, Lock& lock);
-  void tell_of_writing(StreamTurns::News news, const std::optional<Error>& full);
-  void tell_of_syncs(StreamTurns::News news, const std::optional<Error>& full);
+  void report_write_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
+  void report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
   [[noreturn]] void durability_lost(const Error& error);
   void wait_for_events(Lock& lock);
   void hand_over();
@@ -132,7 +132,7 @@ class StreamLoop {
 
   WalStream& stream_;
   StreamState& state_;
-  StreamTurns& turns_;
+  StreamPolicy& policy_;
   archive::SegmentWriter& writer_;
   Intake& intake_;
   Machine& machine_;

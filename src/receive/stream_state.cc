@@ -25,7 +25,7 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
       start_(start),
       received_(start),
       write_(start),
-      covered_(start),
+      sync_begun_(start),
       flush_(start),
       server_end_(start),
       last_message_(now),
@@ -125,18 +125,18 @@ void StreamState::on_end_of_stream() {
   ended_ = true;
 }
 
-void StreamState::on_written(wal::Lsn end, Time now, wal::Lsn collected_end) {
+void StreamState::on_written(wal::Lsn end, Time now, wal::Lsn buffered_end) {
   if (given_up_) return;
   PGWEIR_CHECK(write_ <= end && end <= received_);
-  if (write_ == covered_ && end > write_) oldest_unsynced_ = now;
+  if (write_ == sync_begun_ && end > write_) oldest_unsynced_ = now;
   write_ = end;
-  collected_end_ = std::max(collected_end_, collected_end);
+  buffered_end_ = std::max(buffered_end_, buffered_end);
 }
 
 StreamState::Ticket StreamState::on_sync_started(wal::Lsn end) {
-  PGWEIR_CHECK(covered_ <= end && end <= write_);
-  covered_ = end;
-  if (covered_ == write_) flush_wanted_ = false;
+  PGWEIR_CHECK(sync_begun_ <= end && end <= write_);
+  sync_begun_ = end;
+  if (sync_begun_ == write_) flush_wanted_ = false;
   syncs_.push_back({next_ticket_, end, false});
   return next_ticket_++;
 }
@@ -158,7 +158,7 @@ bool StreamState::is_oldest(Ticket ticket) const {
 }
 
 void StreamState::on_sync_given_up() {
-  received_ = write_ = covered_ = collected_end_ = flush_;
+  received_ = write_ = sync_begun_ = buffered_end_ = flush_;
   syncs_.clear();
   given_up_ = true;
   stopping_ = true;
@@ -168,18 +168,18 @@ void StreamState::request_stop() { stopping_ = true; }
 
 std::optional<Time> StreamState::sync_due_at() const {
   // What is held in memory for the sake of speed: there is no more of it to come.
-  const bool collected = collected_end_ > covered_ && !catching_up();
+  const bool buffered = buffered_end_ > sync_begun_ && !catching_up();
   return receive::sync_due_at(options_.flush,
-                              {.unsynced_bytes = write_ - covered_,
+                              {.unsynced_bytes = write_ - sync_begun_,
                                .oldest_unsynced = oldest_unsynced_,
                                .behind_bytes = server_end_ - received_,
                                .segment_complete = segment_complete(),
-                               .urgent = flush_wanted_ || stopping_ || discarding_ || collected,
+                               .urgent = flush_wanted_ || stopping_ || discarding_ || buffered,
                                .catch_up_bytes = options_.catch_up_bytes});
 }
 
 bool StreamState::segment_complete() const {
-  return options_.segment_size.start_of(write_) > covered_;
+  return options_.segment_size.start_of(write_) > sync_begun_;
 }
 
 bool StreamState::may_read() const {
@@ -206,7 +206,7 @@ wire::StandbyStatus StreamState::positions() const {
   const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();
   // A commit may wait for the write position (remote_write): then the kernel has to have it.
   // What was said of it before stays true.
-  const auto write = std::max(flush_ >= collected_end_ ? write_ : flush_,
+  const auto write = std::max(flush_ >= buffered_end_ ? write_ : flush_,
                               reported_ ? reported_->write : wal::Lsn());
   return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};
 }

@@ -86,9 +86,9 @@ class StreamState {
 
   // --- What comes from the disk ------------------------------------------------------------------
 
-  /// Everything before `end` was handed to the kernel; what lies before `collected_end` perhaps not
+  /// Everything before `end` was handed to the kernel; what lies before `buffered_end` perhaps not
   /// before a sync has covered it.
-  void on_written(wal::Lsn end, Time now, wal::Lsn collected_end = wal::Lsn());
+  void on_written(wal::Lsn end, Time now, wal::Lsn buffered_end = wal::Lsn());
   /// What was received and not written will never be: it could not be written (disk full, damage,
   /// the end of the program). It was never acknowledged, so the server still has it.
   void drop_unwritten() { received_ = write_; }
@@ -163,8 +163,8 @@ class StreamState {
   wal::Lsn start_;
   wal::Lsn received_;
   wal::Lsn write_;
-  wal::Lsn collected_end_;
-  wal::Lsn covered_;
+  wal::Lsn buffered_end_;
+  wal::Lsn sync_begun_;
   wal::Lsn flush_;
   wal::Lsn server_end_;
   std::int64_t server_clock_ = 0;

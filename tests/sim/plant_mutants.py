@@ -4,7 +4,7 @@
     plant_mutants.py --files            the sources that have any
     plant_mutants.py SOURCE COPY        makes the copy of one
 
-A fault is in force while `weir::sim::planted` names it (planted.h). What ships knows nothing of it:
+A fault is in force while `weir::sim::planted` names it (planted.h). Decision ships knows nothing of it:
 each stands here as the text of the source that it replaces, which has to be found there exactly once.
 Where that text has changed, change it here, too, and see that the fault is still caught."""
 
@@ -28,7 +28,7 @@ PLANTS = [
     if (!PLANTED(directory_sync_left_out)) directory_.sync();"""),
     ("report_before_sync", "receive/stream_state.cc",
      """  const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();""",
-     """  const auto flush = PLANTED(report_before_sync)        ? covered_
+     """  const auto flush = PLANTED(report_before_sync)        ? sync_begun_
                      : PLANTED(write_reported_as_flush) ? write_
                      : PLANTED(dropped_acknowledged) && discarding_
                          ? taken_end_
@@ -147,14 +147,14 @@ PLANTS = [
      """void Session::perform(const step::CompareTail& step) {
 """,
      """void Session::perform(const step::CompareTail& step) {
-  // (What a record over the border had damaged in front differs from the server's, too.)
+  // (Decision a record over the border had damaged in front differs from the server's, too.)
   if (PLANTED(tail_not_compared) || PLANTED(border_not_checked)) {
     border_.reset();
     state_.on_tail_compared({});
     return;
   }
 """),
-    ("stream_over_dropped", "receive/stream_turns.cc",
+    ("stream_over_dropped", "receive/stream_policy.cc",
      """  outcome.reached = state_.write();
 """,
      """  outcome.reached = state_.write();
@@ -218,10 +218,10 @@ PLANTS = [
 """),
     # --- P8, P13 ---
     ("status_waits_for_disk", "receive/stream_loop.cc",
-     """  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
+     """  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
 """,
-     """  if (turns_.failed() || (hooks_.mute && *hooks_.mute)) return;
-  if (PLANTED(status_waits_for_disk) && turns_.waits_for_disk()) return;
+     """  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
+  if (PLANTED(status_waits_for_disk) && policy_.waits_for_disk()) return;
 """),
     ("reads_without_bound", "receive/stream_state.cc",
      """  return !stopping_ && !discarding_ && received_ - flush_ < limit;""",
@@ -239,12 +239,12 @@ PLANTS = [
      """    const bool discards =
         !PLANTED(discarding_left_out) && state_.discarding() && !state_.ended();
 """),
-    ("leaving_server_held", "receive/stream_turns.cc",
-     """  if (state_.server_leaves(now)) return Care::let_go;
+    ("leaving_server_held", "receive/stream_policy.cc",
+     """  if (state_.server_leaves(now)) return ServerCare::let_go;
 """,
-     """  if (state_.server_leaves(now) && !PLANTED(leaving_server_held)) return Care::let_go;
+     """  if (state_.server_leaves(now) && !PLANTED(leaving_server_held)) return ServerCare::let_go;
 """),
-    ("leaving_server_held", "receive/stream_turns.cc",
+    ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
     # --- P14 ---

@@ -54,7 +54,7 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
       log_(std::make_unique<ReceiverLog>(surroundings.story)),
       stop_(std::make_unique<Stop>()) {
   machine_.add(stop_->interrupt.fd(), *stop_);
-  // With so little nothing is collected.
+  // With so little nothing is buffered.
   constexpr std::uint64_t kLittle = (std::uint64_t{20} << 20) * 8 / 7 + (64 << 10);
   if (options.compression.method == codec::Method::none && world_.random.one_in(4))
     machine_.set_memory_limit({kLittle, "the simulation"});

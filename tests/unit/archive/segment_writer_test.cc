@@ -158,7 +158,7 @@ void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start,
                   Lsn& acknowledged) {
   SegmentWriter writer(directory, options_of(scenario));
   writer.begin(1, start, {});
-  writer.collect_new_segments(scenario.collect);
+  writer.buffer_new_segments(scenario.collect);
   int writes = 0;
   while (writer.position() < end) {
     if (scenario.spare) writer.prepare_spare();
@@ -331,7 +331,7 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
       const auto directory = disk.open();
       SegmentWriter writer(*directory, options_of(scenario));
       writer.begin(1, kStart, {});
-      writer.collect_new_segments(scenario.collect);
+      writer.buffer_new_segments(scenario.collect);
       Lsn acknowledged = kStart;
       const auto again = [](auto action) {
         try {
@@ -792,15 +792,15 @@ TEST(SegmentWriter, CollectsASegmentInMemoryUntilAJobTakesIt) {
   const auto directory = disk.open();
   SegmentWriter writer(*directory, {kSize});
   writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
+  writer.buffer_new_segments(true);
   writer.write(stream_between(kStart, kStart + 500'000));
-  EXPECT_EQ(writer.collected_end(), kStart + 500'000);
+  EXPECT_EQ(writer.buffered_end(), kStart + 500'000);
   EXPECT_TRUE(disk.holds(partial_name(3), 0, Bytes(500'000)));  // zeros
   run(*writer.take_sync_job());
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 500'000)));
   // From there on piece by piece, since the job may still be reading the memory.
   writer.write(stream_between(kStart + 500'000, kStart + 600'000));
-  EXPECT_EQ(writer.collected_end(), kStart + 500'000);
+  EXPECT_EQ(writer.buffered_end(), kStart + 500'000);
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 600'000)));
 }
 
@@ -809,7 +809,7 @@ TEST(SegmentWriter, TakesWhatLiesAtItsPlaceAndNothingBehindIt) {
   const auto directory = disk.open();
   SegmentWriter writer(*directory, {kSize});
   writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
+  writer.buffer_new_segments(true);
   EXPECT_TRUE(writer.place().empty());  // no segment is begun
   writer.write(stream_between(kStart, kStart + 1000));
   auto place = writer.place();
@@ -832,9 +832,9 @@ TEST(SegmentWriter, CollectsOnlyWhatBeginsInANewFile) {
   const auto directory = disk.open();
   SegmentWriter writer(*directory, {kSize});
   writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
+  writer.buffer_new_segments(true);
   writer.write(stream_between(kStart, kStart + 100));
-  EXPECT_EQ(writer.collected_end(), Lsn());
+  EXPECT_EQ(writer.buffered_end(), Lsn());
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 100)));
 }
 
@@ -842,7 +842,7 @@ const SegmentWriter::Options kZstd{.segment_size = kSize, .compression = {codec:
 
 void collect_a_segment(SegmentWriter& writer) {
   writer.begin(1, kStart, {});
-  writer.collect_new_segments(true);
+  writer.buffer_new_segments(true);
   writer.write(stream_between(kStart, kStart + kSize.bytes()));
 }
 

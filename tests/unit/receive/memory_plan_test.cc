@@ -18,8 +18,8 @@ std::uint64_t most(const MemoryPlan& plan, wal::SegmentSize segment) {
   const auto compression = plan.compression.method == codec::Method::none
                                ? 0
                                : codec::compression_memory(plan.compression, segment.bytes());
-  if (!plan.collect) return compression;
-  const auto each = std::min(segment.bytes(), archive::kLargestCollected);
+  if (!plan.buffer_segments) return compression;
+  const auto each = std::min(segment.bytes(), archive::kLargestBuffered);
   const auto segments = plan.unsynced_limit.value_or(unsynced_limit(segment)) / each + 1;
   return segments * (each + (plan.quick ? compression : 0)) + compression;
 }
@@ -29,7 +29,7 @@ TEST(MemoryPlan, ChangesNothingWithoutALimitOrWithALargeOne) {
     const auto plan = plan_memory(limit, zstd(19), size(16));
     ASSERT_TRUE(plan);
     EXPECT_EQ(plan->compression.level, 19);
-    EXPECT_TRUE(plan->collect);
+    EXPECT_TRUE(plan->buffer_segments);
     EXPECT_TRUE(plan->quick);
     EXPECT_FALSE(plan->unsynced_limit);
   }
@@ -49,9 +49,9 @@ TEST(MemoryPlan, StaysBelowEveryLimit) {
         }
         EXPECT_LE(plan->compression.level, level);
         ASSERT_LT(most(*plan, size(megabytes)) + 10 * kMB, limit * kMB);
-        if (plan->collect) {
+        if (plan->buffer_segments) {
           EXPECT_GE(plan->unsynced_limit.value_or(64 * kMB),
-                    2 * std::min(size(megabytes).bytes(), archive::kLargestCollected))
+                    2 * std::min(size(megabytes).bytes(), archive::kLargestBuffered))
               << "else the stream would stop at each segment's end";
         }
       }

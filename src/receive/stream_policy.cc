@@ -1,4 +1,4 @@
-#include "receive/stream_turns.h"
+#include "receive/stream_policy.h"
 
 #include <algorithm>
 #include <limits>
@@ -38,18 +38,18 @@ milliseconds longer(milliseconds wait) { return std::min(wait * 2, kDiskRetryMos
 
 }  // namespace
 
-StreamTurns::StreamTurns(const Options& options, StreamState& state)
+StreamPolicy::StreamPolicy(const Options& options, StreamState& state)
     : options_(options),
       state_(state),
       longest_pause_(options.longest_pause),
       gather_time_(kGatherLeast) {}
 
-void StreamTurns::request_stop() {
+void StreamPolicy::request_stop() {
   stop_asked_ = true;
   state_.request_stop();
 }
 
-void StreamTurns::on_end_of_stream(const pq::EndOfStream& end) {
+void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
   if (!end.next) {
     static_cast<void>(fail(Error(ErrorKind::retry, "the server ended the stream: it shuts down")));
     return;
@@ -65,47 +65,47 @@ void StreamTurns::on_end_of_stream(const pq::EndOfStream& end) {
 
 // --- What is done next ---------------------------------------------------------------------------
 
-StreamTurns::Turn StreamTurns::next(const Held& held, Time now) {
-  if (held.disputed) return next_of_dispute(now);
-  if (!held.wal) return next();
+StreamPolicy::Action StreamPolicy::next(const Pending& pending, Time now) {
+  if (pending.disputed) return next_of_dispute(now);
+  if (!pending.wal) return next();
   // (A timeline that ended while WAL was dropped is asked for again when there is space, not
   // before.)
   const bool waits = outcome_.how == StreamOutcome::How::dropped && !stop_asked_;
   if (state_.stopping() && ((disk_full_ && !waits) || state_.given_up())) {
     state_.drop_unwritten();
-    return Turn::drop;
+    return Action::drop;
   }
-  return may_write() && now >= disk_retry_at_ ? Turn::write : Turn::wait;
+  return may_write() && now >= disk_retry_at_ ? Action::write : Action::wait;
 }
 
 /// WAL that differs from the archive's is checked to the end of the record it lies in, unless there
 /// is no such end to be waited for.
-StreamTurns::Turn StreamTurns::next_of_dispute(Time now) {
+StreamPolicy::Action StreamPolicy::next_of_dispute(Time now) {
   if (stop_asked_) {
     state_.drop_unwritten();
-    return Turn::drop;  // the next start will meet it again
+    return Action::drop;  // the next start will meet it again
   }
   if (!disputed_since_) disputed_since_ = now;
   // A server may end in the middle of a record, and have the rest in a moment.
   const bool more_may_come =
       state_.received() < state_.server_end() || now < *disputed_since_ + kDisputePatience;
-  if (state_.may_read() && more_may_come) return Turn::read;
+  if (state_.may_read() && more_may_come) return Action::read;
   state_.drop_unwritten();
-  return Turn::settle;
+  return Action::resolve;
 }
 
-std::optional<Time> StreamTurns::sync_at() const {
+std::optional<Time> StreamPolicy::sync_at() const {
   return may_sync() ? sync_wanted_at() : std::nullopt;
 }
 
-bool StreamTurns::begins_sync(bool idle, Time now) const {
+bool StreamPolicy::begins_sync(bool idle, Time now) const {
   if (!idle && !state_.catching_up()) return false;
   const auto due = sync_at();
   return due && *due <= now;
 }
 
 /// As sync_at(), were there no bound to their number.
-std::optional<Time> StreamTurns::sync_wanted_at() const {
+std::optional<Time> StreamPolicy::sync_wanted_at() const {
   const auto due = state_.sync_due_at();
   if (!due) return std::nullopt;
   // (To be told to stop, and nothing under way: it is given up at once.)
@@ -115,19 +115,19 @@ std::optional<Time> StreamTurns::sync_wanted_at() const {
 
 /// Where syncs overlap, none begins right behind the one before it; what comes meanwhile goes
 /// with it.
-Time StreamTurns::pause_until() const {
+Time StreamPolicy::pause_until() const {
   if (active_syncs_ == 0 || state_.catching_up() || state_.stopping()) return Time::min();
   return last_sync_began_ + pacer_.spacing(kMaxSyncs);
 }
 
-StreamTurns::Rest StreamTurns::rest(const Held& held, Time now) {
-  Rest rest;
+StreamPolicy::Wait StreamPolicy::next_wait(const Pending& pending, Time now) {
+  Wait wait;
   const auto no_later_than = [&](Time time) {
-    rest.until = rest.until ? std::min(*rest.until, time) : time;
+    wait.until = wait.until ? std::min(*wait.until, time) : time;
   };
   const auto sync = sync_wanted_at();
   if (sync && may_sync()) no_later_than(*sync);
-  if (held.wal && may_write()) no_later_than(disk_retry_at_);
+  if (pending.wal && may_write()) no_later_than(disk_retry_at_);
   if (disputed_since_ && now < *disputed_since_ + kDisputePatience)
     no_later_than(*disputed_since_ + kDisputePatience);
   // Not woken for each piece that comes before the next sync may begin: all is read just then.
@@ -135,28 +135,28 @@ StreamTurns::Rest StreamTurns::rest(const Held& held, Time now) {
   const bool pauses = may_sync() && now < pause_ends;
   if (pauses) no_later_than(pause_ends);
 
-  rest.reads = state_.may_read() && !held.wal;
-  rest.hears = rest.reads && !pauses;
-  rest.needs_sync = !rest.reads || (sync && !may_sync());
-  if (rest.reads)
+  wait.reads = state_.may_read() && !pending.wal;
+  wait.hears = wait.reads && !pauses;
+  wait.needs_sync = !wait.reads || (sync && !may_sync());
+  if (wait.reads)
     state_.on_listening(now);
   else
     state_.on_deaf();
   // Far behind, what comes is left to gather: a message by itself is hardly worth waking up for.
-  if (rest.hears && state_.catching_up()) {
-    rest.gather = kGatherBytes;
+  if (wait.hears && state_.catching_up()) {
+    wait.gather = kGatherBytes;
     no_later_than(now + gather_time_);
   }
-  return rest;
+  return wait;
 }
 
-bool StreamTurns::on_rested(const Rest& rest, bool heard) {
-  const bool gathered = rest.gather > 1;
+bool StreamPolicy::on_waited(const Wait& wait, bool heard) {
+  const bool gathered = wait.gather > 1;
   gather_time_ = gathered && !heard ? std::min(2 * gather_time_, kGatherMost) : kGatherLeast;
-  return rest.reads && (!rest.hears || gathered || heard);
+  return wait.reads && (!wait.hears || gathered || heard);
 }
 
-bool StreamTurns::wants_spare() {
+bool StreamPolicy::wants_spare() {
   const auto& size = options_.segment_size;
   const auto segment = size.start_of(state_.write());
   if (spare_wanted_ == segment || state_.catching_up()) return false;
@@ -168,65 +168,65 @@ bool StreamTurns::wants_spare() {
 
 // --- What comes from the disk --------------------------------------------------------------------
 
-bool StreamTurns::may_write() const {
+bool StreamPolicy::may_write() const {
   return !options_.stock_habits || options_.segment_size.offset(state_.write()) != 0 ||
          state_.flush() == state_.write();
 }
 
-std::size_t StreamTurns::most_to_write() const {
+std::size_t StreamPolicy::most_to_write() const {
   if (!options_.stock_habits) return std::numeric_limits<std::size_t>::max();
   return options_.segment_size.bytes() - options_.segment_size.offset(state_.write());
 }
 
-bool StreamTurns::collects() const {
+bool StreamPolicy::buffers_segments() const {
   return !options_.stock_habits && state_.next_segment_is_there();
 }
 
-void StreamTurns::on_write_begun(Time now) {
+void StreamPolicy::on_write_begun(Time now) {
   on_disk_asked(now);
   writing_ = true;
 }
 
-void StreamTurns::on_write_ended() { writing_ = false; }
+void StreamPolicy::on_write_ended() { writing_ = false; }
 
-StreamTurns::Verdict StreamTurns::on_written(wal::Lsn end, wal::Lsn collected_end,
-                                             const std::optional<Error>& error, Time now) {
+StreamPolicy::Verdict StreamPolicy::on_written(wal::Lsn end, wal::Lsn buffered_end,
+                                               const std::optional<Error>& error, Time now) {
   if (end != state_.write()) on_disk_moved(now);
   on_write_ended();
-  state_.on_written(end, now, collected_end);
+  state_.on_written(end, now, buffered_end);
   if (!error) {
     if (!disk_full_ || sync_waits_for_space_) return {};
     disk_full_ = false;
-    return {.news = News::space};
+    return {.disk = DiskChange::space};
   }
   if (error->kind() == ErrorKind::disk_full && options_.on_disk_full == OnDiskFull::wait)
     return wait_for_space(now);
   state_.drop_unwritten();
-  return {.what = What::fail};
+  return {.decision = Decision::fail};
 }
 
-StreamTurns::Verdict StreamTurns::on_no_job(const Error& error, Time now) {
+StreamPolicy::Verdict StreamPolicy::on_no_job(const Error& error, Time now) {
   // What is written cannot be made durable, and no other way leads there.
-  if (error.kind() != ErrorKind::disk_full) return {.what = What::lost};
+  if (error.kind() != ErrorKind::disk_full) return {.decision = Decision::fatal};
   // What syncs cover that are under way stays to be acknowledged.
   if ((options_.on_disk_full == OnDiskFull::stop || stop_asked_) && active_syncs_ == 0) {
     give_up(error);
-    return {.what = What::give_up};
+    return {.decision = Decision::abandon};
   }
   sync_waits_for_space_ = true;
   return wait_for_space(now);
 }
 
 /// The next attempt is made at disk_retry_at_.
-StreamTurns::Verdict StreamTurns::wait_for_space(Time now) {
+StreamPolicy::Verdict StreamPolicy::wait_for_space(Time now) {
   const bool first = !std::exchange(disk_full_, true);
   if (first) disk_retry_wait_ = kDiskRetryFirst;
   disk_retry_at_ = now + disk_retry_wait_;
   disk_retry_wait_ = longer(disk_retry_wait_);
-  return {.what = What::wait, .news = first ? News::full : News::none};
+  return {.decision = Decision::wait, .disk = first ? DiskChange::full : DiskChange::none};
 }
 
-StreamTurns::Sync StreamTurns::on_sync_begun(wal::Lsn end, bool publishes, Time now) {
+StreamPolicy::Sync StreamPolicy::on_sync_begun(wal::Lsn end, bool publishes, Time now) {
   Sync sync{.ticket = state_.on_sync_started(end),
             .publishes = publishes,
             .overlaps = publishes || pacer_.worth_overlapping(),
@@ -239,7 +239,7 @@ StreamTurns::Sync StreamTurns::on_sync_begun(wal::Lsn end, bool publishes, Time 
     if (sync.waits)
       ++syncs_without_space_;
     else
-      sync.news = News::space;
+      sync.disk = DiskChange::space;
   }
   on_disk_asked(now);
   ++active_syncs_;
@@ -248,35 +248,35 @@ StreamTurns::Sync StreamTurns::on_sync_begun(wal::Lsn end, bool publishes, Time 
   return sync;
 }
 
-void StreamTurns::on_reader_back(const Sync& sync) {
+void StreamPolicy::on_reader_back(const Sync& sync) {
   if (inline_sync_ && inline_sync_->ticket == sync.ticket) inline_sync_.reset();
 }
 
-StreamTurns::Verdict StreamTurns::on_sync_part(Sync& sync, const std::optional<Error>& error) {
+StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional<Error>& error) {
   if (!error) {
     sync.next_wait = kDiskRetryFirst;
     if (!std::exchange(sync.waits, false) || --syncs_without_space_ != 0) return {};
-    return {.news = News::space};
+    return {.disk = DiskChange::space};
   }
   if (error->kind() != ErrorKind::disk_full) {
     // (Also a rename that failed: the segment cannot be finished, so nothing after it may ever be
     // reported. There is no way on from here.)
-    if (!state_.given_up()) return {.what = What::lost};
+    if (!state_.given_up()) return {.decision = Decision::fatal};
     --active_syncs_;
-    return {.what = What::forget};  // it waited for one that was given up
+    return {.decision = Decision::ignore};  // it waited for one that was given up
   }
   if (options_.on_disk_full == OnDiskFull::stop || stop_asked_) {
     --active_syncs_;
-    return {.what = What::give_up};
+    return {.decision = Decision::abandon};
   }
   // One of several tells it.
   const bool first = !std::exchange(sync.waits, true) && ++syncs_without_space_ == 1;
-  return {.what = What::wait,
-          .news = first ? News::full : News::none,
+  return {.decision = Decision::wait,
+          .disk = first ? DiskChange::full : DiskChange::none,
           .wait = std::exchange(sync.next_wait, longer(sync.next_wait))};
 }
 
-bool StreamTurns::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now) {
+bool StreamPolicy::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now) {
   on_disk_moved(now);
   --active_syncs_;
   if (state_.given_up()) return false;
@@ -285,7 +285,7 @@ bool StreamTurns::on_sync_done(const Sync& sync, std::chrono::nanoseconds durati
   return true;
 }
 
-void StreamTurns::give_up(const Error& full) {
+void StreamPolicy::give_up(const Error& full) {
   if (state_.given_up()) return;
   state_.on_sync_given_up();
   if (!stop_asked_)
@@ -296,20 +296,20 @@ void StreamTurns::give_up(const Error& full) {
 
 // --- That nobody is held up by a disk ------------------------------------------------------------
 
-std::optional<Error> StreamTurns::silence(Time now) const {
+std::optional<Error> StreamPolicy::silence(Time now) const {
   if (!state_.silent_for_too_long(now)) return std::nullopt;
   return Error(ErrorKind::retry, "no message from the server for " +
                                      format_duration(options_.silence_limit) +
                                      ", not even an answer: the connection counts as dead");
 }
 
-bool StreamTurns::reader_hangs(Time now) {
+bool StreamPolicy::reader_hangs(Time now) {
   if (!inline_sync_ || now < inline_sync_->since + kInlineSyncPatience) return false;
   inline_sync_.reset();
   return true;
 }
 
-Time StreamTurns::guard_until(Time now) {
+Time StreamPolicy::guard_until(Time now) {
   auto until = state_.next_status_at();
   if (inline_sync_) until = std::min(until, inline_sync_->since + kInlineSyncPatience);
   guard_rests_ = !std::exchange(disk_used_, false) && !waits_for_disk() && !asks_;
@@ -318,22 +318,22 @@ Time StreamTurns::guard_until(Time now) {
   return until;
 }
 
-bool StreamTurns::wakes_guard() {
+bool StreamPolicy::wakes_guard() {
   disk_used_ = true;
   return std::exchange(guard_rests_, false);
 }
 
-StreamTurns::Care StreamTurns::care(Time now) {
-  if (disk_stuck_for(now) < patience()) return Care::none;
-  if (failed()) return std::exchange(closed_, true) ? Care::none : Care::close;
-  if (state_.ended()) return Care::none;  // the server sends no more
-  if (state_.server_leaves(now)) return Care::let_go;
-  if (!state_.deaf() || state_.discarding()) return Care::none;
+StreamPolicy::ServerCare StreamPolicy::care_for_server(Time now) {
+  if (disk_stuck_for(now) < patience()) return ServerCare::none;
+  if (failed()) return std::exchange(closed_, true) ? ServerCare::none : ServerCare::close;
+  if (state_.ended()) return ServerCare::none;  // the server sends no more
+  if (state_.server_leaves(now)) return ServerCare::let_go;
+  if (!state_.deaf() || state_.discarding()) return ServerCare::none;
   state_.begin_discarding(now);
-  return Care::discard;
+  return ServerCare::discard;
 }
 
-bool StreamTurns::asks_about_shutdown(Time now) {
+bool StreamPolicy::asks_about_shutdown(Time now) {
   const bool behind = state_.drops_at() > now;
   asks_ = !let_go_ && disk_stuck_for(now) >= (behind || asks_ ? kAsksBehind : kAsksAnyway);
   return asks_;
@@ -342,26 +342,26 @@ bool StreamTurns::asks_about_shutdown(Time now) {
 /// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
 /// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
 /// connection which brings us nothing. What is not confirmed the server still has when it is back.
-std::optional<Error> StreamTurns::let_go() {
+std::optional<Error> StreamPolicy::let_go() {
   asks_ = false;
   if (std::exchange(let_go_, true)) return std::nullopt;
   return Error(ErrorKind::retry, "the server shuts down");
 }
 
-std::chrono::nanoseconds StreamTurns::disk_stuck_for(Time now) const {
+std::chrono::nanoseconds StreamPolicy::disk_stuck_for(Time now) const {
   return waits_for_disk() ? now - disk_moved_at_ : std::chrono::nanoseconds(0);
 }
 
-std::chrono::nanoseconds StreamTurns::patience() const {
+std::chrono::nanoseconds StreamPolicy::patience() const {
   return std::clamp(2 * longest_pause_, kLeastPatience, kMostPatience);
 }
 
-void StreamTurns::on_disk_asked(Time now) {
+void StreamPolicy::on_disk_asked(Time now) {
   if (!waits_for_disk()) disk_moved_at_ = now;
 }
 
 /// What takes longer is no pause.
-void StreamTurns::on_disk_moved(Time now) {
+void StreamPolicy::on_disk_moved(Time now) {
   const auto pause = disk_stuck_for(now);
   if (pause <= kMostPatience) longest_pause_ = std::max(longest_pause_, pause);
   disk_moved_at_ = now;
@@ -369,16 +369,16 @@ void StreamTurns::on_disk_moved(Time now) {
 
 // --- How it ends ---------------------------------------------------------------------------------
 
-StreamTurns::What StreamTurns::fail(const Error& error) {
-  if (error.kind() == ErrorKind::durability) return What::lost;
-  if (failed()) return What::go_on;
+StreamPolicy::Decision StreamPolicy::fail(const Error& error) {
+  if (error.kind() == ErrorKind::durability) return Decision::fatal;
+  if (failed()) return Decision::go_on;
   outcome_.how = StreamOutcome::How::failed;
   outcome_.error = error;
   state_.on_end_of_stream();
-  return What::fail;
+  return Decision::fail;
 }
 
-StreamOutcome StreamTurns::outcome() const {
+StreamOutcome StreamPolicy::outcome() const {
   auto outcome = outcome_;
   if (outcome.how == StreamOutcome::How::stopped && state_.discarding() && !state_.stopping())
     outcome.how = StreamOutcome::How::dropped;

@@ -18,22 +18,22 @@ namespace weir::receive {
 /// six gained nothing.
 inline constexpr std::size_t kMaxSyncs = 6;
 
-/// The rules by which a stream is carried: what is done next, how long nothing is, what an error
-/// means at the place where it came up, and how the stream ends. StreamState knows the positions;
-/// what it has to be told of such a decision it is told here. Pure: no I/O, no clock, no threads,
-/// one caller at a time.
+/// The rules of a stream: what is done next, how long to wait where there is nothing to do, what an
+/// error means at the place where it came up, and how the stream ends. StreamState knows the
+/// positions; StreamPolicy tells it what follows from a decision. Pure: no I/O, no clock, no
+/// threads, one caller at a time.
 ///
-/// A disk that hangs, or is full, must not hold up the server (P13): where nobody reads any more
-/// and the disk does not move at all, what the server sends is read and dropped, and asked for
-/// again once the disk has taken what came before.
+/// A disk that hangs, or is full, must not hold up the server (P13). So if nobody reads any more
+/// and the disk does not move at all, the WAL that the server sends is read and dropped, and is
+/// asked for again once the disk has taken what came before.
 ///
-/// A disk that is full is waited for (unless the user wants it otherwise) in one of three places,
-/// each of which goes on by itself when there is space:
+/// A full disk is waited for (unless the user wants otherwise) in one of three places. Each of them
+/// goes on by itself when there is space:
 ///
-/// - what is received can't be written: it is held, and nothing more is read meanwhile;
-/// - what is collected in memory can't be written to its file before a sync;
-/// - a sync can't write a collected segment, or give a name.
-class StreamTurns {
+/// - received WAL can't be written: it stays pending, and nothing more is read meanwhile;
+/// - a buffered segment can't be written to its file before a sync;
+/// - a sync can't write a buffered segment, or give it a name.
+class StreamPolicy {
  public:
   struct Options {
     OnDiskFull on_disk_full = OnDiskFull::wait;
@@ -45,38 +45,38 @@ class StreamTurns {
     std::chrono::nanoseconds longest_pause{};
   };
 
-  StreamTurns(const Options& options, StreamState& state);
+  StreamPolicy(const Options& options, StreamState& state);
 
   // --- What comes from the operator and the server -----------------------------------------------
 
   /// Finish what is received, flush, report, end; but wait for no space.
   void request_stop();
-  /// Where the timeline ends; or else an error.
+  /// The server ended the stream: the timeline ends there, or something is wrong.
   void on_end_of_stream(const pq::EndOfStream& end);
 
   // --- What is done next -------------------------------------------------------------------------
 
   /// What was received and is neither written nor refused yet (Intake).
-  struct Held {
+  struct Pending {
     bool wal = false;
     bool disputed = false;
     explicit operator bool() const { return wal || disputed; }
   };
-  enum class Turn {
-    read,    ///< one message, if there is one
-    write,   ///< what is held
-    drop,    ///< what is held or disputed: it was never acknowledged, the server still has it
-    settle,  ///< what is disputed: nothing more comes that could tell
-    wait,    ///< none of these
+  enum class Action {
+    read,     ///< one message, if there is one
+    write,    ///< pending WAL
+    drop,     ///< pending or disputed WAL: it was never acknowledged, the server still has it
+    resolve,  ///< the dispute: nothing more comes that could decide it
+    wait,     ///< none of these
   };
-  /// Nothing is held.
-  [[nodiscard]] Turn next() const { return state_.may_read() ? Turn::read : Turn::wait; }
-  /// Something is. What is to be dropped or settled is forgotten by the state already.
-  [[nodiscard]] Turn next(const Held& held, Time now);
+  /// If nothing is pending.
+  [[nodiscard]] Action next() const { return state_.may_read() ? Action::read : Action::wait; }
+  /// If something is. The state has already forgotten the WAL that is to be dropped or resolved.
+  [[nodiscard]] Action next(const Pending& pending, Time now);
 
   /// WAL that is read may be put where it is to be written from. Far behind, that saves a copy.
-  [[nodiscard]] bool places_wal(const Held& held) const {
-    return state_.catching_up() && !held.disputed;
+  [[nodiscard]] bool places_wal(const Pending& pending) const {
+    return state_.catching_up() && !pending.disputed;
   }
 
   /// When a sync should begin: Time::min() for now, nullopt for not before something changes.
@@ -86,17 +86,17 @@ class StreamTurns {
   [[nodiscard]] bool begins_sync(bool idle, Time now) const;
 
   /// How to wait where there is nothing to do.
-  struct Rest {
+  struct Wait {
     std::optional<Time> until;
-    bool reads = false;       ///< then, or before:
-    bool hears = false;       ///< what the server sends ends the wait
-    bool needs_sync = false;  ///< the end of a sync does, too
+    bool reads = false;       ///< a message is read when the wait is over
+    bool hears = false;       ///< a message of the server ends the wait
+    bool needs_sync = false;  ///< the end of a sync ends the wait
     /// So much may gather on the connection before it is worth to be read. More than 1: far behind.
     std::size_t gather = 1;
   };
-  [[nodiscard]] Rest rest(const Held& held, Time now);
+  [[nodiscard]] Wait next_wait(const Pending& pending, Time now);
   /// The wait is over, `heard`: since the server has sent something. True if it is read now.
-  [[nodiscard]] bool on_rested(const Rest& rest, bool heard);
+  [[nodiscard]] bool on_waited(const Wait& wait, bool heard);
 
   /// The next segment is to be prepared: once for each, in good time, but not while catching up.
   /// Then blocks are better reserved than written twice.
@@ -104,37 +104,37 @@ class StreamTurns {
 
   // --- What comes from the disk ------------------------------------------------------------------
 
-  enum class What {
+  enum class Decision {
     go_on,
     wait,     ///< for space, and try again
     fail,     ///< the stream ends with the error; what was received before is still made durable
-    give_up,  ///< see may_give_up()
-    forget,   ///< it was given up by another one before
-    lost,     ///< what was written cannot be made durable: the process ends at once (P6)
+    abandon,  ///< the sync: see may_give_up()
+    ignore,   ///< the sync: another one has given it up before
+    fatal,    ///< written WAL cannot be made durable: the process ends at once (P6)
   };
-  enum class News { none, full, space };
+  enum class DiskChange { none, full, space };
   struct Verdict {
-    What what = What::go_on;
-    News news = News::none;            ///< of the disk, to be told
-    std::chrono::milliseconds wait{};  ///< of a sync, before it is tried again
+    Decision decision = Decision::go_on;
+    DiskChange disk = DiskChange::none;  ///< to be reported
+    std::chrono::milliseconds wait{};    ///< of a sync, before it is tried again
   };
 
   /// One segment after the other, if asked for: the next one is begun when the last has its name.
   [[nodiscard]] bool may_write() const;
-  /// How much of what is held, in bytes.
+  /// How much of the pending WAL may be written now, in bytes.
   [[nodiscard]] std::size_t most_to_write() const;
-  /// Whether segments that are begun now are collected in memory.
-  [[nodiscard]] bool collects() const;
+  /// Whether segments that are begun now are buffered in memory.
+  [[nodiscard]] bool buffers_segments() const;
   /// Something is written now, which may hang.
   void on_write_begun(Time now);
-  /// It was, in one way or another. (What is held: on_written() says it.)
+  /// That write is over, in one way or another. (on_written() says what came of it.)
   void on_write_ended();
-  /// All of it was written, or up to `end` and then came `error`: go_on, wait, or fail (then what
-  /// is held is dropped).
-  [[nodiscard]] Verdict on_written(wal::Lsn end, wal::Lsn collected_end,
+  /// All of it was written, or up to `end`, and then came `error`. Decides go_on, wait, or fail
+  /// (pending WAL is then dropped).
+  [[nodiscard]] Verdict on_written(wal::Lsn end, wal::Lsn buffered_end,
                                    const std::optional<Error>& error, Time now);
 
-  /// A sync that was due could not even begin: wait, give_up (done already), or lost.
+  /// A sync that was due could not even begin. Decides wait, abandon (done already), or fatal.
   [[nodiscard]] Verdict on_no_job(const Error& error, Time now);
 
   /// A sync that is under way.
@@ -143,19 +143,19 @@ class StreamTurns {
     bool publishes = false;
     bool overlaps = false;  ///< another one reads meanwhile
     bool waits = false;     ///< for space
-    News news = News::none;
+    DiskChange disk = DiskChange::none;
     std::chrono::milliseconds next_wait{};
   };
   [[nodiscard]] Sync on_sync_begun(wal::Lsn end, bool publishes, Time now);
   /// The thread that reads was at one which does not overlap, and is back from it.
   void on_reader_back(const Sync& sync);
-  /// A part of it is done, or failed: go_on, wait, give_up (it counts as under way no more),
-  /// forget (neither does it), or lost. Where it went well and does not wait nothing changes.
+  /// A part of the sync is done, or failed. Decides go_on, wait, abandon or ignore (the sync no
+  /// longer counts as under way), or fatal. Nothing changes if the part went well and did not wait.
   [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error);
   /// All of it is done. False if it was given up meanwhile. `duration`: of syncing the data.
   bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now);
-  /// One that is to be given up waits for all that began before: what they synced stays
-  /// acknowledged.
+  /// A sync that is to be given up waits for all syncs that began before it: what they made durable
+  /// stays acknowledged.
   [[nodiscard]] bool may_give_up(const Sync& sync) const {
     return state_.given_up() || state_.is_oldest(sync.ticket);
   }
@@ -177,18 +177,18 @@ class StreamTurns {
   /// to be woken. Said once.
   [[nodiscard]] bool wakes_guard();
 
-  // Where nobody reads, a walsender comes to block in a send. Then it does not see that it is to
-  // go: a slot that is invalidated, pg_terminate_backend(), a shutdown wait for it, the
-  // checkpointer among them. So who waits for no disk asks now and then what is to be done about
-  // that.
-  enum class Care {
+  // If nobody reads, a walsender comes to block in a send. It then does not notice that it has to
+  // end: the checkpointer that invalidates its slot, pg_terminate_backend() and a shutdown wait for
+  // it. So a thread that waits for no disk asks regularly what has to be done about that.
+  enum class ServerCare {
     none,
-    discard,  ///< read on and drop what comes: StreamState discards from now on
-    let_go,   ///< the server shuts down, and waits for what the disk does not take
-    close,    ///< the stream has failed, and its connection is of no more use to anybody
+    discard,  ///< read on and drop what arrives: StreamState discards from now on
+    let_go,   ///< end the connection: the server shuts down, and waits for what the disk does not
+              ///< take
+    close,    ///< the connection: the stream has failed, and nobody needs it any more
   };
   /// `discard` and `close` are said once.
-  [[nodiscard]] Care care(Time now);
+  [[nodiscard]] ServerCare care_for_server(Time now);
   /// The server is to be asked whether it shuts down, since the stream would not tell. True until
   /// there is no more reason to.
   [[nodiscard]] bool asks_about_shutdown(Time now);
@@ -213,7 +213,7 @@ class StreamTurns {
   // --- How it ends -------------------------------------------------------------------------------
 
   /// Any error that ends the stream: fail, go_on (one before it did), or lost.
-  [[nodiscard]] What fail(const Error& error);
+  [[nodiscard]] Decision fail(const Error& error);
   [[nodiscard]] StreamOutcome outcome() const;
   [[nodiscard]] bool failed() const { return outcome_.how == StreamOutcome::How::failed; }
 
@@ -223,7 +223,7 @@ class StreamTurns {
   [[nodiscard]] bool may_sync() const { return active_syncs_ < kMaxSyncs && !state_.given_up(); }
   [[nodiscard]] std::optional<Time> sync_wanted_at() const;
   [[nodiscard]] Time pause_until() const;
-  [[nodiscard]] Turn next_of_dispute(Time now);
+  [[nodiscard]] Action next_of_dispute(Time now);
   Verdict wait_for_space(Time now);
 
   const Options options_;
@@ -232,7 +232,7 @@ class StreamTurns {
   bool stop_asked_ = false;
   std::optional<Time> disputed_since_;  ///< the intake has met WAL that the archive does not hold
   bool disk_full_ = false;              ///< what is received waits for space, or:
-  bool sync_waits_for_space_ = false;   ///< what is collected, on its way to its file
+  bool sync_waits_for_space_ = false;   ///< a buffered segment, on its way to its file
   Time disk_retry_at_{};
   std::chrono::milliseconds disk_retry_wait_{};
   int syncs_without_space_ = 0;
