@@ -769,7 +769,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
     loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
     StreamLoop loop({.stream = *stream,
                      .state = stream_state,
-                     .turns = policy,
+                     .policy = policy,
                      .writer = writer,
                      .intake = intake,
                      .machine = machine_,

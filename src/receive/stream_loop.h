@@ -67,7 +67,7 @@ class StreamLoop {
   struct Parts {
     WalStream& stream;
     StreamState& state;
-    StreamPolicy& turns;
+    StreamPolicy& policy;
     archive::SegmentWriter& writer;
     Intake& intake;
     Machine& machine;

@@ -56,7 +56,7 @@ class Stream {
 
   Time now{1'000'000ms};
   StreamState state;
-  StreamPolicy turns;
+  StreamPolicy policy;
 
  private:
   static StreamState::Options state_options(std::optional<Lsn> endpos) {
