@@ -137,7 +137,7 @@ void Run::judge_gaps() {
     });
   };
   for (int i = 0; i < kQuiet && !gaps.empty(); ++i) {
-    if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (i > 0) std::this_thread::sleep_for(options_.look_again_after);
     const auto listing = archive::list_archive_names(directory_);
     const auto plan = make_plan(listing, archive::Timelines::read(directory_, listing),
                                 cluster_.segment_size, scope(), SIZE_MAX);
@@ -506,7 +506,7 @@ void Run::judge_vanished() {
        quiet < kQuiet && i < kLooks && std::any_of(vanished.begin(), vanished.end(), still_older);
        ++i) {
     if (options_.stop && options_.stop()) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(options_.look_again_after);
     quiet = look_for_oldest() ? quiet + 1 : 0;
   }
 

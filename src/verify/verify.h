@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -26,6 +27,8 @@ struct Options {
   std::vector<AcceptedLoss> accepted{};
   /// Called now and then from any of the threads, one at a time: bytes of WAL done and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
+  /// What is missing is looked for again after so long: others may be at work.
+  std::chrono::milliseconds look_again_after{20};
   /// Asked between pieces; when true, verify() ends with Error{retry}.
   std::function<bool()> stop{};
 };
