@@ -782,12 +782,14 @@ StreamOutcome Session::stream(const step::Stream& step) {
       return loop.run();
     }();
     longest_pause_ = policy.longest_pause();
-    spare.stop();
-    writer.end();
     if (outcome.how == StreamOutcome::How::timeline_ended ||
         outcome.how == StreamOutcome::How::dropped ||
         (outcome.error && outcome.error->kind() == ErrorKind::gap))
       connection_streams_ = false;  // the server has ended it
+    else if (outcome.how == StreamOutcome::How::failed)
+      stream->let_go();  // nobody reads it any more, and what follows may hang in the disk (P13)
+    spare.stop();
+    writer.end();
     if (outcome.how == StreamOutcome::How::stopped)
       feed_.publish(event::Stopped{step.timeline, outcome.reached, environment_.stop.raised()});
     note_unfinished(step, outcome);

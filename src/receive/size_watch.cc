@@ -207,10 +207,10 @@ void SizeWatch::Work::show() {
   for (const auto& id : closed) shown_.erase(id);
   closed_.insert(closed.begin(), closed.end());
   shared_.tell([&](Hooks& hooks) {
+    hooks.board.set_watched_losses(std::move(open), closed_);
     for (const auto& id : closed)
       hooks.log.info("the loss {} is closed: its WAL has come, or the archive begins behind it",
                      id);
-    hooks.board.set_watched_losses(std::move(open), closed_);
     if (!shown_.empty() && hooks.shown) hooks.shown();
   });
 }

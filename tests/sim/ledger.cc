@@ -101,6 +101,9 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
 
 void Ledger::on_status(const wire::StandbyStatus& status) {
   story_.tell("status: write {} flush {}", status.write, status.flush);
+  const auto failed = archive::SegmentFileName::parse(failed_name_);
+  if (sync_failed_ && failed && !failed->partial && !disk_.exists(failed_name_))
+    sync_failed_.reset();
   if (sync_failed_ && story_.now > *sync_failed_ + kOnItsWay)
     throw Violation{"P6",
                     fmt::format("flush {} was reported after a sync had failed", status.flush)};

@@ -24,7 +24,8 @@ class Ledger {
  public:
   using Hole = archive::ResumePoint::Hole;
 
-  Ledger(const Lineage& lineage, Story& story) : lineage_(lineage), story_(story) {}
+  Ledger(const Lineage& lineage, Story& story, const SimDisk& disk)
+      : lineage_(lineage), story_(story), disk_(disk) {}
 
   /// A process begins.
   void on_process();
@@ -34,10 +35,13 @@ class Ledger {
   void on_copied(std::optional<wal::Lsn> segment) { copied_ = segment; }
   void on_received(wal::Lsn end) { received_ = end; }
   void on_status(const wire::StandbyStatus& status);
-  /// A sync or close was made to fail: this process may not report any more (P6), but for what is
-  /// on its way at this moment.
-  void on_failed_sync() {
-    if (!sync_failed_) sync_failed_ = story_.now;
+  /// A sync or close of that file was made to fail: this process may not report any more (P6), but
+  /// for what is on its way at this moment. (A finished segment's form that is gone since, as the
+  /// raw one is once it is compressed, is of no interest to anybody.)
+  void on_failed_sync(const std::string& name) {
+    if (sync_failed_) return;
+    sync_failed_ = story_.now;
+    failed_name_ = name;
   }
   /// The operator was told of a hole.
   void on_hole(const Hole& hole) {
@@ -109,6 +113,7 @@ class Ledger {
 
   const Lineage& lineage_;
   Story& story_;
+  const SimDisk& disk_;
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
   std::vector<Hole> told_holes_;
   std::optional<Hole> accepted_;
@@ -126,6 +131,7 @@ class Ledger {
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
+  std::string failed_name_;
 };
 
 /// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.

@@ -37,7 +37,7 @@ class Run {
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
         upstream_(lineage_, options_, random_, story_),
-        ledger_(lineage_, story_),
+        ledger_(lineage_, story_, disk_),
         scheduler_(random_, story_),
         world_{.upstream = upstream_,
                .disk = disk_,
@@ -192,11 +192,14 @@ class Run {
       story_.tell("{} for {} ms", only_syncs_hang_ ? "syncs hang" : "the disk hangs",
                   (disk_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
     }
+    // A disk that hangs while the server shuts down, and for long: would that hold the server?
+    if (story_.now < disk_hangs_until_ && random_.one_in(40) && upstream_.shut_down_unconfirmed())
+      disk_hangs_until_ += std::chrono::milliseconds(random_.between(0, 150'000));
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
-    if (options_.other_branch && random_.one_in(40))
+    if (options_.other_branch && random_.one_in(15))
       upstream_.show_foreign(!upstream_.foreign_is_up() && other_branch_would_be_known());
   }
 
@@ -257,7 +260,7 @@ class Run {
       failing_sync_ = false;
       ++result_.failed_syncs;
       story_.tell("{} {} fails", name(call.operation), call.name);
-      ledger_.on_failed_sync();
+      ledger_.on_failed_sync(call.name);
       return Effect::fail(EIO);
     }
     if (failing_call_ &&
@@ -515,7 +518,8 @@ class Run {
     // (Some bits of a frame mean nothing.)
     // (And an archive may begin anywhere.)
     if (fault == 1 && start == way->begin) on_disk = false;
-    if (on_disk && found.error && verify::verify(*directory, {.look_again_after = {}}).findings.empty())
+    if (on_disk && found.error &&
+        verify::verify(*directory, {.look_again_after = {}}).findings.empty())
       throw Violation{"P9", fmt::format("verify finds nothing wrong with {}", name)};
   }
 

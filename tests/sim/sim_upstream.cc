@@ -173,6 +173,17 @@ void SimUpstream::tell_walsender_to_go() {
   story_.tell("the walsender is told to go{}", sender_->blocked ? ", and cannot see it" : "");
 }
 
+bool SimUpstream::shut_down_unconfirmed() {
+  if (!options_.sends_away || !sender_ || sender_->question || connection_ == 0 ||
+      sender_->confirmed >= sender_->sent)
+    return false;
+  auto& node = nodes_[connected_];
+  if (!node.up || node.leaving || node.starts != connection_) return false;
+  story_.tell("node {} shuts down, and waits for what is not confirmed", connected_);
+  node.leaving = story_.now;
+  return true;
+}
+
 /// Bounded by time and by turns: now and then a lot of time passes at once.
 std::string SimUpstream::held_up() {
   if (!sender_ || sender_->question || connection_ == 0) return {};

@@ -116,6 +116,9 @@ class SimUpstream {
   /// What it waits for because of the client (P13); empty: nothing. To be asked once in each turn
   /// of the client.
   [[nodiscard]] std::string held_up();
+  /// The server that streams begins to shut down, if it has sent what is not confirmed yet; else
+  /// false.
+  bool shut_down_unconfirmed();
   [[nodiscard]] std::uint64_t told_to_go() const { return told_to_go_; }
 
  private:
