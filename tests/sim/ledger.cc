@@ -16,6 +16,7 @@ constexpr std::chrono::milliseconds kOnItsWay{100};
 void Ledger::on_process() {
   accepted_.reset();
   sync_failed_.reset();
+  look_failed_ = false;
   last_.reset();
 }
 
@@ -44,7 +45,7 @@ void Ledger::on_losses_told(const std::vector<archive::Loss>& losses, const SimD
   std::vector<archive::SegmentFileName> files;
   for (const auto& name : disk.names())
     if (const auto file = archive::SegmentFileName::parse(name)) files.push_back(*file);
-  check_losses(losses, files, "told when streaming begins");
+  if (!look_failed_) check_losses(losses, files, "told when streaming begins");
 }
 
 void Ledger::check_losses(const archive::Listing& listing,
@@ -84,10 +85,19 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
     if (!reported.valid() || !damages_.empty() || reported <= truth.switchpoint) continue;
     const auto end = truth.wal.complete_end(reported);
     if (end <= truth.switchpoint || end <= std::max(archive_begin, floor_)) continue;
-    // Of a record that began before the archive did nobody can tell where it ends.
-    if (truth.wal.complete_end(Lsn(end.byte() - 1)) <
-        std::max(archive_begin, first_promised(timeline)))
-      continue;
+    // Of a record that began before the archive did, or in a segment that is missing, nobody can
+    // tell where it ends.
+    const auto begin = truth.wal.complete_end(Lsn(end.byte() - 1));
+    if (begin < std::max(archive_begin, first_promised(timeline))) continue;
+    const auto is_there = [&](std::uint64_t segno) {
+      return std::any_of(files.begin(), files.end(), [&](const auto& file) {
+        return file.segment.timeline() == timeline && file.segment.segno(kSegment) == segno;
+      });
+    };
+    bool whole = true;
+    for (auto segno = kSegment.segno(begin); segno <= kSegment.segno(Lsn(end.byte() - 1)); ++segno)
+      whole = whole && is_there(segno);
+    if (!whole) continue;
     const auto told = std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
       return loss.kind == Kind::lost_branch && loss.timeline == timeline &&
              loss.begin == truth.switchpoint && loss.end >= end;

@@ -25,7 +25,7 @@ Lineage::Lineage(std::uint64_t seed) {
   options.system_identifier = kSystem;
   options.start = wal::Lsn(2 * kSegmentBytes);
   // Some with little in a segment, some full, some with records over many pages.
-  options.switch_every = random.one_in(3) ? 20 : random.coin() ? 60 : 800;
+  options.switch_every = random.coin() ? 60 : 800;
   options.abort_every = random.coin() ? 100 : 0;
   options.large_every = random.coin() ? 20 : 100;
   options.large_body = random.one_in(4) ? 150'000 : 20'000;

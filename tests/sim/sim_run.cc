@@ -33,6 +33,8 @@ class Run {
  public:
   Run(std::uint64_t seed, Mutant mutant, Telling telling)
       : random_(seed),
+        shutdowns_(seed + 77),
+        shuts_down_(seed % 8 == 0),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -144,6 +146,9 @@ class Run {
       throw Violation{"progress", "the archive does not reach the server's end"};
     story_.now += std::chrono::microseconds(random_.between(20, 3000));
     if (idle_until) pass_time(*idle_until);
+    // It asks and is answered without end: that takes its time.
+    if (shuts_down_ && story_.now < disk_hangs_until_ && upstream_.shuts_down())
+      story_.now += std::chrono::milliseconds(shutdowns_.between(0, 400));
     upstream_.tick(quiet_);
     if (const auto complaint = upstream_.complaint(); !complaint.empty())
       throw Violation{"P8", complaint};
@@ -193,13 +198,14 @@ class Run {
                   (disk_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
     }
     // A disk that hangs while the server shuts down, and for long: would that hold the server?
-    if (story_.now < disk_hangs_until_ && random_.one_in(40) && upstream_.shut_down_unconfirmed())
-      disk_hangs_until_ += std::chrono::milliseconds(random_.between(0, 150'000));
+    if (shuts_down_ && story_.now < disk_hangs_until_ && shutdowns_.one_in(40) &&
+        upstream_.shut_down_unconfirmed())
+      disk_hangs_until_ += std::chrono::milliseconds(shutdowns_.between(0, 150'000));
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
-    if (options_.other_branch && random_.one_in(15))
+    if (options_.other_branch && random_.one_in(40))
       upstream_.show_foreign(!upstream_.foreign_is_up() && other_branch_would_be_known());
   }
 
@@ -270,6 +276,7 @@ class Run {
          call.operation == Operation::list || call.operation == Operation::find ||
          call.operation == Operation::remove)) {
       failing_call_ = false;
+      ledger_.on_failed_look();
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
@@ -604,6 +611,8 @@ class Run {
   }
 
   Random random_;
+  Random shutdowns_;       ///< of its own: what is drawn there does not move everything else
+  const bool shuts_down_;  ///< servers, while the disk hangs
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;

@@ -116,6 +116,10 @@ class SimUpstream {
   /// What it waits for because of the client (P13); empty: nothing. To be asked once in each turn
   /// of the client.
   [[nodiscard]] std::string held_up();
+  /// The server that streams shuts down, and waits for the receiver.
+  [[nodiscard]] bool shuts_down() const {
+    return sender_ && connection_ != 0 && nodes_[connected_].leaving.has_value();
+  }
   /// The server that streams begins to shut down, if it has sent what is not confirmed yet; else
   /// false.
   bool shut_down_unconfirmed();
