@@ -28,7 +28,7 @@ Bytes compressed(std::string_view how, std::size_t size) {
 SizeClaim claim(Method method, const Bytes& file, std::uint64_t size) {
   const auto read_at = [&](std::uint64_t at, std::span<std::byte> bytes) {
     const auto count = at < file.size() ? std::min(bytes.size(), file.size() - at) : 0;
-    std::memcpy(bytes.data(), file.data() + at, count);
+    if (count > 0) std::memcpy(bytes.data(), file.data() + at, count);
     return count;
   };
   return size_claim(method, read_at, file.size(), size);
