@@ -160,7 +160,7 @@ class Failures {
  private:
   // One for all, or each host's own.
   [[nodiscard]] std::string hint() const {
-    const auto first = advice_.front().second.hint();
+    auto first = advice_.front().second.hint();
     if (std::all_of(advice_.begin(), advice_.end(),
                     [&](const auto& each) { return each.second.hint() == first; }))
       return first;

@@ -56,7 +56,7 @@ std::optional<wal::SegmentSize> parse_segment_size(std::string_view text) {
 unsigned show_data_directory_mode(Connection& connection) {
   const std::string text = show(connection, "data_directory_mode");
   const auto mode = parse_number<unsigned>(text, 8);
-  if (mode != 0700u && mode != 0750u)
+  if (!mode || (*mode != 0700 && *mode != 0750))
     throw Error(ErrorKind::protocol, "the server's data_directory_mode makes no sense")
         .with("server", connection.server_name())
         .with("value", text);
