@@ -132,7 +132,7 @@ Step SessionState::decide() {
     facts.slot_restart_timeline = slot_->restart_timeline;
   }
   if (const auto& resume = archive_->resume) {
-    facts.archive = ArchiveEnd{};
+    facts.archive = StartFacts::ArchiveEnd{};
     facts.archive->timeline = resume->timeline;
     facts.archive->start = resume->start;
     if (const auto found = archive_->histories.find(resume->timeline);
