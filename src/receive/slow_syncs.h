@@ -30,7 +30,6 @@ class SlowSyncs {
   /// A sync ended well, after so long.
   [[nodiscard]] std::optional<Warning> add(std::chrono::nanoseconds duration, Time now) {
     if (duration <= bound_) return std::nullopt;
-    ++total_;
     worst_ = std::max(worst_, duration);
     if (warned_at_ && now - *warned_at_ < kQuiet) {
       ++untold_;
@@ -45,12 +44,9 @@ class SlowSyncs {
     worst_ = {};
     return warning;
   }
-  /// Since the start.
-  [[nodiscard]] std::uint64_t total() const { return total_; }
 
  private:
   const std::chrono::nanoseconds bound_;
-  std::uint64_t total_ = 0;
   std::uint64_t untold_ = 0;
   std::chrono::nanoseconds worst_{};
   std::optional<Time> warned_at_;
