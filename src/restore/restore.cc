@@ -145,8 +145,8 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
   if (!options_.up_to_hole || error.kind() != ErrorKind::damage) return std::nullopt;
   const auto& identity = facts_.identity();
   if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
-  const auto look = archive::look_at_size(archive_, {segment, Method::none, false},
-                                          identity->segment_size, std::chrono::system_clock::now());
+  const auto look = archive::check_size(archive_, {segment, Method::none, false},
+                                        identity->segment_size, std::chrono::system_clock::now());
   if (!look.wrong || look.being_written) return std::nullopt;
   log_.error(error);
   return restore_up_to_hole(
