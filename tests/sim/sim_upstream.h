@@ -92,7 +92,7 @@ class SimUpstream {
   bool create_slot();
   void drop_slot();
   /// Over another connection.
-  [[nodiscard]] pq::SlotView look_at_slot() const;
+  [[nodiscard]] pq::SlotView read_slot_view() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
 
   /// START_REPLICATION, with the slot or without. `question`: for a look at what it has there.
@@ -136,6 +136,7 @@ class SimUpstream {
   void tell_walsender_to_go();
   void go_down(Node& node);
   [[nodiscard]] wal::Lsn sends_up_to() const;
+  [[nodiscard]] bool all_is_confirmed() const;
   void remove_wal(Node& node);
   [[nodiscard]] Node& primary();
   [[nodiscard]] Error lost() const;
