@@ -207,8 +207,13 @@ class Run {
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
-    if (options_.other_branch && random_.one_in(ends_behind_a_switch() ? 6 : 40))
+    if (options_.other_branch && random_.one_in(40))
       upstream_.show_foreign(!upstream_.foreign_is_up() && other_branch_would_be_known());
+    if (options_.other_branch && !upstream_.foreign_is_up() && ends_behind_a_switch() &&
+        random_.one_in(4) && other_branch_would_be_known()) {
+      upstream_.show_foreign(true, true);
+      upstream_.disconnect();
+    }
   }
 
   /// The archive has what tells its branch from the other one: a segment and more behind the fork.
@@ -219,15 +224,16 @@ class Run {
     return way->end >= kSegment.start_of(differs_from) + 2 * kSegmentBytes;
   }
 
-  /// What is finished ends with the empty rest behind an xlog switch: nothing of it tells which
-  /// branch it is.
+  /// What is archived ends with the empty rest behind an xlog switch, or in the first record behind
+  /// it: only the link to the record before the switch tells which branch it is.
   [[nodiscard]] bool ends_behind_a_switch() const {
-    const auto border = kSegment.start_of(ledger_.reported(lineage_.newest()));
+    const auto end = ledger_.reported(lineage_.newest());
     const auto& records = lineage_.timeline(lineage_.newest()).wal.records();
     const auto behind = std::partition_point(records.begin(), records.end(),
-                                             [&](const auto& each) { return each.end <= border; });
-    return behind != records.begin() && std::prev(behind)->end < border &&
-           std::prev(behind)->kind == testing::WalBuilder::Kind::xlog_switch;
+                                             [&](const auto& each) { return each.end <= end; });
+    if (behind == records.begin()) return false;
+    const auto& last = *std::prev(behind);
+    return last.kind == testing::WalBuilder::Kind::xlog_switch && last.end < kSegment.start_of(end);
   }
 
   /// Another receiver on the same directory, or an operator who starts one by mistake.

@@ -243,15 +243,15 @@ bool SimUpstream::has_old_primary() const {
   });
 }
 
-void SimUpstream::show_foreign(bool up) {
+void SimUpstream::show_foreign(bool up, bool without_tail) {
   for (auto& node : nodes_)
     if (node.foreign && node.up != up) {
       node.up = up;
       ++node.starts;
       if (node.other_branch) {
-        same_layout_ = random_.coin();
+        same_layout_ = !without_tail && random_.coin();
         // (Of WAL that fits, and of which nothing can be compared, nobody can know.)
-        tail_removed_ = !same_layout_ && random_.coin();
+        tail_removed_ = without_tail || (!same_layout_ && random_.coin());
       }
       story_.tell("the host of another {} {}{}{}", node.other_branch ? "branch" : "cluster",
                   up ? "answers" : "is taken out",

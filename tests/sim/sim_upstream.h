@@ -68,7 +68,7 @@ class SimUpstream {
   void has_written(wal::Lsn end);
   [[nodiscard]] bool at_the_end() const;
   /// The host of another cluster, or branch, answers from now on, or no longer.
-  void show_foreign(bool up);
+  void show_foreign(bool up, bool without_tail = false);
   [[nodiscard]] bool foreign_is_up() const;
   [[nodiscard]] bool slot_is_in_trouble() const;
   /// A person makes the slots anew.
