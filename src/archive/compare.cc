@@ -66,15 +66,23 @@ void for_each_block(io::Shelf& directory, const SegmentFileName& name, wal::Segm
 std::optional<std::uint64_t> first_difference(io::Shelf& directory, const SegmentFileName& left,
                                               const SegmentFileName& right,
                                               wal::SegmentSize segment_size, std::uint64_t upto) {
+  return first_difference(directory, left, directory, right, segment_size, upto);
+}
+
+std::optional<std::uint64_t> first_difference(io::Shelf& left_directory,
+                                              const SegmentFileName& left,
+                                              io::Shelf& right_directory,
+                                              const SegmentFileName& right,
+                                              wal::SegmentSize segment_size, std::uint64_t upto) {
   std::vector<Digest> digests;
-  for_each_block(directory, left, segment_size, upto, [&](std::size_t, auto block) {
+  for_each_block(left_directory, left, segment_size, upto, [&](std::size_t, auto block) {
     digests.push_back(digest(block));
     return true;
   });
   std::optional<std::size_t> differs;
   std::vector<std::byte> right_block;
   std::size_t blocks = 0;
-  for_each_block(directory, right, segment_size, upto, [&](std::size_t index, auto block) {
+  for_each_block(right_directory, right, segment_size, upto, [&](std::size_t index, auto block) {
     ++blocks;
     if (index < digests.size() && digest(block) == digests[index]) return true;
     differs = index;
@@ -86,7 +94,7 @@ std::optional<std::uint64_t> first_difference(io::Shelf& directory, const Segmen
 
   const auto at = *differs * kBlock;
   std::optional<std::uint64_t> offset = at;
-  for_each_block(directory, left, segment_size, upto, [&](std::size_t index, auto block) {
+  for_each_block(left_directory, left, segment_size, upto, [&](std::size_t index, auto block) {
     if (index < *differs) return true;
     const auto [mine, other] =
         std::mismatch(block.begin(), block.end(), right_block.begin(), right_block.end());

@@ -17,5 +17,9 @@ namespace weir::archive {
                                                             const SegmentFileName& right,
                                                             wal::SegmentSize segment_size,
                                                             std::uint64_t upto);
+/// The same of files in two directories.
+[[nodiscard]] std::optional<std::uint64_t> first_difference(
+    io::Shelf& left_directory, const SegmentFileName& left, io::Shelf& right_directory,
+    const SegmentFileName& right, wal::SegmentSize segment_size, std::uint64_t upto);
 
 }  // namespace weir::archive
