@@ -88,7 +88,9 @@ Taken take_prefetched(const std::vector<std::string>& archives, wal::SegmentName
   try {
     const OpenArchives from(archives, patience);
     const auto to = io::open_directory(target_directory);
-    auto reply = ask_for(segment, terms_of(archives, from.shelves(), *to, options), kPatience);
+    // Where one of several archives hangs the helper waits for it, once.
+    const auto longest = archives.size() == 1 ? kPatience : kPatience + patience;
+    auto reply = ask_for(segment, terms_of(archives, from.shelves(), *to, options), longest);
     taken.helper_runs = reply.kind != Reply::Kind::nobody;
     if (reply.kind != Reply::Kind::here) return taken;
     taken.restored =

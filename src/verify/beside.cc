@@ -95,7 +95,7 @@ std::string to_text(const BesideReport& report, std::size_t most) {
                   : fmt::format("{} to {} ({} segments)", range.first, range.last, range.segments);
       text += fmt::format(": only in {}\n", has);
       if (range.hole)
-        text += fmt::format("    what to do: a hole of {0}, which pgweir import -D {0} {1} fills\n",
+        text += fmt::format("    what to do: pgweir import -D {0} {1}; it is a hole of {0}\n",
                             lacks, has);
     }
   };
