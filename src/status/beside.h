@@ -17,7 +17,7 @@ struct Beside {
   std::string error{};  ///< why there is none: it cannot be read, or is another server's
 };
 
-/// Lists both directories; another hangs or is not there: that is told, and nothing thrown. Throws
+/// Lists both directories. That the other one cannot be read is told, and nothing thrown. Throws
 /// Error{io} if the report's own archive cannot be listed any more.
 [[nodiscard]] Beside look_beside(const StatusReport& report, const std::string& directory);
 
