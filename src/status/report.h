@@ -15,6 +15,7 @@
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "io/directory.h"
+#include "status/beside.h"
 #include "status/ends.h"
 #include "status/upstream.h"
 #include "wal/transaction_end.h"
@@ -94,6 +95,8 @@ struct StatusReport {
   std::optional<archive::Branch> branch;
   std::optional<std::string> upstream_error;
   std::string upstream_hint;  ///< what to do about it; may be empty
+
+  std::optional<Beside> beside;  ///< unset: not asked for
 };
 
 /// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
