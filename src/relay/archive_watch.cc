@@ -35,10 +35,11 @@ std::vector<std::string> newest_names(io::Directory& archive) {
 }  // namespace
 
 ArchiveWatch::ArchiveWatch(io::Directory& archive, wal::SegmentSize size,
-                           archive::AskDurableEnd ask, Hub& hub, Log& log)
+                           archive::AskDurableEnd ask, net::Wake& news, Hub& hub, Log& log)
     : archive_(archive),
       size_(size),
       ask_(std::move(ask)),
+      news_(news),
       hub_(hub),
       log_(log),
       thread_(machine_threads().start("watch", [this] { work(); })) {}
@@ -49,7 +50,8 @@ ArchiveWatch::~ArchiveWatch() {
 }
 
 void ArchiveWatch::work() {
-  do {
+  for (;;) {
+    news_.clear();  // before what it stands for is asked
     std::string error;
     try {
       look();
@@ -64,7 +66,12 @@ void ArchiveWatch::work() {
     if (!error.empty() && error != last_error_)
       log_.warning("could not look at what is new in the archive: {}; trying again", error);
     last_error_ = std::move(error);
-  } while (net::pause(stop_, kInterval));
+    try {
+      net::wait_for_socket(news_.fd(), true, false, &stop_, Clock::now() + kInterval);
+    } catch (const net::Interrupted&) {
+      return;
+    }
+  }
 }
 
 void ArchiveWatch::look() {

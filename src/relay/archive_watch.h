@@ -14,15 +14,16 @@
 
 namespace weir::relay {
 
-/// Follows an archive that another process may fill, and tells the hub up to where it can be
-/// served. A receiver that streams into it is asked twice a second how far it has made the WAL
-/// durable. Where none answers, new finished segments are looked for by name; what is found then is
-/// read and synced like at the start (find_served()), since nobody says what is durable. A thread
-/// of its own. The archive, the hub and the log outlive it.
+/// Follows an archive that is being filled, and tells the hub up to where it can be served. A
+/// receiver that streams into it is asked how far it has made the WAL durable, twice a second and
+/// whenever there is word of it (`news`, raised by any thread). Where none answers, new finished
+/// segments are looked for by name; what is found then is read and synced like at the start
+/// (find_served()), since nobody says what is durable. A thread of its own. The archive, the hub
+/// and the log outlive it.
 class ArchiveWatch {
  public:
-  ArchiveWatch(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask, Hub& hub,
-               Log& log);
+  ArchiveWatch(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
+               net::Wake& news, Hub& hub, Log& log);
   ~ArchiveWatch();
   ArchiveWatch(const ArchiveWatch&) = delete;
   ArchiveWatch& operator=(const ArchiveWatch&) = delete;
@@ -36,6 +37,7 @@ class ArchiveWatch {
   io::Directory& archive_;
   const wal::SegmentSize size_;
   const archive::AskDurableEnd ask_;
+  net::Wake& news_;
   Hub& hub_;
   Log& log_;
   std::vector<std::string> finished_;  ///< names when they were looked at last

@@ -50,27 +50,18 @@ Peer peer_of(int socket) {
 
 }  // namespace
 
-Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Options options, Log& log)
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
+               Options options, Log& log)
     : archive_(archive),
       cluster_(cluster),
       hub_(hub),
+      access_(access),
       options_(options),
       log_(log),
       seldom_(log, kToldAMinute),
-      trouble_(log, kToldAMinute),
-      access_(std::make_shared<const Access>()) {}
+      trouble_(log, kToldAMinute) {}
 
-void Server::set_access(std::shared_ptr<const Access> access) {
-  const std::lock_guard lock(mutex_);
-  access_ = std::move(access);
-}
-
-std::shared_ptr<const Access> Server::access() const {
-  const std::lock_guard lock(mutex_);
-  return access_;
-}
-
-void Server::run(std::vector<net::Listener> listeners, const net::Wake& stop) {
+void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
   for (auto& listener : listeners) listener.listen(kBacklog);
   while (!stop.raised()) {
     std::vector<pollfd> polls = {{stop.fd(), POLLIN, 0}, {reap_.fd(), POLLIN, 0}};
@@ -118,7 +109,7 @@ void Server::welcome(net::Listener& listener) {
     visitors_.pop_front();
   }
   net::tune_connection(socket.get());
-  auto access = this->access();
+  auto access = access_.get();
   const auto peer = peer_of(socket.get());
   EntranceState state(*access, peer, make_nonce());
   visitors_.push_back({std::move(socket), std::move(access), std::move(state),

@@ -20,6 +20,25 @@
 
 namespace weir::relay {
 
+/// Who may come in from now on; whoever is in stays. Any thread.
+class AccessBoard {
+ public:
+  /// Nobody, at first.
+  AccessBoard() : access_(std::make_shared<const Access>()) {}
+  void set(std::shared_ptr<const Access> access) {
+    const std::lock_guard lock(mutex_);
+    access_ = std::move(access);
+  }
+  [[nodiscard]] std::shared_ptr<const Access> get() const {
+    const std::lock_guard lock(mutex_);
+    return access_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Access> access_;
+};
+
 /// Lets clients in and serves each of them the archive's WAL.
 ///
 /// The thread that calls run() is the door: it accepts, and speaks with all who have not shown yet
@@ -35,18 +54,16 @@ class Server {
     std::size_t max_at_the_door = 200;
   };
   /// Those it refers to outlive it.
-  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Options options, Log& log);
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
+         Options options, Log& log);
   /// Sessions have ended: see run().
   ~Server() = default;
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// From now on, for those who come; whoever is in stays. Any thread.
-  void set_access(std::shared_ptr<const Access> access);
-
   /// Serves who comes to these, which listen, until `stop` is raised; then tells all clients, and
   /// returns when each of them is gone.
-  void run(std::vector<net::Listener> listeners, const net::Wake& stop);
+  void run(std::vector<net::Listener>& listeners, const net::Wake& stop);
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -67,18 +84,16 @@ class Server {
   void admit(Visitor& visitor);
   void tell_refusal(const Visitor& visitor);
   void reap();
-  [[nodiscard]] std::shared_ptr<const Access> access() const;
 
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  const AccessBoard& access_;
   const Options options_;
   Log& log_;
-  SeldomLog seldom_;   ///< of clients
-  SeldomLog trouble_;  ///< of the archive, which clients have met
-  mutable std::mutex mutex_;
-  std::shared_ptr<const Access> access_;  ///< guarded by mutex_
-  std::list<Visitor> visitors_;           ///< who came first is in front
+  SeldomLog seldom_;             ///< of clients
+  SeldomLog trouble_;            ///< of the archive, which clients have met
+  std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;
   net::Wake reap_;
   std::uint32_t processes_ = 0;

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import signal
 import socket
 import struct
@@ -11,7 +12,8 @@ import pytest
 from support import wal
 from support.process import run, wait_for
 from support.receiver import pgweir, stock_command
-from support.relay import Client, Relay, fields, make_user, told
+from support.relay import PASSWORD, Client, Relay, fields, make_user, told
+from support.server import free_port
 
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
 
@@ -382,7 +384,82 @@ def test_wrong_options_are_told(filled, wrong):
     assert result.returncode == 2, result.stderr
 
 
-def test_an_archive_without_wal_is_tried_again(place):
-    (place / "empty").mkdir()
-    result = pgweir("serve", "-D", place / "empty", "--listen", "5433")
-    assert result.returncode == 3 and "no WAL that could be served yet" in result.stderr
+def test_an_archive_without_wal_is_waited_for(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    relay = Relay(place, receivers, archive, None, TRUST)
+    relay.process = receivers.start(relay.command)
+    relay.process.wait_log("the archive has no WAL yet")
+    receivers.pgweir(archive, primary)
+    primary.switch_wal()
+    relay.process.wait_log("listening on")
+    assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+
+
+@pytest.fixture
+def receiving(servers, receivers, new_archive, place):
+    """(primary, standby not started, start()): a receiver that serves, and the standby to be below it."""
+    primary = servers.primary()
+    users = place / "relay_users"
+    users.write_text(make_user(primary))
+    users.chmod(0o600)
+    archive = new_archive(primary)
+    port = free_port()
+    options = ["--serve", port, "--serve-users", users]
+    receiver = receivers.pgweir(archive, primary, *options)
+    receiver.wait_log(f"listening on 127.0.0.1:{port}")
+    standby = servers.standby(primary, start=False)
+    standby.conf(primary_conninfo=f"host=127.0.0.1 port={port} user=repl password='{PASSWORD}'"
+                                  f" application_name={standby.name}")
+
+    def start():
+        return receivers.pgweir(archive, primary, *options)
+
+    return primary, standby, receiver, start
+
+
+def test_a_receiver_serves_what_it_makes_durable(receiving):
+    primary, standby, receiver, start = receiving
+    standby.start()
+    for _ in range(3):
+        standby.caught_up_with(primary.write_wal(0.7))
+    # The primary is gone, and nobody is at hand but the archive: old WAL, new sessions, a restart of the relay.
+    end = primary.flushed()
+    standby.caught_up_with(end)
+    primary.kill9()
+    standby.stop()
+    standby.start()
+    wait_for(lambda: standby.sql("SELECT status FROM pg_stat_wal_receiver") == "streaming", "the standby to stream")
+    receiver.stop()
+    start().wait_log(rf'client "{standby.name}".*: streaming on timeline 1')
+    assert standby.flushed() >= end
+
+
+def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
+    primary, standby, receiver, start = receiving
+    primary.pgbench_init()
+    standby.start()
+    load = primary.pgbench(clients=2, seconds=120, rate=100)
+    for _ in range(10):
+        receiver.wait_log(rf'client "{standby.name}".*: (catchup|streaming) on timeline 1')
+        before = standby.flushed()
+        wait_for(lambda: standby.flushed() > before, "WAL to come")
+        receiver.kill9()
+        receiver = start()
+    load.kill()
+    load.wait()
+    end = primary.write_wal(0.1)
+    standby.caught_up_with(end)
+    wait_for(lambda: standby.sql("SELECT pg_last_wal_replay_lsn() >= '%s'" % wal.lsn_text(end)) == "t", "the replay")
+    rows = "SELECT sum(abalance), count(*) FROM pgbench_accounts"
+    assert standby.sql(rows) == primary.sql(rows)
+    # (That a record of length 0 is "invalid" is how a standby says that the WAL ends there.)
+    bad = [line for line in standby.log.read_text().split("\n")
+           if "PANIC" in line or "checksum" in line or "FATAL" in line and not re.search(
+               r"could not (receive|connect|send)|terminating walreceiver", line)]
+    assert not bad
+
+
+def test_options_that_go_with_serving(place):
+    result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1", "--serve-hba", "/none")
+    assert result.returncode == 2 and "--serve-hba needs --serve or --serve-socket" in result.stderr

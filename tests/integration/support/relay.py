@@ -33,11 +33,11 @@ class Relay:
         if rules is not None:
             self.hba.write_text(rules)
             command += ["--serve-hba", self.hba]
-        self._command = [str(word) for word in [*command, *options]]
+        self.command = [str(word) for word in [*command, *options]]
         self.process = None
 
     def start(self):
-        self.process = self._receivers.start(self._command)
+        self.process = self._receivers.start(self.command)
         self.process.wait_log(rf"listening on .*:{self.port}")
         return self
 
