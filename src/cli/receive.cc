@@ -12,8 +12,8 @@
 #include "cli/config_file.h"
 #include "cli/downstream.h"
 #include "cli/memory.h"
+#include "cli/progress_line.h"
 #include "cli/receive_options.h"
-#include "cli/teller.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
@@ -64,12 +64,12 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     receive::StatusBoard board(&feed);
     std::optional<receive::Notifier> notifier;
     if (request.notify) notifier.emplace(*request.notify, log);
-    Teller teller(screen, log);
+    ProgressLine progress_line(screen, log);
     const receive::SlowSyncLog slow_syncs(feed, log);
     const auto listening = feed.subscribe([&](const receive::Event& happened) {
       if (notifier) notifier->on_event(happened);
       receive::on(happened, [&](const receive::event::Progress& progress) {
-        teller.tick(progress.snapshot, std::chrono::steady_clock::now());
+        progress_line.tick(progress.snapshot, std::chrono::steady_clock::now());
       });
     });
     receive::Environment environment{.directory = *directory,
@@ -79,7 +79,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
                                      .board = board,
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
-                                     .progress_interval = teller.interval()};
+                                     .progress_interval = progress_line.interval()};
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return board.to_json(); }, log);
@@ -90,10 +90,10 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       log.last_words(error, 500ms);
       ::_exit(kNeedsPerson);
     };
-    struct Telling {  // board and feed are gone after this
+    struct StopAtTheEnd {  // board and feed are gone after this
       daemon::ServiceManager& to;
-      ~Telling() { to.stop(); }
-    } const telling{service};
+      ~StopAtTheEnd() { to.stop(); }
+    } const stop_at_the_end{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
     std::optional<Downstream> downstream;
     if (request.serve.somewhere())

@@ -90,7 +90,7 @@ constexpr auto kNotifyConninfo = connection_string(option_of<conninfo_value>(
     "notify-conninfo", "CONNINFO",
     "ordinary connection to a primary to send it over (default: -d; database postgres if none is "
     "named)"));
-constexpr Option kTelling[] = {kNotifyChannel, kNotifyConninfo};
+constexpr Option kNotifications[] = {kNotifyChannel, kNotifyConninfo};
 
 constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT",
@@ -160,7 +160,7 @@ constexpr OptionGroup kGroups[] = {
     {"Where from:", kWhereFrom,
      "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
     {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
-    {"To tell others what the archive does (docs/notify.md):", kTelling},
+    {"To tell others what the archive does (docs/notify.md):", kNotifications},
     {"To serve standbys and other receivers at the same time (docs/serve.md):", kServing},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
