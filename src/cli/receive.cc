@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 
 #include "base/exit_status.h"
 #include "cli/config_file.h"
+#include "cli/downstream.h"
 #include "cli/memory.h"
 #include "cli/progress_line.h"
 #include "cli/receive_options.h"
@@ -32,9 +34,26 @@ using namespace std::chrono_literals;
 /// How long the end of the program waits for somebody to read its last messages.
 constexpr auto kPatience = 2s;
 
+/// What serves meanwhile, for SIGHUP: another thread's.
+class ServingNow {
+ public:
+  void set(Downstream* downstream) {
+    const std::lock_guard lock(mutex_);
+    downstream_ = downstream;
+  }
+  void reload() {
+    const std::lock_guard lock(mutex_);
+    if (downstream_ != nullptr) downstream_->reload();
+  }
+
+ private:
+  std::mutex mutex_;
+  Downstream* downstream_ = nullptr;
+};
+
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
-        daemon::ServiceManager& service) {
+        daemon::ServiceManager& service, ServingNow& serving) {
   try {
     if (request.password_on_command_line)
       log.warning(
@@ -76,6 +95,14 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
+    std::optional<Downstream> downstream;
+    if (request.serve.somewhere())
+      downstream.emplace(request.serve, *directory, feed, log, environment.durability_lost);
+    struct Known {
+      ServingNow& to;
+      ~Known() { to.set(nullptr); }
+    } const known{serving};
+    serving.set(downstream ? &*downstream : nullptr);
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
@@ -93,11 +120,13 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
   }
 }
 
-/// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
+/// SIGHUP: the log level as the configuration file has it now, the log file opened anew, and who
+/// may connect read anew.
 void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
-            daemon::ServiceManager& service) {
+            daemon::ServiceManager& service, ServingNow& serving) {
   service.reloading();
   log.reopen();
+  serving.reload();
   try {
     if (request.config_file && !request.log_level_fixed) {
       auto fresh = arguments.without_file();
@@ -126,6 +155,7 @@ int receive_command(const Arguments& arguments) {
   daemon::Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   daemon::ServiceManager service(log);
   net::Wake stop;
+  ServingNow serving;
   int status = kUnexpected;
   {
     daemon::Signals::Handlers handlers;
@@ -134,10 +164,10 @@ int receive_command(const Arguments& arguments) {
       service.stopping();
       stop.raise();
     };
-    handlers.reload = [&] { reload(request, arguments, log, service); };
+    handlers.reload = [&] { reload(request, arguments, log, service, serving); };
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
-    status = run(request, screen, log, stop, service);
+    status = run(request, screen, log, stop, service, serving);
     signals.stop();
   }
   screen.clear();
