@@ -176,6 +176,11 @@ std::optional<Rules::Match> Rules::find(const Peer& peer, std::string_view user,
   return std::nullopt;
 }
 
+bool Rules::needs_local_users() const {
+  return std::any_of(rules_.begin(), rules_.end(),
+                     [](const Rule& rule) { return rule.method == Method::peer; });
+}
+
 bool Rules::needs_own_networks() const {
   return std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) {
     return rule.where == Where::samehost || rule.where == Where::samenet;

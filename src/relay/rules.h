@@ -44,6 +44,8 @@ class Rules {
                                           const std::vector<net::Network>& own) const;
   /// A rule asks for the networks of this machine.
   [[nodiscard]] bool needs_own_networks() const;
+  /// A rule asks who it is on the other side of a Unix socket.
+  [[nodiscard]] bool needs_local_users() const;
 
  private:
   enum class Where { all, samehost, samenet, network };

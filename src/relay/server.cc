@@ -41,10 +41,11 @@ std::uint32_t make_secret() {
   return number;
 }
 
-Peer peer_of(int socket) {
+/// The name of a local user may have to be asked for over the network: only where it counts.
+Peer peer_of(int socket, const Rules& rules) {
   Peer peer;
   peer.address = net::peer_address(socket);
-  if (!peer.address) peer.local_user = net::peer_user(socket);
+  if (!peer.address && rules.needs_local_users()) peer.local_user = net::peer_user(socket);
   return peer;
 }
 
@@ -110,7 +111,7 @@ void Server::welcome(net::Listener& listener) {
   }
   net::tune_connection(socket.get());
   auto access = access_.get();
-  const auto peer = peer_of(socket.get());
+  const auto peer = peer_of(socket.get(), access->rules);
   EntranceState state(*access, peer, make_nonce());
   visitors_.push_back({std::move(socket), std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});

@@ -445,6 +445,7 @@ def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
         before = standby.flushed()
         wait_for(lambda: standby.flushed() > before, "WAL to come")
         receiver.kill9()
+        assert "damaged" not in receiver.said() and "not in the archive" not in receiver.said()
         receiver = start()
     load.kill()
     load.wait()

@@ -71,6 +71,7 @@ hostnossl replication five            all            trust
     EXPECT_EQ(found(rules, each.address, each.user), each.expected);
   }
   EXPECT_TRUE(rules.needs_own_networks());
+  EXPECT_TRUE(rules.needs_local_users());
 
   auto encrypted = from("198.51.100.1");
   encrypted.encrypted = true;
@@ -87,6 +88,7 @@ TEST(Rules, WithoutAFileThisMachineAloneComesInWithAPassword) {
   EXPECT_EQ(found(rules, "128.0.0.1", "repl"), "none");
   EXPECT_EQ(found(rules, "2001:db8::7", "repl"), "none");
   EXPECT_FALSE(rules.needs_own_networks());
+  EXPECT_FALSE(rules.needs_local_users());
 }
 
 TEST(Rules, AnEmptyFileLetsNobodyIn) {
