@@ -106,7 +106,7 @@ int status_command(const Arguments& arguments) {
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
   ask_receiver(asked, directory);
-  auto report = status::look(directory);
+  auto report = status::make_report(directory);
   report.receiver = asked.receiver;
   report.receiver_error = asked.receiver_error;
   report.receiver_silent = asked.receiver_silent;

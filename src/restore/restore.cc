@@ -161,9 +161,8 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
   bool all_wrong = true;
   archives_.ask_each([&](std::size_t i) {
     if (!archives_.at(i).finished_form_exists(segment)) return;
-    const auto look =
-        archive::look_at_size(archives_.shelf(i), {segment, Method::none, false},
-                              identity->segment_size, std::chrono::system_clock::now());
+    const auto look = archive::check_size(archives_.shelf(i), {segment, Method::none, false},
+                                          identity->segment_size, std::chrono::system_clock::now());
     all_wrong = all_wrong && look.wrong && !look.being_written;
     if (!wrong) wrong = look.wrong;
   });

@@ -102,8 +102,8 @@ struct StatusReport {
 /// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
 /// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
 /// cannot be read are told in `damaged`.
-[[nodiscard]] StatusReport look(const std::string& path);
-[[nodiscard]] StatusReport look(io::Directory& directory);
+[[nodiscard]] StatusReport make_report(const std::string& path);
+[[nodiscard]] StatusReport make_report(io::Directory& directory);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
 /// as lost, and files that are no segments by their size.
