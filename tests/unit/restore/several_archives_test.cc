@@ -736,6 +736,59 @@ TEST(SeveralArchives, TellALostBranchThatOneOfThemKnows) {
   EXPECT_EQ(lost(2).size(), 1u) << "each once";
 }
 
+// ---- faults
+
+/// A call of one archive's file system fails, whichever it is: the answer is the one that would
+/// have been given without the fault, or an error; where the other archive has the file, the file.
+TEST(SeveralArchives, FailAtEveryCallWithoutAWrongResult) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(7));
+  const auto at = wal.fork_point(kSize.start(5) + 400'000);
+  Scene scene;
+  scene.options.partial = true;
+  scene.a.segments(wal, 1, 3).partial(wal, wal.complete_end(kSize.start(5) + 200'000));
+  scene.b.segments(wal, 2, 5).partial(wal, wal.complete_end(kSize.start(5) + 300'000));
+  scene.a.flip(name_of(1, 2), 500'000, 1);
+  scene.b.history(2, verify::history_line(1, at));
+  struct Case {
+    std::string file;
+    bool in_a, in_b;  ///< sound
+  };
+  const Case cases[] = {{name_of(1, 1), true, false},      {name_of(1, 2), false, true},
+                        {name_of(1, 3), false, true},      {name_of(1, 5), true, true},
+                        {"00000002.history", false, true}, {name_of(1, 6), false, false},
+                        {"00000003.history", false, false}};
+  for (const bool server : kBoth)
+    for (const auto& c : cases) {
+      if (server) scene.options.system_identifier = wal.options().system_identifier;
+      const auto right = scene.ask(c.file);
+      ASSERT_EQ(right.restored, c.in_a || c.in_b) << c.file << right.what;
+      for (const bool in_b : kBoth) {
+        auto& disk = (in_b ? scene.b : scene.a).disk;
+        std::uint64_t faults = 0;
+        for (std::uint64_t call = 1;; ++call) {
+          SCOPED_TRACE(::testing::Message() << c.file << server << in_b << call);
+          bool failed = false;
+          disk.reset_calls();
+          disk.set_hook([&](const sim::SimDisk::Call& one) {
+            if (one.number != call) return sim::SimDisk::Effect::proceed();
+            failed = true;
+            return sim::SimDisk::Effect::fail(EIO);
+          });
+          const auto outcome = scene.ask(c.file);
+          disk.set_hook({});
+          if (!failed) break;
+          ++faults;
+          if (outcome.restored) {
+            EXPECT_EQ(outcome.restored, right.restored) << outcome.what;
+            EXPECT_EQ(outcome.content, right.content);
+          }
+        }
+        EXPECT_GT(faults, 0u);
+      }
+    }
+}
+
 // ---- random damage
 
 /// Two archives of one history: each has some of it, some of that damaged, and a .partial. Whatever
