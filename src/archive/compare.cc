@@ -1,11 +1,9 @@
 #include "archive/compare.h"
 
-#include <isa-l/crc.h>
-#include <isa-l/crc64.h>
-
 #include <algorithm>
 #include <vector>
 
+#include "archive/digest.h"
 #include "archive/segment_reader.h"
 
 namespace weir::archive {
@@ -17,19 +15,10 @@ namespace {
 
 constexpr std::size_t kBlock = 64 * 1024;
 
-/// 96 bits of two different polynomials: nobody forges WAL here.
-struct Digest {
-  std::uint64_t crc64 = 0;
-  std::uint32_t crc32c = 0;
-  std::size_t bytes = 0;
-  bool operator==(const Digest&) const = default;
-};
-
 Digest digest(std::span<const std::byte> bytes) {
-  // ISA-L does not write to the buffer, its prototypes only lack the const.
-  auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
-  return {crc64_ecma_refl(0, buffer, bytes.size()),
-          crc32_iscsi(buffer, static_cast<int>(bytes.size()), ~0u), bytes.size()};
+  Digest digest;
+  digest.add(bytes);
+  return digest;
 }
 
 /// Calls `take(index, block)` for each block of the content before `upto`, until it returns false.
@@ -66,15 +55,21 @@ void for_each_block(io::Shelf& directory, const SegmentFileName& name, wal::Segm
 std::optional<std::uint64_t> first_difference(io::Shelf& directory, const SegmentFileName& left,
                                               const SegmentFileName& right,
                                               wal::SegmentSize segment_size, std::uint64_t upto) {
+  return first_difference(directory, left, directory, right, segment_size, upto);
+}
+
+std::optional<std::uint64_t> first_difference(io::Shelf& left_shelf, const SegmentFileName& left,
+                                              io::Shelf& right_shelf, const SegmentFileName& right,
+                                              wal::SegmentSize segment_size, std::uint64_t upto) {
   std::vector<Digest> digests;
-  for_each_block(directory, left, segment_size, upto, [&](std::size_t, auto block) {
+  for_each_block(left_shelf, left, segment_size, upto, [&](std::size_t, auto block) {
     digests.push_back(digest(block));
     return true;
   });
   std::optional<std::size_t> differs;
   std::vector<std::byte> right_block;
   std::size_t blocks = 0;
-  for_each_block(directory, right, segment_size, upto, [&](std::size_t index, auto block) {
+  for_each_block(right_shelf, right, segment_size, upto, [&](std::size_t index, auto block) {
     ++blocks;
     if (index < digests.size() && digest(block) == digests[index]) return true;
     differs = index;
@@ -86,7 +81,7 @@ std::optional<std::uint64_t> first_difference(io::Shelf& directory, const Segmen
 
   const auto at = *differs * kBlock;
   std::optional<std::uint64_t> offset = at;
-  for_each_block(directory, left, segment_size, upto, [&](std::size_t index, auto block) {
+  for_each_block(left_shelf, left, segment_size, upto, [&](std::size_t index, auto block) {
     if (index < *differs) return true;
     const auto [mine, other] =
         std::mismatch(block.begin(), block.end(), right_block.begin(), right_block.end());

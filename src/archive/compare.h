@@ -12,6 +12,10 @@ namespace weir::archive {
 /// Offset of the first byte in which the raw contents of two files of one segment differ before
 /// `upto`; where one ends earlier, that end. nullopt if they agree. Each file is read once (and a
 /// second time up to a difference). Memory: some hundred kB. Throws as read_segment().
+[[nodiscard]] std::optional<std::uint64_t> first_difference(
+    io::Shelf& left_shelf, const SegmentFileName& left, io::Shelf& right_shelf,
+    const SegmentFileName& right, wal::SegmentSize segment_size, std::uint64_t upto);
+/// Of one shelf.
 [[nodiscard]] std::optional<std::uint64_t> first_difference(io::Shelf& directory,
                                                             const SegmentFileName& left,
                                                             const SegmentFileName& right,

@@ -6,6 +6,7 @@
 
 #include "archive/content.h"
 #include "archive/forms.h"
+#include "archive/home.h"
 #include "archive/own_names.h"
 #include "base/error.h"
 
@@ -40,58 +41,39 @@ class Compression {
       case Match::equal:
         break;
     }
-    // Who made it may not have synced it.
+    // Who made it may not have synced it. Were the raw name gone first, a crash could leave
+    // neither.
     file->sync();
     file->close();
-    publish_and_remove_raw();
+    directory_.sync();
+    remove_raw();
     return true;
   }
 
   bool write(codec::Compression compression) {
     const std::string name = SegmentFileName{segment_, compression.method, false}.to_string();
-    const std::string temporary = temporary_name(name);
-    directory_.remove(temporary);  // of an interrupted run
-    try {
-      const auto file = directory_.create(temporary);
-      if (!compress(*file, compression)) {
-        directory_.remove(temporary);
-        return false;
-      }
+    bool interrupted = false;
+    const auto fill = [&](Draft& draft) {
+      interrupted = !compress(draft, compression);
+      if (interrupted) return false;
       // The raw form is about to go: what is left has to be proven first. This costs a fraction
       // of the compression.
-      switch (compare(*file, compression.method, temporary)) {
-        case Match::stopped:
-          directory_.remove(temporary);
-          return false;
-        case Match::different:
-          throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
-              .with("path", path_of(raw_name()))
-              .hint("The raw file stays as it is. Check the memory of this machine.");
-        case Match::equal:
-          break;
-      }
-      file->sync();   // the bytes, before they get the name
-      file->close();  // late write errors appear here
-      // A prune that took the raw file did not see ours: it would be the far side of a gap. Only
-      // up to here: once ours has its name, the raw one may also have gone because of it ("pgweir
-      // compress"), and nothing but ours is left.
-      if (!directory_.find(raw_name())) {
-        directory_.remove(temporary);
-        return true;
-      }
-      directory_.rename_no_replace(temporary, name);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::durability) {
-        try {
-          directory_.remove(temporary);
-        } catch (const Error&) {
-          // The first error is the one to tell; clean_up() removes the file.
-        }
-      }
-      throw;
-    }
-    publish_and_remove_raw();
-    return true;
+      const auto match = compare(draft.written(), compression.method, name);
+      if (match == Match::different)
+        throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+            .with("path", path_of(raw_name()))
+            .hint("The raw file stays as it is. Check the memory of this machine.");
+      interrupted = match == Match::stopped;
+      return !interrupted;
+    };
+    // A prune that took the raw file did not see ours: it would be the far side of a gap. Only up
+    // to here: once ours has its name, the raw one may also have gone because of it ("pgweir
+    // compress"), and nothing but ours is left.
+    const auto still_wanted = [&] { return directory_.find(raw_name()).has_value(); };
+    // Durable, before the raw name goes: a crash must leave one of the two.
+    if (DirectoryHome(directory_).publish({.name = name, .still_wanted = still_wanted}, fill))
+      remove_raw();
+    return !interrupted;
   }
 
  private:
@@ -101,21 +83,13 @@ class Compression {
   }
   [[nodiscard]] bool stopped() const { return stop_ && stop_(); }
 
-  void publish_and_remove_raw() {
-    // Were the raw name gone first, a crash could leave neither.
-    directory_.sync();
-    // Not synced: should a crash bring the raw file back, it is compared and removed again.
-    directory_.remove(raw_name());
-  }
+  /// Not synced: should a crash bring the raw file back, it is compared and removed again.
+  void remove_raw() { directory_.remove(raw_name()); }
 
   /// False if stopped.
-  bool compress(io::File& to, codec::Compression compression) {
+  bool compress(Draft& to, codec::Compression compression) {
     const auto compressor = codec::make_compressor(compression, size_.bytes());
-    std::uint64_t written = 0;
-    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
-      to.write_at(written, bytes);
-      written += bytes.size();
-    };
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { to.write(bytes); };
     std::vector<std::byte> buffer(std::min<std::uint64_t>(kPiece, size_.bytes()));
     for (std::uint64_t at = 0; at < size_.bytes(); at += buffer.size()) {
       if (stopped()) return false;
@@ -126,7 +100,7 @@ class Compression {
     return true;
   }
 
-  Match compare(io::File& compressed, codec::Method method, const std::string& name) {
+  Match compare(io::Bytes& compressed, codec::Method method, const std::string& name) {
     std::vector<std::byte> buffer;
     std::uint64_t at = 0;
     Match match = Match::equal;
@@ -259,29 +233,24 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
 
   if (end > 0 && !older_holds_more) {
     const std::string name = SegmentFileName{segment, method, true}.to_string();
-    const std::string temporary = temporary_name(name);
-    directory.remove(temporary);
-    const auto file = directory.create(temporary);
     const auto compressor = codec::make_compressor({method, highest_level(method)}, end);
-    std::uint64_t size = 0;
-    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
-      file->write_at(size, bytes);
-      size += bytes.size();
+    const auto fill = [&](Draft& draft) {
+      const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { draft.write(bytes); };
+      std::vector<std::byte> buffer(kPiece);
+      for (std::uint64_t at = 0; at < end;) {
+        const auto piece =
+            std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
+        if (raw->read_at(at, piece) != piece.size())
+          throw Error(ErrorKind::io, "an unfinished segment became shorter while it was read")
+              .with("path", directory.path() + "/" + raw_name);
+        compressor->feed(piece, sink);
+        at += piece.size();
+      }
+      compressor->finish(sink);
+      return true;
     };
-    std::vector<std::byte> buffer(kPiece);
-    for (std::uint64_t at = 0; at < end;) {
-      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
-      if (raw->read_at(at, piece) != piece.size())
-        throw Error(ErrorKind::io, "an unfinished segment became shorter while it was read")
-            .with("path", directory.path() + "/" + raw_name);
-      compressor->feed(piece, sink);
-      at += piece.size();
-    }
-    compressor->finish(sink);
-    file->sync();
-    file->close();
-    directory.rename_replace(temporary, name);
-    directory.sync();  // before the raw name goes: a crash must leave one of the two
+    // Durable, before the raw name goes: a crash must leave one of the two.
+    DirectoryHome(directory).publish({.name = name, .replace = true}, fill);
     std::erase(older, name);
     for (const std::string& other : older) directory.remove(other);
   }

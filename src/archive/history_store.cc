@@ -1,10 +1,8 @@
 #include "archive/history_store.h"
 
-#include <span>
-
 #include "archive/content.h"
 #include "archive/forms.h"
-#include "archive/own_names.h"
+#include "archive/home.h"
 #include "base/error.h"
 #include "wal/segment.h"
 
@@ -59,27 +57,10 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
     return false;
   }
 
-  const std::string temporary = temporary_name(name);
-  directory.remove(temporary);
-  try {
-    const auto file = directory.create(temporary);
-    file->write_at(0, std::as_bytes(std::span(content.data(), content.size())));
-    file->sync();
-    file->close();
-    directory.rename_no_replace(temporary, name);  // readers see all of it or none
-  } catch (const Error& error) {
-    // A full disk has better uses for it. The first error is the one to tell.
-    if (error.kind() != ErrorKind::durability) {
-      try {
-        directory.remove(temporary);
-      } catch (const Error&) {
-      }
-    }
-    throw;
-  }
   // Segments of this timeline may be acknowledged from now on: without the name they would be
   // those of a timeline of unknown origin after a crash.
-  directory.sync();
+  DirectoryHome home(directory);
+  publish_text(home, {.name = name}, content);
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "archive/history_store.h"
+#include "archive/home.h"
 #include "archive/identity.h"
 #include "archive/own_names.h"
 #include "archive/sizes.h"
@@ -331,26 +332,11 @@ std::string own_temporary_name(std::string_view name) {
   return temporary_name(fmt::format("{}.{}", name, ::getpid()));
 }
 
+/// Streaming goes on behind the loss: without the name nobody would know of it after a crash.
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text) {
-  directory.remove(temporary);
-  try {
-    const auto file = directory.create(temporary);
-    file->write_at(0, std::as_bytes(std::span(text.data(), text.size())));
-    file->sync();
-    file->close();
-    directory.rename_replace(temporary, name);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::durability) {
-      try {
-        directory.remove(temporary);
-      } catch (const Error&) {
-      }
-    }
-    throw;
-  }
-  // Streaming goes on behind the loss: without the name nobody would know of it after a crash.
-  directory.sync();
+  DirectoryHome home(directory);
+  publish_text(home, {.name = name, .replace = true, .temporary = temporary}, text);
 }
 
 std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing) {

@@ -9,6 +9,7 @@ namespace {
 constexpr std::string_view kPrefix = ".pgweir-";
 constexpr std::string_view kSuffix = ".tmp";
 constexpr std::string_view kHoleMark = ".pgweir-behind-hole-";
+constexpr std::string_view kDamaged = ".pgweir-damaged-";
 constexpr std::string_view kLoss = "loss-";
 constexpr std::string_view kAcknowledged = ".ack";
 
@@ -43,6 +44,19 @@ std::string hole_mark_name(wal::SegmentName segment) {
 std::optional<wal::SegmentName> parse_hole_mark(std::string_view name) {
   if (!name.starts_with(kHoleMark)) return std::nullopt;
   return wal::SegmentName::parse(name.substr(kHoleMark.size()));
+}
+
+std::string damaged_name(std::string_view file, int number) {
+  auto name = std::string(kDamaged) + std::string(file);
+  if (number > 1) name += "-" + std::to_string(number);
+  return name;
+}
+
+std::optional<wal::SegmentName> parse_damaged_name(std::string_view name) {
+  if (!name.starts_with(kDamaged)) return std::nullopt;
+  name.remove_prefix(kDamaged.size());
+  const auto file = SegmentFileName::parse(name.substr(0, name.find('-')));
+  return file ? std::optional(file->segment) : std::nullopt;
 }
 
 bool is_own_hidden_name(std::string_view name) {

@@ -27,6 +27,12 @@ inline constexpr std::string_view kSpareName = ".pgweir-spare";
 [[nodiscard]] std::string hole_mark_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_hole_mark(std::string_view name);
 
+/// Where "pgweir import --replace-damaged" keeps what it replaces: ".pgweir-damaged-<file>", and
+/// "-2" and so on behind it.
+[[nodiscard]] std::string damaged_name(std::string_view file, int number = 1);
+/// The segment that such a file is of; nullopt for other names.
+[[nodiscard]] std::optional<wal::SegmentName> parse_damaged_name(std::string_view name);
+
 /// True for kSpareName and for the temporary_name() of a segment, a history file or a record of a
 /// loss: what an interrupted run may have left.
 [[nodiscard]] bool is_own_hidden_name(std::string_view name);

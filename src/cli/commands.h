@@ -10,6 +10,7 @@ namespace weir::cli {
 extern const Command kReceiveCommand;
 extern const Command kRestoreCommand;
 extern const Command kVerifyCommand;
+extern const Command kImportCommand;
 extern const Command kAckCommand;
 extern const Command kPruneCommand;
 extern const Command kCompressCommand;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "archive/identity.h"
+#include "archive/leftovers.h"
 #include "archive/listing.h"
 #include "base/exit_status.h"
 #include "base/processors.h"
@@ -77,7 +78,7 @@ int compress_command(const Arguments& arguments) {
   const auto identity = archive::read_identity(*directory, listing);
   const auto work = compress::find_work(listing);
   if (!arguments.has(kDryRun))
-    compress::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
+    archive::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
   if (!identity || work.segments.empty()) {
     const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                       [](const auto& each) { return !each.name.partial; });

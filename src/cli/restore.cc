@@ -14,11 +14,11 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
+#include "cli/durable_end.h"
 #include "cli/help.h"
 #include "cli/memory.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
-#include "receive/status_socket.h"
 #include "restore/command.h"
 #include "restore/find.h"
 
@@ -112,25 +112,6 @@ class StderrLog final : public Log {
 
 Error usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
-}
-
-/// What the receiver that streams into the archive says, if there is one.
-std::optional<restore::DurableEnd> durable_end_of(const std::string& directory) {
-  try {
-    const auto answer = receive::StatusSocket::ask(directory);
-    if (!answer) return std::nullopt;
-    const auto json = nlohmann::json::parse(*answer, nullptr, false);
-    if (!json.is_object() || !json.contains("flush_lsn") || !json.contains("timeline"))
-      return std::nullopt;
-    const auto& flush = json["flush_lsn"];
-    const auto& timeline = json["timeline"];
-    if (!flush.is_string() || !timeline.is_number_unsigned()) return std::nullopt;
-    const auto lsn = wal::Lsn::parse(flush.get<std::string>());
-    if (!lsn) return std::nullopt;
-    return restore::DurableEnd{timeline.get<wal::TimelineId>(), *lsn};
-  } catch (const Error&) {
-    return std::nullopt;  // who cannot be asked is not waited for: the file itself is looked at
-  }
 }
 
 int restore(const Arguments& arguments, const std::string& directory) {

@@ -1,8 +1,6 @@
 #include "compress/compress.h"
 
 #include <fmt/format.h>
-#include <isa-l/crc.h>
-#include <isa-l/crc64.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,12 +9,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <thread>
 
 #include "archive/compare.h"
 #include "archive/content.h"
+#include "archive/digest.h"
 #include "archive/forms.h"
+#include "archive/home.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
@@ -25,45 +24,8 @@ namespace weir::compress {
 
 namespace {
 
+using archive::Digest;
 using archive::SegmentFileName;
-
-// Not the names that the receiver uses and cleans up: both may be at work on one segment.
-constexpr std::string_view kPrefix = ".pgweir-convert-";
-constexpr std::string_view kSuffix = ".tmp";
-
-/// A lock on the temporary file tells that somebody is at work on it; the kernel takes it back when
-/// the process is gone. nullopt: this file system knows no locks.
-std::optional<bool> try_lock(io::File& file) {
-  try {
-    return file.try_lock();
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
-/// Two conversions may run at once: neither must ever rename what the other one is writing.
-std::string unique_name(std::string_view target) {
-  std::random_device random;
-  return fmt::format("{}{:08x}{:08x}-{}{}", kPrefix, random(), random(), target, kSuffix);
-}
-
-/// 96 bits of two different polynomials, over a stream.
-class Digest {
- public:
-  void add(std::span<const std::byte> bytes) {
-    // ISA-L does not write to the buffer, its prototypes only lack the const.
-    auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
-    crc64_ = crc64_ecma_refl(crc64_, buffer, bytes.size());
-    crc32c_ = crc32_iscsi(buffer, static_cast<int>(bytes.size()), crc32c_);
-    size_ += bytes.size();
-  }
-  bool operator==(const Digest&) const = default;
-
- private:
-  std::uint64_t crc64_ = 0;
-  std::uint32_t crc32c_ = ~0u;
-  std::uint64_t size_ = 0;
-};
 
 /// One segment. Reads as the steps that its promise is made of.
 class Conversion {
@@ -85,10 +47,8 @@ class Conversion {
     stopped,
   };
   Outcome run() {
-    if (!directory_.find(target_)) {
+    if (!directory_.find(target_))
       if (const auto written = write(); written != Outcome::converted) return written;
-      publish();
-    }
     return remove_others();
   }
 
@@ -99,54 +59,45 @@ class Conversion {
 
   Outcome write() {
     const auto& source = forms_.front().name;
-    try {
-      const auto file = create_temporary();
-      const auto digest = compress(source, *file);
+    bool interrupted = false;
+    const auto fill = [&](archive::Draft& draft) {
+      const auto digest = compress(source, draft);
       // The old form is about to go: what is left has to be proven first.
-      const auto proven = digest ? read_back(*file) : std::nullopt;
-      if (!proven) {
-        directory_.remove(temporary_);
-        return Outcome::stopped;
-      }
-      if (*proven != *digest)
+      const auto proven = digest ? read_back(draft.written()) : std::nullopt;
+      interrupted = !proven;
+      if (proven && *proven != *digest)
         throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
             .with("file", source.to_string())
             .hint("The old file stays as it is. Check the memory of this machine.");
-      file->sync();   // the bytes, before they get the name
-      file->close();  // late write errors appear here
-      return Outcome::converted;
+      return !interrupted;
+    };
+    // A prune that removed the old form did not see the new one. Only up to here: once ours has its
+    // name, the old one may also have gone because of it (the receiver compresses, too), and
+    // nothing but ours is left.
+    const auto still_wanted = [&] {
+      return directory_.find(source.to_string()) || any_other_form();
+    };
+    try {
+      const bool published = archive::DirectoryHome(directory_)
+                                 .publish({.name = target_,
+                                           .writers = archive::Home::Writers::many,
+                                           .still_wanted = still_wanted},
+                                          fill);
+      if (interrupted) return Outcome::stopped;
+      if (!published) bytes_after_ = 0;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) throw;
-      drop_temporary();
       if (error.kind() == ErrorKind::io && !directory_.find(source.to_string()))
         return Outcome::gone;
-      throw;
+      // The receiver was quicker: remove_others() compares with its file.
+      if (error.kind() != ErrorKind::conflict) throw;
+      bytes_after_ = 0;
     }
-  }
-
-  /// Under a lock of its own, held until it has its name or is gone: remove_leftovers() leaves it
-  /// alone as long.
-  std::unique_ptr<io::File> create_temporary() {
-    for (;;) {
-      temporary_ = unique_name(target_);
-      auto file = directory_.create(temporary_);
-      lock_ = directory_.open(temporary_);
-      if (lock_ && try_lock(*lock_) == false) lock_ = nullptr;
-      // Before it was locked another run may have taken it for a leftover.
-      if (lock_ && directory_.find(temporary_)) return file;
-    }
-  }
-
-  void drop_temporary() {
-    try {
-      directory_.remove(temporary_);
-    } catch (const Error&) {
-      // The error that brought us here is the one to tell; the next run removes the file.
-    }
+    return Outcome::converted;
   }
 
   /// nullopt if stopped.
-  std::optional<Digest> compress(const SegmentFileName& source, io::File& to) {
+  std::optional<Digest> compress(const SegmentFileName& source, archive::Draft& to) {
     wal::RecordVerifier::Options checks;
     checks.segment_size = size_;
     checks.timeline = segment_.timeline();
@@ -155,7 +106,7 @@ class Conversion {
     Digest digest;
     std::uint64_t written = 0;
     const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
-      to.write_at(written, bytes);
+      to.write(bytes);
       written += bytes.size();
     };
     bool stop = false;
@@ -181,34 +132,14 @@ class Conversion {
   }
 
   /// nullopt if stopped.
-  std::optional<Digest> read_back(io::File& file) {
+  std::optional<Digest> read_back(io::Bytes& file) {
     Digest digest;
-    const bool whole =
-        archive::read_content(file, codec::Method::zstd, directory_.path() + "/" + temporary_,
-                              [&](std::span<const std::byte> wal) {
-                                digest.add(wal);
-                                return !stopped();
-                              });
+    const bool whole = archive::read_content(file, codec::Method::zstd, directory_.path_of(target_),
+                                             [&](std::span<const std::byte> wal) {
+                                               digest.add(wal);
+                                               return !stopped();
+                                             });
     return whole ? std::optional(digest) : std::nullopt;
-  }
-
-  void publish() {
-    // A prune that removed the old form did not see the new one. Only up to here: once ours has its
-    // name, the old one may also have gone because of it (the receiver compresses, too), and
-    // nothing but ours is left.
-    if (!directory_.find(forms_.front().name.to_string()) && !any_other_form()) {
-      drop_temporary();
-      bytes_after_ = 0;
-      return;
-    }
-    try {
-      directory_.rename_no_replace(temporary_, target_);
-    } catch (const Error& error) {
-      drop_temporary();
-      // The receiver was quicker: remove_others() compares with its file.
-      if (error.kind() != ErrorKind::conflict) throw;
-      bytes_after_ = 0;
-    }
   }
 
   [[nodiscard]] bool any_other_form() {
@@ -278,9 +209,7 @@ class Conversion {
   const Options& options_;
   const std::function<void(std::uint64_t)>& advance_;
   const std::string target_;
-  std::string temporary_;
-  std::unique_ptr<io::File> lock_;  ///< on the temporary file
-  std::uint64_t bytes_after_ = 0;   ///< of what we wrote; 0 where we did not
+  std::uint64_t bytes_after_ = 0;  ///< of what we wrote; 0 where we did not
 };
 
 }  // namespace
@@ -354,20 +283,6 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
   }
   if (failure) std::rethrow_exception(failure);
   return result;
-}
-
-bool is_leftover(std::string_view name) {
-  return name.starts_with(kPrefix) && name.ends_with(kSuffix);
-}
-
-void remove_leftovers(io::Directory& directory,
-                      std::chrono::system_clock::time_point written_before) {
-  for (const auto& entry : directory.list()) {
-    if (!is_leftover(entry.name)) continue;
-    const auto file = directory.open(entry.name);
-    if (!file) continue;
-    if (try_lock(*file).value_or(entry.modified < written_before)) directory.remove(entry.name);
-  }
 }
 
 }  // namespace weir::compress

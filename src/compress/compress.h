@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -53,13 +52,5 @@ struct Work {
 /// system is read-only.
 [[nodiscard]] Result compress_archive(io::Directory& directory, const Work& work,
                                       wal::SegmentSize segment_size, const Options& options);
-
-/// Removes what interrupted runs left behind: hidden files of ours that nobody holds a lock on.
-/// Where the file system knows no locks, those that nobody has written to since `written_before`
-/// (one at work writes all the time). Throws Error{io}.
-void remove_leftovers(io::Directory& directory,
-                      std::chrono::system_clock::time_point written_before);
-/// True for the hidden files of a conversion.
-[[nodiscard]] bool is_leftover(std::string_view name);
 
 }  // namespace weir::compress

@@ -8,6 +8,7 @@
 
 #include "archive/backup_checkpoint.h"
 #include "archive/losses.h"
+#include "archive/unvouched.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/records.h"
@@ -50,6 +51,25 @@ bool only_unfinished(const archive::Listing& listing, wal::SegmentName segment) 
   });
 }
 
+/// What was imported may be WAL of another branch, as far as nobody has looked at its border.
+void divide_at_unvouched_borders(Line& line, const std::vector<archive::Unvouched>& unvouched) {
+  const auto divide_at = [&](wal::Lsn border) {
+    for (std::size_t i = 0; i < line.stretches.size(); ++i) {
+      const auto stretch = line.stretches[i];
+      if (border <= stretch.begin || border >= stretch.end) continue;
+      line.stretches[i].end = border;
+      line.stretches.insert(line.stretches.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                            {border, stretch.end});
+      return;
+    }
+  };
+  for (const auto& part : unvouched) {
+    if (!line.history.contains(part.timeline)) continue;
+    if (part.left) divide_at(part.begin);
+    if (part.right) divide_at(part.end);
+  }
+}
+
 }  // namespace
 
 /// How far records could be read, and why not further.
@@ -69,6 +89,7 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
   const auto& size = identity_->segment_size;
   const auto timelines = archive::Timelines::read(archive_, listing);
   const auto losses = archive::read_losses(archive_, listing);
+  const auto unvouched = archive::read_unvouched(archive_, listing);
   std::set<wal::TimelineId> with_segments;
   for (const auto& entry : listing.segments)
     if (entry.name.segment.fits(size)) with_segments.insert(entry.name.segment.timeline());
@@ -104,6 +125,7 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
     }
     auto& end = line.stretches.back().end;
     while (!behind_hole(end) && unfinished_at(end)) end = end + size.bytes();
+    divide_at_unvouched_borders(line, unvouched);
     lines_.push_back(std::move(line));
   }
 }

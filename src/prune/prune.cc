@@ -8,7 +8,9 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/own_names.h"
 #include "archive/timelines.h"
+#include "archive/unvouched.h"
 #include "base/error.h"
 #include "base/units.h"
 
@@ -143,6 +145,14 @@ class Planner {
       ++plan_.files;
       plan_.bytes += entry.bytes.value();
     }
+    // What an import has replaced, and kept for a look at it.
+    for (const auto& hidden : listing_.hidden) {
+      const auto name = archive::parse_damaged_name(hidden);
+      if (!name || !name->fits(size_) || name->segno(size_) >= limit_) continue;
+      numbers[name->segno(size_)].push_back({*name, {hidden}});
+      ++plan_.files;
+      if (const auto entry = directory_.find(hidden)) plan_.bytes += entry->size;
+    }
     for (auto& [segno, segments] : numbers) plan_.numbers.push_back(std::move(segments));
   }
 
@@ -220,8 +230,11 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     directory.sync();
   }
   // What is recorded as lost before the archive's new begin concerns nobody any more.
-  if (!plan.numbers.empty())
-    archive::close_losses(directory, archive::list_archive_names(directory));
+  if (!plan.numbers.empty()) {
+    const auto listing = archive::list_archive_names(directory);
+    archive::close_losses(directory, listing);
+    archive::close_unvouched(directory, listing);
+  }
   return true;
 }
 

@@ -26,8 +26,9 @@ struct Options {
   std::chrono::system_clock::time_point now{};
 };
 
-/// What goes, oldest first: every file of a segment below `keep_from`, on any timeline. History
-/// files stay, and so does whatever is no segment.
+/// What goes, oldest first: every file of a segment below `keep_from`, on any timeline, damaged
+/// ones that an import has replaced and kept, hidden, among them. History files stay, and so does
+/// whatever is no segment.
 struct Plan {
   struct Segment {
     wal::SegmentName name;

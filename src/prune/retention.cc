@@ -184,7 +184,7 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
                           format_duration(*rules_.window), since);
   if (!main) text += fmt::format(", on the way to timeline {}", line.history.timeline());
   if (stretch != line.stretches.begin())
-    text += fmt::format(" and behind the hole before {}", stretch->begin);
+    text += fmt::format(" and behind the hole, or the unvouched border, before {}", stretch->begin);
   complain(text + ": nothing is removed");
 }
 

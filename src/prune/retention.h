@@ -25,7 +25,8 @@ struct Stretch {
 /// What a recovery along one timeline finds in the archive.
 struct Line {
   wal::TimelineHistory history;
-  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole
+  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole, or a
+                                     ///< border that nobody has vouched for
 };
 
 /// What the WAL tells of a backup.

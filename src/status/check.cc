@@ -149,6 +149,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                                                *loss.commits == 1 ? "" : "s")
                                  : std::string(),
                     known(loss.acknowledged)));
+  for (const auto& each : report.unvouched) add(Level::warning, each.text());
   for (const auto& what : report.damaged) add(Level::critical, what);
   look_at_receiver(report, limits, verdict);
   look_at_upstream(report, verdict);

@@ -304,6 +304,7 @@ StatusReport look_once(io::Directory& directory) {
                                             std::chrono::system_clock::now());
   describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
                    wrong_sizes);
+  report.unvouched = archive::read_unvouched(directory, listing);
   look_at_all_ends(report, directory, listing, report.histories);
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);

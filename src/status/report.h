@@ -13,6 +13,7 @@
 #include "archive/losses.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
+#include "archive/unvouched.h"
 #include "io/directory.h"
 #include "status/ends.h"
 #include "status/upstream.h"
@@ -77,6 +78,8 @@ struct StatusReport {
   std::vector<archive::Coverage> coverage;
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
   std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
+  /// Imported, and nobody can vouch for one side of them yet.
+  std::vector<archive::Unvouched> unvouched;
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words

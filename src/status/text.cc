@@ -60,6 +60,11 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         loss.commits == 1 ? "is" : "are", loss.next_timeline,
         first == last ? first : first + " to " + last, settled(loss.id(), loss.acknowledged));
   }
+  for (const auto& each : report.unvouched)
+    text += fmt::format(
+        "  NOT VOUCHED FOR: {}\n    \"pgweir import\" looks again when the rest is "
+        "there.\n",
+        each.text());
   constexpr std::size_t kMostWindows = 8;
   for (std::size_t i = 0; i < std::min(kMostWindows, report.windows.size()); ++i)
     text += window_text(report.windows[i]);
@@ -142,6 +147,16 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
          {"found", loss.found},
          {"server", loss.server},
          {"acknowledged", acknowledgement_json(loss.acknowledged)}});
+  json["not_vouched_for"] = Json::array();
+  for (const auto& each : report.unvouched)
+    json["not_vouched_for"].push_back({{"timeline", each.timeline},
+                                       {"from", each.begin.to_string()},
+                                       {"to", each.end.to_string()},
+                                       {"on_the_left", each.left},
+                                       {"on_the_right", each.right},
+                                       {"found", each.found},
+                                       {"source", each.source},
+                                       {"what", each.text()}});
   json["windows"] = Json::array();
   for (const auto& window : report.windows) {
     Json one{{"timeline", window.timeline},

@@ -16,6 +16,7 @@
 #include "archive/identity.h"
 #include "archive/losses.h"
 #include "archive/segment_reader.h"
+#include "archive/unvouched.h"
 #include "base/units.h"
 #include "verify/chunk_check.h"
 #include "verify/plan.h"
@@ -539,6 +540,8 @@ void Run::judge_losses() {
     for (auto& loss : found)
       if (loss.kind == archive::Loss::Kind::lost_branch) losses.push_back(std::move(loss));
   }
+  for (const auto& unvouched : archive::read_unvouched(directory_, listing_))
+    report_.notes.push_back(unvouched.text() + "; \"pgweir import\" looks again");
   const auto scope = this->scope();
   for (const auto& loss : losses) {
     if (loss.complaint)

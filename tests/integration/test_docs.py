@@ -183,9 +183,11 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
     primary.sql("CREATE DATABASE shop")
     backups = place / "backup"
     backups.mkdir(mode=0o755)
+    (place / "other").mkdir()
     chapter = Chapter("../README.md", place, receivers, {"db1": primary},
                       {"/srv/wal": place / "wal", "/srv/cdc": place / "cdc",
-                       "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini", "/srv/backup": backups})
+                       "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini",
+                       "/srv/backup": backups, "/srv/other": place / "other"})
     (place / "cdc").mkdir()
     primary.sql("CREATE PUBLICATION all_tables FOR ALL TABLES", database="shop")
     (place / "bin" / "pg_receivewal").symlink_to(BINARY)

@@ -88,7 +88,7 @@ def test_risky_settings_are_warned_of(servers, new_archive):
 
 def test_slots_that_are_missing_wrong_or_lost(servers, new_archive):
     primary = servers.primary(wal_level="logical", max_replication_slots=2, wal_keep_size=0,
-                              max_slot_wal_keep_size="1MB", max_wal_size="2MB", min_wal_size="2MB")
+                              max_slot_wal_keep_size="1MB")
     conninfo = archiver(primary)
     checks, status = doctor("-d", conninfo, "-S", "archive")
     assert status == 0 and checks["slot"]["level"] == "warning", checks["slot"]

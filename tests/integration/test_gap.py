@@ -14,7 +14,7 @@ from support.scenario import create_slot, reported, restart_lsn, streaming
 @pytest.fixture
 def after_removal(servers, receivers, new_archive):
     """A primary that has removed what the archive needs next, and a standby that kept it all."""
-    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    primary = servers.primary(wal_keep_size="0")
     witness = servers.standby(primary, wal_keep_size="100GB", max_wal_size="1GB")
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)

@@ -120,7 +120,7 @@ def test_a_bad_slot_name_is_a_usage_error(servers):
 
 
 def test_an_invalidated_slot_needs_a_person(servers, receivers, new_archive):
-    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB",
+    primary = servers.primary(wal_keep_size="0",
                               max_slot_wal_keep_size="1MB")
     create_slot(primary)
     archive = new_archive(primary)

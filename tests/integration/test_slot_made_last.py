@@ -72,7 +72,7 @@ def test_a_refused_server_is_left_without_slot(servers, receivers, new_archive, 
 @pytest.mark.parametrize("major", [14, 15])
 def test_the_slot_goes_again_where_the_wal_is_gone(servers, receivers, new_archive, major):
     """That shows only when the slot is there, since only then nothing more can go."""
-    primary = servers.primary(major=major, wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    primary = servers.primary(major=major, wal_keep_size="0")
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
@@ -190,7 +190,7 @@ def test_a_refused_start_of_logical_leaves_no_slot(servers, place):
 
 @pytest.mark.parametrize("major", [13, 17, 18])
 def test_an_invalidated_slot_names_the_setting(servers, receivers, new_archive, major):
-    primary = servers.primary(major=major, wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB",
+    primary = servers.primary(major=major, wal_keep_size="0",
                               max_slot_wal_keep_size="1MB")
     create_slot(primary)
     archive = new_archive(primary)

@@ -26,8 +26,7 @@ class Holed:
 
     def __init__(self, servers, receivers, new_archive, place):
         self.place = place
-        self.primary = primary = servers.primary(wal_keep_size="1GB", max_wal_size="2MB",
-                                                 min_wal_size="2MB")
+        self.primary = primary = servers.primary(wal_keep_size="1GB")
         self.archive = archive = new_archive(primary)
         receiver = receivers.pgweir(archive, primary)
         streaming(primary)

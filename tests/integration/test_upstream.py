@@ -57,7 +57,7 @@ def test_a_slot_that_is_dropped_under_us_needs_a_person(servers, receivers, new_
 
 def test_a_slot_that_is_invalidated_under_us_needs_a_person(servers, receivers, new_archive):
     """We hang too long, the server gives the slot up, and ends the walsender."""
-    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB",
+    primary = servers.primary(wal_keep_size="0",
                               max_slot_wal_keep_size="1MB")
     create_slot(primary)
     archive = new_archive(primary)

@@ -48,9 +48,27 @@ PLANTS = [
      """  archive::make_end_durable(directory_, listing);""",
      """  if (!PLANTED(end_not_made_durable)) archive::make_end_durable(directory_, listing);"""),
     ("raw_removed_first", "archive/compress.cc",
-     """    // Were the raw name gone first, a crash could leave neither.
-    directory_.sync();""",
-     """    if (!PLANTED(raw_removed_first)) directory_.sync();"""),
+     """    file->close();
+    directory_.sync();
+    remove_raw();""",
+     """    file->close();
+    if (!PLANTED(raw_removed_first)) directory_.sync();
+    remove_raw();"""),
+    # One place publishes all kinds of files: each fault is of one kind.
+    ("raw_removed_first", "archive/home.cc",
+     """  directory_.sync();
+  return true;""",
+     """  const bool a_segment = wal::SegmentName::parse(std::string_view(what.name).substr(0, 24)).has_value();
+  if (!(PLANTED(raw_removed_first) && a_segment) &&
+      !(PLANTED(loss_not_synced) && parse_loss_record(what.name)))
+    directory_.sync();
+  return true;"""),
+    ("compressed_not_synced", "archive/home.cc",
+     """    file.sync();   // the bytes, before they get the name""",
+     """    if (!(PLANTED(compressed_not_synced) &&
+          wal::SegmentName::parse(std::string_view(what.name).substr(0, 24))) &&
+        !(PLANTED(history_not_synced) && wal::parse_history_name(what.name)))
+      file.sync();"""),
     # --- P2 ---
     ("rename_before_sync", "receive/stream_loop.cc",
      """  auto what = with_patience(sync, error, [&] { job->sync_data(); });""",
@@ -90,14 +108,6 @@ PLANTS = [
   auto outcome = stream(from);
   if (const auto later = std::exchange(::weir::sim::planted_later, {})) later();
 """),
-    ("history_not_synced", "archive/history_store.cc",
-     """    file->sync();
-    file->close();""",
-     """    if (!PLANTED(history_not_synced)) file->sync();
-    file->close();"""),
-    ("compressed_not_synced", "archive/compress.cc",
-     """      file->sync();   // the bytes, before they get the name""",
-     """      if (!PLANTED(compressed_not_synced)) file->sync();"""),
     # --- P3 ---
     ("resume_at_newest_partial", "receive/session.cc",
      """  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
@@ -256,10 +266,6 @@ PLANTS = [
   else if (!PLANTED(lost_branch_not_told) || loss.kind != archive::Loss::Kind::lost_branch)
     archive::record_loss(directory_, loss);
 """),
-    ("loss_not_synced", "archive/losses.cc",
-     """  // Streaming goes on behind the loss: without the name nobody would know of it after a crash.
-  directory.sync();""",
-     """  if (!PLANTED(loss_not_synced)) directory.sync();"""),
 ]
 
 

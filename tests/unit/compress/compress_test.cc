@@ -6,12 +6,15 @@
 #include <algorithm>
 
 #include "archive/compress.h"
+#include "archive/leftovers.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
 
 namespace weir::compress {
 namespace {
 
+using archive::is_leftover;
+using archive::remove_leftovers;
 using codec::Method;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;

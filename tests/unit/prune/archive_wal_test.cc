@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "archive/home.h"
 #include "archive/losses.h"
+#include "archive/unvouched.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 
@@ -251,6 +253,33 @@ TEST(ArchiveWal, DividesEachWayAtItsHoles) {
   archive::record_loss(*archive.disk.open(), loss);
   wal_facts = example.open();
   EXPECT_EQ(wal_facts->lines()[0].stretches.back(), (Stretch{kSize.start(5), kSize.start(6)}));
+}
+
+TEST(ArchiveWal, DividesEachWayWhereNobodyHasVouchedForABorder) {
+  for (const bool left : {true, false})
+    for (const bool right : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << left << right);
+      Example example;
+      example.archive.segments(example.wal, 1, 9);
+      archive::Unvouched part;
+      part.timeline = 1;
+      part.begin = kSize.start(3);
+      part.end = kSize.start(6);
+      part.segment_size = kSize;
+      part.left = left;
+      part.right = right;
+      const auto directory = example.archive.disk.open();
+      archive::DirectoryHome home(*directory);
+      archive::record_unvouched(home, part);
+      std::vector<Stretch> expected = {{kSize.start(1), kSize.start(9)}};
+      const auto divide = [&](std::uint64_t segno) {
+        expected.push_back({kSize.start(segno), expected.back().end});
+        expected[expected.size() - 2].end = kSize.start(segno);
+      };
+      if (left) divide(3);
+      if (right) divide(6);
+      EXPECT_EQ(example.open()->lines()[0].stretches, expected);
+    }
 }
 
 TEST(ArchiveWal, GoesAlongEachTimeline) {

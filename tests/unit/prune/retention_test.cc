@@ -298,7 +298,7 @@ TEST(Retention, UsesNoBackupOverAHole) {
   auto earlier = world(49, 1);
   const auto refused = choose(backups, window(hours(48)), earlier);
   EXPECT_TRUE(refused.nothing && refused.complaint);
-  EXPECT_THAT(refused.remarks, ElementsAre(HasSubstr("behind the hole before 0/1770")));
+  EXPECT_THAT(refused.remarks, ElementsAre(HasSubstr("before 0/1770")));
   EXPECT_THAT(kept(choose(backups, window(hours(30)), earlier)), ElementsAre("behind"));
   // A backup in the hole is none.
   EXPECT_THAT(kept(choose({backup("before", 4950)}, count(1), within)), IsEmpty());

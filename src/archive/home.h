@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "io/directory.h"
+
+namespace weir::archive {
+
+/// The content of a file that has no name yet, written from its front to its end. One thread.
+class Draft {
+ public:
+  virtual ~Draft() = default;
+  Draft() = default;
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
+
+  /// Appends. Throws Error{disk_full, io}.
+  virtual void write(std::span<const std::byte> bytes) = 0;
+  /// What was written, to be proven before it gets its name.
+  [[nodiscard]] virtual io::Bytes& written() = 0;
+};
+
+/// Where whole files are published: finished segments, histories, records. (What a receiver streams
+/// into is another matter: segment_writer.h.) A reader finds all of a file under its name, or
+/// nothing (P2). What it takes to make that so is this class's own; no caller sees a temporary
+/// name, a rename or a sync.
+class Home {
+ public:
+  virtual ~Home() = default;
+  Home() = default;
+  Home(const Home&) = delete;
+  Home& operator=(const Home&) = delete;
+
+  enum class Writers {
+    /// One at a time for this name, by the archive's lock or because each has a name of its own:
+    /// what an interrupted run left is written over.
+    one,
+    /// Several at once, and a receiver that starts and cleans up: none disturbs the other. What
+    /// interrupted runs left is removed by remove_leftovers() (leftovers.h).
+    many,
+  };
+  struct Publication {
+    std::string name;
+    bool replace = false;  ///< what is under that name; else that is Error{conflict}
+    Writers writers = Writers::one;
+    /// Asked last, when all is durable but the name: false, and it gets none.
+    std::function<bool()> still_wanted = nullptr;
+    /// Where files are written under a hidden name first: under this one; empty: a name of the
+    /// home's choice.
+    std::string temporary = {};
+  };
+  /// Writes the content. False: it is not to be published after all.
+  using Fill = std::function<bool(Draft& draft)>;
+
+  /// When this returns true, content and name survive a power loss. False if `fill` or
+  /// `still_wanted` said so: then nothing is left of it. Nor is anything if it throws (as far as
+  /// the disk lets us): what `fill` throws, Error{conflict} if the name is taken, Error{disk_full,
+  /// io, durability}.
+  virtual bool publish(const Publication& what, const Fill& fill) = 0;
+};
+
+/// A directory as a home: hidden temporary file, sync, rename, sync of the directory. Does not own
+/// it. Any thread.
+class DirectoryHome final : public Home {
+ public:
+  explicit DirectoryHome(io::Directory& directory) : directory_(directory) {}
+  bool publish(const Publication& what, const Fill& fill) override;
+
+ private:
+  io::Directory& directory_;
+};
+
+/// A publication of a small text.
+void publish_text(Home& home, const Home::Publication& what, std::string_view text);
+
+}  // namespace weir::archive

@@ -1,0 +1,70 @@
+#include "archive/leftovers.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <random>
+
+#include "base/error.h"
+
+namespace weir::archive {
+
+namespace {
+
+// Not the names that the receiver uses and cleans up: both may be at work on one segment.
+constexpr std::string_view kPrefix = ".pgweir-convert-";
+constexpr std::string_view kSuffix = ".tmp";
+
+/// nullopt: this file system knows no locks.
+std::optional<bool> try_lock(io::File& file) {
+  try {
+    return file.try_lock();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+/// Two may be at work on one target: neither must ever rename what the other one is writing.
+std::string unique_name(std::string_view target) {
+  std::random_device random;
+  return fmt::format("{}{:08x}{:08x}-{}{}", kPrefix, random(), random(), target, kSuffix);
+}
+
+}  // namespace
+
+LockedFile create_locked(io::Directory& directory, std::string_view target) {
+  for (;;) {
+    LockedFile made;
+    made.name = unique_name(target);
+    made.file = directory.create(made.name);
+    try {
+      made.lock = directory.open(made.name);
+      if (made.lock && try_lock(*made.lock) == false) made.lock = nullptr;
+      // Before it was locked another run may have taken it for a leftover.
+      if (made.lock && directory.find(made.name)) return made;
+    } catch (const Error&) {
+      try {
+        directory.remove(made.name);
+      } catch (const Error&) {
+        // The first error is the one to tell; remove_leftovers() removes the file.
+      }
+      throw;
+    }
+  }
+}
+
+void remove_leftovers(io::Directory& directory,
+                      std::chrono::system_clock::time_point written_before) {
+  for (const auto& entry : directory.list()) {
+    if (!is_leftover(entry.name)) continue;
+    const auto file = directory.open(entry.name);
+    if (!file) continue;
+    if (try_lock(*file).value_or(entry.modified < written_before)) directory.remove(entry.name);
+  }
+}
+
+bool is_leftover(std::string_view name) {
+  return name.starts_with(kPrefix) && name.ends_with(kSuffix);
+}
+
+}  // namespace weir::archive

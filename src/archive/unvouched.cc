@@ -1,0 +1,160 @@
+#include "archive/unvouched.h"
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kPrefix = ".pgweir-unvouched-";
+constexpr std::uint64_t kLargest = 64 * 1024;
+constexpr int kVersion = 1;
+
+std::string name_of(const Unvouched& unvouched) { return std::string(kPrefix) + unvouched.id(); }
+
+/// nullopt: not one of ours ("…-1-0-3000000"), or a temporary name.
+std::optional<Unvouched> parse_name(std::string_view name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const auto text = name.substr(kPrefix.size());
+  const auto dash = text.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  Unvouched unvouched;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + dash, unvouched.timeline);
+  if (error != std::errc() || stop != text.data() + dash) return std::nullopt;
+  std::string position(text.substr(dash + 1));
+  std::replace(position.begin(), position.end(), '-', '/');
+  const auto begin = wal::Lsn::parse(position);
+  if (!begin) return std::nullopt;
+  unvouched.begin = *begin;
+  if (name_of(unvouched) != name) return std::nullopt;
+  return unvouched;
+}
+
+/// nullopt: it has gone.
+std::optional<Unvouched> read(io::Shelf& shelf, const std::string& name, Unvouched unvouched) {
+  const auto file = shelf.open_bytes(name);
+  if (!file) return std::nullopt;
+  std::vector<std::byte> bytes(std::min(file->size(), kLargest));
+  bytes.resize(file->read_at(0, bytes));
+  const auto json =
+      Json::parse(reinterpret_cast<const char*>(bytes.data()),
+                  reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
+  const auto text = [&](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const auto flag = [&](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_boolean() && found->get<bool>();
+  };
+  unvouched.end = unvouched.begin + 1;
+  unvouched.left = unvouched.right = true;
+  unvouched.complaint = "the record is damaged";
+  if (!json.is_object()) return unvouched;
+  const auto end = wal::Lsn::parse(text("end"));
+  const auto bytes_of_segment = json.find("segment_size");
+  if (!end || *end <= unvouched.begin || bytes_of_segment == json.end() ||
+      !bytes_of_segment->is_number_unsigned())
+    return unvouched;
+  const auto size = wal::SegmentSize::of(bytes_of_segment->get<std::uint64_t>());
+  if (!size) return unvouched;
+  unvouched.end = *end;
+  unvouched.segment_size = *size;
+  unvouched.left = flag("open_on_the_left");
+  unvouched.right = flag("open_on_the_right");
+  unvouched.found = text("found");
+  unvouched.source = text("source");
+  unvouched.complaint.reset();
+  return unvouched;
+}
+
+}  // namespace
+
+std::string Unvouched::id() const {
+  auto position = begin.to_string();
+  std::replace(position.begin(), position.end(), '/', '-');
+  return fmt::format("{}-{}", timeline, position);
+}
+
+std::string Unvouched::text() const {
+  if (complaint) return fmt::format("imported WAL from {} on: {}", begin, *complaint);
+  return fmt::format(
+      "imported WAL from {} to {} (timeline {}) is not vouched for on the {}: what "
+      "lies there is still missing, or was not compared with it",
+      begin, end, timeline,
+      left && right ? "left and on the right"
+      : left        ? "left"
+                    : "right");
+}
+
+bool is_unvouched_record(std::string_view name) { return parse_name(name).has_value(); }
+
+std::vector<Unvouched> read_unvouched(io::Shelf& shelf, const Listing& listing) {
+  std::vector<Unvouched> all;
+  for (const auto& name : listing.hidden) {
+    auto named = parse_name(name);
+    if (!named) continue;
+    try {
+      if (auto found = read(shelf, name, *named)) all.push_back(std::move(*found));
+    } catch (const Error& error) {
+      named->end = named->begin + 1;
+      named->left = named->right = true;
+      named->complaint = error.what();
+      all.push_back(std::move(*named));
+    }
+  }
+  std::sort(all.begin(), all.end(), [](const Unvouched& a, const Unvouched& b) {
+    return std::tie(a.begin, a.timeline) < std::tie(b.begin, b.timeline);
+  });
+  return all;
+}
+
+void record_unvouched(Home& home, const Unvouched& unvouched) {
+  Json json;
+  json["what"] =
+      "These segments were imported. They are sound and fit to what the archive has on one side; "
+      "what lies on the other side was missing, so nobody could see whether they fit there, too. "
+      "\"pgweir import\" looks again and removes this file.";
+  json["if_this_file_is_lost"] =
+      "Nobody is told any more; \"pgweir verify\" still finds WAL that does not fit, once the rest "
+      "is there.";
+  json["version"] = kVersion;
+  json["timeline"] = unvouched.timeline;
+  json["begin"] = unvouched.begin.to_string();
+  json["end"] = unvouched.end.to_string();
+  json["segment_size"] = unvouched.segment_size.bytes();
+  json["open_on_the_left"] = unvouched.left;
+  json["open_on_the_right"] = unvouched.right;
+  json["found"] = unvouched.found;
+  json["source"] = unvouched.source;
+  publish_text(home, {.name = name_of(unvouched), .replace = true, .writers = Home::Writers::many},
+               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void remove_unvouched(io::Directory& directory, const Unvouched& unvouched) {
+  directory.remove(name_of(unvouched));
+  directory.sync();
+}
+
+void close_unvouched(io::Directory& directory, const Listing& listing) {
+  for (const auto& unvouched : read_unvouched(directory, listing)) {
+    const auto& size = unvouched.segment_size;
+    const bool some = std::any_of(
+        listing.segments.begin(), listing.segments.end(), [&](const SegmentEntry& entry) {
+          const auto& name = entry.name.segment;
+          return !entry.name.partial && name.fits(size) && name.start(size) >= unvouched.begin &&
+                 name.start(size) < unvouched.end;
+        });
+    if (!some && !unvouched.complaint) remove_unvouched(directory, unvouched);
+  }
+}
+
+}  // namespace weir::archive

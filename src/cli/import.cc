@@ -1,0 +1,174 @@
+#include "import/import.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "archive/identity.h"
+#include "archive/leftovers.h"
+#include "archive/listing.h"
+#include "base/exit_status.h"
+#include "base/units.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/connection_options.h"
+#include "cli/durable_end.h"
+#include "cli/help.h"
+#include "daemon/stop_request.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+
+namespace weir::cli {
+
+namespace {
+
+// One at work writes to its file all the time: so it counts on file systems without locks.
+constexpr std::chrono::minutes kAbandoned(30);
+/// Of files that are left out for one reason, and all is well, so many are named.
+constexpr std::size_t kNamed = 3;
+
+constexpr auto kExtend = flag("extend",
+                              "take in what lies before and behind the archive's WAL, too; an "
+                              "empty archive needs it");
+constexpr auto kReplaceDamaged =
+    flag("replace-damaged",
+         "replace the archive's segments that are damaged; what is replaced is kept, hidden");
+constexpr auto kDryRun = flag('n', "dry-run", "only say what would come in, and what would not");
+constexpr auto kVerbose = flag('v', "verbose", "name each file that is left out");
+constexpr Option kOptions[] = {kDirectory, kExtend, kReplaceDamaged, kDryRun, kVerbose,
+                               kConfig,    kHelp};
+
+/// A directory, or one file of it.
+importing::Source open_source(const std::string& path, io::Directory& archive) {
+  importing::Source source;
+  auto directory = path;
+  if (io::type_of(path) != io::PathType::directory) {
+    if (io::type_of(path) == io::PathType::nothing)
+      throw Error(ErrorKind::usage, "there is no such file or directory").with("path", path);
+    const auto slash = path.rfind('/');
+    directory = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+    source.file = slash == std::string::npos ? path : path.substr(slash + 1);
+  }
+  source.shelf = io::open_existing_directory(directory);
+  const auto theirs = io::identity_of_directory(*source.shelf);
+  const auto ours = io::identity_of_directory(archive);
+  if (theirs && ours && theirs->device == ours->device && theirs->inode == ours->inode)
+    throw Error(ErrorKind::usage, "this is the archive itself").with("path", path);
+  return source;
+}
+
+/// As the receiver makes them: readable by the group where the server's own files are.
+void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
+  if (listing.segments.empty()) return;
+  const auto access = io::look_at_access(archive.path_of(listing.segments.back().name.to_string()));
+  if (access && (access->mode & 0040) != 0) archive.set_file_mode(0640);
+}
+
+void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
+  fmt::print(stderr, "pgweir: left out: {}: {}\n", each.path, each.what);
+  if (!each.hint.empty() && hints.insert(each.hint).second)
+    fmt::print(stderr, "hint: {}\n", each.hint);
+}
+
+/// What is damaged or contradicts is named, each; of what is only not asked for some.
+void tell_left_out(const std::vector<importing::LeftOut>& left_out, bool verbose) {
+  std::map<std::string, std::size_t> count;
+  std::set<std::string> hints;
+  for (const auto& each : left_out) {
+    if (each.reason == importing::Reason::not_asked_for && !verbose && count[each.what]++ >= kNamed)
+      continue;
+    tell(each, hints);
+  }
+  for (const auto& [what, times] : count)
+    if (times > kNamed)
+      fmt::print(stderr, "pgweir: and {} more: {} (--verbose names them)\n", times - kNamed, what);
+}
+
+std::string counted(std::size_t count, std::string_view what) {
+  return fmt::format("{} file{} {}", count, count == 1 ? "" : "s", what);
+}
+
+int import_command(const Arguments& arguments) {
+  const auto path = required_directory(arguments);
+  const auto archive = io::open_existing_directory(path);
+  archive::require_not_a_server_directory(*archive);
+  std::vector<importing::Source> sources;
+  for (const auto& word : arguments.words()) sources.push_back(open_source(word, *archive));
+  take_file_mode(*archive, archive::list_archive_names(*archive));
+
+  importing::Options options;
+  options.extend = arguments.has(kExtend);
+  options.replace_damaged = arguments.has(kReplaceDamaged);
+  options.dry_run = arguments.has(kDryRun);
+  options.now = format_time(std::chrono::system_clock::now());
+  // A handle of its own, so that the lock may go before we do.
+  auto lock = io::open_existing_directory(path);
+  options.receiver = !lock->try_lock();
+  options.release_lock = [&] { lock.reset(); };
+  if (options.receiver) options.durable_end = [&] { return durable_end_of(path); };
+  if (!options.dry_run)
+    archive::remove_leftovers(*archive, std::chrono::system_clock::now() - kAbandoned);
+
+  const daemon::StopRequest stop;
+  options.stop = [&](std::uint64_t) { return stop.made(); };
+  options.came_in = [](const std::string& name, const std::string& from) {
+    print(fmt::format("imported {} from {}\n", name, from));
+  };
+  const auto result = importing::import_wal(*archive, sources, options);
+
+  if (options.dry_run)
+    for (const auto& each : result.came)
+      print(fmt::format("would import {} from {}{}\n", each.name, each.from,
+                        each.replaced ? ", in place of a damaged one" : ""));
+  tell_left_out(result.left_out, arguments.has(kVerbose));
+  print(fmt::format("{}, {}\n",
+                    counted(result.came.size(), options.dry_run ? "would come in" : "came in"),
+                    counted(result.present, "of which the archive has the same")));
+  for (const auto& id : result.closed) print(fmt::format("closed: {}\n", id));
+  for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));
+  for (const auto& hole : result.holes) print(fmt::format("still a hole: {}\n", hole));
+  switch (result.reason()) {
+    case importing::Reason::not_asked_for:
+      return kDone;
+    case importing::Reason::not_sound:
+      return kNo;
+    case importing::Reason::conflict:
+      break;
+  }
+  return kNeedsPerson;
+}
+
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+}  // namespace
+
+constinit const Command kImportCommand = {
+    .name = "import",
+    .summary = "mend an archive with WAL from elsewhere",
+    .about = R"(pgweir import takes segments and timeline histories that an archive lacks from
+other places: an archive_command's directory, another pgweir or pg_receivewal, a
+server's pg_wal; raw, .partial, .gz, .lz4 or .zst. Everything is checked as
+received WAL is, over the borders to what the archive has, before it gets its
+name. Nothing that is there is touched. A receiver may be at work meanwhile.
+
+Usage:
+  pgweir import -D DIRECTORY [FILE|DIRECTORY]... [OPTION]...
+
+Only holes are filled, unless --extend is given. Without a FILE or DIRECTORY it
+only looks again at what an earlier import could not vouch for.
+)",
+    .groups = kGroups,
+    .notes = R"(Exit status: 0 all that could come in did; 1 something offered was damaged or
+did not fit; 3 stopped, or the disk is full; 4 other bytes under a name that the
+archive has, another cluster, or a branch that is not of its history.
+)",
+    .most_words = SIZE_MAX,
+    .run = import_command,
+};
+
+}  // namespace weir::cli

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <vector>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "import/offers.h"
+#include "import/plan.h"
+
+namespace weir::importing {
+
+/// What becomes of the histories that are offered.
+struct HistoryPlan {
+  Lineage lineage{{}};  ///< the archive's, and the offered ones that contradict none of them
+  struct Wanted : OfferedHistory {
+    /// Of a timeline that the archive has no WAL of: alone it would be one that nobody can reach.
+    bool with_segments_only = false;
+  };
+  std::vector<Wanted> wanted{};
+  std::size_t present = 0;  ///< the archive has the same
+};
+
+/// A history has no mark of its cluster: it comes in where the archive's own timelines need it, or
+/// with segments of its timeline, whose pages are checked against it. Pure.
+[[nodiscard]] HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offered,
+                                         const archive::Timelines& timelines,
+                                         const archive::Listing& listing, bool extend,
+                                         std::vector<LeftOut>& left_out);
+
+}  // namespace weir::importing

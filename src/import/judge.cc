@@ -1,0 +1,364 @@
+#include "import/judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/border.h"
+#include "archive/compare.h"
+#include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
+#include "base/error.h"
+
+namespace weir::importing {
+
+namespace {
+
+using wal::Lsn;
+
+constexpr std::size_t kReadAtOnce = 64 * 1024;
+
+}  // namespace
+
+/// One run, from left to right.
+class Judge::Reading {
+ public:
+  Reading(const Judge& judge, const Run& run,
+          const std::map<wal::SegmentName, std::vector<Offer>>& offered,
+          std::vector<LeftOut>& left_out)
+      : judge_(judge),
+        run_(run),
+        size_(judge.options_.segment_size),
+        offered_(offered),
+        left_out_(left_out),
+        verifier_(first_verifier()) {}
+
+  std::vector<Piece> run() {
+    piece_.left = run_.left && verifier_.newest_record_start().valid();
+    for (auto segno = run_.first; segno < run_.behind; ++segno) {
+      const auto start = size_.start(segno);
+      follow(segno);
+      // The record that the segment begins in, if it does.
+      const auto open = verifier_.inside_record() && verifier_.newest_record_start().valid()
+                            ? verifier_.newest_record_start()
+                            : start;
+      if (auto slot = take(segno)) {
+        piece_.slots.push_back(std::move(*slot));
+        continue;
+      }
+      if (damage_) drop_from(std::min({segno, size_.segno(open), size_.segno(damage_->at)}), segno);
+      finish_piece(false);
+      // What follows may be sound; what lies before it is not here to tell.
+      verifier_ = fresh(segno + 1);
+    }
+    if (!piece_.slots.empty()) judge_right();
+    return std::move(pieces_);
+  }
+
+ private:
+  [[nodiscard]] wal::SegmentName name_of(std::uint64_t segno) const {
+    return {archive::timeline_of_segment(run_.history, segno, size_), segno, size_};
+  }
+
+  [[nodiscard]] wal::RecordVerifier::Options options(std::uint64_t segno) const {
+    wal::RecordVerifier::Options options;
+    options.segment_size = size_;
+    options.timeline = name_of(segno).timeline();
+    options.system_identifier = judge_.options_.system_identifier;
+    options.history = judge_.lineage_.find(options.timeline);
+    return options;
+  }
+
+  [[nodiscard]] wal::RecordVerifier fresh(std::uint64_t segno) const {
+    return {options(segno), size_.start(segno)};
+  }
+
+  [[nodiscard]] wal::RecordVerifier first_verifier() const {
+    if (!run_.left) return fresh(run_.first);
+    // As one that reads the timeline of the segment before: its history is in the archive.
+    return archive::verifier_at(judge_.archive_, options(run_.first - 1), size_.start(run_.first));
+  }
+
+  void follow(std::uint64_t segno) {
+    const auto timeline = name_of(segno).timeline();
+    verifier_.follow(timeline, judge_.lineage_.find(timeline));
+  }
+
+  void count(std::uint64_t bytes) const {
+    if (judge_.options_.stop && judge_.options_.stop(bytes))
+      throw Error(ErrorKind::retry, "stopped before everything was looked at")
+          .hint("What was published is whole; run the command again for the rest.");
+  }
+
+  /// The first of the files offered for it that goes on from what was read. nullopt: none does, and
+  /// damage_ says where the last one failed, unless none is whole.
+  std::optional<Slot> take(std::uint64_t segno) {
+    const auto name = name_of(segno);
+    damage_.reset();
+    std::optional<Slot> taken;
+    auto after = verifier_;
+    for (const auto& offer : offered_.at(name)) {
+      auto attempt = verifier_;
+      Slot slot{name, offer, {}};
+      if (!read(slot, attempt)) continue;
+      if (!taken) {
+        taken = std::move(slot);
+        after = std::move(attempt);
+      } else if (taken->digest != slot.digest && differ(taken->offer, offer, name)) {
+        return std::nullopt;
+      }
+    }
+    if (taken) verifier_ = std::move(after);
+    return taken;
+  }
+
+  /// Two that are sound and fit on the left: nobody can say which one is right.
+  bool differ(const Offer& one, const Offer& other, wal::SegmentName name) {
+    const auto timeline_end = run_.history.end_of(name.timeline());
+    const auto offset = archive::first_difference(*one.shelf, one.name, *other.shelf, other.name,
+                                                  size_, size_.bytes());
+    if (!offset) return false;
+    const auto at = name.start(size_) + *offset;
+    auto reading = verifier_;
+    static_cast<void>(archive::read_segment(*one.shelf, one.name, size_,
+                                            [&](auto wal) { return !reading.feed(wal); }));
+    const bool filler = reading.last_record_end() > reading.records_end();
+    if ((filler && at >= reading.records_end()) || (timeline_end && at >= *timeline_end))
+      return false;
+    for (const auto* const each : {&one, &other})
+      left_out_.push_back({each->path(), Reason::conflict,
+                           fmt::format("it holds other WAL than {}, from {} on, and both are sound",
+                                       (each == &one ? other : one).path(), at),
+                           "Find out which one is of this archive's branch, and offer only that."});
+    damage_.reset();
+    return true;
+  }
+
+  /// False if it does not hold all of the segment, or not as it must be: that is told.
+  bool read(Slot& slot, wal::RecordVerifier& verifier) {
+    const auto& offer = slot.offer;
+    std::optional<wal::Damage> damage;
+    std::uint64_t given = 0;
+    try {
+      given = archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
+        count(wal.size());
+        damage = verifier.feed(wal);
+        slot.digest.add(wal);
+        return !damage;
+      });
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) {
+        leave_out(offer, Reason::not_sound, "it has gone since it was listed",
+                  "Run the command again.");
+        return false;
+      }
+      if (error.kind() != ErrorKind::damage) throw;
+      leave_out(offer, Reason::not_sound, error.what());
+      return false;
+    }
+    if (verifier.unchecked()) {
+      leave_out(offer, Reason::not_sound,
+                "it is of a newer PostgreSQL than this pgweir knows, and cannot be checked");
+      return false;
+    }
+    if (damage) {
+      if (ends_there(offer, slot.name, verifier)) {
+        leave_out(offer, Reason::not_asked_for,
+                  fmt::format("it is unfinished: its WAL ends at {}", verifier.last_record_end()));
+        return false;
+      }
+      damage_ = damage;
+      leave_out(offer, Reason::not_sound,
+                fmt::format("{} at {} (found at {})", damage->what, damage->at, damage->found_at),
+                damage->at < slot.name.start(size_)
+                    ? "The record begins in the segment before: which of the two is damaged, or of "
+                      "another branch, nobody can say. Look for another copy."
+                    : "Look for another copy.");
+      return false;
+    }
+    if (given < size_.bytes()) {
+      leave_out(offer, Reason::not_asked_for,
+                fmt::format("it is unfinished: its WAL ends at {}", verifier.last_record_end()));
+      return false;
+    }
+    return true;
+  }
+
+  /// What a server still wrote, or a receiver, has sound WAL up to some place, and behind it zeros
+  /// or what the file held before. In a damaged one pages of its own follow.
+  [[nodiscard]] bool ends_there(const Offer& offer, wal::SegmentName name,
+                                const wal::RecordVerifier& verifier) const {
+    const auto start = name.start(size_);
+    std::uint64_t at = 0;
+    bool own_page = false;
+    std::vector<std::byte> header;
+    const auto found = verifier.position() - start;
+    try {
+      static_cast<void>(archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
+        for (; !wal.empty() && !own_page;) {
+          const auto in_page = at % wal::kPageSize;
+          const auto piece = std::min<std::uint64_t>(wal.size(), wal::kPageSize - in_page);
+          if (in_page == 0) header.clear();
+          const auto wanted = std::min<std::uint64_t>(
+              piece, wal::kShortHeaderSize - std::min(wal::kShortHeaderSize, header.size()));
+          header.insert(header.end(), wal.begin(),
+                        wal.begin() + static_cast<std::ptrdiff_t>(wanted));
+          const auto page_at = at - in_page;
+          if (header.size() == wal::kShortHeaderSize && wanted > 0 && page_at > found) {
+            // (Its long form is only on the first page, which lies before.)
+            const auto page = wal::decode_page_header(header);
+            own_page = page && page->address == start + page_at;
+          }
+          at += piece;
+          wal = wal.subspan(piece);
+        }
+        return !own_page;
+      }));
+    } catch (const Error&) {
+      return false;
+    }
+    // In a server's pg_wal whatever another segment follows was finished.
+    const auto newest_of_a_server = [&] {
+      return offer.shelf->find("archive_status") &&
+             !offered_.contains(name_of(name.segno(size_) + 1));
+    };
+    return !own_page && (offer.name.partial || run_.back || newest_of_a_server());
+  }
+
+  void leave_out(const Offer& offer, Reason reason, std::string what, std::string hint = {}) {
+    left_out_.push_back({offer.path(), reason, std::move(what), std::move(hint)});
+  }
+
+  /// Segments of the piece from there on hold part of a record that is damaged.
+  void drop_from(std::uint64_t segno, std::uint64_t damaged) {
+    while (!piece_.slots.empty() && piece_.slots.back().name.segno(size_) >= segno) {
+      leave_out(piece_.slots.back().offer, Reason::not_sound,
+                fmt::format("a record spans from it to {}, where it was found damaged: in which of "
+                            "them the damage is cannot be said",
+                            name_of(damaged)),
+                "Look for another copy of these segments.");
+      piece_.slots.pop_back();
+    }
+  }
+
+  void finish_piece(bool right) {
+    piece_.right = right;
+    if (!piece_.slots.empty()) pieces_.push_back(std::move(piece_));
+    piece_ = {};
+  }
+
+  /// On into what the archive has behind, until a record is complete that ends there.
+  void judge_right() {
+    if (!run_.right) return finish_piece(false);
+    const auto border = size_.start(run_.behind);
+    archive::WalReader reader(judge_.archive_, {.segment_size = size_,
+                                                .timeline = run_.history.timeline(),
+                                                .history = run_.history,
+                                                .unfinished = true,
+                                                .durable_end = judge_.options_.durable_end});
+    // The same bytes for one that knows nothing of what came in: what it stumbles over is our own.
+    auto alone = fresh(run_.behind);
+    std::vector<std::byte> buffer(kReadAtOnce);
+    for (auto at = border; verifier_.last_record_end() <= border;) {
+      if (size_.offset(at) == 0) {
+        follow(size_.segno(at));
+        const auto timeline = name_of(size_.segno(at)).timeline();
+        alone.follow(timeline, judge_.lineage_.find(timeline));
+      }
+      // Not over a segment's end: behind it another timeline may have to be followed.
+      const auto room = std::min<std::uint64_t>(buffer.size(), size_.bytes() - size_.offset(at));
+      const auto read = reader.read(at, std::span(buffer).first(room));
+      if (read.state != archive::WalSource::State::bytes) return finish_piece(false);
+      count(read.count);
+      const auto wal = std::span<const std::byte>(buffer).first(read.count);
+      const auto ours = alone.feed(wal);
+      if (const auto damage = verifier_.feed(wal)) {
+        if (ours && ours->found_at == damage->found_at) return finish_piece(false);
+        return refuse(*damage);
+      }
+      at = at + read.count;
+    }
+    finish_piece(true);
+  }
+
+  void refuse(const wal::Damage& damage) {
+    const auto behind = name_of(run_.behind).to_string();
+    for (const auto& slot : piece_.slots)
+      leave_out(slot.offer, Reason::not_sound,
+                fmt::format("the segments from {} to {} do not fit to what the archive has behind "
+                            "them, in {}: {} at {}",
+                            piece_.slots.front().name, piece_.slots.back().name, behind,
+                            damage.what, damage.at),
+                "They are sound in themselves: they are of another branch, or of a server that was "
+                "set back. Look for copies from where the archive's own WAL came from.");
+    piece_ = {};
+  }
+
+  const Judge& judge_;
+  const Run& run_;
+  const wal::SegmentSize size_;
+  const std::map<wal::SegmentName, std::vector<Offer>>& offered_;
+  std::vector<LeftOut>& left_out_;
+  wal::RecordVerifier verifier_;
+  std::optional<wal::Damage> damage_;
+  Piece piece_;
+  std::vector<Piece> pieces_;
+};
+
+std::vector<Piece> Judge::judge(const Run& run,
+                                const std::map<wal::SegmentName, std::vector<Offer>>& offered,
+                                std::vector<LeftOut>& left_out) {
+  return Reading(*this, run, offered, left_out).run();
+}
+
+bool sound_in_itself(const Offer& offer, const Cluster& cluster) {
+  wal::RecordVerifier::Options options;
+  options.segment_size = cluster.segment_size.value();
+  options.timeline = offer.name.segment.timeline();
+  options.system_identifier = cluster.system_identifier;
+  wal::RecordVerifier verifier(options, offer.name.segment.start(options.segment_size));
+  bool sound = true;
+  try {
+    archive::read_segment(*offer.shelf, offer.name, options.segment_size, [&](auto wal) {
+      sound = !verifier.feed(wal);
+      return sound;
+    });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    return false;
+  }
+  return sound || offer.name.partial;
+}
+
+std::optional<std::uint64_t> meaningful_difference(io::Shelf& archive,
+                                                   const archive::SegmentFileName& ours,
+                                                   const Offer& offered,
+                                                   wal::SegmentSize segment_size,
+                                                   std::optional<Lsn> left_at, Extent extent) {
+  const auto start = ours.segment.start(segment_size);
+  wal::RecordVerifier::Options options;
+  options.segment_size = segment_size;
+  options.timeline = ours.segment.timeline();
+  auto upto = segment_size.bytes();
+  if (offered.name.partial || extent == Extent::sound_part) {
+    // By itself: on the left it may not fit to ours.
+    wal::RecordVerifier verifier(options, start);
+    archive::read_segment(*offered.shelf, offered.name, segment_size,
+                          [&](auto wal) { return !verifier.feed(wal); });
+    const auto end = verifier.last_record_end();
+    upto = end > start ? std::min(upto, end - start) : 0;
+  }
+  if (left_at && *left_at < start + upto) upto = *left_at > start ? *left_at - start : 0;
+  if (upto == 0) return std::nullopt;
+  const auto offset =
+      archive::first_difference(archive, ours, *offered.shelf, offered.name, segment_size, upto);
+  if (!offset) return std::nullopt;
+  auto verifier = archive::verifier_at(archive, options, start);
+  archive::read_segment(archive, ours, segment_size, [&](auto wal) { return !verifier.feed(wal); });
+  const bool filler = verifier.last_record_end() > verifier.records_end();
+  if (filler && start + *offset >= verifier.records_end()) return std::nullopt;
+  return offset;
+}
+
+}  // namespace weir::importing

@@ -1,0 +1,176 @@
+#include "import/offers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "archive/content.h"
+#include "archive/forms.h"
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "wal/page.h"
+
+namespace weir::importing {
+
+namespace {
+
+/// A history has some lines; what is longer is none.
+constexpr std::size_t kLargestHistory = 1024 * 1024;
+
+class Collector {
+ public:
+  Collector(Cluster& cluster, std::vector<LeftOut>& left_out)
+      : cluster_(cluster), left_out_(left_out) {}
+
+  void add(const Source& source) {
+    auto listing = archive::list_archive_names(*source.shelf);
+    if (source.file) {
+      std::erase_if(listing.segments,
+                    [&](const auto& entry) { return entry.name.to_string() != *source.file; });
+      std::erase_if(listing.histories,
+                    [&](const auto& entry) { return name_of(entry) != *source.file; });
+      if (listing.segments.empty() && listing.histories.empty())
+        throw Error(ErrorKind::usage, "this is neither a WAL segment nor a timeline's history")
+            .with("path", source.shelf->path_of(*source.file))
+            .hint(
+                "Import goes by names: 24 hex digits, with .partial, .gz, .lz4 or .zst behind "
+                "them, or 00000002.history.");
+    }
+    for (const auto& forms : archive::segment_forms(listing))
+      for (const auto* const row : {&forms.finished, &forms.partial})
+        for (const auto& entry : *row) candidates_.push_back({source.shelf, entry.name});
+    for (const auto& entry : listing.histories) add_history(*source.shelf, entry);
+  }
+
+  Offers run() {
+    // Where nothing is known yet, the newest one that tells decides.
+    auto order = candidates_;
+    std::stable_sort(order.begin(), order.end(), [](const Offer& a, const Offer& b) {
+      return b.name.segment < a.name.segment;
+    });
+    for (const auto& offer : order) {
+      if (cluster_.system_identifier != 0 && cluster_.segment_size) break;
+      learn(offer);
+    }
+    for (auto& offer : candidates_)
+      if (belongs_here(offer)) {
+        const auto segment = offer.name.segment;
+        offers_.segments[segment].push_back(std::move(offer));
+      }
+    return std::move(offers_);
+  }
+
+ private:
+  static std::string name_of(const archive::HistoryEntry& entry) {
+    return wal::history_name(entry.timeline) + std::string(codec::suffix(entry.method));
+  }
+
+  void leave_out(std::string path, Reason reason, std::string what, std::string hint = {}) {
+    left_out_.push_back({std::move(path), reason, std::move(what), std::move(hint)});
+  }
+
+  void add_history(io::Shelf& shelf, const archive::HistoryEntry& entry) {
+    const auto name = name_of(entry);
+    const auto path = shelf.path_of(name);
+    std::string content;
+    try {
+      const auto file = shelf.open_bytes(name);
+      if (!file) return;
+      archive::read_content(*file, entry.method, path, [&](std::span<const std::byte> bytes) {
+        content.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        return content.size() <= kLargestHistory;
+      });
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      return leave_out(path, Reason::not_sound, error.what());
+    }
+    const auto history = wal::TimelineHistory::parse(entry.timeline, content);
+    if (!history) return leave_out(path, Reason::not_sound, "it is no valid history of a timeline");
+    const auto [known, added] = offers_.histories.try_emplace(
+        entry.timeline, OfferedHistory{path, std::move(content), *history});
+    if (!added && known->second.history != *history)
+      leave_out(path, Reason::conflict,
+                fmt::format("it tells another history than {}", known->second.path),
+                "Two servers were promoted to the same timeline. Find out which one the archive "
+                "follows, and offer only its files.");
+  }
+
+  void learn(const Offer& offer) {
+    try {
+      const auto page = archive::read_first_page_header(*offer.shelf, offer.name);
+      if (!page) return;
+      const auto size = wal::SegmentSize::of(page->segment_size);
+      if (!size || !offer.name.segment.fits(*size) ||
+          page->address != offer.name.segment.start(*size))
+        return;
+      if (cluster_.system_identifier == 0) cluster_.system_identifier = page->system_identifier;
+      if (!cluster_.segment_size) cluster_.segment_size = *size;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+    }
+  }
+
+  [[nodiscard]] bool belongs_here(const Offer& offer) {
+    std::optional<wal::PageHeader> page;
+    try {
+      page = archive::read_first_page_header(*offer.shelf, offer.name);
+    } catch (const Error& error) {
+      // (Removed since it was listed: nobody offers it any more.)
+      if (archive::is_gone(error)) return false;
+      if (error.kind() != ErrorKind::damage) throw;
+      leave_out(offer.path(), Reason::not_sound, error.what());
+      return false;
+    }
+    if (!page) {
+      if (offer.name.partial)
+        leave_out(offer.path(), Reason::not_asked_for, "it is unfinished, and nothing is in it");
+      else
+        leave_out(offer.path(), Reason::not_sound, "it does not begin with WAL");
+      return false;
+    }
+    const auto stranger = [&](const std::string& what) {
+      leave_out(offer.path(), Reason::conflict, what,
+                "Offer the files of the archive's own cluster. After a new initdb or a major "
+                "upgrade it is another one, even if it has the same name.");
+      return false;
+    };
+    if (page->system_identifier != cluster_.system_identifier)
+      return stranger(fmt::format("it is of another cluster: system identifier {}, not {}",
+                                  page->system_identifier, cluster_.system_identifier));
+    if (!cluster_.segment_size || page->segment_size != cluster_.segment_size->bytes() ||
+        page->page_size != wal::kPageSize)
+      return stranger(fmt::format("it is of another segment or page size: {} and {} bytes",
+                                  page->segment_size, page->page_size));
+    if (!offer.name.segment.fits(*cluster_.segment_size)) {
+      leave_out(offer.path(), Reason::not_sound, "no segment of this size has such a name");
+      return false;
+    }
+    if (page->address != offer.name.segment.start(*cluster_.segment_size)) {
+      // A server gives old files the names of segments to come (RemoveXlogFile() in xlog.c).
+      const bool recycled = page->address < offer.name.segment.start(*cluster_.segment_size) &&
+                            offer.shelf->find("archive_status");
+      leave_out(offer.path(), recycled ? Reason::not_asked_for : Reason::not_sound,
+                fmt::format("it holds the WAL of {}{}", page->address,
+                            recycled ? ": an old file that the server keeps for a segment to come"
+                                     : ", which is not what its name says"));
+      return false;
+    }
+    return true;
+  }
+
+  Cluster& cluster_;
+  std::vector<LeftOut>& left_out_;
+  std::vector<Offer> candidates_;
+  Offers offers_;
+};
+
+}  // namespace
+
+Offers collect(const std::vector<Source>& sources, Cluster& cluster,
+               std::vector<LeftOut>& left_out) {
+  Collector collector(cluster, left_out);
+  for (const auto& source : sources) collector.add(source);
+  return collector.run();
+}
+
+}  // namespace weir::importing

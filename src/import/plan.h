@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "archive/durable_end.h"
+#include "archive/listing.h"
+#include "archive/losses.h"
+#include "archive/timelines.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+// (The folder's name is a word of C++20, so the namespace has another.)
+namespace weir::importing {
+
+/// What is known of timelines: by the archive's histories, and by offered ones that may come in.
+class Lineage {
+ public:
+  explicit Lineage(std::map<wal::TimelineId, wal::TimelineHistory> histories)
+      : histories_(std::move(histories)) {}
+  [[nodiscard]] static Lineage of(const archive::Timelines& timelines);
+
+  /// Without a history file a timeline has no known ancestors.
+  [[nodiscard]] wal::TimelineHistory history(wal::TimelineId timeline) const;
+  /// nullptr: there is no history file. Valid as long as this object.
+  [[nodiscard]] const wal::TimelineHistory* find(wal::TimelineId timeline) const;
+  void add(const wal::TimelineHistory& history) {
+    histories_.insert_or_assign(history.timeline(), history);
+  }
+
+ private:
+  std::map<wal::TimelineId, wal::TimelineHistory> histories_;
+};
+
+/// What the plan is made of: names and histories, nothing that was read.
+struct Facts {
+  wal::SegmentSize segment_size{};
+  archive::Listing listing{};
+  std::vector<archive::Loss> losses{};  ///< recorded ones, open
+  std::set<wal::SegmentName> offered{};
+  /// Ours, finished, in no sound form, and to be replaced by what is offered.
+  std::set<wal::SegmentName> damaged{};
+  bool extend = false;  ///< also before and behind what the archive holds
+  bool receiver = false;
+  std::optional<archive::DurableEnd> durable = std::nullopt;  ///< of the receiver, if it streams
+};
+
+/// What an offered segment is to the archive, by its name.
+enum class Place {
+  wanted,       ///< it is missing (or damaged and to be replaced), and may come in
+  present,      ///< the archive has it finished
+  behind,       ///< it lies behind what the archive holds, or has made durable
+  before,       ///< it lies before what the archive holds
+  not_on_way,   ///< no recovery reads it: its timeline was left before it or in it
+  unknown_way,  ///< its timeline is none of the archive's history
+};
+
+/// Segments in a row that are judged together: all are offered and wanted.
+struct Run {
+  wal::TimelineHistory history{1};  ///< of the way that they are on
+  std::uint64_t first = 0;          ///< number
+  std::uint64_t behind = 0;
+  bool left = false;   ///< the archive has the finished segment before
+  bool right = false;  ///< the archive has the segment behind, finished or not
+  bool front = false;  ///< nothing of the archive lies before it
+  bool back = false;   ///< nor behind it
+  bool operator==(const Run&) const = default;
+};
+
+struct Plan {
+  std::map<wal::SegmentName, Place> places;
+  std::vector<Run> runs;
+  /// A receiver must not begin to stream meanwhile: what comes in may lie where it would.
+  bool needs_lock = false;
+};
+
+/// Pure.
+[[nodiscard]] Plan make_plan(const Facts& facts, const Lineage& lineage);
+
+}  // namespace weir::importing

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "archive/home.h"
+#include "import/judge.h"
+#include "import/offers.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::importing {
+
+/// Copies what was judged into the archive. What is copied is read again before it gets its name,
+/// and has to be what was judged: the file may have been another one's a moment later. One thread.
+class Publisher {
+ public:
+  Publisher(io::Directory& archive, wal::SegmentSize segment_size)
+      : archive_(archive), home_(archive), size_(segment_size) {}
+
+  enum class Outcome {
+    published,
+    taken,      ///< there is a file of that name by now
+    withdrawn,  ///< `still_wanted` said no
+  };
+  /// Under its own form, an unfinished file's content as a raw segment. Throws Error{damage} if the
+  /// file is not any more what was judged; Error{disk_full, io, durability}.
+  Outcome publish(const Slot& slot, const std::function<bool()>& still_wanted);
+  [[nodiscard]] static archive::SegmentFileName target(const Slot& slot);
+
+  /// In place of `damaged`, a finished file of the segment, in that file's form: at every moment
+  /// one of the two is there. The damaged one is kept under a hidden name; other damaged forms are
+  /// moved there behind it.
+  void replace(const Slot& slot, const std::vector<archive::SegmentFileName>& damaged);
+
+  Outcome publish_history(const OfferedHistory& history);
+
+ private:
+  bool fill(archive::Draft& draft, const Slot& slot, codec::Method method);
+  void keep_copy(const std::string& file);
+
+  io::Directory& archive_;
+  archive::DirectoryHome home_;
+  const wal::SegmentSize size_;
+};
+
+}  // namespace weir::importing

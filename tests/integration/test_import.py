@@ -1,0 +1,265 @@
+"""`pgweir import`: a hole is mended with WAL from elsewhere, and nothing wrong comes in."""
+
+import gzip
+import json
+import re
+import shutil
+
+import pytest
+
+from support import wal
+from support.archive import Archive
+from support.process import run, wait_for
+from support.receiver import BINARY, pgweir
+from support.recovery import base_backup, hand_over, recover, restore_command
+from support.scenario import reported, streaming
+from support.server import DEBIAN_BIN
+
+
+def bring_in(archive, *words, status=0):
+    """Imports and says what came in: names in the archive."""
+    result = pgweir("import", "-D", archive.path, *words)
+    assert result.returncode == status, (result.stdout, result.stderr)
+    result.names = re.findall(r"^imported (\S+) from", result.stdout, re.MULTILINE)
+    return result
+
+
+def names_of(server, segnos, timeline=1):
+    return [wal.segment_name(timeline, segno, server.segment_size) for segno in segnos]
+
+
+def fill(server, segments):
+    """So many segments more, finished; the number of the first one that is not."""
+    for _ in range(segments):
+        server.sql("INSERT INTO rows SELECT number FROM generate_series(1, 10) number")
+        position = server.switch_wal()
+    return position // server.segment_size
+
+
+def with_segments(server, receivers, archive, count, *options):
+    """The archive has so many finished segments; the first and the one behind the last."""
+    receiver = receivers.pgweir(archive, server, *options)
+    streaming(server)
+    server.sql("CREATE TABLE IF NOT EXISTS rows (number int)")
+    behind = fill(server, count)
+    reported(server, behind * server.segment_size)
+    return receiver, archive.finished(), behind
+
+
+def take_away(archive, names):
+    """What a disk lost, or somebody removed."""
+    for name in names:
+        for path in archive.path.glob(f"{name}*"):
+            path.unlink()
+
+
+def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
+        servers, receivers, new_archive, place):
+    """WAL was removed upstream, the hole was accepted, a standby still has what is missing."""
+    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    witness = servers.standby(primary, wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    receiver, _, _ = with_segments(primary, receivers, archive, 2)
+    backup = base_backup(primary, place / "backup")
+    reported(primary, primary.switch_wal())
+    receiver.stop()
+    wanted = primary.wal_path(1, primary.flushed())
+
+    def removed():
+        fill(primary, 1)
+        witness.caught_up_with(primary.flushed())
+        primary.sql("CHECKPOINT")
+        return not wanted.exists()
+
+    wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+    receiver = receivers.pgweir(archive, primary, "--on-gap", "continue")
+    streaming(primary)
+    primary.sql("INSERT INTO rows VALUES (4711)")
+    reported(primary, primary.flushed())
+    holes = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"]
+    assert len(holes) == 1, holes
+    first, behind = (wal.lsn(holes[0][key]) // primary.segment_size for key in ("from", "to"))
+    missing = names_of(primary, range(first, behind))
+
+    # What would come in, and nothing else happens.
+    before = archive.names()
+    result = pgweir("import", "-D", archive.path, "-n", witness.pg_wal(""))
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"^would import (\S+) from", result.stdout, re.MULTILINE) == missing
+    assert set(before) <= set(archive.names()) and missing[0] not in archive.names()
+
+    result = bring_in(archive, witness.pg_wal(""))
+    assert result.names == missing
+    assert "newer than what the receiver has made durable" in result.stderr, result.stderr
+    assert f"closed: {holes[0]['id']}" in result.stdout
+    wait_for(lambda: not json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"],
+             "the hole to be told no more")
+    # The receiver goes on, and the archive has it all.
+    end = fill(primary, 2) * primary.segment_size
+    reported(primary, end)
+    archive.assert_covers(witness, 1, end)
+    receiver.stop()
+    verified = pgweir("verify", "-D", archive.path)
+    assert verified.returncode == 0, verified.stdout
+    assert not archive.hidden()
+
+    # A recovery of the backup from before the hole, to the end.
+    hand_over(archive.path)
+    recovered = recover(servers, backup, "recovered", primary, restore_command(place, archive, "--partial"))
+    count = "SELECT count(*), sum(number) FROM rows"
+    assert recovered.sql(count) == primary.sql(count)
+
+
+def test_it_takes_every_form_from_every_source(servers, receivers, new_archive, place):
+    primary = servers.primary(wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    other = new_archive(primary, "other")
+    start = primary.flushed() // primary.segment_size
+    receiver, _, behind = with_segments(primary, receivers, archive, 7)
+    receiver.stop()
+    receiver, _, _ = with_segments(primary, receivers, other, 1, "--compress", "zstd", "--start",
+                                   wal.lsn_text(start * primary.segment_size))
+    for segno in range(start, behind):
+        other.wait_finished(1, segno, form=".zst")
+    receiver.stop()
+    stock = place / "stock"
+    stock.mkdir()
+    run([DEBIAN_BIN / "pg_receivewal", "-D", stock, "-d", primary.conninfo(), "-Z", "gzip:1",
+         "--no-loop", "-E", wal.lsn_text(behind * primary.segment_size)], check=False)
+    # An archive_command's directory: somebody's cp and lz4, and files that are none of ours.
+    copies = place / "copies"
+    copies.mkdir()
+    segments = [path for segno, path in archive.finished().items()]
+    for number, path in enumerate(segments):
+        if number % 2:
+            run(["lz4", "-q", path, copies / f"{path.name}.lz4"])
+        else:
+            shutil.copy(path, copies)
+    (copies / "notes.txt").write_text("not WAL")
+    (copies / f"{segments[0].name}.00000028.backup").write_text("not looked at")
+    # One that was complete when its receiver was stopped, under the name of an unfinished one.
+    partials = place / "partials"
+    partials.mkdir()
+    for path in segments[2:5]:
+        (partials / f"{path.name}.gz.partial").write_bytes(gzip.compress(path.read_bytes()))
+    hole = [path.name for path in segments[2:5]]
+    content = {path.name: path.read_bytes() for path in segments}
+    for source in (primary.pg_wal(""), other.path, copies, partials):
+        take_away(archive, hole)
+        result = bring_in(archive, source)
+        assert [name[:24] for name in result.names] == hole, (source, result.stderr)
+        for (_, segno), path in archive.finished().items():
+            assert archive.content(path) == content[path.name[:24]], path
+        assert bring_in(archive, source).names == []
+    if len(list(stock.glob("*.gz"))) >= 5:
+        take_away(archive, hole)
+        assert [name[:24] for name in bring_in(archive, stock).names] == hole
+    # Files, one by one, also in the wrong order.
+    take_away(archive, hole)
+    assert bring_in(archive, *[copies / f"{name}{suffix}" for name in reversed(hole)
+                               for suffix in ("", ".lz4")
+                               if (copies / f"{name}{suffix}").exists()]).names != []
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+    archive.assert_same_wal(primary)
+
+
+def test_wal_of_another_branch_or_cluster_stays_out(servers, receivers, new_archive, place):
+    """A copy of the server that went another way on the same timeline: the segment in which they
+    parted fits on the left."""
+    primary = servers.primary(wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    receiver, _, _ = with_segments(primary, receivers, archive, 2)
+    receiver.stop()
+    primary.sql("INSERT INTO rows VALUES (1)")
+    primary.stop()
+    clone = servers._new("clone", primary.major, primary.segment_size >> 20)
+    run(["cp", "-a", primary.data, clone.data])
+    clone._configure({"wal_keep_size": "100GB", "max_wal_size": "1GB"})
+    primary.start()
+    clone.start()
+    parted = primary.flushed() // primary.segment_size
+    for _ in range(4):
+        clone.sql("INSERT INTO rows SELECT 5 FROM generate_series(1, 500)")
+        fill(clone, 1)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    behind = fill(primary, 4)
+    reported(primary, behind * primary.segment_size)
+    receiver.stop()
+    hole = names_of(primary, (parted, parted + 1))
+    content = {path.name: path.read_bytes() for path in archive.finished().values()}
+    take_away(archive, hole)
+    before = archive.names()
+
+    result = bring_in(archive, *[clone.pg_wal(name) for name in hole], status=1)
+    assert result.names == [] and "do not fit" in result.stderr, result.stderr
+    assert archive.names() == before
+    # Under names that the archive has: both are sound, and nothing is touched.
+    behind_the_hole = names_of(primary, [parted + 2])[0]
+    result = bring_in(archive, clone.pg_wal(behind_the_hole), status=4)
+    assert "differs" in result.stderr and behind_the_hole in result.stderr, result.stderr
+    # The first one alone, away from those beside it, comes in, since the hole stays; that is told.
+    alone = place / "alone"
+    alone.mkdir()
+    shutil.copy(clone.pg_wal(hole[0]), alone)
+    result = bring_in(archive, alone)
+    assert result.names == hole[:1] and "not vouched for on the right" in result.stdout
+    status = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
+    assert [each["on_the_right"] for each in status["not_vouched_for"]] == [True]
+    assert "not vouched for" in pgweir("verify", "-D", archive.path).stdout
+    (archive.path / hole[1]).write_bytes(content[hole[1]])
+    result = pgweir("import", "-D", archive.path)
+    assert result.returncode == 1 and "does not fit" in result.stdout, result.stdout
+    # With the right one in its place all is well, and nobody is told any more.
+    (archive.path / hole[0]).write_bytes(content[hole[0]])
+    result = bring_in(archive)
+    assert "look again" not in result.stdout and not archive.hidden()
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+
+    stranger = servers.primary("stranger")
+    stranger.sql("CREATE TABLE rows (number int)")
+    fill(stranger, 2)
+    take_away(archive, hole)
+    result = bring_in(archive, stranger.pg_wal(""), status=4)
+    assert result.names == [] and "another cluster" in result.stderr, result.stderr
+
+
+def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
+        servers, receivers, new_archive, place):
+    primary = servers.primary(wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    receiver, _, _ = with_segments(primary, receivers, archive, 5)
+    receiver.stop()
+    damaged = list(archive.finished().values())[2]
+    content = damaged.read_bytes()
+    broken = bytearray(content)
+    broken[100] ^= 4
+    damaged.write_bytes(broken)
+    assert pgweir("verify", "-D", archive.path).returncode == 1
+    result = bring_in(archive, primary.pg_wal(damaged.name), status=4)
+    assert "--replace-damaged" in result.stderr
+    assert damaged.read_bytes() == broken
+    assert bring_in(archive, "--replace-damaged", primary.pg_wal(damaged.name)).names == [damaged.name]
+    assert damaged.read_bytes() == content
+    assert (archive.path / f".pgweir-damaged-{damaged.name}").read_bytes() == broken
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+    # A prune that passes it takes what was kept along.
+    newest = list(archive.finished().values())[-1]
+    assert pgweir("prune", "-D", archive.path, "--keep-from", newest.name).returncode == 0
+    assert not archive.hidden()
+
+    empty = Archive(place / "empty", primary.segment_size)
+    empty.path.mkdir()
+    assert bring_in(empty, primary.pg_wal("")).names == []
+    names = bring_in(empty, "--extend", primary.pg_wal("")).names
+    assert len(names) >= 5
+    empty.assert_same_wal(primary, minimum=5)
+    # A receiver goes on from there, and then the end is its own.
+    receiver = receivers.pgweir(empty, primary)
+    streaming(primary)
+    end = fill(primary, 1) * primary.segment_size
+    reported(primary, end)
+    assert bring_in(empty, "--extend", primary.pg_wal("")).names == []
+    empty.assert_covers(primary, 1, end)
+    receiver.stop()
+    assert bring_in(empty, "--extend", archive.path).names == []

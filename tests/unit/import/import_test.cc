@@ -1,0 +1,690 @@
+#include "import/import.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <random>
+
+#include "archive/compress.h"
+#include "archive/losses.h"
+#include "archive/own_names.h"
+#include "base/error.h"
+#include "support/archive_builder.h"
+#include "support/error_of.h"
+
+namespace weir::importing {
+namespace {
+
+using archive::Loss;
+using codec::Method;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+using wal::SegmentName;
+
+std::string name(std::uint64_t segno, const char* suffix = "", wal::TimelineId timeline = 1) {
+  return SegmentName(timeline, segno, kSize).to_string() + suffix;
+}
+
+/// WAL of segments 1 to 12, made once.
+const WalBuilder& the_wal() {
+  static const auto made = [] {
+    WalBuilder wal{WalBuilder::Options{}};
+    wal.grow_to(kSize.start(13));
+    return wal;
+  }();
+  return made;
+}
+
+/// An archive with segments 1 to 3 and 8 to 10, and 11 unfinished: 4 to 7 are missing.
+struct Example {
+  Example() : wal(the_wal()) {
+    archive.segments(wal, 1, 4).segments(wal, 8, 11).partial(wal, kSize.start(11) + 300'000);
+  }
+  /// A directory with these.
+  ArchiveBuilder& offer(std::uint64_t first, std::uint64_t behind, Method method = Method::none) {
+    return other.segments(wal, first, behind, method);
+  }
+  Result run(Options options = {}) {
+    std::shared_ptr<io::Directory> source = other.disk.open();
+    const auto directory = archive.disk.open();
+    return import_wal(*directory, {{source}}, options);
+  }
+  /// Every segment of the archive is what the server wrote, and none is missing from 1 up to there.
+  void expect_whole(std::uint64_t behind) {
+    const auto report = archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    for (std::uint64_t segno = 1; segno < behind; ++segno) {
+      const auto raw = archive.disk.exists(name(segno));
+      if (!raw) continue;
+      EXPECT_TRUE(archive.disk.holds(name(segno), 0, ArchiveBuilder::content(wal, segno)));
+    }
+    ASSERT_THAT(report.histories, SizeIs(1));
+    ASSERT_THAT(report.histories[0].sound, SizeIs(1));
+    EXPECT_GE(report.histories[0].sound[0].end, kSize.start(behind));
+  }
+  std::vector<Loss> holes() {
+    const auto directory = archive.disk.open();
+    return read_losses(*directory, archive::list_archive(*directory));
+  }
+  WalBuilder wal;
+  ArchiveBuilder archive;
+  ArchiveBuilder other;
+};
+
+std::vector<std::string> names_of(const Result& result) {
+  std::vector<std::string> names;
+  for (const auto& each : result.came) names.push_back(each.name);
+  return names;
+}
+
+std::string told(const Result& result) {
+  std::string text;
+  for (const auto& each : result.left_out) text += each.path + ": " + each.what + "\n";
+  for (const auto& each : result.unvouched) text += each.text() + "\n";
+  return text;
+}
+
+Loss hole(std::uint64_t begin, std::uint64_t end) {
+  Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(begin);
+  loss.end = kSize.start(end);
+  loss.segment_size = kSize;
+  loss.cause = "accepted with --on-gap continue";
+  return loss;
+}
+
+TEST(Import, MendsAHoleFromEachForm) {
+  for (const auto method : {Method::none, Method::gzip, Method::lz4, Method::zstd}) {
+    Example example;
+    example.offer(4, 8, method);
+    const auto result = example.run();
+    EXPECT_THAT(result.came, SizeIs(4)) << told(result);
+    EXPECT_EQ(result.reason(), Reason::not_asked_for);
+    EXPECT_THAT(result.left_out, IsEmpty());
+    EXPECT_THAT(result.holes, IsEmpty());
+    example.expect_whole(11);
+    // Once more: nothing is left to do.
+    const auto again = example.run();
+    EXPECT_THAT(again.came, IsEmpty());
+    EXPECT_EQ(again.present, 4u);
+    EXPECT_EQ(again.reason(), Reason::not_asked_for);
+  }
+}
+
+TEST(Import, TakesWholePartialsAndLeavesUnfinishedOnes) {
+  Example example;
+  example.offer(4, 7);
+  // Complete, under the name of an unfinished one, as a pg_receivewal leaves it that was stopped.
+  example.other.partial(example.wal, Lsn(kSize.start(8).byte() - 8), ArchiveBuilder::Tail::none);
+  auto bytes = ArchiveBuilder::content(example.wal, 7);
+  example.other.disk.put(name(7, ".gz.partial"), verify::packed(Method::gzip, bytes));
+  example.other.disk.put(name(7, ".partial"), bytes.first(bytes.size() / 2));
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5), name(6), name(7)));
+  EXPECT_EQ(result.reason(), Reason::not_asked_for) << told(result);
+  example.expect_whole(11);
+}
+
+TEST(Import, ComparesWhatIsThereAndTouchesNothing) {
+  Example example;
+  example.offer(1, 11, Method::zstd);
+  auto wrong = example.archive.disk.content(name(9));
+  // Sound WAL of another branch under the archive's own name.
+  const auto other =
+      example.wal.other_branch(example.wal.fork_point(kSize.start(9) + 5000), 3, true);
+  auto copy = other;
+  example.other.disk.put(name(9, ".zst"),
+                         verify::packed(Method::zstd, ArchiveBuilder::content(copy, 9)));
+  const auto before = example.archive.disk.content(name(9));
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result),
+              ElementsAre(name(4, ".zst"), name(5, ".zst"), name(6, ".zst"), name(7, ".zst")));
+  EXPECT_EQ(result.present, 5u);
+  ASSERT_THAT(result.left_out, SizeIs(1));
+  EXPECT_THAT(result.left_out[0].path, HasSubstr(name(9)));
+  EXPECT_THAT(result.left_out[0].what, HasSubstr(name(9)));
+  EXPECT_EQ(result.reason(), Reason::conflict);
+  EXPECT_EQ(example.archive.disk.content(name(9)), before);
+}
+
+TEST(Import, LeavesOutWhatIsNewerOrOlder) {
+  Example example;
+  example.archive.disk.erase(name(1));
+  example.offer(1, 13);
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5), name(6), name(7)));
+  EXPECT_THAT(result.left_out, SizeIs(3)) << told(result);  // 1, 11, 12
+  EXPECT_EQ(result.reason(), Reason::not_asked_for);
+  const auto more = example.run({.extend = true});
+  EXPECT_THAT(names_of(more), ElementsAre(name(1), name(11), name(12))) << told(more);
+  example.expect_whole(13);
+}
+
+TEST(Import, FillsAnEmptyArchiveOnlyIfAskedTo) {
+  Example example;
+  for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+  example.offer(2, 5).segments(example.wal, 7, 10, Method::zstd);
+  EXPECT_THAT(example.run().came, IsEmpty());
+  EXPECT_THAT(example.archive.disk.names(), IsEmpty());
+  const auto result = example.run({.extend = true});
+  // Not with a hole in it: the newest row of segments.
+  EXPECT_THAT(names_of(result), ElementsAre(name(7, ".zst"), name(8, ".zst"), name(9, ".zst")));
+  EXPECT_EQ(result.reason(), Reason::not_sound) << told(result);
+}
+
+TEST(Import, RefusesARunThatFitsOnTheLeftOnly) {
+  // Another branch: the same up to the middle of segment 4, and sound from there on.
+  Example example;
+  auto branch = example.wal.other_branch(example.wal.fork_point(kSize.start(4) + 5000), 77, false);
+  branch.grow_to(kSize.start(9));
+  for (std::uint64_t segno = 4; segno < 8; ++segno)
+    example.other.disk.put(name(segno), ArchiveBuilder::content(branch, segno));
+  const auto before = example.archive.disk.names();
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_THAT(result.left_out, SizeIs(4)) << told(result);
+  EXPECT_THAT(result.left_out, Each(Field(&LeftOut::what, HasSubstr("do not fit"))));
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+  EXPECT_EQ(example.archive.disk.names(), before);
+}
+
+TEST(Import, RefusesABranchOfTheSameLayoutByTheSegmentBesideIt) {
+  // Idle servers: each record lies where the other one's lies. Without the segment beside it
+  // nothing would tell where no record crosses the border.
+  WalBuilder::Options options;
+  options.switch_every = 0;
+  WalBuilder wal(options);
+  while (wal.end() < kSize.start(8)) {
+    wal.append_random(2000);
+    if (kSize.bytes() - kSize.offset(wal.end()) < 10'000) wal.append_switch();
+  }
+  for (const bool beside : {false, true}) {
+    Example example;
+    for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+    example.archive.segments(wal, 1, 3).segments(wal, 5, 7);
+    auto branch = wal.other_branch(wal.fork_point(kSize.start(3) + 5000), 5, true);
+    for (std::uint64_t segno = 3; segno < (beside ? 6u : 5u); ++segno)
+      example.other.disk.put(name(segno), ArchiveBuilder::content(branch, segno));
+    const auto result = example.run();
+    EXPECT_THAT(result.came, SizeIs(beside ? 0 : 2)) << told(result);
+    EXPECT_EQ(result.reason(), beside ? Reason::conflict : Reason::not_asked_for);
+    if (beside) {
+      EXPECT_THAT(told(result), HasSubstr("beside it"));
+    }
+  }
+}
+
+TEST(Import, RefusesWhatDoesNotFitOnTheLeft) {
+  Example example;
+  auto branch = example.wal.other_branch(example.wal.fork_point(kSize.start(2) + 5000), 78, false);
+  branch.grow_to(kSize.start(9));
+  for (std::uint64_t segno = 4; segno < 8; ++segno)
+    example.other.disk.put(name(segno), ArchiveBuilder::content(branch, segno));
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(result.reason(), Reason::not_sound) << told(result);
+}
+
+TEST(Import, TellsWhatNobodyCanVouchForOnTheRightUntilItIsLookedAtAgain) {
+  Example example;
+  example.offer(4, 6);
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5)));
+  EXPECT_EQ(result.reason(), Reason::not_asked_for) << told(result);
+  ASSERT_THAT(result.unvouched, SizeIs(1));
+  EXPECT_TRUE(result.unvouched[0].right);
+  EXPECT_FALSE(result.unvouched[0].left);
+  EXPECT_THAT(result.holes, SizeIs(1));
+  // It stays as long as the hole does.
+  EXPECT_THAT(example.run().unvouched, SizeIs(1));
+  example.offer(6, 8);
+  const auto closed = example.run();
+  EXPECT_THAT(names_of(closed), ElementsAre(name(6), name(7)));
+  EXPECT_THAT(closed.unvouched, IsEmpty()) << told(closed);
+  EXPECT_THAT(closed.holes, IsEmpty());
+  example.expect_whole(11);
+  for (const auto& left : example.archive.disk.names())
+    EXPECT_FALSE(archive::is_unvouched_record(left)) << left;
+}
+
+TEST(Import, FindsAnotherBranchWhenTheHoleIsClosedByOtherMeans) {
+  Example example;
+  auto branch = example.wal.other_branch(example.wal.fork_point(kSize.start(4) + 5000), 77, false);
+  branch.grow_to(kSize.start(9));
+  example.other.disk.put(name(4), ArchiveBuilder::content(branch, 4));
+  EXPECT_THAT(example.run().unvouched, SizeIs(1));
+  example.other.disk.erase(name(4));
+  // A copy by hand, of the right branch.
+  example.archive.segments(example.wal, 5, 8);
+  const auto result = example.run();
+  ASSERT_THAT(result.unvouched, SizeIs(1));
+  EXPECT_TRUE(result.unvouched[0].complaint);
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+  // And the right one is not published beside it.
+  example.offer(4, 5);
+  EXPECT_EQ(example.run().reason(), Reason::conflict);
+}
+
+TEST(Import, TakesTheRightPartOfAHoleToo) {
+  Example example;
+  example.offer(6, 8);
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result), ElementsAre(name(6), name(7)));
+  ASSERT_THAT(result.unvouched, SizeIs(1));
+  EXPECT_TRUE(result.unvouched[0].left);
+  EXPECT_FALSE(result.unvouched[0].right);
+  example.offer(4, 6);
+  EXPECT_THAT(example.run().unvouched, IsEmpty());
+  example.expect_whole(11);
+}
+
+TEST(Import, LeavesOutWhatNothingReaches) {
+  Example example;
+  example.offer(5, 7);
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+}
+
+TEST(Import, RefusesAnotherCluster) {
+  Example example;
+  WalBuilder::Options options;
+  options.system_identifier = 4711;
+  WalBuilder strange(options);
+  strange.grow_to(kSize.start(9));
+  for (std::uint64_t segno = 4; segno < 8; ++segno)
+    example.other.disk.put(name(segno), ArchiveBuilder::content(strange, segno));
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_THAT(result.left_out, SizeIs(4));
+  EXPECT_THAT(result.left_out, Each(Field(&LeftOut::what, HasSubstr("another cluster"))));
+  EXPECT_EQ(result.reason(), Reason::conflict);
+}
+
+TEST(Import, RefusesATimelineThatIsNotOfTheHistory) {
+  Example example;
+  auto child = verify::promote(example.wal, example.wal.fork_point(kSize.start(4) + 9000), 5, 9);
+  child.grow_to(kSize.start(9));
+  example.other.segments(child, 4, 8);
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(result.reason(), Reason::conflict) << told(result);
+}
+
+TEST(Import, FollowsASwitchOfTimelinesInAHole) {
+  // Timeline 2 begins in segment 5: the hole is 4 of timeline 1, 5 to 7 of timeline 2.
+  auto one = the_wal();
+  const auto at = one.fork_point(kSize.start(5) + 400'000);
+  auto two = verify::promote(one, at, 2, 9);
+  two.grow_to(kSize.start(10));
+  Example example;
+  for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+  example.archive.segments(one, 1, 4).segments(two, 8, 10);
+  example.other.segments(one, 4, 6).segments(two, 5, 8);
+  example.other.history(2, verify::history_line(1, at));
+  const auto result = example.run();
+  EXPECT_THAT(names_of(result), ElementsAre("00000002.history", name(4), name(5, "", 2),
+                                            name(6, "", 2), name(7, "", 2)))
+      << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for) << told(result);
+  const auto report = example.archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+}
+
+TEST(Import, DoesNotCompareWhatMeansNothing) {
+  // Behind an xlog switch anything may stand: page headers of a walsender, zeros of a server.
+  WalBuilder::Options options;
+  options.switch_every = 0;
+  WalBuilder wal(options);
+  wal.grow_to(kSize.start(2) + 100'000);
+  while (!wal.append_switch()) wal.append_random(100);
+  wal.grow_to(kSize.start(4));
+  Example example;
+  for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+  example.archive.segments(wal, 1, 4);
+  example.other.segments(wal, 2, 3);
+  example.other.flip(name(2), 900'000, 3);
+  const auto result = example.run();
+  EXPECT_EQ(result.present, 1u) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for);
+  // Before it everything counts.
+  example.other.segments(wal, 2, 3).flip(name(2), 50'000, 3);
+  EXPECT_NE(example.run().reason(), Reason::not_asked_for);
+}
+
+TEST(Import, NeverComesWhereAReceiverIsWriting) {
+  Example example;
+  record_loss(*example.archive.disk.open(), hole(4, 8));
+  // Nothing is finished behind the hole: a receiver streams there.
+  for (const auto segno : {8, 9, 10}) example.archive.disk.erase(name(segno));
+  example.archive.disk.erase(name(11, ".partial"));
+  example.archive.partial(example.wal, kSize.start(8) + 300'000);
+  example.offer(4, 13);
+  Options options;
+  options.receiver = true;
+  options.durable_end = [] { return archive::DurableEnd{1, kSize.start(8) + 200'000}; };
+  const auto result = example.run(options);
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5), name(6), name(7))) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for);
+  EXPECT_THAT(result.closed, ElementsAre("hole-1-0-400000"));
+  EXPECT_THAT(example.holes(), IsEmpty());
+  example.expect_whole(8);
+
+  // One that does not say where it is may be anywhere there.
+  Example other;
+  record_loss(*other.archive.disk.open(), hole(4, 8));
+  for (const auto segno : {8, 9, 10}) other.archive.disk.erase(name(segno));
+  other.offer(4, 8);
+  options.durable_end = [] { return std::nullopt; };
+  EXPECT_THAT(other.run(options).came, IsEmpty());
+}
+
+TEST(Import, ComparesWhatWasAcknowledgedOfAnUnfinishedSegment) {
+  for (const bool equal : {true, false}) {
+    Example example;
+    auto ours =
+        equal ? example.wal
+              : example.wal.other_branch(example.wal.fork_point(kSize.start(4) + 5000), 3, true);
+    example.archive.partial(ours, kSize.start(4) + 300'000);
+    example.offer(4, 8);
+    const auto result = example.run();
+    EXPECT_THAT(result.came, SizeIs(equal ? 4 : 0)) << told(result);
+    EXPECT_EQ(result.reason(), equal ? Reason::not_asked_for : Reason::conflict);
+  }
+}
+
+TEST(Import, ReplacesWhatIsDamagedOnlyIfAskedTo) {
+  Example example;
+  example.offer(4, 8);
+  static_cast<void>(example.run());
+  const auto sound = example.archive.disk.content(name(9));
+  example.archive.flip(name(9), 500'000, 2);
+  const auto damaged = example.archive.disk.content(name(9));
+  example.offer(9, 10, Method::zstd);
+  const auto refused = example.run();
+  EXPECT_EQ(refused.reason(), Reason::conflict) << told(refused);
+  EXPECT_EQ(example.archive.disk.content(name(9)), damaged);
+  const auto result = example.run({.replace_damaged = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(9))) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for);
+  EXPECT_EQ(example.archive.disk.content(name(9)), sound);
+  EXPECT_EQ(example.archive.disk.content(".pgweir-damaged-" + name(9)), damaged);
+  example.expect_whole(11);
+}
+
+TEST(Import, ReplacesNothingByWhatDoesNotFit) {
+  Example example;
+  example.archive.flip(name(9), 500'000, 2);
+  auto branch = example.wal.other_branch(example.wal.fork_point(kSize.start(9) + 5000), 79, false);
+  branch.grow_to(kSize.start(10));
+  example.other.disk.put(name(9), ArchiveBuilder::content(branch, 9));
+  const auto before = example.archive.disk.content(name(9));
+  const auto result = example.run({.replace_damaged = true});
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(result.reason(), Reason::not_sound) << told(result);
+  EXPECT_EQ(example.archive.disk.content(name(9)), before);
+}
+
+TEST(Import, OnlySaysWhatWouldHappen) {
+  Example example;
+  example.offer(4, 6);
+  example.other.history(2, verify::history_line(1, kSize.start(12)));
+  const auto before = example.archive.disk.names();
+  const auto result = example.run({.dry_run = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5)));
+  EXPECT_EQ(example.archive.disk.names(), before);
+}
+
+TEST(Import, NeverLetsAnythingWrongInWhateverIsDamaged) {
+  const auto seed = test::seed_or(17);
+  std::mt19937_64 random(seed);
+  int came = 0, left_out = 0;
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(round);
+    Example example;
+    const Method methods[] = {Method::none, Method::zstd, Method::gzip, Method::lz4};
+    example.offer(4, 8, methods[round % 4]);
+    const auto files = example.other.disk.names();
+    for (auto times = 1 + random() % 2; times > 0; --times) {
+      const auto& file = files[random() % files.size()];
+      auto bytes = example.other.disk.content(file);
+      switch (random() % 3) {
+        case 0:
+          bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << (random() % 8));
+          break;
+        case 1:
+          bytes.resize(random() % bytes.size());
+          break;
+        default: {
+          const auto at = random() % bytes.size();
+          std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                      std::min<std::size_t>(8192, bytes.size() - at), std::byte{0});
+        }
+      }
+      example.other.disk.put(file, bytes);
+    }
+    const auto result = example.run();
+    came += static_cast<int>(result.came.size());
+    left_out += static_cast<int>(result.left_out.size());
+    // What came in is what the server wrote, as far as it means something.
+    for (const auto& each : result.came) {
+      const auto file = archive::SegmentFileName::parse(each.name);
+      ASSERT_TRUE(file);
+    }
+    const auto report = example.archive.verify();
+    for (const auto& finding : report.findings)
+      EXPECT_EQ(finding.kind, verify::FindingKind::gap) << finding.what << " " << finding.file;
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(came, 20);
+  EXPECT_GT(left_out, 60);
+}
+
+/// What has to hold at every moment: what is there is right, and what is missing is told.
+void expect_told(Example& example, const std::vector<std::string>& before) {
+  for (const auto& each : before) EXPECT_TRUE(example.archive.disk.exists(each)) << each;
+  const auto report = example.archive.verify();
+  for (const auto& finding : report.findings)
+    EXPECT_EQ(finding.kind, verify::FindingKind::gap) << finding.what << " " << finding.file;
+  bool missing = false;
+  for (std::uint64_t segno = 4; segno < 8; ++segno)
+    missing = missing || (!example.archive.disk.exists(name(segno)) &&
+                          !example.archive.disk.exists(name(segno, ".zst")));
+  EXPECT_EQ(missing, std::any_of(report.findings.begin(), report.findings.end(), [](auto& finding) {
+              return finding.kind == verify::FindingKind::gap;
+            }));
+}
+
+void try_each_call(bool with_finished_behind, Method method, bool kill) {
+  std::mt19937_64 random(test::seed_or(23));
+  std::uint64_t calls = 0;
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    record_loss(*example.archive.disk.open(), hole(4, 8));
+    if (!with_finished_behind)
+      for (const auto segno : {9, 10}) example.archive.disk.erase(name(segno));
+    if (!with_finished_behind) {
+      example.archive.disk.erase(name(8));
+      example.archive.disk.erase(name(11, ".partial"));
+      example.archive.partial(example.wal, kSize.start(8) + 300'000);
+    }
+    example.offer(4, 8, method);
+    const auto before = [&] {
+      auto names = example.archive.disk.names();
+      std::erase_if(names, [](const auto& each) { return each.starts_with('.'); });
+      return names;
+    }();
+    example.archive.disk.reset_calls();
+    example.archive.disk.lose_power_at(call);
+    bool through = false;
+    try {
+      EXPECT_EQ(example.run().came.size(), 4u);
+      through = true;
+    } catch (const sim::MachineDown&) {
+    }
+    example.archive.disk.set_hook({});
+    if (kill)
+      example.archive.disk.kill();
+    else if (call % 2 == 0)
+      example.archive.disk.crash_losing_everything();
+    else
+      example.archive.disk.crash(random);
+    expect_told(example, before);
+    // A receiver that starts cleans up, and streams behind the hole, or before it where it is open.
+    {
+      const auto directory = example.archive.disk.open();
+      archive::clean_up(*directory, archive::list_archive(*directory));
+    }
+    const auto again = example.run();
+    EXPECT_EQ(again.reason(), Reason::not_asked_for) << told(again);
+    EXPECT_THAT(again.holes, IsEmpty());
+    EXPECT_THAT(example.holes(), IsEmpty());
+    example.expect_whole(8);
+    calls = call;
+    if (through || ::testing::Test::HasFailure()) break;
+  }
+  EXPECT_GT(calls, 50u);
+}
+
+TEST(Import, LosesNothingWheneverThePowerFails) { try_each_call(true, Method::none, false); }
+TEST(Import, LosesNothingWheneverItIsKilled) { try_each_call(true, Method::zstd, true); }
+TEST(Import, TellsAHoleWithNothingFinishedBehindWheneverThePowerFails) {
+  try_each_call(false, Method::zstd, false);
+}
+
+TEST(Import, NeverLeavesAHoleInFrontWheneverThePowerFails) {
+  std::mt19937_64 random(test::seed_or(29));
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    example.archive.segments(example.wal, 4, 8);
+    for (const auto segno : {1, 2, 3}) example.archive.disk.erase(name(segno));
+    example.offer(1, 4);
+    example.archive.disk.reset_calls();
+    example.archive.disk.lose_power_at(call);
+    bool through = false;
+    try {
+      through = example.run({.extend = true}).came.size() == 3;
+    } catch (const sim::MachineDown&) {
+    }
+    example.archive.disk.set_hook({});
+    example.archive.disk.crash(random);
+    const auto report = example.archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    if (through || ::testing::Test::HasFailure()) break;
+  }
+}
+
+TEST(Import, HasTheDamagedFileOrTheSoundOneWheneverThePowerFails) {
+  std::mt19937_64 random(test::seed_or(31));
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    Example example;
+    example.archive.segments(example.wal, 4, 8);
+    example.archive.flip(name(9), 500'000, 2);
+    const auto damaged = example.archive.disk.content(name(9));
+    example.offer(9, 10);
+    example.archive.disk.reset_calls();
+    example.archive.disk.lose_power_at(call);
+    bool through = false;
+    try {
+      through = example.run({.replace_damaged = true}).came.size() == 1;
+    } catch (const sim::MachineDown&) {
+    }
+    example.archive.disk.set_hook({});
+    if (call % 3 == 0)
+      example.archive.disk.kill();
+    else
+      example.archive.disk.crash(random);
+    ASSERT_TRUE(example.archive.disk.exists(name(9)));
+    const bool replaced = example.archive.disk.content(name(9)) != damaged;
+    if (replaced) {
+      EXPECT_TRUE(example.archive.disk.holds(name(9), 0, ArchiveBuilder::content(example.wal, 9)));
+      EXPECT_EQ(example.archive.disk.content(".pgweir-damaged-" + name(9)), damaged);
+    }
+    EXPECT_TRUE(!through || replaced);
+    if (through || ::testing::Test::HasFailure()) break;
+  }
+}
+
+TEST(Import, PublishesNothingShortIfTheDiskIsFull) {
+  Example example;
+  example.offer(4, 8);
+  example.archive.disk.set_capacity(example.archive.disk.used_bytes() + kSize.bytes() * 2 +
+                                    100'000);
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(example.run()); }).kind(), ErrorKind::disk_full);
+  EXPECT_TRUE(example.archive.disk.exists(name(5)));
+  EXPECT_FALSE(example.archive.disk.exists(name(6)));
+  for (const auto& left : example.archive.disk.names())
+    EXPECT_FALSE(left.ends_with(".tmp")) << left;
+  example.archive.disk.set_capacity(std::nullopt);
+  EXPECT_THAT(example.run().came, SizeIs(2));
+  example.expect_whole(11);
+}
+
+TEST(Import, PublishesNothingThatChangedSinceItWasChecked) {
+  // A server recycles a file between the check and the copy.
+  Example example;
+  example.offer(4, 8);
+  bool changed = false;
+  example.archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::create && !changed) {
+      changed = true;
+      example.other.flip(name(4), 300'000, 1);
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto result = example.run();
+  EXPECT_TRUE(changed);
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+  EXPECT_THAT(told(result), HasSubstr("a moment ago"));
+}
+
+TEST(Import, StopsBehindAPruneThatPasses) {
+  Example example;
+  example.offer(4, 8);
+  bool pruned = false;
+  example.archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::create && !pruned) {
+      pruned = true;
+      for (const auto segno : {1, 2, 3}) example.archive.disk.erase(name(segno));
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty()) << told(result);
+  EXPECT_FALSE(example.archive.disk.exists(name(4)));
+}
+
+TEST(Import, StopsWhenAskedTo) {
+  Example example;
+  example.offer(4, 8);
+  Options options;
+  int published = 0;
+  options.came_in = [&](const std::string&, const std::string&) { ++published; };
+  options.stop = [&](std::uint64_t) { return published == 2; };
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(example.run(options)); }).kind(),
+            ErrorKind::retry);
+  EXPECT_TRUE(example.archive.disk.exists(name(5)));
+  EXPECT_FALSE(example.archive.disk.exists(name(6)));
+}
+
+}  // namespace
+}  // namespace weir::importing
