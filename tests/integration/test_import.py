@@ -9,6 +9,7 @@ import pytest
 
 from support import wal
 from support.archive import Archive
+from support.chapter import Chapter
 from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
@@ -53,15 +54,19 @@ def take_away(archive, names):
             path.unlink()
 
 
-def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
-        servers, receivers, new_archive, place):
-    """WAL was removed upstream, the hole was accepted, a standby still has what is missing."""
+def hole_of(archive):
+    holes = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"]
+    assert len(holes) <= 1, holes
+    return holes[0] if holes else None
+
+
+def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: None):
+    """A hole that was accepted: the primary has removed what a standby still has."""
     primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
     witness = servers.standby(primary, wal_keep_size="100GB", max_wal_size="1GB")
-    archive = new_archive(primary)
+    archive = archive_of(primary)
     receiver, _, _ = with_segments(primary, receivers, archive, 2)
-    backup = base_backup(primary, place / "backup")
-    reported(primary, primary.switch_wal())
+    meanwhile(primary)
     receiver.stop()
     wanted = primary.wal_path(1, primary.flushed())
 
@@ -76,8 +81,44 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     streaming(primary)
     primary.sql("INSERT INTO rows VALUES (4711)")
     reported(primary, primary.flushed())
-    holes = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"]
-    assert len(holes) == 1, holes
+    return primary, witness, archive, receiver
+
+
+def test_from_the_alarm_to_the_mended_archive(servers, receivers, new_archive, place):
+    """The runbook of docs/import.md, line by line."""
+    primary, witness, archive, receiver = removed_upstream(servers, receivers, new_archive)
+    hole = hole_of(archive)
+    first, behind = (wal.lsn(hole[key]) // primary.segment_size for key in ("from", "to"))
+    # Another archive has the first segment, a standby the rest (and the first one, too).
+    (place / "other").mkdir()
+    names = names_of(primary, range(first, behind))
+    shutil.copy(witness.pg_wal(names[0]), place / "other")
+    checked = pgweir("status", "-D", archive.path, "--check")
+    assert checked.returncode == 2 and "missing" in checked.stdout, checked.stdout
+    chapter = Chapter("import.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": archive.path, "/srv/other": place / "other",
+                       "/srv/found": place / "found",
+                       "/var/lib/postgresql/15/main/pg_wal": witness.pg_wal("")})
+    chapter.run()
+    said = "".join(chapter.said)
+    assert "HOLE" in said and f"would import {names[0]}" in said and f"closed: {hole['id']}" in said
+    wait_for(lambda: pgweir("status", "-D", archive.path, "--check").returncode == 0,
+             "the alarm to end")
+    receiver.stop()
+    archive.assert_same_wal(witness)
+
+
+def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
+        servers, receivers, new_archive, place):
+    """WAL was removed upstream, the hole was accepted, a standby still has what is missing."""
+    backups = []
+
+    def back_up(server):
+        backups.append(base_backup(server, place / "backup"))
+        reported(server, server.switch_wal())
+
+    primary, witness, archive, receiver = removed_upstream(servers, receivers, new_archive, back_up)
+    holes = [hole_of(archive)]
     first, behind = (wal.lsn(holes[0][key]) // primary.segment_size for key in ("from", "to"))
     missing = names_of(primary, range(first, behind))
 
@@ -92,8 +133,7 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     assert result.names == missing
     assert "newer than what the receiver has made durable" in result.stderr, result.stderr
     assert f"closed: {holes[0]['id']}" in result.stdout
-    wait_for(lambda: not json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"],
-             "the hole to be told no more")
+    wait_for(lambda: not hole_of(archive), "the hole to be told no more")
     # The receiver goes on, and the archive has it all.
     end = fill(primary, 2) * primary.segment_size
     reported(primary, end)
@@ -105,7 +145,7 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
 
     # A recovery of the backup from before the hole, to the end.
     hand_over(archive.path)
-    recovered = recover(servers, backup, "recovered", primary, restore_command(place, archive, "--partial"))
+    recovered = recover(servers, backups[0], "recovered", primary, restore_command(place, archive, "--partial"))
     count = "SELECT count(*), sum(number) FROM rows"
     assert recovered.sql(count) == primary.sql(count)
 

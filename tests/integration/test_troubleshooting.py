@@ -33,7 +33,7 @@ def messages():
     found = {}
     for path in sorted((REPOSITORY / "src").rglob("*.cc")):
         text = path.read_text()
-        for match in re.finditer(r"\bError(?: \w+)?[({](?:\w+ \? ErrorKind::\w+ : )?\s*ErrorKind::(\w+),\s*", text):
+        for match in re.finditer(r"\b(?:Error|Contradiction)(?: \w+)?[({](?:\w+ \? ErrorKind::\w+ : )?\s*ErrorKind::(\w+),\s*", text):
             if match.group(1) not in KINDS:
                 continue
             source = arguments(text, match.end())

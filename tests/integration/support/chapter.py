@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import signal
+import textwrap
 
 from .process import run, wait_for
 from .receiver import BINARY
@@ -25,8 +26,8 @@ DOCS = REPOSITORY / "docs"
 def blocks(path):
     """[(language, words after it, text)]"""
     text = pathlib.Path(path).read_text()
-    found = re.findall(r"^```(\S*)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(language, words.split(), body) for language, words, body in found]
+    found = re.findall(r"^ *```(\S*)([^\n]*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [(language, words.split(), textwrap.dedent(body)) for language, words, body in found]
 
 
 class Chapter:
