@@ -1,5 +1,7 @@
 #include "archive/difference.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 #include <optional>
@@ -57,6 +59,11 @@ std::vector<wal::TimelineId> timelines(const Listing& listing) {
 }
 
 }  // namespace
+
+std::string to_text(const SegmentRange& range) {
+  if (range.segments == 1) return range.first.to_string();
+  return fmt::format("{} to {} ({} segments)", range.first, range.last, range.segments);
+}
 
 Difference difference(const Listing& one, const Listing& other, wal::SegmentSize size) {
   const auto left = finished_segments(one, size);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 #include "archive/listing.h"
@@ -17,6 +18,9 @@ struct SegmentRange {
   bool hole = false;
   bool operator==(const SegmentRange&) const = default;
 };
+
+/// "000000010000000000000003 to 000000010000000000000005 (3 segments)"
+[[nodiscard]] std::string to_text(const SegmentRange& range);
 
 /// What of two archives' finished segments and histories only one of them has, by names alone.
 struct Difference {

@@ -74,6 +74,22 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
           "away: pgweir verify tells which of them the segments before and behind go with.");
 }
 
+/// `content` reads what was found sound of `one` up to `upto`, which the other is to have as well.
+void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
+                        wal::SegmentSize size, std::uint64_t upto) {
+  const auto difference =
+      first_difference(content, archives.shelf(other.archive), other.name, size, upto);
+  if (!difference) return;
+  throw Contradiction(ErrorKind::conflict,
+                      "two unfinished files of the segment are sound and differ")
+      .with("file", archives.path_of(one))
+      .with("and", archives.path_of(other))
+      .with("offset in the segment", *difference)
+      .hint(
+          "One of them is of another history of the cluster: two servers were primary on one "
+          "timeline. Name the archive of the right one alone.");
+}
+
 }  // namespace
 
 std::optional<Copy> first_copy(Archives& archives, wal::SegmentName segment) {
@@ -121,6 +137,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
         throw;
       } catch (const Error& error) {
         if (!archives.shelf(i).find(file)) continue;  // another form by now, or removed
+        if (archives.nobody_tells_the_cluster(error)) throw;
         log.error(error);
         log.warning("{} was passed over: {} is sound", archives.path_of(other),
                     archives.path_of(checked.copy()));
@@ -130,19 +147,27 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
   });
 }
 
-void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
-                        wal::SegmentSize size, std::uint64_t upto) {
-  const auto difference =
-      first_difference(content, archives.shelf(other.archive), other.name, size, upto);
-  if (!difference) return;
-  throw Contradiction(ErrorKind::conflict,
-                      "two unfinished files of the segment are sound and differ")
-      .with("file", archives.path_of(one))
-      .with("and", archives.path_of(other))
-      .with("offset in the segment", *difference)
-      .hint(
-          "One of them is of another history of the cluster: two servers were primary on one "
-          "timeline. Name the archive of the right one alone.");
+void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
+                     wal::SegmentSize size, const Options& options, Log& log) {
+  const auto start = best.copy.name.segment.start(size);
+  for (const auto& other : others) {
+    if (other.copy.archive == best.copy.archive) continue;
+    if (other.damage) {
+      if (other.seen_to >= best.cut && !best.damage && !options.partial_damaged)
+        throw Error(*other.damage)
+            .hint(fmt::format(
+                "WAL is there behind the damage, farther than {} reaches, which is sound up to {}: "
+                "it would be lost. If there is no better copy, --partial-damaged goes without it.",
+                archives.path_of(best.copy), best.cut));
+      log.error(*other.damage);
+    }
+    const auto agreed = std::min(other.cut, best.cut);
+    if (!other.checked || !best.checked || agreed <= start) continue;
+    const auto content =
+        archive::SegmentBytes::open(archives.shelf(best.copy.archive), best.copy.name, size);
+    if (!content) throw system_error(ENOENT, "the unfinished segment is gone");
+    require_same_bytes(archives, best.copy, other.copy, *content, size, agreed - start);
+  }
 }
 
 }  // namespace weir::restore

@@ -2,12 +2,14 @@
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/log.h"
 #include "io/shelf.h"
 #include "restore/archives.h"
 #include "restore/copy.h"
 #include "restore/fetched.h"
+#include "restore/partial.h"
 #include "restore/restore.h"
 #include "restore/segment_check.h"
 #include "wal/segment.h"
@@ -28,9 +30,11 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
                        io::Bytes& content, const Options& options, Log& log,
                        std::span<const Copy> told = {});
 
-/// Of two archives' unfinished files, `content` reads what was found sound of the one up to
-/// `upto` (an offset), which the other is to have as well. Throws Contradiction if it has not.
-void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
-                        wal::SegmentSize size, std::uint64_t upto);
+/// Of several archives' unfinished files the longest counts, `best`, if the others are the same so
+/// far (a Contradiction if not), and if none of them has WAL still farther behind a place that is
+/// damaged (its error, unless options.partial_damaged). Of damage that costs nothing the log is
+/// told.
+void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
+                     wal::SegmentSize size, const Options& options, Log& log);
 
 }  // namespace weir::restore

@@ -84,6 +84,11 @@ class Archives {
   /// By names, identity and listing: whose WAL this archive holds is what `system_identifier` says,
   /// or it is empty and may be. It is silent if that cannot be told.
   void require_same_cluster(std::size_t archive, std::uint64_t system_identifier);
+  /// True if `error` says that one of several archives has WAL of another cluster in its place, and
+  /// no server tells which one is wanted: then it is not for the files to outvote each other.
+  [[nodiscard]] bool nobody_tells_the_cluster(const Error& error) const {
+    return several() && !options_.system_identifier && error.kind() == ErrorKind::conflict;
+  }
   /// Those without any WAL are silent, unless archives may be empty.
   void require_wal();
 

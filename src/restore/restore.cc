@@ -15,9 +15,10 @@
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/agreement.h"
+#include "restore/answer.h"
 #include "restore/archives.h"
 #include "restore/content_source.h"
-#include "restore/history.h"
+#include "restore/history_request.h"
 #include "restore/partial.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
@@ -45,14 +46,18 @@ class Restorer {
         options_(options),
         log_(log),
         archives_(archives, options, log),
+        answer_(archives_, target_directory, target_name, options, log),
         check_(archives_, target_directory, target_name, options, log) {}
 
   Result restore(const wal::SegmentName& segment);
-  Result restore(const HistoryRequest& request);
-  Result restore(const BackupHistoryRequest& request);
+  Result restore(const HistoryRequest& request) {
+    return restore_history(archives_, answer_, request.timeline);
+  }
+  Result restore(const BackupHistoryRequest& request) {
+    return restore_backup_history(archives_, answer_, request.name);
+  }
 
  private:
-  Result restore_history(wal::TimelineId timeline);
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const Copy& copy, std::span<const Copy> told);
@@ -72,20 +77,16 @@ class Restorer {
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
-  void require_no_more(const Partial& best, const std::vector<Partial>& others,
-                       wal::SegmentSize size);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
   void deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
-  Result absent(const Absence& absence, const std::string& file);
-  void require_outside(const Target& target);
-  void tell_silence(const std::string& file);
 
   io::Directory& target_directory_;
   const std::string& target_name_;
   const Options& options_;
   Log& log_;
   Archives archives_;
+  Answer answer_;
   SegmentCheck check_;
   int unsettled_looks_ = 0;
 };
@@ -111,7 +112,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   for (int look = 0; look < kLooks; ++look) {
     try {
       if (const auto size = restore_finished(segment)) {
-        tell_silence(segment.to_string());
+        answer_.tell_silence(segment.to_string());
         return {true, {}, size};
       }
     } catch (const TargetError&) {
@@ -130,7 +131,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
       if (!settled) continue;
       auto result = act_on_absence(segment, finding);
       // A receiver may have finished it meanwhile.
-      if (result.restored) tell_silence(segment.to_string());
+      if (result.restored) answer_.tell_silence(segment.to_string());
       if (result.restored || !archives_.finished_form_exists(segment)) return result;
     } catch (const TargetError&) {
       throw;
@@ -160,9 +161,8 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
   bool all_wrong = true;
   archives_.ask_each([&](std::size_t i) {
     if (!archives_.at(i).finished_form_exists(segment)) return;
-    const auto look =
-        archive::look_at_size(archives_.shelf(i), {segment, Method::none, false},
-                              identity->segment_size, std::chrono::system_clock::now());
+    const auto look = archive::check_size(archives_.shelf(i), {segment, Method::none, false},
+                                          identity->segment_size, std::chrono::system_clock::now());
     all_wrong = all_wrong && look.wrong && !look.being_written;
     if (!wrong) wrong = look.wrong;
   });
@@ -195,6 +195,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
         // Compressed or removed by another process while it was being read: it has another form
         // now.
         if (!archives_.shelf(i).find(name.to_string())) continue;
+        if (archives_.nobody_tells_the_cluster(error)) throw;
         if (!first_error) first_error = error;
         unsound.push_back(copy);
       }
@@ -211,7 +212,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
 
 wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told) {
   Target target(target_directory_, target_name_);
-  require_outside(target);
+  answer_.require_outside(target);
   using Haste = SegmentCheck::Haste;
   const auto checked =
       check_.read(copy, target, options_.system_identifier ? Haste::all : Haste::also_before)
@@ -222,14 +223,6 @@ wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told)
   require_agreement(archives_, check_, checked, target, options_, log_, told);
   target.publish();
   return checked.size;
-}
-
-/// Of an archive that did not answer, though another one had the file.
-void Restorer::tell_silence(const std::string& file) {
-  for (std::size_t i = 0; i < archives_.count(); ++i)
-    if (archives_.silent(i))
-      log_.warning("{} was restored without {}, which does not answer: {}", file,
-                   archives_.shelf(i).path(), archives_.silence(i)->what());
 }
 
 // ---- what is not there
@@ -299,7 +292,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
   if (finding.size && server_has(segment, *finding.size))
     return {false, gap.what + "; but the server has a sound one in its pg_wal"};
   if (options_.up_to_hole) return restore_up_to_hole(segment, finding, gap);
-  return absent(gap, segment.to_string());
+  return answer_.absent(gap, segment.to_string());
 }
 
 /// The last bytes before a hole, and then the end.
@@ -361,7 +354,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
             "be lost. If there is no better copy, --partial-damaged hands out what is before it.",
             best->cut));
   if (best->damage) log_.error(*best->damage);
-  require_no_more(*best, others, size);
+  require_longest(archives_, *best, others, size, options_, log_);
 
   std::uint64_t keep = 0;
   std::string later;  ///< an unfinished segment behind this one that has WAL
@@ -378,9 +371,9 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
         wait_for_writer(archives_.shelf(best->copy.archive), best->copy.name.to_string());
         throw system_error(ENOENT, "the unfinished segment is not whole yet").with("file", name);
       }
-      return absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
-                                    best->cut, later)},
-                    segment.to_string());
+      return answer_.absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
+                                            best->cut, later)},
+                            segment.to_string());
     }
     auto cut = best->cut;
     // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
@@ -415,31 +408,6 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   return {true, {}};
 }
 
-/// Of several archives' unfinished files the longest counts, if the shorter ones are the same so
-/// far, and if none of them has WAL still farther behind a place that is damaged.
-void Restorer::require_no_more(const Partial& best, const std::vector<Partial>& others,
-                               wal::SegmentSize size) {
-  const auto start = best.copy.name.segment.start(size);
-  for (const auto& other : others) {
-    if (other.copy.archive == best.copy.archive) continue;
-    if (other.damage) {
-      if (other.seen_to >= best.cut && !best.damage && !options_.partial_damaged)
-        throw Error(*other.damage)
-            .hint(fmt::format(
-                "WAL is there behind the damage, farther than {} reaches, which is sound up to {}: "
-                "it would be lost. If there is no better copy, --partial-damaged goes without it.",
-                archives_.path_of(best.copy), best.cut));
-      log_.error(*other.damage);
-    }
-    const auto agreed = std::min(other.cut, best.cut);
-    if (!other.checked || !best.checked || agreed <= start) continue;
-    const auto content =
-        archive::SegmentBytes::open(archives_.shelf(best.copy.archive), best.copy.name, size);
-    if (!content) throw system_error(ENOENT, "the unfinished segment is gone");
-    require_same_bytes(archives_, best.copy, other.copy, *content, size, agreed - start);
-  }
-}
-
 /// Its name; empty if there is none. A file that was only begun holds nothing that could be missed.
 std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding) {
   std::string found;
@@ -463,7 +431,7 @@ std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const
 /// The first `keep` bytes, and zeros behind them.
 void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size) {
   Target target(target_directory_, target_name_);
-  require_outside(target);
+  answer_.require_outside(target);
   auto& archive = archives_.shelf(partial.copy.archive);
   try {
     archive::read_segment(archive, partial.copy.name, size, [&](std::span<const std::byte> wal) {
@@ -509,106 +477,6 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
     return !damage;
   });
   return !damage && !verifier.unchecked();
-}
-
-Result Restorer::absent(const Absence& absence, const std::string& file) {
-  if (const auto* fine = std::get_if<Absent>(&absence)) return {false, fine->why};
-  const auto& what = std::get<Gap>(absence).what;
-  if (options_.gap_is_absence) {
-    log_.warning("{} is missing in the archive: {}; told as absent (--on-gap absent)", file, what);
-    return {false, what};
-  }
-  throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
-      .with("directory", archives_.paths())
-      .hint(
-          "A recovery that went on without it would end too early and open the database with data "
-          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive "
-          "and put it here. To recover all that is before the hole and nothing behind it: "
-          "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
-}
-
-/// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
-void Restorer::require_outside(const Target& target) {
-  archives_.ask_each([&](std::size_t i) {
-    if (archives_.shelf(i).find(target.temporary_name()))
-      throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
-          .with("directory", archives_.shelf(i).path());
-  });
-}
-
-// ---- histories
-
-Result Restorer::restore(const HistoryRequest& request) {
-  for (int look = 0;; ++look) {
-    try {
-      auto result = restore_history(request.timeline);
-      if (result.restored) tell_silence(wal::history_name(request.timeline));
-      return result;
-    } catch (const TargetError&) {
-      throw;
-    } catch (const Error& error) {
-      // The segment that it is compared with was finished or compressed meanwhile.
-      if (!archive::is_gone(error) || look + 1 == kLooks) throw;
-      archives_.forget();
-    }
-  }
-}
-
-Result Restorer::restore_history(wal::TimelineId timeline) {
-  const auto name = wal::history_name(timeline);
-  archives_.require_wal();
-  if (options_.system_identifier || archives_.several())
-    static_cast<void>(archives_.identity());  // a history does not say whose it is
-  if (const auto content =
-          read_agreed_history(archives_, timeline, options_.verify, options_.first_sound, log_)) {
-    Target target(target_directory_, target_name_);
-    require_outside(target);
-    target.append(std::as_bytes(std::span(content->data(), content->size())));
-    target.publish();
-    return {true, {}};
-  }
-  const auto timelines = archives_.timelines();
-  const auto identity = archives_.identity();
-  const auto holes =
-      identity ? archives_.known_holes(identity->segment_size) : std::vector<KnownHole>();
-  auto absence = judge_absent_history(timeline, archives_.listing(), timelines, holes);
-  archives_.require_answers(name);
-  return absent(absence, name);
-}
-
-Result Restorer::restore(const BackupHistoryRequest& request) {
-  // It does not say whose it is, and several archives have to be one server's.
-  if (archives_.several() && !options_.first_sound) static_cast<void>(archives_.identity());
-  std::vector<std::byte> content;
-  std::string path;
-  archives_.ask_each([&](std::size_t i) {
-    if (!content.empty() && options_.first_sound) return;
-    const auto file = archives_.shelf(i).open_bytes(request.name);
-    if (!file) return;
-    std::vector<std::byte> found(file->size());
-    auto found_path = archives_.at(i).path_of(request.name);
-    if (file->read_at(0, found) != found.size() || found.empty())
-      throw Error(ErrorKind::damage, "the backup history file is empty or changes")
-          .with("file", found_path);
-    if (!content.empty() && found != content)
-      throw Contradiction(ErrorKind::conflict, "two archives have the backup history, and differ")
-          .with("file", path)
-          .with("and", found_path)
-          .hint("Compare the two, and move the wrong one away.");
-    content = std::move(found);
-    path = std::move(found_path);
-  });
-  if (content.empty()) {
-    archives_.require_wal();
-    archives_.require_answers(request.name);
-    return {false, "the archive does not have it"};
-  }
-  Target target(target_directory_, target_name_);
-  require_outside(target);
-  target.append(content);
-  target.publish();
-  tell_silence(request.name);
-  return {true, {}};
 }
 
 }  // namespace

@@ -90,10 +90,7 @@ std::string to_text(const BesideReport& report, std::size_t most) {
   const auto ranges = [&](const std::vector<archive::SegmentRange>& found, const std::string& has,
                           const std::string& lacks) {
     for (const auto& range : found) {
-      text += range.segments == 1
-                  ? fmt::format("{}", range.first)
-                  : fmt::format("{} to {} ({} segments)", range.first, range.last, range.segments);
-      text += fmt::format(": only in {}\n", has);
+      text += fmt::format("{}: only in {}\n", archive::to_text(range), has);
       if (range.hole)
         text += fmt::format("    what to do: pgweir import -D {0} {1}; it is a hole of {0}\n",
                             lacks, has);

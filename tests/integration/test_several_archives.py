@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from support.process import preload, run, wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import begun
+from support.ahead import PREFETCHED, Recovery
 from support.archive import Archive
 
 
@@ -68,8 +70,8 @@ class Two:
         self.damaged, self.missing_in_a, self.missing_in_b = [], [], []
         for number, path in enumerate(list(whole.finished().values())[1:]):
             if number % 3 == 0:
-                flip(self.a.path / path.name)
                 if middle_is_used(path):
+                    flip(self.a.path / path.name)
                     self.damaged.append(path.name)
             elif number % 3 == 1:
                 (self.a.path / path.name).unlink()
@@ -199,6 +201,37 @@ def test_judges_both_and_never_ends_a_recovery_by_mistake(two, servers, receiver
         assert status == 200 and str(foreign.path) in said, said
 
 
+def test_a_helper_fetches_from_both_and_waits_once_for_one_that_hangs(two, place):
+    """What it has is handed over at once, with the warning."""
+    wanted = [path.name for path in two.whole.finished().values()]
+    environment = {}
+    for hangs in (False, True):
+        if hangs:
+            run(["gzip", "-1", *(path for path in two.a.finished().values())])
+            (place / "fault").write_text("open 0")
+            environment = {"LD_PRELOAD": preload(place, "slow_fsync.c"),
+                           "PGWEIR_TEST_SYNC": place / "fault"}
+        recovery = Recovery(place, f"recovery{hangs}", **environment)
+        handed_over = 0
+        try:
+            for name in wanted:
+                status, said, content = recovery.ask(two.a.path, name, "-D", two.b.path, "--prefetch",
+                                                     "3", "--retry-for", "1s")
+                if hangs and name in two.missing_in_b:
+                    assert status == 200 and "does not answer" in said, said
+                    shutil.copy(two.whole.path / name, recovery.out / name)
+                    continue
+                assert status == 0, said
+                assert content == (two.whole.path / name).read_bytes()
+                if hangs and name not in two.missing_in_a:
+                    assert f"without {two.a.path}, which does not answer" in said, said
+                handed_over += PREFETCHED in said
+            assert handed_over > 0
+        finally:
+            recovery.end()
+            recovery.assert_no_litter()
+
+
 def test_takes_several_archives_from_a_configuration_file(two):
     config = two.place / "pgweir.conf"
     config.write_text(f"[restore]\ndirectory = {two.a.path}\ndirectory = {two.b.path}\n")
@@ -216,3 +249,43 @@ def test_takes_several_archives_from_a_configuration_file(two):
     config.write_text(f"directory = {two.a.path}\ndirectory = {two.b.path}\n")
     checked = pgweir("config", "check", config)
     assert checked.returncode == 2 and "more than once" in checked.stderr, checked.stderr
+
+
+def test_two_archives_are_held_beside_each_other(two):
+    """verify and status tell what only one of them has; import mends it."""
+    def verify(one, other):
+        done = pgweir("verify", "-D", one, "--beside", other, "--json")
+        assert done.returncode in (0, 1), done.stderr
+        return done.returncode, json.loads(done.stdout)["beside"]
+
+    def names(ranges):
+        assert all(each["segments"] == 1 for each in ranges), ranges
+        return [each["first"] for each in ranges]
+
+    status, beside = verify(two.a.path, two.b.path)
+    assert status == 1 and not beside["agrees"]
+    assert names(beside["only_beside"]) == two.missing_in_a
+    assert names(beside["only_here"]) == two.missing_in_b
+    assert [(each["kind"], pathlib.Path(each["file"]).name) for each in beside["unlike"]] == [
+        ("damaged_here", name) for name in two.damaged]
+    told = pgweir("status", "-D", two.a.path, "--beside", two.b.path, "--json")
+    by_names = json.loads(told.stdout)["beside"]
+    assert by_names["only_here"] == beside["only_here"]
+    assert by_names["only_beside"] == beside["only_beside"]
+    told = pgweir("status", "-D", two.a.path, "--beside", two.b.path)
+    for name in two.missing_in_a[:1]:
+        assert (f"only in {two.b.path}: {name}, a hole of {two.a.path}: "
+                f"pgweir import -D {two.a.path} {two.b.path}") in told.stdout
+
+    status, beside = verify(two.whole.path, two.whole.path)
+    assert status == 0 and beside["agrees"]
+    said = ""
+    for target, source in ((two.a, two.b), (two.b, two.a)):
+        done = pgweir("import", "-D", target.path, "--replace-damaged", source.path)
+        assert done.returncode in (0, 1), done.stderr
+        said += done.stdout + done.stderr
+    status, beside = verify(two.a.path, two.b.path)
+    left = [each for each in beside["only_here"] + beside["only_beside"] if each["hole"]]
+    assert not left, json.dumps(beside) + said
+    # The newest finished segment has nothing on its right that could vouch for another one.
+    assert all(pathlib.Path(each["file"]).name == two.damaged[-1] for each in beside["unlike"]), said
