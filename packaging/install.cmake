@@ -35,7 +35,7 @@ install(FILES packaging/completions/_pgweir DESTINATION ${CMAKE_INSTALL_DATADIR}
         COMPONENT runtime)
 
 # The units name the program where it is installed, which is known when it is.
-foreach(unit pgweir@.service pgweir-verify@.service)
+foreach(unit pgweir@.service pgweir-verify@.service pgweir-prune@.service)
   install(CODE "
     set(PGWEIR_PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgweir\")
     configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.in\"
@@ -44,7 +44,7 @@ foreach(unit pgweir@.service pgweir-verify@.service)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/systemd/${unit}
           DESTINATION lib/systemd/system COMPONENT runtime)
 endforeach()
-install(FILES packaging/systemd/pgweir-verify@.timer
+install(FILES packaging/systemd/pgweir-verify@.timer packaging/systemd/pgweir-prune@.timer
         DESTINATION lib/systemd/system COMPONENT runtime)
 install(FILES packaging/systemd/pgweir.sysusers DESTINATION lib/sysusers.d
         RENAME pgweir.conf COMPONENT runtime)

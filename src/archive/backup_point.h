@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "wal/lsn.h"
+#include "wal/pg_time.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -33,6 +34,17 @@ struct BackupPoint {
   };
   std::vector<Place> places{};
   std::optional<std::uint64_t> name_offset = std::nullopt;  ///< of a backup history file
+
+  /// When it began, by the server's clock; nullopt: not told.
+  std::optional<wal::PgTime> began = std::nullopt;
+  /// Where the backup began that an incremental one has only the difference to (PostgreSQL 17 on):
+  /// without that one, and those before it, it is no backup.
+  struct Parent {
+    wal::TimelineId timeline = 0;
+    wal::Lsn start;
+    bool operator==(const Parent&) const = default;
+  };
+  std::optional<Parent> parent = std::nullopt;
 };
 
 /// Throws Error{conflict} if the point says something that is not true with this segment size.
@@ -43,13 +55,5 @@ void require_agreement(const BackupPoint& point, wal::SegmentSize size);
 /// if it is neither, Error{conflict} if one field contradicts another: whatever it is used for, a
 /// wrong start would cut off the backup.
 [[nodiscard]] BackupPoint parse_backup_label(std::string_view content, const std::string& file);
-
-/// Reads a backup_manifest (its "WAL-Ranges"). Throws Error{damage}, Error{conflict}.
-[[nodiscard]] BackupPoint parse_backup_manifest(std::string_view content, const std::string& file);
-
-/// `path`: one of these files, or a plain backup directory with backup_manifest or backup_label in
-/// it (then the system identifier is read from its global/pg_control, too). Throws Error{usage} if
-/// it is not there, Error{io}, Error{damage}, Error{conflict} if the files contradict each other.
-[[nodiscard]] BackupPoint read_backup_point(const std::string& path);
 
 }  // namespace weir::archive

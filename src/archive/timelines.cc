@@ -12,7 +12,8 @@ namespace {
 using Segnos = std::vector<std::uint64_t>;
 
 std::map<wal::TimelineId, Segnos> finished_segnos(const Listing& listing, wal::SegmentSize size);
-void add(std::vector<Coverage::Range>& ranges, std::uint64_t segno, wal::SegmentSize size);
+std::vector<Coverage::Range> ranges_of(const std::map<wal::TimelineId, Segnos>& finished,
+                                       const wal::TimelineHistory& history, wal::SegmentSize size);
 
 }  // namespace
 
@@ -97,19 +98,15 @@ std::vector<Coverage> coverage(const Listing& listing, const Timelines& timeline
   std::vector<Coverage> all;
   for (const auto tip : tips) {
     const auto history = timelines.history(tip).value_or(wal::TimelineHistory(tip));
-    Coverage coverage{tip, {}};
-    const auto add_timeline = [&](wal::TimelineId timeline) {
-      const auto segnos = finished.find(timeline);
-      if (segnos == finished.end()) return;
-      for (const auto segno : segnos->second)
-        if (timeline_of_segment(history, segno, segment_size) == timeline)
-          add(coverage.ranges, segno, segment_size);
-    };
-    for (const auto& ancestor : history.ancestors()) add_timeline(ancestor.timeline);
-    add_timeline(tip);
-    all.push_back(std::move(coverage));
+    all.push_back({tip, ranges_of(finished, history, segment_size)});
   }
   return all;
+}
+
+std::vector<Coverage::Range> ranges_along(const Listing& listing,
+                                          const wal::TimelineHistory& history,
+                                          wal::SegmentSize segment_size) {
+  return ranges_of(finished_segnos(listing, segment_size), history, segment_size);
 }
 
 namespace {
@@ -133,6 +130,20 @@ void add(std::vector<Coverage::Range>& ranges, std::uint64_t segno, wal::Segment
     ranges.back().end = end;
   else
     ranges.push_back({begin, end});
+}
+
+std::vector<Coverage::Range> ranges_of(const std::map<wal::TimelineId, Segnos>& finished,
+                                       const wal::TimelineHistory& history, wal::SegmentSize size) {
+  std::vector<Coverage::Range> ranges;
+  const auto add_timeline = [&](wal::TimelineId timeline) {
+    const auto segnos = finished.find(timeline);
+    if (segnos == finished.end()) return;
+    for (const auto segno : segnos->second)
+      if (timeline_of_segment(history, segno, size) == timeline) add(ranges, segno, size);
+  };
+  for (const auto& ancestor : history.ancestors()) add_timeline(ancestor.timeline);
+  add_timeline(history.timeline());
+  return ranges;
 }
 
 }  // namespace

@@ -64,6 +64,11 @@ struct Coverage {
   /// A hole may be bridged by nothing in the archive: [end of a range, begin of the next).
 };
 
+/// What a recovery along one history would find, by the names of finished segments.
+[[nodiscard]] std::vector<Coverage::Range> ranges_along(const Listing& listing,
+                                                        const wal::TimelineHistory& history,
+                                                        wal::SegmentSize segment_size);
+
 /// For each timeline with segments that is not an ancestor of another one with segments: what a
 /// recovery along it would find, by names alone, ascending. Ranges are of finished forms only; a
 /// timeline that has nothing but a .partial is listed with what its ancestors cover. A timeline

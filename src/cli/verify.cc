@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "archive/backup_point.h"
+#include "archive/backup_files.h"
 #include "archive/listing.h"
 #include "base/exit_status.h"
 #include "base/processors.h"
@@ -40,10 +40,11 @@ constexpr auto kFrom = option_of<position_value>(
     "from", "LSN|SEGMENT", "check from here on (default: the archive's beginning)");
 constexpr auto kTo =
     option_of<position_value>("to", "LSN|SEGMENT", "up to here; the archive must reach it");
-constexpr auto kBackup = option_of<any_text>(
-    "backup", "PATH",
-    "a backup_label, a .backup file, a backup_manifest or a backup's directory: can this backup be "
-    "brought to consistency, and how far forward");
+constexpr auto kBackup =
+    option_of<any_text>("backup", "PATH",
+                        "a backup_label, a .backup file, a backup_manifest, a base.tar or a "
+                        "backup's directory: can this "
+                        "backup be brought to consistency, and how far forward");
 constexpr auto kBeside = option_of<any_text>(
     "beside", "DIR",
     "compare it with another archive of the same server, too: what one has that the other lacks, "

@@ -34,6 +34,7 @@ class Planner {
       archive::require_checkpoint(directory_, backup, size_);
     }
     find_limit();
+    lower_limit_by_doubt();
     lower_limit_by_age();
     collect();
     check_newest();
@@ -100,6 +101,16 @@ class Planner {
     limit_ = asked;
     plan_.keep_from = wal::SegmentName(timeline, asked, size_).to_string();
     plan_.reason = "--keep-from says so";
+  }
+
+  void lower_limit_by_doubt() {
+    for (const auto& backup : options_.doubtful) {
+      const auto segno = size_.segno(backup.start);
+      if (segno >= limit_) continue;
+      limit_ = segno;
+      plan_.keep_from = wal::SegmentName(backup.timeline, segno, size_).to_string();
+      plan_.reason = fmt::format("the backup {} starts in it, and is in doubt", backup.file);
+    }
   }
 
   /// From the front only: where the first young file is, removing ends, so that no gap is left.

@@ -19,6 +19,8 @@ struct Options {
   /// The first segment, or the segment with the first byte, that has to stay.
   std::optional<std::variant<wal::Lsn, wal::SegmentName>> keep_from = std::nullopt;
   std::vector<archive::BackupPoint> backups{};  ///< each has to stay recoverable
+  /// What nobody knows the end of: nothing from their start on goes, whatever else is said.
+  std::vector<archive::BackupPoint> doubtful{};
   /// Only files that were last written this long before `now`.
   std::optional<std::chrono::milliseconds> older_than = std::nullopt;
   std::chrono::system_clock::time_point now{};

@@ -52,6 +52,24 @@ def test_archiving_for_a_primary(servers, receivers, place):
     archive.assert_same_wal(primary)
 
 
+def test_retention(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    primary.sql(ARCHIVER)
+    archive = new_archive(primary, "wal")
+    receivers.pgweir(archive, primary)
+    streaming(primary)
+    chapter = Chapter("retention.md", place, receivers, {"db1": primary},
+                      {"/srv/wal": place / "wal", "/srv/backup": place / "backup"})
+
+    def before(text):
+        if text.startswith("pgweir prune"):
+            reported(primary, primary.write_wal(1))
+
+    assert chapter.run(before) == 3
+    listed, removed = chapter.said[-2:]
+    assert listed.count("0000000100000000") >= 1 and "removed" in removed, chapter.said
+
+
 def test_archiving_from_a_standby_and_a_failover(servers, receivers, place):
     primary = servers.primary(max_slot_wal_keep_size="1GB")
     primary.sql(ARCHIVER)
@@ -163,10 +181,13 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
     primary.sql(ARCHIVER)
     primary.sql("CREATE ROLE capture LOGIN REPLICATION")
     primary.sql("CREATE DATABASE shop")
-    backups = {f"/srv/backup/{day}": place / day / "data" for day in ("monday", "sunday")}
+    backups = place / "backup"
+    backups.mkdir(mode=0o755)
+    (place / "other").mkdir()
     chapter = Chapter("../README.md", place, receivers, {"db1": primary},
                       {"/srv/wal": place / "wal", "/srv/cdc": place / "cdc",
-                       "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini", **backups})
+                       "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini",
+                       "/srv/backup": backups, "/srv/other": place / "other"})
     (place / "cdc").mkdir()
     primary.sql("CREATE PUBLICATION all_tables FOR ALL TABLES", database="shop")
     (place / "bin" / "pg_receivewal").symlink_to(BINARY)
@@ -182,9 +203,10 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
     for command in commands:
         if command.startswith("pgweir receive"):
             chapter.sh(["background"], command)
-            for path in backups.values():
-                base_backup(primary, path.parent)
+            for day in ("monday", "sunday"):
+                base_backup(primary, backups / day)
                 primary.switch_wal()
+            primary.sql("CREATE TABLE behind_the_backups ()")
             reported(primary, primary.write_wal(1))
         elif command.startswith("pgweir logical"):
             capture = receivers.start(["bash", "-c", "exec " + chapter.ours(command)],
@@ -208,7 +230,8 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"
             chapter.sh([], command + f" --endpos={wal.lsn_text(primary.flushed())}")
         else:
-            chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()")))
+            chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()"))
+                       .replace("7d", "1ms"))  # these backups are young
         ran.append(command.split()[1])
     assert {"doctor", "receive", "status", "verify", "prune", "restore", "-D", "listen",
             "notify", "logical"} <= set(ran), ran

@@ -140,34 +140,33 @@ TEST(BackupLabel, HasToFitTheArchivesSegmentSize) {
   }
 }
 
-TEST(BackupManifest, IsRefusedIfItsRangesDoNotGoOnFromOneAnother) {
-  const auto manifest = [](const std::string& ranges) {
-    return R"({"PostgreSQL-Backup-Manifest-Version": 1, "WAL-Ranges": [)" + ranges + "]}";
+TEST(BackupLabel, TellsWhenItBegan) {
+  const auto began = [](const char* time) {
+    return parse_backup_label(replaced(label(), "2026-11-20 03:14:15 UTC", time), "backup_label")
+        .began;
   };
-  const auto range = [](int timeline, const char* from, const char* to) {
-    return fmt::format(R"({{"Timeline": {}, "Start-LSN": "{}", "End-LSN": "{}"}})", timeline, from,
-                       to);
-  };
-  const auto whole = parse_backup_manifest(
-      manifest(range(3, "0/5000060", "0/6000000") + "," + range(1, "0/3000028", "0/5000060")), "m");
-  EXPECT_EQ(whole.start, wal::Lsn(0x3000028));
-  EXPECT_EQ(whole.timeline, 1u);
-  EXPECT_EQ(whole.end, wal::Lsn(0x6000000));
-  EXPECT_EQ(whole.end_timeline, 3u);
-  const std::pair<const char*, std::string> cases[] = {
-      {"ends before it starts", range(1, "0/3000028", "0/2000000")},
-      {"a gap between",
-       range(1, "0/3000028", "0/4000000") + "," + range(2, "0/5000000", "0/6000000")},
-      {"the older one is later",
-       range(1, "0/5000000", "0/6000000") + "," + range(2, "0/3000028", "0/5000000")},
-      {"one timeline twice",
-       range(1, "0/3000028", "0/4000000") + "," + range(1, "0/4000000", "0/5000000")},
-  };
-  for (const auto& [name, ranges] : cases) {
-    SCOPED_TRACE(name);
-    const auto error =
-        test::error_of([&] { static_cast<void>(parse_backup_manifest(manifest(ranges), "m")); });
-    EXPECT_EQ(error.kind(), ErrorKind::conflict) << error.what();
+  const auto utc = wal::PgTime::parse("2026-11-20 03:14:15 UTC");
+  EXPECT_EQ(began("2026-11-20 03:14:15 UTC"), utc);
+  EXPECT_EQ(began("2026-11-20 03:14:15 GMT"), utc);
+  EXPECT_EQ(began("2026-11-20 05:14:15 +02"), utc);
+  // What zone this is nobody knows: the latest that it can be.
+  EXPECT_EQ(began("2026-11-20 03:14:15 CST"), wal::PgTime::parse("2026-11-20 15:14:15 UTC"));
+  EXPECT_EQ(began("yesterday"), std::nullopt);
+  EXPECT_EQ(parse_backup_label(replaced(label(), "START TIME: ", "TIME: "), "backup_label").began,
+            std::nullopt);
+}
+
+TEST(BackupLabel, TellsWhatAnIncrementalBackupBuildsUpon) {
+  EXPECT_EQ(parse_backup_label(label(), "backup_label").parent, std::nullopt);
+  const auto point = parse_backup_label(
+      label() + "INCREMENTAL FROM LSN: 0/2000028\nINCREMENTAL FROM TLI: 1\n", "backup_label");
+  EXPECT_EQ(point.parent, (BackupPoint::Parent{1, wal::Lsn(0x2000028)}));
+  for (const auto* const half : {"INCREMENTAL FROM LSN: 0/2000028\n", "INCREMENTAL FROM TLI: 1\n",
+                                 "INCREMENTAL FROM LSN: 0/0\nINCREMENTAL FROM TLI: 1\n"}) {
+    SCOPED_TRACE(half);
+    const auto error = test::error_of(
+        [&] { static_cast<void>(parse_backup_label(label() + half, "backup_label")); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
   }
 }
 

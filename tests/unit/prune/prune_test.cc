@@ -91,6 +91,18 @@ TEST(Prune, GoesByTheOldestOfTheBackups) {
   EXPECT_THAT(files, Not(Contains("000000010000000000000003.zst")));
 }
 
+TEST(Prune, LeavesWhatIsInDoubtWhateverElseIsSaid) {
+  Example example;
+  const auto at = [](std::uint64_t segno) { return backup(kSize.start(segno) + 0x28); };
+  // Of one that is in doubt nothing is asked, not even that its WAL is here.
+  EXPECT_THAT(example.files({.backups = {at(4)}, .doubtful = {at(2)}}),
+              ElementsAre("000000010000000000000001.zst"));
+  EXPECT_THAT(example.files({.keep_from = SegmentName(1, 4, kSize), .doubtful = {at(0), at(3)}}),
+              IsEmpty());
+  EXPECT_EQ(example.files({.backups = {at(3)}, .doubtful = {at(4), at(99)}}),
+            example.files({.backups = {at(3)}}));
+}
+
 TEST(Prune, TakesOldTimelinesAlongOnceNoKeptPointNeedsThem) {
   Example example;
   const auto files = example.files({.backups = {backup(kSize.start(6) + 0x28, 2)}});

@@ -1,0 +1,30 @@
+#include "archive/backup_error.h"
+
+#include <fmt/format.h>
+
+namespace weir::archive {
+
+Error no_backup_file(const std::string& file, std::string what) {
+  return Error(ErrorKind::damage, std::move(what))
+      .with("file", file)
+      .hint(
+          "Give a backup_label, a backup history file (<segment>.<offset>.backup), a "
+          "backup_manifest, the base.tar of a tar backup, or the directory of a backup.");
+}
+
+Error backup_contradiction(const std::string& file, std::string_view what, const std::string& left,
+                           const std::string& right) {
+  return Error(ErrorKind::conflict, fmt::format("what a backup says of itself contradicts itself: "
+                                                "{}",
+                                                what))
+      .with("file", file)
+      .with("says", left)
+      .with("and", right)
+      .hint(
+          "Nothing was decided by it, and nothing removed. Take the file from the backup itself; "
+          "do "
+          "not edit it. If it came so out of the backup, say where the backup begins in another "
+          "way.");
+}
+
+}  // namespace weir::archive

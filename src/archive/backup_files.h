@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "archive/backup_point.h"
+
+namespace weir::archive {
+
+/// Which files of a base backup there are where its path leads.
+struct BackupFiles {
+  /// The backup's directory; of a backup_label, a manifest or a tar file that file.
+  std::string path{};
+  // Paths; empty: there is none.
+  std::string label{};
+  std::string manifest{};
+  std::string tar{};                 ///< base.tar in any form, or another tar file that was named
+  bool control = false;              ///< global/pg_control is there
+  bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
+};
+
+/// "base.tar", "monday.tar.gz", …
+[[nodiscard]] bool is_tar_name(std::string_view name);
+/// The main file of a backup in tar format.
+[[nodiscard]] bool is_base_tar_name(std::string_view name);
+
+/// What is there; nullopt if there is nothing. Throws Error{io}.
+[[nodiscard]] std::optional<BackupFiles> look_at_backup(const std::string& path);
+
+/// What they say together, of an unfinished backup what can be told already. nullopt if there is
+/// neither label nor manifest, and the tar file has no label among its first entries. Throws
+/// Error{io}, Error{damage}, Error{conflict} if the files contradict each other.
+[[nodiscard]] std::optional<BackupPoint> read_backup(const BackupFiles& files);
+
+/// `path`: a backup_label, a backup history file, a backup_manifest, a tar backup's base.tar, or
+/// the directory of a backup in plain or tar format (of a plain one the system identifier is read
+/// from its global/pg_control, too). Throws Error{usage} if there is no such thing, and as above.
+[[nodiscard]] BackupPoint read_backup_point(const std::string& path);
+
+}  // namespace weir::archive

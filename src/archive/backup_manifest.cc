@@ -1,0 +1,156 @@
+#include "archive/backup_manifest.h"
+
+#include <algorithm>
+#include <array>
+#include <istream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <streambuf>
+#include <vector>
+
+#include "archive/backup_error.h"
+
+namespace weir::archive {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kRanges = "\"WAL-Ranges\"";
+constexpr std::string_view kFiles = "\"Files\"";
+constexpr std::uint64_t kFront = 4096;
+constexpr std::uint64_t kEnd = std::uint64_t{64} << 10;
+
+/// Drops each entry of "Files" where it begins: as many as there are, they cost no memory.
+class WithoutFiles {
+ public:
+  bool operator()(int depth, json::parse_event_t event, const json& value) {
+    if (depth == 1 && event == json::parse_event_t::key) in_files_ = value == "Files";
+    return !(in_files_ && depth > 1);
+  }
+
+ private:
+  bool in_files_ = false;
+};
+
+/// A file as the standard library reads it.
+class ByteStream final : public std::streambuf {
+ public:
+  explicit ByteStream(io::Bytes& bytes) : bytes_(bytes) {}
+
+ protected:
+  int_type underflow() override {
+    const auto count = bytes_.read_at(offset_, std::as_writable_bytes(std::span(buffer_)));
+    if (count == 0) return traits_type::eof();
+    offset_ += count;
+    setg(buffer_.data(), buffer_.data(), buffer_.data() + count);
+    return traits_type::to_int_type(buffer_.front());
+  }
+
+ private:
+  io::Bytes& bytes_;
+  std::uint64_t offset_ = 0;
+  std::array<char, 64 * 1024> buffer_;
+};
+
+std::string read_text(io::Bytes& bytes, std::uint64_t from, std::uint64_t behind) {
+  std::string text(behind - from, '\0');
+  text.resize(bytes.read_at(from, std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+/// The object without what lies between its first entries and its last ones; nullopt if it is not
+/// written as a server does it.
+std::optional<json> without_middle(io::Bytes& manifest) {
+  const auto size = manifest.size();
+  auto front = read_text(manifest, 0, std::min(size, kFront));
+  const auto files = front.find(kFiles);
+  if (files == std::string::npos) return std::nullopt;
+  front.resize(files);
+  const auto end = read_text(manifest, size - std::min(size, kEnd), size);
+  const auto ranges = end.rfind(kRanges);
+  // Within a file's name its quotes would have a backslash before them.
+  if (ranges == std::string::npos || (ranges > 0 && end[ranges - 1] == '\\')) return std::nullopt;
+  // Anything but an object's last entries makes this no object.
+  auto object = json::parse(front + end.substr(ranges), nullptr, false);
+  if (object.is_discarded()) return std::nullopt;
+  return object;
+}
+
+struct Range {
+  wal::TimelineId timeline;
+  wal::Lsn start, end;
+};
+
+Range read_range(const json& range, const std::string& file) {
+  const auto lsn = [&](const char* name) -> wal::Lsn {
+    if (range.is_object() && range.contains(name) && range[name].is_string())
+      if (const auto value = wal::Lsn::parse(range[name].get<std::string>());
+          value && value->valid())
+        return *value;
+    throw no_backup_file(file,
+                         fmt::format("a WAL range of the backup_manifest has no valid {}", name));
+  };
+  if (!range.is_object() || !range.contains("Timeline") || !range["Timeline"].is_number_unsigned())
+    throw no_backup_file(file, "a WAL range of the backup_manifest has no valid Timeline");
+  const auto line = range["Timeline"].get<std::uint64_t>();
+  if (line == 0 || line > UINT32_MAX)
+    throw no_backup_file(file, "a WAL range of the backup_manifest has no valid Timeline");
+  const Range read{static_cast<wal::TimelineId>(line), lsn("Start-LSN"), lsn("End-LSN")};
+  if (read.end < read.start)
+    throw backup_contradiction(file, "a WAL range ends before it starts", read.start.to_string(),
+                               read.end.to_string());
+  return read;
+}
+
+BackupPoint point_of(const json& manifest, const std::string& file) {
+  if (manifest.is_discarded() || !manifest.is_object())
+    throw no_backup_file(file, "no backup_manifest: it is no JSON object");
+  const auto ranges = manifest.find("WAL-Ranges");
+  if (ranges == manifest.end() || !ranges->is_array() || ranges->empty())
+    throw no_backup_file(file, "no backup_manifest: it has no WAL-Ranges");
+
+  std::vector<Range> read;
+  for (const auto& range : *ranges) read.push_back(read_range(range, file));
+  // One for each timeline, the newest first as the server writes them, each beginning where the
+  // older one ends (AddWALInfoToBackupManifest in backup/backup_manifest.c).
+  std::sort(read.begin(), read.end(),
+            [](const Range& left, const Range& right) { return left.timeline < right.timeline; });
+  for (std::size_t i = 1; i < read.size(); ++i) {
+    if (read[i].timeline == read[i - 1].timeline)
+      throw backup_contradiction(file, "two WAL ranges are of one timeline",
+                                 read[i - 1].start.to_string(), read[i].start.to_string());
+    if (read[i].start != read[i - 1].end)
+      throw backup_contradiction(
+          file,
+          fmt::format("the WAL ranges of timelines {} and {} do not go on one from the other",
+                      read[i - 1].timeline, read[i].timeline),
+          read[i - 1].end.to_string(), read[i].start.to_string());
+  }
+  BackupPoint point;
+  point.file = file;
+  point.timeline = read.front().timeline;
+  point.start = read.front().start;
+  point.end_timeline = read.back().timeline;
+  point.end = read.back().end;
+  // Since PostgreSQL 17.
+  if (const auto id = manifest.find("System-Identifier");
+      id != manifest.end() && id->is_number_unsigned())
+    point.system_identifier = id->get<std::uint64_t>();
+  return point;
+}
+
+}  // namespace
+
+BackupPoint parse_backup_manifest(std::string_view content, const std::string& file) {
+  return point_of(json::parse(content, WithoutFiles(), false), file);
+}
+
+BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file) {
+  if (const auto object = without_middle(manifest)) return point_of(*object, file);
+  ByteStream bytes(manifest);
+  std::istream stream(&bytes);
+  return point_of(json::parse(stream, WithoutFiles(), false), file);
+}
+
+}  // namespace weir::archive

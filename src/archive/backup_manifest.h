@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "archive/backup_point.h"
+#include "io/shelf.h"
+
+namespace weir::archive {
+
+/// Reads a backup_manifest (its "WAL-Ranges"). Throws Error{damage}, Error{conflict}.
+[[nodiscard]] BackupPoint parse_backup_manifest(std::string_view content, const std::string& file);
+
+/// The same of a file of any size, in little memory: a manifest has a line for each file of the
+/// cluster. As a server writes it, only its front and its end are read (AddWALInfoToBackupManifest
+/// in backup/backup_manifest.c puts what is wanted there); another order is read from front to end.
+/// Throws Error{io}, too.
+[[nodiscard]] BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file);
+
+}  // namespace weir::archive

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/shelf.h"
+#include "io/small_file.h"
+
+namespace weir::io {
+
+// Directories that a user names and that are no archive: where base backups lie.
+
+/// Links are followed: the type is that of what they lead to.
+struct UserEntry {
+  std::string name;
+  PathType type = PathType::nothing;
+};
+
+/// Every entry but "." and "..", by name; links that lead nowhere are left out. Only of links the
+/// entries themselves are looked at. Throws Error{io} if the directory cannot be read.
+[[nodiscard]] std::vector<UserEntry> list_user_directory(const std::string& path);
+
+/// Opens a file for reading. Throws Error{io}.
+[[nodiscard]] std::unique_ptr<Bytes> open_user_file(const std::string& path);
+
+/// The path without links, "." and "..": two paths of one place give the same. A path that leads
+/// nowhere is given back as it is.
+[[nodiscard]] std::string real_path(const std::string& path);
+
+}  // namespace weir::io

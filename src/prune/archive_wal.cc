@@ -1,0 +1,267 @@
+#include "prune/archive_wal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <span>
+
+#include "archive/backup_checkpoint.h"
+#include "archive/losses.h"
+#include "archive/unvouched.h"
+#include "archive/wal_reader.h"
+#include "base/error.h"
+#include "wal/records.h"
+#include "wal/transaction_end.h"
+
+namespace weir::prune {
+
+namespace {
+
+constexpr std::size_t kRead = std::size_t{256} << 10;  ///< bytes at once
+
+/// Waits for the end of the backup that began at `start`.
+class EndWatch final : public wal::RecordObserver {
+ public:
+  explicit EndWatch(wal::Lsn start) : start_(start) {}
+  bool wants(const wal::RecordHeader& header) override {
+    return wal::is_xlog(header, wal::XlogRecord::backup_end);
+  }
+  void on_record(wal::Lsn /*start*/, wal::Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    if (!found && wants(header) && wal::start_of_ended_backup(body) == start_) found = end;
+  }
+  std::optional<wal::Lsn> found;
+
+ private:
+  const wal::Lsn start_;
+};
+
+class NoWatch final : public wal::RecordObserver {
+ public:
+  bool wants(const wal::RecordHeader& /*header*/) override { return false; }
+  void on_record(wal::Lsn /*start*/, wal::Lsn /*end*/, const wal::RecordHeader& /*header*/,
+                 std::span<const std::byte> /*body*/) override {}
+};
+
+/// Of a segment that is there in no other form than the unfinished one.
+bool only_unfinished(const archive::Listing& listing, wal::SegmentName segment) {
+  return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
+    return entry.name.segment == segment && entry.name.partial;
+  });
+}
+
+/// What was imported may be WAL of another branch, as far as nobody has looked at its border.
+void divide_at_unvouched_borders(Line& line, const std::vector<archive::Unvouched>& unvouched) {
+  const auto divide_at = [&](wal::Lsn border) {
+    for (std::size_t i = 0; i < line.stretches.size(); ++i) {
+      const auto stretch = line.stretches[i];
+      if (border <= stretch.begin || border >= stretch.end) continue;
+      line.stretches[i].end = border;
+      line.stretches.insert(line.stretches.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                            {border, stretch.end});
+      return;
+    }
+  };
+  for (const auto& part : unvouched) {
+    if (!line.history.contains(part.timeline)) continue;
+    if (part.left) divide_at(part.begin);
+    if (part.right) divide_at(part.end);
+  }
+}
+
+}  // namespace
+
+/// How far records could be read, and why not further.
+struct ArchiveWal::Scan {
+  wal::Lsn end;                         ///< of the last record
+  std::optional<std::string> damage{};  ///< nullopt: enough, or the end of what there is
+};
+
+ArchiveWal::ArchiveWal(io::Shelf& archive, std::function<bool()> stop)
+    : archive_(archive), stop_(std::move(stop)) {
+  const auto listing = archive::list_archive_names(archive);
+  identity_ = archive::read_identity(archive, listing);
+  if (identity_) find_lines(listing);
+}
+
+void ArchiveWal::find_lines(const archive::Listing& listing) {
+  const auto& size = identity_->segment_size;
+  const auto timelines = archive::Timelines::read(archive_, listing);
+  const auto losses = archive::read_losses(archive_, listing);
+  const auto unvouched = archive::read_unvouched(archive_, listing);
+  std::set<wal::TimelineId> with_segments;
+  for (const auto& entry : listing.segments)
+    if (entry.name.segment.fits(size)) with_segments.insert(entry.name.segment.timeline());
+  for (const auto timeline : with_segments) {
+    const auto history = timelines.history(timeline);
+    if (!history)
+      throw Error(ErrorKind::damage, "the history of a timeline cannot be read")
+          .with("file", archive_.path_of(wal::history_name(timeline)))
+          .hint(
+              "Nothing was removed: which backups are of use on this timeline is not known. Fetch "
+              "the file again from a server of this timeline (its pg_wal).");
+    Line line{*history, {}};
+    for (const auto& range : archive::ranges_along(listing, *history, size))
+      line.stretches.push_back({range.begin, range.end});
+    // What is being received goes on from there, unless a hole lies between.
+    const auto behind_hole = [&](wal::Lsn at) {
+      return std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+        return loss.kind == archive::Loss::Kind::hole && loss.begin <= at && at <= loss.end;
+      });
+    };
+    const auto unfinished_at = [&](wal::Lsn at) {
+      const auto segno = size.segno(at);
+      return only_unfinished(
+          listing,
+          wal::SegmentName(archive::timeline_of_segment(*history, segno, size), segno, size));
+    };
+    if (line.stretches.empty()) {
+      for (const auto& entry : listing.segments)
+        if (entry.name.segment.timeline() == timeline && entry.name.segment.fits(size) &&
+            line.stretches.empty())
+          line.stretches.push_back(
+              {entry.name.segment.start(size), entry.name.segment.start(size)});
+    }
+    auto& end = line.stretches.back().end;
+    while (!behind_hole(end) && unfinished_at(end)) end = end + size.bytes();
+    divide_at_unvouched_borders(line, unvouched);
+    lines_.push_back(std::move(line));
+  }
+}
+
+ArchiveWal::Scan ArchiveWal::scan(const Line& line, const Stretch& stretch, wal::Lsn from,
+                                  wal::RecordObserver& observer,
+                                  const std::function<bool(wal::Lsn)>& enough) {
+  const auto& size = identity_->segment_size;
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = line.history.timeline(),
+                                .system_identifier = identity_->system_identifier,
+                                .observer = &observer,
+                                .history = &line.history},
+                               size.start_of(from));
+  archive::WalReader reader(archive_, {.segment_size = size,
+                                       .timeline = line.history.timeline(),
+                                       .history = line.history,
+                                       .unfinished = true});
+  std::vector<std::byte> buffer(kRead);
+  while (verifier.position() < stretch.end && !enough(verifier.last_record_end())) {
+    if (stop_ && stop_())
+      throw Error(ErrorKind::retry, "stopped before anything was decided")
+          .hint("Nothing was removed; run the command again.");
+    const auto read = reader.read(verifier.position(), buffer);
+    if (read.state == archive::WalSource::State::end) break;
+    if (read.state == archive::WalSource::State::gone)
+      return {verifier.last_record_end(),
+              fmt::format("segment {} is gone", reader.segment_at(verifier.position()))};
+    if (read.state == archive::WalSource::State::damaged) {
+      if (const auto file = reader.file(); file && file->partial) break;
+      return {verifier.last_record_end(), read.error->what()};
+    }
+    const auto damage = verifier.feed(std::span(buffer).first(read.count));
+    if (verifier.unchecked())
+      throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+          .with("file", reader.file()->to_string())
+          .hint("Nothing was removed. Use --keep-from-backup alone, or a newer pgweir.");
+    // The last one may be written only so far.
+    if (damage && reader.file()->partial) break;
+    if (damage)
+      return {verifier.last_record_end(),
+              fmt::format("{} at {} in {}", damage->what, damage->at, reader.file()->to_string())};
+  }
+  return {verifier.last_record_end()};
+}
+
+/// Its time, as that of a backup that ends at `at`.
+WalOfBackup ArchiveWal::first_commit(const Line& line, const Stretch& stretch, wal::Lsn at) {
+  WalOfBackup found;
+  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
+    if (!end.aborted && end.commit.start >= at) found.time = end.commit.time;
+    return !found.time;
+  });
+  const auto read =
+      scan(line, stretch, at, observer, [&](wal::Lsn) { return found.time.has_value(); });
+  if (!found.time && read.damage) {
+    found.state = WalOfBackup::State::damaged;
+    found.what = *read.damage;
+  }
+  return found;
+}
+
+NewestCommit ArchiveWal::newest_commit(const Line& line, const Stretch& stretch) {
+  const auto [known, is_new] = newest_.try_emplace({line.history.timeline(), stretch.begin});
+  auto& newest = known->second;
+  if (!is_new || stretch.begin == stretch.end) return newest;
+  const auto& size = identity_->segment_size;
+  const auto first = size.segno(stretch.begin);
+  const auto last = size.segno(wal::Lsn(stretch.end.byte() - 1));
+  // Backwards until there is one, in growing steps.
+  for (std::uint64_t back = 1;; back *= 2) {
+    const auto from = last - std::min(back, last - first);
+    wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
+      if (!end.aborted) newest.time = end.commit.time;
+      return true;
+    });
+    const auto read =
+        scan(line, stretch, size.start(from), observer, [](wal::Lsn) { return false; });
+    newest.unsure = read.damage.has_value();
+    if (newest.time || newest.unsure || from == first) return newest;
+  }
+}
+
+std::optional<std::string> ArchiveWal::why_stranger(const archive::BackupPoint& point) {
+  if (point.system_identifier != 0 && identity_->system_identifier != 0 &&
+      point.system_identifier != identity_->system_identifier)
+    return fmt::format("it is of another cluster ({}, the archive is of {})",
+                       point.system_identifier, identity_->system_identifier);
+  try {
+    archive::require_agreement(point, identity_->segment_size);
+    archive::require_checkpoint(archive_, point, identity_->segment_size);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::conflict) throw;
+    return error.message();
+  }
+  return std::nullopt;
+}
+
+WalOfBackup ArchiveWal::look(const FoundBackup& backup, const Line& line, const Stretch& stretch,
+                             std::optional<wal::PgTime> until) {
+  using State = WalOfBackup::State;
+  const auto& point = *backup.point;
+  if (const auto why = why_stranger(point)) return {.state = State::stranger, .what = *why};
+  // It ends later than it begins.
+  if (until && point.began && *point.began > *until) return {.time = point.began};
+  if (!point.end) return find_end(backup, line, stretch);
+  const auto found = first_commit(line, stretch, *point.end);
+  if (until && (found.state != State::sound || !found.time || *found.time > *until)) return found;
+  NoWatch watch;
+  const auto read =
+      scan(line, stretch, point.start, watch, [&](wal::Lsn end) { return end >= *point.end; });
+  if (read.damage) return {.state = State::damaged, .what = *read.damage};
+  if (read.end < *point.end)
+    return {
+        .state = State::not_ended,
+        .what = fmt::format("it ends at {}, and the archive has come to {}", *point.end, read.end)};
+  return {.time = found.time};
+}
+
+/// The server writes a record where a backup of a primary ends; of a standby there is none
+/// (do_pg_backup_stop in access/transam/xlog.c).
+WalOfBackup ArchiveWal::find_end(const FoundBackup& backup, const Line& line,
+                                 const Stretch& stretch) {
+  using State = WalOfBackup::State;
+  const auto& point = *backup.point;
+  constexpr auto kNotEnded = "it is not finished: the archive has no record of its end";
+  if (point.from_standby) {
+    if (!backup.vouched && !backup.plain) return {.state = State::not_ended, .what = kNotEnded};
+    return {.time = point.began, .guessed = true};
+  }
+  EndWatch watch(point.start);
+  const auto read =
+      scan(line, stretch, point.start, watch, [&](wal::Lsn) { return watch.found.has_value(); });
+  if (watch.found) return first_commit(line, stretch, *watch.found);
+  if (read.damage) return {.state = State::damaged, .what = *read.damage};
+  return {.state = State::not_ended, .what = kNotEnded};
+}
+
+}  // namespace weir::prune

@@ -1,0 +1,164 @@
+#include "prune/find_backups.h"
+
+#include <algorithm>
+#include <set>
+
+#include "archive/backup_files.h"
+#include "base/error.h"
+#include "io/user_tree.h"
+
+namespace weir::prune {
+
+namespace {
+
+using State = FoundBackup::State;
+
+/// A place for backups is no deeper than this; a loop of links is.
+constexpr int kDeepest = 8;
+
+class Finder {
+ public:
+  explicit Finder(const Places& places) {
+    for (const auto& path : places.ignored) seen_.insert(io::real_path(path));
+    for (const auto& path : places.named) add_named(path);
+    for (const auto& path : places.searched) search_place(path);
+  }
+
+  std::vector<FoundBackup> found;
+
+ private:
+  bool is_new(const std::string& path) { return seen_.insert(io::real_path(path)).second; }
+
+  void add_named(const std::string& path) {
+    if (!is_new(path)) return;
+    FoundBackup backup{.path = path, .vouched = true};
+    backup.point = archive::read_backup_point(path);
+    found.push_back(std::move(backup));
+  }
+
+  void search_place(const std::string& path) {
+    const auto type = io::type_of(path);
+    if (type == io::PathType::nothing)
+      throw Error(ErrorKind::usage, "there is no such place for backups")
+          .with("path", path)
+          .hint("Nothing was removed. Is it the right path, and is its file system mounted?");
+    if (!is_new(path)) return;
+    if (type == io::PathType::directory) {
+      search(path, io::list_user_directory(path), 0);
+    } else {
+      seen_.erase(io::real_path(path));
+      add_named(path);
+    }
+  }
+
+  void search(const std::string& path, const std::vector<io::UserEntry>& entries, int depth) {
+    if (is_backup(entries, depth)) {
+      add(path);
+      if (!is_tar_backup(entries)) return;
+    }
+    for (const auto& entry : entries) {
+      if (entry.name.starts_with('.') || entry.name == "lost+found") continue;
+      const auto below = path + (path.ends_with('/') ? "" : "/") + entry.name;
+      if (entry.type == io::PathType::file && archive::is_tar_name(entry.name) &&
+          !is_tar_backup(entries) && is_new(below))
+        add_tar(below);
+      if (entry.type != io::PathType::directory || !is_new(below)) continue;
+      if (depth == kDeepest) {
+        found.push_back({.path = below,
+                         .state = State::unreadable,
+                         .problem = "it lies too deep to be looked into"});
+        continue;
+      }
+      std::vector<io::UserEntry> inside;
+      try {
+        inside = io::list_user_directory(below);
+      } catch (const Error& error) {
+        found.push_back({.path = below, .state = State::unreadable, .problem = error.message()});
+        continue;
+      }
+      search(below, inside, depth + 1);
+    }
+  }
+
+  /// Anything that only a base backup has, from its first moment on: in plain format, with its WAL,
+  /// there is nothing but pg_wal at first. (A place for backups may have that beside them.)
+  static bool is_backup(const std::vector<io::UserEntry>& entries, int depth) {
+    if (depth > 0 && entries.size() == 1 && entries.front().name == "pg_wal") return true;
+    return has(entries, [](std::string_view name) {
+      return name == "backup_label" || name.starts_with("backup_manifest") ||
+             name == "PG_VERSION" || is_tar_of_backup(name);
+    });
+  }
+  /// Other backups may lie in folders beside its files.
+  static bool is_tar_backup(const std::vector<io::UserEntry>& entries) {
+    return has(entries, is_tar_of_backup) && !has(entries, [](std::string_view name) {
+             return name == "backup_label" || name == "PG_VERSION";
+           });
+  }
+  static bool is_tar_of_backup(std::string_view name) {
+    return archive::is_base_tar_name(name) ||
+           (archive::is_tar_name(name) && name.starts_with("pg_wal."));
+  }
+  template <typename Test>
+  static bool has(const std::vector<io::UserEntry>& entries, Test test) {
+    return std::any_of(entries.begin(), entries.end(), [&](const io::UserEntry& entry) {
+      return entry.type == io::PathType::file && test(entry.name);
+    });
+  }
+
+  void add(const std::string& path) {
+    FoundBackup backup{.path = path};
+    try {
+      judge(backup, archive::look_at_backup(path));
+    } catch (const Error& error) {
+      backup = {.path = path, .state = State::unreadable, .problem = error.what()};
+    }
+    found.push_back(std::move(backup));
+  }
+
+  /// A tar file among others is a backup if it has a label.
+  void add_tar(const std::string& path) {
+    FoundBackup backup{.path = path};
+    try {
+      const auto files = archive::look_at_backup(path);
+      if (!files || !archive::read_backup(*files)) return;
+      judge(backup, files);
+    } catch (const Error& error) {
+      backup = {.path = path, .state = State::unreadable, .problem = error.what()};
+    }
+    found.push_back(std::move(backup));
+  }
+
+  static void judge(FoundBackup& backup, const std::optional<archive::BackupFiles>& files) {
+    if (files) backup.point = archive::read_backup(*files);
+    backup.vouched = files && backup.point && backup.point->end.has_value();
+    backup.plain = files && files->control;
+    if (backup.vouched && !files->manifest_unfinished) return;
+    // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
+    // manifest (perform_base_backup in backup/basebackup.c).
+    if (!backup.point)
+      backup.problem = "it has no backup_label yet, or has lost it";
+    else if (files->manifest_unfinished)
+      backup.problem = "its backup_manifest is not written to its end";
+    else if (!files->control && files->tar.empty() && has_data(backup.path))
+      backup.problem = "it has neither backup_manifest nor global/pg_control yet";
+    else
+      return;
+    backup.state = State::unfinished;
+  }
+
+  /// Of a directory with the label alone the data is elsewhere.
+  static bool has_data(const std::string& path) {
+    return io::type_of(path + "/PG_VERSION") != io::PathType::nothing ||
+           io::type_of(path + "/base") != io::PathType::nothing ||
+           io::type_of(path + "/global") != io::PathType::nothing;
+  }
+
+  std::set<std::string> seen_;  ///< real paths
+};
+
+}  // namespace
+
+std::vector<FoundBackup> find_backups(const Places& places) { return Finder(places).found; }
+
+}  // namespace weir::prune

@@ -1,0 +1,299 @@
+#include "prune/retention.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/units.h"
+
+namespace weir::prune {
+
+namespace {
+
+using State = FoundBackup::State;
+using Candidates = std::vector<const FoundBackup*>;
+
+std::string time_text(wal::PgTime time) { return format_time(time.system_time()); }
+
+wal::PgTime before(wal::PgTime time, std::chrono::milliseconds by) {
+  return {time.microseconds - std::chrono::microseconds(by).count()};
+}
+
+bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch) {
+  return stretch.begin <= backup.start && backup.start < stretch.end &&
+         (!backup.end || *backup.end <= stretch.end);
+}
+
+class Chooser {
+ public:
+  Chooser(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal)
+      : backups_(backups), rules_(rules), wal_(wal) {}
+
+  Retention run() {
+    sort_out();
+    if (rules_.window) keep_window();
+    if (rules_.count) keep_count();
+    for (const auto& backup : backups_) tell(backup);
+    return std::move(result_);
+  }
+
+ private:
+  void sort_out();
+  [[nodiscard]] bool has_its_parents(const FoundBackup& backup) const;
+  void doubt(const FoundBackup& backup, const std::string& why);
+  void complain(std::string text);
+  void remark_once(const FoundBackup& backup, const std::string& text, bool complaint);
+
+  void keep_window();
+  void keep_window_of(const Line& line, bool main, wal::PgTime cutoff, const std::string& since);
+  void keep_count();
+  const WalOfBackup& look(const FoundBackup& backup, const Line& line, const Stretch& stretch,
+                          std::optional<wal::PgTime> until);
+  /// Keeps the backup if that is so.
+  bool can_be_used(const FoundBackup& backup, const WalOfBackup& found);
+  void keep(const FoundBackup& backup, std::string why);
+  void tell(const FoundBackup& backup);
+
+  const std::vector<FoundBackup>& backups_;
+  const Rules& rules_;
+  WalFacts& wal_;
+  Retention result_;
+  Candidates candidates_;  ///< newest first
+  std::map<std::pair<const FoundBackup*, wal::TimelineId>, WalOfBackup> looked_;
+  std::map<const FoundBackup*, std::string> why_kept_;
+  std::map<const FoundBackup*, std::string> problems_;
+};
+
+void Chooser::sort_out() {
+  for (const auto& backup : backups_) {
+    if (backup.state == State::finished && backup.point)
+      candidates_.push_back(&backup);
+    else
+      doubt(backup, backup.problem);
+  }
+  const auto parentless =
+      std::stable_partition(candidates_.begin(), candidates_.end(),
+                            [&](const auto* backup) { return has_its_parents(*backup); });
+  for (auto orphan = parentless; orphan != candidates_.end(); ++orphan)
+    doubt(**orphan,
+          fmt::format("it is incremental to a backup that began at {} on timeline {}, which is not "
+                      "here",
+                      (*orphan)->point->parent->start, (*orphan)->point->parent->timeline));
+  candidates_.erase(parentless, candidates_.end());
+  // Their order is that of the WAL: it needs no clock.
+  std::stable_sort(candidates_.begin(), candidates_.end(), [](const auto* left, const auto* right) {
+    return std::pair(left->point->timeline, left->point->start) >
+           std::pair(right->point->timeline, right->point->start);
+  });
+}
+
+/// An incremental backup can be used with all those that it builds upon, down to a full one.
+bool Chooser::has_its_parents(const FoundBackup& backup) const {
+  const auto* child = &*backup.point;
+  while (child->parent) {
+    const auto parent = std::find_if(backups_.begin(), backups_.end(), [&](const auto& other) {
+      return other.state == State::finished && other.point &&
+             other.point->start == child->parent->start &&
+             other.point->timeline == child->parent->timeline &&
+             other.point->start < child->start;  // so this comes to an end
+    });
+    if (parent == backups_.end()) return false;
+    child = &*parent->point;
+  }
+  return true;
+}
+
+void Chooser::doubt(const FoundBackup& backup, const std::string& why) {
+  if (!problems_.emplace(&backup, why).second) return;
+  if (backup.point) {
+    result_.doubtful.push_back(*backup.point);
+    result_.doubtful.back().file = backup.path;
+  } else {
+    result_.nothing = true;
+  }
+  complain(fmt::format("{}: {}; it counts as kept{}", backup.path, why,
+                       backup.point ? fmt::format(", from {} on", backup.point->start)
+                                    : std::string(", and nothing is removed")));
+}
+
+void Chooser::complain(std::string text) {
+  result_.complaint = true;
+  result_.remarks.push_back(std::move(text));
+}
+
+void Chooser::remark_once(const FoundBackup& backup, const std::string& text, bool complaint) {
+  if (!problems_.emplace(&backup, text).second) return;
+  if (complaint) result_.complaint = true;
+  result_.remarks.push_back(fmt::format("{}: {}", backup.path, text));
+}
+
+/// Each moment of the window has to stay reachable on each way through the archive: for what was
+/// committed since its begin, the newest backup that had ended by then is needed.
+void Chooser::keep_window() {
+  const auto& lines = wal_.lines();
+  if (lines.empty()) return;
+  auto reference = rules_.now;
+  std::string since = "now";
+  const auto& main = lines.back();
+  const auto last = wal_.newest_commit(main, main.stretches.back());
+  if (const auto newest = last.unsure ? std::nullopt : last.time) {
+    if (*newest < before(rules_.now, kSilence)) {
+      reference = *newest;
+      since = "the archive's newest commit";
+      result_.remarks.push_back(
+          fmt::format("the archive's newest commit is of {}: {} are counted back from there",
+                      time_text(*newest), format_duration(*rules_.window)));
+    } else if (before(*newest, std::chrono::hours(1)) > rules_.now) {
+      result_.remarks.push_back(fmt::format(
+          "the archive's newest commit is of {}, later than now: is the clock of this machine or "
+          "that of the server wrong?",
+          time_text(*newest)));
+    }
+  }
+  const auto cutoff = before(reference, *rules_.window);
+  for (const auto& line : lines) keep_window_of(line, &line == &main, cutoff, since);
+}
+
+void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
+                             const std::string& since) {
+  // Behind a hole that lies within the window the oldest backup is what there can be; and no
+  // backup of before it is of use there.
+  const auto in_window = [&](const Stretch& stretch) {
+    const auto newest = wal_.newest_commit(line, stretch);
+    return newest.unsure || (newest.time && *newest.time >= cutoff);
+  };
+  auto stretch = std::find_if(line.stretches.begin(), line.stretches.end(), in_window);
+  if (stretch == line.stretches.end()) {
+    if (!main) return;  // nobody has been there in this time
+    --stretch;
+  }
+  for (const auto* backup : candidates_) {
+    if (!lies_on(*backup->point, line.history) || !lies_in(*backup->point, *stretch)) continue;
+    const auto& found = look(*backup, line, *stretch, cutoff);
+    if (!can_be_used(*backup, found) || !found.time || *found.time > cutoff) continue;
+    keep(*backup, fmt::format("the newest one that had ended {} before {}: at {}",
+                              format_duration(*rules_.window), since, time_text(*found.time)));
+    return;
+  }
+  result_.nothing = true;
+  auto text = fmt::format("no backup had ended by {}, {} before {}", time_text(cutoff),
+                          format_duration(*rules_.window), since);
+  if (!main) text += fmt::format(", on the way to timeline {}", line.history.timeline());
+  if (stretch != line.stretches.begin())
+    text += fmt::format(" and behind the hole, or the unvouched border, before {}", stretch->begin);
+  complain(text + ": nothing is removed");
+}
+
+void Chooser::keep_count() {
+  std::size_t kept = 0;
+  const auto wanted = *rules_.count;
+  const auto& lines = wal_.lines();
+  std::size_t full = 0;
+  for (const auto* backup : candidates_) {
+    // An incremental one counts with the full one that it builds upon.
+    if (backup->point->parent) continue;
+    ++full;
+    const Line* line = nullptr;
+    const Stretch* stretch = nullptr;
+    for (auto other = lines.rbegin(); other != lines.rend() && line == nullptr; ++other)
+      for (const auto& piece : other->stretches)
+        if (lies_on(*backup->point, other->history) && lies_in(*backup->point, piece)) {
+          line = &*other;
+          stretch = &piece;
+        }
+    if (line == nullptr || !can_be_used(*backup, look(*backup, *line, *stretch, std::nullopt)))
+      continue;
+    keep(*backup, fmt::format("number {} of the newest {}", ++kept, wanted));
+    if (kept == wanted) return;
+  }
+  result_.nothing = true;
+  if (full == 0) {
+    complain("no finished backup was found: nothing is removed");
+    return;
+  }
+  result_.remarks.push_back(
+      fmt::format("{} backups are to be kept, and the archive has the WAL of {}: nothing is "
+                  "removed",
+                  wanted, kept));
+}
+
+const WalOfBackup& Chooser::look(const FoundBackup& backup, const Line& line,
+                                 const Stretch& stretch, std::optional<wal::PgTime> until) {
+  // With a time limit what was seen is less.
+  if (!until) return looked_[{&backup, 0}] = wal_.look(backup, line, stretch, until);
+  const auto [at, is_new] = looked_.try_emplace({&backup, line.history.timeline()});
+  if (is_new) at->second = wal_.look(backup, line, stretch, until);
+  return at->second;
+}
+
+bool Chooser::can_be_used(const FoundBackup& backup, const WalOfBackup& found) {
+  switch (found.state) {
+    case WalOfBackup::State::sound:
+      return true;
+    case WalOfBackup::State::not_ended:
+      doubt(backup, found.what);
+      return false;
+    case WalOfBackup::State::stranger:
+      remark_once(backup, found.what, false);
+      return false;
+    case WalOfBackup::State::damaged:
+      remark_once(backup, "its WAL in the archive is damaged: " + found.what, true);
+      return false;
+  }
+  return false;
+}
+
+void Chooser::keep(const FoundBackup& backup, std::string why) {
+  const auto [at, is_new] = why_kept_.try_emplace(&backup, why);
+  if (!is_new) {
+    if (at->second != why) at->second += "; " + why;
+    return;
+  }
+  result_.kept.push_back(*backup.point);
+  // A manifest's path says less than that of the backup.
+  result_.kept.back().file = backup.path;
+  for (const auto& [key, found] : looked_)
+    if (key.first == &backup && found.guessed) {
+      result_.remarks.push_back(fmt::format(
+          "{}: it has no manifest, and the WAL does not tell when it ended: what counts is when it "
+          "began ({})",
+          backup.path, found.time ? time_text(*found.time) : "not known"));
+      break;
+    }
+}
+
+void Chooser::tell(const FoundBackup& backup) {
+  std::string text = backup.path;
+  if (backup.point)
+    text += fmt::format(", began at {} on timeline {}{}", backup.point->start,
+                        backup.point->timeline, backup.point->parent ? ", incremental" : "");
+  const auto begins_before = [&](const auto& other) { return other.start <= backup.point->start; };
+  if (const auto kept = why_kept_.find(&backup); kept != why_kept_.end())
+    text += ": kept, " + kept->second;
+  else if (const auto problem = problems_.find(&backup); problem != problems_.end())
+    text += ": " + problem->second;
+  else if (result_.nothing || std::any_of(result_.kept.begin(), result_.kept.end(), begins_before))
+    text += ": its WAL stays, too";
+  else
+    text += ": no longer needed";
+  result_.choice.push_back(std::move(text));
+}
+
+}  // namespace
+
+Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal) {
+  return Chooser(backups, rules, wal).run();
+}
+
+bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history) {
+  if (history.timeline_of(backup.start) != backup.timeline) return false;
+  if (!backup.end || !backup.end->valid()) return true;
+  return history.timeline_of(wal::Lsn(backup.end->byte() - 1)) ==
+         (backup.end_timeline != 0 ? backup.end_timeline : backup.timeline);
+}
+
+}  // namespace weir::prune

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "prune/find_backups.h"
+#include "wal/pg_time.h"
+#include "wal/timeline_history.h"
+
+// What people ask for, "the last 7 days", "the last 3 backups", as backups whose WAL has to stay.
+// Pure: what has to be looked up in the archive is asked of WalFacts.
+
+namespace weir::prune {
+
+/// WAL of a timeline's history without a hole.
+struct Stretch {
+  wal::Lsn begin;  ///< a segment's first byte
+  wal::Lsn end;    ///< behind its last segment, finished or not
+  bool operator==(const Stretch&) const = default;
+};
+/// What a recovery along one timeline finds in the archive.
+struct Line {
+  wal::TimelineHistory history;
+  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole, or a
+                                     ///< border that nobody has vouched for
+};
+
+/// What the WAL tells of a backup.
+struct WalOfBackup {
+  enum class State {
+    sound,
+    not_ended,  ///< its end is not there: it is being made, or its making broke off
+    stranger,   ///< it is of another cluster, or of a branch that the archive does not have
+    damaged,    ///< it cannot become consistent
+  };
+  State state = State::sound;
+  /// Of the first commit at or behind its end: all moments from there on can be reached.
+  std::optional<wal::PgTime> time = std::nullopt;
+  std::string what{};  ///< of all but a sound one: why
+  /// The WAL does not say where it ends (of a standby's backup without a manifest): `time` is when
+  /// it began.
+  bool guessed = false;
+};
+
+struct NewestCommit {
+  std::optional<wal::PgTime> time = std::nullopt;  ///< nullopt: there is no commit
+  bool unsure = false;  ///< WAL could not be read: there may be a later one
+};
+
+class WalFacts {
+ public:
+  virtual ~WalFacts() = default;
+  WalFacts() = default;
+  WalFacts(const WalFacts&) = default;
+  WalFacts& operator=(const WalFacts&) = default;
+
+  /// One for each timeline that has segments, ascending; the last one is the cluster's own way.
+  [[nodiscard]] virtual const std::vector<Line>& lines() = 0;
+  [[nodiscard]] virtual NewestCommit newest_commit(const Line& line, const Stretch& stretch) = 0;
+  /// The backup lies within the stretch, as far as it tells itself where it ends. With `until` one
+  /// whose time is later is not looked at any closer.
+  [[nodiscard]] virtual WalOfBackup look(const FoundBackup& backup, const Line& line,
+                                         const Stretch& stretch,
+                                         std::optional<wal::PgTime> until) = 0;
+};
+
+struct Rules {
+  /// Each moment of so long has to stay reachable.
+  std::optional<std::chrono::milliseconds> window = std::nullopt;
+  /// So many full backups.
+  std::optional<std::size_t> count = std::nullopt;
+  wal::PgTime now;
+};
+
+/// An archive in which nothing was committed for so long is idle or cut off, or the clock is wrong:
+/// then a window is counted back from its newest commit.
+inline constexpr std::chrono::hours kSilence{24};
+
+struct Retention {
+  /// Backups that fulfil the rules: what they need has to stay.
+  std::vector<archive::BackupPoint> kept{};
+  /// Nobody knows what becomes of these: nothing behind their start may go either.
+  std::vector<archive::BackupPoint> doubtful{};
+  /// Nothing may go at all.
+  bool nothing = false;
+  /// Something is not as it should be: a rule is not fulfilled, or a backup is in doubt.
+  bool complaint = false;
+  std::vector<std::string> remarks{};  ///< what a person should know, of complaints and beside them
+  std::vector<std::string> choice{};   ///< a line for each backup: what it is to the rules
+};
+
+[[nodiscard]] Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules,
+                               WalFacts& wal);
+
+/// The backup lies on the way to that timeline, as far as it tells.
+[[nodiscard]] bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history);
+
+}  // namespace weir::prune

@@ -1,0 +1,174 @@
+#include "prune/find_backups.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "support/backup_builder.h"
+#include "support/error_of.h"
+
+namespace weir::prune {
+namespace {
+
+using codec::Method;
+using test::backup_label;
+using test::backup_manifest;
+using test::packed;
+using test::tar;
+using ::testing::HasSubstr;
+using State = FoundBackup::State;
+
+const wal::Lsn kStart(0x3000028);
+const wal::Lsn kEnd(0x5000100);
+
+/// By the path below the place.
+std::map<std::string, FoundBackup> find_in(const test::TemporaryDirectory& place,
+                                           std::vector<std::string> ignored = {}) {
+  std::map<std::string, FoundBackup> found;
+  for (auto& backup : find_backups({.searched = {place.path()}, .ignored = std::move(ignored)})) {
+    const auto name = backup.path.substr(std::min(backup.path.size(), place.path().size() + 1));
+    EXPECT_TRUE(found.emplace(name, backup).second) << name << " was found twice";
+  }
+  return found;
+}
+
+void write_plain(const test::TemporaryDirectory& place, const std::string& name) {
+  place.write(name + "/backup_label", backup_label(kStart));
+  place.write(name + "/PG_VERSION", "15\n");
+  place.write(name + "/base/5/1259", "x");
+  place.write(name + "/pg_wal/000000010000000000000003", "x");
+}
+void write_finished(const test::TemporaryDirectory& place, const std::string& name) {
+  write_plain(place, name);
+  place.write(name + "/global/pg_control", "12345678");
+  place.write(name + "/backup_manifest", backup_manifest(kStart, kEnd));
+}
+
+TEST(FindBackups, FindsEachOfThemOnceAtAnyDepth) {
+  const test::TemporaryDirectory place;
+  write_finished(place, "plain");
+  write_finished(place, "hosts/db1/2026/monday/data");
+  place.write("tar/base.tar.gz",
+              packed(Method::gzip, tar({{"backup_label", backup_label(kStart)}})));
+  place.write("tar/16384.tar.gz", "a tablespace: not read");
+  place.write("tar/pg_wal.tar.gz", "not read either");
+  place.write("tar/backup_manifest", backup_manifest(kStart, kEnd));
+  place.write("loose/tuesday.tar.zst",
+              packed(Method::zstd, tar({{"backup_label", backup_label(kStart)}})));
+  place.write("loose/etc.tar", tar({{"passwd", "root"}}));
+  place.write("notes/readme.txt", "x");
+  place.write("pg_wal/000000010000000000000003", "an archive beside the backups");
+  place.write("lost+found/base.tar", "rubbish");
+  place.write(".snapshot/plain/backup_label", "rubbish");
+  std::filesystem::create_directory(place.path("empty"));
+  std::filesystem::create_symlink("plain", place.path("latest"));
+  std::filesystem::create_symlink("..", place.path("hosts/loop"));
+  std::filesystem::create_symlink("nowhere", place.path("dangling"));
+  const auto found = find_in(place);
+  ASSERT_EQ(found.size(), 4u);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state, State::finished) << backup.problem;
+    ASSERT_TRUE(backup.point);
+    EXPECT_EQ(backup.point->start, kStart);
+    EXPECT_EQ(backup.vouched, !name.starts_with("loose"));
+  }
+  EXPECT_TRUE(found.contains("loose/tuesday.tar.zst"));
+  EXPECT_TRUE(found.at("hosts/db1/2026/monday/data").plain);
+}
+
+TEST(FindBackups, TellsWhichAreNotFinished) {
+  const test::TemporaryDirectory place;
+  // As pg_basebackup goes: its WAL, the label, data, pg_control, manifest.
+  place.write("1/pg_wal/000000010000000000000003", "x");
+  write_plain(place, "2");
+  write_plain(place, "3");
+  place.write("3/global/pg_control", "12345678");
+  place.write("3/backup_manifest.tmp", "{");
+  place.write("4/pg_wal.tar.gz", "x");
+  place.write("5/base.tar", tar({{"backup_label", backup_label(kStart)}}, false));
+  place.write("5/backup_manifest.tmp", "{");
+  place.write("6/PG_VERSION", "15\n");  // a copy whose label comes at the end
+  const auto found = find_in(place);
+  ASSERT_EQ(found.size(), 6u);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state, State::unfinished);
+    EXPECT_FALSE(backup.problem.empty());
+    const bool has_label = name == "2" || name == "3" || name == "5";
+    EXPECT_EQ(backup.point.has_value(), has_label);
+  }
+}
+
+TEST(FindBackups, LeavesItToTheWalWhetherOneWithoutAManifestIsFinished) {
+  const test::TemporaryDirectory place;
+  write_plain(place, "plain");
+  place.write("plain/global/pg_control", "12345678");
+  place.write("tar/base.tar", tar({{"backup_label", backup_label(kStart)}}));
+  place.write("label/backup_label", backup_label(kStart));
+  for (const auto& [name, backup] : find_in(place)) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state, State::finished);
+    EXPECT_FALSE(backup.vouched);
+    EXPECT_EQ(backup.plain, name == "plain");
+  }
+}
+
+TEST(FindBackups, NamesWhatItCannotRead) {
+  const test::TemporaryDirectory place;
+  write_finished(place, "sound");
+  write_finished(place, "cut");
+  place.write("cut/backup_manifest", "{ \"PostgreSQL-Backup");
+  write_finished(place, "mixed");
+  place.write("mixed/backup_label", backup_label(wal::Lsn(0x4000028)));
+  place.write("tar/base.tar.gz", "rubbish");
+  place.write("loose.tar", std::string(600, 'r'));
+  place.write("closed/backup_label", backup_label(kStart));
+  const bool root = ::geteuid() == 0;
+  ::chmod(place.path("closed").c_str(), 0);
+  const auto found = find_in(place);
+  const auto fewer =
+      find_in(place, {place.path("cut"), place.path() + "/./tar/", place.path("loose.tar"),
+                      place.path("mixed"), place.path("closed"), place.path("is not there")});
+  ::chmod(place.path("closed").c_str(), 0700);
+  ASSERT_EQ(found.size(), 6u);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    if (name == "closed" && root) continue;
+    EXPECT_EQ(backup.state, name == "sound" ? State::finished : State::unreadable);
+    EXPECT_EQ(backup.point.has_value(), name == "sound");
+    EXPECT_EQ(backup.problem.empty(), name == "sound");
+  }
+  ASSERT_EQ(fewer.size(), 1u);
+  EXPECT_TRUE(fewer.contains("sound"));
+}
+
+TEST(FindBackups, TakesWhatIsNamedForABackup) {
+  const test::TemporaryDirectory place;
+  write_plain(place, "plain");  // without a manifest: who names it vouches for it
+  const auto found = find_backups(
+      {.named = {place.path("plain"), place.path("plain/../plain")}, .searched = {place.path()}});
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].state, State::finished);
+  EXPECT_TRUE(found[0].vouched);
+  // A place may be a backup itself, or its label.
+  EXPECT_EQ(find_backups({.searched = {place.path("plain")}}).size(), 1u);
+  const auto label = find_backups({.searched = {place.path("plain/backup_label")}});
+  ASSERT_EQ(label.size(), 1u);
+  EXPECT_TRUE(label[0].vouched);
+
+  for (const auto& places :
+       {Places{.named = {place.path("none")}}, Places{.searched = {place.path("none")}}}) {
+    const auto error = test::error_of([&] { static_cast<void>(find_backups(places)); });
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_FALSE(error.hint().empty());
+  }
+}
+
+}  // namespace
+}  // namespace weir::prune

@@ -1,0 +1,346 @@
+#include "prune/retention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace weir::prune {
+namespace {
+
+using std::chrono::hours;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using State = FoundBackup::State;
+using wal::Lsn;
+using wal::PgTime;
+using wal::TimelineHistory;
+
+constexpr std::int64_t kHour = std::int64_t{3600} * 1'000'000;
+constexpr std::int64_t kNow = 10'000 * kHour;
+
+PgTime hours_ago(double count) {
+  return {kNow - static_cast<std::int64_t>(count * static_cast<double>(kHour))};
+}
+
+/// A backup of the 100 bytes behind `start`.
+FoundBackup backup(const std::string& path, std::uint64_t start, wal::TimelineId timeline = 1) {
+  FoundBackup found{.path = path, .vouched = true};
+  found.point.emplace();
+  found.point->timeline = timeline;
+  found.point->start = Lsn(start);
+  found.point->end = Lsn(start + 100);
+  found.point->end_timeline = timeline;
+  found.point->file = path + "/backup_manifest";
+  return found;
+}
+
+FoundBackup incremental(const std::string& path, std::uint64_t start, std::uint64_t parent) {
+  auto found = backup(path, start);
+  found.point->parent = archive::BackupPoint::Parent{1, Lsn(parent)};
+  return found;
+}
+
+FoundBackup unfinished(const std::string& path, std::optional<std::uint64_t> start = {}) {
+  auto found = start ? backup(path, *start) : FoundBackup{.path = path};
+  found.state = State::unfinished;
+  found.problem = "it is not finished";
+  return found;
+}
+
+/// An archive of which a test says what its WAL tells.
+class TestWal final : public WalFacts {
+ public:
+  const std::vector<Line>& lines() override { return lines_; }
+  NewestCommit newest_commit(const Line& line, const Stretch& stretch) override {
+    return newest.at({line.history.timeline(), stretch.begin.byte()});
+  }
+  WalOfBackup look(const FoundBackup& backup, const Line& /*line*/, const Stretch& /*stretch*/,
+                   std::optional<PgTime> /*until*/) override {
+    looked.push_back(backup.path);
+    return found.at(backup.path);
+  }
+
+  TestWal& line(TimelineHistory history, std::vector<std::pair<Stretch, NewestCommit>> stretches) {
+    Line line{std::move(history), {}};
+    for (const auto& [stretch, commit] : stretches) {
+      line.stretches.push_back(stretch);
+      newest[{line.history.timeline(), stretch.begin.byte()}] = commit;
+    }
+    lines_.push_back(std::move(line));
+    return *this;
+  }
+  TestWal& ended(const std::string& path, double ago) {
+    found[path] = {.time = hours_ago(ago)};
+    return *this;
+  }
+
+  std::map<std::pair<wal::TimelineId, std::uint64_t>, NewestCommit> newest;
+  std::map<std::string, WalOfBackup> found;
+  std::vector<std::string> looked;
+
+ private:
+  std::vector<Line> lines_;
+};
+
+/// One timeline without a hole, in which something was committed an hour ago.
+TestWal one_line() {
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(1000), Lsn(100'000)}, {hours_ago(1)}}});
+  return wal;
+}
+
+Rules window(hours length) { return {.window = length, .now = {kNow}}; }
+Rules count(std::size_t backups) { return {.count = backups, .now = {kNow}}; }
+
+std::vector<std::string> kept(const Retention& retention) {
+  std::vector<std::string> paths;
+  for (const auto& point : retention.kept) paths.push_back(point.file);
+  return paths;
+}
+
+const std::vector<FoundBackup> kThree = {backup("mon", 2000), backup("tue", 3000),
+                                         backup("wed", 4000)};
+
+TEST(Retention, OfAWindowIsTheNewestBackupThatHadEndedByItsBegin) {
+  struct Case {
+    const char* name;
+    double mon, tue, wed;  ///< hours since they ended
+    std::string kept;
+  };
+  constexpr double kMicrosecond = 1.0 / 3'600'000'000;
+  for (const auto& test : std::initializer_list<Case>{
+           {"between two", 100, 60, 10, "tue"},
+           {"the newest is old enough", 100, 60, 49, "wed"},
+           {"only the oldest is", 49, 40, 10, "mon"},
+           {"exactly at the border", 100, 60, 48, "wed"},
+           {"a moment younger than the border", 100, 60, 48 - kMicrosecond, "tue"},
+           {"a moment older", 100, 60, 48 + kMicrosecond, "wed"},
+           {"none", 47, 40, 10, ""},
+       }) {
+    SCOPED_TRACE(test.name);
+    auto wal = one_line();
+    wal.ended("mon", test.mon).ended("tue", test.tue).ended("wed", test.wed);
+    const auto retention = choose(kThree, window(hours(48)), wal);
+    EXPECT_EQ(retention.nothing, test.kept.empty());
+    EXPECT_EQ(retention.complaint, test.kept.empty());
+    if (test.kept.empty())
+      EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("no backup had ended by")));
+    else
+      EXPECT_THAT(kept(retention), ElementsAre(test.kept));
+    EXPECT_EQ(retention.choice.size(), 3u);
+  }
+}
+
+TEST(Retention, OfACountIsThatManyFullBackups) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10).ended("tue+", 50);
+  EXPECT_THAT(kept(choose(kThree, count(1), wal)), ElementsAre("wed"));
+  EXPECT_THAT(kept(choose(kThree, count(2), wal)), ElementsAre("wed", "tue"));
+  const auto all = choose(kThree, count(3), wal);
+  EXPECT_THAT(kept(all), ElementsAre("wed", "tue", "mon"));
+  EXPECT_FALSE(all.nothing || all.complaint);
+  // An incremental one counts with its full one.
+  auto more = kThree;
+  more.push_back(incremental("tue+", 3500, 3000));
+  EXPECT_THAT(kept(choose(more, count(2), wal)), ElementsAre("wed", "tue"));
+}
+
+TEST(Retention, OfFewerBackupsThanAreToBeKeptRemovesNothing) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
+  const auto few = choose(kThree, count(4), wal);
+  EXPECT_TRUE(few.nothing);
+  EXPECT_FALSE(few.complaint);
+  EXPECT_THAT(few.remarks, ElementsAre(HasSubstr("4 backups are to be kept")));
+  const auto none = choose({}, count(1), wal);
+  EXPECT_TRUE(none.nothing && none.complaint) << "the wrong directory, or nothing is mounted there";
+  const auto no_window = choose({}, window(hours(1)), wal);
+  EXPECT_TRUE(no_window.nothing && no_window.complaint);
+}
+
+TEST(Retention, OfBothRulesIsWhatEachOfThemKeeps) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
+  auto rules = window(hours(80));
+  rules.count = 2;
+  EXPECT_THAT(kept(choose(kThree, rules, wal)), ElementsAre("mon", "wed", "tue"));
+}
+
+TEST(Retention, KeepsWhatIsInDoubt) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
+  auto backups = kThree;
+  backups.push_back(unfinished("thu", 4500));
+  const auto running = choose(backups, window(hours(48)), wal);
+  EXPECT_THAT(kept(running), ElementsAre("tue"));
+  ASSERT_EQ(running.doubtful.size(), 1u);
+  EXPECT_EQ(running.doubtful[0].start, Lsn(4500));
+  EXPECT_TRUE(running.complaint);
+  EXPECT_FALSE(running.nothing);
+  EXPECT_THAT(running.remarks, Contains(HasSubstr("thu: it is not finished")));
+
+  // Of these nobody knows where they begin.
+  for (const auto state : {State::unfinished, State::unreadable}) {
+    auto unknown = kThree;
+    unknown.push_back({.path = "dark", .state = state, .problem = "Permission denied"});
+    for (const auto& rules : {window(hours(48)), count(2)}) {
+      const auto retention = choose(unknown, rules, wal);
+      EXPECT_TRUE(retention.nothing && retention.complaint);
+      EXPECT_THAT(retention.remarks, Contains(HasSubstr("dark: Permission denied")));
+    }
+  }
+}
+
+TEST(Retention, PassesBackupsOfWhichTheWalSaysThatTheyAreOfNoUse) {
+  using Wal = WalOfBackup::State;
+  struct Case {
+    Wal state;
+    bool complaint;
+    std::size_t doubtful;
+  };
+  for (const auto& test : std::initializer_list<Case>{
+           {Wal::not_ended, true, 1}, {Wal::stranger, false, 0}, {Wal::damaged, true, 0}}) {
+    SCOPED_TRACE(static_cast<int>(test.state));
+    auto wal = one_line();
+    wal.ended("mon", 100).ended("wed", 10);
+    wal.found["tue"] = {.state = test.state, .time = hours_ago(60), .what = "so it is"};
+    for (const auto& rules : {window(hours(48)), count(2)}) {
+      const auto retention = choose(kThree, rules, wal);
+      EXPECT_FALSE(retention.nothing);
+      EXPECT_EQ(retention.complaint, test.complaint);
+      EXPECT_THAT(kept(retention), Contains("mon"));
+      EXPECT_EQ(retention.doubtful.size(), test.doubtful);
+      EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("so it is")));
+    }
+  }
+}
+
+TEST(Retention, TakesAnIncrementalBackupOnlyWithAllThatItBuildsUpon) {
+  auto wal = one_line();
+  wal.ended("full", 100).ended("one", 80).ended("two", 60).ended("new", 10);
+  std::vector<FoundBackup> chain = {backup("full", 2000), incremental("one", 3000, 2000),
+                                    incremental("two", 4000, 3000), backup("new", 5000)};
+  EXPECT_THAT(kept(choose(chain, window(hours(48)), wal)), ElementsAre("two"));
+  // Without the one between, the last one is no backup, and nobody knows who may still want it.
+  chain.erase(chain.begin() + 1);
+  const auto broken = choose(chain, window(hours(48)), wal);
+  EXPECT_THAT(kept(broken), ElementsAre("full"));
+  EXPECT_TRUE(broken.complaint);
+  ASSERT_EQ(broken.doubtful.size(), 1u);
+  EXPECT_EQ(broken.doubtful[0].start, Lsn(4000));
+  // One that says it is its own parent.
+  chain = {incremental("loop", 2000, 2000)};
+  EXPECT_THAT(kept(choose(chain, window(hours(48)), wal)), IsEmpty());
+}
+
+TEST(Retention, GoesByTheWayToEachTimeline) {
+  // Timeline 2 went on at 5000; the old primary wrote on upon timeline 1.
+  const auto two = *TimelineHistory::parse(2, "1\t0/1388\tno recovery target specified\n");
+  const auto world = [&](double old_primary) {
+    TestWal wal;
+    wal.line(TimelineHistory(1), {{{Lsn(1000), Lsn(8000)}, {hours_ago(old_primary)}}});
+    wal.line(two, {{{Lsn(1000), Lsn(9000)}, {hours_ago(1)}}});
+    wal.ended("before", 100).ended("lost", 60).ended("behind", 55).ended("young", 10);
+    return wal;
+  };
+  const std::vector<FoundBackup> backups = {backup("before", 2000), backup("lost", 6000),
+                                            backup("behind", 5500, 2), backup("young", 8000, 2)};
+  // That of timeline 1 behind the switch is of no use on timeline 2.
+  auto long_ago = world(70);
+  EXPECT_THAT(kept(choose(backups, window(hours(48)), long_ago)), ElementsAre("behind"));
+  const std::vector<FoundBackup> fewer = {backups[0], backups[1], backups[3]};
+  EXPECT_THAT(kept(choose(fewer, window(hours(48)), long_ago)), ElementsAre("before"));
+  // What the old primary committed within the window can be reached, too.
+  auto both = world(20);
+  EXPECT_THAT(kept(choose(backups, window(hours(48)), both)), ElementsAre("lost", "behind"));
+  // From no backup: nothing goes.
+  const std::vector<FoundBackup> none = {backups[2]};
+  const auto refused = choose(none, window(hours(48)), both);
+  EXPECT_TRUE(refused.nothing && refused.complaint);
+  EXPECT_THAT(refused.remarks, ElementsAre(HasSubstr("on the way to timeline 1")));
+  // Newest is what is on the newer timeline, whatever the positions say.
+  EXPECT_THAT(kept(choose(backups, count(2), both)), ElementsAre("young", "behind"));
+}
+
+TEST(Retention, TakesAStandbysBackupThatBeganBeforeASwitch) {
+  const auto two = *TimelineHistory::parse(2, "1\t0/1388\tno recovery target specified\n");
+  TestWal wal;
+  wal.line(two, {{{Lsn(1000), Lsn(9000)}, {hours_ago(1)}}});
+  wal.ended("over", 60);
+  auto over = backup("over", 4950);
+  over.point->end_timeline = 2;
+  EXPECT_THAT(kept(choose({over}, window(hours(48)), wal)), ElementsAre("over"));
+  over.point->end_timeline = 1;  // it ends where timeline 2 does not go
+  EXPECT_TRUE(choose({over}, window(hours(48)), wal).nothing);
+}
+
+TEST(Retention, UsesNoBackupOverAHole) {
+  const auto world = [](double left, double right) {
+    TestWal wal;
+    wal.line(TimelineHistory(1), {{{Lsn(1000), Lsn(5000)}, {hours_ago(left)}},
+                                  {{Lsn(6000), Lsn(9000)}, {hours_ago(right)}}});
+    wal.ended("before", 100).ended("behind", 40);
+    return wal;
+  };
+  const std::vector<FoundBackup> backups = {backup("before", 2000), backup("behind", 7000)};
+  // The hole lies within the window: the moments before it need the older one, those behind it
+  // have what there is.
+  auto within = world(47, 1);
+  const auto usual = choose(backups, window(hours(48)), within);
+  EXPECT_THAT(kept(usual), ElementsAre("before"));
+  EXPECT_FALSE(usual.complaint);
+  // It lies before the window, whose first moments nothing reaches.
+  auto earlier = world(49, 1);
+  const auto refused = choose(backups, window(hours(48)), earlier);
+  EXPECT_TRUE(refused.nothing && refused.complaint);
+  EXPECT_THAT(refused.remarks, ElementsAre(HasSubstr("before 0/1770")));
+  EXPECT_THAT(kept(choose(backups, window(hours(30)), earlier)), ElementsAre("behind"));
+  // A backup in the hole is none.
+  EXPECT_THAT(kept(choose({backup("before", 4950)}, count(1), within)), IsEmpty());
+  // Where WAL cannot be read nobody knows whether it lies within.
+  auto unsure = world(49, 1);
+  unsure.newest[{1, 1000}].unsure = true;
+  EXPECT_THAT(kept(choose(backups, window(hours(48)), unsure)), ElementsAre("before"));
+}
+
+TEST(Retention, CountsBackFromTheNewestCommitOfAnArchiveThatIsCutOff) {
+  // Or the clock of this machine is ahead by five days.
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(1000), Lsn(9000)}, {hours_ago(120)}}});
+  wal.ended("mon", 170).ended("tue", 167).ended("wed", 130);
+  const auto retention = choose(kThree, window(hours(48)), wal);
+  EXPECT_THAT(kept(retention), ElementsAre("mon"));
+  EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("are counted back from there")));
+  EXPECT_FALSE(retention.complaint);
+  // A night without a commit is no reason.
+  wal.newest[{1, 1000}].time = hours_ago(24);
+  EXPECT_THAT(kept(choose(kThree, window(hours(48)), wal)), ElementsAre("wed"));
+  // A clock that is behind keeps more.
+  wal.newest[{1, 1000}].time = hours_ago(-5);
+  EXPECT_THAT(choose(kThree, window(hours(48)), wal).remarks,
+              ElementsAre(HasSubstr("is the clock of this machine")));
+}
+
+TEST(Retention, SaysSoWhereABackupsEndIsAGuess) {
+  auto wal = one_line();
+  wal.found["mon"] = {.time = hours_ago(60), .guessed = true};
+  const auto retention = choose({kThree[0]}, window(hours(48)), wal);
+  EXPECT_THAT(kept(retention), ElementsAre("mon"));
+  EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("it has no manifest")));
+  EXPECT_FALSE(retention.complaint);
+}
+
+TEST(Retention, LooksAtNoMoreBackupsThanItNeeds) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 55);
+  static_cast<void>(choose(kThree, window(hours(48)), wal));
+  EXPECT_THAT(wal.looked, ElementsAre("wed"));
+}
+
+}  // namespace
+}  // namespace weir::prune
