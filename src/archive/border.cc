@@ -24,7 +24,7 @@ using codec::Method;
 using wal::Lsn;
 
 constexpr std::size_t kReadAtOnce = 64 * 1024;
-constexpr int kLooks = 5;
+constexpr int kTries = 5;
 /// Of the WAL before the last page with a record so much is in a tail, too: an xlog switch that
 /// stands alone on its page is the same on every server whose WAL comes up to there.
 constexpr std::uint64_t kPagesBefore = 7 * wal::kPageSize;
@@ -170,15 +170,15 @@ std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifie
   }
 }
 
-/// `look` is tried again where a segment is given another form meanwhile; nullopt for damage.
-template <typename Look>
-auto look_again(const Look& look) -> decltype(look()) {
+/// `read` is tried again where a segment is given another form meanwhile; nullopt for damage.
+template <typename Read>
+auto read_again(const Read& read) -> decltype(read()) {
   for (int times = 1;; ++times) {
     try {
-      return look();
+      return read();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::damage) return std::nullopt;
-      if (times == kLooks) throw;
+      if (times == kTries) throw;
     }
   }
 }
@@ -242,7 +242,7 @@ wal::RecordVerifier verifier_at(io::Shelf& directory, const wal::RecordVerifier:
                                 Lsn start) {
   wal::RecordVerifier fresh(options, start);
   if (fresh.unchecked()) return fresh;
-  auto reading = look_again([&] { return read_up_to(directory, options, start); });
+  auto reading = read_again([&] { return read_up_to(directory, options, start); });
   return reading ? std::move(reading->verifier) : fresh;
 }
 
@@ -250,7 +250,7 @@ std::optional<Tail> tail_before(io::Shelf& directory, const wal::RecordVerifier:
                                 Lsn end) {
   if (wal::RecordVerifier(options, options.segment_size.start_of(end)).unchecked())
     return std::nullopt;
-  return look_again([&] { return read_tail(directory, options, end); });
+  return read_again([&] { return read_tail(directory, options, end); });
 }
 
 }  // namespace weir::archive

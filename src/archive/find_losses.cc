@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "archive/border.h"
-#include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
@@ -134,14 +133,11 @@ wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId
   auto verifier = verifier_at(directory, options, start);
   // False where it ends in it. (A compressed one may end where it breaks off.)
   const auto read = [&](const SegmentFileName& name, wal::RecordVerifier& reading) {
-    const auto file = directory.open_bytes(name.to_string());
-    if (!file) return false;
     try {
-      const auto path = directory.path() + "/" + name.to_string();
-      return read_content(*file, name.method, path, [&](auto raw) { return !reading.feed(raw); }) &&
-             reading.position() == segment_size.start(next + 1);
+      read_segment(directory, name, segment_size, [&](auto raw) { return !reading.feed(raw); });
+      return reading.position() == segment_size.start(next + 1);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
+      if (error.kind() != ErrorKind::damage && !is_gone(error)) throw;
       return false;
     }
   };

@@ -94,6 +94,29 @@ Listing list_archive_names(io::Shelf& directory) {
   return listing;
 }
 
+Listing joined(const Listing& one, const Listing& other) {
+  Listing all;
+  all.segments = one.segments;
+  all.segments.insert(all.segments.end(), other.segments.begin(), other.segments.end());
+  all.histories = one.histories;
+  all.histories.insert(all.histories.end(), other.histories.begin(), other.histories.end());
+  sort(all);
+  std::size_t kept = 0;
+  for (const SegmentEntry& entry : all.segments) {
+    if (kept > 0 && all.segments[kept - 1].name == entry.name)
+      all.segments[kept - 1].bytes = std::max(all.segments[kept - 1].bytes, entry.bytes);
+    else
+      all.segments[kept++] = entry;
+  }
+  all.segments.erase(all.segments.begin() + static_cast<std::ptrdiff_t>(kept), all.segments.end());
+  const auto same = [](const HistoryEntry& left, const HistoryEntry& right) {
+    return left.timeline == right.timeline && left.method == right.method;
+  };
+  all.histories.erase(std::unique(all.histories.begin(), all.histories.end(), same),
+                      all.histories.end());
+  return all;
+}
+
 std::optional<SegmentFileName> SegmentFileName::parse(std::string_view text) {
   const auto segment = wal::SegmentName::parse(text.substr(0, kSegmentDigits));
   if (!segment) return std::nullopt;

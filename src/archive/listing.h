@@ -47,4 +47,8 @@ struct Listing {
 /// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
 [[nodiscard]] Listing list_archive_names(io::Shelf& directory);
 
+/// What two directories hold together: each segment's and history's name once, with the larger of
+/// two sizes. Without the other names, which mean something only where they are.
+[[nodiscard]] Listing joined(const Listing& one, const Listing& other);
+
 }  // namespace weir::archive

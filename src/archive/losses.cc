@@ -29,6 +29,9 @@ constexpr int kVersion = 1;
 constexpr std::uint64_t kLargestRecord = 64 * 1024;
 /// A receiver that starts removes temporary files, also that of an acknowledgement under way.
 constexpr int kTries = 5;
+/// A disk or a network's file system may fail for a moment. What a small file says is asked for
+/// again before it counts as one that cannot be read.
+constexpr int kReads = 3;
 
 struct Id {
   Loss::Kind kind = Loss::Kind::hole;
@@ -44,7 +47,13 @@ std::string record_text(const Loss& loss);
 std::string own_temporary_name(std::string_view name);
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text);
-std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing);
+
+/// What is recorded, open or not.
+struct Recorded {
+  std::vector<Loss> losses;          ///< by begin
+  std::set<std::string> unreadable;  ///< ids of those whose file the disk did not give
+};
+Recorded read_all(io::Shelf& directory, const Listing& listing);
 
 /// Which segments are there, by the listing.
 class Names {
@@ -98,15 +107,15 @@ std::uint64_t Loss::bytes() const {
 }
 
 std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
-  auto losses = read_all(directory, listing);
+  auto recorded = read_all(directory, listing);
   Names names(directory, listing);
-  std::erase_if(losses, [&](Loss& loss) {
+  std::erase_if(recorded.losses, [&](Loss& loss) {
     auto missing = names.missing(loss);
-    const bool open = !missing.empty();
+    const bool open = !missing.empty() || recorded.unreadable.contains(loss.id());
     if (loss.kind == Loss::Kind::hole) loss.missing = std::move(missing);
     return !open;
   });
-  return losses;
+  return std::move(recorded.losses);
 }
 
 bool record_loss(io::Directory& directory, const Loss& loss) {
@@ -174,8 +183,10 @@ std::vector<std::string> close_losses(io::Directory& directory, const Listing& l
   std::vector<std::string> closed;
   std::set<std::string> open;
   Names names(directory, listing);
-  for (const auto& loss : read_all(directory, listing)) {
-    if (names.is_open(loss))
+  const auto all = read_all(directory, listing);
+  for (const auto& loss : all.losses) {
+    // (Of a record that cannot be read only a guess is known: too little to remove it.)
+    if (all.unreadable.contains(loss.id()) || names.is_open(loss))
       open.insert(loss.id());
     else
       closed.push_back(loss.id());
@@ -243,11 +254,17 @@ std::optional<Id> parse_id(std::string_view whole) {
 
 /// nullopt if there is no such file. Throws Error{io}.
 std::optional<std::string> read_text(io::Shelf& directory, const std::string& name) {
-  const auto file = directory.open_bytes(name);
-  if (!file) return std::nullopt;
-  std::string text(std::min(file->size(), kLargestRecord), '\0');
-  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
-  return text;
+  for (int reads = 1;; ++reads) {
+    try {
+      const auto file = directory.open_bytes(name);
+      if (!file) return std::nullopt;
+      std::string text(std::min(file->size(), kLargestRecord), '\0');
+      text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
+      return text;
+    } catch (const Error&) {
+      if (reads == kReads) throw;
+    }
+  }
 }
 
 Loss read_record(const Id& id, const std::string& text) {
@@ -339,8 +356,9 @@ void write_durably(io::Directory& directory, const std::string& name, const std:
   publish_text(home, {.name = name, .replace = true, .temporary = temporary}, text);
 }
 
-std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing) {
-  std::vector<Loss> losses;
+Recorded read_all(io::Shelf& directory, const Listing& listing) {
+  Recorded recorded;
+  auto& losses = recorded.losses;
   Names names(directory, listing);
   for (const auto& hidden : listing.hidden) {
     const auto text = parse_loss_record(hidden);
@@ -354,6 +372,7 @@ std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing) {
     } catch (const Error& error) {
       loss = read_record(*id, {});
       loss.complaint = error.what();
+      recorded.unreadable.insert(loss.id());
     }
     if (loss.complaint) names.guess(loss);
     try {
@@ -372,7 +391,7 @@ std::vector<Loss> read_all(io::Shelf& directory, const Listing& listing) {
   std::sort(losses.begin(), losses.end(), [](const Loss& a, const Loss& b) {
     return std::tie(a.begin, a.timeline, a.kind) < std::tie(b.begin, b.timeline, b.kind);
   });
-  return losses;
+  return recorded;
 }
 
 const std::optional<Identity>& Names::identity() {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "archive/resume.h"
+#include "archive/sync_job.h"
 #include "base/error.h"
 #include "base/threads.h"
 #include "codec/codec.h"
@@ -18,34 +19,6 @@
 #include "wal/segment.h"
 
 namespace weir::archive {
-
-/// Work that makes everything durable that had been written when the job was taken, and gives full
-/// segments their final names. run() may be called on any thread; jobs of one writer may run at
-/// the same time, each syncs through open file descriptions of its own. Final names are given in
-/// the order of the jobs: publish() of a job that publishes() waits until every earlier job is
-/// done (a job that does not publish is done after sync_data()), of others it returns at once.
-///
-/// After an Error{disk_full, io} the same function may be called again (sync_data() has one of
-/// these where it also writes what was buffered in memory). After Error{durability}, or when a job
-/// is destroyed before it is done, all other jobs of the writer fail the same way. The directory
-/// has to outlive the jobs; the writer need not.
-///
-/// Positions are the caller's business: a job's end() may be reported upstream only when it and
-/// every job taken before it have returned from run().
-class SyncJob {
- public:
-  virtual ~SyncJob() = default;
-  /// Every byte before this is durable and findable once this and all earlier jobs are done.
-  [[nodiscard]] virtual wal::Lsn end() const = 0;
-  /// True if a segment gets its final name in it: more work than a sync.
-  [[nodiscard]] virtual bool publishes() const = 0;
-  /// First part: the data syncs; before them, what was buffered in memory is written or
-  /// compressed. Throws Error{durability}: final, nothing may be reported again.
-  virtual void sync_data() = 0;
-  /// Second part: renames and directory sync. Returns the segments that now have their final
-  /// names. Throws Error{conflict} if a finished form of the segment exists already.
-  virtual std::vector<wal::SegmentName> publish() = 0;
-};
 
 /// WAL that was to be written differs from what the archive holds at the place.
 class OtherWal final : public ErrorAs<OtherWal> {
@@ -131,8 +104,5 @@ class SegmentWriter {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Runs both parts of a job; for callers with one job at a time.
-std::vector<wal::SegmentName> run(SyncJob& job);
 
 }  // namespace weir::archive

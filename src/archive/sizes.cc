@@ -26,24 +26,24 @@ std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::st
 
 }  // namespace
 
-SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
-                      wal::SegmentSize segment_size, std::chrono::system_clock::time_point now) {
-  SizeLook look;
+SizeCheck check_size(io::Shelf& directory, const SegmentFileName& name,
+                     wal::SegmentSize segment_size, std::chrono::system_clock::time_point now) {
+  SizeCheck check;
   const auto try_form = [&](const SegmentFileName& form) {
     const auto entry = directory.find(form.to_string());
     if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;
     const auto bytes = wrong_size_of(directory, form, segment_size);
     if (!bytes) return directory.find(form.to_string()).has_value();
-    look.wrong = WrongSize{form, *bytes};
-    look.being_written = look.being_written ||
-                         (now - entry->modified < kSettled && entry->modified - now < kSettled);
+    check.wrong = WrongSize{form, *bytes};
+    check.being_written = check.being_written ||
+                          (now - entry->modified < kSettled && entry->modified - now < kSettled);
     return false;
   };
   if (try_form(name)) return {};
   // It may have got another form since it was listed, or have had two.
   for (const auto& form : finished_names(name.segment))
     if (form != name && try_form(form)) return {};
-  return look;
+  return check;
 }
 
 std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
@@ -56,8 +56,8 @@ std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& lis
     if (entry.name.method == codec::Method::none ? bytes == segment_size.bytes() : bytes > 0)
       continue;
     if (!wrong.empty() && wrong.back().name.segment == entry.name.segment) continue;
-    const auto look = look_at_size(directory, entry.name, segment_size, now);
-    if (look.wrong && !look.being_written) wrong.push_back(*look.wrong);
+    const auto check = check_size(directory, entry.name, segment_size, now);
+    if (check.wrong && !check.being_written) wrong.push_back(*check.wrong);
   }
   return wrong;
 }

@@ -27,7 +27,7 @@ struct WrongSize {
 };
 
 /// What one look at a finished segment shows.
-struct SizeLook {
+struct SizeCheck {
   /// None of its finished files has the size of a segment; one of them. nullopt also if it has none
   /// (any more).
   std::optional<WrongSize> wrong;
@@ -35,9 +35,9 @@ struct SizeLook {
   bool being_written = false;
 };
 /// `name` is one of its files, by a listing that may be out of date. Throws Error{io}.
-[[nodiscard]] SizeLook look_at_size(io::Shelf& directory, const SegmentFileName& name,
-                                    wal::SegmentSize segment_size,
-                                    std::chrono::system_clock::time_point now);
+[[nodiscard]] SizeCheck check_size(io::Shelf& directory, const SegmentFileName& name,
+                                   wal::SegmentSize segment_size,
+                                   std::chrono::system_clock::time_point now);
 
 /// The same by the sizes in a listing (list_archive()): raw files, and compressed ones that are
 /// empty. Only what looks wrong is looked at itself, so it is quick. In the order of the listing.

@@ -47,6 +47,16 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
   return timelines;
 }
 
+void Timelines::add(const Timelines& other) {
+  for (const auto& [timeline, history] : other.histories_)
+    if (histories_.emplace(timeline, history).second)
+      std::erase_if(complaints_, [timeline = timeline](const Complaint& complaint) {
+        return complaint.timeline == timeline;
+      });
+  for (const auto& complaint : other.complaints_)
+    if (!histories_.contains(complaint.timeline)) complaints_.push_back(complaint);
+}
+
 std::optional<wal::TimelineHistory> Timelines::history(wal::TimelineId timeline) const {
   if (const auto found = histories_.find(timeline); found != histories_.end()) return found->second;
   for (const auto& complaint : complaints_)

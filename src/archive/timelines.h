@@ -19,6 +19,8 @@ class Timelines {
  public:
   /// Reads every history file. A broken one is kept as a complaint (it does not hide the others).
   static Timelines read(io::Shelf& directory, const Listing& listing);
+  /// Adds what another archive says of timelines of which there is no sound history here.
+  void add(const Timelines& other);
 
   struct Complaint {
     wal::TimelineId timeline = 0;

@@ -13,8 +13,8 @@ WalSource::Read WalReader::read(wal::Lsn at, std::span<std::byte> into) {
   change_to(segment_at(at));
   const auto offset = options_.segment_size.offset(at);
   // As often as a segment changes its form at most, and once more.
-  constexpr int kLooks = 6;
-  for (int look = 0; look < kLooks; ++look) {
+  constexpr int kTries = 6;
+  for (int tries = 0; tries < kTries; ++tries) {
     try {
       if (!bytes_ && !open()) break;
       if (const auto read = read_open(offset, into)) return *read;

@@ -229,7 +229,8 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
   const auto* option = part.known->find(name);
   if (option == nullptr || !option->in_file)
     throw at_line(unknown_setting(name, option, *part.known, part.first, commands));
-  if (const auto [before, fresh] = part.lines.emplace(name, line); !fresh)
+  const auto [before, fresh] = part.lines.emplace(name, line);
+  if (!fresh && !option->repeated)
     throw at_line(
         Error(ErrorKind::usage, fmt::format("setting \"{}\" is given more than once", name)))
         .with("first in line", before->second);
@@ -248,6 +249,11 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
   if (part.known != command_) {
     const auto* own = part.first ? command_->find(name) : nullptr;
     if (own == nullptr || !own->shared) return;
+  }
+  if (!fresh) {  // once more in the same section: unless the command line wins
+    auto& first = given_.at(std::string(name));
+    if (first.line == before->second) first.values.push_back(value);
+    return;
   }
   if (on.value_or(true))
     set(name, Given{{value}, line}, !part.first);

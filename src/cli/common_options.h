@@ -18,7 +18,6 @@ namespace weir::cli {
 
 [[nodiscard]] constexpr auto repeated(auto option) {
   option.repeated = true;
-  option.in_file = false;
   return option;
 }
 [[nodiscard]] constexpr auto for_the_command_line(auto option) {

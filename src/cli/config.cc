@@ -55,8 +55,8 @@ int show(const std::string& path, std::string_view name) {
         .hint("See \"pgweir config --help\".");
   const auto arguments = settings_for(*command, path, read_config_file(path));
   for (const auto& each : arguments.names())
-    print(fmt::format("{} = {}  # {}\n", each, masked(*arguments.text(each)),
-                      arguments.source(each)));
+    for (const auto& text : arguments.texts(each))
+      print(fmt::format("{} = {}  # {}\n", each, masked(text), arguments.source(each)));
   return kDone;
 }
 

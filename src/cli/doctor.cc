@@ -7,7 +7,7 @@
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "doctor/checks.h"
-#include "doctor/look.h"
+#include "doctor/inspect.h"
 #include "doctor/report.h"
 #include "pq/conninfo.h"
 
@@ -44,12 +44,12 @@ int doctor_command(const Arguments& arguments) {
       if (!name->second.empty()) plan.application_name = name->second;
 
   const auto server =
-      doctor::look_at_server(conninfo, ordinary_conninfo(conninfo), plan.slot, measure);
+      doctor::inspect_server(conninfo, ordinary_conninfo(conninfo), plan.slot, measure);
   auto checks = doctor::judge_server(server, plan);
   if (directory) {
     std::optional<wal::SegmentSize> size;
     if (const auto bytes = server.size("wal_segment_size")) size = wal::SegmentSize::of(*bytes);
-    const auto archive = doctor::look_at_archive(*directory, size);
+    const auto archive = doctor::inspect_archive(*directory, size);
     for (auto& check : doctor::judge_archive(archive)) checks.push_back(std::move(check));
     for (auto& check : doctor::judge_both(server, archive, plan))
       checks.push_back(std::move(check));

@@ -38,7 +38,7 @@ constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
 /// With no room for more, the server is not made to wait longer (P13).
 constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
 constexpr const char* kCommandsTooLong = "the commands take too long";
-constexpr std::chrono::milliseconds kStopLook = 200ms;
+constexpr std::chrono::milliseconds kStopCheck = 200ms;
 constexpr auto kPatience = 2s;
 constexpr std::chrono::milliseconds kForEver = std::chrono::hours(24 * 365 * 10);
 
@@ -129,7 +129,7 @@ class Listening {
  private:
   Listener::Options options();
   void begun(const Listener::Listening& listening);
-  void tell_connected();
+  void print_connected();
   void take(const Notification& notification);
   template <typename Consumer>
   void wait_for(Consumer& consumer, std::string_view who);
@@ -165,7 +165,7 @@ int Listening::run() {
     const auto notification = listener_.read(std::max(left, 0ms));
     printer_.check();
     if (lost_) throw Error(*lost_);
-    tell_connected();
+    print_connected();
     if (notification) {
       ++seen;
       service_.excuse(true);  // who reads our output may take his time
@@ -224,7 +224,7 @@ void Listening::begun(const Listener::Listening& listening) {
 }
 
 /// Before the notifications of that connection.
-void Listening::tell_connected() {
+void Listening::print_connected() {
   if (!connected_) return;
   wait_for(runner_, kCommandsTooLong);
   const auto connected = *std::exchange(connected_, std::nullopt);
@@ -260,7 +260,7 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
                                                   who));
   if (!request_.loop) throw Error(error);
   log_.warning("{}. What is sent until there is room again will be missed", error.what());
-  while (!stopped_ && !consumer.wait_for_room(kStopLook)) {
+  while (!stopped_ && !consumer.wait_for_room(kStopCheck)) {
   }
 }
 

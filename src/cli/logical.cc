@@ -97,9 +97,9 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 }
 
 /// What systemd shows of it.
-class Telling {
+class ServiceStatus {
  public:
-  Telling(daemon::ServiceManager& service, const std::string& slot)
+  ServiceStatus(daemon::ServiceManager& service, const std::string& slot)
       : service_(service), slot_(slot) {}
 
   void operator()(const logical::Progress& progress) {
@@ -140,7 +140,7 @@ int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
       };
     logical::Environment environment{
         .requests = requests, .log = log, .seed = std::random_device()()};
-    environment.progress = Telling(service, options.slot);
+    environment.progress = ServiceStatus(service, options.slot);
     if (const auto interval = service.heartbeat_interval()) {
       environment.alive = [&] { service.heartbeat(); };
       environment.busy = [&](bool busy) { service.excuse(busy); };
@@ -236,7 +236,7 @@ std::string from_hex(const std::string& text) {
 }
 
 /// The SQL functions: what the slot holds now, without or with moving it on.
-int look(LogicalRequest& request) {
+int preview(LogicalRequest& request) {
   const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = ordinary_conninfo(request.options.conninfo),
                                           .replication = pq::Replication::none},
@@ -301,7 +301,7 @@ int logical_command(const Arguments& arguments) {
       return drop(request);
     case Verb::peek:
     case Verb::get:
-      return look(request);
+      return preview(request);
   }
   return kUnexpected;
 }

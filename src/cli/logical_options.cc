@@ -39,8 +39,8 @@ constexpr auto kFormat = option_of<choice_value<kForms>>(
     "format", "FORM",
     "jsonl: one JSON object a line, with its position; plugin: as the plugin gives it (default: "
     "jsonl)");
-constexpr auto kPluginOption = repeated(option_of<plugin_option_value>(
-    'o', "option", "NAME[=VALUE]", "an option of the output plugin; may be repeated"));
+constexpr auto kPluginOption = for_the_command_line(repeated(option_of<plugin_option_value>(
+    'o', "option", "NAME[=VALUE]", "an option of the output plugin; may be repeated")));
 constexpr auto kCreateSlot = flag("create-slot", "make the slot before streaming");
 constexpr auto kPlugin =
     option_of<any_text>('P', "plugin", "PLUGIN", "its output plugin (default: pgoutput)");

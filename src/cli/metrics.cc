@@ -209,7 +209,7 @@ void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
                  labels);
   if (view.retained)
     to.add_count("pgweir_slot_retained_bytes", std::max<std::int64_t>(0, *view.retained), labels);
-  to.add_time("pgweir_slot_look_time_seconds", content.slot_looked, labels);
+  to.add_time("pgweir_slot_look_time_seconds", content.slot_read_at, labels);
 }
 
 }  // namespace

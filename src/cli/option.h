@@ -14,7 +14,7 @@ struct Option {
   std::string_view help;   ///< in one or two phrases; --help breaks the lines
   bool in_file = true;     ///< may stand in a configuration file
   bool shared = false;     ///< the part of a file before the first section gives it to all commands
-  bool repeated = false;   ///< may be given several times; then not in a file
+  bool repeated = false;   ///< may be given several times, in a file on several lines
   bool connection = false;  ///< a connection string: no message shows the value
   /// Throws Error{usage} for a value that will not do: the message is the reason, and may be empty
   /// where the hint says all.

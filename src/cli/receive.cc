@@ -4,14 +4,16 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 
 #include "base/exit_status.h"
 #include "cli/config_file.h"
+#include "cli/downstream.h"
 #include "cli/memory.h"
+#include "cli/progress_line.h"
 #include "cli/receive_options.h"
-#include "cli/teller.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
@@ -32,9 +34,26 @@ using namespace std::chrono_literals;
 /// How long the end of the program waits for somebody to read its last messages.
 constexpr auto kPatience = 2s;
 
+/// What serves meanwhile, for SIGHUP: another thread's.
+class ServingNow {
+ public:
+  void set(Downstream* downstream) {
+    const std::lock_guard lock(mutex_);
+    downstream_ = downstream;
+  }
+  void reload() {
+    const std::lock_guard lock(mutex_);
+    if (downstream_ != nullptr) downstream_->reload();
+  }
+
+ private:
+  std::mutex mutex_;
+  Downstream* downstream_ = nullptr;
+};
+
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
-        daemon::ServiceManager& service) {
+        daemon::ServiceManager& service, ServingNow& serving) {
   try {
     if (request.password_on_command_line)
       log.warning(
@@ -45,12 +64,12 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     receive::StatusBoard board(&feed);
     std::optional<receive::Notifier> notifier;
     if (request.notify) notifier.emplace(*request.notify, log);
-    Teller teller(screen, log);
+    ProgressLine progress_line(screen, log);
     const receive::SlowSyncLog slow_syncs(feed, log);
     const auto listening = feed.subscribe([&](const receive::Event& happened) {
       if (notifier) notifier->on_event(happened);
       receive::on(happened, [&](const receive::event::Progress& progress) {
-        teller.tick(progress.snapshot, std::chrono::steady_clock::now());
+        progress_line.tick(progress.snapshot, std::chrono::steady_clock::now());
       });
     });
     receive::Environment environment{.directory = *directory,
@@ -60,7 +79,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
                                      .board = board,
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
-                                     .progress_interval = teller.interval()};
+                                     .progress_interval = progress_line.interval()};
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return board.to_json(); }, log);
@@ -71,11 +90,19 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       log.last_words(error, 500ms);
       ::_exit(kNeedsPerson);
     };
-    struct Telling {  // board and feed are gone after this
+    struct StopAtTheEnd {  // board and feed are gone after this
       daemon::ServiceManager& to;
-      ~Telling() { to.stop(); }
-    } const telling{service};
+      ~StopAtTheEnd() { to.stop(); }
+    } const stop_at_the_end{service};
     const Reporter reporter(request.metrics, request.options.directory, board, log);
+    std::optional<Downstream> downstream;
+    if (request.serve.somewhere())
+      downstream.emplace(request.serve, *directory, feed, log, environment.durability_lost);
+    struct Known {
+      ServingNow& to;
+      ~Known() { to.set(nullptr); }
+    } const known{serving};
+    serving.set(downstream ? &*downstream : nullptr);
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
@@ -93,11 +120,13 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
   }
 }
 
-/// SIGHUP: the log level as the configuration file has it now, and the log file opened anew.
+/// SIGHUP: the log level as the configuration file has it now, the log file opened anew, and who
+/// may connect read anew.
 void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
-            daemon::ServiceManager& service) {
+            daemon::ServiceManager& service, ServingNow& serving) {
   service.reloading();
   log.reopen();
+  serving.reload();
   try {
     if (request.config_file && !request.log_level_fixed) {
       auto fresh = arguments.without_file();
@@ -126,6 +155,7 @@ int receive_command(const Arguments& arguments) {
   daemon::Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
   daemon::ServiceManager service(log);
   net::Wake stop;
+  ServingNow serving;
   int status = kUnexpected;
   {
     daemon::Signals::Handlers handlers;
@@ -134,10 +164,10 @@ int receive_command(const Arguments& arguments) {
       service.stopping();
       stop.raise();
     };
-    handlers.reload = [&] { reload(request, arguments, log, service); };
+    handlers.reload = [&] { reload(request, arguments, log, service, serving); };
     handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
     signals.start(std::move(handlers));
-    status = run(request, screen, log, stop, service);
+    status = run(request, screen, log, stop, service, serving);
     signals.stop();
   }
   screen.clear();

@@ -90,7 +90,14 @@ constexpr auto kNotifyConninfo = connection_string(option_of<conninfo_value>(
     "notify-conninfo", "CONNINFO",
     "ordinary connection to a primary to send it over (default: -d; database postgres if none is "
     "named)"));
-constexpr Option kTelling[] = {kNotifyChannel, kNotifyConninfo};
+constexpr Option kNotifications[] = {kNotifyChannel, kNotifyConninfo};
+
+constexpr auto kServe = option_of<listen_value>(
+    "serve", "[ADDRESS:]PORT",
+    "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
+    "addresses");
+constexpr Option kServing[] = {kServe,      kServeSocket,     kServeHba,
+                               kServeUsers, kServeMaxClients, kServeAuthTimeout};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",
@@ -153,7 +160,8 @@ constexpr OptionGroup kGroups[] = {
     {"Where from:", kWhereFrom,
      "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
     {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
-    {"To tell others what the archive does (docs/notify.md):", kTelling},
+    {"To tell others what the archive does (docs/notify.md):", kNotifications},
+    {"To serve standbys and other receivers at the same time (docs/serve.md):", kServing},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
     {"What the server is told:", kReports},
@@ -273,6 +281,15 @@ bool has_password(const std::string& conninfo) {
   return values.contains("password") || values.contains("sslpassword");
 }
 
+void read_serving(const Arguments& arguments, ReceiveRequest& request) {
+  request.serve = read_serve(arguments, arguments.get(kServe));
+  if (request.serve.somewhere()) return;
+  for (const Option& option : kServing)
+    if (arguments.has(option))
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} needs --serve or --serve-socket", arguments.source(option)));
+}
+
 }  // namespace
 
 constinit const Command kReceiveCommand = {
@@ -334,6 +351,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   options.silence_limit =
       arguments.get(kTimeout, std::chrono::duration_cast<milliseconds>(options.silence_limit));
   step([&] { read_notify(arguments, request); });
+  step([&] { read_serving(arguments, request); });
   step([&] { read_logging(arguments, request); });
   read_metrics(arguments, request.metrics, step);
   request.password_on_command_line =

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cli/arguments.h"
 #include "cli/reporter.h"
+#include "cli/serve_options.h"
 #include "daemon/logger.h"
 #include "receive/notifier.h"
 #include "receive/options.h"
@@ -17,6 +18,7 @@ namespace weir::cli {
 struct ReceiveRequest {
   receive::Options options;
   std::optional<receive::Notifier::Options> notify;
+  ServeRequest serve;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
   daemon::LogFormat log_format = daemon::LogFormat::text;

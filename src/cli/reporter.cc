@@ -59,7 +59,7 @@ std::vector<metrics::Family> Reporter::collect(bool up) {
     extras.lag_time = progress.behind == 0 ? std::chrono::milliseconds(0) : progress.behind_time;
   }
   try {
-    const auto place = io::look_at_place(archive_);
+    const auto place = io::inspect_place(archive_);
     extras.free_bytes = place.free_bytes;
     extras.size_bytes = place.bytes;
   } catch (const Error&) {

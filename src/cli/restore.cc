@@ -7,7 +7,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "archive/listing.h"
 #include "archive/losses.h"
 #include "base/exit_status.h"
 #include "base/log.h"
@@ -17,10 +16,10 @@
 #include "cli/durable_end.h"
 #include "cli/help.h"
 #include "cli/memory.h"
-#include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "restore/command.h"
 #include "restore/find.h"
+#include "restore/open_archives.h"
 
 // The exit status is the message here: to PostgreSQL 1 to 125 mean "the archive ends, open the
 // database". So there are 0, 1 ("surely not in the archive") and 200 for all else, whatever it is.
@@ -61,12 +60,16 @@ constexpr auto kOnGap = option_of<choice_value<kGapIsAbsence>>(
 constexpr auto kAllowEmpty = flag("allow-empty", "an archive without any WAL is no error");
 constexpr auto kRetryFor = option_of<time_value<>>(
     "retry-for", "TIME",
-    "go on trying for so long when an error may pass, such as of a network file system (default: "
-    "10s)");
+    "go on trying for so long when an error may pass, such as of a network file system, and wait "
+    "so long for one of several archives (default: 10s)");
 constexpr auto kPrefetch = option_of<count_value<0, 64>>(
     "prefetch", "N",
     "let a helper process fetch and check the next N segments while the server replays this one "
     "(default: 4; 0: no helper)");
+constexpr auto kDirectories = repeated(kDirectory);
+constexpr auto kFirstSound =
+    flag("first-sound",
+         "of several archives take the first sound copy, and do not compare it with the others");
 constexpr auto kNoVerify = flag("no-verify", "check sizes and frames only");
 constexpr auto kVerbose =
     flag('v', "verbose", "say why a file is absent, or that it was prefetched");
@@ -77,11 +80,22 @@ constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits a
 constexpr auto kJson = flag("json", "for programs");
 
 /// What has no meaning for a moment.
-constexpr Option kOfSegments[] = {kPartial,    kPartialDamaged, kUpToHole, kOnGap,
-                                  kAllowEmpty, kRetryFor,       kPrefetch, kNoVerify};
+constexpr Option kOfSegments[] = {kPartial,    kPartialDamaged, kUpToHole,   kOnGap,
+                                  kAllowEmpty, kPrefetch,       kFirstSound, kNoVerify};
 constexpr Option kOptions[] = {
-    kDirectory, kPartial,  kPartialDamaged, kUpToHole, kOnGap,  kAllowEmpty,
-    kRetryFor,  kPrefetch, kNoVerify,       kVerbose,  kConfig, kHelp,
+    kDirectories.says("the archive; several are one together, asked in this order"),
+    kPartial,
+    kPartialDamaged,
+    kUpToHole,
+    kOnGap,
+    kAllowEmpty,
+    kFirstSound,
+    kRetryFor,
+    kPrefetch,
+    kNoVerify,
+    kVerbose,
+    kConfig,
+    kHelp,
 };
 constexpr Option kMoment[] = {
     kFindTime,
@@ -114,7 +128,9 @@ Error usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
 }
 
-int restore(const Arguments& arguments, const std::string& directory) {
+using Directories = std::vector<std::string>;
+
+int restore(const Arguments& arguments, const Directories& directories) {
   for (const Option& option : {Option(kTimeline), kJson})
     if (arguments.on_command_line(option))
       throw usage(fmt::format("--{} goes with --find-lsn or --find-time", option.name));
@@ -141,11 +157,12 @@ int restore(const Arguments& arguments, const std::string& directory) {
     prefetch.without_server = arguments.on_command_line(kPrefetch);
   }
 
-  options.durable_end = [&] { return durable_end_of(directory); };
+  options.first_sound = arguments.has(kFirstSound);
+  options.durable_end = durable_end_of;
 
   StderrLog log;
-  const auto result =
-      restore::run_restore_command(directory, words[0], words[1], options, prefetch, patience, log);
+  const auto result = restore::run_restore_command(directories, words[0], words[1], options,
+                                                   prefetch, patience, log);
   if (result.prefetched && arguments.has(kVerbose))
     fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
@@ -183,15 +200,6 @@ std::string options_for(const restore::Moment& moment) {
   return moment.needs_up_to_hole ? "--up-to-hole" : moment.needs_partial ? "--partial" : "";
 }
 
-/// WAL that the archive has on branches which this way has left behind: a failover lost it.
-std::vector<archive::Loss> lost_branches(io::Directory& directory, const restore::Moment& moment) {
-  auto losses = archive::read_losses(directory, archive::list_archive_names(directory));
-  std::erase_if(losses, [&](const archive::Loss& loss) {
-    return loss.kind != archive::Loss::Kind::lost_branch || loss.timeline >= moment.timeline;
-  });
-  return losses;
-}
-
 std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost) {
   using Json = nlohmann::ordered_json;
   Json hole = nullptr;
@@ -219,8 +227,8 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
   return json.dump(2) + "\n";
 }
 
-/// As the server's configuration file wants it, and the shell that runs it.
-std::string restore_setting(std::string directory, const std::string& option) {
+/// One word of the shell that the server runs, with its own signs escaped.
+std::string word_of_command(std::string directory) {
   if (!directory.starts_with('/')) {
     // The command is run in the server's data directory.
     const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
@@ -234,9 +242,14 @@ std::string restore_setting(std::string directory, const std::string& option) {
     if (c == '%') word += '%';
     word += c == '\'' ? std::string("'\\''") : std::string(1, c);
   }
-  if (!plain) word = "'" + word + "'";
-  const auto command =
-      fmt::format("pgweir restore -D {}{}{} %f %p", word, option.empty() ? "" : " ", option);
+  return plain ? word : "'" + word + "'";
+}
+
+/// As the server's configuration file wants it, and the shell that runs it.
+std::string restore_setting(const Directories& directories, const std::string& option) {
+  std::string command = "pgweir restore";
+  for (const auto& directory : directories) command += " -D " + word_of_command(directory);
+  command += fmt::format("{}{} %f %p", option.empty() ? "" : " ", option);
   std::string quoted;
   for (const char c : command)
     quoted += c == '\'' || c == '\\' ? std::string(2, c) : std::string(1, c);
@@ -244,7 +257,7 @@ std::string restore_setting(std::string directory, const std::string& option) {
 }
 
 std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
-                        const std::string& directory) {
+                        const Directories& directories) {
   const auto& hole = moment.hole;
   auto text = fmt::format(
       "timeline     {}\n"
@@ -277,13 +290,13 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
         "  {}\n"
         "  recovery_target_lsn = '{}'\n"
         "  recovery_target_timeline = '{}'\n",
-        restore_setting(directory, options_for(moment)), moment.before->start, moment.timeline);
+        restore_setting(directories, options_for(moment)), moment.before->start, moment.timeline);
   if (hole && moment.needs_up_to_hole)
     text += "\nTo recover everything before the hole, leave recovery_target_lsn out.\n";
   return text;
 }
 
-int find(const Arguments& arguments, const std::string& directory) {
+int find(const Arguments& arguments, const Directories& directories) {
   for (const auto& option : kOfSegments)
     if (arguments.on_command_line(option))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", option.name));
@@ -293,30 +306,35 @@ int find(const Arguments& arguments, const std::string& directory) {
     throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
   const auto timeline = arguments.get(kTimeline);
 
-  const auto archive = io::open_existing_directory(directory);
+  const restore::OpenArchives open(directories, arguments.get(kRetryFor, kPatience));
+  const auto archives = open.shelves();
+  StderrLog log;
   std::optional<restore::Moment> moment;
-  const restore::AskReceiver ask = [&] { return durable_end_of(directory); };
   if (const auto lsn = arguments.get(kFindLsn))
-    moment = restore::find_lsn(*archive, *lsn, timeline, ask);
+    moment = restore::find_lsn(archives, *lsn, timeline, durable_end_of, log);
   else
-    moment = restore::find_time(*archive, *arguments.get(kFindTime), timeline, ask);
+    moment = restore::find_time(archives, *arguments.get(kFindTime), timeline, durable_end_of, log);
   if (!moment) {
     fmt::print(stderr, "pgweir: {}\n",
                arguments.has(kFindLsn) ? "no segment of the archive has this position"
                                        : "there is no commit in the archive");
     return kNo;
   }
-  const auto lost = lost_branches(*archive, *moment);
-  print(arguments.has(kJson) ? moment_json(*moment, lost) : moment_text(*moment, lost, directory));
+  const auto lost = restore::lost_branches(archives, *moment, log);
+  print(arguments.has(kJson) ? moment_json(*moment, lost)
+                             : moment_text(*moment, lost, directories));
   return kDone;
 }
 
 int restore_command(const Arguments& arguments) {
-  const auto directory = arguments.get(kDirectory);
-  if (!directory) throw usage("no archive given: -D DIRECTORY");
-  if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, *directory);
+  const auto directories = arguments.texts(kDirectories);
+  if (directories.empty()) throw usage("no archive given: -D DIRECTORY");
+  constexpr std::size_t kMost = 16;
+  if (directories.size() > kMost)
+    throw usage(fmt::format("{} archives are given, at most {} can be", directories.size(), kMost));
+  if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, directories);
   use_one_arena();  // to make one for the second thread takes longer than to wait for the first
-  return restore(arguments, *directory);
+  return restore(arguments, directories);
 }
 
 /// Whatever it is, a wrong option included: PostgreSQL must not take it for the archive's end.
@@ -336,12 +354,13 @@ setting is
   restore_command = 'pgweir restore -D /srv/wal %f %p'
 
 Usage:
-  pgweir restore -D DIRECTORY [OPTION]... FILE TARGET
-  pgweir restore -D DIRECTORY --find-time TIME | --find-lsn LSN [--timeline N]
+  pgweir restore -D DIR... [OPTION]... FILE TARGET
+  pgweir restore -D DIR... --find-time TIME | --find-lsn LSN [--timeline N]
 
 The segment may be raw, .zst, .gz or .lz4. Page headers, the cluster and the
 checksum of every record are checked on the way; nothing stands under TARGET
-that is not whole and sound.
+that is not whole and sound. Several archives of one server are one together:
+what one of them lacks, or has damaged, comes from another.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 restored; 1 surely not in the archive, which ends a recovery or

@@ -35,7 +35,10 @@ constexpr auto kMaxAge = option_of<time_value<>>(
     "max-age", "TIME",
     "critical if the receiver has not heard of the server for so long, such as 5min; an idle "
     "server is heard of");
-constexpr Option kOptions[] = {kDirectory, kJson};
+constexpr auto kBeside = option_of<any_text>(
+    "beside", "DIR",
+    "another archive of the same server: by names, what one has that the other lacks");
+constexpr Option kOptions[] = {kDirectory, kBeside, kJson};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: the running receiver's)")};
@@ -103,11 +106,13 @@ int status_command(const Arguments& arguments) {
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
   ask_receiver(asked, directory);
-  auto report = status::look(directory);
+  auto report = status::make_report(directory);
   report.receiver = asked.receiver;
   report.receiver_error = asked.receiver_error;
   report.receiver_silent = asked.receiver_silent;
   if (with_server) ask_server(report, arguments, conninfo);
+  if (const auto beside = arguments.get(kBeside))
+    report.beside = status::look_beside(report, *beside);
 
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));

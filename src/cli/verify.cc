@@ -17,6 +17,7 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "metrics/exporter.h"
+#include "verify/beside.h"
 
 namespace weir::cli {
 
@@ -43,13 +44,18 @@ constexpr auto kBackup = option_of<any_text>(
     "backup", "PATH",
     "a backup_label, a .backup file, a backup_manifest or a backup's directory: can this backup be "
     "brought to consistency, and how far forward");
+constexpr auto kBeside = option_of<any_text>(
+    "beside", "DIR",
+    "compare it with another archive of the same server, too: what one has that the other lacks, "
+    "and segments that are not the same");
 constexpr auto kAcceptFile = option_of<any_text>(
     "accept-file", "FILE", "known losses: lines of \"TIMELINE FROM TO REASON\"");
 constexpr auto kJson = flag("json", "for programs; docs/verify.md tells the format");
 constexpr Option kOptions[] = {
-    kDirectory,  kFrom,        kTo,     kTimeline.says("only the way to this timeline"),
-    kBackup,     kAcceptFile,  kJobs,   kJson,
-    kNoProgress, kMetricsFile, kConfig, kHelp};
+    kDirectory, kFrom,       kTo,          kTimeline.says("only the way to this timeline"),
+    kBackup,    kBeside,     kAcceptFile,  kJobs,
+    kJson,      kNoProgress, kMetricsFile, kConfig,
+    kHelp};
 
 int verify_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
@@ -68,18 +74,25 @@ int verify_command(const Arguments& arguments) {
   const daemon::StopRequest stop;
   options.stop = [&] { return stop.made(); };
   const auto directory = io::open_existing_directory(path);
+  const auto beside = arguments.get(kBeside);
+  const auto other = beside ? io::open_existing_directory(*beside) : nullptr;
   verify::Report report;
+  std::optional<verify::BesideReport> compared;
   {
     daemon::ProgressBar bar("verify");
     if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     report = verify::verify(*directory, options);
+    if (other) compared = verify::compare_archives(*directory, *other, options);
   }
   // Before the text, whose reader may have gone.
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, verify_metrics(report, path, std::chrono::system_clock::now()));
-  print(arguments.has(kJson) ? verify::to_json(report) : verify::to_text(report));
-  return report.sound() ? kDone : kNo;
+  if (arguments.has(kJson))
+    print(verify::to_json(report, compared ? &*compared : nullptr));
+  else
+    print(verify::to_text(report) + (compared ? "\n" + verify::to_text(*compared) : ""));
+  return report.sound() && (!compared || compared->agrees()) ? kDone : kNo;
 }
 
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
@@ -96,8 +109,9 @@ Usage:
   pgweir verify -D DIRECTORY [OPTION]...
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 a recovery over this range finds everything; 1 something was
-found; 2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
+    .notes = R"(Exit status: 0 a recovery over this range finds everything (and the archive
+beside it is the same, between the ends of both); 1 something was found;
+2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
 )",
     .run = verify_command,
 };

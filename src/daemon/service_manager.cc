@@ -19,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds kTellEvery = 30s;
+constexpr std::chrono::milliseconds kNotifyEvery = 30s;
 constexpr std::chrono::milliseconds kTryAgain = 200ms;
 /// Messages that found no room; a STATUS= gives way to a newer one, so there are never many.
 constexpr std::size_t kMostWaiting = 16;
@@ -82,16 +82,16 @@ void ServiceManager::start(const receive::StatusBoard& board, receive::Feed& fee
         [this](const event::StreamRuns&) { wake_.raise(); },
         [this](const event::Trouble&) { wake_.raise(); });
   });
-  run([this, &board] { look_at(board); });
+  run([this, &board] { read_board(board); });
 }
 
 void ServiceManager::start() {
   if (manager_) run({});
 }
 
-void ServiceManager::run(std::function<void()> look) {
+void ServiceManager::run(std::function<void()> update) {
   heartbeat();
-  thread_ = std::thread([this, look = std::move(look)] { work(look); });
+  thread_ = std::thread([this, update = std::move(update)] { work(update); });
 }
 
 void ServiceManager::stop() {
@@ -102,12 +102,12 @@ void ServiceManager::stop() {
   thread_.join();
 }
 
-void ServiceManager::work(const std::function<void()>& look) {
-  const auto interval = std::min(heartbeat_interval().value_or(kTellEvery), kTellEvery);
+void ServiceManager::work(const std::function<void()>& update) {
+  const auto interval = std::min(heartbeat_interval().value_or(kNotifyEvery), kNotifyEvery);
   while (!end_) {
-    if (look) look();
+    if (update) update();
     feed(Clock::now());
-    tell_waiting();
+    notify_waiting();
     const bool waiting = [this] {
       const std::lock_guard lock(mutex_);
       return !waiting_.empty();
@@ -115,27 +115,27 @@ void ServiceManager::work(const std::function<void()>& look) {
     static_cast<void>(net::pause(wake_, waiting ? std::min(interval, kTryAgain) : interval));
     wake_.clear();
   }
-  tell_waiting();
+  notify_waiting();
 }
 
-void ServiceManager::look_at(const receive::StatusBoard& board) {
+void ServiceManager::read_board(const receive::StatusBoard& board) {
   // Waits for the stream's own lock: if that is never free, the watchdog's silence is right.
   const auto view = board.view();
   if (view.stream && !std::exchange(streamed_, true)) heartbeat();
   if (!view.stream) streamed_ = false;
   excuse(!view.stream);
-  if (view.stream || view.content.state == "waiting") tell_ready();
+  if (view.stream || view.content.state == "waiting") notify_ready();
   set_line(status_line(view));
 }
 
 void ServiceManager::feed(Clock::time_point now) {
   if (watchdog_ == 0us || now < watchdog_at_) return;
   const Clock::time_point heard{Clock::duration(heard_.load())};
-  if (excused_ || now - heard < watchdog_ / 2) tell("WATCHDOG=1");
+  if (excused_ || now - heard < watchdog_ / 2) notify("WATCHDOG=1");
   watchdog_at_ = now + *heartbeat_interval();
 }
 
-void ServiceManager::tell(const std::string& state) {
+void ServiceManager::notify(const std::string& state) {
   if (!manager_) return;
   const std::lock_guard lock(mutex_);
   if (waiting_.empty() && send(state)) return;
@@ -145,7 +145,7 @@ void ServiceManager::tell(const std::string& state) {
   waiting_.push_back(state);
 }
 
-void ServiceManager::tell_waiting() {
+void ServiceManager::notify_waiting() {
   const std::lock_guard lock(mutex_);
   while (!waiting_.empty() && send(waiting_.front())) waiting_.erase(waiting_.begin());
   if (waiting_.empty() && line_ != told_ && send("STATUS=" + line_)) told_ = line_;
@@ -157,7 +157,7 @@ bool ServiceManager::send(const std::string& state) {
 }
 
 void ServiceManager::ready(const std::string& line) {
-  tell_ready();
+  notify_ready();
   status(line);
 }
 
@@ -171,19 +171,19 @@ void ServiceManager::set_line(const std::string& line) {
   line_ = one_line(line);
 }
 
-void ServiceManager::tell_ready() {
-  if (!ready_.exchange(true)) tell("READY=1");
+void ServiceManager::notify_ready() {
+  if (!ready_.exchange(true)) notify("READY=1");
 }
 
 void ServiceManager::reloading() {
-  if (ready_) tell("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec());
+  if (ready_) notify("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec());
 }
 
 void ServiceManager::reloaded() {
-  if (ready_) tell("READY=1");
+  if (ready_) notify("READY=1");
 }
 
-void ServiceManager::stopping() { tell("STOPPING=1"); }
+void ServiceManager::stopping() { notify("STOPPING=1"); }
 
 std::string status_line(const receive::StatusBoard::View& view) {
   const auto& content = view.content;

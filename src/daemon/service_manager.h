@@ -72,13 +72,13 @@ class ServiceManager {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void run(std::function<void()> look);
-  void work(const std::function<void()>& look);
-  void look_at(const receive::StatusBoard& board);
+  void run(std::function<void()> update);
+  void work(const std::function<void()>& update);
+  void read_board(const receive::StatusBoard& board);
   void feed(Clock::time_point now);
-  void tell_ready();
-  void tell(const std::string& state);
-  void tell_waiting();
+  void notify_ready();
+  void notify(const std::string& state);
+  void notify_waiting();
   bool send(const std::string& state);
 
   std::optional<net::DatagramSender> manager_;  ///< empty: nobody wants to be told

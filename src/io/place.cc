@@ -50,7 +50,7 @@ std::string user_name(uid_t user) {
 
 }  // namespace
 
-Place look_at_place(const std::string& path) {
+Place inspect_place(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     const int code = errno;

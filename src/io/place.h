@@ -22,6 +22,6 @@ struct Place {
 };
 
 /// Throws Error{io}, with a hint, if there is no such directory.
-[[nodiscard]] Place look_at_place(const std::string& path);
+[[nodiscard]] Place inspect_place(const std::string& path);
 
 }  // namespace weir::io

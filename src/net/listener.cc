@@ -1,7 +1,7 @@
 #include "net/listener.h"
 
 #include <poll.h>
-#include <sys/stat.h>  // check-includes: fchmod of a socket
+#include <sys/stat.h>  // check-includes: the mode of a socket
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,6 +41,18 @@ Listener Listener::bind(const Address& address, Kind kind, std::optional<mode_t>
   if (::bind(socket.get(), address.data(), address.size()) != 0)
     throw system_error(errno, "could not take the address of a socket");
   return Listener(std::move(socket));
+}
+
+Listener Listener::bind_over_stale(const Address& address, mode_t mode) {
+  const auto somebody = make_socket(address, Kind::bytes);
+  if (::connect(somebody.get(), address.data(), address.size()) != 0 && errno == ECONNREFUSED)
+    // Fails where it is no name of ours: then so does bind().
+    ::unlink(address.to_string().c_str());  // check-includes: the name of a socket nobody has
+  auto bound = bind(address, Kind::bytes, mode);
+  // The umask has taken its part; nobody can connect before listen().
+  if (::chmod(address.to_string().c_str(), mode) != 0)
+    throw system_error(errno, "could not set the mode of a socket");
+  return bound;
 }
 
 void Listener::listen(int backlog) {

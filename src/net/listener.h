@@ -28,6 +28,9 @@ class Listener {
   /// Error{io} with the system's error number.
   [[nodiscard]] static Listener bind(const Address& address, Kind kind,
                                      std::optional<mode_t> mode = std::nullopt);
+  /// The same for a Unix socket with a file, whose name may be left over from a process that has
+  /// ended: then it is taken over. Throws Error{io} if somebody listens there.
+  [[nodiscard]] static Listener bind_over_stale(const Address& address, mode_t mode);
   /// A socket that is bound already.
   explicit Listener(Descriptor bound) : socket_(std::move(bound)) {}
 

@@ -31,12 +31,12 @@ void LossWatch::work() {
     while (!stop_ && threads_.now() < next) stopped_->wait_until(lock, next);
     if (stop_) return;
     lock.unlock();
-    look();
+    read_acknowledgements();
     lock.lock();
   }
 }
 
-void LossWatch::look() {
+void LossWatch::read_acknowledgements() {
   for (const auto& loss : board_.read().losses) {
     if (loss.acknowledged) continue;
     std::optional<archive::Loss::Acknowledgement> acknowledged;

@@ -23,7 +23,7 @@ class LossWatch {
 
  private:
   void work();
-  void look();
+  void read_acknowledgements();
 
   io::Shelf& directory_;
   StatusBoard& board_;

@@ -105,63 +105,64 @@ void Notifier::on_event(const Event& happened) {
           const std::lock_guard lock(mutex_);
           told_trouble_.reset();
         }
-        tell({.event = "streaming",
-              .time = time,
-              .timeline = streaming.timeline,
-              .lsn = streaming.start});
+        notify({.event = "streaming",
+                .time = time,
+                .timeline = streaming.timeline,
+                .lsn = streaming.start});
       },
       [&](const event::SegmentFinished& finished) {
-        tell({.event = "segment_finished",
-              .time = time,
-              .timeline = finished.segment.timeline(),
-              .lsn = finished.end,
-              .segment = finished.segment.to_string(),
-              .file = finished.segment.to_string()});
+        notify({.event = "segment_finished",
+                .time = time,
+                .timeline = finished.segment.timeline(),
+                .lsn = finished.end,
+                .segment = finished.segment.to_string(),
+                .file = finished.segment.to_string()});
       },
       [&](const event::SegmentCompressed& compressed) {
-        tell({.event = "segment_compressed",
-              .time = time,
-              .timeline = compressed.segment.timeline(),
-              .segment = compressed.segment.to_string(),
-              .file = compressed.file});
+        notify({.event = "segment_compressed",
+                .time = time,
+                .timeline = compressed.segment.timeline(),
+                .segment = compressed.segment.to_string(),
+                .file = compressed.file});
       },
       [&](const event::TimelineSwitched& switched) {
-        tell({.event = "timeline_switched",
-              .time = time,
-              .timeline = switched.next,
-              .lsn = switched.switchpoint});
+        notify({.event = "timeline_switched",
+                .time = time,
+                .timeline = switched.next,
+                .lsn = switched.switchpoint});
       },
       [&](const event::Stopped& stopped) {
-        tell({.event = "stopped",
-              .time = time,
-              .timeline = stopped.timeline,
-              .lsn = stopped.reached,
-              .asked = stopped.by_signal});
+        notify({.event = "stopped",
+                .time = time,
+                .timeline = stopped.timeline,
+                .lsn = stopped.reached,
+                .asked = stopped.by_signal});
       },
       [&](const event::LossRecorded& recorded) {
         const auto& loss = recorded.loss;
-        tell({.event = loss.kind == archive::Loss::Kind::hole ? "hole" : "lost_branch",
-              .time = time,
-              .timeline = loss.timeline,
-              .lsn = loss.begin,
-              .loss = loss});
+        notify({.event = loss.kind == archive::Loss::Kind::hole ? "hole" : "lost_branch",
+                .time = time,
+                .timeline = loss.timeline,
+                .lsn = loss.begin,
+                .loss = loss});
       },
       [&](const event::DiskFull& disk) {
-        if (disk.full) tell_trouble(Error(ErrorKind::disk_full, "no space left for the archive"));
+        if (disk.full)
+          notify_of_trouble(Error(ErrorKind::disk_full, "no space left for the archive"));
       },
-      [&](const event::Trouble& trouble) { tell_trouble(trouble.error); });
+      [&](const event::Trouble& trouble) { notify_of_trouble(trouble.error); });
 }
 
-void Notifier::tell_trouble(const Error& error) {
+void Notifier::notify_of_trouble(const Error& error) {
   {
     const std::lock_guard lock(mutex_);
     if (told_trouble_ == error.what()) return;
     told_trouble_ = error.what();
   }
-  tell({.event = "trouble", .time = Clock::now(), .error = error});
+  notify({.event = "trouble", .time = Clock::now(), .error = error});
 }
 
-void Notifier::tell(ArchiveEvent event) {
+void Notifier::notify(ArchiveEvent event) {
   {
     const std::lock_guard lock(mutex_);
     if (queue_.size() >= options_.most_waiting) {

@@ -63,7 +63,7 @@ class Notifier {
   void on_event(const Event& happened);
 
   /// Any thread; returns at once.
-  void tell(ArchiveEvent event);
+  void notify(ArchiveEvent event);
 
  private:
   void work();
@@ -71,7 +71,7 @@ class Notifier {
   void connect();
   bool pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time);
   void trouble(const Error& error);
-  void tell_trouble(const Error& error);
+  void notify_of_trouble(const Error& error);
 
   const Options options_;
   Log& log_;

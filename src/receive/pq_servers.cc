@@ -91,29 +91,30 @@ class PqServers final : public Servers {
                              stop));
   }
 
-  SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
-                        const net::Wake& stop) override {
+  SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
+                             const net::Wake& stop) override {
     auto connection = pq::Connection::open({.conninfo = conninfo,
                                             .replication = pq::Replication::none,
                                             .fallback_application_name = "pgweir monitor"},
                                            stop);
-    SlotLook look{.view = {}, .server_major = connection.server_major()};
-    const std::string reason = look.server_major >= 17 ? "invalidation_reason::text" : "NULL::text";
+    SlotReading reading{.view = {}, .server_major = connection.server_major()};
+    const std::string reason =
+        reading.server_major >= 17 ? "invalidation_reason::text" : "NULL::text";
     const auto rows = connection.execute(
         "SELECT active, wal_status, safe_wal_size, "
         "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "
         "pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END, restart_lsn)::bigint, " +
         reason + " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
         connection.quote_literal(slot));
-    if (rows.empty()) return look;
+    if (rows.empty()) return reading;
     const auto& row = rows.front();
-    look.view.exists = true;
-    look.view.active = row[0] == "t";
-    look.view.wal_status = row[1].value_or("");
-    look.view.safe_wal_size = number(row[2]);
-    look.view.retained = number(row[3]);
-    look.view.invalidation_reason = row[4];
-    return look;
+    reading.view.exists = true;
+    reading.view.active = row[0] == "t";
+    reading.view.wal_status = row[1].value_or("");
+    reading.view.safe_wal_size = number(row[2]);
+    reading.view.retained = number(row[3]);
+    reading.view.invalidation_reason = row[4];
+    return reading;
   }
 };
 

@@ -69,7 +69,7 @@ class Server {
 };
 
 /// What an ordinary connection says of a slot.
-struct SlotLook {
+struct SlotReading {
   pq::SlotView view;
   int server_major = 0;
 };
@@ -85,8 +85,9 @@ class Servers {
       std::function<void(const std::string&)> notice, const net::Wake& stop) = 0;
   /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
   /// execute().
-  [[nodiscard]] virtual SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
-                                              const net::Wake& stop) = 0;
+  [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,
+                                                   const std::string& slot,
+                                                   const net::Wake& stop) = 0;
 };
 
 /// PostgreSQL's, by libpq. Stateless.

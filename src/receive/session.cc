@@ -1,15 +1,12 @@
 #include "receive/session.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <exception>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
-#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -20,15 +17,16 @@
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
-#include "archive/resume.h"
 #include "archive/segment_writer.h"
-#include "archive/sizes.h"
 #include "base/units.h"
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
+#include "receive/habits.h"
+#include "receive/inspection.h"
 #include "receive/intake.h"
 #include "receive/loss_watch.h"
 #include "receive/memory_plan.h"
+#include "receive/questions.h"
 #include "receive/server.h"
 #include "receive/session_state.h"
 #include "receive/shutdown_watch.h"
@@ -38,7 +36,6 @@
 #include "receive/stream_loop.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
-#include "wire/copy_messages.h"
 
 namespace weir::receive {
 
@@ -61,7 +58,9 @@ class Session {
         feed_(environment.feed),
         board_(environment.board),
         machine_(environment.machine),
-        state_(options, environment.log, environment.seed) {}
+        habits_(make_habits(options)),
+        state_(options, *habits_, environment.log, environment.seed),
+        inspection_(environment.directory, *habits_, environment.log) {}
 
   void run();
 
@@ -81,7 +80,6 @@ class Session {
   void perform(const step::RecordLoss& step);
   void perform(const step::Probe& step);
   void perform(const step::CompareTail& step);
-  TailComparison compare_with_server(const archive::Tail& tail);
   void perform(const step::Stream& step);
   void perform(const step::Disconnect&);
   void perform(const step::Wait& step);
@@ -95,13 +93,8 @@ class Session {
   [[nodiscard]] Time now() { return machine_.now(); }
   void connect(std::size_t first_host);
   void pause(std::chrono::milliseconds time);
-  void await(const WalStream& stream, Time deadline, const Error& no_answer);
   void expect_slot(bool expected);
-  void tell_streaming(const step::Stream& step);
-  archive::Listing list_for_inspection();
-  void inspect(const step::InspectArchive& step, archive::Listing& listing);
-  void look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
-                       ArchiveFacts& facts);
+  void announce_streaming(const step::Stream& step);
   void show_losses();
   void watch_losses();
   void watch_sizes(const step::InspectArchive& step);
@@ -112,7 +105,6 @@ class Session {
   void start_compression(wal::SegmentSize segment_size);
   [[nodiscard]] codec::Compression quick_compression() const;
   void plan_memory(wal::SegmentSize segment_size);
-  void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
   void compress_unfinished();
 
@@ -123,7 +115,9 @@ class Session {
   Feed& feed_;
   StatusBoard& board_;
   Machine& machine_;
+  const std::unique_ptr<Habits> habits_;
   SessionState state_;
+  Inspection inspection_;
   std::unique_ptr<Server> server_;
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
@@ -139,29 +133,17 @@ class Session {
   unsigned file_mode_ = 0600;       ///< of the archive's files
   std::atomic<bool> mute_ = false;  ///< nothing may be acknowledged any more (P6)
   std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
-  std::set<std::string> wrong_sizes_;                     ///< finished files that are none
   /// A stream was begun on the connection: it takes no command before that has ended.
   bool connection_streams_ = false;
   std::uint64_t system_identifier_ = 0;  ///< of the server
   MemoryPlan memory_;
   std::atomic<bool> disk_full_ = false;  ///< as it was published
   bool told_memory_ = false;
-  bool told_foreign_ = false;
   bool told_unchecked_ = false;
-  bool looked_at_past_timelines_ = false;
   bool first_segment_prepared_ = false;
   std::chrono::nanoseconds longest_pause_{};  ///< of the disk
   std::optional<SizeWatch> size_watch_;  ///< the first to go: it tells the others what it finds
 };
-
-/// "0A 1B …", some of them.
-std::string bytes_text(std::span<const std::byte> bytes) {
-  constexpr std::size_t kShown = 16;
-  std::string text;
-  for (const auto byte : bytes.first(std::min(bytes.size(), kShown)))
-    text += fmt::format("{}{:02X}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
-  return text;
-}
 
 /// The board asks the loop as long as this lives.
 class LiveStatus {
@@ -232,7 +214,7 @@ void Session::watch_losses() {
 void Session::watch_sizes(const step::InspectArchive& step) {
   // (A directory that is none of the machine's has none.)
   const auto identity = io::identity_of_directory(directory_);
-  if (size_watch_ || options_.stock_habits || !identity) return;
+  if (size_watch_ || habits_->replaces_wrong_sizes() || !identity) return;
   size_watch_.emplace(
       SizeWatch::Archive{.path = directory_.path(),
                          .identity = *identity,
@@ -251,15 +233,11 @@ void Session::finish(bool well) {
   size_watch_.reset();
   server_.reset();
   feed_.publish(event::StateChanged{"stopping"});
-  // At an end position the archive is complete only when it has its final form. A signal should be
-  // obeyed soon; the next start finishes what is left.
-  if (compression_ && (well || options_.stock_habits)) {
-    const auto patience = options_.stock_habits ? std::chrono::milliseconds(24h) : 2s;
-    compression_->drain(environment_.stop, patience);
-  }
+  if (const auto time = habits_->time_to_compress(well); compression_ && time)
+    compression_->drain(environment_.stop, *time);
   compression_.reset();
   try {
-    if (options_.stock_habits) compress_unfinished();
+    if (habits_->compresses_unfinished()) compress_unfinished();
     archive::clean_up(directory_, archive::list_archive_names(directory_));
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) durability_lost(error);
@@ -314,14 +292,6 @@ void Session::connect(std::size_t first_host) {
 /// Throws net::Interrupted.
 void Session::pause(std::chrono::milliseconds time) {
   if (raised_within(machine_, environment_.stop.fd(), time)) throw net::Interrupted{};
-}
-
-/// Until the stream has something to read. Throws `no_answer`, net::Interrupted.
-void Session::await(const WalStream& stream, Time deadline, const Error& no_answer) {
-  std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}}};
-  machine_.poll(fds, deadline);
-  if (fds[1].revents != 0) throw net::Interrupted{};
-  if (fds[0].revents == 0 && now() >= deadline) throw Error(no_answer);
 }
 
 void Session::perform(const step::Connect& step) {
@@ -443,85 +413,14 @@ void Session::perform(const step::FetchHistory& step) {
 }
 
 void Session::perform(const step::InspectArchive& step) {
-  for (;;) {
-    auto listing = list_for_inspection();
-    const auto before = listing.segments;
-    try {
-      inspect(step, listing);
-      return;
-    } catch (const Error& error) {
-      // A sync that failed is not tried again, whatever has changed (P6).
-      if (error.kind() == ErrorKind::durability) throw;
-      // A file may change its form while it is looked at, since segments are compressed in the
-      // background. What failed on a listing that is out of date says nothing.
-      const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
-      const auto after = archive::list_archive_names(directory_).segments;
-      if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
-    }
-  }
-}
-
-/// By names: to ask for the size of each of 100,000 files takes longer than all the rest.
-archive::Listing Session::list_for_inspection() {
-  return options_.stock_habits ? archive::list_archive(directory_)
-                               : archive::list_archive_names(directory_);
-}
-
-void Session::inspect(const step::InspectArchive& step, archive::Listing& listing) {
-  if (options_.stock_habits) skip_wrong_sizes(listing, step.segment_size);
-  if (!listing.foreign.empty() && !told_foreign_) {
-    told_foreign_ = true;
-    log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
-                 listing.foreign.size(), listing.foreign.front(),
-                 listing.foreign.size() > 1 ? ", …" : "");
-  }
-  if (const auto identity = archive::read_identity(directory_, listing))
-    archive::require_same_cluster(*identity, step.system_identifier, step.segment_size,
-                                  directory_.path());
-  ArchiveFacts facts;
-  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
-  for (const auto& history : listing.histories)
-    if (auto content = archive::read_history(directory_, history.timeline))
-      facts.histories.emplace(history.timeline, std::move(*content));
-  look_for_losses(listing, step.segment_size, facts);
-  archive::make_end_durable(directory_, listing);
+  auto inspected = inspection_.run(step.system_identifier, step.segment_size);
   if (!compression_ && options_.compression.method != codec::Method::none) {
     start_compression(step.segment_size);
-    if (!options_.stock_habits) compression_->add(archive::uncompressed_segments(listing));
+    if (habits_->compresses_older_segments())
+      compression_->add(archive::uncompressed_segments(inspected.listing));
   }
-  state_.on_archive(std::move(facts));
+  state_.on_archive(std::move(inspected.facts));
   watch_sizes(step);
-}
-
-/// What is recorded, and what is not yet. That a record cannot be read or removed is told, and
-/// keeps nobody from archiving.
-void Session::look_for_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
-                              ArchiveFacts& facts) {
-  try {
-    for (const auto& id : archive::close_losses(directory_, listing))
-      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
-    facts.losses = archive::read_losses(directory_, listing);
-    if (!facts.resume) return;
-    const auto timelines = archive::Timelines::read(directory_, listing);
-    // What timelines of the past left behind does not change, and to read it takes a moment.
-    facts.found = looked_at_past_timelines_
-                      ? archive::find_holes(listing, timelines, segment_size, facts.losses)
-                      : archive::find_unrecorded_losses(directory_, listing, timelines,
-                                                        segment_size, facts.losses);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) throw;
-    log_.warning("it could not be found out what the archive has lost: {}", error.what());
-  }
-}
-
-void Session::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size) {
-  for (const auto& wrong : archive::skip_wrong_sizes(directory_, listing, segment_size)) {
-    const bool raw = wrong.name.method == codec::Method::none;
-    log_.warning("{} \"{}\" has incorrect {} {}, skipping",
-                 raw ? "segment file" : "compressed segment file", wrong.name.to_string(),
-                 raw ? "size" : "uncompressed size", wrong.bytes);
-    wrong_sizes_.insert(wrong.name.to_string());
-  }
 }
 
 void Session::disk_full(bool full) {
@@ -555,7 +454,7 @@ codec::Compression Session::quick_compression() const {
   constexpr int kHighestQuickLevel = 3;
   const auto& wanted = memory_.compression;
   const bool quick = wanted.method == codec::Method::zstd && wanted.level <= kHighestQuickLevel;
-  return quick && memory_.quick && !options_.stock_habits ? wanted : codec::Compression{};
+  return quick && memory_.quick ? wanted : codec::Compression{};
 }
 
 void Session::perform(const step::StoreHistory& step) {
@@ -585,32 +484,9 @@ void Session::perform(const step::RecordLoss& step) {
   archive::close_losses(directory_, archive::list_archive_names(directory_));
 }
 
-/// Asks for WAL at that place and looks whether any comes. Without the slot, so that the question
-/// moves nothing.
 void Session::perform(const step::Probe& step) {
-  constexpr auto kAnswerWithin = 30s;
-  bool available = false;
-  try {
-    const auto stream = server_->question(step.lsn, step.timeline);
-    const auto deadline = now() + kAnswerWithin;
-    const auto no_answer =
-        Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
-            .with("at", step.lsn);
-    for (bool answered = false; !answered;) {
-      const auto event = stream->next();
-      if (std::holds_alternative<pq::NothingYet>(event)) {
-        await(*stream, deadline, no_answer);
-        stream->receive();
-      } else if (!std::holds_alternative<wire::Keepalive>(event)) {
-        answered = available = true;
-      }
-    }
-    stream->finish(5s);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::gap) throw;
-    available = false;
-  }
-  state_.on_probed(available);
+  const Questioner questioner{*server_, machine_, environment_.stop};
+  state_.on_probed(questioner.has_wal_at(step.timeline, step.lsn));
 }
 
 void Session::perform(const step::CompareTail& step) {
@@ -622,61 +498,12 @@ void Session::perform(const step::CompareTail& step) {
                                          step.end);
   border_.reset();
   if (tail && tail->verifier) border_ = Border{step.timeline, step.end, *tail->verifier};
-  state_.on_tail_compared(tail ? compare_with_server(*tail) : TailComparison{});
-}
-
-/// Without the slot, and without a word of what is flushed: it is a question, not a stream.
-TailComparison Session::compare_with_server(const archive::Tail& tail) {
-  constexpr auto kAnswerWithin = 30s;
-  constexpr std::string_view kInternalError = "XX000";
-  TailComparison comparison{.how = TailComparison::How::same, .file = tail.file, .at = tail.begin};
-  const auto end = tail.begin + tail.wal.size();
-  try {
-    const auto stream = server_->question(tail.begin, tail.timeline);
-    const auto deadline = now() + kAnswerWithin;
-    const auto no_answer = [&](const std::string& what) {
-      return Error(ErrorKind::retry, what)
-          .with("at", comparison.at)
-          .with("timeline", tail.timeline);
-    };
-    while (comparison.at < end && comparison.how == TailComparison::How::same) {
-      const auto event = stream->next();
-      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
-        if (data->start != comparison.at)
-          throw Error(ErrorKind::protocol, "the server sent WAL out of order")
-              .with("expected", comparison.at)
-              .with("got", data->start);
-        const auto ours = std::span(tail.wal).subspan(comparison.at - tail.begin);
-        const auto theirs = data->wal.first(std::min(data->wal.size(), ours.size()));
-        const auto [mine, other] =
-            std::mismatch(ours.begin(), ours.begin() + static_cast<std::ptrdiff_t>(theirs.size()),
-                          theirs.begin(), theirs.end());
-        const auto equal = static_cast<std::size_t>(mine - ours.begin());
-        comparison.at = comparison.at + equal;
-        if (equal == theirs.size()) continue;
-        comparison.how = TailComparison::How::differs;
-        comparison.archive = bytes_text(ours.subspan(equal));
-        comparison.server = bytes_text(theirs.subspan(equal));
-      } else if (std::holds_alternative<pq::EndOfStream>(event)) {
-        throw no_answer("the server ended the stream before the end of the archive");
-      } else if (std::holds_alternative<pq::NothingYet>(event)) {
-        await(*stream, deadline,
-              no_answer("the server did not send what it has at the end of the archive"));
-        stream->receive();
-      }
-    }
-    stream->finish(kAnswerWithin);
-  } catch (const Error& error) {
-    // Most refusals of START_REPLICATION have no code of their own.
-    if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
-    comparison.how = TailComparison::How::not_there;
-    comparison.server = error.message();
-  }
-  return comparison;
+  const Questioner questioner{*server_, machine_, environment_.stop};
+  state_.on_tail_compared(tail ? questioner.compare(*tail) : TailComparison{});
 }
 
 void Session::perform(const step::Stream& step) {
-  looked_at_past_timelines_ = true;  // and what was found is recorded
+  inspection_.on_recorded();
   auto outcome = stream(step);
   if (outcome.error) {
     if (outcome.error->kind() == ErrorKind::durability) durability_lost(*outcome.error);
@@ -723,7 +550,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
   try {
     archive::SegmentWriter writer(
         directory_, {.segment_size = step.segment_size,
-                     .replaceable = wrong_sizes_,
+                     .replaceable = inspection_.wrong_sizes(),
                      .compression = quick_compression(),
                      .largest_buffered = memory_.buffer_segments ? archive::kLargestBuffered : 0,
                      .threads = &machine_.threads()});
@@ -742,16 +569,16 @@ StreamOutcome Session::stream(const step::Stream& step) {
     connection_streams_ = true;
     // A server answers that it streams, and then that it no longer has the WAL. That it streams is
     // said when WAL has come, or where there is none yet that could be missing.
-    bool told_streaming = false;
+    bool announced = false;
     const auto streams = [&] {
-      told_streaming = true;
-      tell_streaming(step);
+      announced = true;
+      announce_streaming(step);
     };
-    if (options_.stock_habits || step.server_end <= step.start) streams();
+    if (habits_->believes_that_it_streams() || step.server_end <= step.start) streams();
 
     StreamState stream_state(state_options(step), step.timeline, step.start, now());
     StreamPolicy policy({.on_disk_full = options_.on_disk_full,
-                         .stock_habits = options_.stock_habits,
+                         .one_segment_at_a_time = habits_->one_segment_at_a_time(),
                          .segment_size = step.segment_size,
                          .endpos = options_.endpos,
                          .silence_limit = options_.silence_limit,
@@ -760,13 +587,13 @@ StreamOutcome Session::stream(const step::Stream& step) {
     Spare spare(writer, machine_.threads(), log_, durability_lost_hook());
     auto loop_hooks = hooks();
     loop_hooks.want_spare = [&spare] { spare.prepare(); };
-    if (!told_streaming) loop_hooks.first_wal = streams;
+    if (!announced) loop_hooks.first_wal = streams;
     // A start must not take what comes now for the far side of a hole. Not here: it may wait for
     // the disk, and the server is answered by the loop.
     if (!step.void_losses.empty())
       loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
     ShutdownWatch shutdown_watch(server_->shutdown_probe(), machine_.threads(), log_);
-    loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.look(wanted); };
+    loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.shuts_down(wanted); };
     StreamLoop loop({.stream = *stream,
                      .state = stream_state,
                      .policy = policy,
@@ -795,7 +622,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
     note_unfinished(step, outcome);
     if (outcome.how == StreamOutcome::How::timeline_ended)
       feed_.publish(event::TimelineSwitched{outcome.next->timeline, outcome.next->switchpoint});
-    if (told_streaming)
+    if (announced)
       log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
                 outcome.reached);
     return outcome;
@@ -829,7 +656,7 @@ StreamState::Options Session::state_options(const step::Stream& step) const {
           .catch_up_bytes = environment_.scale.catch_up_bytes};
 }
 
-void Session::tell_streaming(const step::Stream& step) {
+void Session::announce_streaming(const step::Stream& step) {
   log_.info("streaming timeline {} from {} ({})", step.timeline, step.start, server_->name());
   feed_.publish(event::StateChanged{"streaming"});
   disk_full(false);  // a stream that met one may have ended before there was space again

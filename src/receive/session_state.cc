@@ -13,7 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::string_view kSlotInUse = "55006";  // object_in_use
 /// Damaged WAL may be a fault of the way here: asked for again this often before a person is
 /// needed.
 constexpr int kDamageTries = 3;
@@ -26,11 +25,9 @@ constexpr auto kSwitchPause = 10'000ms;
 /// another server's) may be right on one that does not answer: it may only be restarting. Waited
 /// for so long in all, then a person has to know.
 constexpr auto kRefusedPatience = 600'000ms;
-/// What pg_receivewal waits before it connects anew (RECONNECT_SLEEP_TIME in pg_receivewal.c).
-constexpr auto kStockWait = 5'000ms;
 
 /// Once in a process, and whenever one is recorded.
-void tell_loss(Log& log, const archive::Loss& loss) {
+void log_loss(Log& log, const archive::Loss& loss) {
   if (loss.complaint)
     log.error(
         Error(ErrorKind::damage, "the record of a loss cannot be read")
@@ -77,8 +74,9 @@ void tell_loss(Log& log, const archive::Loss& loss) {
 
 }  // namespace
 
-SessionState::SessionState(const Options& options, Log& log, std::uint64_t seed)
+SessionState::SessionState(const Options& options, Habits& habits, Log& log, std::uint64_t seed)
     : options_(options),
+      habits_(habits),
       log_(log),
       backoff_(200ms, 30'000ms, seed),
       behind_backoff_(500ms, 5'000ms, seed + 1) {}
@@ -142,7 +140,7 @@ Step SessionState::decide() {
 
   if (place_) {
     if (auto step = compare_tail(*place_)) return *step;
-    if (auto step = look_for_lost_branch(facts)) return *step;
+    if (auto step = find_lost_branch(facts)) return *step;
     return stream_from(*place_);
   }
   auto decision = choose_start(facts);
@@ -157,7 +155,7 @@ Step SessionState::decide() {
     }
     // A slot that is still to be made may reserve earlier WAL than what the server writes now.
     const bool begins_here = !slot_is_to_be_made() || upstream_->major < 15;
-    if (options_.endpos && !archive_->resume && !options_.stock_habits && begins_here &&
+    if (options_.endpos && !archive_->resume && habits_.wants_all_up_to_the_end() && begins_here &&
         *options_.endpos <= at->lsn) {
       stop(Error(ErrorKind::gap, "the end position lies before the place where the archive begins")
                .with("end position", *options_.endpos)
@@ -180,7 +178,7 @@ Step SessionState::decide() {
         add_pending(std::move(left_out));
       }
     }
-    if (auto step = look_for_lost_branch(facts)) return *step;
+    if (auto step = find_lost_branch(facts)) return *step;
     if (!pending_.empty()) return step::RecordLoss{pending_.front()};
     return stream_from(*at);
   }
@@ -371,7 +369,7 @@ void SessionState::on_slot_dropped() {
   slot_.reset();
   log_.info("removed replication slot \"{}\" from {}, where this start had made it", *options_.slot,
             upstream_->name);
-  if (stop_) tell_of_left_slots();
+  if (stop_) warn_of_left_slots();
 }
 
 /// On a server that is refused, or where nothing has come of it, a slot would only keep WAL. One
@@ -380,7 +378,7 @@ void SessionState::take_back_slot(const Error& error) {
   drop_slot_ = slot_new_here_ && (!slot_used_here_ || error.kind() == ErrorKind::conflict);
 }
 
-void SessionState::tell_of_left_slots() {
+void SessionState::warn_of_left_slots() {
   for (const auto& [host, server] : slots_left_)
     log_.warning(
         "replication slot \"{}\", made by this start on {}, could not be removed again: it keeps "
@@ -443,17 +441,32 @@ void SessionState::on_history(wal::TimelineId timeline, std::string content) {
 
 void SessionState::on_archive(ArchiveFacts facts) {
   archive_ = std::move(facts);
-  losses_ = archive_->losses;
-  std::erase_if(losses_, [](const archive::Loss& loss) { return !loss.recorded; });
+  if (archive_->losses_known) note_losses();
   pending_.clear();
   for (const auto& loss : losses_)
-    if (told_losses_.insert(loss.id()).second) tell_loss(log_, loss);
+    if (told_losses_.insert(loss.id()).second) log_loss(log_, loss);
   for (auto& loss : archive_->found) add_pending(std::move(loss));
   archive_->found.clear();
 }
 
+/// Of a record that cannot be read now, what it said before still counts.
+void SessionState::note_losses() {
+  auto losses = archive_->losses;
+  std::erase_if(losses, [](const archive::Loss& loss) { return !loss.recorded; });
+  for (auto& loss : losses) {
+    if (!loss.complaint) continue;
+    const auto known = std::find_if(losses_.begin(), losses_.end(),
+                                    [&](const auto& each) { return each.id() == loss.id(); });
+    if (known == losses_.end()) continue;
+    auto complaint = std::move(loss.complaint);
+    loss = *known;
+    loss.complaint = std::move(complaint);
+  }
+  losses_ = std::move(losses);
+}
+
 /// What this archive has of the timeline it ends on, and the server's history has left behind.
-std::optional<Step> SessionState::look_for_lost_branch(const StartFacts& facts) {
+std::optional<Step> SessionState::find_lost_branch(const StartFacts& facts) {
   if (!archive_->resume) return std::nullopt;
   const auto& resume = *archive_->resume;
   auto history = facts.server_history;
@@ -498,7 +511,7 @@ void SessionState::on_loss_recorded(archive::Loss loss) {
   pending_.erase(pending_.begin());
   std::erase_if(losses_, [&](const archive::Loss& known) { return known.id() == loss.id(); });
   told_losses_.insert(loss.id());
-  tell_loss(log_, loss);
+  log_loss(log_, loss);
   losses_.push_back(std::move(loss));
 }
 
@@ -534,7 +547,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
-    slot_busy_since_.reset();
+    habits_.on_message();
     // A gap is no better for a message that came before it was told.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
     if (!gap || outcome.reached > streaming_from_.lsn) {
@@ -542,8 +555,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       slots_left_.erase(upstream_->host_index);
     }
     if (!gap) {
-      told_failure_.clear();
-      told_hints_.clear();
+      habits_.on_progress();
       backoff_.reset();
       refused_hosts_.clear();
       refused_for_.reset();
@@ -722,53 +734,35 @@ void SessionState::failed(const Error& error, Time now) {
     log_.warning("{}", error.what());
     drop_slot_ = slot_new_here_ = false;
     slots_left_[upstream_->host_index] = upstream_->name;
-    if (stop_) tell_of_left_slots();
+    if (stop_) warn_of_left_slots();
     return;
   }
-  if (options_.stock_habits) {
-    const bool may_pass = error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused ||
-                          error.kind() == ErrorKind::gap;
-    if (may_pass && ready_once_)
-      give_up(error);
-    else
-      stop(error);
-    return;
-  }
-  if (error.sqlstate() == kSlotInUse) {
-    if (!slot_busy_since_) slot_busy_since_ = now;
-    const auto patience = parameters_ && parameters_->wal_sender_timeout > 0ms
-                              ? parameters_->wal_sender_timeout
-                              : 60'000ms;
-    if (!options_.loop && now - *slot_busy_since_ > patience + 5'000ms) {
+  const Habits::Failure failure{
+      .error = error,
+      .now = now,
+      .connected = upstream_.has_value(),
+      .answered_once = ready_once_,
+      .streamed = streamed_,
+      .hosts = upstream_ ? upstream_->host_count : 1,
+      .wal_sender_timeout =
+          parameters_ ? std::optional(parameters_->wal_sender_timeout) : std::nullopt};
+  const auto reaction = habits_.after(failure);
+  switch (reaction.kind) {
+    case Habits::Reaction::Kind::try_again:
+      try_again(error, std::min(backoff_.next(), reaction.longest_pause));
+      return;
+    case Habits::Reaction::Kind::wait_for_space:
+      if (!told_disk_full_) log_.error(error);
+      told_disk_full_ = true;
+      wait_ = behind_backoff_.next();
+      return;
+    case Habits::Reaction::Kind::next_host:
+      refuse(error);
+      return;
+    case Habits::Reaction::Kind::stop:
       stop(error);
       return;
-    }
-    try_again(error, std::min(backoff_.next(), 2'000ms));
-    return;
   }
-  const bool may_pass =
-      error.kind() == ErrorKind::retry ||
-      // A server that once took us and now does not may have been misconfigured for a moment; to
-      // give up would leave a gap growing. Only a first attempt fails at once.
-      (error.kind() == ErrorKind::refused && streamed_ && !upstream_);
-  if (may_pass && options_.loop) {
-    try_again(error, backoff_.next());
-    return;
-  }
-  // The archive is fine, the space is lacking: what the step writes is tried again.
-  if (error.kind() == ErrorKind::disk_full && options_.on_disk_full == OnDiskFull::wait &&
-      options_.loop) {
-    if (!told_disk_full_) log_.error(error);
-    told_disk_full_ = true;
-    wait_ = behind_backoff_.next();
-    return;
-  }
-  // What this host refuses, another one of the connection string may grant.
-  if (error.kind() == ErrorKind::refused && upstream_ && upstream_->host_count > 1) {
-    refuse(error);
-    return;
-  }
-  stop(error);
 }
 
 void SessionState::slow_down_switches(Time now) {
@@ -785,33 +779,9 @@ void SessionState::slow_down_switches(Time now) {
   wait_ = kSwitchPause;
 }
 
-/// For what a person has to mend, and pg_receivewal asks for again and again.
-void SessionState::give_up(const Error& error) {
-  if (options_.stock_habits && options_.loop)
-    try_again(error, kStockWait);
-  else
-    stop(error);
-}
-
-void SessionState::try_again(const Error& error, std::chrono::milliseconds wait) {
-  if (options_.stock_habits) {
-    log_.error(error);
-    log_.warning("disconnected; waiting {} seconds to try again", kStockWait / 1s);
-    disconnect_ = upstream_.has_value();
-    wait_ = kStockWait;
-    return;
-  }
-  // The second time in a row what failed is known; how it goes on is told.
-  const bool again = told_failure_ == error.what();
-  told_failure_ = error.what();
-  if (again)
-    log_.warning("{}, as before; trying again in {}", error.message(), format_duration(wait));
-  else
-    log_.warning("{}; trying again in {}", error.what(), format_duration(wait));
-  if (!error.hint().empty() && told_hints_.insert(error.hint()).second)
-    log_.warning("hint: {}", error.hint());
+void SessionState::try_again(const Error& error, std::chrono::milliseconds pause) {
+  wait_ = habits_.pause_after(error, pause, log_);
   disconnect_ = upstream_.has_value();
-  wait_ = wait;
 }
 
 /// This host will not do. Others of the connection string may.
@@ -830,9 +800,9 @@ void SessionState::refuse(const Error& error) {
 }
 
 void SessionState::refused_by_all(const Error& error) {
-  if (options_.stock_habits && error.kind() != ErrorKind::conflict) {
+  if (habits_.waits_out_refusal(error)) {
     refused_hosts_.clear();
-    give_up(error);
+    try_again(error, backoff_.next());
   } else {
     stop(error);
   }
@@ -841,14 +811,14 @@ void SessionState::refused_by_all(const Error& error) {
 void SessionState::stop(std::optional<Error> error) {
   if (stop_) return;
   if (error && upstream_) take_back_slot(*error);
-  if (error && !drop_slot_) tell_of_left_slots();
+  if (error && !drop_slot_) warn_of_left_slots();
   stop_ = step::Stop{std::move(error)};
 }
 
 void SessionState::request_stop() {
   if (std::exchange(drop_slot_, false)) {  // there is no time for it
     slots_left_[upstream_->host_index] = upstream_->name;
-    tell_of_left_slots();
+    warn_of_left_slots();
   }
   stop(std::nullopt);
 }

@@ -16,6 +16,7 @@
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 #include "receive/choose_start.h"
+#include "receive/habits.h"
 #include "receive/options.h"
 #include "wal/timeline_history.h"
 
@@ -110,8 +111,9 @@ struct ArchiveFacts {
   std::optional<archive::ResumePoint> resume;
   std::optional<wal::Lsn> sound_end;                 ///< of its last record; unset: not asked for
   std::map<wal::TimelineId, std::string> histories;  ///< content of the history files
-  std::vector<archive::Loss> losses;                 ///< that are recorded
-  std::vector<archive::Loss> found;                  ///< that are not, by looking at the archive
+  bool losses_known = true;  ///< false: that look failed; what was known of losses still counts
+  std::vector<archive::Loss> losses;  ///< that are recorded
+  std::vector<archive::Loss> found;   ///< that are not, by looking at the archive
 };
 
 /// The end of the archive beside the same place on the server.
@@ -157,7 +159,8 @@ struct StreamOutcome {
 /// the slot goes again.
 class SessionState {
  public:
-  SessionState(const Options& options, Log& log, std::uint64_t seed);
+  /// `habits` and `log` outlive it.
+  SessionState(const Options& options, Habits& habits, Log& log, std::uint64_t seed);
 
   [[nodiscard]] Step next();
 
@@ -198,25 +201,26 @@ class SessionState {
   [[nodiscard]] bool slot_is_to_be_made() const;
   void slot_is_there_already();
   void take_back_slot(const Error& error);
-  void tell_of_left_slots();
+  void warn_of_left_slots();
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
   std::optional<wal::TimelineHistory> server_history() const;
-  std::optional<Step> look_for_lost_branch(const StartFacts& facts);
+  std::optional<Step> find_lost_branch(const StartFacts& facts);
+  void note_losses();
   void add_pending(archive::Loss loss);
   [[nodiscard]] archive::Loss hole(const StartAt& begin, const StartAt& end) const;
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
   void slow_down_switches(Time now);
-  void try_again(const Error& error, std::chrono::milliseconds wait);
-  void give_up(const Error& error);
+  void try_again(const Error& error, std::chrono::milliseconds pause);
   void stop(std::optional<Error> error);
   void forget_connection();
 
   Options options_;
+  Habits& habits_;
   Log& log_;
   Backoff backoff_;
   Backoff behind_backoff_;
@@ -265,9 +269,6 @@ class SessionState {
   bool told_slot_ = false;
   std::set<int> told_tail_;  ///< hosts that did not have it
   std::set<std::string> told_losses_;
-  /// What was told in full since WAL came last: the second time less is said.
-  std::string told_failure_;
-  std::set<std::string> told_hints_;
   int first_host_ = 0;
   std::set<int> refused_hosts_;
   /// The gap that a host told since the last stream that came about, or why its WAL does not go
@@ -276,7 +277,6 @@ class SessionState {
   std::chrono::milliseconds refused_waited_{};
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
-  std::optional<Time> slot_busy_since_;
   /// Timeline switches that were followed since `switches_since_`.
   int switches_ = 0;
   Time switches_since_{};

@@ -9,7 +9,7 @@ namespace weir::receive {
 namespace {
 
 /// A disk may be full for hours, and each look is a connection to the server.
-constexpr std::chrono::seconds kLookEvery{10};
+constexpr std::chrono::seconds kAskEvery{10};
 
 }  // namespace
 
@@ -29,7 +29,7 @@ ShutdownWatch::~ShutdownWatch() {
   if (thread_) thread_->join();
 }
 
-bool ShutdownWatch::look(bool wanted) {
+bool ShutdownWatch::shuts_down(bool wanted) {
   const Threads::Lock lock(*mutex_);
   if (std::exchange(wanted_, wanted) != wanted) {
     shuts_down_ = false;
@@ -54,7 +54,7 @@ void ShutdownWatch::work() {
     const bool shuts_down = probe_();
     lock.lock();
     shuts_down_ = shuts_down && wanted_;
-    const auto again = threads_.now() + kLookEvery;
+    const auto again = threads_.now() + kAskEvery;
     while (!over_ && wanted_ && threads_.now() < again) changed_->wait_until(lock, again);
   }
 }

@@ -21,7 +21,7 @@ class ShutdownWatch {
 
   /// Whether anybody wants to know; returns what is known, false at first. Any thread; never blocks
   /// for long.
-  bool look(bool wanted);
+  bool shuts_down(bool wanted);
 
  private:
   void work();

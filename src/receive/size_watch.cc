@@ -49,7 +49,7 @@ struct Over {};
 /// What the two sides share; the thread keeps it alive.
 struct SizeWatch::Shared {
   const Archive archive;
-  const std::chrono::milliseconds look_again;
+  const std::chrono::milliseconds check_again_after;
   Hooks hooks;
 
   std::mutex mutex{};
@@ -58,11 +58,11 @@ struct SizeWatch::Shared {
   bool ended = false;  ///< the thread has nothing more to do
 
   /// Throws Over.
-  template <typename Tell>
-  void tell(Tell what) {
+  template <typename Use>
+  void with_hooks(Use use) {
     const std::lock_guard lock(mutex);
     if (over) throw Over{};
-    what(hooks);
+    use(hooks);
   }
   void rest(std::chrono::nanoseconds time) {
     std::unique_lock lock(mutex);
@@ -84,21 +84,21 @@ class SizeWatch::Work {
     const auto& expected = shared_.archive.identity;
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;
-    look_at_all();
+    check_all();
     if (!wrong_.empty()) show();
     while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
-      shared_.rest(shared_.look_again);
-      if (look_again() || !unrecorded_.empty()) show();
+      shared_.rest(shared_.check_again_after);
+      if (check_again() || !unrecorded_.empty()) show();
     }
   }
 
  private:
-  void look_at_all();
-  bool look_again();
-  bool look(const archive::SegmentFileName& name);
+  void check_all();
+  bool check_again();
+  bool check(const archive::SegmentFileName& name);
   void show();
   bool record(Loss& loss);
-  void tell_new(const std::vector<Loss>& holes);
+  void report_new(const std::vector<Loss>& holes);
 
   Shared& shared_;
   const wal::SegmentSize size_;
@@ -113,7 +113,7 @@ class SizeWatch::Work {
 };
 
 /// The newest first: they are needed first.
-void SizeWatch::Work::look_at_all() {
+void SizeWatch::Work::check_all() {
   using Clock = std::chrono::steady_clock;
   const auto listing = archive::list_archive_names(*directory_);
   auto since = Clock::now();
@@ -124,36 +124,36 @@ void SizeWatch::Work::look_at_all() {
     if (entry->name.partial || !segment.fits(size_)) continue;
     if (previous != nullptr && *previous == segment) continue;  // looked at in all its forms
     previous = &segment;
-    look(entry->name);
+    check(entry->name);
     if (++count % kAtOnce != 0) continue;
     shared_.rest(std::min<std::chrono::nanoseconds>(Clock::now() - since, kLongestRest));
     since = Clock::now();
   }
-  shared_.tell(
+  shared_.with_hooks(
       [&](Hooks& hooks) { hooks.log.debug("looked at the sizes of {} finished segments", count); });
 }
 
 /// True if anything is other than before.
-bool SizeWatch::Work::look_again() {
+bool SizeWatch::Work::check_again() {
   bool changed = false;
   std::vector<archive::SegmentFileName> names;
   for (const auto& [segment, wrong] : wrong_) names.push_back(wrong.name);
   for (const auto& [segment, name] : unsettled_) names.push_back(name);
   for (std::size_t i = 0; i < names.size(); ++i) {
-    changed = look(names[i]) || changed;
+    changed = check(names[i]) || changed;
     if ((i + 1) % kAtOnce == 0) shared_.rest(10ms);
   }
   return changed;
 }
 
-bool SizeWatch::Work::look(const archive::SegmentFileName& name) {
-  archive::SizeLook look;
+bool SizeWatch::Work::check(const archive::SegmentFileName& name) {
+  archive::SizeCheck found;
   try {
-    look = archive::look_at_size(*directory_, name, size_, std::chrono::system_clock::now());
+    found = archive::check_size(*directory_, name, size_, std::chrono::system_clock::now());
   } catch (const Error& error) {
     // One file that cannot be read says nothing of the others; once for each kind of trouble.
     if (told_failures_.insert(error.message()).second)
-      shared_.tell([&](Hooks& hooks) {
+      shared_.with_hooks([&](Hooks& hooks) {
         hooks.log.warning("the size of a finished segment could not be looked at: {}",
                           error.what());
       });
@@ -161,12 +161,12 @@ bool SizeWatch::Work::look(const archive::SegmentFileName& name) {
   }
   unsettled_.erase(name.segment);
   const bool was_wrong = wrong_.contains(name.segment);
-  if (look.being_written && !was_wrong) {
+  if (found.being_written && !was_wrong) {
     unsettled_.emplace(name.segment, name);
     return false;
   }
-  if (look.wrong) {
-    wrong_.insert_or_assign(name.segment, *look.wrong);
+  if (found.wrong) {
+    wrong_.insert_or_assign(name.segment, *found.wrong);
     return !was_wrong;
   }
   wrong_.erase(name.segment);
@@ -189,7 +189,7 @@ void SizeWatch::Work::show() {
     if (!record(loss)) unrecorded_.insert(loss.id());
     recorded.push_back(loss);
   }
-  tell_new(recorded);
+  report_new(recorded);
 
   std::vector<Loss> open;
   std::set<std::string> closed = shown_;
@@ -206,7 +206,7 @@ void SizeWatch::Work::show() {
   }
   for (const auto& id : closed) shown_.erase(id);
   closed_.insert(closed.begin(), closed.end());
-  shared_.tell([&](Hooks& hooks) {
+  shared_.with_hooks([&](Hooks& hooks) {
     hooks.board.set_watched_losses(std::move(open), closed_);
     for (const auto& id : closed)
       hooks.log.info("the loss {} is closed: its WAL has come, or the archive begins behind it",
@@ -221,12 +221,12 @@ bool SizeWatch::Work::record(Loss& loss) {
     const bool is_new = archive::record_loss(*directory_, loss);
     loss.recorded = true;
     if (is_new)
-      shared_.tell([&](Hooks& hooks) {
+      shared_.with_hooks([&](Hooks& hooks) {
         if (hooks.found) hooks.found(loss);
       });
     return true;
   } catch (const Error& error) {
-    shared_.tell([&](Hooks& hooks) {
+    shared_.with_hooks([&](Hooks& hooks) {
       if (error.kind() == ErrorKind::durability) hooks.durability_lost(error);
       if (told_failures_.insert(error.message()).second)
         hooks.log.warning("the hole {} could not be recorded yet: {}", loss.id(), error.what());
@@ -236,7 +236,7 @@ bool SizeWatch::Work::record(Loss& loss) {
 }
 
 /// Each segment once, unless somebody has acknowledged it.
-void SizeWatch::Work::tell_new(const std::vector<Loss>& holes) {
+void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
   std::vector<WrongSize> fresh;
   std::set<std::string> ids;
   for (const auto& [segment, each] : wrong_) {
@@ -258,7 +258,7 @@ void SizeWatch::Work::tell_new(const std::vector<Loss>& holes) {
       break;
     }
   }
-  shared_.tell([&](Hooks& hooks) {
+  shared_.with_hooks([&](Hooks& hooks) {
     hooks.log.warning(
         "{} finished segment{} not the size of a segment, so no recovery can pass: {}{}",
         fresh.size(), fresh.size() == 1 ? " has" : "s have", archive::text_of(fresh, size_), as);
@@ -269,8 +269,8 @@ void SizeWatch::Work::tell_new(const std::vector<Loss>& holes) {
   });
 }
 
-SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds look_again)
-    : shared_(new Shared{std::move(archive), look_again, std::move(hooks)}) {
+SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds check_again_after)
+    : shared_(new Shared{std::move(archive), check_again_after, std::move(hooks)}) {
   thread_ = std::thread([shared = shared_] {
     lower_priority();
     try {
@@ -278,7 +278,7 @@ SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds loo
     } catch (const Over&) {
     } catch (const Error& error) {
       try {
-        shared->tell([&](Hooks& to) {
+        shared->with_hooks([&](Hooks& to) {
           to.log.warning("the sizes of the segments could not be looked at: {}", error.what());
         });
       } catch (const Over&) {

@@ -43,7 +43,7 @@ class SizeWatch {
   };
 
   SizeWatch(Archive archive, Hooks hooks,
-            std::chrono::milliseconds look_again = std::chrono::seconds(2));
+            std::chrono::milliseconds check_again_after = std::chrono::seconds(2));
   ~SizeWatch();
   SizeWatch(const SizeWatch&) = delete;
   SizeWatch& operator=(const SizeWatch&) = delete;

@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kLookEvery = 30s;
+constexpr auto kReadEvery = 30s;
 /// Four segments of the default size: little time is left on a busy server.
 constexpr std::int64_t kWarnBelow = 64 * 1024 * 1024;
 
@@ -43,7 +43,7 @@ SlotGuard::~SlotGuard() {
 void SlotGuard::expect(bool expected) {
   expected_ = expected;
   const Threads::Lock lock(*mutex_);
-  look_now_ = true;
+  check_now_ = true;
   changed_->notify_all();
 }
 
@@ -51,10 +51,10 @@ void SlotGuard::work() {
   bool told_failure = false;
   Threads::Lock lock(*mutex_);
   while (!stopped_) {
-    look_now_ = false;
+    check_now_ = false;
     lock.unlock();
     try {
-      look();
+      check();
       told_failure = false;
     } catch (const net::Interrupted&) {
       return;
@@ -66,23 +66,23 @@ void SlotGuard::work() {
     }
     lock.lock();
     // (To look too early, where the wait ends by itself, costs nothing.)
-    if (!stopped_ && !look_now_) changed_->wait_until(lock, machine_.now() + kLookEvery);
+    if (!stopped_ && !check_now_) changed_->wait_until(lock, machine_.now() + kReadEvery);
   }
 }
 
-void SlotGuard::look() {
+void SlotGuard::check() {
   const bool expected = expected_;  // before the question: the slot may be made meanwhile
   // One connection for each look: a server that shuts down in smart mode waits until all sessions
   // have ended of themselves (P13).
-  const auto [view, server_major] = servers_.look_at_slot(conninfo_, slot_, stop_);
+  const auto [view, server_major] = servers_.read_slot_view(conninfo_, slot_, stop_);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });
-    tell(std::nullopt);
+    report(std::nullopt);
     return;
   }
   board_.update([&, &seen = view](auto& content) {
     content.slot_view = seen;
-    content.slot_looked = machine_.wall_clock();
+    content.slot_read_at = machine_.wall_clock();
   });
   auto trouble = slot_trouble(slot_, view, kWarnBelow, server_major);
   // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
@@ -92,18 +92,18 @@ void SlotGuard::look() {
     inactive_since_.reset();
   else if (!inactive_since_)
     inactive_since_ = now;
-  if (inactive && now - *inactive_since_ < kLookEvery - 1s) trouble.reset();
-  tell(trouble);
+  if (inactive && now - *inactive_since_ < kReadEvery - 1s) trouble.reset();
+  report(trouble);
 }
 
 /// Each kind of trouble is told once, when it begins; the status shows the latest figures.
-void SlotGuard::tell(const std::optional<SlotTrouble>& trouble) {
+void SlotGuard::report(const std::optional<SlotTrouble>& trouble) {
   board_.update([&](auto& content) {
     content.slot_warning = trouble ? std::optional(trouble->text) : std::nullopt;
   });
-  if (trouble && trouble->kind != told_) log_.warning("{}", trouble->text);
-  if (!trouble && told_ && expected_) log_.info("replication slot \"{}\" is well again", slot_);
-  told_ = trouble ? std::optional(trouble->kind) : std::nullopt;
+  if (trouble && trouble->kind != reported_) log_.warning("{}", trouble->text);
+  if (!trouble && reported_ && expected_) log_.info("replication slot \"{}\" is well again", slot_);
+  reported_ = trouble ? std::optional(trouble->kind) : std::nullopt;
 }
 
 std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView& view,

@@ -46,8 +46,8 @@ class SlotGuard {
 
  private:
   void work();
-  void look();
-  void tell(const std::optional<SlotTrouble>& trouble);
+  void check();
+  void report(const std::optional<SlotTrouble>& trouble);
 
   Servers& servers_;
   Machine& machine_;
@@ -59,10 +59,10 @@ class SlotGuard {
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;
   bool stopped_ = false;
-  bool look_now_ = false;
+  bool check_now_ = false;
   std::atomic<bool> expected_;
-  std::optional<SlotTrouble::Kind> told_;
-  std::optional<Time> inactive_since_;  ///< nobody held it at any look since
+  std::optional<SlotTrouble::Kind> reported_;
+  std::optional<Time> inactive_since_;  ///< nobody held it at any check since
   std::unique_ptr<Threads::Thread> thread_;
 };
 

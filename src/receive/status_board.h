@@ -39,7 +39,7 @@ class StatusBoard {
     std::optional<std::string> slot;
     std::optional<std::string> slot_warning;  ///< by the slot guard
     std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
-    std::chrono::system_clock::time_point slot_looked{};
+    std::chrono::system_clock::time_point slot_read_at{};
     std::size_t to_compress = 0;  ///< finished segments still raw
     // Counted since the start.
     std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one

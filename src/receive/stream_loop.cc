@@ -23,6 +23,19 @@ constexpr auto kQuiet = 8'000ms;
 
 }  // namespace
 
+/// While it lives the mutex is free, which its thread held before and holds again afterwards,
+/// whatever was thrown meanwhile.
+class StreamLoop::Unlocked {
+ public:
+  explicit Unlocked(StreamLoop& loop) : mutex_(*loop.mutex_) { mutex_.unlock(); }
+  ~Unlocked() { mutex_.lock(); }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  Threads::Mutex& mutex_;
+};
+
 StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
     : stream_(parts.stream),
       state_(parts.state),
@@ -44,9 +57,9 @@ StreamLoop::~StreamLoop() = default;
 
 StreamOutcome StreamLoop::run() {
   {
-    Lock lock(*mutex_);
+    const Lock lock(*mutex_);
     start_worker();
-    guard(lock);
+    guard();
   }
   for (const auto& thread : threads_) thread->join();
   threads_.clear();
@@ -86,11 +99,11 @@ void StreamLoop::start_worker() {
 
 // --- The guardian --------------------------------------------------------------------------------
 
-void StreamLoop::guard(Lock& lock) {
+void StreamLoop::guard() {
   next_progress_ = now();
   while (!over_) {
-    report_progress(lock);
-    release_memory(lock);
+    report_progress();
+    release_memory();
     if (over_) break;
     const auto begin = now();
     const auto deadline = std::min(next_progress_, policy_.guard_until(begin));
@@ -101,10 +114,11 @@ void StreamLoop::guard(Lock& lock) {
     std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
                                {stop_seen_ ? -1 : stop_.fd(), POLLIN, 0},
                                {interest ? stream_.socket() : -1, interest, 0}}};
-    lock.unlock();
-    machine_.poll(fds, deadline);
-    guardian_waits_ = true;
-    lock.lock();
+    {
+      const Unlocked unlocked(*this);
+      machine_.poll(fds, deadline);
+      guardian_waits_ = true;
+    }
     guardian_waits_ = false;
     policy_.on_guard_woken();
     if (fds[0].revents != 0) guardian_wake_->clear();
@@ -117,34 +131,33 @@ void StreamLoop::guard(Lock& lock) {
     }
     if (unsent_ && fds[2].revents != 0) unsent_ = !stream_.flush();
     if (const auto dead = policy_.silence(now())) fail(*dead);
-    care_for_server(lock);
+    care_for_server();
     if (policy_.reader_hangs(now())) {
       hand_over();
       followers_->notify_one();
     }
-    guarded(lock, [&] { send_due_status(); });
+    guarded([&] { send_due_status(); });
     finish_if_done();
   }
   followers_->notify_all();
   wake_leader();
 }
 
-void StreamLoop::report_progress(Lock& lock) {
+void StreamLoop::report_progress() {
   // Not to be woken twice in ten seconds, it comes along with a status that is due anyway.
   const auto early = hooks_.progress_interval >= 5s ? hooks_.progress_interval / 2 : 0ms;
   if (now() < next_progress_ - early) return;
   next_progress_ = now() + hooks_.progress_interval;
   const auto snapshot = state_.snapshot();
-  lock.unlock();
+  const Unlocked unlocked(*this);
   feed_.publish(event::Progress{snapshot});
-  lock.lock();
 }
 
 /// That nobody is held up by our disk (P13).
-void StreamLoop::care_for_server(Lock& lock) {
+void StreamLoop::care_for_server() {
   switch (policy_.care_for_server(now())) {
     case StreamPolicy::ServerCare::discard:
-      guarded(lock, [&] { begin_discarding(); });
+      guarded([&] { begin_discarding(); });
       break;
     case StreamPolicy::ServerCare::let_go:
       let_go_of_a_leaving_server();
@@ -155,7 +168,7 @@ void StreamLoop::care_for_server(Lock& lock) {
     case StreamPolicy::ServerCare::none:
       break;
   }
-  if (state_.discarding() && !state_.ended()) guarded(lock, [&] { discard_what_comes(); });
+  if (state_.discarding() && !state_.ended()) guarded([&] { discard_what_comes(); });
   ask_whether_the_server_leaves();
 }
 
@@ -207,7 +220,7 @@ void StreamLoop::let_go_of_a_leaving_server() {
 
 /// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
 /// the program's code before it sleeps again.
-void StreamLoop::release_memory(Lock& lock) {
+void StreamLoop::release_memory() {
   const auto position = state_.write();
   if (std::exchange(seen_position_, position) != position || quiet_since_ == Time()) {
     memory_released_ = false;
@@ -216,9 +229,8 @@ void StreamLoop::release_memory(Lock& lock) {
   }
   if (now() < quiet_since_ + kQuiet) return;
   const bool first = !std::exchange(memory_released_, true);
-  lock.unlock();
+  const Unlocked unlocked(*this);
   machine_.release_memory(first);
-  lock.lock();
 }
 
 // --- Leader and followers ------------------------------------------------------------------------
@@ -232,49 +244,48 @@ void StreamLoop::work() {
     if (over_) return;
     leading_ = true;
     const auto term = ++term_;
-    lead(lock, term);
+    lead(term);
   }
 }
 
 /// Reads, checks, writes and starts syncs until another thread leads or all is over.
-void StreamLoop::lead(Lock& lock, std::uint64_t term) {
+void StreamLoop::lead(std::uint64_t term) {
   while (!over_ && term == term_ && leading_) {
-    let_guardian_in(lock);
+    let_guardian_in();
     if (over_ || term != term_) return;
     bool idle = true;
-    guarded(lock, [&] { idle = take_turn(lock); });
+    guarded([&] { idle = take_turn(); });
     if (over_) return;
-    if (sync_if_due(idle, lock, term)) {
+    if (sync_if_due(idle, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
     }
-    guarded(lock, [&] { send_due_status(); });
+    guarded([&] { send_due_status(); });
     finish_if_done();
     if (idle && !over_) {
       if (hooks_.want_spare && policy_.wants_spare() && !writer_.spare_ready()) hooks_.want_spare();
-      wait_for_events(lock);
+      wait_for_events();
     }
   }
 }
 
 /// A mutex is not fair: a server that never pauses would keep the guardian out, and with it the
 /// stop signal.
-void StreamLoop::let_guardian_in(Lock& lock) {
+void StreamLoop::let_guardian_in() {
   while (guardian_waits_) {
-    lock.unlock();
+    const Unlocked unlocked(*this);
     machine_.threads().yield();
-    lock.lock();
   }
 }
 
 /// One thing that can be done at once. True if there is nothing more of what was received.
-bool StreamLoop::take_turn(Lock& lock) {
+bool StreamLoop::take_turn() {
   const auto held = this->pending();
   switch (held ? policy_.next(held, now()) : policy_.next()) {
     case StreamPolicy::Action::read:
-      return !take_message(lock);
+      return !take_message();
     case StreamPolicy::Action::write:
-      write_pending(lock);
+      write_pending();
       // More may have been read from the socket before: it would not wake us for that.
       return intake_.holds_something();
     case StreamPolicy::Action::drop:
@@ -290,11 +301,11 @@ bool StreamLoop::take_turn(Lock& lock) {
 }
 
 /// One message of what has been received. False if there is none.
-bool StreamLoop::take_message(Lock& lock) {
+bool StreamLoop::take_message() {
   const auto event =
       stream_.next(policy_.places_wal(pending()) ? writer_.place() : std::span<std::byte>());
   if (const auto* data = std::get_if<wire::XLogData>(&event)) {
-    accept(*data, lock);
+    accept(*data);
     return true;
   }
   if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
@@ -308,43 +319,42 @@ bool StreamLoop::take_message(Lock& lock) {
   return false;
 }
 
-void StreamLoop::accept(const wire::XLogData& data, Lock& lock) {
+void StreamLoop::accept(const wire::XLogData& data) {
   state_.on_wal(data, now());
-  lock.unlock();
-  if (const auto tell = std::exchange(hooks_.first_wal, {})) tell();
   try {
+    const Unlocked unlocked(*this);
+    if (const auto first_wal = std::exchange(hooks_.first_wal, {})) first_wal();
     intake_.accept(data.wal);
   } catch (...) {
-    lock.lock();
     state_.drop_unwritten();
     throw;
   }
-  lock.lock();
-  if (policy_.may_write()) write_pending(lock);
+  if (policy_.may_write()) write_pending();
 }
 
 StreamPolicy::Pending StreamLoop::pending() const {
   return {.wal = intake_.holds_something(), .disputed = intake_.disputes()};
 }
 
-void StreamLoop::write_pending(Lock& lock) {
+void StreamLoop::write_pending() {
   state_.on_deaf();  // it may hang
   const auto most = policy_.most_to_write();
   writer_.buffer_new_segments(policy_.buffers_segments());
   policy_.on_write_begun(now());
   wake_guardian();
-  lock.unlock();
   std::optional<Error> error;
-  try {
-    if (hooks_.before_writing) {
-      hooks_.before_writing();
-      hooks_.before_writing = {};
+  {
+    const Unlocked unlocked(*this);
+    try {
+      if (hooks_.before_writing) {
+        hooks_.before_writing();
+        hooks_.before_writing = {};
+      }
+      intake_.write(most);
+    } catch (const Error& caught) {
+      error = caught;
     }
-    intake_.write(most);
-  } catch (const Error& caught) {
-    error = caught;
   }
-  lock.lock();
   const auto verdict = policy_.on_written(writer_.position(), writer_.buffered_end(), error, now());
   report_write_disk(verdict.disk, error);
   if (verdict.decision == StreamPolicy::Decision::fail) {
@@ -354,9 +364,9 @@ void StreamLoop::write_pending(Lock& lock) {
 }
 
 /// True if a sync was started (and, unless another thread leads now, done).
-bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
+bool StreamLoop::sync_if_due(bool idle, std::uint64_t term) {
   if (!policy_.begins_sync(idle, now())) return false;
-  auto job = take_sync_job(lock);
+  auto job = take_sync_job();
   if (!job) return false;
   const auto end = job->end();
   const auto sync = policy_.on_sync_begun(end, job->publishes(), now());
@@ -366,7 +376,7 @@ bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
   const bool here = !sync.overlaps;
   state_.on_deaf();  // until another one leads, or this one is back
   if (!here) hand_over();
-  this->sync(std::move(job), sync, lock);
+  this->sync(std::move(job), sync);
   if (here) policy_.on_reader_back(sync);
   if (policy_.wants_arrivals()) {
     bool arrived = state_.received() > end;
@@ -381,7 +391,7 @@ bool StreamLoop::sync_if_due(bool idle, Lock& lock, std::uint64_t term) {
 }
 
 /// nullptr if none can be had now.
-std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
+std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
   std::unique_ptr<archive::SyncJob> job;
   std::optional<Error> error;
   const bool writes = !writer_.place().empty();  // what is buffered, and it may hang
@@ -389,15 +399,15 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job(Lock& lock) {
     state_.on_deaf();
     policy_.on_write_begun(now());
     wake_guardian();
-    lock.unlock();
   }
   try {
+    std::optional<Unlocked> unlocked;
+    if (writes) unlocked.emplace(*this);
     job = writer_.take_sync_job();
   } catch (const Error& caught) {
     error = caught;
   }
   if (writes) {
-    lock.lock();
     policy_.on_write_ended();
     // Another sync was given up meanwhile, and all behind it.
     if (state_.given_up()) return nullptr;
@@ -415,34 +425,36 @@ void StreamLoop::wake_guardian() {
 }
 
 /// Runs a job outside the lock and reports what it gained.
-void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync, Lock& lock) {
+void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync) {
   using Decision = StreamPolicy::Decision;
   std::vector<wal::SegmentName> finished;
   const bool handed_over = !leading_;
-  lock.unlock();
-  // Not before: who is woken while the lock is held would only sleep again.
-  if (handed_over) followers_->notify_one();
   std::optional<Error> error;
-  const auto begin = now();
-  auto what = with_patience(sync, error, [&] { job->sync_data(); });
-  const auto duration = now() - begin;
-  if (what == Decision::go_on)
-    what = with_patience(sync, error, [&] { finished = job->publish(); });
-  if (what == Decision::fatal) durability_lost(*error);
-  lock.lock();
-  if (what == Decision::abandon) give_up(std::move(job), sync, *error, lock);
+  auto decision = Decision::go_on;
+  std::chrono::nanoseconds duration{};
+  {
+    const Unlocked unlocked(*this);
+    // Not before: who is woken while the mutex is held would only sleep again.
+    if (handed_over) followers_->notify_one();
+    const auto begin = now();
+    decision = with_patience(sync, error, [&] { job->sync_data(); });
+    duration = now() - begin;
+    if (decision == Decision::go_on)
+      decision = with_patience(sync, error, [&] { finished = job->publish(); });
+    if (decision == Decision::fatal) durability_lost(*error);
+  }
+  if (decision == Decision::abandon) give_up(std::move(job), sync, *error);
   const auto durable = state_.flush();
-  if (what != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
+  if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
   feed_.publish(event::SyncDone{duration});
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
-  guarded(lock, [&] { send_due_status(); });
+  guarded([&] { send_due_status(); });
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
   if (!finished.empty() && hooks_.segments_finished) {
-    lock.unlock();
+    const Unlocked unlocked(*this);
     hooks_.segments_finished(finished);
-    lock.lock();
   }
 }
 
@@ -473,8 +485,8 @@ StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
 
 /// There is no space for what this job was to write, and nobody wants to wait for it any longer.
 void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
-                         const Error& full, Lock& lock) {
-  sync_ended_->wait(lock, [&] { return policy_.may_give_up(sync); });
+                         const Error& full) {
+  wait_for(*sync_ended_, [&] { return policy_.may_give_up(sync); });
   policy_.give_up(full);
   sync_ended_->notify_all();
   job = nullptr;  // those that wait for it give up, too
@@ -525,20 +537,21 @@ void StreamLoop::hand_over() {
   }
 }
 
-void StreamLoop::wait_for_events(Lock& lock) {
+void StreamLoop::wait_for_events() {
   const auto rest = policy_.next_wait(pending(), now());
   if (rest.reads) stream_.gather(rest.gather);
   const short interest = static_cast<short>((rest.hears ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
       {{leader_wake_->fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
   leader_needs_syncs_ = rest.needs_sync;
-  lock.unlock();
-  machine_.poll(fds, rest.until);
-  lock.lock();
+  {
+    const Unlocked unlocked(*this);
+    machine_.poll(fds, rest.until);
+  }
   leader_needs_syncs_ = false;
   if (fds[0].revents != 0) leader_wake_->clear();
   if (over_) return;
-  guarded(lock, [&] {
+  guarded([&] {
     if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();
     if (policy_.on_waited(rest, fds[1].revents != 0)) stream_.receive();
   });
@@ -553,13 +566,22 @@ void StreamLoop::send_due_status() {
   }
 }
 
-/// Runs `function`; what it throws ends the stream, not the thread. The lock is held afterwards.
+/// The mutex is free while it sleeps.
+template <typename Predicate>
+void StreamLoop::wait_for(Threads::Condition& condition, Predicate over) {
+  struct Borrowed {
+    Lock lock;
+    ~Borrowed() { lock.release(); }  // it stays the caller's
+  } borrowed{Lock(*mutex_, std::adopt_lock)};
+  condition.wait(borrowed.lock, over);
+}
+
+/// Runs `function`; what it throws ends the stream, not the thread.
 template <typename Function>
-void StreamLoop::guarded(Lock& lock, Function&& function) {
+void StreamLoop::guarded(Function&& function) {
   try {
     function();
   } catch (const Error& error) {
-    if (!lock.owns_lock()) lock.lock();
     fail(error);
   }
 }

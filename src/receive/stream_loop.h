@@ -35,7 +35,10 @@ namespace weir::receive {
 /// and the disk are interfaces.
 ///
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
-/// outside of it. The writer and the intake belong to the leader.
+/// outside of it. The writer and the intake belong to the leader. Every private function is called
+/// with the mutex held, and returns with it held (but work(), which takes it, with_patience(),
+/// report_sync_disk() and durability_lost()); where it is free meanwhile, an Unlocked stands in the
+/// function.
 class StreamLoop {
  public:
   struct Hooks {
@@ -90,45 +93,48 @@ class StreamLoop {
 
  private:
   using Lock = Threads::Lock;
+  class Unlocked;
 
   [[nodiscard]] Time now() { return machine_.now(); }
   void start_worker();
-  void guard(Lock& lock);
-  void report_progress(Lock& lock);
-  void release_memory(Lock& lock);
-  void care_for_server(Lock& lock);
+  void guard();
+  void report_progress();
+  void release_memory();
+  void care_for_server();
   void begin_discarding();
   void discard_what_comes();
   void ask_whether_the_server_leaves();
   void let_go_of_a_leaving_server();
   void wake_guardian();
   void work();
-  void lead(Lock& lock, std::uint64_t term);
-  void let_guardian_in(Lock& lock);
-  bool take_turn(Lock& lock);
-  bool take_message(Lock& lock);
-  void accept(const wire::XLogData& data, Lock& lock);
+  void lead(std::uint64_t term);
+  void let_guardian_in();
+  bool take_turn();
+  bool take_message();
+  void accept(const wire::XLogData& data);
   [[nodiscard]] StreamPolicy::Pending pending() const;
-  void write_pending(Lock& lock);
-  bool sync_if_due(bool idle, Lock& lock, std::uint64_t term);
-  std::unique_ptr<archive::SyncJob> take_sync_job(Lock& lock);
-  void sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync, Lock& lock);
+  void write_pending();
+  bool sync_if_due(bool idle, std::uint64_t term);
+  std::unique_ptr<archive::SyncJob> take_sync_job();
+  void sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync);
   template <typename Function>
   StreamPolicy::Decision with_patience(StreamPolicy::Sync& sync, std::optional<Error>& error,
                                        Function&& function);
   void give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
-               const Error& full, Lock& lock);
+               const Error& full);
   void report_write_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
   void report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
   [[noreturn]] void durability_lost(const Error& error);
-  void wait_for_events(Lock& lock);
+  void wait_for_events();
   void hand_over();
   void send_due_status();
   void fail(const Error& error);
   void finish_if_done();
   void wake_leader();
+  template <typename Predicate>
+  void wait_for(Threads::Condition& condition, Predicate over);
   template <typename Function>
-  void guarded(Lock& lock, Function&& function);
+  void guarded(Function&& function);
 
   WalStream& stream_;
   StreamState& state_;

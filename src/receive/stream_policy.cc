@@ -169,17 +169,17 @@ bool StreamPolicy::wants_spare() {
 // --- What comes from the disk --------------------------------------------------------------------
 
 bool StreamPolicy::may_write() const {
-  return !options_.stock_habits || options_.segment_size.offset(state_.write()) != 0 ||
+  return !options_.one_segment_at_a_time || options_.segment_size.offset(state_.write()) != 0 ||
          state_.flush() == state_.write();
 }
 
 std::size_t StreamPolicy::most_to_write() const {
-  if (!options_.stock_habits) return std::numeric_limits<std::size_t>::max();
+  if (!options_.one_segment_at_a_time) return std::numeric_limits<std::size_t>::max();
   return options_.segment_size.bytes() - options_.segment_size.offset(state_.write());
 }
 
 bool StreamPolicy::buffers_segments() const {
-  return !options_.stock_habits && state_.next_segment_is_there();
+  return !options_.one_segment_at_a_time && state_.next_segment_is_there();
 }
 
 void StreamPolicy::on_write_begun(Time now) {

@@ -37,7 +37,7 @@ class StreamPolicy {
  public:
   struct Options {
     OnDiskFull on_disk_full = OnDiskFull::wait;
-    bool stock_habits = false;  ///< a segment is begun when the one before it has its name
+    bool one_segment_at_a_time = false;  ///< begun when the one before it has its final name
     wal::SegmentSize segment_size;
     std::optional<wal::Lsn> endpos = std::nullopt;
     std::chrono::milliseconds silence_limit{60'000};

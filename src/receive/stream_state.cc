@@ -35,10 +35,10 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
   // without restart_lsn begins to reserve WAL.
   reply_wanted_ = true;
   taken_end_ = start;
-  look_for_endpos(now);
+  check_endpos(now);
 }
 
-void StreamState::look_for_endpos(Time now) {
+void StreamState::check_endpos(Time now) {
   last_wal_ = now;
   if (!options_.endpos) return;
   if (options_.endpos_inclusive ? received_ > *options_.endpos : received_ >= *options_.endpos)
@@ -63,7 +63,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
   asked_for_life_ = false;
   heard_anything_ = heard_wal_ = true;
   asked_for_more_ = false;
-  look_for_endpos(now);
+  check_endpos(now);
 }
 
 void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {

@@ -146,7 +146,7 @@ class StreamState {
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
  private:
-  void look_for_endpos(Time now);
+  void check_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] wal::Lsn acknowledged() const;
   [[nodiscard]] wire::StandbyStatus positions() const;

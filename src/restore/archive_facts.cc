@@ -13,6 +13,16 @@ namespace weir::restore {
 
 using archive::SegmentFileName;
 
+Contradiction another_cluster(const std::string& directory, std::uint64_t expected,
+                              const archive::Identity& found) {
+  return Contradiction(ErrorKind::conflict, "the archive holds WAL of another cluster")
+      .with("directory", directory)
+      .with("system identifier expected", expected)
+      .with("found", found.system_identifier)
+      .with("read from", found.file)
+      .hint("restore_command names the archive of another server.");
+}
+
 std::string ArchiveFacts::path_of(const std::string& name) const {
   const auto& directory = archive_.path();
   return directory.ends_with('/') ? directory + name : directory + "/" + name;
@@ -29,12 +39,7 @@ const std::optional<archive::Identity>& ArchiveFacts::identity() {
     const auto& found = *identity_;
     if (found && options_.system_identifier &&
         found->system_identifier != *options_.system_identifier)
-      throw Error(ErrorKind::conflict, "the archive holds WAL of another cluster")
-          .with("directory", archive_.path())
-          .with("system identifier expected", *options_.system_identifier)
-          .with("found", found->system_identifier)
-          .with("read from", found->file)
-          .hint("restore_command names the archive of another server.");
+      throw another_cluster(archive_.path(), *options_.system_identifier, *found);
   }
   return *identity_;
 }

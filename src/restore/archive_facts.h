@@ -7,6 +7,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "io/shelf.h"
 #include "restore/absence.h"
@@ -16,6 +17,16 @@
 #include "wal/timeline_history.h"
 
 namespace weir::restore {
+
+/// What the archives say cannot all be true: WAL of another cluster, two sound copies that differ.
+/// No other file makes up for it.
+class Contradiction final : public ErrorAs<Contradiction> {
+ public:
+  using ErrorAs::ErrorAs;
+};
+
+[[nodiscard]] Contradiction another_cluster(const std::string& directory, std::uint64_t expected,
+                                            const archive::Identity& found);
 
 /// Holes that the archive has a record of, acknowledged or not: a recovery meets them all the same.
 [[nodiscard]] std::vector<KnownHole> read_known_holes(io::Shelf& archive,
@@ -35,7 +46,7 @@ class ArchiveFacts {
   [[nodiscard]] std::string path_of(const std::string& name) const;
 
   [[nodiscard]] const archive::Listing& listing();
-  /// Throws Error{conflict} if it is not that of the server that recovers.
+  /// Throws Contradiction if it is not that of the server that recovers.
   [[nodiscard]] const std::optional<archive::Identity>& identity();
   /// Holes that the archive has a record of.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
+#include "restore/open_archives.h"
 #include "restore/target.h"
 
 namespace weir::restore {
@@ -91,7 +92,7 @@ bool recovers_to_a_target(const std::string& pg_wal) {
 
 }  // namespace
 
-Result run_restore_command(const std::string& archive, std::string_view file,
+Result run_restore_command(const std::vector<std::string>& archives, std::string_view file,
                            const std::string& target, Options options, Prefetch prefetch,
                            std::chrono::milliseconds patience, Log& log) {
   const auto request = parse_request(file);
@@ -105,7 +106,10 @@ Result run_restore_command(const std::string& archive, std::string_view file,
   const auto* const segment = std::get_if<wal::SegmentName>(&request);
   bool helper = false;
   if (segment != nullptr && prefetch.segments > 0) {
-    const auto taken = take_prefetched(archive, *segment, parent, target_name, options);
+    const auto taken = take_prefetched(archives, *segment, parent, target_name, options, patience);
+    for (std::size_t i = 0; i < archives.size(); ++i)
+      if (taken.restored && (taken.silent >> i & 1) != 0)
+        log.warning("{} was restored without {}, which does not answer", file, archives[i]);
     if (taken.restored) return {.restored = true, .why = {}, .prefetched = true};
     helper = taken.helper_runs;
   }
@@ -118,11 +122,14 @@ Result run_restore_command(const std::string& archive, std::string_view file,
     std::chrono::milliseconds pause;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
-      const auto directory = io::open_existing_directory(archive);
+      std::optional<OpenArchives> open(std::in_place, archives, patience);
       const auto target_directory = io::open_directory(parent);
-      auto result = restore_file(*directory, request, *target_directory, target_name, options, log);
+      auto result =
+          restore_file(open->shelves(), request, *target_directory, target_name, options, log);
+      open.reset();  // with their threads
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
-        start_prefetcher(archive, *segment, *result.segment_size, parent, options, prefetch);
+        start_prefetcher(archives, *segment, *result.segment_size, parent, options, prefetch,
+                         patience);
       return result;
     } catch (const Error& error) {
       pause = backoff.next();

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "restore/prefetcher.h"
@@ -10,12 +11,13 @@
 
 namespace weir::restore {
 
-/// restore_file() by paths, as a restore_command gets them: `target` is relative to the server's
+/// restore_file() by paths, as a restore_command gets them: `archives` are asked in that order and
+/// `target` is relative to the server's
 /// data directory, which is the working directory, and the cluster is known by its pg_control. What
 /// may pass (an I/O error of a network file system) is tried again for up to `patience`.
-[[nodiscard]] Result run_restore_command(const std::string& archive, std::string_view file,
-                                         const std::string& target, Options options,
-                                         Prefetch prefetch, std::chrono::milliseconds patience,
-                                         Log& log);
+[[nodiscard]] Result run_restore_command(const std::vector<std::string>& archives,
+                                         std::string_view file, const std::string& target,
+                                         Options options, Prefetch prefetch,
+                                         std::chrono::milliseconds patience, Log& log);
 
 }  // namespace weir::restore

@@ -6,9 +6,9 @@
 #include "archive/forms.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "restore/archive_facts.h"
+#include "restore/agreement.h"
+#include "restore/archives.h"
 #include "restore/content_source.h"
-#include "restore/history.h"
 #include "restore/long_record.h"
 #include "restore/segment_check.h"
 
@@ -22,47 +22,49 @@ namespace {
 class RefusingLog final : public Log {
  public:
   void write(LogLevel, std::string_view message) override {
-    throw Error(ErrorKind::retry, std::string(message));
+    throw Error(ErrorKind::refused, std::string(message));
   }
   bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
 };
 
 }  // namespace
 
-std::optional<Fetched> fetch_segment(io::Shelf& archive, wal::SegmentName segment, Output& output,
+std::optional<Fetched> fetch_segment(Shelves shelves, wal::SegmentName segment, Output& output,
                                      const Options& options) {
   RefusingLog log;
-  ArchiveFacts facts(archive, options, log);
+  Archives archives(shelves, options, log);
   // The target directory is asked for nothing here.
-  SegmentCheck check(facts, archive, {}, options, log);
-  for (const auto& name : archive::finished_names(segment)) {
-    const auto identity = io::identity_of(archive, name.to_string());
-    if (!identity) continue;
-    auto fetched = check.read(name, output, SegmentCheck::Haste::none);
-    if (!fetched) return std::nullopt;
-    if (io::identity_of(archive, name.to_string()) != identity)
-      throw Error(ErrorKind::retry, "the segment's file changed while it was read")
-          .with("file", facts.path_of(name.to_string()));
-    fetched->identity = *identity;
-    // Two forms are to be compared: that is for the one who can tell what comes of it.
-    if (!facts.only_form(name)) return std::nullopt;
-    // And so is a record that needs more segments than this one.
-    if (ends_in_a_long_record(*fetched)) return std::nullopt;
-    return fetched;
-  }
-  return std::nullopt;
+  SegmentCheck check(archives, *shelves.front(), {}, options, log);
+  const auto copy = first_copy(archives, segment);
+  if (!copy) return std::nullopt;
+  auto& archive = archives.shelf(copy->archive);
+  const auto file = copy->name.to_string();
+  const auto identity = io::identity_of(archive, file);
+  if (!identity) return std::nullopt;
+  auto fetched = check.read(*copy, output, SegmentCheck::Haste::none);
+  if (!fetched) return std::nullopt;
+  if (io::identity_of(archive, file) != identity)
+    throw Error(ErrorKind::retry, "the segment's file changed while it was read")
+        .with("file", archives.path_of(*copy));
+  fetched->identity = *identity;
+  // Two forms are to be compared: that is for the one who can tell what comes of it.
+  if (!archives.at(copy->archive).only_form(copy->name)) return std::nullopt;
+  // And so is a record that needs more segments than this one.
+  if (ends_in_a_long_record(*fetched)) return std::nullopt;
+  require_agreement(archives, check, *fetched, output, options, log);
+  for (std::size_t i = 0; i < archives.count(); ++i)
+    if (archives.silent(i)) fetched->silent |= std::uint64_t{1} << i;
+  return fetched;
 }
 
-bool compare_with_before(io::Shelf& archive, Fetched& fetched, io::Bytes& content,
+bool compare_with_before(Shelves shelves, Fetched& fetched, io::Bytes& content,
                          const Fetched& before, io::Bytes& content_before) {
   if (!fetched.previous_record.valid()) return true;
   const auto start = fetched.source.segment.start(fetched.size);
   const auto timeline = fetched.source.segment.timeline();
-  std::optional<wal::TimelineHistory> history(timeline);
-  if (timeline != 1) {
-    const auto text = read_history_file(archive, timeline);
-    history = text ? wal::TimelineHistory::parse(timeline, *text) : std::nullopt;
-  }
+  RefusingLog log;
+  const Options options;
+  const auto history = Archives(shelves, options, log).history_of(timeline);
   const Seam seam{.segment_start = start,
                   .first_record = fetched.first_record,
                   .previous_record = fetched.previous_record,
@@ -74,27 +76,34 @@ bool compare_with_before(io::Shelf& archive, Fetched& fetched, io::Bytes& conten
   const auto result = check_seam(seam, earlier, this_one);
   if (result.verdict == SeamVerdict::fits) {
     fetched.before = before.source;
+    fetched.before_archive = before.archive;
     fetched.before_identity = before.identity;
   }
   return result.verdict != SeamVerdict::broken;
 }
 
-bool accept_fetched(io::Shelf& archive, const Fetched& fetched, io::File& content,
+bool accept_fetched(Shelves shelves, const Fetched& fetched, io::File& content,
                     io::Directory& target_directory, const std::string& target_name,
                     const Options& options) {
+  if (fetched.archive >= shelves.size() || fetched.before_archive >= shelves.size()) return false;
   RefusingLog log;
-  ArchiveFacts facts(archive, options, log);
-  SegmentCheck check(facts, target_directory, target_name, options, log);
-  const auto whole = [&](const SegmentFileName& name, const io::FileIdentity& identity) {
-    return io::identity_of(archive, name.to_string()) == identity;
+  Archives archives(shelves, options, log);
+  SegmentCheck check(archives, target_directory, target_name, options, log);
+  // Only the archive that it came from is looked at: what the others say was heard when it was
+  // fetched, and one that hangs is not to hold up each segment anew.
+  const auto whole = [&](std::size_t i, const SegmentFileName& name,
+                         const io::FileIdentity& identity) {
+    return io::identity_of(*shelves[i], name.to_string()) == identity;
   };
   auto* const unnamed_files = target_directory.unnamed_files();
-  if (unnamed_files == nullptr || !whole(fetched.source, fetched.identity) ||
+  if (unnamed_files == nullptr || !whole(fetched.archive, fetched.source, fetched.identity) ||
       content.size() != fetched.size.bytes() ||
-      io::identity_of_directory(archive) == io::identity_of_directory(target_directory) ||
-      !facts.only_form(fetched.source))
+      io::identity_of_directory(*shelves[fetched.archive]) ==
+          io::identity_of_directory(target_directory) ||
+      !archives.at(fetched.archive).only_form(fetched.source))
     return false;
-  const bool fits_the_archive = fetched.before && whole(*fetched.before, fetched.before_identity);
+  const bool fits_the_archive =
+      fetched.before && whole(fetched.before_archive, *fetched.before, fetched.before_identity);
   if (options.system_identifier || !fits_the_archive) {
     ContentSource source(fetched.source.segment.start(fetched.size), content);
     check.check_seam_of(fetched, source);

@@ -12,11 +12,10 @@
 #include "archive/listing.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
-#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "restore/absence.h"
-#include "restore/archive_facts.h"
-#include "restore/partial.h"
+#include "restore/archives.h"
+#include "restore/union_reader.h"
 #include "wal/record_verifier.h"
 #include "wal/transaction_end.h"
 
@@ -43,7 +42,8 @@ struct Stretch {
 /// The segments that a recovery along one history reads, in order.
 class Path {
  public:
-  Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline, const AskReceiver& durable_end);
+  Path(Archives& archives, const UnionReader::Unsound& unsound,
+       std::optional<wal::TimelineId> timeline, const AskReceiver& durable_end);
 
   [[nodiscard]] const std::vector<Stretch>& stretches() const { return stretches_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
@@ -71,7 +71,8 @@ class Path {
   [[nodiscard]] const Stretch& stretch_of(std::size_t i) const;
   void find_stretches(const std::vector<KnownHole>& holes);
 
-  io::Shelf& archive_;
+  Archives& archives_;
+  const UnionReader::Unsound& unsound_;
   const AskReceiver& durable_end_;
   wal::TimelineId timeline_ = 0;
   wal::SegmentSize size_;
@@ -84,11 +85,16 @@ class Path {
 
 /// A listing is no snapshot: a file that is renamed while the directory is read may be missing in
 /// it. So two have to say the same of what is there.
-std::unique_ptr<const Path> look(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
+std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound& unsound,
+                                 std::optional<wal::TimelineId> timeline,
                                  const AskReceiver& durable_end) {
-  auto path = std::make_unique<const Path>(archive, timeline, durable_end);
+  const auto look_once = [&] {
+    archives.forget();
+    return std::make_unique<const Path>(archives, unsound, timeline, durable_end);
+  };
+  auto path = look_once();
   for (int i = 1; i < kLooks; ++i) {
-    auto again = std::make_unique<const Path>(archive, timeline, durable_end);
+    auto again = look_once();
     const bool same = path->same_names(*again);
     path = std::move(again);
     if (same) break;
@@ -96,13 +102,40 @@ std::unique_ptr<const Path> look(io::Shelf& archive, std::optional<wal::Timeline
   return path;
 }
 
-/// `find` with a path, and again if a segment got another name or form meanwhile.
+/// What is read of a segment is not sound; another archive's copy may be.
+class UnsoundCopy final : public ErrorAs<UnsoundCopy> {
+ public:
+  UnsoundCopy(const Error& error, Copy copy) : ErrorAs(error), which(copy) {}
+  Copy which;
+};
+
+/// `find` with a path, and again if a segment got another name or form meanwhile, or with another
+/// archive's copy of one that is not sound.
 template <typename Find>
-std::optional<Moment> while_it_changes(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
-                                       const AskReceiver& durable_end, Find find) {
+std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::TimelineId> timeline,
+                                       const AskReceiver& durable_end, Log& log, Find find) {
+  const Options options;
+  Archives archives(shelves, options, log);
+  UnionReader::Unsound unsound;
   for (int i = 1;; ++i) {
     try {
-      return find(*look(archive, timeline, durable_end));
+      auto moment = find(*look(archives, unsound, timeline, durable_end));
+      for (std::size_t each = 0; each < archives.count(); ++each)
+        if (archives.silent(each))
+          log.warning("{} does not answer, what is told is without it: {}",
+                      archives.shelf(each).path(), archives.silence(each)->what());
+      return moment;
+    } catch (const UnsoundCopy& error) {
+      const auto segment = error.which.name.segment;
+      unsound.emplace(error.which.archive, segment);
+      bool another = false;
+      archives.ask_each([&](std::size_t each) {
+        another = another || (!unsound.contains({each, segment}) &&
+                              archives.at(each).finished_form_exists(segment));
+      });
+      if (!another) throw;
+      log.error(error);
+      i = 0;
     } catch (const Error& error) {
       if (!archive::is_gone(error) || i == kLooks) throw;
     }
@@ -202,17 +235,33 @@ std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgT
 
 }  // namespace
 
-std::optional<Moment> find_lsn(io::Shelf& archive, wal::Lsn lsn,
+std::optional<Moment> find_lsn(Shelves archives, wal::Lsn lsn,
                                std::optional<wal::TimelineId> timeline,
-                               const AskReceiver& durable_end) {
-  return while_it_changes(archive, timeline, durable_end,
+                               const AskReceiver& durable_end, Log& log) {
+  return while_it_changes(archives, timeline, durable_end, log,
                           [&](const Path& path) { return find_lsn_in(path, lsn); });
 }
 
-std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
+std::vector<archive::Loss> lost_branches(Shelves shelves, const Moment& moment, Log& log) {
+  const Options options;
+  Archives archives(shelves, options, log);
+  std::map<std::string, archive::Loss> lost;
+  archives.ask_each([&](std::size_t i) {
+    for (auto& loss : archive::read_losses(archives.shelf(i), archives.at(i).listing()))
+      if (loss.kind == archive::Loss::Kind::lost_branch && loss.timeline < moment.timeline)
+        lost.try_emplace(loss.id(), std::move(loss));
+  });
+  std::vector<archive::Loss> in_order;
+  for (auto& [id, loss] : lost) in_order.push_back(std::move(loss));
+  std::stable_sort(in_order.begin(), in_order.end(),
+                   [](const auto& left, const auto& right) { return left.begin < right.begin; });
+  return in_order;
+}
+
+std::optional<Moment> find_time(Shelves archives, PgTime time,
                                 std::optional<wal::TimelineId> timeline,
-                                const AskReceiver& durable_end) {
-  return while_it_changes(archive, timeline, durable_end,
+                                const AskReceiver& durable_end, Log& log) {
+  return while_it_changes(archives, timeline, durable_end, log,
                           [&](const Path& path) -> std::optional<Moment> {
                             // From the newest stretch down: the first one that has a commit of that
                             // time or before.
@@ -230,27 +279,28 @@ std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
 
 namespace {
 
-Path::Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
-           const AskReceiver& durable_end)
-    : archive_(archive), durable_end_(durable_end) {
-  const auto listing = archive::list_archive_names(archive);
-  const auto identity = archive::read_identity(archive, listing);
+Path::Path(Archives& archives, const UnionReader::Unsound& unsound,
+           std::optional<wal::TimelineId> timeline, const AskReceiver& durable_end)
+    : archives_(archives), unsound_(unsound), durable_end_(durable_end) {
+  const auto identity = archives.identity();
+  if (!identity) archives.require_answers("any WAL");
+  const auto& listing = archives.listing();
   const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                     [](const auto& entry) { return !entry.name.partial; });
   if (!identity && finished)
-    throw system_error(ENOENT, "the segments are gone").with("directory", archive.path());
+    throw system_error(ENOENT, "the segments are gone").with("directory", archives.paths());
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
-        .with("directory", archive.path())
+        .with("directory", archives.paths())
         .hint("Is its file system mounted, and is it the right directory?");
   size_ = identity->segment_size;
   system_identifier_ = identity->system_identifier;
   timeline_ = timeline.value_or(listing.segments.back().name.segment.timeline());
-  const auto timelines = archive::Timelines::read(archive, listing);
+  const auto timelines = archives.timelines();
   history_ = timelines.history(timeline_);
   if (!history_)
     throw Error(ErrorKind::damage, "the history of the timeline cannot be read")
-        .with("file", archive.path() + "/" + wal::history_name(timeline_));
+        .with("file", archives.shelf(0).path_of(wal::history_name(timeline_)));
 
   std::map<std::uint64_t, SegmentFileName> files;
   for (const auto& forms : archive::segment_forms(listing)) {
@@ -261,7 +311,7 @@ Path::Path(io::Shelf& archive, std::optional<wal::TimelineId> timeline,
     files.emplace(segno, forms.best().name);
   }
   for (const auto& [segno, name] : files) files_.push_back(name);
-  find_stretches(read_known_holes(archive, listing, size_));
+  find_stretches(archives.known_holes(size_));
 }
 
 void Path::find_stretches(const std::vector<KnownHole>& holes) {
@@ -336,11 +386,12 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
                                 .observer = &observer,
                                 .history = &*history_},
                                start(from));
-  archive::WalReader reader(archive_, {.segment_size = size_,
-                                       .timeline = history_->timeline(),
-                                       .history = *history_,
-                                       .unfinished = true,
-                                       .durable_end = durable_end_});
+  UnionReader reader(archives_, {.segment_size = size_,
+                                 .timeline = history_->timeline(),
+                                 .history = *history_,
+                                 .unfinished = true,
+                                 .durable_end = durable_end_,
+                                 .unsound = &unsound_});
   const auto end = behind(stretch_of(from).end - 1);
   std::vector<std::byte> buffer(kRead);
   while (verifier.position() < end) {
@@ -348,23 +399,25 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
     const auto& name = files_[*index_of(verifier.position())];
     if (read.state == archive::WalSource::State::end) break;  // an unfinished one
     if (read.state == archive::WalSource::State::gone)
-      throw system_error(ENOENT, "the segment file is gone")
-          .with("file", archive_.path_of(name.to_string()));
+      throw system_error(ENOENT, "the segment file is gone").with("file", name.to_string());
     if (read.state == archive::WalSource::State::damaged) {
       if (name.partial) break;
+      // All copies that are there: each was asked.
       throw Error(*read.error);
     }
     const auto damage = verifier.feed(std::span(buffer).first(read.count));
     if (observer.done()) break;
-    const auto file = reader.file().value_or(name);
+    const auto copy = reader.copy().value_or(Copy{0, name});
+    const auto& file = copy.name;
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
           .with("file", file.to_string());
     if (damage && !file.partial)
-      throw Error(ErrorKind::damage, "damaged WAL: " + damage->what)
-          .with("file", archive_.path_of(file.to_string()))
-          .with("LSN", damage->at)
-          .hint("pgweir verify shows what of the archive is sound.");
+      throw UnsoundCopy(Error(ErrorKind::damage, "damaged WAL: " + damage->what)
+                            .with("file", archives_.path_of(copy))
+                            .with("LSN", damage->at)
+                            .hint("pgweir verify shows what of the archive is sound."),
+                        copy);
     if (damage) break;
   }
   return verifier.last_record_end();

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "archive/losses.h"
+#include "base/log.h"
 #include "io/shelf.h"
 #include "restore/restore.h"
 #include "wal/lsn.h"
@@ -43,19 +45,25 @@ struct Moment {
 /// The place at which a recovery with this recovery_target_lsn would be, along `timeline`
 /// (default: the archive's newest): `before` ends at or before it. In a hole it is the last one
 /// before the hole. nullopt if the archive has no segment with it, and no hole either. Reads the
-/// segments needed, checking every record; looks again when they change meanwhile. Throws
-/// Error{damage, gap, io, retry}.
-[[nodiscard]] std::optional<Moment> find_lsn(io::Shelf& archive, wal::Lsn lsn,
+/// segments needed, checking every record; looks again when they change meanwhile. Of several
+/// archives it is what all of them together have; one that does not answer, and a copy that is not
+/// sound where another one is, are told to the log. Throws Error{damage, gap, io, retry}.
+[[nodiscard]] std::optional<Moment> find_lsn(Shelves archives, wal::Lsn lsn,
                                              std::optional<wal::TimelineId> timeline,
-                                             const AskReceiver& durable_end = nullptr);
+                                             const AskReceiver& durable_end, Log& log);
 
 /// Where a recovery with this recovery_target_time would stop: before the first commit or abort of
 /// a later time. Found by halving the archive by the times in it, so it opens few segments; clocks
 /// that were set back by more than a segment's time make that inexact. nullopt if the archive has
 /// no commit at all. Without `before` the time lies before the archive's first commit, without
 /// `after` behind its last, or behind the last one before a hole.
-[[nodiscard]] std::optional<Moment> find_time(io::Shelf& archive, PgTime time,
+[[nodiscard]] std::optional<Moment> find_time(Shelves archives, PgTime time,
                                               std::optional<wal::TimelineId> timeline,
-                                              const AskReceiver& durable_end = nullptr);
+                                              const AskReceiver& durable_end, Log& log);
+
+/// WAL that the archives have on branches which the way to the moment has left behind: a failover
+/// lost it. Each once, whoever tells of it.
+[[nodiscard]] std::vector<archive::Loss> lost_branches(Shelves archives, const Moment& moment,
+                                                       Log& log);
 
 }  // namespace weir::restore

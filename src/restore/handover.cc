@@ -37,10 +37,12 @@ struct QuestionMessage {
   Build build;
   Name segment{};
   io::FileIdentity archive;
+  std::uint64_t paths = 0;
   io::FileIdentity target;
   std::uint64_t system_identifier = 0;
   bool system_identifier_known = false;
   bool verify = true;
+  bool first_sound = false;
 };
 
 struct ReplyMessage {
@@ -53,13 +55,16 @@ struct ReplyMessage {
   std::uint64_t segment_size = 0;
   std::uint64_t first_record = 0;
   std::uint64_t previous_record = 0;
+  std::uint64_t archive = 0;
+  std::uint64_t before_archive = 0;
+  std::uint64_t silent = 0;
 };
 static_assert(std::is_trivially_copyable_v<QuestionMessage> &&
               std::is_trivially_copyable_v<ReplyMessage>);
 
 Build this_build() {
   Build build;
-  constexpr std::string_view kText = PGWEIR_VERSION "/handover 1";
+  constexpr std::string_view kText = PGWEIR_VERSION "/handover 2";
   static_assert(kText.size() < sizeof(build.text));
   std::copy(kText.begin(), kText.end(), build.text.begin());
   return build;
@@ -123,10 +128,12 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
       .build = this_build(),
       .segment = name_from(segment.to_string()),
       .archive = terms.archive,
+      .paths = terms.paths,
       .target = terms.target,
       .system_identifier = terms.system_identifier.value_or(0),
       .system_identifier_known = terms.system_identifier.has_value(),
       .verify = terms.verify,
+      .first_sound = terms.first_sound,
   };
   if (!send_message(channel, question)) return {.kind = Reply::Kind::miss};
   for (bool answered = false;; answered = true) {
@@ -148,12 +155,15 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
     const int fd = received.descriptor.release();
     return {.kind = Reply::Kind::here,
             .fetched = Fetched{.source = *source,
+                               .archive = message.archive,
                                .identity = message.identity,
                                .size = *size,
                                .first_record = wal::Lsn(message.first_record),
                                .previous_record = wal::Lsn(message.previous_record),
                                .before = before,
-                               .before_identity = message.before_identity},
+                               .before_archive = message.before_archive,
+                               .before_identity = message.before_identity,
+                               .silent = message.silent},
             .content = io::adopt_file(fd, "(fetched) " + segment.to_string())};
   }
 }
@@ -185,9 +195,11 @@ std::optional<Question> read_question(const Descriptor& channel) {
   if (packet.size != sizeof message || message.build != this_build()) return Question{};
   Question question{.understood = true,
                     .terms = {.archive = message.archive,
+                              .paths = message.paths,
                               .target = message.target,
                               .system_identifier = std::nullopt,
-                              .verify = message.verify},
+                              .verify = message.verify,
+                              .first_sound = message.first_sound},
                     .segment = wal::SegmentName::parse(text_of(message.segment))};
   if (message.system_identifier_known) question.terms.system_identifier = message.system_identifier;
   return question;
@@ -209,7 +221,10 @@ void reply_here(const Descriptor& channel, const Fetched& fetched, const io::Fil
                        .before_identity = fetched.before_identity,
                        .segment_size = fetched.size.bytes(),
                        .first_record = fetched.first_record.byte(),
-                       .previous_record = fetched.previous_record.byte()};
+                       .previous_record = fetched.previous_record.byte(),
+                       .archive = fetched.archive,
+                       .before_archive = fetched.before_archive,
+                       .silent = fetched.silent};
   // If it fails, the one who asked is gone, or will be told by the end of the connection.
   static_cast<void>(send_message(channel, message, content.descriptor()));
 }

@@ -19,10 +19,12 @@ namespace weir::restore {
 
 /// What has to be the same for both, or a fetched file is of no use to the one who asks.
 struct Terms {
-  io::FileIdentity archive;  ///< device and inode of the directory
+  io::FileIdentity archive;  ///< device and inode of the directory, of a single one
+  std::uint64_t paths = 0;   ///< a digest of how the archives are named
   io::FileIdentity target;
   std::optional<std::uint64_t> system_identifier;
   bool verify = true;
+  bool first_sound = false;
   bool operator==(const Terms&) const = default;
 };
 

@@ -9,6 +9,7 @@
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "codec/codec.h"
+#include "restore/archives.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -93,6 +94,49 @@ std::optional<std::string> read_checked_history(io::Shelf& archive, wal::Timelin
     require_agreement_with_wal(archive, *history, listing);
   }
   return content;
+}
+
+std::optional<std::string> read_agreed_history(Archives& archives, wal::TimelineId timeline,
+                                               bool verify, bool first_sound, Log& log) {
+  std::optional<std::string> agreed;
+  std::string path;
+  std::optional<Error> unsound;
+  archives.ask_each([&](std::size_t i) {
+    if (agreed && first_sound) return;
+    std::optional<std::string> content;
+    try {
+      content = read_checked_history(archives.shelf(i), timeline, archives.at(i).listing(),
+                                     archives.timelines(i), verify);
+    } catch (const Error& error) {
+      const bool of_content =
+          error.kind() == ErrorKind::damage || error.kind() == ErrorKind::conflict;
+      if (!archives.several() || !of_content) throw;
+      if (unsound) log.error(*unsound);
+      unsound = error;
+    }
+    if (!content) return;
+    auto found = archives.at(i).path_of(wal::history_name(timeline));
+    if (agreed && wal::TimelineHistory::parse(timeline, *agreed) !=
+                      wal::TimelineHistory::parse(timeline, *content))
+      throw Contradiction(ErrorKind::conflict, "two archives have the history, sound, and differ")
+          .with("file", path)
+          .with("and", found)
+          .hint(
+              "Two servers were promoted to one timeline. Name the archive of the right one "
+              "alone.");
+    if (agreed) return;
+    agreed = std::move(content);
+    path = std::move(found);
+  });
+  if (!unsound) return agreed;
+  if (!agreed) {
+    log.error(*unsound);
+    archives.require_answers(wal::history_name(timeline) + ", sound");
+    throw Error(*unsound);
+  }
+  log.error(*unsound);
+  log.warning("{} was taken instead", path);
+  return agreed;
 }
 
 namespace {

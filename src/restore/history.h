@@ -5,10 +5,13 @@
 
 #include "archive/listing.h"
 #include "archive/timelines.h"
+#include "base/log.h"
 #include "io/shelf.h"
 #include "wal/lsn.h"
 
 namespace weir::restore {
+
+class Archives;
 
 /// The content of a timeline's history file in whatever form; of several the first that is a valid
 /// history. nullopt if there is none. Throws Error{io}, Error{damage} if a compressed form is
@@ -26,5 +29,12 @@ namespace weir::restore {
                                                               const archive::Listing& listing,
                                                               const archive::Timelines& timelines,
                                                               bool verify);
+
+/// The same out of all archives that answer, each by its own WAL: the first that is sound. The
+/// others are to say the same (a Contradiction if not) unless `first_sound`; of what is not sound
+/// beside it the log is told. nullopt if none has it.
+[[nodiscard]] std::optional<std::string> read_agreed_history(Archives& archives,
+                                                             wal::TimelineId timeline, bool verify,
+                                                             bool first_sound, Log& log);
 
 }  // namespace weir::restore

@@ -36,6 +36,8 @@ class Scanner {
   /// What ends it, if WAL is behind that.
   [[nodiscard]] std::optional<Error> damage() const;
   /// Where its sound part ends, whatever ends it.
+  /// Page of this segment farthest behind that.
+  [[nodiscard]] wal::Lsn seen_to() const { return wal_to_; }
   [[nodiscard]] wal::Lsn damaged_at() const {
     return damage_ ? damage_->found_at : verifier_.position();
   }
@@ -48,10 +50,11 @@ class Scanner {
   std::vector<std::byte> page_;  ///< header of the page that begins, as far as it has come
   std::uint32_t continued_ = 0;  ///< bytes of the record that the segment begins in
   std::optional<wal::Damage> damage_;
-  std::optional<wal::Lsn> wal_behind_;  ///< page of this segment behind the damage
+  std::optional<wal::Lsn> wal_behind_;  ///< page of this segment behind the damage, the first
+  wal::Lsn wal_to_;                     ///< and the last
 };
 
-Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
+Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size,
                      const AskReceiver& durable_end);
 
 }  // namespace
@@ -65,25 +68,34 @@ void wait_for_writer(io::Shelf& directory, const std::string& name) {
   if (now - modified < 5s) std::this_thread::sleep_for(25ms);
 }
 
-std::optional<Partial> find_partial(ArchiveFacts& facts, wal::SegmentName segment,
-                                    wal::SegmentSize size, const AskReceiver& durable_end) {
+std::optional<Partial> find_partial(Archives& archives, wal::SegmentName segment,
+                                    wal::SegmentSize size, const AskReceiver& durable_end,
+                                    std::vector<Partial>* others) {
   std::optional<Partial> best;
-  for (const auto& name : archive::partial_names(segment)) {
-    if (!facts.directory().find(name.to_string())) continue;
-    auto scanned = scan_settled(facts, name, size, durable_end);
-    if (!best || scanned.cut > best->cut || (scanned.cut == best->cut && best->damage))
-      best = std::move(scanned);
-  }
+  archives.ask_each([&](std::size_t i) {
+    for (const auto& name : archive::partial_names(segment)) {
+      if (!archives.shelf(i).find(name.to_string())) continue;
+      auto scanned = scan_settled(archives, {i, name}, size, durable_end);
+      if (!best) {
+        best = std::move(scanned);
+        continue;
+      }
+      if (scanned.cut > best->cut || (scanned.cut == best->cut && best->damage))
+        std::swap(*best, scanned);
+      if (others != nullptr) others->push_back(std::move(scanned));
+    }
+  });
   return best;
 }
 
 namespace {
 
 /// The first `bytes` of the file.
-Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
-             std::uint64_t bytes) {
+Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::uint64_t bytes) {
+  const auto& name = copy.name;
+  auto& facts = archives.at(copy.archive);
   const auto segment = name.segment;
-  const auto history = facts.history_of(segment.timeline());
+  const auto history = archives.history_of(segment.timeline());
   if (const auto page = archive::read_first_page_header(facts.directory(), name))
     static_cast<void>(facts.size_of(name, *page));
   wal::RecordVerifier verifier({.segment_size = size,
@@ -105,12 +117,13 @@ Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize 
     if (error.kind() != ErrorKind::damage) throw;
     broken = error;
   }
-  Partial scanned{.name = name,
+  Partial scanned{.copy = copy,
                   .cut = scanner.cut(),
                   .complete = scanner.complete(),
                   .being_written = bytes < size.bytes(),
                   .damage = scanner.damage(),
                   .damaged_at = scanner.damaged_at(),
+                  .seen_to = scanner.seen_to(),
                   .checked = !verifier.unchecked(),
                   .first_record = verifier.first_record_start(),
                   .previous_record = verifier.first_record_previous()};
@@ -121,22 +134,24 @@ Partial scan(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize 
   return scanned;
 }
 
-Partial scan_settled(ArchiveFacts& facts, const SegmentFileName& name, wal::SegmentSize size,
+Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size,
                      const AskReceiver& durable_end) {
+  const auto& name = copy.name;
+  auto& shelf = archives.shelf(copy.archive);
   // Asked before each reading: what is durable by then is in the file.
   const auto settled = [&] {
     if (name.method != Method::none || !durable_end) return size.bytes();
-    return archive::settled_bytes(name.segment, size, durable_end());
+    return archive::settled_bytes(name.segment, size, durable_end(shelf.path()));
   };
   // Written past the page cache, a segment may show old pages before new ones for as long as the
   // write takes.
   constexpr int kSeenThere = 4;
   constexpr int kMostReadings = 100;
-  auto found = scan(facts, name, size, settled());
+  auto found = scan(archives, copy, size, settled());
   int seen = 1;
   for (int reading = 1; found.damage && seen < kSeenThere && reading < kMostReadings; ++reading) {
-    wait_for_writer(facts.directory(), name.to_string());
-    auto again = scan(facts, name, size, settled());
+    wait_for_writer(shelf, name.to_string());
+    auto again = scan(archives, copy, size, settled());
     seen = again.damage && again.damaged_at == found.damaged_at ? seen + 1 : 1;
     found = std::move(again);
   }
@@ -167,7 +182,9 @@ void Scanner::take(std::span<const std::byte> wal) {
       const auto page = wal::decode_page_header(page_);
       if (!page || page->address != at) continue;
       if (at == start_ && page->first_is_continuation()) continued_ = page->remaining;
-      if (damage_ && at > damage_->found_at && !wal_behind_) wal_behind_ = at;
+      if (!damage_ || at <= damage_->found_at) continue;
+      if (!wal_behind_) wal_behind_ = at;
+      wal_to_ = at;
     } else {
       const auto count = std::min<std::size_t>(wal::kPageSize - in_page, wal.size());
       bytes_ += count;

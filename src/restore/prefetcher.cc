@@ -27,6 +27,7 @@
 #include "net/wake.h"
 #include "restore/fetched.h"
 #include "restore/handover.h"
+#include "restore/open_archives.h"
 #include "restore/prefetch_plan.h"
 
 namespace weir::restore {
@@ -57,40 +58,54 @@ struct Process {
 
 std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server);
 [[noreturn]] void become_helper(net::Listener address, const Process& owner,
-                                const std::string& archive, wal::SegmentName segment,
+                                const std::vector<std::string>& archives, wal::SegmentName segment,
                                 wal::SegmentSize size, const std::string& target_directory,
-                                const Options& options, std::size_t most);
+                                const Options& options, std::size_t most,
+                                std::chrono::milliseconds patience);
 
-Terms terms_of(io::Shelf& archive, io::Shelf& target, const Options& options) {
-  return {.archive = io::identity_of_directory(archive).value_or(io::FileIdentity{}),
-          .target = io::identity_of_directory(target).value_or(io::FileIdentity{}),
-          .system_identifier = options.system_identifier,
-          .verify = options.verify};
+/// A single archive is known by which directory it is. Of several one may hang when it is looked
+/// at: these are known by their paths, and each file that was fetched by itself.
+Terms terms_of(const std::vector<std::string>& paths, Shelves archives, io::Shelf& target,
+               const Options& options) {
+  Terms terms{.target = io::identity_of_directory(target).value_or(io::FileIdentity{}),
+              .system_identifier = options.system_identifier,
+              .verify = options.verify,
+              .first_sound = options.first_sound};
+  if (paths.size() == 1)
+    terms.archive = io::identity_of_directory(*archives.front()).value_or(io::FileIdentity{});
+  std::string all;
+  for (const auto& path : paths) all += path + '\0';
+  terms.paths = std::hash<std::string>()(all);
+  return terms;
 }
 
 }  // namespace
 
-Taken take_prefetched(const std::string& archive, wal::SegmentName segment,
+Taken take_prefetched(const std::vector<std::string>& archives, wal::SegmentName segment,
                       const std::string& target_directory, const std::string& target_name,
-                      const Options& options) noexcept {
+                      const Options& options, std::chrono::milliseconds patience) noexcept {
   Taken taken;
   try {
-    const auto from = io::open_directory(archive);
+    const OpenArchives from(archives, patience);
     const auto to = io::open_directory(target_directory);
-    auto reply = ask_for(segment, terms_of(*from, *to, options), kPatience);
+    // Where one of several archives hangs the helper waits for it, once.
+    const auto longest = archives.size() == 1 ? kPatience : kPatience + patience;
+    auto reply = ask_for(segment, terms_of(archives, from.shelves(), *to, options), longest);
     taken.helper_runs = reply.kind != Reply::Kind::nobody;
-    if (reply.kind == Reply::Kind::here)
-      taken.restored =
-          accept_fetched(*from, *reply.fetched, *reply.content, *to, target_name, options);
+    if (reply.kind != Reply::Kind::here) return taken;
+    taken.restored =
+        accept_fetched(from.shelves(), *reply.fetched, *reply.content, *to, target_name, options);
+    taken.silent = reply.fetched->silent;
   } catch (...) {
     // Whatever it was: the ordinary way meets it again if it matters, and tells.
   }
   return taken;
 }
 
-void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal::SegmentSize size,
-                      const std::string& target_directory, const Options& options,
-                      const Prefetch& prefetch) noexcept {
+void start_prefetcher(const std::vector<std::string>& archives, wal::SegmentName segment,
+                      wal::SegmentSize size, const std::string& target_directory,
+                      const Options& options, const Prefetch& prefetch,
+                      std::chrono::milliseconds patience) noexcept {
   try {
     const auto most = std::min<std::size_t>(prefetch.segments, kMostBytes / size.bytes());
     if (most == 0) return;
@@ -101,8 +116,8 @@ void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal:
     auto address = take_address(io::identity_of_directory(*target).value());
     if (!address) return;
     if (::fork() == 0)
-      become_helper(std::move(*address), *owner, archive, segment, size, target_directory, options,
-                    most);
+      become_helper(std::move(*address), *owner, archives, segment, size, target_directory, options,
+                    most, patience);
   } catch (...) {
     // Recovery goes on without.
   }
@@ -220,16 +235,16 @@ class UnnamedOutput final : public Output {
 /// stock are theirs together, under one mutex.
 class Helper {
  public:
-  Helper(net::Listener listener, Descriptor owner, std::unique_ptr<io::Shelf> archive,
+  Helper(net::Listener listener, Descriptor owner, const std::vector<std::string>& archives,
          std::unique_ptr<io::Directory> target, wal::SegmentName segment, wal::SegmentSize size,
-         const Options& options, std::size_t most)
+         const Options& options, std::size_t most, std::chrono::milliseconds patience)
       : listener_(std::move(listener)),
         owner_(std::move(owner)),
-        archive_(std::move(archive)),
+        archives_(archives, patience),
         target_(std::move(target)),
         size_(size),
         options_(options),
-        terms_(terms_of(*archive_, *target_, options)),
+        terms_(terms_of(archives, archives_.shelves(), *target_, options)),
         plan_(most, size) {
     static_cast<void>(plan_.asked(segment));
   }
@@ -257,7 +272,7 @@ class Helper {
 
   net::Listener listener_;  ///< the answering thread's own
   const Descriptor owner_;
-  const std::unique_ptr<io::Shelf> archive_;
+  const OpenArchives archives_;
   const std::unique_ptr<io::Directory> target_;
   const wal::SegmentSize size_;
   const Options options_;
@@ -279,6 +294,7 @@ class Helper {
 };
 
 void Helper::run() {
+  listener_.listen();
   std::thread fetching([this] { fetch_all(); });
   std::thread syncing([this] { sync_all(); });
   for (;;) {
@@ -402,7 +418,7 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
       const std::lock_guard lock(mutex_);
       return !ended_ && plan_.wanted(segment);
     });
-    auto fetched = fetch_segment(*archive_, segment, output, options_);
+    auto fetched = fetch_segment(archives_.shelves(), segment, output, options_);
     if (!fetched || fetched->size != size_) return std::nullopt;
     std::optional<Stock> before;
     {
@@ -412,7 +428,8 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
     const auto start = segment.start(size_);
     if (before && before->fetched.source.segment.timeline() == segment.timeline() &&
         before->fetched.source.segment.start(size_) + size_.bytes() == start &&
-        !compare_with_before(*archive_, *fetched, *file, before->fetched, *before->content))
+        !compare_with_before(archives_.shelves(), *fetched, *file, before->fetched,
+                             *before->content))
       return std::nullopt;
     return Stock{*fetched, std::move(file)};
   } catch (const Error& error) {
@@ -464,9 +481,10 @@ void Helper::end() {
 
 /// In the child: lets go of everything that is the server's, then works until there is no reason
 /// to. Always exits with 0: whoever inherits the orphan has nothing to look into.
-void become_helper(net::Listener address, const Process& owner, const std::string& archive,
-                   wal::SegmentName segment, wal::SegmentSize size,
-                   const std::string& target_directory, const Options& options, std::size_t most) {
+void become_helper(net::Listener address, const Process& owner,
+                   const std::vector<std::string>& archives, wal::SegmentName segment,
+                   wal::SegmentSize size, const std::string& target_directory,
+                   const Options& options, std::size_t most, std::chrono::milliseconds patience) {
   try {
     // Its own session: what a terminal or the server sends to a group is not for us, and the
     // server's log pipe ends when the server's processes have let go of it.
@@ -487,14 +505,12 @@ void become_helper(net::Listener address, const Process& owner, const std::strin
 
     auto watched = watch(owner);
     if (!watched) ::_exit(0);
-    auto from = io::open_directory(archive);
     auto to = io::open_directory(target_directory);
-    // The directories are open: nothing may hold the server's own in use.
+    Helper helper(net::Listener{Descriptor(socket)}, std::move(watched), archives, std::move(to),
+                  segment, size, options, most, patience);
+    // The directories are open, or known by their whole paths: nothing may hold the server's own
+    // in use.
     if (::chdir("/") != 0) ::_exit(0);
-    net::Listener listener{Descriptor(socket)};
-    listener.listen();
-    Helper helper(std::move(listener), std::move(watched), std::move(from), std::move(to), segment,
-                  size, options, most);
     helper.run();
   } catch (...) {
   }

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "restore/restore.h"
 #include "wal/segment.h"
@@ -29,19 +32,21 @@ struct Prefetch {
 struct Taken {
   bool restored = false;
   bool helper_runs = false;  ///< then none has to be started
+  std::uint64_t silent = 0;  ///< archives that did not answer the helper, one bit for each
 };
 /// Asks the helper, if there is one. Never throws: all that goes wrong means "not restored".
-[[nodiscard]] Taken take_prefetched(const std::string& archive, wal::SegmentName segment,
-                                    const std::string& target_directory,
-                                    const std::string& target_name,
-                                    const Options& options) noexcept;
+[[nodiscard]] Taken take_prefetched(const std::vector<std::string>& archives,
+                                    wal::SegmentName segment, const std::string& target_directory,
+                                    const std::string& target_name, const Options& options,
+                                    std::chrono::milliseconds patience) noexcept;
 
 /// Starts a helper that goes on behind `segment`, if a server recovers into the target directory
 /// (or, with prefetch.without_server, in any case) and the system can do what is needed: files
 /// without a name, descriptors of processes. Silently does nothing otherwise. The caller has to
 /// have one thread.
-void start_prefetcher(const std::string& archive, wal::SegmentName segment, wal::SegmentSize size,
-                      const std::string& target_directory, const Options& options,
-                      const Prefetch& prefetch) noexcept;
+void start_prefetcher(const std::vector<std::string>& archives, wal::SegmentName segment,
+                      wal::SegmentSize size, const std::string& target_directory,
+                      const Options& options, const Prefetch& prefetch,
+                      std::chrono::milliseconds patience) noexcept;
 
 }  // namespace weir::restore

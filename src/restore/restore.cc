@@ -8,14 +8,17 @@
 #include <vector>
 
 #include "archive/forms.h"
+#include "archive/segment_bytes.h"
 #include "archive/segment_reader.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "restore/absence.h"
-#include "restore/archive_facts.h"
+#include "restore/agreement.h"
+#include "restore/answer.h"
+#include "restore/archives.h"
 #include "restore/content_source.h"
-#include "restore/history.h"
+#include "restore/history_request.h"
 #include "restore/partial.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
@@ -36,25 +39,28 @@ constexpr int kLooksAtRest = 4;
 /// One request.
 class Restorer {
  public:
-  Restorer(io::Shelf& archive, io::Directory& target_directory, const std::string& target_name,
+  Restorer(Shelves archives, io::Directory& target_directory, const std::string& target_name,
            const Options& options, Log& log)
-      : archive_(archive),
-        target_directory_(target_directory),
+      : target_directory_(target_directory),
         target_name_(target_name),
         options_(options),
         log_(log),
-        facts_(archive, options, log),
-        check_(facts_, target_directory, target_name, options, log) {}
+        archives_(archives, options, log),
+        answer_(archives_, target_directory, target_name, options, log),
+        check_(archives_, target_directory, target_name, options, log) {}
 
   Result restore(const wal::SegmentName& segment);
-  Result restore(const HistoryRequest& request);
-  Result restore(const BackupHistoryRequest& request);
+  Result restore(const HistoryRequest& request) {
+    return restore_history(archives_, answer_, request.timeline);
+  }
+  Result restore(const BackupHistoryRequest& request) {
+    return restore_backup_history(archives_, answer_, request.name);
+  }
 
  private:
-  Result restore_history(wal::TimelineId timeline);
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
-  wal::SegmentSize deliver(const SegmentFileName& name);
+  wal::SegmentSize deliver(const Copy& copy, std::span<const Copy> told);
 
   /// What one listing says of a segment that is not there.
   struct Finding {
@@ -65,6 +71,7 @@ class Restorer {
     std::vector<KnownHole> holes{};
   };
   Finding look_for_absent(wal::SegmentName segment);
+  Absence judge_absent(wal::SegmentName segment, const Finding& finding, wal::SegmentSize size);
   std::optional<wal::SegmentSize> size_of_a_raw_partial();
   Result act_on_absence(wal::SegmentName segment, const Finding& finding);
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
@@ -73,25 +80,22 @@ class Restorer {
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
   void deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
-  Result absent(const Absence& absence, const std::string& file);
-  void require_wal();
-  void require_outside(const Target& target);
 
-  io::Shelf& archive_;
   io::Directory& target_directory_;
   const std::string& target_name_;
   const Options& options_;
   Log& log_;
-  ArchiveFacts facts_;
+  Archives archives_;
+  Answer answer_;
   SegmentCheck check_;
   int unsettled_looks_ = 0;
 };
 
 }  // namespace
 
-Result restore_file(io::Shelf& archive, const Request& request, io::Directory& target_directory,
+Result restore_file(Shelves archives, const Request& request, io::Directory& target_directory,
                     const std::string& target_name, const Options& options, Log& log) {
-  Restorer restorer(archive, target_directory, target_name, options, log);
+  Restorer restorer(archives, target_directory, target_name, options, log);
   return std::visit([&](const auto& asked) { return restorer.restore(asked); }, request);
 }
 
@@ -107,14 +111,19 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
     try {
-      if (const auto size = restore_finished(segment)) return {true, {}, size};
+      if (const auto size = restore_finished(segment)) {
+        answer_.tell_silence(segment.to_string());
+        return {true, {}, size};
+      }
     } catch (const TargetError&) {
+      throw;
+    } catch (const Contradiction&) {
       throw;
     } catch (const Error& error) {
       if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
       throw;
     }
-    facts_.forget();
+    archives_.forget();
     try {
       const auto finding = look_for_absent(segment);
       const bool settled = finding.settled || said == finding.absence.index();
@@ -122,18 +131,21 @@ Result Restorer::restore(const wal::SegmentName& segment) {
       if (!settled) continue;
       auto result = act_on_absence(segment, finding);
       // A receiver may have finished it meanwhile.
-      if (result.restored || !facts_.finished_form_exists(segment)) return result;
+      if (result.restored) answer_.tell_silence(segment.to_string());
+      if (result.restored || !archives_.finished_form_exists(segment)) return result;
     } catch (const TargetError&) {
+      throw;
+    } catch (const Contradiction&) {
       throw;
     } catch (const Error& error) {
       // Finished, compressed or removed by another process while it was looked at.
-      if (!archive::is_gone(error) && !facts_.finished_form_exists(segment)) throw;
+      if (!archive::is_gone(error) && !archives_.finished_form_exists(segment)) throw;
       gone = error;
     }
   }
   Error error(ErrorKind::retry,
               "the archive changes again and again while the segment is looked for");
-  error.with("segment", segment).with("directory", archive_.path());
+  error.with("segment", segment).with("directory", archives_.paths());
   if (gone) error.with("last", gone->what());
   throw error;
 }
@@ -143,53 +155,72 @@ Result Restorer::restore(const wal::SegmentName& segment) {
 std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
                                                       const Error& error) {
   if (!options_.up_to_hole || error.kind() != ErrorKind::damage) return std::nullopt;
-  const auto& identity = facts_.identity();
+  const auto identity = archives_.identity();
   if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
-  const auto look = archive::look_at_size(archive_, {segment, Method::none, false},
+  std::optional<archive::WrongSize> wrong;
+  bool all_wrong = true;
+  archives_.ask_each([&](std::size_t i) {
+    if (!archives_.at(i).finished_form_exists(segment)) return;
+    const auto look = archive::check_size(archives_.shelf(i), {segment, Method::none, false},
                                           identity->segment_size, std::chrono::system_clock::now());
-  if (!look.wrong || look.being_written) return std::nullopt;
+    all_wrong = all_wrong && look.wrong && !look.being_written;
+    if (!wrong) wrong = look.wrong;
+  });
+  if (!wrong || !all_wrong) return std::nullopt;
   log_.error(error);
-  return restore_up_to_hole(
-      segment, look_for_absent(segment),
-      Gap{archive::text_of(std::span(&*look.wrong, 1), identity->segment_size)});
+  return restore_up_to_hole(segment, look_for_absent(segment),
+                            Gap{archive::text_of(std::span(&*wrong, 1), identity->segment_size)});
 }
 
-/// nullopt if there is no finished form. Throws the first form's error if none is sound.
+/// nullopt if there is no finished copy. Throws the first one's error if none is sound.
 std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
-  std::string told;
-  for (const auto& name : archive::finished_names(segment)) {
-    if (!archive_.find(name.to_string())) continue;
-    try {
-      const auto size = deliver(name);
-      if (first_error) {
+  std::vector<Copy> unsound;
+  std::optional<wal::SegmentSize> restored;
+  archives_.ask_each([&](std::size_t i) {
+    for (const auto& name : archive::finished_names(segment)) {
+      if (restored || !archives_.shelf(i).find(name.to_string())) continue;
+      const Copy copy{i, name};
+      try {
+        restored = deliver(copy, unsound);
+        if (!first_error) continue;
         log_.error(*first_error);
-        log_.warning("{} was restored from its other, sound form {}", segment, name.to_string());
+        log_.warning("{} was restored from its other, sound form {}", segment,
+                     archives_.several() ? archives_.path_of(copy) : name.to_string());
+      } catch (const TargetError&) {
+        throw;
+      } catch (const Contradiction&) {
+        throw;
+      } catch (const Error& error) {
+        // Compressed or removed by another process while it was being read: it has another form
+        // now.
+        if (!archives_.shelf(i).find(name.to_string())) continue;
+        if (archives_.nobody_tells_the_cluster(error)) throw;
+        if (!first_error) first_error = error;
+        unsound.push_back(copy);
       }
-      return size;
-    } catch (const TargetError&) {
-      throw;
-    } catch (const Error& error) {
-      // Compressed or removed by another process while it was being read: it has another form now.
-      if (!archive_.find(name.to_string())) continue;
-      if (!first_error) first_error = error;
     }
+  });
+  if (restored || !first_error) return restored;
+  if (archives_.several()) {
+    // What another one would have to say comes first: it may answer when it is asked again.
+    log_.error(*first_error);
+    archives_.require_answers(segment.to_string() + ", sound");
   }
-  if (first_error) throw *first_error;
-  return std::nullopt;
+  throw *first_error;
 }
 
-wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
+wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told) {
   Target target(target_directory_, target_name_);
-  require_outside(target);
+  answer_.require_outside(target);
   using Haste = SegmentCheck::Haste;
   const auto checked =
-      check_.read(name, target, options_.system_identifier ? Haste::all : Haste::also_before)
+      check_.read(copy, target, options_.system_identifier ? Haste::all : Haste::also_before)
           .value();  // a target takes everything
-  ContentSource content(name.segment.start(checked.size), target);
+  ContentSource content(copy.name.segment.start(checked.size), target);
   check_.check_seam_of(checked, content);
   check_.check_long_record_of(checked, content);
-  check_.require_agreement(checked);
+  require_agreement(archives_, check_, checked, target, options_, log_, told);
   target.publish();
   return checked.size;
 }
@@ -197,11 +228,12 @@ wal::SegmentSize Restorer::deliver(const SegmentFileName& name) {
 // ---- what is not there
 
 Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
-  require_wal();
-  const auto& identity = facts_.identity();
+  archives_.require_wal();
+  const auto identity = archives_.identity();
   const auto size = identity ? std::optional(identity->segment_size) : size_of_a_raw_partial();
+  archives_.require_answers(segment.to_string());
   // Nothing but .partial files into which nothing was written yet, of which nothing tells the size.
-  if (!size) return {.absence = judge_absent_segment(segment, facts_.listing())};
+  if (!size) return {.absence = judge_absent_segment(segment, archives_.listing())};
   if (!segment.fits(*size))
     throw Error(ErrorKind::conflict, "no segment has this name with the archive's segment size")
         .with("segment", segment)
@@ -209,18 +241,33 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
         .with("read from", identity ? identity->file : "the size of unfinished files");
   Finding finding;
   finding.size = identity ? size : std::nullopt;
-  finding.timelines = archive::Timelines::read(archive_, facts_.listing());
-  finding.holes = facts_.known_holes(*size);
-  finding.absence =
-      judge_absent_segment(segment, facts_.listing(), finding.timelines, *size, finding.holes);
+  finding.timelines = archives_.timelines();
+  finding.holes = archives_.known_holes(*size);
+  finding.absence = judge_absent(segment, finding, *size);
+  archives_.require_answers(segment.to_string());
   const auto* const absent = std::get_if<Absent>(&finding.absence);
   finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
   return finding;
 }
 
+/// What one archive has proves it for all of them. (Unfinished segments in a row mean nothing only
+/// if they are one receiver's: so it is not the names of all together that are judged.)
+Absence Restorer::judge_absent(wal::SegmentName segment, const Finding& finding,
+                               wal::SegmentSize size) {
+  std::optional<Absence> judged;
+  archives_.ask_each([&](std::size_t i) {
+    if (judged && std::holds_alternative<Gap>(*judged)) return;
+    auto absence = judge_absent_segment(segment, archives_.at(i).listing(), finding.timelines, size,
+                                        finding.holes);
+    if (!judged || std::holds_alternative<Gap>(absence)) judged = std::move(absence);
+  });
+  archives_.require_answers(segment.to_string());
+  return std::move(*judged);
+}
+
 /// Files of segments being written have the size of a segment from the beginning.
 std::optional<wal::SegmentSize> Restorer::size_of_a_raw_partial() {
-  for (const auto& entry : facts_.listing().segments)
+  for (const auto& entry : archives_.listing().segments)
     if (entry.name.partial && entry.name.method == Method::none && entry.bytes.value() > 0)
       if (const auto size = wal::SegmentSize::of(*entry.bytes);
           size && entry.name.segment.fits(*size))
@@ -234,7 +281,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
         absent->reason == Absent::Reason::end)
       return restore_partial(segment, finding, absent->why);
     Result result{false, absent->why};
-    for (const auto& entry : facts_.listing().segments)
+    for (const auto& entry : archives_.listing().segments)
       if (entry.name.partial && entry.name.segment == segment)
         result.unfinished = entry.name.to_string();
     return result;
@@ -245,7 +292,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
   if (finding.size && server_has(segment, *finding.size))
     return {false, gap.what + "; but the server has a sound one in its pg_wal"};
   if (options_.up_to_hole) return restore_up_to_hole(segment, finding, gap);
-  return absent(gap, segment.to_string());
+  return answer_.absent(gap, segment.to_string());
 }
 
 /// The last bytes before a hole, and then the end.
@@ -272,7 +319,8 @@ void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& 
   const auto& parent = history->ancestors().back();
   if (size.segno(parent.switchpoint) != segment.segno(size)) return;
   const bool parent_has_it = std::any_of(
-      facts_.listing().segments.begin(), facts_.listing().segments.end(), [&](const auto& entry) {
+      archives_.listing().segments.begin(), archives_.listing().segments.end(),
+      [&](const auto& entry) {
         return entry.name.segment == wal::SegmentName(parent.timeline, segment.segno(size), size) &&
                (!entry.name.partial || entry.bytes.value() > 0);
       });
@@ -280,7 +328,7 @@ void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& 
   throw Error(ErrorKind::gap,
               fmt::format("{} is missing in the archive, and timeline {} begins in it: {}", segment,
                           segment.timeline(), gap.what))
-      .with("directory", archive_.path())
+      .with("directory", archives_.paths())
       .hint(fmt::format("The hole begins where timeline {0} does. To recover all that is before "
                         "it, follow timeline "
                         "{1}: recovery_target_timeline = '{1}', recovery_target_lsn = '{2}', "
@@ -292,9 +340,13 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                                  std::string why) {
   const auto& size = *finding.size;
   const bool before_hole = std::holds_alternative<Gap>(finding.absence);
-  auto best = find_partial(facts_, segment, size, options_.durable_end);
+  std::vector<Partial> others;
+  auto best = find_partial(archives_, segment, size, options_.durable_end, &others);
+  // One that could not be read may hold what the others do not.
+  archives_.require_answers(segment.to_string() + ".partial");
   if (!best) return {false, std::move(why)};
-  const auto name = best->name.to_string();
+  const auto name =
+      archives_.several() ? archives_.path_of(best->copy) : best->copy.name.to_string();
   if (best->damage && !options_.partial_damaged)
     throw std::move(*best->damage)
         .hint(fmt::format(
@@ -302,6 +354,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
             "be lost. If there is no better copy, --partial-damaged hands out what is before it.",
             best->cut));
   if (best->damage) log_.error(*best->damage);
+  require_longest(archives_, *best, others, size, options_, log_);
 
   std::uint64_t keep = 0;
   std::string later;  ///< an unfinished segment behind this one that has WAL
@@ -315,12 +368,12 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
       // Where no receiver can be asked: it may be about to write the rest.
       if (unsettled_looks_ < kLooksAtRest) {
         ++unsettled_looks_;
-        wait_for_writer(archive_, name);
+        wait_for_writer(archives_.shelf(best->copy.archive), best->copy.name.to_string());
         throw system_error(ENOENT, "the unfinished segment is not whole yet").with("file", name);
       }
-      return absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
-                                    best->cut, later)},
-                    segment.to_string());
+      return answer_.absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
+                                            best->cut, later)},
+                            segment.to_string());
     }
     auto cut = best->cut;
     // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
@@ -331,7 +384,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
       if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
         continue;
       const auto end = finding.timelines.history(descendant)->end_of(timeline);
-      const auto& segments = facts_.listing().segments;
+      const auto& segments = archives_.listing().segments;
       const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
         const auto& other = entry.name.segment;
         return other.timeline() == descendant && other.fits(size) &&
@@ -357,25 +410,31 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
 
 /// Its name; empty if there is none. A file that was only begun holds nothing that could be missed.
 std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding) {
-  for (const auto& behind :
-       unfinished_behind(segment, facts_.listing(), *finding.size, finding.holes)) {
-    try {
-      const auto page = archive::read_first_page_header(archive_, behind);
-      if (page && page->address == behind.segment.start(*finding.size)) return behind.to_string();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
-      return behind.to_string();
+  std::string found;
+  archives_.ask_each([&](std::size_t i) {
+    for (const auto& behind :
+         unfinished_behind(segment, archives_.at(i).listing(), *finding.size, finding.holes)) {
+      if (!found.empty()) return;
+      try {
+        const auto page = archive::read_first_page_header(archives_.shelf(i), behind);
+        if (page && page->address == behind.segment.start(*finding.size))
+          found = behind.to_string();
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::damage) throw;
+        found = behind.to_string();
+      }
     }
-  }
-  return {};
+  });
+  return found;
 }
 
 /// The first `keep` bytes, and zeros behind them.
 void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size) {
   Target target(target_directory_, target_name_);
-  require_outside(target);
+  answer_.require_outside(target);
+  auto& archive = archives_.shelf(partial.copy.archive);
   try {
-    archive::read_segment(archive_, partial.name, size, [&](std::span<const std::byte> wal) {
+    archive::read_segment(archive, partial.copy.name, size, [&](std::span<const std::byte> wal) {
       target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
       return true;
     });
@@ -386,10 +445,11 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   }
   if (target.size() < keep)
     throw Error(ErrorKind::retry, "the unfinished segment became shorter while it was read")
-        .with("file", facts_.path_of(partial.name.to_string()));
+        .with("file", archives_.path_of(partial.copy));
   target.append_zeros(size.bytes() - keep);
-  ContentSource content(partial.name.segment.start(size), target);
-  check_.check_seam_of({.source = partial.name,
+  ContentSource content(partial.copy.name.segment.start(size), target);
+  check_.check_seam_of({.source = partial.copy.name,
+                        .archive = partial.copy.archive,
                         .identity = {},
                         .size = size,
                         .first_record = partial.first_record,
@@ -405,7 +465,7 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
   const auto entry = target_directory_.find(segment.to_string());
   if (!entry || entry->type != io::DirectoryEntry::Type::file || entry->size != size.bytes())
     return false;
-  const auto history = facts_.history_of(segment.timeline());
+  const auto history = archives_.history_of(segment.timeline());
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = segment.timeline(),
                                 .system_identifier = *options_.system_identifier,
@@ -417,91 +477,6 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
     return !damage;
   });
   return !damage && !verifier.unchecked();
-}
-
-Result Restorer::absent(const Absence& absence, const std::string& file) {
-  if (const auto* fine = std::get_if<Absent>(&absence)) return {false, fine->why};
-  const auto& what = std::get<Gap>(absence).what;
-  if (options_.gap_is_absence) {
-    log_.warning("{} is missing in the archive: {}; told as absent (--on-gap absent)", file, what);
-    return {false, what};
-  }
-  throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
-      .with("directory", archive_.path())
-      .hint(
-          "A recovery that went on without it would end too early and open the database with data "
-          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive "
-          "and put it here. To recover all that is before the hole and nothing behind it: "
-          "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
-}
-
-/// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
-void Restorer::require_outside(const Target& target) {
-  if (archive_.find(target.temporary_name()))
-    throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
-        .with("directory", archive_.path());
-}
-
-void Restorer::require_wal() {
-  if (!facts_.listing().segments.empty() || options_.empty_is_absence) return;
-  throw Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
-      .with("directory", archive_.path())
-      .hint(
-          "Is its file system mounted, and is it the right directory? If an empty archive is as it "
-          "should be (for a standby that streams): --allow-empty.");
-}
-
-// ---- histories
-
-Result Restorer::restore(const HistoryRequest& request) {
-  for (int look = 0;; ++look) {
-    try {
-      return restore_history(request.timeline);
-    } catch (const TargetError&) {
-      throw;
-    } catch (const Error& error) {
-      // The segment that it is compared with was finished or compressed meanwhile.
-      if (!archive::is_gone(error) || look + 1 == kLooks) throw;
-      facts_.forget();
-    }
-  }
-}
-
-Result Restorer::restore_history(wal::TimelineId timeline) {
-  const auto name = wal::history_name(timeline);
-  require_wal();
-  if (options_.system_identifier)
-    static_cast<void>(facts_.identity());  // a history does not say whose it is
-  const auto timelines = archive::Timelines::read(archive_, facts_.listing());
-  if (const auto content =
-          read_checked_history(archive_, timeline, facts_.listing(), timelines, options_.verify)) {
-    Target target(target_directory_, target_name_);
-    require_outside(target);
-    target.append(std::as_bytes(std::span(content->data(), content->size())));
-    target.publish();
-    return {true, {}};
-  }
-  const auto& identity = facts_.identity();
-  const auto holes =
-      identity ? facts_.known_holes(identity->segment_size) : std::vector<KnownHole>();
-  return absent(judge_absent_history(timeline, facts_.listing(), timelines, holes), name);
-}
-
-Result Restorer::restore(const BackupHistoryRequest& request) {
-  const auto file = archive_.open_bytes(request.name);
-  if (!file) {
-    require_wal();
-    return {false, "the archive does not have it"};
-  }
-  std::vector<std::byte> content(file->size());
-  if (file->read_at(0, content) != content.size() || content.empty())
-    throw Error(ErrorKind::damage, "the backup history file is empty or changes")
-        .with("file", facts_.path_of(request.name));
-  Target target(target_directory_, target_name_);
-  require_outside(target);
-  target.append(content);
-  target.publish();
-  return {true, {}};
 }
 
 }  // namespace

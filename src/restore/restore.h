@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "archive/durable_end.h"
@@ -14,7 +16,11 @@
 namespace weir::restore {
 
 using archive::DurableEnd;
-using AskReceiver = archive::AskDurableEnd;
+/// Asks the receiver that streams into the archive of this path, as archive::AskDurableEnd does.
+using AskReceiver = std::function<std::optional<DurableEnd>(const std::string& archive)>;
+
+/// Archives of one cluster, in the order in which they are asked. Not owned; one at least.
+using Shelves = std::span<io::Shelf* const>;
 
 struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size
@@ -25,6 +31,8 @@ struct Options {
   bool up_to_hole = false;
   bool gap_is_absence = false;
   bool empty_is_absence = false;
+  /// Of several archives: the first sound copy is taken, and the others are not looked at.
+  bool first_sound = false;
   /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
   /// archive's newest segment.
   std::optional<std::uint64_t> system_identifier;
@@ -48,11 +56,21 @@ struct Result {
 };
 
 /// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while
-/// it is written, and takes it back if it turns out to be wrong. If one form of a segment is
-/// damaged and another is sound, the sound one is taken and the damage told to the log. One thread.
-/// Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name then.
-[[nodiscard]] Result restore_file(io::Shelf& archive, const Request& request,
+/// it is written, and takes it back if it turns out to be wrong. If one copy of a segment (a form
+/// of it, or that of another archive) is damaged and another is sound, the sound one is taken and
+/// the damage told to the log; two that are sound and differ are an error. An archive that cannot
+/// be looked into is told to the log if another one has the file, and is an error if none has it.
+/// One thread. Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name
+/// then.
+[[nodiscard]] Result restore_file(Shelves archives, const Request& request,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options, Log& log);
+[[nodiscard]] inline Result restore_file(io::Shelf& archive, const Request& request,
+                                         io::Directory& target_directory,
+                                         const std::string& target_name, const Options& options,
+                                         Log& log) {
+  io::Shelf* const only = &archive;
+  return restore_file(Shelves(&only, 1), request, target_directory, target_name, options, log);
+}
 
 }  // namespace weir::restore

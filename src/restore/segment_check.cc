@@ -5,7 +5,6 @@
 #include <future>
 #include <span>
 
-#include "archive/compare.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
@@ -47,27 +46,28 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
 
 }  // namespace
 
-std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& output,
-                                          Haste haste) {
+std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Haste haste) {
   bool look_back = haste == Haste::also_before;
-  const auto path = facts_.path_of(name.to_string());
-  const auto first_page = archive::read_first_page_header(facts_.directory(), name);
+  const auto& name = copy.name;
+  auto& facts = archives_.at(copy.archive);
+  const auto path = archives_.path_of(copy);
+  const auto first_page = archive::read_first_page_header(facts.directory(), name);
   if (!first_page)
     throw Error(ErrorKind::damage, "damaged WAL: expected a segment's first page header")
         .with("file", path)
         .with("offset in the segment", 0);
-  const auto size = facts_.size_of(name, *first_page);
+  const auto size = facts.size_of(name, *first_page);
   const auto start = name.segment.start(size);
-  Fetched checked{.source = name, .identity = {}, .size = size};
+  Fetched checked{.source = name, .archive = copy.archive, .identity = {}, .size = size};
   const auto read_segment = [&](const codec::Sink& sink) {
     if (haste == Haste::none) {
-      archive::read_segment(facts_.directory(), name, size, sink);
+      archive::read_segment(facts.directory(), name, size, sink);
       return;
     }
     // Two segments to be unpacked, one on each processor: handing pieces over would only cost.
-    const bool also_before = look_back && before_is_packed(name.segment, size);
+    const bool also_before = look_back && before_is_packed(copy, size);
     archive::read_segment_in_two_threads(
-        facts_.directory(), name, size, sink,
+        facts.directory(), name, size, sink,
         also_before ? archive::Processor::kept_busy : archive::Processor::free);
   };
   bool wanted = true;
@@ -76,10 +76,10 @@ std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& o
     return wanted ? std::optional(checked) : std::nullopt;
   }
 
-  const auto history = facts_.history_of(name.segment.timeline());
+  const auto history = archives_.history_of(name.segment.timeline());
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = name.segment.timeline(),
-                                .system_identifier = facts_.expected_system_identifier(),
+                                .system_identifier = facts.expected_system_identifier(),
                                 .history = history ? &*history : nullptr},
                                start);
   output.expect(size.bytes());
@@ -90,7 +90,7 @@ std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& o
     wanted = output.append(wal);
     if (look_back && verifier.first_record_previous().valid()) {
       look_back = false;
-      begin_reading_before(name.segment, size, verifier.first_record_previous(),
+      begin_reading_before(copy, size, verifier.first_record_previous(),
                            history ? &*history : nullptr);
     }
     return wanted;
@@ -112,6 +112,38 @@ std::optional<Fetched> SegmentCheck::read(const SegmentFileName& name, Output& o
   return checked;
 }
 
+template <typename Check>
+SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Options& along,
+                                      Agreed agreed, Check check) {
+  const archive::WalReader::Options options{
+      .segment_size = along.segment_size, .timeline = along.timeline, .history = along.history};
+  SeamResult told;
+  // That one does not fit may be the fault of what it was compared with.
+  const auto strongest = agreed == Agreed::by_one ? SeamVerdict::fits : SeamVerdict::broken;
+  const auto ask = [&](WalSource& source) {
+    const auto result = check(source);
+    if (result.verdict == strongest || told.verdict == SeamVerdict::unknown) told = result;
+    return told.verdict == strongest;
+  };
+  const auto ask_one = [&](std::size_t i) {
+    archive::WalReader reader(archives_.shelf(i), options);
+    AskedSource source([&](wal::Lsn at, std::span<std::byte> into) {
+      if (before_ && before_->archive == i)
+        if (const auto read =
+                read_before(reader.segment_at(at), along.segment_size.offset(at), into))
+          return *read;
+      return reader.read(at, into);
+    });
+    return ask(source);
+  };
+  if (ask_one(first) || !archives_.several()) return told;
+  for (std::size_t i = 0; i < archives_.count(); ++i)
+    if (i != first && !archives_.silent(i) && ask_one(i)) return told;
+  UnionReader all(archives_, along);
+  ask(all);
+  return told;
+}
+
 void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   const auto timeline = segment.source.segment.timeline();
   const auto size = segment.size;
@@ -125,7 +157,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     first_record = end_of_continued_record(start_here, page->remaining);
     if (first_record > start_here + segment.records_end) return;
   }
-  const auto history = facts_.history_of(timeline);
+  const auto history = archives_.history_of(timeline);
   const Seam seam{.segment_start = start_here,
                   .first_record = first_record,
                   .previous_record = segment.previous_record,
@@ -144,51 +176,56 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     if (!file || file->size() != size.bytes()) return {};
     return ContentSource(start, *file).read(at, into);
   });
-  archive::WalReader reader(facts_.directory(), along);
-  AskedSource archived([&](wal::Lsn at, std::span<std::byte> into) {
-    const auto read = read_before(reader.segment_at(at), size.offset(at), into);
-    return read ? *read : reader.read(at, into);
-  });
-
   auto result = check_seam(seam, servers, content);
+  // What the server has was restored from one of the archives, most likely: if one of them agrees
+  // with it, and another does not, they are of two histories.
+  const auto agreed = result.verdict == SeamVerdict::broken ? Agreed::by_all : Agreed::by_one;
+  const auto archived = [&] {
+    return ask_archives(segment.archive,
+                        {.segment_size = size, .timeline = timeline, .history = history}, agreed,
+                        [&](WalSource& before) { return check_seam(seam, before, content); });
+  };
   if (result.verdict == SeamVerdict::unknown && !options_.system_identifier && !before_ &&
       check_seam(seam, last_time, content).verdict == SeamVerdict::fits)
     return;
   // A file that lay in pg_wal since before the recovery may be another one's.
   if (result.verdict == SeamVerdict::broken ||
       (result.verdict == SeamVerdict::unknown && !options_.system_identifier)) {
-    auto again = check_seam(seam, archived, content);
+    auto again = archived();
     if (again.verdict == SeamVerdict::broken && before_) {
       // What was read of it proves itself if it fits. If not, its own checksums have a word first.
       before_.reset();
-      again = check_seam(seam, archived, content);
+      again = archived();
     }
     if (again.verdict != SeamVerdict::unknown) result = again;
   }
   if (result.verdict != SeamVerdict::broken) return;
   const auto record = seam.previous_record.valid() ? seam.previous_record : result.damage->at;
-  throw damage_error(*result.damage, facts_.path_of(segment.source.to_string()), size)
+  throw damage_error(*result.damage, archives_.path_of(segment.copy()), size)
       .hint(fmt::format("The record at {} begins in the segment before ({}) and goes on in this "
                         "one: one of the two is not as it was written.",
-                        record, reader.segment_at(record)));
+                        record, servers.segment_at(record)));
 }
 
 /// As far as the names tell: a guess at what begin_reading_before() will do.
-bool SegmentCheck::before_is_packed(wal::SegmentName segment, wal::SegmentSize size) {
+bool SegmentCheck::before_is_packed(const Copy& copy, wal::SegmentSize size) {
+  const auto segment = copy.name.segment;
   const auto segno = segment.segno(size);
   if (!options_.verify || segno == 0) return false;
   const wal::SegmentName before(segment.timeline(), segno - 1, size);
   if (target_directory_.find(before.to_string())) return false;
-  const auto form = archive::find_finished(facts_.directory(), before);
+  const auto form = archive::find_finished(archives_.shelf(copy.archive), before);
   return form && form->method != Method::none;
 }
 
 /// By hand, the archive's own copy of the segment before is asked for the record over the border.
 /// To unpack it takes as long as this one: so it is done at the same time, and without comparing
 /// its checksums, a tenth of the work.
-void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSize size,
+void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,
                                         wal::Lsn previous_record,
                                         const wal::TimelineHistory* history) {
+  const auto segment = copy.name.segment;
+  auto& archive = archives_.shelf(copy.archive);
   const auto start = segment.start(size);
   const wal::Lsn page(previous_record.byte() & ~(wal::kPageSize - 1));
   if (page >= start || page + size.bytes() < start) return;
@@ -199,13 +236,13 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
   const auto there = target_directory_.find(before.to_string());
   if (there && there->size == size.bytes()) return;  // the quick way
   if (restored_last_time(size.start_of(page))) return;
-  const auto name = archive::find_finished(facts_.directory(), before);
+  const auto name = archive::find_finished(archive, before);
   if (!name || name->method == Method::none) return;  // raw: read from where it is wanted
   const auto offset = size.offset(page);
-  const auto read = [this, name = *name, size, offset] {
+  const auto read = [&archive, name = *name, size, offset] {
     std::vector<std::byte> bytes;
     archive::read_segment_from(
-        facts_.directory(), name, size, offset,
+        archive, name, size, offset,
         [&](std::span<const std::byte> wal) {
           bytes.insert(bytes.end(), wal.begin(), wal.end());
           return true;
@@ -213,7 +250,7 @@ void SegmentCheck::begin_reading_before(wal::SegmentName segment, wal::SegmentSi
         codec::Checksums::ignored);
     return bytes;
   };
-  before_ = Before{before, offset, std::async(std::launch::async, read).share()};
+  before_ = Before{before, copy.archive, offset, std::async(std::launch::async, read).share()};
 }
 
 /// Of what begin_reading_before() reads; nullopt if that is not it.
@@ -243,55 +280,20 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
   if (!ends_in_a_long_record(segment)) return;
   const auto timeline = segment.source.segment.timeline();
   const auto size = segment.size;
-  const auto history = facts_.history_of(timeline);
-  archive::WalReader others(facts_.directory(),
-                            {.segment_size = size, .timeline = timeline, .history = history});
-  const auto result = check_long_record(segment, history ? &*history : nullptr, others, content);
+  const auto history = archives_.history_of(timeline);
+  const auto result = ask_archives(
+      segment.archive, {.segment_size = size, .timeline = timeline, .history = history},
+      Agreed::by_one, [&](WalSource& others) {
+        return check_long_record(segment, history ? &*history : nullptr, others, content);
+      });
   if (result.verdict != SeamVerdict::broken) return;
   throw Error(ErrorKind::damage, "damaged WAL: " + result.damage->what)
-      .with("file", facts_.path_of(segment.source.to_string()))
+      .with("file", archives_.path_of(segment.copy()))
       .with("LSN", result.damage->at)
       .hint(
           "The record lies in several segments, this one among them, and one of them is not as it "
           "was written. Put sound copies in their places; pgweir verify tells where the record "
           "begins and ends.");
-}
-
-void SegmentCheck::require_agreement(const Fetched& checked) {
-  if (checked.records_end == 0) return;  // nothing was looked into
-  class Nowhere final : public Output {
-   public:
-    void expect(std::uint64_t) override {}
-    bool append(std::span<const std::byte>) override { return true; }
-    std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
-    std::uint64_t size() override { return 0; }
-  };
-  for (const auto& other : archive::finished_names(checked.source.segment)) {
-    if (other == checked.source || !facts_.directory().find(other.to_string())) continue;
-    std::optional<std::uint64_t> difference;
-    try {
-      difference = archive::first_difference(facts_.directory(), checked.source, other,
-                                             checked.size, checked.records_end);
-      if (!difference) continue;
-      Nowhere nowhere;
-      const auto theirs = read(other, nowhere, Haste::none).value();
-      const auto bytes = archive::SegmentBytes::open(facts_.directory(), other, theirs.size);
-      if (!bytes) continue;
-      ContentSource content(other.segment.start(theirs.size), *bytes);
-      check_seam_of(theirs, content);
-      check_long_record_of(theirs, content);
-    } catch (const Error&) {
-      continue;  // the other one is not sound, or gone
-    }
-    throw Error(ErrorKind::conflict, "two forms of the segment are sound and differ")
-        .with("file", facts_.path_of(checked.source.to_string()))
-        .with("and", facts_.path_of(other.to_string()))
-        .with("offset in the segment", *difference)
-        .hint(
-            "One of them is of another history of the cluster (a server that was promoted without "
-            "a timeline of its own, an archive that two servers wrote to). Move the wrong one "
-            "away: pgweir verify tells which of them the segments before and behind go with.");
-  }
 }
 
 }  // namespace weir::restore

@@ -33,7 +33,7 @@ std::string plain(std::string_view text) {
   return out;
 }
 
-void look_at_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
   const auto add = [&](Level level, std::string text) {
     verdict.findings.push_back({level, std::move(text)});
   };
@@ -62,7 +62,7 @@ void look_at_receiver(const StatusReport& report, const Limits& limits, Verdict&
   if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
 }
 
-void look_at_upstream(const StatusReport& report, Verdict& verdict) {
+void judge_upstream(const StatusReport& report, Verdict& verdict) {
   const auto add = [&](Level level, std::string text) {
     verdict.findings.push_back({level, std::move(text)});
   };
@@ -151,8 +151,8 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                     known(loss.acknowledged)));
   for (const auto& each : report.unvouched) add(Level::warning, each.text());
   for (const auto& what : report.damaged) add(Level::critical, what);
-  look_at_receiver(report, limits, verdict);
-  look_at_upstream(report, verdict);
+  judge_receiver(report, limits, verdict);
+  judge_upstream(report, verdict);
   const auto lag = lag_of(report);
   if (limits.max_lag && lag && *lag > *limits.max_lag)
     add(Level::critical, fmt::format("{} behind the server", format_size(*lag)));

@@ -1,7 +1,6 @@
 #include "status/ends.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <memory>
 #include <vector>
@@ -9,6 +8,7 @@
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
+#include "archive/written_bytes.h"
 #include "base/error.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -27,10 +27,10 @@ struct Scan {
   wal::Lsn end;
 };
 
-class Looker {
+class EndsReader {
  public:
-  Looker(io::Shelf& directory, wal::TimelineId timeline, wal::SegmentSize size,
-         const archive::Timelines& timelines, std::uint64_t& budget)
+  EndsReader(io::Shelf& directory, wal::TimelineId timeline, wal::SegmentSize size,
+             const archive::Timelines& timelines, std::uint64_t& budget)
       : directory_(directory),
         timeline_(timeline),
         size_(size),
@@ -75,16 +75,15 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSi
 
 }  // namespace
 
-Ends look_at_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
-                  wal::SegmentSize size, const archive::Timelines& timelines,
-                  std::uint64_t& budget) {
+Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
+               wal::SegmentSize size, const archive::Timelines& timelines, std::uint64_t& budget) {
   Ends ends;
   if (segments.empty()) return ends;
-  Looker looker(directory, segments.front().name.segment.timeline(), size, timelines, budget);
+  EndsReader reader(directory, segments.front().name.segment.timeline(), size, timelines, budget);
   // The end first: it is what counts if the budget does not suffice for both.
   for (const auto& name : choose(segments.rbegin(), segments.rend(), size)) {
     try {
-      const auto found = looker.last(name);
+      const auto found = reader.last(name);
       if (!ends.end.valid()) ends.end = found.end;
       ends.last = found.commit;
     } catch (const Error& error) {
@@ -94,7 +93,7 @@ Ends look_at_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> s
     if (ends.last) break;
   }
   try {
-    ends.first = looker.first(choose(segments.begin(), segments.end(), size));
+    ends.first = reader.first(choose(segments.begin(), segments.end(), size));
   } catch (const Error& error) {
     ends.moved = ends.moved || archive::is_gone(error);
     ends.first = std::nullopt;
@@ -104,7 +103,7 @@ Ends look_at_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> s
 
 namespace {
 
-std::optional<wal::Commit> Looker::first(std::span<const SegmentFileName> files) {
+std::optional<wal::Commit> EndsReader::first(std::span<const SegmentFileName> files) {
   std::optional<wal::Commit> found;
   wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (end.aborted || end.commit.start < begin_) return true;
@@ -128,7 +127,7 @@ std::optional<wal::Commit> Looker::first(std::span<const SegmentFileName> files)
   return found;
 }
 
-Scan Looker::last(const SegmentFileName& name) {
+Scan EndsReader::last(const SegmentFileName& name) {
   if (name.method == codec::Method::none) return last_of_raw(name);
   Scan scan;
   if (budget_ < size_.bytes()) throw Error(ErrorKind::retry, "too much to read");
@@ -150,7 +149,7 @@ Scan Looker::last(const SegmentFileName& name) {
 }
 
 /// The bytes at `at`, before `end`; none where an unfinished segment ends.
-std::span<const std::byte> Looker::next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end) {
+std::span<const std::byte> EndsReader::next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end) {
   constexpr std::size_t kRead = std::size_t{128} << 10;
   buffer_.resize(kRead);
   const auto read =
@@ -161,29 +160,11 @@ std::span<const std::byte> Looker::next(archive::WalReader& reader, wal::Lsn at,
   return std::span(buffer_).first(read.count);
 }
 
-/// Behind the last page of a .partial there are zeros, or pages of an older segment.
-Scan Looker::last_of_raw(const SegmentFileName& name) {
+Scan EndsReader::last_of_raw(const SegmentFileName& name) {
   const auto file = directory_.open_bytes(name.to_string());
   if (!file) throw system_error(ENOENT, "the segment file is gone");
   const auto start = name.segment.start(size_);
-  const auto is_page = [&](std::uint64_t page) {
-    std::array<std::byte, wal::kLongHeaderSize> bytes;
-    const auto count = file->read_at(page * wal::kPageSize, bytes);
-    const auto header = wal::decode_page_header(std::span(bytes).first(count));
-    return header && header->address == start + page * wal::kPageSize &&
-           wal::major_version_of_magic(header->magic).has_value();
-  };
-  std::uint64_t low = 0;  // pages below it are written
-  const auto bytes_there = std::min(file->size(), size_.bytes());
-  auto high = (bytes_there + wal::kPageSize - 1) / wal::kPageSize;
-  while (low < high) {
-    const auto middle = low + (high - low) / 2;
-    if (is_page(middle))
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  const auto end = std::min(low * wal::kPageSize, bytes_there);
+  const auto end = archive::written_bytes(*file, start, size_);
   Scan scan;
   for (auto window = kFirstWindow; end > 0; window *= 4) {
     const auto from = (end - std::min(window, end)) / wal::kPageSize * wal::kPageSize;
@@ -196,7 +177,8 @@ Scan Looker::last_of_raw(const SegmentFileName& name) {
   return scan;
 }
 
-Scan Looker::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to) {
+Scan EndsReader::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from,
+                             std::uint64_t to) {
   Scan scan;
   wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
@@ -214,7 +196,7 @@ Scan Looker::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, st
   return scan;
 }
 
-wal::RecordVerifier Looker::verifier(wal::Lsn start, wal::RecordObserver& observer) const {
+wal::RecordVerifier EndsReader::verifier(wal::Lsn start, wal::RecordObserver& observer) const {
   return wal::RecordVerifier({.segment_size = size_,
                               .timeline = timeline_,
                               .observer = &observer,

@@ -26,9 +26,8 @@ struct Ends {
 /// have to be read from their beginning. What is read is taken from `budget` (bytes of WAL); where
 /// that does not suffice, or the files are damaged or cannot be read, the answer stays open: this
 /// is no verification. Throws nothing but what is no Error.
-[[nodiscard]] Ends look_at_ends(io::Shelf& directory,
-                                std::span<const archive::SegmentEntry> segments,
-                                wal::SegmentSize size, const archive::Timelines& timelines,
-                                std::uint64_t& budget);
+[[nodiscard]] Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
+                             wal::SegmentSize size, const archive::Timelines& timelines,
+                             std::uint64_t& budget);
 
 }  // namespace weir::status

@@ -20,11 +20,11 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
-StatusReport look_once(io::Directory& directory);
+StatusReport report_once(io::Directory& directory);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
-void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
-                      const archive::Timelines& timelines);
+void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                   const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno);
@@ -34,24 +34,24 @@ void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>
 
 }  // namespace
 
-StatusReport look(const std::string& path) {
+StatusReport make_report(const std::string& path) {
   const auto directory = io::open_existing_directory(path);
-  return look(*directory);
+  return make_report(*directory);
 }
 
-StatusReport look(io::Directory& directory) {
+StatusReport make_report(io::Directory& directory) {
   // A listing is no snapshot: a file that is renamed or removed while it is made may be missing in
   // it, and one that was listed may be gone when it is opened. So a hole, or damage, is told when
   // two looks one after the other show it.
-  constexpr int kLooks = 10;
+  constexpr int kTries = 10;
   const auto moved = [](const StatusReport& report) {
     return std::any_of(report.timelines.begin(), report.timelines.end(),
                        [](const auto& timeline) { return timeline.ends.moved; });
   };
-  auto report = look_once(directory);
-  for (int i = 1; i < kLooks && !(report.holes.empty() && report.damaged.empty() && !moved(report));
+  auto report = report_once(directory);
+  for (int i = 1; i < kTries && !(report.holes.empty() && report.damaged.empty() && !moved(report));
        ++i) {
-    auto again = look_once(directory);
+    auto again = report_once(directory);
     const bool same = report.holes == again.holes && report.damaged == again.damaged;
     report = std::move(again);
     if (same && !moved(report)) break;
@@ -283,7 +283,7 @@ std::optional<double> compression_ratio(const StatusReport& report) {
 
 namespace {
 
-StatusReport look_once(io::Directory& directory) {
+StatusReport report_once(io::Directory& directory) {
   StatusReport report;
   report.directory = directory.path();
   report.free_bytes = directory.free_bytes();
@@ -305,7 +305,7 @@ StatusReport look_once(io::Directory& directory) {
   describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
                    wrong_sizes);
   report.unvouched = archive::read_unvouched(directory, listing);
-  look_at_all_ends(report, directory, listing, report.histories);
+  read_all_ends(report, directory, listing, report.histories);
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);
   return report;
@@ -338,8 +338,8 @@ std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& li
   return std::nullopt;
 }
 
-void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
-                      const archive::Timelines& timelines) {
+void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
+                   const archive::Timelines& timelines) {
   if (!report.identity) return;
   auto budget = kBudget;
   // The newest first: it counts most.
@@ -351,7 +351,7 @@ void look_at_all_ends(StatusReport& report, io::Shelf& directory, const archive:
                                               return entry.name.segment.timeline() < timeline;
                                             });
     timeline_of(report, timeline).ends =
-        look_at_ends(directory, std::span(begin, end), *report.segment_size, timelines, budget);
+        read_ends(directory, std::span(begin, end), *report.segment_size, timelines, budget);
     end = begin;
   }
 }

@@ -15,6 +15,7 @@
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "io/directory.h"
+#include "status/beside.h"
 #include "status/ends.h"
 #include "status/upstream.h"
 #include "wal/transaction_end.h"
@@ -94,13 +95,15 @@ struct StatusReport {
   std::optional<archive::Branch> branch;
   std::optional<std::string> upstream_error;
   std::string upstream_hint;  ///< what to do about it; may be empty
+
+  std::optional<Beside> beside;  ///< unset: not asked for
 };
 
 /// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
 /// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
 /// cannot be read are told in `damaged`.
-[[nodiscard]] StatusReport look(const std::string& path);
-[[nodiscard]] StatusReport look(io::Directory& directory);
+[[nodiscard]] StatusReport make_report(const std::string& path);
+[[nodiscard]] StatusReport make_report(io::Directory& directory);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
 /// as lost, and files that are no segments by their size.

@@ -22,6 +22,7 @@ std::string upstream_text(const StatusReport& report);
 Json commit_json(const std::optional<wal::Commit>& commit);
 Json upstream_json(const StatusReport& report);
 Json receiver_json(const StatusReport& report);
+Json beside_json(const Beside& beside);
 std::string_view form_name(codec::Method method);
 std::string counted(std::uint64_t count, std::string_view noun);
 Json acknowledgement_json(const std::optional<archive::Loss::Acknowledgement>& acknowledged);
@@ -83,7 +84,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
                         format_size(report.free_bytes));
   else
     text += fmt::format("  free: {}\n", format_size(report.free_bytes));
-  return text + receiver_text(report) + upstream_text(report);
+  return text + receiver_text(report) + upstream_text(report) + beside_text(report);
 }
 
 std::string status_json(const StatusReport& report, const std::optional<Verdict>& verdict) {
@@ -176,6 +177,7 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (report.upstream) json["upstream"] = upstream_json(report);
   if (report.upstream_error) json["upstream_error"] = *report.upstream_error;
   if (!report.upstream_hint.empty()) json["upstream_hint"] = report.upstream_hint;
+  if (report.beside) json["beside"] = beside_json(*report.beside);
   const auto found = verdict ? *verdict : check(report, {});
   json["problems"] = Json::array();
   for (const auto& finding : found.findings) json["problems"].push_back(finding.text);
@@ -354,6 +356,29 @@ std::string upstream_text(const StatusReport& report) {
     text += fmt::format("  the slot's wal_status could not be read: {}\n{}", *upstream.slot_error,
                         hint_text(upstream.slot_hint));
   return text;
+}
+
+Json beside_json(const Beside& beside) {
+  Json json{{"directory", beside.directory}};
+  if (!beside.difference) {
+    json["error"] = beside.error;
+    return json;
+  }
+  const auto ranges = [](const std::vector<archive::SegmentRange>& found) {
+    auto list = Json::array();
+    for (const auto& range : found)
+      list.push_back({{"first", range.first.to_string()},
+                      {"last", range.last.to_string()},
+                      {"segments", range.segments},
+                      {"hole", range.hole}});
+    return list;
+  };
+  json["only_here"] = ranges(beside.difference->only_one);
+  json["only_beside"] = ranges(beside.difference->only_other);
+  json["histories_only_here"] = beside.difference->histories_only_one;
+  json["histories_only_beside"] = beside.difference->histories_only_other;
+  json["both"] = beside.difference->both.size();
+  return json;
 }
 
 Json commit_json(const std::optional<wal::Commit>& commit) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "verify/beside.h"
 
 namespace weir::verify {
 
@@ -185,8 +186,40 @@ std::string to_text(const Report& report, std::size_t most_findings) {
 
 // ---- for programs
 
-std::string to_json(const Report& report) {
-  using Json = nlohmann::ordered_json;
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const BesideReport& beside) {
+  const auto ranges = [](const std::vector<archive::SegmentRange>& found) {
+    auto list = Json::array();
+    for (const auto& range : found)
+      list.push_back({{"first", range.first.to_string()},
+                      {"last", range.last.to_string()},
+                      {"segments", range.segments},
+                      {"hole", range.hole}});
+    return list;
+  };
+  Json json;
+  json["archive"] = beside.other;
+  json["agrees"] = beside.agrees();
+  json["only_here"] = ranges(beside.names.only_one);
+  json["only_beside"] = ranges(beside.names.only_other);
+  json["histories_only_here"] = beside.names.histories_only_one;
+  json["histories_only_beside"] = beside.names.histories_only_other;
+  json["unlike"] = Json::array();
+  for (const auto& unlike : beside.unlike)
+    json["unlike"].push_back({{"kind", to_string(unlike.kind)},
+                              {"file", unlike.file},
+                              {"beside", unlike.other_file},
+                              {"message", unlike.what}});
+  json["compared"] = beside.compared;
+  return json;
+}
+
+}  // namespace
+
+std::string to_json(const Report& report, const BesideReport* beside) {
   const auto lsn = [](const std::optional<wal::Lsn>& value) {
     return value ? Json(value->to_string()) : Json(nullptr);
   };
@@ -255,6 +288,7 @@ std::string to_json(const Report& report) {
     item["verdict"] = backup.verdict;
     json["backup"] = std::move(item);
   }
+  if (beside != nullptr) json["beside"] = json_of(*beside);
   json["checked"] = {{"files", report.segments},
                      {"wal_bytes", report.wal_bytes},
                      {"records", report.records},

@@ -12,6 +12,8 @@
 
 namespace weir::verify {
 
+struct BesideReport;
+
 /// What can be wrong with an archive. The names are those of the JSON output (to_string()).
 enum class FindingKind {
   gap,            ///< segments that a recovery needs and nobody has
@@ -109,7 +111,7 @@ struct Report {
 
 /// For a person: what is there, what is wrong first, what to do. At most `most_findings` in full.
 [[nodiscard]] std::string to_text(const Report& report, std::size_t most_findings = 20);
-/// docs/verify.md tells the schema.
-[[nodiscard]] std::string to_json(const Report& report);
+/// docs/verify.md tells the schema. With what was found beside another archive, if it was compared.
+[[nodiscard]] std::string to_json(const Report& report, const BesideReport* beside = nullptr);
 
 }  // namespace weir::verify

@@ -25,6 +25,11 @@ namespace weir::wire {
   return number;
 }
 
+[[nodiscard]] inline std::uint16_t read_u16(std::span<const std::byte> bytes) {
+  return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[0]) << 8 |
+                                    std::to_integer<unsigned>(bytes[1]));
+}
+
 inline void append_u64(std::string& bytes, std::uint64_t number) {
   for (int shift = 56; shift >= 0; shift -= 8)
     bytes.push_back(static_cast<char>(number >> shift & 0xff));
@@ -33,6 +38,11 @@ inline void append_u64(std::string& bytes, std::uint64_t number) {
 inline void append_u32(std::string& bytes, std::uint32_t number) {
   for (int shift = 24; shift >= 0; shift -= 8)
     bytes.push_back(static_cast<char>(number >> shift & 0xff));
+}
+
+inline void append_u16(std::string& bytes, std::uint16_t number) {
+  bytes.push_back(static_cast<char>(number >> 8));
+  bytes.push_back(static_cast<char>(number & 0xff));
 }
 
 }  // namespace weir::wire

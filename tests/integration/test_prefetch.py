@@ -13,92 +13,11 @@ import time
 import pytest
 
 from support import wal
+from support.ahead import NAME, PREFETCHED, Recovery, descriptors, helpers, other_threads
 from support.process import alive, run, wait_for
 from support.receiver import BINARY
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import begun
-
-NAME = "pgweir-prefetch"
-PREFETCHED = "was fetched and checked before"
-
-
-def helpers(place):
-    """Helper processes that were started by a command line naming `place`."""
-    found = []
-    for entry in os.listdir("/proc"):
-        try:
-            if (entry.isdigit() and pathlib.Path(f"/proc/{entry}/comm").read_text().strip() == NAME
-                    and str(place).encode() in pathlib.Path(f"/proc/{entry}/cmdline").read_bytes()
-                    and alive(int(entry))):
-                found.append(int(entry))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
-
-
-def descriptors(pid):
-    links = []
-    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append((os.readlink(path), path.stat().st_size))
-        except OSError:
-            continue  # closed meanwhile
-    return links
-
-
-class Recovery:
-    """A shell that calls restore_command as a server would; the helper lives as long as it."""
-
-    def __init__(self, place, name="recovery"):
-        self.place = place
-        self.out = place / name / "pg_wal"
-        self.out.mkdir(parents=True)
-        self.shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      text=True, cwd=place)
-
-    def ask(self, archive, name, *options, keep=True):
-        """(exit status, what was said, content or None). The file is renamed, as a server does."""
-        target = self.out / "RECOVERYXLOG"
-        words = [BINARY, "restore", "-D", archive, "-v", *(options or ["--prefetch", "3"]), name,
-                 target]
-        said = self.place / "said"
-        self.shell.stdin.write(" ".join(str(word) for word in words) + f" 2>{said}; echo $?\n")
-        self.shell.stdin.flush()
-        status = int(self.shell.stdout.readline())
-        content = target.read_bytes() if target.exists() else None
-        assert (content is not None) == (status == 0), said.read_text()
-        if content is not None and keep:
-            target.rename(self.out / name)
-        return status, said.read_text(), content
-
-    def helper(self):
-        return wait_for(lambda: helpers(self.place), "a helper")[0]
-
-    def wait_stock(self, count, size=1 << 20):
-        """Waits until the helper holds so many segments that recovery has not got yet."""
-        pid = self.helper()
-        wait_for(lambda: sum(link.endswith("(deleted)") and length == size
-                             for link, length in descriptors(pid)) >= count
-                 and self.settled(pid), f"{count} segments in stock")
-        return pid
-
-    @staticmethod
-    def settled(pid):
-        """All its threads wait: three, and what a sanitizer adds."""
-        def wait():
-            states = [path.read_text().rpartition(")")[2].split()[0]
-                      for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
-            return len(states) >= 3 and set(states) == {"S"}
-        return wait() and wait()
-
-    def assert_no_litter(self):
-        names = [path.name for path in self.out.iterdir()]
-        assert all(re.fullmatch(r"[0-9A-F]{24}", name) for name in names), names
-
-    def end(self):
-        self.shell.stdin.close()
-        self.shell.wait(10)
-
 
 @pytest.fixture
 def archive(servers, receivers, new_archive):
@@ -277,7 +196,7 @@ def test_a_helper_that_hangs_costs_little(archive, recovery):
     os.kill(pid, signal.SIGSTOP)
     status, said, content = server.ask(archive.path, segments[1].name)
     assert status == 0 and content == segments[1].read_bytes()
-    wait_for(lambda: not alive(pid), "the helper that hung to be ended")
+    wait_for(lambda: not alive(pid) and not other_threads(pid), "the helper that hung to be ended")
     assert server.ask(archive.path, segments[2].name)[0] == 0
     server.wait_stock(3)
     assert PREFETCHED in server.ask(archive.path, segments[3].name)[1]

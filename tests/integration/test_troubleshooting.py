@@ -31,9 +31,9 @@ def messages():
     """{message: where}, with … for what is filled in. One that is nothing but filled in is left
     out: its text is made somewhere else."""
     found = {}
-    for path in sorted((REPOSITORY / "src").rglob("*.cc")):
+    for path in sorted((REPOSITORY / "src").rglob("*.[ch]*")):
         text = path.read_text()
-        for match in re.finditer(r"\bError(?: \w+)?[({](?:\w+ \? ErrorKind::\w+ : )?\s*ErrorKind::(\w+),\s*", text):
+        for match in re.finditer(r"\b(?:Error|Contradiction)(?: \w+)?[({](?:\w+ \? ErrorKind::\w+ : )?\s*ErrorKind::(\w+),\s*", text):
             if match.group(1) not in KINDS:
                 continue
             source = arguments(text, match.end())
@@ -74,7 +74,7 @@ def test_every_message_that_needs_a_person_is_explained():
 
 def test_nothing_is_explained_that_nobody_says():
     """For the messages of pgweir itself: those of the tables whose words are not the server's."""
-    source = "".join(path.read_text() for path in sorted((REPOSITORY / "src").rglob("*.cc")))
+    source = "".join(path.read_text() for path in sorted((REPOSITORY / "src").rglob("*.[ch]*")))
     source = re.sub(r'"\s*\n\s*"', "", source).replace('\\"', '"')
     servers = {
         "requested WAL segment … has already been removed",

@@ -2,6 +2,8 @@
 
 import pytest
 
+from support.process import wait_for
+from support.relay import Relay, make_user
 from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
 
 
@@ -47,3 +49,27 @@ def test_a_promotion_while_away(servers, receivers, new_archive, major):
     receiver.stop()
     archive.assert_covers(server, 1, server.timeline_end(1))
     archive.assert_same_wal(server, minimum=2)
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+def test_a_standby_streams_from_the_archive(servers, receivers, new_archive, place, major):
+    """Over a switch of timelines, with that version's libpq, while its primary is dead."""
+    primary = servers.primary(major=major)
+    users = make_user(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
+    streaming(primary)
+    standby = servers.standby(primary, start=False)
+    reported(primary, primary.write_wal(2))
+    promote_again(primary)
+    end = primary.write_wal(2)
+    archive.wait_covers(primary, 2, end)
+    receiver.stop()
+    primary.kill9()
+    serving = Relay(place, receivers, archive, users).start()
+    standby.conf(primary_conninfo=serving.conninfo(application_name=standby.name))
+    standby.start()
+    standby.caught_up_with(end)
+    assert standby.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "2"
+    wait_for(lambda: standby.sql("SELECT count(*) FROM filling") == "64", "the rows")
+    serving.process.stop()

@@ -16,7 +16,6 @@ constexpr std::chrono::milliseconds kOnItsWay{100};
 void Ledger::on_process() {
   accepted_.reset();
   sync_failed_.reset();
-  look_failed_ = false;
   last_.reset();
 }
 
@@ -45,7 +44,7 @@ void Ledger::on_losses_told(const std::vector<archive::Loss>& losses, const SimD
   std::vector<archive::SegmentFileName> files;
   for (const auto& name : disk.names())
     if (const auto file = archive::SegmentFileName::parse(name)) files.push_back(*file);
-  if (!look_failed_) check_losses(losses, files, "told when streaming begins");
+  check_losses(losses, files, "told when streaming begins");
 }
 
 void Ledger::check_losses(const archive::Listing& listing,

@@ -44,9 +44,6 @@ class Ledger {
     sync_failed_ = story_.now;
     failed_name_ = name;
   }
-  /// A look at the archive was made to fail: what is recorded there may not be known to this
-  /// process. (It says so.)
-  void on_failed_look() { look_failed_ = true; }
   /// The operator was told of a hole.
   void on_hole(const Hole& hole) {
     if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
@@ -141,7 +138,6 @@ class Ledger {
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
   std::string failed_name_;
-  bool look_failed_ = false;
 };
 
 /// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.

@@ -24,8 +24,10 @@ Lineage::Lineage(std::uint64_t seed) {
   options.segment_size = kSegment;
   options.system_identifier = kSystem;
   options.start = wal::Lsn(2 * kSegmentBytes);
-  // Some with little in a segment, some full, some with records over many pages.
-  options.switch_every = random.coin() ? 60 : 800;
+  // Some with little in a segment, some full, some with records over many pages: so a timeline may
+  // be left in a record that is longer than a segment, or behind segments that are mostly empty.
+  constexpr std::array kSwitchEvery{20U, 60U, 800U};
+  options.switch_every = kSwitchEvery[random.below(kSwitchEvery.size())];
   options.abort_every = random.coin() ? 100 : 0;
   options.large_every = random.coin() ? 20 : 100;
   options.large_body = random.one_in(4) ? 150'000 : 20'000;

@@ -37,6 +37,7 @@ std::span<const MutantInfo> mutants() {
       {Mutant::stream_over_dropped, "P3", "the stream goes on behind WAL that was dropped"},
       {Mutant::discarding_left_out, "P13", "nobody reads while the disk is stuck"},
       {Mutant::leaving_server_held, "P13", "a server that shuts down is answered for ever"},
+      {Mutant::failed_stream_kept, "P8 P13", "a failed stream kept open while the spare hangs"},
       {Mutant::damage_restored_as_absence, "P9", "restore says \"not there\" for any failure"},
       {Mutant::restored_unchecked, "P9", "restore hands out what it has not checked"},
       {Mutant::loss_recorded_too_late, "P14", "loss recorded when streaming has begun behind it"},

@@ -39,6 +39,7 @@ enum class Mutant {
   dropped_acknowledged,
   stream_over_dropped,
   leaving_server_held,
+  failed_stream_kept,
   damage_restored_as_absence,
   restored_unchecked,
   loss_recorded_too_late,

@@ -16,12 +16,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # (mutant, file, text, text with the fault)
 PLANTS = [
     # --- P1 ---
-    ("data_sync_left_out", "archive/segment_writer.cc",
+    ("data_sync_left_out", "archive/segment_job.cc",
      """          file->sync();
           require_its_name(""",
      """          if (!PLANTED(data_sync_left_out)) file->sync();
           require_its_name("""),
-    ("directory_sync_left_out", "archive/segment_writer.cc",
+    ("directory_sync_left_out", "archive/segment_job.cc",
      """  void sync_names() {
     directory_.sync();""",
      """  void sync_names() {
@@ -44,7 +44,7 @@ PLANTS = [
   sync->done = true;
   if (PLANTED(report_past_undecided))
     for (auto& each : syncs_) each.done = each.done || each.ticket < ticket;"""),
-    ("end_not_made_durable", "receive/session.cc",
+    ("end_not_made_durable", "receive/inspection.cc",
      """  archive::make_end_durable(directory_, listing);""",
      """  if (!PLANTED(end_not_made_durable)) archive::make_end_durable(directory_, listing);"""),
     ("raw_removed_first", "archive/compress.cc",
@@ -72,14 +72,14 @@ PLANTS = [
       file.sync();"""),
     # --- P2 ---
     ("rename_before_sync", "receive/stream_loop.cc",
-     """  auto what = with_patience(sync, error, [&] { job->sync_data(); });""",
-     """  if (PLANTED(rename_before_sync)) {
-    try {
-      finished = job->publish();
-    } catch (const Error&) {  // what is compressed straight from memory has nothing to be renamed
+     """    decision = with_patience(sync, error, [&] { job->sync_data(); });""",
+     """    if (PLANTED(rename_before_sync)) {
+      try {
+        finished = job->publish();
+      } catch (const Error&) {  // what is compressed straight from memory has nothing to be renamed
+      }
     }
-  }
-  auto what = with_patience(sync, error, [&] { job->sync_data(); });"""),
+    decision = with_patience(sync, error, [&] { job->sync_data(); });"""),
     ("history_too_late", "receive/session.cc",
      """  if (archive::store_history(directory_, step.timeline, step.content))
 """,
@@ -123,10 +123,10 @@ PLANTS = [
      """      if (const auto damage = verifier_.feed(wal)) {""",
      """      if (const auto damage = verifier_.feed(wal); damage && !PLANTED(import_not_judged)) {"""),
     # --- P3 ---
-    ("resume_at_newest_partial", "receive/session.cc",
-     """  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
+    ("resume_at_newest_partial", "receive/inspection.cc",
+     """  facts.resume = archive::find_resume_point(directory_, listing, segment_size);
 """,
-     """  facts.resume = archive::find_resume_point(directory_, listing, step.segment_size);
+     """  facts.resume = archive::find_resume_point(directory_, listing, segment_size);
   if (PLANTED(resume_at_newest_partial) && facts.resume && facts.resume->open.size() > 1) {
     facts.resume->open = {facts.resume->open.back()};
     facts.resume->start = facts.resume->open.front().start;
@@ -186,7 +186,7 @@ PLANTS = [
     ::weir::sim::planted_start = state_.server_end();
 """),
     # --- P4, P5, P6 ---
-    ("cluster_not_checked", "receive/session.cc",
+    ("cluster_not_checked", "receive/inspection.cc",
      """  if (const auto identity = archive::read_identity(directory_, listing))
 """,
      """  if (const auto identity = PLANTED(cluster_not_checked)
@@ -198,7 +198,7 @@ PLANTS = [
 """,
      """  if (!PLANTED(archive_not_locked) && !directory_.try_lock())
 """),
-    ("sync_tried_again", "archive/segment_writer.cc",
+    ("sync_tried_again", "archive/segment_job.cc",
      """        auto file = work.segment->take_file(directory_);
         try {
 """,
@@ -212,19 +212,19 @@ PLANTS = [
         }
         try {
 """),
-    ("close_error_ignored", "archive/segment_writer.cc",
-     """    for (const auto& file : files) file->close();
-    if (const auto file = std::exchange(writing, nullptr)) file->close();
+    ("close_error_ignored", "archive/written_segment.cc",
+     """  for (const auto& file : files) file->close();
+  if (const auto file = std::exchange(writing, nullptr)) file->close();
 """,
-     """    const auto shut = [](io::File& file) {
-      try {
-        file.close();
-      } catch (const Error&) {
-        if (!PLANTED(close_error_ignored)) throw;
-      }
-    };
-    for (const auto& file : files) shut(*file);
-    if (const auto file = std::exchange(writing, nullptr)) shut(*file);
+     """  const auto shut = [](io::File& file) {
+    try {
+      file.close();
+    } catch (const Error&) {
+      if (!PLANTED(close_error_ignored)) throw;
+    }
+  };
+  for (const auto& file : files) shut(*file);
+  if (const auto file = std::exchange(writing, nullptr)) shut(*file);
 """),
     # --- P7 ---
     ("wal_not_checked", "receive/intake.cc",
@@ -271,6 +271,11 @@ PLANTS = [
     ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
+    ("failed_stream_kept", "receive/session.cc",
+     """    else if (outcome.how == StreamOutcome::How::failed)
+      stream->let_go();""",
+     """    else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
+      stream->let_go();"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);

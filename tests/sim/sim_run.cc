@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "archive/losses.h"
+#include "archive/own_names.h"
 #include "import/import.h"
 #include "ledger.h"
 #include "lineage.h"
@@ -165,7 +166,8 @@ class Run {
   /// Nobody could do anything meanwhile.
   void pass_time(receive::Time until) {
     auto now = story_.now;
-    if (now < disk_hangs_until_) now += std::chrono::milliseconds(random_.between(10, 400));
+    if (now < std::max(disk_hangs_until_, spare_hangs_until_))
+      now += std::chrono::milliseconds(random_.between(10, 400));
     if (random_.one_in(20)) now += std::chrono::milliseconds(random_.between(1, 600));
     if (!quiet_ && random_.one_in(200)) now += 40s;
     story_.now = std::max(story_.now, std::min(now, until));
@@ -212,12 +214,31 @@ class Run {
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
     if (options_.other_branch && random_.one_in(40))
       upstream_.show_foreign(!upstream_.foreign_is_up() && other_branch_would_be_known());
+    if (options_.other_branch && !upstream_.foreign_is_up() && ends_behind_a_switch() &&
+        random_.one_in(4) && other_branch_would_be_known()) {
+      upstream_.show_foreign(true, true);
+      upstream_.disconnect();
+    }
   }
 
   /// The archive has what tells its branch from the other one: a segment and more behind the fork.
   [[nodiscard]] bool other_branch_would_be_known() const {
-    return ledger_.reported(lineage_.newest()) >=
-           kSegment.start_of(lineage_.other_branch()->fork) + 2 * kSegmentBytes;
+    const auto way = ledger_.way();
+    if (!way || way->last != lineage_.newest()) return false;
+    const auto differs_from = std::max(way->begin, lineage_.other_branch()->fork);
+    return way->end >= kSegment.start_of(differs_from) + 2 * kSegmentBytes;
+  }
+
+  /// What is archived ends with the empty rest behind an xlog switch, or in the first record behind
+  /// it: only the link to the record before the switch tells which branch it is.
+  [[nodiscard]] bool ends_behind_a_switch() const {
+    const auto end = ledger_.reported(lineage_.newest());
+    const auto& records = lineage_.timeline(lineage_.newest()).wal.records();
+    const auto behind = std::partition_point(records.begin(), records.end(),
+                                             [&](const auto& each) { return each.end <= end; });
+    if (behind == records.begin()) return false;
+    const auto& last = *std::prev(behind);
+    return last.kind == testing::WalBuilder::Kind::xlog_switch && last.end < kSegment.start_of(end);
   }
 
   /// Another receiver on the same directory, or an operator who starts one by mistake.
@@ -327,6 +348,7 @@ class Run {
       receiver_->tell_of_holes();
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
+    if (sync && call.name == archive::kSpareName) let_spare_hang();
     const bool other_process = scheduler_.current() == "prune" || scheduler_.current() == "import";
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
@@ -348,11 +370,20 @@ class Run {
          call.operation == Operation::list || call.operation == Operation::find ||
          call.operation == Operation::remove)) {
       failing_call_ = false;
-      ledger_.on_failed_look();
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
     return Effect::proceed();
+  }
+
+  /// A whole segment of zeros has to reach the disk: that may take far longer than what is little.
+  void let_spare_hang() {
+    if (quiet_ || !options_.damages || !random_.one_in(6)) return;
+    spare_hangs_until_ = story_.now + std::chrono::milliseconds(random_.between(1'000, 150'000));
+    ++result_.hangs;
+    story_.tell("the sync of the spare hangs for {} ms",
+                (spare_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
+    scheduler_.sleep_until(spare_hangs_until_);
   }
 
   /// The others get their turn, and time may pass.
@@ -443,7 +474,7 @@ class Run {
     }
     upstream_.disconnect();
     disk_.set_hook({});
-    disk_hangs_until_ = {};
+    disk_hangs_until_ = spare_hangs_until_ = {};
     over_ = true;
     // A process that ended leaves the page cache behind; the power may fail then, too.
     if (power_lost || random_.one_in(4)) {
@@ -708,6 +739,7 @@ class Run {
   /// Until then nothing that was begun on the disk comes to an end, or no sync.
   receive::Time disk_hangs_until_{};
   bool only_syncs_hang_ = false;
+  receive::Time spare_hangs_until_{};
   bool slow_syncs_ = false;
   std::optional<std::string> copied_;
   std::unique_ptr<SimDisk> brought_;  ///< what is offered to an import

@@ -259,11 +259,11 @@ std::unique_ptr<receive::Server> SimServers::connect(const receive::Options&,
   return std::make_unique<SimServer>(*this, host);
 }
 
-receive::SlotLook SimServers::look_at_slot(const std::string&, const std::string&,
-                                           const net::Wake& stop) {
+receive::SlotReading SimServers::read_slot_view(const std::string&, const std::string&,
+                                                const net::Wake& stop) {
   world_.scheduler.pause();
   if (stop.raised()) throw net::Interrupted{};
-  return {.view = world_.upstream.look_at_slot(),
+  return {.view = world_.upstream.read_slot_view(),
           .server_major = world_.upstream.lineage().server_major()};
 }
 

@@ -37,8 +37,8 @@ class SimServers final : public receive::Servers {
   std::unique_ptr<receive::Server> connect(const receive::Options& options, std::size_t first_host,
                                            std::function<void(const std::string&)> notice,
                                            const net::Wake& stop) override;
-  receive::SlotLook look_at_slot(const std::string& conninfo, const std::string& slot,
-                                 const net::Wake& stop) override;
+  receive::SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
+                                      const net::Wake& stop) override;
   /// As a signal has asked for: what waits for a server is broken off.
   void stop() { stopped_ = true; }
 

@@ -122,7 +122,7 @@ void SimUpstream::tick(bool calm) {
       // It waits for the walsender, which waits until everything is confirmed.
       const bool ours =
           connection_ != 0 && connected_ == static_cast<std::size_t>(index) && sender_;
-      if (!ours || (sender_->sent >= sends_up_to() && sender_->confirmed >= sender_->sent)) {
+      if (!ours || (sender_->sent >= sends_up_to() && all_is_confirmed())) {
         story_.tell("node {} has shut down", index);
         go_down(node);
       }
@@ -154,6 +154,14 @@ void SimUpstream::go_down(Node& node) {
   ++node.starts;
 }
 
+/// (No receiver confirms a part of a segment's first page header, and no server ends there.)
+bool SimUpstream::all_is_confirmed() const {
+  constexpr std::uint64_t kHeader = 40;
+  const auto inside = kSegment.offset(sender_->sent);
+  const auto last = inside < kHeader ? kSegment.start_of(sender_->sent) : sender_->sent;
+  return sender_->confirmed >= last;
+}
+
 /// Where the walsender's timeline ends for now.
 Lsn SimUpstream::sends_up_to() const {
   const auto& node = nodes_[connected_];
@@ -175,7 +183,7 @@ void SimUpstream::tell_walsender_to_go() {
 
 bool SimUpstream::shut_down_unconfirmed() {
   if (!options_.sends_away || !sender_ || sender_->question || connection_ == 0 ||
-      sender_->confirmed >= sender_->sent)
+      all_is_confirmed())
     return false;
   auto& node = nodes_[connected_];
   if (!node.up || node.leaving || node.starts != connection_) return false;
@@ -235,15 +243,15 @@ bool SimUpstream::has_old_primary() const {
   });
 }
 
-void SimUpstream::show_foreign(bool up) {
+void SimUpstream::show_foreign(bool up, bool without_tail) {
   for (auto& node : nodes_)
     if (node.foreign && node.up != up) {
       node.up = up;
       ++node.starts;
       if (node.other_branch) {
-        same_layout_ = random_.coin();
+        same_layout_ = !without_tail && random_.coin();
         // (Of WAL that fits, and of which nothing can be compared, nobody can know.)
-        tail_removed_ = !same_layout_ && random_.coin();
+        tail_removed_ = without_tail || (!same_layout_ && random_.coin());
       }
       story_.tell("the host of another {} {}{}{}", node.other_branch ? "branch" : "cluster",
                   up ? "answers" : "is taken out",
@@ -367,7 +375,7 @@ void SimUpstream::drop_slot() {
   story_.tell("the slot on node {} is dropped", connected_);
 }
 
-pq::SlotView SimUpstream::look_at_slot() const {
+pq::SlotView SimUpstream::read_slot_view() const {
   const auto& node = const_cast<SimUpstream*>(this)->primary();
   pq::SlotView view;
   if (!node.up || node.leaving) throw Error(ErrorKind::retry, "connection refused");

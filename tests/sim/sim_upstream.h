@@ -68,7 +68,7 @@ class SimUpstream {
   void has_written(wal::Lsn end);
   [[nodiscard]] bool at_the_end() const;
   /// The host of another cluster, or branch, answers from now on, or no longer.
-  void show_foreign(bool up);
+  void show_foreign(bool up, bool without_tail = false);
   [[nodiscard]] bool foreign_is_up() const;
   [[nodiscard]] bool slot_is_in_trouble() const;
   /// A person makes the slots anew.
@@ -92,7 +92,7 @@ class SimUpstream {
   bool create_slot();
   void drop_slot();
   /// Over another connection.
-  [[nodiscard]] pq::SlotView look_at_slot() const;
+  [[nodiscard]] pq::SlotView read_slot_view() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
 
   /// START_REPLICATION, with the slot or without. `question`: for a look at what it has there.
@@ -136,6 +136,7 @@ class SimUpstream {
   void tell_walsender_to_go();
   void go_down(Node& node);
   [[nodiscard]] wal::Lsn sends_up_to() const;
+  [[nodiscard]] bool all_is_confirmed() const;
   void remove_wal(Node& node);
   [[nodiscard]] Node& primary();
   [[nodiscard]] Error lost() const;

@@ -73,7 +73,7 @@ receive::Options options_of(const PgReceivewalRequest& request) {
 }
 
 /// The verbose lines, and what is told in any case, in pg_receivewal's words. The log outlives it.
-receive::Feed::Listener teller(Log& log, bool verbose) {
+receive::Feed::Listener verbose_lines(Log& log, bool verbose) {
   namespace event = receive::event;
   auto switched = std::make_shared<std::atomic<bool>>(false);
   return [&log, verbose, switched](const receive::Event& happened) {
@@ -126,7 +126,7 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
   Log& log = logger;
   receive::Feed feed;
   receive::StatusBoard board(&feed);
-  const auto told = feed.subscribe(teller(log, request.verbose > 0));
+  const auto listening = feed.subscribe(verbose_lines(log, request.verbose > 0));
   try {
     const auto options = options_of(request);
     const auto on_disk = open_directory(request.directory);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support/archive_builder.h"
 
 namespace weir::archive {
@@ -16,6 +18,7 @@ using testing::WalBuilder;
 using verify::ArchiveBuilder;
 using verify::kSize;
 using wal::Lsn;
+using wal::SegmentName;
 
 WalBuilder::Options ordinary() {
   WalBuilder::Options options;
@@ -128,6 +131,54 @@ TEST(FindLosses, FindsTheEndWhereNoRecordBeginsInTheLastSegment) {
     EXPECT_EQ(sound_end(*directory, list_archive(*directory), 1, kSize.start(4), kSize),
               whole ? end : start)
         << "a record that is not complete is no loss";
+  }
+}
+
+/// Records longer than a segment, and segments that an xlog switch leaves empty, wherever the WAL
+/// ends and the archive begins.
+TEST(FindLosses, FindsTheEndOfWalWithLongRecordsAndManySwitches) {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    WalBuilder::Options options;
+    options.seed = seed;
+    options.switch_every = 6;
+    options.abort_every = seed % 2 == 0 ? 12 : 0;
+    options.large_every = 4;
+    options.large_body = 2'500'000;
+    WalBuilder wal(options);
+    wal.grow_to(kSize.start(6));
+    std::vector<Lsn> ends;
+    for (const auto& record : wal.records())
+      for (const auto at : {record.start + 40, record.end})
+        if (at > kSize.start(1) && at < kSize.start(6)) ends.push_back(at);
+    for (std::uint64_t segno = 2; segno < 6; ++segno) ends.push_back(kSize.start(segno));
+    const auto method = seed % 4 == 3 ? Method::lz4 : Method::none;
+    for (const auto end : ends) {
+      const auto last = kSize.segno(Lsn(end.byte() - 1));
+      ArchiveBuilder archive;
+      archive.segments(wal, 1, last, method);
+      std::vector<std::byte> bytes(kSize.bytes());
+      const auto written = wal.bytes(kSize.start(last), end);
+      std::copy(written.begin(), written.end(), bytes.begin());
+      archive.disk.put(SegmentName(1, last, kSize).to_string() + ".partial", bytes);
+      const auto record = std::find_if(
+          wal.records().rbegin(), wal.records().rend(), [&](const WalBuilder::Record& each) {
+            return each.end <= end && each.kind != WalBuilder::Kind::aborted;
+          });
+      if (record == wal.records().rend()) continue;
+      const auto directory = archive.disk.open();
+      // Of a record that began before the archive did nobody can tell.
+      for (std::uint64_t first = 1; first <= kSize.segno(record->start); ++first) {
+        const auto listing = list_archive(*directory);
+        for (const auto from : {first, last}) {
+          SCOPED_TRACE(fmt::format("seed {}, WAL to {}, archive from segment {}, asked from {}",
+                                   seed, end, first, from));
+          const auto found = sound_end(*directory, listing, 1, kSize.start(from), kSize);
+          EXPECT_GE(found, wal.complete_end(end));
+          EXPECT_LE(found, kSize.start(last + 1));
+        }
+        archive.disk.erase(ArchiveBuilder::name(wal, first, method));
+      }
+    }
   }
 }
 

@@ -266,6 +266,47 @@ TEST(Losses, ThatCannotBeReadAreToldAllTheSame) {
   EXPECT_TRUE(read(disk)[0].complaint);
 }
 
+TEST(Losses, AreReadAllTheSameWhereTheDiskFailsForAMoment) {
+  SimDisk disk;
+  finish(disk, 1, 2);
+  record(disk, hole(3, 5));
+  record(disk, branch());
+  acknowledge_loss(*disk.open(), branch(), kAck);
+  const auto directory = disk.open();
+  const auto listing = list_archive_names(*directory);
+  const auto recorded = read_losses(*directory, listing);
+  ASSERT_THAT(recorded, SizeIs(2));
+  const auto calls_before = disk.calls();
+  static_cast<void>(read_losses(*directory, listing));
+  const auto calls = disk.calls() - calls_before;
+  for (std::uint64_t call = 1; call <= calls; ++call) {
+    SCOPED_TRACE(call);
+    disk.fail_at(disk.calls() + call, EIO);
+    EXPECT_EQ(read_losses(*directory, listing), recorded);
+  }
+}
+
+TEST(Losses, AreNotClosedByAGuess) {
+  SimDisk disk;
+  weir::testing::WalBuilder wal({.segment_size = kSize, .start = kSize.start(1)});
+  for (std::uint64_t segno = 1; segno <= 3; ++segno)
+    disk.put(name(segno), wal.bytes(kSize.start(segno), kSize.start(segno + 1)));
+  // By its name alone it would end with segment 2, which is there.
+  const auto loss = hole(2, 9);
+  record(disk, loss);
+  disk.set_hook([&](const SimDisk::Call& call) {
+    return call.name == loss_record_name(loss.id()) ? SimDisk::Effect::fail(EIO)
+                                                    : SimDisk::Effect::proceed();
+  });
+  EXPECT_THAT(close(disk), IsEmpty());
+  ASSERT_THAT(read(disk), SizeIs(1));
+  EXPECT_TRUE(read(disk)[0].complaint);
+  disk.set_hook({});
+  ASSERT_THAT(read(disk), SizeIs(1));
+  EXPECT_FALSE(read(disk)[0].complaint);
+  EXPECT_EQ(read(disk)[0].end, loss.end);
+}
+
 TEST(Losses, AreClosedWhenTheirRangeHasComeAfterAll) {
   SimDisk disk;
   finish(disk, 1, 2);

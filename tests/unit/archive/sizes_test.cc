@@ -85,21 +85,21 @@ TEST(SizeOfASegment, IsTakenFromTheFileAndWhatItSays) {
     SimDisk disk;
     disk.put(name(5, c.suffix), c.content);
     const auto directory = disk.open();
-    const auto look = look_at_size(*directory, file_name(5, c.suffix), kSize, kNow);
-    EXPECT_EQ(look.wrong.has_value(), c.wrong.has_value());
-    EXPECT_FALSE(look.being_written);
-    if (look.wrong && c.wrong) {
-      EXPECT_EQ(look.wrong->bytes, *c.wrong);
-      EXPECT_EQ(look.wrong->name.to_string(), name(5, c.suffix));
+    const auto check = check_size(*directory, file_name(5, c.suffix), kSize, kNow);
+    EXPECT_EQ(check.wrong.has_value(), c.wrong.has_value());
+    EXPECT_FALSE(check.being_written);
+    if (check.wrong && c.wrong) {
+      EXPECT_EQ(check.wrong->bytes, *c.wrong);
+      EXPECT_EQ(check.wrong->name.to_string(), name(5, c.suffix));
     }
     const auto listing = list_archive_names(*directory);
     EXPECT_EQ(is_of_wrong_size(*directory, listing.segments[0], kSize), c.wrong.has_value());
   }
   SimDisk disk;
   disk.put(name(5, ".zst"), packed(Method::zstd, over));
-  const auto look = look_at_size(*disk.open(), file_name(5, ".zst"), kSize, kNow);
-  ASSERT_TRUE(look.wrong);
-  EXPECT_THAT(text_of(std::span(&*look.wrong, 1), kSize),
+  const auto check = check_size(*disk.open(), file_name(5, ".zst"), kSize, kNow);
+  ASSERT_TRUE(check.wrong);
+  EXPECT_THAT(text_of(std::span(&*check.wrong, 1), kSize),
               HasSubstr("has more than 1048576 bytes unpacked; a segment has 1048576"));
 }
 
@@ -111,11 +111,11 @@ TEST(SizeOfASegment, IsRightIfOneOfItsFormsIs) {
   disk.put(name(6, ".lz4"), {});
   const auto directory = disk.open();
   for (const auto* const suffix : {"", ".zst"})
-    EXPECT_FALSE(look_at_size(*directory, file_name(5, suffix), kSize, kNow).wrong);
-  EXPECT_TRUE(look_at_size(*directory, file_name(6, ".gz"), kSize, kNow).wrong);
+    EXPECT_FALSE(check_size(*directory, file_name(5, suffix), kSize, kNow).wrong);
+  EXPECT_TRUE(check_size(*directory, file_name(6, ".gz"), kSize, kNow).wrong);
   // Compressed or removed since it was listed.
-  EXPECT_FALSE(look_at_size(*directory, file_name(5, ".gz"), kSize, kNow).wrong);
-  EXPECT_FALSE(look_at_size(*directory, file_name(7), kSize, kNow).wrong);
+  EXPECT_FALSE(check_size(*directory, file_name(5, ".gz"), kSize, kNow).wrong);
+  EXPECT_FALSE(check_size(*directory, file_name(7), kSize, kNow).wrong);
 }
 
 TEST(SizeOfASegment, IsNotJudgedWhileItIsBeingWritten) {
@@ -124,10 +124,10 @@ TEST(SizeOfASegment, IsNotJudgedWhileItIsBeingWritten) {
   const auto directory = disk.open();
   const auto modified = directory->find(name(5))->modified;
   using std::chrono::seconds;
-  EXPECT_TRUE(look_at_size(*directory, file_name(5), kSize, modified + seconds(9)).being_written);
-  EXPECT_FALSE(look_at_size(*directory, file_name(5), kSize, modified + seconds(10)).being_written);
+  EXPECT_TRUE(check_size(*directory, file_name(5), kSize, modified + seconds(9)).being_written);
+  EXPECT_FALSE(check_size(*directory, file_name(5), kSize, modified + seconds(10)).being_written);
   // A clock that goes wrong hides nothing.
-  EXPECT_FALSE(look_at_size(*directory, file_name(5), kSize, modified - seconds(10)).being_written);
+  EXPECT_FALSE(check_size(*directory, file_name(5), kSize, modified - seconds(10)).being_written);
   EXPECT_THAT(find_wrong_sizes(*directory, list_archive(*directory), kSize, modified + seconds(9)),
               IsEmpty());
 }
@@ -150,8 +150,8 @@ struct Damaged {
     const auto directory = disk.open();
     std::vector<WrongSize> wrong;
     for (const auto& entry : list_archive_names(*directory).segments)
-      if (const auto look = look_at_size(*directory, entry.name, kSize, kNow); look.wrong)
-        wrong.push_back(*look.wrong);
+      if (const auto check = check_size(*directory, entry.name, kSize, kNow); check.wrong)
+        wrong.push_back(*check.wrong);
     return wrong;
   }
 };

@@ -60,6 +60,17 @@ Arguments shared(std::string_view command, std::string_view text, const Words& w
   return arguments;
 }
 
+TEST(Arguments, TakeAnOptionThatMayBeRepeatedFromSeveralLinesOfOnePart) {
+  EXPECT_EQ(shared("receive", "option = a\nslot = x\noption = b\n").texts("option"),
+            (std::vector<std::string>{"a", "b"}));
+  // A section's lines come in the place of those before it, and the command line wins over all.
+  EXPECT_EQ(shared("receive", "option = a\n[receive]\noption = b\noption = c\n").texts("option"),
+            (std::vector<std::string>{"b", "c"}));
+  EXPECT_EQ(shared("receive", "option = a\noption = b\n", {"-o", "c"}).texts("option"),
+            std::vector<std::string>{"c"});
+  EXPECT_THAT(complaint({}, "slot = a\nslot = b\n"), HasSubstr("more than once"));
+}
+
 TEST(Arguments, ReadsAllWaysToWriteAnOption) {
   const std::vector<std::vector<std::string>> ways = {
       {"--slot", "weir"}, {"--slot=weir"}, {"-S", "weir"}, {"-Sweir"}, {"-n", "-S", "weir"}};

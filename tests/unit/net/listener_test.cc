@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -44,6 +45,29 @@ TEST(Address, ReadsNumbersAndWritesThemAgain) {
     EXPECT_THROW(static_cast<void>(Address::tcp(wrong)), Error) << wrong;
   for (const std::string& wrong : {std::string("name"), std::string(), "/" + std::string(107, 'x')})
     EXPECT_THROW(static_cast<void>(Address::unix_socket(wrong)), Error) << wrong;
+}
+
+TEST(Listener, TakesOverANameThatNobodyListensAt) {
+  const auto directory = fs::temp_directory_path() / ("pgweir-" + std::to_string(::getpid()));
+  fs::create_directory(directory);
+  const auto address = Address::unix_socket((directory / "socket").string());
+  {
+    auto first = Listener::bind_over_stale(address, 0777);
+    first.listen();
+    const auto status = fs::status(directory / "socket");
+    EXPECT_EQ(static_cast<unsigned>(status.permissions()), 0777u);
+    EXPECT_THROW(static_cast<void>(Listener::bind_over_stale(address, 0777)), Error);
+    EXPECT_EQ(connect(address, Kind::bytes, soon()).code, 0);
+  }
+  auto second = Listener::bind_over_stale(address, 0777);
+  second.listen();
+  EXPECT_EQ(connect(address, Kind::bytes, soon()).code, 0);
+  // What is no socket is nobody's to remove.
+  fs::remove(directory / "socket");
+  fs::create_directory(directory / "socket");
+  EXPECT_THROW(static_cast<void>(Listener::bind_over_stale(address, 0777)), Error);
+  EXPECT_TRUE(fs::exists(directory / "socket"));
+  fs::remove_all(directory);
 }
 
 TEST(Listener, TakesConnectionsByTcpAtThePortThatItGot) {

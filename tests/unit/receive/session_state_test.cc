@@ -22,7 +22,8 @@ constexpr std::string_view kHistory3 =
 /// Answers the steps as a server and an archive with these properties would.
 class Dialogue {
  public:
-  explicit Dialogue(Options options = {}) : state(options, log, 1) {}
+  explicit Dialogue(const Options& options = {})
+      : habits(make_habits(options)), state(options, *habits, log, 1) {}
 
   /// Performs steps until one that `stop_at` names comes; returns it.
   template <typename Wanted>
@@ -166,6 +167,7 @@ class Dialogue {
   }
 
   test::RecordingLog log;
+  std::unique_ptr<Habits> habits;
   SessionState state;
   Time now{1'000'000ms};
 
@@ -1456,6 +1458,42 @@ TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
   EXPECT_EQ(dialogue.log.count("the archive has a hole"), 2);
   EXPECT_EQ(dialogue.log.count("acknowledged by eva@db1 at today: known"), 1);
   EXPECT_EQ(dialogue.state.losses().size(), 2U);
+}
+
+TEST(SessionState, KeepsWhatItKnowsOfLossesWhereTheyCannotBeReadAgain) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = seg(3);
+  loss.end = seg(5);
+  dialogue.archive.losses = {loss};
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_THAT(dialogue.state.losses(), ::testing::ElementsAre(loss));
+
+  // All of them.
+  dialogue.archive.losses.clear();
+  dialogue.archive.losses_known = false;
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_THAT(dialogue.state.losses(), ::testing::ElementsAre(loss));
+
+  // One, of which only the name is left.
+  auto guess = loss;
+  guess.end = seg(4);
+  guess.complaint = "could not read";
+  dialogue.archive.losses = {guess};
+  dialogue.archive.losses_known = true;
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Stream>());
+  auto held = loss;
+  held.complaint = guess.complaint;
+  EXPECT_THAT(dialogue.state.losses(), ::testing::ElementsAre(held));
+
+  dialogue.archive.losses.clear();
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_THAT(dialogue.state.losses(), ::testing::IsEmpty()) << "it was closed";
 }
 
 Options stock() {

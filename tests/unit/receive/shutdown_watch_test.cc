@@ -24,12 +24,12 @@ TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
   ShutdownWatch watch([&] { return probe.server_shuts_down(); }, machine_threads(), log);
   server.signal(SIGTERM);  // a smart shutdown, which waits for our connection
 
-  EXPECT_FALSE(watch.look(false));
+  EXPECT_FALSE(watch.shuts_down(false));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!watch.look(true) && std::chrono::steady_clock::now() < deadline)
+  while (!watch.shuts_down(true) && std::chrono::steady_clock::now() < deadline)
     std::this_thread::yield();
-  EXPECT_TRUE(watch.look(true));
-  EXPECT_FALSE(watch.look(false));
+  EXPECT_TRUE(watch.shuts_down(true));
+  EXPECT_FALSE(watch.shuts_down(false));
 }
 
 }  // namespace

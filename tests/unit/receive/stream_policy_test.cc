@@ -395,7 +395,7 @@ TEST(StreamPolicy, TellsAServerThatShutsDownFromTheEndOfATimeline) {
 }
 
 TEST(StreamPolicy, WithStockHabitsWritesOneSegmentAfterTheOther) {
-  Stream stream({.stock_habits = true});
+  Stream stream({.one_segment_at_a_time = true});
   stream.take(100);
   EXPECT_EQ(stream.policy.most_to_write(), kMB - 100);
   EXPECT_FALSE(stream.policy.buffers_segments());

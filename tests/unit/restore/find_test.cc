@@ -8,6 +8,7 @@
 
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
@@ -17,6 +18,22 @@ namespace weir::restore {
 namespace {
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+
+/// In one archive.
+std::optional<Moment> find_time_in(io::Shelf& archive, PgTime time,
+                                   std::optional<wal::TimelineId> timeline,
+                                   const AskReceiver& ask = nullptr) {
+  io::Shelf* const only = &archive;
+  NullLog log;
+  return find_time(Shelves(&only, 1), time, timeline, ask, log);
+}
+std::optional<Moment> find_lsn_in(io::Shelf& archive, wal::Lsn lsn,
+                                  std::optional<wal::TimelineId> timeline,
+                                  const AskReceiver& ask = nullptr) {
+  io::Shelf* const only = &archive;
+  NullLog log;
+  return find_lsn(Shelves(&only, 1), lsn, timeline, ask, log);
+}
 
 /// Commits at whole seconds, one in so many random records, over ten segments.
 struct History {
@@ -65,11 +82,11 @@ TEST(FindTime, NamesTheCommitsAroundEveryMoment) {
   for (std::size_t i = 0; i + 1 < commits.size(); ++i) {
     SCOPED_TRACE(i);
     for (const std::int64_t later : {0, 1, 999'999})
-      expect_between(find_time(*directory, {commits[i].time.microseconds + later}, std::nullopt),
+      expect_between(find_time_in(*directory, {commits[i].time.microseconds + later}, std::nullopt),
                      &commits[i], &commits[i + 1]);
   }
-  expect_between(find_time(*directory, {0}, std::nullopt), nullptr, &commits.front());
-  expect_between(find_time(*directory, {std::int64_t{1} << 60}, std::nullopt), &commits.back(),
+  expect_between(find_time_in(*directory, {0}, std::nullopt), nullptr, &commits.front());
+  expect_between(find_time_in(*directory, {std::int64_t{1} << 60}, std::nullopt), &commits.back(),
                  nullptr);
 }
 
@@ -83,7 +100,7 @@ TEST(FindTime, OpensFewSegments) {
       opened.insert(call.name);
     return sim::SimDisk::Effect::proceed();
   });
-  static_cast<void>(find_time(*directory, history.commits[20].time, std::nullopt));
+  static_cast<void>(find_time_in(*directory, history.commits[20].time, std::nullopt));
   EXPECT_LE(opened.size(), 6u);
 }
 
@@ -94,15 +111,15 @@ TEST(FindLsn, NamesTheCommitsAroundEveryPosition) {
   const auto& commits = history.commits;
   for (std::size_t i = 0; i + 1 < commits.size(); ++i) {
     SCOPED_TRACE(i);
-    expect_between(find_lsn(*directory, commits[i].end, std::nullopt), &commits[i],
+    expect_between(find_lsn_in(*directory, commits[i].end, std::nullopt), &commits[i],
                    &commits[i + 1]);
-    expect_between(find_lsn(*directory, commits[i + 1].start, std::nullopt), &commits[i],
+    expect_between(find_lsn_in(*directory, commits[i + 1].start, std::nullopt), &commits[i],
                    &commits[i + 1]);
-    EXPECT_EQ(find_lsn(*directory, commits[i].end, std::nullopt)->segment,
+    EXPECT_EQ(find_lsn_in(*directory, commits[i].end, std::nullopt)->segment,
               wal::SegmentName(1, kSize.segno(commits[i].end), kSize).to_string());
   }
-  EXPECT_FALSE(find_lsn(*directory, kSize.start(10), std::nullopt));
-  EXPECT_FALSE(find_lsn(*directory, wal::Lsn(8), std::nullopt));
+  EXPECT_FALSE(find_lsn_in(*directory, kSize.start(10), std::nullopt));
+  EXPECT_FALSE(find_lsn_in(*directory, wal::Lsn(8), std::nullopt));
 }
 
 /// Segments 1 to 4, of 4 the front, and from 7 on again.
@@ -156,14 +173,14 @@ TEST(FindTime, TellsTheHoleAndWhatIsBeforeIt) {
     // From the last one before the hole on to the first one behind it.
     for (auto time = holed.last->time.microseconds; time < holed.first_behind->time.microseconds;
          time += 1'000'000)
-      expect_before_hole(find_time(*directory, {time}, std::nullopt), holed);
-    const auto behind = find_time(*directory, holed.first_behind->time, std::nullopt);
+      expect_before_hole(find_time_in(*directory, {time}, std::nullopt), holed);
+    const auto behind = find_time_in(*directory, holed.first_behind->time, std::nullopt);
     ASSERT_TRUE(behind && behind->before);
     EXPECT_EQ(behind->before->start, holed.first_behind->start);
     EXPECT_EQ(behind->backup_from, kSize.start(7));
     EXPECT_FALSE(behind->hole);
     EXPECT_EQ(behind->needs_partial, !finished);
-    const auto early = find_time(*directory, holed.history.commits[1].time, std::nullopt);
+    const auto early = find_time_in(*directory, holed.history.commits[1].time, std::nullopt);
     expect_between(early, &holed.history.commits[1], &holed.history.commits[2]);
     EXPECT_FALSE(early->hole) << "the next commit comes before it";
   }
@@ -178,18 +195,18 @@ TEST(FindLsn, TellsTheHoleAndWhatIsBeforeIt) {
     for (const auto lsn :
          {holed.end, kSize.start(5), kSize.start(6) + 77, wal::Lsn(kSize.start(7).byte() - 1)}) {
       SCOPED_TRACE(lsn.to_string());
-      const auto moment = find_lsn(*directory, lsn, std::nullopt);
+      const auto moment = find_lsn_in(*directory, lsn, std::nullopt);
       expect_before_hole(moment, holed);
       EXPECT_TRUE(moment->in_hole);
     }
-    const auto edge = find_lsn(*directory, holed.last->end, std::nullopt);
+    const auto edge = find_lsn_in(*directory, holed.last->end, std::nullopt);
     expect_before_hole(edge, holed);
     EXPECT_FALSE(edge->in_hole);
-    const auto behind = find_lsn(*directory, holed.first_behind->end, std::nullopt);
+    const auto behind = find_lsn_in(*directory, holed.first_behind->end, std::nullopt);
     ASSERT_TRUE(behind && behind->before);
     EXPECT_EQ(behind->before->start, holed.first_behind->start);
     EXPECT_EQ(behind->backup_from, kSize.start(7));
-    EXPECT_FALSE(find_lsn(*directory, kSize.start(10), std::nullopt));
+    EXPECT_FALSE(find_lsn_in(*directory, kSize.start(10), std::nullopt));
   }
 }
 
@@ -200,13 +217,15 @@ TEST(Find, NeedsTheOptionForWhatIsUnfinished) {
   disk.put(name + ".partial", disk.content(name));
   disk.erase(name);
   const auto& commits = history.commits;
-  const auto moment = find_time(*disk.open(), commits.back().time, std::nullopt);
+  const auto moment = find_time_in(*disk.open(), commits.back().time, std::nullopt);
   expect_between(moment, &commits.back(), nullptr);
   EXPECT_TRUE(moment->needs_partial);
-  EXPECT_FALSE(find_time(*disk.open(), commits[1].time, std::nullopt)->needs_partial);
+  EXPECT_FALSE(find_time_in(*disk.open(), commits[1].time, std::nullopt)->needs_partial);
   // A receiver tells how much of it does not change any more.
-  const AskReceiver ask = [&] { return DurableEnd{1, commits[commits.size() - 2].end}; };
-  expect_between(find_time(*disk.open(), commits.back().time, std::nullopt, ask),
+  const AskReceiver ask = [&](const std::string&) {
+    return DurableEnd{1, commits[commits.size() - 2].end};
+  };
+  expect_between(find_time_in(*disk.open(), commits.back().time, std::nullopt, ask),
                  &commits[commits.size() - 2], nullptr);
 }
 
@@ -233,7 +252,7 @@ TEST(Find, LooksAgainWhenTheArchiveChangesAtAnyCall) {
       return sim::SimDisk::Effect::proceed();
     });
     const auto& commits = history.commits;
-    expect_between(find_time(*disk.open(), commits[30].time, std::nullopt), &commits[30],
+    expect_between(find_time_in(*disk.open(), commits[30].time, std::nullopt), &commits[30],
                    &commits[31]);
     if (!changed) break;
   }
@@ -245,8 +264,8 @@ TEST(FindLsn, StopsAtDamage) {
   auto content = disk.content(wal::SegmentName(1, 3, kSize).to_string());
   for (std::size_t i = 500'000; i < 500'064; ++i) content[i] ^= std::byte{0xFF};
   disk.put(wal::SegmentName(1, 3, kSize).to_string(), content);
-  EXPECT_THROW(static_cast<void>(
-                   find_lsn(*disk.open(), kSize.start(4) + (0 - std::uint64_t{100}), std::nullopt)),
+  EXPECT_THROW(static_cast<void>(find_lsn_in(
+                   *disk.open(), kSize.start(4) + (0 - std::uint64_t{100}), std::nullopt)),
                Error);
 }
 

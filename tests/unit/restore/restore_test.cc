@@ -858,7 +858,7 @@ TEST(RestoreFile, ReadsWhatIsBeingWrittenUpToWhatIsDurable) {
   std::fill_n(content.begin() + 301'000, 20'000, std::byte{0});
   scene.archive.put(name_of(1, 3) + ".partial", content);
   EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
-  scene.options.durable_end = [&] { return DurableEnd{1, end}; };
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, end}; };
   const auto outcome = scene.ask(1, 3);
   EXPECT_EQ(outcome.restored, true) << outcome.what;
   EXPECT_TRUE(std::equal(
@@ -867,9 +867,9 @@ TEST(RestoreFile, ReadsWhatIsBeingWrittenUpToWhatIsDurable) {
       content.begin()));
   EXPECT_EQ(outcome.content.back(), std::byte{0});
   // Nothing of the segment is durable yet; or it is not the one being written.
-  scene.options.durable_end = [&] { return DurableEnd{1, kSize.start(3)}; };
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, kSize.start(3)}; };
   EXPECT_EQ(scene.ask(1, 3).restored, false);
-  scene.options.durable_end = [&] { return DurableEnd{2, end}; };
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{2, end}; };
   EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
 }
 

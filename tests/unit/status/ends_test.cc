@@ -44,11 +44,11 @@ struct Story {
   }
 };
 
-Ends look(ArchiveBuilder& builder, std::uint64_t& budget) {
+Ends ends_of(ArchiveBuilder& builder, std::uint64_t& budget) {
   const auto directory = builder.disk.open();
   const auto listing = archive::list_archive(*directory);
-  return look_at_ends(*directory, listing.segments, kSize,
-                      archive::Timelines::read(*directory, listing), budget);
+  return read_ends(*directory, listing.segments, kSize,
+                   archive::Timelines::read(*directory, listing), budget);
 }
 
 std::uint64_t plenty = std::uint64_t{1} << 40;
@@ -59,7 +59,7 @@ TEST(Ends, AreFoundInEveryForm) {
     SCOPED_TRACE(codec::suffix(method));
     ArchiveBuilder builder;
     builder.segments(story.wal, 1, 5, method);
-    const auto ends = look(builder, plenty);
+    const auto ends = ends_of(builder, plenty);
     EXPECT_EQ(ends.first, story.commits.front());
     EXPECT_EQ(ends.last, story.last_before(kSize.start(5)));
     EXPECT_EQ(ends.end, story.wal.complete_end(kSize.start(5)));
@@ -76,7 +76,7 @@ TEST(Ends, AreFoundInAPartialWhateverStandsBehindItsEnd) {
       ArchiveBuilder builder;
       builder.segments(story.wal, 1, 4);
       builder.partial(story.wal, std::max(end, kSize.start(4) + 40), tail);
-      const auto ends = look(builder, plenty);
+      const auto ends = ends_of(builder, plenty);
       EXPECT_EQ(ends.last, story.last_before(end));
       EXPECT_EQ(ends.end, end);
     }
@@ -86,7 +86,7 @@ TEST(Ends, GoBackToTheSegmentWithTheLastCommit) {
   Story story(5, 2000);
   ArchiveBuilder builder;
   builder.segments(story.wal, 1, 5);
-  const auto ends = look(builder, plenty);
+  const auto ends = ends_of(builder, plenty);
   EXPECT_EQ(ends.first, story.commits.front());
   EXPECT_EQ(ends.last, story.last_before(kSize.start(5)));
 }
@@ -96,10 +96,10 @@ TEST(Ends, KeepToTheBudget) {
   ArchiveBuilder builder;
   builder.segments(story.wal, 1, 5, Method::zstd);
   std::uint64_t little = kSize.bytes() / 2;
-  const auto ends = look(builder, little);
+  const auto ends = ends_of(builder, little);
   EXPECT_EQ(ends.last, std::nullopt);
   std::uint64_t for_the_last = kSize.bytes();
-  EXPECT_EQ(look(builder, for_the_last).last, story.last_before(kSize.start(5)));
+  EXPECT_EQ(ends_of(builder, for_the_last).last, story.last_before(kSize.start(5)));
   EXPECT_EQ(for_the_last, 0u);
 }
 
@@ -110,7 +110,7 @@ TEST(Ends, StayOpenWhereTheFilesAreBroken) {
   for (std::uint64_t segno = 1; segno < 5; ++segno)
     builder.disk.put(ArchiveBuilder::name(story.wal, segno, Method::zstd),
                      test::as_bytes("rubbish"));
-  const auto ends = look(builder, plenty);
+  const auto ends = ends_of(builder, plenty);
   EXPECT_EQ(ends.first, std::nullopt);
   EXPECT_EQ(ends.last, std::nullopt);
   EXPECT_FALSE(ends.end.valid());
@@ -128,7 +128,7 @@ TEST(Ends, CountOnlyTheCommitsOfTheTimelineItself) {
   child.grow_to(kSize.start(6));
   ArchiveBuilder builder;
   builder.segments(child, 2, 6).history(2, verify::history_line(1, fork));
-  const auto ends = look(builder, plenty);
+  const auto ends = ends_of(builder, plenty);
   ASSERT_TRUE(ends.first);
   EXPECT_GE(ends.first->start, fork);
   EXPECT_LE(ends.first->start, record.start);

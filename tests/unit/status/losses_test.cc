@@ -32,7 +32,7 @@ WalBuilder::Options ordinary() {
 
 StatusReport report_of(ArchiveBuilder& archive) {
   const auto directory = archive.disk.open();
-  return look(*directory);
+  return make_report(*directory);
 }
 
 TEST(StatusOfLosses, HasWhatIsNoSegmentByItsSizeAsAHole) {

@@ -237,7 +237,7 @@ TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
           if (done < todo.size() && now.number >= call + done * apart) todo[done++](archive);
           return sim::SimDisk::Effect::proceed();
         });
-        const auto report = look(*directory);
+        const auto report = make_report(*directory);
         ASSERT_TRUE(report.holes.empty());
         ASSERT_THAT(report.damaged, IsEmpty());
         ASSERT_GT(report.timelines.at(0).ends.end, kSize.start(6)) << "where the archive ends";

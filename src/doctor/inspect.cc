@@ -1,4 +1,4 @@
-#include "doctor/look.h"
+#include "doctor/inspect.h"
 
 #include <fmt/format.h>
 
@@ -54,8 +54,8 @@ Trouble trouble_of(const Error& error) {
 }
 
 /// Connects and looks. What went wrong, if something did.
-template <typename Look>
-std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Look&& look) {
+template <typename Ask>
+std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Ask&& ask) {
   const net::Wake never;
   std::vector<std::pair<std::string, pq::Advice>> advice;
   options.timeout = kTime;
@@ -64,7 +64,7 @@ std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Look&& loo
   };
   try {
     auto connection = pq::Connection::open(options, never);
-    look(connection);
+    ask(connection);
     return std::nullopt;
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage) throw;
@@ -89,16 +89,16 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 }
 
 /// Runs a look that may be refused; what it would have found stays unset.
-template <typename Look>
-void attempt(ServerFacts& facts, std::string_view what, Look&& look) {
+template <typename Ask>
+void attempt(ServerFacts& facts, std::string_view what, Ask&& ask) {
   try {
-    look();
+    ask();
   } catch (const Error& error) {
     facts.unseen.push_back(fmt::format("{}: {}", what, error.message()));
   }
 }
 
-void look_by_replication(ServerFacts& facts, pq::Connection& connection) {
+void inspect_by_replication(ServerFacts& facts, pq::Connection& connection) {
   attempt(facts, "the system identifier", [&] {
     const auto identity = pq::identify_system(connection);
     facts.system_identifier = identity.system_identifier;
@@ -125,7 +125,7 @@ constexpr const char* kPosition =
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
     "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
 
-void look_at_settings(ServerFacts& facts, pq::Connection& connection) {
+void read_settings(ServerFacts& facts, pq::Connection& connection) {
   for (const auto* name : kSettings)
     attempt(facts, name, [&] {
       const auto rows = connection.execute(
@@ -134,7 +134,7 @@ void look_at_settings(ServerFacts& facts, pq::Connection& connection) {
     });
 }
 
-void look_at_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {
+void read_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
@@ -159,7 +159,7 @@ void look_at_slot(ServerFacts& facts, pq::Connection& connection, const std::str
   facts.slot = slot;
 }
 
-void look_at_clock(ServerFacts& facts, pq::Connection& connection) {
+void read_clock(ServerFacts& facts, pq::Connection& connection) {
   // The quickest of a few: its answer is the nearest to its question.
   for (int i = 0; i < 5; ++i) {
     const auto before = std::chrono::system_clock::now();
@@ -184,7 +184,7 @@ struct Point {
   Clock::time_point at;
 };
 
-std::optional<Point> look_at_position(pq::Connection& connection) {
+std::optional<Point> read_position(pq::Connection& connection) {
   const auto rows = connection.execute(fmt::format("SELECT {}", kPosition), kTime);
   if (rows.empty() || !rows[0][0]) return std::nullopt;
   const auto position = wal::Lsn::parse(*rows[0][0]);
@@ -200,14 +200,14 @@ void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& 
     const net::Wake never;
     auto connection = pq::Connection::open(
         {.conninfo = conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
-    const auto second = look_at_position(connection);
+    const auto second = read_position(connection);
     if (!second || second->server != first.server || second->position < first.position) return;
     const std::chrono::duration<double> seconds = second->at - first.at;
     facts.wal_rate = static_cast<double>(second->position - first.position) / seconds.count();
   });
 }
 
-void look_at_average_rate(ServerFacts& facts, pq::Connection& connection) {
+void read_average_rate(ServerFacts& facts, pq::Connection& connection) {
   if (connection.server_major() < 14) return;  // pg_stat_wal
   const auto rows = connection.execute(
       "SELECT wal_bytes::bigint, extract(epoch FROM pg_catalog.now() - stats_reset)::bigint "
@@ -220,9 +220,9 @@ void look_at_average_rate(ServerFacts& facts, pq::Connection& connection) {
     facts.wal_rate_average = static_cast<double>(*bytes) / static_cast<double>(*seconds);
 }
 
-void look_by_sql(ServerFacts& facts, pq::Connection& connection,
-                 const std::optional<std::string>& slot) {
-  look_at_settings(facts, connection);
+void inspect_by_sql(ServerFacts& facts, pq::Connection& connection,
+                    const std::optional<std::string>& slot) {
+  read_settings(facts, connection);
   attempt(facts, "the role", [&] {
     const auto rows = connection.execute(
         "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", kTime);
@@ -246,7 +246,7 @@ void look_by_sql(ServerFacts& facts, pq::Connection& connection,
     const auto rows =
         connection.execute("SELECT count(*) FROM pg_catalog.pg_replication_slots", kTime);
     if (const auto count = number(rows.at(0).at(0))) facts.slots = static_cast<int>(*count);
-    if (slot) look_at_slot(facts, connection, *slot);
+    if (slot) read_slot(facts, connection, *slot);
   });
   attempt(facts, "its archiver", [&] {
     const auto rows = connection.execute(
@@ -258,8 +258,8 @@ void look_by_sql(ServerFacts& facts, pq::Connection& connection,
                                            .failing = rows[0][1] == "t",
                                            .last_failed = rows[0][2].value_or("")};
   });
-  attempt(facts, "its clock", [&] { look_at_clock(facts, connection); });
-  attempt(facts, "its rate of WAL", [&] { look_at_average_rate(facts, connection); });
+  attempt(facts, "its clock", [&] { read_clock(facts, connection); });
+  attempt(facts, "its rate of WAL", [&] { read_average_rate(facts, connection); });
 }
 
 ArchiveFacts::SyncTimes time_syncs(io::Directory& directory) {
@@ -290,7 +290,7 @@ ArchiveFacts::SyncTimes time_syncs(io::Directory& directory) {
   return {.count = times.size(), .median = times[times.size() / 2], .longest = times.back()};
 }
 
-void look_at_content(ArchiveFacts& facts, io::Directory& directory,
+void inspect_content(ArchiveFacts& facts, io::Directory& directory,
                      std::optional<wal::SegmentSize> segment_size) {
   const auto listing = archive::list_archive(directory);
   facts.identity = archive::read_identity(directory, listing);
@@ -323,7 +323,7 @@ std::optional<int> ServerFacts::number(std::string_view name) const {
   return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
 }
 
-ServerFacts look_at_server(const std::string& conninfo, const std::string& ordinary_conninfo,
+ServerFacts inspect_server(const std::string& conninfo, const std::string& ordinary_conninfo,
                            const std::optional<std::string>& slot,
                            std::chrono::milliseconds measure) {
   ServerFacts facts;
@@ -335,15 +335,15 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
       [&](pq::Connection& connection) {
         facts.server = connection.server_name();
         facts.version = connection.server_version();
-        look_by_sql(facts, connection, slot);
+        inspect_by_sql(facts, connection, slot);
         if (measure > 0ms)
-          attempt(facts, "its position", [&] { first = look_at_position(connection); });
+          attempt(facts, "its position", [&] { first = read_position(connection); });
       });
   facts.replication_trouble =
       attempt_connection({.conninfo = conninfo}, [&](pq::Connection& connection) {
         facts.server = connection.server_name();
         facts.version = connection.server_version();
-        look_by_replication(facts, connection);
+        inspect_by_replication(facts, connection);
         if (slot && !facts.slot) {
           attempt(facts, "the slot", [&] {
             if (const auto state = pq::read_replication_slot(connection, *slot)) {
@@ -359,13 +359,13 @@ ServerFacts look_at_server(const std::string& conninfo, const std::string& ordin
   return facts;
 }
 
-ArchiveFacts look_at_archive(const std::string& path,
+ArchiveFacts inspect_archive(const std::string& path,
                              std::optional<wal::SegmentSize> segment_size) {
   ArchiveFacts facts;
   facts.path = path;
   std::unique_ptr<io::Directory> directory;
   try {
-    facts.place = io::look_at_place(path);
+    facts.place = io::inspect_place(path);
     directory = io::open_directory(path);
   } catch (const Error& error) {
     facts.trouble = trouble_of(error);
@@ -388,7 +388,7 @@ ArchiveFacts look_at_archive(const std::string& path,
     }
   }
   try {
-    look_at_content(facts, *directory, segment_size);
+    inspect_content(facts, *directory, segment_size);
   } catch (const Error& error) {
     facts.content_trouble = trouble_of(error);
   }

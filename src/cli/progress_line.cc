@@ -1,4 +1,4 @@
-#include "cli/teller.h"
+#include "cli/progress_line.h"
 
 namespace weir::cli {
 
@@ -12,15 +12,15 @@ constexpr auto kLiveWindow = 5s;
 
 }  // namespace
 
-Teller::Teller(daemon::Screen& screen, Log& log)
+ProgressLine::ProgressLine(daemon::Screen& screen, Log& log)
     : screen_(screen), log_(log), meter_(screen.live() ? kLiveWindow : kLogInterval) {}
 
-std::chrono::milliseconds Teller::interval() const {
+std::chrono::milliseconds ProgressLine::interval() const {
   return screen_.live() ? std::chrono::milliseconds(kLiveInterval)
                         : std::chrono::milliseconds(kLogInterval);
 }
 
-void Teller::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
+void ProgressLine::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
   const std::lock_guard lock(mutex_);
   if (now < due_) return;
   due_ = now + interval() * 9 / 10;  // a tick that comes a little early is meant as well
@@ -30,14 +30,15 @@ void Teller::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
     return;
   }
   // A new stream begins at a segment's start: from there it is counted.
-  const bool goes_on = told_ && told_->timeline == snapshot.timeline &&
-                       told_->start == snapshot.start && told_->write <= snapshot.write;
-  const auto since = goes_on ? told_->write : snapshot.start;
-  const auto time = told_ ? std::chrono::duration_cast<std::chrono::milliseconds>(now - told_time_)
-                          : std::chrono::milliseconds(kLogInterval);
+  const bool goes_on = shown_ && shown_->timeline == snapshot.timeline &&
+                       shown_->start == snapshot.start && shown_->write <= snapshot.write;
+  const auto since = goes_on ? shown_->write : snapshot.start;
+  const auto time = shown_
+                        ? std::chrono::duration_cast<std::chrono::milliseconds>(now - shown_time_)
+                        : std::chrono::milliseconds(kLogInterval);
   if (snapshot.write > since) log_.info("{}", log_line(progress, snapshot.write - since, time));
-  told_ = snapshot;
-  told_time_ = now;
+  shown_ = snapshot;
+  shown_time_ = now;
 }
 
 }  // namespace weir::cli

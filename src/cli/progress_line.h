@@ -10,9 +10,9 @@ namespace weir::cli {
 
 /// Takes the ticks of a session and tells how it goes: the live line on a terminal, else every
 /// minute a log line if something moved. Never blocks. Any thread.
-class Teller {
+class ProgressLine {
  public:
-  Teller(daemon::Screen& screen, Log& log);
+  ProgressLine(daemon::Screen& screen, Log& log);
 
   /// How often it wants a tick; those that come sooner are left out.
   [[nodiscard]] std::chrono::milliseconds interval() const;
@@ -23,8 +23,8 @@ class Teller {
   Log& log_;
   std::mutex mutex_;
   ProgressMeter meter_;
-  std::optional<receive::StreamSnapshot> told_;
-  receive::Time told_time_;
+  std::optional<receive::StreamSnapshot> shown_;
+  receive::Time shown_time_;
   receive::Time due_{};
 };
 

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "archive/listing.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// Finished segments in a row, on one timeline.
+struct SegmentRange {
+  wal::SegmentName first;
+  wal::SegmentName last;
+  std::size_t segments = 1;
+  /// The archive that lacks them has finished segments before and behind them: it is no end of it.
+  bool hole = false;
+  bool operator==(const SegmentRange&) const = default;
+};
+
+/// "000000010000000000000003 to 000000010000000000000005 (3 segments)"
+[[nodiscard]] std::string to_text(const SegmentRange& range);
+
+/// What of two archives' finished segments and histories only one of them has, by names alone.
+struct Difference {
+  std::vector<SegmentRange> only_one;
+  std::vector<SegmentRange> only_other;
+  std::vector<wal::TimelineId> histories_only_one;
+  std::vector<wal::TimelineId> histories_only_other;
+  std::vector<wal::SegmentName> both;  ///< segments, in order
+};
+[[nodiscard]] Difference difference(const Listing& one, const Listing& other,
+                                    wal::SegmentSize size);
+
+}  // namespace weir::archive

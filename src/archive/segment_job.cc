@@ -1,0 +1,248 @@
+#include "archive/segment_job.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <span>
+#include <utility>
+
+#include "archive/content.h"
+#include "archive/forms.h"
+#include "archive/listing.h"
+#include "archive/own_names.h"
+
+namespace weir::archive {
+
+namespace {
+
+class Job final : public SyncJob {
+ public:
+  Job(io::Directory& directory, std::shared_ptr<JobOrder> order, std::vector<JobWork> work,
+      const JobOptions& options)
+      : directory_(directory),
+        order_(std::move(order)),
+        work_(std::move(work)),
+        number_(options.number),
+        end_(options.end),
+        creations_(options.creations),
+        replaceable_(options.replaceable),
+        compression_(options.compression) {}
+
+  /// A job that is dropped before it is done leaves bytes that no later job covers.
+  ~Job() override {
+    if (!done_) order_->finish(number_, false);
+  }
+
+  wal::Lsn end() const override { return end_; }
+
+  bool publishes() const override {
+    return std::any_of(work_.begin(), work_.end(),
+                       [](const JobWork& work) { return work.publish; });
+  }
+
+  void sync_data() override {
+    guarded([&] {
+      for (JobWork& work : work_) {
+        if (work.compress && !work.ready) compress_or_leave_raw(work);
+        if (work.compress) continue;
+        auto file = work.segment->take_file(directory_);
+        try {
+          if (work.memory) write_buffered(work, *file);
+          file->sync();
+          require_its_name(*work.segment, *file);
+        } catch (...) {
+          work.segment->give_back(std::move(file));
+          throw;
+        }
+        work.segment->give_back(std::move(file));
+      }
+      // Bytes that are safe in a file whose name is not would be as lost as the others.
+      if (creations_) sync_names();
+      const std::lock_guard lock(*order_->mutex);
+      if (order_->broken) throw JobOrder::broken_error();
+      if (publishes()) return;
+      order_->remove(number_);
+      done_ = true;
+    });
+  }
+
+  std::vector<wal::SegmentName> publish() override {
+    std::vector<wal::SegmentName> finished;
+    if (!publishes()) return finished;
+    guarded([&] {
+      wait_for_earlier_jobs();
+      for (JobWork& work : work_) {
+        if (!work.publish) continue;
+        publish(work);
+        finished.push_back(work.segment->name);
+      }
+      if (!done_) finish();
+    });
+    return finished;
+  }
+
+ private:
+  /// Bytes that are safe in a file which nobody finds are as lost as the others.
+  void require_its_name(const WrittenSegment& segment, const io::File& file) {
+    auto* const identities = directory_.identities();
+    if (identities == nullptr || identities->leads_to(segment.path, file)) return;
+    throw Error(ErrorKind::durability, "the file that is written is no longer found under its name")
+        .with("path", directory_.path() + "/" + segment.path)
+        .hint(
+            "Somebody renamed it, moved it away or replaced it, while it was in use. Nothing after "
+            "that was acknowledged. Put it back if it is needed, and start again: what the server "
+            "still has is received again.");
+  }
+
+  void write_buffered(JobWork& work, io::File& file) {
+    file.bypass_cache(true);
+    file.write_at(0, work.memory->bytes());
+    file.bypass_cache(false);
+    work.memory = nullptr;
+  }
+
+  /// Where there is no space for the compressed form there is for the raw one: its blocks are
+  /// reserved. Safe comes before small; compressed it can be later.
+  void compress_or_leave_raw(JobWork& work) {
+    try {
+      compress(work);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::disk_full) throw;
+      directory_.remove(temporary_name(compressed_name(*work.segment)));
+      work.compress = false;
+    }
+  }
+
+  void compress(JobWork& work) {
+    const std::string name = compressed_name(*work.segment);
+    const std::string temporary = temporary_name(name);
+    const auto wal = work.memory->bytes();
+    directory_.remove(temporary);  // of an earlier attempt
+    const auto file = directory_.create(temporary);
+    const auto compressor = codec::make_compressor(compression_, wal.size());
+    std::uint64_t written = 0;
+    const codec::PackedSink sink = [&](std::span<const std::byte> bytes) {
+      file->write_at(written, bytes);
+      written += bytes.size();
+    };
+    compressor->feed(wal, sink);
+    compressor->finish(sink);
+    // Here is the last moment at which the raw bytes are at hand.
+    std::size_t at = 0;
+    bool equal = true;
+    read_content(*file, compression_.method, directory_.path() + "/" + temporary,
+                 [&](std::span<const std::byte> bytes) {
+                   equal = bytes.size() <= wal.size() - at &&
+                           std::memcmp(bytes.data(), wal.data() + at, bytes.size()) == 0;
+                   at += bytes.size();
+                   return equal;
+                 });
+    if (!equal || at != wal.size())
+      throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+          .with("path", directory_.path() + "/" + temporary)
+          .hint("It was not acknowledged. Check the memory of this machine.");
+    file->sync();   // the bytes, before they get the name
+    file->close();  // late write errors appear here
+    work.ready = true;
+    work.memory = nullptr;
+  }
+
+  [[nodiscard]] std::string compressed_name(const WrittenSegment& segment) const {
+    return SegmentFileName{segment.name, compression_.method, false}.to_string();
+  }
+
+  void publish(JobWork& work) {
+    WrittenSegment& segment = *work.segment;
+    if (!work.renamed) {
+      refuse_existing(segment);
+      segment.close();  // late write errors appear here, before the name says "complete"
+      if (work.compress) {
+        const std::string name = compressed_name(segment);
+        directory_.rename_no_replace(temporary_name(name), name);
+      } else {
+        const std::string name = segment.name.to_string();
+        segment.rename(directory_, name, replaceable_.contains(name));
+      }
+      work.renamed = true;
+    }
+    // The name itself. Without it a crash could bring `.partial` back, and before the next rename:
+    // see the top of segment_writer.cc.
+    directory_.sync();
+    if (work.compress) directory_.remove(segment.path);  // of zeros
+    for (const codec::Method method : kForms) {
+      if (method == codec::Method::none) continue;  // is the one that was published, or has been it
+      directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
+      const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
+      if (replaceable_.contains(finished)) directory_.remove(finished);
+    }
+  }
+
+  void refuse_existing(const WrittenSegment& segment) {
+    for (const auto& form : finished_names(segment.name)) {
+      const std::string name = form.to_string();
+      if (!replaceable_.contains(name) && directory_.find(name))
+        throw Error(ErrorKind::conflict, "the segment is in the archive already")
+            .with("path", directory_.path() + "/" + name)
+            .hint(
+                "It was received again and stays as .partial. Compare the two, and remove the one "
+                "that is wrong.");
+    }
+  }
+
+  void sync_names() {
+    directory_.sync();
+    const std::lock_guard lock(*order_->mutex);
+    order_->durable_creations = std::max(order_->durable_creations, *creations_);
+  }
+
+  /// A final name must not be given while an earlier sync of the same bytes may still fail.
+  void wait_for_earlier_jobs() {
+    Threads::Lock lock(*order_->mutex);
+    order_->changed->wait(
+        lock, [&] { return order_->broken || done_ || order_->unfinished.front() == number_; });
+    if (order_->broken) throw JobOrder::broken_error();
+  }
+
+  void finish() {
+    order_->finish(number_, true);
+    done_ = true;
+  }
+
+  /// After a failed sync or close nothing of this writer is certain any more.
+  template <typename Action>
+  void guarded(Action action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability && !done_) {
+        order_->finish(number_, false);
+        done_ = true;
+      }
+      throw;
+    }
+  }
+
+  io::Directory& directory_;
+  const std::shared_ptr<JobOrder> order_;
+  std::vector<JobWork> work_;
+  const std::uint64_t number_;
+  const wal::Lsn end_;
+  const std::optional<std::uint64_t> creations_;
+  const std::set<std::string> replaceable_;
+  const codec::Compression compression_;
+  bool done_ = false;  ///< no longer in order_->unfinished
+};
+
+}  // namespace
+
+std::unique_ptr<SyncJob> make_sync_job(io::Directory& directory, std::shared_ptr<JobOrder> order,
+                                       std::vector<JobWork> work, const JobOptions& options) {
+  return std::make_unique<Job>(directory, std::move(order), std::move(work), options);
+}
+
+std::vector<wal::SegmentName> run(SyncJob& job) {
+  job.sync_data();
+  return job.publish();
+}
+
+}  // namespace weir::archive

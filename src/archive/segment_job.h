@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "archive/sync_job.h"
+#include "archive/written_segment.h"
+#include "base/error.h"
+#include "base/threads.h"
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "io/pages.h"
+#include "wal/lsn.h"
+
+// What a SegmentWriter makes its jobs of.
+
+namespace weir::archive {
+
+/// What the jobs of one writer know of each other.
+struct JobOrder {
+  explicit JobOrder(Threads& threads)
+      : mutex(threads.make_mutex()), changed(threads.make_condition()) {}
+
+  const std::unique_ptr<Threads::Mutex> mutex;
+  const std::unique_ptr<Threads::Condition> changed;
+  std::vector<std::uint64_t> unfinished;  ///< numbers of jobs, in order
+  bool broken = false;                    ///< a job failed for good or was given up
+  std::uint64_t durable_creations = 0;    ///< names created up to this number are safe
+
+  void finish(std::uint64_t job, bool success) {
+    const std::lock_guard lock(*mutex);
+    if (!success) broken = true;
+    remove(job);
+  }
+
+  /// With the mutex held.
+  void remove(std::uint64_t job) {
+    std::erase(unfinished, job);
+    changed->notify_all();
+  }
+
+  static Error broken_error() {
+    return Error(ErrorKind::durability, "an earlier sync of the archive did not succeed")
+        .hint("Nothing after it can be acknowledged; its own message tells the reason.");
+  }
+};
+
+/// A segment in a job.
+struct JobWork {
+  std::shared_ptr<WrittenSegment> segment;
+  bool publish = false;
+  std::shared_ptr<io::Pages> memory = nullptr;  ///< holds the whole segment
+  bool compress = false;
+  bool ready = false;  ///< the compressed form is there, durable, under its temporary name
+  bool renamed = false;
+};
+
+struct JobOptions {
+  std::uint64_t number = 0;  ///< is among JobOrder::unfinished
+  wal::Lsn end;
+  /// Of names: those up to this one are durable with the job.
+  std::optional<std::uint64_t> creations = std::nullopt;
+  std::set<std::string> replaceable = {};  ///< as SegmentWriter::Options has it
+  codec::Compression compression = {};
+};
+[[nodiscard]] std::unique_ptr<SyncJob> make_sync_job(io::Directory& directory,
+                                                     std::shared_ptr<JobOrder> order,
+                                                     std::vector<JobWork> work,
+                                                     const JobOptions& options);
+
+}  // namespace weir::archive

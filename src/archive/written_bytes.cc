@@ -1,0 +1,32 @@
+#include "archive/written_bytes.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "wal/page.h"
+
+namespace weir::archive {
+
+std::uint64_t written_bytes(io::Bytes& file, wal::Lsn start, wal::SegmentSize size) {
+  const auto is_written = [&](std::uint64_t page) {
+    std::array<std::byte, wal::kLongHeaderSize> bytes;
+    const auto count = file.read_at(page * wal::kPageSize, bytes);
+    const auto header = wal::decode_page_header(std::span(bytes).first(count));
+    return header && header->address == start + page * wal::kPageSize &&
+           wal::major_version_of_magic(header->magic).has_value();
+  };
+  const auto there = std::min(file.size(), size.bytes());
+  std::uint64_t low = 0;  // pages below it are written
+  auto high = (there + wal::kPageSize - 1) / wal::kPageSize;
+  while (low < high) {
+    const auto middle = low + (high - low) / 2;
+    if (is_written(middle))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return std::min(low * wal::kPageSize, there);
+}
+
+}  // namespace weir::archive

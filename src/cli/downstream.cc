@@ -1,0 +1,64 @@
+#include "cli/downstream.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/error.h"
+#include "net/wait.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What keeps the archive from being served may pass: a file that is being copied anew.
+constexpr auto kTryAgain = 10s;
+
+}  // namespace
+
+Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
+                       Log& log, std::function<void(const Error&)> durability_lost)
+    : log_(log),
+      durability_lost_(std::move(durability_lost)),
+      serving_(
+          request, archive, [this] { return durable(); }, log),
+      listening_(feed.subscribe([this](const receive::Event& happened) {
+        receive::on(happened, [this](const receive::event::DurableEnd& end) { on_durable(end); });
+      })),
+      thread_(machine_threads().start("serve", [this] { work(); })) {}
+
+Downstream::~Downstream() {
+  stop_.raise();
+  thread_->join();
+}
+
+void Downstream::work() {
+  do {
+    try {
+      return serving_.run(stop_, [this](const std::string& what) { log_.info("{}", what); });
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) durability_lost_(error);
+      log_.error(error);
+    } catch (const std::exception& error) {
+      log_.error("{}", error.what());
+    }
+    log_.warning("the archive cannot be served now; trying again in 10 s");
+  } while (net::pause(stop_, kTryAgain));
+}
+
+std::optional<archive::DurableEnd> Downstream::durable() const {
+  const std::lock_guard lock(mutex_);
+  return durable_;
+}
+
+/// Under the stream's lock, so no more than this.
+void Downstream::on_durable(const receive::event::DurableEnd& end) {
+  {
+    const std::lock_guard lock(mutex_);
+    durable_ = archive::DurableEnd{end.timeline, end.end};
+  }
+  serving_.news();
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/threads.h"
+#include "cli/serving.h"
+#include "receive/feed.h"
+
+namespace weir::cli {
+
+/// Serves what a receiver in the same process makes durable, from its first moment on, whether its
+/// server is reached or not. A thread of its own; the receiver only leaves word of how far it is.
+/// What it refers to outlives it.
+class Downstream {
+ public:
+  /// As Serving's. `durability_lost`: as in receive::Environment.
+  Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed, Log& log,
+             std::function<void(const Error&)> durability_lost);
+  /// Tells the clients, and returns when they are gone.
+  ~Downstream();
+  Downstream(const Downstream&) = delete;
+  Downstream& operator=(const Downstream&) = delete;
+
+  void reload() { serving_.reload(); }
+
+ private:
+  void work();
+  [[nodiscard]] std::optional<archive::DurableEnd> durable() const;
+  void on_durable(const receive::event::DurableEnd& end);
+
+  Log& log_;
+  const std::function<void(const Error&)> durability_lost_;
+  mutable std::mutex mutex_;
+  std::optional<archive::DurableEnd> durable_;  ///< guarded by mutex_
+  Serving serving_;
+  net::Wake stop_;
+  receive::Feed::Subscription listening_;
+  std::unique_ptr<Threads::Thread> thread_;
+};
+
+}  // namespace weir::cli

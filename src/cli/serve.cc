@@ -1,0 +1,118 @@
+#include <unistd.h>
+
+#include <string>
+
+#include "base/exit_status.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/connection_options.h"
+#include "cli/durable_end.h"
+#include "cli/help.h"
+#include "cli/serve_options.h"
+#include "cli/serving.h"
+#include "daemon/logger.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
+#include "io/posix_directory.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 2s;
+
+constexpr auto kListen = option_of<listen_value>(
+    "listen", "[ADDRESS:]PORT",
+    "listen there; without an address on this machine alone (127.0.0.1), *:PORT on all addresses");
+constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
+constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
+                               kQuiet,     kConfig, kHelp};
+constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Who may connect:", kWho}};
+
+void serve(const std::string& directory, const ServeRequest& request, Log& log,
+           daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
+  const auto archive = io::open_existing_directory(directory);
+  Serving serving(
+      request, *archive, [&] { return durable_end_of(directory); }, log);
+  net::Wake stop;
+  daemon::Signals::Handlers handlers;
+  handlers.stop = [&] {
+    service.stopping();
+    log.info("asked to stop; once more ends it at once");
+    stop.raise();
+  };
+  handlers.reload = [&] { serving.reload(); };
+  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
+  signals.start(std::move(handlers));
+  service.start();
+  try {
+    serving.run(stop, [&](const std::string& what) {
+      log.info("{}", what);
+      service.ready(what);
+    });
+  } catch (...) {
+    signals.stop();  // its handlers use what is about to end
+    throw;
+  }
+  signals.stop();
+}
+
+int serve_command(const Arguments& arguments) {
+  const auto directory = required_directory(arguments);
+  const auto request = read_serve(arguments, arguments.get(kListen));
+  if (!request.somewhere())
+    throw Error(ErrorKind::usage, "nowhere to listen")
+        .hint(
+            "Give a port, \"--listen 5433\", or a directory for a Unix socket, \"--serve-socket "
+            "/run/pgweir\".");
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, arguments.has(kQuiet) ? LogLevel::warning : LogLevel::info,
+                     std::nullopt);
+  int status = kDone;
+  try {
+    daemon::ServiceManager service(log);
+    serve(directory, request, log, signals, service, screen);
+  } catch (const Error& error) {
+    log.error(error);
+    status = exit_status(error.kind());
+  }
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+constinit const Command kServeCommand = {
+    .name = "serve",
+    .summary = "serve an archive's WAL to standbys and other receivers",
+    .about = R"(pgweir serve gives the WAL of an archive to whoever asks for it as one asks a
+server: standbys (primary_conninfo), pg_receivewal, other receivers. It needs no
+server: standbys stream on while the primary is dead, and one that was away for
+long finds everything that the archive has.
+
+Usage:
+  pgweir serve -D DIRECTORY --listen [ADDRESS:]PORT [OPTION]...
+  pgweir serve -D DIRECTORY --serve-socket DIR [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(What is sent is durable here, and each record of it was checked. The end is that
+of the last complete record; while "pgweir receive" streams into the directory,
+what that has made durable, within a second ("pgweir receive --serve" does both
+in one, and at once). SIGHUP: rules and users are read anew. There is no TLS and there are no replication slots yet.
+
+Example:
+  pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options, rules or users; 3
+the address is in use; 4 needs a person (damage, I/O errors).
+)",
+    .run = serve_command,
+};
+
+}  // namespace weir::cli

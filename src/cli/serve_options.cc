@@ -1,0 +1,41 @@
+#include "cli/serve_options.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "net/ip.h"
+
+namespace weir::cli {
+
+ListenAddress listen_value(const std::string& text) {
+  const auto colon = text.rfind(':');
+  const bool only_port = colon == std::string::npos;
+  ListenAddress address{only_port ? "" : text.substr(0, colon),
+                        only_port ? text : text.substr(colon + 1)};
+  const auto port = parse_number<unsigned>(address.port);
+  if (!port || *port < 1 || *port > 65535)
+    throw Error(ErrorKind::usage, "a port is a number from 1 to 65535");
+  auto host = address.host == "localhost" ? "" : address.host;
+  const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const auto ip = net::Ip::parse(brackets ? host.substr(1, host.size() - 2) : host);
+  if (!host.empty() && host != "*" && (!ip || ip->v6 != brackets))
+    throw Error(ErrorKind::usage, "the address is none in numbers")
+        .hint("As in 5433 (this machine alone), 192.0.2.7:5433, [2001:db8::7]:5433, *:5433 (all).");
+  address.host = std::move(host);
+  return address;
+}
+
+ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress> listen) {
+  ServeRequest request;
+  request.listen = std::move(listen);
+  request.socket = arguments.get(kServeSocket);
+  request.hba = arguments.get(kServeHba);
+  request.users = arguments.get(kServeUsers);
+  if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
+  if (const auto time = arguments.get(kServeAuthTimeout))
+    request.server.authentication_time = *time;
+  return request;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/arguments.h"
+#include "cli/common_options.h"
+#include "relay/server.h"
+
+namespace weir::cli {
+
+// Options of those who serve WAL: `pgweir serve`, and `pgweir receive --serve`.
+
+/// "5433", "192.0.2.7:5433", "[::1]:5433", "*:5433".
+struct ListenAddress {
+  std::string host;  ///< empty: this machine alone; "*": all
+  std::string port;
+};
+[[nodiscard]] ListenAddress listen_value(const std::string& text);
+
+inline constexpr auto kServeSocket = option_of<any_text>(
+    "serve-socket", "DIR",
+    "listen on a Unix socket in DIR, for the port that is listened on, else 5432");
+inline constexpr auto kServeHba = option_of<any_text>(
+    "serve-hba", "FILE",
+    "who may connect from where, in the form of pg_hba.conf; without it this machine alone, with "
+    "a password");
+inline constexpr auto kServeUsers = option_of<any_text>(
+    "serve-users", "FILE",
+    "the users with a password, as lines \"name\" \"SCRAM-SHA-256$...\" with what "
+    "pg_authid.rolpassword has; without it no password is right");
+inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
+    "serve-max-clients", "N", "so many clients at once (default: 100)");
+inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
+    "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
+
+struct ServeRequest {
+  std::optional<ListenAddress> listen;
+  std::optional<std::string> socket;
+  std::optional<std::string> hba;
+  std::optional<std::string> users;
+  relay::Server::Options server;
+
+  [[nodiscard]] bool somewhere() const { return listen || socket; }
+};
+/// `listen`: by whatever option the command has for it.
+[[nodiscard]] ServeRequest read_serve(const Arguments& arguments,
+                                      std::optional<ListenAddress> listen);
+
+}  // namespace weir::cli

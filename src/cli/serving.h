@@ -1,0 +1,50 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/durable_end.h"
+#include "base/log.h"
+#include "cli/serve_options.h"
+#include "io/directory.h"
+#include "net/listener.h"
+#include "net/wake.h"
+#include "relay/archive_watch.h"
+#include "relay/server.h"
+
+namespace weir::cli {
+
+/// Serves an archive, as it was asked for. What it refers to outlives it.
+class Serving {
+ public:
+  /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
+  /// in them, Error{retry} if an address cannot be had.
+  Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log);
+
+  using Tell = std::function<void(const std::string&)>;
+  /// Waits until there is WAL, and serves it until `stop` is raised. `tell` is called when either
+  /// begins, with a line that says so. Throws Error{io, damage, durability, …}.
+  void run(const net::Wake& stop, const Tell& tell);
+  /// Rules and users are read anew. What is wrong is told, and the old ones stay in force.
+  void reload();
+  /// What `ask` answers has changed. Any thread; never blocks.
+  void news() noexcept { news_.raise(); }
+
+ private:
+  std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
+  void tell_who_may_come() const;
+
+  const ServeRequest request_;
+  io::Directory& archive_;
+  const archive::AskDurableEnd ask_;
+  Log& log_;
+  relay::AccessBoard access_;
+  std::vector<net::Listener> listeners_;
+  std::optional<relay::Cluster> cluster_;
+  net::Wake news_;
+};
+
+}  // namespace weir::cli

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/shelf.h"
+
+namespace weir::io {
+
+/// A shelf whose calls come back in time. A network file system that hangs holds a process for as
+/// long as it likes; who has another archive to go on with need not wait for it. Each call is made
+/// by a thread of the shelf's own, and throws Error{io} (ETIMEDOUT) here if it has not come back
+/// within `patience`. As long as that call hangs, all others throw at once; when it comes back, the
+/// shelf is as good as before. Destroyed meanwhile, it leaves the thread to itself.
+/// The shelf behind it is opened by the first call, and again after a call that could not open it;
+/// the thread is started by the first call, too.
+/// It costs a hand-over to the thread, and one more copy of what is read.
+class BoundedShelf final : public Shelf, private Identities {
+ public:
+  using Open = std::function<std::unique_ptr<Shelf>()>;
+  /// `path` is for messages. `open` and what it gives are used by the thread alone.
+  BoundedShelf(std::string path, Open open, std::chrono::milliseconds patience);
+  ~BoundedShelf() override;
+
+  [[nodiscard]] const std::string& path() const override { return path_; }
+  [[nodiscard]] std::vector<DirectoryEntry> list() override;
+  [[nodiscard]] std::vector<DirectoryName> names() override;
+  [[nodiscard]] std::optional<DirectoryEntry> find(const std::string& name) override;
+  [[nodiscard]] std::unique_ptr<Bytes> open_bytes(const std::string& name) override;
+  [[nodiscard]] Identities* identities() override { return this; }
+
+ private:
+  class Worker;
+  class BoundedBytes;
+
+  std::optional<FileIdentity> of(const std::string& name) override;
+  FileIdentity of_directory() override;
+  bool leads_to(const std::string& name, const File& file) override;
+
+  const std::string path_;
+  const std::shared_ptr<Worker> worker_;
+};
+
+}  // namespace weir::io

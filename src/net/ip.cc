@@ -1,0 +1,100 @@
+#include "net/ip.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <pwd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "base/error.h"
+
+namespace weir::net {
+
+std::optional<Ip> Ip::parse(const std::string& text) {
+  Ip ip;
+  if (::inet_pton(AF_INET, text.c_str(), ip.bytes.data()) == 1) return ip;
+  ip.v6 = true;
+  if (::inet_pton(AF_INET6, text.c_str(), ip.bytes.data()) == 1) return ip;
+  return std::nullopt;
+}
+
+std::optional<Ip> Ip::of(const sockaddr* address) {
+  Ip ip;
+  if (address->sa_family == AF_INET) {
+    sockaddr_in in{};
+    std::memcpy(&in, address, sizeof in);
+    std::memcpy(ip.bytes.data(), &in.sin_addr, 4);
+    return ip;
+  }
+  if (address->sa_family != AF_INET6) return std::nullopt;
+  sockaddr_in6 in{};
+  std::memcpy(&in, address, sizeof in);
+  const auto* const raw = in.sin6_addr.s6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&in.sin6_addr)) {
+    std::copy_n(raw + 12, 4, ip.bytes.begin());
+    return ip;
+  }
+  ip.v6 = true;
+  std::copy_n(raw, 16, ip.bytes.begin());
+  return ip;
+}
+
+Ip Ip::mask(bool v6, unsigned bits) {
+  Ip ip{v6, {}};
+  for (unsigned bit = 0; bit < bits; ++bit)
+    ip.bytes[bit / 8] = static_cast<std::uint8_t>(ip.bytes[bit / 8] | 0x80u >> bit % 8);
+  return ip;
+}
+
+std::string Ip::to_string() const {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  ::inet_ntop(v6 ? AF_INET6 : AF_INET, bytes.data(), text.data(), text.size());
+  return text.data();
+}
+
+bool Network::contains(const Ip& ip) const {
+  if (ip.v6 != address.v6) return false;
+  for (std::size_t i = 0; i < ip.bytes.size(); ++i)
+    if (((ip.bytes[i] ^ address.bytes[i]) & mask.bytes[i]) != 0) return false;
+  return true;
+}
+
+std::vector<Network> own_networks() {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0)
+    throw system_error(errno, "could not ask for this machine's network addresses");
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(list, &::freeifaddrs);
+  std::vector<Network> networks;
+  for (const auto* each = list; each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_netmask == nullptr) continue;
+    const auto address = Ip::of(each->ifa_addr);
+    const auto mask = Ip::of(each->ifa_netmask);
+    if (address && mask && address->v6 == mask->v6) networks.push_back({*address, *mask});
+  }
+  return networks;
+}
+
+std::optional<Ip> peer_address(int socket) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return std::nullopt;
+  return Ip::of(reinterpret_cast<const sockaddr*>(&storage));
+}
+
+std::optional<std::string> peer_user(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  passwd entry{};
+  passwd* found = nullptr;
+  std::string buffer(16 * 1024, '\0');
+  if (::getpwuid_r(peer.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
+    return std::nullopt;
+  return std::string(found->pw_name);
+}
+
+}  // namespace weir::net

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weir::net {
+
+/// An address of the internet protocol, of either version. A value.
+struct Ip {
+  bool v6 = false;
+  std::array<std::uint8_t, 16> bytes{};  ///< of version 4 the first four
+
+  /// Numbers only, no names: "192.0.2.7", "2001:db8::7".
+  [[nodiscard]] static std::optional<Ip> parse(const std::string& text);
+  /// nullopt for a socket of another kind. One of version 4 in the clothes of version 6
+  /// (::ffff:192.0.2.7) is the one of version 4.
+  [[nodiscard]] static std::optional<Ip> of(const sockaddr* address);
+  /// With so many leading bits set; `bits` fits the version.
+  [[nodiscard]] static Ip mask(bool v6, unsigned bits);
+
+  [[nodiscard]] unsigned bits() const { return v6 ? 128 : 32; }
+  [[nodiscard]] std::string to_string() const;
+  bool operator==(const Ip&) const = default;
+};
+
+struct Network {
+  Ip address;
+  Ip mask;  ///< of the same version
+
+  [[nodiscard]] bool contains(const Ip& ip) const;
+  bool operator==(const Network&) const = default;
+};
+
+/// The addresses of this machine, each with the mask of its network. Throws Error{io}.
+[[nodiscard]] std::vector<Network> own_networks();
+
+/// Who is on the other side of a connected socket; nullopt on a Unix socket.
+[[nodiscard]] std::optional<Ip> peer_address(int socket);
+/// The name of the user on the other side of a Unix socket; nullopt if there is none.
+[[nodiscard]] std::optional<std::string> peer_user(int socket);
+
+}  // namespace weir::net

@@ -1,0 +1,41 @@
+#include "net/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace weir::net {
+
+std::optional<std::size_t> send_now(int socket, std::string_view bytes) {
+  std::size_t sent = 0;
+  while (sent < bytes.size()) {
+    const auto rest = bytes.substr(sent);
+    const auto count = ::send(socket, rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) break;
+    if (count < 0) return std::nullopt;
+    sent += static_cast<std::size_t>(count);
+  }
+  return sent;
+}
+
+std::optional<std::size_t> receive_now(int socket, std::span<char> bytes) {
+  for (;;) {
+    const auto count = ::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count > 0) return static_cast<std::size_t>(count);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return 0;
+    return std::nullopt;
+  }
+}
+
+void tune_connection(int socket) {
+  const int on = 1;
+  // Not known of a Unix socket, and not needed there.
+  static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+  static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
+}
+
+}  // namespace weir::net

@@ -1,0 +1,119 @@
+#include "receive/inspection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/find_losses.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/resume.h"
+#include "archive/sizes.h"
+#include "archive/timelines.h"
+
+namespace weir::receive {
+
+Inspection::Result Inspection::run(std::uint64_t system_identifier, wal::SegmentSize segment_size) {
+  for (;;) {
+    auto listing = list();
+    const auto before = listing.segments;
+    try {
+      auto facts = inspect(system_identifier, segment_size, listing);
+      return {std::move(facts), std::move(listing)};
+    } catch (const Error& error) {
+      // A sync that failed is not tried again, whatever has changed (P6).
+      if (error.kind() == ErrorKind::durability) throw;
+      // A file may change its form while it is looked at, since segments are compressed in the
+      // background. What failed on a listing that is out of date says nothing.
+      const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
+      const auto after = archive::list_archive_names(directory_).segments;
+      if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
+    }
+  }
+}
+
+/// By names, if they suffice: to ask for the size of each of 100,000 files takes longer than all
+/// the rest.
+archive::Listing Inspection::list() {
+  return habits_.replaces_wrong_sizes() ? archive::list_archive(directory_)
+                                        : archive::list_archive_names(directory_);
+}
+
+ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
+                                 archive::Listing& listing) {
+  if (habits_.replaces_wrong_sizes()) skip_wrong_sizes(listing, segment_size);
+  if (!listing.foreign.empty() && !told_foreign_) {
+    told_foreign_ = true;
+    log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
+                 listing.foreign.size(), listing.foreign.front(),
+                 listing.foreign.size() > 1 ? ", …" : "");
+  }
+  if (const auto identity = archive::read_identity(directory_, listing))
+    archive::require_same_cluster(*identity, system_identifier, segment_size, directory_.path());
+  ArchiveFacts facts;
+  facts.resume = archive::find_resume_point(directory_, listing, segment_size);
+  for (const auto& history : listing.histories)
+    if (auto content = archive::read_history(directory_, history.timeline))
+      facts.histories.emplace(history.timeline, std::move(*content));
+  close_losses(listing);
+  find_losses(listing, segment_size, facts);
+  archive::make_end_durable(directory_, listing);
+  return facts;
+}
+
+void Inspection::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size) {
+  for (const auto& wrong : archive::skip_wrong_sizes(directory_, listing, segment_size)) {
+    const bool raw = wrong.name.method == codec::Method::none;
+    log_.warning("{} \"{}\" has incorrect {} {}, skipping",
+                 raw ? "segment file" : "compressed segment file", wrong.name.to_string(),
+                 raw ? "size" : "uncompressed size", wrong.bytes);
+    wrong_sizes_.insert(wrong.name.to_string());
+  }
+}
+
+/// That one cannot be removed keeps nobody from archiving; the next start sees it again.
+void Inspection::close_losses(const archive::Listing& listing) {
+  try {
+    for (const auto& id : archive::close_losses(directory_, listing))
+      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.warning("the record of a loss that is closed could not be removed: {}", error.what());
+  }
+}
+
+/// What is recorded, and what is not yet. A disk may fail for a moment. Longer than that, it is
+/// told, and keeps nobody from archiving: what this process knew before still counts.
+void Inspection::find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                             ArchiveFacts& facts) {
+  constexpr int kTries = 3;
+  for (int tries = 1;; ++tries) {
+    try {
+      read_losses(listing, segment_size, facts);
+      return;
+    } catch (const Error& error) {
+      if (tries < kTries) continue;
+      log_.warning("it could not be found out what the archive has lost: {}", error.what());
+      return;
+    }
+  }
+}
+
+void Inspection::read_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                             ArchiveFacts& facts) {
+  facts.losses_known = false;
+  facts.losses = archive::read_losses(directory_, listing);
+  facts.losses_known = true;
+  if (!facts.resume) return;
+  const auto timelines = archive::Timelines::read(directory_, listing);
+  // What timelines of the past left behind does not change, and to read it takes a moment.
+  if (past_timelines_recorded_) {
+    facts.found = archive::find_holes(listing, timelines, segment_size, facts.losses);
+    return;
+  }
+  past_timelines_read_ = false;
+  facts.found =
+      archive::find_unrecorded_losses(directory_, listing, timelines, segment_size, facts.losses);
+  past_timelines_read_ = true;
+}
+
+}  // namespace weir::receive

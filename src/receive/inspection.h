@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "archive/listing.h"
+#include "base/log.h"
+#include "io/directory.h"
+#include "receive/habits.h"
+#include "receive/session_state.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// What is looked at in the archive before WAL is streamed into it: whether it is of the server's
+/// cluster (P4), where it ends, and what it has lost (P14). One thread.
+class Inspection {
+ public:
+  /// All of it outlives this object.
+  Inspection(io::Directory& directory, const Habits& habits, Log& log)
+      : directory_(directory), habits_(habits), log_(log) {}
+
+  struct Result {
+    ArchiveFacts facts;
+    archive::Listing listing;  ///< that they were read from
+  };
+  /// The end of the archive is durable when it returns (P1). Throws Error{conflict} if it is of
+  /// another cluster; Error{durability}, which is final; Error{io}.
+  [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
+
+  /// What the last run has found is recorded: streaming begins.
+  void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
+  /// Finished files that are no segments by their size and are to be replaced.
+  [[nodiscard]] const std::set<std::string>& wrong_sizes() const { return wrong_sizes_; }
+
+ private:
+  [[nodiscard]] archive::Listing list();
+  [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
+                                     archive::Listing& listing);
+  void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
+  void close_losses(const archive::Listing& listing);
+  void find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                   ArchiveFacts& facts);
+  void read_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
+                   ArchiveFacts& facts);
+
+  io::Directory& directory_;
+  const Habits& habits_;
+  Log& log_;
+  std::set<std::string> wrong_sizes_;
+  bool told_foreign_ = false;
+  bool past_timelines_read_ = false;  ///< what they left behind was looked for, and ...
+  bool past_timelines_recorded_ = false;
+};
+
+}  // namespace weir::receive

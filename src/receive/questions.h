@@ -1,0 +1,29 @@
+#pragma once
+
+#include "archive/border.h"
+#include "net/wake.h"
+#include "receive/machine.h"
+#include "receive/server.h"
+#include "receive/session_state.h"
+
+namespace weir::receive {
+
+/// Questions to a server that its WAL answers. Each is a stream without the slot and without a word
+/// of what is flushed, so that it moves nothing; the connection takes commands again when it
+/// returns. Throws Error{retry} without an answer in time; what the stream throws; net::Interrupted
+/// when `stop` is raised.
+struct Questioner {
+  Server& server;
+  Machine& machine;
+  const net::Wake& stop;
+
+  /// Whether it still has the WAL at that place.
+  [[nodiscard]] bool has_wal_at(wal::TimelineId timeline, wal::Lsn at) const;
+  /// Its WAL beside the end of the archive.
+  [[nodiscard]] TailComparison compare(const archive::Tail& tail) const;
+
+ private:
+  void await(const WalStream& stream, Time deadline, const Error& no_answer) const;
+};
+
+}  // namespace weir::receive

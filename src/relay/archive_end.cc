@@ -1,0 +1,104 @@
+#include "relay/archive_end.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "archive/find_losses.h"
+#include "archive/forms.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/resume.h"
+#include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
+#include "base/error.h"
+#include "wal/page.h"
+
+namespace weir::relay {
+
+namespace {
+
+/// Files get other names while they are looked at: then once more.
+constexpr int kLooks = 5;
+
+/// Unfinished segments: their bytes, then all names, and what finished ones need.
+void make_durable(io::Directory& archive, const archive::Listing& listing,
+                  const archive::ResumePoint& resume, wal::SegmentSize size) {
+  for (const auto& open : resume.open) {
+    const wal::SegmentName segment(resume.timeline, size.segno(open.start), size);
+    const archive::SegmentFileName name{segment, codec::Method::none, true};
+    auto file = archive.open_for_reading(name.to_string());
+    // It has been finished, by somebody who synced it first.
+    if (!file) throw system_error(ENOENT, "the segment file is gone");
+    file->sync();
+    file->close();
+  }
+  archive::make_end_durable(archive, listing);
+}
+
+std::optional<Served> look(io::Directory& archive, wal::SegmentSize size) {
+  const auto listing = archive::list_archive(archive);
+  const auto resume = archive::find_resume_point(archive, listing, size);
+  if (!resume) return std::nullopt;
+  const auto history_or_throw = [&](wal::TimelineId timeline) {
+    const auto history = history_of(archive, timeline);
+    if (history) return *history;
+    throw Error(ErrorKind::damage, "a timeline's history file is broken")
+        .with("file", wal::history_name(timeline));
+  };
+  Served served{history_or_throw(resume->timeline),
+                archive::sound_end(archive, listing, resume->timeline, resume->start, size)};
+  // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
+  while (!served.history.ancestors().empty() &&
+         served.end <= *served.history.begin_of(served.timeline())) {
+    const auto parent = served.history.ancestors().back();
+    const auto end = archive::sound_end(archive, listing, parent.timeline,
+                                        size.start_of(parent.switchpoint), size);
+    // What lies behind the switchpoint is no part of the cluster's history any more.
+    served = {history_or_throw(parent.timeline), std::min(end, parent.switchpoint)};
+  }
+  make_durable(archive, listing, *resume, size);
+  return served;
+}
+
+}  // namespace
+
+std::optional<Cluster> find_cluster(io::Directory& archive) {
+  const auto listing = archive::list_archive(archive);
+  const auto identity = archive::read_identity(archive, listing);
+  if (!identity) return std::nullopt;
+  Cluster cluster{identity->system_identifier, identity->segment_size, 0};
+  const auto name = archive::SegmentFileName::parse(identity->file);
+  PGWEIR_CHECK(name.has_value());  // it was found among the segments
+  archive::WalReader reader(archive, {.segment_size = cluster.segment_size,
+                                      .timeline = name->segment.timeline(),
+                                      .unfinished = true});
+  std::array<std::byte, wal::kLongHeaderSize> bytes{};
+  const auto read = reader.read(name->segment.start(cluster.segment_size), bytes);
+  const auto header = wal::decode_page_header(std::span(bytes).first(read.count));
+  const auto major = header ? wal::major_version_of_magic(header->magic) : std::nullopt;
+  if (!major)
+    throw Error(ErrorKind::refused, "the archive's WAL is of a version that is not known")
+        .with("file", identity->file)
+        .hint("A newer pgweir may know it.");
+  cluster.major = *major;
+  return cluster;
+}
+
+std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size) {
+  for (int round = 1;; ++round) {
+    try {
+      return look(archive, size);
+    } catch (const Error& error) {
+      if (!archive::is_gone(error) || round == kLooks) throw;
+    }
+  }
+}
+
+std::optional<wal::TimelineHistory> history_of(io::Shelf& archive, wal::TimelineId timeline) {
+  const auto content = archive::read_history(archive, timeline);
+  if (!content) return wal::TimelineHistory(timeline);
+  return wal::TimelineHistory::parse(timeline, *content);
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,166 @@
+#include "relay/checked_wal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/border.h"
+#include "archive/listing.h"
+#include "wal/page.h"
+
+namespace weir::relay {
+
+namespace {
+
+/// MAX_SEND_SIZE (replication/walsender.c)
+constexpr std::uint64_t kMostSent = 16 * wal::kPageSize;
+/// Of a record that is not complete so much is kept; a larger one is read twice.
+constexpr std::uint64_t kMostKept = std::uint64_t{2} << 20;
+
+/// Thrown and caught in this file only.
+struct Stop {
+  CheckedWal::Trouble trouble;
+};
+
+Stop damaged(const std::string& file, std::uint64_t offset, wal::Lsn at, const std::string& what) {
+  wire::ErrorReport report{
+      "XX001", fmt::format("WAL of the archive is damaged: file \"{}\", offset {}", file, offset),
+      fmt::format("At {}: {}", at, what)};
+  auto error =
+      Error(ErrorKind::damage, "WAL that a client wants is damaged: " + what)
+          .with("file", file)
+          .with("offset", offset)
+          .with("position", at)
+          .hint(
+              "Nothing behind it is sent. \"pgweir verify\" says what else is damaged; once "
+              "the file is mended, it is served without a restart.");
+  return {{std::move(report), std::move(error)}};
+}
+
+Stop gone(const std::string& file) {
+  return {{{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
+           Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+               .with("segment", file)
+               .hint("Where it was removed on purpose, that client has to begin with a new base "
+                     "backup.")}};
+}
+
+wal::RecordVerifier::Options options_of(const Cluster& cluster,
+                                        const wal::TimelineHistory& history) {
+  wal::RecordVerifier::Options options;
+  options.segment_size = cluster.segment_size;
+  options.timeline = history.timeline();
+  options.system_identifier = cluster.system_identifier;
+  options.server_major = cluster.major;
+  options.history = &history;
+  return options;
+}
+
+}  // namespace
+
+CheckedWal::CheckedWal(io::Shelf& archive, const Cluster& cluster, wal::TimelineHistory history,
+                       wal::Lsn start)
+    : archive_(archive),
+      cluster_(cluster),
+      history_(std::make_unique<const wal::TimelineHistory>(std::move(history))),
+      from_(start),
+      verifier_(archive::verifier_at(archive, options_of(cluster_, *history_),
+                                     cluster_.segment_size.start_of(start))),
+      reader_(archive_, reader_options()),
+      buffer_begin_(verifier_.position()) {}
+
+archive::WalReader::Options CheckedWal::reader_options() const {
+  return {.segment_size = cluster_.segment_size,
+          .timeline = history_->timeline(),
+          .history = *history_,
+          .unfinished = true,
+          .durable_end = [this] {
+            return archive::DurableEnd{history_->timeline(), limit_};
+          }};
+}
+
+CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
+  limit_ = limit;
+  try {
+    while (checked() <= from_)
+      if (read_ahead(limit) == Ahead::no_more) return {{}};
+    const auto end = std::min(checked(), limit);
+    return {end > from_ ? give(end) : std::span<const std::byte>()};
+  } catch (Stop& stop) {
+    return {{}, std::move(stop.trouble)};
+  }
+}
+
+/// Everything before it may be given.
+wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
+
+CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
+  const auto at = verifier_.position();
+  if (at >= limit) return Ahead::no_more;
+  make_room();
+  const auto kept = buffer_.size();
+  buffer_.resize(kept + std::min(kMostSent, limit - at));
+  const auto piece = std::span(buffer_).subspan(kept);
+  const auto count = read_at(reader_, at, piece);
+  buffer_.resize(kept + count);
+  const auto damage = verifier_.feed(piece.first(count));
+  if (damage) {
+    const auto segment = reader_.segment_at(damage->found_at);
+    const auto file = reader_.file();
+    throw damaged(file && file->segment == segment ? file->to_string() : segment.to_string(),
+                  cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
+  }
+  return Ahead::more;
+}
+
+/// What was given goes, and so does what is too much to be kept.
+void CheckedWal::make_room() {
+  const auto end = buffer_begin_ + buffer_.size();
+  auto keep_from = std::clamp(from_, buffer_begin_, end);
+  if (end - keep_from >= kMostKept) keep_from = end;
+  buffer_.erase(buffer_.begin(),
+                buffer_.begin() + static_cast<std::ptrdiff_t>(keep_from - buffer_begin_));
+  buffer_begin_ = keep_from;
+}
+
+/// Some of what lies before `end`, all of which may be given.
+std::span<const std::byte> CheckedWal::give(wal::Lsn end) {
+  if (end - from_ > kMostSent) {
+    const auto most = (from_ + kMostSent).byte();
+    end = wal::Lsn(most - most % wal::kPageSize);
+  }
+  if (from_ >= buffer_begin_) {
+    const auto wal = std::span(buffer_).subspan(from_ - buffer_begin_, end - from_);
+    from_ = end;
+    return wal;
+  }
+  end = std::min(end, buffer_begin_);
+  if (!again_) again_.emplace(archive_, reader_options());
+  again_bytes_.resize(end - from_);
+  const auto count = read_at(*again_, from_, again_bytes_);
+  from_ = from_ + count;
+  return std::span(again_bytes_).first(count);
+}
+
+/// Some bytes, one at least.
+std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
+                                std::span<std::byte> into) {
+  const auto read = reader.read(at, into);
+  const auto segment = reader.segment_at(at).to_string();
+  const auto file = reader.file() ? reader.file()->to_string() : segment;
+  const auto offset = cluster_.segment_size.offset(at);
+  switch (read.state) {
+    case archive::WalSource::State::bytes:
+      return read.count;
+    case archive::WalSource::State::gone:
+      throw gone(segment);
+    case archive::WalSource::State::damaged:
+      throw damaged(file, offset, at, read.error->what());
+    case archive::WalSource::State::end:
+      break;
+  }
+  throw damaged(file, offset, at, "the file ends before what is served of it");
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "archive/wal_reader.h"
+#include "base/error.h"
+#include "io/shelf.h"
+#include "relay/served.h"
+#include "wal/record_verifier.h"
+#include "wire/backend_messages.h"
+
+namespace weir::relay {
+
+/// The WAL of the archive as it may be sent (P11): each page's header was checked, and each byte
+/// belongs to a record that was read to its end and has the right checksum, or lies behind an xlog
+/// switch. Of a record that is not complete nothing is given: whoever gets it could not use it.
+///
+/// A record that is larger than the memory for it is checked first and then read again. One
+/// reader, one position, one thread; does not own the shelf. Memory: some MB at most.
+class CheckedWal {
+ public:
+  /// From `start` on, which lies on the history. What lies before it in its segment is read, too:
+  /// so is the segment before, where a record crosses the border. Throws Error{io}.
+  CheckedWal(io::Shelf& archive, const Cluster& cluster, wal::TimelineHistory history,
+             wal::Lsn start);
+  CheckedWal(const CheckedWal&) = delete;
+  CheckedWal& operator=(const CheckedWal&) = delete;
+
+  /// Why the WAL there cannot be sent: for the client, and for us.
+  struct Trouble {
+    wire::ErrorReport report;
+    Error error;
+  };
+  struct Read {
+    std::span<const std::byte> wal;  ///< valid until the next call; empty: no more, as yet
+    std::optional<Trouble> trouble = std::nullopt;  ///< then nothing can be read here any more
+  };
+  /// The next bytes, before `limit`; so many as a walsender sends at once, cut at a page where more
+  /// follow. Nothing behind `limit` is looked at: it is not durable, or not on this timeline.
+  /// Throws Error{io}.
+  [[nodiscard]] Read read(wal::Lsn limit);
+
+  [[nodiscard]] wal::Lsn position() const { return from_; }
+  [[nodiscard]] const wal::TimelineHistory& history() const { return *history_; }
+
+ private:
+  enum class Ahead { more, no_more };
+  Ahead read_ahead(wal::Lsn limit);
+  void make_room();
+  std::span<const std::byte> give(wal::Lsn end);
+  [[nodiscard]] wal::Lsn checked() const;
+  [[nodiscard]] archive::WalReader::Options reader_options() const;
+  std::size_t read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
+
+  io::Shelf& archive_;
+  const Cluster cluster_;
+  const std::unique_ptr<const wal::TimelineHistory> history_;  ///< the verifier looks at it
+  wal::Lsn from_;                                              ///< what is given next
+  wal::Lsn limit_;
+  wal::RecordVerifier verifier_;
+  archive::WalReader reader_;
+  /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
+  std::vector<std::byte> buffer_;
+  wal::Lsn buffer_begin_;
+  std::optional<archive::WalReader> again_;
+  std::vector<std::byte> again_bytes_;
+};
+
+}  // namespace weir::relay

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "net/ip.h"
+#include "relay/rules.h"
+#include "relay/scram.h"
+#include "relay/users.h"
+#include "wire/client_messages.h"
+
+namespace weir::relay {
+
+/// Who may come in. Not changed while somebody is being asked.
+struct Access {
+  Rules rules;
+  Users users;
+  std::vector<net::Network> own_networks;  ///< where the rules need them
+};
+
+/// The beginning of a connection: from the first byte up to where somebody has shown who he is
+/// (ProcessStartupPacket() in postmaster.c, ClientAuthentication() in libpq/auth.c). Bytes in,
+/// bytes out; no I/O, no clock. What a client can make it keep is bounded by the largest startup
+/// packet. Nothing that it says tells of the archive.
+class EntranceState {
+ public:
+  /// `nonce`: as ScramExchange takes it. `access` outlives this.
+  EntranceState(const Access& access, Peer peer, std::string nonce)
+      : access_(access), peer_(std::move(peer)), nonce_(std::move(nonce)) {}
+
+  enum class State {
+    open,      ///< more bytes are needed
+    admitted,  ///< rest() belongs to the session; what greets it is its own to say
+    left,      ///< to be closed once output() is sent
+  };
+  State on_bytes(std::span<const std::byte> bytes);
+  [[nodiscard]] State state() const { return state_; }
+  /// To be sent, and taken away by whoever sends it.
+  [[nodiscard]] std::string& output() { return output_; }
+
+  [[nodiscard]] const std::string& user() const { return user_; }
+  [[nodiscard]] const std::string& application_name() const { return application_name_; }
+  [[nodiscard]] const Peer& peer() const { return peer_; }
+  /// Bytes that came behind the last message.
+  [[nodiscard]] const std::string& rest() const { return input_; }
+  /// Why it was not let in, for the log; unset where there is nothing to tell: a cancel request,
+  /// one who goes without a word.
+  [[nodiscard]] const std::optional<std::string>& refusal() const { return refusal_; }
+
+ private:
+  bool step();
+  bool take_startup();
+  bool take_password();
+  bool take_startup(const wire::Startup& startup);
+  void take_answer(const ScramExchange::Answer& answer);
+  void authenticate();
+  void answer_no(bool& asked, std::string_view what, std::uint32_t code);
+  void admit() { state_ = State::admitted; }
+  void refuse(const wire::ErrorReport& report, std::string why = {});
+  void leave(std::optional<std::string> why);
+
+  const Access& access_;
+  const Peer peer_;
+  const std::string nonce_;
+
+  State state_ = State::open;
+  std::string input_;
+  std::string output_;
+  bool asked_for_tls_ = false;
+  bool asked_for_gss_ = false;
+  std::string user_;
+  std::string application_name_;
+  std::optional<ScramExchange> scram_;
+  bool mechanism_chosen_ = false;
+  std::size_t rule_line_ = 0;
+  std::optional<std::string> refusal_;
+};
+
+}  // namespace weir::relay

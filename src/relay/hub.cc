@@ -1,0 +1,79 @@
+#include "relay/hub.h"
+
+namespace weir::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+}  // namespace
+
+void SeldomLog::warning(const std::string& text) {
+  if (may_tell()) log_.warning("{}", text);
+}
+
+void SeldomLog::error(const Error& error) {
+  if (may_tell()) log_.error(error);
+}
+
+bool SeldomLog::may_tell() {
+  const std::lock_guard lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - minute_ >= 1min) {
+    if (left_out_ > 0)
+      log_.warning("{} more message(s) about clients were left out in a minute", left_out_);
+    minute_ = now;
+    told_ = 0;
+    left_out_ = 0;
+  }
+  if (told_ < most_) {
+    ++told_;
+    return true;
+  }
+  ++left_out_;
+  return false;
+}
+
+Hub::Hub(Served begin) : end_(begin), served_(std::make_shared<const Served>(std::move(begin))) {}
+
+std::shared_ptr<const Served> Hub::served() const {
+  const std::lock_guard lock(mutex_);
+  return served_;
+}
+
+ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn end) {
+  const std::lock_guard lock(mutex_);
+  const auto told = end_.on_durable(history, end);
+  if (told == ServedEnd::Told::further || told == ServedEnd::Told::switched) {
+    served_ = std::make_shared<const Served>(end_.now());
+    wake_all();
+  }
+  return told;
+}
+
+void Hub::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  wake_all();
+}
+
+bool Hub::stopping() const {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void Hub::wake_all() {
+  for (auto* const wake : guests_) wake->raise();
+}
+
+Hub::Guest::Guest(Hub& hub, net::Wake& wake) : hub_(hub), wake_(wake) {
+  const std::lock_guard lock(hub_.mutex_);
+  hub_.guests_.insert(&wake_);
+}
+
+Hub::Guest::~Guest() {
+  const std::lock_guard lock(hub_.mutex_);
+  hub_.guests_.erase(&wake_);
+}
+
+}  // namespace weir::relay

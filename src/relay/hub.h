@@ -1,0 +1,74 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/log.h"
+#include "net/wake.h"
+#include "relay/served.h"
+
+namespace weir::relay {
+
+/// Tells of what may come up often, as a client brings it about: at most so many a minute, with a
+/// word of how many were left out. Thread-safe.
+class SeldomLog {
+ public:
+  SeldomLog(Log& log, unsigned most_a_minute) : log_(log), most_(most_a_minute) {}
+  /// Each with its own level: a client's trouble is a warning, damage an error.
+  void warning(const std::string& text);
+  void error(const Error& error);
+
+ private:
+  bool may_tell();
+
+  Log& log_;
+  const unsigned most_;
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point minute_{};
+  unsigned told_ = 0;
+  std::uint64_t left_out_ = 0;
+};
+
+/// What all sessions share: up to where WAL may be sent, and who is to be woken when it is further.
+/// Thread-safe; nothing in it blocks.
+class Hub {
+ public:
+  explicit Hub(Served begin);
+
+  [[nodiscard]] std::shared_ptr<const Served> served() const;
+  /// As ServedEnd::on_durable(); wakes everybody if there is news.
+  ServedEnd::Told on_durable(const wal::TimelineHistory& history, wal::Lsn end);
+
+  /// Sessions are to end.
+  void stop();
+  [[nodiscard]] bool stopping() const;
+
+  /// As long as it exists, the wake is raised whenever something above has changed.
+  class Guest {
+   public:
+    Guest(Hub& hub, net::Wake& wake);
+    ~Guest();
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
+
+   private:
+    Hub& hub_;
+    net::Wake& wake_;
+  };
+
+ private:
+  void wake_all();
+
+  mutable std::mutex mutex_;
+  ServedEnd end_;
+  std::shared_ptr<const Served> served_;
+  bool stopping_ = false;
+  std::set<net::Wake*> guests_;
+};
+
+}  // namespace weir::relay

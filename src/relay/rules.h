@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "net/ip.h"
+
+namespace weir::relay {
+
+/// Where somebody comes from.
+struct Peer {
+  std::optional<net::Ip> address;         ///< unset: over a Unix socket
+  std::optional<std::string> local_user;  ///< who it is there, by the kernel
+  bool encrypted = false;
+};
+/// "192.0.2.7", or "[local]" as PostgreSQL calls a Unix socket.
+[[nodiscard]] std::string to_string(const Peer& peer);
+
+/// How a user has to show that it is the one. What TLS brings is not there yet: a rule that needs
+/// it is refused.
+enum class Method { trust, reject, scram, peer };
+
+/// Who may replicate from where, and how it has to show who it is: pg_hba.conf's form and meaning,
+/// of which the part that concerns replication is understood and everything else is refused. The
+/// first rule that matches counts. A value; pure.
+class Rules {
+ public:
+  /// Without a file: this machine alone, by Unix socket or loopback, with a password.
+  Rules();
+  /// Throws Error{usage} that names the file and the line of what is wrong.
+  [[nodiscard]] static Rules parse(std::string_view content, const std::string& path);
+
+  struct Match {
+    Method method = Method::reject;
+    std::size_t line = 0;  ///< in the file; 0: there is none
+  };
+  /// `own`: net::own_networks(), for the rules that ask for it. nullopt: no rule is about this one,
+  /// and so it does not come in.
+  [[nodiscard]] std::optional<Match> find(const Peer& peer, std::string_view user,
+                                          const std::vector<net::Network>& own) const;
+  /// A rule asks for the networks of this machine.
+  [[nodiscard]] bool needs_own_networks() const;
+  /// A rule asks who it is on the other side of a Unix socket.
+  [[nodiscard]] bool needs_local_users() const;
+
+ private:
+  enum class Where { all, samehost, samenet, network };
+  struct Rule {
+    std::size_t line = 0;
+    bool local = false;
+    bool plain_only = false;         ///< hostnossl
+    std::vector<std::string> users;  ///< empty: all
+    Where where = Where::all;
+    net::Network network{};
+    Method method = Method::reject;
+  };
+  static Rule read_rule(const struct AuthLine& line);
+
+  std::vector<Rule> rules_;
+};
+
+}  // namespace weir::relay

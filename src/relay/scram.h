@@ -1,0 +1,73 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "crypto/primitives.h"
+#include "wire/backend_messages.h"
+
+namespace weir::relay {
+
+/// What a server keeps of a password: "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>",
+/// as in pg_authid.rolpassword (scram_build_secret() in common/scram-common.c).
+struct ScramSecret {
+  unsigned iterations = 0;
+  std::string salt;  ///< as it stands there, in base64
+  crypto::Sha256 stored_key{};
+  crypto::Sha256 server_key{};
+
+  [[nodiscard]] static std::optional<ScramSecret> parse(std::string_view text);
+  bool operator==(const ScramSecret&) const = default;
+};
+
+inline constexpr std::string_view kScramMechanism = "SCRAM-SHA-256";
+/// PG_MAX_SASL_MESSAGE_LENGTH (libpq/auth-sasl.c)
+inline constexpr std::size_t kMaxSaslMessage = 1024;
+/// SCRAM_RAW_NONCE_LEN (common/scram-common.h)
+inline constexpr std::size_t kScramNonceSize = 18;
+
+/// The server's side of one SCRAM-SHA-256 exchange, without channel binding (RFC 5802, RFC 7677, as
+/// libpq/auth-scram.c carries it out). Bytes in, bytes out: no I/O, and chance is handed in.
+/// Messages of a client may be anything.
+class ScramExchange {
+ public:
+  /// `secret` is the user's, or a made-up one of a user who has none: then `doomed` says so, and
+  /// the exchange goes as with a wrong password, in the same time. `nonce`: printable, without a
+  /// comma, never used before.
+  ScramExchange(ScramSecret secret, bool doomed, std::string nonce)
+      : secret_(std::move(secret)), doomed_(doomed), server_nonce_(std::move(nonce)) {}
+
+  struct Challenge {
+    std::string data;
+  };
+  struct Proved {
+    std::string data;  ///< by which the server proves that it knows the secret, too
+  };
+  struct Refused {};  ///< wrong password, or doomed
+  using Answer = std::variant<Challenge, Proved, Refused, wire::ErrorReport>;
+  /// The client's first message, then its last one.
+  [[nodiscard]] Answer on_message(std::string_view message);
+
+ private:
+  Answer first(std::string_view message);
+  Answer last(std::string_view message);
+  [[nodiscard]] bool proves(std::string_view auth_message, std::string_view proof) const;
+
+  const ScramSecret secret_;
+  const bool doomed_;
+  const std::string server_nonce_;
+
+  enum class State { begun, challenged, over } state_ = State::begun;
+  char binding_flag_ = '\0';
+  std::string client_first_bare_;
+  std::string nonce_;  ///< the client's, then both
+  std::string server_first_;
+};
+
+/// The secret of somebody who has none: always the same for one name, so that nobody can tell.
+[[nodiscard]] ScramSecret made_up_secret(std::string_view user, const crypto::Sha256& key,
+                                         unsigned iterations);
+
+}  // namespace weir::relay

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::relay {
+
+/// Whose WAL is served. It does not change while it is served.
+struct Cluster {
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size;
+  int major = 0;  ///< the server's version
+
+  /// As a server of that version says it, for PQserverVersion() and the like.
+  [[nodiscard]] std::string server_version() const;
+};
+
+/// Up to where the WAL is served: durable here, on the newest timeline of this history. A value.
+struct Served {
+  wal::TimelineHistory history{1};
+  wal::Lsn end;
+
+  [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
+};
+
+/// The announced end, which never goes back. It is told what a receiver has made durable, and takes
+/// in what can be announced (P10). Pure.
+///
+/// At a switch of timelines a receiver begins the new one at a segment's first byte, so below what
+/// was durable of the old one. Until it has come past the place where the new timeline begins, the
+/// old one is served on: an LSN alone says nothing, (timeline, LSN) does.
+class ServedEnd {
+ public:
+  explicit ServedEnd(Served begin) : served_(std::move(begin)) {}
+
+  [[nodiscard]] const Served& now() const { return served_; }
+
+  enum class Told {
+    nothing,   ///< not further than what was announced
+    further,   ///< on the same timeline
+    switched,  ///< to a newer one, of which the old one is an ancestor
+    foreign,   ///< of a history that does not contain what was announced
+  };
+  /// Everything before `end` is durable on the newest timeline of `history`.
+  Told on_durable(const wal::TimelineHistory& history, wal::Lsn end);
+
+ private:
+  Served served_;
+};
+
+}  // namespace weir::relay

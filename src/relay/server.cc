@@ -1,0 +1,201 @@
+#include "relay/server.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "base/base64.h"
+#include "crypto/primitives.h"
+#include "net/ip.h"
+#include "net/stream.h"
+#include "net/wait.h"
+#include "wire/backend_messages.h"
+
+namespace weir::relay {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned kToldAMinute = 20;
+/// Who connects waits there while nobody is accepted, at most so many.
+constexpr int kBacklog = 128;
+
+std::string make_nonce() {
+  std::array<std::byte, kScramNonceSize> raw{};
+  crypto::random_bytes(raw);
+  return to_base64(raw);
+}
+
+std::uint32_t make_secret() {
+  std::array<std::byte, 4> raw{};
+  crypto::random_bytes(raw);
+  std::uint32_t number = 0;
+  std::memcpy(&number, raw.data(), raw.size());
+  return number;
+}
+
+/// The name of a local user may have to be asked for over the network: only where it counts.
+Peer peer_of(int socket, const Rules& rules) {
+  Peer peer;
+  peer.address = net::peer_address(socket);
+  if (!peer.address && rules.needs_local_users()) peer.local_user = net::peer_user(socket);
+  return peer;
+}
+
+}  // namespace
+
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
+               Options options, Log& log)
+    : archive_(archive),
+      cluster_(cluster),
+      hub_(hub),
+      access_(access),
+      options_(options),
+      log_(log),
+      seldom_(log, kToldAMinute),
+      trouble_(log, kToldAMinute) {}
+
+void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
+  for (auto& listener : listeners) listener.listen(kBacklog);
+  while (!stop.raised()) {
+    std::vector<pollfd> polls = {{stop.fd(), POLLIN, 0}, {reap_.fd(), POLLIN, 0}};
+    for (const auto& listener : listeners) polls.push_back({listener.fd(), POLLIN, 0});
+    const auto first_visitor = polls.size();
+    Time until = Clock::now() + std::chrono::hours(1);
+    for (auto& visitor : visitors_) {
+      const auto events = POLLIN | (visitor.state.output().empty() ? 0 : POLLOUT);
+      polls.push_back({visitor.socket.get(), static_cast<short>(events), 0});
+      until = std::min(until, visitor.until);
+    }
+    static_cast<void>(::poll(polls.data(), polls.size(), net::milliseconds_until(until)));
+
+    auto poll = polls.begin() + static_cast<std::ptrdiff_t>(first_visitor);
+    for (auto visitor = visitors_.begin(); poll != polls.end(); ++poll) {
+      const bool stays = (poll->revents == 0 && Clock::now() < visitor->until) ||
+                         attend(*visitor, (poll->revents & ~POLLOUT) != 0);
+      visitor = stays ? std::next(visitor) : visitors_.erase(visitor);
+    }
+    for (std::size_t i = 0; i < listeners.size(); ++i)
+      if (polls[2 + i].revents != 0) welcome(listeners[i]);
+    reap();
+  }
+  visitors_.clear();
+  hub_.stop();
+  guests_.clear();  // each thread is waited for
+}
+
+void Server::welcome(net::Listener& listener) {
+  auto socket = listener.accept_now();
+  if (!socket) {
+    // Without descriptors it would be asked for again and again. The one who waits for the longest
+    // gives his.
+    if (errno == EMFILE || errno == ENFILE) {
+      seldom_.warning("there are no file descriptors for one more client (ulimit -n)");
+      if (!visitors_.empty()) visitors_.pop_front();
+    }
+    return;
+  }
+  if (visitors_.size() >= options_.max_at_the_door) {
+    seldom_.warning(
+        fmt::format("{} clients at once have not shown who they are: the first of them "
+                    "is left",
+                    visitors_.size()));
+    visitors_.pop_front();
+  }
+  net::tune_connection(socket.get());
+  auto access = access_.get();
+  const auto peer = peer_of(socket.get(), access->rules);
+  EntranceState state(*access, peer, make_nonce());
+  visitors_.push_back({std::move(socket), std::move(access), std::move(state),
+                       Clock::now() + options_.authentication_time});
+}
+
+bool Server::attend(Visitor& visitor, bool can_read) {
+  auto& state = visitor.state;
+  if (can_read && state.state() == EntranceState::State::open) {
+    std::array<char, 4096> bytes;
+    const auto count = net::receive_now(visitor.socket.get(), bytes);
+    if (!count) return false;  // without a word, as who has no password, or only looks who is there
+    state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
+    if (state.state() == EntranceState::State::left) tell_refusal(visitor);
+  }
+  if (state.state() == EntranceState::State::admitted) {
+    admit(visitor);
+    return false;
+  }
+  const auto sent = net::send_now(visitor.socket.get(), state.output());
+  if (!sent) return false;
+  state.output().erase(0, *sent);
+  const bool left = state.state() == EntranceState::State::left;
+  if (left && state.output().empty()) return false;
+  if (Clock::now() < visitor.until) return true;
+  if (left) return false;
+  seldom_.warning(fmt::format("a client from {} did not show who it is within {} s",
+                              to_string(state.peer()),
+                              options_.authentication_time.count() / 1000));
+  return false;
+}
+
+void Server::admit(Visitor& visitor) {
+  auto& state = visitor.state;
+  const auto in =
+      std::count_if(guests_.begin(), guests_.end(), [](const Guest& guest) { return !guest.gone; });
+  if (static_cast<std::size_t>(in) >= options_.max_clients) {
+    wire::append_error(state.output(), wire::Severity::fatal,
+                       {"53300", "sorry, too many clients already"});
+    static_cast<void>(net::send_now(visitor.socket.get(), state.output()));
+    seldom_.warning(fmt::format("a client from {} is one too many (--serve-max-clients {})",
+                                to_string(state.peer()), options_.max_clients));
+    return;
+  }
+  Client client{std::move(visitor.socket),
+                state.user(),
+                state.application_name(),
+                to_string(state.peer()),
+                state.rest(),
+                std::move(state.output()),
+                ++processes_,
+                make_secret()};
+  log_.info("client \"{}\" ({}, user \"{}\") is let in", client.application_name, client.address,
+            client.user);
+  auto& guest = guests_.emplace_back();
+  // std::function wants to copy what it calls.
+  auto shared = std::make_shared<Client>(std::move(client));
+  try {
+    guest.thread = machine_threads().start("client", [this, &guest, shared] {
+      try {
+        serve_client(std::move(*shared), archive_, cluster_, hub_, log_, trouble_);
+      } catch (const std::exception& error) {
+        trouble_.warning(fmt::format("a client is left: {}", error.what()));
+      }
+      guest.gone = true;
+      reap_.raise();
+    });
+  } catch (const std::system_error& error) {
+    guests_.pop_back();
+    seldom_.warning(fmt::format("a client cannot be served: {}", error.what()));
+  }
+}
+
+void Server::tell_refusal(const Visitor& visitor) {
+  const auto& state = visitor.state;
+  if (!state.refusal()) return;
+  seldom_.warning(fmt::format(
+      "a client from {}{} was not let in: {}", to_string(state.peer()),
+      state.user().empty() ? std::string() : fmt::format(" (user \"{}\")", state.user()),
+      *state.refusal()));
+}
+
+void Server::reap() {
+  reap_.clear();
+  guests_.remove_if([](const Guest& guest) { return guest.gone.load(); });
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/threads.h"
+#include "io/shelf.h"
+#include "net/listener.h"
+#include "net/wake.h"
+#include "relay/entrance_state.h"
+#include "relay/hub.h"
+#include "relay/session.h"
+
+namespace weir::relay {
+
+/// Who may come in from now on; whoever is in stays. Any thread.
+class AccessBoard {
+ public:
+  /// Nobody, at first.
+  AccessBoard() : access_(std::make_shared<const Access>()) {}
+  void set(std::shared_ptr<const Access> access) {
+    const std::lock_guard lock(mutex_);
+    access_ = std::move(access);
+  }
+  [[nodiscard]] std::shared_ptr<const Access> get() const {
+    const std::lock_guard lock(mutex_);
+    return access_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Access> access_;
+};
+
+/// Lets clients in and serves each of them the archive's WAL.
+///
+/// The thread that calls run() is the door: it accepts, and speaks with all who have not shown yet
+/// who they are, without ever waiting for one of them. There may be so many; one more, and the one
+/// that has been there for the longest has to go. Whoever is let in gets a thread of its own: that
+/// reads and unpacks WAL, and waits for its client, so a slow client or a slow file holds up nobody
+/// else.
+class Server {
+ public:
+  struct Options {
+    std::size_t max_clients = 100;  ///< who are let in at once
+    std::chrono::milliseconds authentication_time{60'000};
+    std::size_t max_at_the_door = 200;
+  };
+  /// Those it refers to outlive it.
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
+         Options options, Log& log);
+  /// Sessions have ended: see run().
+  ~Server() = default;
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves who comes to these, which listen, until `stop` is raised; then tells all clients, and
+  /// returns when each of them is gone.
+  void run(std::vector<net::Listener>& listeners, const net::Wake& stop);
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  struct Visitor {
+    Descriptor socket;
+    std::shared_ptr<const Access> access;  ///< of the moment it came
+    EntranceState state;
+    Time until;
+  };
+  struct Guest {
+    std::unique_ptr<Threads::Thread> thread;
+    std::atomic<bool> gone = false;
+  };
+
+  void welcome(net::Listener& listener);
+  /// False: it is not at the door any more.
+  bool attend(Visitor& visitor, bool can_read);
+  void admit(Visitor& visitor);
+  void tell_refusal(const Visitor& visitor);
+  void reap();
+
+  io::Shelf& archive_;
+  const Cluster& cluster_;
+  Hub& hub_;
+  const AccessBoard& access_;
+  const Options options_;
+  Log& log_;
+  SeldomLog seldom_;             ///< of clients
+  SeldomLog trouble_;            ///< of the archive, which clients have met
+  std::list<Visitor> visitors_;  ///< who came first is in front
+  std::list<Guest> guests_;
+  net::Wake reap_;
+  std::uint32_t processes_ = 0;
+};
+
+}  // namespace weir::relay

@@ -1,0 +1,186 @@
+#include "relay/session.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "archive/history_store.h"
+#include "net/stream.h"
+#include "net/wait.h"
+#include "relay/checked_wal.h"
+#include "relay/walsender_state.h"
+
+namespace weir::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The last words to somebody who may not read them.
+constexpr auto kLastWords = 2s;
+
+/// Microseconds since 2000-01-01 UTC.
+std::int64_t server_clock() {
+  constexpr auto kEpoch = std::chrono::sys_days(std::chrono::year(2000) / 1 / 1);
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now() -
+                                                               kEpoch)
+      .count();
+}
+
+/// What the disk says is for our log; a client is told that there was something.
+wire::ErrorReport unreadable(const Error& error) {
+  return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
+}
+
+class Session {
+ public:
+  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
+          SeldomLog& trouble)
+      : client_(std::move(client)),
+        archive_(archive),
+        cluster_(cluster),
+        hub_(hub),
+        log_(log),
+        trouble_(trouble),
+        guest_(hub, wake_),
+        state_({.cluster = cluster, .application_name = client_.application_name}) {}
+
+  void run();
+
+ private:
+  std::string serve();
+  enum class Moved { nothing, something, gone };
+  Moved exchange();
+  void wait(std::optional<WalsenderState::Time> until);
+  void read_wal(const WalsenderState::ReadWal& step, const Served& served);
+  void send_history(wal::TimelineId timeline);
+  void tell_stream();
+  [[nodiscard]] static WalsenderState::Now now() {
+    return {std::chrono::steady_clock::now(), server_clock()};
+  }
+  [[nodiscard]] std::string name() const {
+    return fmt::format("\"{}\" ({}, user \"{}\")", client_.application_name, client_.address,
+                       client_.user);
+  }
+
+  Client client_;
+  io::Shelf& archive_;
+  const Cluster& cluster_;
+  Hub& hub_;
+  Log& log_;
+  SeldomLog& trouble_;
+  net::Wake wake_;
+  Hub::Guest guest_;
+  WalsenderState state_;
+  std::optional<CheckedWal> reader_;
+  WalsenderState::Phase told_ = WalsenderState::Phase::startup;
+};
+
+void Session::run() {
+  std::string why;
+  try {
+    state_.output() = std::move(client_.greeting);
+    state_.greet(client_.user, client_.process, client_.secret);
+    state_.on_bytes(std::as_bytes(std::span(client_.unread)));
+    why = serve();
+  } catch (const Error& error) {
+    trouble_.error(error);
+    why = error.what();
+  }
+  const auto& status = state_.status();
+  log_.info("client {} has gone: {}{}", name(), why,
+            status.timeline == 0
+                ? std::string()
+                : fmt::format("; sent up to {} on timeline {}", status.sent, status.timeline));
+}
+
+/// Until the client goes, or is left. Returns why.
+std::string Session::serve() {
+  for (;;) {
+    wake_.clear();  // before what it stands for is looked at
+    if (hub_.stopping()) state_.stop();
+    const auto served = hub_.served();
+    const auto step = state_.next(*served, now());
+    const auto moved = exchange();
+    if (moved == Moved::gone) return "the connection is closed";
+    tell_stream();
+    if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
+      net::send_all(client_.socket.get(), state_.output(),
+                    std::chrono::steady_clock::now() + kLastWords, nullptr);
+      return left->why;
+    }
+    if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
+      send_history(asked->timeline);
+    } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
+      read_wal(*wanted, *served);
+    } else if (moved == Moved::nothing) {
+      wait(std::get<WalsenderState::Wait>(step).until);
+    }
+  }
+}
+
+/// What can be sent and read at once. If there was something, there may be a next step by now.
+Session::Moved Session::exchange() {
+  auto& output = state_.output();
+  const auto sent = net::send_now(client_.socket.get(), output);
+  if (!sent) return Moved::gone;
+  output.erase(0, *sent);
+  const bool all_sent = *sent > 0 && output.empty();
+  if (!state_.takes_bytes()) return all_sent ? Moved::something : Moved::nothing;
+  std::array<char, 16 * 1024> bytes;
+  const auto count = net::receive_now(client_.socket.get(), bytes);
+  if (!count) return Moved::gone;
+  state_.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
+  return all_sent || *count > 0 ? Moved::something : Moved::nothing;
+}
+
+void Session::wait(std::optional<WalsenderState::Time> until) {
+  const auto events = (state_.takes_bytes() ? POLLIN : 0) | (state_.output().empty() ? 0 : POLLOUT);
+  pollfd polls[] = {{client_.socket.get(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
+  static_cast<void>(::poll(polls, 2, until ? net::milliseconds_until(*until) : -1));
+}
+
+void Session::read_wal(const WalsenderState::ReadWal& step, const Served& served) {
+  try {
+    if (!reader_ || reader_->position() != step.from || reader_->history() != served.history)
+      reader_.emplace(archive_, cluster_, served.history, step.from);
+    const auto read = reader_->read(step.limit);
+    if (!read.trouble) return state_.on_wal(read.wal, now());
+    trouble_.error(read.trouble->error);
+    state_.on_no_wal(read.trouble->report);
+  } catch (const Error& error) {
+    trouble_.error(error);
+    state_.on_no_wal(unreadable(error));
+  }
+  reader_.reset();
+}
+
+void Session::send_history(wal::TimelineId timeline) {
+  try {
+    state_.on_history(archive::read_history(archive_, timeline));
+  } catch (const Error& error) {
+    trouble_.error(error);
+    state_.on_no_wal(unreadable(error));
+  }
+}
+
+void Session::tell_stream() {
+  const auto& status = state_.status();
+  if (std::exchange(told_, status.phase) == status.phase) return;
+  if (status.phase == WalsenderState::Phase::startup) return;
+  log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
+            status.sent);
+}
+
+}  // namespace
+
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
+                  SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, log, trouble).run();
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/descriptor.h"
+#include "base/log.h"
+#include "io/shelf.h"
+#include "net/wake.h"
+#include "relay/hub.h"
+#include "relay/served.h"
+
+namespace weir::relay {
+
+/// Somebody who was let in.
+struct Client {
+  Descriptor socket;  ///< non-blocking
+  std::string user;
+  std::string application_name;
+  std::string address;
+  std::string unread;     ///< came behind the last message of the authentication
+  std::string greeting;   ///< of the authentication, not sent yet
+  std::uint32_t process;  ///< a number that no other session has
+  std::uint32_t secret;
+};
+
+/// Serves one client until it goes, or until the hub says to stop: carries WalsenderState's steps
+/// out, on the thread that calls it. It waits for this client alone, and nobody waits for it.
+/// Throws nothing but what is no Error.
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
+                  SeldomLog& trouble);
+
+}  // namespace weir::relay

@@ -1,0 +1,54 @@
+#include "relay/users.h"
+
+#include "base/error.h"
+#include "relay/auth_file.h"
+
+namespace weir::relay {
+
+namespace {
+
+constexpr unsigned kUsualIterations = 4096;  // SCRAM_DEFAULT_ITERATIONS
+
+}  // namespace
+
+Users Users::parse(std::string_view content, const std::string& path) {
+  Users users;
+  for (const auto& line : read_auth_file(content)) {
+    const auto wrong = [&](const std::string& what) {
+      return Error(ErrorKind::usage, "the users file is wrong: " + what)
+          .with("path", path)
+          .with("line", line.number)
+          .hint(
+              "Each line is \"name\" \"SCRAM-SHA-256$…\", the second as pg_authid.rolpassword has "
+              "it.");
+    };
+    if (line.wrong) throw wrong(*line.wrong);
+    if (line.fields.size() != 2 || line.fields[0].size() != 1 || line.fields[1].size() != 1)
+      throw wrong("there must be a name and a secret");
+    const auto& name = line.fields[0][0].text;
+    const auto secret = ScramSecret::parse(line.fields[1][0].text);
+    if (name.empty()) throw wrong("the name is empty");
+    // The text of it is nobody's to see.
+    if (!secret) throw wrong("what follows the name is no SCRAM-SHA-256 secret");
+    if (!users.users_.emplace(name, *secret).second) throw wrong("this user is there twice");
+  }
+  return users;
+}
+
+const ScramSecret* Users::find(const std::string& name) const {
+  const auto found = users_.find(name);
+  return found == users_.end() ? nullptr : &found->second;
+}
+
+/// By what is secret in the file, so that it is the same after a restart, too.
+ScramSecret Users::made_up(std::string_view name) const {
+  std::string secrets;
+  for (const auto& [user, secret] : users_)
+    secrets.append(reinterpret_cast<const char*>(secret.server_key.data()),
+                   secret.server_key.size());
+  const auto key = crypto::sha256(std::as_bytes(std::span(secrets)));
+  return made_up_secret(name, key,
+                        users_.empty() ? kUsualIterations : users_.begin()->second.iterations);
+}
+
+}  // namespace weir::relay

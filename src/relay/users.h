@@ -1,0 +1,30 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "relay/scram.h"
+
+namespace weir::relay {
+
+/// Who may come in with a password: lines `"name" "SCRAM-SHA-256$…"`, the second as in
+/// pg_authid.rolpassword. A value.
+class Users {
+ public:
+  Users() = default;
+  /// Throws Error{usage} that names the file and the line of what is wrong.
+  [[nodiscard]] static Users parse(std::string_view content, const std::string& path);
+
+  /// nullptr if there is no such user.
+  [[nodiscard]] const ScramSecret* find(const std::string& name) const;
+  [[nodiscard]] std::size_t size() const { return users_.size(); }
+  /// Of somebody who is not in the file; as good as one of them for whoever does not know it.
+  [[nodiscard]] ScramSecret made_up(std::string_view name) const;
+
+ private:
+  std::map<std::string, ScramSecret, std::less<>> users_;
+};
+
+}  // namespace weir::relay

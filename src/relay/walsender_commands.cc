@@ -1,0 +1,149 @@
+// What a walsender answers to commands that are no streams.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "relay/walsender_state.h"
+#include "wal/segment.h"
+
+namespace weir::relay {
+
+namespace {
+
+using wire::ErrorReport;
+
+std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
+  if (name.empty()) return ErrorReport{"42602", "replication slot name \"\" is too short"};
+  const bool fits = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
+  if (fits) return std::nullopt;
+  return ErrorReport{
+      "42602",
+      fmt::format("replication slot name \"{}\" contains invalid character", name),
+      {},
+      "Replication slot names may only contain lower case letters, numbers, and the underscore "
+      "character."};
+}
+
+/// As a server shows a size that is a power of two: "16MB", "1GB".
+std::string segment_size_text(wal::SegmentSize size) {
+  constexpr std::uint64_t kGb = std::uint64_t{1} << 30;
+  return size.bytes() % kGb == 0 ? fmt::format("{}GB", size.bytes() / kGb)
+                                 : fmt::format("{}MB", size.bytes() >> 20);
+}
+
+/// As a server shows a time: in the largest unit that it fits.
+std::string time_text(std::chrono::milliseconds time) {
+  if (time.count() % 60'000 == 0) return fmt::format("{}min", time.count() / 60'000);
+  if (time.count() % 1'000 == 0) return fmt::format("{}s", time.count() / 1'000);
+  return fmt::format("{}ms", time.count());
+}
+
+}  // namespace
+
+void WalsenderState::run(const command::IdentifySystem&, const Served& served, Now) {
+  const std::array columns = {wire::text_column("systemid"), wire::int4_column("timeline"),
+                              wire::text_column("xlogpos"), wire::text_column("dbname")};
+  const std::array<std::optional<std::string>, 4> values = {
+      std::to_string(options_.cluster.system_identifier), std::to_string(served.timeline()),
+      served.end.to_string(), std::nullopt};
+  row(columns, values);
+  complete("IDENTIFY_SYSTEM");
+  wire::append_ready(output_);
+}
+
+void WalsenderState::run(const command::Show& command, const Served&, Now) {
+  const auto& cluster = options_.cluster;
+  const std::pair<std::string_view, std::string> settings[] = {
+      {"application_name", options_.application_name},
+      {"client_encoding", "UTF8"},
+      // Whoever makes files of what it gets here makes them for itself alone.
+      {"data_directory_mode", "0700"},
+      {"default_transaction_read_only", "off"},
+      {"in_hot_standby", "on"},
+      {"integer_datetimes", "on"},
+      {"server_encoding", "UTF8"},
+      {"server_version", cluster.server_version()},
+      {"server_version_num", std::to_string(cluster.major * 10000)},
+      {"standard_conforming_strings", "on"},
+      {"transaction_read_only", "on"},
+      {"wal_block_size", "8192"},
+      {"wal_segment_size", segment_size_text(cluster.segment_size)},
+      {"wal_sender_timeout", time_text(options_.timeout)},
+  };
+  for (const auto& [name, value] : settings) {
+    if (name != command.name) continue;
+    const std::array columns = {wire::text_column(name)};
+    const std::array<std::optional<std::string>, 1> values = {value};
+    row(columns, values);
+    complete("SHOW");
+    return wire::append_ready(output_);
+  }
+  fail({"42704", fmt::format("unrecognized configuration parameter \"{}\"", command.name)});
+}
+
+void WalsenderState::run(const command::TimelineHistory& command, const Served&, Now) {
+  asked_history_ = command.timeline;
+  doing_ = Doing::history;
+}
+
+void WalsenderState::on_history(const std::optional<std::string>& content) {
+  doing_ = Doing::commands;
+  const auto name = wal::history_name(asked_history_);
+  const std::array columns = {wire::text_column("filename"), wire::text_column("content")};
+  wire::append_row_description(output_, columns);
+  // In this order (SendTimeLineHistory()).
+  if (!content)
+    return fail({"58P01", fmt::format("could not open file \"pg_wal/{}\": No such file or "
+                                      "directory",
+                                      name)});
+  wire::append_data_row(output_,
+                        std::array<std::optional<std::string>, 2>{std::string(name), *content});
+  complete("TIMELINE_HISTORY");
+  wire::append_ready(output_);
+}
+
+// There are no slots here yet: what a server without any says.
+
+void WalsenderState::run(const command::ReadSlot&, const Served&, Now) {
+  const std::array columns = {wire::text_column("slot_type"), wire::text_column("restart_lsn"),
+                              wire::int8_column("restart_tli")};
+  row(columns, std::array<std::optional<std::string>, 3>{});
+  complete("READ_REPLICATION_SLOT");
+  wire::append_ready(output_);
+}
+
+void WalsenderState::run(const command::CreateSlot& command, const Served&, Now) {
+  if (command.plugin) return fail({"0A000", "logical decoding cannot be used while in recovery"});
+  if (const auto wrong = wrong_slot_name(command.slot)) return fail(*wrong);
+  fail({"53400", "all replication slots are in use", "This is pgweir, which has no slots here.",
+        "Connect without a slot: an archive keeps WAL until it is pruned."});
+}
+
+void WalsenderState::fail_without_slot(const std::string& name) {
+  fail({"42704", fmt::format("replication slot \"{}\" does not exist", name)});
+}
+
+void WalsenderState::run(const command::DropSlot& command, const Served&, Now) {
+  fail_without_slot(command.slot);
+}
+
+void WalsenderState::run(const command::StartLogical&, const Served&, Now) {
+  fail({"0A000", "logical decoding cannot be used while in recovery"});
+}
+
+void WalsenderState::run(const command::BaseBackup&, const Served&, Now) {
+  fail({"0A000", "BASE_BACKUP is not served here",
+        "This is pgweir, which serves an archive of WAL. It has no data directory.",
+        "Take the base backup from a server, and let the standby stream from here."});
+}
+
+void WalsenderState::run(const command::Sql&, const Served&, Now) {
+  fail({"0A000", "cannot execute SQL commands in WAL sender for physical replication"});
+}
+
+}  // namespace weir::relay

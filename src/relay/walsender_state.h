@@ -1,0 +1,159 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "relay/command.h"
+#include "relay/served.h"
+#include "wal/lsn.h"
+#include "wire/backend_messages.h"
+#include "wire/client_messages.h"
+#include "wire/copy_messages.h"
+
+namespace weir::relay {
+
+/// A session of somebody who was let in: what a walsender answers, and the stream with its
+/// positions (replication/walsender.c, and PostgresMain() in tcop/postgres.c). Pure: bytes and
+/// facts in, bytes and the next step out; no I/O, no clock. What a client can make it keep is
+/// bounded.
+///
+/// One WAL stream follows one timeline. It ends where the history that is served has left that
+/// timeline; the client then asks for the next one.
+class WalsenderState {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  struct Now {
+    Time time;
+    std::int64_t clock = 0;  ///< microseconds since 2000-01-01 UTC, as messages carry it
+  };
+  struct Options {
+    Cluster cluster;
+    std::string application_name;
+    /// wal_sender_timeout: who says nothing for so long has gone; half way it is asked.
+    std::chrono::milliseconds timeout{60'000};
+    /// So long a start is waited for that lies a little ahead of what is served: a base backup's,
+    /// taken upstream a moment ago.
+    std::chrono::milliseconds ahead_wait{5'000};
+  };
+
+  explicit WalsenderState(Options options) : options_(std::move(options)) {}
+
+  /// The first words to somebody who was let in. `process`: of no other session at the same time;
+  /// clients make names of slots of it.
+  void greet(const std::string& user, std::uint32_t process, std::uint32_t secret);
+
+  /// What was read from the connection.
+  void on_bytes(std::span<const std::byte> bytes);
+  /// False: what came is not worked off yet, and no more is to be read.
+  [[nodiscard]] bool takes_bytes() const { return input_.size() < kMostInput; }
+  /// To be sent, and taken away by whoever sends it. WAL is asked for when it is empty.
+  [[nodiscard]] std::string& output() { return output_; }
+
+  struct Wait {
+    std::optional<Time> until;  ///< or for bytes, for room to send, for a further end
+  };
+  struct ReadHistory {
+    wal::TimelineId timeline = 0;
+  };
+  /// Bytes from `from` on, before `limit`: as many as can be had; none yet is an answer, too.
+  struct ReadWal {
+    wal::Lsn from;
+    wal::Lsn limit;
+  };
+  /// To be closed once output() is sent.
+  struct Leave {
+    std::string why;
+  };
+  using Step = std::variant<Wait, ReadHistory, ReadWal, Leave>;
+  [[nodiscard]] Step next(const Served& served, Now now);
+
+  /// Answers of ReadHistory; nullopt: the archive does not have that file.
+  void on_history(const std::optional<std::string>& content);
+  /// Answers of ReadWal.
+  void on_wal(std::span<const std::byte> wal, Now now);
+  /// The WAL there cannot be sent: the stream ends with this.
+  void on_no_wal(const wire::ErrorReport& report);
+
+  /// We are to end: the client is told, as a walsender tells it. Then comes Leave.
+  void stop();
+
+  enum class Phase { startup, catchup, streaming };
+  struct Status {
+    Phase phase = Phase::startup;
+    wal::TimelineId timeline = 0;
+    wal::Lsn sent;
+    wal::Lsn write;
+    wal::Lsn flush;
+    wal::Lsn apply;
+  };
+  [[nodiscard]] const Status& status() const { return status_; }
+
+ private:
+  static constexpr std::size_t kMostInput = std::size_t{64} << 10;
+
+  enum class Doing {
+    commands,
+    history,  ///< ReadHistory is to be answered
+    ahead,    ///< its start lies ahead of what is served
+    stream,
+  };
+
+  void work_off(const Served& served, Now now);
+  void take_command(const wire::ClientMessage& message, const Served& served, Now now);
+  void take_in_stream(const wire::ClientMessage& message, Now now);
+  Step next_of_stream(const Served& served, Now now);
+  std::optional<Time> next_ping(Now now);
+
+  void run(const command::IdentifySystem& command, const Served& served, Now now);
+  void run(const command::Show& command, const Served& served, Now now);
+  void run(const command::TimelineHistory& command, const Served& served, Now now);
+  void run(const command::ReadSlot& command, const Served& served, Now now);
+  void run(const command::CreateSlot& command, const Served& served, Now now);
+  void run(const command::DropSlot& command, const Served& served, Now now);
+  void run(const command::StartReplication& command, const Served& served, Now now);
+  void run(const command::StartLogical& command, const Served& served, Now now);
+  void run(const command::BaseBackup& command, const Served& served, Now now);
+  void run(const command::Sql& command, const Served& served, Now now);
+
+  void begin_stream(Now now);
+  void end_stream();
+  void become_historic(const Served& served);
+  void complete(std::string_view tag);
+  void row(std::span<const wire::Column> columns,
+           std::span<const std::optional<std::string>> values);
+  void fail(const wire::ErrorReport& report);
+  void fail_without_slot(const std::string& name);
+  void fail_for_good(const wire::ErrorReport& report);
+  void leave(std::string why);
+
+  const Options options_;
+  Status status_;
+  std::string input_;
+  std::string output_;
+  std::optional<std::string> leaving_;
+  bool skip_to_sync_ = false;  ///< after an error in the extended protocol
+
+  Doing doing_ = Doing::commands;
+  wal::TimelineId asked_history_ = 0;
+  std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint
+  wal::TimelineId next_timeline_ = 0;    ///< then
+  bool copying_ = false;                 ///< between CopyBothResponse and the last CopyDone
+  bool done_sending_ = false;
+  bool done_receiving_ = false;
+  std::optional<wal::Lsn> dry_at_;  ///< nothing more could be read before this limit
+  wal::Lsn limit_;                  ///< of the ReadWal that is to be answered
+  Time ahead_until_{};
+  Time heard_{};
+  bool asked_ = false;      ///< since heard_
+  bool reply_due_ = false;  ///< the client wants to hear
+};
+
+[[nodiscard]] std::string_view to_string(WalsenderState::Phase phase);
+
+}  // namespace weir::relay

@@ -1,0 +1,173 @@
+#include "restore/agreement.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "archive/forms.h"
+#include "archive/segment_bytes.h"
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "restore/content_source.h"
+#include "wal/page.h"
+
+namespace weir::restore {
+
+namespace {
+
+/// For who reads only to check.
+class Nowhere final : public Output {
+ public:
+  void expect(std::uint64_t) override {}
+  bool append(std::span<const std::byte>) override { return true; }
+  std::size_t read_at(std::uint64_t, std::span<std::byte>) override { return 0; }
+  std::uint64_t size() override { return 0; }
+};
+
+/// Offset of the first byte before `upto` in which the file is not as `content`; where it ends
+/// before, that end. nullopt if it is the same so far.
+std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& shelf,
+                                              const archive::SegmentFileName& name,
+                                              wal::SegmentSize size, std::uint64_t upto) {
+  std::optional<std::uint64_t> difference;
+  std::uint64_t at = 0;
+  std::vector<std::byte> ours;
+  archive::read_segment(shelf, name, size, [&](std::span<const std::byte> theirs) {
+    theirs = theirs.first(std::min<std::uint64_t>(theirs.size(), upto - at));
+    ours.resize(theirs.size());
+    const auto count = content.read_at(at, ours);
+    const auto [mine, other] = std::mismatch(ours.begin(), ours.begin() + count, theirs.begin());
+    if (other != theirs.end()) difference = at + static_cast<std::uint64_t>(mine - ours.begin());
+    at += theirs.size();
+    // Of a whole segment the rest is read all the same: its checksum comes at the end.
+    return !difference && (at < upto || upto == size.bytes());
+  });
+  if (!difference && at < upto) difference = at;
+  return difference;
+}
+
+/// nullopt if it is the same, as far as it means something. Throws Error if it is not sound,
+/// Contradiction if it is.
+void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io::Bytes& content,
+             const Copy& other) {
+  auto& shelf = archives.shelf(other.archive);
+  const auto difference =
+      first_difference(content, shelf, other.name, checked.size, checked.records_end);
+  if (!difference) return;
+  Nowhere nowhere;
+  const auto theirs = check.read(other, nowhere, SegmentCheck::Haste::none).value();
+  const auto bytes = archive::SegmentBytes::open(shelf, other.name, theirs.size);
+  if (!bytes) throw system_error(ENOENT, "the segment file is gone");
+  ContentSource source(other.name.segment.start(theirs.size), *bytes);
+  check.check_seam_of(theirs, source);
+  check.check_long_record_of(theirs, source);
+  const bool forms = other.archive == checked.archive;
+  throw Contradiction(ErrorKind::conflict, forms
+                                               ? "two forms of the segment are sound and differ"
+                                               : "two archives have the segment, sound, and differ")
+      .with("file", archives.path_of(checked.copy()))
+      .with("and", archives.path_of(other))
+      .with("offset in the segment", *difference)
+      .hint(
+          "One of them is of another history of the cluster (a server that was promoted without "
+          "a timeline of its own, an archive that two servers wrote to). Move the wrong one "
+          "away: pgweir verify tells which of them the segments before and behind go with.");
+}
+
+/// `content` reads what was found sound of `one` up to `upto`, which the other is to have as well.
+void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
+                        wal::SegmentSize size, std::uint64_t upto) {
+  const auto difference =
+      first_difference(content, archives.shelf(other.archive), other.name, size, upto);
+  if (!difference) return;
+  throw Contradiction(ErrorKind::conflict,
+                      "two unfinished files of the segment are sound and differ")
+      .with("file", archives.path_of(one))
+      .with("and", archives.path_of(other))
+      .with("offset in the segment", *difference)
+      .hint(
+          "One of them is of another history of the cluster: two servers were primary on one "
+          "timeline. Name the archive of the right one alone.");
+}
+
+}  // namespace
+
+std::optional<Copy> first_copy(Archives& archives, wal::SegmentName segment) {
+  std::optional<Copy> found;
+  archives.ask_each([&](std::size_t i) {
+    if (found) return;
+    if (const auto name = archive::find_finished(archives.shelf(i), segment)) found = {i, *name};
+  });
+  return found;
+}
+
+void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& checked,
+                       io::Bytes& content, const Options& options, Log& log,
+                       std::span<const Copy> told) {
+  if (checked.records_end == 0) return;  // nothing was looked into
+  const auto segment = checked.source.segment;
+  for (const auto& form : archive::finished_names(segment)) {
+    const Copy other{checked.archive, form};
+    if (form == checked.source || !archives.shelf(checked.archive).find(form.to_string())) continue;
+    try {
+      compare(archives, check, checked, content, other);
+    } catch (const Contradiction&) {
+      throw;
+    } catch (const Error&) {
+      continue;  // the other one is not sound, or gone
+    }
+  }
+  if (!archives.several() || options.first_sound) return;
+
+  std::array<std::byte, wal::kLongHeaderSize> front{};
+  const bool whole = content.read_at(0, front) == front.size();
+  const auto page = whole ? wal::decode_page_header(front) : std::nullopt;
+  archives.ask_each([&](std::size_t i) {
+    if (i == checked.archive) return;
+    bool proved = false;
+    for (const auto& form : archive::finished_names(segment)) {
+      const Copy other{i, form};
+      const auto file = form.to_string();
+      if (std::find(told.begin(), told.end(), other) != told.end()) continue;
+      if (!archives.shelf(i).find(file)) continue;
+      try {
+        compare(archives, check, checked, content, other);
+        proved = true;
+      } catch (const Contradiction&) {
+        throw;
+      } catch (const Error& error) {
+        if (!archives.shelf(i).find(file)) continue;  // another form by now, or removed
+        if (archives.nobody_tells_the_cluster(error)) throw;
+        log.error(error);
+        log.warning("{} was passed over: {} is sound", archives.path_of(other),
+                    archives.path_of(checked.copy()));
+      }
+    }
+    if (!proved && page) archives.require_same_cluster(i, page->system_identifier);
+  });
+}
+
+void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
+                     wal::SegmentSize size, const Options& options, Log& log) {
+  const auto start = best.copy.name.segment.start(size);
+  for (const auto& other : others) {
+    if (other.copy.archive == best.copy.archive) continue;
+    if (other.damage) {
+      if (other.seen_to >= best.cut && !best.damage && !options.partial_damaged)
+        throw Error(*other.damage)
+            .hint(fmt::format(
+                "WAL is there behind the damage, farther than {} reaches, which is sound up to {}: "
+                "it would be lost. If there is no better copy, --partial-damaged goes without it.",
+                archives.path_of(best.copy), best.cut));
+      log.error(*other.damage);
+    }
+    const auto agreed = std::min(other.cut, best.cut);
+    if (!other.checked || !best.checked || agreed <= start) continue;
+    const auto content =
+        archive::SegmentBytes::open(archives.shelf(best.copy.archive), best.copy.name, size);
+    if (!content) throw system_error(ENOENT, "the unfinished segment is gone");
+    require_same_bytes(archives, best.copy, other.copy, *content, size, agreed - start);
+  }
+}
+
+}  // namespace weir::restore

@@ -1,0 +1,50 @@
+#include "restore/answer.h"
+
+#include <fmt/format.h>
+
+#include <variant>
+
+#include "base/error.h"
+
+namespace weir::restore {
+
+void Answer::put(std::span<const std::byte> content) {
+  Target target(target_directory_, target_name_);
+  require_outside(target);
+  target.append(content);
+  target.publish();
+}
+
+Result Answer::absent(const Absence& absence, const std::string& file) const {
+  if (const auto* fine = std::get_if<Absent>(&absence)) return {false, fine->why};
+  const auto& what = std::get<Gap>(absence).what;
+  if (options_.gap_is_absence) {
+    log_.warning("{} is missing in the archive: {}; told as absent (--on-gap absent)", file, what);
+    return {false, what};
+  }
+  throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
+      .with("directory", archives_.paths())
+      .hint(
+          "A recovery that went on without it would end too early and open the database with data "
+          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive "
+          "and put it here. To recover all that is before the hole and nothing behind it: "
+          "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
+}
+
+/// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
+void Answer::require_outside(const Target& target) {
+  archives_.ask_each([&](std::size_t i) {
+    if (archives_.shelf(i).find(target.temporary_name()))
+      throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
+          .with("directory", archives_.shelf(i).path());
+  });
+}
+
+void Answer::tell_silence(const std::string& file) {
+  for (std::size_t i = 0; i < archives_.count(); ++i)
+    if (archives_.silent(i))
+      log_.warning("{} was restored without {}, which does not answer: {}", file,
+                   archives_.shelf(i).path(), archives_.silence(i)->what());
+}
+
+}  // namespace weir::restore

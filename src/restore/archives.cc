@@ -1,0 +1,180 @@
+#include "restore/archives.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "restore/history.h"
+#include "restore/target.h"
+
+namespace weir::restore {
+
+namespace {
+
+Error no_wal_in(const std::string& directory) {
+  return Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
+      .with("directory", directory)
+      .hint(
+          "Is its file system mounted, and is it the right directory? If an empty archive is as it "
+          "should be (for a standby that streams): --allow-empty.");
+}
+
+}  // namespace
+
+Archives::Archives(Shelves shelves, const Options& options, Log& log) : options_(options) {
+  members_.reserve(shelves.size());
+  for (auto* const shelf : shelves) members_.push_back({ArchiveFacts(*shelf, options, log)});
+}
+
+std::string Archives::paths() const {
+  std::string paths;
+  for (const auto& member : members_)
+    paths += (paths.empty() ? "" : ", ") + member.facts.directory().path();
+  return paths;
+}
+
+bool Archives::is_silence(const Error& error) {
+  if (dynamic_cast<const TargetError*>(&error) != nullptr) return false;
+  switch (error.kind()) {
+    case ErrorKind::io:
+      return error.system_code() != ENOENT;  // a file that is gone: another look will tell
+    case ErrorKind::retry:
+    case ErrorKind::damage:
+    case ErrorKind::gap:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void Archives::fall_silent(std::size_t archive, const Error& error) {
+  members_[archive].silence = error;
+  listing_.reset();
+}
+
+void Archives::require_answers(std::string_view what) const {
+  for (const auto& member : members_)
+    if (member.silence)
+      throw Error(*member.silence)
+          .with("the other archives do not have", what)
+          .hint(
+              "Whether it is missing nobody can say as long as one archive does not answer. If "
+              "that archive is given up for good, take its -D out of the command.");
+}
+
+void Archives::forget() {
+  listing_.reset();
+  for (auto& member : members_) member.facts.forget();
+}
+
+const archive::Listing& Archives::listing() {
+  if (!several()) return at(0).listing();
+  if (!listing_) {
+    archive::Listing all;
+    ask_each([&](std::size_t i) { all = joined(all, at(i).listing()); });
+    listing_ = std::move(all);
+  }
+  return *listing_;
+}
+
+std::optional<archive::Identity> Archives::identity() {
+  std::optional<archive::Identity> agreed;
+  std::size_t whose = 0;
+  ask_each([&](std::size_t i) {
+    const auto& found = at(i).identity();
+    if (!found) return;
+    if (!agreed) {
+      agreed = found;
+      whose = i;
+      return;
+    }
+    if (found->system_identifier == agreed->system_identifier &&
+        found->segment_size == agreed->segment_size)
+      return;
+    const bool cluster = found->system_identifier != agreed->system_identifier;
+    Contradiction error(ErrorKind::conflict, cluster
+                                                 ? "the archives hold WAL of two clusters"
+                                                 : "the archives hold WAL of two segment sizes");
+    for (const auto each : {whose, i}) {
+      const auto& told = at(each).identity();
+      error.with(each == whose ? "directory" : "and", shelf(each).path());
+      if (cluster)
+        error.with("system identifier", told->system_identifier);
+      else
+        error.with("segment size", told->segment_size.bytes());
+      error.with("read from", told->file);
+    }
+    throw error.hint("All -D of one command are archives of the same server: take the other out.");
+  });
+  return agreed;
+}
+
+archive::Timelines Archives::timelines(std::size_t first) {
+  archive::Timelines all;
+  const auto read = [&](std::size_t i) {
+    all.add(archive::Timelines::read(shelf(i), at(i).listing()));
+  };
+  if (!silent(first)) ask_one(first, [&] { read(first); });
+  ask_each([&](std::size_t i) {
+    if (i != first) read(i);
+  });
+  return all;
+}
+
+std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
+  std::vector<KnownHole> holes;
+  ask_each([&](std::size_t i) {
+    const auto known = at(i).known_holes(size);
+    holes.insert(holes.end(), known.begin(), known.end());
+  });
+  if (!several() || holes.empty()) return holes;
+  std::set<std::pair<std::uint64_t, wal::TimelineId>> finished;
+  for (const auto& entry : listing().segments)
+    if (!entry.name.partial && entry.name.segment.fits(size))
+      finished.emplace(entry.name.segment.segno(size), entry.name.segment.timeline());
+  std::erase_if(holes, [&](const KnownHole& hole) {
+    const auto behind = size.segno(wal::Lsn(hole.end.byte() - 1)) + 1;
+    for (auto segno = size.segno(hole.begin); segno < behind; ++segno) {
+      const auto found = finished.lower_bound({segno, hole.timeline});
+      if (found == finished.end() || found->first != segno || found->second > hole.next_timeline)
+        return false;
+    }
+    return true;
+  });
+  return holes;
+}
+
+std::optional<wal::TimelineHistory> Archives::history_of(wal::TimelineId timeline) {
+  std::optional<wal::TimelineHistory> history;
+  ask_each([&](std::size_t i) {
+    if (!history) history = at(i).history_of(timeline);
+  });
+  return history;
+}
+
+bool Archives::finished_form_exists(wal::SegmentName segment) {
+  bool exists = false;
+  ask_each([&](std::size_t i) { exists = exists || at(i).finished_form_exists(segment); });
+  return exists;
+}
+
+void Archives::require_same_cluster(std::size_t archive, std::uint64_t system_identifier) {
+  ask_one(archive, [&] {
+    const auto& found = at(archive).identity();
+    if (!found && !options_.empty_is_absence && at(archive).listing().segments.empty())
+      throw no_wal_in(shelf(archive).path());
+    if (!found || found->system_identifier == system_identifier) return;
+    throw another_cluster(shelf(archive).path(), system_identifier, *found);
+  });
+}
+
+void Archives::require_wal() {
+  if (options_.empty_is_absence) return;
+  ask_each([&](std::size_t i) {
+    if (at(i).listing().segments.empty()) throw no_wal_in(shelf(i).path());
+  });
+}
+
+}  // namespace weir::restore

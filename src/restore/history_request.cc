@@ -1,0 +1,88 @@
+#include "restore/history_request.h"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "archive/segment_reader.h"
+#include "base/error.h"
+#include "restore/absence.h"
+#include "restore/history.h"
+
+namespace weir::restore {
+
+namespace {
+
+/// How often the whole look is repeated when the archive changes under it.
+constexpr int kLooks = 20;
+
+Result restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline) {
+  const auto name = wal::history_name(timeline);
+  archives.require_wal();
+  if (answer.options().system_identifier || archives.several())
+    static_cast<void>(archives.identity());  // a history does not say whose it is
+  if (const auto content = read_agreed_history(archives, timeline, answer.options().verify,
+                                               answer.options().first_sound, answer.log())) {
+    answer.put(std::as_bytes(std::span(content->data(), content->size())));
+    return {true, {}};
+  }
+  const auto timelines = archives.timelines();
+  const auto identity = archives.identity();
+  const auto holes =
+      identity ? archives.known_holes(identity->segment_size) : std::vector<KnownHole>();
+  auto absence = judge_absent_history(timeline, archives.listing(), timelines, holes);
+  archives.require_answers(name);
+  return answer.absent(absence, name);
+}
+
+}  // namespace
+
+Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timeline) {
+  for (int look = 0;; ++look) {
+    try {
+      auto result = restore_once(archives, answer, timeline);
+      if (result.restored) answer.tell_silence(wal::history_name(timeline));
+      return result;
+    } catch (const TargetError&) {
+      throw;
+    } catch (const Error& error) {
+      // The segment that it is compared with was finished or compressed meanwhile.
+      if (!archive::is_gone(error) || look + 1 == kLooks) throw;
+      archives.forget();
+    }
+  }
+}
+
+Result restore_backup_history(Archives& archives, Answer& answer, const std::string& name) {
+  // It does not say whose it is, and several archives have to be one server's.
+  if (archives.several() && !answer.options().first_sound) static_cast<void>(archives.identity());
+  std::vector<std::byte> content;
+  std::string path;
+  archives.ask_each([&](std::size_t i) {
+    if (!content.empty() && answer.options().first_sound) return;
+    const auto file = archives.shelf(i).open_bytes(name);
+    if (!file) return;
+    std::vector<std::byte> found(file->size());
+    auto found_path = archives.at(i).path_of(name);
+    if (file->read_at(0, found) != found.size() || found.empty())
+      throw Error(ErrorKind::damage, "the backup history file is empty or changes")
+          .with("file", found_path);
+    if (!content.empty() && found != content)
+      throw Contradiction(ErrorKind::conflict, "two archives have the backup history, and differ")
+          .with("file", path)
+          .with("and", found_path)
+          .hint("Compare the two, and move the wrong one away.");
+    content = std::move(found);
+    path = std::move(found_path);
+  });
+  if (content.empty()) {
+    archives.require_wal();
+    archives.require_answers(name);
+    return {false, "the archive does not have it"};
+  }
+  answer.put(content);
+  answer.tell_silence(name);
+  return {true, {}};
+}
+
+}  // namespace weir::restore

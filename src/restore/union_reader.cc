@@ -1,0 +1,86 @@
+#include "restore/union_reader.h"
+
+#include "restore/partial.h"
+
+namespace weir::restore {
+
+using archive::WalReader;
+
+UnionReader::UnionReader(Archives& archives, const Options& options)
+    : archives_(archives), options_(options) {
+  for (std::size_t i = 0; i < archives.count(); ++i) {
+    WalReader::Options one{.segment_size = options.segment_size,
+                           .timeline = options.timeline,
+                           .history = options.history};
+    if (options.durable_end)
+      one.durable_end = [ask = options.durable_end, path = archives.shelf(i).path()] {
+        return ask(path);
+      };
+    finished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
+    if (!options.unfinished) continue;
+    one.unfinished = true;
+    unfinished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
+  }
+}
+
+archive::WalSource::Read UnionReader::read(wal::Lsn at, std::span<std::byte> into) {
+  if (!archives_.several()) {
+    last_ = (options_.unfinished ? unfinished_ : finished_).front().get();
+    return last_->read(at, into);
+  }
+  failure_.reset();
+  const auto segment = segment_at(at);
+  // Where the last reading was comes first: a file that is read on is not opened again.
+  if (last_ != nullptr)
+    if (const auto file = last_->file(); file && file->segment == segment)
+      if (auto read = read_from(*last_, last_archive_, at, into)) return *read;
+  for (std::size_t i = 0; i < finished_.size(); ++i)
+    if (auto read = read_from(*finished_[i], i, at, into)) return *read;
+  if (options_.unfinished && !failure_)
+    if (const auto i = longest(segment))
+      if (auto read = read_from(*unfinished_[*i], *i, at, into)) return *read;
+  return failure_.value_or(Read{});
+}
+
+/// nullopt if it has not these bytes: another one may.
+std::optional<archive::WalSource::Read> UnionReader::read_from(WalReader& reader,
+                                                               std::size_t archive, wal::Lsn at,
+                                                               std::span<std::byte> into) {
+  const auto segment = segment_at(at);
+  if (archives_.silent(archive)) return std::nullopt;
+  if (options_.unsound != nullptr && options_.unsound->contains({archive, segment}))
+    return std::nullopt;
+  try {
+    auto read = reader.read(at, into);
+    if (read.state == State::gone) return std::nullopt;
+    if (read.state == State::damaged) {
+      if (!failure_) failure_ = std::move(read);
+      return std::nullopt;
+    }
+    last_ = &reader;
+    last_archive_ = archive;
+    return read;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::io && error.kind() != ErrorKind::retry) throw;
+    if (!failure_) failure_ = Read{State::damaged, 0, error};
+    return std::nullopt;
+  }
+}
+
+std::optional<std::size_t> UnionReader::longest(wal::SegmentName segment) {
+  const auto known = longest_.find(segment);
+  if (known != longest_.end()) return known->second;
+  std::optional<std::size_t> archive;
+  const auto best = find_partial(archives_, segment, options_.segment_size, options_.durable_end);
+  if (best) archive = best->copy.archive;
+  return longest_[segment] = archive;
+}
+
+std::optional<Copy> UnionReader::copy() const {
+  if (last_ == nullptr) return std::nullopt;
+  const auto file = last_->file();
+  if (!file) return std::nullopt;
+  return Copy{last_archive_, *file};
+}
+
+}  // namespace weir::restore

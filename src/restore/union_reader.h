@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "archive/wal_reader.h"
+#include "restore/archives.h"
+#include "restore/restore.h"
+#include "wal/lsn.h"
+
+namespace weir::restore {
+
+/// Reads the WAL of one history, by position, out of all archives: each segment from the first one
+/// that has it finished, and where no one has, from the unfinished file that is sound the farthest.
+/// Of one archive it is archive::WalReader. An archive that does not answer is passed over. Does
+/// not own the archives. One thread.
+class UnionReader final : public archive::WalSource {
+ public:
+  /// Copies of segments that are known not to be sound, and are not read.
+  using Unsound = std::set<std::pair<std::size_t, wal::SegmentName>>;
+  struct Options {
+    wal::SegmentSize segment_size{};
+    wal::TimelineId timeline = 1;
+    std::optional<wal::TimelineHistory> history = std::nullopt;
+    bool unfinished = false;
+    AskReceiver durable_end = nullptr;
+    const Unsound* unsound = nullptr;  ///< not owned
+  };
+  UnionReader(Archives& archives, const Options& options);
+
+  [[nodiscard]] Read read(wal::Lsn at, std::span<std::byte> into) override;
+
+  [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const {
+    return finished_.front()->segment_at(at);
+  }
+  /// That was read last; nullopt before the first one.
+  [[nodiscard]] std::optional<Copy> copy() const;
+
+ private:
+  using Readers = std::vector<std::unique_ptr<archive::WalReader>>;
+  std::optional<Read> read_from(archive::WalReader& reader, std::size_t archive, wal::Lsn at,
+                                std::span<std::byte> into);
+  [[nodiscard]] std::optional<std::size_t> longest(wal::SegmentName segment);
+
+  Archives& archives_;
+  const Options options_;
+  Readers finished_;    ///< for each archive one
+  Readers unfinished_;  ///< likewise, that read both; empty unless asked for
+  std::map<wal::SegmentName, std::optional<std::size_t>> longest_;
+  archive::WalReader* last_ = nullptr;
+  std::size_t last_archive_ = 0;
+  std::optional<Read> failure_;  ///< the first of this call
+};
+
+}  // namespace weir::restore

@@ -1,0 +1,298 @@
+#include "verify/beside.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "archive/compare.h"
+#include "archive/forms.h"
+#include "archive/history_store.h"
+#include "archive/identity.h"
+#include "archive/segment_reader.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "wal/record_verifier.h"
+
+namespace weir::verify {
+
+namespace {
+
+using archive::SegmentFileName;
+
+/// What one copy of a segment says of itself.
+struct Check {
+  std::optional<std::string> wrong;
+  std::uint64_t records_end = 0;  ///< offset: what lies behind means nothing
+};
+
+class Comparison {
+ public:
+  Comparison(io::Shelf& one, io::Shelf& other, const Options& options)
+      : one_(one), other_(other), options_(options) {}
+
+  BesideReport run();
+
+ private:
+  void look();
+  void compare_histories();
+  void compare_segments();
+  void work();
+  void compare(wal::SegmentName segment);
+  Check check(io::Shelf& shelf, const SegmentFileName& name) const;
+  void add(Unlike unlike);
+
+  io::Shelf& one_;
+  io::Shelf& other_;
+  const Options& options_;
+  BesideReport report_;
+  archive::Identity cluster_;
+  archive::Timelines timelines_;  ///< of both
+
+  std::mutex mutex_;
+  std::atomic<std::size_t> next_ = 0;
+  std::atomic<bool> over_ = false;
+  std::exception_ptr failure_;
+};
+
+}  // namespace
+
+std::string_view to_string(Unlike::Kind kind) {
+  switch (kind) {
+    case Unlike::Kind::differ:
+      return "differ";
+    case Unlike::Kind::damaged_one:
+      return "damaged_here";
+    case Unlike::Kind::damaged_other:
+      return "damaged_beside";
+    case Unlike::Kind::damaged_both:
+      return "damaged_both";
+  }
+  return "unknown";
+}
+
+bool BesideReport::agrees() const {
+  const auto hole = [](const archive::SegmentRange& range) { return range.hole; };
+  return unlike.empty() && std::none_of(names.only_one.begin(), names.only_one.end(), hole) &&
+         std::none_of(names.only_other.begin(), names.only_other.end(), hole);
+}
+
+BesideReport compare_archives(io::Shelf& one, io::Shelf& other, const Options& options) {
+  return Comparison(one, other, options).run();
+}
+
+std::string to_text(const BesideReport& report, std::size_t most) {
+  std::string text = fmt::format("beside {}\n\n", report.other);
+  const auto ranges = [&](const std::vector<archive::SegmentRange>& found, const std::string& has,
+                          const std::string& lacks) {
+    for (const auto& range : found) {
+      text += fmt::format("{}: only in {}\n", archive::to_text(range), has);
+      if (range.hole)
+        text += fmt::format("    what to do: pgweir import -D {0} {1}; it is a hole of {0}\n",
+                            lacks, has);
+    }
+  };
+  ranges(report.names.only_one, report.path, report.other);
+  ranges(report.names.only_other, report.other, report.path);
+  const auto histories = [&](const std::vector<wal::TimelineId>& found, const std::string& has) {
+    for (const auto timeline : found)
+      text += fmt::format("{}: only in {}\n", wal::history_name(timeline), has);
+  };
+  histories(report.names.histories_only_one, report.path);
+  histories(report.names.histories_only_other, report.other);
+  for (std::size_t i = 0; i < std::min(most, report.unlike.size()); ++i) {
+    const auto& unlike = report.unlike[i];
+    text += fmt::format("{} and {}: {}\n", unlike.file, unlike.other_file, unlike.what);
+  }
+  if (report.unlike.size() > most)
+    text += fmt::format("… and {} more; --json lists all of them\n", report.unlike.size() - most);
+  text += fmt::format("compared {} {} that both have\n", report.compared,
+                      report.compared == 1 ? "segment" : "segments");
+  text += report.agrees() ? "the same, between the ends of each of them\n"
+                          : "NOT THE SAME: see above\n";
+  return text;
+}
+
+namespace {
+
+BesideReport Comparison::run() {
+  report_.path = one_.path();
+  report_.other = other_.path();
+  look();
+  compare_histories();
+  compare_segments();
+  std::sort(report_.unlike.begin(), report_.unlike.end(),
+            [](const Unlike& left, const Unlike& right) { return left.file < right.file; });
+  return std::move(report_);
+}
+
+/// By two looks that say the same: a file that is renamed meanwhile may be in neither of them.
+void Comparison::look() {
+  constexpr int kLooks = 10;
+  for (int i = 0; i < kLooks; ++i) {
+    const auto here = archive::list_archive_names(one_);
+    const auto there = archive::list_archive_names(other_);
+    if (i == 0) {
+      std::optional<archive::Identity> identities[2];
+      for (const bool beside : {false, true}) {
+        auto& shelf = beside ? other_ : one_;
+        identities[beside] = archive::read_identity(shelf, beside ? there : here);
+        if (!identities[beside])
+          throw Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
+              .with("directory", shelf.path())
+              .hint("Is its file system mounted, and is it the right directory?");
+      }
+      cluster_ = *identities[0];
+      archive::require_same_cluster(*identities[1], cluster_.system_identifier,
+                                    cluster_.segment_size, other_.path());
+    }
+    timelines_ = archive::Timelines::read(one_, here);
+    timelines_.add(archive::Timelines::read(other_, there));
+    auto names = archive::difference(here, there, cluster_.segment_size);
+    const bool same = i > 0 && names.only_one == report_.names.only_one &&
+                      names.only_other == report_.names.only_other;
+    report_.names = std::move(names);
+    if (same) break;
+  }
+}
+
+void Comparison::compare_histories() {
+  for (const auto timeline : timelines_.known()) {
+    std::optional<wal::TimelineHistory> found[2];
+    bool there[2] = {};
+    for (const bool beside : {false, true}) {
+      std::optional<std::string> content;
+      try {
+        content = archive::read_history(beside ? other_ : one_, timeline);
+        there[beside] = content.has_value();
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::damage) throw;
+        there[beside] = true;
+      }
+      if (content) found[beside] = wal::TimelineHistory::parse(timeline, *content);
+    }
+    if (!there[0] || !there[1] || (found[0] && found[1] && *found[0] == *found[1])) continue;
+    const auto name = wal::history_name(timeline);
+    Unlike unlike{.file = one_.path_of(name), .other_file = other_.path_of(name)};
+    if (found[0] && found[1]) {
+      unlike.what = "two valid histories of one timeline, and they differ";
+    } else {
+      unlike.kind = found[0]   ? Unlike::Kind::damaged_other
+                    : found[1] ? Unlike::Kind::damaged_one
+                               : Unlike::Kind::damaged_both;
+      unlike.what =
+          fmt::format("{} is no valid history", found[0] ? unlike.other_file : unlike.file);
+    }
+    add(std::move(unlike));
+  }
+}
+
+void Comparison::compare_segments() {
+  std::vector<std::thread> threads;
+  const auto count = std::min<std::size_t>(std::max(1u, options_.jobs), report_.names.both.size());
+  for (std::size_t i = 1; i < count; ++i) threads.emplace_back([this] { work(); });
+  work();
+  for (auto& thread : threads) thread.join();
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void Comparison::work() {
+  const auto& all = report_.names.both;
+  try {
+    for (auto i = next_++; i < all.size() && !over_; i = next_++) {
+      if (options_.stop && options_.stop())
+        throw Error(ErrorKind::retry, "the comparison was stopped");
+      compare(all[i]);
+      const std::lock_guard lock(mutex_);
+      ++report_.compared;
+      if (options_.progress)
+        options_.progress(report_.compared * cluster_.segment_size.bytes(),
+                          all.size() * cluster_.segment_size.bytes());
+    }
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
+    over_ = true;
+  }
+}
+
+void Comparison::compare(wal::SegmentName segment) {
+  // As often as a segment changes its form, and once more.
+  constexpr int kLooks = 5;
+  for (int look = 1;; ++look) {
+    const auto here = archive::find_finished(one_, segment);
+    const auto there = archive::find_finished(other_, segment);
+    if (!here || !there) return;  // removed since it was listed
+    const auto& size = cluster_.segment_size;
+    std::uint64_t offset = size.bytes();
+    try {
+      const auto difference =
+          archive::first_difference(one_, *here, other_, *there, size, size.bytes());
+      if (!difference) return;
+      offset = *difference;
+    } catch (const Error& error) {
+      // Gone, by another name, or broken: then each is looked at by itself.
+      if (archive::is_gone(error) && look < kLooks) continue;
+    }
+    const auto mine = check(one_, *here);
+    const auto theirs = check(other_, *there);
+    Unlike unlike{.file = one_.path_of(here->to_string()),
+                  .other_file = other_.path_of(there->to_string())};
+    if (mine.wrong || theirs.wrong) {
+      unlike.kind = !theirs.wrong ? Unlike::Kind::damaged_one
+                    : !mine.wrong ? Unlike::Kind::damaged_other
+                                  : Unlike::Kind::damaged_both;
+      unlike.what = mine.wrong ? *mine.wrong : *theirs.wrong;
+      if (mine.wrong && theirs.wrong) unlike.what += "; " + *theirs.wrong;
+    } else if (offset >= mine.records_end) {
+      return;
+    } else {
+      unlike.what = fmt::format("both are sound, and differ at offset {}", offset);
+    }
+    if (look < kLooks && (!one_.find(here->to_string()) || !other_.find(there->to_string())))
+      continue;
+    add(std::move(unlike));
+    return;
+  }
+}
+
+Check Comparison::check(io::Shelf& shelf, const SegmentFileName& name) const {
+  const auto& size = cluster_.segment_size;
+  const auto start = name.segment.start(size);
+  const auto history = timelines_.history(name.segment.timeline());
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = name.segment.timeline(),
+                                .system_identifier = cluster_.system_identifier,
+                                .history = history ? &*history : nullptr},
+                               start);
+  Check found;
+  try {
+    std::optional<wal::Damage> damage;
+    archive::read_segment(shelf, name, size, [&](std::span<const std::byte> wal) {
+      damage = verifier.feed(wal);
+      return !damage;
+    });
+    if (damage)
+      found.wrong = fmt::format("{} is damaged at {}: {}", shelf.path_of(name.to_string()),
+                                damage->at, damage->what);
+  } catch (const Error& error) {
+    found.wrong = error.what();
+  }
+  found.records_end = verifier.inside_record() || !verifier.last_record_end().valid()
+                          ? size.bytes()
+                          : verifier.records_end() - start;
+  return found;
+}
+
+void Comparison::add(Unlike unlike) {
+  const std::lock_guard lock(mutex_);
+  report_.unlike.push_back(std::move(unlike));
+}
+
+}  // namespace
+
+}  // namespace weir::verify

@@ -1,0 +1,117 @@
+// What clients of the relay say, from the first byte on: whatever it is, it is answered or refused,
+// and what has to be kept of it stays small.
+
+#include "fuzz.h"
+#include "relay/entrance_state.h"
+#include "relay/walsender_state.h"
+#include "unit/relay/client_script.h"
+#include "unit/relay/scram_client.h"
+
+using namespace weir;
+
+namespace {
+
+constexpr std::uint64_t kMb = 1 << 20;
+
+const relay::Access& access() {
+  static const relay::Access made = [] {
+    relay::Access access;
+    access.rules = relay::Rules::parse(
+        "local replication trusted trust\nlocal replication all scram-sha-256\n", "rules");
+    access.users = relay::Users::parse(
+        "\"repl\" \"" + relay::ScramClient::secret_of("secret", "0123456789abcdef", 1) + "\"",
+        "users");
+    return access;
+  }();
+  return made;
+}
+
+/// Pieces of a client's words as the input cuts them.
+template <typename Take>
+void in_pieces(std::span<const std::byte> input, Take take) {
+  const std::size_t piece = 1 + fuzz::take(input);
+  for (std::size_t at = 0; at < input.size(); at += piece)
+    take(input.subspan(at, std::min(piece, input.size() - at)));
+}
+
+void enter(std::span<const std::byte> input) {
+  relay::EntranceState state(access(), {}, "nonce");
+  in_pieces(input, [&](std::span<const std::byte> piece) {
+    state.on_bytes(piece);
+    PGWEIR_CHECK(state.state() == relay::EntranceState::State::admitted ||
+                 state.rest().size() <= wire::kMaxStartupPacket + 4);
+    PGWEIR_CHECK(state.output().size() <= 2 * wire::kMaxStartupPacket + 1024);
+  });
+  // Nobody knows the password here.
+  PGWEIR_CHECK(state.state() != relay::EntranceState::State::admitted || state.user() == "trusted");
+}
+
+void stream(std::span<const std::byte> input) {
+  relay::WalsenderState state(
+      {.cluster = {1, *wal::SegmentSize::of(kMb), 18}, .application_name = "fuzz"});
+  const relay::Served served{*wal::TimelineHistory::parse(2, "1\t0/180000\tx\n"),
+                             wal::Lsn(2 * kMb)};
+  relay::WalsenderState::Now now{};
+  const bool reads = (fuzz::take(input) & 1) != 0;
+  in_pieces(input, [&](std::span<const std::byte> piece) {
+    if (!state.takes_bytes()) return;
+    state.on_bytes(piece);
+    for (int step = 0; step < 20; ++step) {
+      now.time += std::chrono::milliseconds(700);
+      const auto next = state.next(served, now);
+      if (const auto* wanted = std::get_if<relay::WalsenderState::ReadWal>(&next)) {
+        PGWEIR_CHECK(wanted->from < wanted->limit && wanted->limit <= served.end);
+        const auto count = std::min<std::uint64_t>(5000, wanted->limit - wanted->from);
+        state.on_wal(test::Bytes(count), now);
+      } else if (std::holds_alternative<relay::WalsenderState::ReadHistory>(next)) {
+        state.on_history(step % 2 == 0 ? std::optional<std::string>("x") : std::nullopt);
+      } else {
+        break;
+      }
+      // What goes out is messages, one after the other, each whole.
+      auto output = state.output();
+      relay::hear(output);
+      PGWEIR_CHECK(output.empty() || !reads);
+      if (reads) state.output().clear();
+    }
+    PGWEIR_CHECK(state.output().size() < 256u * 1024);
+  });
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  auto input = fuzz::bytes(data, size);
+  if ((fuzz::take(input) & 1) != 0)
+    enter(input);
+  else
+    stream(input);
+  return 0;
+}
+
+std::vector<test::Bytes> fuzz::corpus() {
+  using relay::query;
+  using relay::say;
+  std::vector<test::Bytes> inputs;
+  const auto add = [&](const std::string& text) { inputs.push_back(test::bytes_of(text)); };
+  for (const auto* user : {"trusted", "repl"}) {
+    const auto startup = relay::startup({{"user", user}, {"replication", "true"}});
+    add("\x01\xff" + startup);
+    add("\x01\xff" + startup + say('p', std::string("SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=xy", 28)) +
+        say('p', "c=biws,r=xynonce,p=" + std::string(43, 'A') + "="));
+  }
+  add("\x01\x03" + relay::request(80877103) + relay::request(80877104));
+  const std::string status = wire::encode(wire::StandbyStatus{{}, {}, {}, true}, 0);
+  const std::string feedback = wire::encode(wire::HotStandbyFeedback{1, 2, 3, 4}, 0);
+  for (const auto* head : {"\x02\x01\xff", "\x02\x02\xff"}) {
+    add(head + query("IDENTIFY_SYSTEM") + query("SHOW wal_segment_size") +
+        query("TIMELINE_HISTORY 2") +
+        query("CREATE_REPLICATION_SLOT \"a\" PHYSICAL (RESERVE_WAL)"));
+    add(head + query("START_REPLICATION 0/100000 TIMELINE 1") + say('d', status) +
+        say('d', feedback) + say('c', "") +
+        query("START_REPLICATION PHYSICAL 0/180000 TIMELINE 2") + say('c', "") + say('X', ""));
+    add(head + query("START_REPLICATION 0/300000") + say('d', status) + say('c', ""));
+    add(head + say('P', "x") + say('B', "x") + say('S', "") + say('F', ""));
+  }
+  return inputs;
+}

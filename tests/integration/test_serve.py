@@ -1,0 +1,466 @@
+"""pgweir serve: real standbys and receivers below an archive."""
+
+import os
+import pwd
+import re
+import signal
+import socket
+import struct
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import pgweir, stock_command
+from support.relay import PASSWORD, Client, Relay, fields, make_user, told
+from support.server import free_port
+
+TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
+
+
+@pytest.fixture
+def filled(servers, receivers, new_archive):
+    """A primary and its archive with some segments, partly compressed, partly not, and a .partial;
+    nobody receives any more. Returns (primary, archive, user's line)."""
+    primary = servers.primary()
+    user = make_user(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    primary.write_wal(3)
+    end = primary.switch_wal()
+    archive.wait_covers(primary, 1, end)
+    receiver.stop()
+    assert pgweir("compress", "-D", archive.path).returncode == 0
+    receiver = receivers.pgweir(archive, primary)
+    primary.write_wal(2.5)
+    archive.wait_covers(primary, 1, primary.flushed())
+    receiver.stop()
+    assert archive.partials()
+    return primary, archive, user
+
+
+@pytest.fixture
+def relay(place, receivers):
+    return lambda archive, *arguments, **more: Relay(place, receivers, archive, *arguments, **more).start()
+
+
+def receive_stock(place, relay, archive, name="downstream", **conninfo):
+    """Debian's pg_receivewal, from behind the first segment to the newest one; the directory it filled
+    and what became of it."""
+    directory = place / name
+    directory.mkdir()
+    first, path = next(iter(archive.finished().items()))
+    (directory / wal.segment_name(*first, archive.segment_size)).write_bytes(archive.content(path))
+    upto = max(segno for _, segno in archive.partials()) * archive.segment_size + 8
+    return directory, run(stock_command(directory, relay.conninfo(**conninfo), "-E", wal.lsn_text(upto), "-n"),
+                          check=False)
+
+
+def same_files(directory, archive):
+    """What was received is what the archive has; returns how many finished segments there are."""
+    compared = 0
+    for path in directory.iterdir():
+        timeline, segno = wal.parse_segment(path.name.removesuffix(".partial"), archive.segment_size)
+        content = path.read_bytes()
+        own = archive.read(timeline, segno)
+        if path.suffix != ".partial":
+            assert content == own, path.name
+            compared += 1
+        else:
+            received = content.rstrip(b"\0")
+            assert own.startswith(received), path.name
+    return compared
+
+
+def test_a_standby_streams_on_while_the_primary_is_dead(servers, filled, relay, receivers):
+    primary, archive, user = filled
+    standby = servers.standby(primary, start=False)
+    receiver = receivers.pgweir(archive, primary)
+    primary.write_wal(2)
+    rows = primary.sql("SELECT count(*) FROM filling")
+    end = primary.flushed()
+    archive.wait_covers(primary, 1, end)
+    receiver.stop()
+    primary.kill9()
+
+    serving = relay(archive, user)
+    standby.conf(primary_conninfo=serving.conninfo(application_name=standby.name))
+    standby.start()
+    standby.caught_up_with(end)
+    wait_for(lambda: standby.sql("SELECT count(*) FROM filling") == rows, "the rows to be replayed")
+    serving.process.wait_log(rf'client "{standby.name}" \(127.0.0.1, user "repl"\): streaming on timeline 1')
+
+    # The relay restarted: the standby comes back by itself.
+    serving.process.stop()
+    serving.start()
+    serving.process.wait_log("streaming on timeline 1")
+    assert standby.running()
+
+
+def test_pg_receivewal_gets_the_same_bytes(place, filled, relay):
+    _, archive, user = filled
+    serving = relay(archive, user)
+    directory, result = receive_stock(place, serving, archive)
+    assert result.returncode == 0, result.stderr
+    assert same_files(directory, archive) >= 2
+
+
+def test_by_unix_socket_a_user_of_this_machine_needs_no_password(place, filled, relay):
+    _, archive, _ = filled
+    serving = relay(archive, None, "local replication all peer\n")
+    me = pwd.getpwuid(os.getuid()).pw_name
+    directory, result = receive_stock(place, serving, archive, user=me, host=serving.socket_dir)
+    assert result.returncode == 0, result.stderr
+    assert same_files(directory, archive) >= 2
+    _, result = receive_stock(place, serving, archive, "none", user="somebody", host=serving.socket_dir)
+    assert 'Peer authentication failed for user "somebody"' in result.stderr
+
+
+def test_a_standby_follows_a_receiver_across_a_promotion(servers, receivers, new_archive, relay):
+    primary = servers.primary()
+    user = make_user(primary)
+    middle = servers.standby(primary)
+    below = servers.standby(primary, start=False)
+    archive = new_archive(primary)
+    receivers.pgweir(archive, middle)
+    end = primary.write_wal(2.5)
+    archive.wait_covers(primary, 1, end)
+
+    serving = relay(archive, user)
+    below.conf(primary_conninfo=serving.conninfo(application_name=below.name))
+    below.start()
+    below.caught_up_with(end)
+    # Live: what the receiver has made durable comes on by itself.
+    end = primary.write_wal(0.2)
+    below.caught_up_with(end)
+
+    middle.caught_up_with(primary.switch_wal())
+    primary.stop()
+    middle.promote()
+    end = middle.write_wal(1.2)
+    below.caught_up_with(end)
+    rows = middle.sql("SELECT count(*) FROM filling")
+    wait_for(lambda: below.sql("SELECT count(*) FROM filling") == rows, "the rows of the new timeline")
+    assert below.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "2"
+    serving.process.wait_log("timeline 2 is served now")
+    assert below.sql("SELECT pg_is_in_recovery()") == "t"
+    assert "FATAL" not in below.log.read_text().replace("FATAL:  terminating walreceiver", "")
+
+
+def test_a_standby_of_before_comes_over_the_switch_at_once(servers, receivers, new_archive, relay):
+    """It was away while the timeline was left, and what serves has never seen the old one's stream."""
+    primary = servers.primary()
+    user = make_user(primary)
+    middle = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, middle)
+    receiver.wait_log("streaming timeline 1")
+    below = servers.standby(primary, start=False)
+    middle.caught_up_with(primary.write_wal(2))
+    primary.stop()
+    middle.promote()
+    end = middle.write_wal(1.5)
+    archive.wait_covers(middle, 2, end)
+    receiver.stop()
+    middle.kill9()
+
+    serving = relay(archive, user)
+    below.conf(primary_conninfo=serving.conninfo(application_name=below.name))
+    below.start()
+    wait_for(lambda: below.flushed() >= end // 8 * 8, "the standby to be at the end", 60)
+    assert below.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "2"
+
+
+def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay):
+    _, archive, user = filled
+    serving = relay(archive, user)
+    segments = sorted(path for path in archive.finished().values() if path.suffix == "")
+    raw = segments[-1]
+    original = raw.read_bytes()
+
+    content = bytearray(original)
+    content[300_000] ^= 0x10
+    raw.write_bytes(content)
+    directory, result = receive_stock(place, serving, archive, "damaged")
+    assert "WAL of the archive is damaged" in result.stderr and raw.name in result.stderr
+    serving.process.wait_log(f"WAL that a client wants is damaged.*{raw.name}")
+    received = {path.name for path in directory.iterdir()}
+    assert raw.name not in received
+    partial = directory / (raw.name + ".partial")
+    if partial.exists():
+        received = partial.read_bytes().rstrip(b"\0")
+        assert len(received) <= 300_000 and original.startswith(received)
+
+    raw.unlink()
+    _, result = receive_stock(place, serving, archive, "missing")
+    assert f"requested WAL segment {raw.name} has already been removed" in result.stderr
+    serving.process.wait_log("WAL that a client wants is not in the archive")
+
+    # Mended in place, without a restart.
+    raw.write_bytes(original)
+    directory, result = receive_stock(place, serving, archive, "mended")
+    assert result.returncode == 0, result.stderr
+    assert same_files(directory, archive) >= 2
+
+
+COMMANDS = [
+    "IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM;", "identify_system", "IDENTIFY_SYSTEM x", "", ";", "SELECT 1", "x",
+    "SHOW wal_segment_size", "SHOW data_directory_mode", "SHOW in_hot_standby", "SHOW integer_datetimes",
+    "SHOW WAL_Segment_Size", "SHOW no_such_thing", "SHOW", "SHOW wal_sender_timeout", "SHOW wal_block_size",
+    "TIMELINE_HISTORY 2", "TIMELINE_HISTORY 0", "TIMELINE_HISTORY x", "READ_REPLICATION_SLOT none",
+    "READ_REPLICATION_SLOT", "DROP_REPLICATION_SLOT none", "DROP_REPLICATION_SLOT \"No-Name\" WAIT",
+    "CREATE_REPLICATION_SLOT \"No-Name\" PHYSICAL", "CREATE_REPLICATION_SLOT \"\" PHYSICAL",
+    "CREATE_REPLICATION_SLOT", "START_REPLICATION", "START_REPLICATION SLOT none 0/1000000",
+    "START_REPLICATION 0/1000000 TIMELINE 9", "START_REPLICATION 0/1000000 TIMELINE 0",
+    "START_REPLICATION 0/0x TIMELINE 1", "CREATE_REPLICATION_SLOT 'a' PHYSICAL", "BASE_BACKUP (LABEL 'x",
+]
+
+
+def test_answers_are_those_of_a_walsender(servers, filled, relay):
+    primary, archive, _ = filled
+    standby = servers.standby(primary, max_replication_slots=0)
+    standby.caught_up_with(primary.flushed())
+    serving = relay(archive, None, TRUST)
+    theirs, ours = Client(standby.port), Client(serving.port)
+    for command in COMMANDS:
+        expected, got = told(theirs.query(command)), told(ours.query(command))
+        if command.startswith("IDENTIFY_SYSTEM") and expected[0][0] == "columns":
+            # The position: ours is the end of the archive.
+            assert wal.lsn(got[1][1][2]) <= wal.lsn(expected[1][1][2])
+            expected[1][1][2] = got[1][1][2]
+        assert got == expected, command
+    for client in (theirs, ours):  # the extended protocol
+        client.send(b"P", b"\0SELECT 1\0\0\0")
+        client.send(b"S")
+    assert told(ours.until(b"Z")) == told(theirs.until(b"Z"))
+    # A client that ends the stream; and again.
+    for client in (theirs, ours):
+        end = wal.lsn(told(client.query("IDENTIFY_SYSTEM"))[1][1][2])
+        start = wal.lsn_text(end // archive.segment_size * archive.segment_size)
+        assert client.query(f"START_REPLICATION {start} TIMELINE 1", b"WE")[-1] == (b"W", b"\0\0\0")
+        client.message()
+        client.send(b"c")
+        heard = [kind for kind, _ in client.until(b"Z") if kind != b"d"]
+        assert heard == [b"c", b"C", b"C", b"Z"]
+        assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+
+
+def test_parameters_say_what_clients_ask_for(servers, filled, relay):
+    _, archive, _ = filled
+    client = Client(relay(archive, None, TRUST).port, application_name="me")
+    parameters = dict(body.rstrip(b"\0").decode().split("\0") for kind, body in client.greeting if kind == b"S")
+    assert parameters["server_version"].startswith("15.0 (pgweir ")
+    assert (parameters["integer_datetimes"], parameters["in_hot_standby"]) == ("on", "on")
+    assert parameters["application_name"] == "me"
+
+
+def test_nobody_comes_in_without_a_password(place, filled, relay):
+    _, archive, user = filled
+    closed = relay(archive)
+    assert "nobody can connect" in closed.process.said()
+    _, result = receive_stock(place, closed, archive, "closed")
+    assert result.returncode != 0 and 'password authentication failed for user "repl"' in result.stderr
+    closed.process.wait_log("the users file does not have this user")
+    closed.process.stop()
+
+    serving = relay(archive, user)
+    # One word for a wrong password and for a user who is not there.
+    for name, who in (("wrong", {"password": "wrong"}), ("unknown", {"user": "nobody"})):
+        _, result = receive_stock(place, serving, archive, name, **who)
+        expected = who.get("user", "repl")
+        assert f'password authentication failed for user "{expected}"' in result.stderr
+    serving.process.wait_log("the password is wrong")
+    # No word about the archive before it: nothing but the error.
+    with pytest.raises(EOFError):
+        client = Client(serving.port, user="repl", replication="database")
+        assert fields(client.greeting[-1][1])["C"] == "28000" and len(client.greeting) == 1
+        client.message()
+
+
+def test_rules_and_users_are_read_anew(place, filled, relay):
+    _, archive, user = filled
+    serving = relay(archive, user, "host replication all 127.0.0.1/32 reject\n")
+    _, result = receive_stock(place, serving, archive, "rejected")
+    assert "pg_hba.conf rejects replication connection" in result.stderr
+
+    serving.hba.write_text("host replication repl 127.0.0.1/32 trust # for now\n")
+    serving.process.send(signal.SIGHUP)
+    serving.process.wait_log("rules and users are read anew")
+    client = Client(serving.port, user="repl")
+    assert client.greeting[-1][0] == b"Z"
+
+    # A wrong one is told, the old one stays, and nobody who is in is dropped.
+    serving.hba.write_text("host replication repl 127.0.0.1/32 trust\nhost replication all all md5\n")
+    serving.process.send(signal.SIGHUP)
+    serving.process.wait_log("the rules file is wrong: the method md5 is not there.*line 2")
+    serving.process.wait_log("stay in force")
+    assert Client(serving.port, user="repl").greeting[-1][0] == b"Z"
+    assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+
+    result = pgweir("serve", "-D", archive.path, "--listen", serving.port, "--serve-hba", serving.hba)
+    assert result.returncode == 2 and "line 2" in result.stderr
+
+
+def test_who_does_not_read_holds_up_nobody(place, filled, relay):
+    _, archive, user = filled
+    serving = relay(archive, user, TRUST)
+    start = archive.segment_size * min(segno for _, segno in archive.finished())
+    silent = [Client(serving.port) for _ in range(5)]
+    for client in silent:
+        client.query(f"START_REPLICATION {wal.lsn_text(start)} TIMELINE 1", b"W")
+    # At the door, too: connections that say nothing, or nonsense.
+    door = [socket.create_connection(("127.0.0.1", serving.port)) for _ in range(300)]
+    for at, connection in enumerate(door):
+        try:
+            connection.sendall([b"", b"\0\0", b"GET / HTTP/1.1\r\n\r\n", struct.pack(">II", 9000, 3 << 16)][at % 4])
+        except OSError:
+            pass  # it had to go for a later one
+    directory, result = receive_stock(place, serving, archive)
+    assert result.returncode == 0, result.stderr
+    assert same_files(directory, archive) >= 2
+    for each in [*door, *silent]:
+        each.close()
+    # All have gone, and it stops at once.
+    wait_for(lambda: serving.process.said().count("has gone") >= 5, "the silent ones to be gone")
+    serving.process.stop()
+
+
+def test_so_many_clients_and_no_more(filled, relay):
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST, options=["--serve-max-clients", "2"])
+    clients = [Client(serving.port), Client(serving.port)]
+    third = Client(serving.port)
+    assert fields(third.greeting[-1][1])["C"] == "53300"
+    clients[0].close()
+    serving.process.wait_log("has gone")
+
+    def let_in():
+        client = Client(serving.port)
+        return client if client.greeting[-1][0] == b"Z" else None
+
+    wait_for(let_in, "the place to be free")
+
+
+def test_a_stop_is_told_as_a_walsender_tells_it(filled, relay):
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST)
+    streaming, idle = Client(serving.port), Client(serving.port)
+    end = wal.lsn(told(idle.query("IDENTIFY_SYSTEM"))[1][1][2])
+    streaming.query(f"START_REPLICATION {wal.lsn_text(end)} TIMELINE 1", b"W")
+    serving.process.wait_log("streaming on timeline 1")
+    serving.process.stop()
+    assert [body for kind, body in streaming.until(b"C") if kind == b"C"] == [b"COPY 0\0"]
+    assert fields(idle.until(b"E")[-1][1])["C"] == "57P01"
+
+
+def test_new_segments_are_served_whoever_writes_them(servers, filled, relay, place):
+    """Without a receiver that could be asked: a finished segment is seen by its name."""
+    primary, archive, _ = filled
+    serving = relay(archive, None, TRUST)
+    client = Client(serving.port)
+    end = wal.lsn(told(client.query("IDENTIFY_SYSTEM"))[1][1][2])
+    segno = end // archive.segment_size
+    primary.switch_wal()
+    name = wal.segment_name(1, segno, archive.segment_size)
+    (archive.path / (name + ".partial")).unlink()
+    content = primary.pg_wal(name).read_bytes()
+    (place / name).write_bytes(content)
+    (place / name).rename(archive.path / name)
+    wait_for(lambda: wal.lsn(told(client.query("IDENTIFY_SYSTEM"))[1][1][2]) >= (segno + 1) * archive.segment_size,
+             "the end to be further")
+    client.query(f"START_REPLICATION {wal.lsn_text(segno * archive.segment_size)} TIMELINE 1", b"W")
+    received = b""
+    while len(received) < archive.segment_size:
+        kind, body = client.message()
+        if kind == b"d" and body[:1] == b"w":
+            received += body[25:]
+    assert received == content
+
+
+@pytest.mark.parametrize("wrong", [[], ["--listen", "0"], ["--listen", "host:5433"], ["--listen", "5433", "--serve-hba", "/none"]])
+def test_wrong_options_are_told(filled, wrong):
+    _, archive, _ = filled
+    result = pgweir("serve", "-D", archive.path, *wrong)
+    assert result.returncode == 2, result.stderr
+
+
+def test_an_archive_without_wal_is_waited_for(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    relay = Relay(place, receivers, archive, None, TRUST)
+    relay.process = receivers.start(relay.command)
+    relay.process.wait_log("the archive has no WAL yet")
+    receivers.pgweir(archive, primary)
+    primary.switch_wal()
+    relay.process.wait_log("listening on")
+    assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+
+
+@pytest.fixture
+def receiving(servers, receivers, new_archive, place):
+    """(primary, standby not started, start()): a receiver that serves, and the standby to be below it."""
+    primary = servers.primary()
+    users = place / "relay_users"
+    users.write_text(make_user(primary))
+    users.chmod(0o600)
+    archive = new_archive(primary)
+    port = free_port()
+    options = ["--serve", port, "--serve-users", users]
+    receiver = receivers.pgweir(archive, primary, *options)
+    receiver.wait_log(f"listening on 127.0.0.1:{port}")
+    standby = servers.standby(primary, start=False)
+    standby.conf(primary_conninfo=f"host=127.0.0.1 port={port} user=repl password='{PASSWORD}'"
+                                  f" application_name={standby.name}")
+
+    def start():
+        return receivers.pgweir(archive, primary, *options)
+
+    return primary, standby, receiver, start
+
+
+def test_a_receiver_serves_what_it_makes_durable(receiving):
+    primary, standby, receiver, start = receiving
+    standby.start()
+    for _ in range(3):
+        standby.caught_up_with(primary.write_wal(0.7))
+    # The primary is gone, and nobody is at hand but the archive: old WAL, new sessions, a restart of the relay.
+    end = primary.flushed()
+    standby.caught_up_with(end)
+    primary.kill9()
+    standby.stop()
+    standby.start()
+    wait_for(lambda: standby.sql("SELECT status FROM pg_stat_wal_receiver") == "streaming", "the standby to stream")
+    receiver.stop()
+    start().wait_log(rf'client "{standby.name}".*: streaming on timeline 1')
+    assert standby.flushed() >= end
+
+
+def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
+    primary, standby, receiver, start = receiving
+    primary.pgbench_init()
+    standby.start()
+    load = primary.pgbench(clients=2, seconds=120, rate=100)
+    for _ in range(10):
+        receiver.wait_log(rf'client "{standby.name}".*: (catchup|streaming) on timeline 1')
+        before = standby.flushed()
+        wait_for(lambda: standby.flushed() > before, "WAL to come")
+        receiver.kill9()
+        assert "damaged" not in receiver.said() and "not in the archive" not in receiver.said()
+        receiver = start()
+    load.kill()
+    load.wait()
+    end = primary.write_wal(0.1)
+    standby.caught_up_with(end)
+    wait_for(lambda: standby.sql("SELECT pg_last_wal_replay_lsn() >= '%s'" % wal.lsn_text(end)) == "t", "the replay")
+    rows = "SELECT sum(abalance), count(*) FROM pgbench_accounts"
+    assert standby.sql(rows) == primary.sql(rows)
+    # (That a record of length 0 is "invalid" is how a standby says that the WAL ends there.)
+    bad = [line for line in standby.log.read_text().split("\n")
+           if "PANIC" in line or "checksum" in line or "FATAL" in line and not re.search(
+               r"could not (receive|connect|send)|terminating walreceiver", line)]
+    assert not bad
+
+
+def test_options_that_go_with_serving(place):
+    result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1", "--serve-hba", "/none")
+    assert result.returncode == 2 and "--serve-hba needs --serve or --serve-socket" in result.stderr

@@ -1,0 +1,263 @@
+#include "relay/checked_wal.h"
+
+#include <gtest/gtest.h>
+
+#include "relay/archive_end.h"
+#include "support/archive_builder.h"
+
+namespace weir::relay {
+namespace {
+
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::history_line;
+using verify::kSize;
+using verify::promote;
+using wal::Lsn;
+
+Lsn segment(std::uint64_t segno) { return kSize.start(segno); }
+
+class CheckedWalTest : public ::testing::Test {
+ protected:
+  Cluster cluster() const { return {WalBuilder::Options().system_identifier, kSize, 18}; }
+
+  struct Result {
+    test::Bytes wal;
+    std::optional<CheckedWal::Trouble> trouble;
+    std::size_t pieces = 0;
+  };
+  Result read(Lsn from, Lsn limit, wal::TimelineHistory history = wal::TimelineHistory(1)) {
+    const auto directory = archive_.disk.open();
+    CheckedWal reader(*directory, cluster(), std::move(history), from);
+    Result result;
+    for (;;) {
+      auto piece = reader.read(limit);
+      result.trouble = std::move(piece.trouble);
+      if (piece.wal.empty()) return result;
+      EXPECT_LE(piece.wal.size(), 128u * 1024);
+      result.wal.insert(result.wal.end(), piece.wal.begin(), piece.wal.end());
+      EXPECT_EQ(reader.position(), from + result.wal.size());
+      ++result.pieces;
+    }
+  }
+  static test::Bytes bytes(WalBuilder& wal, Lsn from, Lsn to) {
+    const auto span = wal.bytes(from, to);
+    return {span.begin(), span.end()};
+  }
+
+  ArchiveBuilder archive_;
+  WalBuilder wal_{{}};
+};
+
+TEST_F(CheckedWalTest, GivesTheSameBytesOfEachForm) {
+  wal_.grow_to(segment(7));
+  archive_.segments(wal_, 1, 2)
+      .segments(wal_, 2, 4, codec::Method::zstd)
+      .segments(wal_, 4, 5, codec::Method::gzip)
+      .partial(wal_, segment(5) + 300'000);
+  const auto end = wal_.complete_end(segment(5) + 300'000);
+  for (const auto from : {segment(1), segment(3), segment(2) + 12'345, segment(5) + 8}) {
+    SCOPED_TRACE(from.to_string());
+    const auto result = read(from, end);
+    EXPECT_FALSE(result.trouble);
+    EXPECT_EQ(result.wal, bytes(wal_, from, end));
+  }
+}
+
+TEST_F(CheckedWalTest, GivesNothingOfARecordThatIsNotComplete) {
+  wal_.grow_to(segment(2));
+  archive_.segments(wal_, 1, 2);
+  unsigned inside = 0;
+  for (const auto& record : wal_.records()) {
+    if (record.kind != WalBuilder::Kind::ordinary || record.end > segment(1) + 100'000) continue;
+    const auto limit = Lsn(record.end.byte() - 8);
+    const auto result = read(segment(1), limit);
+    EXPECT_FALSE(result.trouble);
+    EXPECT_LE(segment(1) + result.wal.size(), record.start);
+    ++inside;
+  }
+  EXPECT_GT(inside, 10u);
+}
+
+TEST_F(CheckedWalTest, GivesARecordThatIsLargerThanItsMemory) {
+  wal_.append_random(5'000'000);
+  wal_.append_random(100);
+  wal_.append_random(9'000'000);
+  const auto end = wal_.end();
+  wal_.grow_to(segment(17));
+  archive_.segments(wal_, 1, 17, codec::Method::zstd);
+  const auto result = read(segment(1), end);
+  EXPECT_FALSE(result.trouble);
+  EXPECT_TRUE(result.wal == bytes(wal_, segment(1), end));
+  // Damage at its far end is found before its first byte is given.
+  archive_.disk.put(ArchiveBuilder::name(wal_, 4, codec::Method::zstd),
+                    verify::packed(codec::Method::zstd, [&] {
+                      auto content = bytes(wal_, segment(4), segment(5));
+                      content[300'000] ^= std::byte{1};
+                      return content;
+                    }()));
+  const auto damaged = read(segment(1), end);
+  EXPECT_LT(damaged.wal.size(), 8192u);
+  ASSERT_TRUE(damaged.trouble);
+  EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
+}
+
+TEST_F(CheckedWalTest, EachChangedBitIsFoundAndNothingBehindItGiven) {
+  wal_.grow_to(segment(3));
+  const auto end = wal_.complete_end(segment(3));
+  std::mt19937_64 random(test::seed_or(11));
+  for (int round = 0; round < 40; ++round) {
+    archive_.disk.put(ArchiveBuilder::name(wal_, 1), bytes(wal_, segment(1), segment(2)));
+    archive_.disk.put(ArchiveBuilder::name(wal_, 2), bytes(wal_, segment(2), segment(3)));
+    const auto at = segment(1) + random() % (end - segment(1));
+    // Behind an xlog switch, in padding and in some bits of a page's header nothing means anything.
+    const auto record = std::find_if(
+        wal_.records().begin(), wal_.records().end(), [&](const WalBuilder::Record& each) {
+          return each.kind == WalBuilder::Kind::ordinary && each.start <= at &&
+                 at.byte() < each.start.byte() + 24;
+        });
+    if (record == wal_.records().end() || at.byte() % wal::kPageSize < wal::kLongHeaderSize)
+      continue;
+    archive_.flip(ArchiveBuilder::name(wal_, kSize.segno(at)), kSize.offset(at),
+                  static_cast<unsigned>(random() % 8));
+    const auto result = read(segment(1), end);
+    SCOPED_TRACE(at.to_string());
+    ASSERT_TRUE(result.trouble);
+    EXPECT_EQ(result.trouble->report.sqlstate, "XX001");
+    EXPECT_LE(segment(1) + result.wal.size(), record->end);
+    EXPECT_TRUE(result.wal == bytes(wal_, segment(1), segment(1) + result.wal.size()));
+    EXPECT_NE(result.trouble->report.message.find(ArchiveBuilder::name(wal_, kSize.segno(at))),
+              std::string::npos)
+        << result.trouble->report.message;
+  }
+}
+
+TEST_F(CheckedWalTest, ZerosAreRightBehindAnXlogSwitchOnly) {
+  wal_.append_random(1000);
+  wal_.append_switch();
+  wal_.grow_to(segment(3) + 100'000);
+  const auto end = wal_.complete_end(segment(3) + 100'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, segment(3) + 100'000);
+  const auto whole = read(segment(1), end);
+  EXPECT_FALSE(whole.trouble);
+  EXPECT_TRUE(whole.wal == bytes(wal_, segment(1), end));
+
+  auto content = bytes(wal_, segment(2), segment(3));
+  std::fill_n(content.begin() + 5 * 8192, 8192, std::byte{0});
+  archive_.disk.put(ArchiveBuilder::name(wal_, 2), content);
+  const auto torn = read(segment(1), end);
+  ASSERT_TRUE(torn.trouble);
+  EXPECT_LE(segment(1) + torn.wal.size(), segment(2) + 5 * 8192);
+  EXPECT_EQ(torn.trouble->report.sqlstate, "XX001");
+}
+
+TEST_F(CheckedWalTest, WhatIsMissingOrCutOffIsToldApart) {
+  wal_.grow_to(segment(4));
+  const auto end = wal_.complete_end(segment(4));
+  archive_.segments(wal_, 1, 2).segments(wal_, 3, 4);
+  const auto missing = read(segment(1), end);
+  ASSERT_TRUE(missing.trouble);
+  EXPECT_EQ(missing.trouble->report.sqlstate, "58P01");
+  EXPECT_EQ(missing.trouble->report.message,
+            "requested WAL segment " + ArchiveBuilder::name(wal_, 2) + " has already been removed");
+  // Mended in place, it is given.
+  archive_.segments(wal_, 2, 3);
+  EXPECT_FALSE(read(segment(1), end).trouble);
+
+  auto content = bytes(wal_, segment(2), segment(3));
+  content.resize(content.size() / 2);
+  archive_.disk.put(ArchiveBuilder::name(wal_, 2), content);
+  const auto cut = read(segment(1), end);
+  ASSERT_TRUE(cut.trouble);
+  EXPECT_EQ(cut.trouble->report.sqlstate, "XX001");
+}
+
+TEST_F(CheckedWalTest, AnotherTimelinesPageIsDamage) {
+  wal_.grow_to(segment(3));
+  WalBuilder::Options options;
+  options.timeline = 2;
+  WalBuilder other(options);
+  other.grow_to(segment(3));
+  archive_.segments(wal_, 1, 2);
+  archive_.disk.put(ArchiveBuilder::name(wal_, 2), bytes(other, segment(2), segment(3)));
+  const auto result = read(segment(1), wal_.complete_end(segment(3)));
+  ASSERT_TRUE(result.trouble);
+  EXPECT_LE(segment(1) + result.wal.size(), segment(2));
+}
+
+TEST_F(CheckedWalTest, FollowsAHistoryAcrossASwitch) {
+  wal_.grow_to(segment(2) + 500'000);
+  const auto fork = wal_.fork_point(segment(2) + 200'000);
+  auto child = promote(wal_, fork, 2, 5);
+  child.grow_to(segment(4));
+  archive_.segments(wal_, 1, 2)
+      .partial(wal_, segment(2) + 400'000)
+      .history(2, history_line(1, fork))
+      .segments(child, 2, 4);
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, fork));
+  const auto end = child.complete_end(segment(4));
+  const auto all = read(segment(1), end, history);
+  EXPECT_FALSE(all.trouble) << all.trouble->error.what();
+  auto expected = bytes(wal_, segment(1), fork);
+  const auto rest = bytes(child, fork, end);
+  expected.insert(expected.end(), rest.begin(), rest.end());
+  EXPECT_TRUE(all.wal == expected);
+  // Of the old timeline it ends with the switchpoint.
+  EXPECT_TRUE(read(segment(1), fork, history).wal == bytes(wal_, segment(1), fork));
+}
+
+TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecord) {
+  // Behind an xlog switch the zeros of a .partial would be right.
+  WalBuilder wal({.switch_every = 0});
+  wal.grow_to(segment(4));
+  archive_.segments(wal, 1, 3, codec::Method::zstd);
+  const auto directory = archive_.disk.open();
+  const auto found = find_cluster(*directory);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->system_identifier, cluster().system_identifier);
+  EXPECT_EQ(found->segment_size, kSize);
+  EXPECT_EQ(found->major, 18);
+
+  for (const std::uint64_t more : {0u, 1u, 100'000u, 200'001u}) {
+    SCOPED_TRACE(more);
+    if (more > 0) archive_.partial(wal, segment(3) + more);
+    const auto served = find_served(*directory, kSize);
+    ASSERT_TRUE(served);
+    EXPECT_EQ(served->timeline(), 1u);
+    EXPECT_EQ(served->end, wal.complete_end(segment(3) + more));
+    EXPECT_EQ(read(segment(1), served->end).wal.size(), served->end - segment(1));
+  }
+}
+
+TEST_F(CheckedWalTest, ANewTimelineIsServedOnceThereIsMoreOfItThanTheCopy) {
+  wal_.grow_to(segment(2) + 500'000);
+  const auto fork = wal_.fork_point(segment(2) + 200'000);
+  auto child = promote(wal_, fork, 2, 5);
+  child.grow_to(segment(3));
+  archive_.segments(wal_, 1, 2)
+      .partial(wal_, segment(2) + 400'000)
+      .history(2, history_line(1, fork));
+  const auto directory = archive_.disk.open();
+  archive_.partial(child, segment(2));
+  auto served = find_served(*directory, kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->timeline(), 1u);
+  EXPECT_EQ(served->end, fork);  // and not what the old one has behind it
+  archive_.partial(child, fork);
+  EXPECT_EQ(find_served(*directory, kSize)->timeline(), 1u);
+  const auto first = std::find_if(child.records().begin(), child.records().end(),
+                                  [&](const auto& each) { return each.start >= fork; });
+  archive_.partial(child, first->end);
+  served = find_served(*directory, kSize);
+  EXPECT_EQ(served->timeline(), 2u);
+  EXPECT_EQ(served->end, first->end);
+}
+
+TEST_F(CheckedWalTest, AnEmptyArchiveHasNothing) {
+  const auto directory = archive_.disk.open();
+  EXPECT_FALSE(find_cluster(*directory));
+  EXPECT_FALSE(find_served(*directory, kSize));
+}
+
+}  // namespace
+}  // namespace weir::relay

@@ -1,0 +1,57 @@
+#include "relay/served.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::relay {
+namespace {
+
+using Told = ServedEnd::Told;
+using wal::Lsn;
+
+wal::TimelineHistory history(wal::TimelineId timeline, const std::string& lines) {
+  return *wal::TimelineHistory::parse(timeline, lines);
+}
+
+TEST(ServedEnd, GoesOnAndNeverBack) {
+  ServedEnd end({wal::TimelineHistory(1), Lsn(100)});
+  EXPECT_EQ(end.on_durable(wal::TimelineHistory(1), Lsn(100)), Told::nothing);
+  EXPECT_EQ(end.on_durable(wal::TimelineHistory(1), Lsn(60)), Told::nothing);
+  EXPECT_EQ(end.now().end, Lsn(100));
+  EXPECT_EQ(end.on_durable(wal::TimelineHistory(1), Lsn(101)), Told::further);
+  EXPECT_EQ(end.now().end, Lsn(101));
+}
+
+TEST(ServedEnd, TakesANewTimelineOnceThereIsMoreOfItThanTheCopy) {
+  ServedEnd end({wal::TimelineHistory(1), Lsn(0x250)});
+  const auto second = history(2, "1\t0/200\tno reason\n");
+  // A receiver begins it at the segment's first byte.
+  for (const auto lsn : {0x100u, 0x1ffu, 0x200u}) {
+    EXPECT_EQ(end.on_durable(second, Lsn(lsn)), Told::nothing);
+    EXPECT_EQ(end.now().timeline(), 1u);
+    EXPECT_EQ(end.now().end, Lsn(0x250));
+  }
+  EXPECT_EQ(end.on_durable(second, Lsn(0x201)), Told::switched);
+  EXPECT_EQ(end.now().timeline(), 2u);
+  EXPECT_EQ(end.now().end, Lsn(0x201));
+  // What is still told of the old one is over.
+  EXPECT_EQ(end.on_durable(wal::TimelineHistory(1), Lsn(0x300)), Told::nothing);
+  EXPECT_EQ(end.now().timeline(), 2u);
+}
+
+TEST(ServedEnd, FollowsSeveralSwitchesAtOnce) {
+  ServedEnd end({wal::TimelineHistory(1), Lsn(0x200)});
+  const auto fourth = history(4, "1\t0/200\tx\n2\t0/280\tx\n3\t0/280\tx\n");
+  EXPECT_EQ(end.on_durable(fourth, Lsn(0x280)), Told::nothing);
+  EXPECT_EQ(end.on_durable(fourth, Lsn(0x281)), Told::switched);
+  EXPECT_EQ(end.now().timeline(), 4u);
+}
+
+TEST(ServedEnd, DoesNotFollowAHistoryThatIsNotItsOwn) {
+  ServedEnd end({history(2, "1\t0/200\tx\n"), Lsn(0x300)});
+  EXPECT_EQ(end.on_durable(history(3, "1\t0/220\tx\n"), Lsn(0x400)), Told::foreign);
+  EXPECT_EQ(end.now().timeline(), 2u);
+  EXPECT_EQ(end.now().end, Lsn(0x300));
+}
+
+}  // namespace
+}  // namespace weir::relay

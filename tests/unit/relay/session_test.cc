@@ -1,0 +1,117 @@
+#include "relay/session.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <thread>
+
+#include "net/wait.h"
+#include "relay/archive_end.h"
+#include "support/archive_builder.h"
+#include "unit/relay/client_script.h"
+#include "wire/copy_messages.h"
+
+namespace weir::relay {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::WalBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+/// A session over a pair of sockets, in a thread of its own. The client never says that it has got
+/// anything: whoever waits for that waits for a minute.
+class SessionTest : public ::testing::Test {
+ protected:
+  SessionTest() {
+    wal_.grow_to(kSize.start(4));
+    archive_.segments(wal_, 1, 3, codec::Method::zstd).segments(wal_, 3, 4);
+    directory_ = archive_.disk.open();
+  }
+  ~SessionTest() override {
+    ours_.close();
+    if (thread_.joinable()) thread_.join();
+  }
+  void begin(Lsn end) {
+    hub_.emplace(Served{wal::TimelineHistory(1), end});
+    int ends[2] = {-1, -1};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    ours_ = Descriptor(ends[0]);
+    thread_ = std::thread([this, theirs = ends[1]] {
+      Client client{Descriptor(theirs), "repl", "test", "[local]", {}, {}, 1, 2};
+      serve_client(std::move(client), *directory_, cluster_, *hub_, log_, seldom_);
+    });
+    EXPECT_EQ(hear_until('Z').back().type, 'Z');
+  }
+  void say(const std::string& bytes) {
+    ASSERT_TRUE(net::send_all(ours_.get(), bytes, soon(), nullptr));
+  }
+  std::vector<Heard> hear_until(char type) {
+    std::vector<Heard> all;
+    while (all.empty() || all.back().type != type) {
+      for (auto& each : hear(unread_)) all.push_back(std::move(each));
+      if (!all.empty() && all.back().type == type) break;
+      read_more();
+    }
+    return all;
+  }
+  /// So much WAL, from the messages of a stream.
+  std::string wal_of_stream(std::size_t size) {
+    std::string received;
+    while (received.size() < size) {
+      for (const auto& each : hear(unread_)) {
+        EXPECT_EQ(each.type, 'd');
+        if (each.body.front() == 'w') received += each.body.substr(wire::kXLogDataHead);
+      }
+      if (received.size() < size) read_more();
+    }
+    return received;
+  }
+  std::string expected(Lsn from, Lsn to) { return test::text_of(wal_.bytes(from, to)); }
+
+  WalBuilder wal_{{}};
+  verify::ArchiveBuilder archive_;
+  Cluster cluster_{WalBuilder::Options().system_identifier, kSize, 18};
+  std::optional<Hub> hub_;
+  Descriptor ours_;
+
+ private:
+  static net::Deadline soon() { return std::chrono::steady_clock::now() + 20s; }
+  void read_more() {
+    std::array<char, 4096> bytes;
+    const auto count = net::receive_some(ours_.get(), bytes, soon(), nullptr);
+    if (count == 0) throw Error(ErrorKind::protocol, "the session has ended");
+    unread_.append(bytes.data(), count);
+  }
+
+  std::unique_ptr<io::Directory> directory_;
+  NullLog log_;
+  SeldomLog seldom_{log_, 100};
+  std::string unread_;
+  std::thread thread_;
+};
+
+TEST_F(SessionTest, SendsAllThatThereIsToWhoSaysNothing) {
+  const auto end = wal_.complete_end(kSize.start(4));
+  begin(end);
+  say(query("START_REPLICATION 0/100000 TIMELINE 1"));
+  EXPECT_EQ(hear_until('W').size(), 1u);
+  EXPECT_TRUE(wal_of_stream(end - kSize.start(1)) == expected(kSize.start(1), end));
+}
+
+TEST_F(SessionTest, SendsWhatBecomesDurableAtOnce) {
+  const auto middle = wal_.complete_end(kSize.start(2) + 5000);
+  begin(middle);
+  say(query("START_REPLICATION 0/200000 TIMELINE 1"));
+  hear_until('W');
+  EXPECT_TRUE(wal_of_stream(middle - kSize.start(2)) == expected(kSize.start(2), middle));
+  const auto further = wal_.complete_end(middle + 300'000);
+  EXPECT_EQ(hub_->on_durable(wal::TimelineHistory(1), further), ServedEnd::Told::further);
+  EXPECT_TRUE(wal_of_stream(further - middle) == expected(middle, further));
+  hub_->stop();
+  EXPECT_EQ(hear_until('C').back().body, std::string("COPY 0\0", 7));
+}
+
+}  // namespace
+}  // namespace weir::relay

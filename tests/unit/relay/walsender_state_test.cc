@@ -1,0 +1,416 @@
+#include "relay/walsender_state.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/relay/client_script.h"
+
+namespace weir::relay {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using wal::Lsn;
+
+constexpr std::uint64_t kMb = 1 << 20;
+
+/// A session and its client. Time passes by wait().
+class WalsenderTest : public ::testing::Test {
+ protected:
+  WalsenderTest() { served_ = {wal::TimelineHistory(1), Lsn(3 * kMb)}; }
+
+  WalsenderState::Step next() { return state_.next(served_, now_); }
+  std::vector<Heard> say_and_hear(const std::string& bytes) {
+    state_.on_bytes(test::as_bytes(bytes));
+    static_cast<void>(next());
+    return hear(state_.output());
+  }
+  std::vector<Heard> ask(const std::string& command) { return say_and_hear(query(command)); }
+  static std::string copy_data(const std::string& message) { return say('d', message); }
+  std::string status(Lsn flush, bool asks = false) {
+    return copy_data(wire::encode(wire::StandbyStatus{flush, flush, flush, asks}, 0));
+  }
+
+  /// What is read: as many bytes as there may be, up to `most`.
+  std::size_t send_wal(std::size_t most = 1000) {
+    const auto step = next();
+    const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step);
+    if (wanted == nullptr) return 0;
+    const auto count = std::min<std::uint64_t>(most, wanted->limit - wanted->from);
+    state_.on_wal(test::pattern(count, wanted->from.byte()), now_);
+    return count;
+  }
+  bool waits() { return std::holds_alternative<WalsenderState::Wait>(next()); }
+  std::string left() {
+    const auto step = next();
+    const auto* leave = std::get_if<WalsenderState::Leave>(&step);
+    return leave == nullptr ? "" : leave->why;
+  }
+  void start(const std::string& rest) {
+    const auto heard = ask("START_REPLICATION " + rest);
+    ASSERT_EQ(types(heard), "W");
+    EXPECT_EQ(heard[0].body, "\0\0\0"s);
+  }
+  static wal::TimelineHistory history(wal::TimelineId timeline, const std::string& lines) {
+    return *wal::TimelineHistory::parse(timeline, lines);
+  }
+
+  Served served_;
+  WalsenderState::Now now_{WalsenderState::Time{} + 1h, 77};
+  WalsenderState state_{{.cluster = {7301234567890123456, *wal::SegmentSize::of(kMb), 15},
+                         .application_name = "one"}};
+};
+
+TEST_F(WalsenderTest, Greets) {
+  state_.greet("repl", 4, 5);
+  const auto heard = hear(state_.output());
+  EXPECT_EQ(types(heard), "RSSSSSSSSSKZ");
+  std::string parameters;
+  for (const auto& each : heard)
+    if (each.type == 'S') parameters += each.body;
+  for (const auto& expected :
+       {"integer_datetimes\0on\0"s, "in_hot_standby\0on\0"s, "session_authorization\0repl\0"s,
+        "server_version\0"s + "15.0 (pgweir "})
+    EXPECT_NE(parameters.find(expected), std::string::npos) << expected;
+}
+
+TEST_F(WalsenderTest, SaysWhoItIs) {
+  const auto heard = ask("IDENTIFY_SYSTEM");
+  ASSERT_EQ(types(heard), "TDCZ");
+  EXPECT_EQ(values(heard[1]),
+            (std::vector<std::string>{"7301234567890123456", "1", "0/300000", "NULL"}));
+  EXPECT_EQ(heard[2].body, "IDENTIFY_SYSTEM\0"s);
+}
+
+TEST_F(WalsenderTest, ShowsWhatClientsAskFor) {
+  const std::pair<const char*, const char*> cases[] = {{"wal_segment_size", "1MB"},
+                                                       {"data_directory_mode", "0700"},
+                                                       {"server_version_num", "150000"},
+                                                       {"wal_sender_timeout", "1min"},
+                                                       {"in_hot_standby", "on"}};
+  for (const auto& [name, value] : cases) {
+    const auto heard = ask("SHOW "s + name);
+    ASSERT_EQ(types(heard), "TDCZ") << name;
+    EXPECT_EQ(values(heard[1]), std::vector<std::string>{value});
+    EXPECT_EQ(heard[2].body, "SHOW\0"s);
+  }
+}
+
+TEST_F(WalsenderTest, AnswersWhatItCannotDoWithPostgreSQLsWords) {
+  const struct {
+    const char* command;
+    const char* sqlstate;
+    const char* message;
+  } cases[] = {
+      {"SHOW nothing", "42704", "unrecognized configuration parameter \"nothing\""},
+      {"SELECT 1", "0A000", "cannot execute SQL commands in WAL sender for physical replication"},
+      {"", "0A000", "cannot execute SQL commands in WAL sender for physical replication"},
+      {"IDENTIFY_SYSTEM x", "42601", "syntax error"},
+      {"TIMELINE_HISTORY 0", "42601", "invalid timeline 0"},
+      {"BASE_BACKUP (LABEL 'x')", "0A000", "BASE_BACKUP is not served here"},
+      {"CREATE_REPLICATION_SLOT s PHYSICAL", "53400", "all replication slots are in use"},
+      {"CREATE_REPLICATION_SLOT \"S-1\" PHYSICAL", "42602",
+       "replication slot name \"S-1\" contains invalid character"},
+      {"CREATE_REPLICATION_SLOT \"\" PHYSICAL", "42602", "replication slot name \"\" is too short"},
+      {"CREATE_REPLICATION_SLOT s LOGICAL pgoutput", "0A000",
+       "logical decoding cannot be used while in recovery"},
+      {"DROP_REPLICATION_SLOT s", "42704", "replication slot \"s\" does not exist"},
+      {"START_REPLICATION SLOT s LOGICAL 0/0", "0A000",
+       "logical decoding cannot be used while in recovery"},
+      {"START_REPLICATION SLOT s 0/100000", "42704", "replication slot \"s\" does not exist"},
+      {"START_REPLICATION 0/100000 TIMELINE 2", "XX000",
+       "requested timeline 2 is not in this server's history"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.command);
+    const auto heard = ask(each.command);
+    ASSERT_EQ(types(heard), "EZ");
+    EXPECT_EQ(field(heard[0], 'S'), "ERROR");
+    EXPECT_EQ(field(heard[0], 'C'), each.sqlstate);
+    EXPECT_EQ(field(heard[0], 'M'), each.message);
+  }
+}
+
+TEST_F(WalsenderTest, KnowsNoSlot) {
+  const auto heard = ask("READ_REPLICATION_SLOT s");
+  ASSERT_EQ(types(heard), "TDCZ");
+  EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"NULL", "NULL", "NULL"}));
+}
+
+TEST_F(WalsenderTest, GivesHistories) {
+  state_.on_bytes(test::as_bytes(query("TIMELINE_HISTORY 18") + query("IDENTIFY_SYSTEM")));
+  EXPECT_EQ(std::get<WalsenderState::ReadHistory>(next()).timeline, 18u);
+  EXPECT_EQ(state_.output(), "");
+  state_.on_history("1\t0/100\n");
+  auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "TDCZ");
+  EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"00000012.history", "1\t0/100\n"}));
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(types(hear(state_.output())), "TDCZ");  // the command behind it
+
+  state_.on_bytes(test::as_bytes(query("TIMELINE_HISTORY 3")));
+  static_cast<void>(next());
+  state_.on_history(std::nullopt);
+  heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "TEZ");
+  EXPECT_EQ(field(heard[1], 'C'), "58P01");
+}
+
+TEST_F(WalsenderTest, SendsWalUpToTheEndAndNotFurther) {
+  start("0/2FFC18 TIMELINE 1");
+  EXPECT_EQ(state_.status().phase, WalsenderState::Phase::catchup);
+  EXPECT_EQ(send_wal(600), 600u);
+  const auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "d");
+  const auto bytes = test::as_bytes(heard[0].body);
+  const auto data = std::get<wire::XLogData>(wire::decode_from_server(bytes));
+  EXPECT_EQ(data.start, Lsn(3 * kMb - 1000));
+  EXPECT_EQ(data.server_end, Lsn(3 * kMb));
+  EXPECT_EQ(data.server_clock, 77);
+  EXPECT_EQ(data.wal.size(), 600u);
+  EXPECT_EQ(send_wal(), 400u);
+  state_.output().clear();
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(state_.status().phase, WalsenderState::Phase::streaming);
+  served_.end = Lsn(3 * kMb + 8);
+  EXPECT_EQ(send_wal(), 8u);
+}
+
+TEST_F(WalsenderTest, AsksForNoWalWhileSomeIsUnsent) {
+  start("0/200000");
+  EXPECT_GT(send_wal(), 0u);
+  EXPECT_TRUE(waits());
+  state_.output().erase(0, 1);
+  EXPECT_TRUE(waits());
+  state_.output().clear();
+  EXPECT_GT(send_wal(), 0u);
+}
+
+TEST_F(WalsenderTest, WaitsWhereARecordIsNotComplete) {
+  start("0/200000");
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::ReadWal>(next()));
+  state_.on_wal({}, now_);
+  EXPECT_TRUE(waits());
+  served_.end = served_.end + 8;
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::ReadWal>(next()));
+}
+
+TEST_F(WalsenderTest, WaitsALittleForAStartAheadOfTheEnd) {
+  start("0/300100");
+  const auto step = next();
+  EXPECT_EQ(std::get<WalsenderState::Wait>(step).until, now_.time + 5s);
+  served_.end = Lsn(3 * kMb + 0x100);
+  EXPECT_TRUE(waits());
+  served_.end = served_.end + 1;
+  EXPECT_EQ(send_wal(), 1u);
+}
+
+TEST_F(WalsenderTest, RefusesAStartAheadOfTheEndInTheEnd) {
+  start("0/300100");
+  now_.time += 4999ms;
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(state_.output(), "");
+  now_.time += 1ms;
+  EXPECT_TRUE(waits());
+  auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard[0], 'C'), "XX000");
+  EXPECT_EQ(field(heard[0], 'M'),
+            "requested starting point 0/300100 is ahead of the WAL flush "
+            "position of this server 0/300000");
+  // What a client still sends of the copy is not looked at.
+  heard = say_and_hear(status(Lsn(5)) + say('c', "") + query("IDENTIFY_SYSTEM"));
+  EXPECT_EQ(types(heard), "TDCZ");
+}
+
+TEST_F(WalsenderTest, TakesTheClientsPositions) {
+  start("0/200000");
+  say_and_hear(copy_data(wire::encode(wire::StandbyStatus{Lsn(3), Lsn(2), Lsn(1), false}, 0)));
+  EXPECT_EQ(state_.status().write, Lsn(3));
+  EXPECT_EQ(state_.status().flush, Lsn(2));
+  EXPECT_EQ(state_.status().apply, Lsn(1));
+  EXPECT_TRUE(
+      say_and_hear(copy_data(wire::encode(wire::HotStandbyFeedback{1, 2, 3, 4}, 0))).empty());
+}
+
+TEST_F(WalsenderTest, AnswersAQuestionOnceHoweverOftenItIsAsked) {
+  start("0/300000");
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += status(Lsn(3 * kMb), true);
+  const auto heard = say_and_hear(many);
+  ASSERT_EQ(types(heard), "d");
+  const auto message = wire::decode_from_server(test::as_bytes(heard[0].body));
+  EXPECT_EQ(std::get<wire::Keepalive>(message), (wire::Keepalive{Lsn(3 * kMb), 77, false}));
+}
+
+TEST_F(WalsenderTest, AsksWhoIsSilentAndGivesItUp) {
+  start("0/300000");
+  EXPECT_EQ(std::get<WalsenderState::Wait>(next()).until, now_.time + 30s);
+  now_.time += 30s;
+  EXPECT_EQ(std::get<WalsenderState::Wait>(next()).until, now_.time + 30s);
+  auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "d");
+  EXPECT_TRUE(std::get<wire::Keepalive>(wire::decode_from_server(test::as_bytes(heard[0].body)))
+                  .reply_requested);
+  now_.time += 29s;
+  say_and_hear(status(Lsn(3 * kMb)));  // in time
+  now_.time += 29s;
+  EXPECT_EQ(left(), "");
+  now_.time += 1s;
+  EXPECT_EQ(left(), "");
+  EXPECT_EQ(types(hear(state_.output())), "d");
+  now_.time += 30s;
+  EXPECT_EQ(left(), "nothing was heard of it for 60 s");
+  EXPECT_EQ(state_.output(), "");
+}
+
+TEST_F(WalsenderTest, EndsAStreamThatTheClientEnds) {
+  start("0/300000 TIMELINE 1");
+  auto heard = say_and_hear(say('c', "") + query("IDENTIFY_SYSTEM"));
+  ASSERT_EQ(types(heard), "cCCZTDCZ");
+  EXPECT_EQ(heard[1].body, "START_STREAMING\0"s);
+  EXPECT_EQ(heard[2].body, "START_REPLICATION\0"s);
+}
+
+TEST_F(WalsenderTest, EndsATimelineWhereItWasLeft) {
+  served_ = {history(3, "1\t0/280000\tx\n2\t0/2C0000\tx\n"), Lsn(3 * kMb)};
+  start("0/27FF00 TIMELINE 1");
+  EXPECT_EQ(send_wal(), 0x100u);
+  state_.output().clear();
+  EXPECT_TRUE(waits());
+  auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "c");
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(state_.output(), "");  // until the client has ended it, too
+  EXPECT_TRUE(say_and_hear(status(Lsn(1), true)).empty());
+  heard = say_and_hear(say('c', ""));
+  ASSERT_EQ(types(heard), "TDCCZ");
+  EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"2", "0/280000"}));
+  // And on to the next one.
+  start("0/200000 TIMELINE 2");
+}
+
+TEST_F(WalsenderTest, HasNoCopyWhereNothingIsLeft) {
+  served_ = {history(2, "1\t0/280000\tx\n"), Lsn(3 * kMb)};
+  const auto heard = ask("START_REPLICATION 0/280000 TIMELINE 1");
+  ASSERT_EQ(types(heard), "TDCCZ");
+  EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"2", "0/280000"}));
+  const auto late = ask("START_REPLICATION 0/280001 TIMELINE 1");
+  ASSERT_EQ(types(late), "EZ");
+  EXPECT_EQ(field(late[0], 'C'), "XX000");
+  EXPECT_EQ(field(late[0], 'M'),
+            "requested starting point 0/280001 on timeline 1 is not in this server's history");
+  EXPECT_EQ(field(late[0], 'D'), "This server's history forked from timeline 1 at 0/280000.");
+}
+
+TEST_F(WalsenderTest, EndsATimelineThatIsLeftWhileItStreams) {
+  start("0/300000 TIMELINE 1");
+  EXPECT_TRUE(waits());
+  // More of the old one than the new one took over was sent already.
+  served_ = {history(2, "1\t0/2FFFF8\tx\n"), Lsn(3 * kMb + 100)};
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(types(hear(state_.output())), "c");
+  const auto heard = say_and_hear(say('c', ""));
+  ASSERT_EQ(types(heard), "TDCCZ");
+  EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"2", "0/2FFFF8"}));
+}
+
+TEST_F(WalsenderTest, StartsOnTheNewestTimelineIfNoneIsNamed) {
+  served_ = {history(2, "1\t0/280000\tx\n"), Lsn(3 * kMb)};
+  start("0/200000");
+  EXPECT_EQ(state_.status().timeline, 2u);
+}
+
+TEST_F(WalsenderTest, EndsAStreamWithAnErrorWhereTheWalIsDamagedOrGone) {
+  start("0/200000");
+  static_cast<void>(next());
+  state_.on_no_wal({"58P01", "requested WAL segment x has already been removed"});
+  auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard[0], 'S'), "ERROR");
+  start("0/200000");  // it may ask again
+}
+
+TEST_F(WalsenderTest, LeavesWhoBreaksTheProtocol) {
+  const struct {
+    const char* name;
+    std::string bytes;
+    const char* message;  ///< empty: it hears nothing
+  } cases[] = {
+      {"a query in a stream", query("IDENTIFY_SYSTEM"), "invalid standby message type \"Q\""},
+      {"an unknown status", copy_data("x"), ""},
+      {"an empty status", copy_data(""), ""},
+      {"a message that is too long", "d\0\1\0\0"s, "invalid message length"},
+      {"a goodbye", say('X', ""), ""},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    WalsenderState state({.cluster = {1, *wal::SegmentSize::of(kMb), 15}, .application_name = ""});
+    state.on_bytes(test::as_bytes(query("START_REPLICATION 0/300000")));
+    static_cast<void>(state.next(served_, now_));
+    state.output().clear();
+    state.on_bytes(test::as_bytes(each.bytes));
+    EXPECT_TRUE(std::holds_alternative<WalsenderState::Leave>(state.next(served_, now_)));
+    const auto heard = hear(state.output());
+    if (std::string(each.message).empty()) {
+      EXPECT_TRUE(heard.empty());
+    } else {
+      ASSERT_EQ(types(heard), "E");
+      EXPECT_EQ(field(heard[0], 'S'), "FATAL");
+      EXPECT_EQ(field(heard[0], 'C'), "08P01");
+      EXPECT_EQ(field(heard[0], 'M'), each.message);
+    }
+  }
+}
+
+TEST_F(WalsenderTest, RefusesTheExtendedProtocol) {
+  auto heard = say_and_hear(say('P', "\0SELECT 1\0\0\0"s) + say('B', "x") + say('S', ""));
+  ASSERT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard[0], 'C'), "08P01");
+  EXPECT_EQ(field(heard[0], 'M'),
+            "extended query protocol not supported in a replication connection");
+  EXPECT_EQ(types(ask("IDENTIFY_SYSTEM")), "TDCZ");
+  heard = say_and_hear(say('F', "x"));
+  ASSERT_EQ(types(heard), "EZ");
+  heard = say_and_hear(say('?', "x"));
+  ASSERT_EQ(types(heard), "E");
+  EXPECT_EQ(left(), "invalid frontend message type 63");
+}
+
+TEST_F(WalsenderTest, StopsAsAWalsenderDoes) {
+  start("0/300000");
+  state_.stop();
+  EXPECT_EQ(left(), "this server stops");
+  const auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "C");
+  EXPECT_EQ(heard[0].body, "COPY 0\0"s);
+
+  WalsenderState idle({.cluster = {}, .application_name = ""});
+  idle.stop();
+  auto output = idle.output();
+  const auto last = hear(output);
+  ASSERT_EQ(types(last), "E");
+  EXPECT_EQ(field(last[0], 'C'), "57P01");
+}
+
+TEST_F(WalsenderTest, KeepsLittleOfWhoDoesNotRead) {
+  const auto asks = query("IDENTIFY_SYSTEM");
+  std::size_t sent = 0;
+  while (state_.takes_bytes() && sent < 100u * kMb) {
+    state_.on_bytes(test::as_bytes(asks));
+    static_cast<void>(next());
+    sent += asks.size();
+  }
+  EXPECT_LT(sent, kMb);
+  EXPECT_LT(state_.output().size(), 256u * 1024);
+  // Read in the end, everything is answered.
+  std::size_t answered = 0;
+  while (!state_.output().empty()) {
+    for (const auto& each : hear(state_.output())) answered += each.type == 'Z' ? 1 : 0;
+    static_cast<void>(next());
+  }
+  EXPECT_EQ(answered, sent / asks.size());
+  EXPECT_TRUE(state_.takes_bytes());
+}
+
+}  // namespace
+}  // namespace weir::relay

@@ -1,0 +1,168 @@
+#include "verify/beside.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "support/archive_builder.h"
+#include "support/error_of.h"
+
+namespace weir::verify {
+namespace {
+
+using codec::Method;
+
+WalBuilder::Options plain() {
+  WalBuilder::Options options;
+  options.switch_every = 0;
+  return options;
+}
+
+/// Two archives of one server with the segments [1, 8).
+struct Two {
+  Two() {
+    wal.grow_to(kSize.start(8));
+    one.segments(wal, 1, 8);
+    other.segments(wal, 1, 8, Method::zstd);
+  }
+  BesideReport compare(unsigned jobs = 2) {
+    const auto here = one.disk.open();
+    const auto there = other.disk.open();
+    Options options;
+    options.jobs = jobs;
+    return compare_archives(*here, *there, options);
+  }
+  std::string name(std::uint64_t segno, Method method = Method::none) {
+    return ArchiveBuilder::name(wal, segno, method);
+  }
+
+  WalBuilder wal{plain()};
+  ArchiveBuilder one, other;
+};
+
+TEST(CompareArchives, FindsTheSameWalInWhateverForm) {
+  Two two;
+  two.one.partial(two.wal, kSize.start(8) + 1000);
+  two.one.history(2, history_line(1, kSize.start(8)));
+  two.other.history(2, "1\t" + kSize.start(8).to_string() + "\tanother comment\n");
+  for (const unsigned jobs : {1u, 3u}) {
+    const auto report = two.compare(jobs);
+    EXPECT_TRUE(report.agrees()) << to_text(report);
+    EXPECT_EQ(report.compared, 7u);
+    EXPECT_TRUE(report.names.only_one.empty());
+    EXPECT_TRUE(report.names.only_other.empty());
+  }
+}
+
+TEST(CompareArchives, TellsWhatOnlyOneOfThemHas) {
+  Two two;
+  two.one.disk.erase(two.name(3));
+  two.one.disk.erase(two.name(4));
+  two.other.disk.erase(two.name(6, Method::zstd));
+  two.other.history(2, history_line(1, kSize.start(8)));
+  const auto report = two.compare();
+  ASSERT_EQ(report.names.only_one.size(), 1u);
+  EXPECT_EQ(report.names.only_one[0].first.to_string(), two.name(6));
+  ASSERT_EQ(report.names.only_other.size(), 1u);
+  const auto& hole = report.names.only_other[0];
+  EXPECT_EQ(hole.first.to_string(), two.name(3));
+  EXPECT_EQ(hole.last.to_string(), two.name(4));
+  EXPECT_EQ(hole.segments, 2u);
+  EXPECT_TRUE(hole.hole);
+  EXPECT_EQ(report.names.histories_only_other, std::vector<wal::TimelineId>{2});
+  EXPECT_FALSE(report.agrees());
+  EXPECT_EQ(report.compared, 4u);
+  EXPECT_NE(to_text(report).find(two.name(3) + " to " + two.name(4)), std::string::npos);
+}
+
+TEST(CompareArchives, TakesItForNoFaultThatOneBeginsEarlierOrEndsLater) {
+  Two two;
+  two.one.disk.erase(two.name(1));
+  two.other.disk.erase(two.name(7, Method::zstd));
+  const auto report = two.compare();
+  EXPECT_TRUE(report.agrees()) << to_text(report);
+  EXPECT_EQ(report.names.only_one.size(), 1u);
+  EXPECT_EQ(report.names.only_other.size(), 1u);
+}
+
+TEST(CompareArchives, TellsWhichOfTwoCopiesIsDamaged) {
+  Two two;
+  two.one.flip(two.name(2), 500'000, 3);
+  auto bytes = two.other.disk.content(two.name(4, Method::zstd));
+  bytes.resize(bytes.size() / 2);
+  two.other.disk.put(two.name(4, Method::zstd), bytes);
+  two.one.flip(two.name(5), 500'000, 3);
+  two.other.disk.put(two.name(5, Method::zstd), {});
+  const auto report = two.compare();
+  EXPECT_FALSE(report.agrees());
+  ASSERT_EQ(report.unlike.size(), 3u);
+  using Kind = Unlike::Kind;
+  EXPECT_EQ(report.unlike[0].kind, Kind::damaged_one);
+  EXPECT_NE(report.unlike[0].file.find(two.name(2)), std::string::npos);
+  EXPECT_EQ(report.unlike[1].kind, Kind::damaged_other);
+  EXPECT_EQ(report.unlike[2].kind, Kind::damaged_both);
+
+  const auto directory = two.one.disk.open();
+  const auto json = nlohmann::json::parse(to_json(verify(*directory, {}), &report));
+  EXPECT_FALSE(json["beside"]["agrees"].get<bool>());
+  EXPECT_EQ(json["beside"]["unlike"][0]["kind"], "damaged_here");
+}
+
+TEST(CompareArchives, TellsTwoHistoriesOfTheClusterAndNotWhatMeansNothing) {
+  Two two;
+  auto branch = two.wal.other_branch(two.wal.fork_point(kSize.start(6) + 300'000), 5, false);
+  two.other.segments(branch, 6, 7, Method::zstd);
+  // Behind an xlog switch.
+  auto switched = WalBuilder(plain());
+  switched.grow_to(kSize.start(7) + 300'000);
+  switched.append_switch();
+  auto content = ArchiveBuilder::content(switched, 7);
+  test::Bytes recycled(content.begin(), content.end());
+  two.one.disk.put(two.name(7), recycled);
+  const auto end = kSize.offset(switched.records().back().end);
+  std::fill(recycled.begin() + static_cast<std::ptrdiff_t>(end) + 16, recycled.end(),
+            std::byte{0x55});
+  two.other.disk.put(two.name(7, Method::zstd), packed(Method::zstd, recycled));
+  const auto report = two.compare();
+  ASSERT_EQ(report.unlike.size(), 1u) << to_text(report);
+  EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::differ);
+  EXPECT_NE(report.unlike[0].file.find(two.name(6)), std::string::npos);
+}
+
+TEST(CompareArchives, TellsHistoriesThatDiffer) {
+  Two two;
+  two.one.history(2, history_line(1, kSize.start(8)));
+  two.other.history(2, history_line(1, kSize.start(8) + 8));
+  two.one.history(3, "rubbish");
+  two.other.history(3, history_line(1, kSize.start(8)));
+  const auto report = two.compare();
+  ASSERT_EQ(report.unlike.size(), 2u) << to_text(report);
+  EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::differ);
+  EXPECT_EQ(report.unlike[1].kind, Unlike::Kind::damaged_one);
+}
+
+TEST(CompareArchives, RefusesAnotherClusterAndADirectoryWithoutWal) {
+  Two two;
+  auto options = plain();
+  options.system_identifier = 99;
+  WalBuilder foreign(options);
+  two.other.segments(foreign, 1, 8, Method::zstd);
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).kind(), ErrorKind::conflict);
+  for (const auto& name : two.other.disk.names()) two.other.disk.erase(name);
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).kind(), ErrorKind::gap);
+}
+
+TEST(CompareArchives, IsStopped) {
+  Two two;
+  const auto here = two.one.disk.open();
+  const auto there = two.other.disk.open();
+  Options options;
+  options.stop = [] { return true; };
+  EXPECT_EQ(
+      test::error_of([&] { static_cast<void>(compare_archives(*here, *there, options)); }).kind(),
+      ErrorKind::retry);
+}
+
+}  // namespace
+}  // namespace weir::verify
