@@ -25,6 +25,9 @@ namespace {
 
 using archive::SegmentFileName;
 
+constexpr std::string_view kPruned =
+    "the segment beside it has gone from the archive: a prune is at work";
+
 /// A piece that will come in.
 struct Accepted {
   Piece piece;
@@ -106,6 +109,11 @@ class Import {
 void Import::look() {
   listing_ = archive::list_archive(archive_);
   timelines_ = archive::Timelines::read(archive_, listing_);
+  for (const auto& complaint : timelines_.complaints())
+    if (complaint.kind != ErrorKind::damage)
+      throw Error(ErrorKind::io, "a timeline history of the archive could not be read")
+          .with("path", archive_.path_of(complaint.file))
+          .with("reason", complaint.what);
   const auto identity = archive::read_identity(archive_, listing_);
   if (identity) {
     cluster_.system_identifier = identity->system_identifier;
@@ -411,6 +419,14 @@ void Import::publish(const Accepted& accepted) {
                          [&](const auto& each) { return archive_.find(each.to_string()); });
     };
     if (!publish(slot, still_wanted)) return;
+    // Between that look and the new name. One that passes later takes ours along.
+    if (facts_.damaged.contains(slot.name) || still_wanted()) continue;
+    archive_.remove(result_.came.back().name);
+    archive_.sync();
+    result_.left_out.push_back(
+        {result_.came.back().from, Reason::not_asked_for, std::string(kPruned)});
+    result_.came.pop_back();
+    return;
   }
 }
 
@@ -438,16 +454,14 @@ bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted
               file && !meaningful_difference(archive_, *file, slot.offer, size_, std::nullopt);
           if (same) {
             ++result_.present;
-            return true;
+            return false;  // somebody else mends it, too
           }
           result_.left_out.push_back(
               {from, Reason::conflict, "somebody else has put another file under its name"});
           return false;
         }
         case Publisher::Outcome::withdrawn:
-          result_.left_out.push_back(
-              {from, Reason::not_asked_for,
-               "the segment beside it has gone from the archive: a prune is at work"});
+          result_.left_out.push_back({from, Reason::not_asked_for, std::string(kPruned)});
           return false;
       }
     }

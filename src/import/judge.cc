@@ -275,23 +275,28 @@ class Judge::Reading {
       const auto ours = alone.feed(wal);
       if (const auto damage = verifier_.feed(wal)) {
         if (ours && ours->found_at == damage->found_at) return finish_piece(false);
-        return refuse(*damage);
+        return refuse(*damage, reader.file().value());
       }
       at = at + read.count;
     }
     finish_piece(true);
   }
 
-  void refuse(const wal::Damage& damage) {
-    const auto behind = name_of(run_.behind).to_string();
+  void refuse(const wal::Damage& damage, const archive::SegmentFileName& behind) {
     for (const auto& slot : piece_.slots)
-      leave_out(slot.offer, Reason::not_sound,
-                fmt::format("the segments from {} to {} do not fit to what the archive has behind "
-                            "them, in {}: {} at {}",
-                            piece_.slots.front().name, piece_.slots.back().name, behind,
-                            damage.what, damage.at),
-                "They are sound in themselves: they are of another branch, or of a server that was "
-                "set back. Look for copies from where the archive's own WAL came from.");
+      leave_out(
+          slot.offer, Reason::not_sound,
+          fmt::format("the segments from {} to {} do not fit to what the archive has behind "
+                      "them, in {}: {} at {}",
+                      piece_.slots.front().name, piece_.slots.back().name, behind.to_string(),
+                      damage.what, damage.at),
+          behind.partial
+              ? "They are sound in themselves. They are of another branch; or that unfinished "
+                "file was torn by a crash, behind what was acknowledged: the next start of a "
+                "receiver mends it, then try again."
+              : "They are sound in themselves: they are of another branch, or of a server "
+                "that was set back. Look for copies from where the archive's own WAL came "
+                "from.");
     piece_ = {};
   }
 

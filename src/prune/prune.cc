@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "archive/backup_checkpoint.h"
 #include "archive/forms.h"
@@ -145,6 +146,7 @@ class Planner {
       ++plan_.files;
       plan_.bytes += entry.bytes.value();
     }
+    add_holes(numbers);
     // What an import has replaced, and kept for a look at it.
     for (const auto& hidden : listing_.hidden) {
       const auto name = archive::parse_damaged_name(hidden);
@@ -154,6 +156,28 @@ class Planner {
       if (const auto entry = directory_.find(hidden)) plan_.bytes += entry->size;
     }
     for (auto& [segno, segments] : numbers) plan_.numbers.push_back(std::move(segments));
+  }
+
+  /// An import may fill a hole while we pass it: what it has published by then goes, too, or it
+  /// would be the far side of a gap.
+  void add_holes(std::map<std::uint64_t, std::vector<Plan::Segment>>& numbers) const {
+    constexpr std::uint64_t kMost = 10'000;  // nobody fills more in that time
+    if (numbers.empty()) return;
+    std::set<wal::TimelineId> timelines;
+    for (const auto& [segno, segments] : numbers)
+      for (const auto& segment : segments) timelines.insert(segment.name.timeline());
+    const auto last = numbers.rbegin()->first;
+    std::uint64_t added = 0;
+    for (auto segno = numbers.begin()->first + 1; segno <= last && added < kMost; ++segno) {
+      auto& there = numbers[segno];
+      for (const auto timeline : timelines) {
+        const wal::SegmentName name(timeline, segno, size_);
+        const auto same = [&](const Plan::Segment& segment) { return segment.name == name; };
+        if (std::any_of(there.begin(), there.end(), same)) continue;
+        there.push_back({name, {}});
+        ++added;
+      }
+    }
   }
 
   void check_newest() const {
@@ -215,7 +239,19 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
   if (!plan.numbers.empty()) directory.sync();
   for (const auto& segments : plan.numbers) {
     if (stop && stop()) return false;
+    bool some = false;
     for (const auto& segment : segments) {
+      if (segment.files.empty()) {  // it was missing
+        for (const auto& form : archive::finished_names(segment.name)) {
+          const auto name = form.to_string();
+          if (!directory.find(name)) continue;
+          directory.remove(name);
+          some = true;
+          if (removed) removed(name);
+        }
+        continue;
+      }
+      some = true;
       // The listing has the raw form first. A compressor at work looks for the raw one right before
       // it publishes its file; if it looked before we removed it, its file is there by now, or in a
       // moment: what comes so late stays for the next prune.
@@ -224,8 +260,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
         if (removed) removed(file);
       }
       for (const auto& form : archive::finished_names(segment.name))
-        if (form.method != codec::Method::none) directory.remove(form.to_string());
+        directory.remove(form.to_string());
     }
+    if (!some) continue;
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();
   }

@@ -65,12 +65,22 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
     archive_begin = std::min(archive_begin, file.segment.start(kSegment));
   for (const auto& hole : passed_holes_) {
     if (hole.end <= std::max(archive_begin, floor_) || !first_timeline()) continue;
-    auto told = hole.begin;  // up to here; by more than one, where the server removed more and more
-    auto by_begin = losses;
-    std::sort(by_begin.begin(), by_begin.end(),
-              [](const auto& a, const auto& b) { return a.begin < b.begin; });
-    for (const auto& loss : by_begin)
-      if (loss.kind == Kind::hole && loss.begin <= told) told = std::max(told, loss.end);
+    // Up to here; by more than one, where the server removed more and more, and where somebody has
+    // brought a part of it.
+    auto told = hole.begin;
+    for (bool more = true; more;) {
+      more = false;
+      const auto covers = [&](Lsn begin, Lsn end) {
+        if (begin > told || end <= told) return;
+        told = end;
+        more = true;
+      };
+      for (const auto& loss : losses)
+        if (loss.kind == Kind::hole) covers(loss.begin, loss.end);
+      for (const auto& file : files)
+        if (!file.partial)
+          covers(file.segment.start(kSegment), file.segment.start(kSegment) + kSegmentBytes);
+    }
     if (told < hole.end)
       throw Violation{"P14", fmt::format("the hole from {} to {} that was accepted is not {}",
                                          hole.begin, hole.end, where)};

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/durable_end.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/resume.h"
@@ -75,6 +76,11 @@ class Ledger {
   /// files that were right once.
   void check(const SimDisk& disk, bool everything);
   [[nodiscard]] wal::Lsn reported(wal::TimelineId timeline) const;
+  /// What a receiver that is asked says: nothing before the first status of a connection.
+  [[nodiscard]] std::optional<archive::DurableEnd> durable() const {
+    if (!last_) return std::nullopt;
+    return archive::DurableEnd{timeline_, last_->flush};
+  }
   [[nodiscard]] bool promised_anything() const { return !!first_timeline(); }
 
   /// What a recovery has to find: from a segment's start behind the last hole up to what was last

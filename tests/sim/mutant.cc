@@ -14,6 +14,8 @@ std::span<const MutantInfo> mutants() {
       {Mutant::history_too_late, "P2", "history stored after the first segment"},
       {Mutant::history_not_synced, "P2", "history not synced"},
       {Mutant::compressed_not_synced, "P2", "compressed file renamed without a sync"},
+      {Mutant::import_not_judged, "P2", "import publishes what it found damaged"},
+      {Mutant::import_not_synced, "P2", "imported segment renamed without a sync"},
       {Mutant::raw_removed_first, "P1", "raw file removed before the new name is durable"},
       {Mutant::resume_at_newest_partial, "P3", "goes on at the newest of two partials"},
       {Mutant::old_timeline_skipped, "P3", "end of the old timeline not fetched"},

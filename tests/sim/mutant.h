@@ -45,6 +45,8 @@ enum class Mutant {
   loss_recorded_too_late,
   loss_not_synced,
   lost_branch_not_told,
+  import_not_judged,
+  import_not_synced,
 };
 
 struct MutantInfo {

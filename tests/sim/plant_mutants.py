@@ -65,8 +65,9 @@ PLANTS = [
   return true;"""),
     ("compressed_not_synced", "archive/home.cc",
      """    file.sync();   // the bytes, before they get the name""",
-     """    if (!(PLANTED(compressed_not_synced) &&
-          wal::SegmentName::parse(std::string_view(what.name).substr(0, 24))) &&
+     """    const bool is_segment = wal::SegmentName::parse(std::string_view(what.name).substr(0, 24)).has_value();
+    if (!(PLANTED(compressed_not_synced) && is_segment) &&
+        !(PLANTED(import_not_synced) && is_segment && what.writers == Writers::many) &&
         !(PLANTED(history_not_synced) && wal::parse_history_name(what.name)))
       file.sync();"""),
     # --- P2 ---
@@ -108,6 +109,19 @@ PLANTS = [
   auto outcome = stream(from);
   if (const auto later = std::exchange(::weir::sim::planted_later, {})) later();
 """),
+    ("import_not_judged", "import/judge.cc",
+     """        slot.digest.add(wal);
+        return !damage;""",
+     """        slot.digest.add(wal);
+        return !damage || PLANTED(import_not_judged);"""),
+    ("import_not_judged", "import/judge.cc",
+     """    if (damage) {
+      if (ends_there(""",
+     """    if (damage && !PLANTED(import_not_judged)) {
+      if (ends_there("""),
+    ("import_not_judged", "import/judge.cc",
+     """      if (const auto damage = verifier_.feed(wal)) {""",
+     """      if (const auto damage = verifier_.feed(wal); damage && !PLANTED(import_not_judged)) {"""),
     # --- P3 ---
     ("resume_at_newest_partial", "receive/inspection.cc",
      """  facts.resume = archive::find_resume_point(directory_, listing, segment_size);

@@ -6,6 +6,7 @@
 
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "import/import.h"
 #include "ledger.h"
 #include "lineage.h"
 #include "planted.h"
@@ -36,6 +37,7 @@ class Run {
       : random_(seed),
         shutdowns_(seed + 77),
         shuts_down_(seed % 8 == 0),
+        imports_(seed + 99),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -154,6 +156,7 @@ class Run {
     if (const auto complaint = upstream_.complaint(); !complaint.empty())
       throw Violation{"P8", complaint};
     if (const auto waits = upstream_.held_up(); !waits.empty()) throw Violation{"P13", waits};
+    if (!import_complaint_.empty()) throw Violation{"P7", import_complaint_};
     if (quiet_) return upstream_.at_the_end() && archived_all();
     if (steps_ >= wild_steps_) return true;
     trouble();
@@ -205,6 +208,8 @@ class Run {
       disk_hangs_until_ += std::chrono::milliseconds(shutdowns_.between(0, 150'000));
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
+    if (!ledger_.told_holes().empty() && imports_.one_in(30) && receiver_->has_archive())
+      begin_import();
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
     if (options_.other_branch && random_.one_in(40))
@@ -269,15 +274,82 @@ class Run {
     }
   }
 
+  /// An operator brings what is missing: all of a hole or not, sound or not.
+  void begin_import() {
+    if (scheduler_.running("import")) return;
+    const auto& holes = ledger_.told_holes();
+    const auto& hole = holes[imports_.below(holes.size())];
+    const bool whole = imports_.coin();
+    // One bit: of a record that ends in the hole. (Of what leaves it on a side that is open nobody
+    // can know, and that is told.)
+    const bool sound = !whole || imports_.below(3) != 0;
+    bool damaged = false;
+    brought_ = std::make_unique<SimDisk>();
+    for (wal::TimelineId timeline = 1; timeline <= lineage_.newest(); ++timeline) {
+      if (timeline > 1 && !disk_.exists(wal::history_name(timeline))) break;
+      for (auto start = kSegment.start_of(hole.begin); start < hole.end;
+           start = start + kSegmentBytes) {
+        const auto end = start + kSegmentBytes;
+        if (lineage_.timeline(timeline).begin >= end || lineage_.end(timeline) < end) continue;
+        if (!whole && imports_.one_in(3)) continue;
+        const auto bytes = lineage_.bytes(timeline, start, end);
+        std::vector<std::byte> content(bytes.begin(), bytes.end());
+        if (!sound && !damaged && imports_.coin())
+          if (const auto spot = lineage_.spot(timeline, start, end, imports_);
+              spot && spot->byte - start >= 2 && spot->end <= hole.end &&
+              spot->begin >= hole.begin) {
+            content[spot->byte - start] ^= std::byte{1} << imports_.below(8);
+            damaged = true;
+          }
+        brought_->put(wal::SegmentName(timeline, kSegment.segno(start), kSegment).to_string(),
+                      content);
+      }
+    }
+    ++result_.imports;
+    const bool must_fit = whole && sound && !ledger_.damage_was_sent() && !options_.foreign_host &&
+                          !options_.other_branch && !upstream_.has_old_primary();
+    scheduler_.start_beside("import", [this, must_fit] { import(must_fit); });
+  }
+
+  void import(bool must_fit) {
+    const auto directory = disk_.open();
+    importing::Options options;
+    options.receiver = true;
+    options.durable_end = [this] { return ledger_.durable(); };
+    options.came_in = [this](const std::string& name, const std::string&) {
+      ++result_.imported;
+      story_.tell("imported {}", name);
+    };
+    try {
+      const std::shared_ptr<io::Directory> source = brought_->open();
+      const auto result = importing::import_wal(*directory, {{source}}, options);
+      for (const auto& each : result.left_out)
+        story_.tell("not imported: {}: {}", each.path, each.what);
+      for (const auto& id : result.closed) story_.tell("import closes {}", id);
+      // (Beside another hole, or nothing but an empty .partial, there is nothing to compare with.)
+      for (const auto& each : result.left_out) {
+        // A crash may have torn what was not acknowledged of an unfinished one.
+        const bool nothing_beside = each.what.find("reach") != std::string::npos ||
+                                    each.what.find(".partial") != std::string::npos;
+        if (must_fit && each.reason != importing::Reason::not_asked_for && !nothing_beside)
+          import_complaint_ = fmt::format("import finds fault with the server's own WAL: {}: {}",
+                                          each.path, each.what);
+      }
+    } catch (const Error& error) {
+      story_.tell("import: {}", error.what());
+    }
+  }
+
   Effect on_call(const SimDisk::Call& call) {
     if (over_ || !Fiber::inside()) return Effect::proceed();
     const bool sync = call.operation == Operation::sync;
     const bool sync_directory = call.operation == Operation::sync_directory;
-    if (call.name.starts_with(".pgweir-loss-")) receiver_->tell_of_holes();
+    if (call.name.starts_with(".pgweir-loss-") && scheduler_.current() != "import")
+      receiver_->tell_of_holes();
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
     if (sync && call.name == archive::kSpareName) let_spare_hang();
-    const bool other_process = scheduler_.current() == "prune";
+    const bool other_process = scheduler_.current() == "prune" || scheduler_.current() == "import";
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
                   call.name);
@@ -644,6 +716,7 @@ class Run {
   Random random_;
   Random shutdowns_;       ///< of its own: what is drawn there does not move everything else
   const bool shuts_down_;  ///< servers, while the disk hangs
+  Random imports_;         ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;
@@ -669,6 +742,8 @@ class Run {
   receive::Time spare_hangs_until_{};
   bool slow_syncs_ = false;
   std::optional<std::string> copied_;
+  std::unique_ptr<SimDisk> brought_;  ///< what is offered to an import
+  std::string import_complaint_;
   bool prunes_ = false;
   bool slot_was_lost_ = false;
   bool gap_accepted_ = false;  ///< for the process that comes next

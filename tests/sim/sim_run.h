@@ -26,6 +26,8 @@ struct RunResult {
   std::uint64_t refusals = 0;   ///< ended with an error for a person
   std::uint64_t steps = 0;
   std::uint64_t prunes = 0;
+  std::uint64_t imports = 0;
+  std::uint64_t imported = 0;      ///< segments
   std::uint64_t dropped = 0;       ///< messages with WAL
   std::uint64_t told_to_go = 0;    ///< walsenders
   std::uint64_t hangs = 0;         ///< of the disk

@@ -79,6 +79,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.timelines += result.timelines;
     sum.steps += result.steps;
     sum.prunes += result.prunes;
+    sum.imports += result.imports;
+    sum.imported += result.imported;
     sum.hangs += result.hangs;
     sum.dropped += result.dropped;
     sum.told_to_go += result.told_to_go;
@@ -99,6 +101,8 @@ TEST(Simulation, KeepsThePromises) {
   print("errors for a person", sum.refusals);
   print("timelines", sum.timelines);
   print("prunes", sum.prunes);
+  print("imports", sum.imports);
+  print("segments imported", sum.imported);
   print("hangs of the disk", sum.hangs);
   print("messages dropped", sum.dropped);
   print("walsenders told to go", sum.told_to_go);
@@ -116,6 +120,8 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.full_disks, 0U);
   EXPECT_GT(sum.refusals, 0U);
   EXPECT_GT(sum.prunes, 0U);
+  EXPECT_GT(sum.imports, 0U);
+  EXPECT_GT(sum.imported, 0U);
   EXPECT_GT(sum.hangs, 0U);
   EXPECT_GT(sum.dropped, 0U);
   EXPECT_GT(sum.told_to_go, 0U);

@@ -299,6 +299,26 @@ TEST(Import, TakesTheRightPartOfAHoleToo) {
   example.expect_whole(11);
 }
 
+TEST(Import, LeavesOutAllSegmentsOfADamagedRecord) {
+  // One from 5 to 6: in which of the two the damage is nobody can say. 4 and 7 are sound.
+  WalBuilder wal(WalBuilder::Options{.switch_every = 0, .abort_every = 0, .large_every = 0});
+  wal.grow_to(Lsn(kSize.start(6).byte() - 40'000));
+  wal.append_random(80'000);
+  wal.grow_to(kSize.start(9));
+  for (const auto at : {kSize.start(6).byte() - 20'000, kSize.start(6).byte() + 20'000}) {
+    Example example;
+    for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+    example.archive.segments(wal, 1, 4).segments(wal, 8, 9);
+    example.other.segments(wal, 4, 8);
+    example.other.flip(name(kSize.segno(Lsn(at))), kSize.offset(Lsn(at)), 1);
+    const auto result = example.run();
+    EXPECT_THAT(names_of(result), ElementsAre(name(4), name(7))) << told(result);
+    EXPECT_THAT(result.left_out, SizeIs(2));
+    EXPECT_EQ(result.reason(), Reason::not_sound);
+    EXPECT_THAT(result.unvouched, SizeIs(2));
+  }
+}
+
 TEST(Import, LeavesOutWhatNothingReaches) {
   Example example;
   example.offer(5, 7);

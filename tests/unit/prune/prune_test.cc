@@ -112,6 +112,20 @@ TEST(Prune, TakesOldTimelinesAlongOnceNoKeptPointNeedsThem) {
                                  "000000020000000000000005"));
 }
 
+TEST(Prune, TakesAlongWhatFillsAHoleWhileItPasses) {
+  // An import publishes 2 when the plan is made, before prune comes to it.
+  Example example;
+  const auto content = example.archive.disk.content("000000010000000000000002");
+  example.archive.disk.erase("000000010000000000000002");
+  example.archive.disk.erase("000000010000000000000002.zst");
+  const auto directory = example.archive.disk.open();
+  const auto plan = make_plan(*directory, {.keep_from = SegmentName(1, 4, kSize)});
+  EXPECT_EQ(plan.files, 2u);
+  example.archive.disk.put("000000010000000000000002", content);
+  EXPECT_TRUE(carry_out(*directory, plan, {}, {}));
+  EXPECT_FALSE(example.archive.disk.exists("000000010000000000000002"));
+}
+
 TEST(Prune, RefusesWhatWouldCutTooMuch) {
   Example example;
   const auto late = SegmentName(2, 7, kSize);
