@@ -97,7 +97,8 @@ constexpr auto kServe = option_of<listen_value>(
     "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
     "addresses");
 constexpr Option kServing[] = {kServe,      kServeSocket,     kServeHba,
-                               kServeUsers, kServeMaxClients, kServeAuthTimeout};
+                               kServeUsers, kServeTlsCert,    kServeTlsKey,
+                               kServeTlsCa, kServeMaxClients, kServeAuthTimeout};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",

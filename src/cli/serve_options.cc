@@ -1,5 +1,7 @@
 #include "cli/serve_options.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/error.h"
@@ -26,12 +28,34 @@ ListenAddress listen_value(const std::string& text) {
   return address;
 }
 
+namespace {
+
+std::optional<TlsRequest> read_tls(const Arguments& arguments) {
+  const auto certificate = arguments.get(kServeTlsCert);
+  const auto key = arguments.get(kServeTlsKey);
+  const auto authorities = arguments.get(kServeTlsCa);
+  if (certificate && key) return TlsRequest{*certificate, *key, authorities};
+  if (certificate)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-key", arguments.source(kServeTlsCert)));
+  if (key)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-cert", arguments.source(kServeTlsKey)));
+  if (authorities)
+    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-tls-cert and --serve-tls-key",
+                                              arguments.source(kServeTlsCa)));
+  return std::nullopt;
+}
+
+}  // namespace
+
 ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress> listen) {
   ServeRequest request;
   request.listen = std::move(listen);
   request.socket = arguments.get(kServeSocket);
   request.hba = arguments.get(kServeHba);
   request.users = arguments.get(kServeUsers);
+  request.tls = read_tls(arguments);
   if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
   if (const auto time = arguments.get(kServeAuthTimeout))
     request.server.authentication_time = *time;

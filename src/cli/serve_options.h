@@ -29,16 +29,31 @@ inline constexpr auto kServeUsers = option_of<any_text>(
     "serve-users", "FILE",
     "the users with a password, as lines \"name\" \"SCRAM-SHA-256$...\" with what "
     "pg_authid.rolpassword has; without it no password is right");
+inline constexpr auto kServeTlsCert = option_of<any_text>(
+    "serve-tls-cert", "FILE",
+    "offer TLS, with this certificate (and those between it and an authority), in PEM form");
+inline constexpr auto kServeTlsKey = option_of<any_text>(
+    "serve-tls-key", "FILE", "its private key, without a passphrase, readable for its owner alone");
+inline constexpr auto kServeTlsCa = option_of<any_text>(
+    "serve-tls-ca", "FILE",
+    "authorities whose certificates clients may show, for the method cert of the rules");
 inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
     "serve-max-clients", "N", "so many clients at once (default: 100)");
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
     "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
+
+struct TlsRequest {
+  std::string certificate;
+  std::string key;
+  std::optional<std::string> authorities;
+};
 
 struct ServeRequest {
   std::optional<ListenAddress> listen;
   std::optional<std::string> socket;
   std::optional<std::string> hba;
   std::optional<std::string> users;
+  std::optional<TlsRequest> tls;
   relay::Server::Options server;
 
   [[nodiscard]] bool somewhere() const { return listen || socket; }

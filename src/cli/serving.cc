@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/units.h"
+#include "cli/access_files.h"
 #include "crypto/primitives.h"
 #include "io/small_file.h"
 #include "net/ip.h"
@@ -19,26 +21,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kLargestFile = 1 << 20;
 constexpr std::string_view kUsualPort = "5432";
 /// How often an archive is looked at that has no WAL yet.
 constexpr auto kLook = 1s;
-
-/// Throws Error{usage} for a file that is wrong, or that cannot be read.
-std::shared_ptr<const relay::Access> read_access(const ServeRequest& request) {
-  auto access = std::make_shared<relay::Access>();
-  const auto read = [](const std::string& path) {
-    try {
-      return io::read_small_file(path, kLargestFile);
-    } catch (const Error& error) {
-      throw Error(ErrorKind::usage, error.what());
-    }
-  };
-  if (request.hba) access->rules = relay::Rules::parse(read(*request.hba), *request.hba);
-  if (request.users) access->users = relay::Users::parse(read(*request.users), *request.users);
-  if (access->rules.needs_own_networks()) access->own_networks = net::own_networks();
-  return access;
-}
+constexpr auto kExpiresSoon = 14 * 24h;
 
 Error cannot_listen(const Error& error, const std::string& where) {
   return Error(ErrorKind::retry, error.message())
@@ -93,6 +79,7 @@ Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurab
   crypto::load();
   listeners_ = bind_listeners(request_);
   tell_who_may_come();
+  tell_expiry();
 }
 
 void Serving::run(const net::Wake& stop, const Tell& tell) {
@@ -116,10 +103,12 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
 void Serving::reload() {
   try {
     access_.set(read_access(request_));
-    log_.info("rules and users are read anew");
+    log_.info("rules and users are read anew{}", request_.tls ? ", and the certificate" : "");
+    tell_expiry();
   } catch (const Error& error) {
     log_.error(error);
-    log_.warning("the rules and users as they were stay in force");
+    log_.warning("the rules and users as they were stay in force{}",
+                 request_.tls ? ", and the certificate" : "");
   }
 }
 
@@ -139,6 +128,19 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
       return std::nullopt;
     }
   }
+}
+
+/// Clients that look at it (sslmode=verify-ca and verify-full) refuse it then.
+void Serving::tell_expiry() const {
+  const auto tls = access_.get()->tls;
+  if (tls == nullptr) return;
+  const auto left = tls->expires() - std::chrono::system_clock::now();
+  const auto when = format_time(tls->expires());
+  if (left <= 0s)
+    log_.warning("the certificate {} has expired on {}", request_.tls->certificate, when);
+  else if (left < kExpiresSoon)
+    log_.warning("the certificate {} expires on {}; put a new one there and send SIGHUP",
+                 request_.tls->certificate, when);
 }
 
 void Serving::tell_who_may_come() const {

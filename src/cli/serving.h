@@ -36,6 +36,7 @@ class Serving {
  private:
   std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
   void tell_who_may_come() const;
+  void tell_expiry() const;
 
   const ServeRequest request_;
   io::Directory& archive_;

@@ -18,6 +18,7 @@
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
+#include "relay/tls_stream.h"
 
 namespace weir::relay {
 
@@ -70,6 +71,7 @@ class Server {
   using Time = std::chrono::steady_clock::time_point;
   struct Visitor {
     std::unique_ptr<net::Stream> stream;
+    TlsStream* shakes_hands;               ///< the same, as long as it does
     std::shared_ptr<const Access> access;  ///< of the moment it came
     EntranceState state;
     Time until;
@@ -82,6 +84,10 @@ class Server {
   void welcome(net::Listener& listener);
   /// False: it is not at the door any more.
   bool attend(Visitor& visitor, bool can_read);
+  bool listen_to(Visitor& visitor);
+  bool begin_tls(Visitor& visitor);
+  bool shake_hands(Visitor& visitor);
+  void refused(const Visitor& visitor, const std::string& why);
   void admit(Visitor& visitor);
   void tell_refusal(const Visitor& visitor);
   void reap();
