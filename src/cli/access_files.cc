@@ -36,16 +36,6 @@ void check_key(const std::string& path) {
         .hint("chmod 600; where it belongs to root and this user is another one, chmod 640.");
 }
 
-std::shared_ptr<const crypto::TlsServer> read_tls(const TlsRequest& request) {
-  check_key(request.key);
-  crypto::TlsServer::Files files{{request.certificate, read(request.certificate)},
-                                 {request.key, read(request.key)},
-                                 std::nullopt};
-  if (request.authorities)
-    files.authorities = crypto::PemFile{*request.authorities, read(*request.authorities)};
-  return std::make_shared<const crypto::TlsServer>(files, std::string(relay::kTlsProtocol));
-}
-
 /// A rule that could never match would let nobody in, and nobody would know why.
 void check_rules(const relay::Rules& rules, const ServeRequest& request) {
   const auto unmet = [&](std::size_t line, const std::string& what, const char* option) {
@@ -63,12 +53,38 @@ void check_rules(const relay::Rules& rules, const ServeRequest& request) {
 
 std::shared_ptr<const relay::Access> read_access(const ServeRequest& request) {
   auto access = std::make_shared<relay::Access>();
-  if (request.hba) access->rules = relay::Rules::parse(read(*request.hba), *request.hba);
-  if (request.users) access->users = relay::Users::parse(read(*request.users), *request.users);
-  check_rules(access->rules, request);
+  access->rules = read_rules(request);
+  access->users = read_users(request);
   if (request.tls) access->tls = read_tls(*request.tls);
   if (access->rules.needs_own_networks()) access->own_networks = net::own_networks();
   return access;
+}
+
+relay::Rules read_rules(const ServeRequest& request) {
+  if (!request.hba) return {};
+  auto rules = relay::Rules::parse(read(*request.hba), *request.hba);
+  check_rules(rules, request);
+  return rules;
+}
+
+relay::Users read_users(const ServeRequest& request) {
+  return request.users ? relay::Users::parse(read(*request.users), *request.users) : relay::Users();
+}
+
+std::shared_ptr<const crypto::TlsServer> read_tls(const TlsRequest& request) {
+  check_key(request.key);
+  crypto::TlsServer::Files files{{request.certificate, read(request.certificate)},
+                                 {request.key, read(request.key)},
+                                 std::nullopt};
+  if (request.authorities)
+    files.authorities = crypto::PemFile{*request.authorities, read(*request.authorities)};
+  return std::make_shared<const crypto::TlsServer>(files, std::string(relay::kTlsProtocol));
+}
+
+bool open_to_others(const std::string& path) {
+  constexpr unsigned kOthersMayRead = 04;
+  const auto file = io::look_at_access(path);
+  return file && (file->mode & kOthersMayRead) != 0;
 }
 
 }  // namespace weir::cli

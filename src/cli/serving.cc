@@ -2,16 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/access_files.h"
+#include "cli/serve_listeners.h"
 #include "crypto/primitives.h"
-#include "io/small_file.h"
-#include "net/ip.h"
 #include "net/wait.h"
 #include "relay/archive_end.h"
 
@@ -21,55 +19,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::string_view kUsualPort = "5432";
 /// How often an archive is looked at that has no WAL yet.
 constexpr auto kLook = 1s;
-constexpr auto kExpiresSoon = 14 * 24h;
-
-Error cannot_listen(const Error& error, const std::string& where) {
-  return Error(ErrorKind::retry, error.message())
-      .with("address", where)
-      .hint(
-          "Another program may listen there (ss -ltnp shows which), or this machine does not have "
-          "the address.");
-}
-
-/// All addresses: of both versions, or of the old one where there is no other.
-net::Listener bind_all(const std::string& port) {
-  try {
-    return net::Listener::bind(net::Address::tcp("[::]:" + port), net::Kind::bytes);
-  } catch (const Error& error) {
-    if (error.system_code() != EAFNOSUPPORT && error.system_code() != EADDRNOTAVAIL) throw;
-  }
-  return net::Listener::bind(net::Address::tcp("0.0.0.0:" + port), net::Kind::bytes);
-}
-
-std::vector<net::Listener> bind_listeners(const ServeRequest& request) {
-  std::vector<net::Listener> listeners;
-  if (request.listen) {
-    const auto& [host, port] = *request.listen;
-    const auto where = fmt::format("{}:{}", host.empty() ? "127.0.0.1" : host, port);
-    try {
-      listeners.push_back(host == "*"
-                              ? bind_all(port)
-                              : net::Listener::bind(net::Address::tcp(where), net::Kind::bytes));
-    } catch (const Error& error) {
-      throw cannot_listen(error, where);
-    }
-  }
-  if (request.socket) {
-    const auto path = fmt::format("{}/.s.PGSQL.{}", *request.socket,
-                                  request.listen ? request.listen->port : std::string(kUsualPort));
-    try {
-      // Who may come in is said by the rules, as with a server.
-      listeners.push_back(net::Listener::bind_over_stale(net::Address::unix_socket(path), 0777));
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::usage) throw;
-      throw cannot_listen(error, path);
-    }
-  }
-  return listeners;
-}
 
 }  // namespace
 
@@ -144,9 +95,7 @@ void Serving::tell_expiry() const {
 }
 
 void Serving::tell_who_may_come() const {
-  constexpr unsigned kOthersMayRead = 04;
-  if (const auto file = request_.users ? io::look_at_access(*request_.users) : std::nullopt;
-      file && (file->mode & kOthersMayRead) != 0)
+  if (request_.users && open_to_others(*request_.users))
     log_.warning("everybody on this machine can read the users file {}: chmod 640",
                  *request_.users);
   if (request_.hba) return;

@@ -195,6 +195,11 @@ std::optional<std::size_t> Rules::needs_certificates() const {
   return std::nullopt;
 }
 
+bool Rules::needs_passwords() const {
+  return std::any_of(rules_.begin(), rules_.end(),
+                     [](const Rule& rule) { return rule.method == Method::scram; });
+}
+
 bool Rules::needs_own_networks() const {
   return std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) {
     return rule.where == Where::samehost || rule.where == Where::samenet;

@@ -49,6 +49,8 @@ class Rules {
   /// client's certificate (cert).
   [[nodiscard]] std::optional<std::size_t> needs_tls() const;
   [[nodiscard]] std::optional<std::size_t> needs_certificates() const;
+  /// A rule asks for a password.
+  [[nodiscard]] bool needs_passwords() const;
 
  private:
   enum class Where { all, samehost, samenet, network };

@@ -1,5 +1,6 @@
 """pgweir serve under TLS: libpq's clients, real standbys, and some who mean no good."""
 
+import json
 import os
 import random
 import shutil
@@ -144,7 +145,7 @@ def test_a_certificate_is_who_its_name_says(place, filled, secure, authority):  
     _, archive, _ = filled
     serving = secure(archive, None, "hostssl replication all all cert\n")
 
-    def shows(signer, name, user="repl", days=2):
+    def shows(signer, name, user="repl", days=30):
         key, certificate = signer.sign(f"client-{name}", name, days)
         return verified(authority, user=user, sslcert=certificate, sslkey=key)
 
@@ -191,13 +192,13 @@ def test_a_standby_streams_under_tls_while_the_certificate_is_renewed(servers, r
     receiver.send(signal.SIGHUP)
     receiver.wait_log("read anew, and the certificate")
     standby.caught_up_with(primary.write_wal(0.5))
-    assert receiver.said().count(f'client "{standby.name}"') == 2, "it came once"  # let in, streaming
+    assert receiver.said().count("is let in") == 1
 
     end = primary.flushed()
     primary.kill9()
     standby.stop()
     standby.start()
-    wait_for(lambda: receiver.said().count(f'client "{standby.name}"') > 2, "the standby to be back")
+    wait_for(lambda: receiver.said().count("is let in") > 1, "the standby to be back")
     assert standby.flushed() >= end
 
 
@@ -261,7 +262,7 @@ def test_who_gets_stuck_in_the_handshake_holds_up_nobody(place, filled, secure, 
     hello = hello.read()
     chance = random.Random(int(os.environ.get("PGWEIR_SEED", "20260801")))
     door = []
-    for at in range(120):
+    for at in range(30):  # each is told in the log, up to 20 a minute
         client = socket.create_connection(("127.0.0.1", serving.port), timeout=30)
         door.append(client)
         client.sendall(SSL_REQUEST)
@@ -348,6 +349,43 @@ def test_files_and_options_that_are_wrong(place, filled, secure, authority):  # 
     assert "could not read the certificate" in refused("--serve-tls-cert", rules, *tls[2:])
     assert "could not open file" in refused("--serve-tls-cert", "/none", *tls[2:])
     assert "is not a file" in refused(*tls[:2], "--serve-tls-key", "/none")
+
+
+def test_doctor_looks_at_what_serving_needs(place, secure, authority):
+    users, rules, port = place / "users", place / "rules", free_port()
+    users.write_text('"repl" "SCRAM-SHA-256$4096:YWJjZGVmZ2hpamtsbW5vcA==$' + "A" * 43 + "=:" + "A" * 43 + '="\n')
+    users.chmod(0o600)
+    rules.write_text(CLOSED)
+    tls = ["--serve-tls-cert", secure.certificate, "--serve-tls-key", secure.key]
+
+    def doctor(*options, status, where=port):
+        result = pgweir("doctor", "--serve", where, "--json", *options)
+        assert result.returncode == status, result.stdout + result.stderr
+        return {check["name"]: (check["level"], check["found"]) for check in json.loads(result.stdout)["checks"]}
+
+    good = ["--serve-users", users, "--serve-hba", rules, *tls]
+    seen = doctor(*good, status=0)
+    assert {name: level for name, (level, _) in seen.items()} == dict.fromkeys(
+        ["serve_rules", "serve_users", "serve_tls", "serve_address"], "ok")
+    assert "is valid until" in seen["serve_tls"][1]
+
+    seen = doctor("--serve-hba", rules, status=1)  # hostssl, and no certificate
+    assert seen["serve_rules"][0] == "failure" and "line 1" in seen["serve_rules"][1]
+    seen = doctor(status=1)
+    assert seen["serve_users"] == ("failure", "nobody can connect: no user has a password")
+    users.chmod(0o644)
+    assert doctor(*good, status=0)["serve_users"][0] == "warning"
+    secure.key.chmod(0o640)
+    assert doctor(*good, status=1)["serve_tls"][0] == "failure"
+    key, certificate = authority.sign("old", "localhost", days=-1)
+    level, found = doctor("--serve-users", users, "--serve-tls-cert", certificate, "--serve-tls-key", key,
+                          status=1)["serve_tls"]
+    assert level == "failure" and "has expired" in found
+    level, found = doctor("--serve-users", users, where=f"*:{port}", status=0)["serve_tls"]
+    assert level == "warning" and "there is no TLS" in found
+    with socket.create_server(("127.0.0.1", port)):
+        level, found = doctor("--serve-users", users, status=0)["serve_address"]
+    assert level == "warning" and str(port) in found
 
 
 def test_openssl_is_loaded_by_who_needs_it(place, filled, secure, relay, authority):  # noqa: F811

@@ -9,10 +9,10 @@ class Authority:
     def __init__(self, place, name):
         self.place = place
         self.key, self.certificate = place / f"{name}.key", place / f"{name}.crt"
-        run(["openssl", "req", "-x509", *CURVE, "-days", "2", "-subj", f"/CN={name}",
+        run(["openssl", "req", "-x509", *CURVE, "-days", "30", "-subj", f"/CN={name}",
              "-keyout", self.key, "-out", self.certificate])
 
-    def sign(self, name, common_name, days=2):
+    def sign(self, name, common_name, days=30):
         """(key, certificate) for that name; with days=-1 it has expired."""
         key, request, certificate = (self.place / f"{name}.{end}" for end in ("key", "csr", "crt"))
         run(["openssl", "req", *CURVE, "-subj", f"/CN={common_name}", "-keyout", key, "-out", request])
