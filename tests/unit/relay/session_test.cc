@@ -40,7 +40,7 @@ class SessionTest : public ::testing::Test {
     ours_ = Descriptor(ends[0]);
     thread_ = std::thread([this, theirs = ends[1]] {
       Client client{Descriptor(theirs), "repl", "test", "[local]", {}, {}, 1, 2};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, log_, seldom_);
+      serve_client(std::move(client), *directory_, cluster_, *hub_, clients_, log_, seldom_);
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -87,6 +87,7 @@ class SessionTest : public ::testing::Test {
 
   std::unique_ptr<io::Directory> directory_;
   NullLog log_;
+  Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
   std::string unread_;
   std::thread thread_;
