@@ -10,7 +10,7 @@ from support.commits import assert_waits, commit, finished
 from support.process import wait_for
 from support.receiver import pgweir
 from support.relay import PASSWORD, Client, Relay, make_user
-from support.scenario import streaming
+from support.scenario import begun, streaming
 from support.server import free_port
 from test_metrics import documented, one, parse, scrape
 
@@ -33,6 +33,7 @@ def tree(servers, receivers, new_archive, place):
         port = free_port()
         receiver = receivers.pgweir(archive, f"{upstream} application_name={name}", "--serve", port,
                                     "--serve-users", users, "--serve-hba", rules, *options)
+        begun(archive, primary)
         receiver.wait_log(f"listening on 127.0.0.1:{port}")
         receiver.archive, receiver.port = archive, port
         return receiver, f"host=127.0.0.1 port={port} user=repl password='{PASSWORD}'"
@@ -139,7 +140,7 @@ def test_clients_are_seen(servers, tree):
     assert clients(receiver) == []
     assert "  serves nobody now\n" in pgweir("status", "-D", receiver.archive.path).stdout
     # Its version is the server's own, to the letter.
-    greeting = dict(body.rstrip(b"\0").split(b"\0") for kind, body in Client(receiver.port).greeting if kind == b"S")
+    greeting = dict(body.split(b"\0")[:2] for kind, body in Client(receiver.port).greeting if kind == b"S")
     assert greeting[b"server_version"].decode() == primary.sql("SHOW server_version")
 
     below(standby, upstream, wal_receiver_status_interval="1s")
