@@ -29,7 +29,7 @@ constexpr auto kListen = option_of<listen_value>(
     "listen there; without an address on this machine alone (127.0.0.1), *:PORT on all addresses");
 constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
 constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
-                               kQuiet,     kConfig, kHelp};
+                               kServeHold, kQuiet,  kConfig,      kHelp};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr OptionGroup kGroups[] = {

@@ -59,6 +59,7 @@ ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress>
   if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
   if (const auto time = arguments.get(kServeAuthTimeout))
     request.server.authentication_time = *time;
+  request.waiting.hold = arguments.get(kServeHold);
   return request;
 }
 

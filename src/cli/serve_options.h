@@ -5,6 +5,7 @@
 
 #include "cli/arguments.h"
 #include "cli/common_options.h"
+#include "relay/feedback.h"
 #include "relay/server.h"
 
 namespace weir::cli {
@@ -42,6 +43,10 @@ inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
     "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
 
+inline constexpr auto kServeHold = option_of<relay::StandbyNames::parse>(
+    "serve-hold", "'ANY K (NAMES)'",
+    "send others nothing beyond what so many of these standbys have flushed");
+
 struct TlsRequest {
   std::string certificate;
   std::string key;
@@ -55,6 +60,7 @@ struct ServeRequest {
   std::optional<std::string> users;
   std::optional<TlsRequest> tls;
   relay::Server::Options server;
+  relay::Waiting waiting;
 
   [[nodiscard]] bool somewhere() const { return listen || socket; }
 };

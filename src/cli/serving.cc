@@ -24,8 +24,16 @@ constexpr auto kLook = 1s;
 
 }  // namespace
 
-Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log)
-    : request_(std::move(request)), archive_(archive), ask_(std::move(ask)), log_(log) {
+Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
+                 Listeners listeners)
+    : request_(std::move(request)),
+      archive_(archive),
+      ask_(std::move(ask)),
+      log_(log),
+      listening_(std::move(listeners)),
+      clients_(
+          request_.waiting, [this](const relay::Feedback& feedback) { on_feedback(feedback); },
+          listening_.comes_or_goes) {
   access_.set(read_access(request_));
   crypto::load();
   listeners_ = bind_listeners(request_);
@@ -33,12 +41,32 @@ Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurab
   tell_expiry();
 }
 
+/// What clients have flushed goes to the hub for as long as there is one.
+class Serving::HubNow {
+ public:
+  HubNow(Serving& serving, relay::Hub& hub) : serving_(serving) { set(&hub); }
+  ~HubNow() { set(nullptr); }
+  HubNow(const HubNow&) = delete;
+  HubNow& operator=(const HubNow&) = delete;
+
+ private:
+  void set(relay::Hub* hub) {
+    const std::lock_guard lock(serving_.hub_mutex_);
+    serving_.hub_ = hub;
+    if (hub != nullptr) hub->set_version(serving_.version_);
+  }
+  Serving& serving_;
+};
+
 void Serving::run(const net::Wake& stop, const Tell& tell) {
   const auto found = wait_for_wal(stop, tell);
   if (!found) return;
   const bool receives = ask_().has_value();
-  relay::Hub hub(*found);
-  relay::Server server(archive_, *cluster_, hub, access_, request_.server, log_);
+  relay::Hub hub(*found, clients_.holds());
+  const HubNow hub_now(*this, hub);
+  // There are no slots, so nothing is held for who is not there.
+  clients_.set_slots(relay::Xmins{});
+  relay::Server server(archive_, *cluster_, hub, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, news_, hub, log_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
@@ -49,6 +77,20 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   for (const auto& listener : listeners_)
     log_.info("listening on {}", listener.address().to_string());
   server.run(listeners_, stop);
+}
+
+void Serving::on_feedback(const relay::Feedback& feedback) {
+  {
+    const std::lock_guard lock(hub_mutex_);
+    if (hub_ != nullptr) hub_->on_flushed_downstream(feedback.timeline, feedback.flushed);
+  }
+  if (listening_.feedback) listening_.feedback(feedback);
+}
+
+void Serving::hear_version(const std::string& version) {
+  const std::lock_guard lock(hub_mutex_);
+  version_ = version;
+  if (hub_ != nullptr) hub_->set_version(version);
 }
 
 void Serving::reload() {

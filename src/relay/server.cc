@@ -51,11 +51,12 @@ Peer peer_of(int socket, const Rules& rules) {
 
 }  // namespace
 
-Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-               Options options, Log& log)
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
+               const AccessBoard& access, Options options, Log& log)
     : archive_(archive),
       cluster_(cluster),
       hub_(hub),
+      clients_(clients),
       access_(access),
       options_(options),
       log_(log),
@@ -221,7 +222,7 @@ void Server::admit(Visitor& visitor) {
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, log_, trouble_);
+        serve_client(std::move(*shared), archive_, cluster_, hub_, clients_, log_, trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

@@ -56,8 +56,8 @@ class Server {
     std::size_t max_at_the_door = 200;
   };
   /// Those it refers to outlive it.
-  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-         Options options, Log& log);
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
+         const AccessBoard& access, Options options, Log& log);
   /// Sessions have ended: see run().
   ~Server() = default;
   Server(const Server&) = delete;
@@ -95,6 +95,7 @@ class Server {
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  Clients& clients_;
   const AccessBoard& access_;
   const Options options_;
   Log& log_;

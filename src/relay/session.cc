@@ -36,18 +36,29 @@ wire::ErrorReport unreadable(const Error& error) {
   return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
 }
 
+Cluster with_version(Cluster cluster, const std::string& said) {
+  cluster.hear_version(said);
+  return cluster;
+}
+
 class Session {
  public:
-  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-          SeldomLog& trouble)
+  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
+          Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
-        cluster_(cluster),
+        cluster_(with_version(cluster, hub.version())),
         hub_(hub),
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
-        state_({.cluster = cluster, .application_name = client_.application_name}) {}
+        state_({.cluster = cluster_,
+                .application_name = client_.application_name,
+                .held_back = clients.holds_back(client_.application_name)}),
+        place_(clients, {.pid = client_.process,
+                         .user = client_.user,
+                         .application_name = client_.application_name,
+                         .client_address = client_.address}) {}
 
   void run();
 
@@ -58,7 +69,7 @@ class Session {
   void wait(std::optional<WalsenderState::Time> until);
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
   void send_history(wal::TimelineId timeline);
-  void tell_stream();
+  void tell_stream(const Served& served);
   [[nodiscard]] static WalsenderState::Now now() {
     return {std::chrono::steady_clock::now(), server_clock()};
   }
@@ -69,13 +80,15 @@ class Session {
 
   Client client_;
   io::Shelf& archive_;
-  const Cluster& cluster_;
+  const Cluster cluster_;
   Hub& hub_;
   Log& log_;
   SeldomLog& trouble_;
   net::Wake wake_;
   Hub::Guest guest_;
   WalsenderState state_;
+  Clients::Guest place_;
+  WalsenderState::Status told_status_;
   std::optional<CheckedWal> reader_;
   WalsenderState::Phase told_ = WalsenderState::Phase::startup;
 };
@@ -91,6 +104,7 @@ void Session::run() {
     trouble_.error(error);
     why = error.what();
   }
+  place_.goes(why);
   const auto& status = state_.status();
   log_.info("client {} has gone: {}{}", name(), why,
             status.timeline == 0
@@ -107,7 +121,7 @@ std::string Session::serve() {
     const auto step = state_.next(*served, now());
     const auto moved = exchange();
     if (moved == Moved::gone) return "the connection is closed";
-    tell_stream();
+    tell_stream(*served);
     if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
       static_cast<void>(net::send_all(*client_.stream, state_.output(),
                                       std::chrono::steady_clock::now() + kLastWords));
@@ -169,8 +183,12 @@ void Session::send_history(wal::TimelineId timeline) {
   }
 }
 
-void Session::tell_stream() {
+void Session::tell_stream(const Served& served) {
   const auto& status = state_.status();
+  if (told_status_ != status) {
+    place_.tell(status, served.history);
+    told_status_ = status;
+  }
   if (std::exchange(told_, status.phase) == status.phase) return;
   if (status.phase == WalsenderState::Phase::startup) return;
   log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
@@ -179,9 +197,9 @@ void Session::tell_stream() {
 
 }  // namespace
 
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-                  SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, log, trouble).run();
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub,
+                  Clients& clients, Log& log, SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, clients, log, trouble).run();
 }
 
 }  // namespace weir::relay

@@ -68,7 +68,7 @@ void WalsenderState::run(const command::Show& command, const Served&, Now) {
       {"integer_datetimes", "on"},
       {"server_encoding", "UTF8"},
       {"server_version", cluster.server_version()},
-      {"server_version_num", std::to_string(cluster.major * 10000)},
+      {"server_version_num", std::to_string(cluster.server_version_num())},
       {"standard_conforming_strings", "on"},
       {"transaction_read_only", "on"},
       {"wal_block_size", "8192"},

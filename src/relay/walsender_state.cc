@@ -159,7 +159,10 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
         status_.write = status->write;
         status_.flush = status->flush;
         status_.apply = status->apply;
+        ++status_.replies;
         reply_due_ = reply_due_ || status->reply_requested;
+      } else {
+        status_.xmins = xmins_of(std::get<wire::HotStandbyFeedback>(decoded));
       }
       break;
     }
@@ -193,7 +196,7 @@ void WalsenderState::run(const command::StartReplication& command, const Served&
                      "history",
                      command.start, timeline),
          fmt::format("This server's history forked from timeline {} at {}.", timeline, *left)});
-  status_ = {};
+  status_ = {.replies = status_.replies, .xmins = status_.xmins};
   status_.timeline = timeline;
   status_.sent = command.start;
   valid_until_.reset();
@@ -243,7 +246,8 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
     end_stream();
     return next(served, now);
   }
-  const auto limit = valid_until_.value_or(served.end);
+  auto limit = valid_until_.value_or(served.end);
+  if (options_.held_back && served.hold) limit = std::min(limit, *served.hold);
   if (!done_sending_ && valid_until_ && *valid_until_ <= status_.sent) {
     wire::append_copy_done(output_);
     done_sending_ = true;

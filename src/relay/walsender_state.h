@@ -11,6 +11,7 @@
 
 #include "relay/command.h"
 #include "relay/served.h"
+#include "relay/xmins.h"
 #include "wal/lsn.h"
 #include "wire/backend_messages.h"
 #include "wire/client_messages.h"
@@ -40,6 +41,7 @@ class WalsenderState {
     /// So long a start is waited for that lies a little ahead of what is served: a base backup's,
     /// taken upstream a moment ago.
     std::chrono::milliseconds ahead_wait{5'000};
+    bool held_back = false;  ///< gets nothing behind Served::hold
   };
 
   explicit WalsenderState(Options options) : options_(std::move(options)) {}
@@ -91,6 +93,10 @@ class WalsenderState {
     wal::Lsn write;
     wal::Lsn flush;
     wal::Lsn apply;
+    std::uint64_t replies = 0;  ///< that said so
+    Xmins xmins;                ///< by hot_standby_feedback; of the session, whatever it streams
+    std::optional<std::string> slot;
+    bool operator==(const Status&) const = default;
   };
   [[nodiscard]] const Status& status() const { return status_; }
 

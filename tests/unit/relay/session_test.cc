@@ -47,7 +47,7 @@ class SessionTest : public ::testing::Test {
                     {},
                     1,
                     2};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, log_, seldom_);
+      serve_client(std::move(client), *directory_, cluster_, *hub_, clients_, log_, seldom_);
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -94,6 +94,7 @@ class SessionTest : public ::testing::Test {
 
   std::unique_ptr<io::Directory> directory_;
   NullLog log_;
+  Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
   std::string unread_;
   std::thread thread_;

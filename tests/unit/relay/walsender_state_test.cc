@@ -222,6 +222,49 @@ TEST_F(WalsenderTest, RefusesAStartAheadOfTheEndInTheEnd) {
   EXPECT_EQ(types(heard), "TDCZ");
 }
 
+TEST_F(WalsenderTest, HoldsBackWhatCandidatesHaveNotFlushed) {
+  WalsenderState held({.cluster = {7301234567890123456, *wal::SegmentSize::of(kMb), 15},
+                       .application_name = "two",
+                       .held_back = true});
+  const auto limit = [&]() -> std::optional<Lsn> {
+    const auto step = held.next(served_, now_);
+    const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step);
+    return wanted == nullptr ? std::nullopt : std::optional(wanted->limit);
+  };
+  served_.hold = Lsn();
+  held.on_bytes(test::as_bytes(query("START_REPLICATION 0/100000")));
+  static_cast<void>(held.next(served_, now_));
+  EXPECT_EQ(types(hear(held.output())), "W");
+  EXPECT_EQ(limit(), std::nullopt) << "no candidate is there";
+  served_.hold = Lsn(kMb + 500);
+  EXPECT_EQ(limit(), Lsn(kMb + 500));
+  held.on_wal(test::pattern(500, 0), now_);
+  const auto heard = hear(held.output());
+  ASSERT_EQ(heard.size(), 1u);
+  const auto message = wire::decode_from_server(test::as_bytes(heard[0].body));
+  EXPECT_EQ(std::get<wire::XLogData>(message).server_end, Lsn(kMb + 500)) << "nor announced";
+  EXPECT_EQ(limit(), std::nullopt);
+  served_.hold = Lsn(9 * kMb);
+  EXPECT_EQ(limit(), served_.end);
+  // A candidate is not held back, or there would be none.
+  served_.hold = Lsn();
+  start("0/100000");
+  EXPECT_EQ(send_wal(), 1000u);
+}
+
+TEST_F(WalsenderTest, KnowsWhatItsClientNeeds) {
+  start("0/100000");
+  const wire::HotStandbyFeedback feedback{.xmin = 5, .xmin_epoch = 1};
+  EXPECT_EQ(types(say_and_hear(copy_data(wire::encode(feedback, 0)))), "");
+  EXPECT_EQ(state_.status().xmins, xmins_of(feedback));
+  // For as long as it is there, whatever it streams.
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  start("0/100000");
+  EXPECT_EQ(state_.status().xmins, xmins_of(feedback));
+  EXPECT_EQ(types(say_and_hear(copy_data(wire::encode(wire::HotStandbyFeedback{}, 0)))), "");
+  EXPECT_EQ(state_.status().xmins, Xmins{});
+}
+
 TEST_F(WalsenderTest, TakesTheClientsPositions) {
   start("0/200000");
   say_and_hear(copy_data(wire::encode(wire::StandbyStatus{Lsn(3), Lsn(2), Lsn(1), false}, 0)));
