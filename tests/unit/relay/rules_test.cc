@@ -99,6 +99,9 @@ TEST(Rules, SomeAreForTlsAloneAndSomeForNone) {
   EXPECT_EQ(rules.needs_certificates(), 2u);
   EXPECT_FALSE(Rules().needs_tls());
   EXPECT_FALSE(Rules().needs_certificates());
+  EXPECT_TRUE(rules.needs_passwords());
+  EXPECT_TRUE(Rules().needs_passwords());
+  EXPECT_FALSE(Rules::parse("local replication all peer\n", "rules").needs_passwords());
 }
 
 TEST(Rules, WithoutAFileThisMachineAloneComesInWithAPassword) {
