@@ -50,8 +50,8 @@ std::unique_ptr<BIO, FreeBio> reader_of(const PemFile& file) {
   return bio;
 }
 
-/// All that are in the file, at least one.
-std::vector<Certificate> read_certificates(const PemFile& file, const char* what) {
+/// All that are in the file, at least one. `cannot`: what is said where that is not so.
+std::vector<Certificate> read_certificates(const PemFile& file, const char* cannot) {
   PGWEIR_CRYPTO(ERR_clear_error);
   PGWEIR_CRYPTO(ERR_peek_last_error);
   PGWEIR_CRYPTO(PEM_read_bio_X509);
@@ -65,7 +65,7 @@ std::vector<Certificate> read_certificates(const PemFile& file, const char* what
       ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
   const auto reason = openssl_reason();
   if (certificates.empty() || !ended)
-    throw wrong(file, std::string("could not read ") + what + ": " + reason)
+    throw wrong(file, std::string(cannot) + ": " + reason)
         .hint("It has to be in PEM form, \"-----BEGIN CERTIFICATE-----\".");
   return certificates;
 }
@@ -187,7 +187,7 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
   call_SSL_CTX_set_alpn_select_cb(context_.get(), choose_protocol,
                                   const_cast<std::string*>(&protocol_));
 
-  const auto certificates = read_certificates(files.certificate, "the certificate");
+  const auto certificates = read_certificates(files.certificate, "could not read the certificate");
   auto* const own = certificates.front().get();
   if (call_SSL_CTX_use_certificate(context_.get(), own) != 1)
     throw wrong(files.certificate, "the certificate cannot be used: " + openssl_reason());
@@ -204,7 +204,7 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
 
   if (!files.authorities) return;
   for (const auto& authority :
-       read_certificates(*files.authorities, "the authorities' certificates"))
+       read_certificates(*files.authorities, "could not read the authorities' certificates"))
     if (call_X509_STORE_add_cert(call_SSL_CTX_get_cert_store(context_.get()), authority.get()) !=
             1 ||
         call_SSL_CTX_add_client_CA(context_.get(), authority.get()) != 1)
