@@ -17,11 +17,15 @@ from test_metrics import documented, one, parse, scrape
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
 
+# No status by the clock: what is told is told because there is news.
+SILENT = ["--status-interval", "1h", "--timeout", "2h"]
+
+
 @pytest.fixture
 def tree(servers, receivers, new_archive, place):
     """A primary with the table numbers, and relay(name, upstream, *options), each in front of the next: a
     receiver that serves. Returns what is below it connects to."""
-    primary = servers.primary()
+    primary = servers.primary(wal_sender_timeout=0)
     primary.sql("CREATE TABLE numbers (n int)")
     users, rules = place / "relay_users", place / "relay_hba.conf"
     users.write_text(make_user(primary))
@@ -61,7 +65,7 @@ def test_remote_apply_reaches_through(servers, tree, relays):
     first = None
     for number in range(1, relays + 1):
         named = f'"{standby.name}"' if number == relays else f"relay{number + 1}"
-        last, upstream = relay(f"relay{number}", upstream, "--serve-sync", f"ANY 1 ({named})")
+        last, upstream = relay(f"relay{number}", upstream, "--serve-sync", f"ANY 1 ({named})", *SILENT)
         first = first or last
     below(standby, upstream)
     streaming(primary, "relay1")
