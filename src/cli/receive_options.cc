@@ -96,8 +96,8 @@ constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT",
     "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
     "addresses");
-constexpr Option kServing[] = {kServe,      kServeSocket,     kServeHba,
-                               kServeUsers, kServeMaxClients, kServeAuthTimeout};
+constexpr Option kServing[] = {kServe,           kServeSocket,      kServeHba,      kServeUsers,
+                               kServeMaxClients, kServeAuthTimeout, kServeSlotKeep, kServeAutoSlot};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",

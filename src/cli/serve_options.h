@@ -16,6 +16,8 @@ struct ListenAddress {
   std::string host;  ///< empty: this machine alone; "*": all
   std::string port;
 };
+/// As a slot is named, with '*' and '?' for any characters.
+[[nodiscard]] std::string slot_pattern_value(const std::string& text);
 [[nodiscard]] ListenAddress listen_value(const std::string& text);
 
 inline constexpr auto kServeSocket = option_of<any_text>(
@@ -34,12 +36,20 @@ inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
     "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
 
+inline constexpr auto kServeSlotKeep = option_of<size_value>(
+    "serve-slot-keep", "SIZE",
+    "a replication slot that lies back by more than SIZE is lost, such as 100GB (default: none)");
+inline constexpr auto kServeAutoSlot = option_of<slot_pattern_value>(
+    "serve-auto-slot", "PATTERN",
+    "make slots of such names when a client comes with one, such as 'standby_*'");
+
 struct ServeRequest {
   std::optional<ListenAddress> listen;
   std::optional<std::string> socket;
   std::optional<std::string> hba;
   std::optional<std::string> users;
   relay::Server::Options server;
+  relay::Slots::Options slots;
 
   [[nodiscard]] bool somewhere() const { return listen || socket; }
 };

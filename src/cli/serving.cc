@@ -100,7 +100,8 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   if (!found) return;
   const bool receives = ask_().has_value();
   relay::Hub hub(*found);
-  relay::Server server(archive_, *cluster_, hub, access_, request_.server, log_);
+  relay::Slots slots(archive_, *cluster_, request_.slots, hub, log_);
+  relay::Server server(archive_, *cluster_, hub, slots, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, news_, hub, log_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,

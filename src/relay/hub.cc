@@ -46,7 +46,7 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
   const auto told = end_.on_durable(history, end);
   if (told == ServedEnd::Told::further || told == ServedEnd::Told::switched) {
     served_ = std::make_shared<const Served>(end_.now());
-    wake_all();
+    wake_guests();
   }
   return told;
 }
@@ -54,7 +54,7 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
 void Hub::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
-  wake_all();
+  wake_guests();
 }
 
 bool Hub::stopping() const {
@@ -63,6 +63,11 @@ bool Hub::stopping() const {
 }
 
 void Hub::wake_all() {
+  const std::lock_guard lock(mutex_);
+  wake_guests();
+}
+
+void Hub::wake_guests() {
   for (auto* const wake : guests_) wake->raise();
 }
 

@@ -48,6 +48,9 @@ class Hub {
   void stop();
   [[nodiscard]] bool stopping() const;
 
+  /// Something else has changed that sessions look at.
+  void wake_all();
+
   /// As long as it exists, the wake is raised whenever something above has changed.
   class Guest {
    public:
@@ -62,7 +65,7 @@ class Hub {
   };
 
  private:
-  void wake_all();
+  void wake_guests();
 
   mutable std::mutex mutex_;
   ServedEnd end_;

@@ -51,11 +51,12 @@ Peer peer_of(int socket, const Rules& rules) {
 
 }  // namespace
 
-Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-               Options options, Log& log)
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+               const AccessBoard& access, Options options, Log& log)
     : archive_(archive),
       cluster_(cluster),
       hub_(hub),
+      slots_(slots),
       access_(access),
       options_(options),
       log_(log),
@@ -171,7 +172,7 @@ void Server::admit(Visitor& visitor) {
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, log_, trouble_);
+        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, log_, trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

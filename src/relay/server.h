@@ -17,6 +17,7 @@
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
+#include "relay/slots.h"
 
 namespace weir::relay {
 
@@ -54,8 +55,8 @@ class Server {
     std::size_t max_at_the_door = 200;
   };
   /// Those it refers to outlive it.
-  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-         Options options, Log& log);
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+         const AccessBoard& access, Options options, Log& log);
   /// Sessions have ended: see run().
   ~Server() = default;
   Server(const Server&) = delete;
@@ -88,6 +89,7 @@ class Server {
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  Slots& slots_;
   const AccessBoard& access_;
   const Options options_;
   Log& log_;

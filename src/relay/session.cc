@@ -38,12 +38,13 @@ wire::ErrorReport unreadable(const Error& error) {
 
 class Session {
  public:
-  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-          SeldomLog& trouble)
+  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+          Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
         cluster_(cluster),
         hub_(hub),
+        slots_(slots),
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
@@ -59,6 +60,7 @@ class Session {
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
   void send_history(wal::TimelineId timeline);
   void tell_stream();
+  void tell_slots();
   [[nodiscard]] static WalsenderState::Now now() {
     return {std::chrono::steady_clock::now(), server_clock()};
   }
@@ -71,12 +73,15 @@ class Session {
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  Slots& slots_;
   Log& log_;
   SeldomLog& trouble_;
   net::Wake wake_;
   Hub::Guest guest_;
   WalsenderState state_;
   std::optional<CheckedWal> reader_;
+  bool has_slot_ = false;
+  wal::Lsn told_flush_;  ///< to the slot
   WalsenderState::Phase told_ = WalsenderState::Phase::startup;
 };
 
@@ -91,6 +96,7 @@ void Session::run() {
     trouble_.error(error);
     why = error.what();
   }
+  slots_.clean_up(client_.process);
   const auto& status = state_.status();
   log_.info("client {} has gone: {}{}", name(), why,
             status.timeline == 0
@@ -103,8 +109,10 @@ std::string Session::serve() {
   for (;;) {
     wake_.clear();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop();
+    if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     const auto served = hub_.served();
     const auto step = state_.next(*served, now());
+    tell_slots();
     const auto moved = exchange();
     if (moved == Moved::gone) return "the connection is closed";
     tell_stream();
@@ -115,6 +123,12 @@ std::string Session::serve() {
     }
     if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
       send_history(asked->timeline);
+    } else if (const auto* slots = std::get_if<WalsenderState::AskSlots>(&step)) {
+      const auto answer = slots_.answer(client_.process, slots->question);
+      has_slot_ = std::holds_alternative<slot_answer::Done>(answer) &&
+                  std::holds_alternative<slot_question::Use>(slots->question);
+      told_flush_ = {};
+      state_.on_slots(answer, *served, now());
     } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
       read_wal(*wanted, *served);
     } else if (moved == Moved::nothing) {
@@ -168,6 +182,24 @@ void Session::send_history(wal::TimelineId timeline) {
   }
 }
 
+/// What the client said by now counts for the slot that it used until now.
+void Session::tell_slots() {
+  const auto flush = state_.status().flush;
+  if (has_slot_ && std::exchange(told_flush_, flush) != flush)
+    slots_.on_flush(client_.process, flush);
+  switch (state_.take_slot_errand()) {
+    case WalsenderState::SlotErrand::nothing:
+      return;
+    case WalsenderState::SlotErrand::release:
+      if (has_slot_) slots_.release(client_.process);
+      break;
+    case WalsenderState::SlotErrand::clean_up:
+      slots_.clean_up(client_.process);
+      break;
+  }
+  has_slot_ = false;
+}
+
 void Session::tell_stream() {
   const auto& status = state_.status();
   if (std::exchange(told_, status.phase) == status.phase) return;
@@ -178,9 +210,9 @@ void Session::tell_stream() {
 
 }  // namespace
 
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-                  SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, log, trouble).run();
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+                  Log& log, SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, slots, log, trouble).run();
 }
 
 }  // namespace weir::relay

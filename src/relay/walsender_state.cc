@@ -70,6 +70,12 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
       return Wait{};
     case Doing::history:
       return ReadHistory{asked_history_};
+    case Doing::busy:
+      if (now.time < ask_again_) return Wait{ask_again_};
+      doing_ = Doing::slots;
+      return AskSlots{question_};
+    case Doing::slots:
+      return AskSlots{question_};
     case Doing::ahead:
       become_historic(served);
       if (leaving_) return Leave{*leaving_};
@@ -92,7 +98,7 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
 /// Messages that came, as far as they can be worked off now.
 void WalsenderState::work_off(const Served& served, Now now) {
   std::size_t taken = 0;
-  while (!leaving_ && doing_ != Doing::history) {
+  while (!leaving_ && doing_ != Doing::history && doing_ != Doing::slots) {
     const bool in_stream = copying_ && !done_receiving_;
     // Commands that were sent ahead wait for the end of the stream, and for who reads the answers.
     if (!in_stream && (doing_ != Doing::commands || output_.size() > kMostUnread)) break;
@@ -180,7 +186,14 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
 // --- The stream ----------------------------------------------------------------------------------
 
 void WalsenderState::run(const command::StartReplication& command, const Served& served, Now now) {
-  if (command.slot) return fail_without_slot(*command.slot);
+  if (!command.slot) return start(command, served, now);
+  // As a walsender, which has the slot before it looks at the rest.
+  to_start_ = command;
+  ask_slots(slot_question::Use{*command.slot, command.start});
+}
+
+void WalsenderState::start(const command::StartReplication& command, const Served& served,
+                           Now now) {
   const auto timeline = command.timeline == 0 ? served.timeline() : command.timeline;
   if (!served.history.contains(timeline))
     return fail({kInternal,
@@ -301,6 +314,7 @@ void WalsenderState::end_stream() {
   copying_ = false;
   doing_ = Doing::commands;
   status_.phase = Phase::startup;
+  slot_errand_ = std::max(slot_errand_, SlotErrand::release);
   if (valid_until_) {
     const std::array columns = {wire::int8_column("next_tli"),
                                 wire::text_column("next_tli_startpos")};
@@ -322,6 +336,11 @@ void WalsenderState::stop() {
   fail_for_good({"57P01", "terminating connection due to administrator command"});
 }
 
+void WalsenderState::evict() {
+  if (leaving_) return;
+  fail_for_good({"57P01", "terminating connection due to administrator command"});
+}
+
 // -------------------------------------------------------------------------------------------------
 
 void WalsenderState::complete(std::string_view tag) { wire::append_command_complete(output_, tag); }
@@ -338,6 +357,7 @@ void WalsenderState::fail(const ErrorReport& report) {
   copying_ = false;
   doing_ = Doing::commands;
   status_.phase = Phase::startup;
+  slot_errand_ = SlotErrand::clean_up;
 }
 
 void WalsenderState::fail_for_good(const ErrorReport& report) {
