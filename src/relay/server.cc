@@ -71,8 +71,9 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
     const auto first_visitor = polls.size();
     Time until = Clock::now() + std::chrono::hours(1);
     for (auto& visitor : visitors_) {
-      const auto events = POLLIN | (visitor.state.output().empty() ? 0 : POLLOUT);
-      polls.push_back({visitor.socket.get(), static_cast<short>(events), 0});
+      const bool sends = !visitor.state.output().empty() || visitor.stream->has_unsent();
+      const auto events = POLLIN | (sends ? POLLOUT : 0);
+      polls.push_back({visitor.stream->fd(), static_cast<short>(events), 0});
       until = std::min(until, visitor.until);
     }
     static_cast<void>(::poll(polls.data(), polls.size(), net::milliseconds_until(until)));
@@ -114,15 +115,15 @@ void Server::welcome(net::Listener& listener) {
   auto access = access_.get();
   const auto peer = peer_of(socket.get(), access->rules);
   EntranceState state(*access, peer, make_nonce());
-  visitors_.push_back({std::move(socket), std::move(access), std::move(state),
-                       Clock::now() + options_.authentication_time});
+  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), std::move(access),
+                       std::move(state), Clock::now() + options_.authentication_time});
 }
 
 bool Server::attend(Visitor& visitor, bool can_read) {
   auto& state = visitor.state;
   if (can_read && state.state() == EntranceState::State::open) {
     std::array<char, 4096> bytes;
-    const auto count = net::receive_now(visitor.socket.get(), bytes);
+    const auto count = visitor.stream->receive_now(bytes);
     if (!count) return false;  // without a word, as who has no password, or only looks who is there
     state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
     if (state.state() == EntranceState::State::left) tell_refusal(visitor);
@@ -131,11 +132,11 @@ bool Server::attend(Visitor& visitor, bool can_read) {
     admit(visitor);
     return false;
   }
-  const auto sent = net::send_now(visitor.socket.get(), state.output());
+  const auto sent = visitor.stream->send_now(state.output());
   if (!sent) return false;
   state.output().erase(0, *sent);
   const bool left = state.state() == EntranceState::State::left;
-  if (left && state.output().empty()) return false;
+  if (left && state.output().empty() && !visitor.stream->has_unsent()) return false;
   if (Clock::now() < visitor.until) return true;
   if (left) return false;
   seldom_.warning(fmt::format("a client from {} did not show who it is within {} s",
@@ -151,12 +152,12 @@ void Server::admit(Visitor& visitor) {
   if (static_cast<std::size_t>(in) >= options_.max_clients) {
     wire::append_error(state.output(), wire::Severity::fatal,
                        {"53300", "sorry, too many clients already"});
-    static_cast<void>(net::send_now(visitor.socket.get(), state.output()));
+    static_cast<void>(visitor.stream->send_now(state.output()));
     seldom_.warning(fmt::format("a client from {} is one too many (--serve-max-clients {})",
                                 to_string(state.peer()), options_.max_clients));
     return;
   }
-  Client client{std::move(visitor.socket),
+  Client client{std::move(visitor.stream),
                 state.user(),
                 state.application_name(),
                 to_string(state.peer()),

@@ -13,6 +13,7 @@
 #include "base/threads.h"
 #include "io/shelf.h"
 #include "net/listener.h"
+#include "net/stream.h"
 #include "net/wake.h"
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
@@ -69,7 +70,7 @@ class Server {
  private:
   using Time = std::chrono::steady_clock::time_point;
   struct Visitor {
-    Descriptor socket;
+    std::unique_ptr<net::Stream> stream;
     std::shared_ptr<const Access> access;  ///< of the moment it came
     EntranceState state;
     Time until;

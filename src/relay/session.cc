@@ -117,8 +117,8 @@ std::string Session::serve() {
     if (moved == Moved::gone) return "the connection is closed";
     tell_stream();
     if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
-      net::send_all(client_.socket.get(), state_.output(),
-                    std::chrono::steady_clock::now() + kLastWords, nullptr);
+      static_cast<void>(net::send_all(*client_.stream, state_.output(),
+                                      std::chrono::steady_clock::now() + kLastWords));
       return left->why;
     }
     if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
@@ -140,21 +140,22 @@ std::string Session::serve() {
 /// What can be sent and read at once. If there was something, there may be a next step by now.
 Session::Moved Session::exchange() {
   auto& output = state_.output();
-  const auto sent = net::send_now(client_.socket.get(), output);
+  const auto sent = client_.stream->send_now(output);
   if (!sent) return Moved::gone;
   output.erase(0, *sent);
   const bool all_sent = *sent > 0 && output.empty();
   if (!state_.takes_bytes()) return all_sent ? Moved::something : Moved::nothing;
   std::array<char, 16 * 1024> bytes;
-  const auto count = net::receive_now(client_.socket.get(), bytes);
+  const auto count = client_.stream->receive_now(bytes);
   if (!count) return Moved::gone;
   state_.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
   return all_sent || *count > 0 ? Moved::something : Moved::nothing;
 }
 
 void Session::wait(std::optional<WalsenderState::Time> until) {
-  const auto events = (state_.takes_bytes() ? POLLIN : 0) | (state_.output().empty() ? 0 : POLLOUT);
-  pollfd polls[] = {{client_.socket.get(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
+  const bool sends = !state_.output().empty() || client_.stream->has_unsent();
+  const auto events = (state_.takes_bytes() ? POLLIN : 0) | (sends ? POLLOUT : 0);
+  pollfd polls[] = {{client_.stream->fd(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
   static_cast<void>(::poll(polls, 2, until ? net::milliseconds_until(*until) : -1));
 }
 

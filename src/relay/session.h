@@ -1,11 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
-#include "base/descriptor.h"
 #include "base/log.h"
 #include "io/shelf.h"
+#include "net/stream.h"
 #include "net/wake.h"
 #include "relay/hub.h"
 #include "relay/served.h"
@@ -15,7 +16,7 @@ namespace weir::relay {
 
 /// Somebody who was let in.
 struct Client {
-  Descriptor socket;  ///< non-blocking
+  std::unique_ptr<net::Stream> stream;
   std::string user;
   std::string application_name;
   std::string address;
