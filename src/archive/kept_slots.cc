@@ -92,7 +92,8 @@ std::optional<KeptSlots> read_slots(io::Shelf& archive) {
 void keep_slots(Home& home, const KeptSlots& slots) {
   Json json;
   json["what"] =
-      "Replication slots of \"pgweir serve\": what its clients still need. \"pgweir prune\" removes "
+      "Replication slots of \"pgweir serve\": what its clients still need. \"pgweir prune\" "
+      "removes "
       "nothing of it. \"pgweir slot list -D\" and \"pgweir slot drop -D\" show and remove them.";
   json["if_this_file_is_lost"] =
       "No WAL is lost with it. Standbys that name a slot are refused until it is made again, and "

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "net/wait.h"
+#include "relay/slots_report.h"
 #include "wal/pg_time.h"
 
 namespace weir::relay {
@@ -47,6 +48,7 @@ Slots::Slots(io::Directory& archive, const Cluster& cluster, Options options, Hu
 Slots::~Slots() {
   stop_.raise();
   thread_->join();
+  socket_.reset();
   if (why_none() || state_.due() == SlotsState::Due::nothing) return;
   try {
     save();
@@ -73,8 +75,8 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
     if (why_none_)
       return ErrorReport{"53400", "all replication slots are in use",
                          "This is pgweir, which has no slots here: " + *why_none_ + "."};
-    if (auto refusal = state_.create(session, question.name, question.temporary,
-                                     question.restart_lsn, now()))
+    if (auto refusal =
+            state_.create(session, question.name, question.temporary, question.restart_lsn, now()))
       return std::move(*refusal);
   }
   wake_.raise();  // there is something to look at from now on
@@ -191,10 +193,24 @@ std::optional<std::vector<Slot>> Slots::all() const {
   return state_.all();
 }
 
+std::string Slots::told(const std::string& line) {
+  constexpr SessionId kNobody = 0;  // sessions are counted from 1 on
+  constexpr std::string_view kDrop = "drop ";
+  if (line.starts_with(kDrop)) {
+    const auto answer = ask(kNobody, slot_question::Drop{line.substr(kDrop.size())});
+    if (const auto* report = std::get_if<ErrorReport>(&answer)) return drop_answer(*report);
+    if (const auto* busy = std::get_if<slot_answer::Busy>(&answer))
+      return drop_answer(busy->report);
+    return drop_answer(std::nullopt);
+  }
+  return to_json({hub_.served()->end, all().value_or(std::vector<Slot>{})});
+}
+
 // --- The thread ----------------------------------------------------------------------------------
 
 void Slots::work() {
   try {
+    look();
     for (;;) {
       Time until = Clock::now() + kLook;
       {
@@ -214,6 +230,9 @@ void Slots::look() {
   {
     const std::lock_guard writing(writing_);
     take_over();
+    if (owns_ && !socket_)
+      socket_ = std::make_unique<SlotsSocket>(
+          archive_.path(), [this](const std::string& line) { return told(line); }, log_);
   }
   enforce();
   const auto time = Clock::now();

@@ -15,6 +15,7 @@
 #include "net/wake.h"
 #include "relay/hub.h"
 #include "relay/slot_questions.h"
+#include "relay/slots_socket.h"
 #include "relay/slots_state.h"
 
 namespace weir::relay {
@@ -30,8 +31,8 @@ namespace weir::relay {
 class Slots {
  public:
   struct Options {
-    std::optional<std::uint64_t> keep{};      ///< bytes behind the end; more, and a slot is lost
-    std::optional<std::string> auto_create{}; ///< names that are made when a client uses them
+    std::optional<std::uint64_t> keep{};       ///< bytes behind the end; more, and a slot is lost
+    std::optional<std::string> auto_create{};  ///< names that are made when a client uses them
   };
   Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log);
   /// Sessions have ended. What is due is written.
@@ -60,6 +61,9 @@ class Slots {
   SlotAnswer ask(SessionId session, const slot_question::Drop& question);
   SlotAnswer ask(SessionId session, const slot_question::Use& question);
 
+  /// Of SlotsSocket.
+  [[nodiscard]] std::string told(const std::string& line);
+
   void work();
   void look();
   void take_over();
@@ -74,18 +78,19 @@ class Slots {
   Hub& hub_;
   Log& log_;
 
-  mutable std::mutex mutex_;                   ///< held for a moment
-  SlotsState state_;                           ///< guarded by mutex_
+  mutable std::mutex mutex_;                                           ///< held for a moment
+  SlotsState state_;                                                   ///< guarded by mutex_
   std::optional<std::string> why_none_{"the slots are not read yet"};  ///< guarded by mutex_
-  bool released_ = false;                      ///< guarded by mutex_: a client has gone
-  bool lost_for_good_ = false;                 ///< guarded by mutex_: a sync has failed
-  Time saved_at_{};                            ///< guarded by mutex_
+  bool released_ = false;       ///< guarded by mutex_: a client has gone
+  bool lost_for_good_ = false;  ///< guarded by mutex_: a sync has failed
+  Time saved_at_{};             ///< guarded by mutex_
 
   std::mutex writing_;  ///< held while the file is written; taken before mutex_
   std::unique_ptr<archive::SlotsLock> owns_;  ///< guarded by writing_
   Time try_at_{};                             ///< the thread's own
   net::Wake wake_;
   net::Wake stop_;
+  std::unique_ptr<SlotsSocket> socket_;  ///< guarded by writing_
   std::unique_ptr<Threads::Thread> thread_;
 };
 

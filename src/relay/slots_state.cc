@@ -64,8 +64,8 @@ SlotsState::Acquired SlotsState::acquire(SessionId session, const std::string& n
     return ErrorReport{"42704", fmt::format("replication slot \"{}\" does not exist", name)};
   auto& slot = found->second;
   if (slot.active && *slot.active != session)
-    return Busy{{"55006", fmt::format("replication slot \"{}\" is active for PID {}", name,
-                                      *slot.active)}};
+    return Busy{
+        {"55006", fmt::format("replication slot \"{}\" is active for PID {}", name, *slot.active)}};
   // In the words of PostgreSQL 18's ReplicationSlotAcquire(); 13 to 16 begin, and fail where the
   // WAL is missing.
   if (slot.kept.lost && invalid == Invalid::refused)

@@ -28,8 +28,8 @@ struct Xmins {
 /// A slot as others see it.
 struct Slot {
   archive::KeptSlot kept;
-  bool temporary = false;            ///< gone with its session, and with that one's first error
-  std::optional<SessionId> active{}; ///< who uses it; of a temporary one, who made it
+  bool temporary = false;             ///< gone with its session, and with that one's first error
+  std::optional<SessionId> active{};  ///< who uses it; of a temporary one, who made it
 };
 
 /// The relay's physical replication slots, as replication/slot.c has them: who may make, use and

@@ -183,8 +183,8 @@ void WalsenderState::on_slots(const SlotAnswer& answer, const Served& served, No
         wire::text_column("slot_name"), wire::text_column("consistent_point"),
         wire::text_column("snapshot_name"), wire::text_column("output_plugin")};
     // (The point is confirmed_flush, which a physical slot never has.)
-    row(columns, std::array<std::optional<std::string>, 4>{made->name, "0/0", std::nullopt,
-                                                           std::nullopt});
+    row(columns,
+        std::array<std::optional<std::string>, 4>{made->name, "0/0", std::nullopt, std::nullopt});
     complete("CREATE_REPLICATION_SLOT");
   } else {
     complete("DROP_REPLICATION_SLOT");

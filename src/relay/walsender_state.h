@@ -165,10 +165,10 @@ class WalsenderState {
 
   Doing doing_ = Doing::commands;
   wal::TimelineId asked_history_ = 0;
-  SlotQuestion question_;                ///< that AskSlots has
-  bool waits_for_slot_ = false;          ///< DROP_REPLICATION_SLOT … WAIT
-  Time ask_again_{};                     ///< while busy
-  command::StartReplication to_start_;   ///< once its slot is ours
+  SlotQuestion question_;               ///< that AskSlots has
+  bool waits_for_slot_ = false;         ///< DROP_REPLICATION_SLOT … WAIT
+  Time ask_again_{};                    ///< while busy
+  command::StartReplication to_start_;  ///< once its slot is ours
   SlotErrand slot_errand_ = SlotErrand::nothing;
   std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint
   wal::TimelineId next_timeline_ = 0;    ///< then
