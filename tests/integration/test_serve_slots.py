@@ -7,7 +7,7 @@ import pytest
 
 from support import wal
 from support.process import run, wait_for
-from support.receiver import pgweir, stock_command
+from support.receiver import BINARY, pgweir, stock_command
 from support.relay import Client, Relay, fields, make_user, told
 from test_serve import TRUST, filled, receive_stock, relay, same_files  # noqa: F401 (fixtures)
 
@@ -168,6 +168,13 @@ def test_a_standby_keeps_what_it_needs_from_being_pruned(servers, receivers, new
         assert re.search(r'the replication slot "standby" \(restart_lsn .*\) holds back \d+ files', kept.stderr)
         assert segnos(archive)[0] == needed
         assert slots_of(archive)["standby"]["retained_bytes"] > 2 * archive.segment_size
+
+    link = archive.path.parent / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    name = wal.segment_name(1, newest, archive.segment_size)
+    cleaned = run([link, archive.path, name], check=False)
+    assert cleaned.returncode == 0 and 'replication slot "standby" holds back' in cleaned.stderr
+    assert segnos(archive)[0] == needed
 
     serving.start()
     standby.start()
