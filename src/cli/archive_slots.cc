@@ -17,7 +17,7 @@ namespace {
 
 /// Up to the last segment that there is, finished or not: near enough to say how much is held back.
 wal::Lsn end_by_names(io::Directory& archive) {
-  const auto listing = archive::list_archive_names(archive);
+  const auto listing = archive::list_archive(archive);
   const auto identity = archive::read_identity(archive, listing);
   wal::Lsn end;
   if (!identity) return end;

@@ -107,8 +107,8 @@ Usage:
 of the last complete record; while "pgweir receive" streams into the directory,
 what that has made durable, within a second ("pgweir receive --serve" does both
 in one, and at once). SIGHUP: rules and users are read anew. There is no TLS
-yet. Clients have replication slots as with a server; what those hold back is not
-removed by "pgweir prune".
+yet. Clients have replication slots as with a server; what those hold back is
+not removed by "pgweir prune".
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
