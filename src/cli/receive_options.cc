@@ -100,8 +100,9 @@ constexpr auto kServeSync = option_of<relay::StandbyNames::parse>(
     "serve-sync", "'ANY K (NAMES)'",
     "report as applied what so many of these standbys have applied, so that remote_apply reaches "
     "through; instead of --apply-position");
-constexpr Option kServing[] = {kServe,           kServeSocket,      kServeHba,  kServeUsers,
-                               kServeMaxClients, kServeAuthTimeout, kServeSync, kServeHold};
+constexpr Option kServing[] = {kServe,           kServeSocket,      kServeHba,      kServeUsers,
+                               kServeMaxClients, kServeAuthTimeout, kServeSlotKeep, kServeAutoSlot,
+                               kServeSync,       kServeHold};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",

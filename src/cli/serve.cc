@@ -31,7 +31,9 @@ constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard
 constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
                                kServeHold, kQuiet,  kConfig,      kHelp};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Who may connect:", kWho}};
+constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions}, {"Who may connect:", kWho}, {"Replication slots:", kSlots}};
 
 void serve(const std::string& directory, const ServeRequest& request, Log& log,
            daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
@@ -104,8 +106,9 @@ Usage:
     .notes = R"(What is sent is durable here, and each record of it was checked. The end is that
 of the last complete record; while "pgweir receive" streams into the directory,
 what that has made durable, within a second ("pgweir receive --serve" does both
-in one, and at once). SIGHUP: rules and users are read anew. There is no TLS, and
-there are no replication slots yet.
+in one, and at once). SIGHUP: rules and users are read anew. There is no TLS
+yet. Clients have replication slots as with a server; what those hold back is
+not removed by "pgweir prune".
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
