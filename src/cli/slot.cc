@@ -173,7 +173,7 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
     throw Error(ErrorKind::usage, "a slot beside an archive is made over a connection")
         .hint(
             "\"pgweir slot create -d 'host=… port=…'\" to where \"pgweir serve\" listens; "
-            "pg_basebackup and pg_receivewal make their own.");
+            "pg_receivewal makes its own.");
   if (verb == "list") {
     refuse(arguments, "list", {"if-exists", "if-not-exists", "slot"});
     const auto slots = list_archive_slots(directory);
