@@ -132,10 +132,11 @@ def test_pg_receivewal_makes_and_uses_a_slot_that_survives_a_kill(place, filled,
     assert done.returncode == 0, done.stderr
     assert same_files(directory, archive) >= 2
     # What its client had on disk is there after a kill, too: the slot was free, so it was written.
-    wait_for(lambda: json.loads((archive.path / ".pgweir-slots").read_text())["slots"][0]["restart_lsn"] != "0/0",
-             "the slot to be written")
+    received = (first[1] + 1) * archive.segment_size
+    wait_for(lambda: wal.lsn(json.loads((archive.path / ".pgweir-slots").read_text())["slots"][0]["restart_lsn"])
+             > received, "the slot to be written")
     serving.process.kill9()
-    assert wal.lsn(slots_of(archive)["receiver"]["restart_lsn"]) > (first[1] + 1) * archive.segment_size
+    assert wal.lsn(slots_of(archive)["receiver"]["restart_lsn"]) > received
     serving.start()
     dropped = run([*stock_command(directory, serving.conninfo(), "--drop-slot", "-S", "receiver")], check=False)
     assert dropped.returncode == 0, dropped.stderr
@@ -175,7 +176,8 @@ def test_a_standby_keeps_what_it_needs_from_being_pruned(servers, receivers, new
         kept = prune(archive, start_of(archive, newest))
         assert re.search(r'the replication slot "standby" \(restart_lsn .*\) holds back \d+ files', kept.stderr)
         assert segnos(archive)[0] == needed
-        assert slots_of(archive)["standby"]["retained_bytes"] > 2 * archive.segment_size
+        wait_for(lambda: slots_of(archive)["standby"]["retained_bytes"] > 2 * archive.segment_size,
+                 "the relay to know of the new WAL")
 
     link = archive.path.parent / "pg_archivecleanup"
     link.symlink_to(BINARY)
