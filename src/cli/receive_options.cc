@@ -101,8 +101,9 @@ constexpr auto kServeSync = option_of<relay::StandbyNames::parse>(
     "report as applied what so many of these standbys have applied, so that remote_apply reaches "
     "through; instead of --apply-position");
 constexpr Option kServing[] = {
-    kServe,      kServeSocket,     kServeHba,         kServeUsers, kServeTlsCert, kServeTlsKey,
-    kServeTlsCa, kServeMaxClients, kServeAuthTimeout, kServeSync,  kServeHold};
+    kServe,         kServeSocket, kServeHba,        kServeUsers,       kServeTlsCert,
+    kServeTlsKey,   kServeTlsCa,  kServeMaxClients, kServeAuthTimeout, kServeSlotKeep,
+    kServeAutoSlot, kServeSync,   kServeHold};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",

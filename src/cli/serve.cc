@@ -32,8 +32,11 @@ constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClien
                                kServeHold, kQuiet,  kConfig,      kHelp};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions}, {"Who may connect:", kWho}, {"TLS:", kTls}};
+constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {"Who may connect:", kWho},
+                                   {"TLS:", kTls},
+                                   {"Replication slots:", kSlots}};
 
 void serve(const std::string& directory, const ServeRequest& request, Log& log,
            daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
@@ -107,7 +110,8 @@ Usage:
 of the last complete record; while "pgweir receive" streams into the directory,
 what that has made durable, within a second ("pgweir receive --serve" does both
 in one, and at once). SIGHUP: rules, users, certificate and key are read anew.
-There are no replication slots yet.
+Clients have replication slots as with a server; what those hold back is not
+removed by "pgweir prune".
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users

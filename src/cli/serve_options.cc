@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -26,6 +27,17 @@ ListenAddress listen_value(const std::string& text) {
         .hint("As in 5433 (this machine alone), 192.0.2.7:5433, [2001:db8::7]:5433, *:5433 (all).");
   address.host = std::move(host);
   return address;
+}
+
+std::string slot_pattern_value(const std::string& text) {
+  const bool fits = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '*' || c == '?';
+  });
+  if (!fits)
+    throw Error(ErrorKind::usage,
+                "a slot's name has lower-case letters, numbers and underscores; * and ? stand for "
+                "any of them");
+  return text;
 }
 
 namespace {
@@ -60,6 +72,8 @@ ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress>
   if (const auto time = arguments.get(kServeAuthTimeout))
     request.server.authentication_time = *time;
   request.waiting.hold = arguments.get(kServeHold);
+  request.slots.keep = arguments.get(kServeSlotKeep);
+  request.slots.auto_create = arguments.get(kServeAutoSlot);
   return request;
 }
 

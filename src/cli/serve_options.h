@@ -17,6 +17,8 @@ struct ListenAddress {
   std::string host;  ///< empty: this machine alone; "*": all
   std::string port;
 };
+/// As a slot is named, with '*' and '?' for any characters.
+[[nodiscard]] std::string slot_pattern_value(const std::string& text);
 [[nodiscard]] ListenAddress listen_value(const std::string& text);
 
 inline constexpr auto kServeSocket = option_of<any_text>(
@@ -46,6 +48,12 @@ inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
 inline constexpr auto kServeHold = option_of<relay::StandbyNames::parse>(
     "serve-hold", "'ANY K (NAMES)'",
     "send others nothing beyond what so many of these standbys have flushed");
+inline constexpr auto kServeSlotKeep = option_of<size_value>(
+    "serve-slot-keep", "SIZE",
+    "a replication slot that lies back by more than SIZE is lost, such as 100GB (default: none)");
+inline constexpr auto kServeAutoSlot = option_of<slot_pattern_value>(
+    "serve-auto-slot", "PATTERN",
+    "make slots of such names when a client comes with one, such as 'standby_*'");
 
 struct TlsRequest {
   std::string certificate;
@@ -61,6 +69,7 @@ struct ServeRequest {
   std::optional<TlsRequest> tls;
   relay::Server::Options server;
   relay::Waiting waiting;
+  relay::Slots::Options slots;
 
   [[nodiscard]] bool somewhere() const { return listen || socket; }
 };

@@ -64,9 +64,9 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   const bool receives = ask_().has_value();
   relay::Hub hub(*found, clients_.holds());
   const HubNow hub_now(*this, hub);
-  // There are no slots, so nothing is held for who is not there.
-  clients_.set_slots(relay::Xmins{});
-  relay::Server server(archive_, *cluster_, hub, clients_, access_, request_.server, log_);
+  relay::Slots slots(archive_, *cluster_, request_.slots, hub, log_,
+                     [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
+  relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, news_, hub, log_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,

@@ -14,6 +14,8 @@ Clients::Guest::Guest(Clients& clients, archive::DownstreamClient who) : clients
   const std::lock_guard lock(clients_.mutex_);
   place_ = clients_.places_.insert(clients_.places_.end(), Place{});
   place_->member.application_name = who.application_name;
+  for (const auto* const names : {&clients_.waiting_.sync, &clients_.waiting_.hold})
+    if (*names && (*names)->priority_of(who.application_name)) place_->waited_for = true;
   place_->client = std::move(who);
   place_->client.backend_start = std::chrono::system_clock::now();
   if (clients_.comes_or_goes_) clients_.comes_or_goes_(place_->client, "");
@@ -55,10 +57,13 @@ void Clients::Guest::tell(const WalsenderState::Status& status,
   client.write_lag = place_->write.now();
   client.flush_lag = place_->flush.now();
   client.replay_lag = place_->replay.now();
-  // Each piece that is sent changes nothing for the others.
-  auto same = status;
-  same.sent = before.sent;
-  if (same == before && served == clients_.served_) return;
+  // Each piece that is sent, and each reply of somebody whom nobody waits for, changes nothing for
+  // the others: a hundred clients may have much to say.
+  const bool says_something =
+      status.xmins != before.xmins ||
+      (place_->waited_for && (status.replies != before.replies || status.phase != before.phase ||
+                              status.timeline != before.timeline));
+  if (!says_something && served == clients_.served_) return;
   clients_.served_ = served;
   clients_.gather();
 }

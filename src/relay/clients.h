@@ -49,6 +49,7 @@ class Clients {
   struct Place {
     archive::DownstreamClient client;
     Member member;
+    bool waited_for = false;  ///< one of those that are named
     Lag write;
     Lag flush;
     Lag replay;

@@ -63,7 +63,7 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
     if (told == ServedEnd::Told::switched && hold_)
       hold_ = std::min(*hold_, history.end_of(before).value_or(wal::Lsn()));
     renew();
-    wake_all();
+    wake_guests();
   }
   return told;
 }
@@ -73,7 +73,7 @@ void Hub::on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end) {
   if (!hold_ || timeline != end_.now().timeline() || end <= *hold_) return;
   hold_ = end;
   renew();
-  wake_all();
+  wake_guests();
 }
 
 void Hub::set_version(std::string version) {
@@ -89,7 +89,7 @@ std::string Hub::version() const {
 void Hub::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
-  wake_all();
+  wake_guests();
 }
 
 bool Hub::stopping() const {
@@ -98,6 +98,11 @@ bool Hub::stopping() const {
 }
 
 void Hub::wake_all() {
+  const std::lock_guard lock(mutex_);
+  wake_guests();
+}
+
+void Hub::wake_guests() {
   for (auto* const wake : guests_) wake->raise();
 }
 

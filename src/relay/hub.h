@@ -57,6 +57,9 @@ class Hub {
   void stop();
   [[nodiscard]] bool stopping() const;
 
+  /// Something else has changed that sessions look at.
+  void wake_all();
+
   /// As long as it exists, the wake is raised whenever something above has changed.
   class Guest {
    public:
@@ -71,7 +74,7 @@ class Hub {
   };
 
  private:
-  void wake_all();
+  void wake_guests();
   void renew();
 
   mutable std::mutex mutex_;

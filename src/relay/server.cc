@@ -51,11 +51,12 @@ Peer peer_of(int socket, const Rules& rules) {
 
 }  // namespace
 
-Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
                const AccessBoard& access, Options options, Log& log)
     : archive_(archive),
       cluster_(cluster),
       hub_(hub),
+      slots_(slots),
       clients_(clients),
       access_(access),
       options_(options),
@@ -222,7 +223,8 @@ void Server::admit(Visitor& visitor) {
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, clients_, log_, trouble_);
+        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_, log_,
+                     trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

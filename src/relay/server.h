@@ -18,6 +18,7 @@
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
+#include "relay/slots.h"
 #include "relay/tls_stream.h"
 
 namespace weir::relay {
@@ -56,7 +57,7 @@ class Server {
     std::size_t max_at_the_door = 200;
   };
   /// Those it refers to outlive it.
-  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
          const AccessBoard& access, Options options, Log& log);
   /// Sessions have ended: see run().
   ~Server() = default;
@@ -95,6 +96,7 @@ class Server {
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  Slots& slots_;
   Clients& clients_;
   const AccessBoard& access_;
   const Options options_;

@@ -43,12 +43,13 @@ Cluster with_version(Cluster cluster, const std::string& said) {
 
 class Session {
  public:
-  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Clients& clients,
-          Log& log, SeldomLog& trouble)
+  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+          Clients& clients, Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
         cluster_(with_version(cluster, hub.version())),
         hub_(hub),
+        slots_(slots),
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
@@ -70,6 +71,7 @@ class Session {
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
   void send_history(wal::TimelineId timeline);
   void tell_stream(const Served& served);
+  void tell_slots();
   [[nodiscard]] static WalsenderState::Now now() {
     return {std::chrono::steady_clock::now(), server_clock()};
   }
@@ -82,6 +84,7 @@ class Session {
   io::Shelf& archive_;
   const Cluster cluster_;
   Hub& hub_;
+  Slots& slots_;
   Log& log_;
   SeldomLog& trouble_;
   net::Wake wake_;
@@ -90,6 +93,9 @@ class Session {
   Clients::Guest place_;
   WalsenderState::Status told_status_;
   std::optional<CheckedWal> reader_;
+  bool has_slot_ = false;
+  wal::Lsn told_flush_;               ///< to the slot
+  std::uint64_t told_feedbacks_ = 0;  ///< likewise
   WalsenderState::Phase told_ = WalsenderState::Phase::startup;
 };
 
@@ -105,6 +111,7 @@ void Session::run() {
     why = error.what();
   }
   place_.goes(why);
+  slots_.clean_up(client_.process);
   const auto& status = state_.status();
   log_.info("client {} has gone: {}{}", name(), why,
             status.timeline == 0
@@ -117,8 +124,10 @@ std::string Session::serve() {
   for (;;) {
     wake_.clear();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop();
+    if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     const auto served = hub_.served();
     const auto step = state_.next(*served, now());
+    tell_slots();
     const auto moved = exchange();
     if (moved == Moved::gone) return "the connection is closed";
     tell_stream(*served);
@@ -129,6 +138,13 @@ std::string Session::serve() {
     }
     if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
       send_history(asked->timeline);
+    } else if (const auto* slots = std::get_if<WalsenderState::AskSlots>(&step)) {
+      const auto answer = slots_.answer(client_.process, slots->question);
+      has_slot_ = std::holds_alternative<slot_answer::Done>(answer) &&
+                  std::holds_alternative<slot_question::Use>(slots->question);
+      told_flush_ = {};
+      told_feedbacks_ = 0;
+      state_.on_slots(answer, *served, now());
     } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
       read_wal(*wanted, *served);
     } else if (moved == Moved::nothing) {
@@ -183,11 +199,34 @@ void Session::send_history(wal::TimelineId timeline) {
   }
 }
 
+/// What the client said by now counts for the slot that it used until now.
+void Session::tell_slots() {
+  const auto flush = state_.status().flush;
+  if (has_slot_ && std::exchange(told_flush_, flush) != flush)
+    slots_.on_flush(client_.process, flush);
+  const auto feedbacks = state_.status().feedbacks;
+  if (has_slot_ && std::exchange(told_feedbacks_, feedbacks) != feedbacks)
+    slots_.on_feedback(client_.process, state_.status().xmins);
+  switch (state_.take_slot_errand()) {
+    case WalsenderState::SlotErrand::nothing:
+      return;
+    case WalsenderState::SlotErrand::release:
+      if (has_slot_) slots_.release(client_.process);
+      break;
+    case WalsenderState::SlotErrand::clean_up:
+      slots_.clean_up(client_.process);
+      break;
+  }
+  has_slot_ = false;
+}
+
 void Session::tell_stream(const Served& served) {
   const auto& status = state_.status();
   if (told_status_ != status) {
-    place_.tell(status, served.history);
     told_status_ = status;
+    auto own = status;
+    if (has_slot_) own.xmins = {};  // what its slot holds counts
+    place_.tell(own, served.history);
   }
   if (std::exchange(told_, status.phase) == status.phase) return;
   if (status.phase == WalsenderState::Phase::startup) return;
@@ -197,9 +236,9 @@ void Session::tell_stream(const Served& served) {
 
 }  // namespace
 
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub,
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
                   Clients& clients, Log& log, SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, clients, log, trouble).run();
+  Session(std::move(client), archive, cluster, hub, slots, clients, log, trouble).run();
 }
 
 }  // namespace weir::relay

@@ -11,6 +11,7 @@
 #include "relay/clients.h"
 #include "relay/hub.h"
 #include "relay/served.h"
+#include "relay/slots.h"
 
 namespace weir::relay {
 
@@ -29,7 +30,7 @@ struct Client {
 /// Serves one client until it goes, or until the hub says to stop: carries WalsenderState's steps
 /// out, on the thread that calls it. It waits for this client alone, and nobody waits for it.
 /// Throws nothing but what is no Error.
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub,
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
                   Clients& clients, Log& log, SeldomLog& trouble);
 
 }  // namespace weir::relay

@@ -61,12 +61,32 @@ void enter(std::span<const std::byte> input) {
   PGWEIR_CHECK(!offers_tls || (state.peer().encrypted && (how & 4) != 0 && (how & 8) != 0));
 }
 
+/// Slots as another session and the disk may leave them, by turns.
+struct FuzzSlots {
+  int asked = 0;
+  relay::SlotAnswer answer(const relay::SlotQuestion& question) {
+    switch (++asked % 4) {
+      case 0:
+        return relay::slot_answer::Busy{{"55006", "in use"}};
+      case 1:
+        return wire::ErrorReport{"42704", "not there"};
+      default:
+        break;
+    }
+    if (!std::holds_alternative<relay::slot_question::Read>(question))
+      return relay::slot_answer::Done{};
+    if (asked % 4 == 2) return relay::slot_answer::NotThere{};
+    return relay::slot_answer::Found{wal::Lsn(static_cast<std::uint64_t>(asked) << 20)};
+  }
+};
+
 void stream(std::span<const std::byte> input) {
   relay::WalsenderState state(
       {.cluster = {1, *wal::SegmentSize::of(kMb), 18}, .application_name = "fuzz"});
   const relay::Served served{*wal::TimelineHistory::parse(2, "1\t0/180000\tx\n"),
                              wal::Lsn(2 * kMb)};
   relay::WalsenderState::Now now{};
+  FuzzSlots slots;
   const bool reads = (fuzz::take(input) & 1) != 0;
   in_pieces(input, [&](std::span<const std::byte> piece) {
     if (!state.takes_bytes()) return;
@@ -80,6 +100,9 @@ void stream(std::span<const std::byte> input) {
         state.on_wal(test::Bytes(count), now);
       } else if (std::holds_alternative<relay::WalsenderState::ReadHistory>(next)) {
         state.on_history(step % 2 == 0 ? std::optional<std::string>("x") : std::nullopt);
+      } else if (const auto* asked = std::get_if<relay::WalsenderState::AskSlots>(&next)) {
+        static_cast<void>(state.take_slot_errand());
+        state.on_slots(slots.answer(asked->question), served, now);
       } else {
         break;
       }

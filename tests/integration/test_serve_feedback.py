@@ -10,18 +10,22 @@ from support.commits import assert_waits, commit, finished
 from support.process import wait_for
 from support.receiver import pgweir
 from support.relay import PASSWORD, Client, Relay, make_user
-from support.scenario import begun, streaming
+from support.scenario import begun, reported, streaming
 from support.server import free_port
 from test_metrics import documented, one, parse, scrape
 
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
 
+# No status by the clock: what is told is told because there is news.
+SILENT = ["--status-interval", "1h", "--timeout", "2h"]
+
+
 @pytest.fixture
 def tree(servers, receivers, new_archive, place):
     """A primary with the table numbers, and relay(name, upstream, *options), each in front of the next: a
     receiver that serves. Returns what is below it connects to."""
-    primary = servers.primary()
+    primary = servers.primary(wal_sender_timeout=0)
     primary.sql("CREATE TABLE numbers (n int)")
     users, rules = place / "relay_users", place / "relay_hba.conf"
     users.write_text(make_user(primary))
@@ -31,12 +35,16 @@ def tree(servers, receivers, new_archive, place):
     def relay(name, upstream, *options):
         archive = new_archive(primary, name)
         port = free_port()
-        receiver = receivers.pgweir(archive, f"{upstream} application_name={name}", "--serve", port,
-                                    "--serve-users", users, "--serve-hba", rules, *options)
-        begun(archive, primary)
-        receiver.wait_log(f"listening on 127.0.0.1:{port}")
-        receiver.archive, receiver.port = archive, port
-        return receiver, f"host=127.0.0.1 port={port} user=repl password='{PASSWORD}'"
+
+        def start():
+            receiver = receivers.pgweir(archive, f"{upstream} application_name={name}", "--serve", port,
+                                        "--serve-users", users, "--serve-hba", rules, *options)
+            receiver.archive, receiver.port, receiver.again = archive, port, start
+            begun(archive, primary)
+            receiver.wait_log(f"listening on 127.0.0.1:{port}")
+            return receiver
+
+        return start(), f"host=127.0.0.1 port={port} user=repl password='{PASSWORD}'"
 
     return primary, relay
 
@@ -61,7 +69,7 @@ def test_remote_apply_reaches_through(servers, tree, relays):
     first = None
     for number in range(1, relays + 1):
         named = f'"{standby.name}"' if number == relays else f"relay{number + 1}"
-        last, upstream = relay(f"relay{number}", upstream, "--serve-sync", f"ANY 1 ({named})")
+        last, upstream = relay(f"relay{number}", upstream, "--serve-sync", f"ANY 1 ({named})", *SILENT)
         first = first or last
     below(standby, upstream)
     streaming(primary, "relay1")
@@ -129,6 +137,34 @@ def test_what_a_standby_still_looks_at_is_kept_on_the_primary(servers, tree):
     wait_for(lambda: any(client["backend_xmin"] for client in clients(receiver)), "the standby's feedback")
     primary.start()
     wait_for(lambda: slot_xmin(primary) is not None, "the slot to have an xmin again")
+
+
+def test_an_absent_standby_with_a_slot_is_waited_for(servers, tree):
+    primary, relay = tree
+    standby = servers.standby(primary, start=False)
+    receiver, upstream = relay("relay", primary.conninfo(), "-S", "archive", "--create-slot", "--if-not-exists",
+                               "--serve-auto-slot", "standby_*")
+    below(standby, upstream, hot_standby_feedback="on", wal_receiver_status_interval="1s",
+          primary_slot_name="standby_1")
+    xmin = wait_for(lambda: slot_xmin(primary), "the slot to have an xmin")
+    assert [client["slot_name"] for client in clients(receiver)] == ["standby_1"]
+    standby.stop()
+    receiver.wait_log(rf'client "{standby.name}" .* has gone')
+    xmin = slot_xmin(primary)
+    assert xmin, "kept while it is away"
+
+    # After a crash the first word upstream is what the slots hold. It comes before the first report of a position.
+    for number in range(3):
+        receiver.kill9()
+        receiver = receiver.again()
+        primary.sql(f"INSERT INTO numbers VALUES ({number})")
+        reported(primary, primary.flushed(), "relay")
+        assert slot_xmin(primary) == xmin
+    assert clients(receiver) == []
+
+    dropped = pgweir("slot", "drop", "-D", receiver.archive.path, "-S", "standby_1")
+    assert dropped.returncode == 0, dropped.stderr
+    wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go with the slot")
 
 
 def test_clients_are_seen(servers, tree):

@@ -94,6 +94,31 @@ TEST_F(ClientsTest, AreShownAsPgStatReplicationShowsThem) {
   EXPECT_FALSE(view[2].reply_time);
 }
 
+TEST_F(ClientsTest, SayNothingForWhomNobodyWaitsBeyondWhatItNeeds) {
+  clients_.set_slots(Xmins{});
+  Clients::Guest guest(clients_, {.application_name = "c"});
+  guest.tell(streaming(200, 150, 90, 1), history_);
+  EXPECT_EQ(told_.size(), 1u);
+  auto status = streaming(200, 150, 90, 1);
+  status.xmins = {.xmin = 700};
+  guest.tell(status, history_);
+  ASSERT_EQ(told_.size(), 2u);
+  EXPECT_EQ(told_.back().xmins, Xmins{.xmin = 700});
+  EXPECT_EQ(told_.back().applied, Lsn());
+  EXPECT_EQ(told_.back().flushed, Lsn());
+}
+
+TEST_F(ClientsTest, GoOnByTheHistoryThatIsServed) {
+  Clients::Guest a(clients_, {.application_name = "a"});
+  Clients::Guest c(clients_, {.application_name = "c"});
+  a.tell(streaming(0x300, 0x280, 0x260, 1), history_);
+  EXPECT_EQ(told_.back().timeline, 1u);
+  EXPECT_EQ(told_.back().applied, Lsn(0x260));
+  c.tell(streaming(0x300, 0, 0, 0), *wal::TimelineHistory::parse(2, "1\t0/200\tx\n"));
+  EXPECT_EQ(told_.back().timeline, 2u);
+  EXPECT_EQ(told_.back().applied, Lsn(0x200)) << "what was left behind is not applied there";
+}
+
 TEST_F(ClientsTest, HoldBackAllButTheCandidates) {
   EXPECT_TRUE(clients_.holds_back("b"));
   EXPECT_FALSE(clients_.holds_back("A"));
