@@ -129,7 +129,8 @@ int import_command(const Arguments& arguments) {
   print(fmt::format("{}, {}\n",
                     counted(result.came.size(), options.dry_run ? "would come in" : "came in"),
                     counted(result.present, "of which the archive has the same")));
-  for (const auto& id : result.closed) print(fmt::format("closed: {}\n", id));
+  for (const auto& id : result.closed)
+    print(fmt::format("{}: {}\n", options.dry_run ? "would close" : "closed", id));
   for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));
   for (const auto& hole : result.holes) print(fmt::format("still a hole: {}\n", hole));
   switch (result.reason()) {

@@ -360,8 +360,13 @@ std::optional<std::uint64_t> meaningful_difference(io::Shelf& archive,
       archive::first_difference(archive, ours, *offered.shelf, offered.name, segment_size, upto);
   if (!offset) return std::nullopt;
   auto verifier = archive::verifier_at(archive, options, start);
-  archive::read_segment(archive, ours, segment_size, [&](auto wal) { return !verifier.feed(wal); });
-  const bool filler = verifier.last_record_end() > verifier.records_end();
+  bool sound = true;
+  archive::read_segment(archive, ours, segment_size, [&](auto wal) {
+    sound = !verifier.feed(wal);
+    return sound;
+  });
+  // (Where ours is damaged, the filler may be that of the segment before.)
+  const bool filler = sound && verifier.last_record_end() > verifier.records_end();
   if (filler && start + *offset >= verifier.records_end()) return std::nullopt;
   return offset;
 }
