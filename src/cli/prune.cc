@@ -169,8 +169,8 @@ Usage:
   pgweir prune -D DIRECTORY [OPTION]...
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what it
-may need was kept; 2 wrong usage; 3 stopped; 4 refused.
+    .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what
+it may need was kept; 2 wrong usage; 3 stopped; 4 refused.
 
 Called as pg_archivecleanup it takes that program's arguments.
 )",

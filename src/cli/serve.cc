@@ -104,8 +104,8 @@ Usage:
     .notes = R"(What is sent is durable here, and each record of it was checked. The end is that
 of the last complete record; while "pgweir receive" streams into the directory,
 what that has made durable, within a second ("pgweir receive --serve" does both
-in one, and at once). SIGHUP: rules and users are read anew. There is no TLS, and
-there are no replication slots yet.
+in one, and at once). SIGHUP: rules and users are read anew. There is no TLS,
+and there are no replication slots yet.
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
