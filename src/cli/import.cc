@@ -165,8 +165,9 @@ only looks again at what an earlier import could not vouch for.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 all that could come in did; 1 something offered was damaged or
-did not fit; 3 stopped, or the disk is full; 4 other bytes under a name that the
-archive has, another cluster, or a branch that is not of its history.
+did not fit; 3 stopped, the disk is full, or a prune is at work; 4 other bytes
+under a name that the archive has, another cluster, or a branch that is not of
+its history.
 )",
     .most_words = SIZE_MAX,
     .run = import_command,

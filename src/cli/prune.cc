@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "archive/backup_files.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/upkeep.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
@@ -129,6 +132,8 @@ int prune_command(const Arguments& arguments) {
     options.backups = std::move(retention.kept);
     options.doubtful = std::move(retention.doubtful);
   }
+  std::optional<archive::Upkeep> upkeep;
+  if (!arguments.has(kDryRun)) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
   const auto plan = prune::make_plan(*directory, options);
   if (plan.files == 0) {
     print(plan.keep_from.empty()
@@ -170,7 +175,8 @@ Usage:
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what
-it may need was kept; 2 wrong usage; 3 stopped; 4 refused.
+it may need was kept; 2 wrong usage; 3 stopped, or an import is at work; 4
+refused.
 
 Called as pg_archivecleanup it takes that program's arguments.
 )",

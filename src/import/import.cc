@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "archive/losses.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
+#include "archive/upkeep.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "import/histories.h"
@@ -613,6 +615,8 @@ Reason Result::reason() const {
 
 Result import_wal(io::Directory& archive, const std::vector<Source>& sources,
                   const Options& options) {
+  std::optional<archive::Upkeep> upkeep;
+  if (!options.dry_run) upkeep.emplace(archive, archive::Upkeep::Kind::import);
   return Import(archive, sources, options).run();
 }
 

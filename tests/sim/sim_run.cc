@@ -6,6 +6,7 @@
 
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/upkeep.h"
 #include "import/import.h"
 #include "ledger.h"
 #include "lineage.h"
@@ -264,6 +265,7 @@ class Run {
   void prune(wal::Lsn keep_from) {
     const auto directory = disk_.open();
     try {
+      const archive::Upkeep upkeep(*directory, archive::Upkeep::Kind::prune);
       const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
       story_.tell("prune: {} file(s) before {}", plan.files, keep_from);
       ledger_.on_prune(keep_from);

@@ -792,7 +792,8 @@ TEST(Import, PublishesNothingThatChangedSinceItWasChecked) {
   example.offer(4, 8);
   bool changed = false;
   example.archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
-    if (call.operation == sim::SimDisk::Operation::create && !changed) {
+    const bool segment = call.name.find(name(4)) != std::string::npos;
+    if (call.operation == sim::SimDisk::Operation::create && segment && !changed) {
       changed = true;
       example.other.flip(name(4), 300'000, 1);
     }
