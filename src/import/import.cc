@@ -159,7 +159,7 @@ void Import::compare_present() {
                            name.start(size_) + *offset);
       } catch (const Error& error) {
         if (archive::is_gone(error)) continue;
-        if (error.kind() != ErrorKind::damage) throw;
+        if (!is_of_the_file(error)) throw;
         what = error.what();
       }
       if (is_sound(name)) {
@@ -371,7 +371,7 @@ bool Import::agrees_beside(const Piece& piece, const Run& run) {
                 "fits. Nothing of it came in.");
       return false;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+      if (!is_of_the_file(error) && !archive::is_gone(error)) throw;
       return true;
     }
   };

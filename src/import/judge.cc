@@ -153,8 +153,10 @@ class Judge::Reading {
                   "Run the command again.");
         return false;
       }
-      if (error.kind() != ErrorKind::damage) throw;
-      leave_out(offer, Reason::not_sound, error.what());
+      if (!is_of_the_file(error) ||
+          (error.kind() == ErrorKind::io && offer.shelf.get() == &judge_.archive_))
+        throw;
+      leave_out(offer, Reason::not_sound, error.what(), error.hint());
       return false;
     }
     if (verifier.unchecked()) {
@@ -330,7 +332,7 @@ bool sound_in_itself(const Offer& offer, const Cluster& cluster) {
       return sound;
     });
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::damage) throw;
+    if (!is_of_the_file(error)) throw;
     return false;
   }
   return sound || offer.name.partial;

@@ -533,6 +533,30 @@ TEST(Import, FillsAHoleBesideADamagedSegment) {
   example.expect_whole(11);
 }
 
+/// A disk with bad sectors, or a file of another user.
+TEST(Import, PassesOverAFileThatCannotBeRead) {
+  for (const bool at_all : {true, false}) {
+    for (const std::uint64_t unreadable : {3, 6}) {  // one that the archive has, and one that not
+      Example example;
+      example.offer(3, 8);
+      example.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+        using Effect = sim::SimDisk::Effect;
+        const bool fails = call.name == name(unreadable) &&
+                           call.operation == sim::SimDisk::Operation::read &&
+                           (at_all || call.offset > 100'000);
+        return fails ? Effect::fail(EIO) : Effect::proceed();
+      });
+      const auto result = example.run();
+      EXPECT_THAT(result.came, SizeIs(unreadable == 3 ? 4 : 3)) << told(result);
+      EXPECT_EQ(result.reason(), Reason::not_sound);
+      EXPECT_THAT(told(result), HasSubstr(name(unreadable)));
+      example.other.disk.set_hook({});
+      static_cast<void>(example.run());
+      example.expect_whole(11);
+    }
+  }
+}
+
 TEST(Import, ADryRunTellsWhatWouldRemain) {
   Example example;
   record_loss(*example.archive.disk.open(), hole(4, 8));
