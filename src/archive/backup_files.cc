@@ -1,5 +1,6 @@
 #include "archive/backup_files.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -95,6 +96,17 @@ BackupPoint read_one(const std::string& path) {
 
 bool is_tar_name(std::string_view name) { return tar_method(name).has_value(); }
 
+bool is_tar_cut_off(const std::string& path) {
+  if (tar_method(path) != codec::Method::none) return false;
+  constexpr std::uint64_t kBlock = 512;
+  std::array<std::byte, 2 * kBlock> end{};
+  const auto file = io::open_user_file(path);
+  const auto size = file->size();
+  if (size < end.size() || size % kBlock != 0) return true;
+  return file->read_at(size - end.size(), end) < end.size() ||
+         std::any_of(end.begin(), end.end(), [](std::byte byte) { return byte != std::byte{}; });
+}
+
 bool is_base_tar_name(std::string_view name) {
   return is_tar_name(name) && name.substr(0, name.find('.')) == "base";
 }
@@ -139,6 +151,9 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
   if (!files.manifest.empty()) point = read_manifest(files.manifest);
   if (!files.tar.empty() && !label) {
     const auto front = read_tar(files.tar);
+    // One without its first entry is nothing, whatever the manifest beside it says.
+    if (!front.label() && point && front.was_short())
+      throw no_backup_file(files.tar, "the tar file has no backup_label: it is empty or cut off");
     if (front.label()) label = parse_backup_label(*front.label(), files.tar);
     if (front.manifest() && !point) point = parse_backup_manifest(*front.manifest(), files.tar);
   }

@@ -22,6 +22,9 @@ struct BackupFiles {
 
 /// "base.tar", "monday.tar.gz", …
 [[nodiscard]] bool is_tar_name(std::string_view name);
+/// A raw tar file is there, and does not end as one does: with two blocks of zeros (ustar). Of a
+/// compressed one that is not looked at: all of it would have to be read. Throws Error{io}.
+[[nodiscard]] bool is_tar_cut_off(const std::string& path);
 /// The main file of a backup in tar format.
 [[nodiscard]] bool is_base_tar_name(std::string_view name);
 

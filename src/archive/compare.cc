@@ -93,4 +93,11 @@ std::optional<std::uint64_t> first_difference(io::Shelf& left_shelf, const Segme
   return offset;
 }
 
+std::uint64_t meaningful_bytes(const wal::RecordVerifier& verifier, wal::Lsn start,
+                               wal::SegmentSize segment_size) {
+  return verifier.inside_record() || !verifier.last_record_end().valid()
+             ? segment_size.bytes()
+             : verifier.records_end() - start;
+}
+
 }  // namespace weir::archive

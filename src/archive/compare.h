@@ -5,6 +5,7 @@
 
 #include "archive/listing.h"
 #include "io/shelf.h"
+#include "wal/record_verifier.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -21,5 +22,10 @@ namespace weir::archive {
                                                             const SegmentFileName& right,
                                                             wal::SegmentSize segment_size,
                                                             std::uint64_t upto);
+
+/// How many bytes of a segment mean something: what lies behind an xlog switch does not. `verifier`
+/// began at its first byte, `start`, and was fed all of it.
+[[nodiscard]] std::uint64_t meaningful_bytes(const wal::RecordVerifier& verifier, wal::Lsn start,
+                                             wal::SegmentSize segment_size);
 
 }  // namespace weir::archive

@@ -63,6 +63,8 @@ void remove_leftovers(io::Directory& directory,
   }
 }
 
+bool is_locked(io::File& file) { return try_lock(file) == false; }
+
 bool is_leftover(std::string_view name) {
   return name.starts_with(kPrefix) && name.ends_with(kSuffix);
 }

@@ -26,6 +26,8 @@ struct LockedFile {
 /// work writes all the time). Throws Error{io}.
 void remove_leftovers(io::Directory& directory,
                       std::chrono::system_clock::time_point written_before);
+/// Somebody is at work on it. False where the file system knows no locks.
+[[nodiscard]] bool is_locked(io::File& file);
 /// True for the names of such files.
 [[nodiscard]] bool is_leftover(std::string_view name);
 

@@ -1,5 +1,7 @@
 #include "archive/own_names.h"
 
+#include <fmt/format.h>
+
 #include "archive/listing.h"
 
 namespace weir::archive {
@@ -48,7 +50,7 @@ std::optional<wal::SegmentName> parse_hole_mark(std::string_view name) {
 
 std::string damaged_name(std::string_view file, int number) {
   auto name = std::string(kDamaged) + std::string(file);
-  if (number > 1) name += "-" + std::to_string(number);
+  if (number > 1) name += fmt::format("-{}", number);
   return name;
 }
 

@@ -25,6 +25,8 @@ class TarFront {
   bool feed(std::span<const std::byte> bytes);
 
   [[nodiscard]] const std::optional<std::string>& label() const { return label_; }
+  /// All of it was seen.
+  [[nodiscard]] bool was_short() const { return seen_ < kMost; }
   [[nodiscard]] const std::optional<std::string>& manifest() const { return manifest_; }
 
  private:

@@ -1,12 +1,12 @@
 #include "archive/unvouched.h"
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <tuple>
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace weir::archive {
 
@@ -27,8 +27,9 @@ std::optional<Unvouched> parse_name(std::string_view name) {
   const auto dash = text.find('-');
   if (dash == std::string_view::npos) return std::nullopt;
   Unvouched unvouched;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + dash, unvouched.timeline);
-  if (error != std::errc() || stop != text.data() + dash) return std::nullopt;
+  const auto timeline = parse_number<wal::TimelineId>(text.substr(0, dash));
+  if (!timeline) return std::nullopt;
+  unvouched.timeline = *timeline;
   std::string position(text.substr(dash + 1));
   std::replace(position.begin(), position.end(), '-', '/');
   const auto begin = wal::Lsn::parse(position);

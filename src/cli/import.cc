@@ -129,7 +129,8 @@ int import_command(const Arguments& arguments) {
   print(fmt::format("{}, {}\n",
                     counted(result.came.size(), options.dry_run ? "would come in" : "came in"),
                     counted(result.present, "of which the archive has the same")));
-  for (const auto& id : result.closed) print(fmt::format("closed: {}\n", id));
+  for (const auto& id : result.closed)
+    print(fmt::format("{}: {}\n", options.dry_run ? "would close" : "closed", id));
   for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));
   for (const auto& hole : result.holes) print(fmt::format("still a hole: {}\n", hole));
   switch (result.reason()) {
@@ -164,8 +165,9 @@ only looks again at what an earlier import could not vouch for.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 all that could come in did; 1 something offered was damaged or
-did not fit; 3 stopped, or the disk is full; 4 other bytes under a name that the
-archive has, another cluster, or a branch that is not of its history.
+did not fit; 3 stopped, the disk is full, or a prune is at work; 4 other bytes
+under a name that the archive has, another cluster, or a branch that is not of
+its history.
 )",
     .most_words = SIZE_MAX,
     .run = import_command,

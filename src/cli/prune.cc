@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "archive/backup_files.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/upkeep.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/arguments.h"
@@ -138,6 +141,8 @@ int prune_command(const Arguments& arguments) {
     options.backups = std::move(retention.kept);
     options.doubtful = std::move(retention.doubtful);
   }
+  std::optional<archive::Upkeep> upkeep;
+  if (!arguments.has(kDryRun)) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
   const auto plan = prune::make_plan(*directory, options);
   tell_held_back(plan);
   if (plan.files == 0) {
@@ -180,8 +185,9 @@ Usage:
   pgweir prune -D DIRECTORY [OPTION]...
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what it
-may need was kept; 2 wrong usage; 3 stopped; 4 refused.
+    .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what
+it may need was kept; 2 wrong usage; 3 stopped, or an import is at work; 4
+refused.
 
 Called as pg_archivecleanup it takes that program's arguments.
 )",

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "archive/find_losses.h"
 #include "archive/forms.h"
@@ -12,6 +14,7 @@
 #include "archive/losses.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
+#include "archive/upkeep.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "import/histories.h"
@@ -66,12 +69,15 @@ class Import {
   void tell_places();
   void judge();
   void accept(const Run& run, std::vector<Piece> pieces);
+  [[nodiscard]] bool is_expected_within(const Run& run, std::uint64_t first,
+                                        std::uint64_t behind) const;
   [[nodiscard]] bool agrees_with_unfinished(const Piece& piece, const Run& run);
   [[nodiscard]] bool agrees_beside(const Piece& piece, const Run& run);
   void publish();
   void publish_histories();
   void publish(const Accepted& accepted);
   [[nodiscard]] bool publish(const Slot& slot, const std::function<bool()>& still_wanted);
+  [[nodiscard]] archive::Unvouched unvouched_of(const Accepted& accepted) const;
   void look_at_borders();
   [[nodiscard]] bool settled(archive::Unvouched& unvouched);
   void tell_what_remains();
@@ -153,7 +159,7 @@ void Import::compare_present() {
                            name.start(size_) + *offset);
       } catch (const Error& error) {
         if (archive::is_gone(error)) continue;
-        if (error.kind() != ErrorKind::damage) throw;
+        if (!is_of_the_file(error)) throw;
         what = error.what();
       }
       if (is_sound(name)) {
@@ -257,13 +263,28 @@ void Import::judge() {
   if (accepted_.size() > 1) accepted_.erase(accepted_.begin(), accepted_.end() - 1);
 }
 
+/// The archive has it, damaged, or has recorded that it is missing: then it does not end there.
+bool Import::is_expected_within(const Run& run, std::uint64_t first, std::uint64_t behind) const {
+  for (auto segno = first; segno < behind; ++segno) {
+    const wal::SegmentName name{archive::timeline_of_segment(run.history, segno, size_), segno,
+                                size_};
+    if (facts_.damaged.contains(name)) return true;
+    for (const auto& loss : facts_.losses)
+      for (const auto& range : loss.missing)
+        if (loss.kind == archive::Loss::Kind::hole && run.history.contains(loss.timeline) &&
+            range.begin <= name.start(size_) && name.start(size_) < range.end)
+          return true;
+  }
+  return false;
+}
+
 /// Which pieces of a run may come in, by the sides on which they fit.
 void Import::accept(const Run& run, std::vector<Piece> pieces) {
   for (auto& piece : pieces) {
     const auto first = piece.slots.front().name.segno(size_);
     const auto behind = piece.slots.back().name.segno(size_) + 1;
-    const bool front = run.front && first == run.first;
-    const bool back = run.back && behind == run.behind;
+    const bool front = run.front && !is_expected_within(run, run.first, first);
+    const bool back = run.back && !is_expected_within(run, behind, run.behind);
     const bool empty = run.front && run.back;
     Accepted accepted{std::move(piece), run.history.timeline()};
     const auto& [slots, left, right] = accepted.piece;
@@ -272,7 +293,7 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
     const bool replaces = std::any_of(slots.begin(), slots.end(), [&](const Slot& slot) {
       return facts_.damaged.contains(slot.name);
     });
-    if (!whole && (run.front || run.back)) {
+    if (!whole && (front || back)) {
       leave_out(accepted.piece, Reason::not_sound,
                 "it does not reach what the archive holds: there would be a hole between",
                 "Offer the segments between, too.");
@@ -342,7 +363,7 @@ bool Import::agrees_beside(const Piece& piece, const Run& run) {
     try {
       const auto offset = meaningful_difference(
           archive_, *ours, beside, size_, run.history.end_of(name.timeline()), Extent::sound_part);
-      if (!offset) return true;
+      if (!offset || !sound_in_itself({own_shelf(), *ours}, cluster_)) return true;
       leave_out(piece, Reason::conflict,
                 fmt::format("beside it {} differs from the archive's {} from {} on", beside.path(),
                             ours->to_string(), name.start(size_) + *offset),
@@ -350,7 +371,7 @@ bool Import::agrees_beside(const Piece& piece, const Run& run) {
                 "fits. Nothing of it came in.");
       return false;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+      if (!is_of_the_file(error) && !archive::is_gone(error)) throw;
       return true;
     }
   };
@@ -384,20 +405,25 @@ void Import::publish_histories() {
   }
 }
 
+archive::Unvouched Import::unvouched_of(const Accepted& accepted) const {
+  const auto& slots = accepted.piece.slots;
+  archive::Unvouched unvouched;
+  unvouched.timeline = accepted.timeline;
+  unvouched.begin = slots.front().name.start(size_);
+  unvouched.end = slots.back().name.start(size_) + size_.bytes();
+  unvouched.segment_size = size_;
+  unvouched.left = accepted.left_open;
+  unvouched.right = accepted.right_open;
+  unvouched.found = options_.now;
+  unvouched.source = slots.front().offer.shelf->path();
+  return unvouched;
+}
+
 void Import::publish(const Accepted& accepted) {
   const auto& slots = accepted.piece.slots;
   if (accepted.left_open || accepted.right_open) {
-    archive::Unvouched unvouched;
-    unvouched.timeline = accepted.timeline;
-    unvouched.begin = slots.front().name.start(size_);
-    unvouched.end = slots.back().name.start(size_) + size_.bytes();
-    unvouched.segment_size = size_;
-    unvouched.left = accepted.left_open;
-    unvouched.right = accepted.right_open;
-    unvouched.found = options_.now;
-    unvouched.source = slots.front().offer.shelf->path();
     archive::DirectoryHome home(archive_);
-    archive::record_unvouched(home, unvouched);
+    archive::record_unvouched(home, unvouched_of(accepted));
   }
   const auto history = lineage_.history(accepted.timeline);
   // A prune that passes takes the neighbour: then ours would be the far side of a hole.
@@ -485,6 +511,10 @@ void Import::look_at_borders() {
     else
       result_.unvouched.push_back(std::move(unvouched));
   }
+  if (!options_.dry_run) return;
+  for (const auto& accepted : accepted_)
+    if (accepted.left_open || accepted.right_open)
+      result_.unvouched.push_back(unvouched_of(accepted));
 }
 
 bool Import::settled(archive::Unvouched& unvouched) {
@@ -532,10 +562,24 @@ std::vector<SegmentFileName> Import::finished_files(wal::SegmentName name) const
   return files;
 }
 
+/// In a dry run as if what is accepted had come in.
 void Import::tell_what_remains() {
-  const auto listing = archive::list_archive_names(archive_);
-  if (!options_.dry_run) result_.closed = archive::close_losses(archive_, listing);
+  auto listing = archive::list_archive_names(archive_);
   auto losses = archive::read_losses(archive_, listing);
+  if (options_.dry_run) {
+    archive::Listing coming;
+    for (const auto& accepted : accepted_)
+      for (const auto& slot : accepted.piece.slots)
+        coming.segments.push_back({Publisher::target(slot), std::nullopt});
+    listing.segments = archive::joined(listing, coming).segments;
+    const auto before = std::exchange(losses, archive::read_losses(archive_, listing));
+    for (const auto& loss : before)
+      if (std::none_of(losses.begin(), losses.end(),
+                       [&](const auto& open) { return open.id() == loss.id(); }))
+        result_.closed.push_back(loss.id());
+  } else {
+    result_.closed = archive::close_losses(archive_, listing);
+  }
   const auto timelines = archive::Timelines::read(archive_, listing);
   for (auto& hole : archive::find_holes(listing, timelines, size_, losses))
     losses.push_back(std::move(hole));
@@ -571,6 +615,8 @@ Reason Result::reason() const {
 
 Result import_wal(io::Directory& archive, const std::vector<Source>& sources,
                   const Options& options) {
+  std::optional<archive::Upkeep> upkeep;
+  if (!options.dry_run) upkeep.emplace(archive, archive::Upkeep::Kind::import);
   return Import(archive, sources, options).run();
 }
 

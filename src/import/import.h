@@ -57,9 +57,10 @@ struct Result {
 /// history comes before its first segment; the record of what nobody can vouch for on one side
 /// comes before the first of those segments.
 ///
-/// Takes no lock itself; a receiver, a compressor or a prune may be at work. Throws Error{conflict}
-/// if the archive's own identity cannot be told, Error{disk_full, durability, io, retry}: then
-/// what was published is whole.
+/// A receiver or a compressor may be at work; beside a prune it does not begin (upkeep.h), and one
+/// that is not ours, as archive_cleanup_command, is looked for before each name. Throws
+/// Error{conflict} if the archive's own identity cannot be told, Error{disk_full, durability, io,
+/// retry}: then what was published is whole.
 [[nodiscard]] Result import_wal(io::Directory& archive, const std::vector<Source>& sources,
                                 const Options& options);
 

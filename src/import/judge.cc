@@ -153,8 +153,10 @@ class Judge::Reading {
                   "Run the command again.");
         return false;
       }
-      if (error.kind() != ErrorKind::damage) throw;
-      leave_out(offer, Reason::not_sound, error.what());
+      if (!is_of_the_file(error) ||
+          (error.kind() == ErrorKind::io && offer.shelf.get() == &judge_.archive_))
+        throw;
+      leave_out(offer, Reason::not_sound, error.what(), error.hint());
       return false;
     }
     if (verifier.unchecked()) {
@@ -330,7 +332,7 @@ bool sound_in_itself(const Offer& offer, const Cluster& cluster) {
       return sound;
     });
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::damage) throw;
+    if (!is_of_the_file(error)) throw;
     return false;
   }
   return sound || offer.name.partial;
@@ -360,8 +362,13 @@ std::optional<std::uint64_t> meaningful_difference(io::Shelf& archive,
       archive::first_difference(archive, ours, *offered.shelf, offered.name, segment_size, upto);
   if (!offset) return std::nullopt;
   auto verifier = archive::verifier_at(archive, options, start);
-  archive::read_segment(archive, ours, segment_size, [&](auto wal) { return !verifier.feed(wal); });
-  const bool filler = verifier.last_record_end() > verifier.records_end();
+  bool sound = true;
+  archive::read_segment(archive, ours, segment_size, [&](auto wal) {
+    sound = !verifier.feed(wal);
+    return sound;
+  });
+  // (Where ours is damaged, the filler may be that of the segment before.)
+  const bool filler = sound && verifier.last_record_end() > verifier.records_end();
   if (filler && start + *offset >= verifier.records_end()) return std::nullopt;
   return offset;
 }

@@ -81,8 +81,8 @@ class Collector {
         return content.size() <= kLargestHistory;
       });
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
-      return leave_out(path, Reason::not_sound, error.what());
+      if (!is_of_the_file(error)) throw;
+      return leave_out(path, Reason::not_sound, error.what(), error.hint());
     }
     const auto history = wal::TimelineHistory::parse(entry.timeline, content);
     if (!history) return leave_out(path, Reason::not_sound, "it is no valid history of a timeline");
@@ -106,7 +106,7 @@ class Collector {
       if (cluster_.system_identifier == 0) cluster_.system_identifier = page->system_identifier;
       if (!cluster_.segment_size) cluster_.segment_size = *size;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+      if (!is_of_the_file(error) && !archive::is_gone(error)) throw;
     }
   }
 
@@ -117,8 +117,8 @@ class Collector {
     } catch (const Error& error) {
       // (Removed since it was listed: nobody offers it any more.)
       if (archive::is_gone(error)) return false;
-      if (error.kind() != ErrorKind::damage) throw;
-      leave_out(offer.path(), Reason::not_sound, error.what());
+      if (!is_of_the_file(error)) throw;
+      leave_out(offer.path(), Reason::not_sound, error.what(), error.hint());
       return false;
     }
     if (!page) {
@@ -165,6 +165,10 @@ class Collector {
 };
 
 }  // namespace
+
+bool is_of_the_file(const Error& error) {
+  return error.kind() == ErrorKind::damage || error.kind() == ErrorKind::io;
+}
 
 Offers collect(const std::vector<Source>& sources, Cluster& cluster,
                std::vector<LeftOut>& left_out) {

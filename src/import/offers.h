@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "io/shelf.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
@@ -61,10 +62,14 @@ struct Cluster {
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
 };
 
+/// It concerns the one file that was read, damaged or not to be read at all (bad sectors, missing
+/// permission): the others may be of use.
+[[nodiscard]] bool is_of_the_file(const Error& error);
+
 /// Lists the sources and looks at the first page header of each segment: those of another cluster,
-/// those that do not hold what their name says, and histories that differ or cannot be read are in
-/// `left_out`. Fills in what is not known of the cluster. Throws Error{io} for a source that cannot
-/// be listed, Error{usage} for a file that is neither segment nor history.
+/// those that do not hold what their name says, files that cannot be read, and histories that
+/// differ are in `left_out`. Fills in what is not known of the cluster. Throws Error{io} for a
+/// source that cannot be listed, Error{usage} for a file that is neither segment nor history.
 [[nodiscard]] Offers collect(const std::vector<Source>& sources, Cluster& cluster,
                              std::vector<LeftOut>& left_out);
 

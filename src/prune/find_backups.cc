@@ -133,13 +133,16 @@ class Finder {
     if (files) backup.point = archive::read_backup(*files);
     backup.vouched = files && backup.point && backup.point->end.has_value();
     backup.plain = files && files->control;
-    if (backup.vouched && !files->manifest_unfinished) return;
+    const bool cut_off = files && !files->tar.empty() && archive::is_tar_cut_off(files->tar);
+    if (backup.vouched && !files->manifest_unfinished && !cut_off) return;
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).
     if (!backup.point)
       backup.problem = "it has no backup_label yet, or has lost it";
     else if (files->manifest_unfinished)
       backup.problem = "its backup_manifest is not written to its end";
+    else if (cut_off)
+      backup.problem = "its tar file is not written to its end, or was cut off";
     else if (!files->control && files->tar.empty() && has_data(backup.path))
       backup.problem = "it has neither backup_manifest nor global/pg_control yet";
     else

@@ -293,8 +293,12 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
         directory.remove(file);
         if (removed) removed(file);
       }
+      const auto& gone = segment.files;
       for (const auto& form : archive::finished_names(segment.name))
-        directory.remove(form.to_string());
+        if (const auto name = form.to_string();
+            form.method != codec::Method::none ||
+            std::find(gone.begin(), gone.end(), name) == gone.end())
+          directory.remove(name);
     }
     if (!some) continue;
     // Names removed in one go may come back or stay away each on its own.

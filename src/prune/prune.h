@@ -59,10 +59,10 @@ struct Plan {
 
 /// Removes what the plan says. Before the first number and after each the directory is synced:
 /// whenever the power fails, what is left has no gap that was not there before. `stop` is asked
-/// between numbers; false is returned when it says true. Takes no lock: a receiver at work has
-/// nothing to do with the segments that go, and its compressor drops a segment whose raw form has
-/// gone, up to the moment before it gives its file a name: one that is later stays for the next
-/// prune.
+/// between numbers; false is returned when it says true. The caller holds Upkeep since before the
+/// plan was made, so that no import is at work. Takes no lock: a receiver at work has nothing to do
+/// with the segments that go, and its compressor drops a segment whose raw form has gone, up to the
+/// moment before it gives its file a name: one that is later stays for the next prune.
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed);
 

@@ -134,6 +134,8 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
         compare(archives, check, checked, content, other);
         proved = true;
       } catch (const Contradiction&) {
+        if (page)
+          archives.require_same_cluster(i, page->system_identifier);  // says why they differ
         throw;
       } catch (const Error& error) {
         if (!archives.shelf(i).find(file)) continue;  // another form by now, or removed

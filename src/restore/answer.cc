@@ -26,8 +26,10 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
       .with("directory", archives_.paths())
       .hint(
           "A recovery that went on without it would end too early and open the database with data "
-          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive "
-          "and put it here. To recover all that is before the hole and nothing behind it: "
+          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive: "
+          "\"pgweir import\" brings it in. To recover all that is before the hole and nothing "
+          "behind "
+          "it: "
           "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
 }
 

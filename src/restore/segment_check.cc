@@ -5,6 +5,7 @@
 #include <future>
 #include <span>
 
+#include "archive/compare.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
@@ -106,9 +107,7 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   checked.newest_record = verifier.newest_record_start();
   checked.ends_inside_record = verifier.inside_record();
   checked.previous_record = verifier.first_record_previous();
-  checked.records_end = verifier.inside_record() || !verifier.last_record_end().valid()
-                            ? size.bytes()
-                            : verifier.records_end() - start;
+  checked.records_end = archive::meaningful_bytes(verifier, start, size);
   return checked;
 }
 

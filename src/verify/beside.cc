@@ -282,9 +282,7 @@ Check Comparison::check(io::Shelf& shelf, const SegmentFileName& name) const {
   } catch (const Error& error) {
     found.wrong = error.what();
   }
-  found.records_end = verifier.inside_record() || !verifier.last_record_end().valid()
-                          ? size.bytes()
-                          : verifier.records_end() - start;
+  found.records_end = archive::meaningful_bytes(verifier, start, size);
   return found;
 }
 

@@ -157,8 +157,9 @@ class Planner {
       finding.what = count == 1 ? "segment is missing"
                                 : fmt::format("{} segments in a row are missing", count);
       finding.hint =
-          "Look for these names in the pg_wal of the servers and in other archives, and copy them "
-          "here. Without them no recovery gets past this point: take a new base backup.";
+          "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
+          "import\" checks them and brings them in. Without them no recovery gets past this point: "
+          "take a new base backup.";
     }
     const auto same = [&](const Finding& known) {
       return known.file == finding.file && known.to_file == finding.to_file;

@@ -602,8 +602,9 @@ void Run::judge_losses() {
       one.loss = Loss{loss.timeline, range.begin, range.end};
       one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
       one.hint =
-          "Look for these names in the pg_wal of the servers and in other archives, and copy them "
-          "here. Without them no recovery gets past this point: take a new base backup.";
+          "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
+          "import\" checks them and brings them in. Without them no recovery gets past this point: "
+          "take a new base backup.";
       report_.findings.push_back(std::move(one));
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "archive/backup_manifest.h"
 #include "archive/backup_point.h"
 #include "base/units.h"
 #include "codec/codec.h"

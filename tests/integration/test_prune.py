@@ -1,5 +1,7 @@
 """pgweir prune, and pg_archivecleanup next to the stock program of that name."""
 
+import contextlib
+import fcntl
 import re
 import subprocess
 
@@ -13,6 +15,16 @@ from test_verify import finished_of, verify, workload
 
 def run(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def at_work(archive, what):
+    """As one that is a process of its own and has not ended yet."""
+    path = archive / f".pgweir-convert-0123456789abcdef-{what}.tmp"
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    path.unlink()
 
 
 def test_keeps_what_the_backup_needs(servers, place):
@@ -41,6 +53,14 @@ def test_keeps_what_the_backup_needs(servers, place):
     (place / "edited").write_text(label.replace(start, later, 1))
     refused = run(*prune, "--keep-from-backup", place / "edited")
     assert refused.returncode == 4 and "contradicts itself" in refused.stderr, refused.stderr
+    assert sorted(path.name for path in archive.iterdir()) == names
+    with at_work(archive, "import"):
+        refused = run(*prune, "--keep-from-backup", backup)
+        assert refused.returncode == 3 and "an import is at work" in refused.stderr, refused.stderr
+        assert run(*prune, "--keep-from-backup", backup, "--dry-run").stdout == listed.stdout
+    with at_work(archive, "prune"):
+        refused = run(BINARY, "import", "-D", archive, server.data / "pg_wal")
+        assert refused.returncode == 3 and "a prune is at work" in refused.stderr, refused.stderr
     assert sorted(path.name for path in archive.iterdir()) == names
     done = run(*prune, "--keep-from-backup", backup / "backup_label")
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@
 
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/upkeep.h"
 #include "import/import.h"
 #include "ledger.h"
 #include "lineage.h"
@@ -38,6 +39,7 @@ class Run {
         shutdowns_(seed + 77),
         shuts_down_(seed % 8 == 0),
         imports_(seed + 99),
+        borders_(seed + 101),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -219,6 +221,18 @@ class Run {
       upstream_.show_foreign(true, true);
       upstream_.disconnect();
     }
+    // No record crosses the border behind a switch: so WAL that fits shows only by what it says.
+    if (options_.other_branch && !upstream_.foreign_is_up() && ends_with_a_segment() &&
+        ends_behind_a_switch() && other_branch_would_be_known() && borders_.coin()) {
+      upstream_.show_foreign(true);
+      upstream_.disconnect();
+      if (borders_.coin()) down_at_ = 0;  // so that nothing more is written
+    }
+  }
+
+  /// All that is archived is finished: nothing of what comes is there to be compared with it.
+  [[nodiscard]] bool ends_with_a_segment() const {
+    return kSegment.offset(ledger_.reported(lineage_.newest())) == 0;
   }
 
   /// The archive has what tells its branch from the other one: a segment and more behind the fork.
@@ -264,6 +278,7 @@ class Run {
   void prune(wal::Lsn keep_from) {
     const auto directory = disk_.open();
     try {
+      const archive::Upkeep upkeep(*directory, archive::Upkeep::Kind::prune);
       const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
       story_.tell("prune: {} file(s) before {}", plan.files, keep_from);
       ledger_.on_prune(keep_from);
@@ -717,6 +732,7 @@ class Run {
   Random shutdowns_;       ///< of its own: what is drawn there does not move everything else
   const bool shuts_down_;  ///< servers, while the disk hangs
   Random imports_;         ///< likewise
+  Random borders_;         ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;

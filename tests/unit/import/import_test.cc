@@ -453,6 +453,126 @@ TEST(Import, ReplacesWhatIsDamagedOnlyIfAskedTo) {
   example.expect_whole(11);
 }
 
+/// As the pg_wal of a server has it: the last segment is unfinished.
+test::Bytes begun(WalBuilder& wal, std::uint64_t segno) {
+  const auto front = wal.bytes(kSize.start(segno), kSize.start(segno) + 5'000);
+  test::Bytes bytes(front.begin(), front.end());
+  bytes.resize(kSize.bytes());
+  return bytes;
+}
+
+TEST(Import, ExtendsUpToWhatIsUnfinishedOrDamaged) {
+  for (const bool unfinished : {true, false}) {
+    Example example(1, 4, 7);
+    example.archive.disk.open()->remove(name(7, ".partial"));
+    example.offer(7, 10);
+    if (unfinished)
+      example.other.disk.put(name(10), begun(example.wal, 10));
+    else
+      example.offer(10, 12).flip(name(10), 5'000, 2);
+    const auto result = example.run({.extend = true});
+    EXPECT_THAT(names_of(result), ElementsAre(name(7), name(8), name(9))) << told(result);
+    EXPECT_EQ(result.reason(), unfinished ? Reason::not_asked_for : Reason::not_sound);
+    EXPECT_THAT(result.unvouched, IsEmpty());
+    example.expect_whole(10);
+  }
+}
+
+TEST(Import, ExtendsTheFrontDownToWhatIsDamaged) {
+  Example example(5, 5, 11);
+  example.offer(1, 5).flip(name(2), 5'000, 2);
+  const auto result = example.run({.extend = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(3))) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+  EXPECT_THAT(result.unvouched, IsEmpty());
+}
+
+TEST(Import, ReplacesTheNewestBeforeAnUnfinishedOne) {
+  Example example(1, 4, 7);
+  example.archive.disk.open()->remove(name(7, ".partial"));
+  const auto sound = example.archive.disk.content(name(6));
+  example.archive.flip(name(6), 5'000, 2);
+  example.offer(6, 7).disk.put(name(7), begun(example.wal, 7));
+  const auto result = example.run({.extend = true, .replace_damaged = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(6))) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for) << told(result);
+  EXPECT_EQ(example.archive.disk.content(name(6)), sound);
+}
+
+/// The filler before it must not be taken for its own.
+TEST(Import, SeesDamageInTheFirstRecordBehindAnXlogSwitch) {
+  WalBuilder wal(WalBuilder::Options{.switch_every = 0, .abort_every = 0, .large_every = 0});
+  wal.grow_to(kSize.start(2) + 100'000);
+  wal.append_switch();
+  wal.grow_to(kSize.start(5));
+  Example example(1, 1, 1);
+  example.archive.disk.open()->remove(name(1, ".partial"));
+  example.archive.segments(wal, 1, 5);
+  const auto sound = example.archive.disk.content(name(3));
+  example.archive.flip(name(3), 60, 2);
+  example.other.segments(wal, 3, 4);
+  const auto refused = example.run();
+  EXPECT_EQ(refused.present, 0u);
+  EXPECT_EQ(refused.reason(), Reason::conflict) << told(refused);
+  const auto result = example.run({.replace_damaged = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(3))) << told(result);
+  EXPECT_EQ(example.archive.disk.content(name(3)), sound);
+}
+
+/// What lies beside it in the source differs from ours, but that is because ours is damaged.
+TEST(Import, FillsAHoleBesideADamagedSegment) {
+  Example example;
+  example.archive.flip(name(3), 5'000, 2);
+  example.offer(3, 8);
+  const auto result = example.run();
+  EXPECT_THAT(result.came, SizeIs(4)) << told(result);
+  EXPECT_EQ(result.reason(), Reason::conflict);  // the damaged one is named
+  const auto mended = example.run({.replace_damaged = true});
+  EXPECT_THAT(names_of(mended), ElementsAre(name(3))) << told(mended);
+  EXPECT_THAT(mended.unvouched, IsEmpty());
+  example.expect_whole(11);
+}
+
+/// A disk with bad sectors, or a file of another user.
+TEST(Import, PassesOverAFileThatCannotBeRead) {
+  for (const bool at_all : {true, false}) {
+    for (const std::uint64_t unreadable : {3, 6}) {  // one that the archive has, and one that not
+      Example example;
+      example.offer(3, 8);
+      example.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+        using Effect = sim::SimDisk::Effect;
+        const bool fails = call.name == name(unreadable) &&
+                           call.operation == sim::SimDisk::Operation::read &&
+                           (at_all || call.offset > 100'000);
+        return fails ? Effect::fail(EIO) : Effect::proceed();
+      });
+      const auto result = example.run();
+      EXPECT_THAT(result.came, SizeIs(unreadable == 3 ? 4 : 3)) << told(result);
+      EXPECT_EQ(result.reason(), Reason::not_sound);
+      EXPECT_THAT(told(result), HasSubstr(name(unreadable)));
+      example.other.disk.set_hook({});
+      static_cast<void>(example.run());
+      example.expect_whole(11);
+    }
+  }
+}
+
+TEST(Import, ADryRunTellsWhatWouldRemain) {
+  Example example;
+  record_loss(*example.archive.disk.open(), hole(4, 8));
+  example.offer(4, 6);
+  const auto part = example.run({.dry_run = true});
+  EXPECT_THAT(part.holes, ElementsAre(HasSubstr("0/600000 to 0/800000")));
+  EXPECT_THAT(part.unvouched, SizeIs(1));
+  EXPECT_THAT(part.closed, IsEmpty());
+  example.offer(6, 8);
+  const auto all = example.run({.dry_run = true});
+  EXPECT_THAT(all.holes, IsEmpty());
+  EXPECT_THAT(all.unvouched, IsEmpty());
+  EXPECT_THAT(all.closed, ElementsAre("hole-1-0-400000"));
+  EXPECT_THAT(example.holes(), SizeIs(1));
+}
+
 TEST(Import, ReplacesNothingByWhatDoesNotFit) {
   Example example;
   example.archive.flip(name(9), 500'000, 2);
@@ -696,7 +816,8 @@ TEST(Import, PublishesNothingThatChangedSinceItWasChecked) {
   example.offer(4, 8);
   bool changed = false;
   example.archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
-    if (call.operation == sim::SimDisk::Operation::create && !changed) {
+    const bool segment = call.name.find(name(4)) != std::string::npos;
+    if (call.operation == sim::SimDisk::Operation::create && segment && !changed) {
       changed = true;
       example.other.flip(name(4), 300'000, 1);
     }

@@ -105,6 +105,33 @@ TEST(FindBackups, TellsWhichAreNotFinished) {
   }
 }
 
+/// The manifest is beside it, and whole.
+TEST(FindBackups, SeesATarFileThatIsCutOff) {
+  const test::TemporaryDirectory place;
+  const auto whole = tar({{"backup_label", backup_label(kStart)}, {"PG_VERSION", "15\n"}});
+  const std::map<std::string, std::string> files = {
+      {"empty/base.tar", ""},
+      {"empty_gz/base.tar.gz", ""},
+      {"before_label/base.tar.gz", packed(Method::gzip, whole).substr(0, 20)},
+      {"in_the_end/base.tar", whole.substr(0, whole.size() - 512)},
+      {"odd/base.tar", whole.substr(0, whole.size() - 1)},
+      {"without_end/base.tar",
+       tar({{"backup_label", backup_label(kStart)}, {"PG_VERSION", "15\n"}}, false)}};
+  for (const auto& [file, content] : files) {
+    place.write(file, content);
+    place.write(file.substr(0, file.find('/')) + "/backup_manifest", backup_manifest(kStart, kEnd));
+  }
+  place.write("whole/base.tar", whole);
+  place.write("whole/backup_manifest", backup_manifest(kStart, kEnd));
+  const auto found = find_in(place);
+  EXPECT_EQ(found.size(), files.size() + 1);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state == State::finished, name == "whole") << backup.problem;
+    EXPECT_EQ(backup.problem.empty(), name == "whole");
+  }
+}
+
 TEST(FindBackups, LeavesItToTheWalWhetherOneWithoutAManifestIsFinished) {
   const test::TemporaryDirectory place;
   write_plain(place, "plain");

@@ -136,6 +136,15 @@ TEST(Retention, OfAWindowIsTheNewestBackupThatHadEndedByItsBegin) {
   }
 }
 
+TEST(Retention, OfAWindowInWhichNothingWasCommittedIsTheNewestBackupBeforeIt) {
+  auto wal = one_line();
+  wal.newest[{1, 1000}].time = hours_ago(5);
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
+  const auto retention = choose(kThree, window(hours(2)), wal);
+  EXPECT_THAT(kept(retention), ElementsAre("wed"));
+  EXPECT_FALSE(retention.nothing || retention.complaint);
+}
+
 TEST(Retention, OfACountIsThatManyFullBackups) {
   auto wal = one_line();
   wal.ended("mon", 100).ended("tue", 60).ended("wed", 10).ended("tue+", 50);

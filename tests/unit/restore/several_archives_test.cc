@@ -256,6 +256,7 @@ TEST(SeveralArchives, RefuseAnotherClustersInAnyCase) {
           // By hand nothing tells whose WAL is wanted, and the first that has it begins.
           const auto outcome = scene.ask(file);
           EXPECT_EQ(outcome.error, ErrorKind::conflict) << file << outcome.what;
+          EXPECT_NE(outcome.what.find("cluster"), std::string::npos) << file << outcome.what;
         }
       }
 }
