@@ -62,13 +62,16 @@ def hole_of(archive):
 
 def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: None):
     """A hole that was accepted: the primary has removed what a standby still has."""
-    primary = servers.primary(wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    primary = servers.primary()
     witness = servers.standby(primary, wal_keep_size="100GB", max_wal_size="1GB")
     archive = archive_of(primary)
     receiver, _, _ = with_segments(primary, receivers, archive, 2)
     meanwhile(primary)
     receiver.stop()
     wanted = primary.wal_path(1, primary.flushed())
+    # Only here: a receiver without a slot holds nothing back, and a base backup makes a checkpoint.
+    primary.conf(wal_keep_size="0")
+    primary.reload()
 
     def removed():
         fill(primary, 1)
@@ -77,6 +80,8 @@ def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: N
         return not wanted.exists()
 
     wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+    primary.conf(wal_keep_size="100GB")
+    primary.reload()
     receiver = receivers.pgweir(archive, primary, "--on-gap", "continue")
     streaming(primary)
     primary.sql("INSERT INTO rows VALUES (4711)")
