@@ -74,6 +74,10 @@ constexpr Metric kMetrics[] = {
      "max_slot_wal_keep_size."},
     {"pgweir_slot_retained_bytes", false, "WAL that the server keeps for the slot."},
     {"pgweir_slot_look_time_seconds", false, "When the slot was looked at last."},
+    {"pgweir_receiver_candidate_covered", false,
+     "1 if a failover to that host would leave no gap; hosts of the connection string but the one "
+     "that streams, with --slot-on."},
+    {"pgweir_receiver_candidate_look_time_seconds", false, "When that host answered last."},
     // the receiver that serves
     {"pgweir_serve_clients", false, "Clients that are served the archive's WAL now."},
     {"pgweir_serve_client_streaming", false,
@@ -307,6 +311,12 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
   add_slot(to, content);
+  for (const auto& candidate : content.candidates) {
+    const std::vector<std::pair<std::string, std::string>> labels = {{"host", candidate.host}};
+    to.add("pgweir_receiver_candidate_covered", candidate.covered() ? 1 : 0, labels);
+    if (candidate.answered != SystemTime{})
+      to.add_time("pgweir_receiver_candidate_look_time_seconds", candidate.answered, labels);
+  }
   if (view.clients) add_clients(to, *view.clients);
   return to.take();
 }

@@ -25,6 +25,8 @@ using receive::OnGap;
 constexpr Choice<ApplyPosition> kApplyPositions[] = {{"none", ApplyPosition::none},
                                                      {"flush", ApplyPosition::flush}};
 constexpr Choice<OnGap> kOnGapChoices[] = {{"stop", OnGap::stop}, {"continue", OnGap::go_on}};
+constexpr Choice<receive::SlotOn> kSlotOnChoices[] = {{"none", receive::SlotOn::none},
+                                                      {"listed", receive::SlotOn::listed}};
 constexpr Choice<OnDiskFull> kOnDiskFullChoices[] = {{"wait", OnDiskFull::wait},
                                                      {"stop", OnDiskFull::stop}};
 constexpr Choice<LogLevel> kLogLevels[] = {{"debug", LogLevel::debug},
@@ -76,11 +78,21 @@ constexpr auto kCreateSlot =
     flag("create-slot",
          "create it when the server is known to be the right one; it reserves WAL at once");
 constexpr auto kIfNotExists = flag("if-not-exists", "no error if it exists");
+constexpr auto kSlotOn = option_of<choice_value<kSlotOnChoices>>(
+    "slot-on", "WHERE",
+    "listed: keep it on all hosts of the connection string, so that a failover leaves no gap; "
+    "none (default): on the one that streams (docs/ha.md)");
+constexpr auto kSlotInterval = option_of<time_value<100, kDay>>(
+    "slot-interval", "TIME", "with --slot-on, look at the others so often (default: 10s)");
 constexpr auto kMonitorConninfo = connection_string(option_of<conninfo_value>(
     "monitor-conninfo", "CONNINFO",
     "ordinary connection to watch the slot's health over (default: -d, if that names a database)"));
-constexpr Option kOfSlot[] = {kSlot.says("stream from this physical slot"), kCreateSlot,
-                              kIfNotExists, kMonitorConninfo};
+constexpr Option kOfSlot[] = {kSlot.says("stream from this physical slot"),
+                              kCreateSlot,
+                              kIfNotExists,
+                              kSlotOn,
+                              kSlotInterval,
+                              kMonitorConninfo};
 
 constexpr auto kNotifyChannel = option_of<channel_value>(
     "notify-channel", "CHANNEL",
@@ -216,6 +228,16 @@ void read_slot(const Arguments& arguments, receive::Options& options, const Step
   options.create_slot = arguments.has(kCreateSlot);
   options.if_not_exists = arguments.has(kIfNotExists);
   options.monitor_conninfo = arguments.get(kMonitorConninfo);
+  options.slot_on = arguments.get(kSlotOn, options.slot_on);
+  options.slot_interval = arguments.get(kSlotInterval, options.slot_interval);
+  step([&] {
+    require(options.slot_on == receive::SlotOn::none || options.slot,
+            fmt::format("{} needs --slot NAME", arguments.source(kSlotOn)));
+  });
+  step([&] {
+    require(!arguments.has(kSlotInterval) || options.slot_on != receive::SlotOn::none,
+            fmt::format("{} needs --slot-on listed", arguments.source(kSlotInterval)));
+  });
   step([&] {
     require(!options.create_slot || options.slot,
             fmt::format("{} needs --slot NAME", arguments.source(kCreateSlot)));

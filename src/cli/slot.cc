@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +17,7 @@
 #include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
+#include "pq/conninfo.h"
 #include "pq/slot_view.h"
 
 namespace weir::cli {
@@ -27,12 +29,15 @@ using namespace std::chrono_literals;
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
 constexpr auto kJson = flag("json", "list: as JSON");
+constexpr auto kAllHosts = flag(
+    "all-hosts", "on each host of the connection string, whatever its role; not the first only");
 constexpr Option kOptions[] = {
     kDirectory.says(
         "list, drop: the slots of \"pgweir serve\" beside this archive, whether it runs or not"),
     kSlot.says("the slot"),
     kIfNotExists,
     kIfExists,
+    kAllHosts,
     kJson,
     kDbname.says("connection string, URI, or a database's name; list uses an ordinary connection, "
                  "by default to the database postgres"),
@@ -58,11 +63,55 @@ std::string required_slot(const Arguments& arguments, const std::string& verb) {
   return *slot;
 }
 
-int create(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "create", {kIfExists, kJson});
+/// Where to: a host of the connection string and no other, or the first that will do.
+struct Target {
+  std::string conninfo;
+  std::optional<std::size_t> host = std::nullopt;
+
+  [[nodiscard]] pq::Connection connect(pq::Replication replication, const net::Wake& stop) const {
+    return pq::Connection::open(
+        {.conninfo = replication == pq::Replication::none ? ordinary_conninfo(conninfo) : conninfo,
+         .replication = replication,
+         .first_host = host.value_or(0),
+         .only_first_host = host.has_value(),
+         .any_role = host.has_value()},
+        stop);
+  }
+};
+
+std::vector<std::string> host_names(const std::string& conninfo) {
+  const auto values = pq::expand_conninfo(conninfo);
+  const auto value = [&](std::string_view keyword) {
+    const auto found = values.find(keyword);
+    return found == values.end() ? std::string() : found->second;
+  };
+  std::vector<std::string> names;
+  for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port")))
+    names.push_back(host.to_string());
+  return names;
+}
+
+/// Does it on each host, also behind one where it failed. The status is the gravest.
+template <typename Function>
+int on_all_hosts(const std::string& conninfo, Function&& function) {
+  const auto names = host_names(conninfo);
+  int status = kDone;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    try {
+      function(names[i], Target{conninfo, i});
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::usage) throw;
+      print_error(error);
+      status = std::max(status, exit_status(error.kind()));
+    }
+  }
+  return status;
+}
+
+std::string create(const Arguments& arguments, const Target& target) {
   const auto slot = required_slot(arguments, "create");
   const net::Wake never;
-  auto connection = pq::Connection::open({.conninfo = conninfo}, never);
+  auto connection = target.connect(pq::Replication::physical, never);
   const bool created = pq::create_physical_slot(connection, slot);
   if (!created && !arguments.has(kIfNotExists))
     throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" exists already", slot))
@@ -97,15 +146,13 @@ int create(const Arguments& arguments, const std::string& conninfo) {
     text += fmt::format("; WAL is kept from {} on", *state->restart_lsn);
     if (state->restart_timeline) text += fmt::format(" (timeline {})", *state->restart_timeline);
   }
-  print(text + "\n");
-  return kDone;
+  return text + "\n";
 }
 
-int drop(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "drop", {kIfNotExists, kJson});
+std::string drop(const Arguments& arguments, const Target& target) {
   const auto slot = required_slot(arguments, "drop");
   const net::Wake never;
-  auto connection = pq::Connection::open({.conninfo = conninfo}, never);
+  auto connection = target.connect(pq::Replication::physical, never);
   try {
     pq::drop_slot(connection, slot);
   } catch (const Error& error) {
@@ -115,22 +162,18 @@ int drop(const Arguments& arguments, const std::string& conninfo) {
       throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
           .with("server", connection.server_name())
           .hint("\"pgweir slot list\" shows those that do; with --if-exists this is no error.");
-    print(fmt::format("replication slot \"{}\" does not exist\n", slot));
-    return kDone;
+    return fmt::format("replication slot \"{}\" does not exist\n", slot);
   }
-  print(fmt::format("replication slot \"{}\" dropped\n", slot));
-  return kDone;
+  return fmt::format("replication slot \"{}\" dropped\n", slot);
 }
 
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
-int list(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
+std::vector<SlotRow> list(const Target& target) {
   const net::Wake never;
-  auto connection = pq::Connection::open(
-      {.conninfo = ordinary_conninfo(conninfo), .replication = pq::Replication::none}, never);
+  auto connection = target.connect(pq::Replication::none, never);
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
@@ -159,13 +202,58 @@ int list(const Arguments& arguments, const std::string& conninfo) {
     slot.xmin_age = number(row[11]);
     slots.push_back(std::move(slot));
   }
-  print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
-  return kDone;
+  return slots;
+}
+
+int create_command(const Arguments& arguments, const std::string& conninfo) {
+  refuse(arguments, "create", {kIfExists, kJson});
+  if (!arguments.has(kAllHosts)) {
+    print(create(arguments, {conninfo}));
+    return kDone;
+  }
+  return on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+    print(fmt::format("{}: {}", host, create(arguments, target)));
+  });
+}
+
+int drop_command(const Arguments& arguments, const std::string& conninfo) {
+  refuse(arguments, "drop", {kIfNotExists, kJson});
+  if (!arguments.has(kAllHosts)) {
+    print(drop(arguments, {conninfo}));
+    return kDone;
+  }
+  return on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+    print(fmt::format("{}: {}", host, drop(arguments, target)));
+  });
+}
+
+int list_command(const Arguments& arguments, const std::string& conninfo) {
+  refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
+  const bool json = arguments.has(kJson);
+  if (!arguments.has(kAllHosts)) {
+    const auto slots = list({conninfo});
+    print(json ? slots_json(slots) + "\n" : slots_text(slots));
+    return kDone;
+  }
+  auto all = nlohmann::json::array();
+  const auto status = on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+    try {
+      const auto slots = list(target);
+      if (!json) print(fmt::format("{}:\n{}", host, slots_text(slots)));
+      all.push_back({{"host", host}, {"slots", nlohmann::json::parse(slots_json(slots))}});
+    } catch (const Error& error) {
+      all.push_back({{"host", host}, {"error", error.what()}});
+      throw;
+    }
+  });
+  if (json) print(all.dump(2) + "\n");
+  return status;
 }
 
 /// Without a server.
 int slot_of_archive(const Arguments& arguments, const std::string& verb) {
-  for (const std::string_view option : {"dbname", "host", "port", "username", "no-password"})
+  for (const std::string_view option :
+       {"dbname", "host", "port", "username", "no-password", "all-hosts"})
     if (arguments.on_command_line(option))
       throw Error(ErrorKind::usage, fmt::format("--{} does not go with --directory", option));
   const auto directory = required_directory(arguments);
@@ -200,9 +288,9 @@ int slot_command(const Arguments& arguments) {
   const bool known = verb == "create" || verb == "drop" || verb == "list";
   if (known && arguments.on_command_line("directory")) return slot_of_archive(arguments, verb);
   const auto conninfo = conninfo_of(arguments);
-  if (verb == "create") return create(arguments, conninfo);
-  if (verb == "drop") return drop(arguments, conninfo);
-  if (verb == "list") return list(arguments, conninfo);
+  if (verb == "create") return create_command(arguments, conninfo);
+  if (verb == "drop") return drop_command(arguments, conninfo);
+  if (verb == "list") return list_command(arguments, conninfo);
   throw Error(ErrorKind::usage, fmt::format("unknown command \"slot {}\"", verb))
       .hint("It can be create, drop or list.");
 }
@@ -217,9 +305,9 @@ constinit const Command kSlotCommand = {
     .about = R"(pgweir slot creates, drops and lists replication slots.
 
 Usage:
-  pgweir slot create -S NAME [-d CONNINFO] [--if-not-exists]
-  pgweir slot drop   -S NAME [-d CONNINFO] [--if-exists]
-  pgweir slot list   [-d CONNINFO] [--json]
+  pgweir slot create -S NAME [-d CONNINFO] [--if-not-exists] [--all-hosts]
+  pgweir slot drop   -S NAME [-d CONNINFO] [--if-exists] [--all-hosts]
+  pgweir slot list   [-d CONNINFO] [--json] [--all-hosts]
   pgweir slot list   -D DIRECTORY [--json]
   pgweir slot drop   -D DIRECTORY -S NAME [--if-exists]
 
@@ -234,6 +322,7 @@ not: what they need is not removed by "pgweir prune".
     .notes = R"(Examples:
   pgweir slot create -S weir -d "host=db1 user=repl"
   pgweir slot list -h db1 -U postgres
+  pgweir slot drop -S weir -d "host=db1,db2,db3 user=repl" --all-hosts --if-exists
 
 A slot nobody reads from keeps WAL until the server's disk is full, unless
 max_slot_wal_keep_size limits it: drop what you do not need.

@@ -44,6 +44,12 @@ struct ConnectOptions {
   /// Index of the host to begin with; the others follow in turn. Taken modulo their number, so that
   /// a caller who cannot use the host that answered passes host_index() + 1.
   std::size_t first_host = 0;
+  /// To that host and no other. (prefer-standby is a choice between hosts, and means nothing then.)
+  bool only_first_host = false;
+  /// target_session_attrs does not count.
+  bool any_role = false;
+  /// In the place of the connection string's own application_name; empty: that one counts.
+  std::string application_name = {};
   /// Given each notice or warning of the server, on the thread that reads; may be empty. Nothing
   /// is ever printed.
   std::function<void(const std::string&)> notice = {};

@@ -14,6 +14,7 @@
 #include "archive/downstream_client.h"
 #include "archive/losses.h"
 #include "base/error.h"
+#include "receive/candidate.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -79,6 +80,11 @@ struct TimelineSwitched {
 struct LossRecorded {
   archive::Loss loss;
 };
+/// A server that does not stream was looked at: whether a failover to it would leave a gap has
+/// changed, or why.
+struct CandidateLooked {
+  Candidate candidate;
+};
 /// The disk is full, or has space again.
 struct DiskFull {
   bool full;
@@ -114,8 +120,8 @@ using Event =
     std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns, event::Streaming,
                  event::Progress, event::DurableEnd, event::SyncDone, event::SegmentFinished,
                  event::SegmentCompressed, event::NotCompressed, event::TimelineSwitched,
-                 event::LossRecorded, event::DiskFull, event::Trouble, event::LeftUnfinished,
-                 event::ClientCame, event::ClientGone, event::Stopped>;
+                 event::LossRecorded, event::CandidateLooked, event::DiskFull, event::Trouble,
+                 event::LeftUnfinished, event::ClientCame, event::ClientGone, event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

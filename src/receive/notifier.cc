@@ -61,6 +61,10 @@ std::string event_payload(const ArchiveEvent& event, const std::string& archive,
                           event.loss->last_segment().to_string()};
     if (event.loss->commits) object["commits"] = *event.loss->commits;
   }
+  if (event.candidate) {
+    object["host"] = shortened(event.candidate->host);
+    if (!event.candidate->covered()) object["reason"] = shortened(event.candidate->reason);
+  }
   if (event.error) {
     object["kind"] = to_string(event.error->kind());
     object["message"] = shortened(event.error->what());
@@ -130,6 +134,11 @@ void Notifier::on_event(const Event& happened) {
                 .time = time,
                 .timeline = switched.next,
                 .lsn = switched.switchpoint});
+      },
+      [&](const event::CandidateLooked& looked) {
+        notify({.event = looked.candidate.covered() ? "candidate_covered" : "candidate_not_covered",
+                .time = time,
+                .candidate = looked.candidate});
       },
       [&](const event::Stopped& stopped) {
         notify({.event = "stopped",

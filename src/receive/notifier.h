@@ -32,6 +32,7 @@ struct ArchiveEvent {
   std::optional<Error> error;
   std::optional<bool> asked;
   std::optional<archive::Loss> loss;
+  std::optional<Candidate> candidate;
 };
 [[nodiscard]] std::string event_payload(const ArchiveEvent& event, const std::string& archive,
                                         std::uint64_t dropped);

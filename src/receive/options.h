@@ -21,6 +21,11 @@ enum class OnGap {
   stop,   ///< end with an error that names the missing range
   go_on,  ///< leave the hole, say so, archive on from what the upstream still has
 };
+/// Which servers have our slot kept on them, beside the one that streams.
+enum class SlotOn {
+  none,
+  listed,  ///< all of the connection string
+};
 enum class OnDiskFull {
   wait,  ///< keep the connection, try again until there is space
   stop,
@@ -33,6 +38,8 @@ struct Options {
   std::optional<std::string> slot;
   bool create_slot = false;
   bool if_not_exists = false;
+  SlotOn slot_on = SlotOn::none;
+  std::chrono::milliseconds slot_interval{10'000};  ///< how often those are looked at
   std::optional<wal::Lsn> start;  ///< for an empty archive; any byte of the segment to begin with
   /// The same as a segment's name: what LSN it is depends on the server's segment size.
   std::optional<wal::SegmentName> start_segment;

@@ -1,6 +1,9 @@
 #include <charconv>
+#include <string_view>
 #include <utility>
+#include <variant>
 
+#include "pq/conninfo.h"
 #include "pq/parameters.h"
 #include "pq/shutdown_probe.h"
 #include "receive/server.h"
@@ -8,6 +11,9 @@
 namespace weir::receive {
 
 namespace {
+
+/// The server ends a stream as soon as it has read that we did.
+constexpr std::chrono::seconds kSlotPatience(5);
 
 class PqStream final : public WalStream {
  public:
@@ -52,6 +58,19 @@ class PqServer final : public Server {
     return pq::create_physical_slot(connection_, slot);
   }
   void drop_slot(const std::string& slot) override { pq::drop_slot(connection_, slot); }
+  bool use_slot(const std::string& slot, wal::Lsn position, wal::TimelineId timeline,
+                std::optional<wal::Lsn> flush) override {
+    auto stream = pq::ReplicationStream::start(connection_, slot, position, timeline,
+                                               connection_.interrupt());
+    if (flush)
+      stream.send(wire::StandbyStatus{
+          .write = *flush, .flush = *flush, .apply = {}, .reply_requested = false});
+    stream.finish(kSlotPatience);
+    // At the end of a timeline there is perhaps nobody who reads a status.
+    const auto end = stream.next();
+    const auto* ended = std::get_if<pq::EndOfStream>(&end);
+    return ended != nullptr && !ended->next;
+  }
   std::optional<pq::SlotState> read_replication_slot(const std::string& slot) override {
     return pq::read_replication_slot(connection_, slot);
   }
@@ -84,6 +103,20 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 
 class PqServers final : public Servers {
  public:
+  HostList hosts(const Options& options) override {
+    const auto values = pq::expand_conninfo(options.conninfo);
+    const auto value = [&](std::string_view keyword) {
+      const auto found = values.find(keyword);
+      return found == values.end() ? std::string() : found->second;
+    };
+    HostList list;
+    for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port")))
+      list.names.push_back(host.to_string());
+    list.prefers_standby = value("target_session_attrs") == "prefer-standby";
+    list.shuffled = value("load_balance_hosts") == "random";
+    return list;
+  }
+
   std::unique_ptr<Server> connect(const Options& options, std::size_t first_host,
                                   std::function<void(const std::string&)> notice,
                                   const net::Wake& stop) override {
@@ -92,6 +125,18 @@ class PqServers final : public Servers {
                               .fallback_application_name = options.fallback_application_name,
                               .first_host = first_host,
                               .notice = std::move(notice)},
+                             stop));
+  }
+
+  std::unique_ptr<Server> visit(const Options& options, const Visit& visit,
+                                const net::Wake& stop) override {
+    return std::make_unique<PqServer>(
+        pq::Connection::open({.conninfo = options.conninfo,
+                              .timeout = visit.timeout,
+                              .first_host = visit.host,
+                              .only_first_host = true,
+                              .any_role = true,
+                              .application_name = visit.application_name},
                              stop));
   }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "net/wake.h"
 #include "pq/commands.h"
@@ -56,6 +57,13 @@ class Server {
   [[nodiscard]] virtual unsigned data_directory_mode() = 0;
   [[nodiscard]] virtual bool create_physical_slot(const std::string& slot) = 0;
   virtual void drop_slot(const std::string& slot) = 0;
+  /// Takes the slot for a moment, by a stream that begins at `position`, the end of the server's
+  /// WAL on this timeline, and is ended at once. With `flush` the slot is moved there; the server
+  /// does that in both directions. Written and applied is said to be as much and nothing. False if
+  /// the timeline has ended there: nothing was moved. Throws the server's Error: no such slot
+  /// (42704), in use (55006), invalidated (55000).
+  [[nodiscard]] virtual bool use_slot(const std::string& slot, wal::Lsn position,
+                                      wal::TimelineId timeline, std::optional<wal::Lsn> flush) = 0;
   [[nodiscard]] virtual std::optional<pq::SlotState> read_replication_slot(
       const std::string& slot) = 0;
   [[nodiscard]] virtual std::string timeline_history(wal::TimelineId timeline) = 0;
@@ -77,15 +85,34 @@ struct SlotReading {
   int server_major = 0;
 };
 
+/// What a connection string says of the hosts that it names.
+struct HostList {
+  std::vector<std::string> names;  ///< for messages; never empty
+  bool prefers_standby = false;    ///< target_session_attrs=prefer-standby
+  bool shuffled = false;           ///< load_balance_hosts=random
+};
+
+/// A short visit to a host of the connection string, beside the stream.
+struct Visit {
+  std::size_t host = 0;
+  std::chrono::milliseconds timeout{5'000};
+  std::string application_name;
+};
+
 /// The way to servers.
 class Servers {
  public:
   virtual ~Servers() = default;
+  /// Throws Error{usage} for a connection string that cannot be read.
+  [[nodiscard]] virtual HostList hosts(const Options& options) = 0;
   /// To a host of the connection string, `first_host` if that is to be had. As
   /// pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect(
       const Options& options, std::size_t first_host,
       std::function<void(const std::string&)> notice, const net::Wake& stop) = 0;
+  /// To that host and no other, whatever its role. As pq::Connection::open().
+  [[nodiscard]] virtual std::unique_ptr<Server> visit(const Options& options, const Visit& visit,
+                                                      const net::Wake& stop) = 0;
   /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
   /// execute().
   [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,

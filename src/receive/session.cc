@@ -32,6 +32,7 @@
 #include "receive/shutdown_watch.h"
 #include "receive/size_watch.h"
 #include "receive/slot_guard.h"
+#include "receive/slot_keeper.h"
 #include "receive/spare.h"
 #include "receive/stream_loop.h"
 #include "wal/page.h"
@@ -94,6 +95,7 @@ class Session {
   void connect(std::size_t first_host);
   void pause(std::chrono::milliseconds time);
   void expect_slot(bool expected);
+  void begin_line(const step::Stream& step, const Intake& intake);
   void announce_streaming(const step::Stream& step);
   void show_losses();
   void watch_losses();
@@ -121,6 +123,7 @@ class Session {
   std::unique_ptr<Server> server_;
   std::optional<Compression> compression_;
   std::optional<SlotGuard> slot_guard_;
+  std::optional<SlotKeeper> slot_keeper_;
   /// What was read of the archive's end to compare it: the stream that follows begins there.
   struct Border {
     wal::TimelineId timeline;
@@ -162,6 +165,20 @@ class LiveStatus {
  private:
   Feed& feed_;
   StatusBoard& board_;
+};
+
+/// The slots of the other servers are kept up with the stream as long as this lives.
+class KeptLine {
+ public:
+  explicit KeptLine(SlotKeeper* keeper) : keeper_(keeper) {}
+  ~KeptLine() {
+    if (keeper_ != nullptr) keeper_->end_line();
+  }
+  KeptLine(const KeptLine&) = delete;
+  KeptLine& operator=(const KeptLine&) = delete;
+
+ private:
+  SlotKeeper* const keeper_;
 };
 
 }  // namespace
@@ -231,6 +248,7 @@ void Session::watch_sizes(const step::InspectArchive& step) {
 
 void Session::finish(bool well) {
   size_watch_.reset();
+  slot_keeper_.reset();
   server_.reset();
   feed_.publish(event::StateChanged{"stopping"});
   if (const auto time = habits_->time_to_compress(well); compression_ && time)
@@ -280,6 +298,9 @@ void Session::take_archive() {
   if (options_.slot && options_.monitor_conninfo)
     slot_guard_.emplace(environment_.servers, machine_, *options_.monitor_conninfo, *options_.slot,
                         !options_.create_slot, log_, board_);
+  if (options_.slot && options_.slot_on == SlotOn::listed)
+    slot_keeper_.emplace(options_, environment_.servers, machine_, log_, feed_, board_,
+                         environment_.seed);
 }
 
 void Session::connect(std::size_t first_host) {
@@ -606,6 +627,8 @@ StreamOutcome Session::stream(const step::Stream& step) {
                     std::move(loop_hooks));
     auto outcome = [&] {
       const LiveStatus live(feed_, board_, loop);
+      const KeptLine kept(slot_keeper_ ? &*slot_keeper_ : nullptr);
+      begin_line(step, intake);
       return loop.run();
     }();
     longest_pause_ = policy.longest_pause();
@@ -654,6 +677,28 @@ StreamState::Options Session::state_options(const step::Stream& step) const {
           .server_end = step.server_end,
           .soon_again = soon_again,
           .catch_up_bytes = environment_.scale.catch_up_bytes};
+}
+
+void Session::begin_line(const step::Stream& step, const Intake& intake) {
+  if (!slot_keeper_) return;
+  auto history = std::optional(wal::TimelineHistory(1));
+  if (step.timeline > 1) {
+    const auto content = archive::read_history(directory_, step.timeline);
+    history = content ? wal::TimelineHistory::parse(step.timeline, *content) : std::nullopt;
+  }
+  if (!history) {
+    log_.warning(
+        "the archive has no history of timeline {}: which other servers belong to it cannot be "
+        "told, so their slots are left alone",
+        step.timeline);
+    return;
+  }
+  slot_keeper_->begin_line({.host = server_->host_index(),
+                            .system_identifier = step.system_identifier,
+                            .segment_size = step.segment_size,
+                            .history = *history,
+                            .start = step.start,
+                            .records_end = [&intake] { return intake.records_end(); }});
 }
 
 void Session::announce_streaming(const step::Stream& step) {

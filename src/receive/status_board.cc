@@ -45,6 +45,30 @@ nlohmann::json client_json(const archive::DownstreamClient& client) {
                                        : nlohmann::json(nullptr)}};
 }
 
+nlohmann::json candidate_json(const Candidate& candidate) {
+  nlohmann::json json{{"host", candidate.host},
+                      {"covered", candidate.covered()},
+                      {"cover", to_string(candidate.cover)},
+                      {"reason", candidate.reason}};
+  const bool known = candidate.answered != std::chrono::system_clock::time_point{};
+  const auto or_null = [&](bool there, const auto& value) {
+    return there ? nlohmann::json(value) : nlohmann::json(nullptr);
+  };
+  json["answered"] = or_null(known, format_time(candidate.answered));
+  json["timeline"] = or_null(known, candidate.timeline);
+  json["server_lsn"] = or_null(known, candidate.end.to_string());
+  json["slot_lsn"] =
+      or_null(candidate.slot_lsn.has_value(), candidate.slot_lsn.value_or(wal::Lsn()).to_string());
+  json["slot_lag_bytes"] = candidate.slot_lsn && candidate.end >= *candidate.slot_lsn
+                               ? nlohmann::json(candidate.end - *candidate.slot_lsn)
+                               : nlohmann::json(nullptr);
+  if (candidate.silent_since) {
+    json["silent_since"] = format_time(*candidate.silent_since);
+    json["was_covered"] = candidate.was_covered;
+  }
+  return json;
+}
+
 }  // namespace
 
 StatusBoard::StatusBoard(Feed* feed) {
@@ -261,6 +285,11 @@ std::string StatusBoard::to_json() const {
   if (content.slot_view && content.slot_view->retained)
     json["slot_retained_bytes"] = *content.slot_view->retained;
   if (content.slot_warning) json["slot_warning"] = *content.slot_warning;
+  if (!content.candidates.empty()) {
+    json["candidates"] = nlohmann::json::array();
+    for (const auto& candidate : content.candidates)
+      json["candidates"].push_back(candidate_json(candidate));
+  }
   json["segments_to_compress"] = content.to_compress;
   if (clients) {
     json["clients"] = nlohmann::json::array();

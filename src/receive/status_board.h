@@ -12,6 +12,7 @@
 #include "archive/downstream_client.h"
 #include "archive/losses.h"
 #include "pq/slot_view.h"
+#include "receive/candidate.h"
 #include "receive/feed.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
@@ -41,6 +42,8 @@ class StatusBoard {
     std::optional<std::string> slot_warning;  ///< by the slot guard
     std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
     std::chrono::system_clock::time_point slot_read_at{};
+    /// The other servers of the connection string, by the slot keeper; in its order.
+    std::vector<Candidate> candidates;
     std::size_t to_compress = 0;  ///< finished segments still raw
     // Counted since the start.
     std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one

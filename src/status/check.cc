@@ -60,6 +60,8 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
                                        format_duration(*receiver->silence)));
   }
   if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
+  for (const auto& candidate : receiver->not_covered)
+    add(Level::warning, "a failover may leave a gap: " + candidate);
 }
 
 void judge_upstream(const StatusReport& report, Verdict& verdict) {

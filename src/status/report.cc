@@ -233,13 +233,26 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
     if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
     return found->get<std::uint64_t>();
   };
-  ReceiverFacts facts{
-      text("state"), text("server"),       text("flush_lsn"), number("lag_bytes"), {},
-      text("slot"),  text("slot_warning"), text("last_error")};
+  ReceiverFacts facts{text("state"),
+                      text("server"),
+                      text("flush_lsn"),
+                      number("lag_bytes"),
+                      {},
+                      text("slot"),
+                      text("slot_warning"),
+                      text("last_error"),
+                      {},
+                      {}};
   if (const auto timeline = number("timeline"))
     facts.timeline = static_cast<wal::TimelineId>(*timeline);
   if (const auto silence = number("silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
+  if (const auto all = json.find("candidates"); all != json.end() && all->is_array())
+    for (const auto& one : *all)
+      if (one.is_object() && !one.value("covered", false) &&
+          one.value("cover", "") != "not_looked_at")
+        facts.not_covered.push_back(
+            fmt::format("{}: {}", one.value("host", ""), one.value("reason", "")));
   return facts;
 }
 

@@ -129,6 +129,8 @@ struct ReceiverFacts {
   std::string slot_warning;
   std::string last_error;
   std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
+  /// Servers that were looked at and a failover to which may leave a gap, each with the reason.
+  std::vector<std::string> not_covered;
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
 

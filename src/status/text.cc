@@ -17,6 +17,7 @@ using Json = nlohmann::json;
 
 std::string receiver_text(const StatusReport& report);
 std::string clients_text(const Json& receiver);
+std::string candidates_text(const Json& receiver);
 std::string timeline_text(const StatusReport::Timeline& one);
 std::string window_text(const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
@@ -274,6 +275,37 @@ std::string clients_text(const Json& receiver) {
   return text;
 }
 
+/// What a failover to each of the other servers would cost.
+std::string candidates_text(const Json& receiver) {
+  const auto candidates = receiver.find("candidates");
+  if (candidates == receiver.end() || !candidates->is_array()) return {};
+  std::string text;
+  for (const auto& candidate : *candidates) {
+    if (!candidate.is_object()) continue;
+    text += fmt::format("  failover to {}: ", word_of(candidate, "host"));
+    if (candidate.value("covered", false)) {
+      text += fmt::format("covered, its slot keeps WAL from {} on", word_of(candidate, "slot_lsn"));
+      if (const auto lag = candidate.find("slot_lag_bytes");
+          lag != candidate.end() && lag->is_number_unsigned())
+        text += fmt::format(" ({})", format_size(lag->get<std::uint64_t>()));
+      text += "\n";
+    } else if (candidate.contains("silent_since")) {
+      text += fmt::format("not covered, no answer since {}: {}\n",
+                          word_of(candidate, "silent_since"), word_of(candidate, "reason"));
+      text +=
+          word_of(candidate, "answered") == "-"
+              ? "    it has not answered before\n"
+              : fmt::format("    at its last answer, {}, it was {}; its slot kept WAL from {} on\n",
+                            word_of(candidate, "answered"),
+                            candidate.value("was_covered", false) ? "covered" : "not covered",
+                            word_of(candidate, "slot_lsn"));
+    } else {
+      text += fmt::format("not covered: {}\n", word_of(candidate, "reason"));
+    }
+  }
+  return text;
+}
+
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
   const auto json = receiver_json(report);
@@ -301,6 +333,7 @@ std::string receiver_text(const StatusReport& report) {
   if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
   if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
+  text += candidates_text(json);
   text += clients_text(json);
   if (json.contains("slot_warning"))
     text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));

@@ -90,6 +90,9 @@ void SimReceiver::receive() {
   const auto listening = feed_.subscribe([this](const receive::Event& happened) {
     receive::on(
         happened, [this](const receive::event::Trouble& told) { trouble(told.error); },
+        [this](const receive::event::DurableEnd& durable) {
+          world_.upstream.on_durable(durable.end);
+        },
         [this](const receive::event::LossRecorded& recorded) {
           const auto& loss = recorded.loss;
           world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);

@@ -40,6 +40,7 @@ class Run {
         shuts_down_(seed % 8 == 0),
         imports_(seed + 99),
         borders_(seed + 101),
+        keeps_(seed + 103),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -70,6 +71,10 @@ class Run {
                                                    : Method::zstd,
                                        1};
     }
+    if (receiver_options_.slot && upstream_.nodes().size() > 1 && keeps_.below(3) != 0) {
+      receiver_options_.slot_on = receive::SlotOn::listed;
+      receiver_options_.slot_interval = std::chrono::milliseconds(keeps_.between(5, 50));
+    }
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
   }
@@ -99,6 +104,7 @@ class Run {
     result_.steps = steps_;
     result_.dropped = world_.dropped;
     result_.told_to_go = upstream_.told_to_go();
+    result_.slots_moved = upstream_.slots_moved();
     result_.story = story_.lines();
     return result_;
   }
@@ -733,6 +739,7 @@ class Run {
   const bool shuts_down_;  ///< servers, while the disk hangs
   Random imports_;         ///< likewise
   Random borders_;         ///< likewise
+  Random keeps_;           ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;

@@ -30,6 +30,7 @@ struct RunResult {
   std::uint64_t imported = 0;      ///< segments
   std::uint64_t dropped = 0;       ///< messages with WAL
   std::uint64_t told_to_go = 0;    ///< walsenders
+  std::uint64_t slots_moved = 0;   ///< by the slot keeper
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
   std::uint64_t recoveries = 0;

@@ -210,6 +210,9 @@ class SimServers::SimServer final : public receive::Server {
     asked();
     world_.upstream.drop_slot();
   }
+  bool use_slot(const std::string&, Lsn, wal::TimelineId, std::optional<Lsn>) override {
+    throw Error(ErrorKind::protocol, "the slot of the server that streams is the stream's");
+  }
   std::optional<pq::SlotState> read_replication_slot(const std::string&) override {
     asked();
     return world_.upstream.read_slot();
@@ -225,6 +228,7 @@ class SimServers::SimServer final : public receive::Server {
     if (node.foreign && !node.other_branch && world_.ledger.promised_anything())
       throw Violation{"P4", "WAL of another cluster is asked for to go on with this archive"};
     world_.upstream.start(start, timeline, slot.has_value(), false);
+    world_.upstream.on_archived(timeline, start);
     world_.story.tell("streaming timeline {} from {}", timeline, start);
     return std::make_unique<SimStream>(world_, timeline, start, false);
   }
@@ -252,6 +256,89 @@ class SimServers::SimServer final : public receive::Server {
   const std::uint64_t number_;
   const std::size_t host_;
 };
+
+/// The slot keeper's.
+class SimServers::SimVisit final : public receive::Server {
+ public:
+  SimVisit(SimServers& servers, std::size_t host, const net::Wake& stop)
+      : servers_(servers),
+        upstream_(servers.world_.upstream),
+        host_(host),
+        node_(upstream_.visit(host)),
+        starts_(upstream_.nodes()[node_].starts),
+        stop_(stop) {}
+
+  std::string name() const override { return fmt::format("node {}", host_); }
+  std::size_t host_index() const override { return host_; }
+  std::size_t host_count() const override { return upstream_.nodes().size(); }
+  int major() const override { return upstream_.lineage().server_major(); }
+  std::string version() const override { return std::to_string(major()) + ".1"; }
+  std::optional<bool> in_hot_standby() const override { return std::nullopt; }
+  pq::SystemIdentity identify_system() override {
+    asked();
+    return upstream_.identify(node_);
+  }
+  bool create_physical_slot(const std::string&) override {
+    asked();
+    return upstream_.create_slot(node_);
+  }
+  bool use_slot(const std::string&, Lsn position, wal::TimelineId timeline,
+                std::optional<Lsn> flush) override {
+    asked();
+    return upstream_.use_slot(node_, position, timeline, flush);
+  }
+  std::optional<pq::SlotState> read_replication_slot(const std::string&) override {
+    asked();
+    return upstream_.read_slot(node_);
+  }
+  std::string timeline_history(wal::TimelineId timeline) override {
+    asked();
+    return upstream_.lineage().history(timeline);
+  }
+  wal::SegmentSize wal_segment_size() override { throw unasked(); }
+  std::chrono::milliseconds wal_sender_timeout() override { throw unasked(); }
+  unsigned data_directory_mode() override { throw unasked(); }
+  void drop_slot(const std::string&) override { throw unasked(); }
+  std::unique_ptr<receive::WalStream> start(const std::optional<std::string>&, Lsn,
+                                            wal::TimelineId) override {
+    throw unasked();
+  }
+  std::unique_ptr<receive::WalStream> question(Lsn, wal::TimelineId) override { throw unasked(); }
+  std::function<bool()> shutdown_probe() const override { throw unasked(); }
+
+ private:
+  static Error unasked() { return {ErrorKind::protocol, "no visitor asks that"}; }
+  /// It takes its time to answer, and may be gone meanwhile.
+  void asked() {
+    servers_.world_.scheduler.pause();
+    if (stop_.raised()) throw net::Interrupted{};
+    const auto& node = upstream_.nodes()[node_];
+    if (!node.up || node.starts != starts_)
+      throw Error(ErrorKind::retry, "server closed the connection unexpectedly");
+  }
+
+  SimServers& servers_;
+  SimUpstream& upstream_;
+  const std::size_t host_;
+  const std::size_t node_;
+  const std::uint64_t starts_;
+  const net::Wake& stop_;
+};
+
+receive::HostList SimServers::hosts(const receive::Options&) {
+  receive::HostList list;
+  for (std::size_t i = 0; i < world_.upstream.nodes().size(); ++i)
+    list.names.push_back(fmt::format("node {}", i));
+  return list;
+}
+
+std::unique_ptr<receive::Server> SimServers::visit(const receive::Options&,
+                                                   const receive::Visit& visit,
+                                                   const net::Wake& stop) {
+  world_.scheduler.pause();
+  if (stop.raised()) throw net::Interrupted{};
+  return std::make_unique<SimVisit>(*this, visit.host, stop);
+}
 
 std::unique_ptr<receive::Server> SimServers::connect(const receive::Options&,
                                                      std::size_t first_host,

@@ -34,6 +34,10 @@ class SimServers final : public receive::Servers {
   };
   explicit SimServers(World world) : world_(world) {}
 
+  receive::HostList hosts(const receive::Options& options) override;
+  std::unique_ptr<receive::Server> visit(const receive::Options& options,
+                                         const receive::Visit& visit,
+                                         const net::Wake& stop) override;
   std::unique_ptr<receive::Server> connect(const receive::Options& options, std::size_t first_host,
                                            std::function<void(const std::string&)> notice,
                                            const net::Wake& stop) override;
@@ -44,6 +48,7 @@ class SimServers final : public receive::Servers {
 
  private:
   class SimServer;
+  class SimVisit;
   class SimStream;
 
   World world_;

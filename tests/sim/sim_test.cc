@@ -84,6 +84,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.hangs += result.hangs;
     sum.dropped += result.dropped;
     sum.told_to_go += result.told_to_go;
+    sum.slots_moved += result.slots_moved;
     sum.second_tries += result.second_tries;
     sum.recoveries += result.recoveries;
     sum.spoiled += result.spoiled;
@@ -106,6 +107,7 @@ TEST(Simulation, KeepsThePromises) {
   print("hangs of the disk", sum.hangs);
   print("messages dropped", sum.dropped);
   print("walsenders told to go", sum.told_to_go);
+  print("slots moved", sum.slots_moved);
   print("second processes", sum.second_tries);
   print("recoveries", sum.recoveries);
   print("spoiled archives", sum.spoiled);
@@ -125,6 +127,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.hangs, 0U);
   EXPECT_GT(sum.dropped, 0U);
   EXPECT_GT(sum.told_to_go, 0U);
+  EXPECT_GT(sum.slots_moved, 0U);
   EXPECT_GT(sum.second_tries, 0U);
   EXPECT_GT(sum.recoveries, 0U);
   EXPECT_GT(sum.spoiled, 0U);

@@ -83,7 +83,7 @@ void SimUpstream::tick(bool calm) {
         random_.one_in(calm ? 1 : 4)) {
       node.flush = timeline.switchpoint;
       // What it had sent beyond the fork is not its own any more, and what recovery needs stays.
-      if (node.slot) node.slot = std::min(*node.slot, timeline.switchpoint);
+      if (node.slot && !node.slot_kept) node.slot = std::min(*node.slot, timeline.switchpoint);
       ++node.timeline;
       story_.tell("standby {} follows to timeline {}", &node - nodes_.data(), node.timeline);
     }
@@ -217,7 +217,8 @@ void SimUpstream::promote(Node& node) {
   ++node.timeline;
   node.standby = options_.begins_as_standby && !options_.two_nodes && random_.coin();
   // A server keeps what recovery from its last restart point needs, which begins before the fork.
-  if (node.slot) node.slot = std::min(*node.slot, switchpoint);
+  // (The slot keeper has to see to it by itself.)
+  if (node.slot && !node.slot_kept) node.slot = std::min(*node.slot, switchpoint);
   story_.tell("node {} is {} timeline {} (switched at {})", &node - nodes_.data(),
               node.standby ? "taken to" : "promoted to", node.timeline, switchpoint);
 }
@@ -329,7 +330,11 @@ void SimUpstream::check_connection() {
 
 pq::SystemIdentity SimUpstream::identify() {
   check_connection();
-  const auto& node = nodes_[connected_];
+  return identify(connected_);
+}
+
+pq::SystemIdentity SimUpstream::identify(std::size_t of) const {
+  const auto& node = nodes_[of];
   return {.system_identifier = node.foreign && !node.other_branch ? kSystem + 1 : kSystem,
           .timeline = node.timeline,
           .flush_position = node.flush};
@@ -337,7 +342,11 @@ pq::SystemIdentity SimUpstream::identify() {
 
 pq::SlotState SimUpstream::read_slot() {
   check_connection();
-  const auto& node = nodes_[connected_];
+  return read_slot(connected_);
+}
+
+pq::SlotState SimUpstream::read_slot(std::size_t of) const {
+  const auto& node = nodes_[of];
   if (node.slot_trouble == Node::SlotTrouble::dropped) return {};
   if (node.slot_trouble == Node::SlotTrouble::invalidated)
     return {.exists = true, .type = "physical"};
@@ -356,12 +365,72 @@ std::string SimUpstream::history(wal::TimelineId timeline) {
 
 bool SimUpstream::create_slot() {
   check_connection();
-  auto& node = nodes_[connected_];
+  return create_slot(connected_);
+}
+
+std::size_t SimUpstream::visit(std::size_t host) {
+  ++visits_;
+  const auto index = (host + shift_) % nodes_.size();
+  const auto& node = nodes_[index];
+  if (!node.up || node.leaving) throw Error(ErrorKind::retry, "connection refused");
+  return index;
+}
+
+/// (Of two that are on one timeline with one history nobody can tell by those.)
+/// `end`: of its WAL, as the keeper was told.
+void SimUpstream::check_ancestry(std::size_t of, Lsn end) const {
+  const auto& node = nodes_[of];
+  if (node.foreign && !node.other_branch)
+    throw Violation{"P15", "the slot keeper uses a slot on a server of another cluster"};
+  const auto switchpoint = lineage_.timeline(node.timeline).switchpoint;
+  // A visit that was under way when the archive came to its timeline may not know of that.
+  constexpr std::uint64_t kUnderWay = 20;
+  if (!node.foreign && node.timeline < archived_timeline_ && end > switchpoint &&
+      visits_ > archived_since_ + kUnderWay)
+    throw Violation{"P15", fmt::format("the slot keeper uses a slot on timeline {}, which the "
+                                       "server has up to {} and the archive has left at {}",
+                                       node.timeline, end, switchpoint)};
+}
+
+bool SimUpstream::use_slot(std::size_t of, Lsn position, wal::TimelineId timeline,
+                           std::optional<Lsn> flush) {
+  auto& node = nodes_[of];
+  if (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped)
+    throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
+        .with_sqlstate("42704");
+  if (node.slot_trouble == Node::SlotTrouble::invalidated)
+    throw Error(ErrorKind::refused, "can no longer access replication slot \"weir\"")
+        .with_sqlstate("55000");
+  if (connection_ != 0 && connected_ == of && sender_ && sender_->with_slot)
+    throw Error(ErrorKind::retry, "replication slot \"weir\" is active").with_sqlstate("55006");
+  if (timeline == node.timeline && position > node.flush)
+    throw Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position")
+        .with_sqlstate("XX000");
+  if (timeline < node.timeline) return false;
+  check_ancestry(of, position);
+  if (!flush) return true;
+  if (*flush < *node.slot)
+    throw Violation{"P15", fmt::format("the slot keeper moves the slot on node {} back, from {} to "
+                                       "{}",
+                                       of, *node.slot, *flush)};
+  if (*flush > durable_)
+    throw Violation{"P15", fmt::format("the slot keeper moves the slot on node {} to {}, and only "
+                                       "{} is durable",
+                                       of, *flush, durable_)};
+  story_.tell("the slot on node {} is moved from {} to {}", of, *node.slot, *flush);
+  node.slot = *flush;
+  node.slot_kept = true;
+  ++slots_moved_;
+  return true;
+}
+
+bool SimUpstream::create_slot(std::size_t of) {
+  auto& node = nodes_[of];
   if (node.slot && node.slot_trouble != Node::SlotTrouble::dropped) return false;
   // As ReplicationSlotReserveWal(): the last restart point's, whose WAL is there.
   node.slot = std::max(node.oldest, kSegment.start_of(node.flush));
   node.slot_trouble = Node::SlotTrouble::none;
-  story_.tell("a slot is made on node {}, at {}", connected_, *node.slot);
+  story_.tell("a slot is made on node {}, at {}", of, *node.slot);
   return true;
 }
 
@@ -580,6 +649,7 @@ void SimUpstream::status(const wire::StandbyStatus& status) {
   if (!node.slot || !status.flush.valid() || !sender_ || !sender_->with_slot) return;
   if (node.slot_trouble != Node::SlotTrouble::none) return;
   node.slot = status.flush;
+  node.slot_kept = false;
   if (sender_ && sender_->timeline < node.timeline)
     node.slot = std::min(*node.slot, lineage_.timeline(sender_->timeline).switchpoint);
 }

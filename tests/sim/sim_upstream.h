@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct Node {
   std::optional<wal::Lsn> slot;  ///< restart_lsn of our slot
   enum class SlotTrouble { none, invalidated, dropped };
   SlotTrouble slot_trouble = SlotTrouble::none;
+  bool slot_kept = false;     ///< it was moved by the slot keeper last
   bool foreign = false;       ///< of another cluster, or
   bool other_branch = false;  ///< of this one, with a history of its own
   std::uint64_t starts = 1;   ///< counts restarts: a connection to an older one is broken
@@ -95,6 +97,25 @@ class SimUpstream {
   [[nodiscard]] pq::SlotView read_slot_view() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
 
+  // --- The slot keeper, over a short connection of its own ---------------------------------------
+
+  /// The host's node, for what follows. Throws Error if it does not answer.
+  [[nodiscard]] std::size_t visit(std::size_t host);
+  [[nodiscard]] pq::SystemIdentity identify(std::size_t node) const;
+  [[nodiscard]] pq::SlotState read_slot(std::size_t node) const;
+  bool create_slot(std::size_t node);
+  /// As Server::use_slot(). What breaks a promise is a Violation.
+  bool use_slot(std::size_t node, wal::Lsn position, wal::TimelineId timeline,
+                std::optional<wal::Lsn> flush);
+  /// A stream begins: what lies before is durable.
+  void on_archived(wal::TimelineId timeline, wal::Lsn start) {
+    if (archived_timeline_ != timeline) archived_since_ = visits_;
+    archived_timeline_ = timeline;
+    durable_ = std::max(durable_, start);
+  }
+  void on_durable(wal::Lsn end) { durable_ = std::max(durable_, end); }
+  [[nodiscard]] std::uint64_t slots_moved() const { return slots_moved_; }
+
   /// START_REPLICATION, with the slot or without. `question`: for a look at what it has there.
   void start(wal::Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question);
   /// CopyDone: the connection takes commands again.
@@ -126,6 +147,7 @@ class SimUpstream {
   [[nodiscard]] std::uint64_t told_to_go() const { return told_to_go_; }
 
  private:
+  void check_ancestry(std::size_t node, wal::Lsn end) const;
   void check_connection();
   [[nodiscard]] bool lost_connection() const;
   [[nodiscard]] pq::StreamEvent answer(wal::Lsn valid_up_to);
@@ -174,6 +196,12 @@ class SimUpstream {
   bool keepalive_ = false;  ///< one lies on the socket
 
   std::uint64_t told_to_go_ = 0;
+  std::uint64_t slots_moved_ = 0;
+  std::uint64_t visits_ = 0;
+  // What the archive has.
+  wal::TimelineId archived_timeline_ = 0;
+  std::uint64_t archived_since_ = 0;  ///< that visit
+  wal::Lsn durable_;
 
   std::optional<Lineage::Spot> damage_;
   wal::TimelineId damage_timeline_ = 0;

@@ -1,0 +1,244 @@
+#include "receive/slot_keeper.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "base/backoff.h"
+#include "base/units.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A host that does not answer is asked less often, but not much.
+constexpr std::chrono::milliseconds kLongestPause = 60s;
+constexpr std::chrono::milliseconds kPatience = 5s;
+
+/// In the order of the connection string.
+void put(std::vector<Candidate>& all, Candidate candidate, bool replace) {
+  const auto place =
+      std::lower_bound(all.begin(), all.end(), candidate.index,
+                       [](const Candidate& each, std::size_t index) { return each.index < index; });
+  if (place == all.end() || place->index != candidate.index)
+    all.insert(place, std::move(candidate));
+  else if (replace)
+    *place = std::move(candidate);
+}
+
+}  // namespace
+
+struct SlotKeeper::Host {
+  Host(std::string its_name, std::size_t its_index, const Options& options, std::uint64_t seed)
+      : name(std::move(its_name)),
+        index(its_index),
+        state(name, index, options.create_slot),
+        backoff(options.slot_interval, std::max(options.slot_interval, kLongestPause), seed) {}
+
+  const std::string name;
+  const std::size_t index;
+  SlotKeeperState state;
+  Backoff backoff;
+  Cover told = Cover::not_looked_at;
+  std::uint64_t line = 0;  ///< of the last visit
+  std::unique_ptr<Threads::Thread> thread;
+};
+
+SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machine, Log& log,
+                       Feed& feed, StatusBoard& board, std::uint64_t seed)
+    : options_(options),
+      servers_(servers),
+      machine_(machine),
+      log_(log),
+      feed_(feed),
+      board_(board),
+      mutex_(machine.threads().make_mutex()),
+      changed_(machine.threads().make_condition()) {
+  // Under the stream's lock: so nothing more than this.
+  subscription_ = feed.subscribe([this](const Event& happened) {
+    on(happened, [this](const event::DurableEnd& end) { durable_ = end.end.byte(); });
+  });
+  const auto names = servers.hosts(options_).names;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    hosts_.push_back(std::make_unique<Host>(names[i], i, options_, seed + i));
+  if (names.size() < 2)
+    log_.warning(
+        "--slot-on listed: the connection string names one host only, so there is none beside the "
+        "one that streams");
+  for (auto& host : hosts_) {
+    try {
+      host->thread = machine_.threads().start("slot keeper", [this, &host = *host] { work(host); });
+    } catch (const std::system_error& error) {
+      log_.warning("the slot on {} is not kept, since no thread could be started: {}", host->name,
+                   error.what());
+    }
+  }
+}
+
+SlotKeeper::~SlotKeeper() {
+  {
+    const Threads::Lock lock(*mutex_);
+    stopped_ = true;
+    changed_->notify_all();
+  }
+  stop_.raise();
+  for (auto& host : hosts_)
+    if (host->thread) host->thread->join();
+}
+
+void SlotKeeper::begin_line(Line line) {
+  const Threads::Lock lock(*mutex_);
+  const auto timeline = line.history.timeline();
+  if (timeline_ != timeline) {
+    // What the archive has of an older timeline behind the switch is not part of the history.
+    record_ends_.cut(line.history.end_of(timeline_).value_or(wal::Lsn()));
+    timeline_ = timeline;
+  }
+  durable_ = line.start.byte();
+  line_ = std::move(line);
+  ++lines_;
+  board_.update([&](auto& content) {
+    auto& candidates = content.candidates;
+    std::erase_if(candidates,
+                  [&](const Candidate& candidate) { return candidate.index == line_->host; });
+    for (const auto& host : hosts_)
+      if (host->index != line_->host)
+        put(candidates,
+            {.host = host->name,
+             .index = host->index,
+             .cover = Cover::not_looked_at,
+             .reason = "it was not looked at yet"},
+            false);
+  });
+  changed_->notify_all();
+}
+
+void SlotKeeper::end_line() {
+  const Threads::Lock lock(*mutex_);
+  line_.reset();
+}
+
+/// With what is known at this moment; nullopt while nothing streams.
+std::optional<OurEnd> SlotKeeper::our_end() {
+  if (!line_) return std::nullopt;
+  record_ends_.add(line_->records_end());
+  return OurEnd{.system_identifier = line_->system_identifier,
+                .segment_size = line_->segment_size,
+                .history = line_->history,
+                .durable = wal::Lsn(durable_),
+                .record_ends = record_ends_};
+}
+
+void SlotKeeper::work(Host& host) {
+  auto next = machine_.now();
+  Threads::Lock lock(*mutex_);
+  for (;;) {
+    while (!stopped_ && (!line_ || (host.line == lines_ && machine_.now() < next))) {
+      if (line_)
+        changed_->wait_until(lock, next);
+      else
+        changed_->wait(lock);
+    }
+    if (stopped_) return;
+    host.line = lines_;
+    auto pause = options_.slot_interval;
+    if (line_->host == host.index) {
+      // It is the stream that moves this one's slot.
+      host.state.forget_slot();
+      host.told = Cover::not_looked_at;
+    } else {
+      auto ours = our_end();
+      lock.unlock();
+      try {
+        visit(host, std::move(*ours));
+      } catch (const net::Interrupted&) {
+        return;
+      }
+      show(host);
+      if (host.state.candidate().cover == Cover::no_answer)
+        pause = std::max(pause, host.backoff.next());
+      else
+        host.backoff.reset();
+      lock.lock();
+    }
+    next = machine_.now() + pause;
+  }
+}
+
+/// Throws net::Interrupted.
+void SlotKeeper::visit(Host& host, OurEnd ours) {
+  auto& state = host.state;
+  try {
+    const auto server = servers_.visit(
+        options_,
+        {.host = host.index, .timeout = kPatience, .application_name = std::string(kKeeperName)},
+        stop_);
+    state.begin(std::move(ours), server->major());
+    for (auto step = state.next(); !std::holds_alternative<keep::Done>(step); step = state.next()) {
+      try {
+        perform(host, *server, step);
+      } catch (const Error& error) {
+        // Without an SQLSTATE it is no answer of the server's.
+        if (error.sqlstate().empty()) throw;
+        state.on_refused(error);
+      }
+    }
+  } catch (const Error& error) {
+    state.on_no_answer(error, machine_.wall_clock());
+  }
+}
+
+void SlotKeeper::perform(Host& host, Server& server, const KeepStep& step) {
+  constexpr std::string_view kUndefinedFile = "58P01";
+  constexpr std::string_view kNotSupported = "0A000";
+  auto& state = host.state;
+  const auto& slot = *options_.slot;
+  if (std::holds_alternative<keep::Identify>(step)) {
+    state.on_identified(server.identify_system(), machine_.wall_clock());
+  } else if (const auto* fetch = std::get_if<keep::FetchHistory>(&step)) {
+    try {
+      state.on_history(
+          wal::TimelineHistory::parse(fetch->timeline, server.timeline_history(fetch->timeline)));
+    } catch (const Error& error) {
+      if (error.sqlstate() != kUndefinedFile) throw;
+      state.on_history(std::nullopt);
+    }
+  } else if (std::holds_alternative<keep::ReadSlot>(step)) {
+    try {
+      state.on_slot(server.read_replication_slot(slot).value());
+    } catch (const Error& error) {
+      if (error.sqlstate() != kNotSupported) throw;
+      state.on_logical_slot();
+    }
+  } else if (std::holds_alternative<keep::CreateSlot>(step)) {
+    if (server.create_physical_slot(slot))
+      log_.info("created replication slot \"{}\" on {}, so that a failover to it leaves no gap",
+                slot, host.name);
+    state.on_slot_created();
+  } else if (const auto* use = std::get_if<keep::UseSlot>(&step)) {
+    const bool done = server.use_slot(slot, use->position, use->timeline, use->flush);
+    state.on_slot_used(use->flush, done);
+  }
+}
+
+void SlotKeeper::show(Host& host) {
+  const auto& candidate = host.state.candidate();
+  {
+    // Not of the host that streams by now.
+    const Threads::Lock lock(*mutex_);
+    if (line_ && line_->host == host.index) return;
+    board_.update([&](auto& content) { put(content.candidates, candidate, true); });
+  }
+  if (std::exchange(host.told, candidate.cover) == candidate.cover) return;
+  if (candidate.covered())
+    log_.info("covered: a failover to {} leaves no gap, its slot \"{}\" keeps WAL from {} on",
+              candidate.host, *options_.slot, candidate.slot_lsn.value_or(wal::Lsn()));
+  else
+    log_.warning("not covered: a failover to {} may leave a gap in the archive: {}", candidate.host,
+                 candidate.reason);
+  feed_.publish(event::CandidateLooked{candidate});
+}
+
+}  // namespace weir::receive

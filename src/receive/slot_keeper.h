@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/threads.h"
+#include "net/wake.h"
+#include "receive/feed.h"
+#include "receive/machine.h"
+#include "receive/options.h"
+#include "receive/server.h"
+#include "receive/slot_keeper_state.h"
+#include "receive/status_board.h"
+
+namespace weir::receive {
+
+/// Its connections, in pg_stat_activity and to synchronous_standby_names.
+inline constexpr std::string_view kKeeperName = "pgweir slot keeper";
+
+/// Keeps our slot on every server of the connection string but the one that streams, so that
+/// whichever of them is promoted has the WAL that comes next. A thread for each server, which asks
+/// it every --slot-interval while a stream runs, over a connection of its own that ends at once:
+/// one that hangs holds up neither the others nor the stream. What to do is SlotKeeperState's to
+/// say; what came of it goes to the board and the feed.
+class SlotKeeper {
+ public:
+  /// The stream that the archive grows by.
+  struct Line {
+    std::size_t host = 0;  ///< that streams, by its place in the connection string
+    std::uint64_t system_identifier = 0;
+    wal::SegmentSize segment_size;
+    wal::TimelineHistory history{1};
+    wal::Lsn start;  ///< everything before it is durable
+    /// The end of the last record that came whole; any thread, until end_line().
+    std::function<wal::Lsn()> records_end;
+  };
+
+  /// The feed outlives it, and all else.
+  SlotKeeper(const Options& options, Servers& servers, Machine& machine, Log& log, Feed& feed,
+             StatusBoard& board, std::uint64_t seed);
+  /// Waits for the servers' answers for some seconds at most.
+  ~SlotKeeper();
+  SlotKeeper(const SlotKeeper&) = delete;
+  SlotKeeper& operator=(const SlotKeeper&) = delete;
+
+  /// A stream begins; all are asked at once.
+  void begin_line(Line line);
+  void end_line();
+
+ private:
+  struct Host;
+
+  void work(Host& host);
+  void visit(Host& host, OurEnd ours);
+  void perform(Host& host, Server& server, const KeepStep& step);
+  void show(Host& host);
+  [[nodiscard]] std::optional<OurEnd> our_end();
+
+  const Options options_;
+  Servers& servers_;
+  Machine& machine_;
+  Log& log_;
+  Feed& feed_;
+  StatusBoard& board_;
+  net::Wake stop_;
+  std::atomic<std::uint64_t> durable_ = 0;  ///< of the stream
+
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
+  bool stopped_ = false;
+  std::uint64_t lines_ = 0;   ///< that began
+  std::optional<Line> line_;  ///< while one streams
+  RecordEnds record_ends_;
+  wal::TimelineId timeline_ = 0;  ///< that they are of
+
+  Feed::Subscription subscription_;
+  std::vector<std::unique_ptr<Host>> hosts_;
+};
+
+}  // namespace weir::receive

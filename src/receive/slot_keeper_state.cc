@@ -1,0 +1,256 @@
+#include "receive/slot_keeper_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "pq/slot_view.h"
+
+namespace weir::receive {
+
+std::string_view to_string(Cover cover) {
+  switch (cover) {
+    case Cover::covered:
+      return "covered";
+    case Cover::not_looked_at:
+      return "not_looked_at";
+    case Cover::no_answer:
+      return "no_answer";
+    case Cover::other_cluster:
+      return "other_cluster";
+    case Cover::other_branch:
+      return "other_branch";
+    case Cover::no_history:
+      return "no_history";
+    case Cover::no_slot:
+      return "no_slot";
+    case Cover::not_physical:
+      return "not_physical";
+    case Cover::reserves_none:
+      return "reserves_none";
+    case Cover::begins_later:
+      return "begins_later";
+    case Cover::begin_unknown:
+      return "begin_unknown";
+    case Cover::in_use:
+      return "in_use";
+    case Cover::refused:
+      return "refused";
+  }
+  return "";
+}
+
+namespace {
+
+/// The timelines that both have are left at the same places, up to `timeline`.
+bool same_up_to(const wal::TimelineHistory& a, const wal::TimelineHistory& b,
+                wal::TimelineId timeline) {
+  const auto before = [&](const wal::TimelineHistory& history) {
+    std::vector<wal::TimelineHistory::Ancestor> found;
+    for (const auto& each : history.ancestors())
+      if (each.timeline < timeline) found.push_back(each);
+    return found;
+  };
+  return a.contains(timeline) && b.contains(timeline) && before(a) == before(b);
+}
+
+}  // namespace
+
+std::optional<std::string> left_our_history(const OurEnd& ours, const wal::TimelineHistory& theirs,
+                                            wal::Lsn end) {
+  const auto our_timeline = ours.history.timeline();
+  const auto their_timeline = theirs.timeline();
+  const auto older = std::min(our_timeline, their_timeline);
+  if (!same_up_to(ours.history, theirs, older))
+    return fmt::format(
+        "its timeline {} is another branch of the cluster's history than timeline {}, which is "
+        "archived",
+        their_timeline, our_timeline);
+  if (their_timeline > our_timeline) {
+    const auto left = *theirs.end_of(our_timeline);
+    if (ours.durable <= left) return std::nullopt;
+    return fmt::format(
+        "it is on timeline {}, which left timeline {} at {}, and the archive has that up to {}",
+        their_timeline, our_timeline, left, ours.durable);
+  }
+  if (their_timeline < our_timeline) {
+    const auto left = *ours.history.end_of(their_timeline);
+    if (end <= left) return std::nullopt;
+    return fmt::format(
+        "it is still on timeline {} and has that up to {}, behind {}, where timeline {} began: it "
+        "looks like an old primary that has to be rewound",
+        their_timeline, end, left, *ours.history.successor_of(their_timeline));
+  }
+  return std::nullopt;
+}
+
+void SlotKeeperState::begin(OurEnd ours, int major) {
+  ours_ = std::move(ours);
+  major_ = major;
+  identity_.reset();
+  history_.reset();
+  ours_is_theirs_ = missing_ = created_ = done_ = false;
+  slot_.reset();
+}
+
+KeepStep SlotKeeperState::next() const {
+  if (done_) return keep::Done{};
+  if (!identity_) return keep::Identify{};
+  if (!ours_is_theirs_) return keep::FetchHistory{identity_->timeline};
+  if (can_be_asked() && !slot_) return keep::ReadSlot{};
+  const bool absent = can_be_asked() ? !slot_->exists : missing_;
+  if (absent) return keep::CreateSlot{};
+  return keep::UseSlot{identity_->flush_position, identity_->timeline, target()};
+}
+
+void SlotKeeperState::on_identified(const pq::SystemIdentity& identity, WallTime now) {
+  identity_ = identity;
+  candidate_.answered = now;
+  candidate_.timeline = identity.timeline;
+  candidate_.end = identity.flush_position;
+  candidate_.silent_since.reset();
+  if (identity.system_identifier != ours_.system_identifier) {
+    forget_slot();
+    found(Cover::other_cluster,
+          fmt::format("it belongs to another cluster (system identifier {}, not {})",
+                      identity.system_identifier, ours_.system_identifier));
+    return;
+  }
+  if (identity.timeline == 1) on_history(wal::TimelineHistory(1));
+}
+
+void SlotKeeperState::on_history(std::optional<wal::TimelineHistory> history) {
+  if (!history) {
+    found(Cover::no_history,
+          fmt::format("it has no history of its timeline {}", identity_->timeline));
+    return;
+  }
+  if (auto why = left_our_history(ours_, *history, identity_->flush_position)) {
+    found(Cover::other_branch, std::move(*why));
+    return;
+  }
+  ours_is_theirs_ = true;
+}
+
+void SlotKeeperState::on_slot(const pq::SlotState& slot) {
+  slot_ = slot;
+  candidate_.slot_lsn = slot.restart_lsn;
+  if (!slot.exists) {
+    candidate_.slot_lsn.reset();
+    if (!create_)
+      found(Cover::no_slot, "it has no such slot");
+    else if (created_)
+      found(Cover::no_slot, "the slot was made there, and is gone again");
+    return;
+  }
+  if (!slot.type.empty() && slot.type != "physical") {
+    on_logical_slot();
+    return;
+  }
+  if (!slot.restart_lsn)
+    found(Cover::reserves_none,
+          fmt::format("its slot reserves no WAL: it was made without reserving any, or the server "
+                      "has invalidated it. Drop it, and it is made anew. {}",
+                      pq::why_invalidated(std::nullopt, major_)));
+}
+
+void SlotKeeperState::on_logical_slot() {
+  candidate_.slot_lsn.reset();
+  found(Cover::not_physical, "its slot of that name is a logical one");
+}
+
+void SlotKeeperState::on_slot_created() {
+  created_ = true;
+  missing_ = false;
+  slot_.reset();
+  forget_slot();
+  // Where its slot begins lies before the end that it has now, not before the one that was told.
+  identity_.reset();
+  ours_is_theirs_ = false;
+}
+
+/// Forward only; only what is durable here and what the server has, too; to the end of a record.
+std::optional<wal::Lsn> SlotKeeperState::target() const {
+  const auto most = std::min(ours_.durable, identity_->flush_position);
+  const auto end = ours_.record_ends.last_up_to(most);
+  if (!end) return std::nullopt;
+  if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
+  if (set_to_) return *end > *set_to_ ? end : std::nullopt;
+  return not_behind_ && *end >= *not_behind_ ? end : std::nullopt;
+}
+
+void SlotKeeperState::on_slot_used(std::optional<wal::Lsn> flush, bool done) {
+  if (!can_be_asked() && !not_behind_) not_behind_ = identity_->flush_position;
+  if (!done) {
+    found(Cover::refused, "its timeline ended while it was asked");
+    return;
+  }
+  if (can_be_asked()) {
+    if (flush) slot_->restart_lsn = flush;
+    candidate_.slot_lsn = slot_->restart_lsn;
+  } else {
+    if (flush) set_to_ = flush;
+    candidate_.slot_lsn = set_to_;
+  }
+  judge();
+}
+
+/// The slot is there, and keeps WAL for us. From where on?
+void SlotKeeperState::judge() {
+  if (!candidate_.slot_lsn) {
+    found(Cover::begin_unknown,
+          fmt::format("PostgreSQL {} does not say from where on its slot keeps WAL: surely when "
+                      "the archive's end and the server's have passed {}",
+                      major_, *not_behind_));
+    return;
+  }
+  // Segments are kept as a whole, and streaming begins with a whole one.
+  if (ours_.segment_size.start_of(*candidate_.slot_lsn) > ours_.durable) {
+    found(Cover::begins_later,
+          fmt::format("its slot keeps WAL from {} on only, and the archive ends at {}",
+                      *candidate_.slot_lsn, ours_.durable));
+    return;
+  }
+  found(Cover::covered);
+}
+
+void SlotKeeperState::on_refused(const Error& error) {
+  constexpr std::string_view kInUse = "55006";
+  constexpr std::string_view kUndefinedObject = "42704";
+  if (error.sqlstate() == kUndefinedObject && !can_be_asked() && !created_) {
+    forget_slot();
+    candidate_.slot_lsn.reset();
+    missing_ = true;
+    if (!create_) found(Cover::no_slot, "it has no such slot");
+    return;
+  }
+  if (error.sqlstate() == kInUse) {
+    // Whoever it is may move it.
+    forget_slot();
+    found(Cover::in_use, "its slot is in use by somebody else: " + error.message());
+    return;
+  }
+  found(Cover::refused, error.message());
+}
+
+void SlotKeeperState::on_no_answer(const Error& error, WallTime now) {
+  if (!candidate_.silent_since) {
+    candidate_.silent_since = now;
+    candidate_.was_covered = candidate_.covered();
+  }
+  found(Cover::no_answer, error.message());
+}
+
+void SlotKeeperState::forget_slot() {
+  set_to_.reset();
+  not_behind_.reset();
+}
+
+void SlotKeeperState::found(Cover cover, std::string reason) {
+  done_ = true;
+  candidate_.cover = cover;
+  candidate_.reason = std::move(reason);
+}
+
+}  // namespace weir::receive

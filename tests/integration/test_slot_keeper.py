@@ -1,0 +1,335 @@
+"""receive --slot-on listed: our slot on every server that may be promoted, by the replication protocol alone."""
+
+import json
+import re
+import signal
+import socket
+import threading
+
+import pytest
+
+from support import wal
+from support.process import wait_for
+from support.receiver import pgweir
+from support.scenario import create_slot, reported, restart_lsn, streaming, switchpoint
+
+MAJORS = [13, 14, 15, 16, 17, 18]
+# Nothing but what the README asks for: a line for replication. (And the standbys' own.)
+HBA = ["local all postgres trust", "host replication archiver 127.0.0.1/32 trust",
+       "host replication postgres 127.0.0.1/32 trust", "host all all 127.0.0.1/32 reject"]
+# A server that keeps no WAL but what it must.
+FORGETS = {"wal_keep_size": 0, "max_wal_size": "4MB", "min_wal_size": "2MB"}
+KEEPS = ["-S", "archive", "--create-slot", "--if-not-exists", "--slot-on", "listed", "--slot-interval", "200ms"]
+
+
+def cluster(servers, major=15, standbys=1, **settings):
+    primary = servers.primary(major=major, start=False, **settings)
+    primary.hba(*HBA)
+    primary.start()
+    primary.sql("CREATE ROLE archiver LOGIN REPLICATION")
+    return [primary, *(servers.standby(primary, **settings) for _ in range(standbys))]
+
+
+def conninfo(*hosts, **more):
+    ports = [str(getattr(host, "port", host)) for host in hosts]
+    words = {"host": ",".join("127.0.0.1" for _ in hosts), "port": ",".join(ports), "user": "archiver", **more}
+    return " ".join(f"{key}={value}" for key, value in words.items())
+
+
+def candidates(archive):
+    """{port: what status says of it}"""
+    done = pgweir("status", "-D", archive.path, "--json")
+    receiver = json.loads(done.stdout)["receiver"] or {}
+    return {int(re.search(r":(\d+)$", one["host"])[1]): one for one in receiver.get("candidates", [])}
+
+
+def covered(archive, server, by=None, deadline=30):
+    """Waits until a failover to that server would leave no gap. `by` writes, so that there is something to be kept up with."""
+
+    def there():
+        if by is not None:
+            by.sql("SELECT pg_logical_emit_message(true, '', '')")
+        return candidates(archive).get(server.port, {}).get("covered")
+
+    wait_for(there, f"{server.name} to be covered: {candidates(archive)}", deadline, interval=0.1)
+
+
+def not_covered(archive, port, cover, deadline=30):
+    def there():
+        one = candidates(archive).get(getattr(port, "port", port), {})
+        return one if one.get("cover") == cover else None
+
+    return wait_for(there, f"{port} to be {cover}: {candidates(archive)}", deadline, interval=0.1)
+
+
+def oldest_segment(server, timeline=1):
+    return min(segno for path in (server.data / "pg_wal").iterdir()
+               if (segment := wal.parse_segment(path.name, server.segment_size))
+               for line, segno in [segment] if line == timeline)
+
+
+def lag_behind(standby):
+    """It receives nothing more."""
+    standby.conf(primary_conninfo="")
+    standby.reload()
+    wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0", "the walreceiver to end")
+
+
+def fail_over(primary, standby, archive, receivers, at, options):
+    """pgweir is away, the primary writes 50 segments and dies, a standby that had a part of it is promoted."""
+    receiver = receivers.pgweir(archive, at, *options)
+    streaming(primary)
+    if "--slot-on" in options:
+        covered(archive, standby, by=primary)
+    receiver.stop()
+    for _ in range(25):
+        primary.switch_wal()
+    standby.replayed(primary.flushed())
+    standby.sql("CHECKPOINT")
+    lag_behind(standby)
+    for _ in range(25):
+        primary.switch_wal()
+    primary.kill9()
+    standby.promote()
+    for _ in range(4):
+        standby.switch_wal()
+        standby.sql("CHECKPOINT")
+    return standby.flushed()
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_failover_while_pgweir_is_away_leaves_no_gap(servers, receivers, new_archive, major):
+    primary, standby = cluster(servers, major, **FORGETS)
+    archive = new_archive(primary)
+    at = conninfo(primary, standby)
+    end = fail_over(primary, standby, archive, receivers, at, KEEPS)
+    stopped = max(segno for _, segno in {**archive.finished(), **archive.partials()})
+    assert oldest_segment(standby) <= stopped, "the standby has kept what comes next"
+    receiver = receivers.pgweir(archive, at, *KEEPS)
+    streaming(standby)
+    reported(standby, end)
+    receiver.stop()
+    left = switchpoint(standby, 1)
+    archive.assert_covers(standby, 2, end, start=left)
+    done = pgweir("verify", "-D", archive.path, "--no-progress")
+    assert done.returncode == 0, done.stdout
+    assert "hole" not in pgweir("status", "-D", archive.path).stdout.lower()
+    assert min(segno for line, segno in {**archive.finished(), **archive.partials()} if line == 2) \
+        == left // primary.segment_size
+
+
+def test_without_it_there_is_the_gap(servers, receivers, new_archive):
+    primary, standby = cluster(servers, **FORGETS)
+    archive = new_archive(primary)
+    at = conninfo(primary, standby)
+    fail_over(primary, standby, archive, receivers, at, ["-S", "archive", "--create-slot", "--if-not-exists"])
+    receiver = receivers.pgweir(archive, conninfo(standby), "-S", "archive", "--create-slot", "--if-not-exists")
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert "no longer has the WAL that comes next" in receiver.said()
+
+
+def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
+    """Whatever is killed when. On a server that can be asked where its slot is, and on one that cannot."""
+    for major in (13, 15):
+        primary, standby = cluster(servers, major)
+        primary.pgbench_init()
+        archive = new_archive(primary, f"archive{major}")
+        at = conninfo(primary, standby)
+        receiver = receivers.pgweir(archive, at, *KEEPS[:-1], "100ms")
+        covered(archive, standby, by=primary)
+        receiver.kill9()
+        load = primary.pgbench(clients=2, seconds=60, rate=300)
+        seen = {primary: [], standby: []}
+        over = threading.Event()
+
+        def watch():
+            while not over.is_set():
+                for server, positions in seen.items():
+                    positions.append(restart_lsn(server))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            for _ in range(6):
+                before = restart_lsn(standby)
+                receiver = receivers.pgweir(archive, at, *KEEPS[:-1], "100ms")
+                wait_for(lambda: restart_lsn(standby) > before, "the standby's slot to move")  # noqa: B023
+                over.wait(seeded.uniform(0, 0.3))
+                receiver.kill9()
+        finally:
+            over.set()
+            watcher.join()
+            load.kill()
+            load.wait()
+        for server, positions in seen.items():
+            assert positions == sorted(positions), f"{major}, {server.name}: the slot went back"
+            assert len(set(positions)) > 3, "it moved"
+        # Nor is it ever above what is durable.
+        archive.assert_covers(primary, 1, restart_lsn(standby), start=restart_lsn(standby) - (1 << 16))
+
+
+class Silent:
+    """A host that takes connections and says nothing."""
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen()
+        self.port = self.socket.getsockname()[1]
+
+
+def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receivers, new_archive):
+    primary, taken = cluster(servers)
+    full = servers.standby(primary, max_wal_senders=1)
+    foreign = servers.primary("foreign", start=False)
+    foreign.hba(*HBA)
+    foreign.start()
+    foreign.sql("CREATE ROLE archiver LOGIN REPLICATION")
+    silent = Silent()
+    archive, other = new_archive(primary), new_archive(primary, "other")
+    create_slot(taken)
+    holder = receivers.pgweir(other, conninfo(taken), "-S", "archive")
+    streaming(taken)
+    occupier = receivers.stock(new_archive(primary, "third"), full)
+    streaming(full)
+    receiver = receivers.pgweir(archive, conninfo(primary, foreign, silent, taken, full), *KEEPS)
+    streaming(primary)
+    said = not_covered(archive, foreign, "other_cluster")
+    assert "another cluster" in said["reason"] and said["slot_lsn"] is None
+    assert "in use" in not_covered(archive, taken, "in_use")["reason"]
+    said = not_covered(archive, full, "no_answer")
+    assert "max_wal_senders" in said["reason"] and said["silent_since"] and said["answered"] is None
+    assert not_covered(archive, silent, "no_answer")["server_lsn"] is None
+    # The stream goes on as if nothing were.
+    for _ in range(3):
+        reported(primary, primary.write_wal(1))
+    assert len(re.findall("streaming timeline", receiver.said())) == 1
+    assert foreign.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+    text = pgweir("status", "-D", archive.path).stdout
+    assert f"failover to 127.0.0.1:{foreign.port}: not covered: it belongs to another cluster" in text, text
+    assert re.search(rf"failover to 127.0.0.1:{silent.port}: not covered, no answer since \d{{4}}-", text), text
+    checked = pgweir("status", "-D", archive.path, "--check")
+    assert checked.returncode == 1 and "a failover may leave a gap" in checked.stdout, checked.stdout
+    # Once each, not at each round.
+    assert len(re.findall(f"not covered: a failover to 127.0.0.1:{foreign.port}", receiver.said())) == 1
+    # What is over is taken back at the next round.
+    holder.stop()
+    occupier.stop()
+    covered(archive, taken, by=primary)
+    covered(archive, full, by=primary)
+    assert re.search(rf"failover to 127.0.0.1:{full.port}: covered, its slot keeps WAL from",
+                     pgweir("status", "-D", archive.path).stdout)
+    # One that hangs: what was known of it last is still told.
+    full.process.send_signal(signal.SIGSTOP)
+    try:
+        said = not_covered(archive, full, "no_answer")
+        assert said["was_covered"] and said["slot_lsn"]
+        reported(primary, primary.write_wal(1))
+    finally:
+        full.process.send_signal(signal.SIGCONT)
+    covered(archive, full, by=primary)
+    receiver.stop(deadline=10)
+    archive.assert_same_wal(primary)
+
+
+def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receivers, new_archive, place):
+    """We archive from the standby, and the primary is the candidate: the keeper's word there is none that a commit waits for."""
+    primary, standby = cluster(servers)
+    archive = new_archive(primary)
+    metrics = place / "pgweir.prom"
+    receiver = receivers.pgweir(archive, conninfo(standby, primary), *KEEPS, "--metrics-file", metrics,
+                                "--metrics-interval", "1s")
+    streaming(standby)
+    covered(archive, primary, by=primary)
+    primary.conf(synchronous_standby_names="pgweir")
+    primary.reload()
+    wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == "pgweir", "the setting")
+    commit = primary.spawn_sql("SELECT pg_logical_emit_message(true, '', 'waits')")
+    try:
+        position = lambda: restart_lsn(primary)  # noqa: E731
+        before = position()
+        wait_for(lambda: position() > before, "the keeper to move the primary's slot")
+        assert commit.poll() is None, "a commit has counted the slot keeper"
+        assert "pgweir slot keeper" in primary.log.read_text()
+    finally:
+        primary.conf(synchronous_standby_names="")
+        primary.reload()
+        assert commit.wait(30) == 0
+    # It dies and comes back as a standby of the other one.
+    primary.stop("fast")
+    not_covered(archive, primary, "no_answer")
+    wait_for(lambda: re.search(r'candidate_covered\{[^}]*\} 0', metrics.read_text()), "the metric")
+    standby.promote()
+    (primary.data / "standby.signal").touch()
+    primary.follow(standby)
+    primary.start()
+    standby.write_wal(2)
+    covered(archive, primary, by=standby)
+    wait_for(lambda: re.search(r'candidate_covered\{[^}]*\} 1', metrics.read_text()), "the metric")
+    before = restart_lsn(primary)
+    end = standby.write_wal(2)
+    reported(standby, end)
+    wait_for(lambda: restart_lsn(primary) > before, "the slot of the one that came back to move on")
+    receiver.stop()
+    archive.assert_same_wal(standby, primary)
+
+
+def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):
+    primary, standby = cluster(servers, **FORGETS)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
+    covered(archive, standby, by=primary)
+    receiver.stop()
+    standby.conf(max_slot_wal_keep_size="1MB")
+    standby.reload()
+    for _ in range(8):
+        primary.switch_wal()
+    standby.replayed(primary.flushed())
+
+    def lost():
+        primary.sql("CHECKPOINT")
+        primary.switch_wal()
+        standby.replayed(primary.flushed())
+        standby.sql("CHECKPOINT")
+        return standby.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
+
+    wait_for(lost, "the standby to give the slot up")
+    receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
+    streaming(primary)
+    said = not_covered(archive, standby, "reserves_none")
+    assert "Drop it" in said["reason"], said
+    assert standby.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
+    done = pgweir("slot", "drop", "-S", "archive", "-d", conninfo(standby))
+    assert done.returncode == 0, done.stderr
+    covered(archive, standby, by=primary)
+    receiver.stop()
+
+
+def test_the_slot_command_on_all_hosts(servers):
+    primary, standby = cluster(servers)
+    down = servers.standby(primary, start=False)
+    both = ["-d", conninfo(primary, standby, target_session_attrs="read-write")]
+    made = pgweir("slot", "create", *both, "-S", "one", "--all-hosts")
+    assert made.returncode == 0, made.stderr
+    assert re.findall(r":(\d+): replication slot \"one\" created", made.stdout) == [str(primary.port), str(standby.port)]
+    again = pgweir("slot", "create", *both, "-S", "one", "--all-hosts")
+    assert again.returncode == 4 and again.stderr.count("exists already") == 2, again.stderr
+    listed = pgweir("slot", "list", "--all-hosts", "--json", "-d",
+                    f"host={primary.socket_dir},{standby.socket_dir},{down.socket_dir} user=postgres"
+                    f" port={primary.port},{standby.port},{down.port} dbname=postgres")
+    assert listed.returncode == 3, listed.stderr
+    rows = json.loads(listed.stdout)
+    assert [[slot["name"] for slot in row.get("slots", [])] for row in rows] == [["one"], ["one"], []]
+    assert "error" in rows[2]
+    # One that does not answer keeps nobody from the others.
+    dropped = pgweir("slot", "drop", "-d", conninfo(down, primary, standby), "-S", "one", "--all-hosts")
+    assert dropped.returncode == 3, dropped.stderr
+    assert primary.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+    assert standby.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+
+
+def test_it_needs_a_slot(place):
+    wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-on", "listed")
+    assert wanting.returncode == 2 and "needs --slot NAME" in wanting.stderr, wanting.stderr
+    wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "-S", "x", "--slot-interval", "5s")
+    assert wanting.returncode == 2 and "needs --slot-on listed" in wanting.stderr, wanting.stderr

@@ -1,0 +1,329 @@
+#include "receive/slot_keeper_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+
+namespace weir::receive {
+namespace {
+
+using testing::HasSubstr;
+using wal::Lsn;
+using wal::TimelineHistory;
+
+constexpr std::uint64_t kSystem = 7301234567890123456;
+const auto kSize = *wal::SegmentSize::of(1 << 20);
+const auto kNoon = std::chrono::system_clock::time_point(std::chrono::hours(480'000));
+
+Lsn mb(double megabytes) { return Lsn(static_cast<std::uint64_t>(megabytes * (1 << 20))); }
+
+TimelineHistory history(wal::TimelineId timeline, const std::string& text = {}) {
+  return timeline == 1 ? TimelineHistory(1) : TimelineHistory::parse(timeline, text).value();
+}
+
+OurEnd our_end(Lsn durable, std::initializer_list<Lsn> record_ends = {},
+               TimelineHistory of = TimelineHistory(1)) {
+  OurEnd ours{.system_identifier = kSystem,
+              .segment_size = kSize,
+              .history = std::move(of),
+              .durable = durable};
+  for (const auto end : record_ends) ours.record_ends.add(end);
+  return ours;
+}
+
+Error refusal(const char* state, std::string text = "no") {
+  return Error(ErrorKind::refused, std::move(text)).with_sqlstate(state);
+}
+
+/// A server with its slot, as the protocol shows it: it moves a slot anywhere.
+struct FakeServer {
+  int major = 15;
+  pq::SystemIdentity identity{kSystem, 1, mb(10)};
+  std::optional<TimelineHistory> history = TimelineHistory(1);
+  std::optional<Lsn> slot = mb(1);
+  Lsn redo = mb(9);  ///< where a slot that is made begins
+  bool in_use = false;
+  int created = 0;
+  std::vector<std::optional<Lsn>> used = {};
+
+  /// One visit.
+  void visit(SlotKeeperState& state, const OurEnd& ours) {
+    state.begin(ours, major);
+    for (int i = 0; i < 20; ++i) {
+      const auto step = state.next();
+      if (std::holds_alternative<keep::Done>(step)) return;
+      if (std::holds_alternative<keep::Identify>(step)) {
+        state.on_identified(identity, kNoon);
+      } else if (std::holds_alternative<keep::FetchHistory>(step)) {
+        state.on_history(history);
+      } else if (std::holds_alternative<keep::ReadSlot>(step)) {
+        ASSERT_GE(major, 15);
+        pq::SlotState read;
+        if (slot) read = {.exists = true, .type = "physical", .restart_lsn = *slot};
+        state.on_slot(read);
+      } else if (std::holds_alternative<keep::CreateSlot>(step)) {
+        ++created;
+        slot = redo;
+        state.on_slot_created();
+      } else if (const auto* use = std::get_if<keep::UseSlot>(&step)) {
+        if (!slot) {
+          state.on_refused(refusal("42704"));
+          continue;
+        }
+        if (in_use) {
+          state.on_refused(refusal("55006", "active for PID 7"));
+          continue;
+        }
+        EXPECT_EQ(use->position, identity.flush_position);
+        EXPECT_EQ(use->timeline, identity.timeline);
+        used.push_back(use->flush);
+        if (use->flush) {
+          EXPECT_GE(*use->flush, *slot) << "moved back";
+          EXPECT_LE(*use->flush, ours.durable) << "above what is durable";
+          EXPECT_LE(*use->flush, identity.flush_position) << "above its end";
+          slot = use->flush;
+        }
+        state.on_slot_used(use->flush, true);
+      }
+    }
+    FAIL() << "no end";
+  }
+};
+
+SlotKeeperState keeper(bool create = false) { return {"db2:5432", 1, create}; }
+
+TEST(SlotKeeperState, MovesASlotToTheLastRecordThatBothHave) {
+  auto state = keeper();
+  FakeServer server;
+  server.visit(state, our_end(mb(8), {mb(2), mb(7), mb(9)}));
+  EXPECT_EQ(server.slot, mb(7));
+  EXPECT_TRUE(state.candidate().covered());
+  EXPECT_EQ(state.candidate().slot_lsn, mb(7));
+  EXPECT_EQ(state.candidate().reason, "");
+  // One that is behind.
+  server.identity.flush_position = mb(7.5);
+  server.visit(state, our_end(mb(20), {mb(7), mb(7.2), mb(12)}));
+  EXPECT_EQ(server.slot, mb(7.2));
+  EXPECT_TRUE(state.candidate().covered());
+}
+
+TEST(SlotKeeperState, NeverMovesASlotBack) {
+  auto state = keeper();
+  FakeServer server;
+  server.slot = mb(6);
+  server.visit(state, our_end(mb(8), {mb(2), mb(5)}));
+  EXPECT_EQ(server.slot, mb(6));
+  EXPECT_THAT(server.used, testing::ElementsAre(std::nullopt));  // used, so that it is not idle
+  EXPECT_TRUE(state.candidate().covered());
+}
+
+TEST(SlotKeeperState, DoesNotMoveASlotWithoutARecordsEnd) {
+  auto state = keeper();
+  FakeServer server;
+  server.visit(state, our_end(mb(8)));
+  EXPECT_EQ(server.slot, mb(1));
+  EXPECT_TRUE(state.candidate().covered());
+}
+
+TEST(SlotKeeperState, MakesAMissingSlotIfItMay) {
+  auto state = keeper();
+  FakeServer server;
+  server.slot.reset();
+  server.visit(state, our_end(mb(8), {mb(7)}));
+  EXPECT_EQ(state.candidate().cover, Cover::no_slot);
+  EXPECT_EQ(server.created, 0);
+
+  auto making = keeper(true);
+  server.visit(making, our_end(mb(8), {mb(7)}));
+  EXPECT_EQ(server.created, 1);
+  EXPECT_EQ(server.slot, mb(9));
+  // What lies between is not kept: a failover now would leave a gap.
+  EXPECT_EQ(making.candidate().cover, Cover::begins_later);
+  EXPECT_THAT(making.candidate().reason, HasSubstr("0/900000 on only"));
+  server.identity.flush_position = mb(11);
+  server.visit(making, our_end(mb(9.5), {mb(9.4)}));
+  EXPECT_TRUE(making.candidate().covered());
+  EXPECT_EQ(server.slot, mb(9.4));
+}
+
+TEST(SlotKeeperState, SegmentsAreKeptAsAWhole) {
+  auto state = keeper();
+  FakeServer server;
+  server.slot = mb(8.5);
+  server.visit(state, our_end(mb(8)));  // as a stream that begins at its segment again has it
+  EXPECT_TRUE(state.candidate().covered());
+  server.slot = mb(9);
+  server.visit(state, our_end(mb(8.9)));
+  EXPECT_EQ(state.candidate().cover, Cover::begins_later);
+}
+
+TEST(SlotKeeperState, AsksForTheHistoryFirst) {
+  struct Case {
+    const char* what;
+    OurEnd ours;
+    pq::SystemIdentity identity;
+    std::optional<TimelineHistory> theirs;
+    Cover cover;
+    const char* reason = "";
+  };
+  const auto two = [](double megabytes) {
+    return history(2, fmt::format("1\t{}\tno recovery target\n", mb(megabytes)));
+  };
+  const auto on = [](wal::TimelineId timeline, double end) {
+    return pq::SystemIdentity{kSystem, timeline, mb(end)};
+  };
+  const Case cases[] = {
+      {"the same timeline", our_end(mb(8), {mb(7)}), on(1, 10), history(1), Cover::covered},
+      {"another cluster",
+       our_end(mb(8), {mb(7)}),
+       {kSystem + 1, 1, mb(10)},
+       history(1),
+       Cover::other_cluster,
+       "another cluster"},
+      {"promoted behind our end", our_end(mb(8), {mb(7)}), on(2, 10), two(9), Cover::covered},
+      {"promoted at our end", our_end(mb(8), {mb(7)}), on(2, 10), two(8), Cover::covered},
+      {"promoted before our end", our_end(mb(8), {mb(7)}), on(2, 10), two(7.9), Cover::other_branch,
+       "left timeline 1 at"},
+      {"no history", our_end(mb(8), {mb(7)}), on(2, 10), std::nullopt, Cover::no_history,
+       "no history of its timeline 2"},
+      {"a standby that is behind the switch", our_end(mb(8), {mb(5)}, two(6)), on(1, 5.5),
+       history(1), Cover::covered},
+      {"an old primary", our_end(mb(8), {mb(5)}, two(6)), on(1, 6.1), history(1),
+       Cover::other_branch, "old primary"},
+      {"the same history", our_end(mb(8), {mb(7)}, two(6)), on(2, 10), two(6), Cover::covered},
+      {"a sibling of our number", our_end(mb(8), {mb(7)}, two(6)), on(2, 10), two(6.5),
+       Cover::other_branch, "another branch"},
+      {"a sibling of another number", our_end(mb(8), {mb(7)}, two(6)), on(3, 10),
+       history(3, fmt::format("1\t{}\tno\n", mb(7))), Cover::other_branch, "another branch"},
+      {"a child of our timeline", our_end(mb(8), {mb(7)}, two(6)), on(3, 10),
+       history(3, fmt::format("1\t{}\tno\n2\t{}\tno\n", mb(6), mb(9))), Cover::covered},
+      {"a grandchild past our end", our_end(mb(8), {mb(7)}, two(6)), on(4, 10),
+       history(4, fmt::format("1\t{}\tno\n2\t{}\tno\n3\t{}\tno\n", mb(6), mb(7.5), mb(9))),
+       Cover::other_branch, "left timeline 2 at"},
+  };
+  for (const auto& each : cases)
+    for (const int major : {14, 15}) {
+      SCOPED_TRACE(fmt::format("{}, PostgreSQL {}", each.what, major));
+      auto state = keeper(true);
+      FakeServer server{.major = major, .identity = each.identity, .history = each.theirs};
+      server.visit(state, each.ours);
+      const bool ours = each.cover == Cover::covered;
+      if (ours && major < 15)
+        EXPECT_EQ(state.candidate().cover, Cover::begin_unknown);
+      else
+        EXPECT_EQ(state.candidate().cover, each.cover) << state.candidate().reason;
+      if (ours) continue;
+      EXPECT_THAT(state.candidate().reason, HasSubstr(each.reason));
+      EXPECT_TRUE(server.used.empty());
+      EXPECT_EQ(server.created, 0);
+      // Nor is one made.
+      server.slot.reset();
+      server.visit(state, each.ours);
+      EXPECT_EQ(server.created, 0);
+    }
+}
+
+TEST(SlotKeeperState, LeavesAloneWhatSomebodyElseUses) {
+  for (const int major : {14, 15}) {
+    auto state = keeper(true);
+    FakeServer server{.major = major, .in_use = true};
+    server.visit(state, our_end(mb(8), {mb(7)}));
+    EXPECT_EQ(state.candidate().cover, Cover::in_use);
+    EXPECT_THAT(state.candidate().reason, HasSubstr("active for PID 7"));
+    EXPECT_EQ(server.slot, mb(1));
+  }
+}
+
+TEST(SlotKeeperState, LeavesAloneWhatReservesNothingOrIsNotPhysical) {
+  auto state = keeper(true);
+  state.begin(our_end(mb(8), {mb(7)}), 15);
+  state.on_identified({kSystem, 1, mb(10)}, kNoon);
+  ASSERT_TRUE(std::holds_alternative<keep::ReadSlot>(state.next()));
+  state.on_slot({.exists = true, .type = "physical"});
+  EXPECT_EQ(state.candidate().cover, Cover::reserves_none);
+  EXPECT_TRUE(std::holds_alternative<keep::Done>(state.next()));
+
+  state.begin(our_end(mb(8), {mb(7)}), 15);
+  state.on_identified({kSystem, 1, mb(10)}, kNoon);
+  state.on_logical_slot();
+  EXPECT_EQ(state.candidate().cover, Cover::not_physical);
+
+  state.begin(our_end(mb(8), {mb(7)}), 18);
+  state.on_identified({kSystem, 1, mb(10)}, kNoon);
+  state.on_slot({.exists = true, .type = "physical", .restart_lsn = mb(2)});
+  state.on_refused(refusal("55000", "can no longer access replication slot \"archive\""));
+  EXPECT_EQ(state.candidate().cover, Cover::refused);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("can no longer access"));
+}
+
+TEST(SlotKeeperState, WaitsForTheFirstEndOfAServerThatCannotBeAsked) {
+  auto state = keeper();
+  FakeServer server{.major = 14};
+  server.slot = mb(9.9);  // by whom and why ever: not behind the server's end
+  server.visit(state, our_end(mb(8), {mb(7)}));
+  EXPECT_EQ(state.candidate().cover, Cover::begin_unknown);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("have passed 0/A00000"));
+  server.identity.flush_position = mb(12);
+  server.visit(state, our_end(mb(9.95), {mb(7), mb(9.8)}));
+  EXPECT_EQ(server.slot, mb(9.9));
+  server.visit(state, our_end(mb(11), {mb(7), mb(9.8), mb(10.5)}));
+  EXPECT_EQ(server.slot, mb(10.5));
+  EXPECT_TRUE(state.candidate().covered());
+  // From then on it is known.
+  server.visit(state, our_end(mb(11.5), {mb(10.4)}));
+  EXPECT_EQ(server.slot, mb(10.5));
+  EXPECT_TRUE(state.candidate().covered());
+  // Unless somebody else may have moved it.
+  state.forget_slot();
+  server.slot = mb(12);
+  server.visit(state, our_end(mb(11.9), {mb(11.8)}));
+  EXPECT_EQ(state.candidate().cover, Cover::begin_unknown);
+  EXPECT_EQ(server.slot, mb(12));
+}
+
+TEST(SlotKeeperState, ASlotThatWasMadeIsBoundedByTheEndThatTheServerHasThen) {
+  auto state = keeper(true);
+  FakeServer server{.major = 13};
+  server.slot.reset();
+  server.redo = mb(9.9);
+  server.visit(state, our_end(mb(9.5), {mb(9.4)}));
+  EXPECT_EQ(server.created, 1);
+  EXPECT_EQ(state.candidate().cover, Cover::begin_unknown);
+  server.visit(state, our_end(mb(10.5), {mb(9.4), mb(10)}));
+  EXPECT_EQ(server.slot, mb(10));
+  EXPECT_TRUE(state.candidate().covered());
+}
+
+TEST(SlotKeeperState, TheServersEndWhenItsTimelineEndsMovesNothing) {
+  auto state = keeper();
+  state.begin(our_end(mb(8), {mb(7)}), 14);
+  state.on_identified({kSystem, 1, mb(7)}, kNoon);
+  const auto step = state.next();
+  const auto* use = std::get_if<keep::UseSlot>(&step);
+  ASSERT_NE(use, nullptr);
+  state.on_slot_used(use->flush, false);
+  EXPECT_EQ(state.candidate().cover, Cover::refused);
+}
+
+TEST(SlotKeeperState, SaysSinceWhenThereIsNoAnswerAndWhatWasKnown) {
+  auto state = keeper();
+  FakeServer server;
+  server.visit(state, our_end(mb(8), {mb(7)}));
+  using namespace std::chrono_literals;
+  state.on_no_answer(Error(ErrorKind::retry, "connection refused"), kNoon + 10s);
+  state.on_no_answer(Error(ErrorKind::retry, "no answer in time"), kNoon + 20s);
+  const auto& candidate = state.candidate();
+  EXPECT_EQ(candidate.cover, Cover::no_answer);
+  EXPECT_EQ(candidate.reason, "no answer in time");
+  EXPECT_EQ(candidate.silent_since, kNoon + 10s);
+  EXPECT_TRUE(candidate.was_covered);
+  EXPECT_EQ(candidate.answered, kNoon);
+  EXPECT_EQ(candidate.slot_lsn, mb(7));
+  server.visit(state, our_end(mb(8), {mb(7)}));
+  EXPECT_TRUE(state.candidate().covered());
+  EXPECT_EQ(state.candidate().silent_since, std::nullopt);
+}
+
+}  // namespace
+}  // namespace weir::receive
