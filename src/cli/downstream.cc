@@ -18,17 +18,35 @@ constexpr auto kTryAgain = 10s;
 }  // namespace
 
 Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
-                       Log& log, std::function<void(const Error&)> durability_lost)
-    : log_(log),
+                       receive::StatusBoard& board, receive::Downstream& word, Log& log,
+                       std::function<void(const Error&)> durability_lost)
+    : feed_(feed),
+      board_(board),
+      word_(word),
+      log_(log),
       durability_lost_(std::move(durability_lost)),
-      serving_(
-          request, archive, [this] { return durable(); }, log),
+      serving_(request, archive, [this] { return durable(); }, log,
+               {.feedback = [this](const relay::Feedback& feedback) { on_feedback(feedback); },
+                .comes_or_goes =
+                    [this](const archive::DownstreamClient& client, const std::string& why) {
+                      if (why.empty())
+                        feed_.publish(receive::event::ClientCame{client});
+                      else
+                        feed_.publish(receive::event::ClientGone{client, why});
+                    }}),
       listening_(feed.subscribe([this](const receive::Event& happened) {
-        receive::on(happened, [this](const receive::event::DurableEnd& end) { on_durable(end); });
+        receive::on(
+            happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
+            [this](const receive::event::ServerChanged& server) {
+              if (!server.version.empty()) serving_.hear_version(server.version);
+            });
       })),
-      thread_(machine_threads().start("serve", [this] { work(); })) {}
+      thread_(machine_threads().start("serve", [this] { work(); })) {
+  board_.set_clients([this] { return serving_.clients(); });
+}
 
 Downstream::~Downstream() {
+  board_.set_clients({});
   stop_.raise();
   thread_->join();
 }
@@ -59,6 +77,13 @@ void Downstream::on_durable(const receive::event::DurableEnd& end) {
     durable_ = archive::DurableEnd{end.timeline, end.end};
   }
   serving_.news();
+}
+
+/// Under a lock of the clients, so no more than this.
+void Downstream::on_feedback(const relay::Feedback& feedback) {
+  receive::DownstreamWord word{.timeline = feedback.timeline, .applied = feedback.applied};
+  if (feedback.xmins) word.needs = relay::feedback_of(*feedback.xmins);
+  word_.set(word);
 }
 
 }  // namespace weir::cli

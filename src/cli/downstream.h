@@ -7,7 +7,9 @@
 
 #include "base/threads.h"
 #include "cli/serving.h"
+#include "receive/downstream.h"
 #include "receive/feed.h"
+#include "receive/status_board.h"
 
 namespace weir::cli {
 
@@ -17,7 +19,8 @@ namespace weir::cli {
 class Downstream {
  public:
   /// As Serving's. `durability_lost`: as in receive::Environment.
-  Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed, Log& log,
+  Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
+             receive::StatusBoard& board, receive::Downstream& word, Log& log,
              std::function<void(const Error&)> durability_lost);
   /// Tells the clients, and returns when they are gone.
   ~Downstream();
@@ -30,7 +33,11 @@ class Downstream {
   void work();
   [[nodiscard]] std::optional<archive::DurableEnd> durable() const;
   void on_durable(const receive::event::DurableEnd& end);
+  void on_feedback(const relay::Feedback& feedback);
 
+  receive::Feed& feed_;
+  receive::StatusBoard& board_;
+  receive::Downstream& word_;
   Log& log_;
   const std::function<void(const Error&)> durability_lost_;
   mutable std::mutex mutex_;

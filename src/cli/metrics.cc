@@ -74,6 +74,17 @@ constexpr Metric kMetrics[] = {
      "max_slot_wal_keep_size."},
     {"pgweir_slot_retained_bytes", false, "WAL that the server keeps for the slot."},
     {"pgweir_slot_look_time_seconds", false, "When the slot was looked at last."},
+    // the receiver that serves
+    {"pgweir_serve_clients", false, "Clients that are served the archive's WAL now."},
+    {"pgweir_serve_client_streaming", false,
+     "1 for a client that has caught up and streams. Of two with the same name and address the "
+     "one that is behind counts, here and below."},
+    {"pgweir_serve_client_sent_lsn_bytes", false, "Position up to which WAL was sent to it."},
+    {"pgweir_serve_client_flush_lsn_bytes", false, "Position up to which it is durable there."},
+    {"pgweir_serve_client_replay_lsn_bytes", false, "Position up to which it is replayed there."},
+    {"pgweir_serve_client_replay_lag_seconds", false,
+     "From when WAL was sent to when the client said that it is replayed; absent when all is, or "
+     "where it replays nothing."},
     // pgweir verify --metrics-file
     {"pgweir_verify_time_seconds", false, "When the archive was verified last."},
     {"pgweir_verify_sound", false, "1 if a recovery over what was verified finds everything."},
@@ -194,6 +205,27 @@ void add_stream(Collection& to, const receive::StatusBoard::View& view,
   to.add("pgweir_receiver_silence_seconds", seconds(view.silence));
 }
 
+/// Of two clients of the same name and address the one that is behind counts.
+void add_clients(Collection& to, const std::vector<archive::DownstreamClient>& clients) {
+  to.add_count("pgweir_serve_clients", clients.size());
+  std::map<std::pair<std::string, std::string>, const archive::DownstreamClient*> named;
+  for (const auto& client : clients) {
+    auto& known = named[{client.application_name, client.client_address}];
+    if (known == nullptr || client.flush < known->flush) known = &client;
+  }
+  for (const auto& [name, client] : named) {
+    const std::vector<std::pair<std::string, std::string>> labels = {
+        {"application_name", name.first}, {"client_addr", name.second}};
+    to.add("pgweir_serve_client_streaming", client->state == "streaming" ? 1 : 0, labels);
+    to.add_count("pgweir_serve_client_sent_lsn_bytes", client->sent.byte(), labels);
+    to.add_count("pgweir_serve_client_flush_lsn_bytes", client->flush.byte(), labels);
+    to.add_count("pgweir_serve_client_replay_lsn_bytes", client->replay.byte(), labels);
+    if (client->replay_lag)
+      to.add("pgweir_serve_client_replay_lag_seconds",
+             std::chrono::duration<double>(*client->replay_lag).count(), labels);
+  }
+}
+
 void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
   if (!content.slot || !content.slot_view) return;
   const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
@@ -275,6 +307,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
   add_slot(to, content);
+  if (view.clients) add_clients(to, *view.clients);
   return to.take();
 }
 

@@ -101,6 +101,15 @@ void tell_dry_run(const prune::Plan& plan) {
              format_size(plan.bytes), plan.keep_from, plan.reason);
 }
 
+void tell_held_back(const prune::Plan& plan) {
+  for (const auto& held : plan.held_back)
+    fmt::print(
+        stderr,
+        "pgweir: the replication slot \"{}\" (restart_lsn {}) holds back {} files, {}, from {} "
+        "on\n",
+        held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
+}
+
 int prune_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
 
@@ -135,6 +144,7 @@ int prune_command(const Arguments& arguments) {
   std::optional<archive::Upkeep> upkeep;
   if (!arguments.has(kDryRun)) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
   const auto plan = prune::make_plan(*directory, options);
+  tell_held_back(plan);
   if (plan.files == 0) {
     print(plan.keep_from.empty()
               ? "nothing to remove: there is no segment here\n"
@@ -166,7 +176,8 @@ constinit const Command kPruneCommand = {
     .name = "prune",
     .summary = "remove what no kept backup needs",
     .about = R"(pgweir prune removes the oldest segments of an archive, those that nothing you
-keep needs. History files stay. A receiver may be at work meanwhile.
+keep needs. History files stay. A receiver may be at work meanwhile. What a
+replication slot of "pgweir serve" needs stays, too, and is told.
 
 Usage:
   pgweir prune -D DIRECTORY --keep TIME [OPTION]... BACKUPS...

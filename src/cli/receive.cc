@@ -80,6 +80,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
                                      .seed = std::random_device()(),
                                      .durability_lost = {},
                                      .progress_interval = progress_line.interval()};
+    receive::Downstream word;
+    if (request.serve.somewhere()) environment.downstream = &word;
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return board.to_json(); }, log);
@@ -97,7 +99,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     const Reporter reporter(request.metrics, request.options.directory, board, log);
     std::optional<Downstream> downstream;
     if (request.serve.somewhere())
-      downstream.emplace(request.serve, *directory, feed, log, environment.durability_lost);
+      downstream.emplace(request.serve, *directory, feed, board, word, log,
+                         environment.durability_lost);
     struct Known {
       ServingNow& to;
       ~Known() { to.set(nullptr); }

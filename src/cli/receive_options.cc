@@ -96,8 +96,14 @@ constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT",
     "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
     "addresses");
-constexpr Option kServing[] = {kServe,      kServeSocket,     kServeHba,
-                               kServeUsers, kServeMaxClients, kServeAuthTimeout};
+constexpr auto kServeSync = option_of<relay::StandbyNames::parse>(
+    "serve-sync", "'ANY K (NAMES)'",
+    "report as applied what so many of these standbys have applied, so that remote_apply reaches "
+    "through; instead of --apply-position");
+constexpr Option kServing[] = {
+    kServe,         kServeSocket, kServeHba,        kServeUsers,       kServeTlsCert,
+    kServeTlsKey,   kServeTlsCa,  kServeMaxClients, kServeAuthTimeout, kServeSlotKeep,
+    kServeAutoSlot, kServeSync,   kServeHold};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",
@@ -283,7 +289,16 @@ bool has_password(const std::string& conninfo) {
 
 void read_serving(const Arguments& arguments, ReceiveRequest& request) {
   request.serve = read_serve(arguments, arguments.get(kServe));
-  if (request.serve.somewhere()) return;
+  if (request.serve.somewhere()) {
+    request.serve.waiting.sync = arguments.get(kServeSync);
+    if (!request.serve.waiting.sync) return;
+    if (arguments.has(kApplyPosition))
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} and {} exclude each other", arguments.source(kServeSync),
+                              arguments.source(kApplyPosition)));
+    request.options.apply = ApplyPosition::downstream;
+    return;
+  }
   for (const Option& option : kServing)
     if (arguments.has(option))
       throw Error(ErrorKind::usage,

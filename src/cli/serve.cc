@@ -29,9 +29,14 @@ constexpr auto kListen = option_of<listen_value>(
     "listen there; without an address on this machine alone (127.0.0.1), *:PORT on all addresses");
 constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
 constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
-                               kQuiet,     kConfig, kHelp};
+                               kServeHold, kQuiet,  kConfig,      kHelp};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Who may connect:", kWho}};
+constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
+constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {"Who may connect:", kWho},
+                                   {"TLS:", kTls},
+                                   {"Replication slots:", kSlots}};
 
 void serve(const std::string& directory, const ServeRequest& request, Log& log,
            daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
@@ -104,14 +109,15 @@ Usage:
     .notes = R"(What is sent is durable here, and each record of it was checked. The end is that
 of the last complete record; while "pgweir receive" streams into the directory,
 what that has made durable, within a second ("pgweir receive --serve" does both
-in one, and at once). SIGHUP: rules and users are read anew. There is no TLS,
-and there are no replication slots yet.
+in one, and at once). SIGHUP: rules, users, certificate and key are read anew.
+Clients have replication slots as with a server; what those hold back is not
+removed by "pgweir prune".
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
 
-Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options, rules or users; 3
-the address is in use; 4 needs a person (damage, I/O errors).
+Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options, rules, users
+or certificate; 3 the address is in use; 4 needs a person (damage, I/O errors).
 )",
     .run = serve_command,
 };

@@ -1,5 +1,8 @@
 #include "cli/serve_options.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -26,15 +29,51 @@ ListenAddress listen_value(const std::string& text) {
   return address;
 }
 
+std::string slot_pattern_value(const std::string& text) {
+  const bool fits = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '*' || c == '?';
+  });
+  if (!fits)
+    throw Error(ErrorKind::usage,
+                "a slot's name has lower-case letters, numbers and underscores; * and ? stand for "
+                "any of them");
+  return text;
+}
+
+namespace {
+
+std::optional<TlsRequest> read_tls(const Arguments& arguments) {
+  const auto certificate = arguments.get(kServeTlsCert);
+  const auto key = arguments.get(kServeTlsKey);
+  const auto authorities = arguments.get(kServeTlsCa);
+  if (certificate && key) return TlsRequest{*certificate, *key, authorities};
+  if (certificate)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-key", arguments.source(kServeTlsCert)));
+  if (key)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-cert", arguments.source(kServeTlsKey)));
+  if (authorities)
+    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-tls-cert and --serve-tls-key",
+                                              arguments.source(kServeTlsCa)));
+  return std::nullopt;
+}
+
+}  // namespace
+
 ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress> listen) {
   ServeRequest request;
   request.listen = std::move(listen);
   request.socket = arguments.get(kServeSocket);
   request.hba = arguments.get(kServeHba);
   request.users = arguments.get(kServeUsers);
+  request.tls = read_tls(arguments);
   if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
   if (const auto time = arguments.get(kServeAuthTimeout))
     request.server.authentication_time = *time;
+  request.waiting.hold = arguments.get(kServeHold);
+  request.slots.keep = arguments.get(kServeSlotKeep);
+  request.slots.auto_create = arguments.get(kServeAutoSlot);
   return request;
 }
 

@@ -2,14 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include "base/error.h"
+#include "base/units.h"
+#include "cli/access_files.h"
+#include "cli/serve_listeners.h"
 #include "crypto/primitives.h"
-#include "io/small_file.h"
-#include "net/ip.h"
 #include "net/wait.h"
 #include "relay/archive_end.h"
 
@@ -19,88 +19,54 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kLargestFile = 1 << 20;
-constexpr std::string_view kUsualPort = "5432";
 /// How often an archive is looked at that has no WAL yet.
 constexpr auto kLook = 1s;
 
-/// Throws Error{usage} for a file that is wrong, or that cannot be read.
-std::shared_ptr<const relay::Access> read_access(const ServeRequest& request) {
-  auto access = std::make_shared<relay::Access>();
-  const auto read = [](const std::string& path) {
-    try {
-      return io::read_small_file(path, kLargestFile);
-    } catch (const Error& error) {
-      throw Error(ErrorKind::usage, error.what());
-    }
-  };
-  if (request.hba) access->rules = relay::Rules::parse(read(*request.hba), *request.hba);
-  if (request.users) access->users = relay::Users::parse(read(*request.users), *request.users);
-  if (access->rules.needs_own_networks()) access->own_networks = net::own_networks();
-  return access;
-}
-
-Error cannot_listen(const Error& error, const std::string& where) {
-  return Error(ErrorKind::retry, error.message())
-      .with("address", where)
-      .hint(
-          "Another program may listen there (ss -ltnp shows which), or this machine does not have "
-          "the address.");
-}
-
-/// All addresses: of both versions, or of the old one where there is no other.
-net::Listener bind_all(const std::string& port) {
-  try {
-    return net::Listener::bind(net::Address::tcp("[::]:" + port), net::Kind::bytes);
-  } catch (const Error& error) {
-    if (error.system_code() != EAFNOSUPPORT && error.system_code() != EADDRNOTAVAIL) throw;
-  }
-  return net::Listener::bind(net::Address::tcp("0.0.0.0:" + port), net::Kind::bytes);
-}
-
-std::vector<net::Listener> bind_listeners(const ServeRequest& request) {
-  std::vector<net::Listener> listeners;
-  if (request.listen) {
-    const auto& [host, port] = *request.listen;
-    const auto where = fmt::format("{}:{}", host.empty() ? "127.0.0.1" : host, port);
-    try {
-      listeners.push_back(host == "*"
-                              ? bind_all(port)
-                              : net::Listener::bind(net::Address::tcp(where), net::Kind::bytes));
-    } catch (const Error& error) {
-      throw cannot_listen(error, where);
-    }
-  }
-  if (request.socket) {
-    const auto path = fmt::format("{}/.s.PGSQL.{}", *request.socket,
-                                  request.listen ? request.listen->port : std::string(kUsualPort));
-    try {
-      // Who may come in is said by the rules, as with a server.
-      listeners.push_back(net::Listener::bind_over_stale(net::Address::unix_socket(path), 0777));
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::usage) throw;
-      throw cannot_listen(error, path);
-    }
-  }
-  return listeners;
-}
-
 }  // namespace
 
-Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log)
-    : request_(std::move(request)), archive_(archive), ask_(std::move(ask)), log_(log) {
+Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
+                 Listeners listeners)
+    : request_(std::move(request)),
+      archive_(archive),
+      ask_(std::move(ask)),
+      log_(log),
+      listening_(std::move(listeners)),
+      clients_(
+          request_.waiting, [this](const relay::Feedback& feedback) { on_feedback(feedback); },
+          listening_.comes_or_goes) {
   access_.set(read_access(request_));
   crypto::load();
   listeners_ = bind_listeners(request_);
   tell_who_may_come();
+  tell_expiry();
 }
+
+/// What clients have flushed goes to the hub for as long as there is one.
+class Serving::HubNow {
+ public:
+  HubNow(Serving& serving, relay::Hub& hub) : serving_(serving) { set(&hub); }
+  ~HubNow() { set(nullptr); }
+  HubNow(const HubNow&) = delete;
+  HubNow& operator=(const HubNow&) = delete;
+
+ private:
+  void set(relay::Hub* hub) {
+    const std::lock_guard lock(serving_.hub_mutex_);
+    serving_.hub_ = hub;
+    if (hub != nullptr) hub->set_version(serving_.version_);
+  }
+  Serving& serving_;
+};
 
 void Serving::run(const net::Wake& stop, const Tell& tell) {
   const auto found = wait_for_wal(stop, tell);
   if (!found) return;
   const bool receives = ask_().has_value();
-  relay::Hub hub(*found);
-  relay::Server server(archive_, *cluster_, hub, access_, request_.server, log_);
+  relay::Hub hub(*found, clients_.holds());
+  const HubNow hub_now(*this, hub);
+  relay::Slots slots(archive_, *cluster_, request_.slots, hub, log_,
+                     [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
+  relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, news_, hub, log_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
@@ -113,13 +79,29 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   server.run(listeners_, stop);
 }
 
+void Serving::on_feedback(const relay::Feedback& feedback) {
+  {
+    const std::lock_guard lock(hub_mutex_);
+    if (hub_ != nullptr) hub_->on_flushed_downstream(feedback.timeline, feedback.flushed);
+  }
+  if (listening_.feedback) listening_.feedback(feedback);
+}
+
+void Serving::hear_version(const std::string& version) {
+  const std::lock_guard lock(hub_mutex_);
+  version_ = version;
+  if (hub_ != nullptr) hub_->set_version(version);
+}
+
 void Serving::reload() {
   try {
     access_.set(read_access(request_));
-    log_.info("rules and users are read anew");
+    log_.info("rules and users are read anew{}", request_.tls ? ", and the certificate" : "");
+    tell_expiry();
   } catch (const Error& error) {
     log_.error(error);
-    log_.warning("the rules and users as they were stay in force");
+    log_.warning("the rules and users as they were stay in force{}",
+                 request_.tls ? ", and the certificate" : "");
   }
 }
 
@@ -141,10 +123,21 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
   }
 }
 
+/// Clients that look at it (sslmode=verify-ca and verify-full) refuse it then.
+void Serving::tell_expiry() const {
+  const auto tls = access_.get()->tls;
+  if (tls == nullptr) return;
+  const auto left = tls->expires() - std::chrono::system_clock::now();
+  const auto when = format_time(tls->expires());
+  if (left <= 0s)
+    log_.warning("the certificate {} has expired on {}", request_.tls->certificate, when);
+  else if (left < kExpiresSoon)
+    log_.warning("the certificate {} expires on {}; put a new one there and send SIGHUP",
+                 request_.tls->certificate, when);
+}
+
 void Serving::tell_who_may_come() const {
-  constexpr unsigned kOthersMayRead = 04;
-  if (const auto file = request_.users ? io::look_at_access(*request_.users) : std::nullopt;
-      file && (file->mode & kOthersMayRead) != 0)
+  if (request_.users && open_to_others(*request_.users))
     log_.warning("everybody on this machine can read the users file {}: chmod 640",
                  *request_.users);
   if (request_.hba) return;

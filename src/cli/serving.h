@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "net/listener.h"
 #include "net/wake.h"
 #include "relay/archive_watch.h"
+#include "relay/clients.h"
 #include "relay/server.h"
 
 namespace weir::cli {
@@ -20,9 +22,15 @@ namespace weir::cli {
 /// Serves an archive, as it was asked for. What it refers to outlives it.
 class Serving {
  public:
+  /// Called under a lock: see relay::Clients.
+  struct Listeners {
+    relay::Clients::Changed feedback;
+    relay::Clients::ComesOrGoes comes_or_goes;
+  };
   /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
   /// in them, Error{retry} if an address cannot be had.
-  Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log);
+  Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
+          Listeners listeners = {});
 
   using Tell = std::function<void(const std::string&)>;
   /// Waits until there is WAL, and serves it until `stop` is raised. `tell` is called when either
@@ -32,10 +40,17 @@ class Serving {
   void reload();
   /// What `ask` answers has changed. Any thread; never blocks.
   void news() noexcept { news_.raise(); }
+  /// The server upstream says that it is this (server_version). Any thread.
+  void hear_version(const std::string& version);
+  /// Who is served. Any thread.
+  [[nodiscard]] std::vector<archive::DownstreamClient> clients() const { return clients_.view(); }
 
  private:
+  class HubNow;
   std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
   void tell_who_may_come() const;
+  void tell_expiry() const;
+  void on_feedback(const relay::Feedback& feedback);
 
   const ServeRequest request_;
   io::Directory& archive_;
@@ -45,6 +60,11 @@ class Serving {
   std::vector<net::Listener> listeners_;
   std::optional<relay::Cluster> cluster_;
   net::Wake news_;
+  const Listeners listening_;
+  std::mutex hub_mutex_;
+  relay::Hub* hub_ = nullptr;  ///< while WAL is served
+  std::string version_;
+  relay::Clients clients_;
 };
 
 }  // namespace weir::cli

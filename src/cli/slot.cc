@@ -6,6 +6,7 @@
 #include "base/exit_status.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "cli/archive_slots.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
@@ -27,6 +28,8 @@ constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exis
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
 constexpr auto kJson = flag("json", "list: as JSON");
 constexpr Option kOptions[] = {
+    kDirectory.says(
+        "list, drop: the slots of \"pgweir serve\" beside this archive, whether it runs or not"),
     kSlot.says("the slot"),
     kIfNotExists,
     kIfExists,
@@ -160,11 +163,42 @@ int list(const Arguments& arguments, const std::string& conninfo) {
   return kDone;
 }
 
+/// Without a server.
+int slot_of_archive(const Arguments& arguments, const std::string& verb) {
+  for (const std::string_view option : {"dbname", "host", "port", "username", "no-password"})
+    if (arguments.on_command_line(option))
+      throw Error(ErrorKind::usage, fmt::format("--{} does not go with --directory", option));
+  const auto directory = required_directory(arguments);
+  if (verb == "create")
+    throw Error(ErrorKind::usage, "a slot beside an archive is made over a connection")
+        .hint(
+            "\"pgweir slot create -d 'host=… port=…'\" to where \"pgweir serve\" listens; "
+            "pg_receivewal makes its own.");
+  if (verb == "list") {
+    refuse(arguments, "list", {"if-exists", "if-not-exists", "slot"});
+    const auto slots = list_archive_slots(directory);
+    print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
+    return kDone;
+  }
+  refuse(arguments, "drop", {kIfNotExists, kJson});
+  const auto slot = required_slot(arguments, "drop");
+  const bool dropped = drop_archive_slot(directory, slot);
+  if (!dropped && !arguments.has(kIfExists))
+    throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
+        .with("directory", directory)
+        .hint("\"pgweir slot list -D\" shows those that do; with --if-exists this is no error.");
+  print(fmt::format("replication slot \"{}\" {}\n", slot, dropped ? "dropped" : "does not exist"));
+  return kDone;
+}
+
 int slot_command(const Arguments& arguments) {
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "what to do with a slot?")
         .hint("create, drop or list; see \"pgweir slot --help\".");
   const auto& verb = arguments.words().front();
+  // A file's "directory" is for all commands; here it does not mean that no server is meant.
+  const bool known = verb == "create" || verb == "drop" || verb == "list";
+  if (known && arguments.on_command_line("directory")) return slot_of_archive(arguments, verb);
   const auto conninfo = conninfo_of(arguments);
   if (verb == "create") return create(arguments, conninfo);
   if (verb == "drop") return drop(arguments, conninfo);
@@ -186,10 +220,15 @@ Usage:
   pgweir slot create -S NAME [-d CONNINFO] [--if-not-exists]
   pgweir slot drop   -S NAME [-d CONNINFO] [--if-exists]
   pgweir slot list   [-d CONNINFO] [--json]
+  pgweir slot list   -D DIRECTORY [--json]
+  pgweir slot drop   -D DIRECTORY -S NAME [--if-exists]
 
   create   a physical slot that reserves WAL at once; says from where on
   drop     a slot nobody uses. The server may then remove the WAL it kept.
   list     all slots, what they hold back and whether one is in danger
+
+With -D they are those of "pgweir serve" beside an archive, whether it runs or
+not: what they need is not removed by "pgweir prune".
 )",
     .groups = kGroups,
     .notes = R"(Examples:

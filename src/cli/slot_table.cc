@@ -55,12 +55,16 @@ std::string slots_text(std::span<const SlotRow> slots) {
   using Cells = std::vector<std::string>;
   std::vector<Cells> table = {
       {"name", "type", "active", "restart_lsn", "wal_status", "safe_wal_size", "retained"}};
+  const bool since =
+      std::any_of(slots.begin(), slots.end(), [](const auto& slot) { return slot.inactive_since; });
+  if (since) table[0].push_back("inactive_since");
   if (logical) table[0].insert(table[0].end(), {"confirmed", "plugin", "database"});
   for (const auto& slot : slots) {
     table.push_back({slot.name, slot.type, slot.view.active ? "yes" : "no",
                      slot.restart_lsn.value_or("-"),
                      slot.view.wal_status.empty() ? "-" : slot.view.wal_status,
                      size(slot.view.safe_wal_size), size(slot.view.retained)});
+    if (since) table.back().push_back(slot.inactive_since.value_or("-"));
     if (logical)
       table.back().insert(table.back().end(),
                           {slot.confirmed_lsn.value_or("-"), slot.plugin.value_or("-"),
@@ -103,6 +107,7 @@ std::string slots_json(std::span<const SlotRow> slots) {
     one["database"] = or_null(slot.database);
     one["confirmed_flush_lsn"] = or_null(slot.confirmed_lsn);
     one["xmin_age"] = or_null(slot.xmin_age);
+    if (slot.inactive_since) one["inactive_since"] = *slot.inactive_since;
     one["warning"] = or_null(slot_warning(slot));
     json.push_back(std::move(one));
   }

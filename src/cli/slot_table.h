@@ -21,6 +21,8 @@ struct SlotRow {
   /// Transactions that have begun since those whose dead rows the slot keeps from vacuum; of a
   /// physical slot with hot_standby_feedback, too.
   std::optional<std::int64_t> xmin_age = std::nullopt;
+  /// Of the relay's: since when nobody uses it.
+  std::optional<std::string> inactive_since = std::nullopt;
 };
 
 /// What is wrong with the slot or costs much; nullopt if nothing. A slot nobody uses counts only if

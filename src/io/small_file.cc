@@ -26,7 +26,10 @@ PathType type_of(const std::string& path) {
 std::optional<FileAccess> look_at_access(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
-  return FileAccess{.readable = ::access(path.c_str(), R_OK) == 0, .mode = status.st_mode & 07777};
+  return FileAccess{.readable = ::access(path.c_str(), R_OK) == 0,
+                    .mode = status.st_mode & 07777,
+                    .own = status.st_uid == ::geteuid(),
+                    .of_root = status.st_uid == 0};
 }
 
 std::string read_front(const std::string& path, std::uint64_t most) {

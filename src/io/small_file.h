@@ -17,6 +17,8 @@ enum class PathType { nothing, file, directory, other };
 struct FileAccess {
   bool readable = false;  ///< by this process
   unsigned mode = 0;      ///< permission bits
+  bool own = false;       ///< of the user of this process
+  bool of_root = false;
 };
 /// Nullopt: there is no regular file, or it cannot be looked at.
 [[nodiscard]] std::optional<FileAccess> look_at_access(const std::string& path);

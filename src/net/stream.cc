@@ -38,4 +38,14 @@ void tune_connection(int socket) {
   static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
 }
 
+bool send_all(Stream& stream, std::string_view bytes, Deadline deadline) {
+  for (;;) {
+    const auto sent = stream.send_now(bytes);
+    if (!sent) return false;
+    bytes.remove_prefix(*sent);
+    if (bytes.empty() && !stream.has_unsent()) return true;
+    if (*sent == 0 && !wait_for_socket(stream.fd(), false, true, nullptr, deadline)) return false;
+  }
+}
+
 }  // namespace weir::net

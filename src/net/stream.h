@@ -5,6 +5,9 @@
 #include <span>
 #include <string_view>
 
+#include "base/descriptor.h"
+#include "net/wait.h"
+
 namespace weir::net {
 
 // A connected, non-blocking socket of bytes, without waiting.
@@ -16,5 +19,53 @@ namespace weir::net {
 
 /// Small messages go at once, and a machine that has vanished is noticed some day.
 void tune_connection(int socket);
+
+/// A connection whose bytes go over a socket as they are, or in some other clothes. Nothing in it
+/// waits; owns the socket, and closes it. One thread at a time.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  /// How much of it was taken, and before that what was taken earlier and is not sent yet. nullopt
+  /// if the other side is gone.
+  [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
+  /// How much came. 0: there is nothing more until the socket can be read again. nullopt at the
+  /// end, or if it broke.
+  [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
+  /// There are bytes that were taken and are not sent: wait until the socket can be written, then
+  /// call send_now().
+  [[nodiscard]] virtual bool has_unsent() const = 0;
+  /// For a poll() of one's own.
+  [[nodiscard]] virtual int fd() const = 0;
+
+ protected:
+  Stream() = default;
+};
+
+/// As they are.
+class PlainStream : public Stream {
+ public:
+  explicit PlainStream(Descriptor socket) : socket_(std::move(socket)) {}
+
+  [[nodiscard]] std::optional<std::size_t> send_now(std::string_view bytes) override {
+    return net::send_now(socket_.get(), bytes);
+  }
+  [[nodiscard]] std::optional<std::size_t> receive_now(std::span<char> bytes) override {
+    return net::receive_now(socket_.get(), bytes);
+  }
+  [[nodiscard]] bool has_unsent() const override { return false; }
+  [[nodiscard]] int fd() const override { return socket_.get(); }
+  /// For a stream of another kind that goes on over the same socket.
+  [[nodiscard]] Descriptor take_socket() { return std::move(socket_); }
+
+ private:
+  Descriptor socket_;
+};
+
+/// Sends all of it, and what was not sent yet. False if the other side is gone, or does not read
+/// until then.
+[[nodiscard]] bool send_all(Stream& stream, std::string_view bytes, Deadline deadline);
 
 }  // namespace weir::net

@@ -239,6 +239,11 @@ void ReplicationStream::send(const wire::StandbyStatus& status) {
   flush();
 }
 
+void ReplicationStream::send(const wire::HotStandbyFeedback& feedback) {
+  waiting_feedback_ = feedback;
+  flush();
+}
+
 bool ReplicationStream::flush() {
   // Where libpq cannot send it reads, all there is, and keeps it: not tried until there is room, or
   // a server that sends and never reads could fill our memory.
@@ -247,21 +252,26 @@ bool ReplicationStream::flush() {
     if (fd.fd >= 0 && ::poll(&fd, 1, 0) == 0) return false;
     blocked_ = false;
   }
-  if (waiting_ && push() == 0) {
-    const std::string message = wire::encode(*waiting_, now_since_2000());
-    const int put = phase_ == Phase::copying ? PQputCopyData(connection_, message.data(),
-                                                             static_cast<int>(message.size()))
-                                             : 1;
-    if (put < 0) write_failed_ = true;
-    if (put != 0) waiting_.reset();
-  }
+  if (waiting_feedback_ && push() == 0 && put(wire::encode(*waiting_feedback_, now_since_2000())))
+    waiting_feedback_.reset();
+  if (waiting_ && push() == 0 && put(wire::encode(*waiting_, now_since_2000()))) waiting_.reset();
   const int unsent = push();
   blocked_ = unsent > 0;
   if (unsent < 0) {
     write_failed_ = true;
     waiting_.reset();
+    waiting_feedback_.reset();
   }
-  return unsent <= 0 && !waiting_;
+  return unsent <= 0 && !waiting_ && !waiting_feedback_;
+}
+
+/// False: libpq has no room for it now.
+bool ReplicationStream::put(const std::string& message) {
+  const int put = phase_ == Phase::copying
+                      ? PQputCopyData(connection_, message.data(), static_cast<int>(message.size()))
+                      : 1;
+  if (put < 0) write_failed_ = true;
+  return put != 0;
 }
 
 /// PQflush(), which may read what then is libpq's to give out.

@@ -77,6 +77,8 @@ class ReplicationStream {
   /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that
   /// fails: next() does, after what the server had sent before.
   void send(const wire::StandbyStatus& status);
+  /// The same for message 'h'.
+  void send(const wire::HotStandbyFeedback& feedback);
   /// Sends what is queued. True when nothing is left, or nothing can be sent any more.
   bool flush();
   /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`, and not by
@@ -113,6 +115,7 @@ class ReplicationStream {
   StreamEvent next_in_copy(std::span<std::byte> place = {});
   std::optional<StreamEvent> next_directly(std::span<std::byte> place);
   [[nodiscard]] StreamEvent understood(const wire::FromServer& message) const;
+  [[nodiscard]] bool put(const std::string& message);
   int push();
   void require_bounded_message();
   StreamEvent next_result();
@@ -133,7 +136,9 @@ class ReplicationStream {
   bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order
   EndOfStream end_;
-  std::optional<wire::StandbyStatus> waiting_;  // did not fit behind what libpq still has to send
+  // What did not fit behind what libpq still has to send.
+  std::optional<wire::StandbyStatus> waiting_;
+  std::optional<wire::HotStandbyFeedback> waiting_feedback_;
   std::unique_ptr<net::Wake> always_ready_;
   std::unique_ptr<char, FreeBuffer> buffer_;  // libpq's; XLogData points into it
   std::unique_ptr<char, FreeBuffer> kept_buffer_;

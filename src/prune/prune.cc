@@ -7,6 +7,7 @@
 #include "archive/backup_checkpoint.h"
 #include "archive/forms.h"
 #include "archive/identity.h"
+#include "archive/kept_slots.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
@@ -22,7 +23,10 @@ namespace {
 class Planner {
  public:
   Planner(io::Directory& directory, const Options& options)
-      : directory_(directory), options_(options), listing_(archive::list_archive(directory)) {}
+      : directory_(directory),
+        options_(options),
+        slots_(archive::read_slots(directory).value_or(archive::KeptSlots{})),
+        listing_(archive::list_archive(directory)) {}
 
   Plan run() {
     check_options();
@@ -37,8 +41,9 @@ class Planner {
     find_limit();
     lower_limit_by_doubt();
     lower_limit_by_age();
-    collect();
     check_newest();
+    lower_limit_by_slots();
+    collect();
     if (plan_.files > 0) check_backups_are_here();
     return std::move(plan_);
   }
@@ -133,6 +138,33 @@ class Planner {
     }
   }
 
+  /// By position alone: a slot's client may be on any timeline.
+  void lower_limit_by_slots() {
+    const auto asked = limit_;
+    for (const auto& slot : slots_.slots) {
+      if (slot.lost || slot.restart_lsn == wal::Lsn()) continue;
+      const auto segno = size_.segno(slot.restart_lsn);
+      if (segno >= asked) continue;
+      Plan::HeldBack held{slot.name, slot.restart_lsn, {}};
+      for (const auto& entry : listing_.segments) {
+        const auto& name = entry.name.segment;
+        if (!name.fits(size_) || name.segno(size_) < segno || name.segno(size_) >= asked) continue;
+        if (held.segment.empty()) held.segment = name.to_string();
+        ++held.files;
+        held.bytes += entry.bytes.value();
+      }
+      if (held.files == 0) continue;
+      if (segno < limit_) {
+        limit_ = segno;
+        plan_.keep_from = held.segment;
+        plan_.reason = fmt::format("the replication slot \"{}\" needs it", slot.name);
+      }
+      plan_.held_back.push_back(std::move(held));
+    }
+    std::stable_sort(plan_.held_back.begin(), plan_.held_back.end(),
+                     [](const auto& a, const auto& b) { return a.restart_lsn < b.restart_lsn; });
+  }
+
   void collect() {
     std::map<std::uint64_t, std::vector<Plan::Segment>> numbers;
     for (const auto& entry : listing_.segments) {
@@ -219,6 +251,7 @@ class Planner {
 
   io::Directory& directory_;
   const Options& options_;
+  archive::KeptSlots slots_;
   archive::Listing listing_;
   wal::SegmentSize size_;
   std::uint64_t limit_ = 0;  ///< number of the first segment that stays
@@ -235,7 +268,8 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
                const std::function<void(const std::string& file)>& removed) {
   // A prune before this one may have ended in the middle of a number, by an error or a signal: of
   // what it removed nothing is to be seen any more, and a crash would bring it back behind the hole
-  // that we are about to make.
+  // that we are about to make. So it is with the file of the slots that we go by: it was synced
+  // before it had its name, and a crash must not bring an earlier one back that asks for more.
   if (!plan.numbers.empty()) directory.sync();
   for (const auto& segments : plan.numbers) {
     if (stop && stop()) return false;

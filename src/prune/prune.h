@@ -37,11 +37,23 @@ struct Plan {
   std::vector<std::vector<Segment>> numbers{};  ///< the segments of one number, by number
   std::size_t files = 0;
   std::uint64_t bytes = 0;
-  std::string keep_from{};  ///< the first segment that stays, "" if nothing is known
-  std::string reason{};     ///< what decided that
+  /// What would go, but for a client of the relay who may still ask for it.
+  struct HeldBack {
+    std::string slot;
+    wal::Lsn restart_lsn;
+    std::string segment;    ///< the first one that stays for it, of whichever timeline
+    std::size_t files = 0;  ///< that stay for this slot, and maybe for others, too
+    std::uint64_t bytes = 0;
+  };
+  std::vector<HeldBack> held_back{};  ///< what holds back most is in front
+  std::string keep_from{};            ///< the first segment that stays, "" if nothing is known
+  std::string reason{};               ///< what decided that
 };
 
-/// Decides; changes nothing. Throws Error{usage} for options that say too little, Error{conflict}
+/// Decides; changes nothing. What a slot of the relay needs stays, whatever else is said
+/// (archive/kept_slots.h): where their file is behind what the relay knows by now,
+/// more stays than is needed. Throws Error{damage} if it
+/// cannot be read. Throws Error{usage} for options that say too little, Error{conflict}
 /// if what they say would cut off a backup or the newest segments, Error{io}.
 [[nodiscard]] Plan make_plan(io::Directory& directory, const Options& options);
 

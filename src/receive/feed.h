@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "archive/downstream_client.h"
 #include "archive/losses.h"
 #include "base/error.h"
 #include "receive/stream_state.h"
@@ -29,6 +30,7 @@ struct StateChanged {
 /// The server that is connected to, by host and port; empty: none.
 struct ServerChanged {
   std::string name;
+  std::string version = {};  ///< its server_version; empty if it is not known
 };
 /// A stream begins or has ended: the StatusBoard knows its positions, or does not any more.
 struct StreamRuns {
@@ -90,6 +92,15 @@ struct Trouble {
 struct LeftUnfinished {
   std::string file;
 };
+/// Somebody is served the archive's WAL from now on, by this process.
+struct ClientCame {
+  archive::DownstreamClient client;
+};
+/// It is not any more, and why.
+struct ClientGone {
+  archive::DownstreamClient client;
+  std::string why;
+};
 /// A stream ended as asked: by a signal, or (`by_signal` is false) at the end position.
 struct Stopped {
   wal::TimelineId timeline;
@@ -99,11 +110,12 @@ struct Stopped {
 
 }  // namespace event
 
-using Event = std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns,
-                           event::Streaming, event::Progress, event::DurableEnd, event::SyncDone,
-                           event::SegmentFinished, event::SegmentCompressed, event::NotCompressed,
-                           event::TimelineSwitched, event::LossRecorded, event::DiskFull,
-                           event::Trouble, event::LeftUnfinished, event::Stopped>;
+using Event =
+    std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns, event::Streaming,
+                 event::Progress, event::DurableEnd, event::SyncDone, event::SegmentFinished,
+                 event::SegmentCompressed, event::NotCompressed, event::TimelineSwitched,
+                 event::LossRecorded, event::DiskFull, event::Trouble, event::LeftUnfinished,
+                 event::ClientCame, event::ClientGone, event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

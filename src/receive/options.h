@@ -14,6 +14,8 @@ namespace weir::receive {
 enum class ApplyPosition {
   none,   ///< report 0/0, as pg_receivewal does
   flush,  ///< report the flush position, so that remote_apply commits do not hang
+  /// report what those downstream have applied (DownstreamWord), and not more than is durable here
+  downstream,
 };
 enum class OnGap {
   stop,   ///< end with an error that names the missing range

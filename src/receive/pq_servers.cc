@@ -16,6 +16,7 @@ class PqStream final : public WalStream {
   pq::StreamEvent next(std::span<std::byte> place) override { return stream_.next(place); }
   void keep_last() override { stream_.keep_last(); }
   void send(const wire::StandbyStatus& status) override { stream_.send(status); }
+  void send(const wire::HotStandbyFeedback& feedback) override { stream_.send(feedback); }
   bool flush() override { return stream_.flush(); }
   void finish(std::chrono::milliseconds timeout) override { stream_.finish(timeout); }
   void let_go() override { stream_.let_go(); }
@@ -34,6 +35,9 @@ class PqServer final : public Server {
   std::size_t host_index() const override { return connection_.host_index(); }
   std::size_t host_count() const override { return connection_.host_count(); }
   int major() const override { return connection_.server_major(); }
+  std::string version() const override {
+    return connection_.parameter("server_version").value_or("");
+  }
   std::optional<bool> in_hot_standby() const override {
     const auto standby = connection_.parameter("in_hot_standby");
     return standby ? std::optional(*standby == "on") : std::nullopt;

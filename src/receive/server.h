@@ -28,6 +28,7 @@ class WalStream {
   [[nodiscard]] virtual pq::StreamEvent next(std::span<std::byte> place = {}) = 0;
   virtual void keep_last() = 0;
   virtual void send(const wire::StandbyStatus& status) = 0;
+  virtual void send(const wire::HotStandbyFeedback& feedback) = 0;
   [[nodiscard]] virtual bool flush() = 0;
   virtual void finish(std::chrono::milliseconds timeout) = 0;
   virtual void let_go() = 0;
@@ -44,6 +45,8 @@ class Server {
   [[nodiscard]] virtual std::size_t host_index() const = 0;
   [[nodiscard]] virtual std::size_t host_count() const = 0;
   [[nodiscard]] virtual int major() const = 0;
+  /// As it writes it: "15.18 (Debian 15.18-1)".
+  [[nodiscard]] virtual std::string version() const = 0;
   /// It says so from 14 on.
   [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
 

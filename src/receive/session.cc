@@ -303,7 +303,7 @@ void Session::perform(const step::Connect& step) {
   upstream.host_count = static_cast<int>(server_->host_count());
   upstream.major = server_->major();
   upstream.standby = server_->in_hot_standby();
-  feed_.publish(event::ServerChanged{upstream.name});
+  feed_.publish(event::ServerChanged{upstream.name, server_->version()});
   state_.on_connected(std::move(upstream));
 }
 
@@ -676,6 +676,7 @@ StreamLoop::Hooks Session::hooks() {
   };
   hooks.durability_lost = durability_lost_hook();
   hooks.mute = &mute_;
+  hooks.downstream = environment_.downstream;
   hooks.progress_interval = environment_.progress_interval;
   hooks.disk_full = [this](bool full) { disk_full(full); };
   return hooks;

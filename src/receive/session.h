@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "io/directory.h"
 #include "net/wake.h"
+#include "receive/downstream.h"
 #include "receive/feed.h"
 #include "receive/machine.h"
 #include "receive/options.h"
@@ -40,6 +41,8 @@ struct Environment {
   std::chrono::milliseconds progress_interval{10'000};
   /// Called once the archive is taken. What it returns is kept until the end.
   std::function<std::shared_ptr<void>()> archive_taken = {};
+  /// Those to whom the archive is served meanwhile; nullptr: nobody.
+  Downstream* downstream = nullptr;
   Machine& machine = this_machine();
   Servers& servers = pq_servers();
   Scale scale = {};

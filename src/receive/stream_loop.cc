@@ -56,6 +56,15 @@ StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
 StreamLoop::~StreamLoop() = default;
 
 StreamOutcome StreamLoop::run() {
+  // Whoever leads may hang in the disk: the guardian passes it on.
+  struct Listening {
+    Downstream* to;
+    ~Listening() {
+      if (to != nullptr) to->set_listener({});
+    }
+  } const listening{hooks_.downstream};
+  if (hooks_.downstream != nullptr)
+    hooks_.downstream->set_listener([this] { guardian_wake_->raise(); });
   {
     const Lock lock(*mutex_);
     start_worker();
@@ -559,11 +568,21 @@ void StreamLoop::wait_for_events() {
 
 void StreamLoop::send_due_status() {
   if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
-  if (const auto status = state_.take_status(now())) {
-    stream_.send(*status);
-    unsent_ = !stream_.flush();
-    if (unsent_) wake_leader();
-  }
+  hear_downstream();
+  const auto needs = state_.take_feedback();
+  const auto status = state_.take_status(now());
+  if (!needs && !status) return;
+  if (needs) stream_.send(*needs);
+  if (status) stream_.send(*status);
+  unsent_ = !stream_.flush();
+  if (unsent_) wake_leader();
+}
+
+void StreamLoop::hear_downstream() {
+  if (hooks_.downstream == nullptr) return;
+  const auto version = hooks_.downstream->version();
+  if (std::exchange(heard_downstream_, version) == version) return;
+  state_.on_downstream(hooks_.downstream->get());
 }
 
 /// The mutex is free while it sleeps.

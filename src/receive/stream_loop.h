@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "net/wake.h"
+#include "receive/downstream.h"
 #include "receive/feed.h"
 #include "receive/intake.h"
 #include "receive/machine.h"
@@ -57,6 +58,8 @@ class StreamLoop {
     std::function<void(const Error&)> durability_lost;
     /// Once true, nothing is sent to the server any more.
     const std::atomic<bool>* mute = nullptr;
+    /// Whose word is passed on; nullptr: there is nobody downstream.
+    Downstream* downstream = nullptr;
     /// How often event::Progress happens.
     std::chrono::milliseconds progress_interval{10'000};
     /// Called by the guardian every few seconds while the disk is stuck and the stream would not
@@ -128,6 +131,7 @@ class StreamLoop {
   void wait_for_events();
   void hand_over();
   void send_due_status();
+  void hear_downstream();
   void fail(const Error& error);
   void finish_if_done();
   void wake_leader();
@@ -166,7 +170,8 @@ class StreamLoop {
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
-  bool asked_ = false;  ///< as told to Hooks::server_shuts_down
+  std::uint64_t heard_downstream_ = 0;  ///< Downstream::version()
+  bool asked_ = false;                  ///< as told to Hooks::server_shuts_down
 };
 
 }  // namespace weir::receive

@@ -201,8 +201,23 @@ wal::Lsn StreamState::acknowledged() const {
   return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(flush_) : flush_;
 }
 
+/// An LSN of another timeline says nothing: behind the switchpoint this one has other WAL there.
+/// Who follows says so anew.
+wal::Lsn StreamState::applied() const {
+  switch (options_.apply) {
+    case ApplyPosition::none:
+      break;
+    case ApplyPosition::flush:
+      return acknowledged();
+    case ApplyPosition::downstream:
+      if (downstream_.timeline == timeline_) return std::min(downstream_.applied, acknowledged());
+      break;
+  }
+  return {};
+}
+
 wire::StandbyStatus StreamState::positions() const {
-  const auto apply = options_.apply == ApplyPosition::flush ? acknowledged() : wal::Lsn();
+  const auto apply = applied();
   const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();
   // A commit may wait for the write position (remote_write): then the kernel has to have it.
   // What was said of it before stays true.
@@ -220,7 +235,10 @@ std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   const bool write_moved = !reported_ || reported_->write != status.write;
   const bool write_alone =
       write_moved && options_.flush.mode != FlushPolicy::Mode::continuous && server_end_ == write_;
-  const bool due = reply_wanted_ || flush_moved || write_alone || now >= next_status_at();
+  // A commit may wait for that alone (remote_apply).
+  const bool apply_moved = reported_ && reported_->apply != status.apply;
+  const bool due =
+      reply_wanted_ || flush_moved || apply_moved || write_alone || now >= next_status_at();
   if (!due) return std::nullopt;
 
   if (!asked_for_life_ && !deaf_ && now >= silent_since_ + options_.silence_limit / 2) {
@@ -235,6 +253,12 @@ std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   last_status_ = now;
   reported_ = positions();
   return status;
+}
+
+std::optional<wire::HotStandbyFeedback> StreamState::take_feedback() {
+  if (ended_ || !downstream_.needs || reported_needs_ == downstream_.needs) return std::nullopt;
+  reported_needs_ = downstream_.needs;
+  return reported_needs_;
 }
 
 Time StreamState::next_status_at() const {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <optional>
 
+#include "receive/downstream_word.h"
 #include "receive/options.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -105,6 +106,10 @@ class StreamState {
   /// None of it was acknowledged. The stream stops.
   void on_sync_given_up();
 
+  // --- What comes from downstream ----------------------------------------------------------------
+
+  void on_downstream(const DownstreamWord& word) { downstream_ = word; }
+
   // --- What comes from the operator --------------------------------------------------------------
 
   /// Finish what is received, flush, report, end.
@@ -120,6 +125,9 @@ class StreamState {
   /// The status to be sent now, if one is due: the flush position moved, the server asked, or the
   /// interval passed. Marks it as sent.
   [[nodiscard]] std::optional<wire::StandbyStatus> take_status(Time now);
+  /// What is needed downstream, if that is known and this server does not know it: it keeps what it
+  /// was told, and with a slot from one connection to the next. Marks it as sent.
+  [[nodiscard]] std::optional<wire::HotStandbyFeedback> take_feedback();
   /// When take_status() will have something to say even if nothing happens.
   [[nodiscard]] Time next_status_at() const;
   /// Nothing came from the server for the silence limit, though somebody listened.
@@ -149,6 +157,7 @@ class StreamState {
   void check_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] wal::Lsn acknowledged() const;
+  [[nodiscard]] wal::Lsn applied() const;
   [[nodiscard]] wire::StandbyStatus positions() const;
   [[nodiscard]] bool segment_complete() const;
 
@@ -177,6 +186,8 @@ class StreamState {
   bool deaf_ = false;
   Time last_status_;
   std::optional<wire::StandbyStatus> reported_;
+  DownstreamWord downstream_;
+  std::optional<wire::HotStandbyFeedback> reported_needs_;
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and let it know our end soon: it may be shutting down
   bool asked_for_life_ = false;  ///< we asked the server to answer since its last message

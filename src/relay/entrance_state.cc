@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "relay/command.h"
@@ -44,6 +45,9 @@ std::string clean(std::string_view name) {
   return result;
 }
 
+/// A record of TLS whose content is a handshake.
+constexpr char kTlsHandshake = 0x16;
+
 std::string_view encryption(const Peer& peer) {
   return peer.encrypted ? "SSL encryption" : "no encryption";
 }
@@ -52,9 +56,25 @@ std::string_view encryption(const Peer& peer) {
 
 EntranceState::State EntranceState::on_bytes(std::span<const std::byte> bytes) {
   if (state_ != State::open) return state_;
+  const bool first = input_.empty() && !asked_for_tls_ && !asked_for_gss_;
   input_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  // Of a startup packet it would be the length, and far too much.
+  if (first && offers_tls_ && input_.starts_with(kTlsHandshake)) return state_ = State::encrypts;
   while (state_ == State::open && step()) {
   }
+  return state_;
+}
+
+EntranceState::State EntranceState::on_encrypted(Encryption encryption) {
+  const bool direct = !asked_for_tls_;
+  asked_for_tls_ = asked_for_gss_ = true;  // PostgreSQL takes neither inside of it
+  peer_.encrypted = true;
+  encryption_ = std::move(encryption);
+  input_.clear();
+  state_ = State::open;
+  // Else it may be anything that speaks TLS (backend_startup.c of 17).
+  if (direct && !encryption_->protocol_named)
+    leave("received direct SSL connection request without ALPN protocol negotiation extension");
   return state_;
 }
 
@@ -73,9 +93,9 @@ bool EntranceState::take_startup() {
   }
   input_.erase(0, read.size);
   if (std::holds_alternative<wire::SslRequest>(read.packet)) {
-    answer_no(asked_for_tls_, "SSL request", 5679);
+    answer(asked_for_tls_, offers_tls_, "SSL request", 5679);
   } else if (std::holds_alternative<wire::GssRequest>(read.packet)) {
-    answer_no(asked_for_gss_, "GSSAPI encryption request", 5680);
+    answer(asked_for_gss_, false, "GSSAPI encryption request", 5680);
   } else if (const auto* startup = std::get_if<wire::Startup>(&read.packet)) {
     return take_startup(*startup);
   } else {
@@ -84,18 +104,22 @@ bool EntranceState::take_startup() {
   return true;
 }
 
-/// What came behind the question was not encrypted, whoever sent it.
-void EntranceState::answer_no(bool& asked, std::string_view what, std::uint32_t code) {
+void EntranceState::answer(bool& asked, bool yes, std::string_view what, std::uint32_t code) {
   if (asked)
     return refuse({"0A000", fmt::format("unsupported frontend protocol 1234.{}: server supports "
                                         "3.0 to 3.0",
                                         code)});
   asked = true;
-  output_.push_back('N');
+  if (!yes) output_.push_back('N');
+  // What came behind the question was not encrypted, whoever sent it: taken as if it had come
+  // inside, it would be somebody else's words in this client's mouth (CVE-2021-23214).
   if (!input_.empty())
-    refuse({"08P01", fmt::format("received unencrypted data after {}", what),
-            "This could be either a client-software bug or evidence of an attempted "
-            "man-in-the-middle attack."});
+    return refuse({"08P01", fmt::format("received unencrypted data after {}", what),
+                   "This could be either a client-software bug or evidence of an attempted "
+                   "man-in-the-middle attack."});
+  if (!yes) return;
+  output_.push_back('S');
+  state_ = State::encrypts;
 }
 
 bool EntranceState::take_startup(const wire::Startup& startup) {
@@ -153,13 +177,27 @@ void EntranceState::authenticate() {
       return refuse(
           {"28000", fmt::format("Peer authentication failed for user \"{}\"", user_)},
           fmt::format("the user there is {}", peer_.local_user.value_or("not known by a name")));
+    case Method::cert:
+      return check_certificate();
     case Method::scram:
       break;
   }
   const auto* const secret = access_.users.find(user_);
   scram_.emplace(secret != nullptr ? *secret : access_.users.made_up(user_), secret == nullptr,
-                 nonce_);
-  wire::append_sasl_mechanisms(output_, {&kScramMechanism, 1});
+                 nonce_, encryption_ ? encryption_->end_point : std::nullopt);
+  constexpr std::array kMechanisms = {kScramPlusMechanism, kScramMechanism};
+  wire::append_sasl_mechanisms(output_, std::span(kMechanisms).subspan(scram_->can_bind() ? 0 : 1));
+}
+
+/// The connection is encrypted: a rule for others cannot ask for it.
+void EntranceState::check_certificate() {
+  if (!encryption_ || !encryption_->certificate)
+    return refuse({"28000", "connection requires a valid client certificate"});
+  const auto& name = encryption_->common_name;
+  if (name == user_) return admit();
+  refuse({"28000", fmt::format("certificate authentication failed for user \"{}\"", user_)},
+         name ? fmt::format("the certificate is that of \"{}\"", clean(*name))
+              : std::string("the certificate has no name"));
 }
 
 bool EntranceState::take_password() {
@@ -192,7 +230,9 @@ bool EntranceState::take_password() {
       refuse({"08P01", "invalid message format"});
       return true;
     }
-    if (name != kScramMechanism) {
+    const bool plus = scram_->can_bind() && name == kScramPlusMechanism;
+    if (plus) scram_->bind();
+    if (!plus && name != kScramMechanism) {
       refuse({"08P01", "client selected an invalid SASL authentication mechanism"});
       return true;
     }

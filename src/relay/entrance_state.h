@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "crypto/tls.h"
 #include "net/ip.h"
 #include "relay/rules.h"
 #include "relay/scram.h"
@@ -18,7 +20,16 @@ namespace weir::relay {
 struct Access {
   Rules rules;
   Users users;
-  std::vector<net::Network> own_networks;  ///< where the rules need them
+  std::shared_ptr<const crypto::TlsServer> tls;  ///< nullptr: there is no TLS
+  std::vector<net::Network> own_networks;        ///< where the rules need them
+};
+
+/// What a connection is under TLS.
+struct Encryption {
+  bool protocol_named = false;             ///< ALPN
+  bool certificate = false;                ///< the client has a valid one
+  std::optional<std::string> common_name;  ///< its name
+  std::optional<std::string> end_point;    ///< crypto::TlsServer::end_point()
 };
 
 /// The beginning of a connection: from the first byte up to where somebody has shown who he is
@@ -27,16 +38,23 @@ struct Access {
 /// packet. Nothing that it says tells of the archive.
 class EntranceState {
  public:
-  /// `nonce`: as ScramExchange takes it. `access` outlives this.
-  EntranceState(const Access& access, Peer peer, std::string nonce)
-      : access_(access), peer_(std::move(peer)), nonce_(std::move(nonce)) {}
+  /// `nonce`: as ScramExchange takes it. `offers_tls`: it can be had over this connection. `access`
+  /// outlives this.
+  EntranceState(const Access& access, Peer peer, std::string nonce, bool offers_tls)
+      : access_(access),
+        peer_(std::move(peer)),
+        nonce_(std::move(nonce)),
+        offers_tls_(offers_tls) {}
 
   enum class State {
     open,      ///< more bytes are needed
+    encrypts,  ///< output(), as it is, then a TLS handshake that begins with rest(): on_encrypted()
     admitted,  ///< rest() belongs to the session; what greets it is its own to say
     left,      ///< to be closed once output() is sent
   };
   State on_bytes(std::span<const std::byte> bytes);
+  /// The handshake is done; from now on bytes are what was encrypted.
+  State on_encrypted(Encryption encryption);
   [[nodiscard]] State state() const { return state_; }
   /// To be sent, and taken away by whoever sends it.
   [[nodiscard]] std::string& output() { return output_; }
@@ -57,20 +75,23 @@ class EntranceState {
   bool take_startup(const wire::Startup& startup);
   void take_answer(const ScramExchange::Answer& answer);
   void authenticate();
-  void answer_no(bool& asked, std::string_view what, std::uint32_t code);
+  void answer(bool& asked, bool yes, std::string_view what, std::uint32_t code);
+  void check_certificate();
   void admit() { state_ = State::admitted; }
   void refuse(const wire::ErrorReport& report, std::string why = {});
   void leave(std::optional<std::string> why);
 
   const Access& access_;
-  const Peer peer_;
+  Peer peer_;
   const std::string nonce_;
+  const bool offers_tls_;
 
   State state_ = State::open;
   std::string input_;
   std::string output_;
   bool asked_for_tls_ = false;
   bool asked_for_gss_ = false;
+  std::optional<Encryption> encryption_;
   std::string user_;
   std::string application_name_;
   std::optional<ScramExchange> scram_;

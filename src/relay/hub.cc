@@ -1,5 +1,8 @@
 #include "relay/hub.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace weir::relay {
 
 namespace {
@@ -34,7 +37,17 @@ bool SeldomLog::may_tell() {
   return false;
 }
 
-Hub::Hub(Served begin) : end_(begin), served_(std::make_shared<const Served>(std::move(begin))) {}
+Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
+  if (holds) hold_ = wal::Lsn();
+  renew();
+}
+
+/// The lock is held, or nobody knows of the hub yet.
+void Hub::renew() {
+  auto now = end_.now();
+  now.hold = hold_;
+  served_ = std::make_shared<const Served>(std::move(now));
+}
 
 std::shared_ptr<const Served> Hub::served() const {
   const std::lock_guard lock(mutex_);
@@ -43,18 +56,40 @@ std::shared_ptr<const Served> Hub::served() const {
 
 ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn end) {
   const std::lock_guard lock(mutex_);
+  const auto before = served_->timeline();
   const auto told = end_.on_durable(history, end);
   if (told == ServedEnd::Told::further || told == ServedEnd::Told::switched) {
-    served_ = std::make_shared<const Served>(end_.now());
-    wake_all();
+    // What was flushed of the old timeline behind the switch is not what the new one has there.
+    if (told == ServedEnd::Told::switched && hold_)
+      hold_ = std::min(*hold_, history.end_of(before).value_or(wal::Lsn()));
+    renew();
+    wake_guests();
   }
   return told;
+}
+
+void Hub::on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end) {
+  const std::lock_guard lock(mutex_);
+  if (!hold_ || timeline != end_.now().timeline() || end <= *hold_) return;
+  hold_ = end;
+  renew();
+  wake_guests();
+}
+
+void Hub::set_version(std::string version) {
+  const std::lock_guard lock(mutex_);
+  version_ = std::move(version);
+}
+
+std::string Hub::version() const {
+  const std::lock_guard lock(mutex_);
+  return version_;
 }
 
 void Hub::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
-  wake_all();
+  wake_guests();
 }
 
 bool Hub::stopping() const {
@@ -63,6 +98,11 @@ bool Hub::stopping() const {
 }
 
 void Hub::wake_all() {
+  const std::lock_guard lock(mutex_);
+  wake_guests();
+}
+
+void Hub::wake_guests() {
   for (auto* const wake : guests_) wake->raise();
 }
 

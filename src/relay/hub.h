@@ -38,15 +38,27 @@ class SeldomLog {
 /// Thread-safe; nothing in it blocks.
 class Hub {
  public:
-  explicit Hub(Served begin);
+  /// `holds`: some are held back, and at first get nothing.
+  explicit Hub(Served begin, bool holds = false);
 
   [[nodiscard]] std::shared_ptr<const Served> served() const;
   /// As ServedEnd::on_durable(); wakes everybody if there is news.
   ServedEnd::Told on_durable(const wal::TimelineHistory& history, wal::Lsn end);
 
+  /// Those who are held back may have what lies before `end` on this timeline; wakes everybody if
+  /// it is news. It never goes back.
+  void on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end);
+
+  /// What the server upstream says that it is; for those who come from now on.
+  void set_version(std::string version);
+  [[nodiscard]] std::string version() const;
+
   /// Sessions are to end.
   void stop();
   [[nodiscard]] bool stopping() const;
+
+  /// Something else has changed that sessions look at.
+  void wake_all();
 
   /// As long as it exists, the wake is raised whenever something above has changed.
   class Guest {
@@ -62,11 +74,14 @@ class Hub {
   };
 
  private:
-  void wake_all();
+  void wake_guests();
+  void renew();
 
   mutable std::mutex mutex_;
   ServedEnd end_;
+  std::optional<wal::Lsn> hold_;
   std::shared_ptr<const Served> served_;
+  std::string version_;
   bool stopping_ = false;
   std::set<net::Wake*> guests_;
 };

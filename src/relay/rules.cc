@@ -37,16 +37,18 @@ net::Ip address_of(const std::string& text) {
   return *ip;
 }
 
-Method method_of(const std::string& word, bool local) {
+Method method_of(const std::string& word, bool local, bool tls_only) {
   if (word == "scram-sha-256") return Method::scram;
   if (word == "reject") return Method::reject;
   if (word == "trust") return Method::trust;
   if (word == "peer" && local) return Method::peer;
   if (word == "peer") wrong("peer is for connections over a Unix socket (local)");
-  if (word == "cert") wrong("cert needs TLS, which this version cannot do");
+  if (word == "cert" && tls_only) return Method::cert;
+  if (word == "cert") wrong("cert is for connections under TLS (hostssl)");
   if (word == "md5" || word == "password")
     wrong("the method {} is not there; use scram-sha-256", word);
-  wrong("the method \"{}\" is not there: there are scram-sha-256, peer, trust and reject", word);
+  wrong("the method \"{}\" is not there: there are scram-sha-256, cert, peer, trust and reject",
+        word);
 }
 
 }  // namespace
@@ -99,9 +101,9 @@ Rules::Rule Rules::read_rule(const AuthLine& line) {
   const auto& type = only_one(next("kind of connection"), "kind of connection").text;
   rule.local = type == "local";
   rule.plain_only = type == "hostnossl";
-  if (type == "hostssl") wrong("hostssl cannot match: this version cannot do TLS");
-  if (!rule.local && !rule.plain_only && type != "host")
-    wrong("it begins with \"{}\", not with local, host or hostnossl", type);
+  rule.tls_only = type == "hostssl";
+  if (!rule.local && !rule.plain_only && !rule.tls_only && type != "host")
+    wrong("it begins with \"{}\", not with local, host, hostssl or hostnossl", type);
 
   const auto& database = only_one(next("database"), "database");
   if (!database.is_keyword("replication"))
@@ -141,7 +143,7 @@ Rules::Rule Rules::read_rule(const AuthLine& line) {
       }
     }
   }
-  rule.method = method_of(only_one(next("method"), "method").text, rule.local);
+  rule.method = method_of(only_one(next("method"), "method").text, rule.local, rule.tls_only);
   if (at != line.fields.size())
     wrong("\"{}\" behind the method is not known", line.fields[at].front().text);
   return rule;
@@ -166,7 +168,7 @@ std::optional<Rules::Match> Rules::find(const Peer& peer, std::string_view user,
   };
   for (const auto& rule : rules_) {
     if (rule.local != !peer.address) continue;
-    if (rule.plain_only && peer.encrypted) continue;
+    if (peer.encrypted ? rule.plain_only : rule.tls_only) continue;
     if (peer.address && !from_here(rule)) continue;
     if (!rule.users.empty() &&
         std::find(rule.users.begin(), rule.users.end(), user) == rule.users.end())
@@ -179,6 +181,23 @@ std::optional<Rules::Match> Rules::find(const Peer& peer, std::string_view user,
 bool Rules::needs_local_users() const {
   return std::any_of(rules_.begin(), rules_.end(),
                      [](const Rule& rule) { return rule.method == Method::peer; });
+}
+
+std::optional<std::size_t> Rules::needs_tls() const {
+  for (const auto& rule : rules_)
+    if (rule.tls_only) return rule.line;
+  return std::nullopt;
+}
+
+std::optional<std::size_t> Rules::needs_certificates() const {
+  for (const auto& rule : rules_)
+    if (rule.method == Method::cert) return rule.line;
+  return std::nullopt;
+}
+
+bool Rules::needs_passwords() const {
+  return std::any_of(rules_.begin(), rules_.end(),
+                     [](const Rule& rule) { return rule.method == Method::scram; });
 }
 
 bool Rules::needs_own_networks() const {

@@ -20,9 +20,8 @@ struct Peer {
 /// "192.0.2.7", or "[local]" as PostgreSQL calls a Unix socket.
 [[nodiscard]] std::string to_string(const Peer& peer);
 
-/// How a user has to show that it is the one. What TLS brings is not there yet: a rule that needs
-/// it is refused.
-enum class Method { trust, reject, scram, peer };
+/// How a user has to show that it is the one.
+enum class Method { trust, reject, scram, peer, cert };
 
 /// Who may replicate from where, and how it has to show who it is: pg_hba.conf's form and meaning,
 /// of which the part that concerns replication is understood and everything else is refused. The
@@ -46,6 +45,12 @@ class Rules {
   [[nodiscard]] bool needs_own_networks() const;
   /// A rule asks who it is on the other side of a Unix socket.
   [[nodiscard]] bool needs_local_users() const;
+  /// The line of the first rule that is for TLS alone (hostssl); of the first one that asks for a
+  /// client's certificate (cert).
+  [[nodiscard]] std::optional<std::size_t> needs_tls() const;
+  [[nodiscard]] std::optional<std::size_t> needs_certificates() const;
+  /// A rule asks for a password.
+  [[nodiscard]] bool needs_passwords() const;
 
  private:
   enum class Where { all, samehost, samenet, network };
@@ -53,6 +58,7 @@ class Rules {
     std::size_t line = 0;
     bool local = false;
     bool plain_only = false;         ///< hostnossl
+    bool tls_only = false;           ///< hostssl
     std::vector<std::string> users;  ///< empty: all
     Where where = Where::all;
     net::Network network{};

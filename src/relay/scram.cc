@@ -14,6 +14,8 @@ namespace weir::relay {
 namespace {
 
 constexpr std::size_t kSaltSize = 16;  // SCRAM_DEFAULT_SALT_LEN
+/// The one kind of binding there is (RFC 5929).
+constexpr std::string_view kEndPoint = "tls-server-end-point";
 
 /// Thrown and caught in this file only: a message that is none.
 struct Malformed {
@@ -29,6 +31,14 @@ std::string printable(std::string_view text) {
   const char c = text.front();
   return c >= 0x21 && c <= 0x7e ? fmt::format("'{}'", c)
                                 : fmt::format("0x{:02x}", static_cast<unsigned char>(c));
+}
+
+/// sanitize_str() of auth-scram.c: what a stranger sent, for a message.
+std::string printable_name(std::string_view text) {
+  std::string result(text.substr(0, 30));
+  for (char& c : result)
+    if (c < 0x21 || c > 0x7e) c = '?';
+  return result;
 }
 
 /// Up to the next comma, which goes, too.
@@ -125,14 +135,29 @@ ScramExchange::Answer ScramExchange::first(std::string_view message) {
   binding_flag_ = rest.front();
   switch (binding_flag_) {
     case 'n':
-    case 'y':  // it could bind to a channel, and thinks rightly that we cannot
+    case 'y':  // it could bind to a channel, and thinks that we cannot
+      if (bound_)
+        malformed(
+            "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include "
+            "channel binding data.");
+      // Somebody in between has taken our offer away.
+      if (binding_flag_ == 'y' && can_bind())
+        throw Malformed{{"28000", "SCRAM channel binding negotiation error",
+                         "The client supports SCRAM channel binding but thinks the server does "
+                         "not.  However, this server does support channel binding."}};
       rest.remove_prefix(1);
       take_comma(rest);
       break;
-    case 'p':
-      malformed(
-          "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message "
-          "includes channel binding data.");
+    case 'p': {
+      if (!bound_)
+        malformed(
+            "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message "
+            "includes channel binding data.");
+      if (const auto type = take(rest, 'p'); type != kEndPoint)
+        throw Malformed{{"08P01", fmt::format("unsupported SCRAM channel-binding type \"{}\"",
+                                              printable_name(type))}};
+      break;
+    }
     default:
       malformed(fmt::format("Unexpected channel-binding flag \"{}\".", printable(rest)));
   }
@@ -158,10 +183,7 @@ ScramExchange::Answer ScramExchange::first(std::string_view message) {
 
 ScramExchange::Answer ScramExchange::last(std::string_view message) {
   auto rest = message;
-  // "n,," or "y,,", as it began, in base64
-  if (take(rest, 'c') != (binding_flag_ == 'n' ? "biws" : "eSws"))
-    throw Malformed{
-        {"08P01", "unexpected SCRAM channel-binding attribute in client-final-message"}};
+  check_binding(take(rest, 'c'));
   const auto nonce = take(rest, 'r');
   std::size_t proof_at = 0;
   std::pair<char, std::string_view> attribute;
@@ -180,6 +202,18 @@ ScramExchange::Answer ScramExchange::last(std::string_view message) {
   // In this order, so that both take the same time.
   if (!proves(auth_message, attribute.second) || doomed_) return Refused{};
   return Proved{"v=" + to_base64(crypto::hmac_sha256(secret_.server_key, auth_message))};
+}
+
+/// In base64, as it began: "n,," or "y,,"; or what it is bound to.
+void ScramExchange::check_binding(std::string_view data) const {
+  if (bound_) {
+    const auto expected = fmt::format("p={},,{}", kEndPoint, *end_point_);
+    if (data != to_base64(std::as_bytes(std::span(expected))))
+      throw Malformed{{"28000", "SCRAM channel binding check failed"}};
+  } else if (data != (binding_flag_ == 'n' ? "biws" : "eSws")) {
+    throw Malformed{
+        {"08P01", "unexpected SCRAM channel-binding attribute in client-final-message"}};
+  }
 }
 
 /// ClientKey is the proof without the signature; what is stored of it is its hash.

@@ -23,21 +23,33 @@ struct ScramSecret {
 };
 
 inline constexpr std::string_view kScramMechanism = "SCRAM-SHA-256";
+/// The same, bound to the channel it goes over.
+inline constexpr std::string_view kScramPlusMechanism = "SCRAM-SHA-256-PLUS";
 /// PG_MAX_SASL_MESSAGE_LENGTH (libpq/auth-sasl.c)
 inline constexpr std::size_t kMaxSaslMessage = 1024;
 /// SCRAM_RAW_NONCE_LEN (common/scram-common.h)
 inline constexpr std::size_t kScramNonceSize = 18;
 
-/// The server's side of one SCRAM-SHA-256 exchange, without channel binding (RFC 5802, RFC 7677, as
-/// libpq/auth-scram.c carries it out). Bytes in, bytes out: no I/O, and chance is handed in.
-/// Messages of a client may be anything.
+/// The server's side of one SCRAM-SHA-256 exchange (RFC 5802, RFC 7677, as libpq/auth-scram.c
+/// carries it out), bound to the TLS connection it goes over or not: both sides put what they know
+/// of the server's certificate under the proof, so nobody in between can pass it on. Bytes in,
+/// bytes out: no I/O, and chance is handed in. Messages of a client may be anything.
 class ScramExchange {
  public:
   /// `secret` is the user's, or a made-up one of a user who has none: then `doomed` says so, and
   /// the exchange goes as with a wrong password, in the same time. `nonce`: printable, without a
-  /// comma, never used before.
-  ScramExchange(ScramSecret secret, bool doomed, std::string nonce)
-      : secret_(std::move(secret)), doomed_(doomed), server_nonce_(std::move(nonce)) {}
+  /// comma, never used before. `end_point`: of the server's certificate (crypto::TlsServer), if the
+  /// client was offered to bind to it.
+  ScramExchange(ScramSecret secret, bool doomed, std::string nonce,
+                std::optional<std::string> end_point = std::nullopt)
+      : secret_(std::move(secret)),
+        doomed_(doomed),
+        server_nonce_(std::move(nonce)),
+        end_point_(std::move(end_point)) {}
+
+  [[nodiscard]] bool can_bind() const { return end_point_.has_value(); }
+  /// The client has chosen to bind it. Before its first message; can_bind().
+  void bind() { bound_ = true; }
 
   struct Challenge {
     std::string data;
@@ -53,11 +65,14 @@ class ScramExchange {
  private:
   Answer first(std::string_view message);
   Answer last(std::string_view message);
+  void check_binding(std::string_view data) const;
   [[nodiscard]] bool proves(std::string_view auth_message, std::string_view proof) const;
 
   const ScramSecret secret_;
   const bool doomed_;
   const std::string server_nonce_;
+  const std::optional<std::string> end_point_;
+  bool bound_ = false;
 
   enum class State { begun, challenged, over } state_ = State::begun;
   char binding_flag_ = '\0';

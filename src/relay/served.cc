@@ -2,9 +2,40 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+#include <utility>
+
+#include "base/text.h"
+
 namespace weir::relay {
 
+namespace {
+
+/// "15.18 (Debian …)", "18beta1": 15 and 18, 18 and 0. A letter ends it.
+std::optional<std::pair<int, int>> numbers_of(std::string_view version) {
+  const auto rest = version.find_first_not_of("0123456789");
+  const auto major = parse_number<int>(version.substr(0, rest));
+  if (!major) return std::nullopt;
+  if (rest == std::string_view::npos || version[rest] != '.') return std::pair(*major, 0);
+  const auto minor = version.substr(rest + 1);
+  return std::pair(
+      *major,
+      parse_number<int>(minor.substr(0, minor.find_first_not_of("0123456789"))).value_or(0));
+}
+
+}  // namespace
+
+void Cluster::hear_version(const std::string& said) {
+  if (const auto numbers = numbers_of(said); numbers && numbers->first == major) version = said;
+}
+
+int Cluster::server_version_num() const {
+  const auto numbers = numbers_of(version);
+  return numbers ? numbers->first * 10000 + numbers->second : major * 10000;
+}
+
 std::string Cluster::server_version() const {
+  if (!version.empty()) return version;
   return fmt::format("{}.0 (pgweir {})", major, PGWEIR_VERSION);
 }
 

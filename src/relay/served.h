@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,16 +15,23 @@ namespace weir::relay {
 struct Cluster {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
-  int major = 0;  ///< the server's version
+  int major = 0;        ///< the server's version
+  std::string version;  ///< as the server itself writes it; empty if nobody has heard it
 
   /// As a server of that version says it, for PQserverVersion() and the like.
   [[nodiscard]] std::string server_version() const;
+  /// 150018; without a minor version that is known it is 0.
+  [[nodiscard]] int server_version_num() const;
+  /// What a server says of itself, if it can be this cluster's: it may have been upgraded since.
+  void hear_version(const std::string& said);
 };
 
 /// Up to where the WAL is served: durable here, on the newest timeline of this history. A value.
 struct Served {
   wal::TimelineHistory history{1};
   wal::Lsn end;
+  /// To clients that are held back nothing behind it is sent (--serve-hold).
+  std::optional<wal::Lsn> hold = std::nullopt;
 
   [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
 };

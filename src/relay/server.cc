@@ -51,11 +51,13 @@ Peer peer_of(int socket, const Rules& rules) {
 
 }  // namespace
 
-Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-               Options options, Log& log)
+Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
+               const AccessBoard& access, Options options, Log& log)
     : archive_(archive),
       cluster_(cluster),
       hub_(hub),
+      slots_(slots),
+      clients_(clients),
       access_(access),
       options_(options),
       log_(log),
@@ -70,8 +72,11 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
     const auto first_visitor = polls.size();
     Time until = Clock::now() + std::chrono::hours(1);
     for (auto& visitor : visitors_) {
-      const auto events = POLLIN | (visitor.state.output().empty() ? 0 : POLLOUT);
-      polls.push_back({visitor.socket.get(), static_cast<short>(events), 0});
+      const bool sends = !visitor.state.output().empty() || visitor.stream->has_unsent();
+      // Who has to go is not listened to any more.
+      const bool listens = visitor.state.state() != EntranceState::State::left;
+      const auto events = (listens ? POLLIN : 0) | (sends ? POLLOUT : 0);
+      polls.push_back({visitor.stream->fd(), static_cast<short>(events), 0});
       until = std::min(until, visitor.until);
     }
     static_cast<void>(::poll(polls.data(), polls.size(), net::milliseconds_until(until)));
@@ -112,35 +117,82 @@ void Server::welcome(net::Listener& listener) {
   net::tune_connection(socket.get());
   auto access = access_.get();
   const auto peer = peer_of(socket.get(), access->rules);
-  EntranceState state(*access, peer, make_nonce());
-  visitors_.push_back({std::move(socket), std::move(access), std::move(state),
+  // As with a server, over a Unix socket there is none.
+  const bool offers_tls = access->tls != nullptr && peer.address;
+  EntranceState state(*access, peer, make_nonce(), offers_tls);
+  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr,
+                       std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});
 }
 
 bool Server::attend(Visitor& visitor, bool can_read) {
   auto& state = visitor.state;
-  if (can_read && state.state() == EntranceState::State::open) {
-    std::array<char, 4096> bytes;
-    const auto count = net::receive_now(visitor.socket.get(), bytes);
-    if (!count) return false;  // without a word, as who has no password, or only looks who is there
-    state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
-    if (state.state() == EntranceState::State::left) tell_refusal(visitor);
-  }
+  if (can_read && state.state() != EntranceState::State::left && !listen_to(visitor)) return false;
   if (state.state() == EntranceState::State::admitted) {
     admit(visitor);
     return false;
   }
-  const auto sent = net::send_now(visitor.socket.get(), state.output());
+  const auto sent = visitor.stream->send_now(state.output());
   if (!sent) return false;
   state.output().erase(0, *sent);
   const bool left = state.state() == EntranceState::State::left;
-  if (left && state.output().empty()) return false;
+  if (left && state.output().empty() && !visitor.stream->has_unsent()) return false;
   if (Clock::now() < visitor.until) return true;
   if (left) return false;
   seldom_.warning(fmt::format("a client from {} did not show who it is within {} s",
                               to_string(state.peer()),
                               options_.authentication_time.count() / 1000));
   return false;
+}
+
+/// What it says now. Nothing may be left inside of TLS: the socket would not tell of it.
+bool Server::listen_to(Visitor& visitor) {
+  auto& state = visitor.state;
+  std::array<char, 4096> bytes;
+  for (;;) {
+    if (visitor.shakes_hands != nullptr && !shake_hands(visitor)) return false;
+    if (state.state() == EntranceState::State::left) tell_refusal(visitor);
+    if (state.state() != EntranceState::State::open) return true;
+    const auto count = visitor.stream->receive_now(bytes);
+    if (!count) return false;  // without a word, as who has no password, or only looks who is there
+    if (*count == 0) return true;
+    state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
+    if (state.state() == EntranceState::State::encrypts && !begin_tls(visitor)) return false;
+  }
+}
+
+/// False, as below: it is not at the door any more.
+bool Server::begin_tls(Visitor& visitor) {
+  auto& state = visitor.state;
+  try {
+    // It is a plain one: nobody is asked for TLS inside of TLS.
+    auto socket = static_cast<net::PlainStream&>(*visitor.stream).take_socket();
+    auto stream = std::make_unique<TlsStream>(std::move(socket), visitor.access->tls,
+                                              std::exchange(state.output(), {}), state.rest());
+    visitor.shakes_hands = stream.get();
+    visitor.stream = std::move(stream);
+    return true;
+  } catch (const Error& error) {
+    refused(visitor, error.what());
+    return false;
+  }
+}
+
+bool Server::shake_hands(Visitor& visitor) {
+  const auto& session = visitor.shakes_hands->session();
+  switch (visitor.shakes_hands->shake_hands()) {
+    case crypto::TlsSession::Progress::more:
+      return true;
+    case crypto::TlsSession::Progress::failed:
+      refused(visitor, fmt::format("could not accept SSL connection: {}",
+                                   session.why().empty() ? "EOF detected" : session.why()));
+      return false;
+    case crypto::TlsSession::Progress::done:
+      visitor.shakes_hands = nullptr;
+      visitor.state.on_encrypted({session.protocol_named(), session.has_certificate(),
+                                  session.common_name(), visitor.access->tls->end_point()});
+  }
+  return true;
 }
 
 void Server::admit(Visitor& visitor) {
@@ -150,12 +202,12 @@ void Server::admit(Visitor& visitor) {
   if (static_cast<std::size_t>(in) >= options_.max_clients) {
     wire::append_error(state.output(), wire::Severity::fatal,
                        {"53300", "sorry, too many clients already"});
-    static_cast<void>(net::send_now(visitor.socket.get(), state.output()));
+    static_cast<void>(visitor.stream->send_now(state.output()));
     seldom_.warning(fmt::format("a client from {} is one too many (--serve-max-clients {})",
                                 to_string(state.peer()), options_.max_clients));
     return;
   }
-  Client client{std::move(visitor.socket),
+  Client client{std::move(visitor.stream),
                 state.user(),
                 state.application_name(),
                 to_string(state.peer()),
@@ -163,15 +215,16 @@ void Server::admit(Visitor& visitor) {
                 std::move(state.output()),
                 ++processes_,
                 make_secret()};
-  log_.info("client \"{}\" ({}, user \"{}\") is let in", client.application_name, client.address,
-            client.user);
+  log_.info("client \"{}\" ({}, user \"{}\") is let in{}", client.application_name, client.address,
+            client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
   // std::function wants to copy what it calls.
   auto shared = std::make_shared<Client>(std::move(client));
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, log_, trouble_);
+        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_, log_,
+                     trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }
@@ -185,12 +238,14 @@ void Server::admit(Visitor& visitor) {
 }
 
 void Server::tell_refusal(const Visitor& visitor) {
+  if (visitor.state.refusal()) refused(visitor, *visitor.state.refusal());
+}
+
+void Server::refused(const Visitor& visitor, const std::string& why) {
   const auto& state = visitor.state;
-  if (!state.refusal()) return;
   seldom_.warning(fmt::format(
       "a client from {}{} was not let in: {}", to_string(state.peer()),
-      state.user().empty() ? std::string() : fmt::format(" (user \"{}\")", state.user()),
-      *state.refusal()));
+      state.user().empty() ? std::string() : fmt::format(" (user \"{}\")", state.user()), why));
 }
 
 void Server::reap() {

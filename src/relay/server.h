@@ -13,10 +13,13 @@
 #include "base/threads.h"
 #include "io/shelf.h"
 #include "net/listener.h"
+#include "net/stream.h"
 #include "net/wake.h"
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
+#include "relay/slots.h"
+#include "relay/tls_stream.h"
 
 namespace weir::relay {
 
@@ -54,8 +57,8 @@ class Server {
     std::size_t max_at_the_door = 200;
   };
   /// Those it refers to outlive it.
-  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, const AccessBoard& access,
-         Options options, Log& log);
+  Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
+         const AccessBoard& access, Options options, Log& log);
   /// Sessions have ended: see run().
   ~Server() = default;
   Server(const Server&) = delete;
@@ -68,7 +71,8 @@ class Server {
  private:
   using Time = std::chrono::steady_clock::time_point;
   struct Visitor {
-    Descriptor socket;
+    std::unique_ptr<net::Stream> stream;
+    TlsStream* shakes_hands;               ///< the same, as long as it does
     std::shared_ptr<const Access> access;  ///< of the moment it came
     EntranceState state;
     Time until;
@@ -81,6 +85,10 @@ class Server {
   void welcome(net::Listener& listener);
   /// False: it is not at the door any more.
   bool attend(Visitor& visitor, bool can_read);
+  bool listen_to(Visitor& visitor);
+  bool begin_tls(Visitor& visitor);
+  bool shake_hands(Visitor& visitor);
+  void refused(const Visitor& visitor, const std::string& why);
   void admit(Visitor& visitor);
   void tell_refusal(const Visitor& visitor);
   void reap();
@@ -88,6 +96,8 @@ class Server {
   io::Shelf& archive_;
   const Cluster& cluster_;
   Hub& hub_;
+  Slots& slots_;
+  Clients& clients_;
   const AccessBoard& access_;
   const Options options_;
   Log& log_;

@@ -36,18 +36,30 @@ wire::ErrorReport unreadable(const Error& error) {
   return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
 }
 
+Cluster with_version(Cluster cluster, const std::string& said) {
+  cluster.hear_version(said);
+  return cluster;
+}
+
 class Session {
  public:
-  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-          SeldomLog& trouble)
+  Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+          Clients& clients, Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
-        cluster_(cluster),
+        cluster_(with_version(cluster, hub.version())),
         hub_(hub),
+        slots_(slots),
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
-        state_({.cluster = cluster, .application_name = client_.application_name}) {}
+        state_({.cluster = cluster_,
+                .application_name = client_.application_name,
+                .held_back = clients.holds_back(client_.application_name)}),
+        place_(clients, {.pid = client_.process,
+                         .user = client_.user,
+                         .application_name = client_.application_name,
+                         .client_address = client_.address}) {}
 
   void run();
 
@@ -58,7 +70,8 @@ class Session {
   void wait(std::optional<WalsenderState::Time> until);
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
   void send_history(wal::TimelineId timeline);
-  void tell_stream();
+  void tell_stream(const Served& served);
+  void tell_slots();
   [[nodiscard]] static WalsenderState::Now now() {
     return {std::chrono::steady_clock::now(), server_clock()};
   }
@@ -69,14 +82,20 @@ class Session {
 
   Client client_;
   io::Shelf& archive_;
-  const Cluster& cluster_;
+  const Cluster cluster_;
   Hub& hub_;
+  Slots& slots_;
   Log& log_;
   SeldomLog& trouble_;
   net::Wake wake_;
   Hub::Guest guest_;
   WalsenderState state_;
+  Clients::Guest place_;
+  WalsenderState::Status told_status_;
   std::optional<CheckedWal> reader_;
+  bool has_slot_ = false;
+  wal::Lsn told_flush_;               ///< to the slot
+  std::uint64_t told_feedbacks_ = 0;  ///< likewise
   WalsenderState::Phase told_ = WalsenderState::Phase::startup;
 };
 
@@ -91,6 +110,8 @@ void Session::run() {
     trouble_.error(error);
     why = error.what();
   }
+  place_.goes(why);
+  slots_.clean_up(client_.process);
   const auto& status = state_.status();
   log_.info("client {} has gone: {}{}", name(), why,
             status.timeline == 0
@@ -103,18 +124,27 @@ std::string Session::serve() {
   for (;;) {
     wake_.clear();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop();
+    if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     const auto served = hub_.served();
     const auto step = state_.next(*served, now());
+    tell_slots();
     const auto moved = exchange();
     if (moved == Moved::gone) return "the connection is closed";
-    tell_stream();
+    tell_stream(*served);
     if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
-      net::send_all(client_.socket.get(), state_.output(),
-                    std::chrono::steady_clock::now() + kLastWords, nullptr);
+      static_cast<void>(net::send_all(*client_.stream, state_.output(),
+                                      std::chrono::steady_clock::now() + kLastWords));
       return left->why;
     }
     if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
       send_history(asked->timeline);
+    } else if (const auto* slots = std::get_if<WalsenderState::AskSlots>(&step)) {
+      const auto answer = slots_.answer(client_.process, slots->question);
+      has_slot_ = std::holds_alternative<slot_answer::Done>(answer) &&
+                  std::holds_alternative<slot_question::Use>(slots->question);
+      told_flush_ = {};
+      told_feedbacks_ = 0;
+      state_.on_slots(answer, *served, now());
     } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
       read_wal(*wanted, *served);
     } else if (moved == Moved::nothing) {
@@ -126,21 +156,22 @@ std::string Session::serve() {
 /// What can be sent and read at once. If there was something, there may be a next step by now.
 Session::Moved Session::exchange() {
   auto& output = state_.output();
-  const auto sent = net::send_now(client_.socket.get(), output);
+  const auto sent = client_.stream->send_now(output);
   if (!sent) return Moved::gone;
   output.erase(0, *sent);
   const bool all_sent = *sent > 0 && output.empty();
   if (!state_.takes_bytes()) return all_sent ? Moved::something : Moved::nothing;
   std::array<char, 16 * 1024> bytes;
-  const auto count = net::receive_now(client_.socket.get(), bytes);
+  const auto count = client_.stream->receive_now(bytes);
   if (!count) return Moved::gone;
   state_.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
   return all_sent || *count > 0 ? Moved::something : Moved::nothing;
 }
 
 void Session::wait(std::optional<WalsenderState::Time> until) {
-  const auto events = (state_.takes_bytes() ? POLLIN : 0) | (state_.output().empty() ? 0 : POLLOUT);
-  pollfd polls[] = {{client_.socket.get(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
+  const bool sends = !state_.output().empty() || client_.stream->has_unsent();
+  const auto events = (state_.takes_bytes() ? POLLIN : 0) | (sends ? POLLOUT : 0);
+  pollfd polls[] = {{client_.stream->fd(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
   static_cast<void>(::poll(polls, 2, until ? net::milliseconds_until(*until) : -1));
 }
 
@@ -168,8 +199,35 @@ void Session::send_history(wal::TimelineId timeline) {
   }
 }
 
-void Session::tell_stream() {
+/// What the client said by now counts for the slot that it used until now.
+void Session::tell_slots() {
+  const auto flush = state_.status().flush;
+  if (has_slot_ && std::exchange(told_flush_, flush) != flush)
+    slots_.on_flush(client_.process, flush);
+  const auto feedbacks = state_.status().feedbacks;
+  if (has_slot_ && std::exchange(told_feedbacks_, feedbacks) != feedbacks)
+    slots_.on_feedback(client_.process, state_.status().xmins);
+  switch (state_.take_slot_errand()) {
+    case WalsenderState::SlotErrand::nothing:
+      return;
+    case WalsenderState::SlotErrand::release:
+      if (has_slot_) slots_.release(client_.process);
+      break;
+    case WalsenderState::SlotErrand::clean_up:
+      slots_.clean_up(client_.process);
+      break;
+  }
+  has_slot_ = false;
+}
+
+void Session::tell_stream(const Served& served) {
   const auto& status = state_.status();
+  if (told_status_ != status) {
+    told_status_ = status;
+    auto own = status;
+    if (has_slot_) own.xmins = {};  // what its slot holds counts
+    place_.tell(own, served.history);
+  }
   if (std::exchange(told_, status.phase) == status.phase) return;
   if (status.phase == WalsenderState::Phase::startup) return;
   log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
@@ -178,9 +236,9 @@ void Session::tell_stream() {
 
 }  // namespace
 
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-                  SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, log, trouble).run();
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+                  Clients& clients, Log& log, SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, slots, clients, log, trouble).run();
 }
 
 }  // namespace weir::relay

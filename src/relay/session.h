@@ -1,20 +1,23 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
-#include "base/descriptor.h"
 #include "base/log.h"
 #include "io/shelf.h"
+#include "net/stream.h"
 #include "net/wake.h"
+#include "relay/clients.h"
 #include "relay/hub.h"
 #include "relay/served.h"
+#include "relay/slots.h"
 
 namespace weir::relay {
 
 /// Somebody who was let in.
 struct Client {
-  Descriptor socket;  ///< non-blocking
+  std::unique_ptr<net::Stream> stream;
   std::string user;
   std::string application_name;
   std::string address;
@@ -27,7 +30,7 @@ struct Client {
 /// Serves one client until it goes, or until the hub says to stop: carries WalsenderState's steps
 /// out, on the thread that calls it. It waits for this client alone, and nobody waits for it.
 /// Throws nothing but what is no Error.
-void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Log& log,
-                  SeldomLog& trouble);
+void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
+                  Clients& clients, Log& log, SeldomLog& trouble);
 
 }  // namespace weir::relay

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
+#include <variant>
 
 #include "relay/walsender_state.h"
 #include "wal/segment.h"
@@ -27,6 +29,32 @@ std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
       {},
       "Replication slot names may only contain lower case letters, numbers, and the underscore "
       "character."};
+}
+
+/// As defGetBoolean() takes it (commands/define.c).
+std::optional<bool> boolean(const std::optional<std::string>& value) {
+  if (!value) return true;
+  std::string word = *value;
+  for (auto& c : word)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  if (word == "true" || word == "on" || word == "1") return true;
+  if (word == "false" || word == "off" || word == "0") return false;
+  return std::nullopt;
+}
+
+/// As parseCreateReplSlotOptions() in walsender.c: whether WAL is to be reserved.
+std::variant<bool, ErrorReport> reserves_wal(const std::vector<command::Option>& options) {
+  std::optional<bool> reserves;
+  for (const auto& option : options) {
+    if (option.name == "snapshot" || option.name == "two_phase" ||
+        (option.name == "reserve_wal" && reserves))
+      return ErrorReport{"42601", "conflicting or redundant options"};
+    if (option.name != "reserve_wal")
+      return ErrorReport{"XX000", fmt::format("unrecognized option: {}", option.name)};
+    reserves = boolean(option.value);
+    if (!reserves) return ErrorReport{"42601", "reserve_wal requires a Boolean value"};
+  }
+  return reserves.value_or(false);
 }
 
 /// As a server shows a size that is a power of two: "16MB", "1GB".
@@ -68,7 +96,7 @@ void WalsenderState::run(const command::Show& command, const Served&, Now) {
       {"integer_datetimes", "on"},
       {"server_encoding", "UTF8"},
       {"server_version", cluster.server_version()},
-      {"server_version_num", std::to_string(cluster.major * 10000)},
+      {"server_version_num", std::to_string(cluster.server_version_num())},
       {"standard_conforming_strings", "on"},
       {"transaction_read_only", "on"},
       {"wal_block_size", "8192"},
@@ -107,29 +135,78 @@ void WalsenderState::on_history(const std::optional<std::string>& content) {
   wire::append_ready(output_);
 }
 
-// There are no slots here yet: what a server without any says.
+// --- Slots ---------------------------------------------------------------------------------------
 
-void WalsenderState::run(const command::ReadSlot&, const Served&, Now) {
-  const std::array columns = {wire::text_column("slot_type"), wire::text_column("restart_lsn"),
-                              wire::int8_column("restart_tli")};
-  row(columns, std::array<std::optional<std::string>, 3>{});
-  complete("READ_REPLICATION_SLOT");
-  wire::append_ready(output_);
+void WalsenderState::run(const command::ReadSlot& command, const Served&, Now) {
+  ask_slots(slot_question::Read{command.slot});
 }
 
-void WalsenderState::run(const command::CreateSlot& command, const Served&, Now) {
+void WalsenderState::run(const command::CreateSlot& command, const Served& served, Now) {
   if (command.plugin) return fail({"0A000", "logical decoding cannot be used while in recovery"});
+  const auto reserves = reserves_wal(command.options);
+  if (const auto* report = std::get_if<ErrorReport>(&reserves)) return fail(*report);
   if (const auto wrong = wrong_slot_name(command.slot)) return fail(*wrong);
-  fail({"53400", "all replication slots are in use", "This is pgweir, which has no slots here.",
-        "Connect without a slot: an archive keeps WAL until it is pruned."});
-}
-
-void WalsenderState::fail_without_slot(const std::string& name) {
-  fail({"42704", fmt::format("replication slot \"{}\" does not exist", name)});
+  // A server reserves from its last checkpoint on, where a base backup may begin that is taken now.
+  // There is no checkpoint here; what the archive has before this segment is not removed but by
+  // "pgweir prune", which is told of the backups.
+  const auto& size = options_.cluster.segment_size;
+  ask_slots(slot_question::Create{
+      command.slot, command.temporary,
+      std::get<bool>(reserves) ? size.start(size.segno(served.end)) : wal::Lsn()});
 }
 
 void WalsenderState::run(const command::DropSlot& command, const Served&, Now) {
-  fail_without_slot(command.slot);
+  waits_for_slot_ = command.wait;
+  ask_slots(slot_question::Drop{command.slot});
+}
+
+void WalsenderState::ask_slots(SlotQuestion question) {
+  question_ = std::move(question);
+  doing_ = Doing::slots;
+}
+
+void WalsenderState::on_slots(const SlotAnswer& answer, const Served& served, Now now) {
+  constexpr auto kAskAgain = std::chrono::milliseconds(100);
+  doing_ = Doing::commands;
+  if (const auto* report = std::get_if<ErrorReport>(&answer)) return fail(*report);
+  if (const auto* busy = std::get_if<slot_answer::Busy>(&answer)) {
+    if (!std::holds_alternative<slot_question::Drop>(question_) || !waits_for_slot_)
+      return fail(busy->report);
+    ask_again_ = now.time + kAskAgain;
+    doing_ = Doing::busy;
+    return;
+  }
+  if (std::holds_alternative<slot_question::Use>(question_)) return start(to_start_, served, now);
+  if (std::holds_alternative<slot_question::Read>(question_)) return answer_read(answer, served);
+  if (const auto* const made = std::get_if<slot_question::Create>(&question_)) {
+    const std::array columns = {
+        wire::text_column("slot_name"), wire::text_column("consistent_point"),
+        wire::text_column("snapshot_name"), wire::text_column("output_plugin")};
+    // (The point is confirmed_flush, which a physical slot never has.)
+    row(columns,
+        std::array<std::optional<std::string>, 4>{made->name, "0/0", std::nullopt, std::nullopt});
+    complete("CREATE_REPLICATION_SLOT");
+  } else {
+    complete("DROP_REPLICATION_SLOT");
+  }
+  wire::append_ready(output_);
+}
+
+void WalsenderState::answer_read(const SlotAnswer& answer, const Served& served) {
+  const std::array columns = {wire::text_column("slot_type"), wire::text_column("restart_lsn"),
+                              wire::int8_column("restart_tli")};
+  std::array<std::optional<std::string>, 3> values;
+  if (const auto* found = std::get_if<slot_answer::Found>(&answer)) {
+    values[0] = "physical";
+    // "0/0" is something that pg_receivewal cannot read.
+    if (found->restart_lsn != wal::Lsn()) {
+      values[1] = found->restart_lsn.to_string();
+      values[2] = std::to_string(served.history.timeline_of(found->restart_lsn));
+    }
+  }
+  row(columns, values);
+  complete("READ_REPLICATION_SLOT");
+  wire::append_ready(output_);
 }
 
 void WalsenderState::run(const command::StartLogical&, const Served&, Now) {

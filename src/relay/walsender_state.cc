@@ -70,6 +70,12 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
       return Wait{};
     case Doing::history:
       return ReadHistory{asked_history_};
+    case Doing::busy:
+      if (now.time < ask_again_) return Wait{ask_again_};
+      doing_ = Doing::slots;
+      return AskSlots{question_};
+    case Doing::slots:
+      return AskSlots{question_};
     case Doing::ahead:
       become_historic(served);
       if (leaving_) return Leave{*leaving_};
@@ -92,7 +98,7 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
 /// Messages that came, as far as they can be worked off now.
 void WalsenderState::work_off(const Served& served, Now now) {
   std::size_t taken = 0;
-  while (!leaving_ && doing_ != Doing::history) {
+  while (!leaving_ && doing_ != Doing::history && doing_ != Doing::slots) {
     const bool in_stream = copying_ && !done_receiving_;
     // Commands that were sent ahead wait for the end of the stream, and for who reads the answers.
     if (!in_stream && (doing_ != Doing::commands || output_.size() > kMostUnread)) break;
@@ -159,7 +165,11 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
         status_.write = status->write;
         status_.flush = status->flush;
         status_.apply = status->apply;
+        ++status_.replies;
         reply_due_ = reply_due_ || status->reply_requested;
+      } else {
+        status_.xmins = xmins_of(std::get<wire::HotStandbyFeedback>(decoded));
+        ++status_.feedbacks;
       }
       break;
     }
@@ -180,7 +190,14 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
 // --- The stream ----------------------------------------------------------------------------------
 
 void WalsenderState::run(const command::StartReplication& command, const Served& served, Now now) {
-  if (command.slot) return fail_without_slot(*command.slot);
+  if (!command.slot) return start(command, served, now);
+  // As a walsender, which has the slot before it looks at the rest.
+  to_start_ = command;
+  ask_slots(slot_question::Use{*command.slot, command.start});
+}
+
+void WalsenderState::start(const command::StartReplication& command, const Served& served,
+                           Now now) {
   const auto timeline = command.timeline == 0 ? served.timeline() : command.timeline;
   if (!served.history.contains(timeline))
     return fail({kInternal,
@@ -193,7 +210,10 @@ void WalsenderState::run(const command::StartReplication& command, const Served&
                      "history",
                      command.start, timeline),
          fmt::format("This server's history forked from timeline {} at {}.", timeline, *left)});
-  status_ = {};
+  status_ = {.replies = status_.replies,
+             .xmins = status_.xmins,
+             .feedbacks = status_.feedbacks,
+             .slot = command.slot};
   status_.timeline = timeline;
   status_.sent = command.start;
   valid_until_.reset();
@@ -243,7 +263,8 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
     end_stream();
     return next(served, now);
   }
-  const auto limit = valid_until_.value_or(served.end);
+  auto limit = valid_until_.value_or(served.end);
+  if (options_.held_back && served.hold) limit = std::min(limit, *served.hold);
   if (!done_sending_ && valid_until_ && *valid_until_ <= status_.sent) {
     wire::append_copy_done(output_);
     done_sending_ = true;
@@ -301,6 +322,8 @@ void WalsenderState::end_stream() {
   copying_ = false;
   doing_ = Doing::commands;
   status_.phase = Phase::startup;
+  status_.slot.reset();
+  slot_errand_ = std::max(slot_errand_, SlotErrand::release);
   if (valid_until_) {
     const std::array columns = {wire::int8_column("next_tli"),
                                 wire::text_column("next_tli_startpos")};
@@ -322,6 +345,11 @@ void WalsenderState::stop() {
   fail_for_good({"57P01", "terminating connection due to administrator command"});
 }
 
+void WalsenderState::evict() {
+  if (leaving_) return;
+  fail_for_good({"57P01", "terminating connection due to administrator command"});
+}
+
 // -------------------------------------------------------------------------------------------------
 
 void WalsenderState::complete(std::string_view tag) { wire::append_command_complete(output_, tag); }
@@ -338,6 +366,8 @@ void WalsenderState::fail(const ErrorReport& report) {
   copying_ = false;
   doing_ = Doing::commands;
   status_.phase = Phase::startup;
+  status_.slot.reset();
+  slot_errand_ = SlotErrand::clean_up;
 }
 
 void WalsenderState::fail_for_good(const ErrorReport& report) {

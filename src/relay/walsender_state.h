@@ -7,10 +7,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "relay/command.h"
 #include "relay/served.h"
+#include "relay/slot_questions.h"
+#include "relay/xmins.h"
 #include "wal/lsn.h"
 #include "wire/backend_messages.h"
 #include "wire/client_messages.h"
@@ -40,6 +43,7 @@ class WalsenderState {
     /// So long a start is waited for that lies a little ahead of what is served: a base backup's,
     /// taken upstream a moment ago.
     std::chrono::milliseconds ahead_wait{5'000};
+    bool held_back = false;  ///< gets nothing behind Served::hold
   };
 
   explicit WalsenderState(Options options) : options_(std::move(options)) {}
@@ -66,13 +70,31 @@ class WalsenderState {
     wal::Lsn from;
     wal::Lsn limit;
   };
+  /// Of the slots, which all sessions share.
+  struct AskSlots {
+    SlotQuestion question;
+  };
   /// To be closed once output() is sent.
   struct Leave {
     std::string why;
   };
-  using Step = std::variant<Wait, ReadHistory, ReadWal, Leave>;
+  using Step = std::variant<Wait, ReadHistory, ReadWal, AskSlots, Leave>;
   [[nodiscard]] Step next(const Served& served, Now now);
 
+  /// What has to be told to the slots, before anything is asked of them.
+  enum class SlotErrand {
+    nothing,
+    release,   ///< the stream has ended
+    clean_up,  ///< the client met an error: its temporary slots go, too (WalSndErrorCleanup())
+  };
+  [[nodiscard]] SlotErrand take_slot_errand() {
+    return std::exchange(slot_errand_, SlotErrand::nothing);
+  }
+
+  /// Answers of AskSlots.
+  void on_slots(const SlotAnswer& answer, const Served& served, Now now);
+  /// The slot in use was lost: the client is left, as by InvalidatePossiblyObsoleteSlot().
+  void evict();
   /// Answers of ReadHistory; nullopt: the archive does not have that file.
   void on_history(const std::optional<std::string>& content);
   /// Answers of ReadWal.
@@ -91,6 +113,11 @@ class WalsenderState {
     wal::Lsn write;
     wal::Lsn flush;
     wal::Lsn apply;
+    std::uint64_t replies = 0;    ///< that said so
+    Xmins xmins;                  ///< by hot_standby_feedback; of the session, whatever it streams
+    std::uint64_t feedbacks = 0;  ///< that said so
+    std::optional<std::string> slot;
+    bool operator==(const Status&) const = default;
   };
   [[nodiscard]] const Status& status() const { return status_; }
 
@@ -100,6 +127,8 @@ class WalsenderState {
   enum class Doing {
     commands,
     history,  ///< ReadHistory is to be answered
+    slots,    ///< AskSlots is to be answered
+    busy,     ///< the slot that is to be dropped is in use: it is asked for again
     ahead,    ///< its start lies ahead of what is served
     stream,
   };
@@ -121,6 +150,9 @@ class WalsenderState {
   void run(const command::BaseBackup& command, const Served& served, Now now);
   void run(const command::Sql& command, const Served& served, Now now);
 
+  void ask_slots(SlotQuestion question);
+  void start(const command::StartReplication& command, const Served& served, Now now);
+  void answer_read(const SlotAnswer& answer, const Served& served);
   void begin_stream(Now now);
   void end_stream();
   void become_historic(const Served& served);
@@ -128,7 +160,6 @@ class WalsenderState {
   void row(std::span<const wire::Column> columns,
            std::span<const std::optional<std::string>> values);
   void fail(const wire::ErrorReport& report);
-  void fail_without_slot(const std::string& name);
   void fail_for_good(const wire::ErrorReport& report);
   void leave(std::string why);
 
@@ -141,6 +172,11 @@ class WalsenderState {
 
   Doing doing_ = Doing::commands;
   wal::TimelineId asked_history_ = 0;
+  SlotQuestion question_;               ///< that AskSlots has
+  bool waits_for_slot_ = false;         ///< DROP_REPLICATION_SLOT … WAIT
+  Time ask_again_{};                    ///< while busy
+  command::StartReplication to_start_;  ///< once its slot is ours
+  SlotErrand slot_errand_ = SlotErrand::nothing;
   std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint
   wal::TimelineId next_timeline_ = 0;    ///< then
   bool copying_ = false;                 ///< between CopyBothResponse and the last CopyDone

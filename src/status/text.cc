@@ -16,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 std::string receiver_text(const StatusReport& report);
+std::string clients_text(const Json& receiver);
 std::string timeline_text(const StatusReport::Timeline& one);
 std::string window_text(const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
@@ -237,6 +238,42 @@ std::string text_of(const Json& json, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
+/// "streaming", "0/3000060", or "-" for what it has not said.
+std::string word_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && !found->is_null() ? text_of(json, key) : "-";
+}
+
+/// Who is served, in pg_stat_replication's words.
+std::string clients_text(const Json& receiver) {
+  const auto clients = receiver.find("clients");
+  if (clients == receiver.end() || !clients->is_array()) return {};
+  if (clients->empty()) return "  serves nobody now\n";
+  auto text = fmt::format("  serves {}:\n", counted(clients->size(), "client"));
+  for (const auto& client : *clients) {
+    if (!client.is_object()) continue;
+    const auto lag = [&](const char* key) {
+      const auto found = client.find(key);
+      return found != client.end() && found->is_number()
+                 ? fmt::format(" ({:.3g} ms)", found->get<double>())
+                 : std::string();
+    };
+    const auto slot = word_of(client, "slot_name");
+    text += fmt::format("    {} ({}, user {}{}): {}, {}", word_of(client, "application_name"),
+                        word_of(client, "client_addr"), word_of(client, "usename"),
+                        slot == "-" ? "" : ", slot " + slot, word_of(client, "state"),
+                        word_of(client, "sync_state"));
+    if (client.value("timeline", 0U) != 0)
+      text += fmt::format(", timeline {}\n      sent {}, write {}{}, flush {}{}, replay {}{}",
+                          word_of(client, "timeline"), word_of(client, "sent_lsn"),
+                          word_of(client, "write_lsn"), lag("write_lag_ms"),
+                          word_of(client, "flush_lsn"), lag("flush_lag_ms"),
+                          word_of(client, "replay_lsn"), lag("replay_lag_ms"));
+    text += "\n";
+  }
+  return text;
+}
+
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
   const auto json = receiver_json(report);
@@ -264,6 +301,7 @@ std::string receiver_text(const StatusReport& report) {
   if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
   if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
+  text += clients_text(json);
   if (json.contains("slot_warning"))
     text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));
   if (json.contains("last_error"))

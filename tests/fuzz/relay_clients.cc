@@ -17,7 +17,9 @@ const relay::Access& access() {
   static const relay::Access made = [] {
     relay::Access access;
     access.rules = relay::Rules::parse(
-        "local replication trusted trust\nlocal replication all scram-sha-256\n", "rules");
+        "local replication trusted trust\nlocal replication all scram-sha-256\n"
+        "hostssl replication trusted all cert\nhost replication all all scram-sha-256\n",
+        "rules");
     access.users = relay::Users::parse(
         "\"repl\" \"" + relay::ScramClient::secret_of("secret", "0123456789abcdef", 1) + "\"",
         "users");
@@ -35,16 +37,48 @@ void in_pieces(std::span<const std::byte> input, Take take) {
 }
 
 void enter(std::span<const std::byte> input) {
-  relay::EntranceState state(access(), {}, "nonce");
+  const auto how = fuzz::take(input);
+  const bool offers_tls = (how & 1) != 0;
+  relay::Peer peer;
+  if (offers_tls) peer.address = net::Ip::parse("192.0.2.7");
+  relay::EntranceState state(access(), peer, "nonce", offers_tls);
   in_pieces(input, [&](std::span<const std::byte> piece) {
-    state.on_bytes(piece);
+    const bool encrypted = state.peer().encrypted;
+    if (state.on_bytes(piece) == relay::EntranceState::State::encrypts) {
+      PGWEIR_CHECK(offers_tls && !encrypted);
+      state.on_encrypted({(how & 2) != 0, (how & 4) != 0,
+                          (how & 8) != 0 ? std::optional<std::string>("trusted") : std::nullopt,
+                          (how & 16) != 0 ? std::optional<std::string>("hash") : std::nullopt});
+      PGWEIR_CHECK(state.rest().empty());
+    }
     PGWEIR_CHECK(state.state() == relay::EntranceState::State::admitted ||
                  state.rest().size() <= wire::kMaxStartupPacket + 4);
     PGWEIR_CHECK(state.output().size() <= 2 * wire::kMaxStartupPacket + 1024);
   });
   // Nobody knows the password here.
-  PGWEIR_CHECK(state.state() != relay::EntranceState::State::admitted || state.user() == "trusted");
+  if (state.state() != relay::EntranceState::State::admitted) return;
+  PGWEIR_CHECK(state.user() == "trusted");
+  PGWEIR_CHECK(!offers_tls || (state.peer().encrypted && (how & 4) != 0 && (how & 8) != 0));
 }
+
+/// Slots as another session and the disk may leave them, by turns.
+struct FuzzSlots {
+  int asked = 0;
+  relay::SlotAnswer answer(const relay::SlotQuestion& question) {
+    switch (++asked % 4) {
+      case 0:
+        return relay::slot_answer::Busy{{"55006", "in use"}};
+      case 1:
+        return wire::ErrorReport{"42704", "not there"};
+      default:
+        break;
+    }
+    if (!std::holds_alternative<relay::slot_question::Read>(question))
+      return relay::slot_answer::Done{};
+    if (asked % 4 == 2) return relay::slot_answer::NotThere{};
+    return relay::slot_answer::Found{wal::Lsn(static_cast<std::uint64_t>(asked) << 20)};
+  }
+};
 
 void stream(std::span<const std::byte> input) {
   relay::WalsenderState state(
@@ -52,6 +86,7 @@ void stream(std::span<const std::byte> input) {
   const relay::Served served{*wal::TimelineHistory::parse(2, "1\t0/180000\tx\n"),
                              wal::Lsn(2 * kMb)};
   relay::WalsenderState::Now now{};
+  FuzzSlots slots;
   const bool reads = (fuzz::take(input) & 1) != 0;
   in_pieces(input, [&](std::span<const std::byte> piece) {
     if (!state.takes_bytes()) return;
@@ -65,6 +100,9 @@ void stream(std::span<const std::byte> input) {
         state.on_wal(test::Bytes(count), now);
       } else if (std::holds_alternative<relay::WalsenderState::ReadHistory>(next)) {
         state.on_history(step % 2 == 0 ? std::optional<std::string>("x") : std::nullopt);
+      } else if (const auto* asked = std::get_if<relay::WalsenderState::AskSlots>(&next)) {
+        static_cast<void>(state.take_slot_errand());
+        state.on_slots(slots.answer(asked->question), served, now);
       } else {
         break;
       }
@@ -96,11 +134,17 @@ std::vector<test::Bytes> fuzz::corpus() {
   const auto add = [&](const std::string& text) { inputs.push_back(test::bytes_of(text)); };
   for (const auto* user : {"trusted", "repl"}) {
     const auto startup = relay::startup({{"user", user}, {"replication", "true"}});
-    add("\x01\xff" + startup);
-    add("\x01\xff" + startup + say('p', std::string("SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=xy", 28)) +
+    add(std::string("\x01\0\xff", 3) + startup);
+    // The question for TLS, and in a piece of its own what is said inside.
+    for (const char how : {'\x1f', '\x01', '\x07'}) {
+      add(std::string("\x01") + how + '\x07' + relay::request(80877103) + startup);
+      add(std::string("\x01") + how + '\xff' + '\x16' + std::string(255, 'x') + startup);
+    }
+    add(std::string("\x01\0\xff", 3) + startup +
+        say('p', std::string("SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=xy", 28)) +
         say('p', "c=biws,r=xynonce,p=" + std::string(43, 'A') + "="));
   }
-  add("\x01\x03" + relay::request(80877103) + relay::request(80877104));
+  add(std::string("\x01\0\x03", 3) + relay::request(80877103) + relay::request(80877104));
   const std::string status = wire::encode(wire::StandbyStatus{{}, {}, {}, true}, 0);
   const std::string feedback = wire::encode(wire::HotStandbyFeedback{1, 2, 3, 4}, 0);
   for (const auto* head : {"\x02\x01\xff", "\x02\x02\xff"}) {

@@ -1,10 +1,9 @@
 """synchronous_standby_names = 'pgweir': a commit returns when, and only when, we have it."""
 
-import subprocess
-
 import pytest
 
 from support import wal
+from support.commits import assert_waits, commit, finished
 from support.process import run, wait_for
 from support.scenario import streaming
 
@@ -21,29 +20,6 @@ def synchronous(servers, receivers, new_archive):
     primary.reload()
     wait_for(lambda: streaming(primary)["sync_state"] == "sync", "the receiver to be synchronous")
     return primary, archive, receiver
-
-
-def commit(primary, number, level):
-    """In the background; what it prints is the position of its insert."""
-    return primary.spawn_sql(
-        f"BEGIN; SET LOCAL synchronous_commit = {level}; INSERT INTO numbers VALUES ({number});"
-        " SELECT pg_current_wal_insert_lsn(); COMMIT")
-
-
-def finished(statement):
-    try:
-        output, _ = statement.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        statement.kill()
-        raise AssertionError("the commit hangs") from None
-    assert statement.returncode == 0, output
-    return wal.lsn(output.strip())
-
-
-def assert_waits(primary, statement):
-    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity"
-                                 " WHERE wait_event = 'SyncRep'") != "0", "the commit to wait")
-    assert statement.poll() is None
 
 
 @pytest.mark.parametrize("level", ["on", "remote_write", "remote_apply"])

@@ -79,6 +79,9 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
     unsent_ = status;
     static_cast<void>(flush());
   }
+  void send(const wire::HotStandbyFeedback&) override {
+    throw Error(ErrorKind::protocol, "nobody is served in the simulation");
+  }
   bool flush() override {
     if (unsent_ && world_.story.now >= takes_again_) deliver(*std::exchange(unsent_, std::nullopt));
     return !unsent_;
@@ -183,6 +186,7 @@ class SimServers::SimServer final : public receive::Server {
   std::size_t host_index() const override { return host_; }
   std::size_t host_count() const override { return world_.upstream.nodes().size(); }
   int major() const override { return world_.upstream.lineage().server_major(); }
+  std::string version() const override { return std::to_string(major()) + ".1"; }
   std::optional<bool> in_hot_standby() const override {
     if (major() < 14) return std::nullopt;
     return world_.upstream.connected().standby;

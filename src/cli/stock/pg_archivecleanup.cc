@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "archive/identity.h"
+#include "archive/kept_slots.h"
 #include "archive/listing.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
@@ -16,7 +18,8 @@
 
 // Unlike `pgweir prune` this asks no questions and knows no sizes: names are compared as text, as
 // the stock program does, which servers call as archive_cleanup_command. What it does better: the
-// oldest go first, and the directory is synced, so that no gap is left.
+// oldest go first, the directory is synced, so that no gap is left, and what a slot of the relay
+// needs stays.
 
 namespace weir::cli {
 
@@ -79,8 +82,29 @@ struct Settings {
   std::string oldest{};  ///< 24 digits
 };
 
+/// The position of the first file that stays. The original knows no slots; where there are none,
+/// nor do we.
+std::string first_to_stay(io::Directory& directory, const Settings& settings) {
+  auto first = settings.oldest.substr(kTimelineDigits);
+  const auto kept = archive::read_slots(directory);
+  if (!kept) return first;
+  const auto identity = archive::read_identity(directory, archive::list_archive(directory));
+  if (!identity) return first;
+  const auto& size = identity->segment_size;
+  for (const auto& slot : kept->slots) {
+    if (slot.lost || slot.restart_lsn == wal::Lsn()) continue;
+    const auto name = wal::SegmentName(1, size.segno(slot.restart_lsn), size).to_string();
+    if (name.substr(kTimelineDigits) >= first) continue;
+    first = name.substr(kTimelineDigits);
+    fmt::print(stderr, "{}: the replication slot \"{}\" holds back what is needed from {} on\n",
+               kName, slot.name, slot.restart_lsn);
+  }
+  return first;
+}
+
 int clean(const Settings& settings) {
   const auto directory = io::open_existing_directory(settings.location);
+  const auto first = first_to_stay(*directory, settings);
   std::vector<std::pair<std::string, std::string>> files;  // without the timeline, name
   for (const auto& entry : directory->list()) {
     const auto name = without(entry.name, settings.extension);
@@ -88,8 +112,7 @@ int clean(const Settings& settings) {
         !(settings.backup_history && is_backup_history(name)))
       continue;
     const auto position = name.substr(kTimelineDigits);
-    if (position < settings.oldest.substr(kTimelineDigits))
-      files.emplace_back(position, entry.name);
+    if (position < first) files.emplace_back(position, entry.name);
   }
   std::sort(files.begin(), files.end());
   for (const auto& [position, name] : files) {

@@ -51,11 +51,14 @@ class Client:
     """Speaks to a walsender, real or not, that asks for no password."""
 
     def __init__(self, port, user="postgres", replication="true", host="127.0.0.1", **parameters):
-        self.socket = socket.create_connection((host, port), timeout=30)
+        self.socket = self._connect(host, port)
         words = {"user": user, "replication": replication, **parameters}
         body = b"".join(f"{key}\0{value}\0".encode() for key, value in words.items()) + b"\0"
         self.socket.sendall(struct.pack(">II", len(body) + 8, 3 << 16) + body)
         self.greeting = self.until(b"ZE")
+
+    def _connect(self, host, port):
+        return socket.create_connection((host, port), timeout=30)
 
     def close(self):
         self.socket.close()

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "archive/compress.h"
+#include "archive/kept_slots.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
 
@@ -309,6 +310,48 @@ TEST(Prune, GoesOnAfterAFileThatCannotBeRemovedWasReported) {
   disk.set_hook({});
   EXPECT_TRUE(carry_out(*directory, plan, {}, {}));
   EXPECT_FALSE(disk.exists("000000010000000000000002"));
+}
+
+void keep_slots(Example& example, std::vector<archive::KeptSlot> slots) {
+  const auto directory = example.archive.disk.open();
+  archive::DirectoryHome home(*directory);
+  archive::keep_slots(home, {1, std::move(slots)});
+}
+
+TEST(Prune, LeavesWhatSlotsNeedAndSaysWhichHoldsBackWhat) {
+  Example example;
+  const Options options{.keep_from = kSize.start(5)};
+  ASSERT_EQ(example.plan(options).files, 5u);
+  archive::KeptSlot lost{"lost", kSize.start(1)};
+  lost.lost = true;
+  keep_slots(example, {{"ahead", kSize.start(6)},
+                       {"late", kSize.start(3) + 1000},
+                       lost,
+                       {"later", kSize.start(4) + 8},
+                       {"none", Lsn()}});
+  const auto plan = example.plan(options);
+  EXPECT_EQ(plan.numbers.size(), 2u);  // 1 and 2
+  EXPECT_EQ(plan.keep_from, "000000010000000000000003");
+  EXPECT_THAT(plan.reason, HasSubstr("\"late\""));
+  ASSERT_EQ(plan.held_back.size(), 2u);
+  EXPECT_EQ(plan.held_back[0].slot, "late");
+  EXPECT_EQ(plan.held_back[0].files, 2u);
+  EXPECT_GT(plan.held_back[0].bytes, plan.held_back[1].bytes);
+  EXPECT_EQ(plan.held_back[1].slot, "later");
+  EXPECT_EQ(plan.held_back[1].segment, "000000010000000000000004");
+  // What the slots let stay without keeping it is no fault of theirs.
+  EXPECT_THAT(example.plan({.keep_from = kSize.start(2)}).held_back, IsEmpty());
+}
+
+TEST(Prune, RemovesNothingWhereTheSlotsCannotBeRead) {
+  Example example;
+  example.archive.disk.put(std::string(archive::kSlotsName), {});
+  try {
+    static_cast<void>(example.plan({.keep_from = kSize.start(5)}));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+  }
 }
 
 }  // namespace

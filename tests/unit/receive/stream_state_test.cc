@@ -272,6 +272,53 @@ TEST(StreamState, ReportsTheApplyPositionAsChosen) {
             (wire::StandbyStatus{.write = kStart + 100, .flush = kStart + 100, .apply = Lsn()}));
 }
 
+TEST(StreamState, ReportsAsAppliedWhatIsAppliedDownstream) {
+  auto options = Stream::defaults();
+  options.apply = ApplyPosition::downstream;
+  Stream stream(options);
+  const auto applied = [&](wal::TimelineId timeline, Lsn position) -> std::optional<Lsn> {
+    stream.state.on_downstream({.timeline = timeline, .applied = position});
+    const auto status = stream.status();
+    return status ? std::optional(status->apply) : std::nullopt;
+  };
+  stream.take(100);
+  EXPECT_EQ(applied(0, Lsn()), Lsn()) << "nobody is there, and this is news for the flush position";
+  EXPECT_EQ(applied(1, kStart + 60), kStart + 60) << "at once";
+  EXPECT_EQ(applied(1, kStart + 60), std::nullopt);
+  EXPECT_EQ(applied(1, kStart + 500), kStart + 100) << "no more than is durable here";
+  EXPECT_EQ(applied(2, kStart + 500), Lsn()) << "another timeline has other WAL there";
+  EXPECT_EQ(applied(1, kStart + 70), kStart + 70);
+  EXPECT_EQ(applied(1, Lsn()), Lsn()) << "who has gone may come back with less";
+  // Whoever does not wait for them is not held up.
+  options.apply = ApplyPosition::flush;
+  Stream other(options);
+  other.take(100);
+  other.state.on_downstream({.timeline = 1, .applied = kStart + 10});
+  EXPECT_EQ(other.status()->apply, kStart + 100);
+  EXPECT_EQ(other.status(), std::nullopt);
+}
+
+TEST(StreamState, PassesOnWhatIsNeededDownstreamOnceForEachChange) {
+  Stream stream;
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt) << "not known yet";
+  stream.state.on_downstream({.timeline = 1, .applied = kStart});
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt) << "not known yet";
+  const wire::HotStandbyFeedback nothing;
+  stream.state.on_downstream({.needs = nothing});
+  EXPECT_EQ(stream.state.take_feedback(), nothing) << "of an earlier process the server may know";
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
+  const wire::HotStandbyFeedback some{.xmin = 700, .xmin_epoch = 2};
+  stream.state.on_downstream({.needs = some});
+  stream.state.on_downstream({.applied = kStart, .needs = some});
+  EXPECT_EQ(stream.state.take_feedback(), some);
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
+  stream.state.on_downstream({.needs = nothing});
+  EXPECT_EQ(stream.state.take_feedback(), nothing);
+  stream.state.on_downstream({.needs = some});
+  stream.state.on_end_of_stream();
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
+}
+
 TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
   auto options = Stream::defaults();
   options.flush = {FlushPolicy::Mode::segment, 0ms};

@@ -19,6 +19,7 @@ class EntranceTest : public ::testing::Test {
         "local replication all scram-sha-256\n"
         "host replication trusted all trust\n"
         "host replication rejected all reject\n"
+        "hostssl replication cert all cert\n"
         "host replication repl,nobody 127.0.0.1/32 scram-sha-256\n",
         "rules");
     access_.users = Users::parse(
@@ -26,7 +27,10 @@ class EntranceTest : public ::testing::Test {
         "users");
     peer_.address = net::Ip::parse("127.0.0.1");
   }
-  EntranceState entrance() { return {access_, peer_, "server+nonce"}; }
+  EntranceState entrance() { return {access_, peer_, "server+nonce", false}; }
+  /// TLS can be had.
+  EntranceState secure_entrance() { return {access_, peer_, "server+nonce", true}; }
+  static Encryption encryption() { return {true, false, std::nullopt, "the end point"}; }
   static std::string as(const std::string& user, const std::string& replication = "true") {
     return startup({{"user", user},
                     {"database", "replication"},
@@ -216,6 +220,135 @@ TEST_F(EntranceTest, GoesOnWithoutEncryptionAndWithAnOlderProtocol) {
   const auto heard = hear(state.output());
   ASSERT_EQ(types(heard), "v");
   EXPECT_EQ(heard[0].body, "\0\x03\0\0\0\0\0\x01_pq_.x\0"s);
+}
+
+TEST_F(EntranceTest, GoesOnUnderTlsThatWasAskedFor) {
+  auto state = secure_entrance();
+  EXPECT_EQ(give(state, request(80877103)), State::encrypts);
+  EXPECT_EQ(state.output(), "S");
+  EXPECT_EQ(state.rest(), "");
+  state.output().clear();
+  // What comes before the handshake is done is TLS's, never this one's.
+  EXPECT_EQ(give(state, as("trusted")), State::encrypts);
+  EXPECT_EQ(state.on_encrypted({}), State::open);  // an old client names no protocol
+  EXPECT_EQ(state.rest(), "");
+  EXPECT_TRUE(state.peer().encrypted);
+  EXPECT_EQ(give(state, as("trusted")), State::admitted);
+}
+
+TEST_F(EntranceTest, NothingThatCameInPlainTextIsTakenForEncrypted) {
+  // Whoever sits in between writes behind the question what the server is to hear afterwards
+  // (CVE-2021-23214).
+  for (const auto& behind : {as("trusted"), std::string(1, '\0'), "\x16\x03\x01"s}) {
+    auto state = secure_entrance();
+    EXPECT_EQ(give(state, request(80877103) + behind), State::left);
+    EXPECT_EQ(field(error(state), 'M'), "received unencrypted data after SSL request");
+    EXPECT_FALSE(state.peer().encrypted);
+  }
+}
+
+TEST_F(EntranceTest, TakesTlsFromTheFirstByteOn) {
+  for (const bool named : {true, false}) {
+    auto state = secure_entrance();
+    EXPECT_EQ(give(state, "\x16\x03\x01"s), State::encrypts);
+    EXPECT_EQ(state.rest(), "\x16\x03\x01"s);
+    EXPECT_EQ(state.output(), "");
+    auto direct = encryption();
+    direct.protocol_named = named;
+    EXPECT_EQ(state.on_encrypted(direct), named ? State::open : State::left);
+    if (named) {
+      EXPECT_EQ(give(state, as("trusted")), State::admitted);
+    } else {
+      EXPECT_EQ(state.output(), "");
+      EXPECT_NE(state.refusal()->find("without ALPN"), std::string::npos);
+    }
+  }
+  // Only there.
+  auto late = secure_entrance();
+  give(late, request(80877104));
+  late.output().clear();
+  EXPECT_EQ(give(late, "\x16\x03\x01\x02"s), State::left);
+}
+
+TEST_F(EntranceTest, InsideOfTlsNoOtherEncryptionIsAskedFor) {
+  for (const bool direct : {false, true}) {
+    for (const auto code : {80877103u, 80877104u}) {
+      SCOPED_TRACE(std::to_string(direct) + " " + std::to_string(code));
+      auto state = secure_entrance();
+      give(state, direct ? "\x16"s : request(80877103));
+      state.on_encrypted(encryption());
+      state.output().clear();
+      EXPECT_EQ(give(state, request(code)), State::left);
+      EXPECT_EQ(field(error(state), 'C'), "0A000");
+    }
+  }
+}
+
+TEST_F(EntranceTest, OffersToBindThePasswordToTheCertificate) {
+  auto state = secure_entrance();
+  give(state, request(80877103));
+  state.on_encrypted(encryption());
+  state.output().clear();
+  ScramClient client("secret", "p=tls-server-end-point,,");
+  client.binding_ = "the end point";
+  give(state, as("repl"));
+  auto heard = hear(state.output());
+  ASSERT_EQ(types(heard), "R");
+  EXPECT_EQ(heard[0].body, "\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"s);
+  give(state, initial(client.first(), "SCRAM-SHA-256-PLUS"));
+  heard = hear(state.output());
+  ASSERT_EQ(types(heard), "R");
+  EXPECT_EQ(give(state, say('p', client.last(heard[0].body.substr(4)))), State::admitted);
+
+  // A client that does not want to comes in as well, one to whom the offer did not get does not.
+  for (const auto& [head, sqlstate] : {std::pair("n,,", ""), std::pair("y,,", "28000")}) {
+    auto other = secure_entrance();
+    give(other, request(80877103));
+    other.on_encrypted(encryption());
+    give(other, as("repl"));
+    other.output().clear();
+    give(other, initial(ScramClient("secret", head).first()));
+    EXPECT_EQ(other.state(), std::string(sqlstate).empty() ? State::open : State::left);
+    if (!std::string(sqlstate).empty()) {
+      EXPECT_EQ(field(error(other), 'C'), sqlstate);
+    }
+  }
+}
+
+TEST_F(EntranceTest, ACertificateIsItsNamesAndNobodyElses) {
+  const struct {
+    const char* name;
+    bool certificate;
+    std::optional<std::string> common_name;
+    const char* message;  ///< empty: it comes in
+  } cases[] = {
+      {"its own", true, "cert", ""},
+      {"of somebody else", true, "repl", "certificate authentication failed for user \"cert\""},
+      {"in other letters", true, "Cert", "certificate authentication failed for user \"cert\""},
+      {"without a name", true, std::nullopt, "certificate authentication failed for user \"cert\""},
+      {"none", false, std::nullopt, "connection requires a valid client certificate"},
+      {"one that is not valid", false, "cert", "connection requires a valid client certificate"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto state = secure_entrance();
+    give(state, request(80877103));
+    auto shown = encryption();
+    shown.certificate = each.certificate;
+    shown.common_name = each.common_name;
+    state.on_encrypted(shown);
+    state.output().clear();
+    const auto now = give(state, as("cert"));
+    EXPECT_EQ(now, std::string(each.message).empty() ? State::admitted : State::left);
+    if (now == State::left) {
+      const auto report = error(state);
+      EXPECT_EQ(field(report, 'C'), "28000");
+      EXPECT_EQ(field(report, 'M'), each.message);
+    }
+  }
+  auto plain = secure_entrance();
+  EXPECT_EQ(give(plain, as("cert")), State::left);
+  EXPECT_NE(field(error(plain), 'M').find("no pg_hba.conf entry"), std::string::npos);
 }
 
 TEST_F(EntranceTest, KeepsNoMoreThanAStartupPacket) {

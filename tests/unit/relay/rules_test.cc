@@ -22,7 +22,7 @@ const std::vector<net::Network> kOwn = {
 std::string found(const Rules& rules, const char* address, const std::string& user) {
   const auto match = rules.find(from(address), user, kOwn);
   if (!match) return "none";
-  constexpr const char* kNames[] = {"trust", "reject", "scram", "peer"};
+  constexpr const char* kNames[] = {"trust", "reject", "scram", "peer", "cert"};
   return std::to_string(match->line) + " " + kNames[static_cast<int>(match->method)];
 }
 
@@ -78,6 +78,32 @@ hostnossl replication five            all            trust
   EXPECT_FALSE(rules.find(encrypted, "five", kOwn));
 }
 
+TEST(Rules, SomeAreForTlsAloneAndSomeForNone) {
+  const auto rules = Rules::parse(
+      "hostnossl replication one all reject\n"
+      "hostssl replication one all cert\n"
+      "hostssl replication two all scram-sha-256\n"
+      "host replication three all scram-sha-256\n",
+      "rules");
+  auto tls = from("192.0.2.1");
+  tls.encrypted = true;
+  const auto plain = from("192.0.2.1");
+  EXPECT_EQ(rules.find(plain, "one", kOwn)->line, 1u);
+  EXPECT_EQ(rules.find(tls, "one", kOwn)->line, 2u);
+  EXPECT_EQ(rules.find(tls, "one", kOwn)->method, Method::cert);
+  EXPECT_FALSE(rules.find(plain, "two", kOwn));
+  EXPECT_EQ(rules.find(tls, "two", kOwn)->line, 3u);
+  EXPECT_EQ(rules.find(plain, "three", kOwn)->line, 4u);
+  EXPECT_EQ(rules.find(tls, "three", kOwn)->line, 4u);
+  EXPECT_EQ(rules.needs_tls(), 2u);
+  EXPECT_EQ(rules.needs_certificates(), 2u);
+  EXPECT_FALSE(Rules().needs_tls());
+  EXPECT_FALSE(Rules().needs_certificates());
+  EXPECT_TRUE(rules.needs_passwords());
+  EXPECT_TRUE(Rules().needs_passwords());
+  EXPECT_FALSE(Rules::parse("local replication all peer\n", "rules").needs_passwords());
+}
+
 TEST(Rules, WithoutAFileThisMachineAloneComesInWithAPassword) {
   const Rules rules;
   EXPECT_EQ(found(rules, "[local]", "repl"), "0 scram");
@@ -100,7 +126,7 @@ TEST(Rules, AnEmptyFileLetsNobodyIn) {
 TEST(Rules, WhatIsWrongIsToldWithItsLine) {
   const char* const cases[] = {
       "remote replication all all trust",
-      "hostssl replication all all scram-sha-256",
+      "hostssl replication all all peer",
       "hostgssenc replication all all trust",
       "host all all all trust",
       "host \"replication\" all all trust",
@@ -110,6 +136,9 @@ TEST(Rules, WhatIsWrongIsToldWithItsLine) {
       "host replication all all md5",
       "host replication all all password",
       "host replication all all cert",
+      "hostnossl replication all all cert",
+      "local replication all cert",
+      "hostssl replication all all cert map=x",
       "host replication all all peer",
       "host replication all all ldap",
       "host replication all all scram-sha-256 clientcert=verify-full",

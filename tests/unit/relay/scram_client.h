@@ -13,9 +13,11 @@ namespace weir::relay {
 /// The client's side of the exchange, from its own password.
 class ScramClient {
  public:
-  explicit ScramClient(std::string password) : password_(std::move(password)) {}
+  /// `head`: how it binds to the channel, "n,," not at all.
+  explicit ScramClient(std::string password, std::string head = "n,,")
+      : password_(std::move(password)), head_(std::move(head)) {}
 
-  std::string first() const { return "n,," + bare_; }
+  std::string first() const { return head_ + bare_; }
   std::string last(const std::string& server_first) {
     const auto salt_at = server_first.find(",s=") + 3;
     const auto count_at = server_first.find(",i=") + 3;
@@ -23,7 +25,8 @@ class ScramClient {
     const auto salted =
         crypto::pbkdf2_sha256(password_, test::as_bytes(salt),
                               static_cast<unsigned>(std::stoul(server_first.substr(count_at))));
-    const auto without_proof = "c=biws," + server_first.substr(0, salt_at - 3);
+    const auto without_proof = "c=" + to_base64(test::as_bytes(head_ + binding_)) + "," +
+                               server_first.substr(0, salt_at - 3);
     const auto auth = bare_ + "," + server_first + "," + without_proof;
     const auto client_key = crypto::hmac_sha256(salted, "Client Key");
     const auto signature = crypto::hmac_sha256(crypto::sha256(client_key), auth);
@@ -46,9 +49,11 @@ class ScramClient {
   }
 
   std::string bare_ = "n=,r=client+nonce";
+  std::string binding_;  ///< what it knows of the channel
 
  private:
   std::string password_;
+  std::string head_;
   std::string verifier_;
 };
 

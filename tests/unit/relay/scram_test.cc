@@ -66,6 +66,67 @@ TEST(Scram, LetsInWhoKnowsThePasswordAndNobodyElse) {
   }
 }
 
+TEST(Scram, IsBoundToTheChannelItGoesOver) {
+  const std::string head = "p=tls-server-end-point,,";
+  const struct {
+    const char* name;
+    std::string seen;  ///< the end point that the client sees
+    bool let_in;
+  } cases[] = {
+      {"the same", std::string("\x01\0\xff", 3), true},
+      {"somebody in between has a certificate of his own", std::string("\x01\0\xfe", 3), false},
+      {"nothing", "", false},
+      {"more", std::string("\x01\0\xff\0", 4), false},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    ScramExchange exchange(secret_of("secret"), false, "server+nonce",
+                           std::string("\x01\0\xff", 3));
+    ASSERT_TRUE(exchange.can_bind());
+    exchange.bind();
+    ScramClient client("secret", head);
+    client.binding_ = each.seen;
+    const auto challenge = must<ScramExchange::Challenge>(exchange.on_message(client.first()));
+    const auto answer = exchange.on_message(client.last(challenge.data));
+    if (each.let_in) {
+      EXPECT_EQ(must<ScramExchange::Proved>(answer).data, client.verifier());
+      continue;
+    }
+    const auto* report = std::get_if<wire::ErrorReport>(&answer);
+    ASSERT_NE(report, nullptr);
+    EXPECT_EQ(report->sqlstate, "28000");
+    EXPECT_EQ(report->message, "SCRAM channel binding check failed");
+  }
+}
+
+TEST(Scram, NobodyCanTakeTheBindingAway) {
+  const struct {
+    const char* name;
+    bool offered;
+    bool chosen;
+    const char* head;
+    const char* sqlstate;  ///< empty: it goes on
+  } cases[] = {
+      {"the client cannot, or does not want to", true, false, "n,,", ""},
+      {"the client was told that the server cannot", true, false, "y,,", "28000"},
+      {"the server cannot", false, false, "y,,", ""},
+      {"chosen, then not done", true, true, "n,,", "08P01"},
+      {"chosen, then not done, as if not offered", true, true, "y,,", "08P01"},
+      {"done without having been chosen", true, false, "p=tls-server-end-point,,", "08P01"},
+      {"another kind of it", true, true, "p=tls-unique,,", "08P01"},
+      {"chosen and done", true, true, "p=tls-server-end-point,,", ""},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    ScramExchange exchange(secret_of("secret"), false, "server",
+                           each.offered ? std::optional<std::string>("hash") : std::nullopt);
+    if (each.chosen) exchange.bind();
+    const auto answer = exchange.on_message(ScramClient("secret", each.head).first());
+    const auto* report = std::get_if<wire::ErrorReport>(&answer);
+    EXPECT_EQ(report == nullptr ? std::string() : report->sqlstate, each.sqlstate);
+  }
+}
+
 TEST(Scram, AnyChangedBitOfAProofIsRefused) {
   ScramClient client("secret");
   for (std::size_t bit = 0; bit < 256; ++bit) {

@@ -53,5 +53,28 @@ TEST(ServedEnd, DoesNotFollowAHistoryThatIsNotItsOwn) {
   EXPECT_EQ(end.now().end, Lsn(0x300));
 }
 
+TEST(Cluster, IsOfTheVersionThatItsServerSays) {
+  const struct {
+    const char* said;
+    const char* version;
+    int number;
+  } cases[] = {
+      {"15.18 (Debian 15.18-1)", "15.18 (Debian 15.18-1)", 150018},
+      {"15.2", "15.2", 150002},
+      {"15beta1", "15beta1", 150000},
+      {"15", "15", 150000},
+      {"16.1", "15.0 (pgweir", 150000},
+      {"", "15.0 (pgweir", 150000},
+      {"devel", "15.0 (pgweir", 150000},
+  };
+  for (const auto& [said, version, number] : cases) {
+    SCOPED_TRACE(said);
+    Cluster cluster{.major = 15};
+    cluster.hear_version(said);
+    EXPECT_EQ(cluster.server_version().substr(0, std::string(version).size()), version);
+    EXPECT_EQ(cluster.server_version_num(), number);
+  }
+}
+
 }  // namespace
 }  // namespace weir::relay

@@ -35,12 +35,21 @@ class SessionTest : public ::testing::Test {
   }
   void begin(Lsn end) {
     hub_.emplace(Served{wal::TimelineHistory(1), end});
+    slots_.emplace(*directory_, cluster_, Slots::Options{}, *hub_, log_);
     int ends[2] = {-1, -1};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
     ours_ = Descriptor(ends[0]);
     thread_ = std::thread([this, theirs = ends[1]] {
-      Client client{Descriptor(theirs), "repl", "test", "[local]", {}, {}, 1, 2};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, log_, seldom_);
+      Client client{std::make_unique<net::PlainStream>(Descriptor(theirs)),
+                    "repl",
+                    "test",
+                    "[local]",
+                    {},
+                    {},
+                    1,
+                    2};
+      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, log_,
+                   seldom_);
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -73,7 +82,10 @@ class SessionTest : public ::testing::Test {
   WalBuilder wal_{{}};
   verify::ArchiveBuilder archive_;
   Cluster cluster_{WalBuilder::Options().system_identifier, kSize, 18};
+  std::unique_ptr<io::Directory> directory_;
+  NullLog log_;
   std::optional<Hub> hub_;
+  std::optional<Slots> slots_;
   Descriptor ours_;
 
  private:
@@ -85,8 +97,7 @@ class SessionTest : public ::testing::Test {
     unread_.append(bytes.data(), count);
   }
 
-  std::unique_ptr<io::Directory> directory_;
-  NullLog log_;
+  Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
   std::string unread_;
   std::thread thread_;

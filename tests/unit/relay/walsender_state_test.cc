@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "relay/slots_state.h"
 #include "unit/relay/client_script.h"
 
 namespace weir::relay {
@@ -21,9 +22,47 @@ class WalsenderTest : public ::testing::Test {
   WalsenderState::Step next() { return state_.next(served_, now_); }
   std::vector<Heard> say_and_hear(const std::string& bytes) {
     state_.on_bytes(test::as_bytes(bytes));
-    static_cast<void>(next());
-    return hear(state_.output());
+    for (auto step = next();; step = next()) {
+      const auto* const asked = std::get_if<WalsenderState::AskSlots>(&step);
+      tell_slots();
+      if (asked == nullptr) return hear(state_.output());
+      state_.on_slots(answer(asked->question), served_, now_);
+    }
   }
+  /// The slots of one other session, and of this one: as Slots has them, without their file.
+  SlotAnswer answer(const SlotQuestion& question) {
+    if (const auto* read = std::get_if<slot_question::Read>(&question)) {
+      const auto* const slot = slots_.find(read->name);
+      if (slot == nullptr) return slot_answer::NotThere{};
+      return slot_answer::Found{slot->kept.restart_lsn};
+    }
+    if (const auto* made = std::get_if<slot_question::Create>(&question)) {
+      if (auto refusal = slots_.create(kMe, made->name, made->temporary, made->restart_lsn, "now"))
+        return *refusal;
+      slots_.release(kMe, "now");
+      return slot_answer::Done{};
+    }
+    const auto* const drop = std::get_if<slot_question::Drop>(&question);
+    const auto& name = drop != nullptr ? drop->name : std::get<slot_question::Use>(question).name;
+    auto acquired = slots_.acquire(
+        kMe, name, drop != nullptr ? SlotsState::Invalid::allowed : SlotsState::Invalid::refused);
+    if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
+      return slot_answer::Busy{busy->report};
+    if (auto* const report = std::get_if<wire::ErrorReport>(&acquired)) return *report;
+    if (drop != nullptr) {
+      slots_.remove(name);
+      slots_.release(kMe, "now");
+    }
+    return slot_answer::Done{};
+  }
+  void tell_slots() {
+    const auto errand = state_.take_slot_errand();
+    if (errand == WalsenderState::SlotErrand::release) slots_.release(kMe, "now");
+    if (errand == WalsenderState::SlotErrand::clean_up) slots_.clean_up(kMe, "now");
+  }
+  static constexpr SessionId kMe = 4;
+  static constexpr SessionId kOther = 5;
+
   std::vector<Heard> ask(const std::string& command) { return say_and_hear(query(command)); }
   static std::string copy_data(const std::string& message) { return say('d', message); }
   std::string status(Lsn flush, bool asks = false) {
@@ -55,6 +94,7 @@ class WalsenderTest : public ::testing::Test {
   }
 
   Served served_;
+  SlotsState slots_;
   WalsenderState::Now now_{WalsenderState::Time{} + 1h, 77};
   WalsenderState state_{{.cluster = {7301234567890123456, *wal::SegmentSize::of(kMb), 15},
                          .application_name = "one"}};
@@ -107,7 +147,13 @@ TEST_F(WalsenderTest, AnswersWhatItCannotDoWithPostgreSQLsWords) {
       {"IDENTIFY_SYSTEM x", "42601", "syntax error"},
       {"TIMELINE_HISTORY 0", "42601", "invalid timeline 0"},
       {"BASE_BACKUP (LABEL 'x')", "0A000", "BASE_BACKUP is not served here"},
-      {"CREATE_REPLICATION_SLOT s PHYSICAL", "53400", "all replication slots are in use"},
+      {"CREATE_REPLICATION_SLOT s PHYSICAL (two_phase)", "42601",
+       "conflicting or redundant options"},
+      {"CREATE_REPLICATION_SLOT s PHYSICAL (reserve_wal, reserve_wal)", "42601",
+       "conflicting or redundant options"},
+      {"CREATE_REPLICATION_SLOT s PHYSICAL (reserve_wal 'maybe')", "42601",
+       "reserve_wal requires a Boolean value"},
+      {"CREATE_REPLICATION_SLOT s PHYSICAL (other)", "XX000", "unrecognized option: other"},
       {"CREATE_REPLICATION_SLOT \"S-1\" PHYSICAL", "42602",
        "replication slot name \"S-1\" contains invalid character"},
       {"CREATE_REPLICATION_SLOT \"\" PHYSICAL", "42602", "replication slot name \"\" is too short"},
@@ -134,6 +180,92 @@ TEST_F(WalsenderTest, KnowsNoSlot) {
   const auto heard = ask("READ_REPLICATION_SLOT s");
   ASSERT_EQ(types(heard), "TDCZ");
   EXPECT_EQ(values(heard[1]), (std::vector<std::string>{"NULL", "NULL", "NULL"}));
+}
+
+TEST_F(WalsenderTest, MakesShowsAndDropsASlot) {
+  const auto made = ask("CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)");
+  ASSERT_EQ(types(made), "TDCZ");
+  EXPECT_EQ(values(made[1]), (std::vector<std::string>{"s", "0/0", "NULL", "NULL"}));
+  EXPECT_EQ(made[2].body, "CREATE_REPLICATION_SLOT\0"s);
+  EXPECT_EQ(values(ask("READ_REPLICATION_SLOT s")[1]),
+            (std::vector<std::string>{"physical", "0/300000", "1"}));
+  EXPECT_EQ(field(ask("CREATE_REPLICATION_SLOT s PHYSICAL")[0], 'C'), "42710");
+  EXPECT_EQ(types(ask("CREATE_REPLICATION_SLOT bare PHYSICAL (RESERVE_WAL false)")), "TDCZ");
+  EXPECT_EQ(values(ask("READ_REPLICATION_SLOT bare")[1]),
+            (std::vector<std::string>{"physical", "NULL", "NULL"}));
+  const auto dropped = ask("DROP_REPLICATION_SLOT s");
+  ASSERT_EQ(types(dropped), "CZ");
+  EXPECT_EQ(dropped[0].body, "DROP_REPLICATION_SLOT\0"s);
+  EXPECT_EQ(field(ask("DROP_REPLICATION_SLOT s")[0], 'C'), "42704");
+}
+
+TEST_F(WalsenderTest, ReservesFromTheSegmentsFirstByteOn) {
+  served_.end = Lsn(3 * kMb - 8);
+  ask("CREATE_REPLICATION_SLOT s PHYSICAL RESERVE_WAL");
+  EXPECT_EQ(values(ask("READ_REPLICATION_SLOT s")[1])[1], "0/200000");
+}
+
+TEST_F(WalsenderTest, UsesASlotAsLongAsItStreams) {
+  ask("CREATE_REPLICATION_SLOT s PHYSICAL RESERVE_WAL");
+  start("SLOT s 0/100000 TIMELINE 1");
+  EXPECT_EQ(slots_.find("s")->active, kMe);
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  EXPECT_EQ(slots_.find("s")->active, std::nullopt);
+}
+
+TEST_F(WalsenderTest, LetsGoOfASlotWhereAStartFails) {
+  ask("CREATE_REPLICATION_SLOT s PHYSICAL RESERVE_WAL");
+  const auto heard = ask("START_REPLICATION SLOT s 0/100000 TIMELINE 2");
+  EXPECT_EQ(field(heard[0], 'M'), "requested timeline 2 is not in this server's history");
+  EXPECT_EQ(slots_.find("s")->active, std::nullopt);
+}
+
+TEST_F(WalsenderTest, LosesItsTemporarySlotsWithAnyError) {
+  ask("CREATE_REPLICATION_SLOT mine TEMPORARY PHYSICAL RESERVE_WAL");
+  EXPECT_EQ(slots_.find("mine")->active, kMe);
+  start("SLOT mine 0/100000 TIMELINE 1");
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  EXPECT_EQ(slots_.find("mine")->active, kMe);
+  EXPECT_EQ(field(ask("SELECT 1")[0], 'C'), "0A000");
+  EXPECT_EQ(slots_.find("mine"), nullptr);
+}
+
+TEST_F(WalsenderTest, IsRefusedWhatSomebodyElseUses) {
+  ASSERT_FALSE(slots_.create(kOther, "s", false, Lsn(kMb), "then"));
+  for (const auto* command : {"START_REPLICATION SLOT s 0/100000", "DROP_REPLICATION_SLOT s"}) {
+    const auto heard = ask(command);
+    ASSERT_EQ(types(heard), "EZ") << command;
+    EXPECT_EQ(field(heard[0], 'C'), "55006");
+    EXPECT_EQ(field(heard[0], 'M'), "replication slot \"s\" is active for PID 5");
+  }
+  // One who waits is answered when it is free, and nothing else before.
+  EXPECT_EQ(types(say_and_hear(query("DROP_REPLICATION_SLOT s WAIT") + query("IDENTIFY_SYSTEM"))),
+            "");
+  now_.time += 100ms;
+  EXPECT_EQ(types(say_and_hear("")), "");
+  slots_.release(kOther, "now");
+  now_.time += 100ms;
+  EXPECT_EQ(types(say_and_hear("")), "CZTDCZ");
+}
+
+TEST_F(WalsenderTest, IsRefusedALostSlot) {
+  ASSERT_FALSE(slots_.create(kOther, "s", false, Lsn(kMb), "then"));
+  slots_.release(kOther, "now");
+  ASSERT_EQ(slots_.enforce(Lsn(9 * kMb), *wal::SegmentSize::of(kMb), kMb).size(), 1u);
+  const auto heard = ask("START_REPLICATION SLOT s 0/100000");
+  ASSERT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard[0], 'C'), "55000");
+  EXPECT_EQ(types(ask("DROP_REPLICATION_SLOT s")), "CZ");
+}
+
+TEST_F(WalsenderTest, IsLeftWhenItsSlotIsLost) {
+  start("0/100000 TIMELINE 1");
+  state_.evict();
+  const auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "E");
+  EXPECT_EQ(field(heard[0], 'S'), "FATAL");
+  EXPECT_EQ(field(heard[0], 'C'), "57P01");
+  EXPECT_NE(left(), "");
 }
 
 TEST_F(WalsenderTest, GivesHistories) {
@@ -220,6 +352,49 @@ TEST_F(WalsenderTest, RefusesAStartAheadOfTheEndInTheEnd) {
   // What a client still sends of the copy is not looked at.
   heard = say_and_hear(status(Lsn(5)) + say('c', "") + query("IDENTIFY_SYSTEM"));
   EXPECT_EQ(types(heard), "TDCZ");
+}
+
+TEST_F(WalsenderTest, HoldsBackWhatCandidatesHaveNotFlushed) {
+  WalsenderState held({.cluster = {7301234567890123456, *wal::SegmentSize::of(kMb), 15},
+                       .application_name = "two",
+                       .held_back = true});
+  const auto limit = [&]() -> std::optional<Lsn> {
+    const auto step = held.next(served_, now_);
+    const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step);
+    return wanted == nullptr ? std::nullopt : std::optional(wanted->limit);
+  };
+  served_.hold = Lsn();
+  held.on_bytes(test::as_bytes(query("START_REPLICATION 0/100000")));
+  static_cast<void>(held.next(served_, now_));
+  EXPECT_EQ(types(hear(held.output())), "W");
+  EXPECT_EQ(limit(), std::nullopt) << "no candidate is there";
+  served_.hold = Lsn(kMb + 500);
+  EXPECT_EQ(limit(), Lsn(kMb + 500));
+  held.on_wal(test::pattern(500, 0), now_);
+  const auto heard = hear(held.output());
+  ASSERT_EQ(heard.size(), 1u);
+  const auto message = wire::decode_from_server(test::as_bytes(heard[0].body));
+  EXPECT_EQ(std::get<wire::XLogData>(message).server_end, Lsn(kMb + 500)) << "nor announced";
+  EXPECT_EQ(limit(), std::nullopt);
+  served_.hold = Lsn(9 * kMb);
+  EXPECT_EQ(limit(), served_.end);
+  // A candidate is not held back, or there would be none.
+  served_.hold = Lsn();
+  start("0/100000");
+  EXPECT_EQ(send_wal(), 1000u);
+}
+
+TEST_F(WalsenderTest, KnowsWhatItsClientNeeds) {
+  start("0/100000");
+  const wire::HotStandbyFeedback feedback{.xmin = 5, .xmin_epoch = 1};
+  EXPECT_EQ(types(say_and_hear(copy_data(wire::encode(feedback, 0)))), "");
+  EXPECT_EQ(state_.status().xmins, xmins_of(feedback));
+  // For as long as it is there, whatever it streams.
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  start("0/100000");
+  EXPECT_EQ(state_.status().xmins, xmins_of(feedback));
+  EXPECT_EQ(types(say_and_hear(copy_data(wire::encode(wire::HotStandbyFeedback{}, 0)))), "");
+  EXPECT_EQ(state_.status().xmins, Xmins{});
 }
 
 TEST_F(WalsenderTest, TakesTheClientsPositions) {

@@ -1,6 +1,5 @@
-// libcrypto, loaded when it is first needed; src/pq/libpq.cc says why.
+#include "crypto/primitives.h"
 
-#include <dlfcn.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -8,26 +7,11 @@
 #include <openssl/sha.h>
 
 #include "base/error.h"
-#include "crypto/primitives.h"
+#include "crypto/library.h"
 
 namespace weir::crypto {
 
 namespace {
-
-constexpr const char* kLibrary = "libcrypto.so.3";
-
-/// Throws Error{usage} if the library or the function isn't there.
-void* find(const char* name) {
-  static void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  void* const function = library != nullptr ? ::dlsym(library, name) : nullptr;
-  if (function == nullptr) {
-    const char* const reason = ::dlerror();
-    throw Error(ErrorKind::usage, std::string("could not load ") + kLibrary + ": " +
-                                      (reason != nullptr ? reason : "no reason given"))
-        .hint("Install OpenSSL 3 (on Debian: apt-get install libssl3).");
-  }
-  return function;
-}
 
 [[noreturn]] void failed(const char* what) {
   throw Error(ErrorKind::io, std::string("OpenSSL failed: ") + what);
@@ -40,11 +24,7 @@ const unsigned char* bytes_of(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-// The arguments' types are deduced from the library's own declaration of the same name.
-#define PGWEIR_CRYPTO(name) \
-  static const auto call_##name = reinterpret_cast<decltype(&::name)>(find(#name))
-
-void load() { static_cast<void>(find("EVP_sha256")); }
+void load() { static_cast<void>(find_in_libcrypto("EVP_sha256")); }
 
 Sha256 sha256(std::span<const std::byte> bytes) {
   PGWEIR_CRYPTO(SHA256);

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// Somebody to whom the archive's WAL is served, in the words of pg_stat_replication. A value: who
+/// serves and who tells of it share it.
+struct DownstreamClient {
+  std::uint32_t pid = 0;  ///< a number that no other session has
+  std::string user;
+  std::string application_name;
+  std::string client_address;
+  std::optional<std::string> slot;
+  std::chrono::system_clock::time_point backend_start{};
+  std::string state = "startup";  ///< startup, catchup, streaming
+  wal::TimelineId timeline = 0;   ///< 0: it has not asked for WAL
+  wal::Lsn sent;
+  wal::Lsn write;
+  wal::Lsn flush;
+  wal::Lsn replay;
+  /// From when WAL was sent to when the client said so of it; nullopt: not known, or all is said.
+  std::optional<std::chrono::microseconds> write_lag;
+  std::optional<std::chrono::microseconds> flush_lag;
+  std::optional<std::chrono::microseconds> replay_lag;
+  std::string sync_state = "async";  ///< async, potential, sync, quorum: by --serve-sync
+  std::optional<std::chrono::system_clock::time_point> reply_time;
+  std::uint64_t xmin = 0;  ///< epoch << 32 | xid, of hot_standby_feedback; 0: none
+};
+
+}  // namespace weir::archive

@@ -1,0 +1,118 @@
+#include "cli/archive_slots.h"
+
+#include <algorithm>
+
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/kept_slots.h"
+#include "archive/listing.h"
+#include "base/error.h"
+#include "io/posix_directory.h"
+#include "relay/slots_report.h"
+#include "relay/slots_socket.h"
+
+namespace weir::cli {
+
+namespace {
+
+/// Up to the last segment that there is, finished or not: near enough to say how much is held back.
+wal::Lsn end_by_names(io::Directory& archive) {
+  const auto listing = archive::list_archive(archive);
+  const auto identity = archive::read_identity(archive, listing);
+  wal::Lsn end;
+  if (!identity) return end;
+  const auto& size = identity->segment_size;
+  for (const auto& entry : listing.segments) {
+    const auto& name = entry.name.segment;
+    if (!name.fits(size)) continue;
+    end = std::max(end, entry.name.partial ? name.start(size) : name.start(size) + size.bytes());
+  }
+  return end;
+}
+
+relay::SlotsReport by_file(const std::string& directory) {
+  const auto archive = io::open_existing_directory(directory);
+  relay::SlotsReport report{end_by_names(*archive)};
+  if (auto kept = archive::read_slots(*archive))
+    for (auto& each : kept->slots) report.slots.push_back({.kept = std::move(each)});
+  return report;
+}
+
+SlotRow row_of(const relay::Slot& slot, wal::Lsn end) {
+  SlotRow row;
+  row.name = slot.kept.name;
+  row.type = "physical";
+  row.view.exists = true;
+  row.view.active = slot.active.has_value();
+  if (!slot.kept.inactive_since.empty()) row.inactive_since = slot.kept.inactive_since;
+  if (slot.kept.lost) {
+    row.view.wal_status = "lost";
+    row.view.invalidation_reason = "wal_removed";
+    return row;
+  }
+  if (slot.kept.restart_lsn == wal::Lsn()) return row;
+  row.restart_lsn = slot.kept.restart_lsn.to_string();
+  row.view.wal_status = "reserved";
+  row.view.retained = slot.kept.restart_lsn < end
+                          ? static_cast<std::int64_t>(end - slot.kept.restart_lsn)
+                          : std::int64_t{0};
+  return row;
+}
+
+Error in_use(const std::string& message, const std::string& directory) {
+  return Error(ErrorKind::retry, message)
+      .with("directory", directory)
+      .hint("Stop the client that uses the slot, or wait until it has gone.");
+}
+
+/// nullopt: nobody has the slots.
+std::optional<bool> drop_by_socket(const std::string& directory, const std::string& name) {
+  const auto text = relay::SlotsSocket::ask(directory, "drop " + name);
+  if (!text) return std::nullopt;
+  constexpr std::string_view kUndefinedObject = "42704";
+  constexpr std::string_view kObjectInUse = "55006";
+  const auto answer = relay::parse_drop_answer(*text);
+  if (answer.done) return true;
+  if (answer.sqlstate == kUndefinedObject) return false;
+  if (answer.sqlstate == kObjectInUse) throw in_use(answer.message, directory);
+  throw Error(ErrorKind::io, "the slot could not be dropped: " + answer.message)
+      .with("directory", directory)
+      .hint("The log of \"pgweir serve\" says more.");
+}
+
+}  // namespace
+
+std::vector<SlotRow> list_archive_slots(const std::string& directory) {
+  relay::SlotsReport report;
+  if (const auto answer = relay::SlotsSocket::ask(directory, "list")) {
+    auto parsed = relay::parse_slots_report(*answer);
+    if (!parsed)
+      throw Error(ErrorKind::protocol, "the process that has the archive's slots answers nonsense")
+          .with("directory", directory)
+          .hint("Is it of the same version?");
+    report = std::move(*parsed);
+  } else {
+    report = by_file(directory);
+  }
+  std::vector<SlotRow> rows;
+  for (const auto& slot : report.slots) rows.push_back(row_of(slot, report.end));
+  return rows;
+}
+
+bool drop_archive_slot(const std::string& directory, const std::string& name) {
+  if (const auto done = drop_by_socket(directory, name)) return *done;
+  const auto archive = io::open_existing_directory(directory);
+  const auto lock = archive::SlotsLock::take(*archive);
+  if (!lock)
+    throw Error(ErrorKind::retry, "another process has the archive's slots, and does not answer")
+        .with("directory", directory)
+        .hint("It may have just started: try again.");
+  auto kept = archive::read_slots(*archive);
+  if (!kept || std::erase_if(kept->slots, [&](const auto& slot) { return slot.name == name; }) == 0)
+    return false;
+  archive::DirectoryHome home(*archive);
+  archive::keep_slots(home, *kept);
+  return true;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <vector>
+
+#include "cli/serve_options.h"
+#include "doctor/checks.h"
+
+namespace weir::cli {
+
+/// What serving needs: rules, users, certificate, and the address. Each file is read as a start
+/// would read it. The address is taken for a moment, and nobody can connect meanwhile.
+[[nodiscard]] std::vector<doctor::Check> check_serving(const ServeRequest& request);
+
+}  // namespace weir::cli

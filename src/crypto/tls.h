@@ -1,0 +1,118 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+// OpenSSL's own types, without its headers.
+struct ssl_ctx_st;
+struct ssl_st;
+
+namespace weir::crypto {
+
+// TLS of the server's side, by OpenSSL: 1.2 and later, without compression, renegotiation, sessions
+// that are resumed, and early data. libssl is loaded by the first TlsServer. Bytes in, bytes out:
+// no socket, no clock but OpenSSL's own, which looks whether certificates are valid.
+
+/// A file that has been read, and its name for messages.
+struct PemFile {
+  std::string path;
+  std::string content;
+};
+
+/// How a server shows itself, and whose certificates it believes. Shared by all its connections, on
+/// any thread; never changes.
+class TlsServer {
+ public:
+  struct Files {
+    PemFile certificate;  ///< the server's own, and those between it and an authority
+    PemFile key;          ///< without a passphrase
+    std::optional<PemFile> authorities;  ///< clients may show a certificate of one of these
+  };
+  /// `protocol`: what is spoken inside (ALPN). Who asks for others only is refused; who does not
+  /// ask is not. Throws Error{usage} that names the file of what is wrong.
+  TlsServer(const Files& files, std::string protocol);
+  ~TlsServer();
+  TlsServer(const TlsServer&) = delete;
+  TlsServer& operator=(const TlsServer&) = delete;
+
+  /// The certificate's hash, to which an exchange can be bound (RFC 5929, tls-server-end-point), by
+  /// the digest of its signature. nullopt: the signature has none (Ed25519).
+  [[nodiscard]] const std::optional<std::string>& end_point() const { return end_point_; }
+  [[nodiscard]] std::chrono::sys_seconds expires() const { return expires_; }
+  [[nodiscard]] ssl_ctx_st* context() const { return context_.get(); }
+
+ private:
+  struct Free {
+    void operator()(ssl_ctx_st* context) const noexcept;
+  };
+  const std::string protocol_;  ///< the context refers to it
+  std::unique_ptr<ssl_ctx_st, Free> context_;
+  std::optional<std::string> end_point_;
+  std::chrono::sys_seconds expires_{};
+};
+
+/// One connection. What came from the other side is given; output() is to be sent there. What it
+/// keeps is bounded by the largest handshake message OpenSSL takes (100 kB, a chain of
+/// certificates) and by what is given and written at once. One thread at a time.
+class TlsSession {
+ public:
+  explicit TlsSession(std::shared_ptr<const TlsServer> server);
+  ~TlsSession();
+  TlsSession(const TlsSession&) = delete;
+  TlsSession& operator=(const TlsSession&) = delete;
+
+  void give(std::string_view bytes) { wire_.input.append(bytes); }
+  /// To be sent, and taken away by whoever sends it; also when something has failed.
+  [[nodiscard]] std::string& output() { return wire_.output; }
+
+  enum class Progress { more, done, failed };
+  /// Goes as far as what was given reaches; before done nothing can be read or written.
+  [[nodiscard]] Progress shake_hands();
+  /// How much was decrypted: 0, more has to be given. nullopt: the other side has ended, or it
+  /// broke.
+  [[nodiscard]] std::optional<std::size_t> read(std::span<char> bytes);
+  /// Encrypts all of it. False: it broke.
+  [[nodiscard]] bool write(std::string_view bytes);
+  /// Says that nothing will follow, if that can still be said.
+  void close() noexcept;
+
+  /// Why it failed.
+  [[nodiscard]] const std::string& why() const { return why_; }
+
+  // Once the handshake is done:
+  [[nodiscard]] std::string version() const;
+  /// The client has named the protocol that is spoken inside.
+  [[nodiscard]] bool protocol_named() const;
+  /// The client has shown a certificate; it is valid.
+  [[nodiscard]] bool has_certificate() const;
+  /// The certificate's subject. nullopt: there is none, or not one that can be taken for a name.
+  [[nodiscard]] std::optional<std::string> common_name() const;
+
+  /// What comes and goes, for OpenSSL to read and to write.
+  struct Wire {
+    std::string input;
+    std::size_t taken = 0;  ///< of the input
+    std::string output;
+  };
+
+ private:
+  struct Free {
+    void operator()(ssl_st* session) const noexcept;
+  };
+  /// True: it only needs more. Else it says why, and is broken.
+  bool wants_more(int result);
+
+  const std::shared_ptr<const TlsServer> server_;
+  Wire wire_;
+  std::unique_ptr<ssl_st, Free> session_;
+  bool done_ = false;
+  bool broken_ = false;
+  std::string why_;
+};
+
+}  // namespace weir::crypto

@@ -1,0 +1,49 @@
+#include "relay/feedback.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace weir::relay {
+
+namespace {
+
+using Phase = WalsenderState::Phase;
+
+/// 0/0 for what is no part of the history.
+wal::Lsn place_in(const wal::TimelineHistory& served, wal::TimelineId timeline, wal::Lsn position) {
+  if (!served.contains(timeline)) return {};
+  const auto left = served.end_of(timeline);
+  return left ? std::min(*left, position) : position;
+}
+
+/// As a walsender that streams counts as connected (SyncRepGetCandidateStandbys() in syncrep.c):
+/// once it has caught up, and its client has said how far it has made the WAL durable.
+bool counts(const WalsenderState::Status& status) {
+  return status.phase == Phase::streaming && status.flush.valid();
+}
+
+}  // namespace
+
+Feedback gather_feedback(const Waiting& waiting, std::span<const Member> members,
+                         const std::optional<Xmins>& slots, const wal::TimelineHistory& served) {
+  Feedback feedback;
+  feedback.timeline = served.timeline();
+  feedback.xmins = slots;
+  std::vector<StandbyNames::Standby> sync;
+  std::vector<StandbyNames::Standby> hold;
+  for (const auto& [name, status] : members) {
+    if (feedback.xmins) feedback.xmins = least(*feedback.xmins, status.xmins);
+    const auto synced = waiting.sync ? waiting.sync->priority_of(name) : std::nullopt;
+    if (synced && counts(status))
+      sync.push_back({*synced, place_in(served, status.timeline, status.apply)});
+    const auto held = waiting.hold ? waiting.hold->priority_of(name) : std::nullopt;
+    // Durable is durable, also where it has not caught up.
+    if (held && status.phase != Phase::startup && status.flush.valid())
+      hold.push_back({*held, place_in(served, status.timeline, status.flush)});
+  }
+  if (waiting.sync) feedback.applied = waiting.sync->reached(std::move(sync));
+  if (waiting.hold) feedback.flushed = waiting.hold->reached(std::move(hold));
+  return feedback;
+}
+
+}  // namespace weir::relay

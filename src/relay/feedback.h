@@ -1,0 +1,51 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "relay/standby_names.h"
+#include "relay/walsender_state.h"
+#include "relay/xmins.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::relay {
+
+/// What all clients together mean for others: for the server upstream, and for each other. A value.
+struct Feedback {
+  /// Up to here the WAL of this timeline is applied by as many as --serve-sync names; 0/0 while
+  /// there are fewer.
+  wal::TimelineId timeline = 0;
+  wal::Lsn applied;
+  /// The oldest that a client, or a slot, still needs; nullopt: not known yet, so nothing may be
+  /// said of it (a slot's xmin upstream would be let go, and never goes back).
+  std::optional<Xmins> xmins;
+  /// Up to here as many as --serve-hold names have flushed; 0/0 while there are fewer.
+  wal::Lsn flushed;
+  bool operator==(const Feedback&) const = default;
+};
+
+/// One client, as far as it counts for that.
+struct Member {
+  std::string application_name;
+  WalsenderState::Status status;
+};
+
+/// Whom others wait for.
+struct Waiting {
+  std::optional<StandbyNames> sync;  ///< --serve-sync
+  std::optional<StandbyNames> hold;  ///< --serve-hold
+};
+
+/// `slots`: the oldest that slots hold, those of absent clients among them; nullopt while that is
+/// not known. Pure.
+///
+/// An LSN alone is no position: what a client says of a timeline counts up to where the history
+/// that is served has left it, and not at all if that history never had it.
+[[nodiscard]] Feedback gather_feedback(const Waiting& waiting, std::span<const Member> members,
+                                       const std::optional<Xmins>& slots,
+                                       const wal::TimelineHistory& served);
+
+}  // namespace weir::relay

@@ -1,0 +1,369 @@
+#include "relay/slots.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <utility>
+
+#include "archive/home.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "net/wait.h"
+#include "relay/slots_report.h"
+#include "wal/pg_time.h"
+
+namespace weir::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+using slot_answer::Done;
+using wire::ErrorReport;
+
+/// How often what the slots have let go is written.
+constexpr auto kSaveEvery = 10s;
+/// How often slots are held against their limit, and another process's slots are asked for.
+constexpr auto kLook = 1s;
+/// With no slot there is nothing to look at.
+constexpr auto kNothingToDo = 1h;
+
+std::string now() { return wal::PgTime::of(std::chrono::system_clock::now()).to_string(); }
+
+/// For a command; the log has what the disk said.
+ErrorReport not_saved(const Error& error) {
+  return {error.kind() == ErrorKind::disk_full ? "53100" : "58030",
+          "the file of the replication slots could not be written"};
+}
+
+}  // namespace
+
+Slots::Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
+             HeldChanged held_changed)
+    : archive_(archive),
+      cluster_(cluster),
+      options_(std::move(options)),
+      hub_(hub),
+      log_(log),
+      held_changed_(std::move(held_changed)) {
+  take_over();
+  {
+    const std::lock_guard lock(mutex_);
+    tell_held();
+  }
+  if (const auto why = why_none()) log_.warning("there are no replication slots here: {}", *why);
+  thread_ = machine_threads().start("slots", [this] { work(); });
+}
+
+Slots::~Slots() {
+  stop_.raise();
+  thread_->join();
+  socket_.reset();
+  if (why_none() || state_.due() == SlotsState::Due::nothing) return;
+  try {
+    save();
+  } catch (const Error& error) {
+    log_.error(error);
+  }
+}
+
+SlotAnswer Slots::answer(SessionId session, const SlotQuestion& question) {
+  return std::visit([&](const auto& each) { return ask(session, each); }, question);
+}
+
+SlotAnswer Slots::ask(SessionId, const slot_question::Read& question) {
+  const std::lock_guard lock(mutex_);
+  const auto* const slot = state_.find(question.name);
+  if (slot == nullptr) return slot_answer::NotThere{};
+  return slot_answer::Found{slot->kept.lost ? wal::Lsn() : slot->kept.restart_lsn};
+}
+
+SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) {
+  const std::lock_guard writing(writing_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (why_none_)
+      return ErrorReport{"53400", "all replication slots are in use",
+                         "This is pgweir, which has no slots here: " + *why_none_ + "."};
+    if (auto refusal =
+            state_.create(session, question.name, question.temporary, question.restart_lsn, now()))
+      return std::move(*refusal);
+  }
+  wake_.raise();  // there is something to look at from now on
+  if (question.temporary) {
+    release(session);
+    return Done{};
+  }
+  try {
+    save();
+  } catch (const Error& error) {
+    log_.error(error);
+    const std::lock_guard lock(mutex_);
+    state_.remove(question.name);
+    state_.release(session, now());
+    return not_saved(error);
+  }
+  release(session);
+  log_.info("replication slot \"{}\" is made", question.name);
+  return Done{};
+}
+
+SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
+  const std::lock_guard writing(writing_);
+  bool temporary = false;
+  {
+    const std::lock_guard lock(mutex_);
+    auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::allowed);
+    if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
+      return slot_answer::Busy{std::move(busy->report)};
+    if (auto* const report = std::get_if<ErrorReport>(&acquired)) return std::move(*report);
+    temporary = state_.find(question.name)->temporary;
+  }
+  std::optional<ErrorReport> failed;
+  if (!temporary) try {
+      save(question.name);
+    } catch (const Error& error) {
+      log_.error(error);
+      failed = not_saved(error);
+    }
+  const std::lock_guard lock(mutex_);
+  if (!failed) state_.remove(question.name);
+  state_.release(session, now());
+  tell_held();
+  if (failed) return std::move(*failed);
+  if (!temporary) log_.info("replication slot \"{}\" is dropped", question.name);
+  return Done{};
+}
+
+SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
+  bool make = false;
+  {
+    const std::lock_guard lock(mutex_);
+    make = options_.auto_create && !why_none_ && state_.find(question.name) == nullptr &&
+           ::fnmatch(options_.auto_create->c_str(), question.name.c_str(), 0) == 0;
+  }
+  if (make) {
+    auto made = ask(session, slot_question::Create{question.name, false, question.start});
+    if (const auto* const report = std::get_if<ErrorReport>(&made);
+        report != nullptr && report->sqlstate != "42710")
+      return made;
+  }
+  const std::lock_guard lock(mutex_);
+  auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::refused);
+  if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
+    return slot_answer::Busy{std::move(busy->report)};
+  if (auto* const report = std::get_if<ErrorReport>(&acquired)) {
+    if (why_none_ && report->sqlstate == "42704")
+      report->detail = "This is pgweir, which has no slots here: " + *why_none_ + ".";
+    return std::move(*report);
+  }
+  return Done{};
+}
+
+void Slots::release(SessionId session) {
+  const std::lock_guard lock(mutex_);
+  state_.release(session, now());
+  tell_held();
+  released_ = true;
+  wake_.raise();
+}
+
+void Slots::clean_up(SessionId session) {
+  const std::lock_guard lock(mutex_);
+  state_.clean_up(session, now());
+  tell_held();
+  released_ = true;
+  wake_.raise();
+}
+
+void Slots::on_flush(SessionId session, wal::Lsn flush) {
+  const std::lock_guard lock(mutex_);
+  state_.on_flush(session, flush);
+  if (state_.due() == SlotsState::Due::at_once) wake_.raise();
+}
+
+bool Slots::on_feedback(SessionId session, Xmins asked) {
+  const std::lock_guard lock(mutex_);
+  const bool kept = state_.on_feedback(session, asked);
+  tell_held();
+  if (kept && state_.due() == SlotsState::Due::at_once) wake_.raise();
+  return kept;
+}
+
+bool Slots::evicted(SessionId session) const {
+  const std::lock_guard lock(mutex_);
+  return state_.evicted(session);
+}
+
+/// The lock is held.
+void Slots::tell_held() {
+  auto held = why_none_ ? std::nullopt : std::optional(state_.held());
+  if (!held_changed_ || told_held_ == held) return;
+  told_held_ = held;
+  held_changed_(held);
+}
+
+std::optional<Xmins> Slots::held() const {
+  const std::lock_guard lock(mutex_);
+  if (why_none_) return std::nullopt;
+  return state_.held();
+}
+
+std::optional<std::vector<Slot>> Slots::all() const {
+  const std::lock_guard lock(mutex_);
+  if (why_none_) return std::nullopt;
+  return state_.all();
+}
+
+std::string Slots::told(const std::string& line) {
+  constexpr SessionId kNobody = 0;  // sessions are counted from 1 on
+  constexpr std::string_view kDrop = "drop ";
+  if (line.starts_with(kDrop)) {
+    const auto answer = ask(kNobody, slot_question::Drop{line.substr(kDrop.size())});
+    if (const auto* report = std::get_if<ErrorReport>(&answer)) return drop_answer(*report);
+    if (const auto* busy = std::get_if<slot_answer::Busy>(&answer))
+      return drop_answer(busy->report);
+    return drop_answer(std::nullopt);
+  }
+  return to_json({hub_.served()->end, all().value_or(std::vector<Slot>{})});
+}
+
+// --- The thread ----------------------------------------------------------------------------------
+
+void Slots::work() {
+  try {
+    look();
+    for (;;) {
+      Time until = Clock::now() + kLook;
+      {
+        const std::lock_guard lock(mutex_);
+        const bool idle = lost_for_good_ || (!why_none_ && state_.all().empty());
+        if (idle) until += kNothingToDo;
+      }
+      net::wait_for_socket(wake_.fd(), true, false, &stop_, until);
+      wake_.clear();
+      look();
+    }
+  } catch (const net::Interrupted&) {
+  }
+}
+
+void Slots::look() {
+  {
+    const std::lock_guard writing(writing_);
+    take_over();
+    if (owns_ && !socket_)
+      socket_ = std::make_unique<SlotsSocket>(
+          archive_.path(), [this](const std::string& line) { return told(line); }, log_);
+  }
+  enforce();
+  const auto time = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto due = state_.due();
+    const bool soon = due == SlotsState::Due::at_once || std::exchange(released_, false);
+    if (why_none_ || due == SlotsState::Due::nothing || time < try_at_) return;
+    if (!soon && time < saved_at_ + kSaveEvery) return;
+  }
+  const std::lock_guard writing(writing_);
+  try {
+    save();
+  } catch (const Error& error) {
+    log_.error(error);
+    try_at_ = Clock::now() + kSaveEvery;
+  }
+}
+
+/// Takes the archive's slots if nobody has them: who had them may have ended. With writing_ held,
+/// or before there is a second thread.
+void Slots::take_over() {
+  if (owns_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (lost_for_good_) return;
+  }
+  std::string why;
+  try {
+    auto lock = archive::SlotsLock::take(archive_);
+    if (lock) {
+      auto kept = archive::read_slots(archive_).value_or(archive::KeptSlots{});
+      if (kept.system_identifier != 0 && kept.system_identifier != cluster_.system_identifier)
+        throw Error(ErrorKind::conflict, "the slots beside the archive are of another cluster")
+            .with("path", archive_.path_of(std::string(archive::kSlotsName)))
+            .with("their system identifier", kept.system_identifier)
+            .with("archive's", cluster_.system_identifier)
+            .hint("Remove the file if nobody needs it, and make the slots anew.");
+      owns_ = std::move(lock);
+      const std::lock_guard guard(mutex_);
+      state_ = SlotsState(std::move(kept.slots));
+      why_none_.reset();
+      tell_held();
+      if (thread_) log_.info("the replication slots of the archive are here from now on");
+      saved_at_ = Clock::now();
+      return;
+    }
+    why = "another process has those of this directory";
+  } catch (const Error& error) {
+    why = error.message();
+    const std::lock_guard guard(mutex_);
+    if (why_none_ != why && error.kind() != ErrorKind::io) log_.error(error);
+  }
+  const std::lock_guard guard(mutex_);
+  why_none_ = std::move(why);
+}
+
+void Slots::enforce() {
+  if (!options_.keep) return;
+  const auto end = hub_.served()->end;
+  std::vector<SlotsState::Lost> lost;
+  {
+    const std::lock_guard lock(mutex_);
+    lost = state_.enforce(end, cluster_.segment_size, *options_.keep);
+    if (!lost.empty()) tell_held();
+  }
+  for (const auto& each : lost)
+    log_.warning(
+        "replication slot \"{}\" is lost: its restart_lsn {} lies back by more than "
+        "--serve-slot-keep {}{}",
+        each.name, each.restart_lsn, format_size(*options_.keep),
+        each.active ? "; its client is left" : "");
+  if (!lost.empty()) hub_.wake_all();
+}
+
+/// Writes what is to be in the file. With writing_ held, or by the last thread.
+void Slots::save(const std::string& without) {
+  archive::KeptSlots kept;
+  kept.system_identifier = cluster_.system_identifier;
+  {
+    const std::lock_guard lock(mutex_);
+    if (why_none_) throw Error(ErrorKind::io, "the slots cannot be written: " + *why_none_);
+    kept.slots = state_.to_save(without);
+  }
+  try {
+    archive::DirectoryHome home(archive_);
+    archive::keep_slots(home, kept);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) give_up(error);
+    throw;
+  }
+  const std::lock_guard lock(mutex_);
+  saved_at_ = Clock::now();
+  state_.on_saved(kept.slots);
+  tell_held();
+}
+
+/// A sync has failed: what the file has is not known any more, and a second sync proves nothing.
+/// What the file said before still holds at least as much.
+void Slots::give_up(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  lost_for_good_ = true;
+  why_none_ = error.message();
+  tell_held();
+}
+
+std::optional<std::string> Slots::why_none() const {
+  const std::lock_guard lock(mutex_);
+  return why_none_;
+}
+
+}  // namespace weir::relay

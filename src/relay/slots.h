@@ -1,0 +1,105 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/kept_slots.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "io/directory.h"
+#include "net/wake.h"
+#include "relay/hub.h"
+#include "relay/slot_questions.h"
+#include "relay/slots_socket.h"
+#include "relay/slots_state.h"
+
+namespace weir::relay {
+
+/// The slots of the archive that is served: SlotsState, with its file. One process has an archive's
+/// slots; where another one has them, or where nothing can be written, there are none here, until
+/// they can be had.
+///
+/// A command that makes or drops a permanent slot returns when that is durable. What clients say
+/// while they stream is only noted: a thread of its own writes it, soon where a slot holds more
+/// than the file says, else every ten seconds. So a disk that hangs holds up who makes a slot, and
+/// nobody who streams. Thread-safe. Those it refers to outlive it.
+class Slots {
+ public:
+  struct Options {
+    std::optional<std::uint64_t> keep{};       ///< bytes behind the end; more, and a slot is lost
+    std::optional<std::string> auto_create{};  ///< names that are made when a client uses them
+  };
+  /// Called with what held() answers, first of all and whenever that has changed; a lock is held:
+  /// must neither block nor ask anything of this object.
+  using HeldChanged = std::function<void(const std::optional<Xmins>&)>;
+  Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
+        HeldChanged held_changed = {});
+  /// Sessions have ended. What is due is written.
+  ~Slots();
+  Slots(const Slots&) = delete;
+  Slots& operator=(const Slots&) = delete;
+
+  [[nodiscard]] SlotAnswer answer(SessionId session, const SlotQuestion& question);
+  void release(SessionId session);
+  void clean_up(SessionId session);
+  void on_flush(SessionId session, wal::Lsn flush);
+  /// As SlotsState::on_feedback().
+  bool on_feedback(SessionId session, Xmins asked);
+  [[nodiscard]] bool evicted(SessionId session) const;
+
+  /// As SlotsState::held(). nullopt: not known, so nothing may be said of it upstream.
+  [[nodiscard]] std::optional<Xmins> held() const;
+  /// nullopt: there are none here.
+  [[nodiscard]] std::optional<std::vector<Slot>> all() const;
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  SlotAnswer ask(SessionId session, const slot_question::Read& question);
+  SlotAnswer ask(SessionId session, const slot_question::Create& question);
+  SlotAnswer ask(SessionId session, const slot_question::Drop& question);
+  SlotAnswer ask(SessionId session, const slot_question::Use& question);
+
+  /// Of SlotsSocket.
+  [[nodiscard]] std::string told(const std::string& line);
+
+  void work();
+  void look();
+  void take_over();
+  void enforce();
+  void save(const std::string& without = {});
+  void give_up(const Error& error);
+  void tell_held();
+  [[nodiscard]] std::optional<std::string> why_none() const;
+
+  io::Directory& archive_;
+  const Cluster& cluster_;
+  const Options options_;
+  Hub& hub_;
+  Log& log_;
+  const HeldChanged held_changed_;
+
+  mutable std::mutex mutex_;                                           ///< held for a moment
+  SlotsState state_;                                                   ///< guarded by mutex_
+  std::optional<std::string> why_none_{"the slots are not read yet"};  ///< guarded by mutex_
+  std::optional<std::optional<Xmins>> told_held_;                      ///< guarded by mutex_
+  bool released_ = false;       ///< guarded by mutex_: a client has gone
+  bool lost_for_good_ = false;  ///< guarded by mutex_: a sync has failed
+  Time saved_at_{};             ///< guarded by mutex_
+
+  std::mutex writing_;  ///< held while the file is written; taken before mutex_
+  std::unique_ptr<archive::SlotsLock> owns_;  ///< guarded by writing_
+  Time try_at_{};                             ///< the thread's own
+  net::Wake wake_;
+  net::Wake stop_;
+  std::unique_ptr<SlotsSocket> socket_;  ///< guarded by writing_
+  std::unique_ptr<Threads::Thread> thread_;
+};
+
+}  // namespace weir::relay

@@ -1,0 +1,202 @@
+#include "relay/slots_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace weir::relay {
+
+namespace {
+
+using archive::KeptSlot;
+using wire::ErrorReport;
+
+/// 0 is none, which holds nothing.
+bool holds_more(std::uint64_t now, std::uint64_t saved) {
+  return now != 0 && (saved == 0 || now < saved);
+}
+
+/// What may be said upstream of one xmin: a restart finds `saved` in the file, and says that. Said
+/// earlier than that, it would be taken back.
+std::uint64_t said_upstream(std::uint64_t now, std::uint64_t saved) {
+  return holds_more(now, saved) ? saved : now;
+}
+
+std::uint64_t earlier(std::uint64_t a, std::uint64_t b) {
+  if (a == 0 || b == 0) return std::max(a, b);
+  return std::min(a, b);
+}
+
+void take_in(std::uint64_t& held, std::uint64_t asked) {
+  if (held == 0 || asked == 0 || held < asked) held = asked;
+}
+
+}  // namespace
+
+SlotsState::SlotsState(std::vector<KeptSlot> kept) {
+  for (auto& each : kept) {
+    saved_[each.name] = each;
+    const auto name = each.name;
+    slots_[name] = Slot{.kept = std::move(each)};
+  }
+}
+
+SlotsState::Refusal SlotsState::create(SessionId session, const std::string& name, bool temporary,
+                                       wal::Lsn restart_lsn, const std::string& now) {
+  if (slots_.contains(name))
+    return ErrorReport{"42710", fmt::format("replication slot \"{}\" already exists", name)};
+  if (slots_.size() >= kMost)
+    return ErrorReport{"53400", "all replication slots are in use",
+                       fmt::format("This is pgweir, which has {} slots at most.", kMost),
+                       "Drop slots that nobody uses any more."};
+  slots_[name] = {.kept = {.name = name, .restart_lsn = restart_lsn, .created = now},
+                  .temporary = temporary,
+                  .active = session};
+  used_[session] = name;
+  return std::nullopt;
+}
+
+SlotsState::Acquired SlotsState::acquire(SessionId session, const std::string& name,
+                                         Invalid invalid) {
+  const auto found = slots_.find(name);
+  if (found == slots_.end())
+    return ErrorReport{"42704", fmt::format("replication slot \"{}\" does not exist", name)};
+  auto& slot = found->second;
+  if (slot.active && *slot.active != session)
+    return Busy{
+        {"55006", fmt::format("replication slot \"{}\" is active for PID {}", name, *slot.active)}};
+  // In the words of PostgreSQL 18's ReplicationSlotAcquire(); 13 to 16 begin, and fail where the
+  // WAL is missing.
+  if (slot.kept.lost && invalid == Invalid::refused)
+    return ErrorReport{
+        "55000", fmt::format("can no longer access replication slot \"{}\"", name),
+        "This replication slot has been invalidated due to \"wal_removed\".",
+        "Drop it and make it anew; the archive may still have the WAL that its client needs."};
+  slot.active = session;
+  slot.kept.inactive_since.clear();
+  used_[session] = name;
+  return std::monostate{};
+}
+
+void SlotsState::remove(const std::string& name) { slots_.erase(name); }
+
+void SlotsState::release(SessionId session, const std::string& now) {
+  auto* const slot = used_by(session);
+  used_.erase(session);
+  if (slot == nullptr || slot->temporary) return;
+  slot->active.reset();
+  slot->kept.inactive_since = now;
+}
+
+void SlotsState::clean_up(SessionId session, const std::string& now) {
+  release(session, now);
+  std::erase_if(slots_, [&](const auto& each) {
+    return each.second.temporary && each.second.active == session;
+  });
+}
+
+const Slot* SlotsState::find(const std::string& name) const {
+  const auto found = slots_.find(name);
+  return found == slots_.end() ? nullptr : &found->second;
+}
+
+std::vector<Slot> SlotsState::all() const {
+  std::vector<Slot> all;
+  for (const auto& [name, slot] : slots_) all.push_back(slot);
+  return all;
+}
+
+void SlotsState::on_flush(SessionId session, wal::Lsn flush) {
+  auto* const slot = used_by(session);
+  if (slot == nullptr || slot->kept.lost || flush == wal::Lsn()) return;
+  slot->kept.restart_lsn = flush;
+}
+
+bool SlotsState::on_feedback(SessionId session, Xmins asked) {
+  auto* const slot = used_by(session);
+  if (slot == nullptr) return false;
+  take_in(slot->kept.xmin, asked.xmin);
+  take_in(slot->kept.catalog_xmin, asked.catalog_xmin);
+  return true;
+}
+
+Xmins SlotsState::held() const {
+  Xmins held;
+  for (const auto& [name, slot] : slots_) {
+    if (slot.kept.lost) continue;
+    // A temporary slot is not there after a restart, and nor is its client.
+    const auto* const file = slot.temporary ? &slot.kept : saved(name);
+    const KeptSlot none;
+    const auto& kept = file == nullptr ? none : *file;
+    held.xmin = earlier(held.xmin, said_upstream(slot.kept.xmin, kept.xmin));
+    held.catalog_xmin =
+        earlier(held.catalog_xmin, said_upstream(slot.kept.catalog_xmin, kept.catalog_xmin));
+  }
+  return held;
+}
+
+std::vector<SlotsState::Lost> SlotsState::enforce(wal::Lsn end, wal::SegmentSize size,
+                                                  std::uint64_t keep) {
+  std::vector<Lost> lost;
+  const auto now = size.segno(end);
+  for (auto& [name, slot] : slots_) {
+    auto& kept = slot.kept;
+    if (kept.lost || kept.restart_lsn == wal::Lsn() || kept.restart_lsn >= end) continue;
+    if (now - size.segno(kept.restart_lsn) <= keep / size.bytes()) continue;
+    lost.push_back({name, kept.restart_lsn, slot.active});
+    kept.lost = true;
+  }
+  return lost;
+}
+
+bool SlotsState::evicted(SessionId session) const {
+  const auto used = used_.find(session);
+  if (used == used_.end()) return false;
+  const auto* const slot = find(used->second);
+  return slot == nullptr || slot->kept.lost || slot->active != session;
+}
+
+SlotsState::Due SlotsState::due() const {
+  auto due = Due::nothing;
+  std::size_t permanent = 0;
+  for (const auto& [name, slot] : slots_) {
+    if (slot.temporary) continue;
+    ++permanent;
+    const auto* const file = saved(name);
+    const auto& kept = slot.kept;
+    if (file == nullptr || file->lost != kept.lost ||
+        holds_more(kept.restart_lsn.byte(), file->restart_lsn.byte()) ||
+        holds_more(kept.xmin, file->xmin) || holds_more(kept.catalog_xmin, file->catalog_xmin))
+      return Due::at_once;
+    if (*file != kept) due = Due::some_time;
+  }
+  return permanent == saved_.size() ? due : Due::at_once;  // one was dropped
+}
+
+std::vector<KeptSlot> SlotsState::to_save(const std::string& without) const {
+  std::vector<KeptSlot> kept;
+  for (const auto& [name, slot] : slots_)
+    if (!slot.temporary && name != without) kept.push_back(slot.kept);
+  return kept;
+}
+
+void SlotsState::on_saved(const std::vector<KeptSlot>& kept) {
+  saved_.clear();
+  for (const auto& each : kept) saved_[each.name] = each;
+}
+
+Slot* SlotsState::used_by(SessionId session) {
+  const auto used = used_.find(session);
+  if (used == used_.end()) return nullptr;
+  const auto found = slots_.find(used->second);
+  // It may have been dropped, and one of that name made by somebody else.
+  return found == slots_.end() || found->second.active != session ? nullptr : &found->second;
+}
+
+const KeptSlot* SlotsState::saved(const std::string& name) const {
+  const auto found = saved_.find(name);
+  return found == saved_.end() ? nullptr : &found->second;
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "archive/kept_slots.h"
+#include "relay/xmins.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wire/backend_messages.h"
+
+namespace weir::relay {
+
+/// The number of a session, as BackendKeyData tells it.
+using SessionId = std::uint32_t;
+
+/// A slot as others see it.
+struct Slot {
+  archive::KeptSlot kept;
+  bool temporary = false;             ///< gone with its session, and with that one's first error
+  std::optional<SessionId> active{};  ///< who uses it; of a temporary one, who made it
+};
+
+/// The relay's physical replication slots, as replication/slot.c has them: who may make, use and
+/// drop which, what they hold, and what of it is in the file. Pure.
+///
+/// What a slot holds must be durable before anybody counts on it. So a change by which a slot holds
+/// more (it is new, it goes back, it holds a transaction for the first time) is to be saved at
+/// once; one by which it lets go may wait, since the file then holds more than is needed.
+class SlotsState {
+ public:
+  /// A server has max_replication_slots; here it only keeps the file small.
+  static constexpr std::size_t kMost = 500;
+
+  SlotsState() = default;
+  /// As they were read from the file: nobody uses one.
+  explicit SlotsState(std::vector<archive::KeptSlot> kept);
+
+  // ---- commands; an ErrorReport is the answer to the client, with a walsender's words ----
+
+  using Refusal = std::optional<wire::ErrorReport>;
+  /// Makes a slot, which the session uses until release(). A permanent one counts once it is saved;
+  /// where that fails it is to be removed again.
+  [[nodiscard]] Refusal create(SessionId session, const std::string& name, bool temporary,
+                               wal::Lsn restart_lsn, const std::string& now);
+  enum class Invalid { allowed, refused };
+  struct Busy {
+    wire::ErrorReport report;  ///< for who does not want to wait
+  };
+  using Acquired = std::variant<std::monostate, Busy, wire::ErrorReport>;
+  /// The session uses the slot from now on.
+  [[nodiscard]] Acquired acquire(SessionId session, const std::string& name, Invalid invalid);
+  /// It is gone, whoever uses it.
+  void remove(const std::string& name);
+  /// The session does not use its slot any more. Temporary ones stay its own.
+  void release(SessionId session, const std::string& now);
+  /// The session has met an error, or ends: its temporary slots go, too.
+  void clean_up(SessionId session, const std::string& now);
+  [[nodiscard]] const Slot* find(const std::string& name) const;
+  [[nodiscard]] std::vector<Slot> all() const;  ///< by name
+
+  // ---- what clients say of the slots they use ----
+
+  /// The client has this much on its disk. It may go back; 0/0 says nothing.
+  void on_flush(SessionId session, wal::Lsn flush);
+  /// hot_standby_feedback of the client, 0 where it asks for nothing. As in a server, a slot's
+  /// xmins go forward only, unless they were or become none
+  /// (PhysicalReplicationSlotNewXmin() in walsender.c). False: the session uses no slot, so that
+  /// what it asks for is to be kept for as long as it is here, and no longer.
+  bool on_feedback(SessionId session, Xmins asked);
+
+  // ---- what the slots hold ----
+
+  /// What all slots together ask the upstream to keep: of those whose clients are here, too, since
+  /// a client that has come back may not have said anything yet. Each counts with what a restart
+  /// would find in the file, if that is later: so what was said upstream is never taken back by a
+  /// restart. A client that uses a slot does not count besides.
+  [[nodiscard]] Xmins held() const;
+
+  struct Lost {
+    std::string name;
+    wal::Lsn restart_lsn;
+    std::optional<SessionId> active;
+  };
+  /// Slots that lie back by more than `keep` bytes of whole segments are lost from now on, as
+  /// max_slot_wal_keep_size has it (KeepLogSeg() in xlog.c). Returns those that were not before.
+  std::vector<Lost> enforce(wal::Lsn end, wal::SegmentSize size, std::uint64_t keep);
+  /// The slot that the session uses was lost, or dropped, under its hands.
+  [[nodiscard]] bool evicted(SessionId session) const;
+
+  // ---- the file ----
+
+  enum class Due { nothing, some_time, at_once };
+  [[nodiscard]] Due due() const;
+  /// What the file is to have: all permanent slots, but for one that is about to be dropped.
+  [[nodiscard]] std::vector<archive::KeptSlot> to_save(const std::string& without = {}) const;
+  /// The file has these, durably.
+  void on_saved(const std::vector<archive::KeptSlot>& kept);
+
+ private:
+  Slot* used_by(SessionId session);
+  [[nodiscard]] const archive::KeptSlot* saved(const std::string& name) const;
+
+  std::map<std::string, Slot> slots_;
+  std::map<std::string, archive::KeptSlot> saved_;
+  std::map<SessionId, std::string> used_;  ///< which each session uses
+};
+
+}  // namespace weir::relay

@@ -1,0 +1,98 @@
+#include "relay/tls_stream.h"
+
+#include <array>
+#include <utility>
+
+namespace weir::relay {
+
+namespace {
+
+using Progress = crypto::TlsSession::Progress;
+
+/// So much is encrypted before the socket has taken what was before it: four records.
+constexpr std::size_t kPiece = 64 * 1024;
+/// One record and its head.
+constexpr std::size_t kReadAtOnce = 16 * 1024 + 512;
+/// Behind a piece only TLS's own answers come, to a client that does not read.
+constexpr std::size_t kMostUnsent = 2 * kPiece;
+
+}  // namespace
+
+TlsStream::TlsStream(Descriptor socket, std::shared_ptr<const crypto::TlsServer> server,
+                     std::string plain, std::string_view begun)
+    : socket_(std::move(socket)), session_(std::move(server)), unsent_(std::move(plain)) {
+  session_.give(begun);
+}
+
+TlsStream::~TlsStream() {
+  session_.close();
+  static_cast<void>(flush());
+}
+
+/// One piece of what came at a time, so that a client that sends without end holds up nobody: the
+/// socket can still be read then.
+Progress TlsStream::shake_hands() {
+  auto progress = session_.shake_hands();
+  if (progress == Progress::more) {
+    switch (take_more()) {
+      case Taken::gone:
+        return Progress::failed;
+      case Taken::nothing:
+        break;
+      case Taken::something:
+        progress = session_.shake_hands();
+        break;
+    }
+  }
+  // Where it failed the other side is told why.
+  return flush() ? progress : Progress::failed;
+}
+
+std::optional<std::size_t> TlsStream::send_now(std::string_view bytes) {
+  std::size_t taken = 0;
+  if (!flush()) return std::nullopt;
+  while (unsent_.empty() && taken < bytes.size()) {
+    const auto piece = bytes.substr(taken, kPiece);
+    if (!session_.write(piece)) return std::nullopt;
+    taken += piece.size();
+    if (!flush()) return std::nullopt;
+  }
+  return taken;
+}
+
+std::optional<std::size_t> TlsStream::receive_now(std::span<char> bytes) {
+  auto count = session_.read(bytes);
+  if (count == 0) {
+    switch (take_more()) {
+      case Taken::gone:
+        return std::nullopt;
+      case Taken::nothing:
+        break;
+      case Taken::something:
+        count = session_.read(bytes);
+        break;
+    }
+  }
+  if (!flush()) return std::nullopt;
+  return count;
+}
+
+TlsStream::Taken TlsStream::take_more() {
+  std::array<char, kReadAtOnce> bytes;
+  const auto count = net::receive_now(socket_.get(), bytes);
+  if (!count) return Taken::gone;
+  if (*count == 0) return Taken::nothing;
+  session_.give({bytes.data(), *count});
+  return Taken::something;
+}
+
+bool TlsStream::flush() {
+  unsent_ += std::exchange(session_.output(), {});
+  if (unsent_.empty()) return true;
+  const auto sent = net::send_now(socket_.get(), unsent_);
+  if (!sent) return false;
+  unsent_.erase(0, *sent);
+  return unsent_.size() <= kMostUnsent;
+}
+
+}  // namespace weir::relay

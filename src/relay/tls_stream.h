@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/descriptor.h"
+#include "crypto/tls.h"
+#include "net/stream.h"
+
+namespace weir::relay {
+
+/// The name of what is spoken inside (PG_ALPN_PROTOCOL in libpq/pqcomm.h, PostgreSQL 17).
+inline constexpr std::string_view kTlsProtocol = "postgresql";
+
+/// A connection under TLS, of the server's side. What was taken and could not be sent yet is at
+/// most what 64 kB become when they are encrypted.
+class TlsStream : public net::Stream {
+ public:
+  /// `plain`: what is still to be sent as it is, before anything of TLS. `begun`: what came of TLS
+  /// already.
+  TlsStream(Descriptor socket, std::shared_ptr<const crypto::TlsServer> server, std::string plain,
+            std::string_view begun);
+  /// Says that nothing follows, if the socket takes that at once.
+  ~TlsStream() override;
+
+  /// Before it is done, nothing else is to be called but send_now("") and has_unsent().
+  [[nodiscard]] crypto::TlsSession::Progress shake_hands();
+  /// Who is on the other side, and why it failed.
+  [[nodiscard]] const crypto::TlsSession& session() const { return session_; }
+
+  [[nodiscard]] std::optional<std::size_t> send_now(std::string_view bytes) override;
+  [[nodiscard]] std::optional<std::size_t> receive_now(std::span<char> bytes) override;
+  [[nodiscard]] bool has_unsent() const override { return !unsent_.empty(); }
+  [[nodiscard]] int fd() const override { return socket_.get(); }
+
+ private:
+  /// False: the other side is gone, or makes us answer without reading the answers.
+  [[nodiscard]] bool flush();
+  enum class Taken { nothing, something, gone };
+  [[nodiscard]] Taken take_more();
+
+  Descriptor socket_;
+  crypto::TlsSession session_;
+  std::string unsent_;
+};
+
+}  // namespace weir::relay

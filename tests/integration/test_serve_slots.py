@@ -1,0 +1,267 @@
+"""Replication slots of pgweir serve: as a walsender's, durable, and heeded by prune."""
+
+import json
+import re
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import BINARY, pgweir, stock_command
+from support.relay import Client, Relay, fields, make_user, told
+from test_serve import TRUST, filled, receive_stock, relay, same_files  # noqa: F401 (fixtures)
+
+
+def slots_of(archive):
+    """{name: …} as `pgweir slot list -D --json` tells them."""
+    result = pgweir("slot", "list", "-D", archive.path, "--json")
+    assert result.returncode == 0, result.stderr
+    return {slot["name"]: slot for slot in json.loads(result.stdout)}
+
+
+def prune(archive, keep_from, *arguments):
+    result = pgweir("prune", "-D", archive.path, "--keep-from", keep_from, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def segnos(archive):
+    return sorted(segno for _, segno in archive.finished())
+
+
+def start_of(archive, segno):
+    return wal.lsn_text(segno * archive.segment_size)
+
+
+def row(heard):
+    return told(heard)[1][1]
+
+
+def code(heard):
+    return fields(next(body for kind, body in heard if kind == b"E"))["C"]
+
+
+# Of which client, and what; positions and process numbers are each server's own.
+DIALOGUE = [
+    (0, "CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)"), (0, "CREATE_REPLICATION_SLOT s PHYSICAL"),
+    (0, "READ_REPLICATION_SLOT s"), (1, "READ_REPLICATION_SLOT s"),
+    (0, "CREATE_REPLICATION_SLOT bare PHYSICAL"), (0, "READ_REPLICATION_SLOT bare"),
+    (0, "CREATE_REPLICATION_SLOT t TEMPORARY PHYSICAL RESERVE_WAL"), (1, "READ_REPLICATION_SLOT t"),
+    (1, "DROP_REPLICATION_SLOT t"), (1, "START_REPLICATION SLOT t 0/1000000"), (1, "READ_REPLICATION_SLOT t"),
+    (0, "READ_REPLICATION_SLOT t"), (0, "SELECT 1"), (0, "READ_REPLICATION_SLOT t"),
+    (0, "CREATE_REPLICATION_SLOT t2 TEMPORARY PHYSICAL"), (0, "DROP_REPLICATION_SLOT t2"),
+    (0, "CREATE_REPLICATION_SLOT x PHYSICAL (RESERVE_WAL false)"), (0, "READ_REPLICATION_SLOT x"),
+    (0, "CREATE_REPLICATION_SLOT y PHYSICAL (RESERVE_WAL, RESERVE_WAL)"),
+    (0, "CREATE_REPLICATION_SLOT y PHYSICAL (RESERVE_WAL 'x')"), (0, "CREATE_REPLICATION_SLOT y PHYSICAL (RESERVE_WAL 1)"),
+    (0, "CREATE_REPLICATION_SLOT z PHYSICAL (TWO_PHASE)"), (0, "CREATE_REPLICATION_SLOT z PHYSICAL (nothing 'x')"),
+    (0, "CREATE_REPLICATION_SLOT " + "n" * 70 + " PHYSICAL"), (0, "READ_REPLICATION_SLOT " + "n" * 63),
+    (0, "CREATE_REPLICATION_SLOT \"a b\" TEMPORARY PHYSICAL"), (0, "CREATE_REPLICATION_SLOT S PHYSICAL"),
+    (0, "START_REPLICATION SLOT s 0/1000000 TIMELINE 9"), (1, "DROP_REPLICATION_SLOT s WAIT"),
+    (0, "DROP_REPLICATION_SLOT s"), (0, "START_REPLICATION SLOT s 0/1000000"), (0, "READ_REPLICATION_SLOT s"),
+]
+
+
+def plain(heard):
+    """What was told, without positions and process numbers. (That a name was cut is a notice, which only
+    programs like psql show.)"""
+    text = repr([each for each in told(heard) if each[0] != "N"])
+    return re.sub(r"'[0-9A-F]+/[0-9A-F]{5,}'", "LSN", re.sub(r"PID \d+", "PID", text))
+
+
+def test_answers_are_those_of_a_walsender(servers, filled, relay):  # noqa: F811
+    primary, archive, _ = filled
+    standby = servers.standby(primary)
+    standby.caught_up_with(primary.flushed())
+    serving = relay(archive, None, TRUST)
+    theirs = [Client(standby.port), Client(standby.port)]
+    ours = [Client(serving.port), Client(serving.port)]
+    for who, command in DIALOGUE:
+        expected, got = plain(theirs[who].query(command)), plain(ours[who].query(command))
+        assert got == expected, command
+    # A slot is its user's for as long as that streams, follows its flush, and goes on its own with the session.
+    for clients in (theirs, ours):
+        clients[0].query("CREATE_REPLICATION_SLOT used PHYSICAL (RESERVE_WAL)")
+        start = row(clients[0].query("READ_REPLICATION_SLOT used"))[1]
+        start = wal.lsn(start) // archive.segment_size * archive.segment_size
+        assert clients[0].query(f"START_REPLICATION SLOT used {wal.lsn_text(start)} TIMELINE 1", b"WE")[-1][0] == b"W"
+        assert code(clients[1].query("DROP_REPLICATION_SLOT used")) == "55006"
+        assert code(clients[1].query("START_REPLICATION SLOT used 0/1000000")) == "55006"
+        clients[0].status(start + 64)
+        wait_for(lambda: row(clients[1].query("READ_REPLICATION_SLOT used"))[1] == wal.lsn_text(start + 64),
+                 "the slot to follow")
+        clients[0].status(0)
+        clients[0].send(b"c")
+        assert [kind for kind, _ in clients[0].until(b"Z") if kind != b"d"] == [b"c", b"C", b"C", b"Z"]
+        assert row(clients[1].query("READ_REPLICATION_SLOT used"))[1] == wal.lsn_text(start + 64)
+        clients[0].query("CREATE_REPLICATION_SLOT mine TEMPORARY PHYSICAL")
+        clients[0].close()
+        wait_for(lambda: row(clients[1].query("READ_REPLICATION_SLOT mine"))[0] is None, "the temporary slot to be gone")
+        assert told(clients[1].query("DROP_REPLICATION_SLOT used"))[0] == ("done", "DROP_REPLICATION_SLOT")
+
+
+def test_who_waits_to_drop_a_slot_gets_it(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST)
+    user, waiting = Client(serving.port), Client(serving.port)
+    user.query("CREATE_REPLICATION_SLOT s TEMPORARY PHYSICAL")
+    waiting.send(b"Q", b"DROP_REPLICATION_SLOT s WAIT\0")
+    assert told(user.query("READ_REPLICATION_SLOT s"))[1][1][0] == "physical"
+    user.close()
+    # It was temporary: with its session it is gone by itself.
+    assert code(waiting.until(b"Z")) == "42704"
+
+
+def test_pg_receivewal_makes_and_uses_a_slot_that_survives_a_kill(place, filled, relay):  # noqa: F811
+    _, archive, user = filled
+    serving = relay(archive, user)
+    directory = place / "own"
+    directory.mkdir()
+    first, path = next(iter(archive.finished().items()))
+    (directory / wal.segment_name(*first, archive.segment_size)).write_bytes(archive.content(path))
+    made = run([*stock_command(directory, serving.conninfo(), "--create-slot", "-S", "receiver")], check=False)
+    assert made.returncode == 0, made.stderr
+    serving.process.kill9()
+    assert slots_of(archive)["receiver"]["active"] is False
+    assert slots_of(archive)["receiver"]["restart_lsn"] is None  # the program reserves nothing
+    serving.start()
+    again = run([*stock_command(directory, serving.conninfo(), "--create-slot", "-S", "receiver")], check=False)
+    assert again.returncode != 0 and 'replication slot "receiver" already exists' in again.stderr
+    upto = max(segno for _, segno in archive.partials()) * archive.segment_size + 8
+    done = run([*stock_command(directory, serving.conninfo(), "-S", "receiver", "-E", wal.lsn_text(upto), "-n",
+                               "--synchronous")], check=False)
+    assert done.returncode == 0, done.stderr
+    assert same_files(directory, archive) >= 2
+    # What its client had on disk is there after a kill, too: the slot was free, so it was written.
+    # (At the start the program says how far it is; then, with -E, nothing more before it ends.)
+    received = (first[1] + 1) * archive.segment_size
+    wait_for(lambda: wal.lsn(json.loads((archive.path / ".pgweir-slots").read_text())["slots"][0]["restart_lsn"])
+             >= received, "the slot to be written")
+    serving.process.kill9()
+    assert wal.lsn(slots_of(archive)["receiver"]["restart_lsn"]) >= received
+    serving.start()
+    dropped = run([*stock_command(directory, serving.conninfo(), "--drop-slot", "-S", "receiver")], check=False)
+    assert dropped.returncode == 0, dropped.stderr
+    assert slots_of(archive) == {}
+
+
+def test_a_standby_keeps_what_it_needs_from_being_pruned(servers, receivers, new_archive, relay):  # noqa: F811
+    primary = servers.primary()
+    user = make_user(primary)
+    archive = new_archive(primary)
+    receivers.pgweir(archive, primary)
+    standby = servers.standby(primary, start=False)
+    serving = relay(archive, user)
+    made = pgweir("slot", "create", "-S", "standby", "-d", serving.conninfo())
+    assert made.returncode == 0, made.stderr
+    standby.conf(primary_conninfo=serving.conninfo(application_name=standby.name), primary_slot_name="standby")
+    standby.start()
+    end = primary.write_wal(2.5)
+    archive.wait_covers(primary, 1, end)
+    standby.caught_up_with(end)
+    wait_for(lambda: wal.lsn(slots_of(archive)["standby"]["restart_lsn"]) >= end, "the slot to follow")
+    assert slots_of(archive)["standby"]["active"] is True
+    assert pgweir("slot", "drop", "-D", archive.path, "-S", "standby").returncode == 3
+
+    standby.stop()
+    wait_for(lambda: not slots_of(archive)["standby"]["active"], "the standby to be gone")
+    needed = wal.lsn(slots_of(archive)["standby"]["restart_lsn"]) // archive.segment_size
+    end = primary.write_wal(3)
+    archive.wait_covers(primary, 1, primary.switch_wal())
+    newest = segnos(archive)[-1]
+    assert newest > needed + 1
+
+    # The relay runs, or does not: what the standby needs stays, and what holds it back is told.
+    for stopped in (False, True):
+        if stopped:
+            serving.process.kill9()
+        kept = prune(archive, start_of(archive, newest))
+        assert re.search(r'the replication slot "standby" \(restart_lsn .*\) holds back \d+ files', kept.stderr)
+        assert segnos(archive)[0] == needed
+        wait_for(lambda: slots_of(archive)["standby"]["retained_bytes"] > 2 * archive.segment_size,
+                 "the relay to know of the new WAL")
+
+    link = archive.path.parent / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    name = wal.segment_name(1, newest, archive.segment_size)
+    cleaned = run([link, archive.path, name], check=False)
+    assert cleaned.returncode == 0 and 'replication slot "standby" holds back' in cleaned.stderr
+    assert segnos(archive)[0] == needed
+
+    serving.start()
+    standby.start()
+    standby.caught_up_with(end)
+    wait_for(lambda: wal.lsn(slots_of(archive)["standby"]["restart_lsn"]) >= end, "the slot to follow again")
+    standby.stop()
+    serving.process.stop()
+    assert "holds back" not in prune(archive, start_of(archive, newest)).stderr
+    assert segnos(archive)[0] == newest
+
+    dropped = pgweir("slot", "drop", "-D", archive.path, "-S", "standby")
+    assert dropped.returncode == 0, dropped.stderr
+    assert slots_of(archive) == {}
+    assert pgweir("slot", "drop", "-D", archive.path, "-S", "standby").returncode == 4
+    assert pgweir("slot", "drop", "-D", archive.path, "-S", "standby", "--if-exists").returncode == 0
+
+
+def test_prune_refuses_where_the_slots_cannot_be_read(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    (archive.path / ".pgweir-slots").write_text("nonsense")
+    before = segnos(archive)
+    result = pgweir("prune", "-D", archive.path, "--keep-from", start_of(archive, before[-1]))
+    assert result.returncode == 4 and "the file of the relay's slots cannot be read" in result.stderr
+    assert segnos(archive) == before
+    serving = relay(archive, None, TRUST)
+    serving.process.wait_log("there are no replication slots here: the file of the relay's slots cannot be read")
+    assert code(Client(serving.port).query("CREATE_REPLICATION_SLOT s PHYSICAL")) == "53400"
+
+
+def test_a_slot_too_far_behind_is_lost(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST, options=["--serve-slot-keep", f"{2 * archive.segment_size >> 20}MB"])
+    user, other = Client(serving.port), Client(serving.port)
+    first = start_of(archive, segnos(archive)[0])
+    user.query("CREATE_REPLICATION_SLOT old PHYSICAL")
+    assert user.query(f"START_REPLICATION SLOT old {first} TIMELINE 1", b"WE")[-1][0] == b"W"
+    user.status(wal.lsn(first))
+    # Who uses it is left, as a walsender is.
+    heard = user.until(b"E")[-1][1]
+    assert (fields(heard)["S"], fields(heard)["C"]) == ("FATAL", "57P01")
+    serving.process.wait_log('replication slot "old" is lost')
+    wait_for(lambda: code(other.query(f"START_REPLICATION SLOT old {first}")) == "55000", "the slot to be free")
+    lost = slots_of(archive)["old"]
+    assert (lost["wal_status"], lost["restart_lsn"]) == ("lost", None)
+    newest = segnos(archive)[-1]
+    assert "holds back" not in prune(archive, start_of(archive, newest)).stderr
+    assert told(other.query("DROP_REPLICATION_SLOT old"))[0] == ("done", "DROP_REPLICATION_SLOT")
+
+
+def test_a_slot_is_made_for_who_comes_with_a_fitting_name(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST, options=["--serve-auto-slot", "standby_*"])
+    client = Client(serving.port)
+    start = start_of(archive, segnos(archive)[-1])
+    assert code(client.query(f"START_REPLICATION SLOT other {start}")) == "42704"
+    assert client.query(f"START_REPLICATION SLOT standby_1 {start}", b"WE")[-1][0] == b"W"
+    assert slots_of(archive)["standby_1"]["restart_lsn"] == start
+    assert json.loads((archive.path / ".pgweir-slots").read_text())["slots"][0]["name"] == "standby_1"
+
+
+def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    first = relay(archive, None, TRUST)
+    assert told(Client(first.port).query("CREATE_REPLICATION_SLOT s PHYSICAL"))[-2][0] == "done"
+    (place / "second").mkdir()
+    second = Relay(place / "second", first._receivers, archive, None, TRUST).start()
+    second.process.wait_log("there are no replication slots here: another process has those of this directory")
+    client = Client(second.port)
+    refused = client.query("CREATE_REPLICATION_SLOT t PHYSICAL")
+    assert code(refused) == "53400" and "another process" in fields(refused[0][1])["D"]
+    assert row(client.query("READ_REPLICATION_SLOT s"))[0] is None
+    first.process.stop()
+    second.process.wait_log("the replication slots of the archive are here from now on")
+    assert row(client.query("READ_REPLICATION_SLOT s"))[0] == "physical"
+
+
+@pytest.mark.parametrize("wrong", [["create", "-S", "s"], ["list", "-S", "s"], ["drop"], ["list", "-h", "localhost"]])
+def test_wrong_options_of_slot_are_told(place, wrong):
+    assert pgweir("slot", *wrong, "-D", place).returncode == 2
