@@ -6,17 +6,24 @@
 #include <utility>
 #include <vector>
 
+#include "archive/find_losses.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
+#include "cli/durable_end.h"
 #include "cli/help.h"
 #include "cli/serve_options.h"
 #include "cli/serving_checks.h"
 #include "doctor/checks.h"
+#include "doctor/failover.h"
 #include "doctor/inspect.h"
 #include "doctor/report.h"
+#include "io/posix_directory.h"
 #include "pq/conninfo.h"
 
 namespace weir::cli {
@@ -25,6 +32,12 @@ namespace {
 
 constexpr auto kMeasure = option_of<time_value<0, 600 * kSecond>>(
     "measure", "TIME", "how long to measure the rate of WAL (default: 3s)");
+constexpr auto kFailover =
+    flag("failover",
+         "only this: what would happen if each host of the connection string were promoted "
+         "now; needs -D");
+constexpr auto kSlotOn = option_of<any_text>(
+    "slot-on", "WHERE", "none (default) or listed: as receive is going to be given");
 constexpr auto kJson = flag("json", "for programs; docs/doctor.md tells the format");
 constexpr Option kOptions[] = {
     kDbname.says("connection string, URI, or a database's name: the one that receive is going to "
@@ -36,6 +49,8 @@ constexpr Option kOptions[] = {
     kSlot.says("the slot that is to be used"),
     kDirectory.says("the archive; syncs of a hidden file are timed in it"),
     kMeasure,
+    kSlotOn,
+    kFailover,
     kJson,
     kConfig,
     kHelp,
@@ -53,7 +68,62 @@ bool asks_for_server(const Arguments& arguments, bool serving) {
                                  [&](const Option& option) { return arguments.has(option); });
 }
 
+std::size_t hosts_in(const std::string& conninfo) {
+  const auto values = pq::expand_conninfo(conninfo);
+  const auto value = [&](std::string_view keyword) {
+    const auto found = values.find(keyword);
+    return found == values.end() ? std::string() : found->second;
+  };
+  return pq::split_hosts(value("host"), value("hostaddr"), value("port")).size();
+}
+
+/// Commits of the archive that a host lacks.
+std::optional<doctor::CommitCount> count_commits(io::Directory& directory,
+                                                 const doctor::FailoverFacts& facts,
+                                                 const doctor::LeftBehind& left) {
+  archive::Loss loss;
+  loss.kind = archive::Loss::Kind::lost_branch;
+  loss.timeline = left.timeline;
+  loss.next_timeline = left.timeline + 1;
+  loss.begin = loss.counted_to = left.from;
+  loss.end = left.to;
+  loss.system_identifier = facts.identity.system_identifier;
+  loss.segment_size = facts.identity.segment_size;
+  archive::count_commits(directory, archive::list_archive(directory), loss);
+  if (!loss.commits) return std::nullopt;
+  return doctor::CommitCount{*loss.commits, loss.counted_to >= loss.end};
+}
+
+int failover(const Arguments& arguments) {
+  const auto path = required_directory(arguments);
+  const auto conninfo = conninfo_of(arguments);
+  const auto directory = io::open_directory(path);
+  const auto listing = archive::list_archive(*directory);
+  const auto identity = archive::read_identity(*directory, listing);
+  if (!identity)
+    throw Error(ErrorKind::refused, "the archive is empty: nothing can be said of a failover")
+        .with("directory", path)
+        .hint("Archive something first.");
+  doctor::FailoverFacts facts{
+      .slot = arguments.get(kSlot),
+      .identity = *identity,
+      .timelines = archive::Timelines::read(*directory, listing),
+      .ends = archive::read_timeline_ends(*directory, listing, identity->segment_size)};
+  // What a receiver at work has made durable is known to itself only.
+  if (const auto durable = durable_end_of(path)) facts.ends[durable->timeline] = durable->flush;
+  std::vector<doctor::Check> checks;
+  for (const auto& host : doctor::inspect_hosts(conninfo, facts)) {
+    std::optional<doctor::CommitCount> commits;
+    if (const auto left = doctor::would_leave_behind(facts, host))
+      commits = count_commits(*directory, facts, *left);
+    checks.push_back(doctor::judge_failover(facts, host, commits));
+  }
+  print(arguments.has(kJson) ? doctor::to_json(checks) + "\n" : doctor::to_text(checks));
+  return doctor::healthy(checks) ? kDone : kNo;
+}
+
 int doctor_command(const Arguments& arguments) {
+  if (arguments.has(kFailover)) return failover(arguments);
   const auto directory = arguments.get(kDirectory);
   doctor::Plan plan;
   plan.slot = arguments.get(kSlot);
@@ -62,6 +132,8 @@ int doctor_command(const Arguments& arguments) {
                                    [&](const Option& option) { return arguments.has(option); });
   const auto request = read_serve(arguments, arguments.get(kServe));
   const auto conninfo = conninfo_of(arguments);
+  plan.hosts = hosts_in(conninfo);
+  plan.slot_on_all_hosts = arguments.get(kSlotOn) == "listed";
   if (const auto values = pq::expand_conninfo(conninfo); true)
     if (const auto name = values.find("application_name"); name != values.end())
       if (!name->second.empty()) plan.application_name = name->second;
@@ -103,12 +175,14 @@ to change. It changes nothing.
 
 Usage:
   pgweir doctor [-d CONNINFO] [-S SLOT] [-D DIRECTORY] [OPTION]...
+  pgweir doctor --failover [-d CONNINFO] [-S SLOT] -D DIRECTORY [--json]
 )",
     .groups = kGroups,
     .notes = R"(Examples:
   pgweir doctor -d "host=db1 user=archiver" -S archive -D /srv/wal
   pgweir -c /etc/pgweir/main.conf doctor --measure 1min
   pgweir doctor --serve '*:5433' --serve-users /etc/pgweir/users
+  pgweir doctor --failover -d "host=db1,db2,db3 user=archiver" -S archive -D /srv/wal
 
 A role that may only replicate is enough; what it cannot look at is said.
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -94,6 +95,8 @@ struct Plan {
   std::optional<std::string> slot;
   std::string application_name = "pgweir";
   std::chrono::milliseconds status_interval{10'000};
+  std::size_t hosts = 1;           ///< of the connection string
+  bool slot_on_all_hosts = false;  ///< --slot-on listed
 };
 
 }  // namespace weir::doctor

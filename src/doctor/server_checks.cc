@@ -249,6 +249,30 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
     checks.ok(kName, fmt::format("\"{}\" is named: commits can wait for the archive",
                                  plan.application_name));
   }
+  if (server.standby != true && std::find(names.begin(), names.end(), "*") != names.end())
+    checks.warn("synchronous_star",
+                "synchronous_standby_names has *: whoever is connected counts, the slot keeper of "
+                "--slot-on and pg_receivewal included, so a commit may be confirmed by no standby",
+                {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
+}
+
+void check_candidates(Checks& checks, const Plan& plan) {
+  if (plan.hosts < 2) return;
+  const std::string kName = "failover_slots";
+  if (plan.slot_on_all_hosts)
+    checks.ok(kName,
+              fmt::format("the slot is kept on all {} hosts of the connection string", plan.hosts));
+  else
+    checks.warn(
+        kName,
+        fmt::format("the connection string has {} hosts, and a slot on the one that streams "
+                    "keeps nothing on the others: a failover may leave a gap",
+                    plan.hosts),
+        {fmt::format("pgweir receive -S {} --create-slot --if-not-exists --slot-on listed "
+                     "...",
+                     plan.slot.value_or("NAME")),
+         "(With Patroni, repmgr or CloudNativePG: docs/ha.md.) What would happen now: "
+         "pgweir doctor --failover"});
 }
 
 void check_sender_timeout(Checks& checks, const ServerFacts& server, const Plan& plan) {
@@ -344,6 +368,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
                    {"let the role make ordinary connections, too (see ordinary_connection)"});
   check_limits(checks, server, plan);
   check_synchronous(checks, server, plan);
+  check_candidates(checks, plan);
   check_sender_timeout(checks, server, plan);
   check_archive_mode(checks, server);
   check_standby(checks, server);

@@ -410,6 +410,12 @@ std::string upstream_text(const StatusReport& report) {
     text += fmt::format("  WARNING: {}\n    {}\n", remark.what, remark.todo);
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
     text += fmt::format("  WARNING: it is another cluster, {}\n", upstream.system_identifier);
+  if (const auto& names = upstream.synchronous_standby_names;
+      names && names->find('*') != std::string::npos && upstream.standby != true)
+    text += fmt::format(
+        "  note: synchronous_standby_names is '{}': whoever is connected counts, so a commit may "
+        "be confirmed by the archive alone. Write names (docs/ha.md)\n",
+        *names);
   if (upstream.slot) {
     const auto& slot = *upstream.slot;
     text += fmt::format("  slot {}: ", slot.name);

@@ -6,6 +6,7 @@
 #include "net/wake.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
+#include "pq/parameters.h"
 
 namespace weir::status {
 
@@ -52,6 +53,11 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
       // It may be without the file; the archive's own is taken then. The connection is of use.
       if (error.kind() != ErrorKind::conflict) throw;
     }
+  }
+  try {
+    upstream.synchronous_standby_names = pq::show(connection, "synchronous_standby_names");
+  } catch (const Error& error) {
+    if (error.sqlstate().empty()) throw;  // it may not be shown to everybody
   }
   if (!slot) return upstream;
   if (const auto state = pq::read_replication_slot(connection, *slot))

@@ -25,6 +25,8 @@ struct Upstream {
   std::optional<wal::TimelineHistory> history;  ///< of its timeline; unset: it has none to show
   std::optional<bool> standby;                  ///< unset: it did not say (before 14)
   std::optional<Slot> slot;
+  /// Of a primary; unset: not told.
+  std::optional<std::string> synchronous_standby_names;
   std::optional<std::string> slot_error;  ///< why wal_status is not told
   std::string slot_hint;                  ///< what to do about it; may be empty
 };

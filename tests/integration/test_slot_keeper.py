@@ -79,6 +79,7 @@ def fail_over(primary, standby, archive, receivers, at, options):
     """pgweir is away, the primary writes 50 segments and dies, a standby that had a part of it is promoted."""
     receiver = receivers.pgweir(archive, at, *options)
     streaming(primary)
+    reported(primary, primary.write_wal(1))
     if "--slot-on" in options:
         covered(archive, standby, by=primary)
     receiver.stop()
@@ -179,8 +180,8 @@ class Silent:
 
 
 def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receivers, new_archive):
-    primary, taken = cluster(servers)
-    full = servers.standby(primary, max_wal_senders=1)
+    primary, taken = cluster(servers, max_wal_senders=4)
+    full = servers.standby(primary, max_wal_senders=4)
     foreign = servers.primary("foreign", start=False)
     foreign.hba(*HBA)
     foreign.start()
@@ -190,8 +191,8 @@ def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receiver
     create_slot(taken)
     holder = receivers.pgweir(other, conninfo(taken), "-S", "archive")
     streaming(taken)
-    occupier = receivers.stock(new_archive(primary, "third"), full)
-    streaming(full)
+    occupiers = [receivers.stock(new_archive(primary, f"occupied{i}"), full) for i in range(4)]
+    wait_for(lambda: len(full.walsenders()) == 4, "all walsenders to be taken")
     receiver = receivers.pgweir(archive, conninfo(primary, foreign, silent, taken, full), *KEEPS)
     streaming(primary)
     said = not_covered(archive, foreign, "other_cluster")
@@ -214,7 +215,8 @@ def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receiver
     assert len(re.findall(f"not covered: a failover to 127.0.0.1:{foreign.port}", receiver.said())) == 1
     # What is over is taken back at the next round.
     holder.stop()
-    occupier.stop()
+    for occupier in occupiers:
+        occupier.stop()
     covered(archive, taken, by=primary)
     covered(archive, full, by=primary)
     assert re.search(rf"failover to 127.0.0.1:{full.port}: covered, its slot keeps WAL from",
@@ -326,6 +328,63 @@ def test_the_slot_command_on_all_hosts(servers):
     assert dropped.returncode == 3, dropped.stderr
     assert primary.sql("SELECT count(*) FROM pg_replication_slots") == "0"
     assert standby.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+
+
+def failover_says(archive, *hosts):
+    done = pgweir("doctor", "--failover", "--json", "-d", conninfo(*hosts), "-S", "archive", "-D", archive.path)
+    assert done.stdout, done.stderr
+    report = json.loads(done.stdout)
+    assert done.returncode == (0 if report["healthy"] else 1)
+    return [(check["level"], check["found"]) for check in report["checks"]]
+
+
+def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive):
+    primary, ahead, behind = cluster(servers, standbys=2, **FORGETS)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, ahead), *KEEPS)
+    streaming(primary)
+    primary.sql("CREATE TABLE counted (i int)")
+    covered(archive, ahead, by=primary)
+    behind.caught_up_with(primary.flushed())
+    lag_behind(behind)
+    for i in range(3):
+        primary.sql(f"INSERT INTO counted VALUES ({i})")
+    end = primary.write_wal(3)
+    ahead.caught_up_with(end)
+    reported(primary, end)
+    silent = Silent()
+    (level, found), (second, text), (third, nobody) = failover_says(archive, ahead, behind, silent)
+    assert level == "ok" and "no gap, its slot keeps WAL from" in found, found
+    # One without a slot, which has not got all of it: 3 commits, and that of write_wal() with its table.
+    assert second == "warning" and 'it has no slot "archive"' in text, text
+    assert re.search(r"that the archive has, from \S+ to \S+, with [45] commits, would not be part of", text), text
+    assert third == "unknown" and "does not answer" in nobody, nobody
+    # What only the server has: the receiver is away.
+    receiver.stop()
+    for _ in range(6):
+        primary.switch_wal()
+    ahead.replayed(primary.flushed())
+    (level, found), = failover_says(archive, ahead)
+    assert level == "ok" and "the archive would get" in found and "MB from it" in found, found
+    # And one that has lost what comes next.
+    primary.sql("SELECT pg_drop_replication_slot('archive')")
+    for _ in range(2):
+        primary.switch_wal()
+        primary.sql("CHECKPOINT")
+    (level, found), = failover_says(archive, primary)
+    assert level == "failure" and "a GAP: it no longer has the WAL at" in found, found
+    assert "it is the primary now" in found
+    text = pgweir("doctor", "-d", conninfo(primary, ahead), "-S", "archive", "--measure", "0").stdout
+    assert "[ warn ] failover_slots: the connection string has 2 hosts" in text, text
+    kept = pgweir("doctor", "-d", conninfo(primary, ahead), "-S", "archive", "--measure", "0", "--slot-on", "listed")
+    assert "[  ok  ] failover_slots" in kept.stdout, kept.stdout
+    # Whoever is connected counts.
+    primary.conf(synchronous_standby_names="*", synchronous_commit="local")
+    primary.reload()
+    wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == "*", "the setting")
+    assert "[ warn ] synchronous_star" in pgweir(
+        "doctor", "-d", conninfo(primary), "-S", "archive", "--measure", "0").stdout
+    assert "synchronous_standby_names is '*'" in pgweir("status", "-D", archive.path, "-d", conninfo(primary)).stdout
 
 
 def test_it_needs_a_slot(place):

@@ -151,6 +151,8 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "idle_replication_slot_timeout", Level::warning, "1 h", "timeout = 0"},
       {"alone in synchronous_standby_names", set("synchronous_standby_names", "pgweir"),
        same_archive, "synchronous_standby_names", Level::warning, "every commit hangs", "ANY 1"},
+      {"everybody counts", set("synchronous_standby_names", "ANY 1 (*)"), same_archive,
+       "synchronous_star", Level::warning, "confirmed by no standby", "ANY 1 (pgweir, ANOTHER)"},
       {"named, but nobody waits",
        [](auto& s) {
          s.settings["synchronous_standby_names"] = "ANY 1 (PgWeir, b)";

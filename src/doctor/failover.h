@@ -1,0 +1,69 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/branch.h"
+#include "archive/identity.h"
+#include "doctor/checks.h"
+#include "doctor/facts.h"
+#include "pq/commands.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+
+namespace weir::doctor {
+
+/// One host of the connection string, which may be promoted.
+struct HostFacts {
+  std::string host;
+  std::optional<Trouble> trouble;  ///< unset: it answered
+  int major = 0;
+  std::optional<bool> standby;  ///< unset: it did not say (before 14)
+  pq::SystemIdentity identity;
+  std::optional<wal::TimelineHistory> history;  ///< of its timeline
+  /// Unset: none was asked for, or it could not be looked at.
+  std::optional<pq::SlotState> slot;
+  /// It has the WAL that would come next, now; unset: that could not be asked.
+  std::optional<bool> has_wal;
+};
+
+/// What the hosts are held against.
+struct FailoverFacts {
+  std::optional<std::string> slot;
+  archive::Identity identity;
+  archive::Timelines timelines;
+  archive::TimelineEnds ends;  ///< of what is durable
+};
+
+/// Commits that the archive has of `timeline` between two positions; nullopt: not to be known.
+struct CommitCount {
+  std::uint64_t commits = 0;
+  bool all = true;  ///< false: there may be more
+};
+
+/// Where the archive would have to go on, if that host were promoted now; nullopt where it could
+/// not go on at all. Pure.
+[[nodiscard]] std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive,
+                                                     const HostFacts& host);
+/// What the archive has and that host lacks, [from, to); nullopt if nothing. Pure.
+struct LeftBehind {
+  wal::TimelineId timeline = 0;
+  wal::Lsn from;
+  wal::Lsn to;
+};
+[[nodiscard]] std::optional<LeftBehind> would_leave_behind(const FailoverFacts& archive,
+                                                           const HostFacts& host);
+/// What would happen if it were promoted now. Pure.
+[[nodiscard]] Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
+                                   const std::optional<CommitCount>& left_behind);
+
+/// Asks each host of the connection string, whatever its role; one that does not answer costs some
+/// seconds. Changes nothing. Throws Error{usage}.
+[[nodiscard]] std::vector<HostFacts> inspect_hosts(const std::string& conninfo,
+                                                   const FailoverFacts& archive);
+
+}  // namespace weir::doctor

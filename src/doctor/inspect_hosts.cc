@@ -1,0 +1,130 @@
+#include <fmt/format.h>
+
+#include <variant>
+
+#include "doctor/failover.h"
+#include "net/wait.h"
+#include "net/wake.h"
+#include "pq/connection.h"
+#include "pq/conninfo.h"
+#include "pq/replication_stream.h"
+
+namespace weir::doctor {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::milliseconds kPatience = 5s;
+
+/// By a stream without the slot, and without a word of what is flushed: it moves nothing.
+std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host, wal::Lsn at) {
+  constexpr std::string_view kUndefinedFile = "58P01";
+  if (at >= host.identity.flush_position) return true;  // there is none yet that could be missing
+  const auto timeline = host.history ? host.history->timeline_of(at) : host.identity.timeline;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  try {
+    auto stream = pq::ReplicationStream::start(connection, std::nullopt, at, timeline,
+                                               connection.interrupt());
+    for (;;) {
+      const auto event = stream.next();
+      if (std::holds_alternative<wire::XLogData>(event)) return true;
+      if (std::holds_alternative<pq::EndOfStream>(event)) return std::nullopt;
+      if (!std::holds_alternative<pq::NothingYet>(event)) continue;
+      if (!net::wait_for_socket(stream.socket(), true, false, nullptr, deadline))
+        return std::nullopt;
+      stream.receive();
+    }
+  } catch (const Error& error) {
+    if (error.sqlstate() == kUndefinedFile) return false;
+    return std::nullopt;
+  }
+}
+
+/// A server before 15 tells it over an ordinary connection only, if it lets us in.
+std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::size_t host,
+                                              const std::string& slot) {
+  try {
+    const net::Wake never;
+    auto connection = pq::Connection::open({.conninfo = conninfo,
+                                            .replication = pq::Replication::none,
+                                            .timeout = kPatience,
+                                            .first_host = host,
+                                            .only_first_host = true,
+                                            .any_role = true},
+                                           never);
+    const auto rows = connection.execute(
+        "SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+        connection.quote_literal(slot));
+    pq::SlotState state;
+    if (rows.empty()) return state;
+    state.exists = true;
+    state.type = rows[0][0].value_or("");
+    if (rows[0][1]) state.restart_lsn = wal::Lsn::parse(*rows[0][1]);
+    return state;
+  } catch (const Error&) {
+    return std::nullopt;  // told as what could not be looked at
+  }
+}
+
+void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
+             const FailoverFacts& archive) {
+  constexpr std::string_view kNotSupported = "0A000";
+  const net::Wake never;
+  auto connection = pq::Connection::open({.conninfo = conninfo,
+                                          .timeout = kPatience,
+                                          .first_host = index,
+                                          .only_first_host = true,
+                                          .any_role = true},
+                                         never);
+  host.major = connection.server_major();
+  if (const auto standby = connection.parameter("in_hot_standby")) host.standby = *standby == "on";
+  host.identity = pq::identify_system(connection);
+  if (host.identity.timeline == 1) {
+    host.history = wal::TimelineHistory(1);
+  } else {
+    try {
+      host.history = wal::TimelineHistory::parse(
+          host.identity.timeline, pq::timeline_history(connection, host.identity.timeline));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::conflict) throw;  // it has no such file
+    }
+  }
+  if (archive.slot) {
+    try {
+      host.slot = pq::read_replication_slot(connection, *archive.slot);
+    } catch (const Error& error) {
+      if (error.sqlstate() != kNotSupported) throw;
+      host.slot = pq::SlotState{.exists = true, .type = "logical"};
+    }
+    if (!host.slot) host.slot = read_slot_by_sql(conninfo, index, *archive.slot);
+  }
+  if (const auto next = would_go_on_at(archive, host))
+    host.has_wal = has_wal_at(connection, host, *next);
+}
+
+}  // namespace
+
+std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const FailoverFacts& archive) {
+  const auto values = pq::expand_conninfo(conninfo);
+  const auto value = [&](std::string_view keyword) {
+    const auto found = values.find(keyword);
+    return found == values.end() ? std::string() : found->second;
+  };
+  std::vector<HostFacts> hosts;
+  for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port"))) {
+    HostFacts facts;
+    facts.host = host.to_string();
+    try {
+      inspect(facts, conninfo, hosts.size(), archive);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::usage) throw;
+      facts.trouble = Trouble{error.what(), {}};
+      if (!error.hint().empty()) facts.trouble->todo.push_back(error.hint());
+    }
+    hosts.push_back(std::move(facts));
+  }
+  return hosts;
+}
+
+}  // namespace weir::doctor

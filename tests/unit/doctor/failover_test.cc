@@ -1,0 +1,138 @@
+#include "doctor/failover.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace weir::doctor {
+namespace {
+
+using testing::HasSubstr;
+using wal::Lsn;
+using wal::TimelineHistory;
+
+constexpr std::uint64_t kSystem = 7;
+const auto kSize = *wal::SegmentSize::of(1 << 20);
+
+Lsn mb(double megabytes) { return Lsn(static_cast<std::uint64_t>(megabytes * (1 << 20))); }
+
+/// It ends at 8.5 MB of timeline 1.
+FailoverFacts archive_facts() {
+  return {.slot = "archive",
+          .identity = {kSystem, kSize, "x"},
+          .timelines = {},
+          .ends = {{1, mb(8.5)}}};
+}
+
+/// At 10 MB of timeline 1, with a slot from 8 MB on.
+HostFacts host_facts() {
+  HostFacts host;
+  host.host = "db2:5432";
+  host.major = 15;
+  host.standby = true;
+  host.identity = {kSystem, 1, mb(10)};
+  host.history = TimelineHistory(1);
+  host.slot = pq::SlotState{.exists = true, .type = "physical", .restart_lsn = mb(8)};
+  host.has_wal = true;
+  return host;
+}
+
+TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
+  struct Case {
+    const char* name;
+    void (*change)(HostFacts&);
+    Level level;
+    const char* found;
+    const char* todo = "";
+    std::optional<CommitCount> commits = std::nullopt;
+  };
+  const Case cases[] = {
+      {"covered", [](auto&) {}, Level::ok, "to db2:5432: no gap, its slot keeps WAL from 0/800000"},
+      {"what it has more", [](auto&) {}, Level::ok, "the archive would get 1.5 MB from it"},
+      {"the slot begins in the archive's last segment",
+       [](auto& host) { host.slot->restart_lsn = mb(8.9); }, Level::ok, "no gap"},
+      {"the slot begins later", [](auto& host) { host.slot->restart_lsn = mb(9); }, Level::warning,
+       "keeps WAL from 0/900000 on only, so nothing keeps the WAL from 0/800000 on there",
+       "--slot-on listed"},
+      {"the WAL is gone",
+       [](auto& host) {
+         host.slot->restart_lsn = mb(9);
+         host.has_wal = false;
+       },
+       Level::failure, "a GAP: it no longer has the WAL at 0/800000", "start the receiver now"},
+      {"no slot", [](auto& host) { host.slot->exists = false; }, Level::warning,
+       "it has no slot \"archive\"", "-S archive --create-slot"},
+      {"a logical slot", [](auto& host) { host.slot->type = "logical"; }, Level::warning,
+       "is a logical one", "--slot-on"},
+      {"an invalidated slot", [](auto& host) { host.slot->restart_lsn.reset(); }, Level::warning,
+       "reserves no WAL", "--slot-on"},
+      {"a slot that could not be looked at", [](auto& host) { host.slot.reset(); }, Level::warning,
+       "could not be looked at", "--slot-on"},
+      {"behind, and covered",
+       [](auto& host) {
+         host.identity.flush_position = mb(7.25);
+         host.slot->restart_lsn = mb(7);
+       },
+       Level::ok,
+       "1.2 MB that the archive has, from 0/740000 to 0/880000, with at least 3 commits, would "
+       "not be part",
+       "", CommitCount{3, false}},
+      {"behind, its slot begins behind its own segment",
+       [](auto& host) { host.identity.flush_position = mb(7.25); }, Level::warning, "on only"},
+      {"the primary", [](auto& host) { host.standby = false; }, Level::ok, "is the primary now"},
+      {"promoted already, behind the archive's end",
+       [](auto& host) {
+         host.identity = {kSystem, 2, mb(10)};
+         host.history = TimelineHistory::parse(2, "1\t0/900000\tx\n");
+       },
+       Level::ok, "no gap"},
+      {"promoted already, before the archive's end",
+       [](auto& host) {
+         host.identity = {kSystem, 2, mb(10)};
+         host.history = TimelineHistory::parse(2, "1\t0/800000\tx\n");
+       },
+       Level::failure, "parted from the archive's timeline 1 at 0/800000"},
+      {"no history",
+       [](auto& host) {
+         host.identity = {kSystem, 2, mb(10)};
+         host.history.reset();
+       },
+       Level::unknown, "no history of its timeline 2"},
+      {"another cluster", [](auto& host) { host.identity.system_identifier = 8; }, Level::failure,
+       "another cluster", "take it out"},
+      {"no answer",
+       [](auto& host) {
+         host.trouble = Trouble{"connection refused", {"start it"}};
+       },
+       Level::unknown, "does not answer: connection refused", "start it"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto host = host_facts();
+    each.change(host);
+    const auto check = judge_failover(archive_facts(), host, each.commits);
+    EXPECT_EQ(check.name, "failover");
+    EXPECT_EQ(check.level, each.level) << check.found;
+    EXPECT_THAT(check.found, HasSubstr(each.found));
+    std::string todo;
+    for (const auto& line : check.todo) todo += line + "\n";
+    EXPECT_THAT(todo, HasSubstr(each.todo));
+  }
+}
+
+TEST(JudgeFailover, AsksForTheSegmentThatTheArchiveWouldGoOnWith) {
+  auto host = host_facts();
+  EXPECT_EQ(would_go_on_at(archive_facts(), host), mb(8));
+  EXPECT_FALSE(would_leave_behind(archive_facts(), host).has_value());
+  host.identity.flush_position = mb(7.25);
+  EXPECT_EQ(would_go_on_at(archive_facts(), host), mb(7));
+  const auto left = would_leave_behind(archive_facts(), host);
+  ASSERT_TRUE(left.has_value());
+  EXPECT_EQ(left->timeline, 1U);
+  EXPECT_EQ(left->from, mb(7.25));
+  EXPECT_EQ(left->to, mb(8.5));
+  host.identity.system_identifier = 8;
+  EXPECT_EQ(would_go_on_at(archive_facts(), host), std::nullopt);
+}
+
+}  // namespace
+}  // namespace weir::doctor
