@@ -216,7 +216,7 @@ def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receiver
     # What is over is taken back at the next round.
     holder.stop()
     for occupier in occupiers:
-        occupier.stop()
+        occupier.stop(signal.SIGINT)  # the only signal that pg_receivewal 15 takes well
     covered(archive, taken, by=primary)
     covered(archive, full, by=primary)
     assert re.search(rf"failover to 127.0.0.1:{full.port}: covered, its slot keeps WAL from",

@@ -73,7 +73,7 @@ class Run {
     }
     if (receiver_options_.slot && upstream_.nodes().size() > 1 && keeps_.below(3) != 0) {
       receiver_options_.slot_on = receive::SlotOn::listed;
-      receiver_options_.slot_interval = std::chrono::milliseconds(keeps_.between(5, 50));
+      receiver_options_.slot_interval = std::chrono::milliseconds(keeps_.between(100, 800));
     }
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
