@@ -1,0 +1,98 @@
+"""A real Patroni cluster (Debian's 3.0 with etcd, three nodes), as docs/ha.md has it configured: ignore_slots and our slot
+keeper, under load. PGWEIR_LONG=1: all of it; else the short form."""
+
+import os
+import shutil
+import threading
+
+import pytest
+
+from support import patroni
+from support.process import wait_for
+from support.receiver import pgweir
+from support.scenario import restart_lsn
+from test_slot_keeper import KEEPS, candidates, conninfo
+
+LONG = os.environ.get("PGWEIR_LONG") == "1"
+
+
+@pytest.fixture
+def cluster(request, place):
+    if not patroni.installed():
+        pytest.skip("Patroni and etcd are not there (scripts/setup patroni)")
+    cluster = patroni.PatroniCluster(place, ignore_slots=[{"name": "archive", "type": "physical"}])
+    try:
+        yield cluster.start()
+    finally:
+        report = getattr(request.node, "report_call", None)
+        cluster.end(report is None or report.failed)
+        for node in cluster.all:
+            if node.memory:
+                shutil.rmtree(node.memory, ignore_errors=True)
+
+
+class Load(threading.Thread):
+    """Writes on whoever is the leader."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.cluster, self.over, self.commits = cluster, threading.Event(), 0
+
+    def run(self):
+        while not self.over.is_set():
+            for node in self.cluster.all:
+                done = node.sql("INSERT INTO load SELECT repeat('x', 1000) FROM generate_series(1, 300)", check=False)
+                self.commits += done.returncode == 0
+
+
+def kept_up(archive, cluster):
+    """All but the one that streams are covered, and the archive has what the leader has now."""
+    end = cluster.leader().flushed()
+
+    def there():
+        known = candidates(archive)
+        return len(known) == 2 and all(one["covered"] for one in known.values())
+
+    wait_for(there, f"the others to be covered: {candidates(archive)}", 60, interval=0.2)
+    wait_for(lambda: archive.covers(cluster.leader(), cluster.leader().timeline(), end), "the archive to have it all", 60,
+             interval=0.2)
+
+
+def test_switchover_and_failovers_under_load(cluster, receivers, new_archive):
+    leader = cluster.leader()
+    leader.sql("CREATE ROLE archiver LOGIN REPLICATION; CREATE TABLE load (x text)")
+    archive = new_archive(leader)
+    receiver = receivers.pgweir(archive, conninfo(*cluster.all), *KEEPS)
+    load = Load(cluster)
+    load.start()
+    try:
+        kept_up(archive, cluster)
+        cluster.switch_over()
+        kept_up(archive, cluster)
+        for _ in range(2 if LONG else 1):
+            gone = cluster.leader()
+            gone.die()
+            cluster.leader(other_than=gone)
+            gone.run()
+            cluster.complete()
+            kept_up(archive, cluster)
+        if LONG:  # one is made anew
+            anew = next(node for node in cluster.all if node is not cluster.leader())
+            anew.stop()
+            shutil.rmtree(anew.data)
+            anew.run()
+            cluster.complete()
+            kept_up(archive, cluster)
+    finally:
+        load.over.set()
+        load.join()
+    kept_up(archive, cluster)
+    assert load.commits > 20
+    receiver.stop()
+    # Patroni has left our slots alone, and nobody else's are left over.
+    for node in cluster.all:
+        assert restart_lsn(node) > 0, node.name
+    archive.assert_same_wal(*cluster.all, minimum=5)
+    done = pgweir("verify", "-D", archive.path, "--no-progress")
+    assert done.returncode == 0, done.stdout
+    assert len(archive.histories()) >= (4 if LONG else 3) - 1
