@@ -163,8 +163,10 @@ def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
             load.kill()
             load.wait()
         for server, positions in seen.items():
-            assert positions == sorted(positions), f"{major}, {server.name}: the slot went back"
             assert len(set(positions)) > 3, "it moved"
+            if server is primary:  # the stream begins at its segment again, which is kept as a whole
+                positions = [position // server.segment_size for position in positions]
+            assert positions == sorted(positions), f"{major}, {server.name}: the slot went back"
         # Nor is it ever above what is durable.
         archive.assert_covers(primary, 1, restart_lsn(standby), start=restart_lsn(standby) - (1 << 16))
 
