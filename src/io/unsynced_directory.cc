@@ -23,6 +23,8 @@ class UnsyncedFile final : public File {
   void truncate(std::uint64_t size) override { file_->truncate(size); }
   std::uint64_t identity() override { return file_->identity(); }
   bool try_lock() override { return file_->try_lock(); }
+  std::optional<int> descriptor() const override { return file_->descriptor(); }
+  DirectWrites* direct_writes() override { return file_->direct_writes(); }
 
  private:
   std::unique_ptr<File> file_;
@@ -56,7 +58,7 @@ class UnsyncedDirectory final : public Directory {
     return directory_.find(name);
   }
   bool try_lock() override { return directory_.try_lock(); }
-  void set_file_mode(unsigned mode) override { directory_.set_file_mode(mode); }
+  FileModes* file_modes() override { return directory_.file_modes(); }
   std::uint64_t free_bytes() override { return directory_.free_bytes(); }
 
  private:
