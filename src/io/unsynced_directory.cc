@@ -23,8 +23,6 @@ class UnsyncedFile final : public File {
   void truncate(std::uint64_t size) override { file_->truncate(size); }
   std::uint64_t identity() override { return file_->identity(); }
   bool try_lock() override { return file_->try_lock(); }
-  std::optional<int> descriptor() const override { return file_->descriptor(); }
-  DirectWrites* direct_writes() override { return file_->direct_writes(); }
 
  private:
   std::unique_ptr<File> file_;
