@@ -119,7 +119,7 @@ class Session {
   SessionState state_;
   Inspection inspection_;
   std::unique_ptr<Server> server_;
-  std::optional<Compression> compression_;
+  std::optional<CompressionThread> compression_;
   std::optional<SlotGuard> slot_guard_;
   /// What was read of the archive's end to compare it: the stream that follows begins there.
   struct Border {
