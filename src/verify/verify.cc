@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "archive/backup_checkpoint.h"
 #include "archive/content.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
