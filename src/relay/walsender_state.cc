@@ -336,8 +336,9 @@ void WalsenderState::end_stream() {
   wire::append_ready(output_);
 }
 
-void WalsenderState::stop() {
+void WalsenderState::stop(const std::optional<wire::ErrorReport>& why) {
   if (leaving_) return;
+  if (why) return fail_for_good(*why);
   if (doing_ == Doing::stream || doing_ == Doing::ahead) {
     wire::append_command_complete(output_, "COPY 0");  // as WalSndDone() ends it
     return leave("this server stops");

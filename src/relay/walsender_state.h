@@ -102,8 +102,8 @@ class WalsenderState {
   /// The WAL there cannot be sent: the stream ends with this.
   void on_no_wal(const wire::ErrorReport& report);
 
-  /// We are to end: the client is told, as a walsender tells it. Then comes Leave.
-  void stop();
+  /// We are to end: the client is told, as a walsender tells it, or why. Then comes Leave.
+  void stop(const std::optional<wire::ErrorReport>& why = std::nullopt);
 
   enum class Phase { startup, catchup, streaming };
   struct Status {

@@ -1,0 +1,137 @@
+"""Clients below a relay that do not read, say nothing, or talk nonsense, while commits wait for the relay's archive:
+neither the commits nor the other clients notice, and its memory has a bound."""
+
+import pathlib
+import resource
+import socket
+import struct
+
+import pytest
+
+from support import wal
+from support.process import wait_for
+from support.receiver import MEMORY_FACTOR
+from support.relay import Client, fields, told
+from support.scenario import streaming
+from support.tree import Tree, assert_same_data, put_below, wait_streaming
+
+TRUST = "host replication all 127.0.0.1/32 trust\n"
+
+# What so many clients may cost beside what it needs for itself: unsent WAL, and what is read ahead to be checked.
+MOST_EACH = 3 << 20
+
+
+@pytest.fixture
+def many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("there are too few file descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def anonymous_memory(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))) << 10
+
+
+def commit_many(primary, count=100):
+    """One after the other, each durable in the relay's archive before the next."""
+    primary.sql(f"DO $$ BEGIN FOR i IN 1..{count} LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$")
+    return primary.flushed()
+
+
+def test_nobody_notices_hostile_clients(servers, receivers, new_archive, place, many_files, seeded):
+    primary = servers.primary()
+    primary.sql("CREATE TABLE numbers (n int)")
+    tree = Tree(place, receivers, new_archive, primary, TRUST)
+    relay = tree.relay("relay", primary, "-S", "archive", "--create-slot", "--serve-max-clients", 130, wait=False)
+    end = primary.write_wal(3)
+    relay.wait_serves()
+    standby = servers.standby(primary, start=False)
+    put_below(standby, relay.conninfo())
+    wait_streaming(standby)
+    first = min(segno for _, segno in relay.archive.finished()) * primary.segment_size
+    end = primary.write_wal(30)
+    standby.caught_up_with(end)
+    primary.conf(synchronous_standby_names="relay")
+    primary.reload()
+    wait_for(lambda: streaming(primary, "relay")["sync_state"] == "sync", "the relay to be synchronous")
+    before = anonymous_memory(relay.process)
+
+    def goes_on():
+        position = commit_many(primary)
+        standby.replayed(position)
+        # A new one is served at once, too.
+        client = Client(relay.port)
+        assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+        client.close()
+
+    goes_on()
+    # 100 that ask for old WAL and do not read it; three processes among them that are stopped.
+    silent = [Client(relay.port, application_name=f"silent{number}") for number in range(97)]
+    for client in silent:
+        client.send(b"Q", f"START_REPLICATION {wal.lsn_text(first)} TIMELINE 1\0".encode())
+    stopped = [receivers.stock(new_archive(primary, f"stopped{number}"), relay.conninfo()) for number in range(3)]
+    for receiver, number in zip(stopped, range(3)):
+        wait_for(lambda: any((place / f"stopped{number}").iterdir()), "pg_receivewal to begin")
+        receiver.pause()
+    goes_on()
+
+    # 2,000 that connect and say nothing, or the front of something.
+    fronts = [b"", b"\0", struct.pack(">II", 9000, 3 << 16), struct.pack(">II", 8, 80877103), b"\x16\x03\x01"]
+    half_open = []
+    for number in range(2000):
+        connection = socket.create_connection(("127.0.0.1", relay.port), timeout=30)
+        half_open.append(connection)
+        try:
+            connection.sendall(fronts[number % len(fronts)])
+        except OSError:
+            pass  # it had to go for a later one
+    goes_on()
+
+    # Random bytes, as the first packet and where a standby's replies are expected.
+    for _ in range(300):
+        connection = socket.create_connection(("127.0.0.1", relay.port), timeout=30)
+        try:
+            connection.sendall(seeded.randbytes(seeded.randrange(1, 20000)))
+        except OSError:
+            pass
+        half_open.append(connection)
+    for number in range(40):
+        talker = Client(relay.port, application_name="talker")
+        if talker.greeting[-1][0] != b"Z":
+            assert fields(talker.greeting[-1][1])["C"] == "53300"  # the ones before have not gone yet
+            continue
+        talker.query(f"START_REPLICATION {wal.lsn_text(first)} TIMELINE 1", b"W")
+        try:
+            for _ in range(20):
+                if number % 2:
+                    talker.send(seeded.choice([b"d", b"c", b"f", b"Q", b"\xff"]),
+                                seeded.choice([b"r", b"h", b"z", b""]) + seeded.randbytes(seeded.randrange(60)))
+                else:
+                    talker.socket.sendall(seeded.randbytes(seeded.randrange(1, 3000)))
+        except OSError:
+            pass
+        half_open.append(talker.socket)
+    goes_on()
+    grown = anonymous_memory(relay.process) - before
+    print(f"memory: {before >> 20} MB, and {grown >> 20} MB for {len(silent) + len(stopped)} clients that do not read")
+    assert grown < (len(silent) + len(stopped)) * MOST_EACH * MEMORY_FACTOR
+    assert "PANIC" not in relay.process.said()
+
+    for receiver in stopped:
+        receiver.resume()
+    for connection in [*half_open, *(client.socket for client in silent)]:
+        connection.close()
+    wait_for(lambda: relay.process.said().count('"silent') >= 2 * len(silent), "the silent ones to be gone")
+    goes_on()
+    assert_same_data(primary, standby)
+    end = primary.flushed()
+    relay.archive.wait_covers(primary, 1, end)
+    # Who had been stopped gets what it asked for.
+    for number in range(3):
+        new_end = end // primary.segment_size
+        wait_for(lambda: (place / f"stopped{number}" / wal.segment_name(1, new_end - 1, primary.segment_size)).exists(),
+                 "who was stopped to catch up")
