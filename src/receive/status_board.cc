@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -197,8 +198,7 @@ std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const
   const auto& [since, from] = content.ticks.front();
   const std::chrono::duration<double> seconds = now - since;
   if (seconds.count() < 1 || stream->write < from) return std::nullopt;
-  return static_cast<std::uint64_t>(static_cast<double>(stream->write - from) / seconds.count() +
-                                    0.5);
+  return std::llround(static_cast<double>(stream->write - from) / seconds.count());
 }
 
 std::string StatusBoard::to_json() const {

@@ -143,7 +143,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
            ::fnmatch(options_.auto_create->c_str(), question.name.c_str(), 0) == 0;
   }
   if (make) {
-    const auto made = ask(session, slot_question::Create{question.name, false, question.start});
+    auto made = ask(session, slot_question::Create{question.name, false, question.start});
     if (const auto* const report = std::get_if<ErrorReport>(&made);
         report != nullptr && report->sqlstate != "42710")
       return made;
