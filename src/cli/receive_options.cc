@@ -167,7 +167,7 @@ constexpr OptionGroup kGroups[] = {
      "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
     {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
     {"To tell others what the archive does (docs/notify.md):", kNotifications},
-    {"To serve standbys and other receivers at the same time (docs/serve.md):", kServing},
+    {"To serve standbys and other receivers, too (docs/serve.md, docs/cascade.md):", kServing},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
     {"What the server is told:", kReports},

@@ -114,8 +114,8 @@ def test_what_is_applied_below_is_told_at_once(servers, tree):
     primary.conf(synchronous_standby_names="relay1")
     primary.reload()
     wait_for(lambda: streaming(primary, "relay1")["sync_state"] == "sync", "the relay to be synchronous")
-    primary.sql("SET synchronous_commit = remote_apply; DO $$ BEGIN FOR i IN 1..150 LOOP INSERT INTO numbers VALUES (i);"
-                " COMMIT; END LOOP; END $$", timeout=60)
+    primary.sql("DO $$ BEGIN FOR i IN 1..150 LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$",
+                options="-c synchronous_commit=remote_apply", timeout=60)
     assert standby.sql("SELECT count(*) FROM numbers") == "150"
 
 

@@ -301,11 +301,13 @@ def test_a_directory_that_cannot_be_written_is_served(servers, receivers, new_ar
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
+    reported(primary, primary.write_wal(0.1))
+    standby = servers.standby(primary, start=False)
     reported(primary, primary.write_wal(2.3))
     receiver.stop()
+    end = primary.flushed()
     for path in [archive.path, *archive.path.iterdir()]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    standby = servers.standby(primary, start=False)
     serving = Serving(place, receivers, archive, make_user(primary))
     if how == "another user":
         binary = place / "pgweir"
@@ -323,7 +325,6 @@ def test_a_directory_that_cannot_be_written_is_served(servers, receivers, new_ar
     before = archive.names()
     serving.start()
     serving.process.wait_log("there are no replication slots here: ")
-    end = primary.flushed()
     primary.kill9()
     put_below(standby, serving.conninfo())
     standby.replayed(end)
