@@ -59,6 +59,9 @@ def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_ar
     if major == DEBIAN_MAJOR:
         third = new_archive(primary, "third")
         receivers.stock(third, relay.conninfo())
+        primary.write_wal(0.1)
+        # Without any WAL it would begin anew where the relay is by then.
+        wait_for(third.partials, "pg_receivewal to begin")
     sleeper = cascaded if major in (13, 18) else standby
     sleeper.stop("immediate")  # one that has a standby below it may wait for that for long
     for timeline in (2, 3, 4):
