@@ -85,6 +85,13 @@ constexpr Metric kMetrics[] = {
     {"pgweir_serve_client_replay_lag_seconds", false,
      "From when WAL was sent to when the client said that it is replayed; absent when all is, or "
      "where it replays nothing."},
+    // pgweir receive --compare-with
+    {"pgweir_compare_lsn_bytes", false,
+     "Position up to which the archive was compared with the second upstream."},
+    {"pgweir_compare_bytes_total", kCounter, "WAL that was compared."},
+    {"pgweir_compare_differences_total", kCounter,
+     "Segments in which the second upstream has other WAL than the archive."},
+    {"pgweir_compare_trouble", false, "1 if the second upstream cannot be compared, 0 if it is."},
     // pgweir verify --metrics-file
     {"pgweir_verify_time_seconds", false, "When the archive was verified last."},
     {"pgweir_verify_sound", false, "1 if a recovery over what was verified finds everything."},
@@ -235,6 +242,15 @@ void add_clients(Collection& to, const std::vector<archive::DownstreamClient>& c
   }
 }
 
+void add_comparison(Collection& to, const receive::StatusBoard::Content& content) {
+  if (!content.comparison) return;
+  const auto& comparison = *content.comparison;
+  to.add_count("pgweir_compare_lsn_bytes", comparison.position.byte());
+  to.add_count("pgweir_compare_bytes_total", comparison.bytes);
+  to.add_count("pgweir_compare_differences_total", comparison.differences);
+  to.add("pgweir_compare_trouble", comparison.problem.empty() ? 0 : 1);
+}
+
 void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
   if (!content.slot || !content.slot_view) return;
   const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
@@ -316,6 +332,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
   add_slot(to, content);
+  add_comparison(to, content);
   if (view.clients) add_clients(to, *view.clients);
   return to.take();
 }
