@@ -118,6 +118,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     } const known{serving};
     serving.set(downstream ? &*downstream : nullptr);
     if (downstream) tell_lag(request.options.flush, log);
+    std::optional<receive::CompareFeed> comparison;
+    if (request.compare) comparison.emplace(*request.compare, feed, board, log);
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
