@@ -15,6 +15,7 @@
 #include "archive/losses.h"
 #include "base/error.h"
 #include "receive/candidate.h"
+#include "receive/feed_difference.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -94,6 +95,10 @@ struct DiskFull {
 struct Trouble {
   Error error;
 };
+/// A second upstream has other WAL than the archive (--compare-with).
+struct FeedsDiffer {
+  FeedDifference difference;
+};
 /// The unfinished segment that a stream left, by its name in the end.
 struct LeftUnfinished {
   std::string file;
@@ -121,7 +126,8 @@ using Event =
                  event::Progress, event::DurableEnd, event::SyncDone, event::SegmentFinished,
                  event::SegmentCompressed, event::NotCompressed, event::TimelineSwitched,
                  event::LossRecorded, event::CandidateLooked, event::DiskFull, event::Trouble,
-                 event::LeftUnfinished, event::ClientCame, event::ClientGone, event::Stopped>;
+                 event::FeedsDiffer, event::LeftUnfinished, event::ClientCame, event::ClientGone,
+                 event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

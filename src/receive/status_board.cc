@@ -70,6 +70,23 @@ nlohmann::json candidate_json(const Candidate& candidate) {
   return json;
 }
 
+nlohmann::json comparison_json(const StatusBoard::Content::Comparison& comparison) {
+  nlohmann::json json = {
+      {"with", comparison.with},
+      {"timeline", comparison.timeline},
+      {"lsn", comparison.position.valid() ? nlohmann::json(comparison.position.to_string())
+                                          : nlohmann::json(nullptr)},
+      {"bytes", comparison.bytes},
+      {"skipped_bytes", comparison.skipped_bytes},
+      {"differences", comparison.differences}};
+  if (!comparison.problem.empty()) json["problem"] = comparison.problem;
+  if (comparison.difference) {
+    json["difference"] = *comparison.difference;
+    json["difference_time"] = format_time(comparison.difference_time);
+  }
+  return json;
+}
+
 }  // namespace
 
 StatusBoard::StatusBoard(Feed* feed) {
@@ -290,6 +307,7 @@ std::string StatusBoard::to_json() const {
     for (const auto& candidate : content.candidates)
       json["candidates"].push_back(candidate_json(candidate));
   }
+  if (content.comparison) json["comparison"] = comparison_json(*content.comparison);
   json["segments_to_compress"] = content.to_compress;
   if (clients) {
     json["clients"] = nlohmann::json::array();

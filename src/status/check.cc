@@ -62,6 +62,9 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
   if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
   for (const auto& candidate : receiver->not_covered)
     add(Level::warning, "a failover may leave a gap: " + candidate);
+  if (!receiver->difference.empty()) add(Level::critical, receiver->difference);
+  if (!receiver->comparison_problem.empty())
+    add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem);
 }
 
 void judge_upstream(const StatusReport& report, Verdict& verdict) {

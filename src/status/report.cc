@@ -245,6 +245,10 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
                       {}};
   if (const auto timeline = number("timeline"))
     facts.timeline = static_cast<wal::TimelineId>(*timeline);
+  if (const auto found = json.find("comparison"); found != json.end() && found->is_object()) {
+    facts.difference = found->value("difference", "");
+    facts.comparison_problem = found->value("problem", "");
+  }
   if (const auto silence = number("silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
   if (const auto all = json.find("candidates"); all != json.end() && all->is_array())

@@ -130,7 +130,10 @@ struct ReceiverFacts {
   std::string last_error;
   std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
   /// Servers that were looked at and a failover to which may leave a gap, each with the reason.
-  std::vector<std::string> not_covered;
+  std::vector<std::string> not_covered = {};
+  // Of the comparison with a second upstream; empty: none.
+  std::string difference = {};
+  std::string comparison_problem = {};
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
 
