@@ -44,10 +44,6 @@ std::span<const MutantInfo> mutants() {
       {Mutant::loss_not_synced, "P14", "record of a loss not synced"},
       {Mutant::lost_branch_not_told, "P14",
        "follows a fork behind the archive's end without a word"},
-      {Mutant::slot_moved_back, "P15", "slot of a candidate moved back"},
-      {Mutant::slot_moved_too_far, "P15", "slot of a candidate moved above what is durable"},
-      {Mutant::slot_ancestry_not_asked, "P15", "slot of a server of another history moved"},
-      {Mutant::slot_inside_a_record, "P3", "slot of a candidate moved into a record"},
   };
   return kMutants;
 }

@@ -47,10 +47,6 @@ enum class Mutant {
   lost_branch_not_told,
   import_not_judged,
   import_not_synced,
-  slot_moved_back,
-  slot_moved_too_far,
-  slot_ancestry_not_asked,
-  slot_inside_a_record,
 };
 
 struct MutantInfo {

@@ -276,32 +276,6 @@ PLANTS = [
       stream->let_go();""",
      """    else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
       stream->let_go();"""),
-    # --- P15 ---
-    ("slot_moved_back", "receive/slot_keeper_state.cc",
-     """  if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
-""",
-     """  if (PLANTED(slot_moved_back)) return end;
-  if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
-"""),
-    ("slot_moved_too_far", "receive/slot_keeper_state.cc",
-     """  const auto most = std::min(ours_.durable, identity_->flush_position);
-  const auto end = ours_.record_ends.last_up_to(most);
-""",
-     """  const auto most = PLANTED(slot_moved_too_far)
-                        ? identity_->flush_position
-                        : std::min(ours_.durable, identity_->flush_position);
-  const auto end = PLANTED(slot_inside_a_record) ? std::optional(most)
-                                                 : ours_.record_ends.last_up_to(most);
-"""),
-    ("slot_ancestry_not_asked", "receive/slot_keeper_state.cc",
-     """  if (identity.system_identifier != ours_.system_identifier) {
-""",
-     """  if (PLANTED(slot_ancestry_not_asked)) {
-    ours_is_theirs_ = true;
-    return;
-  }
-  if (identity.system_identifier != ours_.system_identifier) {
-"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);
