@@ -180,9 +180,9 @@ def test_barman_reads_what_was_sent(archive, bucket, place):
     if not BARMAN.exists():
         pytest.skip("barman-cloud is not there (scripts/setup)")
     push(archive, bucket)
-    for (timeline, segno), path in archive.finished().items():
-        if path.suffix == ".zst":
-            continue  # newer ones read it
+    # One of each form; newer ones read .zst, too.
+    for (timeline, segno), path in list(archive.finished().items())[:2]:
+        assert path.suffix in ("", ".gz")
         name = wal.segment_name(timeline, segno, archive.segment_size)
         target = place / f"barman-{name}"
         run([BARMAN, "--endpoint-url", bucket.gateway.url, f"s3://{bucket.name}/p", "main", name, target],
