@@ -1,5 +1,6 @@
 """`pgweir store`, with a real Ceph RADOS gateway, a proxy with faults before it, and Debian's barman-cloud."""
 
+import base64
 import datetime
 import email.utils
 import hashlib
@@ -144,6 +145,7 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     count = len(archive.finished())
     assert result.stdout.startswith(f"sent {count} segments and 1 history, "), result.stdout
     assert_stored(archive, bucket)
+    assert "heed" not in result.stderr
     first, *_, last = sorted(path.name[:24] for path in archive.finished().values())
     assert mark_of(archive)["sent"] == [[first, last]]
     assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
@@ -167,6 +169,7 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
 
     checked = store("check", bucket, "-D", archive.path)
     assert f"{count} of {count} finished segments are in the store" in checked.stdout
+    assert "objects can be stored, and are never overwritten" in checked.stdout
     bucket.remove(key_of(first))
     checked = store("check", bucket, "-D", archive.path, status=1)
     assert first in checked.stdout
@@ -303,6 +306,13 @@ def test_answers_are_lost_and_requests_throttled(archive, bucket, proxy):
     proxy.decide = lambda request: None
     assert_stored(archive, bucket)
     assert len(proxy.requests) > 12
+    # Whoever has a fault in his memory or his network is told so: each body has its digests.
+    for request in proxy.requests:
+        digest = hashlib.sha256(request.body).hexdigest()
+        assert request.headers["x-amz-content-sha256"] == digest, request.path
+        if request.method in ("PUT", "POST"):
+            assert request.headers["Content-MD5"] == base64.b64encode(hashlib.md5(request.body).digest()).decode()
+            assert "Transfer-Encoding" not in request.headers and "x-amz-checksum" not in str(request.headers).lower()
 
 
 def test_a_store_that_cannot_be_had_is_not_empty(archive, bucket, proxy, place):
