@@ -104,6 +104,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       ~Known() { to.set(nullptr); }
     } const known{serving};
     serving.set(downstream ? &*downstream : nullptr);
+    std::optional<receive::CompareFeed> comparison;
+    if (request.compare) comparison.emplace(*request.compare, feed, board, log);
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;

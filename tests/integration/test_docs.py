@@ -6,8 +6,8 @@ import re
 from support import wal
 from support.archive import Archive
 from support.chapter import DOCS, Chapter, blocks
-from support.process import wait_for
-from support.recovery import base_backup
+from support.process import as_server_user, run, wait_for
+from support.recovery import base_backup, hand_over, installed
 from support.receiver import BINARY
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
@@ -187,7 +187,8 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
     chapter = Chapter("../README.md", place, receivers, {"db1": primary},
                       {"/srv/wal": place / "wal", "/srv/cdc": place / "cdc",
                        "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini",
-                       "/srv/backup": backups, "/srv/other": place / "other"})
+                       "/srv/backup": backups, "/srv/other": place / "other",
+                       "/srv/drill": place / "drill"})
     (place / "cdc").mkdir()
     primary.sql("CREATE PUBLICATION all_tables FOR ALL TABLES", database="shop")
     (place / "bin" / "pg_receivewal").symlink_to(BINARY)
@@ -225,6 +226,16 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             wait_for(lambda: (place / "bills").exists() and (place / "bills").read_text() == "4711\n",
                      "the bill")
             listener.stop()
+        elif command.startswith("pgweir drill"):
+            # Not as root, as whoever may read the archive and owns the backup.
+            wait_for(lambda: not any(re.fullmatch(r"[0-9A-F]{24}|.*\.tmp", path.name)
+                                     for path in (place / "wal").iterdir()), "all to be compressed")
+            hand_over(place / "wal")
+            (place / "drill").mkdir()
+            hand_over(place / "drill")
+            words = chapter.ours(command).replace("/sunday", "/sunday/data").split()
+            done = run([installed(place), *words[1:]], **as_server_user(), cwd="/")
+            assert "recovered, and every check held" in done.stdout
         elif "pg_receivewal" in command:
             chapter.stop_all()  # an archive has one receiver
             command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"
