@@ -176,7 +176,7 @@ constexpr OptionGroup kGroups[] = {
     {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
     {"To tell others what the archive does (docs/notify.md):", kNotifications},
     {"To find what no checksum can (docs/compare.md):", kComparison},
-    {"To serve standbys and other receivers at the same time (docs/serve.md):", kServing},
+    {"To serve standbys and other receivers, too (docs/serve.md, docs/cascade.md):", kServing},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
     {"What the server is told:", kReports},

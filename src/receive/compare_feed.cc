@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <random>
 #include <utility>
 #include <variant>
@@ -12,6 +13,7 @@
 #include "archive/wal_reader.h"
 #include "base/backoff.h"
 #include "base/error.h"
+#include "base/exit_status.h"
 #include "io/posix_directory.h"
 #include "net/wait.h"
 #include "pq/connection.h"
@@ -30,6 +32,8 @@ constexpr std::uint64_t kAtOnce = std::uint64_t{16} << 20;
 constexpr auto kLookEvery = 1s;
 /// What it says it has it sends.
 constexpr auto kAnswerWithin = 30s;
+/// Who stops the receiver waits for it, at most.
+constexpr auto kEndWithin = 5s;
 constexpr auto kShortestPause = 1s;
 constexpr auto kLongestPause = 60s;
 /// Differences are told no more often; all are counted.
@@ -75,7 +79,6 @@ class CompareFeed::Work {
   std::string server_name_;
   wal::SegmentSize size_;
   wal::Lsn server_end_;
-  bool server_timeline_ended_ = false;
   std::optional<Part> part_;  ///< that the fields below are about
   std::unique_ptr<archive::WalReader> reader_;
   std::unique_ptr<FeedComparer> comparer_;
@@ -211,7 +214,7 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
       stream->receive();
     }
   }
-  if (goes_on) return stream->finish(kAnswerWithin);
+  if (goes_on) return stream->finish(kEndWithin);
   stream.reset();
   server_.reset();  // what it has sent besides is of no use
 }
@@ -347,7 +350,10 @@ void CompareFeed::run() {
       backoff.reset();
     } catch (const net::Interrupted&) {
       return;
-    } catch (const Error& error) {
+    } catch (const std::exception& failure) {
+      // Whatever it is, it does not end the receiver.
+      const auto* const known = dynamic_cast<const Error*>(&failure);
+      const Error error = known != nullptr ? *known : unexpected(failure);
       if (work) work->fail(error);
       if (std::exchange(told, error.message()) != error.message())
         log_.warning(
