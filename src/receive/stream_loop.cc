@@ -75,7 +75,8 @@ StreamOutcome StreamLoop::run() {
 
   auto outcome = policy_.outcome();
   const bool dropped = outcome.how == StreamOutcome::How::dropped;
-  if (dropped || outcome.how == StreamOutcome::How::stopped) {
+  if (dropped || outcome.how == StreamOutcome::How::stopped ||
+      outcome.how == StreamOutcome::How::left) {
     // Everything is durable and reported. A server that does not answer the good-bye changes
     // nothing of that.
     try {
@@ -95,6 +96,12 @@ StreamOutcome StreamLoop::run() {
       outcome.error->kind() != ErrorKind::conflict && outcome.error->kind() != ErrorKind::damage)
     stream_.let_go();
   return outcome;
+}
+
+void StreamLoop::leave() {
+  const Lock lock(*mutex_);
+  leave_asked_ = true;
+  wake_leader();
 }
 
 StreamSnapshot StreamLoop::snapshot() {
@@ -265,6 +272,7 @@ void StreamLoop::lead(std::uint64_t term) {
     bool idle = true;
     guarded([&] { idle = take_turn(); });
     if (over_) return;
+    if (leave_asked_ && policy_.leave(pending(), intake_.records_end())) leave_asked_ = false;
     if (sync_if_due(idle, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
