@@ -80,6 +80,11 @@ std::string ordinary_conninfo(const std::string& conninfo) {
   return with_value(conninfo, "dbname", "postgres");
 }
 
+bool has_password(const std::string& conninfo) {
+  const auto values = pq::parse_conninfo(conninfo);
+  return values.contains("password") || values.contains("sslpassword");
+}
+
 bool is_connection_string(std::string_view text) {
   return text.find('=') != std::string_view::npos || text.starts_with("postgresql://") ||
          text.starts_with("postgres://");

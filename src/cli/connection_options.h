@@ -22,6 +22,12 @@ namespace weir::cli {
 /// read over such a one only.
 [[nodiscard]] std::string ordinary_conninfo(const std::string& conninfo);
 
+/// Of the connection itself, or of its key.
+[[nodiscard]] bool has_password(const std::string& conninfo);
+inline constexpr std::string_view kPasswordOnCommandLine =
+    "a password on the command line can be read by other users of this machine until it is "
+    "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)";
+
 /// A connection string or URI, and not just a database's name.
 [[nodiscard]] bool is_connection_string(std::string_view text);
 

@@ -10,6 +10,7 @@
 
 #include "base/exit_status.h"
 #include "cli/config_file.h"
+#include "cli/connection_options.h"
 #include "cli/downstream.h"
 #include "cli/memory.h"
 #include "cli/progress_line.h"
@@ -55,10 +56,7 @@ class ServingNow {
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
   try {
-    if (request.password_on_command_line)
-      log.warning(
-          "a password on the command line can be read by other users of this machine until it is "
-          "masked, and stays in the shell's history; use a password file (~/.pgpass, passfile=)");
+    if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     const auto directory = io::open_directory(request.options.directory);
     receive::Feed feed;
     receive::StatusBoard board(&feed);

@@ -114,7 +114,7 @@ constexpr auto kServeSync = option_of<relay::StandbyNames::parse>(
 constexpr Option kServing[] = {
     kServe,         kServeSocket, kServeHba,        kServeUsers,       kServeTlsCert,
     kServeTlsKey,   kServeTlsCa,  kServeMaxClients, kServeAuthTimeout, kServeSlotKeep,
-    kServeAutoSlot, kServeSync,   kServeHold};
+    kServeAutoSlot, kServeSync,   kServeHold,       kServeBaseBackup,  kServeMaxBaseBackups};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",
@@ -319,11 +319,6 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
   });
 }
 
-bool has_password(const std::string& conninfo) {
-  const auto values = pq::parse_conninfo(conninfo);
-  return values.contains("password") || values.contains("sslpassword");
-}
-
 void read_serving(const Arguments& arguments, ReceiveRequest& request) {
   request.serve = read_serve(arguments, arguments.get(kServe));
   if (request.serve.somewhere()) {
@@ -410,7 +405,9 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   request.password_on_command_line =
       (arguments.on_command_line(kDbname) && has_password(options.conninfo)) ||
       (arguments.on_command_line(kMonitorConninfo) && has_password(*options.monitor_conninfo)) ||
-      (arguments.on_command_line(kNotifyConninfo) && has_password(*arguments.get(kNotifyConninfo)));
+      (arguments.on_command_line(kNotifyConninfo) &&
+       has_password(*arguments.get(kNotifyConninfo))) ||
+      request.serve.password_on_command_line;
   return request;
 }
 

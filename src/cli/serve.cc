@@ -30,13 +30,15 @@ constexpr auto kListen = option_of<listen_value>(
 constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
 constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
                                kServeHold, kQuiet,  kConfig,      kHelp};
+constexpr Option kBackups[] = {kServeBaseBackup, kServeMaxBaseBackups};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Who may connect:", kWho},
                                    {"TLS:", kTls},
-                                   {"Replication slots:", kSlots}};
+                                   {"Replication slots:", kSlots},
+                                   {"Base backups through the relay:", kBackups}};
 
 void serve(const std::string& directory, const ServeRequest& request, Log& log,
            daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
@@ -81,6 +83,7 @@ int serve_command(const Arguments& arguments) {
                      std::nullopt);
   int status = kDone;
   try {
+    if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     daemon::ServiceManager service(log);
     serve(directory, request, log, signals, service, screen);
   } catch (const Error& error) {

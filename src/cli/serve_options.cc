@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/connection_options.h"
 #include "net/ip.h"
 
 namespace weir::cli {
@@ -74,6 +75,17 @@ ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress>
   request.waiting.hold = arguments.get(kServeHold);
   request.slots.keep = arguments.get(kServeSlotKeep);
   request.slots.auto_create = arguments.get(kServeAutoSlot);
+  const auto most_backups = arguments.get(kServeMaxBaseBackups);
+  if (const auto conninfo = arguments.get(kServeBaseBackup)) {
+    request.server.backups.emplace();
+    request.server.backups->conninfo = *conninfo;
+    if (most_backups) request.server.backups->most = *most_backups;
+    request.password_on_command_line =
+        arguments.on_command_line(kServeBaseBackup) && has_password(*conninfo);
+  } else if (most_backups) {
+    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-base-backup",
+                                              arguments.source(kServeMaxBaseBackups)));
+  }
   return request;
 }
 

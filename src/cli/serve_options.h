@@ -55,6 +55,13 @@ inline constexpr auto kServeAutoSlot = option_of<slot_pattern_value>(
     "serve-auto-slot", "PATTERN",
     "make slots of such names when a client comes with one, such as 'standby_*'");
 
+inline constexpr auto kServeBaseBackup = connection_string(option_of<conninfo_value>(
+    "serve-base-backup", "CONNINFO",
+    "base backups (pg_basebackup) are asked for there: a server of this cluster, and a user of its "
+    "own that may replicate"));
+inline constexpr auto kServeMaxBaseBackups = option_of<count_value<1, 100>>(
+    "serve-max-base-backups", "N", "so many of them at once (default: 2)");
+
 struct TlsRequest {
   std::string certificate;
   std::string key;
@@ -70,6 +77,7 @@ struct ServeRequest {
   relay::Server::Options server;
   relay::Waiting waiting;
   relay::Slots::Options slots;
+  bool password_on_command_line = false;
 
   [[nodiscard]] bool somewhere() const { return listen || socket; }
 };

@@ -202,6 +202,42 @@ int PQgetlength(const PGresult* result, int row, int column) {
   PGWEIR_LIBPQ(PQgetlength);
   return call(result, row, column);
 }
+char* PQfname(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQfname);
+  return call(result, column);
+}
+Oid PQftable(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQftable);
+  return call(result, column);
+}
+int PQftablecol(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQftablecol);
+  return call(result, column);
+}
+int PQfformat(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQfformat);
+  return call(result, column);
+}
+Oid PQftype(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQftype);
+  return call(result, column);
+}
+int PQfsize(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQfsize);
+  return call(result, column);
+}
+int PQfmod(const PGresult* result, int column) {
+  PGWEIR_LIBPQ(PQfmod);
+  return call(result, column);
+}
+int PQbinaryTuples(const PGresult* result) {
+  PGWEIR_LIBPQ(PQbinaryTuples);
+  return call(result);
+}
+char* PQcmdStatus(PGresult* result) {
+  PGWEIR_LIBPQ(PQcmdStatus);
+  return call(result);
+}
 int PQgetisnull(const PGresult* result, int row, int column) {
   PGWEIR_LIBPQ(PQgetisnull);
   return call(result, row, column);

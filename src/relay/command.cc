@@ -162,7 +162,7 @@ class Scanner {
 
 class Parser {
  public:
-  explicit Parser(std::string_view text) : scanner_(text), token_(scanner_.next()) {}
+  explicit Parser(std::string_view text) : text_(text), scanner_(text), token_(scanner_.next()) {}
 
   Command command() {
     const auto parsed = first_word();
@@ -186,9 +186,11 @@ class Parser {
     }
     if (skip("START_REPLICATION")) return start();
     if (skip("BASE_BACKUP")) {
-      command::BaseBackup backup;
-      if (at_other("(")) backup.options = options();
-      return backup;
+      if (at_other("("))
+        static_cast<void>(options());
+      else
+        old_backup_options();
+      return command::BaseBackup{std::string(text_)};
     }
     return std::nullopt;
   }
@@ -253,6 +255,11 @@ class Parser {
     return options;
   }
 
+  /// Of 14 and before: words in any order, some with a value.
+  void old_backup_options() {
+    while (token_.kind != Kind::end && token_.kind != Kind::other) advance();
+  }
+
   void plugin_options() {
     do {
       advance();
@@ -313,6 +320,7 @@ class Parser {
   }
   void advance() { token_ = scanner_.next(); }
 
+  std::string_view text_;
   Scanner scanner_;
   Token token_;
 };

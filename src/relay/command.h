@@ -16,7 +16,7 @@ namespace weir::relay {
 /// (replication/repl_gram.y).
 namespace command {
 
-/// As BASE_BACKUP and CREATE_REPLICATION_SLOT take them: "name", "name 'value'", "name 1".
+/// As CREATE_REPLICATION_SLOT takes them: "name", "name 'value'", "name 1".
 struct Option {
   std::string name;
   std::optional<std::string> value;
@@ -60,8 +60,9 @@ struct StartLogical {
   std::string slot;
   bool operator==(const StartLogical&) const = default;
 };
+/// Its options are for the server that makes it to judge.
 struct BaseBackup {
-  std::vector<Option> options;
+  std::string text;  ///< the command, as it came
   bool operator==(const BaseBackup&) const = default;
 };
 /// Anything else, whatever it may be: a walsender takes it for SQL.

@@ -38,7 +38,8 @@ Feedback gather_feedback(const Waiting& waiting, std::span<const Member> members
       sync.push_back({*synced, place_in(served, status.timeline, status.apply)});
     const auto held = waiting.hold ? waiting.hold->priority_of(name) : std::nullopt;
     // Durable is durable, also where it has not caught up.
-    if (held && status.phase != Phase::startup && status.flush.valid())
+    const bool streams = status.phase == Phase::catchup || status.phase == Phase::streaming;
+    if (held && streams && status.flush.valid())
       hold.push_back({*held, place_in(served, status.timeline, status.flush)});
   }
   if (waiting.sync) feedback.applied = waiting.sync->reached(std::move(sync));

@@ -59,10 +59,12 @@ Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slot
       slots_(slots),
       clients_(clients),
       access_(access),
-      options_(options),
+      options_(std::move(options)),
       log_(log),
       seldom_(log, kToldAMinute),
-      trouble_(log, kToldAMinute) {}
+      trouble_(log, kToldAMinute) {
+  if (options_.backups) backups_.emplace(*options_.backups, cluster.system_identifier, log);
+}
 
 void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
   for (auto& listener : listeners) listener.listen(kBacklog);
@@ -223,8 +225,8 @@ void Server::admit(Visitor& visitor) {
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_, log_,
-                     trouble_);
+        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_,
+                     backups_ ? &*backups_ : nullptr, log_, trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "net/listener.h"
 #include "net/stream.h"
 #include "net/wake.h"
+#include "relay/base_backup.h"
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
@@ -55,6 +57,7 @@ class Server {
     std::size_t max_clients = 100;  ///< who are let in at once
     std::chrono::milliseconds authentication_time{60'000};
     std::size_t max_at_the_door = 200;
+    std::optional<BackupSource::Options> backups{};  ///< unset: base backups are not to be had
   };
   /// Those it refers to outlive it.
   Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
@@ -101,8 +104,9 @@ class Server {
   const AccessBoard& access_;
   const Options options_;
   Log& log_;
-  SeldomLog seldom_;             ///< of clients
-  SeldomLog trouble_;            ///< of the archive, which clients have met
+  SeldomLog seldom_;   ///< of clients
+  SeldomLog trouble_;  ///< of the archive, which clients have met
+  std::optional<BackupSource> backups_;
   std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;
   net::Wake reap_;

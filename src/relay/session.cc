@@ -5,6 +5,7 @@
 
 #include <array>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -22,6 +23,8 @@ using namespace std::chrono_literals;
 
 /// The last words to somebody who may not read them.
 constexpr auto kLastWords = 2s;
+
+constexpr std::size_t kMostUnsentBackup = std::size_t{128} << 10;
 
 /// Microseconds since 2000-01-01 UTC.
 std::int64_t server_clock() {
@@ -44,18 +47,20 @@ Cluster with_version(Cluster cluster, const std::string& said) {
 class Session {
  public:
   Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-          Clients& clients, Log& log, SeldomLog& trouble)
+          Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
         cluster_(with_version(cluster, hub.version())),
         hub_(hub),
         slots_(slots),
+        backups_(backups),
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
         state_({.cluster = cluster_,
                 .application_name = client_.application_name,
-                .held_back = clients.holds_back(client_.application_name)}),
+                .held_back = clients.holds_back(client_.application_name),
+                .has_backups = backups != nullptr}),
         place_(clients, {.pid = client_.process,
                          .user = client_.user,
                          .application_name = client_.application_name,
@@ -72,6 +77,8 @@ class Session {
   void send_history(wal::TimelineId timeline);
   void tell_stream(const Served& served);
   void tell_slots();
+  void begin_backup(const WalsenderState::BeginBackup& step);
+  void carry_backup();
   [[nodiscard]] static WalsenderState::Now now() {
     return {std::chrono::steady_clock::now(), server_clock()};
   }
@@ -85,6 +92,7 @@ class Session {
   const Cluster cluster_;
   Hub& hub_;
   Slots& slots_;
+  BackupSource* const backups_;
   Log& log_;
   SeldomLog& trouble_;
   net::Wake wake_;
@@ -93,6 +101,7 @@ class Session {
   Clients::Guest place_;
   WalsenderState::Status told_status_;
   std::optional<CheckedWal> reader_;
+  std::unique_ptr<BaseBackup> backup_;  ///< that the client gets
   bool has_slot_ = false;
   wal::Lsn told_flush_;               ///< to the slot
   std::uint64_t told_feedbacks_ = 0;  ///< likewise
@@ -125,6 +134,7 @@ std::string Session::serve() {
     wake_.clear();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop();
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
+    if (backup_) carry_backup();
     const auto served = hub_.served();
     const auto step = state_.next(*served, now());
     tell_slots();
@@ -147,6 +157,8 @@ std::string Session::serve() {
       state_.on_slots(answer, *served, now());
     } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
       read_wal(*wanted, *served);
+    } else if (const auto* backup = std::get_if<WalsenderState::BeginBackup>(&step)) {
+      begin_backup(*backup);
     } else if (moved == Moved::nothing) {
       wait(std::get<WalsenderState::Wait>(step).until);
     }
@@ -199,6 +211,26 @@ void Session::send_history(wal::TimelineId timeline) {
   }
 }
 
+void Session::begin_backup(const WalsenderState::BeginBackup& step) {
+  backup_ =
+      std::make_unique<BaseBackup>(*backups_, step.command, name(), [this] { wake_.raise(); });
+  state_.on_backup_begun();
+  wake_.raise();
+}
+
+/// What has come of it, and not more than can be sent soon.
+void Session::carry_backup() {
+  using Kind = BaseBackup::End::Kind;
+  if (state_.output().size() >= kMostUnsentBackup) return;
+  const auto end = backup_->take(state_.output());
+  if (!end) return;
+  backup_.reset();
+  if (end->kind == Kind::broken) return state_.on_no_backup(end->report);
+  state_.on_backup_end(end->kind == Kind::done     ? WalsenderState::BackupEnd::done
+                       : end->kind == Kind::failed ? WalsenderState::BackupEnd::failed
+                                                   : WalsenderState::BackupEnd::fatal);
+}
+
 /// What the client said by now counts for the slot that it used until now.
 void Session::tell_slots() {
   const auto flush = state_.status().flush;
@@ -230,6 +262,8 @@ void Session::tell_stream(const Served& served) {
   }
   if (std::exchange(told_, status.phase) == status.phase) return;
   if (status.phase == WalsenderState::Phase::startup) return;
+  if (status.phase == WalsenderState::Phase::backup)
+    return log_.info("client {}: wants a base backup", name());
   log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
             status.sent);
 }
@@ -237,8 +271,8 @@ void Session::tell_stream(const Served& served) {
 }  // namespace
 
 void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-                  Clients& clients, Log& log, SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, slots, clients, log, trouble).run();
+                  Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, slots, clients, backups, log, trouble).run();
 }
 
 }  // namespace weir::relay

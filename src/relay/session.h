@@ -8,6 +8,7 @@
 #include "io/shelf.h"
 #include "net/stream.h"
 #include "net/wake.h"
+#include "relay/base_backup.h"
 #include "relay/clients.h"
 #include "relay/hub.h"
 #include "relay/served.h"
@@ -29,8 +30,8 @@ struct Client {
 
 /// Serves one client until it goes, or until the hub says to stop: carries WalsenderState's steps
 /// out, on the thread that calls it. It waits for this client alone, and nobody waits for it.
-/// Throws nothing but what is no Error.
+/// Throws nothing but what is no Error. `backups`: nullptr where base backups are not to be had.
 void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-                  Clients& clients, Log& log, SeldomLog& trouble);
+                  Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble);
 
 }  // namespace weir::relay

@@ -213,10 +213,16 @@ void WalsenderState::run(const command::StartLogical&, const Served&, Now) {
   fail({"0A000", "logical decoding cannot be used while in recovery"});
 }
 
-void WalsenderState::run(const command::BaseBackup&, const Served&, Now) {
+void WalsenderState::run(const command::BaseBackup& command, const Served&, Now) {
+  if (options_.has_backups) {
+    backup_ = command.text;
+    doing_ = Doing::backup;
+    return;
+  }
   fail({"0A000", "BASE_BACKUP is not served here",
         "This is pgweir, which serves an archive of WAL. It has no data directory.",
-        "Take the base backup from a server, and let the standby stream from here."});
+        "Take the base backup from a server and let the standby stream from here, or start this "
+        "relay with --serve-base-backup."});
 }
 
 void WalsenderState::run(const command::Sql&, const Served&, Now) {

@@ -31,6 +31,8 @@ std::string_view to_string(WalsenderState::Phase phase) {
   switch (phase) {
     case WalsenderState::Phase::startup:
       return "startup";
+    case WalsenderState::Phase::backup:
+      return "backup";
     case WalsenderState::Phase::catchup:
       return "catchup";
     case WalsenderState::Phase::streaming:
@@ -76,6 +78,10 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
       return AskSlots{question_};
     case Doing::slots:
       return AskSlots{question_};
+    case Doing::backup:
+      return BeginBackup{backup_};
+    case Doing::backing_up:
+      return Wait{};
     case Doing::ahead:
       become_historic(served);
       if (leaving_) return Leave{*leaving_};
@@ -335,6 +341,21 @@ void WalsenderState::end_stream() {
   complete("START_REPLICATION");
   wire::append_ready(output_);
 }
+
+void WalsenderState::on_backup_begun() {
+  doing_ = Doing::backing_up;
+  status_.phase = Phase::backup;
+}
+
+void WalsenderState::on_backup_end(BackupEnd end) {
+  doing_ = Doing::commands;
+  status_.phase = Phase::startup;
+  if (end == BackupEnd::fatal) return leave("the server of its base backup has ended it");
+  if (end == BackupEnd::failed) slot_errand_ = SlotErrand::clean_up;
+  wire::append_ready(output_);
+}
+
+void WalsenderState::on_no_backup(const ErrorReport& report) { fail(report); }
 
 void WalsenderState::stop() {
   if (leaving_) return;

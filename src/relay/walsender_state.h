@@ -43,7 +43,8 @@ class WalsenderState {
     /// So long a start is waited for that lies a little ahead of what is served: a base backup's,
     /// taken upstream a moment ago.
     std::chrono::milliseconds ahead_wait{5'000};
-    bool held_back = false;  ///< gets nothing behind Served::hold
+    bool held_back = false;    ///< gets nothing behind Served::hold
+    bool has_backups = false;  ///< base backups can be asked for
   };
 
   explicit WalsenderState(Options options) : options_(std::move(options)) {}
@@ -74,11 +75,16 @@ class WalsenderState {
   struct AskSlots {
     SlotQuestion question;
   };
+  /// This BASE_BACKUP is to be asked for. on_backup_begun(), then its answer, whole messages, is
+  /// appended to output(), then on_backup_end().
+  struct BeginBackup {
+    std::string command;
+  };
   /// To be closed once output() is sent.
   struct Leave {
     std::string why;
   };
-  using Step = std::variant<Wait, ReadHistory, ReadWal, AskSlots, Leave>;
+  using Step = std::variant<Wait, ReadHistory, ReadWal, AskSlots, BeginBackup, Leave>;
   [[nodiscard]] Step next(const Served& served, Now now);
 
   /// What has to be told to the slots, before anything is asked of them.
@@ -102,10 +108,21 @@ class WalsenderState {
   /// The WAL there cannot be sent: the stream ends with this.
   void on_no_wal(const wire::ErrorReport& report);
 
+  /// BeginBackup is done.
+  void on_backup_begun();
+  enum class BackupEnd {
+    done,
+    failed,  ///< its last message is an error
+    fatal,   ///< and its server's last word
+  };
+  void on_backup_end(BackupEnd end);
+  /// There is none, or no more of it.
+  void on_no_backup(const wire::ErrorReport& report);
+
   /// We are to end: the client is told, as a walsender tells it. Then comes Leave.
   void stop();
 
-  enum class Phase { startup, catchup, streaming };
+  enum class Phase { startup, backup, catchup, streaming };
   struct Status {
     Phase phase = Phase::startup;
     wal::TimelineId timeline = 0;
@@ -129,7 +146,9 @@ class WalsenderState {
     history,  ///< ReadHistory is to be answered
     slots,    ///< AskSlots is to be answered
     busy,     ///< the slot that is to be dropped is in use: it is asked for again
-    ahead,    ///< its start lies ahead of what is served
+    backup,   ///< BeginBackup is to be done
+    backing_up,
+    ahead,  ///< its start lies ahead of what is served
     stream,
   };
 
@@ -175,6 +194,7 @@ class WalsenderState {
   SlotQuestion question_;               ///< that AskSlots has
   bool waits_for_slot_ = false;         ///< DROP_REPLICATION_SLOT … WAIT
   Time ask_again_{};                    ///< while busy
+  std::string backup_;                  ///< the command that BeginBackup has
   command::StartReplication to_start_;  ///< once its slot is ours
   SlotErrand slot_errand_ = SlotErrand::nothing;
   std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint

@@ -68,6 +68,12 @@ void append_error(std::string& out, Severity severity, const ErrorReport& report
   message.byte('\0');
 }
 
+void append_report(std::string& out, char type, std::span<const ReportField> fields) {
+  Message message(out, type);
+  for (const auto& field : fields) message.byte(field.letter).text(field.text);
+  message.byte('\0');
+}
+
 void append_authentication_ok(std::string& out) { Message(out, 'R').u32(kAuthOk); }
 
 void append_sasl_mechanisms(std::string& out, std::span<const std::string_view> mechanisms) {
@@ -107,12 +113,12 @@ void append_row_description(std::string& out, std::span<const Column> columns) {
   message.u16(static_cast<std::uint16_t>(columns.size()));
   for (const auto& column : columns)
     message.text(column.name)
-        .u32(0)  // of no table
-        .u16(0)
+        .u32(column.table)
+        .u16(column.attribute)
         .u32(column.type)
         .u16(static_cast<std::uint16_t>(column.size))
-        .u32(0xffffffff)  // typmod: none
-        .u16(0);          // text
+        .u32(column.modifier)
+        .u16(column.format);
 }
 
 void append_data_row(std::string& out, std::span<const std::optional<std::string>> values) {
@@ -131,6 +137,12 @@ void append_command_complete(std::string& out, std::string_view tag) {
 }
 
 void append_copy_both(std::string& out) { Message(out, 'W').byte('\0').u16(0); }
+
+void append_copy_out(std::string& out, char format, std::span<const std::uint16_t> columns) {
+  Message message(out, 'H');
+  message.byte(format).u16(static_cast<std::uint16_t>(columns.size()));
+  for (const auto column : columns) message.u16(column);
+}
 
 void append_copy_done(std::string& out) { Message(out, 'c'); }
 

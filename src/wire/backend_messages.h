@@ -26,6 +26,14 @@ enum class Severity {
   fatal,  ///< ends the connection
 };
 void append_error(std::string& out, Severity severity, const ErrorReport& report);
+/// One part of an ErrorResponse or a NoticeResponse, by its letter ("Error and Notice Message
+/// Fields").
+struct ReportField {
+  char letter;
+  std::string_view text;
+};
+/// `type`: 'E' or 'N'.
+void append_report(std::string& out, char type, std::span<const ReportField> fields);
 
 void append_authentication_ok(std::string& out);
 void append_sasl_mechanisms(std::string& out, std::span<const std::string_view> mechanisms);
@@ -45,6 +53,10 @@ struct Column {
   std::string_view name;
   std::uint32_t type;  ///< OID (catalog/pg_type.dat)
   std::int16_t size;   ///< -1: of varying length
+  std::uint32_t table = 0;
+  std::uint16_t attribute = 0;
+  std::uint32_t modifier = 0xffffffff;  ///< typmod: none
+  std::uint16_t format = 0;             ///< text
 };
 [[nodiscard]] constexpr Column text_column(std::string_view name) { return {name, 25, -1}; }
 [[nodiscard]] constexpr Column int4_column(std::string_view name) { return {name, 23, 4}; }
@@ -55,6 +67,8 @@ void append_data_row(std::string& out, std::span<const std::optional<std::string
 void append_command_complete(std::string& out, std::string_view tag);
 
 void append_copy_both(std::string& out);
+/// CopyOutResponse. `format`: 0 is text, 1 binary; and so for each column.
+void append_copy_out(std::string& out, char format, std::span<const std::uint16_t> columns);
 void append_copy_done(std::string& out);
 void append_copy_data(std::string& out, std::string_view payload);
 /// What stands in front of a CopyData's payload of so many bytes.

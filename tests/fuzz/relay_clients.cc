@@ -81,8 +81,9 @@ struct FuzzSlots {
 };
 
 void stream(std::span<const std::byte> input) {
-  relay::WalsenderState state(
-      {.cluster = {1, *wal::SegmentSize::of(kMb), 18}, .application_name = "fuzz"});
+  relay::WalsenderState state({.cluster = {1, *wal::SegmentSize::of(kMb), 18},
+                               .application_name = "fuzz",
+                               .has_backups = true});
   const relay::Served served{*wal::TimelineHistory::parse(2, "1\t0/180000\tx\n"),
                              wal::Lsn(2 * kMb)};
   relay::WalsenderState::Now now{};
@@ -103,6 +104,13 @@ void stream(std::span<const std::byte> input) {
       } else if (const auto* asked = std::get_if<relay::WalsenderState::AskSlots>(&next)) {
         static_cast<void>(state.take_slot_errand());
         state.on_slots(slots.answer(asked->question), served, now);
+      } else if (std::holds_alternative<relay::WalsenderState::BeginBackup>(next)) {
+        if (step % 2 == 0) {
+          state.on_no_backup({"53300", "x"});
+        } else {
+          state.on_backup_begun();
+          state.on_backup_end(relay::WalsenderState::BackupEnd::done);
+        }
       } else {
         break;
       }

@@ -51,9 +51,13 @@ TEST(ReplicationCommand, IsReadAsAWalsenderReadsIt) {
       {"START_REPLICATION SLOT s LOGICAL 0/0 (proto_version '1', publication_names '\"a\"', x)",
        StartLogical{"s"}},
       {"START_REPLICATION SLOT s LOGICAL 0/0", StartLogical{"s"}},
-      {"BASE_BACKUP", BaseBackup{}},
-      {"BASE_BACKUP (LABEL 'it''s', PROGRESS, WAIT 0, MAX_RATE 32)",
-       BaseBackup{{{"label", "it's"}, {"progress", {}}, {"wait", "0"}, {"max_rate", "32"}}}},
+      {"BASE_BACKUP", BaseBackup{"BASE_BACKUP"}},
+      {"BASE_BACKUP (LABEL 'it''s', PROGRESS, WAIT 0, MAX_RATE 32);",
+       BaseBackup{"BASE_BACKUP (LABEL 'it''s', PROGRESS, WAIT 0, MAX_RATE 32);"}},
+      // 13 and 14
+      {"BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 32 TABLESPACE_MAP MANIFEST 'yes'",
+       BaseBackup{"BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 32 TABLESPACE_MAP MANIFEST "
+                  "'yes'"}},
       {"", Sql{}},
       {"identify_system", Sql{}},
       {"SELECT 1", Sql{}},
@@ -106,7 +110,9 @@ TEST(ReplicationCommand, ThatCannotBeReadIsASyntaxError) {
       {"START_REPLICATION 100000000/0", "invalid streaming start location"},
       {"START_REPLICATION SLOT 0/0", "syntax error"},
       {"START_REPLICATION SLOT s LOGICAL", "syntax error"},
-      {"BASE_BACKUP LABEL 'x'", "syntax error"},
+      {"BASE_BACKUP LABEL 'x')", "syntax error"},
+      {"BASE_BACKUP; SELECT 1", "syntax error"},
+      {"BASE_BACKUP ()", "syntax error"},
       {"BASE_BACKUP (LABEL 'x", "unterminated quoted string"},
       {"'", "unterminated quoted string"},
   };

@@ -48,8 +48,8 @@ class SessionTest : public ::testing::Test {
                     {},
                     1,
                     2};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, log_,
-                   seldom_);
+      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, nullptr,
+                   log_, seldom_);
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }

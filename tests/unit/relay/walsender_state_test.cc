@@ -567,6 +567,66 @@ TEST_F(WalsenderTest, StopsAsAWalsenderDoes) {
   EXPECT_EQ(field(last[0], 'C'), "57P01");
 }
 
+/// Where base backups can be had.
+class BackupTest : public WalsenderTest {
+ protected:
+  BackupTest() : has_({.cluster = {}, .application_name = "", .has_backups = true}) {}
+  WalsenderState::Step say(const std::string& bytes) {
+    has_.on_bytes(test::as_bytes(bytes));
+    return has_.next(served_, now_);
+  }
+  void begin() {
+    const auto step = say(query("BASE_BACKUP (LABEL 'x', NEWER 'than this');"));
+    const auto* const asked = std::get_if<WalsenderState::BeginBackup>(&step);
+    ASSERT_NE(asked, nullptr);
+    EXPECT_EQ(asked->command, "BASE_BACKUP (LABEL 'x', NEWER 'than this');");
+    has_.on_backup_begun();
+    EXPECT_EQ(to_string(has_.status().phase), "backup");
+  }
+  std::vector<Heard> heard() { return hear(has_.output()); }
+  WalsenderState has_;
+};
+
+TEST_F(BackupTest, ItsCommandIsAskedForAndNothingElseMeanwhile) {
+  begin();
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::Wait>(say(query("IDENTIFY_SYSTEM"))));
+  EXPECT_TRUE(has_.output().empty());
+  // However long the client has nothing to say.
+  now_.time += 24h;
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::Wait>(has_.next(served_, now_)));
+  has_.on_backup_end(WalsenderState::BackupEnd::done);
+  EXPECT_EQ(has_.take_slot_errand(), WalsenderState::SlotErrand::nothing);
+  static_cast<void>(has_.next(served_, now_));
+  EXPECT_EQ(types(heard()), "ZTDCZ");
+  EXPECT_EQ(to_string(has_.status().phase), "startup");
+}
+
+TEST_F(BackupTest, AnErrorOfItIsOneOfTheSession) {
+  begin();
+  has_.on_backup_end(WalsenderState::BackupEnd::failed);
+  EXPECT_EQ(types(heard()), "Z");
+  EXPECT_EQ(has_.take_slot_errand(), WalsenderState::SlotErrand::clean_up);
+  begin();
+  has_.on_no_backup({"53300", "too many"});
+  const auto report = heard();
+  ASSERT_EQ(types(report), "EZ");
+  EXPECT_EQ(field(report[0], 'C'), "53300");
+  EXPECT_EQ(has_.take_slot_errand(), WalsenderState::SlotErrand::clean_up);
+  begin();
+  has_.on_backup_end(WalsenderState::BackupEnd::fatal);
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::Leave>(has_.next(served_, now_)));
+  EXPECT_TRUE(has_.output().empty());
+}
+
+TEST_F(BackupTest, EndsWithTheRelay) {
+  begin();
+  has_.stop();
+  EXPECT_TRUE(std::holds_alternative<WalsenderState::Leave>(has_.next(served_, now_)));
+  const auto last = heard();
+  ASSERT_EQ(types(last), "E");
+  EXPECT_EQ(field(last[0], 'C'), "57P01");
+}
+
 TEST_F(WalsenderTest, KeepsLittleOfWhoDoesNotRead) {
   const auto asks = query("IDENTIFY_SYSTEM");
   std::size_t sent = 0;
