@@ -346,7 +346,20 @@ void StreamLoop::accept(const wire::XLogData& data) {
     state_.drop_unwritten();
     throw;
   }
+  if (leave_asked_) leave_behind_a_record(data.start);
   if (policy_.may_write()) write_pending();
+}
+
+/// What came may end in the middle of a record, and under load always does: what lies behind the
+/// last one that is whole is left to the next server.
+void StreamLoop::leave_behind_a_record(wal::Lsn begin) {
+  const auto end = intake_.records_end();
+  if (intake_.disputes() || end <= begin || end > state_.received()) return;
+  // (Nothing else is held, and where it stands is cut to that end at once.)
+  if (!policy_.leave({}, state_.received())) return;
+  leave_asked_ = false;
+  intake_.keep_up_to(begin, end);
+  state_.drop_unwritten_behind(end);
 }
 
 StreamPolicy::Pending StreamLoop::pending() const {

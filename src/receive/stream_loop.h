@@ -119,6 +119,7 @@ class StreamLoop {
   bool take_turn();
   bool take_message();
   void accept(const wire::XLogData& data);
+  void leave_behind_a_record(wal::Lsn begin);
   [[nodiscard]] StreamPolicy::Pending pending() const;
   void write_pending();
   bool sync_if_due(bool idle, std::uint64_t term);
