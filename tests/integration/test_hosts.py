@@ -184,7 +184,7 @@ def test_the_stream_is_moved_to_the_preferred_role_and_back(servers, receivers, 
                                 "standby", "--prefer-after", "1s")
     streaming(primary)
     load = primary.spawn_sql("SELECT pg_logical_emit_message(true, '', repeat('x', 5000)),"
-                             " pg_sleep(0.001) FROM generate_series(1, 100000)")
+                             " pg_sleep(0.01) FROM generate_series(1, 100000)")
     standby.start()
     streaming(standby)
     receiver.wait_log(f"moving to {name(standby)}, which has the role that is preferred")
