@@ -1,7 +1,11 @@
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <optional>
 #include <string>
+#include <string_view>
 
+#include "archive/listing.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -14,6 +18,7 @@
 #include "daemon/logger.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
+#include "io/foreign_writer.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -40,11 +45,22 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Replication slots:", kSlots},
                                    {"Base backups through the relay:", kBackups}};
 
+/// pg_receivewal, say.
+std::optional<std::string> writer_into(const std::string& directory) {
+  const auto writer = io::find_foreign_writer(directory, [](std::string_view name) {
+    return archive::SegmentFileName::parse(name).has_value();
+  });
+  if (!writer) return std::nullopt;
+  return fmt::format("process {} ({})", writer->process,
+                     writer->program.empty() ? "unknown" : writer->program);
+}
+
 void serve(const std::string& directory, const ServeRequest& request, Log& log,
            daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
   const auto archive = io::open_existing_directory(directory);
   Serving serving(
-      request, *archive, [&] { return durable_end_of(directory); }, log);
+      request, *archive, [&] { return durable_end_of(directory); }, log, {},
+      [&] { return writer_into(directory); });
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {

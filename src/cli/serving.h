@@ -30,7 +30,7 @@ class Serving {
   /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
   /// in them, Error{retry} if an address cannot be had.
   Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
-          Listeners listeners = {});
+          Listeners listeners = {}, relay::FindWriter find_writer = {});
 
   using Tell = std::function<void(const std::string&)>;
   /// Waits until there is WAL, and serves it until `stop` is raised. `tell` is called when either
@@ -42,6 +42,8 @@ class Serving {
   void news() noexcept { news_.raise(); }
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
+  /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
+  void set_last_word(const std::optional<wire::ErrorReport>& word);
   /// Who is served. Any thread.
   [[nodiscard]] std::vector<archive::DownstreamClient> clients() const { return clients_.view(); }
 
@@ -55,6 +57,7 @@ class Serving {
   const ServeRequest request_;
   io::Directory& archive_;
   const archive::AskDurableEnd ask_;
+  const relay::FindWriter find_writer_;
   Log& log_;
   relay::AccessBoard access_;
   std::vector<net::Listener> listeners_;
@@ -64,6 +67,7 @@ class Serving {
   std::mutex hub_mutex_;
   relay::Hub* hub_ = nullptr;  ///< while WAL is served
   std::string version_;
+  std::optional<wire::ErrorReport> last_word_;
   relay::Clients clients_;
 };
 

@@ -132,7 +132,7 @@ void Session::run() {
 std::string Session::serve() {
   for (;;) {
     wake_.clear();  // before what it stands for is looked at
-    if (hub_.stopping()) state_.stop();
+    if (hub_.stopping()) state_.stop(hub_.last_word());
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     if (backup_) carry_backup();
     const auto served = hub_.served();

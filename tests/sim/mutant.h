@@ -45,9 +45,6 @@ enum class Mutant {
   loss_recorded_too_late,
   loss_not_synced,
   lost_branch_not_told,
-  order_before_ancestry,
-  siblings_not_seen,
-  does_not_stay,
   import_not_judged,
   import_not_synced,
 };

@@ -276,18 +276,6 @@ PLANTS = [
       stream->let_go();""",
      """    else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
       stream->let_go();"""),
-    ("order_before_ancestry", "receive/choose_host.cc",
-     """  return *std::max_element(able.begin()""",
-     """  if (PLANTED(order_before_ancestry)) return able.front();
-  return *std::max_element(able.begin()"""),
-    ("siblings_not_seen", "receive/choose_host.cc",
-     """      if (!one_line(*able[i]->host, *able[j]->host)) return""",
-     """      if (!PLANTED(siblings_not_seen) && !one_line(*able[i]->host, *able[j]->host)) return"""),
-    ("does_not_stay", "receive/choose_host.cc",
-     """      return each->host->index == facts.streamed;
-""",
-     """      return !PLANTED(does_not_stay) && each->host->index == facts.streamed;
-"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);

@@ -70,11 +70,6 @@ class Run {
                                                    : Method::zstd,
                                        1};
     }
-    if (options_.two_nodes && random_.one_in(3)) {
-      receiver_options_.prefer =
-          random_.coin() ? receive::Prefer::standby : receive::Prefer::primary;
-      receiver_options_.prefer_after = 300ms;
-    }
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
   }
