@@ -71,7 +71,7 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
                      [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
   relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_, news_, hub,
-                                  log_);
+                                  log_, listening_.durability_lost);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
@@ -81,6 +81,7 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   for (const auto& listener : listeners_)
     log_.info("listening on {}", listener.address().to_string());
   server.run(listeners_, stop);
+  slots.close();
 }
 
 void Serving::on_feedback(const relay::Feedback& feedback) {

@@ -26,6 +26,8 @@ class Serving {
   struct Listeners {
     relay::Clients::Changed feedback;
     relay::Clients::ComesOrGoes comes_or_goes;
+    /// Not under a lock: see relay::ArchiveLook.
+    std::function<void(const Error&)> durability_lost;
   };
   /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
   /// in them, Error{retry} if an address cannot be had.
