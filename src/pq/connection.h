@@ -106,6 +106,8 @@ class Connection {
   [[nodiscard]] int socket() const;
 
   [[nodiscard]] const net::Wake& interrupt() const { return *interrupt_; }
+  /// From now on `wake` ends the waits, which outlives the connection.
+  void interrupted_by(const net::Wake& wake) { interrupt_ = &wake; }
 
   /// Quotes as the replication grammar and SQL want it. Throws Error{usage} for what cannot be
   /// quoted: a zero byte, bytes that are no text in the connection's encoding, or, in a name for a

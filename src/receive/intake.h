@@ -49,6 +49,9 @@ class Intake {
   /// thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
 
+  /// Of what is held nothing behind `end` is to be written. `begin` is where that begins.
+  void keep_up_to(wal::Lsn begin, wal::Lsn end) { held_ = held_.first(end - begin); }
+
   /// Forgets what is held, or disputed.
   void drop() {
     held_ = {};

@@ -48,6 +48,15 @@ class PqServer final : public Server {
     const auto standby = connection_.parameter("in_hot_standby");
     return standby ? std::optional(*standby == "on") : std::nullopt;
   }
+  /// Before 14 a transaction of a standby is read-only, and on a primary only by its default
+  /// (StartTransaction() in xact.c).
+  std::optional<bool> ask_for_role() override {
+    if (const auto told = in_hot_standby()) return told;
+    if (pq::show(connection_, "transaction_read_only") == "off") return false;
+    if (pq::show(connection_, "default_transaction_read_only") == "off") return true;
+    return std::nullopt;
+  }
+  void interrupted_by(const net::Wake& stop) override { connection_.interrupted_by(stop); }
   pq::SystemIdentity identify_system() override { return pq::identify_system(connection_); }
   wal::SegmentSize wal_segment_size() override { return pq::show_wal_segment_size(connection_); }
   std::chrono::milliseconds wal_sender_timeout() override {
@@ -111,6 +120,18 @@ class PqServers final : public Servers {
     list.prefers_standby = value("target_session_attrs") == "prefer-standby";
     list.shuffled = value("load_balance_hosts") == "random";
     return list;
+  }
+
+  std::unique_ptr<Server> connect_to(const Options& options, std::size_t host,
+                                     std::function<void(const std::string&)> notice,
+                                     const net::Wake& stop) override {
+    return std::make_unique<PqServer>(
+        pq::Connection::open({.conninfo = options.conninfo,
+                              .fallback_application_name = options.fallback_application_name,
+                              .first_host = host,
+                              .only_first_host = true,
+                              .notice = std::move(notice)},
+                             stop));
   }
 
   std::unique_ptr<Server> connect(const Options& options, std::size_t first_host,

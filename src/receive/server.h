@@ -50,6 +50,10 @@ class Server {
   [[nodiscard]] virtual std::string version() const = 0;
   /// It says so from 14 on.
   [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
+  /// The same, asked for where it does not say so by itself; nullopt: there is no telling.
+  [[nodiscard]] virtual std::optional<bool> ask_for_role() = 0;
+  /// From now on `stop` ends what waits for it, which outlives it.
+  virtual void interrupted_by(const net::Wake& stop) = 0;
 
   [[nodiscard]] virtual pq::SystemIdentity identify_system() = 0;
   [[nodiscard]] virtual wal::SegmentSize wal_segment_size() = 0;
@@ -105,6 +109,10 @@ class Servers {
   virtual ~Servers() = default;
   /// Throws Error{usage} for a connection string that cannot be read.
   [[nodiscard]] virtual HostList hosts(const Options& options) = 0;
+  /// To that host of the connection string and no other. As pq::Connection::open().
+  [[nodiscard]] virtual std::unique_ptr<Server> connect_to(
+      const Options& options, std::size_t host, std::function<void(const std::string&)> notice,
+      const net::Wake& stop) = 0;
   /// To a host of the connection string, `first_host` if that is to be had. As
   /// pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect(

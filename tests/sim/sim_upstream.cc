@@ -23,6 +23,17 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     node.slot = options.slot ? std::optional(lineage.start()) : std::nullopt;
     nodes_.push_back(node);
   }
+  if (options.sibling) {
+    const auto& sibling = *lineage.sibling();
+    Node foreign;
+    foreign.up = false;
+    foreign.foreign = foreign.sibling = true;
+    foreign.oldest = lineage.start();
+    foreign.timeline = sibling.id;
+    foreign.flush = sibling.wal.end();
+    nodes_.push_back(foreign);
+    shift_ = random.below(nodes_.size());
+  }
   if (options.foreign_host || options.other_branch) {
     Node foreign;
     foreign.up = false;
@@ -301,7 +312,7 @@ int SimUpstream::connect(int first_host) {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const auto host = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
     const auto index = (host + shift_) % nodes_.size();
-    if (!nodes_[index].up || nodes_[index].leaving) continue;
+    if (!nodes_[index].up || nodes_[index].leaving || nodes_[index].sibling) continue;
     connected_ = index;
     was_read_ = false;
     connection_ = nodes_[index].starts;
@@ -309,6 +320,46 @@ int SimUpstream::connect(int first_host) {
     return static_cast<int>(host);
   }
   throw Error(ErrorKind::retry, "connection refused");
+}
+
+std::size_t SimUpstream::visit(std::size_t host) const {
+  const auto index = (host + shift_) % nodes_.size();
+  const auto& node = nodes_[index];
+  const auto followed = [this](const Node& each) {
+    return !each.foreign && each.up && !each.leaving && each.timeline == lineage_.newest();
+  };
+  if (!node.up || node.leaving ||
+      (node.sibling && std::none_of(nodes_.begin(), nodes_.end(), followed)))
+    throw Error(ErrorKind::retry, "connection refused");
+  return index;
+}
+
+void SimUpstream::adopt(std::size_t node, std::uint64_t starts) {
+  connected_ = node;
+  connection_ = starts;
+  was_read_ = false;
+  sender_.reset();
+}
+
+/// Where a server has left a timeline that it is not on any more.
+Lsn SimUpstream::switchpoint_of(const Node& node, wal::TimelineId timeline) const {
+  return node.sibling && timeline + 1 == lineage_.newest()
+             ? lineage_.sibling()->fork
+             : lineage_.timeline(timeline).switchpoint;
+}
+
+pq::StreamEvent SimUpstream::peek(std::size_t of, Lsn lsn, wal::TimelineId timeline) const {
+  const auto& node = nodes_[of];
+  check_place(node, lsn, timeline);
+  const bool historic = timeline < node.timeline;
+  const auto end = historic ? switchpoint_of(node, timeline) : node.flush;
+  if (lsn < end && lsn < node.oldest)
+    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
+        .with_sqlstate("58P01");
+  if (lsn >= end && historic) return pq::EndOfStream{pq::EndOfStream::Next{timeline + 1, end}};
+  if (lsn >= end) return pq::NothingYet{};
+  const auto to = std::min(end, lsn + 512);
+  return wire::XLogData{.start = lsn, .server_end = end, .wal = wal_of(node, timeline, lsn, to)};
 }
 
 void SimUpstream::disconnect() {
@@ -335,7 +386,8 @@ pq::SystemIdentity SimUpstream::identify() {
 
 pq::SystemIdentity SimUpstream::identify(std::size_t of) const {
   const auto& node = nodes_[of];
-  return {.system_identifier = node.foreign && !node.other_branch ? kSystem + 1 : kSystem,
+  return {.system_identifier =
+              node.foreign && !node.other_branch && !node.sibling ? kSystem + 1 : kSystem,
           .timeline = node.timeline,
           .flush_position = node.flush};
 }
@@ -360,6 +412,11 @@ pq::SlotState SimUpstream::read_slot(std::size_t of) const {
 
 std::string SimUpstream::history(wal::TimelineId timeline) {
   check_connection();
+  return history(connected_, timeline);
+}
+
+std::string SimUpstream::history(std::size_t of, wal::TimelineId timeline) const {
+  if (nodes_[of].sibling && timeline == nodes_[of].timeline) return lineage_.sibling()->history;
   return lineage_.history(timeline);
 }
 
@@ -368,26 +425,19 @@ bool SimUpstream::create_slot() {
   return create_slot(connected_);
 }
 
-std::size_t SimUpstream::visit(std::size_t host) {
-  ++visits_;
-  const auto index = (host + shift_) % nodes_.size();
-  const auto& node = nodes_[index];
-  if (!node.up || node.leaving) throw Error(ErrorKind::retry, "connection refused");
-  return index;
-}
-
 /// (Of two that are on one timeline with one history nobody can tell by those.)
 /// `end`: of its WAL, as the keeper was told.
 void SimUpstream::check_ancestry(std::size_t of, Lsn end) const {
   const auto& node = nodes_[of];
-  if (node.foreign && !node.other_branch)
-    throw Violation{"P15", "the slot keeper uses a slot on a server of another cluster"};
+  if (node.foreign && !node.other_branch && !node.sibling)
+    throw Violation{"P16", "the slot keeper uses a slot on a server of another cluster"};
+  if (node.foreign) return;
   const auto switchpoint = lineage_.timeline(node.timeline).switchpoint;
   // A visit that was under way when the archive came to its timeline may not know of that.
   constexpr std::uint64_t kUnderWay = 20;
-  if (!node.foreign && node.timeline < archived_timeline_ && end > switchpoint &&
+  if (node.timeline < archived_timeline_ && end > switchpoint &&
       visits_ > archived_since_ + kUnderWay)
-    throw Violation{"P15", fmt::format("the slot keeper uses a slot on timeline {}, which the "
+    throw Violation{"P16", fmt::format("the slot keeper uses a slot on timeline {}, which the "
                                        "server has up to {} and the archive has left at {}",
                                        node.timeline, end, switchpoint)};
 }
@@ -410,11 +460,11 @@ bool SimUpstream::use_slot(std::size_t of, Lsn position, wal::TimelineId timelin
   check_ancestry(of, position);
   if (!flush) return true;
   if (*flush < *node.slot)
-    throw Violation{"P15", fmt::format("the slot keeper moves the slot on node {} back, from {} to "
+    throw Violation{"P16", fmt::format("the slot keeper moves the slot on node {} back, from {} to "
                                        "{}",
                                        of, *node.slot, *flush)};
   if (*flush > durable_)
-    throw Violation{"P15", fmt::format("the slot keeper moves the slot on node {} to {}, and only "
+    throw Violation{"P16", fmt::format("the slot keeper moves the slot on node {} to {}, and only "
                                        "{} is durable",
                                        of, *flush, durable_)};
   story_.tell("the slot on node {} is moved from {} to {}", of, *node.slot, *flush);
@@ -457,6 +507,8 @@ pq::SlotView SimUpstream::read_slot_view() const {
 
 std::span<const std::byte> SimUpstream::wal_of(const Node& node, wal::TimelineId timeline, Lsn from,
                                                Lsn to) const {
+  if (node.sibling && timeline == node.timeline)
+    return lineage_.sibling()->wal.bytes().subspan(from - lineage_.start(), to - from);
   if (!node.other_branch || timeline < node.timeline) return lineage_.bytes(timeline, from, to);
   const auto all = lineage_.other_branch()->wal(same_layout_).bytes();
   return all.subspan(from - lineage_.start(), to - from);
@@ -488,19 +540,24 @@ void SimUpstream::find_other_wal(Lsn start, wal::TimelineId timeline) {
   }
 }
 
-void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question) {
-  check_connection();
-  if (!question) find_other_wal(lsn, timeline);
-  const auto& node = nodes_[connected_];
+/// What START_REPLICATION is refused for.
+void SimUpstream::check_place(const Node& node, Lsn lsn, wal::TimelineId timeline) const {
   if (timeline > node.timeline)
     throw Error(ErrorKind::retry, "requested timeline is not in this server's history")
         .with_sqlstate("XX000");
-  if (timeline < node.timeline && lsn > lineage_.timeline(timeline).switchpoint)
+  if (timeline < node.timeline && lsn > switchpoint_of(node, timeline))
     throw Error(ErrorKind::retry, "requested starting point is not in this server's history")
         .with_sqlstate("XX000");
   if (timeline == node.timeline && lsn > node.flush)
     throw Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position")
         .with_sqlstate("XX000");
+}
+
+void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question) {
+  check_connection();
+  if (!question) find_other_wal(lsn, timeline);
+  const auto& node = nodes_[connected_];
+  check_place(node, lsn, timeline);
   if (with_slot && (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped))
     throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
         .with_sqlstate("42704");

@@ -28,7 +28,8 @@ struct Node {
   SlotTrouble slot_trouble = SlotTrouble::none;
   bool slot_kept = false;     ///< it was moved by the slot keeper last
   bool foreign = false;       ///< of another cluster, or
-  bool other_branch = false;  ///< of this one, with a history of its own
+  bool other_branch = false;  ///< of this one, with a history of its own, or
+  bool sibling = false;       ///< promoted separately; nobody has a reason to follow it
   std::uint64_t starts = 1;   ///< counts restarts: a connection to an older one is broken
   /// It shuts down since then: it lets nobody in, and waits for the walsender it has.
   std::optional<receive::Time> leaving = std::nullopt;
@@ -51,8 +52,11 @@ class SimUpstream {
     bool begins_as_standby = false;
     bool foreign_host = false;  ///< the connection string names a server of another cluster, too
     bool other_branch =
-        false;             ///< … or one that was set back, or is the other one of a split brain
-    bool damages = false;  ///< WAL is damaged now and then, on the way or where it is read
+        false;  ///< … or one that was set back, or is the other one of a split brain
+    /// … or one that was promoted beside another (Lineage::Sibling). It answers where it is asked
+    /// while one of the true ones is on the newest timeline, and must never be taken then.
+    bool sibling = false;
+    bool damages = false;       ///< WAL is damaged now and then, on the way or where it is read
     bool sends_away = false;    ///< walsenders are told to go, servers shut down, now and then
     bool slot_trouble = false;  ///< the slot is invalidated or dropped now and then
   };
@@ -97,12 +101,25 @@ class SimUpstream {
   [[nodiscard]] pq::SlotView read_slot_view() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
 
-  // --- The slot keeper, over a short connection of its own ---------------------------------------
+  // --- Questions to any of them, over a connection of its own ------------------------------------
 
+  [[nodiscard]] std::size_t node_of(std::size_t host) const {
+    return (host + shift_) % nodes_.size();
+  }
   /// The host's node, for what follows. Throws Error if it does not answer.
-  [[nodiscard]] std::size_t visit(std::size_t host);
+  [[nodiscard]] std::size_t visit(std::size_t host) const;
   [[nodiscard]] pq::SystemIdentity identify(std::size_t node) const;
   [[nodiscard]] pq::SlotState read_slot(std::size_t node) const;
+  [[nodiscard]] std::string history(std::size_t node, wal::TimelineId timeline) const;
+  /// The first message of a stream that begins there. Throws what the server says.
+  [[nodiscard]] pq::StreamEvent peek(std::size_t node, wal::Lsn lsn,
+                                     wal::TimelineId timeline) const;
+  /// From now on that connection is the one of the client.
+  void adopt(std::size_t node, std::uint64_t starts);
+
+  // --- The slot keeper, over a short connection of its own ---------------------------------------
+
+  void on_visit() { ++visits_; }
   bool create_slot(std::size_t node);
   /// As Server::use_slot(). What breaks a promise is a Violation.
   bool use_slot(std::size_t node, wal::Lsn position, wal::TimelineId timeline,
@@ -148,6 +165,8 @@ class SimUpstream {
 
  private:
   void check_ancestry(std::size_t node, wal::Lsn end) const;
+  [[nodiscard]] wal::Lsn switchpoint_of(const Node& node, wal::TimelineId timeline) const;
+  void check_place(const Node& node, wal::Lsn lsn, wal::TimelineId timeline) const;
   void check_connection();
   [[nodiscard]] bool lost_connection() const;
   [[nodiscard]] pq::StreamEvent answer(wal::Lsn valid_up_to);
