@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/durable_end.h"
+#include "archive/serving_view.h"
 #include "base/log.h"
 #include "cli/serve_options.h"
 #include "io/directory.h"
@@ -42,11 +43,12 @@ class Serving {
   void news() noexcept { news_.raise(); }
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
-  /// Who is served. Any thread.
-  [[nodiscard]] std::vector<archive::DownstreamClient> clients() const { return clients_.view(); }
+  /// What is served, and to whom. Any thread.
+  [[nodiscard]] archive::ServingView view() const;
 
  private:
   class HubNow;
+  class SlotsNow;
   std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
   void tell_who_may_come() const;
   void tell_expiry() const;
@@ -61,8 +63,9 @@ class Serving {
   std::optional<relay::Cluster> cluster_;
   net::Wake news_;
   const Listeners listening_;
-  std::mutex hub_mutex_;
-  relay::Hub* hub_ = nullptr;  ///< while WAL is served
+  mutable std::mutex hub_mutex_;
+  relay::Hub* hub_ = nullptr;      ///< while WAL is served
+  relay::Slots* slots_ = nullptr;  ///< likewise
   std::string version_;
   relay::Clients clients_;
 };

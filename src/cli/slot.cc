@@ -17,6 +17,8 @@
 #include "pq/commands.h"
 #include "pq/connection.h"
 #include "pq/slot_view.h"
+#include "relay/entrance_state.h"
+#include "relay/slots_socket.h"
 
 namespace weir::cli {
 
@@ -126,11 +128,24 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
+/// A relay has no SQL, by which a server tells of all slots.
+pq::Connection open_for_sql(const std::string& conninfo, const net::Wake& never) {
+  try {
+    return pq::Connection::open(
+        {.conninfo = ordinary_conninfo(conninfo), .replication = pq::Replication::none}, never);
+  } catch (const Error& error) {
+    if (error.message().find(relay::kReplicationOnly) == std::string::npos) throw;
+    throw Error(ErrorKind::refused, "that is a relay: it has no SQL to list slots by")
+        .hint(
+            "\"pgweir slot list -D DIR\" where its archive is. Over the connection slots can be "
+            "created and dropped: \"pgweir slot create\", \"pgweir slot drop\".");
+  }
+}
+
 int list(const Arguments& arguments, const std::string& conninfo) {
   refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
   const net::Wake never;
-  auto connection = pq::Connection::open(
-      {.conninfo = ordinary_conninfo(conninfo), .replication = pq::Replication::none}, never);
+  auto connection = open_for_sql(conninfo, never);
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
@@ -176,7 +191,9 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
             "pg_receivewal makes its own.");
   if (verb == "list") {
     refuse(arguments, "list", {"if-exists", "if-not-exists", "slot"});
-    const auto slots = list_archive_slots(directory);
+    std::vector<SlotRow> slots;
+    for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
+      slots.push_back(row_of(slot));
     print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
     return kDone;
   }

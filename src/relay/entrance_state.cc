@@ -142,7 +142,7 @@ bool EntranceState::take_startup(const wire::Startup& startup) {
       return true;
     case Wanted::none:
     case Wanted::logical:
-      refuse({"28000", "only physical replication is served here",
+      refuse({"28000", std::string(kReplicationOnly),
               "This is pgweir, which serves an archive of WAL. It has no databases.",
               "Connect with replication=true, and without a database of your own."});
       return true;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/tls.h"
@@ -15,6 +16,9 @@
 #include "wire/client_messages.h"
 
 namespace weir::relay {
+
+/// What somebody hears who wants SQL.
+inline constexpr std::string_view kReplicationOnly = "only physical replication is served here";
 
 /// Who may come in. Not changed while somebody is being asked.
 struct Access {

@@ -122,7 +122,7 @@ void Server::welcome(net::Listener& listener) {
   // As with a server, over a Unix socket there is none.
   const bool offers_tls = access->tls != nullptr && peer.address;
   EntranceState state(*access, peer, make_nonce(), offers_tls);
-  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr,
+  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr, std::nullopt,
                        std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});
 }
@@ -191,6 +191,7 @@ bool Server::shake_hands(Visitor& visitor) {
       return false;
     case crypto::TlsSession::Progress::done:
       visitor.shakes_hands = nullptr;
+      visitor.ssl = {session.version(), session.cipher(), session.bits()};
       visitor.state.on_encrypted({session.protocol_named(), session.has_certificate(),
                                   session.common_name(), visitor.access->tls->end_point()});
   }
@@ -216,7 +217,8 @@ void Server::admit(Visitor& visitor) {
                 state.rest(),
                 std::move(state.output()),
                 ++processes_,
-                make_secret()};
+                make_secret(),
+                visitor.ssl};
   log_.info("client \"{}\" ({}, user \"{}\") is let in{}", client.application_name, client.address,
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();

@@ -64,7 +64,8 @@ class Session {
         place_(clients, {.pid = client_.process,
                          .user = client_.user,
                          .application_name = client_.application_name,
-                         .client_address = client_.address}) {}
+                         .client_address = client_.address,
+                         .ssl = client_.ssl}) {}
 
   void run();
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct Client {
   std::string greeting;   ///< of the authentication, not sent yet
   std::uint32_t process;  ///< a number that no other session has
   std::uint32_t secret;
+  std::optional<archive::ConnectionSsl> ssl;
 };
 
 /// Serves one client until it goes, or until the hub says to stop: carries WalsenderState's steps

@@ -47,7 +47,8 @@ class SessionTest : public ::testing::Test {
                     {},
                     {},
                     1,
-                    2};
+                    2,
+                    std::nullopt};
       serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, nullptr,
                    log_, seldom_);
     });
