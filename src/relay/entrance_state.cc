@@ -99,7 +99,8 @@ bool EntranceState::take_startup() {
   } else if (const auto* startup = std::get_if<wire::Startup>(&read.packet)) {
     return take_startup(*startup);
   } else {
-    leave(std::nullopt);  // a walsender has nothing that could be cancelled by its key
+    cancel_ = std::get<wire::CancelRequest>(read.packet);
+    leave(std::nullopt);  // without an answer, right or wrong
   }
   return true;
 }

@@ -153,7 +153,10 @@ bool Server::listen_to(Visitor& visitor) {
   std::array<char, 4096> bytes;
   for (;;) {
     if (visitor.shakes_hands != nullptr && !shake_hands(visitor)) return false;
-    if (state.state() == EntranceState::State::left) tell_refusal(visitor);
+    if (state.state() == EntranceState::State::left) {
+      if (state.cancel()) cancels_.cancel(*state.cancel());
+      tell_refusal(visitor);
+    }
     if (state.state() != EntranceState::State::open) return true;
     const auto count = visitor.stream->receive_now(bytes);
     if (!count) return false;  // without a word, as who has no password, or only looks who is there
@@ -227,7 +230,7 @@ void Server::admit(Visitor& visitor) {
   try {
     guest.thread = machine_threads().start("client", [this, &guest, shared] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_,
+        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_, cancels_,
                      backups_ ? &*backups_ : nullptr, log_, trouble_);
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));

@@ -108,6 +108,7 @@ class Server {
   SeldomLog seldom_;   ///< of clients
   SeldomLog trouble_;  ///< of the archive, which clients have met
   std::optional<BackupSource> backups_;
+  Cancels cancels_;
   std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;
   net::Wake reap_;

@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -47,7 +48,7 @@ Cluster with_version(Cluster cluster, const std::string& said) {
 class Session {
  public:
   Session(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-          Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble)
+          Clients& clients, Cancels& cancels, BackupSource* backups, Log& log, SeldomLog& trouble)
       : client_(std::move(client)),
         archive_(archive),
         cluster_(with_version(cluster, hub.version())),
@@ -57,6 +58,11 @@ class Session {
         log_(log),
         trouble_(trouble),
         guest_(hub, wake_),
+        cancel_key_(cancels, {client_.process, client_.secret},
+                    [this] {
+                      cancelled_ = true;
+                      wake_.raise();
+                    }),
         state_({.cluster = cluster_,
                 .application_name = client_.application_name,
                 .held_back = clients.holds_back(client_.application_name),
@@ -98,6 +104,8 @@ class Session {
   SeldomLog& trouble_;
   net::Wake wake_;
   Hub::Guest guest_;
+  std::atomic<bool> cancelled_ = false;
+  const Cancels::Session cancel_key_;
   WalsenderState state_;
   Clients::Guest place_;
   WalsenderState::Status told_status_;
@@ -135,6 +143,10 @@ std::string Session::serve() {
     wake_.clear();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop();
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
+    if (cancelled_.exchange(false)) {
+      backup_.reset();
+      state_.cancel();
+    }
     if (backup_) carry_backup();
     const auto served = hub_.served();
     const auto step = state_.next(*served, now());
@@ -272,8 +284,10 @@ void Session::tell_stream(const Served& served) {
 }  // namespace
 
 void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-                  Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble) {
-  Session(std::move(client), archive, cluster, hub, slots, clients, backups, log, trouble).run();
+                  Clients& clients, Cancels& cancels, BackupSource* backups, Log& log,
+                  SeldomLog& trouble) {
+  Session(std::move(client), archive, cluster, hub, slots, clients, cancels, backups, log, trouble)
+      .run();
 }
 
 }  // namespace weir::relay

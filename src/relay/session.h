@@ -10,6 +10,7 @@
 #include "net/stream.h"
 #include "net/wake.h"
 #include "relay/base_backup.h"
+#include "relay/cancels.h"
 #include "relay/clients.h"
 #include "relay/hub.h"
 #include "relay/served.h"
@@ -34,6 +35,7 @@ struct Client {
 /// out, on the thread that calls it. It waits for this client alone, and nobody waits for it.
 /// Throws nothing but what is no Error. `backups`: nullptr where base backups are not to be had.
 void serve_client(Client client, io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots,
-                  Clients& clients, BackupSource* backups, Log& log, SeldomLog& trouble);
+                  Clients& clients, Cancels& cancels, BackupSource* backups, Log& log,
+                  SeldomLog& trouble);
 
 }  // namespace weir::relay

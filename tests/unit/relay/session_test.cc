@@ -49,8 +49,8 @@ class SessionTest : public ::testing::Test {
                     1,
                     2,
                     std::nullopt};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, nullptr,
-                   log_, seldom_);
+      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, cancels_,
+                   nullptr, log_, seldom_);
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -100,6 +100,7 @@ class SessionTest : public ::testing::Test {
 
   Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
+  Cancels cancels_;
   std::string unread_;
   std::thread thread_;
 };
