@@ -18,10 +18,10 @@ constexpr std::size_t kPiece = 256 * 1024;
 
 enum class Match { equal, different, stopped };
 
-class Compression {
+class SegmentCompression {
  public:
-  Compression(io::Directory& directory, wal::SegmentName segment, wal::SegmentSize size,
-              io::File& raw, const std::function<bool()>& stop)
+  SegmentCompression(io::Directory& directory, wal::SegmentName segment, wal::SegmentSize size,
+                     io::File& raw, const std::function<bool()>& stop)
       : directory_(directory), segment_(segment), size_(size), raw_(raw), stop_(stop) {}
 
   /// An earlier run or another program has made the compressed form.
@@ -195,7 +195,7 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
         .with("expected", segment_size.bytes())
         .hint("It is left as it is. Restore it from a copy, or move it away.");
 
-  Compression work(directory, segment, segment_size, *raw, stop);
+  SegmentCompression work(directory, segment, segment_size, *raw, stop);
   for (const auto& form : finished_names(segment))
     if (form.method != codec::Method::none && directory.find(form.to_string()))
       return work.remove_raw_beside(form.to_string(), form.method);

@@ -95,9 +95,10 @@ class Job final : public SyncJob {
   }
 
   void write_buffered(JobWork& work, io::File& file) {
-    file.bypass_cache(true);
+    auto* const direct = file.direct_writes();
+    if (direct != nullptr) direct->bypass_cache(true);
     file.write_at(0, work.memory->bytes());
-    file.bypass_cache(false);
+    if (direct != nullptr) direct->bypass_cache(false);
     work.memory = nullptr;
   }
 

@@ -121,7 +121,7 @@ int ack_command(const Arguments& arguments) {
     return kDone;
   }
   // Who acknowledges need not be who archives, and a receiver has to read it.
-  directory->set_file_mode(0644);
+  io::set_file_mode(*directory, 0644);
   const auto now = format_time(std::chrono::system_clock::now());
   for (auto& loss : chosen) {
     if (!loss.recorded) {

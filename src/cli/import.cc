@@ -66,7 +66,7 @@ importing::Source open_source(const std::string& path, io::Directory& archive) {
 void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
   if (listing.segments.empty()) return;
   const auto access = io::look_at_access(archive.path_of(listing.segments.back().name.to_string()));
-  if (access && (access->mode & 0040) != 0) archive.set_file_mode(0640);
+  if (access && (access->mode & 0040) != 0) io::set_file_mode(archive, 0640);
 }
 
 void tell(const importing::LeftOut& each, std::set<std::string>& hints) {

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "cli/logical_options.h"
+#include "daemon/command_runner.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
@@ -37,44 +37,18 @@ constexpr auto kPatience = 2s;
 bool run_with_snapshot(const std::string& command, const std::string& snapshot, wal::Lsn position,
                        const net::Wake& stop, Log& log) {
   log.info("snapshot {} at {} for: {}", snapshot, position, command);
-  std::vector<std::string> variables;
-  for (char** variable = environ; *variable != nullptr; ++variable)
-    variables.emplace_back(*variable);
-  variables.push_back("PGWEIR_SNAPSHOT=" + snapshot);
-  variables.push_back(fmt::format("PGWEIR_LSN={}", position));
-  std::vector<char*> environment;
-  for (auto& variable : variables) environment.push_back(variable.data());
-  environment.push_back(nullptr);
-  std::string shell = "sh";
-  std::string flag = "-c";
-  std::string text = command;
-  char* words[] = {shell.data(), flag.data(), text.data(), nullptr};
-
-  // The command is not to inherit that we block and ignore signals.
-  posix_spawnattr_t attributes;
-  ::posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  sigset_t ours;
-  sigemptyset(&ours);
-  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) sigaddset(&ours, number);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &ours);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  pid_t child = -1;
-  const int code =
-      ::posix_spawn(&child, "/bin/sh", nullptr, &attributes, words, environment.data());
-  ::posix_spawnattr_destroy(&attributes);
-  if (code != 0) throw system_error(code, "could not start the snapshot command");
+  const pid_t child = daemon::start_command(
+      command, {{"PGWEIR_SNAPSHOT", snapshot}, {"PGWEIR_LSN", fmt::format("{}", position)}},
+      daemon::Input::ours);
   bool ended_by_us = false;
   for (;;) {
     int status = 0;
     const pid_t done = ::waitpid(child, &status, WNOHANG);
     if (done == child) {
       if (ended_by_us) throw net::Interrupted{};
-      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
-      log.warning("the snapshot command ended with {} {}", WIFEXITED(status) ? "status" : "signal",
-                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+      const auto trouble = daemon::told_of_status(status);
+      if (trouble.empty()) return true;
+      log.warning("the snapshot command {}", trouble);
       return false;
     }
     if (done < 0 && errno != EINTR) throw system_error(errno, "could not wait for the command");

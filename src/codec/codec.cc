@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
+#include "base/text.h"
 #include "codec/methods.h"
 
 namespace weir::codec {
@@ -93,15 +94,12 @@ Compression Compression::parse(std::string_view text) {
         .hint(name == "none" ? "\"none\" has no level."
                              : "Use none, zstd, gzip or lz4, with a level if you like: zstd:3.");
   if (colon == std::string_view::npos) return {range->method, range->usual};
-  const std::string_view digits = text.substr(colon + 1);
-  int level = 0;
-  const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), level);
-  if (failed != std::errc() || end != digits.data() + digits.size() || level < range->least ||
-      level > range->most)
+  const auto level = parse_number<int>(text.substr(colon + 1));
+  if (!level || *level < range->least || *level > range->most)
     throw Error(ErrorKind::usage, fmt::format("wrong compression level in \"{}\"", text))
         .hint(fmt::format("{} takes levels from {} to {}; without one it uses {}.", range->name,
                           range->least, range->most, range->usual));
-  return {range->method, level};
+  return {range->method, *level};
 }
 
 std::uint64_t compression_memory(Compression compression, std::uint64_t content_size) {

@@ -10,6 +10,8 @@
 #include <csignal>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace weir::daemon {
 
 namespace {
@@ -31,7 +33,7 @@ std::vector<std::string> environment_with(const Variables& variables) {
 /// The child begins with the signals as a shell expects them: we block some and ignore others.
 class SpawnSettings {
  public:
-  SpawnSettings() {
+  explicit SpawnSettings(Input input) {
     ::posix_spawnattr_init(&attributes_);
     ::posix_spawn_file_actions_init(&actions_);
     sigset_t none;
@@ -39,11 +41,11 @@ class SpawnSettings {
     ::posix_spawnattr_setsigmask(&attributes_, &none);
     sigset_t defaults;
     sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    sigaddset(&defaults, SIGXFSZ);
+    for (const int number : {SIGPIPE, SIGXFSZ, SIGTERM}) sigaddset(&defaults, number);
     ::posix_spawnattr_setsigdefault(&attributes_, &defaults);
     ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (input == Input::none)
+      ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   }
   ~SpawnSettings() {
     ::posix_spawnattr_destroy(&attributes_);
@@ -62,7 +64,7 @@ class SpawnSettings {
 
 }  // namespace
 
-std::string run_command(const std::string& command, const Variables& variables) {
+pid_t start_command(const std::string& command, const Variables& variables, Input input) {
   auto environment = environment_with(variables);
   std::vector<char*> entries;
   for (auto& entry : environment) entries.push_back(entry.data());
@@ -72,17 +74,31 @@ std::string run_command(const std::string& command, const Variables& variables) 
   std::string text = command;
   char* const arguments[] = {shell.data(), option.data(), text.data(), nullptr};
 
-  const SpawnSettings settings;
+  const SpawnSettings settings(input);
   pid_t child = 0;
   const int code = ::posix_spawn(&child, "/bin/sh", settings.actions(), settings.attributes(),
                                  arguments, entries.data());
-  if (code != 0) return "could not be started: " + std::string(system_error(code, "sh").what());
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return "could not be waited for";
+  if (code != 0) throw system_error(code, "could not start sh");
+  return child;
+}
+
+std::string told_of_status(int status) {
   if (WIFSIGNALED(status)) return fmt::format("was ended by signal {}", WTERMSIG(status));
   if (WEXITSTATUS(status) != 0) return fmt::format("ended with status {}", WEXITSTATUS(status));
   return "";
+}
+
+std::string run_command(const std::string& command, const Variables& variables) {
+  pid_t child = 0;
+  try {
+    child = start_command(command, variables, Input::none);
+  } catch (const Error& error) {
+    return "could not be started: " + std::string(error.what());
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) return "could not be waited for";
+  return told_of_status(status);
 }
 
 CommandRunner::CommandRunner(std::size_t most_waiting, Log& log)

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -17,6 +19,18 @@ namespace weir::daemon {
 
 /// What a user's command is run with: names and values added to our own environment.
 using Variables = std::vector<std::pair<std::string, std::string>>;
+
+enum class Input { none, ours };
+
+/// Starts `sh -c command` with these variables and our standard input, or an empty one, and with
+/// signals as a shell expects them. Returns its process, for waitpid(). Throws Error{io} if that
+/// can't be done.
+[[nodiscard]] pid_t start_command(const std::string& command, const Variables& variables,
+                                  Input input);
+
+/// What became of a command, by waitpid()'s status: "ended with status 3", "was ended by signal 9",
+/// "" for status 0.
+[[nodiscard]] std::string told_of_status(int status);
 
 /// Runs `sh -c command` with these variables, standard input empty, and waits for its end. Values
 /// reach it by the environment alone: nothing is pasted into the command's text. Returns "" if it

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <thread>
 
 #include "archive/listing.h"
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
@@ -81,11 +81,7 @@ std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Ask&& ask)
 }
 
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  if (!text) return std::nullopt;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-  return value;
+  return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
 /// Runs a look that may be refused; what it would have found stays unset.

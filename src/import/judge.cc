@@ -19,6 +19,13 @@ using wal::Lsn;
 
 constexpr std::size_t kReadAtOnce = 64 * 1024;
 
+/// Whether the place lies between an xlog switch, the verifier's newest record, and the segment's
+/// end: what is there means nothing. (archive::meaningful_bytes() is for one that was fed a whole
+/// segment from its first byte.)
+bool behind_switch(const wal::RecordVerifier& verifier, Lsn at) {
+  return verifier.last_record_end() > verifier.records_end() && at >= verifier.records_end();
+}
+
 }  // namespace
 
 /// One run, from left to right.
@@ -123,9 +130,7 @@ class Judge::Reading {
     auto reading = verifier_;
     static_cast<void>(archive::read_segment(*one.shelf, one.name, size_,
                                             [&](auto wal) { return !reading.feed(wal); }));
-    const bool filler = reading.last_record_end() > reading.records_end();
-    if ((filler && at >= reading.records_end()) || (timeline_end && at >= *timeline_end))
-      return false;
+    if (behind_switch(reading, at) || (timeline_end && at >= *timeline_end)) return false;
     for (const auto* const each : {&one, &other})
       left_out_.push_back({each->path(), Reason::conflict,
                            fmt::format("it holds other WAL than {}, from {} on, and both are sound",
@@ -368,8 +373,7 @@ std::optional<std::uint64_t> meaningful_difference(io::Shelf& archive,
     return sound;
   });
   // (Where ours is damaged, the filler may be that of the segment before.)
-  const bool filler = sound && verifier.last_record_end() > verifier.records_end();
-  if (filler && start + *offset >= verifier.records_end()) return std::nullopt;
+  if (sound && behind_switch(verifier, start + *offset)) return std::nullopt;
   return offset;
 }
 

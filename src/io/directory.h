@@ -3,12 +3,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "io/shelf.h"
 
 namespace weir::io {
+
+/// A feature of a file: writes that need not go through the page cache.
+class DirectWrites {
+ public:
+  virtual ~DirectWrites() = default;
+  /// A hint: the writes that follow, in whole pages from memory aligned to pages, are large and
+  /// nobody reads them soon (O_DIRECT). Without effect where the file system can't. What is
+  /// promised about sync() stays.
+  virtual void bypass_cache(bool bypass) = 0;
+};
 
 /// An open file. Owns the descriptor and so one open file description: its sync() sees write-back
 /// errors of its own, whatever other File objects of the same file were told. One thread at a time.
@@ -30,21 +41,30 @@ class File : public Bytes {
   virtual void sync() = 0;
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
-  /// A hint: the writes that follow, in whole pages from memory aligned to pages, are large and
-  /// nobody reads them soon, so they need not go through the page cache (O_DIRECT). Without effect
-  /// where the file system can't. What is promised about sync() stays.
-  virtual void bypass_cache(bool) {}
   /// Cuts off what is behind `size`. Durable after sync(). Throws Error{io}, here always: for files
   /// that are never cut.
   virtual void truncate(std::uint64_t size);
-  /// A number that no other file of the directory has while this one exists (its inode), 0 if there
-  /// is none such.
-  [[nodiscard]] virtual std::uint64_t identity() { return 0; }
+  /// A number that no other file of the directory has while this one exists (its inode).
+  [[nodiscard]] virtual std::uint64_t identity() = 0;
   /// Takes an exclusive flock on the file, held until it is closed. False if another process, or
   /// another File object, holds it. Throws Error{io} where files know no locks.
   [[nodiscard]] virtual bool try_lock();
-  /// To hand the file to another process; owned by this object. -1 where there is no such thing.
-  [[nodiscard]] virtual int descriptor() const { return -1; }
+
+  // Features that not every file has.
+
+  /// To hand the file to another process; owned by this object. nullopt: it has none.
+  [[nodiscard]] virtual std::optional<int> descriptor() const { return std::nullopt; }
+  /// nullptr: it has no such way.
+  [[nodiscard]] virtual DirectWrites* direct_writes() { return nullptr; }
+};
+
+/// A feature of a directory: its files have modes.
+class FileModes {
+ public:
+  virtual ~FileModes() = default;
+  /// Mode bits of files created from now on, whatever the umask says: 0600, or 0640 where the
+  /// server allows its group to read (data_directory_mode).
+  virtual void set_file_mode(unsigned mode) = 0;
 };
 
 /// A feature: files that have no name yet.
@@ -88,17 +108,20 @@ class Directory : public Shelf {
     return open_for_reading(name);
   }
 
-  /// A feature that not every one has: nullptr then.
+  /// Features that not every one has: nullptr then.
   [[nodiscard]] virtual UnnamedFiles* unnamed_files() { return nullptr; }
+  [[nodiscard]] virtual FileModes* file_modes() { return nullptr; }
 
   /// Takes an exclusive flock on the directory itself, held until this object is gone (and by the
   /// kernel no longer than the process lives). False if another process holds it.
   [[nodiscard]] virtual bool try_lock() = 0;
-  /// Mode bits of files created from now on, whatever the umask says: 0600, or 0640 where the
-  /// server allows its group to read (data_directory_mode). A directory without modes ignores it.
-  virtual void set_file_mode(unsigned mode) { static_cast<void>(mode); }
   /// Bytes an unprivileged writer can still use on this file system.
   [[nodiscard]] virtual std::uint64_t free_bytes() = 0;
 };
+
+/// As FileModes has it, where the directory's files have modes.
+inline void set_file_mode(Directory& directory, unsigned mode) {
+  if (auto* const modes = directory.file_modes()) modes->set_file_mode(mode);
+}
 
 }  // namespace weir::io

@@ -141,7 +141,7 @@ class Place {
   const std::optional<Inode> inode_;
 };
 
-class PosixFile final : public File {
+class PosixFile final : public File, private DirectWrites {
  public:
   PosixFile(Descriptor fd, std::string path, std::shared_ptr<const Place> place, bool named = true)
       : fd_(fd.release()), path_(std::move(path)), place_(std::move(place)), named_(named) {}
@@ -261,7 +261,8 @@ class PosixFile final : public File {
     throw io_error(errno, "could not lock", path_);
   }
 
-  int descriptor() const override { return fd_; }
+  std::optional<int> descriptor() const override { return fd_; }
+  DirectWrites* direct_writes() override { return this; }
 
  private:
   int fd_;
@@ -282,7 +283,10 @@ FileIdentity identity_from(const struct stat& status) {
           .changed_ns = nanoseconds(status.st_ctim)};
 }
 
-class PosixDirectory final : public Directory, private Identities, private UnnamedFiles {
+class PosixDirectory final : public Directory,
+                             private Identities,
+                             private UnnamedFiles,
+                             private FileModes {
  public:
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
       : fd_(std::move(fd)),
@@ -453,6 +457,7 @@ class PosixDirectory final : public Directory, private Identities, private Unnam
 
   Identities* identities() override { return this; }
   UnnamedFiles* unnamed_files() override { return this; }
+  FileModes* file_modes() override { return this; }
 
   std::optional<FileIdentity> of(const std::string& name) override {
     check_plain(name);
@@ -484,7 +489,7 @@ class PosixDirectory final : public Directory, private Identities, private Unnam
 
   bool give_name(File& unnamed, const std::string& name) override {
     check_plain(name);
-    const auto link = "/proc/self/fd/" + std::to_string(unnamed.descriptor());
+    const auto link = "/proc/self/fd/" + std::to_string(unnamed.descriptor().value());
     if (::linkat(AT_FDCWD, link.c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
       return true;
     if (errno == EEXIST || errno == EXDEV || errno == ENOENT || errno == EPERM || errno == EMLINK)
@@ -494,7 +499,7 @@ class PosixDirectory final : public Directory, private Identities, private Unnam
 
   bool leads_to(const std::string& name, const File& file) override {
     check_plain(name);
-    const auto wanted = inode_of(file.descriptor(), "", AT_EMPTY_PATH);
+    const auto wanted = inode_of(file.descriptor().value(), "", AT_EMPTY_PATH);
     const auto found = inode_of(fd_.get(), name.c_str(), 0);
     if (!found) return errno != ENOENT;
     return !wanted || found == wanted;
@@ -610,9 +615,10 @@ void File::truncate(std::uint64_t size) {
 bool File::try_lock() { throw Error(ErrorKind::io, "files know no locks here"); }
 
 void reserve_if_possible(File& file, std::uint64_t bytes) {
-  if (file.descriptor() < 0 || bytes == 0) return;
+  const auto descriptor = file.descriptor();
+  if (!descriptor || bytes == 0) return;
   if (retry_interrupted(
-          [&] { return ::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)); }) == 0)
+          [&] { return ::fallocate(*descriptor, 0, 0, static_cast<off_t>(bytes)); }) == 0)
     return;
   if (errno != EOPNOTSUPP && errno != ENOSYS)
     throw io_error(errno, "could not reserve space", "the file to be written").with("bytes", bytes);

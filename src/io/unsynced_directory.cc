@@ -56,7 +56,7 @@ class UnsyncedDirectory final : public Directory {
     return directory_.find(name);
   }
   bool try_lock() override { return directory_.try_lock(); }
-  void set_file_mode(unsigned mode) override { directory_.set_file_mode(mode); }
+  FileModes* file_modes() override { return directory_.file_modes(); }
   std::uint64_t free_bytes() override { return directory_.free_bytes(); }
 
  private:

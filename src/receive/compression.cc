@@ -15,9 +15,10 @@ constexpr std::chrono::seconds kDiskFullWait(10);
 
 }  // namespace
 
-Compression::Compression(io::Directory& directory, codec::Compression compression,
-                         wal::SegmentSize segment_size, Threads& threads, Log& log, Feed& feed,
-                         StatusBoard& board, std::function<void(const Error&)> durability_lost)
+CompressionThread::CompressionThread(io::Directory& directory, codec::Compression compression,
+                                     wal::SegmentSize segment_size, Threads& threads, Log& log,
+                                     Feed& feed, StatusBoard& board,
+                                     std::function<void(const Error&)> durability_lost)
     : directory_(directory),
       compression_(compression),
       segment_size_(segment_size),
@@ -31,7 +32,7 @@ Compression::Compression(io::Directory& directory, codec::Compression compressio
       thread_(threads.start(
           "compressor", [this] { work(); }, Threads::Priority::low)) {}
 
-Compression::~Compression() {
+CompressionThread::~CompressionThread() {
   {
     const Threads::Lock lock(*mutex_);
     stop_ = true;
@@ -40,7 +41,7 @@ Compression::~Compression() {
   thread_->join();
 }
 
-void Compression::add(const std::vector<wal::SegmentName>& segments) {
+void CompressionThread::add(const std::vector<wal::SegmentName>& segments) {
   {
     const Threads::Lock lock(*mutex_);
     queue_.insert(queue_.end(), segments.begin(), segments.end());
@@ -48,7 +49,7 @@ void Compression::add(const std::vector<wal::SegmentName>& segments) {
   changed_->notify_all();
 }
 
-void Compression::drain(const net::Wake& stop, std::chrono::milliseconds patience) {
+void CompressionThread::drain(const net::Wake& stop, std::chrono::milliseconds patience) {
   // How often it is looked whether to stop: a signal cannot notify.
   constexpr std::chrono::milliseconds kLook(50);
   std::optional<Time> deadline;
@@ -60,7 +61,7 @@ void Compression::drain(const net::Wake& stop, std::chrono::milliseconds patienc
   }
 }
 
-void Compression::work() {
+void CompressionThread::work() {
   Threads::Lock lock(*mutex_);
   for (;;) {
     board_.update([&](auto& content) { content.to_compress = queue_.size(); });
@@ -77,7 +78,7 @@ void Compression::work() {
   }
 }
 
-void Compression::compress(wal::SegmentName segment) {
+void CompressionThread::compress(wal::SegmentName segment) {
   bool told = false;
   while (!stop_) {
     try {

@@ -21,14 +21,14 @@ namespace weir::receive {
 /// Compresses finished segments in a thread of its own, at low priority, oldest first. What it does
 /// not get done is found as a raw segment by the next start. A full disk is waited for; any other
 /// failure is told and leaves that segment raw.
-class Compression {
+class CompressionThread {
  public:
   /// `durability_lost` must end the process (P6).
-  Compression(io::Directory& directory, codec::Compression compression,
-              wal::SegmentSize segment_size, Threads& threads, Log& log, Feed& feed,
-              StatusBoard& board, std::function<void(const Error&)> durability_lost);
+  CompressionThread(io::Directory& directory, codec::Compression compression,
+                    wal::SegmentSize segment_size, Threads& threads, Log& log, Feed& feed,
+                    StatusBoard& board, std::function<void(const Error&)> durability_lost);
   /// Finishes nothing: what is under way is broken off and left raw.
-  ~Compression();
+  ~CompressionThread();
 
   void add(const std::vector<wal::SegmentName>& segments);
   /// Returns when everything added so far is done (or given up); after `stop` when `patience` is

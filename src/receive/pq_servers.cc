@@ -1,6 +1,6 @@
-#include <charconv>
 #include <utility>
 
+#include "base/text.h"
 #include "pq/parameters.h"
 #include "pq/shutdown_probe.h"
 #include "receive/server.h"
@@ -75,11 +75,7 @@ class PqServer final : public Server {
 };
 
 std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  if (!text) return std::nullopt;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc()) return std::nullopt;
-  return value;
+  return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
 class PqServers final : public Servers {

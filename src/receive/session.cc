@@ -119,7 +119,7 @@ class Session {
   SessionState state_;
   Inspection inspection_;
   std::unique_ptr<Server> server_;
-  std::optional<Compression> compression_;
+  std::optional<CompressionThread> compression_;
   std::optional<SlotGuard> slot_guard_;
   /// What was read of the archive's end to compare it: the stream that follows begins there.
   struct Border {
@@ -320,7 +320,7 @@ void Session::perform(const step::ReadParameters&) {
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
   const auto mode = server_->data_directory_mode();
   file_mode_ = (mode & 040) != 0 ? 0640 : 0600;
-  directory_.set_file_mode(file_mode_);
+  io::set_file_mode(directory_, file_mode_);
   plan_memory(parameters.segment_size);
   state_.on_parameters(parameters);
 }

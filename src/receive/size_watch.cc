@@ -78,7 +78,7 @@ class SizeWatch::Work {
 
   void run() {
     directory_ = io::open_existing_directory(shared_.archive.path);
-    directory_->set_file_mode(shared_.archive.file_mode);
+    io::set_file_mode(*directory_, shared_.archive.file_mode);
     // Another directory may have got this name meanwhile; who writes into the old one finds out.
     const auto identity = io::identity_of_directory(*directory_);
     const auto& expected = shared_.archive.identity;

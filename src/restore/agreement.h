@@ -9,8 +9,8 @@
 #include "restore/archives.h"
 #include "restore/copy.h"
 #include "restore/fetched.h"
+#include "restore/options.h"
 #include "restore/partial.h"
-#include "restore/restore.h"
 #include "restore/segment_check.h"
 #include "wal/segment.h"
 

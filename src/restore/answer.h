@@ -8,7 +8,8 @@
 #include "io/directory.h"
 #include "restore/absence.h"
 #include "restore/archives.h"
-#include "restore/restore.h"
+#include "restore/options.h"
+#include "restore/result.h"
 #include "restore/target.h"
 
 namespace weir::restore {

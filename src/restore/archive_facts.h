@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "io/shelf.h"
 #include "restore/absence.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/page.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"

@@ -16,7 +16,7 @@
 #include "restore/absence.h"
 #include "restore/archive_facts.h"
 #include "restore/copy.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 

@@ -16,6 +16,8 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "restore/open_archives.h"
+#include "restore/request.h"
+#include "restore/restore.h"
 #include "restore/target.h"
 
 namespace weir::restore {

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "base/log.h"
+#include "restore/options.h"
 #include "restore/prefetcher.h"
-#include "restore/restore.h"
+#include "restore/result.h"
 
 namespace weir::restore {
 

@@ -8,7 +8,7 @@
 #include "archive/losses.h"
 #include "base/log.h"
 #include "io/shelf.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wal/transaction_end.h"

@@ -226,7 +226,7 @@ void reply_here(const Descriptor& channel, const Fetched& fetched, const io::Fil
                        .before_archive = fetched.before_archive,
                        .silent = fetched.silent};
   // If it fails, the one who asked is gone, or will be told by the end of the connection.
-  static_cast<void>(send_message(channel, message, content.descriptor()));
+  static_cast<void>(send_message(channel, message, content.descriptor().value()));
 }
 
 }  // namespace weir::restore

@@ -4,7 +4,7 @@
 
 #include "restore/answer.h"
 #include "restore/archives.h"
-#include "restore/restore.h"
+#include "restore/result.h"
 #include "wal/segment.h"
 
 namespace weir::restore {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "io/shelf.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 
 namespace weir::restore {
 

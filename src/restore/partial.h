@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "restore/archives.h"
 #include "restore/copy.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/segment.h"
 
 namespace weir::restore {

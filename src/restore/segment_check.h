@@ -14,7 +14,7 @@
 #include "restore/archives.h"
 #include "restore/copy.h"
 #include "restore/fetched.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "restore/seam.h"
 #include "restore/target.h"
 #include "restore/union_reader.h"

@@ -11,7 +11,7 @@
 
 #include "archive/wal_reader.h"
 #include "restore/archives.h"
-#include "restore/restore.h"
+#include "restore/options.h"
 #include "wal/lsn.h"
 
 namespace weir::restore {

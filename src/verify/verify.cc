@@ -11,77 +11,41 @@
 
 #include "archive/backup_checkpoint.h"
 #include "archive/content.h"
-#include "archive/find_losses.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
-#include "archive/losses.h"
 #include "archive/segment_reader.h"
-#include "archive/unvouched.h"
 #include "base/units.h"
-#include "verify/chunk_check.h"
-#include "verify/plan.h"
+#include "verify/run.h"
 
 namespace weir::verify {
 
 namespace {
 
 using wal::Lsn;
-using State = Outcome::State;
 
 constexpr std::size_t kSamples = 32;
 constexpr std::size_t kMostChunkSegments = 32;
-constexpr int kLooks = 50;
 
-class Run {
- public:
-  Run(io::Shelf& directory, const Options& options) : directory_(directory), options_(options) {}
+}  // namespace
 
-  Report run() {
-    const auto began = std::chrono::steady_clock::now();
-    report_.path = directory_.path();
-    look();
-    check_histories();
-    check_names();
-    check_segments();
-    report_histories();
-    judge_gaps();
-    judge_vanished();
-    judge_losses();
-    judge_backup();
-    judge_end();
-    accept();
-    report_.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
-        std::chrono::steady_clock::now() - began);
-    return std::move(report_);
-  }
-
- private:
-  void look();
-  void find_cluster();
-  [[nodiscard]] Scope scope() const;
-  void check_histories();
-  void check_second_forms();
-  void check_names();
-  void check_segments();
-  void work(ChunkCheck& check);
-  void report_histories();
-  void judge_gaps();
-  void judge_vanished();
-  void judge_losses();
-  void judge_backup();
-  void judge_end();
-  void accept();
-  [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
-
-  io::Shelf& directory_;
-  const Options& options_;
-  Report report_;
-  archive::Listing listing_;
-  archive::Timelines timelines_;
-  Cluster cluster_;
-  Plan plan_;
-  std::unique_ptr<Results> results_;
-};
+Report Run::run() {
+  const auto began = std::chrono::steady_clock::now();
+  report_.path = directory_.path();
+  look();
+  check_histories();
+  check_names();
+  check_segments();
+  report_histories();
+  judge_gaps();
+  judge_vanished();
+  judge_losses();
+  judge_backup();
+  judge_end();
+  accept();
+  report_.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - began);
+  return std::move(report_);
+}
 
 // ---- what is there
 
@@ -437,287 +401,6 @@ void Run::work(ChunkCheck& check) {
     throw Error(ErrorKind::retry, "stopped before everything was checked")
         .hint("Nothing was written. Begin again, with --from for a later start.");
 }
-
-// ---- the verdict
-
-void Run::report_histories() {
-  const auto& size = cluster_.segment_size;
-  for (const auto& path : plan_.paths) {
-    HistoryReport history;
-    history.timeline = path.history.timeline();
-    history.ancestors = path.history.ancestors();
-    bool open = false;
-    for (const auto& step : path.steps) {
-      const auto start = size.start(step.segno);
-      if (!step.node) {
-        open = false;
-        continue;
-      }
-      const auto outcome = results_->outcome(*step.node);
-      ++history.segments;
-      const bool whole = outcome.state == State::sound && !step.unfinished_inside;
-      auto end = whole ? size.start(step.segno + 1) : outcome.end;
-      if (outcome.state == State::vanished || step.unfinished_inside) end = Lsn();
-      if (open && !whole && end.valid() && end < start) {
-        // The record over the border is damaged: the sound WAL ends in the segment before.
-        history.sound.back().end = std::max(history.sound.back().begin, end);
-      } else if (open && end > history.sound.back().end) {
-        history.sound.back().end = end;
-      } else if (!open && end > start) {
-        history.sound.push_back({start, end});
-      }
-      history.partial = outcome.file.ends_with(".partial") ? outcome.file : "";
-      open = whole;
-    }
-    report_.histories.push_back(std::move(history));
-  }
-}
-
-/// Segments that were removed while we read: a prune takes the oldest; anything else is a gap. What
-/// we have read of older ones says nothing, they may be gone by now, too: so it is looked once
-/// more, and again as long as somebody is still removing (pg_archivecleanup goes in no order).
-void Run::judge_vanished() {
-  std::vector<std::size_t> vanished;
-  for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
-    if (plan_.nodes[i].chosen && results_->outcome(i).state == State::vanished)
-      vanished.push_back(i);
-  if (vanished.empty()) return;
-
-  std::map<wal::TimelineId, std::uint64_t> oldest;
-  const auto look_for_oldest = [&] {
-    std::map<wal::TimelineId, std::uint64_t> found;
-    const auto listing = archive::list_archive_names(directory_);
-    for (const auto& entry : listing.segments) {
-      if (!entry.name.segment.fits(cluster_.segment_size)) continue;
-      const auto segno = entry.name.segment.segno(cluster_.segment_size);
-      const auto [at, added] = found.emplace(entry.name.segment.timeline(), segno);
-      if (!added) at->second = std::min(at->second, segno);
-    }
-    const bool same = found == oldest;
-    oldest = std::move(found);
-    return same;
-  };
-  const auto still_older = [&](std::size_t i) {
-    const auto found = oldest.find(plan_.nodes[i].timeline);
-    return found != oldest.end() && found->second < plan_.nodes[i].segno;
-  };
-  look_for_oldest();
-  constexpr int kQuiet = 5;  // so often nothing has changed
-  for (int quiet = 0, i = 0;
-       quiet < kQuiet && i < kLooks && std::any_of(vanished.begin(), vanished.end(), still_older);
-       ++i) {
-    if (options_.stop && options_.stop()) break;
-    std::this_thread::sleep_for(options_.look_again_after);
-    quiet = look_for_oldest() ? quiet + 1 : 0;
-  }
-
-  for (const auto i : vanished) {
-    const auto& node = plan_.nodes[i];
-    if (!still_older(i)) {
-      report_.notes.push_back(
-          fmt::format("{} was removed while verify ran, as a prune does", node.name));
-      continue;
-    }
-    Finding finding;
-    finding.kind = FindingKind::gap;
-    finding.timeline = node.timeline;
-    finding.file = finding.to_file = node.name.to_string();
-    finding.lsn = cluster_.segment_size.start(node.segno);
-    finding.loss = Loss{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
-    finding.what = "the segment disappeared while verify ran, older ones are still there";
-    finding.hint = "Find out who removes files from this archive, and run verify again.";
-    report_.findings.push_back(std::move(finding));
-  }
-}
-
-/// What is recorded as lost, and what histories tell. A hole is found by the names, too, but for
-/// the segment that it begins in, if that is there unfinished.
-void Run::judge_losses() {
-  const auto& size = cluster_.segment_size;
-  auto losses = archive::read_losses(directory_, listing_);
-  if (!listing_.segments.empty()) {
-    auto found = archive::find_unrecorded_losses(directory_, listing_, timelines_, size, losses);
-    for (auto& loss : found)
-      if (loss.kind == archive::Loss::Kind::lost_branch) losses.push_back(std::move(loss));
-  }
-  for (const auto& unvouched : archive::read_unvouched(directory_, listing_))
-    report_.notes.push_back(unvouched.text() + "; \"pgweir import\" looks again");
-  const auto scope = this->scope();
-  for (const auto& loss : losses) {
-    if (loss.complaint)
-      report_.notes.push_back(
-          fmt::format("the record of a loss, {}: {}", loss.id(), *loss.complaint));
-    const auto in_scope = [&](Lsn begin, Lsn end) {
-      return (!scope.timeline || *scope.timeline == loss.timeline ||
-              *scope.timeline == loss.next_timeline) &&
-             (!scope.first_segno || end > size.start(*scope.first_segno)) &&
-             (!scope.last_segno || begin < size.start(*scope.last_segno + 1));
-    };
-    Finding finding;
-    finding.timeline = loss.timeline;
-    finding.file = loss.first_segment().to_string();
-    finding.to_file = loss.last_segment().to_string();
-    const auto known = loss.acknowledged
-                           ? fmt::format("; acknowledged by {} at {}", loss.acknowledged->who,
-                                         loss.acknowledged->time)
-                           : std::string();
-    if (loss.kind == archive::Loss::Kind::lost_branch) {
-      if (!in_scope(loss.begin, loss.end)) continue;
-      finding.kind = FindingKind::lost_branch;
-      finding.lsn = loss.begin;
-      finding.loss = Loss{loss.timeline, loss.begin, loss.end};
-      finding.what = fmt::format(
-          "{} from {} to {} on timeline {} are here and not part of timeline {}: a failover lost "
-          "them ({}{})",
-          format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
-          loss.next_timeline, loss.id(), known);
-      finding.hint = fmt::format(
-          "To read what was lost, recover a copy to timeline {} (recovery_target_timeline = '{}', "
-          "with \"pgweir restore --partial\").",
-          loss.timeline, loss.timeline);
-      report_.findings.push_back(std::move(finding));
-      continue;
-    }
-    for (const auto& range : loss.missing) {
-      if (!in_scope(range.begin, range.end)) continue;
-      // One finding for each piece, the recorded one: nothing in it but the segment that it begins
-      // in, which ends somewhere.
-      const auto within = [&](const Finding& other) {
-        return other.loss && other.loss->from >= range.begin && other.loss->to <= range.end;
-      };
-      const auto contained = [&](const Finding& other) {
-        return other.kind == FindingKind::gap && other.loss && other.loss->from <= range.begin &&
-               other.loss->to >= range.end && !within(other);
-      };
-      if (std::any_of(report_.findings.begin(), report_.findings.end(), contained)) continue;
-      std::erase_if(report_.findings, within);
-      auto one = finding;
-      one.kind = FindingKind::gap;
-      one.timeline = loss.timeline;
-      one.file = wal::SegmentName(loss.timeline, size.segno(range.begin), size).to_string();
-      one.to_file =
-          wal::SegmentName(loss.next_timeline, size.segno(Lsn(range.end.byte() - 1)), size)
-              .to_string();
-      one.lsn = range.begin;
-      one.loss = Loss{loss.timeline, range.begin, range.end};
-      one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
-      one.hint =
-          "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
-          "import\" checks them and brings them in. Without them no recovery gets past this point: "
-          "take a new base backup.";
-      report_.findings.push_back(std::move(one));
-    }
-  }
-}
-
-void Run::judge_backup() {
-  if (!options_.backup) return;
-  const auto& point = *options_.backup;
-  BackupReport backup;
-  backup.point = point;
-  backup.consistent_at = point.end;
-  for (const auto& history : report_.histories) {
-    const auto covering = std::find_if(
-        history.sound.begin(), history.sound.end(),
-        [&](const auto& range) { return range.begin <= point.start && point.start < range.end; });
-    if (covering == history.sound.end()) continue;
-    backup.reaches.push_back({history.timeline, covering->end});
-    if (!backup.consistent_at)
-      for (const auto& [timeline, end] : results_->backup_ends())
-        if (end <= covering->end) backup.consistent_at = end;
-    if (backup.consistent_at && *backup.consistent_at <= covering->end)
-      backup.reaches_consistency = true;
-  }
-  std::string reach;
-  for (const auto& [timeline, end] : backup.reaches)
-    reach += fmt::format("{}{} on timeline {}", reach.empty() ? "" : ", ", end, timeline);
-  Finding finding;
-  finding.kind = FindingKind::backup;
-  finding.timeline = point.timeline;
-  finding.lsn = point.start;
-  finding.file = point.file;
-  if (backup.reaches_consistency) {
-    backup.verdict =
-        fmt::format("the backup can be brought to consistency (at {}) and recovered up to {}",
-                    *backup.consistent_at, reach);
-  } else if (backup.reaches.empty()) {
-    backup.verdict = fmt::format(
-        "the backup cannot be recovered: the archive has no sound WAL at its start, {} on timeline "
-        "{} (segment {})",
-        point.start, point.timeline,
-        wal::SegmentName(point.timeline, cluster_.segment_size.segno(point.start),
-                         cluster_.segment_size));
-    finding.hint = "Look for the segment in other archives; else this backup is lost.";
-  } else if (backup.consistent_at) {
-    backup.verdict = fmt::format(
-        "the backup cannot be brought to consistency: that needs WAL up to {}, and sound WAL "
-        "reaches only {}",
-        *backup.consistent_at, reach);
-    finding.hint = "See the findings for what is missing or damaged.";
-  } else if (point.from_standby) {
-    backup.verdict = fmt::format(
-        "sound WAL follows the backup's start up to {}; where a backup of a standby becomes "
-        "consistent only its manifest tells, and it is not given",
-        reach);
-    finding.hint = "Give the backup_manifest or the backup's directory.";
-  } else {
-    backup.verdict = fmt::format(
-        "the backup cannot be brought to consistency: its end is not in the sound WAL, which "
-        "reaches {}",
-        reach);
-    finding.hint = "The backup may still be running, or the WAL of its end is not here yet.";
-  }
-  if (!backup.reaches_consistency) {
-    finding.what = backup.verdict;
-    report_.findings.push_back(std::move(finding));
-  }
-  report_.backup = std::move(backup);
-}
-
-/// --to names a place that must be reached; in a .partial no file name tells whether it is.
-void Run::judge_end() {
-  if (!options_.to) return;
-  const auto* const lsn = std::get_if<Lsn>(&*options_.to);
-  for (const auto& history : report_.histories) {
-    if (history.partial.empty() || history.sound.empty()) continue;
-    const auto end = history.sound.back().end;
-    const auto wanted =
-        lsn != nullptr ? *lsn : cluster_.segment_size.start(segno_of(*options_.to, true) + 1);
-    if (end >= wanted) continue;
-    Finding finding;
-    finding.kind = FindingKind::gap;
-    finding.timeline = history.timeline;
-    finding.file = finding.to_file = history.partial;
-    finding.lsn = end;
-    finding.what = fmt::format("the WAL ends at {}, before {}", end, wanted);
-    finding.hint = "The receiver has not come that far yet: see \"pgweir status\".";
-    finding.loss = Loss{history.timeline, end, wanted};
-    report_.findings.push_back(std::move(finding));
-  }
-}
-
-void Run::accept() {
-  auto& findings = report_.findings;
-  for (const auto& accepted : options_.accepted) {
-    bool used = false;
-    for (auto& finding : findings) {
-      if (finding.loss != accepted.loss) continue;
-      finding.accepted = accepted.reason;
-      used = true;
-    }
-    if (!used)
-      report_.notes.push_back(fmt::format(
-          "the accepted loss in line {} (timeline {}, {} to {}) was not found: if it is healed, "
-          "remove the line",
-          accepted.line, accepted.loss.timeline, accepted.loss.from, accepted.loss.to));
-  }
-  std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
-    return std::tuple(a.accepted.has_value(), a.timeline, a.lsn.value_or(Lsn()), a.file) <
-           std::tuple(b.accepted.has_value(), b.timeline, b.lsn.value_or(Lsn()), b.file);
-  });
-}
-
-}  // namespace
 
 Report verify(io::Shelf& directory, const Options& options) {
   return Run(directory, options).run();

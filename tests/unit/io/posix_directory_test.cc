@@ -309,9 +309,9 @@ TEST_F(PosixDirectoryTest, WritesPastTheCacheWhatIsReadThroughIt) {
   const auto file = directory->create("segment");
   file->allocate(1 << 20);
   file->write_at(100, as_bytes("in the way"));  // in the cache
-  file->bypass_cache(true);
+  file->direct_writes()->bypass_cache(true);
   file->write_at(0, pages.bytes());
-  file->bypass_cache(false);
+  file->direct_writes()->bypass_cache(false);
   file->sync();
   EXPECT_EQ(read(*file), text_of(content));
   file->write_at(100, as_bytes("afterwards"));  // of any size and place
@@ -321,7 +321,7 @@ TEST_F(PosixDirectoryTest, WritesPastTheCacheWhatIsReadThroughIt) {
 TEST_F(PosixDirectoryTest, WritesThroughTheCacheWhatCannotGoPastIt) {
   const auto directory = open_directory(path_.string());
   const auto file = directory->create("odd");
-  file->bypass_cache(true);
+  file->direct_writes()->bypass_cache(true);
   file->write_at(3, as_bytes("neither the place nor the size nor the memory is of whole pages"));
   EXPECT_EQ(read(*file).substr(3, 7), "neither");
 }

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "wal/segment.h"
+
+namespace weir::restore {
+
+/// "Surely not in the archive" is an answer. All else that is not success is an Error.
+struct Result {
+  bool restored = false;
+  std::string why;  ///< of an absence
+  /// Set if it was a finished segment.
+  std::optional<wal::SegmentSize> segment_size = std::nullopt;
+  bool prefetched = false;  ///< a helper had it ready
+  std::string unfinished =
+      {};  ///< an absent segment is there in this file, which was not asked for
+};
+
+}  // namespace weir::restore

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "verify/chunk_check.h"
+#include "verify/plan.h"
+#include "verify/verify.h"
+
+namespace weir::verify {
+
+/// So often it is looked again for what moved while it was looked at.
+inline constexpr int kLooks = 50;
+
+/// One run: what is there, whether it is sound, and what that means. Its functions are in verify.cc
+/// and, those that judge, in verdict.cc. One thread calls run().
+class Run {
+ public:
+  Run(io::Shelf& directory, const Options& options) : directory_(directory), options_(options) {}
+
+  Report run();
+
+ private:
+  void look();
+  void find_cluster();
+  [[nodiscard]] Scope scope() const;
+  void check_histories();
+  void check_second_forms();
+  void check_names();
+  void check_segments();
+  void work(ChunkCheck& check);
+  void report_histories();
+  void judge_gaps();
+  void judge_vanished();
+  void judge_losses();
+  void judge_backup();
+  void judge_end();
+  void accept();
+  [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
+
+  io::Shelf& directory_;
+  const Options& options_;
+  Report report_;
+  archive::Listing listing_;
+  archive::Timelines timelines_;
+  Cluster cluster_;
+  Plan plan_;
+  std::unique_ptr<Results> results_;
+};
+
+}  // namespace weir::verify
