@@ -29,12 +29,6 @@ constexpr std::array kTarEndings = {
     TarEnding{".tgz", codec::Method::gzip}, TarEnding{".tar.lz4", codec::Method::lz4},
     TarEnding{".tar.zst", codec::Method::zstd}};
 
-std::optional<codec::Method> tar_method(std::string_view name) {
-  for (const auto& [ending, method] : kTarEndings)
-    if (name.ends_with(ending)) return method;
-  return std::nullopt;
-}
-
 std::string_view name_of(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
 
 bool is_file(const std::string& path) { return io::type_of(path) == io::PathType::file; }
@@ -47,11 +41,10 @@ std::uint64_t system_identifier_of(const std::string& control_file) {
   return value;
 }
 
-TarFront read_tar(const std::string& path) {
+void read_tar(const std::string& path, TarFront& front) {
   const auto file = io::open_user_file(path);
   // It may be being written.
   ContentReader reader(*file, *tar_method(path), {.may_break_off = true});
-  TarFront front;
   try {
     reader.read([&](std::span<const std::byte> piece) { return front.feed(piece); });
   } catch (const Error& error) {
@@ -62,7 +55,6 @@ TarFront read_tar(const std::string& path) {
             "It cannot be told what this file is: is it damaged, or not a backup? \"pgweir prune "
             "--ignore-backup\" passes it.");
   }
-  return front;
 }
 
 BackupPoint read_manifest(const std::string& path) {
@@ -93,6 +85,12 @@ BackupPoint read_one(const std::string& path) {
 }
 
 }  // namespace
+
+std::optional<codec::Method> tar_method(std::string_view name) {
+  for (const auto& [ending, method] : kTarEndings)
+    if (name.ends_with(ending)) return method;
+  return std::nullopt;
+}
 
 bool is_tar_name(std::string_view name) { return tar_method(name).has_value(); }
 
@@ -150,7 +148,8 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
   if (!files.label.empty()) label = read_one(files.label);
   if (!files.manifest.empty()) point = read_manifest(files.manifest);
   if (!files.tar.empty() && !label) {
-    const auto front = read_tar(files.tar);
+    TarFront front;
+    read_tar(files.tar, front);
     // One without its first entry is nothing, whatever the manifest beside it says.
     if (!front.label() && point && front.was_short())
       throw no_backup_file(files.tar, "the tar file has no backup_label: it is empty or cut off");

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "archive/backup_point.h"
+#include "codec/codec.h"
 
 namespace weir::archive {
 
@@ -20,6 +21,8 @@ struct BackupFiles {
   bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
 };
 
+/// What a tar file of that name is compressed by; nullopt for another name.
+[[nodiscard]] std::optional<codec::Method> tar_method(std::string_view name);
 /// "base.tar", "monday.tar.gz", …
 [[nodiscard]] bool is_tar_name(std::string_view name);
 /// A raw tar file is there, and does not end as one does: with two blocks of zeros (ustar). Of a

@@ -5,20 +5,25 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
+
+#include "archive/tar_reader.h"
 
 namespace weir::archive {
 
-/// Takes a tar file (POSIX ustar, as pg_basebackup and tar write it) from its begin on and picks
-/// out what a base backup has at its front: backup_label, which the server sends first
-/// (perform_base_backup in backup/basebackup.c), and backup_manifest, if that is among the first
-/// entries. Pure. Both may lie in one folder ("./backup_label"), not deeper.
-class TarFront {
+/// Takes a tar file from its begin on and picks out what a base backup has at its front:
+/// backup_label, which the server sends first (perform_base_backup in backup/basebackup.c), and
+/// backup_manifest, if that is among the first entries. Pure. Both may lie in one folder
+/// ("./backup_label"), not deeper.
+class TarFront final : private TarReader::Visitor {
  public:
   /// So much of the tar is looked at.
   static constexpr std::uint64_t kMost = std::uint64_t{32} << 20;
   static constexpr std::uint64_t kLargestLabel = std::uint64_t{64} << 10;
   static constexpr std::uint64_t kLargestManifest = std::uint64_t{8} << 20;
+
+  TarFront() : reader_(*this) {}
+  TarFront(const TarFront&) = delete;
+  TarFront& operator=(const TarFront&) = delete;
 
   /// The next bytes, in pieces of any size. False: nothing that follows is wanted. Throws
   /// Error{damage} if this is no tar file.
@@ -26,21 +31,17 @@ class TarFront {
 
   [[nodiscard]] const std::optional<std::string>& label() const { return label_; }
   /// All of it was seen.
-  [[nodiscard]] bool was_short() const { return seen_ < kMost; }
+  [[nodiscard]] bool was_short() const { return reader_.seen() < kMost; }
   [[nodiscard]] const std::optional<std::string>& manifest() const { return manifest_; }
 
  private:
-  static constexpr std::size_t kBlock = 512;
-
-  bool begin_entry();
-  void take_content(std::span<const std::byte> bytes);
+  bool on_entry(const TarReader::Entry& entry) override;
+  void on_content(std::span<const std::byte> bytes) override;
   [[nodiscard]] bool all_there() const { return label_ && manifest_; }
 
-  std::uint64_t seen_ = 0;                      ///< bytes
-  std::vector<std::byte> header_;               ///< of an entry, as far as it came
-  std::uint64_t content_left_ = 0;              ///< of the entry
-  std::uint64_t padding_left_ = 0;              ///< behind it
-  std::optional<std::string>* into_ = nullptr;  ///< where its content goes; nullptr: nowhere
+  TarReader reader_;
+  std::optional<std::string>* into_ = nullptr;  ///< where a file's content goes; nullptr: nowhere
+  std::uint64_t size_ = 0;                      ///< of that file
   std::string text_;
   std::optional<std::string> label_;
   std::optional<std::string> manifest_;

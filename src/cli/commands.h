@@ -12,6 +12,7 @@ extern const Command kRestoreCommand;
 extern const Command kVerifyCommand;
 extern const Command kImportCommand;
 extern const Command kAckCommand;
+extern const Command kDrillCommand;
 extern const Command kPruneCommand;
 extern const Command kCompressCommand;
 extern const Command kStatusCommand;

@@ -15,6 +15,13 @@ using namespace std::chrono_literals;
 /// What keeps the archive from being served may pass: a file that is being copied anew.
 constexpr auto kTryAgain = 10s;
 
+/// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
+/// get the WAL from another host.
+wire::ErrorReport gap_upstream() {
+  return {"57P03", "the WAL that comes next is missing upstream of this relay",
+          "It ends here until that WAL is brought in from elsewhere."};
+}
+
 }  // namespace
 
 Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
@@ -39,7 +46,12 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
             happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
             [this](const receive::event::ServerChanged& server) {
               if (!server.version.empty()) serving_.hear_version(server.version);
-            });
+            },
+            [this](const receive::event::Trouble& trouble) {
+              // Who has caught up would hear nothing more but that all is well.
+              if (trouble.error.kind() == ErrorKind::gap) serving_.set_last_word(gap_upstream());
+            },
+            [this](const receive::event::Streaming&) { serving_.set_last_word(std::nullopt); });
       })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
   board_.set_serving([this] { return serving_.view(); });

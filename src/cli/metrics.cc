@@ -109,6 +109,13 @@ constexpr Metric kMetrics[] = {
      "WAL from its restart_lsn to the end: pgweir prune leaves it."},
     {"pgweir_serve_slot_inactive_since_time_seconds", false,
      "Since when nobody uses it; absent while somebody does."},
+    // pgweir receive --compare-with
+    {"pgweir_compare_lsn_bytes", false,
+     "Position up to which the archive was compared with the second upstream."},
+    {"pgweir_compare_bytes_total", kCounter, "WAL that was compared."},
+    {"pgweir_compare_differences_total", kCounter,
+     "Segments in which the second upstream has other WAL than the archive."},
+    {"pgweir_compare_trouble", false, "1 if the second upstream cannot be compared, 0 if it is."},
     // pgweir verify --metrics-file
     {"pgweir_verify_time_seconds", false, "When the archive was verified last."},
     {"pgweir_verify_sound", false, "1 if a recovery over what was verified finds everything."},
@@ -117,6 +124,15 @@ constexpr Metric kMetrics[] = {
     {"pgweir_verify_wal_bytes", false, "WAL that was read."},
     {"pgweir_verify_records", false, "Records whose checksums were computed."},
     {"pgweir_verify_duration_seconds", false, "How long that took."},
+    // pgweir drill --metrics-file
+    {"pgweir_drill_time_seconds", false, "When the last drill was made."},
+    {"pgweir_drill_outcome", false, "1 for what came of it, 0 for the others."},
+    {"pgweir_drill_phase_seconds", false, "How long each part of it took."},
+    {"pgweir_drill_backup_bytes", false, "Size of the base backup, unpacked."},
+    {"pgweir_drill_wal_bytes", false, "WAL between the backup's begin and the target."},
+    {"pgweir_drill_promised_lsn_bytes", false, "Position to which the archive's WAL leads."},
+    {"pgweir_drill_reached_lsn_bytes", false, "Position that the recovery has reached."},
+    {"pgweir_drill_checks_not_held", false, "Checks of the recovered server that did not hold."},
     // pgweir status --metrics-file
     {"pgweir_status_time_seconds", false, "When the archive was listed last."},
     {"pgweir_status_receiver_running", false, "1 if a receiver answered."},
@@ -279,6 +295,15 @@ void add_serving(Collection& to, const archive::ServingView& view) {
   if (view.slots) add_slots(to, *view.slots);
 }
 
+void add_comparison(Collection& to, const receive::StatusBoard::Content& content) {
+  if (!content.comparison) return;
+  const auto& comparison = *content.comparison;
+  to.add_count("pgweir_compare_lsn_bytes", comparison.position.byte());
+  to.add_count("pgweir_compare_bytes_total", comparison.bytes);
+  to.add_count("pgweir_compare_differences_total", comparison.differences);
+  to.add("pgweir_compare_trouble", comparison.problem.empty() ? 0 : 1);
+}
+
 void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
   if (!content.slot || !content.slot_view) return;
   const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
@@ -360,6 +385,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
   add_slot(to, content);
+  add_comparison(to, content);
   if (view.serving) add_serving(to, *view.serving);
   return to.take();
 }
@@ -394,6 +420,26 @@ std::vector<Family> verify_metrics(const verify::Report& report, const std::stri
   to.add_count("pgweir_verify_wal_bytes", report.wal_bytes);
   to.add_count("pgweir_verify_records", report.records);
   to.add("pgweir_verify_duration_seconds", seconds(report.elapsed));
+  return to.take();
+}
+
+std::vector<Family> drill_metrics(const drill::Report& report, const std::string& archive,
+                                  SystemTime now) {
+  Collection to({{"archive", archive_label(archive)}});
+  to.add_time("pgweir_drill_time_seconds", now);
+  for (const auto outcome :
+       {drill::Outcome::recovered, drill::Outcome::failed, drill::Outcome::not_tried})
+    to.add("pgweir_drill_outcome", report.outcome == outcome ? 1 : 0,
+           {{"outcome", std::string(drill::to_string(outcome))}});
+  for (const auto& phase : report.phases)
+    to.add("pgweir_drill_phase_seconds", seconds(phase.time), {{"phase", phase.name}});
+  to.add_count("pgweir_drill_backup_bytes", report.backup_bytes);
+  to.add_count("pgweir_drill_wal_bytes", report.wal_bytes);
+  if (report.promised) to.add_count("pgweir_drill_promised_lsn_bytes", report.promised->byte());
+  if (report.reached) to.add_count("pgweir_drill_reached_lsn_bytes", report.reached->byte());
+  to.add_count("pgweir_drill_checks_not_held",
+               std::count_if(report.checks.begin(), report.checks.end(),
+                             [](const auto& check) { return !check.held; }));
   return to.take();
 }
 

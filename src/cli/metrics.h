@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/serving_view.h"
+#include "drill/report.h"
 #include "metrics/family.h"
 #include "receive/status_board.h"
 #include "status/check.h"
@@ -46,6 +47,10 @@ struct ReceiverExtras {
 [[nodiscard]] std::vector<metrics::Family> verify_metrics(const verify::Report& report,
                                                           const std::string& archive,
                                                           SystemTime now);
+
+[[nodiscard]] std::vector<metrics::Family> drill_metrics(const drill::Report& report,
+                                                         const std::string& archive,
+                                                         SystemTime now);
 
 [[nodiscard]] std::vector<metrics::Family> status_metrics(const status::StatusReport& report,
                                                           SystemTime now);

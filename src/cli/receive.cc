@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/exit_status.h"
+#include "base/units.h"
 #include "cli/config_file.h"
 #include "cli/connection_options.h"
 #include "cli/downstream.h"
@@ -52,6 +53,18 @@ class ServingNow {
   std::mutex mutex_;
   Downstream* downstream_ = nullptr;
 };
+
+/// What is not durable yet is not sent.
+void tell_lag(const receive::FlushPolicy& flush, Log& log) {
+  using Mode = receive::FlushPolicy::Mode;
+  if (flush.mode == Mode::interval)
+    log.info("with --flush {} those who are served lag by so much: they get what is durable here",
+             format_duration(flush.interval));
+  else if (flush.mode == Mode::segment)
+    log.info(
+        "with --flush segment those who are served lag by up to a segment: they get what is "
+        "durable here");
+}
 
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
@@ -107,6 +120,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       ~Known() { to.set(nullptr); }
     } const known{serving};
     serving.set(downstream ? &*downstream : nullptr);
+    if (downstream) tell_lag(request.options.flush, log);
+    std::optional<receive::CompareFeed> comparison;
+    if (request.compare) comparison.emplace(*request.compare, feed, board, log);
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;

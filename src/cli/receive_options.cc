@@ -92,6 +92,14 @@ constexpr auto kNotifyConninfo = connection_string(option_of<conninfo_value>(
     "named)"));
 constexpr Option kNotifications[] = {kNotifyChannel, kNotifyConninfo};
 
+constexpr auto kCompareWith = connection_string(option_of<conninfo_value>(
+    "compare-with", "CONNINFO",
+    "a second upstream: what it has is compared with the archive, record by record, off the way of "
+    "a byte"));
+constexpr auto kCompareRate = option_of<some_size_value>(
+    "compare-rate", "SIZE", "read no more of it in a second (default: 16MB)");
+constexpr Option kComparison[] = {kCompareWith, kCompareRate};
+
 constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT",
     "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
@@ -160,7 +168,8 @@ constexpr OptionGroup kGroups[] = {
      "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
     {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
     {"To tell others what the archive does (docs/notify.md):", kNotifications},
-    {"To serve standbys and other receivers at the same time (docs/serve.md):", kServing},
+    {"To find what no checksum can (docs/compare.md):", kComparison},
+    {"To serve standbys and other receivers, too (docs/serve.md, docs/cascade.md):", kServing},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
     {"What the server is told:", kReports},
@@ -240,6 +249,18 @@ void read_notify(const Arguments& arguments, ReceiveRequest& request) {
       .conninfo = ordinary_conninfo(conninfo.value_or(request.options.conninfo)),
       .channel = *arguments.get(kNotifyChannel),
       .archive = request.options.directory};
+}
+
+void read_comparison(const Arguments& arguments, ReceiveRequest& request) {
+  constexpr std::uint64_t kRate = std::uint64_t{16} << 20;
+  const auto conninfo = arguments.get(kCompareWith);
+  require(conninfo || !arguments.has(kCompareRate),
+          fmt::format("{} needs --compare-with CONNINFO", arguments.source(kCompareRate)));
+  if (conninfo)
+    request.compare =
+        receive::CompareFeed::Options{.conninfo = *conninfo,
+                                      .archive = request.options.directory,
+                                      .bytes_per_second = arguments.get(kCompareRate, kRate)};
 }
 
 void read_logging(const Arguments& arguments, ReceiveRequest& request) {
@@ -344,6 +365,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   options.silence_limit =
       arguments.get(kTimeout, std::chrono::duration_cast<milliseconds>(options.silence_limit));
   step([&] { read_notify(arguments, request); });
+  step([&] { read_comparison(arguments, request); });
   step([&] { read_serving(arguments, request); });
   step([&] { read_logging(arguments, request); });
   step([&] { request.metrics = read_metrics(arguments); });

@@ -9,6 +9,7 @@
 #include "cli/reporter.h"
 #include "cli/serve_options.h"
 #include "daemon/logger.h"
+#include "receive/compare_feed.h"
 #include "receive/notifier.h"
 #include "receive/options.h"
 
@@ -18,6 +19,7 @@ namespace weir::cli {
 struct ReceiveRequest {
   receive::Options options;
   std::optional<receive::Notifier::Options> notify;
+  std::optional<receive::CompareFeed::Options> compare;
   ServeRequest serve;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;

@@ -16,6 +16,7 @@
 #include "cli/durable_end.h"
 #include "cli/help.h"
 #include "cli/memory.h"
+#include "cli/restore_setting.h"
 #include "io/small_file.h"
 #include "restore/command.h"
 #include "restore/find.h"
@@ -227,35 +228,6 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
   return json.dump(2) + "\n";
 }
 
-/// One word of the shell that the server runs, with its own signs escaped.
-std::string word_of_command(std::string directory) {
-  if (!directory.starts_with('/')) {
-    // The command is run in the server's data directory.
-    const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
-    if (here) directory = std::string(here.get()) + "/" + directory;
-  }
-  const bool plain = directory.find_first_not_of(
-                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
-                         "WXYZ0123456789_./+=:,@-") == std::string::npos;
-  std::string word;
-  for (const char c : directory) {
-    if (c == '%') word += '%';
-    word += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  }
-  return plain ? word : "'" + word + "'";
-}
-
-/// As the server's configuration file wants it, and the shell that runs it.
-std::string restore_setting(const Directories& directories, const std::string& option) {
-  std::string command = "pgweir restore";
-  for (const auto& directory : directories) command += " -D " + word_of_command(directory);
-  command += fmt::format("{}{} %f %p", option.empty() ? "" : " ", option);
-  std::string quoted;
-  for (const char c : command)
-    quoted += c == '\'' || c == '\\' ? std::string(2, c) : std::string(1, c);
-  return fmt::format("restore_command = '{}'", quoted);
-}
-
 std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
                         const Directories& directories) {
   const auto& hole = moment.hole;
@@ -290,7 +262,9 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
         "  {}\n"
         "  recovery_target_lsn = '{}'\n"
         "  recovery_target_timeline = '{}'\n",
-        restore_setting(directories, options_for(moment)), moment.before->start, moment.timeline);
+        fmt::format("restore_command = {}", quoted_setting(restore_command_for(
+                                                "pgweir", directories, options_for(moment)))),
+        moment.before->start, moment.timeline);
   if (hole && moment.needs_up_to_hole)
     text += "\nTo recover everything before the hole, leave recovery_target_lsn out.\n";
   return text;

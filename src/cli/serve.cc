@@ -1,8 +1,12 @@
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
+#include <string_view>
 
+#include "archive/listing.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -17,6 +21,7 @@
 #include "daemon/logger.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
+#include "io/foreign_writer.h"
 #include "io/posix_directory.h"
 #include "relay/serve_socket.h"
 
@@ -46,13 +51,24 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Base backups through the relay:", kBackups},
                                    {"Metrics for Prometheus (docs/monitoring.md):", kMetrics}};
 
+/// pg_receivewal, say.
+std::optional<std::string> writer_into(const std::string& directory) {
+  const auto writer = io::find_foreign_writer(directory, [](std::string_view name) {
+    return archive::SegmentFileName::parse(name).has_value();
+  });
+  if (!writer) return std::nullopt;
+  return fmt::format("process {} ({})", writer->process,
+                     writer->program.empty() ? "unknown" : writer->program);
+}
+
 void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
            Log& log, daemon::Signals& signals, daemon::ServiceManager& service,
            daemon::Screen& screen) {
   const archive::ServingProcess process{::getpid(), std::chrono::system_clock::now()};
   const auto archive = io::open_existing_directory(directory);
   Serving serving(
-      request, *archive, [&] { return durable_end_of(directory); }, log);
+      request, *archive, [&] { return durable_end_of(directory); }, log, {},
+      [&] { return writer_into(directory); });
   const relay::ServeSocket socket(
       *archive, [&] { return archive::to_json(serving.view(), process); }, log);
   const Reporter reporter(

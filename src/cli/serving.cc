@@ -25,10 +25,11 @@ constexpr auto kLook = 1s;
 }  // namespace
 
 Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
-                 Listeners listeners)
+                 Listeners listeners, relay::FindWriter find_writer)
     : request_(std::move(request)),
       archive_(archive),
       ask_(std::move(ask)),
+      find_writer_(std::move(find_writer)),
       log_(log),
       listening_(std::move(listeners)),
       clients_(
@@ -54,7 +55,9 @@ class Serving::HubNow {
   void set(relay::Hub* hub) {
     const std::lock_guard lock(serving_.hub_mutex_);
     serving_.hub_ = hub;
-    if (hub != nullptr) hub->set_version(serving_.version_);
+    if (hub == nullptr) return;
+    hub->set_version(serving_.version_);
+    hub->set_last_word(serving_.last_word_);
   }
   Serving& serving_;
 };
@@ -85,7 +88,8 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
                      [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
   const SlotsNow slots_now(*this, slots);
   relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
-  const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, news_, hub, log_);
+  const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_, news_, hub,
+                                  log_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
@@ -131,6 +135,12 @@ void Serving::hear_version(const std::string& version) {
   if (hub_ != nullptr) hub_->set_version(version);
 }
 
+void Serving::set_last_word(const std::optional<wire::ErrorReport>& word) {
+  const std::lock_guard lock(hub_mutex_);
+  last_word_ = word;
+  if (hub_ != nullptr) hub_->set_last_word(word);
+}
+
 void Serving::reload() {
   try {
     access_.set(read_access(request_));
@@ -149,8 +159,12 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
   for (bool told = false;; told = true) {
     news_.clear();
     cluster_ = relay::find_cluster(archive_);
-    if (cluster_)
-      if (auto found = relay::find_served(archive_, cluster_->segment_size)) return found;
+    if (cluster_) {
+      const bool asked = find_writer_ && !ask_();
+      const auto counts =
+          asked && find_writer_() ? relay::Counts::finished : relay::Counts::everything;
+      if (auto found = relay::find_served(archive_, cluster_->segment_size, counts)) return found;
+    }
     if (!told) tell("the archive has no WAL yet; it is served once there is some");
     try {
       net::wait_for_socket(news_.fd(), true, false, &stop,

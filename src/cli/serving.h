@@ -31,7 +31,7 @@ class Serving {
   /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
   /// in them, Error{retry} if an address cannot be had.
   Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
-          Listeners listeners = {});
+          Listeners listeners = {}, relay::FindWriter find_writer = {});
 
   using Tell = std::function<void(const std::string&)>;
   /// Waits until there is WAL, and serves it until `stop` is raised. `tell` is called when either
@@ -43,6 +43,8 @@ class Serving {
   void news() noexcept { news_.raise(); }
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
+  /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
+  void set_last_word(const std::optional<wire::ErrorReport>& word);
   /// What is served, and to whom. Any thread.
   [[nodiscard]] archive::ServingView view() const;
 
@@ -57,6 +59,7 @@ class Serving {
   const ServeRequest request_;
   io::Directory& archive_;
   const archive::AskDurableEnd ask_;
+  const relay::FindWriter find_writer_;
   Log& log_;
   relay::AccessBoard access_;
   std::vector<net::Listener> listeners_;
@@ -67,6 +70,7 @@ class Serving {
   relay::Hub* hub_ = nullptr;      ///< while WAL is served
   relay::Slots* slots_ = nullptr;  ///< likewise
   std::string version_;
+  std::optional<wire::ErrorReport> last_word_;
   relay::Clients clients_;
 };
 

@@ -14,6 +14,7 @@
 #include "archive/downstream_client.h"
 #include "archive/losses.h"
 #include "base/error.h"
+#include "receive/feed_difference.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -88,6 +89,10 @@ struct DiskFull {
 struct Trouble {
   Error error;
 };
+/// A second upstream has other WAL than the archive (--compare-with).
+struct FeedsDiffer {
+  FeedDifference difference;
+};
 /// The unfinished segment that a stream left, by its name in the end.
 struct LeftUnfinished {
   std::string file;
@@ -114,8 +119,8 @@ using Event =
     std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns, event::Streaming,
                  event::Progress, event::DurableEnd, event::SyncDone, event::SegmentFinished,
                  event::SegmentCompressed, event::NotCompressed, event::TimelineSwitched,
-                 event::LossRecorded, event::DiskFull, event::Trouble, event::LeftUnfinished,
-                 event::ClientCame, event::ClientGone, event::Stopped>;
+                 event::LossRecorded, event::DiskFull, event::Trouble, event::FeedsDiffer,
+                 event::LeftUnfinished, event::ClientCame, event::ClientGone, event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

@@ -150,6 +150,13 @@ void Notifier::on_event(const Event& happened) {
         if (disk.full)
           notify_of_trouble(Error(ErrorKind::disk_full, "no space left for the archive"));
       },
+      [&](const event::FeedsDiffer& differ) {
+        notify({.event = "difference",
+                .time = time,
+                .timeline = differ.difference.timeline,
+                .lsn = differ.difference.at,
+                .error = Error(ErrorKind::conflict, differ.difference.to_string())});
+      },
       [&](const event::Trouble& trouble) { notify_of_trouble(trouble.error); });
 }
 

@@ -12,6 +12,27 @@
 
 namespace weir::receive {
 
+namespace {
+
+nlohmann::json comparison_json(const StatusBoard::Content::Comparison& comparison) {
+  nlohmann::json json = {
+      {"with", comparison.with},
+      {"timeline", comparison.timeline},
+      {"lsn", comparison.position.valid() ? nlohmann::json(comparison.position.to_string())
+                                          : nlohmann::json(nullptr)},
+      {"bytes", comparison.bytes},
+      {"skipped_bytes", comparison.skipped_bytes},
+      {"differences", comparison.differences}};
+  if (!comparison.problem.empty()) json["problem"] = comparison.problem;
+  if (comparison.difference) {
+    json["difference"] = *comparison.difference;
+    json["difference_time"] = format_time(comparison.difference_time);
+  }
+  return json;
+}
+
+}  // namespace
+
 StatusBoard::StatusBoard(Feed* feed) {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
@@ -225,6 +246,7 @@ std::string StatusBoard::to_json() const {
   if (content.slot_view && content.slot_view->retained)
     json["slot_retained_bytes"] = *content.slot_view->retained;
   if (content.slot_warning) json["slot_warning"] = *content.slot_warning;
+  if (content.comparison) json["comparison"] = comparison_json(*content.comparison);
   json["segments_to_compress"] = content.to_compress;
   if (serving) {
     json["clients"] = nlohmann::json::parse(archive::clients_json(*serving));

@@ -41,6 +41,19 @@ class StatusBoard {
     std::optional<std::string> slot_warning;  ///< by the slot guard
     std::optional<pq::SlotView> slot_view;    ///< what it saw at its last look
     std::chrono::system_clock::time_point slot_read_at{};
+    /// With a second upstream (--compare-with).
+    struct Comparison {
+      std::string with;     ///< that server, as far as it is known
+      std::string problem;  ///< why it cannot be compared; empty: it can
+      wal::TimelineId timeline = 0;
+      wal::Lsn position;  ///< compared up to there; 0/0: not yet
+      std::uint64_t bytes = 0;
+      std::uint64_t skipped_bytes = 0;          ///< that could not be compared
+      std::uint64_t differences = 0;            ///< one in a segment at most is counted
+      std::optional<std::string> difference{};  ///< the first one
+      std::chrono::system_clock::time_point difference_time{};
+    };
+    std::optional<Comparison> comparison;
     std::size_t to_compress = 0;  ///< finished segments still raw
     // Counted since the start.
     std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one

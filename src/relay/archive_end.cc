@@ -23,8 +23,9 @@ constexpr int kLooks = 5;
 
 /// Unfinished segments: their bytes, then all names, and what finished ones need.
 void make_durable(io::Directory& archive, const archive::Listing& listing,
-                  const archive::ResumePoint& resume, wal::SegmentSize size) {
+                  const archive::ResumePoint& resume, wal::SegmentSize size, Counts counts) {
   for (const auto& open : resume.open) {
+    if (counts == Counts::finished) break;
     const wal::SegmentName segment(resume.timeline, size.segno(open.start), size);
     const archive::SegmentFileName name{segment, codec::Method::none, true};
     auto file = archive.open_for_reading(name.to_string());
@@ -36,28 +37,35 @@ void make_durable(io::Directory& archive, const archive::Listing& listing,
   archive::make_end_durable(archive, listing);
 }
 
-std::optional<Served> look(io::Directory& archive, wal::SegmentSize size) {
+std::optional<Served> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
   const auto listing = archive::list_archive(archive);
   const auto resume = archive::find_resume_point(archive, listing, size);
   if (!resume) return std::nullopt;
+  if (counts == Counts::finished &&
+      std::all_of(listing.segments.begin(), listing.segments.end(),
+                  [](const auto& entry) { return entry.name.partial; }))
+    return std::nullopt;
+  // A segment's first byte: all before it is finished.
+  const auto end_of = [&](wal::TimelineId timeline, wal::Lsn from) {
+    if (counts == Counts::finished) return from;
+    return archive::sound_end(archive, listing, timeline, from, size);
+  };
   const auto history_or_throw = [&](wal::TimelineId timeline) {
     const auto history = history_of(archive, timeline);
     if (history) return *history;
     throw Error(ErrorKind::damage, "a timeline's history file is broken")
         .with("file", wal::history_name(timeline));
   };
-  Served served{history_or_throw(resume->timeline),
-                archive::sound_end(archive, listing, resume->timeline, resume->start, size)};
+  Served served{history_or_throw(resume->timeline), end_of(resume->timeline, resume->start)};
   // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
   while (!served.history.ancestors().empty() &&
          served.end <= *served.history.begin_of(served.timeline())) {
     const auto parent = served.history.ancestors().back();
-    const auto end = archive::sound_end(archive, listing, parent.timeline,
-                                        size.start_of(parent.switchpoint), size);
+    const auto end = end_of(parent.timeline, size.start_of(parent.switchpoint));
     // What lies behind the switchpoint is no part of the cluster's history any more.
     served = {history_or_throw(parent.timeline), std::min(end, parent.switchpoint)};
   }
-  make_durable(archive, listing, *resume, size);
+  make_durable(archive, listing, *resume, size, counts);
   return served;
 }
 
@@ -85,10 +93,10 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
   return cluster;
 }
 
-std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size) {
+std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts) {
   for (int round = 1;; ++round) {
     try {
-      return look(archive, size);
+      return look(archive, size, counts);
     } catch (const Error& error) {
       if (!archive::is_gone(error) || round == kLooks) throw;
     }

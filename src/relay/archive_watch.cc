@@ -35,10 +35,12 @@ std::vector<std::string> newest_names(io::Directory& archive) {
 }  // namespace
 
 ArchiveWatch::ArchiveWatch(io::Directory& archive, wal::SegmentSize size,
-                           archive::AskDurableEnd ask, net::Wake& news, Hub& hub, Log& log)
+                           archive::AskDurableEnd ask, FindWriter find_writer, net::Wake& news,
+                           Hub& hub, Log& log)
     : archive_(archive),
       size_(size),
       ask_(std::move(ask)),
+      find_writer_(std::move(find_writer)),
       news_(news),
       hub_(hub),
       log_(log),
@@ -91,11 +93,24 @@ void ArchiveWatch::look() {
 void ArchiveWatch::look_at_names() {
   const auto begin = Clock::now();
   if (begin < next_look_ || sync_failed_) return;
+  // Before the names: what it finishes meanwhile is found next time.
+  auto writer = find_writer_ ? find_writer_() : std::nullopt;
   auto names = newest_names(archive_);
-  if (names != finished_) {
-    if (const auto found = find_served(archive_, size_)) tell(found->history, found->end);
+  const bool gone = writer_ && !writer;
+  if (names != finished_ || gone) {
+    const auto counts = writer ? Counts::finished : Counts::everything;
+    if (const auto found = find_served(archive_, size_, counts)) tell(found->history, found->end);
     finished_ = std::move(names);
   }
+  if (gone)
+    log_.info("{} writes into the archive no more; served up to {} now", *writer_,
+              hub_.served()->end);
+  if (writer && !writer_)
+    log_.info(
+        "{} writes into the archive, and cannot be asked what is durable: only finished segments "
+        "are served",
+        *writer);
+  writer_ = std::move(writer);
   next_look_ = Clock::now() + kShare * (Clock::now() - begin);
 }
 

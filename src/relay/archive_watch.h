@@ -1,7 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,16 +16,22 @@
 
 namespace weir::relay {
 
+/// Names a process that writes into the archive, of which nobody can say what is durable; nullopt:
+/// none is seen. Throws nothing.
+using FindWriter = std::function<std::optional<std::string>()>;
+
 /// Follows an archive that is being filled, and tells the hub up to where it can be served. A
 /// receiver that streams into it is asked how far it has made the WAL durable, twice a second and
 /// whenever there is word of it (`news`, raised by any thread). Where none answers, new finished
 /// segments are looked for by name; what is found then is read and synced like at the start
-/// (find_served()), since nobody says what is durable. A thread of its own. The archive, the hub
-/// and the log outlive it.
+/// (find_served()), since nobody says what is durable. Beside another writer finished segments
+/// count only; when that has gone, what it has left counts, too. A thread of its own. The archive,
+/// the hub and the log outlive it.
 class ArchiveWatch {
  public:
+  /// `find_writer` may be empty: then there is no other.
   ArchiveWatch(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
-               net::Wake& news, Hub& hub, Log& log);
+               FindWriter find_writer, net::Wake& news, Hub& hub, Log& log);
   ~ArchiveWatch();
   ArchiveWatch(const ArchiveWatch&) = delete;
   ArchiveWatch& operator=(const ArchiveWatch&) = delete;
@@ -37,9 +45,11 @@ class ArchiveWatch {
   io::Directory& archive_;
   const wal::SegmentSize size_;
   const archive::AskDurableEnd ask_;
+  const FindWriter find_writer_;
   net::Wake& news_;
   Hub& hub_;
   Log& log_;
+  std::optional<std::string> writer_;  ///< when it was looked for last
   std::vector<std::string> finished_;  ///< names when they were looked at last
   std::chrono::steady_clock::time_point next_look_{};
   std::string last_error_;

@@ -97,6 +97,16 @@ bool Hub::stopping() const {
   return stopping_;
 }
 
+void Hub::set_last_word(std::optional<wire::ErrorReport> word) {
+  const std::lock_guard lock(mutex_);
+  last_word_ = std::move(word);
+}
+
+std::optional<wire::ErrorReport> Hub::last_word() const {
+  const std::lock_guard lock(mutex_);
+  return last_word_;
+}
+
 void Hub::wake_all() {
   const std::lock_guard lock(mutex_);
   wake_guests();

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "net/wake.h"
 #include "relay/served.h"
+#include "wire/backend_messages.h"
 
 namespace weir::relay {
 
@@ -56,6 +57,9 @@ class Hub {
   /// Sessions are to end.
   void stop();
   [[nodiscard]] bool stopping() const;
+  /// What clients are told at the end, if it is not an end as any other.
+  void set_last_word(std::optional<wire::ErrorReport> word);
+  [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 
   /// Something else has changed that sessions look at.
   void wake_all();
@@ -83,6 +87,7 @@ class Hub {
   std::shared_ptr<const Served> served_;
   std::string version_;
   bool stopping_ = false;
+  std::optional<wire::ErrorReport> last_word_;
   std::set<net::Wake*> guests_;
 };
 

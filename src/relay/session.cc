@@ -141,7 +141,7 @@ void Session::run() {
 std::string Session::serve() {
   for (;;) {
     wake_.clear();  // before what it stands for is looked at
-    if (hub_.stopping()) state_.stop();
+    if (hub_.stopping()) state_.stop(hub_.last_word());
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     if (cancelled_.exchange(false)) {
       backup_.reset();

@@ -357,8 +357,9 @@ void WalsenderState::on_backup_end(BackupEnd end) {
 
 void WalsenderState::on_no_backup(const ErrorReport& report) { fail(report); }
 
-void WalsenderState::stop() {
+void WalsenderState::stop(const std::optional<wire::ErrorReport>& why) {
   if (leaving_) return;
+  if (why) return fail_for_good(*why);
   if (doing_ == Doing::stream || doing_ == Doing::ahead) {
     wire::append_command_complete(output_, "COPY 0");  // as WalSndDone() ends it
     return leave("this server stops");

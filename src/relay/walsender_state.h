@@ -121,8 +121,8 @@ class WalsenderState {
   /// There is none, or no more of it.
   void on_no_backup(const wire::ErrorReport& report);
 
-  /// We are to end: the client is told, as a walsender tells it. Then comes Leave.
-  void stop();
+  /// We are to end: the client is told, as a walsender tells it, or why. Then comes Leave.
+  void stop(const std::optional<wire::ErrorReport>& why = std::nullopt);
 
   enum class Phase { startup, backup, catchup, streaming };
   struct Status {

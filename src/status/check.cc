@@ -60,6 +60,9 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
                                        format_duration(*receiver->silence)));
   }
   if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
+  if (!receiver->difference.empty()) add(Level::critical, receiver->difference);
+  if (!receiver->comparison_problem.empty())
+    add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem);
 }
 
 void judge_relays(const StatusReport& report, Verdict& verdict) {

@@ -238,6 +238,10 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
       text("slot"),  text("slot_warning"), text("last_error")};
   if (const auto timeline = number("timeline"))
     facts.timeline = static_cast<wal::TimelineId>(*timeline);
+  if (const auto found = json.find("comparison"); found != json.end() && found->is_object()) {
+    facts.difference = found->value("difference", "");
+    facts.comparison_problem = found->value("problem", "");
+  }
   if (const auto silence = number("silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
   return facts;

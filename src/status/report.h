@@ -137,6 +137,9 @@ struct ReceiverFacts {
   std::string slot_warning;
   std::string last_error;
   std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
+  // Of the comparison with a second upstream; empty: none.
+  std::string difference = {};
+  std::string comparison_problem = {};
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
 

@@ -17,6 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 std::string receiver_text(const StatusReport& report);
+std::string comparison_text(const Json& receiver);
 std::string timeline_text(const StatusReport::Timeline& one);
 std::string window_text(const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
@@ -243,6 +244,30 @@ std::string text_of(const Json& json, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
+/// "streaming", "0/3000060", or "-" for what it has not said.
+std::string word_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && !found->is_null() ? text_of(json, key) : "-";
+}
+
+std::string comparison_text(const Json& receiver) {
+  const auto found = receiver.find("comparison");
+  if (found == receiver.end() || !found->is_object()) return {};
+  auto text = fmt::format("  compared with {}: {}", word_of(*found, "with"),
+                          word_of(*found, "lsn") == "-"
+                              ? std::string("nothing yet")
+                              : fmt::format("up to {}, {}", word_of(*found, "lsn"),
+                                            format_size(found->value("bytes", std::uint64_t{0}))));
+  const auto differences = found->value("differences", std::uint64_t{0});
+  text += differences == 0
+              ? ", no difference\n"
+              : fmt::format("\n  CRITICAL: other WAL in {}: {}\n", counted(differences, "segment"),
+                            found->value("difference", ""));
+  if (found->contains("problem"))
+    text += fmt::format("  WARNING: it cannot be compared: {}\n", found->value("problem", ""));
+  return text;
+}
+
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
   const auto json = receiver_json(report);
@@ -271,6 +296,7 @@ std::string receiver_text(const StatusReport& report) {
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
   if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
   if (json.contains("clients")) text += clients_text(json["clients"]);
+  text += comparison_text(json);
   if (json.contains("slot_warning"))
     text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));
   if (json.contains("last_error"))

@@ -1,5 +1,7 @@
 #include "wal/records.h"
 
+#include <algorithm>
+
 #include "wal/record_bytes.h"
 
 namespace weir::wal {
@@ -58,6 +60,17 @@ std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
   if (!data || data->size() != kDataSize || body.size() != kHeadSize + kDataSize)
     return std::nullopt;
   return Lsn(*integer_at<std::uint64_t>(*data, 0));
+}
+
+std::optional<std::string> tablespace_location(std::span<const std::byte> body) {
+  constexpr std::size_t kLocation = 4;  // xl_tblspc_create_rec: behind its oid
+  const auto data = main_data(body);
+  if (!data || data->size() <= kLocation) return std::nullopt;
+  const auto text = data->subspan(kLocation);
+  const auto end = std::find(text.begin(), text.end(), std::byte{});
+  if (end == text.end()) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(text.data()),
+                     static_cast<std::size_t>(end - text.begin()));
 }
 
 }  // namespace weir::wal

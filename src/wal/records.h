@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "wal/lsn.h"
 #include "wal/page.h"
@@ -16,6 +17,7 @@ namespace weir::wal {
 // access/rmgrlist.h
 inline constexpr std::uint8_t kXlogManager = 0;         ///< RM_XLOG_ID
 inline constexpr std::uint8_t kTransactionManager = 1;  ///< RM_XACT_ID
+inline constexpr std::uint8_t kTablespaceManager = 5;   ///< RM_TBLSPC_ID
 
 /// Records of RM_XLOG_ID (catalog/pg_control.h), by the high half of xl_info: the low one is the
 /// insertion machinery's own (XLR_INFO_MASK).
@@ -71,5 +73,14 @@ struct TimelineBegin {
 /// XlogRecord::overwrite_contrecord (xl_overwrite_contrecord); nullopt if it has another form than
 /// all versions so far give it.
 [[nodiscard]] std::optional<Lsn> overwritten_record(std::span<const std::byte> body);
+
+/// XLOG_TBLSPC_CREATE (commands/tablespace.h). Who replays it makes directories where it says, and
+/// removes what is there (create_tablespace_directories() in commands/tablespace.c).
+[[nodiscard]] constexpr bool makes_tablespace(const RecordHeader& header) {
+  return header.resource_manager == kTablespaceManager && (header.info & 0xF0) == 0;
+}
+/// The directory, by the body of such a record; "" is one in the server's own data directory;
+/// nullopt if it cannot be told.
+[[nodiscard]] std::optional<std::string> tablespace_location(std::span<const std::byte> body);
 
 }  // namespace weir::wal

@@ -6,11 +6,12 @@ import re
 from support import wal
 from support.archive import Archive
 from support.chapter import DOCS, Chapter, blocks
-from support.process import wait_for
-from support.recovery import base_backup
+from support.process import as_server_user, run, wait_for
+from support.recovery import base_backup, hand_over, installed
 from support.receiver import BINARY
 from support.scenario import reported, streaming
-from support.server import REPOSITORY
+from support.server import REPOSITORY, free_port
+from support.tree import assert_same_data
 
 ARCHIVER = "CREATE ROLE archiver LOGIN REPLICATION"
 
@@ -70,32 +71,66 @@ def test_retention(servers, receivers, new_archive, place):
     assert listed.count("0000000100000000") >= 1 and "removed" in removed, chapter.said
 
 
-def test_archiving_from_a_standby_and_a_failover(servers, receivers, place):
+def test_a_tree_is_built_and_taken_apart(servers, receivers, place):
+    """Under load, to the very last standby."""
     primary = servers.primary(max_slot_wal_keep_size="1GB")
-    primary.sql(ARCHIVER)
-    standby = servers.standby(primary)
-    (place / "wal").mkdir()
-    chapter = Chapter("cascade.md", place, receivers, {"db1": primary, "db2": standby},
-                      {"/srv/wal": place / "wal"})
-    archive = Archive(place / "wal", primary.segment_size)
+    candidate = servers.standby(primary, "db2")
+    relays = {"relay1": ("192.0.2.21", free_port()), "relay2": ("192.0.2.22", free_port())}
+    below = {}
+    chapter = Chapter("cascade.md", place, receivers, {"db1": primary, "db2": candidate},
+                      {"/srv/relay1": place / "relay1", "/srv/relay2": place / "relay2", "/etc/pgweir": place / "etc"},
+                      relays)
+    primary.pgbench_init()
+    load = primary.pgbench(clients=1, rate=50, seconds=600)
+
+    def streams_from(name, relay, timeline=1):
+        seen = f"{relays[relay][1]}|streaming|{timeline}"
+        wait_for(lambda: below[name].sql("SELECT sender_port, status, received_tli FROM pg_stat_wal_receiver") == seen,
+                 f"{name} to stream from {relay} on timeline {timeline}")
 
     def before(text):
+        if "ALTER SYSTEM" in text and not below:
+            for name in ("standby1", "standby2"):
+                # As a new one is made; it comes to its relay in its paragraph.
+                below[name] = chapter.servers[name] = servers.standby(primary, name)
+        if text.startswith("pgweir status") and "standby1" in below:
+            streams_from("standby1", "relay1", 2 if candidate.sql("SELECT pg_is_in_recovery()") == "f" else 1)
+        if "relay1,relay2" in text and "connect_timeout" not in text:
+            streams_from("standby2", "relay2")
+            chapter.running.pop(0).kill9()
         if "pg_promote" in text:
-            position = primary.write_wal(2)
-            standby.caught_up_with(position)
-            reported(standby, position)
+            for name, relay in (("standby1", "relay1"), ("standby2", "relay2")):
+                streams_from(name, relay)
+            load.kill()
+            load.wait()
+            end = primary.write_wal(1)
+            for each in (candidate, *below.values()):
+                each.caught_up_with(end)
             primary.kill9()
 
     def after(text):
         if "pg_promote" in text:
-            standby.write_wal(2)
-            archive.wait_covers(standby, 2, standby.switch_wal())
+            end = candidate.write_wal(2)
+            candidate.switch_wal()
+            for name in below:
+                below[name].caught_up_with(end)
+            for name, relay in (("standby1", "relay1"), ("standby2", "relay2")):
+                streams_from(name, relay, 2)
+        if "relay1,relay2" in text:
+            streams_from("standby1", "relay1" if "connect_timeout" in text else "relay2")
 
-    chapter.run(before, after)
-    end = standby.flushed()
+    try:
+        assert chapter.run(before, after) >= 20
+    finally:
+        load.kill()
+        load.wait()
+    # standby1 is below the server now, and everything below the relays still gets everything.
+    candidate.write_wal(0.5)
+    assert_same_data(candidate, *below.values())
+    assert below["standby1"].sql("SELECT sender_port FROM pg_stat_wal_receiver") == str(candidate.port)
     chapter.stop_all()
-    archive.assert_covers(standby, 2, end)
-    archive.assert_same_wal(primary, standby)
+    for relay in relays:
+        Archive(place / relay, primary.segment_size).assert_same_wal(primary, candidate)
 
 
 def test_commits_that_two_of_three_archives_have(servers, receivers, place):
@@ -187,7 +222,8 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
     chapter = Chapter("../README.md", place, receivers, {"db1": primary},
                       {"/srv/wal": place / "wal", "/srv/cdc": place / "cdc",
                        "/etc/pgweir/main.ini": REPOSITORY / "packaging" / "example.ini",
-                       "/srv/backup": backups, "/srv/other": place / "other"})
+                       "/srv/backup": backups, "/srv/other": place / "other",
+                       "/srv/drill": place / "drill"})
     (place / "cdc").mkdir()
     primary.sql("CREATE PUBLICATION all_tables FOR ALL TABLES", database="shop")
     (place / "bin" / "pg_receivewal").symlink_to(BINARY)
@@ -225,6 +261,16 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             wait_for(lambda: (place / "bills").exists() and (place / "bills").read_text() == "4711\n",
                      "the bill")
             listener.stop()
+        elif command.startswith("pgweir drill"):
+            # Not as root, as whoever may read the archive and owns the backup.
+            wait_for(lambda: not any(re.fullmatch(r"[0-9A-F]{24}|.*\.tmp", path.name)
+                                     for path in (place / "wal").iterdir()), "all to be compressed")
+            hand_over(place / "wal")
+            (place / "drill").mkdir()
+            hand_over(place / "drill")
+            words = chapter.ours(command).replace("/sunday", "/sunday/data").split()
+            done = run([installed(place), *words[1:]], **as_server_user(), cwd="/")
+            assert "recovered, and every check held" in done.stdout
         elif "pg_receivewal" in command:
             chapter.stop_all()  # an archive has one receiver
             command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"

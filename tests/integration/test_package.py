@@ -160,7 +160,8 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
         pytest.skip("systemd is not installed")
     run(["dpkg-deb", "-x", debs["pgweir"], place / "tree"])
     units = sorted((place / "tree" / UNIT[1:]).parent.iterdir())
-    assert [unit.name for unit in units] == ["pgweir-prune@.service", "pgweir-prune@.timer",
+    assert [unit.name for unit in units] == ["pgweir-drill@.service", "pgweir-drill@.timer",
+                                             "pgweir-prune@.service", "pgweir-prune@.timer",
                                              "pgweir-verify@.service", "pgweir-verify@.timer",
                                              "pgweir@.service"]
     for unit in units:
@@ -176,7 +177,8 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
         assert verified.returncode == 0 and not about_ours, verified.stderr
     text = (place / "tree" / UNIT[1:]).read_text()
     instance = place / "pgweir@main.service"
-    for name in ("pgweir-verify@main.service", "pgweir-prune@main.service"):
+    for name in ("pgweir-verify@main.service", "pgweir-prune@main.service",
+                 "pgweir-drill@main.service"):
         checking = run(["systemd-analyze", "security", "--offline=true", "--no-pager",
                         "--threshold=12", place / name], check=False)
         assert checking.returncode == 0, checking.stdout

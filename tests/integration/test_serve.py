@@ -435,12 +435,16 @@ def test_a_receiver_serves_what_it_makes_durable(receiving):
     assert standby.flushed() >= end
 
 
+# `scripts/test long` has a hundred.
+KILLS = int(os.environ.get("PGWEIR_KILLS", "10"))
+
+
 def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
     primary, standby, receiver, start = receiving
     primary.pgbench_init()
     standby.start()
-    load = primary.pgbench(clients=2, seconds=120, rate=100)
-    for _ in range(10):
+    load = primary.pgbench(clients=2, seconds=120 + 10 * KILLS, rate=100)
+    for _ in range(KILLS):
         receiver.wait_log(rf'client "{standby.name}".*: (catchup|streaming) on timeline 1')
         before = standby.flushed()
         wait_for(lambda: standby.flushed() > before, "WAL to come")

@@ -102,6 +102,23 @@ def test_remote_apply_reaches_through(servers, tree, relays):
     finished(waiting)
 
 
+def test_what_is_applied_below_is_told_at_once(servers, tree):
+    """Through two relays, and with no status by the clock: if nobody wakes who sends the statuses when a standby has
+    applied something, each commit costs about a second, and the statement its deadline."""
+    primary, relay = tree
+    standby = servers.standby(primary, start=False)
+    _, upstream = relay("relay1", primary.conninfo(), "--serve-sync", "ANY 1 (relay2)", *SILENT)
+    _, upstream = relay("relay2", upstream, "--serve-sync", f'ANY 1 ("{standby.name}")', *SILENT)
+    below(standby, upstream)
+    streaming(primary, "relay1")
+    primary.conf(synchronous_standby_names="relay1")
+    primary.reload()
+    wait_for(lambda: streaming(primary, "relay1")["sync_state"] == "sync", "the relay to be synchronous")
+    primary.sql("DO $$ BEGIN FOR i IN 1..150 LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$",
+                options="-c synchronous_commit=remote_apply", timeout=60)
+    assert standby.sql("SELECT count(*) FROM numbers") == "150"
+
+
 def slot_xmin(primary):
     xmin = primary.sql("SELECT xmin FROM pg_replication_slots WHERE slot_name = 'archive'")
     return int(xmin) if xmin else None

@@ -237,6 +237,36 @@ def test_tls_from_the_first_byte_on(filled, secure):  # noqa: F811
             trusting(["h2"]).wrap_socket(plain)
 
 
+class NewerClient(TlsClient):
+    """As libpq's of 18 with max_protocol_version=latest."""
+
+    protocol = 3 << 16 | 2
+
+
+def test_a_newer_protocol_is_negotiated(filled, secure):  # noqa: F811
+    """Protocol 3.2 and TLS from the first byte on, in one: told that it is 3.0, and what of the options is not known;
+    then it streams as any other."""
+    _, archive, _ = filled
+    serving = secure(archive, None, TRUST)
+    for options in ({}, {"_pq_.something": "1", "_pq_.else": "on"}):
+        client = NewerClient(serving.port, alpn=["postgresql"], **options)
+        kind, body = client.greeting[0]
+        assert kind == b"v" and struct.unpack(">II", body[:8]) == (3 << 16, len(options))
+        assert sorted(body[8:].split(b"\0")[:-1]) == sorted(name.encode() for name in options)
+        assert client.greeting[-1][0] == b"Z"
+        # The key to cancel by has four bytes, as ever in 3.0.
+        assert [len(body) for kind, body in client.greeting if kind == b"K"] == [8]
+        first = min(segno for _, segno in archive.finished())
+        client.query(f"START_REPLICATION {wal.lsn_text(first * archive.segment_size)} TIMELINE 1", until=b"W")
+        received = b""
+        while len(received) < archive.segment_size:
+            kind, body = client.message()
+            if kind == b"d" and body[:1] == b"w":
+                received += body[25:]
+        assert received[:archive.segment_size] == archive.read(1, first)
+        client.close()
+
+
 def test_nothing_in_plain_text_is_taken_for_encrypted(filled, secure):  # noqa: F811
     """Bytes behind the question, from whoever sits in between."""
     _, archive, _ = filled

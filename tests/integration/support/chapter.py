@@ -31,10 +31,12 @@ def blocks(path):
 
 
 class Chapter:
-    """`servers` are those of the page by their names there (db1, db2); `paths` are replaced by
-    others. before and after are called with each block's text before and after it is run."""
+    """`servers` are those of the page by their names there (db1, db2), `relays` the ports of its relays, all of
+    which have 5433 there ({"relay1": ("192.0.2.21", port)}); `paths` are replaced by others. before and after are
+    called with each block's text before and after it is run."""
 
-    def __init__(self, name, place, receivers, servers, paths):
+    def __init__(self, name, place, receivers, servers, paths, relays=None):
+        self.relays = relays or {}
         self.blocks = blocks(DOCS / name)
         self.place = pathlib.Path(place)
         self.receivers = receivers
@@ -85,12 +87,12 @@ class Chapter:
         server = self.servers[words[0] if words else "db1"]
         # As in psql: one statement after the other, each for itself.
         result = run([DEBIAN_BIN / "psql", "-XAt", "-v", "ON_ERROR_STOP=1", "-f", "-",
-                      server.conninfo(dbname="postgres")], check=False, stdin=self._file(text))
+                      server.conninfo(dbname="postgres")], check=False, stdin=self._file(self.ours(text)))
         assert result.returncode == 0, f"{text}\n{result.stderr}"
         self.said.append(result.stdout)
 
     def _hba(self, words, text):
-        rules = [line.replace("192.0.2.10/32", "127.0.0.1/32") for line in text.split("\n") if line]
+        rules = [self._addresses(line) for line in text.split("\n") if line]
         for server in self.servers.values():
             server.hba(*rules)
 
@@ -106,12 +108,18 @@ class Chapter:
             text = changed
 
         def hosts(match):
-            servers = [self.servers[name] for name in match.group(1).split(",")]
-            ports = ",".join(str(server.port) for server in servers)
-            return f"host={','.join('127.0.0.1' for _ in servers)} port={ports}"
+            names = match.group(1).split(",")
+            ports = ",".join(str(self.relays[name][1] if name in self.relays else self.servers[name].port)
+                             for name in names)
+            return f"host={','.join('127.0.0.1' for _ in names)} port={ports}"
 
-        text = re.sub(r"host=(db\d(?:,db\d)*)", hosts, text)
+        text = re.sub(r"host=((?:db|relay)\d(?:,(?:db|relay)\d)*)(?: port=[\d,]+)?", hosts, self._addresses(text))
         return re.sub(r"\b(db\d):5432", lambda m: f"127.0.0.1:{self.servers[m.group(1)].port}", text)
+
+    def _addresses(self, text):
+        for address, port in self.relays.values():
+            text = text.replace(f"{address}:5433", f"127.0.0.1:{port}")
+        return text.replace("192.0.2.10/32", "127.0.0.1/32").replace("192.0.2.0/24", "127.0.0.0/8")
 
     def _programs(self):
         """Where the page's `pgweir` and the servers' programs are found, and a home of its own."""

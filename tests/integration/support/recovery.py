@@ -28,12 +28,20 @@ def hand_over(path):
         _give(entry)
 
 
-def restore_command(place, archive, *options):
-    """The servers' user may not be able to enter our build directory."""
+def installed(place):
+    """A copy of the program, with what it loads beside it: the servers' user may not be able to enter our
+    build directory."""
     binary = pathlib.Path(place) / "pgweir"
     if not binary.exists():
         shutil.copy(BINARY, binary)
         binary.chmod(0o755)
+        for module in BINARY.parent.glob("libpgweir-metrics*"):
+            shutil.copy(module, place)
+    return binary
+
+
+def restore_command(place, archive, *options):
+    binary = installed(place)
     return " ".join([str(binary), "restore", "-D", str(archive.path), *options, "%f", "%p"])
 
 

@@ -50,11 +50,13 @@ class Relay:
 class Client:
     """Speaks to a walsender, real or not, that asks for no password."""
 
+    protocol = 3 << 16
+
     def __init__(self, port, user="postgres", replication="true", host="127.0.0.1", **parameters):
         self.socket = self._connect(host, port)
         words = {"user": user, "replication": replication, **parameters}
         body = b"".join(f"{key}\0{value}\0".encode() for key, value in words.items()) + b"\0"
-        self.socket.sendall(struct.pack(">II", len(body) + 8, 3 << 16) + body)
+        self.socket.sendall(struct.pack(">II", len(body) + 8, self.protocol) + body)
         self.greeting = self.until(b"ZE")
 
     def _connect(self, host, port):

@@ -253,6 +253,37 @@ TEST_F(CheckedWalTest, ANewTimelineIsServedOnceThereIsMoreOfItThanTheCopy) {
   EXPECT_EQ(served->end, first->end);
 }
 
+TEST_F(CheckedWalTest, BesideAWriterOnlyFinishedSegmentsCount) {
+  wal_.grow_to(segment(3) + 500'000);
+  const auto directory = archive_.disk.open();
+  archive_.partial(wal_, segment(1) + 200'000);
+  EXPECT_FALSE(find_served(*directory, kSize, Counts::finished));
+  EXPECT_TRUE(find_served(*directory, kSize));
+
+  archive_.segments(wal_, 1, 3).partial(wal_, segment(3) + 400'000);
+  auto served = find_served(*directory, kSize, Counts::finished);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, segment(3));
+  // What is given of it are complete records.
+  const auto given = read(segment(1), served->end);
+  EXPECT_FALSE(given.trouble);
+  EXPECT_EQ(segment(1) + given.wal.size(), wal_.complete_end(segment(3)));
+
+  // A timeline that has nothing finished yet does not count, and its ancestor does up to the
+  // segment with the switch.
+  const auto fork = wal_.fork_point(segment(3) + 200'000);
+  auto child = promote(wal_, fork, 2, 5);
+  child.grow_to(segment(5));
+  archive_.history(2, history_line(1, fork)).partial(child, segment(3) + 450'000);
+  served = find_served(*directory, kSize, Counts::finished);
+  EXPECT_EQ(served->timeline(), 1u);
+  EXPECT_EQ(served->end, segment(3));
+  archive_.segments(child, 3, 4);
+  served = find_served(*directory, kSize, Counts::finished);
+  EXPECT_EQ(served->timeline(), 2u);
+  EXPECT_EQ(served->end, segment(4));
+}
+
 TEST_F(CheckedWalTest, AnEmptyArchiveHasNothing) {
   const auto directory = archive_.disk.open();
   EXPECT_FALSE(find_cluster(*directory));

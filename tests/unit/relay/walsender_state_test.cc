@@ -567,6 +567,17 @@ TEST_F(WalsenderTest, StopsAsAWalsenderDoes) {
   EXPECT_EQ(field(last[0], 'C'), "57P01");
 }
 
+TEST_F(WalsenderTest, SaysWhyItStopsIfThereIsSomethingToSay) {
+  start("0/300000");
+  state_.stop({{"57P03", "the WAL is missing", "It ends here."}});
+  EXPECT_EQ(left(), "the WAL is missing");
+  const auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "E");
+  EXPECT_EQ(field(heard[0], 'S'), "FATAL");
+  EXPECT_EQ(field(heard[0], 'C'), "57P03");
+  EXPECT_EQ(field(heard[0], 'D'), "It ends here.");
+}
+
 /// Where base backups can be had.
 class BackupTest : public WalsenderTest {
  protected:

@@ -1,0 +1,296 @@
+#include "drill/drill.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+
+#include "base/exit_status.h"
+#include "base/log.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/durable_end.h"
+#include "cli/help.h"
+#include "cli/metrics.h"
+#include "cli/restore_setting.h"
+#include "daemon/signals.h"
+#include "io/tree.h"
+#include "metrics/exporter.h"
+#include "net/wake.h"
+#include "restore/archives.h"
+#include "restore/open_archives.h"
+#include "restore/union_reader.h"
+#include "status/report.h"
+
+namespace weir::cli {
+
+namespace {
+
+drill::Target target_value(const std::string& text) { return drill::Target::parse(text); }
+
+constexpr auto kDirectories = repeated(kDirectory);
+constexpr auto kBackup = option_of<any_text>(
+    "backup", "BASEBACKUP",
+    "a base backup's directory, or pg_basebackup's tar files: their directory, or base.tar");
+constexpr auto kTo = option_of<target_value>(
+    "to", "TARGET",
+    "how far: latest (default; the open segment included), '2026-11-20 03:14:15+00', or an LSN");
+constexpr auto kCheck = repeated(option_of<any_text>(
+    "check", "SQL", "asked of what was recovered; its first value must be true; may be repeated"));
+constexpr auto kCheckDatabase = option_of<any_text>(
+    "check-database", "NAME", "the database in which that is asked (default: postgres)");
+constexpr auto kCheckUser =
+    option_of<any_text>("check-user", "NAME", "a superuser of the cluster (default: postgres)");
+constexpr auto kSandbox = option_of<any_text>(
+    "sandbox", "DIR", "where the sandbox is made, and removed again (default: TMPDIR, or /tmp)");
+constexpr auto kBindir = option_of<any_text>(
+    "bindir", "DIR",
+    "the server's programs (default: /usr/lib/postgresql/N/bin of the backup's version)");
+constexpr auto kPreload = option_of<any_text>(
+    "preload", "LIBS", "shared_preload_libraries; none of the backup's own are loaded");
+constexpr auto kJson = flag("json", "for programs; docs/drill.md tells the format");
+constexpr Option kOptions[] = {
+    kDirectories.says("the archive; several are one together, as for restore"),
+    kBackup,
+    kTo,
+    kSandbox,
+    kBindir,
+    kPreload,
+};
+constexpr Option kChecks[] = {kCheck, kCheckDatabase, kCheckUser};
+constexpr Option kTelling[] = {kJson, kMetricsFile, kConfig, kHelp};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"What is asked of the recovered server, besides pg_amcheck and pg_checksums:", kChecks},
+    {"What is told:", kTelling},
+};
+
+/// What goes wrong with one of several archives.
+class StderrLog final : public Log {
+ public:
+  void write(LogLevel, std::string_view message) override {
+    fmt::print(stderr, "pgweir: {}\n", message);
+  }
+  bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
+};
+
+/// The archives of the command, asked as `restore` asks them.
+class ArchivesOfCommand final : public drill::Archives {
+ public:
+  explicit ArchivesOfCommand(const std::vector<std::string>& directories)
+      : directories_(directories),
+        open_(directories, std::chrono::seconds(10)),
+        archives_(open_.shelves(), options_, log_) {}
+
+  drill::Way way(const archive::BackupPoint& backup) override {
+    archives_.require_wal();
+    const auto identity = archives_.identity();
+    if (!identity)
+      throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
+          .with("directory", archives_.paths())
+          .hint("Is its file system mounted, and is it the right directory?");
+    if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
+      throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+          .with("backup", backup.system_identifier)
+          .with("archive", identity->system_identifier);
+    size_ = identity->segment_size;
+    history_ = newest_history(backup);
+    reader_ = std::make_unique<restore::UnionReader>(
+        archives_, restore::UnionReader::Options{.segment_size = size_,
+                                                 .timeline = history_->timeline(),
+                                                 .history = history_,
+                                                 .unfinished = true,
+                                                 .durable_end = durable_end_of,
+                                                 .unsound = &unsound_});
+    return {.source = *reader_,
+            .history = *history_,
+            .segment_size = size_,
+            .system_identifier = identity->system_identifier,
+            .goes_on = [this](wal::Lsn at) { return goes_on(at); },
+            .unfinished =
+                [this] {
+                  const auto copy = reader_->copy();
+                  return copy && copy->name.partial;
+                },
+            .is_finished = [this](wal::Lsn at) { return is_finished(at); },
+            .has_another_copy = [this] { return has_another_copy(); }};
+  }
+
+  std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
+                                             wal::TimelineId timeline) override {
+    std::optional<wal::Lsn> promised;
+    for (const auto& directory : directories_)
+      for (const auto& window : status::make_report(directory).windows)
+        if (window.timeline == timeline && window.from <= backup.start && backup.start < window.to)
+          promised = std::max(promised.value_or(window.to), window.to);
+    return promised;
+  }
+
+ private:
+  /// Of the newest timeline with WAL to which the backup leads.
+  wal::TimelineHistory newest_history(const archive::BackupPoint& backup) {
+    const auto timelines = archives_.timelines();
+    std::optional<wal::TimelineHistory> newest;
+    for (const auto& entry : archives_.listing().segments) {
+      const auto timeline = entry.name.segment.timeline();
+      if (newest && timeline <= newest->timeline()) continue;
+      const auto history = timelines.history(timeline);
+      if (!history || !history->contains(backup.timeline)) continue;
+      const auto left = history->end_of(backup.timeline);
+      if (!left || backup.end.value_or(backup.start) <= *left) newest = history;
+    }
+    if (!newest)
+      throw Error(ErrorKind::gap, "the archive has no WAL of the backup's timeline")
+          .with("timeline", backup.timeline)
+          .with("directory", archives_.paths());
+    return *newest;
+  }
+
+  std::optional<wal::Lsn> goes_on(wal::Lsn at) {
+    archives_.forget();
+    std::optional<wal::Lsn> next;
+    const auto take = [&](wal::Lsn begin) {
+      if (begin >= at) next = std::min(next.value_or(begin), begin);
+    };
+    for (const auto& entry : archives_.listing().segments) {
+      const auto& segment = entry.name.segment;
+      if (segment.fits(size_) && archive::timeline_of_segment(*history_, segment.segno(size_),
+                                                              size_) == segment.timeline())
+        take(segment.start(size_));
+    }
+    for (const auto& hole : archives_.known_holes(size_))
+      if (history_->contains(hole.next_timeline)) take(hole.end);
+    return next;
+  }
+
+  bool is_finished(wal::Lsn at) {
+    const auto segment = reader_->segment_at(at);
+    bool finished = false;
+    archives_.forget();
+    archives_.ask_each([&](std::size_t each) {
+      finished = finished || archives_.at(each).finished_form_exists(segment);
+    });
+    return finished;
+  }
+
+  bool has_another_copy() {
+    const auto copy = reader_->copy();
+    if (!copy || !archives_.several()) return false;
+    const auto segment = copy->name.segment;
+    if (!unsound_.emplace(copy->archive, segment).second) return false;
+    bool another = false;
+    archives_.ask_each([&](std::size_t each) {
+      another = another || (!unsound_.contains({each, segment}) &&
+                            archives_.at(each).finished_form_exists(segment));
+    });
+    return another;
+  }
+
+  const std::vector<std::string> directories_;
+  const restore::Options options_;
+  StderrLog log_;
+  restore::OpenArchives open_;
+  restore::Archives archives_;
+  wal::SegmentSize size_;
+  std::optional<wal::TimelineHistory> history_;
+  restore::UnionReader::Unsound unsound_;
+  std::unique_ptr<restore::UnionReader> reader_;
+};
+
+std::string default_sandbox() {
+  const char* const place = std::getenv("TMPDIR");
+  return place != nullptr && *place != '\0' ? place : "/tmp";
+}
+
+drill::Options options_of(const Arguments& arguments, const std::vector<std::string>& directories) {
+  drill::Options options;
+  const auto backup = arguments.get(kBackup);
+  if (!backup)
+    throw Error(ErrorKind::usage, "no base backup given: --backup BASEBACKUP")
+        .hint("See \"pgweir drill --help\".");
+  options.backup = *backup;
+  options.target = arguments.get(kTo, drill::Target());
+  options.checks = arguments.texts(kCheck);
+  options.sandbox = arguments.get(kSandbox, default_sandbox());
+  options.bindir = arguments.get(kBindir);
+  options.preload = arguments.get(kPreload, "");
+  options.username = arguments.get(kCheckUser, "postgres");
+  options.database = arguments.get(kCheckDatabase, "postgres");
+  const auto program = io::read_link("/proc/self/exe");
+  options.restore_command =
+      restore_command_for(program.value_or("pgweir"), directories, "--partial");
+  options.tell = [quiet = arguments.has(kJson)](const std::string& what) {
+    if (!quiet) fmt::print(stderr, "pgweir: {}\n", what);
+  };
+  return options;
+}
+
+int drill_command(const Arguments& arguments) {
+  const auto directories = arguments.texts(kDirectories);
+  if (directories.empty())
+    throw Error(ErrorKind::usage, "no archive given: -D DIRECTORY")
+        .hint("See \"pgweir drill --help\".");
+  auto options = options_of(arguments, directories);
+
+  daemon::Signals signals;  // before any thread
+  net::Wake wake;
+  std::atomic<bool> stopped = false;
+  signals.start({.stop =
+                     [&] {
+                       stopped = true;
+                       wake.raise();
+                     },
+                 .reload = {},
+                 .leave = {}});
+  options.stop = [&] { return stopped.load(); };
+  options.interrupt = &wake;
+
+  ArchivesOfCommand archives(directories);
+  auto report = drill::run(options, archives);
+  report.archives = directories;
+  print(arguments.has(kJson) ? drill::report_json(report) : drill::report_text(report));
+  const auto now = std::chrono::system_clock::now();
+  if (const auto file = arguments.get(kMetricsFile)) {
+    try {
+      metrics::write_file(*file, drill_metrics(report, directories.front(), now));
+    } catch (const Error& error) {
+      print_error(error);  // what came of the drill stays what it is
+    }
+  }
+  return static_cast<int>(report.outcome);
+}
+
+/// Whatever kept the drill from being made is no word on the archive.
+int failed(const Words&, const std::exception_ptr& failure) {
+  const auto status = tell_failure(failure);
+  return status == kUsage ? kUsage : static_cast<int>(drill::Outcome::not_tried);
+}
+
+}  // namespace
+
+constinit const Command kDrillCommand = {
+    .name = "drill",
+    .summary = "recover a base backup in a sandbox, and look what came of it",
+    .about = R"(pgweir drill brings a copy of a base backup into a sandbox, recovers it from the
+archive with the right server, compares what was reached with what the archive
+promises, and says how long it took. Backup and archive are only read.
+
+Usage:
+  pgweir drill -D DIR... --backup BASEBACKUP [--to TARGET] [--check SQL]...
+)",
+    .groups = kGroups,
+    .notes = R"(Not to be run as root. The sandbox is removed whatever happens.
+
+Exit status: 0 recovered, and every check held; 1 not: a hole, damage, the
+target not reached, a check that did not hold; 2 wrong options; 3 could not be
+tried: no server programs of that version, no space, stopped.
+)",
+    .run = drill_command,
+    .failed = failed,
+};
+
+}  // namespace weir::cli

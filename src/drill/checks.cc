@@ -1,0 +1,159 @@
+#include "drill/checks.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "drill/backup.h"
+#include "drill/sandbox.h"
+#include "io/tree.h"
+#include "pq/connection.h"
+
+namespace weir::drill {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A statement may take as long as it likes: the drill can be stopped.
+constexpr std::chrono::milliseconds kNoLimit = std::chrono::hours(24 * 365);
+
+/// What a database or a role of the cluster sets for its sessions does not hold here: these
+/// libraries belong to another machine.
+std::string session_options(int major) {
+  std::string options = "-c session_preload_libraries= -c local_preload_libraries=";
+  if (major >= 17) options += " -c event_triggers=off";
+  return options;
+}
+
+std::string quoted(const std::string& value) {
+  std::string text = "'";
+  for (const char c : value) text += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string{c};
+  return text + "'";
+}
+
+pq::Connection connect(const CheckOptions& options) {
+  pq::ConnectOptions connect;
+  connect.conninfo = fmt::format(
+      "host={} port=5432 user={} dbname={} options='{}' sslmode=disable passfile=/dev/null",
+      quoted(options.sandbox.socket_directory()), quoted(options.username),
+      quoted(options.database), session_options(options.programs.major));
+  connect.replication = pq::Replication::none;
+  connect.fallback_application_name = "pgweir drill";
+  return pq::Connection::open(connect, options.interrupt);
+}
+
+/// The first and the last lines of what a tool says.
+std::string short_form(const std::string& output) {
+  constexpr std::size_t kMost = 600;
+  std::string text(trimmed(output));
+  for (auto& c : text)
+    if (c == '\n') c = ' ';
+  if (text.size() > kMost)
+    text = text.substr(0, kMost / 2) + " … " + text.substr(text.size() - kMost / 2);
+  return text;
+}
+
+void add_check(Report& report, std::string name, bool held, std::string answer) {
+  if (!held) report.fail(Outcome::failed, fmt::format("{} did not hold: {}", name, answer));
+  report.checks.push_back({std::move(name), held, std::move(answer)});
+}
+
+bool is_there(const CheckOptions& options, const std::string& program, Report& report) {
+  if (io::is_program(options.programs.path(program))) return true;
+  report.left_out.push_back(
+      fmt::format("{}: it is not in {}", program, options.programs.directory));
+  return false;
+}
+
+}  // namespace
+
+void verify_backup(const CheckOptions& options, const std::string& manifest, Report& report) {
+  if (manifest.empty()) {
+    report.left_out.emplace_back(
+        "pg_verifybackup: the backup has no manifest, so nothing tells which files it should have");
+    return;
+  }
+  if (!is_there(options, "pg_verifybackup", report)) return;
+  Command command{options.programs.path("pg_verifybackup"), "--no-parse-wal", "--quiet",
+                  "--manifest-path=" + manifest};
+  for (const auto& name : changed_files()) command.push_back("--ignore=" + name);
+  command.push_back(options.sandbox.data());
+  const auto told = run_tool(command, environment(), options.stop);
+  add_check(report, "pg_verifybackup", told.done(), short_form(told.output));
+}
+
+void look_for_commit(const CheckOptions& options, Report& report) {
+  auto connection = connect(options);
+  if (!report.promised_commit || report.promised_commit->transaction == 0) return;
+  // Of the next transaction the number of the epoch is known, too.
+  const auto rows = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())");
+  const auto next = rows.empty() || rows[0].empty() || !rows[0][0]
+                        ? std::nullopt
+                        : parse_number<std::uint64_t>(*rows[0][0]);
+  if (!next) return;
+  constexpr std::uint64_t kEpoch = std::uint64_t{1} << 32;
+  auto full = *next / kEpoch * kEpoch + report.promised_commit->transaction;
+  if (full >= *next && full >= kEpoch) full -= kEpoch;
+  try {
+    const auto answer = connection.execute(fmt::format("SELECT pg_xact_status('{}')", full));
+    // Too old to be told is NULL: then there were many behind it.
+    if (!answer.empty() && !answer[0].empty() && answer[0][0])
+      report.commit_reached = *answer[0][0] == "committed";
+  } catch (const Error& error) {
+    if (error.sqlstate().empty()) throw;
+    report.commit_reached = false;  // "transaction ID … is in the future"
+  }
+}
+
+void ask(const CheckOptions& options, const std::vector<std::string>& statements, Report& report) {
+  for (const auto& statement : statements) {
+    try {
+      auto connection = connect(options);
+      const auto rows = connection.execute(statement, kNoLimit);
+      const bool any = !rows.empty() && !rows[0].empty();
+      const auto value = any ? rows[0][0] : std::nullopt;
+      add_check(report, statement, value == "t" || value == "true",
+                !any ? "no row" : short_form(value.value_or("NULL")));
+    } catch (const Error& error) {
+      if (options.stop()) throw;
+      add_check(report, statement, false, error.what());
+    } catch (const net::Interrupted&) {
+      throw Error(ErrorKind::retry, "stopped while a statement was run");
+    }
+  }
+}
+
+void run_amcheck(const CheckOptions& options, Report& report) {
+  if (!is_there(options, "pg_amcheck", report)) return;
+  {
+    auto connection = connect(options);
+    if (connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'")
+            .empty()) {
+      report.left_out.emplace_back("pg_amcheck: the server has no extension amcheck (contrib)");
+      return;
+    }
+  }
+  const auto told =
+      run_tool({options.programs.path("pg_amcheck"), "--all", "--install-missing", "--host",
+                options.sandbox.socket_directory(), "--port", "5432", "--username",
+                options.username, "--maintenance-db", options.database, "--no-password"},
+               environment({"PGOPTIONS=" + session_options(options.programs.major)}), options.stop);
+  add_check(report, "pg_amcheck", told.done(), short_form(told.output));
+}
+
+void run_checksums(const CheckOptions& options, const Control& control, Report& report) {
+  if (control.checksums == false) {
+    report.left_out.emplace_back("pg_checksums: the cluster has no data checksums");
+    return;
+  }
+  if (!is_there(options, "pg_checksums", report)) return;
+  const auto told =
+      run_tool({options.programs.path("pg_checksums"), "--check", "-D", options.sandbox.data()},
+               environment(), options.stop);
+  add_check(report, "pg_checksums", told.done(), told.done() ? "" : short_form(told.output));
+}
+
+}  // namespace weir::drill

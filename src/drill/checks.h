@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "drill/report.h"
+#include "drill/server.h"
+#include "net/wake.h"
+
+namespace weir::drill {
+
+class Sandbox;
+
+/// Questions to a server that has been recovered, and to its files.
+struct CheckOptions {
+  const Programs& programs;
+  const Sandbox& sandbox;
+  std::string username;
+  std::string database;
+  std::function<bool()> stop;
+  const net::Wake& interrupt;  ///< raised when `stop` says true
+};
+
+/// pg_verifybackup of the copy, before a server is started on it: is each file there that the
+/// manifest names, and is it the same? Adds a check, or what was left out and why.
+void verify_backup(const CheckOptions& options, const std::string& manifest, Report& report);
+
+/// Whether the transaction is committed in the recovered database. Sets report.commit_reached.
+/// Throws Error{retry, refused} if the server lets nobody in.
+void look_for_commit(const CheckOptions& options, Report& report);
+
+/// Each statement: it holds if the first value of its first row is true.
+void ask(const CheckOptions& options, const std::vector<std::string>& statements, Report& report);
+
+/// pg_amcheck of all databases, where it is.
+void run_amcheck(const CheckOptions& options, Report& report);
+
+/// pg_checksums of the stopped server's files, where it is, and where they have checksums.
+void run_checksums(const CheckOptions& options, const Control& control, Report& report);
+
+}  // namespace weir::drill

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "drill/promise.h"
+#include "drill/report.h"
+#include "net/wake.h"
+
+namespace weir::drill {
+
+struct Options {
+  std::string backup;
+  Target target;
+  std::vector<std::string> checks;  ///< SQL
+  std::string sandbox;              ///< the directory in which the sandbox is made
+  std::optional<std::string> bindir;
+  std::string preload;
+  std::string username = "postgres";
+  std::string database = "postgres";
+  std::string restore_command;                   ///< of the archives
+  std::function<void(const std::string&)> tell;  ///< what is done now
+  std::function<bool()> stop;
+  const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
+};
+
+/// What the archives are asked for.
+class Archives {
+ public:
+  virtual ~Archives() = default;
+  /// Along the history that a recovery of this backup follows to the newest timeline. Throws
+  /// Error{gap, conflict, damage, io}. Valid as long as this object.
+  virtual Way way(const archive::BackupPoint& backup) = 0;
+  /// The end that `status` promises to a backup that began there; nullopt: it promises none.
+  virtual std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
+                                                     wal::TimelineId timeline) = 0;
+};
+
+/// Makes the drill, whatever comes of it: what went wrong is in the report. The sandbox is gone
+/// when it returns. Throws Error{usage} alone, before anything was made.
+[[nodiscard]] Report run(const Options& options, Archives& archives);
+
+}  // namespace weir::drill

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/descriptor.h"
+
+namespace weir::drill {
+
+/// What a program is started with: its path, then its arguments.
+using Command = std::vector<std::string>;
+/// "NAME=VALUE"
+using Environment = std::vector<std::string>;
+
+/// Ours without what would reach libpq or a server from outside (PG…, locale), and with LC_ALL=C:
+/// what servers and tools say is read.
+[[nodiscard]] Environment environment(const std::vector<std::string>& more = {});
+
+/// A program that runs. If this process dies, however, the kernel ends the program with
+/// `on_our_death`. Destroyed, it kills what still runs and waits for it. One thread, the one that
+/// outlives it (the kernel's word belongs to that thread).
+class Child {
+ public:
+  struct Settings {
+    int output = -1;             ///< descriptor for standard output and error
+    std::vector<int> keep = {};  ///< descriptors that it inherits
+    int on_our_death = 0;        ///< a signal
+  };
+  /// Throws Error{retry} if there can be no process; a program that cannot be run ends with 127.
+  Child(const Command& command, const Environment& environment, const Settings& settings);
+  ~Child();
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  /// The exit status, or the number of the signal that ended it, negative; nullopt while it runs.
+  [[nodiscard]] std::optional<int> status();
+  void signal(int number);
+  /// False if it still runs after that time.
+  bool wait(std::chrono::milliseconds time);
+
+ private:
+  pid_t pid_ = 0;
+  std::optional<int> status_;
+};
+
+struct Finished {
+  int status = 0;
+  std::string output;  ///< standard output and error, at most its last 64 kB
+  [[nodiscard]] bool done() const { return status == 0; }
+  /// "ended with status 3", "was ended by signal 9"
+  [[nodiscard]] std::string to_string() const;
+};
+/// Runs a tool to its end. When `stop` says true it is ended, and Error{retry} thrown.
+[[nodiscard]] Finished run_tool(const Command& command, const Environment& environment,
+                                const std::function<bool()>& stop);
+
+}  // namespace weir::drill

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "archive/backup_point.h"
+#include "archive/wal_reader.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
+#include "wal/transaction_end.h"
+
+namespace weir::drill {
+
+/// How far to recover.
+struct Target {
+  enum class Kind { latest, time, lsn };
+  Kind kind = Kind::latest;
+  wal::PgTime time{};
+  wal::Lsn lsn{};
+
+  /// "latest", an LSN, or a time. Throws Error{usage}.
+  [[nodiscard]] static Target parse(const std::string& text);
+  [[nodiscard]] std::string to_string() const;
+};
+
+/// The WAL of the archives along one history.
+struct Way {
+  archive::WalSource& source;
+  wal::TimelineHistory history;
+  wal::SegmentSize segment_size;
+  std::uint64_t system_identifier = 0;
+  /// Where WAL of the way begins again at or behind a position; nullopt: there is none. So what
+  /// ends before it ends in a hole.
+  std::function<std::optional<wal::Lsn>(wal::Lsn)> goes_on;
+  /// What was read last is of an unfinished segment.
+  std::function<bool()> unfinished;
+  /// The segment with this byte is there as a finished one now.
+  std::function<bool(wal::Lsn)> is_finished;
+  /// What was read last is not sound. True: there is another copy, which is read from now on.
+  std::function<bool()> has_another_copy;
+};
+
+/// What a recovery has to reach, by the WAL itself, every record of which was read and is sound.
+struct Promise {
+  wal::Lsn position;                  ///< end of the last record that is replayed
+  wal::Lsn last_record;               ///< its start
+  std::optional<wal::Commit> commit;  ///< the last one that is replayed
+  std::uint64_t bytes = 0;            ///< of WAL, from the backup's begin
+  wal::Lsn read_to;                   ///< all WAL before it was there
+  int server_major = 0;               ///< the version that wrote it; 0: nothing was read
+  /// Why the target cannot be reached; empty: it can.
+  std::string problem;
+  std::string hint;
+  /// A record whose replay would write outside of the sandbox: where a tablespace is made.
+  struct Tablespace {
+    wal::Lsn at;
+    std::string location;
+  };
+  std::optional<Tablespace> tablespace;
+};
+
+/// Reads the WAL from the backup's begin to the target, checking every record. Nothing of it is
+/// replayed here: what is found before a server starts can do no harm. Throws Error{io, refused};
+/// Error{retry} if `stop` says true.
+[[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
+                                   const Target& target, const std::function<bool()>& stop);
+
+}  // namespace weir::drill

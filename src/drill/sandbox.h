@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/descriptor.h"
+#include "io/tree.h"
+
+namespace weir::drill {
+
+/// A directory of a drill's own, for its user alone: the copy of the backup, its tablespaces, the
+/// server's settings, log and socket. Destroyed, it is removed with all that is in it.
+///
+/// A lock is held on it as long as this process, or the server in it, lives. So the next drill can
+/// tell what a killed one has left: a directory with our name, mark and owner that nobody holds.
+class Sandbox {
+ public:
+  /// In the directory `place`, which must be there. Throws Error{usage, io, disk_full}.
+  explicit Sandbox(const std::string& place);
+  ~Sandbox();
+  Sandbox(const Sandbox&) = delete;
+  Sandbox& operator=(const Sandbox&) = delete;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string data() const { return path_ + "/data"; }
+  [[nodiscard]] std::string tablespace(const std::string& oid) const {
+    return path_ + "/tablespaces/" + oid;
+  }
+  /// Whoever inherits it keeps the sandbox from being taken for a leftover.
+  [[nodiscard]] int lock() const { return lock_->descriptor(); }
+  /// The directory in a form that fits into a socket's address, whatever its path: for processes of
+  /// this user, as long as this object lives.
+  [[nodiscard]] std::string socket_directory() const;
+  /// Removes everything now; throws Error{io} if that cannot be done.
+  void remove();
+
+  /// Removes what killed drills have left in `place`. Returns the names.
+  static std::vector<std::string> remove_leftovers(const std::string& place);
+
+ private:
+  std::string path_;
+  std::optional<io::LockFile> lock_;
+  Descriptor directory_;
+};
+
+}  // namespace weir::drill

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weir::io {
+
+/// Another process that writes into a directory.
+struct ForeignWriter {
+  pid_t process = 0;
+  std::string program;  ///< empty if it cannot be known
+  bool operator==(const ForeignWriter&) const = default;
+};
+
+/// Who has the lock of the directory (Directory::try_lock()), or one of its files open for writing,
+/// of those whose name `counts`. Nothing is locked or opened for it: /proc is read, so the lock is
+/// seen whoever has it, and files of other users' processes by root alone. nullopt: none is seen.
+[[nodiscard]] std::optional<ForeignWriter> find_foreign_writer(
+    const std::string& directory, const std::function<bool(std::string_view)>& counts);
+
+}  // namespace weir::io

@@ -1,0 +1,212 @@
+#include "io/tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::io {
+
+namespace {
+
+constexpr mode_t kOwnDirectory = 0700;
+constexpr mode_t kOwnFile = 0600;
+
+[[noreturn]] void fail(const char* what, const std::string& path) {
+  throw system_error(errno, what).with("path", path);
+}
+
+void write_all(int fd, const char* bytes, std::size_t count, const std::string& path) {
+  while (count > 0) {
+    const auto done = ::write(fd, bytes, count);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail("could not write file", path);
+    bytes += done;
+    count -= static_cast<std::size_t>(done);
+  }
+}
+
+}  // namespace
+
+std::string make_private_directory(const std::string& prefix) {
+  auto path = prefix + "XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) fail("could not make a directory", path);
+  return path;
+}
+
+void make_directories(const std::string& path) {
+  for (auto slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const auto part = path.substr(0, slash);
+    if (::mkdir(part.c_str(), kOwnDirectory) != 0 && errno != EEXIST)
+      fail("could not make a directory", part);
+    if (slash == std::string::npos) return;
+  }
+}
+
+void make_symlink(const std::string& target, const std::string& path) {
+  if (::symlink(target.c_str(), path.c_str()) != 0) fail("could not make a link", path);
+}
+
+void remove_tree(const std::string& path) {
+  std::error_code code;
+  std::filesystem::remove_all(path, code);
+  if (code) throw system_error(code.value(), "could not remove what was made").with("path", path);
+}
+
+std::vector<std::string> own_directories(const std::string& path, std::string_view prefix) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(path.c_str()), &::closedir);
+  if (!listing) fail("could not open directory", path);
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = ::readdir(listing.get());
+    if (entry == nullptr) break;
+    const std::string name = entry->d_name;
+    struct stat status {};
+    if (!name.starts_with(prefix) ||
+        ::fstatat(::dirfd(listing.get()), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+      continue;
+    if (S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() &&
+        (status.st_mode & 07777) == kOwnDirectory)
+      names.push_back(name);
+  }
+  if (errno != 0) fail("could not read directory", path);
+  return names;
+}
+
+std::vector<std::string> dead_links(const std::string& path) {
+  std::error_code code;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator each(path, code), end; !code && each != end;
+       each.increment(code)) {
+    struct stat status {};
+    if (each->is_symlink() && ::stat(each->path().c_str(), &status) != 0)
+      names.push_back(each->path().filename().string());
+  }
+  if (code) throw system_error(code.value(), "could not read directory").with("path", path);
+  return names;
+}
+
+std::uint64_t free_bytes(const std::string& path) {
+  struct statvfs status {};
+  if (::statvfs(path.c_str(), &status) != 0) fail("could not look at the file system", path);
+  return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+std::optional<std::string> read_link(const std::string& path) {
+  std::string target(PATH_MAX, '\0');
+  const auto length = ::readlink(path.c_str(), target.data(), target.size());
+  if (length < 0 && errno == EINVAL) return std::nullopt;
+  if (length < 0) fail("could not read link", path);
+  target.resize(static_cast<std::size_t>(length));
+  return target;
+}
+
+std::uint64_t size_of_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail("could not look at file", path);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+bool is_program(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+         ::access(path.c_str(), X_OK) == 0;
+}
+
+Descriptor open_directory(const std::string& path) {
+  Descriptor directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) fail("could not open directory", path);
+  return directory;
+}
+
+Descriptor open_log(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kOwnFile));
+  if (!file) fail("could not make file", path);
+  return file;
+}
+
+bool can_share_blocks(const std::string& file, const std::string& probe) {
+  const Descriptor source(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor target(::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kOwnFile));
+  if (!target) return false;
+  const bool shared = source && ::ioctl(target.get(), FICLONE, source.get()) == 0;
+  ::unlink(probe.c_str());
+  return shared;
+}
+
+LockFile::LockFile(const std::string& path, std::string_view content)
+    : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnFile)) {
+  if (!file_) fail("could not make file", path);
+  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) fail("could not lock file", path);
+  write_all(file_.get(), content.data(), content.size(), path);
+}
+
+std::optional<LockFile> LockFile::take_over(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!file && errno == ENOENT) return std::nullopt;
+  if (!file) fail("could not open file", path);
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return LockFile(std::move(file));
+  if (errno != EWOULDBLOCK) fail("could not lock file", path);
+  return std::nullopt;
+}
+
+void FileCopier::copy(const std::string& from, const std::string& to) {
+  constexpr std::size_t kPiece = std::size_t{4} << 20;
+  const Descriptor source(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!source) fail("could not open file", from);
+  const Descriptor target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kOwnFile));
+  if (!target) fail("could not make file", to);
+  const auto require_going = [&] {
+    if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was copied");
+  };
+  require_going();
+  if (can_share_ && ::ioctl(target.get(), FICLONE, source.get()) == 0) {
+    const auto size = size_of_file(to);
+    bytes_ += size;
+    shared_bytes_ += size;
+    return;
+  }
+  can_share_ = false;
+  bool in_kernel = true;
+  std::unique_ptr<char[]> buffer;
+  for (;;) {
+    ssize_t count = 0;
+    if (in_kernel) {
+      count = ::copy_file_range(source.get(), nullptr, target.get(), nullptr, kPiece, 0);
+      // Across file systems, and of files in /proc or the like, it is not to be had.
+      if (count < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS ||
+                        errno == EOPNOTSUPP || errno == EPERM)) {
+        in_kernel = false;
+        continue;
+      }
+    } else {
+      if (!buffer) buffer = std::make_unique<char[]>(kPiece);
+      count = ::read(source.get(), buffer.get(), kPiece);
+    }
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int code = errno;
+      throw system_error(code, "could not copy file").with("path", from).with("to", to);
+    }
+    if (count == 0) return;
+    if (!in_kernel) write_all(target.get(), buffer.get(), static_cast<std::size_t>(count), to);
+    bytes_ += static_cast<std::uint64_t>(count);
+    require_going();
+  }
+}
+
+}  // namespace weir::io

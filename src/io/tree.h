@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/descriptor.h"
+
+namespace weir::io {
+
+// Directories that a command makes for itself and removes again: the sandbox of a drill. Nothing
+// here is made durable. Throws Error{io, disk_full} that names the path.
+
+/// A new directory, for this user alone (0700), whose path begins with `prefix` and ends in six
+/// characters of its own.
+[[nodiscard]] std::string make_private_directory(const std::string& prefix);
+/// A new one, and those that are missing above it, with 0700. One that is there is no error.
+void make_directories(const std::string& path);
+void make_symlink(const std::string& target, const std::string& path);
+/// The path itself and all below it; links are removed and not followed. What is not there is no
+/// error.
+void remove_tree(const std::string& path);
+
+/// Names in `path` of directories (no links) that belong to this user, are for this user alone, and
+/// whose names begin with `prefix`.
+[[nodiscard]] std::vector<std::string> own_directories(const std::string& path,
+                                                       std::string_view prefix);
+/// Bytes that this process could still write there.
+[[nodiscard]] std::uint64_t free_bytes(const std::string& path);
+/// Where the link leads; nullopt: this is no link.
+[[nodiscard]] std::optional<std::string> read_link(const std::string& path);
+/// Names of links in the directory that lead nowhere.
+[[nodiscard]] std::vector<std::string> dead_links(const std::string& path);
+[[nodiscard]] std::uint64_t size_of_file(const std::string& path);
+/// A regular file that this process may run.
+[[nodiscard]] bool is_program(const std::string& path);
+/// A descriptor of the directory, to be named by /proc.
+[[nodiscard]] Descriptor open_directory(const std::string& path);
+/// A new file that is appended to, for the output of a child.
+[[nodiscard]] Descriptor open_log(const std::string& path);
+
+/// Whether a copy of the file, made as `probe` and removed again, can share its blocks (FICLONE).
+[[nodiscard]] bool can_share_blocks(const std::string& file, const std::string& probe);
+
+/// A file with an exclusive flock on it. Whoever inherits the descriptor holds the lock, too.
+class LockFile {
+ public:
+  /// Makes the file with this content, and locks it.
+  LockFile(const std::string& path, std::string_view content);
+  /// Opens one that is there. nullopt: there is none, or it is locked by somebody.
+  [[nodiscard]] static std::optional<LockFile> take_over(const std::string& path);
+  [[nodiscard]] int descriptor() const { return file_.get(); }
+
+ private:
+  explicit LockFile(Descriptor file) : file_(std::move(file)) {}
+  Descriptor file_;
+};
+
+/// Copies files, each with mode 0600, sharing their blocks with the original where the file system
+/// can (FICLONE), and from the first file on that it cannot share by plain copies.
+class FileCopier {
+ public:
+  /// `stop` is asked now and then; when it says true, Error{retry} is thrown.
+  explicit FileCopier(std::function<bool()> stop) : stop_(std::move(stop)) {}
+  /// `to` must not exist.
+  void copy(const std::string& from, const std::string& to);
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  /// Of them, those that take no space of their own.
+  [[nodiscard]] std::uint64_t shared_bytes() const { return shared_bytes_; }
+
+ private:
+  std::function<bool()> stop_;
+  bool can_share_ = true;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t shared_bytes_ = 0;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,189 @@
+"""receive --compare-with: a second upstream that has the same WAL, whatever its files look like, and one that
+has other WAL of the same checksums."""
+
+import json
+import re
+
+import pytest
+
+from support import wal
+from support.process import run, wait_for
+from support.receiver import pgweir
+from support.scenario import reported, streaming
+from support.server import DEBIAN_BIN
+from support.template import _running_crc32c
+from support.walsender import GO_ON, WalServer
+from test_metrics import documented, parse
+
+
+def comparison(archive):
+    told = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
+    return (told["receiver"] or {}).get("comparison") or {}
+
+
+def compared_to(archive, position, deadline=60):
+    """Waits until everything before the position was compared; returns what is told of it."""
+    def there():
+        told = comparison(archive)
+        return told if told.get("lsn") and wal.lsn(told["lsn"]) >= position else None
+
+    return wait_for(there, f"the comparison to come to {wal.lsn_text(position)}", deadline, interval=0.2)
+
+
+def test_a_primary_and_its_cascading_standby_have_no_difference(servers, receivers, new_archive, place):
+    """Under load, with files that are recycled: behind each switch the standbys send what was in them."""
+    primary = servers.primary(wal_keep_size="3MB", max_wal_size="4MB", min_wal_size="4MB", wal_recycle="on")
+    standby = servers.standby(primary)
+    cascaded = servers.standby(standby, name="cascaded")
+    metrics = place / "metrics.prom"
+    here, there = new_archive(primary, "here"), new_archive(primary, "there")
+    receivers.pgweir(here, cascaded, "--compare-with", primary.conninfo(), "--metrics-file", metrics,
+                     "--metrics-interval", "1s")
+    receivers.pgweir(there, primary, "--compare-with", cascaded.conninfo(), "--compress", "zstd")
+    streaming(cascaded)
+    streaming(primary)
+    for _ in range(4):
+        primary.write_wal(2)
+        # What is flushed may end within a record, and nobody replays half of one.
+        position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+        end = primary.switch_wal()
+        cascaded.caught_up_with(end)
+        for server in (cascaded, primary):
+            reported(server, end)
+        for server in (standby, cascaded):
+            server.replayed(position)
+        for archive in (here, there):
+            compared_to(archive, position)  # before the files go
+        for server in (primary, standby, cascaded):
+            server.sql("CHECKPOINT")
+    position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+    end = primary.write_wal(1)
+    cascaded.caught_up_with(end)
+    for server in (cascaded, primary):
+        reported(server, end)
+    for archive in (here, there):
+        told = compared_to(archive, position)
+        assert told["differences"] == 0 and told["skipped_bytes"] == 0 and "problem" not in told, told
+    wait_for(lambda: metrics.exists() and parse(metrics.read_text()).get("pgweir_compare_lsn_bytes"),
+             "the metrics")
+    exported = parse(metrics.read_text())
+    assert {name for name in exported if name.startswith("pgweir_compare_")} == documented("receive --compare-with")
+    # No walsender streams for it now, and none ever reported a position.
+    assert primary.walsenders("pgweir compare") == [] or all(
+        not row["flush_lsn"] for row in primary.walsenders("pgweir compare"))
+
+    # A failover: the comparison follows the timeline.
+    primary.stop()
+    standby.promote()
+    end = standby.write_wal(1)
+    cascaded.caught_up_with(end)
+    reported(cascaded, end)
+    assert "no difference" in pgweir("status", "-D", here.path).stdout
+    wait_for(lambda: "problem" in comparison(here), "the primary to be missed")
+    checked = pgweir("status", "-D", here.path, "--check")
+    assert "the second upstream cannot be compared" in checked.stdout, checked.stdout
+
+
+class Altered(WalServer):
+    """Serves a server's WAL with one record changed, and its checksum made anew."""
+
+    def __init__(self, server, end, at, content):
+        super().__init__(server, end, self.serve)
+        self.at, self.content = at, content
+
+    def serve(self, connection, position):
+        while position < self.end:
+            data = bytearray(self.read_wal(position, 128 * 1024))
+            for offset, byte in enumerate(self.content):
+                if position <= self.at + offset < position + len(data):
+                    data[self.at + offset - position] = byte
+            connection.wal(position, bytes(data), end=self.end)
+            position += len(data)
+        while not connection.copy_done:
+            connection.message()
+        connection.finish()
+        return GO_ON
+
+
+def some_record(server, text):
+    """(position, content) of the record that has this text, on one page."""
+    for path in sorted((server.data / "pg_wal").glob("0000*")):
+        content = path.read_bytes()
+        if text not in content:
+            continue
+        segno = wal.parse_segment(path.name, server.segment_size)[1]
+        dumped = run([DEBIAN_BIN / "pg_waldump", path], check=False).stdout
+        for line in dumped.splitlines():
+            match = re.search(r"len \(rec/tot\): *\d+/ *(\d+),.* lsn: (\S+),", line)
+            if not match:
+                continue
+            start = wal.lsn(match[2]) - segno * server.segment_size
+            length = int(match[1])
+            if text in content[start:start + length] and start // 8192 == (start + length - 1) // 8192:
+                return segno * server.segment_size + start, content[start:start + length]
+    raise AssertionError("no such record")
+
+
+def with_checksum(record):
+    """As its server would have written it: over the body, then over the header up to the checksum."""
+    checked = record[24:] + record[:20]
+    return record[:20] + dict(_running_crc32c(checked))[len(checked)].to_bytes(4, "little") + record[24:]
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["sound", "damaged"])
+def test_other_wal_is_told_whatever_its_checksums_say(servers, receivers, new_archive, place, sound):
+    primary = servers.primary()
+    primary.sql("CREATE TABLE t (data text)")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    for _ in range(5):
+        primary.sql("INSERT INTO t VALUES ('what was really written')")
+    primary.switch_wal()
+    primary.write_wal(1)
+    end = primary.switch_wal()
+    reported(primary, end)
+    receiver.stop()
+    at, record = some_record(primary, b"what was really written")
+    assert with_checksum(record) == record  # the test reads it as the server does
+    altered = record.replace(b"really", b"hardly")
+    if sound:
+        altered = with_checksum(altered)
+    first = next(i for i, (ours, theirs) in enumerate(zip(record, altered)) if ours != theirs)
+
+    with Altered(primary, end, at, altered) as other:
+        # From the beginning, into another archive.
+        again = new_archive(primary, "again")
+        receiver = receivers.pgweir(again, primary, "--start",
+                                    wal.segment_name(1, at // primary.segment_size, primary.segment_size),
+                                    "--compare-with", other.conninfo(), "--compare-rate", "64MB")
+        receiver.wait_log("the second upstream has other WAL than the archive")
+        told = wait_for(lambda: comparison(again).get("difference"), "the difference to be told")
+        assert wal.lsn_text(at + first) in told and "(Heap)" in told, told
+        assert f"{wal.lsn_text(at)} to " in told
+        assert ("both pass their checksums" if sound else "the second upstream's fails its checksum") in told
+        checked = pgweir("status", "-D", again.path, "--check")
+        assert checked.returncode == 2 and "has other WAL" in checked.stdout.splitlines()[0], checked.stdout
+        # Archiving has gone on, and the comparison goes on behind that segment.
+        last = end // primary.segment_size * primary.segment_size
+        assert compared_to(again, last)["differences"] == 1
+        reported(primary, end)
+        assert all(flush == 0 for flush in other.reports)
+        receiver.stop()
+    again.assert_same_wal(primary)
+
+
+def test_another_cluster_is_told_and_archiving_goes_on(servers, receivers, new_archive):
+    primary, stranger = servers.primary(), servers.primary(name="stranger")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compare-with", stranger.conninfo())
+    streaming(primary)
+    end = primary.write_wal(1)
+    reported(primary, end)
+    receiver.wait_log("of another cluster than the archive")
+    # One that shuts down is not held up.
+    stranger.stop("fast")
+    end = primary.switch_wal()
+    reported(primary, end)
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)

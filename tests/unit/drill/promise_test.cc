@@ -1,0 +1,258 @@
+#include "drill/promise.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "support/wal_builder.h"
+#include "wal/records.h"
+
+namespace weir::drill {
+namespace {
+
+using testing::WalBuilder;
+using State = archive::WalSource::State;
+
+const auto kSize = *wal::SegmentSize::of(1 << 20);
+
+std::vector<std::byte> body_of(std::span<const std::byte> data) {
+  std::vector<std::byte> body = {std::byte{255}, std::byte(data.size())};
+  body.insert(body.end(), data.begin(), data.end());
+  return body;
+}
+
+/// The WAL of a builder, as far as it is "there".
+class Source final : public archive::WalSource {
+ public:
+  explicit Source(WalBuilder& builder) : builder_(builder) {}
+
+  Read read(wal::Lsn at, std::span<std::byte> into) override {
+    const auto segno = kSize.segno(at);
+    if (missing.contains(segno)) return {State::gone, 0, std::nullopt};
+    if (late.erase(segno) > 0) return {State::gone, 0, std::nullopt};
+    if (at >= end) return {State::end, 0, std::nullopt};
+    if (kSize.start(segno) >= end) return {State::gone, 0, std::nullopt};
+    const auto stop = std::min(end, kSize.start(segno + 1));
+    const auto count = std::min<std::uint64_t>({into.size(), stop - at, 50'000});
+    const auto wal = builder_.bytes(at, at + count);
+    std::copy(wal.begin(), wal.end(), into.begin());
+    if (damaged && at <= *damaged && *damaged < at + count)
+      into[*damaged - at] = into[*damaged - at] ^ std::byte{1};
+    return {State::bytes, count, std::nullopt};
+  }
+
+  wal::Lsn end;
+  std::set<std::uint64_t> missing;
+  std::set<std::uint64_t> late;  ///< at the first look
+  std::optional<wal::Lsn> damaged;
+
+ private:
+  WalBuilder& builder_;
+};
+
+class PromiseTest : public ::testing::Test {
+ protected:
+  PromiseTest() : builder_({}), source_(builder_) {
+    builder_.append_random(3000);
+    backup_.timeline = 1;
+    backup_.start = builder_.append_random(2000).start;
+  }
+
+  /// Returns where the record begins.
+  wal::Lsn commit(std::int64_t time, bool aborted = false) {
+    std::vector<std::byte> data(sizeof time);
+    std::memcpy(data.data(), &time, sizeof time);
+    const auto& record =
+        builder_.append(wal::kTransactionManager, aborted ? 0x20 : 0x00, body_of(data));
+    return record.start;
+  }
+  void fill(unsigned records) {
+    for (unsigned i = 0; i < records; ++i) builder_.append_random(5000);
+  }
+
+  Promise look(const Target& target = {}) {
+    if (!source_.end.valid()) source_.end = builder_.end();
+    const Way way{.source = source_,
+                  .history = wal::TimelineHistory(1),
+                  .segment_size = kSize,
+                  .system_identifier = builder_.options().system_identifier,
+                  .goes_on = [this](wal::Lsn at) -> std::optional<wal::Lsn> {
+                    for (auto segno = (at.byte() + kSize.bytes() - 1) / kSize.bytes();
+                         kSize.start(segno) < source_.end; ++segno)
+                      if (!source_.missing.contains(segno)) return kSize.start(segno);
+                    return std::nullopt;
+                  },
+                  .unfinished = [this] { return unfinished_; },
+                  .is_finished = [this](wal::Lsn) { return finished_since_; },
+                  .has_another_copy =
+                      [this] {
+                        if (copies_ == 0) return false;
+                        --copies_;
+                        source_.damaged.reset();
+                        return true;
+                      }};
+    return look_through(way, backup_, target, [] { return false; });
+  }
+
+  WalBuilder builder_;
+  Source source_;
+  archive::BackupPoint backup_;
+  bool unfinished_ = false;
+  bool finished_since_ = false;
+  int copies_ = 0;
+};
+
+TEST_F(PromiseTest, IsTheEndOfTheLastRecordAndTheLastCommit) {
+  commit(100);
+  fill(500);  // over segments
+  const auto last = commit(200);
+  commit(300, true);
+  const auto end = builder_.end();
+  const auto promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, end);
+  EXPECT_EQ(promise.last_record, builder_.records().back().start);
+  ASSERT_TRUE(promise.commit);
+  EXPECT_EQ(promise.commit->start, last);
+  EXPECT_EQ(promise.bytes, end - backup_.start);
+  EXPECT_EQ(promise.server_major, 18);
+}
+
+TEST_F(PromiseTest, OfAnXlogSwitchIsTheSegmentsEnd) {
+  commit(100);
+  ASSERT_TRUE(builder_.append_switch());
+  EXPECT_EQ(look().position, kSize.start_of(backup_.start) + kSize.bytes());
+}
+
+TEST_F(PromiseTest, StopsBeforeTheFirstTransactionOfALaterTime) {
+  const auto first = commit(100);
+  fill(2);
+  const auto before = builder_.end();
+  commit(200, true);  // an abort counts, too
+  commit(300);
+  const auto promise = look({.kind = Target::Kind::time, .time = {150}});
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, before);
+  EXPECT_EQ(promise.commit->start, first);
+  // One of that very time is in.
+  EXPECT_GT(look({.kind = Target::Kind::time, .time = {200}}).position, before);
+}
+
+TEST_F(PromiseTest, StopsBehindTheRecordThatBeginsAtTheTarget) {
+  const auto first = commit(100);
+  const auto behind = builder_.end();
+  commit(200);
+  for (const auto target : {first, wal::Lsn(first.byte() - 1)}) {
+    const auto promise = look({.kind = Target::Kind::lsn, .lsn = target});
+    EXPECT_EQ(promise.problem, "");
+    EXPECT_EQ(promise.position, behind);
+    EXPECT_EQ(promise.last_record, first);
+  }
+  EXPECT_GT(look({.kind = Target::Kind::lsn, .lsn = first + 1}).position, behind);
+}
+
+TEST_F(PromiseTest, SaysThatATargetIsNotReached) {
+  commit(100);
+  for (const auto& target : {Target{.kind = Target::Kind::time, .time = {100}},
+                             Target{.kind = Target::Kind::lsn, .lsn = builder_.end()}})
+    EXPECT_NE(look(target).problem.find("ends before the target"), std::string::npos);
+}
+
+TEST_F(PromiseTest, SaysThatTheBackupDoesNotEnd) {
+  commit(100);
+  backup_.end = builder_.end() + 8;
+  EXPECT_NE(look().problem.find("before the backup does"), std::string::npos);
+  backup_.end = builder_.end();
+  EXPECT_EQ(look().problem, "");
+  fill(1);
+  source_.end = {};
+  commit(200);
+  backup_.end = builder_.end();
+  EXPECT_NE(look({.kind = Target::Kind::lsn, .lsn = backup_.start})
+                .problem.find("before the end of the backup"),
+            std::string::npos);
+}
+
+TEST_F(PromiseTest, NamesAHole) {
+  fill(900);
+  const auto second = kSize.segno(backup_.start) + 1;
+  source_.missing = {second, second + 1};
+  const auto promise = look();
+  EXPECT_EQ(promise.problem, fmt::format("WAL is missing in the archive, from {} to {}",
+                                         kSize.start(second), kSize.start(second + 2)));
+  EXPECT_LE(promise.position, kSize.start(second));
+}
+
+TEST_F(PromiseTest, NamesDamageUnlessAnotherCopyIsSound) {
+  fill(100);
+  const auto& record = builder_.records()[builder_.records().size() / 2];
+  source_.damaged = builder_.byte_of_record(record.start, 100);
+  const auto promise = look();
+  EXPECT_NE(promise.problem.find(fmt::format("the WAL at {} is damaged", record.start)),
+            std::string::npos)
+      << promise.problem;
+  copies_ = 1;
+  EXPECT_EQ(look().problem, "");
+}
+
+TEST_F(PromiseTest, TakesDamageAtTheEndOfTheOpenSegmentForItsEnd) {
+  fill(10);
+  const auto& last = builder_.records().back();
+  source_.damaged = builder_.byte_of_record(last.start, 100);
+  unfinished_ = true;
+  EXPECT_EQ(look().problem, "");
+  EXPECT_EQ(look().position, builder_.records()[builder_.records().size() - 2].end);
+  // But not where WAL goes on in the next segment.
+  fill(400);
+  source_.end = {};
+  EXPECT_NE(look().problem.find("is damaged"), std::string::npos);
+  // Unless it was still being written when it was read.
+  finished_since_ = true;
+  EXPECT_EQ(look().problem, "");
+}
+
+TEST_F(PromiseTest, GoesOnWhereASegmentWasFinishedMeanwhile) {
+  fill(900);
+  const auto first = kSize.segno(backup_.start);
+  source_.late = {first + 1, first + 2};
+  const auto promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, builder_.end());
+}
+
+TEST_F(PromiseTest, SeesWhereATablespaceIsMade) {
+  const auto make = [&](const std::string& location) {
+    std::vector<std::byte> data(4);
+    const auto text = std::as_bytes(std::span(location.c_str(), location.size() + 1));
+    data.insert(data.end(), text.begin(), text.end());
+    return builder_.append(wal::kTablespaceManager, 0x00, body_of(data)).start;
+  };
+  commit(100);
+  make("");  // in the data directory
+  EXPECT_FALSE(look().tablespace);
+  source_.end = {};
+  const auto behind = commit(200);
+  const auto at = make("/srv/fast");
+  commit(300);
+  const auto promise = look();
+  ASSERT_TRUE(promise.tablespace);
+  EXPECT_EQ(promise.tablespace->at, at);
+  EXPECT_EQ(promise.tablespace->location, "/srv/fast");
+  EXPECT_FALSE(look({.kind = Target::Kind::lsn, .lsn = behind}).tablespace);
+}
+
+TEST(DrillTarget, IsReadAsItIsWritten) {
+  EXPECT_EQ(Target::parse("latest").kind, Target::Kind::latest);
+  EXPECT_EQ(Target::parse("16/B374D848").lsn, wal::Lsn(0x16B374D848));
+  EXPECT_EQ(Target::parse("2026-11-20 03:14:15+00").to_string(), "2026-11-20 03:14:15.000000 UTC");
+  for (const auto* text : {"", "newest", "16/", "2026-13-01", "16/B374D848 "})
+    EXPECT_THROW(static_cast<void>(Target::parse(text)), Error) << text;
+}
+
+}  // namespace
+}  // namespace weir::drill
