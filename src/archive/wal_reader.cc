@@ -54,6 +54,7 @@ void WalReader::change_to(wal::SegmentName segment) {
 bool WalReader::open() {
   const auto try_form = [&](const SegmentFileName& name) {
     if (damaged_.contains(name.to_string())) return false;
+    if (options_.left_out != nullptr && options_.left_out->contains(name.to_string())) return false;
     try {
       bytes_ = SegmentBytes::open(archive_, name, options_.segment_size);
     } catch (const Error& error) {

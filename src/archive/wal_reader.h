@@ -57,6 +57,8 @@ class WalReader final : public WalSource {
     /// Then a raw one is read up to there while it is being written, and what was written behind is
     /// not looked at; unset: up to the end of the file.
     AskDurableEnd durable_end = nullptr;
+    /// Names of files that are not read, whatever happens to the others; may grow meanwhile.
+    const std::set<std::string>* left_out = nullptr;
   };
   WalReader(io::Shelf& archive, Options options)
       : archive_(archive), options_(std::move(options)) {}

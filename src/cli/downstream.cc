@@ -40,7 +40,8 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
                         feed_.publish(receive::event::ClientCame{client});
                       else
                         feed_.publish(receive::event::ClientGone{client, why});
-                    }}),
+                    },
+                .durability_lost = durability_lost_}),
       listening_(feed.subscribe([this](const receive::Event& happened) {
         receive::on(
             happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },

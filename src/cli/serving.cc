@@ -72,7 +72,7 @@ class Serving::SlotsNow {
 
  private:
   void set(relay::Slots* slots) {
-    const std::lock_guard lock(serving_.hub_mutex_);
+    const std::lock_guard lock(serving_.slots_mutex_);
     serving_.slots_ = slots;
   }
   Serving& serving_;
@@ -89,7 +89,7 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   const SlotsNow slots_now(*this, slots);
   relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_, news_, hub,
-                                  log_);
+                                  log_, listening_.durability_lost);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
@@ -99,17 +99,20 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   for (const auto& listener : listeners_)
     log_.info("listening on {}", listener.address().to_string());
   server.run(listeners_, stop);
+  slots.close();
 }
 
 archive::ServingView Serving::view() const {
   archive::ServingView view;
   for (const auto& listener : listeners_) view.listens.push_back(listener.address().to_string());
   view.clients = clients_.view();
-  const std::lock_guard lock(hub_mutex_);
-  if (hub_ != nullptr) {
+  if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
     const auto served = hub_->served();
     view.end = archive::DurableEnd{served->timeline(), served->end};
   }
+  // Not with the hub's: slots tell what they hold under a lock of their own, which comes to
+  // on_feedback().
+  const std::lock_guard lock(slots_mutex_);
   if (slots_ == nullptr) return view;
   const auto slots = slots_->all();
   if (!slots) return view;

@@ -27,6 +27,8 @@ class Serving {
   struct Listeners {
     relay::Clients::Changed feedback;
     relay::Clients::ComesOrGoes comes_or_goes;
+    /// Not under a lock: see relay::ArchiveLook.
+    std::function<void(const Error&)> durability_lost;
   };
   /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
   /// in them, Error{retry} if an address cannot be had.
@@ -67,8 +69,9 @@ class Serving {
   net::Wake news_;
   const Listeners listening_;
   mutable std::mutex hub_mutex_;
-  relay::Hub* hub_ = nullptr;      ///< while WAL is served
-  relay::Slots* slots_ = nullptr;  ///< likewise
+  relay::Hub* hub_ = nullptr;  ///< while WAL is served
+  mutable std::mutex slots_mutex_;
+  relay::Slots* slots_ = nullptr;  ///< likewise; guarded by slots_mutex_
   std::string version_;
   std::optional<wire::ErrorReport> last_word_;
   relay::Clients clients_;

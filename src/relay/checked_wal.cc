@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "archive/border.h"
+#include "archive/forms.h"
 #include "archive/listing.h"
 #include "wal/page.h"
 
@@ -46,6 +47,17 @@ Stop gone(const std::string& file) {
                      "backup.")}};
 }
 
+/// It was never finished, and what is served goes on behind it: a hole that somebody accepted.
+Stop never_finished(const archive::SegmentFileName& file) {
+  return {{{"58P01", fmt::format("requested WAL segment {} has already been removed",
+                                 file.segment.to_string())},
+           Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+               .with("file", file.to_string())
+               .hint("The segment was not finished, and the archive goes on behind it: \"pgweir "
+                     "status\" tells of the hole. That client has to begin with a new base "
+                     "backup.")}};
+}
+
 wal::RecordVerifier::Options options_of(const Cluster& cluster,
                                         const wal::TimelineHistory& history) {
   wal::RecordVerifier::Options options;
@@ -67,17 +79,20 @@ CheckedWal::CheckedWal(io::Shelf& archive, const Cluster& cluster, wal::Timeline
       from_(start),
       verifier_(archive::verifier_at(archive, options_of(cluster_, *history_),
                                      cluster_.segment_size.start_of(start))),
-      reader_(archive_, reader_options()),
-      buffer_begin_(verifier_.position()) {}
+      buffer_begin_(verifier_.position()) {
+  reader_.emplace(archive_, reader_options());
+}
 
 archive::WalReader::Options CheckedWal::reader_options() const {
   return {.segment_size = cluster_.segment_size,
           .timeline = history_->timeline(),
           .history = *history_,
           .unfinished = true,
-          .durable_end = [this] {
-            return archive::DurableEnd{history_->timeline(), limit_};
-          }};
+          .durable_end =
+              [this] {
+                return archive::DurableEnd{history_->timeline(), limit_};
+              },
+          .left_out = &left_out_};
 }
 
 CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
@@ -86,7 +101,8 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
     while (checked() <= from_)
       if (read_ahead(limit) == Ahead::no_more) return {{}};
     const auto end = std::min(checked(), limit);
-    return {end > from_ ? give(end) : std::span<const std::byte>()};
+    return {.wal = end > from_ ? give(end) : std::span<const std::byte>(),
+            .passed_over = std::exchange(passed_over_, std::nullopt)};
   } catch (Stop& stop) {
     return {{}, std::move(stop.trouble)};
   }
@@ -98,20 +114,61 @@ wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
 CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
   const auto at = verifier_.position();
   if (at >= limit) return Ahead::no_more;
+  if (cluster_.segment_size.offset(at) == 0) segment_begin_ = verifier_;
   make_room();
   const auto kept = buffer_.size();
   buffer_.resize(kept + std::min(kMostSent, limit - at));
   const auto piece = std::span(buffer_).subspan(kept);
-  const auto count = read_at(reader_, at, piece);
+  const auto count = read_at(*reader_, at, piece);
   buffer_.resize(kept + count);
+  if (const auto file = reader_->file(); file && is_left(*file)) left_file_ = file;
   const auto damage = verifier_.feed(piece.first(count));
   if (damage) {
-    const auto segment = reader_.segment_at(damage->found_at);
-    const auto file = reader_.file();
-    throw damaged(file && file->segment == segment ? file->to_string() : segment.to_string(),
-                  cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
+    if (take_other_form(*damage)) return Ahead::more;
+    const auto segment = reader_->segment_at(damage->found_at);
+    const auto& size = cluster_.segment_size;
+    if (left_file_ && left_file_->segment.segno(size) >= size.segno(damage->at))
+      throw never_finished(*left_file_);
+    const auto file = reader_->file();
+    const auto name = file && file->segment == segment ? file->to_string() : segment.to_string();
+    throw damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
   }
   return Ahead::more;
+}
+
+/// Begins this segment again with another finished form of it. False if there is none. (Of a record
+/// over the segment's border the damage may be in front of it: then it is found again.)
+bool CheckedWal::take_other_form(const wal::Damage& damage) {
+  const auto file = reader_->file();
+  const auto segment = reader_->segment_at(damage.found_at);
+  if (!file || file->segment != segment || !segment_begin_ ||
+      reader_->segment_at(segment_begin_->position()) != segment)
+    return false;
+  const auto forms = archive::finished_names(segment);
+  const bool another = std::any_of(forms.begin(), forms.end(), [&](const auto& form) {
+    const auto name = form.to_string();
+    return name != file->to_string() && !left_out_.contains(name) && archive_.find(name);
+  });
+  if (!another) return false;
+  left_out_.insert(file->to_string());
+  passed_over_ = Error(ErrorKind::damage, "WAL that a client wants is damaged: " + damage.what)
+                     .with("file", file->to_string())
+                     .with("offset", cluster_.segment_size.offset(damage.found_at))
+                     .with("position", damage.at)
+                     .hint(
+                         "Another form of the segment is served in its place. Remove the damaged "
+                         "file once \"pgweir verify\" finds nothing wrong with the other one.");
+  verifier_ = *segment_begin_;
+  reader_.emplace(archive_, reader_options());
+  again_.reset();
+  const auto begin = verifier_.position();
+  if (begin > buffer_begin_) {
+    buffer_.resize(begin - buffer_begin_);
+  } else {
+    buffer_.clear();
+    buffer_begin_ = begin;
+  }
+  return true;
 }
 
 /// What was given goes, and so does what is too much to be kept.
@@ -160,7 +217,15 @@ std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     case archive::WalSource::State::end:
       break;
   }
+  if (reader.file() && is_left(*reader.file())) throw never_finished(*reader.file());
   throw damaged(file, offset, at, "the file ends before what is served of it");
+}
+
+/// An unfinished file that is not the one in which what is served ends.
+bool CheckedWal::is_left(const archive::SegmentFileName& file) const {
+  const auto& size = cluster_.segment_size;
+  return file.partial && (file.segment.timeline() != history_->timeline() ||
+                          file.segment.segno(size) < size.segno(wal::Lsn(limit_.byte() - 1)));
 }
 
 }  // namespace weir::relay

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "archive/wal_reader.h"
@@ -18,6 +20,7 @@ namespace weir::relay {
 /// The WAL of the archive as it may be sent (P11): each page's header was checked, and each byte
 /// belongs to a record that was read to its end and has the right checksum, or lies behind an xlog
 /// switch. Of a record that is not complete nothing is given: whoever gets it could not use it.
+/// Where the records of one form of a segment are damaged, and another form is there, that is read.
 ///
 /// A record that is larger than the memory for it is checked first and then read again. One
 /// reader, one position, one thread; does not own the shelf. Memory: some MB at most.
@@ -38,6 +41,8 @@ class CheckedWal {
   struct Read {
     std::span<const std::byte> wal;  ///< valid until the next call; empty: no more, as yet
     std::optional<Trouble> trouble = std::nullopt;  ///< then nothing can be read here any more
+    /// Damage of a file in whose place another form of the segment is read: to be told here.
+    std::optional<Error> passed_over = std::nullopt;
   };
   /// The next bytes, before `limit`; so many as a walsender sends at once, cut at a page where more
   /// follow. Nothing behind `limit` is looked at: it is not durable, or not on this timeline.
@@ -50,9 +55,11 @@ class CheckedWal {
  private:
   enum class Ahead { more, no_more };
   Ahead read_ahead(wal::Lsn limit);
+  bool take_other_form(const wal::Damage& damage);
   void make_room();
   std::span<const std::byte> give(wal::Lsn end);
   [[nodiscard]] wal::Lsn checked() const;
+  [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
   [[nodiscard]] archive::WalReader::Options reader_options() const;
   std::size_t read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
 
@@ -62,7 +69,12 @@ class CheckedWal {
   wal::Lsn from_;                                              ///< what is given next
   wal::Lsn limit_;
   wal::RecordVerifier verifier_;
-  archive::WalReader reader_;
+  /// As it was at the first byte of the segment that is read.
+  std::optional<wal::RecordVerifier> segment_begin_;
+  std::set<std::string> left_out_;  ///< files with damaged records
+  std::optional<Error> passed_over_;
+  std::optional<archive::SegmentFileName> left_file_;  ///< unfinished, of those that were read
+  std::optional<archive::WalReader> reader_;
   /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
   std::vector<std::byte> buffer_;
   wal::Lsn buffer_begin_;

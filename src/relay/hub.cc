@@ -113,17 +113,17 @@ void Hub::wake_all() {
 }
 
 void Hub::wake_guests() {
-  for (auto* const wake : guests_) wake->raise();
+  for (const auto* const guest : guests_) guest->wake_();
 }
 
-Hub::Guest::Guest(Hub& hub, net::Wake& wake) : hub_(hub), wake_(wake) {
+Hub::Guest::Guest(Hub& hub, std::function<void()> wake) : hub_(hub), wake_(std::move(wake)) {
   const std::lock_guard lock(hub_.mutex_);
-  hub_.guests_.insert(&wake_);
+  hub_.guests_.insert(this);
 }
 
 Hub::Guest::~Guest() {
   const std::lock_guard lock(hub_.mutex_);
-  hub_.guests_.erase(&wake_);
+  hub_.guests_.erase(this);
 }
 
 }  // namespace weir::relay

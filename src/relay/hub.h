@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -9,7 +10,6 @@
 #include <string>
 
 #include "base/log.h"
-#include "net/wake.h"
 #include "relay/served.h"
 #include "wire/backend_messages.h"
 
@@ -64,17 +64,19 @@ class Hub {
   /// Something else has changed that sessions look at.
   void wake_all();
 
-  /// As long as it exists, the wake is raised whenever something above has changed.
+  /// As long as it exists, `wake` is called whenever something above has changed; a lock is held,
+  /// so it must neither block nor ask anything of the hub.
   class Guest {
    public:
-    Guest(Hub& hub, net::Wake& wake);
+    Guest(Hub& hub, std::function<void()> wake);
     ~Guest();
     Guest(const Guest&) = delete;
     Guest& operator=(const Guest&) = delete;
 
    private:
+    friend class Hub;
     Hub& hub_;
-    net::Wake& wake_;
+    const std::function<void()> wake_;
   };
 
  private:
@@ -88,7 +90,7 @@ class Hub {
   std::string version_;
   bool stopping_ = false;
   std::optional<wire::ErrorReport> last_word_;
-  std::set<net::Wake*> guests_;
+  std::set<const Guest*> guests_;
 };
 
 }  // namespace weir::relay

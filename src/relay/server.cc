@@ -213,8 +213,7 @@ void Server::admit(Visitor& visitor) {
                                 to_string(state.peer()), options_.max_clients));
     return;
   }
-  Client client{std::move(visitor.stream),
-                state.user(),
+  Client client{state.user(),
                 state.application_name(),
                 to_string(state.peer()),
                 state.rest(),
@@ -226,12 +225,13 @@ void Server::admit(Visitor& visitor) {
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
   // std::function wants to copy what it calls.
-  auto shared = std::make_shared<Client>(std::move(client));
+  auto stream = std::make_shared<std::unique_ptr<net::Stream>>(std::move(visitor.stream));
   try {
-    guest.thread = machine_threads().start("client", [this, &guest, shared] {
+    guest.thread = machine_threads().start("client", [this, &guest, stream, client] {
       try {
-        serve_client(std::move(*shared), archive_, cluster_, hub_, slots_, clients_, cancels_,
-                     backups_ ? &*backups_ : nullptr, log_, trouble_);
+        serve_client(std::move(*stream), client,
+                     {archive_, cluster_, hub_, slots_, clients_, log_, trouble_,
+                      backups_ ? &*backups_ : nullptr, &cancels_});
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

@@ -8,7 +8,6 @@
 #include "archive/home.h"
 #include "base/error.h"
 #include "base/units.h"
-#include "net/wait.h"
 #include "relay/slots_report.h"
 #include "wal/pg_time.h"
 
@@ -17,7 +16,6 @@ namespace weir::relay {
 namespace {
 
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 using slot_answer::Done;
 using wire::ErrorReport;
 
@@ -39,26 +37,40 @@ ErrorReport not_saved(const Error& error) {
 }  // namespace
 
 Slots::Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
-             HeldChanged held_changed)
+             HeldChanged held_changed, Threads& threads)
     : archive_(archive),
       cluster_(cluster),
       options_(std::move(options)),
       hub_(hub),
       log_(log),
-      held_changed_(std::move(held_changed)) {
+      held_changed_(std::move(held_changed)),
+      threads_(threads),
+      mutex_(threads.make_mutex()),
+      something_(threads.make_condition()),
+      writing_(threads.make_mutex()) {
   take_over();
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     tell_held();
   }
   if (const auto why = why_none()) log_.warning("there are no replication slots here: {}", *why);
-  thread_ = machine_threads().start("slots", [this] { work(); });
+  thread_ = threads_.start("slots", [this] { work(); });
 }
 
-Slots::~Slots() {
-  stop_.raise();
-  thread_->join();
+Slots::~Slots() { end_thread(); }
+
+void Slots::end_thread() {
+  {
+    const Threads::Lock lock(*mutex_);
+    stops_ = true;
+    something_->notify_all();
+  }
+  thread_.reset();  // it is waited for
   socket_.reset();
+}
+
+void Slots::close() {
+  end_thread();
   if (why_none() || state_.due() == SlotsState::Due::nothing) return;
   try {
     save();
@@ -72,16 +84,16 @@ SlotAnswer Slots::answer(SessionId session, const SlotQuestion& question) {
 }
 
 SlotAnswer Slots::ask(SessionId, const slot_question::Read& question) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   const auto* const slot = state_.find(question.name);
   if (slot == nullptr) return slot_answer::NotThere{};
   return slot_answer::Found{slot->kept.lost ? wal::Lsn() : slot->kept.restart_lsn};
 }
 
 SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) {
-  const std::lock_guard writing(writing_);
+  const Threads::Lock writing(*writing_);
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     if (why_none_)
       return ErrorReport{"53400", "all replication slots are in use",
                          "This is pgweir, which has no slots here: " + *why_none_ + "."};
@@ -89,7 +101,10 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
             state_.create(session, question.name, question.temporary, question.restart_lsn, now()))
       return std::move(*refusal);
   }
-  wake_.raise();  // there is something to look at from now on
+  {
+    const Threads::Lock lock(*mutex_);
+    wake();  // there is something to look at from now on
+  }
   if (question.temporary) {
     release(session);
     return Done{};
@@ -98,7 +113,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
     save();
   } catch (const Error& error) {
     log_.error(error);
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     state_.remove(question.name);
     state_.release(session, now());
     return not_saved(error);
@@ -109,10 +124,10 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
 }
 
 SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
-  const std::lock_guard writing(writing_);
+  const Threads::Lock writing(*writing_);
   bool temporary = false;
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::allowed);
     if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
       return slot_answer::Busy{std::move(busy->report)};
@@ -126,7 +141,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
       log_.error(error);
       failed = not_saved(error);
     }
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   if (!failed) state_.remove(question.name);
   state_.release(session, now());
   tell_held();
@@ -138,7 +153,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
 SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
   bool make = false;
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     make = options_.auto_create && !why_none_ && state_.find(question.name) == nullptr &&
            ::fnmatch(options_.auto_create->c_str(), question.name.c_str(), 0) == 0;
   }
@@ -148,7 +163,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
         report != nullptr && report->sqlstate != "42710")
       return made;
   }
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::refused);
   if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
     return slot_answer::Busy{std::move(busy->report)};
@@ -161,37 +176,37 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
 }
 
 void Slots::release(SessionId session) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   state_.release(session, now());
   tell_held();
   released_ = true;
-  wake_.raise();
+  wake();
 }
 
 void Slots::clean_up(SessionId session) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   state_.clean_up(session, now());
   tell_held();
   released_ = true;
-  wake_.raise();
+  wake();
 }
 
 void Slots::on_flush(SessionId session, wal::Lsn flush) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   state_.on_flush(session, flush);
-  if (state_.due() == SlotsState::Due::at_once) wake_.raise();
+  if (state_.due() == SlotsState::Due::at_once) wake();
 }
 
 bool Slots::on_feedback(SessionId session, Xmins asked) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   const bool kept = state_.on_feedback(session, asked);
   tell_held();
-  if (kept && state_.due() == SlotsState::Due::at_once) wake_.raise();
+  if (kept && state_.due() == SlotsState::Due::at_once) wake();
   return kept;
 }
 
 bool Slots::evicted(SessionId session) const {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   return state_.evicted(session);
 }
 
@@ -204,13 +219,13 @@ void Slots::tell_held() {
 }
 
 std::optional<Xmins> Slots::held() const {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   if (why_none_) return std::nullopt;
   return state_.held();
 }
 
 std::optional<std::vector<Slot>> Slots::all() const {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   if (why_none_) return std::nullopt;
   return state_.all();
 }
@@ -231,46 +246,46 @@ std::string Slots::told(const std::string& line) {
 // --- The thread ----------------------------------------------------------------------------------
 
 void Slots::work() {
-  try {
+  for (;;) {
     look();
-    for (;;) {
-      Time until = Clock::now() + kLook;
-      {
-        const std::lock_guard lock(mutex_);
-        const bool idle = lost_for_good_ || (!why_none_ && state_.all().empty());
-        if (idle) until += kNothingToDo;
-      }
-      net::wait_for_socket(wake_.fd(), true, false, &stop_, until);
-      wake_.clear();
-      look();
-    }
-  } catch (const net::Interrupted&) {
+    Threads::Lock lock(*mutex_);
+    const bool idle = lost_for_good_ || (!why_none_ && state_.all().empty());
+    const auto until = threads_.now() + kLook + (idle ? kNothingToDo : 0s);
+    while (!stops_ && !wakes_ && threads_.now() < until) something_->wait_until(lock, until);
+    if (stops_) return;
+    wakes_ = false;
   }
+}
+
+/// The lock is held.
+void Slots::wake() {
+  wakes_ = true;
+  something_->notify_one();
 }
 
 void Slots::look() {
   {
-    const std::lock_guard writing(writing_);
+    const Threads::Lock writing(*writing_);
     take_over();
-    if (owns_ && !socket_)
+    if (owns_ && !socket_ && options_.answers)
       socket_ = std::make_unique<SlotsSocket>(
           archive_.path(), [this](const std::string& line) { return told(line); }, log_);
   }
   enforce();
-  const auto time = Clock::now();
+  const auto time = threads_.now();
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     const auto due = state_.due();
     const bool soon = due == SlotsState::Due::at_once || std::exchange(released_, false);
     if (why_none_ || due == SlotsState::Due::nothing || time < try_at_) return;
     if (!soon && time < saved_at_ + kSaveEvery) return;
   }
-  const std::lock_guard writing(writing_);
+  const Threads::Lock writing(*writing_);
   try {
     save();
   } catch (const Error& error) {
     log_.error(error);
-    try_at_ = Clock::now() + kSaveEvery;
+    try_at_ = threads_.now() + kSaveEvery;
   }
 }
 
@@ -279,7 +294,7 @@ void Slots::look() {
 void Slots::take_over() {
   if (owns_) return;
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     if (lost_for_good_) return;
   }
   std::string why;
@@ -294,21 +309,21 @@ void Slots::take_over() {
             .with("archive's", cluster_.system_identifier)
             .hint("Remove the file if nobody needs it, and make the slots anew.");
       owns_ = std::move(lock);
-      const std::lock_guard guard(mutex_);
+      const Threads::Lock guard(*mutex_);
       state_ = SlotsState(std::move(kept.slots));
       why_none_.reset();
       tell_held();
       if (thread_) log_.info("the replication slots of the archive are here from now on");
-      saved_at_ = Clock::now();
+      saved_at_ = threads_.now();
       return;
     }
     why = "another process has those of this directory";
   } catch (const Error& error) {
     why = error.message();
-    const std::lock_guard guard(mutex_);
+    const Threads::Lock guard(*mutex_);
     if (why_none_ != why && error.kind() != ErrorKind::io) log_.error(error);
   }
-  const std::lock_guard guard(mutex_);
+  const Threads::Lock guard(*mutex_);
   why_none_ = std::move(why);
 }
 
@@ -317,7 +332,7 @@ void Slots::enforce() {
   const auto end = hub_.served()->end;
   std::vector<SlotsState::Lost> lost;
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     lost = state_.enforce(end, cluster_.segment_size, *options_.keep);
     if (!lost.empty()) tell_held();
   }
@@ -335,7 +350,7 @@ void Slots::save(const std::string& without) {
   archive::KeptSlots kept;
   kept.system_identifier = cluster_.system_identifier;
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     if (why_none_) throw Error(ErrorKind::io, "the slots cannot be written: " + *why_none_);
     kept.slots = state_.to_save(without);
   }
@@ -346,8 +361,8 @@ void Slots::save(const std::string& without) {
     if (error.kind() == ErrorKind::durability) give_up(error);
     throw;
   }
-  const std::lock_guard lock(mutex_);
-  saved_at_ = Clock::now();
+  const Threads::Lock lock(*mutex_);
+  saved_at_ = threads_.now();
   state_.on_saved(kept.slots);
   tell_held();
 }
@@ -355,14 +370,14 @@ void Slots::save(const std::string& without) {
 /// A sync has failed: what the file has is not known any more, and a second sync proves nothing.
 /// What the file said before still holds at least as much.
 void Slots::give_up(const Error& error) {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   lost_for_good_ = true;
   why_none_ = error.message();
   tell_held();
 }
 
 std::optional<std::string> Slots::why_none() const {
-  const std::lock_guard lock(mutex_);
+  const Threads::Lock lock(*mutex_);
   return why_none_;
 }
 

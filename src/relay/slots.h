@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,7 +12,6 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "io/directory.h"
-#include "net/wake.h"
 #include "relay/hub.h"
 #include "relay/slot_questions.h"
 #include "relay/slots_socket.h"
@@ -34,16 +32,20 @@ class Slots {
   struct Options {
     std::optional<std::uint64_t> keep{};       ///< bytes behind the end; more, and a slot is lost
     std::optional<std::string> auto_create{};  ///< names that are made when a client uses them
+    bool answers = true;                       ///< "pgweir slot -D", by a socket in the directory
   };
   /// Called with what held() answers, first of all and whenever that has changed; a lock is held:
   /// must neither block nor ask anything of this object.
   using HeldChanged = std::function<void(const std::optional<Xmins>&)>;
   Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
-        HeldChanged held_changed = {});
-  /// Sessions have ended. What is due is written.
+        HeldChanged held_changed = {}, Threads& threads = machine_threads());
   ~Slots();
   Slots(const Slots&) = delete;
   Slots& operator=(const Slots&) = delete;
+
+  /// Sessions have ended: what is due is written. Where that fails it is told, and the file holds
+  /// more than is needed.
+  void close();
 
   [[nodiscard]] SlotAnswer answer(SessionId session, const SlotQuestion& question);
   void release(SessionId session);
@@ -70,6 +72,8 @@ class Slots {
   [[nodiscard]] std::string told(const std::string& line);
 
   void work();
+  void end_thread();
+  void wake();
   void look();
   void take_over();
   void enforce();
@@ -84,8 +88,12 @@ class Slots {
   Hub& hub_;
   Log& log_;
   const HeldChanged held_changed_;
+  Threads& threads_;
 
-  mutable std::mutex mutex_;                                           ///< held for a moment
+  const std::unique_ptr<Threads::Mutex> mutex_;                        ///< held for a moment
+  const std::unique_ptr<Threads::Condition> something_;                ///< for the thread to do
+  bool wakes_ = false;                                                 ///< guarded by mutex_
+  bool stops_ = false;                                                 ///< guarded by mutex_
   SlotsState state_;                                                   ///< guarded by mutex_
   std::optional<std::string> why_none_{"the slots are not read yet"};  ///< guarded by mutex_
   std::optional<std::optional<Xmins>> told_held_;                      ///< guarded by mutex_
@@ -93,12 +101,11 @@ class Slots {
   bool lost_for_good_ = false;  ///< guarded by mutex_: a sync has failed
   Time saved_at_{};             ///< guarded by mutex_
 
-  std::mutex writing_;  ///< held while the file is written; taken before mutex_
+  /// Held while the file is written; taken before mutex_.
+  const std::unique_ptr<Threads::Mutex> writing_;
   std::unique_ptr<archive::SlotsLock> owns_;  ///< guarded by writing_
   Time try_at_{};                             ///< the thread's own
-  net::Wake wake_;
-  net::Wake stop_;
-  std::unique_ptr<SlotsSocket> socket_;  ///< guarded by writing_
+  std::unique_ptr<SlotsSocket> socket_;       ///< guarded by writing_
   std::unique_ptr<Threads::Thread> thread_;
 };
 

@@ -24,8 +24,11 @@ _SKIPPED = 77  # what ctest knows as "skipped" (SKIP_RETURN_CODE)
 
 
 def pytest_sessionstart(session):
-    """SIGTERM ends the run, but after the fixtures have cleaned up."""
+    """SIGTERM ends the run, but after the fixtures have cleaned up. Under nohup, what is started would ignore SIGHUP,
+    too: a test that needs that asks for it."""
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # ignored here, at its default in what is started
 
 
 def pytest_sessionfinish(session, exitstatus):

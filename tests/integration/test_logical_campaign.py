@@ -16,7 +16,7 @@ from support.process import wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN
 
-ROUNDS = int(os.environ.get("PGWEIR_CAMPAIGN_ROUNDS", 4))
+ROUNDS = int(os.environ.get("PGWEIR_CAMPAIGN_ROUNDS", 2))
 WAL2JSON = pathlib.Path("/usr/lib/postgresql/15/lib/wal2json.so")
 
 TABLES = ["t1", "t2", "t3", "t4", "t5", "t6", "journal"]

@@ -141,7 +141,7 @@ def upgrade_of(deb, place, revision):
     with open(tree / "etc" / "pgweir" / "example.ini", "a") as file:
         file.write(f"# of revision {revision}\n")
     new = place / f"next{revision}.deb"
-    run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, new])
+    run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", tree, new])
     return new
 
 

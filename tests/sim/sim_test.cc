@@ -15,7 +15,7 @@ namespace {
 // It has one thread, and the tool keeps some 60 MB for ever of each seed's locks and fibers.
 constexpr std::uint64_t kSeeds = 50;
 #elif defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kSeeds = 1500;
+constexpr std::uint64_t kSeeds = 1000;
 #else
 constexpr std::uint64_t kSeeds = 20'000;
 #endif

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "relay/archive_end.h"
 #include "support/archive_builder.h"
 
@@ -25,6 +27,7 @@ class CheckedWalTest : public ::testing::Test {
     test::Bytes wal;
     std::optional<CheckedWal::Trouble> trouble;
     std::size_t pieces = 0;
+    std::size_t passed_over = 0;
   };
   Result read(Lsn from, Lsn limit, wal::TimelineHistory history = wal::TimelineHistory(1)) {
     const auto directory = archive_.disk.open();
@@ -33,6 +36,7 @@ class CheckedWalTest : public ::testing::Test {
     for (;;) {
       auto piece = reader.read(limit);
       result.trouble = std::move(piece.trouble);
+      if (piece.passed_over) ++result.passed_over;
       if (piece.wal.empty()) return result;
       EXPECT_LE(piece.wal.size(), 128u * 1024);
       result.wal.insert(result.wal.end(), piece.wal.begin(), piece.wal.end());
@@ -206,6 +210,50 @@ TEST_F(CheckedWalTest, FollowsAHistoryAcrossASwitch) {
   EXPECT_TRUE(read(segment(1), fork, history).wal == bytes(wal_, segment(1), fork));
 }
 
+TEST_F(CheckedWalTest, GivesAnotherFormWhereTheRecordsOfOneAreDamaged) {
+  wal_.grow_to(segment(4));
+  archive_.segments(wal_, 1, 4).segments(wal_, 2, 3, codec::Method::zstd);
+  const auto end = wal_.complete_end(segment(4));
+  const auto sound = bytes(wal_, segment(2), segment(3));
+  const auto in_a_record = [&](std::uint64_t offset) {
+    const auto& records = wal_.records();
+    const auto found = std::find_if(records.begin(), records.end(), [&](const auto& each) {
+      return each.start >= segment(2) + offset;
+    });
+    return kSize.offset(found->start) + 9;
+  };
+  for (const std::size_t at : {in_a_record(100), in_a_record(300'000)}) {
+    SCOPED_TRACE(at);
+    auto content = sound;
+    content[at] ^= std::byte{16};
+    archive_.disk.put(ArchiveBuilder::name(wal_, 2), content);
+    for (const auto from : {segment(1), segment(2), segment(2) + 400'000}) {
+      const auto result = read(from, end);
+      EXPECT_FALSE(result.trouble) << result.trouble->error.what();
+      EXPECT_TRUE(result.wal == bytes(wal_, from, end));
+      EXPECT_EQ(result.passed_over, 1u);
+    }
+    // The other one is no better.
+    archive_.disk.put(ArchiveBuilder::name(wal_, 2, codec::Method::zstd),
+                      verify::packed(codec::Method::zstd, content));
+    const auto result = read(segment(1), end);
+    ASSERT_TRUE(result.trouble);
+    EXPECT_EQ(result.trouble->report.sqlstate, "XX001");
+    EXPECT_TRUE(result.wal == bytes(wal_, segment(1), segment(1) + result.wal.size()));
+    archive_.segments(wal_, 2, 3, codec::Method::zstd);
+  }
+}
+
+TEST_F(CheckedWalTest, AHoleBehindAnUnfinishedSegmentIsNoDamage) {
+  wal_.grow_to(segment(6));
+  archive_.segments(wal_, 1, 2).partial(wal_, segment(2) + 100'000).segments(wal_, 4, 5);
+  const auto result = read(segment(1), wal_.complete_end(segment(5)));
+  ASSERT_TRUE(result.trouble);
+  EXPECT_EQ(result.trouble->report.sqlstate, "58P01");
+  EXPECT_EQ(result.trouble->error.kind(), ErrorKind::gap);
+  EXPECT_TRUE(result.wal == bytes(wal_, segment(1), segment(1) + result.wal.size()));
+}
+
 TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecord) {
   // Behind an xlog switch the zeros of a .partial would be right.
   WalBuilder wal({.switch_every = 0});
@@ -227,6 +275,22 @@ TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecord) {
     EXPECT_EQ(served->end, wal.complete_end(segment(3) + more));
     EXPECT_EQ(read(segment(1), served->end).wal.size(), served->end - segment(1));
   }
+}
+
+TEST_F(CheckedWalTest, TheArchivesEndIsBehindWhatAnXlogSwitchLeavesEmpty) {
+  WalBuilder wal({.switch_every = 50});
+  wal.grow_to(segment(4));
+  const auto& records = wal.records();
+  const auto last = std::find_if(records.rbegin(), records.rend(), [](const auto& each) {
+    return each.kind == WalBuilder::Kind::xlog_switch && kSize.offset(each.end) != 0;
+  });
+  ASSERT_NE(last, records.rend());
+  const auto behind = kSize.segno(last->end) + 1;
+  archive_.segments(wal, 1, behind);
+  const auto directory = archive_.disk.open();
+  const auto served = find_served(*directory, kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, segment(behind)) << "what was sent to there is announced again";
 }
 
 TEST_F(CheckedWalTest, ANewTimelineIsServedOnceThereIsMoreOfItThanTheCopy) {

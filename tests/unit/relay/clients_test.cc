@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "net/wake.h"
 #include "relay/hub.h"
 
 namespace weir::relay {
@@ -153,7 +154,7 @@ TEST(Hub, HoldsBackUntilCandidatesHaveFlushed) {
   Hub hub({wal::TimelineHistory(1), Lsn(0x300)}, true);
   EXPECT_EQ(hub.served()->hold, Lsn());
   net::Wake wake;
-  const Hub::Guest guest(hub, wake);
+  const Hub::Guest guest(hub, [&] { wake.raise(); });
   hub.on_flushed_downstream(1, Lsn(0x250));
   EXPECT_EQ(hub.served()->hold, Lsn(0x250));
   EXPECT_TRUE(wake.raised());

@@ -40,17 +40,9 @@ class SessionTest : public ::testing::Test {
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
     ours_ = Descriptor(ends[0]);
     thread_ = std::thread([this, theirs = ends[1]] {
-      Client client{std::make_unique<net::PlainStream>(Descriptor(theirs)),
-                    "repl",
-                    "test",
-                    "[local]",
-                    {},
-                    {},
-                    1,
-                    2,
-                    std::nullopt};
-      serve_client(std::move(client), *directory_, cluster_, *hub_, *slots_, clients_, cancels_,
-                   nullptr, log_, seldom_);
+      serve_client(std::make_unique<net::PlainStream>(Descriptor(theirs)),
+                   {.user = "repl", .application_name = "test", .process = 1, .secret = 2},
+                   {*directory_, cluster_, *hub_, *slots_, clients_, log_, seldom_});
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -100,7 +92,6 @@ class SessionTest : public ::testing::Test {
 
   Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
-  Cancels cancels_;
   std::string unread_;
   std::thread thread_;
 };

@@ -36,6 +36,8 @@ class Process {
         cluster_{system, *wal::SegmentSize::of(kMb), 15},
         slots_(*directory_, cluster_, std::move(options), hub_, log_) {}
 
+  ~Process() { slots_.close(); }
+
   Slots& slots() { return slots_; }
   Hub& hub() { return hub_; }
   std::string answer(SessionId session, const SlotQuestion& question) {

@@ -1,0 +1,121 @@
+#include "relay/archive_look.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/listing.h"
+#include "relay/archive_end.h"
+
+namespace weir::relay {
+
+namespace {
+
+/// Names are looked at for a twentieth of the time at most, however many there are.
+constexpr int kShare = 20;
+constexpr int kNewest = 8;
+
+/// The last few finished segments and histories: what is new is among them.
+std::vector<std::string> newest_names(io::Directory& archive) {
+  const auto listing = archive::list_archive_names(archive);
+  std::vector<std::string> names;
+  for (auto entry = listing.segments.rbegin();
+       entry != listing.segments.rend() && names.size() < kNewest; ++entry)
+    // Another form of the same segment is nothing new.
+    if (!entry->name.partial) names.push_back(entry->name.segment.to_string());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  for (const auto& history : listing.histories)
+    names.push_back(wal::history_name(history.timeline));
+  return names;
+}
+
+}  // namespace
+
+ArchiveLook::ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
+                         FindWriter find_writer, Hub& hub, Log& log, Threads& threads,
+                         std::function<void(const Error&)> durability_lost)
+    : archive_(archive),
+      size_(size),
+      ask_(std::move(ask)),
+      find_writer_(std::move(find_writer)),
+      hub_(hub),
+      log_(log),
+      threads_(threads),
+      durability_lost_(std::move(durability_lost)) {}
+
+void ArchiveLook::look() {
+  std::string error;
+  try {
+    look_now();
+  } catch (const Error& failure) {
+    // After a failed sync nobody knows what is on the disk, and another one proves nothing.
+    if (durability_lost_ && failure.kind() == ErrorKind::durability) durability_lost_(failure);
+    sync_failed_ = sync_failed_ || failure.kind() == ErrorKind::durability;
+    error = failure.what();
+  } catch (const std::exception& failure) {
+    error = failure.what();
+  }
+  // The same thing twice a second is no news.
+  if (!error.empty() && error != last_error_)
+    log_.warning("could not look at what is new in the archive: {}; trying again", error);
+  last_error_ = std::move(error);
+}
+
+void ArchiveLook::look_now() {
+  const auto durable = ask_();
+  if (!durable) return look_at_names();
+  next_look_ = {};
+  const auto served = hub_.served();
+  if (durable->timeline == served->timeline()) return tell(served->history, durable->flush);
+  if (durable->timeline < served->timeline()) return;
+  const auto history = history_of(archive_, durable->timeline);
+  if (!history)
+    throw Error(ErrorKind::damage, "a timeline's history file is broken")
+        .with("file", wal::history_name(durable->timeline));
+  tell(*history, durable->flush);
+}
+
+void ArchiveLook::look_at_names() {
+  const auto begin = threads_.now();
+  if (begin < next_look_ || sync_failed_) return;
+  // Before the names: what it finishes meanwhile is found next time.
+  auto writer = find_writer_ ? find_writer_() : std::nullopt;
+  auto names = newest_names(archive_);
+  const bool gone = writer_ && !writer;
+  if (names != finished_ || gone) {
+    const auto counts = writer ? Counts::finished : Counts::everything;
+    if (const auto found = find_served(archive_, size_, counts)) tell(found->history, found->end);
+    finished_ = std::move(names);
+  }
+  if (gone)
+    log_.info("{} writes into the archive no more; served up to {} now", *writer_,
+              hub_.served()->end);
+  if (writer && !writer_)
+    log_.info(
+        "{} writes into the archive, and cannot be asked what is durable: only finished segments "
+        "are served",
+        *writer);
+  writer_ = std::move(writer);
+  next_look_ = threads_.now() + kShare * (threads_.now() - begin);
+}
+
+void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
+  switch (hub_.on_durable(history, end)) {
+    case ServedEnd::Told::switched:
+      log_.info("timeline {} is served now, up to {}", history.timeline(), end);
+      break;
+    case ServedEnd::Told::foreign:
+      if (!std::exchange(told_foreign_, true))
+        log_.error(Error(ErrorKind::conflict,
+                         "the archive has a timeline that does not continue what is served")
+                       .with("timeline", history.timeline())
+                       .with("served", hub_.served()->timeline())
+                       .hint("What was served until now is served on, and nothing newer. If the "
+                             "newer timeline is the right one, start again."));
+      break;
+    case ServedEnd::Told::nothing:
+    case ServedEnd::Told::further:
+      break;
+  }
+}
+
+}  // namespace weir::relay

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "relay/walsender_state.h"
+
+namespace weir::relay {
+
+/// How the bytes of one client come and go, what its session waits with, and its clock: a socket in
+/// the program (session.cc); the simulation in tests/sim has another. One thread, but for wake().
+class Connection {
+ public:
+  virtual ~Connection() = default;
+
+  // As those of net::Stream.
+  [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
+  [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
+  [[nodiscard]] virtual bool has_unsent() const = 0;
+  /// The last words, to somebody who may not read them.
+  virtual void send_last(std::string_view bytes) = 0;
+
+  /// Until bytes can be received, or sent (as asked), until wake() or `until`.
+  virtual void wait(bool receives, bool sends, std::optional<WalsenderState::Time> until) = 0;
+  /// Ends a wait, the one under way or the next one, unless clear_wake() comes before. Any thread.
+  virtual void wake() noexcept = 0;
+  virtual void clear_wake() noexcept = 0;
+  [[nodiscard]] virtual WalsenderState::Now now() = 0;
+};
+
+}  // namespace weir::relay

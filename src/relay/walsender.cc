@@ -1,0 +1,224 @@
+#include "relay/walsender.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "archive/history_store.h"
+
+namespace weir::relay {
+
+namespace {
+
+constexpr std::size_t kMostUnsentBackup = std::size_t{128} << 10;
+
+/// What the disk says is for our log; a client is told that there was something.
+wire::ErrorReport unreadable(const Error& error) {
+  return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
+}
+
+Cluster with_version(Cluster cluster, const std::string& said) {
+  cluster.hear_version(said);
+  return cluster;
+}
+
+}  // namespace
+
+Walsender::Walsender(Client client, Connection& connection, const ServedThings& served)
+    : client_(std::move(client)),
+      connection_(connection),
+      archive_(served.archive),
+      cluster_(with_version(served.cluster, served.hub.version())),
+      hub_(served.hub),
+      slots_(served.slots),
+      log_(served.log),
+      trouble_(served.trouble),
+      backups_(served.backups),
+      waked_(hub_, [this] { connection_.wake(); }),
+      state_({.cluster = cluster_,
+              .application_name = client_.application_name,
+              .held_back = served.clients.holds_back(client_.application_name),
+              .has_backups = served.backups != nullptr}),
+      place_(served.clients, {.pid = client_.process,
+                              .user = client_.user,
+                              .application_name = client_.application_name,
+                              .client_address = client_.address,
+                              .ssl = client_.ssl}) {
+  if (served.cancels != nullptr)
+    cancel_key_.emplace(*served.cancels, wire::CancelRequest{client_.process, client_.secret},
+                        [this] {
+                          cancelled_ = true;
+                          connection_.wake();
+                        });
+}
+
+std::string Walsender::name() const {
+  return fmt::format("\"{}\" ({}, user \"{}\")", client_.application_name, client_.address,
+                     client_.user);
+}
+
+void Walsender::run() {
+  std::string why;
+  try {
+    state_.output() = std::move(client_.greeting);
+    state_.greet(client_.user, client_.process, client_.secret);
+    state_.on_bytes(std::as_bytes(std::span(client_.unread)));
+    why = serve();
+  } catch (const Error& error) {
+    trouble_.error(error);
+    why = error.what();
+  }
+  place_.goes(why);
+  slots_.clean_up(client_.process);
+  const auto& status = state_.status();
+  log_.info("client {} has gone: {}{}", name(), why,
+            status.timeline == 0
+                ? std::string()
+                : fmt::format("; sent up to {} on timeline {}", status.sent, status.timeline));
+}
+
+/// Until the client goes, or is left. Returns why.
+std::string Walsender::serve() {
+  for (;;) {
+    connection_.clear_wake();  // before what it stands for is looked at
+    if (hub_.stopping()) state_.stop(hub_.last_word());
+    if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
+    if (cancelled_.exchange(false)) {
+      backup_.reset();
+      state_.cancel();
+    }
+    if (backup_) carry_backup();
+    const auto served = hub_.served();
+    const auto step = state_.next(*served, connection_.now());
+    tell_slots();
+    const auto moved = exchange();
+    if (moved == Moved::gone) return "the connection is closed";
+    tell_stream(*served);
+    if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
+      connection_.send_last(state_.output());
+      return left->why;
+    }
+    if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
+      send_history(asked->timeline);
+    } else if (const auto* slots = std::get_if<WalsenderState::AskSlots>(&step)) {
+      const auto answer = slots_.answer(client_.process, slots->question);
+      has_slot_ = std::holds_alternative<slot_answer::Done>(answer) &&
+                  std::holds_alternative<slot_question::Use>(slots->question);
+      told_flush_ = {};
+      told_feedbacks_ = 0;
+      state_.on_slots(answer, *served, connection_.now());
+    } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
+      read_wal(*wanted, *served);
+    } else if (const auto* backup = std::get_if<WalsenderState::BeginBackup>(&step)) {
+      begin_backup(*backup);
+    } else if (moved == Moved::nothing) {
+      wait(std::get<WalsenderState::Wait>(step).until);
+    }
+  }
+}
+
+/// What can be sent and read at once. If there was something, there may be a next step by now.
+Walsender::Moved Walsender::exchange() {
+  auto& output = state_.output();
+  const auto sent = connection_.send_now(output);
+  if (!sent) return Moved::gone;
+  output.erase(0, *sent);
+  const bool all_sent = *sent > 0 && output.empty();
+  if (!state_.takes_bytes()) return all_sent ? Moved::something : Moved::nothing;
+  std::array<char, 16 * 1024> bytes;
+  const auto count = connection_.receive_now(bytes);
+  if (!count) return Moved::gone;
+  state_.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
+  return all_sent || *count > 0 ? Moved::something : Moved::nothing;
+}
+
+void Walsender::wait(std::optional<WalsenderState::Time> until) {
+  const bool sends = !state_.output().empty() || connection_.has_unsent();
+  connection_.wait(state_.takes_bytes(), sends, until);
+}
+
+void Walsender::read_wal(const WalsenderState::ReadWal& step, const Served& served) {
+  try {
+    if (!reader_ || reader_->position() != step.from || reader_->history() != served.history)
+      reader_.emplace(archive_, cluster_, served.history, step.from);
+    const auto read = reader_->read(step.limit);
+    if (read.passed_over) trouble_.error(*read.passed_over);
+    if (!read.trouble) return state_.on_wal(read.wal, connection_.now());
+    trouble_.error(read.trouble->error);
+    state_.on_no_wal(read.trouble->report);
+  } catch (const Error& error) {
+    trouble_.error(error);
+    state_.on_no_wal(unreadable(error));
+  }
+  reader_.reset();
+}
+
+void Walsender::send_history(wal::TimelineId timeline) {
+  try {
+    state_.on_history(archive::read_history(archive_, timeline));
+  } catch (const Error& error) {
+    trouble_.error(error);
+    state_.on_no_wal(unreadable(error));
+  }
+}
+
+void Walsender::begin_backup(const WalsenderState::BeginBackup& step) {
+  backup_ =
+      std::make_unique<BaseBackup>(*backups_, step.command, name(), [this] { connection_.wake(); });
+  state_.on_backup_begun();
+  connection_.wake();
+}
+
+/// What has come of it, and not more than can be sent soon.
+void Walsender::carry_backup() {
+  using Kind = BaseBackup::End::Kind;
+  if (state_.output().size() >= kMostUnsentBackup) return;
+  const auto end = backup_->take(state_.output());
+  if (!end) return;
+  backup_.reset();
+  if (end->kind == Kind::broken) return state_.on_no_backup(end->report);
+  state_.on_backup_end(end->kind == Kind::done     ? WalsenderState::BackupEnd::done
+                       : end->kind == Kind::failed ? WalsenderState::BackupEnd::failed
+                                                   : WalsenderState::BackupEnd::fatal);
+}
+
+/// What the client said by now counts for the slot that it used until now.
+void Walsender::tell_slots() {
+  const auto flush = state_.status().flush;
+  if (has_slot_ && std::exchange(told_flush_, flush) != flush)
+    slots_.on_flush(client_.process, flush);
+  const auto feedbacks = state_.status().feedbacks;
+  if (has_slot_ && std::exchange(told_feedbacks_, feedbacks) != feedbacks)
+    slot_feedbacks_ = slots_.on_feedback(client_.process, state_.status().xmins) ? feedbacks : 0;
+  switch (state_.take_slot_errand()) {
+    case WalsenderState::SlotErrand::nothing:
+      return;
+    case WalsenderState::SlotErrand::release:
+      if (has_slot_) slots_.release(client_.process);
+      break;
+    case WalsenderState::SlotErrand::clean_up:
+      slots_.clean_up(client_.process);
+      break;
+  }
+  has_slot_ = false;
+}
+
+void Walsender::tell_stream(const Served& served) {
+  const auto& status = state_.status();
+  if (told_status_ != status) {
+    told_status_ = status;
+    auto own = status;
+    // What its slot holds counts, from when that is in the file, and behind the stream, too.
+    if (has_slot_ || status.feedbacks == slot_feedbacks_) own.xmins = {};
+    place_.tell(own, served.history);
+  }
+  if (std::exchange(told_, status.phase) == status.phase) return;
+  if (status.phase == WalsenderState::Phase::startup) return;
+  if (status.phase == WalsenderState::Phase::backup)
+    return log_.info("client {}: wants a base backup", name());
+  log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
+            status.sent);
+}
+
+}  // namespace weir::relay
