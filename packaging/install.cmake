@@ -9,6 +9,10 @@ if(TARGET pgweir_metrics)  # where src/metrics/exporter.cc looks for it
   install(TARGETS pgweir_metrics LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
 endif()
 
+if(TARGET pgweir_store)  # where src/store/curl_transport.cc looks for it; a package of its own
+  install(TARGETS pgweir_store LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
+endif()
+
 file(GLOB manual_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.[1-8])
 foreach(page ${manual_pages})
   string(REGEX MATCH "[1-8]$" section ${page})

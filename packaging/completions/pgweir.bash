@@ -103,7 +103,7 @@ _pgweir_choices() {
     /^ +-/ { inside = index($0 " ", " " option " ") || index($0 " ", " " option ", ") }
     /^[^ ]|^$/ { inside = 0 }
     inside' | sed -E '1s/^ {2,6}(-[^-], )?--[a-z-]+[ =][A-Z|]+ *//' | tr '\n' ' ' |
-    grep -oE '(^|[ ,:])(none|zstd|stop|continue|continuous|segment|flush|wait|absent|debug|info|warning|error|text|json)\b' |
+    grep -oE '(^|[ ,:])(any|primary|standby|none|zstd|stop|continue|continuous|segment|flush|wait|absent|debug|info|warning|error|text|json|barman|wal-g)\b' |
     tr -d ' ,:' | sort -u
 }
 

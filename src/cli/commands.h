@@ -18,6 +18,7 @@ extern const Command kCompressCommand;
 extern const Command kStatusCommand;
 extern const Command kDoctorCommand;
 extern const Command kSlotCommand;
+extern const Command kStoreCommand;
 extern const Command kServeCommand;
 extern const Command kLogicalCommand;
 extern const Command kConfigCommand;

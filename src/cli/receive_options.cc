@@ -21,12 +21,15 @@ using std::chrono::milliseconds;
 using receive::ApplyPosition;
 using receive::OnDiskFull;
 using receive::OnGap;
+using receive::Prefer;
 
 constexpr Choice<ApplyPosition> kApplyPositions[] = {{"none", ApplyPosition::none},
                                                      {"flush", ApplyPosition::flush}};
 constexpr Choice<OnGap> kOnGapChoices[] = {{"stop", OnGap::stop}, {"continue", OnGap::go_on}};
 constexpr Choice<OnDiskFull> kOnDiskFullChoices[] = {{"wait", OnDiskFull::wait},
                                                      {"stop", OnDiskFull::stop}};
+constexpr Choice<Prefer> kPreferChoices[] = {
+    {"any", Prefer::any}, {"primary", Prefer::primary}, {"standby", Prefer::standby}};
 constexpr Choice<LogLevel> kLogLevels[] = {{"debug", LogLevel::debug},
                                            {"info", LogLevel::info},
                                            {"warning", LogLevel::warning},
@@ -63,13 +66,21 @@ constexpr auto kCompress = option_of<compression_value>(
 constexpr Option kWhereTo[] = {kDirectory.says("the archive; must exist. One receiver at a time."),
                                kCompress};
 
+constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
+    "prefer", "ROLE",
+    "of several hosts that are as good: any (default), primary or standby. The stream is moved "
+    "back to that role when it is there again");
+constexpr auto kPreferAfter = option_of<time_value<kSecond, kDay>>(
+    "prefer-after", "TIME", "and has been so for so long (default: 30s)");
 constexpr Option kWhereFrom[] = {
-    kDbname.says("connection string or URI; several hosts are tried in turn. With dbname=..., the "
-                 "slot is watched, too."),
+    kDbname.says("connection string or URI; several hosts are asked at once (docs/ha.md). With "
+                 "dbname=..., the slot is watched, too."),
     kHost,
     kPort,
     kUsername,
     kNoPassword.says("accepted; a password is never asked for. Use a password file (~/.pgpass)."),
+    kPrefer,
+    kPreferAfter,
 };
 
 constexpr auto kCreateSlot =
@@ -126,11 +137,15 @@ constexpr auto kOnGap = option_of<choice_value<kOnGapChoices>>(
     "on-gap", "WHAT",
     "the server no longer has the WAL that comes next: stop (default), or continue, leaving a "
     "hole");
+constexpr auto kGapPatience = option_of<time_value<kSecond, kDay>>(
+    "gap-patience", "TIME",
+    "of several hosts, those that do not answer are waited for so long before that, or any other "
+    "refusal by all, is believed (default: 10min)");
 constexpr auto kOnDiskFull = option_of<choice_value<kOnDiskFullChoices>>(
     "on-disk-full", "WHAT", "wait (default) until there is space, or stop");
 constexpr auto kTimeout = option_of<time_value<kSecond, kDay>>(
     "timeout", "TIME", "a server silent for so long is gone (default: 60s)");
-constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnDiskFull, kTimeout};
+constexpr Option kTrouble[] = {kNoLoop, kOnGap, kGapPatience, kOnDiskFull, kTimeout};
 
 constexpr auto kFlush = option_of<hinted_value<receive::FlushPolicy::parse>>(
     "flush", "WHEN",
@@ -286,6 +301,28 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_format = arguments.get(kLogFormat, daemon::LogFormat::text);
 }
 
+/// --prefer orders hosts; target_session_attrs leaves some out. Both together say nothing clear.
+void read_hosts(const Arguments& arguments, receive::Options& options, const Steps& step) {
+  options.prefer = arguments.get(kPrefer, Prefer::any);
+  options.prefer_after = arguments.get(kPreferAfter, options.prefer_after);
+  options.gap_patience = arguments.get(kGapPatience, options.gap_patience);
+  step([&] {
+    require(!arguments.has(kPreferAfter) || options.prefer != Prefer::any,
+            fmt::format("{} needs --prefer primary or standby", arguments.source(kPreferAfter)));
+  });
+  step([&] {
+    if (!arguments.has(kPrefer)) return;
+    const auto values = pq::expand_conninfo(options.conninfo);
+    const auto wanted = values.find("target_session_attrs");
+    if (wanted == values.end() || wanted->second.empty() || wanted->second == "any") return;
+    throw Error(ErrorKind::usage, fmt::format("{} and target_session_attrs={} exclude each other",
+                                              arguments.source(kPrefer), wanted->second))
+        .hint(
+            "target_session_attrs shuts hosts out, --prefer only says which one is better. Leave "
+            "one of them away.");
+  });
+}
+
 void read_serving(const Arguments& arguments, ReceiveRequest& request) {
   request.serve = read_serve(arguments, arguments.get(kServe));
   if (request.serve.somewhere()) {
@@ -328,8 +365,8 @@ Examples:
   An archive with a slot that is made when it is not there:
     pgweir receive -D /srv/wal -d "host=db1 user=repl dbname=postgres" \
                    -S weir --create-slot --if-not-exists --compress zstd
-  From whichever of two hosts answers:
-    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" -S weir
+  From whichever of two hosts leads on from the archive, a standby if there is one:
+    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" -S weir --prefer standby
   Commits wait for the archive (on the server):
     synchronous_standby_names = 'pgweir'
   "requested WAL segment has already been removed": the error names the missing
@@ -353,6 +390,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   step([&] { options.directory = required_directory(arguments); });
   step([&] { options.conninfo = conninfo_of(arguments); });
   read_slot(arguments, options, step);
+  read_hosts(arguments, options, step);
   read_positions(arguments, options, step);
   options.loop = !arguments.has(kNoLoop);
   options.flush = arguments.get(kFlush, options.flush);

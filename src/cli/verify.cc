@@ -12,6 +12,8 @@
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "cli/metrics.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
@@ -59,7 +61,11 @@ constexpr Option kOptions[] = {
     kHelp};
 
 int verify_command(const Arguments& arguments) {
-  const auto path = required_directory(arguments);
+  const bool in_store = arguments.has("store");
+  const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
+  if (in_store && arguments.has(kBeside))
+    throw Error(ErrorKind::usage, "--beside and --store both name what is compared with")
+        .hint("Give one of them.");
 
   verify::Options options;
   options.from = arguments.get(kFrom);
@@ -74,21 +80,29 @@ int verify_command(const Arguments& arguments) {
 
   const daemon::StopRequest stop;
   options.stop = [&] { return stop.made(); };
-  const auto directory = io::open_existing_directory(path);
+  // The store alone, or the directory and what the store has of it.
+  std::unique_ptr<StoredArchive> stored;
+  if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
+  const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
   const auto beside = arguments.get(kBeside);
-  const auto other = beside ? io::open_existing_directory(*beside) : nullptr;
+  const auto beside_directory = beside ? io::open_existing_directory(*beside) : nullptr;
+  io::Shelf& archive = directory ? static_cast<io::Shelf&>(*directory) : stored->shelf();
+  io::Shelf* const other = beside_directory      ? static_cast<io::Shelf*>(beside_directory.get())
+                           : directory && stored ? &stored->shelf()
+                                                 : nullptr;
   verify::Report report;
   std::optional<verify::BesideReport> compared;
   {
     daemon::ProgressBar bar("verify");
     if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
-    report = verify::verify(*directory, options);
-    if (other) compared = verify::compare_archives(*directory, *other, options);
+    report = verify::verify(archive, options);
+    if (other) compared = verify::compare_archives(archive, *other, options);
   }
   // Before the text, whose reader may have gone.
   if (const auto file = arguments.get(kMetricsFile))
-    metrics::write_file(*file, verify_metrics(report, path, std::chrono::system_clock::now()));
+    metrics::write_file(*file,
+                        verify_metrics(report, archive.path(), std::chrono::system_clock::now()));
   if (arguments.has(kJson))
     print(verify::to_json(report, compared ? &*compared : nullptr));
   else
@@ -96,7 +110,9 @@ int verify_command(const Arguments& arguments) {
   return report.sound() && (!compared || compared->agrees()) ? kDone : kNo;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"An archive in an object store (pgweir store --help):", kStoreOptions}};
 
 }  // namespace
 
@@ -108,6 +124,10 @@ not find or would stumble over. It never writes and needs no lock.
 
 Usage:
   pgweir verify -D DIRECTORY [OPTION]...
+  pgweir verify --store s3://BUCKET/PREFIX [OPTION]...
+
+With --store alone it reads what the store has, every byte of it; with -D, too,
+it checks the directory and compares what both have.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 a recovery over this range finds everything (and the archive

@@ -271,12 +271,16 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
 
   // prefer-standby is libpq's two rounds over all hosts.
   std::vector<std::string> rounds = {value_of(values, "target_session_attrs")};
-  if (rounds.front() == "prefer-standby") rounds = {"standby", "any"};
+  if (rounds.front() == "prefer-standby")
+    rounds = options.only_first_host ? std::vector<std::string>{"any"}
+                                     : std::vector<std::string>{"standby", "any"};
 
   Failures failures;
   for (const std::string& attributes : rounds) {
     failures = Failures();
-    for (const std::size_t index : order_of(hosts.size(), options.first_host, random)) {
+    auto order = order_of(hosts.size(), options.first_host, random && !options.only_first_host);
+    if (options.only_first_host) order.resize(1);
+    for (const std::size_t index : order) {
       const Host& host = hosts[index];
       std::optional<Advice> advice;
       try {

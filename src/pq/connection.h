@@ -44,6 +44,8 @@ struct ConnectOptions {
   /// Index of the host to begin with; the others follow in turn. Taken modulo their number, so that
   /// a caller who cannot use the host that answered passes host_index() + 1.
   std::size_t first_host = 0;
+  /// To that host and no other. (prefer-standby is a choice between hosts, and means nothing then.)
+  bool only_first_host = false;
   /// Given each notice or warning of the server, on the thread that reads; may be empty. Nothing
   /// is ever printed.
   std::function<void(const std::string&)> notice = {};
@@ -100,6 +102,8 @@ class Connection {
   [[nodiscard]] int socket() const;
 
   [[nodiscard]] const net::Wake& interrupt() const { return *interrupt_; }
+  /// From now on `wake` ends the waits, which outlives the connection.
+  void interrupted_by(const net::Wake& wake) { interrupt_ = &wake; }
 
   /// Quotes as the replication grammar and SQL want it. Throws Error{usage} for what cannot be
   /// quoted: a zero byte, bytes that are no text in the connection's encoding, or, in a name for a

@@ -21,6 +21,7 @@ class OwnHabits final : public Habits {
       : loop_(options.loop), on_disk_full_(options.on_disk_full) {}
 
   [[nodiscard]] Reaction after(const Failure& failure) override;
+  [[nodiscard]] bool asks_all_hosts() const override { return true; }
   [[nodiscard]] bool waits_out_refusal(const Error&) const override { return false; }
   [[nodiscard]] milliseconds pause_after(const Error& error, milliseconds pause, Log& log) override;
   void on_message() override { slot_busy_since_.reset(); }
@@ -106,6 +107,7 @@ class StockHabits final : public Habits {
         kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
     return {may_pass && failure.answered_once && loop_ ? Kind::try_again : Kind::stop};
   }
+  [[nodiscard]] bool asks_all_hosts() const override { return false; }
   [[nodiscard]] bool waits_out_refusal(const Error& error) const override {
     return loop_ && error.kind() != ErrorKind::conflict;
   }

@@ -39,6 +39,8 @@ class Habits {
     std::chrono::milliseconds longest_pause = std::chrono::milliseconds::max();
   };
   [[nodiscard]] virtual Reaction after(const Failure& failure) = 0;
+  /// Of several hosts all are asked at once before one is chosen. Else they are tried in turn.
+  [[nodiscard]] virtual bool asks_all_hosts() const = 0;
   /// What every host refuses is asked for again, as if it might pass.
   [[nodiscard]] virtual bool waits_out_refusal(const Error& error) const = 0;
   /// Tells the error after which it is tried again. `pause` is the session's, which grows; returns

@@ -1,6 +1,7 @@
 #include "receive/inspection.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "archive/find_losses.h"
@@ -9,26 +10,81 @@
 #include "archive/resume.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
+#include "archive/wal_reader.h"
 
 namespace weir::receive {
 
-Inspection::Result Inspection::run(std::uint64_t system_identifier, wal::SegmentSize segment_size) {
+/// A file may change its form while it is looked at, since segments are compressed in the
+/// background. What failed on a listing that is out of date says nothing.
+template <typename Look>
+auto Inspection::on_one_listing(Look look) {
   for (;;) {
     auto listing = list();
     const auto before = listing.segments;
     try {
-      auto facts = inspect(system_identifier, segment_size, listing);
-      return {std::move(facts), std::move(listing)};
+      return look(listing);
     } catch (const Error& error) {
       // A sync that failed is not tried again, whatever has changed (P6).
       if (error.kind() == ErrorKind::durability) throw;
-      // A file may change its form while it is looked at, since segments are compressed in the
-      // background. What failed on a listing that is out of date says nothing.
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
       const auto after = archive::list_archive_names(directory_).segments;
       if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
     }
   }
+}
+
+Inspection::Result Inspection::run(std::uint64_t system_identifier, wal::SegmentSize segment_size) {
+  return on_one_listing([&](archive::Listing& listing) {
+    auto facts = inspect(system_identifier, segment_size, listing);
+    return Result{std::move(facts), std::move(listing)};
+  });
+}
+
+std::optional<ArchivedSoFar> Inspection::so_far() {
+  return on_one_listing([&](archive::Listing& listing) -> std::optional<ArchivedSoFar> {
+    const auto identity = archive::read_identity(directory_, listing);
+    if (!identity) return std::nullopt;
+    const auto resume = archive::find_resume_point(directory_, listing, identity->segment_size);
+    if (!resume) return std::nullopt;
+    ArchivedSoFar archive{.system_identifier = identity->system_identifier,
+                          .segment_size = identity->segment_size,
+                          .end = {.timeline = resume->timeline, .start = resume->start},
+                          .position = resume->start};
+    if (const auto content = archive::read_history(directory_, resume->timeline))
+      archive.end.history = wal::TimelineHistory::parse(resume->timeline, *content);
+    archive.first_wal = first_wal(archive.end, *resume, archive.segment_size);
+    return archive;
+  });
+}
+
+/// What it has of the beginning of its newest timeline, if no segment of that is finished.
+std::string Inspection::first_wal(const StartFacts::ArchiveEnd& end,
+                                  const archive::ResumePoint& resume,
+                                  wal::SegmentSize segment_size) {
+  const auto begin = end.history ? end.history->begin_of(end.timeline) : std::nullopt;
+  if (!begin || !begin->valid() || resume.start > *begin || resume.open.empty()) return {};
+  const auto have = resume.open.front().trusted_end;
+  if (have <= *begin) return {};
+  std::string bytes(std::min<std::uint64_t>(kFirstWalBytes, have - *begin), '\0');
+  archive::WalReader reader(directory_, {.segment_size = segment_size,
+                                         .timeline = end.timeline,
+                                         .history = end.history,
+                                         .unfinished = true});
+  const auto read = reader.read(*begin, std::as_writable_bytes(std::span(bytes)));
+  bytes.resize(read.state == archive::WalSource::State::bytes ? read.count : 0);
+  return bytes;
+}
+
+/// (To read where the last record ends costs a segment's reading: so only where it decides.)
+void Inspection::find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts) {
+  const bool matters = std::any_of(hosts.begin(), hosts.end(), [&](const HostWord& host) {
+    return !host.failure && host.history && host.history->end_of(archive.end.timeline);
+  });
+  if (!matters) return;
+  archive.position = on_one_listing([&](archive::Listing& listing) {
+    return archive::sound_end(directory_, listing, archive.end.timeline, archive.end.start,
+                              archive.segment_size);
+  });
 }
 
 /// By names, if they suffice: to ask for the size of each of 100,000 files takes longer than all

@@ -1,12 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "archive/listing.h"
+#include "archive/resume.h"
 #include "base/log.h"
 #include "io/directory.h"
+#include "receive/choose_host.h"
 #include "receive/habits.h"
 #include "receive/session_state.h"
 #include "wal/segment.h"
@@ -29,12 +33,23 @@ class Inspection {
   /// another cluster; Error{durability}, which is final; Error{io}.
   [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
 
+  /// What it says of itself, before any server is known; nullopt if it is empty. Nothing is
+  /// changed. Throws as archive::find_resume_point() and read_identity().
+  [[nodiscard]] std::optional<ArchivedSoFar> so_far();
+  /// Where its WAL ends exactly, if one of the hosts has left its timeline.
+  void find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts);
+
   /// What the last run has found is recorded: streaming begins.
   void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
   /// Finished files that are no segments by their size and are to be replaced.
   [[nodiscard]] const std::set<std::string>& wrong_sizes() const { return wrong_sizes_; }
 
  private:
+  template <typename Look>
+  auto on_one_listing(Look look);
+  [[nodiscard]] std::string first_wal(const StartFacts::ArchiveEnd& end,
+                                      const archive::ResumePoint& resume,
+                                      wal::SegmentSize segment_size);
   [[nodiscard]] archive::Listing list();
   [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
                                      archive::Listing& listing);

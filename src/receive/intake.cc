@@ -21,10 +21,13 @@ void Intake::accept(std::span<const std::byte> wal) {
     return;
   }
   if (alone_ && verifier_.last_record_start() >= begin_) alone_.reset();
-  if (dispute_)
+  if (dispute_) {
     decide();
-  else
-    held_ = wal;
+    return;
+  }
+  held_ = wal;
+  records_end_ =
+      (verifier_.unchecked() ? verifier_.position() : verifier_.last_record_end()).byte();
 }
 
 /// At the border between the archive and the stream: WAL that is sound in itself, and whose first

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
@@ -43,6 +45,13 @@ class Intake {
   /// Nothing more comes that could tell. Throws what was disputed, if something was.
   void settle();
 
+  /// Where the last record ends that came whole, and is not disputed; 0/0 before the first one. Any
+  /// thread.
+  [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
+
+  /// Of what is held nothing behind `end` is to be written. `begin` is where that begins.
+  void keep_up_to(wal::Lsn begin, wal::Lsn end) { held_ = held_.first(end - begin); }
+
   /// Forgets what is held, or disputed.
   void drop() {
     held_ = {};
@@ -63,6 +72,7 @@ class Intake {
   /// continue the archive.
   std::optional<wal::RecordVerifier> alone_;
   std::span<const std::byte> held_;
+  std::atomic<std::uint64_t> records_end_ = 0;
   struct Dispute {
     Error error;  ///< if nothing more comes
     wal::Lsn at;

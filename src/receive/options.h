@@ -21,6 +21,8 @@ enum class OnGap {
   stop,   ///< end with an error that names the missing range
   go_on,  ///< leave the hole, say so, archive on from what the upstream still has
 };
+/// Which of several hosts to archive from, where their histories leave the choice.
+enum class Prefer { any, primary, standby };
 enum class OnDiskFull {
   wait,  ///< keep the connection, try again until there is space
   stop,
@@ -45,6 +47,14 @@ struct Options {
   bool report_flush = true;  ///< false: say 0/0, so that no commit can come to wait for us
   OnGap on_gap = OnGap::stop;
   OnDiskFull on_disk_full = OnDiskFull::wait;
+  /// Of several hosts; no other one than that is excluded.
+  Prefer prefer = Prefer::any;
+  /// For so long a host of that role must have been there before a stream is moved to it.
+  std::chrono::milliseconds prefer_after{30'000};
+  /// What every host that answers is refused for (the WAL that comes next is gone there, or it is
+  /// another server's) may be right on one that does not answer: it may only be restarting. Waited
+  /// for so long, then a person has to know.
+  std::chrono::milliseconds gap_patience{600'000};
   codec::Compression compression;
   std::chrono::milliseconds status_interval{10'000};  ///< zero: no status but where one is needed
   /// Without any message for this long the connection counts as dead; half of it before, the

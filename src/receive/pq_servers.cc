@@ -1,6 +1,8 @@
+#include <string_view>
 #include <utility>
 
 #include "base/text.h"
+#include "pq/conninfo.h"
 #include "pq/parameters.h"
 #include "pq/shutdown_probe.h"
 #include "receive/server.h"
@@ -42,6 +44,15 @@ class PqServer final : public Server {
     const auto standby = connection_.parameter("in_hot_standby");
     return standby ? std::optional(*standby == "on") : std::nullopt;
   }
+  /// Before 14 a transaction of a standby is read-only, and on a primary only by its default
+  /// (StartTransaction() in xact.c).
+  std::optional<bool> ask_for_role() override {
+    if (const auto told = in_hot_standby()) return told;
+    if (pq::show(connection_, "transaction_read_only") == "off") return false;
+    if (pq::show(connection_, "default_transaction_read_only") == "off") return true;
+    return std::nullopt;
+  }
+  void interrupted_by(const net::Wake& stop) override { connection_.interrupted_by(stop); }
   pq::SystemIdentity identify_system() override { return pq::identify_system(connection_); }
   wal::SegmentSize wal_segment_size() override { return pq::show_wal_segment_size(connection_); }
   std::chrono::milliseconds wal_sender_timeout() override {
@@ -80,6 +91,32 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
 
 class PqServers final : public Servers {
  public:
+  HostList hosts(const Options& options) override {
+    const auto values = pq::expand_conninfo(options.conninfo);
+    const auto value = [&](std::string_view keyword) {
+      const auto found = values.find(keyword);
+      return found == values.end() ? std::string() : found->second;
+    };
+    HostList list;
+    for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port")))
+      list.names.push_back(host.to_string());
+    list.prefers_standby = value("target_session_attrs") == "prefer-standby";
+    list.shuffled = value("load_balance_hosts") == "random";
+    return list;
+  }
+
+  std::unique_ptr<Server> connect_to(const Options& options, std::size_t host,
+                                     std::function<void(const std::string&)> notice,
+                                     const net::Wake& stop) override {
+    return std::make_unique<PqServer>(
+        pq::Connection::open({.conninfo = options.conninfo,
+                              .fallback_application_name = options.fallback_application_name,
+                              .first_host = host,
+                              .only_first_host = true,
+                              .notice = std::move(notice)},
+                             stop));
+  }
+
   std::unique_ptr<Server> connect(const Options& options, std::size_t first_host,
                                   std::function<void(const std::string&)> notice,
                                   const net::Wake& stop) override {

@@ -6,6 +6,7 @@
 #include <array>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -18,6 +19,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kAnswerWithin = 30s;
+/// Most refusals of START_REPLICATION have no code of their own.
+constexpr std::string_view kInternalError = "XX000";
 
 /// "0A 1B …", some of them.
 std::string bytes_text(std::span<const std::byte> bytes) {
@@ -75,8 +78,34 @@ bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) const {
   }
 }
 
+std::string Questioner::read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes) const {
+  std::string read;
+  try {
+    const auto stream = server.question(at, timeline);
+    const auto deadline = machine.now() + kAnswerWithin;
+    while (read.size() < bytes) {
+      const auto event = stream->next();
+      if (const auto* data = std::get_if<wire::XLogData>(&event)) {
+        const auto piece = data->wal.first(std::min(data->wal.size(), bytes - read.size()));
+        for (const auto byte : piece) read += static_cast<char>(byte);
+      } else if (std::holds_alternative<pq::EndOfStream>(event)) {
+        break;
+      } else if (std::holds_alternative<pq::NothingYet>(event)) {
+        await(*stream, deadline,
+              Error(ErrorKind::retry, "the server did not send WAL that it should have")
+                  .with("at", at)
+                  .with("timeline", timeline));
+        stream->receive();
+      }
+    }
+    stream->finish(5s);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
+  }
+  return read;
+}
+
 TailComparison Questioner::compare(const archive::Tail& tail) const {
-  constexpr std::string_view kInternalError = "XX000";
   TailComparison comparison{.how = TailComparison::How::same, .file = tail.file, .at = tail.begin};
   const auto end = tail.begin + tail.wal.size();
   try {
@@ -101,7 +130,6 @@ TailComparison Questioner::compare(const archive::Tail& tail) const {
     }
     stream->finish(kAnswerWithin);
   } catch (const Error& error) {
-    // Most refusals of START_REPLICATION have no code of their own.
     if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
     comparison.how = TailComparison::How::not_there;
     comparison.server = error.message();

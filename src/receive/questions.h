@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <string>
+
 #include "archive/border.h"
 #include "net/wake.h"
 #include "receive/machine.h"
@@ -19,6 +22,8 @@ struct Questioner {
 
   /// Whether it still has the WAL at that place.
   [[nodiscard]] bool has_wal_at(wal::TimelineId timeline, wal::Lsn at) const;
+  /// So much of its WAL from there on; what it does not have of that is left out.
+  [[nodiscard]] std::string read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes) const;
   /// Its WAL beside the end of the archive.
   [[nodiscard]] TailComparison compare(const archive::Tail& tail) const;
 

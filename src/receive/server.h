@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "net/wake.h"
 #include "pq/commands.h"
@@ -49,6 +50,10 @@ class Server {
   [[nodiscard]] virtual std::string version() const = 0;
   /// It says so from 14 on.
   [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
+  /// The same, asked for where it does not say so by itself; nullopt: there is no telling.
+  [[nodiscard]] virtual std::optional<bool> ask_for_role() = 0;
+  /// From now on `stop` ends what waits for it, which outlives it.
+  virtual void interrupted_by(const net::Wake& stop) = 0;
 
   [[nodiscard]] virtual pq::SystemIdentity identify_system() = 0;
   [[nodiscard]] virtual wal::SegmentSize wal_segment_size() = 0;
@@ -77,10 +82,23 @@ struct SlotReading {
   int server_major = 0;
 };
 
+/// What a connection string says of the hosts that it names.
+struct HostList {
+  std::vector<std::string> names;  ///< for messages; never empty
+  bool prefers_standby = false;    ///< target_session_attrs=prefer-standby
+  bool shuffled = false;           ///< load_balance_hosts=random
+};
+
 /// The way to servers.
 class Servers {
  public:
   virtual ~Servers() = default;
+  /// Throws Error{usage} for a connection string that cannot be read.
+  [[nodiscard]] virtual HostList hosts(const Options& options) = 0;
+  /// To that host of the connection string and no other. As pq::Connection::open().
+  [[nodiscard]] virtual std::unique_ptr<Server> connect_to(
+      const Options& options, std::size_t host, std::function<void(const std::string&)> notice,
+      const net::Wake& stop) = 0;
   /// To a host of the connection string, `first_host` if that is to be had. As
   /// pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect(

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -22,10 +23,12 @@
 #include "pq/replication_stream.h"
 #include "receive/compression.h"
 #include "receive/habits.h"
+#include "receive/host_survey.h"
 #include "receive/inspection.h"
 #include "receive/intake.h"
 #include "receive/loss_watch.h"
 #include "receive/memory_plan.h"
+#include "receive/prefer_watch.h"
 #include "receive/questions.h"
 #include "receive/server.h"
 #include "receive/session_state.h"
@@ -60,13 +63,15 @@ class Session {
         machine_(environment.machine),
         habits_(make_habits(options)),
         state_(options, *habits_, environment.log, environment.seed),
-        inspection_(environment.directory, *habits_, environment.log) {}
+        inspection_(environment.directory, *habits_, environment.log),
+        shuffle_(environment.seed) {}
 
   void run();
 
  private:
   void take_archive();
   void finish(bool well);
+  void perform(const step::AskHosts&);
   void perform(const step::Connect& step);
   void perform(const step::Identify&);
   void perform(const step::ReadParameters&);
@@ -92,6 +97,11 @@ class Session {
   StreamLoop::Hooks hooks();
   [[nodiscard]] Time now() { return machine_.now(); }
   void connect(std::size_t first_host);
+  std::function<void(const std::string&)> server_notice();
+  void find_hosts();
+  std::optional<bool> role_of_server();
+  std::unique_ptr<PreferWatch> watch_for_preferred(const step::Stream& step,
+                                                   std::optional<bool> standby, StreamLoop& loop);
   void pause(std::chrono::milliseconds time);
   void expect_slot(bool expected);
   void announce_streaming(const step::Stream& step);
@@ -118,7 +128,13 @@ class Session {
   const std::unique_ptr<Habits> habits_;
   SessionState state_;
   Inspection inspection_;
+  std::mt19937_64 shuffle_;  ///< load_balance_hosts=random
   std::unique_ptr<Server> server_;
+  HostList hosts_;
+  std::unique_ptr<Server> asked_;  ///< the chosen host's, over the connection that it was asked by
+  /// Moves to a host of the preferred role that came to nothing, in a row.
+  int vain_moves_ = 0;
+  bool moved_ = false;  ///< and what has come of it is not known yet
   std::optional<CompressionThread> compression_;
   std::optional<SlotGuard> slot_guard_;
   /// What was read of the archive's end to compare it: the stream that follows begins there.
@@ -174,6 +190,7 @@ namespace {
 
 void Session::run() {
   take_archive();
+  find_hosts();
   const auto kept = environment_.archive_taken ? environment_.archive_taken() : nullptr;
   for (;;) {
     const auto step = state_.next();
@@ -232,6 +249,7 @@ void Session::watch_sizes(const step::InspectArchive& step) {
 void Session::finish(bool well) {
   size_watch_.reset();
   server_.reset();
+  asked_.reset();
   feed_.publish(event::StateChanged{"stopping"});
   if (const auto time = habits_->time_to_compress(well); compression_ && time)
     compression_->drain(environment_.stop, *time);
@@ -282,11 +300,35 @@ void Session::take_archive() {
                         !options_.create_slot, log_, board_);
 }
 
+std::function<void(const std::string&)> Session::server_notice() {
+  return [this](const std::string& text) { log_.info("server: {}", text); };
+}
+
 void Session::connect(std::size_t first_host) {
-  server_ = environment_.servers.connect(
-      options_, first_host, [this](const std::string& text) { log_.info("server: {}", text); },
-      environment_.stop);
+  server_ = environment_.servers.connect(options_, first_host, server_notice(), environment_.stop);
   connection_streams_ = false;
+}
+
+/// (With one host there is nothing to choose, and pg_receivewal tries several in turn.)
+void Session::find_hosts() {
+  if (!habits_->asks_all_hosts()) return;
+  hosts_ = environment_.servers.hosts(options_);
+  state_.on_hosts(static_cast<int>(hosts_.names.size()), hosts_.prefers_standby);
+}
+
+/// The connection of the one that is chosen is kept; those of the others end here.
+void Session::perform(const step::AskHosts&) {
+  feed_.publish(event::StateChanged{"connecting"});
+  auto archive = inspection_.so_far();
+  HostSurvey survey({environment_.servers, machine_, options_, server_notice()}, archive);
+  std::vector<std::pair<int, std::string>> hosts;
+  for (const auto& name : hosts_.names) hosts.emplace_back(static_cast<int>(hosts.size()), name);
+  auto answers = survey.ask(hosts, environment_.stop);
+  if (archive) inspection_.find_position(*archive, answers);
+  if (hosts_.shuffled) std::shuffle(answers.begin(), answers.end(), shuffle_);
+  state_.on_hosts_asked(std::move(answers), std::move(archive), now());
+  board_.update([this](auto& content) { content.hosts = state_.verdicts(); });
+  if (const auto chosen = state_.chosen_host()) asked_ = survey.take(*chosen, environment_.stop);
 }
 
 /// Throws net::Interrupted.
@@ -296,7 +338,11 @@ void Session::pause(std::chrono::milliseconds time) {
 
 void Session::perform(const step::Connect& step) {
   feed_.publish(event::StateChanged{"connecting"});
-  connect(static_cast<std::size_t>(step.first_host));
+  if (asked_)
+    server_ = std::move(asked_);
+  else
+    connect(static_cast<std::size_t>(step.first_host));
+  connection_streams_ = false;
   Upstream upstream;
   upstream.name = server_->name();
   upstream.host_index = static_cast<int>(server_->host_index());
@@ -565,6 +611,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
     }
     Intake intake(verifier, writer);
 
+    const auto standby = role_of_server();
     const auto stream = server_->start(options_.slot, step.start, step.timeline);
     connection_streams_ = true;
     // A server answers that it streams, and then that it no longer has the WAL. That it streams is
@@ -606,6 +653,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
                     std::move(loop_hooks));
     auto outcome = [&] {
       const LiveStatus live(feed_, board_, loop);
+      const auto watch = watch_for_preferred(step, standby, loop);
       return loop.run();
     }();
     longest_pause_ = policy.longest_pause();
@@ -629,6 +677,55 @@ StreamOutcome Session::stream(const step::Stream& step) {
   } catch (const Error& error) {
     return failed(error);
   }
+}
+
+/// It may have been promoted since it was asked last. nullopt where nobody wants to know.
+std::optional<bool> Session::role_of_server() {
+  if (options_.prefer == Prefer::any || hosts_.names.size() < 2) return std::nullopt;
+  return server_->ask_for_role();
+}
+
+/// nullptr where there is nothing to look for. A move that came to nothing is not made again soon.
+std::unique_ptr<PreferWatch> Session::watch_for_preferred(const step::Stream& step,
+                                                          std::optional<bool> standby,
+                                                          StreamLoop& loop) {
+  constexpr int kMostDoublings = 7;  // 30 s become an hour
+  const auto prefer = options_.prefer;
+  if (!standby || *standby == (prefer == Prefer::standby)) {
+    moved_ = false;
+    vain_moves_ = 0;
+    return nullptr;
+  }
+  if (std::exchange(moved_, false)) vain_moves_ = std::min(vain_moves_ + 1, kMostDoublings);
+  std::vector<std::pair<int, std::string>> others;
+  for (std::size_t i = 0; i < hosts_.names.size(); ++i)
+    if (i != server_->host_index()) others.emplace_back(static_cast<int>(i), hosts_.names[i]);
+  ArchivedSoFar ours{.system_identifier = step.system_identifier,
+                     .segment_size = step.segment_size,
+                     .end = {.timeline = step.timeline, .start = step.start},
+                     .position = step.start};
+  if (const auto history = state_.server_history(); history && history->timeline() == step.timeline)
+    ours.end.history = history;
+  return std::make_unique<PreferWatch>(
+      PreferWatch::Task{
+          .world = {environment_.servers, machine_, options_},
+          .hosts = std::move(others),
+          .prefer = prefer,
+          .after = options_.prefer_after * (1 << vain_moves_),
+          .ours =
+              [ours, &loop]() mutable {
+                ours.position = loop.snapshot().flush;
+                ours.end.start = ours.segment_size.start_of(ours.position);
+                return ours;
+              },
+          .found =
+              [this, &loop](const std::string& host) {
+                log_.info("moving to {}, which has the role that is preferred (--prefer {})", host,
+                          options_.prefer == Prefer::standby ? "standby" : "primary");
+                moved_ = true;
+                loop.leave();
+              }},
+      log_);
 }
 
 StreamState::Options Session::state_options(const step::Stream& step) const {
@@ -684,6 +781,7 @@ StreamLoop::Hooks Session::hooks() {
 
 void Session::perform(const step::Disconnect&) {
   server_.reset();
+  asked_.reset();
   border_.reset();
   feed_.publish(event::ServerChanged{});
   state_.on_disconnected();

@@ -21,10 +21,6 @@ constexpr int kDamageTries = 3;
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
-/// What every host that answers is refused for (the WAL that comes next is gone there, or it is
-/// another server's) may be right on one that does not answer: it may only be restarting. Waited
-/// for so long in all, then a person has to know.
-constexpr auto kRefusedPatience = 600'000ms;
 
 /// Once in a process, and whenever one is recorded.
 void log_loss(Log& log, const archive::Loss& loss) {
@@ -92,6 +88,10 @@ std::optional<Step> SessionState::missing_fact() {
   if (stop_) return *stop_;
   if (disconnect_) return step::Disconnect{};
   if (wait_) return step::Wait{*wait_};
+  if (!upstream_ && asks_hosts()) {
+    if (!chosen_host_) return step::AskHosts{};
+    return step::Connect{*chosen_host_};
+  }
   if (!upstream_) return step::Connect{first_host_};
   if (!identity_) return step::Identify{};
   if (!parameters_) return step::ReadParameters{};
@@ -183,20 +183,24 @@ Step SessionState::decide() {
     return stream_from(*at);
   }
   if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
-    Error error(ErrorKind::retry,
-                "the server does not have the WAL that comes next yet: " + behind->why);
-    if (!options_.loop) {
-      stop(error);
-    } else {
-      if (!told_behind_) log_.warning("{}; waiting for it", error.what());
-      told_behind_ = true;
-      wait_ = behind_backoff_.next();
-      identity_.reset();  // ask again on the same connection
-    }
+    wait_for_wal(behind->why);
+    identity_.reset();           // ask again on the same connection
+    disconnect_ = asks_hosts();  // or all of them: another one may have it now
     return next();
   }
   refuse(std::get<Refused>(decision).error);
   return next();
+}
+
+void SessionState::wait_for_wal(const std::string& why) {
+  const Error error(ErrorKind::retry,
+                    "the server does not have the WAL that comes next yet: " + why);
+  if (!options_.loop) {
+    stop(error);
+    return;
+  }
+  if (!std::exchange(told_behind_, true)) log_.warning("{}; waiting for it", error.what());
+  wait_ = behind_backoff_.next();
 }
 
 Step SessionState::stream_from(const StartAt& at) {
@@ -297,6 +301,87 @@ std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
   return std::nullopt;  // the server has none, which was told when it said so
 }
 
+void SessionState::on_hosts(int count, bool prefers_standby) {
+  hosts_ = count;
+  prefers_standby_ = prefers_standby;
+}
+
+void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<ArchivedSoFar> archive,
+                                  Time now) {
+  HostFacts facts{.hosts = std::move(hosts),
+                  .archive = std::move(archive),
+                  .wish = wish_of(options_),
+                  .prefer = options_.prefer,
+                  .streamed = streamed_host_,
+                  .refused = refused_hosts_,
+                  .refused_for = refused_for_,
+                  .given_up = {}};
+  if (prefers_standby_ && facts.prefer == Prefer::any) facts.prefer = Prefer::standby;
+  for (const auto& [host, since] : unsettled_since_)
+    if (now - since >= options_.gap_patience) facts.given_up.insert(host);
+  auto choice = choose_host(facts);
+  for (const auto& verdict : choice.verdicts) {
+    if (verdict.settled())
+      unsettled_since_.erase(verdict.index);
+    else
+      unsettled_since_.try_emplace(verdict.index, now);
+  }
+  tell_verdicts(std::move(choice.verdicts));
+  if (const auto* take = std::get_if<TakeHost>(&choice.decision)) {
+    chosen_host_ = take->index;
+    told_waiting_.clear();
+  } else if (const auto* behind = std::get_if<HostsBehind>(&choice.decision)) {
+    wait_for_wal(behind->why);
+  } else if (const auto* none = std::get_if<NoAnswer>(&choice.decision)) {
+    failed(none->error, now);
+  } else if (const auto* again = std::get_if<AskAgain>(&choice.decision)) {
+    wait_for_other_hosts(*again);
+  } else {
+    no_host_will_do(std::get<NoHost>(choice.decision).error);
+  }
+}
+
+/// Of each host what is new: who is asked again and again says the same most of the time.
+void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
+  for (const auto& verdict : verdicts) {
+    const auto known = std::find_if(verdicts_.begin(), verdicts_.end(), [&](const auto& each) {
+      return each.index == verdict.index && each.standing == verdict.standing &&
+             each.taken == verdict.taken &&
+             (each.why == verdict.why || verdict.standing == Standing::behind);
+    });
+    if (verdict.taken)
+      log_.info("of {} hosts, {} is taken: {}", verdicts.size(), verdict.name, verdict.why);
+    else if (known == verdicts_.end())
+      log_.info("of {} hosts, {} is not taken: {}", verdicts.size(), verdict.name, verdict.why);
+  }
+  verdicts_ = std::move(verdicts);
+}
+
+void SessionState::wait_for_other_hosts(const AskAgain& reason) {
+  if (!options_.loop) {
+    stop(Error(ErrorKind::retry, reason.why));
+    return;
+  }
+  if (std::exchange(told_waiting_, reason.why) != reason.why)
+    log_.warning("{}; waiting for the other hosts, for {} at most", reason.why,
+                 format_duration(options_.gap_patience));
+  refused_hosts_.clear();
+  wait_ = backoff_.next();
+}
+
+/// Those that might do better were waited for, or there are none.
+void SessionState::no_host_will_do(const Error& error) {
+  const bool waited = refused_waited_ >= options_.gap_patience || !unsettled_since_.empty();
+  const auto patience = format_duration(options_.gap_patience);
+  if (waited && error.kind() == ErrorKind::gap)
+    log_.warning("the WAL that comes next is gone from every host that has answered for {}",
+                 patience);
+  else if (waited)
+    log_.warning("no host that has answered for {} has the WAL that this archive goes on with",
+                 patience);
+  refused_by_all(error);
+}
+
 void SessionState::on_connected(Upstream upstream) {
   log_.info("connected to {} (PostgreSQL {}{})", upstream.name, upstream.major,
             !upstream.standby   ? ""
@@ -308,15 +393,8 @@ void SessionState::on_connected(Upstream upstream) {
   if (refused_hosts_.contains(upstream_->host_index) &&
       static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
     // The hosts that might do better do not answer; later they may.
-    if (refused_for_ && refused_waited_ >= kRefusedPatience) {
-      const auto patience = format_duration(kRefusedPatience);
-      if (refused_for_->kind() == ErrorKind::gap)
-        log_.warning("the WAL that comes next is gone from every host that has answered for {}",
-                     patience);
-      else
-        log_.warning("no host that has answered for {} has the WAL that this archive goes on with",
-                     patience);
-      refused_by_all(*refused_for_);
+    if (refused_for_ && refused_waited_ >= options_.gap_patience) {
+      no_host_will_do(*refused_for_);
       return;
     }
     refused_hosts_.clear();
@@ -547,6 +625,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
+    streamed_host_ = upstream_->host_index;
     habits_.on_message();
     // A gap is no better for a message that came before it was told.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
@@ -560,6 +639,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       refused_hosts_.clear();
       refused_for_.reset();
       refused_waited_ = {};
+      unsettled_since_.clear();
     }
   }
   switch (outcome.how) {
@@ -595,6 +675,9 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       // On the same connection. Time has passed, and the slot was let go of for a moment.
       identity_.reset();
       slot_.reset();
+      return;
+    case StreamOutcome::How::left:
+      disconnect_ = true;
       return;
     case StreamOutcome::How::failed:
       break;
@@ -730,6 +813,7 @@ wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
 }
 
 void SessionState::failed(const Error& error, Time now) {
+  chosen_host_.reset();
   if (drop_slot_) {  // the end, or the next host, does not wait for it
     log_.warning("{}", error.what());
     drop_slot_ = slot_new_here_ = false;
@@ -832,6 +916,7 @@ void SessionState::forget_connection() {
   if (slot_new_here_ && !slot_used_here_) slots_left_[upstream_->host_index] = upstream_->name;
   slot_new_here_ = slot_used_here_ = false;
   upstream_.reset();
+  chosen_host_.reset();
   identity_.reset();
   parameters_.reset();
   slot_.reset();

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
+#include "receive/choose_host.h"
 #include "receive/choose_start.h"
 #include "receive/habits.h"
 #include "receive/options.h"
@@ -26,6 +27,8 @@ namespace weir::receive {
 /// or failed().
 namespace step {
 
+/// All hosts of the connection string at once; nothing is connected afterwards → on_hosts_asked()
+struct AskHosts {};
 struct Connect {  ///< → on_connected()
   int first_host = 0;
 };
@@ -87,11 +90,11 @@ struct Stop {
 
 }  // namespace step
 
-using Step =
-    std::variant<step::Connect, step::Identify, step::ReadParameters, step::CreateSlot,
-                 step::DropSlot, step::ReadSlot, step::FetchHistory, step::InspectArchive,
-                 step::StoreHistory, step::FindEnd, step::RecordLoss, step::Probe,
-                 step::CompareTail, step::Stream, step::Disconnect, step::Wait, step::Stop>;
+using Step = std::variant<step::AskHosts, step::Connect, step::Identify, step::ReadParameters,
+                          step::CreateSlot, step::DropSlot, step::ReadSlot, step::FetchHistory,
+                          step::InspectArchive, step::StoreHistory, step::FindEnd, step::RecordLoss,
+                          step::Probe, step::CompareTail, step::Stream, step::Disconnect,
+                          step::Wait, step::Stop>;
 
 /// The server we are connected to.
 struct Upstream {
@@ -137,6 +140,7 @@ struct StreamOutcome {
     stopped,         ///< by a signal or at endpos
     timeline_ended,  ///< `next` is set
     dropped,         ///< WAL behind `reached` was, and is to be asked for again at once
+    left,            ///< as StreamLoop::leave() asked for: another host is preferred
     failed,          ///< `error` is set
   };
   How how = How::stopped;
@@ -164,6 +168,11 @@ class SessionState {
 
   [[nodiscard]] Step next();
 
+  /// What the connection string names. Before the first step; where it is not called, hosts are
+  /// tried in turn.
+  void on_hosts(int count, bool prefers_standby);
+  /// As they answered; `archive` is what the archive says of itself.
+  void on_hosts_asked(std::vector<HostWord> hosts, std::optional<ArchivedSoFar> archive, Time now);
   void on_connected(Upstream upstream);
   void on_identified(const pq::SystemIdentity& identity);
   void on_parameters(const ServerParameters& parameters);
@@ -190,6 +199,12 @@ class SessionState {
 
   [[nodiscard]] const std::optional<ServerParameters>& parameters() const { return parameters_; }
   [[nodiscard]] const std::optional<Upstream>& upstream() const { return upstream_; }
+  /// The one to be connected to next, of hosts that were asked.
+  [[nodiscard]] std::optional<int> chosen_host() const { return chosen_host_; }
+  /// What was found of each host when they were asked last.
+  [[nodiscard]] const std::vector<HostVerdict>& verdicts() const { return verdicts_; }
+  /// nullopt if it could not be had.
+  [[nodiscard]] std::optional<wal::TimelineHistory> server_history() const;
   /// What is known to be lost, also what is about to be recorded.
   [[nodiscard]] std::vector<archive::Loss> losses() const;
 
@@ -206,12 +221,16 @@ class SessionState {
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
-  std::optional<wal::TimelineHistory> server_history() const;
   std::optional<Step> find_lost_branch(const StartFacts& facts);
   void note_losses();
   void add_pending(archive::Loss loss);
   [[nodiscard]] archive::Loss hole(const StartAt& begin, const StartAt& end) const;
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
+  [[nodiscard]] bool asks_hosts() const { return hosts_ > 1 && habits_.asks_all_hosts(); }
+  void tell_verdicts(std::vector<HostVerdict> verdicts);
+  void wait_for_other_hosts(const AskAgain& reason);
+  void no_host_will_do(const Error& error);
+  void wait_for_wal(const std::string& why);
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
   void slow_down_switches(Time now);
@@ -270,6 +289,14 @@ class SessionState {
   std::set<int> told_tail_;  ///< hosts that did not have it
   std::set<std::string> told_losses_;
   int first_host_ = 0;
+  int hosts_ = 1;
+  bool prefers_standby_ = false;
+  std::optional<int> chosen_host_;
+  std::optional<int> streamed_host_;  ///< the last one
+  std::vector<HostVerdict> verdicts_;
+  /// Hosts that have had nothing to say since the last stream that came about, and since when.
+  std::map<int, Time> unsettled_since_;
+  std::string told_waiting_;
   std::set<int> refused_hosts_;
   /// The gap that a host told since the last stream that came about, or why its WAL does not go
   /// on with the archive; and how long the others that may be right were waited for since.

@@ -196,6 +196,14 @@ std::string StatusBoard::to_json() const {
   json["state_since"] = format_time(content.shown_state_since());
   json["started"] = format_time(content.started);
   json["server"] = content.server;
+  if (!content.hosts.empty()) {
+    json["hosts"] = nlohmann::json::array();
+    for (const auto& host : content.hosts)
+      json["hosts"].push_back({{"host", host.name},
+                               {"taken", host.taken},
+                               {"standing", to_string(host.standing)},
+                               {"why", host.why}});
+  }
   json["silence_ms"] = silence.count();
   if (stream) {
     json["timeline"] = stream->timeline;

@@ -29,6 +29,8 @@ class StatusBoard {
     std::chrono::system_clock::time_point state_since{};
     std::chrono::system_clock::time_point started{};
     std::string server;  ///< name of the upstream, empty while there is none
+    /// Of several hosts: what was found of each when they were asked last.
+    std::vector<HostVerdict> hosts;
     bool disk_full = false;
     std::chrono::system_clock::time_point disk_full_since{};  ///< while disk_full
     [[nodiscard]] std::chrono::system_clock::time_point shown_state_since() const {

@@ -75,7 +75,8 @@ StreamOutcome StreamLoop::run() {
 
   auto outcome = policy_.outcome();
   const bool dropped = outcome.how == StreamOutcome::How::dropped;
-  if (dropped || outcome.how == StreamOutcome::How::stopped) {
+  if (dropped || outcome.how == StreamOutcome::How::stopped ||
+      outcome.how == StreamOutcome::How::left) {
     // Everything is durable and reported. A server that does not answer the good-bye changes
     // nothing of that.
     try {
@@ -95,6 +96,12 @@ StreamOutcome StreamLoop::run() {
       outcome.error->kind() != ErrorKind::conflict && outcome.error->kind() != ErrorKind::damage)
     stream_.let_go();
   return outcome;
+}
+
+void StreamLoop::leave() {
+  const Lock lock(*mutex_);
+  leave_asked_ = true;
+  wake_leader();
 }
 
 StreamSnapshot StreamLoop::snapshot() {
@@ -265,6 +272,7 @@ void StreamLoop::lead(std::uint64_t term) {
     bool idle = true;
     guarded([&] { idle = take_turn(); });
     if (over_) return;
+    if (leave_asked_ && policy_.leave(pending(), intake_.records_end())) leave_asked_ = false;
     if (sync_if_due(idle, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
@@ -338,7 +346,20 @@ void StreamLoop::accept(const wire::XLogData& data) {
     state_.drop_unwritten();
     throw;
   }
+  if (leave_asked_) leave_behind_a_record(data.start);
   if (policy_.may_write()) write_pending();
+}
+
+/// What came may end in the middle of a record, and under load always does: what lies behind the
+/// last one that is whole is left to the next server.
+void StreamLoop::leave_behind_a_record(wal::Lsn begin) {
+  const auto end = intake_.records_end();
+  if (intake_.disputes() || end <= begin || end > state_.received()) return;
+  // (Nothing else is held, and where it stands is cut to that end at once.)
+  if (!policy_.leave({}, state_.received())) return;
+  leave_asked_ = false;
+  intake_.keep_up_to(begin, end);
+  state_.drop_unwritten_behind(end);
 }
 
 StreamPolicy::Pending StreamLoop::pending() const {

@@ -91,6 +91,10 @@ class StreamLoop {
   /// returns, everything that was received is durable and no thread of it runs.
   [[nodiscard]] StreamOutcome run();
 
+  /// Ends the stream between two records, when everything is durable: the outcome is `left`. Any
+  /// thread; the loop may already be over.
+  void leave();
+
   /// Where it stands. Any thread; waits for no disk.
   [[nodiscard]] StreamSnapshot snapshot();
 
@@ -115,6 +119,7 @@ class StreamLoop {
   bool take_turn();
   bool take_message();
   void accept(const wire::XLogData& data);
+  void leave_behind_a_record(wal::Lsn begin);
   [[nodiscard]] StreamPolicy::Pending pending() const;
   void write_pending();
   bool sync_if_due(bool idle, std::uint64_t term);
@@ -166,6 +171,7 @@ class StreamLoop {
   bool unsent_ = false;              ///< libpq still holds output that the socket did not take
   bool over_ = false;
   bool stop_seen_ = false;
+  bool leave_asked_ = false;
   Time next_progress_{};
   wal::Lsn seen_position_;  ///< by the guardian
   Time quiet_since_{};      ///< it saw the same position since

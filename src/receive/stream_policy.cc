@@ -49,6 +49,17 @@ void StreamPolicy::request_stop() {
   state_.request_stop();
 }
 
+bool StreamPolicy::leave(const Pending& pending, wal::Lsn records_end) {
+  const bool between_records =
+      records_end == state_.received() || state_.snapshot().start == state_.received();
+  if (state_.stopping() || state_.discarding() || failed() || disk_full_ || pending ||
+      !between_records)
+    return false;
+  left_ = true;
+  state_.request_stop();
+  return true;
+}
+
 void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
   if (!end.next) {
     static_cast<void>(fail(Error(ErrorKind::retry, "the server ended the stream: it shuts down")));
@@ -382,6 +393,8 @@ StreamOutcome StreamPolicy::outcome() const {
   auto outcome = outcome_;
   if (outcome.how == StreamOutcome::How::stopped && state_.discarding() && !state_.stopping())
     outcome.how = StreamOutcome::How::dropped;
+  if (outcome.how == StreamOutcome::How::stopped && left_ && !stop_asked_)
+    outcome.how = StreamOutcome::How::left;
   outcome.heard_anything = state_.heard_anything();
   outcome.reached = state_.write();
   return outcome;

@@ -62,6 +62,10 @@ class StreamPolicy {
     bool disputed = false;
     explicit operator bool() const { return wal || disputed; }
   };
+  /// Another server is to be gone on with: finish as for a stop, and come to the end with
+  /// StreamOutcome::How::left. Not in the middle of a record, nor while anything is in trouble:
+  /// false then, to be asked again. `records_end`: as Intake::records_end().
+  bool leave(const Pending& pending, wal::Lsn records_end);
   enum class Action {
     read,     ///< one message, if there is one
     write,    ///< pending WAL
@@ -230,6 +234,7 @@ class StreamPolicy {
   StreamState& state_;
   StreamOutcome outcome_;
   bool stop_asked_ = false;
+  bool left_ = false;
   std::optional<Time> disputed_since_;  ///< the intake has met WAL that the archive does not hold
   bool disk_full_ = false;              ///< what is received waits for space, or:
   bool sync_waits_for_space_ = false;   ///< a buffered segment, on its way to its file

@@ -133,6 +133,11 @@ void StreamState::on_written(wal::Lsn end, Time now, wal::Lsn buffered_end) {
   buffered_end_ = std::max(buffered_end_, buffered_end);
 }
 
+void StreamState::drop_unwritten_behind(wal::Lsn end) {
+  PGWEIR_CHECK(write_ <= end && end <= received_);
+  received_ = end;
+}
+
 StreamState::Ticket StreamState::on_sync_started(wal::Lsn end) {
   PGWEIR_CHECK(sync_begun_ <= end && end <= write_);
   sync_begun_ = end;

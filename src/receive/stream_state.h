@@ -93,6 +93,8 @@ class StreamState {
   /// What was received and not written will never be: it could not be written (disk full, damage,
   /// the end of the program). It was never acknowledged, so the server still has it.
   void drop_unwritten() { received_ = write_; }
+  /// The same, of what lies behind `end`.
+  void drop_unwritten_behind(wal::Lsn end);
   using Ticket = std::uint64_t;
   /// A sync that covers everything before `end` begins. The order of these calls is the order in
   /// which positions may be reported.

@@ -2,6 +2,10 @@
 at their ends. (docs/restore.md is followed in test_restore.py.)"""
 
 import re
+import subprocess
+import threading
+
+import pytest
 
 from support import wal
 from support.archive import Archive
@@ -10,7 +14,7 @@ from support.process import as_server_user, run, wait_for
 from support.recovery import base_backup, hand_over, installed
 from support.receiver import BINARY
 from support.scenario import reported, streaming
-from support.server import REPOSITORY, free_port
+from support.server import DEBIAN_BIN, REPOSITORY, free_port
 from support.tree import assert_same_data
 
 ARCHIVER = "CREATE ROLE archiver LOGIN REPLICATION"
@@ -131,6 +135,96 @@ def test_a_tree_is_built_and_taken_apart(servers, receivers, place):
     chapter.stop_all()
     for relay in relays:
         Archive(place / relay, primary.segment_size).assert_same_wal(primary, candidate)
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_the_drill_of_a_failover(servers, receivers, place, winner):
+    """Each commit that was answered is in the archive, whichever standby is promoted."""
+    primary = servers.primary(wal_keep_size="256MB")
+    standbys = [servers.standby(primary), servers.standby(primary)]
+    if winner == 1:
+        standbys.reverse()
+    (place / "wal").mkdir()
+    chapter = Chapter("ha.md", place, receivers,
+                      {"db1": primary, "db2": standbys[0], "db3": standbys[1]},
+                      {"/srv/wal": place / "wal"})
+    archive = Archive(place / "wal", primary.segment_size)
+    answered = []
+
+    def before(text):
+        if "pg_promote" not in text:
+            return
+        streaming(primary)
+        loads = [threading.Thread(target=commit_until_it_is_gone, args=(primary, i, answered))
+                 for i in range(4)]
+        for load in loads:
+            load.start()
+        wait_for(lambda: len(answered) >= 200, "commits to be answered")
+        primary.kill9()
+        for load in loads:
+            load.join()
+
+    def after(text):
+        if "pg_promote" in text:
+            standbys[1].follow(standbys[0])
+            standbys[1].reload()
+            wait_for(lambda: standbys[0].sql("SELECT pg_is_in_recovery()") == "f", "a primary")
+            standbys[0].sql("SET synchronous_commit = local; CREATE TABLE after_it ()")
+            archive.wait_covers(standbys[0], 2, standbys[0].flushed())
+
+    chapter.run(before, after)
+    end = standbys[0].flushed()
+    chapter.stop_all()
+    archive.assert_covers(standbys[0], 2, end)
+    archive.assert_same_wal(primary, standbys[0])
+    kept = wal_of(archive)
+    missing = [number for number in answered if marker(number).encode() not in kept]
+    assert not missing, f"{len(missing)} of {len(answered)} answered commits are not in the archive"
+
+
+def marker(number):
+    """(No other one begins with it.)"""
+    return f"drill<{number}>"
+
+
+def commit_until_it_is_gone(server, load, answered):
+    """Commits one number after the other, of which each one that was answered is noted. psql says
+    the number when the commit has returned."""
+    script = "".join(
+        f"BEGIN; INSERT INTO drill VALUES ({number});"
+        f" SELECT pg_logical_emit_message(true, 'drill', '{marker(number)}'); COMMIT;\n"
+        f"\\echo answered {number}\n"
+        for number in range(load, 400_000, 4))
+    psql = subprocess.Popen(
+        [DEBIAN_BIN / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1",
+         f"host={server.socket_dir} port={server.port} user=postgres dbname=postgres"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def feed():
+        try:
+            psql.stdin.write(script)
+            psql.stdin.close()
+        except BrokenPipeError:
+            pass  # the server is gone, and psql with it
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    for line in psql.stdout:
+        if line.startswith("answered "):
+            answered.append(int(line.split()[1]))
+    psql.wait()
+    feeder.join()
+
+
+def wal_of(archive):
+    """The bytes of all that is archived, without the page headers that may lie in a record."""
+    kept = b""
+    for _, path in sorted({**archive.partials(), **archive.finished()}.items()):
+        content = archive.content(path)
+        pages = [content[at:at + 8192] for at in range(0, len(content), 8192)]
+        # The long header is that of a segment's first page.
+        kept += b"".join(page[40 if number == 0 else 24:] for number, page in enumerate(pages))
+    return kept
 
 
 def test_commits_that_two_of_three_archives_have(servers, receivers, place):

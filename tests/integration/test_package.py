@@ -33,7 +33,7 @@ def debs():
         pytest.skip("nobody packages a build with sanitizers")
     run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=300)
     found = {path.name.split("_")[0]: path for path in PACKAGES.glob("*.deb")}
-    assert set(found) == {"pgweir", "libpgweir-dev"}
+    assert set(found) == {"pgweir", "pgweir-store", "libpgweir-dev"}
     return found
 
 

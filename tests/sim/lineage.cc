@@ -62,6 +62,7 @@ Lineage::Lineage(std::uint64_t seed) {
     begin = fork;
     ancestry += fmt::format("{}\t{}\tno recovery target specified\n", id, fork);
   }
+  make_sibling(random, seed);
   const auto& last = timelines_.back();
   const auto from = last.id == 1 ? last.wal.start() : last.begin;
   if (last.received < from + 4 * kSegmentBytes) return;
@@ -70,6 +71,22 @@ Lineage::Lineage(std::uint64_t seed) {
                               last.wal.other_branch(fork, seed + 8888, false)};
   other_branch_->same_layout.grow_to(last.received + 4 * kSegmentBytes);
   other_branch_->own_layout.grow_to(last.received + 4 * kSegmentBytes);
+}
+
+void Lineage::make_sibling(Random& random, std::uint64_t seed) {
+  if (timelines_.size() < 2) return;
+  const auto& parent = timelines_[timelines_.size() - 2];
+  const auto from = parent.id == 1 ? parent.wal.start() : parent.begin;
+  const auto fork =
+      parent.wal.fork_point(from + random.between(2'000, parent.wal.end() - from - 2'000));
+  if (fork == parent.switchpoint || fork <= from) return;
+  const auto id = newest() + (random.coin() ? 1 : 0);
+  auto wal = verify::promote(parent.wal, fork, id, seed * 577 + id);
+  wal.grow_to(fork + 2 * kSegmentBytes);
+  const auto before = parent.id == 1 ? std::string() : history(parent.id);
+  sibling_ =
+      Sibling{id, fork, std::move(wal),
+              before + fmt::format("{}\t{}\tno recovery target specified\n", parent.id, fork)};
 }
 
 std::span<const std::byte> Lineage::bytes(wal::TimelineId id, wal::Lsn from, wal::Lsn to) const {

@@ -65,6 +65,17 @@ class Lineage {
   /// Only where that timeline is long.
   [[nodiscard]] const std::optional<OtherBranch>& other_branch() const { return other_branch_; }
 
+  /// Another child of the timeline before the newest: what a server has that was promoted
+  /// separately, to the same number or the next one.
+  struct Sibling {
+    wal::TimelineId id;
+    wal::Lsn fork;
+    testing::WalBuilder wal;
+    std::string history;
+  };
+  /// Only where there are two timelines at least.
+  [[nodiscard]] const std::optional<Sibling>& sibling() const { return sibling_; }
+
   /// A byte of which a change has to be noticed: of a record (all of it must be read for that) or
   /// of a page header. WAL up to `begin` is sound whatever happens to it; a position of `end` or
   /// behind must not be acknowledged.
@@ -82,9 +93,11 @@ class Lineage {
 
  private:
   explicit Lineage(std::uint64_t seed);
+  void make_sibling(Random& random, std::uint64_t seed);
   std::vector<Timeline> timelines_;
   std::vector<std::string> histories_;
   std::optional<OtherBranch> other_branch_;
+  std::optional<Sibling> sibling_;
 };
 
 }  // namespace weir::sim

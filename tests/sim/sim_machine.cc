@@ -1,5 +1,9 @@
 #include "sim_machine.h"
 
+#include <poll.h>
+
+#include <array>
+
 namespace weir::sim {
 
 using receive::Time;
@@ -27,12 +31,19 @@ class SimMachine::Poll final : public Scheduler::Ready {
   Poll(SimMachine& machine, std::span<pollfd> fds) : fds_(fds) {
     for (std::size_t i = 0; i < fds.size(); ++i) {
       fds[i].revents = 0;
-      if (fds[i].fd >= 0) pollables_[i] = machine.pollables_.at(fds[i].fd);
+      if (fds[i].fd < 0) continue;
+      // (What the simulation does not know is a net::Wake of the program's own.)
+      const auto found = machine.pollables_.find(fds[i].fd);
+      if (found != machine.pollables_.end())
+        pollables_[i] = found->second;
+      else
+        wakes_[i] = true;
     }
   }
   bool ready() override {
     bool any = false;
     for (std::size_t i = 0; i < fds_.size(); ++i) {
+      if (wakes_[i]) any = (::poll(&fds_[i], 1, 0) > 0) || any;
       if (pollables_[i] == nullptr) continue;
       fds_[i].revents = pollables_[i]->ready(fds_[i].events);
       any = any || fds_[i].revents != 0;
@@ -43,6 +54,7 @@ class SimMachine::Poll final : public Scheduler::Ready {
  private:
   const std::span<pollfd> fds_;
   std::array<Pollable*, 4> pollables_{};
+  std::array<bool, 4> wakes_{};
 };
 
 std::chrono::system_clock::time_point SimMachine::wall_clock() {

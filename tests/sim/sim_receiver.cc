@@ -1,5 +1,7 @@
 #include "sim_receiver.h"
 
+#include <algorithm>
+
 #include "receive/session.h"
 
 namespace weir::sim {
@@ -115,6 +117,16 @@ void SimReceiver::tell_of_holes() const {
   for (const auto& loss : board_.read().losses)
     if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
       world_.ledger.on_hole({loss.begin, loss.end});
+}
+
+bool SimReceiver::could_stay() const {
+  const auto streamed = servers_.streamed_host();
+  if (!streamed) return false;
+  const auto hosts = board_.read().hosts;
+  return std::any_of(hosts.begin(), hosts.end(), [&](const receive::HostVerdict& host) {
+    return static_cast<std::size_t>(host.index) == *streamed &&
+           host.standing == receive::Standing::able;
+  });
 }
 
 void SimReceiver::trouble(const Error& error) const {

@@ -47,6 +47,8 @@ class SimReceiver {
   /// What the user sees of holes goes into the ledger: before they are recorded. (Of a hole that is
   /// found later nobody can say that it was accepted.)
   void tell_of_holes() const;
+  /// The host that it streamed from last would have done when all were asked last.
+  [[nodiscard]] bool could_stay() const;
   [[nodiscard]] bool has_archive() const { return has_archive_; }
 
  private:

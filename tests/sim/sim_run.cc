@@ -115,6 +115,8 @@ class Run {
     options.damages = random.one_in(4);
     options.sends_away = random.one_in(3);
     options.slot_trouble = options.slot && random.one_in(3);
+    options.sibling = options.two_nodes && !options.foreign_host && !options.other_branch &&
+                      !options.slot && lineage.sibling() && random.coin();
     // (Behind a hole there may be nothing that tells one branch from the other.)
     if (options.other_branch) options.removes_wal = options.slot_trouble = false;
     return options;
@@ -212,6 +214,10 @@ class Run {
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (!ledger_.told_holes().empty() && imports_.one_in(30) && receiver_->has_archive())
       begin_import();
+    if (options_.sibling && random_.one_in(100)) {
+      upstream_.show_foreign(!upstream_.foreign_is_up());
+      if (upstream_.foreign_is_up() && random_.coin()) upstream_.disconnect();
+    }
     if (options_.foreign_host && random_.one_in(200))
       upstream_.show_foreign(!upstream_.foreign_is_up() && ledger_.promised_anything());
     if (options_.other_branch && random_.one_in(40))
@@ -346,7 +352,9 @@ class Run {
         // A crash may have torn what was not acknowledged of an unfinished one.
         const bool nothing_beside = each.what.find("reach") != std::string::npos ||
                                     each.what.find(".partial") != std::string::npos;
-        if (must_fit && each.reason != importing::Reason::not_asked_for && !nothing_beside)
+        const bool call_failed = each.what.find("call failed") != std::string::npos;
+        if (must_fit && each.reason != importing::Reason::not_asked_for && !nothing_beside &&
+            !call_failed)
           import_complaint_ = fmt::format("import finds fault with the server's own WAL: {}: {}",
                                           each.path, each.what);
       }
@@ -688,8 +696,12 @@ class Run {
         ++result_.refusals;
         // A record that came damaged, and of which no server has the rest for long.
         if (!upstream_.has_old_primary() && !options_.foreign_host && !options_.other_branch &&
-            !ledger_.damage_was_sent())
+            !options_.sibling && !ledger_.damage_was_sent())
           break;
+        if (error.message().starts_with("the cluster has gone two ways") && receiver_->could_stay())
+          throw Violation{"P3",
+                          "it gives up between two branches, and the server that it streamed "
+                          "from would have gone on"};
         if (ledger_.damage_was_sent()) ledger_.repair(disk_);
         upstream_.repair_damage();
         upstream_.repair();

@@ -17,12 +17,15 @@ using wal::Lsn;
 /// next is asked for, unless it is kept.
 class SimServers::SimStream final : public receive::WalStream, public Pollable {
  public:
-  SimStream(World& world, wal::TimelineId timeline, Lsn start, bool question)
-      : world_(world),
+  SimStream(SimServers& servers, std::size_t host, wal::TimelineId timeline, Lsn start,
+            bool question)
+      : servers_(servers),
+        world_(servers.world_),
+        host_(host),
         question_(question),
         received_(start),
         said_(start),
-        fd_(world.machine.add(*this)) {
+        fd_(world_.machine.add(*this)) {
     if (question) return;
     world_.ledger.on_stream(timeline, start);
     if (const auto& other = world_.upstream.other_wal()) world_.ledger.on_other_wal(*other);
@@ -55,6 +58,7 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
       if (lost_) throw Error(*lost_);
       return pq::NothingYet{};
     }
+    if (!question_) servers_.streamed_host_ = host_;
     auto arrived = std::move(arrived_.front());
     arrived_.pop_front();
     if (auto* data = std::get_if<wire::XLogData>(&arrived.event))
@@ -156,7 +160,9 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
   /// No position inside the first page's header is told.
   static constexpr std::uint64_t kPageHeader = 40;
 
+  SimServers& servers_;
   World& world_;
+  const std::size_t host_;
   const bool question_;
   Lsn received_;
   Lsn said_;  ///< to be durable
@@ -171,6 +177,35 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
   const int fd_;
 };
 
+/// To a question of somebody who asks several hosts at once: one message, and no more.
+class SimServers::Answer final : public receive::WalStream, public Pollable {
+ public:
+  Answer(World& world, pq::StreamEvent event)
+      : world_(world), event_(event), fd_(world.machine.add(*this)) {}
+  ~Answer() override { world_.machine.remove(fd_); }
+  void receive() override {}
+  pq::StreamEvent next(std::span<std::byte>) override {
+    return std::exchange(event_, pq::NothingYet{});
+  }
+  void keep_last() override {}
+  void send(const wire::StandbyStatus&) override { throw unasked(); }
+  void send(const wire::HotStandbyFeedback&) override { throw unasked(); }
+  bool flush() override { return true; }
+  void finish(std::chrono::milliseconds) override { world_.scheduler.pause(); }
+  void let_go() override {}
+  void gather(std::size_t) override {}
+  int socket() const override { return fd_; }
+  short ready(short) override { return 0; }
+
+ private:
+  static Error unasked() { return {ErrorKind::protocol, "a question says nothing of itself"}; }
+
+  World& world_;
+  pq::StreamEvent event_;  ///< the servers' WAL stays where it is
+  const int fd_;
+};
+
+/// At first it may be one of several that are asked at once; then the connection of the client.
 class SimServers::SimServer final : public receive::Server {
  public:
   SimServer(SimServers& servers, int host)
@@ -178,8 +213,22 @@ class SimServers::SimServer final : public receive::Server {
         world_(servers.world_),
         number_(++servers.connections_),
         host_(static_cast<std::size_t>(host)) {}
+  /// That is asked, until `over` is raised.
+  SimServer(SimServers& servers, std::size_t host, const net::Wake& over)
+      : servers_(servers),
+        world_(servers.world_),
+        host_(host),
+        over_(&over),
+        node_(world_.upstream.visit(host)),
+        starts_(world_.upstream.nodes()[node_].starts) {}
   ~SimServer() override {
     if (number_ == servers_.connections_) world_.upstream.disconnect();
+  }
+  void interrupted_by(const net::Wake&) override {
+    servers_.check_branch(node_);
+    over_ = nullptr;
+    number_ = ++servers_.connections_;
+    world_.upstream.adopt(node_, starts_);
   }
 
   std::string name() const override { return fmt::format("node {}", host_); }
@@ -189,11 +238,22 @@ class SimServers::SimServer final : public receive::Server {
   std::string version() const override { return std::to_string(major()) + ".1"; }
   std::optional<bool> in_hot_standby() const override {
     if (major() < 14) return std::nullopt;
-    return world_.upstream.connected().standby;
+    return over_ != nullptr ? world_.upstream.nodes()[node_].standby
+                            : world_.upstream.connected().standby;
+  }
+  std::optional<bool> ask_for_role() override {
+    asked();
+    return over_ != nullptr ? world_.upstream.nodes()[node_].standby
+                            : world_.upstream.connected().standby;
   }
 
   pq::SystemIdentity identify_system() override {
     asked();
+    if (over_ != nullptr) {
+      const auto& node = world_.upstream.nodes()[node_];
+      servers_.said_[host_] = {node.timeline, node.standby};
+      return world_.upstream.identify(node_);
+    }
     return world_.upstream.identify();
   }
   wal::SegmentSize wal_segment_size() override {
@@ -212,10 +272,12 @@ class SimServers::SimServer final : public receive::Server {
   }
   std::optional<pq::SlotState> read_replication_slot(const std::string&) override {
     asked();
+    if (over_ != nullptr) return world_.upstream.read_slot(node_);
     return world_.upstream.read_slot();
   }
   std::string timeline_history(wal::TimelineId timeline) override {
     asked();
+    if (over_ != nullptr) return world_.upstream.history(node_, timeline);
     return world_.upstream.history(timeline);
   }
   std::unique_ptr<receive::WalStream> start(const std::optional<std::string>& slot, Lsn start,
@@ -225,13 +287,16 @@ class SimServers::SimServer final : public receive::Server {
     if (node.foreign && !node.other_branch && world_.ledger.promised_anything())
       throw Violation{"P4", "WAL of another cluster is asked for to go on with this archive"};
     world_.upstream.start(start, timeline, slot.has_value(), false);
+    servers_.check_line(start);
     world_.story.tell("streaming timeline {} from {}", timeline, start);
-    return std::make_unique<SimStream>(world_, timeline, start, false);
+    return std::make_unique<SimStream>(servers_, host_, timeline, start, false);
   }
   std::unique_ptr<receive::WalStream> question(Lsn start, wal::TimelineId timeline) override {
     asked();
+    if (over_ != nullptr)
+      return std::make_unique<Answer>(world_, world_.upstream.peek(node_, start, timeline));
     world_.upstream.start(start, timeline, false, true);
-    return std::make_unique<SimStream>(world_, timeline, start, true);
+    return std::make_unique<SimStream>(servers_, host_, timeline, start, true);
   }
   std::function<bool()> shutdown_probe() const override {
     return [this] {
@@ -244,14 +309,84 @@ class SimServers::SimServer final : public receive::Server {
   /// It takes its time to answer.
   void asked() {
     world_.scheduler.pause();
-    if (servers_.stopped_) throw net::Interrupted{};
+    if (over_ == nullptr && servers_.stopped_) throw net::Interrupted{};
+    if (over_ == nullptr) return;
+    if (over_->raised()) throw net::Interrupted{};
+    const auto& node = world_.upstream.nodes()[node_];
+    if (!node.up || node.starts != starts_)
+      throw Error(ErrorKind::retry, "server closed the connection unexpectedly");
   }
 
   SimServers& servers_;
   World& world_;
-  const std::uint64_t number_;
+  std::uint64_t number_ = 0;
   const std::size_t host_;
+  const net::Wake* over_ = nullptr;  ///< it is asked
+  std::size_t node_ = 0;
+  std::uint64_t starts_ = 0;
 };
+
+/// Of two branches, of which nobody can know which one counts, none is begun with where the other
+/// one has answered, too.
+void SimServers::check_branch(std::size_t node) const {
+  const auto& upstream = world_.upstream;
+  if (!upstream.nodes()[node].sibling) return;
+  for (const auto& host : world_.board.read().hosts) {
+    const auto index = static_cast<std::size_t>(host.index);
+    if (host.standing == receive::Standing::able &&
+        !upstream.nodes()[upstream.node_of(index)].foreign &&
+        said_.at(index).timeline == upstream.lineage().newest())
+      throw Violation{"P3", "one of two branches is followed, though nobody can know which counts"};
+  }
+  // The others had no time to answer. (What would become of the archive then is not told here.)
+  world_.upstream.show_foreign(false);
+}
+
+/// No older timeline than that of a primary which has answered and has the WAL.
+void SimServers::check_line(Lsn start) const {
+  const auto& upstream = world_.upstream;
+  const auto& options = upstream.options();
+  const auto& node = upstream.connected();
+  if (node.foreign || options.slot || options.damages || options.sibling || options.other_branch)
+    return;
+  const auto hosts = world_.board.read().hosts;
+  for (const auto& taken : hosts) {
+    const auto index = static_cast<std::size_t>(taken.index);
+    if (!taken.taken || &upstream.nodes()[upstream.node_of(index)] != &node) continue;
+    for (const auto& host : hosts) {
+      const auto other = static_cast<std::size_t>(host.index);
+      if (host.standing != receive::Standing::able || host.taken) continue;
+      const auto& there = upstream.nodes()[upstream.node_of(other)];
+      const auto& said = said_.at(other);
+      if (!there.foreign && !said.standby && said.timeline > said_.at(index).timeline &&
+          there.oldest <= start)
+        throw Violation{"P3", fmt::format("timeline {} is streamed, and a primary on timeline {} "
+                                          "has answered",
+                                          said_.at(index).timeline, said.timeline)};
+    }
+  }
+}
+
+receive::HostList SimServers::hosts(const receive::Options&) {
+  receive::HostList list;
+  for (std::size_t i = 0; i < world_.upstream.nodes().size(); ++i)
+    list.names.push_back(fmt::format("node {}", i));
+  return list;
+}
+
+/// Now and then one accepts and says nothing for a while.
+std::unique_ptr<receive::Server> SimServers::connect_to(const receive::Options&, std::size_t host,
+                                                        std::function<void(const std::string&)>,
+                                                        const net::Wake& stop) {
+  world_.scheduler.pause();
+  if (world_.random.one_in(12)) {
+    const auto until = world_.story.now + std::chrono::milliseconds(world_.random.any_size(12'000));
+    while (!stop.raised() && world_.story.now < until)
+      world_.scheduler.sleep_until(std::min<receive::Time>(until, world_.story.now + 200ms));
+  }
+  if (stop.raised()) throw net::Interrupted{};
+  return std::make_unique<SimServer>(*this, host, stop);
+}
 
 std::unique_ptr<receive::Server> SimServers::connect(const receive::Options&,
                                                      std::size_t first_host,

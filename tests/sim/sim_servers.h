@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ledger.h"
@@ -34,21 +36,37 @@ class SimServers final : public receive::Servers {
   };
   explicit SimServers(World world) : world_(world) {}
 
+  receive::HostList hosts(const receive::Options& options) override;
+  std::unique_ptr<receive::Server> connect_to(const receive::Options& options, std::size_t host,
+                                              std::function<void(const std::string&)> notice,
+                                              const net::Wake& stop) override;
   std::unique_ptr<receive::Server> connect(const receive::Options& options, std::size_t first_host,
                                            std::function<void(const std::string&)> notice,
                                            const net::Wake& stop) override;
   receive::SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
                                       const net::Wake& stop) override;
+  /// The host of which something was heard in a stream last.
+  [[nodiscard]] std::optional<std::size_t> streamed_host() const { return streamed_host_; }
   /// As a signal has asked for: what waits for a server is broken off.
   void stop() { stopped_ = true; }
 
  private:
   class SimServer;
   class SimStream;
+  class Answer;
+  void check_branch(std::size_t node) const;
+  void check_line(wal::Lsn start) const;
 
   World world_;
   std::uint64_t connections_ = 0;  ///< the newest is the one that there is
   bool stopped_ = false;
+  std::optional<std::size_t> streamed_host_;
+  /// What hosts said of themselves when they were asked last.
+  struct Said {
+    wal::TimelineId timeline = 0;
+    bool standby = false;
+  };
+  std::map<std::size_t, Said> said_;
 };
 
 }  // namespace weir::sim

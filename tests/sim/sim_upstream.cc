@@ -23,6 +23,17 @@ SimUpstream::SimUpstream(const Lineage& lineage, Options options, Random& random
     node.slot = options.slot ? std::optional(lineage.start()) : std::nullopt;
     nodes_.push_back(node);
   }
+  if (options.sibling) {
+    const auto& sibling = *lineage.sibling();
+    Node foreign;
+    foreign.up = false;
+    foreign.foreign = foreign.sibling = true;
+    foreign.oldest = lineage.start();
+    foreign.timeline = sibling.id;
+    foreign.flush = sibling.wal.end();
+    nodes_.push_back(foreign);
+    shift_ = random.below(nodes_.size());
+  }
   if (options.foreign_host || options.other_branch) {
     Node foreign;
     foreign.up = false;
@@ -300,7 +311,7 @@ int SimUpstream::connect(int first_host) {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const auto host = (static_cast<std::size_t>(first_host) + i) % nodes_.size();
     const auto index = (host + shift_) % nodes_.size();
-    if (!nodes_[index].up || nodes_[index].leaving) continue;
+    if (!nodes_[index].up || nodes_[index].leaving || nodes_[index].sibling) continue;
     connected_ = index;
     was_read_ = false;
     connection_ = nodes_[index].starts;
@@ -308,6 +319,46 @@ int SimUpstream::connect(int first_host) {
     return static_cast<int>(host);
   }
   throw Error(ErrorKind::retry, "connection refused");
+}
+
+std::size_t SimUpstream::visit(std::size_t host) const {
+  const auto index = (host + shift_) % nodes_.size();
+  const auto& node = nodes_[index];
+  const auto followed = [this](const Node& each) {
+    return !each.foreign && each.up && !each.leaving && each.timeline == lineage_.newest();
+  };
+  if (!node.up || node.leaving ||
+      (node.sibling && std::none_of(nodes_.begin(), nodes_.end(), followed)))
+    throw Error(ErrorKind::retry, "connection refused");
+  return index;
+}
+
+void SimUpstream::adopt(std::size_t node, std::uint64_t starts) {
+  connected_ = node;
+  connection_ = starts;
+  was_read_ = false;
+  sender_.reset();
+}
+
+/// Where a server has left a timeline that it is not on any more.
+Lsn SimUpstream::switchpoint_of(const Node& node, wal::TimelineId timeline) const {
+  return node.sibling && timeline + 1 == lineage_.newest()
+             ? lineage_.sibling()->fork
+             : lineage_.timeline(timeline).switchpoint;
+}
+
+pq::StreamEvent SimUpstream::peek(std::size_t of, Lsn lsn, wal::TimelineId timeline) const {
+  const auto& node = nodes_[of];
+  check_place(node, lsn, timeline);
+  const bool historic = timeline < node.timeline;
+  const auto end = historic ? switchpoint_of(node, timeline) : node.flush;
+  if (lsn < end && lsn < node.oldest)
+    throw Error(ErrorKind::gap, "requested WAL segment has already been removed")
+        .with_sqlstate("58P01");
+  if (lsn >= end && historic) return pq::EndOfStream{pq::EndOfStream::Next{timeline + 1, end}};
+  if (lsn >= end) return pq::NothingYet{};
+  const auto to = std::min(end, lsn + 512);
+  return wire::XLogData{.start = lsn, .server_end = end, .wal = wal_of(node, timeline, lsn, to)};
 }
 
 void SimUpstream::disconnect() {
@@ -329,15 +380,24 @@ void SimUpstream::check_connection() {
 
 pq::SystemIdentity SimUpstream::identify() {
   check_connection();
-  const auto& node = nodes_[connected_];
-  return {.system_identifier = node.foreign && !node.other_branch ? kSystem + 1 : kSystem,
+  return identify(connected_);
+}
+
+pq::SystemIdentity SimUpstream::identify(std::size_t of) const {
+  const auto& node = nodes_[of];
+  return {.system_identifier =
+              node.foreign && !node.other_branch && !node.sibling ? kSystem + 1 : kSystem,
           .timeline = node.timeline,
           .flush_position = node.flush};
 }
 
 pq::SlotState SimUpstream::read_slot() {
   check_connection();
-  const auto& node = nodes_[connected_];
+  return read_slot(connected_);
+}
+
+pq::SlotState SimUpstream::read_slot(std::size_t of) const {
+  const auto& node = nodes_[of];
   if (node.slot_trouble == Node::SlotTrouble::dropped) return {};
   if (node.slot_trouble == Node::SlotTrouble::invalidated)
     return {.exists = true, .type = "physical"};
@@ -351,6 +411,11 @@ pq::SlotState SimUpstream::read_slot() {
 
 std::string SimUpstream::history(wal::TimelineId timeline) {
   check_connection();
+  return history(connected_, timeline);
+}
+
+std::string SimUpstream::history(std::size_t of, wal::TimelineId timeline) const {
+  if (nodes_[of].sibling && timeline == nodes_[of].timeline) return lineage_.sibling()->history;
   return lineage_.history(timeline);
 }
 
@@ -388,6 +453,8 @@ pq::SlotView SimUpstream::read_slot_view() const {
 
 std::span<const std::byte> SimUpstream::wal_of(const Node& node, wal::TimelineId timeline, Lsn from,
                                                Lsn to) const {
+  if (node.sibling && timeline == node.timeline)
+    return lineage_.sibling()->wal.bytes().subspan(from - lineage_.start(), to - from);
   if (!node.other_branch || timeline < node.timeline) return lineage_.bytes(timeline, from, to);
   const auto all = lineage_.other_branch()->wal(same_layout_).bytes();
   return all.subspan(from - lineage_.start(), to - from);
@@ -419,19 +486,24 @@ void SimUpstream::find_other_wal(Lsn start, wal::TimelineId timeline) {
   }
 }
 
-void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question) {
-  check_connection();
-  if (!question) find_other_wal(lsn, timeline);
-  const auto& node = nodes_[connected_];
+/// What START_REPLICATION is refused for.
+void SimUpstream::check_place(const Node& node, Lsn lsn, wal::TimelineId timeline) const {
   if (timeline > node.timeline)
     throw Error(ErrorKind::retry, "requested timeline is not in this server's history")
         .with_sqlstate("XX000");
-  if (timeline < node.timeline && lsn > lineage_.timeline(timeline).switchpoint)
+  if (timeline < node.timeline && lsn > switchpoint_of(node, timeline))
     throw Error(ErrorKind::retry, "requested starting point is not in this server's history")
         .with_sqlstate("XX000");
   if (timeline == node.timeline && lsn > node.flush)
     throw Error(ErrorKind::retry, "requested starting point is ahead of the WAL flush position")
         .with_sqlstate("XX000");
+}
+
+void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question) {
+  check_connection();
+  if (!question) find_other_wal(lsn, timeline);
+  const auto& node = nodes_[connected_];
+  check_place(node, lsn, timeline);
   if (with_slot && (!node.slot || node.slot_trouble == Node::SlotTrouble::dropped))
     throw Error(ErrorKind::refused, "replication slot \"weir\" does not exist")
         .with_sqlstate("42704");

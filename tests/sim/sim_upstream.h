@@ -26,7 +26,8 @@ struct Node {
   enum class SlotTrouble { none, invalidated, dropped };
   SlotTrouble slot_trouble = SlotTrouble::none;
   bool foreign = false;       ///< of another cluster, or
-  bool other_branch = false;  ///< of this one, with a history of its own
+  bool other_branch = false;  ///< of this one, with a history of its own, or
+  bool sibling = false;       ///< promoted separately; nobody has a reason to follow it
   std::uint64_t starts = 1;   ///< counts restarts: a connection to an older one is broken
   /// It shuts down since then: it lets nobody in, and waits for the walsender it has.
   std::optional<receive::Time> leaving = std::nullopt;
@@ -49,8 +50,11 @@ class SimUpstream {
     bool begins_as_standby = false;
     bool foreign_host = false;  ///< the connection string names a server of another cluster, too
     bool other_branch =
-        false;             ///< … or one that was set back, or is the other one of a split brain
-    bool damages = false;  ///< WAL is damaged now and then, on the way or where it is read
+        false;  ///< … or one that was set back, or is the other one of a split brain
+    /// … or one that was promoted beside another (Lineage::Sibling). It answers where it is asked
+    /// while one of the true ones is on the newest timeline, and must never be taken then.
+    bool sibling = false;
+    bool damages = false;       ///< WAL is damaged now and then, on the way or where it is read
     bool sends_away = false;    ///< walsenders are told to go, servers shut down, now and then
     bool slot_trouble = false;  ///< the slot is invalidated or dropped now and then
   };
@@ -95,6 +99,22 @@ class SimUpstream {
   [[nodiscard]] pq::SlotView read_slot_view() const;
   [[nodiscard]] std::string history(wal::TimelineId timeline);
 
+  // --- Questions to any of them, over a connection of its own ------------------------------------
+
+  [[nodiscard]] std::size_t node_of(std::size_t host) const {
+    return (host + shift_) % nodes_.size();
+  }
+  /// The host's node, for what follows. Throws Error if it does not answer.
+  [[nodiscard]] std::size_t visit(std::size_t host) const;
+  [[nodiscard]] pq::SystemIdentity identify(std::size_t node) const;
+  [[nodiscard]] pq::SlotState read_slot(std::size_t node) const;
+  [[nodiscard]] std::string history(std::size_t node, wal::TimelineId timeline) const;
+  /// The first message of a stream that begins there. Throws what the server says.
+  [[nodiscard]] pq::StreamEvent peek(std::size_t node, wal::Lsn lsn,
+                                     wal::TimelineId timeline) const;
+  /// From now on that connection is the one of the client.
+  void adopt(std::size_t node, std::uint64_t starts);
+
   /// START_REPLICATION, with the slot or without. `question`: for a look at what it has there.
   void start(wal::Lsn lsn, wal::TimelineId timeline, bool with_slot, bool question);
   /// CopyDone: the connection takes commands again.
@@ -126,6 +146,8 @@ class SimUpstream {
   [[nodiscard]] std::uint64_t told_to_go() const { return told_to_go_; }
 
  private:
+  [[nodiscard]] wal::Lsn switchpoint_of(const Node& node, wal::TimelineId timeline) const;
+  void check_place(const Node& node, wal::Lsn lsn, wal::TimelineId timeline) const;
   void check_connection();
   [[nodiscard]] bool lost_connection() const;
   [[nodiscard]] pq::StreamEvent answer(wal::Lsn valid_up_to);

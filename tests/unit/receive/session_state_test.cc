@@ -135,9 +135,9 @@ class Dialogue {
 
   static std::string name(const Step& step) {
     static const char* const names[] = {
-        "connect",       "identify", "parameters",    "create-slot", "drop-slot",   "read-slot",
-        "fetch-history", "archive",  "store-history", "find-end",    "record-loss", "probe",
-        "compare-tail",  "stream",   "disconnect",    "wait",        "stop"};
+        "ask-hosts", "connect",       "identify", "parameters",    "create-slot", "drop-slot",
+        "read-slot", "fetch-history", "archive",  "store-history", "find-end",    "record-loss",
+        "probe",     "compare-tail",  "stream",   "disconnect",    "wait",        "stop"};
     return names[step.index()];
   }
 

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "cli/arguments.h"
+#include "io/shelf.h"
+#include "store/open_store.h"
+#include "store/store_shelf.h"
+
+namespace weir::cli {
+
+/// Goes to stderr: the output is the answer. From LogLevel::info on.
+class StoreLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view message) override;
+  bool enabled(LogLevel level) const override { return level >= LogLevel::info; }
+};
+
+/// An archive in the store that the options name, to be read.
+class StoredArchive {
+ public:
+  StoredArchive(const store::StoreOptions& options, std::function<bool()> stop);
+  [[nodiscard]] io::Shelf& shelf() { return shelf_; }
+
+ private:
+  StoreLog log_;
+  store::OpenStore opened_;
+  store::StoreShelf shelf_;
+};
+[[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
+                                                                 std::function<bool()> stop);
+
+/// There are keys in memory from here on: the kernel is to write no core file of them.
+void forbid_core_files();
+
+/// For names and waiting times that nobody else has.
+[[nodiscard]] std::uint64_t random_number();
+
+}  // namespace weir::cli

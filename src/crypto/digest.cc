@@ -1,0 +1,55 @@
+#include "crypto/digest.h"
+
+#include <openssl/evp.h>
+
+#include "crypto/library.h"
+#include "crypto/openssl_error.h"
+
+namespace weir::crypto {
+
+void Digest::Free::operator()(evp_md_ctx_st* context) const noexcept {
+  PGWEIR_CRYPTO(EVP_MD_CTX_free);
+  call_EVP_MD_CTX_free(context);
+}
+
+Digest::Digest(Kind kind) {
+  PGWEIR_CRYPTO(EVP_MD_CTX_new);
+  PGWEIR_CRYPTO(EVP_sha256);
+  PGWEIR_CRYPTO(EVP_md5);
+  PGWEIR_CRYPTO(EVP_DigestInit_ex);
+  context_.reset(call_EVP_MD_CTX_new());
+  const auto* const method = kind == Kind::sha256 ? call_EVP_sha256() : call_EVP_md5();
+  if (context_ == nullptr || call_EVP_DigestInit_ex(context_.get(), method, nullptr) != 1)
+    throw openssl_error("could not begin a digest");
+}
+
+Digest::~Digest() = default;
+
+void Digest::add(std::span<const std::byte> bytes) {
+  PGWEIR_CRYPTO(EVP_DigestUpdate);
+  if (call_EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1)
+    throw openssl_error("could not go on with a digest");
+}
+
+std::vector<std::byte> Digest::finish() {
+  PGWEIR_CRYPTO(EVP_DigestFinal_ex);
+  std::vector<std::byte> digest(EVP_MAX_MD_SIZE);
+  unsigned size = 0;
+  if (call_EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()),
+                              &size) != 1)
+    throw openssl_error("could not end a digest");
+  digest.resize(size);
+  return digest;
+}
+
+std::string to_hex(std::span<const std::byte> bytes) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string text;
+  for (const auto byte : bytes) {
+    text += kDigits[std::to_integer<unsigned>(byte) >> 4];
+    text += kDigits[std::to_integer<unsigned>(byte) & 15];
+  }
+  return text;
+}
+
+}  // namespace weir::crypto

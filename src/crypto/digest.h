@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+// OpenSSL's own type, without its headers.
+struct evp_md_ctx_st;
+
+namespace weir::crypto {
+
+/// A digest of what comes in pieces, by OpenSSL. Throws as primitives.h says. One thread.
+class Digest {
+ public:
+  enum class Kind {
+    sha256,
+    md5,  ///< no protection: what HTTP's Content-MD5 wants
+  };
+  explicit Digest(Kind kind);
+  ~Digest();
+  Digest(const Digest&) = delete;
+  Digest& operator=(const Digest&) = delete;
+
+  void add(std::span<const std::byte> bytes);
+  /// Of all that was added. Once.
+  [[nodiscard]] std::vector<std::byte> finish();
+
+ private:
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const noexcept;
+  };
+  std::unique_ptr<evp_md_ctx_st, Free> context_;
+};
+
+/// "0f1e…"
+[[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
+
+}  // namespace weir::crypto

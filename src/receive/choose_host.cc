@@ -1,0 +1,359 @@
+#include "receive/choose_host.h"
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "base/units.h"
+
+namespace weir::receive {
+
+namespace {
+
+struct Candidate {
+  const HostWord* host = nullptr;
+  Standing standing = Standing::silent;
+  std::string why;             ///< why not, unless it is able
+  std::optional<Error> error;  ///< of one that is foreign
+  bool leads_through = true;
+};
+
+using Candidates = std::vector<Candidate>;
+using Able = std::vector<const Candidate*>;
+
+std::string_view role_of(const HostWord& host) {
+  if (!host.standby) return "role unknown";
+  return *host.standby ? "standby" : "primary";
+}
+
+bool begins_with(const std::vector<wal::TimelineHistory::Ancestor>& longer,
+                 const std::vector<wal::TimelineHistory::Ancestor>& shorter) {
+  return shorter.size() <= longer.size() &&
+         std::equal(shorter.begin(), shorter.end(), longer.begin());
+}
+
+bool differ(const std::string& a, const std::string& b) {
+  const auto length = std::min(a.size(), b.size());
+  return a.compare(0, length, b, 0, length) != 0;
+}
+
+/// Two servers that were both promoted to the same number, in the same place: only what they have
+/// written there tells them apart.
+bool differ_in_a_timeline(const HostWord& a, const HostWord& b) {
+  return std::any_of(a.first_wal.begin(), a.first_wal.end(), [&](const auto& first) {
+    const auto other = b.first_wal.find(first.first);
+    return other != b.first_wal.end() && differ(first.second, other->second);
+  });
+}
+
+/// One of the two histories contains the other. (Of one that is not known it is believed.)
+bool one_line(const HostWord& a, const HostWord& b) {
+  if (!a.history || !b.history) return true;
+  const auto& older = a.identity.timeline <= b.identity.timeline ? a : b;
+  const auto& newer = &older == &a ? b : a;
+  if (differ_in_a_timeline(a, b)) return false;
+  if (older.identity.timeline == newer.identity.timeline)
+    return older.history->ancestors() == newer.history->ancestors();
+  return newer.history->contains(older.identity.timeline) &&
+         begins_with(newer.history->ancestors(), older.history->ancestors());
+}
+
+Candidate judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_identifier) {
+  Candidate candidate{.host = &host, .why = {}, .error = {}};
+  if (host.failure) {
+    candidate.why = host.failure->message();
+    return candidate;
+  }
+  if (facts.refused.contains(host.index)) {
+    candidate.standing = Standing::refused;
+    candidate.why = "was looked at before, and would not do";
+    return candidate;
+  }
+  if (host.identity.system_identifier != system_identifier) {
+    candidate.standing = Standing::foreign;
+    candidate.error =
+        Error(ErrorKind::conflict, "the server is of another cluster than the archive")
+            .with("server", host.name)
+            .with("system identifier", host.identity.system_identifier)
+            .with("archive's", system_identifier)
+            .hint(
+                "Each cluster needs an archive directory of its own. Leave that host out of the "
+                "connection string.");
+    candidate.why = candidate.error->message();
+    return candidate;
+  }
+  const auto ours =
+      facts.archive ? host.first_wal.find(facts.archive->end.timeline) : host.first_wal.end();
+  if (ours != host.first_wal.end() && differ(ours->second, facts.archive->first_wal)) {
+    candidate.standing = Standing::foreign;
+    candidate.error =
+        Error(ErrorKind::conflict, "the server's timeline begins with other WAL than the archive's")
+            .with("server", host.name)
+            .with("timeline", host.identity.timeline)
+            .hint(
+                "Two servers were both promoted to this timeline (split brain), and the archive "
+                "follows the other one. Find out which one has the history that counts, and "
+                "leave this one out of the connection string, or rewind or rebuild it.");
+    candidate.why = candidate.error->message();
+    return candidate;
+  }
+  const auto decision = start_on(host, facts.archive, facts.wish);
+  if (const auto* refused = std::get_if<Refused>(&decision)) {
+    candidate.standing = Standing::foreign;
+    candidate.error = Error(refused->error).with("server", host.name);
+    candidate.why = refused->error.message();
+  } else if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
+    candidate.standing = Standing::behind;
+    candidate.why = behind->why;
+  } else {
+    candidate.standing = Standing::able;
+  }
+  candidate.leads_through = !facts.archive || leads_through(host, *facts.archive);
+  return candidate;
+}
+
+/// Whose WAL is wanted: the archive's cluster; else that of the first host which answers.
+std::uint64_t wanted_cluster(const HostFacts& facts) {
+  if (facts.archive) return facts.archive->system_identifier;
+  for (const auto& host : facts.hosts)
+    if (!host.failure) return host.identity.system_identifier;
+  return 0;
+}
+
+/// Where a host's history leaves the archive's timeline, as far as that is so.
+std::optional<wal::Lsn> leaves_at(const HostWord& host, const ArchivedSoFar& archive) {
+  return host.history ? host.history->end_of(archive.end.timeline) : std::nullopt;
+}
+
+std::string branch_text(const HostWord& host, const HostFacts& facts) {
+  auto text = fmt::format("{}, timeline {}", role_of(host), host.identity.timeline);
+  if (host.history && !host.history->ancestors().empty()) {
+    const auto& last = host.history->ancestors().back();
+    text += fmt::format(", which left timeline {} at {}", last.timeline, last.switchpoint);
+  }
+  if (!facts.archive) return text;
+  const auto& archive = *facts.archive;
+  const auto left = leaves_at(host, archive);
+  if (left && *left < archive.position)
+    return text + fmt::format("; leaves behind {} of the archive, from {} to {} on timeline {}",
+                              format_size(archive.position - *left), *left, archive.position,
+                              archive.end.timeline);
+  return text + "; leaves behind nothing of the archive";
+}
+
+Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) {
+  return Error(ErrorKind::conflict,
+               "the cluster has gone two ways, and the archive can follow only one of them (split "
+               "brain)")
+      .with(a.name, branch_text(a, facts))
+      .with(b.name, branch_text(b, facts))
+      .hint(
+          "Nothing of either was archived. Find out which server has the history that counts, and "
+          "leave the other one out of the connection string, or rewind or rebuild it as a "
+          "standby; archive it, if it is still wanted, into a directory of its own, after a new "
+          "base backup.");
+}
+
+/// Why `other` is not the one, beside the one that was taken.
+std::string why_not(const Candidate& other, const Candidate& best, const HostFacts& facts) {
+  const auto& host = *other.host;
+  const auto& taken = *best.host;
+  if (other.leads_through != best.leads_through && !other.leads_through)
+    return fmt::format("timeline {} leaves behind what the archive has", host.identity.timeline);
+  if (host.has_wal == false && taken.has_wal != false)
+    return "no longer has the WAL that comes next";
+  if (!one_line(host, taken)) return "is on another branch of the cluster's history (split brain)";
+  if (host.identity.timeline != taken.identity.timeline)
+    return fmt::format("is on timeline {}", host.identity.timeline);
+  if (has_role(host, facts.prefer) != has_role(taken, facts.prefer))
+    return fmt::format("{}, and the other role is preferred", role_of(host));
+  return fmt::format("{}, as good, and later in the order", role_of(host));
+}
+
+/// Rule 3: who leads through all that the archive has comes first, unless a primary leads a newer
+/// line.
+void keep_those_that_lead_through(Able& able) {
+  wal::TimelineId newest = 0;
+  for (const auto* each : able)
+    if (each->leads_through) newest = std::max(newest, each->host->identity.timeline);
+  if (newest == 0) return;
+  const bool left_behind = std::any_of(able.begin(), able.end(), [&](const Candidate* each) {
+    return !each->leads_through && each->host->identity.timeline > newest &&
+           each->host->standby != true;
+  });
+  std::erase_if(able, [&](const Candidate* each) { return each->leads_through == left_behind; });
+}
+
+/// Rules 4 to 7. The first of equals wins.
+const Candidate* best_of(const Able& able, Prefer prefer) {
+  const auto worth = [&](const Candidate* each) {
+    const auto& host = *each->host;
+    return std::tuple(host.has_wal != false, host.identity.timeline, has_role(host, prefer));
+  };
+  return *std::max_element(able.begin(), able.end(), [&](const Candidate* a, const Candidate* b) {
+    return worth(a) < worth(b);
+  });
+}
+
+/// Two that cannot both be followed.
+std::optional<std::pair<const Candidate*, const Candidate*>> siblings_among(const Able& able) {
+  for (std::size_t i = 0; i < able.size(); ++i)
+    for (std::size_t j = i + 1; j < able.size(); ++j)
+      if (!one_line(*able[i]->host, *able[j]->host)) return std::pair(able[i], able[j]);
+  return std::nullopt;
+}
+
+/// As pq::Connection::open() tells it of hosts tried one after the other.
+Error none_answers(const std::vector<HostWord>& hosts) {
+  if (hosts.size() == 1) return *hosts.front().failure;
+  constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
+  std::string text;
+  std::string hints;
+  bool one_hint = true;
+  auto kind = hosts.front().failure->kind();
+  for (const auto& host : hosts) {
+    const auto& failure = *host.failure;
+    std::string_view reason = failure.message();
+    if (reason.starts_with(kCouldNotConnect)) reason.remove_prefix(kCouldNotConnect.size());
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", host.name, reason);
+    // One that may answer later is waited for.
+    if (failure.kind() == ErrorKind::retry) kind = ErrorKind::retry;
+    one_hint = one_hint && failure.hint() == hosts.front().failure->hint();
+    if (!failure.hint().empty())
+      hints += fmt::format("{}{}: {}", hints.empty() ? "" : " ", host.name, failure.hint());
+  }
+  return Error(kind, "none of the servers can be used: " + text)
+      .hint(one_hint ? hosts.front().failure->hint() : hints);
+}
+
+/// Nobody is able.
+HostChoice without_able_hosts(const Candidates& candidates, const HostFacts& facts, bool settled,
+                              std::vector<HostVerdict> verdicts) {
+  const Candidate* behind = nullptr;
+  for (const auto& each : candidates)
+    if (each.standing == Standing::behind &&
+        (behind == nullptr || each.host->identity.timeline > behind->host->identity.timeline))
+      behind = &each;
+  if (behind != nullptr)
+    return {HostsBehind{fmt::format("{} ({})", behind->why, behind->host->name)},
+            std::move(verdicts)};
+  if (std::all_of(candidates.begin(), candidates.end(),
+                  [](const auto& each) { return each.standing == Standing::silent; }))
+    return {NoAnswer{none_answers(facts.hosts)}, std::move(verdicts)};
+  auto reason = facts.refused_for;
+  for (const auto& each : candidates)
+    if (!reason && each.error) reason = each.error;
+  if (settled && reason) return {NoHost{std::move(*reason)}, std::move(verdicts)};
+  return {AskAgain{"no host that answers has the WAL that this archive goes on with"},
+          std::move(verdicts)};
+}
+
+}  // namespace
+
+bool has_role(const HostWord& host, Prefer prefer) {
+  return prefer == Prefer::any || (host.standby && *host.standby == (prefer == Prefer::standby));
+}
+
+std::string_view to_string(Standing standing) {
+  switch (standing) {
+    case Standing::silent:
+      return "silent";
+    case Standing::foreign:
+      return "foreign";
+    case Standing::refused:
+      return "refused";
+    case Standing::behind:
+      return "behind";
+    case Standing::able:
+      return "able";
+  }
+  return "";
+}
+
+StartWish wish_of(const Options& options) {
+  return {.start = options.start, .segment = options.start_segment, .on_gap = options.on_gap};
+}
+
+StartDecision start_on(const HostWord& host, const std::optional<ArchivedSoFar>& archive,
+                       const StartWish& wish) {
+  StartFacts facts;
+  facts.segment_size = host.segment_size;
+  facts.server = host.identity;
+  facts.server_history = host.history;
+  facts.server_is_standby = host.standby;
+  if (archive) facts.archive = archive->end;
+  facts.requested = wish.start;
+  if (wish.segment && wish.segment->fits(host.segment_size))
+    facts.requested = wish.segment->start(host.segment_size);
+  facts.on_gap = wish.on_gap;
+  return choose_start(facts);
+}
+
+bool leads_through(const HostWord& host, const ArchivedSoFar& archive) {
+  const auto& history = host.history;
+  if (!history) return host.identity.timeline == archive.end.timeline;
+  if (!history->contains(archive.end.timeline)) return false;
+  const auto left = history->end_of(archive.end.timeline);
+  return !left || archive.position <= *left;
+}
+
+HostChoice choose_host(const HostFacts& facts) {
+  const auto cluster = wanted_cluster(facts);
+  Candidates candidates;
+  for (const auto& host : facts.hosts) candidates.push_back(judge(host, facts, cluster));
+
+  HostChoice choice;
+  Able able;
+  bool settled = true;
+  for (const auto& each : candidates) {
+    choice.verdicts.push_back({each.host->index, each.host->name, each.standing, false, each.why});
+    if (each.standing == Standing::able) able.push_back(&each);
+    if (!choice.verdicts.back().settled() && !facts.given_up.contains(each.host->index))
+      settled = false;
+  }
+  if (able.empty())
+    return without_able_hosts(candidates, facts, settled, std::move(choice.verdicts));
+
+  const Candidate* best = nullptr;
+  if (const auto siblings = siblings_among(able)) {
+    const auto streamed = std::find_if(able.begin(), able.end(), [&](const Candidate* each) {
+      return each->host->index == facts.streamed;
+    });
+    if (streamed == able.end()) {
+      auto error = split_brain(*siblings->first->host, *siblings->second->host, facts);
+      for (auto& verdict : choice.verdicts)
+        if (verdict.why.empty()) verdict.why = "the cluster has gone two ways (split brain)";
+      if (settled)
+        choice.decision = NoHost{std::move(error)};
+      else
+        choice.decision = AskAgain{error.what()};
+      return choice;
+    }
+    best = *streamed;
+  } else {
+    auto in_question = able;
+    keep_those_that_lead_through(in_question);
+    best = best_of(in_question, facts.prefer);
+  }
+  if (best->host->has_wal == false && !settled) {
+    for (auto& verdict : choice.verdicts)
+      if (verdict.why.empty()) verdict.why = "no longer has the WAL that comes next";
+    choice.decision = AskAgain{"the WAL that comes next is gone from every host that answers"};
+    return choice;
+  }
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    auto& verdict = choice.verdicts[i];
+    verdict.taken = &candidates[i] == best;
+    if (verdict.taken)
+      verdict.why =
+          fmt::format("{}, timeline {}{}", role_of(*best->host), best->host->identity.timeline,
+                      best->host->has_wal == false ? ", without the WAL that comes next" : "");
+    else if (verdict.why.empty())
+      verdict.why = why_not(candidates[i], *best, facts);
+  }
+  choice.decision = TakeHost{best->host->index};
+  return choice;
+}
+
+}  // namespace weir::receive

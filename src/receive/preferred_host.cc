@@ -1,0 +1,45 @@
+#include "receive/preferred_host.h"
+
+#include <algorithm>
+#include <variant>
+
+namespace weir::receive {
+
+namespace {
+
+/// Each time is a connection to each of the other hosts.
+constexpr std::chrono::milliseconds kSeldom{10'000};
+constexpr std::chrono::milliseconds kOften{100};
+
+}  // namespace
+
+std::optional<int> PreferredHost::on_asked(const std::vector<HostWord>& hosts,
+                                           const ArchivedSoFar& ours, Time now) {
+  std::optional<int> there;
+  for (const auto& host : hosts) {
+    if (!fit(host, ours)) {
+      since_.erase(host.index);
+      continue;
+    }
+    const auto since = since_.try_emplace(host.index, now).first->second;
+    if (!there && now >= since + after_) there = host.index;
+  }
+  return there;
+}
+
+/// A move must neither wait for the host, nor find a hole there, nor leave anything behind.
+bool PreferredHost::fit(const HostWord& host, const ArchivedSoFar& ours) const {
+  if (host.failure || !has_role(host, prefer_) || host.has_wal == false || host.has_slot == false)
+    return false;
+  if (host.identity.system_identifier != ours.system_identifier ||
+      host.identity.flush_position < ours.position || !leads_through(host, ours))
+    return false;
+  const auto decision = start_on(host, ours, {});
+  return std::holds_alternative<StartAt>(decision);
+}
+
+std::chrono::milliseconds asks_every(std::chrono::milliseconds after) {
+  return std::clamp(after / 3, kOften, kSeldom);
+}
+
+}  // namespace weir::receive

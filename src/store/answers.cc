@@ -1,0 +1,245 @@
+#include "store/answers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <pugixml.hpp>
+
+#include "base/text.h"
+
+namespace weir::store {
+
+namespace {
+
+std::string unquoted(std::string_view text) {
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
+    text = text.substr(1, text.size() - 2);
+  return std::string(text);
+}
+
+/// The document's root, if it has this name; some stores write a namespace before it.
+std::optional<pugi::xml_node> root_of(pugi::xml_document& document, std::string_view body,
+                                      std::string_view name) {
+  if (!document.load_buffer(body.data(), body.size())) return std::nullopt;
+  const auto root = document.document_element();
+  if (!root || std::string_view(root.name()) != name) return std::nullopt;
+  return root;
+}
+
+struct Meaning {
+  std::string_view code;
+  Trouble trouble;
+  std::string_view hint;
+};
+constexpr std::string_view kSecretHint =
+    "The store has another secret key for this access key: look at both, and at the region.";
+constexpr std::string_view kClockHint =
+    "This machine's clock and the store's differ: look at the time synchronization of both.";
+constexpr std::string_view kRegionHint = "Name the bucket's region with --store-region.";
+constexpr std::string_view kExpiredHint =
+    "Credentials of a session ended; new ones were not to be had.";
+/// By the store's word: HTTP's status is the same for much that is not.
+constexpr auto kMeanings = std::to_array<Meaning>({
+    {"SlowDown", Trouble::throttled, {}},
+    {"ServiceUnavailable", Trouble::throttled, {}},
+    {"RequestLimitExceeded", Trouble::throttled, {}},
+    {"TooManyRequests", Trouble::throttled, {}},
+    {"ThrottlingException", Trouble::throttled, {}},
+    {"InternalError", Trouble::unreachable, {}},
+    {"RequestTimeout", Trouble::unreachable, {}},
+    {"OperationAborted", Trouble::unreachable, {}},
+    {"ConditionalRequestConflict", Trouble::unreachable, {}},
+    {"BadDigest", Trouble::unreachable, {}},  // the bytes that arrived are not those that were sent
+    {"XAmzContentSHA256Mismatch", Trouble::unreachable, {}},
+    {"IncompleteBody", Trouble::unreachable, {}},
+    {"RequestTimeTooSkewed", Trouble::clock, kClockHint},
+    {"RequestExpired", Trouble::clock, kClockHint},
+    {"ExpiredToken", Trouble::expired, kExpiredHint},
+    {"TokenRefreshRequired", Trouble::expired, kExpiredHint},
+    {"InvalidToken", Trouble::expired,
+     "The session token does not belong to this access key, or is none of this store's."},
+    {"PermanentRedirect", Trouble::region, kRegionHint},
+    {"TemporaryRedirect", Trouble::region, kRegionHint},
+    {"AuthorizationHeaderMalformed", Trouble::region, kRegionHint},
+    {"IllegalLocationConstraintException", Trouble::region, kRegionHint},
+    {"NotImplemented", Trouble::unable, {}},
+    {"NoSuchBucket", Trouble::refused,
+     "Make the bucket first (pgweir makes none), or look at --store and --store-endpoint."},
+    {"AccessDenied", Trouble::refused,
+     "The access key may not do this: it needs s3:PutObject, s3:GetObject and s3:ListBucket here."},
+    {"SignatureDoesNotMatch", Trouble::refused, kSecretHint},
+    {"InvalidAccessKeyId", Trouble::refused, "The store does not know this access key."},
+    {"InvalidObjectState", Trouble::refused,
+     "The object was moved to a class that cannot be read at once, by a lifecycle rule maybe: have "
+     "it restored there first."},
+    {"QuotaExceeded", Trouble::refused, "The store's quota for this user or bucket is used up."},
+});
+
+const Meaning* meaning_of(std::string_view code) {
+  const auto* const found = std::find_if(kMeanings.begin(), kMeanings.end(),
+                                         [&](const auto& each) { return each.code == code; });
+  return found == kMeanings.end() ? nullptr : found;
+}
+
+Trouble by_status(long status) {
+  switch (status) {
+    case 301:
+    case 302:
+    case 307:
+    case 308:
+      return Trouble::region;
+    case 429:
+    case 503:
+      return Trouble::throttled;
+    case 501:
+    case 405:
+      return Trouble::unable;
+    case 408:
+    case 409:
+    case 499:
+      return Trouble::unreachable;
+    default:
+      // 200 is here, too: an error behind a status that was sent too early.
+      return status >= 500 || status < 400 ? Trouble::unreachable : Trouble::refused;
+  }
+}
+
+/// One line, and not a page of it: a proxy may answer with HTML.
+std::string short_text(std::string_view text) {
+  std::string line;
+  for (const char c : trimmed(text).substr(0, 200))
+    line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  return line;
+}
+
+}  // namespace
+
+StoreError::StoreError(Trouble trouble, std::string message)
+    : ErrorAs(may_pass(trouble)             ? ErrorKind::retry
+              : trouble == Trouble::stopped ? ErrorKind::retry
+                                            : ErrorKind::refused,
+              std::move(message)),
+      trouble_(trouble) {}
+
+StoreError&& StoreError::with_code(std::string code) && {
+  code_ = std::move(code);
+  return std::move(*this);
+}
+
+bool may_pass(Trouble trouble) {
+  return trouble == Trouble::throttled || trouble == Trouble::unreachable;
+}
+
+std::optional<Refusal> parse_error(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "Error");
+  if (!root) return std::nullopt;
+  return Refusal{root->child_value("Code"), root->child_value("Message"),
+                 root->child_value("Region")};
+}
+
+std::optional<ObjectPage> parse_listing(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "ListBucketResult");
+  if (!root) return std::nullopt;
+  ObjectPage page;
+  for (const auto& each : root->children("Contents")) {
+    const auto size = parse_number<std::uint64_t>(each.child_value("Size"));
+    const std::string key = each.child_value("Key");
+    if (!size || key.empty()) return std::nullopt;
+    page.objects.push_back({key, *size, unquoted(each.child_value("ETag"))});
+  }
+  const std::string_view truncated = root->child_value("IsTruncated");
+  if (truncated != "true" && truncated != "false") return std::nullopt;
+  page.more = truncated == "true";
+  return page;
+}
+
+std::optional<std::vector<std::string>> parse_versions(std::string_view body,
+                                                       std::string_view key) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "ListVersionsResult");
+  if (!root) return std::nullopt;
+  std::vector<std::string> versions;
+  for (const auto& each : root->children("Version"))
+    if (each.child_value("Key") == key) versions.emplace_back(each.child_value("VersionId"));
+  return versions;
+}
+
+std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "DeleteResult");
+  if (!root) return std::nullopt;
+  std::vector<ObjectStore::Kept> kept;
+  for (const auto& each : root->children("Error"))
+    kept.push_back({each.child_value("Key"), fmt::format("{} {}", each.child_value("Code"),
+                                                         short_text(each.child_value("Message")))});
+  return kept;
+}
+
+std::string removal_request(std::span<const std::string> keys) {
+  std::string body =
+      "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
+  for (const auto& key : keys) {
+    body += "<Object><Key>";
+    for (const char c : key) {
+      if (c == '&')
+        body += "&amp;";
+      else if (c == '<')
+        body += "&lt;";
+      else if (c == '>')
+        body += "&gt;";
+      else
+        body += c;
+    }
+    body += "</Key></Object>";
+  }
+  return body + "</Delete>";
+}
+
+StoreError error_of(const Answer& answer, const std::string& what, const std::string& name) {
+  const auto told = parse_error(answer.body);
+  const auto* const meaning = told ? meaning_of(told->code) : nullptr;
+  const auto trouble = meaning != nullptr ? meaning->trouble : by_status(answer.status);
+  auto said = told && !told->code.empty()
+                  ? told->code + (told->message.empty() || told->message == told->code
+                                      ? std::string()
+                                      : ": " + short_text(told->message))
+                  : short_text(answer.body);
+  StoreError error(trouble, fmt::format("{}: the store answered {}{}{}", what, answer.status,
+                                        said.empty() ? "" : " ", said));
+  error.with("object", name);
+  const auto* const header = answer.header("x-amz-bucket-region");
+  const auto region = told && !told->region.empty() ? told->region : header ? *header : "";
+  if (!region.empty()) error.with("region", region);
+  if (meaning != nullptr && !meaning->hint.empty())
+    error.hint(meaning->hint);
+  else if (trouble == Trouble::region)
+    error.hint(kRegionHint);
+  else if (answer.status == 403)
+    error.hint("The store gives no reason. Look at access key, secret key, region and rights.");
+  return std::move(error).with_code(told ? told->code : "");
+}
+
+StoreError error_of(const NoAnswer& failure, const std::string& what, const std::string& name) {
+  using Why = NoAnswer::Why;
+  const auto trouble = failure.why() == Why::not_believed || failure.why() == Why::wrong
+                           ? Trouble::refused
+                       : failure.why() == Why::given_up ? Trouble::stopped
+                                                        : Trouble::unreachable;
+  StoreError error(trouble, fmt::format("{}: {}", what, failure.message()));
+  error.with("object", name);
+  if (failure.why() == Why::not_believed)
+    error.hint("Name the authority that the store's certificate is of with --store-ca.");
+  else if (failure.why() == Why::not_reached)
+    error.hint("Is --store-endpoint right, and can the store be reached from here?");
+  return error;
+}
+
+std::string etag_of(const Answer& answer) {
+  const auto* const etag = answer.header("etag");
+  return etag != nullptr ? unquoted(*etag) : std::string();
+}
+
+}  // namespace weir::store

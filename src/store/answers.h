@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/object_store.h"
+#include "store/transport.h"
+
+// What a store's answers say: XML of "Amazon S3 API Reference". Pure.
+
+namespace weir::store {
+
+/// "<Error><Code>…": the store's own words.
+struct Refusal {
+  std::string code{};
+  std::string message{};
+  std::string region{};  ///< the bucket's, where it is another one
+};
+/// nullopt: the body is no such document.
+[[nodiscard]] std::optional<Refusal> parse_error(std::string_view body);
+
+/// nullopt: the body is no listing. (An "<Error>" that comes with 200 is none.)
+[[nodiscard]] std::optional<ObjectPage> parse_listing(std::string_view body);
+/// ListVersionsResult: the version ids of this very key, as they stand there.
+[[nodiscard]] std::optional<std::vector<std::string>> parse_versions(std::string_view body,
+                                                                     std::string_view key);
+/// DeleteResult: what was not removed.
+[[nodiscard]] std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view body);
+
+/// The body that asks for the removal of these keys.
+[[nodiscard]] std::string removal_request(std::span<const std::string> keys);
+
+/// The error that an answer means which is not what was hoped for. `what`: "could not …", `name`:
+/// the object or the bucket.
+[[nodiscard]] StoreError error_of(const Answer& answer, const std::string& what,
+                                  const std::string& name);
+/// Likewise, where no answer came.
+[[nodiscard]] StoreError error_of(const NoAnswer& failure, const std::string& what,
+                                  const std::string& name);
+
+/// Without its quotes.
+[[nodiscard]] std::string etag_of(const Answer& answer);
+
+}  // namespace weir::store

@@ -1,0 +1,97 @@
+#include "store/cluster_record.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "base/text.h"
+#include "base/units.h"
+#include "crypto/digest.h"
+#include "store/memory_bytes.h"
+
+namespace weir::store {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kName = "pgweir.json";
+constexpr int kVersion = 1;
+constexpr std::uint64_t kLargest = 64 * 1024;
+
+std::optional<ClusterRecord> parse(const std::string& text) {
+  const auto json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    const auto identifier =
+        parse_number<std::uint64_t>(json.at("system_identifier").get_ref<const std::string&>());
+    const auto size = wal::SegmentSize::of(json.at("segment_size").get<std::uint64_t>());
+    const auto form = json.at("layout").get<std::string>();
+    if (json.at("version").get<int>() != kVersion || !identifier || !size) return std::nullopt;
+    if (form != "barman" && form != "wal-g") return std::nullopt;
+    return ClusterRecord{*identifier, *size,
+                         form == "barman" ? Layout::Form::barman : Layout::Form::wal_g};
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::string to_text(const ClusterRecord& record) {
+  Json json;
+  json["what"] = "Whose WAL lies here (pgweir).";
+  json["version"] = kVersion;
+  // As text: many readers of JSON have no such numbers.
+  json["system_identifier"] = std::to_string(record.system_identifier);
+  json["segment_size"] = record.segment_size.bytes();
+  json["layout"] = std::string(to_string(record.layout));
+  return json.dump(2) + "\n";
+}
+
+}  // namespace
+
+std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layout) {
+  const auto key = layout.own_key(kName);
+  const auto text = get_text(store, key, kLargest);
+  if (!text) return std::nullopt;
+  if (auto record = parse(*text)) return record;
+  throw Error(ErrorKind::damage, "the record of whose WAL lies in the store cannot be read")
+      .with("object", store.name_of(key))
+      .hint(
+          "Another version of pgweir, or another program, wrote it. If you know that the WAL there "
+          "is this cluster's, remove the object: it is written again.");
+}
+
+void require_same_cluster(ObjectStore& store, const Layout& layout, Conditions conditions,
+                          const ClusterRecord& ours) {
+  auto found = read_cluster(store, layout);
+  if (!found) {
+    const auto text = to_text(ours);
+    const auto bytes = std::as_bytes(std::span(text));
+    crypto::Digest sha256(crypto::Digest::Kind::sha256);
+    crypto::Digest md5(crypto::Digest::Kind::md5);
+    sha256.add(bytes);
+    md5.add(bytes);
+    MemoryBytes content(bytes);
+    if (put_once(store, conditions, layout.own_key(kName),
+                 {.bytes = &content,
+                  .sha256 = crypto::to_hex(sha256.finish()),
+                  .md5 = crypto::to_hex(md5.finish())}) == ObjectStore::Put::stored)
+      return;
+    found = read_cluster(store, layout);  // somebody was quicker
+  }
+  if (found && found->system_identifier == ours.system_identifier &&
+      found->segment_size == ours.segment_size)
+    return;
+  throw Error(ErrorKind::conflict, "the store holds the WAL of another cluster at this place")
+      .with("object", store.name_of(layout.own_key(kName)))
+      .with("system identifier there", found ? found->system_identifier : 0)
+      .with("here", ours.system_identifier)
+      .with("segment size there", found ? format_size(found->segment_size.bytes()) : "unknown")
+      .with("here", format_size(ours.segment_size.bytes()))
+      .hint(
+          "Nothing was sent. Give each cluster a place of its own: another prefix in --store, or "
+          "another --store-name.");
+}
+
+}  // namespace weir::store

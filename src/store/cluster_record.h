@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "store/layout.h"
+#include "store/object_store.h"
+#include "store/write_once.h"
+#include "wal/segment.h"
+
+namespace weir::store {
+
+/// Whose WAL lies at a place in a store: the object "pgweir.json" (P4 for a bucket). A value.
+struct ClusterRecord {
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size{};
+  Layout::Form layout = Layout::Form::barman;
+  bool operator==(const ClusterRecord&) const = default;
+};
+
+/// nullopt: nobody has written one. Throws Error{damage} for one that cannot be read, StoreError.
+[[nodiscard]] std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layout);
+/// Makes sure that the place is this cluster's: writes the record if there is none. Throws
+/// Error{conflict} if it is another one's.
+void require_same_cluster(ObjectStore& store, const Layout& layout, Conditions conditions,
+                          const ClusterRecord& ours);
+
+}  // namespace weir::store

@@ -1,0 +1,259 @@
+#include "store/credential_chain.h"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "io/small_file.h"
+#include "store/credential_texts.h"
+#include "store/memory_bytes.h"
+#include "store/url.h"
+
+namespace weir::store {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kRenewBefore = 5min;
+constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
+constexpr unsigned kOthersBits = 077;
+
+Error wrong_file(const std::string& path, const std::string& what) {
+  return Error(ErrorKind::usage, what).with("file", path);
+}
+
+}  // namespace
+
+CredentialChain::CredentialChain(Settings settings, Transport& local, Transport& web, Clock clock)
+    : settings_(std::move(settings)), local_(local), web_(web), clock_(std::move(clock)) {}
+
+std::string CredentialChain::text(const char* name) const {
+  const char* const value = settings_.variable ? settings_.variable(name) : nullptr;
+  return value != nullptr ? value : "";
+}
+
+Credentials CredentialChain::get() {
+  const std::lock_guard lock(mutex_);
+  if (known_ && (!known_->expires || clock_() + kRenewBefore < *known_->expires)) return *known_;
+  try {
+    known_ = look();
+  } catch (const Error&) {
+    // What was had is good for some minutes yet: the next request asks again.
+    if (!known_ || !known_->expires || clock_() >= *known_->expires) throw;
+  }
+  return *known_;
+}
+
+void CredentialChain::refused(const Credentials& stale) {
+  const std::lock_guard lock(mutex_);
+  if (known_ && known_->access_key == stale.access_key &&
+      known_->session_token == stale.session_token)
+    known_.reset();
+}
+
+Credentials CredentialChain::look() {
+  if (!settings_.command.empty()) return of_command(settings_.command);
+  if (!settings_.file.empty())
+    if (auto found = of_file(settings_.file, true)) return std::move(*found);
+  if (auto found = of_environment()) return std::move(*found);
+  if (auto found = of_shared_files()) return std::move(*found);
+  if (auto found = of_web_identity()) return std::move(*found);
+  if (auto found = of_container()) return std::move(*found);
+  if (auto found = of_machine()) return std::move(*found);
+  throw Error(ErrorKind::usage, "there are no credentials for the store")
+      .hint(
+          "Name a file with --store-credentials or a command with --store-credential-command, or "
+          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/store.md has all ways.");
+}
+
+std::optional<Credentials> CredentialChain::of_environment() const {
+  Credentials found;
+  found.access_key = text("AWS_ACCESS_KEY_ID");
+  found.secret_key = Secret(text("AWS_SECRET_ACCESS_KEY"));
+  found.session_token = Secret(text("AWS_SESSION_TOKEN"));
+  found.source = "the environment";
+  if (found.access_key.empty() || found.secret_key.empty()) return std::nullopt;
+  return found;
+}
+
+std::optional<Credentials> CredentialChain::of_file(const std::string& path, bool named) const {
+  const auto access = io::look_at_access(path);
+  if (!access || !access->readable) {
+    if (!named) return std::nullopt;
+    throw wrong_file(path, "the file of the store's credentials cannot be read");
+  }
+  if ((access->mode & kOthersBits) != 0 && named)
+    throw wrong_file(path, "others have access to the store's credentials")
+        .with("mode", fmt::format("{:04o}", access->mode))
+        .hint(fmt::format("Run chmod 600 {}.", path));
+  auto name = text("AWS_PROFILE");
+  if (name.empty()) name = "default";
+  const Secret content(io::read_small_file(path, kLargest));
+  const auto profile = read_profile(content.reveal(), name);
+  if (profile) {
+    if (auto found = credentials_of(*profile)) {
+      found->source = path;
+      return found;
+    }
+    const auto command = profile->find("credential_process");
+    if (command != profile->end()) return of_command(command->second);
+  }
+  if (named)
+    throw wrong_file(path,
+                     fmt::format("the file of the store's credentials has no keys of [{}]", name))
+        .hint("It has lines aws_access_key_id = … and aws_secret_access_key = … below that.");
+  return std::nullopt;
+}
+
+std::optional<Credentials> CredentialChain::of_shared_files() const {
+  const auto home = text("HOME");
+  for (const auto& [variable, file] :
+       {std::pair("AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials"),
+        std::pair("AWS_CONFIG_FILE", "/.aws/config")}) {
+    auto path = text(variable);
+    if (path.empty() && !home.empty()) path = home + file;
+    if (path.empty()) continue;
+    if (auto found = of_file(path, false)) return found;
+  }
+  return std::nullopt;
+}
+
+Credentials CredentialChain::of_command(const std::string& command) const {
+  using Close = int (*)(std::FILE*);
+  std::string output;
+  int status = -1;
+  {
+    std::unique_ptr<std::FILE, Close> pipe(::popen(command.c_str(), "re"), &::pclose);
+    if (!pipe)
+      throw Error(ErrorKind::retry, "the command for the store's credentials could not be started");
+    std::array<char, 4096> buffer{};
+    while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) {
+      output.append(buffer.data(), count);
+      if (output.size() > kLargest) break;
+    }
+    ::explicit_bzero(buffer.data(), buffer.size());
+    status = ::pclose(pipe.release());
+  }
+  const Secret text(std::move(output));
+  if (status != 0)
+    throw Error(ErrorKind::retry, "the command for the store's credentials has failed")
+        .with("status", WIFEXITED(status) ? WEXITSTATUS(status) : status)
+        .hint("What it said is on its standard error, above.");
+  auto found = parse_credentials(text.reveal());
+  if (!found)
+    throw Error(ErrorKind::usage,
+                "what the command for the store's credentials prints is not what it should")
+        .hint("It has to print the JSON of AWS's credential_process, Version 1.");
+  found->source = "the command for credentials";
+  return std::move(*found);
+}
+
+std::string CredentialChain::fetch(Transport& by, const Request& request, const char* who) {
+  const auto failed = [&](const std::string& what) {
+    return Error(ErrorKind::retry,
+                 fmt::format("could not get credentials for the store from {}: {}", who, what));
+  };
+  try {
+    auto answer = by.perform(request);
+    if (answer.status == 200) return std::move(answer.body);
+    throw failed(fmt::format("it answered {}", answer.status));
+  } catch (const NoAnswer& failure) {
+    throw failed(failure.message());
+  }
+}
+
+std::optional<Credentials> CredentialChain::of_web_identity() {
+  constexpr const char* kWho = "STS";
+  const auto file = text("AWS_WEB_IDENTITY_TOKEN_FILE");
+  const auto role = text("AWS_ROLE_ARN");
+  if (file.empty() || role.empty()) return std::nullopt;
+  // Read each time: who mounts it there replaces it before its end.
+  const Secret token{std::string(trimmed(io::read_small_file(file, kLargest)))};
+  auto session = text("AWS_ROLE_SESSION_NAME");
+  if (session.empty()) session = "pgweir";
+  auto endpoint = text("AWS_ENDPOINT_URL_STS");
+  if (endpoint.empty()) endpoint = fmt::format("https://sts.{}.amazonaws.com", settings_.region);
+  const Secret form(to_text({{"Action", "AssumeRoleWithWebIdentity"},
+                             {"RoleArn", role},
+                             {"RoleSessionName", session},
+                             {"Version", "2011-06-15"},
+                             {"WebIdentityToken", token.reveal()}}));
+  MemoryBytes body(std::as_bytes(std::span(form.reveal())));
+  const Secret answer(fetch(web_,
+                            {.method = "POST",
+                             .url = endpoint + "/",
+                             .headers = {{"Content-Type", "application/x-www-form-urlencoded"}},
+                             .body = &body},
+                            kWho));
+  auto found = parse_assumed_role(answer.reveal());
+  if (!found) throw Error(ErrorKind::retry, "STS gave no credentials for the store");
+  found->source = kWho;
+  return found;
+}
+
+std::optional<Credentials> CredentialChain::of_container() {
+  constexpr const char* kWho = "the container's service";
+  auto url = text("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  if (const auto relative = text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); !relative.empty())
+    url = "http://169.254.170.2" + relative;
+  if (url.empty()) return std::nullopt;
+  auto token = text("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+  if (const auto file = text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !file.empty())
+    token = trimmed(io::read_small_file(file, kLargest));
+  Request request{.method = "GET", .url = url};
+  if (!token.empty()) request.headers.push_back({"Authorization", token});
+  const Secret answer(fetch(local_, request, kWho));
+  auto found = parse_credentials(answer.reveal());
+  if (!found)
+    throw Error(ErrorKind::retry, "the container's service gave no credentials for the store");
+  found->source = kWho;
+  return found;
+}
+
+std::optional<Credentials> CredentialChain::of_machine() {
+  constexpr const char* kWho = "the machine's metadata service";
+  if (text("AWS_EC2_METADATA_DISABLED") == "true") return std::nullopt;
+  auto endpoint = text("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+  const bool named = !endpoint.empty();
+  if (!named) endpoint = "http://169.254.169.254";
+  while (endpoint.ends_with('/')) endpoint.pop_back();
+  MemoryBytes nothing({});
+  std::string token;
+  try {
+    // Version 2 only: version 1 gives credentials to whoever makes a machine send a GET.
+    token = fetch(local_,
+                  {.method = "PUT",
+                   .url = endpoint + "/latest/api/token",
+                   .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
+                   .body = &nothing},
+                  kWho);
+  } catch (const Error&) {
+    if (named) throw;
+    return std::nullopt;  // most machines have none
+  }
+  const auto get = [&](const std::string& path) {
+    return fetch(local_,
+                 {.method = "GET",
+                  .url = endpoint + "/latest/meta-data/iam/security-credentials/" + path,
+                  .headers = {{"X-aws-ec2-metadata-token", token}}},
+                 kWho);
+  };
+  const auto names = get("");
+  const auto role = std::string(trimmed(names.substr(0, names.find('\n'))));
+  if (role.empty()) return std::nullopt;
+  const Secret answer(get(percent_encoded(role, Slashes::are_encoded)));
+  auto found = parse_credentials(answer.reveal());
+  if (!found) throw Error(ErrorKind::retry, "the machine's metadata service gave no credentials");
+  found->source = kWho;
+  return found;
+}
+
+}  // namespace weir::store

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "store/credentials.h"
+#include "store/transport.h"
+
+namespace weir::store {
+
+/// Looks for credentials where AWS's own programs look, and keeps them until five minutes before
+/// their end. In this order, the first that is there:
+///   1. a command that was named      2. a file that was named
+///   3. AWS_ACCESS_KEY_ID …           4. the shared files (~/.aws), keys or credential_process
+///   5. AWS_WEB_IDENTITY_TOKEN_FILE and STS (EKS)   6. the container's URI (ECS, EKS)
+///   7. EC2's metadata service, version 2
+/// Any thread.
+class CredentialChain final : public CredentialSource {
+ public:
+  struct Settings {
+    std::string command{};  ///< prints credential_process's JSON
+    std::string file{};     ///< an AWS credentials file
+    std::string region = "us-east-1";
+    /// Of the environment; nullptr: it is not set.
+    std::function<const char*(const char*)> variable = nullptr;
+  };
+  using Clock = std::function<std::chrono::system_clock::time_point()>;
+
+  /// `web` is for 5; `local`, which uses no proxy, for 6 and 7. Not owned.
+  CredentialChain(Settings settings, Transport& local, Transport& web, Clock clock);
+
+  /// Throws Error{usage} if nobody has any, or a file cannot be used; Error{retry} if a service or
+  /// command did not give any.
+  [[nodiscard]] Credentials get() override;
+  void refused(const Credentials& stale) override;
+
+ private:
+  [[nodiscard]] Credentials look();
+  [[nodiscard]] std::optional<Credentials> of_file(const std::string& path, bool named) const;
+  [[nodiscard]] std::optional<Credentials> of_environment() const;
+  [[nodiscard]] std::optional<Credentials> of_shared_files() const;
+  [[nodiscard]] Credentials of_command(const std::string& command) const;
+  [[nodiscard]] std::optional<Credentials> of_web_identity();
+  [[nodiscard]] std::optional<Credentials> of_container();
+  [[nodiscard]] std::optional<Credentials> of_machine();
+  [[nodiscard]] std::string text(const char* name) const;
+  [[nodiscard]] std::string fetch(Transport& by, const Request& request, const char* who);
+
+  const Settings settings_;
+  Transport& local_;
+  Transport& web_;
+  const Clock clock_;
+  std::mutex mutex_;
+  std::optional<Credentials> known_;
+};
+
+}  // namespace weir::store

@@ -1,0 +1,105 @@
+#include "store/credential_texts.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <pugixml.hpp>
+
+#include "base/text.h"
+
+namespace weir::store {
+
+namespace {
+
+using Json = nlohmann::json;
+
+std::string value_of(const Profile& profile, const std::string& name) {
+  const auto found = profile.find(name);
+  return found == profile.end() ? std::string() : found->second;
+}
+
+}  // namespace
+
+std::optional<Profile> read_profile(std::string_view text, std::string_view name) {
+  std::optional<Profile> profile;
+  bool inside = false;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    const auto raw = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const auto line = trimmed(raw);
+    if (line.empty() || line.front() == '#' || line.front() == ';') continue;
+    if (line.front() == '[') {
+      auto section = trimmed(line.substr(1, std::min(line.find(']'), line.size()) - 1));
+      if (section.starts_with("profile ")) section = trimmed(section.substr(8));
+      inside = section == name;
+      if (inside && !profile) profile.emplace();
+      continue;
+    }
+    const auto equals = line.find('=');
+    // Indented lines belong to a value of several lines, of which none is ours.
+    if (!inside || equals == std::string_view::npos || raw.front() == ' ' || raw.front() == '\t')
+      continue;
+    (*profile)[std::string(trimmed(line.substr(0, equals)))] = trimmed(line.substr(equals + 1));
+  }
+  return profile;
+}
+
+std::optional<Credentials> credentials_of(const Profile& profile) {
+  Credentials found;
+  found.access_key = value_of(profile, "aws_access_key_id");
+  found.secret_key = Secret(value_of(profile, "aws_secret_access_key"));
+  found.session_token = Secret(value_of(profile, "aws_session_token"));
+  if (found.access_key.empty() || found.secret_key.empty()) return std::nullopt;
+  return found;
+}
+
+std::optional<std::chrono::sys_seconds> parse_expiration(const std::string& text) {
+  struct tm broken {};
+  const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &broken);
+  if (rest == nullptr) return std::nullopt;
+  if (*rest == '.') do
+      ++rest;
+    while (*rest >= '0' && *rest <= '9');
+  const std::string_view zone = rest;
+  if (zone != "Z" && zone != "+00:00") return std::nullopt;
+  return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&broken)));
+}
+
+std::optional<Credentials> parse_credentials(std::string_view text) {
+  const auto json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  const auto value = [&](const char* name) {
+    const auto found = json.find(name);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  Credentials found;
+  found.access_key = value("AccessKeyId");
+  found.secret_key = Secret(value("SecretAccessKey"));
+  found.session_token =
+      Secret(value("SessionToken").empty() ? value("Token") : value("SessionToken"));
+  if (found.access_key.empty() || found.secret_key.empty()) return std::nullopt;
+  if (const auto end = value("Expiration"); !end.empty()) {
+    found.expires = parse_expiration(end);
+    if (!found.expires) return std::nullopt;
+  }
+  return found;
+}
+
+std::optional<Credentials> parse_assumed_role(std::string_view xml) {
+  pugi::xml_document document;
+  if (!document.load_buffer(xml.data(), xml.size())) return std::nullopt;
+  const auto given =
+      document.document_element().child("AssumeRoleWithWebIdentityResult").child("Credentials");
+  Credentials found;
+  found.access_key = given.child_value("AccessKeyId");
+  found.secret_key = Secret(given.child_value("SecretAccessKey"));
+  found.session_token = Secret(given.child_value("SessionToken"));
+  found.expires = parse_expiration(given.child_value("Expiration"));
+  if (found.access_key.empty() || found.secret_key.empty() || !found.expires) return std::nullopt;
+  return found;
+}
+
+}  // namespace weir::store

@@ -1,0 +1,63 @@
+#include "store/layout.h"
+
+namespace weir::store {
+
+namespace {
+
+/// barman.cloud's hash_dir: timeline and log.
+constexpr std::size_t kHashDirectory = 16;
+
+std::string joined(const std::string& one, std::string_view other) {
+  if (other.empty()) return one;
+  return one.empty() ? std::string(other) : one + "/" + std::string(other);
+}
+
+}  // namespace
+
+Layout::Layout(Form form, const Place& place, std::string_view name) : form_(form) {
+  root_ = form == Form::barman ? joined(place.prefix, name) : place.prefix;
+  if (!root_.empty()) root_ += '/';
+  wal_ = root_ + (form == Form::barman ? "wals/" : "wal_005/");
+}
+
+std::string Layout::key(wal::SegmentName segment) const {
+  const auto name = segment.to_string();
+  return form_ == Form::barman ? wal_ + name.substr(0, kHashDirectory) + "/" + name : wal_ + name;
+}
+
+std::string Layout::key(const archive::SegmentFileName& file) const {
+  return key(file.segment) + file.to_string().substr(file.segment.to_string().size());
+}
+
+std::string Layout::history_key(wal::TimelineId timeline) const {
+  return wal_ + wal::history_name(timeline);
+}
+
+std::optional<std::string> Layout::file_of(std::string_view key) const {
+  if (!key.starts_with(wal_)) return std::nullopt;
+  auto rest = key.substr(wal_.size());
+  if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
+    const auto directory = rest.substr(0, slash);
+    rest = rest.substr(slash + 1);
+    if (form_ != Form::barman || directory.size() != kHashDirectory ||
+        !rest.starts_with(directory) || rest.find('/') != std::string_view::npos)
+      return std::nullopt;
+  } else if (form_ == Form::barman && archive::SegmentFileName::parse(rest)) {
+    return std::nullopt;  // a segment outside its directory is not looked for there
+  }
+  if (rest.empty()) return std::nullopt;
+  return std::string(rest);
+}
+
+std::string Layout::before(wal::SegmentName segment, wal::SegmentSize size) const {
+  const auto segno = segment.segno(size);
+  if (segno == 0) return "";
+  // Behind all forms of the segment before, whatever their endings.
+  return key(wal::SegmentName(segment.timeline(), segno - 1, size)) + "~";
+}
+
+std::string_view to_string(Layout::Form form) {
+  return form == Layout::Form::barman ? "barman" : "wal-g";
+}
+
+}  // namespace weir::store

@@ -1,0 +1,137 @@
+#include "store/mark.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace weir::store {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+/// More than we ever write (a run is a line), less than what somebody else may have put there.
+constexpr std::uint64_t kLargest = std::uint64_t{16} << 20;
+
+std::optional<Mark> parse(const std::string& content) {
+  const auto json = Json::parse(content, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    if (json.at("version").get<int>() != kVersion) return std::nullopt;
+    Mark mark;
+    mark.store = json.at("store").get<std::string>();
+    const auto identifier =
+        parse_number<std::uint64_t>(json.at("system_identifier").get_ref<const std::string&>());
+    const auto size = wal::SegmentSize::of(json.at("segment_size").get<std::uint64_t>());
+    if (!identifier || !size) return std::nullopt;
+    mark.system_identifier = *identifier;
+    mark.segment_size = *size;
+    for (const auto& run : json.at("sent")) {
+      const auto first = wal::SegmentName::parse(run.at(0).get_ref<const std::string&>());
+      const auto last = wal::SegmentName::parse(run.at(1).get_ref<const std::string&>());
+      if (!first || !last || !first->fits(*size) || !last->fits(*size) || *last < *first ||
+          first->timeline() != last->timeline() ||
+          (!mark.sent.empty() && *first <= mark.sent.back().last))
+        return std::nullopt;
+      mark.sent.push_back({*first, *last});
+    }
+    for (const auto& history : json.at("histories"))
+      mark.add_history(history.get<wal::TimelineId>());
+    return mark;
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+bool Mark::has(wal::SegmentName segment) const {
+  return std::any_of(sent.begin(), sent.end(),
+                     [&](const Run& run) { return run.first <= segment && segment <= run.last; });
+}
+
+bool Mark::has_history(wal::TimelineId timeline) const {
+  return std::binary_search(histories.begin(), histories.end(), timeline);
+}
+
+void Mark::add_history(wal::TimelineId timeline) {
+  const auto at = std::lower_bound(histories.begin(), histories.end(), timeline);
+  if (at == histories.end() || *at != timeline) histories.insert(at, timeline);
+}
+
+void Mark::add(wal::SegmentName segment) {
+  if (has(segment)) return;
+  const auto behind =
+      std::find_if(sent.begin(), sent.end(), [&](const Run& run) { return segment < run.first; });
+  const auto touches = [&](wal::SegmentName one, wal::SegmentName next) {
+    return one.timeline() == next.timeline() &&
+           one.segno(segment_size) + 1 == next.segno(segment_size);
+  };
+  const bool before = behind != sent.begin() && touches(std::prev(behind)->last, segment);
+  const bool after = behind != sent.end() && touches(segment, behind->first);
+  if (before && after) {
+    std::prev(behind)->last = behind->last;
+    sent.erase(behind);
+  } else if (before) {
+    std::prev(behind)->last = segment;
+  } else if (after) {
+    behind->first = segment;
+  } else {
+    sent.insert(behind, {segment, segment});
+  }
+}
+
+std::optional<Mark> read_mark(io::Shelf& archive) {
+  const auto file = archive.open_bytes(std::string(kMarkName));
+  if (!file) return std::nullopt;
+  const auto size = file->size();
+  if (size > kLargest) return std::nullopt;
+  std::string content(size, '\0');
+  content.resize(file->read_at(0, std::as_writable_bytes(std::span(content))));
+  return parse(content);
+}
+
+void keep_mark(archive::Home& home, const Mark& mark) {
+  Json json;
+  json["what"] =
+      "What of this archive an object store has (\"pgweir store\"): segments from the first to the "
+      "last of each run, and histories of timelines.";
+  json["if_this_file_is_lost"] =
+      "Nothing is lost with it. The next \"pgweir store push\" asks the store what it has.";
+  json["version"] = kVersion;
+  json["store"] = mark.store;
+  json["system_identifier"] = std::to_string(mark.system_identifier);
+  json["segment_size"] = mark.segment_size.bytes();
+  json["sent"] = Json::array();
+  for (const auto& run : mark.sent)
+    json["sent"].push_back({run.first.to_string(), run.last.to_string()});
+  json["histories"] = mark.histories;
+  archive::publish_text(home,
+                        {.name = std::string(kMarkName),
+                         .replace = true,
+                         .temporary = std::string(kMarkName) + ".tmp"},
+                        json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::unique_ptr<MarkLock> MarkLock::take(io::Directory& archive) {
+  const std::string name(kMarkLockName);
+  auto file = archive.open(name);
+  if (!file) {
+    try {
+      file = archive.create(name);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::conflict) throw;
+      file = archive.open(name);  // somebody was quicker
+      if (!file) return nullptr;
+    }
+  }
+  if (!file->try_lock()) return nullptr;
+  return std::unique_ptr<MarkLock>(new MarkLock(std::move(file)));
+}
+
+}  // namespace weir::store

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+#include "store/credential_chain.h"
+#include "store/curl_transport.h"
+#include "store/layout.h"
+#include "store/s3_store.h"
+#include "store/url.h"
+
+namespace weir::store {
+
+/// What says which store it is, and how it is spoken to: the options of section [store].
+struct StoreOptions {
+  Place place{};
+  std::optional<Endpoint> endpoint{};
+  std::string region{};  ///< empty: AWS_REGION, AWS_DEFAULT_REGION, else us-east-1
+  S3Store::Style style = S3Store::Style::automatic;
+  std::string ca_file{};
+  std::optional<std::string> proxy{};
+  Layout::Form layout = Layout::Form::barman;
+  std::string name{};  ///< Barman's server name
+  std::string credentials_file{};
+  std::string credential_command{};
+  std::string storage_class{};
+  std::string encryption{};
+  std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: any
+  std::size_t jobs = 4;
+};
+
+/// A store with all that it is made of. The module with libcurl is loaded by this. Throws
+/// Error{usage} if it is not there.
+class OpenStore {
+ public:
+  OpenStore(const StoreOptions& options, std::function<bool()> stop, Log& log);
+
+  [[nodiscard]] ObjectStore& store() { return *store_; }
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] CredentialSource& credentials() { return *credentials_; }
+  [[nodiscard]] const std::string& region() const { return region_; }
+  /// Which store, and where in it: what makes two of them the same.
+  [[nodiscard]] std::string identity() const;
+
+ private:
+  const StoreOptions options_;
+  std::string region_;
+  Layout layout_;
+  std::unique_ptr<CurlTransport> transport_;
+  std::unique_ptr<CurlTransport> local_;
+  std::unique_ptr<CurlTransport> web_;
+  std::unique_ptr<CredentialChain> credentials_;
+  std::unique_ptr<S3Store> store_;
+};
+
+}  // namespace weir::store

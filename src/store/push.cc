@@ -1,0 +1,341 @@
+#include "store/push.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "archive/forms.h"
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "base/units.h"
+#include "io/posix_directory.h"
+#include "store/cluster_record.h"
+#include "store/mark.h"
+#include "store/pace.h"
+#include "store/upload_plan.h"
+#include "store/uploader.h"
+#include "store/write_once.h"
+
+namespace weir::store {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kPage = 1000;
+/// Between looks whether somebody asks us to stop.
+constexpr auto kSlice = 100ms;
+
+class Push {
+ public:
+  Push(io::Directory& archive, ObjectStore& store, const Layout& layout, const PushOptions& options,
+       Threads& threads, Log& log)
+      : archive_(archive),
+        store_(store),
+        layout_(layout),
+        options_(options),
+        threads_(threads),
+        log_(log),
+        window_(options.jobs),
+        mutex_(threads.make_mutex()),
+        changed_(threads.make_condition()) {}
+
+  PushResult run();
+
+ private:
+  void prepare();
+  void find_what_is_there();
+  void work(std::size_t worker);
+  void send(const UploadItem& item, RetryPolicy& retry);
+  template <typename Request>
+  auto insist(RetryPolicy& retry, Request request) -> decltype(request());
+  bool sleep(std::chrono::milliseconds time);
+  [[nodiscard]] bool stopping() const { return options_.stop && options_.stop(); }
+  void note(Error error);
+
+  io::Directory& archive_;
+  ObjectStore& store_;
+  const Layout& layout_;
+  const PushOptions& options_;
+  Threads& threads_;
+  Log& log_;
+
+  archive::Identity cluster_;
+  archive::Timelines timelines_;
+  std::map<wal::SegmentName, std::vector<archive::SegmentFileName>> there_;
+  std::unique_ptr<Uploader> uploader_;
+  std::size_t all_ = 0;
+
+  RequestWindow window_;
+  std::unique_ptr<UploadPlan> plan_;
+  PushResult result_;
+  std::size_t done_ = 0;
+  std::size_t working_ = 0;
+  bool over_ = false;  ///< begin nothing more
+  std::exception_ptr failure_;
+  std::unique_ptr<Threads::Mutex> mutex_;
+  std::unique_ptr<Threads::Condition> changed_;
+};
+
+PushResult Push::run() {
+  prepare();
+  all_ = plan_->waiting();
+  if (all_ == 0) return std::move(result_);
+
+  archive::DirectoryHome home(archive_);
+  Mark written = plan_->mark();  // as it is on disk, before anybody moves it
+  std::vector<std::unique_ptr<Threads::Thread>> workers;
+  const auto count = std::min(options_.jobs, all_);
+  {
+    const Threads::Lock lock(*mutex_);
+    working_ = count;
+  }
+  for (std::size_t i = 0; i < count; ++i)
+    workers.push_back(threads_.start("store", [this, i] { work(i); }));
+
+  // The mark is written by this thread alone, and never holds up a request.
+  std::exception_ptr failure;
+  Threads::Lock lock(*mutex_);
+  for (;;) {
+    changed_->wait(lock, [&] { return working_ == 0 || !(plan_->mark() == written); });
+    const bool last = working_ == 0;
+    if (const auto mark = plan_->mark(); !(mark == written)) {
+      lock.unlock();
+      try {
+        keep_mark(home, mark);
+        written = mark;
+        lock.lock();
+      } catch (...) {
+        failure = std::current_exception();
+        lock.lock();
+        over_ = true;
+        break;
+      }
+      continue;
+    }
+    if (last) break;
+  }
+  lock.unlock();
+  workers.clear();
+  if (failure) std::rethrow_exception(failure);
+  if (failure_) std::rethrow_exception(failure_);
+  const auto pending = plan_->pending();
+  result_.pending = pending.size();
+  if (!pending.empty()) result_.next = pending.front().to_string();
+  return std::move(result_);
+}
+
+void Push::prepare() {
+  const auto listing = archive::list_archive_names(archive_);
+  archive::require_some_wal(listing, archive_.path(), io::what_is_nearby(archive_.path()));
+  const auto identity = archive::read_identity(archive_, listing);
+  // Nothing but an empty .partial: whose WAL it will be is not known yet.
+  if (!identity) {
+    plan_ = std::make_unique<UploadPlan>(Mark{});
+    return;
+  }
+  cluster_ = *identity;
+  Mark mark{options_.store_name, cluster_.system_identifier, cluster_.segment_size, {}, {}};
+  auto found = read_mark(archive_);
+  const bool ours = found && found->store == mark.store &&
+                    found->system_identifier == mark.system_identifier &&
+                    found->segment_size == mark.segment_size;
+  if (ours)
+    mark = std::move(*found);
+  else if (found)
+    log_.info("the archive was sent to {} so far: this store is asked what it has", found->store);
+  plan_ = std::make_unique<UploadPlan>(std::move(mark));
+  plan_->offer(listing);
+  if (plan_->waiting() == 0) return;
+
+  RetryPolicy retry(options_.seed);
+  const auto conditions = insist(retry, [&] {
+    return probe_conditions(store_,
+                            layout_.own_key(fmt::format("pgweir-probe-{:016x}", options_.seed)));
+  });
+  if (conditions != Conditions::heeded)
+    log_.warning(
+        "the store {} \"If-None-Match\" in this bucket: it cannot keep two archivers that "
+        "write at the same moment apart",
+        conditions == Conditions::ignored ? "does not heed" : "does not know");
+  insist(retry, [&] {
+    require_same_cluster(store_, layout_, conditions,
+                         {cluster_.system_identifier, cluster_.segment_size, layout_.form()});
+    return true;
+  });
+  find_what_is_there();
+  timelines_ = archive::Timelines::read(archive_, listing);
+  uploader_ = std::make_unique<Uploader>(Uploader::Where{archive_, store_, layout_}, conditions,
+                                         cluster_, timelines_);
+}
+
+/// In whatever form another archiver, or we ourselves, have stored it: the condition of a PUT knows
+/// one key only.
+void Push::find_what_is_there() {
+  std::map<wal::TimelineId, wal::SegmentName> first;
+  std::map<wal::TimelineId, wal::SegmentName> last;
+  for (const auto& item : plan_->pending()) {
+    if (!item.segment) continue;
+    first.emplace(item.timeline, *item.segment);
+    last.insert_or_assign(item.timeline, *item.segment);
+  }
+  RetryPolicy retry(options_.seed + 1);
+  for (const auto& [timeline, segment] : first) {
+    auto after = layout_.before(segment, cluster_.segment_size);
+    for (bool more = true; more && !stopping();) {
+      const auto page =
+          insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kPage); });
+      more = page.more && !page.objects.empty();
+      for (const auto& object : page.objects) {
+        after = object.key;
+        const auto name = layout_.file_of(object.key);
+        const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
+        if (!file || file->partial) continue;
+        if (last.at(timeline) < file->segment) {
+          more = false;  // behind all that is to be sent of this timeline
+          break;
+        }
+        there_[file->segment].push_back(*file);
+      }
+    }
+  }
+}
+
+/// Again and again, as long as it may pass and there is time.
+template <typename Request>
+auto Push::insist(RetryPolicy& retry, Request request) -> decltype(request()) {
+  std::optional<Threads::Time> until;
+  for (;;) {
+    try {
+      auto result = request();
+      retry.reset();
+      return result;
+    } catch (const StoreError& error) {
+      const auto now = threads_.now();
+      if (!until) until = now + options_.retry_for;
+      if (!may_pass(error.trouble()) || now >= *until || stopping()) throw;
+      if (error.trouble() == Trouble::throttled) {
+        const Threads::Lock lock(*mutex_);
+        window_.on_throttled();
+      }
+      log_.debug("{}; it is tried again", error.what());
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(*until - now);
+      if (!sleep(std::min(retry.next(), left))) throw;
+    }
+  }
+}
+
+/// False: asked to stop.
+bool Push::sleep(std::chrono::milliseconds time) {
+  const auto end = threads_.now() + time;
+  const auto mutex = threads_.make_mutex();
+  const auto condition = threads_.make_condition();
+  Threads::Lock lock(*mutex);
+  while (threads_.now() < end) {
+    if (stopping()) return false;
+    condition->wait_until(lock, std::min<Threads::Time>(end, threads_.now() + kSlice));
+  }
+  return true;
+}
+
+void Push::work(std::size_t worker) {
+  RetryPolicy retry(options_.seed + 2 + worker);
+  Threads::Lock lock(*mutex_);
+  try {
+    for (;;) {
+      if (over_ || failure_) break;
+      if (stopping()) {
+        result_.stopped = true;
+        break;
+      }
+      const auto item = plan_->next(window_.size());
+      if (item) {
+        lock.unlock();
+        send(*item, retry);
+        lock.lock();
+        changed_->notify_all();
+        continue;
+      }
+      if (plan_->waiting() == 0 && plan_->under_way() == 0) break;
+      // A history that is under way, or a window that has become small.
+      if (plan_->under_way() == 0) break;
+      changed_->wait_until(lock, threads_.now() + kSlice);
+    }
+  } catch (...) {
+    if (!lock.owns_lock()) lock.lock();
+    if (!failure_) failure_ = std::current_exception();
+  }
+  --working_;
+  changed_->notify_all();
+}
+
+void Push::send(const UploadItem& item, RetryPolicy& retry) {
+  try {
+    const auto found = item.segment ? there_.find(*item.segment) : there_.end();
+    const auto done = insist(retry, [&] {
+      return item.segment
+                 ? uploader_->segment(*item.segment, found == there_.end()
+                                                         ? std::vector<archive::SegmentFileName>()
+                                                         : found->second)
+                 : uploader_->history(item.timeline);
+    });
+    const Threads::Lock lock(*mutex_);
+    window_.on_done();
+    using What = Uploader::Result::What;
+    if (done.what == What::gone) {
+      plan_->gone(item);
+    } else {
+      plan_->stored(item);
+      if (done.what == What::was_there)
+        ++result_.were_there;
+      else
+        ++(item.segment ? result_.segments : result_.histories);
+      result_.bytes += done.bytes;
+    }
+    if (options_.progress) options_.progress(++done_, all_);
+  } catch (const StoreError& error) {
+    // The store will not do better with the next file.
+    const Threads::Lock lock(*mutex_);
+    plan_->again(item);
+    over_ = true;
+    if (error.trouble() == Trouble::stopped)
+      result_.stopped = true;
+    else
+      note(error);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    const Threads::Lock lock(*mutex_);
+    plan_->stuck(item);
+    note(error);
+  }
+}
+
+/// Workers that meet the same trouble at once need not all tell of it.
+void Push::note(Error error) {
+  const auto same = [&](const Error& each) { return each.message() == error.message(); };
+  if (error.kind() == ErrorKind::conflict || error.kind() == ErrorKind::damage ||
+      std::none_of(result_.failures.begin(), result_.failures.end(), same))
+    result_.failures.push_back(std::move(error));
+}
+
+}  // namespace
+
+PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout,
+                const PushOptions& options, Threads& threads, Log& log) {
+  archive::require_not_a_server_directory(archive);
+  const auto lock = MarkLock::take(archive);
+  if (!lock)
+    throw Error(ErrorKind::retry, "another \"pgweir store push\" sends this archive")
+        .with("directory", archive.path())
+        .hint("One at a time is enough: a cron job may end here without harm.");
+  return Push(archive, store, layout, options, threads, log).run();
+}
+
+}  // namespace weir::store

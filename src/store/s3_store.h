@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "store/credentials.h"
+#include "store/object_store.h"
+#include "store/transport.h"
+#include "store/url.h"
+
+namespace weir::store {
+
+/// A bucket over S3's protocol. Each request is signed with Signature Version 4, has the digest of
+/// its body as x-amz-content-sha256 and, if there is a body, as Content-MD5; no multipart uploads,
+/// no redirects.
+class S3Store final : public ObjectStore {
+ public:
+  enum class Style {
+    automatic,  ///< `path` where an endpoint is named, else `host`
+    path,       ///< https://ENDPOINT/BUCKET/KEY
+    host,       ///< https://BUCKET.ENDPOINT/KEY
+  };
+  struct Settings {
+    std::string bucket;
+    Endpoint endpoint{};  ///< without a host: that of AWS for the region
+    std::string region = "us-east-1";
+    Style style = Style::automatic;
+    std::string storage_class{};  ///< empty: the bucket's own
+    std::string encryption{};     ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: as the bucket says
+  };
+  using Clock = std::function<std::chrono::system_clock::time_point()>;
+
+  /// Does not own what it is given.
+  S3Store(Settings settings, Transport& transport, CredentialSource& credentials, Clock clock,
+          Log& log);
+
+  [[nodiscard]] std::string name() const override { return "s3://" + settings_.bucket; }
+  [[nodiscard]] Put put_if_absent(const std::string& key, const Content& content) override;
+  void put(const std::string& key, const Content& content) override;
+  [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override;
+  bool get(const std::string& key, const std::optional<Range>& range,
+           const codec::Sink& sink) override;
+  [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
+                                std::size_t most) override;
+  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override;
+  [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
+
+ private:
+  struct Call {
+    std::string method;
+    std::string what;   ///< "could not …"
+    std::string key{};  ///< empty: the bucket itself
+    Query query{};
+    std::vector<Request::Header> headers{};
+    io::Bytes* body = nullptr;
+    std::string sha256{};
+    codec::Sink sink = nullptr;
+  };
+  Answer perform(const Call& call);
+  Answer send(const Call& call, const Credentials& credentials);
+  [[nodiscard]] StoreError error(const Answer& answer, const Call& call) const;
+  [[nodiscard]] Call put_call(const std::string& key, const Content& content) const;
+  [[nodiscard]] std::string name_of_call(const Call& call) const;
+
+  const Settings settings_;
+  bool host_style_;
+  std::string host_;
+  Transport& transport_;
+  CredentialSource& credentials_;
+  const Clock clock_;
+  Log& log_;
+  /// Added to our clock: what the store's is ahead.
+  std::atomic<std::chrono::seconds::rep> ahead_ = 0;
+};
+
+}  // namespace weir::store

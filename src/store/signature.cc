@@ -1,0 +1,82 @@
+#include "store/signature.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <span>
+#include <string_view>
+
+#include "base/text.h"
+#include "crypto/digest.h"
+#include "crypto/primitives.h"
+
+namespace weir::store {
+
+namespace {
+
+crypto::Sha256 hmac(const crypto::Sha256& key, std::string_view text) {
+  return crypto::hmac_sha256(key, text);
+}
+
+std::string sha256_hex(std::string_view text) {
+  return crypto::to_hex(crypto::sha256(std::as_bytes(std::span(text))));
+}
+
+/// Runs of spaces count as one.
+std::string one_spaced(std::string_view value) {
+  std::string text;
+  for (const char c : trimmed(value))
+    if (c != ' ' || text.empty() || text.back() != ' ') text += c;
+  return text;
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return text;
+}
+
+}  // namespace
+
+std::vector<Request::Header> signed_headers(const Signing& what, const Credentials& credentials) {
+  const auto moment = fmt::format("{:%Y%m%dT%H%M%SZ}",
+                                  fmt::gmtime(std::chrono::system_clock::to_time_t(what.time)));
+  const auto day = moment.substr(0, 8);
+  auto headers = what.headers;
+  headers.push_back({"X-Amz-Date", moment});
+  if (what.names_digest) headers.push_back({"x-amz-content-sha256", what.body_sha256});
+  if (!credentials.session_token.empty())
+    headers.push_back({"X-Amz-Security-Token", credentials.session_token.reveal()});
+
+  std::map<std::string, std::string> canonical;
+  canonical["host"] = what.host;
+  for (const auto& header : headers) canonical[lower(header.name)] = one_spaced(header.value);
+  std::string lines;
+  std::string names;
+  for (const auto& [name, value] : canonical) {
+    lines += fmt::format("{}:{}\n", name, value);
+    names += (names.empty() ? "" : ";") + name;
+  }
+  const auto request = fmt::format("{}\n{}\n{}\n{}\n{}\n{}", what.method, what.path,
+                                   to_text(what.query), lines, names, what.body_sha256);
+  const auto scope = fmt::format("{}/{}/{}/aws4_request", day, what.region, what.service);
+  const auto to_sign =
+      fmt::format("AWS4-HMAC-SHA256\n{}\n{}\n{}", moment, scope, sha256_hex(request));
+
+  const Secret key("AWS4" + credentials.secret_key.reveal());
+  auto step = crypto::hmac_sha256(std::as_bytes(std::span(key.reveal())), day);
+  step = hmac(step, what.region);
+  step = hmac(step, what.service);
+  step = hmac(step, "aws4_request");
+  const auto signature = crypto::to_hex(hmac(step, to_sign));
+  ::explicit_bzero(step.data(), step.size());
+  headers.push_back(
+      {"Authorization",
+       fmt::format("AWS4-HMAC-SHA256 Credential={}/{}, SignedHeaders={}, Signature={}",
+                   credentials.access_key, scope, names, signature)});
+  return headers;
+}
+
+}  // namespace weir::store

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "store/credentials.h"
+#include "store/transport.h"
+#include "store/url.h"
+
+// AWS Signature Version 4, in the Authorization header ("Signature Version 4 signing process").
+
+namespace weir::store {
+
+struct Signing {
+  std::string method;
+  std::string host;
+  std::string path = "/";  ///< encoded, as it is sent
+  Query query{};
+  /// All of them are signed, and Host with them.
+  std::vector<Request::Header> headers{};
+  std::string body_sha256{};  ///< hexadecimal
+  std::string region{};
+  std::string service = "s3";
+  std::chrono::sys_seconds time{};
+  /// S3 wants the body's digest as a header, too; other services do not know it.
+  bool names_digest = true;
+};
+
+/// The headers to be sent: those that were given, and X-Amz-Date, x-amz-content-sha256 if asked
+/// for, X-Amz-Security-Token if there is one, Authorization. Pure but for libcrypto, which it
+/// loads.
+[[nodiscard]] std::vector<Request::Header> signed_headers(const Signing& what,
+                                                          const Credentials& credentials);
+
+}  // namespace weir::store

@@ -1,0 +1,121 @@
+#include "store/upload_plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::store {
+
+std::string UploadItem::to_string() const {
+  return segment ? segment->to_string() : wal::history_name(timeline);
+}
+
+void UploadPlan::offer(const archive::Listing& listing) {
+  const auto add = [&](const UploadItem& item) {
+    auto& entries = lines_[item.timeline].entries;
+    const auto same = [&](const Entry& entry) { return entry.item == item; };
+    if (std::any_of(entries.begin(), entries.end(), same)) return;
+    // A history comes first, a segment in its place: one may be imported into a hole.
+    const auto behind = [&](const Entry& entry) {
+      return entry.item.segment && (!item.segment || *item.segment < *entry.item.segment);
+    };
+    entries.insert(std::find_if(entries.begin(), entries.end(), behind), Entry{item});
+  };
+  for (const auto& history : listing.histories)
+    if (!mark_.has_history(history.timeline)) add({history.timeline});
+  // In order, and in the other forms once more: the newest is looked at first.
+  std::optional<wal::SegmentName> last;
+  for (const auto& entry : listing.segments) {
+    const auto& segment = entry.name.segment;
+    if (entry.name.partial || last == segment || !segment.fits(mark_.segment_size)) continue;
+    last = segment;
+    if (mark_.has(segment)) continue;
+    auto& entries = lines_[segment.timeline()].entries;
+    if (entries.empty() || !entries.back().item.segment || *entries.back().item.segment < segment)
+      entries.push_back(Entry{{segment.timeline(), segment}});
+    else
+      add({segment.timeline(), segment});
+  }
+}
+
+std::optional<UploadItem> UploadPlan::next(std::size_t window) {
+  if (under_way_ >= window) return std::nullopt;
+  for (auto& [timeline, line] : lines_) {
+    if (line.stuck) continue;
+    for (auto& entry : line.entries) {
+      if (entry.state == State::waiting) {
+        entry.state = State::under_way;
+        ++under_way_;
+        return entry.item;
+      }
+      // A segment is of no use without the history that says where its timeline comes from.
+      if (!entry.item.segment && entry.state == State::under_way) break;
+    }
+  }
+  return std::nullopt;
+}
+
+UploadPlan::Entry& UploadPlan::find(const UploadItem& item) {
+  auto& entries = lines_[item.timeline].entries;
+  const auto found = std::find_if(entries.begin(), entries.end(),
+                                  [&](const Entry& entry) { return entry.item == item; });
+  PGWEIR_CHECK(found != entries.end() && found->state == State::under_way);
+  --under_way_;
+  return *found;
+}
+
+/// The only place where the mark moves.
+bool UploadPlan::advance(Line& line) {
+  bool moved = false;
+  while (!line.entries.empty() && (line.entries.front().state == State::stored ||
+                                   line.entries.front().state == State::gone)) {
+    const auto& front = line.entries.front();
+    if (front.state == State::stored) {
+      if (front.item.segment)
+        mark_.add(*front.item.segment);
+      else
+        mark_.add_history(front.item.timeline);
+      moved = true;
+    }
+    line.entries.pop_front();
+  }
+  return moved;
+}
+
+bool UploadPlan::stored(const UploadItem& item) {
+  find(item).state = State::stored;
+  return advance(lines_[item.timeline]);
+}
+
+bool UploadPlan::gone(const UploadItem& item) {
+  find(item).state = State::gone;
+  return advance(lines_[item.timeline]);
+}
+
+void UploadPlan::again(const UploadItem& item) { find(item).state = State::waiting; }
+
+void UploadPlan::stuck(const UploadItem& item) {
+  find(item).state = State::waiting;
+  lines_[item.timeline].stuck = true;
+}
+
+std::size_t UploadPlan::waiting() const {
+  std::size_t count = 0;
+  for (const auto& [timeline, line] : lines_)
+    if (!line.stuck)
+      count += static_cast<std::size_t>(
+          std::count_if(line.entries.begin(), line.entries.end(),
+                        [](const Entry& entry) { return entry.state == State::waiting; }));
+  return count;
+}
+
+std::vector<UploadItem> UploadPlan::pending() const {
+  std::vector<UploadItem> items;
+  for (const auto& [timeline, line] : lines_)
+    for (const auto& entry : line.entries)
+      if (entry.state != State::gone) items.push_back(entry.item);
+  return items;
+}
+
+}  // namespace weir::store

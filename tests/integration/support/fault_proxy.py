@@ -1,0 +1,91 @@
+"""Between pgweir and a store: what no store does on request."""
+
+import http.client
+import http.server
+import socket
+import socketserver
+import struct
+import threading
+
+
+class FaultProxy:
+    """`decide(request)` says what becomes of a request: None, it is passed on; "lost": likewise, and its answer is lost;
+    "reset": it is not passed on, and the connection ends; "half": half of the answer's body arrives; or
+    (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
+
+    def __init__(self, port):
+        self.decide = lambda request: None
+        self.requests = []
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self):
+                proxy._handle(self, port)
+
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass  # connections that the proxy itself has ended
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handle(self, handler, port):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        with self._lock:
+            request = type("Request", (), {"method": handler.command, "path": handler.path, "headers": handler.headers,
+                                           "body": body, "number": len(self.requests) + 1})
+            self.requests.append(request)
+            what = self.decide(request)
+        if isinstance(what, tuple):
+            return self._answer(handler, *what)
+        if what == "reset":
+            return self._reset(handler)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        sent = {name: value for name, value in handler.headers.items() if name.lower() != "expect"}
+        connection.request(handler.command, handler.path, body=body if body else None, headers=sent)
+        answer = connection.getresponse()
+        content = answer.read()
+        headers = [(name, value) for name, value in answer.getheaders()
+                   if name.lower() not in ("content-length", "transfer-encoding", "connection", "date")]
+        length = answer.getheader("Content-Length") if handler.command == "HEAD" else None
+        connection.close()
+        if what == "lost":
+            return self._reset(handler)
+        self._answer(handler, answer.status, headers, content, length=length, half=what == "half")
+
+    def _answer(self, handler, status, headers, body, length=None, half=False):
+        body = body.encode() if isinstance(body, str) else body
+        names = [name.lower() for name, _ in headers]
+        handler.send_response_only(status)
+        if "date" not in names:
+            handler.send_header("Date", handler.date_time_string())
+        for name, value in headers:
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", length or str(len(body)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(body[:len(body) // 2] if half else body)
+        if half:
+            handler.wfile.flush()
+            self._reset(handler)
+
+    @staticmethod
+    def _reset(handler):
+        handler.close_connection = True
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()

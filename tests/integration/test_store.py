@@ -1,0 +1,583 @@
+"""`pgweir store`, with a real Ceph RADOS gateway, a proxy with faults before it, and Debian's barman-cloud."""
+
+import base64
+import datetime
+import email.utils
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+from support import gateway as gateways
+from support import wal
+from support.archive import Archive
+from support.fault_proxy import FaultProxy
+from support.gateway import Gateway, Swift
+from support.process import run, wait_for
+from support.receiver import BINARY, Receiver, pgweir, receive_command
+from support.server import DEBIAN_MAJOR, Server, clients_installed
+from support.template import memory_place
+
+BARMAN = gateways.ROOT / "usr" / "bin" / "barman-cloud-wal-restore"
+KEYS = {"AWS_ACCESS_KEY_ID": Gateway.key, "AWS_SECRET_ACCESS_KEY": Gateway.secret}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    if not gateways.installed("radosgw"):
+        pytest.skip("Ceph's gateway is not there (scripts/setup)")
+    started = Gateway()
+    try:
+        yield started.start()
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def swift():
+    if not gateways.installed("swift-proxy-server"):
+        pytest.skip("Swift is not there (scripts/setup)")
+    started = Swift()
+    try:
+        yield started.start()
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def filled():
+    """An archive of two timelines that a receiver has filled; nobody works on it any more."""
+    if not clients_installed():
+        pytest.skip("PostgreSQL 15 is not installed (scripts/setup)")
+    place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
+    place.chmod(0o755)
+    server = Server(place, "primary", DEBIAN_MAJOR, 1, memory_place())
+    receiver = None
+    try:
+        server.initdb()
+        server.start()
+        (place / "archive").mkdir(mode=0o700)
+        archive = Archive(place / "archive", server.segment_size)
+        receiver = Receiver(receive_command(archive.path, server.conninfo()), place / "receiver.log")
+        server.write_wal(4)
+        end = server.switch_wal()
+        archive.wait_covers(server, 1, end)
+        segments = sorted(segno for _, segno in archive.finished())
+        wait_for(lambda: (1, end // server.segment_size - 1) in archive.finished(), "the last one to be finished")
+        receiver.stop()
+        # A branch that forks in the newest segment: what is sent of it is its history.
+        (archive.path / "00000002.history").write_text(f"1\t{wal.lsn_text(end)}\tno reason\n")
+        assert len(segments) >= 4
+        yield archive
+    finally:
+        if receiver is not None and receiver.running():
+            receiver.kill9()
+        server.stop()
+        shutil.rmtree(place, ignore_errors=True)
+        if server.memory:
+            shutil.rmtree(server.memory, ignore_errors=True)
+
+
+@pytest.fixture
+def archive(filled, place):
+    """A copy of it; half of its segments compressed, each form once at least."""
+    copy = Archive(place / "archive", filled.segment_size)
+    shutil.copytree(filled.path, copy.path)
+    names = sorted(path.name for path in copy.finished().values())
+    run(["gzip", copy.path / names[1]])
+    run(["zstd", "-q", "--rm", copy.path / names[2]])
+    return copy
+
+
+@pytest.fixture
+def bucket(gateway):
+    return gateway.bucket()
+
+
+@pytest.fixture
+def proxy(gateway):
+    started = FaultProxy(gateway.port)
+    yield started
+    started.stop()
+
+
+def store(verb, bucket, *arguments, endpoint=None, env=KEYS, status=0, prefix="p"):
+    words = [verb, "--store", f"s3://{bucket.name}/{prefix}", "--store-endpoint", endpoint or bucket.gateway.url,
+             "--store-name", "main", *arguments]
+    result = pgweir("store", *words, env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **(env or {})})
+    assert result.returncode == status, (result.returncode, result.stdout, result.stderr)
+    return result
+
+
+def push(archive, bucket, *arguments, **options):
+    return store("push", bucket, "-D", archive.path, "--no-progress", *arguments, **options)
+
+
+def key_of(name, prefix="p"):
+    return f"{prefix}/main/wals/" + (name if name.endswith(".history") else f"{name[:16]}/{name}")
+
+
+def files_of(archive):
+    return [path.name for path in archive.finished().values()] + [path.name for path in archive.histories().values()]
+
+
+def assert_stored(archive, bucket):
+    """Each finished file is there, once and equal, and nothing else is but whose it is."""
+    names = files_of(archive)
+    assert set(bucket.keys()) == {key_of(name) for name in names} | {"p/main/pgweir.json"}
+    for name in names:
+        assert bucket.get(key_of(name)) == (archive.path / name).read_bytes(), name
+
+
+def mark_of(archive):
+    return json.loads((archive.path / ".pgweir-store").read_text())
+
+
+def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
+    result = push(archive, bucket)
+    count = len(archive.finished())
+    assert result.stdout.startswith(f"sent {count} segments and 1 history, "), result.stdout
+    assert_stored(archive, bucket)
+    assert "heed" not in result.stderr
+    first, *_, last = sorted(path.name[:24] for path in archive.finished().values())
+    assert mark_of(archive)["sent"] == [[first, last]]
+    assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
+
+    listed = store("ls", bucket)
+    assert sorted(listed.stdout.split()[1::2]) == sorted(files_of(archive))
+
+    for (timeline, segno), path in archive.finished().items():
+        target = place / f"got-{segno}"
+        store("get", bucket, wal.segment_name(timeline, segno, archive.segment_size), target)
+        assert target.read_bytes() == archive.content(path), path
+    store("get", bucket, "00000002.history", place / "history")
+    assert (place / "history").read_bytes() == (archive.path / "00000002.history").read_bytes()
+    zst = next(path for path in archive.finished().values() if path.suffix == ".zst")
+    store("get", bucket, zst.name, place / zst.name)
+    assert (place / zst.name).read_bytes() == zst.read_bytes()
+    # What is there stays; and what is not in the store is told so.
+    assert "exists" in store("get", bucket, "00000002.history", place / "history", status=4).stderr
+    assert "has no" in store("get", bucket, "0000000100000000000000FF", place / "absent", status=1).stderr
+    assert not (place / "absent").exists()
+
+    checked = store("check", bucket, "-D", archive.path)
+    assert f"{count} of {count} finished segments are in the store" in checked.stdout
+    assert "objects can be stored, and are never overwritten" in checked.stdout
+    bucket.remove(key_of(first))
+    checked = store("check", bucket, "-D", archive.path, status=1)
+    assert first in checked.stdout
+    (archive.path / ".pgweir-store").unlink()
+    again = push(archive, bucket)
+    assert f"sent 1 segment, " in again.stdout and f"{count} were there already" in again.stdout
+    assert_stored(archive, bucket)
+
+
+def test_barman_reads_what_was_sent(archive, bucket, place):
+    if not BARMAN.exists():
+        pytest.skip("barman-cloud is not there (scripts/setup)")
+    push(archive, bucket)
+    # One of each form; newer ones read .zst, too.
+    for (timeline, segno), path in list(archive.finished().items())[:2]:
+        assert path.suffix in ("", ".gz")
+        name = wal.segment_name(timeline, segno, archive.segment_size)
+        target = place / f"barman-{name}"
+        run([BARMAN, "--endpoint-url", bucket.gateway.url, f"s3://{bucket.name}/p", "main", name, target],
+            env={**gateways.environment(), **KEYS, "AWS_DEFAULT_REGION": "us-east-1"})
+        assert target.read_bytes() == archive.content(path), name
+
+
+def test_wal_g_finds_its_keys(archive, bucket):
+    push(archive, bucket, "--store-layout", "wal-g")
+    assert set(bucket.keys()) == {f"p/wal_005/{name}" for name in files_of(archive)} | {"p/pgweir.json"}
+
+
+def test_a_bucket_is_verified_as_a_directory_is(archive, bucket):
+    """Also one that others have filled, under their keys."""
+    def verify(*arguments, status=0):
+        result = pgweir("verify", "--store", f"s3://{bucket.name}/p", "--store-endpoint", bucket.gateway.url,
+                        "--store-name", "main", "--json", *arguments, env=KEYS)
+        assert result.returncode == status, (result.stdout, result.stderr)
+        return result
+
+    (archive.path / "00000002.history").unlink()
+    for path in archive.finished().values():
+        bucket.put(key_of(path.name), path.read_bytes())
+    verify()
+    verify("-D", archive.path)
+    raw = next(path for path in archive.finished().values() if not path.suffix)
+    damaged = bytearray(raw.read_bytes())
+    damaged[8192 + 100] ^= 1
+    bucket.put(key_of(raw.name), bytes(damaged))
+    assert raw.name in verify(status=1).stdout
+    assert raw.name in verify("-D", archive.path, status=1).stdout
+    bucket.put(key_of(raw.name), raw.read_bytes())
+    verify()
+    bucket.remove(key_of(sorted(path.name for path in archive.finished().values())[1]))
+    assert "missing" in verify(status=1).stdout
+    bucket.name = "nosuchbucket"
+    assert "NoSuchBucket" in verify(status=4).stderr
+
+
+def test_nothing_is_overwritten(archive, bucket):
+    names = sorted(path.name for path in archive.finished().values())
+    bucket.put(key_of(names[1]), b"somebody else's")
+    result = push(archive, bucket, status=4)
+    assert "the store has other WAL under a segment's name" in result.stderr
+    assert key_of(names[1]) in result.stderr and str(archive.path / names[1]) in result.stderr
+    assert bucket.get(key_of(names[1])) == b"somebody else's"
+    assert mark_of(archive)["sent"] == [[names[0][:24], names[0][:24]]]
+    bucket.remove(key_of(names[1]))
+    push(archive, bucket)
+    assert_stored(archive, bucket)
+
+
+def test_two_archivers_share_a_place(archive, filled, bucket, place):
+    """The other one compresses otherwise: the WAL is the same."""
+    other = Archive(place / "other", filled.segment_size)
+    shutil.copytree(filled.path, other.path)
+    push(archive, bucket)
+    before = bucket.keys()
+    result = push(other, bucket)
+    assert result.stdout.startswith("sent 0 segments, "), result.stdout
+    assert bucket.keys() == before
+    assert mark_of(other)["sent"] == mark_of(archive)["sent"]
+
+
+def test_another_cluster_is_refused(archive, bucket):
+    bucket.put("p/main/pgweir.json", json.dumps(
+        {"version": 1, "system_identifier": "4711", "segment_size": 1 << 20, "layout": "barman"}).encode())
+    result = push(archive, bucket, status=4)
+    assert "the store holds the WAL of another cluster" in result.stderr and "4711" in result.stderr
+    assert bucket.keys() == ["p/main/pgweir.json"]
+
+
+def test_a_bucket_that_keeps_versions(archive, bucket):
+    """Ceph 16 does not heed the condition there."""
+    bucket.request("PUT", query={"versioning": ""}, body=b"<VersioningConfiguration><Status>Enabled</Status>"
+                                                         b"</VersioningConfiguration>")
+    names = sorted(path.name for path in archive.finished().values())
+    bucket.put(key_of(names[0]), b"somebody else's")
+    assert "does not heed" in store("check", bucket).stdout
+    result = push(archive, bucket, status=4)
+    assert "does not heed" in result.stderr
+    assert bucket.get(key_of(names[0])) == b"somebody else's"
+
+
+def test_a_store_that_knows_no_conditions(archive, swift, place):
+    """Swift: what is there is looked at before."""
+    bucket = swift.bucket()
+    assert "does not heed" in store("check", bucket, env=swift.keys).stdout
+    names = sorted(path.name for path in archive.finished().values())
+    bucket.put(key_of(names[1]), b"somebody else's")
+    result = push(archive, bucket, env=swift.keys, status=4)
+    assert "does not know \"If-None-Match\"" in result.stderr
+    assert bucket.get(key_of(names[1])) == b"somebody else's"
+    bucket.remove(key_of(names[1]))
+    push(archive, bucket, env=swift.keys)
+    assert_stored(archive, bucket)
+    store("get", bucket, names[0][:24], place / "got", env=swift.keys)
+    assert (place / "got").read_bytes() == (archive.path / names[0]).read_bytes()
+    assert "SignatureDoesNotMatch" in store("ls", bucket, env={**swift.keys, "AWS_SECRET_ACCESS_KEY": "wrong"},
+                                            status=4).stderr
+    store("get", bucket, "0000000100000000000000FF", place / "absent", env=swift.keys, status=1)
+
+
+def test_answers_are_lost_and_requests_throttled(archive, bucket, proxy):
+    def decide(request):
+        if request.method == "PUT" and "/wals/" in request.path and request.number % 2 == 0:
+            return "lost"
+        if request.number % 5 == 0:
+            return 503, [], "<Error><Code>SlowDown</Code></Error>"
+        if request.number % 7 == 0:
+            return "reset"
+        if request.number % 11 == 0:
+            return 200, [], "<Error><Code>InternalError</Code></Error>"
+        return None
+
+    proxy.decide = decide
+    push(archive, bucket, "--store-jobs", "2", endpoint=proxy.url)
+    proxy.decide = lambda request: None
+    assert_stored(archive, bucket)
+    assert len(proxy.requests) > 12
+    # Whoever has a fault in his memory or his network is told so: each body has its digests.
+    for request in proxy.requests:
+        digest = hashlib.sha256(request.body).hexdigest()
+        assert request.headers["x-amz-content-sha256"] == digest, request.path
+        if request.method in ("PUT", "POST"):
+            assert request.headers["Content-MD5"] == base64.b64encode(hashlib.md5(request.body).digest()).decode()
+            assert "Transfer-Encoding" not in request.headers and "x-amz-checksum" not in str(request.headers).lower()
+
+
+def test_a_store_that_cannot_be_had_is_not_empty(archive, bucket, proxy, place):
+    push(archive, bucket)
+    name = sorted(path.name[:24] for path in archive.finished().values())[0]
+    for answer, status, told in (
+            ((503, [], ""), 3, "503"),
+            ((403, [], "<Error><Code>AccessDenied</Code></Error>"), 4, "AccessDenied"),
+            ((404, [], "<Error><Code>NoSuchBucket</Code></Error>"), 4, "NoSuchBucket"),
+            ((200, [], "<Error><Code>InternalError</Code></Error>"), 3, "InternalError"),
+            ((200, [], ""), 3, "200"),
+            ((301, [("x-amz-bucket-region", "eu-west-1")], ""), 4, "eu-west-1"),
+            ("reset", 3, ""), ("half", 3, "")):
+        proxy.decide = lambda request: answer
+        for verb in ("ls", "get"):
+            words = [name, place / "target"] if verb == "get" else []
+            result = store(verb, bucket, *words, endpoint=proxy.url, status=status)
+            assert told in result.stderr, (verb, answer, result.stderr)
+            assert not (place / "target").exists()
+    # Half an object is none.
+    proxy.decide = lambda request: "half" if request.method == "GET" and "list-type" not in request.path else None
+    store("get", bucket, name, place / "target", endpoint=proxy.url, status=3)
+    assert not (place / "target").exists()
+    # A redirect is not followed: a signature goes to nobody else.
+    proxy.decide = lambda request: (307, [("Location", bucket.gateway.url + request.path)], "")
+    before = len(proxy.requests)
+    store("ls", bucket, endpoint=proxy.url, status=4)
+    assert len(proxy.requests) == before + 1
+
+
+def test_refusals_say_why(archive, bucket):
+    wrong = {**KEYS, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    result = push(archive, bucket, env=wrong, status=4)
+    assert "SignatureDoesNotMatch" in result.stderr and "secret key" in result.stderr
+    result = push(archive, bucket, env={**KEYS, "AWS_ACCESS_KEY_ID": "nobody"}, status=4)
+    assert "InvalidAccessKeyId" in result.stderr
+    bucket.name = "nosuchbucket"
+    result = push(archive, bucket, status=4)
+    assert "NoSuchBucket" in result.stderr
+    result = push(archive, bucket, "--retry-for", "1s", endpoint="http://127.0.0.1:1", status=3)
+    assert "--store-endpoint" in result.stderr
+    assert not (archive.path / ".pgweir-store").exists()
+
+
+def test_a_clock_that_differs(bucket, proxy):
+    """The store's clock is an hour ahead."""
+    def decide(request):
+        then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+        date = [("Date", email.utils.format_datetime(then, usegmt=True))]
+        sent = datetime.datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+        off = abs((sent.replace(tzinfo=datetime.timezone.utc) - then).total_seconds())
+        if off > 900:
+            return 403, date, "<Error><Code>RequestTimeTooSkewed</Code></Error>"
+        return 200, date, "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+    proxy.decide = decide
+    result = store("ls", bucket, endpoint=proxy.url)
+    assert "clock differs from the store's by 1 h" in result.stderr or "by 59 min" in result.stderr, result.stderr
+    assert len(proxy.requests) == 2
+
+
+class Services:
+    """Those that give credentials, as AWS's do; each wants what it should."""
+
+    def decide(self, request):
+        keys = {"AccessKeyId": Gateway.key, "SecretAccessKey": Gateway.secret, "Token": "",
+                "Expiration": "2099-01-01T00:00:00Z"}
+        headers = request.headers
+        if request.path == "/latest/api/token":
+            good = request.method == "PUT" and headers.get("X-aws-ec2-metadata-token-ttl-seconds")
+            return (200, [], "imds-token") if good else (400, [], "")
+        if request.path.startswith("/latest/meta-data/iam/security-credentials/"):
+            if headers.get("X-aws-ec2-metadata-token") != "imds-token":
+                return 401, [], ""
+            role = request.path.rpartition("/")[2]
+            return 200, [], json.dumps(keys) if role else "a-role"
+        if request.path == "/container":
+            return (200, [], json.dumps(keys)) if headers.get("Authorization") == "pod-token" else (403, [], "")
+        if request.path == "/" and request.method == "POST":
+            good = b"WebIdentityToken=web-token" in request.body and b"RoleArn=arn%3Aaws%3Arole" in request.body
+            return (200, [], f"<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+                             f"<AccessKeyId>{Gateway.key}</AccessKeyId><SecretAccessKey>{Gateway.secret}"
+                             f"</SecretAccessKey><SessionToken></SessionToken><Expiration>2099-01-01T00:00:00Z"
+                             f"</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+                             f"</AssumeRoleWithWebIdentityResponse>") if good else (400, [], "")
+        return None
+
+
+def test_credentials_come_from_where_aws_programs_have_them(bucket, proxy, place):
+    proxy.decide = Services().decide
+    write = lambda name, text, mode=0o600: ((place / name).write_text(text), (place / name).chmod(mode),  # noqa: E731
+                                            place / name)[-1]
+    keys = f"aws_access_key_id = {Gateway.key}\naws_secret_access_key = {Gateway.secret}\n"
+    file = write("keys", f"[default]\n{keys}")
+    (place / ".aws").mkdir()
+    write(".aws/credentials", f"[default]\naws_access_key_id = no\naws_secret_access_key = no\n[other]\n{keys}")
+    command = write("command", "#!/bin/sh\necho '{\"Version\": 1, \"AccessKeyId\": \"" + Gateway.key +
+                    "\", \"SecretAccessKey\": \"" + Gateway.secret + "\"}'\n", 0o700)
+    token, pod = write("token", "web-token\n"), write("pod", "pod-token")
+    wrong = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}
+    for options, env, source in (
+            (["--store-credentials", file], wrong, str(file)),
+            (["--store-credential-command", command], wrong, "the command"),
+            ([], KEYS, "the environment"),
+            ([], {"HOME": str(place), "AWS_PROFILE": "other"}, "/.aws/credentials"),
+            ([], {"AWS_WEB_IDENTITY_TOKEN_FILE": str(token), "AWS_ROLE_ARN": "arn:aws:role",
+                  "AWS_ENDPOINT_URL_STS": proxy.url}, "STS"),
+            ([], {"AWS_CONTAINER_CREDENTIALS_FULL_URI": proxy.url + "/container",
+                  "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(pod)}, "the container's service"),
+            ([], {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": proxy.url},
+             "the machine's metadata service")):
+        result = store("check", bucket, *options, env=env)
+        assert f"credentials from " in result.stdout and source in result.stdout.split("\n")[0], result.stdout
+
+    result = store("check", bucket, env={}, status=2)
+    assert "there are no credentials for the store" in result.stderr
+    file.chmod(0o640)
+    result = store("check", bucket, "--store-credentials", file, status=2)
+    assert "others have access to the store's credentials" in result.stderr
+    for text in (result.stdout, result.stderr):
+        assert Gateway.secret not in text
+
+
+def test_credentials_that_have_expired_are_renewed(bucket, proxy, place):
+    """A token that the store does not take any more, though it should be good for long."""
+    count = place / "count"
+    command = place / "command"
+    command.write_text(f"""#!/bin/sh
+echo x >>{count}
+[ $(wc -l <{count}) -gt 1 ] || token=', "SessionToken": "old"'
+echo '{{"Version": 1, "AccessKeyId": "{Gateway.key}", "SecretAccessKey": "{Gateway.secret}"'"$token"'}}'
+""")
+    command.chmod(0o700)
+    expired = (400, [], "<Error><Code>ExpiredToken</Code></Error>")
+    proxy.decide = lambda request: expired if request.headers.get("X-Amz-Security-Token") else None
+    store("ls", bucket, "--store-credential-command", command, endpoint=proxy.url)
+    assert count.read_text() == "x\nx\n"
+
+
+def test_secrets_are_in_no_message_and_no_process_list(archive, bucket, proxy, place):
+    keys = place / "keys"
+    keys.write_text(f"[default]\naws_access_key_id = {Gateway.key}\naws_secret_access_key = {Gateway.secret}\n")
+    keys.chmod(0o600)
+    seen = []
+
+    def decide(request):
+        for entry in os.listdir("/proc"):
+            try:
+                command = pathlib.Path("/proc", entry, "cmdline").read_bytes() if entry.isdigit() else b""
+            except OSError:
+                continue
+            if b"store\0push" in command:
+                seen.append((command, pathlib.Path("/proc", entry, "environ").stat().st_uid, entry))
+        return 403, [], "<Error><Code>AccessDenied</Code></Error>"
+
+    proxy.decide = decide
+    result = push(archive, bucket, "--store-credentials", keys, endpoint=proxy.url, env={}, status=4)
+    assert seen and all(Gateway.secret.encode() not in command for command, _, _ in seen)
+    # Nobody can have a core file of it: the kernel then gives its files in /proc to root.
+    assert all(owner == 0 for _, owner, _ in seen)
+    for request in proxy.requests:
+        assert Gateway.secret not in str(request.headers) and Gateway.secret not in request.path
+    assert Gateway.secret not in result.stdout + result.stderr
+
+
+def test_killed_at_any_time_it_goes_on(archive, bucket, proxy):
+    """Killed behind each request in turn, its answer given or not: what is marked is there."""
+    count = len(files_of(archive))
+    for fatal in range(2, 2 + 3 * count, 3):
+        started = len(proxy.requests)
+        processes = []
+
+        def decide(request):
+            if request.number - started == fatal:
+                processes[0].kill()
+                return "lost" if fatal % 2 else None
+            return None
+
+        proxy.decide = decide
+        processes.append(subprocess.Popen(
+            [str(BINARY), "store", "push", "-D", str(archive.path), "--store", f"s3://{bucket.name}/p",
+             "--store-endpoint", proxy.url, "--store-name", "main", "--no-progress", "--store-jobs", "2"],
+            env={**os.environ, **KEYS}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        ended = processes[0].wait(60)
+        if (archive.path / ".pgweir-store").exists():
+            stored = {key.rpartition("/")[2][:24] for key in bucket.keys()}
+            for first, last in mark_of(archive)["sent"]:
+                names = sorted(path.name[:24] for path in archive.finished().values())
+                assert set(names[names.index(first):names.index(last) + 1]) <= stored
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+    proxy.decide = lambda request: None
+    push(archive, bucket, endpoint=proxy.url)
+    leftovers = {key for key in bucket.keys() if "pgweir-probe" in key}
+    for key in leftovers:  # of those that were killed while they asked
+        bucket.remove(key)
+    assert_stored(archive, bucket)
+
+
+def test_one_push_at_a_time(archive, bucket, proxy):
+    """A cron job that overlaps with the one before ends, and says so."""
+    told = []
+
+    def decide(request):
+        if not told:
+            told.append(push(archive, bucket, endpoint=bucket.gateway.url, status=3).stderr)
+        return None
+
+    proxy.decide = decide
+    push(archive, bucket, endpoint=proxy.url)
+    assert "another \"pgweir store push\" sends this archive" in told[0]
+
+
+def test_sigterm_ends_it_between_two_files(archive, bucket, proxy):
+    processes = []
+
+    def decide(request):
+        if request.method == "PUT" and "/wals/" in request.path:
+            processes[0].terminate()
+        return None
+
+    proxy.decide = decide
+    processes.append(subprocess.Popen(
+        [str(BINARY), "store", "push", "-D", str(archive.path), "--store", f"s3://{bucket.name}/p",
+         "--store-endpoint", proxy.url, "--store-name", "main", "--no-progress", "--store-jobs", "1"],
+        env={**os.environ, **KEYS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    output, errors = processes[0].communicate(timeout=60)
+    assert processes[0].returncode == 3, (output, errors)
+    assert "stopped before everything was sent" in errors
+    proxy.decide = lambda request: None
+    push(archive, bucket)
+    assert_stored(archive, bucket)
+
+
+def test_the_configuration_file_has_a_section_for_it(archive, bucket, place):
+    keys = place / "keys"
+    keys.write_text(f"[default]\naws_access_key_id = {Gateway.key}\naws_secret_access_key = {Gateway.secret}\n")
+    keys.chmod(0o600)
+    config = place / "weir.ini"
+    config.write_text(f"directory = {archive.path}\nslot = main\n\n[store]\nstore = s3://{bucket.name}/p\n"
+                      f"store-endpoint = {bucket.gateway.url}\nstore-credentials = {keys}\n")
+    assert pgweir("config", "check", config).returncode == 0
+    result = pgweir("-c", config, "store", "push", "--no-progress")
+    assert result.returncode == 0, result.stderr
+    assert_stored(archive, bucket)
+
+
+def test_restore_and_receive_load_nothing_of_it(place):
+    """Only `pgweir store` has libcurl: each program's start would take five times as long."""
+    libraries = run(["ldd", BINARY]).stdout
+    assert "curl" not in libraries and "pugixml" not in libraries
+    hidden = place / "bin"
+    hidden.mkdir()
+    shutil.copy(BINARY, hidden / "pgweir")
+    result = run([hidden / "pgweir", "store", "ls", "--store", "s3://wal/p", "--store-name", "main"], check=False,
+                 env={"PATH": os.environ["PATH"], **KEYS})
+    if result.returncode == 2:  # a machine where the package is installed has it elsewhere
+        assert "Install the package pgweir-store" in result.stderr
+    assert run([hidden / "pgweir", "restore", "--help"]).returncode == 0
+
+
+def test_metadata_and_digests(archive, bucket):
+    push(archive, bucket)
+    for path in archive.finished().values():
+        bucket.request("HEAD", key_of(path.name))
+        assert bucket.headers["x-amz-meta-pgweir-sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert re.fullmatch(r"\d+", bucket.headers["x-amz-meta-pgweir-system-id"])

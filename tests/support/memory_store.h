@@ -1,0 +1,153 @@
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "crypto/digest.h"
+#include "store/object_store.h"
+#include "support/bytes.h"
+
+namespace weir::test {
+
+/// A store in memory, with the faults of real ones. Any thread.
+class MemoryStore final : public store::ObjectStore {
+ public:
+  struct Object {
+    Bytes bytes{};
+    store::Metadata metadata{};
+    std::string etag{};
+  };
+  struct Call {
+    std::uint64_t number = 0;  ///< 1 for the first one
+    std::string what;          ///< "put", "head", "get", "list", "versions", "remove"
+    std::string key;
+  };
+  enum class Fault {
+    none,
+    lost_answer,  ///< it is done, and nobody hears of it
+    lost_request,
+    throttled,
+    refused,
+  };
+  /// What becomes of a call.
+  std::function<Fault(const Call&)> fault;
+  enum class Conditions { heeded, ignored, refused } conditions = Conditions::heeded;
+  bool keeps_versions = false;
+  std::map<std::string, Object> objects;
+  std::map<std::string, std::size_t> puts;  ///< of each key, that were done
+  std::vector<Call> calls;
+  std::function<void(const std::string& key)> before_put;  ///< another writer is quicker
+
+  [[nodiscard]] std::string name() const override { return "s3://memory"; }
+
+  [[nodiscard]] Put put_if_absent(const std::string& key, const store::Content& content) override {
+    return with("put", key, [&] {
+      if (conditions == Conditions::refused)
+        throw store::StoreError(store::Trouble::unable, "NotImplemented");
+      if (before_put) before_put(key);
+      if (conditions == Conditions::heeded && objects.contains(key)) return Put::taken;
+      store(key, content);
+      return Put::stored;
+    });
+  }
+  void put(const std::string& key, const store::Content& content) override {
+    with("put", key, [&] {
+      if (before_put) before_put(key);
+      store(key, content);
+      return true;
+    });
+  }
+  [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key) override {
+    return with("head", key, [&]() -> std::optional<store::ObjectHead> {
+      const auto found = objects.find(key);
+      if (found == objects.end()) return std::nullopt;
+      return store::ObjectHead{found->second.bytes.size(), found->second.etag,
+                               found->second.metadata};
+    });
+  }
+  bool get(const std::string& key, const std::optional<Range>& range,
+           const codec::Sink& sink) override {
+    const auto content = with("get", key, [&]() -> std::optional<Bytes> {
+      const auto found = objects.find(key);
+      return found == objects.end() ? std::nullopt : std::optional(found->second.bytes);
+    });
+    std::span<const std::byte> wanted;
+    if (content) wanted = *content;
+    if (range) {
+      wanted = wanted.subspan(std::min<std::size_t>(wanted.size(), range->first));
+      wanted = wanted.first(std::min<std::size_t>(wanted.size(), range->size));
+    }
+    if (content && !wanted.empty()) sink(wanted);
+    return content.has_value();
+  }
+  [[nodiscard]] store::ObjectPage list(const std::string& prefix, const std::string& after,
+                                       std::size_t most) override {
+    return with("list", prefix, [&] {
+      store::ObjectPage page;
+      for (const auto& [key, object] : objects) {
+        if (!key.starts_with(prefix) || key <= after) continue;
+        if (page.objects.size() == most) {
+          page.more = true;
+          break;
+        }
+        page.objects.push_back({key, object.bytes.size(), object.etag});
+      }
+      return page;
+    });
+  }
+  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override {
+    return with("versions", key, [&] {
+      std::vector<std::string> ids;
+      if (keeps_versions)
+        for (std::size_t i = 0; i < puts[key]; ++i) ids.push_back("v" + std::to_string(i));
+      return ids;
+    });
+  }
+  [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override {
+    return with("remove", keys.empty() ? "" : keys.front(), [&] {
+      for (const auto& key : keys) objects.erase(key);
+      return std::vector<Kept>();
+    });
+  }
+
+  /// Somebody else has put it there.
+  void place(const std::string& key, std::span<const std::byte> bytes) {
+    crypto::Digest md5(crypto::Digest::Kind::md5);
+    md5.add(bytes);
+    objects[key] = {Bytes(bytes.begin(), bytes.end()), {}, crypto::to_hex(md5.finish())};
+    ++puts[key];
+  }
+
+ private:
+  template <typename Action>
+  auto with(const std::string& what, const std::string& key, Action action) -> decltype(action()) {
+    const std::lock_guard lock(mutex_);
+    calls.push_back({calls.size() + 1, what, key});
+    const auto what_happens = fault ? fault(calls.back()) : Fault::none;
+    using store::StoreError;
+    using store::Trouble;
+    if (what_happens == Fault::lost_request) throw StoreError(Trouble::unreachable, "no answer");
+    if (what_happens == Fault::throttled) throw StoreError(Trouble::throttled, "SlowDown");
+    if (what_happens == Fault::refused) throw StoreError(Trouble::refused, "AccessDenied");
+    auto result = action();
+    if (what_happens == Fault::lost_answer) throw StoreError(Trouble::unreachable, "no answer");
+    return result;
+  }
+  void store(const std::string& key, const store::Content& content) {
+    Bytes bytes(content.bytes->size());
+    bytes.resize(content.bytes->read_at(0, bytes));
+    objects[key] = {std::move(bytes), content.metadata, content.md5};
+    ++puts[key];
+  }
+
+  std::mutex mutex_;
+};
+
+}  // namespace weir::test

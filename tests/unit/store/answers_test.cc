@@ -1,0 +1,128 @@
+#include "store/answers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+
+namespace weir::store {
+namespace {
+
+Answer answer(long status, const std::string& code, const std::string& more = "") {
+  return {.status = status,
+          .body = code.empty() ? ""
+                               : "<?xml version=\"1.0\"?><Error><Code>" + code +
+                                     "</Code><Message>words</Message>" + more + "</Error>"};
+}
+
+TEST(Answers, MeanWhatTheStoresWordMeans) {
+  struct Case {
+    long status;
+    const char* code;
+    Trouble trouble;
+    ErrorKind kind;
+  };
+  for (const auto& each : {
+           Case{503, "SlowDown", Trouble::throttled, ErrorKind::retry},
+           Case{503, "", Trouble::throttled, ErrorKind::retry},
+           Case{429, "", Trouble::throttled, ErrorKind::retry},
+           Case{500, "InternalError", Trouble::unreachable, ErrorKind::retry},
+           Case{502, "", Trouble::unreachable, ErrorKind::retry},
+           Case{409, "OperationAborted", Trouble::unreachable, ErrorKind::retry},
+           Case{409, "ConditionalRequestConflict", Trouble::unreachable, ErrorKind::retry},
+           Case{499, "", Trouble::unreachable, ErrorKind::retry},
+           Case{400, "RequestTimeout", Trouble::unreachable, ErrorKind::retry},
+           // 200, and then it went wrong
+           Case{200, "InternalError", Trouble::unreachable, ErrorKind::retry},
+           Case{200, "", Trouble::unreachable, ErrorKind::retry},
+           Case{403, "RequestTimeTooSkewed", Trouble::clock, ErrorKind::refused},
+           Case{400, "ExpiredToken", Trouble::expired, ErrorKind::refused},
+           Case{301, "PermanentRedirect", Trouble::region, ErrorKind::refused},
+           Case{307, "", Trouble::region, ErrorKind::refused},
+           Case{400, "AuthorizationHeaderMalformed", Trouble::region, ErrorKind::refused},
+           Case{501, "NotImplemented", Trouble::unable, ErrorKind::refused},
+           Case{403, "AccessDenied", Trouble::refused, ErrorKind::refused},
+           Case{403, "", Trouble::refused, ErrorKind::refused},
+           Case{403, "SignatureDoesNotMatch", Trouble::refused, ErrorKind::refused},
+           Case{403, "InvalidObjectState", Trouble::refused, ErrorKind::refused},
+           Case{404, "NoSuchBucket", Trouble::refused, ErrorKind::refused},
+           // Whoever asks for an object has looked for NoSuchKey before.
+           Case{404, "NoSuchKey", Trouble::refused, ErrorKind::refused},
+       }) {
+    SCOPED_TRACE(std::to_string(each.status) + each.code);
+    const auto error = error_of(answer(each.status, each.code), "could not do it", "s3://b/k");
+    EXPECT_EQ(error.trouble(), each.trouble);
+    EXPECT_EQ(error.kind(), each.kind);
+    EXPECT_EQ(error.code(), each.code);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(std::to_string(each.status)));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("s3://b/k"));
+  }
+}
+
+TEST(Answers, NameTheRegionThatWouldBeRight) {
+  const auto by_body =
+      error_of(answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"), "x", "y");
+  EXPECT_THAT(by_body.what(), ::testing::HasSubstr("region eu-west-1"));
+  EXPECT_THAT(by_body.hint(), ::testing::HasSubstr("--store-region"));
+  auto redirect = answer(301, "");
+  redirect.headers["x-amz-bucket-region"] = "eu-west-1";
+  EXPECT_THAT(error_of(redirect, "x", "y").what(), ::testing::HasSubstr("region eu-west-1"));
+}
+
+TEST(Answers, OfWhatIsNoStoreAreShortAndOnOneLine) {
+  const auto error = error_of(Answer{.status = 502, .body = "<html>\n" + std::string(5000, 'x')},
+                              "could not do it", "s3://b");
+  EXPECT_LT(std::string(error.what()).size(), 400u);
+  EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+}
+
+TEST(Answers, ThatAreNoListingAreNoEmptyOne) {
+  const auto page = parse_listing(
+      "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>true"
+      "</IsTruncated><Contents><Key>a&amp;b</Key><Size>7</Size><ETag>&quot;e&quot;</ETag>"
+      "</Contents></ListBucketResult>");
+  ASSERT_TRUE(page);
+  EXPECT_TRUE(page->more);
+  ASSERT_EQ(page->objects.size(), 1u);
+  EXPECT_EQ(page->objects[0].key, "a&b");
+  EXPECT_EQ(page->objects[0].size, 7u);
+  EXPECT_EQ(page->objects[0].etag, "e");
+  EXPECT_TRUE(parse_listing("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+                  ->objects.empty());
+  for (const std::string body :
+       {"", "<html/>", "<Error><Code>InternalError</Code></Error>", "<ListBucketResult>",
+        "<ListBucketResult/>",
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a"
+        "</Key></Contents></ListBucketResult>"}) {
+    SCOPED_TRACE(body);
+    EXPECT_FALSE(parse_listing(body));
+  }
+}
+
+TEST(Answers, TellTheVersionsOfOneKey) {
+  const auto versions = parse_versions(
+      "<ListVersionsResult><Version><Key>k</Key><VersionId>2</VersionId></Version><Version><Key>k"
+      "</Key><VersionId>1</VersionId></Version><Version><Key>k.zst</Key><VersionId>9</VersionId>"
+      "</Version><DeleteMarker><Key>k</Key><VersionId>3</VersionId></DeleteMarker>"
+      "</ListVersionsResult>",
+      "k");
+  EXPECT_EQ(versions, (std::vector<std::string>{"2", "1"}));
+  EXPECT_FALSE(parse_versions("<Error/>", "k"));
+}
+
+TEST(Answers, TellWhatWasNotRemoved) {
+  const auto kept = parse_removal(
+      "<DeleteResult><Error><Key>k</Key><Code>AccessDenied</Code><Message>locked</Message></Error>"
+      "</DeleteResult>");
+  ASSERT_TRUE(kept);
+  ASSERT_EQ(kept->size(), 1u);
+  EXPECT_EQ(kept->front().key, "k");
+  EXPECT_EQ(kept->front().why, "AccessDenied locked");
+  EXPECT_TRUE(parse_removal("<DeleteResult/>")->empty());
+  EXPECT_FALSE(parse_removal("<Error><Code>InternalError</Code></Error>"));
+  const std::array<std::string, 2> keys = {"a", "b&<c>"};
+  EXPECT_THAT(removal_request(keys), ::testing::HasSubstr("<Key>b&amp;&lt;c&gt;</Key>"));
+}
+
+}  // namespace
+}  // namespace weir::store

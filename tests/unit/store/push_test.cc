@@ -1,0 +1,319 @@
+#include "store/push.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+#include <set>
+
+#include "store/mark.h"
+#include "support/archive_builder.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+
+namespace weir::store {
+namespace {
+
+using codec::Method;
+using test::error_of;
+using test::MemoryStore;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using Fault = MemoryStore::Fault;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+
+std::string key(std::uint64_t segno, const std::string& form = "", wal::TimelineId timeline = 1) {
+  return kLayout.key(wal::SegmentName(timeline, segno, kSize)) + form;
+}
+
+/// An archive with some segments, and what is to be sent of it.
+class PushTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    wal_.grow_to(wal::Lsn(6 * kSize.bytes() + 200'000));
+    builder_.segments(wal_, 1, 3);
+    builder_.segments(wal_, 3, 6, Method::zstd);
+    builder_.partial(wal_, wal::Lsn(6 * kSize.bytes() + 100'000));
+  }
+  PushResult push(std::size_t jobs = 3, const std::string& place = "here") {
+    const auto directory = builder_.disk.open();
+    NullLog log;
+    return store::push(
+        *directory, store_, kLayout,
+        {.store_name = place, .jobs = jobs, .retry_for = std::chrono::seconds(20), .seed = 7},
+        machine_threads(), log);
+  }
+  void forget_mark() {
+    const auto directory = builder_.disk.open();
+    directory->remove(std::string(kMarkName));
+    directory->sync();
+  }
+  std::optional<Mark> mark() { return read_mark(*builder_.disk.open()); }
+  /// What the mark says is so.
+  void expect_mark_is_true() {
+    const auto found = mark();
+    if (!found) return;
+    for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+      const bool there = store_.objects.contains(key(segno, segno < 3 ? "" : ".zst"));
+      EXPECT_TRUE(there || !found->has(wal::SegmentName(1, segno, kSize))) << segno;
+    }
+  }
+  void expect_all_there() {
+    for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+      const std::string form = segno < 3 ? "" : ".zst";
+      const auto found = store_.objects.find(key(segno, form));
+      ASSERT_NE(found, store_.objects.end()) << segno;
+      EXPECT_EQ(found->second.bytes,
+                builder_.disk.content(wal::SegmentName(1, segno, kSize).to_string() + form));
+      EXPECT_EQ(store_.puts[found->first], 1u) << "written once";
+    }
+    EXPECT_EQ(mark()->sent.size(), 1u);
+  }
+
+  WalBuilder wal_{WalBuilder::Options{}};
+  ArchiveBuilder builder_;
+  MemoryStore store_;
+};
+
+TEST_F(PushTest, SendsWhatIsFinishedOnce) {
+  const auto first = push();
+  EXPECT_EQ(first.segments, 5u);
+  EXPECT_EQ(first.pending, 0u);
+  EXPECT_TRUE(first.failures.empty());
+  expect_all_there();
+  // Nothing but the segments and the record of the cluster: no probe is left, no .partial is there.
+  EXPECT_EQ(store_.objects.size(), 6u);
+  const auto requests = store_.calls.size();
+  EXPECT_EQ(push().segments, 0u);
+  EXPECT_EQ(store_.calls.size(), requests) << "the mark knows it";
+}
+
+TEST_F(PushTest, TellsOfEachObjectWhatItIs) {
+  push();
+  const auto& metadata = store_.objects[key(3, ".zst")].metadata;
+  EXPECT_EQ(metadata.at("pgweir-system-id"), std::to_string(wal_.options().system_identifier));
+  EXPECT_EQ(metadata.at("pgweir-segment-size"), std::to_string(kSize.bytes()));
+  EXPECT_EQ(metadata.at("pgweir-sha256").size(), 64u);
+}
+
+TEST_F(PushTest, FindsOutAgainWhatIsThereWhenTheMarkIsLost) {
+  push();
+  forget_mark();
+  const auto again = push();
+  EXPECT_EQ(again.segments, 0u);
+  EXPECT_EQ(again.were_there, 5u);
+  expect_all_there();
+}
+
+TEST_F(PushTest, TakesAnotherPlaceForOneThatHasNothing) {
+  push();
+  store_.objects.clear();
+  EXPECT_EQ(push(3, "elsewhere").segments, 5u);
+}
+
+TEST_F(PushTest, TakesALostAnswerForNoError) {
+  std::set<std::string> lost;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "put" && lost.insert(call.key).second ? Fault::lost_answer : Fault::none;
+  };
+  const auto result = push();
+  EXPECT_EQ(result.segments, 0u);
+  EXPECT_EQ(result.were_there, 5u);
+  EXPECT_TRUE(result.failures.empty());
+  expect_all_there();
+}
+
+TEST_F(PushTest, GoesOnThroughThrottlingAndLostRequests) {
+  std::mt19937_64 random(test::seed_or(43));
+  store_.fault = [&](const MemoryStore::Call&) {
+    const auto dice = random() % 12;
+    return dice < 2 ? Fault::throttled : dice == 2 ? Fault::lost_request : Fault::none;
+  };
+  EXPECT_TRUE(push().failures.empty());
+  store_.fault = nullptr;
+  expect_all_there();
+}
+
+TEST_F(PushTest, StopsAtARefusalAndKeepsWhatIsSent) {
+  std::size_t puts = 0;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "put" && call.key.find("/wals/") != std::string::npos && ++puts > 2
+               ? Fault::refused
+               : Fault::none;
+  };
+  const auto result = push(1);
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::refused);
+  EXPECT_EQ(result.segments, 2u);
+  EXPECT_EQ(result.pending, 3u);
+  expect_mark_is_true();
+  store_.fault = nullptr;
+  EXPECT_EQ(push().segments, 3u);
+  expect_all_there();
+}
+
+TEST_F(PushTest, OverwritesNothing) {
+  const auto other = test::bytes_of("somebody else's");
+  store_.place(key(2), other);
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
+  EXPECT_THAT(result.failures.front().what(), ::testing::HasSubstr(key(2)));
+  EXPECT_EQ(store_.objects[key(2)].bytes, other);
+  EXPECT_TRUE(mark()->has(wal::SegmentName(1, 1, kSize)));
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 3, kSize))) << "not behind what is not there";
+}
+
+TEST_F(PushTest, TakesTheSameWalInAnotherFormForTheSame) {
+  store_.place(key(1, ".zst"), verify::packed(Method::zstd, ArchiveBuilder::content(wal_, 1)));
+  store_.place(key(3), ArchiveBuilder::content(wal_, 3));
+  // The same form, packed by somebody else.
+  store_.place(key(2, ".gz"), verify::packed(Method::gzip, ArchiveBuilder::content(wal_, 2)));
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.were_there, 3u);
+  EXPECT_EQ(result.segments, 2u);
+  EXPECT_FALSE(store_.objects.contains(key(1))) << "a second form helps nobody";
+}
+
+TEST_F(PushTest, SeesOtherWalInAnotherForm) {
+  WalBuilder other(WalBuilder::Options{.seed = 4711});
+  other.grow_to(wal::Lsn(2 * kSize.bytes()));
+  store_.place(key(1, ".zst"), verify::packed(Method::zstd, ArchiveBuilder::content(other, 1)));
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
+  EXPECT_EQ(mark(), std::nullopt);
+}
+
+TEST_F(PushTest, RefusesThePlaceOfAnotherCluster) {
+  push();
+  WalBuilder other(WalBuilder::Options{.system_identifier = 4711});
+  other.grow_to(wal::Lsn(2 * kSize.bytes()));
+  ArchiveBuilder archive;
+  archive.segments(other, 1, 2);
+  const auto directory = archive.disk.open();
+  const auto before = store_.objects.size();
+  NullLog log;
+  const auto error = error_of([&] {
+    static_cast<void>(
+        store::push(*directory, store_, kLayout, {.store_name = "here"}, machine_threads(), log));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("4711"));
+  EXPECT_EQ(store_.objects.size(), before);
+}
+
+TEST_F(PushTest, SendsNoDamagedSegment) {
+  auto bytes = builder_.disk.content(wal::SegmentName(1, 2, kSize).to_string());
+  for (std::size_t at = 8192; at < bytes.size(); at += 997) bytes[at] ^= std::byte{1};
+  builder_.disk.put(wal::SegmentName(1, 2, kSize).to_string(), bytes);
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::damage);
+  EXPECT_FALSE(store_.objects.contains(key(2)));
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 3, kSize)));
+}
+
+TEST_F(PushTest, LooksBeforeItPutsWhereConditionsAreNotHeeded) {
+  for (const auto conditions :
+       {MemoryStore::Conditions::ignored, MemoryStore::Conditions::refused}) {
+    store_.objects.clear();
+    store_.puts.clear();
+    forget_mark();
+    store_.conditions = conditions;
+    const auto other = test::bytes_of("somebody else's");
+    store_.place(key(2), other);
+    const auto result = push();
+    ASSERT_EQ(result.failures.size(), 1u);
+    EXPECT_EQ(store_.objects[key(2)].bytes, other);
+    EXPECT_EQ(store_.puts[key(1)], 1u);
+  }
+}
+
+TEST_F(PushTest, TellsOfTwoWritersThatAVersionedBucketHasLetThrough) {
+  store_.conditions = MemoryStore::Conditions::ignored;
+  store_.keeps_versions = true;
+  store_.before_put = [&](const std::string& what) {
+    if (what == key(2)) ++store_.puts[what];
+  };
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
+  EXPECT_THAT(result.failures.front().what(), ::testing::HasSubstr("v0, v1"));
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
+}
+
+TEST_F(PushTest, SendsAHistoryBeforeTheSegmentsOfItsTimeline) {
+  const auto switchpoint = wal_.fork_point(wal::Lsn(kSize.bytes() + 500'000));
+  auto second = wal_.fork(switchpoint, 2, 5);
+  second.grow_to(wal::Lsn(3 * kSize.bytes()));
+  builder_.segments(second, 1, 2);
+  builder_.history(2, fmt::format("1\t{}\tno reason\n", switchpoint));
+  const auto result = push();
+  EXPECT_EQ(result.histories, 1u);
+  std::vector<std::string> puts;
+  for (const auto& call : store_.calls)
+    if (call.what == "put") puts.push_back(call.key);
+  const auto history = std::find(puts.begin(), puts.end(), kLayout.history_key(2));
+  const auto first = std::find(puts.begin(), puts.end(), key(1, "", 2));
+  ASSERT_NE(history, puts.end());
+  EXPECT_LT(history, first);
+  EXPECT_TRUE(mark()->has_history(2));
+}
+
+TEST_F(PushTest, SeesAnotherHistoryOfATimeline) {
+  builder_.history(2, "1\t0/100000\tno reason\n");
+  store_.place(kLayout.history_key(2), test::as_bytes("1\t0/200000\tno reason\n"));
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
+  EXPECT_FALSE(mark()->has_history(2));
+}
+
+TEST_F(PushTest, NeverMarksWhatIsNotThereWhereverThePowerFails) {
+  std::mt19937_64 random(test::seed_or(41));
+  for (std::uint64_t call = 1;; call += 1 + random() % 3) {
+    SCOPED_TRACE(call);
+    SetUp();
+    store_.objects.clear();
+    store_.puts.clear();
+    forget_mark();
+    builder_.disk.lose_power_at(builder_.disk.calls() + call);
+    bool done = false;
+    try {
+      push(2);
+      done = true;
+    } catch (const sim::MachineDown&) {
+    }
+    builder_.disk.set_hook({});
+    builder_.disk.crash(random);
+    expect_mark_is_true();
+    if (done || HasFailure()) break;
+    // The next process brings the rest, and puts nothing twice.
+    const auto rest = push();
+    EXPECT_TRUE(rest.failures.empty());
+    expect_all_there();
+  }
+}
+
+TEST_F(PushTest, GivesUpWithoutTheMarkWhenADiskFails) {
+  for (int number = 0; number < 3; ++number) {
+    builder_.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      return call.operation == sim::SimDisk::Operation::sync &&
+                     call.name.find("pgweir-store") != std::string::npos
+                 ? sim::SimDisk::Effect::fail(EIO)
+                 : sim::SimDisk::Effect::proceed();
+    });
+    EXPECT_EQ(error_of([&] { push(); }).kind(), ErrorKind::durability);
+  }
+}
+
+}  // namespace
+}  // namespace weir::store
