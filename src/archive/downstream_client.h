@@ -10,6 +10,13 @@
 
 namespace weir::archive {
 
+/// How a connection is encrypted, in the words of pg_stat_ssl.
+struct ConnectionSsl {
+  std::string version;  ///< "TLSv1.3"
+  std::string cipher;
+  int bits = 0;
+};
+
 /// Somebody to whom the archive's WAL is served, in the words of pg_stat_replication. A value: who
 /// serves and who tells of it share it.
 struct DownstreamClient {
@@ -17,6 +24,7 @@ struct DownstreamClient {
   std::string user;
   std::string application_name;
   std::string client_address;
+  std::optional<ConnectionSsl> ssl{};  ///< nullopt: it is not encrypted
   std::optional<std::string> slot;
   std::chrono::system_clock::time_point backend_start{};
   std::string state = "startup";  ///< startup, catchup, streaming

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "archive/lock_file.h"
 #include "base/error.h"
 
 namespace weir::archive {
@@ -120,18 +121,8 @@ void keep_slots(Home& home, const KeptSlots& slots) {
 }
 
 std::unique_ptr<SlotsLock> SlotsLock::take(io::Directory& archive) {
-  const std::string name(kSlotsLockName);
-  auto file = archive.open(name);
-  if (!file) {
-    try {
-      file = archive.create(name);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::conflict) throw;
-      file = archive.open(name);  // somebody was quicker
-      if (!file) return nullptr;
-    }
-  }
-  if (!file->try_lock()) return nullptr;
+  auto file = try_lock_file(archive, std::string(kSlotsLockName));
+  if (!file) return nullptr;
   return std::unique_ptr<SlotsLock>(new SlotsLock(std::move(file)));
 }
 

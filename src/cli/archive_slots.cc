@@ -30,35 +30,6 @@ wal::Lsn end_by_names(io::Directory& archive) {
   return end;
 }
 
-relay::SlotsReport by_file(const std::string& directory) {
-  const auto archive = io::open_existing_directory(directory);
-  relay::SlotsReport report{end_by_names(*archive)};
-  if (auto kept = archive::read_slots(*archive))
-    for (auto& each : kept->slots) report.slots.push_back({.kept = std::move(each)});
-  return report;
-}
-
-SlotRow row_of(const relay::Slot& slot, wal::Lsn end) {
-  SlotRow row;
-  row.name = slot.kept.name;
-  row.type = "physical";
-  row.view.exists = true;
-  row.view.active = slot.active.has_value();
-  if (!slot.kept.inactive_since.empty()) row.inactive_since = slot.kept.inactive_since;
-  if (slot.kept.lost) {
-    row.view.wal_status = "lost";
-    row.view.invalidation_reason = "wal_removed";
-    return row;
-  }
-  if (slot.kept.restart_lsn == wal::Lsn()) return row;
-  row.restart_lsn = slot.kept.restart_lsn.to_string();
-  row.view.wal_status = "reserved";
-  row.view.retained = slot.kept.restart_lsn < end
-                          ? static_cast<std::int64_t>(end - slot.kept.restart_lsn)
-                          : std::int64_t{0};
-  return row;
-}
-
 Error in_use(const std::string& message, const std::string& directory) {
   return Error(ErrorKind::retry, message)
       .with("directory", directory)
@@ -82,21 +53,51 @@ std::optional<bool> drop_by_socket(const std::string& directory, const std::stri
 
 }  // namespace
 
-std::vector<SlotRow> list_archive_slots(const std::string& directory) {
-  relay::SlotsReport report;
-  if (const auto answer = relay::SlotsSocket::ask(directory, "list")) {
-    auto parsed = relay::parse_slots_report(*answer);
-    if (!parsed)
-      throw Error(ErrorKind::protocol, "the process that has the archive's slots answers nonsense")
-          .with("directory", directory)
-          .hint("Is it of the same version?");
-    report = std::move(*parsed);
-  } else {
-    report = by_file(directory);
+std::vector<archive::ServedSlot> list_archive_slots(const std::string& directory,
+                                                    std::chrono::milliseconds time) {
+  const auto answer = relay::SlotsSocket::ask(directory, "list", time);
+  if (!answer) return read_archive_slots(directory);
+  const auto report = relay::parse_slots_report(*answer);
+  if (!report)
+    throw Error(ErrorKind::protocol, "the process that has the archive's slots answers nonsense")
+        .with("directory", directory)
+        .hint("Is it of the same version?");
+  std::vector<archive::ServedSlot> slots;
+  for (const auto& slot : report->slots)
+    slots.push_back(
+        {slot.kept, slot.temporary, slot.active, archive::retained_by(slot.kept, report->end)});
+  return slots;
+}
+
+std::vector<archive::ServedSlot> read_archive_slots(const std::string& directory) {
+  const auto archive = io::open_existing_directory(directory);
+  const auto kept = archive::read_slots(*archive);
+  if (!kept || kept->slots.empty()) return {};
+  const auto end = end_by_names(*archive);
+  std::vector<archive::ServedSlot> slots;
+  for (const auto& slot : kept->slots)
+    slots.push_back({slot, false, std::nullopt, archive::retained_by(slot, end)});
+  return slots;
+}
+
+SlotRow row_of(const archive::ServedSlot& slot) {
+  SlotRow row;
+  row.name = slot.kept.name;
+  row.type = "physical";
+  row.served = slot;
+  row.view.exists = true;
+  row.view.active = slot.active_pid.has_value();
+  if (!slot.kept.inactive_since.empty()) row.inactive_since = slot.kept.inactive_since;
+  if (slot.kept.lost) {
+    row.view.wal_status = "lost";
+    row.view.invalidation_reason = "wal_removed";
+    return row;
   }
-  std::vector<SlotRow> rows;
-  for (const auto& slot : report.slots) rows.push_back(row_of(slot, report.end));
-  return rows;
+  if (!slot.kept.restart_lsn.valid()) return row;
+  row.restart_lsn = slot.kept.restart_lsn.to_string();
+  row.view.wal_status = "reserved";
+  row.view.retained = static_cast<std::int64_t>(slot.retained);
+  return row;
 }
 
 bool drop_archive_slot(const std::string& directory, const std::string& name) {

@@ -1,15 +1,23 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
+#include "archive/serving_view.h"
 #include "cli/slot_table.h"
 
 namespace weir::cli {
 
 // The slots that `pgweir serve` keeps beside an archive, whether it runs or not.
 
-[[nodiscard]] std::vector<SlotRow> list_archive_slots(const std::string& directory);
+/// Who has them is asked for so long, else it is what the file says. Throws Error{retry} where they
+/// have not answered by then, Error{damage, io}.
+[[nodiscard]] std::vector<archive::ServedSlot> list_archive_slots(const std::string& directory,
+                                                                  std::chrono::milliseconds time);
+/// What the file says.
+[[nodiscard]] std::vector<archive::ServedSlot> read_archive_slots(const std::string& directory);
+[[nodiscard]] SlotRow row_of(const archive::ServedSlot& slot);
 
 /// False: there is none of that name. Durable when it returns. Throws Error{retry} if somebody uses
 /// it.

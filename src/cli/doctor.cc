@@ -58,8 +58,9 @@ constexpr Option kOptions[] = {
 
 constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT", "where serve, or receive with --serve, is going to listen");
-constexpr Option kServing[] = {kServe,        kServeSocket, kServeHba,  kServeUsers,
-                               kServeTlsCert, kServeTlsKey, kServeTlsCa};
+constexpr Option kServing[] = {kServe,      kServeSocket,   kServeHba,
+                               kServeUsers, kServeTlsCert,  kServeTlsKey,
+                               kServeTlsCa, kServeSlotKeep, kServeBaseBackup};
 constexpr Option kConnection[] = {kDbname, kHost, kPort, kUsername, kSlot};
 
 /// Where only serving is asked about there may be no server any more.
@@ -155,7 +156,7 @@ int doctor_command(const Arguments& arguments) {
     add(doctor::judge_archive(archive));
     if (server) add(doctor::judge_both(*server, archive, plan));
   }
-  if (serving) add(check_serving(request));
+  if (serving) add(check_serving(request, directory));
   print(arguments.has(kJson) ? doctor::to_json(checks) + "\n" : doctor::to_text(checks));
   return doctor::healthy(checks) ? kDone : kNo;
 }

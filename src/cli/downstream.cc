@@ -55,11 +55,11 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
             [this](const receive::event::Streaming&) { serving_.set_last_word(std::nullopt); });
       })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
-  board_.set_clients([this] { return serving_.clients(); });
+  board_.set_serving([this] { return serving_.view(); });
 }
 
 Downstream::~Downstream() {
-  board_.set_clients({});
+  board_.set_serving({});
   stop_.raise();
   thread_->join();
 }

@@ -78,7 +78,17 @@ constexpr Metric kMetrics[] = {
      "1 if a failover to that host would leave no gap; hosts of the connection string but the one "
      "that streams, with --slot-on."},
     {"pgweir_receiver_candidate_look_time_seconds", false, "When that host answered last."},
-    // the receiver that serves
+    // pgweir serve
+    {"pgweir_serve_build_info", false, "Always 1; the version of pgweir serve is a label."},
+    {"pgweir_serve_up", false,
+     "1 while pgweir serve runs, 0 in what it wrote when it ended. One that was killed leaves 1: "
+     "see pgweir_serve_update_time_seconds."},
+    {"pgweir_serve_update_time_seconds", false, "When these values were taken."},
+    {"pgweir_serve_start_time_seconds", false, "When pgweir serve began."},
+    // what serves: that, or the receiver
+    {"pgweir_serve_timeline", false, "The timeline that is served; absent without WAL."},
+    {"pgweir_serve_end_lsn_bytes", false,
+     "Position up to which WAL is served; absent without WAL."},
     {"pgweir_serve_clients", false, "Clients that are served the archive's WAL now."},
     {"pgweir_serve_client_streaming", false,
      "1 for a client that has caught up and streams. Of two with the same name and address the "
@@ -89,6 +99,20 @@ constexpr Metric kMetrics[] = {
     {"pgweir_serve_client_replay_lag_seconds", false,
      "From when WAL was sent to when the client said that it is replayed; absent when all is, or "
      "where it replays nothing."},
+    {"pgweir_serve_client_behind_bytes", false,
+     "WAL that is served, and that it has not replayed, or, of one that replays nothing, not "
+     "flushed; only while it streams."},
+    {"pgweir_serve_client_encrypted", false, "1 if its connection is under TLS."},
+    {"pgweir_serve_slots", false,
+     "Replication slots that are kept beside the archive, temporary ones not counted; absent in a "
+     "process that does not have them, as all of the following."},
+    {"pgweir_serve_slot_active", false, "1 if a client uses the slot."},
+    {"pgweir_serve_slot_lost", false,
+     "1 if it held back more than --serve-slot-keep: its client is refused."},
+    {"pgweir_serve_slot_retained_bytes", false,
+     "WAL from its restart_lsn to the end: pgweir prune leaves it."},
+    {"pgweir_serve_slot_inactive_since_time_seconds", false,
+     "Since when nobody uses it; absent while somebody does."},
     // pgweir receive --compare-with
     {"pgweir_compare_lsn_bytes", false,
      "Position up to which the archive was compared with the second upstream."},
@@ -226,7 +250,8 @@ void add_stream(Collection& to, const receive::StatusBoard::View& view,
 }
 
 /// Of two clients of the same name and address the one that is behind counts.
-void add_clients(Collection& to, const std::vector<archive::DownstreamClient>& clients) {
+void add_clients(Collection& to, const archive::ServingView& view) {
+  const auto& clients = view.clients;
   to.add_count("pgweir_serve_clients", clients.size());
   std::map<std::pair<std::string, std::string>, const archive::DownstreamClient*> named;
   for (const auto& client : clients) {
@@ -240,10 +265,38 @@ void add_clients(Collection& to, const std::vector<archive::DownstreamClient>& c
     to.add_count("pgweir_serve_client_sent_lsn_bytes", client->sent.byte(), labels);
     to.add_count("pgweir_serve_client_flush_lsn_bytes", client->flush.byte(), labels);
     to.add_count("pgweir_serve_client_replay_lsn_bytes", client->replay.byte(), labels);
+    to.add("pgweir_serve_client_encrypted", client->ssl ? 1 : 0, labels);
+    if (view.end)
+      if (const auto behind = archive::bytes_behind(*client, view.end->flush))
+        to.add_count("pgweir_serve_client_behind_bytes", *behind, labels);
     if (client->replay_lag)
       to.add("pgweir_serve_client_replay_lag_seconds",
              std::chrono::duration<double>(*client->replay_lag).count(), labels);
   }
+}
+
+void add_slots(Collection& to, const std::vector<archive::ServedSlot>& slots) {
+  to.add_count(
+      "pgweir_serve_slots",
+      std::count_if(slots.begin(), slots.end(), [](const auto& slot) { return !slot.temporary; }));
+  for (const auto& slot : slots) {
+    if (slot.temporary) continue;  // gone with its session
+    const std::vector<std::pair<std::string, std::string>> labels = {{"slot", slot.kept.name}};
+    to.add("pgweir_serve_slot_active", slot.active_pid ? 1 : 0, labels);
+    to.add("pgweir_serve_slot_lost", slot.kept.lost ? 1 : 0, labels);
+    to.add_count("pgweir_serve_slot_retained_bytes", slot.retained, labels);
+    if (const auto since = wal::PgTime::parse(slot.kept.inactive_since); since && !slot.active_pid)
+      to.add_time("pgweir_serve_slot_inactive_since_time_seconds", since->system_time(), labels);
+  }
+}
+
+void add_serving(Collection& to, const archive::ServingView& view) {
+  if (view.end) {
+    to.add("pgweir_serve_timeline", view.end->timeline);
+    to.add_count("pgweir_serve_end_lsn_bytes", view.end->flush.byte());
+  }
+  add_clients(to, view);
+  if (view.slots) add_slots(to, *view.slots);
 }
 
 void add_comparison(Collection& to, const receive::StatusBoard::Content& content) {
@@ -343,7 +396,18 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
       to.add_time("pgweir_receiver_candidate_look_time_seconds", candidate.answered, labels);
   }
   add_comparison(to, content);
-  if (view.clients) add_clients(to, *view.clients);
+  if (view.serving) add_serving(to, *view.serving);
+  return to.take();
+}
+
+std::vector<Family> serve_metrics(const archive::ServingView& view, SystemTime started,
+                                  const std::string& archive, bool up, SystemTime now) {
+  Collection to({{"archive", archive_label(archive)}});
+  to.add("pgweir_serve_build_info", 1, {{"version", PGWEIR_VERSION}});
+  to.add("pgweir_serve_up", up ? 1 : 0);
+  to.add_time("pgweir_serve_update_time_seconds", now);
+  to.add_time("pgweir_serve_start_time_seconds", started);
+  add_serving(to, view);
   return to.take();
 }
 

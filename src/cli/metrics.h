@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/serving_view.h"
 #include "drill/report.h"
 #include "metrics/family.h"
 #include "receive/status_board.h"
@@ -36,6 +37,12 @@ struct ReceiverExtras {
 [[nodiscard]] std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& view,
                                                             const ReceiverExtras& extras,
                                                             SystemTime now);
+
+/// Of `pgweir serve`. `up`: as in ReceiverExtras.
+[[nodiscard]] std::vector<metrics::Family> serve_metrics(const archive::ServingView& view,
+                                                         SystemTime started,
+                                                         const std::string& archive, bool up,
+                                                         SystemTime now);
 
 [[nodiscard]] std::vector<metrics::Family> verify_metrics(const verify::Report& report,
                                                           const std::string& archive,

@@ -16,6 +16,7 @@
 #include "cli/memory.h"
 #include "cli/progress_line.h"
 #include "cli/receive_options.h"
+#include "cli/receiver_figures.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
@@ -107,7 +108,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       daemon::ServiceManager& to;
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};
-    const Reporter reporter(request.metrics, request.options.directory, board, log);
+    ReceiverFigures figures(request.options.directory, board);
+    const Reporter reporter(
+        request.metrics, [&figures](bool up) { return figures.collect(up); }, log);
     std::optional<Downstream> downstream;
     if (request.serve.somewhere())
       downstream.emplace(request.serve, *directory, feed, board, word, log,

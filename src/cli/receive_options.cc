@@ -8,7 +8,7 @@
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
-#include "metrics/exporter.h"
+#include "cli/metrics_options.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
 
@@ -187,14 +187,7 @@ constexpr Option kMessages[] = {
                  "pgweir config --help"),
     kHelp};
 
-constexpr auto kMetricsInterval =
-    option_of<time_value<kSecond, kDay>>("metrics-interval", "TIME", "so often (default: 15s)");
-constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
-    "metrics-listen", "[ADDRESS:]PORT",
-    "serve http://ADDRESS:PORT/metrics; without an address for this machine only");
-constexpr Option kMetrics[] = {
-    kMetricsFile.says("FILE.prom for node_exporter's textfile collector"), kMetricsInterval,
-    kMetricsListen};
+constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 
 constexpr OptionGroup kGroups[] = {
     {"Where to:", kWhereTo},
@@ -330,16 +323,6 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_format = arguments.get(kLogFormat, daemon::LogFormat::text);
 }
 
-void read_metrics(const Arguments& arguments, MetricsOptions& metrics, const Steps& step) {
-  metrics.file = arguments.get(kMetricsFile);
-  metrics.listen = arguments.get(kMetricsListen);
-  metrics.interval = arguments.get(kMetricsInterval, metrics.interval);
-  step([&] {
-    require(!arguments.has(kMetricsInterval) || metrics.file,
-            fmt::format("{} needs --metrics-file", arguments.source(kMetricsInterval)));
-  });
-}
-
 /// --prefer orders hosts; target_session_attrs leaves some out. Both together say nothing clear.
 void read_hosts(const Arguments& arguments, receive::Options& options, const Steps& step) {
   options.prefer = arguments.get(kPrefer, Prefer::any);
@@ -445,7 +428,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   step([&] { read_comparison(arguments, request); });
   step([&] { read_serving(arguments, request); });
   step([&] { read_logging(arguments, request); });
-  read_metrics(arguments, request.metrics, step);
+  step([&] { request.metrics = read_metrics(arguments); });
   request.password_on_command_line =
       (arguments.on_command_line(kDbname) && has_password(options.conninfo)) ||
       (arguments.on_command_line(kMonitorConninfo) && has_password(*options.monitor_conninfo)) ||

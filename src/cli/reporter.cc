@@ -3,17 +3,14 @@
 #include <utility>
 
 #include "base/error.h"
-#include "cli/metrics.h"
-#include "io/place.h"
 #include "net/wait.h"
 
 namespace weir::cli {
 
-Reporter::Reporter(const MetricsOptions& options, std::string archive,
-                   const receive::StatusBoard& board, Log& log)
-    : options_(options), archive_(std::move(archive)), board_(board), log_(log) {
+Reporter::Reporter(const MetricsOptions& options, Collect collect, Log& log)
+    : options_(options), collect_(std::move(collect)), log_(log) {
   if (options_.listen) {
-    server_.emplace(*options_.listen, [this] { return collect(true); });
+    server_.emplace(*options_.listen, [this] { return collect_(true); });
     log_.info("metrics at http://{}/metrics", *options_.listen);
   }
   if (!options_.file) return;
@@ -39,33 +36,13 @@ void Reporter::work() {
 
 void Reporter::write(bool up) {
   try {
-    metrics::write_file(*options_.file, collect(up));
+    metrics::write_file(*options_.file, collect_(up));
     if (std::exchange(failed_, false)) log_.info("the metrics can be written again");
   } catch (const Error& error) {
     if (!std::exchange(failed_, true))
-      log_.warning("the metrics cannot be written: {}; archiving is not affected, trying again. {}",
+      log_.warning("the metrics cannot be written: {}; nothing else is affected, trying again. {}",
                    error.what(), error.hint());
   }
-}
-
-std::vector<metrics::Family> Reporter::collect(bool up) {
-  const auto view = board_.view();
-  ReceiverExtras extras;
-  extras.archive = archive_;
-  extras.up = up;
-  if (view.stream) {
-    const std::lock_guard lock(mutex_);
-    const auto progress = meter_.add(*view.stream, std::chrono::steady_clock::now());
-    extras.lag_time = progress.behind == 0 ? std::chrono::milliseconds(0) : progress.behind_time;
-  }
-  try {
-    const auto place = io::inspect_place(archive_);
-    extras.free_bytes = place.free_bytes;
-    extras.size_bytes = place.bytes;
-  } catch (const Error&) {
-    // The directory was moved away: the receiver has it open and says so itself.
-  }
-  return receiver_metrics(view, extras, std::chrono::system_clock::now());
 }
 
 }  // namespace weir::cli

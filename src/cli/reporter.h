@@ -1,37 +1,35 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
-#include <mutex>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/log.h"
-#include "cli/progress.h"
 #include "metrics/exporter.h"
 #include "net/wake.h"
-#include "receive/status_board.h"
 
 namespace weir::cli {
 
-/// Where a receiver's metrics go.
+/// Where the metrics of what runs long go.
 struct MetricsOptions {
   std::optional<std::string> file;             ///< for node_exporter's textfile collector
   std::optional<std::string> listen;           ///< "127.0.0.1:9187"
   std::chrono::milliseconds interval{15'000};  ///< between two versions of the file
 };
 
-/// Exports a receiver's metrics: reads the board from threads of its own, so that archiving does
-/// not notice. Without options it has no thread. A file that cannot be written is told once and
-/// tried again; it never stops the archiving.
+/// Exports metrics, by threads of its own, so that nothing else notices. Without options it has no
+/// thread. A file that cannot be written is told once and tried again; it never stops anything.
 class Reporter {
  public:
-  /// `archive` is the directory; the board and the log outlive this. Throws Error{usage, retry} if
-  /// it cannot listen, or the module for metrics is missing.
-  Reporter(const MetricsOptions& options, std::string archive, const receive::StatusBoard& board,
-           Log& log);
-  /// Writes the file for the last time: the receiver is not up any more.
+  /// Called by those threads, perhaps by two at once. `up` is false once: the last words.
+  using Collect = std::function<std::vector<metrics::Family>(bool up)>;
+  /// The log outlives this. Throws Error{usage, retry} if it cannot listen, or the module for
+  /// metrics is missing.
+  Reporter(const MetricsOptions& options, Collect collect, Log& log);
+  /// Writes the file for the last time.
   ~Reporter();
   Reporter(const Reporter&) = delete;
   Reporter& operator=(const Reporter&) = delete;
@@ -39,14 +37,10 @@ class Reporter {
  private:
   void work();
   void write(bool up);
-  std::vector<metrics::Family> collect(bool up);
 
   const MetricsOptions options_;
-  const std::string archive_;
-  const receive::StatusBoard& board_;
+  const Collect collect_;
   Log& log_;
-  std::mutex mutex_;  ///< the meter: file and listener may collect at once
-  ProgressMeter meter_{std::chrono::seconds(60)};
   bool failed_ = false;
   std::optional<metrics::Server> server_;
   net::Wake end_;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,8 @@
 #include "cli/connection_options.h"
 #include "cli/durable_end.h"
 #include "cli/help.h"
+#include "cli/metrics.h"
+#include "cli/metrics_options.h"
 #include "cli/serve_options.h"
 #include "cli/serving.h"
 #include "daemon/logger.h"
@@ -20,6 +23,7 @@
 #include "daemon/signals.h"
 #include "io/foreign_writer.h"
 #include "io/posix_directory.h"
+#include "relay/serve_socket.h"
 
 namespace weir::cli {
 
@@ -39,11 +43,13 @@ constexpr Option kBackups[] = {kServeBaseBackup, kServeMaxBaseBackups};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
+constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Who may connect:", kWho},
                                    {"TLS:", kTls},
                                    {"Replication slots:", kSlots},
-                                   {"Base backups through the relay:", kBackups}};
+                                   {"Base backups through the relay:", kBackups},
+                                   {"Metrics for Prometheus (docs/monitoring.md):", kMetrics}};
 
 /// pg_receivewal, say.
 std::optional<std::string> writer_into(const std::string& directory) {
@@ -55,12 +61,23 @@ std::optional<std::string> writer_into(const std::string& directory) {
                      writer->program.empty() ? "unknown" : writer->program);
 }
 
-void serve(const std::string& directory, const ServeRequest& request, Log& log,
-           daemon::Signals& signals, daemon::ServiceManager& service, daemon::Screen& screen) {
+void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
+           Log& log, daemon::Signals& signals, daemon::ServiceManager& service,
+           daemon::Screen& screen) {
+  const archive::ServingProcess process{::getpid(), std::chrono::system_clock::now()};
   const auto archive = io::open_existing_directory(directory);
   Serving serving(
       request, *archive, [&] { return durable_end_of(directory); }, log, {},
       [&] { return writer_into(directory); });
+  const relay::ServeSocket socket(
+      *archive, [&] { return archive::to_json(serving.view(), process); }, log);
+  const Reporter reporter(
+      metrics,
+      [&](bool up) {
+        return serve_metrics(serving.view(), process.started, directory, up,
+                             std::chrono::system_clock::now());
+      },
+      log);
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {
@@ -87,6 +104,7 @@ void serve(const std::string& directory, const ServeRequest& request, Log& log,
 int serve_command(const Arguments& arguments) {
   const auto directory = required_directory(arguments);
   const auto request = read_serve(arguments, arguments.get(kListen));
+  const auto metrics = read_metrics(arguments);
   if (!request.somewhere())
     throw Error(ErrorKind::usage, "nowhere to listen")
         .hint(
@@ -101,7 +119,7 @@ int serve_command(const Arguments& arguments) {
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     daemon::ServiceManager service(log);
-    serve(directory, request, log, signals, service, screen);
+    serve(directory, request, metrics, log, signals, service, screen);
   } catch (const Error& error) {
     log.error(error);
     status = exit_status(error.kind());

@@ -44,12 +44,16 @@ net::Listener bind_tcp(const ListenAddress& address) {
   }
 }
 
+std::string socket_path(const ServeRequest& request) {
+  return fmt::format("{}/.s.PGSQL.{}", *request.socket,
+                     request.listen ? request.listen->port : std::string(kUsualPort));
+}
+
 std::vector<net::Listener> bind_listeners(const ServeRequest& request) {
   std::vector<net::Listener> listeners;
   if (request.listen) listeners.push_back(bind_tcp(*request.listen));
   if (request.socket) {
-    const auto path = fmt::format("{}/.s.PGSQL.{}", *request.socket,
-                                  request.listen ? request.listen->port : std::string(kUsualPort));
+    const auto path = socket_path(request);
     try {
       // Who may come in is said by the rules, as with a server.
       listeners.push_back(net::Listener::bind_over_stale(net::Address::unix_socket(path), 0777));

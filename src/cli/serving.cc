@@ -47,6 +47,7 @@ class Serving::HubNow {
  public:
   HubNow(Serving& serving, relay::Hub& hub) : serving_(serving) { set(&hub); }
   ~HubNow() { set(nullptr); }
+
   HubNow(const HubNow&) = delete;
   HubNow& operator=(const HubNow&) = delete;
 
@@ -61,6 +62,22 @@ class Serving::HubNow {
   Serving& serving_;
 };
 
+/// The same for the slots, which end before the hub does.
+class Serving::SlotsNow {
+ public:
+  SlotsNow(Serving& serving, relay::Slots& slots) : serving_(serving) { set(&slots); }
+  ~SlotsNow() { set(nullptr); }
+  SlotsNow(const SlotsNow&) = delete;
+  SlotsNow& operator=(const SlotsNow&) = delete;
+
+ private:
+  void set(relay::Slots* slots) {
+    const std::lock_guard lock(serving_.slots_mutex_);
+    serving_.slots_ = slots;
+  }
+  Serving& serving_;
+};
+
 void Serving::run(const net::Wake& stop, const Tell& tell) {
   const auto found = wait_for_wal(stop, tell);
   if (!found) return;
@@ -69,6 +86,7 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   const HubNow hub_now(*this, hub);
   relay::Slots slots(archive_, *cluster_, request_.slots, hub, log_,
                      [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
+  const SlotsNow slots_now(*this, slots);
   relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_, news_, hub,
                                   log_, listening_.durability_lost);
@@ -82,6 +100,28 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
     log_.info("listening on {}", listener.address().to_string());
   server.run(listeners_, stop);
   slots.close();
+}
+
+archive::ServingView Serving::view() const {
+  archive::ServingView view;
+  for (const auto& listener : listeners_) view.listens.push_back(listener.address().to_string());
+  view.clients = clients_.view();
+  if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
+    const auto served = hub_->served();
+    view.end = archive::DurableEnd{served->timeline(), served->end};
+  }
+  // Not with the hub's: slots tell what they hold under a lock of their own, which comes to
+  // on_feedback().
+  const std::lock_guard lock(slots_mutex_);
+  if (slots_ == nullptr) return view;
+  const auto slots = slots_->all();
+  if (!slots) return view;
+  view.slots.emplace();
+  for (const auto& slot : *slots)
+    view.slots->push_back(
+        {slot.kept, slot.temporary, slot.active,
+         archive::retained_by(slot.kept, view.end ? view.end->flush : wal::Lsn())});
+  return view;
 }
 
 void Serving::on_feedback(const relay::Feedback& feedback) {

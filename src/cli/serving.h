@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/durable_end.h"
+#include "archive/serving_view.h"
 #include "base/log.h"
 #include "cli/serve_options.h"
 #include "io/directory.h"
@@ -46,11 +47,12 @@ class Serving {
   void hear_version(const std::string& version);
   /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
   void set_last_word(const std::optional<wire::ErrorReport>& word);
-  /// Who is served. Any thread.
-  [[nodiscard]] std::vector<archive::DownstreamClient> clients() const { return clients_.view(); }
+  /// What is served, and to whom. Any thread.
+  [[nodiscard]] archive::ServingView view() const;
 
  private:
   class HubNow;
+  class SlotsNow;
   std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
   void tell_who_may_come() const;
   void tell_expiry() const;
@@ -66,8 +68,10 @@ class Serving {
   std::optional<relay::Cluster> cluster_;
   net::Wake news_;
   const Listeners listening_;
-  std::mutex hub_mutex_;
+  mutable std::mutex hub_mutex_;
   relay::Hub* hub_ = nullptr;  ///< while WAL is served
+  mutable std::mutex slots_mutex_;
+  relay::Slots* slots_ = nullptr;  ///< likewise; guarded by slots_mutex_
   std::string version_;
   std::optional<wire::ErrorReport> last_word_;
   relay::Clients clients_;

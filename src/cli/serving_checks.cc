@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -9,9 +10,17 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cli/access_files.h"
+#include "cli/archive_slots.h"
 #include "cli/serve_listeners.h"
 #include "doctor/check_list.h"
+#include "io/place.h"
+#include "io/posix_directory.h"
 #include "io/small_file.h"
+#include "net/ip.h"
+#include "net/wake.h"
+#include "pq/commands.h"
+#include "pq/connection.h"
+#include "relay/archive_end.h"
 
 namespace weir::cli {
 
@@ -93,9 +102,104 @@ void check_address(doctor::Checks& checks, const ServeRequest& request) {
   }
 }
 
+/// Here the name says what it says here: clients elsewhere may have other name servers.
+void check_name(doctor::Checks& checks, const ServeRequest& request) {
+  constexpr const char* kName = "serve_name";
+  if (!reaches_others(request)) return;
+  const auto name = net::host_name();
+  std::vector<net::Ip> own;
+  for (const auto& network : net::own_networks()) own.push_back(network.address);
+  std::string others;
+  for (const auto& ip : net::look_up(name)) {
+    const auto text = ip.to_string();
+    const bool loopback = text.starts_with("127.") || text == "::1";
+    const bool listened = request.listen->host == "*" || request.listen->host == text ||
+                          request.listen->host == "[" + text + "]";
+    if (!loopback && listened && std::find(own.begin(), own.end(), ip) != own.end())
+      return checks.ok(kName, fmt::format("\"{}\" is {}, which is listened on", name, text));
+    others += (others.empty() ? "" : ", ") + text;
+  }
+  checks.unknown(
+      kName,
+      others.empty()
+          ? fmt::format("this machine's name \"{}\" is not known to its resolver", name)
+          : fmt::format("\"{}\" is {} here, which is not listened on for others", name, others),
+      {"look it up where the clients are: getent hosts " + name});
+}
+
+void check_socket(doctor::Checks& checks, const ServeRequest& request) {
+  constexpr const char* kName = "serve_socket";
+  if (!request.socket) return;
+  const auto path = socket_path(request);
+  const auto place = look(checks, kName, [&] { return io::inspect_place(*request.socket); });
+  if (!place) return;
+  if (path.size() > kLongestSocketPath)
+    return checks.fail(kName,
+                       fmt::format("the socket's path {} has {} characters, and may have {}", path,
+                                   path.size(), kLongestSocketPath),
+                       {"a shorter --serve-socket DIR, such as /run/pgweir"});
+  if (!place->writable)
+    return checks.fail(
+        kName,
+        fmt::format("no socket can be made in {} (mode {:04o}, of {})", *request.socket,
+                    place->mode, place->owner_name),
+        {"chown it to the user that serves, or a directory of that user (RuntimeDirectory= of "
+         "systemd)"});
+  constexpr unsigned kOthersEnter = 01;
+  if ((place->mode & kOthersEnter) == 0)
+    return checks.warn(kName,
+                       fmt::format("other users cannot enter {} (mode {:04o}): clients of theirs "
+                                   "do not get to the socket",
+                                   *request.socket, place->mode),
+                       {"nothing, if that is meant", "chmod o+x " + *request.socket});
+  checks.ok(kName, path + " can be made");
+}
+
+void check_slots(doctor::Checks& checks, const ServeRequest& request,
+                 const std::optional<std::string>& archive) {
+  constexpr const char* kName = "serve_slots";
+  const auto limit =
+      request.slots.keep
+          ? fmt::format("a slot that lies back by more than {} is lost",
+                        format_size(*request.slots.keep))
+          : std::string(
+                "there is no limit: a slot that nobody uses holds back pgweir prune until "
+                "it is dropped (--serve-slot-keep)");
+  if (!archive) return checks.ok(kName, limit);
+  const auto slots = look(checks, kName, [&] { return read_archive_slots(*archive); });
+  if (!slots) return;
+  for (const auto& slot : *slots)
+    if (const auto warning = archive::warning_of(slot))
+      return checks.warn(kName, *warning + "; " + limit, {"pgweir slot list -D " + *archive});
+  checks.ok(kName, fmt::format("{} here; {}", slots->size(), limit));
+}
+
+void check_backups(doctor::Checks& checks, const ServeRequest& request,
+                   const std::optional<std::string>& archive) {
+  constexpr const char* kName = "serve_base_backup";
+  if (!request.server.backups) return;
+  const net::Wake never;
+  const auto identity = look(checks, kName, [&] {
+    auto connection = pq::Connection::open({.conninfo = request.server.backups->conninfo}, never);
+    return std::pair(connection.server_name(), pq::identify_system(connection));
+  });
+  if (!identity) return;
+  const auto& [server, system] = *identity;
+  if (archive) {
+    const auto cluster = look(
+        checks, kName, [&] { return relay::find_cluster(*io::open_existing_directory(*archive)); });
+    if (!cluster) return;
+    if (*cluster && (*cluster)->system_identifier != system.system_identifier)
+      return checks.fail(kName, fmt::format("{} is of another cluster than the archive", server),
+                         {"the right server in --serve-base-backup"});
+  }
+  checks.ok(kName, server + " can be asked for base backups");
+}
+
 }  // namespace
 
-std::vector<doctor::Check> check_serving(const ServeRequest& request) {
+std::vector<doctor::Check> check_serving(const ServeRequest& request,
+                                         const std::optional<std::string>& archive) {
   doctor::Checks checks;
   const auto rules = look(checks, "serve_rules", [&] { return read_rules(request); });
   if (rules)
@@ -104,6 +208,10 @@ std::vector<doctor::Check> check_serving(const ServeRequest& request) {
   check_users(checks, request, rules.value_or(relay::Rules()));
   check_tls(checks, request);
   check_address(checks, request);
+  check_name(checks, request);
+  check_socket(checks, request);
+  check_slots(checks, request, archive);
+  check_backups(checks, request, archive);
   return checks.take();
 }
 

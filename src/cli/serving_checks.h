@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "cli/serve_options.h"
@@ -9,6 +11,8 @@ namespace weir::cli {
 
 /// What serving needs: rules, users, certificate, and the address. Each file is read as a start
 /// would read it. The address is taken for a moment, and nobody can connect meanwhile.
-[[nodiscard]] std::vector<doctor::Check> check_serving(const ServeRequest& request);
+/// `archive`: the directory, if there is one, whose slots are looked at.
+[[nodiscard]] std::vector<doctor::Check> check_serving(const ServeRequest& request,
+                                                       const std::optional<std::string>& archive);
 
 }  // namespace weir::cli

@@ -19,6 +19,8 @@
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/slot_view.h"
+#include "relay/entrance_state.h"
+#include "relay/slots_socket.h"
 
 namespace weir::cli {
 
@@ -171,9 +173,22 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
+/// A relay has no SQL, by which a server tells of all slots.
+pq::Connection open_for_sql(const Target& target, const net::Wake& never) {
+  try {
+    return target.connect(pq::Replication::none, never);
+  } catch (const Error& error) {
+    if (error.message().find(relay::kReplicationOnly) == std::string::npos) throw;
+    throw Error(ErrorKind::refused, "that is a relay: it has no SQL to list slots by")
+        .hint(
+            "\"pgweir slot list -D DIR\" where its archive is. Over the connection slots can be "
+            "created and dropped: \"pgweir slot create\", \"pgweir slot drop\".");
+  }
+}
+
 std::vector<SlotRow> list(const Target& target) {
   const net::Wake never;
-  auto connection = target.connect(pq::Replication::none, never);
+  auto connection = open_for_sql(target, never);
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
@@ -264,7 +279,9 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
             "pg_receivewal makes its own.");
   if (verb == "list") {
     refuse(arguments, "list", {"if-exists", "if-not-exists", "slot"});
-    const auto slots = list_archive_slots(directory);
+    std::vector<SlotRow> slots;
+    for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
+      slots.push_back(row_of(slot));
     print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
     return kDone;
   }

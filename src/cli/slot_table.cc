@@ -24,6 +24,7 @@ std::string size(const std::optional<std::int64_t>& bytes) {
 }  // namespace
 
 std::optional<std::string> slot_warning(const SlotRow& slot) {
+  if (slot.served) return archive::warning_of(*slot.served);
   const auto& view = slot.view;
   if (view.invalidation_reason || view.wal_status == "lost")
     return fmt::format(

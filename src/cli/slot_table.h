@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "archive/serving_view.h"
 #include "receive/slot_guard.h"
 
 namespace weir::cli {
@@ -23,6 +24,8 @@ struct SlotRow {
   std::optional<std::int64_t> xmin_age = std::nullopt;
   /// Of the relay's: since when nobody uses it.
   std::optional<std::string> inactive_since = std::nullopt;
+  /// It is one of the relay's.
+  std::optional<archive::ServedSlot> served = std::nullopt;
 };
 
 /// What is wrong with the slot or costs much; nullopt if nothing. A slot nobody uses counts only if

@@ -7,6 +7,7 @@
 
 #include "base/exit_status.h"
 #include "base/units.h"
+#include "cli/archive_slots.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
@@ -16,6 +17,7 @@
 #include "daemon/screen.h"
 #include "metrics/exporter.h"
 #include "receive/status_socket.h"
+#include "relay/serve_socket.h"
 #include "status/check.h"
 #include "status/report.h"
 #include "status/text.h"
@@ -66,6 +68,26 @@ void ask_receiver(status::StatusReport& report, const std::string& path) {
   }
 }
 
+/// Who serves the archive, and whose slots are kept beside it.
+void ask_relays(status::StatusReport& report, const std::string& path) {
+  constexpr std::chrono::seconds kPatience(5);
+  auto relays = relay::ServeSocket::ask(path);
+  report.relays = std::move(relays.answers);
+  report.relay_errors = std::move(relays.errors);
+  try {
+    report.slots = list_archive_slots(path, kPatience);
+    return;
+  } catch (const Error& error) {
+    report.slots_error = error.what();
+    if (error.kind() != ErrorKind::retry) return;
+  }
+  try {
+    report.slots = read_archive_slots(path);
+  } catch (const Error& error) {
+    report.slots_error = error.what();
+  }
+}
+
 void ask_server(status::StatusReport& report, const Arguments& arguments,
                 const std::string& conninfo) {
   auto slot = arguments.get(kSlot);
@@ -106,7 +128,12 @@ int status_command(const Arguments& arguments) {
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
   ask_receiver(asked, directory);
+  ask_relays(asked, directory);
   auto report = status::make_report(directory);
+  report.relays = std::move(asked.relays);
+  report.relay_errors = std::move(asked.relay_errors);
+  report.slots = std::move(asked.slots);
+  report.slots_error = std::move(asked.slots_error);
   report.receiver = asked.receiver;
   report.receiver_error = asked.receiver_error;
   report.receiver_silent = asked.receiver_silent;

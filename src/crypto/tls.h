@@ -86,6 +86,9 @@ class TlsSession {
 
   // Once the handshake is done:
   [[nodiscard]] std::string version() const;
+  [[nodiscard]] std::string cipher() const;
+  /// Secret ones of the cipher.
+  [[nodiscard]] int bits() const;
   /// The client has named the protocol that is spoken inside.
   [[nodiscard]] bool protocol_named() const;
   /// The client has shown a certificate; it is valid.

@@ -198,6 +198,18 @@ std::string TlsSession::version() const {
   return call_SSL_get_version(session_.get());
 }
 
+std::string TlsSession::cipher() const {
+  PGWEIR_SSL(SSL_get_current_cipher);
+  PGWEIR_SSL(SSL_CIPHER_get_name);
+  return call_SSL_CIPHER_get_name(call_SSL_get_current_cipher(session_.get()));
+}
+
+int TlsSession::bits() const {
+  PGWEIR_SSL(SSL_get_current_cipher);
+  PGWEIR_SSL(SSL_CIPHER_get_bits);
+  return call_SSL_CIPHER_get_bits(call_SSL_get_current_cipher(session_.get()), nullptr);
+}
+
 bool TlsSession::protocol_named() const {
   PGWEIR_SSL(SSL_get0_alpn_selected);
   const unsigned char* name = nullptr;

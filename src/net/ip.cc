@@ -2,8 +2,10 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pwd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -76,6 +78,24 @@ std::vector<Network> own_networks() {
     if (address && mask && address->v6 == mask->v6) networks.push_back({*address, *mask});
   }
   return networks;
+}
+
+std::vector<Ip> look_up(const std::string& name) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  if (::getaddrinfo(name.c_str(), nullptr, &hints, &list) != 0) return {};
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+  std::vector<Ip> found;
+  for (const auto* each = list; each != nullptr; each = each->ai_next)
+    if (const auto ip = Ip::of(each->ai_addr)) found.push_back(*ip);
+  return found;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
 std::optional<Ip> peer_address(int socket) {

@@ -40,6 +40,11 @@ struct Network {
 /// The addresses of this machine, each with the mask of its network. Throws Error{io}.
 [[nodiscard]] std::vector<Network> own_networks();
 
+/// What this machine's resolver says of a name; empty: nothing. Waits for name servers.
+[[nodiscard]] std::vector<Ip> look_up(const std::string& name);
+/// The name of this machine.
+[[nodiscard]] std::string host_name();
+
 /// Who is on the other side of a connected socket; nullopt on a Unix socket.
 [[nodiscard]] std::optional<Ip> peer_address(int socket);
 /// The name of the user on the other side of a Unix socket; nullopt if there is none.

@@ -14,38 +14,6 @@ namespace weir::receive {
 
 namespace {
 
-/// The columns of pg_stat_replication, and which timeline it streams.
-nlohmann::json client_json(const archive::DownstreamClient& client) {
-  const auto position = [&](wal::Lsn lsn) -> nlohmann::json {
-    if (!lsn.valid()) return nullptr;
-    return lsn.to_string();
-  };
-  const auto milliseconds = [](std::optional<std::chrono::microseconds> lag) -> nlohmann::json {
-    if (!lag) return nullptr;
-    return std::chrono::duration<double, std::milli>(*lag).count();
-  };
-  return {
-      {"pid", client.pid},
-      {"usename", client.user},
-      {"application_name", client.application_name},
-      {"client_addr", client.client_address},
-      {"slot_name", client.slot ? nlohmann::json(*client.slot) : nlohmann::json(nullptr)},
-      {"backend_start", format_time(client.backend_start)},
-      {"backend_xmin", client.xmin == 0 ? nlohmann::json(nullptr) : nlohmann::json(client.xmin)},
-      {"state", client.state},
-      {"timeline", client.timeline},
-      {"sent_lsn", position(client.sent)},
-      {"write_lsn", position(client.write)},
-      {"flush_lsn", position(client.flush)},
-      {"replay_lsn", position(client.replay)},
-      {"write_lag_ms", milliseconds(client.write_lag)},
-      {"flush_lag_ms", milliseconds(client.flush_lag)},
-      {"replay_lag_ms", milliseconds(client.replay_lag)},
-      {"sync_state", client.sync_state},
-      {"reply_time", client.reply_time ? nlohmann::json(format_time(*client.reply_time))
-                                       : nlohmann::json(nullptr)}};
-}
-
 nlohmann::json candidate_json(const Candidate& candidate) {
   nlohmann::json json{{"host", candidate.host},
                       {"covered", candidate.covered()},
@@ -195,9 +163,9 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   }
 }
 
-void StatusBoard::set_clients(AskClients ask) {
+void StatusBoard::set_serving(AskServing ask) {
   const std::lock_guard lock(live_mutex_);
-  ask_clients_ = std::move(ask);
+  ask_serving_ = std::move(ask);
 }
 
 void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
@@ -218,7 +186,7 @@ StatusBoard::View StatusBoard::view() const {
   View view;
   const std::lock_guard live_lock(live_mutex_);
   if (live_) view.stream = live_();
-  if (ask_clients_) view.clients = ask_clients_();
+  if (ask_serving_) view.serving = ask_serving_();
   const auto heard = view.stream ? view.stream->last_message : heard_;
   view.silence =
       std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -244,7 +212,7 @@ std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const
 
 std::string StatusBoard::to_json() const {
   const auto view = this->view();
-  const auto& [content, stream, silence, syncs, clients] = view;
+  const auto& [content, stream, silence, syncs, serving] = view;
   nlohmann::json json;
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
@@ -317,9 +285,9 @@ std::string StatusBoard::to_json() const {
   }
   if (content.comparison) json["comparison"] = comparison_json(*content.comparison);
   json["segments_to_compress"] = content.to_compress;
-  if (clients) {
-    json["clients"] = nlohmann::json::array();
-    for (const auto& client : *clients) json["clients"].push_back(client_json(client));
+  if (serving) {
+    json["clients"] = nlohmann::json::parse(archive::clients_json(*serving));
+    json["listen"] = serving->listens;
   }
   return json.dump();
 }

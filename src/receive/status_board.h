@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "archive/downstream_client.h"
 #include "archive/losses.h"
+#include "archive/serving_view.h"
 #include "pq/slot_view.h"
 #include "receive/candidate.h"
 #include "receive/feed.h"
@@ -88,9 +88,9 @@ class StatusBoard {
   /// Where to ask for the position while WAL streams; empty: it doesn't. When this returns, an
   /// earlier function is not called any more.
   void set_live(std::function<StreamSnapshot()> live);
-  /// Where to ask who is served; empty: nobody can be. As set_live().
-  using AskClients = std::function<std::vector<archive::DownstreamClient>()>;
-  void set_clients(AskClients ask);
+  /// Where to ask what is served, and to whom; empty: nothing is. As set_live().
+  using AskServing = std::function<archive::ServingView()>;
+  void set_serving(AskServing ask);
   /// Called regularly while WAL streams, so that a rate can be told.
   void tick(const StreamSnapshot& snapshot, Time now);
 
@@ -101,8 +101,8 @@ class StatusBoard {
     std::optional<StreamSnapshot> stream;  ///< of the running stream; nullopt while none runs
     std::chrono::milliseconds silence{};   ///< since the server was last heard of, or the start
     std::optional<SyncTimes::Summary> syncs;
-    /// Who is served; nullopt: this receiver does not serve.
-    std::optional<std::vector<archive::DownstreamClient>> clients;
+    /// nullopt: this receiver does not serve.
+    std::optional<archive::ServingView> serving;
     /// WAL made durable since the start.
     [[nodiscard]] std::uint64_t archived_bytes() const;
     /// Over the last half minute to two minutes; nullopt while that is not known.
@@ -126,7 +126,7 @@ class StatusBoard {
   std::set<std::string> closed_losses_;
   mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
-  AskClients ask_clients_;  ///< guarded likewise
+  AskServing ask_serving_;  ///< guarded likewise
   Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise
   SyncTimes syncs_;  ///< guarded by mutex_
   Feed::Subscription subscription_;

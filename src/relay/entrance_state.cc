@@ -99,7 +99,8 @@ bool EntranceState::take_startup() {
   } else if (const auto* startup = std::get_if<wire::Startup>(&read.packet)) {
     return take_startup(*startup);
   } else {
-    leave(std::nullopt);  // a walsender has nothing that could be cancelled by its key
+    cancel_ = std::get<wire::CancelRequest>(read.packet);
+    leave(std::nullopt);  // without an answer, right or wrong
   }
   return true;
 }
@@ -142,7 +143,7 @@ bool EntranceState::take_startup(const wire::Startup& startup) {
       return true;
     case Wanted::none:
     case Wanted::logical:
-      refuse({"28000", "only physical replication is served here",
+      refuse({"28000", std::string(kReplicationOnly),
               "This is pgweir, which serves an archive of WAL. It has no databases.",
               "Connect with replication=true, and without a database of your own."});
       return true;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/tls.h"
@@ -15,6 +16,9 @@
 #include "wire/client_messages.h"
 
 namespace weir::relay {
+
+/// What somebody hears who wants SQL.
+inline constexpr std::string_view kReplicationOnly = "only physical replication is served here";
 
 /// Who may come in. Not changed while somebody is being asked.
 struct Access {
@@ -64,6 +68,8 @@ class EntranceState {
   [[nodiscard]] const Peer& peer() const { return peer_; }
   /// Bytes that came behind the last message.
   [[nodiscard]] const std::string& rest() const { return input_; }
+  /// It came to have another session's command cancelled.
+  [[nodiscard]] const std::optional<wire::CancelRequest>& cancel() const { return cancel_; }
   /// Why it was not let in, for the log; unset where there is nothing to tell: a cancel request,
   /// one who goes without a word.
   [[nodiscard]] const std::optional<std::string>& refusal() const { return refusal_; }
@@ -97,6 +103,7 @@ class EntranceState {
   std::optional<ScramExchange> scram_;
   bool mechanism_chosen_ = false;
   std::size_t rule_line_ = 0;
+  std::optional<wire::CancelRequest> cancel_;
   std::optional<std::string> refusal_;
 };
 

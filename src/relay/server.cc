@@ -122,7 +122,7 @@ void Server::welcome(net::Listener& listener) {
   // As with a server, over a Unix socket there is none.
   const bool offers_tls = access->tls != nullptr && peer.address;
   EntranceState state(*access, peer, make_nonce(), offers_tls);
-  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr,
+  visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr, std::nullopt,
                        std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});
 }
@@ -153,7 +153,10 @@ bool Server::listen_to(Visitor& visitor) {
   std::array<char, 4096> bytes;
   for (;;) {
     if (visitor.shakes_hands != nullptr && !shake_hands(visitor)) return false;
-    if (state.state() == EntranceState::State::left) tell_refusal(visitor);
+    if (state.state() == EntranceState::State::left) {
+      if (state.cancel()) cancels_.cancel(*state.cancel());
+      tell_refusal(visitor);
+    }
     if (state.state() != EntranceState::State::open) return true;
     const auto count = visitor.stream->receive_now(bytes);
     if (!count) return false;  // without a word, as who has no password, or only looks who is there
@@ -191,6 +194,7 @@ bool Server::shake_hands(Visitor& visitor) {
       return false;
     case crypto::TlsSession::Progress::done:
       visitor.shakes_hands = nullptr;
+      visitor.ssl = {session.version(), session.cipher(), session.bits()};
       visitor.state.on_encrypted({session.protocol_named(), session.has_certificate(),
                                   session.common_name(), visitor.access->tls->end_point()});
   }
@@ -209,9 +213,14 @@ void Server::admit(Visitor& visitor) {
                                 to_string(state.peer()), options_.max_clients));
     return;
   }
-  Client client{state.user(), state.application_name(),  to_string(state.peer()),
-                state.rest(), std::move(state.output()), ++processes_,
-                make_secret()};
+  Client client{state.user(),
+                state.application_name(),
+                to_string(state.peer()),
+                state.rest(),
+                std::move(state.output()),
+                ++processes_,
+                make_secret(),
+                visitor.ssl};
   log_.info("client \"{}\" ({}, user \"{}\") is let in{}", client.application_name, client.address,
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
@@ -222,7 +231,7 @@ void Server::admit(Visitor& visitor) {
       try {
         serve_client(std::move(*stream), client,
                      {archive_, cluster_, hub_, slots_, clients_, log_, trouble_,
-                      backups_ ? &*backups_ : nullptr});
+                      backups_ ? &*backups_ : nullptr, &cancels_});
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));
       }

@@ -75,8 +75,9 @@ class Server {
   using Time = std::chrono::steady_clock::time_point;
   struct Visitor {
     std::unique_ptr<net::Stream> stream;
-    TlsStream* shakes_hands;               ///< the same, as long as it does
-    std::shared_ptr<const Access> access;  ///< of the moment it came
+    TlsStream* shakes_hands;                    ///< the same, as long as it does
+    std::optional<archive::ConnectionSsl> ssl;  ///< once it has
+    std::shared_ptr<const Access> access;       ///< of the moment it came
     EntranceState state;
     Time until;
   };
@@ -107,6 +108,7 @@ class Server {
   SeldomLog seldom_;   ///< of clients
   SeldomLog trouble_;  ///< of the archive, which clients have met
   std::optional<BackupSource> backups_;
+  Cancels cancels_;
   std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;
   net::Wake reap_;

@@ -43,7 +43,15 @@ Walsender::Walsender(Client client, Connection& connection, const ServedThings& 
       place_(served.clients, {.pid = client_.process,
                               .user = client_.user,
                               .application_name = client_.application_name,
-                              .client_address = client_.address}) {}
+                              .client_address = client_.address,
+                              .ssl = client_.ssl}) {
+  if (served.cancels != nullptr)
+    cancel_key_.emplace(*served.cancels, wire::CancelRequest{client_.process, client_.secret},
+                        [this] {
+                          cancelled_ = true;
+                          connection_.wake();
+                        });
+}
 
 std::string Walsender::name() const {
   return fmt::format("\"{}\" ({}, user \"{}\")", client_.application_name, client_.address,
@@ -76,6 +84,10 @@ std::string Walsender::serve() {
     connection_.clear_wake();  // before what it stands for is looked at
     if (hub_.stopping()) state_.stop(hub_.last_word());
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
+    if (cancelled_.exchange(false)) {
+      backup_.reset();
+      state_.cancel();
+    }
     if (backup_) carry_backup();
     const auto served = hub_.served();
     const auto step = state_.next(*served, connection_.now());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "io/shelf.h"
 #include "relay/base_backup.h"
+#include "relay/cancels.h"
 #include "relay/checked_wal.h"
 #include "relay/clients.h"
 #include "relay/connection.h"
@@ -26,6 +28,7 @@ struct Client {
   std::string greeting{};     ///< of the authentication, not sent yet
   std::uint32_t process = 0;  ///< a number that no other session has
   std::uint32_t secret = 0;
+  std::optional<archive::ConnectionSsl> ssl{};  ///< nullopt: it is not encrypted
 };
 
 /// What all sessions share. Nothing is owned; all of it outlives them.
@@ -38,6 +41,7 @@ struct ServedThings {
   Log& log;
   SeldomLog& trouble;
   BackupSource* backups = nullptr;  ///< nullptr: base backups are not to be had
+  Cancels* cancels = nullptr;       ///< nullptr: nobody can have anything cancelled
 };
 
 /// Serves one client: carries WalsenderState's steps out, on the thread that calls run(). It waits
@@ -74,6 +78,8 @@ class Walsender {
   SeldomLog& trouble_;
   BackupSource* const backups_;
   Hub::Guest waked_;
+  std::atomic<bool> cancelled_ = false;
+  std::optional<Cancels::Session> cancel_key_;
   WalsenderState state_;
   Clients::Guest place_;
   WalsenderState::Status told_status_;

@@ -367,6 +367,12 @@ void WalsenderState::stop(const std::optional<wire::ErrorReport>& why) {
   fail_for_good({"57P01", "terminating connection due to administrator command"});
 }
 
+void WalsenderState::cancel() {
+  const bool busy = doing_ == Doing::stream || doing_ == Doing::ahead || doing_ == Doing::busy ||
+                    doing_ == Doing::backing_up;
+  if (busy && !leaving_) fail({"57014", "canceling statement due to user request"});
+}
+
 void WalsenderState::evict() {
   if (leaving_) return;
   fail_for_good({"57P01", "terminating connection due to administrator command"});

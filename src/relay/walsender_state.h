@@ -99,6 +99,8 @@ class WalsenderState {
 
   /// Answers of AskSlots.
   void on_slots(const SlotAnswer& answer, const Served& served, Now now);
+  /// What it does now is to end (CancelRequest).
+  void cancel();
   /// The slot in use was lost: the client is left, as by InvalidatePossiblyObsoleteSlot().
   void evict();
   /// Answers of ReadHistory; nullopt: the archive does not have that file.

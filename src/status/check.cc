@@ -67,6 +67,16 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem);
 }
 
+void judge_relays(const StatusReport& report, Verdict& verdict) {
+  const auto warn = [&](std::string text) {
+    verdict.findings.push_back({Level::warning, std::move(text)});
+  };
+  for (const auto& error : report.relay_errors) warn(error);
+  if (report.slots_error) warn(*report.slots_error);
+  for (const auto& slot : report.slots)
+    if (auto text = archive::warning_of(slot)) warn(std::move(*text));
+}
+
 void judge_upstream(const StatusReport& report, Verdict& verdict) {
   const auto add = [&](Level level, std::string text) {
     verdict.findings.push_back({level, std::move(text)});
@@ -157,6 +167,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   for (const auto& each : report.unvouched) add(Level::warning, each.text());
   for (const auto& what : report.damaged) add(Level::critical, what);
   judge_receiver(report, limits, verdict);
+  judge_relays(report, verdict);
   judge_upstream(report, verdict);
   const auto lag = lag_of(report);
   if (limits.max_lag && lag && *lag > *limits.max_lag)

@@ -11,6 +11,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/serving_view.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
@@ -89,6 +90,13 @@ struct StatusReport {
   std::optional<std::string> receiver;        ///< its JSON; unset: none runs
   std::optional<std::string> receiver_error;  ///< it could not be asked
   bool receiver_silent = false;               ///< it runs and did not answer
+
+  /// What each `pgweir serve` of the archive says, as JSON; its clients are in it.
+  std::vector<std::string> relays;
+  std::vector<std::string> relay_errors;   ///< of those who could not be asked
+  std::vector<archive::ServedSlot> slots;  ///< kept beside the archive, whoever serves
+  std::optional<std::string>
+      slots_error{};  ///< who has them could not be asked, or they not be read
 
   std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
   /// How its WAL and the archive's lie to each other; unset for another cluster, or without WAL.

@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "status/picture.h"
+#include "status/serving_text.h"
 
 namespace weir::status {
 
@@ -16,7 +17,6 @@ namespace {
 using Json = nlohmann::json;
 
 std::string receiver_text(const StatusReport& report);
-std::string clients_text(const Json& receiver);
 std::string candidates_text(const Json& receiver);
 std::string comparison_text(const Json& receiver);
 std::string timeline_text(const StatusReport::Timeline& one);
@@ -87,7 +87,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
                         format_size(report.free_bytes));
   else
     text += fmt::format("  free: {}\n", format_size(report.free_bytes));
-  return text + receiver_text(report) + upstream_text(report) + beside_text(report);
+  return text + receiver_text(report) + relays_text(report) + slots_text(report) +
+         upstream_text(report) + beside_text(report);
 }
 
 std::string status_json(const StatusReport& report, const std::optional<Verdict>& verdict) {
@@ -176,6 +177,10 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   json["damaged"] = report.damaged;
   json["receiver"] = receiver_json(report);
   if (report.receiver_error) json["receiver_error"] = *report.receiver_error;
+  json["relays"] = relays_json(report);
+  if (!report.relay_errors.empty()) json["relay_errors"] = report.relay_errors;
+  json["slots"] = slots_json(report);
+  if (report.slots_error) json["slots_error"] = *report.slots_error;
   if (const auto lag = lag_of(report)) json["lag_bytes"] = *lag;
   if (report.upstream) json["upstream"] = upstream_json(report);
   if (report.upstream_error) json["upstream_error"] = *report.upstream_error;
@@ -264,36 +269,6 @@ std::string comparison_text(const Json& receiver) {
   return text;
 }
 
-/// Who is served, in pg_stat_replication's words.
-std::string clients_text(const Json& receiver) {
-  const auto clients = receiver.find("clients");
-  if (clients == receiver.end() || !clients->is_array()) return {};
-  if (clients->empty()) return "  serves nobody now\n";
-  auto text = fmt::format("  serves {}:\n", counted(clients->size(), "client"));
-  for (const auto& client : *clients) {
-    if (!client.is_object()) continue;
-    const auto lag = [&](const char* key) {
-      const auto found = client.find(key);
-      return found != client.end() && found->is_number()
-                 ? fmt::format(" ({:.3g} ms)", found->get<double>())
-                 : std::string();
-    };
-    const auto slot = word_of(client, "slot_name");
-    text += fmt::format("    {} ({}, user {}{}): {}, {}", word_of(client, "application_name"),
-                        word_of(client, "client_addr"), word_of(client, "usename"),
-                        slot == "-" ? "" : ", slot " + slot, word_of(client, "state"),
-                        word_of(client, "sync_state"));
-    if (client.value("timeline", 0U) != 0)
-      text += fmt::format(", timeline {}\n      sent {}, write {}{}, flush {}{}, replay {}{}",
-                          word_of(client, "timeline"), word_of(client, "sent_lsn"),
-                          word_of(client, "write_lsn"), lag("write_lag_ms"),
-                          word_of(client, "flush_lsn"), lag("flush_lag_ms"),
-                          word_of(client, "replay_lsn"), lag("replay_lag_ms"));
-    text += "\n";
-  }
-  return text;
-}
-
 /// What a failover to each of the other servers would cost.
 std::string candidates_text(const Json& receiver) {
   const auto candidates = receiver.find("candidates");
@@ -353,7 +328,7 @@ std::string receiver_text(const StatusReport& report) {
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
   if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
   text += candidates_text(json);
-  text += clients_text(json);
+  if (json.contains("clients")) text += clients_text(json["clients"]);
   text += comparison_text(json);
   if (json.contains("slot_warning"))
     text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));

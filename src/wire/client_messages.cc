@@ -68,7 +68,7 @@ StartupRead read_startup(std::span<const std::byte> bytes) {
   if (bytes.size() < length) return {Incomplete{}};
   switch (code) {
     case kCancelRequest:
-      return {CancelRequest{}, length};
+      return {CancelRequest{read_u32(bytes.subspan(8)), read_u32(bytes.subspan(12))}, length};
     case kSslRequest:
       return {SslRequest{}, length};
     case kGssRequest:

@@ -25,7 +25,11 @@ inline constexpr std::uint32_t kProtocolVersion = 3u << 16;
 struct Incomplete {};
 struct SslRequest {};
 struct GssRequest {};
-struct CancelRequest {};
+/// What another session was given by BackendKeyData.
+struct CancelRequest {
+  std::uint32_t process = 0;
+  std::uint32_t secret = 0;
+};
 /// Who connects, and for what.
 struct Startup {
   std::uint32_t version = 0;

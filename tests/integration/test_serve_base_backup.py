@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import struct
 
 import pytest
 
@@ -180,6 +182,21 @@ def test_what_goes_wrong_is_told(servers, tree):
     assert (error["S"], error["C"]) == ("FATAL", "57P01") and "administrator command" in error["M"]
     with pytest.raises(EOFError):
         client.message()
+
+    # The client has it cancelled, by the key that it was given; with another key nothing happens.
+    client = begin()
+    process, secret = struct.unpack(">II", next(body for kind, body in client.greeting if kind == b"K"))
+    for key in (secret ^ 1, secret):
+        with socket.create_connection(("127.0.0.1", made.port)) as other:
+            other.sendall(struct.pack(">IIII", 16, 80877102, process, key))
+            assert other.recv(1) == b""
+        if key != secret:
+            client.until(b"d")
+    error = fields(client.until(b"E")[-1][1])
+    assert (error["S"], error["C"]) == ("ERROR", "57014")
+    assert client.message() == (b"Z", b"I")
+    assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+    wait_for(lambda: backups_upstream(primary) == 0, "the walsender to end")
 
     # It is not there, or it will not.
     primary.sql("ALTER ROLE backups NOLOGIN")

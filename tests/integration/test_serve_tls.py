@@ -396,7 +396,7 @@ def test_doctor_looks_at_what_serving_needs(place, secure, authority):
     good = ["--serve-users", users, "--serve-hba", rules, *tls]
     seen = doctor(*good, status=0)
     assert {name: level for name, (level, _) in seen.items()} == dict.fromkeys(
-        ["serve_rules", "serve_users", "serve_tls", "serve_address"], "ok")
+        ["serve_rules", "serve_users", "serve_tls", "serve_address", "serve_slots"], "ok")
     assert "is valid until" in seen["serve_tls"][1]
 
     seen = doctor("--serve-hba", rules, status=1)  # hostssl, and no certificate

@@ -629,6 +629,23 @@ TEST_F(BackupTest, AnErrorOfItIsOneOfTheSession) {
   EXPECT_TRUE(has_.output().empty());
 }
 
+TEST_F(BackupTest, IsCancelledWithAServersWords) {
+  begin();
+  has_.cancel();
+  const auto report = heard();
+  ASSERT_EQ(types(report), "EZ");
+  EXPECT_EQ(field(report[0], 'C'), "57014");
+  EXPECT_EQ(field(report[0], 'S'), "ERROR");
+  EXPECT_EQ(has_.take_slot_errand(), WalsenderState::SlotErrand::clean_up);
+  has_.cancel();  // there is nothing any more
+  EXPECT_TRUE(has_.output().empty());
+
+  start("0/300000");
+  state_.cancel();
+  EXPECT_EQ(types(hear(state_.output())), "EZ");
+  EXPECT_EQ(types(ask("IDENTIFY_SYSTEM")), "TDCZ");
+}
+
 TEST_F(BackupTest, EndsWithTheRelay) {
   begin();
   has_.stop();

@@ -150,6 +150,27 @@ TEST(Check, KnowsAnotherCluster) {
   EXPECT_EQ(check(report, {}).level, Level::critical);
 }
 
+TEST(Check, WarnsOfWhatClientsSlotsHoldBackOrHaveLost) {
+  auto report = report_with(kWell);
+  archive::ServedSlot slot;
+  slot.kept.name = "standby1";
+  slot.active_pid = 7;
+  slot.retained = std::uint64_t{5} << 30;
+  report.slots = {slot};
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.slots[0].active_pid.reset();
+  EXPECT_EQ(check(report, {}).level, Level::warning);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("\"standby1\" holds back 5 GB"));
+  report.slots[0].kept.lost = true;
+  EXPECT_THAT(check(report, {}).line, HasSubstr("\"standby1\" is lost"));
+  report.slots.clear();
+  report.relay_errors = {"a process that serves the archive does not answer"};
+  EXPECT_EQ(check(report, {}).level, Level::warning);
+  report.relay_errors.clear();
+  report.slots_error = "the file of the relay's slots cannot be read";
+  EXPECT_THAT(check(report, {}).line, HasSubstr("cannot be read"));
+}
+
 TEST(Check, TellsPerformanceData) {
   auto report = report_with(kWell);
   report.free_bytes = 5;

@@ -53,7 +53,10 @@ TEST(Startup, WaitsForTheWholeAndReadsNoByteFurther) {
 TEST(Startup, KnowsTheOtherPackets) {
   EXPECT_TRUE(std::holds_alternative<SslRequest>(read(packet(80877103, "")).packet));
   EXPECT_TRUE(std::holds_alternative<GssRequest>(read(packet(80877104, "")).packet));
-  EXPECT_TRUE(std::holds_alternative<CancelRequest>(read(packet(80877102, "12345678")).packet));
+  const auto cancel = read(packet(80877102, "12345678"));
+  ASSERT_TRUE(std::holds_alternative<CancelRequest>(cancel.packet));
+  EXPECT_EQ(std::get<CancelRequest>(cancel.packet).process, 0x31323334u);
+  EXPECT_EQ(std::get<CancelRequest>(cancel.packet).secret, 0x35363738u);
 }
 
 TEST(Startup, RefusesWhatCannotBe) {

@@ -1,0 +1,112 @@
+#include "archive/serving_view.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/units.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kMuch = std::uint64_t{1} << 30;
+
+template <typename Value>
+Json or_null(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+/// The columns of pg_stat_replication, those of pg_stat_ssl, and which timeline it streams.
+Json client_json(const DownstreamClient& client, const std::optional<DurableEnd>& end) {
+  const auto position = [](wal::Lsn lsn) -> Json {
+    if (!lsn.valid()) return nullptr;
+    return lsn.to_string();
+  };
+  const auto milliseconds = [](std::optional<std::chrono::microseconds> lag) -> Json {
+    if (!lag) return nullptr;
+    return std::chrono::duration<double, std::milli>(*lag).count();
+  };
+  Json ssl = nullptr;
+  if (client.ssl)
+    ssl = {{"version", client.ssl->version},
+           {"cipher", client.ssl->cipher},
+           {"bits", client.ssl->bits}};
+  return {{"pid", client.pid},
+          {"usename", client.user},
+          {"application_name", client.application_name},
+          {"client_addr", client.client_address},
+          {"slot_name", or_null(client.slot)},
+          {"backend_start", format_time(client.backend_start)},
+          {"backend_xmin", client.xmin == 0 ? Json(nullptr) : Json(client.xmin)},
+          {"state", client.state},
+          {"timeline", client.timeline},
+          {"sent_lsn", position(client.sent)},
+          {"write_lsn", position(client.write)},
+          {"flush_lsn", position(client.flush)},
+          {"replay_lsn", position(client.replay)},
+          {"write_lag_ms", milliseconds(client.write_lag)},
+          {"flush_lag_ms", milliseconds(client.flush_lag)},
+          {"replay_lag_ms", milliseconds(client.replay_lag)},
+          {"behind_bytes", end ? or_null(bytes_behind(client, end->flush)) : Json(nullptr)},
+          {"sync_state", client.sync_state},
+          {"reply_time", client.reply_time ? Json(format_time(*client.reply_time)) : Json(nullptr)},
+          {"ssl", std::move(ssl)}};
+}
+
+Json clients_of(const ServingView& view) {
+  auto clients = Json::array();
+  for (const auto& client : view.clients) clients.push_back(client_json(client, view.end));
+  return clients;
+}
+
+}  // namespace
+
+std::uint64_t retained_by(const KeptSlot& slot, wal::Lsn end) {
+  if (slot.lost || !slot.restart_lsn.valid() || end <= slot.restart_lsn) return 0;
+  return end - slot.restart_lsn;
+}
+
+std::optional<std::string> warning_of(const ServedSlot& slot) {
+  const auto& name = slot.kept.name;
+  if (slot.kept.lost)
+    return fmt::format(
+        "the replication slot \"{}\" is lost (--serve-slot-keep): its client is refused; drop it "
+        "and make it anew, the archive may still have what the client needs",
+        name);
+  if (!slot.active_pid && slot.retained >= kMuch)
+    return fmt::format(
+        "the replication slot \"{}\" holds back {} from pgweir prune, and nobody uses it{}: start "
+        "its client, or drop it before the disk is full",
+        name, format_size(slot.retained),
+        slot.kept.inactive_since.empty() ? "" : " since " + slot.kept.inactive_since);
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client, wal::Lsn end) {
+  if (client.timeline == 0 || (client.state != "streaming" && client.state != "catchup"))
+    return std::nullopt;
+  const auto reached = client.replay.valid() ? client.replay : client.flush;
+  if (!reached.valid()) return std::nullopt;
+  return reached < end ? end - reached : 0;
+}
+
+std::string clients_json(const ServingView& view) {
+  return clients_of(view).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string to_json(const ServingView& view, const ServingProcess& process) {
+  Json json{{"pid", process.pid},
+            {"version", PGWEIR_VERSION},
+            {"started", format_time(process.started)},
+            {"listen", view.listens},
+            {"timeline", view.end ? Json(view.end->timeline) : Json(nullptr)},
+            {"end_lsn", view.end ? Json(view.end->flush.to_string()) : Json(nullptr)},
+            {"has_slots", view.slots.has_value()},
+            {"clients", clients_of(view)}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace weir::archive

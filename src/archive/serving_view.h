@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/downstream_client.h"
+#include "archive/durable_end.h"
+#include "archive/kept_slots.h"
+
+namespace weir::archive {
+
+/// A replication slot of the relay, as it is told of. A value.
+struct ServedSlot {
+  KeptSlot kept;
+  bool temporary = false;
+  std::optional<std::uint32_t> active_pid{};  ///< of the session that uses it
+  std::uint64_t retained = 0;                 ///< from restart_lsn to the end of what is served
+};
+[[nodiscard]] std::uint64_t retained_by(const KeptSlot& slot, wal::Lsn end);
+
+/// What is the matter with it, in words that say what to do; nullopt: nothing. One that nobody uses
+/// counts if it holds back 1 GB or more.
+[[nodiscard]] std::optional<std::string> warning_of(const ServedSlot& slot);
+
+/// What a process serves of an archive, at one moment. A value.
+struct ServingView {
+  std::vector<std::string> listens;  ///< addresses
+  std::optional<DurableEnd> end;     ///< of what is served; nullopt: there is no WAL yet
+  std::vector<DownstreamClient> clients;
+  /// By name; nullopt: this process does not have the archive's slots.
+  std::optional<std::vector<ServedSlot>> slots;
+};
+
+/// How far the client is behind what is served: by what it has replayed, or, of one that replays
+/// nothing, by what it has flushed. nullopt: it does not stream.
+[[nodiscard]] std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client,
+                                                        wal::Lsn end);
+
+/// Of `pgweir serve`, as one JSON object; docs/status.md has its fields.
+struct ServingProcess {
+  std::int64_t pid = 0;
+  std::chrono::system_clock::time_point started{};
+};
+[[nodiscard]] std::string to_json(const ServingView& view, const ServingProcess& process);
+
+/// clients[] of that object.
+[[nodiscard]] std::string clients_json(const ServingView& view);
+
+}  // namespace weir::archive

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+
+#include "wire/client_messages.h"
+
+namespace weir::relay {
+
+/// Whose command can be cancelled by the key that its session was given. Thread-safe; nothing in it
+/// blocks. Outlives its sessions.
+class Cancels {
+ public:
+  /// A session, as long as the object lives.
+  class Session {
+   public:
+    /// `cancel` is called under a lock, on another thread: must neither block nor ask anything.
+    Session(Cancels& cancels, wire::CancelRequest key, std::function<void()> cancel);
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+   private:
+    Cancels& cancels_;
+    const std::uint32_t process_;
+  };
+
+  /// Whoever asks hears nothing, whether there was such a session or not.
+  void cancel(const wire::CancelRequest& key);
+
+ private:
+  struct Place {
+    std::uint32_t secret;
+    std::function<void()> cancel;
+  };
+  std::mutex mutex_;
+  std::map<std::uint32_t, Place> sessions_;
+};
+
+}  // namespace weir::relay

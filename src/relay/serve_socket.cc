@@ -1,0 +1,66 @@
+#include "relay/serve_socket.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "archive/lock_file.h"
+#include "base/error.h"
+#include "net/wait.h"
+#include "net/wake.h"
+
+namespace weir::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kMost = 16;
+constexpr auto kAskTime = 5s;
+constexpr auto kPatience = 2s;
+constexpr auto kPause = 20ms;
+
+std::string name_of(int number) { return fmt::format(".pgweir-serve-{}.sock", number); }
+
+/// Who looks for a name does so alone: another one who just begins must not take a name that is
+/// bound, and not listened on yet, for one that was left. nullptr: somebody takes very long.
+std::unique_ptr<io::File> alone(io::Directory& archive) {
+  const net::Wake never;
+  for (auto waited = 0ms;; waited += kPause) {
+    if (auto lock = archive::try_lock_file(archive, ".pgweir-serve.lock")) return lock;
+    if (waited >= kPatience) return nullptr;
+    static_cast<void>(net::pause(never, kPause));
+  }
+}
+
+}  // namespace
+
+ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> answer, Log& log) {
+  const auto told = [answer = std::move(answer)](const std::string&) { return answer(); };
+  try {
+    const auto lock = alone(archive);
+    for (int number = 1;; ++number) try {
+        socket_ = std::make_unique<DirectorySocket>(archive.path(), name_of(number), told);
+        return;
+      } catch (const Error& error) {
+        if (error.system_code() != EADDRINUSE || number == kMost) throw;
+      }
+  } catch (const Error& error) {
+    log.warning("\"pgweir status\" cannot ask this process: {}", error.what());
+  }
+}
+
+ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
+  Answers all;
+  for (int number = 1; number <= kMost; ++number) try {
+      if (auto answer = DirectorySocket::ask(directory, name_of(number), "status", kAskTime))
+        all.answers.push_back(std::move(*answer));
+    } catch (const Error& error) {
+      all.errors.emplace_back(error.what());
+    }
+  return all;
+}
+
+}  // namespace weir::relay

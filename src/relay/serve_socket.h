@@ -1,0 +1,33 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "io/directory.h"
+#include "relay/directory_socket.h"
+
+namespace weir::relay {
+
+/// By which `pgweir status -D` asks each `pgweir serve` of a directory. Several may serve one: each
+/// has the first name that is free, of a few.
+class ServeSocket {
+ public:
+  /// Where no socket can be had, as in a directory that is read-only, that is told, and nobody is
+  /// answered.
+  ServeSocket(io::Directory& archive, std::function<std::string()> answer, Log& log);
+
+  struct Answers {
+    std::vector<std::string> answers;
+    std::vector<std::string> errors;  ///< of those who could not be asked
+  };
+  /// Asks all of them.
+  [[nodiscard]] static Answers ask(const std::string& directory);
+
+ private:
+  std::unique_ptr<DirectorySocket> socket_;
+};
+
+}  // namespace weir::relay

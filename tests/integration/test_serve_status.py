@@ -1,0 +1,198 @@
+"""What `pgweir status`, its check and the metrics tell of those who are served, whoever serves them."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from support import wal
+from support.process import wait_for
+from support.receiver import pgweir
+from support.relay import Client, Relay, fields
+from support.server import free_port
+from test_metrics import check_metrics, documented, one, parse, promtool, read, scrape  # noqa: F401
+from test_serve import TRUST, filled, relay  # noqa: F401
+from test_serve_tls import TlsClient, authority, secure  # noqa: F401
+
+
+def status(archive, *options):
+    return json.loads(pgweir("status", "-D", archive.path, "--json", *options).stdout)
+
+
+def text(archive):
+    return pgweir("status", "-D", archive.path).stdout
+
+
+def follow(port, archive, name, slot=None):
+    """A client of the last finished segments, which reads nothing more."""
+    client = Client(port, application_name=name)
+    begin = max(segno for _, segno in archive.finished()) * archive.segment_size
+    using = f"SLOT {slot} " if slot else ""
+    client.query(f"START_REPLICATION {using}{wal.lsn_text(begin)} TIMELINE 1", until=b"W")
+    return client, begin
+
+
+def test_at_three_in_the_morning(place, filled, relay):  # noqa: F811
+    """Three clients, one far behind, one slot lost, one left alone."""
+    _, archive, _ = filled
+    options = ["--serve-slot-keep", "2MB"]
+    serving = relay(archive, None, TRUST, options=options)
+    assert "  serves nobody now\n" in text(archive) and status(archive)["slots"] == []
+    asking = Client(serving.port)
+    for name in ("used", "alone", "lagging"):
+        assert asking.query(f"CREATE_REPLICATION_SLOT {name} PHYSICAL (RESERVE_WAL)")[-2][0] == b"C"
+    old, _ = follow(serving.port, archive, "old", "lagging")
+    old.status(archive.segment_size + 8)  # so far behind that the slot is lost, and the client left
+    assert fields(old.until(b"E")[-1][1])["C"] == "57P01"
+    end = wal.lsn(status(archive)["relays"][0]["end_lsn"])
+    current, _ = follow(serving.port, archive, "current", "used")
+    current.status(end)
+    behind, begin = follow(serving.port, archive, "behind")
+    behind.status(begin)
+
+    def seen():
+        (one_,) = status(archive)["relays"]
+        found = {client["application_name"]: client for client in one_["clients"]}
+        done = {"current", "behind"} <= found.keys() and all(found[name]["flush_lsn"] for name in ("current", "behind"))
+        return found if done and found["current"]["state"] == "streaming" else None
+
+    clients = wait_for(seen, "the clients to be seen")
+    assert clients["current"]["behind_bytes"] == 0 and clients["behind"]["behind_bytes"] == end - begin
+    assert clients["current"]["slot_name"] == "used" and clients["current"]["ssl"] is None
+    told = text(archive)
+    # Who is furthest behind comes first, and loudly.
+    assert re.search(rf"Relay: on \S+:{serving.port}, .*, since .* \(pid {serving.process.pid}\)\n"
+                     rf"  serves timeline 1 up to {wal.lsn_text(end)}\n  serves 3 clients:\n"
+                     r"    behind \(127.0.0.1, user postgres\): \w+, async, timeline 1, .*B BEHIND\n      sent .*\n", told), told
+    assert re.search(r"    current \(127.0.0.1, user postgres, slot used\): streaming, async, timeline 1\n", told), told
+    assert re.search(r"Slots of the archive's clients .*\n  alone: not in use since .*, holds back .*, from \S+ on\n"
+                     r"  lagging: LOST, not in use since .*\n  used: in use, holds back 0 B, from \S+ on\n"
+                     r'  WARNING: the replication slot "lagging" is lost \(--serve-slot-keep\)', told), told
+    slots = {slot["name"]: slot for slot in status(archive)["slots"]}
+    assert slots["used"]["active"] and slots["lagging"]["lost"] and not slots["alone"]["active"]
+    assert slots["lagging"]["warning"] and slots["alone"]["warning"] is None
+    assert 'the replication slot "lagging" is lost' in pgweir("status", "-D", archive.path, "--check").stdout.split("\n")[0]
+
+    # With nobody there, the slots still hold back: they are told of all the same.
+    serving.process.stop()
+    told = text(archive)
+    assert "Relay:" not in told and "  nobody serves the archive now\n" in told and "lagging: LOST" in told
+    assert not [name for name in os.listdir(archive.path) if name.endswith(".sock")]
+
+
+def test_several_serve_one_directory_and_one_is_killed(place, filled, receivers):  # noqa: F811
+    _, archive, _ = filled
+    for name in ("one", "two"):
+        (place / name).mkdir()
+    first, second = (Relay(place / name, receivers, archive, None, TRUST).start() for name in ("one", "two"))
+
+    def pids():
+        return sorted(relay["pid"] for relay in status(archive)["relays"])
+
+    assert pids() == sorted([first.process.pid, second.process.pid])
+    mine_, _ = follow(first.port, archive, "mine")
+    (mine,) = [relay for relay in status(archive)["relays"] if relay["pid"] == first.process.pid]
+    assert any(listen.endswith(f":{first.port}") for listen in mine["listen"])
+    assert [client["application_name"] for client in mine["clients"]] == ["mine"]
+    mine_.close()
+    # What it leaves is no server, and its name is taken again.
+    first.process.kill9()
+    assert pids() == [second.process.pid]
+    first.start()
+    assert pids() == sorted([first.process.pid, second.process.pid])
+    assert len([name for name in os.listdir(archive.path) if name.startswith(".pgweir-serve-")]) == 2
+
+    # One that does not answer is told, and nobody waits for ever.
+    second.process.send(signal.SIGSTOP)
+    found = status(archive)
+    assert [relay["pid"] for relay in found["relays"]] == [first.process.pid]
+    assert any("does not answer" in problem for problem in found["problems"])
+    second.process.send(signal.SIGCONT)
+    assert pids() == sorted([first.process.pid, second.process.pid])
+
+
+def test_slots_over_the_connection(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    conninfo = f"host=127.0.0.1 port={relay(archive, None, TRUST).port} user=repl"
+    made = pgweir("slot", "create", "-S", "mine", "-d", conninfo)
+    assert made.returncode == 0 and 'replication slot "mine" created' in made.stdout, made.stderr
+    listed = pgweir("slot", "list", "-d", conninfo)
+    assert listed.returncode == 4 and "that is a relay" in listed.stderr and "pgweir slot list -D DIR" in listed.stderr
+    dropped = pgweir("slot", "drop", "-S", "mine", "-d", conninfo)
+    assert dropped.returncode == 0, dropped.stderr
+    assert status(archive)["slots"] == []
+
+
+def test_doctor_looks_at_socket_slots_and_backups(servers, filled, place):  # noqa: F811
+    primary, archive, user = filled
+    users = place / "users"
+    users.write_text(user)
+    users.chmod(0o600)
+
+    def doctor(directory, *options):
+        result = pgweir("doctor", "--serve", free_port(), "--serve-users", users, "--serve-socket", directory,
+                        "-D", archive.path, "--json", *options)
+        return {check["name"]: (check["level"], check["found"]) for check in json.loads(result.stdout)["checks"]}
+
+    seen = doctor(place, "--serve-slot-keep", "1GB", "--serve-base-backup", primary.conninfo())
+    assert seen["serve_socket"][0] == "ok" and seen["serve_base_backup"][0] == "ok"
+    assert seen["serve_slots"] == ("ok", "0 here; a slot that lies back by more than 1 GB is lost")
+    long = place / ("d" * 100)
+    long.mkdir()
+    assert doctor(long)["serve_socket"][0] == "failure" and "characters" in doctor(long)["serve_socket"][1]
+    long.rmdir()
+    seen = doctor(place / "none", "--serve-base-backup", servers.primary().conninfo())
+    assert seen["serve_socket"][0] == "failure" and "there is no limit" in seen["serve_slots"][1]
+    assert seen["serve_base_backup"][0] == "failure" and "another cluster" in seen["serve_base_backup"][1]
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    assert doctor(closed)["serve_socket"][0] == "warning"
+
+
+def test_metrics_of_a_server_without_receiver(place, filled, relay, promtool):  # noqa: F811
+    _, archive, _ = filled
+    port, path = free_port(), place / "serve.prom"
+    serving = relay(archive, None, TRUST, options=["--metrics-listen", port, "--metrics-file", path,
+                                                   "--metrics-interval", "1s", "--serve-slot-keep", "2MB"])
+    asking = Client(serving.port)
+    for name in ("used", "lagging"):
+        asking.query(f"CREATE_REPLICATION_SLOT {name} PHYSICAL (RESERVE_WAL)")
+    end = wal.lsn(status(archive)["relays"][0]["end_lsn"])
+    old, _ = follow(serving.port, archive, "old", "lagging")
+    old.status(archive.segment_size + 8)
+    old.until(b"E")
+    client, _ = follow(serving.port, archive, "current", "used")
+    client.status(end)
+
+    def there():
+        values = parse(scrape(port))
+        return values if values.get("pgweir_serve_client_behind_bytes") and \
+            one(values, "pgweir_serve_client_behind_bytes", application_name="current") == 0 else None
+
+    values = wait_for(there, "the client's word to be there")
+    assert one(values, "pgweir_serve_up", archive=str(archive.path)) == 1
+    assert one(values, "pgweir_serve_end_lsn_bytes") == end
+    assert one(values, "pgweir_serve_client_encrypted", application_name="current") == 0
+    assert one(values, "pgweir_serve_slots") == 2
+    assert one(values, "pgweir_serve_slot_active", slot="used") == 1
+    assert one(values, "pgweir_serve_slot_lost", slot="lagging") == 1
+    assert one(values, "pgweir_serve_slot_inactive_since_time_seconds", slot="lagging") > 1.7e9
+    assert one(values, "pgweir_serve_slot_retained_bytes", slot="used") == 0
+    exported = {name for name in values if not name.startswith("exposer_")}
+    assert (exported | {"pgweir_serve_client_replay_lag_seconds"}
+            == documented("serve") | documented("receive --serve"))
+    check_metrics(promtool, path.read_text())
+    serving.process.stop()
+    assert one(read(path), "pgweir_serve_up") == 0
+
+
+def test_who_comes_under_tls_is_seen(filled, secure):  # noqa: F811
+    _, archive, _ = filled
+    serving = secure(archive, None, "hostssl replication all 127.0.0.1/32 trust\n")
+    client = TlsClient(serving.port, application_name="careful")
+    (seen,) = status(archive)["relays"][0]["clients"]
+    assert seen["ssl"]["version"] == "TLSv1.3" == client.socket.version()
+    assert seen["ssl"]["cipher"] == client.socket.cipher()[0] and seen["ssl"]["bits"] == client.socket.cipher()[2]
+    assert "careful (127.0.0.1, user postgres, TLSv1.3): startup" in text(archive)
