@@ -125,7 +125,7 @@ void TestServer::write_settings(const std::string& more) const {
       << "listen_addresses = '127.0.0.1'\n"
       << "port = " << port_ << "\n"
       << "unix_socket_directories = '" << root_.string() << "'\n"
-      << "wal_level = replica\nmax_wal_senders = 5\nmax_replication_slots = 5\nhot_standby = on\n"
+      << "wal_level = replica\nmax_wal_senders = 20\nmax_replication_slots = 5\nhot_standby = on\n"
       << "fsync = off\nshared_buffers = 1MB\nautovacuum = off\n"
       << "min_wal_size = 2MB\nmax_wal_size = 2MB\nwal_keep_size = 0\n"
       << "wal_sender_timeout = 2min\npassword_encryption = 'scram-sha-256'\n"
