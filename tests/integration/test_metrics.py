@@ -284,7 +284,8 @@ def test_every_alert_is_documented_and_uses_metrics_that_there_are():
     text = DOCUMENTED.read_text()
     assert alerts == set(re.findall(r"^\| `(Pgweir\w+)`", text, re.MULTILINE))
     known = (documented("Receiver") | documented("verify") | documented("status") | documented("drill")
-             | documented("receive --compare-with") | documented("receive --serve") | documented("serve"))
+             | documented("receive --compare-with") | documented("receive --slot-on")
+             | documented("receive --serve") | documented("serve"))
     dashboard = (CONTRIB / "grafana" / "pgweir.json").read_text()
     for name, used in (("rules", rules), ("dashboard", dashboard)):
         names = set(re.findall(r"\bpgweir_(?:receiver|archive|slot|serve|verify|status|drill|compare|build)_\w+", used))

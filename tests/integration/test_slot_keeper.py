@@ -12,6 +12,7 @@ from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, restart_lsn, streaming, switchpoint
+from test_metrics import documented
 
 MAJORS = [13, 14, 15, 16, 17, 18]
 # Nothing but what the README asks for: a line for replication. (And the standbys' own.)
@@ -270,6 +271,8 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
     standby.write_wal(2)
     covered(archive, primary, by=standby)
     wait_for(lambda: re.search(r'candidate_covered\{[^}]*\} 1', metrics.read_text()), "the metric")
+    exported = set(re.findall(r"^pgweir_receiver_candidate_\w+", metrics.read_text(), re.MULTILINE))
+    assert exported == documented("receive --slot-on")
     before = restart_lsn(primary)
     end = standby.write_wal(2)
     reported(standby, end)
