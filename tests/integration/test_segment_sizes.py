@@ -218,7 +218,8 @@ def test_a_file_that_somebody_writes_is_waited_for(archived, receivers):
     path.write_bytes(whole[:5000])  # as of now
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug")
     receiver.wait_log("looked at the sizes of")
-    assert checked(archive).returncode == 0
+    streaming(primary)
+    wait_for(lambda: checked(archive).returncode == 0, "a receiver that streams, and nothing to be told")
     path.write_bytes(whole)
     long_ago(path)
     receiver.stop()

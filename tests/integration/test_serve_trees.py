@@ -223,7 +223,7 @@ def test_where_a_timeline_may_begin(servers, tree, line, where):
 def test_a_gap_is_told_to_everybody_below(servers, receivers, place, tree, line):
     """The receiver ends with 4, and serving with it: who has caught up would hear nothing but that all is well. What
     is there can be had from `pgweir serve` meanwhile."""
-    primary = servers.primary(wal_keep_size="0")
+    primary = servers.primary()
     to_primary = line(primary.port)
     tree = tree(primary)
     relay = tree.relay("relay", primary.conninfo(port=to_primary.port), wait=False)
@@ -237,6 +237,9 @@ def test_a_gap_is_told_to_everybody_below(servers, receivers, place, tree, line)
     reported(primary, end, "relay")
     to_primary.close()
     wanted = primary.wal_path(1, end)
+    # Not before: the relay has no slot, and each base backup makes a checkpoint.
+    primary.conf(wal_keep_size="0")
+    primary.reload()
 
     def removed():
         primary.write_wal(1)
