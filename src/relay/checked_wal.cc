@@ -223,9 +223,23 @@ std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
 
 /// An unfinished file that is not the one in which what is served ends.
 bool CheckedWal::is_left(const archive::SegmentFileName& file) const {
+  if (!file.partial) return false;
   const auto& size = cluster_.segment_size;
-  return file.partial && (file.segment.timeline() != history_->timeline() ||
-                          file.segment.segno(size) < size.segno(wal::Lsn(limit_.byte() - 1)));
+  if (file.segment.timeline() != history_->timeline()) return true;
+  if (file.segment.segno(size) < size.segno(wal::Lsn(limit_.byte() - 1))) return true;
+  // Where what is served ends with a segment, the archive may have begun the next one behind a
+  // hole.
+  return size.offset(limit_) == 0 && has_begun(reader_->segment_at(limit_));
+}
+
+bool CheckedWal::has_begun(wal::SegmentName segment) const {
+  const auto is_there = [&](const archive::SegmentFileName& name) {
+    return archive_.find(name.to_string()).has_value();
+  };
+  const auto partial = archive::partial_names(segment);
+  const auto finished = archive::finished_names(segment);
+  return std::any_of(partial.begin(), partial.end(), is_there) ||
+         std::any_of(finished.begin(), finished.end(), is_there);
 }
 
 }  // namespace weir::relay

@@ -60,6 +60,7 @@ class CheckedWal {
   std::span<const std::byte> give(wal::Lsn end);
   [[nodiscard]] wal::Lsn checked() const;
   [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
+  [[nodiscard]] bool has_begun(wal::SegmentName segment) const;
   [[nodiscard]] archive::WalReader::Options reader_options() const;
   std::size_t read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
 

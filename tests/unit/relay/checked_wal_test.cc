@@ -254,6 +254,22 @@ TEST_F(CheckedWalTest, AHoleBehindAnUnfinishedSegmentIsNoDamage) {
   EXPECT_TRUE(result.wal == bytes(wal_, segment(1), segment(1) + result.wal.size()));
 }
 
+TEST_F(CheckedWalTest, AHoleInFrontOfASegmentThatHasJustBegunIsNoDamage) {
+  wal_.grow_to(segment(4));
+  archive_.segments(wal_, 1, 2).partial(wal_, segment(2) + 100'000);
+  // All of that segment should be there.
+  const auto damaged = read(segment(1), segment(3));
+  ASSERT_TRUE(damaged.trouble);
+  EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
+  // Of what lies behind a hole, only the file is there as yet.
+  archive_.partial(wal_, segment(3));
+  const auto missing = read(segment(1), segment(3));
+  ASSERT_TRUE(missing.trouble);
+  EXPECT_EQ(missing.trouble->report.sqlstate, "58P01");
+  EXPECT_EQ(missing.trouble->error.kind(), ErrorKind::gap);
+  EXPECT_TRUE(missing.wal == bytes(wal_, segment(1), segment(1) + missing.wal.size()));
+}
+
 TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecord) {
   // Behind an xlog switch the zeros of a .partial would be right.
   WalBuilder wal({.switch_every = 0});
