@@ -53,7 +53,7 @@ bool checksum_is_right(std::span<const std::byte> header) {
 
 /// POSIX has a second field for the front of a long name; GNU tar has other things there.
 std::string name_in(std::span<const std::byte> header) {
-  const std::string name(text_at(header, 0, kName));
+  std::string name(text_at(header, 0, kName));
   if (text_at(header, kMagicAt, kMagicLength) != "ustar") return name;
   const auto prefix = text_at(header, kPrefixAt, kPrefixLength);
   return prefix.empty() ? name : std::string(prefix) + "/" + name;
