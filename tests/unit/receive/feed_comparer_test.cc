@@ -152,7 +152,7 @@ TEST_F(FeedComparerTest, ComparesNothingBehindAnXlogSwitch) {
 
 TEST_F(FeedComparerTest, ComparesTheRestOfARecordThatBeganBefore) {
   builder_.append_random(1'030'000);
-  const auto& record = builder_.append_random(50'000);
+  const auto record = builder_.append_random(50'000);
   builder_.append_random(2000);
   const wal::Lsn from(2 << 20);
   ASSERT_LT(record.start, from);
