@@ -19,7 +19,6 @@
 
 namespace weir::importing {
 
-using archive::SegmentFileName;
 
 Result Import::run() {
   look();

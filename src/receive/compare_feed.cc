@@ -297,9 +297,9 @@ void CompareFeed::Work::show(std::string problem) {
 
 CompareFeed::CompareFeed(Options options, Feed& feed, StatusBoard& board, Log& log)
     : options_(std::move(options)), feed_(feed), board_(board), log_(log) {
-  board_.update([&](StatusBoard::Content& content) {
-    content.comparison.emplace().with = pq::describe(options_.conninfo);
-  });
+  StatusBoard::Content::Comparison comparison;
+  comparison.with = pq::describe(options_.conninfo);
+  board_.update([&](StatusBoard::Content& content) { content.comparison = comparison; });
   subscription_ = feed_.subscribe([this](const Event& happened) { on_event(happened); });
   thread_ = std::thread([this] { run(); });
 }
