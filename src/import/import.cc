@@ -19,7 +19,6 @@
 
 namespace weir::importing {
 
-
 Result Import::run() {
   look();
   if (cluster_.segment_size) {
