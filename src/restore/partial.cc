@@ -16,7 +16,6 @@
 
 namespace weir::restore {
 
-using archive::SegmentFileName;
 using codec::Method;
 
 namespace {

@@ -28,7 +28,6 @@ namespace weir::restore {
 
 namespace {
 
-using archive::SegmentFileName;
 using codec::Method;
 
 /// How often the whole look is repeated when the archive changes under it.
@@ -300,7 +299,7 @@ Result Restorer::restore_up_to_hole(wal::SegmentName segment, const Finding& fin
                                     const Gap& gap) {
   if (finding.size) {
     require_no_older_branch(segment, finding, gap);
-    const auto result = restore_partial(segment, finding, gap.what);
+    auto result = restore_partial(segment, finding, gap.what);
     if (result.restored) return result;
   }
   log_.warning(

@@ -17,7 +17,6 @@
 
 namespace weir::restore {
 
-using archive::SegmentFileName;
 using archive::WalSource;
 using codec::Method;
 
