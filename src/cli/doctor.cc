@@ -183,7 +183,7 @@ Usage:
   pgweir doctor -d "host=db1 user=archiver" -S archive -D /srv/wal
   pgweir -c /etc/pgweir/main.conf doctor --measure 1min
   pgweir doctor --serve '*:5433' --serve-users /etc/pgweir/users
-  pgweir doctor --failover -d "host=db1,db2,db3 user=archiver" -S archive -D /srv/wal
+  pgweir doctor --failover -d "host=db1,db2 user=repl" -S weir -D /srv/wal
 
 A role that may only replicate is enough; what it cannot look at is said.
 

@@ -387,8 +387,8 @@ Examples:
   An archive with a slot that is made when it is not there:
     pgweir receive -D /srv/wal -d "host=db1 user=repl dbname=postgres" \
                    -S weir --create-slot --if-not-exists --compress zstd
-  From whichever of two hosts leads on from the archive, a standby if there is one:
-    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" -S weir --prefer standby
+  From the one of two hosts that leads on from the archive, a standby if any:
+    pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" --prefer standby
   Commits wait for the archive (on the server):
     synchronous_standby_names = 'pgweir'
   "requested WAL segment has already been removed": the error names the missing

@@ -339,7 +339,7 @@ not: what they need is not removed by "pgweir prune".
     .notes = R"(Examples:
   pgweir slot create -S weir -d "host=db1 user=repl"
   pgweir slot list -h db1 -U postgres
-  pgweir slot drop -S weir -d "host=db1,db2,db3 user=repl" --all-hosts --if-exists
+  pgweir slot drop -S weir -d "host=db1,db2 user=repl" --all-hosts --if-exists
 
 A slot nobody reads from keeps WAL until the server's disk is full, unless
 max_slot_wal_keep_size limits it: drop what you do not need.
