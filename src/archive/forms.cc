@@ -41,22 +41,21 @@ bool counts_before(const SegmentFileName& one, const SegmentFileName& other) {
   return std::pair(one.partial, place(one.method)) < std::pair(other.partial, place(other.method));
 }
 
-std::vector<SegmentForms> segment_forms(const Listing& listing) {
-  std::vector<SegmentForms> segments;
-  for (const auto& entry : listing.segments) {
-    if (segments.empty() || segments.back().segment() != entry.name.segment)
-      segments.emplace_back();
-    auto& forms = segments.back();
-    (entry.name.partial ? forms.partial : forms.finished).push_back(entry);
+void EachSegmentForms::next() {
+  forms_.finished.clear();
+  forms_.partial.clear();
+  over_ = left_.empty();
+  if (over_) return;
+  const auto segment = left_.front().name.segment;
+  for (; !left_.empty() && left_.front().name.segment == segment; left_ = left_.subspan(1)) {
+    const auto& entry = left_.front();
+    (entry.name.partial ? forms_.partial : forms_.finished).push_back(entry);
   }
   const auto in_order = [](const SegmentEntry& one, const SegmentEntry& other) {
     return counts_before(one.name, other.name);
   };
-  for (auto& forms : segments) {
-    std::sort(forms.finished.begin(), forms.finished.end(), in_order);
-    std::sort(forms.partial.begin(), forms.partial.end(), in_order);
-  }
-  return segments;
+  for (auto* const forms : {&forms_.finished, &forms_.partial})
+    if (forms->size() > 1) std::sort(forms->begin(), forms->end(), in_order);
 }
 
 }  // namespace weir::archive

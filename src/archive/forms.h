@@ -1,8 +1,11 @@
 #pragma once
 
 #include <array>
+#include <iterator>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,6 +35,11 @@ using FormNames = std::array<SegmentFileName, kForms.size()>;
 [[nodiscard]] std::array<std::pair<std::string, codec::Method>, kForms.size()> history_names(
     wal::TimelineId timeline);
 
+/// Such a name, read; nullopt: it is another one.
+[[nodiscard]] std::optional<HistoryEntry> parse_history_name(std::string_view name);
+/// "000000010000000000000002.00000028.backup"
+[[nodiscard]] bool is_backup_history_name(std::string_view name);
+
 /// The finished form to read: the first one that is there. nullopt if there is none, and was none
 /// at some moment of this call. When it is opened it may be gone: then one behind it is there.
 [[nodiscard]] std::optional<SegmentFileName> find_finished(io::Shelf& directory,
@@ -52,7 +60,39 @@ struct SegmentForms {
     return finished.empty() ? partial.front() : finished.front();
   }
 };
-/// One element for each segment of the listing, in its order.
-[[nodiscard]] std::vector<SegmentForms> segment_forms(const Listing& listing);
+/// One after the other for a `for`, in the listing's order, each good until the next one is asked
+/// for: an archive may have a million.
+class EachSegmentForms {
+ public:
+  explicit EachSegmentForms(std::span<const SegmentEntry> entries) : left_(entries) { next(); }
+
+  class Iterator {
+   public:
+    explicit Iterator(EachSegmentForms& of) : of_(&of) {}
+    SegmentForms& operator*() const { return of_->forms_; }
+    Iterator& operator++() {
+      of_->next();
+      return *this;
+    }
+    bool operator==(std::default_sentinel_t) const { return of_->over_; }
+
+   private:
+    EachSegmentForms* of_;
+  };
+  [[nodiscard]] Iterator begin() { return Iterator(*this); }
+  [[nodiscard]] std::default_sentinel_t end() const { return {}; }
+
+ private:
+  void next();
+
+  std::span<const SegmentEntry> left_;
+  SegmentForms forms_;
+  bool over_ = false;
+};
+/// The listing outlives the `for`.
+[[nodiscard]] inline EachSegmentForms segment_forms(const Listing& listing) {
+  return EachSegmentForms(listing.segments);
+}
+void segment_forms(Listing&&) = delete;
 
 }  // namespace weir::archive

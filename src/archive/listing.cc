@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
 #include "archive/forms.h"
+#include "io/entry_reader.h"
 
 namespace weir::archive {
 
@@ -24,7 +27,102 @@ std::optional<Method> method_of_suffix(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<HistoryEntry> parse_history(std::string_view name) {
+bool by_name(const SegmentEntry& one, const SegmentEntry& other) {
+  const auto key = [](const SegmentEntry& entry) {
+    return std::tuple(entry.name.segment, entry.name.method, entry.name.partial);
+  };
+  return key(one) < key(other);
+}
+
+bool by_timeline(const HistoryEntry& one, const HistoryEntry& other) {
+  return std::tie(one.timeline, one.method) < std::tie(other.timeline, other.method);
+}
+
+/// A segment's file as two numbers by which it is sorted: a third of the room and of the time.
+struct Row {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// The digits of a segment's name as three numbers, in the order by which names are sorted.
+using Words = std::array<std::uint32_t, 3>;
+static_assert(sizeof(Words) == sizeof(wal::SegmentName));
+
+Row row_of(const SegmentFileName& name, std::uint64_t bytes) {
+  const auto [timeline, log, seg] = std::bit_cast<Words>(name.segment);
+  return {std::uint64_t{timeline} << 32 | log,
+          std::uint64_t{seg} << 32 | static_cast<std::uint64_t>(name.method) << 1 |
+              (name.partial ? 1 : 0),
+          bytes};
+}
+
+SegmentFileName name_of(const Row& row) {
+  const auto word = [](std::uint64_t bits) { return static_cast<std::uint32_t>(bits); };
+  return {std::bit_cast<wal::SegmentName>(
+              Words{word(row.high >> 32), word(row.high), word(row.low >> 32)}),
+          static_cast<Method>(word(row.low) >> 1), (row.low & 1) != 0};
+}
+
+/// By the bytes in which they differ, the last one first: names come in the order of a hash table,
+/// and a million of them differ in three or four bytes.
+void sort(std::vector<Row>& rows) {
+  if (rows.empty()) return;
+  Row differing;
+  for (const auto& row : rows) {
+    differing.high |= row.high ^ rows.front().high;
+    differing.low |= row.low ^ rows.front().low;
+  }
+  std::vector<Row> sorted(rows.size());
+  for (const auto part : {&Row::low, &Row::high})
+    for (int shift = 0; shift < 64; shift += 8) {
+      if ((differing.*part >> shift & 0xFF) == 0) continue;
+      const auto digit = [&](const Row& row) { return row.*part >> shift & 0xFF; };
+      std::array<std::size_t, 256> places{};
+      for (const auto& row : rows) ++places[digit(row)];
+      std::exclusive_scan(places.begin(), places.end(), places.begin(), std::size_t{0});
+      for (const auto& row : rows) sorted[places[digit(row)]++] = row;
+      rows.swap(sorted);
+    }
+}
+
+/// Takes names in any order.
+class Collector {
+ public:
+  void add(std::string_view name, io::DirectoryEntry::Type type, std::uint64_t bytes) {
+    const bool file = type == io::DirectoryEntry::Type::file;
+    if (name.starts_with('.'))
+      listing_.hidden.emplace_back(name);
+    else if (const auto segment = SegmentFileName::parse(name); file && segment)
+      rows_.push_back(row_of(*segment, bytes));
+    else if (const auto history = parse_history_name(name); file && history)
+      listing_.histories.push_back(*history);
+    else if (file && is_backup_history_name(name))
+      listing_.backup_histories.emplace_back(name);
+    else
+      listing_.foreign.emplace_back(name);
+  }
+
+  Listing finish(bool sizes) {
+    sort(rows_);
+    listing_.segments.reserve(rows_.size());
+    for (const auto& row : rows_)
+      listing_.segments.push_back({name_of(row), sizes ? std::optional(row.bytes) : std::nullopt});
+    std::sort(listing_.histories.begin(), listing_.histories.end(), by_timeline);
+    std::sort(listing_.backup_histories.begin(), listing_.backup_histories.end());
+    std::sort(listing_.hidden.begin(), listing_.hidden.end());
+    std::sort(listing_.foreign.begin(), listing_.foreign.end());
+    return std::move(listing_);
+  }
+
+ private:
+  Listing listing_;
+  std::vector<Row> rows_;
+};
+
+}  // namespace
+
+std::optional<HistoryEntry> parse_history_name(std::string_view name) {
   if (name.size() < kHistoryNameSize) return std::nullopt;
   const auto timeline = wal::parse_history_name(name.substr(0, kHistoryNameSize));
   const auto method = method_of_suffix(name.substr(kHistoryNameSize));
@@ -33,7 +131,7 @@ std::optional<HistoryEntry> parse_history(std::string_view name) {
 }
 
 /// "000000010000000000000002.00000028.backup" (BackupHistoryFileName in access/xlog_internal.h)
-bool is_backup_history(std::string_view name) {
+bool is_backup_history_name(std::string_view name) {
   constexpr std::string_view kBackup = ".backup";
   if (name.size() != kSegmentDigits + 1 + 8 + kBackup.size() || !name.ends_with(kBackup) ||
       name[kSegmentDigits] != '.' || !wal::SegmentName::parse(name.substr(0, kSegmentDigits)))
@@ -42,55 +140,25 @@ bool is_backup_history(std::string_view name) {
   return offset.find_first_not_of("0123456789ABCDEF") == std::string_view::npos;
 }
 
-void add(Listing& listing, std::string name, io::DirectoryEntry::Type type,
-         std::optional<std::uint64_t> bytes) {
-  const bool file = type == io::DirectoryEntry::Type::file;
-  if (name.starts_with('.'))
-    listing.hidden.push_back(std::move(name));
-  else if (const auto segment = SegmentFileName::parse(name); file && segment)
-    listing.segments.push_back({*segment, bytes});
-  else if (const auto history = parse_history(name); file && history)
-    listing.histories.push_back(*history);
-  else if (file && is_backup_history(name))
-    listing.backup_histories.push_back(std::move(name));
-  else
-    listing.foreign.push_back(std::move(name));
-}
-
-void sort(Listing& listing) {
-  const auto segment_key = [](const SegmentEntry& entry) {
-    return std::tuple(entry.name.segment, entry.name.method, entry.name.partial);
-  };
-  std::sort(listing.segments.begin(), listing.segments.end(),
-            [&](const auto& a, const auto& b) { return segment_key(a) < segment_key(b); });
-  std::sort(listing.histories.begin(), listing.histories.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.timeline, a.method) < std::tie(b.timeline, b.method);
-  });
-  std::sort(listing.backup_histories.begin(), listing.backup_histories.end());
-  std::sort(listing.hidden.begin(), listing.hidden.end());
-  std::sort(listing.foreign.begin(), listing.foreign.end());
-}
-
-}  // namespace
-
 Listing list_archive(io::Shelf& directory) {
-  Listing listing;
-  for (io::DirectoryEntry& entry : directory.list())
-    add(listing, std::move(entry.name), entry.type, entry.size);
-  sort(listing);
-  return listing;
+  Collector collector;
+  io::each_entry(directory, [&](const io::DirectoryEntry& entry) {
+    collector.add(entry.name, entry.type, entry.size);
+  });
+  return collector.finish(true);
 }
 
 Listing list_archive_names(io::Shelf& directory) {
-  Listing listing;
-  for (io::DirectoryName& entry : directory.names())
-    add(listing, std::move(entry.name), entry.type, std::nullopt);
+  Collector collector;
+  io::each_name(directory, [&](std::string_view name, io::DirectoryEntry::Type type) {
+    collector.add(name, type, 0);
+  });
+  auto listing = collector.finish(false);
   for (SegmentEntry& entry : listing.segments) {
     if (!entry.name.partial) continue;
     const auto found = directory.find(entry.name.to_string());
     entry.bytes = found ? found->size : 0;  // gone by now
   }
-  sort(listing);
   return listing;
 }
 
@@ -100,7 +168,8 @@ Listing joined(const Listing& one, const Listing& other) {
   all.segments.insert(all.segments.end(), other.segments.begin(), other.segments.end());
   all.histories = one.histories;
   all.histories.insert(all.histories.end(), other.histories.begin(), other.histories.end());
-  sort(all);
+  std::sort(all.segments.begin(), all.segments.end(), by_name);
+  std::sort(all.histories.begin(), all.histories.end(), by_timeline);
   std::size_t kept = 0;
   for (const SegmentEntry& entry : all.segments) {
     if (kept > 0 && all.segments[kept - 1].name == entry.name)

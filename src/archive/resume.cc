@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "archive/border.h"
 #include "archive/content.h"
@@ -48,15 +51,17 @@ class Finder {
       : directory_(directory),
         size_(size),
         timeline_(listing.segments.back().name.segment.timeline()) {
-    for (auto& forms : segment_forms(listing)) {
+    const auto begin = std::partition_point(
+        listing.segments.begin(), listing.segments.end(),
+        [&](const SegmentEntry& entry) { return entry.name.segment.timeline() < timeline_; });
+    for (const auto& forms : EachSegmentForms(std::span(begin, listing.segments.end()))) {
       const auto segment = forms.segment();
-      if (segment.timeline() != timeline_) continue;
       if (!segment.fits(size))
         throw Error(ErrorKind::conflict, "no segment of this size has such a name")
             .with("path", path_of(forms.best()))
             .with("segment size", size.bytes())
             .hint("The file is of a cluster with another wal_segment_size: move it away.");
-      segments_.emplace(segment.segno(size), std::move(forms));
+      add(segment.segno(size), forms);
     }
     for (const auto& loss : read_losses(directory, listing))
       if (loss.kind == Loss::Kind::hole && loss.timeline == timeline_ &&
@@ -67,34 +72,38 @@ class Finder {
   ResumePoint find() {
     ResumePoint point;
     point.timeline = timeline_;
-    std::uint64_t next = segments_.begin()->first;  // nothing finished: the first unfinished one
-    const auto newest = std::find_if(segments_.rbegin(), segments_.rend(), [](const auto& segment) {
-      return !segment.second.finished.empty();
-    });
-    if (newest != segments_.rend()) {
-      for (const SegmentEntry& entry : newest->second.finished) require_complete(entry);
-      for (const auto& [segno, forms] : segments_) {
-        if (forms.finished.empty() || segno > newest->first) continue;
-        if (segno != next) point.holes.push_back({size_.start(next), size_.start(segno)});
-        next = segno + 1;
-      }
+    std::uint64_t next = first_.value();  // nothing finished: the first unfinished one
+    for (const SegmentEntry& entry : newest_) require_complete(entry);
+    for (const auto& [begin, end] : finished_) {
+      if (begin != next) point.holes.push_back({size_.start(next), size_.start(begin)});
+      next = end;
     }
     for (const auto segno : behind_holes_) {
-      const auto found = segments_.find(segno);
-      if (segno <= next || found == segments_.end() || raw_partial(found->second) == nullptr)
-        continue;
+      if (segno <= next || !unfinished_.contains(segno)) continue;
       point.holes.push_back({size_.start(next), size_.start(segno)});
       next = segno;
     }
     point.start = size_.start(next);
-    point.unfinished_end = size_.start(segments_.rbegin()->first + 1);
-    for (const auto& [segno, forms] : segments_)
-      if (const auto* open = raw_partial(forms); segno >= next && open != nullptr)
-        point.open.push_back(examine(segno, *open));
+    point.unfinished_end = size_.start(last_ + 1);
+    for (const auto& [segno, open] : unfinished_)
+      if (segno >= next) point.open.push_back(examine(segno, open));
     return point;
   }
 
  private:
+  /// In the order of their numbers.
+  void add(std::uint64_t segno, const SegmentForms& forms) {
+    if (!first_) first_ = segno;
+    last_ = segno;
+    if (const auto* open = raw_partial(forms)) unfinished_.emplace(segno, *open);
+    if (forms.finished.empty()) return;
+    newest_ = forms.finished;
+    if (!finished_.empty() && finished_.back().second == segno)
+      ++finished_.back().second;
+    else
+      finished_.emplace_back(segno, segno + 1);
+  }
+
   [[nodiscard]] std::string path_of(const SegmentEntry& entry) const {
     return directory_.path() + "/" + entry.name.to_string();
   }
@@ -204,8 +213,13 @@ class Finder {
   io::Shelf& directory_;
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
-  std::map<std::uint64_t, SegmentForms> segments_;  ///< of the timeline, by number
-  std::set<std::uint64_t> behind_holes_;            ///< segments behind a hole that was accepted
+  // Of the timeline's segments, by their numbers.
+  std::optional<std::uint64_t> first_;
+  std::uint64_t last_ = 0;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> finished_;  ///< from … to before
+  std::vector<SegmentEntry> newest_;                               ///< forms of the last of these
+  std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
+  std::set<std::uint64_t> behind_holes_;              ///< behind a hole that was accepted
 };
 
 }  // namespace

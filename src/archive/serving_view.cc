@@ -62,6 +62,13 @@ Json clients_of(const ServingView& view) {
   return clients;
 }
 
+Json json_of(const ServedCertificate& certificate) {
+  const auto left = certificate.expires - std::chrono::system_clock::now();
+  return {{"file", certificate.file},
+          {"expires", format_time(certificate.expires)},
+          {"expires_in_seconds", std::chrono::floor<std::chrono::seconds>(left).count()}};
+}
+
 }  // namespace
 
 std::uint64_t retained_by(const KeptSlot& slot, wal::Lsn end) {
@@ -93,6 +100,10 @@ std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client, wal::L
   return reached < end ? end - reached : 0;
 }
 
+std::string certificate_json(const ServedCertificate& certificate) {
+  return json_of(certificate).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string clients_json(const ServingView& view) {
   return clients_of(view).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -106,6 +117,7 @@ std::string to_json(const ServingView& view, const ServingProcess& process) {
             {"end_lsn", view.end ? Json(view.end->flush.to_string()) : Json(nullptr)},
             {"has_slots", view.slots.has_value()},
             {"clients", clients_of(view)}};
+  if (view.certificate) json["serve_certificate"] = json_of(*view.certificate);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -25,6 +25,14 @@ struct ServedSlot {
 /// counts if it holds back 1 GB or more.
 [[nodiscard]] std::optional<std::string> warning_of(const ServedSlot& slot);
 
+/// What a server shows under TLS.
+struct ServedCertificate {
+  std::string file;
+  std::chrono::sys_seconds expires{};
+};
+/// One JSON object.
+[[nodiscard]] std::string certificate_json(const ServedCertificate& certificate);
+
 /// What a process serves of an archive, at one moment. A value.
 struct ServingView {
   std::vector<std::string> listens;  ///< addresses
@@ -32,6 +40,7 @@ struct ServingView {
   std::vector<DownstreamClient> clients;
   /// By name; nullopt: this process does not have the archive's slots.
   std::optional<std::vector<ServedSlot>> slots;
+  std::optional<ServedCertificate> certificate{};  ///< nullopt: there is no TLS
 };
 
 /// How far the client is behind what is served: by what it has replayed, or, of one that replays

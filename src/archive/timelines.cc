@@ -42,6 +42,8 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
                  "no valid timeline history: expected lines of timeline, switchpoint and reason, "
                  "ascending, all timelines below its own");
     } catch (const Error& error) {
+      // Whoever does not answer says nothing of the history.
+      if (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused) throw;
       complain(error.kind(), error.what());
     }
   }

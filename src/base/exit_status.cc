@@ -1,10 +1,14 @@
 #include "base/exit_status.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <stdexcept>
 #include <system_error>
+
+#include "base/colour.h"
+#include "base/journal.h"
 
 namespace weir {
 
@@ -40,6 +44,8 @@ Error unexpected(const std::exception& failure) {
 void print_error(const Error& error) {
   std::string text = fmt::format("pgweir: error: {}\n", error.what());
   if (!error.hint().empty()) text += fmt::format("pgweir: hint: {}\n", error.hint());
+  if (is_journal(STDERR_FILENO)) text = with_priority(LogLevel::error, text);
+  if (shows_colour(STDERR_FILENO)) text = coloured(text);
   std::fputs(text.c_str(), stderr);
 }
 

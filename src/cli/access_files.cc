@@ -21,8 +21,6 @@ std::string read(const std::string& path) {
 
 /// As check_ssl_key_file_permissions() in libpq/be-secure-common.c.
 void check_key(const std::string& path) {
-  constexpr unsigned kGroupAndOthers = 077;
-  constexpr unsigned kGroupWritesOrOthers = 037;
   const auto file = io::look_at_access(path);
   const auto wrong = [&](const char* what) {
     return Error(ErrorKind::usage, what).with("path", path);
@@ -30,8 +28,7 @@ void check_key(const std::string& path) {
   if (!file) throw wrong("the private key is not a file that can be looked at");
   if (!file->own && !file->of_root)
     throw wrong("the private key belongs to another user").hint("chown it to this user, or root.");
-  if ((file->own && (file->mode & kGroupAndOthers) != 0) ||
-      (file->of_root && (file->mode & kGroupWritesOrOthers) != 0))
+  if (!file->is_secret())
     throw wrong("others have access to the private key")
         .hint("chmod 600; where it belongs to root and this user is another one, chmod 640.");
 }

@@ -20,7 +20,5 @@ namespace weir::cli {
 
 /// Everybody on this machine can read the file: of the users file that is told.
 [[nodiscard]] bool open_to_others(const std::string& path);
-/// A certificate that is valid for less than this is told.
-inline constexpr auto kExpiresSoon = std::chrono::days(14);
 
 }  // namespace weir::cli

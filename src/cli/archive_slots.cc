@@ -56,11 +56,14 @@ std::optional<bool> drop_by_socket(const std::string& directory, const std::stri
 std::vector<archive::ServedSlot> list_archive_slots(const std::string& directory,
                                                     std::chrono::milliseconds time) {
   const auto answer = relay::SlotsSocket::ask(directory, "list", time);
-  if (!answer) return read_archive_slots(directory);
-  const auto report = relay::parse_slots_report(*answer);
+  return answer ? slots_of_report(*answer, directory) : read_archive_slots(directory);
+}
+
+std::vector<archive::ServedSlot> slots_of_report(const std::string& json, const std::string& from) {
+  const auto report = relay::parse_slots_report(json);
   if (!report)
     throw Error(ErrorKind::protocol, "the process that has the archive's slots answers nonsense")
-        .with("directory", directory)
+        .with("asked", from)
         .hint("Is it of the same version?");
   std::vector<archive::ServedSlot> slots;
   for (const auto& slot : report->slots)

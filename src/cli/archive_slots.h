@@ -15,6 +15,10 @@ namespace weir::cli {
 /// have not answered by then, Error{damage, io}.
 [[nodiscard]] std::vector<archive::ServedSlot> list_archive_slots(const std::string& directory,
                                                                   std::chrono::milliseconds time);
+/// As who has them tells of them (relay/slots_report.h); `from` is for errors. Throws
+/// Error{protocol}.
+[[nodiscard]] std::vector<archive::ServedSlot> slots_of_report(const std::string& json,
+                                                               const std::string& from);
 /// What the file says.
 [[nodiscard]] std::vector<archive::ServedSlot> read_archive_slots(const std::string& directory);
 [[nodiscard]] SlotRow row_of(const archive::ServedSlot& slot);

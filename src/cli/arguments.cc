@@ -71,6 +71,15 @@ const Command* section_of(std::string_view content, std::span<const Command* con
   throw std::move(error).hint("A section has the name of a command.");
 }
 
+/// A command that encrypts has no use for what decrypts. nullptr: it is another option, or it may.
+const char* why_no_private_key(std::string_view name, const Command& command) {
+  const bool is_one = name == "identity" || name == "identity-command";
+  if (!is_one || command.find(name) != nullptr || command.find("encrypt-to") == nullptr)
+    return nullptr;
+  return "A private key has no business on the machine that archives: public ones are enough to "
+         "encrypt (--encrypt-to). It is for restore, verify and drill.";
+}
+
 /// `known`: whose options the line could have, in the first part without a section.
 Error unknown_setting(std::string_view name, const Option* option, const Command& known,
                       bool first_part, std::span<const Command* const> commands) {
@@ -80,6 +89,7 @@ Error unknown_setting(std::string_view name, const Option* option, const Command
   if (name.ends_with("password"))
     return std::move(error).hint(
         "A password belongs into a password file (~/.pgpass, or passfile=... in dbname).");
+  if (const auto* const why = why_no_private_key(name, known)) return std::move(error).hint(why);
   std::string sections;
   for (const auto* each : commands)
     if (const auto* other = each->takes_file ? each->find(name) : nullptr;
@@ -101,6 +111,7 @@ Error unknown_option(const std::string& spelled, const Command& command) {
   Error error(ErrorKind::usage, fmt::format("unknown option {}", spelled));
   const auto first = spelled.find_first_not_of('-');
   const auto name = first == std::string::npos ? std::string() : spelled.substr(first);
+  if (const auto* const why = why_no_private_key(name, command)) return std::move(error).hint(why);
   if (const auto near = nearest(name, names_of(command, false)))
     error.hint(fmt::format("Did you mean --{}?", *near));
   return error;
@@ -171,6 +182,118 @@ Arguments Arguments::parse(const Command& command, const Words& words) {
     given.values.push_back(std::move(value));
   }
   return result;
+}
+
+namespace {
+
+constexpr std::string_view kVariable = "PGWEIR_";
+
+std::string upper(std::string_view name) {
+  std::string text(name);
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+    return c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  });
+  return text;
+}
+
+std::string variable_of(const Command& command, std::string_view option) {
+  return fmt::format("{}{}_{}", kVariable, upper(command.name), upper(option));
+}
+
+/// What the kubelet tells each container of a service: "X_SERVICE_HOST",
+/// "X_PORT=tcp://10.0.0.1:80", "X_PORT_80_TCP_ADDR" (Kubernetes' documentation, "Service",
+/// "Environment variables").
+bool is_of_a_service(std::string_view name, std::string_view value) {
+  for (const auto scheme : {"tcp://", "udp://", "sctp://"})
+    if (value.starts_with(scheme)) return true;
+  for (const auto part : {"_SERVICE_HOST", "_SERVICE_PORT"})
+    if (name.find(part) != std::string_view::npos) return true;
+  for (const auto part : {"_TCP_", "_UDP_", "_SCTP_"})
+    if (const auto at = name.find(part);
+        at != std::string_view::npos && name.substr(0, at).find("_PORT_") != std::string_view::npos)
+      return true;
+  return false;
+}
+
+Error unknown_variable(const std::string& name, const Command& command) {
+  Error error(ErrorKind::usage, fmt::format("unknown variable {} in the environment", name));
+  if (const auto* option = [&]() -> const Option* {
+        for (const auto& each : command.options())
+          if (variable_of(command, each.name) == name) return command.find(each.name);
+        return nullptr;
+      }())
+    return std::move(error).hint(fmt::format("--{} is for the command line only.", option->name));
+  std::vector<std::string> known;
+  for (const auto option : names_of(command, true)) known.push_back(variable_of(command, option));
+  const std::vector<std::string_view> views(known.begin(), known.end());
+  if (const auto near = nearest(name, views)) error.hint(fmt::format("Did you mean {}?", *near));
+  return std::move(error).hint(fmt::format(
+      "A variable is named after an option that may stand in a configuration file: \"pgweir {} "
+      "--help\" lists them. If it is none of pgweir's, unset it.",
+      command.name));
+}
+
+}  // namespace
+
+void Arguments::add_environment(const std::vector<std::string>& variables,
+                                std::span<const Command* const> commands) {
+  // A command's own variables first: they win.
+  std::vector<const Command*> parts{command_};
+  if (const auto* first = command_of(commands, kFirstPart); first != nullptr && first != command_)
+    parts.push_back(first);
+  for (const auto* each : parts) {
+    const auto prefix = variable_of(*each, "");
+    for (const auto& variable : variables) {
+      const auto equals = variable.find('=');
+      if (equals == std::string::npos || !variable.starts_with(prefix)) continue;
+      const auto name = variable.substr(0, equals);
+      const auto value = variable.substr(equals + 1);
+      if (value.empty() || is_of_a_service(name, value)) continue;
+      add_variable(name, value, *each);
+    }
+  }
+}
+
+void Arguments::add_variable(const std::string& name, const std::string& value, const Command& of) {
+  const auto options = of.options();
+  const auto option = std::find_if(options.begin(), options.end(), [&](const Option& each) {
+    return each.in_file && variable_of(of, each.name) == name;
+  });
+  if (option == options.end()) throw unknown_variable(name, of);
+  Given given{.origin = Origin::environment, .variable = name};
+  bool on = true;
+  if (!option->takes_value()) {
+    const auto read = parse_switch(value);
+    if (!read)
+      throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of {}", value, name))
+          .hint("It is a switch: use on or off.");
+    on = *read;
+    given.values = {value};
+  } else {
+    for (auto rest = std::string_view(value); !rest.empty();) {
+      const auto end = option->repeated ? std::min(rest.find('\n'), rest.size()) : rest.size();
+      if (end > 0) given.values.emplace_back(rest.substr(0, end));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    for (const auto& each : given.values) {
+      auto word = each;
+      if (mask_passwords(word.data()))
+        throw Error(ErrorKind::usage, fmt::format("{} has a password", name))
+            .hint(
+                "Other users may see a process' environment, and so does all that it starts. Use a "
+                "password file: passfile=... in the connection string, PGPASSFILE, or ~/.pgpass.");
+      check_value(*option, each, name);
+    }
+  }
+  if (&of != command_) {
+    const auto* own = command_->find(option->name);
+    if (own == nullptr || !own->shared) return;
+  }
+  if (given_.contains(option->name) || off_.contains(option->name)) return;
+  if (on)
+    given_.emplace(option->name, std::move(given));
+  else
+    off_.insert(std::string(option->name));
 }
 
 /// Where the lines of a file are: in which section, and what was there before them.
@@ -246,19 +369,23 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
   } else {
     check_value(*option, value, in_file(name, path_, line));
   }
-  if (part.known != command_) {
-    const auto* own = part.first ? command_->find(name) : nullptr;
-    if (own == nullptr || !own->shared) return;
+  const bool of_another = part.known != command_;
+  if (of_another) {
+    const auto* own = command_->find(name);
+    if (own == nullptr || !(part.first ? own->shared : own->section == part.known->name)) return;
   }
-  if (!fresh) {  // once more in the same section: unless the command line wins
+  if (off_.contains(name)) return;
+  if (!fresh) {  // once more in the same section: unless something else wins
     auto& first = given_.at(std::string(name));
-    if (first.line == before->second) first.values.push_back(value);
+    if (first.origin == Origin::file && first.line == before->second) first.values.push_back(value);
     return;
   }
   if (on.value_or(true))
-    set(name, Given{{value}, line}, !part.first);
-  else if (const auto given = given_.find(name);
-           !part.first && given != given_.end() && given->second.line > 0)
+    set(name, Given{.values = {value}, .origin = Origin::file, .line = line},
+        !part.first && !of_another);
+  else if (const auto given = given_.find(name); !part.first && !of_another &&
+                                                 given != given_.end() &&
+                                                 given->second.origin == Origin::file)
     given_.erase(given);
 }
 
@@ -266,13 +393,13 @@ void Arguments::set(std::string_view name, Given given, bool wins) {
   const auto found = given_.find(name);
   if (found == given_.end())
     given_.emplace(name, std::move(given));
-  else if (wins && found->second.line > 0)  // the command line wins over both
+  else if (wins && found->second.origin == Origin::file)  // the others win over both
     found->second = std::move(given);
 }
 
 Arguments Arguments::without_file() const {
   auto result = *this;
-  std::erase_if(result.given_, [](const auto& each) { return each.second.line > 0; });
+  std::erase_if(result.given_, [](const auto& each) { return each.second.origin == Origin::file; });
   return result;
 }
 
@@ -284,9 +411,10 @@ std::vector<std::string> Arguments::names() const {
 
 bool Arguments::has(std::string_view option) const { return given_.find(option) != given_.end(); }
 
-bool Arguments::on_command_line(std::string_view option) const {
+Arguments::Origin Arguments::origin(std::string_view option) const {
   const auto found = given_.find(option);
-  return found != given_.end() && found->second.line == 0;
+  PGWEIR_CHECK(found != given_.end());
+  return found->second.origin;
 }
 
 std::optional<std::string> Arguments::text(std::string_view option) const {
@@ -302,7 +430,9 @@ std::vector<std::string> Arguments::texts(std::string_view option) const {
 
 std::string Arguments::source(std::string_view option) const {
   const auto found = given_.find(option);
-  if (found == given_.end() || found->second.line == 0) return fmt::format("--{}", option);
+  if (found == given_.end() || found->second.origin == Origin::command_line)
+    return fmt::format("--{}", option);
+  if (found->second.origin == Origin::environment) return found->second.variable;
   return in_file(option, path_, found->second.line);
 }
 

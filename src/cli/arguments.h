@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,33 +13,52 @@
 
 namespace weir::cli {
 
-/// What the user gave a command: from the command line and from a configuration file, where the
-/// command line wins. Each value has passed the check of its option; where a value came from is
-/// kept for messages. Everything that is wrong is an Error{usage} that names the option, or the
-/// file and the line.
+/// What the user gave a command: by the command line, by the environment and by a configuration
+/// file; the first of them that has an option wins. Each value has passed the check of its option;
+/// where a value came from is kept for messages. Everything that is wrong is an Error{usage} that
+/// names the option, the variable, or the file and the line.
 class Arguments {
  public:
+  enum class Origin { file, environment, command_line };  ///< the later one wins
+
   /// Reads the command line. Options may stand anywhere; other words are kept in order.
   static Arguments parse(const Command& command, const Words& words);
 
-  /// Adds what `text`, the content of the configuration file `path`, says of options that the
-  /// command line does not have: lines of `name = value`, comments after '#' or ';' at the start of
-  /// a line. A switch is on, off, true, false, yes, no, 1 or 0. Values keep inner and outer quotes
-  /// as they are.
+  /// Adds what variables of the environment ("PGWEIR_RECEIVE_SLOT=archive") say of options that the
+  /// command line does not have. A variable is named after a command and an option that may stand
+  /// in a configuration file; of the options of `receive` the other commands take what is marked as
+  /// shared, unless a variable of their own has it. Values are as in a file; those of an option
+  /// that may be repeated stand on lines of their own. A variable without a value is none.
+  ///
+  /// What a variable of `receive` or of this command says is checked, and so is its name, unless it
+  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". A secret is
+  /// refused: who sees the process may see its environment. Before add_file().
+  void add_environment(const std::vector<std::string>& variables,
+                       std::span<const Command* const> commands);
+
+  /// Adds what `text`, the content of the configuration file `path`, says of options that neither
+  /// the command line nor the environment has: lines of `name = value`, comments after '#' or ';'
+  /// at the start of a line. A switch is on, off, true, false, yes, no, 1 or 0. Values keep inner
+  /// and outer quotes as they are.
   ///
   /// The file is for all of `commands`. Its first part, before any section, has the options of
   /// `receive`; of those the other commands take what is marked as shared. A command's own options
-  /// stand in a section of its name, where they win. All of the file is checked, whoever reads it.
+  /// stand in a section of its name, where they win. Some sections give options to all commands
+  /// that have them (Option::section). All of the file is checked, whoever reads it.
   ///
   /// With `errors` nothing is thrown: what is wrong is added there, and its line is left out.
   void add_file(const std::string& path, std::string_view text,
                 std::span<const Command* const> commands, std::vector<Error>* errors = nullptr);
-  /// What the command line alone has said.
+  /// What the command line and the environment have said.
   [[nodiscard]] Arguments without_file() const;
 
   // An option is named by itself or by its name.
   [[nodiscard]] bool has(std::string_view option) const;
-  [[nodiscard]] bool on_command_line(std::string_view option) const;
+  [[nodiscard]] bool on_command_line(std::string_view option) const {
+    return has(option) && origin(option) == Origin::command_line;
+  }
+  /// Of one that was given.
+  [[nodiscard]] Origin origin(std::string_view option) const;
   /// As it was written; the last one of an option that may be repeated.
   [[nodiscard]] std::optional<std::string> text(std::string_view option) const;
   /// Of an option that may be repeated: all, in order.
@@ -60,22 +80,27 @@ class Arguments {
   /// What was given, by name.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] const Words& words() const { return words_; }
-  /// How the user would recognise the option: "--slot", or "\"slot\" in pgweir.conf, line 3".
+  /// How the user would recognise the option: "--slot", "PGWEIR_RECEIVE_SLOT", or "\"slot\" in
+  /// pgweir.conf, line 3".
   [[nodiscard]] std::string source(std::string_view option) const;
 
  private:
   struct Given {
-    std::vector<std::string> values;
-    int line = 0;  ///< of the file; 0: the command line
+    std::vector<std::string> values{};
+    Origin origin = Origin::command_line;
+    int line = 0;            ///< of the file
+    std::string variable{};  ///< of the environment
   };
   struct FilePart;
   explicit Arguments(const Command& command) : command_(&command) {}
   void add_line(FilePart& part, std::string_view content, int line,
                 std::span<const Command* const> commands);
+  void add_variable(const std::string& name, const std::string& value, const Command& of);
   void set(std::string_view name, Given given, bool wins);
 
   const Command* command_;
   std::map<std::string, Given, std::less<>> given_;
+  std::set<std::string, std::less<>> off_;  ///< switches that the environment turns off
   Words words_;
   std::string path_;
 };

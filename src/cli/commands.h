@@ -20,6 +20,7 @@ extern const Command kDoctorCommand;
 extern const Command kSlotCommand;
 extern const Command kStoreCommand;
 extern const Command kServeCommand;
+extern const Command kWebCommand;
 extern const Command kLogicalCommand;
 extern const Command kConfigCommand;
 extern const Command kListenCommand;

@@ -10,7 +10,6 @@
 #include "archive/leftovers.h"
 #include "archive/listing.h"
 #include "base/exit_status.h"
-#include "base/processors.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -22,6 +21,7 @@
 #include "daemon/stop_request.h"
 #include "io/memory_limit.h"
 #include "io/posix_directory.h"
+#include "io/processor_limit.h"
 
 namespace weir::cli {
 
@@ -69,7 +69,7 @@ int compress_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
   compress::Options options;
   options.compression = arguments.get(kMethod, zstd_value("zstd"));
-  options.jobs = arguments.get(kJobs, usable_processors());
+  options.jobs = arguments.get(kJobs, io::worthwhile_threads());
 
   const auto directory = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*directory);

@@ -8,6 +8,9 @@
 #include "cli/help.h"
 #include "cli/password.h"
 #include "cli/receive_options.h"
+#include "cli/web_options.h"
+#include "io/small_file.h"
+#include "web/fleet_file.h"
 
 namespace weir::cli {
 
@@ -16,10 +19,40 @@ namespace {
 constexpr Option kOptions[] = {kConfig.says("the file, if it is not named behind the verb"), kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
-Arguments settings_for(const Command& command, const std::string& path, const std::string& text) {
-  auto arguments = Arguments::parse(command, {});
-  arguments.add_file(path, text, commands());
-  return arguments;
+/// The command as a word, if it takes settings.
+const Command* command_with_settings(std::string_view name) {
+  const auto* command = find_command(name);
+  return command != nullptr && command->takes_file ? command : nullptr;
+}
+
+void check_token(const WebRequest& request, const std::string& source, std::vector<Error>& errors) {
+  try {
+    static_cast<void>(read_token(request));
+  } catch (Error& error) {
+    error.with("setting", source);
+    errors.push_back(std::move(error));
+  }
+}
+
+/// The token file is looked at as the command would: who can read it, and what is in it.
+void check_tokens(const Arguments& arguments, std::vector<Error>& errors) {
+  WebRequest request;
+  request.token_file = arguments.text(kWebTokenFile);
+  check_token(request, arguments.has(kWebTokenFile) ? arguments.source(kWebTokenFile) : "", errors);
+}
+
+/// And the file of the archives that `web` shows, with their token files.
+void check_fleet(const std::string& path, std::vector<Error>& errors) {
+  constexpr std::uint64_t kLargestFile = 1 << 20;
+  try {
+    for (const auto& member : web::parse_fleet(io::read_small_file(path, kLargestFile), path)) {
+      WebRequest request;
+      request.token_file = member.token_file;
+      check_token(request, fmt::format("[{}] in {}", member.name, path), errors);
+    }
+  } catch (Error& error) {
+    errors.push_back(std::move(error));
+  }
 }
 
 /// All that is wrong with the file, as `receive` would say it one by one. The directory may be left
@@ -28,6 +61,12 @@ void find_errors(const std::string& path, const std::string& text, std::vector<E
   auto arguments = Arguments::parse(kReceiveCommand, {"--directory", "."});
   arguments.add_file(path, text, commands(), &errors);
   static_cast<void>(read_receive(arguments, &errors));
+  check_tokens(arguments, errors);
+  auto web = Arguments::parse(kWebCommand, {});
+  std::vector<Error> told;
+  web.add_file(path, text, commands(), &told);
+  check_tokens(web, errors);
+  if (const auto fleet = web.text("fleet")) check_fleet(*fleet, errors);
 }
 
 int check(const std::string& path) {
@@ -39,7 +78,9 @@ int check(const std::string& path) {
   std::string summary;
   for (const auto* each : commands()) {
     if (!each->takes_file) continue;
-    const auto names = settings_for(*each, path, text).names();
+    auto arguments = Arguments::parse(*each, {});
+    arguments.add_file(path, text, commands());
+    const auto names = arguments.names();
     if (names.empty()) continue;
     summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", each->name, names.size());
   }
@@ -48,12 +89,15 @@ int check(const std::string& path) {
   return kDone;
 }
 
-int show(const std::string& path, std::string_view name) {
-  const auto* command = find_command(name);
-  if (command == nullptr || !command->takes_file)
+/// What the command would work with, were it run here.
+int show(const std::optional<std::string>& path, std::string_view name) {
+  const auto* command = command_with_settings(name);
+  if (command == nullptr)
     throw Error(ErrorKind::usage, fmt::format("no command \"{}\" takes a configuration", name))
         .hint("See \"pgweir config --help\".");
-  const auto arguments = settings_for(*command, path, read_config_file(path));
+  auto arguments = Arguments::parse(*command, {});
+  add_environment(arguments);
+  if (path) arguments.add_file(*path, read_config_file(*path), commands());
   for (const auto& each : arguments.names())
     for (const auto& text : arguments.texts(each))
       print(fmt::format("{} = {}  # {}\n", each, masked(text), arguments.source(each)));
@@ -70,35 +114,40 @@ int config_command(const Arguments& arguments) {
   const auto verb = rest.front();
   rest.erase(rest.begin());
   auto path = arguments.text(kConfig);
-  if (!path && !rest.empty()) {
+  const bool only_environment =
+      verb == "show" && (rest.empty() || command_with_settings(rest.front()) != nullptr);
+  if (!path && !rest.empty() && !only_environment) {
     path = rest.front();
     rest.erase(rest.begin());
   }
-  if (!path) throw Error(ErrorKind::usage, "which file?").hint("pgweir config check FILE");
+  if (!path && !only_environment)
+    throw Error(ErrorKind::usage, "which file?").hint("pgweir config check FILE");
   if (rest.size() > (verb == "show" ? 1u : 0u))
     throw Error(ErrorKind::usage, fmt::format("unexpected argument \"{}\"", rest.back()))
         .hint("See \"pgweir config --help\".");
-  return verb == "check" ? check(*path) : show(*path, rest.empty() ? "receive" : rest.front());
+  return verb == "check" ? check(*path) : show(path, rest.empty() ? "receive" : rest.front());
 }
 
 }  // namespace
 
 constinit const Command kConfigCommand = {
     .name = "config",
-    .summary = "check a configuration file, or show what a command takes from it",
+    .summary = "check a configuration file, or show where options come from",
     .about = R"(pgweir config checks a configuration file, before a service finds out.
 
 Usage:
   pgweir config check FILE
-  pgweir config show FILE [COMMAND]
+  pgweir config show [FILE] [COMMAND]
 
   check   all unknown settings, wrong values, contradictions: each with its line
-  show    what COMMAND (default: receive) takes from the file
+  show    what COMMAND (default: receive) takes from the environment and from
+          the file, and from where
 )",
     .groups = kGroups,
     .notes = R"(A configuration file is for all commands: pgweir -c FILE receive. It has lines
 of "name = value"; the names are those of the long options, a switch is on or
-off, and what begins with # or ; is a comment. The command line wins.
+off, and what begins with # or ; is a comment. The command line wins, then the
+environment.
 
 Before the first section are the options of receive; the other commands take
 directory, slot and the connection from there. A command's own options stand
@@ -114,6 +163,10 @@ in a section with its name:
 
   [status]
   max-lag = 64MB
+
+Each of these may also be a variable of the environment, named after the
+command and the option: PGWEIR_RECEIVE_SLOT=archive, PGWEIR_STATUS_MAX_LAG=64MB.
+What all commands share they take from PGWEIR_RECEIVE_..., too.
 
 Give passwords by a password file (~/.pgpass, or passfile=FILE in dbname). A
 configuration that has one in a connection string must be readable by its

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>  // check-includes: no archive data
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -79,6 +80,13 @@ int line_with_password(std::string_view text) {
     if (mask_passwords(value.data())) return line;
   }
   return 0;
+}
+
+void add_environment(Arguments& arguments) {
+  std::vector<std::string> variables;
+  for (char** each = environ; each != nullptr && *each != nullptr; ++each)
+    if (std::string_view(*each).starts_with("PGWEIR_")) variables.emplace_back(*each);
+  arguments.add_environment(variables, commands());
 }
 
 void add_config(Arguments& arguments) {

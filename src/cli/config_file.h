@@ -19,6 +19,9 @@ namespace weir::cli {
 /// The number of the first line of a setting with a password in its value; 0: there is none.
 [[nodiscard]] int line_with_password(std::string_view text);
 
+/// Adds what the variables of this process' environment say.
+void add_environment(Arguments& arguments);
+
 /// Adds what the file of --config says, if it was given.
 void add_config(Arguments& arguments);
 

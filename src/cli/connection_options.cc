@@ -45,16 +45,14 @@ std::string conninfo_of(const Arguments& arguments) {
     const auto value = arguments.text(option);
     if (!value) continue;
     const auto known = values.find(keyword);
-    const bool same_place = arguments.on_command_line(kDbname) == arguments.on_command_line(option);
-    if (known != values.end() && known->second != *value && same_place)
+    const auto place = arguments.origin(option);
+    if (known != values.end() && known->second != *value && place == arguments.origin(kDbname))
       throw Error(ErrorKind::usage,
                   fmt::format("the {} is given twice, by {} and by {}", keyword,
                               arguments.source(kDbname), arguments.source(option)))
           .with("values", fmt::format("\"{}\" and \"{}\"", known->second, *value));
     // A connection string of the command line wins over a file's host.
-    if (known != values.end() && !arguments.on_command_line(option) &&
-        arguments.on_command_line(kDbname))
-      continue;
+    if (known != values.end() && place < arguments.origin(kDbname)) continue;
     values.insert_or_assign(std::string(keyword), *value);
     merged = true;
   }

@@ -19,12 +19,20 @@
 #include "cli/help.h"
 #include "cli/serve_options.h"
 #include "cli/serving_checks.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
+#include "doctor/check_list.h"
 #include "doctor/checks.h"
 #include "doctor/failover.h"
 #include "doctor/inspect.h"
+#include "doctor/preferred.h"
 #include "doctor/report.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "pq/conninfo.h"
+#include "store/compare_key.h"
+#include "store/manifest_reader.h"
+#include "store/store_check.h"
 
 namespace weir::cli {
 
@@ -36,8 +44,17 @@ constexpr auto kFailover =
     flag("failover",
          "only this: what would happen if each host of the connection string were promoted "
          "now; needs -D");
-constexpr auto kSlotOn = option_of<any_text>(
+constexpr Choice<bool> kSlotOnChoices[] = {{"none", false}, {"listed", true}};
+constexpr auto kSlotOn = option_of<choice_value<kSlotOnChoices>>(
     "slot-on", "WHERE", "none (default) or listed: as receive is going to be given");
+constexpr Choice<doctor::PreferredRole> kPreferChoices[] = {
+    {"any", doctor::PreferredRole::any},
+    {"primary", doctor::PreferredRole::primary},
+    {"standby", doctor::PreferredRole::standby}};
+constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
+    "prefer", "ROLE",
+    "any (default), primary or standby: as receive is going to be given; what it means with the "
+    "hosts that answer");
 constexpr auto kJson = flag("json", "for programs; docs/doctor.md tells the format");
 constexpr Option kOptions[] = {
     kDbname.says("connection string, URI, or a database's name: the one that receive is going to "
@@ -50,6 +67,8 @@ constexpr Option kOptions[] = {
     kDirectory.says("the archive; syncs of a hidden file are timed in it"),
     kMeasure,
     kSlotOn,
+    kPrefer,
+    kConfirm.of_section("store").says("local (default) or stored: as receive is going to be given"),
     kFailover,
     kJson,
     kConfig,
@@ -119,8 +138,84 @@ int failover(const Arguments& arguments) {
       commits = count_commits(*directory, facts, *left);
     checks.push_back(doctor::judge_failover(facts, host, commits));
   }
-  print(arguments.has(kJson) ? doctor::to_json(checks) + "\n" : doctor::to_text(checks));
+  if (arguments.has(kJson))
+    print(doctor::to_json(checks) + "\n");
+  else
+    print_coloured(doctor::to_text(checks));
   return doctor::healthy(checks) ? kDone : kNo;
+}
+
+doctor::Check judge_preference(const std::string& conninfo, const doctor::Plan& plan) {
+  const auto values = pq::expand_conninfo(conninfo);
+  const auto attrs = values.find("target_session_attrs");
+  return doctor::judge_preferred(plan, attrs == values.end() ? "" : attrs->second,
+                                 doctor::inspect_roles(conninfo, plan.slot));
+}
+
+/// What is lost with a key.
+void check_keys(const Arguments& arguments, store::OpenStore& opened, store::StoreCheck& result) {
+  using Level = store::StoreFinding::Level;
+  constexpr std::size_t kSomeObjects = 100;
+  const auto chains = store::read_manifests(opened.store(), opened.layout(), {}, {});
+  const auto unsigned_chain = std::find_if(chains.begin(), chains.end(),
+                                           [](const auto& chain) { return !chain.signed_by; });
+  if (unsigned_chain != chains.end())
+    result.findings.push_back(
+        {Level::warning,
+         fmt::format("the manifest {} is not signed: who can write there can change it, too",
+                     unsigned_chain->id),
+         "Make a key with \"pgweir store keygen FILE\", and give it as --manifest-key."});
+  const auto page = opened.store().list(opened.layout().wal_prefix(), "", kSomeObjects);
+  if (std::none_of(page.objects.begin(), page.objects.end(),
+                   [](const auto& object) { return object.key.ends_with(store::kAgeSuffix); }))
+    return;
+  result.findings.push_back(
+      {Level::good,
+       "what is sent is encrypted; a lost identity (private key) is a lost archive: keep it in two "
+       "places, away from this machine, and let another one verify with it every night"});
+  const auto directory = arguments.get(kDirectory);
+  if (!directory || io::type_of(*directory) != io::PathType::directory) return;
+  const auto name = std::string(store::kCompareKeyName);
+  if (io::type_of(*directory + "/" + name) == io::PathType::file)
+    result.findings.push_back(
+        {Level::good, fmt::format("{} compares encrypted objects: back it up with this machine "
+                                  "(without it they are present, not compared)",
+                                  *directory + "/" + name)});
+}
+
+/// What sending there and restoring from there needs, tried with an object that is thrown away.
+std::vector<doctor::Check> check_store(const Arguments& arguments) {
+  forbid_core_files();
+  StoreLog log;
+  doctor::Checks checks;
+  store::StoreCheck result;
+  try {
+    store::OpenStore opened(store_options_of(arguments), nullptr, log);
+    const auto credentials = opened.credentials().get();
+    result.findings.push_back(
+        {store::StoreFinding::Level::good, "credentials from " + credentials.source});
+    store::check_store(opened.store(), opened.layout(), random_number(), result);
+    if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
+    if (result.all_good()) check_keys(arguments, opened, result);
+  } catch (const Error& error) {
+    result.findings.push_back({store::StoreFinding::Level::bad, error.what(), error.hint()});
+  }
+  for (const auto& finding : result.findings) {
+    const auto todo =
+        finding.hint.empty() ? std::vector<std::string>() : std::vector<std::string>{finding.hint};
+    switch (finding.level) {
+      case store::StoreFinding::Level::good:
+        checks.ok("store", finding.text);
+        break;
+      case store::StoreFinding::Level::warning:
+        checks.warn("store", finding.text, todo);
+        break;
+      case store::StoreFinding::Level::bad:
+        checks.fail("store", finding.text, todo);
+        break;
+    }
+  }
+  return checks.take();
 }
 
 int doctor_command(const Arguments& arguments) {
@@ -131,10 +226,13 @@ int doctor_command(const Arguments& arguments) {
   const auto measure = arguments.get(kMeasure, std::chrono::seconds(3));
   const bool serving = std::any_of(std::begin(kServing), std::end(kServing),
                                    [&](const Option& option) { return arguments.has(option); });
+  const bool in_store = arguments.has("store");
   const auto request = read_serve(arguments, arguments.get(kServe));
   const auto conninfo = conninfo_of(arguments);
   plan.hosts = hosts_in(conninfo);
-  plan.slot_on_all_hosts = arguments.get(kSlotOn) == "listed";
+  plan.slot_on_all_hosts = arguments.get(kSlotOn, false);
+  plan.prefer = arguments.get(kPrefer, doctor::PreferredRole::any);
+  plan.confirm_stored = arguments.get(kConfirm, false);
   if (const auto values = pq::expand_conninfo(conninfo); true)
     if (const auto name = values.find("application_name"); name != values.end())
       if (!name->second.empty()) plan.application_name = name->second;
@@ -144,9 +242,10 @@ int doctor_command(const Arguments& arguments) {
     std::move(more.begin(), more.end(), std::back_inserter(checks));
   };
   std::optional<doctor::ServerFacts> server;
-  if (asks_for_server(arguments, serving)) {
+  if (asks_for_server(arguments, serving || in_store)) {
     server = doctor::inspect_server(conninfo, ordinary_conninfo(conninfo), plan.slot, measure);
     add(doctor::judge_server(*server, plan));
+    if (plan.prefer != doctor::PreferredRole::any) add({judge_preference(conninfo, plan)});
   }
   if (directory) {
     std::optional<wal::SegmentSize> size;
@@ -157,13 +256,18 @@ int doctor_command(const Arguments& arguments) {
     if (server) add(doctor::judge_both(*server, archive, plan));
   }
   if (serving) add(check_serving(request, directory));
-  print(arguments.has(kJson) ? doctor::to_json(checks) + "\n" : doctor::to_text(checks));
+  if (in_store) add(check_store(arguments));
+  if (arguments.has(kJson))
+    print(doctor::to_json(checks) + "\n");
+  else
+    print_coloured(doctor::to_text(checks));
   return doctor::healthy(checks) ? kDone : kNo;
 }
 
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"What serving needs (without -d, -h, -p, -U, -S no server is asked):", kServing}};
+    {"What serving needs (without -d, -h, -p, -U, -S no server is asked):", kServing},
+    {"An object store, tried with an object that is thrown away (likewise):", kStoreOptionsAlone}};
 
 }  // namespace
 
@@ -176,6 +280,7 @@ to change. It changes nothing.
 
 Usage:
   pgweir doctor [-d CONNINFO] [-S SLOT] [-D DIRECTORY] [OPTION]...
+  pgweir doctor --store s3://BUCKET/PREFIX [OPTION]...
   pgweir doctor --failover [-d CONNINFO] [-S SLOT] -D DIRECTORY [--json]
 )",
     .groups = kGroups,

@@ -13,7 +13,8 @@ namespace {
 using namespace std::chrono_literals;
 
 /// What keeps the archive from being served may pass: a file that is being copied anew.
-constexpr auto kTryAgain = 10s;
+constexpr std::chrono::milliseconds kTryAgain = 10s;
+constexpr std::chrono::milliseconds kSoon = 200ms;
 
 /// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
 /// get the WAL from another host.
@@ -65,17 +66,26 @@ Downstream::~Downstream() {
 }
 
 void Downstream::work() {
+  // The receiver beside may have given a file its final name just when it was looked at: so the
+  // first failure is not told, but looked at again.
+  bool first = true;
+  const auto told = [&](auto&& tell) {
+    if (std::exchange(first, false)) return kSoon;
+    tell();
+    log_.warning("the archive cannot be served now; trying again in 10 s");
+    return kTryAgain;
+  };
+  auto pause = kTryAgain;
   do {
     try {
       return serving_.run(stop_, [this](const std::string& what) { log_.info("{}", what); });
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost_(error);
-      log_.error(error);
+      pause = told([&] { log_.error(error); });
     } catch (const std::exception& error) {
-      log_.error("{}", error.what());
+      pause = told([&] { log_.error("{}", error.what()); });
     }
-    log_.warning("the archive cannot be served now; trying again in 10 s");
-  } while (net::pause(stop_, kTryAgain));
+  } while (net::pause(stop_, pause));
 }
 
 std::optional<archive::DurableEnd> Downstream::durable() const {
@@ -85,11 +95,12 @@ std::optional<archive::DurableEnd> Downstream::durable() const {
 
 /// Under the stream's lock, so no more than this.
 void Downstream::on_durable(const receive::event::DurableEnd& end) {
+  const archive::DurableEnd durable{end.timeline, end.end};
   {
     const std::lock_guard lock(mutex_);
-    durable_ = archive::DurableEnd{end.timeline, end.end};
+    durable_ = durable;
   }
-  serving_.news();
+  serving_.on_durable(durable);
 }
 
 /// Under a lock of the clients, so no more than this.

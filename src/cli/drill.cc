@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 
+#include "archive/union_shelf.h"
 #include "base/exit_status.h"
 #include "base/log.h"
 #include "cli/arguments.h"
@@ -17,6 +18,8 @@
 #include "cli/help.h"
 #include "cli/metrics.h"
 #include "cli/restore_setting.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
 #include "daemon/signals.h"
 #include "io/tree.h"
 #include "metrics/exporter.h"
@@ -65,6 +68,8 @@ constexpr Option kChecks[] = {kCheck, kCheckDatabase, kCheckUser};
 constexpr Option kTelling[] = {kJson, kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
+    {"An archive in an object store (pgweir store --help):", kStoreOptions},
+    {"To read what is encrypted:", kIdentityOptions},
     {"What is asked of the recovered server, besides pg_amcheck and pg_checksums:", kChecks},
     {"What is told:", kTelling},
 };
@@ -81,9 +86,10 @@ class StderrLog final : public Log {
 /// The archives of the command, asked as `restore` asks them.
 class ArchivesOfCommand final : public drill::Archives {
  public:
-  explicit ArchivesOfCommand(const std::vector<std::string>& directories)
-      : directories_(directories),
-        open_(directories, std::chrono::seconds(10)),
+  explicit ArchivesOfCommand(const restore::Places& places)
+      : directories_(places.directories),
+        options_{.store = places.place_of_store()},
+        open_(places, std::chrono::seconds(10), log_),
         archives_(open_.shelves(), options_, log_) {}
 
   drill::Way way(const archive::BackupPoint& backup) override {
@@ -123,10 +129,21 @@ class ArchivesOfCommand final : public drill::Archives {
   std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
                                              wal::TimelineId timeline) override {
     std::optional<wal::Lsn> promised;
-    for (const auto& directory : directories_)
-      for (const auto& window : status::make_report(directory).windows)
+    const auto take = [&](const status::StatusReport& report) {
+      for (const auto& window : report.windows)
         if (window.timeline == timeline && window.from <= backup.start && backup.start < window.to)
           promised = std::max(promised.value_or(window.to), window.to);
+    };
+    if (!open_.stored()) {
+      for (const auto& directory : directories_) take(status::make_report(directory));
+      return promised;
+    }
+    // A part of it may be in the store alone: what all have together counts.
+    std::vector<std::unique_ptr<archive::UnionShelf>> unions;
+    io::Shelf* all = open_.shelves().front();
+    for (auto* const each : open_.shelves().subspan(1))
+      all = unions.emplace_back(std::make_unique<archive::UnionShelf>(*all, *each)).get();
+    take(status::make_report(*all, 0));
     return promised;
   }
 
@@ -221,8 +238,8 @@ drill::Options options_of(const Arguments& arguments, const std::vector<std::str
   options.username = arguments.get(kCheckUser, "postgres");
   options.database = arguments.get(kCheckDatabase, "postgres");
   const auto program = io::read_link("/proc/self/exe");
-  options.restore_command =
-      restore_command_for(program.value_or("pgweir"), directories, "--partial");
+  options.restore_command = restore_command_for(program.value_or("pgweir"),
+                                                {directories, store_words(arguments)}, "--partial");
   options.tell = [quiet = arguments.has(kJson)](const std::string& what) {
     if (!quiet) fmt::print(stderr, "pgweir: {}\n", what);
   };
@@ -231,8 +248,13 @@ drill::Options options_of(const Arguments& arguments, const std::vector<std::str
 
 int drill_command(const Arguments& arguments) {
   const auto directories = arguments.texts(kDirectories);
-  if (directories.empty())
-    throw Error(ErrorKind::usage, "no archive given: -D DIRECTORY")
+  restore::Places places{.directories = directories};
+  if (arguments.has("store")) {
+    forbid_core_files();
+    places.store = store_options_of(arguments);
+  }
+  if (places.count() == 0)
+    throw Error(ErrorKind::usage, "no archive given: -D DIRECTORY, or --store")
         .hint("See \"pgweir drill --help\".");
   auto options = options_of(arguments, directories);
 
@@ -249,14 +271,14 @@ int drill_command(const Arguments& arguments) {
   options.stop = [&] { return stopped.load(); };
   options.interrupt = &wake;
 
-  ArchivesOfCommand archives(directories);
+  ArchivesOfCommand archives(places);
   auto report = drill::run(options, archives);
-  report.archives = directories;
+  report.archives = places.names();
   print(arguments.has(kJson) ? drill::report_json(report) : drill::report_text(report));
   const auto now = std::chrono::system_clock::now();
   if (const auto file = arguments.get(kMetricsFile)) {
     try {
-      metrics::write_file(*file, drill_metrics(report, directories.front(), now));
+      metrics::write_file(*file, drill_metrics(report, report.archives.front(), now));
     } catch (const Error& error) {
       print_error(error);  // what came of the drill stays what it is
     }
@@ -281,6 +303,7 @@ promises, and says how long it took. Backup and archive are only read.
 
 Usage:
   pgweir drill -D DIR... --backup BASEBACKUP [--to TARGET] [--check SQL]...
+  pgweir drill [-D DIR]... --store s3://BUCKET/PREFIX --backup BASEBACKUP ...
 )",
     .groups = kGroups,
     .notes = R"(Not to be run as root. The sandbox is removed whatever happens.

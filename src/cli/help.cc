@@ -1,10 +1,12 @@
 #include "cli/help.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
+#include "base/colour.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -101,6 +103,10 @@ std::string help_of(const Command& command) {
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw Error(ErrorKind::io, "could not write to the standard output");
+}
+
+void print_coloured(std::string_view text) {
+  print(shows_colour(STDOUT_FILENO) ? coloured(text) : std::string(text));
 }
 
 std::string_view version_text() {

@@ -17,5 +17,7 @@ namespace weir::cli {
 
 /// To stdout. Throws Error{io} if that fails.
 void print(std::string_view text);
+/// The same with colours where a terminal shows them.
+void print_coloured(std::string_view text);
 
 }  // namespace weir::cli

@@ -32,6 +32,9 @@ constexpr Metric kMetrics[] = {
      "Position up to which WAL was handed to the kernel."},
     {"pgweir_receiver_flush_lsn_bytes", false,
      "Position up to which WAL is durable in the archive: what is acknowledged."},
+    {"pgweir_receiver_confirmed_lsn_bytes", false,
+     "Position that the server was told, where it waits for the store (--confirm stored); 0: "
+     "none."},
     {"pgweir_receiver_server_lsn_bytes", false, "The server's end; only while it streams."},
     {"pgweir_receiver_lag_bytes", false,
      "WAL the server has and that is not durable here; only while it streams."},
@@ -74,6 +77,11 @@ constexpr Metric kMetrics[] = {
      "max_slot_wal_keep_size."},
     {"pgweir_slot_retained_bytes", false, "WAL that the server keeps for the slot."},
     {"pgweir_slot_look_time_seconds", false, "When the slot was looked at last."},
+    {"pgweir_receiver_certificate_expiry_time_seconds", false,
+     "When the certificate expires that the receiver shows (client), or its server (server); "
+     "absent without one."},
+    {"pgweir_receiver_secrets_trouble", false,
+     "1 while certificates or keys are such that no new connection could be made."},
     {"pgweir_receiver_candidate_covered", false,
      "1 if a failover to that host would leave no gap; hosts of the connection string but the one "
      "that streams, with --slot-on."},
@@ -103,6 +111,8 @@ constexpr Metric kMetrics[] = {
      "WAL that is served, and that it has not replayed, or, of one that replays nothing, not "
      "flushed; only while it streams."},
     {"pgweir_serve_client_encrypted", false, "1 if its connection is under TLS."},
+    {"pgweir_serve_certificate_expiry_time_seconds", false,
+     "When the certificate expires that clients are shown; absent without TLS."},
     {"pgweir_serve_slots", false,
      "Replication slots that are kept beside the archive, temporary ones not counted; absent in a "
      "process that does not have them, as all of the following."},
@@ -120,6 +130,35 @@ constexpr Metric kMetrics[] = {
     {"pgweir_compare_differences_total", kCounter,
      "Segments in which the second upstream has other WAL than the archive."},
     {"pgweir_compare_trouble", false, "1 if the second upstream cannot be compared, 0 if it is."},
+    // pgweir receive --store
+    {"pgweir_store_pending_segments", false,
+     "Finished segments that are not surely in the object store."},
+    {"pgweir_store_pending_bytes", false, "Size of the files that are to be sent."},
+    {"pgweir_store_oldest_pending_seconds", false,
+     "How long ago the first of them was finished; 0 if there is none."},
+    {"pgweir_store_lsn_bytes", false,
+     "Position up to which the newest timeline's finished segments are there."},
+    {"pgweir_store_open_lsn_bytes", false,
+     "Position up to which the open segment is there (--store-open)."},
+    {"pgweir_store_sent_files_total", kCounter,
+     "Segments and histories that were found or put there."},
+    {"pgweir_store_sent_bytes_total", kCounter, "Size of those that were put there."},
+    {"pgweir_store_failures_total", kCounter,
+     "Requests that failed, and files that could not be sent, by reason."},
+    {"pgweir_store_trouble", false,
+     "1 while nothing gets through, or a file cannot be sent; 0 if all is well."},
+    {"pgweir_store_needs_person", false, "1 if that does not pass by itself: rights, a conflict."},
+    {"pgweir_store_retry_in_seconds", false, "When it is tried again; absent if all is well."},
+    {"pgweir_store_last_success_time_seconds", false, "When the store last did what was asked."},
+    {"pgweir_store_sent_again_total", kCounter,
+     "Segments that were sent, were gone from the store, and were sent again."},
+    {"pgweir_store_not_compared_total", kCounter,
+     "Segments that were there, encrypted, and that nobody here can compare."},
+    {"pgweir_store_manifest_lines", false, "Lines of the manifest of what is in the store."},
+    {"pgweir_store_manifest_info", false,
+     "1; labels: chain, head (as of the last 256 lines that are full), signed."},
+    {"pgweir_store_removed_segments_total", kCounter,
+     "Segments that --keep-local has removed from the archive."},
     // pgweir verify --metrics-file
     {"pgweir_verify_time_seconds", false, "When the archive was verified last."},
     {"pgweir_verify_sound", false, "1 if a recovery over what was verified finds everything."},
@@ -238,6 +277,8 @@ void add_stream(Collection& to, const receive::StatusBoard::View& view,
     to.add("pgweir_receiver_timeline", last->timeline);
     to.add_count("pgweir_receiver_write_lsn_bytes", last->write.byte());
     to.add_count("pgweir_receiver_flush_lsn_bytes", last->flush.byte());
+    if (last->confirmed)
+      to.add_count("pgweir_receiver_confirmed_lsn_bytes", last->confirmed->byte());
   }
   if (view.stream) {
     const auto& stream = *view.stream;
@@ -296,6 +337,8 @@ void add_serving(Collection& to, const archive::ServingView& view) {
     to.add_count("pgweir_serve_end_lsn_bytes", view.end->flush.byte());
   }
   add_clients(to, view);
+  if (view.certificate)
+    to.add_time("pgweir_serve_certificate_expiry_time_seconds", view.certificate->expires);
   if (view.slots) add_slots(to, *view.slots);
 }
 
@@ -306,6 +349,51 @@ void add_comparison(Collection& to, const receive::StatusBoard::Content& content
   to.add_count("pgweir_compare_bytes_total", comparison.bytes);
   to.add_count("pgweir_compare_differences_total", comparison.differences);
   to.add("pgweir_compare_trouble", comparison.problem.empty() ? 0 : 1);
+}
+
+void add_store(Collection& to, const store::StoreView& view, SystemTime now) {
+  const auto since = [&](SystemTime time) {
+    return std::max(0.0, std::chrono::duration<double>(now - time).count());
+  };
+  to.add_count("pgweir_store_pending_segments", view.pending_segments);
+  to.add_count("pgweir_store_pending_bytes", view.pending_bytes);
+  to.add("pgweir_store_oldest_pending_seconds",
+         view.pending_since ? since(*view.pending_since) : 0);
+  if (view.sent_lsn) to.add_count("pgweir_store_lsn_bytes", view.sent_lsn->byte());
+  if (view.open_lsn) to.add_count("pgweir_store_open_lsn_bytes", view.open_lsn->byte());
+  to.add_count("pgweir_store_sent_files_total", view.sent_files);
+  to.add_count("pgweir_store_sent_bytes_total", view.sent_bytes);
+  for (const auto& [reason, count] : view.failures)
+    to.add_count("pgweir_store_failures_total", count, {{"reason", reason}});
+  to.add("pgweir_store_trouble", view.problem ? 1 : 0);
+  to.add("pgweir_store_needs_person", view.problem && view.problem->needs_person ? 1 : 0);
+  if (view.next_try)
+    to.add("pgweir_store_retry_in_seconds",
+           std::max(0.0, std::chrono::duration<double>(*view.next_try - now).count()));
+  if (view.last_success) to.add_time("pgweir_store_last_success_time_seconds", *view.last_success);
+  to.add_count("pgweir_store_sent_again_total", view.sent_again);
+  to.add_count("pgweir_store_not_compared_total", view.not_compared);
+  if (view.manifest) {
+    to.add_count("pgweir_store_manifest_lines", view.manifest->lines);
+    // Not of each line: every head is a series of its own.
+    to.add("pgweir_store_manifest_info", 1,
+           {{"chain", view.manifest->chain},
+            {"head", view.manifest->full_head},
+            {"signed", view.manifest->is_signed ? "yes" : "no"}});
+  }
+  to.add_count("pgweir_store_removed_segments_total", view.removed_files);
+}
+
+void add_certificates(Collection& to, const receive::StatusBoard::Content& content) {
+  const auto& certificates = content.certificates;
+  const auto add = [&](const char* whose, const auto& expires) {
+    if (expires)
+      to.add_time("pgweir_receiver_certificate_expiry_time_seconds", *expires,
+                  {{"certificate", whose}});
+  };
+  add("client", certificates.client_expires);
+  add("server", certificates.server_expires);
+  to.add("pgweir_receiver_secrets_trouble", certificates.problem.empty() ? 0 : 1);
 }
 
 void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
@@ -389,6 +477,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
   add_slot(to, content);
+  add_certificates(to, content);
   for (const auto& candidate : content.candidates) {
     const std::vector<std::pair<std::string, std::string>> labels = {{"host", candidate.host}};
     to.add("pgweir_receiver_candidate_covered", candidate.covered() ? 1 : 0, labels);
@@ -396,6 +485,7 @@ std::vector<Family> receiver_metrics(const receive::StatusBoard::View& view,
       to.add_time("pgweir_receiver_candidate_look_time_seconds", candidate.answered, labels);
   }
   add_comparison(to, content);
+  if (view.store) add_store(to, *view.store, now);
   if (view.serving) add_serving(to, *view.serving);
   return to.take();
 }

@@ -14,7 +14,9 @@ struct Option {
   std::string_view help;   ///< in one or two phrases; --help breaks the lines
   bool in_file = true;     ///< may stand in a configuration file
   bool shared = false;     ///< the part of a file before the first section gives it to all commands
-  bool repeated = false;   ///< may be given several times, in a file on several lines
+  /// A section of a file that gives it to all commands, too: that of this command. Their own wins.
+  std::string_view section{};
+  bool repeated = false;    ///< may be given several times, in a file on several lines
   bool connection = false;  ///< a connection string: no message shows the value
   /// Throws Error{usage} for a value that will not do: the message is the reason, and may be empty
   /// where the hint says all.
@@ -24,6 +26,12 @@ struct Option {
   /// For has() and the like.
   constexpr operator std::string_view() const { return name; }  // NOLINT: an option is its name
 
+  /// The same option, which a file gives to all commands by that section.
+  [[nodiscard]] constexpr Option of_section(std::string_view name_of_command) const {
+    Option other = *this;
+    other.section = name_of_command;
+    return other;
+  }
   /// The same option in the words of a command.
   [[nodiscard]] constexpr Option says(std::string_view text) const {
     Option other = *this;

@@ -40,7 +40,10 @@ int run_command(const Command& command, const Words& words) {
       print(help_of(command));
       return kDone;
     }
-    if (command.takes_file) add_config(arguments);
+    if (command.takes_file) {
+      add_environment(arguments);
+      add_config(arguments);
+    }
     return command.run(arguments);
   } catch (...) {
     const auto failure = std::current_exception();

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "archive/backup_files.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/union_shelf.h"
 #include "archive/upkeep.h"
 #include "base/exit_status.h"
 #include "base/units.h"
@@ -15,11 +18,18 @@
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
 #include "cli/help.h"
+#include "cli/manifest_options.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
 #include "prune/archive_wal.h"
 #include "prune/find_backups.h"
 #include "prune/retention.h"
+#include "store/cluster_record.h"
+#include "store/manifest_prune.h"
+#include "store/manifest_reader.h"
+#include "store/manifest_writer.h"
 
 namespace weir::cli {
 
@@ -41,11 +51,14 @@ constexpr auto kKeepFrom =
     option_of<position_value>("keep-from", "LSN|SEGMENT", "keep this segment and all later ones");
 constexpr auto kOlderThan = option_of<time_value<>>(
     "older-than", "TIME", "and remove only files last written so long ago, such as 14d");
+
 constexpr auto kDryRun = flag('n', "dry-run", "only list what would be removed, and say why");
 constexpr auto kVerbose = flag('v', "verbose", "name each file, and what each backup counts for");
 constexpr Option kOptions[] = {kDirectory,    kKeep,           kKeepBackups, kBackups,
                                kIgnoreBackup, kKeepFromBackup, kKeepFrom,    kOlderThan,
                                kDryRun,       kVerbose,        kConfig,      kHelp};
+
+constexpr Option kManifests[] = {kManifestKey.of_section("store")};
 
 bool has_rule(const Arguments& arguments) {
   return arguments.has(kKeep) || arguments.has(kKeepBackups);
@@ -110,8 +123,140 @@ void tell_held_back(const prune::Plan& plan) {
         held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
 }
 
+/// What one home of the archive loses. False: nothing whatever is to be removed from it.
+bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) {
+  tell_held_back(plan);
+  if (plan.files == 0) {
+    print((plan.keep_from.empty()
+               ? "nothing to remove: there is no segment here"
+               : fmt::format("nothing to remove below {} ({})", plan.keep_from, plan.reason)) +
+          where + "\n");
+    return false;
+  }
+  if (dry_run) tell_dry_run(plan);
+  return !dry_run;
+}
+
+/// Objects that the store keeps are told one by one, up to some.
+int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
+                const daemon::StopRequest& stop) {
+  constexpr std::size_t kTold = 20;
+  auto& store = stored.opened().store();
+  std::size_t refused = 0;
+  const bool through = prune::carry_out(
+      store, [&](const std::string& file) { return stored.shelf().keys_of(file); }, plan,
+      [&] { return stop.made(); },
+      [&](const std::string& file) {
+        if (arguments.has(kVerbose)) print("removed " + file + "\n");
+      },
+      [&](const store::ObjectStore::Kept& kept) {
+        if (++refused <= kTold || arguments.has(kVerbose))
+          fmt::print(stderr, "pgweir: the store keeps {}: {}\n", kept.key, kept.why);
+      });
+  if (refused > 0)
+    fmt::print(stderr,
+               "pgweir: the store did not remove {} of {} objects\n"
+               "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject). "
+               "The next prune tries again.\n",
+               refused, plan.files);
+  if (!through)
+    throw Error(ErrorKind::retry, "stopped before everything was removed")
+        .hint("What is left is without a gap; run the command again.");
+  print(fmt::format("removed {} objects of {} ({}) from {}; kept from {} on, because {}\n",
+                    plan.files - refused, plan.files, format_size(plan.bytes), store.name(),
+                    plan.keep_from, plan.reason));
+  const auto versioning = store.setting("versioning");
+  if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
+    fmt::print(stderr,
+               "pgweir: the bucket keeps versions: what was removed takes space there until a "
+               "lifecycle rule ends it\n");
+  return refused > 0 ? kNo : kDone;
+}
+
+/// As the store's own record says.
+std::optional<archive::Identity> told_identity(StoredArchive& stored) {
+  auto& store = stored.opened().store();
+  const auto cluster = insist(store::Patience{.seed = random_number()},
+                              [&] { return store::read_cluster(store, stored.opened().layout()); });
+  if (!cluster) return std::nullopt;
+  return archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"};
+}
+
+std::vector<store::SignifyPublic> public_keys_of(
+    const std::shared_ptr<const store::SignifyKey>& key) {
+  if (!key) return {};
+  return {key->public_key()};
+}
+
+/// Beside the segments: what is left of open ones that are before all that stays, and what the
+/// manifests no longer need.
+int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
+                 const std::shared_ptr<const store::SignifyKey>& key) {
+  const auto begin = wal::SegmentName::parse(plan.keep_from);
+  if (!begin) return kDone;
+  auto& store = stored.opened().store();
+  const store::Patience patience{.seed = random_number()};
+  const auto keys = store::needless_objects(store, stored.opened().layout(), *begin,
+                                            public_keys_of(key), patience);
+  if (keys.empty()) return kDone;
+  if (arguments.has(kDryRun)) {
+    for (const auto& each : keys) print(each + "\n");
+    fmt::print(stderr, "would remove {} objects of open segments and of manifests\n", keys.size());
+    return kDone;
+  }
+  constexpr std::size_t kAtOnce = 1000;
+  std::size_t kept = 0;
+  for (std::size_t from = 0; from < keys.size(); from += kAtOnce) {
+    const auto some = std::span(keys).subspan(from, std::min(kAtOnce, keys.size() - from));
+    for (const auto& each : insist(patience, [&] { return store.remove(some); })) {
+      ++kept;
+      fmt::print(stderr, "pgweir: the store keeps {}: {}\n", each.key, each.why);
+    }
+  }
+  print(fmt::format("removed {} objects of open segments and of manifests that nothing needs\n",
+                    keys.size() - kept));
+  return kept > 0 ? kNo : kDone;
+}
+
+/// What goes is no longer told as missing: each manifest's end so far, and where the archive begins
+/// now, is written before anything goes. A chain that is signed goes on signed, or not at all.
+void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
+                   const std::shared_ptr<const store::SignifyKey>& key) {
+  auto& store = stored.opened().store();
+  const auto& layout = stored.opened().layout();
+  const store::Patience patience{.seed = random_number()};
+  const auto keys = public_keys_of(key);
+  const auto chains = store::read_manifests(store, layout, keys, patience);
+  const bool is_signed =
+      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
+  if (is_signed && !key)
+    throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
+        .with("store", stored.shelf().path())
+        .hint(
+            "Nothing was removed. Give --manifest-key FILE: the line that tells where the archive "
+            "begins now is signed, too, or whoever verifies it takes what went for lost.");
+  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
+  if (chains.empty() || !cluster) return;
+  const auto& last = plan.numbers.back().front().name;
+  const wal::SegmentName begin(last.timeline(), last.segno(cluster->segment_size) + 1,
+                               cluster->segment_size);
+  auto lines = store::prune_lines(chains, begin, cluster->system_identifier, is_signed);
+  StoreLog log;
+  store::ManifestWriter writer(store, layout, key, log);
+  insist(patience, [&] {
+    writer.start_with_store(std::string(store::kPruneChain));
+    return true;
+  });
+  for (auto& line : lines) writer.append(std::move(line));
+  insist(patience, [&] {
+    writer.put();
+    return true;
+  });
+}
+
 int prune_command(const Arguments& arguments) {
-  const auto path = required_directory(arguments);
+  const bool in_store = arguments.has("store");
+  const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
 
   prune::Options options;
   options.now = std::chrono::system_clock::now();
@@ -127,12 +272,19 @@ int prune_command(const Arguments& arguments) {
   }
 
   const daemon::StopRequest stop;
-  const auto directory = io::open_existing_directory(path);
-  archive::require_some_wal(archive::list_archive_names(*directory), path,
-                            io::what_is_nearby(path));
+  std::unique_ptr<StoredArchive> stored;
+  if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
+  const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
+  std::optional<archive::UnionShelf> both;
+  if (directory && stored) both.emplace(*directory, stored->shelf());
+  io::Shelf& whole = both        ? static_cast<io::Shelf&>(*both)
+                     : directory ? static_cast<io::Shelf&>(*directory)
+                                 : stored->shelf();
+  archive::require_some_wal(archive::list_archive_names(whole), whole.path(),
+                            directory ? io::what_is_nearby(path) : std::string());
   int status = kDone;
   if (has_rule(arguments)) {
-    auto retention = retain(arguments, *directory, stop);
+    auto retention = retain(arguments, whole, stop);
     if (retention.complaint) status = kNo;
     if (retention.nothing) {
       print("nothing was removed\n");
@@ -141,34 +293,42 @@ int prune_command(const Arguments& arguments) {
     options.backups = std::move(retention.kept);
     options.doubtful = std::move(retention.doubtful);
   }
+  io::Shelf& slots = directory ? static_cast<io::Shelf&>(*directory) : whole;
+  const bool dry_run = arguments.has(kDryRun);
   std::optional<archive::Upkeep> upkeep;
-  if (!arguments.has(kDryRun)) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
-  const auto plan = prune::make_plan(*directory, options);
-  tell_held_back(plan);
-  if (plan.files == 0) {
-    print(plan.keep_from.empty()
-              ? "nothing to remove: there is no segment here\n"
-              : fmt::format("nothing to remove below {} ({})\n", plan.keep_from, plan.reason));
-    return status;
+  if (directory && !dry_run) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
+  // Both are made before anything goes: what refuses one of them refuses all.
+  std::optional<prune::Plan> here;
+  std::optional<prune::Plan> there;
+  if (directory) here = prune::make_plan({*directory, whole, slots}, options);
+  if (stored)
+    there = prune::make_plan({stored->shelf(), stored->shelf(), slots, told_identity(*stored)},
+                             options);
+  if (there && !dry_run && there->files > 0)
+    tell_manifest(*stored, *there, manifest_key_of(arguments));
+  if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
+    const bool through = prune::carry_out(
+        *directory, *here, [&] { return stop.made(); },
+        [&](const std::string& file) {
+          if (arguments.has(kVerbose)) print("removed " + file + "\n");
+        });
+    if (!through)
+      throw Error(ErrorKind::retry, "stopped before everything was removed")
+          .hint("What is left is without a gap; run the command again.");
+    print(fmt::format("removed {} files, {}; kept from {} on, because {}\n", here->files,
+                      format_size(here->bytes), here->keep_from, here->reason));
   }
-  if (arguments.has(kDryRun)) {
-    tell_dry_run(plan);
-    return status;
-  }
-  const bool through = prune::carry_out(
-      *directory, plan, [&] { return stop.made(); },
-      [&](const std::string& file) {
-        if (arguments.has(kVerbose)) print("removed " + file + "\n");
-      });
-  if (!through)
-    throw Error(ErrorKind::retry, "stopped before everything was removed")
-        .hint("What is left is without a gap; run the command again.");
-  print(fmt::format("removed {} files, {}; kept from {} on, because {}\n", plan.files,
-                    format_size(plan.bytes), plan.keep_from, plan.reason));
+  if (there && tell_plan(*there, dry_run, " in " + stored->shelf().path()))
+    status = std::max(status, prune_store(arguments, *stored, *there, stop));
+  if (there)
+    status = std::max(status, prune_beside(arguments, *stored, *there, manifest_key_of(arguments)));
   return status;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"An archive in an object store (pgweir store --help):", kStoreOptions},
+    {"Where its manifest is signed:", kManifests}};
 
 }  // namespace
 
@@ -183,11 +343,15 @@ Usage:
   pgweir prune -D DIRECTORY --keep TIME [OPTION]... BACKUPS...
   pgweir prune -D DIRECTORY --keep-backups N [OPTION]... BACKUPS...
   pgweir prune -D DIRECTORY [OPTION]...
+  pgweir prune [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
+
+With --store it removes from the object store what the same rule lets go there;
+with -D, too, from both, and the slots beside the directory are respected.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what
-it may need was kept; 2 wrong usage; 3 stopped, or an import is at work; 4
-refused.
+it may need was kept, or the store kept an object; 2 wrong usage; 3 stopped, or
+an import is at work; 4 refused.
 
 Called as pg_archivecleanup it takes that program's arguments.
 )",

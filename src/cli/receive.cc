@@ -17,10 +17,13 @@
 #include "cli/progress_line.h"
 #include "cli/receive_options.h"
 #include "cli/receiver_figures.h"
+#include "cli/receiver_page.h"
+#include "cli/stored_archive.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
+#include "io/place.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
 #include "receive/notifier.h"
@@ -37,21 +40,27 @@ using namespace std::chrono_literals;
 /// How long the end of the program waits for somebody to read its last messages.
 constexpr auto kPatience = 2s;
 
+/// So often the guardian says that it is there, where /healthz tells of it.
+constexpr std::chrono::milliseconds kTurn = 10s;
+
 /// What serves meanwhile, for SIGHUP: another thread's.
 class ServingNow {
  public:
-  void set(Downstream* downstream) {
+  void set(Downstream* downstream, ReceiverPage* page) {
     const std::lock_guard lock(mutex_);
     downstream_ = downstream;
+    page_ = page;
   }
   void reload() {
     const std::lock_guard lock(mutex_);
     if (downstream_ != nullptr) downstream_->reload();
+    if (page_ != nullptr) page_->reload();
   }
 
  private:
   std::mutex mutex_;
   Downstream* downstream_ = nullptr;
+  ReceiverPage* page_ = nullptr;
 };
 
 /// What is not durable yet is not sent.
@@ -72,6 +81,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     const auto directory = io::open_directory(request.options.directory);
+    io::require_writable(request.options.directory);
     receive::Feed feed;
     receive::StatusBoard board(&feed);
     std::optional<receive::Notifier> notifier;
@@ -94,6 +104,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
                                      .progress_interval = progress_line.interval()};
     receive::Downstream word;
     if (request.serve.somewhere()) environment.downstream = &word;
+    receive::StoreWords store_word;
+    environment.store = &store_word;
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return board.to_json(); }, log);
@@ -109,20 +121,44 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};
     ReceiverFigures figures(request.options.directory, board);
+    // On the page's own port the page's server answers for the metrics, too.
+    auto metrics = request.metrics;
+    const bool one_port =
+        request.web.listen && metrics.listen == host_and_port(*request.web.listen);
+    if (one_port) metrics.listen.reset();
     const Reporter reporter(
-        request.metrics, [&figures](bool up) { return figures.collect(up); }, log);
+        metrics, [&figures](bool up) { return figures.collect(up); }, log);
+    std::optional<ReceiverPage> page;
+    if (request.web.listen) {
+      page.emplace(request.web, request.options.directory, feed, board,
+                   ReceiverPage::Metrics{[&figures] { return figures.collect(true); }, one_port},
+                   log);
+      environment.progress_interval = std::min(environment.progress_interval, kTurn);
+    }
     std::optional<Downstream> downstream;
     if (request.serve.somewhere())
       downstream.emplace(request.serve, *directory, feed, board, word, log,
                          environment.durability_lost);
     struct Known {
       ServingNow& to;
-      ~Known() { to.set(nullptr); }
+      ~Known() { to.set(nullptr, nullptr); }
     } const known{serving};
-    serving.set(downstream ? &*downstream : nullptr);
+    serving.set(downstream ? &*downstream : nullptr, page ? &*page : nullptr);
     if (downstream) tell_lag(request.options.flush, log);
+    std::optional<StoreFeed> store;
+    if (request.store) {
+      forbid_core_files();
+      store.emplace(*request.store, request.options.compression.method != codec::Method::none,
+                    *directory, feed, board, store_word, log, environment.durability_lost);
+    }
     std::optional<receive::CompareFeed> comparison;
-    if (request.compare) comparison.emplace(*request.compare, feed, board, log);
+    if (request.compare)
+      comparison.emplace(*request.compare,
+                         receive::CompareFeed::World{.servers = environment.servers,
+                                                     .machine = environment.machine,
+                                                     .feed = feed,
+                                                     .board = board,
+                                                     .log = log});
     service.start(board, feed);
     receive::receive(request.options, environment);
     return kDone;
@@ -141,7 +177,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
 }
 
 /// SIGHUP: the log level as the configuration file has it now, the log file opened anew, and who
-/// may connect read anew.
+/// may connect or look read anew.
 void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
             daemon::ServiceManager& service, ServingNow& serving) {
   service.reloading();
@@ -155,7 +191,7 @@ void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::L
     }
     log.info("SIGHUP: {}{}", request.log_file ? "log file opened anew" : "no log file to open",
              !request.config_file      ? ""
-             : request.log_level_fixed ? "; the log level is set by the command line"
+             : request.log_level_fixed ? "; the log level is not set by the file"
                                        : "; log level read again");
   } catch (const Error& error) {
     log.error(error);

@@ -8,7 +8,9 @@
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
+#include "cli/manifest_options.h"
 #include "cli/metrics_options.h"
+#include "cli/store_options.h"
 #include "pq/conninfo.h"
 #include "pq/notifications.h"
 
@@ -74,6 +76,10 @@ constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
     "back to that role when it is there again");
 constexpr auto kPreferAfter = option_of<time_value<kSecond, kDay>>(
     "prefer-after", "TIME", "and has been so for so long (default: 30s)");
+constexpr auto kReconnectOnRotation =
+    flag("reconnect-on-rotation",
+         "when certificates, keys or the password file are replaced, connect anew with them at "
+         "once, if that works (default: they are used by the next connection)");
 constexpr Option kWhereFrom[] = {
     kDbname.says("connection string or URI; several hosts are asked at once (docs/ha.md). With "
                  "dbname=..., the slot is watched, too."),
@@ -83,6 +89,7 @@ constexpr Option kWhereFrom[] = {
     kNoPassword.says("accepted; a password is never asked for. Use a password file (~/.pgpass)."),
     kPrefer,
     kPreferAfter,
+    kReconnectOnRotation,
 };
 
 constexpr auto kCreateSlot =
@@ -187,7 +194,16 @@ constexpr Option kMessages[] = {
                  "pgweir config --help"),
     kHelp};
 
+constexpr auto kForce =
+    flag("force",
+         "--confirm stored also where synchronous_standby_names names this receiver: each "
+         "commit then waits for the store");
+constexpr Option kStoring[] = {kStoreOpen.of_section("store"), kKeepLocal.of_section("store"),
+                               kEncryptTo.of_section("store"), kManifestKey.of_section("store"),
+                               kConfirm.of_section("store"),   kForce};
+
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
+constexpr Option kWeb[] = {kWebListen, kWebTokenFile, kWebHost, kWebBackups, kReadyMaxLag};
 
 constexpr OptionGroup kGroups[] = {
     {"Where to:", kWhereTo},
@@ -197,11 +213,14 @@ constexpr OptionGroup kGroups[] = {
     {"To tell others what the archive does (docs/notify.md):", kNotifications},
     {"To find what no checksum can (docs/compare.md):", kComparison},
     {"To serve standbys and other receivers, too (docs/serve.md, docs/cascade.md):", kServing},
+    {"To keep a second copy in an object store (docs/store.md):", kStoring},
+    {"The store ([store] in a configuration file):", kStoreOptionsAlone},
     {"Where to begin and end:", kEnds},
     {"When something is wrong:", kTrouble},
     {"What the server is told:", kReports},
     {"Messages:", kMessages},
     {"Metrics, for Prometheus (docs/monitoring.md lists them):", kMetrics},
+    {"A page to look at, with /healthz and /readyz (docs/monitoring.md):", kWeb},
 };
 
 /// Looks for contradictions one after the other: the first one ends it, or all are told.
@@ -301,11 +320,12 @@ void read_comparison(const Arguments& arguments, ReceiveRequest& request) {
 }
 
 void read_logging(const Arguments& arguments, ReceiveRequest& request) {
-  const auto level_of = [&](bool command_line) -> std::optional<LogLevel> {
+  using Origin = Arguments::Origin;
+  const auto level_of = [&](Origin origin) -> std::optional<LogLevel> {
     std::optional<LogLevel> level;
     int given = 0;
     const auto take = [&](const Option& option, std::optional<LogLevel> meaning) {
-      if (!arguments.has(option) || arguments.on_command_line(option) != command_line) return;
+      if (!arguments.has(option) || arguments.origin(option) != origin) return;
       ++given;
       level = meaning;
     };
@@ -315,8 +335,10 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
     require(given <= 1, "only one of --verbose, --quiet and --log-level can be given");
     return level;
   };
-  const auto by_file = level_of(false);
-  const auto by_user = level_of(true);
+  const auto by_file = level_of(Origin::file);
+  auto by_user = level_of(Origin::command_line);
+  const auto by_environment = level_of(Origin::environment);
+  if (!by_user) by_user = by_environment;
   request.log_level_fixed = by_user.has_value();
   request.log_level = by_user ? *by_user : by_file.value_or(LogLevel::info);
   request.log_file = arguments.get(kLogFile);
@@ -327,6 +349,7 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
 void read_hosts(const Arguments& arguments, receive::Options& options, const Steps& step) {
   options.prefer = arguments.get(kPrefer, Prefer::any);
   options.prefer_after = arguments.get(kPreferAfter, options.prefer_after);
+  options.reconnect_on_rotation = arguments.has(kReconnectOnRotation);
   options.gap_patience = arguments.get(kGapPatience, options.gap_patience);
   step([&] {
     require(!arguments.has(kPreferAfter) || options.prefer != Prefer::any,
@@ -363,6 +386,27 @@ void read_serving(const Arguments& arguments, ReceiveRequest& request) {
                   fmt::format("{} needs --serve or --serve-socket", arguments.source(option)));
 }
 
+void read_store(const Arguments& arguments, ReceiveRequest& request) {
+  if (!names_store(arguments)) {
+    for (const Option& option : kStoring)
+      if (arguments.has(option))
+        throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
+    return;
+  }
+  request.store = StoreRequest{store_options_of(arguments), arguments.get(kKeepLocal),
+                               arguments.get(kStoreOpen)};
+  auto& options = request.options;
+  const bool stored = arguments.get(kConfirm, false);
+  request.store->confirm_stored = stored;
+  options.confirm = stored ? receive::Confirm::stored : receive::Confirm::local;
+  options.commits_may_wait = arguments.has(kForce);
+  require(stored || !options.commits_may_wait,
+          fmt::format("{} needs --confirm stored", arguments.source(kForce)));
+  if (stored && !options.slot)
+    throw Error(ErrorKind::usage, fmt::format("{} needs --slot NAME", arguments.source(kConfirm)))
+        .hint("Without a slot the server keeps nothing for the archive, whatever it is told.");
+}
+
 }  // namespace
 
 constinit const Command kReceiveCommand = {
@@ -378,10 +422,12 @@ Usage:
     .groups = kGroups,
     .notes = R"(Times have a unit: 500ms, 10s, 5min.
 
-daemon::Signals:
+Signals:
   SIGTERM, SIGINT   make durable what was received, report it, end with 0;
                     the second one ends at once with 3
-  SIGHUP            open the log file anew, read log-level from the file of -c
+  SIGHUP            open the log file anew, read log-level from the file of -c,
+                    and read anew who may look or connect: token file, rules,
+                    users, certificate
 
 Examples:
   An archive with a slot that is made when it is not there:
@@ -427,8 +473,10 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   step([&] { read_notify(arguments, request); });
   step([&] { read_comparison(arguments, request); });
   step([&] { read_serving(arguments, request); });
+  step([&] { read_store(arguments, request); });
   step([&] { read_logging(arguments, request); });
   step([&] { request.metrics = read_metrics(arguments); });
+  step([&] { request.web = read_web(arguments); });
   request.password_on_command_line =
       (arguments.on_command_line(kDbname) && has_password(options.conninfo)) ||
       (arguments.on_command_line(kMonitorConninfo) && has_password(*options.monitor_conninfo)) ||

@@ -8,6 +8,8 @@
 #include "cli/arguments.h"
 #include "cli/reporter.h"
 #include "cli/serve_options.h"
+#include "cli/store_feed.h"
+#include "cli/web_options.h"
 #include "daemon/logger.h"
 #include "receive/compare_feed.h"
 #include "receive/notifier.h"
@@ -21,12 +23,15 @@ struct ReceiveRequest {
   std::optional<receive::Notifier::Options> notify;
   std::optional<receive::CompareFeed::Options> compare;
   ServeRequest serve;
+  std::optional<StoreRequest> store;
   LogLevel log_level = LogLevel::info;
   std::optional<std::string> log_file;
   daemon::LogFormat log_format = daemon::LogFormat::text;
   MetricsOptions metrics;
+  WebRequest web;
   std::optional<std::string> config_file;
-  bool log_level_fixed = false;  ///< by the command line: SIGHUP does not change it
+  /// By the command line or the environment: SIGHUP does not change it.
+  bool log_level_fixed = false;
   bool password_on_command_line = false;
 };
 

@@ -10,7 +10,7 @@ namespace weir::cli {
 Reporter::Reporter(const MetricsOptions& options, Collect collect, Log& log)
     : options_(options), collect_(std::move(collect)), log_(log) {
   if (options_.listen) {
-    server_.emplace(*options_.listen, [this] { return collect_(true); });
+    server_ = metrics::serve(*options_.listen, [this] { return collect_(true); });
     log_.info("metrics at http://{}/metrics", *options_.listen);
   }
   if (!options_.file) return;

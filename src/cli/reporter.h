@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -42,7 +43,7 @@ class Reporter {
   const Collect collect_;
   Log& log_;
   bool failed_ = false;
-  std::optional<metrics::Server> server_;
+  std::unique_ptr<http::Server> server_;
   net::Wake end_;
   std::thread thread_;
 };

@@ -17,6 +17,8 @@
 #include "cli/help.h"
 #include "cli/memory.h"
 #include "cli/restore_setting.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
 #include "io/small_file.h"
 #include "restore/command.h"
 #include "restore/find.h"
@@ -66,7 +68,7 @@ constexpr auto kRetryFor = option_of<time_value<>>(
 constexpr auto kPrefetch = option_of<count_value<0, 64>>(
     "prefetch", "N",
     "let a helper process fetch and check the next N segments while the server replays this one "
-    "(default: 4; 0: no helper)");
+    "(default: 4, from a store 8; 0: no helper)");
 constexpr auto kDirectories = repeated(kDirectory);
 constexpr auto kFirstSound =
     flag("first-sound",
@@ -106,6 +108,8 @@ constexpr Option kMoment[] = {
 };
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
+    {"An archive in an object store (pgweir store --help):", kStoreOptions},
+    {"To read what is encrypted:", kIdentityOptions},
     {"To choose a moment to recover to (with the settings for it, and the holes):", kMoment},
 };
 
@@ -129,9 +133,7 @@ Error usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
 }
 
-using Directories = std::vector<std::string>;
-
-int restore(const Arguments& arguments, const Directories& directories) {
+int restore(const Arguments& arguments, const restore::Places& places) {
   for (const Option& option : {Option(kTimeline), kJson})
     if (arguments.on_command_line(option))
       throw usage(fmt::format("--{} goes with --find-lsn or --find-time", option.name));
@@ -153,6 +155,10 @@ int restore(const Arguments& arguments, const Directories& directories) {
   const auto patience = arguments.get(kRetryFor, kPatience);
 
   restore::Prefetch prefetch;
+  if (places.store) {
+    prefetch.at_once = places.store->jobs;
+    prefetch.segments = std::max(prefetch.segments, 2 * prefetch.at_once);
+  }
   if (const auto segments = arguments.get(kPrefetch)) {
     prefetch.segments = *segments;
     prefetch.without_server = arguments.on_command_line(kPrefetch);
@@ -162,8 +168,8 @@ int restore(const Arguments& arguments, const Directories& directories) {
   options.durable_end = durable_end_of;
 
   StderrLog log;
-  const auto result = restore::run_restore_command(directories, words[0], words[1], options,
-                                                   prefetch, patience, log);
+  const auto result =
+      restore::run_restore_command(places, words[0], words[1], options, prefetch, patience, log);
   if (result.prefetched && arguments.has(kVerbose))
     fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.restored) return kDone;
@@ -229,7 +235,7 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
 }
 
 std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
-                        const Directories& directories) {
+                        const RestoreFrom& from) {
   const auto& hole = moment.hole;
   auto text = fmt::format(
       "timeline     {}\n"
@@ -262,15 +268,15 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
         "  {}\n"
         "  recovery_target_lsn = '{}'\n"
         "  recovery_target_timeline = '{}'\n",
-        fmt::format("restore_command = {}", quoted_setting(restore_command_for(
-                                                "pgweir", directories, options_for(moment)))),
+        fmt::format("restore_command = {}",
+                    quoted_setting(restore_command_for("pgweir", from, options_for(moment)))),
         moment.before->start, moment.timeline);
   if (hole && moment.needs_up_to_hole)
     text += "\nTo recover everything before the hole, leave recovery_target_lsn out.\n";
   return text;
 }
 
-int find(const Arguments& arguments, const Directories& directories) {
+int find(const Arguments& arguments, const restore::Places& places) {
   for (const auto& option : kOfSegments)
     if (arguments.on_command_line(option))
       throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", option.name));
@@ -280,9 +286,9 @@ int find(const Arguments& arguments, const Directories& directories) {
     throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
   const auto timeline = arguments.get(kTimeline);
 
-  const restore::OpenArchives open(directories, arguments.get(kRetryFor, kPatience));
-  const auto archives = open.shelves();
   StderrLog log;
+  const restore::OpenArchives open(places, arguments.get(kRetryFor, kPatience), log);
+  const auto archives = open.shelves();
   std::optional<restore::Moment> moment;
   if (const auto lsn = arguments.get(kFindLsn))
     moment = restore::find_lsn(archives, *lsn, timeline, durable_end_of, log);
@@ -295,20 +301,25 @@ int find(const Arguments& arguments, const Directories& directories) {
     return kNo;
   }
   const auto lost = restore::lost_branches(archives, *moment, log);
-  print(arguments.has(kJson) ? moment_json(*moment, lost)
-                             : moment_text(*moment, lost, directories));
+  print(arguments.has(kJson)
+            ? moment_json(*moment, lost)
+            : moment_text(*moment, lost, {places.directories, store_words(arguments)}));
   return kDone;
 }
 
 int restore_command(const Arguments& arguments) {
-  const auto directories = arguments.texts(kDirectories);
-  if (directories.empty()) throw usage("no archive given: -D DIRECTORY");
+  restore::Places places{.directories = arguments.texts(kDirectories)};
+  if (arguments.has("store")) {
+    forbid_core_files();
+    places.store = store_options_of(arguments);
+  }
+  if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
   constexpr std::size_t kMost = 16;
-  if (directories.size() > kMost)
-    throw usage(fmt::format("{} archives are given, at most {} can be", directories.size(), kMost));
-  if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, directories);
+  if (places.count() > kMost)
+    throw usage(fmt::format("{} archives are given, at most {} can be", places.count(), kMost));
+  if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, places);
   use_one_arena();  // to make one for the second thread takes longer than to wait for the first
-  return restore(arguments, directories);
+  return restore(arguments, places);
 }
 
 /// Whatever it is, a wrong option included: PostgreSQL must not take it for the archive's end.
@@ -329,12 +340,14 @@ setting is
 
 Usage:
   pgweir restore -D DIR... [OPTION]... FILE TARGET
+  pgweir restore [-D DIR]... --store s3://BUCKET/PREFIX [OPTION]... FILE TARGET
   pgweir restore -D DIR... --find-time TIME | --find-lsn LSN [--timeline N]
 
 The segment may be raw, .zst, .gz or .lz4. Page headers, the cluster and the
 checksum of every record are checked on the way; nothing stands under TARGET
 that is not whole and sound. Several archives of one server are one together:
-what one of them lacks, or has damaged, comes from another.
+what one of them lacks, or has damaged, comes from another. With --store, what
+the directories lack comes from the object store; an empty one will do, or none.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 restored; 1 surely not in the archive, which ends a recovery or

@@ -23,21 +23,21 @@ std::string word_of_command(std::string path) {
   return plain ? word : "'" + word + "'";
 }
 
-std::string absolute(std::string directory) {
-  if (directory.starts_with('/')) return directory;
-  // The command is run in the server's data directory.
-  const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
-  return here ? std::string(here.get()) + "/" + directory : directory;
-}
-
 }  // namespace
 
-std::string restore_command_for(const std::string& program,
-                                const std::vector<std::string>& directories,
+std::string absolute_path(std::string path) {
+  if (path.starts_with('/')) return path;
+  // The command is run in the server's data directory.
+  const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
+  return here ? std::string(here.get()) + "/" + path : path;
+}
+
+std::string restore_command_for(const std::string& program, const RestoreFrom& from,
                                 const std::string& option) {
   auto command = word_of_command(program) + " restore";
-  for (const auto& directory : directories)
-    command += " -D " + word_of_command(absolute(directory));
+  for (const auto& directory : from.directories)
+    command += " -D " + word_of_command(absolute_path(directory));
+  for (const auto& word : from.store) command += " " + word_of_command(word);
   return command + fmt::format("{}{} %f %p", option.empty() ? "" : " ", option);
 }
 

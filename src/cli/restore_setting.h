@@ -5,11 +5,18 @@
 
 namespace weir::cli {
 
+struct RestoreFrom {
+  std::vector<std::string> directories{};
+  std::vector<std::string> store{};  ///< words that name an object store
+};
+
 /// The restore_command that hands out of these archives, run from any directory: "PROGRAM restore
 /// -D … OPTION %f %p". `option` may be empty.
-[[nodiscard]] std::string restore_command_for(const std::string& program,
-                                              const std::vector<std::string>& directories,
+[[nodiscard]] std::string restore_command_for(const std::string& program, const RestoreFrom& from,
                                               const std::string& option);
+
+/// The same path from any directory.
+[[nodiscard]] std::string absolute_path(std::string path);
 
 /// A value as the server's configuration file wants it, with its quotes.
 [[nodiscard]] std::string quoted_setting(const std::string& value);

@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
+#include "base/expires_soon.h"
 #include "base/units.h"
 #include "cli/access_files.h"
 #include "cli/serve_listeners.h"
 #include "crypto/primitives.h"
+#include "io/names_watch.h"
+#include "io/small_file.h"
 #include "net/wait.h"
 #include "relay/archive_end.h"
 
@@ -21,6 +25,21 @@ using namespace std::chrono_literals;
 
 /// How often an archive is looked at that has no WAL yet.
 constexpr auto kLook = 1s;
+/// And the files that say who this is, and who may come in.
+constexpr auto kLookAtSecrets = 2s;
+
+std::string state_of_secrets(const ServeRequest& request) {
+  std::string state;
+  const auto add = [&](const std::optional<std::string>& path) {
+    if (path) state += io::state_of_file(*path) + ";";
+  };
+  add(request.users);
+  if (!request.tls) return state;
+  add(request.tls->certificate);
+  add(request.tls->key);
+  add(request.tls->authorities);
+  return state;
+}
 
 }  // namespace
 
@@ -35,11 +54,53 @@ Serving::Serving(ServeRequest request, io::Directory& archive, archive::AskDurab
       clients_(
           request_.waiting, [this](const relay::Feedback& feedback) { on_feedback(feedback); },
           listening_.comes_or_goes) {
+  secrets_read_ = state_of_secrets(request_);
   access_.set(read_access(request_));
   crypto::load();
   listeners_ = bind_listeners(request_);
   tell_who_may_come();
   tell_expiry();
+  watch_secrets();
+}
+
+Serving::~Serving() {
+  over_.raise();
+  if (secrets_thread_) secrets_thread_->join();
+}
+
+/// Whoever renews certificates, or changes passwords, need not know of this process.
+void Serving::watch_secrets() {
+  if (!request_.tls && !request_.users) return;
+  try {
+    secrets_thread_ = machine_threads().start(
+        "secrets",
+        [this] {
+          while (net::pause(over_, kLookAtSecrets)) renew_secrets();
+        },
+        Threads::Priority::low);
+  } catch (const std::system_error& error) {
+    log_.warning("nobody looks whether certificates are replaced, there is no thread for it: {}",
+                 error.what());
+  }
+}
+
+/// The rules as they are: those change by SIGHUP.
+void Serving::renew_secrets() {
+  const std::lock_guard lock(reload_mutex_);
+  const auto state = state_of_secrets(request_);
+  if (state == secrets_read_) return;
+  secrets_read_ = state;
+  try {
+    auto fresh = std::make_shared<relay::Access>(*access_.get());
+    fresh->users = read_users(request_);
+    if (request_.tls) fresh->tls = read_tls(*request_.tls);
+    access_.set(std::move(fresh));
+    log_.info("{} replaced: new clients get what is new",
+              request_.tls ? "the certificate or the users file was" : "the users file was");
+    tell_expiry();
+  } catch (const Error& error) {
+    log_.warning("{}; what was read before stays in force until that is mended", error.what());
+  }
 }
 
 /// What clients have flushed goes to the hub for as long as there is one.
@@ -88,8 +149,12 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
                      [this](const std::optional<relay::Xmins>& held) { clients_.set_slots(held); });
   const SlotsNow slots_now(*this, slots);
   relay::Server server(archive_, *cluster_, hub, slots, clients_, access_, request_.server, log_);
-  const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_, news_, hub,
-                                  log_, listening_.durability_lost);
+  relay::NamesChanged names_changed;
+  if (std::shared_ptr names = io::NamesWatch::begin(archive_.path()); names != nullptr)
+    names_changed = [names] { return names->changed(); };
+  const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_,
+                                  std::move(names_changed), news_, hub, log_,
+                                  listening_.durability_lost);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
@@ -106,6 +171,8 @@ archive::ServingView Serving::view() const {
   archive::ServingView view;
   for (const auto& listener : listeners_) view.listens.push_back(listener.address().to_string());
   view.clients = clients_.view();
+  if (const auto tls = access_.get()->tls)
+    view.certificate = archive::ServedCertificate{request_.tls->certificate, tls->expires()};
   if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
     const auto served = hub_->served();
     view.end = archive::DurableEnd{served->timeline(), served->end};
@@ -122,6 +189,16 @@ archive::ServingView Serving::view() const {
         {slot.kept, slot.temporary, slot.active,
          archive::retained_by(slot.kept, view.end ? view.end->flush : wal::Lsn())});
   return view;
+}
+
+/// Clients are woken from here where that is quickly done: another thread between the two would
+/// cost them the time of its own awakening.
+void Serving::on_durable(const archive::DurableEnd& end) {
+  {
+    const std::lock_guard lock(hub_mutex_);
+    if (hub_ != nullptr && hub_->on_durable_soon(end.timeline, end.flush)) return;
+  }
+  news_.raise();
 }
 
 void Serving::on_feedback(const relay::Feedback& feedback) {
@@ -145,7 +222,9 @@ void Serving::set_last_word(const std::optional<wire::ErrorReport>& word) {
 }
 
 void Serving::reload() {
+  const std::lock_guard lock(reload_mutex_);
   try {
+    secrets_read_ = state_of_secrets(request_);
     access_.set(read_access(request_));
     log_.info("rules and users are read anew{}", request_.tls ? ", and the certificate" : "");
     tell_expiry();

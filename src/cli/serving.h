@@ -10,6 +10,7 @@
 #include "archive/durable_end.h"
 #include "archive/serving_view.h"
 #include "base/log.h"
+#include "base/threads.h"
 #include "cli/serve_options.h"
 #include "io/directory.h"
 #include "net/listener.h"
@@ -41,19 +42,24 @@ class Serving {
   void run(const net::Wake& stop, const Tell& tell);
   /// Rules and users are read anew. What is wrong is told, and the old ones stay in force.
   void reload();
-  /// What `ask` answers has changed. Any thread; never blocks.
-  void news() noexcept { news_.raise(); }
+  /// What `ask` answers has changed, to this. Any thread; never blocks.
+  void on_durable(const archive::DurableEnd& end);
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
   /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
   void set_last_word(const std::optional<wire::ErrorReport>& word);
   /// What is served, and to whom. Any thread.
   [[nodiscard]] archive::ServingView view() const;
+  ~Serving();
+  Serving(const Serving&) = delete;
+  Serving& operator=(const Serving&) = delete;
 
  private:
   class HubNow;
   class SlotsNow;
   std::optional<relay::Served> wait_for_wal(const net::Wake& stop, const Tell& tell);
+  void watch_secrets();
+  void renew_secrets();
   void tell_who_may_come() const;
   void tell_expiry() const;
   void on_feedback(const relay::Feedback& feedback);
@@ -65,6 +71,10 @@ class Serving {
   Log& log_;
   relay::AccessBoard access_;
   std::vector<net::Listener> listeners_;
+  std::mutex reload_mutex_;   ///< of who changes access_
+  std::string secrets_read_;  ///< as they were when they were read last; guarded by it
+  net::Wake over_;
+  std::unique_ptr<Threads::Thread> secrets_thread_;
   std::optional<relay::Cluster> cluster_;
   net::Wake news_;
   const Listeners listening_;

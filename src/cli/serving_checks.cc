@@ -26,8 +26,6 @@ namespace weir::cli {
 
 namespace {
 
-using namespace std::chrono_literals;
-
 /// What the reading of a file gives; unset, and told, where it is wrong.
 template <typename Read>
 auto look(doctor::Checks& checks, const char* name, Read read) -> std::optional<decltype(read())> {
@@ -75,19 +73,9 @@ void check_tls(doctor::Checks& checks, const ServeRequest& request) {
   }
   const auto tls = look(checks, kName, [&] { return read_tls(*request.tls); });
   if (!tls) return;
-  const auto expires = (*tls)->expires();
-  const auto left = expires - std::chrono::system_clock::now();
-  const auto text =
-      fmt::format("the certificate {} {} {}", request.tls->certificate,
-                  left <= 0s ? "has expired on" : "is valid until", format_time(expires));
-  const std::vector<std::string> todo = {
-      "a new certificate and its key in the same files, then SIGHUP"};
-  if (left <= 0s)
-    checks.fail(kName, text, todo);
-  else if (left < kExpiresSoon)
-    checks.warn(kName, text, todo);
-  else
-    checks.ok(kName, text);
+  doctor::check_expiry(checks, kName, "the certificate " + request.tls->certificate,
+                       (*tls)->expires(), std::chrono::system_clock::now(),
+                       {"a new certificate and its key in the same files, then SIGHUP"});
 }
 
 void check_address(doctor::Checks& checks, const ServeRequest& request) {

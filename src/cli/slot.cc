@@ -20,6 +20,7 @@
 #include "pq/conninfo.h"
 #include "pq/slot_view.h"
 #include "relay/entrance_state.h"
+#include "relay/slots_report.h"
 #include "relay/slots_socket.h"
 
 namespace weir::cli {
@@ -173,22 +174,31 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
-/// A relay has no SQL, by which a server tells of all slots.
-pq::Connection open_for_sql(const Target& target, const net::Wake& never) {
+/// nullopt: that is a relay, which has no SQL.
+std::optional<pq::Connection> open_for_sql(const Target& target, const net::Wake& never) {
   try {
     return target.connect(pq::Replication::none, never);
   } catch (const Error& error) {
     if (error.message().find(relay::kReplicationOnly) == std::string::npos) throw;
-    throw Error(ErrorKind::refused, "that is a relay: it has no SQL to list slots by")
-        .hint(
-            "\"pgweir slot list -D DIR\" where its archive is. Over the connection slots can be "
-            "created and dropped: \"pgweir slot create\", \"pgweir slot drop\".");
+    return std::nullopt;
   }
+}
+
+std::vector<SlotRow> list_of_relay(const Target& target, const net::Wake& never) {
+  auto connection = target.connect(pq::Replication::physical, never);
+  const auto rows = connection.execute(fmt::format("SHOW {}", relay::kSlotsSetting));
+  const bool told = rows.size() == 1 && rows[0].size() == 1 && rows[0][0];
+  std::vector<SlotRow> slots;
+  for (const auto& slot : slots_of_report(told ? *rows[0][0] : "", connection.server_name()))
+    slots.push_back(row_of(slot));
+  return slots;
 }
 
 std::vector<SlotRow> list(const Target& target) {
   const net::Wake never;
-  auto connection = open_for_sql(target, never);
+  auto opened = open_for_sql(target, never);
+  if (!opened) return list_of_relay(target, never);
+  auto& connection = *opened;
   const std::string reason =
       connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(

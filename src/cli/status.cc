@@ -4,24 +4,36 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <memory>
+#include <utility>
 
+#include "archive/listing.h"
+#include "archive/union_shelf.h"
 #include "base/exit_status.h"
 #include "base/units.h"
-#include "cli/archive_slots.h"
 #include "cli/arguments.h"
+#include "cli/ask_archive.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
 #include "cli/help.h"
 #include "cli/metrics.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
+#include "cli/stored_manifest.h"
+#include "cli/web_options.h"
 #include "daemon/screen.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "metrics/exporter.h"
-#include "receive/status_socket.h"
-#include "relay/serve_socket.h"
 #include "status/check.h"
+#include "status/only_stored.h"
 #include "status/report.h"
 #include "status/text.h"
 #include "status/upstream.h"
+#include "web/look.h"
+#include "web/page.h"
+#include "web/recorder.h"
 
 namespace weir::cli {
 
@@ -40,7 +52,10 @@ constexpr auto kMaxAge = option_of<time_value<>>(
 constexpr auto kBeside = option_of<any_text>(
     "beside", "DIR",
     "another archive of the same server: by names, what one has that the other lacks");
-constexpr Option kOptions[] = {kDirectory, kBeside, kJson};
+constexpr auto kHtml = option_of<any_text>(
+    "html", "FILE",
+    "write a page with drawings into FILE, for a ticket or a mail: one file without scripts");
+constexpr Option kOptions[] = {kDirectory, kBeside, kJson, kHtml, kWebBackups};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: the running receiver's)")};
@@ -49,6 +64,7 @@ constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"To ask the server, too (where it is, how far the archive is behind, the slot):", kServer},
     {"For monitoring:", kMonitoring},
+    {"An archive in an object store (pgweir store --help):", kStoreOptionsAlone},
 };
 
 status::Limits limits_of(const Arguments& arguments) {
@@ -56,36 +72,6 @@ status::Limits limits_of(const Arguments& arguments) {
     if (arguments.has(option) && !arguments.has(kCheck))
       throw Error(ErrorKind::usage, fmt::format("{} needs --check", arguments.source(option)));
   return {.max_lag = arguments.get(kMaxLag), .max_age = arguments.get(kMaxAge)};
-}
-
-void ask_receiver(status::StatusReport& report, const std::string& path) {
-  try {
-    report.receiver = receive::StatusSocket::ask(path);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::retry && error.kind() != ErrorKind::io) throw;
-    report.receiver_error = error.what();
-    report.receiver_silent = error.kind() == ErrorKind::retry;
-  }
-}
-
-/// Who serves the archive, and whose slots are kept beside it.
-void ask_relays(status::StatusReport& report, const std::string& path) {
-  constexpr std::chrono::seconds kPatience(5);
-  auto relays = relay::ServeSocket::ask(path);
-  report.relays = std::move(relays.answers);
-  report.relay_errors = std::move(relays.errors);
-  try {
-    report.slots = list_archive_slots(path, kPatience);
-    return;
-  } catch (const Error& error) {
-    report.slots_error = error.what();
-    if (error.kind() != ErrorKind::retry) return;
-  }
-  try {
-    report.slots = read_archive_slots(path);
-  } catch (const Error& error) {
-    report.slots_error = error.what();
-  }
 }
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
@@ -103,6 +89,17 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
   }
 }
 
+/// The page of a receiver, of this moment.
+void write_page(const std::string& file, const status::StatusReport& report,
+                const status::Verdict& verdict, const web::Look& look) {
+  auto facts = web::facts_of(&look, report.directory, std::chrono::system_clock::now());
+  facts.report = report;
+  facts.verdict = verdict;
+  facts.history = web::read_history(report.directory);
+  constexpr unsigned kMode = 0644;
+  io::replace_small_file(file, web::page_html(facts, web::Mode::single), kMode);
+}
+
 bool terminal_is_utf8() {
   for (const auto* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* const value = std::getenv(name);
@@ -115,28 +112,82 @@ bool terminal_is_utf8() {
   return false;
 }
 
+/// What both homes have together. A store that cannot be looked at is told, beside what is here.
+status::StatusReport report_with_store(const std::string& path, StoredArchive& stored) {
+  const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
+  auto side =
+      status::look_at_store(directory.get(), stored.shelf(), std::chrono::system_clock::now());
+  if (side.error.empty()) {
+    try {
+      if (auto look = look_at_manifests(stored, {.beside = directory.get()}))
+        side.manifest = std::move(look->report);
+    } catch (const store::StoreError& error) {
+      side = {.place = side.place, .error = error.what(), .hint = error.hint()};
+    }
+  }
+  status::StatusReport report;
+  if (!side.error.empty()) {
+    if (directory) report = status::make_report(*directory);
+  } else if (directory) {
+    archive::UnionShelf both(*directory, stored.shelf());
+    try {
+      report = status::make_report(both, directory->free_bytes());
+      report.directory = path;
+      if (report.segment_size)
+        status::describe_only_stored(
+            report, status::rows_of(archive::list_archive(stored.shelf()), *report.segment_size),
+            status::rows_of(archive::list_archive(*directory), *report.segment_size));
+    } catch (const store::StoreError& error) {
+      side = {.place = side.place, .error = error.what(), .hint = error.hint()};
+      report = status::make_report(*directory);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::refused) throw;
+      report = status::make_report(*directory);  // encrypted: there is no key here
+    }
+  } else {
+    try {
+      report = status::make_report(stored.shelf(), 0);
+    } catch (const store::StoreError&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::refused) throw;
+      report.damaged.push_back(error.what());
+    }
+  }
+  if (report.directory.empty()) report.directory = side.place;
+  report.store = std::move(side);
+  return report;
+}
+
 int status_command(const Arguments& arguments) {
-  const auto directory = required_directory(arguments);
+  const bool in_store = arguments.has("store");
+  const auto directory = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
   const auto limits = limits_of(arguments);
   const bool with_server = arguments.has(kDbname) || arguments.has(kHost) || arguments.has(kPort) ||
                            arguments.has(kUsername);
   const auto conninfo = with_server ? conninfo_of(arguments) : std::string();
-  if (arguments.has(kSlot) && !with_server)
+  if (arguments.has(kWebBackups) && !arguments.has(kHtml))
+    throw Error(ErrorKind::usage, fmt::format("{} needs --html", arguments.source(kWebBackups)));
+  // With a store it is what names the archive there.
+  if (arguments.has(kSlot) && !with_server && !in_store)
     throw Error(ErrorKind::usage, fmt::format("{} needs a server to ask", arguments.source(kSlot)))
         .hint("Give it with -d CONNINFO.");
 
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
-  ask_receiver(asked, directory);
-  ask_relays(asked, directory);
-  auto report = status::make_report(directory);
-  report.relays = std::move(asked.relays);
-  report.relay_errors = std::move(asked.relay_errors);
-  report.slots = std::move(asked.slots);
-  report.slots_error = std::move(asked.slots_error);
-  report.receiver = asked.receiver;
-  report.receiver_error = asked.receiver_error;
-  report.receiver_silent = asked.receiver_silent;
+  if (!directory.empty()) {
+    ask_receiver(asked, directory);
+    ask_relays(asked, directory);
+  }
+  std::unique_ptr<StoredArchive> stored;
+  if (in_store) stored = open_stored_archive(arguments, nullptr);
+  web::Look look{.at = std::chrono::system_clock::now()};
+  if (arguments.has(kHtml) && !directory.empty())
+    look = web::look_at(directory, arguments.texts(kWebBackups));
+  auto report = stored                 ? report_with_store(directory, *stored)
+                : arguments.has(kHtml) ? look.report
+                                       : status::make_report(directory);
+  take_answers(report, std::move(asked));
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = status::look_beside(report, *beside);
@@ -145,11 +196,14 @@ int status_command(const Arguments& arguments) {
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
   if (arguments.has(kCheck)) verdict = status::check(report, limits);
+  if (const auto file = arguments.get(kHtml))
+    write_page(*file, report, verdict ? *verdict : status::check(report, limits), look);
   if (arguments.has(kJson)) {
     print(status::status_json(report, verdict) + "\n");
   } else {
-    if (verdict) print(verdict->line + "\n");
-    print(status::status_text(report, daemon::Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
+    if (verdict) print_coloured(verdict->line + "\n");
+    print_coloured(
+        status::status_text(report, daemon::Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
   }
   return verdict ? static_cast<int>(verdict->level) : kDone;
 }
@@ -174,11 +228,16 @@ asks the running receiver and looks into the directory; it needs no server.
 
 Usage:
   pgweir status -D DIRECTORY [-d CONNINFO] [OPTION]...
+  pgweir status [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
+
+With --store it tells what directory and object store have together, both ends,
+and what the store does not have yet.
 )",
     .groups = kGroups,
     .notes = R"(Examples:
   pgweir status -D /srv/wal
   pgweir status -D /srv/wal -d "host=db1 user=repl"
+  pgweir status -D /srv/wal --html status.html
   pgweir status -D /srv/wal --check --max-lag 64MB --max-age 5min
 
 Holes are found by the names of the files alone; "pgweir verify" reads them.

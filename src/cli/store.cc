@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "archive/home.h"
+#include "archive/identity.h"
 #include "base/exit_status.h"
 #include "base/threads.h"
 #include "base/units.h"
@@ -14,14 +15,20 @@
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
+#include "cli/durable_end.h"
 #include "cli/help.h"
+#include "cli/manifest_options.h"
+#include "cli/publish_open.h"
 #include "cli/store_options.h"
 #include "cli/stored_archive.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
+#include "store/follow.h"
+#include "store/manifest_reader.h"
 #include "store/open_store.h"
 #include "store/push.h"
+#include "store/rewrap.h"
 #include "store/store_check.h"
 #include "store/store_files.h"
 
@@ -33,8 +40,19 @@ constexpr std::chrono::milliseconds kPatience{60'000};
 
 constexpr auto kRetryFor = option_of<time_value<>>(
     "retry-for", "TIME", "push: how long what may pass is tried again (default: 1min)");
-constexpr Option kOptions[] = {kDirectory.says("push: the archive; check: compare it, too"),
-                               kRetryFor, kNoProgress, kConfig, kHelp};
+constexpr auto kFollow =
+    flag("follow", "push: go on with what is finished from now on, and give up nothing");
+constexpr Option kOptions[] = {
+    kDirectory.says("push, publish-open: the archive; check: compare it, too"),
+    kRetryFor,
+    kEncryptTo.of_section("store"),
+    kManifestKey.of_section("store"),
+    kFollow,
+    kStoreOpen.of_section("store"),
+    kKeepLocal.of_section("store"),
+    kNoProgress,
+    kConfig,
+    kHelp};
 
 Error expected(const std::string& what) {
   return Error(ErrorKind::usage, what).hint("See \"pgweir store --help\".");
@@ -54,6 +72,38 @@ int status_of(const std::vector<Error>& failures) {
   return status;
 }
 
+/// Until somebody stops it.
+int follow(const Arguments& arguments, const store::StoreOptions& options) {
+  const auto path = required_directory(arguments);
+  const daemon::StopRequest stop;
+  StoreLog log;
+  const auto directory = io::open_existing_directory(path);
+  archive::require_not_a_server_directory(*directory);
+  store::OpenStore opened(
+      options, [&] { return stop.made(); }, log);
+  store::Follow following(*directory, opened.store(), opened.layout(),
+                          {.store_name = opened.identity(),
+                           .jobs = options.jobs,
+                           .sealing = sealing_for(options, path),
+                           .manifest_key = options.manifest_key,
+                           .keep_local = arguments.get(kKeepLocal),
+                           .open_every = arguments.get(kStoreOpen),
+                           .durable_end = [&path] { return durable_end_of(path); },
+                           .stop = [&] { return stop.made(); },
+                           .seed = random_number()},
+                          machine_threads(), log);
+  following.run();
+  const auto view = following.view();
+  std::string text =
+      fmt::format("sent {} files, {}", view.sent_files, format_size(view.sent_bytes));
+  if (view.pending_segments + view.pending_histories > 0)
+    text += fmt::format("; {} wait, from {} on", view.pending_segments + view.pending_histories,
+                        view.next);
+  if (view.removed_files > 0) text += fmt::format("; removed {} segments here", view.removed_files);
+  print(text + "\n");
+  return kDone;
+}
+
 int push(const Arguments& arguments, const store::StoreOptions& options) {
   const auto path = required_directory(arguments);
   const daemon::StopRequest stop;
@@ -68,6 +118,8 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
                                     .jobs = options.jobs,
                                     .retry_for = arguments.get(kRetryFor, kPatience),
                                     .stop = [&] { return stop.made(); },
+                                    .sealing = sealing_for(options, path),
+                                    .manifest_key = options.manifest_key,
                                     .seed = random_number()};
     if (!arguments.has(kNoProgress))
       push_options.progress = [&](std::size_t done, std::size_t all) { bar.show(done, all); };
@@ -78,8 +130,13 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   std::string text = fmt::format("sent {}, {}", files(result.segments, result.histories),
                                  format_size(result.bytes));
   if (result.were_there > 0) text += fmt::format("; {} were there already", result.were_there);
+  if (result.not_compared > 0)
+    text += fmt::format("; {} of them are encrypted and were not compared", result.not_compared);
   if (result.pending > 0) text += fmt::format("; {} wait, from {} on", result.pending, result.next);
   print(text + "\n");
+  if (!result.manifest.empty())
+    print(fmt::format("manifest {}, {}; head {}\n", result.manifest,
+                      options.manifest_key ? "signed" : "not signed", result.head));
   if (result.stopped && result.failures.empty())
     throw Error(ErrorKind::retry, "stopped before everything was sent")
         .hint("Run the command again: it goes on from there.");
@@ -93,12 +150,18 @@ int list(const Arguments& arguments, const store::StoreOptions& options) {
   std::size_t count = 0;
   std::uint64_t bytes = 0;
   store::for_each_file(opened.store(), opened.layout(), [&](const store::StoredFile& file) {
-    print(fmt::format("{:>12}  {}\n", file.object.size, file.name));
+    print(fmt::format("{:>12}  {}\n", file.object.size,
+                      file.object.key.substr(file.object.key.rfind('/') + 1)));
     ++count;
     bytes += file.object.size;
     return true;
   });
   fmt::print(stderr, "{} files, {}\n", count, format_size(bytes));
+  for (const auto& chain : store::read_manifests(opened.store(), opened.layout(), {}, {}))
+    fmt::print(
+        stderr, "manifest {}: {} lines, {}; head {}\n", chain.id, chain.length(),
+        chain.signed_by ? "signed by key " + store::to_string(*chain.signed_by) : "not signed",
+        chain.head());
   return kDone;
 }
 
@@ -116,7 +179,8 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
   store::OpenStore opened(options, nullptr, log);
   archive::DirectoryHome home(*directory);
   if (store::fetch_file(opened.store(), opened.layout(), name, home,
-                        slash == std::string::npos ? target : target.substr(slash + 1)))
+                        slash == std::string::npos ? target : target.substr(slash + 1),
+                        options.identities))
     return kDone;
   fmt::print(stderr, "pgweir: the store has no {}\n", name);
   return kNo;
@@ -134,11 +198,26 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
            "credentials from {}{}", credentials.source,
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
   store::check_store(opened.store(), opened.layout(), random_number(), result);
+  if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
   if (const auto path = arguments.get(kDirectory); path && result.all_good()) {
     const auto directory = io::open_existing_directory(*path);
     store::compare_archive(*directory, opened.store(), opened.layout(), opened.identity(), result);
   }
   using Level = store::StoreFinding::Level;
+  if (result.all_good()) {
+    const auto chains = store::read_manifests(opened.store(), opened.layout(), {}, {});
+    for (const auto& chain : chains) {
+      for (const auto& what : chain.broken)
+        result.findings.push_back({Level::bad, fmt::format("manifest {}: {}", chain.id, what),
+                                   "\"pgweir verify --store\" holds all objects against it."});
+      result.findings.push_back(
+          {chain.signed_by ? Level::good : Level::warning,
+           fmt::format("manifest {}: {} lines, {}; head {}", chain.id, chain.length(),
+                       chain.signed_by ? "signed by key " + store::to_string(*chain.signed_by)
+                                       : "not signed (--manifest-key)",
+                       chain.head())});
+    }
+  }
   for (const auto& finding : result.findings) {
     print(fmt::format("{:<7}  {}\n",
                       finding.level == Level::good      ? "ok"
@@ -150,29 +229,91 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
   return result.all_good() ? kDone : kNo;
 }
 
+/// To those that --encrypt-to names now, where the private key is: not on the archiver.
+int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
+  constexpr std::size_t kTold = 20;
+  if (arguments.words().size() > 1) throw expected("store rewrap takes no name");
+  if (options.identities.empty())
+    throw expected("store rewrap needs --identity or --identity-command");
+  if (options.recipients.empty()) throw expected("store rewrap needs --encrypt-to");
+  const daemon::StopRequest stop;
+  StoreLog log;
+  store::OpenStore opened(
+      options, [&] { return stop.made(); }, log);
+  const auto result = store::rewrap(opened.store(), opened.layout(),
+                                    {.identities = options.identities,
+                                     .recipients = options.recipients,
+                                     .key = options.manifest_key,
+                                     .patience = {.seed = random_number()},
+                                     .stop = [&] { return stop.made(); }},
+                                    log);
+  for (std::size_t i = 0; i < result.left.size() && i < kTold; ++i)
+    fmt::print(stderr, "pgweir: left as it is: {}: {}\n", result.left[i].name, result.left[i].why);
+  if (result.left.size() > kTold)
+    fmt::print(stderr, "pgweir: and {} more\n", result.left.size() - kTold);
+  print(fmt::format("rewrapped {} objects; {} were so already; {} left as they are\n",
+                    result.rewrapped, result.were_so, result.left.size()));
+  if (result.stopped)
+    throw Error(ErrorKind::retry, "stopped before every object was looked at")
+        .hint("Run the command again: it goes on from there.");
+  return result.left.empty() ? kDone : kNo;
+}
+
 int store_command(const Arguments& arguments) {
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "what to do with the store?")
-        .hint("push, ls, get or check; see \"pgweir store --help\".");
+        .hint("push, ls, get, check, rewrap, keygen or publish-open; see \"pgweir store --help\".");
   forbid_core_files();
   const auto& verb = arguments.words().front();
-  if (verb != "push" && verb != "ls" && verb != "get" && verb != "check")
+  if (verb == "keygen") {
+    if (arguments.words().size() != 2) throw expected("store keygen takes a file");
+    make_manifest_key(arguments.words()[1]);
+    return kDone;
+  }
+  if (verb != "push" && verb != "ls" && verb != "get" && verb != "check" && verb != "rewrap" &&
+      verb != "publish-open")
     throw Error(ErrorKind::usage, fmt::format("unknown command \"store {}\"", verb))
-        .hint("It can be push, ls, get or check.");
+        .hint("It can be push, ls, get, check, rewrap, keygen or publish-open.");
   const auto options = store_options_of(arguments);
   if (verb == "push") {
     if (arguments.words().size() > 1) throw expected("store push takes no name");
+    if (arguments.has(kFollow)) {
+      if (arguments.on_command_line(kRetryFor))
+        throw expected("--retry-for and --follow exclude each other");
+      return follow(arguments, options);
+    }
+    for (const Option& option : {Option(kKeepLocal), Option(kStoreOpen)})
+      if (arguments.on_command_line(option))
+        throw expected(fmt::format("--{} needs --follow", option.name));
     return push(arguments, options);
   }
-  if (arguments.on_command_line(kRetryFor))
-    throw expected(fmt::format("store {} has no option --retry-for", verb));
+  for (const Option& option : {Option(kRetryFor), kFollow, Option(kKeepLocal), Option(kStoreOpen)})
+    if (arguments.on_command_line(option))
+      throw expected(fmt::format("store {} has no option --{}", verb, option.name));
+  if (verb == "publish-open") {
+    if (arguments.words().size() > 1) throw expected("store publish-open takes no name");
+    return publish_open(arguments, options);
+  }
+  for (const Option& option :
+       {Option(kPrimaryIsGone), Option(kDbname), Option(kHost), Option(kPort), Option(kUsername)})
+    if (arguments.on_command_line(option))
+      throw expected(fmt::format("store {} has no option --{}", verb, option.name));
+  if (verb == "rewrap") return rewrap(arguments, options);
+  if (arguments.on_command_line(kManifestKey))
+    throw expected(fmt::format("store {} has no option --{}", verb, kManifestKey.name));
   if (verb == "ls") return list(arguments, options);
   if (verb == "get") return get(arguments, options);
   return check(arguments, options);
 }
 
+constexpr Option kServers[] = {
+    kPrimaryIsGone, kDbname.says("the servers of which none may answer"), kHost, kPort, kUsername,
+    kNoPassword,
+};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"The store ([store] in a configuration file):", kStoreOptions}};
+                                   {"publish-open: to see that nothing goes on there:", kServers},
+                                   {"The store ([store] in a configuration file):", kStoreOptions},
+                                   {"get, rewrap: to read what is encrypted:", kIdentityOptions}};
 
 }  // namespace
 
@@ -187,15 +328,28 @@ Usage:
   pgweir store ls    --store s3://BUCKET/PREFIX [OPTION]...
   pgweir store get   --store s3://BUCKET/PREFIX [OPTION]... NAME TARGET
   pgweir store check [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
+  pgweir store rewrap --store s3://BUCKET/PREFIX --identity FILE
+                      --encrypt-to KEY [OPTION]...
+  pgweir store keygen FILE
+  pgweir store publish-open [-D DIR] --store s3://BUCKET/PREFIX [OPTION]...
 
   push    finished segments and histories that the store does not have: once,
           for cron, beside a receiver of any make. Each is checked before, and
-          is written once: what the store has is never overwritten.
+          is written once: what the store has is never overwritten. --follow:
+          it goes on until it is stopped, and tries again for ever.
   ls      the segments and histories there, and their sizes
   get     one of them into a new file: a segment by its plain name unpacked and
           checked, by another name as it is stored
   check   tries all that push needs, with an object that is thrown away; with -D
           it says what of the archive is there, and what no longer is
+  rewrap  what is encrypted is given to the recipients of --encrypt-to, and to
+          nobody else, where the private key is: a new header for each object
+  keygen  a key for --manifest-key into FILE, its public half into FILE.pub
+  publish-open
+          after a disaster, for readers of whole segments (Barman, WAL-G):
+          what is durable behind the last finished one gets its final name,
+          with zeros behind it. Refused while a server or its slot answers.
+          Without -D: of what the store has of it (receive --store-open)
 )",
     .groups = kGroups,
     .notes = R"(Keys come from --store-credential-command, --store-credentials, AWS's variables

@@ -18,8 +18,11 @@ void StoreLog::write(LogLevel level, std::string_view message) {
 }
 
 StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<bool()> stop)
-    : opened_(options, std::move(stop), log_),
-      shelf_(opened_.store(), opened_.layout(), {.seed = random_number()}) {}
+    : jobs_(options.jobs),
+      opened_(options, std::move(stop), log_),
+      shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
+             opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(),
+             {.seed = random_number()}, 1, options.identities) {}
 
 std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                    std::function<bool()> stop) {

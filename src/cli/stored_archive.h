@@ -1,13 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "cli/arguments.h"
 #include "io/shelf.h"
+#include "store/near_shelf.h"
 #include "store/open_store.h"
-#include "store/store_shelf.h"
 
 namespace weir::cli {
 
@@ -22,12 +23,16 @@ class StoreLog final : public Log {
 class StoredArchive {
  public:
   StoredArchive(const store::StoreOptions& options, std::function<bool()> stop);
-  [[nodiscard]] io::Shelf& shelf() { return shelf_; }
+  [[nodiscard]] store::NearShelf& shelf() { return shelf_; }
+  [[nodiscard]] store::OpenStore& opened() { return opened_; }
+  /// Requests at once, --store-jobs.
+  [[nodiscard]] std::size_t jobs() const { return jobs_; }
 
  private:
   StoreLog log_;
+  const std::size_t jobs_;
   store::OpenStore opened_;
-  store::StoreShelf shelf_;
+  store::NearShelf shelf_;
 };
 [[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                                  std::function<bool()> stop);

@@ -2,21 +2,30 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <utility>
+
 #include "archive/backup_files.h"
 #include "archive/listing.h"
+#include "archive/union_shelf.h"
 #include "base/exit_status.h"
-#include "base/processors.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/connection_options.h"
 #include "cli/help.h"
+#include "cli/manifest_options.h"
 #include "cli/metrics.h"
 #include "cli/store_options.h"
 #include "cli/stored_archive.h"
+#include "cli/stored_manifest.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
+#include "io/processor_limit.h"
 #include "io/small_file.h"
 #include "metrics/exporter.h"
 #include "verify/beside.h"
@@ -38,6 +47,9 @@ std::string read_accepted(const std::string& path, const std::string& source) {
   }
 }
 
+constexpr const char* kNotRead =
+    "note: objects were compared by names, sizes and MD5; --deep reads them\n";
+
 constexpr auto kFrom = option_of<position_value>(
     "from", "LSN|SEGMENT", "check from here on (default: the archive's beginning)");
 constexpr auto kTo =
@@ -53,16 +65,41 @@ constexpr auto kBeside = option_of<any_text>(
     "and segments that are not the same");
 constexpr auto kAcceptFile = option_of<any_text>(
     "accept-file", "FILE", "known losses: lines of \"TIMELINE FROM TO REASON\"");
+constexpr auto kDeep = flag(
+    "deep", "--store alone: read all of it, where the manifests would do to compare objects by");
 constexpr auto kJson = flag("json", "for programs; docs/verify.md tells the format");
 constexpr Option kOptions[] = {
     kDirectory, kFrom,       kTo,          kTimeline.says("only the way to this timeline"),
     kBackup,    kBeside,     kAcceptFile,  kJobs,
     kJson,      kNoProgress, kMetricsFile, kConfig,
     kHelp};
+constexpr Option kManifests[] = {kDeep, kManifestPublicKey, kExpectHead};
+
+/// What only reading can tell.
+bool asks_to_read(const Arguments& arguments) {
+  for (const Option& option :
+       {Option(kDirectory), Option(kDeep), Option(kFrom), Option(kTo), Option(kTimeline),
+        Option(kBackup), Option(kAcceptFile), Option(kMetricsFile)})
+    if (arguments.has(option)) return true;
+  return std::any_of(std::begin(kIdentityOptions), std::end(kIdentityOptions),
+                     [&](const Option& option) { return arguments.has(option); });
+}
+
+/// The answer of the manifests beside that of reading, as one.
+std::string both_json(std::string text, const store::ManifestReport& report) {
+  using Json = nlohmann::ordered_json;
+  auto json = text.empty() ? Json::object() : Json::parse(text);
+  json["sound"] = json.value("sound", true) && report.sound();
+  json["manifest"] = Json::parse(store::to_json(report));
+  return json.dump(2) + "\n";
+}
 
 int verify_command(const Arguments& arguments) {
   const bool in_store = arguments.has("store");
   const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
+  for (const Option& option : kManifests)
+    if (arguments.has(option) && !in_store)
+      throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
   if (in_store && arguments.has(kBeside))
     throw Error(ErrorKind::usage, "--beside and --store both name what is compared with")
         .hint("Give one of them.");
@@ -76,17 +113,48 @@ int verify_command(const Arguments& arguments) {
   if (const auto file = arguments.get(kAcceptFile))
     options.accepted =
         verify::parse_accepted(read_accepted(*file, arguments.source(kAcceptFile)), *file);
-  options.jobs = arguments.get(kJobs, usable_processors());
+  options.jobs = arguments.get(kJobs, io::worthwhile_threads());
 
   const daemon::StopRequest stop;
   options.stop = [&] { return stop.made(); };
-  // The store alone, or the directory and what the store has of it.
+  // The store alone, or the directory with it.
   std::unique_ptr<StoredArchive> stored;
   if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
   const auto beside = arguments.get(kBeside);
   const auto beside_directory = beside ? io::open_existing_directory(*beside) : nullptr;
-  io::Shelf& archive = directory ? static_cast<io::Shelf&>(*directory) : stored->shelf();
+  std::optional<archive::UnionShelf> both;
+  if (directory && stored) both.emplace(*directory, stored->shelf());
+  io::Shelf& archive = both        ? static_cast<io::Shelf&>(*both)
+                       : directory ? static_cast<io::Shelf&>(*directory)
+                                   : stored->shelf();
+  std::optional<ManifestLook> manifest;
+  const ManifestRequest request{.keys = manifest_public_keys_of(arguments),
+                                .expected_heads = arguments.texts(kExpectHead),
+                                .beside = directory.get()};
+  if (stored) manifest = look_at_manifests(*stored, request);
+  // What a line tells of was checked, record by record, before it was stored.
+  if (manifest && !asks_to_read(arguments)) {
+    if (arguments.has(kJson))
+      print(both_json("", manifest->report));
+    else
+      print_coloured(store::to_text(manifest->report) + kNotRead);
+    return manifest->report.sound() ? kDone : kNo;
+  }
+  // Each object is fetched once: to be checked, and for its digest.
+  const bool deep = manifest && arguments.has(kDeep);
+  const auto at_once = stored ? stored->jobs() : 0;
+  store::ReadDigests digests;
+  std::mutex digests_mutex;
+  if (deep) {
+    options.jobs = std::max<unsigned>(options.jobs, static_cast<unsigned>(at_once));
+    constexpr std::size_t kKept = 2;  // for each thread: its own, and the next one's front
+    stored->shelf().read_whole_segments(kKept * options.jobs,
+                                        [&](const std::string& key, const std::string& sha256) {
+                                          const std::lock_guard lock(digests_mutex);
+                                          digests.try_emplace(key, sha256);
+                                        });
+  }
   io::Shelf* const other = beside_directory      ? static_cast<io::Shelf*>(beside_directory.get())
                            : directory && stored ? &stored->shelf()
                                                  : nullptr;
@@ -97,22 +165,32 @@ int verify_command(const Arguments& arguments) {
     if (!arguments.has(kNoProgress))
       options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
     report = verify::verify(archive, options);
-    if (other) compared = verify::compare_archives(archive, *other, options);
+    if (other)
+      compared = verify::compare_archives(directory ? *directory : archive, *other, options);
   }
+  if (deep) look_deeply(*stored, request, *manifest, digests, at_once, options.stop);
   // Before the text, whose reader may have gone.
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file,
                         verify_metrics(report, archive.path(), std::chrono::system_clock::now()));
-  if (arguments.has(kJson))
-    print(verify::to_json(report, compared ? &*compared : nullptr));
-  else
-    print(verify::to_text(report) + (compared ? "\n" + verify::to_text(*compared) : ""));
-  return report.sound() && (!compared || compared->agrees()) ? kDone : kNo;
+  if (arguments.has(kJson)) {
+    auto json = verify::to_json(report, compared ? &*compared : nullptr);
+    print(manifest ? both_json(std::move(json), manifest->report) : json);
+  } else {
+    print_coloured(verify::to_text(report) + (compared ? "\n" + verify::to_text(*compared) : "") +
+                   (manifest ? "\n" + store::to_text(manifest->report) : ""));
+  }
+  return report.sound() && (!compared || compared->agrees()) &&
+                 (!manifest || manifest->report.sound())
+             ? kDone
+             : kNo;
 }
 
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"An archive in an object store (pgweir store --help):", kStoreOptions}};
+    {"An archive in an object store (pgweir store --help):", kStoreOptions},
+    {"By the manifests of the store:", kManifests},
+    {"To read what is encrypted:", kIdentityOptions}};
 
 }  // namespace
 
@@ -126,8 +204,10 @@ Usage:
   pgweir verify -D DIRECTORY [OPTION]...
   pgweir verify --store s3://BUCKET/PREFIX [OPTION]...
 
-With --store alone it reads what the store has, every byte of it; with -D, too,
-it checks the directory and compares what both have.
+With --store alone it holds what is there against the store's manifests, by
+names, sizes and MD5, without a private key; where there is none, or with
+--deep or --identity, it reads every byte. With -D, too, it reads both
+together, and compares what both have.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 a recovery over this range finds everything (and the archive

@@ -16,6 +16,7 @@ class Digest {
  public:
   enum class Kind {
     sha256,
+    sha512,
     md5,  ///< no protection: what HTTP's Content-MD5 wants
   };
   explicit Digest(Kind kind);

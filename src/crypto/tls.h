@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "crypto/pem_file.h"
+
 // OpenSSL's own types, without its headers.
 struct ssl_ctx_st;
 struct ssl_st;
@@ -17,12 +19,6 @@ namespace weir::crypto {
 // TLS of the server's side, by OpenSSL: 1.2 and later, without compression, renegotiation, sessions
 // that are resumed, and early data. libssl is loaded by the first TlsServer. Bytes in, bytes out:
 // no socket, no clock but OpenSSL's own, which looks whether certificates are valid.
-
-/// A file that has been read, and its name for messages.
-struct PemFile {
-  std::string path;
-  std::string content;
-};
 
 /// How a server shows itself, and whose certificates it believes. Shared by all its connections, on
 /// any thread; never changes.

@@ -1,95 +1,19 @@
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/obj_mac.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <array>
-#include <ctime>
 #include <utility>
-#include <vector>
 
 #include "crypto/openssl_error.h"
+#include "crypto/pem.h"
 #include "crypto/tls.h"
 
 namespace weir::crypto {
 
 namespace {
-
-struct FreeBio {
-  void operator()(BIO* bio) const noexcept {
-    PGWEIR_CRYPTO(BIO_free);
-    call_BIO_free(bio);
-  }
-};
-struct FreeCertificate {
-  void operator()(X509* certificate) const noexcept {
-    PGWEIR_CRYPTO(X509_free);
-    call_X509_free(certificate);
-  }
-};
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const noexcept {
-    PGWEIR_CRYPTO(EVP_PKEY_free);
-    call_EVP_PKEY_free(key);
-  }
-};
-using Certificate = std::unique_ptr<X509, FreeCertificate>;
-
-Error wrong(const PemFile& file, const std::string& what) {
-  return Error(ErrorKind::usage, what).with("path", file.path);
-}
-
-std::unique_ptr<BIO, FreeBio> reader_of(const PemFile& file) {
-  PGWEIR_CRYPTO(BIO_new_mem_buf);
-  std::unique_ptr<BIO, FreeBio> bio(
-      call_BIO_new_mem_buf(file.content.data(), static_cast<int>(file.content.size())));
-  if (bio == nullptr) throw openssl_error("could not read a PEM file");
-  return bio;
-}
-
-/// All that are in the file, at least one. `cannot`: what is said where that is not so.
-std::vector<Certificate> read_certificates(const PemFile& file, const char* cannot) {
-  PGWEIR_CRYPTO(ERR_clear_error);
-  PGWEIR_CRYPTO(ERR_peek_last_error);
-  PGWEIR_CRYPTO(PEM_read_bio_X509);
-  const auto bio = reader_of(file);
-  std::vector<Certificate> certificates;
-  call_ERR_clear_error();
-  while (auto* const certificate = call_PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr))
-    certificates.emplace_back(certificate);
-  const auto code = call_ERR_peek_last_error();
-  const bool ended =
-      ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-  const auto reason = openssl_reason();
-  if (certificates.empty() || !ended)
-    throw wrong(file, std::string(cannot) + ": " + reason)
-        .hint("It has to be in PEM form, \"-----BEGIN CERTIFICATE-----\".");
-  return certificates;
-}
-
-/// Nobody is asked for a passphrase: there may be no terminal, and a reload must not wait.
-int no_passphrase(char*, int, int, void* asked) noexcept {
-  *static_cast<bool*>(asked) = true;
-  return -1;
-}
-
-std::unique_ptr<EVP_PKEY, FreeKey> read_key(const PemFile& file) {
-  PGWEIR_CRYPTO(ERR_clear_error);
-  PGWEIR_CRYPTO(PEM_read_bio_PrivateKey);
-  const auto bio = reader_of(file);
-  bool asked = false;
-  call_ERR_clear_error();
-  std::unique_ptr<EVP_PKEY, FreeKey> key(
-      call_PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, &asked));
-  if (asked)
-    throw wrong(file, "the private key is protected by a passphrase")
-        .hint("Take the passphrase off (openssl pkey -in … -out …), and protect the file.");
-  if (key == nullptr) throw wrong(file, "could not read the private key: " + openssl_reason());
-  return key;
-}
 
 std::optional<std::string> hash_of(X509* certificate) {
   PGWEIR_CRYPTO(X509_get_signature_info);
@@ -115,15 +39,6 @@ std::optional<std::string> hash_of(X509* certificate) {
     return std::nullopt;
   }
   return std::string(reinterpret_cast<const char*>(hash.data()), size);
-}
-
-std::chrono::sys_seconds expiry_of(X509* certificate) {
-  PGWEIR_CRYPTO(X509_get0_notAfter);
-  PGWEIR_CRYPTO(ASN1_TIME_to_tm);
-  std::tm time{};
-  if (call_ASN1_TIME_to_tm(call_X509_get0_notAfter(certificate), &time) != 1)
-    throw openssl_error("could not read until when a certificate is valid");
-  return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&time)));
 }
 
 /// What the client offers is a list of names, each behind its length.
@@ -190,14 +105,18 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
   const auto certificates = read_certificates(files.certificate, "could not read the certificate");
   auto* const own = certificates.front().get();
   if (call_SSL_CTX_use_certificate(context_.get(), own) != 1)
-    throw wrong(files.certificate, "the certificate cannot be used: " + openssl_reason());
+    throw pem_error(files.certificate, "the certificate cannot be used: " + openssl_reason());
   for (std::size_t i = 1; i < certificates.size(); ++i)
     if (call_SSL_CTX_ctrl(context_.get(), SSL_CTRL_CHAIN_CERT, 1, certificates[i].get()) != 1)
-      throw wrong(files.certificate, "a certificate cannot be used: " + openssl_reason());
+      throw pem_error(files.certificate, "a certificate cannot be used: " + openssl_reason());
   const auto key = read_key(files.key);
+  if (key == nullptr)
+    throw pem_error(files.key, "the private key is protected by a passphrase")
+        .hint("Take the passphrase off (openssl pkey -in … -out …), and protect the file.");
   if (call_SSL_CTX_use_PrivateKey(context_.get(), key.get()) != 1 ||
       call_SSL_CTX_check_private_key(context_.get()) != 1)
-    throw wrong(files.key, "the private key is not that of the certificate: " + openssl_reason())
+    throw pem_error(files.key,
+                    "the private key is not that of the certificate: " + openssl_reason())
         .with("certificate", files.certificate.path);
   end_point_ = hash_of(own);
   expires_ = expiry_of(own);
@@ -208,7 +127,7 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
     if (call_X509_STORE_add_cert(call_SSL_CTX_get_cert_store(context_.get()), authority.get()) !=
             1 ||
         call_SSL_CTX_add_client_CA(context_.get(), authority.get()) != 1)
-      throw wrong(*files.authorities, "a certificate cannot be used: " + openssl_reason());
+      throw pem_error(*files.authorities, "a certificate cannot be used: " + openssl_reason());
   // A certificate that is shown has to be valid; one is shown if a rule wants it.
   call_SSL_CTX_set_verify(context_.get(), SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, nullptr);
 }

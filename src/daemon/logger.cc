@@ -18,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/journal.h"
 #include "base/units.h"
 
 namespace weir::daemon {
@@ -38,6 +39,13 @@ spdlog::level::level_enum level_of(LogLevel level) {
       return spdlog::level::err;
   }
   return spdlog::level::err;
+}
+
+LogLevel level_of(spdlog::level::level_enum level) {
+  if (level <= spdlog::level::debug) return LogLevel::debug;
+  if (level == spdlog::level::info) return LogLevel::info;
+  if (level == spdlog::level::warn) return LogLevel::warning;
+  return LogLevel::error;
 }
 
 class LevelName final : public spdlog::custom_flag_formatter {
@@ -65,10 +73,11 @@ class LevelName final : public spdlog::custom_flag_formatter {
   bool colour_;
 };
 
-std::unique_ptr<spdlog::formatter> make_formatter(bool colour) {
+std::unique_ptr<spdlog::formatter> make_formatter(bool colour, bool journal) {
   auto formatter =
       std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc, "\n");
-  formatter->add_flag<LevelName>('*', colour).set_pattern("%Y-%m-%d %H:%M:%S.%e UTC %* %v");
+  formatter->add_flag<LevelName>('*', colour)
+      .set_pattern(journal ? "%* %v" : "%Y-%m-%d %H:%M:%S.%e UTC %* %v");
   return formatter;
 }
 
@@ -188,7 +197,7 @@ class Sink final : public spdlog::sinks::sink {
     formatter_->format(message, line);
     const std::string_view text(line.data(), line.size());
     if (file_ == nullptr) {
-      screen_.write(text);
+      show(level_of(message.level), text);
       return;
     }
     try {
@@ -197,8 +206,9 @@ class Sink final : public spdlog::sinks::sink {
     } catch (const Error& error) {
       // Said once, and the messages are shown where there may be a reader.
       if (!std::exchange(file_failed_, true))
-        screen_.write(fmt::format("pgweir: warning: {}; the log goes on here\n", error.what()));
-      screen_.write(text);
+        show(LogLevel::warning,
+             fmt::format("pgweir: warning: {}; the log goes on here\n", error.what()));
+      show(level_of(message.level), text);
     }
   }
 
@@ -221,6 +231,13 @@ class Sink final : public spdlog::sinks::sink {
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
  private:
+  void show(LogLevel level, std::string_view lines) {
+    if (screen_.journal())
+      screen_.write(with_priority(level, lines));
+    else
+      screen_.write(lines);
+  }
+
   Screen& screen_;
   LogFile* file_;
   std::unique_ptr<spdlog::formatter> formatter_;
@@ -328,7 +345,11 @@ class Logger::Impl {
   std::unique_ptr<spdlog::formatter> formatter() const {
     if (format == LogFormat::json) return std::make_unique<JsonFormatter>();
     if (!program.empty()) return std::make_unique<ClientFormatter>(program);
-    return make_formatter(!file && screen.colour());
+    return make_formatter(!file && screen.colour(), !file && screen.journal());
+  }
+
+  void write_now(LogLevel at, const std::string& lines) const {
+    screen.write_now(screen.journal() ? with_priority(at, lines) : lines);
   }
 
   Screen& screen;
@@ -371,7 +392,8 @@ void Logger::reopen() {
   try {
     impl_->file->reopen();
   } catch (const Error& error) {
-    impl_->screen.write_now(
+    impl_->write_now(
+        LogLevel::error,
         fmt::format("pgweir: error: {}; the log goes on in the old one\n", error.what()));
   }
 }
@@ -397,14 +419,17 @@ void Logger::last_words(const Error& error, std::chrono::milliseconds time) {
   const bool drained = drain(time);
   if (drained && !impl_->file) return;
   if (impl_->format == LogFormat::json) {
-    impl_->screen.write_now(json_line(std::chrono::system_clock::now(),
-                                      json_fields(LogLevel::error, error.message(), &error)));
+    impl_->write_now(LogLevel::error,
+                     json_line(std::chrono::system_clock::now(),
+                               json_fields(LogLevel::error, error.message(), &error)));
     return;
   }
   const std::string name = impl_->program.empty() ? "pgweir" : impl_->program;
-  impl_->screen.write_now(fmt::format(
-      "{}: error: {}\n{}", name, error.what(),
-      error.hint().empty() ? std::string() : fmt::format("{}: hint: {}\n", name, error.hint())));
+  impl_->write_now(
+      LogLevel::error,
+      fmt::format("{}: error: {}\n{}", name, error.what(),
+                  error.hint().empty() ? std::string()
+                                       : fmt::format("{}: hint: {}\n", name, error.hint())));
 }
 
 std::string one_message(std::string_view message) {

@@ -20,7 +20,8 @@ enum class LogFormat {
 ///
 ///     2026-11-20 10:00:00.123 UTC INFO  text
 ///
-/// on stderr or in a file. A thread of its own writes them, from a small queue: a stopped terminal
+/// on stderr or in a file; where stderr is systemd's journal each line has its priority in front
+/// and no time. A thread of its own writes them, from a small queue: a stopped terminal
 /// or a hanging log disk delays and in the end drops the oldest messages, never the archiving. Any
 /// thread.
 class Logger final : public Log {

@@ -9,6 +9,9 @@
 #include <cstdlib>
 #include <limits>
 
+#include "base/colour.h"
+#include "base/journal.h"
+
 namespace weir::daemon {
 
 namespace {
@@ -24,10 +27,10 @@ constexpr std::string_view kEraseLine = "\r\x1b[K";
 
 Screen::Screen(int fd) : fd_(fd), deadline_(std::numeric_limits<Clock::rep>::max()) {
   const char* term = std::getenv("TERM");
-  const char* no_colour = std::getenv("NO_COLOR");
   const std::string_view kind = term == nullptr ? "" : term;
   live_ = ::isatty(fd_) == 1 && !kind.empty() && kind != "dumb";
-  colour_ = live_ && (no_colour == nullptr || *no_colour == '\0');
+  colour_ = shows_colour(fd_);
+  journal_ = is_journal(fd_);
 }
 
 int Screen::width() const {

@@ -22,6 +22,8 @@ class Screen {
   [[nodiscard]] bool live() const { return live_; }
   /// The user wants no colour, or it would not show.
   [[nodiscard]] bool colour() const { return colour_; }
+  /// Leads to systemd's journal, which has a clock and priorities of its own.
+  [[nodiscard]] bool journal() const { return journal_; }
   /// Columns, 80 if nobody knows.
   [[nodiscard]] int width() const;
 
@@ -45,6 +47,7 @@ class Screen {
   const int fd_;
   bool live_ = false;
   bool colour_ = false;
+  bool journal_ = false;
   std::mutex mutex_;
   bool shown_ = false;  ///< the live line is on the screen
   std::atomic<std::chrono::steady_clock::rep> deadline_;

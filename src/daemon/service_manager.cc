@@ -20,6 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kNotifyEvery = 30s;
+constexpr std::chrono::milliseconds kNotifyWhileBehind = 5s;
 constexpr std::chrono::milliseconds kTryAgain = 200ms;
 /// Messages that found no room; a STATUS= gives way to a newer one, so there are never many.
 constexpr std::size_t kMostWaiting = 16;
@@ -103,9 +104,10 @@ void ServiceManager::stop() {
 }
 
 void ServiceManager::work(const std::function<void()>& update) {
-  const auto interval = std::min(heartbeat_interval().value_or(kNotifyEvery), kNotifyEvery);
+  const auto usual = std::min(heartbeat_interval().value_or(kNotifyEvery), kNotifyEvery);
   while (!end_) {
     if (update) update();
+    const auto interval = behind_ ? std::min(usual, kNotifyWhileBehind) : usual;
     feed(Clock::now());
     notify_waiting();
     const bool waiting = [this] {
@@ -123,6 +125,7 @@ void ServiceManager::read_board(const receive::StatusBoard& board) {
   const auto view = board.view();
   if (view.stream && !std::exchange(streamed_, true)) heartbeat();
   if (!view.stream) streamed_ = false;
+  behind_ = view.stream && view.stream->server_end > view.stream->flush;
   excuse(!view.stream);
   if (view.stream || view.content.state == "waiting") notify_ready();
   set_line(status_line(view));

@@ -24,7 +24,8 @@ namespace weir::daemon {
 /// - READY=1 when it streams (or listens) for the first time, or when the first attempt failed in a
 ///   way that may pass and it goes on trying by itself: a server that is down must not hold up a
 ///   boot. What will not pass by itself ends the process before.
-/// - STATUS= with state, position and lag, whenever the state changes and about every half minute.
+/// - STATUS= with state, position and lag, whenever the state changes, about every half minute, and
+///   every few seconds while it is behind.
 /// - WATCHDOG=1 while the thread that answers the server goes round: see heartbeat(). So a process
 ///   that hangs is noticed, and a disk that hangs is no reason to be killed. While no stream runs,
 ///   every wait has a limit of its own.
@@ -93,6 +94,7 @@ class ServiceManager {
 
   // The thread's own.
   bool streamed_ = false;
+  bool behind_ = false;
   Clock::time_point watchdog_at_{};
 
   std::mutex mutex_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,5 +44,10 @@ class Checks {
 /// What the server writes, in bytes a second, by the larger of two looks: a quiet moment says
 /// little.
 [[nodiscard]] std::optional<double> rate_of(const ServerFacts& server);
+
+/// Until when a certificate is valid.
+void check_expiry(Checks& checks, const char* name, const std::string& certificate,
+                  std::chrono::sys_seconds expires, std::chrono::system_clock::time_point now,
+                  const std::vector<std::string>& todo);
 
 }  // namespace weir::doctor

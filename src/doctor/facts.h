@@ -12,6 +12,7 @@
 #include "archive/identity.h"
 #include "archive/resume.h"
 #include "io/place.h"
+#include "pq/client_secrets.h"
 #include "pq/slot_view.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -59,6 +60,13 @@ struct ServerFacts {
     std::string last_failed;
   };
   std::optional<Archiver> archiver;
+  /// Of the server, and of the files that a connection is made with.
+  struct Certificates {
+    std::optional<std::chrono::sys_seconds> server_expires{};  ///< unset: no TLS, or not known
+    pq::SecretsLook own{};
+    std::chrono::system_clock::time_point now{};
+  };
+  Certificates certificates{};
   std::optional<bool> standby_receives;  ///< a standby got WAL by streaming since its start
   std::vector<std::string> unseen;
 
@@ -90,6 +98,9 @@ struct ArchiveFacts {
   std::optional<Trouble> content_trouble;
 };
 
+/// --prefer
+enum class PreferredRole { any, primary, standby };
+
 /// What the receiver is going to be asked.
 struct Plan {
   std::optional<std::string> slot;
@@ -97,6 +108,8 @@ struct Plan {
   std::chrono::milliseconds status_interval{10'000};
   std::size_t hosts = 1;           ///< of the connection string
   bool slot_on_all_hosts = false;  ///< --slot-on listed
+  PreferredRole prefer = PreferredRole::any;
+  bool confirm_stored = false;  ///< --confirm stored
 };
 
 }  // namespace weir::doctor

@@ -39,6 +39,7 @@ constexpr const char* kSettings[] = {
     "idle_replication_slot_timeout",
     "synchronous_standby_names",
     "synchronous_commit",
+    "synchronized_standby_slots",
     "wal_sender_timeout",
     "archive_mode",
     "archive_command",
@@ -325,6 +326,8 @@ ServerFacts inspect_server(const std::string& conninfo, const std::string& ordin
   ServerFacts facts;
   const auto expanded = pq::expand_conninfo(conninfo);
   if (const auto user = expanded.find("user"); user != expanded.end()) facts.user = user->second;
+  facts.certificates.own = pq::look_at_secrets(pq::secret_files(expanded));
+  facts.certificates.now = std::chrono::system_clock::now();
   std::optional<Point> first;
   facts.plain_trouble = attempt_connection(
       {.conninfo = ordinary_conninfo, .replication = pq::Replication::none},
@@ -339,6 +342,7 @@ ServerFacts inspect_server(const std::string& conninfo, const std::string& ordin
       attempt_connection({.conninfo = conninfo}, [&](pq::Connection& connection) {
         facts.server = connection.server_name();
         facts.version = connection.server_version();
+        facts.certificates.server_expires = connection.server_certificate_expires();
         inspect_by_replication(facts, connection);
         if (slot && !facts.slot) {
           attempt(facts, "the slot", [&] {

@@ -3,10 +3,12 @@
 #include <variant>
 
 #include "doctor/failover.h"
+#include "doctor/preferred.h"
 #include "net/wait.h"
 #include "net/wake.h"
 #include "pq/connection.h"
 #include "pq/conninfo.h"
+#include "pq/parameters.h"
 #include "pq/replication_stream.h"
 
 namespace weir::doctor {
@@ -78,7 +80,7 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
                                           .any_role = true},
                                          never);
   host.major = connection.server_major();
-  if (const auto standby = connection.parameter("in_hot_standby")) host.standby = *standby == "on";
+  host.standby = pq::show_if_standby(connection);
   host.identity = pq::identify_system(connection);
   if (host.identity.timeline == 1) {
     host.history = wal::TimelineHistory(1);
@@ -103,20 +105,41 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
     host.has_wal = has_wal_at(connection, host, *next);
 }
 
-}  // namespace
+void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
+             const std::optional<std::string>& slot) {
+  const net::Wake never;
+  auto connection = pq::Connection::open({.conninfo = conninfo,
+                                          .timeout = kPatience,
+                                          .first_host = index,
+                                          .only_first_host = true,
+                                          .any_role = true},
+                                         never);
+  host.standby = pq::show_if_standby(connection);
+  if (!slot || connection.server_major() < 15) return;
+  constexpr std::string_view kNotSupported = "0A000";  // a logical one
+  try {
+    if (const auto state = pq::read_replication_slot(connection, *slot))
+      host.has_slot = state->exists;
+  } catch (const Error& error) {
+    if (error.sqlstate() != kNotSupported) throw;
+    host.has_slot = false;
+  }
+}
 
-std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const FailoverFacts& archive) {
+/// Each host of the connection string by inspect(); what goes wrong is its trouble.
+template <typename Host, typename Wanted>
+std::vector<Host> inspect_all(const std::string& conninfo, const Wanted& wanted) {
   const auto values = pq::expand_conninfo(conninfo);
   const auto value = [&](std::string_view keyword) {
     const auto found = values.find(keyword);
     return found == values.end() ? std::string() : found->second;
   };
-  std::vector<HostFacts> hosts;
+  std::vector<Host> hosts;
   for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port"))) {
-    HostFacts facts;
+    Host facts;
     facts.host = host.to_string();
     try {
-      inspect(facts, conninfo, hosts.size(), archive);
+      inspect(facts, conninfo, hosts.size(), wanted);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage) throw;
       facts.trouble = Trouble{error.what(), {}};
@@ -125,6 +148,17 @@ std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const Failover
     hosts.push_back(std::move(facts));
   }
   return hosts;
+}
+
+}  // namespace
+
+std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const FailoverFacts& archive) {
+  return inspect_all<HostFacts>(conninfo, archive);
+}
+
+std::vector<HostRole> inspect_roles(const std::string& conninfo,
+                                    const std::optional<std::string>& slot) {
+  return inspect_all<HostRole>(conninfo, slot);
 }
 
 }  // namespace weir::doctor

@@ -6,8 +6,8 @@
 #include "base/units.h"
 #include "doctor/check_list.h"
 #include "doctor/checks.h"
-#include "doctor/synchronous_names.h"
 #include "pq/connect_advice.h"
+#include "pq/synchronous_names.h"
 
 namespace weir::doctor {
 
@@ -52,6 +52,24 @@ void check_connections(Checks& checks, const ServerFacts& server) {
                  fmt::format("or: ALTER ROLE {} NOSUPERUSER REPLICATION;", user)});
   else if (server.superuser && !server.replication_trouble)
     checks.ok("role", fmt::format("the role {} may replicate and is no superuser", user));
+}
+
+void check_certificates(Checks& checks, const ServerFacts& server) {
+  const auto& [server_expires, own, now] = server.certificates;
+  if (const auto trouble = pq::trouble_with_secrets(own); !trouble.empty())
+    checks.warn("client_certificate", trouble,
+                {"put the files there that sslcert, sslkey and sslrootcert name, whole, and for "
+                 "this user alone"});
+  else if (own.expires)
+    check_expiry(checks, "client_certificate", "the client's certificate " + own.certificate,
+                 *own.expires, now,
+                 {"a new certificate and its key in the same files: they are read at the next "
+                  "connection"});
+  if (server_expires)
+    check_expiry(checks, "server_certificate", "the certificate of " + server.server,
+                 *server_expires, now,
+                 {"a new certificate for the server (ssl_cert_file, ssl_key_file), then "
+                  "pg_reload_conf()"});
 }
 
 void check_version(Checks& checks, const ServerFacts& server) {
@@ -219,13 +237,8 @@ void check_limits(Checks& checks, const ServerFacts& server, const Plan& plan) {
 void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& plan) {
   const auto setting = server.setting("synchronous_standby_names");
   if (!setting) return;
-  const auto names = synchronous_names(*setting);
-  auto own = plan.application_name;
-  std::transform(own.begin(), own.end(), own.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const bool named = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return name == "*" || name == own;
-  });
+  const auto names = pq::synchronous_names(*setting);
+  const bool named = pq::names_standby(*setting, plan.application_name);
   const auto commit = server.setting("synchronous_commit").value_or("on");
   const std::string kName = "synchronous_standby_names";
   if (names.empty()) {
@@ -235,11 +248,25 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
               "of no effect on a standby: only the primary's own receivers can be waited for");
   } else if (!named) {
     checks.ok(kName, fmt::format("commits wait for others, not for \"{}\"", plan.application_name));
+  } else if (plan.confirm_stored) {
+    checks.fail(kName,
+                fmt::format("\"{}\" is named, and with --confirm stored each commit would wait "
+                            "for the object store: the receiver refuses that",
+                            plan.application_name),
+                {"leave that name out of synchronous_standby_names; or --confirm local",
+                 "or, if commits are to wait for the store: receive --force"});
   } else if (commit == "off" || commit == "local") {
     checks.warn(kName,
                 fmt::format("\"{}\" is named, but synchronous_commit is {}: commits do not wait",
                             plan.application_name, commit),
                 {alter("synchronous_commit", "on")});
+  } else if (plan.prefer == PreferredRole::standby) {
+    checks.warn(kName,
+                fmt::format("\"{}\" is named, and --prefer standby takes the archive to a standby, "
+                            "where no commit can wait for it",
+                            plan.application_name),
+                {"--prefer primary; or serve the archive's word below the standby (receive "
+                 "--serve-sync, docs/serve.md)"});
   } else if (names.size() == 1 && names.front() != "*") {
     checks.warn(kName,
                 fmt::format("\"{}\" alone is named: while no receiver runs, every commit hangs",
@@ -254,6 +281,29 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                 "synchronous_standby_names has *: whoever is connected counts, the slot keeper of "
                 "--slot-on and pg_receivewal included, so a commit may be confirmed by no standby",
                 {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
+}
+
+/// --confirm stored: what the store has not got stays in the server's pg_wal.
+void check_confirm(Checks& checks, const ServerFacts& server, const Plan& plan) {
+  if (!plan.confirm_stored) return;
+  const std::string kName = "confirm_stored";
+  if (!plan.slot) {
+    checks.fail(kName, "--confirm stored without a slot keeps nothing on the server",
+                {"pgweir receive -S NAME --create-slot --if-not-exists --confirm stored ..."});
+    return;
+  }
+  // walsender.c, StandbySlotsHaveCaughtup(), 17 and later: their slots' restart_lsn counts.
+  if (const auto waited = server.setting("synchronized_standby_slots");
+      waited && pq::names_standby(*waited, *plan.slot))
+    checks.fail(kName,
+                fmt::format("synchronized_standby_slots names \"{}\": with --confirm stored, "
+                            "logical replication would wait for the object store",
+                            *plan.slot),
+                {"leave that slot out of synchronized_standby_slots; or --confirm local"});
+  else
+    checks.ok(kName,
+              "the slot keeps on the server what the object store has not got: while the store is "
+              "away, pg_wal grows");
 }
 
 void check_candidates(Checks& checks, const Plan& plan) {
@@ -358,6 +408,7 @@ void check_clock(Checks& checks, const ServerFacts& server) {
 std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   Checks checks;
   check_connections(checks, server);
+  check_certificates(checks, server);
   if (server.replication_trouble && server.plain_trouble) return checks.take();
   check_version(checks, server);
   check_wal_level(checks, server);
@@ -368,6 +419,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
                    {"let the role make ordinary connections, too (see ordinary_connection)"});
   check_limits(checks, server, plan);
   check_synchronous(checks, server, plan);
+  check_confirm(checks, server, plan);
   check_candidates(checks, plan);
   check_sender_timeout(checks, server, plan);
   check_archive_mode(checks, server);

@@ -52,10 +52,9 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
                   "Compare the two, move the archive's away, and run the command again.");
       continue;
     }
-    const auto contradicts = [&](wal::TimelineId other) {
+    const auto contradicts = [&, &offer = history](wal::TimelineId other) {
       const auto* const their = plan.lineage.find(other);
-      return their != nullptr &&
-             (!agree(history.history, *their) || !agree(*their, history.history));
+      return their != nullptr && (!agree(offer.history, *their) || !agree(*their, offer.history));
     };
     auto others = known;
     for (const auto& [other, unused] : offered) others.push_back(other);
@@ -66,11 +65,11 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
       continue;
     }
     plan.lineage.add(history.history);
-    const bool of_ours =
-        with_segments.contains(timeline) ||
-        std::any_of(with_segments.begin(), with_segments.end(), [&](wal::TimelineId other) {
-          return plan.lineage.history(other).contains(timeline);
-        });
+    const bool of_ours = with_segments.contains(timeline) ||
+                         std::any_of(with_segments.begin(), with_segments.end(),
+                                     [&, id = timeline](wal::TimelineId other) {
+                                       return plan.lineage.history(other).contains(id);
+                                     });
     const bool goes_on = newest == 0 || history.history.contains(newest);
     if (of_ours || (goes_on && extend))
       plan.wanted.push_back({history, !of_ours});

@@ -225,12 +225,11 @@ class Judge::Reading {
     } catch (const Error&) {
       return false;
     }
-    // In a server's pg_wal whatever another segment follows was finished.
-    const auto newest_of_a_server = [&] {
-      return offer.shelf->find("archive_status") &&
-             !offered_.contains(name_of(name.segno(size_) + 1));
-    };
-    return !own_page && (offer.name.partial || run_.back || newest_of_a_server());
+    if (own_page) return false;
+    if (offer.name.partial) return true;
+    // Whatever another segment follows was finished.
+    return !offered_.contains(name_of(name.segno(size_) + 1)) &&
+           (run_.back || offer.shelf->find("archive_status"));
   }
 
   void leave_out(const Offer& offer, Reason reason, std::string what, std::string hint = {}) {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "io/posix_directory.h"
@@ -38,6 +39,14 @@ constexpr Known kKnown[] = {
     {0x0bd00bd0, "lustre", Kind::network},     {0x47504653, "gpfs", Kind::network},
     {0x01161970, "gfs2", Kind::network},       {0x65735546, "fuse", Kind::user_space},
 };
+
+/// nullptr: it is none of these.
+const Known* known_of(const struct statfs& system) {
+  const auto magic = static_cast<std::uint32_t>(system.f_type);
+  for (const auto& known : kKnown)
+    if (known.magic == magic) return &known;
+  return nullptr;
+}
 
 std::string user_name(uid_t user) {
   std::array<char, 4096> buffer;
@@ -69,14 +78,12 @@ Place inspect_place(const std::string& path) {
     throw system_error(errno, "could not look at the file system").with("path", path);
 
   Place place;
-  const auto magic = static_cast<std::uint32_t>(system.f_type);
-  place.file_system = fmt::format("{:#x}", magic);
-  for (const auto& known : kKnown) {
-    if (known.magic != magic) continue;
-    place.file_system = known.name;
-    place.in_memory = known.kind == Kind::memory;
-    place.over_network = known.kind == Kind::network;
-    place.user_space = known.kind == Kind::user_space;
+  place.file_system = fmt::format("{:#x}", static_cast<std::uint32_t>(system.f_type));
+  if (const auto* known = known_of(system)) {
+    place.file_system = known->name;
+    place.in_memory = known->kind == Kind::memory;
+    place.over_network = known->kind == Kind::network;
+    place.user_space = known->kind == Kind::user_space;
   }
   place.read_only = (space.f_flag & ST_RDONLY) != 0;
   place.bytes = std::uint64_t{space.f_blocks} * space.f_frsize;
@@ -87,6 +94,34 @@ Place inspect_place(const std::string& path) {
   place.ours = status.st_uid == ::geteuid();
   place.writable = ::eaccess(path.c_str(), R_OK | W_OK | X_OK) == 0;
   return place;
+}
+
+bool changes_elsewhere(const std::string& path) {
+  struct statfs system {};
+  if (::statfs(path.c_str(), &system) != 0)
+    throw system_error(errno, "could not look at the file system").with("path", path);
+  const auto* known = known_of(system);
+  return known != nullptr && (known->kind == Kind::network || known->kind == Kind::user_space);
+}
+
+void require_writable(const std::string& directory) {
+  if (::eaccess(directory.c_str(), W_OK | X_OK) == 0) return;
+  const int code = errno;
+  auto error =
+      system_error(code, "the archive directory cannot be written").with("path", directory);
+  if (code != EROFS)
+    throw std::move(error).hint(
+        "The user that runs pgweir may not do this: check owner and mode of the directory.");
+  // systemd.exec(5): it is set for each service.
+  if (std::getenv("INVOCATION_ID") != nullptr)
+    throw std::move(error).hint(
+        fmt::format("A service may write only where its unit allows it (ProtectSystem=): add "
+                    "ReadWritePaths={} under [Service] by \"systemctl edit\" (docs/service.md). If "
+                    "it does, the file system itself is read-only.",
+                    directory));
+  throw std::move(error).hint(
+      "The file system is mounted read-only, or the kernel has switched it over after an error of "
+      "the disk: look at the mount and into the kernel log.");
 }
 
 }  // namespace weir::io

@@ -24,4 +24,12 @@ struct Place {
 /// Throws Error{io}, with a hint, if there is no such directory.
 [[nodiscard]] Place inspect_place(const std::string& path);
 
+/// Another machine, or a program in user space, changes files there without this kernel's knowing,
+/// so that inotify(7) tells nothing of it. Throws Error{io}.
+[[nodiscard]] bool changes_elsewhere(const std::string& path);
+
+/// Throws Error{io}, with a hint, if this process may not make files in that directory: it is
+/// mounted read-only (for a systemd unit: it is not among its ReadWritePaths=), or of another user.
+void require_writable(const std::string& directory);
+
 }  // namespace weir::io

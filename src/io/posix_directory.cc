@@ -21,6 +21,7 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "io/entry_reader.h"
 
 namespace weir::io {
 
@@ -135,6 +136,11 @@ class Place {
             "or move its files to the new place, and start again.");
   }
 
+  /// Where a name of this directory is found; empty if that can't be told.
+  [[nodiscard]] std::string whole(const std::string& name) const {
+    return absolute_.empty() ? std::string() : absolute_ + "/" + name;
+  }
+
  private:
   const std::string path_;
   const std::string absolute_;  ///< empty if it can't be told
@@ -206,9 +212,12 @@ class PosixFile final : public File, private DirectWrites {
     if (retry_interrupted([&] { return ::fdatasync(fd_); }) != 0)
       throw durability_error(errno, "could not sync file", path_);
     // A file that was removed under us syncs without complaint, and is gone all the same. So does
-    // one in a directory that was moved away.
-    const auto inode = named_ ? inode_of(fd_, "", AT_EMPTY_PATH) : std::nullopt;
-    if (inode && inode->names == 0)
+    // one in a directory that was moved away. Found where it was found before, it has a name, and
+    // its directory is found.
+    found_ = inode_ && !found_at_.empty() && inode_of(AT_FDCWD, found_at_.c_str(), 0) == inode_;
+    if (found_) return;
+    if (named_) inode_ = inode_of(fd_, "", AT_EMPTY_PATH);
+    if (inode_ && inode_->names == 0)
       throw Error(ErrorKind::durability, "a file was removed while it was in use")
           .with("path", path_)
           .hint(
@@ -264,12 +273,29 @@ class PosixFile final : public File, private DirectWrites {
   std::optional<int> descriptor() const override { return fd_; }
   DirectWrites* direct_writes() override { return this; }
 
+  /// Which file it is: that of an open one never changes.
+  [[nodiscard]] std::optional<Inode> inode() const {
+    return inode_ ? inode_ : inode_of(fd_, "", AT_EMPTY_PATH);
+  }
+  /// The last sync() has seen it under this name.
+  [[nodiscard]] bool found_as(const std::string& name) const { return found_ && name == name_; }
+  /// It is found under this name: where sync() looks first from here on.
+  void remember(const std::string& name) const {
+    if (!inode_ || !place_) return;
+    name_ = name;
+    found_at_ = place_->whole(name);
+  }
+
  private:
   int fd_;
   std::string path_;
   std::shared_ptr<const Place> place_;  ///< of its directory
   bool named_;
   bool bypassing_ = false;
+  std::optional<Inode> inode_;  ///< as a sync() saw it
+  bool found_ = false;          ///< by the last sync(), there:
+  mutable std::string name_;
+  mutable std::string found_at_;
 };
 
 FileIdentity identity_from(const struct stat& status) {
@@ -284,6 +310,7 @@ FileIdentity identity_from(const struct stat& status) {
 }
 
 class PosixDirectory final : public Directory,
+                             public EntryReader,
                              private Identities,
                              private UnnamedFiles,
                              private FileModes {
@@ -371,26 +398,50 @@ class PosixDirectory final : public Directory,
 
   std::vector<DirectoryEntry> list() override {
     std::vector<DirectoryEntry> entries;
-    read([&](const dirent& found) {
-      if (auto entry = find(found.d_name)) entries.push_back(std::move(*entry));
-      return !entries.empty();
-    });
+    each_entry([&](const DirectoryEntry& entry) { entries.push_back(entry); });
     return entries;
   }
 
   std::vector<DirectoryName> names() override {
     std::vector<DirectoryName> names;
+    each_name([&](std::string_view name, DirectoryEntry::Type type) {
+      names.push_back({std::string(name), type});
+    });
+    return names;
+  }
+
+  void each_entry(const TakeEntry& take) override {
+    bool any = false;
+    read([&](const dirent& found) {
+      if (const auto entry = find(found.d_name)) {
+        any = true;
+        take(*entry);
+      }
+      return any;
+    });
+  }
+
+  void each_name(const TakeName& take) override {
+    bool any = false;
+    const auto hand_out = [&](std::string_view name, DirectoryEntry::Type type) {
+      any = true;
+      take(name, type);
+    };
     read([&](const dirent& found) {
       // Some file systems don't tell, and what a symbolic link leads to has to be looked at.
       if (found.d_type == DT_REG)
-        names.push_back({found.d_name, DirectoryEntry::Type::file});
+        hand_out(found.d_name, DirectoryEntry::Type::file);
       else if (found.d_type == DT_DIR)
-        names.push_back({found.d_name, DirectoryEntry::Type::directory});
+        hand_out(found.d_name, DirectoryEntry::Type::directory);
       else if (const auto entry = find(found.d_name))
-        names.push_back({entry->name, entry->type});
-      return !names.empty();
+        hand_out(entry->name, entry->type);
+      return any;
     });
-    return names;
+  }
+
+  /// By the descriptor: another directory may have this one's path by now.
+  std::unique_ptr<NamesWatch> watch_names() override {
+    return NamesWatch::begin("/proc/self/fd/" + std::to_string(fd_.get()));
   }
 
   /// Hands each name but "." and ".." to `take`, which says whether there is anything by now: a
@@ -499,9 +550,13 @@ class PosixDirectory final : public Directory,
 
   bool leads_to(const std::string& name, const File& file) override {
     check_plain(name);
-    const auto wanted = inode_of(file.descriptor().value(), "", AT_EMPTY_PATH);
+    const auto* const ours = dynamic_cast<const PosixFile*>(&file);
+    if (ours != nullptr && ours->found_as(name)) return true;
+    const auto wanted =
+        ours != nullptr ? ours->inode() : inode_of(file.descriptor().value(), "", AT_EMPTY_PATH);
     const auto found = inode_of(fd_.get(), name.c_str(), 0);
     if (!found) return errno != ENOENT;
+    if (wanted && found == wanted && ours != nullptr) ours->remember(name);
     return !wanted || found == wanted;
   }
 

@@ -32,6 +32,23 @@ std::optional<FileAccess> look_at_access(const std::string& path) {
                     .of_root = status.st_uid == 0};
 }
 
+std::string state_of_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  std::string state;
+  for (const auto number :
+       {static_cast<long long>(status.st_dev), static_cast<long long>(status.st_ino),
+        static_cast<long long>(status.st_size), static_cast<long long>(status.st_mode),
+        static_cast<long long>(status.st_uid), static_cast<long long>(status.st_mtim.tv_sec),
+        static_cast<long long>(status.st_mtim.tv_nsec),
+        static_cast<long long>(status.st_ctim.tv_sec),
+        static_cast<long long>(status.st_ctim.tv_nsec)}) {
+    state += std::to_string(number);
+    state += ' ';
+  }
+  return state;
+}
+
 std::string read_front(const std::string& path, std::uint64_t most) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) throw system_error(errno, "could not open file").with("path", path);

@@ -19,9 +19,21 @@ struct FileAccess {
   unsigned mode = 0;      ///< permission bits
   bool own = false;       ///< of the user of this process
   bool of_root = false;
+
+  /// Nobody else may read or change it, as a server wants its key (be-secure-common.c): of this
+  /// user alone (0600), or of root, and a group may read it (0640), as in a container's volume of
+  /// secrets.
+  [[nodiscard]] bool is_secret() const {
+    constexpr unsigned kOthers = 077;
+    constexpr unsigned kGroupWritesOrOthers = 037;
+    return (mode & (own || !of_root ? kOthers : kGroupWritesOrOthers)) == 0;
+  }
 };
 /// Nullopt: there is no regular file, or it cannot be looked at.
 [[nodiscard]] std::optional<FileAccess> look_at_access(const std::string& path);
+
+/// Other than before where the file was replaced or changed, links followed; "" without one.
+[[nodiscard]] std::string state_of_file(const std::string& path);
 
 /// All that can be read there, also of a pipe. Throws Error{io} that names the path, also if there
 /// is more than `most` bytes.

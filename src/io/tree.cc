@@ -174,13 +174,13 @@ void FileCopier::copy(const std::string& from, const std::string& to) {
     if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was copied");
   };
   require_going();
-  if (can_share_ && ::ioctl(target.get(), FICLONE, source.get()) == 0) {
+  // (Each file anew: a tablespace may lie in another file system than the rest.)
+  if (::ioctl(target.get(), FICLONE, source.get()) == 0) {
     const auto size = size_of_file(to);
     bytes_ += size;
     shared_bytes_ += size;
     return;
   }
-  can_share_ = false;
   bool in_kernel = true;
   std::unique_ptr<char[]> buffer;
   for (;;) {

@@ -60,7 +60,7 @@ class LockFile {
 };
 
 /// Copies files, each with mode 0600, sharing their blocks with the original where the file system
-/// can (FICLONE), and from the first file on that it cannot share by plain copies.
+/// can (FICLONE), and by plain copies where it cannot.
 class FileCopier {
  public:
   /// `stop` is asked now and then; when it says true, Error{retry} is thrown.
@@ -73,7 +73,6 @@ class FileCopier {
 
  private:
   std::function<bool()> stop_;
-  bool can_share_ = true;
   std::uint64_t bytes_ = 0;
   std::uint64_t shared_bytes_ = 0;
 };

@@ -1,13 +1,9 @@
 #include "metrics/exporter.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <array>
-#include <climits>
 
 #include "base/error.h"
+#include "base/module.h"
 #include "base/text.h"
 #include "io/small_file.h"
 #include "metrics/module/module.h"
@@ -19,33 +15,12 @@ namespace {
 
 constexpr const char* kFile = "libpgweir-metrics.so";
 
-/// Beside the program, as it is built, or where it is installed.
-std::vector<std::string> places() {
-  std::array<char, PATH_MAX> path{};
-  const auto size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  std::string directory = size > 0 ? std::string(path.data(), static_cast<std::size_t>(size)) : "";
-  directory = directory.substr(0, directory.rfind('/'));
-  return {fmt::format("{}/{}", directory, kFile),
-          fmt::format("{}/../lib/pgweir/{}", directory, kFile),
-          fmt::format("/usr/lib/pgweir/{}", kFile), fmt::format("/usr/local/lib/pgweir/{}", kFile)};
-}
-
 const pgweir_metrics_module& load() {
-  std::string reason = "it is not installed";
-  for (const auto& place : places()) {
-    if (::access(place.c_str(), F_OK) != 0) continue;
-    void* const library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const auto* const module =
-        library != nullptr
-            ? static_cast<const pgweir_metrics_module*>(::dlsym(library, "pgweir_metrics"))
-            : nullptr;
-    if (module != nullptr && module->interface_number == PGWEIR_METRICS_INTERFACE) return *module;
-    const char* const told = module == nullptr ? ::dlerror() : nullptr;
-    reason = module != nullptr ? place + " belongs to another version of pgweir"
-             : told != nullptr ? std::string(told)
-                               : "it could not be loaded";
-    break;
-  }
+  const auto found = load_module(kFile, "pgweir_metrics");
+  const auto* const module = static_cast<const pgweir_metrics_module*>(found.interface);
+  if (module != nullptr && module->interface_number == PGWEIR_METRICS_INTERFACE) return *module;
+  const auto reason =
+      module != nullptr ? found.place + " belongs to another version of pgweir" : found.reason;
   throw Error(ErrorKind::usage, "the metrics module cannot be used: " + reason)
       .with("module", kFile)
       .hint(
@@ -110,15 +85,6 @@ Error cannot_listen(const std::string& address, const std::string& reason) {
           "--metrics-listen.");
 }
 
-/// The module's HTTP server only says that it did not begin. This finds out why.
-void require_free(const std::string& address) {
-  try {
-    net::Listener::bind(net::Address::tcp(address), net::Kind::bytes).listen();
-  } catch (const Error& error) {
-    throw cannot_listen(address, error.message());
-  }
-}
-
 }  // namespace
 
 std::string to_text(const std::vector<Family>& families) {
@@ -142,25 +108,28 @@ void write_file(const std::string& path, const std::vector<Family>& families) {
   }
 }
 
-Server::Server(const std::string& address, std::function<std::vector<Family>()> collect)
-    : collect_(std::move(collect)) {
-  const auto give = [](void* context, pgweir_take_families take, void* taker) {
-    try {
-      const auto families = static_cast<Server*>(context)->collect_();
-      const Plain plain(families);
-      take(taker, plain.families().data(), plain.families().size());
-    } catch (const std::exception&) {
-      // Nothing is told rather than something wrong: the scrape has no pgweir metrics then.
-    }
-  };
-  const auto& loaded = module();
-  require_free(address);
-  std::string reason;
-  server_ = loaded.listen(address.c_str(), give, this, &take_string, &reason);
-  if (server_ == nullptr) throw cannot_listen(address, reason);
+http::Answer to_answer(const std::function<std::vector<Family>()>& collect) {
+  return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = to_text(collect())};
 }
 
-Server::~Server() { module().stop(server_); }
+std::unique_ptr<http::Server> serve(const std::string& address,
+                                    std::function<std::vector<Family>()> collect) {
+  module();  // who asks shall not be the first to hear that it is missing
+  const auto answer =
+      [collect = std::move(collect)](const http::Request& request) -> http::Server::Reply {
+    if (request.method != "GET" && request.method != "HEAD")
+      return http::Answer{
+          .status = 405, .body = "only GET and HEAD\n", .headers = {{"Allow", "GET, HEAD"}}};
+    if (request.path != "/metrics") return http::Answer{.status = 404, .body = "see /metrics\n"};
+    return [&collect] { return to_answer(collect); };
+  };
+  try {
+    return std::make_unique<http::Server>(
+        net::Listener::bind(net::Address::tcp(address), net::Kind::bytes), answer);
+  } catch (const Error& error) {
+    throw cannot_listen(address, error.message());
+  }
+}
 
 std::string parse_listen_address(const std::string& text) {
   const auto colon = text.rfind(':');
@@ -171,6 +140,7 @@ std::string parse_listen_address(const std::string& text) {
   if (!number || *number < 1 || *number > 65535)
     throw wrong_address(text, "a port is a number from 1 to 65535");
   if (host.empty() || host == "localhost") host = "127.0.0.1";
+  if (host == "*") host = "0.0.0.0";
   const bool six = host.front() == '[';
   if (six != (host.find(':') != std::string::npos) || (six && host.back() != ']'))
     throw wrong_address(text, "an IPv6 address stands in brackets");

@@ -4,7 +4,10 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
+
+#include "base/error.h"
 
 namespace weir::net {
 
@@ -19,6 +22,26 @@ std::optional<std::size_t> send_now(int socket, std::string_view bytes) {
     sent += static_cast<std::size_t>(count);
   }
   return sent;
+}
+
+std::optional<std::size_t> send_now(int socket, std::span<const std::string_view> parts) {
+  std::array<iovec, 16> pieces;
+  std::size_t count = 0;
+  for (const auto part : parts) {
+    if (part.empty()) continue;
+    PGWEIR_CHECK(count < pieces.size());
+    pieces[count++] = {const_cast<char*>(part.data()), part.size()};
+  }
+  if (count == 0) return 0;
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = count;
+  for (;;) {
+    const auto sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return static_cast<std::size_t>(sent);
+    if (errno == EAGAIN) return 0;
+    if (errno != EINTR) return std::nullopt;
+  }
 }
 
 std::optional<std::size_t> receive_now(int socket, std::span<char> bytes) {
@@ -37,6 +60,8 @@ void tune_connection(int socket) {
   static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
   static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
 }
+
+void end_sending(int socket) { static_cast<void>(::shutdown(socket, SHUT_WR)); }
 
 bool send_all(Stream& stream, std::string_view bytes, Deadline deadline) {
   for (;;) {

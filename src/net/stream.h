@@ -14,11 +14,16 @@ namespace weir::net {
 
 /// How much of it could be sent: maybe nothing. nullopt if the other side is gone.
 [[nodiscard]] std::optional<std::size_t> send_now(int socket, std::string_view bytes);
+/// The same of several, one behind the other; of sixteen at most.
+[[nodiscard]] std::optional<std::size_t> send_now(int socket,
+                                                  std::span<const std::string_view> parts);
 /// How much came: 0 if there is nothing yet. nullopt at the end of the stream, or if it broke.
 [[nodiscard]] std::optional<std::size_t> receive_now(int socket, std::span<char> bytes);
 
 /// Small messages go at once, and a machine that has vanished is noticed some day.
 void tune_connection(int socket);
+/// Nothing more comes from this side; what the other one still sends can be read.
+void end_sending(int socket);
 
 /// A connection whose bytes go over a socket as they are, or in some other clothes. Nothing in it
 /// waits; owns the socket, and closes it. One thread at a time.
@@ -31,6 +36,9 @@ class Stream {
   /// How much of it was taken, and before that what was taken earlier and is not sent yet. nullopt
   /// if the other side is gone.
   [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
+  /// The same of several, one behind the other.
+  [[nodiscard]] virtual std::optional<std::size_t> send_parts(
+      std::span<const std::string_view> parts) = 0;
   /// How much came. 0: there is nothing more until the socket can be read again. nullopt at the
   /// end, or if it broke.
   [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
@@ -51,6 +59,10 @@ class PlainStream : public Stream {
 
   [[nodiscard]] std::optional<std::size_t> send_now(std::string_view bytes) override {
     return net::send_now(socket_.get(), bytes);
+  }
+  [[nodiscard]] std::optional<std::size_t> send_parts(
+      std::span<const std::string_view> parts) override {
+    return net::send_now(socket_.get(), parts);
   }
   [[nodiscard]] std::optional<std::size_t> receive_now(std::span<char> bytes) override {
     return net::receive_now(socket_.get(), bytes);

@@ -17,11 +17,15 @@
 #include <thread>
 
 #include "base/text.h"
+#include "crypto/certificates.h"
+#include "crypto/tls_reader.h"
 #include "io/small_file.h"
 #include "net/wait.h"
 #include "net/wake.h"
+#include "pq/client_secrets.h"
 #include "pq/connect_advice.h"
 #include "pq/conninfo.h"
+#include "pq/encryption.h"
 #include "pq/message_bound.h"
 #include "pq/slot_view.h"
 #include "pq/sqlstate.h"
@@ -224,6 +228,22 @@ void complete(ConnectAttempt& attempt, const Host& host, PGconn* connection) {
   if (attempt.passfile.empty()) attempt.passfile = "~/.pgpass";
 }
 
+/// Where our own files are being replaced, or gone, that passes when they are there again: so it is
+/// waited for, and said. What failed before they were needed has other reasons.
+void wait_for_secrets(const ConnectAttempt& attempt, PGconn* connection, Advice& advice) {
+  const auto about = [&](std::string_view word) {
+    return attempt.text.find(word) != std::string::npos;
+  };
+  if (attempt.timed_out || advice.kind != ErrorKind::refused ||
+      !(about("certificate") || about("private key") || about("SSL") || about("alert")))
+    return;
+  const auto trouble = trouble_with_secrets(look_at_secrets(secret_files(values_of(connection))));
+  if (trouble.empty()) return;
+  advice.kind = ErrorKind::retry;
+  advice.text =
+      fmt::format("This side's own files may be the reason: {}. {}", trouble, advice.text);
+}
+
 std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shuffled) {
   std::vector<std::size_t> order(count);
   for (std::size_t i = 0; i < count; ++i) order[i] = (first + i) % count;
@@ -362,6 +382,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
     attempt.routine = failure.routine;
     complete(attempt, host, connection_);
     advice = advise(attempt);
+    wait_for_secrets(attempt, connection_, *advice);
     const std::string message = std::string(kCouldNotConnect) + failure.text;
     if (failure.sqlstate) {
       throw Error(advice->kind, message)
@@ -469,6 +490,27 @@ void Connection::await_result(Clock::time_point deadline, const net::Wake& inter
           .with("server", server_name_);
     static_cast<void>(PQconsumeInput(connection_));  // the status tells
   }
+}
+
+std::optional<std::chrono::sys_seconds> Connection::server_certificate_expires() const {
+  ssl_st* const session = connection_ == nullptr ? nullptr : tls_session(connection_);
+  if (session == nullptr) return std::nullopt;
+  try {
+    return crypto::expiry_of_other_side(session);
+  } catch (const Error&) {
+    return std::nullopt;  // the time cannot be read
+  }
+}
+
+std::shared_ptr<crypto::TlsReader> Connection::tls_reader() {
+  if (tls_reader_) return tls_reader_;
+  ssl_st* const session = tls_session(connection_);
+  if (session == nullptr) return nullptr;
+  try {
+    tls_reader_ = crypto::TlsReader::put_into(session);
+  } catch (const Error&) {  // then libpq reads
+  }
+  return tls_reader_;
 }
 
 Error server_error(const pg_result* result, const std::string& server_name) {

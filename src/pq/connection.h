@@ -15,6 +15,10 @@
 struct pg_conn;    // libpq's PGconn
 struct pg_result;  // libpq's PGresult
 
+namespace weir::crypto {
+class TlsReader;
+}
+
 namespace weir::pq {
 
 /// The error a PGresult with PGRES_FATAL_ERROR tells (an ErrorResponse of the server's):
@@ -102,6 +106,10 @@ class Connection {
   [[nodiscard]] std::size_t host_count() const { return host_count_; }
   /// A server parameter that was reported at the start, e.g. "in_hot_standby" (14 and later).
   [[nodiscard]] std::optional<std::string> parameter(const std::string& name) const;
+  /// Until when the server's certificate is valid; nullopt: no TLS, or it is not known.
+  [[nodiscard]] std::optional<std::chrono::sys_seconds> server_certificate_expires() const;
+  /// Beside libpq, once asked for; nullptr: no TLS, or none that can be read so.
+  [[nodiscard]] std::shared_ptr<crypto::TlsReader> tls_reader();
   [[nodiscard]] pg_conn* handle() const { return connection_; }
   [[nodiscard]] int socket() const;
 
@@ -126,6 +134,7 @@ class Connection {
   pg_conn* connection_ = nullptr;
   const net::Wake* interrupt_ = nullptr;
   std::unique_ptr<Notices> notices_;  // libpq has its address
+  std::shared_ptr<crypto::TlsReader> tls_reader_;
   bool replication_ = false;
   std::string server_name_;
   std::size_t host_index_ = 0;

@@ -157,9 +157,17 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
   const ConninfoValues given = parse_conninfo(conninfo);
   // The last value libpq checks; all before it have passed if this is the one it complains about.
   Probe main = probe(given, "target_session_attrs");
-  if (!main.valid)
-    throw Error(ErrorKind::usage,
+  if (!main.valid) {
+    Error error(ErrorKind::usage,
                 "libpq does not accept the connection parameters: " + main.message);
+    // pg_fe_getauthname() in libpq's fe-auth.c, where nobody names the user.
+    if (main.message.find("local user with ID") != std::string::npos)
+      error.hint(
+          "The user that runs pgweir has no name here, as in a container: name the server's user "
+          "by "
+          "user=... in the connection string, or by PGUSER.");
+    throw error;
+  }
   const ConninfoValues other = probe(given, "channel_binding").values;
   if (const auto found = other.find("target_session_attrs"); found != other.end()) {
     constexpr std::array kKnown = {"any",     "read-write", "read-only",

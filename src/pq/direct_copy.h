@@ -9,13 +9,13 @@
 
 namespace weir::pq {
 
-/// Takes CopyData messages from a TCP connection of libpq's without libpq: it copies each one twice
-/// or three times on the way (into its buffer, to the front of that, out of it), and while there is
-/// much to be received that is a third of what receiving costs. Here the kernel puts a message
-/// where it is wanted.
+/// Takes CopyData messages from a connection of libpq's without libpq: it copies each one twice or
+/// three times on the way (into its buffer, to the front of that, out of it), and while there is
+/// much to be received that is a third of what receiving costs. Here a message comes to where it is
+/// wanted at once. TcpCopy and TlsCopy say how.
 ///
-/// Only whole messages are taken, so libpq may read on at any time between two of them; and only
-/// CopyData: all others stay on the socket, and are libpq's. One thread at a time. Owns nothing.
+/// Only CopyData is taken: all other messages are libpq's, which may read on at any time between
+/// two messages. One thread at a time. Owns nothing.
 class DirectCopy {
  public:
   enum class Found {
@@ -25,8 +25,9 @@ class DirectCopy {
     lost,     ///< the connection ended within a message
   };
 
-  /// Not blocking; `largest` is the most that a message may have behind its head.
-  DirectCopy(int socket, std::size_t largest) : socket_(socket), largest_(largest) {}
+  virtual ~DirectCopy() = default;
+  DirectCopy(const DirectCopy&) = delete;
+  DirectCopy& operator=(const DirectCopy&) = delete;
 
   /// The first bytes of a message that are kept apart from the others.
   static constexpr std::size_t kHead = wire::kXLogDataHead;
@@ -35,14 +36,14 @@ class DirectCopy {
 
   /// Takes the next message. What follows its head comes into `place` if there is room for it (what
   /// is behind in `place` stays). Throws Error{protocol} for an impossible or too large one.
-  Found next(std::span<std::byte> place);
+  virtual Found next(std::span<std::byte> place) = 0;
   /// Of the message that next() took: valid until it is called again (a body in `place`: as that).
   [[nodiscard]] std::span<const std::byte> head() const;
   [[nodiscard]] std::span<const std::byte> body() const { return body_; }
   /// The memory of body(), for a caller that needs the body longer; empty if the body came into a
   /// place.
   [[nodiscard]] std::vector<std::byte> release_body();
-  /// On the wire, its envelope included.
+  /// Of all of the message, its envelope included.
   [[nodiscard]] std::size_t size() const { return size_; }
   /// Part of a message was taken and the rest has not come: libpq must not read.
   [[nodiscard]] bool within_message() const { return taken_ != 0; }
@@ -52,24 +53,29 @@ class DirectCopy {
   /// for more than the next message needs a deadline.
   void gather(std::size_t bytes);
 
- private:
-  Found leave(std::size_t bytes);
-  Found take_rest();
+ protected:
+  /// Not blocking; `largest` is the most that a message may have behind its head.
+  DirectCopy(int socket, std::size_t largest) : socket_(socket), largest_(largest) {}
+
+  /// By the envelope in front_: size_ and front_size_.
+  void measure_message();
   void choose_body(std::span<std::byte> place);
+  /// The body is not all there, and by the next call `place` may be gone.
+  void leave_place(std::size_t bytes_in_body);
+  Found leave(std::size_t bytes);
 
-  int socket_;
-  std::size_t largest_;
-  std::size_t wanted_ = 1;
-  std::size_t low_mark_ = 1;  ///< SO_RCVLOWAT
-
+  const int socket_;
   std::array<std::byte, kEnvelope + kHead> front_{};
   std::size_t size_ = 0;
   std::size_t front_size_ = 0;
   std::size_t taken_ = 0;  ///< bytes of the message; 0: not begun
-  bool was_left_ = false;  ///< it was incomplete when it was looked at
   std::span<std::byte> body_;
+
+ private:
+  const std::size_t largest_;
+  std::size_t wanted_ = 1;
+  std::size_t low_mark_ = 1;    ///< SO_RCVLOWAT
   std::vector<std::byte> own_;  ///< for a body without a place
-  std::size_t unread_ = 0;      ///< at least so much is there
 };
 
 }  // namespace weir::pq

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "pq/tcp_copy.h"
 #include "pq/tcp_count.h"
 
 namespace weir::pq {
@@ -15,6 +16,13 @@ constexpr int kMostLooks = 1000;
 
 }  // namespace
 
+void DirectReader::on_command_sent(TlsCopy::Session session,
+                                   std::shared_ptr<crypto::TlsReader> reader) {
+  session_ = std::move(session);
+  tls_ = std::move(reader);
+  consumed_ = 0;
+}
+
 void DirectReader::on_copy_began() {
   if (consumed_) *consumed_ += kCopyBothResponse;
 }
@@ -26,15 +34,24 @@ void DirectReader::on_libpq_message(std::size_t bytes) {
 void DirectReader::gather(std::size_t bytes) {
   if (std::exchange(gathered_, bytes) == bytes || !copy_) return;
   copy_->gather(bytes);
-  if (bytes == 1 && !copy_->within_message()) copy_.reset();
+  if (!wanted() && !copy_->within_message()) stop();
+}
+
+void DirectReader::retire() {
+  retired_ = true;
+  gather(1);
+  if (copy_ && !copy_->within_message()) stop();
 }
 
 bool DirectReader::take_over(int socket, std::size_t largest) {
   if (!wanted() || !consumed_ || looks_ >= kMostLooks) return false;
   ++looks_;
-  if (bytes_read_at_most(socket) != consumed_) return false;
+  if ((tls_ ? tls_->counted() : bytes_read_at_most(socket)) != consumed_) return false;
   looks_ = 0;
-  copy_.emplace(socket, largest);
+  if (tls_)
+    copy_ = std::make_unique<TlsCopy>(socket, session_, tls_, largest);
+  else
+    copy_ = std::make_unique<TcpCopy>(socket, largest);
   copy_->gather(gathered_);
   return true;
 }
@@ -44,6 +61,16 @@ DirectCopy::Found DirectReader::next(std::span<std::byte> place) {
   if (found == DirectCopy::Found::message) *consumed_ += copy_->size();
   if (found == DirectCopy::Found::other) consumed_.reset();  // from here on libpq reads
   return found;
+}
+
+std::uint64_t DirectReader::mark() const {
+  ssl_st* const session = tls_ ? session_() : nullptr;
+  return session != nullptr ? tls_->bytes_read_at_most(session) : 0;
+}
+
+bool DirectReader::holds() const {
+  ssl_st* const session = tls_ ? session_() : nullptr;
+  return session != nullptr && tls_->holds(session);
 }
 
 std::vector<std::byte> DirectReader::release_body() {

@@ -96,6 +96,10 @@ int PQsocket(const PGconn* conn) {
   PGWEIR_LIBPQ(PQsocket);
   return call(conn);
 }
+void* PQsslStruct(PGconn* conn, const char* struct_name) {
+  PGWEIR_LIBPQ(PQsslStruct);
+  return call(conn, struct_name);
+}
 int PQsslInUse(PGconn* conn) {
   PGWEIR_LIBPQ(PQsslInUse);
   return call(conn);

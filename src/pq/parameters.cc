@@ -34,6 +34,13 @@ std::string show(Connection& connection, const std::string& parameter) {
   return *row[0];
 }
 
+std::optional<bool> show_if_standby(Connection& connection) {
+  if (const auto told = connection.parameter("in_hot_standby")) return *told == "on";
+  if (show(connection, "transaction_read_only") == "off") return false;
+  if (show(connection, "default_transaction_read_only") == "off") return true;
+  return std::nullopt;
+}
+
 wal::SegmentSize show_wal_segment_size(Connection& connection) {
   const std::string text = show(connection, "wal_segment_size");
   if (const auto size = parse_segment_size(text)) return *size;

@@ -25,6 +25,10 @@ namespace weir::pq {
 /// wal_sender_timeout for this session; zero: no timeout.
 [[nodiscard]] std::chrono::milliseconds show_wal_sender_timeout(Connection& connection);
 
+/// Whether it is a standby. From 14 on it says so by itself. An older one is asked what only a
+/// recovery makes of a transaction; nullopt where somebody has set that for all of them.
+[[nodiscard]] std::optional<bool> show_if_standby(Connection& connection);
+
 /// "2min", "500ms", "30s", "1h", "0" as SHOW prints times; a bare number is in `base_unit` ("us",
 /// "ms", "s", "min", "h" or "d"). Parts of a millisecond are rounded up: 0 often means "never".
 /// nullopt for anything else, negative numbers and those too large included.

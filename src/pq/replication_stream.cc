@@ -4,10 +4,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <utility>
+
 #include "base/text.h"
 #include "net/wait.h"
 #include "net/wake.h"
 #include "pq/answers.h"
+#include "pq/encryption.h"
 #include "pq/tcp_count.h"
 #include "wal/pg_time.h"
 
@@ -58,9 +61,7 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
   connection.send(command, deadline, interrupt);
   // All that was read so far is understood; the answer is not read before await_result().
-  if (kind == wire::StreamKind::physical && PQsslInUse(stream.connection_) == 0 &&
-      PQgssEncInUse(stream.connection_) == 0)
-    stream.direct_.on_command_sent(bytes_read(connection.socket()));
+  if (kind == wire::StreamKind::physical) stream.read_directly_from_here(connection);
   connection.await_result(deadline, interrupt);
   const Result result(PQgetResult(stream.connection_), &PQclear);
   if (PQresultStatus(result.get()) == PGRES_COPY_BOTH) {
@@ -71,6 +72,18 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
   // An error, or the timeline ends just here and the server says so without a COPY.
   stream.take_result(result.get());
   return stream;
+}
+
+void ReplicationStream::read_directly_from_here(Connection& connection) {
+  if (PQgssEncInUse(connection_) != 0) return;
+  if (PQsslInUse(connection_) == 0) {
+    direct_.on_command_sent(bytes_read(connection.socket()));
+    return;
+  }
+  auto reader = connection.tls_reader();
+  if (!reader || !reader->begin_count(tls_session(connection_))) return;
+  direct_.on_command_sent([handle = connection_] { return tls_session(handle); },
+                          std::move(reader));
 }
 
 StreamEvent ReplicationStream::next(std::span<std::byte> place) {
@@ -136,6 +149,7 @@ std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte>
         break;
     }
   direct_.stop();
+  if (direct_.holds()) receive();
   return std::nullopt;
 }
 
@@ -173,6 +187,7 @@ StreamEvent ReplicationStream::next_result() {
 
 void ReplicationStream::require_bounded_message() {
   if (timeline_ == 0) return;  // logical: a row may be as large as libpq takes
+  if (!std::exchange(has_read_, false)) return;
   try {
     message_.incomplete(PQsocket(connection_));
   } catch (Error& error) {
@@ -221,8 +236,12 @@ void ReplicationStream::take_result(const PGresult* result) {
 
 void ReplicationStream::receive() {
   if (direct_.reading()) return;  // next() does it
-  // libpq keeps what was read before a failure, so next() decides when to speak of it.
-  if (PQconsumeInput(connection_) != 1) lost_ = true;
+  has_read_ = true;
+  // libpq keeps what was read before a failure, so next() decides when to speak of it. What was
+  // taken off the socket before libpq's turn would wake nobody.
+  do {
+    if (PQconsumeInput(connection_) != 1) lost_ = true;
+  } while (!lost_ && direct_.holds());
   // Nobody listens here; a server that sends notifications all the same would fill the memory.
   while (PGnotify* notify = PQnotifies(connection_)) PQfreemem(notify);
 }
@@ -276,12 +295,15 @@ bool ReplicationStream::put(const std::string& message) {
 
 /// PQflush(), which may read what then is libpq's to give out.
 int ReplicationStream::push() {
+  const auto read = direct_.mark();
   const int unsent = PQflush(connection_);
-  if (unsent > 0 && direct_.reading()) {
-    if (direct_.within_message())
+  if (direct_.reading() && (unsent > 0 || direct_.mark() != read)) {
+    if (direct_.within_message()) {
       lost_ = true;  // there was room for it, so it can hardly be
-    else
+    } else {
       direct_.stop();
+      if (direct_.holds()) receive();
+    }
   }
   return unsent;
 }
@@ -299,7 +321,7 @@ void ReplicationStream::gather(std::size_t bytes) { direct_.gather(bytes); }
 
 void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  gather(1);
+  direct_.retire();
   for (;;) {
     const bool flushed = flush();
     if (flushed && !direct_.reading()) break;
@@ -332,7 +354,8 @@ void ReplicationStream::discard() {
 }
 
 void ReplicationStream::read_on(bool unsent, Clock::time_point deadline) {
-  if (Clock::now() >= deadline || !net::wait_for_socket(socket(), true, unsent, nullptr, deadline))
+  if (Clock::now() >= deadline ||
+      (!direct_.holds() && !net::wait_for_socket(socket(), true, unsent, nullptr, deadline)))
     throw Error(ErrorKind::retry, "the server did not end the stream in time")
         .with("server", server_name_);
   receive();

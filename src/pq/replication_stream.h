@@ -94,7 +94,8 @@ class ReplicationStream {
   void let_go();
   /// More than 1: much is to come, and so many bytes may gather on the socket before it can be
   /// read. So a wait needs an end of its own, and calls next() then. 1, as at the beginning: each
-  /// message is news. Of a TCP connection that is not encrypted WAL is then read without libpq.
+  /// message is news. Of a TCP connection that is not encrypted WAL is then read without libpq (of
+  /// one with TLS it always is, where it can be).
   void gather(std::size_t bytes);
 
  private:
@@ -112,6 +113,7 @@ class ReplicationStream {
   static ReplicationStream begin(Connection& connection, const std::string& command,
                                  wire::StreamKind kind, wal::TimelineId timeline,
                                  const net::Wake& interrupt);
+  void read_directly_from_here(Connection& connection);
   StreamEvent next_in_copy(std::span<std::byte> place = {});
   std::optional<StreamEvent> next_directly(std::span<std::byte> place);
   [[nodiscard]] StreamEvent understood(const wire::FromServer& message) const;
@@ -132,6 +134,7 @@ class ReplicationStream {
   bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
   bool write_failed_ = false;
   MessageBound message_;
+  bool has_read_ = false;          // since that was last looked at
   DirectReader direct_;            // reads in the place of libpq, or does not
   bool blocked_ = false;           // the socket did not take all; see flush()
   bool command_complete_ = false;  // the server has ended the command in good order

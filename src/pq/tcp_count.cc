@@ -54,6 +54,15 @@ std::optional<std::uint64_t> bytes_read(int socket) {
   return std::nullopt;
 }
 
+std::optional<std::size_t> receive_window(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
+  if (size < offsetof(tcp_info, tcpi_rcv_ssthresh) + sizeof info.tcpi_rcv_ssthresh)
+    return std::nullopt;
+  return info.tcpi_rcv_ssthresh;
+}
+
 std::size_t bytes_unread(int socket) { return waiting(socket).value_or(0); }
 
 }  // namespace weir::pq

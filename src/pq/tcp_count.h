@@ -14,6 +14,10 @@ namespace weir::pq {
 /// nullopt also where too much arrives to tell.
 [[nodiscard]] std::optional<std::uint64_t> bytes_read(int socket);
 
+/// How much the other side may have sent before it is read, at most: it grows with what is read.
+/// nullopt for other sockets.
+[[nodiscard]] std::optional<std::size_t> receive_window(int socket);
+
 /// Bytes that could be read now; 0 if that is not known.
 [[nodiscard]] std::size_t bytes_unread(int socket);
 

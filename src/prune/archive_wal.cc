@@ -232,7 +232,7 @@ WalOfBackup ArchiveWal::look(const FoundBackup& backup, const Line& line, const 
   // It ends later than it begins.
   if (until && point.began && *point.began > *until) return {.time = point.began};
   if (!point.end) return find_end(backup, line, stretch);
-  const auto found = first_commit(line, stretch, *point.end);
+  auto found = first_commit(line, stretch, *point.end);
   if (until && (found.state != State::sound || !found.time || *found.time > *until)) return found;
   NoWatch watch;
   const auto read =

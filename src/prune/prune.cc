@@ -22,21 +22,24 @@ namespace {
 
 class Planner {
  public:
-  Planner(io::Directory& directory, const Options& options)
-      : directory_(directory),
+  Planner(const Homes& homes, const Options& options)
+      : directory_(homes.pruned),
+        whole_(homes.whole),
+        told_identity_(homes.identity),
         options_(options),
-        slots_(archive::read_slots(directory).value_or(archive::KeptSlots{})),
-        listing_(archive::list_archive(directory)) {}
+        slots_(archive::read_slots(homes.slots).value_or(archive::KeptSlots{})),
+        listing_(archive::list_archive(directory_)),
+        all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)) {}
 
   Plan run() {
     check_options();
-    const auto identity = archive::read_identity(directory_, listing_);
+    const auto identity = identity_of_archive();
     if (!identity) return {};  // no segments, nothing to do
     size_ = identity->segment_size;
     check_cluster(*identity);
     for (const auto& backup : options_.backups) {
       archive::require_agreement(backup, size_);
-      archive::require_checkpoint(directory_, backup, size_);
+      archive::require_checkpoint(whole_, backup, size_);
     }
     find_limit();
     lower_limit_by_doubt();
@@ -57,6 +60,15 @@ class Planner {
           .hint(
               "Age does not tell which WAL the oldest backup needs: give --keep-from-backup with "
               "the oldest backup you keep, or --keep-from with a segment or LSN.");
+  }
+
+  [[nodiscard]] std::optional<archive::Identity> identity_of_archive() const {
+    try {
+      return archive::read_identity(directory_, listing_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::refused || !told_identity_) throw;
+      return told_identity_;  // encrypted: there is no key here
+    }
   }
 
   void check_cluster(const archive::Identity& identity) const {
@@ -213,8 +225,8 @@ class Planner {
   }
 
   void check_newest() const {
-    if (listing_.segments.empty()) return;
-    const auto& newest = listing_.segments.back().name.segment;  // by timeline, then number
+    if (all_.segments.empty()) return;
+    const auto& newest = all_.segments.back().name.segment;  // by timeline, then number
     if (!newest.fits(size_) || newest.segno(size_) >= limit_) return;
     throw Error(ErrorKind::conflict, "this would remove the newest segments of the archive")
         .with("newest segment", newest)
@@ -227,14 +239,14 @@ class Planner {
   /// A backup whose first segment is not here is of another archive, or cut off already: then what
   /// was given is not what was meant.
   void check_backups_are_here() const {
-    const auto timelines = archive::Timelines::read(directory_, listing_);
+    const auto timelines = archive::Timelines::read(whole_, all_);
     for (const auto& backup : options_.backups) {
       const auto segno = size_.segno(backup.start);
       const auto history =
           timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
       const auto timeline = archive::timeline_of_segment(history, segno, size_);
       const bool here =
-          std::any_of(listing_.segments.begin(), listing_.segments.end(), [&](const auto& entry) {
+          std::any_of(all_.segments.begin(), all_.segments.end(), [&](const auto& entry) {
             const auto& name = entry.name.segment;
             return name.fits(size_) && name.segno(size_) == segno &&
                    (name.timeline() == timeline || name.timeline() == backup.timeline);
@@ -249,10 +261,13 @@ class Planner {
     }
   }
 
-  io::Directory& directory_;
+  io::Shelf& directory_;
+  io::Shelf& whole_;
+  const std::optional<archive::Identity> told_identity_;
   const Options& options_;
   archive::KeptSlots slots_;
   archive::Listing listing_;
+  archive::Listing all_;  ///< of whole_
   wal::SegmentSize size_;
   std::uint64_t limit_ = 0;  ///< number of the first segment that stays
   Plan plan_;
@@ -260,8 +275,10 @@ class Planner {
 
 }  // namespace
 
-Plan make_plan(io::Directory& directory, const Options& options) {
-  return Planner(directory, options).run();
+Plan make_plan(const Homes& homes, const Options& options) { return Planner(homes, options).run(); }
+
+Plan make_plan(io::Shelf& archive, const Options& options) {
+  return make_plan({archive, archive, archive}, options);
 }
 
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
@@ -310,6 +327,39 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     archive::close_losses(directory, listing);
     archive::close_unvouched(directory, listing);
   }
+  return true;
+}
+
+bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
+               const std::function<bool()>& stop,
+               const std::function<void(const std::string& file)>& removed,
+               const std::function<void(const store::ObjectStore::Kept& kept)>& kept) {
+  constexpr std::size_t kMost = 1000;
+  std::vector<std::string> keys;
+  std::vector<std::string> names;
+  const auto remove = [&] {
+    if (keys.empty()) return;
+    std::set<std::string> stay;
+    for (const auto& each : store.remove(keys)) {
+      stay.insert(each.key);
+      if (kept) kept(each);
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      if (removed && !stay.contains(keys[i])) removed(names[i]);
+    keys.clear();
+    names.clear();
+  };
+  for (const auto& segments : plan.numbers)
+    for (const auto& segment : segments)
+      for (const auto& file : segment.files)
+        for (const auto& key : keys_of(file)) {
+          keys.push_back(key);
+          names.push_back(file);
+          if (keys.size() < kMost) continue;
+          remove();
+          if (stop && stop()) return false;
+        }
+  remove();
   return true;
 }
 

@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "archive/backup_point.h"
+#include "archive/identity.h"
 #include "io/directory.h"
+#include "store/layout.h"
+#include "store/object_store.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -50,12 +53,23 @@ struct Plan {
   std::string reason{};               ///< what decided that
 };
 
+/// What has to do with the archive that is pruned. Not owned; each may be the same.
+struct Homes {
+  io::Shelf& pruned;  ///< what it has goes
+  io::Shelf& whole;   ///< with its other home, if it has one: whether there is a backup's WAL, and
+                      ///< what the newest is
+  io::Shelf& slots;   ///< has the file of the relay's slots
+  /// Whose WAL it is, as a store's own record says: for one that is encrypted.
+  std::optional<archive::Identity> identity{};
+};
+
 /// Decides; changes nothing. What a slot of the relay needs stays, whatever else is said
 /// (archive/kept_slots.h): where their file is behind what the relay knows by now,
 /// more stays than is needed. Throws Error{damage} if it
 /// cannot be read. Throws Error{usage} for options that say too little, Error{conflict}
 /// if what they say would cut off a backup or the newest segments, Error{io}.
-[[nodiscard]] Plan make_plan(io::Directory& directory, const Options& options);
+[[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
+[[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 
 /// Removes what the plan says. Before the first number and after each the directory is synced:
 /// whenever the power fails, what is left has no gap that was not there before. `stop` is asked
@@ -65,5 +79,14 @@ struct Plan {
 /// moment before it gives its file a name: one that is later stays for the next prune.
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed);
+
+/// The same in an object store, oldest first, a thousand objects a request. `kept` is told each one
+/// that the store did not let go, and why: the others go all the same. A request that fails as a
+/// whole ends it: StoreError. `keys_of`: the objects that a file is there.
+using KeysOf = std::function<std::vector<std::string>(const std::string& file)>;
+bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
+               const std::function<bool()>& stop,
+               const std::function<void(const std::string& file)>& removed,
+               const std::function<void(const store::ObjectStore::Kept& kept)>& kept);
 
 }  // namespace weir::prune

@@ -1,9 +1,13 @@
 #include "receive/compare_feed.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <exception>
 #include <random>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -15,7 +19,6 @@
 #include "base/error.h"
 #include "base/exit_status.h"
 #include "io/posix_directory.h"
-#include "net/wait.h"
 #include "pq/connection.h"
 #include "receive/feed_comparer.h"
 
@@ -24,10 +27,11 @@ namespace weir::receive {
 namespace {
 
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
+using Duration = Threads::Time::duration;
 
-/// Asked for at once: so long the second upstream streams without a pause.
-constexpr std::uint64_t kAtOnce = std::uint64_t{16} << 20;
+/// Asked for at once: so long the second upstream streams without a pause, and so much of the
+/// archive is in memory meanwhile.
+constexpr std::uint64_t kAtOnce = std::uint64_t{4} << 20;
 /// Caught up, it is asked so often.
 constexpr auto kLookEvery = 1s;
 /// What it says it has it sends.
@@ -51,7 +55,7 @@ class CompareFeed::Work {
   }
 
   /// Compares what can be. Returns how long to rest.
-  Clock::duration round();
+  Duration round();
   /// It could not: the next round connects anew.
   void fail(const Error& error) {
     server_.reset();
@@ -65,9 +69,12 @@ class CompareFeed::Work {
   void begin(const Part& part);
   bool ask_server(const Part& part);
   void require_same_cluster();
+  bool read_ours(const Part& part, wal::Lsn target);
+  void skip_what_is_gone(const Part& part);
+  [[nodiscard]] Error not_there(wal::Lsn at);
   void compare(const Part& part, wal::Lsn target);
   bool take(std::span<const std::byte> wal);
-  void await(const WalStream& stream, Clock::time_point deadline);
+  void await(const WalStream& stream, Threads::Time deadline);
   void differs(const FeedDifference& difference);
   void skip_to(wal::Lsn at);
   void show(std::string problem);
@@ -82,13 +89,14 @@ class CompareFeed::Work {
   std::optional<Part> part_;  ///< that the fields below are about
   std::unique_ptr<archive::WalReader> reader_;
   std::unique_ptr<FeedComparer> comparer_;
-  wal::Lsn next_;  ///< where the next comparer begins
-  std::vector<std::byte> ours_;
+  wal::Lsn next_;                ///< where the next comparer begins
+  std::vector<std::byte> ours_;  ///< what is asked for next, as the archive has it
+  wal::Lsn ours_begin_;
   std::uint64_t bytes_ = 0;
-  std::optional<Clock::time_point> told_;
+  std::optional<Threads::Time> told_;
 };
 
-Clock::duration CompareFeed::Work::round() {
+Duration CompareFeed::Work::round() {
   const auto part = current();
   if (!part) return kLookEvery;
   if (!part_ || part_->timeline != part->timeline || part_->start != part->start) begin(*part);
@@ -106,24 +114,25 @@ Clock::duration CompareFeed::Work::round() {
     show("");
     return kLookEvery;  // it is behind us
   }
-  const auto begun = Clock::now();
+  const auto begun = owner_.world_.machine.now();
   const auto before = bytes_;
+  if (!read_ours(*part, target)) return 0s;
   compare(*part, target);
   show("");
   const std::chrono::duration<double> least(static_cast<double>(bytes_ - before) /
                                             static_cast<double>(owner_.options_.bytes_per_second));
-  return std::max(Clock::duration::zero(),
-                  std::chrono::duration_cast<Clock::duration>(least) - (Clock::now() - begun));
+  return std::max(Duration::zero(), std::chrono::duration_cast<Duration>(least) -
+                                        (owner_.world_.machine.now() - begun));
 }
 
 std::optional<CompareFeed::Part> CompareFeed::Work::current() {
-  const std::lock_guard lock(owner_.mutex_);
+  const Threads::Lock lock(*owner_.mutex_);
   if (owner_.parts_.empty()) return std::nullopt;
   return owner_.parts_.front();
 }
 
 void CompareFeed::Work::end_part() {
-  const std::lock_guard lock(owner_.mutex_);
+  const Threads::Lock lock(*owner_.mutex_);
   owner_.parts_.pop_front();
 }
 
@@ -142,7 +151,7 @@ void CompareFeed::Work::begin(const Part& part) {
 /// Where it is now, and whether that can be compared.
 bool CompareFeed::Work::ask_server(const Part& part) {
   if (!server_) {
-    server_ = pq_servers().connect(
+    server_ = owner_.world_.servers.connect(
         connect_, 0, [](const std::string&) {}, owner_.stop_);
     server_name_ = server_->name();
     size_ = server_->wal_segment_size();
@@ -168,7 +177,9 @@ void CompareFeed::Work::require_same_cluster() {
         .hint("Correct --compare-with. Archiving goes on.");
 }
 
-void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
+/// What the archive has up to `target`, before the server is asked for it: while that streams
+/// nothing may wait for the disk (P13). False: it is not there any more, and was skipped.
+bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
   if (!reader_)
     reader_ = std::make_unique<archive::WalReader>(
         *directory_,
@@ -178,6 +189,47 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
                                     .durable_end = [this]() -> std::optional<archive::DurableEnd> {
                                       return archive::DurableEnd{part_->timeline, part_->durable};
                                     }});
+  ours_begin_ = comparer_->position();
+  ours_.resize(target - ours_begin_);
+  for (std::size_t have = 0; have < ours_.size();) {
+    const auto at = ours_begin_ + have;
+    const auto read = reader_->read(at, std::span(ours_).subspan(have));
+    if (read.state == archive::WalSource::State::damaged) throw Error(*read.error);
+    if (read.state == archive::WalSource::State::gone) {
+      skip_what_is_gone(part);
+      return false;
+    }
+    if (read.state == archive::WalSource::State::end) throw not_there(at);
+    have += read.count;
+  }
+  return true;
+}
+
+/// Pruned, say, while the second upstream was away.
+void CompareFeed::Work::skip_what_is_gone(const Part& part) {
+  const auto from = comparer_->position();
+  const auto missing = reader_->segment_at(from);
+  std::optional<wal::Lsn> goes_on;
+  for (const auto& entry : archive::list_archive_names(*directory_).segments) {
+    const auto& segment = entry.name.segment;
+    if (segment == missing) throw not_there(from);  // it was looked at while its name changed
+    const auto start = segment.start(size_);
+    if (segment.timeline() == part.timeline && start > from)
+      goes_on = std::min(goes_on.value_or(start), start);
+  }
+  if (!goes_on || *goes_on >= part.durable) throw not_there(from);
+  skip_to(*goes_on);
+}
+
+Error CompareFeed::Work::not_there(wal::Lsn at) {
+  const auto segment = reader_->segment_at(at).to_string();
+  reader_.reset();
+  return Error(ErrorKind::retry, "the archive does not have what was made durable")
+      .with("segment", segment)
+      .hint("Was it pruned, or moved away?");
+}
+
+void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
   std::unique_ptr<WalStream> stream;
   try {
     stream = server_->question(comparer_->position(), part.timeline);
@@ -189,7 +241,7 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
     if (part.ended && error.sqlstate() == kInternalError) leave_part(part);
     throw;
   }
-  const auto deadline = Clock::now() + kAnswerWithin;
+  const auto deadline = owner_.world_.machine.now() + kAnswerWithin;
   bool goes_on = true;
   while (goes_on && comparer_->position() < target) {
     const auto event = stream->next();
@@ -221,33 +273,24 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
 
 /// Compares a piece with what the archive has there. False: a difference was found.
 bool CompareFeed::Work::take(std::span<const std::byte> wal) {
-  while (!wal.empty()) {
-    const auto at = comparer_->position();
-    ours_.resize(wal.size());
-    const auto read = reader_->read(at, ours_);
-    if (read.state == archive::WalSource::State::damaged) throw Error(*read.error);
-    if (read.state != archive::WalSource::State::bytes)
-      throw Error(ErrorKind::retry, "the archive does not have what was made durable")
-          .with("segment", reader_->segment_at(at).to_string())
-          .hint("Was it pruned, or moved away?");
-    const auto ours = std::span<const std::byte>(ours_).first(read.count);
-    const auto found = comparer_->feed(ours, wal.first(read.count));
-    bytes_ += read.count;
-    if (comparer_->unchecked())
-      throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
-          .with("LSN", at);
-    if (found) {
-      differs(*found);
-      return false;
-    }
-    wal = wal.subspan(read.count);
-  }
-  return true;
+  const auto at = comparer_->position();
+  const auto ours = std::span<const std::byte>(ours_).subspan(at - ours_begin_, wal.size());
+  const auto found = comparer_->feed(ours, wal);
+  bytes_ += wal.size();
+  if (comparer_->unchecked())
+    throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+        .with("LSN", at);
+  if (found) differs(*found);
+  return !found;
 }
 
 /// Throws Error{retry} at the deadline, net::Interrupted.
-void CompareFeed::Work::await(const WalStream& stream, Clock::time_point deadline) {
-  if (!net::wait_for_socket(stream.socket(), true, false, &owner_.stop_, deadline))
+void CompareFeed::Work::await(const WalStream& stream, Threads::Time deadline) {
+  auto& machine = owner_.world_.machine;
+  std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {owner_.stop_.fd(), POLLIN, 0}}};
+  machine.poll(fds, deadline);
+  if (fds[1].revents != 0) throw net::Interrupted{};
+  if (fds[0].revents == 0 && machine.now() >= deadline)
     throw Error(ErrorKind::retry, "the second upstream does not send the WAL that it has")
         .with("at", comparer_->position());
 }
@@ -255,23 +298,23 @@ void CompareFeed::Work::await(const WalStream& stream, Clock::time_point deadlin
 /// The rest of the segment is not compared: where one record is another, most that follow are.
 void CompareFeed::Work::differs(const FeedDifference& difference) {
   const auto text = difference.to_string();
-  owner_.board_.update([&](StatusBoard::Content& content) {
+  owner_.world_.board.update([&](StatusBoard::Content& content) {
     auto& comparison = content.comparison.value();
     if (++comparison.differences > 1) return;
     comparison.difference = text;
-    comparison.difference_time = std::chrono::system_clock::now();
+    comparison.difference_time = owner_.world_.machine.wall_clock();
   });
   const auto behind = comparer_->position();
   skip_to(size_.start_of(wal::Lsn(behind.byte() - 1)) + size_.bytes());
-  const auto now = Clock::now();
+  const auto now = owner_.world_.machine.now();
   if (told_ && now - *told_ < kTellEvery) return;
   told_ = now;
-  owner_.log_.error(
+  owner_.world_.log.error(
       Error(ErrorKind::conflict, text)
           .with("second upstream", server_name_)
           .hint("One of the two servers is not what it is taken for, or its WAL was corrupted: "
                 "docs/compare.md says how to find out which. Archiving goes on."));
-  owner_.feed_.publish(event::FeedsDiffer{difference});
+  owner_.world_.feed.publish(event::FeedsDiffer{difference});
 }
 
 void CompareFeed::Work::skip_to(wal::Lsn at) {
@@ -279,13 +322,13 @@ void CompareFeed::Work::skip_to(wal::Lsn at) {
   comparer_.reset();
   next_ = std::max(at, size_.start_of(from));
   if (next_ > from)
-    owner_.board_.update([&](StatusBoard::Content& content) {
+    owner_.world_.board.update([&](StatusBoard::Content& content) {
       content.comparison.value().skipped_bytes += next_ - from;
     });
 }
 
 void CompareFeed::Work::show(std::string problem) {
-  owner_.board_.update([&](StatusBoard::Content& content) {
+  owner_.world_.board.update([&](StatusBoard::Content& content) {
     auto& comparison = content.comparison.value();
     if (!server_name_.empty()) comparison.with = server_name_;
     comparison.problem = std::move(problem);
@@ -295,31 +338,43 @@ void CompareFeed::Work::show(std::string problem) {
   });
 }
 
-CompareFeed::CompareFeed(Options options, Feed& feed, StatusBoard& board, Log& log)
-    : options_(std::move(options)), feed_(feed), board_(board), log_(log) {
+CompareFeed::CompareFeed(Options options, const World& world)
+    : options_(std::move(options)),
+      world_(world),
+      mutex_(world.machine.threads().make_mutex()),
+      changed_(world.machine.threads().make_condition()) {
   StatusBoard::Content::Comparison comparison;
   comparison.with = pq::describe(options_.conninfo);
-  board_.update([&](StatusBoard::Content& content) { content.comparison = comparison; });
-  subscription_ = feed_.subscribe([this](const Event& happened) { on_event(happened); });
-  thread_ = std::thread([this] { run(); });
+  world_.board.update([&](StatusBoard::Content& content) { content.comparison = comparison; });
+  subscription_ = world_.feed.subscribe([this](const Event& happened) { on_event(happened); });
+  try {
+    thread_ = world_.machine.threads().start("compare", [this] { run(); });
+  } catch (const std::system_error& error) {
+    world_.log.warning("the second upstream is not compared, there is no thread for it: {}",
+                       error.what());
+    world_.board.update([&](StatusBoard::Content& content) {
+      content.comparison.value().problem =
+          std::string("no thread could be started: ") + error.what();
+    });
+  }
 }
 
 CompareFeed::~CompareFeed() {
   subscription_ = {};
   {
-    const std::lock_guard lock(mutex_);
+    const Threads::Lock lock(*mutex_);
     over_ = true;
+    changed_->notify_all();
   }
-  changed_.notify_all();
   stop_.raise();
-  thread_.join();
+  if (thread_) thread_->join();
 }
 
 void CompareFeed::on_event(const Event& happened) {
   on(
       happened,
       [this](const event::Streaming& streaming) {
-        const std::lock_guard lock(mutex_);
+        const Threads::Lock lock(*mutex_);
         auto* const last = parts_.empty() ? nullptr : &parts_.back();
         // A reconnect begins at the segment that was not finished.
         if (last != nullptr && last->timeline == streaming.timeline &&
@@ -329,7 +384,7 @@ void CompareFeed::on_event(const Event& happened) {
         parts_.push_back({streaming.timeline, streaming.start, streaming.start});
       },
       [this](const event::DurableEnd& durable) {
-        const std::lock_guard lock(mutex_);
+        const Threads::Lock lock(*mutex_);
         if (parts_.empty() || parts_.back().timeline != durable.timeline) return;
         parts_.back().durable = std::max(parts_.back().durable, durable.end);
       });
@@ -338,15 +393,16 @@ void CompareFeed::on_event(const Event& happened) {
 void CompareFeed::run() {
   Backoff backoff(kShortestPause, kLongestPause, std::random_device()());
   std::string told;
-  std::unique_lock lock(mutex_);
+  Threads::Lock lock(*mutex_);
   std::optional<Work> work;
   while (!over_) {
     lock.unlock();
-    Clock::duration rest{};
+    Duration rest{};
     try {
       if (!work) work.emplace(*this);
       rest = work->round();
-      if (!std::exchange(told, "").empty()) log_.info("the second upstream is compared again");
+      if (!std::exchange(told, "").empty())
+        world_.log.info("the second upstream is compared again");
       backoff.reset();
     } catch (const net::Interrupted&) {
       return;
@@ -356,14 +412,15 @@ void CompareFeed::run() {
       const Error error = known != nullptr ? *known : unexpected(failure);
       if (work) work->fail(error);
       if (std::exchange(told, error.message()) != error.message())
-        log_.warning(
+        world_.log.warning(
             "the second upstream cannot be compared: {}; archiving is not affected, trying "
             "again{}{}",
             error.what(), error.hint().empty() ? "" : ". ", error.hint());
       rest = backoff.next();
     }
     lock.lock();
-    changed_.wait_for(lock, rest, [this] { return over_; });
+    const auto until = world_.machine.now() + rest;
+    while (!over_ && world_.machine.now() < until) changed_->wait_until(lock, until);
   }
 }
 

@@ -1,17 +1,16 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "net/wake.h"
 #include "receive/feed.h"
+#include "receive/machine.h"
 #include "receive/server.h"
 #include "receive/status_board.h"
 #include "wal/lsn.h"
@@ -24,9 +23,9 @@ namespace weir::receive {
 /// before its checksum was made, two servers that took one name.
 ///
 /// In nobody's way: a thread, a connection and a handle of the archive of its own; whatever happens
-/// to them, archiving neither waits nor fails. The second upstream streams for moments only, one
-/// segment's worth at once, without a slot; no position is ever reported to it. So it can shut down
-/// at any time (P13), and no commit counts it.
+/// to them, archiving neither waits nor fails. The second upstream streams for moments only, some
+/// MB at once, without a slot; no position is ever reported to it, and while it streams nothing
+/// here waits for the disk. So it can shut down at any time (P13), and no commit counts it.
 class CompareFeed {
  public:
   struct Options {
@@ -35,8 +34,15 @@ class CompareFeed {
     std::uint64_t bytes_per_second = 0;  ///< at most
   };
 
-  /// `feed`, `board` and `log` outlive it.
-  CompareFeed(Options options, Feed& feed, StatusBoard& board, Log& log);
+  /// What is needed of the surroundings; all of it outlives this.
+  struct World {
+    Servers& servers;
+    Machine& machine;
+    Feed& feed;
+    StatusBoard& board;
+    Log& log;
+  };
+  CompareFeed(Options options, const World& world);
   ~CompareFeed();
   CompareFeed(const CompareFeed&) = delete;
   CompareFeed& operator=(const CompareFeed&) = delete;
@@ -55,16 +61,14 @@ class CompareFeed {
   void run();
 
   const Options options_;
-  Feed& feed_;
-  StatusBoard& board_;
-  Log& log_;
+  const World world_;
   net::Wake stop_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
   bool over_ = false;
   std::deque<Part> parts_;
-  std::thread thread_;
-  Feed::Subscription subscription_;  ///< the first to go
+  std::unique_ptr<Threads::Thread> thread_;  ///< nullptr: there was none to be had
+  Feed::Subscription subscription_;          ///< the first to go
 };
 
 }  // namespace weir::receive

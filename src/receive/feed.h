@@ -47,10 +47,16 @@ struct Streaming {
 struct Progress {
   StreamSnapshot snapshot;
 };
-/// Everything before `end` is durable in the archive, and may be acknowledged. Within one stream
+/// Everything before `end` is durable in the archive, and may be served. Within one stream
 /// each one is further than the one before. The stream's lock is held: its positions must not be
 /// asked for.
 struct DurableEnd {
+  wal::TimelineId timeline;
+  wal::Lsn end;
+};
+/// The server was told that everything before `end` is flushed: it need not keep it for us. Each
+/// one of a stream is further than the one before, and the stream's lock is held, as above.
+struct Confirmed {
   wal::TimelineId timeline;
   wal::Lsn end;
 };
@@ -112,6 +118,16 @@ struct ClientGone {
   archive::DownstreamClient client;
   std::string why;
 };
+/// A segment or a history counts as sent to the object store (--store).
+struct Stored {
+  std::string file;  ///< its plain name
+};
+/// What keeps finished WAL from being sent there. Streaming goes on, and so does trying.
+struct StoreTrouble {
+  Error error;
+};
+/// That is over.
+struct StoreWorks {};
 /// A stream ended as asked: by a signal, or (`by_signal` is false) at the end position.
 struct Stopped {
   wal::TimelineId timeline;
@@ -123,11 +139,12 @@ struct Stopped {
 
 using Event =
     std::variant<event::StateChanged, event::ServerChanged, event::StreamRuns, event::Streaming,
-                 event::Progress, event::DurableEnd, event::SyncDone, event::SegmentFinished,
-                 event::SegmentCompressed, event::NotCompressed, event::TimelineSwitched,
-                 event::LossRecorded, event::CandidateLooked, event::DiskFull, event::Trouble,
-                 event::FeedsDiffer, event::LeftUnfinished, event::ClientCame, event::ClientGone,
-                 event::Stopped>;
+                 event::Progress, event::DurableEnd, event::Confirmed, event::SyncDone,
+                 event::SegmentFinished, event::SegmentCompressed, event::NotCompressed,
+                 event::TimelineSwitched, event::LossRecorded, event::CandidateLooked,
+                 event::DiskFull, event::Trouble, event::FeedsDiffer, event::LeftUnfinished,
+                 event::ClientCame, event::ClientGone, event::Stored, event::StoreTrouble,
+                 event::StoreWorks, event::Stopped>;
 
 /// Calls the alternative for the event's type, and nothing for a type without one:
 /// `on(event, [&](const event::Trouble& trouble) { … }, …)`.

@@ -14,34 +14,57 @@
 
 namespace weir::receive {
 
+namespace {
+
+/// More of them at once would be a day of tests.
+std::vector<wal::TimelineId> newest_timelines(const wal::TimelineHistory& history) {
+  constexpr std::size_t kMost = 3;
+  std::vector<wal::TimelineId> timelines;
+  for (const auto& ancestor : history.ancestors()) timelines.push_back(ancestor.timeline);
+  timelines.push_back(history.timeline());
+  if (timelines.size() > kMost) timelines.erase(timelines.begin(), timelines.end() - kMost);
+  return timelines;
+}
+
+}  // namespace
+
 /// A file may change its form while it is looked at, since segments are compressed in the
 /// background. What failed on a listing that is out of date says nothing.
 template <typename Look>
 auto Inspection::on_one_listing(Look look) {
   for (;;) {
-    auto listing = list();
-    const auto before = listing.segments;
+    const auto listing = list();
     try {
       return look(listing);
     } catch (const Error& error) {
       // A sync that failed is not tried again, whatever has changed (P6).
       if (error.kind() == ErrorKind::durability) throw;
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
+      const auto& before = listing->segments;
       const auto after = archive::list_archive_names(directory_).segments;
       if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
+      names_.forget();
     }
   }
 }
 
 Inspection::Result Inspection::run(std::uint64_t system_identifier, wal::SegmentSize segment_size) {
-  return on_one_listing([&](archive::Listing& listing) {
-    auto facts = inspect(system_identifier, segment_size, listing);
+  auto result = on_one_listing([&](std::shared_ptr<const archive::Listing> listing) {
+    if (habits_.replaces_wrong_sizes()) {
+      auto sound = std::make_shared<archive::Listing>(*listing);
+      skip_wrong_sizes(*sound, segment_size);
+      listing = std::move(sound);
+    }
+    auto facts = inspect(system_identifier, segment_size, *listing);
     return Result{std::move(facts), std::move(listing)};
   });
+  forget_names();
+  return result;
 }
 
 std::optional<ArchivedSoFar> Inspection::so_far() {
-  return on_one_listing([&](archive::Listing& listing) -> std::optional<ArchivedSoFar> {
+  return on_one_listing([&](const auto& names) -> std::optional<ArchivedSoFar> {
+    const auto& listing = *names;
     const auto identity = archive::read_identity(directory_, listing);
     if (!identity) return std::nullopt;
     const auto resume = archive::find_resume_point(directory_, listing, identity->segment_size);
@@ -75,28 +98,50 @@ std::string Inspection::first_wal(const StartFacts::ArchiveEnd& end,
   return bytes;
 }
 
+std::map<wal::TimelineId, std::string> Inspection::first_wal_before(
+    const wal::TimelineHistory& history, wal::Lsn end, wal::SegmentSize segment_size) {
+  std::map<wal::TimelineId, std::string> found;
+  for (const auto timeline : newest_timelines(history)) {
+    const auto begin = *history.begin_of(timeline);
+    const auto until = std::min(end, history.end_of(timeline).value_or(end));
+    if (!begin.valid() || until <= begin) continue;
+    std::string bytes(std::min<std::uint64_t>(kFirstWalBytes, until - begin), '\0');
+    try {
+      archive::WalReader reader(
+          directory_, {.segment_size = segment_size, .timeline = timeline, .unfinished = true});
+      const auto read = reader.read(begin, std::as_writable_bytes(std::span(bytes)));
+      if (read.state != archive::WalSource::State::bytes) continue;
+      bytes.resize(read.count);
+      found[timeline] = std::move(bytes);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) throw;
+      log_.debug("the begin of timeline {} could not be read: {}", timeline, error.what());
+    }
+  }
+  return found;
+}
+
 /// (To read where the last record ends costs a segment's reading: so only where it decides.)
 void Inspection::find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts) {
   const bool matters = std::any_of(hosts.begin(), hosts.end(), [&](const HostWord& host) {
     return !host.failure && host.history && host.history->end_of(archive.end.timeline);
   });
   if (!matters) return;
-  archive.position = on_one_listing([&](archive::Listing& listing) {
-    return archive::sound_end(directory_, listing, archive.end.timeline, archive.end.start,
+  archive.position = on_one_listing([&](const auto& listing) {
+    return archive::sound_end(directory_, *listing, archive.end.timeline, archive.end.start,
                               archive.segment_size);
   });
 }
 
 /// By names, if they suffice: to ask for the size of each of 100,000 files takes longer than all
 /// the rest.
-archive::Listing Inspection::list() {
-  return habits_.replaces_wrong_sizes() ? archive::list_archive(directory_)
-                                        : archive::list_archive_names(directory_);
+std::shared_ptr<const archive::Listing> Inspection::list() {
+  if (!habits_.replaces_wrong_sizes()) return names_.read();
+  return std::make_shared<archive::Listing>(archive::list_archive(directory_));
 }
 
 ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
-                                 archive::Listing& listing) {
-  if (habits_.replaces_wrong_sizes()) skip_wrong_sizes(listing, segment_size);
+                                 const archive::Listing& listing) {
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
     log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",

@@ -1,17 +1,22 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "archive/compress.h"
 #include "archive/listing.h"
 #include "archive/resume.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "receive/choose_host.h"
 #include "receive/habits.h"
+#include "receive/known_names.h"
+#include "receive/machine.h"
 #include "receive/session_state.h"
 #include "wal/segment.h"
 
@@ -22,13 +27,16 @@ namespace weir::receive {
 class Inspection {
  public:
   /// All of it outlives this object.
-  Inspection(io::Directory& directory, const Habits& habits, Log& log)
-      : directory_(directory), habits_(habits), log_(log) {}
+  Inspection(io::Directory& directory, const Habits& habits, Machine& machine, Log& log)
+      : directory_(directory), habits_(habits), log_(log), names_(directory, machine) {}
 
   struct Result {
     ArchiveFacts facts;
-    archive::Listing listing;  ///< that they were read from
+    std::shared_ptr<const archive::Listing> listing;  ///< that they were read from
   };
+  /// What an earlier run has left behind is removed (archive::clean_up()). Throws Error{io,
+  /// durability}.
+  void tidy_up() { archive::clean_up(directory_, *names_.read()); }
   /// The end of the archive is durable when it returns (P1). Throws Error{conflict} if it is of
   /// another cluster; Error{durability}, which is final; Error{io}.
   [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
@@ -39,6 +47,13 @@ class Inspection {
   /// Where its WAL ends exactly, if one of the hosts has left its timeline.
   void find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts);
 
+  /// The first bytes of the newest timelines of that history, of which the archive has WAL before
+  /// `end` (kFirstWalBytes). What cannot be read is left out.
+  [[nodiscard]] std::map<wal::TimelineId, std::string> first_wal_before(
+      const wal::TimelineHistory& history, wal::Lsn end, wal::SegmentSize segment_size);
+
+  /// Nothing is asked for a while.
+  void forget_names() { names_.forget(); }
   /// What the last run has found is recorded: streaming begins.
   void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
   /// Finished files that are no segments by their size and are to be replaced.
@@ -50,9 +65,9 @@ class Inspection {
   [[nodiscard]] std::string first_wal(const StartFacts::ArchiveEnd& end,
                                       const archive::ResumePoint& resume,
                                       wal::SegmentSize segment_size);
-  [[nodiscard]] archive::Listing list();
+  [[nodiscard]] std::shared_ptr<const archive::Listing> list();
   [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
-                                     archive::Listing& listing);
+                                     const archive::Listing& listing);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void close_losses(const archive::Listing& listing);
   void find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
@@ -63,6 +78,7 @@ class Inspection {
   io::Directory& directory_;
   const Habits& habits_;
   Log& log_;
+  KnownNames names_;
   std::set<std::string> wrong_sizes_;
   bool told_foreign_ = false;
   bool past_timelines_read_ = false;  ///< what they left behind was looked for, and ...

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "receive/first_wal.h"
+
 namespace weir::receive {
 
 Intake::Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer)
@@ -26,6 +28,8 @@ void Intake::accept(std::span<const std::byte> wal) {
     return;
   }
   held_ = wal;
+  if (first_wal_ != nullptr)
+    first_wal_->on_wal(wal::Lsn(verifier_.position().byte() - wal.size()), wal);
   records_end_ =
       (verifier_.unchecked() ? verifier_.position() : verifier_.last_record_end()).byte();
 }

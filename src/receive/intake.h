@@ -13,6 +13,8 @@
 
 namespace weir::receive {
 
+class FirstWal;
+
 /// The way of a piece of WAL from the connection to the kernel: checked first, then written. Not
 /// one byte that failed the check is written, so none is acknowledged (P7). Belongs to the thread
 /// that reads at the moment. Owns neither the verifier nor the writer.
@@ -49,6 +51,9 @@ class Intake {
   /// thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
 
+  /// What was accepted is shown to it from now on; it outlives this.
+  void show_to(FirstWal& first_wal) { first_wal_ = &first_wal; }
+
   /// Of what is held nothing behind `end` is to be written. `begin` is where that begins.
   void keep_up_to(wal::Lsn begin, wal::Lsn end) { held_ = held_.first(end - begin); }
 
@@ -73,6 +78,7 @@ class Intake {
   std::optional<wal::RecordVerifier> alone_;
   std::span<const std::byte> held_;
   std::atomic<std::uint64_t> records_end_ = 0;
+  FirstWal* first_wal_ = nullptr;
   struct Dispute {
     Error error;  ///< if nothing more comes
     wal::Lsn at;

@@ -166,6 +166,13 @@ void Notifier::on_event(const Event& happened) {
                 .lsn = differ.difference.at,
                 .error = Error(ErrorKind::conflict, differ.difference.to_string())});
       },
+      [&](const event::Stored& stored) {
+        notify({.event = "stored", .time = time, .file = stored.file});
+      },
+      [&](const event::StoreTrouble& trouble) {
+        notify({.event = "store_trouble", .time = time, .error = trouble.error});
+      },
+      [&](const event::StoreWorks&) { notify({.event = "store_works", .time = time}); },
       [&](const event::Trouble& trouble) { notify_of_trouble(trouble.error); });
 }
 

@@ -17,6 +17,11 @@ enum class ApplyPosition {
   /// report what those downstream have applied (DownstreamWord), and not more than is durable here
   downstream,
 };
+/// Of what the server is told that it is flushed, so that its slot need not keep it any more.
+enum class Confirm {
+  local,   ///< what is durable here
+  stored,  ///< what is durable here, and surely in the object store, too
+};
 enum class OnGap {
   stop,   ///< end with an error that names the missing range
   go_on,  ///< leave the hole, say so, archive on from what the upstream still has
@@ -52,6 +57,9 @@ struct Options {
   FlushPolicy flush;
   ApplyPosition apply = ApplyPosition::flush;
   bool report_flush = true;  ///< false: say 0/0, so that no commit can come to wait for us
+  Confirm confirm = Confirm::local;
+  /// Confirm::stored also where commits of the server come to wait for the store.
+  bool commits_may_wait = false;
   OnGap on_gap = OnGap::stop;
   OnDiskFull on_disk_full = OnDiskFull::wait;
   /// Of several hosts; no other one than that is excluded.
@@ -68,6 +76,8 @@ struct Options {
   /// server is asked for a sign of life. An idle server answers: this is no stall detection by LSN.
   std::chrono::milliseconds silence_limit{60'000};
   std::optional<std::string> monitor_conninfo;  ///< an ordinary connection for the slot guard
+  /// When the files that the connection was made with are replaced: a new one is made with them.
+  bool reconnect_on_rotation = false;
   std::string fallback_application_name = "pgweir";
   /// Decide as pg_receivewal does where it decides otherwise:
   /// - The first connection has to succeed. After that every failure of the connection or the

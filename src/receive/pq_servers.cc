@@ -44,17 +44,20 @@ class PqServer final : public Server {
   std::string version() const override {
     return connection_.parameter("server_version").value_or("");
   }
+  std::optional<std::chrono::sys_seconds> certificate_expires() const override {
+    return connection_.server_certificate_expires();
+  }
   std::optional<bool> in_hot_standby() const override {
     const auto standby = connection_.parameter("in_hot_standby");
     return standby ? std::optional(*standby == "on") : std::nullopt;
   }
   /// Before 14 a transaction of a standby is read-only, and on a primary only by its default
   /// (StartTransaction() in xact.c).
-  std::optional<bool> ask_for_role() override {
-    if (const auto told = in_hot_standby()) return told;
-    if (pq::show(connection_, "transaction_read_only") == "off") return false;
-    if (pq::show(connection_, "default_transaction_read_only") == "off") return true;
-    return std::nullopt;
+  std::optional<bool> ask_for_role() override { return pq::show_if_standby(connection_); }
+  std::optional<SynchronousNames> synchronous_names() override {
+    if (pq::show_if_standby(connection_) == true) return std::nullopt;
+    return SynchronousNames{pq::show(connection_, "synchronous_standby_names"),
+                            pq::show(connection_, "application_name")};
   }
   void interrupted_by(const net::Wake& stop) override { connection_.interrupted_by(stop); }
   pq::SystemIdentity identify_system() override { return pq::identify_system(connection_); }
@@ -157,6 +160,12 @@ class PqServers final : public Servers {
                              stop));
   }
 
+  std::function<pq::SecretsLook()> secrets(const Options& options) override {
+    auto files = pq::secret_files(pq::expand_conninfo(options.conninfo));
+    if (files.empty()) return {};
+    return [files = std::move(files)] { return pq::look_at_secrets(files); };
+  }
+
   SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
                              const net::Wake& stop) override {
     auto connection = pq::Connection::open({.conninfo = conninfo,
@@ -164,6 +173,10 @@ class PqServers final : public Servers {
                                             .fallback_application_name = "pgweir monitor"},
                                            stop);
     SlotReading reading{.view = {}, .server_major = connection.server_major()};
+    const auto names = connection.execute(
+        "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
+        "pg_catalog.current_setting('synchronous_standby_names') END");
+    reading.synchronous_names = names.at(0)[0];
     const std::string reason =
         reading.server_major >= 17 ? "invalidation_reason::text" : "NULL::text";
     const auto rows = connection.execute(

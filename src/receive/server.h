@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "net/wake.h"
+#include "pq/client_secrets.h"
 #include "pq/commands.h"
 #include "pq/replication_stream.h"
 #include "pq/slot_view.h"
@@ -48,10 +49,21 @@ class Server {
   [[nodiscard]] virtual int major() const = 0;
   /// As it writes it: "15.18 (Debian 15.18-1)".
   [[nodiscard]] virtual std::string version() const = 0;
+  /// Until when its certificate is valid; nullopt: no TLS, or that is not known.
+  [[nodiscard]] virtual std::optional<std::chrono::sys_seconds> certificate_expires() const {
+    return std::nullopt;
+  }
   /// It says so from 14 on.
   [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
   /// The same, asked for where it does not say so by itself; nullopt: there is no telling.
   [[nodiscard]] virtual std::optional<bool> ask_for_role() = 0;
+  /// For whom its commits wait, and by which application_name it knows us; nullopt: for nobody
+  /// whom it sends WAL, since it is a standby, or it cannot be asked.
+  struct SynchronousNames {
+    std::string setting;  ///< synchronous_standby_names
+    std::string own;
+  };
+  [[nodiscard]] virtual std::optional<SynchronousNames> synchronous_names() { return std::nullopt; }
   /// From now on `stop` ends what waits for it, which outlives it.
   virtual void interrupted_by(const net::Wake& stop) = 0;
 
@@ -87,6 +99,8 @@ class Server {
 struct SlotReading {
   pq::SlotView view;
   int server_major = 0;
+  /// synchronous_standby_names; nullopt: a standby, or not told.
+  std::optional<std::string> synchronous_names = {};
 };
 
 /// What a connection string says of the hosts that it names.
@@ -121,6 +135,8 @@ class Servers {
   /// To that host and no other, whatever its role. As pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> visit(const Options& options, const Visit& visit,
                                                       const net::Wake& stop) = 0;
+  /// What looks at the files that a connection is made with. Empty: there are none.
+  [[nodiscard]] virtual std::function<pq::SecretsLook()> secrets(const Options&) { return {}; }
   /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
   /// execute().
   [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,

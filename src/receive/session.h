@@ -15,6 +15,7 @@
 #include "receive/options.h"
 #include "receive/server.h"
 #include "receive/status_board.h"
+#include "receive/store_words.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 
@@ -43,6 +44,8 @@ struct Environment {
   std::function<std::shared_ptr<void>()> archive_taken = {};
   /// Those to whom the archive is served meanwhile; nullptr: nobody.
   Downstream* downstream = nullptr;
+  /// What the object store has, for Confirm::stored, which needs it; nullptr: there is none.
+  StoreWords* store = nullptr;
   Machine& machine = this_machine();
   Servers& servers = pq_servers();
   Scale scale = {};

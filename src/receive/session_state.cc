@@ -22,52 +22,6 @@ constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
 
-/// Once in a process, and whenever one is recorded.
-void log_loss(Log& log, const archive::Loss& loss) {
-  if (loss.complaint)
-    log.error(
-        Error(ErrorKind::damage, "the record of a loss cannot be read")
-            .with("id", loss.id())
-            .with("reason", *loss.complaint)
-            .hint("The archive is received on. Look at the disk; what the name of the record "
-                  "tells is told all the same, and \"pgweir verify\" finds what is missing."));
-  const auto known = loss.acknowledged
-                         ? fmt::format(" (acknowledged by {} at {}: {})", loss.acknowledged->who,
-                                       loss.acknowledged->time, loss.acknowledged->reason)
-                         : std::string();
-  const auto level = [&](const std::string& text) {
-    loss.acknowledged ? log.info("{}{}", text, known) : log.warning("{}", text);
-  };
-  if (loss.kind == archive::Loss::Kind::hole) {
-    for (const auto& range : loss.missing.empty()
-                                 ? std::vector<archive::Loss::Range>{{loss.begin, loss.end}}
-                                 : loss.missing)
-      level(fmt::format(
-          "the archive has a hole: WAL from {} to {} on timeline {} is missing, no recovery can "
-          "pass it; it is recorded as {}",
-          range.begin, range.end, loss.next_timeline, loss.id()));
-    return;
-  }
-  const bool all = loss.counted_to >= loss.end;
-  const auto commits = loss.commits
-                           ? fmt::format(", with {}{} commit{}", all ? "" : "at least ",
-                                         *loss.commits, all && *loss.commits == 1 ? "" : "s")
-                           : std::string();
-  const auto first = loss.first_segment().to_string();
-  const auto last = loss.last_segment().to_string();
-  level(fmt::format(
-      "a failover lost WAL that the archive has: {} from {} to {} on timeline {}{}, not part of "
-      "timeline {}; it is kept in {}, and recorded as {}",
-      format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline, commits,
-      loss.next_timeline, first == last ? first : fmt::format("{} to {}", first, last), loss.id()));
-  if (!loss.acknowledged)
-    log.warning(
-        "hint: To read what was lost, recover a copy to timeline {} (recovery_target_timeline = "
-        "'{}', with \"pgweir restore --partial\"). When it is settled, \"pgweir ack {}\" ends the "
-        "alarm.",
-        loss.timeline, loss.timeline, loss.id());
-}
-
 }  // namespace
 
 SessionState::SessionState(const Options& options, Habits& habits, Log& log, std::uint64_t seed)
@@ -75,7 +29,9 @@ SessionState::SessionState(const Options& options, Habits& habits, Log& log, std
       habits_(habits),
       log_(log),
       backoff_(200ms, 30'000ms, seed),
-      behind_backoff_(500ms, 5'000ms, seed + 1) {}
+      behind_backoff_(500ms, 5'000ms, seed + 1),
+      losses_(log),
+      slots_(options.slot.value_or(""), log) {}
 
 Step SessionState::next() {
   auto step = missing_fact();
@@ -84,7 +40,7 @@ Step SessionState::next() {
 
 /// The first question that is still open; nullopt when all facts are there.
 std::optional<Step> SessionState::missing_fact() {
-  if (drop_slot_) return step::DropSlot{};
+  if (slots_.drop_wanted()) return step::DropSlot{};
   if (stop_) return *stop_;
   if (disconnect_) return step::Disconnect{};
   if (wait_) return step::Wait{*wait_};
@@ -100,7 +56,7 @@ std::optional<Step> SessionState::missing_fact() {
     return step::FetchHistory{identity_->timeline};
   if (!archive_)
     return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
-  if (!pending_.empty()) return step::RecordLoss{pending_.front()};
+  if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
 }
 
@@ -179,7 +135,7 @@ Step SessionState::decide() {
       }
     }
     if (auto step = find_lost_branch(facts)) return *step;
-    if (!pending_.empty()) return step::RecordLoss{pending_.front()};
+    if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
     return stream_from(*at);
   }
   if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
@@ -215,18 +171,28 @@ Step SessionState::stream_from(const StartAt& at) {
   stream.segment_size = parameters_->segment_size;
   stream.system_identifier = identity_->system_identifier;
   stream.server_end = identity_->flush_position;
-  for (const auto& loss : losses_)
-    if (loss.kind == archive::Loss::Kind::hole && loss.end > at.lsn &&
-        loss.timeline <= at.timeline && at.timeline <= loss.next_timeline)
-      stream.void_losses.push_back(loss.id());
-  std::erase_if(losses_, [&](const archive::Loss& loss) {
-    return std::find(stream.void_losses.begin(), stream.void_losses.end(), loss.id()) !=
-           stream.void_losses.end();
-  });
+  stream.void_losses = losses_.take_refilled(at.timeline, at.lsn);
   if (archive_->resume && archive_->resume->timeline == at.timeline)
     for (const auto& open : archive_->resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
+  stream.slot_position = slot_position(stream);
   return stream;
+}
+
+/// A server that cannot be asked (13, 14) has its slot where the last run has reported: that was
+/// durable, so it lies in what is found now, but for the front of a record.
+wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
+  if (!options_.slot) return {};
+  auto position = stream.start;
+  if (slot_ && slot_->restart_lsn)
+    position = *slot_->restart_lsn;
+  else if (!slot_ && !stream.open.empty())
+    position = stream.open.back().trusted_end;
+  // (Where somebody has moved it to a place that the server has not come to, nothing holds.)
+  position = std::min(position, stream.server_end);
+  // What the store has may end before the archive does, even before the slot.
+  if (options_.confirm == Confirm::stored) return position;
+  return position > stream.start ? position : wal::Lsn();
 }
 
 /// Before anything is put behind what the archive has finished, once on each connection: another
@@ -412,11 +378,11 @@ void SessionState::on_parameters(const ServerParameters& parameters) {
 }
 
 bool SessionState::slot_is_to_be_made() const {
-  return options_.slot && options_.create_slot && !slot_made_on_.contains(upstream_->host_index);
+  return options_.slot && options_.create_slot && !slots_.is_on(upstream_->host_index);
 }
 
 void SessionState::on_slot_created(bool created) {
-  slot_made_here_ = true;
+  slots_.on_asked();
   // What it reserves is asked for; a server that cannot tell is asked again where it is. What it
   // wrote until now it may have removed before there was a slot.
   slot_.reset();
@@ -425,16 +391,12 @@ void SessionState::on_slot_created(bool created) {
     slot_is_there_already();
     return;
   }
-  slot_made_on_.insert(upstream_->host_index);
-  slots_left_.erase(upstream_->host_index);
-  slot_new_here_ = true;
-  slot_used_here_ = false;
-  log_.info("created replication slot \"{}\" on {}", *options_.slot, upstream_->name);
+  slots_.on_created(upstream_->host_index, upstream_->name);
 }
 
 void SessionState::slot_is_there_already() {
-  const bool first = slot_made_on_.empty();
-  slot_made_on_.insert(upstream_->host_index);
+  const bool first = !slots_.is_on_any();
+  slots_.on_found(upstream_->host_index);
   // Only the first one has to be new: after a failover the next host may have one prepared.
   if (first && !options_.if_not_exists)
     stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" already exists")
@@ -442,34 +404,15 @@ void SessionState::slot_is_there_already() {
 }
 
 void SessionState::on_slot_dropped() {
-  drop_slot_ = slot_new_here_ = false;
-  slot_made_on_.erase(upstream_->host_index);
+  slots_.on_dropped(upstream_->host_index, upstream_->name);
   slot_.reset();
-  log_.info("removed replication slot \"{}\" from {}, where this start had made it", *options_.slot,
-            upstream_->name);
-  if (stop_) warn_of_left_slots();
-}
-
-/// On a server that is refused, or where nothing has come of it, a slot would only keep WAL. One
-/// that WAL came through may be what another start goes on with, unless it was the wrong WAL.
-void SessionState::take_back_slot(const Error& error) {
-  drop_slot_ = slot_new_here_ && (!slot_used_here_ || error.kind() == ErrorKind::conflict);
-}
-
-void SessionState::warn_of_left_slots() {
-  for (const auto& [host, server] : slots_left_)
-    log_.warning(
-        "replication slot \"{}\", made by this start on {}, could not be removed again: it keeps "
-        "WAL there until that server's disk is full. Remove it: SELECT "
-        "pg_drop_replication_slot('{}')",
-        *options_.slot, server, *options_.slot);
-  slots_left_.clear();
+  if (stop_) slots_.warn_of_left();
 }
 
 void SessionState::on_slot(const pq::SlotState& slot) {
-  if (!slot.exists && options_.create_slot && !slot_made_here_) {
+  if (!slot.exists && options_.create_slot && !slots_.asked_here()) {
     // It was there once: the server has been rebuilt, or somebody dropped it.
-    if (slot_made_on_.erase(upstream_->host_index) > 0)
+    if (slots_.on_missing(upstream_->host_index))
       log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
                    upstream_->name);
     slot_ = slot;
@@ -519,28 +462,11 @@ void SessionState::on_history(wal::TimelineId timeline, std::string content) {
 
 void SessionState::on_archive(ArchiveFacts facts) {
   archive_ = std::move(facts);
-  if (archive_->losses_known) note_losses();
-  pending_.clear();
-  for (const auto& loss : losses_)
-    if (told_losses_.insert(loss.id()).second) log_loss(log_, loss);
+  if (archive_->losses_known) losses_.set_recorded(archive_->losses);
+  losses_.clear_pending();
+  losses_.tell();
   for (auto& loss : archive_->found) add_pending(std::move(loss));
   archive_->found.clear();
-}
-
-/// Of a record that cannot be read now, what it said before still counts.
-void SessionState::note_losses() {
-  auto losses = archive_->losses;
-  std::erase_if(losses, [](const archive::Loss& loss) { return !loss.recorded; });
-  for (auto& loss : losses) {
-    if (!loss.complaint) continue;
-    const auto known = std::find_if(losses_.begin(), losses_.end(),
-                                    [&](const auto& each) { return each.id() == loss.id(); });
-    if (known == losses_.end()) continue;
-    auto complaint = std::move(loss.complaint);
-    loss = *known;
-    loss.complaint = std::move(complaint);
-  }
-  losses_ = std::move(losses);
 }
 
 /// What this archive has of the timeline it ends on, and the server's history has left behind.
@@ -563,40 +489,21 @@ std::optional<Step> SessionState::find_lost_branch(const StartFacts& facts) {
   if (!archive_->sound_end) return step::FindEnd{resume.timeline, resume.start};
   if (auto loss = archive::lost_branch(*history, resume.timeline, *archive_->sound_end, size))
     add_pending(std::move(*loss));
-  if (!pending_.empty()) return step::RecordLoss{pending_.front()};
+  if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
 }
 
 void SessionState::on_end_found(wal::Lsn end) { archive_->sound_end = end; }
 
-/// Unless it is recorded.
 void SessionState::add_pending(archive::Loss loss) {
-  const auto same = [&](const archive::Loss& known) {
-    return known.id() == loss.id() && known.end == loss.end &&
-           known.next_timeline == loss.next_timeline;
-  };
-  if (std::any_of(losses_.begin(), losses_.end(), same) ||
-      std::any_of(pending_.begin(), pending_.end(), same))
-    return;
   loss.system_identifier = identity_->system_identifier;
   loss.segment_size = parameters_->segment_size;
-  loss.recorded = true;
-  pending_.push_back(std::move(loss));
+  losses_.add_pending(std::move(loss));
 }
 
 void SessionState::on_loss_recorded(archive::Loss loss) {
   told_disk_full_ = false;
-  pending_.erase(pending_.begin());
-  std::erase_if(losses_, [&](const archive::Loss& known) { return known.id() == loss.id(); });
-  told_losses_.insert(loss.id());
-  log_loss(log_, loss);
-  losses_.push_back(std::move(loss));
-}
-
-std::vector<archive::Loss> SessionState::losses() const {
-  auto all = losses_;
-  all.insert(all.end(), pending_.begin(), pending_.end());
-  return all;
+  losses_.on_recorded(std::move(loss));
 }
 
 archive::Loss SessionState::hole(const StartAt& begin, const StartAt& end) const {
@@ -621,7 +528,7 @@ void SessionState::on_history_stored(wal::TimelineId timeline) {
 void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   if (outcome.how == StreamOutcome::How::timeline_ended) tail_compared_ = true;
   archive_.reset();
-  pending_.clear();
+  losses_.clear_pending();
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
@@ -629,10 +536,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     habits_.on_message();
     // A gap is no better for a message that came before it was told.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
-    if (!gap || outcome.reached > streaming_from_.lsn) {
-      slot_used_here_ = true;
-      slots_left_.erase(upstream_->host_index);
-    }
+    if (!gap || outcome.reached > streaming_from_.lsn) slots_.on_used(upstream_->host_index);
     if (!gap) {
       habits_.on_progress();
       backoff_.reset();
@@ -668,6 +572,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
                 outcome.next->timeline, start, outcome.next->switchpoint);
       place_ = StartAt{outcome.next->timeline, start};
       identity_.reset();  // the server's own timeline has moved, too
+      slot_.reset();      // and the slot
       slow_down_switches(now);
       return;
     }
@@ -700,7 +605,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
                      .timeline = streaming_from_.timeline,
                      .host_index = upstream_->host_index};
     // Only this connection can take back the slot that was made on it.
-    disconnect_ = !slot_new_here_ || slot_used_here_;
+    disconnect_ = !slots_.is_new_and_unused_here();
     return;
   }
   failed(error, now);
@@ -769,9 +674,9 @@ void SessionState::gap_found() {
     return;
   }
   log_.error(
-      "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the upstream "
-      "no "
-      "longer had it; archiving on from {}. Take a new base backup: no recovery can pass the hole",
+      "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the "
+      "upstream no longer had it; archiving on from {}. Take a new base backup: no recovery can "
+      "pass the hole",
       gap.missing, held, first, last, held);
   tail_compared_ = true;  // it has not even what comes behind
   place_ = StartAt{server_timeline_at(held), held};
@@ -792,7 +697,7 @@ std::optional<wal::TimelineHistory> SessionState::server_history() const {
 /// What let the server remove it.
 std::string SessionState::gap_hint(wal::Lsn missing) const {
   if (!options_.slot) return "A replication slot (--slot) keeps this from happening again.";
-  if (slot_new_here_)
+  if (slots_.is_new_here())
     return "The replication slot that this start made keeps only what comes from now on, and is "
            "removed again.";
   if (slot_ && slot_->restart_lsn && *slot_->restart_lsn > missing)
@@ -814,11 +719,10 @@ wal::TimelineId SessionState::server_timeline_at(wal::Lsn lsn) const {
 
 void SessionState::failed(const Error& error, Time now) {
   chosen_host_.reset();
-  if (drop_slot_) {  // the end, or the next host, does not wait for it
+  if (slots_.drop_wanted()) {  // the end, or the next host, does not wait for it
     log_.warning("{}", error.what());
-    drop_slot_ = slot_new_here_ = false;
-    slots_left_[upstream_->host_index] = upstream_->name;
-    if (stop_) warn_of_left_slots();
+    slots_.on_drop_failed(upstream_->host_index, upstream_->name);
+    if (stop_) slots_.warn_of_left();
     return;
   }
   const Habits::Failure failure{
@@ -878,7 +782,7 @@ void SessionState::refuse(const Error& error) {
   // (What is refused for settings of a server may be set right there.)
   if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) refused_for_ = error;
   log_.warning("{}; trying the next host", error.what());
-  take_back_slot(error);
+  slots_.take_back(error.kind() == ErrorKind::conflict);
   first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
   disconnect_ = true;
 }
@@ -894,15 +798,15 @@ void SessionState::refused_by_all(const Error& error) {
 
 void SessionState::stop(std::optional<Error> error) {
   if (stop_) return;
-  if (error && upstream_) take_back_slot(*error);
-  if (error && !drop_slot_) warn_of_left_slots();
+  if (error && upstream_) slots_.take_back(error->kind() == ErrorKind::conflict);
+  if (error && !slots_.drop_wanted()) slots_.warn_of_left();
   stop_ = step::Stop{std::move(error)};
 }
 
 void SessionState::request_stop() {
-  if (std::exchange(drop_slot_, false)) {  // there is no time for it
-    slots_left_[upstream_->host_index] = upstream_->name;
-    warn_of_left_slots();
+  if (slots_.drop_wanted()) {  // there is no time for it
+    slots_.on_drop_failed(upstream_->host_index, upstream_->name);
+    slots_.warn_of_left();
   }
   stop(std::nullopt);
 }
@@ -913,21 +817,19 @@ void SessionState::on_disconnected() {
 }
 
 void SessionState::forget_connection() {
-  if (slot_new_here_ && !slot_used_here_) slots_left_[upstream_->host_index] = upstream_->name;
-  slot_new_here_ = slot_used_here_ = false;
+  if (upstream_) slots_.on_disconnected(upstream_->host_index, upstream_->name);
   upstream_.reset();
   chosen_host_.reset();
   identity_.reset();
   parameters_.reset();
   slot_.reset();
-  slot_made_here_ = false;
   server_histories_.clear();
   tail_compared_ = false;
   tail_differed_.reset();
   // Looking at it includes the question whether it is of this server's cluster (P4): for the next
   // server that is asked again.
   archive_.reset();
-  pending_.clear();
+  losses_.clear_pending();
   place_.reset();
   if (gap_) gap_->begun = false;
 }

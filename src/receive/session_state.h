@@ -18,7 +18,9 @@
 #include "receive/choose_host.h"
 #include "receive/choose_start.h"
 #include "receive/habits.h"
+#include "receive/known_losses.h"
 #include "receive/options.h"
+#include "receive/slot_creation.h"
 #include "wal/timeline_history.h"
 
 namespace weir::receive {
@@ -77,6 +79,8 @@ struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
   wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with
+  /// Where the server's slot is, as far as that is known and lies behind `start`; else 0/0.
+  wal::Lsn slot_position{};
   /// Records of holes that are none any more, since streaming goes on before them.
   std::vector<std::string> void_losses;
 };
@@ -206,23 +210,21 @@ class SessionState {
   /// nullopt if it could not be had.
   [[nodiscard]] std::optional<wal::TimelineHistory> server_history() const;
   /// What is known to be lost, also what is about to be recorded.
-  [[nodiscard]] std::vector<archive::Loss> losses() const;
+  [[nodiscard]] std::vector<archive::Loss> losses() const { return losses_.all(); }
 
  private:
   std::optional<Step> missing_fact();
   Step decide();
   Step stream_from(const StartAt& at);
+  [[nodiscard]] wal::Lsn slot_position(const step::Stream& stream) const;
   std::optional<Step> compare_tail(const StartAt& at);
   [[nodiscard]] bool slot_is_to_be_made() const;
   void slot_is_there_already();
-  void take_back_slot(const Error& error);
-  void warn_of_left_slots();
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
   std::optional<Step> find_lost_branch(const StartFacts& facts);
-  void note_losses();
   void add_pending(archive::Loss loss);
   [[nodiscard]] archive::Loss hole(const StartAt& begin, const StartAt& end) const;
   wal::TimelineId server_timeline_at(wal::Lsn lsn) const;
@@ -243,6 +245,8 @@ class SessionState {
   Log& log_;
   Backoff backoff_;
   Backoff behind_backoff_;
+  KnownLosses losses_;
+  SlotCreation slots_;
 
   // Facts of the connection, forgotten with it.
   std::optional<Upstream> upstream_;
@@ -271,23 +275,13 @@ class SessionState {
   std::optional<GapSearch> gap_;
   StartAt streaming_from_;  ///< the last Stream step
 
-  bool ready_once_ = false;      ///< a server has answered the first questions
-  std::set<int> slot_made_on_;   ///< hosts on which this process made the slot or found it
-  bool slot_made_here_ = false;  ///< on this connection: asked for once, not again and again
-  /// This process made the slot on this connection; it is taken back where the server is refused.
-  bool slot_new_here_ = false;
-  bool slot_used_here_ = false;  ///< …and WAL came through it
-  bool drop_slot_ = false;       ///< is being taken back
-  /// Servers with a slot that this process made, through which nothing came and which it could not
-  /// take back, by their host's index.
-  std::map<int, std::string> slots_left_;
-  bool streamed_ = false;  ///< this process has streamed before
+  bool ready_once_ = false;  ///< a server has answered the first questions
+  bool streamed_ = false;    ///< this process has streamed before
   bool told_behind_ = false;
   bool told_disk_full_ = false;
   bool told_ready_ = false;
   bool told_slot_ = false;
   std::set<int> told_tail_;  ///< hosts that did not have it
-  std::set<std::string> told_losses_;
   int first_host_ = 0;
   int hosts_ = 1;
   bool prefers_standby_ = false;
@@ -310,8 +304,6 @@ class SessionState {
   wal::Lsn damage_at_;
   int damage_count_ = 0;
   std::optional<step::Stop> stop_;
-  std::vector<archive::Loss> losses_;   ///< recorded
-  std::vector<archive::Loss> pending_;  ///< to be recorded before anything is streamed
 };
 
 }  // namespace weir::receive

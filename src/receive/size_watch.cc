@@ -48,7 +48,7 @@ struct Over {};
 
 /// What the two sides share; the thread keeps it alive.
 struct SizeWatch::Shared {
-  const Archive archive;
+  Archive archive;
   const std::chrono::milliseconds check_again_after;
   Hooks hooks;
 
@@ -115,11 +115,14 @@ class SizeWatch::Work {
 /// The newest first: they are needed first.
 void SizeWatch::Work::check_all() {
   using Clock = std::chrono::steady_clock;
-  const auto listing = archive::list_archive_names(*directory_);
+  auto listing = std::exchange(shared_.archive.listing, nullptr);
+  if (!listing)
+    listing = std::make_shared<const archive::Listing>(archive::list_archive_names(*directory_));
+  const auto& segments = listing->segments;
   auto since = Clock::now();
   std::uint64_t count = 0;
   const auto* previous = static_cast<const wal::SegmentName*>(nullptr);
-  for (auto entry = listing.segments.rbegin(); entry != listing.segments.rend(); ++entry) {
+  for (auto entry = segments.rbegin(); entry != segments.rend(); ++entry) {
     const auto& segment = entry->name.segment;
     if (entry->name.partial || !segment.fits(size_)) continue;
     if (previous != nullptr && *previous == segment) continue;  // looked at in all its forms

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "archive/listing.h"
 #include "archive/losses.h"
 #include "base/log.h"
 #include "io/directory.h"
@@ -32,6 +33,8 @@ class SizeWatch {
     unsigned file_mode = 0600;  ///< of the records
     wal::SegmentSize segment_size;
     std::uint64_t system_identifier = 0;
+    /// What is there, as it was just read; nullptr: it is read here.
+    std::shared_ptr<const archive::Listing> listing = nullptr;
   };
   /// Called on the thread, and never when the destructor has returned. None may block for long.
   struct Hooks {

@@ -18,13 +18,17 @@ constexpr std::int64_t kWarnBelow = 64 * 1024 * 1024;
 }  // namespace
 
 SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, std::string slot,
-                     bool expected, Log& log, StatusBoard& board)
+                     bool expected, Log& log, StatusBoard& board,
+                     std::function<void(const std::string& names)> heard_names,
+                     std::string why_held)
     : servers_(servers),
       machine_(machine),
       conninfo_(std::move(conninfo)),
       slot_(std::move(slot)),
       log_(log),
       board_(board),
+      heard_names_(std::move(heard_names)),
+      why_held_(std::move(why_held)),
       mutex_(machine.threads().make_mutex()),
       changed_(machine.threads().make_condition()),
       expected_(expected),
@@ -74,7 +78,8 @@ void SlotGuard::check() {
   const bool expected = expected_;  // before the question: the slot may be made meanwhile
   // One connection for each look: a server that shuts down in smart mode waits until all sessions
   // have ended of themselves (P13).
-  const auto [view, server_major] = servers_.read_slot_view(conninfo_, slot_, stop_);
+  const auto [view, server_major, names] = servers_.read_slot_view(conninfo_, slot_, stop_);
+  if (names && heard_names_) heard_names_(*names);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });
     report(std::nullopt);
@@ -85,6 +90,10 @@ void SlotGuard::check() {
     content.slot_read_at = machine_.wall_clock();
   });
   auto trouble = slot_trouble(slot_, view, kWarnBelow, server_major);
+  using Kind = SlotTrouble::Kind;
+  if (trouble && (trouble->kind == Kind::invalidated || trouble->kind == Kind::unreserved ||
+                  trouble->kind == Kind::running_out))
+    trouble->text += why_held_;
   // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
   const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;
   const auto now = machine_.now();

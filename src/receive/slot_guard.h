@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,8 +37,12 @@ struct SlotTrouble {
 /// A slot that is still to be made is no trouble: `expected` says whether it should be there.
 class SlotGuard {
  public:
+  /// `heard_names`: called with synchronous_standby_names at each look at a primary; empty: nobody
+  /// wants to know. `why_held`: what else to say where the slot holds back much; may be empty.
   SlotGuard(Servers& servers, Machine& machine, std::string conninfo, std::string slot,
-            bool expected, Log& log, StatusBoard& board);
+            bool expected, Log& log, StatusBoard& board,
+            std::function<void(const std::string& names)> heard_names = {},
+            std::string why_held = {});
   ~SlotGuard();
 
   /// From now on the slot should be there (or no longer). Looks at once: what was told before and
@@ -55,6 +60,8 @@ class SlotGuard {
   const std::string slot_;
   Log& log_;
   StatusBoard& board_;
+  const std::function<void(const std::string& names)> heard_names_;
+  const std::string why_held_;
   net::Wake stop_;
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;

@@ -6,6 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/units.h"
+#include "receive/questions.h"
 
 namespace weir::receive {
 
@@ -58,7 +59,9 @@ SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machin
       changed_(machine.threads().make_condition()) {
   // Under the stream's lock: so nothing more than this.
   subscription_ = feed.subscribe([this](const Event& happened) {
-    on(happened, [this](const event::DurableEnd& end) { durable_ = end.end.byte(); });
+    on(
+        happened, [this](const event::DurableEnd& end) { durable_ = end.end.byte(); },
+        [this](const event::Confirmed& told) { confirmed_ = told.end.byte(); });
   });
   const auto names = servers.hosts(options_).names;
   for (std::size_t i = 0; i < names.size(); ++i)
@@ -97,6 +100,7 @@ void SlotKeeper::begin_line(Line line) {
     timeline_ = timeline;
   }
   durable_ = line.start.byte();
+  confirmed_ = 0;
   line_ = std::move(line);
   ++lines_;
   board_.update([&](auto& content) {
@@ -124,11 +128,17 @@ void SlotKeeper::end_line() {
 std::optional<OurEnd> SlotKeeper::our_end() {
   if (!line_) return std::nullopt;
   record_ends_.add(line_->records_end());
+  if (line_->first_of_timeline)
+    line_->first_wal[line_->history.timeline()] = line_->first_of_timeline();
   return OurEnd{.system_identifier = line_->system_identifier,
                 .segment_size = line_->segment_size,
                 .history = line_->history,
                 .durable = wal::Lsn(durable_),
-                .record_ends = record_ends_};
+                .confirmed = options_.confirm == Confirm::stored
+                                 ? std::optional(wal::Lsn(confirmed_))
+                                 : std::nullopt,
+                .record_ends = record_ends_,
+                .first_wal = line_->first_wal};
 }
 
 void SlotKeeper::work(Host& host) {
@@ -205,6 +215,9 @@ void SlotKeeper::perform(Host& host, Server& server, const KeepStep& step) {
       if (error.sqlstate() != kUndefinedFile) throw;
       state.on_history(std::nullopt);
     }
+  } else if (const auto* first = std::get_if<keep::ReadFirstWal>(&step)) {
+    const Questioner questioner{server, machine_, stop_};
+    state.on_first_wal(questioner.read(first->timeline, first->begin, first->bytes));
   } else if (std::holds_alternative<keep::ReadSlot>(step)) {
     try {
       state.on_slot(server.read_replication_slot(slot).value());

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,8 +38,12 @@ class SlotKeeper {
     wal::SegmentSize segment_size;
     wal::TimelineHistory history{1};
     wal::Lsn start;  ///< everything before it is durable
+    /// The first bytes of timelines of that history, as far as they lie before the start.
+    std::map<wal::TimelineId, std::string> first_wal;
     /// The end of the last record that came whole; any thread, until end_line().
     std::function<wal::Lsn()> records_end;
+    /// The first bytes of its timeline, where the stream brings them; likewise. May be empty.
+    std::function<std::string()> first_of_timeline;
   };
 
   /// The feed outlives it, and all else.
@@ -69,7 +74,8 @@ class SlotKeeper {
   Feed& feed_;
   StatusBoard& board_;
   net::Wake stop_;
-  std::atomic<std::uint64_t> durable_ = 0;  ///< of the stream
+  std::atomic<std::uint64_t> durable_ = 0;    ///< of the stream
+  std::atomic<std::uint64_t> confirmed_ = 0;  ///< to its server
 
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pq/slot_view.h"
+#include "receive/choose_host.h"
 
 namespace weir::receive {
 
@@ -90,7 +91,7 @@ void SlotKeeperState::begin(OurEnd ours, int major) {
   major_ = major;
   identity_.reset();
   history_.reset();
-  ours_is_theirs_ = missing_ = created_ = done_ = false;
+  ours_is_theirs_ = first_wal_read_ = missing_ = created_ = done_ = false;
   slot_.reset();
 }
 
@@ -98,6 +99,7 @@ KeepStep SlotKeeperState::next() const {
   if (done_) return keep::Done{};
   if (!identity_) return keep::Identify{};
   if (!ours_is_theirs_) return keep::FetchHistory{identity_->timeline};
+  if (const auto first = first_wal_to_compare()) return *first;
   if (can_be_asked() && !slot_) return keep::ReadSlot{};
   const bool absent = can_be_asked() ? !slot_->exists : missing_;
   if (absent) return keep::CreateSlot{};
@@ -130,7 +132,39 @@ void SlotKeeperState::on_history(std::optional<wal::TimelineHistory> history) {
     found(Cover::other_branch, std::move(*why));
     return;
   }
+  history_ = std::move(history);
   ours_is_theirs_ = true;
+}
+
+/// Of the newest timeline that both have.
+std::optional<keep::ReadFirstWal> SlotKeeperState::first_wal_to_compare() const {
+  const auto timeline = std::min(ours_.history.timeline(), history_->timeline());
+  const auto ours = ours_.first_wal.find(timeline);
+  if (first_wal_read_ || begins_as_ours_ == timeline || ours == ours_.first_wal.end())
+    return std::nullopt;
+  const auto begin = *history_->begin_of(timeline);
+  const auto end = history_->end_of(timeline).value_or(identity_->flush_position);
+  if (!begin.valid() || end <= begin || ours->second.empty()) return std::nullopt;
+  return keep::ReadFirstWal{timeline, begin,
+                            std::min<std::uint64_t>(ours->second.size(), end - begin)};
+}
+
+/// Of a few bytes it may be that they are the same whoever wrote them: then more are compared
+/// later.
+void SlotKeeperState::on_first_wal(const std::string& wal) {
+  const auto first = *first_wal_to_compare();
+  const auto& ours = ours_.first_wal.at(first.timeline);
+  first_wal_read_ = true;
+  const auto count = std::min(wal.size(), first.bytes);
+  if (ours.compare(0, count, wal, 0, count) != 0) {
+    forget_slot();
+    found(Cover::other_branch,
+          fmt::format("its timeline {} begins with other WAL than the archive's: two servers were "
+                      "promoted to this number (split brain)",
+                      first.timeline));
+    return;
+  }
+  if (count == kFirstWalBytes || wal.empty()) begins_as_ours_ = first.timeline;
 }
 
 void SlotKeeperState::on_slot(const pq::SlotState& slot) {
@@ -170,9 +204,11 @@ void SlotKeeperState::on_slot_created() {
   ours_is_theirs_ = false;
 }
 
-/// Forward only; only what is durable here and what the server has, too; to the end of a record.
+/// Forward only; only what is durable here (and confirmed) and what the server has, too; to the end
+/// of a record.
 std::optional<wal::Lsn> SlotKeeperState::target() const {
-  const auto most = std::min(ours_.durable, identity_->flush_position);
+  const auto most =
+      std::min({ours_.durable, ours_.confirmed.value_or(ours_.durable), identity_->flush_position});
   const auto end = ours_.record_ends.last_up_to(most);
   if (!end) return std::nullopt;
   if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
@@ -235,6 +271,7 @@ void SlotKeeperState::on_refused(const Error& error) {
 }
 
 void SlotKeeperState::on_no_answer(const Error& error, WallTime now) {
+  begins_as_ours_.reset();  // another server may answer next time
   if (!candidate_.silent_since) {
     candidate_.silent_since = now;
     candidate_.was_covered = candidate_.covered();

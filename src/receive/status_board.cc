@@ -55,6 +55,22 @@ nlohmann::json comparison_json(const StatusBoard::Content::Comparison& compariso
   return json;
 }
 
+nlohmann::json certificates_json(const StatusBoard::Content::Certificates& certificates) {
+  auto json = nlohmann::json::object();
+  const auto add = [&](const std::string& name, const auto& expires) {
+    if (!expires) return;
+    json[name] = format_time(*expires);
+    json[name + "_in_seconds"] =
+        std::chrono::floor<std::chrono::seconds>(*expires - std::chrono::system_clock::now())
+            .count();
+  };
+  if (!certificates.client.empty()) json["client"] = certificates.client;
+  add("client_expires", certificates.client_expires);
+  add("server_expires", certificates.server_expires);
+  if (!certificates.problem.empty()) json["problem"] = certificates.problem;
+  return json;
+}
+
 }  // namespace
 
 StatusBoard::StatusBoard(Feed* feed) {
@@ -168,6 +184,11 @@ void StatusBoard::set_serving(AskServing ask) {
   ask_serving_ = std::move(ask);
 }
 
+void StatusBoard::set_store(AskStore ask) {
+  const std::lock_guard lock(live_mutex_);
+  ask_store_ = std::move(ask);
+}
+
 void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
   constexpr std::chrono::seconds kApart(30);
   update([&](Content& content) {
@@ -187,6 +208,7 @@ StatusBoard::View StatusBoard::view() const {
   const std::lock_guard live_lock(live_mutex_);
   if (live_) view.stream = live_();
   if (ask_serving_) view.serving = ask_serving_();
+  if (ask_store_) view.store = ask_store_();
   const auto heard = view.stream ? view.stream->last_message : heard_;
   view.silence =
       std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -212,7 +234,7 @@ std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const
 
 std::string StatusBoard::to_json() const {
   const auto view = this->view();
-  const auto& [content, stream, silence, syncs, serving] = view;
+  const auto& [content, stream, silence, syncs, serving, store] = view;
   nlohmann::json json;
   json["pid"] = ::getpid();
   json["version"] = PGWEIR_VERSION;
@@ -233,6 +255,10 @@ std::string StatusBoard::to_json() const {
     json["timeline"] = stream->timeline;
     json["write_lsn"] = stream->write.to_string();
     json["flush_lsn"] = stream->flush.to_string();
+    if (stream->confirmed) {
+      json["confirm"] = "stored";
+      json["confirmed_lsn"] = stream->confirmed->to_string();
+    }
     json["server_lsn"] = stream->server_end.to_string();
     json["lag_bytes"] = stream->server_end > stream->flush ? stream->server_end - stream->flush : 0;
     json["last_message"] = format_time(std::chrono::system_clock::now() - silence);
@@ -273,6 +299,8 @@ std::string StatusBoard::to_json() const {
     json[hole ? "holes" : "lost_branches"].push_back(std::move(one));
   }
   if (content.slot) json["slot"] = *content.slot;
+  if (content.slot_view && !content.slot_view->wal_status.empty())
+    json["slot_wal_status"] = content.slot_view->wal_status;
   if (content.slot_view && content.slot_view->safe_wal_size)
     json["slot_safe_wal_size"] = *content.slot_view->safe_wal_size;
   if (content.slot_view && content.slot_view->retained)
@@ -283,12 +311,18 @@ std::string StatusBoard::to_json() const {
     for (const auto& candidate : content.candidates)
       json["candidates"].push_back(candidate_json(candidate));
   }
+  if (auto certificates = certificates_json(content.certificates); !certificates.empty())
+    json["certificates"] = std::move(certificates);
   if (content.comparison) json["comparison"] = comparison_json(*content.comparison);
   json["segments_to_compress"] = content.to_compress;
   if (serving) {
     json["clients"] = nlohmann::json::parse(archive::clients_json(*serving));
     json["listen"] = serving->listens;
+    if (serving->certificate)
+      json["serve_certificate"] =
+          nlohmann::json::parse(archive::certificate_json(*serving->certificate));
   }
+  if (store) json["store"] = nlohmann::json::parse(store::store_json(*store));
   return json.dump();
 }
 

@@ -17,6 +17,7 @@
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
 #include "receive/sync_times.h"
+#include "store/store_view.h"
 
 namespace weir::receive {
 
@@ -59,6 +60,15 @@ class StatusBoard {
       std::chrono::system_clock::time_point difference_time{};
     };
     std::optional<Comparison> comparison;
+    /// What the connection to the upstream is made with.
+    struct Certificates {
+      std::string client{};  ///< the file of our own; empty: there is none
+      std::optional<std::chrono::sys_seconds> client_expires{};
+      std::optional<std::chrono::sys_seconds> server_expires{};  ///< of the server's
+      /// Why the next connection could not be made with what is there; empty: it can.
+      std::string problem{};
+    };
+    Certificates certificates;
     std::size_t to_compress = 0;  ///< finished segments still raw
     // Counted since the start.
     std::uint64_t streams = 0;  ///< begun; each reconnect and each timeline begins one
@@ -91,6 +101,9 @@ class StatusBoard {
   /// Where to ask what is served, and to whom; empty: nothing is. As set_live().
   using AskServing = std::function<archive::ServingView()>;
   void set_serving(AskServing ask);
+  /// Where to ask how far the object store is behind; empty: there is none. As set_live().
+  using AskStore = std::function<store::StoreView()>;
+  void set_store(AskStore ask);
   /// Called regularly while WAL streams, so that a rate can be told.
   void tick(const StreamSnapshot& snapshot, Time now);
 
@@ -103,6 +116,7 @@ class StatusBoard {
     std::optional<SyncTimes::Summary> syncs;
     /// nullopt: this receiver does not serve.
     std::optional<archive::ServingView> serving;
+    std::optional<store::StoreView> store;  ///< nullopt: it sends to none
     /// WAL made durable since the start.
     [[nodiscard]] std::uint64_t archived_bytes() const;
     /// Over the last half minute to two minutes; nullopt while that is not known.
@@ -127,6 +141,7 @@ class StatusBoard {
   mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
   AskServing ask_serving_;  ///< guarded likewise
+  AskStore ask_store_;      ///< guarded likewise
   Time heard_;  ///< when the server was last heard of, if it does not stream now; guarded likewise
   SyncTimes syncs_;  ///< guarded by mutex_
   Feed::Subscription subscription_;

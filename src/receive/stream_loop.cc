@@ -36,6 +36,23 @@ class StreamLoop::Unlocked {
   Threads::Mutex& mutex_;
 };
 
+/// Somebody's new word wakes the guardian as long as this lives.
+template <typename Word>
+class StreamLoop::Listening {
+ public:
+  Listening(Mailbox<Word>* to, WakeUp& wake) : to_(to) {
+    if (to_ != nullptr) to_->set_listener([&wake] { wake.raise(); });
+  }
+  ~Listening() {
+    if (to_ != nullptr) to_->set_listener({});
+  }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  Mailbox<Word>* const to_;
+};
+
 StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
     : stream_(parts.stream),
       state_(parts.state),
@@ -57,14 +74,8 @@ StreamLoop::~StreamLoop() = default;
 
 StreamOutcome StreamLoop::run() {
   // Whoever leads may hang in the disk: the guardian passes it on.
-  struct Listening {
-    Downstream* to;
-    ~Listening() {
-      if (to != nullptr) to->set_listener({});
-    }
-  } const listening{hooks_.downstream};
-  if (hooks_.downstream != nullptr)
-    hooks_.downstream->set_listener([this] { guardian_wake_->raise(); });
+  const Listening downstream(hooks_.downstream, *guardian_wake_);
+  const Listening store(hooks_.store, *guardian_wake_);
   {
     const Lock lock(*mutex_);
     start_worker();
@@ -478,8 +489,9 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
   feed_.publish(event::SyncDone{duration});
-  if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
+  // The server first: its commits wait for that, and to wake who wants the WAL takes time.
   guarded([&] { send_due_status(); });
+  if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
   if (!finished.empty() && hooks_.segments_finished) {
@@ -589,7 +601,7 @@ void StreamLoop::wait_for_events() {
 
 void StreamLoop::send_due_status() {
   if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
-  hear_downstream();
+  hear_others();
   const auto needs = state_.take_feedback();
   const auto status = state_.take_status(now());
   if (!needs && !status) return;
@@ -597,13 +609,29 @@ void StreamLoop::send_due_status() {
   if (status) stream_.send(*status);
   unsent_ = !stream_.flush();
   if (unsent_) wake_leader();
+  if (status) on_reported(*status);
 }
 
-void StreamLoop::hear_downstream() {
-  if (hooks_.downstream == nullptr) return;
-  const auto version = hooks_.downstream->version();
-  if (std::exchange(heard_downstream_, version) == version) return;
-  state_.on_downstream(hooks_.downstream->get());
+void StreamLoop::hear_others() {
+  const auto has_news = [](const auto* from, std::uint64_t& heard) {
+    if (from == nullptr) return false;
+    const auto version = from->version();
+    return std::exchange(heard, version) != version;
+  };
+  if (has_news(hooks_.downstream, heard_downstream_))
+    state_.on_downstream(hooks_.downstream->get());
+  if (has_news(hooks_.store, heard_store_)) state_.on_store(hooks_.store->get());
+}
+
+void StreamLoop::on_reported(const wire::StandbyStatus& status) {
+  if (status.flush > confirmed_) {
+    confirmed_ = status.flush;
+    feed_.publish(event::Confirmed{state_.timeline(), confirmed_});
+  }
+  if (state_.leaves_without_store() && !std::exchange(told_leaving_, true))
+    log_.warning(
+        "the server shuts down, and would wait for the store: it is let go. What the store has "
+        "not got is durable here, and the slot keeps it there");
 }
 
 /// The mutex is free while it sleeps.

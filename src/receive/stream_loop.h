@@ -15,6 +15,7 @@
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
+#include "receive/store_words.h"
 #include "receive/stream_policy.h"
 #include "receive/stream_state.h"
 #include "wire/copy_messages.h"
@@ -60,6 +61,8 @@ class StreamLoop {
     const std::atomic<bool>* mute = nullptr;
     /// Whose word is passed on; nullptr: there is nobody downstream.
     Downstream* downstream = nullptr;
+    /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
+    StoreWords* store = nullptr;
     /// How often event::Progress happens.
     std::chrono::milliseconds progress_interval{10'000};
     /// Called by the guardian every few seconds while the disk is stuck and the stream would not
@@ -101,6 +104,8 @@ class StreamLoop {
  private:
   using Lock = Threads::Lock;
   class Unlocked;
+  template <typename Word>
+  class Listening;
 
   [[nodiscard]] Time now() { return machine_.now(); }
   void start_worker();
@@ -136,7 +141,8 @@ class StreamLoop {
   void wait_for_events();
   void hand_over();
   void send_due_status();
-  void hear_downstream();
+  void hear_others();
+  void on_reported(const wire::StandbyStatus& status);
   void fail(const Error& error);
   void finish_if_done();
   void wake_leader();
@@ -177,6 +183,9 @@ class StreamLoop {
   Time quiet_since_{};      ///< it saw the same position since
   bool memory_released_ = false;
   std::uint64_t heard_downstream_ = 0;  ///< Downstream::version()
+  std::uint64_t heard_store_ = 0;       ///< likewise
+  wal::Lsn confirmed_;                  ///< as it was published
+  bool told_leaving_ = false;           ///< that the server leaves without the store
   bool asked_ = false;                  ///< as told to Hooks::server_shuts_down
 };
 

@@ -61,6 +61,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
   server_clock_ = data.server_clock;
   last_message_ = silent_since_ = now;
   asked_for_life_ = false;
+  leaves_without_store_ = false;  // it has more to send: it does not
   heard_anything_ = heard_wal_ = true;
   asked_for_more_ = false;
   check_endpos(now);
@@ -169,6 +170,18 @@ void StreamState::on_sync_given_up() {
   stopping_ = true;
 }
 
+void StreamState::on_store(const StoreWord& word) {
+  commits_would_wait_ = word.commits_would_wait;
+  // (An LSN of another timeline says nothing of this one's WAL.)
+  if (word.timeline == timeline_) stored_ = std::max(stored_, word.stored);
+}
+
+/// The server shuts down, all of its WAL is durable here, and what it waits for is the store.
+bool StreamState::waits_for_store_alone(Time now) const {
+  return options_.confirm_stored && server_leaves(now) && !discarding_ && flush_ == received_ &&
+         confirmed() < flush_;
+}
+
 void StreamState::request_stop() { stopping_ = true; }
 
 std::optional<Time> StreamState::sync_due_at() const {
@@ -202,8 +215,14 @@ bool StreamState::next_segment_is_there() const {
 /// as if it belonged to nobody, so that after a restart another cluster's WAL might take the place
 /// of what was acknowledged. No record begins before it is over: nobody waits for those bytes.
 wal::Lsn StreamState::acknowledged() const {
-  const auto offset = options_.segment_size.offset(flush_);
-  return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(flush_) : flush_;
+  const auto end = confirmed();
+  const auto offset = options_.segment_size.offset(end);
+  return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(end) : end;
+}
+
+/// What the server need not keep any more.
+wal::Lsn StreamState::confirmed() const {
+  return options_.confirm_stored ? std::min(flush_, stored_) : flush_;
 }
 
 /// An LSN of another timeline says nothing: behind the switchpoint this one has other WAL there.
@@ -222,8 +241,14 @@ wal::Lsn StreamState::applied() const {
 }
 
 wire::StandbyStatus StreamState::positions() const {
-  const auto apply = applied();
-  const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();
+  // The server lets nobody wait for whoever says nothing of a flush position
+  // (SyncRepReleaseWaiters() in syncrep.c), so that the write position alone is for the eye.
+  const bool before_slot = acknowledged() < options_.slot_position;
+  const bool silent =
+      before_slot || leaves_without_store_ || (options_.confirm_stored && commits_would_wait_);
+  const bool report_flush = options_.report_flush && !silent;
+  const auto apply = silent ? wal::Lsn() : applied();
+  const auto flush = report_flush ? acknowledged() : wal::Lsn();
   // A commit may wait for the write position (remote_write): then the kernel has to have it.
   // What was said of it before stays true.
   const auto write = std::max(flush_ >= buffered_end_ ? write_ : flush_,
@@ -233,6 +258,7 @@ wire::StandbyStatus StreamState::positions() const {
 
 std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   if (ended_) return std::nullopt;
+  if (waits_for_store_alone(now)) leaves_without_store_ = true;
   auto status = positions();
   // A commit may wait for the write position alone (remote_write). When a sync is about to follow
   // it brings the news with it; else it is told by itself, once there is nothing more to read.
@@ -287,6 +313,7 @@ StreamSnapshot StreamState::snapshot() const {
           .start = start_,
           .write = write_,
           .flush = flush_,
+          .confirmed = options_.confirm_stored ? std::optional(positions().flush) : std::nullopt,
           .server_end = heard_wal_ ? server_end_ : std::max(server_end_, options_.server_end),
           .server_clock = server_clock_,
           .last_message = last_message_};

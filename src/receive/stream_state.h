@@ -7,6 +7,7 @@
 
 #include "receive/downstream_word.h"
 #include "receive/options.h"
+#include "receive/store_word.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wire/copy_messages.h"
@@ -19,6 +20,8 @@ struct StreamSnapshot {
   wal::Lsn start;
   wal::Lsn write;
   wal::Lsn flush;
+  /// Up to where the server is told that it is flushed (Confirm::stored); nullopt: up to `flush`.
+  std::optional<wal::Lsn> confirmed{};
   wal::Lsn server_end;
   std::int64_t server_clock = 0;  ///< of the last message: microseconds since 2000-01-01 UTC
   Time last_message;
@@ -37,6 +40,13 @@ class StreamState {
     FlushPolicy flush;
     ApplyPosition apply = ApplyPosition::flush;
     bool report_flush = true;
+    /// What is reported as flushed, and applied, is what on_store() says, and not more than is
+    /// durable here (Confirm::stored).
+    bool confirm_stored = false;
+    /// The server's slot is there: no flush position before it is reported, or the slot would go
+    /// back to it (PhysicalConfirmReceivedLocation() in walsender.c takes what comes). Until the
+    /// flush position has come there, statuses have 0/0 for it and for the apply position.
+    wal::Lsn slot_position{};
     std::optional<wal::Lsn> endpos;
     bool endpos_inclusive = false;
     wal::SegmentSize segment_size;
@@ -112,6 +122,16 @@ class StreamState {
 
   void on_downstream(const DownstreamWord& word) { downstream_ = word; }
 
+  // --- What comes from the store -----------------------------------------------------------------
+
+  /// A position of this timeline that was told once stays: what comes later only adds to it.
+  void on_store(const StoreWord& word);
+  /// A server that shuts down was told of no flush position any more, since it would wait for the
+  /// store (P13). With 0/0 there it goes by the write position (WalSndDone() in walsender.c, 13 to
+  /// 18), and its slot stays where it is (ProcessStandbyReplyMessage()): what the store has not got
+  /// is still there when it is back.
+  [[nodiscard]] bool leaves_without_store() const { return leaves_without_store_; }
+
   // --- What comes from the operator --------------------------------------------------------------
 
   /// Finish what is received, flush, report, end.
@@ -159,6 +179,8 @@ class StreamState {
   void check_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] wal::Lsn acknowledged() const;
+  [[nodiscard]] wal::Lsn confirmed() const;
+  [[nodiscard]] bool waits_for_store_alone(Time now) const;
   [[nodiscard]] wal::Lsn applied() const;
   [[nodiscard]] wire::StandbyStatus positions() const;
   [[nodiscard]] bool segment_complete() const;
@@ -189,6 +211,9 @@ class StreamState {
   Time last_status_;
   std::optional<wire::StandbyStatus> reported_;
   DownstreamWord downstream_;
+  wal::Lsn stored_;  ///< on this timeline
+  bool commits_would_wait_ = false;
+  bool leaves_without_store_ = false;
   std::optional<wire::HotStandbyFeedback> reported_needs_;
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and let it know our end soon: it may be shutting down

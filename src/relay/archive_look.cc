@@ -12,7 +12,13 @@ namespace {
 
 /// Names are looked at for a twentieth of the time at most, however many there are.
 constexpr int kShare = 20;
+/// Where they are as they were, whoever writes is looked for less often: that reads all of /proc.
+constexpr int kWriterShare = 1000;
+/// Whether one that writes has ended is asked so often at least: what it has left is served then.
+constexpr std::chrono::seconds kWriterEnds(5);
 constexpr int kNewest = 8;
+/// Names are read so often where they are said not to have changed.
+constexpr std::chrono::seconds kUnchanged(10);
 
 /// The last few finished segments and histories: what is new is among them.
 std::vector<std::string> newest_names(io::Directory& archive) {
@@ -31,12 +37,13 @@ std::vector<std::string> newest_names(io::Directory& archive) {
 }  // namespace
 
 ArchiveLook::ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
-                         FindWriter find_writer, Hub& hub, Log& log, Threads& threads,
-                         std::function<void(const Error&)> durability_lost)
+                         FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
+                         Threads& threads, std::function<void(const Error&)> durability_lost)
     : archive_(archive),
       size_(size),
       ask_(std::move(ask)),
       find_writer_(std::move(find_writer)),
+      names_changed_(std::move(names_changed)),
       hub_(hub),
       log_(log),
       threads_(threads),
@@ -77,8 +84,17 @@ void ArchiveLook::look_now() {
 void ArchiveLook::look_at_names() {
   const auto begin = threads_.now();
   if (begin < next_look_ || sync_failed_) return;
+  if (!names_changed_ || names_changed_()) names_changed_since_ = true;
+  const auto next = writer_ ? std::min(next_names_, next_writer_) : next_names_;
+  if (!names_changed_since_ && begin < next) return;
+  if (begin < next_writer_ && newest_names(archive_) == finished_) return have_read_names(begin);
   // Before the names: what it finishes meanwhile is found next time.
   auto writer = find_writer_ ? find_writer_() : std::nullopt;
+  if (find_writer_) {
+    const auto now = threads_.now();
+    const auto rarely = kWriterShare * (now - begin);
+    next_writer_ = now + (writer ? std::min<Threads::Time::duration>(rarely, kWriterEnds) : rarely);
+  }
   auto names = newest_names(archive_);
   const bool gone = writer_ && !writer;
   if (names != finished_ || gone) {
@@ -95,7 +111,14 @@ void ArchiveLook::look_at_names() {
         "are served",
         *writer);
   writer_ = std::move(writer);
-  next_look_ = threads_.now() + kShare * (threads_.now() - begin);
+  have_read_names(begin);
+}
+
+void ArchiveLook::have_read_names(Threads::Time begin) {
+  const auto now = threads_.now();
+  next_look_ = now + kShare * (now - begin);
+  next_names_ = now + kUnchanged;
+  names_changed_since_ = false;
 }
 
 void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {

@@ -19,6 +19,9 @@ namespace weir::relay {
 /// none is seen. Throws nothing.
 using FindWriter = std::function<std::optional<std::string>()>;
 
+/// Whether names in the archive have changed since it was asked last. Throws nothing.
+using NamesChanged = std::function<bool()>;
+
 /// Looks up to where an archive that is being filled can be served, and tells the hub. A receiver
 /// that streams into it is asked how far it has made the WAL durable. Where none answers, new
 /// finished segments are looked for by name; what is found then is read and synced like at the
@@ -30,9 +33,11 @@ class ArchiveLook {
   /// `durability_lost`: as in receive::Environment, where a receiver in this process would sync
   /// what failed here once more (P6); else such a failure is told, and only a receiver's word
   /// counts.
-  /// `find_writer` may be empty: then there is no other.
+  /// `find_writer` may be empty: then there is no other. So may `names_changed`: then they are read
+  /// to find out; else only now and then, should it have missed something.
   ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
-              FindWriter find_writer, Hub& hub, Log& log, Threads& threads = machine_threads(),
+              FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
+              Threads& threads = machine_threads(),
               std::function<void(const Error&)> durability_lost = {});
 
   /// What fails is told, once, and tried again with the next call.
@@ -41,12 +46,14 @@ class ArchiveLook {
  private:
   void look_now();
   void look_at_names();
+  void have_read_names(Threads::Time begin);
   void tell(const wal::TimelineHistory& history, wal::Lsn end);
 
   io::Directory& archive_;
   const wal::SegmentSize size_;
   const archive::AskDurableEnd ask_;
   const FindWriter find_writer_;
+  const NamesChanged names_changed_;
   Hub& hub_;
   Log& log_;
   Threads& threads_;  ///< for their clock
@@ -54,6 +61,9 @@ class ArchiveLook {
   std::optional<std::string> writer_;  ///< when it was looked for last
   std::vector<std::string> finished_;  ///< names when they were looked at last
   Threads::Time next_look_{};
+  bool names_changed_since_ = true;  ///< they were read
+  Threads::Time next_names_{};       ///< are read then in any case
+  Threads::Time next_writer_{};      ///< is looked for then, if the names are the same until then
   std::string last_error_;
   bool told_foreign_ = false;
   bool sync_failed_ = false;  ///< then only a receiver's word counts

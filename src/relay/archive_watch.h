@@ -15,8 +15,8 @@ class ArchiveWatch {
  public:
   /// As ArchiveLook.
   ArchiveWatch(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
-               FindWriter find_writer, net::Wake& news, Hub& hub, Log& log,
-               std::function<void(const Error&)> durability_lost = {});
+               FindWriter find_writer, NamesChanged names_changed, net::Wake& news, Hub& hub,
+               Log& log, std::function<void(const Error&)> durability_lost = {});
   ~ArchiveWatch();
   ArchiveWatch(const ArchiveWatch&) = delete;
   ArchiveWatch& operator=(const ArchiveWatch&) = delete;

@@ -8,14 +8,13 @@
 #include "archive/border.h"
 #include "archive/forms.h"
 #include "archive/listing.h"
+#include "archive/segment_reader.h"
 #include "wal/page.h"
 
 namespace weir::relay {
 
 namespace {
 
-/// MAX_SEND_SIZE (replication/walsender.c)
-constexpr std::uint64_t kMostSent = 16 * wal::kPageSize;
 /// Of a record that is not complete so much is kept; a larger one is read twice.
 constexpr std::uint64_t kMostKept = std::uint64_t{2} << 20;
 
@@ -117,11 +116,16 @@ CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
   if (cluster_.segment_size.offset(at) == 0) segment_begin_ = verifier_;
   make_room();
   const auto kept = buffer_.size();
-  buffer_.resize(kept + std::min(kMostSent, limit - at));
+  buffer_.resize(kept + std::min(kMostRead, limit - at));
   const auto piece = std::span(buffer_).subspan(kept);
   const auto count = read_at(*reader_, at, piece);
   buffer_.resize(kept + count);
+  if (count == 0) {
+    begin_segment_again();
+    return Ahead::more;
+  }
   if (const auto file = reader_->file(); file && is_left(*file)) left_file_ = file;
+  const bool none_began = verifier_.first_record_start() == wal::Lsn();
   const auto damage = verifier_.feed(piece.first(count));
   if (damage) {
     if (take_other_form(*damage)) return Ahead::more;
@@ -133,24 +137,38 @@ CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
     const auto name = file && file->segment == segment ? file->to_string() : segment.to_string();
     throw damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
   }
+  if (none_began && verifier_.first_record_start() != at + wal::kLongHeaderSize) prove_file(at);
   return Ahead::more;
 }
 
-/// Begins this segment again with another finished form of it. False if there is none. (Of a record
-/// over the segment's border the damage may be in front of it: then it is found again.)
+/// An archive may begin within a record, whose rest has no checksum that could be compared. That of
+/// a compressed file lies behind what is read of it.
+void CheckedWal::prove_file(wal::Lsn at) {
+  const auto file = reader_->file();
+  if (!file || file->method == codec::Method::none || proved_ == file->to_string()) return;
+  try {
+    archive::read_segment(archive_, *file, cluster_.segment_size,
+                          [](std::span<const std::byte>) { return true; });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    throw damaged(file->to_string(), cluster_.segment_size.offset(at), at, error.what());
+  }
+  proved_ = file->to_string();
+}
+
+/// Begins this segment again with another form of it. False if there is none. (Of a record over the
+/// segment's border the damage may be in front of it: then it is found again.)
 bool CheckedWal::take_other_form(const wal::Damage& damage) {
   const auto file = reader_->file();
   const auto segment = reader_->segment_at(damage.found_at);
-  if (!file || file->segment != segment || !segment_begin_ ||
-      reader_->segment_at(segment_begin_->position()) != segment)
-    return false;
-  const auto forms = archive::finished_names(segment);
-  const bool another = std::any_of(forms.begin(), forms.end(), [&](const auto& form) {
-    const auto name = form.to_string();
-    return name != file->to_string() && !left_out_.contains(name) && archive_.find(name);
-  });
-  if (!another) return false;
-  left_out_.insert(file->to_string());
+  if (!file || file->segment != segment) return false;
+  // Not damaged: a receiver has begun the segment again, and pg_receivewal's form of it has what is
+  // not written yet.
+  if (file->partial && has_another(archive::partial_names(segment))) {
+    begin_segment_again();
+    return true;
+  }
+  if (!has_another(archive::finished_names(segment))) return false;
   passed_over_ = Error(ErrorKind::damage, "WAL that a client wants is damaged: " + damage.what)
                      .with("file", file->to_string())
                      .with("offset", cluster_.segment_size.offset(damage.found_at))
@@ -158,6 +176,25 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
                      .hint(
                          "Another form of the segment is served in its place. Remove the damaged "
                          "file once \"pgweir verify\" finds nothing wrong with the other one.");
+  begin_segment_again();
+  return true;
+}
+
+/// The segment that is read is there by one of these names, too, and can be begun again.
+template <typename Names>
+bool CheckedWal::has_another(const Names& forms) const {
+  const auto file = reader_->file();
+  return file && segment_begin_ &&
+         reader_->segment_at(segment_begin_->position()) == file->segment &&
+         std::any_of(forms.begin(), forms.end(), [&](const auto& form) {
+           const auto name = form.to_string();
+           return name != file->to_string() && !left_out_.contains(name) && archive_.find(name);
+         });
+}
+
+/// With another file than the one that is read; there is one.
+void CheckedWal::begin_segment_again() {
+  left_out_.insert(reader_->file()->to_string());
   verifier_ = *segment_begin_;
   reader_.emplace(archive_, reader_options());
   again_.reset();
@@ -168,7 +205,6 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
     buffer_.clear();
     buffer_begin_ = begin;
   }
-  return true;
 }
 
 /// What was given goes, and so does what is too much to be kept.
@@ -183,8 +219,8 @@ void CheckedWal::make_room() {
 
 /// Some of what lies before `end`, all of which may be given.
 std::span<const std::byte> CheckedWal::give(wal::Lsn end) {
-  if (end - from_ > kMostSent) {
-    const auto most = (from_ + kMostSent).byte();
+  if (end - from_ > kMostRead) {
+    const auto most = (from_ + kMostRead).byte();
     end = wal::Lsn(most - most % wal::kPageSize);
   }
   if (from_ >= buffer_begin_) {
@@ -200,7 +236,7 @@ std::span<const std::byte> CheckedWal::give(wal::Lsn end) {
   return std::span(again_bytes_).first(count);
 }
 
-/// Some bytes, one at least.
+/// Some bytes, one at least; none where this segment is to be begun again with another file.
 std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
                                 std::span<std::byte> into) {
   const auto read = reader.read(at, into);
@@ -216,6 +252,14 @@ std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
       throw damaged(file, offset, at, read.error->what());
     case archive::WalSource::State::end:
       break;
+  }
+  // pg_receivewal's form of an unfinished segment, and a receiver has begun it again since.
+  if (&reader == &*reader_ && reader.file() && reader.file()->partial) {
+    const auto forms = archive::partial_names(reader.file()->segment);
+    // One that had too little before: as more is durable, it has got more. Once for each time.
+    if (std::exchange(looked_again_up_to_, limit_) != limit_)
+      for (const auto& form : forms) left_out_.erase(form.to_string());
+    if (has_another(forms)) return 0;
   }
   if (reader.file() && is_left(*reader.file())) throw never_finished(*reader.file());
   throw damaged(file, offset, at, "the file ends before what is served of it");

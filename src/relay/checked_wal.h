@@ -44,9 +44,10 @@ class CheckedWal {
     /// Damage of a file in whose place another form of the segment is read: to be told here.
     std::optional<Error> passed_over = std::nullopt;
   };
-  /// The next bytes, before `limit`; so many as a walsender sends at once, cut at a page where more
-  /// follow. Nothing behind `limit` is looked at: it is not durable, or not on this timeline.
-  /// Throws Error{io}.
+  /// So many are read at a time, at most.
+  static constexpr std::size_t kMostRead = std::size_t{128} << 10;
+  /// The next bytes, before `limit`; cut at a page where more follow. Nothing behind `limit` is
+  /// looked at: it is not durable, or not on this timeline. Throws Error{io}.
   [[nodiscard]] Read read(wal::Lsn limit);
 
   [[nodiscard]] wal::Lsn position() const { return from_; }
@@ -55,7 +56,11 @@ class CheckedWal {
  private:
   enum class Ahead { more, no_more };
   Ahead read_ahead(wal::Lsn limit);
+  void prove_file(wal::Lsn at);
   bool take_other_form(const wal::Damage& damage);
+  template <typename Names>
+  [[nodiscard]] bool has_another(const Names& forms) const;
+  void begin_segment_again();
   void make_room();
   std::span<const std::byte> give(wal::Lsn end);
   [[nodiscard]] wal::Lsn checked() const;
@@ -72,7 +77,9 @@ class CheckedWal {
   wal::RecordVerifier verifier_;
   /// As it was at the first byte of the segment that is read.
   std::optional<wal::RecordVerifier> segment_begin_;
-  std::set<std::string> left_out_;  ///< files with damaged records
+  std::set<std::string> left_out_;  ///< files with damaged records, or too little
+  wal::Lsn looked_again_up_to_;     ///< the limit when unfinished ones were left out no more
+  std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
   std::optional<archive::SegmentFileName> left_file_;  ///< unfinished, of those that were read
   std::optional<archive::WalReader> reader_;

@@ -17,6 +17,17 @@ class Connection {
 
   // As those of net::Stream.
   [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
+  [[nodiscard]] virtual std::optional<std::size_t> send_parts(
+      std::span<const std::string_view> parts) {
+    std::size_t all = 0;
+    for (const auto part : parts) {
+      const auto sent = send_now(part);
+      if (!sent) return std::nullopt;
+      all += *sent;
+      if (*sent < part.size()) break;
+    }
+    return all;
+  }
   [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
   [[nodiscard]] virtual bool has_unsent() const = 0;
   /// The last words, to somebody who may not read them.

@@ -9,6 +9,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// To wake somebody takes a microsecond or two.
+constexpr std::size_t kFew = 8;
+
 }  // namespace
 
 void SeldomLog::warning(const std::string& text) {
@@ -66,6 +69,15 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
     wake_guests();
   }
   return told;
+}
+
+bool Hub::on_durable_soon(wal::TimelineId timeline, wal::Lsn end) {
+  const std::lock_guard lock(mutex_);
+  if (timeline != served_->timeline() || guests_.size() > kFew) return false;
+  if (end_.on_durable(served_->history, end) != ServedEnd::Told::further) return true;
+  renew();
+  wake_guests();
+  return true;
 }
 
 void Hub::on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end) {

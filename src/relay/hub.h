@@ -46,6 +46,10 @@ class Hub {
   /// As ServedEnd::on_durable(); wakes everybody if there is news.
   ServedEnd::Told on_durable(const wal::TimelineHistory& history, wal::Lsn end);
 
+  /// The same of a receiver's thread, which must not be held up: false, and nothing done, where it
+  /// is of another timeline than what is served, or more than a few would have to be woken.
+  bool on_durable_soon(wal::TimelineId timeline, wal::Lsn end);
+
   /// Those who are held back may have what lies before `end` on this timeline; wakes everybody if
   /// it is news. It never goes back.
   void on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end);

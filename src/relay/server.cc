@@ -26,6 +26,7 @@ using Clock = std::chrono::steady_clock;
 constexpr unsigned kToldAMinute = 20;
 /// Who connects waits there while nobody is accepted, at most so many.
 constexpr int kBacklog = 128;
+constexpr std::chrono::milliseconds kWaitForDescriptors{100};
 
 std::string make_nonce() {
   std::array<std::byte, kScramNonceSize> raw{};
@@ -62,7 +63,8 @@ Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slot
       options_(std::move(options)),
       log_(log),
       seldom_(log, kToldAMinute),
-      trouble_(log, kToldAMinute) {
+      trouble_(log, kToldAMinute),
+      wal_(archive, cluster_, machine_threads()) {
   if (options_.backups) backups_.emplace(*options_.backups, cluster.system_identifier, log);
 }
 
@@ -81,7 +83,9 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
       polls.push_back({visitor.stream->fd(), static_cast<short>(events), 0});
       until = std::min(until, visitor.until);
     }
-    static_cast<void>(::poll(polls.data(), polls.size(), net::milliseconds_until(until)));
+    // More of them than the limit on descriptors, or no memory: it would fail again at once.
+    if (::poll(polls.data(), polls.size(), net::milliseconds_until(until)) < 0 && errno != EINTR)
+      net::pause(stop, kWaitForDescriptors);
 
     auto poll = polls.begin() + static_cast<std::ptrdiff_t>(first_visitor);
     for (auto visitor = visitors_.begin(); poll != polls.end(); ++poll) {
@@ -90,7 +94,7 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
       visitor = stays ? std::next(visitor) : visitors_.erase(visitor);
     }
     for (std::size_t i = 0; i < listeners.size(); ++i)
-      if (polls[2 + i].revents != 0) welcome(listeners[i]);
+      if (polls[2 + i].revents != 0) welcome(listeners[i], stop);
     reap();
   }
   visitors_.clear();
@@ -98,14 +102,17 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
   guests_.clear();  // each thread is waited for
 }
 
-void Server::welcome(net::Listener& listener) {
+void Server::welcome(net::Listener& listener, const net::Wake& stop) {
   auto socket = listener.accept_now();
   if (!socket) {
     // Without descriptors it would be asked for again and again. The one who waits for the longest
-    // gives his.
+    // gives his; with nobody at the door the door alone waits.
     if (errno == EMFILE || errno == ENFILE) {
       seldom_.warning("there are no file descriptors for one more client (ulimit -n)");
-      if (!visitors_.empty()) visitors_.pop_front();
+      if (visitors_.empty())
+        net::pause(stop, kWaitForDescriptors);
+      else
+        visitors_.pop_front();
     }
     return;
   }
@@ -230,7 +237,7 @@ void Server::admit(Visitor& visitor) {
     guest.thread = machine_threads().start("client", [this, &guest, stream, client] {
       try {
         serve_client(std::move(*stream), client,
-                     {archive_, cluster_, hub_, slots_, clients_, log_, trouble_,
+                     {archive_, cluster_, wal_, hub_, slots_, clients_, log_, trouble_,
                       backups_ ? &*backups_ : nullptr, &cancels_});
       } catch (const std::exception& error) {
         trouble_.warning(fmt::format("a client is left: {}", error.what()));

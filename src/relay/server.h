@@ -20,6 +20,7 @@
 #include "relay/entrance_state.h"
 #include "relay/hub.h"
 #include "relay/session.h"
+#include "relay/shared_wal.h"
 #include "relay/slots.h"
 #include "relay/tls_stream.h"
 
@@ -86,7 +87,7 @@ class Server {
     std::atomic<bool> gone = false;
   };
 
-  void welcome(net::Listener& listener);
+  void welcome(net::Listener& listener, const net::Wake& stop);
   /// False: it is not at the door any more.
   bool attend(Visitor& visitor, bool can_read);
   bool listen_to(Visitor& visitor);
@@ -108,6 +109,7 @@ class Server {
   SeldomLog seldom_;   ///< of clients
   SeldomLog trouble_;  ///< of the archive, which clients have met
   std::optional<BackupSource> backups_;
+  SharedWal wal_;
   Cancels cancels_;
   std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <chrono>
 #include <utility>
 
@@ -16,6 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kLastWords = 2s;
+/// Who only sends looks so rarely whether something has come.
+constexpr unsigned kMostUnasked = 8;
 
 /// Microseconds since 2000-01-01 UTC.
 std::int64_t server_clock() {
@@ -30,10 +33,17 @@ class SocketConnection final : public Connection {
   explicit SocketConnection(std::unique_ptr<net::Stream> stream) : stream_(std::move(stream)) {}
 
   std::optional<std::size_t> send_now(std::string_view bytes) override {
-    return stream_->send_now(bytes);
+    return hung_up_ ? std::nullopt : stream_->send_now(bytes);
+  }
+  std::optional<std::size_t> send_parts(std::span<const std::string_view> parts) override {
+    return hung_up_ ? std::nullopt : stream_->send_parts(parts);
   }
   std::optional<std::size_t> receive_now(std::span<char> bytes) override {
-    return stream_->receive_now(bytes);
+    if (!may_have_come_ && ++unasked_ < kMostUnasked) return 0;
+    unasked_ = 0;
+    const auto count = stream_->receive_now(bytes);
+    may_have_come_ = count != 0;
+    return count;
   }
   bool has_unsent() const override { return stream_->has_unsent(); }
   void send_last(std::string_view bytes) override {
@@ -44,14 +54,30 @@ class SocketConnection final : public Connection {
     const auto events = (receives ? POLLIN : 0) | (sends ? POLLOUT : 0);
     pollfd polls[] = {{stream_->fd(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}};
     static_cast<void>(::poll(polls, 2, until ? net::milliseconds_until(*until) : -1));
+    readable_ = polls[1].revents != 0;
+    may_have_come_ = may_have_come_ || polls[0].revents != 0;
+    // Who reads finds the end behind what came before it. Nobody else would, and poll() would tell
+    // of it again and again.
+    hung_up_ = !receives && (polls[0].revents & (POLLERR | POLLHUP)) != 0;
   }
-  void wake() noexcept override { wake_.raise(); }
-  void clear_wake() noexcept override { wake_.clear(); }
+  void wake() noexcept override {
+    if (!woken_.exchange(true)) wake_.raise();
+  }
+  void clear_wake() noexcept override {
+    // Of who raises it between the two, the next wait() tells.
+    const bool woken = woken_.exchange(false);
+    if (std::exchange(readable_, false) || woken) wake_.clear();
+  }
   WalsenderState::Now now() override { return {std::chrono::steady_clock::now(), server_clock()}; }
 
  private:
   const std::unique_ptr<net::Stream> stream_;
   net::Wake wake_;
+  std::atomic<bool> woken_ = false;  ///< without a call of the kernel while nobody waits
+  bool readable_ = false;            ///< it was, at the end of the last wait()
+  bool may_have_come_ = true;        ///< else the socket has nothing, or wait() will say so
+  unsigned unasked_ = 0;             ///< so often since it was asked
+  bool hung_up_ = false;
 };
 
 }  // namespace

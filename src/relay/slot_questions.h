@@ -27,10 +27,11 @@ struct Use {
   std::string name;
   wal::Lsn start;
 };
+struct List {};
 }  // namespace slot_question
 
 using SlotQuestion = std::variant<slot_question::Read, slot_question::Create, slot_question::Drop,
-                                  slot_question::Use>;
+                                  slot_question::Use, slot_question::List>;
 
 namespace slot_answer {
 struct Done {};
@@ -38,6 +39,10 @@ struct Found {
   wal::Lsn restart_lsn;  ///< 0/0: none is reserved
 };
 struct NotThere {};
+/// All of them.
+struct Listed {
+  std::string json;  ///< SlotsReport
+};
 /// Somebody uses it.
 struct Busy {
   wire::ErrorReport report;  ///< for who does not want to wait
@@ -45,6 +50,6 @@ struct Busy {
 }  // namespace slot_answer
 
 using SlotAnswer = std::variant<slot_answer::Done, slot_answer::Found, slot_answer::NotThere,
-                                slot_answer::Busy, wire::ErrorReport>;
+                                slot_answer::Listed, slot_answer::Busy, wire::ErrorReport>;
 
 }  // namespace weir::relay

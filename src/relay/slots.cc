@@ -34,6 +34,13 @@ ErrorReport not_saved(const Error& error) {
           "the file of the replication slots could not be written"};
 }
 
+/// Not that a slot does not exist, for which a receiver would ask for a person: in a moment they
+/// may be here.
+ErrorReport none_here(const std::string& why) {
+  return {"57P03", "replication slots cannot be used now",
+          "This is pgweir, which has no slots here: " + why + "."};
+}
+
 }  // namespace
 
 Slots::Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
@@ -86,6 +93,7 @@ SlotAnswer Slots::answer(SessionId session, const SlotQuestion& question) {
 SlotAnswer Slots::ask(SessionId, const slot_question::Read& question) {
   const Threads::Lock lock(*mutex_);
   const auto* const slot = state_.find(question.name);
+  if (slot == nullptr && why_none_) return none_here(*why_none_);
   if (slot == nullptr) return slot_answer::NotThere{};
   return slot_answer::Found{slot->kept.lost ? wal::Lsn() : slot->kept.restart_lsn};
 }
@@ -94,15 +102,10 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
   const Threads::Lock writing(*writing_);
   {
     const Threads::Lock lock(*mutex_);
-    if (why_none_)
-      return ErrorReport{"53400", "all replication slots are in use",
-                         "This is pgweir, which has no slots here: " + *why_none_ + "."};
+    if (why_none_) return none_here(*why_none_);
     if (auto refusal =
             state_.create(session, question.name, question.temporary, question.restart_lsn, now()))
       return std::move(*refusal);
-  }
-  {
-    const Threads::Lock lock(*mutex_);
     wake();  // there is something to look at from now on
   }
   if (question.temporary) {
@@ -131,7 +134,8 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
     auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::allowed);
     if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
       return slot_answer::Busy{std::move(busy->report)};
-    if (auto* const report = std::get_if<ErrorReport>(&acquired)) return std::move(*report);
+    if (auto* const report = std::get_if<ErrorReport>(&acquired))
+      return or_none_here(std::move(*report));
     temporary = state_.find(question.name)->temporary;
   }
   std::optional<ErrorReport> failed;
@@ -167,12 +171,20 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
   auto acquired = state_.acquire(session, question.name, SlotsState::Invalid::refused);
   if (auto* const busy = std::get_if<SlotsState::Busy>(&acquired))
     return slot_answer::Busy{std::move(busy->report)};
-  if (auto* const report = std::get_if<ErrorReport>(&acquired)) {
-    if (why_none_ && report->sqlstate == "42704")
-      report->detail = "This is pgweir, which has no slots here: " + *why_none_ + ".";
-    return std::move(*report);
-  }
+  if (auto* const report = std::get_if<ErrorReport>(&acquired))
+    return or_none_here(std::move(*report));
   return Done{};
+}
+
+SlotAnswer Slots::ask(SessionId, const slot_question::List&) {
+  auto slots = all();
+  if (!slots) return none_here(why_none().value_or(""));
+  return slot_answer::Listed{to_json({hub_.served()->end, std::move(*slots)})};
+}
+
+/// Of a slot that is not found; the lock is held.
+ErrorReport Slots::or_none_here(ErrorReport report) const {
+  return why_none_ && report.sqlstate == "42704" ? none_here(*why_none_) : std::move(report);
 }
 
 void Slots::release(SessionId session) {
@@ -240,7 +252,9 @@ std::string Slots::told(const std::string& line) {
       return drop_answer(busy->report);
     return drop_answer(std::nullopt);
   }
-  return to_json({hub_.served()->end, all().value_or(std::vector<Slot>{})});
+  auto slots = all();
+  if (!slots) return {};  // as if nobody were here: then the file counts
+  return to_json({hub_.served()->end, std::move(*slots)});
 }
 
 // --- The thread ----------------------------------------------------------------------------------
@@ -283,8 +297,11 @@ void Slots::look() {
   const Threads::Lock writing(*writing_);
   try {
     save();
+    told_failure_.clear();
   } catch (const Error& error) {
-    log_.error(error);
+    // On a disk that stays full the same thing is no news.
+    if (told_failure_ != error.what()) log_.error(error);
+    told_failure_ = error.what();
     try_at_ = threads_.now() + kSaveEvery;
   }
 }
@@ -357,9 +374,12 @@ void Slots::save(const std::string& without) {
   try {
     archive::DirectoryHome home(archive_);
     archive::keep_slots(home, kept);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) give_up(error);
-    throw;
+  } catch (Error& error) {
+    if (error.kind() != ErrorKind::durability) throw;
+    give_up(error);
+    throw error.hint(
+        "What the file of the slots held before still counts, and no slot can be made or dropped "
+        "until this process is started anew. Check the disk and the kernel's log.");
   }
   const Threads::Lock lock(*mutex_);
   saved_at_ = threads_.now();

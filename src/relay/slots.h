@@ -67,6 +67,8 @@ class Slots {
   SlotAnswer ask(SessionId session, const slot_question::Create& question);
   SlotAnswer ask(SessionId session, const slot_question::Drop& question);
   SlotAnswer ask(SessionId session, const slot_question::Use& question);
+  SlotAnswer ask(SessionId session, const slot_question::List& question);
+  [[nodiscard]] wire::ErrorReport or_none_here(wire::ErrorReport report) const;
 
   /// Of SlotsSocket.
   [[nodiscard]] std::string told(const std::string& line);
@@ -105,6 +107,7 @@ class Slots {
   const std::unique_ptr<Threads::Mutex> writing_;
   std::unique_ptr<archive::SlotsLock> owns_;  ///< guarded by writing_
   Time try_at_{};                             ///< the thread's own
+  std::string told_failure_;                  ///< likewise: why the file could not be written
   std::unique_ptr<SlotsSocket> socket_;       ///< guarded by writing_
   std::unique_ptr<Threads::Thread> thread_;
 };

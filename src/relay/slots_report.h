@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "relay/slots_state.h"
@@ -9,7 +10,10 @@
 
 namespace weir::relay {
 
-/// What `pgweir slot -D` hears of the process that has the slots, as JSON. Pure.
+/// A relay answers SHOW of this with a SlotsReport: a walsender has no command that lists slots.
+inline constexpr std::string_view kSlotsSetting = "pgweir.replication_slots";
+
+/// What `pgweir slot` hears of the process that has the slots, as JSON. Pure.
 struct SlotsReport {
   wal::Lsn end;  ///< up to where WAL is served
   std::vector<Slot> slots{};

@@ -60,6 +60,29 @@ std::optional<std::size_t> TlsStream::send_now(std::string_view bytes) {
   return taken;
 }
 
+/// Small parts share a record with what is behind them.
+std::optional<std::size_t> TlsStream::send_parts(std::span<const std::string_view> parts) {
+  std::size_t taken = 0;
+  if (!flush()) return std::nullopt;
+  std::size_t at = 0;  // in the first part
+  while (unsent_.empty() && !parts.empty()) {
+    gathered_.clear();
+    while (!parts.empty() && gathered_.size() < kPiece) {
+      const auto piece = parts.front().substr(at, kPiece - gathered_.size());
+      gathered_ += piece;
+      at += piece.size();
+      if (at < parts.front().size()) continue;
+      parts = parts.subspan(1);
+      at = 0;
+    }
+    if (gathered_.empty()) break;
+    if (!session_.write(gathered_)) return std::nullopt;
+    taken += gathered_.size();
+    if (!flush()) return std::nullopt;
+  }
+  return taken;
+}
+
 std::optional<std::size_t> TlsStream::receive_now(std::span<char> bytes) {
   auto count = session_.read(bytes);
   if (count == 0) {
@@ -87,7 +110,12 @@ TlsStream::Taken TlsStream::take_more() {
 }
 
 bool TlsStream::flush() {
-  unsent_ += std::exchange(session_.output(), {});
+  // Both keep their memory.
+  if (unsent_.empty())
+    unsent_.swap(session_.output());
+  else
+    unsent_ += session_.output();
+  session_.output().clear();
   if (unsent_.empty()) return true;
   const auto sent = net::send_now(socket_.get(), unsent_);
   if (!sent) return false;

@@ -30,6 +30,8 @@ class TlsStream : public net::Stream {
   [[nodiscard]] const crypto::TlsSession& session() const { return session_; }
 
   [[nodiscard]] std::optional<std::size_t> send_now(std::string_view bytes) override;
+  [[nodiscard]] std::optional<std::size_t> send_parts(
+      std::span<const std::string_view> parts) override;
   [[nodiscard]] std::optional<std::size_t> receive_now(std::span<char> bytes) override;
   [[nodiscard]] bool has_unsent() const override { return !unsent_.empty(); }
   [[nodiscard]] int fd() const override { return socket_.get(); }
@@ -43,6 +45,7 @@ class TlsStream : public net::Stream {
   Descriptor socket_;
   crypto::TlsSession session_;
   std::string unsent_;
+  std::string gathered_;  ///< of several parts; nothing outside of send_parts()
 };
 
 }  // namespace weir::relay

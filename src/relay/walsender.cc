@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <exception>
 #include <utility>
 
 #include "archive/history_store.h"
@@ -44,7 +45,8 @@ Walsender::Walsender(Client client, Connection& connection, const ServedThings& 
                               .user = client_.user,
                               .application_name = client_.application_name,
                               .client_address = client_.address,
-                              .ssl = client_.ssl}) {
+                              .ssl = client_.ssl}),
+      reader_(served.wal) {
   if (served.cancels != nullptr)
     cancel_key_.emplace(*served.cancels, wire::CancelRequest{client_.process, client_.secret},
                         [this] {
@@ -61,12 +63,15 @@ std::string Walsender::name() const {
 void Walsender::run() {
   std::string why;
   try {
-    state_.output() = std::move(client_.greeting);
+    state_.output().text() = std::move(client_.greeting);
     state_.greet(client_.user, client_.process, client_.secret);
     state_.on_bytes(std::as_bytes(std::span(client_.unread)));
     why = serve();
   } catch (const Error& error) {
     trouble_.error(error);
+    why = error.what();
+  } catch (const std::exception& error) {  // no memory: its slot is to be free all the same
+    trouble_.warning(fmt::format("client {} is left: {}", name(), error.what()));
     why = error.what();
   }
   place_.goes(why);
@@ -92,11 +97,16 @@ std::string Walsender::serve() {
     const auto served = hub_.served();
     const auto step = state_.next(*served, connection_.now());
     tell_slots();
+    if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
+      // There is nothing to send. What has come is looked at when this is being sent.
+      read_wal(*wanted, *served);
+      continue;
+    }
     const auto moved = exchange();
     if (moved == Moved::gone) return "the connection is closed";
     tell_stream(*served);
     if (const auto* left = std::get_if<WalsenderState::Leave>(&step)) {
-      connection_.send_last(state_.output());
+      connection_.send_last(state_.output().all());
       return left->why;
     }
     if (const auto* asked = std::get_if<WalsenderState::ReadHistory>(&step)) {
@@ -108,8 +118,6 @@ std::string Walsender::serve() {
       told_flush_ = {};
       told_feedbacks_ = 0;
       state_.on_slots(answer, *served, connection_.now());
-    } else if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
-      read_wal(*wanted, *served);
     } else if (const auto* backup = std::get_if<WalsenderState::BeginBackup>(&step)) {
       begin_backup(*backup);
     } else if (moved == Moved::nothing) {
@@ -121,9 +129,9 @@ std::string Walsender::serve() {
 /// What can be sent and read at once. If there was something, there may be a next step by now.
 Walsender::Moved Walsender::exchange() {
   auto& output = state_.output();
-  const auto sent = connection_.send_now(output);
+  const auto sent = connection_.send_parts(output.parts());
   if (!sent) return Moved::gone;
-  output.erase(0, *sent);
+  output.drop(*sent);
   const bool all_sent = *sent > 0 && output.empty();
   if (!state_.takes_bytes()) return all_sent ? Moved::something : Moved::nothing;
   std::array<char, 16 * 1024> bytes;
@@ -134,24 +142,23 @@ Walsender::Moved Walsender::exchange() {
 }
 
 void Walsender::wait(std::optional<WalsenderState::Time> until) {
+  reader_.pause();
   const bool sends = !state_.output().empty() || connection_.has_unsent();
   connection_.wait(state_.takes_bytes(), sends, until);
 }
 
 void Walsender::read_wal(const WalsenderState::ReadWal& step, const Served& served) {
   try {
-    if (!reader_ || reader_->position() != step.from || reader_->history() != served.history)
-      reader_.emplace(archive_, cluster_, served.history, step.from);
-    const auto read = reader_->read(step.limit);
+    auto read = reader_.read(served.history, step.from, step.limit);
     if (read.passed_over) trouble_.error(*read.passed_over);
-    if (!read.trouble) return state_.on_wal(read.wal, connection_.now());
+    if (!read.trouble) return state_.on_wal(std::move(read.piece), connection_.now());
     trouble_.error(read.trouble->error);
     state_.on_no_wal(read.trouble->report);
   } catch (const Error& error) {
     trouble_.error(error);
     state_.on_no_wal(unreadable(error));
   }
-  reader_.reset();
+  reader_.leave();
 }
 
 void Walsender::send_history(wal::TimelineId timeline) {
@@ -174,7 +181,7 @@ void Walsender::begin_backup(const WalsenderState::BeginBackup& step) {
 void Walsender::carry_backup() {
   using Kind = BaseBackup::End::Kind;
   if (state_.output().size() >= kMostUnsentBackup) return;
-  const auto end = backup_->take(state_.output());
+  const auto end = backup_->take(state_.output().text());
   if (!end) return;
   backup_.reset();
   if (end->kind == Kind::broken) return state_.on_no_backup(end->report);
@@ -214,7 +221,7 @@ void Walsender::tell_stream(const Served& served) {
     place_.tell(own, served.history);
   }
   if (std::exchange(told_, status.phase) == status.phase) return;
-  if (status.phase == WalsenderState::Phase::startup) return;
+  if (status.phase == WalsenderState::Phase::startup) return reader_.leave();
   if (status.phase == WalsenderState::Phase::backup)
     return log_.info("client {}: wants a base backup", name());
   log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,

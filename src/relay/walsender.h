@@ -10,10 +10,10 @@
 #include "io/shelf.h"
 #include "relay/base_backup.h"
 #include "relay/cancels.h"
-#include "relay/checked_wal.h"
 #include "relay/clients.h"
 #include "relay/connection.h"
 #include "relay/hub.h"
+#include "relay/shared_wal.h"
 #include "relay/slots.h"
 #include "relay/walsender_state.h"
 
@@ -35,6 +35,7 @@ struct Client {
 struct ServedThings {
   io::Shelf& archive;
   const Cluster& cluster;
+  SharedWal& wal;
   Hub& hub;
   Slots& slots;
   Clients& clients;
@@ -52,7 +53,7 @@ class Walsender {
   Walsender(const Walsender&) = delete;
   Walsender& operator=(const Walsender&) = delete;
 
-  /// Until the client goes, or the hub says to stop. Throws nothing but what is no Error.
+  /// Until the client goes, or the hub says to stop. Throws nothing that is a std::exception.
   void run();
 
  private:
@@ -83,7 +84,7 @@ class Walsender {
   WalsenderState state_;
   Clients::Guest place_;
   WalsenderState::Status told_status_;
-  std::optional<CheckedWal> reader_;
+  SharedWal::Reader reader_;
   std::unique_ptr<BaseBackup> backup_;  ///< that the client gets
   bool has_slot_ = false;
   wal::Lsn told_flush_;               ///< to the slot

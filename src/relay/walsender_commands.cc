@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "relay/slots_report.h"
 #include "relay/walsender_state.h"
 #include "wal/segment.h"
 
@@ -81,10 +82,11 @@ void WalsenderState::run(const command::IdentifySystem&, const Served& served, N
       served.end.to_string(), std::nullopt};
   row(columns, values);
   complete("IDENTIFY_SYSTEM");
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::run(const command::Show& command, const Served&, Now) {
+  if (command.name == kSlotsSetting) return ask_slots(slot_question::List{});
   const auto& cluster = options_.cluster;
   const std::pair<std::string_view, std::string> settings[] = {
       {"application_name", options_.application_name},
@@ -109,7 +111,7 @@ void WalsenderState::run(const command::Show& command, const Served&, Now) {
     const std::array<std::optional<std::string>, 1> values = {value};
     row(columns, values);
     complete("SHOW");
-    return wire::append_ready(output_);
+    return wire::append_ready(output_.text());
   }
   fail({"42704", fmt::format("unrecognized configuration parameter \"{}\"", command.name)});
 }
@@ -123,16 +125,16 @@ void WalsenderState::on_history(const std::optional<std::string>& content) {
   doing_ = Doing::commands;
   const auto name = wal::history_name(asked_history_);
   const std::array columns = {wire::text_column("filename"), wire::text_column("content")};
-  wire::append_row_description(output_, columns);
+  wire::append_row_description(output_.text(), columns);
   // In this order (SendTimeLineHistory()).
   if (!content)
     return fail({"58P01", fmt::format("could not open file \"pg_wal/{}\": No such file or "
                                       "directory",
                                       name)});
-  wire::append_data_row(output_,
+  wire::append_data_row(output_.text(),
                         std::array<std::optional<std::string>, 2>{std::string(name), *content});
   complete("TIMELINE_HISTORY");
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 // --- Slots ---------------------------------------------------------------------------------------
@@ -186,10 +188,14 @@ void WalsenderState::on_slots(const SlotAnswer& answer, const Served& served, No
     row(columns,
         std::array<std::optional<std::string>, 4>{made->name, "0/0", std::nullopt, std::nullopt});
     complete("CREATE_REPLICATION_SLOT");
+  } else if (const auto* const listed = std::get_if<slot_answer::Listed>(&answer)) {
+    row(std::array{wire::text_column(kSlotsSetting)},
+        std::array<std::optional<std::string>, 1>{listed->json});
+    complete("SHOW");
   } else {
     complete("DROP_REPLICATION_SLOT");
   }
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::answer_read(const SlotAnswer& answer, const Served& served) {
@@ -206,7 +212,7 @@ void WalsenderState::answer_read(const SlotAnswer& answer, const Served& served)
   }
   row(columns, values);
   complete("READ_REPLICATION_SLOT");
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::run(const command::StartLogical&, const Served&, Now) {

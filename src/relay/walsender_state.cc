@@ -6,6 +6,8 @@
 #include <array>
 #include <utility>
 
+#include "wal/page.h"
+
 namespace weir::relay {
 
 namespace {
@@ -16,6 +18,10 @@ using wire::ErrorReport;
 constexpr std::size_t kMostMessage = 16 * 1024;
 /// Answers that a client may leave unread before no more of its commands are taken.
 constexpr std::size_t kMostUnread = std::size_t{64} << 10;
+
+/// MAX_SEND_SIZE (replication/walsender.c), of one message, which ends with a page where more
+/// follow.
+constexpr std::uint64_t kMostSent = 16 * wal::kPageSize;
 
 /// What a walsender's reports without a code of their own have (ERRCODE_INTERNAL_ERROR).
 constexpr const char* kInternal = "XX000";
@@ -42,7 +48,7 @@ std::string_view to_string(WalsenderState::Phase phase) {
 }
 
 void WalsenderState::greet(const std::string& user, std::uint32_t process, std::uint32_t secret) {
-  wire::append_authentication_ok(output_);
+  wire::append_authentication_ok(output_.text());
   // libpq asks for those when it looks for a server of some kind (target_session_attrs); without
   // integer_datetimes pg_receivewal and pg_basebackup go (GetConnection() in streamutil.c).
   for (const auto& [name, value] :
@@ -55,9 +61,9 @@ void WalsenderState::greet(const std::string& user, std::uint32_t process, std::
         {"server_version", options_.cluster.server_version()},
         {"session_authorization", user},
         {"standard_conforming_strings", "on"}})
-    wire::append_parameter_status(output_, name, value);
-  wire::append_backend_key(output_, process, secret);
-  wire::append_ready(output_);
+    wire::append_parameter_status(output_.text(), name, value);
+  wire::append_backend_key(output_.text(), process, secret);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::on_bytes(std::span<const std::byte> bytes) {
@@ -146,7 +152,7 @@ void WalsenderState::take_command(const wire::ClientMessage& message, const Serv
       return fail({"08P01", "fastpath function calls not supported in a replication connection"});
     case 'S':
       skip_to_sync_ = false;
-      return wire::append_ready(output_);
+      return wire::append_ready(output_.text());
     case 'H':
       return;
     case 'd':
@@ -180,7 +186,7 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
       break;
     }
     case 'c':
-      if (!done_sending_) wire::append_copy_done(output_);
+      if (!done_sending_) wire::append_copy_done(output_.text());
       done_sending_ = done_receiving_ = true;
       break;
     case 'X':
@@ -232,7 +238,7 @@ void WalsenderState::start(const command::StartReplication& command, const Serve
     done_sending_ = done_receiving_ = true;
     return end_stream();
   }
-  wire::append_copy_both(output_);
+  wire::append_copy_both(output_.text());
   copying_ = true;
   heard_ = now.time;
   asked_ = false;
@@ -272,7 +278,7 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
   auto limit = valid_until_.value_or(served.end);
   if (options_.held_back && served.hold) limit = std::min(limit, *served.hold);
   if (!done_sending_ && valid_until_ && *valid_until_ <= status_.sent) {
-    wire::append_copy_done(output_);
+    wire::append_copy_done(output_.text());
     done_sending_ = true;
   }
   const auto ping = next_ping(now);
@@ -293,7 +299,8 @@ std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
   const auto say = [&](bool asks) {
     // One at a time, so that what a client does not read does not grow.
     if (!output_.empty() || done_sending_) return false;
-    wire::append_copy_data(output_, wire::encode(wire::Keepalive{status_.sent, now.clock, asks}));
+    wire::append_copy_data(output_.text(),
+                           wire::encode(wire::Keepalive{status_.sent, now.clock, asks}));
     return true;
   };
   if (reply_due_ && say(false)) reply_due_ = false;
@@ -307,17 +314,22 @@ std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
   return asked_ || now.time >= ask_at ? heard_ + options_.timeout : ask_at;
 }
 
-void WalsenderState::on_wal(std::span<const std::byte> wal, Now now) {
-  if (wal.empty()) {
+void WalsenderState::on_wal(WalPiece piece, Now now) {
+  if (piece.empty()) {
     dry_at_ = limit_;
     return;
   }
-  const auto end = status_.sent + wal.size();
-  PGWEIR_CHECK(end <= limit_);
-  wire::append_copy_data_head(output_, wire::kXLogDataHead + wal.size());
-  output_ += wire::encode_head({status_.sent, limit_, now.clock, {}});
-  output_.append(reinterpret_cast<const char*>(wal.data()), wal.size());
-  status_.sent = end;
+  PGWEIR_CHECK(piece.wal.size() <= limit_ - status_.sent);
+  for (auto rest = piece.wal; !rest.empty();) {
+    const auto wal = rest.size() <= kMostSent
+                         ? rest
+                         : rest.first(kMostSent - status_.sent.byte() % wal::kPageSize);
+    rest = rest.subspan(wal.size());
+    wire::append_copy_data_head(output_.text(), wire::kXLogDataHead + wal.size());
+    output_.text() += wire::encode_head({status_.sent, limit_, now.clock, {}});
+    output_.append({wal, piece.memory});
+    status_.sent = status_.sent + wal.size();
+  }
 }
 
 void WalsenderState::on_no_wal(const ErrorReport& report) { fail(report); }
@@ -339,7 +351,7 @@ void WalsenderState::end_stream() {
   }
   complete("START_STREAMING");
   complete("START_REPLICATION");
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::on_backup_begun() {
@@ -352,7 +364,7 @@ void WalsenderState::on_backup_end(BackupEnd end) {
   status_.phase = Phase::startup;
   if (end == BackupEnd::fatal) return leave("the server of its base backup has ended it");
   if (end == BackupEnd::failed) slot_errand_ = SlotErrand::clean_up;
-  wire::append_ready(output_);
+  wire::append_ready(output_.text());
 }
 
 void WalsenderState::on_no_backup(const ErrorReport& report) { fail(report); }
@@ -361,7 +373,7 @@ void WalsenderState::stop(const std::optional<wire::ErrorReport>& why) {
   if (leaving_) return;
   if (why) return fail_for_good(*why);
   if (doing_ == Doing::stream || doing_ == Doing::ahead) {
-    wire::append_command_complete(output_, "COPY 0");  // as WalSndDone() ends it
+    wire::append_command_complete(output_.text(), "COPY 0");  // as WalSndDone() ends it
     return leave("this server stops");
   }
   fail_for_good({"57P01", "terminating connection due to administrator command"});
@@ -380,17 +392,19 @@ void WalsenderState::evict() {
 
 // -------------------------------------------------------------------------------------------------
 
-void WalsenderState::complete(std::string_view tag) { wire::append_command_complete(output_, tag); }
+void WalsenderState::complete(std::string_view tag) {
+  wire::append_command_complete(output_.text(), tag);
+}
 
 void WalsenderState::row(std::span<const wire::Column> columns,
                          std::span<const std::optional<std::string>> values) {
-  wire::append_row_description(output_, columns);
-  wire::append_data_row(output_, values);
+  wire::append_row_description(output_.text(), columns);
+  wire::append_data_row(output_.text(), values);
 }
 
 void WalsenderState::fail(const ErrorReport& report) {
-  wire::append_error(output_, wire::Severity::error, report);
-  if (!skip_to_sync_) wire::append_ready(output_);
+  wire::append_error(output_.text(), wire::Severity::error, report);
+  if (!skip_to_sync_) wire::append_ready(output_.text());
   copying_ = false;
   doing_ = Doing::commands;
   status_.phase = Phase::startup;
@@ -399,7 +413,7 @@ void WalsenderState::fail(const ErrorReport& report) {
 }
 
 void WalsenderState::fail_for_good(const ErrorReport& report) {
-  wire::append_error(output_, wire::Severity::fatal, report);
+  wire::append_error(output_.text(), wire::Severity::fatal, report);
   leave(report.message);
 }
 

@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "relay/command.h"
+#include "relay/outgoing.h"
 #include "relay/served.h"
 #include "relay/slot_questions.h"
 #include "relay/xmins.h"
@@ -58,7 +59,7 @@ class WalsenderState {
   /// False: what came is not worked off yet, and no more is to be read.
   [[nodiscard]] bool takes_bytes() const { return input_.size() < kMostInput; }
   /// To be sent, and taken away by whoever sends it. WAL is asked for when it is empty.
-  [[nodiscard]] std::string& output() { return output_; }
+  [[nodiscard]] Outgoing& output() { return output_; }
 
   struct Wait {
     std::optional<Time> until;  ///< or for bytes, for room to send, for a further end
@@ -106,7 +107,7 @@ class WalsenderState {
   /// Answers of ReadHistory; nullopt: the archive does not have that file.
   void on_history(const std::optional<std::string>& content);
   /// Answers of ReadWal.
-  void on_wal(std::span<const std::byte> wal, Now now);
+  void on_wal(WalPiece piece, Now now);
   /// The WAL there cannot be sent: the stream ends with this.
   void on_no_wal(const wire::ErrorReport& report);
 
@@ -187,7 +188,7 @@ class WalsenderState {
   const Options options_;
   Status status_;
   std::string input_;
-  std::string output_;
+  Outgoing output_;
   std::optional<std::string> leaving_;
   bool skip_to_sync_ = false;  ///< after an error in the extended protocol
 

@@ -123,7 +123,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
   const bool whole = content.read_at(0, front) == front.size();
   const auto page = whole ? wal::decode_page_header(front) : std::nullopt;
   archives.ask_each([&](std::size_t i) {
-    if (i == checked.archive) return;
+    if (i == checked.archive || i == options.store) return;
     bool proved = false;
     for (const auto& form : archive::finished_names(segment)) {
       const Copy other{i, form};

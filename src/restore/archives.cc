@@ -8,12 +8,20 @@
 
 #include "restore/history.h"
 #include "restore/target.h"
+#include "store/object_store.h"
 
 namespace weir::restore {
 
 namespace {
 
-Error no_wal_in(const std::string& directory) {
+Error no_wal_in(const std::string& directory, bool store) {
+  if (store)
+    return Error(ErrorKind::gap, "there is no WAL at all at this place of the store")
+        .with("archive", directory)
+        .hint(
+            "Look at --store, --store-layout and --store-name (\"pgweir store ls\" shows what is "
+            "there). If an empty archive is as it should be (for a standby that streams): "
+            "--allow-empty.");
   return Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
       .with("directory", directory)
       .hint(
@@ -37,6 +45,7 @@ std::string Archives::paths() const {
 
 bool Archives::is_silence(const Error& error) {
   if (dynamic_cast<const TargetError*>(&error) != nullptr) return false;
+  if (dynamic_cast<const store::StoreError*>(&error) != nullptr) return true;
   switch (error.kind()) {
     case ErrorKind::io:
       return error.system_code() != ENOENT;  // a file that is gone: another look will tell
@@ -61,7 +70,7 @@ void Archives::require_answers(std::string_view what) const {
           .with("the other archives do not have", what)
           .hint(
               "Whether it is missing nobody can say as long as one archive does not answer. If "
-              "that archive is given up for good, take its -D out of the command.");
+              "that archive is given up for good, take its -D or --store out of the command.");
 }
 
 void Archives::forget() {
@@ -163,8 +172,9 @@ bool Archives::finished_form_exists(wal::SegmentName segment) {
 void Archives::require_same_cluster(std::size_t archive, std::uint64_t system_identifier) {
   ask_one(archive, [&] {
     const auto& found = at(archive).identity();
-    if (!found && !options_.empty_is_absence && at(archive).listing().segments.empty())
-      throw no_wal_in(shelf(archive).path());
+    if (!found && !options_.empty_is_absence && !options_.store &&
+        at(archive).listing().segments.empty())
+      throw no_wal_in(shelf(archive).path(), false);
     if (!found || found->system_identifier == system_identifier) return;
     throw another_cluster(shelf(archive).path(), system_identifier, *found);
   });
@@ -172,9 +182,15 @@ void Archives::require_same_cluster(std::size_t archive, std::uint64_t system_id
 
 void Archives::require_wal() {
   if (options_.empty_is_absence) return;
+  bool some = false;
   ask_each([&](std::size_t i) {
-    if (at(i).listing().segments.empty()) throw no_wal_in(shelf(i).path());
+    const bool empty = at(i).listing().segments.empty();
+    some = some || !empty;
+    if (empty && !options_.store) throw no_wal_in(shelf(i).path(), false);
   });
+  if (!options_.store || some) return;
+  require_answers("any WAL");
+  throw no_wal_in(paths(), true);
 }
 
 }  // namespace weir::restore

@@ -89,7 +89,8 @@ class Archives {
   [[nodiscard]] bool nobody_tells_the_cluster(const Error& error) const {
     return several() && !options_.system_identifier && error.kind() == ErrorKind::conflict;
   }
-  /// Those without any WAL are silent, unless archives may be empty.
+  /// Those without any WAL are silent, unless archives may be empty. Of homes of one archive all
+  /// together are to have some.
   void require_wal();
 
  private:

@@ -92,26 +92,37 @@ bool recovers_to_a_target(const std::string& pg_wal) {
          io::type_of(data + "/standby.signal") == io::PathType::nothing;
 }
 
+/// What is looked at of a store if the file is not there.
+void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
+  if (options.partial || options.up_to_hole) return;  // then it matters what lies farther away
+  if (const auto* const segment = std::get_if<wal::SegmentName>(&request))
+    stored.look_around(*segment);
+  else
+    stored.look_around_histories();
+}
+
 }  // namespace
 
-Result run_restore_command(const std::vector<std::string>& archives, std::string_view file,
-                           const std::string& target, Options options, Prefetch prefetch,
-                           std::chrono::milliseconds patience, Log& log) {
+Result run_restore_command(const Places& places, std::string_view file, const std::string& target,
+                           Options options, Prefetch prefetch, std::chrono::milliseconds patience,
+                           Log& log) {
   const auto request = parse_request(file);
   const auto [parent, target_name] = split(target);
   if (target_name.empty() || target_name == "." || target_name == "..")
     throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
   options.target_is_chosen = recovers_to_a_target(parent);
+  options.store = places.place_of_store();
 
   // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
   const auto* const segment = std::get_if<wal::SegmentName>(&request);
   bool helper = false;
   if (segment != nullptr && prefetch.segments > 0) {
-    const auto taken = take_prefetched(archives, *segment, parent, target_name, options, patience);
-    for (std::size_t i = 0; i < archives.size(); ++i)
+    const auto taken = take_prefetched(places, *segment, parent, target_name, options, patience);
+    const auto names = places.names();
+    for (std::size_t i = 0; i < names.size(); ++i)
       if (taken.restored && (taken.silent >> i & 1) != 0)
-        log.warning("{} was restored without {}, which does not answer", file, archives[i]);
+        log.warning("{} was restored without {}, which does not answer", file, names[i]);
     if (taken.restored) return {.restored = true, .why = {}, .prefetched = true};
     helper = taken.helper_runs;
   }
@@ -124,13 +135,14 @@ Result run_restore_command(const std::vector<std::string>& archives, std::string
     std::chrono::milliseconds pause;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
-      std::optional<OpenArchives> open(std::in_place, archives, patience);
+      std::optional<OpenArchives> open(std::in_place, places, patience, log);
+      if (auto* const stored = open->stored()) look_around(*stored, request, options);
       const auto target_directory = io::open_directory(parent);
       auto result =
           restore_file(open->shelves(), request, *target_directory, target_name, options, log);
       open.reset();  // with their threads
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
-        start_prefetcher(archives, *segment, *result.segment_size, parent, options, prefetch,
+        start_prefetcher(places, *segment, *result.segment_size, parent, options, prefetch,
                          patience);
       return result;
     } catch (const Error& error) {

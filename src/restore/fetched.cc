@@ -91,16 +91,18 @@ bool accept_fetched(Shelves shelves, const Fetched& fetched, io::File& content,
   SegmentCheck check(archives, target_directory, target_name, options, log);
   // Only the archive that it came from is looked at: what the others say was heard when it was
   // fetched, and one that hangs is not to hold up each segment anew.
+  // What is stored is written once: a store is not asked again.
   const auto whole = [&](std::size_t i, const SegmentFileName& name,
                          const io::FileIdentity& identity) {
-    return io::identity_of(*shelves[i], name.to_string()) == identity;
+    return i == options.store || io::identity_of(*shelves[i], name.to_string()) == identity;
   };
   auto* const unnamed_files = target_directory.unnamed_files();
   if (unnamed_files == nullptr || !whole(fetched.archive, fetched.source, fetched.identity) ||
       content.size() != fetched.size.bytes() ||
-      io::identity_of_directory(*shelves[fetched.archive]) ==
-          io::identity_of_directory(target_directory) ||
-      !archives.at(fetched.archive).only_form(fetched.source))
+      (fetched.archive != options.store &&
+       (io::identity_of_directory(*shelves[fetched.archive]) ==
+            io::identity_of_directory(target_directory) ||
+        !archives.at(fetched.archive).only_form(fetched.source))))
     return false;
   const bool fits_the_archive =
       fetched.before && whole(fetched.before_archive, *fetched.before, fetched.before_identity);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <utility>
 
 #include "base/error.h"
 #include "io/bounded_shelf.h"
@@ -26,29 +27,75 @@ std::string absolute(const std::string& path) {
   return here ? std::string(here.get()) + "/" + path : path;
 }
 
-std::unique_ptr<io::Shelf> open_one_of_several(const std::string& path) {
+/// An archive that is not there yet, or no more: the store has it.
+class NoFiles final : public io::Shelf {
+ public:
+  explicit NoFiles(std::string path) : path_(std::move(path)) {}
+  [[nodiscard]] const std::string& path() const override { return path_; }
+  [[nodiscard]] std::vector<io::DirectoryEntry> list() override { return {}; }
+  [[nodiscard]] std::optional<io::DirectoryEntry> find(const std::string&) override {
+    return std::nullopt;
+  }
+  [[nodiscard]] std::unique_ptr<io::Bytes> open_bytes(const std::string&) override {
+    return nullptr;
+  }
+
+ private:
+  std::string path_;
+};
+
+std::unique_ptr<io::Shelf> open_one_of_several(const std::string& path, bool may_be_absent) {
   try {
     return io::open_existing_directory(path);
   } catch (const Error& error) {
     if (error.system_code() != ENOENT) throw;
+    if (may_be_absent) return std::make_unique<NoFiles>(path);
     // That of a file means that it is gone, and to look again. This one is not there at all.
     throw Error(ErrorKind::io, error.what()).hint(error.hint());
   }
 }
 
+std::string name_of(const store::StoreOptions& options) {
+  auto name = options.place.to_string() + "/" +
+              store::Layout(options.layout, {options.place.bucket, ""}, options.name).wal_prefix();
+  if (name.ends_with('/')) name.pop_back();
+  return name;
+}
+
 }  // namespace
 
-OpenArchives::OpenArchives(const std::vector<std::string>& paths,
-                           std::chrono::milliseconds patience) {
-  for (const auto& path : paths) {
-    if (paths.size() == 1)
+std::vector<std::string> Places::names() const {
+  auto names = directories;
+  if (store) names.push_back(name_of(*store));
+  return names;
+}
+
+OpenArchives::OpenArchives(const Places& places, std::chrono::milliseconds patience, Log& log,
+                           std::size_t ahead) {
+  const bool beside_store = places.store.has_value();
+  for (const auto& path : places.directories) {
+    if (places.count() == 1)
       owned_.push_back(io::open_existing_directory(path));
     else
       owned_.push_back(std::make_unique<io::BoundedShelf>(
-          path, [from = absolute(path)] { return open_one_of_several(from); },
+          path,
+          [from = absolute(path), beside_store] { return open_one_of_several(from, beside_store); },
           std::max(patience, kLeastPatience)));
     shelves_.push_back(owned_.back().get());
   }
+  if (!beside_store) return;
+  const auto open = [this, options = *places.store, &log]() -> store::ObjectStore& {
+    const std::lock_guard lock(mutex_);
+    if (!store_) store_ = std::make_unique<store::OpenStore>(options, nullptr, log);
+    return store_->store();
+  };
+  const auto& options = *places.store;
+  auto stored = std::make_unique<store::NearShelf>(
+      open, name_of(options), store::Layout(options.layout, options.place, options.name),
+      store::Patience{patience, static_cast<std::uint64_t>(::getpid())}, ahead, options.identities);
+  stored_ = stored.get();
+  shelves_.push_back(stored_);
+  owned_.push_back(std::move(stored));
 }
 
 }  // namespace weir::restore

@@ -1,27 +1,57 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "io/shelf.h"
 #include "restore/options.h"
+#include "store/near_shelf.h"
+#include "store/open_store.h"
 
 namespace weir::restore {
 
-/// The archives of one command, by their paths. One is opened at once, and what it does is waited
-/// for. Several are opened when they are first asked for something (so they never throw here), and
-/// none of them holds up the others for longer than `patience`: io::BoundedShelf. One thread.
+/// Where the archive of one command is: in directories, and in an object store as their second
+/// home. One of them at least.
+struct Places {
+  std::vector<std::string> directories{};
+  std::optional<store::StoreOptions> store{};
+
+  [[nodiscard]] std::size_t count() const { return directories.size() + (store ? 1 : 0); }
+  /// In the order in which they are asked.
+  [[nodiscard]] std::vector<std::string> names() const;
+  /// For Options::store.
+  [[nodiscard]] std::optional<std::size_t> place_of_store() const {
+    return store ? std::optional(directories.size()) : std::nullopt;
+  }
+};
+
+/// The archives of one command, by their paths. One directory is opened at once, and what it does
+/// is waited for. Several are opened when they are first asked for something (so they never throw
+/// here), and none of them holds up the others for longer than `patience`: io::BoundedShelf. Beside
+/// a store a directory that is not there is an empty one. The store, too, is opened when it is
+/// first needed: what was prefetched needs no connection, and no library. One thread.
 class OpenArchives {
  public:
-  OpenArchives(const std::vector<std::string>& paths, std::chrono::milliseconds patience);
+  /// `ahead`: see NearShelf.
+  OpenArchives(const Places& places, std::chrono::milliseconds patience, Log& log,
+               std::size_t ahead = 1);
 
   [[nodiscard]] Shelves shelves() const { return shelves_; }
+  /// nullptr: none of them is a store.
+  [[nodiscard]] store::NearShelf* stored() const { return stored_; }
 
  private:
+  std::mutex mutex_;
+  std::unique_ptr<store::OpenStore> store_;
   std::vector<std::unique_ptr<io::Shelf>> owned_;
   std::vector<io::Shelf*> shelves_;
+  store::NearShelf* stored_ = nullptr;
 };
 
 }  // namespace weir::restore

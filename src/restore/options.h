@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -36,6 +37,10 @@ struct Options {
   /// has chosen its target before it asks for WAL, and has that history in its pg_wal. So it goes
   /// to the end of a timeline whose descendants it does not know.
   bool target_is_chosen = false;
+  /// The place among the archives of an object store, which is the second home of those before it:
+  /// it is asked for what they lack, and not compared with what they have. They may be empty, as
+  /// long as not all are.
+  std::optional<std::size_t> store;
   /// A .partial is read up to there while it is being written; unset: nobody is asked.
   AskReceiver durable_end = nullptr;
 };

@@ -161,6 +161,10 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
 
 }  // namespace
 
+Partial look_into(Archives& archives, const Copy& copy, wal::SegmentSize size) {
+  return scan(archives, copy, size, size.bytes());
+}
+
 namespace {
 
 void Scanner::take(std::span<const std::byte> wal) {

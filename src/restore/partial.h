@@ -43,6 +43,9 @@ struct Partial {
                                                   const AskReceiver& durable_end,
                                                   std::vector<Partial>* others = nullptr);
 
+/// What is sound of one copy, be it finished or not, where zeros are no damage. Throws as above.
+[[nodiscard]] Partial look_into(Archives& archives, const Copy& copy, wal::SegmentSize size);
+
 /// Waits a moment for who may be writing the file; not if nobody has touched it for a while.
 void wait_for_writer(io::Shelf& directory, const std::string& name);
 

@@ -39,9 +39,10 @@ void PrefetchPlan::handed_over(wal::SegmentName segment) {
 
 std::optional<wal::SegmentName> PrefetchPlan::begin_fetch() {
   if (!next_ || slots_.size() >= most_) return std::nullopt;
-  if (!slots_.empty() &&
-      (slots_.back().state == State::fetching || slots_.back().state == State::failed))
-    return std::nullopt;
+  if (!slots_.empty() && slots_.back().state == State::failed) return std::nullopt;
+  const auto under_way = std::count_if(
+      slots_.begin(), slots_.end(), [](const Slot& each) { return each.state == State::fetching; });
+  if (static_cast<std::size_t>(under_way) >= at_once_) return std::nullopt;
   const auto segment = *next_;
   slots_.push_back({segment, State::fetching});
   next_ = behind(segment);

@@ -18,7 +18,9 @@ namespace weir::restore {
 /// question begins the plan anew.
 class PrefetchPlan {
  public:
-  PrefetchPlan(std::size_t most, wal::SegmentSize size) : most_(most), size_(size) {}
+  /// `at_once`: so many are fetched at the same time.
+  PrefetchPlan(std::size_t most, wal::SegmentSize size, std::size_t at_once = 1)
+      : most_(most), size_(size), at_once_(at_once) {}
 
   enum class Answer {
     miss,  ///< the caller has to look into the archive itself
@@ -31,7 +33,7 @@ class PrefetchPlan {
   /// It was given away: room for one more.
   void handed_over(wal::SegmentName segment);
 
-  /// The next segment to fetch, if there is room and none is being fetched; it then is.
+  /// The next segment to fetch, if there is room and not enough are being fetched; it then is.
   [[nodiscard]] std::optional<wal::SegmentName> begin_fetch();
   /// Ends the fetch of a segment; one that the plan has dropped meanwhile is ignored.
   void fetched(wal::SegmentName segment);
@@ -61,6 +63,7 @@ class PrefetchPlan {
 
   std::size_t most_;
   wal::SegmentSize size_;
+  std::size_t at_once_;
   std::deque<Slot> slots_;                ///< one after the other, without a hole
   std::optional<wal::SegmentName> next_;  ///< the one behind the last slot
 };

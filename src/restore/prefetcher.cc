@@ -49,6 +49,8 @@ constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
 /// So many segments' space is left to the server on the file system of its pg_wal.
 constexpr std::uint64_t kSegmentsToLeave = 16;
 constexpr std::size_t kMostClients = 16;
+/// Of a store: one listing tells of so many segments.
+constexpr std::size_t kNamesAhead = 200;
 
 /// A process, told from a later one of the same number.
 struct Process {
@@ -56,41 +58,52 @@ struct Process {
   std::uint64_t started = 0;
 };
 
+struct Ahead {
+  std::size_t most = 0;
+  std::size_t at_once = 1;
+};
+
+class NoLog final : public Log {
+ public:
+  void write(LogLevel, std::string_view) override {}
+  bool enabled(LogLevel) const override { return false; }
+};
+
 std::optional<Process> owner_of_recovery(const std::string& target_directory, bool without_server);
-[[noreturn]] void become_helper(net::Listener address, const Process& owner,
-                                const std::vector<std::string>& archives, wal::SegmentName segment,
-                                wal::SegmentSize size, const std::string& target_directory,
-                                const Options& options, std::size_t most,
-                                std::chrono::milliseconds patience);
+[[noreturn]] void become_helper(net::Listener address, const Process& owner, const Places& places,
+                                wal::SegmentName segment, wal::SegmentSize size,
+                                const std::string& target_directory, const Options& options,
+                                const Ahead& ahead, std::chrono::milliseconds patience);
 
 /// A single archive is known by which directory it is. Of several one may hang when it is looked
 /// at: these are known by their paths, and each file that was fetched by itself.
-Terms terms_of(const std::vector<std::string>& paths, Shelves archives, io::Shelf& target,
-               const Options& options) {
+Terms terms_of(const Places& places, Shelves archives, io::Shelf& target, const Options& options) {
   Terms terms{.target = io::identity_of_directory(target).value_or(io::FileIdentity{}),
               .system_identifier = options.system_identifier,
               .verify = options.verify,
               .first_sound = options.first_sound};
-  if (paths.size() == 1)
+  if (places.count() == 1)
     terms.archive = io::identity_of_directory(*archives.front()).value_or(io::FileIdentity{});
   std::string all;
-  for (const auto& path : paths) all += path + '\0';
+  for (const auto& name : places.names()) all += name + '\0';
+  if (places.store && places.store->endpoint) all += places.store->endpoint->to_string();
   terms.paths = std::hash<std::string>()(all);
   return terms;
 }
 
 }  // namespace
 
-Taken take_prefetched(const std::vector<std::string>& archives, wal::SegmentName segment,
+Taken take_prefetched(const Places& places, wal::SegmentName segment,
                       const std::string& target_directory, const std::string& target_name,
                       const Options& options, std::chrono::milliseconds patience) noexcept {
   Taken taken;
   try {
-    const OpenArchives from(archives, patience);
+    NoLog log;
+    const OpenArchives from(places, patience, log);
     const auto to = io::open_directory(target_directory);
     // Where one of several archives hangs the helper waits for it, once.
-    const auto longest = archives.size() == 1 ? kPatience : kPatience + patience;
-    auto reply = ask_for(segment, terms_of(archives, from.shelves(), *to, options), longest);
+    const auto longest = places.count() == 1 && !places.store ? kPatience : kPatience + patience;
+    auto reply = ask_for(segment, terms_of(places, from.shelves(), *to, options), longest);
     taken.helper_runs = reply.kind != Reply::Kind::nobody;
     if (reply.kind != Reply::Kind::here) return taken;
     taken.restored =
@@ -102,10 +115,9 @@ Taken take_prefetched(const std::vector<std::string>& archives, wal::SegmentName
   return taken;
 }
 
-void start_prefetcher(const std::vector<std::string>& archives, wal::SegmentName segment,
-                      wal::SegmentSize size, const std::string& target_directory,
-                      const Options& options, const Prefetch& prefetch,
-                      std::chrono::milliseconds patience) noexcept {
+void start_prefetcher(const Places& places, wal::SegmentName segment, wal::SegmentSize size,
+                      const std::string& target_directory, const Options& options,
+                      const Prefetch& prefetch, std::chrono::milliseconds patience) noexcept {
   try {
     const auto most = std::min<std::size_t>(prefetch.segments, kMostBytes / size.bytes());
     if (most == 0) return;
@@ -116,8 +128,8 @@ void start_prefetcher(const std::vector<std::string>& archives, wal::SegmentName
     auto address = take_address(io::identity_of_directory(*target).value());
     if (!address) return;
     if (::fork() == 0)
-      become_helper(std::move(*address), *owner, archives, segment, size, target_directory, options,
-                    most, patience);
+      become_helper(std::move(*address), *owner, places, segment, size, target_directory, options,
+                    {most, prefetch.at_once}, patience);
   } catch (...) {
     // Recovery goes on without.
   }
@@ -231,21 +243,22 @@ class UnnamedOutput final : public Output {
   std::uint64_t size_ = 0;
 };
 
-/// Three threads: the first one answers, the second fetches, the third syncs. The plan and the
+/// The first thread answers, the second syncs, the others fetch. The plan and the
 /// stock are theirs together, under one mutex.
 class Helper {
  public:
-  Helper(net::Listener listener, Descriptor owner, const std::vector<std::string>& archives,
+  Helper(net::Listener listener, Descriptor owner, const Places& places,
          std::unique_ptr<io::Directory> target, wal::SegmentName segment, wal::SegmentSize size,
-         const Options& options, std::size_t most, std::chrono::milliseconds patience)
+         const Options& options, const Ahead& ahead, std::chrono::milliseconds patience)
       : listener_(std::move(listener)),
         owner_(std::move(owner)),
-        archives_(archives, patience),
+        ahead_(ahead),
+        archives_(places, patience, log_, kNamesAhead),
         target_(std::move(target)),
         size_(size),
         options_(options),
-        terms_(terms_of(archives, archives_.shelves(), *target_, options)),
-        plan_(most, size) {
+        terms_(terms_of(places, archives_.shelves(), *target_, options)),
+        plan_(ahead.most, size, ahead.at_once) {
     static_cast<void>(plan_.asked(segment));
   }
 
@@ -272,6 +285,8 @@ class Helper {
 
   net::Listener listener_;  ///< the answering thread's own
   const Descriptor owner_;
+  const Ahead ahead_;
+  NoLog log_;  ///< whoever is asked for a segment that was not fetched tells why
   const OpenArchives archives_;
   const std::unique_ptr<io::Directory> target_;
   const wal::SegmentSize size_;
@@ -295,7 +310,8 @@ class Helper {
 
 void Helper::run() {
   listener_.listen();
-  std::thread fetching([this] { fetch_all(); });
+  std::vector<std::thread> fetching;
+  for (std::size_t i = 0; i < ahead_.at_once; ++i) fetching.emplace_back([this] { fetch_all(); });
   std::thread syncing([this] { sync_all(); });
   for (;;) {
     std::vector<pollfd> wanted{
@@ -335,7 +351,7 @@ void Helper::run() {
     std::erase_if(clients_, [](const Client& client) { return !client.channel; });
   }
   end();
-  fetching.join();
+  for (auto& thread : fetching) thread.join();
   syncing.join();
 }
 
@@ -409,7 +425,7 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
   try {
     auto* const unnamed_files = target_->unnamed_files();
     std::shared_ptr<io::File> file = unnamed_files ? unnamed_files->create_unnamed() : nullptr;
-    if (!file || target_->free_bytes() < size_.bytes() * (kSegmentsToLeave + 1)) {
+    if (!file || target_->free_bytes() < size_.bytes() * (kSegmentsToLeave + ahead_.at_once)) {
       end();
       return std::nullopt;
     }
@@ -418,7 +434,12 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
       const std::lock_guard lock(mutex_);
       return !ended_ && plan_.wanted(segment);
     });
+    // It may have been stored since it was last looked for.
+    auto* const stored = archives_.stored();
+    if (stored != nullptr) stored->expect(segment);
     auto fetched = fetch_segment(archives_.shelves(), segment, output, options_);
+    if (stored != nullptr) stored->release(segment);
+    if (!fetched && stored != nullptr) stored->forget_absences();
     if (!fetched || fetched->size != size_) return std::nullopt;
     std::optional<Stock> before;
     {
@@ -433,6 +454,7 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
       return std::nullopt;
     return Stock{*fetched, std::move(file)};
   } catch (const Error& error) {
+    if (auto* const stored = archives_.stored()) stored->release(segment);
     // No space for what nobody has asked for yet: make room at once.
     if (error.kind() == ErrorKind::disk_full) end();
     return std::nullopt;
@@ -481,10 +503,10 @@ void Helper::end() {
 
 /// In the child: lets go of everything that is the server's, then works until there is no reason
 /// to. Always exits with 0: whoever inherits the orphan has nothing to look into.
-void become_helper(net::Listener address, const Process& owner,
-                   const std::vector<std::string>& archives, wal::SegmentName segment,
-                   wal::SegmentSize size, const std::string& target_directory,
-                   const Options& options, std::size_t most, std::chrono::milliseconds patience) {
+void become_helper(net::Listener address, const Process& owner, const Places& places,
+                   wal::SegmentName segment, wal::SegmentSize size,
+                   const std::string& target_directory, const Options& options, const Ahead& ahead,
+                   std::chrono::milliseconds patience) {
   try {
     // Its own session: what a terminal or the server sends to a group is not for us, and the
     // server's log pipe ends when the server's processes have let go of it.
@@ -506,8 +528,8 @@ void become_helper(net::Listener address, const Process& owner,
     auto watched = watch(owner);
     if (!watched) ::_exit(0);
     auto to = io::open_directory(target_directory);
-    Helper helper(net::Listener{Descriptor(socket)}, std::move(watched), archives, std::move(to),
-                  segment, size, options, most, patience);
+    Helper helper(net::Listener{Descriptor(socket)}, std::move(watched), places, std::move(to),
+                  segment, size, options, ahead, patience);
     // The directories are open, or known by their whole paths: nothing may hold the server's own
     // in use.
     if (::chdir("/") != 0) ::_exit(0);

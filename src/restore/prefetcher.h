@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "restore/open_archives.h"
 #include "restore/options.h"
 #include "wal/segment.h"
 
@@ -25,6 +26,7 @@ namespace weir::restore {
 /// How a helper process fetches what recovery will ask for next.
 struct Prefetch {
   std::size_t segments = 4;  ///< at most so many; 0: no helper
+  std::size_t at_once = 1;   ///< fetched at the same time: from a store
   /// Also without a server: then the helper lives as long as the process that called us.
   bool without_server = false;
 };
@@ -35,8 +37,8 @@ struct Taken {
   std::uint64_t silent = 0;  ///< archives that did not answer the helper, one bit for each
 };
 /// Asks the helper, if there is one. Never throws: all that goes wrong means "not restored".
-[[nodiscard]] Taken take_prefetched(const std::vector<std::string>& archives,
-                                    wal::SegmentName segment, const std::string& target_directory,
+[[nodiscard]] Taken take_prefetched(const Places& places, wal::SegmentName segment,
+                                    const std::string& target_directory,
                                     const std::string& target_name, const Options& options,
                                     std::chrono::milliseconds patience) noexcept;
 
@@ -44,9 +46,8 @@ struct Taken {
 /// (or, with prefetch.without_server, in any case) and the system can do what is needed: files
 /// without a name, descriptors of processes. Silently does nothing otherwise. The caller has to
 /// have one thread.
-void start_prefetcher(const std::vector<std::string>& archives, wal::SegmentName segment,
-                      wal::SegmentSize size, const std::string& target_directory,
-                      const Options& options, const Prefetch& prefetch,
-                      std::chrono::milliseconds patience) noexcept;
+void start_prefetcher(const Places& places, wal::SegmentName segment, wal::SegmentSize size,
+                      const std::string& target_directory, const Options& options,
+                      const Prefetch& prefetch, std::chrono::milliseconds patience) noexcept;
 
 }  // namespace weir::restore

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <optional>
 #include <span>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "restore/content_source.h"
 #include "restore/history_request.h"
 #include "restore/partial.h"
+#include "restore/published.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
 #include "wal/record_verifier.h"
@@ -59,6 +62,7 @@ class Restorer {
  private:
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
+  std::optional<Result> restore_published(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const Copy& copy, std::span<const Copy> told);
 
   /// What one listing says of a segment that is not there.
@@ -76,6 +80,8 @@ class Restorer {
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
+  wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
+                   const std::string& name);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
   void deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size);
   bool server_has(wal::SegmentName segment, wal::SegmentSize size);
@@ -88,6 +94,7 @@ class Restorer {
   Answer answer_;
   SegmentCheck check_;
   int unsettled_looks_ = 0;
+  std::optional<Partial> published_{};  ///< what is damaged is that
 };
 
 }  // namespace
@@ -119,6 +126,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     } catch (const Contradiction&) {
       throw;
     } catch (const Error& error) {
+      if (auto published = restore_published(segment, error)) return std::move(*published);
       if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
       throw;
     }
@@ -201,7 +209,8 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
     }
   });
   if (restored || !first_error) return restored;
-  if (archives_.several()) {
+  if (first_error->kind() == ErrorKind::damage) published_ = find_published(archives_, segment);
+  if (archives_.several() && !published_) {
     // What another one would have to say comes first: it may answer when it is asked again.
     log_.error(*first_error);
     archives_.require_answers(segment.to_string() + ", sound");
@@ -374,26 +383,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                                             best->cut, later)},
                             segment.to_string());
     }
-    auto cut = best->cut;
-    // A descendant of which this segment was not archived (yet): recovery may be on its way to it,
-    // and this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what
-    // it is for: a failover may have lost it.
-    const auto timeline = segment.timeline();
-    for (const auto descendant : finding.timelines.descendants(timeline)) {
-      if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
-        continue;
-      const auto end = finding.timelines.history(descendant)->end_of(timeline);
-      const auto& segments = archives_.listing().segments;
-      const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
-        const auto& other = entry.name.segment;
-        return other.timeline() == descendant && other.fits(size) &&
-               other.segno(size) == segment.segno(size);
-      });
-      if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
-      log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
-                   name, timeline, *end, descendant);
-      cut = *end;
-    }
+    const auto cut = left_at(segment, best->cut, finding, name);
     if (cut.valid()) keep = cut - segment.start(size);
   }
   if (keep == 0) return {false, "no record is complete in " + name};
@@ -405,6 +395,65 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                          (before_hole ? why : "later WAL is there (" + later + ")")
                    : "");
   return {true, {}};
+}
+
+/// Where what is handed out of a segment that is sound up to `cut` ends. A descendant of which this
+/// segment was not archived (yet): recovery may be on its way to it, and this timeline's WAL behind
+/// the switchpoint is none of it. If it is not, that WAL is what it is for: a failover may have
+/// lost it.
+wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
+                           const std::string& name) {
+  const auto& size = *finding.size;
+  const auto timeline = segment.timeline();
+  for (const auto descendant : finding.timelines.descendants(timeline)) {
+    if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
+      continue;
+    const auto end = finding.timelines.history(descendant)->end_of(timeline);
+    const auto& segments = archives_.listing().segments;
+    const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
+      const auto& other = entry.name.segment;
+      return other.timeline() == descendant && other.fits(size) &&
+             other.segno(size) == segment.segno(size);
+    });
+    if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
+    log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
+                 name, timeline, *end, descendant);
+    cut = *end;
+  }
+  return cut;
+}
+
+/// An open segment that was put into a store under its final name ("pgweir store publish-open"),
+/// for readers of whole segments. To a recovery its zeros are the end of WAL: so it is handed out
+/// where nothing comes behind it, and nothing else that ends in zeros is.
+std::optional<Result> Restorer::restore_published(wal::SegmentName segment, const Error& error) {
+  if (error.kind() != ErrorKind::damage) return std::nullopt;
+  const auto published = std::exchange(published_, std::nullopt);
+  if (!published) return std::nullopt;
+  const auto name =
+      archives_.several() ? archives_.path_of(published->copy) : published->copy.name.to_string();
+  const auto finding = look_for_absent(segment);
+  if (const auto* const gap = std::get_if<Gap>(&finding.absence))
+    throw Error(
+        ErrorKind::damage,
+        fmt::format("{} was published unfinished, and is not the last one: {}", name, gap->what))
+        .with("sound up to", published->cut)
+        .hint(
+            "A recovery would end there. Bring the true segment into the archive: \"pgweir store "
+            "push\" puts it in the place of the padded one.");
+  // The archive's own unfinished file may have gone on behind it.
+  if (options_.partial || options_.up_to_hole)
+    if (const auto partial = find_partial(archives_, segment, *finding.size, options_.durable_end);
+        partial && partial->cut > published->cut)
+      return restore_partial(segment, finding, "");
+  const auto& size = *finding.size;
+  const auto keep = left_at(segment, published->cut, finding, name) - segment.start(size);
+  deliver(*published, keep, size);
+  log_.warning(
+      "{} was restored from {}, which was published unfinished (pgweir store publish-open): WAL up "
+      "to {}, zeros behind it",
+      segment, name, segment.start(size) + keep);
+  return Result{true, {}};
 }
 
 /// Its name; empty if there is none. A file that was only begun holds nothing that could be missed.

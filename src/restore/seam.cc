@@ -64,7 +64,7 @@ SeamResult check_from_segments_before(const Seam& seam, WalSource& before, WalSo
     start = wal::Lsn(start.byte() - size.bytes());
     const auto reading = read_from(start, seam, before, after);
     if (!reading.whole || !reading.in_segment) return {};
-    const auto result = judge(seam, reading);
+    auto result = judge(seam, reading);
     if (reading.record_began || result.verdict == SeamVerdict::broken) return result;
   }
   return {};

@@ -11,6 +11,7 @@
 #include "archive/timelines.h"
 #include "archive/wal_reader.h"
 #include "restore/content_source.h"
+#include "restore/history.h"
 #include "restore/long_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -76,7 +77,7 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
     return wanted ? std::optional(checked) : std::nullopt;
   }
 
-  const auto history = archives_.history_of(name.segment.timeline());
+  const auto history = history_of(name.segment.timeline());
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = name.segment.timeline(),
                                 .system_identifier = facts.expected_system_identifier(),
@@ -110,6 +111,21 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   return checked;
 }
 
+/// A store would be asked once for each segment. The server has been given the file before: a
+/// recovery begins with it.
+std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId timeline) {
+  if (options_.store && timeline > 1) {
+    try {
+      const auto content = read_history_file(target_directory_, timeline);
+      auto history = content ? wal::TimelineHistory::parse(timeline, *content) : std::nullopt;
+      if (history) return history;
+    } catch (const Error&) {
+      // The archives have it.
+    }
+  }
+  return archives_.history_of(timeline);
+}
+
 template <typename Check>
 SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Options& along,
                                       Agreed agreed, Check check) {
@@ -135,6 +151,8 @@ SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Opti
     return ask(source);
   };
   if (ask_one(first) || !archives_.several()) return told;
+  // What is here needs no store: one in trouble is not to be in its way.
+  if (options_.store && first != *options_.store) return told;
   for (std::size_t i = 0; i < archives_.count(); ++i)
     if (i != first && !archives_.silent(i) && ask_one(i)) return told;
   UnionReader all(archives_, along);
@@ -155,7 +173,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     first_record = end_of_continued_record(start_here, page->remaining);
     if (first_record > start_here + segment.records_end) return;
   }
-  const auto history = archives_.history_of(timeline);
+  const auto history = history_of(timeline);
   const Seam seam{.segment_start = start_here,
                   .first_record = first_record,
                   .previous_record = segment.previous_record,

@@ -3,12 +3,39 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
+#include "base/expires_soon.h"
 #include "base/units.h"
 
 namespace weir::status {
 
 namespace {
+
+/// In the order of Topic.
+constexpr std::array<std::string_view, 22> kTopics = {"other",
+                                                      "hole",
+                                                      "lost_branch",
+                                                      "not_vouched_for",
+                                                      "published_open",
+                                                      "damage",
+                                                      "receiver_silent",
+                                                      "no_receiver",
+                                                      "disk_full",
+                                                      "not_streaming",
+                                                      "server_silent",
+                                                      "slot",
+                                                      "candidate",
+                                                      "difference",
+                                                      "comparison",
+                                                      "store",
+                                                      "certificate",
+                                                      "relay",
+                                                      "server_unreachable",
+                                                      "other_cluster",
+                                                      "branch",
+                                                      "lag"};
+static_assert(kTopics.size() == static_cast<std::size_t>(Topic::lag) + 1);
 
 /// Gravest first: what is known to be bad outweighs what could not be found out.
 int gravity(Level level) {
@@ -33,72 +60,123 @@ std::string plain(std::string_view text) {
   return out;
 }
 
+/// " (2 segments wait, 32 MB, the oldest for 3 min)".
+std::string waiting_text(const ReceiverFacts::Store& store) {
+  if (store.pending_segments == 0) return {};
+  return fmt::format(
+      " ({} segment{} wait{}, {}{})", store.pending_segments,
+      store.pending_segments == 1 ? "" : "s", store.pending_segments == 1 ? "s" : "",
+      format_size(store.pending_bytes),
+      store.oldest ? ", the oldest for " + format_duration(*store.oldest) : std::string());
+}
+
+/// Told fourteen days before: those of an operator that renews by itself are renewed by then.
+void judge_certificates(const std::vector<ReceiverFacts::Certificate>& certificates,
+                        Verdict& verdict) {
+  constexpr std::chrono::seconds kNow(0);
+  for (const auto& each : certificates) {
+    if (each.left > kExpiresSoon) continue;
+    const bool over = each.left <= kNow;
+    verdict.findings.push_back(
+        {over ? Level::critical : Level::warning,
+         fmt::format("{} {} {}{}", each.what, over ? "expired" : "expires in",
+                     format_duration(over ? -each.left : each.left), over ? " ago" : ""),
+         Topic::certificate});
+  }
+}
+
 void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
-  const auto add = [&](Level level, std::string text) {
-    verdict.findings.push_back({level, std::move(text)});
+  const auto add = [&](Level level, std::string text, Topic topic) {
+    verdict.findings.push_back({level, std::move(text), topic});
   };
   if (report.receiver_error) {
-    add(report.receiver_silent ? Level::critical : Level::unknown, *report.receiver_error);
+    add(report.receiver_silent ? Level::critical : Level::unknown, *report.receiver_error,
+        Topic::receiver_silent);
     return;
   }
   const auto receiver = receiver_facts(report);
   if (!receiver) {
-    add(Level::critical, "no receiver runs on the archive");
+    add(Level::critical, "no receiver runs on the archive", Topic::no_receiver);
     return;
   }
   if (receiver->state == "disk full")
-    add(Level::critical, "the disk is full");
+    add(Level::critical, "the disk is full", Topic::disk_full);
   else if (receiver->state != "streaming")
     add(Level::warning,
         fmt::format("the receiver does not stream: {}{}", receiver->state,
-                    receiver->last_error.empty() ? "" : ", " + receiver->last_error));
+                    receiver->last_error.empty() ? "" : ", " + receiver->last_error),
+        Topic::not_streaming);
   if (limits.max_age) {
     if (!receiver->silence)
-      add(Level::unknown, "the receiver does not tell when it last heard of the server");
+      add(Level::unknown, "the receiver does not tell when it last heard of the server",
+          Topic::server_silent);
     else if (*receiver->silence > *limits.max_age)
-      add(Level::critical, fmt::format("nothing was heard of the server for {}",
-                                       format_duration(*receiver->silence)));
+      add(Level::critical,
+          fmt::format("nothing was heard of the server for {}",
+                      format_duration(*receiver->silence)),
+          Topic::server_silent);
   }
-  if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning);
+  if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning, Topic::slot);
   for (const auto& candidate : receiver->not_covered)
-    add(Level::warning, "a failover may leave a gap: " + candidate);
-  if (!receiver->difference.empty()) add(Level::critical, receiver->difference);
+    add(Level::warning, "a failover may leave a gap: " + candidate, Topic::candidate);
+  if (!receiver->difference.empty()) add(Level::critical, receiver->difference, Topic::difference);
+  if (const auto& store = receiver->store; store && !store->trouble.empty())
+    add(store->needs_person ? Level::critical : Level::warning,
+        fmt::format("finished WAL is not sent to the store: {}{}", store->trouble,
+                    waiting_text(*store)),
+        Topic::store);
+  judge_certificates(receiver->certificates, verdict);
+  if (!receiver->secrets_problem.empty())
+    add(Level::warning, "no new connection could be made: " + receiver->secrets_problem,
+        Topic::certificate);
   if (!receiver->comparison_problem.empty())
-    add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem);
+    add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem,
+        Topic::comparison);
+}
+
+/// What a receiver says of sending is judged with it: this is what the check itself has seen.
+void judge_store(const StatusReport& report, Verdict& verdict) {
+  if (!report.store || report.store->error.empty()) return;
+  verdict.findings.push_back(
+      {Level::unknown, "the store could not be looked at: " + report.store->error, Topic::other});
 }
 
 void judge_relays(const StatusReport& report, Verdict& verdict) {
   const auto warn = [&](std::string text) {
-    verdict.findings.push_back({Level::warning, std::move(text)});
+    verdict.findings.push_back({Level::warning, std::move(text), Topic::relay});
   };
   for (const auto& error : report.relay_errors) warn(error);
+  judge_certificates(relay_certificates(report), verdict);
   if (report.slots_error) warn(*report.slots_error);
   for (const auto& slot : report.slots)
     if (auto text = archive::warning_of(slot)) warn(std::move(*text));
 }
 
 void judge_upstream(const StatusReport& report, Verdict& verdict) {
-  const auto add = [&](Level level, std::string text) {
-    verdict.findings.push_back({level, std::move(text)});
+  const auto add = [&](Level level, std::string text, Topic topic) {
+    verdict.findings.push_back({level, std::move(text), topic});
   };
   if (report.upstream_error)
-    add(Level::unknown, fmt::format("the server could not be asked: {}", *report.upstream_error));
+    add(Level::unknown, fmt::format("the server could not be asked: {}", *report.upstream_error),
+        Topic::server_unreachable);
   if (!report.upstream) return;
   const auto& upstream = *report.upstream;
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
-    add(Level::critical, "the server is of another cluster than the archive");
+    add(Level::critical, "the server is of another cluster than the archive", Topic::other_cluster);
   if (report.branch)
     if (const auto remark = archive::remark_on(*report.branch, place_of(upstream));
         !remark.what.empty())
-      add(remark.loss ? Level::critical : Level::warning, remark.what);
+      add(remark.loss ? Level::critical : Level::warning, remark.what, Topic::branch);
   if (!upstream.slot) return;
   const auto& slot = *upstream.slot;
   if (!slot.exists)
-    add(Level::critical, fmt::format("the server has no slot \"{}\"", slot.name));
+    add(Level::critical, fmt::format("the server has no slot \"{}\"", slot.name), Topic::slot);
   else if (slot.wal_status == "lost")
-    add(Level::critical, fmt::format("the slot \"{}\" has lost WAL it was to keep", slot.name));
+    add(Level::critical, fmt::format("the slot \"{}\" has lost WAL it was to keep", slot.name),
+        Topic::slot);
   else if (slot.wal_status == "unreserved")
-    add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name));
+    add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name),
+        Topic::slot);
 }
 
 std::string performance_data(const StatusReport& report, const Limits& limits) {
@@ -143,10 +221,18 @@ std::string_view to_string(Level level) {
   return "UNKNOWN";
 }
 
+std::string_view to_string(Topic topic) { return kTopics.at(static_cast<std::size_t>(topic)); }
+
+std::optional<Topic> topic_of(std::string_view name) {
+  const auto found = std::find(kTopics.begin(), kTopics.end(), name);
+  if (found == kTopics.end()) return std::nullopt;
+  return static_cast<Topic>(found - kTopics.begin());
+}
+
 Verdict check(const StatusReport& report, const Limits& limits) {
   Verdict verdict;
-  const auto add = [&](Level level, std::string text) {
-    verdict.findings.push_back({level, std::move(text)});
+  const auto add = [&](Level level, std::string text, Topic topic) {
+    verdict.findings.push_back({level, std::move(text), topic});
   };
   const auto known = [](const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
     return acknowledged ? fmt::format(", acknowledged by {}", acknowledged->who) : std::string();
@@ -155,7 +241,8 @@ Verdict check(const StatusReport& report, const Limits& limits) {
     add(hole.acknowledged ? Level::ok : Level::critical,
         fmt::format("{} segment{} missing from {} to {} (timeline {}{})", hole.segments,
                     hole.segments == 1 ? "" : "s", hole.from, hole.to, hole.timeline,
-                    known(hole.acknowledged)));
+                    known(hole.acknowledged)),
+        Topic::hole);
   for (const auto& loss : report.lost_branches)
     add(loss.acknowledged ? Level::ok : Level::critical,
         fmt::format("a failover lost {} from {} to {} of timeline {}{}{}",
@@ -163,16 +250,22 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                     loss.commits ? fmt::format(" with {} commit{}", *loss.commits,
                                                *loss.commits == 1 ? "" : "s")
                                  : std::string(),
-                    known(loss.acknowledged)));
-  for (const auto& each : report.unvouched) add(Level::warning, each.text());
-  for (const auto& what : report.damaged) add(Level::critical, what);
+                    known(loss.acknowledged)),
+        Topic::lost_branch);
+  for (const auto& each : report.unvouched)
+    add(Level::warning, each.text(), Topic::not_vouched_for);
+  for (const auto& each : report.published_open)
+    add(Level::warning, each.text(), Topic::published_open);
+  for (const auto& what : report.damaged) add(Level::critical, what, Topic::damage);
   judge_receiver(report, limits, verdict);
+  judge_store(report, verdict);
   judge_relays(report, verdict);
   judge_upstream(report, verdict);
   const auto lag = lag_of(report);
   if (limits.max_lag && lag && *lag > *limits.max_lag)
-    add(Level::critical, fmt::format("{} behind the server", format_size(*lag)));
-  if (limits.max_lag && !lag) add(Level::unknown, "how far it is behind the server is not known");
+    add(Level::critical, fmt::format("{} behind the server", format_size(*lag)), Topic::lag);
+  if (limits.max_lag && !lag)
+    add(Level::unknown, "how far it is behind the server is not known", Topic::lag);
 
   std::stable_sort(verdict.findings.begin(), verdict.findings.end(),
                    [](const Verdict::Finding& a, const Verdict::Finding& b) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "status/report.h"
@@ -20,10 +21,41 @@ struct Limits {
   std::optional<std::chrono::milliseconds> max_age;
 };
 
+/// What a finding is about: by this a page tells what to do next.
+enum class Topic {
+  other,
+  hole,
+  lost_branch,
+  not_vouched_for,
+  published_open,
+  damage,
+  receiver_silent,
+  no_receiver,
+  disk_full,
+  not_streaming,
+  server_silent,
+  slot,
+  candidate,
+  difference,
+  comparison,
+  store,
+  certificate,
+  relay,
+  server_unreachable,
+  other_cluster,
+  branch,
+  lag,
+};
+
+/// "hole", "no_receiver": as JSON calls it.
+[[nodiscard]] std::string_view to_string(Topic topic);
+[[nodiscard]] std::optional<Topic> topic_of(std::string_view name);
+
 struct Verdict {
   struct Finding {
     Level level;
     std::string text;
+    Topic topic = Topic::other;
   };
   Level level = Level::ok;
   std::vector<Finding> findings;  ///< gravest first

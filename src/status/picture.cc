@@ -9,10 +9,10 @@ namespace weir::status {
 namespace {
 
 struct Signs {
-  std::string_view full, hole, partial, none;
+  std::string_view full, hole, partial, stored, none;
 };
-constexpr Signs kUtf8 = {"█", "×", "░", "·"};
-constexpr Signs kAscii = {"#", "x", "~", "."};
+constexpr Signs kUtf8 = {"█", "×", "░", "▒", "·"};
+constexpr Signs kAscii = {"#", "x", "~", "s", "."};
 constexpr int kLeast = 24;
 constexpr int kMost = 200;
 
@@ -36,7 +36,8 @@ std::string picture(const StatusReport& report, int width, bool utf8) {
     behind = std::max(behind, ranges.back().end);
   };
   for (const auto& one : report.timelines) {
-    for (const auto* ranges : {&one.finished, &one.unfinished, &one.missing}) take(*ranges);
+    for (const auto* ranges : {&one.finished, &one.unfinished, &one.missing, &one.only_stored})
+      take(*ranges);
     label = std::max(label, fmt::format("{}", one.timeline).size());
   }
   if (behind == 0) return {};
@@ -49,8 +50,11 @@ std::string picture(const StatusReport& report, int width, bool utf8) {
   std::string text;
   bool holes = false;
   bool partials = false;
+  bool stored = false;
   for (const auto& one : report.timelines) {
-    if (one.finished.empty() && one.unfinished.empty() && one.missing.empty()) continue;
+    if (one.finished.empty() && one.unfinished.empty() && one.missing.empty() &&
+        one.only_stored.empty())
+      continue;
     text += fmt::format("  {:>{}} |", one.timeline, label);
     for (std::uint64_t cell = 0; cell < cells; ++cell) {
       const auto from = first + cell * total / cells;
@@ -58,6 +62,9 @@ std::string picture(const StatusReport& report, int width, bool utf8) {
       if (overlaps(one.missing, from, to)) {
         text += signs.hole;
         holes = true;
+      } else if (overlaps(one.only_stored, from, to)) {
+        text += signs.stored;
+        stored = true;
       } else if (overlaps(one.finished, from, to)) {
         text += signs.full;
       } else if (overlaps(one.unfinished, from, to)) {
@@ -78,6 +85,7 @@ std::string picture(const StatusReport& report, int width, bool utf8) {
       static_cast<std::size_t>(std::max(width, kLeast)))
     text += fmt::format("{:{}}{}{:{}}{}\n", "", indent, left, "", between, right);
   if (holes) text += fmt::format("{:{}}{} segments missing\n", "", indent, signs.hole);
+  if (stored) text += fmt::format("{:{}}{} in the object store alone\n", "", indent, signs.stored);
   if (partials) text += fmt::format("{:{}}{} unfinished\n", "", indent, signs.partial);
   return text;
 }

@@ -9,6 +9,7 @@
 #include "archive/find_losses.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
+#include "status/only_stored.h"
 
 namespace weir::status {
 
@@ -20,7 +21,7 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
-StatusReport report_once(io::Directory& directory);
+StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
@@ -40,6 +41,12 @@ StatusReport make_report(const std::string& path) {
 }
 
 StatusReport make_report(io::Directory& directory) {
+  auto report = make_report(directory, directory.free_bytes());
+  add_mark(report, directory);
+  return report;
+}
+
+StatusReport make_report(io::Shelf& directory, std::uint64_t free_bytes) {
   // A listing is no snapshot: a file that is renamed or removed while it is made may be missing in
   // it, and one that was listed may be gone when it is opened. So a hole, or damage, is told when
   // two looks one after the other show it.
@@ -48,10 +55,10 @@ StatusReport make_report(io::Directory& directory) {
     return std::any_of(report.timelines.begin(), report.timelines.end(),
                        [](const auto& timeline) { return timeline.ends.moved; });
   };
-  auto report = report_once(directory);
+  auto report = report_once(directory, free_bytes);
   for (int i = 1; i < kTries && !(report.holes.empty() && report.damaged.empty() && !moved(report));
        ++i) {
-    auto again = report_once(directory);
+    auto again = report_once(directory, free_bytes);
     const bool same = report.holes == again.holes && report.damaged == again.damaged;
     report = std::move(again);
     if (same && !moved(report)) break;
@@ -220,6 +227,69 @@ void describe_windows(StatusReport& report) {
   }
 }
 
+namespace {
+
+std::optional<std::chrono::seconds> seconds_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_integer()) return std::nullopt;
+  return std::chrono::seconds(found->get<std::int64_t>());
+}
+
+std::string word_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// Of a process that serves.
+std::optional<ReceiverFacts::Certificate> served_certificate(const Json& json) {
+  if (!json.is_object()) return std::nullopt;
+  const auto shown = json.find("serve_certificate");
+  if (shown == json.end() || !shown->is_object()) return std::nullopt;
+  const auto left = seconds_of(*shown, "expires_in_seconds");
+  if (!left) return std::nullopt;
+  return ReceiverFacts::Certificate{"the relay's certificate " + word_of(*shown, "file"), *left};
+}
+
+void add_certificates(ReceiverFacts& facts, const Json& json) {
+  if (const auto found = json.find("certificates"); found != json.end() && found->is_object()) {
+    if (const auto left = seconds_of(*found, "client_expires_in_seconds"))
+      facts.certificates.push_back(
+          {"the receiver's certificate " + word_of(*found, "client"), *left});
+    if (const auto left = seconds_of(*found, "server_expires_in_seconds"))
+      facts.certificates.push_back({"the certificate of the server " + facts.server, *left});
+    facts.secrets_problem = word_of(*found, "problem");
+  }
+  if (auto shown = served_certificate(json)) facts.certificates.push_back(std::move(*shown));
+}
+
+ReceiverFacts::Store store_facts(const Json& json) {
+  ReceiverFacts::Store store;
+  const auto number = [&](const char* key) -> std::optional<std::uint64_t> {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
+    return found->get<std::uint64_t>();
+  };
+  if (const auto error = json.find("last_error"); error != json.end() && error->is_string())
+    store.trouble = error->get<std::string>();
+  if (const auto person = json.find("needs_person"); person != json.end() && person->is_boolean())
+    store.needs_person = person->get<bool>();
+  store.pending_segments = number("pending_segments").value_or(0);
+  store.pending_bytes = number("pending_bytes").value_or(0);
+  if (const auto seconds = number("oldest_pending_seconds"))
+    store.oldest = std::chrono::seconds(static_cast<std::int64_t>(*seconds));
+  return store;
+}
+
+}  // namespace
+
+std::vector<ReceiverFacts::Certificate> relay_certificates(const StatusReport& report) {
+  std::vector<ReceiverFacts::Certificate> all;
+  for (const auto& relay : report.relays)
+    if (auto shown = served_certificate(Json::parse(relay, nullptr, false)))
+      all.push_back(std::move(*shown));
+  return all;
+}
+
 std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
   if (!report.receiver) return std::nullopt;
   const auto json = Json::parse(*report.receiver, nullptr, false);
@@ -249,6 +319,9 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
     facts.difference = found->value("difference", "");
     facts.comparison_problem = found->value("problem", "");
   }
+  if (const auto found = json.find("store"); found != json.end() && found->is_object())
+    facts.store = store_facts(*found);
+  add_certificates(facts, json);
   if (const auto silence = number("silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
   if (const auto all = json.find("candidates"); all != json.end() && all->is_array())
@@ -300,14 +373,20 @@ std::optional<double> compression_ratio(const StatusReport& report) {
 
 namespace {
 
-StatusReport report_once(io::Directory& directory) {
+/// What a store does not answer says nothing of its files.
+void require_answer(const Error& error) {
+  if (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused) throw;
+}
+
+StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
   StatusReport report;
   report.directory = directory.path();
-  report.free_bytes = directory.free_bytes();
+  report.free_bytes = free_bytes;
   const auto listing = archive::list_archive(directory);
   try {
     report.identity = archive::read_identity(directory, listing);
   } catch (const Error& error) {
+    require_answer(error);
     report.damaged.emplace_back(error.what());
   }
   if (report.identity)
@@ -322,6 +401,7 @@ StatusReport report_once(io::Directory& directory) {
   describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
                    wrong_sizes);
   report.unvouched = archive::read_unvouched(directory, listing);
+  report.published_open = archive::read_published_open(directory, listing);
   read_all_ends(report, directory, listing, report.histories);
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);

@@ -11,6 +11,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/published_open.h"
 #include "archive/serving_view.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
@@ -18,6 +19,7 @@
 #include "io/directory.h"
 #include "status/beside.h"
 #include "status/ends.h"
+#include "status/store_side.h"
 #include "status/upstream.h"
 #include "wal/transaction_end.h"
 
@@ -49,6 +51,9 @@ struct StatusReport {
     std::vector<SegnoRange> finished;
     std::vector<SegnoRange> unfinished;  ///< only a .partial
     std::vector<SegnoRange> missing;     ///< a recovery would take them from this timeline
+    /// Finished, and no longer in the directory: the object store alone has them. Where the store
+    /// was asked, they are in `finished`, too.
+    std::vector<SegnoRange> only_stored;
   };
   struct Hole {
     wal::TimelineId timeline = 0;  ///< a recovery to this one meets it
@@ -66,6 +71,8 @@ struct StatusReport {
     wal::TimelineId timeline = 0;
     wal::Lsn from;  ///< backups whose WAL begins here or later
     std::optional<wal::PgTime> from_time;
+    /// Where it begins with what only the object store has; unset: where it begins anyway.
+    std::optional<wal::Lsn> stored_from{};
     wal::Lsn to;
     std::optional<wal::PgTime> to_time;  ///< of the last commit before it
     bool with_partial = false;           ///< its end is in an unfinished segment
@@ -82,6 +89,8 @@ struct StatusReport {
   std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
   /// Imported, and nobody can vouch for one side of them yet.
   std::vector<archive::Unvouched> unvouched;
+  /// Unfinished segments that stand in a store under their final names.
+  std::vector<archive::PublishedOpen> published_open;
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words
@@ -104,7 +113,8 @@ struct StatusReport {
   std::optional<std::string> upstream_error;
   std::string upstream_hint;  ///< what to do about it; may be empty
 
-  std::optional<Beside> beside;  ///< unset: not asked for
+  std::optional<Beside> beside;    ///< unset: not asked for
+  std::optional<StoreSide> store;  ///< likewise
 };
 
 /// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
@@ -112,6 +122,8 @@ struct StatusReport {
 /// cannot be read are told in `damaged`.
 [[nodiscard]] StatusReport make_report(const std::string& path);
 [[nodiscard]] StatusReport make_report(io::Directory& directory);
+/// Of an archive that is no directory, or not one alone. Trouble of a store is StoreError.
+[[nodiscard]] StatusReport make_report(io::Shelf& archive, std::uint64_t free_bytes);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
 /// as lost, and files that are no segments by their size.
@@ -142,8 +154,27 @@ struct ReceiverFacts {
   // Of the comparison with a second upstream; empty: none.
   std::string difference = {};
   std::string comparison_problem = {};
+  /// The object store that finished WAL is sent to.
+  struct Store {
+    std::string trouble{};      ///< why it is not sent; empty: it is
+    bool needs_person = false;  ///< that does not pass by itself
+    std::uint64_t pending_segments = 0;
+    std::uint64_t pending_bytes = 0;
+    std::optional<std::chrono::seconds> oldest{};
+  };
+  std::optional<Store> store = {};
+  /// A certificate, and how long it is valid; one that is not any more has less than nothing left.
+  struct Certificate {
+    std::string what;
+    std::chrono::seconds left{};
+  };
+  std::vector<Certificate> certificates = {};
+  std::string secrets_problem = {};  ///< why the next connection could not be made; empty: it can
 };
 [[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
+/// What those who serve the archive without receiving show under TLS.
+[[nodiscard]] std::vector<ReceiverFacts::Certificate> relay_certificates(
+    const StatusReport& report);
 
 /// Up to where the archive is durable, as well as it is known.
 [[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);

@@ -19,13 +19,17 @@ using Json = nlohmann::json;
 std::string receiver_text(const StatusReport& report);
 std::string candidates_text(const Json& receiver);
 std::string comparison_text(const Json& receiver);
-std::string timeline_text(const StatusReport::Timeline& one);
+std::string store_text(const Json& receiver);
+std::string certificates_text(const Json& receiver);
+std::string timeline_text(const StatusReport& report, const StatusReport::Timeline& one);
+std::string only_stored_text(const StatusReport& report, const StatusReport::Timeline& one);
 std::string window_text(const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
 Json commit_json(const std::optional<wal::Commit>& commit);
 Json upstream_json(const StatusReport& report);
 Json receiver_json(const StatusReport& report);
 Json beside_json(const Beside& beside);
+void add_store(Json& json, const StoreSide& side);
 std::string_view form_name(codec::Method method);
 std::string counted(std::uint64_t count, std::string_view noun);
 Json acknowledgement_json(const std::optional<archive::Loss::Acknowledgement>& acknowledged);
@@ -45,7 +49,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
                         format_size(report.identity->segment_size.bytes()));
   else
     text += "no segment tells whose WAL it is\n";
-  for (const auto& timeline : report.timelines) text += timeline_text(timeline);
+  for (const auto& timeline : report.timelines) text += timeline_text(report, timeline);
   text += picture(report, width, utf8);
   for (const auto& hole : report.holes)
     text +=
@@ -69,6 +73,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         "  NOT VOUCHED FOR: {}\n    \"pgweir import\" looks again when the rest is "
         "there.\n",
         each.text());
+  for (const auto& each : report.published_open)
+    text += fmt::format("  PUBLISHED UNFINISHED: {}\n", each.text());
   constexpr std::size_t kMostWindows = 8;
   for (std::size_t i = 0; i < std::min(kMostWindows, report.windows.size()); ++i)
     text += window_text(report.windows[i]);
@@ -82,13 +88,17 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
       text += fmt::format("{}{}", i == 0 ? ": " : ", ", report.foreign[i]);
     text += report.foreign.size() > kMost ? ", ...\n" : "\n";
   }
+  // The store alone has no end.
+  const auto free_text = report.store && report.directory == report.store->place
+                             ? std::string()
+                             : fmt::format("; free: {}", format_size(report.free_bytes));
   if (const auto ratio = compression_ratio(report))
-    text += fmt::format("  compression ratio: {:.1f}; free: {}\n", *ratio,
-                        format_size(report.free_bytes));
-  else
-    text += fmt::format("  free: {}\n", format_size(report.free_bytes));
+    text += fmt::format("  compression ratio: {:.1f}{}\n", *ratio, free_text);
+  else if (!free_text.empty())
+    text += "  " + free_text.substr(2) + "\n";
   return text + receiver_text(report) + relays_text(report) + slots_text(report) +
-         upstream_text(report) + beside_text(report);
+         upstream_text(report) + beside_text(report) +
+         (report.store ? store_text(*report.store) : "");
 }
 
 std::string status_json(const StatusReport& report, const std::optional<Verdict>& verdict) {
@@ -108,6 +118,12 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
       timeline["from"] = one.from->to_string();
       timeline["to"] = one.to->to_string();
     }
+    timeline["only_stored"] = Json::array();
+    for (const auto& range : one.only_stored)
+      timeline["only_stored"].push_back(
+          {{"from", report.segment_size->start(range.begin).to_string()},
+           {"to", report.segment_size->start(range.end).to_string()},
+           {"segments", range.end - range.begin}});
     timeline["first_commit"] = commit_json(one.ends.first);
     timeline["last_commit"] = commit_json(one.ends.last);
     if (one.ends.end.valid()) timeline["last_record_end"] = one.ends.end.to_string();
@@ -162,20 +178,34 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
                                        {"found", each.found},
                                        {"source", each.source},
                                        {"what", each.text()}});
+  json["published_open"] = Json::array();
+  for (const auto& each : report.published_open)
+    json["published_open"].push_back({{"segment", each.segment.to_string()},
+                                      {"end", each.end.to_string()},
+                                      {"object", each.object},
+                                      {"time", each.time},
+                                      {"forced", each.forced}});
   json["windows"] = Json::array();
   for (const auto& window : report.windows) {
     Json one{{"timeline", window.timeline},
              {"from", window.from.to_string()},
              {"to", window.to.to_string()},
              {"with_partial", window.with_partial}};
+    if (window.stored_from) one["stored_from"] = window.stored_from->to_string();
     if (window.from_time) one["from_time"] = window.from_time->to_string();
     if (window.to_time) one["to_time"] = window.to_time->to_string();
     json["windows"].push_back(std::move(one));
   }
+  // The store alone has no end.
+  const auto free_text = report.store && report.directory == report.store->place
+                             ? std::string()
+                             : fmt::format("; free: {}", format_size(report.free_bytes));
   if (const auto ratio = compression_ratio(report)) json["compression_ratio"] = *ratio;
   json["foreign"] = report.foreign;
   json["damaged"] = report.damaged;
   json["receiver"] = receiver_json(report);
+  if (const auto& receiver = json["receiver"]; receiver.is_object() && receiver.contains("store"))
+    json["store"] = receiver["store"];
   if (report.receiver_error) json["receiver_error"] = *report.receiver_error;
   json["relays"] = relays_json(report);
   if (!report.relay_errors.empty()) json["relay_errors"] = report.relay_errors;
@@ -186,9 +216,17 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (report.upstream_error) json["upstream_error"] = *report.upstream_error;
   if (!report.upstream_hint.empty()) json["upstream_hint"] = report.upstream_hint;
   if (report.beside) json["beside"] = beside_json(*report.beside);
+  if (report.store) add_store(json["store"], *report.store);
   const auto found = verdict ? *verdict : check(report, {});
   json["problems"] = Json::array();
-  for (const auto& finding : found.findings) json["problems"].push_back(finding.text);
+  json["findings"] = Json::array();
+  for (const auto& finding : found.findings) {
+    json["problems"].push_back(finding.text);
+    json["findings"].push_back({{"level", to_string(finding.level)},
+                                {"topic", to_string(finding.topic)},
+                                {"text", finding.text}});
+  }
+  json["level"] = to_string(found.level);
   if (verdict)
     json["check"] = {{"status", to_string(verdict->level)},
                      {"exit_status", static_cast<int>(verdict->level)},
@@ -269,6 +307,64 @@ std::string comparison_text(const Json& receiver) {
   return text;
 }
 
+/// "store: s3://wal/p/main: 12 segments (192 MB) behind, the oldest since …".
+std::string store_text(const Json& receiver) {
+  const auto found = receiver.find("store");
+  if (found == receiver.end() || !found->is_object()) return {};
+  const auto& store = *found;
+  auto text = fmt::format("  store: {}: ", word_of(store, "store"));
+  const auto segments = store.value("pending_segments", std::uint64_t{0});
+  const auto histories = store.value("pending_histories", std::uint64_t{0});
+  if (segments + histories == 0)
+    text += store.contains("sent_to")
+                ? fmt::format("all is there, up to {}", store.value("sent_to", ""))
+                : std::string("nothing to send");
+  else
+    text += fmt::format("{} ({}) behind, the oldest since {}",
+                        segments > 0 ? counted(segments, "segment") : std::string("a history"),
+                        format_size(store.value("pending_bytes", std::uint64_t{0})),
+                        word_of(store, "pending_since"));
+  text += "\n";
+  if (store.contains("since")) {
+    text += fmt::format("  {}: since {}: {}\n",
+                        store.value("needs_person", false) ? "CRITICAL" : "WARNING",
+                        word_of(store, "since"), word_of(store, "last_error"));
+    if (store.contains("hint")) text += fmt::format("    {}\n", store.value("hint", ""));
+    if (store.contains("next_try"))
+      text += fmt::format("    next try at {}\n", store.value("next_try", ""));
+  }
+  if (const auto again = store.value("sent_again", std::uint64_t{0}); again > 0)
+    text += fmt::format("  WARNING: {} had been sent, and had to be sent again\n",
+                        counted(again, "segment"));
+  if (const auto unseen = store.value("not_compared", std::uint64_t{0}); unseen > 0)
+    text += fmt::format("    {} segments are present there, not compared\n", unseen);
+  if (const auto chain = store.find("manifest"); chain != store.end() && chain->is_object())
+    text += fmt::format("    manifest {}: {} lines, {}; head {}\n", word_of(*chain, "chain"),
+                        chain->value("lines", std::uint64_t{0}),
+                        chain->value("signed", false) ? "signed" : "not signed",
+                        word_of(*chain, "head"));
+  if (store.contains("kept_for"))
+    text += fmt::format("  --keep-local removes nothing more: {}\n", store.value("kept_for", ""));
+  return text;
+}
+
+/// Until when those are valid that the connection to the server is made with.
+std::string certificates_text(const Json& receiver) {
+  const auto found = receiver.find("certificates");
+  if (found == receiver.end() || !found->is_object()) return {};
+  std::string text;
+  if (found->contains("client_expires"))
+    text += fmt::format("own until {}", word_of(*found, "client_expires"));
+  if (found->contains("server_expires"))
+    text += fmt::format("{}the server's until {}", text.empty() ? "" : ", ",
+                        word_of(*found, "server_expires"));
+  if (!text.empty()) text = "  certificates: " + text + "\n";
+  if (found->contains("problem"))
+    text +=
+        fmt::format("  WARNING: no new connection could be made: {}\n", word_of(*found, "problem"));
+  return text;
+}
+
 /// What a failover to each of the other servers would cost.
 std::string candidates_text(const Json& receiver) {
   const auto candidates = receiver.find("candidates");
@@ -300,6 +396,22 @@ std::string candidates_text(const Json& receiver) {
   return text;
 }
 
+/// --confirm stored: what the server was told, and so what its slot holds.
+std::string confirmed_text(const Json& json) {
+  if (text_of(json, "confirm") != "stored") return {};
+  const auto told = wal::Lsn::parse(text_of(json, "confirmed_lsn"));
+  const auto durable = wal::Lsn::parse(text_of(json, "flush_lsn"));
+  if (!told || !durable) return {};
+  if (!told->valid())
+    return "  the server was told of no position (--confirm stored): its slot keeps all WAL from "
+           "where it is\n";
+  if (*told >= *durable) return "  the store has all of that, and the server was told so\n";
+  return fmt::format(
+      "  confirmed to the server: up to {} (--confirm stored); its slot keeps the other {} until "
+      "the store has them\n",
+      *told, format_size(*durable - *told));
+}
+
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
   const auto json = receiver_json(report);
@@ -314,6 +426,7 @@ std::string receiver_text(const StatusReport& report) {
     const auto lag = json.value("lag_bytes", std::uint64_t{0});
     text += lag == 0 ? ", caught up" : fmt::format(", {} behind the server", format_size(lag));
     text += fmt::format("\n  last message of the server: {}\n", text_of(json, "last_message"));
+    text += confirmed_text(json);
   }
   if (const auto syncs = json.find("syncs"); syncs != json.end() && syncs->is_object()) {
     const auto time = [&](const char* key) {
@@ -330,6 +443,7 @@ std::string receiver_text(const StatusReport& report) {
   text += candidates_text(json);
   if (json.contains("clients")) text += clients_text(json["clients"]);
   text += comparison_text(json);
+  text += store_text(json) + certificates_text(json);
   if (json.contains("slot_warning"))
     text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));
   if (json.contains("last_error"))
@@ -343,10 +457,10 @@ std::string commit_text(std::string_view which, const std::optional<wal::Commit>
   return fmt::format("    {} commit {} at {}\n", which, commit->time.to_string(), commit->start);
 }
 
-std::string timeline_text(const StatusReport::Timeline& one) {
+std::string timeline_text(const StatusReport& report, const StatusReport::Timeline& one) {
   auto text = fmt::format("  timeline {}: ", one.timeline);
   if (one.segments == 0) {
-    text += "no finished segment";
+    text += one.only_stored.empty() ? "no finished segment" : "no finished segment here";
   } else {
     if (one.from) text += fmt::format("{} to {}, ", one.from->to_string(), one.to->to_string());
     text += counted(one.segments, "segment");
@@ -357,11 +471,22 @@ std::string timeline_text(const StatusReport::Timeline& one) {
     text += fmt::format(" ({})", forms);
   }
   if (one.timeline > 1 && !one.history) text += ", NO history file";
-  text += "\n";
+  text += "\n" + only_stored_text(report, one);
   for (const auto& partial : one.partials)
     text +=
         fmt::format("    {} ({})\n", partial.name.to_string(), format_size(partial.bytes.value()));
   return text + commit_text("first", one.ends.first) + commit_text("last ", one.ends.last);
+}
+
+std::string only_stored_text(const StatusReport& report, const StatusReport::Timeline& one) {
+  if (one.only_stored.empty()) return {};
+  const auto& size = *report.segment_size;
+  std::uint64_t count = 0;
+  for (const auto& range : one.only_stored) count += range.end - range.begin;
+  return fmt::format("    only in the object store: {} to {}, {}{}\n",
+                     size.start(one.only_stored.front().begin),
+                     size.start(one.only_stored.back().end), counted(count, "segment"),
+                     one.only_stored.size() > 1 ? ", in several rows" : "");
 }
 
 std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
@@ -377,6 +502,9 @@ std::string window_text(const StatusReport::Window& window) {
     text +=
         ", where WAL is missing;\n    the last bytes before that with \"pgweir restore "
         "--up-to-hole\"";
+  if (window.stored_from)
+    text += fmt::format(",\n    with \"pgweir restore --store\" one that began at {} or later",
+                        *window.stored_from);
   if (window.with_partial) text += ",\n    the last bytes with \"pgweir restore --partial\"";
   return text + ".\n";
 }
@@ -428,6 +556,29 @@ std::string upstream_text(const StatusReport& report) {
     text += fmt::format("  the slot's wal_status could not be read: {}\n{}", *upstream.slot_error,
                         hint_text(upstream.slot_hint));
   return text;
+}
+
+void add_store(Json& json, const StoreSide& side) {
+  json["place"] = side.place;
+  if (!side.error.empty()) {
+    json["last_error"] = side.error;
+    return;
+  }
+  json["timelines"] = Json::array();
+  for (const auto& end : side.ends)
+    json["timelines"].push_back({{"timeline", end.timeline},
+                                 {"first", end.first},
+                                 {"last", end.last},
+                                 {"segments", end.segments},
+                                 {"bytes", end.bytes}});
+  json["open"] = side.open;
+  json["pending_segments"] = side.pending_segments;
+  json["pending_bytes"] = side.pending_bytes;
+  json["pending_histories"] = side.pending_histories;
+  if (side.manifest) json["manifest"] = Json::parse(store::to_json(*side.manifest));
+  json["oldest_pending"] = side.oldest_pending.empty() ? Json(nullptr) : Json(side.oldest_pending);
+  json["oldest_pending_seconds"] =
+      side.oldest_pending_age ? Json(side.oldest_pending_age->count()) : Json(nullptr);
 }
 
 Json beside_json(const Beside& beside) {

@@ -7,6 +7,7 @@
 #include <pugixml.hpp>
 
 #include "base/text.h"
+#include "store/credential_texts.h"
 
 namespace weir::store {
 
@@ -148,7 +149,9 @@ std::optional<ObjectPage> parse_listing(std::string_view body) {
     const auto size = parse_number<std::uint64_t>(each.child_value("Size"));
     const std::string key = each.child_value("Key");
     if (!size || key.empty()) return std::nullopt;
-    page.objects.push_back({key, *size, unquoted(each.child_value("ETag"))});
+    const auto modified = parse_expiration(each.child_value("LastModified"));
+    page.objects.push_back({key, *size, unquoted(each.child_value("ETag")),
+                            modified ? *modified : std::chrono::system_clock::time_point::max()});
   }
   const std::string_view truncated = root->child_value("IsTruncated");
   if (truncated != "true" && truncated != "false") return std::nullopt;
@@ -178,23 +181,84 @@ std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view bod
   return kept;
 }
 
-std::string removal_request(std::span<const std::string> keys) {
-  std::string body =
-      "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
-  for (const auto& key : keys) {
-    body += "<Object><Key>";
-    for (const char c : key) {
-      if (c == '&')
-        body += "&amp;";
-      else if (c == '<')
-        body += "&lt;";
-      else if (c == '>')
-        body += "&gt;";
-      else
-        body += c;
-    }
-    body += "</Key></Object>";
+std::optional<std::vector<LifecycleRule>> parse_lifecycle(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "LifecycleConfiguration");
+  if (!root) return std::nullopt;
+  std::vector<LifecycleRule> rules;
+  for (const auto& each : root->children("Rule")) {
+    if (std::string_view(each.child_value("Status")) != "Enabled") continue;
+    LifecycleRule rule;
+    rule.id = each.child_value("ID");
+    const auto filter = each.child("Filter");
+    const auto all_of = filter.child("And");
+    for (const auto& from : {pugi::xml_node(each), filter, all_of})
+      if (const auto prefix = from.child("Prefix")) rule.prefix = prefix.child_value();
+    rule.filtered = all_of || filter.child("Tag") || filter.child("ObjectSizeGreaterThan") ||
+                    filter.child("ObjectSizeLessThan");
+    const auto expiration = each.child("Expiration");
+    rule.expires_days = parse_number<std::uint64_t>(expiration.child_value("Days"));
+    if (const auto date = expiration.child("Date")) rule.expires_date = date.child_value();
+    for (const auto& move : each.children("Transition"))
+      rule.moves_to.emplace_back(move.child_value("StorageClass"));
+    rules.push_back(std::move(rule));
   }
+  return rules;
+}
+
+std::optional<std::string> parse_versioning(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "VersioningConfiguration");
+  return root ? std::optional<std::string>(root->child_value("Status")) : std::nullopt;
+}
+
+std::optional<LockSettings> parse_lock(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "ObjectLockConfiguration");
+  if (!root) return std::nullopt;
+  LockSettings lock;
+  lock.enabled = std::string_view(root->child_value("ObjectLockEnabled")) == "Enabled";
+  const auto retention = root->child("Rule").child("DefaultRetention");
+  lock.mode = retention.child_value("Mode");
+  for (const auto* const unit : {"Days", "Years"})
+    if (const std::string count = retention.child_value(unit); !count.empty())
+      lock.period = count + (unit[0] == 'D' ? " days" : " years");
+  return lock;
+}
+
+namespace {
+
+constexpr std::string_view kRemoval =
+    "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
+
+std::string xml_text(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '&')
+      escaped += "&amp;";
+    else if (c == '<')
+      escaped += "&lt;";
+    else if (c == '>')
+      escaped += "&gt;";
+    else
+      escaped += c;
+  }
+  return escaped;
+}
+
+}  // namespace
+
+std::string removal_request(std::span<const std::string> keys) {
+  std::string body(kRemoval);
+  for (const auto& key : keys) body += "<Object><Key>" + xml_text(key) + "</Key></Object>";
+  return body + "</Delete>";
+}
+
+std::string removal_request(const std::string& key, std::span<const std::string> versions) {
+  std::string body(kRemoval);
+  for (const auto& version : versions)
+    body += "<Object><Key>" + xml_text(key) + "</Key><VersionId>" + xml_text(version) +
+            "</VersionId></Object>";
   return body + "</Delete>";
 }
 

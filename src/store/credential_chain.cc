@@ -14,6 +14,7 @@
 #include "io/small_file.h"
 #include "store/credential_texts.h"
 #include "store/memory_bytes.h"
+#include "store/secret_command.h"
 #include "store/url.h"
 
 namespace weir::store {
@@ -24,7 +25,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kRenewBefore = 5min;
 constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
-constexpr unsigned kOthersBits = 077;
 
 Error wrong_file(const std::string& path, const std::string& what) {
   return Error(ErrorKind::usage, what).with("file", path);
@@ -42,12 +42,21 @@ std::string CredentialChain::text(const char* name) const {
 
 Credentials CredentialChain::get() {
   const std::lock_guard lock(mutex_);
-  if (known_ && (!known_->expires || clock_() + kRenewBefore < *known_->expires)) return *known_;
+  const auto files = state_of_files();
+  const bool replaced = files != files_;
+  if (known_ && !replaced && (!known_->expires || clock_() + kRenewBefore < *known_->expires))
+    return *known_;
   try {
     known_ = look();
-  } catch (const Error&) {
-    // What was had is good for some minutes yet: the next request asks again.
-    if (!known_ || !known_->expires || clock_() >= *known_->expires) throw;
+    files_ = files;
+    told_.clear();
+  } catch (const Error& error) {
+    // What was had is good for some minutes yet, or until the store says that it is not: the next
+    // request asks again.
+    if (!known_ || (known_->expires && clock_() >= *known_->expires)) throw;
+    if (replaced && settings_.tell && std::exchange(told_, error.what()) != error.what())
+      settings_.tell(fmt::format(
+          "{}; the credentials that were read before are used until that is mended", error.what()));
   }
   return *known_;
 }
@@ -90,10 +99,10 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
     if (!named) return std::nullopt;
     throw wrong_file(path, "the file of the store's credentials cannot be read");
   }
-  if ((access->mode & kOthersBits) != 0 && named)
+  if (!access->is_secret() && named)
     throw wrong_file(path, "others have access to the store's credentials")
         .with("mode", fmt::format("{:04o}", access->mode))
-        .hint(fmt::format("Run chmod 600 {}.", path));
+        .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", path));
   auto name = text("AWS_PROFILE");
   if (name.empty()) name = "default";
   const Secret content(io::read_small_file(path, kLargest));
@@ -114,38 +123,38 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
 }
 
 std::optional<Credentials> CredentialChain::of_shared_files() const {
+  for (const auto& path : shared_files())
+    if (auto found = of_file(path, false)) return found;
+  return std::nullopt;
+}
+
+std::vector<std::string> CredentialChain::shared_files() const {
   const auto home = text("HOME");
+  std::vector<std::string> files;
   for (const auto& [variable, file] :
        {std::pair("AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials"),
         std::pair("AWS_CONFIG_FILE", "/.aws/config")}) {
     auto path = text(variable);
     if (path.empty() && !home.empty()) path = home + file;
-    if (path.empty()) continue;
-    if (auto found = of_file(path, false)) return found;
+    if (!path.empty()) files.push_back(std::move(path));
   }
-  return std::nullopt;
+  return files;
+}
+
+/// Of those that credentials are looked for in.
+std::string CredentialChain::state_of_files() const {
+  if (!settings_.command.empty()) return {};
+  if (!settings_.file.empty()) return io::state_of_file(settings_.file);
+  std::string state;
+  for (const auto& path : shared_files()) state += io::state_of_file(path) + ";";
+  return state;
 }
 
 Credentials CredentialChain::of_command(const std::string& command) const {
-  using Close = int (*)(std::FILE*);
-  std::string output;
-  int status = -1;
-  {
-    std::unique_ptr<std::FILE, Close> pipe(::popen(command.c_str(), "re"), &::pclose);
-    if (!pipe)
-      throw Error(ErrorKind::retry, "the command for the store's credentials could not be started");
-    std::array<char, 4096> buffer{};
-    while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) {
-      output.append(buffer.data(), count);
-      if (output.size() > kLargest) break;
-    }
-    ::explicit_bzero(buffer.data(), buffer.size());
-    status = ::pclose(pipe.release());
-  }
-  const Secret text(std::move(output));
+  const auto [text, status] = run_for_secret(command, kLargest);
   if (status != 0)
     throw Error(ErrorKind::retry, "the command for the store's credentials has failed")
-        .with("status", WIFEXITED(status) ? WEXITSTATUS(status) : status)
+        .with("status", status)
         .hint("What it said is on its standard error, above.");
   auto found = parse_credentials(text.reveal());
   if (!found)

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "store/credentials.h"
 #include "store/transport.h"
@@ -12,7 +13,8 @@
 namespace weir::store {
 
 /// Looks for credentials where AWS's own programs look, and keeps them until five minutes before
-/// their end. In this order, the first that is there:
+/// their end, or until a file that they could be in is replaced: what is half written, or not there
+/// for a moment, is waited out with what was known. In this order, the first that is there:
 ///   1. a command that was named      2. a file that was named
 ///   3. AWS_ACCESS_KEY_ID …           4. the shared files (~/.aws), keys or credential_process
 ///   5. AWS_WEB_IDENTITY_TOKEN_FILE and STS (EKS)   6. the container's URI (ECS, EKS)
@@ -26,6 +28,8 @@ class CredentialChain final : public CredentialSource {
     std::string region = "us-east-1";
     /// Of the environment; nullptr: it is not set.
     std::function<const char*(const char*)> variable = nullptr;
+    /// A file was replaced by one that is of no use: said once. May be empty.
+    std::function<void(const std::string&)> tell = nullptr;
   };
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
@@ -47,6 +51,8 @@ class CredentialChain final : public CredentialSource {
   [[nodiscard]] std::optional<Credentials> of_container();
   [[nodiscard]] std::optional<Credentials> of_machine();
   [[nodiscard]] std::string text(const char* name) const;
+  [[nodiscard]] std::vector<std::string> shared_files() const;
+  [[nodiscard]] std::string state_of_files() const;
   [[nodiscard]] std::string fetch(Transport& by, const Request& request, const char* who);
 
   const Settings settings_;
@@ -55,6 +61,8 @@ class CredentialChain final : public CredentialSource {
   const Clock clock_;
   std::mutex mutex_;
   std::optional<Credentials> known_;
+  std::string files_;  ///< as they were when known_ was looked for
+  std::string told_;   ///< by Settings::tell, of those that are there now
 };
 
 }  // namespace weir::store

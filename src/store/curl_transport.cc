@@ -1,15 +1,12 @@
 #include "store/curl_transport.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <climits>
 #include <exception>
 #include <utility>
 
+#include "base/module.h"
 #include "store/module/module.h"
 
 namespace weir::store {
@@ -20,33 +17,12 @@ constexpr const char* kFile = "libpgweir-store.so";
 /// An answer that is kept in memory: a page of a listing has 1000 keys of 1 kB each at most.
 constexpr std::size_t kLargestBody = std::size_t{16} << 20;
 
-/// Beside the program, as it is built, or where it is installed.
-std::vector<std::string> places() {
-  std::array<char, PATH_MAX> path{};
-  const auto size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  std::string directory = size > 0 ? std::string(path.data(), static_cast<std::size_t>(size)) : "";
-  directory = directory.substr(0, directory.rfind('/'));
-  return {fmt::format("{}/{}", directory, kFile),
-          fmt::format("{}/../lib/pgweir/{}", directory, kFile),
-          fmt::format("/usr/lib/pgweir/{}", kFile), fmt::format("/usr/local/lib/pgweir/{}", kFile)};
-}
-
 const pgweir_store_module& load() {
-  std::string reason = "it is not installed";
-  for (const auto& place : places()) {
-    if (::access(place.c_str(), F_OK) != 0) continue;
-    void* const library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const auto* const module =
-        library != nullptr
-            ? static_cast<const pgweir_store_module*>(::dlsym(library, "pgweir_store"))
-            : nullptr;
-    if (module != nullptr && module->interface_number == PGWEIR_STORE_INTERFACE) return *module;
-    const char* const told = module == nullptr ? ::dlerror() : nullptr;
-    reason = module != nullptr ? place + " belongs to another version of pgweir"
-             : told != nullptr ? std::string(told)
-                               : "it could not be loaded";
-    break;
-  }
+  const auto found = load_module(kFile, "pgweir_store");
+  const auto* const module = static_cast<const pgweir_store_module*>(found.interface);
+  if (module != nullptr && module->interface_number == PGWEIR_STORE_INTERFACE) return *module;
+  const auto reason =
+      module != nullptr ? found.place + " belongs to another version of pgweir" : found.reason;
   throw Error(ErrorKind::usage, "the store's module cannot be used: " + reason)
       .with("module", kFile)
       .hint(

@@ -29,15 +29,24 @@ class Layout {
   /// Of what begins so: all forms of the segment.
   [[nodiscard]] std::string key(wal::SegmentName segment) const;
   [[nodiscard]] std::string history_key(wal::TimelineId timeline) const;
+  /// Of a file by its name in an archive: a finished segment in any form, a history in any form, a
+  /// backup history, the record of a loss or what acknowledges it. nullopt: it has no place here.
+  [[nodiscard]] std::optional<std::string> key_of(std::string_view name) const;
   /// Of a file that is no WAL, such as "pgweir.json".
   [[nodiscard]] std::string own_key(std::string_view name) const {
     return root_ + std::string(name);
   }
 
+  /// Everything of this archive begins so.
+  [[nodiscard]] const std::string& root() const { return root_; }
+  /// Records of losses begin so. In the order of keys they come behind all WAL: who lists up to the
+  /// end has them, too.
+  [[nodiscard]] std::string records_prefix() const { return own_key("weir/"); }
   /// All WAL and all histories begin so.
   [[nodiscard]] const std::string& wal_prefix() const { return wal_; }
-  /// The file's name in an archive; nullopt: a key that this layout does not give. Names that are
-  /// no WAL's pass.
+  /// The file's name in an archive, also if the object is that file encrypted (kAgeSuffix);
+  /// nullopt: a key that this layout does not give. Names below the WAL's prefix that are no WAL's
+  /// pass.
   [[nodiscard]] std::optional<std::string> file_of(std::string_view key) const;
   /// Where a listing begins that is to have this segment and what comes behind it: its `after`.
   [[nodiscard]] std::string before(wal::SegmentName segment, wal::SegmentSize size) const;
@@ -50,6 +59,8 @@ class Layout {
   std::string wal_;   ///< likewise
 };
 
+/// Appended to the key of a segment that is encrypted (age_file.h).
+inline constexpr std::string_view kAgeSuffix = ".age";
 [[nodiscard]] std::string_view to_string(Layout::Form form);
 
 }  // namespace weir::store

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "store/manifest_chain.h"
 
 namespace weir::store {
 
@@ -48,6 +49,35 @@ std::optional<Mark> parse(const std::string& content) {
   }
 }
 
+std::optional<ManifestMemory> parse_manifest(const std::string& content) {
+  const auto json = Json::parse(content, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    const auto& part = json.at("manifest");
+    ManifestMemory memory{part.at("chain").get<std::string>(),
+                          part.at("lines").get<std::uint64_t>(), part.at("head").get<std::string>(),
+                          part.at("newest").get<std::vector<std::string>>()};
+    // One that was changed by hand would be put into the store.
+    if (memory.id.empty() || memory.tail.empty() || memory.tail.size() > memory.lines ||
+        (memory.lines - memory.tail.size()) % kManifestLines != 0 ||
+        memory.tail.size() > kManifestLines || hash_of_line(memory.tail.back()) != memory.head)
+      return std::nullopt;
+    return memory;
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<std::string> read_content(io::Shelf& archive) {
+  const auto file = archive.open_bytes(std::string(kMarkName));
+  if (!file) return std::nullopt;
+  const auto size = file->size();
+  if (size > kLargest) return std::nullopt;
+  std::string content(size, '\0');
+  content.resize(file->read_at(0, std::as_writable_bytes(std::span(content))));
+  return content;
+}
+
 }  // namespace
 
 bool Mark::has(wal::SegmentName segment) const {
@@ -62,6 +92,21 @@ bool Mark::has_history(wal::TimelineId timeline) const {
 void Mark::add_history(wal::TimelineId timeline) {
   const auto at = std::lower_bound(histories.begin(), histories.end(), timeline);
   if (at == histories.end() || *at != timeline) histories.insert(at, timeline);
+}
+
+void Mark::remove(wal::SegmentName segment) {
+  const auto at = std::find_if(sent.begin(), sent.end(), [&](const Run& run) {
+    return run.first <= segment && segment <= run.last;
+  });
+  if (at == sent.end()) return;
+  const auto segno = segment.segno(segment_size);
+  const auto name = [&](std::uint64_t number) {
+    return wal::SegmentName(segment.timeline(), number, segment_size);
+  };
+  const auto run = *at;
+  auto rest = sent.erase(at);
+  if (segment < run.last) rest = sent.insert(rest, {name(segno + 1), run.last});
+  if (run.first < segment) sent.insert(rest, {run.first, name(segno - 1)});
 }
 
 void Mark::add(wal::SegmentName segment) {
@@ -87,22 +132,23 @@ void Mark::add(wal::SegmentName segment) {
 }
 
 std::optional<Mark> read_mark(io::Shelf& archive) {
-  const auto file = archive.open_bytes(std::string(kMarkName));
-  if (!file) return std::nullopt;
-  const auto size = file->size();
-  if (size > kLargest) return std::nullopt;
-  std::string content(size, '\0');
-  content.resize(file->read_at(0, std::as_writable_bytes(std::span(content))));
-  return parse(content);
+  const auto content = read_content(archive);
+  return content ? parse(*content) : std::nullopt;
 }
 
-void keep_mark(archive::Home& home, const Mark& mark) {
+std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive) {
+  const auto content = read_content(archive);
+  return content ? parse_manifest(*content) : std::nullopt;
+}
+
+void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest) {
   Json json;
   json["what"] =
       "What of this archive an object store has (\"pgweir store\"): segments from the first to the "
       "last of each run, and histories of timelines.";
   json["if_this_file_is_lost"] =
-      "Nothing is lost with it. The next \"pgweir store push\" asks the store what it has.";
+      "Nothing is lost with it. The next \"pgweir store push\" asks the store what it has, and "
+      "begins a new manifest beside the one that is there.";
   json["version"] = kVersion;
   json["store"] = mark.store;
   json["system_identifier"] = std::to_string(mark.system_identifier);
@@ -111,6 +157,11 @@ void keep_mark(archive::Home& home, const Mark& mark) {
   for (const auto& run : mark.sent)
     json["sent"].push_back({run.first.to_string(), run.last.to_string()});
   json["histories"] = mark.histories;
+  if (manifest.lines > 0)
+    json["manifest"] = {{"chain", manifest.id},
+                        {"lines", manifest.lines},
+                        {"head", manifest.head},
+                        {"newest", manifest.tail}};
   archive::publish_text(home,
                         {.name = std::string(kMarkName),
                          .replace = true,

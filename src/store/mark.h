@@ -9,6 +9,7 @@
 
 #include "archive/home.h"
 #include "io/directory.h"
+#include "store/manifest_memory.h"
 #include "wal/segment.h"
 
 namespace weir::store {
@@ -34,6 +35,7 @@ struct Mark {
   [[nodiscard]] bool has_history(wal::TimelineId timeline) const;
   void add(wal::SegmentName segment);
   void add_history(wal::TimelineId timeline);
+  void remove(wal::SegmentName segment);
 };
 
 inline constexpr std::string_view kMarkName = ".pgweir-store";
@@ -42,9 +44,12 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// nullopt: there is none, or none that can be read: then nothing is known to be stored. Throws
 /// Error{io}.
 [[nodiscard]] std::optional<Mark> read_mark(io::Shelf& archive);
+/// What stands beside it in the same file: the mark has nothing of which no line of the manifest
+/// tells. nullopt likewise.
+[[nodiscard]] std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive);
 
 /// Durable when it returns. Throws Error{disk_full, io, durability}.
-void keep_mark(archive::Home& home, const Mark& mark);
+void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest = {});
 
 /// The right to send an archive's files, which one process at a time has. It ends with the object,
 /// and with the process.

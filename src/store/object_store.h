@@ -51,11 +51,14 @@ struct ObjectEntry {
   std::string key;
   std::uint64_t size = 0;
   std::string etag{};  ///< without quotes
+  /// When it was stored; max() if the store does not say.
+  std::chrono::system_clock::time_point modified{};
 };
 struct ObjectHead {
   std::uint64_t size = 0;
   std::string etag{};
   Metadata metadata{};
+  bool locked = false;  ///< nobody may remove this version, as far as the store tells
 };
 struct ObjectPage {
   std::vector<ObjectEntry> objects{};
@@ -68,6 +71,7 @@ struct Content {
   std::string sha256{};        ///< hexadecimal
   std::string md5{};           ///< likewise
   Metadata metadata{};
+  bool locked = false;  ///< nobody is to remove it for a time, if the store was told one
 };
 
 /// Objects under keys, written once and whole. Any thread. Nothing is tried again here, but for
@@ -91,6 +95,15 @@ class ObjectStore {
   /// "If-None-Match: *", which not every store heeds (probe.h).
   [[nodiscard]] virtual Put put_if_absent(const std::string& key, const Content& content) = 0;
   virtual void put(const std::string& key, const Content& content) = 0;
+  /// Over the object that has this ETag ("If-Match"), which not every store heeds. `taken`: it is
+  /// another one by now, or there is none.
+  [[nodiscard]] virtual Put put_if_match(const std::string& key, const Content& content,
+                                         const std::string& etag) {
+    const auto there = head(key);
+    if (!there || there->etag != etag) return Put::taken;
+    put(key, content);
+    return Put::stored;
+  }
   /// nullopt: there is no such object.
   [[nodiscard]] virtual std::optional<ObjectHead> head(const std::string& key) = 0;
   struct Range {
@@ -106,13 +119,38 @@ class ObjectStore {
   /// The version ids that a store which keeps versions has of one key, the newest first; empty
   /// where versions are not known.
   [[nodiscard]] virtual std::vector<std::string> versions(const std::string& key) = 0;
+  /// True once an answer has told that the bucket keeps versions.
+  [[nodiscard]] virtual bool keeps_versions() const { return false; }
+  /// As get(), of that version; empty: of the newest.
+  virtual bool get_version(const std::string& key, const std::string& version,
+                           const std::optional<Range>& range, const codec::Sink& sink) {
+    static_cast<void>(version);
+    return get(key, range, sink);
+  }
+  /// What the bucket is set to do, as the store's own XML: "versioning", "lifecycle",
+  /// "object-lock". nullopt: nothing of the kind, or the store does not know such a thing.
+  [[nodiscard]] virtual std::optional<std::string> setting(const std::string& which) {
+    static_cast<void>(which);
+    return std::nullopt;
+  }
   struct Kept {
     std::string key;
     std::string why;
   };
   /// At most 1000. Those that the store keeps; what is not there counts as removed.
   [[nodiscard]] virtual std::vector<Kept> remove(std::span<const std::string> keys) = 0;
+  /// Of one key these versions, for good. Where none are kept: the object.
+  [[nodiscard]] virtual std::vector<Kept> remove_versions(const std::string& key,
+                                                          std::span<const std::string> versions) {
+    static_cast<void>(versions);
+    return remove(std::span(&key, 1));
+  }
 };
+
+/// What is written once has one version. Where somebody has put another one over it, the oldest is
+/// what was archived. Empty: there is but one, or the bucket keeps none. Asks only a bucket that is
+/// known to keep versions.
+[[nodiscard]] std::string oldest_version(ObjectStore& store, const std::string& key);
 
 /// The whole object, if it is not larger than `most`: that is Error{damage}. nullopt: there is
 /// none.

@@ -32,6 +32,7 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
       CurlTransport::Settings{.ca_file = options.ca_file,
                               .proxy = options.proxy,
                               .bytes_per_second = options.bytes_per_second / options.jobs,
+                              .silent = options.silent,
                               .stop = stop});
   // Services on the machine or beside it answer at once, or are not there; no proxy reaches them.
   local_ = std::make_unique<CurlTransport>(CurlTransport::Settings{
@@ -39,10 +40,12 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
   web_ = std::make_unique<CurlTransport>(
       CurlTransport::Settings{.proxy = options.proxy, .total = 1min, .stop = std::move(stop)});
   credentials_ = std::make_unique<CredentialChain>(
-      CredentialChain::Settings{.command = options.credential_command,
-                                .file = options.credentials_file,
-                                .region = region_,
-                                .variable = of_environment},
+      CredentialChain::Settings{
+          .command = options.credential_command,
+          .file = options.credentials_file,
+          .region = region_,
+          .variable = of_environment,
+          .tell = [&log](const std::string& text) { log.warning("{}", text); }},
       *local_, *web_, clock);
   store_ =
       std::make_unique<S3Store>(S3Store::Settings{.bucket = options.place.bucket,
@@ -50,6 +53,7 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
                                                   .region = region_,
                                                   .style = options.style,
                                                   .storage_class = options.storage_class,
+                                                  .lock = options.lock,
                                                   .encryption = options.encryption},
                                 *transport_, *credentials_, clock, log);
 }

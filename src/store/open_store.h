@@ -6,12 +6,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/log.h"
+#include "store/age_keys.h"
 #include "store/credential_chain.h"
 #include "store/curl_transport.h"
 #include "store/layout.h"
 #include "store/s3_store.h"
+#include "store/signify.h"
 #include "store/url.h"
 
 namespace weir::store {
@@ -30,8 +33,13 @@ struct StoreOptions {
   std::string credential_command{};
   std::string storage_class{};
   std::string encryption{};
+  std::optional<S3Store::Settings::Lock> lock{};
   std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: any
   std::size_t jobs = 4;
+  std::chrono::seconds silent{30};  ///< a request in which nothing moves for so long is given up
+  std::vector<AgeRecipient> recipients{};  ///< to whom what is sent is encrypted; empty: it is not
+  std::vector<AgeIdentity> identities{};   ///< that read what is encrypted
+  std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: manifests are not signed
 };
 
 /// A store with all that it is made of. The module with libcurl is loaded by this. Throws

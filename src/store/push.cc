@@ -4,22 +4,25 @@
 
 #include <algorithm>
 #include <exception>
-#include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "archive/forms.h"
 #include "archive/home.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/published_open.h"
 #include "archive/timelines.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
 #include "store/cluster_record.h"
+#include "store/loss_records.h"
+#include "store/manifest_writer.h"
 #include "store/mark.h"
 #include "store/pace.h"
 #include "store/upload_plan.h"
+#include "store/upload_start.h"
 #include "store/uploader.h"
 #include "store/write_once.h"
 
@@ -29,7 +32,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPage = 1000;
+constexpr std::size_t kPage = 1000;  ///< objects
 /// Between looks whether somebody asks us to stop.
 constexpr auto kSlice = 100ms;
 
@@ -51,7 +54,7 @@ class Push {
 
  private:
   void prepare();
-  void find_what_is_there();
+  void keep(std::vector<ManifestEntry> entries, const Mark& mark);
   void work(std::size_t worker);
   void send(const UploadItem& item, RetryPolicy& retry);
   template <typename Request>
@@ -69,12 +72,14 @@ class Push {
 
   archive::Identity cluster_;
   archive::Timelines timelines_;
-  std::map<wal::SegmentName, std::vector<archive::SegmentFileName>> there_;
+  FormsThere there_;
   std::unique_ptr<Uploader> uploader_;
+  std::optional<ManifestWriter> manifest_;  ///< the thread's that called run()
   std::size_t all_ = 0;
 
   RequestWindow window_;
   std::unique_ptr<UploadPlan> plan_;
+  std::vector<ManifestEntry> entries_;  ///< of what was stored, for the manifest
   PushResult result_;
   std::size_t done_ = 0;
   std::size_t working_ = 0;
@@ -89,7 +94,6 @@ PushResult Push::run() {
   all_ = plan_->waiting();
   if (all_ == 0) return std::move(result_);
 
-  archive::DirectoryHome home(archive_);
   Mark written = plan_->mark();  // as it is on disk, before anybody moves it
   std::vector<std::unique_ptr<Threads::Thread>> workers;
   const auto count = std::min(options_.jobs, all_);
@@ -100,16 +104,19 @@ PushResult Push::run() {
   for (std::size_t i = 0; i < count; ++i)
     workers.push_back(threads_.start("store", [this, i] { work(i); }));
 
-  // The mark is written by this thread alone, and never holds up a request.
+  // Manifest and mark are written by this thread alone, and never hold up a request.
   std::exception_ptr failure;
   Threads::Lock lock(*mutex_);
   for (;;) {
-    changed_->wait(lock, [&] { return working_ == 0 || !(plan_->mark() == written); });
+    changed_->wait(
+        lock, [&] { return working_ == 0 || !entries_.empty() || !(plan_->mark() == written); });
     const bool last = working_ == 0;
-    if (const auto mark = plan_->mark(); !(mark == written)) {
+    const auto mark = plan_->mark();
+    if (!entries_.empty() || !(mark == written)) {
+      auto entries = std::exchange(entries_, {});
       lock.unlock();
       try {
-        keep_mark(home, mark);
+        keep(std::move(entries), mark);
         written = mark;
         lock.lock();
       } catch (...) {
@@ -132,6 +139,21 @@ PushResult Push::run() {
   return std::move(result_);
 }
 
+/// The lines first: of what is marked a line tells, wherever the power fails. (What is told and not
+/// marked is asked for again, and told once more.)
+void Push::keep(std::vector<ManifestEntry> entries, const Mark& mark) {
+  for (auto& entry : entries) manifest_->append(std::move(entry));
+  RetryPolicy retry(options_.seed + 1);
+  insist(retry, [&] {
+    manifest_->put();
+    return true;
+  });
+  archive::DirectoryHome home(archive_);
+  keep_mark(home, mark, manifest_->memory());
+  result_.manifest = manifest_->id();
+  result_.head = manifest_->head();
+}
+
 void Push::prepare() {
   const auto listing = archive::list_archive_names(archive_);
   archive::require_some_wal(listing, archive_.path(), io::what_is_nearby(archive_.path()));
@@ -142,70 +164,37 @@ void Push::prepare() {
     return;
   }
   cluster_ = *identity;
-  Mark mark{options_.store_name, cluster_.system_identifier, cluster_.segment_size, {}, {}};
-  auto found = read_mark(archive_);
-  const bool ours = found && found->store == mark.store &&
-                    found->system_identifier == mark.system_identifier &&
-                    found->segment_size == mark.segment_size;
-  if (ours)
-    mark = std::move(*found);
-  else if (found)
-    log_.info("the archive was sent to {} so far: this store is asked what it has", found->store);
-  plan_ = std::make_unique<UploadPlan>(std::move(mark));
+  auto start = starting_mark(archive_, options_.store_name, cluster_, log_);
+  plan_ = std::make_unique<UploadPlan>(std::move(start.mark));
   plan_->offer(listing);
-  if (plan_->waiting() == 0) return;
+  if (plan_->waiting() == 0) {
+    mirror_losses(archive_, listing, store_, layout_, {options_.retry_for, options_.seed});
+    return;
+  }
 
   RetryPolicy retry(options_.seed);
-  const auto conditions = insist(retry, [&] {
-    return probe_conditions(store_,
-                            layout_.own_key(fmt::format("pgweir-probe-{:016x}", options_.seed)));
-  });
-  if (conditions != Conditions::heeded)
-    log_.warning(
-        "the store {} \"If-None-Match\" in this bucket: it cannot keep two archivers that "
-        "write at the same moment apart",
-        conditions == Conditions::ignored ? "does not heed" : "does not know");
+  const auto conditions =
+      insist(retry, [&] { return tell_conditions(store_, layout_, options_.seed, log_); });
   insist(retry, [&] {
     require_same_cluster(store_, layout_, conditions,
                          {cluster_.system_identifier, cluster_.segment_size, layout_.form()});
     return true;
   });
-  find_what_is_there();
+  manifest_.emplace(store_, layout_, options_.manifest_key, log_);
+  insist(retry, [&] {
+    manifest_->start(start.manifest, new_manifest_id());
+    return true;
+  });
+  // Before the WAL behind a hole: so nobody finds that without being told.
+  mirror_losses(archive_, listing, store_, layout_, {options_.retry_for, options_.seed});
+  there_ = forms_there(plan_->pending(), cluster_.segment_size, layout_, [&](const auto& after) {
+    if (stopping()) return ObjectPage();
+    return insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kPage); });
+  });
   timelines_ = archive::Timelines::read(archive_, listing);
-  uploader_ = std::make_unique<Uploader>(Uploader::Where{archive_, store_, layout_}, conditions,
-                                         cluster_, timelines_);
-}
-
-/// In whatever form another archiver, or we ourselves, have stored it: the condition of a PUT knows
-/// one key only.
-void Push::find_what_is_there() {
-  std::map<wal::TimelineId, wal::SegmentName> first;
-  std::map<wal::TimelineId, wal::SegmentName> last;
-  for (const auto& item : plan_->pending()) {
-    if (!item.segment) continue;
-    first.emplace(item.timeline, *item.segment);
-    last.insert_or_assign(item.timeline, *item.segment);
-  }
-  RetryPolicy retry(options_.seed + 1);
-  for (const auto& [timeline, segment] : first) {
-    auto after = layout_.before(segment, cluster_.segment_size);
-    for (bool more = true; more && !stopping();) {
-      const auto page =
-          insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kPage); });
-      more = page.more && !page.objects.empty();
-      for (const auto& object : page.objects) {
-        after = object.key;
-        const auto name = layout_.file_of(object.key);
-        const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
-        if (!file || file->partial) continue;
-        if (last.at(timeline) < file->segment) {
-          more = false;  // behind all that is to be sent of this timeline
-          break;
-        }
-        there_[file->segment].push_back(*file);
-      }
-    }
-  }
+  uploader_ =
+      std::make_unique<Uploader>(Uploader::Where{archive_, store_, layout_, options_.sealing},
+                                 conditions, cluster_, timelines_);
 }
 
 /// Again and again, as long as it may pass and there is time.
@@ -279,20 +268,24 @@ void Push::work(std::size_t worker) {
 void Push::send(const UploadItem& item, RetryPolicy& retry) {
   try {
     const auto found = item.segment ? there_.find(*item.segment) : there_.end();
-    const auto done = insist(retry, [&] {
+    auto done = insist(retry, [&] {
       return item.segment
                  ? uploader_->segment(*item.segment, found == there_.end()
                                                          ? std::vector<archive::SegmentFileName>()
                                                          : found->second)
                  : uploader_->history(item.timeline);
     });
+    if (item.segment && done.what != Uploader::Result::What::gone)
+      archive::close_published_open(archive_, *item.segment);
     const Threads::Lock lock(*mutex_);
     window_.on_done();
     using What = Uploader::Result::What;
     if (done.what == What::gone) {
       plan_->gone(item);
     } else {
+      entries_.push_back(std::move(*done.entry));
       plan_->stored(item);
+      if (!done.compared) ++result_.not_compared;
       if (done.what == What::was_there)
         ++result_.were_there;
       else

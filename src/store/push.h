@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "io/directory.h"
 #include "store/layout.h"
 #include "store/object_store.h"
+#include "store/signify.h"
+#include "store/uploader.h"
 
 namespace weir::store {
 
@@ -25,6 +28,8 @@ struct PushOptions {
   std::chrono::milliseconds retry_for{60'000};
   std::function<bool()> stop = nullptr;  ///< asked now and then: begin nothing more
   std::function<void(std::size_t done, std::size_t all)> progress = nullptr;
+  Sealing sealing{};
+  std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
   std::uint64_t seed = 0;  ///< of what must not be guessed, nor happen in step
 };
 
@@ -33,9 +38,12 @@ struct PushResult {
   std::size_t histories = 0;
   std::uint64_t bytes = 0;
   std::size_t were_there = 0;
-  std::size_t pending = 0;  ///< files that do not count as sent
-  std::string next{};       ///< the first of them
+  std::size_t not_compared = 0;  ///< of these: encrypted, by another archiver or with a lost key
+  std::size_t pending = 0;       ///< files that do not count as sent
+  std::string next{};            ///< the first of them
   bool stopped = false;
+  std::string manifest{};         ///< the chain's name; empty: there was nothing to be told
+  std::string head{};             ///< hash of its last line
   std::vector<Error> failures{};  ///< at most one of each file
 };
 

@@ -31,7 +31,13 @@ class S3Store final : public ObjectStore {
     std::string region = "us-east-1";
     Style style = Style::automatic;
     std::string storage_class{};  ///< empty: the bucket's own
-    std::string encryption{};     ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: as the bucket says
+    /// Of objects that are to be locked (Object Lock); without a time none is.
+    struct Lock {
+      std::chrono::milliseconds time{};
+      bool compliance = false;  ///< else "governance", which some rights can lift
+    };
+    std::optional<Lock> lock{};
+    std::string encryption{};  ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: as the bucket says
   };
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
@@ -42,15 +48,26 @@ class S3Store final : public ObjectStore {
   [[nodiscard]] std::string name() const override { return "s3://" + settings_.bucket; }
   [[nodiscard]] Put put_if_absent(const std::string& key, const Content& content) override;
   void put(const std::string& key, const Content& content) override;
+  [[nodiscard]] Put put_if_match(const std::string& key, const Content& content,
+                                 const std::string& etag) override;
   [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override;
   bool get(const std::string& key, const std::optional<Range>& range,
-           const codec::Sink& sink) override;
+           const codec::Sink& sink) override {
+    return get_version(key, "", range, sink);
+  }
+  bool get_version(const std::string& key, const std::string& version,
+                   const std::optional<Range>& range, const codec::Sink& sink) override;
+  [[nodiscard]] bool keeps_versions() const override { return keeps_versions_; }
   [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
                                 std::size_t most) override;
   [[nodiscard]] std::vector<std::string> versions(const std::string& key) override;
+  [[nodiscard]] std::optional<std::string> setting(const std::string& which) override;
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
+  [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
+                                                  std::span<const std::string> versions) override;
 
  private:
+  std::vector<Kept> remove_by(const std::string& request);
   struct Call {
     std::string method;
     std::string what;   ///< "could not …"
@@ -64,6 +81,7 @@ class S3Store final : public ObjectStore {
   Answer perform(const Call& call);
   Answer send(const Call& call, const Credentials& credentials);
   [[nodiscard]] StoreError error(const Answer& answer, const Call& call) const;
+  void require_stored(const Answer& answer, const std::string& key, const Content& content);
   [[nodiscard]] Call put_call(const std::string& key, const Content& content) const;
   [[nodiscard]] std::string name_of_call(const Call& call) const;
 
@@ -76,6 +94,7 @@ class S3Store final : public ObjectStore {
   Log& log_;
   /// Added to our clock: what the store's is ahead.
   std::atomic<std::chrono::seconds::rep> ahead_ = 0;
+  std::atomic<bool> keeps_versions_ = false;
 };
 
 }  // namespace weir::store

@@ -11,8 +11,11 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "crypto/digest.h"
+#include "store/answers.h"
 #include "store/cluster_record.h"
 #include "store/mark.h"
+#include "store/memory_bytes.h"
 #include "store/store_files.h"
 #include "store/write_once.h"
 
@@ -66,7 +69,29 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
              "machine send to this place."});
         break;
     }
-    if (const auto head = store.head(key))
+    constexpr std::string_view kText = "pgweir looks whether it reads what it has written\n";
+    const auto bytes = std::as_bytes(std::span(kText));
+    crypto::Digest sha256(crypto::Digest::Kind::sha256);
+    crypto::Digest md5(crypto::Digest::Kind::md5);
+    sha256.add(bytes);
+    md5.add(bytes);
+    MemoryBytes content(bytes);
+    store.put(key, {.bytes = &content,
+                    .sha256 = crypto::to_hex(sha256.finish()),
+                    .md5 = crypto::to_hex(md5.finish())});
+    const bool same = get_text(store, key, kText.size()) == kText;
+    if (same)
+      findings.push_back({Level::good, "what was stored is read back"});
+    else
+      findings.push_back({Level::bad, "what was stored is not what is read back",
+                          "Something between here and the store changes objects."});
+    const auto kept = store.remove(std::array{key});
+    if (!kept.empty())
+      findings.push_back(
+          {Level::warning, "objects cannot be removed: " + kept.front().why,
+           "\"pgweir prune --store\" needs s3:DeleteObject; sending and restoring do "
+           "not."});
+    else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
                           "Versions or a lock keep it; what pgweir removes stays until then."});
     else
@@ -74,6 +99,78 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
   } catch (const Error& error) {
     findings.push_back(of_error(error));
   }
+}
+
+void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result) {
+  auto& findings = result.findings;
+  const auto ask = [&](const std::string& which) -> std::optional<std::string> {
+    try {
+      auto text = store.setting(which);
+      if (text) return text;
+    } catch (const StoreError& error) {
+      if (may_pass(error.trouble())) {
+        findings.push_back(of_error(error));
+      } else {
+        findings.push_back(
+            {Level::warning,
+             fmt::format("the bucket's settings ({}) cannot be read: {}", which, error.message()),
+             "These keys may not, or the store knows nothing of the kind: look at "
+             "them yourself. A rule that removes or freezes objects is the end of "
+             "an archive."});
+      }
+    }
+    return std::nullopt;
+  };
+  const auto unread = findings.size();
+  if (const auto text = ask("lifecycle"))
+    for (const auto& rule : parse_lifecycle(*text).value_or(std::vector<LifecycleRule>())) {
+      const auto& prefix = layout.wal_prefix();
+      if (!prefix.starts_with(rule.prefix) && !rule.prefix.starts_with(prefix)) continue;
+      const auto name = rule.id.empty() ? std::string() : " \"" + rule.id + "\"";
+      const auto some = rule.filtered ? " (some of it)" : "";
+      if (rule.expires_days || rule.expires_date)
+        findings.push_back(
+            {Level::bad,
+             fmt::format("the lifecycle rule{} removes the archive's objects{} {}", name, some,
+                         rule.expires_days ? fmt::format("after {} days", *rule.expires_days)
+                                           : "on " + *rule.expires_date),
+             "A base backup that needs older WAL cannot be recovered then. Take the rule off this "
+             "prefix: \"pgweir prune --store\" knows what backups need."});
+      for (const auto& storage_class : rule.moves_to) {
+        const bool frozen = storage_class.find("GLACIER") != std::string::npos ||
+                            storage_class.find("ARCHIVE") != std::string::npos;
+        const bool at_once = storage_class == "GLACIER_IR" || !frozen;
+        findings.push_back(
+            {at_once ? Level::good : Level::bad,
+             fmt::format("the lifecycle rule{} moves the archive's objects{} to {}", name, some,
+                         storage_class),
+             at_once ? ""
+                     : "What lies there is not read at once: a recovery stops at each object "
+                       "until it was brought back. Take the rule off this prefix."});
+      }
+    }
+  if (const auto text = ask("versioning")) {
+    const auto versioning = parse_versioning(*text).value_or("");
+    if (versioning == "Enabled")
+      findings.push_back({Level::good,
+                          "the bucket keeps versions: what is removed or overwritten stays, and "
+                          "takes space until a lifecycle rule ends old versions"});
+  }
+  if (const auto text = ask("object-lock")) {
+    const auto lock = parse_lock(*text).value_or(LockSettings{});
+    if (lock.enabled)
+      findings.push_back(
+          {Level::good,
+           lock.mode.empty()
+               ? std::string(
+                     "objects can be locked in this bucket; those that name no lock are not")
+               : fmt::format(
+                     "objects are locked for {} ({}): \"pgweir prune --store\" removes none "
+                     "before",
+                     lock.period, lock.mode)});
+  }
+  if (findings.size() == unread)
+    findings.push_back({Level::good, "no rule of the bucket removes, moves or locks the archive"});
 }
 
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,
@@ -101,7 +198,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
     const auto ours = here.find(file.name);
     // Compressed by another one it may have another size; raw it has one size only.
     if (ours != here.end() && name->method == codec::Method::none &&
-        ours->second != file.object.size)
+        !file.object.key.ends_with(kAgeSuffix) && ours->second != file.object.size)
       sizes.push_back(file.name);
     return true;
   });

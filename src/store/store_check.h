@@ -27,6 +27,9 @@ struct StoreCheck {
 /// rest is left out. `random`: a part of the object's key.
 void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                  StoreCheck& result);
+/// What the bucket is set to do with the archive by itself: rules that remove or freeze its
+/// objects, versions, a lock. What may not be read is told, and no failure.
+void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result);
 /// Holds an archive against the store, by names and sizes: what was sent has to be there. Throws
 /// Error for an archive that cannot be read.
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,

@@ -4,13 +4,17 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "store/age_file.h"
 #include "store/cluster_record.h"
+#include "store/memory_bytes.h"
+#include "store/object_bytes.h"
 #include "store/one_file_shelf.h"
 #include "wal/record_verifier.h"
 
@@ -22,28 +26,20 @@ constexpr std::size_t kPage = 1000;
 /// Of one file: the largest segment, and what compressing it in vain adds.
 constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
 
-std::optional<std::vector<std::byte>> get_all(ObjectStore& store, const std::string& key) {
-  std::vector<std::byte> content;
-  const bool there = store.get(key, std::nullopt, [&](std::span<const std::byte> piece) {
-    if (content.size() + piece.size() > kLargestFile)
-      throw Error(ErrorKind::damage, "an object in the store is larger than any of its kind")
-          .with("object", store.name_of(key));
-    content.insert(content.end(), piece.begin(), piece.end());
-    return true;
-  });
-  return there ? std::optional(std::move(content)) : std::nullopt;
-}
-
 /// The form to be read, of those that the store has.
-std::optional<archive::SegmentFileName> find_form(ObjectStore& store, const Layout& layout,
-                                                  wal::SegmentName segment) {
-  std::optional<archive::SegmentFileName> best;
+struct StoredForm {
+  archive::SegmentFileName file;
+  std::string key;
+};
+std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
+                                    wal::SegmentName segment) {
+  std::optional<StoredForm> best;
   for (const auto& object : store.list(layout.key(segment), "", kPage).objects) {
     const auto name = layout.file_of(object.key);
     const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
     if (file && !file->partial && file->segment == segment &&
-        (!best || archive::counts_before(*file, *best)))
-      best = file;
+        (!best || archive::counts_before(*file, best->file)))
+      best = StoredForm{*file, object.key};
   }
   return best;
 }
@@ -82,28 +78,43 @@ void for_each_file(ObjectStore& store, const Layout& layout,
       after = object.key;
       auto name = layout.file_of(object.key);
       if (!name) continue;
-      if (!archive::SegmentFileName::parse(*name) && !wal::parse_history_name(*name)) continue;
+      if (!archive::SegmentFileName::parse(*name) && !archive::parse_history_name(*name)) continue;
       if (!take({std::move(*name), object})) return;
     }
   }
 }
 
 bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
-                archive::Home& home, const std::string& target) {
-  auto file = archive::SegmentFileName::parse(name);
+                archive::Home& home, const std::string& target,
+                std::span<const AgeIdentity> identities) {
+  const auto sealed = name.ends_with(kAgeSuffix);
+  auto file = archive::SegmentFileName::parse(
+      sealed ? name.substr(0, name.size() - kAgeSuffix.size()) : name);
   const auto timeline = wal::parse_history_name(name);
   if (!file && !timeline)
     throw Error(ErrorKind::usage, "neither a segment's name nor a history's").with("name", name);
-  const bool plain = file && !file->partial && file->method == codec::Method::none;
-  if (plain) file = find_form(store, layout, file->segment);
-  if (plain && !file) return false;
-  const auto key = file ? layout.key(*file) : layout.history_key(*timeline);
-  auto content = get_all(store, key);
+  const bool plain = file && !sealed && !file->partial && file->method == codec::Method::none;
+  auto key = timeline ? layout.history_key(*timeline) : layout.key(*file);
+  if (sealed) key += kAgeSuffix;
+  if (plain) {
+    auto form = find_form(store, layout, file->segment);
+    if (!form) return false;
+    file = form->file;
+    key = std::move(form->key);
+  }
+  auto content = read_whole(store, key, kLargestFile, {.retry_for = std::chrono::milliseconds(0)});
   if (!content) return false;
+  const auto path = store.name_of(key);
+  if (plain && key.ends_with(kAgeSuffix)) {
+    AgeOpened opened(std::make_unique<MemoryBytes>(std::span<const std::byte>(*content)),
+                     identities, path);
+    std::vector<std::byte> read(static_cast<std::size_t>(opened.size()));
+    read.resize(opened.read_at(0, read));
+    content = std::move(read);
+  }
   const auto cluster = plain ? read_cluster(store, layout) : std::nullopt;
   const auto stored = file ? file->to_string() : std::string(name);
-  const auto path = store.name_of(key);
-  OneFileShelf shelf(path.substr(0, path.size() - stored.size() - 1), stored,
+  OneFileShelf shelf(path.substr(0, path.rfind('/')), stored,
                      plain ? std::move(*content) : std::vector<std::byte>());
   home.publish({.name = target}, [&](archive::Draft& draft) {
     if (plain)

@@ -8,34 +8,28 @@
 namespace weir::store {
 
 std::string UploadItem::to_string() const {
+  if (timeline == 0) return "the store's manifest";
   return segment ? segment->to_string() : wal::history_name(timeline);
 }
 
+void UploadPlan::offer(const UploadItem& item) {
+  if (item.segment ? mark_.has(*item.segment) : mark_.has_history(item.timeline)) return;
+  auto& entries = lines_[item.timeline].entries;
+  // Most often behind all others; but one may be imported into a hole.
+  const auto at = std::lower_bound(
+      entries.begin(), entries.end(), item,
+      [](const Entry& entry, const UploadItem& wanted) { return entry.item < wanted; });
+  if (at == entries.end() || at->item != item) entries.insert(at, Entry{item});
+}
+
 void UploadPlan::offer(const archive::Listing& listing) {
-  const auto add = [&](const UploadItem& item) {
-    auto& entries = lines_[item.timeline].entries;
-    const auto same = [&](const Entry& entry) { return entry.item == item; };
-    if (std::any_of(entries.begin(), entries.end(), same)) return;
-    // A history comes first, a segment in its place: one may be imported into a hole.
-    const auto behind = [&](const Entry& entry) {
-      return entry.item.segment && (!item.segment || *item.segment < *entry.item.segment);
-    };
-    entries.insert(std::find_if(entries.begin(), entries.end(), behind), Entry{item});
-  };
-  for (const auto& history : listing.histories)
-    if (!mark_.has_history(history.timeline)) add({history.timeline});
-  // In order, and in the other forms once more: the newest is looked at first.
-  std::optional<wal::SegmentName> last;
+  for (const auto& history : listing.histories) offer(UploadItem{history.timeline});
+  std::optional<wal::SegmentName> last;  // in other forms it comes once more
   for (const auto& entry : listing.segments) {
     const auto& segment = entry.name.segment;
     if (entry.name.partial || last == segment || !segment.fits(mark_.segment_size)) continue;
     last = segment;
-    if (mark_.has(segment)) continue;
-    auto& entries = lines_[segment.timeline()].entries;
-    if (entries.empty() || !entries.back().item.segment || *entries.back().item.segment < segment)
-      entries.push_back(Entry{{segment.timeline(), segment}});
-    else
-      add({segment.timeline(), segment});
+    offer(UploadItem{segment.timeline(), segment});
   }
 }
 
@@ -78,6 +72,7 @@ bool UploadPlan::advance(Line& line) {
         mark_.add_history(front.item.timeline);
       moved = true;
     }
+    settled_.push_back(front.item);
     line.entries.pop_front();
   }
   return moved;
@@ -98,6 +93,10 @@ void UploadPlan::again(const UploadItem& item) { find(item).state = State::waiti
 void UploadPlan::stuck(const UploadItem& item) {
   find(item).state = State::waiting;
   lines_[item.timeline].stuck = true;
+}
+
+void UploadPlan::resume() {
+  for (auto& [timeline, line] : lines_) line.stuck = false;
 }
 
 std::size_t UploadPlan::waiting() const {

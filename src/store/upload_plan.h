@@ -1,10 +1,12 @@
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <deque>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "archive/listing.h"
@@ -16,8 +18,9 @@ namespace weir::store {
 /// A file of an archive that a store is to have.
 struct UploadItem {
   wal::TimelineId timeline = 1;
-  std::optional<wal::SegmentName> segment{};  ///< nullopt: the timeline's history
-  bool operator==(const UploadItem&) const = default;
+  std::optional<wal::SegmentName> segment{};  ///< nullopt: the timeline's history; of 0: no file
+  /// A timeline's history comes before its segments.
+  auto operator<=>(const UploadItem&) const = default;
   [[nodiscard]] std::string to_string() const;
 };
 
@@ -32,6 +35,8 @@ class UploadPlan {
   /// The finished files of an archive that are not sent and were not offered before. Once in a
   /// while, with a new listing.
   void offer(const archive::Listing& listing);
+  /// One of them.
+  void offer(const UploadItem& item);
 
   /// The next one to be begun, if fewer than `window` are under way. nullopt: not now.
   [[nodiscard]] std::optional<UploadItem> next(std::size_t window);
@@ -39,10 +44,16 @@ class UploadPlan {
   bool stored(const UploadItem& item);
   /// It is no longer in the archive: it is not sent, and nothing waits for it. True likewise.
   bool gone(const UploadItem& item);
+  /// What has come to count since the last time, or is gone: nothing waits for it any more.
+  [[nodiscard]] std::vector<UploadItem> take_settled() { return std::exchange(settled_, {}); }
   /// It was begun, and is to be begun again.
   void again(const UploadItem& item);
   /// It cannot be sent: nothing more is begun on its timeline, and the mark stays before it.
   void stuck(const UploadItem& item);
+  /// The store does not have it any more: it does not count as sent, and may be offered anew.
+  void forget(wal::SegmentName segment) { mark_.remove(segment); }
+  /// What could not be sent may be tried again.
+  void resume();
 
   [[nodiscard]] const Mark& mark() const { return mark_; }
   [[nodiscard]] std::size_t under_way() const { return under_way_; }
@@ -67,6 +78,7 @@ class UploadPlan {
   Mark mark_;
   std::map<wal::TimelineId, Line> lines_;
   std::size_t under_way_ = 0;
+  std::vector<UploadItem> settled_;
 };
 
 }  // namespace weir::store

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,8 +12,11 @@
 #include "archive/listing.h"
 #include "archive/timelines.h"
 #include "io/shelf.h"
+#include "store/age_file.h"
 #include "store/layout.h"
+#include "store/manifest_line.h"
 #include "store/object_store.h"
+#include "store/sealing.h"
 #include "store/write_once.h"
 
 namespace weir::store {
@@ -25,6 +31,7 @@ class Uploader {
     io::Shelf& archive;
     ObjectStore& store;
     const Layout& layout;
+    Sealing sealing{};
   };
   Uploader(const Where& where, Conditions conditions, const archive::Identity& cluster,
            const archive::Timelines& timelines)
@@ -38,23 +45,45 @@ class Uploader {
     };
     What what = What::stored;
     std::uint64_t bytes = 0;  ///< that were sent
+    bool compared = true;     ///< false: what is there is encrypted, and nothing tells its content
+    std::optional<ManifestEntry> entry{};  ///< of the object; nullopt: it is gone
   };
   /// `there`: forms of the segment that the store was seen to have. Throws StoreError;
   /// Error{conflict} that names both; Error{damage} for a file that must not be sent; Error{io}.
   [[nodiscard]] Result segment(wal::SegmentName segment,
-                               const std::vector<archive::SegmentFileName>& there);
+                               const std::vector<archive::SegmentFileName>& there) const;
   /// Likewise.
-  [[nodiscard]] Result history(wal::TimelineId timeline);
+  [[nodiscard]] Result history(wal::TimelineId timeline) const;
 
  private:
   struct Checked {
     std::uint64_t records_end = 0;  ///< offset: what lies behind means nothing
     Content content{};
+    std::unique_ptr<AgeSealed> sealed{};  ///< what `content` reads, if it is encrypted
+    std::string digest{};                 ///< of the WAL up to records_end, if it is encrypted
+    std::string hmac{};                   ///< by it; empty: there is no key
+    /// What a manifest's line tells of the WAL itself.
+    ManifestEntry wal{};
   };
+  struct Found;
   [[nodiscard]] Checked check(const archive::SegmentFileName& file, io::Bytes& bytes) const;
-  /// False: there is no such object (any more).
-  [[nodiscard]] bool is_same(const archive::SegmentFileName& ours, const Checked& checked,
-                             const archive::SegmentFileName& theirs);
+  enum class Same {
+    yes,
+    gone,  ///< there is no such object (any more)
+    unknown,
+    padded,  ///< the same as far as it goes: an open segment that was published (padded.h)
+  };
+  [[nodiscard]] Found is_same(const archive::SegmentFileName& ours, const Checked& checked,
+                              const archive::SegmentFileName& theirs) const;
+
+  [[nodiscard]] Found compare_sealed(const archive::SegmentFileName& ours, const Checked& checked,
+                                     const std::string& key) const;
+  [[nodiscard]] bool padded_is_ours(const archive::SegmentFileName& ours, std::uint64_t bytes,
+                                    const Metadata& told) const;
+  [[nodiscard]] std::string digest_of_wal(const archive::SegmentFileName& file, io::Bytes& bytes,
+                                          std::uint64_t records_end) const;
+  [[nodiscard]] Error conflict(const archive::SegmentFileName& ours, const std::string& key,
+                               const ObjectHead& head, const std::string& how) const;
 
   const Where where_;
   const Conditions conditions_;

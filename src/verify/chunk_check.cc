@@ -92,7 +92,9 @@ void ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
           forms.push_back(*other);
         continue;
       }
-      if (damage && attempt.last_record_start() >= border) damage = std::nullopt;
+      if (damage &&
+          (attempt.last_record_start() >= border || context_.padded_behind(node, file, *damage)))
+        return;
       if (!damage) {
         verifier = std::move(attempt);
         break;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "archive/segment_reader.h"
+#include "base/error.h"
 
 namespace weir::verify {
 
@@ -10,7 +11,7 @@ using wal::Lsn;
 
 Context::Context(io::Shelf& archive, const Plan& the_plan, const archive::Timelines& timelines,
                  const Cluster& the_cluster, std::optional<Lsn> start_of_backup,
-                 Results& the_results)
+                 const std::vector<archive::PublishedOpen>& published, Results& the_results)
     : shelf(archive),
       plan(the_plan),
       cluster(the_cluster),
@@ -23,6 +24,8 @@ Context::Context(io::Shelf& archive, const Plan& the_plan, const archive::Timeli
     if (history && (node.timeline == 1 || !history->ancestors().empty()))
       histories_.emplace(node.timeline, *history);
   }
+  for (const auto& each : published)
+    if (each.end.valid()) published_.emplace(each.segment, each.end);
 }
 
 const wal::TimelineHistory* Context::history(wal::TimelineId timeline) const {
@@ -36,6 +39,23 @@ bool Context::leaves_within(const Node& node, Lsn at) const {
     const auto end = known.second.end_of(node.timeline);
     return end && cluster.segment_size.segno(*end) == node.segno && at >= *end;
   });
+}
+
+std::optional<Lsn> Context::padded_behind(const Node& node, const archive::SegmentFileName& file,
+                                          const wal::Damage& damage) const {
+  const auto found = published_.find(node.name);
+  if (found == published_.end() || damage.at < found->second) return std::nullopt;
+  const bool last = std::none_of(plan.nodes.begin(), plan.nodes.end(), [&](const Node& other) {
+    return other.timeline == node.timeline && other.segno > node.segno;
+  });
+  if (!last) return std::nullopt;
+  try {
+    if (archive::has_zeros_behind(shelf, file, cluster.segment_size, found->second))
+      return found->second;
+  } catch (const Error&) {
+    // What it was read for is damage then, and told as such.
+  }
+  return std::nullopt;
 }
 
 wal::SegmentName Context::segment_of(wal::TimelineId timeline, Lsn lsn) const {

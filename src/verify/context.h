@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "archive/listing.h"
+#include "archive/published_open.h"
 #include "archive/timelines.h"
 #include "io/shelf.h"
 #include "verify/plan.h"
@@ -27,11 +29,16 @@ class Context {
  public:
   Context(io::Shelf& archive, const Plan& the_plan, const archive::Timelines& timelines,
           const Cluster& the_cluster, std::optional<wal::Lsn> start_of_backup,
-          Results& the_results);
+          const std::vector<archive::PublishedOpen>& published, Results& the_results);
 
   /// nullptr where nobody knows which pages are an ancestor's.
   [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
   [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
+  /// Where the zeros of a segment begin that was published unfinished ("pgweir store
+  /// publish-open"), if `damage` is nothing but these, and the segment its timeline's last one.
+  [[nodiscard]] std::optional<wal::Lsn> padded_behind(const Node& node,
+                                                      const archive::SegmentFileName& file,
+                                                      const wal::Damage& damage) const;
   /// The segment that a recovery reads that byte from.
   [[nodiscard]] wal::SegmentName segment_of(wal::TimelineId timeline, wal::Lsn lsn) const;
   /// At the segment's first byte.
@@ -55,6 +62,7 @@ class Context {
 
  private:
   std::map<wal::TimelineId, wal::TimelineHistory> histories_;
+  std::map<wal::SegmentName, wal::Lsn> published_;  ///< unfinished ones, and their ends
 };
 
 /// How often a file is looked at that changes under our eyes.

@@ -54,6 +54,14 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
         context_.results.settle(index, {State::partial, attempt.last_record_end(), name});
         return false;
       }
+      if (const auto end = context_.padded_behind(node, forms[i], *reading.damage)) {
+        context_.results.note(
+            fmt::format("{}: padded behind {}: it was published unfinished (\"pgweir store "
+                        "publish-open\"), and a recovery ends there",
+                        name, *end));
+        context_.results.settle(index, {State::partial, *end, name});
+        return false;
+      }
       broken.push_back(damage_finding(context_, node, name, *reading.damage, reading.first_page));
       worst = {State::damaged, attempt.last_record_end(), name};
     } catch (const Error& error) {

@@ -358,7 +358,7 @@ void Run::check_segments() {
   results_ = std::make_unique<Results>(plan_.nodes.size(), advance, options_.stop);
   Context context(directory_, plan_, timelines_, cluster_,
                   options_.backup ? std::optional(options_.backup->start) : std::nullopt,
-                  *results_);
+                  archive::read_published_open(directory_, listing_), *results_);
   ChunkCheck check(context);
   work(check);
   for (auto& finding : results_->findings()) report_.findings.push_back(std::move(finding));

@@ -1,20 +1,31 @@
 #include "wal/segment.h"
 
 #include <array>
-#include <charconv>
 
 namespace weir::wal {
 
 namespace {
 
+constexpr std::uint8_t kNoDigit = 0x80;
+/// By table: an archive may have a million names to be read.
+constexpr auto kDigits = [] {
+  std::array<std::uint8_t, 256> digits{};
+  digits.fill(kNoDigit);
+  for (std::uint8_t i = 0; i < 16; ++i)
+    digits[static_cast<unsigned char>("0123456789ABCDEF"[i])] = i;
+  return digits;
+}();
+
 /// Eight upper-case hex digits, as PostgreSQL's %08X writes them; lower case is another file name.
 std::optional<std::uint32_t> parse_word(std::string_view digits) {
-  for (const char c : digits)
-    if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'))) return std::nullopt;
   std::uint32_t value = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  std::uint32_t wrong = 0;
+  for (const char c : digits) {
+    const auto digit = kDigits[static_cast<unsigned char>(c)];
+    wrong |= digit;
+    value = value << 4 | (digit & 0xF);
+  }
+  if ((wrong & kNoDigit) != 0) return std::nullopt;
   return value;
 }
 

@@ -46,6 +46,17 @@ class BareLoop(Contender):
         return [str(self._program), str(directory), conninfo, slot, *self._options]
 
 
+class BareTls(Contender):
+    """tests/bench/bare_tls.c: what decrypting alone costs. It archives nothing."""
+
+    def __init__(self, program):
+        super().__init__("bare decryption", True)
+        self.archives, self._program = False, program
+
+    def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
+        return [str(self._program), conninfo, slot, str(endpos)]
+
+
 STOCK = Contender("pg_receivewal", True)
 STOCK_GZIP1 = Contender("pg_receivewal gzip:1", True, "-Zgzip:1")
 STOCK_LZ4 = Contender("pg_receivewal lz4", True, "-Zlz4")
@@ -57,13 +68,14 @@ class Run:
     """One receiver in a fresh archive, from its start to its end; a context manager."""
 
     def __init__(self, contender, bench, server, slot, synchronous=False, endpos=None, env=None,
-                 conninfo=None):
+                 conninfo=None, words=None):
         self.contender, self._bench, self._server, self.slot = contender, bench, server, slot
         self.directory = bench.place / f"archive-{time.monotonic_ns()}"
         self.directory.mkdir(mode=0o700)
         self.log = bench.place / "receiver.log"
         self.archive = Archive(self.directory, server.segment_size)
-        conninfo = conninfo or server.conninfo(application_name=f"bench_{slot}")
+        conninfo = conninfo or server.conninfo(application_name=f"bench_{slot}",
+                                               **(words or {"sslmode": "disable"}))
         self.command = contender.command(self.directory, conninfo, slot, synchronous, endpos)
         self._env = {**{key: value for key, value in os.environ.items()
                         if not key.startswith("PG")}, **(env or {}), **contender.env}

@@ -107,6 +107,34 @@ class Peak(threading.Thread):
         return self._kb / 1024
 
 
+class Came(threading.Thread):
+    """How many bytes have come through a network device."""
+
+    def __init__(self, device):
+        super().__init__(daemon=True)
+        self._device, self._over, self._seen = device, threading.Event(), []
+        self.start()
+
+    def run(self):
+        while not self._over.wait(0.01):
+            for line in pathlib.Path("/proc/net/dev").read_text().splitlines():
+                name, _, numbers = line.partition(":")
+                if name.strip() == self._device:
+                    self._seen.append((time.monotonic(), int(numbers.split()[0])))
+
+    def stop(self, count=2, begins=100_000):
+        """MB in each of the first seconds behind the first `begins` bytes."""
+        self._over.set()
+        self.join()
+        first = self._seen[0][1]
+        begin = next(at for at, bytes_ in self._seen if bytes_ - first >= begins)
+
+        def by(moment):
+            return max(bytes_ for at, bytes_ in self._seen if at <= moment)
+
+        return [(by(begin + number + 1) - by(begin + number)) / 1e6 for number in range(count)]
+
+
 def percentile(sorted_values, share):
     return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * share))]
 

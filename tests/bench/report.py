@@ -11,6 +11,8 @@ from measure import median
 # metric → heading, decimals, True if less is better
 METRICS = {
     "mb_s": ("MB/s", 0, False),
+    "first_second_mb": ("MB in the first second", 0, False),
+    "second_second_mb": ("MB in the second", 0, False),
     "tps": ("commits/s", 0, False),
     "cpu_s_gib": ("CPU s/GiB", 2, True),
     "server_cpu_s_gib": ("server's CPU s/GiB", 2, True),

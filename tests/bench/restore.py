@@ -6,6 +6,7 @@
     restore.py recovery     a server recovers: cp, zstd -d, pgweir, with and without prefetch, and
                             from files that are there already, as the least that can be had
     restore.py verify       the whole archive checked: pg_waldump -q, zstd -dc, pgweir verify
+    restore.py cold         the same from the disk, which the page cache has nothing of; beside dd with O_DIRECT
     restore.py growth       look-ups in archives of up to 100,000 segments
     restore.py all
 
@@ -37,7 +38,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", 
-                        choices=["one", "prefetched", "recovery", "verify", "growth", "all"])
+                        choices=["one", "prefetched", "recovery", "verify", "cold", "growth", "all"])
     parser.add_argument("--binary", default=REPOSITORY / "build" / "release" / "pgweir",
                         type=pathlib.Path)
     parser.add_argument("--place", type=pathlib.Path, default=None,
@@ -58,7 +59,7 @@ def main(arguments=None):
     tables = {}
     try:
         bench = Bench(place.resolve(), options)
-        for what in ["one", "prefetched", "recovery", "verify", "growth"]:
+        for what in ["one", "prefetched", "recovery", "verify", "cold", "growth"]:
             if options.what in (what, "all"):
                 tables[what] = getattr(bench, what)()
     finally:
@@ -195,20 +196,22 @@ class Bench:
 
     def loop(self, command, names, *targets, pause=0.0):
         """Seconds of all calls, in one shell; the target goes before each, as PostgreSQL does it."""
+        return sum(self.times(command, names, *targets, pause=pause))
+
+    def times(self, command, names, *targets, pause=0.0):
+        """Seconds of each. (A helper of restore ends with the shell that called it.)"""
         script = f"""
-            total=0
             for s in "$@"; do
               rm -f {" ".join(targets)}
               {f"sleep {pause}" if pause else ""}
               a=${{EPOCHREALTIME/./}}
               {command}
               b=${{EPOCHREALTIME/./}}
-              total=$((total + b - a))
-            done
-            echo $total"""
+              echo $((b - a))
+            done"""
         result = subprocess.run(["bash", "-c", script, "bash", *names], stdout=subprocess.PIPE,
                                 check=True, text=True)
-        return int(result.stdout) / 1e6
+        return [int(line) / 1e6 for line in result.stdout.split()]
 
     def out(self):
         out = self.place / "out"
@@ -306,6 +309,35 @@ class Bench:
             table.add(name, megabytes / spent,
                       **{"CPU, s/GiB": cpu / (len(names) * SEGMENT / (1 << 30))})
         print("(the ratio of zstd is to be read against `zstd -dc`)")
+        return table
+
+    def cold(self):
+        """The disk alone is the floor: one reader with O_DIRECT, and two, in pieces of 1 MB."""
+        self.make_wal()
+        table = Table("MB/s of files", extra=["CPU, s/GB"],
+                      against={"dd, two, zstd": "dd, zstd", "pgweir verify, zstd": "dd, zstd"})
+        contenders = {}
+        for kind, place in (("raw", self.raw), ("zstd", self.zst)):
+            dd = f"ls {place}/* | xargs -n 1 -P {{}} -I F dd if=F of=/dev/null bs=1M iflag=direct status=none"
+            contenders[f"dd, {kind}"] = (place, ["sh", "-c", dd.format(1)])
+            contenders[f"dd, two, {kind}"] = (place, ["sh", "-c", dd.format(2)])
+            contenders[f"pgweir verify, {kind}"] = (place, [self.binary, "verify", "--no-progress", "-D", place])
+        for name, (place, command) in self.turns(contenders):
+            size = 0
+            for path in place.iterdir():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    size += os.fstat(file.fileno()).st_size
+            before = os.times()
+            begun = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            spent = time.perf_counter() - begun
+            after = os.times()
+            cpu = (after.children_user - before.children_user
+                   + after.children_system - before.children_system)
+            table.add(name, size / 1e6 / spent, **{"CPU, s/GB": cpu / (size / 1e9)})
+        print("(the ratios of zstd are to `dd, zstd`)")
         return table
 
     # Look-ups in a large archive

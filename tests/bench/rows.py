@@ -11,7 +11,8 @@ import time
 
 import measure
 import workload
-from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, Contender, Run)
+from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, BareTls, Contender,
+                        Run)
 from support import wal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,10 +27,16 @@ def in_turn(contenders, round_number):
 # --- Catching up
 
 
-def catch_up(bench, contenders, kind, megabytes, unix_socket=False):
-    server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
+def catch_up(bench, contenders, kind, megabytes, unix_socket=False, tls=False, segment_mb=16):
+    if segment_mb == 16:
+        server = bench.once(("loaded", megabytes), lambda: workload.loaded_server(bench, megabytes))
+    else:
+        server = bench.once(("loaded", kind, segment_mb),
+                            lambda: workload.loaded_server(bench, megabytes, [kind], segment_mb))
     slot, end, size = server.ranges[kind]
-    host = {"host": server.socket_dir} if unix_socket else {}
+    host = {"host": server.socket_dir} if unix_socket else {"sslmode": "disable"}
+    if tls:
+        host = workload.encrypted(bench, server)
     conninfo = server.conninfo(application_name="bench_bench", **host)
     for number in range(bench.rounds):
         costs = {}
@@ -44,7 +51,7 @@ def catch_up(bench, contenders, kind, megabytes, unix_socket=False):
                 cost = run.to_the_end()
                 archived = sum(path.stat().st_size for path in run.directory.iterdir()
                                if not path.name.endswith(".partial"))
-                if number == 0:
+                if number == 0 and contender.archives:
                     run.archive.assert_covers(server, 1, end, start=end - size)
                     run.archive.assert_same_wal(server, minimum=size // server.segment_size)
                     bench.say(f"  {contender.name}: {size >> 20} MiB, byte for byte the server's")
@@ -65,24 +72,26 @@ def catch_up(bench, contenders, kind, megabytes, unix_socket=False):
 # --- Commits that wait for the receiver
 
 
-def commits(bench, contenders, clients, payload=0, env=None, seconds=None):
+def commits(bench, contenders, clients, payload=0, env=None, seconds=None, tls=False):
     server = bench.once(("commits", payload), lambda: workload.commit_server(bench, payload))
     seconds = seconds or bench.seconds
+    words = workload.encrypted(bench, server) if tls else {}
     for number in range(bench.rounds):
         costs = {}
         for contender in in_turn(contenders, number):
             costs[contender.name] = commits_once(bench, contender, server, clients, seconds, env,
-                                                 compare=number == 0 and contender.archives)
+                                                 compare=number == 0 and contender.archives,
+                                                 words=words)
             cost = costs[contender.name]
             bench.say(f"  {number} {contender.name}: {cost['tps']:.0f} commits/s, "
                       f"{cost['cpu_us_commit']:.0f} µs each, worst {cost['worst_ms']:.1f} ms")
         yield {contender.name: costs[contender.name] for contender in contenders}
 
 
-def commits_once(bench, contender, server, clients, seconds, env, compare):
+def commits_once(bench, contender, server, clients, seconds, env, compare, words):
     server.sql("TRUNCATE commits; CHECKPOINT; SELECT pg_create_physical_replication_slot('bench', true)")
     os.sync()
-    with Run(contender, bench, server, "bench", synchronous=True, env=env) as run:
+    with Run(contender, bench, server, "bench", synchronous=True, env=env, words=words) as run:
         server.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
         server.reload()
         try:
@@ -209,7 +218,7 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
     proxy = subprocess.Popen([sys.executable, "-B", HERE / "slow_network.py", "0", str(server.port),
                               str(delay_ms), str(line_mbs)], stdout=subprocess.PIPE, text=True)
     try:
-        conninfo = server.conninfo(application_name="bench_bench", port=proxy.stdout.readline().strip())
+        conninfo = server.conninfo(application_name="bench_bench", sslmode="disable", port=proxy.stdout.readline().strip())
         for number in range(bench.rounds):
             costs = {}
             for contender in in_turn(contenders, number):
@@ -241,6 +250,44 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
         proxy.wait()
 
 
+def wide_area(bench, contenders, megabytes, delay_ms, line_mbs, tls=True):
+    """A line that TCP sees (long_line.c), with SCRAM and TLS. How much came in each of the first seconds is told by the
+    line's own device."""
+    program = bench.place / "long_line"
+    subprocess.run(["cc", "-O2", "-o", program, HERE / "long_line.c"], check=True)
+    line = subprocess.Popen([program, str(delay_ms), str(line_mbs), "50"], stdout=subprocess.PIPE, text=True)
+    try:
+        ends = line.stdout.readline().split()
+        if not ends:
+            raise SystemExit("no line could be made: unshare -n scripts/bench ...")
+        server = bench.once(("far", megabytes), lambda: workload.loaded_server(
+            bench, megabytes, listen_addresses=f"127.0.0.1,{ends[0]}"))
+        slot, end, size = server.ranges["incompressible"]
+        words = {**workload.encrypted(bench, server, scram=True), "hostaddr": ends[1]}
+        if not tls:
+            server.hba("host all,replication all all trust")
+            server.reload()
+            words = {"host": ends[1], "sslmode": "disable"}
+        conninfo = server.conninfo(application_name="bench_bench", **words)
+        for number in range(bench.rounds):
+            costs = {}
+            for contender in in_turn(contenders, number):
+                workload.copy_slot(server, slot, "bench")
+                came = measure.Came("longline")
+                with Run(contender, bench, server, "bench", endpos=wal.lsn_text(end), conninfo=conninfo) as run:
+                    cost = run.to_the_end()
+                    seconds = came.stop()
+                    if number == 0:
+                        run.archive.assert_covers(server, 1, end, start=end - size)
+                costs[contender.name] = {"mb_s": size / cost["seconds"] / 1e6, "cpu_s_gib": cost["cpu_s"] / size * GIB,
+                                         "first_second_mb": seconds[0], "second_second_mb": seconds[1]}
+                bench.say(f"  {number} {contender.name}: {costs[contender.name]}")
+            yield {contender.name: costs[contender.name] for contender in contenders}
+    finally:
+        line.kill()
+        line.wait()
+
+
 def ended(pid):
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
@@ -262,13 +309,18 @@ def floor(bench):
     return [STOCK, PGWEIR_RAW, BareLoop(program), BareLoop(program, "handed-off")]
 
 
-def build_bare_loop(bench):
-    program = bench.place / "bare_loop"
+def build_bare_loop(bench, name="bare_loop", *libraries):
+    program = bench.place / name
     include = subprocess.run(["pg_config", "--includedir"], check=True, capture_output=True,
                              text=True).stdout.strip()
-    subprocess.run(["cc", "-O2", "-o", program, HERE / "bare_loop.c", f"-I{include}", "-lpq"],
+    subprocess.run(["cc", "-O2", "-o", program, HERE / f"{name}.c", f"-I{include}", "-lpq", *libraries],
                    check=True)
     return program
+
+
+def tls_floor(bench):
+    program = bench.once("bare tls", lambda: build_bare_loop(bench, "bare_tls", "-lssl", "-lcrypto"))
+    return [*CATCH_UP, BareTls(program)]
 
 
 # --- The table
@@ -284,13 +336,21 @@ ROWS = {
     "catch-up-raw-socket": ("Catch-up by a Unix socket, raw archive, WAL that does not compress",
                             lambda b: catch_up(b, CATCH_UP, "incompressible", b.megabytes,
                                                unix_socket=True)),
+    "catch-up-tls": ("Catch-up over TLS 1.3 (verify-full), raw archive, WAL that does not compress",
+                     lambda b: catch_up(b, tls_floor(b), "incompressible", b.megabytes, tls=True)),
     "catch-up-zstd": ("Catch-up into a compressed archive, WAL that compresses",
                       lambda b: catch_up(b, ZSTD, "compressible", b.megabytes)),
     "catch-up-zstd-random": ("Catch-up into a compressed archive, WAL that does not compress",
                              lambda b: catch_up(b, ZSTD, "incompressible", b.megabytes)),
+    "catch-up-large": ("Catch-up, segments of 1 GB, raw and zstd:1, WAL that compresses (--megabytes 1900)",
+                       lambda b: catch_up(b, SYNC, "compressible", b.megabytes, segment_mb=1024)),
     "commits-1": ("Synchronous commits, 1 client", lambda b: commits(b, SYNC, 1)),
     "commits-8": ("Synchronous commits, 8 clients", lambda b: commits(b, SYNC, 8)),
     "commits-32": ("Synchronous commits, 32 clients", lambda b: commits(b, SYNC, 32)),
+    "commits-tls-1": ("Synchronous commits over TLS, 1 client", lambda b: commits(b, CATCH_UP, 1, tls=True)),
+    "commits-tls-8": ("Synchronous commits over TLS, 8 clients", lambda b: commits(b, CATCH_UP, 8, tls=True)),
+    "commits-tls-32": ("Synchronous commits over TLS, 32 clients",
+                       lambda b: commits(b, CATCH_UP, 32, tls=True)),
     "commits-large": ("Synchronous commits of 2 kB, 8 clients: many segments end",
                       lambda b: commits(b, SYNC, 8, payload=2048)),
     "slow-sync-1": ("Syncs of 2 ms, 1 client", lambda b: commits(
@@ -312,6 +372,10 @@ ROWS = {
                    lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 20)),
     "slow-line": ("A line of 1 Gbit/s and 50 ms, a fast disk",
                   lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 0)),
+    "wide-area": ("SCRAM and TLS over a line of 1 Gbit/s and 20 ms there and back (unshare -n scripts/bench ...)",
+                  lambda b: wide_area(b, CATCH_UP, min(512, b.megabytes), 10, 125)),
+    "wide-area-plain": ("The same without either", lambda b: wide_area(b, CATCH_UP, min(512, b.megabytes), 10, 125,
+                                                                       tls=False)),
 }
 
 

@@ -1,26 +1,29 @@
 """Servers with WAL of known kinds, and commits."""
 
+import os
 import re
+import shutil
 import subprocess
 
 import measure
 from support import wal
-from support.process import run
+from support.certificates import Authority
+from support.process import run, server_user
 from support.server import DEBIAN_BIN, Server
 
 KINDS = ("compressible", "incompressible")
 
 
-def loaded_server(bench, megabytes):
+def loaded_server(bench, megabytes, kinds=KINDS, segment_mb=16, **settings):
     """A server that keeps about so much WAL of each kind. server.ranges: kind → (slot that holds its
     beginning, end position, bytes), both on segment borders."""
-    server = Server(bench.place, "primary", segment_mb=16)
+    server = Server(bench.place, f"primary{segment_mb}", segment_mb=segment_mb)
     bench.servers.append(server)
     server.initdb(max_wal_size="20GB", checkpoint_timeout="1h", shared_buffers="256MB",
-                  full_page_writes="on")
+                  full_page_writes="on", **settings)
     server.start()
     server.ranges = {}
-    for kind in KINDS:
+    for kind in kinds:
         server.switch_wal()
         server.sql("SELECT pg_switch_wal()")
         slot = f"begin_{kind}"
@@ -50,6 +53,29 @@ def fill(server, kind, megabytes):
                " CREATE UNIQUE INDEX ON accounts (aid); CHECKPOINT;", timeout=600)
     server.sql("UPDATE accounts SET abalance = (random() * 100000)::int WHERE aid % 3 = 0",
                timeout=600)
+
+
+def encrypted(bench, server, scram=False):
+    """The words of a connection string by which the server is found with TLS, and proves who it is; with `scram`
+    the client proves who it is, too."""
+    def secure():
+        authority = Authority(bench.place, f"authority{server.port}")
+        key, certificate = authority.sign(f"server{server.port}", "localhost")
+        for path, name in ((key, "server.key"), (certificate, "server.crt")):
+            shutil.copy(path, server.data / name)
+            if os.getuid() == 0:
+                os.chown(server.data / name, server_user().pw_uid, server_user().pw_gid)
+        (server.data / "server.key").chmod(0o600)
+        server.conf(ssl="on", ssl_cert_file="server.crt", ssl_key_file="server.key")
+        server.hba("hostssl all,replication guarded all scram-sha-256")
+        server.sql("SET password_encryption = 'scram-sha-256'; CREATE ROLE guarded LOGIN REPLICATION PASSWORD 'secret'")
+        server.reload()
+        return authority.certificate
+
+    root = bench.once(("authority", server.port), secure)
+    words = {"host": "localhost", "hostaddr": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": root,
+             "ssl_min_protocol_version": "TLSv1.3"}
+    return {**words, "user": "guarded", "password": "secret"} if scram else words
 
 
 def copy_slot(server, source, name):

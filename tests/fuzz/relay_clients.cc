@@ -73,6 +73,8 @@ struct FuzzSlots {
       default:
         break;
     }
+    if (std::holds_alternative<relay::slot_question::List>(question))
+      return relay::slot_answer::Listed{"[]"};
     if (!std::holds_alternative<relay::slot_question::Read>(question))
       return relay::slot_answer::Done{};
     if (asked % 4 == 2) return relay::slot_answer::NotThere{};
@@ -98,7 +100,7 @@ void stream(std::span<const std::byte> input) {
       if (const auto* wanted = std::get_if<relay::WalsenderState::ReadWal>(&next)) {
         PGWEIR_CHECK(wanted->from < wanted->limit && wanted->limit <= served.end);
         const auto count = std::min<std::uint64_t>(5000, wanted->limit - wanted->from);
-        state.on_wal(test::Bytes(count), now);
+        state.on_wal(relay::piece_of(test::Bytes(count)), now);
       } else if (std::holds_alternative<relay::WalsenderState::ReadHistory>(next)) {
         state.on_history(step % 2 == 0 ? std::optional<std::string>("x") : std::nullopt);
       } else if (const auto* asked = std::get_if<relay::WalsenderState::AskSlots>(&next)) {
@@ -115,10 +117,10 @@ void stream(std::span<const std::byte> input) {
         break;
       }
       // What goes out is messages, one after the other, each whole.
-      auto output = state.output();
+      auto output = state.output().all();
       relay::hear(output);
       PGWEIR_CHECK(output.empty() || !reads);
-      if (reads) state.output().clear();
+      if (reads) relay::drop_all(state.output());
     }
     PGWEIR_CHECK(state.output().size() < 256u * 1024);
   });
@@ -157,7 +159,7 @@ std::vector<test::Bytes> fuzz::corpus() {
   const std::string feedback = wire::encode(wire::HotStandbyFeedback{1, 2, 3, 4}, 0);
   for (const auto* head : {"\x02\x01\xff", "\x02\x02\xff"}) {
     add(head + query("IDENTIFY_SYSTEM") + query("SHOW wal_segment_size") +
-        query("TIMELINE_HISTORY 2") +
+        query("SHOW pgweir.replication_slots") + query("TIMELINE_HISTORY 2") +
         query("CREATE_REPLICATION_SLOT \"a\" PHYSICAL (RESERVE_WAL)"));
     add(head + query("START_REPLICATION 0/100000 TIMELINE 1") + say('d', status) +
         say('d', feedback) + say('c', "") +

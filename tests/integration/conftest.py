@@ -66,7 +66,7 @@ def place(request):
 def servers(request, place):
     """servers.primary(...), servers.standby(of, ...)."""
     if not clients_installed():
-        pytest.skip("PostgreSQL 15 is not installed (scripts/setup)")
+        pytest.skip(f"PostgreSQL {DEBIAN_MAJOR} is not installed (scripts/setup)")
     pool = Servers(place)
     yield pool
     _finish(request, pool.all, lambda server: server.log)

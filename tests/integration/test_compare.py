@@ -173,6 +173,31 @@ def test_other_wal_is_told_whatever_its_checksums_say(servers, receivers, new_ar
     again.assert_same_wal(primary)
 
 
+def test_what_was_pruned_meanwhile_is_skipped(servers, receivers, new_archive):
+    """The second upstream is away for longer than the archive keeps WAL."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compare-with", standby.conninfo())
+    streaming(primary)
+    standby.stop()
+    for _ in range(4):
+        primary.write_wal(0.1)
+        end = primary.switch_wal()
+    reported(primary, end)
+    receiver.wait_log("the second upstream cannot be compared")
+    keep = sorted(segno for _, segno in archive.finished())[2]
+    pruned = pgweir("prune", "-D", archive.path, "--keep-from", wal.lsn_text(keep * primary.segment_size))
+    assert pruned.returncode == 0, pruned.stderr
+    standby.start()
+    primary.write_wal(0.1)
+    position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+    primary.switch_wal()
+    told = compared_to(archive, position)
+    assert told["differences"] == 0 and told["skipped_bytes"] >= primary.segment_size, told
+    receiver.stop()
+
+
 def test_another_cluster_is_told_and_archiving_goes_on(servers, receivers, new_archive):
     primary, stranger = servers.primary(), servers.primary(name="stranger")
     archive = new_archive(primary)

@@ -58,6 +58,30 @@ json = on
     receiver.stop()
 
 
+def test_the_environment_gives_options_too(servers, receivers, new_archive, config):
+    """As in a container: no file is needed, and each command finds the archive."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    own = {"PGWEIR_RECEIVE_DIRECTORY": str(archive.path), "PGWEIR_RECEIVE_DBNAME": primary.conninfo(),
+           "PGWEIR_RECEIVE_SLOT": "archive", "PGWEIR_RECEIVE_CREATE_SLOT": "on",
+           "PGWEIR_RECEIVE_COMPRESS": "zstd:1", "PGWEIR_STATUS_JSON": "on"}
+    receiver = receivers.start([BINARY, "receive"], env=own)
+    streaming(primary)
+    primary.write_wal(2)
+    wait_for(lambda: list(archive.path.glob("*.zst")), "a compressed segment")
+    report = pgweir("status", env=own)
+    assert report.returncode == 0, report.stderr
+    assert '"archive"' in report.stdout
+    path = config("compress = zstd:3\nlog-level = debug\n")
+    shown = pgweir("config", "show", path, env=own).stdout.splitlines()
+    assert "compress = zstd:1  # PGWEIR_RECEIVE_COMPRESS" in shown
+    assert f'log-level = debug  # "log-level" in {path}, line 2' in shown
+    assert "json = on  # PGWEIR_STATUS_JSON" in pgweir("config", "show", "status", env=own).stdout
+    wrong = pgweir("status", env={**own, "PGWEIR_STATUS_MAX_LAGG": "1"})
+    assert wrong.returncode == 2 and "Did you mean PGWEIR_STATUS_MAX_LAG?" in wrong.stderr
+    receiver.stop()
+
+
 def test_what_is_wrong_is_told_with_its_line_whatever_reads_it(config, place):
     cases = [
         ("directry = /x", 1, "Did you mean directory?"),
@@ -116,6 +140,29 @@ max-lag = 64MB
     # The others still end with the first one.
     assert len([line for line in pgweir("receive", "-c", path).stderr.splitlines()
                 if "error:" in line]) == 1
+
+
+def test_the_token_files_are_looked_at(config, place):
+    token = place / "token"
+    text = f"directory = {place}\nweb-listen = 9190\nweb-token-file = {token}\n[web]\nfleet = {place}/fleet.ini\n"
+    path = config(text)
+    (place / "fleet.ini").write_text(f"[a]\nurl = http://127.0.0.1:1\ntoken-file = {place}/other\n")
+    for content, mode, told in ((None, 0, "cannot be read"), ("", 0o600, "16 characters"), ("half", 0o600, "16 characters"),
+                                ("0123456789abcdef\n", 0o640, "others have access")):
+        for name in ("token", "other"):
+            (place / name).unlink(missing_ok=True)
+            if content is not None:
+                (place / name).write_text(content)
+                (place / name).chmod(mode)
+        done = pgweir("config", "check", path)
+        errors = [line for line in done.stderr.splitlines() if "error:" in line]
+        assert done.returncode == 2 and len(errors) == 2 and all(told in each for each in errors), done.stderr
+        assert '"web-token-file" in' in errors[0] and "line 3" in errors[0] and "[a] in" in errors[1], done.stderr
+    for name in ("token", "other"):
+        (place / name).chmod(0o600)
+    assert pgweir("config", "check", path).returncode == 0
+    (place / "fleet.ini").write_text("[a]\n")
+    assert "directory or a url" in pgweir("config", "check", path).stderr
 
 
 def test_a_password_that_others_can_read_is_refused(config, place):

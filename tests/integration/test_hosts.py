@@ -313,6 +313,30 @@ def test_one_host_is_asked_nothing_more_than_before(servers, receivers, new_arch
     assert "hosts" not in receiver.said(), receiver.said()
 
 
+@pytest.mark.parametrize("major", [13, 15])
+def test_doctor_says_what_a_preference_means(servers, major):
+    """(13 does not say its role by itself.)"""
+    primary = servers.primary(major=major)
+    standby = servers.standby(primary)
+    create_slot(primary)
+
+    def doctor(*of, prefer):
+        return pgweir("doctor", "-d", hosts(*of), "-S", "archive", "--measure", "0", "--prefer", prefer).stdout
+
+    both = doctor(primary, standby, prefer="primary")
+    assert f"[  ok  ] preferred_role: a primary is preferred: {name(primary)}; of the other role: {name(standby)}" in both
+    without = doctor(primary, standby, prefer="standby")
+    if major >= 15:
+        assert f"a standby is preferred, and {name(standby)} has no slot" in without, without
+        create_slot(standby)
+    assert "[  ok  ] preferred_role: a standby is preferred: " + name(standby) in doctor(primary, standby, prefer="standby")
+    standby.stop()
+    gone = doctor(primary, standby, prefer="standby")
+    assert "[ warn ] preferred_role: a standby is preferred, and no host that answers is one" in gone, gone
+    assert f"does not answer: {name(standby)}" in gone, gone
+    assert "preferred_role" not in pgweir("doctor", "-d", hosts(primary), "--measure", "0").stdout
+
+
 def test_a_preference_and_a_filter_exclude_each_other(servers, place):
     (place / "archive").mkdir()
     for arguments, words in (

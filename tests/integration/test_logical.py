@@ -16,7 +16,7 @@ from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
 
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
-WAL2JSON = pathlib.Path("/usr/lib/postgresql/15/lib/wal2json.so")
+WAL2JSON = DEBIAN_BIN.parent / "lib" / "wal2json.so"
 
 # Values that look like the plugins' own words, and lines.
 WORKLOAD = r"""

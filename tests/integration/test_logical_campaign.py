@@ -3,7 +3,6 @@ files are those of the source, row by row."""
 
 import json
 import os
-import pathlib
 import random
 import subprocess
 import threading
@@ -17,7 +16,7 @@ from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN
 
 ROUNDS = int(os.environ.get("PGWEIR_CAMPAIGN_ROUNDS", 2))
-WAL2JSON = pathlib.Path("/usr/lib/postgresql/15/lib/wal2json.so")
+WAL2JSON = DEBIAN_BIN.parent / "lib" / "wal2json.so"
 
 TABLES = ["t1", "t2", "t3", "t4", "t5", "t6", "journal"]
 SCHEMA = """

@@ -9,6 +9,9 @@ import pytest
 
 from support.process import run, wait_for
 from support.receiver import BINARY, receive_command
+from support.scenario import reported
+from support.server import free_port
+from test_store import KEYS, bucket, gateway  # noqa: F401
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("PGWEIR_SANITIZED")),
                                 reason="the sanitizers take more memory than the limits here")
@@ -112,3 +115,47 @@ def test_a_conversion_stays_below_the_limit(servers, place, limited):
     assert done.returncode == 0, done.stderr
     assert re.search(r"compressing at level \d+ instead of 19", done.stderr), done.stderr
     assert len(list(archive.glob("*.zst"))) == 2
+
+
+def test_every_option_at_once_stays_below_the_limit(servers, receivers, new_archive, limited, bucket, place):
+    """64 MB for compression, an encrypted store, a relay with clients, and the page, all while it catches up."""
+    if not shutil.which("age-keygen"):
+        pytest.skip("no age (scripts/setup)")
+    group = limited(64 << 20)
+    primary = servers.primary(segment_mb=16)
+    primary.sql("SELECT pg_create_physical_replication_slot('archive', true)")
+    primary.sql("DO $$ BEGIN FOR i IN 1..96 LOOP PERFORM pg_logical_emit_message(false, 'm', "
+                "(SELECT string_agg(encode(sha512(random()::text::bytea), 'hex'), '') FROM generate_series(1, 8192)));"
+                " END LOOP; END $$")
+    end = primary.switch_wal()
+    recipient = run(["age-keygen", "-y", _identity(place)]).stdout.strip()
+    rules = place / "rules"
+    rules.write_text("host replication all samehost trust\n")
+    relay, page = free_port(), free_port()
+    archive = new_archive(primary)
+    receiver = receivers.start(
+        in_group(group, receive_command(
+            archive.path, primary.conninfo(), "-S", "archive", "--compress", "zstd:9", "--serve", f"127.0.0.1:{relay}",
+            "--serve-hba", rules, "--store", f"s3://{bucket.name}/p", "--store-endpoint", bucket.gateway.url, "--store-name",
+            "main", "--encrypt-to", recipient, "--web-listen", page, "--metrics-listen", page)),
+        env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
+    copies = [new_archive(primary, f"copy{number}") for number in range(3)]
+    receiver.wait_log("listening on")
+    clients = [receivers.stock(copy, f"host=127.0.0.1 port={relay} user=postgres") for copy in copies]
+    reported(primary, end, deadline=120)
+    last = end // primary.segment_size - 1
+    for copy in copies:
+        wait_for(lambda copy=copy: (1, last) in copy.finished(), "the relay's client to have it", 120)
+    wait_for(lambda: len([key for key in bucket.keys() if key.endswith(".zst.age")]) >= 6, "all of it to be sent", 120)
+    answer = run(["curl", "-sS", f"http://127.0.0.1:{page}/", f"http://127.0.0.1:{page}/metrics"]).stdout
+    assert "pgweir_receiver_up" in answer and "</html>" in answer
+    for client in clients:
+        client.kill9()
+    receiver.stop()
+    archive.assert_same_wal(primary, minimum=5)
+
+
+def _identity(place):
+    path = place / "identity"
+    run(["age-keygen", "-o", path])
+    return path

@@ -449,13 +449,21 @@ def test_synchronous_commits(servers, receivers, ours, archives):
 
 
 def test_what_is_reported(servers, receivers, ours, archives):
-    """No flush position without a slot or --synchronous: nobody asked to be waited for."""
+    """No flush position without a slot or --synchronous: nobody asked to be waited for. With a slot
+    none before the slot, which would go back: it may be in the middle of the first segment."""
     server = servers.primary()
     create_slot(server)
+    slot = restart_lsn(server)
     for options, flushed in (([], False), (["-S", "archive"], True), (["--synchronous"], True)):
         receiver = receivers.start([ours, "-D", archives("a" + "".join(options)),
                                     *connection(server), *options])
         wait_for(lambda: streaming(server, APPLICATION)["write_lsn"], "it to report")
+        if options == ["-S", "archive"]:
+            assert not streaming(server, APPLICATION)["flush_lsn"]
+            assert restart_lsn(server) == slot
+            server.switch_wal()
+            wait_for(lambda: streaming(server, APPLICATION)["flush_lsn"], "a whole segment to be reported")
+            assert restart_lsn(server) > slot
         assert bool(streaming(server, APPLICATION)["flush_lsn"]) == flushed
         assert not streaming(server, APPLICATION)["replay_lsn"]
         receiver.stop(signal.SIGINT)

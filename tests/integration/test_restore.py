@@ -135,7 +135,7 @@ def test_finds_the_commits_that_pg_waldump_shows(servers, receivers, new_archive
     insert(primary, 5)
     end = primary.flushed()
     archive.wait_covers(primary, 1, end)
-    dump = run(["/usr/lib/postgresql/15/bin/pg_waldump", "-p", primary.data / "pg_wal", "-r",
+    dump = run([DEBIAN_BIN / "pg_waldump", "-p", primary.data / "pg_wal", "-r",
                 "Transaction", "-s", wal.lsn_text(begin), "-e", wal.lsn_text(end)], check=False)
     commits = []
     for line in dump.stdout.splitlines():

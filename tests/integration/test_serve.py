@@ -1,17 +1,19 @@
 """pgweir serve: real standbys and receivers below an archive."""
 
+import json
 import os
 import pwd
 import re
 import signal
 import socket
 import struct
+import time
 
 import pytest
 
 from support import wal
-from support.process import run, wait_for
-from support.receiver import pgweir, stock_command
+from support.process import preload, run, wait_for
+from support.receiver import BINARY, pgweir, stock_command
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
 from support.server import free_port
 
@@ -468,3 +470,64 @@ def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
 def test_options_that_go_with_serving(place):
     result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1", "--serve-hba", "/none")
     assert result.returncode == 2 and "--serve-hba needs --serve or --serve-socket" in result.stderr
+
+
+def test_the_start_says_by_how_much_clients_lag(place, receivers):
+    """Whether its server can be reached or not."""
+    for number, (flush, says) in enumerate((("200ms", r"with --flush 200 ?ms those who are served lag by so much"),
+                                            ("segment", "with --flush segment those who are served lag by up to a segment"),
+                                            ("continuous", None))):
+        directory = place / f"archive{number}"
+        directory.mkdir(mode=0o700)
+        receiver = receivers.start([BINARY, "receive", "-D", directory, "-d", f"host=127.0.0.1 port={free_port()}",
+                                    "--serve", free_port(), "--flush", flush])
+        receiver.wait_log("trying again in")
+        assert bool(re.search(says or "lag by", receiver.said())) == bool(says), receiver.said()
+        receiver.stop()
+
+
+def test_the_time_of_day_may_jump(servers, receivers, new_archive, place):
+    """By years, in both directions: lags, timeouts and keepalives go by another clock."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    control = place / "clock"
+    port, rules = free_port(), place / "rules"
+    rules.write_text(TRUST)
+    receiver = receivers.pgweir(archive, primary, "--serve", port, "--serve-hba", rules, "--flush", "50ms",
+                                env={"LD_PRELOAD": str(preload(place, "jumping_clock.c")), "PGWEIR_TEST_CLOCK": str(control)})
+    receiver.wait_log(f"listening on 127.0.0.1:{port}")
+    standby = servers.standby(primary, start=False)
+    standby.conf(primary_conninfo=f"host=127.0.0.1 port={port} user=repl application_name=below")
+    standby.start()
+    standby.caught_up_with(primary.write_wal(0.1))
+    raw = Client(port, application_name="raw")
+    begin = primary.flushed() // primary.segment_size * primary.segment_size
+    raw.query(f"START_REPLICATION {wal.lsn_text(begin)} TIMELINE 1", until=b"W")
+
+    def connections():
+        return (primary.walsenders()[0]["pid"], standby.sql("SELECT pid FROM pg_stat_wal_receiver"))
+
+    def clients():
+        found = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["clients"]
+        return {client["application_name"]: client for client in found}
+
+    before = connections()
+    year = 365 * 86400
+    for jump in (2 * year, -3 * year, 0):
+        (place / "clock.new").write_text(str(jump))
+        (place / "clock.new").rename(control)
+        standby.caught_up_with(primary.write_wal(0.1))
+        # A question is answered, with the time of day that there is now.
+        raw.status(primary.flushed(), reply=True)
+        times = (int.from_bytes(body[9:17], "big", signed=True) / 1e6 + 946684800
+                 for kind, body in iter(raw.message, None) if kind == b"d" and body[:1] == b"k")
+        assert next(sent for sent in times if abs(sent - time.time() - jump) < year / 2)
+
+        def lag():
+            standby.caught_up_with(primary.write_wal(0.02))
+            return clients()["below"]["flush_lag_ms"]
+
+        assert 0 <= wait_for(lambda: lag() or None, "its lag to be known") < 3_600_000
+        assert clients()["raw"]["state"] in ("catchup", "streaming")
+    assert connections() == before
+    assert "has gone" not in receiver.said()

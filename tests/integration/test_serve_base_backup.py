@@ -1,18 +1,22 @@
 """BASE_BACKUP through a relay: what a server answers, passed on; standbys made and run below the relay alone."""
 
 import json
+import os
 import re
+import shutil
 import socket
 import struct
 
 import pytest
 
 from support import wal
-from support.process import as_server_user, run, wait_for
+from support.certificates import Authority
+from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import MEMORY_FACTOR, pgweir
 from support.relay import PASSWORD, Client, fields, make_user, told
 from support.scenario import begun
 from support.server import DEBIAN_BIN, free_port
+from test_serve_tls import authority  # noqa: F401 (a fixture)
 
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
@@ -30,6 +34,7 @@ class Tree:
         self.archive = new_archive(self.primary)
         self.port = free_port()
         source = self.primary.conninfo(user="backups") if source is None else source
+        source = source(self.primary) if callable(source) else source
         self.relay = receivers.pgweir(self.archive, self.primary, "--serve", self.port, "--serve-users", users,
                                       "--serve-hba", rules, *(["--serve-base-backup", source] if source else []),
                                       *options)
@@ -224,6 +229,38 @@ def test_a_server_that_is_gone_or_another_one(servers, tree):
     other.stop("immediate")
     error = fields(made.client().query(backup_command(15))[0][1])
     assert error["C"] == "08006" and "the base backup cannot be had: could not connect" in error["M"]
+
+
+def test_from_a_server_under_tls(tree, place, authority):  # noqa: F811
+    """Whose certificate is looked at."""
+    root = shutil.copy(authority.certificate, place / "root.crt")
+
+    def source(primary):
+        for path in authority.sign("upstream", "localhost"):
+            shutil.copy(path, primary.data / path.name)
+            if os.getuid() == 0:
+                os.chown(primary.data / path.name, server_user().pw_uid, server_user().pw_gid)
+            (primary.data / path.name).chmod(0o600)
+        primary.conf(ssl="on", ssl_cert_file="upstream.crt", ssl_key_file="upstream.key")
+        primary.hba("hostssl replication backups 127.0.0.1/32 trust", "host replication backups all reject")
+        primary.reload()
+        return primary.conninfo(user="backups", host="localhost", hostaddr="127.0.0.1", sslmode="verify-full",
+                                sslrootcert=root)
+
+    made = tree(source=source)
+    primary = made.primary
+    primary.write_wal(1)
+    client = made.client()
+    client.query(backup_command(15, SLOW), b"d")
+    assert primary.sql("SELECT ssl FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) WHERE usename = 'backups'") == "t"
+    client.close()
+    place.chmod(0o777)
+    made.pg_basebackup(place / "backup", "-X", "fetch")
+    run([DEBIAN_BIN / "pg_verifybackup", place / "backup"])
+    # It is not the server that was meant.
+    shutil.copy(Authority(place, "others").certificate, root)
+    error = fields(made.client().query(backup_command(15))[0][1])
+    assert error["C"] == "08006" and "certificate verify failed" in error["M"] + made.relay.said(), error
 
 
 def test_who_does_not_read_costs_no_memory(tree):

@@ -1,17 +1,20 @@
 """Clients below a relay that do not read, say nothing, or talk nonsense, while commits wait for the relay's archive:
 neither the commits nor the other clients notice, and its memory has a bound."""
 
+import os
 import pathlib
 import resource
 import signal
 import socket
 import struct
+import subprocess
+import time
 
 import pytest
 
 from support import wal
 from support.process import wait_for
-from support.receiver import MEMORY_FACTOR, pgweir
+from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.relay import Client, Relay, fields, told
 from support.scenario import streaming
 from support.tree import Tree, assert_same_data, put_below, wait_streaming
@@ -198,7 +201,21 @@ def test_edges_and_files_that_change_under_a_reader(servers, receivers, new_arch
     behind = Reader(relay, (lost + 1) * size)
     assert behind.read_to(last) is True
     assert behind.wal[:last - (lost + 1) * size] == original[(lost + 1) * size - start:]
-    path[lost].write_bytes(content)
+    # Brought back while somebody asks for it again and again: nothing, or the right bytes.
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / path[lost].name).write_bytes(content)
+    importing = subprocess.Popen([BINARY, "import", "-D", archive.path, elsewhere])
+    while True:
+        ended = importing.poll() is not None
+        reader = Reader(relay, start)
+        found = reader.read_to(last)
+        reader.client.close()
+        assert original.startswith(reader.wal[:len(original)])
+        if found is True:
+            break
+        assert found["C"] == "58P01" and not ended, found
+    assert importing.wait(60) == 0 and path[lost].read_bytes() == content
 
     # Someone in the middle of it all while files get other forms, vanish, are cut off and mended.
     readers = [Reader(relay, start) for _ in range(4)]
@@ -206,14 +223,20 @@ def test_edges_and_files_that_change_under_a_reader(servers, receivers, new_arch
         assert reader.read_to(start + size // 2) is True
     assert pgweir("compress", "-D", archive.path).returncode == 0
     assert readers[0].read_to(last) is True and readers[0].wal[:len(original)] == original
+    other = Relay(elsewhere, receivers, archive, None, TRUST).start()  # has nothing in memory
     cut = path[segnos[-1]].with_suffix(".zst")
     whole = cut.read_bytes()
     cut.write_bytes(whole[:len(whole) // 2])
-    error = readers[1].read_to(last)
-    assert error is not True and error["C"] == "XX001" and original.startswith(readers[1].wal)
+    # What others have just read is in memory, and right. Who comes to the file itself meets the damage.
+    found = readers[1].read_to(last)
+    assert (found is True or found["C"] == "XX001") and original.startswith(readers[1].wal[:len(original)])
+    anew = Reader(other, start)
+    error = anew.read_to(last)
+    assert error is not True and error["C"] == "XX001" and original.startswith(anew.wal)
     # A raw form that is sound beside it is as good.
     path[segnos[-1]].write_bytes(original[-size:])
-    assert Reader(relay, start).read_to(last) is True
+    assert Reader(other, start).read_to(last) is True
+    other.process.stop()
     path[segnos[-1]].unlink()
     cut.write_bytes(whole)
     # SIGHUP again and again takes nobody's stream.
@@ -226,4 +249,43 @@ def test_edges_and_files_that_change_under_a_reader(servers, receivers, new_arch
     assert told_of is True or told_of["C"] == "58P01"
     assert original.startswith(readers[3].wal[:len(original)])
     assert Reader(relay, lost * size).read_to(last) is True
+    relay.process.stop()
+
+
+def test_without_descriptors_the_door_waits(servers, receivers, new_archive, place):
+    """And does not ask for one again and again."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    archive.wait_covers(primary, 1, primary.write_wal(0.1))
+    receiver.stop()
+    relay = Relay(place, receivers, archive, None, TRUST).start()
+    process = relay.process.pid
+
+    def ticks():
+        """Of the processor, a hundred a second."""
+        fields_ = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return int(fields_[11]) + int(fields_[12])
+
+    limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    # More than the door itself polls: else poll() would fail, too.
+    clients = [Client(relay.port) for _ in range(10)]
+    waiting = []
+
+    def none_left():
+        """The next one to be opened is above the limit, wherever there are holes below it."""
+        used = {int(name) for name in os.listdir(f"/proc/{process}/fd")}
+        lowest = next(number for number in range(len(used) + 1) if number not in used)
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        waiting.append(socket.create_connection(("127.0.0.1", relay.port)))
+        return "there are no file descriptors for one more client" in relay.process.said()
+
+    wait_for(none_left, "the descriptors to be used up")
+    before = ticks()
+    time.sleep(1)
+    assert ticks() - before < 30
+    resource.prlimit(process, resource.RLIMIT_NOFILE, limits)
+    assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+    for one in [*clients, *waiting]:
+        one.close()
     relay.process.stop()

@@ -212,7 +212,7 @@ def test_prune_refuses_where_the_slots_cannot_be_read(filled, relay):  # noqa: F
     assert segnos(archive) == before
     serving = relay(archive, None, TRUST)
     serving.process.wait_log("there are no replication slots here: the file of the relay's slots cannot be read")
-    assert code(Client(serving.port).query("CREATE_REPLICATION_SLOT s PHYSICAL")) == "53400"
+    assert code(Client(serving.port).query("CREATE_REPLICATION_SLOT s PHYSICAL")) == "57P03"
 
 
 def test_a_slot_too_far_behind_is_lost(filled, relay):  # noqa: F811
@@ -255,11 +255,39 @@ def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, re
     second.process.wait_log("there are no replication slots here: another process has those of this directory")
     client = Client(second.port)
     refused = client.query("CREATE_REPLICATION_SLOT t PHYSICAL")
-    assert code(refused) == "53400" and "another process" in fields(refused[0][1])["D"]
-    assert row(client.query("READ_REPLICATION_SLOT s"))[0] is None
+    assert code(refused) == "57P03" and "another process" in fields(refused[0][1])["D"]
+    # Not that there is none of that name: a receiver would ask for a person.
+    for asked in ("READ_REPLICATION_SLOT s", "DROP_REPLICATION_SLOT s", "START_REPLICATION SLOT s 0/1000000",
+                  "SHOW pgweir.replication_slots"):
+        assert code(client.query(asked, b"Z")) == "57P03", asked
     first.process.stop()
     second.process.wait_log("the replication slots of the archive are here from now on")
     assert row(client.query("READ_REPLICATION_SLOT s"))[0] == "physical"
+
+
+def test_a_failed_sync_gives_the_slots_up_and_the_file_counts(place, filled, receivers, sync_fault):  # noqa: F811
+    _, archive, _ = filled
+    serving = Relay(place, receivers, archive, None, TRUST, env=sync_fault.env).start()
+    client = Client(serving.port)
+    assert told(client.query("CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)"))[-2][0] == "done"
+    before = slots_of(archive)["s"]
+    sync_fault.set("fail 0")
+    # (Or the thread that writes what was let go has met it first.)
+    assert code(client.query("CREATE_REPLICATION_SLOT t PHYSICAL")) in ("58030", "57P03")
+    serving.process.wait_log("no slot can be made or dropped until this process is started anew")
+    sync_fault.set(None)
+    assert code(client.query("CREATE_REPLICATION_SLOT t PHYSICAL")) == "57P03"
+    # Nobody says that there are none: what was in the file still holds back, and its client streams on.
+    assert slots_of(archive)["s"]["restart_lsn"] == before["restart_lsn"]
+    listed = pgweir("slot", "list", "-d", f"host=127.0.0.1 port={serving.port} user=repl")
+    assert listed.returncode == 3 and "replication slots cannot be used now" in listed.stderr, listed.stderr
+    heard = client.query(f"START_REPLICATION SLOT s {before['restart_lsn']}", b"WE")
+    assert heard[-1][0] == b"W"
+    serving.process.stop()
+    serving.env = None
+    client = Client(serving.start().port)
+    assert row(client.query("READ_REPLICATION_SLOT s"))[0] == "physical"
+    assert row(client.query("READ_REPLICATION_SLOT t"))[0] is None
 
 
 @pytest.mark.parametrize("wrong", [["create", "-S", "s"], ["list", "-S", "s"], ["drop"], ["list", "-h", "localhost"]])

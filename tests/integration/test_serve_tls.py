@@ -221,6 +221,31 @@ def test_a_certificate_that_is_wrong_leaves_the_old_one_in_force(filled, secure,
     assert told(before.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
 
 
+def test_what_is_replaced_is_noticed_without_a_signal(filled, secure, authority):  # noqa: F811
+    _, archive, user = filled
+    serving = secure(archive, user, TRUST)
+    old = TlsClient(serving.port).shown()
+    new_key, new_certificate = authority.sign("renewed", "localhost", days=3)
+    secure.certificate.write_bytes(new_certificate.read_bytes()[:200])
+    serving.process.wait_log("could not read the certificate.*what was read before stays in force")
+    assert TlsClient(serving.port).shown() == old
+    shutil.copy(new_certificate, secure.certificate)
+    serving.process.wait_log("the private key is not that of the certificate.*what was read before stays in force")
+    shutil.copy(new_key, secure.key)
+    serving.process.wait_log("was replaced: new clients get what is new")
+    assert TlsClient(serving.port).shown() == ssl.PEM_cert_to_DER_cert(new_certificate.read_text())
+    # It ends in three days: in the log, the status with its verdict, and for Prometheus.
+    serving.process.wait_log("the certificate .*server.crt expires on ")
+    told = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
+    shown = told["relays"][0]["serve_certificate"]
+    assert shown["file"] == str(secure.certificate) and 2 <= shown["expires_in_seconds"] / 86400 <= 3, shown
+    assert any(found["topic"] == "certificate" and "the relay's certificate" in found["text"]
+               for found in told["findings"]), told["findings"]
+    # A password that changes is the next one that is asked for.
+    serving.users.unlink()
+    serving.process.wait_log("could not open file.*what was read before stays in force")
+
+
 def test_tls_from_the_first_byte_on(filled, secure):  # noqa: F811
     _, archive, _ = filled
     serving = secure(archive, None, TRUST)

@@ -72,7 +72,8 @@ def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_ar
             sleeper.start()
         end = primary.write_wal(0.8)
         relay.start()
-    assert_same_data(primary, standby, cascaded)
+    # (A standby that begins to read where a timeline has ended comes to the zeros behind what it has got.)
+    assert_same_data(primary, standby, cascaded, harmless="invalid magic number 0000")
     wait_streaming(standby, cascaded, timeline=4)
     end = primary.flushed()
     for archive in (relay.archive, second):

@@ -1,5 +1,6 @@
 """What a service manager is told: systemd's protocol, read from a socket of the test's own."""
 
+import os
 import pathlib
 import signal
 import socket
@@ -8,7 +9,7 @@ import threading
 import pytest
 
 from support.process import children_of, wait_for
-from support.receiver import BINARY
+from support.receiver import BINARY, receive_command
 from support.scenario import streaming
 
 
@@ -113,6 +114,25 @@ def test_what_will_not_pass_ends_it_before_it_is_ready(servers, receivers, place
     receiver = receivers.pgweir(Missing, primary, env=systemd.env)
     assert receiver.wait_exit() == 4
     assert "READY=1" not in systemd.read()
+
+
+def test_a_directory_that_the_unit_closes_is_told_before_it_is_ready(servers, receivers, new_archive, manager):
+    """As ProtectSystem= makes it: mounted read-only for this process alone."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount")
+    primary = servers.primary()
+    archive = new_archive(primary)
+    systemd = manager()
+    command = receive_command(archive.path, primary.conninfo())
+    closed = ["unshare", "--mount", "sh", "-ec", f"mount --bind {archive.path} {archive.path};"
+              f" mount -o remount,bind,ro {archive.path}; exec \"$@\"", "sh", *command]
+    receiver = receivers.start(closed, env={**systemd.env, "INVOCATION_ID": "0123456789abcdef"})
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert f"ReadWritePaths={archive.path}" in receiver.said()
+    assert "READY=1" not in systemd.read()
+    receiver = receivers.start(closed, env=systemd.env)
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert "read-only" in receiver.said() and "ReadWritePaths" not in receiver.said()
 
 
 def test_the_watchdog_is_fed_while_it_lives_and_not_by_a_process_that_hangs(servers, receivers,

@@ -90,8 +90,9 @@ def test_create_slot_when_starting(servers, receivers, new_archive):
     archive.assert_same_wal(primary, minimum=2)
 
 
-def test_the_slot_command(servers):
-    primary = servers.primary()
+@pytest.mark.parametrize("major", [13, 15], ids=lambda major: f"major{major}")  # 13 cannot be asked for one slot
+def test_the_slot_command(servers, major):
+    primary = servers.primary(major=major)
     at = ["-d", primary.conninfo()]
     made = pgweir("slot", "create", *at, "-S", "one")
     assert made.returncode == 0, made.stderr

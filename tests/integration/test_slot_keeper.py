@@ -1,5 +1,6 @@
 """receive --slot-on listed: our slot on every server that may be promoted, by the replication protocol alone."""
 
+import itertools
 import json
 import re
 import signal
@@ -11,7 +12,9 @@ import pytest
 from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
-from support.scenario import create_slot, reported, restart_lsn, streaming, switchpoint
+from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, streaming, switchpoint
+from support.walsender import GO_ON, WalServer
+from test_docs import commit_until_it_is_gone, marker, wal_of
 from test_metrics import documented
 
 MAJORS = [13, 14, 15, 16, 17, 18]
@@ -131,7 +134,8 @@ def test_without_it_there_is_the_gap(servers, receivers, new_archive):
 
 
 def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
-    """Whatever is killed when. On a server that can be asked where its slot is, and on one that cannot."""
+    """Whatever is killed when. On a server that can be asked where its slot is, and on one that cannot: there the slot that
+    the stream itself uses may go back to the begin of a record, since what was reported of it cannot be known."""
     for major in (13, 15):
         primary, standby = cluster(servers, major)
         primary.pgbench_init()
@@ -141,7 +145,7 @@ def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
         covered(archive, standby, by=primary)
         receiver.kill9()
         load = primary.pgbench(clients=2, seconds=60, rate=300)
-        seen = {primary: [], standby: []}
+        seen, starts = {primary: [], standby: []}, 6
         over = threading.Event()
 
         def watch():
@@ -152,24 +156,29 @@ def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            for _ in range(6):
+            for _ in range(starts):
                 before = restart_lsn(standby)
                 receiver = receivers.pgweir(archive, at, *KEEPS[:-1], "100ms")
                 wait_for(lambda: restart_lsn(standby) > before, "the standby's slot to move")  # noqa: B023
                 over.wait(seeded.uniform(0, 0.3))
                 receiver.kill9()
+                gone(primary)
+                # Nor is any of them ever above what is durable.
+                for server in (primary, standby):
+                    position = restart_lsn(server)
+                    archive.assert_covers(primary, 1, position, start=position - (1 << 16))
         finally:
             over.set()
             watcher.join()
             load.kill()
             load.wait()
-        for server, positions in seen.items():
+        for positions in seen.values():
             assert len(set(positions)) > 3, "it moved"
-            if server is primary:  # the stream begins at its segment again, which is kept as a whole
-                positions = [position // server.segment_size for position in positions]
-            assert positions == sorted(positions), f"{major}, {server.name}: the slot went back"
-        # Nor is it ever above what is durable.
-        archive.assert_covers(primary, 1, restart_lsn(standby), start=restart_lsn(standby) - (1 << 16))
+        assert seen[standby] == sorted(seen[standby]), f"{major}: the slot on the standby went back"
+        back = [(one, next_) for one, next_ in itertools.pairwise(seen[primary]) if next_ < one]
+        assert major == 13 or not back, f"{major}: the stream's own slot went back: {back}"
+        # What one message holds at most (MAX_SEND_SIZE in walsender.c), once for each start.
+        assert len(back) <= starts and all(one - next_ <= 128 * 1024 for one, next_ in back), f"{major}: {back}"
 
 
 class Silent:
@@ -279,6 +288,131 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
     wait_for(lambda: restart_lsn(primary) > before, "the slot of the one that came back to move on")
     receiver.stop()
     archive.assert_same_wal(standby, primary)
+
+
+class Candidate(WalServer):
+    """A server with our slot that notes what it is told."""
+
+    def __init__(self, server, end, slot):
+        super().__init__(server, end, self.serve)
+        self.slot, self.told = slot, []
+
+    def _answer(self, connection, command):
+        if not command.startswith("READ_REPLICATION_SLOT"):
+            return super()._answer(connection, command)
+        connection.row(["physical", wal.lsn_text(self.slot), "1"])
+        return True
+
+    def serve(self, connection, position):
+        if position < self.end:
+            connection.wal(position, self.read_wal(position, 8192), end=self.end)
+        before = len(connection.reports)
+        while not connection.copy_done:
+            connection.message()
+        for report in connection.reports[before:]:
+            self.told.append(report)
+            self.slot = report[1]  # as a server does, in both directions
+        connection.finish()
+        return GO_ON
+
+
+def test_what_a_candidate_is_told(servers, receivers, new_archive):
+    """How far the archive is durable, to the end of a record that the candidate has, too; and of what is applied nothing."""
+    primary, = cluster(servers, standbys=0)
+    archive = new_archive(primary)
+    primary.write_wal(1)
+    end, slot = primary.flushed(), segment_start(primary, primary.flushed())
+    with Candidate(primary, end, slot) as candidate:
+        receiver = receivers.pgweir(archive, conninfo(primary, candidate, sslmode="disable"), *KEEPS)
+        streaming(primary)
+        wait_for(lambda: candidate.told, "the candidate's slot to be moved")
+        reported(primary, primary.write_wal(2))
+        # There is nothing more that the candidate has.
+        count = candidate.connections
+        wait_for(lambda: candidate.connections > count + 2, "the candidate to be visited again")
+        receiver.stop()
+        for write, flush, apply in candidate.told:
+            assert slot < flush <= end and write == flush and apply == 0
+            archive.assert_covers(primary, 1, flush)
+        flushes = [flush for _, flush, _ in candidate.told]
+        assert flushes == sorted(set(flushes)), "forward, and nothing is told twice"
+
+
+@pytest.mark.parametrize("winner", [1, 2])
+def test_a_failover_takes_no_action(servers, receivers, new_archive, winner):
+    """Slots on all hosts and the choice of a host together, under load. Whichever standby is promoted, each commit that was
+    answered is archived; and the old primary is kept as a candidate when it comes back."""
+    primary, *standbys = cluster(servers, standbys=2, wal_log_hints="on")
+    new, other = standbys[winner - 1], standbys[2 - winner]
+    primary.sql("CREATE TABLE drill (id bigint PRIMARY KEY)")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, *standbys), *KEEPS, "--prefer", "primary", "--prefer-after", "1s")
+    streaming(primary)
+    for standby in standbys:
+        covered(archive, standby, by=primary)
+    primary.conf(synchronous_standby_names="pgweir")
+    primary.reload()
+    wait_for(lambda: streaming(primary)["sync_state"] == "sync", "commits to wait for the archive")
+    answered = []
+    loads = [threading.Thread(target=commit_until_it_is_gone, args=(primary, i, answered)) for i in range(4)]
+    for load in loads:
+        load.start()
+    wait_for(lambda: len(answered) >= 200, "commits to be answered")
+    primary.kill9()
+    for load in loads:
+        load.join()
+    new.promote()
+    other.follow(new)
+    other.reload()
+    streaming(new)
+    covered(archive, other, by=new)
+    not_covered(archive, primary, "no_answer")
+    new.write_wal(2)
+    # It comes back. pg_rewind has removed its slot, which is made anew.
+    primary.rewind(new)
+    primary.start()
+    covered(archive, primary, by=new)
+    before = restart_lsn(primary)
+    end = new.write_wal(1)
+    reported(new, end)
+    wait_for(lambda: restart_lsn(primary) > before, "the slot of the old primary to be moved on")
+    archive.wait_covers(new, 2, end)
+    receiver.stop()
+    archive.assert_same_wal(new, other, minimum=2)
+    kept = wal_of(archive)
+    missing = [number for number in answered if marker(number).encode() not in kept]
+    assert not missing, f"{len(missing)} of {len(answered)} answered commits are not in the archive"
+
+
+def test_a_twin_is_left_alone(servers, receivers, new_archive):
+    """Both standbys are promoted, to one number and at one place: nothing but their WAL tells which of them is ours."""
+    primary, ours, twin = cluster(servers, standbys=2)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(ours, twin), *KEEPS)
+    streaming(ours)
+    covered(archive, twin, by=primary)
+    primary.stop("fast")  # which sends everything to both
+    ours.promote()
+    reported(ours, ours.write_wal(0.1))
+    twin.promote()
+    assert switchpoint(twin, 1) == switchpoint(ours, 1)
+    twin.write_wal(2)
+    said = not_covered(archive, twin, "other_branch")
+    assert "begins with other WAL than the archive's" in said["reason"], said
+    before = restart_lsn(twin)
+    reported(ours, ours.write_wal(1))
+    looked_at = candidates(archive)[twin.port]["answered"]
+    wait_for(lambda: candidates(archive)[twin.port]["answered"] > looked_at, "it to be looked at again")
+    assert candidates(archive)[twin.port]["cover"] == "other_branch"
+    assert restart_lsn(twin) == before <= switchpoint(ours, 1)
+    # Also after a restart, by what is archived.
+    receiver.stop()
+    receiver = receivers.pgweir(archive, conninfo(ours, twin), *KEEPS)
+    streaming(ours)
+    not_covered(archive, twin, "other_branch")
+    assert restart_lsn(twin) == before
+    receiver.stop()
+    archive.assert_same_wal(ours)
 
 
 def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):

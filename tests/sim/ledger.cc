@@ -17,6 +17,11 @@ void Ledger::on_process() {
   accepted_.reset();
   sync_failed_.reset();
   last_.reset();
+  // What was made durable and not reported the next one may begin again.
+  told_durable_.clear();
+  for (auto& [timeline, ranges] : served_)
+    for (auto& range : ranges)
+      range.end = std::max(range.begin, std::min(range.end, reported(timeline)));
 }
 
 void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
@@ -64,10 +69,10 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   for (const auto& file : files)
     archive_begin = std::min(archive_begin, file.segment.start(kSegment));
   for (const auto& hole : passed_holes_) {
-    if (hole.end <= std::max(archive_begin, floor_) || !first_timeline()) continue;
+    if (hole.end <= std::max(archive_begin, local_floor_) || !first_timeline()) continue;
     // Up to here; by more than one, where the server removed more and more, and where somebody has
     // brought a part of it.
-    auto told = hole.begin;
+    auto told = std::max(hole.begin, stored_floor_);  // what has come since may have left again
     for (bool more = true; more;) {
       more = false;
       const auto covers = [&](Lsn begin, Lsn end) {
@@ -93,7 +98,7 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
     // (A record that was not complete is no loss; and damage may have come in its place.)
     if (!reported.valid() || !damages_.empty() || reported <= truth.switchpoint) continue;
     const auto end = truth.wal.complete_end(reported);
-    if (end <= truth.switchpoint || end <= std::max(archive_begin, floor_)) continue;
+    if (end <= truth.switchpoint || end <= std::max(archive_begin, local_floor_)) continue;
     // Of a record that began before the archive did, or in a segment that is missing, nobody can
     // tell where it ends.
     const auto begin = truth.wal.complete_end(Lsn(end.byte() - 1));
@@ -169,6 +174,7 @@ void Ledger::check(const SimDisk& disk, bool everything) {
   holds_damage_ = false;
   check_names(disk, everything);
   check_reported(disk);
+  check_served(disk);
   check_continuity(disk);
 }
 
@@ -183,19 +189,8 @@ std::optional<std::string> Ledger::find(const SimDisk& disk, wal::TimelineId tim
 /// P1: every byte below a position that was ever reported, on its timeline, equal to the cluster's.
 void Ledger::check_reported(const SimDisk& disk) {
   for (const auto& [timeline, ranges] : promised_) {
-    // Streams overlap: each range is checked once.
-    std::vector<Range> merged;
-    auto sorted = ranges;
-    std::sort(sorted.begin(), sorted.end(),
-              [](const Range& a, const Range& b) { return a.begin < b.begin; });
-    for (const auto& range : sorted) {
-      if (!merged.empty() && range.begin <= merged.back().end)
-        merged.back().end = std::max(merged.back().end, range.end);
-      else
-        merged.push_back(range);
-    }
-    for (const auto& range : merged)
-      for (auto at = std::max(range.begin, floor_); at < range.end;
+    for (const auto& range : merged(ranges))
+      for (auto at = std::max(range.begin, local_floor_); at < range.end;
            at = kSegment.start_of(at) + kSegmentBytes) {
         const auto segment = kSegment.start_of(at);
         const auto file = find(disk, timeline, segment);
@@ -211,6 +206,89 @@ void Ledger::check_reported(const SimDisk& disk) {
                                             at, end, timeline, *file)};
       }
   }
+}
+
+/// Streams overlap: each range is checked once.
+std::vector<Ledger::Range> Ledger::merged(std::vector<Range> ranges) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::vector<Range> merged;
+  for (const auto& range : ranges) {
+    if (!merged.empty() && range.begin <= merged.back().end)
+      merged.back().end = std::max(merged.back().end, range.end);
+    else
+      merged.push_back(range);
+  }
+  return merged;
+}
+
+void Ledger::on_sent(wal::TimelineId timeline, Lsn begin, Lsn end) {
+  constexpr std::size_t kMany = 100;
+  end = std::min(end, std::max(reported(timeline), told_durable_[timeline]));
+  if (end <= begin) return;
+  auto& ranges = served_[timeline];
+  if (!ranges.empty() && ranges.back().begin <= begin && begin <= ranges.back().end) {
+    ranges.back().end = std::max(ranges.back().end, end);
+    return;
+  }
+  if (ranges.size() > kMany) ranges = merged(std::move(ranges));
+  ranges.push_back({begin, end});
+}
+
+void Ledger::on_announced(wal::TimelineId timeline, Lsn end) {
+  // (Before a segment's first byte there may be nothing: an archive begins somewhere.)
+  if (kSegment.offset(end) != 0) on_sent(timeline, kSegment.start_of(end), end);
+}
+
+/// Up to where a timeline was left its bytes are those of the next one, too, and may be in either's
+/// file.
+bool Ledger::anybody_has(const SimDisk& disk, wal::TimelineId timeline, Lsn from, Lsn to) {
+  for (wal::TimelineId holder = 1; holder <= lineage_.newest(); ++holder) {
+    const auto older = std::min(holder, timeline);
+    if (holder != timeline && lineage_.timeline(older).switchpoint < to) continue;
+    const auto file = find(disk, holder, from);
+    if (file && (checked_.contains(*file) || holds_wal(disk, *file, holder, from, to))) return true;
+  }
+  return false;
+}
+
+void Ledger::check_found(const SimDisk& disk, wal::TimelineId timeline, Lsn end) {
+  const auto begin = kSegment.start_of(end);
+  if (begin == end || anybody_has(disk, timeline, begin, end)) return;
+  // (What nobody reads may be torn: padding, or a record that begins before the archive does.)
+  if (const auto file = find(disk, timeline, begin); file && file->ends_with(".partial")) {
+    const auto content = disk.content(*file);
+    // (Where nothing was promised yet, a power loss may have left this segment alone.)
+    const bool is_first = !way() && begin.byte() >= kSegmentBytes &&
+                          !find(disk, timeline, Lsn(begin.byte() - kSegmentBytes));
+    const auto sound = std::span(content).first(std::min<std::size_t>(content.size(), end - begin));
+    if (sound.size() == end - begin && !(is_first ? first_wrong(timeline, begin, sound, begin)
+                                                  : first_wrong(timeline, begin, sound)))
+      return;
+  }
+  throw Violation{"P10", fmt::format("the archive was served up to {} on timeline {}, and does "
+                                     "not have that any more",
+                                     end, timeline)};
+}
+
+/// P10: each byte that was sent downstream is still there.
+void Ledger::check_served(const SimDisk& disk) {
+  for (const auto& [timeline, ranges] : served_)
+    for (const auto& range : merged(ranges))
+      for (auto at = std::max(range.begin, local_floor_); at < range.end;
+           at = kSegment.start_of(at) + kSegmentBytes) {
+        const auto segment = kSegment.start_of(at);
+        const auto end = std::min(range.end, segment + kSegmentBytes);
+        const bool holds = anybody_has(disk, timeline, at, end);
+        // (What an import has put into a hole is served when it has its name.)
+        const bool in_a_hole =
+            std::any_of(told_holes_.begin(), told_holes_.end(),
+                        [&](const auto& hole) { return hole.begin < end && at < hole.end; });
+        if (!holds && !in_a_hole)
+          throw Violation{"P10", fmt::format("{} to {} on timeline {} was sent downstream, and is "
+                                             "not in the archive",
+                                             at, end, timeline)};
+      }
 }
 
 /// P2: a final name means complete and correct. And before any segment of a timeline its history.
@@ -268,12 +346,12 @@ Lsn Ledger::first_promised(wal::TimelineId timeline) const {
   return begin;
 }
 
-std::optional<Ledger::Way> Ledger::way() const {
+std::optional<Ledger::Way> Ledger::way_from(Lsn floor) const {
   const auto first = first_timeline();
   if (!first) return std::nullopt;
   Way way;
   way.first = *first;
-  way.begin = std::max(kSegment.start_of(first_promised(*first)), floor_);
+  way.begin = std::max(kSegment.start_of(first_promised(*first)), floor);
   for (const auto& hole : told_holes_) way.begin = std::max(way.begin, hole.end);
   for (const auto& [timeline, ranges] : promised_)
     if (const auto end = reported_bytes(timeline); end.valid()) {
@@ -284,6 +362,24 @@ std::optional<Ledger::Way> Ledger::way() const {
   // A backup behind a hole is of the timeline that was the newest then.
   while (way.first < way.last && lineage_.timeline(way.first).switchpoint <= way.begin) ++way.first;
   return way;
+}
+
+std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,
+                                       std::span<const std::byte> wal) const {
+  const auto archive = way();
+  if (!archive) return lineage_.first_wrong(timeline, at, wal);
+  return first_wrong(timeline, at, wal, archive->begin);
+}
+
+std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,
+                                       std::span<const std::byte> wal, Lsn archive_begin) const {
+  const auto wrong = lineage_.first_wrong(timeline, at, wal);
+  if (!wrong || *wrong < reported(timeline)) return wrong;
+  const auto& truth = lineage_.timeline(timeline).wal;
+  if (truth.complete_end(*wrong) >= archive_begin) return wrong;
+  const auto behind = lineage_.record_end(timeline, *wrong);
+  if (behind >= at + wal.size()) return std::nullopt;
+  return first_wrong(timeline, behind, wal.subspan(behind - at), archive_begin);
 }
 
 /// P3: from the first byte of the archive to what was last reported on the newest timeline there is
@@ -303,8 +399,10 @@ void Ledger::check_continuity(const SimDisk& disk) {
       const auto from = std::max(segment, begin);
       const auto to = std::min(segment + kSegmentBytes, end);
       const auto file = find(disk, timeline, segment);
-      if (segment < floor_) {
-        if (file && !oldest_kept) oldest_kept = segment;
+      if (segment < local_floor_) {
+        // (What is unfinished is in no store, and stays.)
+        const bool stays = file && segment < stored_floor_ && file->ends_with(".partial");
+        if (file && !oldest_kept && !stays) oldest_kept = segment;
         if (!file && (!oldest_kept || *oldest_kept == segment)) continue;
         if (file && file->ends_with(".partial")) continue;
       }

@@ -44,6 +44,32 @@ class Ledger {
     sync_failed_ = story_.now;
     failed_name_ = name;
   }
+  /// P10: the relay has sent these bytes of that timeline, or has said that what lies before `end`
+  /// is durable.
+  void on_sent(wal::TimelineId timeline, wal::Lsn begin, wal::Lsn end);
+  void on_announced(wal::TimelineId timeline, wal::Lsn end);
+  /// The receiver tells those it serves that so much is durable. (What was found at the start, and
+  /// was never reported, a receiver may take away and receive again.)
+  void on_told_durable(wal::TimelineId timeline, wal::Lsn end) {
+    told_durable_[timeline] = std::max(told_durable_[timeline], end);
+  }
+  /// What was not told durable yet the receiver of this process may take away, and receive again.
+  [[nodiscard]] bool may_come_again(wal::TimelineId timeline, wal::Lsn end) const {
+    const auto told = told_durable_.find(timeline);
+    return end > (told == told_durable_.end() ? wal::Lsn() : told->second);
+  }
+  /// P10: the archive was found to have the WAL of that timeline up to `end`, and to be durable;
+  /// then the power has failed.
+  void check_found(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn end);
+  /// P11: Lineage::first_wrong(), but for what was not reported of a record that begins before the
+  /// archive does: it may be torn, no checksum says so, and nobody can use it without its front.
+  [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
+                                                    std::span<const std::byte> wal) const;
+  /// The same of an archive that begins there.
+  [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
+                                                    std::span<const std::byte> wal,
+                                                    wal::Lsn archive_begin) const;
+  [[nodiscard]] bool served_anything() const { return !served_.empty(); }
   /// The operator was told of a hole.
   void on_hole(const Hole& hole) {
     if (std::find(told_holes_.begin(), told_holes_.end(), hole) == told_holes_.end())
@@ -70,7 +96,15 @@ class Ledger {
   /// A person puts sound copies in the place of finished segments that are not.
   void repair(SimDisk& disk);
   /// What lies before is given up.
-  void on_prune(wal::Lsn floor) { floor_ = std::max(floor_, floor); }
+  void on_prune(wal::Lsn floor) {
+    floor_ = std::max(floor_, floor);
+    local_floor_ = std::max(local_floor_, floor);
+  }
+  /// What is finished before is in the store, and may be gone here.
+  void on_left_to_store(wal::Lsn floor) {
+    stored_floor_ = std::max(stored_floor_, floor);
+    local_floor_ = std::max(local_floor_, floor);
+  }
 
   /// P1, P2, P3 and the order of histories and segments, after a power loss. `everything`: also the
   /// files that were right once.
@@ -91,7 +125,9 @@ class Ledger {
     wal::TimelineId last = 0;
     wal::Lsn end;
   };
-  [[nodiscard]] std::optional<Way> way() const;
+  [[nodiscard]] std::optional<Way> way() const { return way_from(local_floor_); }
+  /// The same of the archive and the store together.
+  [[nodiscard]] std::optional<Way> way_with_store() const { return way_from(floor_); }
   [[nodiscard]] const std::vector<Hole>& told_holes() const { return told_holes_; }
 
  private:
@@ -99,10 +135,14 @@ class Ledger {
     wal::Lsn begin;
     wal::Lsn end;
   };
+  [[nodiscard]] std::optional<Way> way_from(wal::Lsn floor) const;
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
+  void check_served(const SimDisk& disk);
+  bool anybody_has(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn from, wal::Lsn to);
+  static std::vector<Range> merged(std::vector<Range> ranges);
   void check_continuity(const SimDisk& disk);
   /// The file of that segment in the archive, finished or not.
   [[nodiscard]] std::optional<std::string> find(const SimDisk& disk, wal::TimelineId timeline,
@@ -121,11 +161,15 @@ class Ledger {
   Story& story_;
   const SimDisk& disk_;
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
+  std::map<wal::TimelineId, std::vector<Range>> served_;    ///< sent or announced downstream
+  std::map<wal::TimelineId, wal::Lsn> told_durable_;        ///< by this process
   std::vector<Hole> told_holes_;
   std::optional<Hole> accepted_;
   std::vector<Hole> passed_holes_;  ///< those behind which WAL was streamed, and not since before
   std::optional<wal::Lsn> copied_;
   wal::Lsn floor_;                 ///< before it things may be gone
+  wal::Lsn stored_floor_;          ///< before it what is finished may be in the store alone
+  wal::Lsn local_floor_;           ///< of the directory: the later of both
   std::set<std::string> checked_;  ///< finished files that were right once
   std::vector<Lineage::Spot> damages_;
   bool holds_damage_ = false;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <tuple>
 
 #include "random.h"
 #include "support/archive_builder.h"
+#include "wal/page.h"
 
 namespace weir::sim {
 
@@ -92,6 +94,39 @@ void Lineage::make_sibling(Random& random, std::uint64_t seed) {
 std::span<const std::byte> Lineage::bytes(wal::TimelineId id, wal::Lsn from, wal::Lsn to) const {
   const auto all = timeline(id).wal.bytes();
   return all.subspan(from - start(), to - from);
+}
+
+std::optional<wal::Lsn> Lineage::first_wrong(wal::TimelineId id, wal::Lsn at,
+                                             std::span<const std::byte> wal) const {
+  const auto truth = bytes(id, at, at + wal.size());
+  auto [expected, found] = std::mismatch(truth.begin(), truth.end(), wal.begin());
+  while (expected != truth.end()) {
+    const auto byte = at + static_cast<std::uint64_t>(expected - truth.begin());
+    if (is_read(id, byte)) return byte;
+    std::tie(expected, found) = std::mismatch(expected + 1, truth.end(), found + 1);
+  }
+  return std::nullopt;
+}
+
+bool Lineage::is_read(wal::TimelineId id, wal::Lsn byte) const {
+  using Kind = testing::WalBuilder::Kind;
+  const auto& wal = timeline(id).wal;
+  const auto& records = wal.records();
+  const auto record = std::partition_point(
+      records.begin(), records.end(),
+      [&](const testing::WalBuilder::Record& each) { return each.end <= byte; });
+  const auto before = record == records.begin() ? record : std::prev(record);
+  if (before != record && before->kind == Kind::xlog_switch && kSegment.offset(before->end) != 0 &&
+      kSegment.segno(before->end) == kSegment.segno(byte))
+    return false;
+  const auto in_page = byte.byte() % wal::kPageSize;
+  const auto header =
+      kSegment.offset(byte) < wal::kPageSize ? wal::kLongHeaderSize : wal::kShortHeaderSize;
+  // (Behind xlp_rem_len, XLogPageHeaderData has four bytes of padding.)
+  if (in_page < header) return in_page < 20 || in_page >= 24;
+  if (record == records.end() || byte < record->start) return true;
+  return record->kind != Kind::aborted &&
+         byte <= wal.byte_of_record(record->start, record->length - 1);
 }
 
 wal::Lsn Lineage::record_end(wal::TimelineId id, wal::Lsn lsn) const {

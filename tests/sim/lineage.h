@@ -85,6 +85,12 @@ class Lineage {
     wal::Lsn end;
     bool page_header = false;
   };
+  /// The first byte of `wal`, said to be that of `id` from `at` on, that is not what the cluster
+  /// wrote and is read by somebody: a byte of a complete record or of a page header. Nobody reads
+  /// the padding of both, what lies behind an xlog switch, and a record of which the continuation
+  /// was overwritten.
+  [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId id, wal::Lsn at,
+                                                    std::span<const std::byte> wal) const;
   /// Where the record that the byte at `lsn` belongs to ends.
   [[nodiscard]] wal::Lsn record_end(wal::TimelineId id, wal::Lsn lsn) const;
   /// One at [from, to), if the draw hits one.
@@ -94,6 +100,7 @@ class Lineage {
  private:
   explicit Lineage(std::uint64_t seed);
   void make_sibling(Random& random, std::uint64_t seed);
+  [[nodiscard]] bool is_read(wal::TimelineId id, wal::Lsn byte) const;
   std::vector<Timeline> timelines_;
   std::vector<std::string> histories_;
   std::optional<OtherBranch> other_branch_;

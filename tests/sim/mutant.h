@@ -45,14 +45,38 @@ enum class Mutant {
   loss_recorded_too_late,
   loss_not_synced,
   lost_branch_not_told,
+  order_before_ancestry,
+  siblings_not_seen,
+  does_not_stay,
   import_not_judged,
   import_not_synced,
+  slot_moved_back,
+  slot_moved_too_far,
+  slot_ancestry_not_asked,
+  slot_inside_a_record,
+  served_as_written,
+  served_without_sync,
+  timeline_served_early,
+  served_unchecked,
+  served_border_unchecked,
+  slot_xmin_forgotten,
+  slot_ignored_by_prune,
+  store_not_asked_again,
+  mark_over_what_failed,
+  unreachable_is_absent,
+  lost_answer_is_success,
+  object_overwritten,
 };
+
+/// Lives of which kind: all of them, or those with what breaks a relay's promises: each process
+/// serves, and at each end a file is spoiled; or those with a store.
+enum class World { any, relay, store };
 
 struct MutantInfo {
   Mutant mutant;
   const char* promise;  ///< by which it has to be caught, "P1", or one of several, "P1 P3"
   const char* name;
+  World world = World::any;  ///< in which it is looked for
 };
 
 /// All but `none`, in the order of the promises.

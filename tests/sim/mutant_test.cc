@@ -17,12 +17,13 @@ TEST_P(SimulationMutants, AreCaught) {
   const auto& mutant = GetParam();
   const std::uint64_t most = 20'000;
   if (const char* seed = std::getenv("PGWEIR_SEED")) {  // its story
-    static_cast<void>(simulate(std::strtoull(seed, nullptr, 10), mutant.mutant, Telling::printed));
+    static_cast<void>(
+        simulate(std::strtoull(seed, nullptr, 10), mutant.mutant, Telling::printed, mutant.world));
     return;
   }
   // By the promise that it breaks: that something gets stuck would not be the right reason.
   for (std::uint64_t seed = 1; seed <= most; ++seed) {
-    const auto result = simulate(seed, mutant.mutant, Telling::none);
+    const auto result = simulate(seed, mutant.mutant, Telling::none, mutant.world);
     if (!result.violation ||
         std::string_view(mutant.promise).find(result.violation->promise) == std::string_view::npos)
       continue;

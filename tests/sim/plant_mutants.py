@@ -4,7 +4,7 @@
     plant_mutants.py --files            the sources that have any
     plant_mutants.py SOURCE COPY        makes the copy of one
 
-A fault is in force while `weir::sim::planted` names it (planted.h). Decision ships knows nothing of it:
+A fault is in force while `weir::sim::planted` names it (planted.h). What ships knows nothing of it:
 each stands here as the text of the source that it replaces, which has to be found there exactly once.
 Where that text has changed, change it here, too, and see that the fault is still caught."""
 
@@ -27,12 +27,12 @@ PLANTS = [
      """  void sync_names() {
     if (!PLANTED(directory_sync_left_out)) directory_.sync();"""),
     ("report_before_sync", "receive/stream_state.cc",
-     """  const auto flush = options_.report_flush ? acknowledged() : wal::Lsn();""",
+     """  const auto flush = report_flush ? acknowledged() : wal::Lsn();""",
      """  const auto flush = PLANTED(report_before_sync)        ? sync_begun_
                      : PLANTED(write_reported_as_flush) ? write_
                      : PLANTED(dropped_acknowledged) && discarding_
                          ? taken_end_
-                         : options_.report_flush ? acknowledged() : wal::Lsn();"""),
+                         : report_flush ? acknowledged() : wal::Lsn();"""),
     ("dropped_acknowledged", "receive/stream_state.cc",
      """  return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};""",
      """  return {.write = std::max(write, flush), .flush = flush, .apply = apply, .reply_requested = false};"""),
@@ -147,19 +147,18 @@ PLANTS = [
     directory.sync();""",
      """    if (!PLANTED(pruned_names_not_synced)) directory.sync();"""),
     ("pruned_from_the_newest", "prune/prune.cc",
-     """  return Planner(directory, options).run();""",
-     """  auto plan = Planner(directory, options).run();
+     """{ return Planner(homes, options).run(); }""",
+     """{
+  auto plan = Planner(homes, options).run();
   if (PLANTED(pruned_from_the_newest)) std::reverse(plan.numbers.begin(), plan.numbers.end());
-  return plan;"""),
-    ("link_not_carried", "receive/session.cc",
+  return plan;
+}"""),
+    ("link_not_carried", "receive/streaming.cc",
      """  const auto known = std::exchange(border_, std::nullopt);
 """,
      """  const auto known = std::exchange(border_, std::nullopt);
   if (PLANTED(link_not_carried) || PLANTED(border_not_checked)) {
-    const wal::RecordVerifier::Options options{.segment_size = step.segment_size,
-                                               .timeline = step.timeline,
-                                               .system_identifier = step.system_identifier,
-                                               .server_major = server_->major()};
+    const auto options = verifier_options(step, server);
     const wal::RecordVerifier fresh(options, step.start);
     if (PLANTED(border_not_checked)) return fresh;
     auto verifier = archive::verifier_at(directory_, options, step.start);
@@ -173,7 +172,7 @@ PLANTS = [
      """void Session::perform(const step::CompareTail& step) {
   // (Decision a record over the border had damaged in front differs from the server's, too.)
   if (PLANTED(tail_not_compared) || PLANTED(border_not_checked)) {
-    border_.reset();
+    streaming_.set_border(std::nullopt);
     state_.on_tail_compared({});
     return;
   }
@@ -184,6 +183,56 @@ PLANTS = [
      """  outcome.reached = state_.write();
   if (PLANTED(stream_over_dropped) && outcome.how == StreamOutcome::How::dropped)
     ::weir::sim::planted_start = state_.server_end();
+"""),
+    # --- P15, P17 ---
+    ("lost_answer_is_success", "store/follow_work.cc",
+     """    if (error.trouble() != Trouble::stopped) note(error);
+""",
+     """    if (PLANTED(lost_answer_is_success) && error.trouble() == Trouble::unreachable) {
+      settle(item, {Uploader::Result::What::stored});
+      return true;
+    }
+    if (error.trouble() != Trouble::stopped) note(error);
+"""),
+    ("mark_over_what_failed", "store/upload_plan.cc",
+     """void UploadPlan::again(const UploadItem& item) { find(item).state = State::waiting; }
+""",
+     """void UploadPlan::again(const UploadItem& item) {
+  if (PLANTED(mark_over_what_failed)) {
+    static_cast<void>(stored(item));
+    return;
+  }
+  find(item).state = State::waiting;
+}
+"""),
+    ("object_overwritten", "store/write_once.cc",
+     """  if (conditions == Conditions::heeded) return store.put_if_absent(key, content);
+""",
+     """  if (PLANTED(object_overwritten)) {
+    store.put(key, content);
+    return ObjectStore::Put::stored;
+  }
+  if (conditions == Conditions::heeded) return store.put_if_absent(key, content);
+"""),
+    ("store_not_asked_again", "store/follow_keep_local.cc",
+     """  const UploadItem item{segment.timeline(), segment};
+  try {
+""",
+     """  if (PLANTED(store_not_asked_again)) return true;
+  const UploadItem item{segment.timeline(), segment};
+  try {
+"""),
+    ("unreachable_is_absent", "store/near_shelf.cc",
+     """  const auto page = insist(patience_, [&] { return store().list(prefix, after, most); });
+""",
+     """  const auto page = insist(patience_, [&] {
+    try {
+      return store().list(prefix, after, most);
+    } catch (const StoreError&) {
+      if (!PLANTED(unreachable_is_absent)) throw;
+      return ObjectPage();
+    }
+  });
 """),
     # --- P4, P5, P6 ---
     ("cluster_not_checked", "receive/inspection.cc",
@@ -271,11 +320,97 @@ PLANTS = [
     ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
-    ("failed_stream_kept", "receive/session.cc",
-     """    else if (outcome.how == StreamOutcome::How::failed)
-      stream->let_go();""",
-     """    else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
-      stream->let_go();"""),
+    ("failed_stream_kept", "receive/streaming.cc",
+     """  else if (outcome.how == StreamOutcome::How::failed)
+    stream->let_go();""",
+     """  else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
+    stream->let_go();"""),
+    ("order_before_ancestry", "receive/choose_host.cc",
+     """  return *std::max_element(able.begin()""",
+     """  if (PLANTED(order_before_ancestry)) return able.front();
+  return *std::max_element(able.begin()"""),
+    ("siblings_not_seen", "receive/choose_host.cc",
+     """      if (!one_line(*able[i]->host, *able[j]->host)) return""",
+     """      if (!PLANTED(siblings_not_seen) && !one_line(*able[i]->host, *able[j]->host)) return"""),
+    ("does_not_stay", "receive/choose_host.cc",
+     """      return each->host->index == facts.streamed;
+""",
+     """      return !PLANTED(does_not_stay) && each->host->index == facts.streamed;
+"""),
+    # --- P16 ---
+    ("slot_moved_back", "receive/slot_keeper_state.cc",
+     """  if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
+""",
+     """  if (PLANTED(slot_moved_back)) return end;
+  if (can_be_asked()) return *end > *slot_->restart_lsn ? end : std::nullopt;
+"""),
+    ("slot_moved_too_far", "receive/slot_keeper_state.cc",
+     """  const auto most =
+      std::min({ours_.durable, ours_.confirmed.value_or(ours_.durable), identity_->flush_position});
+  const auto end = ours_.record_ends.last_up_to(most);
+""",
+     """  const auto most =
+      PLANTED(slot_moved_too_far)
+          ? identity_->flush_position
+          : std::min({ours_.durable, ours_.confirmed.value_or(ours_.durable), identity_->flush_position});
+  const auto end = PLANTED(slot_inside_a_record) ? std::optional(most)
+                                                 : ours_.record_ends.last_up_to(most);
+"""),
+    ("slot_ancestry_not_asked", "receive/slot_keeper_state.cc",
+     """  if (identity.system_identifier != ours_.system_identifier) {
+""",
+     """  if (PLANTED(slot_ancestry_not_asked)) {
+    history_ = wal::TimelineHistory(1);
+    ours_is_theirs_ = true;
+    return;
+  }
+  if (identity.system_identifier != ours_.system_identifier) {
+"""),
+    # --- P10, P11, P12 ---
+    ("served_as_written", "receive/stream_loop.cc",
+     """  if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
+""",
+     """  if (state_.flush() > durable)
+    feed_.publish(event::DurableEnd{state_.timeline(),
+                                    PLANTED(served_as_written) ? state_.write() : state_.flush()});
+"""),
+    ("served_without_sync", "relay/archive_end.cc",
+     """  make_durable(archive, listing, *resume, size, counts);
+  return served;""",
+     """  if (!PLANTED(served_without_sync)) make_durable(archive, listing, *resume, size, counts);
+  return served;"""),
+    ("timeline_served_early", "relay/served.cc",
+     """  if (end <= *begin) return Told::nothing;""",
+     """  if (end <= *begin && !PLANTED(timeline_served_early)) return Told::nothing;"""),
+    ("served_unchecked", "relay/checked_wal.cc",
+     """  if (damage) {
+    if (take_other_form""",
+     """  if (damage && !PLANTED(served_unchecked)) {
+    if (take_other_form"""),
+    ("served_unchecked", "relay/checked_wal.cc",
+     """wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }""",
+     """wal::Lsn CheckedWal::checked() const {
+  return PLANTED(served_unchecked) ? buffer_begin_ + buffer_.size() : verifier_.last_record_end();
+}"""),
+    ("served_border_unchecked", "relay/checked_wal.cc",
+     """      verifier_(archive::verifier_at(archive, options_of(cluster_, *history_),
+                                     cluster_.segment_size.start_of(start))),""",
+     """      verifier_(PLANTED(served_border_unchecked)
+                    ? wal::RecordVerifier(options_of(cluster_, *history_),
+                                          cluster_.segment_size.start_of(start))
+                    : archive::verifier_at(archive, options_of(cluster_, *history_),
+                                           cluster_.segment_size.start_of(start))),"""),
+    ("slot_xmin_forgotten", "relay/slots_state.cc",
+     """    slots_[name] = Slot{.kept = std::move(each)};
+""",
+     """    if (PLANTED(slot_xmin_forgotten)) each.xmin = 0;
+    slots_[name] = Slot{.kept = std::move(each)};
+"""),
+    ("slot_ignored_by_prune", "prune/prune.cc",
+     """    lower_limit_by_slots();
+    collect();""",
+     """    if (!PLANTED(slot_ignored_by_prune)) lower_limit_by_slots();
+    collect();"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);

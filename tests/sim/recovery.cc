@@ -10,7 +10,7 @@ namespace weir::sim {
 
 using wal::Lsn;
 
-Recovery::Result Recovery::run(io::Directory& archive, const Ledger::Way& way, bool partial) {
+Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way, bool partial) {
   SimDisk server;
   const auto pg_wal = server.open();
   const std::string target = "RECOVERYXLOG";
@@ -18,12 +18,13 @@ Recovery::Result Recovery::run(io::Directory& archive, const Ledger::Way& way, b
   restore::Options options;
   options.system_identifier = kSystem;
   options.partial = partial;
+  if (archives.size() > 1) options.store = archives.size() - 1;
   options.verify = mutant_ != Mutant::restored_unchecked;
 
   // True: it was restored. False: absent, or (with result.error set) the end of everything.
   const auto ask = [&](const restore::Request& request) {
     try {
-      return restore::restore_file(archive, request, *pg_wal, target, options, story_).restored;
+      return restore::restore_file(archives, request, *pg_wal, target, options, story_).restored;
     } catch (const Error& error) {
       if (mutant_ != Mutant::damage_restored_as_absence) result.error = error;
       return false;

@@ -7,6 +7,7 @@
 #include "ledger.h"
 #include "lineage.h"
 #include "mutant.h"
+#include "restore/options.h"
 #include "story.h"
 
 namespace weir::sim {
@@ -28,7 +29,12 @@ class Recovery {
 
   /// Throws Violation{P9} if what is handed out is not what the cluster wrote. `partial`: with
   /// --partial; the end is then that of the WAL in the last one.
-  [[nodiscard]] Result run(io::Directory& archive, const Ledger::Way& way, bool partial);
+  [[nodiscard]] Result run(io::Directory& archive, const Ledger::Way& way, bool partial) {
+    io::Shelf* const only = &archive;
+    return run(restore::Shelves(&only, 1), way, partial);
+  }
+  /// `archives`: with a second home (Options::store), as the last one, if there are two.
+  [[nodiscard]] Result run(restore::Shelves archives, const Ledger::Way& way, bool partial);
 
  private:
   const Lineage& lineage_;

@@ -94,7 +94,8 @@ class Scheduler::SimThread final : public Threads::Thread {
   const TaskPointer task_;
 };
 
-/// Also called by destructors: it throws nothing.
+/// Also called by destructors: it throws nothing, but where the process is over and another one
+/// has it. What is guarded may be half changed then.
 void Scheduler::SimMutex::lock() {
   if (scheduler_.current_ != nullptr && !scheduler_.over_) {
     if (scheduler_.random_.one_in(8)) scheduler_.give_way();
@@ -103,6 +104,7 @@ void Scheduler::SimMutex::lock() {
       scheduler_.give_way();
     }
   }
+  if (locked_ && scheduler_.current_ != nullptr) scheduler_.leave_if_over();
   locked_ = true;
 }
 
@@ -165,6 +167,7 @@ void Scheduler::run(std::string_view name, std::function<void()> body, const Tic
     const auto next = choice_[random_.below(choice_.size())];
     const bool waited = next->waits;
     resume(next);
+    if (death_) std::rethrow_exception(std::exchange(death_, nullptr));
     if (waited || random_.one_in(4)) tick(std::nullopt);
   }
 }
@@ -208,6 +211,11 @@ void Scheduler::resume(const TaskPointer& task) {
 }
 
 void Scheduler::give_way() { Fiber::pause(); }
+
+void Scheduler::die(std::exception_ptr why) {
+  if (!std::exchange(over_, true)) death_ = std::move(why);
+  throw MachineDown{};
+}
 
 /// Not out of a destructor that runs because of that already.
 void Scheduler::leave_if_over() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -41,6 +42,8 @@ class Scheduler final : public Threads {
   /// The process, or its machine, is gone. Whoever is left is thrown out of where it waits.
   void end();
   [[nodiscard]] bool empty() const { return tasks_.empty(); }
+  /// From within a task: its process ends here and now, and run() throws `why`.
+  [[noreturn]] void die(std::exception_ptr why);
 
   /// Another process.
   void start_beside(std::string_view name, std::function<void()> body);
@@ -82,6 +85,7 @@ class Scheduler final : public Threads {
   std::vector<TaskPointer> choice_;
   Task* current_ = nullptr;
   bool over_ = false;
+  std::exception_ptr death_;
 };
 
 }  // namespace weir::sim

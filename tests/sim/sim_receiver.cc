@@ -51,6 +51,7 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
                 .machine = machine_,
                 .board = board_,
                 .disk = surroundings.disk,
+                .feedback = surroundings.feedback,
                 .dropped = surroundings.dropped}),
       directory_(surroundings.disk.open()),
       log_(std::make_unique<ReceiverLog>(surroundings.story)),
@@ -86,6 +87,7 @@ void SimReceiver::receive() {
       .board = board_,
       .seed = seed_,
       .durability_lost = [](const Error& error) { throw ProcessDied{error}; },
+      .downstream = &downstream_,
       .machine = machine_,
       .servers = servers_,
       .scale = {.unsynced_limit = kUnsyncedLimit, .catch_up_bytes = 3 * kSegmentBytes / 4}};

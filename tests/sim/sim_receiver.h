@@ -6,6 +6,7 @@
 
 #include "io/directory.h"
 #include "ledger.h"
+#include "receive/downstream.h"
 #include "receive/options.h"
 #include "receive/status_board.h"
 #include "scheduler.h"
@@ -30,6 +31,8 @@ struct Surroundings {
   Scheduler& scheduler;
   /// Time passes and the world moves, as Scheduler::Tick says. True: a signal asks to stop.
   std::function<bool(std::optional<receive::Time> idle_until)> tick;
+  /// hot_standby_feedback of all downstream.
+  std::function<void(const wire::HotStandbyFeedback& feedback)> feedback = {};
   std::uint64_t dropped = 0;  ///< messages with WAL
 };
 
@@ -50,6 +53,10 @@ class SimReceiver {
   /// The host that it streamed from last would have done when all were asked last.
   [[nodiscard]] bool could_stay() const;
   [[nodiscard]] bool has_archive() const { return has_archive_; }
+  /// For who serves downstream in this process.
+  [[nodiscard]] receive::Feed& feed() { return feed_; }
+  [[nodiscard]] receive::Downstream& downstream() { return downstream_; }
+  [[nodiscard]] const receive::StatusBoard& board() const { return board_; }
 
  private:
   class Stop;
@@ -63,6 +70,7 @@ class SimReceiver {
   const std::uint64_t seed_;
   SimMachine machine_;
   receive::Feed feed_;
+  receive::Downstream downstream_;
   receive::StatusBoard board_{&feed_};
   SimServers servers_;
   const std::unique_ptr<io::Directory> directory_;

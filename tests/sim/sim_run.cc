@@ -1,9 +1,12 @@
 #include "sim_run.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <functional>
+#include <set>
 
+#include "archive/kept_slots.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "archive/upkeep.h"
@@ -14,9 +17,17 @@
 #include "prune/prune.h"
 #include "random.h"
 #include "recovery.h"
+#include "relay/archive_end.h"
+#include "relay/checked_wal.h"
 #include "scheduler.h"
 #include "sim_receiver.h"
+#include "sim_relay.h"
+#include "sim_standby.h"
+#include "sim_store.h"
+#include "sim_store_feed.h"
 #include "sim_upstream.h"
+#include "store/mark.h"
+#include "store/near_shelf.h"
 #include "support/sim_disk.h"
 #include "verify/verify.h"
 
@@ -34,13 +45,16 @@ constexpr std::uint64_t kProcesses = 300;
 
 class Run {
  public:
-  Run(std::uint64_t seed, Mutant mutant, Telling telling)
+  Run(std::uint64_t seed, Mutant mutant, Telling telling, World world)
       : random_(seed),
         shutdowns_(seed + 77),
         shuts_down_(seed % 8 == 0),
         imports_(seed + 99),
         borders_(seed + 101),
+        relays_(seed + 113),
         keeps_(seed + 103),
+        prefers_(seed + 107),
+        stores_(seed + 127),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -53,8 +67,11 @@ class Run {
                .random = random_,
                .story = story_,
                .scheduler = scheduler_,
-               .tick = [this](auto idle_until) { return tick(idle_until); }},
-        mutant_(mutant) {
+               .tick = [this](auto idle_until) { return tick(idle_until); },
+               .feedback = [this](const auto& feedback) { on_feedback(feedback); }},
+        mutant_(mutant),
+        always_serves_(world == World::relay),
+        always_stores_(world == World::store) {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
     receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
     if (random_.one_in(3)) receiver_options_.flush = {receive::FlushPolicy::Mode::interval, 20ms};
@@ -75,8 +92,19 @@ class Run {
       receiver_options_.slot_on = receive::SlotOn::listed;
       receiver_options_.slot_interval = std::chrono::milliseconds(keeps_.between(100, 800));
     }
+    if (options_.two_nodes && prefers_.one_in(3)) {
+      receiver_options_.prefer =
+          prefers_.coin() ? receive::Prefer::standby : receive::Prefer::primary;
+      receiver_options_.prefer_after = std::chrono::milliseconds(prefers_.between(300, 2000));
+    }
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
+    if (relays_.one_in(3) || always_serves_)
+      for (std::uint64_t number = 1 + relays_.below(3); number > 0; --number)
+        standbys_.push_back(std::make_unique<SimStandby>(fmt::format("standby{}", number),
+                                                         relays_.coin(), 1000 * number, lineage_,
+                                                         ledger_, relays_, story_));
+    if (stores_.one_in(6) || always_stores_) make_store();
   }
 
   RunResult run() {
@@ -104,7 +132,15 @@ class Run {
     result_.steps = steps_;
     result_.dropped = world_.dropped;
     result_.told_to_go = upstream_.told_to_go();
+    for (const auto& standby : standbys_) {
+      result_.served += standby->received();
+      result_.followed += standby->switches();
+    }
     result_.slots_moved = upstream_.slots_moved();
+    if (store_) {
+      result_.stored = store_->stored();
+      result_.not_stored = store_->failures();
+    }
     result_.story = story_.lines();
     return result_;
   }
@@ -128,6 +164,18 @@ class Run {
     return options;
   }
 
+  /// (Damage that a receiver cannot see yet, at the end of a finished segment, would be sent.)
+  void make_store() {
+    if (options_.damages) return;
+    store_ = std::make_unique<SimStore>(lineage_, scheduler_, stores_, story_);
+    feed_habits_.compresses = receiver_options_.compression.method != codec::Method::none;
+    if (stores_.below(3) != 0)
+      feed_habits_.keep_local = {.bytes = stores_.any_size(6 * kSegmentBytes)};
+    feed_habits_.jobs = stores_.between(1, 3);
+    feed_habits_.look_every = std::chrono::milliseconds(stores_.between(200, 3'000));
+    feed_habits_.audit_every = std::chrono::milliseconds(stores_.between(500, 10'000));
+  }
+
   /// An archive that is taken over: somebody's "cp" never synced what it copied.
   void copy_first_segment() {
     const auto start = lineage_.start();
@@ -144,7 +192,7 @@ class Run {
   /// Nobody has said that it was safe, or somebody that it was not: whoever copied it takes it
   /// away.
   void forget_copy() {
-    if (!copied_ || ledger_.promised_anything()) return;
+    if (!copied_ || ledger_.promised_anything() || ledger_.served_anything()) return;
     disk_.erase(*copied_);
     ledger_.on_copied(std::nullopt);
     copied_.reset();
@@ -153,9 +201,12 @@ class Run {
   bool tick(std::optional<receive::Time> idle_until) {
     ++steps_;
     // (Of a stop that was asked for nothing may come, either.)
-    if (!quiet_ && steps_ > wild_steps_ + kQuietSteps)
+    // (Nor while the disk hangs; others may do a lot meanwhile.)
+    if (story_.now < std::max(disk_hangs_until_, spare_hangs_until_)) ++hanging_steps_;
+    if (!quiet_ && steps_ > wild_steps_ + kQuietSteps + hanging_steps_)
       throw Violation{"progress", "the receiver does not come to its end"};
-    if (quiet_ && ++quiet_steps_ > kQuietSteps)
+    // (Who serves, or sends, takes more of them for the same time.)
+    if (quiet_ && ++quiet_steps_ > kQuietSteps * (standbys_.empty() && !store_ ? 1 : 10))
       throw Violation{"progress", "the archive does not reach the server's end"};
     story_.now += std::chrono::microseconds(random_.between(20, 3000));
     if (idle_until) pass_time(*idle_until);
@@ -163,11 +214,16 @@ class Run {
     if (shuts_down_ && story_.now < disk_hangs_until_ && upstream_.shuts_down())
       story_.now += std::chrono::milliseconds(shutdowns_.between(0, 400));
     upstream_.tick(quiet_);
+    if (relay_ != nullptr) relay_->tick(quiet_);
+    if (store_) {
+      store_->tick(quiet_);
+      if (store_->complaint()) throw Violation{*store_->complaint()};
+    }
     if (const auto complaint = upstream_.complaint(); !complaint.empty())
       throw Violation{"P8", complaint};
     if (const auto waits = upstream_.held_up(); !waits.empty()) throw Violation{"P13", waits};
-    if (!import_complaint_.empty()) throw Violation{"P7", import_complaint_};
-    if (quiet_) return upstream_.at_the_end() && archived_all();
+    if (complaint_) throw Violation{*complaint_};
+    if (quiet_) return upstream_.at_the_end() && archived_all() && stored_all();
     if (steps_ >= wild_steps_) return true;
     trouble();
     return random_.one_in(400);
@@ -186,6 +242,25 @@ class Run {
   [[nodiscard]] bool archived_all() const {
     const auto& last = lineage_.timeline(lineage_.newest());
     return ledger_.reported(last.id) == last.received;
+  }
+
+  /// What is finished is in the store, too, also what that had lost (but for what looks pruned).
+  [[nodiscard]] bool stored_all() {
+    if (feed_ == nullptr) return true;
+    if (!feed_->settled()) return false;
+    // What is gone on both sides is seen when the store is asked for everything, and recorded.
+    if (store_->has_lost_any() && story_.now < quiet_since_ + 40s) return false;
+    for (const auto& segment : finished_here())
+      if (!store_->has(segment) && !store_->seems_pruned(segment)) return false;
+    return true;
+  }
+
+  [[nodiscard]] std::set<wal::SegmentName> finished_here() const {
+    std::set<wal::SegmentName> finished;
+    for (const auto& name : disk_.names())
+      if (const auto file = archive::SegmentFileName::parse(name); file && !file->partial)
+        finished.insert(file->segment);
+    return finished;
   }
 
   /// Faults of the disk that begin and end.
@@ -291,11 +366,29 @@ class Run {
     const auto directory = disk_.open();
     try {
       const archive::Upkeep upkeep(*directory, archive::Upkeep::Kind::prune);
+      // (Slots that are made meanwhile it cannot know; where those that are there let go, it may.)
+      std::vector<const SimStandby*> holders;
+      for (const auto& standby : standbys_)
+        if (standby->holds_from()) holders.push_back(standby.get());
       const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
-      story_.tell("prune: {} file(s) before {}", plan.files, keep_from);
-      ledger_.on_prune(keep_from);
-      prune::carry_out(*directory, plan, {},
-                       [&](const std::string& file) { story_.tell("pruned {}", file); });
+      auto floor = keep_from;
+      const SimStandby* holder = nullptr;
+      for (const auto* const each : holders)
+        if (const auto from = each->holds_from(); from && kSegment.start_of(*from) < floor) {
+          floor = kSegment.start_of(*from);
+          holder = each;
+        }
+      story_.tell("prune: {} file(s) before {}{}", plan.files, floor,
+                  holder == nullptr ? "" : ", where the slot of " + holder->name() + " begins");
+      ledger_.on_prune(floor);
+      prune::carry_out(*directory, plan, {}, [&](const std::string& file) {
+        story_.tell("pruned {}", file);
+        const auto name = archive::SegmentFileName::parse(file);
+        if (holder != nullptr && name && name->segment.start(kSegment) >= floor)
+          complaint_ =
+              Violation{"P12", fmt::format("{} is pruned, and the slot of {} holds WAL from {} on",
+                                           file, holder->name(), floor)};
+      });
     } catch (const Error& error) {
       story_.tell("prune: {}", error.what());
     }
@@ -361,8 +454,9 @@ class Run {
         const bool call_failed = each.what.find("call failed") != std::string::npos;
         if (must_fit && each.reason != importing::Reason::not_asked_for && !nothing_beside &&
             !call_failed)
-          import_complaint_ = fmt::format("import finds fault with the server's own WAL: {}: {}",
-                                          each.path, each.what);
+          complaint_ =
+              Violation{"P7", fmt::format("import finds fault with the server's own WAL: {}: {}",
+                                          each.path, each.what)};
       }
     } catch (const Error& error) {
       story_.tell("import: {}", error.what());
@@ -375,10 +469,15 @@ class Run {
     const bool sync_directory = call.operation == Operation::sync_directory;
     if (call.name.starts_with(".pgweir-loss-") && scheduler_.current() != "import")
       receiver_->tell_of_holes();
+    if (call.operation == Operation::remove && scheduler_.current() == SimStore::kKeeper)
+      leave_to_store(call.name);
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
     if (sync && call.name == archive::kSpareName) let_spare_hang();
-    const bool other_process = scheduler_.current() == "prune" || scheduler_.current() == "import";
+    // (The slots are given up where their file cannot be synced, and WAL goes on.)
+    const bool other_process =
+        scheduler_.current() == "prune" || scheduler_.current() == "import" ||
+        scheduler_.current() == "slots" || scheduler_.current().starts_with("walsender");
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
                   call.name);
@@ -387,6 +486,7 @@ class Run {
     if (failing_sync_ && !other_process &&
         (sync || sync_directory || call.operation == Operation::close)) {
       failing_sync_ = false;
+      in_doubt_ = true;
       ++result_.failed_syncs;
       story_.tell("{} {} fails", name(call.operation), call.name);
       ledger_.on_failed_sync(call.name);
@@ -403,6 +503,16 @@ class Run {
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
     return Effect::proceed();
+  }
+
+  /// P17.
+  void leave_to_store(const std::string& name) {
+    const auto file = archive::SegmentFileName::parse(name);
+    if (!file || file->partial || !disk_.exists(name)) return;
+    story_.tell("{} leaves the archive", name);
+    ++result_.left;
+    store_->on_left_to_us(file->segment);
+    ledger_.on_left_to_store(file->segment.start(kSegment) + kSegmentBytes);
   }
 
   /// A whole segment of zeros has to reach the disk: that may take far longer than what is little.
@@ -483,9 +593,28 @@ class Run {
     bool power_lost = false;
     SimReceiver receiver(options, world_, random_.below(1'000'000));
     receiver_ = &receiver;
+    std::optional<SimRelay> relay;
+    // What is in the page cache after a sync has failed may not be on the disk, and a reader cannot
+    // know; a receiver writes it again.
+    if (!standbys_.empty() && !in_doubt_) {
+      relay.emplace(disk_.open(), receiver.feed(), receiver.downstream(), standbys_, scheduler_,
+                    ledger_, relays_, story_);
+      relay_ = &*relay;
+    }
+    std::optional<SimStoreFeed> feed;
+    if (store_ && !options.stock_habits) {
+      feed_habits_.seed = stores_();
+      feed.emplace(feed_habits_, disk_.open(), *store_, receiver.feed(), receiver.board(),
+                   scheduler_, story_);
+      feed_ = &*feed;
+    }
     struct Ending {  // also where a violation is on its way
       Run& run;
-      ~Ending() { run.end_threads(); }
+      ~Ending() {
+        run.end_threads();
+        run.relay_ = nullptr;
+        run.feed_ = nullptr;
+      }
     } const ending{*this};
     try {
       const auto error = receiver.run();
@@ -497,6 +626,7 @@ class Run {
       story_.tell("{}", power_lost ? "power loss" : "kill -9");
     } catch (const ProcessDied& died) {
       story_.tell("the process ends at once: {}", died.error.what());
+      in_doubt_ = true;
       if (died.error.kind() == ErrorKind::disk_full)
         throw Violation{"P6", "a full disk ends the process as a failed sync would"};
       forget_copy();
@@ -506,8 +636,11 @@ class Run {
     disk_hangs_until_ = spare_hangs_until_ = {};
     over_ = true;
     // A process that ended leaves the page cache behind; the power may fail then, too.
-    if (power_lost || random_.one_in(4)) {
+    std::optional<relay::Served> found;
+    if (!standbys_.empty() && !in_doubt_ && !copied_ && relays_.one_in(6)) found = serve_alone();
+    if (found || power_lost || random_.one_in(4)) {
       lose_power();
+      if (found) ledger_.check_found(disk_, found->timeline(), found->end);
     } else {
       ++result_.kills;
       disk_.kill();
@@ -527,10 +660,128 @@ class Run {
   void lose_power() {
     ++result_.power_losses;
     disk_.crash(std::ref(random_));
+    in_doubt_ = false;
     forget_copy();
     ledger_.check(disk_, false);
     check_losses();
     if (random_.one_in(16)) check_recovery(false);
+    if (!store_) return;
+    check_mark();
+    if (stores_.one_in(4)) recover_from_both(stores_.coin());
+    if (stores_.one_in(4)) recover_from_store();
+  }
+
+  /// P15: what the mark says is in the store.
+  void check_mark() {
+    const auto mark = store::read_mark(*disk_.open());
+    if (!mark) return;
+    for (const auto& run : mark->sent)
+      for (auto segno = run.first.segno(kSegment); segno <= run.last.segno(kSegment); ++segno) {
+        const wal::SegmentName segment(run.first.timeline(), segno, kSegment);
+        if (!store_->has(segment) && !store_->has_lost(segment))
+          throw Violation{"P15", fmt::format("the mark says that the store has {}", segment)};
+      }
+    for (const auto timeline : mark->histories)
+      if (!store_->has_history(timeline))
+        throw Violation{"P15", fmt::format("the mark says that the store has the history of "
+                                           "timeline {}",
+                                           timeline)};
+  }
+
+  /// P9, from the archive and the store. `away`: it stops answering somewhere in it.
+  void recover_from_both(bool away) {
+    const auto way = ledger_.way_with_store();
+    if (!way) return;
+    ++result_.from_both;
+    const auto directory = disk_.open();
+    store::NearShelf stored([this]() -> store::ObjectStore& { return *store_; }, "the store",
+                            store_->layout(), {.retry_for = 0ms, .seed = 0}, 1);
+    const std::array<io::Shelf*, 2> both{directory.get(), &stored};
+    if (away) store_->answer_only(stores_.any_size(40) - 1);
+    const auto found = Recovery(lineage_, story_, mutant_).run(both, *way, false);
+    store_->answer_only(std::nullopt);
+    if (found.error) story_.tell("restore stops: {}", found.error->what());
+    const auto needed = end_needed(*way, false);
+    if (found.end >= needed) return;
+    if (!found.error)
+      throw Violation{"P9", fmt::format("recovery from the archive and the store ends at {} as if "
+                                        "that were all, and WAL up to {} was reported as flushed",
+                                        found.end, way->end)};
+    if (!away && !store_->has_lost_any())
+      throw Violation{"P9", fmt::format("restore from the archive and the store stops at {} "
+                                        "without need: {}",
+                                        found.at, found.error->what())};
+  }
+
+  /// P9, where the machine is gone, and there is an old copy of the archive's first segments, or
+  /// nothing: a store that stops answering somewhere never makes a recovery end before the place
+  /// where it ends while it answers.
+  void recover_from_store() {
+    const auto way = ledger_.way_with_store();
+    if (!way) return;
+    ++result_.from_both;
+    SimDisk old_copy;
+    const auto& first = lineage_.timeline(way->first);
+    const auto end = way->first < lineage_.newest() ? first.switchpoint : way->end;
+    auto at = way->begin;
+    for (auto left = stores_.below(3); left > 0 && at + kSegmentBytes <= end; --left) {
+      old_copy.put(wal::SegmentName(way->first, kSegment.segno(at), kSegment).to_string(),
+                   lineage_.bytes(way->first, at, at + kSegmentBytes));
+      at = at + kSegmentBytes;
+    }
+    const auto recover = [&] {
+      const auto old = old_copy.open();
+      store::NearShelf stored([this]() -> store::ObjectStore& { return *store_; }, "the store",
+                              store_->layout(), {.retry_for = 0ms, .seed = 0}, 1);
+      const std::array<io::Shelf*, 2> both{old.get(), &stored};
+      return Recovery(lineage_, story_, mutant_).run(both, *way, false);
+    };
+    const auto whole = recover();
+    store_->answer_only(stores_.any_size(60) - 1);
+    const auto found = recover();
+    store_->answer_only(std::nullopt);
+    if (!found.error && found.end < whole.end)
+      throw Violation{"P9",
+                      fmt::format("recovery from the store, which stops answering, ends at {} "
+                                  "as if that were all, and it has WAL up to {}",
+                                  found.end, whole.end)};
+  }
+
+  /// P15: each finished segment is in the store, once, and the same.
+  void check_store() {
+    for (const auto& segment : finished_here()) {
+      if (store_->seems_pruned(segment)) continue;
+      if (!store_->has(segment))
+        throw Violation{"P15", fmt::format("the store has not got {}", segment)};
+      if (const auto count = store_->count(segment); count != 1)
+        throw Violation{"P15", fmt::format("the store has {} {} times", segment, count)};
+    }
+    check_lost();
+  }
+
+  /// P14: what was sent, and is gone on both sides, is a recorded hole for whoever has the store
+  /// alone.
+  void check_lost() {
+    const auto mark = store::read_mark(*disk_.open());
+    if (!mark || !store_->has_lost_any()) return;
+    store::NearShelf stored([this]() -> store::ObjectStore& { return *store_; }, "the store",
+                            store_->layout(), {.retry_for = 0ms, .seed = 0}, 1);
+    const auto losses = archive::read_losses(stored, archive::list_archive(stored));
+    const auto here = finished_here();
+    for (const auto& run : mark->sent)
+      for (auto segno = run.first.segno(kSegment); segno <= run.last.segno(kSegment); ++segno) {
+        const wal::SegmentName segment(run.first.timeline(), segno, kSegment);
+        if (!store_->has_lost(segment) || here.contains(segment) || store_->seems_pruned(segment))
+          continue;
+        const auto begin = segment.start(kSegment);
+        if (std::none_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+              return loss.kind == archive::Loss::Kind::hole && loss.begin <= begin &&
+                     begin + kSegmentBytes <= loss.end;
+            }))
+          throw Violation{"P14", fmt::format("{} is gone from the store and from the archive, and "
+                                             "no record says so",
+                                             segment)};
+      }
   }
 
   /// P14, as the next start will see it.
@@ -581,6 +832,10 @@ class Run {
       // What is left before a hole ends somewhere; and so does a timeline that was left by
       // everybody before a crash was made good again.
       if (!ledger_.told_holes().empty()) continue;
+      // What both the archive and the store have lost is recorded.
+      if (store_ && store_->has_lost_any() &&
+          finding.what.find("gone from the store") != std::string::npos)
+        continue;
       // What was archived behind a fork is told as that.
       if (finding.kind == verify::FindingKind::lost_branch &&
           finding.timeline < lineage_.newest() &&
@@ -592,6 +847,105 @@ class Run {
                       fmt::format("verify finds fault with a sound archive: {} {}: {}",
                                   verify::to_string(finding.kind), finding.file, finding.what)};
     }
+  }
+
+  /// P12: what a standby with a slot asked for, and the server upstream has heard of, is kept there
+  /// until that standby says otherwise, whatever becomes of the relay meanwhile.
+  void on_feedback(const wire::HotStandbyFeedback& feedback) {
+    ++result_.feedbacks;
+    const auto told = relay::xmins_of(feedback).xmin;
+    story_.tell("the standbys need {}", told);
+    for (auto& standby : standbys_)
+      if (!standby->may_tell(told))
+        throw Violation{"P12", fmt::format("upstream hears that {} is needed, and the slot of {} "
+                                           "has asked for {}",
+                                           told, standby->name(), standby->xmin())};
+  }
+
+  /// `pgweir serve` begins where a receiver was killed.
+  std::optional<relay::Served> serve_alone() {
+    disk_.kill();
+    const auto directory = disk_.open();
+    try {
+      if (!relay::find_cluster(*directory)) return std::nullopt;
+      auto found = relay::find_served(*directory, kSegment);
+      if (found) story_.tell("served alone up to {}", found->end);
+      return found;
+    } catch (const Error& error) {
+      story_.tell("not served: {}", error.what());
+      return std::nullopt;
+    }
+  }
+
+  /// P11, and that everything is to be had: `pgweir serve` reads the archive from its begin on, as
+  /// for a standby that follows all timelines. `spoiled`: the segment there, of the newest one that
+  /// was reported, is not as it was.
+  void check_serving(std::optional<wal::Lsn> spoiled) {
+    const auto way = ledger_.way();
+    if (!way || ledger_.holds_damage()) return;
+    const auto directory = disk_.open();
+    std::optional<relay::Cluster> cluster;
+    std::optional<relay::Served> served;
+    try {
+      cluster = relay::find_cluster(*directory);
+      if (cluster) served = relay::find_served(*directory, cluster->segment_size);
+    } catch (const Error& error) {
+      if (spoiled) return;
+      throw Violation{"P11", fmt::format("a sound archive is not served: {}", error.what())};
+    }
+    if (!served) {
+      if (spoiled) return;
+      throw Violation{"P11", "an archive with WAL is not served"};
+    }
+    // One who begins there: of a record that comes from the segment before, that has the front.
+    if (spoiled && *spoiled > way->begin && served->history.contains(way->last))
+      static_cast<void>(
+          read_served(*directory, *cluster, *served, way->last, *spoiled, spoiled.has_value()));
+    auto at = way->begin;
+    for (auto timeline = way->first; timeline <= served->timeline(); ++timeline) {
+      const auto end = served->history.end_of(timeline).value_or(served->end);
+      const auto reached = read_served(*directory, *cluster, *served, timeline,
+                                       std::min(at, kSegment.start_of(end)), spoiled.has_value());
+      if (!reached) return;
+      at = *reached;
+    }
+    // (Nobody could use a record of which the end is not here.)
+    auto needed = way->end;
+    if (way->last < served->timeline())
+      needed = std::min(needed, lineage_.timeline(way->last).switchpoint);
+    if (!spoiled && at < lineage_.timeline(way->last).wal.complete_end(needed))
+      throw Violation{"P11", fmt::format("WAL is served up to {} only", at)};
+  }
+
+  /// To where the WAL of that timeline could be read; nullopt: something was wrong with it, as it
+  /// may be in an archive that was spoiled.
+  std::optional<wal::Lsn> read_served(io::Directory& directory, const relay::Cluster& cluster,
+                                      const relay::Served& served, wal::TimelineId timeline,
+                                      wal::Lsn at, bool spoiled) {
+    const auto end = served.history.end_of(timeline).value_or(served.end);
+    const auto refused = [&](const Error& error) {
+      story_.tell("not served: {}", error.what());
+      if (!spoiled)
+        throw Violation{"P11", fmt::format("sound WAL is not served: {}", error.what())};
+      return std::nullopt;
+    };
+    std::optional<relay::CheckedWal> reader;
+    try {
+      reader.emplace(directory, cluster, served.history, at);
+    } catch (const Error& error) {
+      return refused(error);
+    }
+    while (at < end) {
+      const auto read = reader->read(end);
+      if (read.trouble) return refused(read.trouble->error);
+      if (read.wal.empty()) break;
+      if (const auto wrong = ledger_.first_wrong(timeline, at, read.wal))
+        throw Violation{"P11", fmt::format("{} to {} of timeline {} would be sent, and the byte at "
+                                           "{} is not what was written",
+                                           at, at + read.wal.size(), timeline, *wrong)};
+      at = at + read.wal.size();
+    }
+    return at;
   }
 
   /// P9 once more, with a file that is not as it was: recovery is stopped, or has come through all
@@ -646,6 +1000,7 @@ class Run {
       story_.tell("disk call {} fails", call);
       disk_.fail_at(call, EIO);
     }
+    if (on_disk) check_serving(start);
     const auto directory = disk_.open();
     const auto found = Recovery(lineage_, story_, mutant_).run(*directory, *way, false);
     disk_.set_hook({});
@@ -722,6 +1077,7 @@ class Run {
   void begin_quiet_time() {
     story_.tell("quiet time begins");
     quiet_ = true;
+    quiet_since_ = story_.now;
     disk_.set_capacity(std::nullopt);
     receiver_options_.loop = true;
     upstream_.repair();
@@ -735,14 +1091,21 @@ class Run {
     slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
     upstream_.repair_slots();
     upstream_.repair_damage();
+    if (store_) store_->make_good();
   }
 
   void end() {
     lose_power();
     ledger_.check(disk_, true);
+    if (store_) {
+      check_store();
+      recover_from_both(stores_.coin());
+      recover_from_store();
+    }
     if (random_.coin()) check_recovery(true);
     if (random_.one_in(4)) check_verify();
-    if (random_.one_in(4)) spoil();
+    if (relays_.one_in(4) || always_serves_) check_serving(std::nullopt);
+    if (random_.one_in(4) || always_serves_) spoil();
     result_.timelines = lineage_.newest();
   }
 
@@ -751,7 +1114,10 @@ class Run {
   const bool shuts_down_;  ///< servers, while the disk hangs
   Random imports_;         ///< likewise
   Random borders_;         ///< likewise
+  Random relays_;          ///< likewise
   Random keeps_;           ///< likewise
+  Random prefers_;         ///< likewise
+  Random stores_;          ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;
@@ -761,13 +1127,17 @@ class Run {
   Scheduler scheduler_;
   Surroundings world_;
   const Mutant mutant_;
+  const bool always_serves_;
+  const bool always_stores_;
   receive::Options receiver_options_;
   RunResult result_;
 
   std::uint64_t steps_ = 0;
   std::uint64_t wild_steps_ = 0;
   std::uint64_t quiet_steps_ = 0;
+  std::uint64_t hanging_steps_ = 0;
   bool quiet_ = false;
+  receive::Time quiet_since_{};
   bool full_ = false;
   bool failing_sync_ = false;
   bool failing_call_ = false;
@@ -777,22 +1147,28 @@ class Run {
   receive::Time spare_hangs_until_{};
   bool slow_syncs_ = false;
   std::optional<std::string> copied_;
-  std::unique_ptr<SimDisk> brought_;  ///< what is offered to an import
-  std::string import_complaint_;
+  std::unique_ptr<SimDisk> brought_;    ///< what is offered to an import
+  std::optional<Violation> complaint_;  ///< of a process beside the receiver
   bool prunes_ = false;
   bool slot_was_lost_ = false;
   bool gap_accepted_ = false;  ///< for the process that comes next
   const SimReceiver* receiver_ = nullptr;
-  bool over_ = false;  ///< the process has come to its end
+  std::vector<std::unique_ptr<SimStandby>> standbys_;
+  SimRelay* relay_ = nullptr;  ///< in the process that runs
+  std::unique_ptr<SimStore> store_;
+  SimStoreFeed::Habits feed_habits_;
+  SimStoreFeed* feed_ = nullptr;  ///< in the process that runs
+  bool in_doubt_ = false;         ///< a sync has failed, and the power not since
+  bool over_ = false;             ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };
 
 }  // namespace
 
-RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling) {
+RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling, World world) {
   planted = mutant;
-  return Run(seed, mutant, telling).run();
+  return Run(seed, mutant, telling, world).run();
 }
 
 }  // namespace weir::sim

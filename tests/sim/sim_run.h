@@ -34,12 +34,20 @@ struct RunResult {
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
   std::uint64_t recoveries = 0;
-  std::uint64_t spoiled = 0;  ///< archives that were spoiled at the end, to be recovered from
+  std::uint64_t served = 0;      ///< bytes that standbys of the relay have got
+  std::uint64_t followed = 0;    ///< switches of timelines that they have followed
+  std::uint64_t feedbacks = 0;   ///< that said something upstream
+  std::uint64_t spoiled = 0;     ///< archives that were spoiled at the end, to be recovered from
+  std::uint64_t stored = 0;      ///< objects that a store took
+  std::uint64_t not_stored = 0;  ///< requests to it that failed
+  std::uint64_t left = 0;        ///< segments that left the archive, since the store has them
+  std::uint64_t from_both = 0;   ///< recoveries from the archive and the store
 };
 
 /// One life of an archive: a cluster, a disk, processes of the receiver one after the other with
 /// faults between, then a quiet time in which all has to come to a good end. `seed` decides
 /// everything.
-[[nodiscard]] RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling);
+[[nodiscard]] RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling,
+                                 World world = World::any);
 
 }  // namespace weir::sim

@@ -32,6 +32,7 @@ class SimServers final : public receive::Servers {
     SimMachine& machine;
     const receive::StatusBoard& board;
     const SimDisk& disk;
+    const std::function<void(const wire::HotStandbyFeedback&)>& feedback;
     std::uint64_t& dropped;  ///< messages with WAL
   };
   explicit SimServers(World world) : world_(world) {}

@@ -88,6 +88,13 @@ TEST(Simulation, KeepsThePromises) {
     sum.second_tries += result.second_tries;
     sum.recoveries += result.recoveries;
     sum.spoiled += result.spoiled;
+    sum.served += result.served;
+    sum.followed += result.followed;
+    sum.feedbacks += result.feedbacks;
+    sum.stored += result.stored;
+    sum.not_stored += result.not_stored;
+    sum.left += result.left;
+    sum.from_both += result.from_both;
   }
   // Of the processor, since others may want it, too.
   const auto seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
@@ -111,6 +118,13 @@ TEST(Simulation, KeepsThePromises) {
   print("second processes", sum.second_tries);
   print("recoveries", sum.recoveries);
   print("spoiled archives", sum.spoiled);
+  print("kB served", sum.served / 1024);
+  print("switches followed", sum.followed);
+  print("feedback upstream", sum.feedbacks);
+  print("objects stored", sum.stored);
+  print("requests that failed", sum.not_stored);
+  print("segments left to it", sum.left);
+  print("recoveries from both", sum.from_both);
   print("steps", sum.steps);
   std::printf("  %-24s %.0f\n", "seeds per second",
               static_cast<double>(seeds.last - seeds.first + 1) / seconds);
@@ -131,6 +145,13 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.second_tries, 0U);
   EXPECT_GT(sum.recoveries, 0U);
   EXPECT_GT(sum.spoiled, 0U);
+  EXPECT_GT(sum.served, 0U);
+  EXPECT_GT(sum.followed, 0U);
+  EXPECT_GT(sum.feedbacks, 0U);
+  EXPECT_GT(sum.stored, 0U);
+  EXPECT_GT(sum.not_stored, 0U);
+  EXPECT_GT(sum.left, 0U);
+  EXPECT_GT(sum.from_both, 0U);
 }
 
 TEST(Simulation, IsDecidedByItsSeedAlone) {

@@ -467,6 +467,12 @@ bool SimUpstream::use_slot(std::size_t of, Lsn position, wal::TimelineId timelin
     throw Violation{"P16", fmt::format("the slot keeper moves the slot on node {} to {}, and only "
                                        "{} is durable",
                                        of, *flush, durable_)};
+  // Promoted with no more than that, it would begin its timeline where the last whole record ends.
+  if (!node.foreign && kSegment.start_of(lineage_.timeline(timeline).wal.fork_point(*flush)) <
+                           kSegment.start_of(*flush))
+    throw Violation{"P16", fmt::format("the slot keeper moves the slot on node {} to {}, within a "
+                                       "record that begins in an earlier segment",
+                                       of, *flush)};
   story_.tell("the slot on node {} is moved from {} to {}", of, *node.slot, *flush);
   node.slot = *flush;
   node.slot_kept = true;
@@ -564,15 +570,19 @@ void SimUpstream::start(Lsn lsn, wal::TimelineId timeline, bool with_slot, bool 
   if (with_slot && node.slot_trouble == Node::SlotTrouble::invalidated)
     throw Error(ErrorKind::refused, "can no longer access replication slot \"weir\"")
         .with_sqlstate("55000");
-  sender_ = Sender{.timeline = timeline,
-                   .begin = lsn,
-                   .sent = lsn,
-                   .with_slot = with_slot,
-                   .question = question,
-                   .heard = story_.now,
-                   .last = {},
-                   .confirmed = {},
-                   .moved = story_.now};
+  sender_ =
+      Sender{.timeline = timeline,
+             .begin = lsn,
+             .sent = lsn,
+             .with_slot = with_slot,
+             // (Before 15 nobody can ask a server where it is.)
+             .slot_begun =
+                 with_slot && node.slot && lineage_.server_major() >= 15 ? *node.slot : wal::Lsn(),
+             .question = question,
+             .heard = story_.now,
+             .last = {},
+             .confirmed = {},
+             .moved = story_.now};
 }
 
 bool SimUpstream::readable() {
@@ -705,6 +715,10 @@ void SimUpstream::status(const wire::StandbyStatus& status) {
   // (But a server that has just left the timeline keeps what recovery needs: from before the fork.)
   if (!node.slot || !status.flush.valid() || !sender_ || !sender_->with_slot) return;
   if (node.slot_trouble != Node::SlotTrouble::none) return;
+  if (status.flush < std::min(sender_->slot_begun, node.flush))
+    throw Violation{"P16", fmt::format("flush {} was reported, and the slot was at {} when the "
+                                       "stream began",
+                                       status.flush, sender_->slot_begun)};
   node.slot = status.flush;
   node.slot_kept = false;
   if (sender_ && sender_->timeline < node.timeline)

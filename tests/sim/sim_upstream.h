@@ -197,6 +197,7 @@ class SimUpstream {
     wal::Lsn begin;
     wal::Lsn sent;
     bool with_slot = false;
+    wal::Lsn slot_begun;  ///< where the slot was then
     bool question = false;
     receive::Time heard;                                ///< the last status, or the begin
     std::optional<receive::Time> asked = std::nullopt;  ///< for a reply that has not come

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -39,9 +40,12 @@ class MemoryStore final : public store::ObjectStore {
   /// What becomes of a call.
   std::function<Fault(const Call&)> fault;
   enum class Conditions { heeded, ignored, refused } conditions = Conditions::heeded;
-  bool keeps_versions = false;
+  bool versions_kept = false;
+  std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
   std::map<std::string, Object> objects;
-  std::map<std::string, std::size_t> puts;  ///< of each key, that were done
+  std::map<std::string, std::size_t> puts;      ///< of each key, that were done
+  std::map<std::string, std::string> settings;  ///< of the bucket
+  std::set<std::string> locked;                 ///< keys
   std::vector<Call> calls;
   std::function<void(const std::string& key)> before_put;  ///< another writer is quicker
 
@@ -64,12 +68,30 @@ class MemoryStore final : public store::ObjectStore {
       return true;
     });
   }
+  [[nodiscard]] Put put_if_match(const std::string& key, const store::Content& content,
+                                 const std::string& etag) override {
+    return with("put", key, [&] {
+      if (before_put) before_put(key);
+      const auto found = objects.find(key);
+      if (found == objects.end() || found->second.etag != etag) return Put::taken;
+      store(key, content);
+      return Put::stored;
+    });
+  }
+  [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
+                                                  std::span<const std::string> versions) override {
+    return with("remove", key, [&] {
+      puts[key] -= versions.size();
+      if (puts[key] == 0) objects.erase(key);
+      return std::vector<Kept>();
+    });
+  }
   [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key) override {
     return with("head", key, [&]() -> std::optional<store::ObjectHead> {
       const auto found = objects.find(key);
       if (found == objects.end()) return std::nullopt;
       return store::ObjectHead{found->second.bytes.size(), found->second.etag,
-                               found->second.metadata};
+                               found->second.metadata, locked.contains(key)};
     });
   }
   bool get(const std::string& key, const std::optional<Range>& range,
@@ -91,8 +113,14 @@ class MemoryStore final : public store::ObjectStore {
                                        std::size_t most) override {
     return with("list", prefix, [&] {
       store::ObjectPage page;
-      for (const auto& [key, object] : objects) {
-        if (!key.starts_with(prefix) || key <= after) continue;
+      const auto first = std::max(objects.lower_bound(prefix), objects.upper_bound(after),
+                                  [&](const auto& one, const auto& other) {
+                                    if (one == objects.end()) return false;
+                                    return other == objects.end() || one->first < other->first;
+                                  });
+      for (auto each = first; each != objects.end(); ++each) {
+        const auto& [key, object] = *each;
+        if (!key.starts_with(prefix)) break;
         if (page.objects.size() == most) {
           page.more = true;
           break;
@@ -105,18 +133,44 @@ class MemoryStore final : public store::ObjectStore {
   [[nodiscard]] std::vector<std::string> versions(const std::string& key) override {
     return with("versions", key, [&] {
       std::vector<std::string> ids;
-      if (keeps_versions)
-        for (std::size_t i = 0; i < puts[key]; ++i) ids.push_back("v" + std::to_string(i));
+      if (versions_kept)
+        for (std::size_t i = puts[key]; i-- > 0;)
+          ids.push_back(std::string("v") + std::to_string(i));
       return ids;
     });
   }
+  [[nodiscard]] bool keeps_versions() const override { return versions_kept; }
+  bool get_version(const std::string& key, const std::string& version,
+                   const std::optional<Range>& range, const codec::Sink& sink) override {
+    const auto found = older.find(key);
+    if (version != "v0" || found == older.end()) return get(key, range, sink);
+    std::span<const std::byte> wanted = found->second;
+    if (range) wanted = wanted.subspan(range->first, range->size);
+    sink(wanted);
+    return true;
+  }
+  [[nodiscard]] std::optional<std::string> setting(const std::string& which) override {
+    const auto found = settings.find(which);
+    return found == settings.end() ? std::nullopt : std::optional(found->second);
+  }
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override {
     return with("remove", keys.empty() ? "" : keys.front(), [&] {
-      for (const auto& key : keys) objects.erase(key);
-      return std::vector<Kept>();
+      std::vector<Kept> kept;
+      for (const auto& key : keys)
+        if (locked.contains(key))
+          kept.push_back({key, "AccessDenied locked"});
+        else
+          objects.erase(key);
+      return kept;
     });
   }
 
+  /// How often this was asked so far.
+  [[nodiscard]] std::size_t count(const std::string& what) {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(
+        calls.begin(), calls.end(), [&](const Call& call) { return call.what == what; }));
+  }
   /// Somebody else has put it there.
   void place(const std::string& key, std::span<const std::byte> bytes) {
     crypto::Digest md5(crypto::Digest::Kind::md5);

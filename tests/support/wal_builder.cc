@@ -162,7 +162,9 @@ void WalBuilder::grow_to(Lsn at) {
   while (end() < at) {
     if (one_in(options_.switch_every) && !records_.empty() && append_switch()) continue;
     if (one_in(options_.abort_every)) {
-      append_aborted(static_cast<std::uint32_t>(5 * kPage) + random(10'000), random(3));
+      // One after the other: in which order arguments are computed differs between processors.
+      const auto pages = random(3);
+      append_aborted(static_cast<std::uint32_t>(5 * kPage) + random(10'000), pages);
       continue;
     }
     if (one_in(options_.large_every)) {

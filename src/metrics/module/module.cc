@@ -1,11 +1,9 @@
 #include "metrics/module/module.h"
 
-#include <prometheus/collectable.h>
-#include <prometheus/exposer.h>
+#include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -45,54 +43,7 @@ int text(const pgweir_family* families, size_t count, pgweir_take_text take, voi
   }
 }
 
-class Collector final : public prometheus::Collectable {
- public:
-  Collector(pgweir_collect collect, void* context) : collect_(collect), context_(context) {}
-
-  Families Collect() const override {
-    Families families;
-    collect_(
-        context_,
-        [](void* taker, const pgweir_family* from, size_t count) {
-          try {
-            *static_cast<Families*>(taker) = families_of(from, count);
-          } catch (const std::exception&) {
-            // Out of memory: this answer stays empty.
-          }
-        },
-        &families);
-    return families;
-  }
-
- private:
-  pgweir_collect collect_;
-  void* context_;
-};
-
-struct Listener {
-  Listener(const std::string& address, pgweir_collect collect, void* context)
-      : collector(std::make_shared<Collector>(collect, context)),
-        exposer(std::vector<std::string>{"listening_ports", address, "num_threads", "2",
-                                         "request_timeout_ms", "10000"}) {
-    exposer.RegisterCollectable(collector);
-  }
-  std::shared_ptr<Collector> collector;  // the exposer looks at it only while it lives
-  prometheus::Exposer exposer;
-};
-
-void* listen(const char* address, pgweir_collect collect, void* context, pgweir_take_text refused,
-             void* taker) {
-  try {
-    return new Listener(address, collect, context);
-  } catch (const std::exception& error) {
-    refused(taker, error.what(), std::strlen(error.what()));
-    return nullptr;
-  }
-}
-
-void stop(void* listener) { delete static_cast<Listener*>(listener); }
-
 }  // namespace
 
 extern "C" __attribute__((visibility("default")))
-const pgweir_metrics_module pgweir_metrics = {PGWEIR_METRICS_INTERFACE, &text, &listen, &stop};
+const pgweir_metrics_module pgweir_metrics = {PGWEIR_METRICS_INTERFACE, &text};

@@ -10,12 +10,14 @@ import threading
 
 class FaultProxy:
     """`decide(request)` says what becomes of a request: None, it is passed on; "lost": likewise, and its answer is lost;
-    "reset": it is not passed on, and the connection ends; "half": half of the answer's body arrives; or
+    "reset": it is not passed on, and the connection ends; "half": half of the answer's body arrives; "hang": it is not
+    passed on, and nobody answers; "stall": half of the answer's body arrives, and then nothing more; or
     (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
 
     def __init__(self, port):
         self.decide = lambda request: None
         self.requests = []
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
         proxy = self
 
@@ -41,6 +43,7 @@ class FaultProxy:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self):
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -53,6 +56,8 @@ class FaultProxy:
             what = self.decide(request)
         if isinstance(what, tuple):
             return self._answer(handler, *what)
+        if what == "hang":
+            return self._hang(handler)
         if what == "reset":
             return self._reset(handler)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -66,9 +71,10 @@ class FaultProxy:
         connection.close()
         if what == "lost":
             return self._reset(handler)
-        self._answer(handler, answer.status, headers, content, length=length, half=what == "half")
+        self._answer(handler, answer.status, headers, content, length=length, half=what in ("half", "stall"),
+                     stall=what == "stall")
 
-    def _answer(self, handler, status, headers, body, length=None, half=False):
+    def _answer(self, handler, status, headers, body, length=None, half=False, stall=False):
         body = body.encode() if isinstance(body, str) else body
         names = [name.lower() for name, _ in headers]
         handler.send_response_only(status)
@@ -82,7 +88,22 @@ class FaultProxy:
             handler.wfile.write(body[:len(body) // 2] if half else body)
         if half:
             handler.wfile.flush()
+            if stall:
+                return self._hang(handler)
             self._reset(handler)
+
+    def _hang(self, handler):
+        """Until the other side gives up, or all is over."""
+        handler.close_connection = True
+        handler.connection.settimeout(0.2)
+        while not self._stopped.is_set():
+            try:
+                if not handler.connection.recv(1, socket.MSG_PEEK):
+                    return
+            except TimeoutError:
+                pass
+            except OSError:
+                return
 
     @staticmethod
     def _reset(handler):

@@ -60,10 +60,10 @@ class Store:
     def keys(self):
         return {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
 
-    def bucket(self):
-        """A new one."""
+    def bucket(self, lock=False):
+        """A new one; `lock`: with Object Lock, and so with versions."""
         self._buckets += 1
-        return Bucket(self, f"wal{self._buckets}").create()
+        return Bucket(self, f"wal{self._buckets}").create({"x-amz-bucket-object-lock-enabled": "true"} if lock else {})
 
     def stop(self):
         # All at once: an osd of Ceph whose mon went first lingers.
@@ -148,12 +148,21 @@ class Swift(Store):
         self._run(PYTHON, "-c", script, str(builder).replace(".builder", ".ring.gz"), port)
 
 
+# What is removed waits for two hours else.
+GIVES_BACK = """rgw gc obj min wait = 1
+rgw gc processor period = 1
+rgw gc processor max time = 1
+"""
+
+
 class Gateway(Store):
     key, secret = "TESTKEY", "testsecret"
 
-    def __init__(self):
+    def __init__(self, gigabytes=1):
+        """`gigabytes`: what it holds. What is removed of it goes at once, as far as it is asked to hold more than one."""
         super().__init__()
         self._mon_port = free_port()
+        self._gigabytes = gigabytes
 
     def start(self):
         for name in ("mon", "osd", "run", "rgw"):
@@ -185,6 +194,22 @@ class Gateway(Store):
         self._run("radosgw-admin", "user", "create", "--uid", "t", "--display-name", "t", "--access-key", self.key,
                   "--secret", self.secret)
         return self
+
+    def step_back(self):
+        """All its threads let others go before."""
+        for process in self._processes:
+            for thread in map(int, os.listdir(f"/proc/{process.pid}/task")):
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, thread, 10)
+
+    def kill_front(self):
+        """What answers is gone; what was stored stays."""
+        self._processes[-1].kill()
+        self._processes[-1].wait()
+
+    def start_front(self):
+        self._begin("radosgw", "-f", "-n", "client.rgw", "--no-mon-config")
+        wait_for(self._answers, "Ceph's gateway to answer again", 90, interval=0.2)
 
     def _environment(self):
         return {**environment(), "CEPH_CONF": str(self.home / "ceph.conf")}
@@ -220,8 +245,8 @@ mon data = {self.home}/mon
 [osd.0]
 osd data = {self.home}/osd
 osd objectstore = memstore
-memstore device bytes = 1073741824
+memstore device bytes = {self._gigabytes << 30}
 [client.rgw]
 rgw frontends = beast endpoint=127.0.0.1:{self.port}
 rgw data = {self.home}/rgw
-"""
+{GIVES_BACK if self._gigabytes > 1 else ""}"""

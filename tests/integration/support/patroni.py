@@ -163,6 +163,21 @@ class PatroniCluster:
         self.complete()
         return new
 
+    def make_anew(self, node):
+        """patronictl reinit: the node throws its data away and takes a base backup."""
+        before = (node.data / "PG_VERSION").stat().st_ino
+        body = json.dumps({"force": True}).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{node.rest}/reinitialize", body, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200, answer.read()
+
+        def made():
+            version = node.data / "PG_VERSION"
+            return version.exists() and version.stat().st_ino != before
+
+        wait_for(made, f"{node.name} to be made anew", 60, interval=0.2)
+        self.complete()
+
     def end(self, failed):
         for node in self.all:
             node.stop()

@@ -35,7 +35,7 @@ def installed(place):
     if not binary.exists():
         shutil.copy(BINARY, binary)
         binary.chmod(0o755)
-        for module in BINARY.parent.glob("libpgweir-metrics*"):
+        for module in BINARY.parent.glob("libpgweir-*"):
             shutil.copy(module, place)
     return binary
 

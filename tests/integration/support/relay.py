@@ -21,7 +21,7 @@ def make_user(server, name="repl"):
 class Relay:
     """start() runs it; `users` and `rules` are contents of its files, None: without."""
 
-    def __init__(self, place, receivers, archive, users=None, rules=None, options=()):
+    def __init__(self, place, receivers, archive, users=None, rules=None, options=(), env=None):
         self.port = free_port()
         self.socket_dir = place
         self.hba, self.users = place / "relay_hba.conf", place / "relay_users"
@@ -34,10 +34,11 @@ class Relay:
             self.hba.write_text(rules)
             command += ["--serve-hba", self.hba]
         self.command = [str(word) for word in [*command, *options]]
+        self.env = env
         self.process = None
 
     def start(self):
-        self.process = self._receivers.start(self.command)
+        self.process = self._receivers.start(self.command, self.env)
         self.process.wait_log(rf"listening on .*:{self.port}")
         return self
 

@@ -46,8 +46,8 @@ class Bucket:
         self.headers = {name.lower(): value for name, value in answer.getheaders()}
         return content
 
-    def create(self):
-        self.request("PUT")
+    def create(self, headers=None):
+        self.request("PUT", headers=headers)
         return self
 
     def keys(self, prefix=""):

@@ -25,8 +25,10 @@ from .process import (
 )
 from .template import REPOSITORY, memory_place, new_cluster
 
-DEBIAN_MAJOR = 15
-DEBIAN_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+_DEBIAN = pathlib.Path("/usr/lib/postgresql")
+# Debian 12's, or Debian 13's.
+DEBIAN_MAJOR = next((major for major in (15, 17) if (_DEBIAN / str(major) / "bin" / "postgres").exists()), 15)
+DEBIAN_BIN = _DEBIAN / str(DEBIAN_MAJOR) / "bin"
 FETCHED = pathlib.Path(os.environ.get("PGWEIR_PG_DIR", REPOSITORY / "build" / "pg"))
 
 
@@ -234,6 +236,16 @@ class Server:
                  f"{self.name} to be told")
         wait_for(lambda: self.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip() == "f",
                  f"{self.name} to be a primary", 60)
+
+    def rewind(self, upstream):
+        """An old primary, which is down, becomes a standby of the one that was promoted. Its slots are gone."""
+        own = (self.data / "postgresql.conf").read_text()  # the upstream's is copied over it
+        upstream.sql("CHECKPOINT")  # it tells its timeline by that
+        source = f"host={upstream.socket_dir} port={upstream.port} user=postgres dbname=postgres"
+        run([DEBIAN_BIN / "pg_rewind", "-D", self.data, "--source-server", source], **as_server_user(), cwd="/")
+        self._write("postgresql.conf", own)
+        self.follow(upstream)
+        self._write("standby.signal", "")
 
     def copy_of_files(self):
         """Of a stopped server, to be set back to. Beside its files."""

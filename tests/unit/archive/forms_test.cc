@@ -71,7 +71,9 @@ TEST(Forms, OfAListingStandTogetherAndTheOneThatCountsFirst) {
   for (const auto& name : {three + ".partial", three + ".zst", three + ".gz", three + ".gz.partial",
                            four + ".lz4.partial", four + ".partial"})
     disk.put(name, test::pattern(10, 1));
-  const auto forms = segment_forms(list_archive(*disk.open()));
+  const auto listing = list_archive(*disk.open());
+  std::vector<SegmentForms> forms;
+  for (const auto& each : segment_forms(listing)) forms.push_back(each);
   ASSERT_EQ(forms.size(), 2u);
   EXPECT_EQ(forms[0].segment(), kSegment);
   EXPECT_THAT(texts(forms[0].finished), ElementsAre(three + ".gz", three + ".zst"));

@@ -3,6 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include "io/posix_directory.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
@@ -102,6 +108,30 @@ class OneEntry final : public io::Directory {
   std::string path_ = "/archive";
   io::DirectoryEntry entry_;
 };
+
+TEST(Listing, SortsByTimelineThenNumberThenForm) {
+  sim::SimDisk disk;
+  std::vector<std::string> names;
+  for (const char* timeline : {"00000001", "0000000A", "00000100", "FFFFFFFF"})
+    for (const char* log : {"00000000", "00000001", "000000FF", "00010000", "80000000"})
+      for (const char* seg : {"00000000", "0000000F", "00000010", "000000FF"})
+        for (const char* form : {"", ".partial", ".gz", ".gz.partial", ".lz4", ".zst"})
+          names.push_back(std::string(timeline) + log + seg + form);
+  auto shuffled = names;
+  std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937(7));
+  for (const auto& name : shuffled) disk.put(name, test::bytes_of(name));
+  std::vector<std::string> listed;
+  for (const auto& entry : list_archive(*disk.open()).segments)
+    listed.push_back(entry.name.to_string());
+  // In the order of codec::Method.
+  const auto key = [](const std::string& text) {
+    const auto name = *SegmentFileName::parse(text);
+    return std::tuple(name.segment, name.method, name.partial);
+  };
+  std::sort(names.begin(), names.end(),
+            [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  EXPECT_EQ(listed, names);
+}
 
 TEST(Listing, TakesADirectoryNamedLikeASegmentForForeign) {
   for (const auto type : {io::DirectoryEntry::Type::directory, io::DirectoryEntry::Type::other}) {

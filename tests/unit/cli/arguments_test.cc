@@ -122,6 +122,96 @@ TEST(Arguments, LetsTheCommandLineWinOverTheFile) {
   EXPECT_EQ(arguments.source("compress"), "\"compress\" in weir.conf, line 4");
 }
 
+/// Of `command`, with variables and then a file.
+Arguments surrounded(std::string_view command, const std::vector<std::string>& variables,
+                     std::string_view file = "", const Words& words = {}) {
+  auto arguments = Arguments::parse(command == "receive" ? kReceive : kVerify, words);
+  arguments.add_environment(variables, kTable);
+  arguments.add_file("weir.conf", file, kTable);
+  return arguments;
+}
+
+TEST(Arguments, LetsTheCommandLineWinOverTheEnvironmentAndThatOverTheFile) {
+  const auto arguments = surrounded(
+      "receive",
+      {"PGWEIR_RECEIVE_SLOT=theirs", "PGWEIR_RECEIVE_COMPRESS=zstd:3",
+       "PGWEIR_RECEIVE_OPTION=", "PGWEIR_VERIFY_JOBS=many", "PATH=/bin", "PGWEIR_SEED=7"},
+      "compress = lz4\nflush = 1s\noption = of the file\n", {"-S", "mine"});
+  EXPECT_EQ(arguments.text("slot"), "mine");
+  EXPECT_EQ(arguments.origin("slot"), Arguments::Origin::command_line);
+  EXPECT_EQ(arguments.text("compress"), "zstd:3");
+  EXPECT_EQ(arguments.origin("compress"), Arguments::Origin::environment);
+  EXPECT_EQ(arguments.source("compress"), "PGWEIR_RECEIVE_COMPRESS");
+  EXPECT_EQ(arguments.text("flush"), "1s");
+  EXPECT_EQ(arguments.origin("flush"), Arguments::Origin::file);
+  EXPECT_EQ(arguments.text("option"), "of the file");
+  const auto kept = arguments.without_file();
+  EXPECT_TRUE(kept.has("compress"));
+  EXPECT_FALSE(kept.has("flush"));
+}
+
+TEST(Arguments, ReadsSwitchesAndListsOfTheEnvironment) {
+  EXPECT_TRUE(surrounded("receive", {"PGWEIR_RECEIVE_NO_LOOP=on"}).has("no-loop"));
+  EXPECT_FALSE(
+      surrounded("receive", {"PGWEIR_RECEIVE_NO_LOOP=off"}, "no-loop = on").has("no-loop"));
+  EXPECT_FALSE(surrounded("receive", {"PGWEIR_RECEIVE_NO_LOOP=off"}, "[receive]\nno-loop = on")
+                   .has("no-loop"));
+  EXPECT_TRUE(
+      surrounded("receive", {"PGWEIR_RECEIVE_NO_LOOP=off"}, "", {"--no-loop"}).has("no-loop"));
+  EXPECT_EQ(surrounded("receive", {"PGWEIR_RECEIVE_OPTION=a\nb\n"}, "option = c").texts("option"),
+            (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Arguments, GiveOtherCommandsWhatTheyShareWithReceive) {
+  const std::vector<std::string> receive = {"PGWEIR_RECEIVE_DIRECTORY=/srv/wal",
+                                            "PGWEIR_RECEIVE_SLOT=archive"};
+  const auto shares = surrounded("verify", receive, "[verify]\ndirectory = /other\njobs = 2\n");
+  EXPECT_EQ(shares.text("directory"), "/srv/wal");
+  EXPECT_EQ(shares.text("jobs"), "2");
+  EXPECT_FALSE(shares.has("slot"));
+  auto both = receive;
+  both.emplace_back("PGWEIR_VERIFY_DIRECTORY=/own");
+  EXPECT_EQ(surrounded("verify", both).text("directory"), "/own");
+}
+
+TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
+  struct Case {
+    const char* variable;
+    const char* complaint;
+  };
+  const Case cases[] = {
+      {"PGWEIR_RECEIVE_SLTO=x",
+       "unknown variable PGWEIR_RECEIVE_SLTO in the environment | Did you mean "
+       "PGWEIR_RECEIVE_SLOT?"},
+      {"PGWEIR_RECEIVE_CONFIG=x", "--config is for the command line only"},
+      {"PGWEIR_RECEIVE_NO_LOOP=perhaps", "wrong value \"perhaps\" of PGWEIR_RECEIVE_NO_LOOP"},
+      {"PGWEIR_RECEIVE_DBNAME=many", "wrong value of PGWEIR_RECEIVE_DBNAME: not a number"},
+      {"PGWEIR_RECEIVE_DBNAME=host=a password=secret", "PGWEIR_RECEIVE_DBNAME has a password"},
+      {"PGWEIR_RECEIVE_DBNAME=postgresql://u:secret@a/", "PGWEIR_RECEIVE_DBNAME has a password"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.variable);
+    std::string told;
+    try {
+      surrounded("verify", {each.variable});
+    } catch (const Error& error) {
+      told = std::string(error.what()) + " | " + error.hint();
+    }
+    EXPECT_THAT(told, HasSubstr(each.complaint));
+    EXPECT_THAT(told, testing::Not(HasSubstr("secret")));
+  }
+}
+
+TEST(Arguments, PassesByWhatKubernetesSaysOfServices) {
+  const auto arguments = surrounded(
+      "receive",
+      {"PGWEIR_RECEIVE_PORT=tcp://10.0.0.1:5432", "PGWEIR_RECEIVE_SERVICE_HOST=10.0.0.1",
+       "PGWEIR_RECEIVE_SERVICE_PORT=5432", "PGWEIR_RECEIVE_SERVICE_PORT_RELAY=5432",
+       "PGWEIR_RECEIVE_PORT_5432_TCP=tcp://10.0.0.1:5432", "PGWEIR_RECEIVE_PORT_5432_TCP_PROTO=tcp",
+       "PGWEIR_RECEIVE_PORT_5432_TCP_ADDR=10.0.0.1"});
+  EXPECT_TRUE(arguments.names().empty());
+}
+
 TEST(Arguments, LeavesOutASwitchThatIsOff) {
   auto arguments = Arguments::parse(kReceive, {});
   arguments.add_file("weir.conf", "no-loop = off", kTable);

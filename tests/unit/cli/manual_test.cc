@@ -85,7 +85,10 @@ TEST(Help, ListsEveryCommand) {
 TEST(Help, FitsA80ColumnTerminal) {
   for (const auto& page : pages()) {
     std::istringstream text{std::string(page.help)};
-    for (std::string line; std::getline(text, line);) EXPECT_LE(line.size(), 80u) << line;
+    for (std::string line; std::getline(text, line);) {
+      EXPECT_LE(line.size(), 80u) << line;
+      EXPECT_EQ(line.find("::"), std::string::npos) << "a name of the program's own: " << line;
+    }
   }
 }
 

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -68,6 +70,63 @@ TEST_F(LoggerTest, WritesTimeLevelAndText) {
   const std::string time = "[0-9-]+ [0-9:]+[.][0-9]+ UTC ";
   EXPECT_THAT(shown(), MatchesRegex(time + "INFO  one 1\n" + time + "ERROR broken\n" + time +
                                     "ERROR hint: Mend it.\n"));
+}
+
+/// As systemd names the stream that it gives a service.
+class JournalStream {
+ public:
+  explicit JournalStream(int fd) {
+    struct stat status {};
+    EXPECT_EQ(::fstat(fd, &status), 0);
+    const auto name = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+    ::setenv("JOURNAL_STREAM", name.c_str(), 1);
+  }
+  ~JournalStream() { ::unsetenv("JOURNAL_STREAM"); }
+  JournalStream(const JournalStream&) = delete;
+  JournalStream& operator=(const JournalStream&) = delete;
+};
+
+TEST_F(LoggerTest, GivesTheJournalPrioritiesAndNoTime) {
+  const JournalStream journal(pipe_[1]);
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::debug, std::nullopt);
+    Log& log = logger;
+    log.debug("quiet");
+    log.info("one\ntwo");
+    log.warning("look");
+    log.error(Error(ErrorKind::io, "broken").hint("Mend it."));
+    EXPECT_TRUE(logger.close(10s));
+  }
+  EXPECT_EQ(shown(),
+            "<7>DEBUG quiet\n<6>INFO  one\n<6>    two\n<4>WARN  look\n<3>ERROR broken\n"
+            "<3>ERROR hint: Mend it.\n");
+}
+
+TEST_F(LoggerTest, GivesTheJournalItsLastWordsAndJsonWithPriorities) {
+  const JournalStream journal(pipe_[1]);
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, directory_ + "/log", {}, LogFormat::json);
+    logger.last_words(Error(ErrorKind::durability, "lost"), 10s);
+    EXPECT_TRUE(logger.close(10s));
+  }
+  EXPECT_THAT(shown(), MatchesRegex(R"(<3>\{"time":".*"level":"error".*"message":"lost".*\}.)"));
+}
+
+TEST_F(LoggerTest, TakesNoOtherStreamForTheJournal) {
+  int other[2];
+  ASSERT_EQ(::pipe2(other, O_CLOEXEC), 0);
+  const JournalStream journal(other[1]);
+  {
+    Screen screen(pipe_[1]);
+    Logger logger(screen, LogLevel::info, std::nullopt);
+    logger.write(LogLevel::info, "one");
+    EXPECT_TRUE(logger.close(10s));
+  }
+  ::close(other[0]);
+  ::close(other[1]);
+  EXPECT_THAT(shown(), Not(testing::StartsWith("<")));
 }
 
 TEST_F(LoggerTest, DoesNotWaitForAReaderThatDoesNotRead) {

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "doctor/report.h"
-#include "doctor/synchronous_names.h"
 
 namespace weir::doctor {
 namespace {
@@ -247,6 +246,18 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
   }
 }
 
+TEST(Doctor, WarnsOfCommitsThatWaitWhereTheArchiveIsNot) {
+  auto server = good_server();
+  server.settings["synchronous_standby_names"] = "ANY 1 (pgweir, db2)";
+  auto plan = kPlan;
+  plan.prefer = PreferredRole::standby;
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("[ warn ] synchronous_standby_names: \"pgweir\" is named, and --prefer "
+                        "standby takes the archive to a standby"));
+  plan.prefer = PreferredRole::primary;
+  EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("commits can wait for the archive"));
+}
+
 TEST(Doctor, WarnsOfAReceiverWithoutASlot) {
   auto server = good_server();
   server.slot.reset();
@@ -278,17 +289,6 @@ TEST(Doctor, TellsProgramsTheSame) {
       EXPECT_EQ(check.at("todo").size(), 1u);
     }
   EXPECT_TRUE(seen);
-}
-
-TEST(SynchronousNames, AreReadAsTheServerReadsThem) {
-  EXPECT_THAT(synchronous_names(""), ElementsAre());
-  EXPECT_THAT(synchronous_names("a"), ElementsAre("a"));
-  EXPECT_THAT(synchronous_names("*"), ElementsAre("*"));
-  EXPECT_THAT(synchronous_names("a, B"), ElementsAre("a", "b"));
-  EXPECT_THAT(synchronous_names("2 (a, b)"), ElementsAre("a", "b"));
-  EXPECT_THAT(synchronous_names("FIRST 1 (any, \"my \"\"x\")"), ElementsAre("any", "my \"x"));
-  EXPECT_THAT(synchronous_names("ANY 2 (*)"), ElementsAre("*"));
-  EXPECT_THAT(synchronous_names("any"), ElementsAre("any"));
 }
 
 }  // namespace

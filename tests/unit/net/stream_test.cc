@@ -35,6 +35,28 @@ TEST_F(StreamTest, NeverWaits) {
   EXPECT_EQ(receive_now(theirs_.get(), bytes_), bytes_.size());
 }
 
+TEST_F(StreamTest, SendsSeveralInOneGo) {
+  const std::array<std::string_view, 4> parts = {"one", "", "two", "three"};
+  EXPECT_EQ(send_now(ours_.get(), parts), 11u);
+  EXPECT_EQ(receive_now(theirs_.get(), bytes_), 11u);
+  EXPECT_EQ(std::string_view(bytes_.data(), 11), "onetwothree");
+  EXPECT_EQ(send_now(ours_.get(), std::span(parts).subspan(1, 1)), 0u);
+}
+
+TEST_F(StreamTest, SendsAsMuchOfSeveralAsThereIsRoomFor) {
+  const std::string much(std::size_t{8} << 20, 'x');
+  const std::array<std::string_view, 2> parts = {"one", much};
+  const auto sent = send_now(ours_.get(), parts);
+  ASSERT_TRUE(sent);
+  EXPECT_GT(*sent, 3u);
+  EXPECT_LT(*sent, much.size());
+  while (send_now(ours_.get(), much) != 0u) {
+  }
+  EXPECT_EQ(send_now(ours_.get(), parts), 0u);
+  theirs_.close();
+  EXPECT_EQ(send_now(ours_.get(), parts), std::nullopt);
+}
+
 TEST_F(StreamTest, TellsWhenTheOtherSideIsGone) {
   EXPECT_EQ(send_now(theirs_.get(), "bye"), 3u);
   theirs_.close();

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -17,6 +19,7 @@
 #include "pq/commands.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
+#include "support/certificates.h"
 #include "unit/pq/test_server.h"
 #include "wal/timeline_history.h"
 #include "wire/copy_messages.h"
@@ -247,14 +250,42 @@ TEST_F(LiveServer, StreamsTheBytesOfTheServersOwnFiles) {
   signal.join();
 }
 
+/// With TLS from its next start on.
+void encrypt(TestServer& server, test::Certificates& certificates) {
+  certificates.make("localhost");
+  for (const auto* name : {"server.crt", "server.key"}) {
+    const auto path = server.data() / name;
+    const auto made = certificates.file("localhost" + path.extension().string());
+    std::ofstream(path) << made.content;
+    ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+    struct stat owner {};
+    ASSERT_EQ(::stat(server.data().c_str(), &owner), 0);
+    ASSERT_EQ(::chown(path.c_str(), owner.st_uid, owner.st_gid), 0);
+  }
+  server.sql("ALTER SYSTEM SET ssl = on");
+}
+
 /// With what gather() is for: by TCP, to a place of ours, as a receiver that is far behind.
-TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
+class DirectStream : public LiveServer, public testing::WithParamInterface<const char*> {};
+
+TEST_P(DirectStream, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
   REQUIRE_SERVER();
-  const TestServer server;
+  const std::string encryption = GetParam();
+  const bool tls = encryption != "sslmode=disable";
+  TestServer server;
+  test::Certificates certificates;
+  if (tls) {
+    if (!test::Certificates::can()) GTEST_SKIP() << "no openssl program";
+    ASSERT_NO_FATAL_FAILURE(encrypt(server, certificates));
+    server.stop(SIGINT);
+    server.start();
+  }
   const wal::SegmentSize size = *wal::SegmentSize::of(1024 * 1024);
   server.sql("CREATE ROLE archiver LOGIN REPLICATION PASSWORD 'hunter2'");
-  Connection connection = connect(fmt::format(
-      "host=127.0.0.1 port={} user=archiver password=hunter2 sslmode=disable", server.port()));
+  Connection connection =
+      connect(fmt::format("host=localhost hostaddr=127.0.0.1 port={} user=archiver "
+                          "password=hunter2 sslrootcert={} {}",
+                          server.port(), certificates.file("localhost.crt").path, encryption));
   create_physical_slot(connection, "weir");
   const wal::Lsn start = size.start_of(identify_system(connection).flush_position);
   const auto fill = [&] {
@@ -292,11 +323,11 @@ TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
   in_place = 0;  // by now libpq held nothing at some moment
   read_up_to(stream, fill());
   EXPECT_GT(in_place, 0u);
-  // And back: libpq goes on where the other has stopped.
+  // And back: libpq goes on where the other has stopped. (With TLS the other one goes on.)
   stream.gather(1);
   in_place = 0;
   read_up_to(stream, fill());
-  EXPECT_EQ(in_place, 0u);
+  EXPECT_EQ(in_place > 0, tls);
   stream.gather(64 * 1024);
   const wal::Lsn end = fill();
   read_up_to(stream, end);
@@ -322,6 +353,11 @@ TEST_F(LiveServer, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
   server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication");
   EXPECT_EQ(server_error_of([&] { return read_to_the_end(stream); }).sqlstate(), "57P01");
 }
+
+INSTANTIATE_TEST_SUITE_P(Encryption, DirectStream,
+                         testing::Values("sslmode=disable",
+                                         "sslmode=verify-full ssl_min_protocol_version=TLSv1.3",
+                                         "sslmode=verify-full ssl_max_protocol_version=TLSv1.2"));
 
 TEST_F(LiveServer, FollowsAPromotionAndAShutdown) {
   REQUIRE_SERVER();

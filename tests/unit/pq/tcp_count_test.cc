@@ -29,6 +29,8 @@ TEST(TcpCount, KnowsHowMuchWasReadByWhomever) {
   int local[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, local), 0);
   EXPECT_EQ(bytes_read(local[0]), std::nullopt);
+  EXPECT_EQ(receive_window(local[0]), std::nullopt);
+  EXPECT_GT(receive_window(line.ours()).value_or(0), 1000u);
   ::close(local[0]);
   ::close(local[1]);
 }

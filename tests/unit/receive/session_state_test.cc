@@ -516,6 +516,19 @@ TEST(SessionState, SaysReadyOnceTheSlotReservesWal) {
   EXPECT_EQ(dialogue.log.count("ready"), 1);
 }
 
+/// What the store has may end before the archive does: and the slot must not go back to it.
+TEST(SessionState, RemembersASlotBehindTheStreamsStartWhereTheStoreIsWaitedFor) {
+  for (const auto confirm : {Confirm::local, Confirm::stored}) {
+    auto options = with_slot();
+    options.confirm = confirm;
+    Dialogue dialogue(options);
+    dialogue.archive_ends_at(1, seg(7));
+    const auto stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.start, seg(7));
+    EXPECT_EQ(stream.slot_position, confirm == Confirm::stored ? seg(4.5) : Lsn());
+  }
+}
+
 TEST(SessionState, CreatesTheSlotOnceAndTakesAnOldOneOnlyIfAsked) {
   auto options = with_slot();
   options.create_slot = true;

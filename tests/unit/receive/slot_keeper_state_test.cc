@@ -3,7 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "receive/choose_host.h"
 
 namespace weir::receive {
 namespace {
@@ -46,6 +51,8 @@ struct FakeServer {
   bool in_use = false;
   int created = 0;
   std::vector<std::optional<Lsn>> used = {};
+  std::string first_wal = {};  ///< of its timeline; empty: it is removed
+  std::vector<std::size_t> first_wal_asked = {};
 
   /// One visit.
   void visit(SlotKeeperState& state, const OurEnd& ours) {
@@ -57,6 +64,11 @@ struct FakeServer {
         state.on_identified(identity, kNoon);
       } else if (std::holds_alternative<keep::FetchHistory>(step)) {
         state.on_history(history);
+      } else if (const auto* first = std::get_if<keep::ReadFirstWal>(&step)) {
+        first_wal_asked.push_back(first->bytes);
+        EXPECT_EQ(first->timeline, std::min(identity.timeline, ours.history.timeline()));
+        EXPECT_EQ(first->begin, *history->begin_of(first->timeline));
+        state.on_first_wal(first_wal.substr(0, first->bytes));
       } else if (std::holds_alternative<keep::ReadSlot>(step)) {
         ASSERT_GE(major, 15);
         pq::SlotState read;
@@ -106,6 +118,93 @@ TEST(SlotKeeperState, MovesASlotToTheLastRecordThatBothHave) {
   server.visit(state, our_end(mb(20), {mb(7), mb(7.2), mb(12)}));
   EXPECT_EQ(server.slot, mb(7.2));
   EXPECT_TRUE(state.candidate().covered());
+}
+
+TEST(SlotKeeperState, MovesNoSlotPastWhatIsConfirmed) {
+  for (const int major : {14, 15}) {
+    SCOPED_TRACE(major);
+    auto state = keeper();
+    FakeServer server{.major = major};
+    auto ours = our_end(mb(20), {mb(2), mb(7), mb(9), mb(12)});
+    ours.confirmed = Lsn();  // the store has not answered yet
+    server.visit(state, ours);
+    EXPECT_EQ(server.slot, mb(1));
+    server.identity.flush_position = mb(15);
+    ours.confirmed = mb(10);
+    server.visit(state, ours);
+    EXPECT_EQ(server.slot, major == 14 ? mb(1) : mb(9));
+    ours.confirmed = mb(13);
+    server.visit(state, ours);
+    EXPECT_EQ(server.slot, mb(12));
+    EXPECT_TRUE(state.candidate().covered());
+  }
+}
+
+/// Two standbys of one primary were promoted where both had ended: to one number, at one place.
+TEST(SlotKeeperState, KnowsATwinByItsFirstWal) {
+  const auto of_both = history(2, "1\t0/500000\tno recovery target specified\n");
+  const std::string ours_begins(kFirstWalBytes, 'a');
+  auto theirs_begins = ours_begins;
+  theirs_begins[200] = 'b';
+  auto ours = our_end(mb(8), {mb(7)}, of_both);
+  ours.first_wal = {{2, ours_begins}};
+  FakeServer server{.identity = {kSystem, 2, mb(10)}, .history = of_both};
+
+  auto state = keeper();
+  server.first_wal = theirs_begins;
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::other_branch);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("split brain"));
+  EXPECT_TRUE(server.used.empty()) << "its slot is left alone";
+  EXPECT_EQ(server.slot, mb(1));
+
+  // The one that was rebuilt; then it is asked no more, since a server logs what it does not have.
+  server.first_wal = ours_begins;
+  server.first_wal_asked.clear();
+  for (int i = 0; i < 3; ++i) server.visit(state, ours);
+  EXPECT_TRUE(state.candidate().covered());
+  EXPECT_THAT(server.first_wal_asked, testing::ElementsAre(kFirstWalBytes));
+  // It was away: it may be another one.
+  state.on_no_answer(Error(ErrorKind::retry, "connection refused"), kNoon);
+  server.first_wal = theirs_begins;
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::other_branch);
+}
+
+TEST(SlotKeeperState, ComparesOnlyWhatBothHaveOfATimeline) {
+  const auto of_both = history(2, "1\t0/500000\tno recovery target specified\n");
+  auto ours = our_end(mb(8), {mb(7)}, of_both);
+  auto state = keeper();
+  FakeServer server{.identity = {kSystem, 2, mb(10)}, .history = of_both};
+  server.first_wal = std::string(kFirstWalBytes, 'a');
+  // Nothing of it was archived yet, or a little.
+  server.visit(state, ours);
+  ours.first_wal = {{2, ""}};
+  server.visit(state, ours);
+  EXPECT_TRUE(server.first_wal_asked.empty());
+  ours.first_wal = {{2, std::string(10, 'a')}};
+  server.visit(state, ours);
+  ours.first_wal = {{2, std::string(kFirstWalBytes, 'a')}};
+  server.visit(state, ours);
+  EXPECT_THAT(server.first_wal_asked, testing::ElementsAre(10U, kFirstWalBytes));
+  EXPECT_TRUE(state.candidate().covered());
+  // What the server has removed cannot be compared.
+  auto another = keeper();
+  FakeServer old{.identity = {kSystem, 2, mb(10)}, .history = of_both};
+  for (int i = 0; i < 2; ++i) old.visit(another, ours);
+  EXPECT_THAT(old.first_wal_asked, testing::ElementsAre(kFirstWalBytes));
+  EXPECT_TRUE(another.candidate().covered());
+  // A standby that still is on the timeline before has nothing of it.
+  auto behind = keeper();
+  FakeServer first{.identity = {kSystem, 1, mb(4)}};
+  first.visit(behind, ours);
+  EXPECT_TRUE(first.first_wal_asked.empty());
+  // One whose timeline has just begun.
+  auto young = keeper();
+  FakeServer short_one{.identity = {kSystem, 2, Lsn(0x500000 + 24)}, .history = of_both};
+  short_one.first_wal = std::string(24, 'a');
+  short_one.visit(young, ours);
+  EXPECT_THAT(short_one.first_wal_asked, testing::ElementsAre(24U));
 }
 
 TEST(SlotKeeperState, NeverMovesASlotBack) {

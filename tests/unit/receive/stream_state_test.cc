@@ -55,6 +55,160 @@ class Stream {
   Time now;
 };
 
+TEST(StreamState, SaysNothingOfAFlushBeforeTheServersSlot) {
+  auto options = Stream::defaults();
+  options.slot_position = kStart + 1000;
+  Stream stream(options);
+  stream.take(600);
+  stream.keepalive(true);
+  const auto before = stream.status();
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->write, kStart + 600);
+  EXPECT_EQ(before->flush, Lsn());
+  EXPECT_EQ(before->apply, Lsn());
+  stream.receive_and_write(600);  // beyond it, and not durable
+  stream.keepalive(true);
+  const auto written = stream.status();
+  ASSERT_TRUE(written);
+  EXPECT_EQ(written->write, kStart + 1200);
+  EXPECT_EQ(written->flush, Lsn());
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  const auto behind = stream.status();
+  ASSERT_TRUE(behind) << "told at once";
+  EXPECT_EQ(behind->flush, kStart + 1200);
+  EXPECT_EQ(behind->apply, kStart + 1200);
+}
+
+StreamState::Options confirming() {
+  auto options = Stream::defaults();
+  options.confirm_stored = true;
+  return options;
+}
+
+TEST(StreamState, ReportsWhatTheStoreHasAndNoMoreThanIsDurable) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.keepalive(true);
+  auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->write, kStart + 600);
+  EXPECT_EQ(status->flush, Lsn()) << "nobody knows what the store has";
+  EXPECT_EQ(status->apply, Lsn());
+  EXPECT_EQ(stream.state.flush(), kStart + 600);
+
+  stream.state.on_store({1, kStart + 400, false});
+  status = stream.status();
+  ASSERT_TRUE(status) << "told at once";
+  EXPECT_EQ(status->flush, kStart + 400);
+  EXPECT_EQ(status->apply, kStart + 400);
+  EXPECT_EQ(stream.state.snapshot().confirmed, kStart + 400);
+
+  // Another archiver may have put there what is not durable here.
+  stream.state.on_store({1, kStart + 5000, false});
+  status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->flush, kStart + 600);
+  stream.take(600);
+  status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->flush, kStart + 1200);
+}
+
+TEST(StreamState, TakesNoWordOfAnotherTimelineAndTakesNoneBack) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.state.on_store({2, kStart + 600, false});
+  stream.keepalive(true);
+  EXPECT_EQ(stream.status()->flush, Lsn());
+  stream.state.on_store({1, kStart + 500, false});
+  EXPECT_EQ(stream.status()->flush, kStart + 500);
+  stream.state.on_store({1, kStart + 300, false});
+  stream.state.on_store({2, kStart, false});
+  stream.keepalive(true);
+  EXPECT_EQ(stream.status()->flush, kStart + 500);
+}
+
+TEST(StreamState, SaysNothingOfTheStoreBeforeTheServersSlot) {
+  auto options = confirming();
+  options.slot_position = kStart + 1000;
+  Stream stream(options);
+  stream.take(2000);
+  stream.state.on_store({1, kStart + 900, false});
+  stream.keepalive(true);
+  EXPECT_EQ(stream.status()->flush, Lsn()) << "the slot would go back";
+  stream.state.on_store({1, kStart + 1500, false});
+  EXPECT_EQ(stream.status()->flush, kStart + 1500);
+}
+
+TEST(StreamState, TellsNothingWhereCommitsWouldWaitForTheStore) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.state.on_store({1, kStart + 600, true});
+  stream.keepalive(true);
+  EXPECT_EQ(stream.status()->flush, Lsn());
+  stream.state.on_store({1, kStart + 600, false});
+  EXPECT_EQ(stream.status()->flush, kStart + 600);
+}
+
+TEST(StreamState, LetsAServerThatShutsDownGoWithoutTheStore) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.state.on_store({1, kStart + 100, false});
+  const auto ask = [&](int times) {
+    std::optional<wire::StandbyStatus> last;
+    for (int i = 0; i < times; ++i) {
+      stream.now += 1ms;
+      stream.keepalive(true);
+      last = stream.status();
+    }
+    return last;
+  };
+  EXPECT_EQ(ask(7)->flush, kStart + 100);
+  EXPECT_FALSE(stream.state.leaves_without_store());
+  const auto last = ask(1);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->flush, Lsn()) << "the slot stays where it is, and the server goes by the write";
+  EXPECT_EQ(last->write, kStart + 600);
+  EXPECT_TRUE(stream.state.leaves_without_store());
+  // It was something else.
+  stream.take(10);
+  stream.now += 10s;
+  stream.keepalive(true);
+  EXPECT_EQ(stream.status()->flush, kStart + 100);
+}
+
+TEST(StreamState, LetsNoServerGoBeforeAllIsDurableHere) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.receive_and_write(50);
+  stream.state.on_store({1, kStart + 100, false});
+  for (int i = 0; i < 20; ++i) {
+    stream.now += 1ms;
+    stream.keepalive(true);
+    EXPECT_EQ(stream.status()->flush, kStart + 100);
+  }
+}
+
+TEST(StreamState, EndsWithoutWaitingForTheStore) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.state.on_store({1, kStart + 100, false});
+  stream.state.request_stop();
+  static_cast<void>(stream.status());
+  EXPECT_TRUE(stream.state.finished());
+}
+
+TEST(StreamState, EndsWellBeforeTheServersSlot) {
+  auto options = Stream::defaults();
+  options.slot_position = kStart + 1000;
+  Stream stream(options);
+  stream.take(600);
+  static_cast<void>(stream.status());
+  stream.state.request_stop();
+  static_cast<void>(stream.status());
+  EXPECT_TRUE(stream.state.finished());
+}
+
 TEST(StreamState, DoesNotCountSilenceWhileNobodyListens) {
   Stream stream;  // a disk that is full for an hour keeps us from reading, and the server is fine
   stream.receive(100);

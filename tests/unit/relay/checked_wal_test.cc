@@ -68,6 +68,37 @@ TEST_F(CheckedWalTest, GivesTheSameBytesOfEachForm) {
   }
 }
 
+TEST_F(CheckedWalTest, TheRestOfARecordAtTheBeginIsProvedByTheFilesChecksum) {
+  WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(segment(8));
+  unsigned within = 0;
+  for (std::uint64_t segno = 2; segno < 7; ++segno) {
+    const bool begins_within = std::any_of(
+        wal.records().begin(), wal.records().end(), [&](const WalBuilder::Record& record) {
+          return record.kind == WalBuilder::Kind::ordinary && record.start < segment(segno) &&
+                 record.end > segment(segno);
+        });
+    if (!begins_within) continue;
+    ++within;
+    const auto end = wal.complete_end(segment(segno) + 300'000);
+    const auto name = ArchiveBuilder::name(wal, segno, codec::Method::zstd);
+    archive_.segments(wal, segno, segno + 1, codec::Method::zstd);
+    EXPECT_EQ(read(segment(segno), end).wal, bytes(wal, segment(segno), end));
+    // The checksum of the last frame, which lies behind what is read.
+    archive_.flip(name, archive_.disk.content(name).size() - 2, 1);
+    const auto result = read(segment(segno), end);
+    ASSERT_TRUE(result.trouble);
+    EXPECT_EQ(result.trouble->report.sqlstate, "XX001");
+    EXPECT_TRUE(result.wal.empty());
+    // With the front of that record each record proves itself.
+    archive_.segments(wal, segno - 1, segno);
+    EXPECT_EQ(read(segment(segno), end).wal, bytes(wal, segment(segno), end));
+    archive_.disk.open()->remove(ArchiveBuilder::name(wal, segno - 1));
+    archive_.disk.open()->remove(name);
+  }
+  EXPECT_GT(within, 0u);
+}
+
 TEST_F(CheckedWalTest, GivesNothingOfARecordThatIsNotComplete) {
   wal_.grow_to(segment(2));
   archive_.segments(wal_, 1, 2);
@@ -208,6 +239,69 @@ TEST_F(CheckedWalTest, FollowsAHistoryAcrossASwitch) {
   EXPECT_TRUE(all.wal == expected);
   // Of the old timeline it ends with the switchpoint.
   EXPECT_TRUE(read(segment(1), fork, history).wal == bytes(wal_, segment(1), fork));
+}
+
+/// pg_receivewal's form of an unfinished segment ends somewhere; a receiver begins it again.
+TEST_F(CheckedWalTest, GoesOnInTheFileWithWhichTheSegmentWasBegunAgain) {
+  wal_.grow_to(segment(3));
+  archive_.segments(wal_, 1, 2)
+      .partial(wal_, segment(2) + 100'000, ArchiveBuilder::Tail::none, codec::Method::gzip);
+  const auto directory = archive_.disk.open();
+  CheckedWal reader(*directory, cluster(), wal::TimelineHistory(1), segment(2));
+  test::Bytes received;
+  const auto read_to = [&](Lsn limit) {
+    for (;;) {
+      const auto piece = reader.read(limit);
+      EXPECT_FALSE(piece.trouble) << piece.trouble->error.what();
+      if (piece.wal.empty()) return;
+      received.insert(received.end(), piece.wal.begin(), piece.wal.end());
+    }
+  };
+  const auto first = wal_.complete_end(segment(2) + 100'000);
+  read_to(first);
+  EXPECT_EQ(received, bytes(wal_, segment(2), first));
+  archive_.partial(wal_, segment(2) + 300'000);
+  const auto further = wal_.complete_end(segment(2) + 300'000);
+  read_to(further);
+  EXPECT_EQ(received, bytes(wal_, segment(2), further));
+}
+
+/// And before it has got as far, its file has nothing, or zeros.
+TEST_F(CheckedWalTest, GivesWhatTheOtherUnfinishedFormHasUntilTheReceiverHasGotAsFar) {
+  wal_.grow_to(segment(3));
+  const auto raw = ArchiveBuilder::name(wal_, 2) + ".partial";
+  const auto early = wal_.complete_end(segment(2) + 100'000);
+  const auto late = wal_.complete_end(segment(2) + 300'000);
+  for (const std::size_t begun : {std::size_t{0}, std::size_t{8192}, kSize.bytes()}) {
+    SCOPED_TRACE(begun);
+    archive_.segments(wal_, 1, 2)
+        .partial(wal_, segment(2) + 100'000, ArchiveBuilder::Tail::none, codec::Method::gzip);
+    const auto directory = archive_.disk.open();
+    const auto begin_again = [&] { archive_.disk.put(raw, test::Bytes(begun)); };
+    begin_again();
+    CheckedWal reader(*directory, cluster(), wal::TimelineHistory(1), segment(2));
+    test::Bytes received;
+    const auto read_to = [&](Lsn limit) -> std::optional<CheckedWal::Trouble> {
+      for (;;) {
+        auto piece = reader.read(limit);
+        if (piece.trouble) return std::move(piece.trouble);
+        EXPECT_FALSE(piece.passed_over);
+        if (piece.wal.empty()) return std::nullopt;
+        received.insert(received.end(), piece.wal.begin(), piece.wal.end());
+      }
+    };
+    EXPECT_FALSE(read_to(early));
+    EXPECT_EQ(received, bytes(wal_, segment(2), early));
+    archive_.partial(wal_, segment(2) + 300'000);
+    EXPECT_FALSE(read_to(late));
+    EXPECT_EQ(received, bytes(wal_, segment(2), late));
+
+    // Neither has it.
+    begin_again();
+    const auto trouble = read(segment(2), late).trouble;
+    ASSERT_TRUE(trouble);
+    EXPECT_EQ(trouble->report.sqlstate, "XX001");
+  }
 }
 
 TEST_F(CheckedWalTest, GivesAnotherFormWhereTheRecordsOfOneAreDamaged) {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "relay/outgoing.h"
 #include "support/bytes.h"
 #include "wire/bytes.h"
 #include "wire/client_messages.h"
@@ -51,6 +53,18 @@ inline std::vector<Heard> hear(std::string& bytes) {
     heard.push_back({message->type, std::string(message->text())});
     bytes.erase(0, message->size);
   }
+}
+inline std::vector<Heard> hear(Outgoing& outgoing) {
+  auto bytes = outgoing.all();
+  auto heard = hear(bytes);
+  outgoing.drop(outgoing.size() - bytes.size());
+  return heard;
+}
+inline void drop_all(Outgoing& outgoing) { outgoing.drop(outgoing.size()); }
+/// A piece of WAL with these bytes.
+inline WalPiece piece_of(test::Bytes bytes) {
+  auto memory = std::make_shared<const test::Bytes>(std::move(bytes));
+  return {*memory, memory};
 }
 inline std::string types(const std::vector<Heard>& heard) {
   std::string types;

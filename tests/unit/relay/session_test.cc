@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <atomic>
+#include <new>
 #include <thread>
 
 #include "net/wait.h"
@@ -35,6 +37,7 @@ class SessionTest : public ::testing::Test {
   }
   void begin(Lsn end) {
     hub_.emplace(Served{wal::TimelineHistory(1), end});
+    wal_of_all_.emplace(*directory_, cluster_, machine_threads());
     slots_.emplace(*directory_, cluster_, Slots::Options{}, *hub_, log_);
     int ends[2] = {-1, -1};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
@@ -42,7 +45,8 @@ class SessionTest : public ::testing::Test {
     thread_ = std::thread([this, theirs = ends[1]] {
       serve_client(std::make_unique<net::PlainStream>(Descriptor(theirs)),
                    {.user = "repl", .application_name = "test", .process = 1, .secret = 2},
-                   {*directory_, cluster_, *hub_, *slots_, clients_, log_, seldom_});
+                   {*directory_, cluster_, *wal_of_all_, *hub_, *slots_, clients_, log_, seldom_});
+      ended_ = true;
     });
     EXPECT_EQ(hear_until('Z').back().type, 'Z');
   }
@@ -70,13 +74,28 @@ class SessionTest : public ::testing::Test {
     }
     return received;
   }
+  bool ends() {
+    for (const auto end = soon(); std::chrono::steady_clock::now() < end;
+         std::this_thread::sleep_for(5ms))
+      if (ended_) return true;
+    return ended_;
+  }
+  /// Of somebody else, whose session is `kOther`.
+  std::string ask(const SlotQuestion& question) {
+    const auto answer = slots_->answer(kOther, question);
+    if (const auto* busy = std::get_if<slot_answer::Busy>(&answer)) return busy->report.sqlstate;
+    return std::holds_alternative<slot_answer::Done>(answer) ? "done" : "something else";
+  }
   std::string expected(Lsn from, Lsn to) { return test::text_of(wal_.bytes(from, to)); }
+
+  static constexpr SessionId kOther = 9;
 
   WalBuilder wal_{{}};
   verify::ArchiveBuilder archive_;
   Cluster cluster_{WalBuilder::Options().system_identifier, kSize, 18};
   std::unique_ptr<io::Directory> directory_;
   NullLog log_;
+  std::optional<SharedWal> wal_of_all_;
   std::optional<Hub> hub_;
   std::optional<Slots> slots_;
   Descriptor ours_;
@@ -93,6 +112,7 @@ class SessionTest : public ::testing::Test {
   Clients clients_{{}, [](const Feedback&) {}};
   SeldomLog seldom_{log_, 100};
   std::string unread_;
+  std::atomic<bool> ended_ = false;
   std::thread thread_;
 };
 
@@ -115,6 +135,35 @@ TEST_F(SessionTest, SendsWhatBecomesDurableAtOnce) {
   EXPECT_TRUE(wal_of_stream(further - middle) == expected(middle, further));
   hub_->stop();
   EXPECT_EQ(hear_until('C').back().body, std::string("COPY 0\0", 7));
+}
+
+/// Of one who has said more than is read now, the end would not be read, either.
+TEST_F(SessionTest, NoticesThatAClientHasGoneWhoIsNotListenedTo) {
+  begin(wal_.complete_end(kSize.start(4)));
+  ASSERT_EQ(ask(slot_question::Create{"s", false, kSize.start(1)}), "done");
+  ASSERT_EQ(ask(slot_question::Use{"s", kSize.start(1)}), "done");
+  say(query("DROP_REPLICATION_SLOT s WAIT"));
+  std::string more;
+  while (more.size() < 80'000) more += query("IDENTIFY_SYSTEM");
+  say(more);
+  ours_.close();
+  EXPECT_TRUE(ends());
+  slots_->release(kOther);
+}
+
+TEST_F(SessionTest, FreesItsSlotWhateverEndsIt) {
+  begin(wal_.complete_end(kSize.start(4)));
+  ASSERT_EQ(ask(slot_question::Create{"s", false, kSize.start(1)}), "done");
+  archive_.disk.set_hook([](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::read && !call.name.starts_with('.'))
+      throw std::bad_alloc();
+    return sim::SimDisk::Effect::proceed();
+  });
+  say(query("START_REPLICATION SLOT s 0/100000 TIMELINE 1"));
+  EXPECT_TRUE(ends());
+  archive_.disk.set_hook({});
+  EXPECT_EQ(ask(slot_question::Use{"s", kSize.start(1)}), "done");
+  slots_->release(kOther);
 }
 
 }  // namespace

@@ -28,13 +28,24 @@ constexpr std::uint64_t kMb = 1 << 20;
 constexpr SessionId kOne = 1;
 constexpr SessionId kTwo = 2;
 
+class ErrorsLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view) override { errors_ += level == LogLevel::error; }
+  bool enabled(LogLevel) const override { return true; }
+  [[nodiscard]] int errors() const { return errors_; }
+
+ private:
+  std::atomic<int> errors_ = 0;
+};
+
 /// The slots of an archive on a disk in memory, in a process of its own.
 class Process {
  public:
-  explicit Process(SimDisk& disk, Slots::Options options = {}, std::uint64_t system = 7)
+  explicit Process(SimDisk& disk, Slots::Options options = {}, std::uint64_t system = 7,
+                   Log* log = nullptr)
       : directory_(disk.open()),
         cluster_{system, *wal::SegmentSize::of(kMb), 15},
-        slots_(*directory_, cluster_, std::move(options), hub_, log_) {}
+        slots_(*directory_, cluster_, std::move(options), hub_, log == nullptr ? log_ : *log) {}
 
   ~Process() { slots_.close(); }
 
@@ -154,6 +165,30 @@ TEST(Slots, ThatCouldNotBeWrittenAreNotThere) {
   }
 }
 
+/// While the disk is full, what clients say is not in the file, is not counted upstream, and is
+/// told once; who streams does not notice.
+TEST(Slots, WaitForSpaceOnTheDisk) {
+  SimDisk disk;
+  ErrorsLog log;
+  Process process(disk, {}, 7, &log);
+  ASSERT_EQ(process.create("s"), "done");
+  ASSERT_EQ(process.answer(kTwo, slot_question::Use{"s", Lsn(kMb)}), "done");
+  disk.set_capacity(disk.used_bytes());
+  ASSERT_TRUE(process.slots().on_feedback(kTwo, {100, 0}));
+  process.slots().on_flush(kTwo, Lsn(2 * kMb));
+  EXPECT_TRUE(within(20s, [&] { return log.errors() == 1; }));
+  EXPECT_EQ(process.slots().held(), (Xmins{0, 0}));
+  EXPECT_EQ(process.create("t"), "53100");
+  const auto kept = archive::read_slots(*disk.open());
+  ASSERT_TRUE(kept && kept->slots.size() == 1);
+  EXPECT_EQ(kept->slots[0].restart_lsn, Lsn(kMb));
+  EXPECT_EQ(kept->slots[0].xmin, 0u);
+  disk.set_capacity(std::nullopt);
+  EXPECT_EQ(process.create("t"), "done");
+  EXPECT_EQ(process.slots().held(), (Xmins{100, 0}));
+  EXPECT_EQ(archive::read_slots(*disk.open())->slots[0].restart_lsn, Lsn(2 * kMb));
+}
+
 TEST(Slots, AreGivenUpWhenASyncFails) {
   SimDisk disk;
   Process process(disk);
@@ -163,7 +198,10 @@ TEST(Slots, AreGivenUpWhenASyncFails) {
   });
   EXPECT_EQ(process.create("t"), "58030");
   disk.set_hook({});
-  EXPECT_EQ(process.create("t"), "53400");
+  EXPECT_EQ(process.create("t"), "57P03");
+  // What the file held before is held still, and who has such a slot streams on.
+  EXPECT_EQ(process.answer(kTwo, slot_question::Use{"s", Lsn(kMb)}), "done");
+  EXPECT_EQ(process.answer(kOne, slot_question::Read{"t"}), "57P03");
   EXPECT_EQ(process.slots().held(), std::nullopt);
 }
 
@@ -176,8 +214,11 @@ TEST(Slots, AreOneProcesss) {
   EXPECT_EQ(second.slots().held(), std::nullopt);
   const auto refused = second.slots().answer(kOne, slot_question::Create{"t", false, Lsn(kMb)});
   EXPECT_THAT(std::get<wire::ErrorReport>(refused).detail, HasSubstr("another process"));
-  EXPECT_EQ(second.answer(kOne, slot_question::Use{"s", Lsn(kMb)}), "42704");
-  EXPECT_EQ(second.answer(kOne, slot_question::Read{"s"}), "not there");
+  // Not that it does not exist: a receiver would ask for a person.
+  EXPECT_EQ(second.answer(kOne, slot_question::Use{"s", Lsn(kMb)}), "57P03");
+  EXPECT_EQ(second.answer(kOne, slot_question::Read{"s"}), "57P03");
+  EXPECT_EQ(second.answer(kOne, slot_question::Drop{"s"}), "57P03");
+  EXPECT_EQ(second.answer(kOne, slot_question::List{}), "57P03");
   // Who is left takes them over.
   first.reset();
   EXPECT_TRUE(within(20s, [&] { return second.slots().all().has_value(); }));
@@ -188,7 +229,7 @@ TEST(Slots, OfAnotherClusterAreNotTaken) {
   SimDisk disk;
   { ASSERT_EQ(Process(disk, {}, 7).create("s"), "done"); }
   Process other(disk, {}, 8);
-  EXPECT_EQ(other.create("t"), "53400");
+  EXPECT_EQ(other.create("t"), "57P03");
   EXPECT_EQ(names(disk), std::vector<std::string>{"s"});
 }
 

@@ -95,6 +95,42 @@ TEST_F(TlsStreamTest, GoesOnFromWhatHasCome) {
   EXPECT_EQ(all, "onetwo");
 }
 
+TEST_F(TlsStreamTest, TakesSeveralPartsAsOne) {
+  begin();
+  meet();
+  std::string head = "head", body;
+  for (int i = 0; i < 40'000; ++i) body += std::to_string(i);
+  const std::array<std::string_view, 3> parts = {head, body, "tail"};
+  std::string all = head + body + "tail";
+  std::string sent_later = all;
+  const auto taken = stream_->send_parts(parts);
+  ASSERT_TRUE(taken);
+  EXPECT_GE(*taken, 64u * 1024);
+  sent_later.erase(0, *taken);
+  std::string got;
+  while (got.size() < all.size()) {
+    const auto bytes = heard();
+    client_.give(bytes);
+    got += client_.read();
+    const auto more = stream_->send_parts(std::array<std::string_view, 1>{sent_later});
+    ASSERT_TRUE(more);
+    sent_later.erase(0, *more);
+    ASSERT_TRUE(!bytes.empty() || *more > 0 || stream_->has_unsent());
+  }
+  EXPECT_TRUE(got == all);
+}
+
+TEST_F(TlsStreamTest, ASmallPartSharesARecord) {
+  begin();
+  meet();
+  ASSERT_EQ(stream_->send_parts(std::array<std::string_view, 2>{"head", "body"}), 8u);
+  const auto said = heard();
+  // One record: its head tells how long it is (RFC 8446, 5.1).
+  const auto length =
+      static_cast<unsigned char>(said[3]) * 256u + static_cast<unsigned char>(said[4]);
+  EXPECT_EQ(said.size(), 5 + length);
+}
+
 TEST_F(TlsStreamTest, AClientThatDoesNotReadMakesItKeepLittle) {
   begin();
   meet();

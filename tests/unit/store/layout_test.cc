@@ -66,5 +66,32 @@ TEST(Layout, ListsFromASegmentOn) {
   }
 }
 
+TEST(Layout, GivesAnEncryptedFileTheNameOfItsContent) {
+  for (const auto form : {Layout::Form::barman, Layout::Form::wal_g}) {
+    const Layout layout(form, {"b", "p"}, "main");
+    const auto file = *archive::SegmentFileName::parse("000000010000000000000003.zst");
+    EXPECT_EQ(layout.file_of(layout.key(file) + ".age"), file.to_string());
+    EXPECT_EQ(layout.file_of(layout.wal_prefix() + "somebody's.age"), "somebody's.age");
+  }
+}
+
+TEST(Layout, HasAPlaceForRecordsOfLossesBehindAllWal) {
+  for (const auto form : {Layout::Form::barman, Layout::Form::wal_g}) {
+    const Layout layout(form, {"b", "p"}, "main");
+    for (const std::string name :
+         {".pgweir-loss-hole-1-0-3000000", ".pgweir-loss-hole-1-0-3000000.ack",
+          ".pgweir-published-000000010000000000000003"}) {
+      const auto key = layout.key_of(name);
+      ASSERT_TRUE(key);
+      EXPECT_EQ(layout.file_of(*key), name);
+      EXPECT_LT(layout.wal_prefix() + "~", *key);
+    }
+    EXPECT_FALSE(layout.key_of(".pgweir-slots"));
+    EXPECT_FALSE(layout.key_of("000000010000000000000003.partial"));
+    EXPECT_EQ(layout.key_of("00000002.history.lz4"), layout.history_key(2) + ".lz4");
+    EXPECT_TRUE(layout.key_of("000000010000000000000002.00000028.backup"));
+  }
+}
+
 }  // namespace
 }  // namespace weir::store

@@ -27,6 +27,23 @@ void keep(SimDisk& disk, const Mark& mark) {
 }
 std::optional<Mark> read(SimDisk& disk) { return read_mark(*disk.open()); }
 
+TEST(Mark, ForgetsOneOfARow) {
+  auto mark = empty();
+  for (const std::uint64_t segno : {5, 6, 7, 8}) mark.add(segment(segno));
+  mark.add(segment(9, 2));
+  mark.remove(segment(6));
+  EXPECT_EQ(mark.sent, (std::vector<Mark::Run>{{segment(5), segment(5)},
+                                               {segment(7), segment(8)},
+                                               {segment(9, 2), segment(9, 2)}}));
+  mark.remove(segment(5));
+  mark.remove(segment(8));
+  mark.remove(segment(6));
+  EXPECT_EQ(mark.sent,
+            (std::vector<Mark::Run>{{segment(7), segment(7)}, {segment(9, 2), segment(9, 2)}}));
+  mark.add(segment(8));
+  EXPECT_TRUE(mark.has(segment(8)));
+}
+
 TEST(Mark, JoinsWhatTouches) {
   auto mark = empty();
   for (const std::uint64_t segno : {5, 7, 9, 6, 5}) mark.add(segment(segno));

@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "store/manifest_reader.h"
 #include "store/mark.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
@@ -73,6 +74,20 @@ class PushTest : public ::testing::Test {
       EXPECT_EQ(store_.puts[found->first], 1u) << "written once";
     }
     EXPECT_EQ(mark()->sent.size(), 1u);
+    expect_manifest_is_whole();
+  }
+  /// What is marked is told by a line, and the lines have no hole.
+  void expect_manifest_is_whole() {
+    const auto chains = read_manifests(store_, kLayout, {}, {});
+    const auto objects = list_stored(store_, kLayout, {});
+    const auto report = check_manifests(chains, objects, {});
+    EXPECT_THAT(report.findings, ::testing::IsEmpty());
+    const auto told = told_objects(chains, false);
+    const auto found = mark();
+    for (const std::uint64_t segno : {1, 2, 3, 4, 5})
+      if (const wal::SegmentName segment(1, segno, kSize); found && found->has(segment)) {
+        EXPECT_TRUE(told.contains(segment.to_string() + (segno < 3 ? "" : ".zst"))) << segno;
+      }
   }
 
   WalBuilder wal_{WalBuilder::Options{}};
@@ -86,8 +101,9 @@ TEST_F(PushTest, SendsWhatIsFinishedOnce) {
   EXPECT_EQ(first.pending, 0u);
   EXPECT_TRUE(first.failures.empty());
   expect_all_there();
-  // Nothing but the segments and the record of the cluster: no probe is left, no .partial is there.
-  EXPECT_EQ(store_.objects.size(), 6u);
+  // Nothing but the segments, the record of the cluster and a manifest: no probe is left, no
+  // .partial is there.
+  EXPECT_EQ(store_.objects.size(), 7u);
   const auto requests = store_.calls.size();
   EXPECT_EQ(push().segments, 0u);
   EXPECT_EQ(store_.calls.size(), requests) << "the mark knows it";
@@ -99,6 +115,56 @@ TEST_F(PushTest, TellsOfEachObjectWhatItIs) {
   EXPECT_EQ(metadata.at("pgweir-system-id"), std::to_string(wal_.options().system_identifier));
   EXPECT_EQ(metadata.at("pgweir-segment-size"), std::to_string(kSize.bytes()));
   EXPECT_EQ(metadata.at("pgweir-sha256").size(), 64u);
+}
+
+TEST_F(PushTest, TellsInTheManifestWhatIsStored) {
+  const auto result = push();
+  const auto chains = read_manifests(store_, kLayout, {}, {});
+  ASSERT_EQ(chains.size(), 1u);
+  EXPECT_EQ(chains[0].id, result.manifest);
+  EXPECT_EQ(chains[0].head(), result.head);
+  EXPECT_EQ(read_manifest_memory(*builder_.disk.open())->head, result.head);
+  ASSERT_EQ(chains[0].lines.size(), 5u);
+  const auto told = told_objects(chains, false);
+  for (const std::uint64_t segno : {1, 3}) {
+    const wal::SegmentName segment(1, segno, kSize);
+    const auto name = segment.to_string() + (segno < 3 ? "" : ".zst");
+    const auto& entry = *told.at(name).front();
+    const auto& object = store_.objects[key(segno, segno < 3 ? "" : ".zst")];
+    EXPECT_EQ(entry.kind, ManifestEntry::Kind::put);
+    EXPECT_EQ(entry.size, object.bytes.size());
+    EXPECT_EQ(entry.md5, object.etag);
+    EXPECT_EQ(entry.sha256, object.metadata.at("pgweir-sha256"));
+    EXPECT_EQ(entry.system_identifier, wal_.options().system_identifier);
+    EXPECT_LE(segment.start(kSize), entry.first);
+    EXPECT_LT(entry.first, entry.last);
+    EXPECT_LE(entry.last, segment.start(kSize) + kSize.bytes());
+  }
+}
+
+TEST_F(PushTest, MarksNothingOfWhichNoLineTells) {
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" && call.key.find("/manifest/") != std::string::npos ? Fault::refused
+                                                                                  : Fault::none;
+  };
+  EXPECT_EQ(error_of([&] { push(); }).kind(), ErrorKind::refused);
+  EXPECT_EQ(mark(), std::nullopt);
+  EXPECT_TRUE(store_.objects.contains(key(1)));
+  store_.fault = nullptr;
+  EXPECT_GE(push().were_there, 1u);
+  expect_all_there();
+}
+
+TEST_F(PushTest, BeginsAnotherManifestWhenTheMarkIsLost) {
+  const auto first = push();
+  forget_mark();
+  const auto second = push();
+  EXPECT_NE(first.manifest, second.manifest);
+  const auto chains = read_manifests(store_, kLayout, {}, {});
+  ASSERT_EQ(chains.size(), 2u);
+  for (const auto& line : chains[chains[0].id == second.manifest ? 0 : 1].lines)
+    EXPECT_EQ(line.entry.kind, ManifestEntry::Kind::same);
+  expect_all_there();
 }
 
 TEST_F(PushTest, FindsOutAgainWhatIsThereWhenTheMarkIsLost) {
@@ -189,7 +255,7 @@ TEST_F(PushTest, SeesOtherWalInAnotherForm) {
   const auto result = push();
   ASSERT_EQ(result.failures.size(), 1u);
   EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
-  EXPECT_EQ(mark(), std::nullopt);
+  EXPECT_TRUE(mark().value_or(Mark{}).sent.empty());
 }
 
 TEST_F(PushTest, RefusesThePlaceOfAnotherCluster) {
@@ -239,14 +305,14 @@ TEST_F(PushTest, LooksBeforeItPutsWhereConditionsAreNotHeeded) {
 
 TEST_F(PushTest, TellsOfTwoWritersThatAVersionedBucketHasLetThrough) {
   store_.conditions = MemoryStore::Conditions::ignored;
-  store_.keeps_versions = true;
+  store_.versions_kept = true;
   store_.before_put = [&](const std::string& what) {
     if (what == key(2)) ++store_.puts[what];
   };
   const auto result = push();
   ASSERT_EQ(result.failures.size(), 1u);
   EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
-  EXPECT_THAT(result.failures.front().what(), ::testing::HasSubstr("v0, v1"));
+  EXPECT_THAT(result.failures.front().what(), ::testing::HasSubstr("v1, v0"));
   EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
 }
 
@@ -295,6 +361,7 @@ TEST_F(PushTest, NeverMarksWhatIsNotThereWhereverThePowerFails) {
     builder_.disk.set_hook({});
     builder_.disk.crash(random);
     expect_mark_is_true();
+    expect_manifest_is_whole();
     if (done || HasFailure()) break;
     // The next process brings the rest, and puts nothing twice.
     const auto rest = push();

@@ -33,6 +33,20 @@ TEST(Crc32c, IsTheSameForEachLengthAndAlignment) {
   EXPECT_EQ(crc32c(0x12345678u, all), by_definition(0x12345678u, all));
 }
 
+/// As if the processor had the instruction, and as if it had none.
+TEST(Crc32c, IsTheSameByTheInstructionAndByIsal) {
+  const auto bytes = test::pattern(1000, 11);
+  const auto all = std::span(bytes);
+  for (std::size_t length = 0; length < 600; ++length) {
+    const auto piece = all.subspan(length % 16, length);
+    const auto expected = by_definition(0x9ABCDEF0u, piece);
+    ASSERT_EQ(crc32c_by_isal(0x9ABCDEF0u, piece), expected) << length;
+    if (has_crc32c_instruction()) {
+      ASSERT_EQ(crc32c_by_instruction(0x9ABCDEF0u, piece), expected) << length;
+    }
+  }
+}
+
 TEST(Crc32c, DoesNotDependOnThePieces) {
   const auto bytes = test::pattern(9000, 7);
   const auto all = std::span(bytes);

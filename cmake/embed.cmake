@@ -1,0 +1,12 @@
+# Writes a source with the content of files: cmake -DOUTPUT=FILE -DNAMES=a;b -DFILES=x;y -P embed.cmake
+set(source "#include \"web/assets.h\"\n\nnamespace weir::web {\n\n")
+foreach(name file IN ZIP_LISTS NAMES FILES)
+  file(READ "${file}" content)
+  string(FIND "${content}" ")pgweir_asset\"" end)
+  if(NOT end EQUAL -1)
+    message(FATAL_ERROR "${file} has the end of a literal in it")
+  endif()
+  string(APPEND source "const std::string_view ${name} = R\"pgweir_asset(${content})pgweir_asset\";\n")
+endforeach()
+string(APPEND source "\n}  // namespace weir::web\n")
+file(WRITE "${OUTPUT}" "${source}")

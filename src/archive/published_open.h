@@ -1,0 +1,61 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "archive/home.h"
+#include "archive/listing.h"
+#include "io/directory.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::archive {
+
+/// An unfinished segment that was put into a store under its final name, zeros behind its last
+/// record, for readers that know whole segments only ("pgweir store publish-open"). Recorded as
+/// ".pgweir-published-<segment>" (docs/store.md) beside the archive, and in the store, before it
+/// is put there. A value.
+struct PublishedOpen {
+  wal::SegmentName segment;
+  wal::Lsn end;         ///< of the last complete record; zeros from there on
+  std::string object;   ///< "s3://bucket/key"
+  std::string time;     ///< when
+  bool forced = false;  ///< servers were not asked, or answered: --primary-is-gone
+  bool operator==(const PublishedOpen&) const = default;
+
+  /// "000000010000000000000003 up to 0/3012345 is in the store …", a phrase to be told.
+  [[nodiscard]] std::string text() const;
+};
+
+/// ".pgweir-published-000000010000000000000003"
+[[nodiscard]] std::string published_open_name(wal::SegmentName segment);
+[[nodiscard]] std::optional<wal::SegmentName> parse_published_open_name(std::string_view name);
+
+/// What the record's file says.
+[[nodiscard]] std::string published_open_record(const PublishedOpen& published);
+/// nullopt: it cannot be read.
+[[nodiscard]] std::optional<PublishedOpen> parse_published_open(wal::SegmentName segment,
+                                                                std::string_view record);
+
+/// In order; of one that cannot be read there is no `end`. Throws Error{io}.
+[[nodiscard]] std::vector<PublishedOpen> read_published_open(io::Shelf& shelf,
+                                                             const Listing& listing);
+
+/// That segment's record; nullopt: there is none, or it cannot be read. Throws Error{io}.
+[[nodiscard]] std::optional<PublishedOpen> published_open_of(io::Shelf& shelf,
+                                                             wal::SegmentName segment);
+
+/// True if the file is as long as a segment, and has nothing but zeros from `end` on: what a record
+/// says of it. Throws what read_segment() throws.
+[[nodiscard]] bool has_zeros_behind(io::Shelf& shelf, const SegmentFileName& file,
+                                    wal::SegmentSize size, wal::Lsn end);
+
+/// Durable when it returns. Replaces an earlier one.
+void record_published_open(Home& home, const PublishedOpen& published);
+
+/// The true segment is in the store: nothing is to be told any more. Throws Error{io, durability}.
+void close_published_open(io::Directory& directory, wal::SegmentName segment);
+
+}  // namespace weir::archive

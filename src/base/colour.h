@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace weir {
+
+/// A terminal that shows colour is there, and nobody has said that he wants none: NO_COLOR
+/// (no-color.org), TERM=dumb.
+[[nodiscard]] bool shows_colour(int fd);
+
+/// What status, doctor, verify and errors say, with the words that decide in red, yellow or green.
+/// The text is the same without the colours. Pure.
+[[nodiscard]] std::string coloured(std::string_view text);
+
+}  // namespace weir

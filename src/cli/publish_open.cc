@@ -1,0 +1,299 @@
+#include "cli/publish_open.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/border.h"
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/published_open.h"
+#include "archive/segment_reader.h"
+#include "archive/timelines.h"
+#include "base/exit_status.h"
+#include "base/units.h"
+#include "cli/connection_options.h"
+#include "cli/durable_end.h"
+#include "cli/help.h"
+#include "cli/store_options.h"
+#include "cli/stored_archive.h"
+#include "io/posix_directory.h"
+#include "net/wake.h"
+#include "pq/commands.h"
+#include "pq/connection.h"
+#include "pq/conninfo.h"
+#include "pq/ping.h"
+#include "receive/status_socket.h"
+#include "restore/archives.h"
+#include "restore/partial.h"
+#include "store/cluster_record.h"
+#include "store/compare_key.h"
+#include "store/publish_open.h"
+#include "store/upload_start.h"
+#include "wal/transaction_end.h"
+
+namespace weir::cli {
+
+namespace {
+
+/// The archive, and what is open in it.
+struct Open {
+  io::Shelf& shelf;
+  archive::Listing listing;
+  archive::Identity cluster;
+  archive::Timelines timelines;
+  wal::SegmentName segment;
+};
+
+std::optional<Open> look_at(io::Shelf& shelf) {
+  auto listing = archive::list_archive_names(shelf);
+  auto cluster = archive::read_identity(shelf, listing);
+  if (!cluster) return std::nullopt;
+  const auto segment = store::open_segment(listing, cluster->segment_size);
+  if (!segment) return std::nullopt;
+  auto timelines = archive::Timelines::read(shelf, listing);
+  return Open{shelf, std::move(listing), std::move(*cluster), std::move(timelines), *segment};
+}
+
+std::unique_ptr<io::Directory> open_archive(const std::string& path) {
+  auto directory = io::open_existing_directory(path);
+  archive::require_not_a_server_directory(*directory);
+  archive::require_some_wal(archive::list_archive_names(*directory), path,
+                            io::what_is_nearby(path));
+  return directory;
+}
+
+// What speaks against it
+
+Error refusal(const std::string& what) {
+  return Error(ErrorKind::refused, "the open segment is not published: " + what)
+      .hint(
+          "What that server writes next would be another file under the segment's name. If it is "
+          "certain that it never goes on (it is off and stays off): --primary-is-gone.");
+}
+
+/// A receiver that waits for a server that is gone is no stream.
+void require_no_stream(const std::string& path) {
+  const auto answer = receive::StatusSocket::ask(path);
+  if (!answer) return;
+  const auto json = nlohmann::json::parse(*answer, nullptr, false);
+  if (json.is_object() && json.value("state", "") == "streaming")
+    throw refusal("the receiver of this archive streams").with("directory", path);
+}
+
+/// No server of the cluster goes on with this timeline, and none has the slot by which the archive
+/// would go on.
+void require_no_server(const Arguments& arguments, const Open& open) {
+  if (!arguments.has(kDbname) && !arguments.has(kHost))
+    throw Error(ErrorKind::usage, "which servers must not answer any more?")
+        .hint(
+            "Name all of the cluster by -d, or by the archive's configuration; or say "
+            "--primary-is-gone.");
+  const auto conninfo = conninfo_of(arguments);
+  const auto values = pq::expand_conninfo(conninfo);
+  const auto value = [&](std::string_view keyword) {
+    const auto found = values.find(keyword);
+    return found == values.end() ? std::string() : found->second;
+  };
+  const auto hosts = pq::split_hosts(value("host"), value("hostaddr"), value("port"));
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    const auto host = hosts[i].to_string();
+    try {
+      const net::Wake never;
+      auto connection = pq::Connection::open({.conninfo = conninfo,
+                                              .replication = pq::Replication::physical,
+                                              .first_host = i,
+                                              .only_first_host = true,
+                                              .any_role = true},
+                                             never);
+      const auto there = pq::identify_system(connection);
+      if (there.system_identifier != open.cluster.system_identifier) continue;
+      if (there.timeline == open.segment.timeline())
+        throw refusal(
+            fmt::format("a server of this cluster answers, on timeline {}", there.timeline))
+            .with("server", host);
+      const auto slot = arguments.get(kSlot);
+      const auto state =
+          slot ? pq::read_replication_slot(connection, *slot) : std::optional<pq::SlotState>();
+      if (state && state->exists)
+        throw refusal(fmt::format("the slot \"{}\" is there, and the archive goes on by it", *slot))
+            .with("server", host);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::usage || error.message().starts_with("the open segment"))
+        throw;
+      // It may live, and let nobody in for this moment.
+      if (pq::answers(conninfo, i))
+        throw refusal("a server answers, and cannot be asked")
+            .with("server", host)
+            .with("its answer", error.message());
+    }
+  }
+}
+
+// What is durable
+
+store::PaddedSegment read_open(const Open& open, Log& log) {
+  const auto& size = open.cluster.segment_size;
+  const auto start = open.segment.start(size);
+  store::PaddedSegment padded{.segment = open.segment, .end = start};
+  io::Shelf* shelf = &open.shelf;
+  const restore::Options options{.partial = true,
+                                 .system_identifier = open.cluster.system_identifier,
+                                 .durable_end = durable_end_of};
+  restore::Archives archives(restore::Shelves(&shelf, 1), options, log);
+  auto found = restore::find_partial(archives, open.segment, size, durable_end_of);
+  if (!found || found->cut <= start) return padded;
+  if (found->damage) {
+    throw Error(ErrorKind::damage, "the open segment is damaged")
+        .with("file", archives.path_of(found->copy))
+        .with("what", found->damage->message())
+        .with("sound up to", found->cut)
+        .hint(
+            "Look whether another archive has it whole. \"pgweir restore --partial-damaged\" hands "
+            "out what is before the damage; nothing is published.");
+  }
+  if (!found->checked)
+    throw Error(ErrorKind::refused,
+                "the open segment is of a server newer than this version of pgweir knows")
+        .with("file", archives.path_of(found->copy))
+        .hint("Where its last record ends cannot be told: install a newer pgweir.");
+  const auto keep = found->cut - start;
+  padded.wal.reserve(size.bytes());
+  archive::read_segment(*shelf, found->copy.name, size, [&](std::span<const std::byte> wal) {
+    const auto count = std::min<std::uint64_t>(wal.size(), keep - padded.wal.size());
+    padded.wal.insert(padded.wal.end(), wal.begin(),
+                      wal.begin() + static_cast<std::ptrdiff_t>(count));
+    return padded.wal.size() < keep;
+  });
+  // Once more, with what lies before: a record that crosses the border has its checksum there.
+  const auto history = open.timelines.history(open.segment.timeline());
+  wal::TransactionObserver transactions([&](const wal::TransactionEnd& end) {
+    if (!end.aborted) padded.commit = end.commit.time;
+    return true;
+  });
+  auto verifier = archive::verifier_at(*shelf,
+                                       {.segment_size = size,
+                                        .timeline = open.segment.timeline(),
+                                        .system_identifier = open.cluster.system_identifier,
+                                        .observer = &transactions,
+                                        .history = history ? &*history : nullptr},
+                                       start);
+  if (const auto damage = verifier.feed(padded.wal); damage || padded.wal.size() != keep)
+    throw Error(ErrorKind::damage, "the open segment does not fit to what lies before it")
+        .with("file", archives.path_of(found->copy))
+        .with("what", damage ? damage->what : std::string("it became shorter"))
+        .with("at", damage ? damage->at : found->cut)
+        .hint("Run \"pgweir verify\" on the archive; nothing is published.");
+  padded.end = found->cut;
+  padded.first = verifier.first_record_start();
+  padded.wal.resize(size.bytes());
+  return padded;
+}
+
+/// As the segments before it, so that whoever reads those reads it, too.
+codec::Compression form_of(const archive::Listing& listing) {
+  auto method = codec::Method::none;
+  for (const auto& entry : listing.segments)
+    if (!entry.name.partial) method = entry.name.method;
+  switch (method) {
+    case codec::Method::none:
+      return codec::Compression::parse("none");
+    case codec::Method::gzip:
+      return codec::Compression::parse("gzip");
+    case codec::Method::lz4:
+      return codec::Compression::parse("lz4");
+    case codec::Method::zstd:
+      return codec::Compression::parse("zstd");
+  }
+  return {};
+}
+
+/// What is encrypted has to be compared with the true segment some day, which takes its place.
+store::Sealing sealing_of(const store::StoreOptions& options,
+                          const std::optional<std::string>& path) {
+  if (options.recipients.empty()) return {};
+  if (path) return sealing_for(options, *path);
+  if (!options.manifest_key)
+    throw Error(ErrorKind::usage,
+                "what is published encrypted needs a key by which it can be compared")
+        .hint(
+            "Give --manifest-key FILE, or -D DIRECTORY: without one the true segment could never "
+            "take its place.");
+  return {.recipients = options.recipients,
+          .compare_key = store::compare_key_of(*options.manifest_key)};
+}
+
+}  // namespace
+
+int publish_open(const Arguments& arguments, const store::StoreOptions& options) {
+  // Without a directory: what the store has of the open segment itself.
+  const auto path = arguments.get(kDirectory);
+  const auto sealing = sealing_of(options, path);
+  const auto directory = path ? open_archive(*path) : nullptr;
+  const auto stored = path ? nullptr : open_stored_archive(arguments, nullptr);
+  StoreLog log;
+  const auto open = look_at(path ? static_cast<io::Shelf&>(*directory) : stored->shelf());
+  const bool forced = arguments.has(kPrimaryIsGone);
+  if (open && !forced) {
+    if (path) require_no_stream(*path);
+    require_no_server(arguments, *open);
+  }
+  const auto padded = open ? std::optional(read_open(*open, log)) : std::nullopt;
+  if (!padded || padded->wal.empty()) {
+    print("nothing is behind the last finished segment: readers of whole segments have it all\n");
+    return kDone;
+  }
+
+  store::OpenStore opened(options, nullptr, log);
+  auto& store = opened.store();
+  const auto& layout = opened.layout();
+  const auto conditions = store::tell_conditions(store, layout, random_number(), log);
+  store::require_same_cluster(
+      store, layout, conditions,
+      {open->cluster.system_identifier, open->cluster.segment_size, layout.form()});
+  const bool first = open->listing.segments.front().name.segment == open->segment;
+  store::require_what_is_before(store, layout, open->segment, open->cluster.segment_size,
+                                open->timelines, first);
+  const auto done = store::publish_open(
+      {store, layout, conditions, open->cluster, form_of(open->listing), sealing}, *padded,
+      {.segment = open->segment,
+       .end = padded->end,
+       .object = {},
+       .time = format_time(std::chrono::system_clock::now()),
+       .forced = forced},
+      [&](const archive::PublishedOpen& record) {
+        if (!directory) return;  // the store's own record is all there is then
+        archive::DirectoryHome home(*directory);
+        archive::record_published_open(home, record);
+      });
+  using What = store::Publication::What;
+  switch (done.what) {
+    case What::stored:
+    case What::extended:
+      print(fmt::format("published {} up to {} as {}{}\n", padded->segment, padded->end,
+                        done.object, done.what == What::extended ? ", where less of it was" : ""));
+      break;
+    case What::was_there:
+      print(fmt::format("{} was there already: {}\n", padded->segment, done.object));
+      break;
+    case What::true_there:
+      print(fmt::format("the finished {} is there already, with all of it: {}\n", padded->segment,
+                        done.object));
+      break;
+  }
+  if (!done.compared) print("it is encrypted, and was not compared with what is here\n");
+  if (done.entry && !store::tell_published(store, layout, *done.entry, options.manifest_key,
+                                           {.seed = random_number()}, log))
+    log.warning(
+        "no line of the manifest tells of {}: the manifest is signed, and there is no key to sign "
+        "this one; publish-open with --manifest-key writes it",
+        done.object);
+  return kDone;
+}
+
+}  // namespace weir::cli

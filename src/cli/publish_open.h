@@ -1,0 +1,15 @@
+#pragma once
+
+#include "cli/arguments.h"
+#include "cli/common_options.h"
+#include "store/open_store.h"
+
+namespace weir::cli {
+
+inline constexpr auto kPrimaryIsGone = for_the_command_line(
+    flag("primary-is-gone", "whatever answers there: that server will never go on"));
+
+/// pgweir store publish-open
+int publish_open(const Arguments& arguments, const store::StoreOptions& options);
+
+}  // namespace weir::cli

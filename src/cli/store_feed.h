@@ -1,0 +1,59 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "archive/durable_end.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "io/directory.h"
+#include "receive/feed.h"
+#include "receive/status_board.h"
+#include "receive/store_words.h"
+#include "store/follow.h"
+#include "store/open_store.h"
+
+namespace weir::cli {
+
+/// What is asked of who sends an archive to a store as long as it runs.
+struct StoreRequest {
+  store::StoreOptions store{};
+  std::optional<store::KeepLocal> keep_local{};
+  std::optional<std::chrono::milliseconds> open_every{};  ///< --store-open
+  bool confirm_stored = false;                            ///< the server's slot waits for it
+};
+
+/// Sends what a receiver in the same process has finished to an object store. Threads of its own;
+/// the receiver only leaves word of what is finished. What it refers to outlives it.
+class StoreFeed {
+ public:
+  /// Where `word` is left, only if it is asked for. `compresses`: segments are sent when they have
+  /// their compressed form. `durability_lost`: as in receive::Environment. Throws Error{usage}
+  /// where the store's module is not there.
+  StoreFeed(const StoreRequest& request, bool compresses, io::Directory& archive,
+            receive::Feed& feed, receive::StatusBoard& board, receive::StoreWords& word, Log& log,
+            std::function<void(const Error&)> durability_lost);
+  /// Gives up what is under way.
+  ~StoreFeed();
+  StoreFeed(const StoreFeed&) = delete;
+  StoreFeed& operator=(const StoreFeed&) = delete;
+
+ private:
+  void on_event(const receive::Event& happened);
+
+  receive::StatusBoard& board_;
+  const bool compresses_;
+  std::atomic<bool> stop_ = false;
+  std::mutex durable_mutex_;
+  std::optional<archive::DurableEnd> durable_;  ///< guarded by durable_mutex_
+  store::OpenStore opened_;
+  store::Follow follow_;
+  receive::Feed::Subscription listening_;
+  std::unique_ptr<Threads::Thread> thread_;
+};
+
+}  // namespace weir::cli

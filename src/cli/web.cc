@@ -1,0 +1,135 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+#include "base/exit_status.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common_options.h"
+#include "cli/fleet.h"
+#include "cli/memory.h"
+#include "cli/receiver_page.h"
+#include "cli/web_options.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/service_manager.h"
+#include "daemon/signals.h"
+#include "io/small_file.h"
+#include "net/wait.h"
+#include "net/wake.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 2s;
+constexpr std::uint64_t kLargestFile = 1 << 20;
+
+constexpr auto kFleet = option_of<any_text>(
+    "fleet", "FILE", "the archives: a section for each, with directory = DIR or url = URL");
+constexpr Option kOptions[] = {kFleet,
+                               kWebListen.says("serve the table at http://ADDRESS:PORT/; "
+                                               "without an address for this machine only"),
+                               kWebTokenFile,
+                               kWebHost,
+                               kConfig,
+                               kHelp};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+
+void serve(Fleet& fleet, const WebRequest& request, std::size_t count, Log& log,
+           daemon::Signals& signals, daemon::Screen& screen) {
+  daemon::ServiceManager service(log);
+  net::Wake stop;
+  daemon::Signals::Handlers handlers;
+  handlers.stop = [&] {
+    service.stopping();
+    log.info("asked to stop; once more ends it at once");
+    stop.raise();
+  };
+  handlers.reload = [&] {
+    service.reloading();
+    fleet.reload(request, log);
+    log.info("SIGHUP: token files read anew; the list of archives is read at the start");
+    service.reloaded();
+  };
+  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
+  const auto server = serve_site(
+      *request.listen, [&fleet](const http::Request& asked) { return fleet.answer(asked); });
+  const auto what = fmt::format("{} archives at http://{}/", count, host_and_port(*request.listen));
+  log.info("{}", what);
+  signals.start(std::move(handlers));
+  service.start();
+  service.ready(what);
+  while (net::pause(stop, 1h)) {
+  }
+  signals.stop();
+}
+
+int web_command(const Arguments& arguments) {
+  const auto path = arguments.get(kFleet);
+  if (!path)
+    throw Error(ErrorKind::usage, "nothing says which archives")
+        .hint("Name the file that lists them with --fleet; docs/monitoring.md shows one.");
+  const auto request = read_web(arguments);
+  if (!request.listen)
+    throw Error(ErrorKind::usage, "nowhere to listen").hint("Give a port: \"--web-listen 9190\".");
+  auto members = web::parse_fleet(io::read_small_file(*path, kLargestFile), *path);
+  const auto count = members.size();
+  use_one_arena();
+  daemon::ignore_broken_pipes();
+  daemon::Signals signals;  // before the first thread
+  daemon::Screen screen(STDERR_FILENO);
+  daemon::Logger log(screen, LogLevel::info, std::nullopt);
+  int status = kDone;
+  try {
+    Fleet fleet(std::move(members), gate_of(request));
+    serve(fleet, request, count, log, signals, screen);
+  } catch (const Error& error) {
+    log.error(error);
+    status = exit_status(error.kind());
+  }
+  if (!log.close(kPatience)) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+constinit const Command kWebCommand = {
+    .name = "web",
+    .summary = "a page of many archives, worst first",
+    .about = R"(pgweir web serves one page of many archives, worst first: those on this machine,
+and the pages that receivers serve on others ("pgweir receive --web-listen").
+An archive that does not answer is red, not absent.
+
+Usage:
+  pgweir web --fleet FILE --web-listen [ADDRESS:]PORT [OPTION]...
+)",
+    .groups = kGroups,
+    .notes = R"(FILE has a section for each archive:
+
+  [orders]
+  directory = /srv/wal/orders
+  backups = /srv/backup/orders
+
+  [billing]
+  url = https://db2.example.org:9190
+  token-file = /etc/pgweir/billing-token
+
+"receiver = none" says that an archive is at rest, and that nobody fills it is
+no fault. It changes nothing anywhere.
+
+SIGHUP: token files are read anew.
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options or file; 3 the
+address is in use.
+)",
+    .run = web_command,
+};
+
+}  // namespace weir::cli

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "crypto/pem_file.h"
+
+struct ssl_st;  // OpenSSL's SSL
+
+namespace weir::crypto {
+
+// What is to be known of certificates without using them. Error{usage} names the file of what is
+// wrong: one that is half written, say.
+
+/// Until when the first certificate of the file is valid.
+[[nodiscard]] std::chrono::sys_seconds expiry_of_certificate(const PemFile& file);
+/// All of the authorities' certificates can be read.
+void check_authorities(const PemFile& file);
+/// The key is that of the certificate. One with a passphrase is taken for right.
+void check_pair(const PemFile& certificate, const PemFile& key);
+
+/// Until when the certificate of the other side is valid; nullopt: it has shown none.
+[[nodiscard]] std::optional<std::chrono::sys_seconds> expiry_of_other_side(ssl_st* session);
+
+}  // namespace weir::crypto

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "crypto/pem_file.h"
+
+// OpenSSL's own types, without its headers.
+struct evp_pkey_st;
+struct x509_st;
+
+namespace weir::crypto {
+
+// Certificates and keys in PEM form, for the files of this folder.
+
+struct FreeCertificate {
+  void operator()(x509_st* certificate) const noexcept;
+};
+struct FreeKey {
+  void operator()(evp_pkey_st* key) const noexcept;
+};
+using Certificate = std::unique_ptr<x509_st, FreeCertificate>;
+using Key = std::unique_ptr<evp_pkey_st, FreeKey>;
+
+/// Error{usage} about that file.
+[[nodiscard]] Error pem_error(const PemFile& file, const std::string& what);
+
+/// All that are in the file, at least one. `cannot`: what is said where that is not so. Throws
+/// Error{usage}.
+[[nodiscard]] std::vector<Certificate> read_certificates(const PemFile& file, const char* cannot);
+
+/// nullptr: a passphrase protects it, and nobody is asked for one: there may be no terminal, and
+/// nothing may wait for it. Throws Error{usage}.
+[[nodiscard]] Key read_key(const PemFile& file);
+
+[[nodiscard]] std::chrono::sys_seconds expiry_of(x509_st* certificate);
+[[nodiscard]] bool belong_together(x509_st* certificate, evp_pkey_st* key);
+
+}  // namespace weir::crypto

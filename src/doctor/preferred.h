@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "doctor/checks.h"
+#include "doctor/facts.h"
+
+namespace weir::doctor {
+
+/// One host of the connection string, among which --prefer chooses.
+struct HostRole {
+  std::string host;
+  std::optional<Trouble> trouble;  ///< unset: it answered
+  std::optional<bool> standby;     ///< unset: it does not say
+  /// Has the slot of the plan; unset: none was asked for, or it cannot be asked (before 15).
+  std::optional<bool> has_slot;
+};
+
+/// What --prefer means with the hosts as they are. Pure. `session_attrs`: of the connection string.
+[[nodiscard]] Check judge_preferred(const Plan& plan, const std::string& session_attrs,
+                                    const std::vector<HostRole>& hosts);
+
+/// Asks each host of the connection string; one that does not answer costs some seconds. Changes
+/// nothing. Throws Error{usage}.
+[[nodiscard]] std::vector<HostRole> inspect_roles(const std::string& conninfo,
+                                                  const std::optional<std::string>& slot);
+
+}  // namespace weir::doctor

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <variant>
+
+#include "http/message.h"
+#include "net/listener.h"
+
+namespace weir::http {
+
+/// Answers requests over HTTP/1.1, one on each connection. One thread serves all clients and never
+/// waits for one of them; a second one computes what may take long. Whatever clients do, memory and
+/// descriptors are bounded: of too many connections the oldest goes, and none lasts longer than the
+/// limits say.
+class Server {
+ public:
+  struct Limits {
+    std::size_t connections = 128;
+    std::chrono::milliseconds request{10'000};  ///< for a whole request to come
+    std::chrono::milliseconds answer{30'000};   ///< for the answer to be taken
+  };
+  /// An answer that has to be waited for: it is made by the second thread, one at a time.
+  using Later = std::function<Answer()>;
+  using Reply = std::variant<Answer, Later>;
+  /// Called by the server's thread; must not block. One that throws is answered with 500.
+  using Handler = std::function<Reply(const Request&)>;
+
+  /// `listener` is bound, and listened on from now on. Throws Error{io}.
+  Server(net::Listener listener, Handler handler, Limits limits);
+  Server(net::Listener listener, Handler handler)
+      : Server(std::move(listener), std::move(handler), Limits()) {}
+  /// Waits for an answer that is being made.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+ private:
+  class Work;
+  std::unique_ptr<Work> work_;
+};
+
+}  // namespace weir::http

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weir::io {
+
+/// The directories of this process's control group and of those above it, of version 1 and 2, in
+/// which files of a controller ("memory", "cpu") may be, with `root` before each. Empty where it
+/// cannot be told.
+[[nodiscard]] std::vector<std::string> control_groups(std::string_view controller,
+                                                      const std::string& root);
+
+/// What a file of a control group holds; empty without one: a group lacks the files of controllers
+/// that it does not have.
+[[nodiscard]] std::string control_group_text(const std::string& path);
+
+}  // namespace weir::io

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/descriptor.h"
+
+namespace weir::io {
+
+/// Tells whether names have come, gone or changed in a directory since it was asked last, without
+/// reading the directory: inotify(7). What another machine does is not seen, so a network's file
+/// system has none. One thread.
+class NamesWatch {
+ public:
+  /// nullptr where it could miss something, or where the kernel has no watch left to give: then the
+  /// names have to be read.
+  [[nodiscard]] static std::unique_ptr<NamesWatch> begin(const std::string& directory);
+
+  /// True as well where the kernel could not keep up, and once the directory itself has gone.
+  [[nodiscard]] bool changed();
+
+ private:
+  explicit NamesWatch(Descriptor events) : events_(std::move(events)) {}
+
+  Descriptor events_;
+  bool blind_ = false;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,56 @@
+#include "io/processor_limit.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+
+#include "base/processors.h"
+#include "io/control_groups.h"
+
+namespace weir::io {
+
+namespace {
+
+/// The number at the front of `text`, which goes on behind it; "max" and -1 are none.
+std::optional<std::int64_t> take_number(std::string_view& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number <= 0) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  return number;
+}
+
+/// cpu.max is "$MAX $PERIOD" (the kernel's cgroup-v2.rst); version 1 has a file for each.
+std::optional<double> quota_of(const std::string& directory) {
+  const auto both = control_group_text(directory + "/cpu.max");
+  const auto first = control_group_text(directory + "/cpu.cfs_quota_us");
+  const auto second = control_group_text(directory + "/cpu.cfs_period_us");
+  std::string_view text = both.empty() ? first : both;
+  const auto quota = take_number(text);
+  if (both.empty()) text = second;
+  const auto period = take_number(text);
+  if (!quota || !period) return std::nullopt;
+  return static_cast<double>(*quota) / static_cast<double>(*period);
+}
+
+}  // namespace
+
+std::optional<double> processor_limit(const std::string& root) {
+  std::optional<double> least;
+  for (const auto& directory : control_groups("cpu", root)) {
+    const auto quota = quota_of(directory);
+    if (quota && (!least || *quota < *least)) least = quota;
+  }
+  return least;
+}
+
+unsigned worthwhile_threads(const std::string& root) {
+  const auto all = usable_processors();
+  const auto limit = processor_limit(root);
+  if (!limit || *limit >= all) return all;
+  return std::max(1u, static_cast<unsigned>(std::ceil(*limit)));
+}
+
+}  // namespace weir::io

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace weir::io {
+
+/// How many processors' time a control group allows this process: the lowest quota of its own group
+/// and those above it (cpu.max of version 2, cpu.cfs_quota_us of version 1), such as 0.5; nullopt
+/// without one, and where it cannot be told. `root` is put before every path: for tests.
+[[nodiscard]] std::optional<double> processor_limit(const std::string& root = {});
+
+/// So many threads have something to run on at once: the processors of this process's affinity, and
+/// no more than its control group gives time for. At least 1.
+[[nodiscard]] unsigned worthwhile_threads(const std::string& root = {});
+
+}  // namespace weir::io

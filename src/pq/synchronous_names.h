@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weir::pq {
+
+/// The names in synchronous_standby_names, in order, folded to lower case; "*" is one.
+[[nodiscard]] std::vector<std::string> synchronous_names(std::string_view setting);
+/// Whether commits may come to wait for who connects under this application_name
+/// (SyncRepGetStandbyPriority() in syncrep.c).
+[[nodiscard]] bool names_standby(std::string_view setting, std::string_view application_name);
+
+}  // namespace weir::pq

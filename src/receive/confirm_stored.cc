@@ -1,0 +1,57 @@
+#include "receive/confirm_stored.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "pq/synchronous_names.h"
+
+namespace weir::receive {
+
+bool ConfirmStored::matters() const {
+  return options_.confirm == Confirm::stored && !options_.commits_may_wait;
+}
+
+void ConfirmStored::ask(Server& server) {
+  if (!matters()) return;
+  const auto names = server.synchronous_names();
+  {
+    const std::lock_guard lock(mutex_);
+    own_name_ = names ? names->own : std::string();
+  }
+  if (!names) {
+    hear("");
+    return;
+  }
+  if (!confirmed_before_ && pq::names_standby(names->setting, names->own))
+    throw Error(ErrorKind::conflict, "with --confirm stored commits would wait for the store")
+        .with("synchronous_standby_names", names->setting)
+        .with("our application_name", names->own)
+        .hint(
+            "Take our name out of synchronous_standby_names, or give the receiver another "
+            "application_name; or confirm what is durable here (--confirm local). --force "
+            "confirms what is stored all the same: then each commit takes as long as the store.");
+  confirmed_before_ = true;
+  hear(names->setting);
+}
+
+void ConfirmStored::hear(const std::string& synchronous_standby_names) {
+  if (!matters()) return;
+  // To the end: of two threads the store's word is that of the one who came later.
+  const std::lock_guard lock(mutex_);
+  const bool wait = !own_name_.empty() && pq::names_standby(synchronous_standby_names, own_name_);
+  if (std::exchange(commits_would_wait_, wait) != wait) {
+    if (wait)
+      log_.error(
+          "synchronous_standby_names is \"{}\" now and names this receiver: with --confirm stored "
+          "commits would wait for the store, so the server is told of no flush position. Its slot "
+          "keeps all WAL from now on: take the name out, or start with --confirm local or --force",
+          synchronous_standby_names);
+    else
+      log_.info(
+          "synchronous_standby_names does not name this receiver any more: what is stored is "
+          "confirmed again");
+  }
+  store_->change([&](StoreWord& word) { word.commits_would_wait = wait; });
+}
+
+}  // namespace weir::receive

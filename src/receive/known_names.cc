@@ -1,0 +1,53 @@
+#include "receive/known_names.h"
+
+#include "io/entry_reader.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The kernel does not tell what another machine changes, and not each such file system is known.
+constexpr auto kBelieved = 10s;
+
+}  // namespace
+
+KnownNames::KnownNames(io::Directory& directory, Machine& machine)
+    : directory_(directory), machine_(machine) {}
+
+KnownNames::~KnownNames() = default;
+
+std::shared_ptr<const archive::Listing> KnownNames::read() {
+  if (still_true()) {
+    // Whoever still holds it keeps what was true then.
+    if (listing_.use_count() > 1) listing_ = std::make_shared<archive::Listing>(*listing_);
+    for (auto& entry : listing_->segments) {
+      if (!entry.name.partial) continue;
+      const auto found = directory_.find(entry.name.to_string());
+      entry.bytes = found ? found->size : 0;
+    }
+    return listing_;
+  }
+  forget();
+  // Before they are read: so what changes meanwhile is told.
+  watch_ = io::watch_names(directory_);
+  const auto begin = machine_.now();
+  auto listing = std::make_shared<archive::Listing>(archive::list_archive_names(directory_));
+  if (watch_) {
+    listing_ = listing;
+    read_at_ = begin;
+  }
+  return listing;
+}
+
+void KnownNames::forget() {
+  watch_.reset();
+  listing_.reset();
+}
+
+bool KnownNames::still_true() {
+  return listing_ && watch_ && machine_.now() < read_at_ + kBelieved && !watch_->changed();
+}
+
+}  // namespace weir::receive

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <utility>
+
+namespace weir::receive {
+
+/// Where somebody's newest word is left, for the stream that runs, or for the next one. Any thread;
+/// never blocks.
+template <typename Word>
+class Mailbox {
+ public:
+  void set(const Word& word) {
+    change([&](Word& old) { old = word; });
+  }
+  /// `change` is called under a lock, and is quick.
+  template <typename Change>
+  void change(Change change) {
+    const std::lock_guard lock(mutex_);
+    auto word = word_;
+    change(word);
+    if (word_ == word) return;
+    word_ = std::move(word);
+    ++version_;
+    if (listener_) listener_();
+  }
+  [[nodiscard]] Word get() const {
+    const std::lock_guard lock(mutex_);
+    return word_;
+  }
+  /// Another one after each change: to be asked for before get().
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
+  /// Called when there is news, a lock is held; empty: nobody. When this returns, an earlier one is
+  /// not called any more.
+  void set_listener(std::function<void()> listener) {
+    const std::lock_guard lock(mutex_);
+    listener_ = std::move(listener);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  Word word_;
+  std::function<void()> listener_;
+  std::atomic<std::uint64_t> version_ = 0;
+};
+
+}  // namespace weir::receive

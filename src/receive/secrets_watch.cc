@@ -1,0 +1,106 @@
+#include "receive/secrets_watch.h"
+
+#include <poll.h>
+
+#include <array>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "net/wait.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What is new may need the server to be told of it first.
+constexpr auto kTryEvery = 10s;
+
+}  // namespace
+
+SecretsWatch::SecretsWatch(Task task, Log& log)
+    : task_(std::move(task)), log_(log), changes_(task_.used) {
+  try {
+    thread_ = task_.machine.threads().start("secrets", [this] { work(); });
+  } catch (const std::system_error& error) {
+    log_.warning("nobody looks whether certificates are replaced, there is no thread for it: {}",
+                 error.what());
+  }
+}
+
+SecretsWatch::~SecretsWatch() {
+  stop_.raise();
+  if (thread_) thread_->join();
+}
+
+void SecretsWatch::work() {
+  while (!stopped_within(task_.pause, nullptr)) {
+    // Before the look: so what changes behind it is heard of.
+    const auto news = io::FilesWatch::begin(task_.used.paths);
+    look();
+    if (move_wanted_ && move()) return;
+    if (news && !move_wanted_ && stopped_within(task_.look_anyway, news.get())) return;
+  }
+}
+
+/// Ends early where there is news of the files.
+bool SecretsWatch::stopped_within(std::chrono::nanoseconds time, const io::FilesWatch* news) {
+  const auto deadline = task_.machine.now() + time;
+  std::array<pollfd, 2> fds{
+      {{stop_.fd(), POLLIN, 0}, {news != nullptr ? news->fd() : -1, POLLIN, 0}}};
+  do {
+    task_.machine.poll(fds, deadline);
+    if (fds[0].revents != 0) return true;
+  } while (fds[1].revents == 0 && task_.machine.now() < deadline);
+  return false;
+}
+
+void SecretsWatch::look() {
+  using Change = SecretChanges::Change;
+  const auto found = task_.look();
+  const auto change = changes_.on_look(found);
+  const auto& problem = changes_.problem();
+  switch (change) {
+    case Change::none:
+      break;
+    case Change::broken:
+      move_wanted_ = false;
+      log_.warning("{}; this connection lives on, and the next one waits until that is mended",
+                   problem);
+      break;
+    case Change::mended:
+      log_.info("the files that a connection is made with are as they were again");
+      break;
+    case Change::replaced:
+      log_.info("the files that a connection is made with were replaced: {} made with them",
+                task_.leave ? "a new one is" : "the next one is");
+      move_wanted_ = static_cast<bool>(task_.leave);
+      next_try_ = {};
+      refused_.clear();
+      break;
+  }
+  task_.seen(found, problem);
+}
+
+/// What is new has to connect before what works is given up.
+bool SecretsWatch::move() {
+  if (task_.machine.now() < next_try_) return false;
+  next_try_ = task_.machine.now() + kTryEvery;
+  try {
+    task_.try_out(stop_);
+  } catch (const net::Interrupted&) {
+    return false;
+  } catch (const Error& error) {
+    if (std::exchange(refused_, error.what()) != error.what())
+      log_.warning("no connection could be made with the new files: {}; the old one lives on",
+                   error.what());
+    return false;
+  }
+  log_.info("connecting anew with the new files (--reconnect-on-rotation)");
+  task_.leave();
+  return true;
+}
+
+}  // namespace weir::receive

@@ -1,0 +1,355 @@
+#include "receive/streaming.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/border.h"
+#include "archive/compress.h"
+#include "archive/find_losses.h"
+#include "archive/history_store.h"
+#include "receive/first_wal.h"
+#include "receive/intake.h"
+#include "receive/shutdown_watch.h"
+#include "receive/spare.h"
+#include "wal/page.h"
+
+namespace weir::receive {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::hours kNever(24 * 365);
+/// To write more before streaming begins would take too long.
+constexpr std::uint64_t kLargestPreparedAtOnce = std::uint64_t{64} << 20;
+
+/// The board asks the loop as long as this lives.
+class LiveStatus {
+ public:
+  LiveStatus(Feed& feed, StatusBoard& board, StreamLoop& loop) : feed_(feed), board_(board) {
+    board_.set_live([&loop] { return loop.snapshot(); });
+    feed_.publish(event::StreamRuns{true});
+  }
+  ~LiveStatus() {
+    board_.set_live({});
+    feed_.publish(event::StreamRuns{false});
+  }
+  LiveStatus(const LiveStatus&) = delete;
+  LiveStatus& operator=(const LiveStatus&) = delete;
+
+ private:
+  Feed& feed_;
+  StatusBoard& board_;
+};
+
+/// The slots of the other servers are kept up with the stream as long as this lives.
+class KeptLine {
+ public:
+  explicit KeptLine(SlotKeeper* keeper) : keeper_(keeper) {}
+  ~KeptLine() {
+    if (keeper_ != nullptr) keeper_->end_line();
+  }
+  KeptLine(const KeptLine&) = delete;
+  KeptLine& operator=(const KeptLine&) = delete;
+
+ private:
+  SlotKeeper* const keeper_;
+};
+
+wal::RecordVerifier::Options verifier_options(const step::Stream& step, const Server& server) {
+  return {.segment_size = step.segment_size,
+          .timeline = step.timeline,
+          .system_identifier = step.system_identifier,
+          .server_major = server.major()};
+}
+
+/// The server has ended the stream, and takes commands again.
+bool ended_by_server(const StreamOutcome& outcome) {
+  return outcome.how == StreamOutcome::How::timeline_ended ||
+         outcome.how == StreamOutcome::How::dropped ||
+         (outcome.error && outcome.error->kind() == ErrorKind::gap);
+}
+
+}  // namespace
+
+Streaming::Streaming(const World& world)
+    : world_(world),
+      options_(world.options),
+      environment_(world.environment),
+      directory_(world.environment.directory),
+      log_(world.environment.log),
+      feed_(world.environment.feed),
+      machine_(world.environment.machine) {}
+
+StreamOutcome Streaming::run(const step::Stream& step, const Partners& partners) {
+  try {
+    return stream(step, partners);
+  } catch (const Error& error) {
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::failed;
+    outcome.error = error;
+    outcome.reached = step.start;
+    return outcome;
+  }
+}
+
+StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partners) {
+  auto& server = partners.server;
+  archive::SegmentWriter writer(
+      directory_,
+      {.segment_size = step.segment_size,
+       .replaceable = world_.inspection.wrong_sizes(),
+       .compression = quick_compression(partners.memory),
+       .largest_buffered = partners.memory.buffer_segments ? archive::kLargestBuffered : 0,
+       .threads = &machine_.threads()});
+  writer.begin(step.timeline, step.start, step.open);
+  prepare_first_segment(step, writer);
+  auto verifier = verifier_for(step, server);
+  warn_of_unchecked(server.major());
+  Intake intake(verifier, writer);
+
+  // What reads the archive comes before the server streams: from then on it wants answers.
+  auto kept_line = this->kept_line(step, partners);
+  std::optional<FirstWal> first_wal;
+  if (kept_line)
+    if (const auto begin = *kept_line->history.begin_of(step.timeline);
+        begin.valid() && step.start <= begin)
+      intake.show_to(first_wal.emplace(begin));
+  const auto standby = world_.moves.role_of(server);
+  const auto stream = server.start(options_.slot, step.start, step.timeline);
+  holds_connection_ = true;
+  // A server answers that it streams, and then that it no longer has the WAL. That it streams is
+  // said when WAL has come, or where there is none yet that could be missing.
+  bool announced = false;
+  const auto streams = [&] {
+    announced = true;
+    announce(step, partners);
+  };
+  if (world_.habits.believes_that_it_streams() || step.server_end <= step.start) streams();
+
+  StreamState stream_state(state_options(step, partners), step.timeline, step.start,
+                           machine_.now());
+  StreamPolicy policy({.on_disk_full = options_.on_disk_full,
+                       .one_segment_at_a_time = world_.habits.one_segment_at_a_time(),
+                       .segment_size = step.segment_size,
+                       .endpos = options_.endpos,
+                       .silence_limit = options_.silence_limit,
+                       .longest_pause = longest_pause_},
+                      stream_state);
+  Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());
+  auto loop_hooks = hooks(partners);
+  loop_hooks.want_spare = [&spare] { spare.prepare(); };
+  if (!announced) loop_hooks.first_wal = streams;
+  // A start must not take what comes now for the far side of a hole. Not here: it may wait for
+  // the disk, and the server is answered by the loop.
+  if (!step.void_losses.empty())
+    loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
+  ShutdownWatch shutdown_watch(server.shutdown_probe(), machine_.threads(), log_);
+  loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.shuts_down(wanted); };
+  StreamLoop loop({.stream = *stream,
+                   .state = stream_state,
+                   .policy = policy,
+                   .writer = writer,
+                   .intake = intake,
+                   .machine = machine_,
+                   .stop = environment_.stop,
+                   .feed = feed_,
+                   .log = log_},
+                  std::move(loop_hooks));
+  auto outcome = [&] {
+    const LiveStatus live(feed_, environment_.board, loop);
+    const KeptLine kept(partners.slot_keeper);
+    if (kept_line) {
+      kept_line->records_end = [&intake] { return intake.records_end(); };
+      if (first_wal) kept_line->first_of_timeline = [&first_wal] { return first_wal->so_far(); };
+      partners.slot_keeper->begin_line(std::move(*kept_line));
+    }
+    const auto watch = watch_for_preferred(step, partners, standby, loop);
+    const auto secrets_watch = world_.secrets.watch(server, [&loop] { loop.leave(); });
+    return loop.run();
+  }();
+  longest_pause_ = policy.longest_pause();
+  if (ended_by_server(outcome))
+    holds_connection_ = false;
+  else if (outcome.how == StreamOutcome::How::failed)
+    stream->let_go();  // nobody reads it any more, and what follows may hang in the disk (P13)
+  spare.stop();
+  writer.end();
+  if (outcome.how == StreamOutcome::How::stopped)
+    feed_.publish(event::Stopped{step.timeline, outcome.reached, environment_.stop.raised()});
+  note_unfinished(step, outcome);
+  if (outcome.how == StreamOutcome::How::timeline_ended)
+    feed_.publish(event::TimelineSwitched{outcome.next->timeline, outcome.next->switchpoint});
+  if (announced)
+    log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
+              outcome.reached);
+  return outcome;
+}
+
+/// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
+/// soon: segments are archived raw, and compressed in the background.
+codec::Compression Streaming::quick_compression(const MemoryPlan& memory) const {
+  constexpr int kHighestQuickLevel = 3;
+  const auto& wanted = memory.compression;
+  const bool quick = wanted.method == codec::Method::zstd && wanted.level <= kHighestQuickLevel;
+  return quick && memory.quick ? wanted : codec::Compression{};
+}
+
+/// Commits are waited for from the first moment on, and blocks that were written before are synced
+/// in half the time: so the first segment is prepared like the later ones, if it is to be begun and
+/// there is little to catch up with. Once: who connects again and again shall not write each time.
+void Streaming::prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer) {
+  if (std::exchange(first_segment_prepared_, true) || !step.open.empty() ||
+      step.segment_size.bytes() > kLargestPreparedAtOnce ||
+      step.server_end >= step.start + step.segment_size.bytes())
+    return;
+  try {
+    writer.prepare_spare();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.debug("no spare segment could be prepared: {}", error.what());
+  }
+}
+
+wal::RecordVerifier Streaming::verifier_for(const step::Stream& step, const Server& server) {
+  const auto known = std::exchange(border_, std::nullopt);
+  if (known && known->timeline == step.timeline && known->end == step.start) return known->verifier;
+  return archive::verifier_at(directory_, verifier_options(step, server), step.start);
+}
+
+void Streaming::warn_of_unchecked(int major) {
+  if (wal::magic_of_major_version(major) || std::exchange(told_unchecked_, true)) return;
+  log_.warning(
+      "PostgreSQL {} is newer than this pgweir knows: its WAL is archived, but not checked", major);
+}
+
+StreamState::Options Streaming::state_options(const step::Stream& step,
+                                              const Partners& partners) const {
+  const auto timeout = partners.parameters.wal_sender_timeout;
+  // The server must hear from us within wal_sender_timeout, whatever the disk does.
+  auto interval = options_.status_interval;
+  if (interval == 0ms)
+    interval = kNever;
+  else if (timeout > 0ms)
+    interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
+  // By itself it asks when it has heard nothing for half of that time.
+  std::chrono::milliseconds soon_again = 1s;
+  if (timeout > 0ms) soon_again = std::min(soon_again, timeout / 4);
+  return {.flush = options_.flush,
+          .apply = options_.apply,
+          .report_flush = options_.report_flush,
+          .confirm_stored = options_.confirm == Confirm::stored,
+          .slot_position = step.slot_position,
+          .endpos = options_.endpos,
+          .endpos_inclusive = options_.endpos_inclusive,
+          .segment_size = step.segment_size,
+          .status_interval = interval,
+          .silence_limit = options_.silence_limit,
+          .unsynced_limit = partners.memory.unsynced_limit,
+          .server_end = step.server_end,
+          .soon_again = soon_again,
+          .catch_up_bytes = environment_.scale.catch_up_bytes};
+}
+
+/// What the slots of the other servers are kept up with; nullopt: none are.
+std::optional<SlotKeeper::Line> Streaming::kept_line(const step::Stream& step,
+                                                     const Partners& partners) {
+  if (partners.slot_keeper == nullptr) return std::nullopt;
+  auto history = std::optional(wal::TimelineHistory(1));
+  if (step.timeline > 1) {
+    history.reset();
+    try {
+      if (const auto content = archive::read_history(directory_, step.timeline))
+        history = wal::TimelineHistory::parse(step.timeline, *content);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) throw;
+      log_.debug("the history of timeline {} could not be read: {}", step.timeline, error.what());
+    }
+  }
+  if (!history) {
+    log_.warning(
+        "the archive's history of timeline {} cannot be read: which other servers belong to it "
+        "cannot be told, so their slots are left alone until the next connection",
+        step.timeline);
+    return std::nullopt;
+  }
+  auto first_wal = world_.inspection.first_wal_before(*history, step.start, step.segment_size);
+  return SlotKeeper::Line{.host = partners.server.host_index(),
+                          .system_identifier = step.system_identifier,
+                          .segment_size = step.segment_size,
+                          .history = *history,
+                          .start = step.start,
+                          .first_wal = std::move(first_wal),
+                          .records_end = {},
+                          .first_of_timeline = {}};
+}
+
+StreamLoop::Hooks Streaming::hooks(const Partners& partners) {
+  StreamLoop::Hooks hooks;
+  hooks.segments_finished =
+      [this, size = partners.parameters.segment_size,
+       compression = partners.compression](const std::vector<wal::SegmentName>& segments) {
+        for (const auto& segment : segments) {
+          log_.debug("finished segment {}", segment);
+          feed_.publish(event::SegmentFinished{segment, size.start(segment.segno(size) + 1)});
+        }
+        if (compression != nullptr) compression->add(segments);
+      };
+  hooks.durability_lost = world_.alarms.durability_lost_hook();
+  hooks.mute = &world_.alarms.mute();
+  hooks.downstream = environment_.downstream;
+  hooks.store = environment_.store;
+  hooks.progress_interval = environment_.progress_interval;
+  hooks.disk_full = [this](bool full) { world_.alarms.disk_full(full); };
+  return hooks;
+}
+
+std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& step,
+                                                            const Partners& partners,
+                                                            std::optional<bool> standby,
+                                                            StreamLoop& loop) {
+  ArchivedSoFar ours{.system_identifier = step.system_identifier,
+                     .segment_size = step.segment_size,
+                     .end = {.timeline = step.timeline, .start = step.start},
+                     .position = step.start};
+  if (partners.history && partners.history->timeline() == step.timeline)
+    ours.end.history = partners.history;
+  return world_.moves.watch({.host = partners.server.host_index(),
+                             .standby = standby,
+                             .ours = std::move(ours),
+                             .durable = [&loop] { return loop.snapshot().flush; },
+                             .leave = [&loop] { loop.leave(); }});
+}
+
+void Streaming::announce(const step::Stream& step, const Partners& partners) {
+  log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
+            partners.server.name());
+  feed_.publish(event::StateChanged{"streaming"});
+  // A stream that met a full disk may have ended before there was space again.
+  world_.alarms.disk_full(false);
+  if (partners.slot_guard != nullptr) partners.slot_guard->expect(true);
+  feed_.publish(event::Streaming{step.timeline, step.start});
+}
+
+void Streaming::note_unfinished(const step::Stream& step, const StreamOutcome& outcome) {
+  const auto& size = step.segment_size;
+  const auto written = size.offset(outcome.reached);
+  if (written == 0 || outcome.reached < step.start) return;
+  const wal::SegmentName segment(step.timeline, size.segno(outcome.reached), size);
+  auto& most = unfinished_[segment];
+  most = std::max(most, written);
+  const auto method = options_.compression.method;
+  const archive::SegmentFileName name{
+      segment, method == codec::Method::zstd ? codec::Method::none : method, true};
+  feed_.publish(event::LeftUnfinished{name.to_string()});
+}
+
+void Streaming::compress_unfinished() {
+  const auto method = options_.compression.method;
+  // pg_receivewal knows no zstd, so there is no form of its own to be kept to: raw is better.
+  const bool compressed = method == codec::Method::gzip || method == codec::Method::lz4;
+  for (const auto& [segment, written] : unfinished_)
+    if (compressed) archive::compress_partial(directory_, segment, method, written);
+}
+
+}  // namespace weir::receive

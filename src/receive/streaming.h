@@ -1,0 +1,105 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "archive/segment_writer.h"
+#include "receive/alarms.h"
+#include "receive/compression.h"
+#include "receive/connection_secrets.h"
+#include "receive/habits.h"
+#include "receive/inspection.h"
+#include "receive/memory_plan.h"
+#include "receive/preferred_moves.h"
+#include "receive/server.h"
+#include "receive/session.h"
+#include "receive/session_state.h"
+#include "receive/slot_guard.h"
+#include "receive/slot_keeper.h"
+#include "receive/stream_loop.h"
+#include "wal/record_verifier.h"
+
+namespace weir::receive {
+
+/// Runs one stream after the other: puts together what takes part in it, and takes it apart when
+/// it has ended. Remembers what the next stream goes by. The session's thread.
+class Streaming {
+ public:
+  /// All of it outlives this object.
+  struct World {
+    const Options& options;
+    const Environment& environment;
+    const Habits& habits;
+    Inspection& inspection;
+    Alarms& alarms;
+    PreferredMoves& moves;
+    ConnectionSecrets& secrets;
+  };
+  explicit Streaming(const World& world);
+
+  /// What was read of the archive's end to compare it: a stream that follows begins there.
+  struct Border {
+    wal::TimelineId timeline;
+    wal::Lsn end;
+    wal::RecordVerifier verifier;
+  };
+  void set_border(std::optional<Border> border) { border_ = std::move(border); }
+
+  /// Of whom it is streamed, and who is to know of it.
+  struct Partners {
+    Server& server;
+    const ServerParameters& parameters;
+    std::optional<wal::TimelineHistory> history;  ///< the server's, of its newest timeline
+    const MemoryPlan& memory;
+    CompressionThread* compression;  ///< nullptr, as the next two: there is none
+    SlotKeeper* slot_keeper;
+    SlotGuard* slot_guard;
+  };
+  /// To its end, whatever ends it. Throws net::Interrupted alone.
+  [[nodiscard]] StreamOutcome run(const step::Stream& step, const Partners& partners);
+
+  /// The connection of the last stream takes no command before that has ended.
+  [[nodiscard]] bool holds_connection() const { return holds_connection_; }
+  void on_connected() { holds_connection_ = false; }
+
+  /// What was begun and not finished gets the form that the user asked for. Its content is durable
+  /// in one form or the other at any time. Throws as archive::compress_partial().
+  void compress_unfinished();
+
+ private:
+  [[nodiscard]] StreamOutcome stream(const step::Stream& step, const Partners& partners);
+  [[nodiscard]] codec::Compression quick_compression(const MemoryPlan& memory) const;
+  void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
+  [[nodiscard]] wal::RecordVerifier verifier_for(const step::Stream& step, const Server& server);
+  [[nodiscard]] StreamState::Options state_options(const step::Stream& step,
+                                                   const Partners& partners) const;
+  [[nodiscard]] std::optional<SlotKeeper::Line> kept_line(const step::Stream& step,
+                                                          const Partners& partners);
+  [[nodiscard]] StreamLoop::Hooks hooks(const Partners& partners);
+  [[nodiscard]] std::unique_ptr<PreferWatch> watch_for_preferred(const step::Stream& step,
+                                                                 const Partners& partners,
+                                                                 std::optional<bool> standby,
+                                                                 StreamLoop& loop);
+  void announce(const step::Stream& step, const Partners& partners);
+  void warn_of_unchecked(int major);
+  void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
+
+  const World world_;
+  const Options& options_;
+  const Environment& environment_;
+  io::Directory& directory_;
+  Log& log_;
+  Feed& feed_;
+  Machine& machine_;
+  std::optional<Border> border_;
+  bool holds_connection_ = false;
+  bool told_unchecked_ = false;
+  bool first_segment_prepared_ = false;
+  std::chrono::nanoseconds longest_pause_{};              ///< of the disk
+  std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
+};
+
+}  // namespace weir::receive

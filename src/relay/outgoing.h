@@ -1,0 +1,42 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "relay/wal_piece.h"
+
+namespace weir::relay {
+
+/// What is to be sent to a client: messages as text, and pieces of WAL, which are not copied. All
+/// of it in the order in which it was put in.
+class Outgoing {
+ public:
+  /// To be appended to, only.
+  [[nodiscard]] std::string& text();
+  void append(WalPiece piece);
+
+  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] std::size_t size() const;
+  /// From the front, one behind the other, as many as one call takes; what is left of these is
+  /// empty. Valid until something is changed.
+  using Parts = std::array<std::string_view, 12>;
+  [[nodiscard]] Parts parts() const;
+  /// In one: a copy.
+  [[nodiscard]] std::string all() const;
+  /// So much from the front is not to be sent any more.
+  void drop(std::size_t count);
+
+ private:
+  struct Part {
+    std::string text;
+    WalPiece piece{};  ///< behind it; empty: none, as yet
+  };
+  static std::string_view view(const WalPiece& piece);
+
+  std::deque<Part> parts_;
+};
+
+}  // namespace weir::relay

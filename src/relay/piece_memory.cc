@@ -1,0 +1,47 @@
+#include "relay/piece_memory.h"
+
+#include <utility>
+
+namespace weir::relay {
+
+namespace {
+
+/// A smaller one is had quickly, and would keep the memory of a large one.
+constexpr std::size_t kLarge = std::size_t{64} << 10;
+constexpr std::size_t kMostSpare = 3;
+
+}  // namespace
+
+PieceMemory::Bytes PieceMemory::take(std::size_t room) {
+  Bytes bytes;
+  if (room >= kLarge) {
+    const std::lock_guard lock(mutex_);
+    if (!spare_.empty()) {
+      bytes = std::move(spare_.back());
+      spare_.pop_back();
+    }
+  }
+  bytes.reserve(room);
+  return bytes;
+}
+
+std::shared_ptr<const PieceMemory::Bytes> PieceMemory::keep(Bytes filled) {
+  if (filled.size() < kLarge) {
+    auto copy = std::make_shared<const Bytes>(filled.begin(), filled.end());
+    give_back(std::move(filled));
+    return copy;
+  }
+  return {new Bytes(std::move(filled)), [this](Bytes* done) {
+            give_back(std::move(*done));
+            delete done;
+          }};
+}
+
+void PieceMemory::give_back(Bytes bytes) {
+  if (bytes.capacity() < kLarge) return;
+  bytes.clear();
+  const std::lock_guard lock(mutex_);
+  if (spare_.size() < kMostSpare) spare_.push_back(std::move(bytes));
+}
+
+}  // namespace weir::relay

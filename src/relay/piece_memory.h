@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace weir::relay {
+
+/// Memory for pieces of WAL. A large one that nobody holds any more is used again: new memory of
+/// the kernel costs as much as reading into it. Thread-safe; outlives what it has given.
+class PieceMemory {
+ public:
+  using Bytes = std::vector<std::byte>;
+
+  PieceMemory() = default;
+  PieceMemory(const PieceMemory&) = delete;
+  PieceMemory& operator=(const PieceMemory&) = delete;
+
+  /// Empty, with room for so many bytes, to be filled.
+  [[nodiscard]] Bytes take(std::size_t room);
+  /// For several to hold. Little in much room becomes a copy.
+  [[nodiscard]] std::shared_ptr<const Bytes> keep(Bytes filled);
+
+ private:
+  void give_back(Bytes bytes);
+
+  std::mutex mutex_;
+  std::vector<Bytes> spare_;
+};
+
+}  // namespace weir::relay

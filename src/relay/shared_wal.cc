@@ -1,0 +1,279 @@
+#include "relay/shared_wal.h"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+namespace weir::relay {
+
+namespace {
+
+/// Pieces may be small, and each of them costs something beside its bytes.
+constexpr std::size_t kMostPieces = 1024;
+
+}  // namespace
+
+/// A reader, and the last of what it has read.
+struct SharedWal::Flow {
+  struct Piece {
+    wal::Lsn begin;
+    WalPiece piece;
+  };
+
+  Flow(wal::TimelineHistory of, wal::Lsn from, Threads& threads)
+      : history(std::move(of)), end(from), has_changed(threads.make_condition()) {}
+
+  /// What is in memory there; nullopt: nothing.
+  [[nodiscard]] std::optional<WalPiece> at(wal::Lsn from, wal::Lsn limit) const {
+    if (pieces.empty() || from < pieces.front().begin || from >= end) return std::nullopt;
+    const auto behind =
+        std::upper_bound(pieces.begin(), pieces.end(), from,
+                         [](wal::Lsn at, const Piece& piece) { return at < piece.begin; });
+    const auto& found = *std::prev(behind);
+    auto rest = found.piece.wal.subspan(from - found.begin);
+    if (limit - from < rest.size()) rest = rest.first(limit - from);
+    return WalPiece{rest, found.piece.memory};
+  }
+  /// Somebody is on its way so far behind.
+  [[nodiscard]] bool leaves_behind(std::size_t distance) const {
+    return std::any_of(readers.begin(), readers.end(), [&](const Reader* reader) {
+      return reader->active_ && reader->at_ < end && end - reader->at_ > distance;
+    });
+  }
+  [[nodiscard]] std::ptrdiff_t on_their_way() const {
+    return std::count_if(readers.begin(), readers.end(),
+                         [](const Reader* reader) { return reader->active_; });
+  }
+  [[nodiscard]] WalPiece take_first() {
+    auto first = std::move(pieces.front().piece);
+    kept -= first.wal.size();
+    pieces.pop_front();
+    return first;
+  }
+
+  const wal::TimelineHistory history;
+  std::optional<CheckedWal> wal;  ///< of who reads; what it gives next lies at `end`
+
+  // Guarded by SharedWal::mutex_.
+  bool reading = false;      ///< somebody is; only that one moves `end`
+  std::deque<Piece> pieces;  ///< without holes, up to `end`
+  std::size_t kept = 0;      ///< bytes of these
+  wal::Lsn end;
+  bool ended = false;  ///< it reads nothing any more
+  std::vector<const Reader*> readers;
+  std::size_t waiting = 0;  ///< of these, for who reads, or for others to come nearer
+  const std::unique_ptr<Threads::Condition> has_changed;
+};
+
+SharedWal::SharedWal(io::Shelf& archive, const Cluster& cluster, Threads& threads,
+                     const Options& options)
+    : archive_(archive),
+      cluster_(cluster),
+      threads_(threads),
+      options_(options),
+      mutex_(threads.make_mutex()) {}
+
+SharedWal::~SharedWal() { PGWEIR_CHECK(flows_.empty()); }
+
+SharedWal::Read SharedWal::read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
+                                wal::Lsn limit) {
+  PGWEIR_CHECK(from < limit);
+  Flows unused;  // they go when the lock is released, and close files
+  Threads::Lock lock(*mutex_);
+  reader.active_ = true;
+  if (std::exchange(reader.at_, from) != from && reader.flow_) has_moved(*reader.flow_);
+  std::optional<Threads::Time> patient_until;
+  for (;;) {
+    auto piece = find(reader, history, from, limit, unused);
+    auto& flow = *reader.flow_;
+    if (piece) {
+      Read result{std::move(*piece)};
+      // An error of what comes next is met by who wants that.
+      if (is_to_be_read_ahead(flow, from, limit))
+        result.passed_over = read_next(flow, limit, lock).passed_over;
+      return result;
+    }
+    if (flow.reading) {
+      wait(flow, lock, std::nullopt);
+      continue;
+    }
+    const bool waits = patient_until || flow.waiting > 0;
+    if (!flow.leaves_behind(waits ? options_.apart / 2 : options_.apart)) break;
+    // Each of those has a processor soon, so this is soon over; it ends in any case.
+    const auto now = threads_.now();
+    if (!patient_until) patient_until = now + options_.patience;
+    if (now >= *patient_until) break;
+    wait(flow, lock, patient_until);
+  }
+  auto next = read_next(*reader.flow_, limit, lock);
+  if (!next.piece.empty())  // who comes to the place behind it looks again
+    return {std::move(next.piece), std::nullopt, std::move(next.passed_over)};
+  if (next.failure) std::rethrow_exception(next.failure);
+  return next;
+}
+
+/// What somebody has in memory there. Else the reader's flow is one that goes on at that place.
+std::optional<WalPiece> SharedWal::find(Reader& reader, const wal::TimelineHistory& history,
+                                        wal::Lsn from, wal::Lsn limit, Flows& unused) {
+  auto& mine = reader.flow_;
+  const auto change_to = [&](const std::shared_ptr<Flow>& flow) {
+    if (flow == mine) return;
+    if (mine) {
+      forget(reader);
+      unused.push_back(mine);
+    }
+    flow->readers.push_back(&reader);
+    mine = flow;
+  };
+  if (mine && mine->history == history)
+    if (auto piece = mine->at(from, limit)) return piece;
+  std::shared_ptr<Flow> goes_on;
+  for (const auto& flow : flows_) {
+    if (flow->history != history) continue;
+    if (auto piece = flow->at(from, limit)) {
+      change_to(flow);
+      return piece;
+    }
+    // The first of several: so all who have caught up come together.
+    if (!goes_on && flow->end == from) goes_on = flow;
+  }
+  if (!goes_on) {
+    goes_on = std::make_shared<Flow>(history, from, threads_);
+    flows_.push_back(goes_on);
+  }
+  change_to(goes_on);
+  return std::nullopt;
+}
+
+void SharedWal::wait(Flow& flow, Threads::Lock& lock, std::optional<Threads::Time> until) {
+  ++flow.waiting;
+  if (until)
+    flow.has_changed->wait_until(lock, *until);
+  else
+    flow.has_changed->wait(lock);
+  --flow.waiting;
+}
+
+/// Somebody of the flow has come further, or is not on its way any more: one of those who wait for
+/// that may go on.
+void SharedWal::has_moved(Flow& flow) const {
+  if (flow.waiting > 0 && !flow.reading && !flow.leaves_behind(options_.apart / 2))
+    flow.has_changed->notify_one();
+}
+
+/// By who has come to the last piece, while all are within reach of it, and not for one alone.
+bool SharedWal::is_to_be_read_ahead(const Flow& flow, wal::Lsn from, wal::Lsn limit) const {
+  return !flow.reading && !flow.ended && flow.end < limit && flow.end - from <= ahead() &&
+         flow.on_their_way() > 1 && !flow.leaves_behind(ahead());
+}
+
+/// What lies behind the end of the flow, which nobody reads. The lock is released meanwhile.
+SharedWal::Next SharedWal::read_next(Flow& flow, wal::Lsn limit, Threads::Lock& lock) {
+  const auto most = ahead();
+  flow.reading = true;
+  lock.unlock();
+  Next next;
+  std::vector<WalPiece> unused;
+  try {
+    next = read_on(flow, limit, most);
+  } catch (const std::exception&) {
+    next.failure = std::current_exception();
+  }
+  lock.lock();
+  flow.reading = false;
+  try {
+    if (!next.piece.empty()) unused = keep(flow, next.piece);
+  } catch (const std::exception&) {
+    next.failure = std::current_exception();
+  }
+  if (next.failure || next.trouble) end(flow);
+  if (flow.waiting > 0) flow.has_changed->notify_all();
+  if (!unused.empty()) {  // not under the lock: it is a lot of memory
+    lock.unlock();
+    unused.clear();
+    lock.lock();
+  }
+  return next;
+}
+
+/// The flow's end does not move meanwhile.
+SharedWal::Next SharedWal::read_on(Flow& flow, wal::Lsn limit, std::size_t most) {
+  Next next;
+  auto wal = memory_.take(std::min<std::uint64_t>(most, limit - flow.end));
+  try {
+    if (!flow.wal) flow.wal.emplace(archive_, cluster_, flow.history, flow.end);
+    PGWEIR_CHECK(flow.wal->position() == flow.end);
+    do {
+      auto read = flow.wal->read(limit);
+      if (read.passed_over) next.passed_over = std::move(read.passed_over);
+      if (read.trouble) next.trouble = std::move(read.trouble);
+      if (read.wal.empty()) break;
+      wal.insert(wal.end(), read.wal.begin(), read.wal.end());
+    } while (wal.size() + CheckedWal::kMostRead <= most && flow.wal->position() < limit);
+  } catch (const std::exception&) {
+    // What was read before is sound.
+    next.failure = std::current_exception();
+  }
+  if (wal.empty()) return next;
+  const auto memory = memory_.keep(std::move(wal));
+  next.piece = {*memory, memory};
+  return next;
+}
+
+/// Not so much that it would go before anybody has had it.
+std::size_t SharedWal::ahead() const {
+  return std::min({options_.ahead, options_.window / 2, options_.memory / 2 / (flows_.size() + 1)});
+}
+
+/// As the flow's last one. What there is no room for any more is returned.
+std::vector<WalPiece> SharedWal::keep(Flow& flow, const WalPiece& piece) {
+  std::vector<WalPiece> unused;
+  flow.pieces.push_back({flow.end, piece});
+  flow.kept += piece.wal.size();
+  flow.end = flow.end + piece.wal.size();
+  while (flow.pieces.size() > 1 &&
+         (flow.kept > options_.window || flow.pieces.size() > kMostPieces))
+    unused.push_back(flow.take_first());
+  for (;;) {
+    std::size_t kept = 0;
+    auto* largest = &flow;
+    for (const auto& each : flows_) {
+      kept += each->kept;
+      if (each->kept > largest->kept) largest = each.get();
+    }
+    if (kept <= options_.memory || largest->pieces.size() <= 1) return unused;
+    unused.push_back(largest->take_first());
+  }
+}
+
+/// Who has not come to its end yet still gets what is in memory.
+void SharedWal::end(Flow& flow) {
+  flow.ended = true;
+  flows_.remove_if([&](const auto& each) { return each.get() == &flow; });
+}
+
+void SharedWal::pause(Reader& reader) {
+  if (!reader.active_) return;
+  const Threads::Lock lock(*mutex_);
+  reader.active_ = false;
+  if (reader.flow_) has_moved(*reader.flow_);
+}
+
+void SharedWal::leave(Reader& reader) {
+  if (!reader.flow_) return;
+  std::shared_ptr<Flow> unused;
+  const Threads::Lock lock(*mutex_);
+  reader.active_ = false;
+  forget(reader);
+  unused = std::exchange(reader.flow_, nullptr);
+}
+
+/// The reader still holds the flow.
+void SharedWal::forget(Reader& reader) {
+  const auto& flow = reader.flow_;
+  std::erase(flow->readers, &reader);
+  has_moved(*flow);
+  if (flow->readers.empty()) flows_.remove(flow);
+}
+
+}  // namespace weir::relay

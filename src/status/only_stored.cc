@@ -1,0 +1,122 @@
+#include "status/only_stored.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace weir::status {
+
+namespace {
+
+StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {
+  auto& all = report.timelines;
+  const auto at = std::lower_bound(
+      all.begin(), all.end(), timeline,
+      [](const StatusReport::Timeline& one, wal::TimelineId id) { return one.timeline < id; });
+  if (at != all.end() && at->timeline == timeline) return *at;
+  StatusReport::Timeline fresh;
+  fresh.timeline = timeline;
+  return *all.insert(at, std::move(fresh));
+}
+
+const SegnoRange* range_with(const std::vector<SegnoRange>& ranges, std::uint64_t segno) {
+  const auto at = std::partition_point(ranges.begin(), ranges.end(),
+                                       [&](const SegnoRange& one) { return one.end <= segno; });
+  return at != ranges.end() && at->begin <= segno ? &*at : nullptr;
+}
+
+/// Where a row begins that leads to `segno` along `history`; `segno` itself: nothing leads there.
+std::uint64_t begin_of_row(const StatusReport& report, const wal::TimelineHistory& history,
+                           std::uint64_t segno) {
+  const auto& size = *report.segment_size;
+  while (segno > 0) {
+    const auto timeline = archive::timeline_of_segment(history, segno - 1, size);
+    const auto one = std::find_if(report.timelines.begin(), report.timelines.end(),
+                                  [&](const auto& each) { return each.timeline == timeline; });
+    if (one == report.timelines.end()) break;
+    const auto* range = range_with(one->only_stored, segno - 1);
+    if (range == nullptr) range = range_with(one->finished, segno - 1);
+    if (range == nullptr) break;
+    // The segment with the switchpoint in it is the timeline's own.
+    const auto own = size.segno(history.begin_of(timeline).value_or(wal::Lsn()));
+    segno = std::max(range->begin, std::min(own, segno - 1));
+  }
+  return segno;
+}
+
+}  // namespace
+
+Rows rows_of(const archive::Listing& listing, wal::SegmentSize size) {
+  Rows rows;
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial || !entry.name.segment.fits(size)) continue;
+    auto& ranges = rows[entry.name.segment.timeline()];
+    const auto segno = entry.name.segment.segno(size);
+    if (!ranges.empty() && ranges.back().end == segno)
+      ++ranges.back().end;
+    else if (ranges.empty() || ranges.back().end < segno)
+      ranges.push_back({segno, segno + 1});
+  }
+  return rows;
+}
+
+Rows rows_of(const store::Mark& mark) {
+  Rows rows;
+  for (const auto& run : mark.sent)
+    rows[run.first.timeline()].push_back(
+        {run.first.segno(mark.segment_size), run.last.segno(mark.segment_size) + 1});
+  return rows;
+}
+
+std::vector<SegnoRange> without(const std::vector<SegnoRange>& ranges,
+                                const std::vector<SegnoRange>& others) {
+  std::vector<SegnoRange> rest;
+  auto other = others.begin();
+  for (auto range : ranges) {
+    while (other != others.end() && other->end <= range.begin) ++other;
+    for (auto cut = other; cut != others.end() && cut->begin < range.end; ++cut) {
+      if (range.begin < cut->begin) rest.push_back({range.begin, cut->begin});
+      range.begin = std::max(range.begin, cut->end);
+    }
+    if (range.begin < range.end) rest.push_back(range);
+  }
+  return rest;
+}
+
+void describe_only_stored(StatusReport& report, const Rows& there, const Rows& here) {
+  if (!report.segment_size) return;
+  for (const auto& [timeline, ranges] : there) {
+    const auto known = here.find(timeline);
+    auto only = known == here.end() ? ranges : without(ranges, known->second);
+    if (!only.empty()) timeline_of(report, timeline).only_stored = std::move(only);
+  }
+  for (auto& window : report.windows) {
+    const auto history =
+        report.histories.history(window.timeline).value_or(wal::TimelineHistory(window.timeline));
+    const auto first = report.segment_size->segno(window.from);
+    if (const auto begin = begin_of_row(report, history, first); begin < first)
+      window.stored_from = report.segment_size->start(begin);
+  }
+}
+
+void add_mark(StatusReport& report, io::Shelf& directory) {
+  std::optional<store::Mark> mark;
+  try {
+    mark = store::read_mark(directory);
+  } catch (const Error& error) {
+    report.damaged.push_back(
+        fmt::format("what the object store has is not known: {}", error.what()));
+  }
+  // Of another cluster or another size it says nothing of this WAL.
+  if (!mark || !report.identity || mark->system_identifier != report.identity->system_identifier ||
+      mark->segment_size != report.segment_size)
+    return;
+  Rows here;
+  for (const auto& one : report.timelines) here[one.timeline] = one.finished;
+  describe_only_stored(report, rows_of(*mark), here);
+}
+
+}  // namespace weir::status

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/listing.h"
+#include "io/shelf.h"
+#include "store/manifest_report.h"
+#include "wal/segment.h"
+
+namespace weir::status {
+
+/// The object store beside a directory, or alone: its ends, and what it has not got yet.
+struct StoreSide {
+  struct End {
+    wal::TimelineId timeline = 0;
+    std::string first;  ///< segments
+    std::string last;
+    std::uint64_t segments = 0;  ///< different ones
+    std::uint64_t bytes = 0;
+  };
+  std::string place;
+  std::vector<End> ends{};          ///< by timeline
+  std::vector<std::string> open{};  ///< unfinished segments of which the front is there
+  // Of the directory's finished files, what the store does not have.
+  std::uint64_t pending_segments = 0;
+  std::uint64_t pending_bytes = 0;
+  std::uint64_t pending_histories = 0;
+  std::string oldest_pending{};  ///< its name; empty: nothing is
+  std::optional<std::chrono::seconds> oldest_pending_age{};
+  std::optional<store::ManifestReport> manifest{};  ///< what its manifests tell, if there are any
+  std::string error{};  ///< the store could not be looked at: all above is empty
+  std::string hint{};
+};
+
+/// By names. `directory`: nullptr: the store alone. Trouble of the store is told in `error`. Throws
+/// what the directory throws.
+[[nodiscard]] StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored,
+                                      std::chrono::system_clock::time_point now);
+/// Lines of the text.
+[[nodiscard]] std::string store_text(const StoreSide& side);
+
+}  // namespace weir::status

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crypto/sealing.h"
+#include "io/shelf.h"
+#include "store/age_keys.h"
+
+namespace weir::store {
+
+// Files of age, version 1 (age-encryption.org/v1; C2SP "age"): a header with the file's key for
+// each recipient, and chunks of 64 KiB, each sealed with its number and whether it is the last one.
+// So a chunk that is cut off, left out, repeated, swapped or changed is seen, and each can be
+// opened by itself.
+
+/// A content as age's file for these recipients: sealed where it is read, so reading it twice gives
+/// the same bytes, and nothing of it is kept. Does not own the content. One thread.
+class AgeSealed final : public io::Bytes {
+ public:
+  /// A key of its own, by chance. At least one recipient.
+  AgeSealed(io::Bytes& content, std::span<const AgeRecipient> recipients);
+
+  [[nodiscard]] std::uint64_t size() override;
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
+
+ private:
+  void seal(std::uint64_t chunk);
+
+  io::Bytes& content_;
+  const std::uint64_t plain_size_;
+  std::vector<std::byte> front_;  ///< header and nonce
+  std::unique_ptr<crypto::ChaCha20Poly1305> cipher_;
+  std::optional<std::uint64_t> sealed_;  ///< the number of what is in chunk_
+  std::vector<std::byte> chunk_;
+};
+
+/// What age's file holds, opened where it is read. Its last chunk is opened at the beginning: so
+/// its size is known, and that nothing is cut off. What is given out has been proved to be what was
+/// sealed. One thread.
+class AgeOpened final : public io::Bytes {
+ public:
+  /// `name` is for messages. Throws Error{damage} for what is no such file or is not whole,
+  /// Error{refused} if none of the identities is a recipient, and what `file` throws.
+  AgeOpened(std::unique_ptr<io::Bytes> file, std::span<const AgeIdentity> identities,
+            std::string name);
+
+  [[nodiscard]] std::uint64_t size() override { return size_; }
+  /// Throws Error{damage} for a chunk that is not as it was sealed.
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
+
+ private:
+  void open(std::uint64_t chunk);
+  [[nodiscard]] std::uint64_t place_of(std::uint64_t chunk) const;
+
+  const std::unique_ptr<io::Bytes> file_;
+  const std::string name_;
+  std::uint64_t payload_ = 0;  ///< where the first chunk begins
+  std::uint64_t last_ = 0;     ///< number of the last chunk
+  std::uint64_t size_ = 0;
+  std::unique_ptr<crypto::ChaCha20Poly1305> cipher_;
+  std::optional<std::uint64_t> opened_;
+  std::vector<std::byte> chunk_;
+};
+
+/// True for a file that begins as age's files do.
+[[nodiscard]] bool begins_as_age(io::Bytes& file);
+
+}  // namespace weir::store

@@ -1,0 +1,71 @@
+#include "store/audit.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace weir::store {
+
+Audit::Audit(Mark mark, const Layout& layout) : mark_(std::move(mark)), layout_(layout) {
+  if (mark_.sent.empty()) return;
+  next_ = mark_.sent.front().first.segno(mark_.segment_size);
+  after_ = layout_.before(mark_.sent.front().first, mark_.segment_size);
+}
+
+std::optional<std::string> Audit::after() const {
+  if (run_ == mark_.sent.size()) return std::nullopt;
+  return looked_at_front_ ? after_ : std::string();
+}
+
+/// Everything of the run from next_ on, before `behind`.
+void Audit::miss(std::uint64_t behind) {
+  const auto timeline = mark_.sent[run_].first.timeline();
+  for (; next_ < behind; ++next_) {
+    const wal::SegmentName name(timeline, next_, mark_.segment_size);
+    if (missing_.size() < kMost && !(first_ && name < *first_)) missing_.push_back(name);
+  }
+}
+
+void Audit::end_run() {
+  miss(mark_.sent[run_].last.segno(mark_.segment_size) + 1);
+  ++run_;
+  if (run_ == mark_.sent.size()) return;
+  const auto& first = mark_.sent[run_].first;
+  next_ = first.segno(mark_.segment_size);
+  after_ = layout_.before(first, mark_.segment_size);
+}
+
+/// The store may begin before the mark, which is found out anew from what is here when it is lost.
+void Audit::take_front(const ObjectPage& page) {
+  looked_at_front_ = true;
+  for (const auto& object : page.objects) {
+    const auto name = layout_.file_of(object.key);
+    const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
+    if (!file || file->partial || !file->segment.fits(mark_.segment_size)) continue;
+    first_ = file->segment;
+    return;
+  }
+}
+
+void Audit::take(const ObjectPage& page) {
+  if (!looked_at_front_) return take_front(page);
+  const auto& run = mark_.sent[run_];
+  for (const auto& object : page.objects) {
+    after_ = object.key;
+    const auto name = layout_.file_of(object.key);
+    const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
+    if (!file || file->partial || !file->segment.fits(mark_.segment_size) ||
+        file->segment < run.first)
+      continue;
+    if (!first_) {
+      first_ = file->segment;
+      missing_.clear();
+    }
+    if (run.last < file->segment) return end_run();
+    const auto segno = file->segment.segno(mark_.segment_size);
+    miss(segno);
+    next_ = std::max(next_, segno + 1);
+  }
+  if (!page.more || page.objects.empty()) end_run();
+}
+
+}  // namespace weir::store

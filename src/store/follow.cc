@@ -1,0 +1,412 @@
+#include "store/follow.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "archive/forms.h"
+#include "archive/own_names.h"
+#include "store/cluster_record.h"
+#include "store/loss_records.h"
+
+namespace weir::store {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kPage = 1000;  ///< objects of a listing, and files that are asked for at once
+/// Somebody else sends the archive.
+constexpr auto kLockAgain = 1s;
+/// A listing takes a hundredth of the time at most.
+constexpr int kListingShare = 100;
+constexpr auto kMarkAgain = 5s;
+
+/// Where trouble is told of files: no file has this timeline.
+const UploadItem kManifest{0, {}};
+
+}  // namespace
+
+Follow::Tools::Tools(const Uploader::Where& where, Conditions conditions,
+                     archive::Identity identity, archive::Timelines histories)
+    : cluster(std::move(identity)),
+      timelines(std::move(histories)),
+      uploader(where, conditions, cluster, timelines) {}
+
+Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
+               FollowOptions options, Threads& threads, Log& log)
+    : archive_(archive),
+      store_(store),
+      layout_(layout),
+      options_(std::move(options)),
+      threads_(threads),
+      log_(log),
+      home_(archive),
+      mutex_(threads.make_mutex()),
+      changed_(threads.make_condition()),
+      window_(options_.jobs) {
+  view_.store = options_.shown_name;
+  if (options_.open_every)
+    open_segment_.emplace(archive_, store_, layout_, options_.sealing, options_.seed);
+}
+
+Follow::~Follow() = default;
+
+void Follow::run() {
+  std::vector<std::unique_ptr<Threads::Thread>> workers;
+  for (std::size_t i = 0; i < options_.jobs; ++i)
+    workers.push_back(threads_.start(
+        "store", [this, i] { work(i); }, options_.priority));
+  struct StopAll {  // before the workers are joined
+    Follow& follow;
+    ~StopAll() { follow.stop(); }
+  } const stop_all{*this};
+
+  RetryPolicy retry(options_.seed);
+  while (!stopping_) {
+    std::uint64_t seen = 0;
+    {
+      const Threads::Lock lock(*mutex_);
+      seen = changes_;
+    }
+    std::optional<std::chrono::milliseconds> rest;
+    try {
+      if (asked_to_stop()) break;
+      step();
+      retry.reset();
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) {
+        if (options_.durability_lost) options_.durability_lost(error);
+        throw;
+      }
+      if (stopping_ || asked_to_stop()) break;
+      note(error);
+      rest = retry.next();
+    } catch (const std::exception& error) {
+      note(Error(ErrorKind::retry, error.what()));
+      rest = retry.next();
+    }
+    Threads::Lock lock(*mutex_);
+    if (rest) {
+      pause(lock, *rest);
+      continue;
+    }
+    auto until = next_look_;
+    if (options_.stop) until = std::min(until, threads_.now() + kAskStop);
+    if (plan_ && mark_lock_) {
+      until = std::min({until, next_resume_, next_keep_, next_audit_});
+      if (options_.open_every) until = std::min(until, next_open_);
+      if (!entries_.empty() || !(plan_->mark() == written_)) until = std::min(until, next_mark_);
+    }
+    if (!stopping_ && changes_ == seen) changed_->wait_until(lock, until);
+  }
+  stop();
+  workers.clear();
+  if (failure_) std::rethrow_exception(failure_);
+  next_mark_ = Time{};
+  if (plan_) write_mark();
+}
+
+void Follow::stop() {
+  const Threads::Lock lock(*mutex_);
+  stopping_ = true;
+  notify();
+}
+
+/// Under the lock.
+void Follow::notify() {
+  ++changes_;
+  changed_->notify_all();
+}
+
+void Follow::finished(wal::SegmentName segment) {
+  const Threads::Lock lock(*mutex_);
+  told_.insert(segment);
+  notify();
+}
+
+void Follow::look_soon() {
+  const Threads::Lock lock(*mutex_);
+  look_now_ = true;
+  notify();
+}
+
+void Follow::stream_begins(const StoredEnd::Stream& stream) {
+  const Threads::Lock lock(*mutex_);
+  stored_end_.end();
+  stream_ = stream;
+  look_now_ = true;
+  notify();
+}
+
+/// With a listing that is younger than the stream: what is finished since is behind its start.
+void Follow::begin_stored_end(const archive::Listing& listing) {
+  if (!options_.on_stored_end) return;
+  std::set<UploadItem> finished;
+  for (const auto& history : listing.histories) finished.insert({history.timeline});
+  for (const auto& entry : listing.segments)
+    if (!entry.name.partial && entry.name.segment.fits(cluster_->segment_size))
+      finished.insert({entry.name.segment.timeline(), entry.name.segment});
+  const Threads::Lock lock(*mutex_);
+  if (!seen_stream_ || stream_ != seen_stream_) return;  // another one has begun meanwhile
+  stored_end_.begin(*stream_, finished, plan_->mark());
+  stream_.reset();
+}
+
+void Follow::tell_stored_end() {
+  if (!options_.on_stored_end) return;
+  std::optional<StoredEnd::Position> position;
+  {
+    const Threads::Lock lock(*mutex_);
+    // (Before that nobody has asked whether it is the archive's place at all.)
+    if (!tools_) return;
+    position = stored_end_.position(plan_->mark());
+    if (!position || position == view_.stored_end) return;
+    view_.stored_end = position;
+  }
+  options_.on_stored_end(*position);
+}
+
+/// A round of the coordinating thread.
+void Follow::step() {
+  if (!take_lock()) return;
+  {
+    const Threads::Lock lock(*mutex_);
+    if (std::exchange(look_now_, false) || (!cluster_ && !told_.empty())) next_look_ = Time{};
+  }
+  if (threads_.now() >= next_look_) look();
+  if (!cluster_) return;
+  write_mark();
+  take_told();
+  ask();
+  tell_stored_end();
+  send_open();
+  audit();
+  keep_local();
+  const Threads::Lock lock(*mutex_);
+  if (threads_.now() >= next_resume_) {
+    next_resume_ = threads_.now() + options_.resume_every;
+    plan_->resume();
+    changed_->notify_all();
+  }
+}
+
+bool Follow::take_lock() {
+  if (mark_lock_) return true;
+  mark_lock_ = MarkLock::take(archive_);
+  if (mark_lock_) return true;
+  if (!std::exchange(told_of_lock_, true))
+    log_.info("another \"pgweir store push\" sends this archive: it is waited for");
+  next_look_ = threads_.now() + kLockAgain;
+  return false;
+}
+
+/// What no event tells: what is there at the start, what was imported, what another receiver has
+/// finished.
+void Follow::look() {
+  const auto before = threads_.now();
+  {
+    const Threads::Lock lock(*mutex_);
+    seen_stream_ = stream_;
+  }
+  const auto listing = archive::list_archive_names(archive_);
+  const auto now = std::chrono::system_clock::now();
+  if (!cluster_) {
+    auto identity = archive::read_identity(archive_, listing);
+    if (identity) {
+      auto start = starting_mark(archive_, options_.store_name, *identity, log_);
+      written_ = start.mark;
+      remembered_ = std::move(start.manifest);
+      const Threads::Lock lock(*mutex_);
+      plan_ = std::make_unique<UploadPlan>(std::move(start.mark));
+      cluster_ = std::move(identity);
+    }
+  }
+  losses_.clear();
+  for (const auto& name : listing.hidden)
+    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
+      losses_.insert(name);
+  if (cluster_) {
+    begin_stored_end(listing);
+    for (const auto& history : listing.histories) add({history.timeline}, nullptr, now);
+    const bool raw_waits =
+        options_.raw_settles && options_.raw_will_change && options_.raw_will_change();
+    std::set<wal::SegmentName> raw;
+    const archive::SegmentFileName* last = nullptr;
+    for (const auto& entry : listing.segments) {
+      const auto& name = entry.name;
+      if (name.partial || !name.segment.fits(cluster_->segment_size)) continue;
+      if (last != nullptr && last->segment == name.segment) continue;
+      last = &name;
+      const UploadItem item{name.segment.timeline(), name.segment};
+      if (known(item)) continue;
+      if (options_.raw_settles && name.method == codec::Method::none &&
+          (raw_waits || !raw_.contains(name.segment)))
+        raw.insert(name.segment);
+      else
+        add(item, &name, now);
+    }
+    raw_ = std::move(raw);
+    std::set<wal::TimelineId> histories;
+    for (const auto& history : listing.histories) histories.insert(history.timeline);
+    if (tools_ && histories != histories_) {
+      auto tools = std::make_shared<Tools>(
+          Uploader::Where{archive_, store_, layout_, options_.sealing}, *conditions_, *cluster_,
+          archive::Timelines::read(archive_, listing));
+      const Threads::Lock lock(*mutex_);
+      tools_ = std::move(tools);
+      histories_ = std::move(histories);
+    }
+  }
+  const auto took = threads_.now() - before;
+  const bool soon = !raw_.empty() || (!cluster_ && needs_tools());
+  next_look_ =
+      threads_.now() + std::max<std::chrono::nanoseconds>(
+                           soon ? std::min(options_.look_every, 1'000ms) : options_.look_every,
+                           kListingShare * took);
+}
+
+bool Follow::known(const UploadItem& item) const {
+  const Threads::Lock lock(*mutex_);
+  const auto& mark = plan_->mark();
+  return (item.segment ? mark.has(*item.segment) : mark.has_history(item.timeline)) ||
+         pending_.contains(item);
+}
+
+void Follow::add(const UploadItem& item, const archive::SegmentFileName* file, SystemTime now) {
+  if (known(item)) return;
+  const auto entry = archive_.find(file != nullptr ? file->to_string() : item.to_string());
+  if (file != nullptr && !entry) return;  // compressed meanwhile: the next look finds it
+  const Threads::Lock lock(*mutex_);
+  pending_[item] = {entry ? std::min(entry->modified, now) : now, entry ? entry->size : 0, false};
+  view_.pending_bytes += pending_[item].bytes;
+}
+
+/// What the receiver has told since.
+void Follow::take_told() {
+  std::set<wal::SegmentName> told;
+  {
+    const Threads::Lock lock(*mutex_);
+    told.swap(told_);
+  }
+  const auto now = std::chrono::system_clock::now();
+  for (const auto& segment : told) {
+    if (!segment.fits(cluster_->segment_size)) continue;
+    const auto file = archive::find_finished(archive_, segment);
+    if (file) add({segment.timeline(), segment}, &*file, now);
+    // Its history says whose child it is.
+    if (segment.timeline() > 1 && !histories_.contains(segment.timeline())) next_look_ = Time{};
+  }
+}
+
+/// Asks the store for what is to be sent next, and gives it to the workers.
+void Follow::ask() {
+  std::vector<UploadItem> items;
+  {
+    const Threads::Lock lock(*mutex_);
+    if (plan_->waiting() > 2 * options_.jobs) return;
+    for (const auto& [item, pending] : pending_)
+      if (!pending.offered) {
+        items.push_back(item);
+        if (items.size() == kPage) break;
+      }
+  }
+  bool to_look = false;
+  {
+    const Threads::Lock lock(*mutex_);
+    to_look = !tools_ && (!plan_->mark().sent.empty() || needs_tools());
+  }
+  if (items.empty() && !to_look && losses_ == mirrored_) return;
+  if (!conditions_) conditions_ = tell_conditions(store_, layout_, options_.seed, log_);
+  if (!place_is_ours_) {
+    require_same_cluster(store_, layout_, *conditions_,
+                         {cluster_->system_identifier, cluster_->segment_size, layout_.form()});
+    place_is_ours_ = true;
+    note_success();
+  }
+  if (!manifest_) {
+    auto manifest = std::make_unique<ManifestWriter>(store_, layout_, options_.manifest_key, log_);
+    manifest->start(remembered_, new_manifest_id());
+    manifest_ = std::move(manifest);
+  }
+  // Before the WAL behind a hole: so nobody finds that without being told.
+  if (losses_ != mirrored_) {
+    mirror_losses(archive_, archive::list_archive_names(archive_), store_, layout_,
+                  {.retry_for = 0ms, .seed = options_.seed});
+    mirrored_ = losses_;
+  }
+  if (!tools_) {
+    const auto listing = archive::list_archive_names(archive_);
+    auto tools = std::make_shared<Tools>(
+        Uploader::Where{archive_, store_, layout_, options_.sealing}, *conditions_, *cluster_,
+        archive::Timelines::read(archive_, listing));
+    for (const auto& history : listing.histories) histories_.insert(history.timeline);
+    const Threads::Lock lock(*mutex_);
+    tools_ = std::move(tools);
+    next_keep_ = next_audit_ = Time{};
+  }
+  if (items.empty()) return;
+  auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
+    return store_.list(layout_.wal_prefix(), after, kPage);
+  });
+  note_success();
+  const Threads::Lock lock(*mutex_);
+  for (const auto& item : items) {
+    plan_->offer(item);
+    pending_.at(item).offered = true;
+  }
+  for (auto& [segment, forms] : there)
+    if (!forms.empty()) there_.insert_or_assign(segment, std::move(forms));
+  changed_->notify_all();
+}
+
+/// Written by this thread alone, and never holds up a request. A full disk is no reason to stop:
+/// the mark may lag.
+void Follow::write_mark() {
+  Mark mark;
+  std::vector<ManifestEntry> entries;
+  {
+    const Threads::Lock lock(*mutex_);
+    if (threads_.now() < next_mark_) return;
+    mark = plan_->mark();
+    if (!manifest_) return;  // nothing was sent by this process
+    if (mark == written_ && entries_.empty() && !manifest_->due()) return;
+    entries.swap(entries_);
+  }
+  // The lines first: of what is marked a line tells, wherever the power fails. (What is told and
+  // not marked is asked for again, and told once more.)
+  if (!write_manifest(std::move(entries))) {
+    next_mark_ = threads_.now() + kMarkAgain;
+    return;
+  }
+  try {
+    keep_mark(home_, mark, manifest_->memory());
+    written_ = std::move(mark);
+    next_mark_ = threads_.now() + options_.mark_every;
+    next_keep_ = std::min(next_keep_, keep_not_before_);  // more may go
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    next_mark_ = threads_.now() + kMarkAgain;
+    note(error);
+  }
+}
+
+/// False: the store does not take it. Segments are sent all the same.
+bool Follow::write_manifest(std::vector<ManifestEntry> entries) {
+  for (auto& entry : entries) manifest_->append(std::move(entry));
+  try {
+    manifest_->put();
+  } catch (const StoreError& error) {
+    if (may_pass(error.trouble()))
+      note(error);
+    else if (error.trouble() != Trouble::stopped)
+      note_stuck(kManifest, "is not written", error);
+    return false;
+  }
+  const Threads::Lock lock(*mutex_);
+  trouble_.sent(kManifest);
+  view_.manifest = {manifest_->id(), manifest_->lines(), manifest_->head(), manifest_->full_head(),
+                    manifest_->is_signed()};
+  return true;
+}
+
+}  // namespace weir::store

@@ -1,0 +1,213 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "archive/durable_end.h"
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "io/directory.h"
+#include "store/audit.h"
+#include "store/follow_trouble.h"
+#include "store/keep_local.h"
+#include "store/layout.h"
+#include "store/manifest_writer.h"
+#include "store/mark.h"
+#include "store/object_store.h"
+#include "store/open_segment.h"
+#include "store/pace.h"
+#include "store/store_view.h"
+#include "store/stored_end.h"
+#include "store/upload_plan.h"
+#include "store/upload_start.h"
+#include "store/uploader.h"
+
+namespace weir::store {
+
+struct FollowOptions {
+  std::string store_name{};  ///< which store, and where in it: as it stands in the mark
+  std::string shown_name{};  ///< likewise, for people
+  std::size_t jobs = 4;
+  Sealing sealing{};
+  std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
+  /// How often the manifest is written anew, and with it the mark, which may lag.
+  std::chrono::milliseconds mark_every{2'000};
+  /// How often the archive is listed; more seldom where a listing takes long.
+  std::chrono::milliseconds look_every{1'000};
+  /// A raw segment that a listing shows may be about to be compressed: it is sent when it is still
+  /// raw at the next one, and `raw_will_change`, if there is one, says no.
+  bool raw_settles = true;
+  std::function<bool()> raw_will_change = nullptr;
+  /// A damaged file, a conflict: somebody may have done something about it.
+  std::chrono::milliseconds resume_every{10'000};
+  /// How often the store is asked whether it still has all that counts as sent.
+  std::chrono::milliseconds audit_every{3'600'000};
+  std::optional<KeepLocal> keep_local{};
+  std::chrono::milliseconds keep_every{2'000};
+  /// How often the durable front of the open segment is sent; unset: never.
+  std::optional<std::chrono::milliseconds> open_every{};
+  archive::AskDurableEnd durable_end = nullptr;
+  std::function<bool()> stop = nullptr;  ///< asked now and then, beside stop()
+  Threads::Priority priority = Threads::Priority::normal;
+  std::uint64_t seed = 0;
+
+  // Called by any of the threads; must be quick. None of them is needed.
+  std::function<void(const UploadItem&)> on_sent = nullptr;  ///< it counts as sent
+  std::function<void(const Error&)> on_trouble = nullptr;    ///< it goes on all the same
+  std::function<void()> on_works = nullptr;                  ///< that is over
+  /// Up to where the store has what streams since stream_begins(). Each may come late, and twice.
+  std::function<void(const StoredEnd::Position&)> on_stored_end = nullptr;
+  /// What waits for the store is kept by the server's slot meanwhile (--confirm stored).
+  bool server_keeps = false;
+  /// The mark could not be synced: what else of the archive was lost is not known (P6). If it
+  /// returns, or there is none, run() throws the error.
+  std::function<void(const Error&)> durability_lost = nullptr;
+};
+
+/// Sends what an archive has finished to a store, as long as it runs, and gives nothing up: as
+/// push() does, but that each failure is tried again for ever. Nobody waits for it. With
+/// `keep_local` it removes from the archive what the store has been seen to have (P17).
+class Follow {
+ public:
+  /// Does not own what it is given.
+  Follow(io::Directory& archive, ObjectStore& store, const Layout& layout, FollowOptions options,
+         Threads& threads, Log& log);
+  ~Follow();
+  Follow(const Follow&) = delete;
+  Follow& operator=(const Follow&) = delete;
+
+  /// Until stop(). Throws Error{durability}, and nothing else.
+  void run();
+  // Any thread, at once.
+  void stop();
+  /// This segment has its last form.
+  void finished(wal::SegmentName segment);
+  /// Something else of the archive has changed: a history is there.
+  void look_soon();
+  /// The receiver streams from there on.
+  void stream_begins(const StoredEnd::Stream& stream);
+  [[nodiscard]] StoreView view() const;
+
+ private:
+  static constexpr std::chrono::milliseconds kAskStop{200};
+  using Time = Threads::Time;
+  using SystemTime = StoreView::SystemTime;
+  struct Pending {
+    SystemTime since{};  ///< when it was finished
+    std::uint64_t bytes = 0;
+    bool offered = false;  ///< to the plan: it was asked whether the store has it
+  };
+  /// What sends: of one look at the histories.
+  struct Tools {
+    archive::Identity cluster;
+    archive::Timelines timelines;
+    Uploader uploader;
+    Tools(const Uploader::Where& where, Conditions conditions, archive::Identity identity,
+          archive::Timelines histories);
+  };
+
+  void step();
+  bool take_lock();
+  void look();
+  [[nodiscard]] bool known(const UploadItem& item) const;
+  void add(const UploadItem& item, const archive::SegmentFileName* file, SystemTime now);
+  void take_told();
+  void ask();
+  void write_mark();
+  bool write_manifest(std::vector<ManifestEntry> entries);
+  void begin_stored_end(const archive::Listing& listing);
+  void tell_stored_end();
+  void send_open();
+  void send_open(const archive::DurableEnd& durable, const Tools& tools);
+  [[nodiscard]] bool needs_tools() const;
+  void audit();
+  [[nodiscard]] bool miss(wal::SegmentName segment);
+  void record_lost(const std::set<wal::SegmentName>& lost);
+  void keep_local();
+  void remove_stored(const Tools& tools);
+  [[nodiscard]] bool surely_stored(const Tools& tools, wal::SegmentName segment,
+                                   const FormsThere& there);
+  void work(std::size_t worker);
+  void take_turns(std::size_t worker);
+  bool send(const Tools& tools, const UploadItem& item, const FormsThere::mapped_type& there);
+  void settle(const UploadItem& item, Uploader::Result result);
+  void forget_published(wal::SegmentName segment);
+  void note(const Error& error);
+  void note_stuck(const UploadItem& item, const char* what, const Error& error);
+  void note_success();
+  void notify();
+  [[nodiscard]] bool asked_to_stop() const { return options_.stop && options_.stop(); }
+  void pause(Threads::Lock& lock, std::chrono::milliseconds time);
+
+  io::Directory& archive_;
+  ObjectStore& store_;
+  const Layout& layout_;
+  const FollowOptions options_;
+  Threads& threads_;
+  Log& log_;
+  archive::DirectoryHome home_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
+  std::atomic<bool> stopping_ = false;
+
+  // The coordinating thread's.
+  std::unique_ptr<MarkLock> mark_lock_;
+  bool told_of_lock_ = false;
+  std::optional<archive::Identity> cluster_;
+  std::set<wal::TimelineId> histories_;  ///< that the tools know
+  std::optional<Conditions> conditions_;
+  bool place_is_ours_ = false;
+  std::set<std::string> losses_;                  ///< names of records, as of the last listing
+  std::set<std::string> mirrored_;                ///< that are in the store
+  std::optional<StoredEnd::Stream> seen_stream_;  ///< before the last listing
+  std::set<wal::SegmentName> raw_;  ///< that the last listing showed, and were not taken
+  Time next_look_{};
+  Time next_mark_{};
+  Time next_resume_{};
+  Time next_audit_{};
+  std::optional<Audit> audit_;  ///< under way
+  std::optional<OpenSegment> open_segment_;
+  Time next_open_{};
+  bool told_kept_open_ = false;
+  Time next_keep_{};
+  Time keep_not_before_{};
+  std::chrono::nanoseconds looking_took_{};
+  Mark written_;                              ///< as it is on disk
+  std::optional<ManifestMemory> remembered_;  ///< by an earlier process
+  std::unique_ptr<ManifestWriter> manifest_;
+  std::uint64_t sent_at_keep_ = 0;
+
+  // Guarded by mutex_.
+  std::uint64_t changes_ = 0;  ///< that the coordinating thread may have to look at
+  bool look_now_ = false;
+  std::optional<StoredEnd::Stream> stream_;  ///< that has begun, and was not looked at yet
+  StoredEnd stored_end_;
+  std::set<wal::SegmentName> told_;  ///< by finished()
+  std::map<UploadItem, Pending> pending_;
+  FormsThere there_;
+  std::unique_ptr<UploadPlan> plan_;
+  std::vector<ManifestEntry> entries_;  ///< of what was stored, for the manifest
+  std::shared_ptr<const Tools> tools_;
+  RequestWindow window_;
+  FollowTrouble trouble_;
+  std::exception_ptr failure_;  ///< of a worker: no error, the end
+  StoreView view_;
+  std::set<wal::SegmentName> lost_;  ///< that were sent, and are neither there nor here
+};
+
+}  // namespace weir::store

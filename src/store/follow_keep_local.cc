@@ -1,0 +1,121 @@
+#include <algorithm>
+#include <utility>
+
+#include "store/follow.h"
+
+namespace weir::store {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kPage = 1000;  ///< objects of a listing
+constexpr auto kKeepAgain = 10s;
+constexpr auto kKeepAtLeastEvery = 60s;
+/// Looking takes a hundredth of the time at most.
+constexpr int kLookingShare = 100;
+/// Positions that are looked at before the rest of the work has its turn.
+constexpr std::size_t kRemovedAtOnce = 64;
+
+}  // namespace
+
+/// What keeps it from removing anything keeps nothing from being sent.
+void Follow::keep_local() {
+  if (!options_.keep_local) {
+    next_keep_ = Time::max();
+    return;
+  }
+  std::shared_ptr<const Tools> tools;
+  {
+    const Threads::Lock lock(*mutex_);
+    tools = tools_;
+    // Time passes, too; without anything sent there is nothing new that may go.
+    if (view_.sent_files != sent_at_keep_) next_keep_ = std::min(next_keep_, keep_not_before_);
+    if (!tools) next_keep_ = Time::max();
+    if (threads_.now() < next_keep_) return;
+    sent_at_keep_ = view_.sent_files;
+  }
+  next_keep_ = threads_.now() + kKeepAtLeastEvery;
+  try {
+    remove_stored(*tools);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability || stopping_) throw;
+    bool is_new = false;
+    {
+      const Threads::Lock lock(*mutex_);
+      is_new = view_.kept_for != error.what();
+      view_.kept_for = error.what();
+    }
+    if (is_new)
+      log_.warning("what the store has cannot be removed from the archive: {}", error.what());
+    next_keep_ = threads_.now() + kKeepAgain;
+  }
+  keep_not_before_ = threads_.now() + std::max<std::chrono::nanoseconds>(
+                                          options_.keep_every, kLookingShare * looking_took_);
+  next_keep_ = std::max(next_keep_, keep_not_before_);
+}
+
+void Follow::remove_stored(const Tools& tools) {
+  Mark mark;
+  {
+    const Threads::Lock lock(*mutex_);
+    // As it is on disk: of what goes a line of the manifest tells, and it is sent by nobody anew.
+    mark = written_;
+  }
+  const auto before = threads_.now();
+  auto all = local_segments(archive_, cluster_->segment_size);
+  looking_took_ = threads_.now() - before;
+  auto plan = may_go(std::move(all), *options_.keep_local, mark, held_by_slots(archive_),
+                     std::chrono::system_clock::now());
+  if (plan.numbers.size() > kRemovedAtOnce) {
+    plan.numbers.resize(kRemovedAtOnce);
+    next_keep_ = Time{};  // and soon again
+  }
+  std::vector<UploadItem> items;
+  for (const auto& number : plan.numbers)
+    for (const auto& segment : number.segments) items.push_back({segment.timeline(), segment});
+  std::sort(items.begin(), items.end());
+  const auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
+    return store_.list(layout_.wal_prefix(), after, kPage);
+  });
+  // As before a prune: a crash must not bring an earlier file of slots back, which asks for more.
+  if (!plan.numbers.empty()) archive_.sync();
+  std::uint64_t removed = 0;
+  for (const auto& number : plan.numbers) {
+    if (stopping_ || !remove_local(archive_, number, [&](wal::SegmentName segment) {
+          return surely_stored(tools, segment, there);
+        }))
+      break;
+    removed += number.segments.size();
+  }
+  if (removed > 0) log_.debug("removed {} segments from the archive, which the store has", removed);
+  const Threads::Lock lock(*mutex_);
+  view_.removed_files += removed;
+  view_.kept_for = plan.kept_for;
+}
+
+/// Asked now, of the file that is about to go: read, checked, and held against what the store says
+/// of its object. What is gone there is sent again, and stays here for this time.
+bool Follow::surely_stored(const Tools& tools, wal::SegmentName segment, const FormsThere& there) {
+  const UploadItem item{segment.timeline(), segment};
+  try {
+    auto result = tools.uploader.segment(segment, there.at(segment));
+    using What = Uploader::Result::What;
+    const Threads::Lock lock(*mutex_);
+    trouble_.sent(item);
+    // What could not be compared is not surely the same.
+    if (result.what != What::stored) return result.what == What::was_there && result.compared;
+    if (result.entry) entries_.push_back(std::move(*result.entry));
+    ++view_.sent_again;
+  } catch (const StoreError&) {
+    throw;
+  } catch (const Error& error) {
+    note_stuck(item, "stays in the archive, and what is behind it", error);
+    return false;
+  }
+  next_keep_ = Time{};
+  log_.warning("{} was sent, and was gone from the store: it was sent again", segment);
+  return false;
+}
+
+}  // namespace weir::store

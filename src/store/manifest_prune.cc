@@ -1,0 +1,101 @@
+#include "store/manifest_prune.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "store/manifest_reader.h"
+#include "store/manifest_report.h"
+#include "store/open_object.h"
+
+namespace weir::store {
+
+namespace {
+
+using Kind = ManifestEntry::Kind;
+
+constexpr std::size_t kPage = 1000;
+
+/// Without its timeline: a prune is for all of them.
+std::string position_of(wal::SegmentName segment) {
+  constexpr std::size_t kTimelineDigits = 8;
+  return segment.to_string().substr(kTimelineDigits);
+}
+
+/// How many of the chain's objects, from its first one on, tell of nothing but what goes, and of
+/// histories. Its last object stays in any case.
+std::size_t needless_at_front(const ManifestChain& chain, wal::SegmentName begin) {
+  const auto objects = (chain.lines.size() + kManifestLines - 1) / kManifestLines;
+  for (std::size_t i = 0; i < chain.lines.size(); ++i) {
+    const auto segment = segment_of_object(chain.lines[i].entry.name);
+    if (segment && position_of(*segment) >= position_of(begin)) return i / kManifestLines;
+  }
+  return objects == 0 ? 0 : objects - 1;
+}
+
+}  // namespace
+
+std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
+                                       wal::SegmentName begin, std::uint64_t system_identifier,
+                                       bool keys_given) {
+  std::vector<ManifestEntry> lines;
+  for (const auto& chain : chains) {
+    if (chain.id == kPruneChain || !chain.broken.empty() || (keys_given && !chain.proved)) continue;
+    const auto objects = needless_at_front(chain, begin);
+    if (objects == 0) continue;
+    const auto end = objects * kManifestLines;
+    // The newest line of each history, unless the chain tells of it again.
+    for (std::size_t i = 0; i < end; ++i) {
+      const auto& entry = chain.lines[i].entry;
+      if (!wal::parse_history_name(entry.name)) continue;
+      const bool again =
+          std::any_of(chain.lines.begin() + static_cast<std::ptrdiff_t>(i) + 1, chain.lines.end(),
+                      [&](const ManifestLine& line) { return line.entry.name == entry.name; });
+      if (!again) lines.push_back(entry);
+    }
+    lines.push_back({.kind = Kind::cut,
+                     .size = (chain.cut ? chain.cut->number : 0) + objects,
+                     .system_identifier = system_identifier,
+                     .chain = chain.id,
+                     .after = chain.hashes[end - 1]});
+  }
+  for (const auto& chain : chains)
+    if (chain.id != kPruneChain)
+      lines.push_back({.kind = Kind::begin,
+                       .name = begin.to_string(),
+                       .system_identifier = system_identifier,
+                       .chain = chain.id,
+                       .after = chain.head()});
+  return lines;
+}
+
+std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,
+                                          wal::SegmentName begin,
+                                          std::span<const SignifyPublic> keys,
+                                          const Patience& patience) {
+  std::vector<std::string> needless;
+  const auto list = [&](const std::string& prefix, const auto& is_needless) {
+    std::string after;
+    for (bool more = true; more;) {
+      const auto page = insist(patience, [&] { return store.list(prefix, after, kPage); });
+      more = page.more && !page.objects.empty();
+      for (const auto& object : page.objects) {
+        after = object.key;
+        if (is_needless(object.key)) needless.push_back(object.key);
+      }
+    }
+  };
+  list(OpenObject::prefix(layout), [&](const std::string& key) {
+    const auto object = OpenObject::parse(layout, key);
+    return object && position_of(object->segment) < position_of(begin);
+  });
+  const auto chains = read_manifests(store, layout, keys, patience);
+  list(manifest_prefix(layout), [&](const std::string& key) {
+    const auto place = parse_manifest_key(layout, key);
+    return place && std::any_of(chains.begin(), chains.end(), [&](const ManifestChain& chain) {
+             return chain.id == place->chain && chain.cut && place->number < chain.cut->number;
+           });
+  });
+  return needless;
+}
+
+}  // namespace weir::store

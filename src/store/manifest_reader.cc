@@ -1,0 +1,156 @@
+#include "store/manifest_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "archive/listing.h"
+#include "crypto/digest.h"
+
+namespace weir::store {
+
+namespace {
+
+constexpr std::size_t kPage = 1000;  ///< objects of a listing
+
+template <typename Take>
+void for_each_object(ObjectStore& store, const std::string& prefix, const Patience& patience,
+                     Take take) {
+  std::string after;
+  for (bool more = true; more;) {
+    const auto page = insist(patience, [&] { return store.list(prefix, after, kPage); });
+    more = page.more && !page.objects.empty();
+    for (const auto& object : page.objects) {
+      after = object.key;
+      take(object);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
+                                          std::span<const SignifyPublic> keys,
+                                          const Patience& patience) {
+  std::map<std::string, std::vector<std::uint64_t>> numbers;  // of each chain, in order
+  for_each_object(store, manifest_prefix(layout), patience, [&](const ObjectEntry& object) {
+    if (const auto place = parse_manifest_key(layout, object.key))
+      numbers[place->chain].push_back(place->number);
+  });
+  std::vector<ManifestChain> chains;
+  const auto read = [&](const std::string& id, std::vector<std::uint64_t>& each,
+                        std::optional<ManifestCut> cut) {
+    std::sort(each.begin(), each.end());
+    ManifestChainReader reader(id, keys, std::move(cut));
+    for (const auto number : each) {
+      const auto key = manifest_key(layout, id, number);
+      const auto content = insist(patience, [&] { return get_text(store, key, kLargestManifest); });
+      if (content) reader.take(number, *content, store.name_of(key));
+    }
+    chains.push_back(reader.finish());
+  };
+  // That chain first: it tells where the others begin. Where keys were given, only what they prove.
+  std::optional<ManifestChain> prunes;
+  if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
+    read(found->first, found->second, std::nullopt);
+    if (keys.empty() || chains.front().proved) prunes = chains.front();
+    numbers.erase(found);
+  }
+  for (auto& [id, each] : numbers) read(id, each, prunes ? cut_of(*prunes, id) : std::nullopt);
+  std::sort(chains.begin(), chains.end(),
+            [](const ManifestChain& one, const ManifestChain& other) { return one.id < other.id; });
+  return chains;
+}
+
+StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patience& patience) {
+  StoredObjects objects;
+  for_each_object(store, layout.wal_prefix(), patience, [&](const ObjectEntry& object) {
+    const auto name = layout.file_of(object.key);
+    if (!name) return;
+    const auto file = archive::SegmentFileName::parse(*name);
+    if (file ? !file->partial : wal::parse_history_name(*name).has_value())
+      objects.emplace(object.key.substr(object.key.rfind('/') + 1), object);
+  });
+  return objects;
+}
+
+namespace {
+
+/// Empty: it is gone.
+std::string sha256_of(ObjectStore& store, const std::string& key, const Patience& patience) {
+  return insist(patience, [&]() -> std::string {
+    crypto::Digest digest(crypto::Digest::Kind::sha256);
+    const bool there = store.get(key, std::nullopt, [&](auto piece) {
+      digest.add(piece);
+      return true;
+    });
+    return there ? crypto::to_hex(digest.finish()) : std::string();
+  });
+}
+
+}  // namespace
+
+bool compare_deeply(ObjectStore& store, const Patience& patience, const StoredObjects& objects,
+                    const ToldObjects& told, const ReadDigests& read, std::size_t jobs,
+                    ManifestReport& report, const std::function<bool()>& stop) {
+  struct Compared {
+    const std::string& name;
+    const std::string& key;
+    const std::vector<const ManifestEntry*>& lines;
+    std::string sha256{};
+  };
+  std::vector<Compared> all;
+  for (const auto& [name, lines] : told) {
+    const auto object = objects.find(name);
+    if (object == objects.end() ||
+        std::all_of(lines.begin(), lines.end(),
+                    [](const ManifestEntry* line) { return line->sha256.empty(); }))
+      continue;
+    const auto& key = object->second.key;
+    const auto known = read.find(key);
+    all.push_back({name, key, lines, known == read.end() ? std::string() : known->second});
+  }
+
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> stopped = false;
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    for (auto i = next++; i < all.size() && !stopped; i = next++) {
+      if (!all[i].sha256.empty()) continue;
+      if (stop && stop()) {
+        stopped = true;
+        return;
+      }
+      try {
+        all[i].sha256 = sha256_of(store, all[i].key, patience);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+        next = all.size();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 1; i < std::min(jobs, all.size()); ++i) threads.emplace_back(work);
+    work();
+  }
+  if (failure) std::rethrow_exception(failure);
+  if (stopped) return false;
+  for (const auto& each : all)
+    if (std::none_of(each.lines.begin(), each.lines.end(),
+                     [&](const ManifestEntry* line) { return line->sha256 == each.sha256; }))
+      report.findings.push_back(
+          fmt::format("{} is not what was stored: its SHA-256 is {}, and was {}", each.name,
+                      each.sha256, each.lines.back()->sha256));
+  return true;
+}
+
+}  // namespace weir::store

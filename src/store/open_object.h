@@ -1,0 +1,34 @@
+#pragma once
+
+#include <compare>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "store/layout.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::store {
+
+/// The front of a segment that is being written, as an object of its own (--store-open), under
+///   …/open/00000001/000000010000000000000003.00000000030A2C18.9f3c05d1a7e64b20-12.zst[.age]
+/// the segment, the position before which all of it is there, and a name that nobody else gives: by
+/// archiver and number, so none is ever written over. Never among the segments: Barman takes
+/// whatever begins with a segment's name for the segment. A value.
+struct OpenObject {
+  wal::SegmentName segment;
+  wal::Lsn end;
+  std::string id;
+  bool encrypted = false;
+
+  auto operator<=>(const OpenObject&) const = default;
+  [[nodiscard]] std::string key(const Layout& layout) const;
+  /// nullopt: it is another one's key.
+  [[nodiscard]] static std::optional<OpenObject> parse(const Layout& layout, std::string_view key);
+  /// All of a timeline begin so, all of a segment, all there are.
+  [[nodiscard]] static std::string prefix(const Layout& layout, wal::SegmentName segment);
+  [[nodiscard]] static std::string prefix(const Layout& layout);
+};
+
+}  // namespace weir::store

@@ -1,0 +1,48 @@
+#include "store/padded.h"
+
+#include <span>
+#include <vector>
+
+#include "archive/published_open.h"
+#include "base/error.h"
+
+namespace weir::store {
+
+namespace {
+
+void remove_all(ObjectStore& store, const std::string& key) {
+  const auto versions = store.keeps_versions() ? store.versions(key) : std::vector<std::string>();
+  const auto kept =
+      versions.empty() ? store.remove(std::span(&key, 1)) : store.remove_versions(key, versions);
+  if (kept.empty()) return;
+  throw Error(ErrorKind::refused,
+              "the store does not let a padded segment go, whose true segment has come")
+      .with("object", store.name_of(key))
+      .with("why", kept.front().why)
+      .hint(
+          "Readers would take the padded one. Remove the object (each version of it) with keys "
+          "that "
+          "may; the true segment is sent then.");
+}
+
+}  // namespace
+
+std::optional<wal::Lsn> padded_from(const ObjectHead& head) {
+  const auto found = head.metadata.find(kPaddedMetadata);
+  return found == head.metadata.end() ? std::nullopt : wal::Lsn::parse(found->second);
+}
+
+void replace_padded(ObjectStore& store, const std::string& key, const Content& content) {
+  if (store.keeps_versions()) remove_all(store, key);
+  store.put(key, content);
+}
+
+void remove_padded(ObjectStore& store, const std::string& key) { remove_all(store, key); }
+
+void remove_padded_record(ObjectStore& store, const Layout& layout, wal::SegmentName segment) {
+  const auto key = layout.key_of(archive::published_open_name(segment));
+  // One that stays is in nobody's way: the object itself is what counts.
+  if (key) static_cast<void>(store.remove(std::span(&*key, 1)));
+}
+
+}  // namespace weir::store

@@ -1,0 +1,153 @@
+// Renews the page in place, says when the server is lost, and lets the arrow keys go through
+// drawings. All that is shown comes from the server as HTML that it has escaped.
+"use strict";
+(() => {
+  const kPause = 2000;      // between two questions
+  const kPatience = 8000;   // for an answer
+  const kLostAfter = 2;     // questions without an answer
+
+  const main = document.getElementById("main");
+  const lost = document.getElementById("lost");
+  const title = document.title;
+  let etag = "";
+  let failures = 0;
+  let answered = new Date();
+  const sent = new Map();  // id of a part: as the server sent it
+  const places = new Map();  // id of a drawing: which of its shapes is looked at
+
+  for (const part of main.children) sent.set(part.id, part.outerHTML);
+
+  // -- what shapes say --------------------------------------------------------------------------
+
+  const shapesOf = (box) => Array.from(box.querySelectorAll(".says"));
+
+  const textOf = (shape) => shape.title || shape.querySelector("title").textContent;
+
+  function point(box, index) {
+    const shapes = shapesOf(box);
+    if (shapes.length === 0) return;
+    index = Math.max(0, Math.min(index, shapes.length - 1));
+    for (const shape of box.querySelectorAll(".current")) shape.classList.remove("current");
+    shapes[index].classList.add("current");
+    box.querySelector(".says-now").textContent = textOf(shapes[index]);
+    places.set(box.id, index);
+  }
+
+  function leave(box) {
+    for (const shape of box.querySelectorAll(".current")) shape.classList.remove("current");
+    box.querySelector(".says-now").textContent = "\u00a0";
+    places.delete(box.id);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const box = document.activeElement;
+    if (!box || !box.classList.contains("explore")) return;
+    const count = shapesOf(box).length;
+    const at = places.get(box.id);
+    const row = box.querySelector("table.hours") ? 24 : 10;
+    const next = {
+      ArrowRight: at === undefined ? 0 : at + 1, ArrowLeft: at === undefined ? count - 1 : at - 1,
+      ArrowDown: at === undefined ? 0 : at + row, ArrowUp: at === undefined ? count - 1 : at - row,
+      Home: 0, End: count - 1,
+    }[event.key];
+    if (event.key === "Escape") leave(box);
+    if (next === undefined) return;
+    point(box, next);
+    event.preventDefault();
+  });
+  document.addEventListener("mouseover", (event) => {
+    const shape = event.target.closest(".says");
+    const box = shape && shape.closest(".explore");
+    if (box) point(box, shapesOf(box).indexOf(shape));
+  });
+
+  // -- times that have passed -------------------------------------------------------------------
+
+  function passed(seconds) {
+    if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h ago`;
+    return `${Math.floor(seconds / 86400)} d ago`;
+  }
+  function tellTimes() {
+    for (const time of document.querySelectorAll("#top time, #troubles time"))
+      time.title = passed((Date.now() - Date.parse(time.dateTime)) / 1000);
+  }
+
+  // -- renewing ---------------------------------------------------------------------------------
+
+  function take(html, newTitle) {
+    const fresh = new DOMParser().parseFromString(`<main>${html}</main>`, "text/html").querySelector("main");
+    const focused = document.activeElement && document.activeElement.id;
+    const ids = new Set();
+    let before = main.firstElementChild;
+    for (const part of Array.from(fresh.children)) {
+      ids.add(part.id);
+      const text = part.outerHTML;
+      const old = document.getElementById(part.id);
+      if (old && sent.get(part.id) === text) {
+        before = old.nextElementSibling;
+        continue;
+      }
+      sent.set(part.id, text);
+      if (old) {
+        for (const details of old.querySelectorAll("details[id][open]")) {
+          const same = part.querySelector(`#${CSS.escape(details.id)}`);
+          if (same) same.open = true;
+        }
+        old.replaceWith(part);
+      } else {
+        main.insertBefore(part, before);
+      }
+      before = part.nextElementSibling;
+      for (const box of part.querySelectorAll(".explore"))
+        if (places.has(box.id)) point(box, places.get(box.id));
+    }
+    for (const part of Array.from(main.children))
+      if (!ids.has(part.id)) { sent.delete(part.id); part.remove(); }
+    if (focused && !(document.activeElement && document.activeElement.id === focused)) {
+      const same = document.getElementById(focused);
+      if (same) same.focus({preventScroll: true});
+    }
+    if (newTitle) document.title = newTitle;
+    tellTimes();
+  }
+
+  async function ask() {
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), kPatience);
+    try {
+      const answer = await fetch("main", {
+        headers: etag ? {"If-None-Match": etag} : {}, signal: stop.signal, cache: "no-store"});
+      if (answer.status === 401) { location.reload(); return; }
+      if (answer.status !== 304) {
+        if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+        const html = await answer.text();
+        etag = answer.headers.get("ETag") || "";
+        take(html, decodeURIComponent(answer.headers.get("X-Title") || ""));
+      }
+      failures = 0;
+      answered = new Date();
+      lost.hidden = true;
+    } catch (error) {
+      failures += 1;
+      etag = "";
+      if (failures >= kLostAfter) {
+        lost.textContent = "✕ The receiver does not answer since " +
+          answered.toISOString().slice(11, 19) + " UTC. What is shown is as of then.";
+        lost.hidden = false;
+        document.title = `✕ no answer · ${title}`;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function turn() {
+    if (!document.hidden) await ask();
+    setTimeout(turn, kPause);
+  }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
+  tellTimes();
+  setTimeout(turn, kPause);
+})();

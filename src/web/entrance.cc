@@ -1,0 +1,78 @@
+#include "web/entrance.h"
+
+#include <utility>
+
+#include "web/page.h"
+
+namespace weir::web {
+
+namespace {
+
+http::Answer log_in(const Gate& gate, const http::Request& request) {
+  if (request.method != "POST") return {.type = kHtml, .body = login_html(false)};
+  const auto cookie = gate.log_in(http::form_value(request.body, "token"));
+  if (!cookie) return {.status = 403, .type = kHtml, .body = login_html(true)};
+  auto answer = plain_answer(303, "welcome");
+  answer.headers.emplace_back("Location", "./");
+  answer.headers.emplace_back("Set-Cookie", *cookie);
+  return answer;
+}
+
+}  // namespace
+
+http::Answer plain_answer(int status, std::string text) {
+  return {.status = status, .body = std::move(text) + "\n"};
+}
+
+bool only_reads(const http::Request& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
+void add_safety(http::Answer& answer) {
+  answer.headers.emplace_back("Content-Security-Policy",
+                              "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+                              "'self'; connect-src 'self'; "
+                              "form-action 'self'; base-uri 'none'; frame-ancestors 'none'");
+  answer.headers.emplace_back("X-Frame-Options", "DENY");
+  answer.headers.emplace_back("Referrer-Policy", "no-referrer");
+  answer.headers.emplace_back("Cross-Origin-Resource-Policy", "same-origin");
+  answer.headers.emplace_back("Cache-Control", "no-store");
+}
+
+void Entrance::set(Gate gate) {
+  auto fresh = std::make_shared<const Gate>(std::move(gate));
+  const std::lock_guard lock(mutex_);
+  gate_ = std::move(fresh);
+}
+
+std::shared_ptr<const Gate> Entrance::gate() const {
+  const std::lock_guard lock(mutex_);
+  return gate_;
+}
+
+std::optional<http::Answer> Entrance::answer(const http::Request& request) const {
+  const auto held = gate();
+  const auto& gate = *held;
+  const auto& path = request.path;
+  if (!only_reads(request) &&
+      !(request.method == "POST" && path == "/login" && gate.asks_for_token())) {
+    auto refused = plain_answer(405, "only GET and HEAD: this page changes nothing");
+    refused.headers.emplace_back("Allow", "GET, HEAD");
+    return refused;
+  }
+  if (!gate.knows_host(request))
+    return plain_answer(421, "this server has no such name: see --web-host in its --help");
+  if (path == "/login" && gate.asks_for_token()) return log_in(gate, request);
+  // The form looks like the rest.
+  if (path == "/style.css" || path == "/icon.svg" || gate.lets_in(request)) return std::nullopt;
+  if (path == "/" && request.header("authorization").empty()) {
+    auto form = plain_answer(303, "log in first");
+    form.headers.emplace_back("Location", "login");
+    return form;
+  }
+  auto refused = plain_answer(401, "a token is needed: --web-token-file has it");
+  refused.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pgweir\"");
+  return refused;
+}
+
+}  // namespace weir::web

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "http/message.h"
+#include "web/gate.h"
+
+namespace weir::web {
+
+/// What comes before every page: the method, the name, the token with its form. Any thread.
+class Entrance {
+ public:
+  explicit Entrance(Gate gate) { set(std::move(gate)); }
+
+  /// From now on this one decides: who logged in with another token is not let in any more.
+  void set(Gate gate);
+
+  /// The answer for who does not come in, or wants no more than the form; nullopt: come in.
+  [[nodiscard]] std::optional<http::Answer> answer(const http::Request& request) const;
+
+ private:
+  [[nodiscard]] std::shared_ptr<const Gate> gate() const;
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Gate> gate_;  ///< guarded by mutex_
+};
+
+/// "only GET and HEAD" and the like, with its line end.
+[[nodiscard]] http::Answer plain_answer(int status, std::string text);
+/// GET or HEAD.
+[[nodiscard]] bool only_reads(const http::Request& request);
+
+/// What every page is sent with: it loads nothing from elsewhere, runs no script but ours, and
+/// stands in no frame.
+void add_safety(http::Answer& answer);
+
+inline constexpr const char* kHtml = "text/html; charset=utf-8";
+
+}  // namespace weir::web

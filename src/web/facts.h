@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "status/check.h"
+#include "status/report.h"
+#include "web/backup.h"
+#include "web/history.h"
+
+namespace weir::web {
+
+/// All that a page shows. A value; the page is made from it alone.
+struct Facts {
+  /// With what the receiver says now, which may be newer than the look into the directory.
+  status::StatusReport report;
+  status::Verdict verdict;
+  std::vector<Backup> backups;
+  std::optional<std::string> backups_error{};  ///< a place for backups could not be searched
+  std::optional<History> history{};            ///< nullopt: nobody has noted any
+  SystemTime now;
+  SystemTime looked;           ///< when the directory was looked at
+  bool look_is_stuck = false;  ///< the next look has not come back: the disk hangs
+  std::string version;
+};
+
+}  // namespace weir::web

@@ -1,0 +1,201 @@
+#include "web/fleet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/units.h"
+#include "web/advice.h"
+#include "web/html.h"
+#include "web/words.h"
+
+namespace weir::web {
+
+namespace {
+
+using Json = nlohmann::json;
+using status::Level;
+using status::Topic;
+
+constexpr std::size_t kMostFindings = 20;
+
+Rank rank_of_finding(const status::Verdict::Finding& finding) {
+  if (finding.level == Level::ok) return Rank::well;
+  switch (finding.topic) {
+    case Topic::hole:
+    case Topic::lost_branch:
+    case Topic::difference:
+      return Rank::lost;
+    case Topic::branch:
+      return finding.level == Level::critical ? Rank::lost : Rank::warned;
+    case Topic::damage:
+      return Rank::damaged;
+    case Topic::no_receiver:
+    case Topic::receiver_silent:
+    case Topic::not_streaming:
+    case Topic::other_cluster:
+    case Topic::server_silent:
+    case Topic::disk_full:
+      return Rank::not_archiving;
+    case Topic::slot:
+      return Rank::endangered;
+    case Topic::store:        // the disk has all of it
+    case Topic::certificate:  // a connection that lives goes on
+      return finding.level == Level::critical ? Rank::endangered : Rank::warned;
+    case Topic::lag:
+      return Rank::behind;
+    default:
+      return finding.level == Level::critical ? Rank::not_archiving : Rank::warned;
+  }
+}
+
+Level level_of(std::string_view word) {
+  for (const auto level : {Level::ok, Level::warning, Level::critical})
+    if (status::to_string(level) == word) return level;
+  return Level::unknown;
+}
+
+int gravity(Level level) {
+  return level == Level::critical  ? 3
+         : level == Level::warning ? 2
+         : level == Level::unknown ? 1
+                                   : 0;
+}
+
+/// An archive at rest needs no receiver. What is left decides the level.
+void settle(FleetState& state, bool at_rest) {
+  if (at_rest)
+    std::erase_if(state.findings,
+                  [](const auto& finding) { return finding.topic == Topic::no_receiver; });
+  state.level = Level::ok;
+  for (const auto& finding : state.findings)
+    if (gravity(finding.level) > gravity(state.level)) state.level = finding.level;
+  if (state.findings.size() > kMostFindings) state.findings.resize(kMostFindings);
+}
+
+std::string text_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::optional<std::uint64_t> number_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
+  return found->get<std::uint64_t>();
+}
+
+std::string words_for(const FleetState& state) {
+  if (state.error) return "does not answer: " + *state.error;
+  if (!state.asked) return "not asked yet";
+  if (!state.findings.empty() && state.level != Level::ok) return state.findings.front().text;
+  if (state.lag) return *state.lag == 0 ? "caught up" : format_size(*state.lag) + " behind";
+  return "at rest";
+}
+
+std::string row_html(const FleetRow& row) {
+  const auto& state = row.state;
+  const auto level = state.error ? Level::critical : state.level;
+  auto what = fmt::format("<b>{}</b>", escaped(words_for(state)));
+  if (state.findings.size() > 1 && level != Level::ok)
+    what +=
+        fmt::format(" <span class=\"aside-note\">and {} more</span>", state.findings.size() - 1);
+  if (!state.error && level != Level::ok && !state.findings.empty())
+    what += fmt::format("<br>{}", escaped(advice_on(state.findings.front().topic).todo));
+  return fmt::format(
+      "<tr id=\"row-{0}\"><td>{1}</td><td><a href=\"{2}\">{3}</a><br><span class=\"aside-note\">{4}"
+      "</span></td><td>{5}</td><td>{6}</td><td>{7}</td><td>{8}</td><td>{9}</td></tr>\n",
+      escaped(row.name), badge_html(state.asked ? level : Level::unknown), escaped(row.link),
+      escaped(row.name), escaped(row.where), what, time_html(row.since), escaped(state.server),
+      escaped(state.position), state.free ? format_size(*state.free) : "");
+}
+
+}  // namespace
+
+Rank rank_of(const FleetState& state) {
+  if (state.error) return Rank::not_archiving;
+  if (!state.asked) return Rank::not_known;
+  auto worst = Rank::well;
+  for (const auto& finding : state.findings) worst = std::min(worst, rank_of_finding(finding));
+  return worst;
+}
+
+FleetState state_of_error(std::string error) {
+  return {.error = std::move(error), .asked = true, .level = Level::critical};
+}
+
+FleetState state_of_report(const status::StatusReport& report, bool at_rest) {
+  FleetState state{.asked = true, .findings = status::check(report, {}).findings};
+  if (const auto receiver = status::receiver_facts(report)) state.server = receiver->server;
+  if (const auto position = status::position_of(report)) state.position = position->to_string();
+  state.lag = status::lag_of(report);
+  state.free = report.free_bytes;
+  settle(state, at_rest);
+  return state;
+}
+
+FleetState state_of_json(std::string_view text, bool at_rest) {
+  const auto json = Json::parse(text, nullptr, false);
+  const auto found = json.is_object() ? json.find("findings") : json.end();
+  if (!json.is_object() || found == json.end() || !found->is_array())
+    return state_of_error("its answer is not that of a pgweir of this version");
+  FleetState state{.asked = true};
+  for (const auto& each : *found)
+    if (each.is_object())
+      state.findings.push_back({level_of(text_of(each, "level")), text_of(each, "text"),
+                                status::topic_of(text_of(each, "topic")).value_or(Topic::other)});
+  if (const auto receiver = json.find("receiver");
+      receiver != json.end() && receiver->is_object()) {
+    state.server = text_of(*receiver, "server");
+    state.position = text_of(*receiver, "flush_lsn");
+  }
+  state.lag = number_of(json, "lag_bytes");
+  state.free = number_of(json, "free_bytes");
+  settle(state, at_rest);
+  return state;
+}
+
+void sort_rows(std::vector<FleetRow>& rows) {
+  std::stable_sort(rows.begin(), rows.end(), [](const FleetRow& a, const FleetRow& b) {
+    const auto left = rank_of(a.state);
+    const auto right = rank_of(b.state);
+    if (left != right) return left < right;
+    // Of those that are well, the order is of no matter; by name they are found.
+    if (left == Rank::well || a.since == b.since) return a.name < b.name;
+    return a.since < b.since;
+  });
+}
+
+std::string fleet_title(const std::vector<FleetRow>& rows) {
+  const auto bad = std::count_if(rows.begin(), rows.end(), [](const FleetRow& row) {
+    return rank_of(row.state) != Rank::well;
+  });
+  return bad == 0 ? fmt::format("all {} are well", rows.size())
+                  : fmt::format("{} of {} need somebody", bad, rows.size());
+}
+
+std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_view version) {
+  sort_rows(rows);
+  auto worst = Level::ok;
+  for (const auto& row : rows) {
+    const auto level = row.state.error ? Level::critical : row.state.level;
+    if (gravity(level) > gravity(worst)) worst = level;
+  }
+  const auto words = words_of(worst);
+  auto html = fmt::format(
+      "<header id=\"top\"><h1>Archives</h1><p>{} · pgweir {}</p></header>\n"
+      "<section id=\"verdict\" class=\"{}\" aria-live=\"polite\"><h2><span class=\"sign\" "
+      "aria-hidden=\"true\">{}</span> <span class=\"word\">{}</span> <span "
+      "class=\"title\">{}</span>"
+      "</h2></section>\n"
+      "<section id=\"fleet\" aria-label=\"Archives, worst first\"><div class=\"scroll\"><table "
+      "class=\"fleet\"><tr><th scope=\"col\">verdict</th><th scope=\"col\">archive</th><th "
+      "scope=\"col\">what, and what to do</th><th scope=\"col\">since</th><th scope=\"col\">"
+      "upstream</th><th scope=\"col\">durable up to</th><th scope=\"col\">free</th></tr>\n",
+      time_html(now), escaped(version), words.name, words.sign, words.word, fleet_title(rows));
+  for (const auto& row : rows) html += row_html(row);
+  return html + "</table></div></section>\n";
+}
+
+}  // namespace weir::web

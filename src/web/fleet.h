@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "status/check.h"
+#include "web/history.h"
+
+namespace weir::web {
+
+/// What is known of an archive of a fleet, at one moment. A value.
+struct FleetState {
+  std::optional<std::string> error{};  ///< it does not answer, and why
+  bool asked = false;                  ///< false: not yet
+  status::Level level = status::Level::unknown;
+  std::vector<status::Verdict::Finding> findings{};  ///< gravest first
+  std::string server{};
+  std::string position{};
+  std::optional<std::uint64_t> lag{};
+  std::optional<std::uint64_t> free{};
+};
+
+/// How bad it is, the worst first; within one of them counts how long it has been so.
+enum class Rank {
+  lost,           ///< WAL is lost, or a hole that nobody has acknowledged
+  damaged,        ///<
+  not_archiving,  ///< though it should; one that does not answer is none that surely archives
+  endangered,     ///< about to lose its slot, or to fill its disk
+  behind,
+  warned,
+  not_known,  ///< not asked yet
+  well,
+};
+[[nodiscard]] Rank rank_of(const FleetState& state);
+
+/// What a page of an archive says of itself (status --json); an error if it is not understood.
+[[nodiscard]] FleetState state_of_json(std::string_view json, bool at_rest);
+/// The same of a verdict that was made here.
+[[nodiscard]] FleetState state_of_report(const status::StatusReport& report, bool at_rest);
+[[nodiscard]] FleetState state_of_error(std::string error);
+
+struct FleetRow {
+  std::string name;
+  std::string where;  ///< its directory or URL
+  std::string link;
+  FleetState state;
+  SystemTime since;  ///< it has been so
+};
+/// Worst first. Pure.
+void sort_rows(std::vector<FleetRow>& rows);
+/// The content of <main>.
+[[nodiscard]] std::string fleet_html(std::vector<FleetRow> rows, SystemTime now,
+                                     std::string_view version);
+/// "2 of 7 need somebody"
+[[nodiscard]] std::string fleet_title(const std::vector<FleetRow>& rows);
+
+}  // namespace weir::web

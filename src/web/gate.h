@@ -1,0 +1,40 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/message.h"
+
+namespace weir::web {
+
+/// Who may look at the page. Immutable; any thread.
+class Gate {
+ public:
+  /// `token`: nullopt where only this machine can ask. `names`: what the page may be called by
+  /// beside numbers and "localhost". `cookie`: the name of the cookie of those who logged in.
+  Gate(std::optional<std::string> token, std::vector<std::string> names, std::string cookie);
+
+  /// A page somewhere else may have a name lead to this machine, and ask by the browser of somebody
+  /// here (DNS rebinding): its name is in the Host header, and is none of ours.
+  [[nodiscard]] bool knows_host(const http::Request& request) const;
+  /// By "Authorization: Bearer TOKEN", or by the cookie.
+  [[nodiscard]] bool lets_in(const http::Request& request) const;
+  /// The Set-Cookie of somebody who has sent this token; nullopt: it is wrong.
+  [[nodiscard]] std::optional<std::string> log_in(std::string_view token) const;
+  [[nodiscard]] bool asks_for_token() const { return token_.has_value(); }
+
+ private:
+  [[nodiscard]] bool is_token(std::string_view text) const;
+
+  const std::optional<std::string> token_;
+  const std::vector<std::string> names_;
+  const std::string cookie_name_;
+  std::string cookie_value_;
+};
+
+/// A token shorter than this can be guessed.
+inline constexpr std::size_t kLeastToken = 16;
+
+}  // namespace weir::web

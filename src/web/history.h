@@ -1,0 +1,78 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weir::web {
+
+using SystemTime = std::chrono::system_clock::time_point;
+
+/// A receiver's figures of the last hours and days, and its troubles. Bounded: the oldest go. It is
+/// told what is, and asks nobody. Pure; one caller at a time.
+class History {
+ public:
+  /// What is known at a moment; told every few seconds.
+  struct Sample {
+    bool streaming = false;
+    std::uint64_t archived = 0;  ///< bytes since the receiver's start
+    std::optional<std::uint64_t> lag{};
+    std::optional<double> p50_ms{};
+    std::optional<double> p99_ms{};
+  };
+  /// Of an hour, or of five minutes.
+  struct Span {
+    std::int64_t begin = 0;  ///< seconds since 1970
+    std::uint32_t samples = 0;
+    std::uint32_t streaming = 0;  ///< of these
+    std::uint32_t holes = 0;      ///< losses that were found
+    std::uint64_t bytes = 0;      ///< archived
+    std::uint64_t lag = 0;        ///< the worst
+    double p50_ms = 0;            ///< the worst; 0: no sync
+    double p99_ms = 0;
+    bool operator==(const Span&) const = default;
+  };
+  /// What went wrong, or ended. The same again and again is one.
+  struct Happened {
+    std::int64_t first = 0;
+    std::int64_t last = 0;
+    std::uint64_t times = 1;
+    bool trouble = true;
+    std::string text;
+    bool operator==(const Happened&) const = default;
+  };
+
+  static constexpr std::chrono::seconds kShort{300};
+  static constexpr std::chrono::seconds kHour{3600};
+  static constexpr std::size_t kShorts = 72;  ///< six hours
+  static constexpr std::size_t kHours = std::size_t{14} * 24;
+  static constexpr std::size_t kEvents = 60;
+  static constexpr std::size_t kLongestText = 400;
+
+  void add(const Sample& sample, SystemTime now);
+  void happened(std::string text, bool trouble, SystemTime now);
+  void hole_found(SystemTime now);
+
+  /// Ascending; a span in which nobody told anything is not there.
+  [[nodiscard]] const std::deque<Span>& shorts() const { return shorts_; }
+  [[nodiscard]] const std::deque<Span>& hours() const { return hours_; }
+  /// The newest last.
+  [[nodiscard]] const std::deque<Happened>& events() const { return events_; }
+
+  /// For a file beside the archive: 60 kB at most.
+  [[nodiscard]] std::string to_text() const;
+  /// nullopt if it is not what to_text() writes: then a new one begins.
+  [[nodiscard]] static std::optional<History> parse(std::string_view text);
+
+ private:
+  std::deque<Span> shorts_;
+  std::deque<Span> hours_;
+  std::deque<Happened> events_;
+  std::uint64_t archived_ = 0;  ///< of the last sample; a receiver begins with 0
+};
+
+}  // namespace weir::web

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "status/report.h"
+#include "web/backup.h"
+#include "web/facts.h"
+
+namespace weir::web {
+
+/// What was seen of an archive's directory at one moment. A value.
+struct Look {
+  status::StatusReport report;  ///< without what its receiver says
+  std::vector<Backup> backups;  ///< by their begin
+  std::optional<std::string> backups_error{};
+  SystemTime at;
+};
+
+/// Lists the directory, looks into the ends of its timelines, and finds base backups: by backup
+/// history files in it, and in the places named. Throws Error{io} if it cannot be listed.
+[[nodiscard]] Look look_at(const std::string& directory, const std::vector<std::string>& places);
+
+/// What a page can be made of; without a verdict. `look` may be nullptr: there was none yet.
+[[nodiscard]] Facts facts_of(const Look* look, const std::string& directory, SystemTime now);
+
+}  // namespace weir::web

@@ -1,0 +1,274 @@
+#include "web/page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/units.h"
+#include "status/text.h"
+#include "web/advice.h"
+#include "web/assets.h"
+#include "web/charts.h"
+#include "web/guide.h"
+#include "web/html.h"
+#include "web/receiver_html.h"
+#include "web/tree.h"
+#include "web/words.h"
+
+namespace weir::web {
+
+namespace {
+
+std::string section(std::string_view id, std::string_view heading, std::string_view content) {
+  if (content.empty()) return {};
+  return fmt::format(
+      "<section id=\"{0}\" aria-labelledby=\"{0}-h\"><h2 id=\"{0}-h\">{1}</h2>\n{2}"
+      "</section>\n",
+      id, heading, content);
+}
+
+/// One that the arrow keys go through; what they reach is said below.
+std::string explorable(std::string_view id, std::string_view content) {
+  return fmt::format(
+      "<div class=\"explore\" id=\"{0}\" tabindex=\"0\" role=\"group\" aria-label=\"Use the arrow "
+      "keys\">{1}<p class=\"says-now\" aria-live=\"polite\">&nbsp;</p></div>\n",
+      id, content);
+}
+
+std::string chapter_html(std::string_view chapter, Mode mode) {
+  const auto words = escaped(chapter);
+  if (mode == Mode::live)
+    return fmt::format("<a href=\"troubleshooting#{}\">Troubleshooting: {}</a>",
+                       chapter_anchor(chapter), words);
+  return fmt::format("docs/troubleshooting.md: {}", words);
+}
+
+std::string finding_html(const status::Verdict::Finding& finding, Mode mode) {
+  auto html =
+      fmt::format("<p class=\"what\">{} {}</p>", badge_html(finding.level), escaped(finding.text));
+  if (finding.level == status::Level::ok) return html;
+  const auto advice = advice_on(finding.topic);
+  return html + fmt::format(
+                    "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
+                    "</span></p>",
+                    escaped(advice.todo), chapter_html(advice.chapter, mode));
+}
+
+std::string verdict_html(const Facts& facts, Mode mode) {
+  const auto& verdict = facts.verdict;
+  const auto words = words_of(verdict.level);
+  std::string list;
+  // What is worst stands first; of a hundred the others are in the text below.
+  constexpr std::size_t kMost = 12;
+  for (std::size_t i = 0; i < std::min(kMost, verdict.findings.size()); ++i)
+    list += fmt::format("<li>{}</li>\n", finding_html(verdict.findings[i], mode));
+  if (verdict.findings.size() > kMost)
+    list +=
+        fmt::format("<li>and {} more, in the text below</li>\n", verdict.findings.size() - kMost);
+  std::string summary;
+  if (verdict.level == status::Level::ok) {
+    const auto receiver = status::receiver_facts(facts.report);
+    const auto lag = status::lag_of(facts.report);
+    if (receiver)
+      summary = fmt::format("<p class=\"summary\">Streaming from {}, durable up to {}{}.</p>",
+                            escaped(receiver->server), escaped(receiver->flush_lsn),
+                            !lag        ? ""
+                            : *lag == 0 ? ", caught up"
+                                        : ", " + format_size(*lag) + " behind");
+  }
+  if (facts.look_is_stuck)
+    list = fmt::format(
+               "<li><p class=\"what\">{} The directory does not answer: what is shown of it "
+               "is of {}.</p><p class=\"todo\"><b>What to do:</b> look at the disk (dmesg)."
+               "</p></li>\n",
+               badge_html(status::Level::warning), time_html(facts.looked)) +
+           list;
+  return fmt::format(
+      "<section id=\"verdict\" class=\"{0}\" aria-live=\"polite\"><h2><span class=\"sign\" "
+      "aria-hidden=\"true\">{1}</span> <span class=\"word\">{2}</span> <span class=\"title\">{3}"
+      "</span></h2>\n{4}{5}</section>\n",
+      words.name, words.sign, words.word, words.title, summary,
+      list.empty() ? "" : "<ul class=\"findings\">\n" + list + "</ul>\n");
+}
+
+std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
+  if (!time) return lsn.to_string();
+  return fmt::format("{} ({})", time_html(time->system_time()), lsn);
+}
+
+std::string windows_html(const Facts& facts) {
+  std::string html;
+  constexpr std::size_t kMost = 6;
+  const auto& windows = facts.report.windows;
+  for (std::size_t i = 0; i < std::min(kMost, windows.size()); ++i) {
+    const auto& window = windows[i];
+    html += fmt::format(
+        "<li>On timeline {}: a backup that began at {} or later can be recovered to any moment up "
+        "to "
+        "{}{}{}.</li>\n",
+        window.timeline, place(window.from, window.from_time), place(window.to, window.to_time),
+        window.newest ? "" : ", <b>where WAL is missing</b>",
+        window.stored_from ? fmt::format("; with the object store, one that began at {} or later",
+                                         *window.stored_from)
+                           : std::string());
+  }
+  if (windows.size() > kMost) html += fmt::format("<li>and {} more</li>\n", windows.size() - kMost);
+  return html.empty() ? "<p>No WAL that a backup could be recovered with.</p>\n"
+                      : "<ul>\n" + html + "</ul>\n";
+}
+
+std::string backups_html(const Facts& facts) {
+  std::string html;
+  if (facts.backups_error)
+    html += fmt::format("<p>{} Backups could not be looked for: {}</p>\n",
+                        badge_html(status::Level::warning), escaped(*facts.backups_error));
+  if (facts.backups.empty())
+    return html +
+           "<p class=\"aside-note\">No base backup is known here: there is no .backup file in "
+           "the archive, and --backups names no place with any.</p>\n";
+  html +=
+      "<div class=\"scroll\"><table><tr><th>backup</th><th>begun</th><th>timeline</th><th>WAL "
+      "from</th><th>can be recovered to</th></tr>\n";
+  constexpr std::size_t kMost = 20;
+  const auto count = facts.backups.size();
+  for (std::size_t i = 0; i < std::min(kMost, count); ++i) {
+    const auto& backup = facts.backups[count - 1 - i];
+    const auto* const window = window_of(facts.report, backup);
+    const bool good = window != nullptr && window->to >= backup.end.value_or(backup.start);
+    html += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escaped(backup.name),
+        backup.began ? time_html(backup.began->system_time()) : "", backup.timeline, backup.start,
+        good ? place(window->to, window->to_time) +
+                   (backup.start < window->from ? ", with the object store" : "")
+        : backup.finished ? "<b>✕ nothing: the WAL that it needs is not here</b>"
+                          : "<b>✕ nothing: it was not finished</b>");
+  }
+  html += "</table></div>\n";
+  if (count > kMost) html += fmt::format("<p>and {} older ones</p>\n", count - kMost);
+  return html;
+}
+
+std::string tree_html(const Facts& facts) {
+  const auto svg = tree_svg(lay_out(facts.report, facts.backups));
+  if (svg.empty()) return {};
+  return explorable("tree-x", svg) +
+         "<p class=\"legend\"><span><i class=\"wal\"></i> archived</span> <span><i "
+         "class=\"partial\"></i> unfinished (.partial)</span> <span><i class=\"stored\"></i> in "
+         "the "
+         "object store alone</span> <span><i class=\"hole\"></i> ✕ missing</span> <span><i "
+         "class=\"lost\"></i> left behind by a failover</span> <span>◆ backup, and up to where it "
+         "can be recovered</span></p>\n";
+}
+
+std::string charts_html(const Facts& facts) {
+  if (!facts.history || facts.history->shorts().empty()) return {};
+  std::string html = "<div class=\"charts\">\n";
+  int number = 0;
+  for (const auto& chart : charts_of(*facts.history, facts.now))
+    html += fmt::format(
+        "<figure><figcaption><b>{}</b> <span class=\"most\">at most {}</span></"
+        "figcaption>{}</figure>\n",
+        escaped(chart.title), escaped(chart.most),
+        explorable(fmt::format("chart-{}", ++number), chart_svg(chart)));
+  return html + "</div>\n";
+}
+
+std::string hours_html(const Facts& facts) {
+  if (!facts.history || facts.history->hours().empty()) return {};
+  return explorable("hours-x", days_html(days_of(*facts.history, facts.now)));
+}
+
+std::string troubles_html(const Facts& facts) {
+  if (!facts.history || facts.history->events().empty()) return {};
+  std::string html = "<ol class=\"events\">\n";
+  const auto& events = facts.history->events();
+  for (auto event = events.rbegin(); event != events.rend(); ++event)
+    html += fmt::format("<li>{}{} <span class=\"{}\">{}</span></li>\n",
+                        time_html(SystemTime(std::chrono::seconds(event->last))),
+                        event->times > 1 ? fmt::format(" ({} times)", event->times) : "",
+                        event->trouble ? "trouble" : "word", escaped(event->text));
+  return html + "</ol>\n";
+}
+
+std::string title_of(const Facts& facts) {
+  return fmt::format("{} · {} · pgweir", words_of(facts.verdict.level).word,
+                     escaped(facts.report.directory));
+}
+
+std::string header_html(const Facts& facts) {
+  auto html = fmt::format("<header id=\"top\"><h1>{}</h1><p>", escaped(facts.report.directory));
+  if (facts.report.identity)
+    html += fmt::format("system {} · segments of {} · ", facts.report.identity->system_identifier,
+                        format_size(facts.report.identity->segment_size.bytes()));
+  return html + fmt::format("free {} · looked at {} · pgweir {}</p></header>\n",
+                            format_size(facts.report.free_bytes), time_html(facts.looked),
+                            escaped(facts.version));
+}
+
+std::string document(const std::string& head, const std::string& title, const std::string& body) {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+      "{}<title>{}</title>\n</head>\n<body>\n{}</body>\n</html>\n",
+      head, title, body);
+}
+
+constexpr std::string_view kLinks =
+    "<link rel=\"icon\" href=\"icon.svg\">\n<link rel=\"stylesheet\" href=\"style.css\">\n";
+
+}  // namespace
+
+std::string main_html(const Facts& facts, Mode mode) {
+  return header_html(facts) + verdict_html(facts, mode) +
+         section("receiver", "Receiver", receiver_html(facts)) +
+         section("recovery", "What can be recovered", windows_html(facts) + backups_html(facts)) +
+         section("timelines", "Timelines", tree_html(facts)) +
+         section("figures", "The last six hours", charts_html(facts)) +
+         section("hours", "The last 14 days", hours_html(facts)) +
+         section("failover", "Failover", candidates_html(facts)) +
+         section("downstream", "Downstream", downstream_html(facts)) +
+         section("troubles", "What happened", troubles_html(facts)) +
+         section(
+             "text", "All of it as text",
+             fmt::format("<details id=\"text-d\"{}><summary>pgweir status</summary><pre>{}</pre>"
+                         "</details>\n",
+                         mode == Mode::single ? " open" : "",
+                         escaped(status::status_text(facts.report, 100, true))));
+}
+
+std::string page_html(const Facts& facts, Mode mode) {
+  if (mode == Mode::live) return live_html(title_of(facts), main_html(facts, mode));
+  return document(
+      fmt::format("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+                  "style-src 'unsafe-inline'\">\n<style>\n{}</style>\n",
+                  kStyle),
+      title_of(facts), fmt::format("<main id=\"main\">\n{}</main>\n", main_html(facts, mode)));
+}
+
+std::string live_html(const std::string& title, const std::string& main) {
+  return document(std::string(kLinks) + "<script src=\"app.js\" defer></script>\n", title,
+                  "<p id=\"lost\" role=\"alert\" hidden></p>\n<main id=\"main\">\n" + main +
+                      "</main>\n<noscript><p>Without JavaScript this page does not renew itself: "
+                      "load it again.</p></noscript>\n");
+}
+
+std::string frame_html(const std::string& title, const std::string& main) {
+  return document(std::string(kLinks), title, "<main class=\"guide\">\n" + main + "</main>\n");
+}
+
+std::string login_html(bool refused) {
+  return frame_html(
+      "pgweir",
+      fmt::format("<section id=\"login\"><h2>pgweir</h2>\n{}<form method=\"post\" action=\"login\">"
+                  "<label for=\"token\">Token (the content of --web-token-file)</label>"
+                  "<input id=\"token\" name=\"token\" type=\"password\" "
+                  "autocomplete=\"current-password\" autofocus required>"
+                  "<button>Log in</button></form></section>\n",
+                  refused ? "<p role=\"alert\"><b>✕ That is not the token.</b></p>\n" : ""));
+}
+
+}  // namespace weir::web

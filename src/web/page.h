@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+
+#include "web/facts.h"
+
+namespace weir::web {
+
+/// The page of one archive, worst first, words before drawings. Pure.
+enum class Mode {
+  live,    ///< with our script, which renews it, and links to the chapter on troubleshooting
+  single,  ///< one file without scripts, for a ticket or a mail
+};
+[[nodiscard]] std::string page_html(const Facts& facts, Mode mode);
+
+/// What of it changes: the content of <main>.
+[[nodiscard]] std::string main_html(const Facts& facts, Mode mode);
+
+/// A page that renews itself, around `main`; both are taken as they are.
+[[nodiscard]] std::string live_html(const std::string& title, const std::string& main);
+
+/// A page that renews itself, around `main`; both are taken as they are.
+[[nodiscard]] std::string live_html(const std::string& title, const std::string& main);
+
+/// A page around `main`, of the same looks; `title` and `main` are taken as they are.
+[[nodiscard]] std::string frame_html(const std::string& title, const std::string& main);
+
+/// The form that asks for the token.
+[[nodiscard]] std::string login_html(bool refused);
+
+}  // namespace weir::web

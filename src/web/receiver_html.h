@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "web/facts.h"
+
+namespace weir::web {
+
+// What the receiver says, and who serves; "" where there is nothing to be said. Pure.
+
+[[nodiscard]] std::string receiver_html(const Facts& facts);
+[[nodiscard]] std::string candidates_html(const Facts& facts);
+[[nodiscard]] std::string downstream_html(const Facts& facts);
+
+/// "4 h 10 min": until the server gives the slot up, if WAL is written as fast as in the last hour;
+/// "" if that is not known, or will not come. Pure.
+[[nodiscard]] std::string time_to_invalidation(std::uint64_t safe_bytes, const History& history);
+
+}  // namespace weir::web

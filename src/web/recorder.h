@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "net/wake.h"
+#include "receive/feed.h"
+#include "receive/status_board.h"
+#include "web/history.h"
+
+namespace weir::web {
+
+/// Beside the archive's WAL: figures of the last days, worthless if it is lost (docs/archive.md).
+inline constexpr std::string_view kHistoryName = ".pgweir-history";
+
+/// What the file of an archive says; nullopt: there is none, or it cannot be read.
+[[nodiscard]] std::optional<History> read_history(const std::string& directory);
+
+/// A History that several threads use, and its file.
+class Record;
+
+/// Notes a receiver's figures every ten seconds, and what it tells, by a thread of its own that
+/// never touches the disk: record() is what loads and saves, on another one's thread.
+class Recorder {
+ public:
+  /// Both outlive it. `directory` is the archive.
+  Recorder(receive::Feed& feed, const receive::StatusBoard& board, std::string directory);
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  [[nodiscard]] History history() const;
+  /// Since the stream's guardian last said that it is there.
+  [[nodiscard]] std::chrono::milliseconds since_progress() const;
+  /// Keeps the file up to date: to be called now and then by a thread that may wait for the disk.
+  /// May be called when the recorder is gone; `last`: at once, for the last time.
+  [[nodiscard]] std::function<void(bool last)> keeper() const;
+
+ private:
+  void work();
+  void on_event(const receive::Event& happened);
+
+  const receive::StatusBoard& board_;
+  std::shared_ptr<Record> record_;
+  net::Wake end_;
+  receive::Feed::Subscription subscription_;
+  std::thread thread_;
+};
+
+}  // namespace weir::web

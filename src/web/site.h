@@ -1,0 +1,62 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "http/server.h"
+#include "web/entrance.h"
+#include "web/facts.h"
+
+namespace weir::web {
+
+/// The pages of one archive by their addresses: which answer a request gets. No address leads to a
+/// file. Any thread.
+class Site {
+ public:
+  struct Sources {
+    /// What is known now, without waiting; nullopt: nothing yet.
+    std::function<std::optional<Facts>()> facts;
+    std::function<http::Answer()> health;     ///< empty: there is no such address
+    std::function<http::Answer()> readiness;  ///< likewise
+    std::function<http::Answer()> metrics;    ///< likewise; may take long
+    bool metrics_are_open = false;            ///< for anybody, as on a port of their own
+  };
+  Site(Gate gate, Sources sources) : Site(std::move(sources)) {
+    entrance_.emplace(std::move(gate));
+  }
+  /// Behind an entrance that somebody else has.
+  explicit Site(Sources sources) : sources_(std::move(sources)) {}
+
+  [[nodiscard]] http::Server::Reply answer(const http::Request& request);
+  /// Who comes in from now on. Of a site with an entrance of its own.
+  void set_gate(Gate gate) { entrance_->set(std::move(gate)); }
+
+ private:
+  struct Made {
+    std::chrono::steady_clock::time_point at{};
+    std::string page, main, json, title;
+    bool known = false;
+  };
+  [[nodiscard]] http::Answer page(const http::Request& request);
+  [[nodiscard]] Made made_now();
+
+  std::optional<Entrance> entrance_;
+  const Sources sources_;
+  std::mutex mutex_;
+  Made made_;  ///< for all who ask within a second
+};
+
+/// The answer for style sheet, script, icon and the chapter on troubleshooting; nullopt: none of
+/// them.
+[[nodiscard]] std::optional<http::Answer> asset(std::string_view path);
+
+/// What our script asks for: `main`, or that it has not changed.
+[[nodiscard]] http::Answer part_answer(const http::Request& request, const std::string& main,
+                                       std::string_view title);
+
+}  // namespace weir::web

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace weir::web {
+
+/// Behind everything that someone waits for: the calling thread, for processor and disk.
+void lower_priority();
+
+/// How often is looked.
+struct Pace {
+  std::chrono::milliseconds watched{3'000};     ///< while somebody watches
+  std::chrono::milliseconds unwatched{60'000};  ///< else
+};
+
+/// Looks at something again and again, and rests twenty times as long as a look takes. In nobody's
+/// way: a thread of its own and of low priority. If it hangs in a call of a disk that hangs, it is
+/// left behind at the end, and it has nothing that is not its own.
+template <typename Look>
+class Watch {
+ public:
+  using Clock = std::chrono::steady_clock;
+  struct Hooks {
+    std::function<Look()> look;  ///< may throw
+    /// After each look, on the same thread; `last` when it is the last time. May be empty.
+    std::function<void(bool last)> each_time;
+    Pace pace{};
+  };
+  /// What the hooks refer to lives as long as they do, which may be longer than this.
+  explicit Watch(Hooks hooks) : shared_(std::make_shared<Shared>(std::move(hooks))) {
+    thread_ = std::thread([shared = shared_] { shared->run(); });
+  }
+  /// Calls each_time once more, if that comes back soon.
+  ~Watch() {
+    // For the call that it is in.
+    constexpr std::chrono::milliseconds kPatience(500);
+    std::unique_lock lock(shared_->mutex);
+    shared_->over = true;
+    shared_->changed.notify_all();
+    const bool ended =
+        shared_->changed.wait_for(lock, kPatience, [this] { return shared_->ended; });
+    lock.unlock();
+    if (ended)
+      thread_.join();
+    else
+      thread_.detach();
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  struct Seen {
+    std::shared_ptr<const Look> look;  ///< nullptr: not yet
+    std::string error;                 ///< why the last one did not come about; else empty
+    bool stuck = false;                ///< the one that is being made has not come back for long
+  };
+  /// The latest. Any thread, never waits.
+  [[nodiscard]] Seen peek() const {
+    constexpr std::chrono::seconds kStuck(20);
+    const std::lock_guard lock(shared_->mutex);
+    return {shared_->look, shared_->error,
+            shared_->looking && Clock::now() - shared_->began > kStuck};
+  }
+  /// The same, and somebody watches.
+  [[nodiscard]] Seen latest() {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      // Who comes anew wakes it up; else the rest that it has begun is soon over.
+      if (!shared_->is_watched()) shared_->changed.notify_all();
+      shared_->watched = Clock::now();
+    }
+    return peek();
+  }
+
+ private:
+  struct Shared {
+    explicit Shared(Hooks made) : hooks(std::move(made)) {}
+
+    const Hooks hooks;
+    mutable std::mutex mutex{};
+    std::condition_variable changed{};
+    std::shared_ptr<const Look> look{};
+    std::string error{};
+    Clock::time_point began{};  ///< of the look that is being made
+    Clock::time_point watched = Clock::now() - std::chrono::hours(1);
+    bool looking = false;
+    bool over = false;
+    bool ended = false;
+
+    [[nodiscard]] bool is_watched() const {
+      constexpr std::chrono::seconds kStaysWatched(30);
+      return watched + kStaysWatched > Clock::now();
+    }
+
+    void turn() {
+      {
+        const std::lock_guard lock(mutex);
+        looking = true;
+        began = Clock::now();
+      }
+      std::shared_ptr<const Look> made;
+      std::string failure;
+      try {
+        made = std::make_shared<const Look>(hooks.look());
+      } catch (const std::exception& caught) {
+        failure = caught.what();
+      }
+      if (hooks.each_time) hooks.each_time(false);
+      const std::lock_guard lock(mutex);
+      if (made) look = std::move(made);
+      error = std::move(failure);
+      looking = false;
+    }
+
+    void run() {
+      constexpr int kRest = 20;
+      lower_priority();
+      for (;;) {
+        turn();
+        std::unique_lock lock(mutex);
+        const auto took = Clock::now() - began;
+        const auto due = [&] {
+          const Clock::duration usual = is_watched() ? hooks.pace.watched : hooks.pace.unwatched;
+          return began + took + std::max<Clock::duration>(usual, took * kRest);
+        };
+        while (!over && Clock::now() < due()) changed.wait_until(lock, due());
+        if (over) break;
+      }
+      if (hooks.each_time) hooks.each_time(true);
+      const std::lock_guard lock(mutex);
+      ended = true;
+      changed.notify_all();
+    }
+  };
+
+  std::shared_ptr<Shared> shared_;
+  std::thread thread_;
+};
+
+}  // namespace weir::web

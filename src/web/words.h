@@ -1,0 +1,26 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "status/check.h"
+
+namespace weir::web {
+
+/// How a level is said, drawn and named in the style sheet.
+struct LevelWords {
+  std::string_view name;   ///< "critical"
+  std::string_view word;   ///< "CRITICAL"
+  std::string_view sign;   ///< a shape, to be told without colour
+  std::string_view title;  ///< "Act now"
+};
+[[nodiscard]] LevelWords words_of(status::Level level);
+
+/// "<span class=…>✕ CRITICAL</span>"
+[[nodiscard]] std::string badge_html(status::Level level);
+
+/// "2026-11-20 10:00:00 UTC", which our script shows as a time that has passed, too.
+[[nodiscard]] std::string time_html(std::chrono::system_clock::time_point time);
+
+}  // namespace weir::web

@@ -1,0 +1,370 @@
+"""Out of an object store: `restore`, `status`, `prune`, `verify` and `doctor` with `--store`, with a real Ceph gateway.
+What the store does not tell is never told as absent, and a machine that has only pgweir and the keys recovers all."""
+
+import datetime
+import json
+import os
+import shutil
+
+import pytest
+
+from support import wal
+from support.archive import Archive
+from support.gateway import Gateway
+from support.process import run, server_user
+from support.receiver import pgweir
+from support.recovery import base_backup, hand_over, installed, recover
+from support.scenario import begun
+from test_store import KEYS, archive, bucket, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
+
+ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
+
+
+def words_for(bucket, endpoint=None, prefix="p"):
+    return ["--store", f"s3://{bucket.name}/{prefix}", "--store-endpoint", endpoint or bucket.gateway.url,
+            "--store-name", "main"]
+
+
+class Asked:
+    """Files of a bucket by `pgweir restore`, in a directory of their own."""
+
+    def __init__(self, place, bucket):
+        self.place = place
+        self.bucket = bucket
+        (place / "asked").mkdir()
+
+    def __call__(self, name, *options, endpoint=None, status=0, env=ENVIRONMENT, prefix="p"):
+        target = self.place / "asked" / "RECOVERYXLOG"
+        target.unlink(missing_ok=True)
+        result = pgweir("restore", *words_for(self.bucket, endpoint, prefix), "--retry-for", "0", "-v", *options, name,
+                        target, env=env)
+        assert result.returncode == status, (name, result.returncode, result.stderr)
+        assert target.exists() == (status == 0)
+        self.said = result.stderr
+        return target.read_bytes() if status == 0 else None
+
+
+@pytest.fixture
+def ask(place, bucket):
+    return Asked(place, bucket)
+
+
+def names_of(archive):
+    return sorted(path.name[:24] for path in archive.finished().values())
+
+
+def content_of(archive, name):
+    return archive.content(next(path for path in archive.finished().values() if path.name.startswith(name)))
+
+
+def behind(name, archive, count=1):
+    timeline, segno = wal.parse_segment(name, archive.segment_size)
+    return wal.segment_name(timeline, segno + count, archive.segment_size)
+
+
+def test_a_bucket_alone_answers_as_an_archive_does(archive, bucket, proxy, ask, place):
+    push(archive, bucket)
+    names = names_of(archive)
+    for name in names:
+        started = len(proxy.requests)
+        assert ask(name, endpoint=proxy.url) == content_of(archive, name)
+        assert len(proxy.requests) - started <= 40, "by hand its neighbours tell whose WAL it is"
+    started = len(proxy.requests)
+    ask(behind(names[-1], archive), endpoint=proxy.url, status=1)
+    ask("00000003.history", endpoint=proxy.url, status=1)
+    assert ask("00000002.history") == (archive.path / "00000002.history").read_bytes()
+    # An empty directory, and one that is not there, are as good as none; what is there is not fetched.
+    (place / "empty").mkdir()
+    for directory in (place / "empty", place / "nothing"):
+        assert ask(names[0], "-D", directory) == content_of(archive, names[0])
+        assert "does not answer" not in ask.said
+        ask(behind(names[-1], archive), "-D", directory, status=1)
+    started = len(proxy.requests)
+    assert ask(names[0], "-D", archive.path, "--prefetch", "0", endpoint=proxy.url) == content_of(archive, names[0])
+    assert len(proxy.requests) == started
+    # One is missing, and a later one is there.
+    bucket.remove(next(key for key in bucket.keys() if names[1] in key))
+    ask(names[1], status=200)
+    assert "later segments of this timeline are there" in ask.said
+    assert ask(names[1], "-D", archive.path) == content_of(archive, names[1])
+    # At a place where nothing is, nothing is known to be absent.
+    ask(names[0], prefix="elsewhere", status=200)
+    assert "there is no WAL at all at this place of the store" in ask.said
+    ask(names[0], "--allow-empty", prefix="elsewhere", status=1)
+
+
+def test_trouble_is_never_absence(archive, bucket, proxy, ask):
+    """P9: also for who has everything but this file in a directory."""
+    push(archive, bucket)
+    names = names_of(archive)
+    absent = behind(names[-1], archive)
+    frozen = (403, [], "<Error><Code>InvalidObjectState</Code></Error>")
+    for answer, told in (
+            ((503, [], "<Error><Code>SlowDown</Code></Error>"), "SlowDown"),
+            ((500, [], ""), "500"),
+            ((403, [], "<Error><Code>AccessDenied</Code></Error>"), "AccessDenied"),
+            ((404, [], "<Error><Code>NoSuchBucket</Code></Error>"), "NoSuchBucket"),
+            ((404, [], ""), "404"),
+            ((200, [], "<Error><Code>InternalError</Code></Error>"), "InternalError"),
+            ((200, [], ""), "200"),
+            ((301, [("x-amz-bucket-region", "eu-west-1")], ""), "eu-west-1"),
+            ("reset", ""), ("half", "")):
+        proxy.decide = lambda request: answer
+        for name in (names[0], absent, "00000002.history", "00000003.history"):
+            ask(name, endpoint=proxy.url, status=200)
+            assert told in ask.said, (name, answer, ask.said)
+        ask(absent, "-D", archive.path, endpoint=proxy.url, status=200)
+        assert ask(names[0], "-D", archive.path, endpoint=proxy.url) == content_of(archive, names[0])
+    # The listing comes, and the object does not.
+    for answer in (frozen, (503, [], ""), (403, [], ""), "reset", "half", (404, [], "<Error><Code>NoSuchBucket</Code></Error>")):
+        proxy.decide = lambda request: None if "list-type" in request.path else answer
+        ask(names[0], endpoint=proxy.url, status=200)
+    proxy.decide = lambda request: frozen if "list-type" not in request.path else None
+    ask(names[0], endpoint=proxy.url, status=200)
+    assert "have it restored there first" in ask.said
+    # And each request in turn.
+    proxy.decide = lambda request: None
+    started = len(proxy.requests)
+    ask(absent, endpoint=proxy.url, status=1)
+    for fatal in range(1, len(proxy.requests) - started + 1):
+        before = len(proxy.requests)
+        proxy.decide = lambda request: (503, [], "") if request.number - before >= fatal else None
+        ask(absent, endpoint=proxy.url, status=200)
+    ask(names[0], endpoint="http://127.0.0.1:1", status=200)
+    ask(absent, endpoint="http://127.0.0.1:1", status=200)
+    ask(absent, env={**ENVIRONMENT, "AWS_SECRET_ACCESS_KEY": "wrong"}, status=200)
+    assert "SignatureDoesNotMatch" in ask.said
+    ask(absent, env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}, status=200)
+    assert "there are no credentials for the store" in ask.said
+
+
+def test_few_requests_however_much_there_is(archive, bucket, proxy, ask, place):
+    """Beside a server, which knows whose WAL it wants."""
+    push(archive, bucket)
+    names = names_of(archive)
+    header = content_of(archive, names[0])[:40]
+    (place / "global").mkdir()
+    (place / "global" / "pg_control").write_bytes(header[24:32] + bytes(8184))
+    (place / "pg_wal").mkdir()
+
+    def count(name, status):
+        started = len(proxy.requests)
+        result = pgweir("restore", *words_for(bucket, proxy.url), "--retry-for", "0", name, "pg_wal/RECOVERYXLOG",
+                        env=ENVIRONMENT, cwd=place)
+        assert result.returncode == status, result.stderr
+        return len(proxy.requests) - started
+
+    assert count(names[0], 0) == 2
+    assert count(behind(names[-1], archive), 1) <= 3
+    assert count("00000003.history", 1) <= 3
+    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
+    assert count(names[2], 200) <= 3
+
+
+def test_what_others_have_filled_is_read(archive, bucket, ask):
+    """Barman's and WAL-G's keys and forms; no record of pgweir's is there."""
+    archive_files = sorted(archive.finished().values())
+    lz4 = archive_files[-1]
+    run(["lz4", "-q", lz4, f"{lz4}.lz4"])
+    lz4.unlink()
+    for path in archive.finished().values():
+        bucket.put(f"barman/main/wals/{path.name[:16]}/{path.name}", path.read_bytes())
+        bucket.put(f"wal-g/wal_005/{path.name}", path.read_bytes())
+    history = (archive.path / "00000002.history").read_bytes()
+    run(["zstd", "-q", archive.path / "00000002.history"])
+    bucket.put("barman/main/wals/00000002.history", history)
+    bucket.put("wal-g/wal_005/00000002.history.zst", (archive.path / "00000002.history.zst").read_bytes())
+    # What barman-cloud-backup and wal-g backup-push leave beside.
+    bucket.put("barman/main/base/20260101T000000/data.tar.gz", b"a backup")
+    bucket.put("wal-g/basebackups_005/base_1/tar_partitions/part_1.tar.lz4", b"a backup")
+    assert {path.suffix for path in archive.finished().values()} == {"", ".gz", ".zst", ".lz4"}
+    for prefix, layout in (("barman", []), ("wal-g", ["--store-layout", "wal-g"])):
+        for name in names_of(archive):
+            assert ask(name, *layout, prefix=prefix) == content_of(archive, name), (prefix, name)
+        assert ask("00000002.history", *layout, prefix=prefix) == history
+        ask(behind(names_of(archive)[-1], archive), *layout, prefix=prefix, status=1)
+        listed = pgweir("status", *words_for(bucket, prefix=prefix), *layout, "--json", env=ENVIRONMENT)
+        assert listed.returncode == 0, listed.stderr
+        [end, *_] = json.loads(listed.stdout)["store"]["timelines"]
+        assert (end["first"], end["last"]) == (names_of(archive)[0], names_of(archive)[-1])
+
+
+def test_a_moment_is_found_in_the_bucket(archive, bucket):
+    push(archive, bucket)
+    for unfinished in archive.path.glob("*.partial"):
+        unfinished.unlink()
+    when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S+00")
+    here = pgweir("restore", "-D", archive.path, "--find-time", when, "--timeline", "1", "--json")
+    there = pgweir("restore", *words_for(bucket), "--find-time", when, "--timeline", "1", "--json", env=ENVIRONMENT)
+    assert here.returncode == there.returncode == 0, (here.stderr, there.stderr)
+    assert json.loads(here.stdout)["before"] == json.loads(there.stdout)["before"]
+    text = pgweir("restore", *words_for(bucket), "--find-time", when, "--timeline", "1", env=ENVIRONMENT).stdout
+    assert f"pgweir restore --store s3://{bucket.name}/p --store-endpoint {bucket.gateway.url}" in text
+
+
+def test_a_bucket_that_keeps_versions_is_read_as_it_was_filled(archive, bucket, ask):
+    bucket.request("PUT", query={"versioning": ""}, body=b"<VersioningConfiguration><Status>Enabled</Status>"
+                                                         b"</VersioningConfiguration>")
+    push(archive, bucket)
+    names = names_of(archive)
+    key = next(key for key in bucket.keys() if names[0] in key)
+    other = bytearray(content_of(archive, names[0]))
+    other[8192 + 100] ^= 1
+    bucket.put(key, bytes(other))
+    assert ask(names[0]) == content_of(archive, names[0])
+    assert pgweir("verify", *words_for(bucket), "--to", names[-1], env=ENVIRONMENT).returncode in (0, 1)
+
+
+def test_holes_are_known_in_the_bucket(archive, bucket, ask):
+    """Records of losses go there, too: names alone make this hole look like the end."""
+    names = names_of(archive)
+    first = wal.parse_segment(names[-1], archive.segment_size)[1] + 1
+    start, end = (wal.lsn_text((first + count) * archive.segment_size) for count in (0, 2))
+    identifier = int.from_bytes(content_of(archive, names[0])[24:32], "little")
+    high, low = (first * archive.segment_size) >> 32, (first * archive.segment_size) & 0xffffffff
+    record = archive.path / f".pgweir-loss-hole-1-{high:X}-{low:X}"
+    push(archive, bucket)
+    ask(behind(names[-1], archive), status=1)
+    record.write_text(json.dumps({"version": 1, "id": record.name.removeprefix(".pgweir-loss-"), "kind": "hole",
+                                  "timeline": 1, "next_timeline": 1, "begin": start, "end": end, "sound_end": start,
+                                  "system_identifier": str(identifier), "segment_size": archive.segment_size}))
+    push(archive, bucket)
+    assert any("/weir/loss-hole-1-" in key for key in bucket.keys())
+    ask(behind(names[-1], archive), status=200)
+    assert "the record of a hole" in ask.said
+
+
+def test_prune_takes_the_same_from_both(archive, bucket, place):
+    push(archive, bucket)
+    names = names_of(archive)
+    dry = pgweir("prune", "-D", archive.path, *words_for(bucket), "--keep-from", names[2], "--dry-run", env=ENVIRONMENT)
+    assert dry.returncode == 0 and len(keys_of(bucket)) == len(names) + 2, dry.stderr
+    done = pgweir("prune", "-D", archive.path, *words_for(bucket), "--keep-from", names[2], "-v", env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    left = {key.rpartition("/")[2][:24] for key in bucket.keys() if names[0][:8] in key.rpartition("/")[2][:8]}
+    assert left == set(names[2:]) == set(names_of(archive))
+    assert key_of("00000002.history") in bucket.keys()
+    # The newest stay, whatever is said.
+    refused = pgweir("prune", *words_for(bucket), "--keep-from", behind(names[-1], archive), env=ENVIRONMENT)
+    assert refused.returncode == 4 and "newest segments" in refused.stderr, refused.stderr
+    alone = pgweir("prune", *words_for(bucket), "--keep-from", names[3], env=ENVIRONMENT)
+    assert alone.returncode == 0 and f"kept from {names[3]} on" in alone.stdout, alone.stderr
+    assert not any(names[2] in key for key in bucket.keys())
+
+
+def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
+    push(archive, bucket)
+    names = names_of(archive)
+    locked = next(key for key in bucket.keys() if names[0] in key)
+    proxy.decide = lambda request: (
+        (200, [], f"<DeleteResult><Error><Key>{locked}</Key><Code>AccessDenied</Code><Message>locked</Message></Error>"
+                  "</DeleteResult>") if request.method == "POST" else None)
+    result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
+    assert result.returncode == 1, result.stderr
+    assert locked in result.stderr and "did not remove 1 of 2 objects" in result.stderr
+    proxy.decide = lambda request: (503, [], "") if request.method == "POST" else None
+    result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
+    assert result.returncode == 3, result.stderr
+
+
+def test_status_shows_both_ends(archive, bucket, proxy):
+    names = names_of(archive)
+
+    def status(*words, endpoint=None, code=0):
+        result = pgweir("status", *words, *words_for(bucket, endpoint), "--json", env=ENVIRONMENT)
+        assert result.returncode == code, result.stderr
+        return json.loads(result.stdout)
+
+    push(archive, bucket)
+    told = status("-D", archive.path)
+    assert told["store"]["pending_segments"] == 0 and told["store"]["oldest_pending_seconds"] is None
+    alone = status()
+    assert alone["holes"] == [] and alone["store"]["timelines"][0]["first"] == names[0]
+    bucket.remove(next(key for key in bucket.keys() if names[-1] in key))
+    told = status("-D", archive.path)["store"]
+    assert told["pending_segments"] == 1 and told["oldest_pending"].startswith(names[-1])
+    assert told["oldest_pending_seconds"] >= 0 and told["pending_bytes"] > 0
+    # What the directory no longer has is in the store: the archive has no hole.
+    next(path for path in archive.finished().values() if path.name.startswith(names[1])).unlink()
+    assert status("-D", archive.path)["holes"] == []
+    text = pgweir("status", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).stdout
+    assert "1 segment (" in text and "behind, from" in text
+    proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>")
+    told = status("-D", archive.path, endpoint=proxy.url)
+    assert "AccessDenied" in told["store"]["last_error"] and told["timelines"]
+    checked = pgweir("status", "-D", archive.path, *words_for(bucket, proxy.url), "--check", env=ENVIRONMENT)
+    assert checked.returncode in (2, 3) and "the store could not be looked at: " in checked.stdout.splitlines()[0], checked.stdout
+
+
+def test_verify_reads_both_as_one(archive, bucket):
+    (archive.path / "00000002.history").unlink()
+    push(archive, bucket)
+    names = names_of(archive)
+    next(path for path in archive.finished().values() if path.name.startswith(names[1])).unlink()
+    assert pgweir("verify", "-D", archive.path, env=ENVIRONMENT).returncode == 1
+    both = pgweir("verify", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert json.loads(both.stdout)["sound"], both.stdout
+
+
+def test_doctor_tries_the_store(archive, bucket, proxy):
+    def doctor(endpoint=None, status=0):
+        result = pgweir("doctor", *words_for(bucket, endpoint), "--json", env=ENVIRONMENT)
+        assert result.returncode == status, (result.stdout, result.stderr)
+        return json.loads(result.stdout)
+
+    push(archive, bucket)
+    before = bucket.keys()
+    told = json.dumps(doctor())
+    for what in ("objects listed", "never overwritten", "read back", "can be removed", "no rule of the bucket"):
+        assert what in told, told
+    assert bucket.keys() == before
+    bucket.request("PUT", query={"versioning": ""}, body=b"<VersioningConfiguration><Status>Enabled</Status>"
+                                                         b"</VersioningConfiguration>")
+    told = json.dumps(doctor())
+    assert "keeps versions" in told and "does not heed" in told
+    rule = ("<LifecycleConfiguration><Rule><ID>old</ID><Status>Enabled</Status><Filter><Prefix>p/</Prefix></Filter>"
+            "<Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>")
+    proxy.decide = lambda request: (200, [], rule) if "lifecycle" in request.path else None
+    assert "removes the archive's objects after 30 days" in json.dumps(doctor(proxy.url, 1))
+    rule = rule.replace("p/", "other/")
+    assert "removes the archive" not in json.dumps(doctor(proxy.url))
+    rule = ("<LifecycleConfiguration><Rule><Status>Enabled</Status><Transition><Days>1</Days><StorageClass>GLACIER"
+            "</StorageClass></Transition></Rule></LifecycleConfiguration>")
+    assert "to GLACIER" in json.dumps(doctor(proxy.url, 1))
+    proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>") \
+        if "lifecycle" in request.path else None
+    assert "cannot be read" in json.dumps(doctor(proxy.url))
+    proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>")
+    assert "AccessDenied" in json.dumps(doctor(proxy.url, 1))
+
+
+def test_the_machine_is_gone_and_the_bucket_is_there(servers, receivers, new_archive, place, bucket):
+    """A server recovers to the last commit that was sent, from a bucket alone, with a helper that fetches ahead; as
+    docs/store.md says."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
+    begun(archive, primary)
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    for number in range(1, 11):
+        primary.sql(f"INSERT INTO t VALUES ({number})")
+        primary.write_wal(1)
+    primary.switch_wal()
+    archive.wait_covers(primary, 1, primary.flushed())
+    receiver.stop()
+    primary.kill9()
+    push(archive, bucket)
+    for gone in (primary.data, archive.path):
+        shutil.rmtree(gone)
+
+    keys = place / "keys"
+    keys.write_text(f"[default]\naws_access_key_id = {Gateway.key}\naws_secret_access_key = {Gateway.secret}\n")
+    keys.chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(keys, server_user().pw_uid, server_user().pw_gid)
+    restore = " ".join(str(word) for word in [
+        installed(place), "restore", *words_for(bucket), "--store-credentials", keys, "-v", "%f", "%p"])
+    server = recover(servers, backup, "recovered", primary, restore)
+    assert server.sql("SELECT count(*), max(i) FROM t") == "10|10"
+    assert "was fetched and checked before it was asked for" in server.log.read_text()

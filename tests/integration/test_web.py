@@ -1,0 +1,496 @@
+"""The page of an archive: over HTTP, and in a real browser."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from support.browser import Browser, installed
+from support.history import two_weeks
+from support.process import wait_for
+from support.receiver import BINARY, MEMORY_FACTOR, pgweir
+from support.recovery import base_backup
+from support.scenario import create_slot, promote_again, reported, streaming
+from support.server import free_port
+
+EVIL = "<img src=x onerror=document.title='owned'>"
+WIDTHS = {"phone": 390, "desk": 1280, "wall": 2560}
+
+
+@pytest.fixture
+def browser(place):
+    if not installed():
+        pytest.skip("no chromium and chromium-driver (scripts/setup)")
+    made = Browser(place)
+    yield made
+    made.close()
+
+
+def ask(port, path="/", method="GET", body=None, **headers):
+    """(status, headers, body); redirects are not followed."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, data=body,
+                                     headers={key.replace("_", "-"): value for key, value in headers.items()})
+    opener = urllib.request.build_opener(_NoRedirect)
+    try:
+        with opener.open(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def replace(path, content, mode):
+    """In one go, as whoever renews a secret should."""
+    if content is None:
+        path.unlink()
+        return
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(content)
+    fresh.chmod(mode)
+    fresh.rename(path)
+
+
+def raw(port, text):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer.decode(errors="replace")
+
+
+def looked_at(port):
+    """The page has seen the directory."""
+    wait_for(lambda: _status(port) == 200, "the page")
+
+
+def _status(port):
+    try:
+        return ask(port)[0]
+    except OSError:
+        return None
+
+
+def a_busy_archive(servers, receivers, place, new_archive, port, *options):
+    """Three timelines, a hole, two backups, a slot about to be lost, and a file with a bad name."""
+    primary = servers.primary(max_slot_wal_keep_size="24MB", wal_keep_size="24MB")
+    create_slot(primary)
+    archive = new_archive(primary)
+    (archive.path / ".pgweir-history").write_text(json.dumps(two_weeks()))
+    receiver = receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive",
+                                "--web-listen", str(port), "--backups", place / "backups",
+                                *options)
+    streaming(primary)
+    (place / "backups").mkdir()
+    reported(primary, primary.write_wal(2))
+    base_backup(primary, place / "backups" / "sunday")
+    reported(primary, primary.write_wal(4))
+    promote_again(primary)
+    reported(primary, primary.write_wal(3))
+    base_backup(primary, place / "backups" / "monday")
+    reported(primary, primary.write_wal(3))
+    promote_again(primary)
+    end = primary.write_wal(2)
+    archive.wait_covers(primary, 3, end)
+    finished = sorted(path for path in archive.path.iterdir() if re.fullmatch("00000001[0-9A-F]{16}", path.name))
+    victim = finished[len(finished) // 2 + 1]
+    victim.unlink()
+    (archive.path / EVIL.replace("/", "")).write_text("no WAL")
+    return primary, archive, receiver, victim
+
+
+def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_archive, browser):
+    port = free_port()
+    primary, archive, receiver, victim = a_busy_archive(servers, receivers, place, new_archive, port)
+    looked_at(port)
+    browser.size(WIDTHS["desk"], 900)
+    browser.open(f"http://127.0.0.1:{port}/")
+    wait_for(lambda: "segment missing" in (browser.text("#verdict") or ""), "the hole to be told")
+
+    # In words, worst first, with what to do and where it stands.
+    assert browser.text("#verdict .word") == "CRITICAL"
+    wait_for(lambda: "max_slot_wal_keep_size" in browser.text("#verdict"), "the slot to be looked at", 60)
+    findings = browser.texts(".findings .what")
+    assert re.search(r"CRITICAL 1 segment missing from 0/\w+ to 0/\w+ \(timeline 3\)", findings[0]), findings
+    assert any("max_slot_wal_keep_size" in finding and "WARNING" in finding for finding in findings), findings
+    assert "pgweir import" in browser.texts(".findings .todo")[0]
+    link = browser.run("return document.querySelector('.chapter a').getAttribute('href')")
+    assert link == "troubleshooting#the-server-no-longer-has-the-wal"
+    assert browser.run("return document.title").startswith("CRITICAL")
+    assert "left before it is lost" in browser.text("#receiver")
+    assert f"127.0.0.1:{primary.port}" in browser.text("#receiver")
+
+    # The tree: each timeline a row, the hole, the backups with what they can be recovered to.
+    labels = browser.texts("#timelines svg .label")
+    assert [label.split(",")[0] for label in labels] == ["timeline 1", "timeline 2", "timeline 3"]
+    said = browser.says("#tree-x")
+    assert sum("HOLE, 1 segment missing" in each for each in said) == 1, said
+    assert sum(each.startswith("backup ") for each in said) == 2, said
+    monday, = [each for each in said if "monday" in each]
+    assert "recoverable up to" in monday
+    assert browser.run("return document.querySelectorAll('#tree-x line.branch').length") == 2
+    assert any("(.partial)" in each for each in said)
+    assert "sunday" in browser.text("#recovery") and "monday" in browser.text("#recovery")
+
+    # Two weeks and six hours, which were there before the receiver began.
+    assert len(browser.texts("#hours tr")) == 15
+    said_hours = browser.says("#hours-x")
+    assert len(said_hours) > 13 * 24 and sum("streamed 0% of the time" in each for each in said_hours) == 2
+    charts = [browser.says(f"#chart-{number}") for number in (1, 2, 3)]
+    assert [len(each) for each in charts] == [72, 72, 72]
+    assert any("45.8 MB behind at worst" in each for each in charts[0]), charts[0]
+    assert any("p99 140 ms" in each for each in charts[2]), charts[2]
+    assert "could not connect" in browser.text("#troubles") and "118 times" in browser.text("#troubles")
+
+    # A name in the archive is a name.
+    assert EVIL in browser.run("return document.querySelector('#text pre').textContent")
+    assert browser.run("return document.images.length") == 0
+    assert browser.run("return document.title") != "owned"
+
+    # The keyboard alone.
+    browser.run("document.body.focus()")
+    for _ in range(30):
+        if browser.focused() == "tree-x":
+            break
+        browser.press("Tab")
+    assert browser.focused() == "tree-x"
+    browser.press("ArrowRight")
+    first = browser.text("#tree-x .says-now")
+    assert first == said[0]
+    browser.press("End")
+    assert browser.text("#tree-x .says-now") == said[-1]
+    browser.press("Escape")
+    assert browser.text("#tree-x .says-now").strip() == ""
+    assert browser.complaints() == []
+
+    for name, width in WIDTHS.items():
+        for scheme in ("light", "dark"):
+            browser.media(prefers_color_scheme=scheme)
+            browser.size(width, 900)
+            browser.screenshot(f"trouble-{name}-{scheme}")
+            assert browser.too_wide() == [], name
+    browser.media(type="print")
+    browser.size(WIDTHS["desk"], 900)
+    browser.screenshot("trouble-print")
+    browser.media()
+
+    # Live: a promotion comes by itself, and what has the focus keeps it.
+    browser.run("document.getElementById('tree-x').focus()")
+    promote_again(primary)
+    reported(primary, primary.write_wal(2))
+    wait_for(lambda: len(browser.texts("#timelines svg .label")) == 4, "timeline 4 to be drawn", 60)
+    assert browser.focused() == "tree-x"
+    assert "switched to timeline 4" in wait_for(lambda: browser.text("#troubles"), "what happened")
+
+    # The chapter is there, also without the world.
+    browser.open(f"http://127.0.0.1:{port}/{link}")
+    assert browser.text(":target") == "The server no longer has the WAL"
+    assert browser.complaints() == []
+
+    # The server is lost, and comes back.
+    browser.open(f"http://127.0.0.1:{port}/")
+    receiver.stop()
+    wait_for(lambda: "does not answer since" in (browser.text("#lost") or ""), "the loss to be said", 60)
+    assert browser.run("return document.title").startswith("✕")
+    browser.screenshot("lost-desk-light")
+    receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive", "--web-listen", str(port))
+    wait_for(lambda: browser.text("#lost") is None, "the server to be back", 60)
+    wait_for(lambda: browser.run("return document.title").startswith("CRITICAL"), "the title of before")
+
+
+def test_one_file_without_scripts(servers, receivers, place, new_archive, browser):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(3))
+    (archive.path / EVIL).write_text("no WAL")
+    page = place / "status.html"
+    done = pgweir("status", "-D", archive.path, "--html", page)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "<script" not in text and "<img" not in text and "http" not in re.sub(r"http-equiv", "", text)
+    browser.size(WIDTHS["desk"], 900)
+    browser.open(page.as_uri())
+    assert browser.text("#verdict .word") == "OK"
+    assert "Streaming from" in browser.text("#verdict")
+    assert browser.run("return getComputedStyle(document.querySelector('#verdict')).borderLeftWidth") == "10px"
+    assert f"Archive {archive.path}" in browser.text("#text pre")
+    assert browser.complaints() == []
+    browser.screenshot("single-file")
+    receiver.stop()
+    assert pgweir("status", "-D", archive.path, "--html", page).returncode == 0
+    browser.open(page.as_uri())
+    assert browser.text("#verdict .word") == "CRITICAL"
+    assert "no receiver runs" in browser.text("#verdict")
+    refused = pgweir("status", "-D", archive.path, "--html", place / "nowhere" / "x.html")
+    assert refused.returncode == 4 and "nowhere" in refused.stderr
+    assert pgweir("status", "-D", archive.path, "--backups", place).returncode == 2
+
+
+def test_only_what_there_is_for_whom_it_is(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port), "--web-host", "wal.example.org",
+                     "--ready-max-lag", "1GB")
+    streaming(primary)
+    looked_at(port)
+    assert ask(port, "/healthz")[::2] == (200, "ok\n")
+    wait_for(lambda: ask(port, "/readyz")[0] == 200, "it to be ready")
+    status, headers, _ = ask(port)
+    assert status == 200 and "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert json.loads(ask(port, "/status.json")[2])["receiver"]["state"] == "streaming"
+    # the port of the page has the metrics, too
+    assert "pgweir_receiver_up" in ask(port, "/metrics")[2]
+    for path in ("/../", "/../../etc/passwd", "/%2e%2e/etc/passwd", "//etc/passwd", "/.pgweir-status",
+                 *(f"/{name}" for name in archive.names())):
+        assert raw(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith("HTTP/1.1 404 "), path
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"):
+        answer = raw(port, f"{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert re.match(r"HTTP/1.1 40[05] ", answer), answer
+    assert ask(port, method="HEAD")[::2] == (200, "")
+    for host in ("evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example"):
+        assert ask(port, Host=host)[0] == 421, host
+        assert ask(port, "/status.json", Host=host)[0] == 421
+        assert ask(port, "/healthz", Host=host)[0] == 200, "a probe comes by any name"
+    for host in ("wal.example.org", "LOCALHOST:1", f"127.0.0.1:{port}", "[::1]"):
+        assert ask(port, Host=host)[0] == 200, host
+    for nonsense in ("\x16\x03\x01\x02\x00", "GET /\r\n\r\n", "GET / HTTP/1.1\r\nX: " + "x" * 20000, "\r\n" * 3):
+        assert "200" not in raw(port, nonsense)[:12]
+    assert ask(port)[0] == 200
+
+
+def test_probes_tell_why(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    wait_for(lambda: ask(port, "/readyz")[0] == 200, "it to be ready")
+    primary.stop()
+    wait_for(lambda: ask(port, "/readyz")[0] == 503, "it not to be")
+    assert "does not stream" in ask(port, "/readyz")[2]
+    assert str(primary.port) not in ask(port, "/readyz")[2]
+    assert ask(port, "/healthz")[0] == 200
+
+
+def test_others_need_the_token(servers, receivers, place, new_archive, browser):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    token = place / "token"
+    refused = pgweir("receive", "-D", archive.path, "-d", primary.conninfo(), "--web-listen", f"*:{port}")
+    assert refused.returncode == 2 and "--web-token-file" in refused.stderr
+    for content, mode, why in (("0123456789abcdef\n", 0o644, "others have access"), ("short", 0o600, "16 characters"),
+                               ("a" * 20 + "\n" + "b" * 20, 0o600, "single line")):
+        token.write_text(content)
+        token.chmod(mode)
+        refused = pgweir("receive", "-D", archive.path, "-d", primary.conninfo(), "--web-listen", f"*:{port}",
+                         "--web-token-file", token)
+        assert refused.returncode == 2 and why in refused.stderr, refused.stderr
+    token.write_text("a secret of this test\n")
+    token.chmod(0o600)
+    receiver = receivers.pgweir(archive, primary, "--web-listen", f"*:{port}", "--web-token-file", token,
+                                "--metrics-listen", f"0.0.0.0:{port}")
+    streaming(primary)
+    good = "Bearer a secret of this test"
+    wait_for(lambda: ask(port, Authorization=good)[0] == 200, "the page")
+    assert ask(port)[0] == 303
+    assert ask(port, "/status.json")[0] == 401
+    assert ask(port, "/status.json", Authorization="Bearer another")[0] == 401
+    assert ask(port, "/healthz")[0] == 200
+    # --metrics-listen of the same port: without a token, as by itself
+    assert "pgweir_receiver_up" in ask(port, "/metrics", Host="prometheus.example")[2]
+    assert ask(port, "/login", "POST", b"token=wrong")[0] == 403
+
+    browser.size(WIDTHS["desk"], 700)
+    browser.open(f"http://127.0.0.1:{port}/")
+    assert browser.text("#login label").startswith("Token")
+    browser.screenshot("login")
+    browser.press(*"wrong", "Enter")
+    wait_for(lambda: "not the token" in (browser.text("#login") or ""), "the refusal")
+    assert [each for each in browser.complaints() if "403" not in each] == []
+    browser.press(*"a secret of this test", "Enter")
+    wait_for(lambda: browser.text("#verdict .word") == "OK", "the page")
+    assert browser.run("return document.cookie") == "", "no script sees it"
+    assert "a secret" not in receiver.said()
+
+    # A new token, after SIGHUP; what is wrong leaves the old one.
+    wrong = (("half\n", 0o600, "16 characters"), ("the next secret of it\n", 0o644, "others have access"),
+             (None, 0, "cannot be read"))
+    for number, (content, mode, why) in enumerate(wrong, 1):
+        replace(token, content, mode)
+        receiver.send(signal.SIGHUP)
+        wait_for(lambda: receiver.said().count("the token as it was stays in force") == number, "the refusal")
+        assert why in receiver.said()
+        assert ask(port, Authorization=good)[0] == 200
+    replace(token, "the next secret of it\n", 0o600)
+    receiver.send(signal.SIGHUP)
+    receiver.wait_log("the token file .* is read anew")
+    assert ask(port, "/main", Authorization=good)[0] == 401
+    assert ask(port, "/main", Authorization="Bearer the next secret of it")[0] == 200
+    wait_for(lambda: browser.text("#login"), "who came by the old one to be asked for the new one", 60)
+
+
+def test_the_figures_survive_a_restart(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    kept = archive.path / ".pgweir-history"
+    kept.write_text("{ not one")
+    receiver = receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    looked_at(port)
+    promote_again(primary)
+    reported(primary, primary.write_wal(1))
+    wait_for(lambda: "switched to timeline 2" in ask(port, "/main")[2], "what happened")
+    receiver.stop()  # the last word
+    assert kept.stat().st_mode & 0o777 == 0o600
+    receiver = receivers.pgweir(archive, primary, "--web-listen", str(port))
+    looked_at(port)
+    wait_for(lambda: "switched to timeline 2" in ask(port, "/main")[2], "what had happened before")
+    assert ".pgweir-history" not in pgweir("status", "-D", archive.path).stdout
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+
+
+def test_slow_clients_hold_up_neither_the_page_nor_the_receiver(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    receiver = receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    looked_at(port)
+    primary.pgbench_init()
+    slow = []
+    for number in range(100):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        if number % 2:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and reads nothing
+        else:
+            connection.sendall(b"GET / HTTP/1.1\r\nHo")  # and says nothing more
+        slow.append(connection)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        writers = pool.submit(primary.pgbench, clients=8, transactions=50)
+        answers = 0
+        while not writers.done() or answers < 10:
+            assert ask(port, "/main")[0] == 200
+            answers += 1
+        writers.result()
+    reported(primary, primary.flushed())
+    for connection in slow:
+        connection.close()
+    assert ask(port)[0] == 200
+    descriptors = len(os.listdir(f"/proc/{receiver.pid}/fd"))
+    assert descriptors < 200, descriptors
+
+
+def test_many_archives_the_worst_first(servers, receivers, place, new_archive, browser):
+    primary = servers.primary()
+    good, bad, other = (new_archive(primary, name) for name in ("good", "bad", "other"))
+    ports = {name: free_port() for name in ("other", "fleet")}
+    token = place / "token"
+    token.write_text("a secret of this test\n")
+    token.chmod(0o600)
+    receivers.pgweir(good, primary)
+    streaming(primary)
+    elsewhere = receivers.pgweir(other, primary, "--web-listen", f"0.0.0.0:{ports['other']}", "--web-token-file", token)
+    wait_for(lambda: len(primary.walsenders()) == 2, "both to stream")
+    reported(primary, primary.write_wal(4))
+    for archive in (good, other):
+        archive.wait_covers(primary, 1, primary.flushed())
+    for path in good.finished().values():
+        (bad.path / path.name).write_bytes(path.read_bytes())
+    (bad.path / sorted(path.name for path in bad.path.iterdir())[1]).unlink()
+    (place / "fleet.ini").write_text(
+        f"[good]\ndirectory = {good.path}\n"
+        f"[bad]\ndirectory = {bad.path}\nreceiver = none\n"
+        f"[other]\nurl = http://127.0.0.1:{ports['other']}\ntoken-file = {token}\n"
+        f"[gone]\nurl = http://127.0.0.1:{free_port()}\n"
+        f"[unmounted]\ndirectory = {place}/nowhere\n")
+    process = receivers.start([BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(ports["fleet"])])
+    process.wait_log("5 archives at http")
+    browser.size(WIDTHS["desk"], 900)
+    browser.open(f"http://127.0.0.1:{ports['fleet']}/")
+    rows = "#fleet tr[id]"
+    wait_for(lambda: not any("not asked" in row for row in browser.texts(rows)), "all to be asked")
+    wait_for(lambda: browser.text("#verdict .title") == "3 of 5 need somebody", "the figures")
+    order = browser.run("return Array.from(document.querySelectorAll(arguments[0]), e => e.id)", rows)
+    assert order[0] == "row-bad" and set(order[1:3]) == {"row-gone", "row-unmounted"}, order
+    assert order[3:] == ["row-good", "row-other"], order
+    assert "missing from" in browser.text("#row-bad")
+    assert "does not answer" in browser.text("#row-gone") and "CRITICAL" in browser.text("#row-gone")
+    assert "caught up" in browser.text("#row-other")
+    assert browser.complaints() == []
+    for name, width in WIDTHS.items():
+        browser.size(width, 700)
+        browser.screenshot(f"fleet-{name}")
+    browser.size(WIDTHS["desk"], 700)
+    # one click to each
+    browser.run("document.querySelector('#row-bad a').focus()")
+    browser.press("Enter")
+    wait_for(lambda: "segment missing" in (browser.text("#verdict") or ""), "its own page")
+    assert browser.run("return location.pathname") == "/archive/bad/"
+    assert any("HOLE" in each for each in browser.says("#tree-x"))
+    browser.run("document.querySelector('.chapter a').click()")
+    wait_for(lambda: browser.text(":target") == "The server no longer has the WAL", "the chapter")
+    assert browser.complaints() == []
+    for path in ("/archive/", "/archive/none/", "/archive/good", "/archive/../etc/passwd", "/archive/good/../bad/"):
+        assert raw(ports["fleet"], f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith("HTTP/1.1 404 "), path
+    assert ask(ports["fleet"], "/archive/other/")[0] == 303
+    # The token of a page elsewhere changes: here it is read anew by SIGHUP.
+    replace(token, "the next secret of it\n", 0o600)
+    elsewhere.send(signal.SIGHUP)
+    elsewhere.wait_log("is read anew")
+    wait_for(lambda: "does not take the token" in ask(ports["fleet"])[2], "the old one to be refused", 60)
+    token.chmod(0o644)
+    process.send(signal.SIGHUP)
+    process.wait_log("the token as it was stays in force")
+    token.chmod(0o600)
+    process.send(signal.SIGHUP)
+    process.wait_log("the token file .* is read anew")
+    wait_for(lambda: "does not take the token" not in ask(ports["fleet"])[2], "the new one to be taken", 60)
+    assert ask(ports["fleet"], Host="evil.example")[0] == 421
+    process.stop()
+
+
+def test_two_hundred_archives_in_one_process(servers, receivers, place, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    port = free_port()
+    (place / "fleet.ini").write_text("".join(f"[a{number}]\ndirectory = {archive.path}\n" for number in range(200)))
+    process = receivers.start([BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(port)])
+    process.wait_log("200 archives")
+    wait_for(lambda: "all 200 are well" in ask(port)[2], "all to be asked", 60)
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    resident = int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1))
+    assert resident < 150_000 * MEMORY_FACTOR, f"{resident} kB"
+    assert len(ask(port)[2]) < 200_000
+    process.stop()
+
+
+def test_a_fleet_file_is_read_with_care(place):
+    for text, why in (("[a]\n", "directory or a url"), ("[a]\nurl = gopher://x\n", "http://"), ("", "names no archive")):
+        (place / "fleet.ini").write_text(text)
+        refused = pgweir("web", "--fleet", place / "fleet.ini", "--web-listen", str(free_port()))
+        assert refused.returncode == 2 and why in refused.stderr, refused.stderr
+    assert pgweir("web", "--web-listen", str(free_port())).returncode == 2
+    assert pgweir("web", "--fleet", place / "fleet.ini").returncode == 2

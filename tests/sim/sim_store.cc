@@ -1,0 +1,349 @@
+#include "sim_store.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "archive/content.h"
+#include "codec/codec.h"
+#include "crypto/digest.h"
+#include "fiber.h"
+#include "store/memory_bytes.h"
+
+namespace weir::sim {
+
+using namespace std::chrono_literals;
+using store::StoreError;
+using store::Trouble;
+
+namespace {
+
+/// So long somebody waits for an answer that does not come.
+constexpr auto kPatience = 30s;
+
+std::string md5_of(std::span<const std::byte> bytes) {
+  crypto::Digest md5(crypto::Digest::Kind::md5);
+  md5.add(bytes);
+  return crypto::to_hex(md5.finish());
+}
+
+}  // namespace
+
+SimStore::SimStore(const Lineage& lineage, Scheduler& scheduler, Random& random, Story& story)
+    : lineage_(lineage),
+      scheduler_(scheduler),
+      random_(random),
+      story_(story),
+      layout_(store::Layout::Form::barman, {"simulated", ""}, kName),
+      conditions_(random.one_in(6)   ? Conditions::ignored
+                  : random.one_in(6) ? Conditions::refused
+                                     : Conditions::heeded) {}
+
+void SimStore::tick(bool quiet) {
+  quiet_ = quiet;
+  std::erase_if(late_, [&](Late& late) {
+    if (!quiet && !random_.one_in(20)) return false;
+    story_.tell("the store does what it was asked long ago: PUT {}", late.key);
+    static_cast<void>(place(late.key, std::move(late.object), late.condition));
+    return true;
+  });
+  if (quiet) return;
+  if (story_.now >= away_until_ && random_.one_in(150)) {
+    away_until_ = story_.now + std::chrono::milliseconds(random_.any_size(14'400'000));
+    story_.tell("the store is away for {} s", (away_until_ - story_.now) / 1s);
+  }
+  if (random_.one_in(250)) lose_one();
+}
+
+void SimStore::make_good() {
+  away_until_ = {};
+  quiet_ = true;
+  for (auto each = objects_.begin(); each != objects_.end();) {
+    if (!segment_of(each->first) || right(each->first, each->second)) {
+      ++each;
+      continue;
+    }
+    story_.tell("somebody removes {}, which is another branch's", each->first);
+    each = objects_.erase(each);
+  }
+}
+
+void SimStore::lose_one() {
+  if (objects_.empty()) return;
+  const auto chosen =
+      std::next(objects_.begin(), static_cast<std::ptrdiff_t>(random_.below(objects_.size())));
+  const auto file = segment_of(chosen->first);
+  if (!file) return;
+  story_.tell("the store loses {}", chosen->first);
+  const bool was_right = right(chosen->first, chosen->second);
+  objects_.erase(chosen);
+  if (was_right && count(file->segment) == 0) lost_.insert(file->segment);
+}
+
+std::optional<archive::SegmentFileName> SimStore::segment_of(const std::string& key) const {
+  const auto name = layout_.file_of(key);
+  const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
+  return file && !file->partial ? file : std::nullopt;
+}
+
+bool SimStore::right(const std::string& key, Object& object) const {
+  if (object.right) return *object.right;
+  const auto file = segment_of(key);
+  const auto start = file->segment.start(kSegment);
+  const auto end = start + kSegmentBytes;
+  Bytes raw;
+  try {
+    store::MemoryBytes bytes(*object.bytes);
+    archive::read_content(bytes, file->method, key, [&](std::span<const std::byte> piece) {
+      raw.insert(raw.end(), piece.begin(), piece.end());
+      return raw.size() <= kSegmentBytes;
+    });
+  } catch (const Error&) {
+    raw.clear();
+  }
+  object.right =
+      file->segment.timeline() <= lineage_.newest() &&
+      end <= lineage_.end(file->segment.timeline()) && raw.size() == kSegmentBytes &&
+      std::memcmp(raw.data(), lineage_.bytes(file->segment.timeline(), start, end).data(),
+                  raw.size()) == 0;
+  return *object.right;
+}
+
+bool SimStore::has(wal::SegmentName segment) {
+  const auto first = objects_.lower_bound(layout_.key(segment));
+  for (auto each = first; each != objects_.end() && each->first.starts_with(layout_.key(segment));
+       ++each)
+    if (segment_of(each->first) && right(each->first, each->second)) return true;
+  return false;
+}
+
+std::size_t SimStore::count(wal::SegmentName segment) const {
+  std::size_t count = 0;
+  for (auto each = objects_.lower_bound(layout_.key(segment));
+       each != objects_.end() && each->first.starts_with(layout_.key(segment)); ++each)
+    if (segment_of(each->first)) ++count;
+  return count;
+}
+
+bool SimStore::seems_pruned(wal::SegmentName segment) const {
+  if (!has_lost(segment)) return false;
+  return std::none_of(objects_.begin(), objects_.end(), [&](const auto& each) {
+    const auto file = segment_of(each.first);
+    return file && file->segment < segment;
+  });
+}
+
+/// The keeper hears of an object.
+void SimStore::asked(const std::string& key) {
+  const auto file = segment_of(key);
+  if (file && scheduler_.current() == kKeeper && has(file->segment)) asked_.insert(file->segment);
+}
+
+void SimStore::on_left_to_us(wal::SegmentName segment) {
+  if (asked_.contains(segment)) return;
+  complaint_ = Violation{"P17", fmt::format("{} leaves the archive, and nobody has just seen that "
+                                            "the store has it{}",
+                                            segment, has(segment) ? "" : ": it has not")};
+}
+
+void SimStore::on_counted(wal::SegmentName segment) {
+  if (has(segment) || has_lost(segment)) return;
+  complaint_ = Violation{
+      "P15", fmt::format("{} counts as sent, and the store has never had its WAL", segment)};
+}
+
+/// A request and its answer, or what becomes of them.
+template <typename Action>
+auto SimStore::with(Action action) -> decltype(action()) {
+  const auto fail = [&](Trouble trouble, const char* what) {
+    ++failures_;
+    throw StoreError(trouble, what);
+  };
+  if (!Fiber::inside()) {
+    if (answers_left_ && (*answers_left_)-- == 0) {
+      answers_left_ = 0;
+      fail(Trouble::unreachable, "nobody answers");
+    }
+    return action();
+  }
+  scheduler_.pause();
+  if (quiet_) return action();
+  if (random_.coin())
+    scheduler_.sleep_until(story_.now + std::chrono::microseconds(random_.any_size(60'000)));
+  if (story_.now < away_until_) {
+    if (random_.coin()) scheduler_.sleep_until(std::min(away_until_, story_.now + kPatience));
+    fail(Trouble::unreachable, "nobody answers");
+  }
+  switch (random_.below(160)) {
+    case 0:
+    case 1:
+    case 2:
+      fail(Trouble::throttled, "SlowDown");
+      break;
+    case 3:
+    case 4:
+    case 5:
+      fail(Trouble::unreachable, "the request is lost");
+      break;
+    case 6:
+      fail(Trouble::unreachable, "200 with an error in it");
+      break;
+    case 7:
+      fail(Trouble::clock, "RequestTimeTooSkewed");
+      break;
+    case 8:
+      fail(Trouble::expired, "ExpiredToken");
+      break;
+    case 9:
+      if (random_.one_in(3)) fail(Trouble::refused, "AccessDenied");
+      break;
+    default:
+      break;
+  }
+  auto result = action();
+  if (random_.one_in(40)) fail(Trouble::unreachable, "the answer is lost");
+  return result;
+}
+
+SimStore::Object SimStore::object_of(const store::Content& content) const {
+  Bytes bytes(static_cast<std::size_t>(content.bytes->size()));
+  bytes.resize(content.bytes->read_at(0, bytes));
+  return {std::make_shared<const Bytes>(std::move(bytes)), content.md5, content.metadata};
+}
+
+store::ObjectStore::Put SimStore::place(const std::string& key, Object object, bool condition) {
+  const auto there = objects_.find(key);
+  const auto segment = segment_of(key);
+  if (there != objects_.end()) {
+    if (condition && conditions_ == Conditions::heeded) return Put::taken;
+    const bool wal = segment || key.starts_with(layout_.wal_prefix());
+    if (wal && *there->second.bytes != *object.bytes) {
+      complaint_ = Violation{"P15", fmt::format("{} is overwritten by other bytes", key)};
+      return Put::stored;
+    }
+  }
+  ++stored_;
+  objects_.insert_or_assign(key, std::move(object));
+  if (segment) lost_.erase(segment->segment);
+  return Put::stored;
+}
+
+/// It is a moment quicker. (A store that heeds no conditions cannot keep two apart, and says so.)
+void SimStore::another_archiver(const std::string& key) {
+  const auto file = segment_of(key);
+  if (!file || conditions_ != Conditions::heeded || objects_.contains(key)) return;
+  if (file->method != codec::Method::none && file->method != codec::Method::zstd) return;
+  const auto start = file->segment.start(kSegment);
+  if (lineage_.end(file->segment.timeline()) < start + kSegmentBytes) return;
+  const auto truth = lineage_.bytes(file->segment.timeline(), start, start + kSegmentBytes);
+  Bytes raw(truth.begin(), truth.end());
+  const bool other_branch = random_.one_in(5);
+  if (other_branch)
+    if (const auto spot =
+            lineage_.spot(file->segment.timeline(), start, start + kSegmentBytes, random_))
+      raw[spot->byte - start] ^= std::byte{4};
+  Bytes packed;
+  if (file->method == codec::Method::zstd) {
+    const auto compressor = codec::make_compressor({codec::Method::zstd, 9}, raw.size());
+    const auto take = [&](std::span<const std::byte> bytes) {
+      packed.insert(packed.end(), bytes.begin(), bytes.end());
+    };
+    compressor->feed(raw, take);
+    compressor->finish(take);
+  } else {
+    packed = std::move(raw);
+  }
+  story_.tell("another archiver has put {}{}", key, other_branch ? ", of another branch" : "");
+  const auto etag = md5_of(packed);
+  static_cast<void>(place(key, {std::make_shared<const Bytes>(std::move(packed)), etag, {}}, true));
+}
+
+store::ObjectStore::Put SimStore::put_if_absent(const std::string& key,
+                                                const store::Content& content) {
+  auto object = object_of(content);
+  if (Fiber::inside() && !quiet_ && random_.one_in(60)) {
+    late_.push_back({key, std::move(object), true});
+    ++failures_;
+    throw StoreError(Trouble::unreachable, "the request is on its way for too long");
+  }
+  const auto result = with([&] {
+    if (conditions_ == Conditions::refused) throw StoreError(Trouble::unable, "NotImplemented");
+    if (Fiber::inside() && !quiet_ && random_.one_in(20)) another_archiver(key);
+    return place(key, std::move(object), true);
+  });
+  if (result == Put::stored) asked(key);
+  return result;
+}
+
+void SimStore::put(const std::string& key, const store::Content& content) {
+  auto object = object_of(content);
+  with([&] {
+    if (Fiber::inside() && !quiet_ && random_.one_in(20)) another_archiver(key);
+    return place(key, std::move(object), false);
+  });
+  asked(key);
+}
+
+std::optional<store::ObjectHead> SimStore::head(const std::string& key) {
+  const auto head = with([&]() -> std::optional<store::ObjectHead> {
+    const auto found = objects_.find(key);
+    if (found == objects_.end()) return std::nullopt;
+    return store::ObjectHead{found->second.bytes->size(), found->second.etag,
+                             found->second.metadata};
+  });
+  if (head) asked(key);
+  return head;
+}
+
+bool SimStore::get(const std::string& key, const std::optional<Range>& range,
+                   const codec::Sink& sink) {
+  const auto content = with([&]() -> std::shared_ptr<const Bytes> {
+    const auto found = objects_.find(key);
+    return found == objects_.end() ? nullptr : found->second.bytes;
+  });
+  if (!content) return false;
+  std::span<const std::byte> wanted = *content;
+  if (range) {
+    wanted = wanted.subspan(std::min<std::size_t>(wanted.size(), range->first));
+    wanted = wanted.first(std::min<std::size_t>(wanted.size(), range->size));
+  }
+  if (!wanted.empty()) sink(wanted);
+  return true;
+}
+
+store::ObjectPage SimStore::list(const std::string& prefix, const std::string& after,
+                                 std::size_t most) {
+  if (scheduler_.current() == kKeeper) asked_.clear();
+  // Small pages: the next one begins somewhere else.
+  most = std::min<std::size_t>(most, 7);
+  return with([&] {
+    store::ObjectPage page;
+    for (auto each = objects_.lower_bound(prefix);
+         each != objects_.end() && each->first.starts_with(prefix); ++each) {
+      if (each->first <= after) continue;
+      if (page.objects.size() == most) {
+        page.more = true;
+        break;
+      }
+      // Its clock is anything's.
+      page.objects.push_back(
+          {each->first, each->second.bytes->size(), each->second.etag,
+           std::chrono::system_clock::time_point(std::chrono::seconds(random_.below(1U << 31)))});
+    }
+    return page;
+  });
+}
+
+std::vector<std::string> SimStore::versions(const std::string&) {
+  return with([] { return std::vector<std::string>(); });
+}
+
+std::vector<store::ObjectStore::Kept> SimStore::remove(std::span<const std::string> keys) {
+  return with([&] {
+    for (const auto& key : keys) objects_.erase(key);
+    return std::vector<Kept>();
+  });
+}
+
+}  // namespace weir::sim

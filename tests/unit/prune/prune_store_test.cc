@@ -1,0 +1,126 @@
+// Pruning an object store: page by page, and each refused object told.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "prune/prune.h"
+#include "store/near_shelf.h"
+#include "support/archive_builder.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+#include "support/wal_builder.h"
+
+namespace weir::prune {
+namespace {
+
+using store::Layout;
+using test::MemoryStore;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+
+constexpr std::uint64_t kSegments = 2600;
+
+class PruneStore : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // Whose WAL it is is read from the newest one; the others are names.
+    for (std::uint64_t segno = 1; segno < kSegments; ++segno) store_.objects[key(segno)] = {};
+    WalBuilder newest({.start = wal::Lsn(kSegments * kSize.bytes()), .switch_every = 0});
+    newest.grow_to(wal::Lsn((kSegments + 1) * kSize.bytes()));
+    store_.place(key(kSegments), ArchiveBuilder::content(newest, kSegments));
+    store_.place(layout_.history_key(2), test::as_bytes("1\t0/100000\tno reason\n"));
+    store_.place(layout_.own_key("pgweir.json"), test::as_bytes("{}"));
+  }
+  std::string key(std::uint64_t segno) { return layout_.key(wal::SegmentName(1, segno, kSize)); }
+  Plan plan(std::uint64_t keep_from) {
+    shelf_.emplace([this]() -> store::ObjectStore& { return store_; }, "s3://memory/p", layout_,
+                   store::Patience{.retry_for = std::chrono::milliseconds(0)}, 1);
+    Options options;
+    options.keep_from = wal::SegmentName(1, keep_from, kSize);
+    return make_plan(*shelf_, options);
+  }
+  const KeysOf keys_of_ = [this](const std::string& file) { return shelf_->keys_of(file); };
+
+  Layout layout_{Layout::Form::barman, {"memory", "p"}, "main"};
+  MemoryStore store_;
+  std::optional<store::NearShelf> shelf_;
+};
+
+TEST_F(PruneStore, GetsThroughAllPages) {
+  const auto what = plan(2500);
+  EXPECT_EQ(what.files, 2499u);
+  store_.calls.clear();
+  std::size_t removed = 0;
+  EXPECT_TRUE(carry_out(
+      store_, keys_of_, what, nullptr, [&](const std::string&) { ++removed; }, nullptr));
+  EXPECT_EQ(removed, 2499u);
+  EXPECT_EQ(store_.calls.size(), 3u) << "a thousand a request";
+  EXPECT_EQ(store_.objects.size(), kSegments - 2499 + 2);
+  EXPECT_TRUE(store_.objects.contains(key(2500)));
+  EXPECT_TRUE(store_.objects.contains(layout_.history_key(2)));
+  EXPECT_EQ(plan(2500).files, 0u);
+}
+
+TEST_F(PruneStore, LooksThroughAHundredThousandByAHundredRequests) {
+  store_.objects.clear();
+  constexpr std::uint64_t kMany = 100'000;
+  for (std::uint64_t segno = 1; segno < kMany; ++segno) store_.objects[key(segno)] = {};
+  WalBuilder newest({.start = wal::Lsn(kMany * kSize.bytes()), .switch_every = 0});
+  newest.grow_to(wal::Lsn((kMany + 1) * kSize.bytes()));
+  store_.place(key(kMany), ArchiveBuilder::content(newest, kMany));
+  EXPECT_EQ(plan(kMany - 10).files, kMany - 11);
+  EXPECT_LE(store_.count("list"), kMany / 1000 + 3);
+}
+
+TEST_F(PruneStore, RemovesWhatIsEncrypted) {
+  for (const std::uint64_t segno : {1, 2, 3}) {
+    store_.objects[key(segno) + ".age"] = store_.objects[key(segno)];
+    if (segno != 2) store_.objects.erase(key(segno));  // of one there are both
+  }
+  EXPECT_TRUE(carry_out(store_, keys_of_, plan(4), nullptr, nullptr, nullptr));
+  EXPECT_TRUE(store_.objects.lower_bound(key(1))->first == key(4));
+}
+
+TEST_F(PruneStore, NamesWhatTheStoreKeepsAndRemovesTheRest) {
+  store_.locked = {key(7), key(1500)};
+  std::vector<std::string> kept;
+  std::vector<std::string> removed;
+  EXPECT_TRUE(carry_out(
+      store_, keys_of_, plan(2000), nullptr,
+      [&](const std::string& file) { removed.push_back(file); },
+      [&](const store::ObjectStore::Kept& each) { kept.push_back(each.key); }));
+  EXPECT_EQ(kept, (std::vector<std::string>{key(7), key(1500)}));
+  EXPECT_EQ(removed.size(), 1997u);
+  EXPECT_TRUE(store_.objects.contains(key(7)));
+  EXPECT_FALSE(store_.objects.contains(key(8)));
+}
+
+TEST_F(PruneStore, LeavesNoGapWhereverItEnds) {
+  const auto what = plan(2500);
+  EXPECT_FALSE(carry_out(
+      store_, keys_of_, what, [] { return true; }, nullptr, nullptr));
+  EXPECT_FALSE(store_.objects.contains(key(1000)));
+  EXPECT_TRUE(store_.objects.contains(key(1001)));
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "remove" ? MemoryStore::Fault::throttled : MemoryStore::Fault::none;
+  };
+  EXPECT_EQ(test::error_of([&] {
+              static_cast<void>(carry_out(store_, keys_of_, plan(2500), nullptr, nullptr, nullptr));
+            }).kind(),
+            ErrorKind::retry);
+  EXPECT_TRUE(store_.objects.contains(key(1001)));
+}
+
+TEST_F(PruneStore, KeepsTheNewest) {
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(plan(kSegments + 1)); }).kind(),
+            ErrorKind::conflict);
+}
+
+}  // namespace
+}  // namespace weir::prune

@@ -1,0 +1,121 @@
+#include "relay/archive_look.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "support/archive_builder.h"
+
+namespace weir::relay {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+Lsn segment(std::uint64_t segno) { return kSize.start(segno); }
+
+/// The machine's threads, and a clock that stands still until it is moved.
+class StandingClock final : public Threads {
+ public:
+  std::unique_ptr<Mutex> make_mutex() override { return machine_threads().make_mutex(); }
+  std::unique_ptr<Condition> make_condition() override {
+    return machine_threads().make_condition();
+  }
+  std::unique_ptr<Thread> start(std::string_view name, std::function<void()> body,
+                                Priority priority) override {
+    return machine_threads().start(name, std::move(body), priority);
+  }
+  void yield() override { machine_threads().yield(); }
+  Time now() override { return time; }
+
+  Time time = machine_threads().now();
+};
+
+class ArchiveLookTest : public ::testing::Test {
+ protected:
+  ArchiveLookTest() {
+    wal_.grow_to(segment(9));
+    archive_.segments(wal_, 1, 3);
+    directory_ = archive_.disk.open();
+  }
+  void begin(NamesChanged names_changed) {
+    look_.emplace(
+        *directory_, kSize, [] { return std::nullopt; }, nullptr, std::move(names_changed), hub_,
+        log_, clock_);
+    look_->look();
+    EXPECT_EQ(hub_.served()->end, segment(3));
+  }
+  Lsn seen(std::chrono::seconds later = 1s) {
+    clock_.time += later;
+    look_->look();
+    return hub_.served()->end;
+  }
+
+  WalBuilder wal_{{}};
+  ArchiveBuilder archive_;
+  std::unique_ptr<io::Directory> directory_;
+  StandingClock clock_;
+  Hub hub_{Served{wal::TimelineHistory(1), segment(2)}};
+  NullLog log_;
+  std::optional<ArchiveLook> look_;
+};
+
+TEST_F(ArchiveLookTest, ReadsNamesEachTimeWhereNobodyTellsThatTheyHaveChanged) {
+  begin(nullptr);
+  archive_.segments(wal_, 3, 4);
+  EXPECT_EQ(seen(), segment(4));
+}
+
+TEST_F(ArchiveLookTest, ReadsNamesOnceTheyHaveChanged) {
+  bool changed = false;
+  begin([&] { return std::exchange(changed, false); });
+  archive_.segments(wal_, 3, 4);
+  EXPECT_EQ(seen(), segment(3)) << "nobody told of it";
+  changed = true;
+  EXPECT_EQ(seen(), segment(4));
+}
+
+TEST_F(ArchiveLookTest, ReadsNamesNowAndThenInAnyCase) {
+  begin([] { return false; });
+  archive_.segments(wal_, 3, 4);
+  EXPECT_EQ(seen(), segment(3));
+  EXPECT_EQ(seen(9s), segment(4));
+}
+
+TEST_F(ArchiveLookTest, SeesSoonThatAWriterHasEnded) {
+  std::optional<std::string> writer = "process 4711";
+  int looks = 0;
+  look_.emplace(
+      *directory_, kSize, [] { return std::nullopt; },
+      [&] {
+        clock_.time += 50ms;  // a machine with many processes
+        ++looks;
+        return writer;
+      },
+      [] { return false; }, hub_, log_, clock_);
+  look_->look();
+  EXPECT_EQ(looks, 1);
+  EXPECT_EQ(seen(2s), segment(3));
+  EXPECT_EQ(looks, 1) << "not all of the time";
+  writer.reset();
+  archive_.segments(wal_, 3, 4);
+  EXPECT_EQ(seen(4s), segment(4)) << "what it has left";
+  EXPECT_EQ(looks, 2);
+}
+
+TEST_F(ArchiveLookTest, ReadsThemAgainWhereItFailed) {
+  bool changed = false;
+  begin([&] { return std::exchange(changed, false); });
+  archive_.segments(wal_, 3, 4);
+  archive_.disk.reset_calls();
+  archive_.disk.fail_at(1, EIO);
+  changed = true;
+  EXPECT_EQ(seen(), segment(3));
+  EXPECT_EQ(seen(), segment(4));
+}
+
+}  // namespace
+}  // namespace weir::relay

@@ -1,0 +1,162 @@
+#include "web/fleet.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "status/text.h"
+#include "web/fleet_file.h"
+
+namespace weir::web {
+namespace {
+
+using status::Level;
+using status::Topic;
+using testing::HasSubstr;
+using namespace std::chrono_literals;
+
+TEST(FleetFile, HasASectionForEachArchive) {
+  const auto members = parse_fleet(
+      "# ours\n[orders]\ndirectory = /srv/wal = x\nbackups=/a\n  backups = /b\n\n"
+      "; theirs\n[billing-2]\r\nurl = https://db2:9190/\ntoken-file = /etc/token\nreceiver = "
+      "none\n",
+      "f");
+  ASSERT_EQ(members.size(), 2U);
+  EXPECT_EQ(members[0],
+            (FleetMember{.name = "orders", .directory = "/srv/wal = x", .backups = {"/a", "/b"}}));
+  EXPECT_EQ(members[1], (FleetMember{.name = "billing-2",
+                                     .url = "https://db2:9190",
+                                     .token_file = "/etc/token",
+                                     .at_rest = true}));
+}
+
+TEST(FleetFile, IsRefusedWithTheLineThatIsWrong) {
+  const struct {
+    const char* text;
+    const char* why;
+    int line;
+  } cases[] = {
+      {"", "names no archive", 0},
+      {"directory = /a\n", "before the first section", 1},
+      {"[a]\n[b]\ndirectory = /b\n", "[a] needs a directory or a url", 2},
+      {"[a]\n", "[a] needs a directory or a url", 1},
+      {"[a]\ndirectory = /a\nurl = http://b\n", "and not both", 3},
+      {"[a]\ndirectory = /a\ndirectory = /b\n", "\"directory\" is there twice", 3},
+      {"[a]\ndirectory =\n", "\"directory\" has no value", 2},
+      {"[a]\nurl = ftp://b\n", "http:// or https://", 2},
+      {"[a]\ndirectory = /a\ntoken-file = /t\n", "token-file without a url", 3},
+      {"[a]\nurl = http://b\nbackups = /t\n", "backups without a directory", 3},
+      {"[a]\ndirectory = /a\n[a]\n", "[a] is there twice", 3},
+      {"[a/b]\n", "a section's name", 1},
+      {"[..]\n", "a section's name", 1},
+      {"[a\n", "a section's name", 1},
+      {"[]\n", "a section's name", 1},
+      {"[a]\nwhat\n", "neither a [section]", 2},
+      {"[a]\nreceiver = maybe\n", "receiver", 2},
+      {"[a]\ncolour = red\n", "no setting \"colour\"", 2},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.text);
+    try {
+      static_cast<void>(parse_fleet(each.text, "the file"));
+      ADD_FAILURE() << "taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      EXPECT_THAT(error.what(), HasSubstr(each.why));
+      EXPECT_THAT(error.what(), HasSubstr(std::to_string(each.line)));
+    }
+  }
+}
+
+FleetState with(Level level, Topic topic) {
+  return {.asked = true, .level = level, .findings = {{level, "x", topic}}};
+}
+
+TEST(Fleet, RanksTheWorstFirst) {
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::hole)), Rank::lost);
+  EXPECT_EQ(rank_of(with(Level::ok, Topic::hole)), Rank::well);  // acknowledged
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::damage)), Rank::damaged);
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::no_receiver)), Rank::not_archiving);
+  EXPECT_EQ(rank_of(state_of_error("gone")), Rank::not_archiving);
+  EXPECT_EQ(rank_of(with(Level::warning, Topic::slot)), Rank::endangered);
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::store)), Rank::endangered);
+  EXPECT_EQ(rank_of(with(Level::warning, Topic::store)), Rank::warned);
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::certificate)), Rank::endangered);
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::lag)), Rank::behind);
+  EXPECT_EQ(rank_of(with(Level::warning, Topic::relay)), Rank::warned);
+  EXPECT_EQ(rank_of({}), Rank::not_known);
+  EXPECT_EQ(rank_of({.asked = true, .level = Level::ok}), Rank::well);
+}
+
+TEST(Fleet, SortsByRankAndThenByHowLongItHasBeenSo) {
+  const SystemTime now(1000s);
+  std::vector<FleetRow> rows = {
+      {.name = "well", .state = {.asked = true, .level = Level::ok}, .since = now - 100s},
+      {.name = "silent", .state = state_of_error("x"), .since = now},
+      {.name = "hole-new", .state = with(Level::critical, Topic::hole), .since = now},
+      {.name = "hole-old", .state = with(Level::critical, Topic::hole), .since = now - 1s},
+      {.name = "slot", .state = with(Level::warning, Topic::slot), .since = now - 900s},
+      {.name = "also-well", .state = {.asked = true, .level = Level::ok}, .since = now},
+  };
+  EXPECT_EQ(fleet_title(rows), "4 of 6 need somebody");
+  sort_rows(rows);
+  std::vector<std::string> names;
+  for (const auto& row : rows) names.push_back(row.name);
+  EXPECT_THAT(names,
+              testing::ElementsAre("hole-old", "hole-new", "silent", "slot", "also-well", "well"));
+}
+
+TEST(Fleet, ReadsWhatAPageSaysOfItself) {
+  status::StatusReport report;
+  report.directory = "/srv/wal";
+  report.free_bytes = 7;
+  report.receiver =
+      R"({"state": "streaming", "server": "db1:5432", "flush_lsn": "0/7000100", "lag_bytes": 5,
+          "slot_warning": "running out"})";
+  const auto verdict = status::check(report, {});
+  const auto here = state_of_report(report, false);
+  const auto there = state_of_json(status::status_json(report, verdict), false);
+  for (const auto* state : {&here, &there}) {
+    EXPECT_FALSE(state->error);
+    EXPECT_EQ(state->level, Level::warning);
+    EXPECT_EQ(rank_of(*state), Rank::endangered);
+    EXPECT_EQ(state->server, "db1:5432");
+    EXPECT_EQ(state->position, "0/7000100");
+    EXPECT_EQ(state->lag, 5U);
+    EXPECT_EQ(state->free, 7U);
+  }
+  for (const char* const other : {"", "{}", "[]", "<html>", "{\"findings\": 7}"})
+    EXPECT_TRUE(state_of_json(other, false).error) << other;
+  EXPECT_FALSE(state_of_json("{\"findings\": [7, {}]}", false).error);
+}
+
+TEST(Fleet, TakesAnArchiveAtRestForWell) {
+  status::StatusReport report;
+  report.directory = "/srv/wal";
+  EXPECT_EQ(rank_of(state_of_report(report, false)), Rank::not_archiving);
+  EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::well);
+}
+
+TEST(Fleet, EscapesWhatArchivesSay) {
+  auto state = with(Level::critical, Topic::damage);
+  state.findings[0].text = "<script>";
+  state.server = "<b>";
+  const auto html =
+      fleet_html({{.name = "a", .where = "/srv/<i>", .link = "archive/a/", .state = state}},
+                 SystemTime(), "0.1.0");
+  EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
+  EXPECT_THAT(html, HasSubstr("/srv/&lt;i&gt;"));
+  EXPECT_THAT(html, testing::Not(HasSubstr("<b>\"")));
+  EXPECT_THAT(html, HasSubstr("1 of 1 need somebody"));
+}
+
+TEST(Topic, HasANameEach) {
+  for (int i = 0; i <= static_cast<int>(Topic::lag); ++i) {
+    const auto topic = static_cast<Topic>(i);
+    EXPECT_EQ(status::topic_of(status::to_string(topic)), topic);
+  }
+  EXPECT_FALSE(status::topic_of("nothing"));
+}
+
+}  // namespace
+}  // namespace weir::web

@@ -1,0 +1,55 @@
+#include "web/guide.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "web/advice.h"
+#include "web/assets.h"
+
+namespace weir::web {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Guide, ReadsWhatTheChapterUses) {
+  const struct {
+    const char* markdown;
+    const char* html;
+  } cases[] = {
+      {"# A & B\n", "<h1 id=\"a--b\">A &amp; B</h1>\n"},
+      {"## `status -d`, `doctor`",
+       "<h2 id=\"status--d-doctor\"><code>status -d</code>, "
+       "<code>doctor</code></h2>\n"},
+      {"one\ntwo\n\nthree", "<p>one two</p>\n<p>three</p>\n"},
+      {"- a\n  b\n- **c**\n", "<ul>\n<li>a b</li>\n<li><strong>c</strong></li>\n</ul>\n"},
+      {"| a | b |\n|---|---|\n| `x|y` | <i> |\n",
+       "<div class=\"scroll\"><table>\n<tr><th>a</th><th>b</th></tr>\n"
+       "<tr><td><code>x|y</code></td><td>&lt;i&gt;</td></tr>\n</table></div>\n"},
+      {"[here](#there), [there](ha.md)", "<p><a href=\"#there\">here</a>, there</p>\n"},
+      {"    code <b>\n", "<p>code &lt;b&gt;</p>\n"},
+      {"```\n<a>\n```\n", "<pre>&lt;a&gt;\n</pre>\n"},
+      {"a `b", "<p>a `b</p>\n"},
+  };
+  for (const auto& each : cases) EXPECT_EQ(guide_html(each.markdown), each.html) << each.markdown;
+}
+
+TEST(Guide, HasTheChapterOfEveryAdvice) {
+  const auto html = guide_html(kTroubleshooting);
+  for (int i = 0; i <= static_cast<int>(status::Topic::lag); ++i) {
+    const auto advice = advice_on(static_cast<status::Topic>(i));
+    EXPECT_THAT(html, HasSubstr(" id=\"" + chapter_anchor(advice.chapter) + "\">"))
+        << advice.chapter;
+    EXPECT_FALSE(advice.todo.empty());
+  }
+}
+
+TEST(Assets, KeepToThePolicy) {
+  EXPECT_THAT(std::string(kScript), Not(HasSubstr("eval(")));
+  EXPECT_THAT(std::string(kScript), Not(HasSubstr("://")));
+  EXPECT_THAT(std::string(kStyle), Not(HasSubstr("url(")));
+  EXPECT_THAT(std::string(kStyle), Not(HasSubstr("@import")));
+}
+
+}  // namespace
+}  // namespace weir::web

@@ -1,0 +1,55 @@
+#include "web/health.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::web {
+namespace {
+
+using namespace std::chrono_literals;
+
+receive::StatusBoard::View streaming(std::uint64_t lag) {
+  receive::StatusBoard::View view;
+  view.content.state = "streaming";
+  view.content.server = "db1.example.org:5432";
+  view.content.slot = "secret_slot";
+  view.stream.emplace();
+  view.stream->flush = wal::Lsn(1000);
+  view.stream->server_end = wal::Lsn(1000 + lag);
+  return view;
+}
+
+TEST(Readiness, IsToArchiveWithinTheLimit) {
+  struct {
+    const char* name;
+    receive::StatusBoard::View view;
+    std::optional<std::uint64_t> most;
+    int status;
+    const char* body;
+  } cases[] = {
+      {"caught up", streaming(0), {}, 200, "ok, caught up\n"},
+      {"behind, no limit", streaming(1 << 20), {}, 200, "ok, 1 MB behind the server\n"},
+      {"at the limit", streaming(1 << 20), 1 << 20, 200, "ok, 1 MB behind the server\n"},
+      {"over it", streaming((1 << 20) + 1), 1 << 20, 503, "1.0 MB behind the server\n"},
+      {"connecting", {}, {}, 503, "the receiver does not stream: connecting\n"},
+      {"disk full", streaming(0), {}, 503, "the disk is full\n"},
+  };
+  cases[4].view.content.state = "connecting";
+  cases[5].view.content.disk_full = true;
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    const auto answer = readiness(each.view, each.most);
+    EXPECT_EQ(answer.status, each.status);
+    EXPECT_EQ(answer.body, each.body);
+    EXPECT_EQ(answer.body.find("db1"), std::string::npos);
+    EXPECT_EQ(answer.body.find("secret"), std::string::npos);
+  }
+}
+
+TEST(Health, IsThatTheReceiverTurns) {
+  EXPECT_EQ(health(streaming(0), 1s).status, 200);
+  EXPECT_EQ(health(streaming(0), 61s).status, 503);
+  EXPECT_EQ(health({}, 1h).status, 200);  // it waits for a server, and turns
+}
+
+}  // namespace
+}  // namespace weir::web

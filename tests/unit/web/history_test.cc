@@ -1,0 +1,148 @@
+#include "web/history.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "web/charts.h"
+#include "web/receiver_html.h"
+
+namespace weir::web {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using Hour = Day::Hour;
+
+const SystemTime kStart = SystemTime(std::chrono::seconds(1'795'305'600));  // 2026-11-22 00:00 UTC
+
+/// An hour of streaming, 1 MB and a sample in ten seconds.
+void stream(History& history, SystemTime from, std::uint64_t& archived, int samples = 360) {
+  for (int i = 0; i < samples; ++i) {
+    archived += 1 << 20;
+    history.add({.streaming = true, .archived = archived, .lag = 100, .p50_ms = 1, .p99_ms = 4},
+                from + i * 10s);
+  }
+}
+
+TEST(History, AddsUpHoursAndShorterSpans) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart, archived);
+  ASSERT_EQ(history.hours().size(), 1U);
+  EXPECT_EQ(history.hours()[0].bytes, std::uint64_t{360} << 20);
+  EXPECT_EQ(history.hours()[0].streaming, 360U);
+  ASSERT_EQ(history.shorts().size(), 12U);
+  EXPECT_EQ(history.shorts()[3].bytes, std::uint64_t{30} << 20);
+  EXPECT_EQ(history.shorts()[3].p99_ms, 4);
+}
+
+TEST(History, IsBounded) {
+  History history;
+  for (int i = 0; i < 40 * 24 * 12; ++i) history.add({.streaming = true}, kStart + i * 5min);
+  EXPECT_EQ(history.shorts().size(), History::kShorts);
+  EXPECT_EQ(history.hours().size(), History::kHours);
+  for (int i = 0; i < 1000; ++i)
+    history.happened(std::string(5000, 'x') + std::to_string(i), true, kStart);
+  for (int i = 0; i < 1000; ++i) history.happened(std::to_string(i), true, kStart);
+  EXPECT_EQ(history.events().size(), History::kEvents);
+  EXPECT_LT(history.to_text().size(), 80'000U);
+}
+
+TEST(History, CountsWhatComesAgainAndAgain) {
+  History history;
+  history.happened("refused", true, kStart);
+  history.happened("other", true, kStart + 1s);
+  history.happened("refused", true, kStart + 2min);
+  ASSERT_EQ(history.events().size(), 2U);
+  EXPECT_EQ(history.events().back().text, "refused");
+  EXPECT_EQ(history.events().back().times, 2U);
+  history.happened("refused", true, kStart + 10h);  // another story
+  EXPECT_EQ(history.events().size(), 3U);
+}
+
+TEST(History, SurvivesAsText) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart, archived);
+  history.happened("<b>\xFF", true, kStart);
+  history.hole_found(kStart + 30min);
+  const auto again = History::parse(history.to_text());
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->hours(), history.hours());
+  EXPECT_EQ(again->shorts(), history.shorts());
+  ASSERT_EQ(again->events().size(), 1U);
+  // A receiver that starts anew counts from 0, and nothing is counted twice.
+  auto later = *again;
+  later.add({.streaming = true, .archived = 5}, kStart + 1h);
+  EXPECT_EQ(later.hours().back().bytes, 5U);
+}
+
+TEST(History, BeginsAnewWhereTheFileIsNone) {
+  for (const char* const text :
+       {"", "{", "[]", "{\"version\": 2}",
+        "{\"version\":1,\"shorts\":[[1]],\"hours\":[],\"events\":[]}",
+        "{\"version\":1,\"shorts\":7,\"hours\":[],\"events\":[]}",
+        "{\"version\":1,\"shorts\":[],\"hours\":[[7200,1,1,0,0,0,0,0],[3600,1,1,0,0,0,0,0]],"
+        "\"events\":[]}"})
+    EXPECT_FALSE(History::parse(text)) << text;
+}
+
+TEST(History, StaysInOrderWhenTheClockIsSetBack) {
+  History history;
+  history.add({.streaming = true, .archived = 1}, kStart + 5h);
+  history.add({.streaming = true, .archived = 2}, kStart);
+  ASSERT_EQ(history.hours().size(), 1U);
+  EXPECT_EQ(history.hours()[0].bytes, 2U);
+}
+
+TEST(Charts, HaveABarForEachFiveMinutesAndSayIt) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart + 2h, archived, 60);
+  const auto charts = charts_of(history, kStart + 2h + 9min);
+  ASSERT_EQ(charts.size(), 3U);
+  for (const auto& chart : charts) {
+    ASSERT_EQ(chart.bars.size(), History::kShorts);
+    EXPECT_DOUBLE_EQ(chart.bars.back().to, 1);
+    EXPECT_TRUE(chart.bars.front().gap);
+    EXPECT_THAT(chart.bars.front().says, HasSubstr("nothing is known"));
+    EXPECT_FALSE(chart.bars.back().gap);
+  }
+  EXPECT_EQ(charts[0].bars.back().says, "02:05 to 02:10: 100 B behind at worst");
+  EXPECT_EQ(charts[2].bars.back().says, "02:05 to 02:10: p50 1 ms, p99 4 ms");
+  EXPECT_DOUBLE_EQ(charts[2].bars.back().mark, 0.25);
+}
+
+TEST(Days, AreFourteenOfTwentyFourHours) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart + 1h, archived);
+  history.add({.streaming = false, .archived = archived}, kStart + 2h);
+  history.add({.streaming = true, .archived = archived}, kStart + 3h);
+  history.add({.streaming = false, .archived = archived}, kStart + 3h + 10s);
+  history.hole_found(kStart + 4h);
+  history.add({.streaming = true, .archived = archived}, kStart + 4h);
+  const auto days = days_of(history, kStart + 4h + 30min);
+  ASSERT_EQ(days.size(), 14U);
+  EXPECT_EQ(days[0].date, "2026-11-22");
+  EXPECT_EQ(days[13].date, "2026-11-09");
+  const Hour::Kind expected[] = {Hour::Kind::nothing, Hour::Kind::whole, Hour::Kind::none,
+                                 Hour::Kind::partly,  Hour::Kind::hole,  Hour::Kind::future};
+  for (std::size_t i = 0; i < std::size(expected); ++i)
+    EXPECT_EQ(days[0].hours.at(i).kind, expected[i]) << i << ": " << days[0].hours.at(i).says;
+  EXPECT_EQ(days[0].hours.at(1).says,
+            "2026-11-22 01:00: streamed 100% of the time, 360 MB archived");
+  EXPECT_EQ(days[0].bytes, archived);
+}
+
+TEST(Slot, HasTheTimeThatItsBytesLastAtTheFastestOfTheLastHour) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart, archived, 45);  // 30 MB in the first five minutes
+  EXPECT_EQ(time_to_invalidation(std::uint64_t{60} << 20, history), "10 min 0 s");
+  EXPECT_EQ(time_to_invalidation(std::uint64_t{60} << 20, History()), "");
+  EXPECT_EQ(time_to_invalidation(UINT64_MAX, history), "");
+}
+
+}  // namespace
+}  // namespace weir::web

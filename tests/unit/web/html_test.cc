@@ -1,0 +1,37 @@
+#include "web/html.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::web {
+namespace {
+
+TEST(Html, EscapesWhateverComes) {
+  const struct {
+    std::string text;
+    std::string html;
+  } cases[] = {
+      {"000000010000000000000001", "000000010000000000000001"},
+      {"<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"},
+      {"\" onclick='x' &", "&quot; onclick=&#39;x&#39; &amp;"},
+      {"gr\xC3\xBC\xC3\x9F \xE2\x82\xAC \xF0\x9F\x98\x80",
+       "gr\xC3\xBC\xC3\x9F \xE2\x82\xAC \xF0\x9F\x98\x80"},
+      {"\xFF<", "\xEF\xBF\xBD&lt;"},
+      {"\xC3", "\xEF\xBF\xBD"},
+      {"\xC0\xBC", "\xEF\xBF\xBD\xEF\xBF\xBD"},                  // '<', longer than needed
+      {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},  // half of a pair
+      {std::string("a\0b", 3),
+       "a\xEF\xBF\xBD"
+       "b"},
+      {"a\x1B[31m\nb\tc\x7F", "a\xEF\xBF\xBD[31m\nb\tc\xEF\xBF\xBD"},
+  };
+  for (const auto& each : cases) EXPECT_EQ(escaped(each.text), each.html) << each.text;
+}
+
+TEST(Html, KeepsPlacesWithinTheDrawing) {
+  EXPECT_EQ(percent(0.42125), "42.125%");
+  EXPECT_EQ(percent(-1), "0.000%");
+  EXPECT_EQ(percent(7), "100.000%");
+}
+
+}  // namespace
+}  // namespace weir::web

@@ -1,0 +1,264 @@
+#include "web/page.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "web/site.h"
+
+namespace weir::web {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using namespace std::chrono_literals;
+
+constexpr const char* kWell =
+    R"({"state": "streaming", "state_since": "2026-11-22 00:00:00.000 UTC", "server": "db1:5432",
+        "flush_lsn": "0/7000100", "timeline": 1, "lag_bytes": 0, "silence_ms": 412, "slot": "weir",
+        "slot_wal_status": "extended", "slot_safe_wal_size": 1048576})";
+
+Facts facts_with(const char* receiver) {
+  Facts facts;
+  facts.report.directory = "/srv/wal";
+  facts.report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
+  facts.report.segment_size = wal::SegmentSize();
+  status::StatusReport::Timeline one;
+  one.timeline = 1;
+  one.finished = {{1, 7}};
+  facts.report.timelines = {one};
+  if (receiver != nullptr) facts.report.receiver = receiver;
+  facts.verdict = status::check(facts.report, {});
+  facts.looked = facts.now = SystemTime(1'795'305'600s);
+  facts.version = "0.1.0";
+  return facts;
+}
+
+TEST(Page, SaysTheVerdictInWordsFirst) {
+  const auto html = page_html(facts_with(kWell), Mode::live);
+  EXPECT_THAT(html, HasSubstr("<title>OK · /srv/wal · pgweir</title>"));
+  EXPECT_THAT(html, HasSubstr("Streaming from db1:5432, durable up to 0/7000100, caught up."));
+  EXPECT_LT(html.find("id=\"verdict\""), html.find("<svg"));
+  EXPECT_LT(html.find("id=\"verdict\""), html.find("id=\"receiver\""));
+}
+
+TEST(Page, SaysWhatToDoWithTheWorstFirst) {
+  auto facts = facts_with(nullptr);
+  facts.report.holes.push_back({1, wal::Lsn(0x4000000), wal::Lsn(0x6000000), 2, "hole-1"});
+  facts.report.foreign = {"<img src=x onerror=alert(1)>"};
+  facts.report.relay_errors = {"a relay <b>says</b> nothing"};
+  facts.verdict = status::check(facts.report, {});
+  const auto html = page_html(facts, Mode::live);
+  const auto hole = html.find("2 segments missing from 0/4000000 to 0/6000000");
+  const auto relay = html.find("a relay &lt;b&gt;says&lt;/b&gt; nothing");
+  ASSERT_NE(hole, std::string::npos);
+  ASSERT_NE(relay, std::string::npos);
+  EXPECT_LT(hole, relay);
+  EXPECT_THAT(html, HasSubstr("What to do:"));
+  EXPECT_THAT(html, HasSubstr("href=\"troubleshooting#the-server-no-longer-has-the-wal\""));
+  EXPECT_THAT(html, HasSubstr("&lt;img src=x onerror=alert(1)&gt;"));
+  EXPECT_THAT(html, Not(HasSubstr("<img")));
+}
+
+TEST(Page, TellsOfTheSlot) {
+  auto facts = facts_with(kWell);
+  facts.history.emplace();
+  for (int i = 0; i < 60; ++i)
+    facts.history->add(
+        {.streaming = true, .archived = std::uint64_t{1024} * static_cast<unsigned>(i)},
+        facts.now - 10min + i * 10s);
+  EXPECT_THAT(page_html(facts, Mode::live),
+              HasSubstr("weir, extended, 1 MB left before it is lost (about "));
+}
+
+TEST(Page, TellsOfTheObjectStore) {
+  const auto well = facts_with(
+      R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 0,
+          "last_error": null}})");
+  EXPECT_THAT(main_html(well, Mode::live), HasSubstr("s3://wal: has all that is finished"));
+  const auto behind = facts_with(
+      R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 3,
+          "pending_bytes": 3145728, "oldest_pending_seconds": 90, "last_error": "<refused>"}})");
+  EXPECT_THAT(main_html(behind, Mode::live),
+              HasSubstr("s3://wal: 3 segments wait, 3 MB, the oldest for 1 min 30 s<br>"));
+  EXPECT_THAT(main_html(behind, Mode::live), HasSubstr("&lt;refused&gt;"));
+  // And first of all in the verdict, with what to do.
+  EXPECT_EQ(behind.verdict.level, status::Level::warning);
+  EXPECT_THAT(main_html(behind, Mode::live),
+              HasSubstr("finished WAL is not sent to the store: &lt;refused&gt; (3 segments wait, "
+                        "3 MB, the oldest for 1 min 30 s)"));
+  EXPECT_THAT(main_html(behind, Mode::live), HasSubstr("pgweir store check"));
+  EXPECT_THAT(main_html(behind, Mode::live), HasSubstr("href=\"troubleshooting#an-object-store\""));
+  const auto conflict = facts_with(
+      R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 1,
+          "pending_bytes": 1048576, "oldest_pending_seconds": null, "last_error": "other <WAL>",
+          "needs_person": true, "since": "10:00", "hint": "look", "kept_for": "it <waits>"}})");
+  EXPECT_EQ(conflict.verdict.level, status::Level::critical);
+  EXPECT_THAT(conflict.verdict.line, HasSubstr("other <WAL> (1 segment waits, 1 MB)"));
+  EXPECT_THAT(main_html(conflict, Mode::live),
+              HasSubstr("other &lt;WAL&gt;, since 10:00<br>look<br>--keep-local removes nothing "
+                        "more: it &lt;waits&gt;"));
+}
+
+TEST(Page, TellsOfCertificatesNearTheirEnd) {
+  const auto facts = facts_with(
+      R"({"state": "streaming", "server": "db1:5432", "certificates": {"client": "/s/<tls>.crt",
+          "client_expires": "2026-11-30", "client_expires_in_seconds": 864000,
+          "server_expires": "2027-01-01", "server_expires_in_seconds": 8640000,
+          "problem": "the client's key /s/tls.key is gone"},
+          "serve_certificate": {"file": "/r/tls.crt", "expires_in_seconds": -3600}})");
+  EXPECT_EQ(facts.verdict.level, status::Level::critical);
+  ASSERT_EQ(facts.verdict.findings.size(), 3U);
+  for (const auto& finding : facts.verdict.findings)
+    EXPECT_EQ(finding.topic, status::Topic::certificate);
+  EXPECT_EQ(facts.verdict.findings[0].text,
+            "the relay's certificate /r/tls.crt expired 1 h 0 min ago");
+  EXPECT_EQ(facts.verdict.findings[1].text,
+            "the receiver's certificate /s/<tls>.crt expires in 10 d 0 h");
+  EXPECT_THAT(facts.verdict.findings[2].text, HasSubstr("the client's key /s/tls.key is gone"));
+  const auto html = main_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("our own until 2026-11-30<br>the server's until 2027-01-01"));
+  EXPECT_THAT(html, HasSubstr("href=\"troubleshooting#certificates-and-secrets\""));
+}
+
+TEST(Page, SaysThatTheDiskHangs) {
+  auto facts = facts_with(kWell);
+  facts.look_is_stuck = true;
+  EXPECT_THAT(main_html(facts, Mode::live), HasSubstr("The directory does not answer"));
+}
+
+TEST(Page, IsOneFileWithoutScripts) {
+  const auto html = page_html(facts_with(kWell), Mode::single);
+  EXPECT_THAT(html, HasSubstr("<style>"));
+  for (const char* const none : {"<script", "<link", "href=", "src=", "style=", "url(/"})
+    EXPECT_THAT(html, Not(HasSubstr(none)));
+  EXPECT_THAT(html, HasSubstr("Archive /srv/wal: system 42"));  // the text of status
+}
+
+TEST(Page, KeepsToThePolicyItIsSentWith) {
+  const auto html = page_html(facts_with(kWell), Mode::live);
+  for (const char* const none : {"style=", "onclick", "<style", "javascript:", "<script>"})
+    EXPECT_THAT(html, Not(HasSubstr(none)));
+}
+
+class SiteTest : public testing::Test {
+ protected:
+  static http::Answer get(Site& site, const std::string& path,
+                          const std::string& host = "localhost", const std::string& method = "GET",
+                          std::vector<std::pair<std::string, std::string>> more = {}) {
+    http::Request request{.method = method, .path = path, .headers = {{"host", host}}};
+    request.headers.insert(request.headers.end(), more.begin(), more.end());
+    auto reply = site.answer(request);
+    if (auto* const later = std::get_if<http::Server::Later>(&reply)) return (*later)();
+    return std::get<http::Answer>(reply);
+  }
+  static Site::Sources sources() {
+    return {.facts = [] { return std::optional(facts_with(kWell)); },
+            .health = [] { return http::Answer{.body = "ok\n"}; },
+            .readiness = [] { return http::Answer{.status = 503, .body = "no\n"}; },
+            .metrics = [] { return http::Answer{.body = "metrics\n"}; }};
+  }
+};
+
+TEST_F(SiteTest, HasItsPagesAndNothingElse) {
+  Site site(Gate(std::nullopt, {}, "c"), sources());
+  for (const char* const path : {"/", "/main", "/status.json", "/style.css", "/app.js", "/icon.svg",
+                                 "/troubleshooting", "/metrics", "/healthz"}) {
+    const auto answer = get(site, path);
+    EXPECT_EQ(answer.status, 200) << path;
+    EXPECT_EQ(get(site, path, "localhost", "HEAD").status, 200) << path;
+    EXPECT_EQ(get(site, path, "localhost", "POST").status, 405) << path;
+    EXPECT_EQ(get(site, path, "localhost", "DELETE").status, 405) << path;
+  }
+  EXPECT_EQ(get(site, "/readyz").status, 503);
+  for (const char* const path :
+       {"/../", "/../etc/passwd", "/etc/passwd", "/%2e%2e/", "//", "/main/", "", "*", "/login",
+        "http://localhost/", "/app.js/..", "/.pgweir-history"})
+    EXPECT_EQ(get(site, path).status, 404) << path;
+}
+
+TEST_F(SiteTest, IsForItsOwnNamesAndForProbesOfAnyName) {
+  Site site(Gate(std::nullopt, {}, "c"), sources());
+  EXPECT_EQ(get(site, "/", "evil.example").status, 421);
+  EXPECT_EQ(get(site, "/status.json", "evil.example").status, 421);
+  EXPECT_EQ(get(site, "/metrics", "evil.example").status, 421);
+  EXPECT_EQ(get(site, "/healthz", "evil.example").status, 200);
+  EXPECT_EQ(get(site, "/readyz", "evil.example").status, 503);
+  auto open = sources();
+  open.metrics_are_open = true;  // the port of --metrics-listen
+  Site shared(Gate("0123456789abcdef", {}, "c"), open);
+  EXPECT_EQ(get(shared, "/metrics", "evil.example").status, 200);
+  EXPECT_EQ(get(shared, "/", "localhost").status, 303);
+}
+
+TEST_F(SiteTest, NeedsTheTokenWhereThereIsOne) {
+  Site site(Gate("0123456789abcdef", {}, "c"), sources());
+  for (const char* const path :
+       {"/main", "/status.json", "/app.js", "/troubleshooting", "/metrics", "/nothing"}) {
+    EXPECT_EQ(get(site, path).status, 401) << path;
+    EXPECT_EQ(get(site, path, "localhost", "GET", {{"authorization", "Bearer wrong"}}).status, 401);
+  }
+  EXPECT_EQ(get(site, "/").status, 303);
+  EXPECT_EQ(get(site, "/login").status, 200);
+  EXPECT_EQ(get(site, "/healthz").status, 200);
+  const std::pair<std::string, std::string> token{"authorization", "Bearer 0123456789abcdef"};
+  EXPECT_EQ(get(site, "/", "localhost", "GET", {token}).status, 200);
+
+  http::Request form{.method = "POST",
+                     .path = "/login",
+                     .body = "token=wrong",
+                     .headers = {{"host", "localhost"}}};
+  EXPECT_EQ(std::get<http::Answer>(site.answer(form)).status, 403);
+  form.body = "token=0123456789abcdef";
+  const auto welcome = std::get<http::Answer>(site.answer(form));
+  EXPECT_EQ(welcome.status, 303);
+  EXPECT_EQ(welcome.headers[1].first, "Set-Cookie");
+}
+
+TEST_F(SiteTest, TakesAnotherTokenFromNowOn) {
+  Site site(Gate("0123456789abcdef", {}, "c"), sources());
+  const auto with = [&](const char* header, const std::string& value) {
+    return get(site, "/main", "localhost", "GET", {{header, value}}).status;
+  };
+  http::Request form{.method = "POST",
+                     .path = "/login",
+                     .body = "token=0123456789abcdef",
+                     .headers = {{"host", "localhost"}}};
+  const auto welcome = std::get<http::Answer>(site.answer(form));
+  const auto& header = welcome.headers[1].second;
+  const auto cookie = header.substr(0, header.find(';'));
+  EXPECT_EQ(with("cookie", cookie), 200);
+  site.set_gate(Gate("another-0123456789", {}, "c"));
+  EXPECT_EQ(with("cookie", cookie), 401) << "it ends with the token";
+  EXPECT_EQ(with("authorization", "Bearer 0123456789abcdef"), 401);
+  EXPECT_EQ(with("authorization", "Bearer another-0123456789"), 200);
+  EXPECT_EQ(std::get<http::Answer>(site.answer(form)).status, 403);
+}
+
+TEST_F(SiteTest, SendsAStrictPolicy) {
+  Site site(Gate(std::nullopt, {}, "c"), sources());
+  const auto answer = get(site, "/");
+  ASSERT_EQ(answer.headers[0].first, "Content-Security-Policy");
+  EXPECT_THAT(answer.headers[0].second, HasSubstr("default-src 'none'"));
+  EXPECT_THAT(answer.headers[0].second, HasSubstr("frame-ancestors 'none'"));
+  EXPECT_THAT(answer.headers[0].second, Not(HasSubstr("unsafe")));
+}
+
+TEST_F(SiteTest, SendsAgainOnlyWhatHasChanged) {
+  Site site(Gate(std::nullopt, {}, "c"), sources());
+  const auto first = get(site, "/main");
+  const auto& tag = first.headers[0];
+  ASSERT_EQ(tag.first, "ETag");
+  EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", tag.second}}).status, 304);
+  EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", "\"0\""}}).status, 200);
+}
+
+TEST_F(SiteTest, SaysThatItKnowsNothingYet) {
+  auto none = sources();
+  none.facts = [] { return std::optional<Facts>(); };
+  Site site(Gate(std::nullopt, {}, "c"), none);
+  EXPECT_EQ(get(site, "/").status, 503);
+  EXPECT_EQ(get(site, "/main").status, 503);
+}
+
+}  // namespace
+}  // namespace weir::web

@@ -1,0 +1,84 @@
+#include "web/watch.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <stdexcept>
+
+namespace weir::web {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Pace kQuick{.watched = 1ms, .unwatched = 1ms};
+
+/// Waits until the watch has seen what is wanted.
+template <typename Look, typename Wanted>
+typename Watch<Look>::Seen wait_until(Watch<Look>& watch, Wanted wanted) {
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  for (;;) {
+    auto seen = watch.latest();
+    if (wanted(seen) || std::chrono::steady_clock::now() > deadline) return seen;
+    std::this_thread::yield();
+  }
+}
+
+TEST(Watch, LooksAgainAndAgain) {
+  std::atomic<int> count = 0;
+  std::atomic<bool> last = false;
+  {
+    Watch<int> watch({.look = [&] { return ++count; },
+                      .each_time = [&](bool is_last) { last = is_last; },
+                      .pace = kQuick});
+    const auto seen = wait_until(watch, [](const auto& at) { return at.look && *at.look >= 3; });
+    ASSERT_TRUE(seen.look);
+    EXPECT_GE(*seen.look, 3);
+    EXPECT_EQ(seen.error, "");
+    EXPECT_FALSE(last);
+  }
+  EXPECT_TRUE(last);
+}
+
+TEST(Watch, KeepsTheLastLookAndSaysWhyThereIsNoNewer) {
+  std::atomic<int> count = 0;
+  Watch<int> watch({.look =
+                        [&] {
+                          if (++count > 1) throw std::runtime_error("the disk is gone");
+                          return 1;
+                        },
+                    .each_time = {},
+                    .pace = kQuick});
+  const auto seen = wait_until(watch, [](const auto& at) { return !at.error.empty(); });
+  EXPECT_EQ(seen.error, "the disk is gone");
+  ASSERT_TRUE(seen.look);
+  EXPECT_EQ(*seen.look, 1);
+}
+
+TEST(Watch, LeavesALookBehindThatHangs) {
+  // Shared: the thread outlives the watch, as one that hangs in a disk does.
+  struct Shared {
+    std::promise<void> begun, go_on, ended;
+  };
+  const auto shared = std::make_shared<Shared>();
+  {
+    Watch<int> watch({.look =
+                          [shared] {
+                            shared->begun.set_value();
+                            shared->go_on.get_future().wait();
+                            return 1;
+                          },
+                      .each_time =
+                          [shared](bool last) {
+                            if (last) shared->ended.set_value();
+                          },
+                      .pace = kQuick});
+    shared->begun.get_future().wait();
+    EXPECT_FALSE(watch.peek().look);
+  }
+  shared->go_on.set_value();
+  shared->ended.get_future().wait();
+}
+
+}  // namespace
+}  // namespace weir::web
