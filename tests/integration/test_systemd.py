@@ -113,9 +113,12 @@ class Machine:
         return self("systemctl", "show", unit, "--property", name, "--value").stdout.strip()
 
     def said(self, unit="pgweir@main"):
-        """[(priority, text)], of the present run of the unit."""
+        """[(priority, text)], of the present run of the unit. A line of a process that has ended already may lack _COMM,
+        which the journal reads from /proc; the name that systemd gave the stream is always there."""
+        self("journalctl", "--sync")  # what a unit said is with the journal before it has ended, but perhaps not yet read
         lines = self("journalctl", "--unit", unit, "--output", "json", "--no-pager", "--boot").stdout.splitlines()
-        return [(int(line["PRIORITY"]), line["MESSAGE"]) for line in map(json.loads, lines) if line.get("_COMM") == "pgweir"]
+        return [(int(line["PRIORITY"]), line["MESSAGE"]) for line in map(json.loads, lines)
+                if line.get("SYSLOG_IDENTIFIER") == "pgweir" and line.get("_TRANSPORT") == "stdout"]
 
     def archived(self):
         """Everything that is committed is durable in the archive."""
