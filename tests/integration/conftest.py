@@ -188,7 +188,7 @@ def _finish(request, things, log_of):
     for thing in reversed(things):
         if isinstance(thing, Server) and thing.running():
             try:
-                thing.stop("immediate", deadline=15)
+                thing.stop("immediate", deadline=60)
             except AssertionError:
                 thing.kill9()
     if failed:

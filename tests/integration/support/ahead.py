@@ -1,11 +1,12 @@
 """Asking a restore_command as a recovering server does, and the helper that fetches ahead of it."""
 
+import contextlib
 import os
 import pathlib
 import re
 import subprocess
 
-from .process import alive, wait_for
+from .process import PATIENCE, alive, wait_for
 from .receiver import BINARY
 
 NAME = "pgweir-prefetch"
@@ -28,11 +29,10 @@ def helpers(place):
 
 def descriptors(pid):
     links = []
-    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append((os.readlink(path), path.stat().st_size))
-        except OSError:
-            continue  # closed meanwhile
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                links.append((os.readlink(path), path.stat().st_size))
     return links
 
 
@@ -85,8 +85,11 @@ class Recovery:
     def settled(pid):
         """All its threads wait: three, and what a sanitizer adds."""
         def wait():
-            states = [path.read_text().rpartition(")")[2].split()[0]
-                      for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+            try:
+                states = [path.read_text().rpartition(")")[2].split()[0]
+                          for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+            except OSError:
+                return False  # a thread ended meanwhile
             return len(states) >= 3 and set(states) == {"S"}
         return wait() and wait()
 
@@ -96,4 +99,4 @@ class Recovery:
 
     def end(self):
         self.shell.stdin.close()
-        self.shell.wait(10)
+        self.shell.wait(PATIENCE)

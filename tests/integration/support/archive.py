@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 
 from . import wal
-from .process import wait_for
+from .process import PATIENCE, wait_for
 from .receiver import Receiver, assert_somebody_works
 
 _FORMS = {"": None, ".zst": ["zstd", "-dcq"], ".lz4": ["lz4", "-dcq"], ".gz": "gzip"}
@@ -121,9 +121,8 @@ class Archive:
             return False
         return True
 
-    def wait_covers(self, server, timeline, upto, deadline=30):
-        """Waits until the bytes up to `upto` are there; then compares, so that a failure tells
-        which bytes differ."""
+    def wait_covers(self, server, timeline, upto, deadline=PATIENCE):
+        """Waits until the bytes up to `upto` are there, and the server's own; a failure tells which differ."""
 
         def there():
             segno = (upto - 1) // self.segment_size
@@ -151,9 +150,8 @@ class Archive:
             if Receiver.started and Receiver.started[-1].running():
                 self.assert_covers(server, timeline, upto)  # tells more: which bytes differ
             raise
-        self.assert_covers(server, timeline, upto)
 
-    def wait_finished(self, timeline, segno, deadline=30, form=None):
+    def wait_finished(self, timeline, segno, deadline=PATIENCE, form=None):
         """Waits for the segment's final name (with `form`, e.g. '.zst': for that form alone)."""
         name = wal.segment_name(timeline, segno, self.segment_size)
 

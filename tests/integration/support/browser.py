@@ -10,7 +10,7 @@ import signal
 import subprocess
 import urllib.request
 
-from .process import die_with_parent, wait_for
+from .process import PATIENCE, die_with_parent, wait_for
 from .server import REPOSITORY, free_port
 
 # Looked at by people, and kept by CI.
@@ -55,7 +55,7 @@ class Browser:
             except OSError:
                 pass
         self._driver.terminate()
-        self._driver.wait(20)
+        self._driver.wait(PATIENCE)
         self._log.close()
 
     def _ready(self):
@@ -71,7 +71,7 @@ class Browser:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(json.load(error)["value"]["message"]) from None

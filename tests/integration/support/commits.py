@@ -3,7 +3,7 @@
 import subprocess
 
 from . import wal
-from .process import wait_for
+from .process import PATIENCE, wait_for
 
 
 def commit(primary, number, level):
@@ -15,7 +15,7 @@ def commit(primary, number, level):
 
 def finished(statement):
     try:
-        output, _ = statement.communicate(timeout=30)
+        output, _ = statement.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         statement.kill()
         raise AssertionError("the commit hangs") from None

@@ -60,7 +60,7 @@ class FaultProxy:
             return self._hang(handler)
         if what == "reset":
             return self._reset(handler)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         sent = {name: value for name, value in handler.headers.items() if name.lower() != "expect"}
         connection.request(handler.command, handler.path, body=body if body else None, headers=sent)
         answer = connection.getresponse()

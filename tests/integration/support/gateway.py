@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 
-from .process import die_with_parent, run, tail, wait_for
+from .process import PATIENCE, die_with_parent, run, tail, wait_for
 from .s3 import Bucket
 from .server import REPOSITORY, free_port
 
@@ -89,7 +89,7 @@ class Store:
         return environment()
 
     def _run(self, *command, check=True):
-        return run(command, check=check, timeout=60, env=self._environment())
+        return run(command, check=check, timeout=5 * PATIENCE, env=self._environment())
 
     def _answers(self):
         assert self._processes[-1].poll() is None, self.said()
@@ -131,7 +131,7 @@ class Swift(Store):
             f"memcache_servers = 127.0.0.1:{memcache}\n[filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\n"
             f"[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester = testing .admin\n{filters}")
         self._serve("proxy")
-        wait_for(self._answers, "Swift to answer", 120, interval=0.2)
+        wait_for(self._answers, "Swift to answer", interval=0.2)
         return self
 
     def _serve(self, kind):
@@ -186,11 +186,11 @@ class Gateway(Store):
             nonlocal osd
             if osd.poll() is not None:
                 osd = self._begin("ceph-osd", "-f", "-i", "0")
-            return "1 up" in self._run("ceph", "--connect-timeout", "5", "osd", "stat", check=False).stdout
+            return "1 up" in self._run("ceph", "--connect-timeout", "15", "osd", "stat", check=False).stdout
 
-        wait_for(up, "Ceph's osd to be up", 60, interval=0.5)
+        wait_for(up, "Ceph's osd to be up", interval=0.5)
         self._begin("radosgw", "-f", "-n", "client.rgw", "--no-mon-config")
-        wait_for(self._answers, "Ceph's gateway to answer", 90, interval=0.2)
+        wait_for(self._answers, "Ceph's gateway to answer", interval=0.2)
         self._run("radosgw-admin", "user", "create", "--uid", "t", "--display-name", "t", "--access-key", self.key,
                   "--secret", self.secret)
         return self
@@ -209,7 +209,7 @@ class Gateway(Store):
 
     def start_front(self):
         self._begin("radosgw", "-f", "-n", "client.rgw", "--no-mon-config")
-        wait_for(self._answers, "Ceph's gateway to answer again", 90, interval=0.2)
+        wait_for(self._answers, "Ceph's gateway to answer again", interval=0.2)
 
     def _environment(self):
         return {**environment(), "CEPH_CONF": str(self.home / "ceph.conf")}

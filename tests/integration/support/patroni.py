@@ -9,7 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from .process import alive, as_server_user, children_of, die_with_parent, server_user, tail, wait_for
+from .process import PATIENCE, alive, as_server_user, children_of, die_with_parent, server_user, tail, wait_for
 from .server import DEBIAN_BIN, DEBIAN_MAJOR, Server, free_port
 from .template import REPOSITORY, memory_place
 
@@ -33,7 +33,7 @@ class Node(Server):
             "restapi": {"listen": f"127.0.0.1:{self.rest}", "connect_address": f"127.0.0.1:{self.rest}"},
             "etcd3": {"host": f"127.0.0.1:{etcd_port}"},
             "bootstrap": {
-                "dcs": {"ttl": 8, "loop_wait": 1, "retry_timeout": 3, **dynamic,
+                "dcs": {"ttl": 20, "loop_wait": 1, "retry_timeout": 8, **dynamic,
                         "postgresql": {"use_pg_rewind": True, "use_slots": True,
                                        "parameters": {"wal_keep_size": "10GB", "max_wal_senders": 20,
                                                       "max_replication_slots": 20, "max_connections": 40}}},
@@ -87,7 +87,7 @@ class Node(Server):
                 pass
         wait_for(lambda: not any(alive(pid) for pid in [postmaster, *children] if pid), f"{self.name} to be gone")
 
-    def stop(self, mode="fast", deadline=60):
+    def stop(self, mode="fast", deadline=PATIENCE):
         if self.patroni is not None and self.patroni.poll() is None:
             self.patroni.terminate()
             try:
@@ -134,7 +134,7 @@ class PatroniCluster:
         self.complete()
         return self
 
-    def leader(self, other_than=None, deadline=60):
+    def leader(self, other_than=None, deadline=PATIENCE):
         """The node that is the primary, and has been told so by Patroni."""
 
         def found():
@@ -146,7 +146,7 @@ class PatroniCluster:
 
         return wait_for(found, "a leader", deadline, interval=0.2)
 
-    def complete(self, deadline=60):
+    def complete(self, deadline=PATIENCE):
         """All others stream from the leader."""
         wait_for(lambda: self.leader().sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND"
                                            " application_name LIKE 'node%'") == str(len(self.all) - 1),
@@ -157,7 +157,7 @@ class PatroniCluster:
         new = next(node for node in self.all if node is not old)
         body = json.dumps({"leader": old.name, "candidate": new.name}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{old.rest}/switchover", body, method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 200, answer.read()
         assert self.leader(other_than=old) is new
         self.complete()
@@ -168,14 +168,14 @@ class PatroniCluster:
         before = (node.data / "PG_VERSION").stat().st_ino
         body = json.dumps({"force": True}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{node.rest}/reinitialize", body, method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 200, answer.read()
 
         def made():
             version = node.data / "PG_VERSION"
             return version.exists() and version.stat().st_ino != before
 
-        wait_for(made, f"{node.name} to be made anew", 60, interval=0.2)
+        wait_for(made, f"{node.name} to be made anew", interval=0.2)
         self.complete()
 
     def end(self, failed):

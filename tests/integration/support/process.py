@@ -8,18 +8,23 @@ import signal
 import subprocess
 import time
 
+# Seconds for what comes sooner or later, on a machine that has twenty other things to do: only a failure takes that long.
+PATIENCE = 120
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def wait_for(condition, what, deadline=30.0, interval=0.02):
-    """Returns condition()'s first true value. Fails after `deadline` seconds, saying for what."""
+def wait_for(condition, what, deadline=PATIENCE, interval=0.02):
+    """Returns condition()'s first true value. Fails after `deadline` seconds, saying for what. The last look is behind the
+    deadline: who was kept from running meanwhile has missed nothing."""
     end = time.monotonic() + deadline
     while True:
+        late = time.monotonic() > end
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if late:
             raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
         time.sleep(interval)
 
@@ -49,7 +54,7 @@ def die_with_parent(sig):
     return set_signal
 
 
-def run(command, check=True, timeout=120, **options):
+def run(command, check=True, timeout=5 * PATIENCE, **options):
     """Runs to the end; output is text. A failure shows what the command said."""
     result = subprocess.run(
         [str(word) for word in command],

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 
-from .process import die_with_parent, run, tail, wait_for
+from .process import PATIENCE, die_with_parent, run, tail, wait_for
 from .server import DEBIAN_BIN, REPOSITORY
 
 BINARY = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "dev" / "pgweir"))
@@ -15,7 +15,7 @@ BINARY = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "de
 MEMORY_FACTOR = 10 if os.environ.get("PGWEIR_SANITIZED") else 1
 
 
-def pgweir(*arguments, timeout=60, env=None, **options):
+def pgweir(*arguments, timeout=5 * PATIENCE, env=None, **options):
     """Runs a command of pgweir to its end; returns the finished process, whatever its status."""
     return run([BINARY, *arguments], check=False, timeout=timeout, env=_environment(env), **options)
 
@@ -53,7 +53,11 @@ class Receiver:
             file.seek(self._log_start)
             return file.read()
 
-    def wait_log(self, pattern, deadline=30):
+    def lines(self):
+        """What it said, without a line that is only half written yet."""
+        return self.said().rpartition("\n")[0].split("\n")
+
+    def wait_log(self, pattern, deadline=PATIENCE):
         """Waits for a line that has the regular expression; returns the match."""
         expression = re.compile(pattern)
 
@@ -66,7 +70,7 @@ class Receiver:
 
         return wait_for(found, f"the receiver to say {pattern!r}", deadline)
 
-    def wait_exit(self, deadline=30):
+    def wait_exit(self, deadline=PATIENCE):
         """The exit status; a signal's number, negative, if one killed it."""
         try:
             return self.process.wait(deadline)
@@ -76,7 +80,7 @@ class Receiver:
     def send(self, number):
         self.process.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM, deadline=30):
+    def stop(self, number=signal.SIGTERM, deadline=PATIENCE):
         """The signal must end it well."""
         self.send(number)
         status = self.wait_exit(deadline)

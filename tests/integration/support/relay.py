@@ -3,6 +3,7 @@
 import socket
 import struct
 
+from .process import PATIENCE
 from .receiver import BINARY
 from .server import free_port
 
@@ -61,7 +62,7 @@ class Client:
         self.greeting = self.until(b"ZE")
 
     def _connect(self, host, port):
-        return socket.create_connection((host, port), timeout=30)
+        return socket.create_connection((host, port), timeout=PATIENCE)
 
     def close(self):
         self.socket.close()

@@ -35,7 +35,7 @@ class Bucket:
         sent = {name: value for name, value in signed.items() if name != "host"}
         sent["Authorization"] = (f"AWS4-HMAC-SHA256 Credential={self.gateway.key}/{scope}, "
                                  f"SignedHeaders={names}, Signature={signature}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=120)
         try:
             connection.request(method, path + (f"?{text}" if text else ""), body=body, headers=sent)
             answer = connection.getresponse()

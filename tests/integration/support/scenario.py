@@ -1,11 +1,11 @@
 """Steps that many tests share."""
 
 from . import wal
-from .process import wait_for
+from .process import PATIENCE, wait_for
 from .receiver import assert_somebody_works
 
 
-def streaming(server, application_name="pgweir", deadline=30):
+def streaming(server, application_name="pgweir", deadline=PATIENCE):
     """Waits for the receiver's walsender on this server; returns its row of pg_stat_replication."""
 
     def found():
@@ -17,12 +17,20 @@ def streaming(server, application_name="pgweir", deadline=30):
     return wait_for(found, f"{application_name} to stream from {server.name}", deadline)
 
 
-def reported(server, position, application_name="pgweir", deadline=30):
-    """Waits until the receiver has reported `position` as flushed."""
+def reported(server, position, application_name="pgweir", deadline=PATIENCE):
+    """Waits until the receiver has reported `position` as flushed, and its slot (if it has one) stands there: the server
+    moves it a moment after it has noted the report."""
+    reports = ("SELECT flush_lsn, slot_type = 'physical', restart_lsn FROM pg_stat_replication"
+               " LEFT JOIN pg_replication_slots ON active_pid = pid"
+               f" WHERE application_name = '{application_name}'")
+
+    def moved(report):
+        flushed, physical, restart = report.split("|")
+        return (flushed and wal.lsn(flushed) >= position
+                and (physical != "t" or (restart and wal.lsn(restart) >= position)))
 
     def there():
-        rows = server.walsenders(application_name)
-        if any(row["flush_lsn"] and wal.lsn(row["flush_lsn"]) >= position for row in rows):
+        if any(moved(report) for report in server.sql(reports).splitlines()):
             return True
         assert_somebody_works()
         return False
@@ -31,7 +39,7 @@ def reported(server, position, application_name="pgweir", deadline=30):
              deadline)
 
 
-def begun(archive, primary, deadline=30):
+def begun(archive, primary, deadline=PATIENCE):
     """Waits until the receiver has begun a segment. An idle server has nothing to send for up to 15 s, so it gets something."""
 
     def there():
@@ -42,7 +50,7 @@ def begun(archive, primary, deadline=30):
     wait_for(there, "the receiver to begin", deadline, interval=0.1)
 
 
-def gone(server, application_name="pgweir", deadline=30):
+def gone(server, application_name="pgweir", deadline=PATIENCE):
     wait_for(lambda: not server.walsenders(application_name),
              f"{application_name}'s walsender on {server.name} to end", deadline)
 

@@ -13,6 +13,7 @@ import subprocess
 
 from . import wal
 from .process import (
+    PATIENCE,
     SIGNALS,
     alive,
     as_server_user,
@@ -42,17 +43,25 @@ def clients_installed():
     return (DEBIAN_BIN / "psql").exists() and (DEBIAN_BIN / "postgres").exists()
 
 
+_reserved = []
+
+
 def free_port():
     """Below the range the kernel gives to outgoing connections: a port that is free now stays
-    free while its server restarts."""
+    free while its server restarts. No other test gets it as long as this process lives: an abstract
+    Unix socket of its number says that it is taken, also while nobody listens there."""
     while True:
         port = random.SystemRandom().randrange(20000, 32000)
+        mark = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                mark.bind(f"\0pgweir-tests-port-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                mark.close()
                 continue
+        _reserved.append(mark)
         return port
 
 
@@ -72,6 +81,7 @@ class Server:
         self.socket_dir = self.home
         self.port = free_port()
         self.process = None
+        self._hushed = None
         self._started_before = False
         self.bin = _reachable_bin(major, pathlib.Path(directory))
         self.home.mkdir()
@@ -178,7 +188,7 @@ class Server:
             if not wait:
                 return self
             wait_for(lambda: self._ready() or self.process.poll() is not None,
-                     f"{self.name} to accept connections", deadline=60)
+                     f"{self.name} to accept connections")
             if self.process.poll() is None:
                 self._started_before = True
                 return self
@@ -201,17 +211,19 @@ class Server:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def stop(self, mode="fast", deadline=60):
+    def stop(self, mode="fast", deadline=PATIENCE):
         """Returns when every process of the server is gone."""
         if not self.running():
             return
         children = children_of(self.process.pid)
+        self._wake()
         self.process.send_signal(SIGNALS[mode])
         wait_for(lambda: self.process.poll() is not None, f"{self.name} to stop ({mode})", deadline)
         wait_for(lambda: not any(alive(pid) for pid in children), f"{self.name}'s processes to end")
 
     def kill9(self):
         """As if the machine's power went, except that the kernel keeps what was written."""
+        self._hushed = None
         children = children_of(self.process.pid)
         self.process.kill()
         for pid in children:
@@ -221,6 +233,20 @@ class Server:
                 pass
         self.process.wait()
         wait_for(lambda: not any(alive(pid) for pid in children), f"{self.name}'s processes to end")
+
+    def hush(self):
+        """No WAL but what sessions write, up to its next stop: the background writer, which notes the running
+        transactions every 15 s, stands still. (It may have done so a moment ago: who compares reads behind this.)"""
+        pid = int(self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'"))
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T",
+                 "the background writer to stand still")
+        self._hushed = pid
+
+    def _wake(self):
+        if self._hushed:
+            os.kill(self._hushed, signal.SIGCONT)
+            self._hushed = None
 
     def restart(self, mode="fast"):
         self.stop(mode)
@@ -235,7 +261,7 @@ class Server:
         wait_for(lambda: self.sql("SELECT pg_promote(false)", check=False).stdout.strip() == "t",
                  f"{self.name} to be told")
         wait_for(lambda: self.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip() == "f",
-                 f"{self.name} to be a primary", 60)
+                 f"{self.name} to be a primary")
 
     def rewind(self, upstream):
         """An old primary, which is down, becomes a standby of the one that was promoted. Its slots are gone."""
@@ -262,7 +288,7 @@ class Server:
         words = {"host": "127.0.0.1", "port": self.port, "user": "postgres", **options}
         return " ".join(f"{key}={value}" for key, value in words.items())
 
-    def sql(self, text, database="postgres", check=True, timeout=60, options=""):
+    def sql(self, text, database="postgres", check=True, timeout=PATIENCE, options=""):
         """Rows as lines, columns separated by |. With check=False: the finished process."""
         result = run(
             [DEBIAN_BIN / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text,
@@ -299,11 +325,11 @@ class Server:
             " THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
             " ELSE pg_current_wal_flush_lsn() END"))
 
-    def caught_up_with(self, position, deadline=60):
+    def caught_up_with(self, position, deadline=PATIENCE):
         wait_for(lambda: self.flushed() >= position,
                  f"{self.name} to receive {wal.lsn_text(position)}", deadline)
 
-    def replayed(self, position, deadline=60):
+    def replayed(self, position, deadline=PATIENCE):
         wait_for(lambda: wal.lsn(self.sql("SELECT pg_last_wal_replay_lsn()")) >= position,
                  f"{self.name} to replay {wal.lsn_text(position)}", deadline)
 

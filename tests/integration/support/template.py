@@ -35,6 +35,7 @@ def memory_place():
         if space.f_bavail * space.f_frsize < _NEEDED:
             return None
         _place = _MEMORY / f"{_OURS}{os.getpid()}"
+        shutil.rmtree(_place, ignore_errors=True)  # of a process that was killed and had our number
         _place.mkdir(mode=0o755)
         atexit.register(shutil.rmtree, _place, ignore_errors=True)
     return pathlib.Path(tempfile.mkdtemp(dir=_place))

@@ -97,7 +97,7 @@ class Torture:
         compared = 0
         for station in self._all_stations():
             wait_for(lambda: station.assert_well() or station.reported(end),
-                     f"{station.name} to report {wal.lsn_text(end)}", deadline=90)
+                     f"{station.name} to report {wal.lsn_text(end)}")
             station.receiver.stop()
             station.archive.wait_covers(self.primary, timeline, end)
         for station in self._all_stations():
@@ -199,7 +199,7 @@ class Torture:
             if new.port not in station.ports:
                 station.move_to(new)
             wait_for(lambda: station.assert_well() or station.reported(end),
-                     f"{station.name} to follow", deadline=90)
+                     f"{station.name} to follow")
         # Where the two connection strings of the steady one lead to has to stay the same.
         self.standby = self._new_standby(old.port if self.steady else None)
         for station, server in zip(self.stations, (self.primary, self.standby)):

@@ -76,7 +76,7 @@ def wait_streaming(*standbys, timeline=None):
         expected = f"streaming|{timeline}" if timeline else "streaming"
         columns = "status || '|' || received_tli" if timeline else "status"
         wait_for(lambda: standby.sql(f"SELECT {columns} FROM pg_stat_wal_receiver") == expected,
-                 f"{standby.name}: {expected}", 60)
+                 f"{standby.name}: {expected}")
 
 
 def content(server):

@@ -13,6 +13,7 @@ import threading
 import time
 
 from . import wal
+from .process import PATIENCE
 
 SYSTEM = 7301234567890123456
 GO_ON = "go on"
@@ -51,7 +52,7 @@ class FakeServer:
                 pass  # it has gone
 
     def conninfo(self):
-        return f"host=127.0.0.1 port={self.port} user=postgres sslmode=disable connect_timeout=5"
+        return f"host=127.0.0.1 port={self.port} user=postgres sslmode=disable connect_timeout=30"
 
     # What it answers: rows of text, to be overridden
 
@@ -221,7 +222,7 @@ class Connection:
             wait = 0.0
         return len(self.reports) - before
 
-    def wait_reported(self, position, deadline=30):
+    def wait_reported(self, position, deadline=PATIENCE):
         end = time.monotonic() + deadline
         while not (self.reports and self.reports[-1][1] >= position):
             self.read_reports(0.1)
