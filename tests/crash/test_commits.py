@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from support.process import die_with_parent, wait_for
+from support.process import PATIENCE, die_with_parent, wait_for
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import streaming
 from support.server import DEBIAN_BIN
@@ -57,7 +57,7 @@ class Client(threading.Thread):
         self.end.set()
         if self._psql:
             self._psql.kill()
-        self.join(30)
+        self.join(PATIENCE)
 
 
 @pytest.mark.parametrize("options", [[], ["--compress", "zstd:1"]], ids=["raw", "zstd"])
@@ -80,7 +80,7 @@ def test_every_acknowledged_commit_is_restored(servers, receivers, new_archive, 
     try:
         for number in range(ROUNDS):
             before = count()
-            wait_for(lambda: count() > before + 20, "commits to be acknowledged", deadline=60)
+            wait_for(lambda: count() > before + 20, "commits to be acknowledged")
             time.sleep(seeded.uniform(0, 0.3))
             if number % 4 == 3:
                 primary.kill9()
@@ -96,7 +96,7 @@ def test_every_acknowledged_commit_is_restored(servers, receivers, new_archive, 
             if number % 2:
                 primary.spawn_sql("SELECT pg_switch_wal()").wait()
         before = count()
-        wait_for(lambda: count() > before + 20, "commits to be acknowledged", deadline=60)
+        wait_for(lambda: count() > before + 20, "commits to be acknowledged")
         first, second = seeded.sample([primary, receiver], 2)
         first.kill9()
         second.kill9()

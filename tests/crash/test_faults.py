@@ -18,7 +18,7 @@ import pytest
 
 from support import wal
 from support.archive import Archive
-from support.process import run
+from support.process import PATIENCE, run
 from support.receiver import receive_command
 from support.scenario import reported, streaming
 
@@ -126,7 +126,7 @@ class Run:
         process = subprocess.Popen([str(word) for word in command], env=env, text=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT)
-        ends = threading.Timer(30, process.kill)
+        ends = threading.Timer(PATIENCE, process.kill)
         ends.start()
         said, stop_at = [], bench.stop_at
         for line in process.stdout:
@@ -232,8 +232,8 @@ def test_an_input_output_error_at_each_call(bench, options):
         assert treated.status in (0, 4), story
         if treated.fault in SYNCS:
             assert treated.status == 4, story
-            # Syncs that were under way, of other bytes, may still be reported; nothing after them.
-            assert len(set(treated.flushes_after) - set(treated.flushes_before)) <= 4, story
+            # Syncs that were under way, of other bytes (six at once), may still be reported; nothing after them.
+            assert len(set(treated.flushes_after) - set(treated.flushes_before)) <= 5, story
         if treated.status == 4:
             assert "ERROR" in treated.said and "hint:" in treated.said, story
 
