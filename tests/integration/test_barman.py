@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from support import receiver as receivers_
-from support.process import as_server_user, die_with_parent, run, server_user, wait_for
+from support.process import PATIENCE, as_server_user, die_with_parent, run, server_user, wait_for
 from support.scenario import streaming
 from support.server import DEBIAN_BIN
 
@@ -60,6 +60,7 @@ backup_method = postgres
 streaming_archiver = on
 archiver = off
 slot_name = barman
+check_timeout = 300
 create_slot = auto
 path_prefix = {self.home}/bin
 streaming_archiver_name = {APPLICATION}
@@ -106,7 +107,7 @@ def barman(place, servers, barman_installed):
     for process in processes:
         if process.poll() is None:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
     made("receive-wal", "--stop", "main", check=False)
     wait_for(lambda: not server.running() or not server.walsenders(APPLICATION),
              "the receiver to be gone")
@@ -122,7 +123,7 @@ def test_archives_backs_up_and_recovers(barman, place, servers):
     barman("cron")  # makes directories and the slot, and starts the receiver by itself
     wait_for(lambda: server.walsenders(APPLICATION), "Barman to start our program")
     streaming(server, APPLICATION)
-    barman("switch-wal", "--force", "--archive", "--archive-timeout", "60", "main")
+    barman("switch-wal", "--force", "--archive", "--archive-timeout", "240", "main")
     # Barman counts a slot as working once it was used; a backup is what it asks for last.
     check = barman("check", "main", check=False)
     assert not [line for line in failures(check) if "minimum redundancy" not in line], check.stdout
@@ -130,7 +131,7 @@ def test_archives_backs_up_and_recovers(barman, place, servers):
     server.sql("INSERT INTO numbers SELECT generate_series(1, 1000)")
     assert "Backup completed" in barman("backup", "--wait", "main").stdout
     server.sql("INSERT INTO numbers SELECT generate_series(1001, 2000)")
-    barman("switch-wal", "--archive", "--archive-timeout", "60", "main")
+    barman("switch-wal", "--archive", "--archive-timeout", "240", "main")
     check = barman("check", "main", check=False)
     assert not failures(check), check.stdout
     assert "pg_receivexlog compatible: OK" in check.stdout
@@ -158,11 +159,11 @@ def test_stops_and_comes_back_as_barman_asks(barman):
     process = barman.start_receiver()
     streaming(server, APPLICATION)
     server.restart()
-    process.wait(30)  # --no-loop: Barman starts the next one
+    process.wait(PATIENCE)  # --no-loop: Barman starts the next one
     barman("cron")
     streaming(server, APPLICATION)
     server.write_wal(2)
-    barman("switch-wal", "--force", "--archive", "--archive-timeout", "60", "main")
+    barman("switch-wal", "--force", "--archive", "--archive-timeout", "240", "main")
     assert [path for path in barman.wals.rglob("*") if path.is_file() and len(path.name) == 24]
     assert not list(pathlib.Path(barman.home / "main" / "errors").glob("*"))
     barman("receive-wal", "--stop", "main")
@@ -181,6 +182,6 @@ def test_commits_may_wait_for_it(barman):
     barman("cron")
     wait_for(lambda: streaming(server, APPLICATION)["sync_state"] == "sync", "it to be synchronous")
     for number in range(20):
-        server.sql(f"INSERT INTO numbers VALUES ({number})", timeout=20)
+        server.sql(f"INSERT INTO numbers VALUES ({number})", timeout=PATIENCE)
     barman("receive-wal", "--stop", "main")
     wait_for(lambda: not server.walsenders(APPLICATION), "our program to end")

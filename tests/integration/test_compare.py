@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support import wal
-from support.process import run, wait_for
+from support.process import PATIENCE, run, wait_for
 from support.receiver import pgweir
 from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN
@@ -21,7 +21,7 @@ def comparison(archive):
     return (told["receiver"] or {}).get("comparison") or {}
 
 
-def compared_to(archive, position, deadline=60):
+def compared_to(archive, position, deadline=PATIENCE):
     """Waits until everything before the position was compared; returns what is told of it."""
     def there():
         told = comparison(archive)

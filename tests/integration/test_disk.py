@@ -74,19 +74,19 @@ def loop_ext4(place, name, megabytes):
 @pytest.mark.parametrize("small_disk", ["tmpfs", "ext4"], indirect=True)
 def test_a_full_disk_is_waited_for(servers, receivers, new_archive, small_disk):
     """The connection stays, nothing is acknowledged that is not there, and it goes on."""
-    primary = servers.primary(wal_sender_timeout="2s")
+    primary = servers.primary(wal_sender_timeout="5s")
     create_slot(primary)
     archive = new_archive(primary, small_disk.name)
     # A server that cannot be listened to is not silent: --timeout must not cost the connection.
     receiver = receivers.pgweir(archive, primary, "-S", "archive", "--status-interval", "500ms",
-                                "--timeout", "3s")
+                                "--timeout", "6s")
     walsender = streaming(primary)["pid"]
     end = primary.write_wal(8)
     receiver.wait_log("(?i)no space left|disk.*full|full.*disk")
     # Much longer than wal_sender_timeout, measured by the server's own record of our replies.
     since = primary.sql("SELECT now()")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
-                                 f" reply_time > '{since}'::timestamptz + interval '5s'") == "1",
+                                 f" reply_time > '{since}'::timestamptz + interval '12s'") == "1",
              "replies to go on while the disk is full")
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
     held = restart_lsn(primary)
@@ -120,7 +120,7 @@ def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archi
     if meanwhile == "the connection is lost":
         primary.write_wal(8)
         receiver.wait_log("(?i)no space left")
-        assert state() == "disk full"
+        wait_for(lambda: state() == "disk full", "the status to say it")
         # A walsender that nobody reads from may not find the room for its last word.
         primary.stop("immediate")
         primary.start()
@@ -135,7 +135,7 @@ def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archi
         wait_for(lambda: state() == "disk full", "the status to say it")
     small_disk.grow(64)
     reported(primary, primary.write_wal(1))
-    assert state() == "streaming"
+    wait_for(lambda: state() == "streaming", "the status to say that it is over")
     receiver.stop()
     archive.assert_same_wal(primary)
 
@@ -144,7 +144,7 @@ def test_the_status_knows_whether_the_disk_is_full(servers, receivers, new_archi
 def test_a_server_that_shuts_down_is_not_held_by_a_stuck_disk(servers, receivers, new_archive,
                                                               small_disk, sync_fault, why):
     """A fast shutdown waits until receivers have confirmed everything, as long as they answer."""
-    primary = servers.primary(wal_sender_timeout="4s")
+    primary = servers.primary(wal_sender_timeout="10min")
     create_slot(primary)
     archive = new_archive(primary, small_disk.name)
     if why == "hanging":
@@ -153,7 +153,7 @@ def test_a_server_that_shuts_down_is_not_held_by_a_stuck_disk(servers, receivers
     streaming(primary)
     reported(primary, primary.write_wal(0.1))
     if why == "hanging":
-        sync_fault.set("sleep 30000")
+        sync_fault.set("hang 0")
     primary.write_wal(8)
     if why == "hanging":
         wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
@@ -163,7 +163,7 @@ def test_a_server_that_shuts_down_is_not_held_by_a_stuck_disk(servers, receivers
     receiver.wait_log("letting it go")
     assert receiver.running()
     if why == "hanging":
-        receiver.kill9()  # it would hang for the rest of half a minute
+        receiver.kill9()  # it hangs
         return
     small_disk.grow(64)
     primary.start()
@@ -191,20 +191,23 @@ def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_
 def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_archive,
                                                       sync_fault):
     """Each sync takes longer than wal_sender_timeout."""
-    primary = servers.primary(wal_sender_timeout="2s")
+    primary = servers.primary(wal_sender_timeout="3s")
     create_slot(primary)
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
     walsender = streaming(primary)["pid"]
     reported(primary, primary.write_wal(1))
-    sync_fault.set("sleep 3500")
+    sync_fault.set("sleep 4500")
     before = restart_lsn(primary)
+    begun = time.monotonic()
     end = primary.write_wal(1)
     wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
-    assert restart_lsn(primary) < end, "reported before the sync has returned"
+    told = restart_lsn(primary)
+    if time.monotonic() < begun + 4.5:
+        assert told < end, "reported before the sync has returned"
     since = primary.sql("SELECT now()")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
-                                 f" reply_time > '{since}'::timestamptz + interval '3s'") == "1",
+                                 f" reply_time > '{since}'::timestamptz + interval '4s'") == "1",
              "replies to go on while the disk hangs")
     wait_for(lambda: restart_lsn(primary) > before, "a hanging sync to return and be reported")
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
@@ -214,11 +217,12 @@ def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_ar
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
     # Slow syncs are told once in the log, and counted.
     syncs = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
-    assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 3500, syncs
+    assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 4500, syncs
     assert syncs["syncs"]["p50_ms"] <= syncs["syncs"]["p99_ms"] <= syncs["syncs"]["worst_ms"], syncs
     text = pgweir("status", "-D", archive.path).stdout
-    assert float(re.search(r"syncs of the last 5 minutes: .* the longest (\S+) s\n", text)[1]) >= 3.5, text
-    assert receiver.said().count("a sync of the archive took") == 1, receiver.said()
+    assert float(re.search(r"syncs of the last 5 minutes: .* the longest (\S+) s\n", text)[1]) >= 4.5, text
+    told = receiver.said().count("a sync of the archive took")
+    assert 1 <= told <= 1 + (time.monotonic() - begun) // 60, receiver.said()
     receiver.stop()
     archive.assert_covers(primary, 1, end)
     archive.assert_same_wal(primary, minimum=2)
@@ -257,7 +261,7 @@ def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fau
     wait_for(lambda: sync_fault.count() >= 6, "several syncs to hang")
     sync_fault.set(None)
     end = primary.write_wal(1)
-    archive.wait_covers(primary, 1, end, deadline=90)
+    archive.wait_covers(primary, 1, end)
     status = pathlib.Path(f"/proc/{receiver.pid}/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])
     receiver.stop()
@@ -294,7 +298,7 @@ def test_a_signal_ends_it_while_the_disk_is_full(servers, receivers, new_archive
     streaming(primary)
     end = primary.write_wal(8)
     receiver.wait_log("(?i)no space left")
-    receiver.stop(deadline=10)
+    receiver.stop()
     held = restart_lsn(primary)
     archive.assert_covers(primary, 1, held)
     small_disk.grow(64)
@@ -315,11 +319,11 @@ def test_a_directory_that_is_removed_gets_no_more_acknowledged(servers, receiver
     for path in archive.path.iterdir():
         path.unlink()
     archive.path.rmdir()
-    held = restart_lsn(primary)
+    end = primary.flushed()
     primary.sql("CREATE TABLE afterwards ()")
     assert receiver.wait_exit() == 4, receiver.said()
     assert "removed" in receiver.said()
-    assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"
+    assert restart_lsn(primary) <= end, "WAL was acknowledged that nobody can find"
 
 
 def test_a_signal_to_process_and_group_is_one(servers, receivers, new_archive, sync_fault):
@@ -332,16 +336,24 @@ def test_a_signal_to_process_and_group_is_one(servers, receivers, new_archive, s
         streaming(primary)
         reported(primary, primary.flushed())
         before = sync_fault.count()
-        sync_fault.set("sleep 2500")
+        sync_fault.set("hang 0")
         primary.write_wal(1)
         wait_for(lambda: sync_fault.count() > before, "a sync to hang")
-        receiver.send(signal.SIGTERM)
-        receiver.wait_log("asked to stop")
-        time.sleep(0.6 if later else 0)  # longer, or shorter, than one signal takes
-        receiver.send(signal.SIGTERM)
+        if later:
+            receiver.send(signal.SIGTERM)
+            receiver.wait_log("asked to stop")
+            time.sleep(0.6)  # longer than one signal takes
+            receiver.send(signal.SIGTERM)
+        else:
+            receiver.pause()  # so it takes both at once, whatever else the machine does
+            receiver.send(signal.SIGTERM)
+            receiver.send(signal.SIGINT)
+            receiver.resume()
+            receiver.wait_log("asked to stop")
+            sync_fault.set(None)
         assert receiver.wait_exit() == status, receiver.said()
         assert later != ("all of it is durable" in receiver.said())
-        sync_fault.set(None)
+    sync_fault.set(None)
 
 
 @pytest.mark.parametrize("how", ["renamed", "mounted over"])
@@ -393,7 +405,6 @@ def test_what_is_moved_within_a_segment_gets_no_more_acknowledged(servers, recei
     streaming(primary)
     primary.switch_wal()
     reported(primary, primary.write_wal(0.1))
-    held = restart_lsn(primary)
     if how == "renamed":
         archive.path = path.rename(place / "moved")
     elif how == "the segment is renamed":
@@ -402,10 +413,12 @@ def test_what_is_moved_within_a_segment_gets_no_more_acknowledged(servers, recei
     elif run(["mount", "-t", "tmpfs", "pgweir-test", path], check=False).returncode != 0:
         pytest.skip("can't mount a tmpfs here")
     try:
+        end = primary.flushed()
         primary.sql("CREATE TABLE afterwards ()")
         assert receiver.wait_exit() == 4, receiver.said()
         assert says in receiver.said()
-        assert restart_lsn(primary) == held, "WAL was acknowledged that nobody can find"
+        held = restart_lsn(primary)
+        assert held <= end, "WAL was acknowledged that nobody can find"
     finally:
         if how == "mounted over":
             run(["umount", "-l", path])

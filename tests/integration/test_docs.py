@@ -10,7 +10,7 @@ import pytest
 from support import wal
 from support.archive import Archive
 from support.chapter import DOCS, Chapter, blocks
-from support.process import as_server_user, run, wait_for
+from support.process import PATIENCE, as_server_user, run, wait_for
 from support.recovery import base_backup, hand_over, installed
 from support.receiver import BINARY
 from support.scenario import reported, streaming
@@ -52,6 +52,7 @@ def test_archiving_for_a_primary(servers, receivers, place):
     assert sound, chapter.said
     assert primary.sql("SELECT active FROM pg_replication_slots WHERE slot_name = 'archive'") == "t"
     end = primary.flushed()
+    reported(primary, end)
     chapter.stop_all()
     archive.assert_covers(primary, 1, end)
     archive.assert_same_wal(primary)
@@ -133,7 +134,8 @@ def test_a_tree_is_built_and_taken_apart(servers, receivers, place):
     # standby1 is below the server now, and everything below the relays still gets everything.
     candidate.write_wal(0.5)
     assert_same_data(candidate, *below.values())
-    assert below["standby1"].sql("SELECT sender_port FROM pg_stat_wal_receiver") == str(candidate.port)
+    wait_for(lambda: below["standby1"].sql("SELECT sender_port FROM pg_stat_wal_receiver") == str(candidate.port),
+             "standby1 to be below the server")
     chapter.stop_all()
     for relay in relays:
         Archive(place / relay, primary.segment_size).assert_same_wal(primary, candidate)
@@ -176,6 +178,7 @@ def test_the_drill_of_a_failover(servers, receivers, place, winner):
 
     chapter.run(before, after)
     end = standbys[0].flushed()
+    archive.wait_covers(standbys[0], 2, end)
     chapter.stop_all()
     archive.assert_covers(standbys[0], 2, end)
     archive.assert_same_wal(primary, standbys[0])
@@ -255,8 +258,9 @@ def test_commits_that_two_of_three_archives_have(servers, receivers, place):
 
     def after(text):
         if "ANY 1" in text:
-            assert chapter.waiting.wait(30) == 0
+            assert chapter.waiting.wait(PATIENCE) == 0
             chapter.end = primary.flushed()
+            reported(primary, chapter.end, "c")
             primary.kill9()
             chapter.running.pop().stop()
             chapter.running.clear()
@@ -300,6 +304,7 @@ def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, 
     for receiver in chapter.running:
         assert receiver.running(), receiver.said()
     end = primary.flushed()
+    old.wait_covers(primary, 1, end)
     chapter.stop_all()
     old.assert_covers(primary, 1, end)
     old.assert_same_wal(primary)
@@ -351,7 +356,7 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
                 ["bash", "-c", "exec " + chapter.ours(command).replace("dbname", "user=postgres dbname")],
                 chapter.environment())
             wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'"
-                                         " AND query LIKE 'LISTEN%'") == "1", "somebody to listen")
+                                         " AND query LIKE 'LISTEN%' AND state = 'idle'") == "1", "somebody to listen")
         elif command.startswith("pgweir notify"):
             chapter.sh([], command.replace("dbname", "user=postgres dbname"))
             wait_for(lambda: (place / "bills").exists() and (place / "bills").read_text() == "4711\n",

@@ -7,7 +7,7 @@ import pytest
 
 from support.process import wait_for
 from support.receiver import pgweir
-from support.scenario import create_slot, streaming
+from support.scenario import create_slot, reported
 
 
 def doctor(*options, measure="100ms"):
@@ -133,8 +133,7 @@ def test_an_archive_that_is_in_use_or_of_another_cluster(servers, receivers, new
     primary, other = servers.primary(), servers.primary("other")
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
-    streaming(primary)
-    primary.write_wal(2)
+    reported(primary, primary.write_wal(2))
     checks, status = doctor("-d", primary.conninfo(), "-D", archive.path)
     assert "a receiver is at work here" in checks["lock"]["found"]
     assert checks["cluster"]["level"] == "ok"

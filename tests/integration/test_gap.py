@@ -29,7 +29,7 @@ def after_removal(servers, receivers, new_archive):
         primary.sql("CHECKPOINT")
         return not wanted.exists()
 
-    wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+    wait_for(removed, f"{wanted.name} to be removed")
     return primary, witness, archive, position
 
 
@@ -107,7 +107,7 @@ def test_a_hole_that_was_accepted_is_told_from_the_first_moment_on(after_removal
     assert "HOLE" in pgweir("status", "-D", archive.path).stdout
     wait_for(lambda: metrics.exists() and re.search(
         rf'(?m)^pgweir_receiver_hole_bytes\{{.*\}} {behind - begin}$', metrics.read_text()),
-             "the metrics to tell it", deadline=60)
+             "the metrics to tell it")
 
     receiver.kill9()
     checked, status = look()
@@ -125,6 +125,7 @@ def test_a_hole_that_was_accepted_is_told_from_the_first_moment_on(after_removal
     done = pgweir("ack", "-D", archive.path, identifier, "--reason", "a new backup was taken")
     assert done.returncode == 0, done.stderr
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: a new backup was taken")
+    wait_for(lambda: look()[1]["receiver"]["holes"][0]["acknowledged"], "the status to tell it")
     checked, status = look()
     assert checked.returncode == 0, checked.stdout
     assert f"{missing} segment" in checked.stdout and "acknowledged by" in checked.stdout

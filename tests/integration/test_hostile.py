@@ -10,7 +10,7 @@ import time
 import pytest
 
 from support.archive import Archive
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import MEMORY_FACTOR, pgweir
 from support.walsender import FakeServer
 
@@ -27,7 +27,7 @@ def archive(place):
 def receive(archive, server, *options):
     """Runs to the end; returns the status and what it said."""
     done = pgweir("receive", "-D", archive.path, "-d", server.conninfo(), "--no-loop", *options,
-                  timeout=30)
+                  timeout=PATIENCE)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -176,10 +176,10 @@ def test_ever_newer_timelines_do_not_fill_the_archive(archive, receivers):
 
     with Liar() as server:
         receiver = receivers.pgweir(archive, server.conninfo())
-        receiver.wait_log("one timeline after the other", deadline=60)
+        receiver.wait_log("one timeline after the other")
         many = len(server.started)
         began = time.monotonic()
-        wait_for(lambda: len(server.started) > many + 1, "it to go on all the same", deadline=60)
+        wait_for(lambda: len(server.started) > many + 1, "it to go on all the same")
         assert time.monotonic() - began > 5
         assert len(archive.histories()) < 100, receiver.said()
         receiver.stop()
@@ -200,9 +200,9 @@ def test_a_flood_of_keepalives(archive, receivers):
 
     with Flood() as server:
         receiver = receivers.pgweir(archive, server.conninfo())
-        wait_for(lambda: server.sent >= 300_000, "many keepalives", deadline=60)
+        wait_for(lambda: server.sent >= 300_000, "many keepalives")
         assert peak(receiver) < MEMORY, f"{peak(receiver)} kB"
-        receiver.stop(deadline=15)
+        receiver.stop()
 
 
 def test_a_message_without_end_is_not_kept_in_memory(archive, receivers):
@@ -231,7 +231,7 @@ def test_a_message_without_end_is_not_kept_in_memory(archive, receivers):
                 pass  # it has just ended
             return not receiver.running()
 
-        wait_for(ended, "the receiver to have enough", deadline=30, interval=0.005)
+        wait_for(ended, "the receiver to have enough", interval=0.005)
         assert receiver.wait_exit() == 4, receiver.said()
         assert highest < 4 * MEMORY, f"{highest} kB of {server.sent >> 10} kB"
 
@@ -271,7 +271,7 @@ def test_notices_and_notifications_are_not_collected(archive, receivers):
         assert receiver.running(), receiver.said()
         assert peak(receiver) < MEMORY, f"{peak(receiver)} kB"
         assert receiver.log.stat().st_size < MB // 4, "the log is filled"
-        receiver.stop(deadline=15)
+        receiver.stop()
 
 
 def test_nothing_but_talk_is_too_much(archive, receivers):

@@ -11,7 +11,7 @@ import stat
 
 import pytest
 
-from support.process import children_of, run
+from support.process import PATIENCE, children_of, run
 from support.receiver import BINARY
 from support.scenario import reported, streaming
 from support.server import REPOSITORY, free_port
@@ -32,12 +32,12 @@ def image():
         pytest.skip(f"missing: {missing} (scripts/setup)")
     if re.search(r"^PGWEIR_SANITIZE:\w+=.", (BUILT / "CMakeCache.txt").read_text(), re.MULTILINE):
         pytest.skip("nobody packages a build with sanitizers")
-    run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=300)
+    run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=10 * PATIENCE)
     return build()
 
 
 def build(**environment):
-    return run([REPOSITORY / "scripts" / "image", "--packages", REPOSITORY / "build" / "package"], timeout=300,
+    return run([REPOSITORY / "scripts" / "image", "--packages", REPOSITORY / "build" / "package"], timeout=10 * PATIENCE,
                env={**os.environ, **environment}).stdout
 
 

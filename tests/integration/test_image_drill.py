@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from support.process import run, server_user
+from support.process import PATIENCE, run, server_user
 from support.recovery import hand_over
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.environ.get("PGWEIR_LONG") != "1", reason="PG
 @pytest.fixture(scope="module")
 def drill_image(image):  # noqa: F811
     run([REPOSITORY / "scripts" / "image", "--packages", REPOSITORY / "build" / "package", "--with-postgresql", "15"],
-        timeout=600)
+        timeout=10 * PATIENCE)
     return IMAGE
 
 
@@ -49,7 +49,7 @@ def test_a_drill(drill_image, servers, receivers, new_archive, place):
     mounts = [(backups, "/backup"), (sandbox, "/sandbox"), ("/dev", "/dev")]
     owner = server_user().pw_uid if os.getuid() == 0 else os.getuid()
     done = run(contained(archive.path, *drill, "--check", "SELECT answer = 42 FROM t", user=f"--userspec={owner}:0",
-                         root=drill_image / "root", mounts=mounts), check=False, timeout=120)
+                         root=drill_image / "root", mounts=mounts), check=False, timeout=10 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["reached_lsn"] == told["promised_lsn"], told

@@ -64,7 +64,8 @@ def test_killed_at_any_moment(image, servers, receivers, volume, seeded):
         end = primary.write_wal(seeded.randrange(1, 4))
         if seeded.random() < 0.5:
             reported(primary, end)
-        os.kill(children_of(receiver.pid)[0], signal.SIGKILL)
+        # (The walsender that was seen may be that of the one before.)
+        os.kill(wait_for(lambda: children_of(receiver.pid), "the process in there")[0], signal.SIGKILL)
         assert receiver.wait_exit() != 0
     receiver = receivers.start(words)
     streaming(primary)

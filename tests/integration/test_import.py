@@ -79,7 +79,7 @@ def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: N
         primary.sql("CHECKPOINT")
         return not wanted.exists()
 
-    wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+    wait_for(removed, f"{wanted.name} to be removed")
     primary.conf(wal_keep_size="100GB")
     primary.reload()
     receiver = receivers.pgweir(archive, primary, "--on-gap", "continue")
@@ -132,7 +132,9 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     result = pgweir("import", "-D", archive.path, "-n", witness.pg_wal(""))
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^would import (\S+) from", result.stdout, re.MULTILINE) == missing
-    assert set(before) <= set(archive.names()) and missing[0] not in archive.names()
+    # (The receiver prepares hidden files as it likes.)
+    assert {name for name in before if not name.startswith(".")} <= set(archive.names())
+    assert missing[0] not in archive.names()
 
     result = bring_in(archive, witness.pg_wal(""))
     assert result.names == missing

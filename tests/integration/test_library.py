@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import run, wait_for
+from support.process import PATIENCE, run, wait_for
 from support.receiver import BINARY
-from support.scenario import restart_lsn
+from support.scenario import streaming
 from support.server import REPOSITORY
 
 EXAMPLES = BINARY.parent / "examples"
@@ -29,7 +29,8 @@ def cdc_command(server, path, *words):
 
 
 def changes(path):
-    lines = path.read_text().splitlines() if path.exists() else []
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be half written
+    lines = whole.splitlines()
     return [line.split("\t", 1) for line in lines]
 
 
@@ -56,10 +57,11 @@ def test_cdc_has_every_change_exactly_once_whatever_is_killed(servers, receivers
         assert capture.running(), capture.said()
         return sum("INSERT" in text for _, text in changes(out)) >= rows
 
-    wait_for(complete, "all rows", deadline=60)
+    wait_for(complete, "all rows")
     # Idle, so what is left to happen would be a second time.
     primary.sql("INSERT INTO t VALUES (-1, 'the last')")
-    wait_for(lambda: any("the last" in text for _, text in changes(out)), "the last row")
+    wait_for(lambda: any("the last" in text for _, text in changes(out)) and changes(out)[-1][1] == "COMMIT",
+             "the last row")
     capture.stop()
     ids = [int(re.search(r"id\[integer\]:(-?\d+)", text).group(1)) for _, text in changes(out)
            if "INSERT" in text]
@@ -110,7 +112,7 @@ def test_waltail_follows_a_promotion(servers, receivers, place):
     standby = servers.standby(primary)
     tail = receivers.start(["/bin/sh", "-c", 'exec "$0" "$1" >"$2"', EXAMPLES / "waltail",
                             standby.conninfo(), place / "wal"])
-    wait_for(lambda: standby.walsenders(), "it to stream")
+    streaming(standby)
     standby.caught_up_with(primary.write_wal(1))
     standby.promote()
     tail.wait_log("timeline 2 at")
@@ -134,12 +136,12 @@ def test_listen_prints_and_sends(servers, place):
         process.stdin.flush()
         wait_for(lambda: "Chat: it's me" in said(), "what was typed")
         primary.restart("fast")
-        wait_for(lambda: said().count("listening") == 2, "it to listen again", deadline=60)
+        wait_for(lambda: said().count("listening") >= 2, "it to listen again")
         assert "something may have been missed" in said()
         primary.sql("NOTIFY \"Chat\", 'again'")
         wait_for(lambda: "Chat: again" in said(), "what was sent then")
         process.stdin.close()
-        assert process.wait(30) == 0, said()
+        assert process.wait(PATIENCE) == 0, said()
     finally:
         if process.poll() is None:
             process.kill()
@@ -184,7 +186,7 @@ def test_cdc_and_listen_work_with_every_version(servers, receivers, place, major
     primary.restart("immediate")
     primary.sql("INSERT INTO t SELECT generate_series(51, 100)")
     wait_for(lambda: sum("INSERT" in text for _, text in changes(place / "changes")) >= 100,
-             "all rows", deadline=60)
+             "all rows")
     capture.stop()
     ids = [int(re.search(r"id\[integer\]:(\d+)", text).group(1))
            for _, text in changes(place / "changes") if "INSERT" in text]

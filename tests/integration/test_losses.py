@@ -29,9 +29,9 @@ def failover(servers, receivers, archive_of, lost_commits=True):
         primary.write_wal(3)
         for number in range(5):
             primary.sql(f"INSERT INTO rows VALUES ({number})")
-    end = primary.flushed()
-    reported(primary, end)
+    reported(primary, primary.flushed())
     receiver.kill9()
+    end = primary.flushed()  # behind all that it can have got
     primary.stop("immediate")
     standby.start()
     standby.promote()
@@ -66,7 +66,7 @@ def test_a_fork_behind_what_was_acknowledged_is_told_until_it_is_acknowledged(
     assert wal.segment_name(1, fork // primary.segment_size, primary.segment_size) == told[4]
     reported(standby, standby.write_wal(1))
 
-    ears.wait_log("lost_branch")
+    ears.wait_log(r"lost_branch.*\n")
     heard = [json.loads(line) for line in ears.said().splitlines() if "lost_branch" in line]
     event = json.loads(heard[0]["payload"])
     assert event["event"] == "lost_branch" and event["id"] == identifier
@@ -94,6 +94,7 @@ def test_a_fork_behind_what_was_acknowledged_is_told_until_it_is_acknowledged(
 
     assert pgweir("ack", "-D", archive.path, "--all", "--reason", "read out").returncode == 0
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: read out")
+    wait_for(lambda: pgweir("status", "-D", archive.path, "--check").returncode == 0, "the alarm to end")
     checked = pgweir("status", "-D", archive.path, "--check")
     assert checked.returncode == 0 and "acknowledged by" in checked.stdout, checked.stdout
     assert "read out" in pgweir("status", "-D", archive.path).stdout
@@ -183,6 +184,7 @@ def test_a_cascading_standby_whose_branch_is_cut_while_it_streams(servers, recei
     end = primary.flushed()
     reported(cascading, end)
     primary.stop("immediate")
+    end = cascading.flushed()  # all that it can have passed on
 
     promoted.start()
     promoted.promote()

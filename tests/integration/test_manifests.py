@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from support.certificates import Authority
-from support.process import as_server_user, run, server_user, wait_for
+from support.process import PATIENCE, as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN, REPOSITORY, free_port
@@ -75,8 +75,8 @@ def faults(schemas, place, found):
         (work / "types.mts").write_text("\n".join(lines))
         (work / "check.mjs").write_text("\n".join(checks))
         types = run(["node", schemas / "node_modules/typescript/bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--module",
-                     "nodenext", "--moduleResolution", "nodenext", work / "types.mts"], check=False, timeout=200)
-        values = run(["node", work / "check.mjs"], timeout=100)
+                     "nodenext", "--moduleResolution", "nodenext", work / "types.mts"], check=False, timeout=10 * PATIENCE)
+        values = run(["node", work / "check.mjs"], timeout=10 * PATIENCE)
         return types.stdout + types.stderr + values.stdout
     finally:
         shutil.rmtree(work)
@@ -334,6 +334,6 @@ def test_the_compose_files_commands_work_together(servers, receivers, place):
     primary.sql("CREATE TABLE t AS SELECT 42 AS i")
     ask = lambda: run([DEBIAN_BIN / "psql", "-XAtq", "-h", place / "standby", "-p", str(own), "-U", "postgres", "-c",  # noqa: E731
                        "SELECT i FROM t"], check=False).stdout.strip()
-    wait_for(lambda: ask() == "42", "the standby below the relay to have it", 60, 0.2)
+    wait_for(lambda: ask() == "42", "the standby below the relay to have it", interval=0.2)
     listed = pgweir("slot", "list", "-D", place / "archive")
     assert "standby" in listed.stdout, listed.stdout + listed.stderr

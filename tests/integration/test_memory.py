@@ -142,11 +142,11 @@ def test_every_option_at_once_stays_below_the_limit(servers, receivers, new_arch
     copies = [new_archive(primary, f"copy{number}") for number in range(3)]
     receiver.wait_log("listening on")
     clients = [receivers.stock(copy, f"host=127.0.0.1 port={relay} user=postgres") for copy in copies]
-    reported(primary, end, deadline=120)
+    reported(primary, end)
     last = end // primary.segment_size - 1
     for copy in copies:
-        wait_for(lambda copy=copy: (1, last) in copy.finished(), "the relay's client to have it", 120)
-    wait_for(lambda: len([key for key in bucket.keys() if key.endswith(".zst.age")]) >= 6, "all of it to be sent", 120)
+        wait_for(lambda copy=copy: (1, last) in copy.finished(), "the relay's client to have it")
+    wait_for(lambda: len([key for key in bucket.keys() if key.endswith(".zst.age")]) >= 6, "all of it to be sent")
     answer = run(["curl", "-sS", f"http://127.0.0.1:{page}/", f"http://127.0.0.1:{page}/metrics"]).stdout
     assert "pgweir_receiver_up" in answer and "</html>" in answer
     for client in clients:

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import BINARY
 from support.scenario import create_slot, reported, streaming
 from support.server import REPOSITORY
@@ -24,12 +24,12 @@ def ears(receivers):
             self.process.wait_log('"event":"listening"')
 
         def events(self, kind=None):
-            lines = [json.loads(line) for line in self.process.said().splitlines()
+            lines = [json.loads(line) for line in self.process.lines()
                      if line.startswith('{"event":"notification"')]
             told = [json.loads(line["payload"]) for line in lines]
             return [event for event in told if kind in (None, event["event"])]
 
-        def wait(self, kind, count=1, deadline=30):
+        def wait(self, kind, count=1, deadline=PATIENCE):
             wait_for(lambda: len(self.events(kind)) >= count, f"{count} times {kind}", deadline)
             return self.events(kind)
 
@@ -88,7 +88,7 @@ def test_trouble_is_told_to_the_server_that_is_there(servers, receivers, new_arc
     primary.stop("immediate")
     assert hearing.wait("trouble")[0]["kind"] == "retry"
     primary.start()
-    hearing.wait("streaming", 2, deadline=60)
+    hearing.wait("streaming", 2)
     receiver.stop()
     hearing.process.stop()
 

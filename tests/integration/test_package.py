@@ -12,7 +12,7 @@ import pytest
 
 from support import wal
 from support.chapter import Chapter
-from support.process import run, wait_for
+from support.process import PATIENCE, run, wait_for
 from support.receiver import BINARY
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
@@ -31,7 +31,7 @@ def debs():
         pytest.skip("the tools that build packages are missing (scripts/setup)")
     if re.search(r"^PGWEIR_SANITIZE:\w+=.", (BUILT / "CMakeCache.txt").read_text(), re.MULTILINE):
         pytest.skip("nobody packages a build with sanitizers")
-    run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=300)
+    run([REPOSITORY / "scripts" / "package", "--from", BUILT], timeout=10 * PATIENCE)
     found = {path.name.split("_")[0]: path for path in PACKAGES.glob("*.deb")}
     assert set(found) == {"pgweir", "pgweir-store", "libpgweir-dev"}
     return found
@@ -82,9 +82,9 @@ class Root:
 
     def close(self):
         self._holder.stdin.close()
-        self._holder.wait(30)
+        self._holder.wait(PATIENCE)
 
-    def __call__(self, *command, check=True, timeout=120, **options):
+    def __call__(self, *command, check=True, timeout=10 * PATIENCE, **options):
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                        "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
         return run(self.command(*command), check=check, timeout=timeout, env=environment, cwd="/",
@@ -151,7 +151,7 @@ def test_lintian_has_nothing_against_the_packages(debs):
     result = run(["lintian", "--allow-root", "--fail-on", "error,warning", "--no-tag-display-limit",
                   # There is no bug in Debian that a first upload would close.
                   "--suppress-tags", "initial-upload-closes-no-bugs", *debs.values()],
-                 check=False, timeout=300)
+                 check=False, timeout=10 * PATIENCE)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -329,9 +329,9 @@ def test_an_example_is_built_with_the_installed_library_and_streams(debs, root, 
     environment = "unset CPATH LIBRARY_PATH; cd /tmp/examples; "
     root.sh(environment + "cmake -S . -B built >configured 2>&1 || { cat configured >&2; exit 1; };"
             " cmake --build built --target example_waltail >made 2>&1 || { cat made >&2; exit 1; }",
-            timeout=300)
+            timeout=10 * PATIENCE)
     root.sh(environment + "c++ -o waltail waltail.cc $(pkg-config --cflags --libs pgweir)",
-            timeout=300)
+            timeout=10 * PATIENCE)
     assert root("pkg-config", "--modversion", "pgweir").stdout == "0.1.0\n"
 
     primary = servers.primary()
@@ -341,7 +341,7 @@ def test_an_example_is_built_with_the_installed_library_and_streams(debs, root, 
     end -= end % primary.segment_size
     for program in ("/tmp/examples/built/waltail", "/tmp/examples/waltail"):
         root.sh(f"{program} '{primary.conninfo()}' {wal.lsn_text(start)} {wal.lsn_text(end)} > /tmp/wal",
-                timeout=60)
+                timeout=PATIENCE)
         got = bytes.fromhex(root.sh("od -An -v -tx1 /tmp/wal | tr -d ' \\n'").stdout)
         own = b"".join(primary.wal_path(1, position).read_bytes()
                        for position in range(start, end, primary.segment_size))

@@ -207,7 +207,7 @@ def test_ends_without_questions(archive, recovery, place):
     server = recovery()
     last = list(archive.finished().values())[-1]
     assert server.ask(archive.path, last.name)[0] == 0
-    wait_for(lambda: not helpers(place), "the helper to end without work", deadline=20)
+    wait_for(lambda: not helpers(place), "the helper to end without work")
     assert server.shell.poll() is None
 
 
@@ -276,7 +276,7 @@ def test_two_servers_recover_with_helpers(servers, receivers, new_archive, place
             server.start(wait=False)
         for server in recovered:
             wait_for(lambda: server.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip()
-                     == "f", "the end of recovery", deadline=120)
+                     == "f", "the end of recovery")
     finally:
         stop.set()
         if kill:

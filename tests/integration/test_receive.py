@@ -15,9 +15,9 @@ import termios
 import pytest
 
 from support import wal
-from support.process import die_with_parent, run, wait_for
+from support.process import PATIENCE, die_with_parent, run, wait_for
 from support.receiver import pgweir, receive_command
-from support.scenario import create_slot, reported, restart_lsn, segment_start, streaming
+from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, streaming
 
 
 def test_a_primary_under_load(servers, receivers, new_archive):
@@ -28,7 +28,7 @@ def test_a_primary_under_load(servers, receivers, new_archive):
     streaming(primary)
     start = primary.flushed()
     load = primary.pgbench(clients=4, transactions=400)
-    assert load.wait(60) == 0
+    assert load.wait(PATIENCE) == 0
     primary.switch_wal()
     end = primary.write_wal(2)
     reported(primary, end)
@@ -49,7 +49,7 @@ def test_a_cascading_standby_under_load(servers, receivers, new_archive):
     receiver = receivers.pgweir(archive, cascaded)
     streaming(cascaded)
     load = primary.pgbench(clients=4, transactions=300)
-    assert load.wait(60) == 0
+    assert load.wait(PATIENCE) == 0
     primary.switch_wal()
     end = primary.write_wal(2)
     archive.wait_covers(primary, 1, end)
@@ -185,6 +185,7 @@ def test_a_signal_stops_it_with_everything_reported(servers, receivers, new_arch
 
     wait_for(received, "everything to be received")
     receiver.stop(number)
+    gone(primary)
     assert restart_lsn(primary) >= end, "the last position was not reported"
     archive.assert_covers(primary, 1, end)
 
@@ -300,7 +301,7 @@ def test_pg_waldump_reads_the_archive(servers, receivers, new_archive):
     receiver.stop()
     dump = [primary.bin / "pg_waldump", "-q", "-p", archive.path, "-t", "1", "-s",
             wal.lsn_text(start), "-e", wal.lsn_text(segment_start(primary, end))]
-    assert subprocess.run(dump, stdin=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert subprocess.run(dump, stdin=subprocess.DEVNULL, timeout=PATIENCE).returncode == 0
 
 
 def test_a_catch_up_on_a_terminal_says_how_far_it_is(servers, new_archive, sync_fault):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from support import chapter, process, wal
-from support.process import run, server_user, wait_for
+from support.process import PATIENCE, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
 from support.recovery import base_backup, hand_over, recover, restore_command
@@ -219,7 +219,7 @@ def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, p
         primary.write_wal(0.3)
         primary.switch_wal()
         wait_for(lambda: standby.sql("SELECT max(i) FROM t", check=False).stdout.strip()
-                 == str(number), f"row {number} on the standby", deadline=60)
+                 == str(number), f"row {number} on the standby")
     assert rows(standby) == expected(5)
     assert standby.sql("SELECT pg_is_in_recovery()") == "t"
     assert "may hold newer WAL" not in standby.last_log(400), "it asks every few seconds"
@@ -257,7 +257,7 @@ def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receive
     def refused(name, what):
         server = recover(servers, backup, name, primary, restore, start=False)
         server.start(wait=False)
-        assert server.process.wait(60) != 0
+        assert server.process.wait(PATIENCE) != 0
         assert what in server.last_log(400), server.last_log()
         assert "opened" not in server.last_log(400)
 
@@ -298,7 +298,7 @@ def test_a_mistyped_restore_command_stops_the_server(servers, receivers, new_arc
              'unknown option "-D" before a command')):
         server = recover(servers, backup, name, primary, wrong, start=False)
         server.start(wait=False)
-        assert server.process.wait(60) != 0, name
+        assert server.process.wait(PATIENCE) != 0, name
         log = server.last_log(400)
         assert told in log and "could not restore file" in log, log
         assert "ready to accept connections" not in log, log
@@ -432,7 +432,7 @@ def test_tries_again_what_may_pass_and_lets_sigterm_end_it(shelf):
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "trying again" in running.stderr.readline()
     running.terminate()
-    assert running.wait(20) == -15
+    assert running.wait(PATIENCE) == -15
     assert list(shelf.out.iterdir()) == []
 
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -440,7 +440,7 @@ def test_tries_again_what_may_pass_and_lets_sigterm_end_it(shelf):
     path.unlink()
     path.write_bytes(content)
     # Absent for a moment (a gap) or there again: whichever it met.
-    if running.wait(20) == 0:
+    if running.wait(PATIENCE) == 0:
         assert (shelf.out / "RECOVERYXLOG").read_bytes() == content
     else:
         assert running.returncode == 200
@@ -491,7 +491,7 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     restored.mkdir()
     hand_over(place / "restored")
     script = f"set -e\nexport PATH={place}:$PATH\n{lines}"
-    result = run(["bash", "-c", script], check=False, timeout=120, cwd="/", **process.as_server_user())
+    result = run(["bash", "-c", script], check=False, timeout=10 * PATIENCE, cwd="/", **process.as_server_user())
     try:
         assert result.returncode == 0, result.stdout + result.stderr
         assert "last before" in result.stdout

@@ -110,7 +110,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     assert "certificates: own until" in pgweir("status", "-D", archive.path).stdout
     assert pgweir("status", "-D", archive.path, "--check").returncode == 0
     figure = re.compile(r'^pgweir_receiver_certificate_expiry_time_seconds\{.*certificate="(\w+)"', re.MULTILINE)
-    wait_for(lambda: set(figure.findall(figures.read_text())) == {"client", "server"}, "the metrics to tell")
+    wait_for(lambda: figures.exists() and set(figure.findall(figures.read_text())) == {"client", "server"}, "the metrics to tell")
 
     # Half written: the connection lives on, and that is told.
     key, certificate = first
@@ -137,8 +137,8 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     # The new one, for five days.
     volume.keys_of(soon, ca)
     receiver.wait_log(r"connecting anew with the new files \(--reconnect-on-rotation\)")
+    wait_for(lambda: streaming(cluster)["pid"] != before, "another connection")
     wait_for(lambda: serial_used(cluster) not in ("", old), "the new one to be shown to the server")
-    assert streaming(cluster)["pid"] != before
     end = cluster.write_wal(2)
     reported(cluster, end)
     archive.wait_covers(cluster, 1, end)

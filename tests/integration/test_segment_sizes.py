@@ -123,9 +123,9 @@ def test_a_wrong_size_in_the_middle_is_told_until_it_is_mended(archived, receive
     if name != mended.name:
         (archive.path / name).unlink()
     receiver.wait_log(f"the loss {identifier} is closed")
-    assert status_of(archive)["receiver"]["holes"] == []
+    wait_for(lambda: status_of(archive)["receiver"]["holes"] == [], "the receiver to tell it no more")
     assert status_of(archive)["holes"] == []
-    assert checked(archive).returncode == 0
+    wait_for(lambda: checked(archive).returncode == 0, "the alarm to end")
     receiver.stop()
     assert pgweir("verify", "-D", archive.path).returncode == 0
 
@@ -156,8 +156,8 @@ def test_what_is_acknowledged_is_not_told_again(archived, receivers):
     identifier = hole_id(archive, segments[2])
     assert pgweir("ack", "-D", archive.path, identifier, "--reason", "known").returncode == 0
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: known")
+    wait_for(lambda: status_of(archive)["receiver"]["holes"][0]["acknowledged"], "the receiver to tell it")
     assert checked(archive).returncode == 0
-    assert status_of(archive)["receiver"]["holes"][0]["acknowledged"]
     receiver.stop()
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug")
     receiver.wait_log("looked at the sizes of")
@@ -179,7 +179,7 @@ def test_at_the_oldest_end_it_is_damage_and_no_hole(archived, receivers):
     assert status["holes"] == [] and name in status["damaged"][0]
     assert wal.lsn(status["windows"][0]["from"]) == segments[1][1] * archive.segment_size
     (archive.path / name).unlink()
-    assert checked(archive).returncode == 0
+    wait_for(lambda: checked(archive).returncode == 0, "the alarm to end")
     receiver.stop()
 
 

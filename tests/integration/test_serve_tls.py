@@ -13,7 +13,7 @@ import pytest
 
 from support import wal
 from support.certificates import Authority
-from support.process import run, server_user, wait_for
+from support.process import PATIENCE, run, server_user, wait_for
 from support.receiver import pgweir
 from support.relay import PASSWORD, Client, fields, make_user, told
 from support.server import DEBIAN_BIN, free_port
@@ -253,11 +253,11 @@ def test_tls_from_the_first_byte_on(filled, secure):  # noqa: F811
     assert client.socket.selected_alpn_protocol() == "postgresql"
     assert client.greeting[-1][0] == b"Z"
     # Without the name it may be anybody's.
-    with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as plain:
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=PATIENCE) as plain:
         with trusting().wrap_socket(plain) as tls:
             assert tls.recv(1) == b""
     serving.process.wait_log("received direct SSL connection request without ALPN protocol negotiation extension")
-    with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as plain:
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=PATIENCE) as plain:
         with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
             trusting(["h2"]).wrap_socket(plain)
 
@@ -298,7 +298,7 @@ def test_nothing_in_plain_text_is_taken_for_encrypted(filled, secure):  # noqa: 
     serving = secure(archive, None, TRUST)
     words = b"user\0postgres\0replication\0true\0\0"
     startup = struct.pack(">II", len(words) + 8, 3 << 16) + words
-    with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=PATIENCE) as client:
         client.sendall(SSL_REQUEST + startup)
         heard = b""
         while part := client.recv(4096):
@@ -309,7 +309,7 @@ def test_nothing_in_plain_text_is_taken_for_encrypted(filled, secure):  # noqa: 
 
 def test_who_gets_stuck_in_the_handshake_holds_up_nobody(place, filled, secure, authority):  # noqa: F811
     _, archive, user = filled
-    serving = secure(archive, user, CLOSED, more=["--serve-auth-timeout", "2s"])
+    serving = secure(archive, user, CLOSED, more=["--serve-auth-timeout", "6s"])
     hello = ssl.MemoryBIO()
     begun = trusting().wrap_bio(ssl.MemoryBIO(), hello)
     with pytest.raises(ssl.SSLWantReadError):
@@ -318,7 +318,7 @@ def test_who_gets_stuck_in_the_handshake_holds_up_nobody(place, filled, secure, 
     chance = random.Random(int(os.environ.get("PGWEIR_SEED", "20260801")))
     door = []
     for at in range(30):  # each is told in the log, up to 20 a minute
-        client = socket.create_connection(("127.0.0.1", serving.port), timeout=30)
+        client = socket.create_connection(("127.0.0.1", serving.port), timeout=PATIENCE)
         door.append(client)
         client.sendall(SSL_REQUEST)
         assert client.recv(1) == b"S"
@@ -330,7 +330,7 @@ def test_who_gets_stuck_in_the_handshake_holds_up_nobody(place, filled, secure, 
     directory, result = receive_stock(place, serving, archive, **verified(authority))
     assert result.returncode == 0, result.stderr
     assert same_files(directory, archive) >= 2
-    serving.process.wait_log("did not show who it is within 2 s")
+    serving.process.wait_log("did not show who it is within 6 s")
 
     def all_left():
         for client in list(door):

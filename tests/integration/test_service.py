@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from support.process import children_of, wait_for
+from support.process import PATIENCE, children_of, wait_for
 from support.receiver import BINARY, receive_command
 from support.scenario import streaming
 
@@ -47,11 +47,11 @@ class Manager:
     def forget(self):
         self._heard.clear()
 
-    def wait(self, begin, deadline=30):
+    def wait(self, begin, deadline=PATIENCE):
         return wait_for(lambda: next((line for line in self.read() if line.startswith(begin)), None),
                         f"the service manager to hear {begin}", deadline)
 
-    def wait_new(self, begin, deadline=30):
+    def wait_new(self, begin, deadline=PATIENCE):
         seen = len(self.read())
         return wait_for(lambda: next((line for line in self.read()[seen:] if line.startswith(begin)),
                                      None), f"the service manager to hear a new {begin}", deadline)
@@ -143,7 +143,7 @@ def test_the_watchdog_is_fed_while_it_lives_and_not_by_a_process_that_hangs(serv
     receiver = receivers.pgweir(archive, primary, env=systemd.env)
     streaming(primary)
     for _ in range(4):
-        systemd.wait_new("WATCHDOG=1", deadline=10)
+        systemd.wait_new("WATCHDOG=1")
     receiver.pause()
     assert children_of(receiver.pid) == [], "nobody else feeds it while each of its threads is stopped"
     receiver.resume()
@@ -167,11 +167,11 @@ def test_a_disk_that_hangs_is_no_reason_to_be_killed(servers, receivers, new_arc
     systemd = manager(watchdog=2)
     receiver = receivers.pgweir(archive, primary, env={**systemd.env, **sync_fault.env})
     streaming(primary)
-    sync_fault.set("sleep 6000")
+    sync_fault.set("hang 0")
     primary.write_wal(1)
     wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
     for _ in range(6):  # three times the limit
-        systemd.wait_new("WATCHDOG=1", deadline=10)
+        systemd.wait_new("WATCHDOG=1")
     sync_fault.set(None)
     receiver.stop()
 
@@ -200,7 +200,7 @@ def test_listen_and_logical_tell_how_they_are(servers, receivers, manager, place
     systemd.wait("STATUS=" + TOLD[name])
     assert systemd.read().count("READY=1") == 1
     for _ in range(4):  # nothing happens, which is no hang
-        systemd.wait_new("WATCHDOG=1", deadline=10)
+        systemd.wait_new("WATCHDOG=1")
     process.pause()
     assert children_of(process.pid) == []
     process.resume()
@@ -223,11 +223,11 @@ def test_logical_tells_what_is_durable_and_is_not_killed_for_a_disk_that_hangs(
     primary.sql("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
     wait_for(lambda: any(line.startswith("STATUS=streaming") and line != first
                          for line in systemd.read()), "a new position")
-    sync_fault.set("sleep 6000")
+    sync_fault.set("hang 0")
     primary.sql("INSERT INTO t VALUES (2)")
     wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
     for _ in range(6):  # three times the limit
-        systemd.wait_new("WATCHDOG=1", deadline=10)
+        systemd.wait_new("WATCHDOG=1")
     sync_fault.set(None)
     process.stop()
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, streaming, switchpoint
 from support.walsender import GO_ON, WalServer
@@ -47,7 +47,7 @@ def candidates(archive):
     return {int(re.search(r":(\d+)$", one["host"])[1]): one for one in receiver.get("candidates", [])}
 
 
-def covered(archive, server, by=None, deadline=30):
+def covered(archive, server, by=None, deadline=PATIENCE):
     """Waits until a failover to that server would leave no gap. `by` writes, so that there is something to be kept up with."""
 
     def there():
@@ -58,7 +58,7 @@ def covered(archive, server, by=None, deadline=30):
     wait_for(there, f"{server.name} to be covered: {candidates(archive)}", deadline, interval=0.1)
 
 
-def not_covered(archive, port, cover, deadline=30):
+def not_covered(archive, port, cover, deadline=PATIENCE):
     def there():
         one = candidates(archive).get(getattr(port, "port", port), {})
         return one if one.get("cover") == cover else None
@@ -144,7 +144,7 @@ def test_no_slot_ever_goes_back(servers, receivers, new_archive, seeded):
         receiver = receivers.pgweir(archive, at, *KEEPS[:-1], "100ms")
         covered(archive, standby, by=primary)
         receiver.kill9()
-        load = primary.pgbench(clients=2, seconds=60, rate=300)
+        load = primary.pgbench(clients=2, seconds=3600, rate=300)
         seen, starts = {primary: [], standby: []}, 6
         over = threading.Event()
 
@@ -242,7 +242,7 @@ def test_hosts_that_cannot_be_kept_are_told_and_disturb_nobody(servers, receiver
     finally:
         full.process.send_signal(signal.SIGCONT)
     covered(archive, full, by=primary)
-    receiver.stop(deadline=10)
+    receiver.stop(deadline=25)
     archive.assert_same_wal(primary)
 
 
@@ -268,7 +268,7 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
     finally:
         primary.conf(synchronous_standby_names="")
         primary.reload()
-        assert commit.wait(30) == 0
+        assert commit.wait(PATIENCE) == 0
     # It dies and comes back as a standby of the other one.
     primary.stop("fast")
     not_covered(archive, primary, "no_answer")

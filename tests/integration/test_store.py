@@ -20,7 +20,7 @@ from support import wal
 from support.archive import Archive
 from support.fault_proxy import FaultProxy
 from support.gateway import Gateway, Swift
-from support.process import run, wait_for
+from support.process import PATIENCE, run, wait_for
 from support.receiver import BINARY, Receiver, pgweir, receive_command
 from support.scenario import begun
 from support.server import DEBIAN_MAJOR, Server, clients_installed
@@ -503,7 +503,7 @@ def test_killed_at_any_time_it_goes_on(archive, bucket, proxy):
             [str(BINARY), "store", "push", "-D", str(archive.path), "--store", f"s3://{bucket.name}/p",
              "--store-endpoint", proxy.url, "--store-name", "main", "--no-progress", "--store-jobs", "2"],
             env={**os.environ, **KEYS}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        ended = processes[0].wait(60)
+        ended = processes[0].wait(PATIENCE)
         if (archive.path / ".pgweir-store").exists():
             stored = {key.rpartition("/")[2][:24] for key in bucket.keys()}
             for first, last in mark_of(archive)["sent"]:
@@ -547,7 +547,7 @@ def test_sigterm_ends_it_between_two_files(archive, bucket, proxy):
         [str(BINARY), "store", "push", "-D", str(archive.path), "--store", f"s3://{bucket.name}/p",
          "--store-endpoint", proxy.url, "--store-name", "main", "--no-progress", "--store-jobs", "1"],
         env={**os.environ, **KEYS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    output, errors = processes[0].communicate(timeout=60)
+    output, errors = processes[0].communicate(timeout=PATIENCE)
     assert processes[0].returncode == 3, (output, errors)
     assert "stopped before everything was sent" in errors
     proxy.decide = lambda request: None

@@ -15,7 +15,7 @@ from support.scenario import create_slot, reported, restart_lsn, streaming
 from test_store_encryption import Key, decrypted
 from test_store_receive import ENVIRONMENT, bucket, gateway, load, options, proxy, status, stored  # noqa: F401
 
-AT_ONCE = 15
+AT_ONCE = 48  # who waits for the store waits for ever
 SLOT = ("-S", "archive")
 STORED = (*SLOT, "--confirm", "stored")
 
@@ -75,7 +75,7 @@ def test_a_disk_that_vanishes_loses_nothing(servers, receivers, new_archive, buc
     proxy.decide = lambda request: None
     receiver = receivers.pgweir(archive, server, *words, env=ENVIRONMENT)
     streaming(server)
-    reported(server, start_of(end, server), deadline=60)
+    reported(server, start_of(end, server))
     there = stored(bucket)
     names = [wal.segment_name(1, segno, server.segment_size)
              for segno in range(held // server.segment_size, end // server.segment_size)]
@@ -149,7 +149,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     assert slot <= restart_lsn(server) < end
     streaming(server)
     proxy.decide = lambda request: None
-    reported(server, start_of(end, server), deadline=60)
+    reported(server, start_of(end, server))
     assert receiver.running()
     receiver.stop()
     archive.assert_same_wal(server)
@@ -173,6 +173,7 @@ def test_the_bucket_alone_has_the_open_segment(servers, receivers, new_archive, 
     assert len(keys) <= 2 and all(re.fullmatch(
         r"p/main/open/00000001/[0-9A-F]{24}\.[0-9A-F]{16}\.[0-9a-f]{16}-\d+\.zst", key) for key in keys), keys
     assert wal.lsn(status(archive)["open_lsn"]) >= end
+    server.hush()  # what it notes by itself would be another open object
     server.sql("INSERT INTO t VALUES (2)")
     end = server.flushed()
     reported(server, end)
@@ -232,6 +233,7 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
     between = server.sql("SELECT now() + interval '1 ms'")
     position = server.flushed()
     wait_for(lambda: server.sql(f"SELECT now() > '{between}'") == "t", "some time to pass")
+    server.hush()  # what it notes by itself would be another open object
     server.sql("INSERT INTO t VALUES (2)")
     end = server.flushed()
     reported(server, end)
@@ -293,10 +295,11 @@ def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, recei
     wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= after, "it to be durable here")
     assert told(standby) <= switch and "p/main/wals/00000002.history" not in bucket.keys()
     proxy.decide = lambda request: None
-    reported(standby, after, deadline=60)
+    reported(standby, after)
     assert "p/main/wals/00000002.history" in bucket.keys()
     assert any("/open/00000002/" in key for key in bucket.keys())
-    assert restart_lsn(standby) <= after
+    held = restart_lsn(standby)  # the server goes on by itself after a promotion
+    assert held <= wal.lsn(status(archive)["open_lsn"])
     receiver.stop()
 
 
@@ -313,12 +316,12 @@ def test_a_store_that_hangs_is_given_up_told_and_asked_again(servers, receivers,
         return None
 
     proxy.decide = decide
-    words = options(bucket, "--store-timeout", "1s", endpoint=proxy.url)
+    words = options(bucket, "--store-timeout", "3s", endpoint=proxy.url)
     receiver = receivers.pgweir(archive, server, *words, env=ENVIRONMENT)
     streaming(server)
     end = load(server, 1)
     reported(server, end)
-    wait_for(lambda: len(stored(bucket)) == len(archive.finished()) >= 2, "what hung to be sent again", 60)
+    wait_for(lambda: len(stored(bucket)) == len(archive.finished()) >= 2, "what hung to be sent again")
     assert len(hung) == 2 and status(archive)["failures"] >= 1
     receiver.stop()
     name = min(stored(bucket))

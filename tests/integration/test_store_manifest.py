@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from support.archive import Archive
-from support.process import run
+from support.process import PATIENCE, run
 from support.receiver import BINARY, pgweir
 from test_store import KEYS, archive, bucket, files_of, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
 from test_store_encryption import Key, decrypted
@@ -149,7 +149,7 @@ def test_killed_at_any_time_the_chain_has_no_hole(archive, bucket, proxy, key):
             [str(BINARY), "store", "push", "-D", str(archive.path), *words_for(bucket, proxy.url), "--no-progress",
              "--store-jobs", "2", "--manifest-key", str(key)],
             env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        ended = processes[0].wait(60)
+        ended = processes[0].wait(PATIENCE)
         proxy.decide = lambda request: None
         if manifests(bucket):
             lines = "".join(bucket.get(each).decode() for each in manifests(bucket))

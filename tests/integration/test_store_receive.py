@@ -20,7 +20,7 @@ from support import wal
 from support.browser import Browser, installed
 from support.fault_proxy import FaultProxy
 from support.gateway import Gateway
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup
 from support.scenario import promote_again, reported, streaming
@@ -78,7 +78,7 @@ def stored(bucket):
 def all_stored(archive, bucket):
     """Everything that is finished here is there, equal. Waits for it."""
     wait_for(lambda: {path.name[:24] for path in archive.finished().values()} <= set(stored(bucket)),
-             "the store to have what is finished", 60, interval=0.2)
+             "the store to have what is finished", interval=0.2)
     there = stored(bucket)
     for path in archive.finished().values():
         assert bucket.get(there[path.name[:24]]) == path.read_bytes(), path.name
@@ -148,8 +148,8 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     assert pgweir("status", "-D", archive.path, "--check").returncode == 1
 
     proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>")
-    receiver.wait_log("AccessDenied", 120)
-    wait_for(lambda: status(archive)["needs_person"], "the status to call for a person", 90)
+    receiver.wait_log("AccessDenied")
+    wait_for(lambda: status(archive)["needs_person"], "the status to call for a person")
     assert pgweir("status", "-D", archive.path, "--check").returncode == 2
     end = load(server)
     reported(server, end)
@@ -157,7 +157,7 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     requests = len(proxy.requests)
     proxy.decide = lambda request: None
     archive.wait_covers(server, 1, end)
-    wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it", 120)
+    wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it")
     all_stored(archive, bucket)
     receiver.wait_log("the store takes WAL again")
     # The oldest first, and a little beside each other.
@@ -184,7 +184,7 @@ def test_a_store_that_hangs_holds_up_no_end(servers, receivers, new_archive, buc
     end = load(server)
     reported(server, end)
     wait_for(asked.is_set, "a request to hang")
-    receiver.stop(deadline=15)
+    receiver.stop(deadline=25)
     release.set()
 
 
@@ -209,7 +209,7 @@ def test_faults_of_every_kind(servers, receivers, new_archive, bucket, proxy):
         end = load(server, 2)
         reported(server, end)
     archive.wait_covers(server, 1, end)
-    wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it", 150)
+    wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it", 3 * PATIENCE)
     all_stored(archive, bucket)
     receiver.stop()
 
@@ -282,7 +282,7 @@ def test_what_the_store_has_need_not_stay(servers, receivers, new_archive, bucke
         end = load(server, 3)
         archive.wait_covers(server, 1, end)
         remember()
-    wait_for(lambda: len(archive.finished()) <= 2, "what is in the store to be removed", 60)
+    wait_for(lambda: len(archive.finished()) <= 2, "what is in the store to be removed")
     left = sorted(path.name for path in archive.finished().values())
     last = end // server.segment_size - 1
     assert left[-1] == wal.segment_name(1, last, server.segment_size), "the newest stays"
@@ -290,7 +290,7 @@ def test_what_the_store_has_need_not_stay(servers, receivers, new_archive, bucke
     assert len(there) >= 9
     for name, content in contents.items():
         assert bucket.get(there[name[:24]]) == content
-    assert status(archive)["removed_files"] >= 7
+    wait_for(lambda: status(archive)["removed_files"] >= 7, "the removals to be told")
     receiver.stop()
     # What is left is enough to go on from.
     receiver = receivers.pgweir(archive, server, "-S", "weir", *options(bucket), env=ENVIRONMENT)
@@ -317,7 +317,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
     promote_again(server)  # what timeline 1 had is soon in the store alone
     end = load(server, 6)
     archive.wait_covers(server, 2, end)
-    wait_for(lambda: len(archive.finished()) <= 2, "what is in the store to be removed", 60)
+    wait_for(lambda: len(archive.finished()) <= 2, "what is in the store to be removed")
 
     def row(timeline, *more):
         told = json.loads(pgweir("status", "-D", archive.path, "--json", *more, env=ENVIRONMENT).stdout)
@@ -339,7 +339,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
         browser.size(1280, 900)
         browser.open(f"http://127.0.0.1:{port}/")
         wait_for(lambda: browser.text("#verdict .word") == "OK", "the page")
-        wait_for(lambda: any("in the object store alone" in each for each in browser.says("#tree-x")), "the tree", 60)
+        wait_for(lambda: any("in the object store alone" in each for each in browser.says("#tree-x")), "the tree")
         assert "in the object store alone" in browser.text("#timelines .legend")
         sunday, = [each for each in browser.says("#tree-x") if "sunday" in each]
         assert "recoverable up to" in sunday and "with the object store" in sunday, sunday
@@ -358,7 +358,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
         # The store does not take anything: a warning, with the backlog and what to do.
         proxy.decide = lambda request: (503, [], "<Error><Code>SlowDown</Code></Error>")
         reported(server, load(server))
-        wait_for(lambda: "finished WAL is not sent to the store" in (browser.text("#verdict") or ""), "the trouble", 60)
+        wait_for(lambda: "finished WAL is not sent to the store" in (browser.text("#verdict") or ""), "the trouble")
         assert browser.text("#verdict .word") == "WARNING"
         finding, = [each for each in browser.texts(".findings .what") if "not sent to the store" in each]
         assert "SlowDown" in finding and re.search(r"segments? waits?, \d", finding), finding
@@ -372,7 +372,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
         assert checked.returncode == 1 and "not sent to the store" in checked.stdout, checked.stdout
         # It does again. The hours tell of archiving, which went on.
         proxy.decide = lambda request: None
-        wait_for(lambda: browser.text("#verdict .word") == "OK", "the trouble to be over", 120)
+        wait_for(lambda: browser.text("#verdict .word") == "OK", "the trouble to be over")
         wait_for(lambda: "the store takes what is finished again" in browser.text("#troubles"), "that to be noted")
         assert not any("hole" in each.lower() for each in browser.says("#hours-x")), hours
         browser.open(f"http://127.0.0.1:{port}/{link}")

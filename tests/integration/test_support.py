@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.scenario import streaming
 
 
 def test_an_archive_by_the_stock_receiver_is_the_same_wal(servers, receivers, new_archive):
@@ -16,6 +16,7 @@ def test_an_archive_by_the_stock_receiver_is_the_same_wal(servers, receivers, ne
     cascaded = servers.standby(standby)
     archive = new_archive(primary)
     receiver = receivers.stock(archive, cascaded)
+    streaming(cascaded)
     archive_start = primary.flushed()
     end = primary.write_wal(4)
     cascaded.caught_up_with(end)
@@ -29,7 +30,7 @@ def test_one_wrong_byte_is_noticed(servers, receivers, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.stock(archive, primary)
-    wait_for(primary.walsenders, "a walsender for the receiver")
+    streaming(primary)
     end = primary.write_wal(3)
     archive.wait_covers(primary, 1, end)
     receiver.stop(signal.SIGINT)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from support.certificates import Authority
-from support.process import server_user
+from support.process import PATIENCE, server_user
 from support.scenario import create_slot, reported, streaming
 
 ENCRYPTIONS = {
@@ -55,7 +55,7 @@ def test_catching_up_commits_and_a_server_that_goes_and_comes(servers, receivers
     archive.wait_covers(primary, 1, end)
     cipher = primary.sql("SELECT cipher FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) WHERE ssl")
     assert cipher and ("GCM" in cipher) == (encryption != "a cipher that pads"), cipher
-    assert primary.pgbench(clients=4, transactions=200).wait(60) == 0
+    assert primary.pgbench(clients=4, transactions=200).wait(PATIENCE) == 0
     reported(primary, primary.flushed())
     primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
     end = primary.write_wal(6)

@@ -5,7 +5,7 @@ import json
 import re
 
 from support import wal
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import reported, streaming
@@ -50,7 +50,7 @@ class Holed:
             primary.sql("CHECKPOINT")
             return not wanted.exists()
 
-        wait_for(removed, f"{wanted.name} to be removed", deadline=60)
+        wait_for(removed, f"{wanted.name} to be removed")
         insert(primary, 31, 40)
         primary.switch_wal()
         primary.sql("CHECKPOINT")
@@ -99,7 +99,7 @@ def test_everything_before_a_hole_is_recovered_and_nothing_ends_there_unasked(
     # A server that recovers does not open.
     stopped = holed.recover(servers, "stopped", "--partial", start=False)
     stopped.start(wait=False)
-    assert stopped.process.wait(60) != 0
+    assert stopped.process.wait(PATIENCE) != 0
     assert "is missing in the archive" in stopped.last_log(400)
 
     # To the last byte before the hole, with and without a helper.

@@ -23,6 +23,7 @@ def test_a_walsender_that_is_ended_is_replaced(servers, receivers, new_archive, 
         primary.sql(f"SELECT pg_terminate_backend({first})")
     else:
         os.kill(int(first), signal.SIGKILL)
+        wait_for(lambda: "reinitializing" in primary.log.read_text(), "the server to notice it")
         wait_for(lambda: primary.sql("SELECT 1", check=False).returncode == 0,
                  "the server to have restarted its processes")
     wait_for(lambda: [row for row in primary.walsenders() if row["pid"] != first],
@@ -80,7 +81,7 @@ def test_a_slot_that_is_invalidated_under_us_needs_a_person(servers, receivers, 
         return (primary.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
                 and oldest * primary.segment_size > end + (24 << 20))
 
-    wait_for(lost, "the slot to be invalidated and the WAL removed", deadline=60)
+    wait_for(lost, "the slot to be invalidated and the WAL removed")
     receiver.resume()
     assert receiver.wait_exit() == 4, receiver.said()
     assert "archive" in receiver.said() and "hint:" in receiver.said(), receiver.said()
@@ -91,14 +92,14 @@ def test_a_slot_that_is_invalidated_under_us_needs_a_person(servers, receivers, 
 
 def test_a_short_wal_sender_timeout_is_kept(servers, receivers, new_archive):
     """Idle, and with a status interval much longer than that: it is adapted."""
-    primary = servers.primary(wal_sender_timeout="500ms")
+    primary = servers.primary(wal_sender_timeout="3s")
     archive = new_archive(primary)
-    receiver = receivers.pgweir(archive, primary, "--status-interval", "10s")
+    receiver = receivers.pgweir(archive, primary, "--status-interval", "1min")
     walsender = streaming(primary)["pid"]
     since = primary.sql("SELECT now()")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
-                                 f" reply_time > '{since}'::timestamptz + interval '3s'") == "1",
-             "replies over six times the timeout")
+                                 f" reply_time > '{since}'::timestamptz + interval '12s'") == "1",
+             "replies over four times the timeout")
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
     receiver.stop()
 
