@@ -1,6 +1,7 @@
 """Fixtures. A failed test shows the end of every server's and receiver's log; whatever happens,
 each process the test started is stopped by its pid."""
 
+import errno
 import os
 import pathlib
 import random
@@ -15,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from support import receiver as receivers_  # noqa: E402
 from support.archive import Archive  # noqa: E402
-from support.process import preload, tail  # noqa: E402
+from support.process import preload, tail, wait_for  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
 from support.template import memory_place  # noqa: E402
@@ -59,7 +60,17 @@ def place(request):
     if os.environ.get("PGWEIR_KEEP"):
         print(f"kept: {path}")
     else:
+        wait_for(lambda: _removed(path), f"{path} to be removed", 15)
+
+
+def _removed(path):
+    """A child of something that was stopped may still be making a file there."""
+    try:
         shutil.rmtree(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
+    return not path.exists()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from support import wal
 from support.process import run, wait_for
 from support.receiver import BINARY, receive_command
 from support.scenario import reported
@@ -141,6 +142,10 @@ def test_every_option_at_once_stays_below_the_limit(servers, receivers, new_arch
         env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
     copies = [new_archive(primary, f"copy{number}") for number in range(3)]
     receiver.wait_log("listening on")
+    # They begin behind the first segment, however late they come.
+    first = wait_for(lambda: next(iter(archive.finished()), None), "the first segment")
+    for copy in copies:
+        (copy.path / wal.segment_name(*first, copy.segment_size)).write_bytes(archive.read(*first))
     clients = [receivers.stock(copy, f"host=127.0.0.1 port={relay} user=postgres") for copy in copies]
     reported(primary, end)
     last = end // primary.segment_size - 1

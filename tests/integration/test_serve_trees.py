@@ -13,7 +13,7 @@ from support.process import run, server_user, wait_for
 from support.receiver import BINARY
 from support.relay import Client, make_user, told
 from support.relay import Relay as Serving
-from support.scenario import create_slot, promote_again, reported
+from support.scenario import create_slot, promote_again, reported, streaming
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR
 from support.tree import Tree, assert_same_data, content, put_below, wait_streaming
 
@@ -267,6 +267,7 @@ def test_beside_a_writer_that_says_nothing_finished_segments_count(servers, rece
     primary = servers.primary()
     archive = new_archive(primary)
     stock = receivers.stock(archive, primary)
+    streaming(primary)
     reported(primary, primary.write_wal(2.3))
     serving = Serving(place, receivers, archive, None, TRUST).start()
     serving.process.wait_log(rf"process {stock.pid} \(pg_receivewal\) writes into the archive, and cannot be asked"
