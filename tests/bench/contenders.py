@@ -1,5 +1,7 @@
 """The programs that are compared, and one run of a receiver."""
 
+import contextlib
+import copy
 import json
 import os
 import pathlib
@@ -20,13 +22,25 @@ PGWEIR = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "re
 class Contender:
     """`options` as the program has them; `synchronous` adds what makes it sync every commit."""
 
-    def __init__(self, name, stock, *options):
-        self.name, self.stock, self._options = name, stock, options
+    def __init__(self, name, stock, *options, binary=PGWEIR):
+        self.name, self.stock, self._options, self._binary = name, stock, options, binary
         self.archives = True
         self.env = {}
 
+    def of(self, binary):
+        """The same with another build, as "other pgweir"."""
+        other = copy.copy(self)
+        other.name, other._binary = self.name.replace("pgweir", "other pgweir"), binary
+        return other
+
+    @contextlib.contextmanager
+    def company(self, server):
+        """Who else is there while commits of `server` are counted."""
+        del server
+        yield
+
     def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
-        words = [DEBIAN_BIN / "pg_receivewal"] if self.stock else [PGWEIR, "receive", "-q"]
+        words = [DEBIAN_BIN / "pg_receivewal"] if self.stock else [self._binary, "receive", "-q"]
         words += ["-D", directory, "-d", conninfo, "-S", slot, "-n", *self._options]
         if self.stock and synchronous:
             words.append("--synchronous")
@@ -55,6 +69,13 @@ class BareTls(Contender):
 
     def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
         return [str(self._program), conninfo, slot, str(endpos)]
+
+
+def with_other(contenders, binary):
+    """Each pgweir among them, and right behind it the same by `binary`, if there is one."""
+    return [each for contender in contenders
+            for each in ([contender] if contender.stock or not binary
+                         else [contender, contender.of(binary)])]
 
 
 STOCK = Contender("pg_receivewal", True)

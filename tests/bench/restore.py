@@ -41,6 +41,8 @@ def main(arguments=None):
                         choices=["one", "prefetched", "recovery", "verify", "cold", "growth", "all"])
     parser.add_argument("--binary", default=REPOSITORY / "build" / "release" / "pgweir",
                         type=pathlib.Path)
+    parser.add_argument("--beside", default=None, type=pathlib.Path,
+                        help="another build of pgweir takes part, such as a former release's (one, recovery)")
     parser.add_argument("--place", type=pathlib.Path, default=None,
                         help="where the WAL and the servers are (default: a temporary directory)")
     parser.add_argument("--segments", type=int, default=64, help="of WAL, 16 MB each")
@@ -115,6 +117,10 @@ class Bench:
         self.binary = place / "pgweir"
         shutil.copy(options.binary, self.binary)
         self.binary.chmod(0o755)
+        self.beside = options.beside and place / "other"
+        if self.beside:
+            shutil.copy(options.beside, self.beside)
+            self.beside.chmod(0o755)
         self.raw = place / "raw"
         self.zst = place / "zst"
         self.own = place / "own"
@@ -158,6 +164,7 @@ class Bench:
             contenders = {name: command for name, command in contenders.items()
                           if re.search(self.options.only, name)
                           or name in ("cp, raw", *table.against.values())}
+        contenders = self.with_other(contenders, table.against)
         for name, command in self.turns(contenders):
             if "ready" in name:
                 shutil.rmtree(f"{out}/ready", ignore_errors=True)
@@ -237,6 +244,7 @@ class Bench:
         if self.options.only:
             contenders = {name: command for name, command in contenders.items()
                           if re.search(self.options.only, name) or name == "cp, raw"}
+        contenders = self.with_other(contenders)
         table = Table("s", extra=["CPU of redo, s"])
         for name, command in self.turns(contenders):
             elapsed, cpu = self.recover(command)
@@ -273,6 +281,18 @@ class Bench:
                 time.sleep(0.02)
         finally:
             self.stop(data, server)
+
+    def with_other(self, contenders, against=None):
+        """Behind each pgweir the other one, held against the same."""
+        both = {}
+        for name, command in contenders.items():
+            both[name] = command
+            if self.beside and command.startswith(f"{self.binary} "):
+                other = name.replace("pgweir", "other pgweir", 1)
+                both[other] = command.replace(str(self.binary), str(self.beside), 1)
+                if against and name in against:
+                    against[other] = against[name]
+        return both
 
     # The whole archive checked
 

@@ -12,7 +12,7 @@ import time
 import measure
 import workload
 from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, BareTls, Contender,
-                        Run)
+                        Run, with_other)
 from support import wal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -38,6 +38,7 @@ def catch_up(bench, contenders, kind, megabytes, unix_socket=False, tls=False, s
     if tls:
         host = workload.encrypted(bench, server)
     conninfo = server.conninfo(application_name="bench_bench", **host)
+    contenders = with_other(contenders, bench.beside)
     for number in range(bench.rounds):
         costs = {}
         for contender in in_turn(contenders, number):
@@ -76,6 +77,7 @@ def commits(bench, contenders, clients, payload=0, env=None, seconds=None, tls=F
     server = bench.once(("commits", payload), lambda: workload.commit_server(bench, payload))
     seconds = seconds or bench.seconds
     words = workload.encrypted(bench, server) if tls else {}
+    contenders = with_other(contenders, bench.beside)
     for number in range(bench.rounds):
         costs = {}
         for contender in in_turn(contenders, number):
@@ -96,13 +98,14 @@ def commits_once(bench, contender, server, clients, seconds, env, compare, words
         server.reload()
         try:
             run.wait_streaming(synchronous=True)
-            workload.commits(server, clients, 1)  # warm
-            cpu, woken = measure.cpu_seconds(run.pid), measure.wakeups(run.pid)
-            cost = workload.commits(server, clients, seconds)
-            count = cost.pop("commits")
-            cost["cpu_us_commit"] = (measure.cpu_seconds(run.pid) - cpu) * 1e6 / count
-            cost["wakeups_commit"] = (measure.wakeups(run.pid) - woken) / count
-            cost["peak_mb"] = measure.memory_kb(run.pid)["peak_kb"] / 1024
+            with contender.company(server):
+                workload.commits(server, clients, 1)  # warm
+                cpu, woken = measure.cpu_seconds(run.pid), measure.wakeups(run.pid)
+                cost = workload.commits(server, clients, seconds)
+                count = cost.pop("commits")
+                cost["cpu_us_commit"] = (measure.cpu_seconds(run.pid) - cpu) * 1e6 / count
+                cost["wakeups_commit"] = (measure.wakeups(run.pid) - woken) / count
+                cost["peak_mb"] = measure.memory_kb(run.pid)["peak_kb"] / 1024
             end = server.flushed()
         finally:
             server.sql("ALTER SYSTEM RESET synchronous_standby_names",
@@ -129,6 +132,7 @@ def reconnect(bench, contenders, starts=30):
     """An archive whose end is a finished segment: on each connection that end is compared with the server's, before
     the stream begins. Both are told by the server's log."""
     server = bench.once(("commits", 0), lambda: workload.commit_server(bench, 0))
+    contenders = with_other(contenders, bench.beside)
     for number in range(bench.rounds):
         costs = {}
         for contender in in_turn(contenders, number):
@@ -168,6 +172,7 @@ def compared_ms(log, start, starts):
 def quiet(bench, contenders, rate, seconds):
     """All at once: they don't disturb each other, and idle time can't be hurried."""
     server = bench.once(("commits", 0), lambda: workload.commit_server(bench, 0))
+    contenders = with_other(contenders, bench.beside)
     for number in range(bench.rounds):
         runs, costs = {}, {}
         try:
@@ -217,6 +222,7 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
     env = slow_disk(bench, BENCH_DISK_MBS=str(disk_mbs)) if disk_mbs else None
     proxy = subprocess.Popen([sys.executable, "-B", HERE / "slow_network.py", "0", str(server.port),
                               str(delay_ms), str(line_mbs)], stdout=subprocess.PIPE, text=True)
+    contenders = with_other(contenders, bench.beside)
     try:
         conninfo = server.conninfo(application_name="bench_bench", sslmode="disable", port=proxy.stdout.readline().strip())
         for number in range(bench.rounds):
@@ -256,6 +262,7 @@ def wide_area(bench, contenders, megabytes, delay_ms, line_mbs, tls=True):
     program = bench.place / "long_line"
     subprocess.run(["cc", "-O2", "-o", program, HERE / "long_line.c"], check=True)
     line = subprocess.Popen([program, str(delay_ms), str(line_mbs), "50"], stdout=subprocess.PIPE, text=True)
+    contenders = with_other(contenders, bench.beside)
     try:
         ends = line.stdout.readline().split()
         if not ends:
@@ -309,13 +316,16 @@ def floor(bench):
     return [STOCK, PGWEIR_RAW, BareLoop(program), BareLoop(program, "handed-off")]
 
 
-def build_bare_loop(bench, name="bare_loop", *libraries):
+def build_program(bench, name, *words):
     program = bench.place / name
+    subprocess.run(["cc", "-O2", "-o", program, HERE / f"{name}.c", *words], check=True)
+    return program
+
+
+def build_bare_loop(bench, name="bare_loop", *libraries):
     include = subprocess.run(["pg_config", "--includedir"], check=True, capture_output=True,
                              text=True).stdout.strip()
-    subprocess.run(["cc", "-O2", "-o", program, HERE / f"{name}.c", f"-I{include}", "-lpq", *libraries],
-                   check=True)
-    return program
+    return build_program(bench, name, f"-I{include}", "-lpq", *libraries)
 
 
 def tls_floor(bench):
@@ -382,8 +392,9 @@ ROWS = {
 class Bench:
     """Where the rows work, what they share."""
 
-    def __init__(self, rounds, seconds, megabytes, say):
+    def __init__(self, rounds, seconds, megabytes, say, beside=None):
         self.rounds, self.seconds, self.megabytes, self.say = rounds, seconds, megabytes, say
+        self.beside = beside  # another pgweir, which takes part as "other pgweir"
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))
         self.place.chmod(0o755)
         self.servers = []

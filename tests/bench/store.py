@@ -5,6 +5,8 @@
     scripts/bench store recovery    a server recovers: local zstd, the store, and with 20 ms for each request
     scripts/bench store prefetched  one call of restore when a helper has the segment ready
     scripts/bench store receive     commits and catching up, without and with --store
+    scripts/bench store together    commits without and with all at once: a relay with two clients that answer, and with
+                                    two standbys, the store, the page
     scripts/bench store all
 
 The gateway keeps its data in memory: --segments have to fit into --gigabytes, compressed, twice. Needs what scripts/setup
@@ -12,6 +14,7 @@ has unpacked into build/store; for the row of uploads rclone (apt-get install rc
 it by `chrt -r 1`, so that all that takes part goes before what else runs there."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -29,10 +32,11 @@ import report
 import restore
 import rows
 from support.gateway import Gateway, installed
-from support.process import run
+from support.process import die_with_parent, run, wait_for
+from support.server import Server, free_port
 
 SLOW_NETWORK = pathlib.Path(__file__).parent / "slow_network.py"
-ROWS = ["upload", "encrypt", "recovery", "prefetched", "receive"]
+ROWS = ["upload", "encrypt", "recovery", "prefetched", "receive", "together"]
 
 
 def main(arguments=None):
@@ -88,6 +92,64 @@ class StoreContender(contenders.Contender):
 
     def command(self, *arguments, **more):
         return [*super().command(*arguments, **more), *self._words(f"r{time.monotonic_ns()}"), "--store-name", "main"]
+
+
+class Together(StoreContender):
+    """... `--serve` and `--web-listen`, with somebody below the relay: two clients that throw WAL away and answer, or two
+    standbys."""
+
+    def __init__(self, name, words, keys, bench, standbys):
+        super().__init__(name, words, keys)
+        self._bench, self._standbys, self._port = bench, standbys, None
+
+    def command(self, *arguments, **more):
+        self._port = free_port()
+        rules = self._bench.place / "rules"
+        rules.write_text("host replication all 127.0.0.1/32 trust\n")
+        return [*super().command(*arguments, **more), f"--serve={self._port}", f"--serve-hba={rules}",
+                f"--web-listen={free_port()}"]
+
+    @contextlib.contextmanager
+    def company(self, server):
+        with (self._two_standbys if self._standbys else self._two_clients)(server):
+            yield
+
+    @contextlib.contextmanager
+    def _two_clients(self, server):
+        program = self._bench.once("swallow", lambda: rows.build_program(self._bench, "swallow", "-pthread", "-lssl", "-lcrypto"))
+        begin = server.flushed() // server.segment_size * server.segment_size
+        with subprocess.Popen([str(word) for word in (program, self._port, "postgres", 2, 1, rows.wal.lsn_text(begin), 0,
+                                                      "answers")],
+                              stdout=subprocess.PIPE, preexec_fn=die_with_parent(signal.SIGKILL)) as clients:
+            try:
+                assert clients.stdout.readline() == b"streaming\n"
+                yield
+            finally:
+                clients.kill()
+
+    @contextlib.contextmanager
+    def _two_standbys(self, server):
+        """What they missed they get from the server itself: the archive is a new one."""
+        standbys = self._bench.once("standbys", lambda: self._make_standbys(server))
+        try:
+            for standby in standbys:
+                standby.follow(server)
+                standby.start()
+                standby.replayed(server.flushed())
+                standby.conf(primary_conninfo=f"host=127.0.0.1 port={self._port} user=postgres")
+                standby.reload()
+                wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver WHERE sender_port = "  # pylint: disable=cell-var-from-loop
+                                             f"{self._port} AND status = 'streaming'") == "1", "the standby to move")
+                standby.replayed(server.flushed())
+            yield
+        finally:
+            for standby in standbys:
+                standby.stop("immediate")
+
+    def _make_standbys(self, server):
+        made = [Server(self._bench.place, f"below{number}").copy_of(server, fsync="on") for number in range(2)]
+        self._bench.servers.extend(made)
+        return made
 
 
 class StoreBench(restore.Bench):
@@ -237,6 +299,23 @@ class StoreBench(restore.Bench):
             spent = [each * 1e3 for each in self.times(command, self.names(), target, pause=0.08)]
             table.add(name, statistics.median(spent), **{"first eight, ms": sum(spent[:8]) / 8})
         return table
+
+    def together(self):
+        self.gateway.step_back()
+        bench = rows.Bench(self.options.rounds, self.options.seconds, self.options.megabytes,
+                           lambda text: print(text, file=sys.stderr, flush=True))
+        both = [contenders.PGWEIR_RAW,
+                *(Together(f"pgweir --store --web --serve, {below}", self.words, self.gateway.keys, bench, standbys)
+                  for below, standbys in (("2 that answer", False), ("2 standbys", True)))]
+        try:
+            return {f"together, {clients}": report.markdown("together", f"Synchronous commits, {clients} clients",
+                                                            list(rows.commits(bench, both, clients)))
+                    for clients in (1, 8, 32)}
+        finally:
+            for server in bench.servers:
+                if server.running():
+                    server.stop("immediate")
+            shutil.rmtree(bench.place)
 
     def receive(self):
         """Their peaks of memory are in the tables, too. The gateway would be another machine: it gets what is left of
