@@ -38,8 +38,8 @@ using PackedSink = std::function<void(std::span<const std::byte>)>;
 
 /// The compressed form: feed() any number of times, finish() once. zstd: one frame for the last
 /// sixteenth and one for the rest, at levels 1 to 3 several of equal content (find_frames()), each
-/// with content size and checksum; lz4: one frame of the frame format with content size and
-/// checksum; gzip: one member. One thread.
+/// with content size and checksum, and what is fed with a whole frame in it is not copied; lz4: one
+/// frame of the frame format with content size and checksum; gzip: one member. One thread.
 class Compressor {
  public:
   virtual ~Compressor() = default;

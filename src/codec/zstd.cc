@@ -16,6 +16,17 @@ namespace weir::codec {
 
 namespace {
 
+/// The content that is packed in one go if it comes so, of a frame: larger ones would need as much
+/// room again for what comes out.
+constexpr std::uint64_t kMostInOneGo = std::uint64_t{8} << 20;
+
+/// The longest hash and the shortest match of level 1 are made for any content. WAL is pages and
+/// records, with short repetitions and few kinds of them: with these, what comes out is 1 to 10 %
+/// smaller, and the table stays in the processor's first cache (docs/performance.md).
+constexpr int kQuickestLevel = 1;
+constexpr int kQuickestHashLog = 13;
+constexpr int kQuickestMinMatch = 5;
+
 class ZstdCompressor final : public Compressor {
  public:
   ZstdCompressor(int level, std::uint64_t content_size)
@@ -24,40 +35,65 @@ class ZstdCompressor final : public Compressor {
         last_frame_(begin_of_last_frame(content_size)),
         most_in_a_frame_(most_in_a_frame(level)) {
     if (!context_) throw library_error("zstd", "out of memory");
-    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level));
-    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1));
-    check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_contentSizeFlag, 1));
+    set(ZSTD_c_compressionLevel, level);
+    if (level == kQuickestLevel) {
+      set(ZSTD_c_hashLog, kQuickestHashLog);
+      set(ZSTD_c_minMatch, kQuickestMinMatch);
+    }
+    set(ZSTD_c_checksumFlag, 1);
+    set(ZSTD_c_contentSizeFlag, 1);
     begin_frame();
   }
 
   void feed(std::span<const std::byte> raw, const PackedSink& sink) override {
     PGWEIR_CHECK(raw.size() <= expected_ - fed_);
-    while (frame_end_ < expected_ && raw.size() >= frame_end_ - fed_) {
-      const auto front = raw.first(static_cast<std::size_t>(frame_end_ - fed_));
-      add(front, sink);
-      end_frame(sink);
-      begin_frame();
-      raw = raw.subspan(front.size());
+    while (!raw.empty()) {
+      const auto part = raw.first(
+          static_cast<std::size_t>(std::min<std::uint64_t>(raw.size(), frame_end_ - fed_)));
+      const bool whole = part.size() == frame_end_ - frame_begin_;
+      if (whole && part.size() <= kMostInOneGo)
+        pack_frame(part, sink);
+      else
+        add(part, sink);
+      if (fed_ == frame_end_ && fed_ < expected_) begin_frame();
+      raw = raw.subspan(part.size());
     }
-    add(raw, sink);
   }
 
   void finish(const PackedSink& sink) override {
     PGWEIR_CHECK(fed_ == expected_);
-    end_frame(sink);
+    if (expected_ == 0) end_frame(sink);
   }
 
  private:
   void begin_frame() {
     const auto border = fed_ < last_frame_ ? last_frame_ : expected_;
+    frame_begin_ = fed_;
     frame_end_ = fed_ + std::min(border - fed_, most_in_a_frame_);
-    check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), frame_end_ - fed_));
   }
 
+  /// A frame as a whole: the library neither copies it, nor looks for repetitions in two parts of a
+  /// ring.
+  void pack_frame(std::span<const std::byte> raw, const PackedSink& sink) {
+    const auto room = ZSTD_compressBound(raw.size());
+    if (room > room_) {
+      packed_ = std::make_unique_for_overwrite<std::byte[]>(room);
+      room_ = room;
+    }
+    const auto size =
+        check(ZSTD_compress2(context_.get(), packed_.get(), room_, raw.data(), raw.size()));
+    fed_ += raw.size();
+    sink(std::span(packed_.get(), size));
+  }
+
+  /// A part of a frame.
   void add(std::span<const std::byte> raw, const PackedSink& sink) {
+    if (fed_ == frame_begin_)
+      check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), frame_end_ - frame_begin_));
     fed_ += raw.size();
     ZSTD_inBuffer in{raw.data(), raw.size(), 0};
     while (in.pos < in.size) step(in, ZSTD_e_continue, sink);
+    if (fed_ == frame_end_) end_frame(sink);
   }
 
   void end_frame(const PackedSink& sink) {
@@ -67,10 +103,15 @@ class ZstdCompressor final : public Compressor {
   }
 
   std::size_t step(ZSTD_inBuffer& in, ZSTD_EndDirective directive, const PackedSink& sink) {
+    buffer_.resize(kBuffer);
     ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
     const std::size_t left = check(ZSTD_compressStream2(context_.get(), &out, &in, directive));
     if (out.pos > 0) sink(std::span(buffer_).first(out.pos));
     return left;
+  }
+
+  void set(ZSTD_cParameter parameter, int value) {
+    check(ZSTD_CCtx_setParameter(context_.get(), parameter, value));
   }
 
   static std::size_t check(std::size_t result) {
@@ -82,9 +123,12 @@ class ZstdCompressor final : public Compressor {
   std::uint64_t expected_;
   std::uint64_t last_frame_;  ///< offset at which it begins
   std::uint64_t most_in_a_frame_;
-  std::uint64_t frame_end_ = 0;  ///< offset, of the one that is being made
+  std::uint64_t frame_begin_ = 0;  ///< offset, of the one that is being made
+  std::uint64_t frame_end_ = 0;    ///< likewise
   std::uint64_t fed_ = 0;
-  std::vector<std::byte> buffer_ = std::vector<std::byte>(kBuffer);
+  std::vector<std::byte> buffer_;        ///< for frames that come in parts
+  std::unique_ptr<std::byte[]> packed_;  ///< for those that come as a whole: only what is used of
+  std::size_t room_ = 0;                 ///< it is touched
 };
 
 /// Throws if the library refuses what it was given.
@@ -156,7 +200,12 @@ std::unique_ptr<Decompressor> make_zstd_decompressor(Checksums checksums) {
 std::uint64_t zstd_memory(int level, std::uint64_t content_size) {
   const auto frame = std::min(content_size, most_in_a_frame(level));
   const auto parameters = ZSTD_getCParams(level, frame, 0);
-  return ZSTD_estimateCStreamSize_usingCParams(parameters) + kBuffer;
+  // In parts, or as a whole: then there is room for what comes out, and no ring.
+  const auto in_parts = ZSTD_estimateCStreamSize_usingCParams(parameters) + kBuffer;
+  const auto in_one_go = frame > kMostInOneGo ? 0
+                                              : ZSTD_estimateCCtxSize_usingCParams(parameters) +
+                                                    ZSTD_compressBound(frame);
+  return std::max<std::uint64_t>(in_parts, in_one_go);
 }
 
 // ---- Frames, each by itself.

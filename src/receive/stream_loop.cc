@@ -488,9 +488,9 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   const auto durable = state_.flush();
   if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
-  feed_.publish(event::SyncDone{duration});
-  // The server first: its commits wait for that, and to wake who wants the WAL takes time.
+  // The server first: its commits wait for that, and to tell others and to wake them takes time.
   guarded([&] { send_due_status(); });
+  feed_.publish(event::SyncDone{duration});
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();

@@ -60,6 +60,17 @@ class BareLoop(Contender):
         return [str(self._program), str(directory), conninfo, slot, *self._options]
 
 
+class BareZstd(Contender):
+    """tests/bench/bare_zstd.c: what compressing alone costs. Its files are no archive."""
+
+    def __init__(self, program, *options):
+        super().__init__(", ".join(["bare zstd:1", *options]), True, *options)
+        self.archives, self._program = False, program
+
+    def command(self, directory, conninfo, slot, synchronous=False, endpos=None):
+        return [str(self._program), str(directory), conninfo, slot, str(endpos), *self._options]
+
+
 class BareTls(Contender):
     """tests/bench/bare_tls.c: what decrypting alone costs. It archives nothing."""
 

@@ -60,7 +60,7 @@ def main(arguments=None):
     place.chmod(0o755)
     tables = {}
     try:
-        bench = Bench(place.resolve(), options)
+        bench = Bench(place.resolve(), options, options.beside)
         for what in ["one", "prefetched", "recovery", "verify", "cold", "growth"]:
             if options.what in (what, "all"):
                 tables[what] = getattr(bench, what)()
@@ -111,15 +111,15 @@ class Table:
 
 
 class Bench:
-    def __init__(self, place, options):
+    def __init__(self, place, options, beside=None):
         self.place = place
         self.options = options
         self.binary = place / "pgweir"
         shutil.copy(options.binary, self.binary)
         self.binary.chmod(0o755)
-        self.beside = options.beside and place / "other"
+        self.beside = beside and place / "other"
         if self.beside:
-            shutil.copy(options.beside, self.beside)
+            shutil.copy(beside, self.beside)
             self.beside.chmod(0o755)
         self.raw = place / "raw"
         self.zst = place / "zst"

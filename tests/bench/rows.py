@@ -11,8 +11,8 @@ import time
 
 import measure
 import workload
-from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, BareTls, Contender,
-                        Run, with_other)
+from contenders import (PGWEIR_RAW, PGWEIR_ZSTD, STOCK, STOCK_GZIP1, STOCK_LZ4, BareLoop, BareTls, BareZstd,
+                        Contender, Run, with_other)
 from support import wal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -328,6 +328,11 @@ def build_bare_loop(bench, name="bare_loop", *libraries):
     return build_program(bench, name, f"-I{include}", "-lpq", *libraries)
 
 
+def zstd_floor(bench):
+    program = bench.once("bare zstd", lambda: build_bare_loop(bench, "bare_zstd", "-lzstd", "-pthread"))
+    return [STOCK, PGWEIR_ZSTD, BareZstd(program), BareZstd(program, "unpacked")]
+
+
 def tls_floor(bench):
     program = bench.once("bare tls", lambda: build_bare_loop(bench, "bare_tls", "-lssl", "-lcrypto"))
     return [*CATCH_UP, BareTls(program)]
@@ -352,6 +357,8 @@ ROWS = {
                       lambda b: catch_up(b, ZSTD, "compressible", b.megabytes)),
     "catch-up-zstd-random": ("Catch-up into a compressed archive, WAL that does not compress",
                              lambda b: catch_up(b, ZSTD, "incompressible", b.megabytes)),
+    "floor-zstd": ("Catch-up into a compressed archive, WAL that compresses, beside a bare loop",
+                   lambda b: catch_up(b, zstd_floor(b), "compressible", b.megabytes)),
     "catch-up-large": ("Catch-up, segments of 1 GB, raw and zstd:1, WAL that compresses (--megabytes 1900)",
                        lambda b: catch_up(b, SYNC, "compressible", b.megabytes, segment_mb=1024)),
     "commits-1": ("Synchronous commits, 1 client", lambda b: commits(b, SYNC, 1)),

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 
 #include "base/error.h"
 #include "support/bytes.h"
@@ -111,6 +112,46 @@ TEST(Codec, PutsContentSizeAndChecksumIntoTheFrame) {
   EXPECT_EQ(info.contentSize, raw.size());
   EXPECT_EQ(info.contentChecksumFlag, LZ4F_contentChecksumEnabled);
   LZ4F_freeDecompressionContext(context);
+}
+
+/// As WAL is: records of an insert, whose heads and rows differ in a few bytes from one to the
+/// next.
+Bytes insert_records(std::size_t size) {
+  Bytes out;
+  std::mt19937 random(7);
+  const auto add = [&](std::uint64_t value, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> 8 * i));
+  };
+  for (std::uint64_t row = 0; out.size() < size; ++row) {
+    const auto begin = out.size();
+    add(120, 4);                           // length
+    add(750 + row / 1000, 4);              // transaction
+    add(0x16'0000'0000 + begin - 120, 8);  // the record before
+    add(0x0a00, 4);                        // what it is
+    add(random(), 4);                      // checksum
+    add(0x0000'4000'0630, 6);              // of which file
+    add(row / 61, 4);                      // page
+    add(row % 61 + 1, 2);                  // line
+    add(row, 4);                           // the row
+    add(row / 100'000, 4);
+    add(random() % 100'000, 4);
+    for (int i = 0; i < 72; ++i) out.push_back(std::byte{' '});
+  }
+  out.resize(size);
+  return out;
+}
+
+TEST(Codec, OfWalMakesNoMoreThanZstdItselfAtItsLevel) {
+  const auto raw = insert_records(16 << 20);
+  for (const int level : {1, 2, 3}) {
+    SCOPED_TRACE(level);
+    Bytes whole(ZSTD_compressBound(raw.size()));
+    const auto size = ZSTD_compress(whole.data(), whole.size(), raw.data(), raw.size(), level);
+    ASSERT_FALSE(ZSTD_isError(size));
+    // In one frame, which only one thread could unpack.
+    EXPECT_LE(static_cast<double>(compress(fmt::format("zstd:{}", level), raw, raw.size()).size()),
+              1.02 * static_cast<double>(size));
+  }
 }
 
 TEST(Codec, ReadsLz4FramesWithoutSizeAndChecksum) {  // as pg_receivewal writes them
@@ -286,6 +327,27 @@ std::vector<Frame> frames_of(std::span<const std::byte> file, std::uint64_t cont
   return find_frames(method, read_at, file.size(), content_size);
 }
 
+/// Its frames begin there, and each has its part of the content.
+void check_frames(std::span<const std::byte> raw, std::span<const std::byte> packed,
+                  std::span<const std::size_t> begins) {
+  const auto frames = frames_of(packed, raw.size());
+  ASSERT_EQ(frames.size(), begins.size());
+  FrameDecompressor decompressor;
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const auto& frame = frames[i];
+    EXPECT_EQ(frame.content_offset, begins[i]);
+    EXPECT_EQ(frame.offset, end);
+    end += frame.size;
+    Bytes content(frame.content_size);
+    decompressor.unpack(packed.subspan(frame.offset, frame.size), content);
+    EXPECT_TRUE(std::equal(content.begin(), content.end(),
+                           raw.begin() + static_cast<std::ptrdiff_t>(frame.content_offset)));
+  }
+  EXPECT_EQ(end, packed.size());
+  EXPECT_EQ(frames.back().content_offset + frames.back().content_size, raw.size());
+}
+
 TEST(FindFrames, FindsThoseThatTheCompressorMakes) {
   constexpr std::size_t kMiB = 1 << 20;
   struct Case {
@@ -304,24 +366,11 @@ TEST(FindFrames, FindsThoseThatTheCompressorMakes) {
         Case{"zstd:4", 16 * kMiB, {0, 15 * kMiB}}, Case{"zstd:4", 40 * kMiB, {0, 39 * kMiB}}}) {
     SCOPED_TRACE(fmt::format("{} of {}", c.how, c.size));
     const auto raw = test::pattern(c.size, 5);
-    // In pieces that do not end where frames do.
-    const auto packed = compress(c.how, raw);
-    const auto frames = frames_of(packed, c.size);
-    ASSERT_EQ(frames.size(), c.begins.size());
-    FrameDecompressor decompressor;
-    std::uint64_t end = 0;
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-      const auto& frame = frames[i];
-      EXPECT_EQ(frame.content_offset, c.begins[i]);
-      EXPECT_EQ(frame.offset, end);
-      end += frame.size;
-      Bytes content(frame.content_size);
-      decompressor.unpack(std::span(packed).subspan(frame.offset, frame.size), content);
-      EXPECT_TRUE(std::equal(content.begin(), content.end(),
-                             raw.begin() + static_cast<std::ptrdiff_t>(frame.content_offset)));
-    }
-    EXPECT_EQ(end, packed.size());
-    EXPECT_EQ(frames.back().content_offset + frames.back().content_size, c.size);
+    // In pieces that do not end where frames do, as a whole, and in pieces of which the first one
+    // ends in the middle of a frame and the second one has the next frames whole.
+    for (const std::size_t piece : {std::size_t{100'000}, c.size, 9 * kMiB})
+      if (piece != 9 * kMiB || c.size == 16 * kMiB)
+        check_frames(raw, compress(c.how, raw, piece), c.begins);
   }
 }
 
