@@ -41,14 +41,15 @@ def build(**environment):
                env={**os.environ, **environment}).stdout
 
 
-def contained(volume, *words, pid_one=False, user=f"--userspec={USER}:0", root=ROOT, mounts=()):
+def contained(volume, *words, pid_one=False, user=f"--userspec={USER}:0", root=ROOT, mounts=(), by=""):
     """A command line that runs pgweir as a container's engine would: in the image's root, read-only but for the volume, as a
-    user that nobody knows, in group 0. `mounts`: what else is mounted where, [(directory, path in there)]."""
+    user that nobody knows, in group 0. `mounts`: what else is mounted where, [(directory, path in there)]; `by`: what in there
+    runs it."""
     kinds = ["--mount", *(["--pid", "--fork", "--kill-child"] if pid_one else [])]
     proc = "mount -t proc proc" if pid_one else "mount --bind /proc"
     others = "".join(f" mount --bind {place} {root}{inside};" for place, inside in mounts)
     enter = (f"mount --bind {root} {root}; mount --bind {volume} {root}/archive; {proc} {root}/proc;{others}"
-             f" mount -o remount,bind,ro {root}; cd {root}; exec chroot {user} {root} /usr/bin/pgweir \"$@\"")
+             f" mount -o remount,bind,ro {root}; cd {root}; exec chroot {user} {root} {by}/usr/bin/pgweir \"$@\"")
     return ["unshare", *kinds, "sh", "-ec", enter, "sh", *words]
 
 
