@@ -528,6 +528,7 @@ def test_the_time_of_day_may_jump(servers, receivers, new_archive, place):
 
         def lag():
             standby.caught_up_with(primary.write_wal(0.02))
+            raw.status(0)  # as somebody who is there
             return clients()["below"]["flush_lag_ms"]
 
         assert 0 <= wait_for(lambda: lag() or None, "its lag to be known") < 3_600_000

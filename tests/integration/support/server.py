@@ -257,9 +257,9 @@ class Server:
 
     def promote(self):
         # No statement waits for it: replay might have to wait for what that one sees. Any statement
-        # may be cancelled for replay.
-        wait_for(lambda: self.sql("SELECT pg_promote(false)", check=False).stdout.strip() == "t",
-                 f"{self.name} to be told")
+        # may be cancelled for replay, also when it has told.
+        wait_for(lambda: self.sql("SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(false) ELSE true END",
+                                  check=False).stdout.strip() == "t", f"{self.name} to be told")
         wait_for(lambda: self.sql("SELECT pg_is_in_recovery()", check=False).stdout.strip() == "f",
                  f"{self.name} to be a primary")
 

@@ -105,7 +105,7 @@ TEST_F(HttpServer, LetsTheOldestGoWhereThereAreTooMany) {
 
 TEST_F(HttpServer, WaitsForNobodyLongerThanItSays) {
   serve([](const Request&) -> Server::Reply { return Answer{.body = std::string(64 << 20, 'x')}; },
-        {.request = 200ms, .answer = 200ms});
+        {.request = 500ms, .answer = 100ms});
   const auto silent = connect();
   EXPECT_THAT(rest(silent), StartsWith("HTTP/1.1 408 "));
   // One that asks and does not read: what the kernel has taken comes, and then the end.

@@ -8,12 +8,17 @@
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -72,6 +77,20 @@ int bind_loopback(int socket) {
       getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0)
     throw std::runtime_error("could not bind to a port");
   return ntohs(address.sin_port);
+}
+
+/// As a server does it.
+bool can_bind(int port) {
+  const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  const bool done = bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  close(probe);
+  return done;
 }
 
 }  // namespace
@@ -134,7 +153,7 @@ void TestServer::write_settings(const std::string& more) const {
 
 void TestServer::start() {
   postmaster_ = spawn({*programs() / "postgres", "-D", data()}, root_ / "log");
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
   for (;;) {
     try {
       sql("SELECT 1");
@@ -173,10 +192,21 @@ std::string TestServer::sql(const std::string& command) const {
 }
 
 int free_port() {
-  const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int port = bind_loopback(probe);
-  close(probe);
-  return port;
+  static std::random_device chance;
+  for (;;) {
+    const int port = std::uniform_int_distribution(20'000, 31'999)(chance);
+    // The same mark as that of tests/integration/support/server.py; it goes with this process.
+    const auto name = fmt::format("pgweir-tests-port-{}", port);
+    sockaddr_un mark{};
+    mark.sun_family = AF_UNIX;
+    std::copy(name.begin(), name.end(), mark.sun_path + 1);
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    const int reserved = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (reserved < 0) throw std::runtime_error("could not make a socket");
+    if (bind(reserved, reinterpret_cast<const sockaddr*>(&mark), size) == 0 && can_bind(port))
+      return port;
+    close(reserved);
+  }
 }
 
 FakeServer::FakeServer(const std::vector<std::string>& answers)

@@ -51,7 +51,9 @@ class TestServer {
   pid_t postmaster_ = -1;
 };
 
-/// A TCP port of 127.0.0.1 that nobody listens on.
+/// A TCP port of 127.0.0.1 that nobody listens on. It is below those that the kernel gives to
+/// outgoing connections, and no other test gets it as long as this process lives, so that it stays
+/// free while a server is made or restarts.
 int free_port();
 
 /// Listens on a port of 127.0.0.1. Of each connection it reads something, sends the first answer,

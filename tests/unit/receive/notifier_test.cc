@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "net/wait.h"
@@ -114,11 +116,36 @@ Notifier::Options nowhere(int port) {
           .patience_at_end = 100ms};
 }
 
+/// A log of several threads; one of them may wait for a word.
+class AwaitedLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view message) override {
+    const std::lock_guard lock(mutex_);
+    said_.write(level, message);
+    changed_.notify_all();
+  }
+  bool enabled(LogLevel) const override { return true; }
+  [[nodiscard]] int count(std::string_view text) const {
+    const std::lock_guard lock(mutex_);
+    return said_.count(text);
+  }
+  bool wait(std::string_view text) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 120s, [&] { return said_.count(text) > 0; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  RecordingLog said_;
+};
+
 TEST(Notifier, DropsTheOldestAndCountsThemWhenNobodyIsThere) {
-  RecordingLog log;
+  AwaitedLog log;
   {
     Notifier notifier(nowhere(pq::free_port()), log);
     for (std::uint64_t i = 0; i < 1000; ++i) notifier.on_event(event::Streaming{1, wal::Lsn(i)});
+    ASSERT_TRUE(log.wait("notifications cannot be sent"));  // it has tried
   }
   EXPECT_EQ(log.count("notifications cannot be sent"), 1);
   EXPECT_EQ(log.count("archiving is not affected"), 1);

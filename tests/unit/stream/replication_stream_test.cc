@@ -42,7 +42,7 @@ class LiveStream : public testing::Test {
     return sql("SELECT " + column + " FROM pg_replication_slots WHERE slot_name = 's'");
   }
   void eventually(const std::string& question, const std::string& answer) {
-    const auto deadline = Clock::now() + 30s;
+    const auto deadline = Clock::now() + 120s;
     while (sql(question) != answer) {
       ASSERT_LT(Clock::now(), deadline) << question;
       std::this_thread::sleep_for(10ms);
@@ -270,7 +270,7 @@ TEST_F(LiveStream, LetsGoOfWalThatIsOfNoInterestAndOnlyWhenAllIsConfirmed) {
   // WAL that has nothing for it. While the change is not confirmed, nothing moves.
   sql("SELECT pg_switch_wal()");
   const Lsn far = *Lsn::parse(sql("SELECT pg_current_wal_lsn()"));
-  const auto deadline = Clock::now() + 30s;
+  const auto deadline = Clock::now() + 120s;
   const auto ask = [&] {
     stream.send_feedback({.request_reply = true});  // is answered by how far the server is
     EXPECT_FALSE(stream.read(50ms));
