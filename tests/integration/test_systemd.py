@@ -94,7 +94,7 @@ class Machine:
 
     def wait_up(self):
         def up():
-            if self._nspawn.poll() == 133:
+            if self._nspawn.poll() in (0, 133):
                 self._begin()
             for self.leader in children_of(self._nspawn.pid):
                 if self("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded"):

@@ -1,6 +1,7 @@
 """A throwaway PostgreSQL server: a child process of the test, in a fresh directory, on a unix
 socket and a free port of 127.0.0.1. It keeps all its WAL, to be compared with the archive."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -245,7 +246,8 @@ class Server:
 
     def _wake(self):
         if self._hushed:
-            os.kill(self._hushed, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._hushed, signal.SIGCONT)
             self._hushed = None
 
     def restart(self, mode="fast"):
