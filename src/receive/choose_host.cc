@@ -17,6 +17,7 @@ struct Candidate {
   std::string why;             ///< why not, unless it is able
   std::optional<Error> error;  ///< of one that is foreign
   bool leads_through = true;
+  StartAt start{};  ///< of one that is able
 };
 
 using Candidates = std::vector<Candidate>;
@@ -108,6 +109,7 @@ Candidate judge(const HostWord& host, const HostFacts& facts, std::uint64_t syst
     candidate.why = behind->why;
   } else {
     candidate.standing = Standing::able;
+    candidate.start = std::get<StartAt>(decision);
   }
   candidate.leads_through = !facts.archive || leads_through(host, *facts.archive);
   return candidate;
@@ -183,6 +185,51 @@ void keep_those_that_lead_through(Able& able) {
            each->host->standby != true;
   });
   std::erase_if(able, [&](const Candidate* each) { return each->leads_through == left_behind; });
+}
+
+/// Rule 3: a primary leads a newer timeline, and leaves behind what the archive has.
+bool counts_before(const Candidate& primary, const Candidate& other) {
+  return !primary.leads_through && other.leads_through && primary.host->standby != true &&
+         primary.host->identity.timeline > other.host->identity.timeline;
+}
+
+/// Rule 3 once more: nothing of what would come from `each` is part of the line that the primary
+/// `other` leads. (An archive may reach past a fork and leave nothing behind: a record that is not
+/// complete is no loss.)
+bool is_dead_end(const Candidate& each, const Candidate& other) {
+  if (other.host->standby == true || !other.host->history) return false;
+  if (other.host->identity.timeline <= each.host->identity.timeline) return false;
+  const auto left = other.host->history->end_of(each.start.timeline);
+  return left && *left <= each.start.lsn;
+}
+
+void leave_out_dead_ends(Able& able) {
+  const auto all = able;
+  std::erase_if(able, [&](const Candidate* each) {
+    return std::any_of(all.begin(), all.end(),
+                       [&](const Candidate* other) { return is_dead_end(*each, *other); });
+  });
+}
+
+/// And it holds for a primary that was refused since it has lost what comes next, too: that it is a
+/// gap is what is to be told, and an older line is no way around it.
+void leave_out_what_a_gap_has_left(Candidates& candidates, const HostFacts& facts,
+                                   std::uint64_t cluster) {
+  auto asked_anew = facts;
+  asked_anew.refused.clear();
+  for (const auto& host : facts.hosts) {
+    if (!facts.refused.contains(host.index) || !facts.refused_for_gap.contains(host.index))
+      continue;
+    const auto gone = judge(host, asked_anew, cluster);
+    if (gone.standing != Standing::able) continue;
+    for (auto& each : candidates) {
+      if (each.standing != Standing::able || !one_line(*each.host, host)) continue;
+      if (!is_dead_end(each, gone) && !counts_before(gone, each)) continue;
+      each.standing = Standing::foreign;
+      each.why =
+          fmt::format("{} has left its timeline, and lacks the WAL that comes next", host.name);
+    }
+  }
 }
 
 /// Rules 4 to 7. The first of equals wins.
@@ -302,6 +349,7 @@ HostChoice choose_host(const HostFacts& facts) {
   const auto cluster = wanted_cluster(facts);
   Candidates candidates;
   for (const auto& host : facts.hosts) candidates.push_back(judge(host, facts, cluster));
+  leave_out_what_a_gap_has_left(candidates, facts, cluster);
 
   HostChoice choice;
   Able able;
@@ -334,6 +382,7 @@ HostChoice choose_host(const HostFacts& facts) {
   } else {
     auto in_question = able;
     keep_those_that_lead_through(in_question);
+    leave_out_dead_ends(in_question);
     best = best_of(in_question, facts.prefer);
   }
   if (best->host->has_wal == false && !settled) {

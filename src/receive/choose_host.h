@@ -83,6 +83,7 @@ struct HostFacts {
   std::optional<int> streamed;  ///< the host that this process streamed from last
   /// Hosts that were looked at more closely since the last stream and would not do.
   std::set<int> refused;
+  std::set<int> refused_for_gap;     ///< of these, those that lack the WAL that comes next
   std::optional<Error> refused_for;  ///< the last one of them
   /// Hosts that have had nothing to say for --gap-patience.
   std::set<int> given_up;
@@ -145,7 +146,9 @@ struct HostChoice {
 ///    (children of one timeline, be their numbers unlike or the same) it is the one that was being
 ///    streamed, else nobody: only a person knows which one counts.
 /// 3. One that has what the archive has, unless a primary leads a newer timeline: then that one
-///    counts, and what the archive has behind its switchpoint is a lost branch.
+///    counts, and what the archive has behind its switchpoint is a lost branch. So a server that
+///    would begin to send behind that switchpoint does not count, also where that primary lacks the
+///    WAL that comes next, or was refused for that.
 /// 4. One that still has the WAL that comes next: a hole is worse than a late switch of timelines.
 /// 5. The newest timeline. 6. The preferred role. 7. The order of the connection string.
 ///

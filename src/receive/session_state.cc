@@ -280,6 +280,7 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
                   .prefer = options_.prefer,
                   .streamed = streamed_host_,
                   .refused = refused_hosts_,
+                  .refused_for_gap = refused_for_gap_,
                   .refused_for = refused_for_,
                   .given_up = {}};
   if (prefers_standby_ && facts.prefer == Prefer::any) facts.prefer = Prefer::standby;
@@ -331,7 +332,7 @@ void SessionState::wait_for_other_hosts(const AskAgain& reason) {
   if (std::exchange(told_waiting_, reason.why) != reason.why)
     log_.warning("{}; waiting for the other hosts, for {} at most", reason.why,
                  format_duration(options_.gap_patience));
-  refused_hosts_.clear();
+  forget_refusals();
   wait_ = backoff_.next();
 }
 
@@ -363,7 +364,7 @@ void SessionState::on_connected(Upstream upstream) {
       no_host_will_do(*refused_for_);
       return;
     }
-    refused_hosts_.clear();
+    forget_refusals();
     disconnect_ = true;
     wait_ = backoff_.next();
     if (refused_for_) refused_waited_ += *wait_;
@@ -540,7 +541,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     if (!gap) {
       habits_.on_progress();
       backoff_.reset();
-      refused_hosts_.clear();
+      forget_refusals();
       refused_for_.reset();
       refused_waited_ = {};
       unsettled_since_.clear();
@@ -775,6 +776,7 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds pause
 /// This host will not do. Others of the connection string may.
 void SessionState::refuse(const Error& error) {
   refused_hosts_.insert(upstream_->host_index);
+  if (error.kind() == ErrorKind::gap) refused_for_gap_.insert(upstream_->host_index);
   if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
     refused_by_all(error);
     return;
@@ -787,9 +789,14 @@ void SessionState::refuse(const Error& error) {
   disconnect_ = true;
 }
 
+void SessionState::forget_refusals() {
+  refused_hosts_.clear();
+  refused_for_gap_.clear();
+}
+
 void SessionState::refused_by_all(const Error& error) {
   if (habits_.waits_out_refusal(error)) {
-    refused_hosts_.clear();
+    forget_refusals();
     try_again(error, backoff_.next());
   } else {
     stop(error);

@@ -235,6 +235,7 @@ class SessionState {
   void wait_for_wal(const std::string& why);
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
+  void forget_refusals();
   void slow_down_switches(Time now);
   void try_again(const Error& error, std::chrono::milliseconds pause);
   void stop(std::optional<Error> error);
@@ -292,6 +293,7 @@ class SessionState {
   std::map<int, Time> unsettled_since_;
   std::string told_waiting_;
   std::set<int> refused_hosts_;
+  std::set<int> refused_for_gap_;  ///< of these
   /// The gap that a host told since the last stream that came about, or why its WAL does not go
   /// on with the archive; and how long the others that may be right were waited for since.
   std::optional<Error> refused_for_;

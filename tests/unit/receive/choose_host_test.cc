@@ -112,9 +112,13 @@ TEST(ChooseHost, TakesTheNewestOfOneLineThatHasWhatTheArchiveHas) {
   const auto given_up = [](std::set<int> hosts) {
     return [=](HostFacts& facts) { facts.given_up = hosts; };
   };
+  const auto ends_at = [](double position) {
+    return [=](HostFacts& facts) { facts.archive->position = seg(position); };
+  };
   const auto refused = [](int index, ErrorKind kind) {
     return [=](HostFacts& facts) {
       facts.refused = {index};
+      if (kind == ErrorKind::gap) facts.refused_for_gap = {index};
       facts.refused_for = Error(kind, "looked at");
     };
   };
@@ -196,6 +200,21 @@ TEST(ChooseHost, TakesTheNewestOfOneLineThatHasWhatTheArchiveHas) {
       {"who has the WAL, before the newer timeline",
        {host(1, 9, {}, kStandby), host(2, 9, kOne, kPrimary, false)},
        archived(1, 4.5),
+       "take 0"},
+      // The archive's last segment has a record over the fork that is not complete: nothing is lost.
+      {"who has only what comes behind the fork of a primary without the WAL",
+       {host(1, 9, {}, kPrimary), host(2, 9, kOne, kPrimary, false)},
+       archived(1, 6),
+       "take 1",
+       ends_at(5.5)},
+      {"who has what comes behind the fork of a standby without the WAL",
+       {host(1, 9, {}, kPrimary), host(2, 9, kOne, kStandby, false)},
+       archived(1, 6),
+       "take 0",
+       ends_at(5.5)},
+      {"who has what comes before the fork of a primary without the WAL",
+       {host(1, 9, {}, kPrimary), host(2, 9, kOne, kPrimary, false)},
+       archived(1, 5.2),
        "take 0"},
       {"nobody has it",
        {host(1, 9, {}, kPrimary, false), host(1, 9, {}, kStandby, false)},
@@ -359,6 +378,41 @@ TEST(ChooseHost, TakesTheNewestOfOneLineThatHasWhatTheArchiveHas) {
        {host(1, 9, {}, kPrimary), silent()},
        archived(1, 4.5),
        "wait",
+       refused(0, ErrorKind::gap)},
+      // An older line is no way around the gap of a primary that has left it.
+      {"a primary was refused for a gap, and an old one goes on behind the fork",
+       {host(2, 9, kOne, kPrimary, false), host(1, 9, {}, kPrimary)},
+       archived(1, 5.6),
+       "stop",
+       refused(0, ErrorKind::gap)},
+      {"a primary was refused for a gap, and an old one begins behind the fork",
+       {host(2, 9, kOne, kPrimary, false), host(1, 9, {}, kPrimary)},
+       archived(1, 6),
+       "stop",
+       [](HostFacts& facts) {
+         facts.archive->position = seg(5.5);
+         facts.refused = facts.refused_for_gap = {0};
+         facts.refused_for = Error(ErrorKind::gap, "gone");
+       }},
+      {"a primary was refused for a gap, and another one may have its timeline",
+       {host(2, 9, kOne, kPrimary, false), host(1, 9, {}, kPrimary), silent()},
+       archived(1, 5.6),
+       "wait",
+       refused(0, ErrorKind::gap)},
+      {"a primary was refused for a gap before the fork",
+       {host(2, 9, kOne, kPrimary, false), host(1, 9, {}, kPrimary)},
+       archived(1, 4.5),
+       "take 1",
+       refused(0, ErrorKind::gap)},
+      {"a primary was refused for its settings",
+       {host(2, 9, kOne, kPrimary), host(1, 9, {}, kPrimary)},
+       archived(1, 5.6),
+       "take 1",
+       refused(0, ErrorKind::refused)},
+      {"a standby was refused for a gap",
+       {host(2, 9, kOne, kStandby, false), host(1, 9, {}, kPrimary)},
+       archived(1, 5.6),
+       "take 1",
        refused(0, ErrorKind::gap)},
       {"refused, and the other one is gone for long",
        {host(1, 9, {}, kPrimary), silent()},
