@@ -150,12 +150,14 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
 }
 
 void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
-                     wal::SegmentSize size, const Options& options, Log& log) {
+                     wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
+                     Log& log) {
+  const bool has_all = left && best.cut >= *left;
   const auto start = best.copy.name.segment.start(size);
   for (const auto& other : others) {
     if (other.copy.archive == best.copy.archive) continue;
     if (other.damage) {
-      if (other.seen_to >= best.cut && !best.damage && !options.partial_damaged)
+      if (other.seen_to >= best.cut && !best.damage && !has_all && !options.partial_damaged)
         throw Error(*other.damage)
             .hint(fmt::format(
                 "WAL is there behind the damage, farther than {} reaches, which is sound up to {}: "
@@ -163,7 +165,7 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
                 archives.path_of(best.copy), best.cut));
       log.error(*other.damage);
     }
-    const auto agreed = std::min(other.cut, best.cut);
+    const auto agreed = std::min({other.cut, best.cut, left.value_or(best.cut)});
     if (!other.checked || !best.checked || agreed <= start) continue;
     const auto content =
         archive::SegmentBytes::open(archives.shelf(best.copy.archive), best.copy.name, size);

@@ -12,6 +12,7 @@
 #include "restore/options.h"
 #include "restore/partial.h"
 #include "restore/segment_check.h"
+#include "wal/lsn.h"
 #include "wal/segment.h"
 
 namespace weir::restore {
@@ -33,8 +34,9 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
 /// Of several archives' unfinished files the longest counts, `best`, if the others are the same so
 /// far (a Contradiction if not), and if none of them has WAL still farther behind a place that is
 /// damaged (its error, unless options.partial_damaged). Of damage that costs nothing the log is
-/// told.
+/// told. `left`: the timeline was left there, and nothing behind that is wanted.
 void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
-                     wal::SegmentSize size, const Options& options, Log& log);
+                     wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
+                     Log& log);
 
 }  // namespace weir::restore

@@ -80,6 +80,12 @@ class Restorer {
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
+  /// Where a descendant left the segment's timeline in it, and which one.
+  struct Left {
+    wal::Lsn at;
+    wal::TimelineId by = 0;
+  };
+  std::optional<Left> left_in(wal::SegmentName segment, const Finding& finding);
   wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                    const std::string& name);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
@@ -355,20 +361,25 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   if (!best) return {false, std::move(why)};
   const auto name =
       archives_.several() ? archives_.path_of(best->copy) : best->copy.name.to_string();
-  if (best->damage && !options_.partial_damaged)
+  // What a crash has torn behind the place where the timeline was left is nobody's WAL: whoever
+  // goes on with it comes from another one.
+  const auto left = left_in(segment, finding);
+  const bool reaches_it = left && best->cut >= left->at;
+  if (best->damage && !options_.partial_damaged && !reaches_it)
     throw std::move(*best->damage)
         .hint(fmt::format(
             "The unfinished segment is sound up to {}; WAL is there behind the damage, which would "
             "be lost. If there is no better copy, --partial-damaged hands out what is before it.",
             best->cut));
   if (best->damage) log_.error(*best->damage);
-  require_longest(archives_, *best, others, size, options_, log_);
+  require_longest(archives_, *best, others, size, options_,
+                  left ? std::optional(left->at) : std::nullopt, log_);
 
   std::uint64_t keep = 0;
   std::string later;  ///< an unfinished segment behind this one that has WAL
   if (!before_hole && !best->complete && !best->being_written)
     later = unfinished_with_wal_behind(segment, finding);
-  if (best->complete && !best->damage) {
+  if (best->complete && !best->damage && !reaches_it) {
     keep = size.bytes();
   } else {
     // The next one may have been begun before this one got its final name: then it must be whole.
@@ -397,14 +408,13 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   return {true, {}};
 }
 
-/// Where what is handed out of a segment that is sound up to `cut` ends. A descendant of which this
-/// segment was not archived (yet): recovery may be on its way to it, and this timeline's WAL behind
-/// the switchpoint is none of it. If it is not, that WAL is what it is for: a failover may have
-/// lost it.
-wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
-                           const std::string& name) {
+/// A descendant of which this segment was not archived (yet): recovery may be on its way to it, and
+/// this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what it is
+/// for: a failover may have lost it. Of several the one that left first.
+std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const Finding& finding) {
   const auto& size = *finding.size;
   const auto timeline = segment.timeline();
+  std::optional<Left> left;
   for (const auto descendant : finding.timelines.descendants(timeline)) {
     if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
       continue;
@@ -415,12 +425,20 @@ wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding
       return other.timeline() == descendant && other.fits(size) &&
              other.segno(size) == segment.segno(size);
     });
-    if (archived || !end || size.segno(*end) != segment.segno(size) || *end >= cut) continue;
-    log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out",
-                 name, timeline, *end, descendant);
-    cut = *end;
+    if (archived || !end || size.segno(*end) != segment.segno(size)) continue;
+    if (!left || *end < left->at) left = Left{*end, descendant};
   }
-  return cut;
+  return left;
+}
+
+/// Where what is handed out of a segment that is sound up to `cut` ends.
+wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
+                           const std::string& name) {
+  const auto left = left_in(segment, finding);
+  if (!left || left->at >= cut) return cut;
+  log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out", name,
+               segment.timeline(), left->at, left->by);
+  return left->at;
 }
 
 /// An open segment that was put into a store under its final name ("pgweir store publish-open"),

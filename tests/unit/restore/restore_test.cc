@@ -563,6 +563,49 @@ TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt)
   }
 }
 
+TEST(RestoreFile, WhatIsTornBehindThePlaceWhereTheTimelineWasLeftIsNoDamage) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(4) + 100'000);
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  const auto left = kSize.offset(switchpoint);
+  const auto next_page = left / wal::kPageSize * wal::kPageSize + wal::kPageSize;
+  struct Case {
+    const char* name;
+    bool stays;  ///< the recovery, on timeline 1
+    std::uint64_t torn;
+    std::uint64_t torn_to;
+    std::optional<ErrorKind> error;
+  };
+  for (const auto& c :
+       {Case{"torn behind it", false, left, next_page, std::nullopt},
+        Case{"torn before it", false, left - wal::kPageSize, left, ErrorKind::damage},
+        Case{"torn where it goes on", true, left, next_page, ErrorKind::damage},
+        Case{"a whole segment", false, 0, 0, std::nullopt}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.put(parent, 1);
+    scene.put(parent, 2);
+    // A page that a crash has not written, with later ones behind it.
+    auto content = copy(Scene::segment(parent, 3));
+    std::fill(content.begin() + static_cast<std::ptrdiff_t>(c.torn),
+              content.begin() + static_cast<std::ptrdiff_t>(c.torn_to), std::byte{0});
+    scene.archive.put(name_of(1, 3) + ".partial", content);
+    scene.archive.put("00000002.history", test::as_bytes(line));
+    scene.options.partial = true;
+    scene.options.target_is_chosen = c.stays;
+    const auto outcome = scene.ask(1, 3);
+    if (c.error) {
+      EXPECT_EQ(outcome.error, *c.error) << outcome.what;
+      continue;
+    }
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = copy(parent.bytes(kSize.start(3), switchpoint));
+    expected.resize(kSize.bytes());
+    EXPECT_EQ(outcome.content, expected);
+  }
+}
+
 TEST(RestoreFile, RefusesAHistoryThatIsWrong) {
   WalBuilder parent(plain());
   parent.grow_to(kSize.start(3) + 600'000);

@@ -480,6 +480,14 @@ TEST(SeveralArchives, RestoreTheLongestOfSoundPartials) {
     scene.a.partial(wal, kSize.start(3) + 400'000);
     scene.b.flip(file, 300'000, 3);
     EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+    // The timeline was left before that: nobody wants what is behind.
+    const auto switchpoint = wal.fork_point(kSize.start(3) + 350'000);
+    scene.a.history(2, verify::history_line(1, switchpoint));
+    outcome = scene.ask(1, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(kSize.offset(switchpoint)),
+              expected.end(), std::byte{});
+    EXPECT_EQ(outcome.content, expected);
   }
 }
 
