@@ -124,15 +124,16 @@ CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
     begin_segment_again();
     return Ahead::more;
   }
-  if (const auto file = reader_->file(); file && is_left(*file)) left_file_ = file;
+  if (const auto file = reader_->file(); file && file->partial) unfinished_ = file;
   const bool none_began = verifier_.first_record_start() == wal::Lsn();
   const auto damage = verifier_.feed(piece.first(count));
   if (damage) {
     if (take_other_form(*damage)) return Ahead::more;
     const auto segment = reader_->segment_at(damage->found_at);
     const auto& size = cluster_.segment_size;
-    if (left_file_ && left_file_->segment.segno(size) >= size.segno(damage->at))
-      throw never_finished(*left_file_);
+    if (unfinished_ && unfinished_->segment.segno(size) >= size.segno(damage->at) &&
+        is_left(*unfinished_))
+      throw never_finished(*unfinished_);
     const auto file = reader_->file();
     const auto name = file && file->segment == segment ? file->to_string() : segment.to_string();
     throw damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
@@ -267,23 +268,23 @@ std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
 
 /// An unfinished file that is not the one in which what is served ends.
 bool CheckedWal::is_left(const archive::SegmentFileName& file) const {
-  if (!file.partial) return false;
+  if (!file.partial || !archive_.find(file.to_string())) return false;
   const auto& size = cluster_.segment_size;
-  if (file.segment.timeline() != history_->timeline()) return true;
+  const auto timeline = history_->timeline();
+  if (file.segment.timeline() != timeline) return true;
   if (file.segment.segno(size) < size.segno(wal::Lsn(limit_.byte() - 1))) return true;
-  // Where what is served ends with a segment, the archive may have begun the next one behind a
-  // hole.
-  return size.offset(limit_) == 0 && has_begun(reader_->segment_at(limit_));
+  // Where the limit is the end of an older timeline, what is served goes on behind it. And where
+  // what is served ends with a segment, the archive may have begun the next one behind a hole.
+  const bool goes_on = limit_ <= history_->begin_of(timeline).value_or(wal::Lsn());
+  return (goes_on || size.offset(limit_) == 0) && has_begun_behind(file.segment);
 }
 
-bool CheckedWal::has_begun(wal::SegmentName segment) const {
-  const auto is_there = [&](const archive::SegmentFileName& name) {
-    return archive_.find(name.to_string()).has_value();
-  };
-  const auto partial = archive::partial_names(segment);
-  const auto finished = archive::finished_names(segment);
-  return std::any_of(partial.begin(), partial.end(), is_there) ||
-         std::any_of(finished.begin(), finished.end(), is_there);
+/// Any later segment of its timeline, finished or not.
+bool CheckedWal::has_begun_behind(wal::SegmentName segment) const {
+  const auto listing = archive::list_archive_names(archive_);
+  return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
+    return entry.name.segment.timeline() == segment.timeline() && segment < entry.name.segment;
+  });
 }
 
 }  // namespace weir::relay

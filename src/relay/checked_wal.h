@@ -65,7 +65,7 @@ class CheckedWal {
   std::span<const std::byte> give(wal::Lsn end);
   [[nodiscard]] wal::Lsn checked() const;
   [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
-  [[nodiscard]] bool has_begun(wal::SegmentName segment) const;
+  [[nodiscard]] bool has_begun_behind(wal::SegmentName segment) const;
   [[nodiscard]] archive::WalReader::Options reader_options() const;
   std::size_t read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
 
@@ -81,7 +81,7 @@ class CheckedWal {
   wal::Lsn looked_again_up_to_;     ///< the limit when unfinished ones were left out no more
   std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
-  std::optional<archive::SegmentFileName> left_file_;  ///< unfinished, of those that were read
+  std::optional<archive::SegmentFileName> unfinished_;  ///< of those that were read, the last one
   std::optional<archive::WalReader> reader_;
   /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
   std::vector<std::byte> buffer_;

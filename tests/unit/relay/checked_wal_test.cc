@@ -364,6 +364,32 @@ TEST_F(CheckedWalTest, AHoleInFrontOfASegmentThatHasJustBegunIsNoDamage) {
   EXPECT_TRUE(missing.wal == bytes(wal_, segment(1), segment(1) + missing.wal.size()));
 }
 
+TEST_F(CheckedWalTest, AHoleBehindTheEndOfAnOlderTimelineIsNoDamage) {
+  // Timeline 2 was begun, the server had no more of its first segment, and somebody accepted that.
+  wal_.grow_to(segment(2) + 300'000);
+  const auto switchpoint = wal_.fork_point(segment(2) + 300'000);
+  auto child = wal_.fork(switchpoint, 2, 5);
+  child.grow_to(segment(6));
+  archive_.segments(wal_, 1, 2)
+      .history(2, history_line(1, switchpoint))
+      .partial(child, segment(2) + 100'000);
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, switchpoint));
+  // All that is served lies in that segment.
+  const auto damaged = read(segment(1), switchpoint, history);
+  ASSERT_TRUE(damaged.trouble);
+  EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
+  for (const auto behind : {3u, 4u}) {
+    SCOPED_TRACE(behind);
+    archive_.partial(child, segment(behind) + 100'000);
+    const auto missing = read(segment(1), switchpoint, history);
+    ASSERT_TRUE(missing.trouble);
+    EXPECT_EQ(missing.trouble->report.sqlstate, "58P01");
+    EXPECT_EQ(missing.trouble->error.kind(), ErrorKind::gap);
+    EXPECT_TRUE(missing.wal == bytes(wal_, segment(1), segment(1) + missing.wal.size()));
+    archive_.disk.erase(ArchiveBuilder::name(child, behind, codec::Method::none, true));
+  }
+}
+
 TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecord) {
   // Behind an xlog switch the zeros of a .partial would be right.
   WalBuilder wal({.switch_every = 0});
