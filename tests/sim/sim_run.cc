@@ -239,9 +239,12 @@ class Run {
     story_.now = std::max(story_.now, std::min(now, until));
   }
 
+  /// By the stream that runs: an earlier one may have begun there, in an archive that was empty and
+  /// stayed so.
   [[nodiscard]] bool archived_all() const {
     const auto& last = lineage_.timeline(lineage_.newest());
-    return ledger_.reported(last.id) == last.received;
+    const auto durable = ledger_.durable();
+    return durable && durable->timeline == last.id && durable->flush == last.received;
   }
 
   /// What is finished is in the store, too, also what that had lost (but for what looks pruned).
