@@ -258,7 +258,12 @@ wire::StandbyStatus StreamState::positions() const {
 
 std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   if (ended_) return std::nullopt;
-  if (waits_for_store_alone(now)) leaves_without_store_ = true;
+  // One that asked often and goes on all the same is told again: else its slot would stay where it
+  // is for ever.
+  if (waits_for_store_alone(now))
+    leaves_without_store_ = true;
+  else if (!server_leaves(now))
+    leaves_without_store_ = false;
   auto status = positions();
   // A commit may wait for the write position alone (remote_write). When a sync is about to follow
   // it brings the news with it; else it is told by itself, once there is nothing more to read.

@@ -126,10 +126,10 @@ class StreamState {
 
   /// A position of this timeline that was told once stays: what comes later only adds to it.
   void on_store(const StoreWord& word);
-  /// A server that shuts down was told of no flush position any more, since it would wait for the
-  /// store (P13). With 0/0 there it goes by the write position (WalSndDone() in walsender.c, 13 to
-  /// 18), and its slot stays where it is (ProcessStandbyReplyMessage()): what the store has not got
-  /// is still there when it is back.
+  /// A server that shuts down is told of no flush position any more, since it would wait for the
+  /// store (P13), as long as it asks again and again. With 0/0 there it goes by the write position
+  /// (WalSndDone() in walsender.c, 13 to 18), and its slot stays where it is
+  /// (ProcessStandbyReplyMessage()): what the store has not got is still there when it is back.
   [[nodiscard]] bool leaves_without_store() const { return leaves_without_store_; }
 
   // --- What comes from the operator --------------------------------------------------------------

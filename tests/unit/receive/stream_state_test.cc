@@ -177,6 +177,27 @@ TEST(StreamState, LetsAServerThatShutsDownGoWithoutTheStore) {
   EXPECT_EQ(stream.status()->flush, kStart + 100);
 }
 
+TEST(StreamState, TellsAServerThatOnlyAskedOftenAgain) {
+  Stream stream(confirming());
+  stream.take(600);
+  stream.state.on_store({1, kStart + 100, false});
+  std::optional<wire::StandbyStatus> last;
+  for (int i = 0; i < 8; ++i) {
+    stream.now += 1ms;
+    stream.keepalive(true);
+    last = stream.status();
+  }
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->flush, Lsn());
+  // It goes on, has nothing more to send, and the store gets all there is.
+  stream.now += 2s;
+  stream.state.on_store({1, kStart + 600, false});
+  last = stream.status();
+  ASSERT_TRUE(last) << "its slot would stay where it is for ever";
+  EXPECT_EQ(last->flush, kStart + 600);
+  EXPECT_FALSE(stream.state.leaves_without_store());
+}
+
 TEST(StreamState, LetsNoServerGoBeforeAllIsDurableHere) {
   Stream stream(confirming());
   stream.take(600);
