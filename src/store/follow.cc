@@ -20,6 +20,7 @@ constexpr auto kLockAgain = 1s;
 /// A listing takes a hundredth of the time at most.
 constexpr int kListingShare = 100;
 constexpr auto kMarkAgain = 5s;
+constexpr auto kDoubtEvery = 30s;
 
 /// Where trouble is told of files: no file has this timeline.
 const UploadItem kManifest{0, {}};
@@ -96,6 +97,7 @@ void Follow::run() {
       until = std::min({until, next_resume_, next_keep_, next_audit_});
       if (options_.open_every) until = std::min(until, next_open_);
       if (!entries_.empty() || !(plan_->mark() == written_)) until = std::min(until, next_mark_);
+      if (manifest_ && manifest_->in_doubt()) until = std::min(until, next_doubt_);
     }
     if (!stopping_ && changes_ == seen) changed_->wait_until(lock, until);
   }
@@ -152,6 +154,36 @@ void Follow::begin_stored_end(const archive::Listing& listing) {
   stream_.reset();
 }
 
+/// What was finished here, and is neither here nor in the store any more, whoever has removed it,
+/// comes no more: to wait for it would hold the server's WAL for ever, and bring nothing back.
+void Follow::let_gone_go() {
+  if (!options_.on_stored_end) return;
+  const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
+  std::vector<UploadItem> items;
+  {
+    const Threads::Lock lock(*mutex_);
+    const auto timeline = stored_end_.timeline();
+    items = stored_end_.waits_for(
+        plan_->mark(), durable && durable->timeline == timeline ? durable->flush : wal::Lsn());
+    std::erase_if(items, [&](const UploadItem& item) { return pending_.contains(item); });
+  }
+  for (const auto& item : items) {
+    // Twice: from one form to the other it goes once.
+    if (is_here(item) || is_here(item)) continue;
+    log_.warning(
+        "{} is gone from the archive, and was not sent to the store: what is behind it is "
+        "confirmed to the server without it",
+        item.to_string());
+    const Threads::Lock lock(*mutex_);
+    stored_end_.gone(item);
+  }
+}
+
+bool Follow::is_here(const UploadItem& item) {
+  if (item.segment) return archive::find_finished(archive_, *item.segment).has_value();
+  return archive_.find(item.to_string()).has_value();
+}
+
 void Follow::tell_stored_end() {
   if (!options_.on_stored_end) return;
   std::optional<StoredEnd::Position> position;
@@ -182,6 +214,7 @@ void Follow::step() {
   send_open();
   audit();
   keep_local();
+  look_at_manifest();
   const Threads::Lock lock(*mutex_);
   if (threads_.now() >= next_resume_) {
     next_resume_ = threads_.now() + options_.resume_every;
@@ -246,6 +279,7 @@ void Follow::look() {
         add(item, &name, now);
     }
     raw_ = std::move(raw);
+    let_gone_go();
     std::set<wal::TimelineId> histories;
     for (const auto& history : listing.histories) histories.insert(history.timeline);
     if (tools_ && histories != histories_) {
@@ -324,9 +358,11 @@ void Follow::ask() {
     note_success();
   }
   if (!manifest_) {
-    auto manifest = std::make_unique<ManifestWriter>(store_, layout_, options_.manifest_key, log_);
+    auto manifest = std::make_unique<ManifestWriter>(store_, layout_, options_.manifest_key, log_,
+                                                     *conditions_);
     manifest->start(remembered_, new_manifest_id());
     manifest_ = std::move(manifest);
+    doubt_begins();
   }
   // Before the WAL behind a hole: so nobody finds that without being told.
   if (losses_ != mirrored_) {
@@ -390,6 +426,21 @@ void Follow::write_mark() {
   }
 }
 
+/// From now on for a time.
+void Follow::doubt_begins() {
+  doubt_ends_ = threads_.now() + ManifestWriter::kDoubtLasts;
+  next_doubt_ = std::min(next_doubt_, threads_.now() + kDoubtEvery);
+}
+
+/// Where the store heeds no conditions an older object may come over a newer one.
+void Follow::look_at_manifest() {
+  if (!manifest_ || !manifest_->in_doubt() || threads_.now() < next_doubt_) return;
+  const bool over = threads_.now() >= doubt_ends_;
+  next_doubt_ = threads_.now() + kDoubtEvery;
+  manifest_->look_again();
+  if (over) manifest_->end_doubt();
+}
+
 /// False: the store does not take it. Segments are sent all the same.
 bool Follow::write_manifest(std::vector<ManifestEntry> entries) {
   for (auto& entry : entries) manifest_->append(std::move(entry));
@@ -400,6 +451,7 @@ bool Follow::write_manifest(std::vector<ManifestEntry> entries) {
       note(error);
     else if (error.trouble() != Trouble::stopped)
       note_stuck(kManifest, "is not written", error);
+    doubt_begins();
     return false;
   }
   const Threads::Lock lock(*mutex_);

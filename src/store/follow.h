@@ -130,7 +130,11 @@ class Follow {
   void ask();
   void write_mark();
   bool write_manifest(std::vector<ManifestEntry> entries);
+  void doubt_begins();
+  void look_at_manifest();
   void begin_stored_end(const archive::Listing& listing);
+  void let_gone_go();
+  [[nodiscard]] bool is_here(const UploadItem& item);
   void tell_stored_end();
   void send_open();
   void send_open(const archive::DurableEnd& durable, const Tools& tools);
@@ -190,6 +194,8 @@ class Follow {
   Mark written_;                              ///< as it is on disk
   std::optional<ManifestMemory> remembered_;  ///< by an earlier process
   std::unique_ptr<ManifestWriter> manifest_;
+  Time next_doubt_ = Time::max();
+  Time doubt_ends_{};
   std::uint64_t sent_at_keep_ = 0;
 
   // Guarded by mutex_.

@@ -88,12 +88,12 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
     const auto object = OpenObject::parse(layout, key);
     return object && position_of(object->segment) < position_of(begin);
   });
-  const auto chains = read_manifests(store, layout, keys, patience);
+  const auto prunes = read_prunes(store, layout, keys, patience);
+  if (!prunes) return needless;
   list(manifest_prefix(layout), [&](const std::string& key) {
     const auto place = parse_manifest_key(layout, key);
-    return place && std::any_of(chains.begin(), chains.end(), [&](const ManifestChain& chain) {
-             return chain.id == place->chain && chain.cut && place->number < chain.cut->number;
-           });
+    const auto cut = place ? cut_of(*prunes, place->chain) : std::nullopt;
+    return cut && place->number < cut->number;
   });
   return needless;
 }

@@ -33,39 +33,65 @@ void for_each_object(ObjectStore& store, const std::string& prefix, const Patien
   }
 }
 
+/// Numbers of each chain's objects, in order.
+using Numbers = std::map<std::string, std::vector<std::uint64_t>>;
+
+Numbers list_manifests(ObjectStore& store, const Layout& layout, const std::string& prefix,
+                       const Patience& patience) {
+  Numbers numbers;
+  for_each_object(store, prefix, patience, [&](const ObjectEntry& object) {
+    if (const auto place = parse_manifest_key(layout, object.key))
+      numbers[place->chain].push_back(place->number);
+  });
+  for (auto& [id, each] : numbers) std::sort(each.begin(), each.end());
+  return numbers;
+}
+
+ManifestChain read_chain(ObjectStore& store, const Layout& layout, const std::string& id,
+                         const std::vector<std::uint64_t>& numbers, std::optional<ManifestCut> cut,
+                         std::span<const SignifyPublic> keys, const Patience& patience) {
+  ManifestChainReader reader(id, keys, std::move(cut));
+  for (const auto number : numbers) {
+    const auto key = manifest_key(layout, id, number);
+    const auto content = insist(patience, [&] { return get_text(store, key, kLargestManifest); });
+    if (content) reader.take(number, *content, store.name_of(key));
+  }
+  return reader.finish();
+}
+
 }  // namespace
 
 std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
                                           std::span<const SignifyPublic> keys,
                                           const Patience& patience) {
-  std::map<std::string, std::vector<std::uint64_t>> numbers;  // of each chain, in order
-  for_each_object(store, manifest_prefix(layout), patience, [&](const ObjectEntry& object) {
-    if (const auto place = parse_manifest_key(layout, object.key))
-      numbers[place->chain].push_back(place->number);
-  });
+  auto numbers = list_manifests(store, layout, manifest_prefix(layout), patience);
   std::vector<ManifestChain> chains;
-  const auto read = [&](const std::string& id, std::vector<std::uint64_t>& each,
-                        std::optional<ManifestCut> cut) {
-    std::sort(each.begin(), each.end());
-    ManifestChainReader reader(id, keys, std::move(cut));
-    for (const auto number : each) {
-      const auto key = manifest_key(layout, id, number);
-      const auto content = insist(patience, [&] { return get_text(store, key, kLargestManifest); });
-      if (content) reader.take(number, *content, store.name_of(key));
-    }
-    chains.push_back(reader.finish());
-  };
   // That chain first: it tells where the others begin. Where keys were given, only what they prove.
   std::optional<ManifestChain> prunes;
   if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
-    read(found->first, found->second, std::nullopt);
+    chains.push_back(
+        read_chain(store, layout, found->first, found->second, std::nullopt, keys, patience));
     if (keys.empty() || chains.front().proved) prunes = chains.front();
     numbers.erase(found);
   }
-  for (auto& [id, each] : numbers) read(id, each, prunes ? cut_of(*prunes, id) : std::nullopt);
+  for (const auto& [id, each] : numbers)
+    chains.push_back(read_chain(store, layout, id, each,
+                                prunes ? cut_of(*prunes, id) : std::nullopt, keys, patience));
   std::sort(chains.begin(), chains.end(),
             [](const ManifestChain& one, const ManifestChain& other) { return one.id < other.id; });
   return chains;
+}
+
+std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
+                                         std::span<const SignifyPublic> keys,
+                                         const Patience& patience) {
+  const std::string id(kPruneChain);
+  const auto numbers = list_manifests(store, layout, manifest_prefix(layout) + id + "/", patience);
+  const auto found = numbers.find(id);
+  if (found == numbers.end()) return std::nullopt;
+  auto chain = read_chain(store, layout, id, found->second, std::nullopt, keys, patience);
+  if (!keys.empty() && !chain.proved) return std::nullopt;
+  return chain;
 }
 
 StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patience& patience) {

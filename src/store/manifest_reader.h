@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,11 @@ namespace weir::store {
 [[nodiscard]] std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
                                                         std::span<const SignifyPublic> keys,
                                                         const Patience& patience);
+/// The prunes' chain alone, which says where the others begin. nullopt: there is none, or, where
+/// keys were given, none that they prove. Throws StoreError.
+[[nodiscard]] std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
+                                                       std::span<const SignifyPublic> keys,
+                                                       const Patience& patience);
 /// The objects that the lines of a manifest tell of. Throws StoreError.
 [[nodiscard]] StoredObjects list_stored(ObjectStore& store, const Layout& layout,
                                         const Patience& patience);

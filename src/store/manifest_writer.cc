@@ -15,6 +15,8 @@ namespace weir::store {
 namespace {
 
 constexpr std::size_t kPage = 1000;  ///< objects of a listing
+/// An object may be another one each time it is looked at; not for ever.
+constexpr int kLooks = 4;
 
 std::string digest_of(crypto::Digest::Kind kind, std::string_view text) {
   crypto::Digest digest(kind);
@@ -61,6 +63,9 @@ void ManifestWriter::begin(const std::string& id) {
   tail_.clear();
   full_.clear();
   dirty_ = false;
+  many_write_ = false;
+  there_.reset();
+  doubts_.clear();
 }
 
 /// The lines from this object on, if each is a line that follows the one before it; empty: there is
@@ -71,6 +76,7 @@ std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t 
   for (;; ++number) {
     const auto content = get_text(store_, manifest_key(layout_, id_, number), kLargestManifest);
     if (!content) break;
+    there_ = There{number, digest_of(crypto::Digest::Kind::md5, *content)};
     const auto found = SignedText::parse(*content);
     signed_as_ours = key_ ? found && found->is_by(key_->public_key()) : !found;
     const auto more = lines_of({id_, number}, found ? found->text : *content);
@@ -107,6 +113,9 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
   if (there && begins_with(*there, memory->tail)) {
     adopt(*there);
     dirty_ = !signed_as_ours && !tail_.empty();  // the key is a new one
+    // A process before this one may have given up a request just now.
+    if (conditions_ != Conditions::heeded && there_ && there_->number == tail_number())
+      doubts_[there_->number] = {text_of(there_->number, tail_), tail_.size() == kManifestLines};
     return;
   }
   if (there && begins_with(memory->tail, *there)) {
@@ -128,6 +137,7 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
 
 void ManifestWriter::start_with_store(const std::string& id) {
   begin(id);
+  many_write_ = true;
   const auto prefix = manifest_prefix(layout_) + id + "/";
   std::optional<std::uint64_t> newest;
   std::string after;
@@ -168,19 +178,107 @@ void ManifestWriter::put() {
   log_.debug("manifest {}: {} lines, head {}", id_, lines_, head_);
 }
 
-void ManifestWriter::put_object(std::uint64_t number, std::span<const std::string> lines) {
+std::string ManifestWriter::text_of(std::uint64_t number,
+                                    std::span<const std::string> lines) const {
   const auto plain = manifest_text({id_, number}, lines);
-  const auto text = key_ ? key_->sign(plain) : plain;
-  MemoryBytes bytes(std::as_bytes(std::span(text)));
-  store_.put(manifest_key(layout_, id_, number),
-             {.bytes = &bytes,
-              .sha256 = digest_of(crypto::Digest::Kind::sha256, text),
-              .md5 = digest_of(crypto::Digest::Kind::md5, text),
-              .locked = lines.size() == kManifestLines});
+  return key_ ? key_->sign(plain) : plain;
+}
+
+void ManifestWriter::put_object(std::uint64_t number, std::span<const std::string> lines) {
+  const auto text = text_of(number, lines);
+  const bool whole = lines.size() == kManifestLines;
+  try {
+    put_text(number, text, whole);
+  } catch (const StoreError& error) {
+    const bool may_come_late =
+        error.trouble() == Trouble::unreachable || error.trouble() == Trouble::stopped;
+    if (may_come_late && conditions_ != Conditions::heeded) doubts_.try_emplace(number);
+    throw;
+  }
+  if (const auto doubt = doubts_.find(number); doubt != doubts_.end()) {
+    doubt->second = {text, whole};
+    look_again();
+  }
   // Kept where the store has no say: by it a chain that was rolled back is found out.
-  if (lines.size() == kManifestLines)
+  if (whole)
     log_.info("manifest {} in the store has {} lines, its head is {}", id_,
               (number + 1) * kManifestLines, hash_of_line(lines.back()));
+}
+
+void ManifestWriter::put_text(std::uint64_t number, const std::string& text, bool locked) {
+  MemoryBytes bytes(std::as_bytes(std::span(text)));
+  const Content content{.bytes = &bytes,
+                        .sha256 = digest_of(crypto::Digest::Kind::sha256, text),
+                        .md5 = digest_of(crypto::Digest::Kind::md5, text),
+                        .locked = locked};
+  const auto key = manifest_key(layout_, id_, number);
+  const auto is_there = [&] {
+    there_ = There{number, content.md5};
+    if (etags_are_md5_) return;
+    if (const auto head = store_.head(key)) there_->etag = head->etag;
+  };
+  for (int look = 0; look < kLooks; ++look) {
+    if (put_over_known(number, key, content) == ObjectStore::Put::stored) return is_there();
+    // Ours, of which the answer was lost, or somebody else's.
+    const auto head = store_.head(key);
+    const auto there = head ? get_text(store_, key, kLargestManifest) : std::nullopt;
+    there_.reset();
+    if (!there) continue;
+    if (head->etag != digest_of(crypto::Digest::Kind::md5, *there)) etags_are_md5_ = false;
+    there_ = There{number, head->etag};
+    if (*there == text) return;
+    require_ours(number, key, *there, text);
+  }
+  throw StoreError(Trouble::unreachable, "an object of the manifest does not hold still")
+      .with("object", store_.name_of(key));
+}
+
+ObjectStore::Put ManifestWriter::put_over_known(std::uint64_t number, const std::string& key,
+                                                const Content& content) {
+  if (there_ && there_->number == number) return store_.put_if_match(key, content, there_->etag);
+  try {
+    return store_.put_if_absent(key, content);
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::unable) throw;  // it knows no conditions
+  }
+  store_.put(key, content);
+  return ObjectStore::Put::stored;
+}
+
+/// What is there and not what was put last: older lines of ours, or what somebody else has written.
+void ManifestWriter::require_ours(std::uint64_t number, const std::string& key,
+                                  const std::string& there, const std::string& text) {
+  const auto lines = [&](const std::string& content) {
+    const auto found = SignedText::parse(content);
+    return lines_of({id_, number}, found ? found->text : content);
+  };
+  const auto ours = lines(text);
+  const auto theirs = lines(there);
+  if (ours && theirs && begins_with(*ours, *theirs)) return;
+  if (many_write_)
+    throw Error(ErrorKind::retry, "somebody else has written the manifest at the same time")
+        .with("object", store_.name_of(key))
+        .hint("Run it again: it begins with what is there by then.");
+  log_.warning(
+      "the manifest in the store is not what was written there ({}): it is put again; find out who "
+      "changes objects there (\"pgweir verify --store\")",
+      store_.name_of(key));
+}
+
+void ManifestWriter::look_again() {
+  for (const auto& [number, doubt] : doubts_) {
+    if (doubt.text.empty()) continue;  // what is put next is held against what is there
+    const auto key = manifest_key(layout_, id_, number);
+    const auto there = get_text(store_, key, kLargestManifest);
+    if (there && *there == doubt.text) continue;
+    log_.warning("an older object of the manifest has come over a newer one ({}): it is put again",
+                 store_.name_of(key));
+    const auto newest = there_;
+    there_.reset();
+    if (there) there_ = There{number, digest_of(crypto::Digest::Kind::md5, *there)};
+    put_text(number, doubt.text, doubt.locked);
+    if (newest && newest->number != number) there_ = newest;
+  }
 }
 
 }  // namespace weir::store

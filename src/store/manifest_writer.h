@@ -1,8 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,6 +17,7 @@
 #include "store/manifest_memory.h"
 #include "store/object_store.h"
 #include "store/signify.h"
+#include "store/write_once.h"
 
 namespace weir::store {
 
@@ -24,12 +27,17 @@ namespace weir::store {
 /// Writes a chain of manifest lines into a store. Nothing is written until put(), which may be done
 /// again as often as it fails: an object is put as a whole, so an answer that was lost, or a
 /// process that ended in the middle, leaves a chain that goes on. One thread.
+///
+/// A request that was given up may take effect later, when newer lines are there. So an object is
+/// put over the one that was seen there and no other ("If-Match"): in a store that heeds that, no
+/// older one can come over a newer one. In others such objects are in doubt for a time, and to be
+/// looked at again.
 class ManifestWriter {
  public:
   /// Does not own the store. `key`: nullptr: it is not signed.
   ManifestWriter(ObjectStore& store, const Layout& layout, std::shared_ptr<const SignifyKey> key,
-                 Log& log)
-      : store_(store), layout_(layout), key_(std::move(key)), log_(log) {}
+                 Log& log, Conditions conditions = Conditions::ignored)
+      : store_(store), layout_(layout), key_(std::move(key)), log_(log), conditions_(conditions) {}
 
   /// Goes on with the chain that is remembered, or begins one of this name. What the store has of
   /// it may be more (the process was killed before it could remember), or less: that is told, and
@@ -42,8 +50,19 @@ class ManifestWriter {
   void append(ManifestEntry entry);
   /// There is something that was not put.
   [[nodiscard]] bool due() const { return !full_.empty() || dirty_; }
-  /// Throws StoreError.
+  /// Throws StoreError; Error{retry} where somebody else has written a chain that many write.
   void put();
+
+  /// So long a request that was given up may still take effect: its signature is good for 15 min.
+  static constexpr std::chrono::minutes kDoubtLasts{15};
+  /// An object was put, and an older one of a request that was given up may yet come over it. Never
+  /// where conditions are heeded.
+  [[nodiscard]] bool in_doubt() const { return !doubts_.empty(); }
+  /// Looks at the objects in doubt, and puts those again that are not what was put last. Throws
+  /// StoreError.
+  void look_again();
+  /// For kDoubtLasts nothing has come.
+  void end_doubt() { doubts_.clear(); }
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] std::uint64_t lines() const { return lines_; }
@@ -64,12 +83,31 @@ class ManifestWriter {
                                                                   bool& signed_as_ours);
   void begin(const std::string& id);
   void add_line(std::string text);
+  [[nodiscard]] std::string text_of(std::uint64_t number, std::span<const std::string> lines) const;
   void put_object(std::uint64_t number, std::span<const std::string> lines);
+  void put_text(std::uint64_t number, const std::string& text, bool locked);
+  [[nodiscard]] ObjectStore::Put put_over_known(std::uint64_t number, const std::string& key,
+                                                const Content& content);
+  void require_ours(std::uint64_t number, const std::string& key, const std::string& there,
+                    const std::string& text);
 
   ObjectStore& store_;
   const Layout& layout_;
   const std::shared_ptr<const SignifyKey> key_;
   Log& log_;
+  const Conditions conditions_;
+  bool many_write_ = false;  ///< other processes may write this chain, too
+  struct There {
+    std::uint64_t number = 0;
+    std::string etag{};
+  };
+  std::optional<There> there_{};  ///< the newest object, as it was put or read last
+  bool etags_are_md5_ = true;     ///< as far as was seen
+  struct Doubt {
+    std::string text{};  ///< that was put last; empty: nothing since
+    bool locked = false;
+  };
+  std::map<std::uint64_t, Doubt> doubts_{};  ///< by object
   std::string id_{};
   std::uint64_t lines_ = 0;
   std::string head_{};

@@ -180,7 +180,7 @@ void Push::prepare() {
                          {cluster_.system_identifier, cluster_.segment_size, layout_.form()});
     return true;
   });
-  manifest_.emplace(store_, layout_, options_.manifest_key, log_);
+  manifest_.emplace(store_, layout_, options_.manifest_key, log_, conditions);
   insist(retry, [&] {
     manifest_->start(start.manifest, new_manifest_id());
     return true;

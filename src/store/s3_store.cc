@@ -197,18 +197,23 @@ void S3Store::put(const std::string& key, const Content& content) {
 
 ObjectStore::Put S3Store::put_if_match(const std::string& key, const Content& content,
                                        const std::string& etag) {
+  if (knows_no_match_) return ObjectStore::put_if_match(key, content, etag);
   // An ETag has quotes (RFC 9110); Ceph 16 takes them for a part of it here.
-  for (const auto& wanted : {"\"" + etag + "\"", etag}) {
+  for (const bool quotes : {!matches_bare_, matches_bare_.load()}) {
     auto call = put_call(key, content);
-    call.headers.push_back({"If-Match", wanted});
+    call.headers.push_back({"If-Match", quotes ? "\"" + etag + "\"" : etag});
     const auto answer = perform(call);
     if (answer.status == 200 && !parse_error(answer.body)) {
       require_stored(answer, key, content);
+      matches_bare_ = !quotes;
       return Put::stored;
     }
+    // "404 NoSuchKey": there is nothing that could match (AWS).
+    if (answer.status == 404 && error(answer, call).code() == "NoSuchKey") break;
     if (answer.status != 412) {
       auto failure = error(answer, call);
       if (failure.trouble() != Trouble::unable) throw failure;
+      knows_no_match_ = true;
       return ObjectStore::put_if_match(key, content, etag);  // a store without conditions
     }
     const auto there = head(key);

@@ -95,6 +95,8 @@ class S3Store final : public ObjectStore {
   /// Added to our clock: what the store's is ahead.
   std::atomic<std::chrono::seconds::rep> ahead_ = 0;
   std::atomic<bool> keeps_versions_ = false;
+  std::atomic<bool> matches_bare_ = false;  ///< it takes an ETag's quotes for a part of it
+  std::atomic<bool> knows_no_match_ = false;
 };
 
 }  // namespace weir::store

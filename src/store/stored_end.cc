@@ -33,6 +33,20 @@ void StoredEnd::gone(const UploadItem& item) {
   if (item.segment) gone_.insert(*item.segment);
 }
 
+std::vector<UploadItem> StoredEnd::waits_for(const Mark& mark, wal::Lsn durable) const {
+  std::vector<UploadItem> items;
+  if (!stream_) return items;
+  const auto& size = mark.segment_size;
+  for (const auto& item : before_)
+    if (!has(mark, item)) items.push_back(item);
+  for (auto segno = next_; size.start(segno + 1) <= durable; ++segno) {
+    const wal::SegmentName segment(stream_->timeline, segno, size);
+    if (!mark.has(segment) && !gone_.contains(segment))
+      items.push_back({stream_->timeline, segment});
+  }
+  return items;
+}
+
 void StoredEnd::on_open(wal::SegmentName segment, wal::Lsn end) { open_ = Open{segment, end}; }
 
 std::optional<StoredEnd::Position> StoredEnd::position(const Mark& mark) {

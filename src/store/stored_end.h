@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "store/mark.h"
 #include "store/upload_plan.h"
@@ -27,6 +28,9 @@ class StoredEnd {
   void end();
   /// It is no longer in the archive, and was never sent: nobody waits for it.
   void gone(const UploadItem& item);
+  /// What is waited for, of what the archive was said to have finished: before the stream's start,
+  /// and of its timeline before `durable`, to where all of it is durable under final names.
+  [[nodiscard]] std::vector<UploadItem> waits_for(const Mark& mark, wal::Lsn durable) const;
   /// An object of the segment's first bytes is in the store.
   void on_open(wal::SegmentName segment, wal::Lsn end);
 
@@ -35,6 +39,7 @@ class StoredEnd {
     wal::Lsn end;
     bool operator==(const Position&) const = default;
   };
+  [[nodiscard]] wal::TimelineId timeline() const { return stream_ ? stream_->timeline : 0; }
   /// nullopt: not known. Not before the one before, as long as one stream runs.
   [[nodiscard]] std::optional<Position> position(const Mark& mark);
 

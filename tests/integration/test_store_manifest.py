@@ -131,6 +131,34 @@ def test_whatever_is_changed_is_found(archive, bucket, key, place):
     verify(bucket, *public, "--expect-head", head)
 
 
+def test_a_request_that_was_given_up_changes_nothing(archive, bucket, proxy, key, place):
+    """A PUT of the manifest's object takes effect when a newer one is there: the real gateway refuses it."""
+    names = names_of(archive)
+    held = [path for path in archive.finished().values() if path.name[:24] in names[-3:]]
+    for path in held:
+        os.rename(path, place / path.name)
+    push(archive, bucket, "--manifest-key", key, endpoint=proxy.url)
+    (chain,) = manifests(bucket)
+    seen = []
+
+    def decide(request):
+        if request.method != "PUT" or "/manifest/" not in request.path:
+            return None
+        seen.append(request.headers.get("If-Match"))
+        return "late" if len(seen) == 1 else None
+
+    proxy.decide = decide
+    for path in held:
+        os.rename(place / path.name, path)
+        push(archive, bucket, "--manifest-key", key, endpoint=proxy.url)
+    head = head_of(archive)
+    assert seen[0], "it is put over the object that was read"
+    before = bucket.get(chain)
+    assert proxy.do_late() == [412]
+    assert bucket.get(chain) == before
+    verify(bucket, "--manifest-public-key", f"{key}.pub", "--expect-head", head)
+
+
 def test_killed_at_any_time_the_chain_has_no_hole(archive, bucket, proxy, key):
     """Killed behind each request in turn, its answer given or not, and with answers lost besides."""
     chance = random.Random(7)

@@ -34,6 +34,7 @@ class MemoryStore final : public store::ObjectStore {
     none,
     lost_answer,  ///< it is done, and nobody hears of it
     lost_request,
+    late,  ///< a PUT: given up by the client, and done by do_late()
     throttled,
     refused,
   };
@@ -52,31 +53,39 @@ class MemoryStore final : public store::ObjectStore {
   [[nodiscard]] std::string name() const override { return "s3://memory"; }
 
   [[nodiscard]] Put put_if_absent(const std::string& key, const store::Content& content) override {
-    return with("put", key, [&] {
+    return with("put", key, [this, key, object = object_of(content)] {
       if (conditions == Conditions::refused)
         throw store::StoreError(store::Trouble::unable, "NotImplemented");
       if (before_put) before_put(key);
       if (conditions == Conditions::heeded && objects.contains(key)) return Put::taken;
-      store(key, content);
+      store(key, object);
       return Put::stored;
     });
   }
   void put(const std::string& key, const store::Content& content) override {
-    with("put", key, [&] {
+    with("put", key, [this, key, object = object_of(content)] {
       if (before_put) before_put(key);
-      store(key, content);
+      store(key, object);
       return true;
     });
   }
   [[nodiscard]] Put put_if_match(const std::string& key, const store::Content& content,
                                  const std::string& etag) override {
-    return with("put", key, [&] {
+    if (conditions == Conditions::refused) return ObjectStore::put_if_match(key, content, etag);
+    return with("put", key, [this, key, etag, object = object_of(content)] {
       if (before_put) before_put(key);
       const auto found = objects.find(key);
-      if (found == objects.end() || found->second.etag != etag) return Put::taken;
-      store(key, content);
+      if (conditions == Conditions::heeded &&
+          (found == objects.end() || found->second.etag != etag))
+        return Put::taken;
+      store(key, object);
       return Put::stored;
     });
+  }
+  /// What was given up takes effect.
+  void do_late() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : std::exchange(late_, {})) each();
   }
   [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
                                                   std::span<const std::string> versions) override {
@@ -187,6 +196,10 @@ class MemoryStore final : public store::ObjectStore {
     const auto what_happens = fault ? fault(calls.back()) : Fault::none;
     using store::StoreError;
     using store::Trouble;
+    if (what_happens == Fault::late) {
+      if (what == "put") late_.push_back([action] { static_cast<void>(action()); });
+      throw StoreError(Trouble::unreachable, "no answer");
+    }
     if (what_happens == Fault::lost_request) throw StoreError(Trouble::unreachable, "no answer");
     if (what_happens == Fault::throttled) throw StoreError(Trouble::throttled, "SlowDown");
     if (what_happens == Fault::refused) throw StoreError(Trouble::refused, "AccessDenied");
@@ -194,14 +207,18 @@ class MemoryStore final : public store::ObjectStore {
     if (what_happens == Fault::lost_answer) throw StoreError(Trouble::unreachable, "no answer");
     return result;
   }
-  void store(const std::string& key, const store::Content& content) {
+  static Object object_of(const store::Content& content) {
     Bytes bytes(content.bytes->size());
     bytes.resize(content.bytes->read_at(0, bytes));
-    objects[key] = {std::move(bytes), content.metadata, content.md5};
+    return {std::move(bytes), content.metadata, content.md5};
+  }
+  void store(const std::string& key, const Object& object) {
+    objects[key] = object;
     ++puts[key];
   }
 
   std::mutex mutex_;
+  std::vector<std::function<void()>> late_;
 };
 
 }  // namespace weir::test

@@ -10,13 +10,15 @@ import threading
 
 class FaultProxy:
     """`decide(request)` says what becomes of a request: None, it is passed on; "lost": likewise, and its answer is lost;
-    "reset": it is not passed on, and the connection ends; "half": half of the answer's body arrives; "hang": it is not
+    "reset": it is not passed on, and the connection ends; "late":
+    likewise, and it is passed on by do_late(); "half": half of the answer's body arrives; "hang": it is not
     passed on, and nobody answers; "stall": half of the answer's body arrives, and then nothing more; or
     (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
 
     def __init__(self, port):
         self.decide = lambda request: None
         self.requests = []
+        self._late = []
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         proxy = self
@@ -58,13 +60,11 @@ class FaultProxy:
             return self._answer(handler, *what)
         if what == "hang":
             return self._hang(handler)
-        if what == "reset":
+        if what == "late":
+            self._late.append((port, request))
+        if what in ("reset", "late"):
             return self._reset(handler)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        sent = {name: value for name, value in handler.headers.items() if name.lower() != "expect"}
-        connection.request(handler.command, handler.path, body=body if body else None, headers=sent)
-        answer = connection.getresponse()
-        content = answer.read()
+        connection, answer, content = self._pass_on(port, request)
         headers = [(name, value) for name, value in answer.getheaders()
                    if name.lower() not in ("content-length", "transfer-encoding", "connection", "date")]
         length = answer.getheader("Content-Length") if handler.command == "HEAD" else None
@@ -73,6 +73,23 @@ class FaultProxy:
             return self._reset(handler)
         self._answer(handler, answer.status, headers, content, length=length, half=what in ("half", "stall"),
                      stall=what == "stall")
+
+    @staticmethod
+    def _pass_on(port, request):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        sent = {name: value for name, value in request.headers.items() if name.lower() != "expect"}
+        connection.request(request.method, request.path, body=request.body if request.body else None, headers=sent)
+        answer = connection.getresponse()
+        return connection, answer, answer.read()
+
+    def do_late(self):
+        """What the client has given up takes effect now. The answers' statuses."""
+        statuses = []
+        while self._late:
+            connection, answer, _ = self._pass_on(*self._late.pop(0))
+            statuses.append(answer.status)
+            connection.close()
+        return statuses
 
     def _answer(self, handler, status, headers, body, length=None, half=False, stall=False):
         body = body.encode() if isinstance(body, str) else body

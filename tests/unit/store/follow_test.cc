@@ -81,10 +81,11 @@ class FollowTest : public ::testing::Test {
   }
   ~FollowTest() override { stop(); }
 
-  void start() {
+  void start(const std::optional<StoredEnd::Stream>& stream = {}) {
     follow_.reset();
     directory_ = builder_.disk.open();
     follow_.emplace(*directory_, store_, kLayout, options_, machine_threads(), log_);
+    if (stream) follow_->stream_begins(*stream);
     thread_ = std::thread([this] {
       try {
         follow_->run();
@@ -220,6 +221,55 @@ TEST_F(FollowTest, TellsWhatTheStoreSurelyHasOfWhatStreams) {
   follow_->finished(wal::SegmentName(1, 4, kSize));
   follow_->finished(wal::SegmentName(1, 5, kSize));
   ASSERT_TRUE(wait_for([&] { return last() == kSize.start(6); }));
+  stop();
+}
+
+/// Whoever removes it: a person, a prune. Nobody would bring it, and the server's WAL would be held
+/// for ever. What is behind it is confirmed when the store has that, and not before.
+TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {
+  std::mutex mutex;
+  wal::Lsn told;
+  wal::Lsn durable = kSize.start(4);
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told = std::max(told, position.end);
+    for (const std::uint64_t segno : {1, 3, 5}) {
+      if (kSize.start(segno) >= told) continue;
+      EXPECT_TRUE(stored(key(segno))) << told.to_string();
+    }
+  };
+  options_.durable_end = [&]() -> std::optional<archive::DurableEnd> {
+    const std::lock_guard lock(mutex);
+    return archive::DurableEnd{1, durable};
+  };
+  const auto told_up_to = [&](wal::Lsn end) {
+    return wait_for([&] {
+      const std::lock_guard lock(mutex);
+      return told == end;
+    });
+  };
+  // 2 is listed, and gone before anybody has looked at it.
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    const auto name = wal::SegmentName(1, 2, kSize).to_string();
+    if (call.operation == SimDisk::Operation::find && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    return SimDisk::Effect::proceed();
+  });
+  start(StoredEnd::Stream{1, kSize.start(4)});
+  ASSERT_TRUE(told_up_to(kSize.start(4)));
+  // 4 goes as soon as it is finished, and 5 stays.
+  builder_.segments(wal_, 5, 6);
+  follow_->finished(wal::SegmentName(1, 4, kSize));
+  follow_->finished(wal::SegmentName(1, 5, kSize));
+  ASSERT_TRUE(wait_for([&] { return stored(key(5)).has_value(); }));
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(told, kSize.start(4)) << "4 may still be on its way to its name";
+    durable = kSize.start(6);
+  }
+  ASSERT_TRUE(told_up_to(kSize.start(6)));
+  EXPECT_TRUE(log_.has("000000010000000000000004 is gone from the archive, and was not sent"));
   stop();
 }
 

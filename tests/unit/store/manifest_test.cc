@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "store/manifest_chain.h"
@@ -22,6 +23,7 @@ namespace {
 
 using test::MemoryStore;
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -231,6 +233,106 @@ TEST_F(Manifest, HasNoHoleWhateverBecomesOfItsRequests) {
   store_.fault = nullptr;
   writer.put();
   EXPECT_EQ(report().untold, 0u);
+}
+
+TEST_F(Manifest, IsNotOverwrittenByARequestThatWasGivenUp) {
+  using Conditions = MemoryStore::Conditions;
+  const std::vector<std::tuple<Conditions, store::Conditions>> kinds = {
+      {Conditions::heeded, store::Conditions::heeded},
+      {Conditions::ignored, store::Conditions::ignored},
+      {Conditions::refused, store::Conditions::refused}};
+  // The first object's first put, one of its later ones, its last one, and the next one's first.
+  for (const auto& [of_store, told] : kinds)
+    for (const std::uint64_t given_up : {1, 7, 256, 257}) {
+      SCOPED_TRACE(::testing::Message() << static_cast<int>(told) << " " << given_up);
+      // (Refused is the condition, not what is put without one.)
+      const bool begins_object = given_up % kManifestLines == 1;
+      if (of_store == Conditions::refused && begins_object) continue;
+      store_.objects.clear();
+      store_.conditions = of_store;
+      ManifestWriter writer(store_, kLayout, key_, log_, told);
+      writer.start({}, kId);
+      for (std::uint64_t segno = 1; segno <= 260; ++segno) {
+        store_.place(key_of(segno), content_of(segno));
+        writer.append(entry_of(segno));
+        store_.fault = [&](const MemoryStore::Call& call) {
+          return segno == given_up && call.what == "put" ? Fault::late : Fault::none;
+        };
+        if (segno == given_up)
+          EXPECT_THROW(writer.put(), StoreError);
+        else
+          writer.put();
+      }
+      store_.do_late();
+      if (of_store != Conditions::heeded) {
+        // (A whole object is the same each time.)
+        EXPECT_EQ(report().sound() && report().untold == 0, given_up % kManifestLines == 0)
+            << "an older one came over it";
+        EXPECT_TRUE(writer.in_doubt());
+        writer.look_again();
+      } else {
+        EXPECT_FALSE(writer.in_doubt());
+      }
+      EXPECT_THAT(report({.expected_heads = {writer.head()}}).findings, IsEmpty());
+      EXPECT_EQ(report().untold, 0u);
+      writer.end_doubt();
+      EXPECT_FALSE(writer.in_doubt());
+    }
+}
+
+TEST_F(Manifest, IsInDoubtAfterARestartToo) {
+  store_.conditions = MemoryStore::Conditions::ignored;
+  auto memory = write(1, 30);
+  {
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start(memory, kId);
+    writer.append(entry_of(100));
+    store_.fault = [](const MemoryStore::Call& call) {
+      return call.what == "put" ? Fault::late : Fault::none;
+    };
+    EXPECT_THROW(writer.put(), StoreError);  // and is killed
+  }
+  store_.fault = nullptr;
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, kId);
+  writer.append(entry_of(30));
+  writer.append(entry_of(31));
+  writer.put();
+  const auto head = writer.head();
+  store_.do_late();
+  EXPECT_THAT(report({.expected_heads = {head}}).findings, Not(IsEmpty()));
+  ASSERT_TRUE(writer.in_doubt());
+  writer.look_again();
+  EXPECT_THAT(report({.expected_heads = {head}}).findings, Each(Not(HasSubstr("rolled back"))));
+}
+
+TEST_F(Manifest, OfSeveralWritersLosesNoLine) {
+  const auto memory = write(1, 20);
+  const auto begin_at = [&](std::uint64_t segno) {
+    return ManifestEntry{.kind = Kind::begin,
+                         .name = segment(segno),
+                         .system_identifier = 4711,
+                         .chain = kId,
+                         .after = memory.head};
+  };
+  ManifestWriter one(store_, kLayout, key_, log_);
+  ManifestWriter other(store_, kLayout, key_, log_);
+  for (auto* const writer : {&one, &other}) writer->start_with_store(std::string(kPruneChain));
+  one.append(begin_at(3));
+  one.put();
+  other.append(begin_at(5));
+  try {
+    other.put();
+    ADD_FAILURE() << "the line of the first one is gone";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::retry);
+    EXPECT_THAT(error.what(), HasSubstr("somebody else has written the manifest"));
+  }
+  EXPECT_EQ(report().begin, segment(3));
+  other.start_with_store(std::string(kPruneChain));
+  other.append(begin_at(5));
+  other.put();
+  EXPECT_EQ(report().begin, segment(5));
 }
 
 TEST_F(Manifest, PutsAgainWhatTheStoreHasLost) {
@@ -474,7 +576,9 @@ TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
     const auto memory = write(1, 900);
     prune(600);
     EXPECT_THAT(report().findings, IsEmpty()) << "killed before they went";
+    const auto reads = store_.count("get");
     EXPECT_THAT(remove_needless(600), ElementsAre(object(0), object(1)));
+    EXPECT_EQ(store_.count("get"), reads + 1) << "of manifests, only what the prunes have written";
     auto found = report({.expected_heads = {memory.head}});
     EXPECT_THAT(found.findings, IsEmpty());
     EXPECT_EQ(found.chains[0].lines, 899u);

@@ -101,6 +101,23 @@ TEST_F(StoredEndTest, NeverGoesBackAsLongAsOneStreamRuns) {
   EXPECT_EQ(end_of(stored_, mark_), start(5));
 }
 
+TEST_F(StoredEndTest, SaysWhatItWaitsForOfWhatIsFinished) {
+  mark_.add(segment(2));
+  EXPECT_TRUE(stored_.waits_for(mark_, start(9)).empty()) << "nothing streams";
+  stored_.begin({1, start(4)}, {item(1), item(2), item(3)}, mark_);
+  EXPECT_EQ(stored_.waits_for(mark_, start(4)), (std::vector{item(1), item(3)}));
+  EXPECT_EQ(stored_.waits_for(mark_, start(6) + 1),
+            (std::vector{item(1), item(3), item(4), item(5)}))
+      << "not what is open";
+  mark_.add(segment(5));
+  mark_.add(segment(3));
+  stored_.gone(item(1));
+  EXPECT_EQ(stored_.waits_for(mark_, start(6) + 1), std::vector{item(4)});
+  stored_.gone(item(4));
+  EXPECT_EQ(end_of(stored_, mark_), start(6));
+  EXPECT_TRUE(stored_.waits_for(mark_, start(6) + 1).empty());
+}
+
 TEST_F(StoredEndTest, GoesPastWhatWasRemovedHereBeforeItWasSent) {
   stored_.begin({1, start(4)}, {}, mark_);
   stored_.gone(item(4));
