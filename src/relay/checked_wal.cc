@@ -124,22 +124,33 @@ CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
     begin_segment_again();
     return Ahead::more;
   }
-  if (const auto file = reader_->file(); file && file->partial) unfinished_ = file;
+  if (const auto file = reader_->file(); file && file->partial) note_unfinished(*file);
   const bool none_began = verifier_.first_record_start() == wal::Lsn();
   const auto damage = verifier_.feed(piece.first(count));
   if (damage) {
     if (take_other_form(*damage)) return Ahead::more;
     const auto segment = reader_->segment_at(damage->found_at);
     const auto& size = cluster_.segment_size;
-    if (unfinished_ && unfinished_->segment.segno(size) >= size.segno(damage->at) &&
-        is_left(*unfinished_))
-      throw never_finished(*unfinished_);
+    // The record may go on behind that file: in the next one, of the far side of a hole.
+    for (const auto& file : unfinished_)
+      if (file.segment.segno(size) >= size.segno(damage->at) && is_left(file))
+        throw never_finished(file);
     const auto file = reader_->file();
     const auto name = file && file->segment == segment ? file->to_string() : segment.to_string();
     throw damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
   }
   if (none_began && verifier_.first_record_start() != at + wal::kLongHeaderSize) prove_file(at);
   return Ahead::more;
+}
+
+/// Of those in which no record begins any more that is not complete, none is of interest.
+void CheckedWal::note_unfinished(const archive::SegmentFileName& file) {
+  if (!unfinished_.empty() && unfinished_.back() == file) return;
+  const auto& size = cluster_.segment_size;
+  std::erase_if(unfinished_, [&](const archive::SegmentFileName& each) {
+    return each.segment.start(size) + size.bytes() <= checked();
+  });
+  unfinished_.push_back(file);
 }
 
 /// An archive may begin within a record, whose rest has no checksum that could be compared. That of

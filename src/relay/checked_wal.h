@@ -56,6 +56,7 @@ class CheckedWal {
  private:
   enum class Ahead { more, no_more };
   Ahead read_ahead(wal::Lsn limit);
+  void note_unfinished(const archive::SegmentFileName& file);
   void prove_file(wal::Lsn at);
   bool take_other_form(const wal::Damage& damage);
   template <typename Names>
@@ -81,7 +82,7 @@ class CheckedWal {
   wal::Lsn looked_again_up_to_;     ///< the limit when unfinished ones were left out no more
   std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
-  std::optional<archive::SegmentFileName> unfinished_;  ///< of those that were read, the last one
+  std::vector<archive::SegmentFileName> unfinished_;  ///< of those that were read, in order
   std::optional<archive::WalReader> reader_;
   /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
   std::vector<std::byte> buffer_;

@@ -364,6 +364,34 @@ TEST_F(CheckedWalTest, AHoleInFrontOfASegmentThatHasJustBegunIsNoDamage) {
   EXPECT_TRUE(missing.wal == bytes(wal_, segment(1), segment(1) + missing.wal.size()));
 }
 
+TEST_F(CheckedWalTest, ARecordThatGoesOnBehindAHoleIsNoDamage) {
+  WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(segment(10));
+  unsigned tried = 0;
+  for (std::uint64_t segno = 2; segno < 8; ++segno) {
+    const auto& records = wal.records();
+    const auto crossing =
+        std::find_if(records.begin(), records.end(), [&](const WalBuilder::Record& record) {
+          return record.kind == WalBuilder::Kind::ordinary &&
+                 record.start + 100 < segment(segno + 1) && record.end > segment(segno + 1) + 100;
+        });
+    if (crossing == records.end()) continue;
+    SCOPED_TRACE(segno);
+    ++tried;
+    // The unfinished segment was torn in that record, and somebody has accepted a hole: the rest of
+    // the record lies on its far side, which is being written.
+    auto torn = bytes(wal, segment(segno), segment(segno + 1));
+    torn[crossing->start - segment(segno) + 60] ^= std::byte{1};
+    archive_.segments(wal, segno - 1, segno).partial(wal, segment(segno + 1) + 500'000);
+    archive_.disk.put(ArchiveBuilder::name(wal, segno, codec::Method::none, true), torn);
+    const auto result = read(segment(segno), wal.complete_end(segment(segno + 1) + 500'000));
+    ASSERT_TRUE(result.trouble);
+    EXPECT_EQ(result.trouble->report.sqlstate, "58P01") << result.trouble->error.what();
+    EXPECT_TRUE(result.wal == bytes(wal, segment(segno), crossing->start));
+  }
+  EXPECT_GT(tried, 0U);
+}
+
 TEST_F(CheckedWalTest, AHoleBehindTheEndOfAnOlderTimelineIsNoDamage) {
   // Timeline 2 was begun, the server had no more of its first segment, and somebody accepted that.
   wal_.grow_to(segment(2) + 300'000);
