@@ -103,6 +103,7 @@ class ManifestWriter {
   };
   std::optional<There> there_{};  ///< the newest object, as it was put or read last
   bool etags_are_md5_ = true;     ///< as far as was seen
+  bool compares_ = true;          ///< the store tells by an ETag whether an object is the same one
   struct Doubt {
     std::string text{};  ///< that was put last; empty: nothing since
     bool locked = false;

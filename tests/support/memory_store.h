@@ -40,7 +40,12 @@ class MemoryStore final : public store::ObjectStore {
   };
   /// What becomes of a call.
   std::function<Fault(const Call&)> fault;
-  enum class Conditions { heeded, ignored, refused } conditions = Conditions::heeded;
+  enum class Conditions {
+    heeded,
+    ignored,
+    refused,
+    unmatched,  ///< Ceph with versions: If-None-Match is ignored, nothing fits an If-Match
+  } conditions = Conditions::heeded;
   bool versions_kept = false;
   std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
   std::map<std::string, Object> objects;
@@ -75,6 +80,7 @@ class MemoryStore final : public store::ObjectStore {
     return with("put", key, [this, key, etag, object = object_of(content)] {
       if (before_put) before_put(key);
       const auto found = objects.find(key);
+      if (conditions == Conditions::unmatched) return Put::taken;
       if (conditions == Conditions::heeded &&
           (found == objects.end() || found->second.etag != etag))
         return Put::taken;

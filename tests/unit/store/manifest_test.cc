@@ -240,7 +240,8 @@ TEST_F(Manifest, IsNotOverwrittenByARequestThatWasGivenUp) {
   const std::vector<std::tuple<Conditions, store::Conditions>> kinds = {
       {Conditions::heeded, store::Conditions::heeded},
       {Conditions::ignored, store::Conditions::ignored},
-      {Conditions::refused, store::Conditions::refused}};
+      {Conditions::refused, store::Conditions::refused},
+      {Conditions::unmatched, store::Conditions::ignored}};
   // The first object's first put, one of its later ones, its last one, and the next one's first.
   for (const auto& [of_store, told] : kinds)
     for (const std::uint64_t given_up : {1, 7, 256, 257}) {
