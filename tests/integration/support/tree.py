@@ -12,7 +12,9 @@ from .server import free_port
 _HARMLESS = re.compile(r"could not (receive|connect|send|start WAL)|terminating walreceiver|no COPY in progress"
                        r"|the database system is (starting up|shutting down|not yet accepting connections)"
                        r"|terminating connection due to administrator command|replication terminated by primary"
-                       r"|could not identify system|highest timeline|Connection refused|unexpected EOF")
+                       r"|could not identify system|highest timeline|Connection refused|unexpected EOF"
+                       # A relay that is killed between a timeline's end and the next one (libpqwalreceiver.c).
+                       r"|error (reading result of streaming command|while shutting down streaming COPY): .*server closed")
 _BAD = re.compile(r"PANIC|FATAL|checksum|invalid magic|unexpected pageaddr|out-of-sequence|unexpected timeline")
 
 
