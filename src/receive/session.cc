@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -185,13 +187,17 @@ void Session::watch_sizes(const step::InspectArchive& step,
   // (A directory that is none of the machine's has none.)
   const auto identity = io::identity_of_directory(directory_);
   if (size_watch_ || habits_->replaces_wrong_sizes() || !identity) return;
+  std::set<std::string> recorded;
+  for (const auto& loss : state_.losses())
+    if (loss.recorded) recorded.insert(loss.id());
   size_watch_.emplace(
       SizeWatch::Archive{.path = directory_.path(),
                          .identity = *identity,
                          .file_mode = file_mode_,
                          .segment_size = step.segment_size,
                          .system_identifier = step.system_identifier,
-                         .listing = listing},
+                         .listing = listing,
+                         .recorded = std::move(recorded)},
       SizeWatch::Hooks{
           .log = log_,
           .board = board_,

@@ -85,7 +85,7 @@ class SizeWatch::Work {
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;
     check_all();
-    if (!wrong_.empty()) show();
+    if (!wrong_.empty() || !shared_.archive.recorded.empty()) show();
     while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
       shared_.rest(shared_.check_again_after);
       if (check_again() || !unrecorded_.empty()) show();
@@ -195,7 +195,8 @@ void SizeWatch::Work::show() {
   report_new(recorded);
 
   std::vector<Loss> open;
-  std::set<std::string> closed = shown_;
+  std::set<std::string> closed = std::exchange(shared_.archive.recorded, {});
+  closed.insert(shown_.begin(), shown_.end());
   for (auto& loss : recorded) {
     closed.erase(loss.id());
     const bool ours = shown_.contains(loss.id()) ||

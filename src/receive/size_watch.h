@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -35,6 +36,9 @@ class SizeWatch {
     std::uint64_t system_identifier = 0;
     /// What is there, as it was just read; nullptr: it is read here.
     std::shared_ptr<const archive::Listing> listing = nullptr;
+    /// Ids of losses that the session read from the archive: one whose files are mended before the
+    /// watch comes to them is closed all the same.
+    std::set<std::string> recorded{};
   };
   /// Called on the thread, and never when the destructor has returned. None may block for long.
   struct Hooks {

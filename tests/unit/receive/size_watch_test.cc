@@ -126,6 +126,50 @@ TEST_F(SizeWatchTest, KeepsClosedWhatTheSessionStillHas) {
   EXPECT_TRUE(board.read().losses.empty());
 }
 
+TEST_F(SizeWatchTest, ClosesWhatWasMendedBeforeTheWatchCameToIt) {
+  put(4, 0);
+  {
+    const SizeWatch watch(archive(), hooks(), 5ms);
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 1; }));
+  }
+  const auto losses = board.read().losses;
+  put(4, kSize.bytes());
+  board.set_watched_losses({}, {});
+  board.set_losses(losses);  // as the next start read them, a moment before
+  {
+    auto with_recorded = archive();
+    with_recorded.recorded = {losses.at(0).id()};
+    const SizeWatch watch(with_recorded, hooks(), 5ms);
+    ASSERT_TRUE(soon([&] { return board.read().losses.empty(); })) << log.text();
+  }
+  EXPECT_THAT(log.text(), HasSubstr("the loss hole-1-0-400000 is closed"));
+}
+
+TEST_F(SizeWatchTest, LeavesALossAloneThatHasNothingToDoWithSizes) {
+  std::filesystem::remove(path / name(4));
+  put(7, 0);
+  const archive::Loss hole{.timeline = 1,
+                           .next_timeline = 1,
+                           .begin = kSize.start(4),
+                           .end = kSize.start(5),
+                           .system_identifier = 7,
+                           .segment_size = kSize,
+                           .sound_end = kSize.start(4)};
+  {
+    const auto directory = io::open_directory(path);
+    archive::record_loss(*directory, hole);
+  }
+  board.set_losses({hole});
+  {
+    auto with_recorded = archive();
+    with_recorded.recorded = {hole.id()};
+    const SizeWatch watch(with_recorded, hooks(), 5ms);
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 2; })) << log.text();
+  }
+  EXPECT_EQ(board.read().losses[0].id(), hole.id());
+  EXPECT_THAT(log.text(), ::testing::Not(HasSubstr("is closed")));
+}
+
 TEST_F(SizeWatchTest, SaysNothingOfASoundArchive) {
   {
     const SizeWatch watch(archive(), hooks(), 5ms);
