@@ -14,7 +14,7 @@ namespace weir::archive {
 
 namespace {
 
-constexpr std::size_t kPiece = 256 * 1024;
+constexpr std::size_t kCompressPiece = 256 * 1024;
 
 enum class Match { equal, different, stopped };
 
@@ -90,7 +90,7 @@ class SegmentCompression {
   bool compress(Draft& to, codec::Compression compression) {
     const auto compressor = codec::make_compressor(compression, size_.bytes());
     const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { to.write(bytes); };
-    std::vector<std::byte> buffer(std::min<std::uint64_t>(kPiece, size_.bytes()));
+    std::vector<std::byte> buffer(std::min<std::uint64_t>(kCompressPiece, size_.bytes()));
     for (std::uint64_t at = 0; at < size_.bytes(); at += buffer.size()) {
       if (stopped()) return false;
       read_raw(at, buffer);
@@ -141,7 +141,7 @@ int highest_level(codec::Method method) { return method == codec::Method::gzip ?
 
 /// The end of the last byte that is not zero.
 std::uint64_t end_of_content(io::File& file) {
-  std::vector<std::byte> buffer(kPiece);
+  std::vector<std::byte> buffer(kCompressPiece);
   for (std::uint64_t end = file.size(); end > 0;) {
     const std::uint64_t begin = end - std::min<std::uint64_t>(end, buffer.size());
     const auto piece = std::span(buffer).first(end - begin);
@@ -236,7 +236,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment, codec:
     const auto compressor = codec::make_compressor({method, highest_level(method)}, end);
     const auto fill = [&](Draft& draft) {
       const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { draft.write(bytes); };
-      std::vector<std::byte> buffer(kPiece);
+      std::vector<std::byte> buffer(kCompressPiece);
       for (std::uint64_t at = 0; at < end;) {
         const auto piece =
             std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));

@@ -11,7 +11,7 @@ namespace {
 
 /// Bytes of a raw file read at once: large enough for few calls, small enough that what was read is
 /// still in the processor's cache when it is checked and written on.
-constexpr std::size_t kRead = 256 * 1024;
+constexpr std::size_t kReadRaw = 256 * 1024;
 /// The same of a compressed file, of which one reads less for the same content.
 constexpr std::size_t kReadPacked = 64 * 1024;
 constexpr std::size_t kFirstRead = 8 * 1024;
@@ -24,7 +24,7 @@ ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Option
       may_break_off_(options.may_break_off),
       offset_(options.from) {
   // One byte more than there is, so that a small file is read at once.
-  const std::size_t usual = method == codec::Method::none ? kRead : kReadPacked;
+  const std::size_t usual = method == codec::Method::none ? kReadRaw : kReadPacked;
   most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
   buffer_.resize(options.whole ? most_ : std::min(most_, kFirstRead));
 }

@@ -17,15 +17,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kPrefix = ".pgweir-published-";
-constexpr int kVersion = 1;
-constexpr std::uint64_t kLargestRecord = 64 * 1024;
+constexpr std::string_view kPublishedPrefix = ".pgweir-published-";
+constexpr int kPublishedVersion = 1;
+constexpr std::uint64_t kLargestPublished = 64 * 1024;
 
 /// nullopt: there is no such file.
 std::optional<std::string> read_record(io::Shelf& shelf, const std::string& name) {
   const auto file = shelf.open_bytes(name);
   if (!file) return std::nullopt;
-  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestRecord)), '\0');
+  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestPublished)), '\0');
   text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
   return text;
 }
@@ -40,12 +40,12 @@ std::string PublishedOpen::text() const {
 }
 
 std::string published_open_name(wal::SegmentName segment) {
-  return std::string(kPrefix) + segment.to_string();
+  return std::string(kPublishedPrefix) + segment.to_string();
 }
 
 std::optional<wal::SegmentName> parse_published_open_name(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  return wal::SegmentName::parse(name.substr(kPrefix.size()));
+  if (!name.starts_with(kPublishedPrefix)) return std::nullopt;
+  return wal::SegmentName::parse(name.substr(kPublishedPrefix.size()));
 }
 
 std::string published_open_record(const PublishedOpen& published) {
@@ -56,7 +56,7 @@ std::string published_open_record(const PublishedOpen& published) {
   json["if_this_file_is_lost"] =
       "Nobody is told any more. The object in the store says of itself that it is padded, so the "
       "true segment still replaces it.";
-  json["version"] = kVersion;
+  json["version"] = kPublishedVersion;
   json["segment"] = published.segment.to_string();
   json["end"] = published.end.to_string();
   json["object"] = published.object;
@@ -71,7 +71,7 @@ std::optional<PublishedOpen> parse_published_open(wal::SegmentName segment,
   if (!json.is_object()) return std::nullopt;
   try {
     const auto end = wal::Lsn::parse(json.at("end").get_ref<const std::string&>());
-    if (json.at("version").get<int>() != kVersion || !end ||
+    if (json.at("version").get<int>() != kPublishedVersion || !end ||
         json.at("segment").get_ref<const std::string&>() != segment.to_string())
       return std::nullopt;
     return PublishedOpen{.segment = segment,

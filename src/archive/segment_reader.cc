@@ -87,13 +87,13 @@ std::uint64_t require_size_of_raw(io::Bytes& file, const std::string& path, std:
   return size;
 }
 
-enum class Threads { one, two_for_frames, two };
+enum class Unpack { one, two_for_frames, two };
 
 /// Below that, a thread costs more than it gives.
 constexpr std::uint64_t kWorthAThread = 1024 * 1024;
 
 std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size,
-                   const codec::Sink& sink, Threads threads,
+                   const codec::Sink& sink, Unpack threads,
                    codec::Checksums checksums = codec::Checksums::compared) {
   const auto file_name = name.to_string();
   const auto path = directory.path_of(file_name);
@@ -120,13 +120,13 @@ std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::Segme
   open_at(0);
   try {
     std::vector<codec::Frame> frames;
-    if (threads != Threads::one && !name.partial)
+    if (threads != Unpack::one && !name.partial)
       frames = frames_for_two_threads(*file, name.method, segment_size.bytes());
     if (!frames.empty()) {
       const auto given = read_frames_in_two_threads(*file, frames, take);
       // What is wrong with a frame, and how much of it is sound, is found out the slow way.
       if (given < frames.size() && !output.had_enough()) open_at(frames[given].offset).read(take);
-    } else if (threads == Threads::two) {
+    } else if (threads == Unpack::two) {
       read_in_second_thread(*content, take);
     } else {
       content->read(take);
@@ -149,7 +149,7 @@ bool is_gone(const Error& error) { return error.system_code() == ENOENT; }
 
 std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink) {
-  return read(directory, name, segment_size, sink, Threads::one);
+  return read(directory, name, segment_size, sink, Unpack::one);
 }
 
 std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
@@ -157,9 +157,9 @@ std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFil
                                           Processor other) {
   const bool worth_it = name.method != codec::Method::none &&
                         segment_size.bytes() >= kWorthAThread && usable_processors() > 1;
-  const auto threads = !worth_it                  ? Threads::one
-                       : other == Processor::free ? Threads::two
-                                                  : Threads::two_for_frames;
+  const auto threads = !worth_it                  ? Unpack::one
+                       : other == Processor::free ? Unpack::two
+                                                  : Unpack::two_for_frames;
   return read(directory, name, segment_size, sink, threads);
 }
 
@@ -182,7 +182,7 @@ void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
     return frame.content_offset <= offset;
   });
   if (entry == frames.rend() || entry->offset == 0) {
-    read(directory, name, segment_size, behind, Threads::one, checksums);
+    read(directory, name, segment_size, behind, Unpack::one, checksums);
     return;
   }
   at = entry->content_offset;

@@ -34,7 +34,7 @@ namespace weir::archive {
 
 namespace {
 
-constexpr std::size_t kPiece = 256 * 1024;  ///< bytes compared in one go
+constexpr std::size_t kComparedAtOnce = 256 * 1024;  ///< bytes compared in one go
 
 }  // namespace
 
@@ -241,7 +241,7 @@ void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
   const wal::Lsn end = std::min(position + wal.size(), current->trusted->trusted_end);
   std::vector<std::byte> held;
   for (wal::Lsn at = begin; at < end;) {
-    held.resize(std::min<std::uint64_t>(kPiece, end - at));
+    held.resize(std::min<std::uint64_t>(kComparedAtOnce, end - at));
     const std::size_t count = current->writing->read_at(size().offset(at), held);
     const auto offered = wal.subspan(at - position, held.size());
     if (count == held.size() && std::memcmp(held.data(), offered.data(), count) == 0) {

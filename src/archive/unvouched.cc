@@ -14,16 +14,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kPrefix = ".pgweir-unvouched-";
-constexpr std::uint64_t kLargest = 64 * 1024;
-constexpr int kVersion = 1;
+constexpr std::string_view kUnvouchedPrefix = ".pgweir-unvouched-";
+constexpr std::uint64_t kLargestUnvouched = 64 * 1024;
+constexpr int kUnvouchedVersion = 1;
 
-std::string name_of(const Unvouched& unvouched) { return std::string(kPrefix) + unvouched.id(); }
+std::string name_of(const Unvouched& unvouched) {
+  return std::string(kUnvouchedPrefix) + unvouched.id();
+}
 
 /// nullopt: not one of ours ("…-1-0-3000000"), or a temporary name.
 std::optional<Unvouched> parse_name(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const auto text = name.substr(kPrefix.size());
+  if (!name.starts_with(kUnvouchedPrefix)) return std::nullopt;
+  const auto text = name.substr(kUnvouchedPrefix.size());
   const auto dash = text.find('-');
   if (dash == std::string_view::npos) return std::nullopt;
   Unvouched unvouched;
@@ -43,7 +45,7 @@ std::optional<Unvouched> parse_name(std::string_view name) {
 std::optional<Unvouched> read(io::Shelf& shelf, const std::string& name, Unvouched unvouched) {
   const auto file = shelf.open_bytes(name);
   if (!file) return std::nullopt;
-  std::vector<std::byte> bytes(std::min(file->size(), kLargest));
+  std::vector<std::byte> bytes(std::min(file->size(), kLargestUnvouched));
   bytes.resize(file->read_at(0, bytes));
   const auto json =
       Json::parse(reinterpret_cast<const char*>(bytes.data()),
@@ -127,7 +129,7 @@ void record_unvouched(Home& home, const Unvouched& unvouched) {
   json["if_this_file_is_lost"] =
       "Nobody is told any more; \"pgweir verify\" still finds WAL that does not fit, once the rest "
       "is there.";
-  json["version"] = kVersion;
+  json["version"] = kUnvouchedVersion;
   json["timeline"] = unvouched.timeline;
   json["begin"] = unvouched.begin.to_string();
   json["end"] = unvouched.end.to_string();

@@ -55,4 +55,14 @@ std::string to_hex(std::span<const std::byte> bytes) {
   return text;
 }
 
+std::string digest_of(Digest::Kind kind, std::span<const std::byte> bytes) {
+  Digest digest(kind);
+  digest.add(bytes);
+  return to_hex(digest.finish());
+}
+
+std::string digest_of(Digest::Kind kind, std::string_view text) {
+  return digest_of(kind, std::as_bytes(std::span(text)));
+}
+
 }  // namespace weir::crypto

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // OpenSSL's own type, without its headers.
@@ -37,5 +38,8 @@ class Digest {
 
 /// "0f1e…"
 [[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
+/// Of these bytes, as to_hex() writes it.
+[[nodiscard]] std::string digest_of(Digest::Kind kind, std::span<const std::byte> bytes);
+[[nodiscard]] std::string digest_of(Digest::Kind kind, std::string_view text);
 
 }  // namespace weir::crypto

@@ -5,33 +5,23 @@
 #include <memory>
 
 #include "crypto/library.h"
+#include "crypto/openssl_bytes.h"
 #include "crypto/openssl_error.h"
+#include "crypto/pem.h"
 
 namespace weir::crypto {
 
 namespace {
 
-unsigned char* room(std::span<std::byte> bytes) {
-  return reinterpret_cast<unsigned char*>(bytes.data());
-}
-const unsigned char* raw(std::span<const std::byte> bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
-struct Free {
-  void operator()(EVP_PKEY* key) const noexcept {
-    PGWEIR_CRYPTO(EVP_PKEY_free);
-    call_EVP_PKEY_free(key);
-  }
+struct FreeContext {
   void operator()(EVP_MD_CTX* context) const noexcept {
     PGWEIR_CRYPTO(EVP_MD_CTX_free);
     call_EVP_MD_CTX_free(context);
   }
 };
-using Key = std::unique_ptr<EVP_PKEY, Free>;
-using Context = std::unique_ptr<EVP_MD_CTX, Free>;
+using Context = std::unique_ptr<EVP_MD_CTX, FreeContext>;
 
-Key private_key_of(const Ed25519Seed& seed) {
+Key signing_key_of(const Ed25519Seed& seed) {
   PGWEIR_CRYPTO(EVP_PKEY_new_raw_private_key);
   Key key(call_EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, raw(seed), seed.size()));
   if (!key) throw openssl_error("could not use a key for signatures");
@@ -49,7 +39,7 @@ Context new_context() {
 
 Ed25519Public ed25519_public(const Ed25519Seed& seed) {
   PGWEIR_CRYPTO(EVP_PKEY_get_raw_public_key);
-  const auto key = private_key_of(seed);
+  const auto key = signing_key_of(seed);
   Ed25519Public made{};
   auto size = made.size();
   if (call_EVP_PKEY_get_raw_public_key(key.get(), room(made), &size) != 1 || size != made.size())
@@ -60,7 +50,7 @@ Ed25519Public ed25519_public(const Ed25519Seed& seed) {
 Ed25519Signature ed25519_sign(const Ed25519Seed& seed, std::span<const std::byte> message) {
   PGWEIR_CRYPTO(EVP_DigestSignInit);
   PGWEIR_CRYPTO(EVP_DigestSign);
-  const auto key = private_key_of(seed);
+  const auto key = signing_key_of(seed);
   const auto context = new_context();
   Ed25519Signature signature{};
   auto size = signature.size();

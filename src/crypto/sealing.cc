@@ -11,26 +11,13 @@
 
 #include "base/error.h"
 #include "crypto/library.h"
+#include "crypto/openssl_bytes.h"
 #include "crypto/openssl_error.h"
+#include "crypto/pem.h"
 
 namespace weir::crypto {
 
 namespace {
-
-unsigned char* room(std::span<std::byte> bytes) {
-  return reinterpret_cast<unsigned char*>(bytes.data());
-}
-const unsigned char* raw(std::span<const std::byte> bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const noexcept {
-    PGWEIR_CRYPTO(EVP_PKEY_free);
-    call_EVP_PKEY_free(key);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, FreeKey>;
 
 struct FreeKeyContext {
   void operator()(EVP_PKEY_CTX* context) const noexcept {

@@ -20,7 +20,7 @@ namespace weir::drill {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto kLook = 20ms;
+constexpr auto kChildLook = 20ms;
 
 /// In the child between fork and exec: nothing but system calls.
 [[noreturn]] void become(char* const* arguments, char* const* variables,
@@ -97,7 +97,7 @@ bool Child::wait(std::chrono::milliseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
   while (!status()) {
     if (std::chrono::steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(kLook);
+    std::this_thread::sleep_for(kChildLook);
   }
   return true;
 }
@@ -125,7 +125,7 @@ Finished run_tool(const Command& command, const Environment& environment,
       throw Error(ErrorKind::retry, "stopped while a tool was at work")
           .with("tool", command.front());
     pollfd ready{reading.get(), POLLIN, 0};
-    if (::poll(&ready, 1, static_cast<int>(kLook.count())) <= 0) continue;
+    if (::poll(&ready, 1, static_cast<int>(kChildLook.count())) <= 0) continue;
     const auto count = ::read(reading.get(), piece.data(), piece.size());
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count <= 0) break;
@@ -133,7 +133,7 @@ Finished run_tool(const Command& command, const Environment& environment,
     if (finished.output.size() > 2 * kMost)
       finished.output.erase(0, finished.output.size() - kMost);
   }
-  while (!child.wait(kLook))
+  while (!child.wait(kChildLook))
     if (stop())
       throw Error(ErrorKind::retry, "stopped while a tool was at work")
           .with("tool", command.front());

@@ -19,25 +19,34 @@ namespace weir::io {
 
 namespace {
 
-enum class Kind { local, memory, network, user_space };
+enum class PlaceKind { local, memory, network, user_space };
 
 struct Known {
   std::uint32_t magic;
   const char* name;
-  Kind kind;
+  PlaceKind kind;
 };
 
 // linux/magic.h and, for those that are not in it, the file systems' own sources and statfs(2).
 constexpr Known kKnown[] = {
-    {EXT4_SUPER_MAGIC, "ext4", Kind::local},   {XFS_SUPER_MAGIC, "xfs", Kind::local},
-    {BTRFS_SUPER_MAGIC, "btrfs", Kind::local}, {0x2fc12fc1, "zfs", Kind::local},
-    {F2FS_SUPER_MAGIC, "f2fs", Kind::local},   {OVERLAYFS_SUPER_MAGIC, "overlay", Kind::local},
-    {TMPFS_MAGIC, "tmpfs", Kind::memory},      {RAMFS_MAGIC, "ramfs", Kind::memory},
-    {NFS_SUPER_MAGIC, "nfs", Kind::network},   {SMB_SUPER_MAGIC, "smb", Kind::network},
-    {0xff534d42, "cifs", Kind::network},       {0xfe534d42, "smb2", Kind::network},
-    {CEPH_SUPER_MAGIC, "ceph", Kind::network}, {V9FS_MAGIC, "9p", Kind::network},
-    {0x0bd00bd0, "lustre", Kind::network},     {0x47504653, "gpfs", Kind::network},
-    {0x01161970, "gfs2", Kind::network},       {0x65735546, "fuse", Kind::user_space},
+    {EXT4_SUPER_MAGIC, "ext4", PlaceKind::local},
+    {XFS_SUPER_MAGIC, "xfs", PlaceKind::local},
+    {BTRFS_SUPER_MAGIC, "btrfs", PlaceKind::local},
+    {0x2fc12fc1, "zfs", PlaceKind::local},
+    {F2FS_SUPER_MAGIC, "f2fs", PlaceKind::local},
+    {OVERLAYFS_SUPER_MAGIC, "overlay", PlaceKind::local},
+    {TMPFS_MAGIC, "tmpfs", PlaceKind::memory},
+    {RAMFS_MAGIC, "ramfs", PlaceKind::memory},
+    {NFS_SUPER_MAGIC, "nfs", PlaceKind::network},
+    {SMB_SUPER_MAGIC, "smb", PlaceKind::network},
+    {0xff534d42, "cifs", PlaceKind::network},
+    {0xfe534d42, "smb2", PlaceKind::network},
+    {CEPH_SUPER_MAGIC, "ceph", PlaceKind::network},
+    {V9FS_MAGIC, "9p", PlaceKind::network},
+    {0x0bd00bd0, "lustre", PlaceKind::network},
+    {0x47504653, "gpfs", PlaceKind::network},
+    {0x01161970, "gfs2", PlaceKind::network},
+    {0x65735546, "fuse", PlaceKind::user_space},
 };
 
 /// nullptr: it is none of these.
@@ -81,9 +90,9 @@ Place inspect_place(const std::string& path) {
   place.file_system = fmt::format("{:#x}", static_cast<std::uint32_t>(system.f_type));
   if (const auto* known = known_of(system)) {
     place.file_system = known->name;
-    place.in_memory = known->kind == Kind::memory;
-    place.over_network = known->kind == Kind::network;
-    place.user_space = known->kind == Kind::user_space;
+    place.in_memory = known->kind == PlaceKind::memory;
+    place.over_network = known->kind == PlaceKind::network;
+    place.user_space = known->kind == PlaceKind::user_space;
   }
   place.read_only = (space.f_flag & ST_RDONLY) != 0;
   place.bytes = std::uint64_t{space.f_blocks} * space.f_frsize;
@@ -101,7 +110,8 @@ bool changes_elsewhere(const std::string& path) {
   if (::statfs(path.c_str(), &system) != 0)
     throw system_error(errno, "could not look at the file system").with("path", path);
   const auto* known = known_of(system);
-  return known != nullptr && (known->kind == Kind::network || known->kind == Kind::user_space);
+  return known != nullptr &&
+         (known->kind == PlaceKind::network || known->kind == PlaceKind::user_space);
 }
 
 void require_writable(const std::string& directory) {

@@ -33,11 +33,6 @@ std::string_view name_of(Kind kind) {
   return "the password file";
 }
 
-std::string value_of(const ConninfoValues& values, std::string_view keyword) {
-  const auto found = values.find(keyword);
-  return found == values.end() ? std::string() : found->second;
-}
-
 /// As check_private_key_permissions in initialize_SSL(), libpq/fe-secure-openssl.c.
 bool open_to_others(const io::FileAccess& file) {
   constexpr unsigned kGroupAndOthers = 077;

@@ -40,11 +40,6 @@ constexpr int kOldestServer = 130000;
 constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
 constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
 
-std::string value_of(const ConninfoValues& values, std::string_view keyword) {
-  const auto found = values.find(keyword);
-  return found == values.end() ? std::string() : found->second;
-}
-
 // Everything but where to go.
 Parameters common_parameters(const ConnectOptions& options, ConninfoValues values) {
   for (const char* keyword : {"host", "hostaddr", "port", "target_session_attrs",

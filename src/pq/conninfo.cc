@@ -94,6 +94,11 @@ void check_port(const std::string& port) {
 
 }  // namespace
 
+std::string value_of(const ConninfoValues& values, std::string_view keyword) {
+  const auto found = values.find(keyword);
+  return found == values.end() ? std::string() : found->second;
+}
+
 bool Host::local() const {
   return hostaddr.empty() && (host.empty() || host.front() == '/' || host.front() == '@');
 }

@@ -31,6 +31,8 @@ struct Host {
 
 /// Keywords and values, without those that are unset.
 using ConninfoValues = std::map<std::string, std::string, std::less<>>;
+/// Empty: it is not there.
+[[nodiscard]] std::string value_of(const ConninfoValues& values, std::string_view keyword);
 
 /// What the string itself says. Throws Error{usage}; the message has nothing of a string that
 /// could hold a password.

@@ -11,7 +11,7 @@ namespace weir::receive {
 
 namespace {
 
-struct Candidate {
+struct Judged {
   const HostWord* host = nullptr;
   Standing standing = Standing::silent;
   std::string why;             ///< why not, unless it is able
@@ -20,8 +20,8 @@ struct Candidate {
   StartAt start{};  ///< of one that is able
 };
 
-using Candidates = std::vector<Candidate>;
-using Able = std::vector<const Candidate*>;
+using AllJudged = std::vector<Judged>;
+using Able = std::vector<const Judged*>;
 
 std::string_view role_of(const HostWord& host) {
   if (!host.standby) return "role unknown";
@@ -60,8 +60,8 @@ bool one_line(const HostWord& a, const HostWord& b) {
          begins_with(newer.history->ancestors(), older.history->ancestors());
 }
 
-Candidate judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_identifier) {
-  Candidate candidate{.host = &host, .why = {}, .error = {}};
+Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_identifier) {
+  Judged candidate{.host = &host, .why = {}, .error = {}};
   if (host.failure) {
     candidate.why = host.failure->message();
     return candidate;
@@ -158,7 +158,7 @@ Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) 
 }
 
 /// Why `other` is not the one, beside the one that was taken.
-std::string why_not(const Candidate& other, const Candidate& best, const HostFacts& facts) {
+std::string why_not(const Judged& other, const Judged& best, const HostFacts& facts) {
   const auto& host = *other.host;
   const auto& taken = *best.host;
   if (other.leads_through != best.leads_through && !other.leads_through)
@@ -180,15 +180,15 @@ void keep_those_that_lead_through(Able& able) {
   for (const auto* each : able)
     if (each->leads_through) newest = std::max(newest, each->host->identity.timeline);
   if (newest == 0) return;
-  const bool left_behind = std::any_of(able.begin(), able.end(), [&](const Candidate* each) {
+  const bool left_behind = std::any_of(able.begin(), able.end(), [&](const Judged* each) {
     return !each->leads_through && each->host->identity.timeline > newest &&
            each->host->standby != true;
   });
-  std::erase_if(able, [&](const Candidate* each) { return each->leads_through == left_behind; });
+  std::erase_if(able, [&](const Judged* each) { return each->leads_through == left_behind; });
 }
 
 /// Rule 3: a primary leads a newer timeline, and leaves behind what the archive has.
-bool counts_before(const Candidate& primary, const Candidate& other) {
+bool counts_before(const Judged& primary, const Judged& other) {
   return !primary.leads_through && other.leads_through && primary.host->standby != true &&
          primary.host->identity.timeline > other.host->identity.timeline;
 }
@@ -196,7 +196,7 @@ bool counts_before(const Candidate& primary, const Candidate& other) {
 /// Rule 3 once more: nothing of what would come from `each` is part of the line that the primary
 /// `other` leads. (An archive may reach past a fork and leave nothing behind: a record that is not
 /// complete is no loss.)
-bool is_dead_end(const Candidate& each, const Candidate& other) {
+bool is_dead_end(const Judged& each, const Judged& other) {
   if (other.host->standby == true || !other.host->history) return false;
   if (other.host->identity.timeline <= each.host->identity.timeline) return false;
   const auto left = other.host->history->end_of(each.start.timeline);
@@ -205,15 +205,15 @@ bool is_dead_end(const Candidate& each, const Candidate& other) {
 
 void leave_out_dead_ends(Able& able) {
   const auto all = able;
-  std::erase_if(able, [&](const Candidate* each) {
+  std::erase_if(able, [&](const Judged* each) {
     return std::any_of(all.begin(), all.end(),
-                       [&](const Candidate* other) { return is_dead_end(*each, *other); });
+                       [&](const Judged* other) { return is_dead_end(*each, *other); });
   });
 }
 
 /// And it holds for a primary that was refused since it has lost what comes next, too: that it is a
 /// gap is what is to be told, and an older line is no way around it.
-void leave_out_what_a_gap_has_left(Candidates& candidates, const HostFacts& facts,
+void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts,
                                    std::uint64_t cluster) {
   auto asked_anew = facts;
   asked_anew.refused.clear();
@@ -233,18 +233,17 @@ void leave_out_what_a_gap_has_left(Candidates& candidates, const HostFacts& fact
 }
 
 /// Rules 4 to 7. The first of equals wins.
-const Candidate* best_of(const Able& able, Prefer prefer) {
-  const auto worth = [&](const Candidate* each) {
+const Judged* best_of(const Able& able, Prefer prefer) {
+  const auto worth = [&](const Judged* each) {
     const auto& host = *each->host;
     return std::tuple(host.has_wal != false, host.identity.timeline, has_role(host, prefer));
   };
-  return *std::max_element(able.begin(), able.end(), [&](const Candidate* a, const Candidate* b) {
-    return worth(a) < worth(b);
-  });
+  return *std::max_element(able.begin(), able.end(),
+                           [&](const Judged* a, const Judged* b) { return worth(a) < worth(b); });
 }
 
 /// Two that cannot both be followed.
-std::optional<std::pair<const Candidate*, const Candidate*>> siblings_among(const Able& able) {
+std::optional<std::pair<const Judged*, const Judged*>> siblings_among(const Able& able) {
   for (std::size_t i = 0; i < able.size(); ++i)
     for (std::size_t j = i + 1; j < able.size(); ++j)
       if (!one_line(*able[i]->host, *able[j]->host)) return std::pair(able[i], able[j]);
@@ -275,9 +274,9 @@ Error none_answers(const std::vector<HostWord>& hosts) {
 }
 
 /// Nobody is able.
-HostChoice without_able_hosts(const Candidates& candidates, const HostFacts& facts, bool settled,
+HostChoice without_able_hosts(const AllJudged& candidates, const HostFacts& facts, bool settled,
                               std::vector<HostVerdict> verdicts) {
-  const Candidate* behind = nullptr;
+  const Judged* behind = nullptr;
   for (const auto& each : candidates)
     if (each.standing == Standing::behind &&
         (behind == nullptr || each.host->identity.timeline > behind->host->identity.timeline))
@@ -347,7 +346,7 @@ bool leads_through(const HostWord& host, const ArchivedSoFar& archive) {
 
 HostChoice choose_host(const HostFacts& facts) {
   const auto cluster = wanted_cluster(facts);
-  Candidates candidates;
+  AllJudged candidates;
   for (const auto& host : facts.hosts) candidates.push_back(judge(host, facts, cluster));
   leave_out_what_a_gap_has_left(candidates, facts, cluster);
 
@@ -363,9 +362,9 @@ HostChoice choose_host(const HostFacts& facts) {
   if (able.empty())
     return without_able_hosts(candidates, facts, settled, std::move(choice.verdicts));
 
-  const Candidate* best = nullptr;
+  const Judged* best = nullptr;
   if (const auto siblings = siblings_among(able)) {
-    const auto streamed = std::find_if(able.begin(), able.end(), [&](const Candidate* each) {
+    const auto streamed = std::find_if(able.begin(), able.end(), [&](const Judged* each) {
       return each->host->index == facts.streamed;
     });
     if (streamed == able.end()) {

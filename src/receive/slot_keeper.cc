@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 /// A host that does not answer is asked less often, but not much.
 constexpr std::chrono::milliseconds kLongestPause = 60s;
-constexpr std::chrono::milliseconds kPatience = 5s;
+constexpr std::chrono::milliseconds kHostPatience = 5s;
 
 /// In the order of the connection string.
 void put(std::vector<Candidate>& all, Candidate candidate, bool replace) {
@@ -181,10 +181,11 @@ void SlotKeeper::work(Host& host) {
 void SlotKeeper::visit(Host& host, OurEnd ours) {
   auto& state = host.state;
   try {
-    const auto server = servers_.visit(
-        options_,
-        {.host = host.index, .timeout = kPatience, .application_name = std::string(kKeeperName)},
-        stop_);
+    const auto server = servers_.visit(options_,
+                                       {.host = host.index,
+                                        .timeout = kHostPatience,
+                                        .application_name = std::string(kKeeperName)},
+                                       stop_);
     state.begin(std::move(ours), server->major());
     for (auto step = state.next(); !std::holds_alternative<keep::Done>(step); step = state.next()) {
       try {

@@ -14,7 +14,7 @@ namespace weir::restore {
 namespace {
 
 /// How often the whole look is repeated when the archive changes under it.
-constexpr int kLooks = 20;
+constexpr int kHistoryLooks = 20;
 
 Result restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline) {
   const auto name = wal::history_name(timeline);
@@ -47,7 +47,7 @@ Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timel
       throw;
     } catch (const Error& error) {
       // The segment that it is compared with was finished or compressed meanwhile.
-      if (!archive::is_gone(error) || look + 1 == kLooks) throw;
+      if (!archive::is_gone(error) || look + 1 == kHistoryLooks) throw;
       archives.forget();
     }
   }

@@ -12,9 +12,9 @@ using archive::WalSource;
 
 namespace {
 
-constexpr std::uint64_t kLong = std::uint64_t{64} << 10;  ///< bytes
-constexpr int kMostSegments = 8;                          ///< before the segment, and behind it
-constexpr std::size_t kRead = std::size_t{128} << 10;     ///< bytes at once
+constexpr std::uint64_t kLong = std::uint64_t{64} << 10;     ///< bytes
+constexpr int kMostSegments = 8;                             ///< before the segment, and behind it
+constexpr std::size_t kReadAtOnce = std::size_t{128} << 10;  ///< bytes at once
 
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
@@ -40,7 +40,7 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
     if (!from) return {};
     wal::RecordVerifier verifier(options, *from);
     std::optional<wal::Damage> damage;
-    std::vector<std::byte> buffer(kRead);
+    std::vector<std::byte> buffer(kReadAtOnce);
     const auto limit = end + kMostSegments * size.bytes();
     while (!damage && verifier.last_record_end() <= end && verifier.position() < limit) {
       const auto at = verifier.position();
@@ -70,7 +70,7 @@ std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
   const auto size = segment.size;
   auto at = segment.source.segment.start(size);
   if (segment.first_record.valid()) return at;
-  std::vector<std::byte> buffer(kRead);
+  std::vector<std::byte> buffer(kReadAtOnce);
   for (int steps = 0; steps < kMostSegments && at.byte() >= size.bytes(); ++steps) {
     at = wal::Lsn(at.byte() - size.bytes());
     wal::RecordVerifier verifier(options, at);

@@ -45,7 +45,7 @@ constexpr auto kIdleEmptyHanded = 2s;
 constexpr auto kSignOfLife = 500ms;
 constexpr auto kPatience = 3s;
 /// Bound of what is fetched ahead, whatever the segment size and --prefetch say.
-constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
+constexpr std::uint64_t kMostAhead = std::uint64_t{256} << 20;
 /// So many segments' space is left to the server on the file system of its pg_wal.
 constexpr std::uint64_t kSegmentsToLeave = 16;
 constexpr std::size_t kMostClients = 16;
@@ -119,7 +119,7 @@ void start_prefetcher(const Places& places, wal::SegmentName segment, wal::Segme
                       const std::string& target_directory, const Options& options,
                       const Prefetch& prefetch, std::chrono::milliseconds patience) noexcept {
   try {
-    const auto most = std::min<std::size_t>(prefetch.segments, kMostBytes / size.bytes());
+    const auto most = std::min<std::size_t>(prefetch.segments, kMostAhead / size.bytes());
     if (most == 0) return;
     const auto owner = owner_of_recovery(target_directory, prefetch.without_server);
     if (!owner) return;

@@ -11,17 +11,6 @@ namespace weir::status {
 
 namespace {
 
-StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {
-  auto& all = report.timelines;
-  const auto at = std::lower_bound(
-      all.begin(), all.end(), timeline,
-      [](const StatusReport::Timeline& one, wal::TimelineId id) { return one.timeline < id; });
-  if (at != all.end() && at->timeline == timeline) return *at;
-  StatusReport::Timeline fresh;
-  fresh.timeline = timeline;
-  return *all.insert(at, std::move(fresh));
-}
-
 const SegnoRange* range_with(const std::vector<SegnoRange>& ranges, std::uint64_t segno) {
   const auto at = std::partition_point(ranges.begin(), ranges.end(),
                                        [&](const SegnoRange& one) { return one.end <= segno; });

@@ -27,13 +27,23 @@ void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::L
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
                    const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
-StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno);
 void merge(std::vector<SegnoRange>& ranges);
 void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>& history,
                  wal::TimelineId timeline, wal::Lsn from, wal::Lsn to);
 
 }  // namespace
+
+StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {
+  auto& all = report.timelines;
+  const auto at = std::lower_bound(
+      all.begin(), all.end(), timeline,
+      [](const StatusReport::Timeline& one, wal::TimelineId id) { return one.timeline < id; });
+  if (at != all.end() && at->timeline == timeline) return *at;
+  StatusReport::Timeline fresh;
+  fresh.timeline = timeline;
+  return *all.insert(at, std::move(fresh));
+}
 
 StatusReport make_report(const std::string& path) {
   const auto directory = io::open_existing_directory(path);
@@ -235,7 +245,7 @@ std::optional<std::chrono::seconds> seconds_of(const Json& json, const char* key
   return std::chrono::seconds(found->get<std::int64_t>());
 }
 
-std::string word_of(const Json& json, const char* key) {
+std::string said_in(const Json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
@@ -247,17 +257,17 @@ std::optional<ReceiverFacts::Certificate> served_certificate(const Json& json) {
   if (shown == json.end() || !shown->is_object()) return std::nullopt;
   const auto left = seconds_of(*shown, "expires_in_seconds");
   if (!left) return std::nullopt;
-  return ReceiverFacts::Certificate{"the relay's certificate " + word_of(*shown, "file"), *left};
+  return ReceiverFacts::Certificate{"the relay's certificate " + said_in(*shown, "file"), *left};
 }
 
 void add_certificates(ReceiverFacts& facts, const Json& json) {
   if (const auto found = json.find("certificates"); found != json.end() && found->is_object()) {
     if (const auto left = seconds_of(*found, "client_expires_in_seconds"))
       facts.certificates.push_back(
-          {"the receiver's certificate " + word_of(*found, "client"), *left});
+          {"the receiver's certificate " + said_in(*found, "client"), *left});
     if (const auto left = seconds_of(*found, "server_expires_in_seconds"))
       facts.certificates.push_back({"the certificate of the server " + facts.server, *left});
-    facts.secrets_problem = word_of(*found, "problem");
+    facts.secrets_problem = said_in(*found, "problem");
   }
   if (auto shown = served_certificate(json)) facts.certificates.push_back(std::move(*shown));
 }
@@ -479,17 +489,6 @@ void add_unrecorded_branches(StatusReport& report, const archive::Timelines& tim
   }
   std::sort(report.lost_branches.begin(), report.lost_branches.end(),
             [](const auto& a, const auto& b) { return a.begin < b.begin; });
-}
-
-StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {
-  auto& all = report.timelines;
-  const auto at = std::lower_bound(
-      all.begin(), all.end(), timeline,
-      [](const StatusReport::Timeline& one, wal::TimelineId id) { return one.timeline < id; });
-  if (at != all.end() && at->timeline == timeline) return *at;
-  StatusReport::Timeline fresh;
-  fresh.timeline = timeline;
-  return *all.insert(at, std::move(fresh));
 }
 
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno) {

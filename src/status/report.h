@@ -176,6 +176,9 @@ struct ReceiverFacts {
 [[nodiscard]] std::vector<ReceiverFacts::Certificate> relay_certificates(
     const StatusReport& report);
 
+/// Of that timeline; made where it is not there yet.
+[[nodiscard]] StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
+
 /// Up to where the archive is durable, as well as it is known.
 [[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);
 /// Bytes it is behind the server; the server's own answer counts more than what the receiver last

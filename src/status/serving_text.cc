@@ -7,19 +7,13 @@
 #include <vector>
 
 #include "base/units.h"
+#include "status/json_words.h"
 
 namespace weir::status {
 
 namespace {
 
 using Json = nlohmann::json;
-
-/// "streaming", "0/3000060", or "-" for what is not said.
-std::string word_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) return "-";
-  return found->is_string() ? found->get<std::string>() : found->dump();
-}
 
 std::uint64_t behind(const Json& client) {
   const auto found = client.find("behind_bytes");

@@ -277,18 +277,6 @@ Json receiver_json(const StatusReport& report) {
   return json.is_object() ? json : Json(nullptr);
 }
 
-std::string text_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end()) return {};
-  return found->is_string() ? found->get<std::string>() : found->dump();
-}
-
-/// "streaming", "0/3000060", or "-" for what it has not said.
-std::string word_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && !found->is_null() ? text_of(json, key) : "-";
-}
-
 std::string comparison_text(const Json& receiver) {
   const auto found = receiver.find("comparison");
   if (found == receiver.end() || !found->is_object()) return {};

@@ -35,10 +35,6 @@ std::unique_ptr<ChaCha20Poly1305> payload_cipher(std::span<const std::byte> file
   return std::make_unique<ChaCha20Poly1305>(crypto::hkdf_sha256(file_key, nonce, "payload"));
 }
 
-Error damaged(const std::string& what, const std::string& name) {
-  return Error(ErrorKind::damage, what).with("file", name);
-}
-
 }  // namespace
 
 // ---- sealing
@@ -103,11 +99,12 @@ AgeOpened::AgeOpened(std::unique_ptr<io::Bytes> file, std::span<const AgeIdentit
                     '\0');
   front.resize(file_->read_at(0, std::as_writable_bytes(std::span(front))));
   auto header = open_age_header(front, identities, name_);
-  if (header.size + kNonceSize > front.size()) throw damaged("this is no whole file of age", name_);
+  if (header.size + kNonceSize > front.size())
+    throw damaged_age_file("this is no whole file of age", name_);
 
   payload_ = header.size + kNonceSize;
   constexpr auto kTag = std::uint64_t{ChaCha20Poly1305::kTagSize};
-  if (file_size < payload_ + kTag) throw damaged("an encrypted file is cut off", name_);
+  if (file_size < payload_ + kTag) throw damaged_age_file("an encrypted file is cut off", name_);
   cipher_ = payload_cipher(header.file_key, bytes_of(front).subspan(header.size, kNonceSize));
   crypto::wipe(header.file_key);
   const auto sealed = file_size - payload_;
@@ -115,7 +112,7 @@ AgeOpened::AgeOpened(std::unique_ptr<io::Bytes> file, std::span<const AgeIdentit
   const auto rest = sealed - last_ * kSealedChunk;
   // Only nothing at all is sealed as an empty chunk.
   if (rest < kTag || (rest == kTag && last_ > 0))
-    throw damaged("an encrypted file is cut off", name_);
+    throw damaged_age_file("an encrypted file is cut off", name_);
   size_ = sealed - (last_ + 1) * kTag;
   open(last_);
 }
@@ -130,10 +127,10 @@ void AgeOpened::open(std::uint64_t chunk) {
   const auto end = std::min(begin + kSealedChunk, file_->size());
   std::vector<std::byte> sealed(static_cast<std::size_t>(end - begin));
   if (file_->read_at(begin, sealed) != sealed.size())
-    throw damaged("an encrypted file became shorter while it was read", name_);
+    throw damaged_age_file("an encrypted file became shorter while it was read", name_);
   auto text = cipher_->open(nonce_of(chunk, chunk == last_), sealed);
   if (!text)
-    throw damaged("an encrypted file is not as it was written, or not whole", name_)
+    throw damaged_age_file("an encrypted file is not as it was written, or not whole", name_)
         .with("at", begin);
   chunk_ = std::move(*text);
   opened_ = chunk;

@@ -17,10 +17,6 @@ constexpr std::string_view kX25519 = "X25519";
 constexpr std::string_view kX25519Info = "age-encryption.org/v1/X25519";
 constexpr std::size_t kLine = 64;
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
 /// Without padding.
 std::string encoded(std::span<const std::byte> bytes) {
   auto text = to_base64(bytes);
@@ -35,7 +31,7 @@ std::optional<std::vector<std::byte>> decoded(std::string_view text) {
   while (padded.size() % 4 != 0) padded += '=';
   const auto raw = from_base64(padded);
   if (!raw) return std::nullopt;
-  const auto view = bytes_of(*raw);
+  const auto view = std::as_bytes(std::span(*raw));
   return std::vector<std::byte>(view.begin(), view.end());
 }
 
@@ -158,11 +154,11 @@ Unwrapped unwrap(const Stanza& stanza, const AgeIdentity& identity,
   return Unwrapped::yes;
 }
 
-Error damaged(const std::string& what, const std::string& name) {
+}  // namespace
+
+Error damaged_age_file(const std::string& what, const std::string& name) {
   return Error(ErrorKind::damage, what).with("file", name);
 }
-
-}  // namespace
 
 std::string age_header(std::span<const std::byte> file_key,
                        std::span<const AgeRecipient> recipients) {
@@ -188,13 +184,13 @@ std::string age_header(std::span<const std::byte> file_key,
 AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> identities,
                           const std::string& name) {
   const auto header = HeaderReader(front).read();
-  if (!header) throw damaged("this is no whole file of age", name);
+  if (!header) throw damaged_age_file("this is no whole file of age", name);
   std::vector<std::byte> file_key;
   for (const auto& stanza : header->stanzas)
     for (const auto& identity : identities) {
       const auto unwrapped = file_key.empty() ? unwrap(stanza, identity, file_key) : Unwrapped::no;
       if (unwrapped == Unwrapped::malformed)
-        throw damaged("the header of an encrypted file is damaged", name);
+        throw damaged_age_file("the header of an encrypted file is damaged", name);
     }
   if (file_key.empty())
     throw Error(ErrorKind::refused, "the file is encrypted to others")
@@ -204,7 +200,7 @@ AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> i
                   : "None of the identities that were given reads it: the private key is needed of "
                     "one of the recipients that it was encrypted to.");
   if (!crypto::equal(header_mac(file_key, header->signed_part), header->mac))
-    throw damaged("the header of an encrypted file is not as it was written", name);
+    throw damaged_age_file("the header of an encrypted file is not as it was written", name);
   return {std::move(file_key), header->size};
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "store/age_keys.h"
 
 namespace weir::store {
@@ -21,6 +22,9 @@ inline constexpr std::size_t kLargestAgeHeader = 64 * 1024;
 /// At least one recipient. Throws Error{usage} for one that nothing can be encrypted to.
 [[nodiscard]] std::string age_header(std::span<const std::byte> file_key,
                                      std::span<const AgeRecipient> recipients);
+
+/// Of kind damage, with the file's name.
+[[nodiscard]] Error damaged_age_file(const std::string& what, const std::string& name);
 
 struct AgeHeader {
   std::vector<std::byte> file_key{};  ///< to be wiped by who has it

@@ -24,7 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kRenewBefore = 5min;
-constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
+constexpr std::uint64_t kLargestAnswer = std::uint64_t{1} << 20;
 
 Error wrong_file(const std::string& path, const std::string& what) {
   return Error(ErrorKind::usage, what).with("file", path);
@@ -105,7 +105,7 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
         .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", path));
   auto name = text("AWS_PROFILE");
   if (name.empty()) name = "default";
-  const Secret content(io::read_small_file(path, kLargest));
+  const Secret content(io::read_small_file(path, kLargestAnswer));
   const auto profile = read_profile(content.reveal(), name);
   if (profile) {
     if (auto found = credentials_of(*profile)) {
@@ -151,7 +151,7 @@ std::string CredentialChain::state_of_files() const {
 }
 
 Credentials CredentialChain::of_command(const std::string& command) const {
-  const auto [text, status] = run_for_secret(command, kLargest);
+  const auto [text, status] = run_for_secret(command, kLargestAnswer);
   if (status != 0)
     throw Error(ErrorKind::retry, "the command for the store's credentials has failed")
         .with("status", status)
@@ -185,7 +185,7 @@ std::optional<Credentials> CredentialChain::of_web_identity() {
   const auto role = text("AWS_ROLE_ARN");
   if (file.empty() || role.empty()) return std::nullopt;
   // Read each time: who mounts it there replaces it before its end.
-  const Secret token{std::string(trimmed(io::read_small_file(file, kLargest)))};
+  const Secret token{std::string(trimmed(io::read_small_file(file, kLargestAnswer)))};
   auto session = text("AWS_ROLE_SESSION_NAME");
   if (session.empty()) session = "pgweir";
   auto endpoint = text("AWS_ENDPOINT_URL_STS");
@@ -216,7 +216,7 @@ std::optional<Credentials> CredentialChain::of_container() {
   if (url.empty()) return std::nullopt;
   auto token = text("AWS_CONTAINER_AUTHORIZATION_TOKEN");
   if (const auto file = text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !file.empty())
-    token = trimmed(io::read_small_file(file, kLargest));
+    token = trimmed(io::read_small_file(file, kLargestAnswer));
   Request request{.method = "GET", .url = url};
   if (!token.empty()) request.headers.push_back({"Authorization", token});
   const Secret answer(fetch(local_, request, kWho));

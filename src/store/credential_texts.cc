@@ -13,8 +13,6 @@ namespace weir::store {
 
 namespace {
 
-using Json = nlohmann::json;
-
 std::string value_of(const Profile& profile, const std::string& name) {
   const auto found = profile.find(name);
   return found == profile.end() ? std::string() : found->second;
@@ -69,7 +67,7 @@ std::optional<std::chrono::sys_seconds> parse_expiration(const std::string& text
 }
 
 std::optional<Credentials> parse_credentials(std::string_view text) {
-  const auto json = Json::parse(text, nullptr, false);
+  const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return std::nullopt;
   const auto value = [&](const char* name) {
     const auto found = json.find(name);

@@ -14,7 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPage = 1000;  ///< objects of a listing, and files that are asked for at once
 /// Somebody else sends the archive.
 constexpr auto kLockAgain = 1s;
 /// A listing takes a hundredth of the time at most.
@@ -341,7 +340,7 @@ void Follow::ask() {
     for (const auto& [item, pending] : pending_)
       if (!pending.offered) {
         items.push_back(item);
-        if (items.size() == kPage) break;
+        if (items.size() == kListingPage) break;
       }
   }
   bool to_look = false;
@@ -382,7 +381,7 @@ void Follow::ask() {
   }
   if (items.empty()) return;
   auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
-    return store_.list(layout_.wal_prefix(), after, kPage);
+    return store_.list(layout_.wal_prefix(), after, kListingPage);
   });
   note_success();
   const Threads::Lock lock(*mutex_);

@@ -9,7 +9,6 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;  ///< objects of a listing
 constexpr std::chrono::seconds kAgain{10};
 
 }  // namespace
@@ -23,7 +22,7 @@ void Follow::audit() {
     if (!audit_) audit_.emplace(plan_->mark(), layout_);
   }
   if (const auto after = audit_->after()) {
-    audit_->take(store_.list(layout_.wal_prefix(), *after, kPage));
+    audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
     return;
   }
   next_audit_ = threads_.now() + options_.audit_every;
@@ -34,7 +33,7 @@ void Follow::audit() {
     if (stopping_) return;
     // Once more: it may have been put there since, or have been listed in the moment of a change.
     bool there = false;
-    for (const auto& object : store_.list(layout_.key(segment), "", kPage).objects) {
+    for (const auto& object : store_.list(layout_.key(segment), "", kListingPage).objects) {
       const auto name = layout_.file_of(object.key);
       const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
       there = there || (file && !file->partial);

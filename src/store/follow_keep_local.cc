@@ -9,7 +9,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPage = 1000;  ///< objects of a listing
 constexpr auto kKeepAgain = 10s;
 constexpr auto kKeepAtLeastEvery = 60s;
 /// Looking takes a hundredth of the time at most.
@@ -76,7 +75,7 @@ void Follow::remove_stored(const Tools& tools) {
     for (const auto& segment : number.segments) items.push_back({segment.timeline(), segment});
   std::sort(items.begin(), items.end());
   const auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
-    return store_.list(layout_.wal_prefix(), after, kPage);
+    return store_.list(layout_.wal_prefix(), after, kListingPage);
   });
   // As before a prune: a crash must not bring an earlier file of slots back, which asks for more.
   if (!plan.numbers.empty()) archive_.sync();

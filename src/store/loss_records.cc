@@ -15,20 +15,13 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;
-constexpr std::uint64_t kLargest = 64 * 1024;
-
-std::string digest_of(crypto::Digest::Kind kind, std::span<const std::byte> bytes) {
-  crypto::Digest digest(kind);
-  digest.add(bytes);
-  return crypto::to_hex(digest.finish());
-}
+constexpr std::uint64_t kLargestRecord = 64 * 1024;
 
 /// nullopt: gone by now.
 std::optional<std::vector<std::byte>> read(io::Shelf& archive, const std::string& name) {
   const auto file = archive.open_bytes(name);
   if (!file) return std::nullopt;
-  std::vector<std::byte> content(static_cast<std::size_t>(std::min(file->size(), kLargest)));
+  std::vector<std::byte> content(static_cast<std::size_t>(std::min(file->size(), kLargestRecord)));
   content.resize(file->read_at(0, content));
   return content;
 }
@@ -47,7 +40,7 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
   std::string after;
   for (bool more = true; more;) {
     const auto page =
-        insist(patience, [&] { return store.list(layout.records_prefix(), after, kPage); });
+        insist(patience, [&] { return store.list(layout.records_prefix(), after, kListingPage); });
     more = page.more && !page.objects.empty();
     for (const auto& object : page.objects) {
       after = object.key;
@@ -59,13 +52,13 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
     const auto key = layout.key_of(name);
     const auto content = read(archive, name);
     if (!key || !content) continue;
-    const auto md5 = digest_of(crypto::Digest::Kind::md5, *content);
+    const auto md5 = crypto::digest_of(crypto::Digest::Kind::md5, *content);
     // With encryption by the store an ETag is no MD5: then it is put again, which does no harm.
     if (const auto found = there.find(*key); found != there.end() && found->second == md5) continue;
     MemoryBytes bytes(*content);
     insist(patience, [&] {
       store.put(*key, {.bytes = &bytes,
-                       .sha256 = digest_of(crypto::Digest::Kind::sha256, *content),
+                       .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, *content),
                        .md5 = md5});
       return true;
     });

@@ -10,7 +10,6 @@
 #include "base/text.h"
 #include "crypto/digest.h"
 #include "crypto/primitives.h"
-#include "wal/segment.h"
 
 namespace weir::store {
 
@@ -74,6 +73,10 @@ std::string_view to_string(ManifestEntry::Kind kind) {
   return std::find_if(kKinds.begin(), kKinds.end(),
                       [&](const auto& each) { return each.first == kind; })
       ->second;
+}
+
+std::string place_of(wal::SegmentName segment) {
+  return segment.to_string().substr(wal::kTimelineDigits);
 }
 
 std::string hash_of_line(std::string_view text) {

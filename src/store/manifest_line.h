@@ -7,6 +7,7 @@
 
 #include "wal/lsn.h"
 #include "wal/pg_time.h"
+#include "wal/segment.h"
 
 namespace weir::store {
 
@@ -59,6 +60,8 @@ struct ManifestLine {
 [[nodiscard]] std::string hash_of_line(std::string_view text);
 /// What stands before a chain's first line: no line of one chain can be the first of another.
 [[nodiscard]] std::string genesis_of(std::string_view chain);
+/// A name without its timeline: what is behind "begin" goes, on all timelines.
+[[nodiscard]] std::string place_of(wal::SegmentName segment);
 /// 64 digits in lower case.
 [[nodiscard]] bool is_manifest_hash(std::string_view text);
 

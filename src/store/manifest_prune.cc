@@ -13,21 +13,13 @@ namespace {
 
 using Kind = ManifestEntry::Kind;
 
-constexpr std::size_t kPage = 1000;
-
-/// Without its timeline: a prune is for all of them.
-std::string position_of(wal::SegmentName segment) {
-  constexpr std::size_t kTimelineDigits = 8;
-  return segment.to_string().substr(kTimelineDigits);
-}
-
 /// How many of the chain's objects, from its first one on, tell of nothing but what goes, and of
 /// histories. Its last object stays in any case.
 std::size_t needless_at_front(const ManifestChain& chain, wal::SegmentName begin) {
   const auto objects = (chain.lines.size() + kManifestLines - 1) / kManifestLines;
   for (std::size_t i = 0; i < chain.lines.size(); ++i) {
     const auto segment = segment_of_object(chain.lines[i].entry.name);
-    if (segment && position_of(*segment) >= position_of(begin)) return i / kManifestLines;
+    if (segment && place_of(*segment) >= place_of(begin)) return i / kManifestLines;
   }
   return objects == 0 ? 0 : objects - 1;
 }
@@ -76,7 +68,7 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
   const auto list = [&](const std::string& prefix, const auto& is_needless) {
     std::string after;
     for (bool more = true; more;) {
-      const auto page = insist(patience, [&] { return store.list(prefix, after, kPage); });
+      const auto page = insist(patience, [&] { return store.list(prefix, after, kListingPage); });
       more = page.more && !page.objects.empty();
       for (const auto& object : page.objects) {
         after = object.key;
@@ -86,7 +78,7 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
   };
   list(OpenObject::prefix(layout), [&](const std::string& key) {
     const auto object = OpenObject::parse(layout, key);
-    return object && position_of(object->segment) < position_of(begin);
+    return object && place_of(object->segment) < place_of(begin);
   });
   const auto prunes = read_prunes(store, layout, keys, patience);
   if (!prunes) return needless;

@@ -17,14 +17,12 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;  ///< objects of a listing
-
 template <typename Take>
 void for_each_object(ObjectStore& store, const std::string& prefix, const Patience& patience,
                      Take take) {
   std::string after;
   for (bool more = true; more;) {
-    const auto page = insist(patience, [&] { return store.list(prefix, after, kPage); });
+    const auto page = insist(patience, [&] { return store.list(prefix, after, kListingPage); });
     more = page.more && !page.objects.empty();
     for (const auto& object : page.objects) {
       after = object.key;

@@ -18,12 +18,6 @@ using Kind = ManifestEntry::Kind;
 /// So many of one sort are told; the rest is counted.
 constexpr std::size_t kTold = 20;
 
-/// Without its timeline: a prune is for all of them.
-std::string position_of(wal::SegmentName segment) {
-  constexpr std::size_t kTimeline = 8;
-  return segment.to_string().substr(kTimeline);
-}
-
 bool is_md5(const std::string& etag) {
   constexpr std::size_t kDigits = 32;
   return etag.size() == kDigits && etag.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -54,7 +48,7 @@ class Check {
     return !question_.keys_given || chain.proved;
   }
   [[nodiscard]] bool before_begin(wal::SegmentName segment) const {
-    return !begin_.empty() && position_of(segment) < begin_;
+    return !begin_.empty() && place_of(segment) < begin_;
   }
   /// One of many of its sort.
   void find(std::size_t& count, const std::string& text) {
@@ -102,8 +96,8 @@ class Check {
       for (const auto& line : chain.lines) {
         if (line.entry.kind != Kind::begin) continue;
         const auto segment = wal::SegmentName::parse(line.entry.name);
-        if (!segment || position_of(*segment) < begin_) continue;
-        begin_ = position_of(*segment);
+        if (!segment || place_of(*segment) < begin_) continue;
+        begin_ = place_of(*segment);
         report_.begin = line.entry.name;
       }
       // A prune that has cut a chain has seen that it has what those before it had seen.

@@ -14,15 +14,8 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;  ///< objects of a listing
 /// An object may be another one each time it is looked at; not for ever.
 constexpr int kLooks = 4;
-
-std::string digest_of(crypto::Digest::Kind kind, std::string_view text) {
-  crypto::Digest digest(kind);
-  digest.add(std::as_bytes(std::span(text)));
-  return crypto::to_hex(digest.finish());
-}
 
 /// The lines of an object, if it is what its place says; without a look at their links.
 std::optional<std::vector<std::string>> lines_of(const ManifestPlace& place,
@@ -76,7 +69,7 @@ std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t 
   for (;; ++number) {
     const auto content = get_text(store_, manifest_key(layout_, id_, number), kLargestManifest);
     if (!content) break;
-    there_ = There{number, digest_of(crypto::Digest::Kind::md5, *content)};
+    there_ = There{number, crypto::digest_of(crypto::Digest::Kind::md5, *content)};
     const auto found = SignedText::parse(*content);
     signed_as_ours = key_ ? found && found->is_by(key_->public_key()) : !found;
     const auto more = lines_of({id_, number}, found ? found->text : *content);
@@ -142,7 +135,7 @@ void ManifestWriter::start_with_store(const std::string& id) {
   std::optional<std::uint64_t> newest;
   std::string after;
   for (bool more = true; more;) {
-    const auto page = store_.list(prefix, after, kPage);
+    const auto page = store_.list(prefix, after, kListingPage);
     more = page.more && !page.objects.empty();
     for (const auto& object : page.objects) {
       after = object.key;
@@ -208,8 +201,8 @@ void ManifestWriter::put_object(std::uint64_t number, std::span<const std::strin
 void ManifestWriter::put_text(std::uint64_t number, const std::string& text, bool locked) {
   MemoryBytes bytes(std::as_bytes(std::span(text)));
   const Content content{.bytes = &bytes,
-                        .sha256 = digest_of(crypto::Digest::Kind::sha256, text),
-                        .md5 = digest_of(crypto::Digest::Kind::md5, text),
+                        .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, text),
+                        .md5 = crypto::digest_of(crypto::Digest::Kind::md5, text),
                         .locked = locked};
   const auto key = manifest_key(layout_, id_, number);
   const auto is_there = [&] {
@@ -225,7 +218,7 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
     const auto there = head ? get_text(store_, key, kLargestManifest) : std::nullopt;
     there_.reset();
     if (!there) continue;
-    if (head->etag != digest_of(crypto::Digest::Kind::md5, *there)) etags_are_md5_ = false;
+    if (head->etag != crypto::digest_of(crypto::Digest::Kind::md5, *there)) etags_are_md5_ = false;
     // Refused for an object that is the expected one, twice: Ceph refuses each "If-Match" in a
     // bucket with versions.
     if (look > 0 && head->etag == expected) compares_ = false;
@@ -281,7 +274,7 @@ void ManifestWriter::look_again() {
                  store_.name_of(key));
     const auto newest = there_;
     there_.reset();
-    if (there) there_ = There{number, digest_of(crypto::Digest::Kind::md5, *there)};
+    if (there) there_ = There{number, crypto::digest_of(crypto::Digest::Kind::md5, *there)};
     put_text(number, doubt.text, doubt.locked);
     if (newest && newest->number != number) there_ = newest;
   }

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 /// More than we ever write (a run is a line), less than what somebody else may have put there.
-constexpr std::uint64_t kLargest = std::uint64_t{16} << 20;
+constexpr std::uint64_t kLargestMark = std::uint64_t{16} << 20;
 
 std::optional<Mark> parse(const std::string& content) {
   const auto json = Json::parse(content, nullptr, false);
@@ -72,7 +72,7 @@ std::optional<std::string> read_content(io::Shelf& archive) {
   const auto file = archive.open_bytes(std::string(kMarkName));
   if (!file) return std::nullopt;
   const auto size = file->size();
-  if (size > kLargest) return std::nullopt;
+  if (size > kLargestMark) return std::nullopt;
   std::string content(size, '\0');
   content.resize(file->read_at(0, std::as_writable_bytes(std::span(content))));
   return content;

@@ -19,13 +19,11 @@ namespace {
 
 /// What is looked at around a file: a few are enough to tell, and a page of a thousand takes time.
 constexpr std::size_t kAround = 32;
-constexpr std::size_t kPage = 1000;
 /// Files are kept in memory whole up to here: larger ones come in pieces.
 constexpr std::uint64_t kWhole = std::uint64_t{64} << 20;
 constexpr std::uint64_t kLargestSmallFile = std::uint64_t{1} << 20;
 constexpr std::size_t kMostFronts = 64;
 constexpr std::size_t kDigits = 24;
-constexpr std::size_t kTimelineDigits = 8;
 
 /// A key before all that begin with this one, and behind all others before it.
 std::string just_before(std::string key) {
@@ -91,7 +89,7 @@ std::optional<wal::SegmentName> open_segment_of(const std::string& name) {
 /// The one before by its digits alone, as far as they tell without a segment size.
 std::optional<wal::SegmentName> digits_before(wal::SegmentName segment) {
   auto text = segment.to_string();
-  for (std::size_t i = kDigits; i-- > kTimelineDigits * 2;) {
+  for (std::size_t i = kDigits; i-- > wal::kTimelineDigits * 2;) {
     if (text[i] == '0') {
       text[i] = 'F';
       continue;
@@ -217,7 +215,8 @@ std::optional<std::string> NearShelf::read_page(const std::string& prefix, const
 
 void NearShelf::read_all(const std::string& prefix) {
   std::string after;
-  for (auto last = read_page(prefix, after, kPage); last; last = read_page(prefix, after, kPage))
+  for (auto last = read_page(prefix, after, kListingPage); last;
+       last = read_page(prefix, after, kListingPage))
     after = *last;
 }
 
@@ -239,12 +238,12 @@ std::optional<std::string> NearShelf::behind(const std::string& last) const {
   const auto text = segment->to_string();
   if (around_) {
     // What lies where the segment in question does, on this timeline.
-    const auto here = wal::SegmentName::parse(text.substr(0, kTimelineDigits) +
-                                              around_->to_string().substr(kTimelineDigits));
+    const auto here = wal::SegmentName::parse(text.substr(0, wal::kTimelineDigits) +
+                                              around_->to_string().substr(wal::kTimelineDigits));
     if (here)
       if (auto before = just_before(layout_.key(*here)); last < before) return before;
   }
-  return layout_.wal_prefix() + text.substr(0, kTimelineDigits) + "~";
+  return layout_.wal_prefix() + text.substr(0, wal::kTimelineDigits) + "~";
 }
 
 /// From `after` up to the end of the archive, and the records.

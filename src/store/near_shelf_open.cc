@@ -18,9 +18,6 @@ namespace weir::store {
 
 namespace {
 
-/// A segment's front, compressed and sealed, is never larger.
-constexpr std::uint64_t kLargest = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
-
 std::string name_in_archive(wal::SegmentName segment) {
   return archive::SegmentFileName{segment, codec::Method::zstd, true}.to_string();
 }
@@ -47,7 +44,7 @@ std::optional<std::vector<std::byte>> unpack(const OpenObject& object,
     const auto unpacker = codec::make_decompressor(codec::Method::zstd);
     unpacker->feed(packed, [&](std::span<const std::byte> piece) {
       wal.insert(wal.end(), piece.begin(), piece.end());
-      return wal.size() <= kLargest;
+      return wal.size() <= kLargestFile;
     });
     unpacker->finish();
   } catch (const Error& error) {
@@ -112,7 +109,7 @@ std::vector<OpenObject> NearShelf::open_objects(wal::SegmentName segment) {
 /// nullopt: it is not sound, or gone.
 std::optional<std::vector<std::byte>> NearShelf::sound_content(const OpenObject& object) {
   const auto key = object.key(layout_);
-  auto packed = read_whole(store(), key, kLargest, patience_);
+  auto packed = read_whole(store(), key, kLargestFile, patience_);
   if (!packed) return std::nullopt;
   if (object.encrypted) {
     try {
@@ -161,7 +158,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment
   if (objects.size() > 1)
     if (auto best = soundest(objects)) chosen = std::move(best);
   const auto key = chosen->key(layout_);
-  auto packed = read_whole(store(), key, kLargest, patience_);
+  auto packed = read_whole(store(), key, kLargestFile, patience_);
   if (!packed) {
     const std::lock_guard lock(mutex_);
     there_.erase(key);

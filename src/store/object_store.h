@@ -74,6 +74,11 @@ struct Content {
   bool locked = false;  ///< nobody is to remove it for a time, if the store was told one
 };
 
+/// Objects of a listing that are asked for at once: what S3 gives at most (ListObjectsV2).
+inline constexpr std::size_t kListingPage = 1000;
+/// Bytes of one file: the largest segment, and what compressing it in vain or sealing it adds.
+inline constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
+
 /// Objects under keys, written once and whole. Any thread. Nothing is tried again here, but for
 /// credentials that have expired and a clock that differs. Throws StoreError; and what reading the
 /// content or a sink throws.

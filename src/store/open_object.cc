@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::string_view kForm = ".zst";
 constexpr std::size_t kSegmentDigits = 24;
-constexpr std::size_t kTimelineDigits = 8;
 constexpr std::size_t kPositionDigits = 16;
 
 bool is_id(std::string_view text) {
@@ -27,7 +26,7 @@ std::string OpenObject::prefix(const Layout& layout) { return layout.own_key("op
 
 std::string OpenObject::prefix(const Layout& layout, wal::SegmentName segment) {
   const auto name = segment.to_string();
-  return prefix(layout) + name.substr(0, kTimelineDigits) + "/" + name + ".";
+  return prefix(layout) + name.substr(0, wal::kTimelineDigits) + "/" + name + ".";
 }
 
 std::string OpenObject::key(const Layout& layout) const {
@@ -39,8 +38,9 @@ std::optional<OpenObject> OpenObject::parse(const Layout& layout, std::string_vi
   const auto all = prefix(layout);
   if (!key.starts_with(all)) return std::nullopt;
   auto rest = key.substr(all.size());
-  if (rest.size() < kTimelineDigits + 1 + kSegmentDigits) return std::nullopt;
-  const auto segment = wal::SegmentName::parse(rest.substr(kTimelineDigits + 1, kSegmentDigits));
+  if (rest.size() < wal::kTimelineDigits + 1 + kSegmentDigits) return std::nullopt;
+  const auto segment =
+      wal::SegmentName::parse(rest.substr(wal::kTimelineDigits + 1, kSegmentDigits));
   if (!segment || !key.starts_with(prefix(layout, *segment))) return std::nullopt;
   rest = key.substr(prefix(layout, *segment).size());
   OpenObject object{.segment = *segment, .end = {}, .id = {}};

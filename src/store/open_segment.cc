@@ -19,7 +19,6 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;
 constexpr std::size_t kPiece = 256 * 1024;
 /// It is sent again and again: quick is better than small.
 constexpr codec::Compression kCompression{codec::Method::zstd, 1};
@@ -109,7 +108,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
   // Whoever has sent them: the whole segment is there.
   std::string after;
   while (std::exchange(looks_, false)) {
-    const auto page = store_.list(OpenObject::prefix(layout_), after, kPage);
+    const auto page = store_.list(OpenObject::prefix(layout_), after, kListingPage);
     for (const auto& each : page.objects) {
       after = each.key;
       const auto object = OpenObject::parse(layout_, each.key);
@@ -124,8 +123,8 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   std::string kept;
-  for (std::size_t from = 0; from < keys.size(); from += kPage) {
-    const auto some = std::span(keys).subspan(from, std::min(kPage, keys.size() - from));
+  for (std::size_t from = 0; from < keys.size(); from += kListingPage) {
+    const auto some = std::span(keys).subspan(from, std::min(kListingPage, keys.size() - from));
     for (const auto& each : store_.remove(some)) kept = store_.name_of(each.key) + ": " + each.why;
   }
   return kept;

@@ -20,8 +20,6 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;
-
 /// The chain that tells of published segments: whoever publishes is not the archiver, and may not
 /// wait for its lock.
 constexpr const char* kPublishedChain = "published";
@@ -34,18 +32,12 @@ struct Form {
 };
 std::vector<Form> forms_of(ObjectStore& store, const Layout& layout, wal::SegmentName segment) {
   std::vector<Form> forms;
-  for (const auto& object : store.list(layout.key(segment), "", kPage).objects)
+  for (const auto& object : store.list(layout.key(segment), "", kListingPage).objects)
     if (const auto name = layout.file_of(object.key))
       if (const auto file = archive::SegmentFileName::parse(*name);
           file && file->segment == segment && !file->partial)
         forms.push_back({*file, object.key, object.key.ends_with(kAgeSuffix)});
   return forms;
-}
-
-std::string digest_of(crypto::Digest::Kind kind, std::span<const std::byte> bytes) {
-  crypto::Digest digest(kind);
-  digest.add(bytes);
-  return crypto::to_hex(digest.finish());
 }
 
 std::vector<std::byte> packed(codec::Compression form, std::span<const std::byte> wal) {
@@ -117,7 +109,8 @@ std::optional<bool> agrees(ObjectStore& store, const std::string& key,
 std::string hmac_of_front(const PaddedSegment& padded, std::uint64_t upto,
                           std::span<const std::byte> compare_key) {
   const auto front = std::span(padded.wal).first(static_cast<std::size_t>(upto));
-  return hmac_of_wal(compare_key, padded.segment, digest_of(crypto::Digest::Kind::sha256, front));
+  return hmac_of_wal(compare_key, padded.segment,
+                     crypto::digest_of(crypto::Digest::Kind::sha256, front));
 }
 
 /// What is there under one of the segment's names, and how it stands to ours.

@@ -32,7 +32,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPage = 1000;  ///< objects
 /// Between looks whether somebody asks us to stop.
 constexpr auto kSlice = 100ms;
 
@@ -189,7 +188,7 @@ void Push::prepare() {
   mirror_losses(archive_, listing, store_, layout_, {options_.retry_for, options_.seed});
   there_ = forms_there(plan_->pending(), cluster_.segment_size, layout_, [&](const auto& after) {
     if (stopping()) return ObjectPage();
-    return insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kPage); });
+    return insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kListingPage); });
   });
   timelines_ = archive::Timelines::read(archive_, listing);
   uploader_ =

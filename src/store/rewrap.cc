@@ -25,15 +25,8 @@ namespace {
 constexpr const char* kChain = "rewrap";
 /// So many at once are in memory, and share a manifest object that is put.
 constexpr std::size_t kAtOnce = 4;
-constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
 /// Metadata that say to whom, without saying who that is.
 constexpr const char* kFor = "pgweir-recipients";
-
-std::string digest_of(crypto::Digest::Kind kind, std::span<const std::byte> bytes) {
-  crypto::Digest digest(kind);
-  digest.add(bytes);
-  return crypto::to_hex(digest.finish());
-}
 
 /// The same for the same recipients in any order.
 std::string name_of(std::vector<AgeRecipient> recipients) {
@@ -136,7 +129,7 @@ class Rewrap {
       return there ? std::optional(std::move(whole)) : std::nullopt;
     });
     if (!bytes) return;
-    const auto* const line = line_of(name, digest_of(crypto::Digest::Kind::sha256, *bytes));
+    const auto* const line = line_of(name, crypto::digest_of(crypto::Digest::Kind::sha256, *bytes));
     if (line == nullptr && !chains_.empty())
       return leave(name, told_.contains(name) ? "it is not what was stored"
                                               : "no line of the manifest tells of it");
@@ -176,8 +169,8 @@ class Rewrap {
     for (auto& each : ready_) {
       each.entry.kind = ManifestEntry::Kind::rewrapped;
       each.entry.size = each.bytes.size();
-      each.entry.sha256 = digest_of(crypto::Digest::Kind::sha256, each.bytes);
-      each.entry.md5 = digest_of(crypto::Digest::Kind::md5, each.bytes);
+      each.entry.sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, each.bytes);
+      each.entry.md5 = crypto::digest_of(crypto::Digest::Kind::md5, each.bytes);
       each.metadata["pgweir-sha256"] = each.entry.sha256;
       each.metadata[kFor] = for_;
       if (!chains_.empty()) writer_.append(each.entry);

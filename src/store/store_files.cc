@@ -22,10 +22,6 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::size_t kPage = 1000;
-/// Of one file: the largest segment, and what compressing it in vain adds.
-constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
-
 /// The form to be read, of those that the store has.
 struct StoredForm {
   archive::SegmentFileName file;
@@ -34,7 +30,7 @@ struct StoredForm {
 std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
                                     wal::SegmentName segment) {
   std::optional<StoredForm> best;
-  for (const auto& object : store.list(layout.key(segment), "", kPage).objects) {
+  for (const auto& object : store.list(layout.key(segment), "", kListingPage).objects) {
     const auto name = layout.file_of(object.key);
     const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
     if (file && !file->partial && file->segment == segment &&
@@ -72,7 +68,7 @@ void for_each_file(ObjectStore& store, const Layout& layout,
                    const std::function<bool(const StoredFile&)>& take) {
   std::string after;
   for (bool more = true; more;) {
-    const auto page = store.list(layout.wal_prefix(), after, kPage);
+    const auto page = store.list(layout.wal_prefix(), after, kListingPage);
     more = page.more && !page.objects.empty();
     for (const auto& object : page.objects) {
       after = object.key;

@@ -34,6 +34,10 @@ class SegmentSize {
   std::uint64_t bytes_ = 16 * 1024 * 1024;
 };
 
+/// Of a segment\'s name: its first digits are the timeline (XLogFileName(),
+/// access/xlog_internal.h).
+inline constexpr std::size_t kTimelineDigits = 8;
+
 /// The name of a WAL segment file: 24 hex digits, timeline, then the segment number split into
 /// "log" and "seg" (XLogFileName in access/xlog_internal.h). What number the digits stand for
 /// depends on the segment size, so the digits are kept and read with a size when needed.

@@ -14,7 +14,7 @@ namespace {
 
 using status::SegnoRange;
 using Report = status::StatusReport;
-using Kind = Tree::Piece::Kind;
+using PieceKind = Tree::Piece::Kind;
 
 /// More pieces of a row than this are joined where they lie closer than a pixel or two.
 constexpr std::size_t kMostPieces = 300;
@@ -86,7 +86,7 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
                 Tree::Row& row) {
   const auto& size = *report.segment_size;
   const auto origin = left_from(report, one.timeline);
-  const auto add = [&](Kind kind, const SegnoRange& range, std::string_view what) {
+  const auto add = [&](PieceKind kind, const SegnoRange& range, std::string_view what) {
     auto from = size.start(range.begin);
     if (origin) from = std::max(from, std::min(origin->switchpoint, size.start(range.end)));
     row.pieces.push_back(
@@ -94,15 +94,17 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
          fmt::format("timeline {}: {} {}, {}", one.timeline, segments_text(range), what,
                      range_text(size.start(range.begin), size.start(range.end)))});
   };
-  for (const auto& range : one.only_stored) add(Kind::stored, range, "in the object store alone");
+  for (const auto& range : one.only_stored)
+    add(PieceKind::stored, range, "in the object store alone");
   for (const auto& range : status::without(one.finished, one.only_stored))
-    add(Kind::finished, range, "archived");
-  for (const auto& range : one.unfinished) add(Kind::unfinished, range, "unfinished (.partial)");
+    add(PieceKind::finished, range, "archived");
+  for (const auto& range : one.unfinished)
+    add(PieceKind::unfinished, range, "unfinished (.partial)");
   join_close(row.pieces);
   for (const auto& loss : report.lost_branches)
     if (loss.timeline == one.timeline)
       row.pieces.push_back(
-          {Kind::lost, scale(loss.begin), scale(loss.end),
+          {PieceKind::lost, scale(loss.begin), scale(loss.end),
            fmt::format("timeline {}: left behind by a failover to timeline {}, {}", loss.timeline,
                        loss.next_timeline, range_text(loss.begin, loss.end))});
   std::vector<Tree::Piece> holes;
@@ -112,7 +114,7 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
     const bool known = std::any_of(report.holes.begin(), report.holes.end(), [&](const auto& hole) {
       return hole.acknowledged && hole.from <= from && to <= hole.to;
     });
-    const auto kind = known ? Kind::known_hole : Kind::hole;
+    const auto kind = known ? PieceKind::known_hole : PieceKind::hole;
     const auto begin = std::min(scale(from), 1 - kLeastHole);
     holes.push_back(
         {kind, begin, std::max(scale(to), begin + kLeastHole),

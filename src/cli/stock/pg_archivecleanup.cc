@@ -27,7 +27,6 @@ namespace {
 
 constexpr int kUsageStatus = 2;
 constexpr std::size_t kSegmentDigits = 24;
-constexpr std::size_t kTimelineDigits = 8;
 constexpr auto kName = kPgArchivecleanup;
 
 bool is_hex(std::string_view text) {
@@ -85,7 +84,7 @@ struct Settings {
 /// The position of the first file that stays. The original knows no slots; where there are none,
 /// nor do we.
 std::string first_to_stay(io::Directory& directory, const Settings& settings) {
-  auto first = settings.oldest.substr(kTimelineDigits);
+  auto first = settings.oldest.substr(wal::kTimelineDigits);
   const auto kept = archive::read_slots(directory);
   if (!kept) return first;
   const auto identity = archive::read_identity(directory, archive::list_archive(directory));
@@ -94,8 +93,8 @@ std::string first_to_stay(io::Directory& directory, const Settings& settings) {
   for (const auto& slot : kept->slots) {
     if (slot.lost || slot.restart_lsn == wal::Lsn()) continue;
     const auto name = wal::SegmentName(1, size.segno(slot.restart_lsn), size).to_string();
-    if (name.substr(kTimelineDigits) >= first) continue;
-    first = name.substr(kTimelineDigits);
+    if (name.substr(wal::kTimelineDigits) >= first) continue;
+    first = name.substr(wal::kTimelineDigits);
     fmt::print(stderr, "{}: the replication slot \"{}\" holds back what is needed from {} on\n",
                kName, slot.name, slot.restart_lsn);
   }
@@ -111,7 +110,7 @@ int clean(const Settings& settings) {
     if (!is_segment(name) && !is_partial(name) &&
         !(settings.backup_history && is_backup_history(name)))
       continue;
-    const auto position = name.substr(kTimelineDigits);
+    const auto position = name.substr(wal::kTimelineDigits);
     if (position < first) files.emplace_back(position, entry.name);
   }
   std::sort(files.begin(), files.end());

@@ -9,7 +9,7 @@
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 
-namespace weir::archive {
+namespace weir::archive::backup_checkpoint_test {
 namespace {
 
 using codec::Method;
@@ -146,4 +146,4 @@ TEST(RequireCheckpoint, ReadsWhatIsUnfinished) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::backup_checkpoint_test

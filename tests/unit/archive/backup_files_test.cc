@@ -11,7 +11,7 @@
 #include "support/backup_builder.h"
 #include "support/error_of.h"
 
-namespace weir::archive {
+namespace weir::archive::backup_files_test {
 namespace {
 
 using codec::Method;
@@ -142,4 +142,4 @@ TEST(TarFront, LooksAtNoMoreThanItsFront) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::backup_files_test

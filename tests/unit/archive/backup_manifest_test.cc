@@ -9,7 +9,7 @@
 
 #include "support/error_of.h"
 
-namespace weir::archive {
+namespace weir::archive::backup_manifest_test {
 namespace {
 
 /// A file in memory that counts what is read of it.
@@ -126,4 +126,4 @@ TEST(BackupManifest, IsRefusedIfItsRangesDoNotGoOnFromOneAnother) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::backup_manifest_test

@@ -8,7 +8,7 @@
 
 #include "support/error_of.h"
 
-namespace weir::archive {
+namespace weir::archive::backup_point_test {
 namespace {
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(16 << 20);
@@ -171,4 +171,4 @@ TEST(BackupLabel, TellsWhatAnIncrementalBackupBuildsUpon) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::backup_point_test

@@ -7,7 +7,7 @@
 
 #include "support/archive_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::border_test {
 namespace {
 
 using codec::Method;
@@ -352,4 +352,4 @@ TEST(Border, BeginsAfreshWhereTheSegmentBeforeCannotTell) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::border_test

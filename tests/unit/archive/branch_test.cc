@@ -9,7 +9,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::branch_test {
 namespace {
 
 using wal::Lsn;
@@ -272,4 +272,4 @@ TEST(RemarkOnABranch, TellsASetBackPrimaryFromASlowStandby) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::branch_test

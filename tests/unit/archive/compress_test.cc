@@ -11,7 +11,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::compress_test {
 namespace {
 
 using sim::MachineDown;
@@ -434,4 +434,4 @@ TEST(CleanUp, RemovesAPartialOfZerosBesideItsCompressedFormAndNoOther) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::compress_test

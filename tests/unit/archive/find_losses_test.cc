@@ -7,7 +7,7 @@
 
 #include "support/archive_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::find_losses_test {
 namespace {
 
 using codec::Method;
@@ -205,4 +205,4 @@ TEST(FindLosses, FindsTheEndInTheUnfinishedFormThatGoesFurthest) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::find_losses_test

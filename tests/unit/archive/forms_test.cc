@@ -6,7 +6,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::forms_test {
 namespace {
 
 using codec::Method;
@@ -89,4 +89,4 @@ TEST(Forms, OfAListingStandTogetherAndTheOneThatCountsFirst) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::forms_test

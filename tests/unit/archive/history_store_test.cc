@@ -11,7 +11,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::history_store_test {
 namespace {
 
 using sim::MachineDown;
@@ -145,4 +145,4 @@ TEST(HistoryStore, ReadsTheCompressedFormOfOtherArchives) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::history_store_test

@@ -12,7 +12,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::home_test {
 namespace {
 
 using sim::MachineDown;
@@ -183,4 +183,4 @@ TEST(Home, RemovesWhatAKilledOneLeft) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::home_test

@@ -11,7 +11,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::kept_slots_test {
 namespace {
 
 using sim::MachineDown;
@@ -106,4 +106,4 @@ TEST(SlotsLock, IsNotHadWhereNothingCanBeWritten) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::kept_slots_test

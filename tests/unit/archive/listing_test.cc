@@ -13,7 +13,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::listing_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -168,4 +168,4 @@ TEST(Listing, LooksAtUnfinishedFilesOnlyWhereNamesAreAskedFor) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::listing_test

@@ -15,7 +15,7 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::losses_test {
 namespace {
 
 using sim::MachineDown;
@@ -421,4 +421,4 @@ TEST(Losses, HaveNamesThatNobodyElseUses) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::losses_test

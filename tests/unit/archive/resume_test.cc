@@ -16,7 +16,7 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::resume_test {
 namespace {
 
 using sim::SimDisk;
@@ -606,4 +606,4 @@ TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::resume_test

@@ -11,7 +11,7 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::segment_reader_test {
 namespace {
 
 using codec::Method;
@@ -408,4 +408,4 @@ TEST(ReadSegment, GivesTheEndThatIsSoundBehindADamagedFrontAndNoOther) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::segment_reader_test

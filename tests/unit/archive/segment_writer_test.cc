@@ -20,18 +20,18 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::segment_writer_test {
 namespace {
 
 using sim::MachineDown;
 using sim::SimDisk;
 using test::Bytes;
 using test::error_of;
-using testing::Contains;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Not;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 using wal::Lsn;
 using wal::SegmentName;
 using Operation = SimDisk::Operation;
@@ -204,7 +204,7 @@ TEST(SegmentWriter, KeepsWhatItsJobsPromisedThroughAPowerLossAtAnyCall) {
       } catch (const MachineDown&) {
       }
       for (int round = 0; round < 4; ++round) {
-        SCOPED_TRACE(testing::Message() << "call " << n << " round " << round);
+        SCOPED_TRACE(::testing::Message() << "call " << n << " round " << round);
         const auto copy = at_that_call.copy();
         auto& disk = *copy;
         auto acknowledged = acknowledged_then;
@@ -224,7 +224,7 @@ TEST(SegmentWriter, KeepsWhatItsJobsPromisedThroughAPowerLossAtAnyCall) {
           disk.crash_losing_everything();
           expect_archive(disk, end);
         }
-        if (testing::Test::HasFatalFailure() || testing::Test::HasFailure()) return;
+        if (::testing::Test::HasFatalFailure() || ::testing::Test::HasFailure()) return;
       }
     }
   }
@@ -235,7 +235,7 @@ TEST(SegmentWriter, NeverLeavesALaterSegmentFinishedAndAnEarlierOneNot) {
   // segment would never be filled again.
   std::mt19937_64 random(test::seed_or(2));
   for (std::uint64_t n = 1;; ++n) {
-    SCOPED_TRACE(testing::Message() << "call " << n << " of publish()");
+    SCOPED_TRACE(::testing::Message() << "call " << n << " of publish()");
     bool ran_through = false;
     for (int round = 0; round < 60; ++round) {
       SimDisk disk;
@@ -255,7 +255,7 @@ TEST(SegmentWriter, NeverLeavesALaterSegmentFinishedAndAnEarlierOneNot) {
       disk.crash(random);
       expect_no_hole(disk);
       expect_archive(disk, kStart + (2 << 20));  // the names were safe before publish()
-      if (testing::Test::HasFailure()) return;
+      if (::testing::Test::HasFailure()) return;
     }
     if (ran_through) break;
   }
@@ -312,7 +312,7 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
   for (const Scenario& scenario : kScenarios) {
     SCOPED_TRACE(scenario.name);
     for (std::uint64_t n = 1;; ++n) {
-      SCOPED_TRACE(testing::Message() << "call " << n);
+      SCOPED_TRACE(::testing::Message() << "call " << n);
       SimDisk disk;
       bool reached = false;
       disk.set_hook([&](const SimDisk::Call& call) {
@@ -359,7 +359,7 @@ TEST(SegmentWriter, CanBeTriedAgainAfterAFullDiskAtAnyCall) {
       EXPECT_EQ(acknowledged, end);
       disk.crash_losing_everything();
       expect_archive(disk, end);
-      if (testing::Test::HasFailure()) return;
+      if (::testing::Test::HasFailure()) return;
       if (!reached) break;
     }
   }
@@ -393,7 +393,7 @@ TEST(SegmentWriter, AcknowledgesNothingAfterAFailedSyncOrClose) {
     if (scenario.spare) continue;  // its sync is not that of a job
     SCOPED_TRACE(scenario.name);
     for (std::uint64_t n = 1;; ++n) {
-      SCOPED_TRACE(testing::Message() << "call " << n);
+      SCOPED_TRACE(::testing::Message() << "call " << n);
       SimDisk disk;
       bool reached = false;
       bool failed = false;
@@ -416,7 +416,7 @@ TEST(SegmentWriter, AcknowledgesNothingAfterAFailedSyncOrClose) {
       std::mt19937_64 random(n);
       disk.crash(random);
       expect_archive(disk, acknowledged);
-      if (testing::Test::HasFailure()) return;
+      if (::testing::Test::HasFailure()) return;
       if (!reached) break;
     }
   }
@@ -534,7 +534,7 @@ TEST(SegmentWriter, RefusesOtherWalInTheTrustedRangeAndOnlyThere) {
                         Case{"within", 300'000, true}, Case{"its last byte", 599'999, true},
                         Case{"behind it", 600'000, false}}) {
     for (const std::size_t piece : {std::size_t{777}, std::size_t{1 << 20}}) {
-      SCOPED_TRACE(testing::Message() << c.name << " in pieces of " << piece);
+      SCOPED_TRACE(::testing::Message() << c.name << " in pieces of " << piece);
       SimDisk disk;
       Bytes held(stream().begin(), stream().begin() + 700'000);
       held[c.wrong_at] ^= std::byte{1};
@@ -754,8 +754,8 @@ TEST(SegmentWriter, LetsJobsRunOnSeveralThreadsWhileItWrites) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_THAT(finished,
-              testing::UnorderedElementsAre(SegmentName(1, 3, kSize), SegmentName(1, 4, kSize),
-                                            SegmentName(1, 5, kSize), SegmentName(1, 6, kSize)));
+              ::testing::UnorderedElementsAre(SegmentName(1, 3, kSize), SegmentName(1, 4, kSize),
+                                              SegmentName(1, 5, kSize), SegmentName(1, 6, kSize)));
   disk.crash_losing_everything();
   expect_archive(disk, end);
 }
@@ -894,4 +894,4 @@ TEST(SegmentWriter, LetsAJobThatFoundNoSpaceAtAllBeTriedAgain) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::segment_writer_test

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace weir::archive {
+namespace weir::archive::serving_view_test {
 namespace {
 
 using wal::Lsn;
@@ -86,4 +86,4 @@ TEST(ServingView, IsToldInPostgreSQLsWords) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::serving_view_test

@@ -10,7 +10,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::sizes_test {
 namespace {
 
 using codec::Method;
@@ -265,4 +265,4 @@ TEST(SkipWrongSizes, TakesOutWhatCannotBeASegment) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::sizes_test

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "support/backup_builder.h"
 
-namespace weir::archive {
+namespace weir::archive::tar_reader_test {
 namespace {
 
 using test::tar;
@@ -119,4 +119,4 @@ TEST(TarReader, StopsWhereTheVisitorHasEnough) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::tar_reader_test

@@ -6,7 +6,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::timelines_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -190,4 +190,4 @@ TEST(Coverage, IgnoresNamesThatTheSegmentSizeDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::timelines_test

@@ -11,7 +11,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::archive {
+namespace weir::archive::upkeep_test {
 namespace {
 
 using sim::SimDisk;
@@ -92,4 +92,4 @@ TEST(Upkeep, LetsAPruneBeginOnAFullDiskAndNoImport) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::upkeep_test

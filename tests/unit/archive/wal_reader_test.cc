@@ -10,7 +10,7 @@
 #include "support/archive_builder.h"
 #include "support/bytes.h"
 
-namespace weir::archive {
+namespace weir::archive::wal_reader_test {
 namespace {
 
 using codec::Method;
@@ -296,4 +296,4 @@ TEST(WalReader, EntersAFileInTheMiddle) {
 }
 
 }  // namespace
-}  // namespace weir::archive
+}  // namespace weir::archive::wal_reader_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir {
+namespace weir::backoff_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -43,4 +43,4 @@ TEST(Backoff, IsDecidedByItsSeedAlone) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::backoff_test

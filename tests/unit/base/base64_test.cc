@@ -4,7 +4,7 @@
 
 #include "support/bytes.h"
 
-namespace weir {
+namespace weir::base64_test {
 namespace {
 
 TEST(Base64, IsThatOfTheRfc) {
@@ -45,4 +45,4 @@ TEST(Base64, TakesOneTextForEachValueOnly) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::base64_test

@@ -6,7 +6,7 @@
 
 #include "base/descriptor.h"
 
-namespace weir {
+namespace weir::colour_test {
 namespace {
 
 TEST(Colour, IsForTheWordsThatDecide) {
@@ -58,4 +58,4 @@ TEST(Colour, IsForATerminalThatWantsIt) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::colour_test

@@ -7,7 +7,7 @@
 
 #include "wal/lsn.h"
 
-namespace weir {
+namespace weir::error_test {
 namespace {
 
 TEST(Error, PutsMessageAndContextOnOneLineAndKeepsTheHintApart) {
@@ -110,4 +110,4 @@ TEST(CheckDeathTest, AbortsWithPlaceAndExpression) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::error_test

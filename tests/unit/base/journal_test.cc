@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir {
+namespace weir::journal_test {
 namespace {
 
 TEST(Journal, MarksEachLine) {
@@ -13,4 +13,4 @@ TEST(Journal, MarksEachLine) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::journal_test

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace weir {
+namespace weir::log_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -49,4 +49,4 @@ TEST(Log, WritesAnErrorWithoutHintOnOneLine) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::log_test

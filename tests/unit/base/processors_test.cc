@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-namespace weir {
+namespace weir::processors_test {
 namespace {
 
 TEST(UsableProcessors, AreThoseThatTheProcessMayRunOn) {
@@ -21,4 +21,4 @@ TEST(UsableProcessors, AreThoseThatTheProcessMayRunOn) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::processors_test

@@ -7,7 +7,7 @@
 
 #include "base/units.h"
 
-namespace weir {
+namespace weir::text_test {
 namespace {
 
 TEST(Text, IsTrimmedAtBothEnds) {
@@ -36,4 +36,4 @@ TEST(Time, IsWrittenForPeopleAndForPrograms) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::text_test

@@ -10,10 +10,10 @@
 #include "cli/password.h"
 #include "cli/suggest.h"
 
-namespace weir::cli {
+namespace weir::cli::arguments_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 std::string jobs_of(const std::string& text) {
   if (text == "many") throw Error(ErrorKind::usage, "not a number").hint("Such as 4.");
@@ -198,7 +198,7 @@ TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
       told = std::string(error.what()) + " | " + error.hint();
     }
     EXPECT_THAT(told, HasSubstr(each.complaint));
-    EXPECT_THAT(told, testing::Not(HasSubstr("secret")));
+    EXPECT_THAT(told, ::testing::Not(HasSubstr("secret")));
   }
 }
 
@@ -421,4 +421,4 @@ TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::arguments_test

@@ -10,10 +10,10 @@
 
 #include "cli/commands.h"
 
-namespace weir::cli {
+namespace weir::cli::config_file_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
 TEST(ConfigFile, FindsALineWithAPassword) {
@@ -37,7 +37,7 @@ TEST(ConfigFile, FindsALineWithAPassword) {
   }
 }
 
-class ConfigFileTest : public testing::Test {
+class ConfigFileTest : public ::testing::Test {
  protected:
   ConfigFileTest() {
     std::string pattern = fs::temp_directory_path() / "pgweir-config-XXXXXX";
@@ -107,4 +107,4 @@ TEST(Commands, HaveConfigAndHelpForTheCommandLineOnly) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::config_file_test

@@ -13,7 +13,7 @@
 #include "cli/help.h"
 #include "cli/stock/stand_ins.h"
 
-namespace weir::cli {
+namespace weir::cli::manual_test {
 namespace {
 
 std::set<std::string> long_options(const std::string& text) {
@@ -93,4 +93,4 @@ TEST(Help, FitsA80ColumnTerminal) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::manual_test

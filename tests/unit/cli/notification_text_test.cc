@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace weir::cli {
+namespace weir::cli::notification_text_test {
 namespace {
 
 const WallTime kTime(std::chrono::milliseconds(1'700'000'000'123));
@@ -50,4 +50,4 @@ TEST(ListeningJson, SaysSinceWhenSomethingMayBeMissed) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::notification_text_test

@@ -5,10 +5,10 @@
 
 #include "daemon/logger.h"
 
-namespace weir::cli {
+namespace weir::cli::progress_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 using receive::StreamSnapshot;
 using receive::Time;
@@ -183,4 +183,4 @@ TEST(LogMessage, CannotForgeLinesOrMoveTheCursor) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::progress_test

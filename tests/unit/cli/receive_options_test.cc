@@ -7,10 +7,10 @@
 
 #include "cli/commands.h"
 
-namespace weir::cli {
+namespace weir::cli::receive_options_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 
 ReceiveRequest parse(std::vector<std::string> words, const std::string& file = "") {
@@ -184,7 +184,7 @@ TEST(ReceiveOptions, NeverShowsAPasswordInAComplaint) {
   for (const auto* conninfo : {"host=a password=geheim port", "password=geheim hst=b",
                                "postgresql://u:geheim@h:x y/", "password='geheim"}) {
     SCOPED_TRACE(conninfo);
-    EXPECT_THAT(complaint({"-d", conninfo}), testing::Not(HasSubstr("geheim")));
+    EXPECT_THAT(complaint({"-d", conninfo}), ::testing::Not(HasSubstr("geheim")));
   }
 }
 
@@ -266,4 +266,4 @@ TEST(ReceiveOptions, NamesTheLineOfAFileForWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::receive_options_test

@@ -5,10 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
-namespace weir::cli {
+namespace weir::cli::slot_table_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 SlotRow slot(std::string status, bool active, std::optional<std::int64_t> retained) {
   SlotRow row{"weir", "physical", "0/2000000", {}};
@@ -58,4 +58,4 @@ TEST(SlotList, IsATable) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::slot_table_test

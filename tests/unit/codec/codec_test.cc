@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "support/bytes.h"
 
-namespace weir::codec {
+namespace weir::codec::codec_test {
 namespace {
 
 using test::Bytes;
@@ -504,4 +504,4 @@ TEST(Codec, IgnoresOnlyTheChecksumWhereItIsToldTo) {
 }
 
 }  // namespace
-}  // namespace weir::codec
+}  // namespace weir::codec::codec_test

@@ -10,7 +10,7 @@
 
 #include "support/bytes.h"
 
-namespace weir::codec {
+namespace weir::codec::size_claim_test {
 namespace {
 
 using test::Bytes;
@@ -76,4 +76,4 @@ TEST(SizeClaim, IsNoneWhereTheWriterDidNotSay) {
 }
 
 }  // namespace
-}  // namespace weir::codec
+}  // namespace weir::codec::size_claim_test

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "support/archive_builder.h"
 
-namespace weir::compress {
+namespace weir::compress::compress_test {
 namespace {
 
 using archive::is_leftover;
@@ -354,4 +354,4 @@ TEST(Convert, EndsIfTheDiskIsFull) {
 }
 
 }  // namespace
-}  // namespace weir::compress
+}  // namespace weir::compress::compress_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::compress {
+namespace weir::compress::memory_plan_test {
 namespace {
 
 constexpr std::uint64_t kMB = 1 << 20;
@@ -23,7 +23,7 @@ TEST(ConversionMemoryPlan, StaysBelowEveryLimit) {
   for (const std::uint64_t megabytes : {1, 16, 64, 1024})
     for (int level = 1; level <= 22; ++level)
       for (std::uint64_t limit = 1; limit <= 1024; limit += 1 + limit / 32) {
-        SCOPED_TRACE(testing::Message()
+        SCOPED_TRACE(::testing::Message()
                      << megabytes << " MB, zstd:" << level << ", limit " << limit);
         const auto plan = plan_memory(limit * kMB, zstd(level), 8, size(megabytes));
         if (!plan) {
@@ -57,4 +57,4 @@ TEST(ConversionMemoryPlan, SaysWhatIsNeededWhereNothingFits) {
 }
 
 }  // namespace
-}  // namespace weir::compress
+}  // namespace weir::compress::memory_plan_test

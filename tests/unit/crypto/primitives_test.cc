@@ -6,7 +6,7 @@
 
 #include "support/bytes.h"
 
-namespace weir::crypto {
+namespace weir::crypto::primitives_test {
 namespace {
 
 std::string hex(const Sha256& digest) {
@@ -47,4 +47,4 @@ TEST(Crypto, ChanceIsNotTheSameTwice) {
 }
 
 }  // namespace
-}  // namespace weir::crypto
+}  // namespace weir::crypto::primitives_test

@@ -8,7 +8,7 @@
 #include "support/error_of.h"
 #include "support/tls_client.h"
 
-namespace weir::crypto {
+namespace weir::crypto::tls_test {
 namespace {
 
 using namespace std::string_literals;
@@ -271,4 +271,4 @@ TEST_F(TlsTest, FilesThatAreWrongAreNamed) {
 }
 
 }  // namespace
-}  // namespace weir::crypto
+}  // namespace weir::crypto::tls_test

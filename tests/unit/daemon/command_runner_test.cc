@@ -9,10 +9,10 @@
 
 #include "unit/receive/recording_log.h"
 
-namespace weir::daemon {
+namespace weir::daemon::command_runner_test {
 namespace {
 
-class CommandRunnerTest : public testing::Test {
+class CommandRunnerTest : public ::testing::Test {
  protected:
   CommandRunnerTest() {
     std::string pattern = std::filesystem::temp_directory_path() / "pgweir-test-XXXXXX";
@@ -82,4 +82,4 @@ TEST_F(CommandRunnerTest, EndsWithTheCommandThatRunsAndCountsTheRest) {
 }
 
 }  // namespace
-}  // namespace weir::daemon
+}  // namespace weir::daemon::command_runner_test

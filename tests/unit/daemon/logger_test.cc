@@ -15,16 +15,16 @@
 #include <utility>
 #include <vector>
 
-namespace weir::daemon {
+namespace weir::daemon::logger_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::MatchesRegex;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-class LoggerTest : public testing::Test {
+class LoggerTest : public ::testing::Test {
  protected:
   LoggerTest() {
     std::string pattern = fs::temp_directory_path() / "pgweir-log-XXXXXX";
@@ -126,7 +126,7 @@ TEST_F(LoggerTest, TakesNoOtherStreamForTheJournal) {
   }
   ::close(other[0]);
   ::close(other[1]);
-  EXPECT_THAT(shown(), Not(testing::StartsWith("<")));
+  EXPECT_THAT(shown(), Not(::testing::StartsWith("<")));
 }
 
 TEST_F(LoggerTest, DoesNotWaitForAReaderThatDoesNotRead) {
@@ -244,4 +244,4 @@ TEST_F(LoggerTest, WritesAnObjectOnEachLineIfAskedTo) {
 }
 
 }  // namespace
-}  // namespace weir::daemon
+}  // namespace weir::daemon::logger_test

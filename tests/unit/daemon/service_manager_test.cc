@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <string>
 
-namespace weir::daemon {
+namespace weir::daemon::service_manager_test {
 namespace {
 
 receive::StatusBoard::View streaming() {
@@ -154,4 +154,4 @@ TEST(ServiceManager, DoesNothingWhereNobodyWantsToBeNotified) {
 }
 
 }  // namespace
-}  // namespace weir::daemon
+}  // namespace weir::daemon::service_manager_test

@@ -12,7 +12,7 @@
 #include "base/exit_status.h"
 #include "daemon/stop_request.h"
 
-namespace weir::daemon {
+namespace weir::daemon::signals_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -104,4 +104,4 @@ TEST(Signals, ReloadAtAHangupWhereThereIsSomethingToReload) {
 }
 
 }  // namespace
-}  // namespace weir::daemon
+}  // namespace weir::daemon::signals_test

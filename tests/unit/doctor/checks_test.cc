@@ -8,12 +8,12 @@
 
 #include "doctor/report.h"
 
-namespace weir::doctor {
+namespace weir::doctor::checks_test {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 ServerFacts good_server() {
   ServerFacts server;
@@ -292,4 +292,4 @@ TEST(Doctor, TellsProgramsTheSame) {
 }
 
 }  // namespace
-}  // namespace weir::doctor
+}  // namespace weir::doctor::checks_test

@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::doctor {
+namespace weir::doctor::failover_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using wal::Lsn;
 using wal::TimelineHistory;
 
@@ -135,4 +135,4 @@ TEST(JudgeFailover, AsksForTheSegmentThatTheArchiveWouldGoOnWith) {
 }
 
 }  // namespace
-}  // namespace weir::doctor
+}  // namespace weir::doctor::failover_test

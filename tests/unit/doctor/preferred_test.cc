@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::doctor {
+namespace weir::doctor::preferred_test {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 HostRole host(std::string name, std::optional<bool> standby, std::optional<bool> has_slot = {}) {
   return {.host = std::move(name), .trouble = {}, .standby = standby, .has_slot = has_slot};
@@ -77,4 +77,4 @@ TEST(PreferredRole, ThereHasToBeAChoice) {
 }
 
 }  // namespace
-}  // namespace weir::doctor
+}  // namespace weir::doctor::preferred_test

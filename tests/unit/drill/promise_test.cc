@@ -12,7 +12,7 @@
 #include "support/wal_builder.h"
 #include "wal/records.h"
 
-namespace weir::drill {
+namespace weir::drill::promise_test {
 namespace {
 
 using testing::WalBuilder;
@@ -255,4 +255,4 @@ TEST(DrillTarget, IsReadAsItIsWritten) {
 }
 
 }  // namespace
-}  // namespace weir::drill
+}  // namespace weir::drill::promise_test

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "support/backup_builder.h"
 
-namespace weir::drill {
+namespace weir::drill::sandbox_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -81,4 +81,4 @@ TEST(Sandbox, NeedsAPlace) {
 }
 
 }  // namespace
-}  // namespace weir::drill
+}  // namespace weir::drill::sandbox_test

@@ -6,7 +6,7 @@
 
 #include "support/backup_builder.h"
 
-namespace weir::drill {
+namespace weir::drill::server_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -70,4 +70,4 @@ TEST(ReachedPosition, IsWhereTheNewestHistoryLeavesTheOldTimeline) {
 }
 
 }  // namespace
-}  // namespace weir::drill
+}  // namespace weir::drill::server_test

@@ -5,7 +5,7 @@
 
 #include "http/request_reader.h"
 
-namespace weir::http {
+namespace weir::http::message_test {
 namespace {
 
 using State = RequestReader::State;
@@ -13,16 +13,16 @@ using State = RequestReader::State;
 TEST(HttpMessage, HasNoHeaderThatBeginsAnother) {
   const Answer answer{.status = 303, .headers = {{"Location", "/a"}, {"X", "b\r\nSet-Cookie: c"}}};
   const auto bytes = to_bytes(answer, true);
-  EXPECT_THAT(bytes, testing::StartsWith("HTTP/1.1 303 See Other\r\n"));
-  EXPECT_THAT(bytes, testing::HasSubstr("\r\nLocation: /a\r\n"));
-  EXPECT_THAT(bytes, testing::Not(testing::HasSubstr("Set-Cookie")));
+  EXPECT_THAT(bytes, ::testing::StartsWith("HTTP/1.1 303 See Other\r\n"));
+  EXPECT_THAT(bytes, ::testing::HasSubstr("\r\nLocation: /a\r\n"));
+  EXPECT_THAT(bytes, ::testing::Not(::testing::HasSubstr("Set-Cookie")));
 }
 
 TEST(HttpMessage, LeavesOutTheBodyWhereNobodyWantsIt) {
-  EXPECT_THAT(to_bytes({.body = "word"}, true), testing::EndsWith("\r\n\r\nword"));
-  EXPECT_THAT(to_bytes({.body = "word"}, false), testing::EndsWith("\r\n\r\n"));
-  EXPECT_THAT(to_bytes({.body = "word"}, false), testing::HasSubstr("Content-Length: 4\r\n"));
-  EXPECT_THAT(to_bytes({.status = 304, .body = "word"}, true), testing::EndsWith("\r\n\r\n"));
+  EXPECT_THAT(to_bytes({.body = "word"}, true), ::testing::EndsWith("\r\n\r\nword"));
+  EXPECT_THAT(to_bytes({.body = "word"}, false), ::testing::EndsWith("\r\n\r\n"));
+  EXPECT_THAT(to_bytes({.body = "word"}, false), ::testing::HasSubstr("Content-Length: 4\r\n"));
+  EXPECT_THAT(to_bytes({.status = 304, .body = "word"}, true), ::testing::EndsWith("\r\n\r\n"));
 }
 
 TEST(HttpMessage, ReadsAForm) {
@@ -111,4 +111,4 @@ TEST(RequestReader, KeepsABoundOfWhatNeverEnds) {
 }
 
 }  // namespace
-}  // namespace weir::http
+}  // namespace weir::http::message_test

@@ -12,14 +12,14 @@
 #include "net/connect.h"
 #include "net/stream.h"
 
-namespace weir::http {
+namespace weir::http::server_test {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::EndsWith;
-using testing::StartsWith;
+using ::testing::EndsWith;
+using ::testing::StartsWith;
 
-class HttpServer : public testing::Test {
+class HttpServer : public ::testing::Test {
  protected:
   void serve(Server::Handler handler, Server::Limits limits = {}) {
     auto listener = net::Listener::bind(net::Address::tcp("127.0.0.1:0"), net::Kind::bytes);
@@ -74,7 +74,7 @@ TEST_F(HttpServer, TellsNothingOfAnErrorButThatThereWasOne) {
   for (const char* const path : {"/", "/later"}) {
     const auto answer = ask(std::string("GET ") + path + " HTTP/1.1\r\n\r\n");
     EXPECT_THAT(answer, StartsWith("HTTP/1.1 500 "));
-    EXPECT_THAT(answer, testing::Not(testing::HasSubstr("secret")));
+    EXPECT_THAT(answer, ::testing::Not(::testing::HasSubstr("secret")));
   }
 }
 
@@ -117,4 +117,4 @@ TEST_F(HttpServer, WaitsForNobodyLongerThanItSays) {
 }
 
 }  // namespace
-}  // namespace weir::http
+}  // namespace weir::http::server_test

@@ -16,7 +16,7 @@
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 
-namespace weir::importing {
+namespace weir::importing::import_test {
 namespace {
 
 using archive::Loss;
@@ -860,4 +860,4 @@ TEST(Import, StopsWhenAskedTo) {
 }
 
 }  // namespace
-}  // namespace weir::importing
+}  // namespace weir::importing::import_test

@@ -14,7 +14,7 @@
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 
-namespace weir::io {
+namespace weir::io::bounded_shelf_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -162,4 +162,4 @@ TEST(BoundedShelf, LeavesAReadingThatHangsToItself) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::bounded_shelf_test

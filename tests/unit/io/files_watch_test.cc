@@ -10,12 +10,12 @@
 #include <functional>
 #include <string>
 
-namespace weir::io {
+namespace weir::io::files_watch_test {
 namespace {
 
 namespace fs = std::filesystem;
 
-class FilesWatchTest : public testing::Test {
+class FilesWatchTest : public ::testing::Test {
  protected:
   void SetUp() override {
     char pattern[] = "/tmp/pgweir-files-XXXXXX";
@@ -147,4 +147,4 @@ TEST_F(FilesWatchTest, IsNoneWhereTheWayCannotBeFollowed) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::files_watch_test

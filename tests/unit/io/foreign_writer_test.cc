@@ -11,7 +11,7 @@
 #include <functional>
 #include <string>
 
-namespace weir::io {
+namespace weir::io::foreign_writer_test {
 namespace {
 
 /// A process that has opened something, until it goes.
@@ -101,4 +101,4 @@ TEST_F(ForeignWriterTest, IsWhoHasTheDirectorysLock) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::foreign_writer_test

@@ -6,14 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
-namespace weir::io {
+namespace weir::io::memory_limit_test {
 namespace {
 
 /// A machine of which only the files are there.
-class Machine : public testing::Test {
+class Machine : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "pgweir-machine-XXXXXX";
+    std::string name = ::testing::TempDir() + "pgweir-machine-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root = name;
   }
@@ -84,4 +84,4 @@ TEST_F(MemoryLimitOf, WhatCannotBeReadIsNoLimit) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::memory_limit_test

@@ -7,12 +7,12 @@
 #include <fstream>
 #include <string>
 
-namespace weir::io {
+namespace weir::io::names_watch_test {
 namespace {
 
 namespace fs = std::filesystem;
 
-class NamesWatchTest : public testing::Test {
+class NamesWatchTest : public ::testing::Test {
  protected:
   void write(const std::string& name, const std::string& content) {
     std::ofstream(directory() / name) << content;
@@ -75,4 +75,4 @@ TEST_F(NamesWatchTest, IsBlindOnceTheDirectoryHasGone) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::names_watch_test

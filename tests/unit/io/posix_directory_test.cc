@@ -19,7 +19,7 @@
 #include "support/bytes.h"
 #include "support/error_of.h"
 
-namespace weir::io {
+namespace weir::io::posix_directory_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -27,13 +27,13 @@ using test::as_bytes;
 using test::Bytes;
 using test::error_of;
 using test::text_of;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Not;
-using testing::UnorderedElementsAre;
-using testing::UnorderedElementsAreArray;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::UnorderedElementsAre;
+using ::testing::UnorderedElementsAreArray;
 
-class PosixDirectoryTest : public testing::Test {
+class PosixDirectoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string name = (fs::temp_directory_path() / "pgweir-io-XXXXXX").string();
@@ -327,4 +327,4 @@ TEST_F(PosixDirectoryTest, WritesThroughTheCacheWhatCannotGoPastIt) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::posix_directory_test

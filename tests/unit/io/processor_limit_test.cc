@@ -9,14 +9,14 @@
 
 #include "base/processors.h"
 
-namespace weir::io {
+namespace weir::io::processor_limit_test {
 namespace {
 
 /// A machine of which only the files are there.
-class ProcessorLimitOf : public testing::Test {
+class ProcessorLimitOf : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "pgweir-machine-XXXXXX";
+    std::string name = ::testing::TempDir() + "pgweir-machine-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root = name;
   }
@@ -72,4 +72,4 @@ TEST_F(ProcessorLimitOf, WhatCannotBeReadIsNoLimit) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::processor_limit_test

@@ -10,13 +10,13 @@
 #include "base/error.h"
 #include "support/bytes.h"
 
-namespace weir::sim {
+namespace weir::sim::sim_disk_test {
 namespace {
 
 using test::as_bytes;
 using test::bytes_of;
 using test::text_of;
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 using Operation = SimDisk::Operation;
 using Effect = SimDisk::Effect;
 
@@ -168,7 +168,7 @@ TEST(SimDisk, KeepsOneNameOfARenamedFile) {
     for (const auto& name : disk.names()) names += name;
     seen.insert(names);
   }
-  EXPECT_THAT(seen, testing::UnorderedElementsAre("a", "b", "ac", "bc"));
+  EXPECT_THAT(seen, ::testing::UnorderedElementsAre("a", "b", "ac", "bc"));
 }
 
 TEST(SimDisk, DropsWhatAFailedSyncWasToWriteFromLaterSyncs) {
@@ -337,7 +337,7 @@ TEST(SimDisk, LosesOrKeepsACutThatWasNotSynced) {
   }
   // The cut and the write kept; the cut alone; neither. And, as nothing orders them, the size of
   // one with the page of the other.
-  EXPECT_THAT(seen, testing::IsSupersetOf({"oldnew", "old", "old old "}));
+  EXPECT_THAT(seen, ::testing::IsSupersetOf({"oldnew", "old", "old old "}));
   for (const auto& text : seen) EXPECT_TRUE(text.starts_with("old")) << text;
 }
 
@@ -361,4 +361,4 @@ TEST(SimDisk, KeepsACutThatWasSynced) {
 }
 
 }  // namespace
-}  // namespace weir::sim
+}  // namespace weir::sim::sim_disk_test

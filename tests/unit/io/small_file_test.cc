@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 
-namespace weir::io {
+namespace weir::io::small_file_test {
 namespace {
 
 class SmallFile : public ::testing::Test {
@@ -84,4 +84,4 @@ TEST_F(SmallFile, IsReplacedAsAWholeAndLeavesNothingElse) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::small_file_test

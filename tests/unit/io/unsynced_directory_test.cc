@@ -6,7 +6,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::io {
+namespace weir::io::unsynced_directory_test {
 namespace {
 
 using sim::SimDisk;
@@ -39,4 +39,4 @@ TEST(UnsyncedDirectory, WritesEverythingAndSyncsNothing) {
 }
 
 }  // namespace
-}  // namespace weir::io
+}  // namespace weir::io::unsynced_directory_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::logical {
+namespace weir::logical::borders_test {
 namespace {
 
 using namespace std::string_literals;
@@ -136,4 +136,4 @@ TEST(Borders, RefuseOptionsThatHideThem) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::borders_test

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace weir::logical {
+namespace weir::logical::habits_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -66,4 +66,4 @@ TEST(Habits, TellWhatIsWaitedOutInTheWordsOfEach) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::habits_test

@@ -14,7 +14,7 @@
 #include "logical/output.h"
 #include "support/sim_disk.h"
 
-namespace weir::logical {
+namespace weir::logical::output_power_test {
 namespace {
 
 using sim::MachineDown;
@@ -242,4 +242,4 @@ TEST(ExactOutputPowerLoss, IsNoticedWhereASyncIsLeftOut) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::output_power_test

@@ -9,12 +9,12 @@
 #include "io/posix_directory.h"
 #include "logical/json_text.h"
 
-namespace weir::logical {
+namespace weir::logical::output_test {
 namespace {
 
 namespace fs = std::filesystem;
 
-class ExactOutputTest : public testing::Test {
+class ExactOutputTest : public ::testing::Test {
  protected:
   ExactOutputTest() {
     std::string pattern = fs::temp_directory_path() / "pgweir-output-XXXXXX";
@@ -239,4 +239,4 @@ TEST(JsonText, KnowsUtf8) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::output_test

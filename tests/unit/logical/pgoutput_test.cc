@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace weir::logical {
+namespace weir::logical::pgoutput_test {
 namespace {
 
 using namespace std::string_literals;
@@ -142,4 +142,4 @@ TEST(Pgoutput, GivesJsonOrAnErrorForAnyBytes) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::pgoutput_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::logical {
+namespace weir::logical::publications_test {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -42,4 +42,4 @@ TEST(PublicationNames, AreCutWhereTheServerCutsThem) {
 }
 
 }  // namespace
-}  // namespace weir::logical
+}  // namespace weir::logical::publications_test

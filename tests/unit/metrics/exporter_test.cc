@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace weir::metrics {
+namespace weir::metrics::exporter_test {
 namespace {
 
 TEST(ListenAddress, IsThisMachineUnlessToldOtherwise) {
@@ -55,4 +55,4 @@ TEST(MetricsFile, HasANameThatTheCollectorReads) {
 }
 
 }  // namespace
-}  // namespace weir::metrics
+}  // namespace weir::metrics::exporter_test

@@ -4,7 +4,7 @@
 
 #include "net/address.h"
 
-namespace weir::net {
+namespace weir::net::ip_test {
 namespace {
 
 TEST(Ip, IsReadFromNumbersOnly) {
@@ -41,4 +41,4 @@ TEST(Network, ThisMachineHasOne) {
 }
 
 }  // namespace
-}  // namespace weir::net
+}  // namespace weir::net::ip_test

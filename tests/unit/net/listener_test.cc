@@ -18,7 +18,7 @@
 #include "net/connect.h"
 #include "net/pass_descriptor.h"
 
-namespace weir::net {
+namespace weir::net::listener_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -183,4 +183,4 @@ TEST(Packets, CarryADescriptor) {
 }
 
 }  // namespace
-}  // namespace weir::net
+}  // namespace weir::net::listener_test

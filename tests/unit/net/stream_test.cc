@@ -8,7 +8,7 @@
 
 #include "base/descriptor.h"
 
-namespace weir::net {
+namespace weir::net::stream_test {
 namespace {
 
 class StreamTest : public ::testing::Test {
@@ -66,4 +66,4 @@ TEST_F(StreamTest, TellsWhenTheOtherSideIsGone) {
 }
 
 }  // namespace
-}  // namespace weir::net
+}  // namespace weir::net::stream_test

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 
-namespace weir::net {
+namespace weir::net::wait_test {
 namespace {
 
 using std::chrono::seconds;
@@ -30,7 +30,7 @@ TEST(Wake, StaysRaisedUntilItIsCleared) {
   EXPECT_FALSE(wake.raised());
 }
 
-class WaitForSocket : public testing::Test {
+class WaitForSocket : public ::testing::Test {
  protected:
   WaitForSocket() { EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets_), 0); }
   ~WaitForSocket() override {
@@ -107,4 +107,4 @@ TEST_F(WaitForSocket, SaysThatTheReaderIsGone) {
 }
 
 }  // namespace
-}  // namespace weir::net
+}  // namespace weir::net::wait_test

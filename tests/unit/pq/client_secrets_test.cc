@@ -10,15 +10,15 @@
 
 #include "support/certificates.h"
 
-namespace weir::pq {
+namespace weir::pq::client_secrets_test {
 namespace {
 
 using Kind = SecretFile::Kind;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
-class ClientSecretsTest : public testing::Test {
+class ClientSecretsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!test::Certificates::can()) GTEST_SKIP() << "no openssl";
@@ -102,4 +102,4 @@ TEST_F(ClientSecretsTest, AreThoseThatLibpqReads) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::client_secrets_test

@@ -5,10 +5,10 @@
 
 #include <functional>
 
-namespace weir::pq {
+namespace weir::pq::connect_advice_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 ConnectAttempt attempt() {
   ConnectAttempt attempt;
@@ -218,7 +218,7 @@ TEST(ConnectAdvice, IsForTheCauseInAnyLanguage) {
     EXPECT_THAT(advice.hint(), HasSubstr(each.says));
     EXPECT_EQ(advice.hint().empty(), *each.says == '\0') << advice.hint();
     if (!advice.hint().empty()) {
-      EXPECT_THAT(advice.hint().back(), testing::AnyOf('.', '?')) << advice.hint();
+      EXPECT_THAT(advice.hint().back(), ::testing::AnyOf('.', '?')) << advice.hint();
     }
     // Nobody is sent to a file or a role that has nothing to do with it.
     const std::string_view says = each.says;
@@ -283,4 +283,4 @@ TEST(SqlIdentifier, QuotesWhatHasToBe) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::connect_advice_test

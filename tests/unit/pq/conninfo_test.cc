@@ -11,11 +11,11 @@
 #include "base/error.h"
 #include "pq/connection.h"
 
-namespace weir::pq {
+namespace weir::pq::conninfo_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(SplitHosts, FollowsLibpqsRules) {
   const struct {
@@ -154,7 +154,7 @@ class Environment {
 };
 
 TEST(ExpandConninfo, AddsServiceFileAndEnvironment) {
-  const std::string path = testing::TempDir() + "/pgweir-services-" + std::to_string(getpid());
+  const std::string path = ::testing::TempDir() + "/pgweir-services-" + std::to_string(getpid());
   std::ofstream(path) << "[weir]\nhost=x,y\nport=7\nuser=archiver\npassword=hunter2\n"
                          "target_session_attrs=prefer-standby\nchannel_binding=disable\n";
   const Environment file("PGSERVICEFILE", path);
@@ -173,4 +173,4 @@ TEST(ExpandConninfo, AddsServiceFileAndEnvironment) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::conninfo_test

@@ -15,7 +15,7 @@
 #include "unit/pq/test_server.h"
 #include "wire/copy_messages.h"
 
-namespace weir::pq {
+namespace weir::pq::hostile_server_test {
 namespace {
 
 using std::chrono::seconds;
@@ -66,7 +66,7 @@ std::string wal(std::uint64_t start, const std::string& bytes) {
   return copy_data("w" + int64(start) + int64(start + bytes.size()) + int64(0) + bytes);
 }
 
-class HostileServer : public testing::Test {
+class HostileServer : public ::testing::Test {
  protected:
   Connection connect(const FakeServer& server) {
     ConnectOptions options;
@@ -285,4 +285,4 @@ TEST_F(HostileServer, LossIsToldToOneWhoOnlySends) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::hostile_server_test

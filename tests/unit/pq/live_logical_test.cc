@@ -14,12 +14,12 @@
 #include "unit/pq/test_server.h"
 #include "wire/copy_messages.h"
 
-namespace weir::pq {
+namespace weir::pq::live_logical_test {
 namespace {
 
 using std::chrono::seconds;
 using std::chrono::steady_clock;
-using testing::StartsWith;
+using ::testing::StartsWith;
 
 Connection connect(const TestServer& server, const net::Wake& never,
                    Replication kind = Replication::logical) {
@@ -150,4 +150,4 @@ TEST(Decode, TakesLogicalMessagesOfAnySizeAndPosition) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::live_logical_test

@@ -24,19 +24,19 @@
 #include "wal/timeline_history.h"
 #include "wire/copy_messages.h"
 
-namespace weir::pq {
+namespace weir::pq::live_server_test {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 #define REQUIRE_SERVER() \
   if (!TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs on this machine"
 
-class LiveServer : public testing::Test {
+class LiveServer : public ::testing::Test {
  protected:
   Connection connect(const std::string& conninfo) {
     ConnectOptions options;
@@ -266,7 +266,7 @@ void encrypt(TestServer& server, test::Certificates& certificates) {
 }
 
 /// With what gather() is for: by TCP, to a place of ours, as a receiver that is far behind.
-class DirectStream : public LiveServer, public testing::WithParamInterface<const char*> {};
+class DirectStream : public LiveServer, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(DirectStream, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
   REQUIRE_SERVER();
@@ -355,9 +355,9 @@ TEST_P(DirectStream, PutsWalWhereItIsWantedAndLeavesTheRestToLibpq) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Encryption, DirectStream,
-                         testing::Values("sslmode=disable",
-                                         "sslmode=verify-full ssl_min_protocol_version=TLSv1.3",
-                                         "sslmode=verify-full ssl_max_protocol_version=TLSv1.2"));
+                         ::testing::Values("sslmode=disable",
+                                           "sslmode=verify-full ssl_min_protocol_version=TLSv1.3",
+                                           "sslmode=verify-full ssl_max_protocol_version=TLSv1.2"));
 
 TEST_F(LiveServer, FollowsAPromotionAndAShutdown) {
   REQUIRE_SERVER();
@@ -503,4 +503,4 @@ TEST_F(LiveServer, SaysWhyItCannotBeUsed) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::live_server_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::pq {
+namespace weir::pq::parameters_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -75,4 +75,4 @@ TEST(ParseSegmentSize, ReadsWhatShowPrints) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::parameters_test

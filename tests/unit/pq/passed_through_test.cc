@@ -10,7 +10,7 @@
 #include "support/error_of.h"
 #include "unit/pq/test_server.h"
 
-namespace weir::pq {
+namespace weir::pq::passed_through_test {
 namespace {
 
 using namespace std::string_literals;
@@ -109,4 +109,4 @@ TEST_F(PassedThroughTest, AConnectionThatBreaksIsNoEnd) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::passed_through_test

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-namespace weir::pq {
+namespace weir::pq::sqlstate_test {
 namespace {
 
 TEST(Classify, KnowsWhatPassesByItselfAndWhatDoesNot) {
@@ -114,4 +114,4 @@ TEST(ParseConnectFailure, FindsTheSqlstateInAnyLanguage) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::sqlstate_test

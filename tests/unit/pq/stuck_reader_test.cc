@@ -5,7 +5,7 @@
 #include <chrono>
 #include <future>
 
-namespace weir::pq {
+namespace weir::pq::stuck_reader_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -29,4 +29,4 @@ TEST(StuckReader, LeavesOneAloneThatListens) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::stuck_reader_test

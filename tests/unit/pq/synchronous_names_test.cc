@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::pq {
+namespace weir::pq::synchronous_names_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -30,4 +30,4 @@ TEST(SynchronousNames, SaysWhetherCommitsMayWaitForWhoConnectsUnderAName) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::synchronous_names_test

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "unit/pq/tcp_line.h"
 
-namespace weir::pq {
+namespace weir::pq::tcp_copy_test {
 namespace {
 
 using Found = TcpCopy::Found;
@@ -93,7 +93,7 @@ TEST(TcpCopy, TakesAMessageThatIsAllHead) {
 TEST(TcpCopy, LeavesEveryOtherMessageToLibpq) {
   for (const std::string& other :
        {envelope('c', 4), envelope('E', 10) + "error", std::string("N"), std::string(1, '\0')}) {
-    SCOPED_TRACE(testing::PrintToString(other));
+    SCOPED_TRACE(::testing::PrintToString(other));
     TcpLine line;
     TcpCopy copy(line.ours(), kLargest);
     line.send(copy_data("wal") + other);
@@ -215,4 +215,4 @@ TEST(TcpCopy, DoesNotWaitForMoreThanTheOtherSideMaySend) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::tcp_copy_test

@@ -10,7 +10,7 @@
 
 #include "unit/pq/tcp_line.h"
 
-namespace weir::pq {
+namespace weir::pq::tcp_count_test {
 namespace {
 
 TEST(TcpCount, KnowsHowMuchWasReadByWhomever) {
@@ -50,4 +50,4 @@ TEST(TcpCount, IsOnItsSideOfTheTruthWhileMoreArrives) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::tcp_count_test

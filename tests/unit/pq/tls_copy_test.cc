@@ -14,7 +14,7 @@
 #include "support/tls_line.h"
 #include "unit/pq/tcp_line.h"
 
-namespace weir::pq {
+namespace weir::pq::tls_copy_test {
 namespace {
 
 using Found = DirectCopy::Found;
@@ -56,7 +56,7 @@ struct Line {
   std::unique_ptr<TlsCopy> copy;
 };
 
-class TlsCopyTest : public testing::Test {
+class TlsCopyTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!test::Certificates::can()) GTEST_SKIP() << "no openssl program";
@@ -120,7 +120,7 @@ TEST_F(TlsCopyTest, TakesAMessageThatIsAllHead) {
 TEST_F(TlsCopyTest, LeavesEveryOtherMessageToLibpq) {
   for (const std::string& other :
        {envelope('c', 4), envelope('E', 10) + "error!", std::string("N"), std::string(1, '\0')}) {
-    SCOPED_TRACE(testing::PrintToString(other));
+    SCOPED_TRACE(::testing::PrintToString(other));
     Line line(files_);
     line.send(copy_data("wal") + other.substr(0, 1));
     line.send(other.substr(1) + "more");
@@ -316,4 +316,4 @@ TEST_F(TlsCopyTest, IsNotForCiphersThatPad) {
 }
 
 }  // namespace
-}  // namespace weir::pq
+}  // namespace weir::pq::tls_copy_test

@@ -16,7 +16,7 @@
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 
-namespace weir::prune {
+namespace weir::prune::archive_wal_test {
 namespace {
 
 using codec::Method;
@@ -343,4 +343,4 @@ TEST(ArchiveWal, PassesOnWhatTheDiskRefuses) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::archive_wal_test

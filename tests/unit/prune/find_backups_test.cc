@@ -12,7 +12,7 @@
 #include "support/backup_builder.h"
 #include "support/error_of.h"
 
-namespace weir::prune {
+namespace weir::prune::find_backups_test {
 namespace {
 
 using codec::Method;
@@ -198,4 +198,4 @@ TEST(FindBackups, TakesWhatIsNamedForABackup) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::find_backups_test

@@ -15,7 +15,7 @@
 #include "support/memory_store.h"
 #include "support/wal_builder.h"
 
-namespace weir::prune {
+namespace weir::prune::prune_store_test {
 namespace {
 
 using store::Layout;
@@ -123,4 +123,4 @@ TEST_F(PruneStore, KeepsTheNewest) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::prune_store_test

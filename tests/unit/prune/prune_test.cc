@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "support/archive_builder.h"
 
-namespace weir::prune {
+namespace weir::prune::prune_test {
 namespace {
 
 using codec::Method;
@@ -355,4 +355,4 @@ TEST(Prune, RemovesNothingWhereTheSlotsCannotBeRead) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::prune_test

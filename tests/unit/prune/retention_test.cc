@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace weir::prune {
+namespace weir::prune::retention_test {
 namespace {
 
 using std::chrono::hours;
@@ -352,4 +352,4 @@ TEST(Retention, LooksAtNoMoreBackupsThanItNeeds) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::retention_test

@@ -15,7 +15,7 @@
 // are backed up; an archive with holes; backups that broke off, are damaged, of strangers, removed.
 // What choose() leaves is held against an oracle that knows nothing but the world itself.
 
-namespace weir::prune {
+namespace weir::prune::retention_worlds_test {
 namespace {
 
 using State = FoundBackup::State;
@@ -356,4 +356,4 @@ TEST(Retention, LeavesAsManyBackupsAsWereAskedFor) {
 }
 
 }  // namespace
-}  // namespace weir::prune
+}  // namespace weir::prune::retention_worlds_test

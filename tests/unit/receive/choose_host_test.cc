@@ -9,7 +9,7 @@
 #include <functional>
 #include <random>
 
-namespace weir::receive {
+namespace weir::receive::choose_host_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -727,4 +727,4 @@ TEST(ChooseHost, KeepsItsRulesInAnyWorld) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::choose_host_test

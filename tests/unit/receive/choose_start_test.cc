@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::choose_start_test {
 namespace {
 
 using wal::Lsn;
@@ -267,4 +267,4 @@ TEST(ChooseStart, LeavesAGapOnlyIfThatWasAccepted) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::choose_start_test

@@ -11,7 +11,7 @@
 #include "support/wal_builder.h"
 #include "wal/page.h"
 
-namespace weir::receive {
+namespace weir::receive::feed_comparer_test {
 namespace {
 
 using Checksums = FeedDifference::Checksums;
@@ -226,4 +226,4 @@ TEST(FeedComparerRandom, FindsEveryByteThatMeansSomethingAndNoOther) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::feed_comparer_test

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace weir::receive {
+namespace weir::receive::feed_test {
 namespace {
 
 TEST(Feed, TellsEachListenerInTheOrderOfSubscription) {
@@ -69,4 +69,4 @@ TEST(Feed, KeepsASubscriptionThatIsMoved) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::feed_test

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace weir::receive {
+namespace weir::receive::first_wal_test {
 namespace {
 
 using wal::Lsn;
@@ -42,4 +42,4 @@ TEST(FirstWal, IsPutTogetherFromPieces) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::first_wal_test

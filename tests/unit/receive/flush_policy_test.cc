@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace weir::receive {
+namespace weir::receive::flush_policy_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -109,4 +109,4 @@ TEST(FlushPolicy, RefusesOtherTextAndNamesTheForms) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::flush_policy_test

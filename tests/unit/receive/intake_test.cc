@@ -8,7 +8,7 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::receive {
+namespace weir::receive::intake_test {
 namespace {
 
 using wal::Lsn;
@@ -273,4 +273,4 @@ INSTANTIATE_TEST_SUITE_P(Intake, GoesOnBehindTheArchive,
                                            kPiece));
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::intake_test

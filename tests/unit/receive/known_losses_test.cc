@@ -4,7 +4,7 @@
 
 #include "unit/receive/recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::known_losses_test {
 namespace {
 
 archive::Loss hole(wal::TimelineId timeline, std::uint64_t begin, std::uint64_t end) {
@@ -85,4 +85,4 @@ TEST(KnownLosses, ForgetsHolesThatAreStreamedAgain) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::known_losses_test

@@ -12,7 +12,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::receive {
+namespace weir::receive::known_names_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -50,7 +50,7 @@ class SlowMachine final : public Machine {
   SlowThreads own;
 };
 
-class KnownNamesTest : public testing::Test {
+class KnownNamesTest : public ::testing::Test {
  protected:
   void SetUp() override {
     char pattern[] = "/tmp/pgweir-known-XXXXXX";
@@ -145,4 +145,4 @@ TEST(KnownNames, AreReadEachTimeWhereNobodyTellsOfChanges) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::known_names_test

@@ -5,7 +5,7 @@
 #include "archive/segment_writer.h"
 #include "receive/stream_state.h"
 
-namespace weir::receive {
+namespace weir::receive::memory_plan_test {
 namespace {
 
 constexpr std::uint64_t kMB = 1 << 20;
@@ -39,7 +39,7 @@ TEST(MemoryPlan, StaysBelowEveryLimit) {
   for (const std::uint64_t megabytes : {1, 16, 64, 1024})
     for (int level = 0; level <= 22; ++level)
       for (std::uint64_t limit = 1; limit <= 1024; limit += 1 + limit / 32) {
-        SCOPED_TRACE(testing::Message()
+        SCOPED_TRACE(::testing::Message()
                      << megabytes << " MB, zstd:" << level << ", limit " << limit);
         const auto wanted = level == 0 ? codec::Compression{} : zstd(level);
         const auto plan = plan_memory(limit * kMB, wanted, size(megabytes));
@@ -67,4 +67,4 @@ TEST(MemoryPlan, SaysWhatIsNeededWhereNothingFits) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::memory_plan_test

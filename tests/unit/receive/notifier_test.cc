@@ -13,7 +13,7 @@
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::notifier_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -206,11 +206,11 @@ TEST(Notifier, TellsTheSameTroubleOnceUntilItStreamsAgain) {
       notifications.receive();
     }
   }
-  EXPECT_THAT(got, testing::ElementsAre("trouble gone", "trouble other", "streaming",
-                                        "trouble other", "trouble no space left for the archive",
-                                        "segment_compressed", "timeline_switched", "stopped"));
-  EXPECT_THAT(log.lines, testing::IsEmpty());
+  EXPECT_THAT(got, ::testing::ElementsAre("trouble gone", "trouble other", "streaming",
+                                          "trouble other", "trouble no space left for the archive",
+                                          "segment_compressed", "timeline_switched", "stopped"));
+  EXPECT_THAT(log.lines, ::testing::IsEmpty());
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::notifier_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::preferred_host_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -89,4 +89,4 @@ TEST(PreferredHost, IsAskedForOftenEnoughAndNotTooOften) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::preferred_host_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::record_ends_test {
 namespace {
 
 using wal::Lsn;
@@ -53,4 +53,4 @@ TEST(RecordEnds, AreBoundedAndReachFarBack) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::record_ends_test

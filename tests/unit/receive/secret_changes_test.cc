@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::secret_changes_test {
 namespace {
 
 using Change = SecretChanges::Change;
@@ -45,4 +45,4 @@ TEST(SecretChanges, MissesWhatWasThere) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::secret_changes_test

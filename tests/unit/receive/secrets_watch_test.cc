@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/log.h"
 
-namespace weir::receive {
+namespace weir::receive::secrets_watch_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -40,7 +40,7 @@ class SharedLog final : public Log {
   std::string text_;
 };
 
-class SecretsWatchTest : public testing::Test {
+class SecretsWatchTest : public ::testing::Test {
  protected:
   void SetUp() override {
     char pattern[] = "/tmp/pgweir-secrets-XXXXXX";
@@ -148,4 +148,4 @@ TEST_F(SecretsWatchTest, GoesOnLookingWhileWhatIsNewDoesNotConnect) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::secrets_watch_test

@@ -5,7 +5,7 @@
 
 #include "recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::session_state_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -682,7 +682,7 @@ TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
     dialogue.identity.flush_position = seg(9.5);
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
     EXPECT_EQ(dialogue.steps(), "archive record-loss stream");
-    EXPECT_THAT(dialogue.drops, testing::IsEmpty());
+    EXPECT_THAT(dialogue.drops, ::testing::IsEmpty());
   }
   {
     SCOPED_TRACE("its WAL is not that of the archive");
@@ -793,10 +793,10 @@ TEST(SessionState, NamesTheSettingBehindAnInvalidatedSlot) {
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
     const auto stop = dialogue.end();
     ASSERT_TRUE(stop.error);
-    EXPECT_THAT(stop.error->hint(), testing::HasSubstr("max_slot_wal_keep_size"));
+    EXPECT_THAT(stop.error->hint(), ::testing::HasSubstr("max_slot_wal_keep_size"));
     EXPECT_EQ(stop.error->hint().find("idle_replication_slot_timeout") != std::string::npos,
               major == 18);
-    EXPECT_THAT(stop.error->hint(), testing::Not(testing::HasSubstr("(--slot) keeps this")));
+    EXPECT_THAT(stop.error->hint(), ::testing::Not(::testing::HasSubstr("(--slot) keeps this")));
   }
 }
 
@@ -1578,4 +1578,4 @@ TEST(StockHabits, AConflictIsTheEnd) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::session_state_test

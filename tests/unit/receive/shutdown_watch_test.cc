@@ -10,7 +10,7 @@
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::shutdown_watch_test {
 namespace {
 
 TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
@@ -33,4 +33,4 @@ TEST(ShutdownWatch, TellsOnlyWhoWantsToKnow) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::shutdown_watch_test

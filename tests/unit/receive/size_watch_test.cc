@@ -11,7 +11,7 @@
 
 #include "io/posix_directory.h"
 
-namespace weir::receive {
+namespace weir::receive::size_watch_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -207,4 +207,4 @@ TEST_F(SizeWatchTest, TellsThatItCannotLook) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::size_watch_test

@@ -4,7 +4,7 @@
 
 #include "unit/receive/recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::slot_creation_test {
 namespace {
 
 class SlotCreationTest : public ::testing::Test {
@@ -86,4 +86,4 @@ TEST_F(SlotCreationTest, SeesThatOneIsGone) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::slot_creation_test

@@ -10,10 +10,10 @@
 
 #include "receive/choose_host.h"
 
-namespace weir::receive {
+namespace weir::receive::slot_keeper_state_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using wal::Lsn;
 using wal::TimelineHistory;
 
@@ -163,7 +163,7 @@ TEST(SlotKeeperState, KnowsATwinByItsFirstWal) {
   server.first_wal_asked.clear();
   for (int i = 0; i < 3; ++i) server.visit(state, ours);
   EXPECT_TRUE(state.candidate().covered());
-  EXPECT_THAT(server.first_wal_asked, testing::ElementsAre(kFirstWalBytes));
+  EXPECT_THAT(server.first_wal_asked, ::testing::ElementsAre(kFirstWalBytes));
   // It was away: it may be another one.
   state.on_no_answer(Error(ErrorKind::retry, "connection refused"), kNoon);
   server.first_wal = theirs_begins;
@@ -186,13 +186,13 @@ TEST(SlotKeeperState, ComparesOnlyWhatBothHaveOfATimeline) {
   server.visit(state, ours);
   ours.first_wal = {{2, std::string(kFirstWalBytes, 'a')}};
   server.visit(state, ours);
-  EXPECT_THAT(server.first_wal_asked, testing::ElementsAre(10U, kFirstWalBytes));
+  EXPECT_THAT(server.first_wal_asked, ::testing::ElementsAre(10U, kFirstWalBytes));
   EXPECT_TRUE(state.candidate().covered());
   // What the server has removed cannot be compared.
   auto another = keeper();
   FakeServer old{.identity = {kSystem, 2, mb(10)}, .history = of_both};
   for (int i = 0; i < 2; ++i) old.visit(another, ours);
-  EXPECT_THAT(old.first_wal_asked, testing::ElementsAre(kFirstWalBytes));
+  EXPECT_THAT(old.first_wal_asked, ::testing::ElementsAre(kFirstWalBytes));
   EXPECT_TRUE(another.candidate().covered());
   // A standby that still is on the timeline before has nothing of it.
   auto behind = keeper();
@@ -204,7 +204,7 @@ TEST(SlotKeeperState, ComparesOnlyWhatBothHaveOfATimeline) {
   FakeServer short_one{.identity = {kSystem, 2, Lsn(0x500000 + 24)}, .history = of_both};
   short_one.first_wal = std::string(24, 'a');
   short_one.visit(young, ours);
-  EXPECT_THAT(short_one.first_wal_asked, testing::ElementsAre(24U));
+  EXPECT_THAT(short_one.first_wal_asked, ::testing::ElementsAre(24U));
 }
 
 TEST(SlotKeeperState, NeverMovesASlotBack) {
@@ -213,7 +213,7 @@ TEST(SlotKeeperState, NeverMovesASlotBack) {
   server.slot = mb(6);
   server.visit(state, our_end(mb(8), {mb(2), mb(5)}));
   EXPECT_EQ(server.slot, mb(6));
-  EXPECT_THAT(server.used, testing::ElementsAre(std::nullopt));  // used, so that it is not idle
+  EXPECT_THAT(server.used, ::testing::ElementsAre(std::nullopt));  // used, so that it is not idle
   EXPECT_TRUE(state.candidate().covered());
 }
 
@@ -425,4 +425,4 @@ TEST(SlotKeeperState, SaysSinceWhenThereIsNoAnswerAndWhatWasKnown) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::slot_keeper_state_test

@@ -5,7 +5,7 @@
 
 #include "unit/receive/recording_log.h"
 
-namespace weir::receive {
+namespace weir::receive::slow_sync_log_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -17,14 +17,14 @@ TEST(SlowSyncLog, WarnsOnceOfSlowSyncsAndNeverOfOthers) {
   {
     const SlowSyncLog slow(feed, log);
     feed.publish(event::SyncDone{900ms});
-    EXPECT_THAT(log.lines, testing::IsEmpty());
+    EXPECT_THAT(log.lines, ::testing::IsEmpty());
     feed.publish(event::SyncDone{2500ms});
     feed.publish(event::SyncDone{3s});
   }
   feed.publish(event::SyncDone{4s});
   ASSERT_EQ(log.lines.size(), 1u);
-  EXPECT_THAT(log.lines[0], testing::StartsWith("warning: a sync of the archive took 2.5 s"));
+  EXPECT_THAT(log.lines[0], ::testing::StartsWith("warning: a sync of the archive took 2.5 s"));
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::slow_sync_log_test

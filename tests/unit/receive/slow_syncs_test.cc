@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::slow_syncs_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -36,4 +36,4 @@ TEST(SlowSyncs, WarnsOfTheFirstAtOnceAndTellsTheOthersTogether) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::slow_syncs_test

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace weir::receive {
+namespace weir::receive::status_board_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -164,4 +164,4 @@ TEST(StatusBoard, HasTheLossesOfTheSessionAndOfTheWatchTogether) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::status_board_test

@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 
-namespace weir::receive {
+namespace weir::receive::status_socket_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -36,7 +36,7 @@ class RecordingLog final : public Log {
   std::vector<std::string> messages_;
 };
 
-class StatusSocketTest : public testing::Test {
+class StatusSocketTest : public ::testing::Test {
  protected:
   StatusSocketTest() {
     std::string pattern = fs::temp_directory_path() / "pgweir-status-XXXXXX";
@@ -172,4 +172,4 @@ TEST_F(StatusSocketTest, RefusesToAskInADirectoryThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::status_socket_test

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-namespace weir::receive {
+namespace weir::receive::stream_policy_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -697,4 +697,4 @@ TEST(StreamPolicy, AsksWhetherTheServerShutsDownWhileTheDiskIsStuck) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::stream_policy_test

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "wal/page.h"
 
-namespace weir::receive {
+namespace weir::receive::stream_state_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -814,4 +814,4 @@ TEST(StreamState, DropsNoMoreInASecondThanAConnectionHolds) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::stream_state_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::receive {
+namespace weir::receive::sync_pacer_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -60,4 +60,4 @@ TEST(SyncPacer, SpreadsTheBeginningsOfSlowSyncsOverTheTimeThatOneTakes) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::sync_pacer_test

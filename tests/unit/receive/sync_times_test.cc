@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-namespace weir::receive {
+namespace weir::receive::sync_times_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -65,4 +65,4 @@ TEST(SyncTimes, TakesAnyDuration) {
 }
 
 }  // namespace
-}  // namespace weir::receive
+}  // namespace weir::receive::sync_times_test

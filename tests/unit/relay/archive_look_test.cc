@@ -6,7 +6,7 @@
 
 #include "support/archive_builder.h"
 
-namespace weir::relay {
+namespace weir::relay::archive_look_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -118,4 +118,4 @@ TEST_F(ArchiveLookTest, ReadsThemAgainWhereItFailed) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::archive_look_test

@@ -7,7 +7,7 @@
 #include "relay/archive_end.h"
 #include "support/archive_builder.h"
 
-namespace weir::relay {
+namespace weir::relay::checked_wal_test {
 namespace {
 
 using testing::WalBuilder;
@@ -519,4 +519,4 @@ TEST_F(CheckedWalTest, AnEmptyArchiveHasNothing) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::checked_wal_test

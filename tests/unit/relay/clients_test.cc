@@ -5,7 +5,7 @@
 #include "net/wake.h"
 #include "relay/hub.h"
 
-namespace weir::relay {
+namespace weir::relay::clients_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -172,4 +172,4 @@ TEST(Hub, HoldsBackUntilCandidatesHaveFlushed) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::clients_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::relay {
+namespace weir::relay::command_test {
 namespace {
 
 using namespace command;
@@ -135,4 +135,4 @@ TEST(ReplicationCommand, NamesAreCutAsAServerCutsThem) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::command_test

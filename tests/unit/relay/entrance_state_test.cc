@@ -5,7 +5,7 @@
 #include "unit/relay/client_script.h"
 #include "unit/relay/scram_client.h"
 
-namespace weir::relay {
+namespace weir::relay::entrance_state_test {
 namespace {
 
 using namespace std::string_literals;
@@ -363,4 +363,4 @@ TEST_F(EntranceTest, KeepsNoMoreThanAStartupPacket) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::entrance_state_test

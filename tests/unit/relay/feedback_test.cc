@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::relay {
+namespace weir::relay::feedback_test {
 namespace {
 
 using Phase = WalsenderState::Phase;
@@ -103,4 +103,4 @@ TEST(Xmins, GoThereAndBack) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::feedback_test

@@ -4,7 +4,7 @@
 
 #include <list>
 
-namespace weir::relay {
+namespace weir::relay::hub_test {
 namespace {
 
 using wal::Lsn;
@@ -46,4 +46,4 @@ TEST_F(HubTest, AReceiverDoesNotWakeMany) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::hub_test

@@ -4,7 +4,7 @@
 
 #include "unit/relay/client_script.h"
 
-namespace weir::relay {
+namespace weir::relay::outgoing_test {
 namespace {
 
 Outgoing outgoing() {
@@ -75,4 +75,4 @@ TEST(Outgoing, LetsGoOfWhatIsSent) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::outgoing_test

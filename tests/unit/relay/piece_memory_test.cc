@@ -6,7 +6,7 @@
 
 #include "support/bytes.h"
 
-namespace weir::relay {
+namespace weir::relay::piece_memory_test {
 namespace {
 
 std::shared_ptr<const PieceMemory::Bytes> kept(PieceMemory& memory, const test::Bytes& wal) {
@@ -47,4 +47,4 @@ TEST(PieceMemory, OfLittleNoMoreIsHeldThanThat) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::piece_memory_test

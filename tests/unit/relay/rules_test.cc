@@ -4,7 +4,7 @@
 
 #include "support/error_of.h"
 
-namespace weir::relay {
+namespace weir::relay::rules_test {
 namespace {
 
 Peer from(const char* address) {
@@ -172,4 +172,4 @@ TEST(Rules, WhatIsWrongIsToldWithItsLine) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::rules_test

@@ -7,7 +7,7 @@
 #include "support/error_of.h"
 #include "unit/relay/scram_client.h"
 
-namespace weir::relay {
+namespace weir::relay::scram_test {
 namespace {
 
 using namespace std::string_literals;
@@ -241,4 +241,4 @@ TEST(Users, WhoIsNotThereLooksLikeSomebodyWhoIs) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::scram_test

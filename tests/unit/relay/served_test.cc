@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::relay {
+namespace weir::relay::served_test {
 namespace {
 
 using Told = ServedEnd::Told;
@@ -77,4 +77,4 @@ TEST(Cluster, IsOfTheVersionThatItsServerSays) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::served_test

@@ -14,7 +14,7 @@
 #include "unit/relay/client_script.h"
 #include "wire/copy_messages.h"
 
-namespace weir::relay {
+namespace weir::relay::session_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -167,4 +167,4 @@ TEST_F(SessionTest, FreesItsSlotWhateverEndsIt) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::session_test

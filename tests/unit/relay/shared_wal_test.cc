@@ -9,7 +9,7 @@
 
 #include "support/archive_builder.h"
 
-namespace weir::relay {
+namespace weir::relay::shared_wal_test {
 namespace {
 
 using testing::WalBuilder;
@@ -364,4 +364,4 @@ TEST_F(SharedWalTest, ManyThreadsGetTheRightBytes) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::shared_wal_test

@@ -7,7 +7,7 @@
 
 #include "support/bytes.h"
 
-namespace weir::relay {
+namespace weir::relay::slots_state_test {
 namespace {
 
 using archive::KeptSlot;
@@ -192,4 +192,4 @@ TEST(SlotsState, LosesWhatLiesBackTooFar) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::slots_state_test

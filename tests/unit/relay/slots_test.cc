@@ -14,7 +14,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::relay {
+namespace weir::relay::slots_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -338,4 +338,4 @@ TEST(Slots, TellWhatTheyHoldOnceThatIsInTheFile) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::slots_test

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace weir::relay {
+namespace weir::relay::standby_names_test {
 namespace {
 
 using wal::Lsn;
@@ -106,4 +106,4 @@ TEST(StandbyNames, SayUpToWhereAsManyHaveCome) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::standby_names_test

@@ -8,7 +8,7 @@
 #include "support/certificates.h"
 #include "support/tls_client.h"
 
-namespace weir::relay {
+namespace weir::relay::tls_stream_test {
 namespace {
 
 using Progress = crypto::TlsSession::Progress;
@@ -182,4 +182,4 @@ TEST_F(TlsStreamTest, TheEndOfTheSocketIsTheEnd) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::tls_stream_test

@@ -5,7 +5,7 @@
 #include "relay/slots_state.h"
 #include "unit/relay/client_script.h"
 
-namespace weir::relay {
+namespace weir::relay::walsender_state_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -710,4 +710,4 @@ TEST_F(WalsenderTest, KeepsLittleOfWhoDoesNotRead) {
 }
 
 }  // namespace
-}  // namespace weir::relay
+}  // namespace weir::relay::walsender_state_test

@@ -10,7 +10,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::restore {
+namespace weir::restore::absence_test {
 namespace {
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
@@ -217,4 +217,4 @@ TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::absence_test

@@ -19,7 +19,7 @@
 #include "support/wal_builder.h"
 #include "wal/page.h"
 
-namespace weir::restore {
+namespace weir::restore::campaign_test {
 namespace {
 
 using codec::Method;
@@ -371,4 +371,4 @@ TEST(DamageCampaign, FindsEveryKindOfDamageAndRestoresNone) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::campaign_test

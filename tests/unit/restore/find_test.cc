@@ -14,7 +14,7 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::restore {
+namespace weir::restore::find_test {
 namespace {
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
@@ -270,4 +270,4 @@ TEST(FindLsn, StopsAtDamage) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::find_test

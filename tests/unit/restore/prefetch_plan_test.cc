@@ -7,7 +7,7 @@
 
 #include "support/wal_builder.h"
 
-namespace weir::restore {
+namespace weir::restore::prefetch_plan_test {
 namespace {
 
 using Answer = PrefetchPlan::Answer;
@@ -220,4 +220,4 @@ TEST(PrefetchPlan, IsBoundedAndOrderedWhateverHappens) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::prefetch_plan_test

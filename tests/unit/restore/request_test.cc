@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace weir::restore {
+namespace weir::restore::request_test {
 namespace {
 
 TEST(ParseRequest, TakesWhatPostgresqlAsksForAndNothingElse) {
@@ -54,4 +54,4 @@ TEST(ParseRequest, TakesWhatPostgresqlAsksForAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::request_test

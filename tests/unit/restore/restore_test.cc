@@ -17,7 +17,7 @@
 #include "support/wal_builder.h"
 #include "wal/page.h"
 
-namespace weir::restore {
+namespace weir::restore::restore_test {
 namespace {
 
 using codec::Method;
@@ -1224,4 +1224,4 @@ TEST(RestoreFile, RestoresNoneOfManyRandomDamages) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::restore_test

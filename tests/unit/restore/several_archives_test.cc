@@ -19,7 +19,7 @@
 #include "support/archive_builder.h"
 #include "support/wal_builder.h"
 
-namespace weir::restore {
+namespace weir::restore::several_archives_test {
 namespace {
 
 using codec::Method;
@@ -882,4 +882,4 @@ TEST(SeveralArchives, NeverGiveWhatIsWrongWhateverIsDamaged) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::several_archives_test

@@ -16,7 +16,7 @@
 #include "support/memory_store.h"
 #include "support/wal_builder.h"
 
-namespace weir::restore {
+namespace weir::restore::store_test {
 namespace {
 
 using codec::Method;
@@ -281,4 +281,4 @@ TEST_P(RestoreFromStore, LooksAgainForWhatGoesWhileItIsRead) {
 }
 
 }  // namespace
-}  // namespace weir::restore
+}  // namespace weir::restore::store_test

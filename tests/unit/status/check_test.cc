@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::status {
+namespace weir::status::check_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using namespace std::chrono_literals;
 
 constexpr const char* kWell =
@@ -189,4 +189,4 @@ TEST(Check, PutsTheGravestFirstAndKeepsToOneLine) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::check_test

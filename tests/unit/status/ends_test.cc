@@ -6,7 +6,7 @@
 
 #include "support/archive_builder.h"
 
-namespace weir::status {
+namespace weir::status::ends_test {
 namespace {
 
 using codec::Method;
@@ -135,4 +135,4 @@ TEST(Ends, CountOnlyTheCommitsOfTheTimelineItself) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::ends_test

@@ -9,7 +9,7 @@
 #include "status/text.h"
 #include "support/archive_builder.h"
 
-namespace weir::status {
+namespace weir::status::losses_test {
 namespace {
 
 using archive::Loss;
@@ -142,4 +142,4 @@ TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::losses_test

@@ -7,7 +7,7 @@
 #include "status/text.h"
 #include "support/sim_disk.h"
 
-namespace weir::status {
+namespace weir::status::only_stored_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -108,4 +108,4 @@ TEST(OnlyStored, IsKnownByTheMarkOfThisClusterAlone) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::only_stored_test

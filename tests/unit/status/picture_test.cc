@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-namespace weir::status {
+namespace weir::status::picture_test {
 namespace {
 
 StatusReport::Timeline row(wal::TimelineId timeline, std::vector<SegnoRange> finished,
@@ -67,4 +67,4 @@ TEST(Picture, IsNothingWithoutSegments) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::picture_test

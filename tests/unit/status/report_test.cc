@@ -15,7 +15,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::status {
+namespace weir::status::report_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -255,4 +255,4 @@ TEST(StatusReport, KnowsAnEmptyArchive) {
 }
 
 }  // namespace
-}  // namespace weir::status
+}  // namespace weir::status::report_test

@@ -18,7 +18,7 @@
 #include "support/bytes.h"
 #include "support/error_of.h"
 
-namespace weir::store {
+namespace weir::store::age_file_test {
 namespace {
 
 using test::Bytes;
@@ -306,4 +306,4 @@ TEST(AgeFile, TakesNoHeaderThatTheFormatDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::age_file_test

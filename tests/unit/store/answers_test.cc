@@ -5,7 +5,7 @@
 
 #include <array>
 
-namespace weir::store {
+namespace weir::store::answers_test {
 namespace {
 
 Answer answer(long status, const std::string& code, const std::string& more = "") {
@@ -125,4 +125,4 @@ TEST(Answers, TellWhatWasNotRemoved) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::answers_test

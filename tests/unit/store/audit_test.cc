@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-namespace weir::store {
+namespace weir::store::audit_test {
 namespace {
 
 const wal::SegmentSize kSize;
@@ -124,4 +124,4 @@ INSTANTIATE_TEST_SUITE_P(Layouts, AuditTest,
                          ::testing::Values(Layout::Form::barman, Layout::Form::wal_g));
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::audit_test

@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-namespace weir::store {
+namespace weir::store::credential_chain_test {
 namespace {
 
 /// Nobody is asked.
@@ -21,7 +21,7 @@ struct NoTransport final : Transport {
   Answer perform(const Request&) override { throw Error(ErrorKind::retry, "not here"); }
 };
 
-class CredentialChainTest : public testing::Test {
+class CredentialChainTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string name = std::filesystem::temp_directory_path() / "pgweir-keys-XXXXXX";
@@ -59,8 +59,8 @@ TEST_F(CredentialChainTest, ReadsAFileAnewThatWasReplaced) {
   EXPECT_EQ(chain.get().access_key, "two");
   EXPECT_EQ(chain.get().access_key, "two");
   ASSERT_EQ(told.size(), 1U);
-  EXPECT_THAT(told[0], testing::HasSubstr("has no keys of [default]"));
-  EXPECT_THAT(told[0], testing::HasSubstr("that were read before are used"));
+  EXPECT_THAT(told[0], ::testing::HasSubstr("has no keys of [default]"));
+  EXPECT_THAT(told[0], ::testing::HasSubstr("that were read before are used"));
   std::filesystem::remove(file());
   EXPECT_EQ(chain.get().access_key, "two");
   write(keys("three"));
@@ -78,4 +78,4 @@ TEST_F(CredentialChainTest, WithoutAnyItSaysSo) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::credential_chain_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::credential_texts_test {
 namespace {
 
 using namespace std::chrono;
@@ -73,4 +73,4 @@ TEST(CredentialTexts, ReadsWhatStsGives) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::credential_texts_test

@@ -23,7 +23,7 @@
 #include "support/error_of.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::follow_test {
 namespace {
 
 using codec::Method;
@@ -681,4 +681,4 @@ TEST_F(FollowTest, NothingLeavesTheArchiveBeforeTheStoreHasItWhereverThePowerFai
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::follow_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::keep_local_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -93,4 +93,4 @@ TEST(KeepLocal, ASlotHolds) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::keep_local_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::layout_test {
 namespace {
 
 const wal::SegmentSize kSize;
@@ -94,4 +94,4 @@ TEST(Layout, HasAPlaceForRecordsOfLossesBehindAllWal) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::layout_test

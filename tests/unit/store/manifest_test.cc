@@ -18,7 +18,7 @@
 #include "support/error_of.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::manifest_test {
 namespace {
 
 using test::MemoryStore;
@@ -41,18 +41,12 @@ test::Bytes content_of(std::uint64_t segno) {
   return test::bytes_of("segment " + std::to_string(segno));
 }
 
-std::string digest_of(crypto::Digest::Kind kind, std::span<const std::byte> bytes) {
-  crypto::Digest digest(kind);
-  digest.add(bytes);
-  return crypto::to_hex(digest.finish());
-}
-
 ManifestEntry entry_of(std::uint64_t segno) {
   const auto bytes = content_of(segno);
   return {.name = segment(segno) + ".zst",
           .size = bytes.size(),
-          .sha256 = digest_of(crypto::Digest::Kind::sha256, bytes),
-          .md5 = digest_of(crypto::Digest::Kind::md5, bytes),
+          .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+          .md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes),
           .first = wal::Lsn(segno * kSize.bytes() + 40),
           .last = wal::Lsn((segno + 1) * kSize.bytes() - 8),
           .commit = wal::PgTime{static_cast<std::int64_t>(800'000'000'000'000 + segno)},
@@ -481,7 +475,7 @@ TEST_F(Manifest, BelievesWhatTheKeyProvesAndNothingElse) {
   // Somebody who has no key writes a chain of his own, that fits what he has put there.
   store_.place(key_of(4), test::bytes_of("segment X"));
   auto forged = entry_of(4);
-  forged.md5 = digest_of(crypto::Digest::Kind::md5, test::bytes_of("segment X"));
+  forged.md5 = crypto::digest_of(crypto::Digest::Kind::md5, test::bytes_of("segment X"));
   for (const auto& key : {std::shared_ptr<const SignifyKey>(),
                           std::make_shared<const SignifyKey>(SignifyKey::make())}) {
     ManifestWriter writer(store_, kLayout, key, log_);
@@ -637,8 +631,8 @@ TEST_F(PrunedManifest, TellsAgainOfHistories) {
   store_.place(kLayout.history_key(2), history);
   writer.append({.name = "00000002.history",
                  .size = history.size(),
-                 .sha256 = digest_of(crypto::Digest::Kind::sha256, history),
-                 .md5 = digest_of(crypto::Digest::Kind::md5, history),
+                 .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, history),
+                 .md5 = crypto::digest_of(crypto::Digest::Kind::md5, history),
                  .system_identifier = 4711});
   writer.put();
   static_cast<void>(write(300, 1000, writer.memory()));
@@ -684,8 +678,8 @@ TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
   ManifestEntry entry{.kind = Kind::padded,
                       .name = name,
                       .size = padded.size(),
-                      .sha256 = digest_of(crypto::Digest::Kind::sha256, padded),
-                      .md5 = digest_of(crypto::Digest::Kind::md5, padded),
+                      .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, padded),
+                      .md5 = crypto::digest_of(crypto::Digest::Kind::md5, padded),
                       .last = wal::Lsn(5 * kSize.bytes() + 1000),
                       .system_identifier = 4711};
   store_.place(key, padded);
@@ -719,4 +713,4 @@ TEST_F(Manifest, IsNotWrittenUnsignedWhereItIsSigned) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::manifest_test

@@ -7,7 +7,7 @@
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 
-namespace weir::store {
+namespace weir::store::mark_test {
 namespace {
 
 using sim::MachineDown;
@@ -138,4 +138,4 @@ TEST(Mark, IsMovedByOneProcessAtATime) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::mark_test

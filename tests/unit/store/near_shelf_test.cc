@@ -12,7 +12,7 @@
 #include "support/error_of.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::near_shelf_test {
 namespace {
 
 using codec::Method;
@@ -252,4 +252,4 @@ TEST_F(NearShelfTest, ListsMoreThanOnePage) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::near_shelf_test

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-namespace weir::store {
+namespace weir::store::open_object_test {
 namespace {
 
 const auto kSize = *wal::SegmentSize::of(std::uint64_t{1} << 20);
@@ -61,4 +61,4 @@ TEST(OpenObject, NobodyTakesItForASegment) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::open_object_test

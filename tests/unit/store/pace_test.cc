@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::pace_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -46,4 +46,4 @@ TEST(RequestWindow, IsHalvedWhenTheStoreAsksForItAndComesBack) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::pace_test

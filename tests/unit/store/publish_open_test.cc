@@ -14,7 +14,7 @@
 #include "store/padded.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::publish_open_test {
 namespace {
 
 constexpr std::uint64_t kSegment = std::uint64_t{1} << 20;
@@ -209,4 +209,4 @@ TEST_F(PublishOpen, NeedsWhatIsBefore) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::publish_open_test

@@ -15,7 +15,7 @@
 #include "support/error_of.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::push_test {
 namespace {
 
 using codec::Method;
@@ -383,4 +383,4 @@ TEST_F(PushTest, GivesUpWithoutTheMarkWhenADiskFails) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::push_test

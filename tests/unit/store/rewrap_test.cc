@@ -13,7 +13,7 @@
 #include "support/error_of.h"
 #include "support/memory_store.h"
 
-namespace weir::store {
+namespace weir::store::rewrap_test {
 namespace {
 
 using test::error_of;
@@ -40,12 +40,6 @@ std::string key_of(std::uint64_t segno) {
   return kLayout.key(wal::SegmentName(1, segno, kSize)) + ".zst.age";
 }
 
-std::string digest_of(crypto::Digest::Kind kind, std::span<const std::byte> bytes) {
-  crypto::Digest digest(kind);
-  digest.add(bytes);
-  return crypto::to_hex(digest.finish());
-}
-
 class RewrapTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -64,8 +58,8 @@ class RewrapTest : public ::testing::Test {
       store_.objects[key_of(segno)].metadata = {{"pgweir-system-id", "4711"}};
       writer.append({.name = name_of(segno),
                      .size = bytes.size(),
-                     .sha256 = digest_of(crypto::Digest::Kind::sha256, bytes),
-                     .md5 = digest_of(crypto::Digest::Kind::md5, bytes),
+                     .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                     .md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes),
                      .system_identifier = 4711});
     }
     writer.put();
@@ -128,7 +122,7 @@ TEST_F(RewrapTest, GivesEachObjectToOthersAndToNobodyElse) {
         << "the payload is as it was";
     EXPECT_EQ(store_.objects.at(key_of(segno)).metadata.at("pgweir-system-id"), "4711");
     EXPECT_EQ(store_.objects.at(key_of(segno)).metadata.at("pgweir-sha256"),
-              digest_of(crypto::Digest::Kind::sha256, other));
+              crypto::digest_of(crypto::Digest::Kind::sha256, other));
   }
   EXPECT_THAT(report().findings, IsEmpty());
   EXPECT_EQ(rewrap(new_, new_).were_so, kSegments);
@@ -213,4 +207,4 @@ TEST_F(RewrapTest, NeedsAKeyThatReadsAndOneThatSigns) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::rewrap_test

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace weir::store {
+namespace weir::store::signature_test {
 namespace {
 
 using namespace std::chrono;
@@ -115,4 +115,4 @@ TEST(Signature, CoversTheTokenOfASession) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::signature_test

@@ -7,7 +7,7 @@
 #include "crypto/digest.h"
 #include "support/error_of.h"
 
-namespace weir::store {
+namespace weir::store::signify_test {
 namespace {
 
 using test::error_of;
@@ -109,4 +109,4 @@ TEST(Signify, RefusesWhatIsNoKey) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::signify_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::stored_end_test {
 namespace {
 
 const auto kSize = *wal::SegmentSize::of(std::uint64_t{1} << 20);
@@ -126,4 +126,4 @@ TEST_F(StoredEndTest, GoesPastWhatWasRemovedHereBeforeItWasSent) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::stored_end_test

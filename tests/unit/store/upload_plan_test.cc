@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::upload_plan_test {
 namespace {
 
 const wal::SegmentSize kSize;
@@ -118,4 +118,4 @@ TEST(UploadPlan, BeginsAgainWhatFailed) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::upload_plan_test

@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::store {
+namespace weir::store::url_test {
 namespace {
 
 TEST(Url, EncodesAsSignaturesWantIt) {
   EXPECT_EQ(percent_encoded("a b+c=d/é~-._", Slashes::stay), "a%20b%2Bc%3Dd/%C3%A9~-._");
   EXPECT_EQ(percent_encoded("a/b", Slashes::are_encoded), "a%2Fb");
-  EXPECT_EQ(to_text({{"uploads", ""}, {"prefix", "p/main"}}), "prefix=p%2Fmain&uploads=");
+  EXPECT_EQ(to_text(Query{{"uploads", ""}, {"prefix", "p/main"}}), "prefix=p%2Fmain&uploads=");
 }
 
 TEST(Url, ReadsEndpoints) {
@@ -64,4 +64,4 @@ TEST(Url, ReadsPlaces) {
 }
 
 }  // namespace
-}  // namespace weir::store
+}  // namespace weir::store::url_test

@@ -12,11 +12,11 @@
 #include "pq/connection.h"
 #include "unit/pq/test_server.h"
 
-namespace weir {
+namespace weir::listener_test {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 template <typename Function>
 Error error_of(Function function) {
@@ -176,4 +176,4 @@ TEST(Listener, IsToldThatAStandbyHasNoNotifications) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::listener_test

@@ -13,16 +13,16 @@
 #include "pq/connection.h"
 #include "unit/pq/test_server.h"
 
-namespace weir {
+namespace weir::replication_stream_test {
 namespace {
 
 using namespace std::chrono_literals;
 using Stream = ReplicationStream;
 using Clock = std::chrono::steady_clock;
-using testing::HasSubstr;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
-class LiveStream : public testing::Test {
+class LiveStream : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!pq::TestServer::programs()) GTEST_SKIP() << "no PostgreSQL server programs";
@@ -102,8 +102,8 @@ TEST_F(LiveStream, StreamsChangesAndConfirmsWhatWasConfirmedAndNoMore) {
     EXPECT_LE(message->end, stream.wal_end());
     commit = message->end;
   }
-  EXPECT_THAT(got, testing::ElementsAre("BEGIN", HasSubstr("id[integer]:1"),
-                                        HasSubstr("id[integer]:2"), "COMMIT"));
+  EXPECT_THAT(got, ::testing::ElementsAre("BEGIN", HasSubstr("id[integer]:1"),
+                                          HasSubstr("id[integer]:2"), "COMMIT"));
   EXPECT_EQ(stream.confirmed().flush, Lsn()) << "nobody has confirmed anything";
   stream.send_feedback({.write = commit, .request_reply = true});
   eventually("SELECT write_lsn FROM pg_stat_replication", commit.to_string());
@@ -126,7 +126,7 @@ TEST_F(LiveStream, StreamsChangesAndConfirmsWhatWasConfirmedAndNoMore) {
   sql("INSERT INTO t VALUES (3)");
   stream.start({.slot = "s", .plugin_options = kPlain});
   EXPECT_THAT(texts(stream, "COMMIT"),
-              testing::ElementsAre("BEGIN", HasSubstr("id[integer]:3"), "COMMIT"));
+              ::testing::ElementsAre("BEGIN", HasSubstr("id[integer]:3"), "COMMIT"));
   stream.stop();  // tells the last confirmation, too
   eventually("SELECT active FROM pg_replication_slots", "f");
   EXPECT_EQ(slot("confirmed_flush_lsn"), stream.confirmed().flush.to_string());
@@ -253,7 +253,7 @@ TEST_F(LiveStream, KeepsTheConnectionWhileItsUserIsBusyIfAskedTo) {
             ErrorKind::retry);
   eventually("SELECT count(*) FROM pg_stat_replication WHERE now() - backend_start > '9 s'", "1");
   sql("INSERT INTO t VALUES (1)");
-  EXPECT_THAT(texts(stream, "COMMIT"), testing::SizeIs(3));
+  EXPECT_THAT(texts(stream, "COMMIT"), ::testing::SizeIs(3));
 }
 
 TEST_F(LiveStream, LetsGoOfWalThatIsOfNoInterestAndOnlyWhenAllIsConfirmed) {
@@ -335,4 +335,4 @@ TEST(Stream, SaysWhyItCannotConnect) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::replication_stream_test

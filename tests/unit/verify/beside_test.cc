@@ -8,7 +8,7 @@
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 
-namespace weir::verify {
+namespace weir::verify::beside_test {
 namespace {
 
 using codec::Method;
@@ -165,4 +165,4 @@ TEST(CompareArchives, IsStopped) {
 }
 
 }  // namespace
-}  // namespace weir::verify
+}  // namespace weir::verify::beside_test

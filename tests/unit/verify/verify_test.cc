@@ -13,7 +13,7 @@
 #include "support/error_of.h"
 #include "wal/page.h"
 
-namespace weir::verify {
+namespace weir::verify::verify_test {
 namespace {
 
 using codec::Method;
@@ -1026,4 +1026,4 @@ TEST(VerifyReport, IsValidJsonEvenWithStrangeNames) {
 }
 
 }  // namespace
-}  // namespace weir::verify
+}  // namespace weir::verify::verify_test

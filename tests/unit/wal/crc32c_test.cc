@@ -6,7 +6,7 @@
 
 #include "support/bytes.h"
 
-namespace weir::wal {
+namespace weir::wal::crc32c_test {
 namespace {
 
 /// One bit after the other, as the definition has it.
@@ -60,4 +60,4 @@ TEST(Crc32c, DoesNotDependOnThePieces) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::crc32c_test

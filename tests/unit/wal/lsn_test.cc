@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::wal {
+namespace weir::wal::lsn_test {
 namespace {
 
 TEST(Lsn, ReadsWhatServersAndToolsWrite) {
@@ -75,4 +75,4 @@ TEST(Lsn, ComparesAndCountsBytes) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::lsn_test

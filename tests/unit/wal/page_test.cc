@@ -7,7 +7,7 @@
 
 #include "support/wal_builder.h"
 
-namespace weir::wal {
+namespace weir::wal::page_test {
 namespace {
 
 /// A long header as a server of version 18 wrote it (0/3000000, timeline 1, 16 MB segments).
@@ -134,4 +134,4 @@ TEST(WalBuilder, SharesTheBytesBeforeTheSwitchpointWithItsFork) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::page_test

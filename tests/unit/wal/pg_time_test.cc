@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::wal {
+namespace weir::wal::pg_time_test {
 namespace {
 
 TEST(PgTime, ReadsTimesWithAZone) {
@@ -49,4 +49,4 @@ TEST(PgTime, CountsFromTheYear2000) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::pg_time_test

@@ -10,7 +10,7 @@
 
 #include "support/wal_builder.h"
 
-namespace weir::wal {
+namespace weir::wal::record_verifier_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -947,4 +947,4 @@ TEST(RecordVerifier, TellsTheObserverOfNoDamagedRecord) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::record_verifier_test

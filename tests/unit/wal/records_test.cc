@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace weir::wal {
+namespace weir::wal::records_test {
 namespace {
 
 using Body = std::vector<std::byte>;
@@ -105,4 +105,4 @@ TEST(Records, TellPositions) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::records_test

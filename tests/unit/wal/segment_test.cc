@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::wal {
+namespace weir::wal::segment_test {
 namespace {
 
 constexpr std::uint64_t kMegabyte = 1 << 20;
@@ -154,4 +154,4 @@ TEST(HistoryName, IsATimelineAndItsSuffix) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::segment_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::wal {
+namespace weir::wal::timeline_history_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -164,4 +164,4 @@ TEST(TimelineHistory, OfANewClusterHasNoAncestors) {
 }
 
 }  // namespace
-}  // namespace weir::wal
+}  // namespace weir::wal::timeline_history_test

@@ -7,12 +7,12 @@
 #include "status/text.h"
 #include "web/fleet_file.h"
 
-namespace weir::web {
+namespace weir::web::fleet_test {
 namespace {
 
 using status::Level;
 using status::Topic;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 
 TEST(FleetFile, HasASectionForEachArchive) {
@@ -102,8 +102,8 @@ TEST(Fleet, SortsByRankAndThenByHowLongItHasBeenSo) {
   sort_rows(rows);
   std::vector<std::string> names;
   for (const auto& row : rows) names.push_back(row.name);
-  EXPECT_THAT(names,
-              testing::ElementsAre("hole-old", "hole-new", "silent", "slot", "also-well", "well"));
+  EXPECT_THAT(
+      names, ::testing::ElementsAre("hole-old", "hole-new", "silent", "slot", "also-well", "well"));
 }
 
 TEST(Fleet, ReadsWhatAPageSaysOfItself) {
@@ -146,7 +146,7 @@ TEST(Fleet, EscapesWhatArchivesSay) {
                  SystemTime(), "0.1.0");
   EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
   EXPECT_THAT(html, HasSubstr("/srv/&lt;i&gt;"));
-  EXPECT_THAT(html, testing::Not(HasSubstr("<b>\"")));
+  EXPECT_THAT(html, ::testing::Not(HasSubstr("<b>\"")));
   EXPECT_THAT(html, HasSubstr("1 of 1 need somebody"));
 }
 
@@ -159,4 +159,4 @@ TEST(Topic, HasANameEach) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::fleet_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::web {
+namespace weir::web::gate_test {
 namespace {
 
 http::Request with(const std::string& header, const std::string& value) {
@@ -40,8 +40,8 @@ TEST(Gate, LetsInByTheCookieOfWhoLoggedIn) {
   EXPECT_FALSE(gate.log_in(""));
   const auto cookie = gate.log_in(" 0123456789abcdef\n");
   ASSERT_TRUE(cookie);
-  EXPECT_THAT(*cookie, testing::EndsWith("; Path=/; HttpOnly; SameSite=Strict"));
-  EXPECT_THAT(*cookie, testing::Not(testing::HasSubstr("0123456789abcdef")));
+  EXPECT_THAT(*cookie, ::testing::EndsWith("; Path=/; HttpOnly; SameSite=Strict"));
+  EXPECT_THAT(*cookie, ::testing::Not(::testing::HasSubstr("0123456789abcdef")));
   const auto pair = cookie->substr(0, cookie->find(';'));
   EXPECT_TRUE(gate.lets_in(with("cookie", pair)));
   EXPECT_TRUE(gate.lets_in(with("cookie", "a=b; " + pair + "; c=d")));
@@ -59,4 +59,4 @@ TEST(Gate, IsOpenWithoutAToken) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::gate_test

@@ -6,11 +6,11 @@
 #include "web/advice.h"
 #include "web/assets.h"
 
-namespace weir::web {
+namespace weir::web::guide_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(Guide, ReadsWhatTheChapterUses) {
   const struct {
@@ -52,4 +52,4 @@ TEST(Assets, KeepToThePolicy) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::guide_test

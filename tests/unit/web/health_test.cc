@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::web {
+namespace weir::web::health_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -52,4 +52,4 @@ TEST(Health, IsThatTheReceiverTurns) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::health_test

@@ -6,11 +6,11 @@
 #include "web/charts.h"
 #include "web/receiver_html.h"
 
-namespace weir::web {
+namespace weir::web::history_test {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using Hour = Day::Hour;
 
 const SystemTime kStart = SystemTime(std::chrono::seconds(1'795'305'600));  // 2026-11-22 00:00 UTC
@@ -145,4 +145,4 @@ TEST(Slot, HasTheTimeThatItsBytesLastAtTheFastestOfTheLastHour) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::history_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace weir::web {
+namespace weir::web::html_test {
 namespace {
 
 TEST(Html, EscapesWhateverComes) {
@@ -34,4 +34,4 @@ TEST(Html, KeepsPlacesWithinTheDrawing) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::html_test

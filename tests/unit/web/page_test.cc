@@ -5,11 +5,11 @@
 
 #include "web/site.h"
 
-namespace weir::web {
+namespace weir::web::page_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using namespace std::chrono_literals;
 
 constexpr const char* kWell =
@@ -140,7 +140,7 @@ TEST(Page, KeepsToThePolicyItIsSentWith) {
     EXPECT_THAT(html, Not(HasSubstr(none)));
 }
 
-class SiteTest : public testing::Test {
+class SiteTest : public ::testing::Test {
  protected:
   static http::Answer get(Site& site, const std::string& path,
                           const std::string& host = "localhost", const std::string& method = "GET",
@@ -261,4 +261,4 @@ TEST_F(SiteTest, SaysThatItKnowsNothingYet) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::page_test

@@ -5,11 +5,11 @@
 
 #include "archive/listing.h"
 
-namespace weir::web {
+namespace weir::web::tree_test {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using Kind = Tree::Piece::Kind;
 
 const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
@@ -157,4 +157,4 @@ TEST(Tree, EscapesNames) {
 TEST(Tree, IsNothingWithoutWal) { EXPECT_EQ(tree_svg(lay_out({}, {})), ""); }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::tree_test

@@ -6,7 +6,7 @@
 #include <future>
 #include <stdexcept>
 
-namespace weir::web {
+namespace weir::web::watch_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -81,4 +81,4 @@ TEST(Watch, LeavesALookBehindThatHangs) {
 }
 
 }  // namespace
-}  // namespace weir::web
+}  // namespace weir::web::watch_test

@@ -4,7 +4,7 @@
 
 #include <array>
 
-namespace weir::wire {
+namespace weir::wire::backend_messages_test {
 namespace {
 
 using namespace std::string_literals;
@@ -90,4 +90,4 @@ TEST(BackendMessages, NoTextEndsAnothersField) {
 }
 
 }  // namespace
-}  // namespace weir::wire
+}  // namespace weir::wire::backend_messages_test

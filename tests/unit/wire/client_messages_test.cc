@@ -5,7 +5,7 @@
 #include "support/bytes.h"
 #include "wire/bytes.h"
 
-namespace weir::wire {
+namespace weir::wire::client_messages_test {
 namespace {
 
 using namespace std::string_literals;
@@ -126,4 +126,4 @@ TEST(ClientMessage, OfAWrongLengthIsNotWaitedFor) {
 }
 
 }  // namespace
-}  // namespace weir::wire
+}  // namespace weir::wire::client_messages_test

@@ -6,7 +6,7 @@
 #include <iostream>
 #include <random>
 
-namespace weir::wire {
+namespace weir::wire::copy_messages_test {
 namespace {
 
 std::string big_endian(std::uint64_t number) {
@@ -147,4 +147,4 @@ TEST(CopyMessages, OfTheClientThatAreCutOrUnknownAreRefused) {
 }
 
 }  // namespace
-}  // namespace weir::wire
+}  // namespace weir::wire::copy_messages_test

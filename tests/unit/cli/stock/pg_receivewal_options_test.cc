@@ -6,7 +6,7 @@
 
 #include "pq/conninfo.h"
 
-namespace weir::cli {
+namespace weir::cli::pg_receivewal_options_test {
 namespace {
 
 PgReceivewalRequest parse(std::vector<std::string> words) {
@@ -107,4 +107,4 @@ TEST(PgReceivewalOptions, ReadsCompressionAsTheOriginal) {
 }
 
 }  // namespace
-}  // namespace weir::cli
+}  // namespace weir::cli::pg_receivewal_options_test
