@@ -154,12 +154,16 @@ Listing list_archive_names(io::Shelf& directory) {
     collector.add(name, type, 0);
   });
   auto listing = collector.finish(false);
+  measure_partials(directory, listing);
+  return listing;
+}
+
+void measure_partials(io::Shelf& directory, Listing& listing) {
   for (SegmentEntry& entry : listing.segments) {
     if (!entry.name.partial) continue;
     const auto found = directory.find(entry.name.to_string());
     entry.bytes = found ? found->size : 0;  // gone by now
   }
-  return listing;
 }
 
 Listing joined(const Listing& one, const Listing& other) {

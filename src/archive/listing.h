@@ -46,6 +46,8 @@ struct Listing {
 [[nodiscard]] Listing list_archive(io::Shelf& directory);
 /// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
 [[nodiscard]] Listing list_archive_names(io::Shelf& directory);
+/// Those of the unfinished ones again, as they are now; 0 for what is gone.
+void measure_partials(io::Shelf& directory, Listing& listing);
 
 /// What two directories hold together: each segment's and history's name once, with the larger of
 /// two sizes. Without the other names, which mean something only where they are.

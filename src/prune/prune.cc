@@ -281,6 +281,29 @@ Plan make_plan(io::Shelf& archive, const Options& options) {
   return make_plan({archive, archive, archive}, options);
 }
 
+namespace {
+
+/// What a compressor that was held up between its last look and the name has made of segments that
+/// are gone: left there, it would be the begin of an archive with a hole behind it. True if any.
+bool remove_late_forms(io::Directory& directory, const Plan& plan, const archive::Listing& listing,
+                       const std::function<void(const std::string& file)>& removed) {
+  std::set<wal::SegmentName> gone;
+  for (const auto& segments : plan.numbers)
+    for (const auto& segment : segments) gone.insert(segment.name);
+  bool some = false;
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial || !gone.contains(entry.name.segment)) continue;
+    const auto name = entry.name.to_string();
+    directory.remove(name);
+    some = true;
+    if (removed) removed(name);
+  }
+  if (some) directory.sync();
+  return some;
+}
+
+}  // namespace
+
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed) {
   // A prune before this one may have ended in the middle of a number, by an error or a signal: of
@@ -323,7 +346,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
   }
   // What is recorded as lost before the archive's new begin concerns nobody any more.
   if (!plan.numbers.empty()) {
-    const auto listing = archive::list_archive_names(directory);
+    auto listing = archive::list_archive_names(directory);
+    if (remove_late_forms(directory, plan, listing, removed))
+      listing = archive::list_archive_names(directory);
     archive::close_losses(directory, listing);
     archive::close_unvouched(directory, listing);
   }

@@ -76,7 +76,8 @@ struct Homes {
 /// between numbers; false is returned when it says true. The caller holds Upkeep since before the
 /// plan was made, so that no import is at work. Takes no lock: a receiver at work has nothing to do
 /// with the segments that go, and its compressor drops a segment whose raw form has gone, up to the
-/// moment before it gives its file a name: one that is later stays for the next prune.
+/// moment before it gives its file a name. A name given after that look is removed at the end of
+/// this prune, or by the next one.
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed);
 

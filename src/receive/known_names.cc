@@ -22,11 +22,7 @@ std::shared_ptr<const archive::Listing> KnownNames::read() {
   if (still_true()) {
     // Whoever still holds it keeps what was true then.
     if (listing_.use_count() > 1) listing_ = std::make_shared<archive::Listing>(*listing_);
-    for (auto& entry : listing_->segments) {
-      if (!entry.name.partial) continue;
-      const auto found = directory_.find(entry.name.to_string());
-      entry.bytes = found ? found->size : 0;
-    }
+    archive::measure_partials(directory_, *listing_);
     return listing_;
   }
   forget();

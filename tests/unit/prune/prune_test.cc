@@ -300,6 +300,32 @@ TEST(Prune, AndACompressorAtWorkLeaveNoStrayFile) {
   }
 }
 
+TEST(Prune, RemovesWhatACompressorThatWasHeldUpHasMadeOfASegmentThatIsGone) {
+  Example example;
+  auto& disk = example.archive.disk;
+  const auto directory = disk.open();
+  const auto raw = SegmentName(2, 5, kSize).to_string();
+  const auto plan = make_plan(*directory, {.backups = {backup(kSize.start(6) + 0x28, 2)}});
+  bool made = false;
+  disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::sync_directory && !made && !disk.exists(raw)) {
+      made = true;
+      disk.put(raw + ".zst", {});
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  std::vector<std::string> told;
+  EXPECT_TRUE(carry_out(*directory, plan, {}, [&](const auto& file) { told.push_back(file); }));
+  disk.set_hook({});
+  EXPECT_TRUE(made);
+  EXPECT_FALSE(disk.exists(raw + ".zst"));
+  EXPECT_THAT(told, Contains(raw + ".zst"));
+  std::mt19937_64 random(1);
+  disk.crash(random);
+  EXPECT_FALSE(disk.exists(raw + ".zst"));
+  EXPECT_TRUE(disk.exists(SegmentName(2, 6, kSize).to_string()));
+}
+
 TEST(Prune, GoesOnAfterAFileThatCannotBeRemovedWasReported) {
   Example example;
   auto& disk = example.archive.disk;
