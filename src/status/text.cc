@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "status/json_words.h"
 #include "status/picture.h"
 #include "status/serving_text.h"
 
