@@ -233,6 +233,39 @@ Error unknown_variable(const std::string& name, const Command& command) {
       command.name));
 }
 
+/// The variable that is meant by one that no command knows: PGWEIR_SLOT, or PGWEIR_RECIEVE_SLOT. It
+/// would be passed by as somebody else's, and an archiver without its slot would look well. What is
+/// near to nothing may be somebody else's.
+std::optional<std::string> meant_by(std::string_view name, const Command& command,
+                                    std::span<const Command* const> commands) {
+  const auto rest = name.substr(kVariable.size());
+  const auto has = [](const Command& of, std::string_view option) {
+    const auto known = names_of(of, true);
+    return std::any_of(known.begin(), known.end(),
+                       [&](std::string_view each) { return upper(each) == option; });
+  };
+  for (const auto* each : {command_of(commands, kFirstPart), &command})
+    if (each != nullptr && has(*each, rest)) return variable_of(*each, "") + std::string(rest);
+  for (auto at = rest.find('_'); at != std::string_view::npos; at = rest.find('_', at + 1)) {
+    const auto option = rest.substr(at + 1);
+    std::vector<std::string> names;
+    for (const auto* each : commands)
+      if (each->takes_file && has(*each, option)) names.push_back(upper(each->name));
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    if (const auto near = nearest(rest.substr(0, at), views))
+      return fmt::format("{}{}_{}", kVariable, *near, option);
+  }
+  return std::nullopt;
+}
+
+bool is_known(std::string_view name, std::span<const Command* const> commands) {
+  return std::any_of(commands.begin(), commands.end(), [&](const Command* each) {
+    const auto known = names_of(*each, true);
+    return std::any_of(known.begin(), known.end(),
+                       [&](std::string_view option) { return variable_of(*each, option) == name; });
+  });
+}
+
 }  // namespace
 
 void Arguments::add_environment(const std::vector<std::string>& variables,
@@ -251,6 +284,16 @@ void Arguments::add_environment(const std::vector<std::string>& variables,
       if (value.empty() || is_of_a_service(name, value)) continue;
       add_variable(name, value, *each);
     }
+  }
+  for (const auto& variable : variables) {
+    const auto equals = variable.find('=');
+    if (equals == std::string::npos || !variable.starts_with(kVariable)) continue;
+    const auto name = variable.substr(0, equals);
+    const auto value = variable.substr(equals + 1);
+    if (value.empty() || is_of_a_service(name, value) || is_known(name, commands)) continue;
+    if (const auto meant = meant_by(name, *command_, commands))
+      throw Error(ErrorKind::usage, fmt::format("unknown variable {} in the environment", name))
+          .hint(fmt::format("Did you mean {}? If it is none of pgweir's, unset it.", *meant));
   }
 }
 

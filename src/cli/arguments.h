@@ -31,8 +31,10 @@ class Arguments {
   /// that may be repeated stand on lines of their own. A variable without a value is none.
   ///
   /// What a variable of `receive` or of this command says is checked, and so is its name, unless it
-  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". A secret is
-  /// refused: who sees the process may see its environment. Before add_file().
+  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". One that
+  /// has an option's name and no command's, or a misspelt one, is refused, too; other names are
+  /// nobody's concern. A secret is refused: who sees the process may see its environment. Before
+  /// add_file().
   void add_environment(const std::vector<std::string>& variables,
                        std::span<const Command* const> commands);
 

@@ -31,6 +31,9 @@ struct Command {
   std::string_view notes = {};  ///< how --help ends: examples, "Exit status:"
   std::size_t most_words = 0;   ///< that may stand beside the options
   bool takes_file = true;       ///< a configuration file may have a section for it
+  /// Takes its signals from the start and starts no process. Others have
+  /// daemon::below_process_one() between them and a container's end.
+  bool may_be_process_one = false;
   /// Does it. Returns the exit status, 0 or 1, and throws Error for the rest.
   int (*run)(const Arguments& arguments) = nullptr;
   /// Tells what was thrown, by run() or because of the words themselves, and returns the exit

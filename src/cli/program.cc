@@ -17,6 +17,7 @@
 #include "cli/password.h"
 #include "cli/stock/stand_ins.h"
 #include "cli/suggest.h"
+#include "daemon/process_one.h"
 
 namespace weir::cli {
 
@@ -33,7 +34,7 @@ std::size_t words_of_config(const Words& words) {
 }
 
 /// The way of every command: words, help, configuration file, work, and what is told of a failure.
-int run_command(const Command& command, const Words& words) {
+int perform(const Command& command, const Words& words) {
   try {
     auto arguments = Arguments::parse(command, words);
     if (arguments.has(kHelp)) {
@@ -49,6 +50,11 @@ int run_command(const Command& command, const Words& words) {
     const auto failure = std::current_exception();
     return command.failed != nullptr ? command.failed(words, failure) : tell_failure(failure);
   }
+}
+
+int run_command(const Command& command, const Words& words) {
+  if (command.may_be_process_one || !daemon::is_process_one()) return perform(command, words);
+  return daemon::below_process_one([&] { return perform(command, words); });
 }
 
 Error no_command(const Words& words) {

@@ -447,6 +447,7 @@ Examples:
 Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
 4 needs a person.
 )",
+    .may_be_process_one = true,
     .run = receive_command,
 };
 

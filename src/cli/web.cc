@@ -129,6 +129,7 @@ SIGHUP: token files are read anew.
 Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options or file; 3 the
 address is in use.
 )",
+    .may_be_process_one = true,
     .run = web_command,
 };
 

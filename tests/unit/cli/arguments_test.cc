@@ -28,6 +28,7 @@ constexpr Option kReceiveOptions[] = {
     shared_option(kSlot),
     option_of<any_text>('Z', "compress", "METHOD", ""),
     option_of<any_text>("flush", "WHEN", ""),
+    option_of<any_text>("verify-level", "N", ""),
     kNoLoop,
     repeated(option_of<any_text>('o', "option", "NAME", "")),
     connection_string(option_of<jobs_of>("dbname", "CONNINFO", "")),
@@ -183,6 +184,11 @@ TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
       {"PGWEIR_RECEIVE_SLTO=x",
        "unknown variable PGWEIR_RECEIVE_SLTO in the environment | Did you mean "
        "PGWEIR_RECEIVE_SLOT?"},
+      {"PGWEIR_SLOT=x",
+       "unknown variable PGWEIR_SLOT in the environment | Did you mean PGWEIR_RECEIVE_SLOT?"},
+      {"PGWEIR_JOBS=x", "Did you mean PGWEIR_VERIFY_JOBS?"},
+      {"PGWEIR_RECIEVE_NO_LOOP=on", "Did you mean PGWEIR_RECEIVE_NO_LOOP?"},
+      {"PGWEIR_RECEIVER_SLOT=x", "Did you mean PGWEIR_RECEIVE_SLOT?"},
       {"PGWEIR_RECEIVE_CONFIG=x", "--config is for the command line only"},
       {"PGWEIR_RECEIVE_NO_LOOP=perhaps", "wrong value \"perhaps\" of PGWEIR_RECEIVE_NO_LOOP"},
       {"PGWEIR_RECEIVE_DBNAME=many", "wrong value of PGWEIR_RECEIVE_DBNAME: not a number"},
@@ -199,6 +205,24 @@ TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
     }
     EXPECT_THAT(told, HasSubstr(each.complaint));
     EXPECT_THAT(told, ::testing::Not(HasSubstr("secret")));
+  }
+}
+
+TEST(Arguments, RefusesAnOptionOfReceiveUnderTheNameOfACommand) {
+  try {
+    surrounded("receive", {"PGWEIR_VERIFY_LEVEL=x"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("Did you mean PGWEIR_RECEIVE_VERIFY_LEVEL?"));
+  }
+}
+
+TEST(Arguments, PassesByNamesThatMeanNoOption) {
+  for (const auto* variable :
+       {"PGWEIR_SEED=7", "PGWEIR_PID=7", "PGWEIR_SLOT=", "PGWEIR_=x", "PGWEIR_ALL_SLOTS=x",
+        "PGWEIR_OTHERS_SLOT=x", "PGWEIR_FLUSH=tcp://10.0.0.1:80", "PGWEIR_SLOTT=x"}) {
+    SCOPED_TRACE(variable);
+    EXPECT_TRUE(surrounded("receive", {variable}).names().empty());
   }
 }
 
