@@ -1,5 +1,6 @@
 """A limit on memory: the receiver stays below it, or says what it needs."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -12,7 +13,7 @@ from support.process import run, wait_for
 from support.receiver import BINARY, receive_command
 from support.scenario import reported
 from support.server import free_port
-from test_store import KEYS, bucket, gateway  # noqa: F401
+from test_store import bucket, swift as gateway  # noqa: F401  (It starts under every kernel.)
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("PGWEIR_SANITIZED")),
                                 reason="the sanitizers take more memory than the limits here")
@@ -33,9 +34,9 @@ def limited():
             place.mkdir()
             groups.append(place)
             (place / name).write_text(str(limit))
-            swap = place / "memory.memsw.limit_in_bytes"
-            if swap.exists():
-                swap.write_text(str(limit))
+            for swap, most in (("memory.memsw.limit_in_bytes", limit), ("memory.swap.max", 0)):
+                if (place / swap).exists():
+                    (place / swap).write_text(str(most))
         except OSError as error:
             pytest.skip(f"no control group for memory can be made here: {error}")
         return place
@@ -47,7 +48,8 @@ def limited():
 
 
 def _own_group():
-    """Version 1 has the processes of a service in any group; version 2 only where none are above."""
+    """Where groups can be made, and the file of their limit. Version 1 has the processes of a service in any group;
+    version 2 only where none are above: there it is the top of what can be seen."""
     mounts = [line.split(" - ") for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
     for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -58,6 +60,13 @@ def _own_group():
             if right.split()[0] == "cgroup" and "memory" in right.split()[2].split(","):
                 inside = path.removeprefix(fields[3]) if fields[3] != "/" else path
                 return pathlib.Path(fields[4]) / inside.lstrip("/"), "memory.limit_in_bytes"
+    for left, right in mounts:
+        top = pathlib.Path(left.split()[4])
+        if right.split()[0] == "cgroup2" and "memory" in (top / "cgroup.controllers").read_text().split():
+            if "memory" not in (top / "cgroup.subtree_control").read_text().split():
+                with contextlib.suppress(OSError):  # then none can be made, which is told below
+                    (top / "cgroup.subtree_control").write_text("+memory")
+            return top, "memory.max"
     return None
 
 
@@ -140,7 +149,7 @@ def test_every_option_at_once_stays_below_the_limit(servers, receivers, new_arch
             archive.path, primary.conninfo(), "-S", "archive", "--compress", "zstd:9", "--serve", f"127.0.0.1:{relay}",
             "--serve-hba", rules, "--store", f"s3://{bucket.name}/p", "--store-endpoint", bucket.gateway.url, "--store-name",
             "main", "--encrypt-to", recipient, "--web-listen", page, "--metrics-listen", page)),
-        env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
+        env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **bucket.gateway.keys})
     copies = [new_archive(primary, f"copy{number}") for number in range(3)]
     receiver.wait_log("listening on")
     # They begin behind the first segment, however late they come.

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 # Seconds for what comes sooner or later, on a machine that has twenty other things to do: only a failure takes that long.
-PATIENCE = 120
+PATIENCE = int(os.environ.get("PGWEIR_PATIENCE", "120"))
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
