@@ -5,6 +5,7 @@
 
 #include "archive/listing.h"
 #include "codec/codec.h"
+#include "wal/page.h"
 
 namespace weir::sim {
 
@@ -13,7 +14,8 @@ using wal::Lsn;
 /// Within it a thread that need not wait has come to its next step.
 constexpr std::chrono::milliseconds kOnItsWay{100};
 
-void Ledger::on_process() {
+void Ledger::on_process(bool confirms_stored) {
+  confirms_stored_ = confirms_stored;
   accepted_.reset();
   sync_failed_.reset();
   last_.reset();
@@ -28,6 +30,7 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   timeline_ = timeline;
   received_ = start;
   last_.reset();
+  durable_ = start;
   damage_.reset();
   other_wal_.reset();
   // A flush position speaks for everything before it: also for what earlier streams brought.
@@ -123,7 +126,7 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   }
 }
 
-void Ledger::on_status(const wire::StandbyStatus& status) {
+void Ledger::on_status(wire::StandbyStatus status) {
   story_.tell("status: write {} flush {}", status.write, status.flush);
   const auto failed = archive::SegmentFileName::parse(failed_name_);
   if (sync_failed_ && failed && !failed->partial && !disk_.exists(failed_name_))
@@ -136,6 +139,8 @@ void Ledger::on_status(const wire::StandbyStatus& status) {
                                       status.flush, status.write, received_)};
   if (status.apply > status.flush)
     throw Violation{"P1", fmt::format("apply {} is beyond flush {}", status.apply, status.flush)};
+  // A server that shuts down is told of no flush position, so that it does not wait for the store.
+  if (confirms_stored_ && last_ && !status.flush.valid()) status.flush = last_->flush;
   if (last_ && (status.flush < last_->flush || status.write < last_->write))
     throw Violation{"P1", fmt::format("the report goes back: flush {} after {}, write {} after {}",
                                       status.flush, last_->flush, status.write, last_->write)};
@@ -147,11 +152,22 @@ void Ledger::on_status(const wire::StandbyStatus& status) {
                                       "{} on, and does not continue this archive",
                                       status.flush, other_wal_->begin)};
   last_ = status;
+  promise(status.flush);
+}
+
+void Ledger::promise(Lsn flush) {
   auto& range = promised_[timeline_].back();
   // Inside a record that is not complete yet nobody can know.
-  auto end = damage_ ? std::min(status.flush, damage_->begin) : status.flush;
+  auto end = damage_ ? std::min(flush, damage_->begin) : flush;
   if (other_wal_) end = range.begin;
   range.end = std::max(range.end, end);
+}
+
+/// (Nobody is told of a position inside the first header of a segment.)
+void Ledger::on_durable(wal::TimelineId timeline, Lsn end) {
+  if (!confirms_stored_ || timeline != timeline_) return;
+  durable_ = end;
+  promise(kSegment.offset(end) < wal::kLongHeaderSize ? kSegment.start_of(end) : end);
 }
 
 wal::Lsn Ledger::reported(wal::TimelineId timeline) const {
@@ -343,6 +359,14 @@ Lsn Ledger::first_promised(wal::TimelineId timeline) const {
   auto begin = reported_bytes(timeline);
   for (const auto& range : promised_.at(timeline))
     if (range.begin < range.end) begin = std::min(begin, range.begin);
+  return begin;
+}
+
+std::optional<Lsn> Ledger::promised_from(wal::TimelineId timeline) const {
+  std::optional<Lsn> begin;
+  for (const auto& [promised, ranges] : promised_)
+    if (promised <= timeline && reported_bytes(promised).valid())
+      begin = std::min(begin.value_or(Lsn(UINT64_MAX)), first_promised(promised));
   return begin;
 }
 

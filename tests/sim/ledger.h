@@ -28,14 +28,18 @@ class Ledger {
   Ledger(const Lineage& lineage, Story& story, const SimDisk& disk)
       : lineage_(lineage), story_(story), disk_(disk) {}
 
-  /// A process begins.
-  void on_process();
+  /// A process begins. `confirms_stored`: it reports as flushed what is in the store, and what is
+  /// durable by an event only (--confirm stored).
+  void on_process(bool confirms_stored);
   /// START_REPLICATION succeeded.
   void on_stream(wal::TimelineId timeline, wal::Lsn start);
   /// Somebody has copied that segment of timeline 1 into the archive.
   void on_copied(std::optional<wal::Lsn> segment) { copied_ = segment; }
   void on_received(wal::Lsn end) { received_ = end; }
-  void on_status(const wire::StandbyStatus& status);
+  void on_status(wire::StandbyStatus status);
+  /// With `confirms_stored`: so much of the stream is durable. That counts as if it were reported:
+  /// the store and the clients downstream go by it.
+  void on_durable(wal::TimelineId timeline, wal::Lsn end);
   /// A sync or close of that file was made to fail: this process may not report any more (P6), but
   /// for what is on its way at this moment. (A finished segment's form that is gone since, as the
   /// raw one is once it is compressed, is of no interest to anybody.)
@@ -113,8 +117,17 @@ class Ledger {
   /// What a receiver that is asked says: nothing before the first status of a connection.
   [[nodiscard]] std::optional<archive::DurableEnd> durable() const {
     if (!last_) return std::nullopt;
+    return archive::DurableEnd{timeline_, confirms_stored_ ? durable_ : last_->flush};
+  }
+  /// The server that streams was told so much, on this timeline.
+  [[nodiscard]] std::optional<archive::DurableEnd> confirmed() const {
+    if (!last_) return std::nullopt;
     return archive::DurableEnd{timeline_, last_->flush};
   }
+  /// With `confirms_stored`: of the stream, told or not.
+  [[nodiscard]] wal::Lsn durable_of_stream() const { return durable_; }
+  [[nodiscard]] bool confirms_stored() const { return confirms_stored_; }
+  [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] bool promised_anything() const { return !!first_timeline(); }
 
   /// What a recovery has to find: from a segment's start behind the last hole up to what was last
@@ -129,6 +142,12 @@ class Ledger {
   /// The same of the archive and the store together.
   [[nodiscard]] std::optional<Way> way_with_store() const { return way_from(floor_); }
   [[nodiscard]] const std::vector<Hole>& told_holes() const { return told_holes_; }
+  /// The operator was told that this is lost.
+  [[nodiscard]] bool told(wal::Lsn begin, wal::Lsn end) const;
+  /// The first WAL that was ever reported, of a timeline or one that it has come from.
+  [[nodiscard]] std::optional<wal::Lsn> promised_from(wal::TimelineId timeline) const;
+  /// What lies before a prune may have removed.
+  [[nodiscard]] wal::Lsn given_up_before() const { return floor_; }
 
  private:
   struct Range {
@@ -138,6 +157,7 @@ class Ledger {
   [[nodiscard]] std::optional<Way> way_from(wal::Lsn floor) const;
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
+  void promise(wal::Lsn flush);
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_served(const SimDisk& disk);
@@ -151,7 +171,6 @@ class Ledger {
   /// position behind its end was acknowledged.
   bool holds_wal(const SimDisk& disk, const std::string& name, wal::TimelineId timeline,
                  wal::Lsn from, wal::Lsn to);
-  [[nodiscard]] bool told(wal::Lsn begin, wal::Lsn end) const;
   [[nodiscard]] wal::Lsn reported_bytes(wal::TimelineId timeline) const;
   [[nodiscard]] std::optional<wal::TimelineId> first_timeline() const;
   [[nodiscard]] wal::TimelineId last_timeline() const;
@@ -178,10 +197,12 @@ class Ledger {
   wal::TimelineId timeline_ = 0;
   wal::Lsn received_;
   std::optional<wire::StandbyStatus> last_;
+  wal::Lsn durable_;                        ///< if `confirms_stored_`
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
   std::string failed_name_;
+  bool confirms_stored_ = false;  ///< this process
 };
 
 /// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.

@@ -72,6 +72,12 @@ std::span<const MutantInfo> mutants() {
       {Mutant::object_overwritten, "P15", "an object is put over another one", World::store},
       {Mutant::store_not_asked_again, "P17", "removed from the archive by what the mark says",
        World::store},
+      {Mutant::confirmed_unsent, "P18", "confirmed to the server before it is sent", World::store},
+      {Mutant::confirmed_behind_unsent, "P18", "confirmed behind what the archive had not sent",
+       World::store},
+      {Mutant::marked_untold, "P19", "the mark moves over what no line tells of", World::store},
+      {Mutant::manifest_put_blindly, "P19", "the manifest put over whatever is there",
+       World::store},
       {Mutant::unreachable_is_absent, "P9", "what the store cannot tell is taken for absent",
        World::store},
   };

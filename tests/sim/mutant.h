@@ -66,6 +66,10 @@ enum class Mutant {
   unreachable_is_absent,
   lost_answer_is_success,
   object_overwritten,
+  confirmed_unsent,
+  confirmed_behind_unsent,
+  marked_untold,
+  manifest_put_blindly,
 };
 
 /// Lives of which kind: all of them, or those with what breaks a relay's promises: each process

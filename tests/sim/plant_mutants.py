@@ -214,6 +214,36 @@ PLANTS = [
   }
   if (conditions == Conditions::heeded) return store.put_if_absent(key, content);
 """),
+    # --- P18 ---
+    ("confirmed_unsent", "receive/stream_state.cc",
+     """  return options_.confirm_stored ? std::min(flush_, stored_) : flush_;""",
+     """  return options_.confirm_stored && !PLANTED(confirmed_unsent) ? std::min(flush_, stored_)
+                                                               : flush_;"""),
+    ("confirmed_behind_unsent", "store/stored_end.cc",
+     """  before_.clear();
+  gone_.clear();
+""",
+     """  if (PLANTED(confirmed_behind_unsent)) {
+    before_.clear();
+    gone_.clear();
+    next_ = mark.segment_size.segno(stream.start);
+    last_ = {};
+    return;
+  }
+  before_.clear();
+  gone_.clear();
+"""),
+    # --- P19 ---
+    ("manifest_put_blindly", "store/manifest_writer.cc",
+     """  if (compares_) {
+    if (there_ &&""",
+     """  if (compares_ && !PLANTED(manifest_put_blindly)) {
+    if (there_ &&"""),
+    ("marked_untold", "store/follow.cc",
+     """  if (!write_manifest(std::move(entries))) {
+""",
+     """  if (!write_manifest(std::move(entries)) && !PLANTED(marked_untold)) {
+"""),
     ("store_not_asked_again", "store/follow_keep_local.cc",
      """  const UploadItem item{segment.timeline(), segment};
   try {

@@ -52,7 +52,8 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
                 .board = board_,
                 .disk = surroundings.disk,
                 .feedback = surroundings.feedback,
-                .dropped = surroundings.dropped}),
+                .dropped = surroundings.dropped,
+                .confirmed = surroundings.confirmed}),
       directory_(surroundings.disk.open()),
       log_(std::make_unique<ReceiverLog>(surroundings.story)),
       stop_(std::make_unique<Stop>()) {
@@ -88,6 +89,7 @@ void SimReceiver::receive() {
       .seed = seed_,
       .durability_lost = [](const Error& error) { throw ProcessDied{error}; },
       .downstream = &downstream_,
+      .store = &store_word_,
       .machine = machine_,
       .servers = servers_,
       .scale = {.unsynced_limit = kUnsyncedLimit, .catch_up_bytes = 3 * kSegmentBytes / 4}};
@@ -96,6 +98,7 @@ void SimReceiver::receive() {
         happened, [this](const receive::event::Trouble& told) { trouble(told.error); },
         [this](const receive::event::DurableEnd& durable) {
           world_.upstream.on_durable(durable.end);
+          world_.ledger.on_durable(durable.timeline, durable.end);
         },
         [this](const receive::event::LossRecorded& recorded) {
           const auto& loss = recorded.loss;

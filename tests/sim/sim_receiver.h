@@ -4,11 +4,13 @@
 #include <memory>
 #include <optional>
 
+#include "confirmed_wal.h"
 #include "io/directory.h"
 #include "ledger.h"
 #include "receive/downstream.h"
 #include "receive/options.h"
 #include "receive/status_board.h"
+#include "receive/store_words.h"
 #include "scheduler.h"
 #include "sim_machine.h"
 #include "sim_servers.h"
@@ -33,7 +35,8 @@ struct Surroundings {
   std::function<bool(std::optional<receive::Time> idle_until)> tick;
   /// hot_standby_feedback of all downstream.
   std::function<void(const wire::HotStandbyFeedback& feedback)> feedback = {};
-  std::uint64_t dropped = 0;  ///< messages with WAL
+  std::uint64_t dropped = 0;          ///< messages with WAL
+  ConfirmedWal* confirmed = nullptr;  ///< of a process that confirms what is stored
 };
 
 /// One process of the receiver: receive::receive(), all of it, on a simulated machine with
@@ -56,6 +59,8 @@ class SimReceiver {
   /// For who serves downstream in this process.
   [[nodiscard]] receive::Feed& feed() { return feed_; }
   [[nodiscard]] receive::Downstream& downstream() { return downstream_; }
+  /// For who sends to a store in it.
+  [[nodiscard]] receive::StoreWords& store_word() { return store_word_; }
   [[nodiscard]] const receive::StatusBoard& board() const { return board_; }
 
  private:
@@ -71,6 +76,7 @@ class SimReceiver {
   SimMachine machine_;
   receive::Feed feed_;
   receive::Downstream downstream_;
+  receive::StoreWords store_word_;
   receive::StatusBoard board_{&feed_};
   SimServers servers_;
   const std::unique_ptr<io::Directory> directory_;

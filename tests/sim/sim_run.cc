@@ -6,13 +6,17 @@
 #include <functional>
 #include <set>
 
+#include "archive/identity.h"
 #include "archive/kept_slots.h"
+#include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "archive/upkeep.h"
+#include "confirmed_wal.h"
 #include "import/import.h"
 #include "ledger.h"
 #include "lineage.h"
+#include "manifest_check.h"
 #include "planted.h"
 #include "prune/prune.h"
 #include "random.h"
@@ -55,6 +59,7 @@ class Run {
         keeps_(seed + 103),
         prefers_(seed + 107),
         stores_(seed + 127),
+        confirms_(seed + 131),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -140,6 +145,7 @@ class Run {
     if (store_) {
       result_.stored = store_->stored();
       result_.not_stored = store_->failures();
+      if (confirmed_) result_.confirmed = confirmed_->segments();
     }
     result_.story = story_.lines();
     return result_;
@@ -174,6 +180,11 @@ class Run {
     feed_habits_.jobs = stores_.between(1, 3);
     feed_habits_.look_every = std::chrono::milliseconds(stores_.between(200, 3'000));
     feed_habits_.audit_every = std::chrono::milliseconds(stores_.between(500, 10'000));
+    // (When a host of another branch is let in is decided by what the server was told.)
+    if (options_.other_branch || confirms_.coin()) return;
+    confirmed_.emplace(lineage_, *store_, ledger_);
+    feed_habits_.confirm_stored = true;
+    receiver_options_.confirm = receive::Confirm::stored;
   }
 
   /// An archive that is taken over: somebody's "cp" never synced what it copied.
@@ -241,10 +252,23 @@ class Run {
 
   /// By the stream that runs: an earlier one may have begun there, in an archive that was empty and
   /// stayed so.
-  [[nodiscard]] bool archived_all() const {
+  [[nodiscard]] bool archived_all() {
     const auto& last = lineage_.timeline(lineage_.newest());
     const auto durable = ledger_.durable();
-    return durable && durable->timeline == last.id && durable->flush == last.received;
+    if (!durable || durable->timeline != last.id || durable->flush != last.received) return false;
+    if (!ledger_.confirms_stored()) return true;
+    // What is finished is confirmed in the end, if the slot does not begin behind it, and if there
+    // is a page of WAL that says whose archive it is.
+    const auto finished = kSegment.start_of(last.received);
+    const auto confirmed = ledger_.confirmed();
+    if (confirmed->flush >= finished) return true;
+    if (confirmed->flush.valid()) return false;
+    return upstream_.slot_was_behind(finished) || (last.received == finished && is_nobodys());
+  }
+
+  [[nodiscard]] bool is_nobodys() {
+    const auto directory = disk_.open();
+    return !archive::read_identity(*directory, archive::list_archive_names(*directory));
   }
 
   /// What is finished is in the store, too, also what that had lost (but for what looks pruned).
@@ -579,7 +603,6 @@ class Run {
       gap_accepted_ = false;
       receiver_options_.on_gap = receive::OnGap::stop;
     }
-    ledger_.on_process();
     planted_later = {};
     planted_start.reset();
     down_at_.reset();
@@ -590,8 +613,14 @@ class Run {
     slow_syncs_ = random_.coin();
     auto options = receiver_options_;
     options.stock_habits = !quiet_ && random_.one_in(8);
+    // (It sends to no store.)
+    if (options.stock_habits) options.confirm = receive::Confirm::local;
+    const bool confirms_stored = options.confirm == receive::Confirm::stored;
+    ledger_.on_process(confirms_stored);
+    world_.confirmed = confirms_stored ? &*confirmed_ : nullptr;
     if (options.slot && random_.one_in(3)) options.monitor_conninfo = "the same server";
-    story_.tell("a process starts{}", options.stock_habits ? ", as pg_receivewal" : "");
+    story_.tell("a process starts{}{}", options.stock_habits ? ", as pg_receivewal" : "",
+                confirms_stored ? ", which confirms what is stored" : "");
     bool well = false;
     bool power_lost = false;
     SimReceiver receiver(options, world_, random_.below(1'000'000));
@@ -608,7 +637,7 @@ class Run {
     if (store_ && !options.stock_habits) {
       feed_habits_.seed = stores_();
       feed.emplace(feed_habits_, disk_.open(), *store_, receiver.feed(), receiver.board(),
-                   scheduler_, story_);
+                   receiver.store_word(), scheduler_, story_);
       feed_ = &*feed;
     }
     struct Ending {  // also where a violation is on its way
@@ -670,6 +699,7 @@ class Run {
     if (random_.one_in(16)) check_recovery(false);
     if (!store_) return;
     check_mark();
+    check_manifests(*store_, *disk_.open());
     if (stores_.one_in(4)) recover_from_both(stores_.coin());
     if (stores_.one_in(4)) recover_from_store();
   }
@@ -1104,6 +1134,7 @@ class Run {
       check_store();
       recover_from_both(stores_.coin());
       recover_from_store();
+      check_changed_store(*store_, *disk_.open(), confirms_, story_);
     }
     if (random_.coin()) check_recovery(true);
     if (random_.one_in(4)) check_verify();
@@ -1121,6 +1152,7 @@ class Run {
   Random keeps_;           ///< likewise
   Random prefers_;         ///< likewise
   Random stores_;          ///< likewise
+  Random confirms_;        ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;
@@ -1159,6 +1191,7 @@ class Run {
   std::vector<std::unique_ptr<SimStandby>> standbys_;
   SimRelay* relay_ = nullptr;  ///< in the process that runs
   std::unique_ptr<SimStore> store_;
+  std::optional<ConfirmedWal> confirmed_;  ///< of a life in which what is stored is confirmed
   SimStoreFeed::Habits feed_habits_;
   SimStoreFeed* feed_ = nullptr;  ///< in the process that runs
   bool in_doubt_ = false;         ///< a sync has failed, and the power not since

@@ -41,6 +41,7 @@ struct RunResult {
   std::uint64_t stored = 0;      ///< objects that a store took
   std::uint64_t not_stored = 0;  ///< requests to it that failed
   std::uint64_t left = 0;        ///< segments that left the archive, since the store has them
+  std::uint64_t confirmed = 0;   ///< segments that were confirmed as stored
   std::uint64_t from_both = 0;   ///< recoveries from the archive and the store
 };
 

@@ -29,6 +29,7 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
         fd_(world_.machine.add(*this)) {
     if (question) return;
     world_.ledger.on_stream(timeline, start);
+    if (world_.confirmed != nullptr) world_.confirmed->on_stream();
     if (const auto& other = world_.upstream.other_wal()) world_.ledger.on_other_wal(*other);
     world_.ledger.on_losses_told(world_.board.read().losses, world_.disk);
   }
@@ -135,7 +136,8 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
       world_.ledger.on_received(end);
       if (arrived.damage) world_.ledger.on_damage(*arrived.damage);
       // (Before the slot's place, which lies in what was unfinished, nothing is said.)
-      const auto said = speaks_ ? said_ : std::max(said_, first_ + 2 * kSegmentBytes);
+      auto said = speaks_ ? said_ : std::max(said_, first_ + 2 * kSegmentBytes);
+      if (world_.confirmed != nullptr) said = world_.ledger.durable_of_stream();
       if (!discarding_ && received_ > said &&
           received_ - said > kUnsyncedLimit + kLargestMessage + kPageHeader)
         throw Violation{"P8",
@@ -160,6 +162,8 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
     }
     if (question_) return;
     world_.ledger.on_status(status);
+    if (world_.confirmed != nullptr && status.flush.valid())
+      world_.confirmed->on_told(world_.ledger.timeline(), status.flush, "the server that streams");
   }
 
   /// No position inside the first page's header is told.
@@ -367,7 +371,10 @@ class SimServers::SimVisit final : public receive::Server {
   bool use_slot(const std::string&, Lsn position, wal::TimelineId timeline,
                 std::optional<Lsn> flush) override {
     asked();
-    return upstream_.use_slot(node_, position, timeline, flush);
+    const bool moved = upstream_.use_slot(node_, position, timeline, flush);
+    if (moved && flush && servers_.world_.confirmed != nullptr)
+      servers_.world_.confirmed->on_told(timeline, *flush, "another one by its slot");
+    return moved;
   }
   std::optional<pq::SlotState> read_replication_slot(const std::string&) override {
     asked();

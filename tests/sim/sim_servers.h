@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "confirmed_wal.h"
 #include "ledger.h"
 #include "receive/server.h"
 #include "receive/status_board.h"
@@ -33,7 +34,8 @@ class SimServers final : public receive::Servers {
     const receive::StatusBoard& board;
     const SimDisk& disk;
     const std::function<void(const wire::HotStandbyFeedback&)>& feedback;
-    std::uint64_t& dropped;  ///< messages with WAL
+    std::uint64_t& dropped;   ///< messages with WAL
+    ConfirmedWal* confirmed;  ///< nullptr: what is durable here is confirmed
   };
   explicit SimServers(World world) : world_(world) {}
 

@@ -9,6 +9,7 @@
 #include "codec/codec.h"
 #include "crypto/digest.h"
 #include "fiber.h"
+#include "store/manifest_chain.h"
 #include "store/memory_bytes.h"
 
 namespace weir::sim {
@@ -43,9 +44,8 @@ SimStore::SimStore(const Lineage& lineage, Scheduler& scheduler, Random& random,
 void SimStore::tick(bool quiet) {
   quiet_ = quiet;
   std::erase_if(late_, [&](Late& late) {
-    if (!quiet && !random_.one_in(20)) return false;
-    story_.tell("the store does what it was asked long ago: PUT {}", late.key);
-    static_cast<void>(place(late.key, std::move(late.object), late.condition));
+    if (!quiet && (story_.now < late.not_before || !random_.one_in(20))) return false;
+    do_late(late);
     return true;
   });
   if (quiet) return;
@@ -54,6 +54,36 @@ void SimStore::tick(bool quiet) {
     story_.tell("the store is away for {} s", (away_until_ - story_.now) / 1s);
   }
   if (random_.one_in(250)) lose_one();
+}
+
+void SimStore::do_late(Late& late) {
+  story_.tell("the store does what it was asked long ago: PUT {}", late.key);
+  const auto there = objects_.find(late.key);
+  if (conditions_ != Conditions::heeded && is_manifest(late.key) && there != objects_.end() &&
+      *there->second.bytes != *late.object.bytes)
+    manifest_came_late_ = true;
+  static_cast<void>(place(late.key, std::move(late.object), late.condition));
+}
+
+/// P19, where conditions are heeded: no object of a manifest is followed by one that has less of
+/// its lines.
+void SimStore::note_rollback(const std::string& key, const Object& there, const Object& object) {
+  const auto& newer = *there.bytes;
+  const auto& older = *object.bytes;
+  if (conditions_ == Conditions::heeded && is_manifest(key) && older.size() < newer.size() &&
+      std::equal(older.begin(), older.end(), newer.begin()))
+    complaint_ = Violation{"P19", fmt::format("an older {} is put over a newer one", key)};
+}
+
+bool SimStore::is_manifest(const std::string& key) const {
+  return store::parse_manifest_key(layout_, key).has_value();
+}
+
+void SimStore::spoil(const std::string& key, std::span<const std::byte> bytes) {
+  auto& object = objects_.at(key);
+  object.bytes = std::make_shared<const Bytes>(bytes.begin(), bytes.end());
+  object.etag = md5_of(bytes);
+  object.right.reset();
 }
 
 void SimStore::make_good() {
@@ -78,6 +108,7 @@ void SimStore::lose_one() {
   story_.tell("the store loses {}", chosen->first);
   const bool was_right = right(chosen->first, chosen->second);
   objects_.erase(chosen);
+  has_been_losing_ = true;
   if (was_right && count(file->segment) == 0) lost_.insert(file->segment);
 }
 
@@ -212,21 +243,36 @@ SimStore::Object SimStore::object_of(const store::Content& content) const {
   return {std::make_shared<const Bytes>(std::move(bytes)), content.md5, content.metadata};
 }
 
-store::ObjectStore::Put SimStore::place(const std::string& key, Object object, bool condition) {
+store::ObjectStore::Put SimStore::place(const std::string& key, Object object,
+                                        const Condition& condition) {
   const auto there = objects_.find(key);
   const auto segment = segment_of(key);
+  if (condition && conditions_ == Conditions::heeded &&
+      *condition != (there == objects_.end() ? std::string() : there->second.etag))
+    return Put::taken;
   if (there != objects_.end()) {
-    if (condition && conditions_ == Conditions::heeded) return Put::taken;
     const bool wal = segment || key.starts_with(layout_.wal_prefix());
     if (wal && *there->second.bytes != *object.bytes) {
       complaint_ = Violation{"P15", fmt::format("{} is overwritten by other bytes", key)};
       return Put::stored;
     }
   }
+  if (there != objects_.end()) note_rollback(key, there->second, object);
   ++stored_;
   objects_.insert_or_assign(key, std::move(object));
   if (segment) lost_.erase(segment->segment);
   return Put::stored;
+}
+
+/// The client gives it up, and it is done all the same, some time.
+void SimStore::perhaps_late(const std::string& key, Object& object, const Condition& condition) {
+  const bool manifest = is_manifest(key);
+  if (!Fiber::inside() || quiet_ || !random_.one_in(manifest ? 6 : 60)) return;
+  // (What is written once is tried again at once; a manifest after some seconds.)
+  const auto delay = std::chrono::milliseconds(manifest ? random_.between(3'000, 40'000) : 0);
+  late_.push_back({key, std::move(object), condition, story_.now + delay});
+  ++failures_;
+  throw StoreError(Trouble::unreachable, "the request is on its way for too long");
 }
 
 /// It is a moment quicker. (A store that heeds no conditions cannot keep two apart, and says so.)
@@ -256,21 +302,17 @@ void SimStore::another_archiver(const std::string& key) {
   }
   story_.tell("another archiver has put {}{}", key, other_branch ? ", of another branch" : "");
   const auto etag = md5_of(packed);
-  static_cast<void>(place(key, {std::make_shared<const Bytes>(std::move(packed)), etag, {}}, true));
+  static_cast<void>(place(key, {std::make_shared<const Bytes>(std::move(packed)), etag, {}}, ""));
 }
 
 store::ObjectStore::Put SimStore::put_if_absent(const std::string& key,
                                                 const store::Content& content) {
   auto object = object_of(content);
-  if (Fiber::inside() && !quiet_ && random_.one_in(60)) {
-    late_.push_back({key, std::move(object), true});
-    ++failures_;
-    throw StoreError(Trouble::unreachable, "the request is on its way for too long");
-  }
+  perhaps_late(key, object, "");
   const auto result = with([&] {
     if (conditions_ == Conditions::refused) throw StoreError(Trouble::unable, "NotImplemented");
     if (Fiber::inside() && !quiet_ && random_.one_in(20)) another_archiver(key);
-    return place(key, std::move(object), true);
+    return place(key, std::move(object), "");
   });
   if (result == Put::stored) asked(key);
   return result;
@@ -278,11 +320,21 @@ store::ObjectStore::Put SimStore::put_if_absent(const std::string& key,
 
 void SimStore::put(const std::string& key, const store::Content& content) {
   auto object = object_of(content);
+  if (is_manifest(key)) perhaps_late(key, object, std::nullopt);
   with([&] {
     if (Fiber::inside() && !quiet_ && random_.one_in(20)) another_archiver(key);
-    return place(key, std::move(object), false);
+    return place(key, std::move(object), std::nullopt);
   });
   asked(key);
+}
+
+store::ObjectStore::Put SimStore::put_if_match(const std::string& key,
+                                               const store::Content& content,
+                                               const std::string& etag) {
+  if (conditions_ == Conditions::refused) return ObjectStore::put_if_match(key, content, etag);
+  auto object = object_of(content);
+  perhaps_late(key, object, etag);
+  return with([&] { return place(key, std::move(object), etag); });
 }
 
 std::optional<store::ObjectHead> SimStore::head(const std::string& key) {

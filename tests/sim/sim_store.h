@@ -25,7 +25,8 @@ namespace weir::sim {
 /// patience, loses a request or its answer, does what it was asked long after the client has given
 /// up, answers with an error that means nothing, tells wrong times, loses objects; and another
 /// archiver of the cluster is now and then quicker, with the same WAL in other bytes, or (one that
-/// follows another branch) with other WAL.
+/// follows another branch) with other WAL. What takes effect late is held to the condition that
+/// came with it, where conditions are heeded.
 ///
 /// It keeps account of what it was given: an object of WAL is never overwritten by other bytes, and
 /// nobody leaves WAL to it without having asked (P15, P17). What it finds is left in complaint().
@@ -54,6 +55,13 @@ class SimStore final : public store::ObjectStore {
   /// Likewise, and everything that it has lies behind: so it looks as a prune leaves it.
   [[nodiscard]] bool seems_pruned(wal::SegmentName segment) const;
   [[nodiscard]] bool has_lost_any() const { return !lost_.empty(); }
+  /// Ever, whether it has them again or not.
+  [[nodiscard]] bool has_been_losing() const { return has_been_losing_; }
+  /// It heeds no conditions, and an object of a manifest has come over another one long after the
+  /// client had given it up.
+  [[nodiscard]] bool manifest_came_late() const { return manifest_came_late_; }
+  /// Somebody puts that there, whatever it has.
+  void spoil(const std::string& key, std::span<const std::byte> bytes);
   /// Objects that are forms of it.
   [[nodiscard]] std::size_t count(wal::SegmentName segment) const;
   /// P17: it is about to leave the archive.
@@ -70,6 +78,8 @@ class SimStore final : public store::ObjectStore {
   [[nodiscard]] std::string name() const override { return "s3://simulated"; }
   [[nodiscard]] Put put_if_absent(const std::string& key, const store::Content& content) override;
   void put(const std::string& key, const store::Content& content) override;
+  [[nodiscard]] Put put_if_match(const std::string& key, const store::Content& content,
+                                 const std::string& etag) override;
   [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key) override;
   bool get(const std::string& key, const std::optional<Range>& range,
            const codec::Sink& sink) override;
@@ -86,18 +96,25 @@ class SimStore final : public store::ObjectStore {
     store::Metadata metadata;
     std::optional<bool> right{};  ///< it is the cluster's WAL; looked at once
   };
+  /// The ETag of what has to be under the key, empty: of nothing. nullopt: whatever is there.
+  using Condition = std::optional<std::string>;
   /// A PUT of which the client has given up hope.
   struct Late {
     std::string key;
     Object object;
-    bool condition = false;
+    Condition condition;
+    receive::Time not_before{};
   };
   enum class Conditions { heeded, ignored, refused };
 
   template <typename Action>
   auto with(Action action) -> decltype(action());
   [[nodiscard]] Object object_of(const store::Content& content) const;
-  Put place(const std::string& key, Object object, bool condition);
+  Put place(const std::string& key, Object object, const Condition& condition);
+  void perhaps_late(const std::string& key, Object& object, const Condition& condition);
+  void do_late(Late& late);
+  void note_rollback(const std::string& key, const Object& there, const Object& object);
+  [[nodiscard]] bool is_manifest(const std::string& key) const;
   [[nodiscard]] std::optional<archive::SegmentFileName> segment_of(const std::string& key) const;
   [[nodiscard]] bool right(const std::string& key, Object& object) const;
   void another_archiver(const std::string& key);
@@ -113,6 +130,8 @@ class SimStore final : public store::ObjectStore {
   std::map<std::string, Object> objects_;
   std::vector<Late> late_;
   std::set<wal::SegmentName> lost_;
+  bool has_been_losing_ = false;
+  bool manifest_came_late_ = false;
   /// Of which the keeper has heard since it last looked at everything.
   std::set<wal::SegmentName> asked_;
   bool quiet_ = false;

@@ -94,6 +94,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.stored += result.stored;
     sum.not_stored += result.not_stored;
     sum.left += result.left;
+    sum.confirmed += result.confirmed;
     sum.from_both += result.from_both;
   }
   // Of the processor, since others may want it, too.
@@ -124,6 +125,7 @@ TEST(Simulation, KeepsThePromises) {
   print("objects stored", sum.stored);
   print("requests that failed", sum.not_stored);
   print("segments left to it", sum.left);
+  print("confirmed as stored", sum.confirmed);
   print("recoveries from both", sum.from_both);
   print("steps", sum.steps);
   std::printf("  %-24s %.0f\n", "seeds per second",
@@ -151,6 +153,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.stored, 0U);
   EXPECT_GT(sum.not_stored, 0U);
   EXPECT_GT(sum.left, 0U);
+  EXPECT_GT(sum.confirmed, 0U);
   EXPECT_GT(sum.from_both, 0U);
 }
 

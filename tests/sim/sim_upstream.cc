@@ -703,8 +703,10 @@ void SimUpstream::status(const wire::StandbyStatus& status) {
     sender_->heard = story_.now;
     sender_->asked.reset();
     sender_->heard_again = true;
-    if (status.flush > sender_->confirmed) {
-      sender_->confirmed = status.flush;
+    // Without a flush position WalSndDone() goes by what was written.
+    const auto confirmed = status.flush.valid() ? status.flush : status.write;
+    if (confirmed > sender_->confirmed) {
+      sender_->confirmed = confirmed;
       sender_->moved = story_.now;
       sender_->turns_idle = 0;
     }

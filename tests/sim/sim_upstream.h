@@ -161,6 +161,12 @@ class SimUpstream {
   /// The server that streams begins to shut down, if it has sent what is not confirmed yet; else
   /// false.
   bool shut_down_unconfirmed();
+  /// The slot of the stream may have been behind this place when that began: then the server is
+  /// told of no flush position there. (Before 15 nobody can ask a server where it is.)
+  [[nodiscard]] bool slot_was_behind(wal::Lsn place) const {
+    return sender_ && sender_->with_slot &&
+           (lineage_.server_major() < 15 || sender_->slot_begun > place);
+  }
   [[nodiscard]] std::uint64_t told_to_go() const { return told_to_go_; }
 
  private:
