@@ -285,6 +285,10 @@ void Arguments::add_environment(const std::vector<std::string>& variables,
       add_variable(name, value, *each);
     }
   }
+}
+
+void Arguments::refuse_strays(const std::vector<std::string>& variables,
+                              std::span<const Command* const> commands) const {
   for (const auto& variable : variables) {
     const auto equals = variable.find('=');
     if (equals == std::string::npos || !variable.starts_with(kVariable)) continue;

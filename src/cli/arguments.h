@@ -31,12 +31,15 @@ class Arguments {
   /// that may be repeated stand on lines of their own. A variable without a value is none.
   ///
   /// What a variable of `receive` or of this command says is checked, and so is its name, unless it
-  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". One that
-  /// has an option's name and no command's, or a misspelt one, is refused, too; other names are
-  /// nobody's concern. A secret is refused: who sees the process may see its environment. Before
-  /// add_file().
+  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". A secret is
+  /// refused: who sees the process may see its environment. Before add_file().
   void add_environment(const std::vector<std::string>& variables,
                        std::span<const Command* const> commands);
+  /// Throws where a variable has an option's name and no command's, or a misspelt one. For commands
+  /// that are configured by the environment: in that of any other, `restore` in a recovery above
+  /// all, such a name may be a script's own.
+  void refuse_strays(const std::vector<std::string>& variables,
+                     std::span<const Command* const> commands) const;
 
   /// Adds what `text`, the content of the configuration file `path`, says of options that neither
   /// the command line nor the environment has: lines of `name = value`, comments after '#' or ';'

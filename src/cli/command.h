@@ -34,6 +34,7 @@ struct Command {
   /// Takes its signals from the start and starts no process. Others have
   /// daemon::below_process_one() between them and a container's end.
   bool may_be_process_one = false;
+  bool refuses_strays = false;  ///< variables of the environment that mean an option of no command
   /// Does it. Returns the exit status, 0 or 1, and throws Error for the rest.
   int (*run)(const Arguments& arguments) = nullptr;
   /// Tells what was thrown, by run() or because of the words themselves, and returns the exit

@@ -73,6 +73,11 @@ int check(const std::string& path) {
   std::vector<Error> errors;
   const auto text = read_config_file_for_check(path, &errors);
   find_errors(path, text, errors);
+  try {
+    refuse_strays(Arguments::parse(kReceiveCommand, {}));
+  } catch (const Error& error) {
+    errors.push_back(error);
+  }
   for (const auto& error : errors) print_error(error);
   if (!errors.empty()) return kUsage;
   std::string summary;
@@ -97,6 +102,7 @@ int show(const std::optional<std::string>& path, std::string_view name) {
         .hint("See \"pgweir config --help\".");
   auto arguments = Arguments::parse(*command, {});
   add_environment(arguments);
+  refuse_strays(arguments);
   if (path) arguments.add_file(*path, read_config_file(*path), commands());
   for (const auto& each : arguments.names())
     for (const auto& text : arguments.texts(each))

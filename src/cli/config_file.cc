@@ -82,11 +82,23 @@ int line_with_password(std::string_view text) {
   return 0;
 }
 
-void add_environment(Arguments& arguments) {
+namespace {
+
+std::vector<std::string> our_variables() {
   std::vector<std::string> variables;
   for (char** each = environ; each != nullptr && *each != nullptr; ++each)
     if (std::string_view(*each).starts_with("PGWEIR_")) variables.emplace_back(*each);
-  arguments.add_environment(variables, commands());
+  return variables;
+}
+
+}  // namespace
+
+void add_environment(Arguments& arguments) {
+  arguments.add_environment(our_variables(), commands());
+}
+
+void refuse_strays(const Arguments& arguments) {
+  arguments.refuse_strays(our_variables(), commands());
 }
 
 void add_config(Arguments& arguments) {

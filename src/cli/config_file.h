@@ -21,6 +21,8 @@ namespace weir::cli {
 
 /// Adds what the variables of this process' environment say.
 void add_environment(Arguments& arguments);
+/// Throws where one of them means an option, and has the name of no command's.
+void refuse_strays(const Arguments& arguments);
 
 /// Adds what the file of --config says, if it was given.
 void add_config(Arguments& arguments);

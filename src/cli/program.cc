@@ -43,6 +43,7 @@ int perform(const Command& command, const Words& words) {
     }
     if (command.takes_file) {
       add_environment(arguments);
+      if (command.refuses_strays) refuse_strays(arguments);
       add_config(arguments);
     }
     return command.run(arguments);

@@ -448,6 +448,7 @@ Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
 4 needs a person.
 )",
     .may_be_process_one = true,
+    .refuses_strays = true,
     .run = receive_command,
 };
 

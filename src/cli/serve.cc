@@ -157,6 +157,7 @@ Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options, rules, users
 or certificate; 3 the address is in use; 4 needs a person (damage, I/O errors).
 )",
     .may_be_process_one = true,
+    .refuses_strays = true,
     .run = serve_command,
 };
 

@@ -130,6 +130,7 @@ Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options or file; 3 the
 address is in use.
 )",
     .may_be_process_one = true,
+    .refuses_strays = true,
     .run = web_command,
 };
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/exit_status.h"
+#include "cli/commands.h"
 #include "cli/common_options.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
@@ -184,11 +185,6 @@ TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
       {"PGWEIR_RECEIVE_SLTO=x",
        "unknown variable PGWEIR_RECEIVE_SLTO in the environment | Did you mean "
        "PGWEIR_RECEIVE_SLOT?"},
-      {"PGWEIR_SLOT=x",
-       "unknown variable PGWEIR_SLOT in the environment | Did you mean PGWEIR_RECEIVE_SLOT?"},
-      {"PGWEIR_JOBS=x", "Did you mean PGWEIR_VERIFY_JOBS?"},
-      {"PGWEIR_RECIEVE_NO_LOOP=on", "Did you mean PGWEIR_RECEIVE_NO_LOOP?"},
-      {"PGWEIR_RECEIVER_SLOT=x", "Did you mean PGWEIR_RECEIVE_SLOT?"},
       {"PGWEIR_RECEIVE_CONFIG=x", "--config is for the command line only"},
       {"PGWEIR_RECEIVE_NO_LOOP=perhaps", "wrong value \"perhaps\" of PGWEIR_RECEIVE_NO_LOOP"},
       {"PGWEIR_RECEIVE_DBNAME=many", "wrong value of PGWEIR_RECEIVE_DBNAME: not a number"},
@@ -208,13 +204,38 @@ TEST(Arguments, RefusesWhatIsWrongInTheEnvironment) {
   }
 }
 
-TEST(Arguments, RefusesAnOptionOfReceiveUnderTheNameOfACommand) {
-  try {
-    surrounded("receive", {"PGWEIR_VERIFY_LEVEL=x"});
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.hint(), HasSubstr("Did you mean PGWEIR_RECEIVE_VERIFY_LEVEL?"));
+TEST(Arguments, RefusesAnOptionUnderTheNameOfNoCommand) {
+  struct Case {
+    const char* variable;
+    const char* complaint;
+  };
+  const Case cases[] = {
+      {"PGWEIR_SLOT=x",
+       "unknown variable PGWEIR_SLOT in the environment | Did you mean PGWEIR_RECEIVE_SLOT?"},
+      {"PGWEIR_RECIEVE_NO_LOOP=on", "Did you mean PGWEIR_RECEIVE_NO_LOOP?"},
+      {"PGWEIR_RECEIVER_SLOT=x", "Did you mean PGWEIR_RECEIVE_SLOT?"},
+      {"PGWEIR_VERIFY_LEVEL=x", "Did you mean PGWEIR_RECEIVE_VERIFY_LEVEL?"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.variable);
+    std::string told;
+    try {
+      surrounded("receive", {each.variable}).refuse_strays({each.variable}, kTable);
+    } catch (const Error& error) {
+      told = std::string(error.what()) + " | " + error.hint();
+    }
+    EXPECT_THAT(told, HasSubstr(each.complaint));
   }
+}
+
+TEST(Arguments, FailNoRecoveryByAVariableThatMayBeAScripts) {
+  std::vector<std::string> refuse;
+  for (const auto* command : commands())
+    if (command->refuses_strays) refuse.emplace_back(command->name);
+  EXPECT_THAT(refuse, ::testing::UnorderedElementsAre("receive", "serve", "web"));
+  auto restore = Arguments::parse(*find_command("restore"), {});
+  restore.add_environment({"PGWEIR_DIRECTORY=/srv", "PGWEIR_RECIEVE_SLOT=x"}, commands());
+  EXPECT_TRUE(restore.names().empty());
 }
 
 TEST(Arguments, PassesByNamesThatMeanNoOption) {
@@ -222,7 +243,9 @@ TEST(Arguments, PassesByNamesThatMeanNoOption) {
        {"PGWEIR_SEED=7", "PGWEIR_PID=7", "PGWEIR_SLOT=", "PGWEIR_=x", "PGWEIR_ALL_SLOTS=x",
         "PGWEIR_OTHERS_SLOT=x", "PGWEIR_FLUSH=tcp://10.0.0.1:80", "PGWEIR_SLOTT=x"}) {
     SCOPED_TRACE(variable);
-    EXPECT_TRUE(surrounded("receive", {variable}).names().empty());
+    const auto arguments = surrounded("receive", {variable});
+    EXPECT_TRUE(arguments.names().empty());
+    EXPECT_NO_THROW(arguments.refuse_strays({variable}, kTable));
   }
 }
 
