@@ -169,13 +169,17 @@ void Follow::let_gone_go() {
   for (const auto& item : items) {
     // Twice: from one form to the other it goes once.
     if (is_here(item) || is_here(item)) continue;
-    log_.warning(
-        "{} is gone from the archive, and was not sent to the store: what is behind it is "
-        "confirmed to the server without it",
-        item.to_string());
+    tell_gone(item);
     const Threads::Lock lock(*mutex_);
     stored_end_.gone(item);
   }
+}
+
+void Follow::tell_gone(const UploadItem& item) {
+  log_.warning(
+      "{} is gone from the archive, and was not sent to the store: what is behind it is "
+      "confirmed to the server without it",
+      item.to_string());
 }
 
 bool Follow::is_here(const UploadItem& item) {

@@ -134,6 +134,7 @@ class Follow {
   void look_at_manifest();
   void begin_stored_end(const archive::Listing& listing);
   void let_gone_go();
+  void tell_gone(const UploadItem& item);
   [[nodiscard]] bool is_here(const UploadItem& item);
   void tell_stored_end();
   void send_open();

@@ -78,6 +78,7 @@ void Follow::settle(const UploadItem& item, Uploader::Result result) {
   using What = Uploader::Result::What;
   note_success();
   if (item.segment && result.what != What::gone) forget_published(*item.segment);
+  if (result.what == What::gone && options_.on_stored_end) tell_gone(item);
   std::vector<UploadItem> sent;
   {
     const Threads::Lock lock(*mutex_);

@@ -258,6 +258,7 @@ TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {
   });
   start(StoredEnd::Stream{1, kSize.start(4)});
   ASSERT_TRUE(told_up_to(kSize.start(4)));
+  EXPECT_TRUE(log_.has("000000010000000000000002 is gone from the archive, and was not sent"));
   // 4 goes as soon as it is finished, and 5 stays.
   builder_.segments(wal_, 5, 6);
   follow_->finished(wal::SegmentName(1, 4, kSize));
