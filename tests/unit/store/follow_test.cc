@@ -258,7 +258,6 @@ TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {
   });
   start(StoredEnd::Stream{1, kSize.start(4)});
   ASSERT_TRUE(told_up_to(kSize.start(4)));
-  EXPECT_TRUE(log_.has("000000010000000000000002 is gone from the archive, and was not sent"));
   // 4 goes as soon as it is finished, and 5 stays.
   builder_.segments(wal_, 5, 6);
   follow_->finished(wal::SegmentName(1, 4, kSize));
@@ -271,6 +270,24 @@ TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {
   }
   ASSERT_TRUE(told_up_to(kSize.start(6)));
   EXPECT_TRUE(log_.has("000000010000000000000004 is gone from the archive, and was not sent"));
+  stop();
+}
+
+TEST_F(FollowTest, TellsOfWhatLeavesTheArchiveWhenItsTurnHasCome) {
+  options_.on_stored_end = [](const StoredEnd::Position&) {};
+  options_.durable_end = [] { return archive::DurableEnd{1, kSize.start(4)}; };
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    const auto name = wal::SegmentName(1, 2, kSize).to_string();
+    if (call.operation == SimDisk::Operation::open && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    return SimDisk::Effect::proceed();
+  });
+  start(StoredEnd::Stream{1, kSize.start(4)});
+  ASSERT_TRUE(wait_for([&] { return stored(key(3)).has_value(); }));
+  EXPECT_TRUE(wait_for([&] {
+    return log_.has("000000010000000000000002 is gone from the archive, and was not sent");
+  }));
   stop();
 }
 
