@@ -328,7 +328,7 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
       some = true;
       // The listing has the raw form first. A compressor at work looks for the raw one right before
       // it publishes its file; if it looked before we removed it, its file is there by now, or in a
-      // moment: what comes so late stays for the next prune.
+      // moment: what comes so late goes at the end (remove_late_forms()), or with the next prune.
       for (const auto& file : segment.files) {
         directory.remove(file);
         if (removed) removed(file);

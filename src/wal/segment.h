@@ -34,7 +34,7 @@ class SegmentSize {
   std::uint64_t bytes_ = 16 * 1024 * 1024;
 };
 
-/// Of a segment\'s name: its first digits are the timeline (XLogFileName(),
+/// Of a segment's name: its first digits are the timeline (XLogFileName(),
 /// access/xlog_internal.h).
 inline constexpr std::size_t kTimelineDigits = 8;
 
