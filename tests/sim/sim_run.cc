@@ -212,8 +212,9 @@ class Run {
   bool tick(std::optional<receive::Time> idle_until) {
     ++steps_;
     // (Of a stop that was asked for nothing may come, either.)
-    // (Nor while the disk hangs; others may do a lot meanwhile.)
-    if (story_.now < std::max(disk_hangs_until_, spare_hangs_until_)) ++hanging_steps_;
+    // (Nor while the disk hangs, or a call of an earlier hang does; others may do a lot meanwhile.)
+    if (story_.now < std::max({disk_hangs_until_, spare_hangs_until_, call_hangs_until_}))
+      ++hanging_steps_;
     if (!quiet_ && steps_ > wild_steps_ + kQuietSteps + hanging_steps_)
       throw Violation{"progress", "the receiver does not come to its end"};
     // (Who serves, or sends, takes more of them for the same time.)
@@ -549,17 +550,23 @@ class Run {
     ++result_.hangs;
     story_.tell("the sync of the spare hangs for {} ms",
                 (spare_hangs_until_ - story_.now) / std::chrono::milliseconds(1));
-    scheduler_.sleep_until(spare_hangs_until_);
+    hang_until(spare_hangs_until_);
   }
 
   /// The others get their turn, and time may pass.
   void take_time(bool sync) {
     scheduler_.pause();
     while (story_.now < disk_hangs_until_ && (sync || !only_syncs_hang_))
-      scheduler_.sleep_until(disk_hangs_until_);
+      hang_until(disk_hangs_until_);
     if (!sync || quiet_ || random_.coin()) return;
     const auto most = slow_syncs_ ? 60'000U : 400U;
     scheduler_.sleep_until(story_.now + std::chrono::microseconds(random_.any_size(most)));
+  }
+
+  /// A call that hangs does so to the end of that hang, also where a shorter one has begun since.
+  void hang_until(receive::Time end) {
+    call_hangs_until_ = std::max(call_hangs_until_, end);
+    scheduler_.sleep_until(end);
   }
 
   static const char* name(Operation operation) {
@@ -665,7 +672,7 @@ class Run {
     }
     upstream_.disconnect();
     disk_.set_hook({});
-    disk_hangs_until_ = spare_hangs_until_ = {};
+    disk_hangs_until_ = spare_hangs_until_ = call_hangs_until_ = {};
     over_ = true;
     // A process that ended leaves the page cache behind; the power may fail then, too.
     std::optional<relay::Served> found;
@@ -1180,6 +1187,7 @@ class Run {
   receive::Time disk_hangs_until_{};
   bool only_syncs_hang_ = false;
   receive::Time spare_hangs_until_{};
+  receive::Time call_hangs_until_{};  ///< one that was begun, at the latest
   bool slow_syncs_ = false;
   std::optional<std::string> copied_;
   std::unique_ptr<SimDisk> brought_;    ///< what is offered to an import
