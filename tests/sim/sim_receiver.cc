@@ -137,6 +137,16 @@ bool SimReceiver::could_stay() const {
   });
 }
 
+bool SimReceiver::waits_for_silent_host() const {
+  const auto hosts = board_.read().hosts;
+  const auto taken = [](const receive::HostVerdict& host) { return host.taken; };
+  const auto silent = [](const receive::HostVerdict& host) {
+    return host.standing == receive::Standing::silent;
+  };
+  return std::none_of(hosts.begin(), hosts.end(), taken) &&
+         std::any_of(hosts.begin(), hosts.end(), silent);
+}
+
 void SimReceiver::trouble(const Error& error) const {
   if (error.kind() == ErrorKind::damage && error.message().starts_with("the WAL that the server") &&
       !world_.ledger.damage_was_sent() && !world_.upstream.other_wal())

@@ -55,6 +55,9 @@ class SimReceiver {
   void tell_of_holes() const;
   /// The host that it streamed from last would have done when all were asked last.
   [[nodiscard]] bool could_stay() const;
+  /// No host that answered was taken when all were asked last, and one did not answer: that one is
+  /// waited for, for --gap-patience at most.
+  [[nodiscard]] bool waits_for_silent_host() const;
   [[nodiscard]] bool has_archive() const { return has_archive_; }
   /// For who serves downstream in this process.
   [[nodiscard]] receive::Feed& feed() { return feed_; }
