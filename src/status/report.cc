@@ -1,6 +1,7 @@
 #include "status/report.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -383,9 +384,12 @@ std::optional<double> compression_ratio(const StatusReport& report) {
 
 namespace {
 
-/// What a store does not answer says nothing of its files.
-void require_answer(const Error& error) {
+/// What a store does not answer, or this user may not read, says nothing of the files.
+void require_answer(Error& error) {
   if (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused) throw;
+  if (error.system_code() != EACCES && error.system_code() != EPERM) return;
+  error.hint("Run it as the archive's owner, or as a user of its group where that may read.");
+  throw;
 }
 
 StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
@@ -395,7 +399,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
   const auto listing = archive::list_archive(directory);
   try {
     report.identity = archive::read_identity(directory, listing);
-  } catch (const Error& error) {
+  } catch (Error& error) {
     require_answer(error);
     report.damaged.emplace_back(error.what());
   }

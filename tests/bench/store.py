@@ -1,6 +1,6 @@
 """An object store beside what people use instead, against one and the same Ceph gateway, in turns.
 
-    scripts/bench store upload      segments sent: rclone copy, pgweir store push
+    scripts/bench store upload      segments sent: rclone copy, pgweir store push, and a bare loop (bare_upload.c)
     scripts/bench store encrypt     the CPU time of encrypting beside that of compressing
     scripts/bench store recovery    a server recovers: local zstd, the store, and with 20 ms for each request
     scripts/bench store prefetched  one call of restore when a helper has the segment ready
@@ -216,6 +216,8 @@ class StoreBench(restore.Bench):
                 f"{bucket}/{prefix}"], **turns}
         else:
             print("rclone is not installed (apt-get install rclone): only pgweir is measured", file=sys.stderr)
+        bare = rows.build_program(self, "bare_upload", "-lcrypto")
+        turns["the two digests, and sendfile to nobody"] = lambda _: [bare, *sorted(archive.glob("*.zst"))]
         table = restore.Table("MB/s", extra=["CPU, s", "segments"])
         for name, command in self.turns(turns):
             prefix = self.fresh()
@@ -239,7 +241,9 @@ class StoreBench(restore.Bench):
             shutil.copytree(self.raw, raw)
             return [self.binary, "compress", "-D", raw]
 
+        bare = rows.build_program(self, "bare_upload", "-lcrypto")
         turns = {"pgweir compress": compress,
+                 "SHA-256 of the WAL": lambda _: [bare, "--digest", *(self.raw / name for name in self.names())],
                  "pgweir store push": lambda prefix: self.push_command(prefix, archive),
                  "pgweir store push, encrypted": lambda prefix: self.push_command(prefix, archive, "--encrypt-to", recipient)}
         table = restore.Table("CPU s")

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from support import wal
-from support.process import run, wait_for
+from support.process import as_server_user, run, wait_for
 from support.receiver import BINARY, pgweir
 from support.scenario import reported, streaming
 
@@ -205,6 +205,24 @@ def test_writes_nothing(servers, receivers, new_archive):
     assert number == 0 and report["timelines"][0]["last_commit"]
     assert before == {path.name: path.stat().st_mtime_ns for path in archive.path.iterdir()}
     archive.path.chmod(0o700)
+
+
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_files_that_this_user_may_not_read_are_not_called_damaged(servers, receivers, new_archive, compress):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compress", compress)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    for path in archive.path.iterdir():
+        path.chmod(0)
+    archive.path.chmod(0o755)
+    done = run([str(BINARY), "status", "-D", str(archive.path)], check=False, **as_server_user(), cwd="/")
+    assert done.returncode == 4 and "DAMAGED" not in done.stdout, (done.stdout, done.stderr)
+    assert "Permission denied" in done.stderr and "hint" in done.stderr and "owner" in done.stderr
+    done = run([str(BINARY), "status", "-D", str(archive.path), "--check"], check=False, **as_server_user(), cwd="/")
+    assert done.returncode == UNKNOWN and "Permission denied" in done.stdout, (done.stdout, done.stderr)
 
 
 def test_is_quick_on_a_hundred_thousand_segments(servers, receivers, new_archive, place):
