@@ -16,9 +16,9 @@
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
-#include "cli/common_options.h"
-#include "cli/connection_options.h"
 #include "cli/help.h"
+#include "cli/options/common_options.h"
+#include "cli/options/connection_options.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/common_options.h"
+#include "cli/options/common_options.h"
 #include "cli/password.h"
 
 namespace weir::cli {

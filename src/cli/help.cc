@@ -10,7 +10,7 @@
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
-#include "cli/common_options.h"
+#include "cli/options/common_options.h"
 #include "cli/suggest.h"
 
 namespace weir::cli {

@@ -9,9 +9,9 @@
 #include <random>
 
 #include "base/exit_status.h"
-#include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/logical_options.h"
+#include "cli/options/connection_options.h"
+#include "cli/options/logical_options.h"
 #include "daemon/command_runner.h"
 #include "daemon/logger.h"
 #include "daemon/screen.h"

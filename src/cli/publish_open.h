@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cli/arguments.h"
-#include "cli/common_options.h"
+#include "cli/options/common_options.h"
 #include "store/open_store.h"
 
 namespace weir::cli {

@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "base/units.h"
-#include "cli/access_files.h"
-#include "cli/archive_slots.h"
-#include "cli/serve_listeners.h"
+#include "cli/runtime/access_files.h"
+#include "cli/runtime/serve_listeners.h"
+#include "cli/shared/archive_slots.h"
 #include "doctor/check_list.h"
 #include "io/place.h"
 #include "io/posix_directory.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/serve_options.h"
+#include "cli/options/serve_options.h"
 #include "doctor/checks.h"
 
 namespace weir::cli {

@@ -5,7 +5,7 @@
 #include "archive/listing.h"
 #include "base/text.h"
 #include "base/units.h"
-#include "cli/connection_options.h"
+#include "cli/options/connection_options.h"
 #include "pq/conninfo.h"
 
 namespace weir::cli {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/logical_options.h"
-#include "cli/receive_options.h"
+#include "cli/options/logical_options.h"
+#include "cli/options/receive_options.h"
 #include "fuzz.h"
 
 using namespace weir;

@@ -9,9 +9,9 @@
 #include <random>
 
 #include "base/exit_status.h"
-#include "cli/connection_options.h"
 #include "cli/help.h"
-#include "cli/memory.h"
+#include "cli/options/connection_options.h"
+#include "cli/runtime/memory.h"
 #include "cli/stock/pg_receivewal_options.h"
 #include "cli/stock/stock_options.h"
 #include "daemon/logger.h"

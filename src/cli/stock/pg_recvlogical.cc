@@ -6,8 +6,8 @@
 #include <exception>
 #include <random>
 
-#include "cli/connection_options.h"
 #include "cli/help.h"
+#include "cli/options/connection_options.h"
 #include "cli/stock/pg_recvlogical_options.h"
 #include "cli/stock/stock_options.h"
 #include "daemon/logger.h"

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "cli/connection_options.h"
+#include "cli/options/connection_options.h"
 #include "net/wake.h"
 #include "pq/conninfo.h"
 

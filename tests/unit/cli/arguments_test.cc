@@ -7,7 +7,7 @@
 
 #include "base/exit_status.h"
 #include "cli/commands.h"
-#include "cli/common_options.h"
+#include "cli/options/common_options.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 

@@ -1,0 +1,85 @@
+#include "cli/metrics/report_metrics.h"
+
+#include <algorithm>
+#include <map>
+
+#include "cli/metrics/collection.h"
+#include "status/check.h"
+
+namespace weir::cli {
+
+using SystemTime = std::chrono::system_clock::time_point;
+
+std::vector<metrics::Family> verify_metrics(const verify::Report& report,
+                                            const std::string& archive, SystemTime now) {
+  using Kind = verify::FindingKind;
+  Collection to(archive);
+  to.add_time("pgweir_verify_time_seconds", now);
+  to.add("pgweir_verify_sound", report.sound() ? 1 : 0);
+  std::map<std::string, std::size_t> counts;
+  for (const auto kind : {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name,
+                          Kind::other_cluster, Kind::forms_differ, Kind::history, Kind::unreadable,
+                          Kind::not_a_file, Kind::backup, Kind::lost_branch})
+    counts[std::string(verify::to_string(kind))] = 0;
+  for (const auto& finding : report.findings)
+    if (!finding.accepted) ++counts[std::string(verify::to_string(finding.kind))];
+  for (const auto& [kind, count] : counts)
+    to.add_count("pgweir_verify_findings", count, {{"kind", kind}});
+  to.add_count("pgweir_verify_segments", report.segments);
+  to.add_count("pgweir_verify_wal_bytes", report.wal_bytes);
+  to.add_count("pgweir_verify_records", report.records);
+  to.add("pgweir_verify_duration_seconds", seconds(report.elapsed));
+  return to.take();
+}
+
+std::vector<metrics::Family> drill_metrics(const drill::Report& report, const std::string& archive,
+                                           SystemTime now) {
+  Collection to(archive);
+  to.add_time("pgweir_drill_time_seconds", now);
+  for (const auto outcome :
+       {drill::Outcome::recovered, drill::Outcome::failed, drill::Outcome::not_tried})
+    to.add("pgweir_drill_outcome", report.outcome == outcome ? 1 : 0,
+           {{"outcome", std::string(drill::to_string(outcome))}});
+  for (const auto& phase : report.phases)
+    to.add("pgweir_drill_phase_seconds", seconds(phase.time), {{"phase", phase.name}});
+  to.add_count("pgweir_drill_backup_bytes", report.backup_bytes);
+  to.add_count("pgweir_drill_wal_bytes", report.wal_bytes);
+  if (report.promised) to.add_count("pgweir_drill_promised_lsn_bytes", report.promised->byte());
+  if (report.reached) to.add_count("pgweir_drill_reached_lsn_bytes", report.reached->byte());
+  to.add_count("pgweir_drill_checks_not_held",
+               std::count_if(report.checks.begin(), report.checks.end(),
+                             [](const auto& check) { return !check.held; }));
+  return to.take();
+}
+
+std::vector<metrics::Family> status_metrics(const status::StatusReport& report, SystemTime now) {
+  Collection to(report.directory);
+  to.add_time("pgweir_status_time_seconds", now);
+  to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
+  to.add("pgweir_status_level", static_cast<int>(status::check(report, {}).level));
+  std::map<std::string, std::uint64_t> bytes = {{"raw", 0}, {"zstd", 0}, {"gzip", 0}, {"lz4", 0}};
+  for (const auto& timeline : report.timelines) {
+    to.add_count("pgweir_status_segments", timeline.segments,
+                 {{"timeline", std::to_string(timeline.timeline)}});
+    for (const auto& [method, form] : timeline.forms) bytes[form_label(method)] += form.bytes;
+  }
+  for (const auto& [form, count] : bytes)
+    to.add_count("pgweir_status_bytes", count, {{"form", form}});
+  to.add_count("pgweir_status_holes", report.holes.size());
+  std::uint64_t missing = 0;
+  for (const auto& hole : report.holes) missing += hole.segments;
+  to.add_count("pgweir_status_missing_segments", missing);
+  to.add_count("pgweir_status_lost_branches", report.lost_branches.size());
+  const auto open = [](const auto& loss) { return !loss.acknowledged; };
+  to.add_count("pgweir_status_losses_unacknowledged",
+               std::count_if(report.holes.begin(), report.holes.end(), open), {{"kind", "hole"}});
+  to.add_count("pgweir_status_losses_unacknowledged",
+               std::count_if(report.lost_branches.begin(), report.lost_branches.end(), open),
+               {{"kind", "lost_branch"}});
+  to.add_count("pgweir_status_damaged_files", report.damaged.size());
+  to.add_count("pgweir_status_free_bytes", report.free_bytes);
+  if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);
+  return to.take();
+}
+
+}  // namespace weir::cli

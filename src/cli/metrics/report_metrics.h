@@ -1,0 +1,27 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "drill/report.h"
+#include "metrics/family.h"
+#include "status/report.h"
+#include "verify/report.h"
+
+namespace weir::cli {
+
+// What one run of a command found.
+
+[[nodiscard]] std::vector<metrics::Family> verify_metrics(
+    const verify::Report& report, const std::string& archive,
+    std::chrono::system_clock::time_point now);
+
+[[nodiscard]] std::vector<metrics::Family> drill_metrics(const drill::Report& report,
+                                                         const std::string& archive,
+                                                         std::chrono::system_clock::time_point now);
+
+[[nodiscard]] std::vector<metrics::Family> status_metrics(
+    const status::StatusReport& report, std::chrono::system_clock::time_point now);
+
+}  // namespace weir::cli

@@ -1,0 +1,48 @@
+#include "cli/metrics/reporter.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "net/wait.h"
+
+namespace weir::cli {
+
+Reporter::Reporter(const MetricsOptions& options, Collect collect, Log& log)
+    : options_(options), collect_(std::move(collect)), log_(log) {
+  if (options_.listen) {
+    server_ = metrics::serve(*options_.listen, [this] { return collect_(true); });
+    log_.info("metrics at http://{}/metrics", *options_.listen);
+  }
+  if (!options_.file) return;
+  static_cast<void>(metrics::to_text({}));  // without the module it would fail for ever
+  thread_ = std::thread([this] { work(); });
+}
+
+Reporter::~Reporter() {
+  if (thread_.joinable()) {
+    end_.raise();
+    thread_.join();
+    write(false);
+  }
+  server_.reset();
+}
+
+void Reporter::work() {
+  while (!end_.raised()) {
+    write(true);
+    static_cast<void>(net::pause(end_, options_.interval));
+  }
+}
+
+void Reporter::write(bool up) {
+  try {
+    metrics::write_file(*options_.file, collect_(up));
+    if (std::exchange(failed_, false)) log_.info("the metrics can be written again");
+  } catch (const Error& error) {
+    if (!std::exchange(failed_, true))
+      log_.warning("the metrics cannot be written: {}; nothing else is affected, trying again. {}",
+                   error.what(), error.hint());
+  }
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,219 @@
+#include "cli/options/logical_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/options/common_options.h"
+#include "cli/options/connection_options.h"
+
+namespace weir::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+using Verb = LogicalRequest::Verb;
+
+/// NAME or NAME=VALUE.
+std::pair<std::string, std::optional<std::string>> plugin_option_value(const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == 0 || text.empty())
+    throw Error(ErrorKind::usage, "no option of a plugin")
+        .hint("Give --option NAME or --option NAME=VALUE.");
+  if (equals == std::string::npos) return {text, std::nullopt};
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+constexpr Choice<logical::Form> kForms[] = {{"jsonl", logical::Form::jsonl},
+                                            {"plugin", logical::Form::plugin}};
+constexpr auto kLongest = 366 * kDay;
+
+constexpr auto kLogicalSlot =
+    option_of<slot_value>('S', "slot", "NAME", "the logical replication slot");
+constexpr auto kFile =
+    option_of<any_text>('f', "file", "FILE", "where to write (default: standard output)");
+constexpr auto kFormat = option_of<choice_value<kForms>>(
+    "format", "FORM",
+    "jsonl: one JSON object a line, with its position; plugin: as the plugin gives it (default: "
+    "jsonl)");
+constexpr auto kPluginOption = for_the_command_line(repeated(option_of<plugin_option_value>(
+    'o', "option", "NAME[=VALUE]", "an option of the output plugin; may be repeated")));
+constexpr auto kCreateSlot = flag("create-slot", "make the slot before streaming");
+constexpr auto kPlugin =
+    option_of<any_text>('P', "plugin", "PLUGIN", "its output plugin (default: pgoutput)");
+constexpr auto kTwoPhase = flag('t', "two-phase", "decode at PREPARE TRANSACTION (15+)");
+constexpr auto kFailover = flag("failover", "standbys keep the slot in step (17+)");
+constexpr auto kIfNotExists = flag("if-not-exists", "a slot that is there already will do");
+constexpr auto kIfExists = flag("if-exists", "drop: one that is not there is no error");
+constexpr auto kSnapshotCommand = option_of<any_text>(
+    "snapshot-command", "CMD",
+    "run CMD with the new slot's snapshot, which it finds in $PGWEIR_SNAPSHOT, then stream from "
+    "exactly there");
+constexpr auto kEndpos = option_of<valid_lsn_value>(
+    'E', "endpos", "LSN", "stop at this position, with whole transactions");
+constexpr auto kStartpos = option_of<valid_lsn_value>(
+    'I', "startpos", "LSN", "where to begin, for an output without state");
+constexpr auto kLimit =
+    option_of<count_value<1, 2'147'483'647>>("limit", "N", "peek, get: about so many changes");
+constexpr auto kNoState = flag(
+    "no-state", "append to the file and keep no state beside it: a restart may repeat changes");
+constexpr auto kRotateSize = option_of<some_size_value>(
+    "rotate-size", "SIZE", "begin a new file when it is larger, such as 64MB");
+constexpr auto kRotateTime = option_of<time_value<0, kLongest>>(
+    "rotate-time", "TIME", "begin a new file after that time, such as 1h; 0: never");
+constexpr auto kFsyncInterval = option_of<time_value<0, kLongest>>(
+    'F', "fsync-interval", "TIME", "how often to sync and confirm (default: 1s; 0: at the end)");
+constexpr auto kStatusInterval = option_of<time_value<0, kLongest>>(
+    's', "status-interval", "TIME",
+    "how often to report if nothing happens (default: 10s; 0: when asked)");
+constexpr auto kNoLoop = flag('n', "no-loop", "end when the connection is lost");
+constexpr auto kLogFile = option_of<any_text>("log-file", "FILE", "write messages there");
+constexpr auto kVerbose = flag('v', "verbose", "tell more");
+constexpr auto kQuiet = flag('q', "quiet", "tell only what is wrong");
+
+constexpr Option kOptions[] = {
+    kLogicalSlot,     kFile,       kFormat,        kPluginOption,   kCreateSlot,
+    kPlugin,          kTwoPhase,   kFailover,      kIfNotExists,    kIfExists,
+    kSnapshotCommand, kEndpos,     kStartpos,      kLimit,          kNoState,
+    kRotateSize,      kRotateTime, kFsyncInterval, kStatusInterval, kNoLoop,
+    kConfig,          kLogFile,    kVerbose,       kQuiet,          kHelp,
+};
+constexpr Option kConnection[] = {
+    kDbname, kHost, kPort, kUsername.says("user, who needs REPLICATION"), kNoPassword,
+};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Connection:", kConnection}};
+
+Verb verb_of(const Arguments& arguments) {
+  constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"stream", Verb::stream},
+                                                          {"create", Verb::create},
+                                                          {"drop", Verb::drop},
+                                                          {"peek", Verb::peek},
+                                                          {"get", Verb::get}};
+  if (arguments.words().empty()) return Verb::stream;
+  for (const auto& [name, verb] : kVerbs)
+    if (arguments.words().front() == name) return verb;
+  throw Error(ErrorKind::usage,
+              fmt::format("unknown command \"logical {}\"", arguments.words().front()))
+      .hint("It can be stream, create, drop, peek or get.");
+}
+
+/// Options that only some of the verbs have.
+void refuse_strangers(const Arguments& arguments, Verb verb) {
+  const std::map<std::string_view, std::vector<Verb>> kOwners = {
+      {kFile, {Verb::stream}},
+      {kNoState, {Verb::stream}},
+      {kCreateSlot, {Verb::stream}},
+      {kSnapshotCommand, {Verb::stream}},
+      {kRotateSize, {Verb::stream}},
+      {kRotateTime, {Verb::stream}},
+      {kFsyncInterval, {Verb::stream}},
+      {kStatusInterval, {Verb::stream}},
+      {kNoLoop, {Verb::stream}},
+      {kStartpos, {Verb::stream}},
+      {kEndpos, {Verb::stream, Verb::peek, Verb::get}},
+      {kFormat, {Verb::stream, Verb::peek, Verb::get}},
+      {kLimit, {Verb::peek, Verb::get}},
+      {kPlugin, {Verb::stream, Verb::create}},
+      {kTwoPhase, {Verb::stream, Verb::create}},
+      {kFailover, {Verb::stream, Verb::create}},
+      {kIfNotExists, {Verb::stream, Verb::create}},
+      {kIfExists, {Verb::drop}},
+  };
+  for (const auto& [name, owners] : kOwners) {
+    if (arguments.on_command_line(name) &&
+        std::find(owners.begin(), owners.end(), verb) == owners.end())
+      throw Error(ErrorKind::usage, fmt::format("{} has no meaning for \"logical {}\"",
+                                                arguments.source(name), arguments.words().front()));
+  }
+  if (verb != Verb::stream || arguments.has(kCreateSlot)) return;
+  for (const std::string_view name :
+       {kPlugin.name, kTwoPhase.name, kFailover.name, kIfNotExists.name, kSnapshotCommand.name})
+    if (arguments.has(name))
+      throw Error(ErrorKind::usage, fmt::format("{} needs --create-slot", arguments.source(name)))
+          .hint("It is a property of the slot, decided when that is made.");
+}
+
+}  // namespace
+
+constinit const Command kLogicalCommand = {
+    .name = "logical",
+    .summary = "stream the changes of a database, each exactly once",
+    .about = R"(pgweir logical streams the changes of one database, each exactly once
+
+Usage:
+  pgweir logical [stream] -S SLOT -d CONNINFO [-f FILE] [-o NAME=VALUE]...
+  pgweir logical create -S SLOT -d CONNINFO [-P PLUGIN] [-t] [--failover]
+  pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
+  pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
+
+  stream   write the changes to a file; whatever crashes, the file goes on
+           without loss, repetition or torn transactions
+  peek     print what the slot holds now and leave it there
+  get      print it and move the slot on
+)",
+    .groups = kGroups,
+    .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP opens the file anew.
+)",
+    .most_words = 1,
+    .run = logical_command,
+};
+
+LogicalRequest read_logical(const Arguments& arguments) {
+  LogicalRequest request;
+  auto& options = request.options;
+  for (const auto& text : arguments.texts(kPluginOption))
+    options.plugin_options.push_back(plugin_option_value(text));
+  request.verb = verb_of(arguments);
+  refuse_strangers(arguments, request.verb);
+
+  if (!arguments.has(kLogicalSlot))
+    throw Error(ErrorKind::usage, "which slot? --slot NAME is needed");
+  options.slot = *arguments.get(kLogicalSlot);
+  options.conninfo = conninfo_of(arguments);
+
+  request.slot.plugin = arguments.get(kPlugin, "pgoutput");
+  request.slot.two_phase = arguments.has(kTwoPhase);
+  request.slot.failover = arguments.has(kFailover);
+  options.if_not_exists = arguments.has(kIfNotExists);
+  request.if_exists = arguments.has(kIfExists);
+  if (arguments.has(kCreateSlot)) options.create = request.slot;
+  request.snapshot_command = arguments.get(kSnapshotCommand, "");
+  if (!request.snapshot_command.empty() && options.if_not_exists)
+    throw Error(ErrorKind::usage, "--snapshot-command and --if-not-exists contradict each other")
+        .hint("A snapshot can be had from a slot that was just made, and from no other.");
+
+  options.startpos = arguments.get(kStartpos);
+  options.endpos = arguments.get(kEndpos);
+  options.form = arguments.get(kFormat, logical::Form::jsonl);
+  options.path = arguments.get(kFile, "-");
+  request.exact = options.path != "-" && !arguments.has(kNoState);
+  for (const std::string_view name : {kRotateSize.name, kRotateTime.name})
+    if (arguments.has(name) && !request.exact)
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} needs a file with a state", arguments.source(name)))
+          .hint("Give --file, and no --no-state.");
+  if (options.startpos && request.exact)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} is for an output without a state", arguments.source(kStartpos)))
+        .hint("The file's state says where to go on.");
+  if (const auto size = arguments.get(kRotateSize)) options.rotation.bytes = *size;
+  options.rotation.time = arguments.get(kRotateTime, milliseconds(0));
+  options.fsync_interval = arguments.get(kFsyncInterval, options.fsync_interval);
+  options.status_interval = arguments.get(kStatusInterval, options.status_interval);
+  options.loop = !arguments.has(kNoLoop);
+
+  request.limit = arguments.get(kLimit);
+  request.log_file = arguments.get(kLogFile);
+  if (arguments.has(kVerbose) && arguments.has(kQuiet))
+    throw Error(ErrorKind::usage,
+                fmt::format("{} and {} contradict each other", arguments.source(kVerbose),
+                            arguments.source(kQuiet)));
+  if (arguments.has(kVerbose)) request.level = LogLevel::debug;
+  if (arguments.has(kQuiet)) request.level = LogLevel::warning;
+  return request;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,77 @@
+#include "cli/options/manifest_options.h"
+
+#include <fmt/format.h>
+
+#include "archive/home.h"
+#include "base/error.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+#include "store/credentials.h"
+#include "store/manifest_line.h"
+
+namespace weir::cli {
+
+namespace {
+
+constexpr std::uint64_t kLargestKey = 64 * 1024;
+constexpr unsigned kPrivate = 0600;
+constexpr unsigned kPublic = 0644;
+
+/// Durably, where there is nothing of that name.
+void write_new(io::Directory& directory, const std::string& name, unsigned mode,
+               const std::string& text) {
+  archive::DirectoryHome home(directory);
+  io::set_file_mode(directory, mode);
+  archive::publish_text(home, {.name = name}, text);
+}
+
+}  // namespace
+
+std::string manifest_head_value(const std::string& text) {
+  if (!store::is_manifest_hash(text))
+    throw Error(ErrorKind::usage, "").hint("It is the hash of a line: 64 digits, 0 to f.");
+  return text;
+}
+
+std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& arguments) {
+  const auto path = arguments.get(kManifestKey);
+  if (!path) return nullptr;
+  const auto access = io::look_at_access(*path);
+  if (access && (access->mode & 0077) != 0)
+    throw Error(ErrorKind::usage, "others have access to the key that signs the manifest")
+        .with("file", *path)
+        .with("mode", fmt::format("{:04o}", access->mode))
+        .hint(fmt::format("Run chmod 600 {}.", *path));
+  const store::Secret text(io::read_small_file(*path, kLargestKey));
+  return std::make_shared<const store::SignifyKey>(store::SignifyKey::parse(text.reveal(), *path));
+}
+
+std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& arguments) {
+  std::vector<store::SignifyPublic> keys;
+  for (const auto& path : arguments.texts(kManifestPublicKey)) {
+    const auto key = store::SignifyPublic::parse(io::read_small_file(path, kLargestKey));
+    if (!key)
+      throw Error(ErrorKind::usage, "this is no public key of a manifest")
+          .with("file", path)
+          .hint("\"pgweir store keygen FILE\" writes it beside the key, as FILE.pub.");
+    keys.push_back(*key);
+  }
+  return keys;
+}
+
+void make_manifest_key(const std::string& file) {
+  const auto slash = file.rfind('/');
+  const auto place = slash == std::string::npos ? "." : slash == 0 ? "/" : file.substr(0, slash);
+  const auto name = slash == std::string::npos ? file : file.substr(slash + 1);
+  const auto directory = io::open_existing_directory(place);
+  if (name.empty() || directory->find(name) || directory->find(name + ".pub"))
+    throw Error(ErrorKind::usage, "there is a file of that name")
+        .with("path", file)
+        .hint("Nothing is overwritten: whoever has the public half of the old key needs it.");
+  const auto key = store::SignifyKey::make();
+  const store::Secret text(key.to_text());
+  write_new(*directory, name, kPrivate, std::string(text.reveal()));
+  write_new(*directory, name + ".pub", kPublic, key.public_key().to_text());
+}
+
+}  // namespace weir::cli

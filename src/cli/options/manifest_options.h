@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/option.h"
+#include "cli/options/common_options.h"
+#include "cli/values.h"
+#include "store/signify.h"
+
+namespace weir::cli {
+
+// Who signs what a store's manifests tell, and by what that is proved.
+
+inline constexpr auto kManifestKey = option_of<any_text>(
+    "manifest-key", "FILE",
+    "sign the manifest, which tells what is in the store, with this key (store keygen)");
+inline constexpr auto kManifestPublicKey = repeated(option_of<any_text>(
+    "manifest-public-key", "FILE",
+    "its public half: only what it proves is believed of the store's manifests; repeated"));
+[[nodiscard]] std::string manifest_head_value(const std::string& text);
+inline constexpr auto kExpectHead = repeated(option_of<manifest_head_value>(
+    "expect-head", "HASH",
+    "the manifests have this line: what status or a log has told of one; repeated"));
+
+/// nullptr: none is named. Throws Error{usage} for a file that others can read, or that is none.
+[[nodiscard]] std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& arguments);
+[[nodiscard]] std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& arguments);
+
+/// store keygen: a new key in FILE (0600), and its public half in FILE.pub. Overwrites nothing.
+void make_manifest_key(const std::string& file);
+
+}  // namespace weir::cli

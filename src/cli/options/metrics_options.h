@@ -1,0 +1,23 @@
+#pragma once
+
+#include "cli/arguments.h"
+#include "cli/metrics/reporter.h"
+#include "cli/options/common_options.h"
+#include "metrics/exporter.h"
+
+namespace weir::cli {
+
+// Options of what runs long and exports metrics: `pgweir receive`, `pgweir serve`.
+
+inline constexpr auto kTextfile =
+    kMetricsFile.says("FILE.prom for node_exporter's textfile collector");
+inline constexpr auto kMetricsInterval =
+    option_of<time_value<kSecond, kDay>>("metrics-interval", "TIME", "so often (default: 15s)");
+inline constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
+    "metrics-listen", "[ADDRESS:]PORT",
+    "serve http://ADDRESS:PORT/metrics; without an address for this machine only");
+
+/// Throws Error{usage} for an interval without a file.
+[[nodiscard]] MetricsOptions read_metrics(const Arguments& arguments);
+
+}  // namespace weir::cli

@@ -1,0 +1,92 @@
+#include "cli/options/serve_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/options/connection_options.h"
+#include "net/ip.h"
+
+namespace weir::cli {
+
+ListenAddress listen_value(const std::string& text) {
+  const auto colon = text.rfind(':');
+  const bool only_port = colon == std::string::npos;
+  ListenAddress address{only_port ? "" : text.substr(0, colon),
+                        only_port ? text : text.substr(colon + 1)};
+  const auto port = parse_number<unsigned>(address.port);
+  if (!port || *port < 1 || *port > 65535)
+    throw Error(ErrorKind::usage, "a port is a number from 1 to 65535");
+  auto host = address.host == "localhost" ? "" : address.host;
+  const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const auto ip = net::Ip::parse(brackets ? host.substr(1, host.size() - 2) : host);
+  if (!host.empty() && host != "*" && (!ip || ip->v6 != brackets))
+    throw Error(ErrorKind::usage, "the address is none in numbers")
+        .hint("As in 5433 (this machine alone), 192.0.2.7:5433, [2001:db8::7]:5433, *:5433 (all).");
+  address.host = std::move(host);
+  return address;
+}
+
+std::string slot_pattern_value(const std::string& text) {
+  const bool fits = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '*' || c == '?';
+  });
+  if (!fits)
+    throw Error(ErrorKind::usage,
+                "a slot's name has lower-case letters, numbers and underscores; * and ? stand for "
+                "any of them");
+  return text;
+}
+
+namespace {
+
+std::optional<TlsRequest> read_tls(const Arguments& arguments) {
+  const auto certificate = arguments.get(kServeTlsCert);
+  const auto key = arguments.get(kServeTlsKey);
+  const auto authorities = arguments.get(kServeTlsCa);
+  if (certificate && key) return TlsRequest{*certificate, *key, authorities};
+  if (certificate)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-key", arguments.source(kServeTlsCert)));
+  if (key)
+    throw Error(ErrorKind::usage,
+                fmt::format("{} needs --serve-tls-cert", arguments.source(kServeTlsKey)));
+  if (authorities)
+    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-tls-cert and --serve-tls-key",
+                                              arguments.source(kServeTlsCa)));
+  return std::nullopt;
+}
+
+}  // namespace
+
+ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress> listen) {
+  ServeRequest request;
+  request.listen = std::move(listen);
+  request.socket = arguments.get(kServeSocket);
+  request.hba = arguments.get(kServeHba);
+  request.users = arguments.get(kServeUsers);
+  request.tls = read_tls(arguments);
+  if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
+  if (const auto time = arguments.get(kServeAuthTimeout))
+    request.server.authentication_time = *time;
+  request.waiting.hold = arguments.get(kServeHold);
+  request.slots.keep = arguments.get(kServeSlotKeep);
+  request.slots.auto_create = arguments.get(kServeAutoSlot);
+  const auto most_backups = arguments.get(kServeMaxBaseBackups);
+  if (const auto conninfo = arguments.get(kServeBaseBackup)) {
+    request.server.backups.emplace();
+    request.server.backups->conninfo = *conninfo;
+    if (most_backups) request.server.backups->most = *most_backups;
+    request.password_on_command_line =
+        arguments.on_command_line(kServeBaseBackup) && has_password(*conninfo);
+  } else if (most_backups) {
+    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-base-backup",
+                                              arguments.source(kServeMaxBaseBackups)));
+  }
+  return request;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,283 @@
+#include "cli/options/store_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "cli/options/common_options.h"
+#include "cli/options/manifest_options.h"
+#include "cli/shared/restore_setting.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+#include "store/age_keys.h"
+#include "store/compare_key.h"
+#include "store/secret_command.h"
+
+namespace weir::cli {
+
+namespace {
+
+store::Place place_value(const std::string& text) {
+  auto place = store::Place::parse(text);
+  if (!place) throw Error(ErrorKind::usage, "").hint("Give it as in s3://BUCKET/PREFIX.");
+  return std::move(*place);
+}
+
+store::Endpoint endpoint_value(const std::string& text) {
+  auto endpoint = store::Endpoint::parse(text);
+  if (!endpoint)
+    throw Error(ErrorKind::usage, "")
+        .hint("Give it as in https://s3.example.org or http://127.0.0.1:9000, without a path.");
+  return std::move(*endpoint);
+}
+
+/// Also Barman's server name: part of a key.
+std::string name_value(const std::string& text) {
+  const bool good = !text.empty() && text != "." && text != ".." &&
+                    std::all_of(text.begin(), text.end(), [](char c) {
+                      return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '/';
+                    });
+  if (!good) throw Error(ErrorKind::usage, "").hint("It has no slash and no space.");
+  return text;
+}
+
+std::string encryption_value(const std::string& text) {
+  if (text == "AES256" || text == "aws:kms" || (text.starts_with("aws:kms:") && text.size() > 8))
+    return text;
+  throw Error(ErrorKind::usage, "").hint("It can be AES256, aws:kms or aws:kms:KEY.");
+}
+
+/// "30d", "30d:compliance"
+store::S3Store::Settings::Lock lock_value(const std::string& text) {
+  const auto colon = text.find(':');
+  const auto mode = colon == std::string::npos ? "governance" : text.substr(colon + 1);
+  if (mode != "governance" && mode != "compliance")
+    throw Error(ErrorKind::usage, "").hint("Give it as in 30d, 30d:governance or 30d:compliance.");
+  return {time_value<kSecond>(text.substr(0, colon)), mode == "compliance"};
+}
+
+using Style = store::S3Store::Style;
+constexpr Choice<Style> kStyles[] = {
+    {"auto", Style::automatic}, {"path", Style::path}, {"host", Style::host}};
+using Form = store::Layout::Form;
+constexpr Choice<Form> kLayouts[] = {{"barman", Form::barman}, {"wal-g", Form::wal_g}};
+
+constexpr auto kStore =
+    option_of<place_value>("store", "s3://BUCKET[/PREFIX]", "the store, and where in it");
+constexpr auto kEndpoint =
+    option_of<endpoint_value>("store-endpoint", "URL", "whose it is (default: AWS)");
+constexpr auto kRegion =
+    option_of<any_text>("store-region", "R", "its region (default: AWS_REGION, us-east-1)");
+constexpr auto kCa = option_of<any_text>("store-ca", "FILE",
+                                         "authorities of its certificate (default: the system's)");
+constexpr auto kLayout = option_of<choice_value<kLayouts>>("store-layout", "FORM",
+                                                           "whose keys: barman (default) or wal-g");
+constexpr auto kName = option_of<name_value>(
+    "store-name", "NAME", "Barman's server name (default: the slot's, or the directory's)");
+constexpr auto kCredentials =
+    option_of<any_text>("store-credentials", "FILE", "keys, in the form of ~/.aws/credentials");
+constexpr auto kCommand = option_of<any_text>("store-credential-command", "CMD",
+                                              "prints them as a credential_process does");
+constexpr auto kPathStyle = option_of<choice_value<kStyles>>(
+    "store-path-style", "STYLE",
+    "where the bucket's name stands in URLs: auto (default), path or host");
+constexpr auto kProxy =
+    option_of<any_text>("store-proxy", "URL", "ask through this one (default: the environment's)");
+constexpr auto kJobsOfStore =
+    option_of<count_value<1, 64>>("store-jobs", "N", "requests at once (default: 4)");
+constexpr auto kSilence = option_of<time_value<kSecond, kDay>>(
+    "store-timeout", "TIME",
+    "a request in which nothing moves for so long is given up, and tried again (default: 30s)");
+constexpr auto kRate =
+    option_of<some_size_value>("store-rate", "SIZE", "send at most so much a second");
+constexpr auto kClass = option_of<any_text>("store-class", "NAME", "storage class of what is sent");
+constexpr auto kLock = option_of<lock_value>(
+    "store-lock", "TIME[:MODE]",
+    "let nobody remove what is sent for so long (Object Lock); governance (default) or compliance");
+constexpr auto kEncryption =
+    option_of<encryption_value>("store-sse", "HOW", "let the store encrypt: AES256, aws:kms[:KEY]");
+
+/// The last part of a path.
+std::string base_name(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::string name_of(const Arguments& arguments) {
+  if (auto name = arguments.get(kName)) return std::move(*name);
+  if (auto slot = arguments.get(kSlot)) return std::move(*slot);
+  const auto directory = base_name(arguments.get(kDirectory, ""));
+  if (!directory.empty() && directory != "." && directory != "..") return name_value(directory);
+  throw Error(ErrorKind::usage, "which archive of the store?")
+      .hint("Name it with --store-name (Barman's server name).");
+}
+
+constexpr Option of_store(const Option& option) { return option.of_section("store"); }
+
+}  // namespace
+
+constinit const Option kStoreOptions[17] = {
+    of_store(kStore),
+    of_store(kEndpoint),
+    of_store(kRegion),
+    of_store(kCa),
+    of_store(kCredentials),
+    of_store(kCommand),
+    of_store(kLayout),
+    of_store(kName),
+    of_store(kPathStyle),
+    of_store(kProxy),
+    of_store(kJobsOfStore),
+    of_store(kSilence),
+    of_store(kRate),
+    of_store(kClass),
+    of_store(kLock),
+    of_store(kEncryption),
+    kSlot.says("what names the archive in the store, without --store-name")};
+
+bool names_store(const Arguments& arguments) { return arguments.has(kStore); }
+
+store::KeepLocal keep_local_value(const std::string& text) {
+  if (const auto size = parse_size(text); size && *size > 0) return {.bytes = size};
+  try {
+    if (const auto time = time_value<>(text); time.count() > 0) return {.age = time};
+  } catch (const Error&) {
+    // neither one nor the other
+  }
+  throw Error(ErrorKind::usage, "neither a size nor a time").hint("Give it as in 64GB, or 7d.");
+}
+
+namespace {
+
+constexpr auto kIdentity = repeated(option_of<any_text>(
+    "identity", "FILE", "private keys of age, which read what is encrypted; may be repeated"));
+constexpr auto kIdentityCommand =
+    option_of<any_text>("identity-command", "CMD", "prints such keys");
+constexpr std::uint64_t kLargestKeys = 1 << 20;
+
+std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
+  std::vector<store::AgeIdentity> identities;
+  const auto add = [&](std::vector<store::AgeIdentity> more) {
+    identities.insert(identities.end(), more.begin(), more.end());
+  };
+  for (const auto& path : arguments.texts(kIdentity)) {
+    const auto access = io::look_at_access(path);
+    if (access && !access->is_secret())
+      throw Error(ErrorKind::usage, "others have access to the private key")
+          .with("file", path)
+          .with("mode", fmt::format("{:04o}", access->mode))
+          .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", path));
+    const store::Secret text(io::read_small_file(path, kLargestKeys));
+    add(store::parse_identities(text.reveal(), path));
+  }
+  if (const auto command = arguments.get(kIdentityCommand)) {
+    const auto [text, status] = store::run_for_secret(*command, kLargestKeys);
+    if (status != 0)
+      throw Error(ErrorKind::retry, "the command for the private key has failed")
+          .with("status", status)
+          .hint("What it said is on its standard error, above.");
+    add(store::parse_identities(text.reveal(), "--identity-command"));
+  }
+  return identities;
+}
+
+std::vector<store::AgeRecipient> recipients_of(const Arguments& arguments) {
+  std::vector<store::AgeRecipient> recipients;
+  for (const auto& text : arguments.texts(kEncryptTo)) {
+    if (const auto recipient = store::AgeRecipient::parse(text)) {
+      recipients.push_back(*recipient);
+      continue;
+    }
+    if (text.starts_with("age1"))
+      throw Error(ErrorKind::usage, "--encrypt-to: this is no recipient of age")
+          .with("recipient", text)
+          .hint("\"age-keygen -y FILE\" prints the recipient of a private key.");
+    if (io::type_of(text) != io::PathType::file)
+      throw Error(ErrorKind::usage, "--encrypt-to: neither a recipient of age nor a file")
+          .with("path", text)
+          .hint("Recipients are age1…; a file has one in each line.");
+    const store::Secret lines(io::read_small_file(text, kLargestKeys));
+    for (const auto& recipient : store::parse_recipients(lines.reveal(), text))
+      recipients.push_back(recipient);
+  }
+  return recipients;
+}
+
+}  // namespace
+
+store::Sealing sealing_for(const store::StoreOptions& options, const std::string& archive) {
+  store::Sealing sealing{.recipients = options.recipients};
+  if (sealing.recipients.empty()) return sealing;
+  const auto directory = io::open_existing_directory(archive);
+  if (!options.manifest_key) {
+    sealing.compare_key = store::compare_key(*directory);
+    return sealing;
+  }
+  sealing.compare_key = store::compare_key_of(*options.manifest_key);
+  if (auto former = store::former_compare_key(*directory))
+    sealing.former_keys.push_back(std::move(*former));
+  return sealing;
+}
+
+constinit const Option kIdentityOptions[2] = {kIdentity, kIdentityCommand};
+
+store::StoreOptions store_options_of(const Arguments& arguments) {
+  auto place = arguments.get(kStore);
+  if (!place)
+    throw Error(ErrorKind::usage, "which store? --store is missing")
+        .hint("Give --store s3://BUCKET/PREFIX, and --store-endpoint URL if it is not AWS.");
+  store::StoreOptions options;
+  options.place = std::move(*place);
+  options.endpoint = arguments.get(kEndpoint);
+  options.region = arguments.get(kRegion, "");
+  options.style = arguments.get(kPathStyle, Style::automatic);
+  // Absolute: restore's helper works elsewhere.
+  const auto file = [](std::optional<std::string> path) {
+    return path && !path->empty() ? absolute_path(*path) : std::string();
+  };
+  options.ca_file = file(arguments.get(kCa));
+  options.proxy = arguments.get(kProxy);
+  options.layout = arguments.get(kLayout, Form::barman);
+  if (options.layout == Form::barman) options.name = name_of(arguments);
+  options.credentials_file = file(arguments.get(kCredentials));
+  options.credential_command = arguments.get(kCommand, "");
+  options.storage_class = arguments.get(kClass, "");
+  options.lock = arguments.get(kLock);
+  options.encryption = arguments.get(kEncryption, "");
+  options.bytes_per_second = arguments.get(kRate, 0);
+  options.jobs = arguments.get(kJobsOfStore, 4);
+  options.silent = std::chrono::ceil<std::chrono::seconds>(
+      arguments.get(kSilence, std::chrono::milliseconds(options.silent)));
+  options.recipients = recipients_of(arguments);
+  options.identities = identities_of(arguments);
+  options.manifest_key = manifest_key_of(arguments);
+  return options;
+}
+
+std::vector<std::string> store_words(const Arguments& arguments) {
+  std::vector<std::string> words;
+  if (!arguments.has(kStore)) return words;
+  const auto options = store_options_of(arguments);
+  const auto add = [&](const Option& option, const std::string& value) {
+    words.push_back("--" + std::string(option.name));
+    words.push_back(value);
+  };
+  for (const Option& option : {Option(kStore), Option(kEndpoint), Option(kRegion), Option(kCa),
+                               Option(kCredentials), Option(kCommand), Option(kLayout)})
+    if (const auto value = arguments.text(option)) {
+      const bool file = option.name == kCa.name || option.name == kCredentials.name;
+      add(option, file ? absolute_path(*value) : *value);
+    }
+  if (!options.name.empty()) add(kName, options.name);  // however it came to it
+  for (const Option& option :
+       {Option(kPathStyle), Option(kProxy), Option(kSilence), Option(kIdentityCommand)})
+    if (const auto value = arguments.text(option)) add(option, *value);
+  for (const auto& path : arguments.texts(kIdentity)) add(kIdentity, absolute_path(path));
+  return words;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,87 @@
+#include "cli/runtime/access_files.h"
+
+#include "base/error.h"
+#include "io/small_file.h"
+#include "net/ip.h"
+#include "relay/tls_stream.h"
+
+namespace weir::cli {
+
+namespace {
+
+constexpr std::uint64_t kLargestFile = 1 << 20;
+
+std::string read(const std::string& path) {
+  try {
+    return io::read_small_file(path, kLargestFile);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::usage, error.what());
+  }
+}
+
+/// As check_ssl_key_file_permissions() in libpq/be-secure-common.c.
+void check_key(const std::string& path) {
+  const auto file = io::look_at_access(path);
+  const auto wrong = [&](const char* what) {
+    return Error(ErrorKind::usage, what).with("path", path);
+  };
+  if (!file) throw wrong("the private key is not a file that can be looked at");
+  if (!file->own && !file->of_root)
+    throw wrong("the private key belongs to another user").hint("chown it to this user, or root.");
+  if (!file->is_secret())
+    throw wrong("others have access to the private key")
+        .hint("chmod 600; where it belongs to root and this user is another one, chmod 640.");
+}
+
+/// A rule that could never match would let nobody in, and nobody would know why.
+void check_rules(const relay::Rules& rules, const ServeRequest& request) {
+  const auto unmet = [&](std::size_t line, const std::string& what, const char* option) {
+    return Error(ErrorKind::usage, "the rules file is wrong: " + what + option)
+        .with("path", request.hba.value_or(""))
+        .with("line", line);
+  };
+  if (const auto line = rules.needs_tls(); line && !request.tls)
+    throw unmet(*line, "hostssl needs TLS, and so ", "--serve-tls-cert and --serve-tls-key");
+  if (const auto line = rules.needs_certificates(); line && !request.tls->authorities)
+    throw unmet(*line, "cert needs the authorities of clients' certificates, ", "--serve-tls-ca");
+}
+
+}  // namespace
+
+std::shared_ptr<const relay::Access> read_access(const ServeRequest& request) {
+  auto access = std::make_shared<relay::Access>();
+  access->rules = read_rules(request);
+  access->users = read_users(request);
+  if (request.tls) access->tls = read_tls(*request.tls);
+  if (access->rules.needs_own_networks()) access->own_networks = net::own_networks();
+  return access;
+}
+
+relay::Rules read_rules(const ServeRequest& request) {
+  if (!request.hba) return {};
+  auto rules = relay::Rules::parse(read(*request.hba), *request.hba);
+  check_rules(rules, request);
+  return rules;
+}
+
+relay::Users read_users(const ServeRequest& request) {
+  return request.users ? relay::Users::parse(read(*request.users), *request.users) : relay::Users();
+}
+
+std::shared_ptr<const crypto::TlsServer> read_tls(const TlsRequest& request) {
+  check_key(request.key);
+  crypto::TlsServer::Files files{{request.certificate, read(request.certificate)},
+                                 {request.key, read(request.key)},
+                                 std::nullopt};
+  if (request.authorities)
+    files.authorities = crypto::PemFile{*request.authorities, read(*request.authorities)};
+  return std::make_shared<const crypto::TlsServer>(files, std::string(relay::kTlsProtocol));
+}
+
+bool open_to_others(const std::string& path) {
+  constexpr unsigned kOthersMayRead = 04;
+  const auto file = io::look_at_access(path);
+  return file && (file->mode & kOthersMayRead) != 0;
+}
+
+}  // namespace weir::cli

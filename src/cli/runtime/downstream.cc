@@ -1,0 +1,113 @@
+#include "cli/runtime/downstream.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/error.h"
+#include "net/wait.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What keeps the archive from being served may pass: a file that is being copied anew.
+constexpr std::chrono::milliseconds kTryAgain = 10s;
+constexpr std::chrono::milliseconds kSoon = 200ms;
+
+/// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
+/// get the WAL from another host.
+wire::ErrorReport gap_upstream() {
+  return {"57P03", "the WAL that comes next is missing upstream of this relay",
+          "It ends here until that WAL is brought in from elsewhere."};
+}
+
+}  // namespace
+
+Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
+                       receive::StatusBoard& board, receive::Downstream& word, Log& log,
+                       std::function<void(const Error&)> durability_lost)
+    : feed_(feed),
+      board_(board),
+      word_(word),
+      log_(log),
+      durability_lost_(std::move(durability_lost)),
+      serving_(request, archive, [this] { return durable(); }, log,
+               {.feedback = [this](const relay::Feedback& feedback) { on_feedback(feedback); },
+                .comes_or_goes =
+                    [this](const archive::DownstreamClient& client, const std::string& why) {
+                      if (why.empty())
+                        feed_.publish(receive::event::ClientCame{client});
+                      else
+                        feed_.publish(receive::event::ClientGone{client, why});
+                    },
+                .durability_lost = durability_lost_}),
+      listening_(feed.subscribe([this](const receive::Event& happened) {
+        receive::on(
+            happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
+            [this](const receive::event::ServerChanged& server) {
+              if (!server.version.empty()) serving_.hear_version(server.version);
+            },
+            [this](const receive::event::Trouble& trouble) {
+              // Who has caught up would hear nothing more but that all is well.
+              if (trouble.error.kind() == ErrorKind::gap) serving_.set_last_word(gap_upstream());
+            },
+            [this](const receive::event::Streaming&) { serving_.set_last_word(std::nullopt); });
+      })),
+      thread_(machine_threads().start("serve", [this] { work(); })) {
+  board_.set_serving([this] { return serving_.view(); });
+}
+
+Downstream::~Downstream() {
+  board_.set_serving({});
+  stop_.raise();
+  thread_->join();
+}
+
+void Downstream::work() {
+  // The receiver beside may have given a file its final name just when it was looked at: so the
+  // first failure is not told, but looked at again.
+  bool first = true;
+  const auto told = [&](auto&& tell) {
+    if (std::exchange(first, false)) return kSoon;
+    tell();
+    log_.warning("the archive cannot be served now; trying again in 10 s");
+    return kTryAgain;
+  };
+  auto pause = kTryAgain;
+  do {
+    try {
+      return serving_.run(stop_, [this](const std::string& what) { log_.info("{}", what); });
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::durability) durability_lost_(error);
+      pause = told([&] { log_.error(error); });
+    } catch (const std::exception& error) {
+      pause = told([&] { log_.error("{}", error.what()); });
+    }
+  } while (net::pause(stop_, pause));
+}
+
+std::optional<archive::DurableEnd> Downstream::durable() const {
+  const std::lock_guard lock(mutex_);
+  return durable_;
+}
+
+/// Under the stream's lock, so no more than this.
+void Downstream::on_durable(const receive::event::DurableEnd& end) {
+  const archive::DurableEnd durable{end.timeline, end.end};
+  {
+    const std::lock_guard lock(mutex_);
+    durable_ = durable;
+  }
+  serving_.on_durable(durable);
+}
+
+/// Under a lock of the clients, so no more than this.
+void Downstream::on_feedback(const relay::Feedback& feedback) {
+  receive::DownstreamWord word{.timeline = feedback.timeline, .applied = feedback.applied};
+  if (feedback.xmins) word.needs = relay::feedback_of(*feedback.xmins);
+  word_.set(word);
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/threads.h"
+#include "cli/runtime/serving.h"
+#include "receive/downstream.h"
+#include "receive/feed.h"
+#include "receive/status_board.h"
+
+namespace weir::cli {
+
+/// Serves what a receiver in the same process makes durable, from its first moment on, whether its
+/// server is reached or not. A thread of its own; the receiver only leaves word of how far it is.
+/// What it refers to outlives it.
+class Downstream {
+ public:
+  /// As Serving's. `durability_lost`: as in receive::Environment.
+  Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
+             receive::StatusBoard& board, receive::Downstream& word, Log& log,
+             std::function<void(const Error&)> durability_lost);
+  /// Tells the clients, and returns when they are gone.
+  ~Downstream();
+  Downstream(const Downstream&) = delete;
+  Downstream& operator=(const Downstream&) = delete;
+
+  void reload() { serving_.reload(); }
+
+ private:
+  void work();
+  [[nodiscard]] std::optional<archive::DurableEnd> durable() const;
+  void on_durable(const receive::event::DurableEnd& end);
+  void on_feedback(const relay::Feedback& feedback);
+
+  receive::Feed& feed_;
+  receive::StatusBoard& board_;
+  receive::Downstream& word_;
+  Log& log_;
+  const std::function<void(const Error&)> durability_lost_;
+  mutable std::mutex mutex_;
+  std::optional<archive::DurableEnd> durable_;  ///< guarded by mutex_
+  Serving serving_;
+  net::Wake stop_;
+  receive::Feed::Subscription listening_;
+  std::unique_ptr<Threads::Thread> thread_;
+};
+
+}  // namespace weir::cli

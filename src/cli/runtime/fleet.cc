@@ -1,0 +1,257 @@
+#include "cli/runtime/fleet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+#include "base/error.h"
+#include "cli/runtime/receiver_page.h"
+#include "cli/shared/ask_archive.h"
+#include "store/curl_transport.h"
+#include "web/page.h"
+#include "web/recorder.h"
+
+namespace weir::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr web::Pace kPace{.watched = 3s, .unwatched = 10s};
+/// The directory, which takes longer than to ask the receiver.
+constexpr auto kLookEvery = 60s;
+constexpr auto kLookEveryWatched = 3s;
+constexpr auto kStaysWatched = 30s;
+constexpr std::size_t kLargestAnswer = std::size_t{8} << 20;
+constexpr std::string_view kPrefix = "/archive/";
+
+WebRequest token_request(const web::FleetMember& member) {
+  WebRequest request;
+  request.token_file = member.token_file;
+  return request;
+}
+
+/// Since when an archive is as bad as it is.
+class Since {
+ public:
+  web::SystemTime of(const web::FleetState& state) {
+    const auto rank = web::rank_of(state);
+    if (!known_ || rank != rank_) at_ = std::chrono::system_clock::now();
+    known_ = true;
+    rank_ = rank;
+    return at_;
+  }
+
+ private:
+  bool known_ = false;
+  web::Rank rank_ = web::Rank::not_known;
+  web::SystemTime at_;
+};
+
+}  // namespace
+
+/// On this machine: its receiver by the status socket, its directory now and then. Used by one
+/// thread, but for watched().
+class FleetArchive::Local {
+ public:
+  explicit Local(web::FleetMember member) : member_(std::move(member)) {}
+
+  /// Somebody looks at its own page.
+  void watch() { watched_ = Clock::now(); }
+
+  Known look() {
+    Known known;
+    try {
+      const auto now = Clock::now();
+      const auto every = watched_.load() + kStaysWatched > now ? Clock::duration(kLookEveryWatched)
+                                                               : Clock::duration(kLookEvery);
+      status::StatusReport asked;
+      ask_receiver(asked, *member_.directory);
+      if (!looked_ || now - *looked_ >= every) {
+        look_ = web::look_at(*member_.directory, member_.backups);
+        ask_relays(look_.report, *member_.directory);
+        looked_ = now;
+      }
+      known.look = look_;
+      known.look.report.receiver = std::move(asked.receiver);
+      known.look.report.receiver_error = std::move(asked.receiver_error);
+      known.look.report.receiver_silent = asked.receiver_silent;
+      known.state = web::state_of_report(known.look.report, member_.at_rest);
+    } catch (const std::exception& failure) {
+      known.state = web::state_of_error(failure.what());
+      known.look.report.directory = *member_.directory;
+      known.look.report.damaged.emplace_back(failure.what());
+      known.look.at = std::chrono::system_clock::now();
+    }
+    known.since = since_.of(known.state);
+    return known;
+  }
+
+ private:
+  const web::FleetMember member_;
+  std::atomic<Clock::time_point> watched_ = Clock::now() - 1h;
+  std::optional<Clock::time_point> looked_;
+  web::Look look_;
+  Since since_;
+};
+
+/// On another machine: what its page says. Used by one thread, but for use().
+class FleetArchive::Remote {
+ public:
+  Remote(web::FleetMember member, std::shared_ptr<store::Transport> transport,
+         std::optional<std::string> token)
+      : member_(std::move(member)), transport_(std::move(transport)), token_(std::move(token)) {}
+
+  /// The token that is sent from now on.
+  void use(std::optional<std::string> token) {
+    const std::lock_guard lock(mutex_);
+    token_ = std::move(token);
+  }
+
+  Known look() {
+    Known known;
+    try {
+      known.state = ask();
+    } catch (const std::exception& failure) {
+      known.state = web::state_of_error(failure.what());
+    }
+    known.since = since_.of(known.state);
+    return known;
+  }
+
+ private:
+  std::optional<std::string> token_now() const {
+    const std::lock_guard lock(mutex_);
+    return token_;
+  }
+
+  web::FleetState ask() {
+    std::string body;
+    store::Request request{.method = "GET", .url = *member_.url + "/status.json"};
+    if (const auto token = token_now())
+      request.headers.push_back({"Authorization", "Bearer " + *token});
+    request.sink = [&body](std::span<const std::byte> piece) {
+      body.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+      return body.size() <= kLargestAnswer;
+    };
+    const auto answer = transport_->perform(request);
+    if (answer.status == 401)
+      return web::state_of_error("it does not take the token of token-file");
+    if (answer.status != 200)
+      return web::state_of_error(fmt::format("it answers with HTTP {}", answer.status));
+    return web::state_of_json(body, member_.at_rest);
+  }
+
+  const web::FleetMember member_;
+  const std::shared_ptr<store::Transport> transport_;
+  mutable std::mutex mutex_;
+  std::optional<std::string> token_;  ///< guarded by mutex_
+  Since since_;
+};
+
+FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport)
+    : member_(std::move(member)),
+      local_(member_.directory ? std::make_shared<Local>(member_) : nullptr),
+      remote_(local_ ? nullptr
+                     : std::make_shared<Remote>(member_, std::move(transport),
+                                                read_token(token_request(member_)))),
+      watch_(hooks()),
+      site_(web::Site::Sources{.facts = [this] { return facts(); }}) {}
+
+web::Watch<FleetArchive::Known>::Hooks FleetArchive::hooks() const {
+  // On the watch's own thread, which may outlive this: it has nothing but what is its own.
+  if (local_) return {.look = [local = local_] { return local->look(); }, .pace = kPace};
+  return {.look = [remote = remote_] { return remote->look(); }, .pace = kPace};
+}
+
+void FleetArchive::reload(Log& log) {
+  if (remote_)
+    read_anew(
+        token_request(member_),
+        [this](const WebRequest& request) { remote_->use(read_token(request)); }, log);
+}
+
+web::FleetRow FleetArchive::row() const {
+  const auto seen = watch_.peek();
+  web::FleetRow row{
+      .name = member_.name,
+      .where = member_.url ? *member_.url : *member_.directory,
+      .link = member_.url ? *member_.url + "/" : fmt::format("archive/{}/", member_.name),
+      .since = std::chrono::system_clock::now()};
+  if (seen.look) {
+    row.state = seen.look->state;
+    row.since = seen.look->since;
+  }
+  if (seen.stuck) row.state = web::state_of_error("a look at it has not come back: it hangs");
+  return row;
+}
+
+std::optional<web::Facts> FleetArchive::facts() {
+  local_->watch();
+  const auto seen = watch_.latest();
+  if (!seen.look && !seen.stuck) return std::nullopt;
+  auto facts = web::facts_of(seen.look ? &seen.look->look : nullptr, *member_.directory,
+                             std::chrono::system_clock::now());
+  facts.look_is_stuck = seen.stuck;
+  facts.verdict = status::check(facts.report, {});
+  return facts;
+}
+
+http::Server::Reply FleetArchive::answer(const http::Request& request) {
+  if (local_) return site_.answer(request);
+  auto answer = web::plain_answer(303, "it has a page of its own");
+  answer.headers.emplace_back("Location", *member_.url + "/");
+  return answer;
+}
+
+Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate) : entrance_(std::move(gate)) {
+  std::shared_ptr<store::Transport> transport;
+  if (std::any_of(members.begin(), members.end(), [](const auto& each) { return each.url; }))
+    transport = std::make_shared<store::CurlTransport>(
+        store::CurlTransport::Settings{.connect = 5s, .silent = 10s, .total = 20s});
+  for (auto& member : members)
+    archives_.push_back(std::make_unique<FleetArchive>(std::move(member), transport));
+}
+
+void Fleet::reload(const WebRequest& request, Log& log) {
+  read_anew(
+      request, [this](const WebRequest& own) { entrance_.set(gate_of(own)); }, log);
+  for (const auto& archive : archives_) archive->reload(log);
+}
+
+http::Server::Reply Fleet::answer(const http::Request& request) {
+  if (web::only_reads(request) && request.path == "/healthz") return http::Answer{.body = "ok\n"};
+  auto answer = entrance_.answer(request);
+  if (!answer && request.path.starts_with(kPrefix)) {
+    const auto end = request.path.find('/', kPrefix.size());
+    const auto name = request.path.substr(kPrefix.size(), end - kPrefix.size());
+    const auto found = std::find_if(archives_.begin(), archives_.end(),
+                                    [&](const auto& each) { return each->name() == name; });
+    if (found != archives_.end() && end != std::string::npos) {
+      auto inner = request;
+      inner.path = request.path.substr(end);
+      return (*found)->answer(inner);
+    }
+  }
+  if (!answer) answer = web::asset(request.path);
+  if (!answer && (request.path == "/" || request.path == "/main")) answer = table(request);
+  if (!answer) answer = web::plain_answer(404, "there is nothing here");
+  web::add_safety(*answer);
+  return std::move(*answer);
+}
+
+http::Answer Fleet::table(const http::Request& request) {
+  std::vector<web::FleetRow> rows;
+  for (const auto& archive : archives_) rows.push_back(archive->row());
+  const auto title = web::fleet_title(rows) + " · pgweir";
+  const auto main =
+      web::fleet_html(std::move(rows), std::chrono::system_clock::now(), PGWEIR_VERSION);
+  if (request.path == "/main") return web::part_answer(request, main, title);
+  return {.type = web::kHtml, .body = web::live_html(title, main)};
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "cli/options/web_options.h"
+#include "http/server.h"
+#include "store/transport.h"
+#include "web/entrance.h"
+#include "web/fleet.h"
+#include "web/fleet_file.h"
+#include "web/look.h"
+#include "web/site.h"
+#include "web/watch.h"
+
+namespace weir::cli {
+
+/// An archive of a fleet, asked again and again by a thread of its own, which may hang.
+class FleetArchive {
+ public:
+  /// `transport` is for one that has a URL; else it may be nullptr. Throws Error{usage} for a token
+  /// file that will not do.
+  FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport);
+  FleetArchive(const FleetArchive&) = delete;
+  FleetArchive& operator=(const FleetArchive&) = delete;
+
+  [[nodiscard]] const std::string& name() const { return member_.name; }
+  [[nodiscard]] web::FleetRow row() const;
+  /// Of its own page, which one on another machine has there.
+  [[nodiscard]] http::Server::Reply answer(const http::Request& request);
+  /// Its token file is read anew. What is wrong is told, and the old token is sent on. Any thread.
+  void reload(Log& log);
+
+ private:
+  struct Known {
+    web::Look look;  ///< of one on this machine
+    web::FleetState state;
+    web::SystemTime since;
+  };
+  class Local;
+  class Remote;
+  [[nodiscard]] web::Watch<Known>::Hooks hooks() const;
+  [[nodiscard]] std::optional<web::Facts> facts();
+
+  const web::FleetMember member_;
+  const std::shared_ptr<Local> local_;    ///< nullptr: it is on another machine
+  const std::shared_ptr<Remote> remote_;  ///< nullptr: it is on this one
+  web::Watch<Known> watch_;
+  web::Site site_;
+};
+
+/// The page of many archives: the table at /, each archive of this machine at /archive/NAME/.
+class Fleet {
+ public:
+  /// Throws Error{usage} for a token file that will not do, or where a URL is named and the module
+  /// for HTTP is missing.
+  Fleet(std::vector<web::FleetMember> members, web::Gate gate);
+
+  [[nodiscard]] http::Server::Reply answer(const http::Request& request);
+  /// All token files are read anew, its own as `request` has it, and those of the archives. Any
+  /// thread.
+  void reload(const WebRequest& request, Log& log);
+
+ private:
+  [[nodiscard]] http::Answer table(const http::Request& request);
+
+  web::Entrance entrance_;
+  std::vector<std::unique_ptr<FleetArchive>> archives_;
+};
+
+}  // namespace weir::cli

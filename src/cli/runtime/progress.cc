@@ -1,0 +1,171 @@
+#include "cli/runtime/progress.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/units.h"
+
+namespace weir::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Points at which the server's end is remembered, so that a lag's age is known to about 1/64.
+constexpr std::size_t kMostEnds = 64;
+
+std::string rate(double bytes_per_second) {
+  // Whole bytes below 1 kB, one digit behind the point above.
+  return format_size(static_cast<std::uint64_t>(std::max(0.0, bytes_per_second))) + "/s";
+}
+
+std::string bar(double fraction, std::size_t width) {
+  const auto full = static_cast<std::size_t>(fraction * static_cast<double>(width));
+  return "[" + std::string(full, '#') + std::string(width - full, '.') + "]";
+}
+
+double seconds(receive::Time from, receive::Time to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Time now) {
+  // Another stream (reconnected, another timeline): what was measured of the last one does not
+  // continue.
+  if (last_ && (last_->timeline != snapshot.timeline || last_->start != snapshot.start ||
+                snapshot.write < last_->write)) {
+    samples_.clear();
+    ends_.clear();
+  }
+  last_ = snapshot;
+  samples_.push_back({now, snapshot.write, snapshot.server_end});
+  // One sample older than the window stays: the average covers all of it.
+  while (samples_.size() > 2 && now - samples_[1].time >= window_) samples_.pop_front();
+
+  Progress progress;
+  progress.timeline = snapshot.timeline;
+  progress.write = snapshot.write;
+  if (snapshot.server_end > snapshot.flush) progress.behind = snapshot.server_end - snapshot.flush;
+  const double elapsed = seconds(samples_.front().time, now);
+  if (elapsed > 0)
+    progress.bytes_per_second =
+        static_cast<double>(snapshot.write - samples_.front().write) / elapsed;
+  progress.behind_time = age(snapshot);
+
+  const std::uint64_t missing =
+      snapshot.server_end > snapshot.write ? snapshot.server_end - snapshot.write : 0;
+  if (missing >= receive::kCatchUpBytes) {
+    const auto done = static_cast<double>(snapshot.write - snapshot.start);
+    progress.fraction = done / (done + static_cast<double>(missing));
+    if (!progress.bytes_per_second) return progress;
+    // The server moves on, too: what counts is how fast the distance shrinks.
+    const auto& first = samples_.front();
+    const double server_rate =
+        snapshot.server_end > first.server_end
+            ? static_cast<double>(snapshot.server_end - first.server_end) / elapsed
+            : 0;
+    const double closing = *progress.bytes_per_second - server_rate;
+    // A moment's rates say nothing of that: what the server wrote may just not have come yet.
+    progress.losing = closing <= 0 && now - samples_.front().time >= window_ / 2;
+    constexpr double kLongest = 100.0 * 24 * 3600;
+    if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
+      progress.left = milliseconds(std::llround(1000.0 * static_cast<double>(missing) / closing));
+  }
+  return progress;
+}
+
+std::optional<milliseconds> ProgressMeter::age(const receive::StreamSnapshot& snapshot) {
+  if (ends_.empty() || snapshot.server_end > ends_.back().end)
+    ends_.push_back({snapshot.server_end, snapshot.server_clock});
+  // The newest end that is durable stays: it is where the missing part begins.
+  while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
+  if (ends_.size() > kMostEnds) {
+    // Every other one, but not the last, nor the first two, from which the age is told.
+    std::deque<ServerEnd> kept;
+    for (std::size_t i = 0; i < ends_.size(); ++i)
+      if (i < 2 || i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
+    ends_ = std::move(kept);
+  }
+  if (snapshot.server_end <= snapshot.flush) return milliseconds(0);
+  // Bytes the server had already when we first heard of it may be of any age.
+  if (ends_.front().end > snapshot.flush || ends_.size() < 2) return std::nullopt;
+  return milliseconds(std::max<std::int64_t>(0, (snapshot.server_clock - ends_[1].clock) / 1000));
+}
+
+std::string live_line(const Progress& progress, int width) {
+  if (width <= 1) return {};
+  // The last column stays free: some terminals wrap when it is written.
+  const auto room = static_cast<std::size_t>(width - 1);
+  constexpr std::string_view kGap = "  ";
+
+  struct Part {
+    std::string text;
+    int weight;  ///< the least goes first
+  };
+  std::vector<Part> parts;
+  parts.push_back({progress.write.to_string(), 9});
+  parts.push_back({fmt::format("timeline {}", progress.timeline), 1});
+  if (progress.bytes_per_second) parts.push_back({rate(*progress.bytes_per_second), 5});
+  if (progress.behind == 0) {
+    parts.push_back({"caught up", 7});
+  } else {
+    parts.push_back({format_size(progress.behind) + " behind", 8});
+    if (progress.behind_time && !progress.fraction)
+      parts.push_back({format_duration(*progress.behind_time), 4});
+  }
+  if (progress.fraction) {
+    parts.push_back({fmt::format("{:.0f}%", std::floor(*progress.fraction * 100)), 7});
+    if (progress.left)
+      parts.push_back({format_duration(*progress.left) + " left", 6});
+    else if (progress.losing)
+      parts.push_back({"not gaining", 6});
+  }
+
+  const auto joined = [&] {
+    std::string line;
+    for (const auto& part : parts) {
+      if (!line.empty()) line += kGap;
+      line += part.text;
+    }
+    return line;
+  };
+  auto line = joined();
+  while (line.size() > room && parts.size() > 1) {
+    parts.erase(std::min_element(parts.begin(), parts.end(),
+                                 [](const Part& a, const Part& b) { return a.weight < b.weight; }));
+    line = joined();
+  }
+  if (line.size() > room) line.resize(room);
+  if (progress.fraction) {
+    constexpr std::size_t kLeast = 8;
+    constexpr std::size_t kMost = 30;
+    const std::size_t taken = line.size() + kGap.size() + 2;
+    if (taken + kLeast <= room)
+      line += fmt::format("{}{}", kGap, bar(*progress.fraction, std::min(kMost, room - taken)));
+  }
+  return line;
+}
+
+std::string log_line(const Progress& progress, std::uint64_t bytes, milliseconds time) {
+  const double per_second =
+      time.count() > 0 ? static_cast<double>(bytes) * 1000.0 / static_cast<double>(time.count())
+                       : 0;
+  auto line =
+      fmt::format("received {} in {} ({}), at {} on timeline {}", format_size(bytes),
+                  format_duration(time), rate(per_second), progress.write, progress.timeline);
+  if (progress.behind == 0) return line + ", caught up";
+  line += fmt::format(", {} behind", format_size(progress.behind));
+  if (progress.behind_time && !progress.fraction)
+    line += fmt::format(" ({})", format_duration(*progress.behind_time));
+  if (progress.left)
+    line += fmt::format(", caught up in about {}", format_duration(*progress.left));
+  else if (progress.losing)
+    line += ", the server writes faster";
+  return line;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <mutex>
+
+#include "base/log.h"
+#include "cli/runtime/progress.h"
+#include "daemon/screen.h"
+
+namespace weir::cli {
+
+/// Takes the ticks of a session and tells how it goes: the live line on a terminal, else every
+/// minute a log line if something moved. Never blocks. Any thread.
+class ProgressLine {
+ public:
+  ProgressLine(daemon::Screen& screen, Log& log);
+
+  /// How often it wants a tick; those that come sooner are left out.
+  [[nodiscard]] std::chrono::milliseconds interval() const;
+  void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
+
+ private:
+  daemon::Screen& screen_;
+  Log& log_;
+  std::mutex mutex_;
+  ProgressMeter meter_;
+  std::optional<receive::StreamSnapshot> shown_;
+  receive::Time shown_time_;
+  receive::Time due_{};
+};
+
+}  // namespace weir::cli

@@ -1,0 +1,104 @@
+#include "cli/runtime/receiver_page.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "cli/runtime/serve_listeners.h"
+#include "cli/shared/ask_archive.h"
+#include "metrics/exporter.h"
+#include "net/ip.h"
+#include "status/check.h"
+#include "web/health.h"
+
+namespace weir::cli {
+
+namespace {
+
+/// On the watch's own thread, which may outlive the page: it has nothing but copies.
+web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::string& directory,
+                                      std::function<void(bool)> keep) {
+  return {.look =
+              [directory, places = request.backups] {
+                auto look = web::look_at(directory, places);
+                ask_relays(look.report, directory);
+                return look;
+              },
+          .each_time = std::move(keep)};
+}
+
+}  // namespace
+
+ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directory,
+                           receive::Feed& feed, const receive::StatusBoard& board, Metrics metrics,
+                           Log& log)
+    : request_(request),
+      log_(log),
+      board_(board),
+      directory_(directory),
+      recorder_(feed, board, directory),
+      watch_(hooks_of(request, directory, recorder_.keeper())),
+      site_(gate_of(request), sources(request, std::move(metrics))),
+      server_(serve_site(*request.listen,
+                         [this](const http::Request& asked) { return site_.answer(asked); })) {
+  log.info("page at http://{}/", host_and_port(*request.listen));
+}
+
+web::Site::Sources ReceiverPage::sources(const WebRequest& request, Metrics metrics) {
+  web::Site::Sources sources;
+  sources.facts = [this] { return facts(); };
+  sources.health = [this] { return web::health(board_.view(), recorder_.since_progress()); };
+  sources.readiness = [this, most = request.ready_max_lag] {
+    return web::readiness(board_.view(), most);
+  };
+  if (metrics.collect)
+    sources.metrics = [collect = std::move(metrics.collect)] {
+      return metrics::to_answer(collect);
+    };
+  sources.metrics_are_open = metrics.open;
+  return sources;
+}
+
+std::optional<web::Facts> ReceiverPage::facts() {
+  const auto seen = watch_.latest();
+  if (!seen.look && seen.error.empty() && !seen.stuck) return std::nullopt;
+  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now());
+  if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
+  facts.look_is_stuck = seen.stuck;
+  facts.report.receiver = board_.to_json();
+  facts.verdict = status::check(facts.report, {});
+  facts.history = recorder_.history();
+  return facts;
+}
+
+std::unique_ptr<http::Server> serve_site(const ListenAddress& address,
+                                         http::Server::Handler handler) {
+  auto listener = bind_tcp(address);
+  return std::make_unique<http::Server>(std::move(listener), std::move(handler));
+}
+
+void ReceiverPage::reload() {
+  read_anew(
+      request_, [this](const WebRequest& request) { site_.set_gate(gate_of(request)); }, log_);
+}
+
+void read_anew(const WebRequest& request, const std::function<void(const WebRequest&)>& use,
+               Log& log) {
+  if (!request.token_file) return;
+  try {
+    use(request);
+    log.info("the token file {} is read anew", *request.token_file);
+  } catch (const Error& error) {
+    log.error(error);
+    log.warning("the token as it was stays in force");
+  }
+}
+
+web::Gate gate_of(const WebRequest& request) {
+  auto names = request.names;
+  names.push_back(net::host_name());
+  return {read_token(request), std::move(names), fmt::format("pgweir-{}", request.listen->port)};
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "cli/options/web_options.h"
+#include "http/server.h"
+#include "metrics/family.h"
+#include "receive/feed.h"
+#include "receive/status_board.h"
+#include "web/look.h"
+#include "web/recorder.h"
+#include "web/site.h"
+#include "web/watch.h"
+
+namespace weir::cli {
+
+/// The page of a receiver, from the receiver's own process, by threads of its own. What it refers
+/// to outlives it.
+class ReceiverPage {
+ public:
+  struct Metrics {
+    std::function<std::vector<metrics::Family>()> collect;  ///< empty: none are served here
+    bool open = false;                                      ///< without token and name
+  };
+  /// Throws Error{usage} for a token file that will not do, Error{retry} if it cannot listen.
+  ReceiverPage(const WebRequest& request, const std::string& directory, receive::Feed& feed,
+               const receive::StatusBoard& board, Metrics metrics, Log& log);
+  ReceiverPage(const ReceiverPage&) = delete;
+  ReceiverPage& operator=(const ReceiverPage&) = delete;
+
+  /// The token file is read anew. What is wrong is told, and the old token stays in force. Any
+  /// thread.
+  void reload();
+
+ private:
+  [[nodiscard]] std::optional<web::Facts> facts();
+  [[nodiscard]] web::Site::Sources sources(const WebRequest& request, Metrics metrics);
+
+  const WebRequest request_;
+  Log& log_;
+  const receive::StatusBoard& board_;
+  const std::string directory_;
+  web::Recorder recorder_;
+  web::Watch<web::Look> watch_;
+  web::Site site_;
+  std::unique_ptr<http::Server> server_;
+};
+
+/// A site served there. Throws Error{retry} if nobody can listen there.
+[[nodiscard]] std::unique_ptr<http::Server> serve_site(const ListenAddress& address,
+                                                       http::Server::Handler handler);
+/// Who may look, as the options say.
+[[nodiscard]] web::Gate gate_of(const WebRequest& request);
+/// Reads a token file anew, for `use`. What is wrong is told, and nothing is called.
+void read_anew(const WebRequest& request, const std::function<void(const WebRequest&)>& use,
+               Log& log);
+
+}  // namespace weir::cli

@@ -1,0 +1,52 @@
+#include "cli/shared/ask_archive.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/error.h"
+#include "cli/shared/archive_slots.h"
+#include "receive/status_socket.h"
+#include "relay/serve_socket.h"
+
+namespace weir::cli {
+
+void ask_receiver(status::StatusReport& report, const std::string& directory) {
+  try {
+    report.receiver = receive::StatusSocket::ask(directory);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::retry && error.kind() != ErrorKind::io) throw;
+    report.receiver_error = error.what();
+    report.receiver_silent = error.kind() == ErrorKind::retry;
+  }
+}
+
+void ask_relays(status::StatusReport& report, const std::string& directory) {
+  constexpr std::chrono::seconds kPatience(5);
+  auto relays = relay::ServeSocket::ask(directory);
+  report.relays = std::move(relays.answers);
+  report.relay_errors = std::move(relays.errors);
+  try {
+    report.slots = list_archive_slots(directory, kPatience);
+    return;
+  } catch (const Error& error) {
+    report.slots_error = error.what();
+    if (error.kind() != ErrorKind::retry) return;
+  }
+  try {
+    report.slots = read_archive_slots(directory);
+  } catch (const Error& error) {
+    report.slots_error = error.what();
+  }
+}
+
+void take_answers(status::StatusReport& report, status::StatusReport&& asked) {
+  report.relays = std::move(asked.relays);
+  report.relay_errors = std::move(asked.relay_errors);
+  report.slots = std::move(asked.slots);
+  report.slots_error = std::move(asked.slots_error);
+  report.receiver = std::move(asked.receiver);
+  report.receiver_error = std::move(asked.receiver_error);
+  report.receiver_silent = asked.receiver_silent;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,40 @@
+#include "cli/shared/stored_archive.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <random>
+#include <utility>
+
+#include "cli/options/store_options.h"
+
+namespace weir::cli {
+
+void StoreLog::write(LogLevel level, std::string_view message) {
+  const auto text =
+      fmt::format("pgweir: {}{}\n", level == LogLevel::warning ? "warning: " : "", message);
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<bool()> stop)
+    : jobs_(options.jobs),
+      opened_(options, std::move(stop), log_),
+      shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
+             opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(),
+             {.seed = random_number()}, 1, options.identities) {}
+
+std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
+                                                   std::function<bool()> stop) {
+  forbid_core_files();
+  return std::make_unique<StoredArchive>(store_options_of(arguments), std::move(stop));
+}
+
+void forbid_core_files() { ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
+std::uint64_t random_number() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace weir::cli

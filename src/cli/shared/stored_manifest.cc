@@ -1,0 +1,47 @@
+#include "cli/shared/stored_manifest.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "store/cluster_record.h"
+#include "store/mark.h"
+
+namespace weir::cli {
+
+std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
+                                              const ManifestRequest& request) {
+  auto& store = stored.opened().store();
+  const auto& layout = stored.opened().layout();
+  const store::Patience patience{.seed = random_number()};
+  store::ManifestQuestion question{.keys_given = !request.keys.empty(),
+                                   .expected_heads = request.expected_heads};
+  if (request.beside != nullptr) {
+    const auto mark = store::read_mark(*request.beside);
+    const auto memory = store::read_manifest_memory(*request.beside);
+    if (mark && memory && mark->store == stored.opened().identity())
+      question.expected_heads.push_back(memory->head);
+  }
+  ManifestLook look;
+  look.chains = store::read_manifests(store, layout, request.keys, patience);
+  if (look.chains.empty() && !question.keys_given && question.expected_heads.empty())
+    return std::nullopt;
+  // Behind the chains: what is told of was stored before.
+  look.objects = store::list_stored(store, layout, patience);
+  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
+  if (cluster) question.segment_size = cluster->segment_size;
+  look.report = store::check_manifests(look.chains, look.objects, question);
+  if (question.keys_given && look.chains.empty())
+    look.report.findings.emplace_back("there is no manifest, and a public key was given for one");
+  return look;
+}
+
+void look_deeply(StoredArchive& stored, const ManifestRequest& request, ManifestLook& look,
+                 const store::ReadDigests& read, std::size_t jobs,
+                 const std::function<bool()>& stop) {
+  const auto told = store::told_objects(look.chains, !request.keys.empty());
+  if (!store::compare_deeply(stored.opened().store(), {.seed = random_number()}, look.objects, told,
+                             read, jobs, look.report, stop))
+    throw Error(ErrorKind::retry, "stopped before everything was compared");
+}
+
+}  // namespace weir::cli
