@@ -9,6 +9,7 @@
 #include "archive/home.h"
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "wal/record_verifier.h"
 
 namespace weir::archive {
 
@@ -153,6 +154,22 @@ std::uint64_t end_of_content(io::File& file) {
   return 0;
 }
 
+/// The end of the last sound record: its body may end with zeros, and the padding behind it is
+/// nothing else. A reader does not count a record whose padding is missing.
+std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::SegmentSize size) {
+  const auto start = segment.start(size);
+  wal::RecordVerifier verifier({.segment_size = size, .timeline = segment.timeline()}, start);
+  std::vector<std::byte> buffer(kCompressPiece);
+  const auto bytes = std::min(file.size(), size.bytes());
+  for (std::uint64_t at = 0; at < bytes;) {
+    const auto count = file.read_at(
+        at, std::span(buffer).first(std::min<std::uint64_t>(kCompressPiece, bytes - at)));
+    if (count == 0 || verifier.feed(std::span(buffer).first(count))) break;
+    at += count;
+  }
+  return verifier.records_end() > start ? verifier.records_end() - start : 0;
+}
+
 /// How many bytes an older compressed form holds, which may be cut off. Throws Error{conflict} if
 /// they are not those of the first `end` bytes of `raw`.
 std::uint64_t common_length(io::File& compressed, codec::Method method, const std::string& path,
@@ -209,13 +226,14 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
   }
 }
 
-void compress_partial(io::Directory& directory, wal::SegmentName segment, codec::Method method,
-                      std::uint64_t written) {
+void compress_partial(io::Directory& directory, wal::SegmentName segment,
+                      wal::SegmentSize segment_size, codec::Method method, std::uint64_t written) {
   PGWEIR_CHECK(method == codec::Method::gzip || method == codec::Method::lz4);
   const std::string raw_name = SegmentFileName{segment, codec::Method::none, true}.to_string();
   const auto raw = directory.open_for_reading(raw_name);
   if (!raw) return;
-  const std::uint64_t end = std::max(std::min(written, raw->size()), end_of_content(*raw));
+  const std::uint64_t end = std::max({std::min(written, raw->size()), end_of_content(*raw),
+                                      end_of_records(*raw, segment, segment_size)});
 
   bool older_holds_more = false;
   std::vector<std::string> older;

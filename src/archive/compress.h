@@ -24,12 +24,13 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
 /// Gives an unfinished raw segment the form in which pg_receivewal leaves one,
 /// "<segment>.gz.partial" or ".lz4.partial": a complete stream that ends behind the last byte
 /// written. `written` of its bytes are known to be WAL; more are taken if there is more than zeros
-/// behind them. What is durable stays so at every step. An older compressed form that holds more is
+/// behind them, and in any case all up to the end of the last sound record, which may end with
+/// zeros. What is durable stays so at every step. An older compressed form that holds more is
 /// kept, the raw one then goes. The level is the method's highest, whatever is asked: pg_receivewal
 /// writes over the file without cutting it, and must not leave the end of ours behind its own.
 /// Throws Error{conflict} if an older form holds other WAL; then nothing is changed.
-void compress_partial(io::Directory& directory, wal::SegmentName segment, codec::Method method,
-                      std::uint64_t written);
+void compress_partial(io::Directory& directory, wal::SegmentName segment,
+                      wal::SegmentSize segment_size, codec::Method method, std::uint64_t written);
 
 /// Removes what an interrupted earlier run left: hidden temporary files of ours, a spare, marks of
 /// holes that show by themselves by now. Hidden names that are not ours stay. To be called under

@@ -336,8 +336,8 @@ void Streaming::note_unfinished(const step::Stream& step, const StreamOutcome& o
   const auto written = size.offset(outcome.reached);
   if (written == 0 || outcome.reached < step.start) return;
   const wal::SegmentName segment(step.timeline, size.segno(outcome.reached), size);
-  auto& most = unfinished_[segment];
-  most = std::max(most, written);
+  auto& left = unfinished_[segment];
+  left = {.size = size, .written = std::max(left.written, written)};
   const auto method = options_.compression.method;
   const archive::SegmentFileName name{
       segment, method == codec::Method::zstd ? codec::Method::none : method, true};
@@ -348,8 +348,8 @@ void Streaming::compress_unfinished() {
   const auto method = options_.compression.method;
   // pg_receivewal knows no zstd, so there is no form of its own to be kept to: raw is better.
   const bool compressed = method == codec::Method::gzip || method == codec::Method::lz4;
-  for (const auto& [segment, written] : unfinished_)
-    if (compressed) archive::compress_partial(directory_, segment, method, written);
+  for (const auto& [segment, left] : unfinished_)
+    if (compressed) archive::compress_partial(directory_, segment, left.size, method, left.written);
 }
 
 }  // namespace weir::receive

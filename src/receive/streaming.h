@@ -98,8 +98,12 @@ class Streaming {
   bool holds_connection_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;
-  std::chrono::nanoseconds longest_pause_{};              ///< of the disk
-  std::map<wal::SegmentName, std::uint64_t> unfinished_;  ///< and how much was written of each
+  std::chrono::nanoseconds longest_pause_{};  ///< of the disk
+  struct LeftUnfinished {
+    wal::SegmentSize size;
+    std::uint64_t written = 0;
+  };
+  std::map<wal::SegmentName, LeftUnfinished> unfinished_;
 };
 
 }  // namespace weir::receive

@@ -6,10 +6,12 @@
 #include <cerrno>
 
 #include "archive/content.h"
+#include "archive/find_losses.h"
 #include "base/error.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
+#include "support/wal_builder.h"
 
 namespace weir::archive::compress_test {
 namespace {
@@ -321,21 +323,43 @@ TEST(CompressPartial, EndsWhereTheWalEnds) {
       SimDisk disk;
       disk.put(kPartial, unfinished());
       const auto directory = disk.open();
-      compress_partial(*directory, kSegment, method, static_cast<std::uint64_t>(known));
+      compress_partial(*directory, kSegment, kSize, method, static_cast<std::uint64_t>(known));
       EXPECT_THAT(disk.names(), ElementsAre(name));
       EXPECT_TRUE(read(*directory, name, method) ==
                   front(unfinished(), static_cast<std::size_t>(end)));
-      compress_partial(*directory, kSegment, method, 300'000);  // nothing left to do
+      compress_partial(*directory, kSegment, kSize, method, 300'000);  // nothing left to do
       disk.crash_losing_everything();
       EXPECT_TRUE(disk.exists(name));
     }
   }
 }
 
+/// A stream that begins the segment again, and ends before it is where the one before it was.
+TEST(CompressPartial, KeepsTheZerosWithWhichItsLastRecordEnds) {
+  for (const std::size_t length : {100, 101, 4000}) {
+    SCOPED_TRACE(length);
+    testing::WalBuilder builder({.segment_size = kSize, .start = kSegment.start(kSize)});
+    builder.append_random(20'000);
+    Bytes body = test::pattern(length, 12);
+    std::fill(body.end() - 40, body.end(), std::byte{0});
+    const auto end = builder.append(10, 0, body).end;
+    const auto wal = builder.bytes(builder.start(), end);
+    Bytes raw(kSize.bytes());
+    std::copy(wal.begin(), wal.end(), raw.begin());
+    SimDisk disk;
+    disk.put(kPartial, raw);
+    const auto directory = disk.open();
+    compress_partial(*directory, kSegment, kSize, codec::Method::gzip, 5'000);
+    EXPECT_TRUE(read(*directory, kRaw + ".gz.partial", codec::Method::gzip) ==
+                front(raw, wal.size()));
+    EXPECT_EQ(sound_end(*directory, list_archive(*directory), 1, builder.start(), kSize), end);
+  }
+}
+
 TEST(CompressPartial, LeavesNothingOfAnEmptyOne) {
   SimDisk disk;
   disk.put(kPartial, Bytes(kSize.bytes()));
-  compress_partial(*disk.open(), kSegment, codec::Method::gzip, 0);
+  compress_partial(*disk.open(), kSegment, kSize, codec::Method::gzip, 0);
   EXPECT_THAT(disk.names(), IsEmpty());
 }
 
@@ -348,7 +372,7 @@ TEST(CompressPartial, KeepsAnOlderFormThatHoldsMore) {
   auto raw = unfinished(100'000);
   raw[99'999] = unfinished()[99'999];
   disk.put(kPartial, raw);
-  compress_partial(*disk.open(), kSegment, codec::Method::lz4, 100'000);
+  compress_partial(*disk.open(), kSegment, kSize, codec::Method::lz4, 100'000);
   EXPECT_THAT(disk.names(), ElementsAre(gzip));
   EXPECT_TRUE(disk.content(gzip) == more);
 }
@@ -361,7 +385,7 @@ TEST(CompressPartial, ReplacesOlderFormsThatHoldLessAlsoIfTheyAreCutOff) {
     disk.put(kRaw + ".gz.partial", less);
     disk.put(kPartial, unfinished());
     const auto directory = disk.open();
-    compress_partial(*directory, kSegment, codec::Method::lz4, 300'000);
+    compress_partial(*directory, kSegment, kSize, codec::Method::lz4, 300'000);
     EXPECT_THAT(disk.names(), ElementsAre(kRaw + ".lz4.partial"));
     EXPECT_TRUE(read(*directory, kRaw + ".lz4.partial", codec::Method::lz4) ==
                 front(unfinished(), 300'000));
@@ -377,7 +401,7 @@ TEST(CompressPartial, TouchesNothingIfTheFormsDiffer) {
   const auto names = disk.names();
   const auto directory = disk.open();
   EXPECT_EQ(error_of([&] {
-              compress_partial(*directory, kSegment, codec::Method::gzip, 300'000);
+              compress_partial(*directory, kSegment, kSize, codec::Method::gzip, 300'000);
             }).kind(),
             ErrorKind::conflict);
   EXPECT_EQ(disk.names(), names);
@@ -395,7 +419,7 @@ TEST(CompressPartial, KeepsTheWalThroughAPowerLossAtAnyCall) {
       disk.put(kPartial, unfinished());
       disk.lose_power_at(n);
       try {
-        compress_partial(*disk.open(), kSegment, codec::Method::gzip, 300'000);
+        compress_partial(*disk.open(), kSegment, kSize, codec::Method::gzip, 300'000);
         ran_through = true;
       } catch (const MachineDown&) {
       }
