@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,7 +18,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/printer.h"
 #include "daemon/command_runner.h"
-#include "daemon/logger.h"
+#include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
 #include "pgweir/listener.h"
@@ -39,7 +38,6 @@ constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
 constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
 constexpr const char* kCommandsTooLong = "the commands take too long";
 constexpr std::chrono::milliseconds kStopCheck = 200ms;
-constexpr auto kPatience = 2s;
 constexpr std::chrono::milliseconds kForEver = std::chrono::hours(24 * 365 * 10);
 
 struct Request {
@@ -267,10 +265,8 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
 int listen_command(const Arguments& arguments) {
   const auto request = read_request(arguments);
 
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, request.quiet ? LogLevel::warning : LogLevel::info, std::nullopt);
+  daemon::LongRun long_run({.level = request.quiet ? LogLevel::warning : LogLevel::info});
+  auto& log = long_run.log();
   int status = kUnexpected;
   try {
     daemon::ServiceManager service(log);
@@ -282,22 +278,14 @@ int listen_command(const Arguments& arguments) {
       log.info("asked to stop; once more ends it at once");
     };
     handlers.reload = [] {};
-    handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
-    signals.start(std::move(handlers));
+    const auto handling = long_run.handle(std::move(handlers));
     service.start();
-    try {
-      status = listening.run();
-    } catch (...) {
-      signals.stop();  // its handlers use what is about to end
-      throw;
-    }
-    signals.stop();
+    status = listening.run();
   } catch (const Error& error) {
     log.error(error);
     status = exit_status(error.kind());
   }
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 }  // namespace

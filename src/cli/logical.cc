@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -13,8 +12,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/options/logical_options.h"
 #include "daemon/command_runner.h"
-#include "daemon/logger.h"
-#include "daemon/screen.h"
+#include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
 #include "io/posix_directory.h"
@@ -29,8 +27,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using Verb = LogicalRequest::Verb;
-
-constexpr auto kPatience = 2s;
 
 /// Runs the user's command with the snapshot's name and position in its environment. True if it
 /// ended with status 0.
@@ -133,10 +129,8 @@ int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
 }
 
 int stream_command(LogicalRequest& request) {
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, request.level, request.log_file);
+  daemon::LongRun long_run({.level = request.level, .file = request.log_file});
+  auto& log = long_run.log();
   logical::Requests requests;
   daemon::Signals::Handlers handlers;
   daemon::ServiceManager service(log);
@@ -150,14 +144,14 @@ int stream_command(LogicalRequest& request) {
     requests.reopen();
     service.reloaded();
   };
-  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
-  signals.start(std::move(handlers));
-  service.start();
-  const int status = stream(request, log, requests, service);
-  signals.stop();
+  int status = kUnexpected;
+  {
+    const auto handling = long_run.handle(std::move(handlers));
+    service.start();
+    status = stream(request, log, requests, service);
+  }
   service.stop();
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 pq::Connection connect(const LogicalRequest& request, const net::Wake& never) {

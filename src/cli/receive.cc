@@ -20,6 +20,7 @@
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/logger.h"
+#include "daemon/long_run.h"
 #include "daemon/screen.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
@@ -38,7 +39,6 @@ namespace {
 using namespace std::chrono_literals;
 
 /// How long the end of the program waits for somebody to read its last messages.
-constexpr auto kPatience = 2s;
 
 /// So often the guardian says that it is there, where /healthz tells of it.
 constexpr std::chrono::milliseconds kTurn = 10s;
@@ -205,10 +205,9 @@ int receive_command(const Arguments& arguments) {
   const auto request = read_receive(arguments);
 
   use_one_arena();
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, request.log_level, request.log_file, {}, request.log_format);
+  daemon::LongRun long_run(
+      {.level = request.log_level, .file = request.log_file, .format = request.log_format});
+  auto& log = long_run.log();
   daemon::ServiceManager service(log);
   net::Wake stop;
   ServingNow serving;
@@ -221,15 +220,10 @@ int receive_command(const Arguments& arguments) {
       stop.raise();
     };
     handlers.reload = [&] { reload(request, arguments, log, service, serving); };
-    handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
-    signals.start(std::move(handlers));
-    status = run(request, screen, log, stop, service, serving);
-    signals.stop();
+    const auto handling = long_run.handle(std::move(handlers));
+    status = run(request, long_run.screen(), log, stop, service, serving);
   }
-  screen.clear();
-  // A thread that hangs in a write cannot be joined; everything that counts is done.
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 }  // namespace weir::cli

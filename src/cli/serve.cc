@@ -18,7 +18,7 @@
 #include "cli/options/serve_options.h"
 #include "cli/runtime/serving.h"
 #include "cli/shared/durable_end.h"
-#include "daemon/logger.h"
+#include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
 #include "io/foreign_writer.h"
@@ -28,10 +28,6 @@
 namespace weir::cli {
 
 namespace {
-
-using namespace std::chrono_literals;
-
-constexpr auto kPatience = 2s;
 
 constexpr auto kListen = option_of<listen_value>(
     "listen", "[ADDRESS:]PORT",
@@ -62,8 +58,8 @@ std::optional<std::string> writer_into(const std::string& directory) {
 }
 
 void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
-           Log& log, daemon::Signals& signals, daemon::ServiceManager& service,
-           daemon::Screen& screen) {
+           daemon::LongRun& long_run, daemon::ServiceManager& service) {
+  Log& log = long_run.log();
   const archive::ServingProcess process{::getpid(), std::chrono::system_clock::now()};
   const auto archive = io::open_existing_directory(directory);
   Serving serving(
@@ -86,19 +82,12 @@ void serve(const std::string& directory, const ServeRequest& request, const Metr
     stop.raise();
   };
   handlers.reload = [&] { serving.reload(); };
-  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
-  signals.start(std::move(handlers));
+  const auto handling = long_run.handle(std::move(handlers));
   service.start();
-  try {
-    serving.run(stop, [&](const std::string& what) {
-      log.info("{}", what);
-      service.ready(what);
-    });
-  } catch (...) {
-    signals.stop();  // its handlers use what is about to end
-    throw;
-  }
-  signals.stop();
+  serving.run(stop, [&](const std::string& what) {
+    log.info("{}", what);
+    service.ready(what);
+  });
 }
 
 int serve_command(const Arguments& arguments) {
@@ -110,22 +99,18 @@ int serve_command(const Arguments& arguments) {
         .hint(
             "Give a port, \"--listen 5433\", or a directory for a Unix socket, \"--serve-socket "
             "/run/pgweir\".");
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, arguments.has(kQuiet) ? LogLevel::warning : LogLevel::info,
-                     std::nullopt);
+  daemon::LongRun long_run({.level = arguments.has(kQuiet) ? LogLevel::warning : LogLevel::info});
+  auto& log = long_run.log();
   int status = kDone;
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     daemon::ServiceManager service(log);
-    serve(directory, request, metrics, log, signals, service, screen);
+    serve(directory, request, metrics, long_run, service);
   } catch (const Error& error) {
     log.error(error);
     status = exit_status(error.kind());
   }
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -14,8 +13,7 @@
 #include "cli/runtime/fleet.h"
 #include "cli/runtime/memory.h"
 #include "cli/runtime/receiver_page.h"
-#include "daemon/logger.h"
-#include "daemon/screen.h"
+#include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
 #include "io/small_file.h"
@@ -28,7 +26,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 2s;
 constexpr std::uint64_t kLargestFile = 1 << 20;
 
 constexpr auto kFleet = option_of<any_text>(
@@ -42,8 +39,8 @@ constexpr Option kOptions[] = {kFleet,
                                kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
-void serve(Fleet& fleet, const WebRequest& request, std::size_t count, Log& log,
-           daemon::Signals& signals, daemon::Screen& screen) {
+void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::LongRun& long_run) {
+  Log& log = long_run.log();
   daemon::ServiceManager service(log);
   net::Wake stop;
   daemon::Signals::Handlers handlers;
@@ -58,17 +55,15 @@ void serve(Fleet& fleet, const WebRequest& request, std::size_t count, Log& log,
     log.info("SIGHUP: token files read anew; the list of archives is read at the start");
     service.reloaded();
   };
-  handlers.leave = [&] { screen.write_now("pgweir: ended at once by a second signal\n"); };
   const auto server = serve_site(
       *request.listen, [&fleet](const http::Request& asked) { return fleet.answer(asked); });
   const auto what = fmt::format("{} archives at http://{}/", count, host_and_port(*request.listen));
   log.info("{}", what);
-  signals.start(std::move(handlers));
+  const auto handling = long_run.handle(std::move(handlers));
   service.start();
   service.ready(what);
   while (net::pause(stop, 1h)) {
   }
-  signals.stop();
 }
 
 int web_command(const Arguments& arguments) {
@@ -82,20 +77,16 @@ int web_command(const Arguments& arguments) {
   auto members = web::parse_fleet(io::read_small_file(*path, kLargestFile), *path);
   const auto count = members.size();
   use_one_arena();
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, LogLevel::info, std::nullopt);
+  daemon::LongRun long_run({});
   int status = kDone;
   try {
     Fleet fleet(std::move(members), gate_of(request));
-    serve(fleet, request, count, log, signals, screen);
+    serve(fleet, request, count, long_run);
   } catch (const Error& error) {
-    log.error(error);
+    long_run.log().error(error);
     status = exit_status(error.kind());
   }
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 }  // namespace

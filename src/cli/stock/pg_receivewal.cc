@@ -15,7 +15,7 @@
 #include "cli/stock/pg_receivewal_options.h"
 #include "cli/stock/stock_options.h"
 #include "daemon/logger.h"
-#include "daemon/screen.h"
+#include "daemon/long_run.h"
 #include "daemon/signals.h"
 #include "io/posix_directory.h"
 #include "io/unsynced_directory.h"
@@ -32,7 +32,6 @@ using namespace std::chrono_literals;
 
 constexpr int kWell = 0;
 constexpr int kFailed = 1;
-constexpr auto kPatience = 2s;
 
 /// What the library has to say is for those who ask for more than pg_receivewal would tell.
 class LibraryLog final : public Log {
@@ -192,22 +191,18 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
 int perform(PgReceivewalRequest& request) {
   ask_stock_password(request.conninfo, request.password, pq::Replication::physical);
   use_one_arena();
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger log(screen, LogLevel::debug, std::nullopt, std::string(kPgReceivewal));
+  daemon::LongRun long_run({.level = LogLevel::debug, .program = std::string(kPgReceivewal)});
+  auto& log = long_run.log();
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] { stop.raise(); };
   handlers.patient = true;  // Ctrl-C under a supervisor comes twice: from the terminal and from it
-  signals.start(std::move(handlers));
-  const int status = request.action == PgReceivewalRequest::Action::receive
-                         ? receive_wal(request, log, stop)
-                         : change_slot(request, log, stop);
-  signals.stop();
-  // A thread that hangs in a write cannot be joined; everything that counts is done.
-  if (!log.close(kPatience)) ::_exit(status);
-  return status;
+  const auto perform_action = [&] {
+    const auto handling = long_run.handle(std::move(handlers));
+    return request.action == PgReceivewalRequest::Action::receive ? receive_wal(request, log, stop)
+                                                                  : change_slot(request, log, stop);
+  };
+  return long_run.end(perform_action());
 }
 
 }  // namespace

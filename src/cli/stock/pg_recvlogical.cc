@@ -1,7 +1,6 @@
 #include "cli/stock/pg_recvlogical.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <exception>
 #include <random>
@@ -10,8 +9,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/stock/pg_recvlogical_options.h"
 #include "cli/stock/stock_options.h"
-#include "daemon/logger.h"
-#include "daemon/screen.h"
+#include "daemon/long_run.h"
 #include "daemon/signals.h"
 #include "logical/session.h"
 #include "net/wake.h"
@@ -20,11 +18,8 @@ namespace weir::cli {
 
 namespace {
 
-using namespace std::chrono_literals;
-
 constexpr int kWell = 0;
 constexpr int kFailed = 1;
-constexpr auto kPatience = 2s;
 
 int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
   auto connection = pq::Connection::open(
@@ -77,19 +72,16 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
 
 int perform(PgRecvlogicalRequest& request) {
   ask_stock_password(request.conninfo, request.password, pq::Replication::logical);
-  daemon::ignore_broken_pipes();
-  daemon::Signals signals;  // before the first thread
-  daemon::Screen screen(STDERR_FILENO);
-  daemon::Logger logger(screen, LogLevel::debug, std::nullopt, std::string(kPgRecvlogical));
-  Log& log = logger;
+  daemon::LongRun long_run({.level = LogLevel::debug, .program = std::string(kPgRecvlogical)});
+  Log& log = long_run.log();
   logical::Requests requests;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] { requests.stop(); };
   handlers.reload = [&] { requests.reopen(); };
   handlers.patient = true;
-  signals.start(std::move(handlers));
   int status = kWell;
   try {
+    const auto handling = long_run.handle(std::move(handlers));
     if (request.create || request.drop) status = change_slot(request, log, requests.stop_wake());
     if (request.start) status = stream(request, log, requests);
   } catch (const net::Interrupted&) {
@@ -101,10 +93,7 @@ int perform(PgRecvlogicalRequest& request) {
     log.error("unexpected failure: {}", error.what());
     status = kFailed;
   }
-  signals.stop();
-  // A thread that hangs in a write cannot be joined; everything that counts is done.
-  if (!logger.close(kPatience)) ::_exit(status);
-  return status;
+  return long_run.end(status);
 }
 
 }  // namespace

@@ -18,10 +18,14 @@ namespace {
 using namespace std::chrono_literals;
 constexpr int kTooLate = 99;
 
-/// What a process of its own ends with: signals are blocked in it for good.
+/// What a process of its own ends with: signals are blocked in it for good. It begins as one that a
+/// shell has started, also where nohup has started the tests.
 int in_a_child(const std::function<int()>& run) {
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(run());
+  if (child == 0) {
+    std::signal(SIGHUP, SIG_DFL);
+    ::_exit(run());
+  }
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status));

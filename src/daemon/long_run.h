@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+#include "daemon/logger.h"
+#include "daemon/screen.h"
+#include "daemon/signals.h"
+
+namespace weir::daemon {
+
+/// What a program that runs long begins and ends with, in this order: a broken pipe is told by the
+/// write, signals are taken before there is a second thread, the log gets its thread, and the end
+/// waits for no write that hangs. To be made before any other thread.
+class LongRun {
+ public:
+  struct LogSettings {
+    LogLevel level = LogLevel::info;
+    std::optional<std::string> file{};
+    std::string program{};  ///< as Logger's
+    LogFormat format = LogFormat::text;
+  };
+  explicit LongRun(LogSettings settings);
+
+  [[nodiscard]] Screen& screen() { return screen_; }
+  [[nodiscard]] Logger& log() { return log_; }
+
+  /// While it lives signals are acted on. It is to be made after what its handlers use.
+  class Handling {
+   public:
+    explicit Handling(Signals& signals) : signals_(signals) {}
+    ~Handling() { signals_.stop(); }
+    Handling(const Handling&) = delete;
+    Handling& operator=(const Handling&) = delete;
+
+   private:
+    Signals& signals_;
+  };
+  /// Signals that came since the beginning are acted on, too. Once. A second one that ends the
+  /// process is told on the screen, unless the handlers are patient.
+  [[nodiscard]] Handling handle(Signals::Handlers handlers);
+
+  /// The last call: what the log holds is written, for two seconds at most. A thread that hangs in
+  /// a write cannot be joined: then the process ends here, with this status. Returns the status.
+  int end(int status);
+
+ private:
+  Signals signals_;
+  Screen screen_;
+  Logger log_;
+};
+
+}  // namespace weir::daemon
