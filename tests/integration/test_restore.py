@@ -485,7 +485,8 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     restored = place / "restored"
     lines = "".join(texts)
     for example, ours in {"/srv/wal": archive.path, "/srv/backup/base": backup,
-                          "/srv/pg/restored": restored / "data"}.items():
+                          "/srv/pg/restored": restored / "data",
+                          "/usr/lib/postgresql/15/bin": DEBIAN_BIN}.items():
         assert example in lines
         lines = lines.replace(example, str(ours))
     restored.mkdir()
