@@ -33,6 +33,8 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   durable_ = start;
   damage_.reset();
   other_wal_.reset();
+  // A new archive begins where the server is by then, and each server is somewhere else.
+  if (!promised_anything() && start < most_told_) begun_before_ = most_told_;
   // A flush position speaks for everything before it: also for what earlier streams brought.
   auto begin = start;
   auto& ranges = promised_[timeline];
@@ -152,6 +154,7 @@ void Ledger::on_status(wire::StandbyStatus status) {
                                       "{} on, and does not continue this archive",
                                       status.flush, other_wal_->begin)};
   last_ = status;
+  most_told_ = std::max(most_told_, status.flush);
   promise(status.flush);
 }
 
@@ -168,6 +171,12 @@ void Ledger::on_durable(wal::TimelineId timeline, Lsn end) {
   if (!confirms_stored_ || timeline != timeline_) return;
   durable_ = end;
   promise(kSegment.offset(end) < wal::kLongHeaderSize ? kSegment.start_of(end) : end);
+}
+
+bool Ledger::slot_may_be_ahead() const {
+  return begun_before_ && std::all_of(promised_.begin(), promised_.end(), [&](const auto& each) {
+           return reported_bytes(each.first) < *begun_before_;
+         });
 }
 
 wal::Lsn Ledger::reported(wal::TimelineId timeline) const {

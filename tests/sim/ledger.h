@@ -129,6 +129,10 @@ class Ledger {
   [[nodiscard]] bool confirms_stored() const { return confirms_stored_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] bool promised_anything() const { return !!first_timeline(); }
+  /// A server was told that all before some position is durable when an archive began there, which
+  /// a crash has left empty; then it began anew, at an earlier position of another server, and has
+  /// not come to the first one since. The first server's slot keeps nothing before that.
+  [[nodiscard]] bool slot_may_be_ahead() const;
 
   /// What a recovery has to find: from a segment's start behind the last hole up to what was last
   /// reported on the newest timeline.
@@ -186,10 +190,12 @@ class Ledger {
   std::optional<Hole> accepted_;
   std::vector<Hole> passed_holes_;  ///< those behind which WAL was streamed, and not since before
   std::optional<wal::Lsn> copied_;
-  wal::Lsn floor_;                 ///< before it things may be gone
-  wal::Lsn stored_floor_;          ///< before it what is finished may be in the store alone
-  wal::Lsn local_floor_;           ///< of the directory: the later of both
-  std::set<std::string> checked_;  ///< finished files that were right once
+  wal::Lsn most_told_;                    ///< to be flushed, to any server
+  std::optional<wal::Lsn> begun_before_;  ///< most_told_, by an archive that was empty again
+  wal::Lsn floor_;                        ///< before it things may be gone
+  wal::Lsn stored_floor_;                 ///< before it what is finished may be in the store alone
+  wal::Lsn local_floor_;                  ///< of the directory: the later of both
+  std::set<std::string> checked_;         ///< finished files that were right once
   std::vector<Lineage::Spot> damages_;
   bool holds_damage_ = false;
 

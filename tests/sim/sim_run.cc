@@ -1098,7 +1098,8 @@ class Run {
       case ErrorKind::gap:
         ++result_.refusals;
         slot_was_lost_ = slot_was_lost_ || upstream_.slot_is_in_trouble();
-        if (!options_.removes_wal || (options_.slot && !slot_was_lost_))
+        if (!options_.removes_wal ||
+            (options_.slot && !slot_was_lost_ && !ledger_.slot_may_be_ahead()))
           throw Violation{"P3", fmt::format("a gap where there cannot be one: {}", error.what())};
         receiver_options_.on_gap = receive::OnGap::go_on;
         gap_accepted_ = true;
