@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "crypto/digest.h"
+#include "store/digests.h"
 #include "store/memory_bytes.h"
 
 namespace weir::store {
@@ -67,16 +67,9 @@ void require_same_cluster(ObjectStore& store, const Layout& layout, Conditions c
   auto found = read_cluster(store, layout);
   if (!found) {
     const auto text = to_text(ours);
-    const auto bytes = std::as_bytes(std::span(text));
-    crypto::Digest sha256(crypto::Digest::Kind::sha256);
-    crypto::Digest md5(crypto::Digest::Kind::md5);
-    sha256.add(bytes);
-    md5.add(bytes);
-    MemoryBytes content(bytes);
-    if (put_once(store, conditions, layout.own_key(kName),
-                 {.bytes = &content,
-                  .sha256 = crypto::to_hex(sha256.finish()),
-                  .md5 = crypto::to_hex(md5.finish())}) == ObjectStore::Put::stored)
+    MemoryBytes bytes(std::as_bytes(std::span(text)));
+    if (put_once(store, conditions, layout.own_key(kName), content_of(bytes)) ==
+        ObjectStore::Put::stored)
       return;
     found = read_cluster(store, layout);  // somebody was quicker
   }

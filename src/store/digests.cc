@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "crypto/digest.h"
@@ -21,6 +22,11 @@ Digests digests_of(io::Bytes& bytes) {
     if (count < buffer.size()) break;
   }
   return {crypto::to_hex(sha256.finish()), crypto::to_hex(md5.finish())};
+}
+
+Content content_of(io::Bytes& bytes) {
+  auto digests = digests_of(bytes);
+  return {.bytes = &bytes, .sha256 = std::move(digests.sha256), .md5 = std::move(digests.md5)};
 }
 
 }  // namespace weir::store

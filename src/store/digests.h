@@ -3,6 +3,7 @@
 #include <string>
 
 #include "io/shelf.h"
+#include "store/object_store.h"
 
 namespace weir::store {
 
@@ -12,5 +13,8 @@ struct Digests {
   std::string md5;
 };
 [[nodiscard]] Digests digests_of(io::Bytes& bytes);
+
+/// These bytes, which have to outlive it, as what is put: with their digests, and without metadata.
+[[nodiscard]] Content content_of(io::Bytes& bytes);
 
 }  // namespace weir::store

@@ -228,7 +228,7 @@ void Follow::step() {
 
 bool Follow::take_lock() {
   if (mark_lock_) return true;
-  mark_lock_ = MarkLock::take(archive_);
+  mark_lock_ = try_lock_mark(archive_);
   if (mark_lock_) return true;
   if (!std::exchange(told_of_lock_, true))
     log_.info("another \"pgweir store push\" sends this archive: it is waited for");

@@ -171,7 +171,7 @@ class Follow {
   std::atomic<bool> stopping_ = false;
 
   // The coordinating thread's.
-  std::unique_ptr<MarkLock> mark_lock_;
+  std::unique_ptr<io::File> mark_lock_;
   bool told_of_lock_ = false;
   std::optional<archive::Identity> cluster_;
   std::set<wal::TimelineId> histories_;  ///< that the tools know

@@ -4,6 +4,7 @@
 #include "archive/losses.h"
 #include "base/units.h"
 #include "store/follow.h"
+#include "store/listing.h"
 
 namespace weir::store {
 
@@ -32,13 +33,7 @@ void Follow::audit() {
   for (const auto& segment : missing) {
     if (stopping_) return;
     // Once more: it may have been put there since, or have been listed in the moment of a change.
-    bool there = false;
-    for (const auto& object : store_.list(layout_.key(segment), "", kListingPage).objects) {
-      const auto name = layout_.file_of(object.key);
-      const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
-      there = there || (file && !file->partial);
-    }
-    if (there) continue;
+    if (!forms_of(store_, layout_, segment).empty()) continue;
     if (!miss(segment)) still_lost.insert(segment);
   }
   record_lost(still_lost);

@@ -15,6 +15,8 @@ struct Patience {
   std::chrono::milliseconds retry_for{60'000};
   std::uint64_t seed = 0;
 };
+/// A request that fails is not made again.
+inline constexpr Patience kOnce{.retry_for = std::chrono::milliseconds(0), .seed = 0};
 
 /// What `request` gives. Throws what it throws, the last time. Waits in the thread that calls.
 template <typename Request>

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "archive/own_names.h"
-#include "crypto/digest.h"
+#include "store/digests.h"
+#include "store/listing.h"
 #include "store/memory_bytes.h"
 
 namespace weir::store {
@@ -37,29 +38,20 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
   if (names.empty()) return 0;
 
   std::map<std::string, std::string> there;  // etags by key
-  std::string after;
-  for (bool more = true; more;) {
-    const auto page =
-        insist(patience, [&] { return store.list(layout.records_prefix(), after, kListingPage); });
-    more = page.more && !page.objects.empty();
-    for (const auto& object : page.objects) {
-      after = object.key;
-      there.emplace(object.key, object.etag);
-    }
-  }
+  for_each_object(store, layout.records_prefix(), patience,
+                  [&](const ObjectEntry& object) { there.emplace(object.key, object.etag); });
   std::size_t put = 0;
   for (const auto& name : names) {
     const auto key = layout.key_of(name);
-    const auto content = read(archive, name);
-    if (!key || !content) continue;
-    const auto md5 = crypto::digest_of(crypto::Digest::Kind::md5, *content);
+    const auto record = read(archive, name);
+    if (!key || !record) continue;
+    MemoryBytes bytes(*record);
+    const auto content = content_of(bytes);
     // With encryption by the store an ETag is no MD5: then it is put again, which does no harm.
-    if (const auto found = there.find(*key); found != there.end() && found->second == md5) continue;
-    MemoryBytes bytes(*content);
+    if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)
+      continue;
     insist(patience, [&] {
-      store.put(*key, {.bytes = &bytes,
-                       .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, *content),
-                       .md5 = md5});
+      store.put(*key, content);
       return true;
     });
     ++put;

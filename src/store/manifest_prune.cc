@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "store/listing.h"
 #include "store/manifest_reader.h"
 #include "store/manifest_report.h"
 #include "store/open_object.h"
@@ -66,15 +67,9 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
                                           const Patience& patience) {
   std::vector<std::string> needless;
   const auto list = [&](const std::string& prefix, const auto& is_needless) {
-    std::string after;
-    for (bool more = true; more;) {
-      const auto page = insist(patience, [&] { return store.list(prefix, after, kListingPage); });
-      more = page.more && !page.objects.empty();
-      for (const auto& object : page.objects) {
-        after = object.key;
-        if (is_needless(object.key)) needless.push_back(object.key);
-      }
-    }
+    for_each_object(store, prefix, patience, [&](const ObjectEntry& object) {
+      if (is_needless(object.key)) needless.push_back(object.key);
+    });
   };
   list(OpenObject::prefix(layout), [&](const std::string& key) {
     const auto object = OpenObject::parse(layout, key);

@@ -12,24 +12,11 @@
 
 #include "archive/listing.h"
 #include "crypto/digest.h"
+#include "store/listing.h"
 
 namespace weir::store {
 
 namespace {
-
-template <typename Take>
-void for_each_object(ObjectStore& store, const std::string& prefix, const Patience& patience,
-                     Take take) {
-  std::string after;
-  for (bool more = true; more;) {
-    const auto page = insist(patience, [&] { return store.list(prefix, after, kListingPage); });
-    more = page.more && !page.objects.empty();
-    for (const auto& object : page.objects) {
-      after = object.key;
-      take(object);
-    }
-  }
-}
 
 /// Numbers of each chain's objects, in order.
 using Numbers = std::map<std::string, std::vector<std::uint64_t>>;

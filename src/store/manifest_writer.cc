@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "crypto/digest.h"
 #include "crypto/primitives.h"
+#include "store/digests.h"
+#include "store/listing.h"
 #include "store/memory_bytes.h"
 
 namespace weir::store {
@@ -133,15 +135,9 @@ void ManifestWriter::start_with_store(const std::string& id) {
   many_write_ = true;
   const auto prefix = manifest_prefix(layout_) + id + "/";
   std::optional<std::uint64_t> newest;
-  std::string after;
-  for (bool more = true; more;) {
-    const auto page = store_.list(prefix, after, kListingPage);
-    more = page.more && !page.objects.empty();
-    for (const auto& object : page.objects) {
-      after = object.key;
-      if (const auto place = parse_manifest_key(layout_, object.key)) newest = place->number;
-    }
-  }
+  for_each_object(store_, prefix, kOnce, [&](const ObjectEntry& object) {
+    if (const auto place = parse_manifest_key(layout_, object.key)) newest = place->number;
+  });
   if (!newest) return;
   bool signed_as_ours = true;
   const auto there = read_from(*newest, signed_as_ours);
@@ -200,10 +196,8 @@ void ManifestWriter::put_object(std::uint64_t number, std::span<const std::strin
 
 void ManifestWriter::put_text(std::uint64_t number, const std::string& text, bool locked) {
   MemoryBytes bytes(std::as_bytes(std::span(text)));
-  const Content content{.bytes = &bytes,
-                        .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, text),
-                        .md5 = crypto::digest_of(crypto::Digest::Kind::md5, text),
-                        .locked = locked};
+  auto content = content_of(bytes);
+  content.locked = locked;
   const auto key = manifest_key(layout_, id_, number);
   const auto is_there = [&] {
     there_ = There{number, content.md5};

@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "base/error.h"
+#include "archive/lock_file.h"
 #include "base/text.h"
 #include "store/manifest_chain.h"
 
@@ -169,20 +169,8 @@ void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& mani
                         json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-std::unique_ptr<MarkLock> MarkLock::take(io::Directory& archive) {
-  const std::string name(kMarkLockName);
-  auto file = archive.open(name);
-  if (!file) {
-    try {
-      file = archive.create(name);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::conflict) throw;
-      file = archive.open(name);  // somebody was quicker
-      if (!file) return nullptr;
-    }
-  }
-  if (!file->try_lock()) return nullptr;
-  return std::unique_ptr<MarkLock>(new MarkLock(std::move(file)));
+std::unique_ptr<io::File> try_lock_mark(io::Directory& archive) {
+  return archive::try_lock_file(archive, std::string(kMarkLockName));
 }
 
 }  // namespace weir::store

@@ -52,15 +52,8 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest = {});
 
 /// The right to send an archive's files, which one process at a time has. It ends with the object,
-/// and with the process.
-class MarkLock {
- public:
-  /// nullptr: somebody else has it. Throws Error{io} where it cannot be had at all.
-  [[nodiscard]] static std::unique_ptr<MarkLock> take(io::Directory& archive);
-
- private:
-  explicit MarkLock(std::unique_ptr<io::File> file) : file_(std::move(file)) {}
-  std::unique_ptr<io::File> file_;
-};
+/// and with the process. nullptr: somebody else has it. Throws Error{io} where it cannot be had at
+/// all.
+[[nodiscard]] std::unique_ptr<io::File> try_lock_mark(io::Directory& archive);
 
 }  // namespace weir::store

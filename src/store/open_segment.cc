@@ -11,6 +11,7 @@
 #include "codec/codec.h"
 #include "store/age_file.h"
 #include "store/digests.h"
+#include "store/listing.h"
 #include "store/memory_bytes.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -79,16 +80,14 @@ std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& du
     sealed = std::make_unique<AgeSealed>(plain, sealing_.recipients);
     sent = sealed.get();
   }
-  const auto digests = digests_of(*sent);
+  auto content = content_of(*sent);
+  content.metadata = {{"pgweir-system-id", std::to_string(cluster.system_identifier)},
+                      {"pgweir-segment-size", std::to_string(size.bytes())},
+                      {"pgweir-sha256", content.sha256}};
   const auto key = object.key(layout_);
   left_.insert(segment);
   try {
-    store_.put(key, {.bytes = sent,
-                     .sha256 = digests.sha256,
-                     .md5 = digests.md5,
-                     .metadata = {{"pgweir-system-id", std::to_string(cluster.system_identifier)},
-                                  {"pgweir-segment-size", std::to_string(size.bytes())},
-                                  {"pgweir-sha256", digests.sha256}}});
+    store_.put(key, content);
   } catch (...) {
     outdated_.push_back(key);
     throw;
@@ -104,22 +103,19 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     looks_ = true;
     left_.clear();
   }
-  auto keys = std::exchange(outdated_, {});
-  // Whoever has sent them: the whole segment is there.
-  std::string after;
-  while (std::exchange(looks_, false)) {
-    const auto page = store_.list(OpenObject::prefix(layout_), after, kListingPage);
-    for (const auto& each : page.objects) {
-      after = each.key;
+  if (looks_) {
+    // Whoever has sent them: the whole segment is there.
+    for_each_object(store_, OpenObject::prefix(layout_), kOnce, [&](const ObjectEntry& each) {
       const auto object = OpenObject::parse(layout_, each.key);
-      if (!object) continue;
+      if (!object) return;
       if (mark.has(object->segment))
-        keys.push_back(each.key);
+        outdated_.push_back(each.key);
       else
         left_.insert(object->segment);
-    }
-    looks_ = page.more && !page.objects.empty();
+    });
+    looks_ = false;
   }
+  auto& keys = outdated_;  // what the store does not answer for is asked again the next time
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   std::string kept;
@@ -127,6 +123,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     const auto some = std::span(keys).subspan(from, std::min(kListingPage, keys.size() - from));
     for (const auto& each : store_.remove(some)) kept = store_.name_of(each.key) + ": " + each.why;
   }
+  keys.clear();
   return kept;
 }
 

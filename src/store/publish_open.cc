@@ -11,6 +11,7 @@
 #include "crypto/digest.h"
 #include "store/age_file.h"
 #include "store/digests.h"
+#include "store/listing.h"
 #include "store/manifest_reader.h"
 #include "store/manifest_writer.h"
 #include "store/memory_bytes.h"
@@ -23,22 +24,6 @@ namespace {
 /// The chain that tells of published segments: whoever publishes is not the archiver, and may not
 /// wait for its lock.
 constexpr const char* kPublishedChain = "published";
-
-/// What the store has of the segment.
-struct Form {
-  archive::SegmentFileName file;
-  std::string key;
-  bool encrypted = false;
-};
-std::vector<Form> forms_of(ObjectStore& store, const Layout& layout, wal::SegmentName segment) {
-  std::vector<Form> forms;
-  for (const auto& object : store.list(layout.key(segment), "", kListingPage).objects)
-    if (const auto name = layout.file_of(object.key))
-      if (const auto file = archive::SegmentFileName::parse(*name);
-          file && file->segment == segment && !file->partial)
-        forms.push_back({*file, object.key, object.key.ends_with(kAgeSuffix)});
-  return forms;
-}
 
 std::vector<std::byte> packed(codec::Compression form, std::span<const std::byte> wal) {
   if (form.method == codec::Method::none) return {wal.begin(), wal.end()};
@@ -120,7 +105,7 @@ struct There {
   ManifestEntry entry{};
 };
 
-There look_at(const PublishTo& to, const Form& theirs, const PaddedSegment& padded) {
+There look_at(const PublishTo& to, const StoredForm& theirs, const PaddedSegment& padded) {
   const auto& key = theirs.key;
   const auto head = to.store.head(key);
   if (!head) throw conflict(to.store, key, padded, "it was removed while it was looked at");
@@ -128,7 +113,7 @@ There look_at(const PublishTo& to, const Form& theirs, const PaddedSegment& padd
   There there{.end = padded_from(*head), .entry = entry_of(padded, to.cluster, key)};
   if (there.end) there.entry.last = *there.end;
   const auto upto = (there.end ? std::min(*there.end, padded.end) : padded.end) - start;
-  if (!theirs.encrypted) {
+  if (!key.ends_with(kAgeSuffix)) {
     const auto same = agrees(to.store, key, theirs.file, padded, upto, there.entry);
     if (!same) throw conflict(to.store, key, padded, "it was removed while it was looked at");
     if (!*same) throw conflict(to.store, key, padded, "its content differs");
@@ -212,16 +197,15 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
     sent = &sealed.emplace(plain, to.sealing.recipients);
     key += kAgeSuffix;
   }
-  const auto digests = digests_of(*sent);
-  Content object{.bytes = sent, .sha256 = digests.sha256, .md5 = digests.md5};
+  auto object = content_of(*sent);
   object.metadata = {{"pgweir-system-id", std::to_string(to.cluster.system_identifier)},
                      {"pgweir-segment-size", std::to_string(to.cluster.segment_size.bytes())},
                      {"pgweir-sha256", object.sha256},
                      {kPaddedMetadata, padded.end.to_string()}};
   auto entry = entry_of(padded, to.cluster, key);
   entry.size = sent->size();
-  entry.sha256 = digests.sha256;
-  entry.md5 = digests.md5;
+  entry.sha256 = object.sha256;
+  entry.md5 = object.md5;
   if (sealed) {
     add_sealed_metadata(object.metadata, plain.size());
     if (const auto& compare_key = to.sealing.compare_key; !compare_key.empty()) {
@@ -237,8 +221,7 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
   const auto text = archive::published_open_record(record);
   MemoryBytes note(std::as_bytes(std::span(text)));
   const auto record_key = to.layout.key_of(archive::published_open_name(padded.segment));
-  const auto of_note = digests_of(note);
-  store.put(*record_key, {.bytes = &note, .sha256 = of_note.sha256, .md5 = of_note.md5});
+  store.put(*record_key, content_of(note));
 
   const auto done = [&](Publication::What what) -> Publication {
     return {what, store.name_of(key), true, std::move(entry)};

@@ -322,7 +322,7 @@ void Push::note(Error error) {
 PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout,
                 const PushOptions& options, Threads& threads, Log& log) {
   archive::require_not_a_server_directory(archive);
-  const auto lock = MarkLock::take(archive);
+  const auto lock = try_lock_mark(archive);
   if (!lock)
     throw Error(ErrorKind::retry, "another \"pgweir store push\" sends this archive")
         .with("directory", archive.path())

@@ -11,9 +11,9 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
-#include "crypto/digest.h"
 #include "store/answers.h"
 #include "store/cluster_record.h"
+#include "store/digests.h"
 #include "store/mark.h"
 #include "store/memory_bytes.h"
 #include "store/store_files.h"
@@ -70,15 +70,8 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
         break;
     }
     constexpr std::string_view kText = "pgweir looks whether it reads what it has written\n";
-    const auto bytes = std::as_bytes(std::span(kText));
-    crypto::Digest sha256(crypto::Digest::Kind::sha256);
-    crypto::Digest md5(crypto::Digest::Kind::md5);
-    sha256.add(bytes);
-    md5.add(bytes);
-    MemoryBytes content(bytes);
-    store.put(key, {.bytes = &content,
-                    .sha256 = crypto::to_hex(sha256.finish()),
-                    .md5 = crypto::to_hex(md5.finish())});
+    MemoryBytes bytes(std::as_bytes(std::span(kText)));
+    store.put(key, content_of(bytes));
     const bool same = get_text(store, key, kText.size()) == kText;
     if (same)
       findings.push_back({Level::good, "what was stored is read back"});

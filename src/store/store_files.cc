@@ -13,6 +13,7 @@
 #include "archive/segment_reader.h"
 #include "store/age_file.h"
 #include "store/cluster_record.h"
+#include "store/listing.h"
 #include "store/memory_bytes.h"
 #include "store/object_bytes.h"
 #include "store/one_file_shelf.h"
@@ -23,21 +24,13 @@ namespace weir::store {
 namespace {
 
 /// The form to be read, of those that the store has.
-struct StoredForm {
-  archive::SegmentFileName file;
-  std::string key;
-};
 std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
                                     wal::SegmentName segment) {
-  std::optional<StoredForm> best;
-  for (const auto& object : store.list(layout.key(segment), "", kListingPage).objects) {
-    const auto name = layout.file_of(object.key);
-    const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
-    if (file && !file->partial && file->segment == segment &&
-        (!best || archive::counts_before(*file, best->file)))
-      best = StoredForm{*file, object.key};
-  }
-  return best;
+  const auto forms = forms_of(store, layout, segment);
+  const auto best = std::min_element(forms.begin(), forms.end(), [](const auto& a, const auto& b) {
+    return archive::counts_before(a.file, b.file);
+  });
+  return best == forms.end() ? std::nullopt : std::optional(*best);
 }
 
 /// The segment's content goes to `draft` while it is checked.
@@ -66,18 +59,18 @@ void write_checked(OneFileShelf& shelf, const archive::SegmentFileName& file,
 
 void for_each_file(ObjectStore& store, const Layout& layout,
                    const std::function<bool(const StoredFile&)>& take) {
-  std::string after;
-  for (bool more = true; more;) {
-    const auto page = store.list(layout.wal_prefix(), after, kListingPage);
-    more = page.more && !page.objects.empty();
-    for (const auto& object : page.objects) {
-      after = object.key;
-      auto name = layout.file_of(object.key);
-      if (!name) continue;
-      if (!archive::SegmentFileName::parse(*name) && !archive::parse_history_name(*name)) continue;
-      if (!take({std::move(*name), object})) return;
-    }
-  }
+  for_each_listed(
+      {},
+      [&](const std::string& after) {
+        return store.list(layout.wal_prefix(), after, kListingPage);
+      },
+      [&](const ObjectEntry& object) {
+        auto name = layout.file_of(object.key);
+        if (!name ||
+            (!archive::SegmentFileName::parse(*name) && !archive::parse_history_name(*name)))
+          return true;
+        return take({std::move(*name), object});
+      });
 }
 
 bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
@@ -98,7 +91,7 @@ bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
     file = form->file;
     key = std::move(form->key);
   }
-  auto content = read_whole(store, key, kLargestFile, {.retry_for = std::chrono::milliseconds(0)});
+  auto content = read_whole(store, key, kLargestFile, kOnce);
   if (!content) return false;
   const auto path = store.name_of(key);
   if (plain && key.ends_with(kAgeSuffix)) {

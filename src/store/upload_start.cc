@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "store/listing.h"
+
 namespace weir::store {
 
 UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
@@ -48,23 +50,16 @@ FormsThere forms_there(const std::vector<UploadItem>& items, wal::SegmentSize si
     if (!is_new) at->second.second = *item.segment;
   }
   for (const auto& [timeline, range] : ranges) {
-    auto after = layout.before(range.first, size);
-    for (bool more = true; more;) {
-      const auto page = list(after);
-      more = page.more && !page.objects.empty();
-      for (const auto& object : page.objects) {
-        after = object.key;
-        const auto name = layout.file_of(object.key);
-        const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
-        if (!file || file->partial) continue;
-        if (range.second < file->segment) {
-          more = false;  // behind all that is to be sent of this timeline
-          break;
-        }
-        if (const auto wanted = there.find(file->segment); wanted != there.end())
-          wanted->second.push_back(*file);
-      }
-    }
+    const auto last = range.second;
+    for_each_listed(layout.before(range.first, size), list, [&](const ObjectEntry& object) {
+      const auto name = layout.file_of(object.key);
+      const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
+      if (!file || file->partial) return true;
+      if (last < file->segment) return false;  // behind all that is to be sent of this timeline
+      if (const auto wanted = there.find(file->segment); wanted != there.end())
+        wanted->second.push_back(*file);
+      return true;
+    });
   }
   return there;
 }

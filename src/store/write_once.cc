@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "crypto/digest.h"
+#include "store/digests.h"
 #include "store/memory_bytes.h"
 
 namespace weir::store {
@@ -15,15 +15,8 @@ namespace weir::store {
 namespace {
 
 ObjectStore::Put put_text(ObjectStore& store, const std::string& key, std::string_view text) {
-  const auto bytes = std::as_bytes(std::span(text));
-  crypto::Digest sha256(crypto::Digest::Kind::sha256);
-  crypto::Digest md5(crypto::Digest::Kind::md5);
-  sha256.add(bytes);
-  md5.add(bytes);
-  MemoryBytes content(bytes);
-  return store.put_if_absent(key, {.bytes = &content,
-                                   .sha256 = crypto::to_hex(sha256.finish()),
-                                   .md5 = crypto::to_hex(md5.finish())});
+  MemoryBytes bytes(std::as_bytes(std::span(text)));
+  return store.put_if_absent(key, content_of(bytes));
 }
 
 }  // namespace

@@ -457,7 +457,7 @@ TEST_F(FollowTest, AFailedSyncOfTheMarkIsTheEnd) {
 
 TEST_F(FollowTest, WaitsForWhoeverElseSendsTheArchive) {
   const auto other = builder_.disk.open();
-  auto lock = MarkLock::take(*other);
+  auto lock = try_lock_mark(*other);
   ASSERT_TRUE(lock);
   start();
   ASSERT_TRUE(wait_for([&] { return log_.has("it is waited for"); }));

@@ -130,11 +130,11 @@ TEST(Mark, IsMovedByOneProcessAtATime) {
   SimDisk disk;
   const auto one = disk.open();
   const auto other = disk.open();
-  auto lock = MarkLock::take(*one);
+  auto lock = try_lock_mark(*one);
   EXPECT_NE(lock, nullptr);
-  EXPECT_EQ(MarkLock::take(*other), nullptr);
+  EXPECT_EQ(try_lock_mark(*other), nullptr);
   lock.reset();
-  EXPECT_NE(MarkLock::take(*other), nullptr);
+  EXPECT_NE(try_lock_mark(*other), nullptr);
 }
 
 }  // namespace
