@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
+#include <span>
 
 #include "archive/backup_error.h"
 #include "archive/backup_manifest.h"
@@ -11,6 +11,7 @@
 #include "archive/tar_front.h"
 #include "io/small_file.h"
 #include "io/user_tree.h"
+#include "wal/control_file.h"
 
 namespace weir::archive {
 
@@ -33,12 +34,10 @@ std::string_view name_of(std::string_view path) { return path.substr(path.find_l
 
 bool is_file(const std::string& path) { return io::type_of(path) == io::PathType::file; }
 
-/// The first field of ControlFileData (catalog/pg_control.h); 0 if it cannot be read.
+/// 0 if it cannot be read.
 std::uint64_t system_identifier_of(const std::string& control_file) {
-  std::uint64_t value = 0;
-  const auto front = io::read_front(control_file, sizeof(value));
-  if (front.size() == sizeof(value)) std::memcpy(&value, front.data(), sizeof(value));
-  return value;
+  const auto front = io::read_front(control_file, wal::kControlFront);
+  return wal::system_identifier_in(std::as_bytes(std::span(front))).value_or(0);
 }
 
 void read_tar(const std::string& path, TarFront& front) {

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,6 +15,8 @@
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
+#include "base/json_fields.h"
+#include "base/text.h"
 #include "wal/timeline_history.h"
 
 namespace weir::archive {
@@ -240,8 +241,9 @@ std::optional<Id> parse_id(std::string_view whole) {
   }
   const auto dash = text.find('-');
   if (dash == std::string_view::npos) return std::nullopt;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + dash, id.timeline);
-  if (error != std::errc() || stop != text.data() + dash || id.timeline == 0) return std::nullopt;
+  const auto timeline = parse_number<wal::TimelineId>(text.substr(0, dash));
+  if (!timeline || *timeline == 0) return std::nullopt;
+  id.timeline = *timeline;
   std::string position(text.substr(dash + 1));
   std::replace(position.begin(), position.end(), '-', '/');
   const auto begin = wal::Lsn::parse(position);
@@ -273,33 +275,25 @@ Loss read_record(const Id& id, const std::string& text) {
   loss.timeline = loss.next_timeline = id.timeline;
   loss.begin = loss.sound_end = loss.counted_to = id.begin;
   const auto json = Json::parse(text, nullptr, false);
-  const auto field = [&](const char* key) -> std::string {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  const auto number = [&](const char* key) -> std::optional<std::uint64_t> {
-    const auto found = json.find(key);
-    if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
-    return found->get<std::uint64_t>();
-  };
+  const auto field = [&](const char* key) { return text_in(json, key); };
   const auto end = wal::Lsn::parse(field("end"));
-  const auto size = wal::SegmentSize::of(number("segment_size").value_or(0));
-  const auto next = number("next_timeline");
+  const auto size = wal::SegmentSize::of(number_in(json, "segment_size").value_or(0));
+  const auto next = number_in(json, "next_timeline");
+  const auto identifier = parse_number<std::uint64_t>(field("system_identifier"));
   if (!json.is_object() || field("id") != loss.id() || !end || *end <= id.begin || !size || !next ||
-      *next < id.timeline || *next > UINT32_MAX) {
+      *next < id.timeline || *next > UINT32_MAX || !identifier) {
     loss.complaint = text.empty() ? "the record is empty" : "the record is damaged";
     return loss;
   }
   loss.end = *end;
   loss.segment_size = *size;
   loss.next_timeline = static_cast<wal::TimelineId>(*next);
-  const auto identifier = field("system_identifier");
-  std::from_chars(identifier.data(), identifier.data() + identifier.size(), loss.system_identifier);
+  loss.system_identifier = *identifier;
   loss.sound_end = std::max(id.begin, wal::Lsn::parse(field("sound_end")).value_or(id.begin));
   loss.found = field("found");
   loss.cause = field("cause");
   loss.server = field("server");
-  loss.commits = number("commits");
+  loss.commits = number_in(json, "commits");
   loss.counted_to = wal::Lsn::parse(field("counted_to")).value_or(id.begin);
   return loss;
 }

@@ -1,22 +1,14 @@
 #include "base/threads.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <condition_variable>
 #include <thread>
 #include <utility>
 
+#include "base/priority.h"
+
 namespace weir {
 
 namespace {
-
-/// A thread's own value, as Linux has it.
-void lower_priority() {
-  constexpr int kNice = 10;
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
-}
 
 class MachineMutex final : public Threads::Mutex {
  public:

@@ -22,6 +22,7 @@
 #include "cli/options/store_options.h"
 #include "cli/shared/durable_end.h"
 #include "cli/shared/stored_archive.h"
+#include "codec/names.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
 #include "pq/commands.h"
@@ -200,17 +201,7 @@ codec::Compression form_of(const archive::Listing& listing) {
   auto method = codec::Method::none;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) method = entry.name.method;
-  switch (method) {
-    case codec::Method::none:
-      return codec::Compression::parse("none");
-    case codec::Method::gzip:
-      return codec::Compression::parse("gzip");
-    case codec::Method::lz4:
-      return codec::Compression::parse("lz4");
-    case codec::Method::zstd:
-      return codec::Compression::parse("zstd");
-  }
-  return {};
+  return codec::usual_compression(method);
 }
 
 /// What is encrypted has to be compared with the true segment some day, which takes its place.

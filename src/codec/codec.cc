@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "codec/methods.h"
+#include "codec/names.h"
 
 namespace weir::codec {
 
@@ -81,6 +82,18 @@ std::string_view suffix(Method method) {
       return ".zst";
   }
   return "";
+}
+
+std::string_view form_name(Method method) {
+  const auto range = std::find_if(kRanges.begin(), kRanges.end(),
+                                  [&](const Range& known) { return known.method == method; });
+  return range == kRanges.end() ? "raw" : range->name;
+}
+
+Compression usual_compression(Method method) {
+  const auto range = std::find_if(kRanges.begin(), kRanges.end(),
+                                  [&](const Range& known) { return known.method == method; });
+  return {method, range == kRanges.end() ? 0 : range->usual};
 }
 
 Compression Compression::parse(std::string_view text) {

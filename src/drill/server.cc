@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstring>
+#include <span>
 #include <string_view>
 
 #include "base/error.h"
@@ -13,6 +13,7 @@
 #include "io/small_file.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
+#include "wal/control_file.h"
 
 namespace weir::drill {
 
@@ -93,11 +94,9 @@ Control read_control(const Programs& programs, const std::string& data,
   Control control;
   const auto tool = programs.path("pg_controldata");
   if (!io::is_program(tool)) {
-    // The first field of ControlFileData (catalog/pg_control.h).
-    const auto front =
-        io::read_front(data + "/global/pg_control", sizeof control.system_identifier);
-    if (front.size() == sizeof control.system_identifier)
-      std::memcpy(&control.system_identifier, front.data(), front.size());
+    const auto front = io::read_front(data + "/global/pg_control", wal::kControlFront);
+    control.system_identifier =
+        wal::system_identifier_in(std::as_bytes(std::span(front))).value_or(0);
     return control;
   }
   const auto told = run_tool({tool, "-D", data}, environment(), stop);

@@ -7,6 +7,7 @@
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "codec/codec.h"
+#include "codec/names.h"
 #include "wal/timeline_history.h"
 
 namespace weir::importing {
@@ -30,12 +31,6 @@ archive::Digest digest_of(io::Bytes& file) {
   archive::Digest digest;
   read_all(file, [&](auto bytes) { digest.add(bytes); });
   return digest;
-}
-
-codec::Compression compression_of(codec::Method method) {
-  return codec::Compression::parse(method == codec::Method::gzip  ? "gzip"
-                                   : method == codec::Method::lz4 ? "lz4"
-                                                                  : "zstd");
 }
 
 }  // namespace
@@ -74,7 +69,7 @@ bool Publisher::fill(archive::Draft& draft, const Slot& slot, codec::Method meth
       return true;
     });
   } else {
-    const auto compressor = codec::make_compressor(compression_of(method), size_.bytes());
+    const auto compressor = codec::make_compressor(codec::usual_compression(method), size_.bytes());
     const codec::PackedSink sink = [&](auto bytes) { draft.write(bytes); };
     archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
       compressor->feed(wal, sink);

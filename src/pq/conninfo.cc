@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <charconv>
 #include <memory>
 #include <optional>
 
@@ -84,10 +83,8 @@ std::vector<std::string> split_list(std::string_view list) {
 
 void check_port(const std::string& port) {
   if (port.empty()) return;
-  int number = 0;
-  const char* end = port.data() + port.size();
-  const auto [stop, code] = std::from_chars(port.data(), end, number);
-  if (code != std::errc() || stop != end || number < 1 || number > 65535)
+  const auto number = parse_number<int>(port);
+  if (!number || *number < 1 || *number > 65535)
     throw Error(ErrorKind::usage, "invalid port number in the connection string")
         .with("port", port);
 }

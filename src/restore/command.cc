@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <memory>
+#include <span>
 #include <thread>
 #include <variant>
 
@@ -19,6 +19,7 @@
 #include "restore/request.h"
 #include "restore/restore.h"
 #include "restore/target.h"
+#include "wal/control_file.h"
 
 namespace weir::restore {
 
@@ -63,8 +64,7 @@ SplitPath split(const std::string& path) {
   return {last == std::string::npos ? "/" : path.substr(0, last + 1), path.substr(slash + 1)};
 }
 
-/// The first eight bytes of pg_control (ControlFileData in catalog/pg_control.h) in the data
-/// directory that `pg_wal` lies in; nullopt if it lies in none.
+/// By pg_control in the data directory that `pg_wal` lies in; nullopt if it lies in none.
 std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal) {
   const auto [data, name] = split(pg_wal);
   if (name != "pg_wal") return std::nullopt;
@@ -76,11 +76,11 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
     throw;
   }
   const auto file = global->open_for_reading("pg_control");
-  std::array<std::byte, sizeof(std::uint64_t)> bytes{};
-  std::uint64_t identifier = 0;
-  if (!file || file->read_at(0, bytes) != bytes.size()) return std::nullopt;
-  std::memcpy(&identifier, bytes.data(), bytes.size());
-  return identifier == 0 ? std::nullopt : std::optional(identifier);
+  if (!file) return std::nullopt;
+  std::array<std::byte, wal::kControlFront> bytes{};
+  const auto identifier =
+      wal::system_identifier_in(std::span(bytes).first(file->read_at(0, bytes)));
+  return identifier == std::uint64_t{0} ? std::nullopt : identifier;
 }
 
 /// True beside a data directory that is recovered, and not as a standby: with both signals it is

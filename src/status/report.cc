@@ -9,6 +9,7 @@
 
 #include "archive/find_losses.h"
 #include "base/error.h"
+#include "base/json_fields.h"
 #include "io/posix_directory.h"
 #include "status/only_stored.h"
 
@@ -246,11 +247,6 @@ std::optional<std::chrono::seconds> seconds_of(const Json& json, const char* key
   return std::chrono::seconds(found->get<std::int64_t>());
 }
 
-std::string said_in(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 /// Of a process that serves.
 std::optional<ReceiverFacts::Certificate> served_certificate(const Json& json) {
   if (!json.is_object()) return std::nullopt;
@@ -258,35 +254,29 @@ std::optional<ReceiverFacts::Certificate> served_certificate(const Json& json) {
   if (shown == json.end() || !shown->is_object()) return std::nullopt;
   const auto left = seconds_of(*shown, "expires_in_seconds");
   if (!left) return std::nullopt;
-  return ReceiverFacts::Certificate{"the relay's certificate " + said_in(*shown, "file"), *left};
+  return ReceiverFacts::Certificate{"the relay's certificate " + text_in(*shown, "file"), *left};
 }
 
 void add_certificates(ReceiverFacts& facts, const Json& json) {
   if (const auto found = json.find("certificates"); found != json.end() && found->is_object()) {
     if (const auto left = seconds_of(*found, "client_expires_in_seconds"))
       facts.certificates.push_back(
-          {"the receiver's certificate " + said_in(*found, "client"), *left});
+          {"the receiver's certificate " + text_in(*found, "client"), *left});
     if (const auto left = seconds_of(*found, "server_expires_in_seconds"))
       facts.certificates.push_back({"the certificate of the server " + facts.server, *left});
-    facts.secrets_problem = said_in(*found, "problem");
+    facts.secrets_problem = text_in(*found, "problem");
   }
   if (auto shown = served_certificate(json)) facts.certificates.push_back(std::move(*shown));
 }
 
 ReceiverFacts::Store store_facts(const Json& json) {
   ReceiverFacts::Store store;
-  const auto number = [&](const char* key) -> std::optional<std::uint64_t> {
-    const auto found = json.find(key);
-    if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
-    return found->get<std::uint64_t>();
-  };
-  if (const auto error = json.find("last_error"); error != json.end() && error->is_string())
-    store.trouble = error->get<std::string>();
+  store.trouble = text_in(json, "last_error");
   if (const auto person = json.find("needs_person"); person != json.end() && person->is_boolean())
     store.needs_person = person->get<bool>();
-  store.pending_segments = number("pending_segments").value_or(0);
-  store.pending_bytes = number("pending_bytes").value_or(0);
-  if (const auto seconds = number("oldest_pending_seconds"))
+  store.pending_segments = number_in(json, "pending_segments").value_or(0);
+  store.pending_bytes = number_in(json, "pending_bytes").value_or(0);
+  if (const auto seconds = number_in(json, "oldest_pending_seconds"))
     store.oldest = std::chrono::seconds(static_cast<std::int64_t>(*seconds));
   return store;
 }
@@ -305,26 +295,18 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
   if (!report.receiver) return std::nullopt;
   const auto json = Json::parse(*report.receiver, nullptr, false);
   if (!json.is_object()) return std::nullopt;
-  const auto text = [&](const char* key) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  const auto number = [&](const char* key) -> std::optional<std::uint64_t> {
-    const auto found = json.find(key);
-    if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
-    return found->get<std::uint64_t>();
-  };
+  const auto text = [&](const char* key) { return text_in(json, key); };
   ReceiverFacts facts{text("state"),
                       text("server"),
                       text("flush_lsn"),
-                      number("lag_bytes"),
+                      number_in(json, "lag_bytes"),
                       {},
                       text("slot"),
                       text("slot_warning"),
                       text("last_error"),
                       {},
                       {}};
-  if (const auto timeline = number("timeline"))
+  if (const auto timeline = number_in(json, "timeline"))
     facts.timeline = static_cast<wal::TimelineId>(*timeline);
   if (const auto found = json.find("comparison"); found != json.end() && found->is_object()) {
     facts.difference = found->value("difference", "");
@@ -333,7 +315,7 @@ std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
   if (const auto found = json.find("store"); found != json.end() && found->is_object())
     facts.store = store_facts(*found);
   add_certificates(facts, json);
-  if (const auto silence = number("silence_ms"))
+  if (const auto silence = number_in(json, "silence_ms"))
     facts.silence = std::chrono::milliseconds(*silence);
   if (const auto all = json.find("candidates"); all != json.end() && all->is_array())
     for (const auto& one : *all)

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "archive/difference_json.h"
 #include "base/units.h"
+#include "codec/names.h"
 #include "status/json_words.h"
 #include "status/picture.h"
 #include "status/serving_text.h"
@@ -31,7 +33,6 @@ Json upstream_json(const StatusReport& report);
 Json receiver_json(const StatusReport& report);
 Json beside_json(const Beside& beside);
 void add_store(Json& json, const StoreSide& side);
-std::string_view form_name(codec::Method method);
 std::string counted(std::uint64_t count, std::string_view noun);
 Json acknowledgement_json(const std::optional<archive::Loss::Acknowledgement>& acknowledged);
 std::string settled(const std::string& id,
@@ -130,8 +131,8 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
     if (one.ends.end.valid()) timeline["last_record_end"] = one.ends.end.to_string();
     timeline["forms"] = Json::object();
     for (const auto& [method, form] : one.forms)
-      timeline["forms"][std::string(form_name(method))] = {{"files", form.count},
-                                                           {"bytes", form.bytes}};
+      timeline["forms"][std::string(codec::form_name(method))] = {{"files", form.count},
+                                                                  {"bytes", form.bytes}};
     timeline["partial"] = Json::array();
     for (const auto& partial : one.partials)
       timeline["partial"].push_back(
@@ -237,20 +238,6 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
 }
 
 namespace {
-
-std::string_view form_name(codec::Method method) {
-  switch (method) {
-    case codec::Method::none:
-      return "raw";
-    case codec::Method::gzip:
-      return "gzip";
-    case codec::Method::lz4:
-      return "lz4";
-    case codec::Method::zstd:
-      return "zstd";
-  }
-  return "unknown";
-}
 
 std::string counted(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -455,8 +442,8 @@ std::string timeline_text(const StatusReport& report, const StatusReport::Timeli
     text += counted(one.segments, "segment");
     std::string forms;
     for (const auto& [method, form] : one.forms)
-      forms += fmt::format("{}{} {}, {}", forms.empty() ? "" : "; ", form.count, form_name(method),
-                           format_size(form.bytes));
+      forms += fmt::format("{}{} {}, {}", forms.empty() ? "" : "; ", form.count,
+                           codec::form_name(method), format_size(form.bytes));
     text += fmt::format(" ({})", forms);
   }
   if (one.timeline > 1 && !one.history) text += ", NO history file";
@@ -576,19 +563,7 @@ Json beside_json(const Beside& beside) {
     json["error"] = beside.error;
     return json;
   }
-  const auto ranges = [](const std::vector<archive::SegmentRange>& found) {
-    auto list = Json::array();
-    for (const auto& range : found)
-      list.push_back({{"first", range.first.to_string()},
-                      {"last", range.last.to_string()},
-                      {"segments", range.segments},
-                      {"hole", range.hole}});
-    return list;
-  };
-  json["only_here"] = ranges(beside.difference->only_one);
-  json["only_beside"] = ranges(beside.difference->only_other);
-  json["histories_only_here"] = beside.difference->histories_only_one;
-  json["histories_only_beside"] = beside.difference->histories_only_other;
+  archive::add_difference(json, *beside.difference);
   json["both"] = beside.difference->both.size();
   return json;
 }

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
+
+#include "base/text.h"
 
 namespace weir::store {
 
@@ -51,12 +52,9 @@ std::optional<OpenObject> OpenObject::parse(const Layout& layout, std::string_vi
   if (!rest.ends_with(kForm)) return std::nullopt;
   rest.remove_suffix(kForm.size());
   if (rest.size() < kPositionDigits + 2 || rest[kPositionDigits] != '.') return std::nullopt;
-  std::uint64_t end = 0;
-  const auto* const last = rest.data() + kPositionDigits;
-  if (const auto [at, error] = std::from_chars(rest.data(), last, end, 16);
-      error != std::errc() || at != last)
-    return std::nullopt;
-  object.end = wal::Lsn(end);
+  const auto end = parse_number<std::uint64_t>(rest.substr(0, kPositionDigits), 16);
+  if (!end) return std::nullopt;
+  object.end = wal::Lsn(*end);
   object.id = rest.substr(kPositionDigits + 1);
   if (!is_id(object.id) || object.key(layout) != key) return std::nullopt;
   return object;

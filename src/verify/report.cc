@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "archive/difference_json.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "verify/beside.h"
 
@@ -73,10 +74,9 @@ std::vector<AcceptedLoss> parse_accepted(std::string_view content, const std::st
     };
     AcceptedLoss accepted;
     accepted.line = number;
-    const auto [end, error] =
-        std::from_chars(first.data(), first.data() + first.size(), accepted.loss.timeline);
-    if (error != std::errc() || end != first.data() + first.size())
-      throw refuse("an accepted loss has no valid timeline");
+    const auto timeline = parse_number<wal::TimelineId>(first);
+    if (!timeline) throw refuse("an accepted loss has no valid timeline");
+    accepted.loss.timeline = *timeline;
     const auto from = wal::Lsn::parse(next_word());
     const auto to = wal::Lsn::parse(next_word());
     if (!from || !to || *to <= *from) throw refuse("an accepted loss has no valid range");
@@ -191,22 +191,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json json_of(const BesideReport& beside) {
-  const auto ranges = [](const std::vector<archive::SegmentRange>& found) {
-    auto list = Json::array();
-    for (const auto& range : found)
-      list.push_back({{"first", range.first.to_string()},
-                      {"last", range.last.to_string()},
-                      {"segments", range.segments},
-                      {"hole", range.hole}});
-    return list;
-  };
   Json json;
   json["archive"] = beside.other;
   json["agrees"] = beside.agrees();
-  json["only_here"] = ranges(beside.names.only_one);
-  json["only_beside"] = ranges(beside.names.only_other);
-  json["histories_only_here"] = beside.names.histories_only_one;
-  json["histories_only_beside"] = beside.names.histories_only_other;
+  archive::add_difference(json, beside.names);
   json["unlike"] = Json::array();
   for (const auto& unlike : beside.unlike)
     json["unlike"].push_back({{"kind", to_string(unlike.kind)},

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json_fields.h"
 #include "base/units.h"
 #include "web/advice.h"
 #include "web/html.h"
@@ -75,17 +76,6 @@ void settle(FleetState& state, bool at_rest) {
   if (state.findings.size() > kMostFindings) state.findings.resize(kMostFindings);
 }
 
-std::string text_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::optional<std::uint64_t> number_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
-  return found->get<std::uint64_t>();
-}
-
 std::string words_for(const FleetState& state) {
   if (state.error) return "does not answer: " + *state.error;
   if (!state.asked) return "not asked yet";
@@ -143,15 +133,15 @@ FleetState state_of_json(std::string_view text, bool at_rest) {
   FleetState state{.asked = true};
   for (const auto& each : *found)
     if (each.is_object())
-      state.findings.push_back({level_of(text_of(each, "level")), text_of(each, "text"),
-                                status::topic_of(text_of(each, "topic")).value_or(Topic::other)});
+      state.findings.push_back({level_of(text_in(each, "level")), text_in(each, "text"),
+                                status::topic_of(text_in(each, "topic")).value_or(Topic::other)});
   if (const auto receiver = json.find("receiver");
       receiver != json.end() && receiver->is_object()) {
-    state.server = text_of(*receiver, "server");
-    state.position = text_of(*receiver, "flush_lsn");
+    state.server = text_in(*receiver, "server");
+    state.position = text_in(*receiver, "flush_lsn");
   }
-  state.lag = number_of(json, "lag_bytes");
-  state.free = number_of(json, "free_bytes");
+  state.lag = number_in(json, "lag_bytes");
+  state.free = number_in(json, "free_bytes");
   settle(state, at_rest);
   return state;
 }

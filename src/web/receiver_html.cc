@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json_fields.h"
 #include "base/units.h"
 #include "web/html.h"
 #include "web/words.h"
@@ -30,14 +31,8 @@ std::string word_of(const Json& json, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
-std::optional<std::uint64_t> count_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
-  return found->get<std::uint64_t>();
-}
-
 std::string size_of(const Json& json, const char* key) {
-  const auto bytes = count_of(json, key);
+  const auto bytes = number_in(json, key);
   return bytes ? format_size(*bytes) : std::string();
 }
 
@@ -61,7 +56,7 @@ std::string slot_html(const Facts& facts, const Json& receiver) {
     html += fmt::format(", {}", escaped(status));
   if (const auto retained = size_of(receiver, "slot_retained_bytes"); !retained.empty())
     html += fmt::format(", keeps {}", retained);
-  if (const auto safe = count_of(receiver, "slot_safe_wal_size")) {
+  if (const auto safe = number_in(receiver, "slot_safe_wal_size")) {
     html += fmt::format(", {} left before it is lost", format_size(*safe));
     if (facts.history)
       if (const auto time = time_to_invalidation(*safe, *facts.history); !time.empty())
@@ -80,12 +75,12 @@ std::string said(const Json& json, std::string_view words, const char* key) {
 std::string store_html(const Json& receiver) {
   const auto store = receiver.find("store");
   if (store == receiver.end() || !store->is_object()) return {};
-  const auto waits = count_of(*store, "pending_segments").value_or(0);
+  const auto waits = number_in(*store, "pending_segments").value_or(0);
   auto html = escaped(word_of(*store, "store"));
   html += waits == 0
               ? std::string(": has all that is finished")
               : fmt::format(": {} segments wait, {}", waits, size_of(*store, "pending_bytes"));
-  if (const auto age = count_of(*store, "oldest_pending_seconds"); waits > 0 && age)
+  if (const auto age = number_in(*store, "oldest_pending_seconds"); waits > 0 && age)
     html += fmt::format(", the oldest for {}",
                         format_duration(std::chrono::seconds(static_cast<std::int64_t>(*age))));
   if (const auto sent = word_of(*store, "sent_to"); !sent.empty())
@@ -97,7 +92,7 @@ std::string store_html(const Json& receiver) {
                         escaped(error), said(*store, ", since ", "since"));
     html += said(*store, "<br>", "hint") + said(*store, "<br>next try at ", "next_try");
   }
-  if (const auto again = count_of(*store, "sent_again").value_or(0); again > 0)
+  if (const auto again = number_in(*store, "sent_again").value_or(0); again > 0)
     html += fmt::format("<br>{} {} sent, gone from the store, and sent again",
                         badge_html(status::Level::warning), again);
   return html + said(*store, "<br>--keep-local removes nothing more: ", "kept_for");
@@ -150,7 +145,7 @@ std::string clients_html(const Json& clients) {
   for (const auto& client : clients)
     if (client.is_object()) sorted.push_back(client);
   std::stable_sort(sorted.begin(), sorted.end(), [](const Json& a, const Json& b) {
-    return count_of(a, "behind_bytes").value_or(0) > count_of(b, "behind_bytes").value_or(0);
+    return number_in(a, "behind_bytes").value_or(0) > number_in(b, "behind_bytes").value_or(0);
   });
   std::string rows;
   constexpr std::size_t kMost = 50;
@@ -192,7 +187,7 @@ std::string receiver_html(const Facts& facts) {
   if (const auto lsn = word_of(receiver, "flush_lsn"); !lsn.empty())
     html += fact("Durable up to", fmt::format("{} on timeline {}", escaped(lsn),
                                               escaped(word_of(receiver, "timeline"))));
-  if (const auto lag = count_of(receiver, "lag_bytes"))
+  if (const auto lag = number_in(receiver, "lag_bytes"))
     html += fact("Behind the server", *lag == 0 ? "nothing: caught up" : format_size(*lag));
   if (const auto rate = size_of(receiver, "bytes_per_second"); !rate.empty())
     html += fact("Rate", rate + "/s");
@@ -204,7 +199,7 @@ std::string receiver_html(const Facts& facts) {
   html += fact("Slot", slot_html(facts, receiver));
   html += fact("Certificates", certificates_html(receiver));
   html += fact("Object store", store_html(receiver));
-  if (const auto raw = count_of(receiver, "segments_to_compress"); raw && *raw > 0)
+  if (const auto raw = number_in(receiver, "segments_to_compress"); raw && *raw > 0)
     html += fact("To compress", fmt::format("{} segments", *raw));
   html += fact("Free", format_size(facts.report.free_bytes));
   if (const auto error = word_of(receiver, "last_error"); !error.empty())

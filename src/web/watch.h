@@ -10,10 +10,9 @@
 #include <thread>
 #include <utility>
 
-namespace weir::web {
+#include "base/priority.h"
 
-/// Behind everything that someone waits for: the calling thread, for processor and disk.
-void lower_priority();
+namespace weir::web {
 
 /// How often is looked.
 struct Pace {
@@ -121,7 +120,7 @@ class Watch {
 
     void run() {
       constexpr int kRest = 20;
-      lower_priority();
+      lowest_priority();
       for (;;) {
         turn();
         std::unique_lock lock(mutex);

@@ -266,6 +266,27 @@ TEST(Losses, ThatCannotBeReadAreToldAllTheSame) {
   EXPECT_TRUE(read(disk)[0].complaint);
 }
 
+TEST(Losses, AreOfSomeCluster) {
+  const auto name = loss_record_name("hole-1-0-300000");
+  SimDisk disk;
+  finish(disk, 1, 2);
+  record(disk, hole(3, 5));
+  const auto content = disk.content(name);
+  const std::string text(reinterpret_cast<const char*>(content.data()), content.size());
+  const std::string key = "\"system_identifier\": \"";
+  const auto begin = text.find(key) + key.size();
+  const auto end = text.find('"', begin);
+  EXPECT_FALSE(read(disk)[0].complaint);
+  for (const std::string wrong : {"", "x", "12x", "-1", "18446744073709551616"}) {
+    SCOPED_TRACE(wrong);
+    auto damaged = text;
+    disk.put(name, bytes_of(damaged.replace(begin, end - begin, wrong)));
+    ASSERT_THAT(read(disk), SizeIs(1));
+    EXPECT_EQ(read(disk)[0].complaint, "the record is damaged");
+    EXPECT_EQ(read(disk)[0].begin, kSize.start(3)) << "by its name";
+  }
+}
+
 TEST(Losses, AreReadAllTheSameWhereTheDiskFailsForAMoment) {
   SimDisk disk;
   finish(disk, 1, 2);

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "codec/names.h"
 #include "support/bytes.h"
 
 namespace weir::codec::codec_test {
@@ -501,6 +502,21 @@ TEST(Codec, IgnoresOnlyTheChecksumWhereItIsToldTo) {
   const auto cut = make_decompressor(Method::zstd, Checksums::ignored);
   cut->feed(std::span(packed).first(packed.size() - 1), sink);
   EXPECT_THROW(cut->finish(), Error);
+}
+
+TEST(Codec, NamesWhatItCompressesBy) {
+  EXPECT_EQ(form_name(Method::none), "raw");
+  for (const auto method : {Method::zstd, Method::gzip, Method::lz4}) {
+    SCOPED_TRACE(form_name(method));
+    const auto usual = usual_compression(method);
+    const auto parsed = Compression::parse(form_name(method));
+    EXPECT_EQ(usual.method, method);
+    EXPECT_EQ(parsed.method, method);
+    EXPECT_EQ(usual.level, parsed.level);
+    EXPECT_GT(usual.level, 0);
+  }
+  EXPECT_EQ(usual_compression(Method::none).method, Method::none);
+  EXPECT_EQ(usual_compression(Method::none).level, Compression::parse("none").level);
 }
 
 }  // namespace

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace weir {
+
+// Members of a JSON object that somebody else may have written. What is no object has none.
+
+/// Empty where it is not there, or no string.
+template <typename Json>
+[[nodiscard]] std::string text_in(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->template get<std::string>()
+                                                   : std::string();
+}
+
+/// nullopt where it is not there, or not a whole number from 0 on.
+template <typename Json>
+[[nodiscard]] std::optional<std::uint64_t> number_in(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
+  return found->template get<std::uint64_t>();
+}
+
+}  // namespace weir

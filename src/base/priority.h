@@ -1,0 +1,25 @@
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace weir {
+
+// Of the calling thread: on Linux these are a thread's own.
+
+/// Behind what is at work, for the processor.
+inline void lower_priority(int nice = 10) {
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), nice);
+}
+
+/// Behind everything that someone waits for, for processor and disk.
+inline void lowest_priority() {
+  constexpr int kLast = 19;
+  constexpr int kThread = 1;          // IOPRIO_WHO_PROCESS
+  constexpr int kIdleDisk = 3 << 13;  // IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0), linux/ioprio.h
+  lower_priority(kLast);
+  ::syscall(SYS_ioprio_set, kThread, 0, kIdleDisk);
+}
+
+}  // namespace weir
