@@ -13,7 +13,7 @@ namespace weir::receive {
 using namespace std::chrono_literals;
 
 void ConnectionSecrets::look() {
-  if (world_.options.stock_habits) return;
+  if (!world_.habits.watches_secrets()) return;
   if (!look_) look_ = world_.servers.secrets(world_.options);
   if (!look_) return;
   secrets_ = look_();
@@ -24,7 +24,7 @@ void ConnectionSecrets::look() {
 }
 
 void ConnectionSecrets::on_connected(const Server& server) {
-  if (world_.options.stock_habits) return;
+  if (!world_.habits.watches_secrets()) return;
   connected_with_ = secrets_;
   show(secrets_, {});
   if (const auto expires = server.certificate_expires()) {

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "pq/client_secrets.h"
+#include "receive/habits.h"
 #include "receive/machine.h"
 #include "receive/options.h"
 #include "receive/secrets_watch.h"
@@ -25,6 +26,7 @@ class ConnectionSecrets {
   /// All of it outlives this object.
   struct World {
     const Options& options;
+    const Habits& habits;
     Servers& servers;
     Machine& machine;
     StatusBoard& board;

@@ -32,6 +32,7 @@ class OwnHabits final : public Habits {
 
   [[nodiscard]] bool wants_all_up_to_the_end() const override { return true; }
   [[nodiscard]] bool believes_that_it_streams() const override { return false; }
+  [[nodiscard]] bool watches_secrets() const override { return true; }
 
   [[nodiscard]] bool replaces_wrong_sizes() const override { return false; }
   [[nodiscard]] bool one_segment_at_a_time() const override { return false; }
@@ -122,6 +123,7 @@ class StockHabits final : public Habits {
 
   [[nodiscard]] bool wants_all_up_to_the_end() const override { return false; }
   [[nodiscard]] bool believes_that_it_streams() const override { return true; }
+  [[nodiscard]] bool watches_secrets() const override { return false; }
 
   [[nodiscard]] bool replaces_wrong_sizes() const override { return true; }
   [[nodiscard]] bool one_segment_at_a_time() const override { return true; }

@@ -61,6 +61,10 @@ class Habits {
   /// certain that the server still has it.
   [[nodiscard]] virtual bool believes_that_it_streams() const = 0;
 
+  /// The files that a connection is made with are looked at, before it and while it lasts; what is
+  /// the matter with them is told.
+  [[nodiscard]] virtual bool watches_secrets() const = 0;
+
   // --- The files.
 
   /// The sizes of all finished files are looked at before streaming begins; one of a wrong size

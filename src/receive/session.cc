@@ -57,7 +57,7 @@ class Session {
         inspection_(environment.directory, *habits_, environment.machine, environment.log),
         shuffle_(environment.seed),
         alarms_(environment.feed, environment.durability_lost),
-        secrets_({options, environment.servers, environment.machine, environment.board,
+        secrets_({options, *habits_, environment.servers, environment.machine, environment.board,
                   environment.log}),
         confirm_stored_(options, environment.store, environment.log),
         moves_({environment.servers, environment.machine, options}, hosts_, environment.log),

@@ -1,9 +1,5 @@
 #include "receive/size_watch.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <map>
@@ -15,6 +11,7 @@
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
+#include "base/priority.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
 
@@ -32,18 +29,6 @@ constexpr auto kLongestRest = 1s;
 /// For the call that it is in, at the end.
 constexpr auto kPatience = 100ms;
 
-/// Behind everything that someone waits for; a thread's own value, as Linux has it.
-void lower_priority() {
-  constexpr int kNice = 19;
-  constexpr int kThread = 1;          // IOPRIO_WHO_PROCESS
-  constexpr int kIdleDisk = 3 << 13;  // IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0), linux/ioprio.h
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
-  ::syscall(SYS_ioprio_set, kThread, 0, kIdleDisk);
-}
-
-/// The session goes on or ends without the thread.
-struct Over {};
-
 }  // namespace
 
 /// What the two sides share; the thread keeps it alive.
@@ -54,20 +39,24 @@ struct SizeWatch::Shared {
 
   std::mutex mutex{};
   std::condition_variable changed{};
-  bool over = false;   ///< nothing of `hooks` may be touched any more
+  /// The session goes on or ends without the thread: nothing of `hooks` may be touched any more.
+  bool over = false;
   bool ended = false;  ///< the thread has nothing more to do
 
-  /// Throws Over.
+  /// Uses nothing when it is over.
   template <typename Use>
   void with_hooks(Use use) {
     const std::lock_guard lock(mutex);
-    if (over) throw Over{};
-    use(hooks);
+    if (!over) use(hooks);
   }
-  void rest(std::chrono::nanoseconds time) {
+  /// False: it is over.
+  [[nodiscard]] bool rest(std::chrono::nanoseconds time) {
     std::unique_lock lock(mutex);
-    changed.wait_for(lock, time, [this] { return over; });
-    if (over) throw Over{};
+    return !changed.wait_for(lock, time, [this] { return over; });
+  }
+  [[nodiscard]] bool is_over() {
+    const std::lock_guard lock(mutex);
+    return over;
   }
 };
 
@@ -84,16 +73,16 @@ class SizeWatch::Work {
     const auto& expected = shared_.archive.identity;
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;
-    check_all();
+    if (!check_all()) return;
     if (!wrong_.empty() || !shared_.archive.recorded.empty()) show();
     while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
-      shared_.rest(shared_.check_again_after);
+      if (!shared_.rest(shared_.check_again_after)) return;
       if (check_again() || !unrecorded_.empty()) show();
     }
   }
 
  private:
-  void check_all();
+  [[nodiscard]] bool check_all();
   bool check_again();
   bool check(const archive::SegmentFileName& name);
   void show();
@@ -112,8 +101,8 @@ class SizeWatch::Work {
   std::set<std::string> unrecorded_;  ///< of these, what could not be recorded yet
 };
 
-/// The newest first: they are needed first.
-void SizeWatch::Work::check_all() {
+/// The newest first: they are needed first. False: it is over.
+bool SizeWatch::Work::check_all() {
   using Clock = std::chrono::steady_clock;
   auto listing = std::exchange(shared_.archive.listing, nullptr);
   if (!listing)
@@ -129,11 +118,13 @@ void SizeWatch::Work::check_all() {
     previous = &segment;
     check(entry->name);
     if (++count % kAtOnce != 0) continue;
-    shared_.rest(std::min<std::chrono::nanoseconds>(Clock::now() - since, kLongestRest));
+    if (!shared_.rest(std::min<std::chrono::nanoseconds>(Clock::now() - since, kLongestRest)))
+      return false;
     since = Clock::now();
   }
   shared_.with_hooks(
       [&](Hooks& hooks) { hooks.log.debug("looked at the sizes of {} finished segments", count); });
+  return true;
 }
 
 /// True if anything is other than before.
@@ -144,7 +135,7 @@ bool SizeWatch::Work::check_again() {
   for (const auto& [segment, name] : unsettled_) names.push_back(name);
   for (std::size_t i = 0; i < names.size(); ++i) {
     changed = check(names[i]) || changed;
-    if ((i + 1) % kAtOnce == 0) shared_.rest(10ms);
+    if ((i + 1) % kAtOnce == 0 && !shared_.rest(10ms)) break;
   }
   return changed;
 }
@@ -179,6 +170,7 @@ bool SizeWatch::Work::check(const archive::SegmentFileName& name) {
 
 /// Records what is new, tells it, and brings the board up to date.
 void SizeWatch::Work::show() {
+  if (shared_.is_over()) return;
   const auto listing = archive::list_archive_names(*directory_);
   auto recorded = archive::read_losses(*directory_, listing);
   std::vector<WrongSize> wrong;
@@ -187,6 +179,7 @@ void SizeWatch::Work::show() {
       wrong, listing, archive::Timelines::read(*directory_, listing), size_, recorded);
   unrecorded_.clear();
   for (auto& loss : found) {
+    if (shared_.is_over()) return;
     loss.system_identifier = shared_.archive.system_identifier;
     loss.found = format_time(std::chrono::system_clock::now());
     if (!record(loss)) unrecorded_.insert(loss.id());
@@ -276,17 +269,13 @@ void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
 SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds check_again_after)
     : shared_(new Shared{std::move(archive), check_again_after, std::move(hooks)}) {
   thread_ = std::thread([shared = shared_] {
-    lower_priority();
+    lowest_priority();
     try {
       Work(*shared).run();
-    } catch (const Over&) {
     } catch (const Error& error) {
-      try {
-        shared->with_hooks([&](Hooks& to) {
-          to.log.warning("the sizes of the segments could not be looked at: {}", error.what());
-        });
-      } catch (const Over&) {
-      }
+      shared->with_hooks([&](Hooks& to) {
+        to.log.warning("the sizes of the segments could not be looked at: {}", error.what());
+      });
     }
     const std::lock_guard lock(shared->mutex);
     shared->ended = true;

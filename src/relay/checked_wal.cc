@@ -18,12 +18,10 @@ namespace {
 /// Of a record that is not complete so much is kept; a larger one is read twice.
 constexpr std::uint64_t kMostKept = std::uint64_t{2} << 20;
 
-/// Thrown and caught in this file only.
-struct Stop {
-  CheckedWal::Trouble trouble;
-};
+using Trouble = CheckedWal::Trouble;
 
-Stop damaged(const std::string& file, std::uint64_t offset, wal::Lsn at, const std::string& what) {
+Trouble damaged(const std::string& file, std::uint64_t offset, wal::Lsn at,
+                const std::string& what) {
   wire::ErrorReport report{
       "XX001", fmt::format("WAL of the archive is damaged: file \"{}\", offset {}", file, offset),
       fmt::format("At {}: {}", at, what)};
@@ -35,26 +33,26 @@ Stop damaged(const std::string& file, std::uint64_t offset, wal::Lsn at, const s
           .hint(
               "Nothing behind it is sent. \"pgweir verify\" says what else is damaged; once "
               "the file is mended, it is served without a restart.");
-  return {{std::move(report), std::move(error)}};
+  return {std::move(report), std::move(error)};
 }
 
-Stop gone(const std::string& file) {
-  return {{{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
-           Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
-               .with("segment", file)
-               .hint("Where it was removed on purpose, that client has to begin with a new base "
-                     "backup.")}};
+Trouble gone(const std::string& file) {
+  return {{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
+          Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+              .with("segment", file)
+              .hint("Where it was removed on purpose, that client has to begin with a new base "
+                    "backup.")};
 }
 
 /// It was never finished, and what is served goes on behind it: a hole that somebody accepted.
-Stop never_finished(const archive::SegmentFileName& file) {
-  return {{{"58P01", fmt::format("requested WAL segment {} has already been removed",
-                                 file.segment.to_string())},
-           Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
-               .with("file", file.to_string())
-               .hint("The segment was not finished, and the archive goes on behind it: \"pgweir "
-                     "status\" tells of the hole. That client has to begin with a new base "
-                     "backup.")}};
+Trouble never_finished(const archive::SegmentFileName& file) {
+  return {{"58P01", fmt::format("requested WAL segment {} has already been removed",
+                                file.segment.to_string())},
+          Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+              .with("file", file.to_string())
+              .hint("The segment was not finished, and the archive goes on behind it: \"pgweir "
+                    "status\" tells of the hole. That client has to begin with a new base "
+                    "backup.")};
 }
 
 wal::RecordVerifier::Options options_of(const Cluster& cluster,
@@ -96,51 +94,52 @@ archive::WalReader::Options CheckedWal::reader_options() const {
 
 CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
   limit_ = limit;
-  try {
-    while (checked() <= from_)
-      if (read_ahead(limit) == Ahead::no_more) return {{}};
-    const auto end = std::min(checked(), limit);
-    return {.wal = end > from_ ? give(end) : std::span<const std::byte>(),
-            .passed_over = std::exchange(passed_over_, std::nullopt)};
-  } catch (Stop& stop) {
-    return {{}, std::move(stop.trouble)};
+  while (checked() <= from_) {
+    if (verifier_.position() >= limit) return {{}};
+    if (auto trouble = read_ahead(limit)) return {{}, std::move(trouble)};
   }
+  const auto end = std::min(checked(), limit);
+  auto read = end > from_ ? give(end) : Read{{}};
+  if (!read.trouble) read.passed_over = std::exchange(passed_over_, std::nullopt);
+  return read;
 }
 
 /// Everything before it may be given.
 wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
 
-CheckedWal::Ahead CheckedWal::read_ahead(wal::Lsn limit) {
+/// There is something before `limit`.
+std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit) {
   const auto at = verifier_.position();
-  if (at >= limit) return Ahead::no_more;
   if (cluster_.segment_size.offset(at) == 0) segment_begin_ = verifier_;
   make_room();
   const auto kept = buffer_.size();
   buffer_.resize(kept + std::min(kMostRead, limit - at));
   const auto piece = std::span(buffer_).subspan(kept);
-  const auto count = read_at(*reader_, at, piece);
+  auto [count, trouble] = read_at(*reader_, at, piece);
+  if (trouble) return std::move(trouble);
   buffer_.resize(kept + count);
   if (count == 0) {
     begin_segment_again();
-    return Ahead::more;
+    return std::nullopt;
   }
   if (const auto file = reader_->file(); file && file->partial) note_unfinished(*file);
   const bool none_began = verifier_.first_record_start() == wal::Lsn();
   const auto damage = verifier_.feed(piece.first(count));
   if (damage) {
-    if (take_other_form(*damage)) return Ahead::more;
+    if (take_other_form(*damage)) return std::nullopt;
     const auto segment = reader_->segment_at(damage->found_at);
     const auto& size = cluster_.segment_size;
     // The record may go on behind that file: in the next one, of the far side of a hole.
     for (const auto& file : unfinished_)
       if (file.segment.segno(size) >= size.segno(damage->at) && is_left(file))
-        throw never_finished(file);
+        return never_finished(file);
     const auto file = reader_->file();
     const auto name = file && file->segment == segment ? file->to_string() : segment.to_string();
-    throw damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
+    return damaged(name, cluster_.segment_size.offset(damage->found_at), damage->at, damage->what);
   }
-  if (none_began && verifier_.first_record_start() != at + wal::kLongHeaderSize) prove_file(at);
-  return Ahead::more;
+  if (none_began && verifier_.first_record_start() != at + wal::kLongHeaderSize)
+    return prove_file(at);
+  return std::nullopt;
 }
 
 /// Of those in which no record begins any more that is not complete, none is of interest.
@@ -155,17 +154,19 @@ void CheckedWal::note_unfinished(const archive::SegmentFileName& file) {
 
 /// An archive may begin within a record, whose rest has no checksum that could be compared. That of
 /// a compressed file lies behind what is read of it.
-void CheckedWal::prove_file(wal::Lsn at) {
+std::optional<Trouble> CheckedWal::prove_file(wal::Lsn at) {
   const auto file = reader_->file();
-  if (!file || file->method == codec::Method::none || proved_ == file->to_string()) return;
+  if (!file || file->method == codec::Method::none || proved_ == file->to_string())
+    return std::nullopt;
   try {
     archive::read_segment(archive_, *file, cluster_.segment_size,
                           [](std::span<const std::byte>) { return true; });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
-    throw damaged(file->to_string(), cluster_.segment_size.offset(at), at, error.what());
+    return damaged(file->to_string(), cluster_.segment_size.offset(at), at, error.what());
   }
   proved_ = file->to_string();
+  return std::nullopt;
 }
 
 /// Begins this segment again with another form of it. False if there is none. (Of a record over the
@@ -230,7 +231,7 @@ void CheckedWal::make_room() {
 }
 
 /// Some of what lies before `end`, all of which may be given.
-std::span<const std::byte> CheckedWal::give(wal::Lsn end) {
+CheckedWal::Read CheckedWal::give(wal::Lsn end) {
   if (end - from_ > kMostRead) {
     const auto most = (from_ + kMostRead).byte();
     end = wal::Lsn(most - most % wal::kPageSize);
@@ -238,30 +239,30 @@ std::span<const std::byte> CheckedWal::give(wal::Lsn end) {
   if (from_ >= buffer_begin_) {
     const auto wal = std::span(buffer_).subspan(from_ - buffer_begin_, end - from_);
     from_ = end;
-    return wal;
+    return {wal};
   }
   end = std::min(end, buffer_begin_);
   if (!again_) again_.emplace(archive_, reader_options());
   again_bytes_.resize(end - from_);
-  const auto count = read_at(*again_, from_, again_bytes_);
+  auto [count, trouble] = read_at(*again_, from_, again_bytes_);
   from_ = from_ + count;
-  return std::span(again_bytes_).first(count);
+  return {std::span(again_bytes_).first(count), std::move(trouble)};
 }
 
 /// Some bytes, one at least; none where this segment is to be begun again with another file.
-std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
-                                std::span<std::byte> into) {
+CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
+                                    std::span<std::byte> into) {
   const auto read = reader.read(at, into);
   const auto segment = reader.segment_at(at).to_string();
   const auto file = reader.file() ? reader.file()->to_string() : segment;
   const auto offset = cluster_.segment_size.offset(at);
   switch (read.state) {
     case archive::WalSource::State::bytes:
-      return read.count;
+      return {read.count};
     case archive::WalSource::State::gone:
-      throw gone(segment);
+      return {0, gone(segment)};
     case archive::WalSource::State::damaged:
-      throw damaged(file, offset, at, read.error->what());
+      return {0, damaged(file, offset, at, read.error->what())};
     case archive::WalSource::State::end:
       break;
   }
@@ -271,10 +272,10 @@ std::size_t CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     // One that had too little before: as more is durable, it has got more. Once for each time.
     if (std::exchange(looked_again_up_to_, limit_) != limit_)
       for (const auto& form : forms) left_out_.erase(form.to_string());
-    if (has_another(forms)) return 0;
+    if (has_another(forms)) return {0};
   }
-  if (reader.file() && is_left(*reader.file())) throw never_finished(*reader.file());
-  throw damaged(file, offset, at, "the file ends before what is served of it");
+  if (reader.file() && is_left(*reader.file())) return {0, never_finished(*reader.file())};
+  return {0, damaged(file, offset, at, "the file ends before what is served of it")};
 }
 
 /// An unfinished file that is not the one in which what is served ends.

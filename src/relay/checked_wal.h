@@ -54,21 +54,24 @@ class CheckedWal {
   [[nodiscard]] const wal::TimelineHistory& history() const { return *history_; }
 
  private:
-  enum class Ahead { more, no_more };
-  Ahead read_ahead(wal::Lsn limit);
+  struct Got {
+    std::size_t count = 0;
+    std::optional<Trouble> trouble = std::nullopt;
+  };
+  [[nodiscard]] std::optional<Trouble> read_ahead(wal::Lsn limit);
   void note_unfinished(const archive::SegmentFileName& file);
-  void prove_file(wal::Lsn at);
+  [[nodiscard]] std::optional<Trouble> prove_file(wal::Lsn at);
   bool take_other_form(const wal::Damage& damage);
   template <typename Names>
   [[nodiscard]] bool has_another(const Names& forms) const;
   void begin_segment_again();
   void make_room();
-  std::span<const std::byte> give(wal::Lsn end);
+  [[nodiscard]] Read give(wal::Lsn end);
   [[nodiscard]] wal::Lsn checked() const;
   [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
   [[nodiscard]] bool has_begun_behind(wal::SegmentName segment) const;
   [[nodiscard]] archive::WalReader::Options reader_options() const;
-  std::size_t read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
+  [[nodiscard]] Got read_at(archive::WalReader& reader, wal::Lsn at, std::span<std::byte> into);
 
   io::Shelf& archive_;
   const Cluster cluster_;
