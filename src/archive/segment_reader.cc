@@ -19,9 +19,9 @@ namespace {
 
 /// Counts what goes to the sink, cuts it into pieces, and tells an error of the sink from one of
 /// the codec between.
-class Output {
+class PieceSink {
  public:
-  Output(const codec::Sink& sink, std::uint64_t limit) : sink_(sink), limit_(limit) {}
+  PieceSink(const codec::Sink& sink, std::uint64_t limit) : sink_(sink), limit_(limit) {}
 
   bool take(std::span<const std::byte> raw) {
     if (raw.size() > limit_ - given_) {
@@ -98,7 +98,7 @@ std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::Segme
   const auto file_name = name.to_string();
   const auto path = directory.path_of(file_name);
   const auto file = open_existing(directory, file_name);
-  Output output(sink, segment_size.bytes());
+  PieceSink output(sink, segment_size.bytes());
   const codec::Sink take = [&](std::span<const std::byte> raw) { return output.take(raw); };
   if (name.method == codec::Method::none) {
     const auto size = require_size_of_raw(*file, path, segment_size.bytes(), name.partial);
@@ -186,7 +186,7 @@ void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
     return;
   }
   at = entry->content_offset;
-  Output output(behind, segment_size.bytes() - at);
+  PieceSink output(behind, segment_size.bytes() - at);
   ContentReader content(*file, name.method,
                         ContentReader::Options{.from = entry->offset, .checksums = checksums});
   try {

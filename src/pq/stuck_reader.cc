@@ -26,7 +26,6 @@ void StuckReader::work() {
     const auto pieces = pieces_.load(std::memory_order_relaxed);
     stuck = pieces % 2 == 1 && pieces == std::exchange(seen, pieces) ? stuck + 1 : 0;
     if (stuck < kLooks) continue;
-    has_let_go_ = true;
     let_go_();
     return;
   }

@@ -27,7 +27,6 @@ class StuckReader {
   /// The reader begins, or ends, something that may hang.
   void enter() { pieces_.fetch_add(1, std::memory_order_relaxed); }
   void leave() { pieces_.fetch_add(1, std::memory_order_relaxed); }
-  [[nodiscard]] bool has_let_go() const { return has_let_go_; }
 
  private:
   void work();
@@ -35,7 +34,6 @@ class StuckReader {
   const std::chrono::milliseconds patience_;
   const std::function<void()> let_go_;
   std::atomic<std::uint64_t> pieces_ = 0;  ///< odd: within one
-  std::atomic<bool> has_let_go_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool over_ = false;

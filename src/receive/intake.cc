@@ -106,7 +106,7 @@ void Intake::write(std::size_t most) {
   forget_written();
 }
 
-/// A record that is complete has passed its checksum: it was written so, by whomever.
+/// A record that is complete has passed its checksum: these are the bytes that a server wrote.
 void Intake::decide() {
   if (verifier_.unchecked() || verifier_.last_record_end() > dispute_->at) settle();
 }

@@ -52,7 +52,7 @@ struct ReadFirstWal {  ///< its WAL, so much of it as there is → on_first_wal(
 };
 struct ReadSlot {};    ///< → on_slot(), on_logical_slot()
 struct CreateSlot {};  ///< → on_slot_created()
-struct UseSlot {       ///< Server::use_slot() → on_slot_used(), on_slot_refused()
+struct UseSlot {       ///< Server::use_slot() → on_slot_used()
   wal::Lsn position;
   wal::TimelineId timeline = 0;
   std::optional<wal::Lsn> flush;

@@ -97,8 +97,8 @@ class StreamState {
 
   // --- What comes from the disk ------------------------------------------------------------------
 
-  /// Everything before `end` was handed to the kernel; what lies before `buffered_end` perhaps not
-  /// before a sync has covered it.
+  /// Everything before `end` was handed to the kernel, but for what lies before `buffered_end`:
+  /// that may be in memory only until a sync has covered it.
   void on_written(wal::Lsn end, Time now, wal::Lsn buffered_end = wal::Lsn());
   /// What was received and not written will never be: it could not be written (disk full, damage,
   /// the end of the program). It was never acknowledged, so the server still has it.
@@ -114,8 +114,8 @@ class StreamState {
   /// True if all syncs that began before this one have ended.
   [[nodiscard]] bool is_oldest(Ticket ticket) const;
   /// The oldest sync can't be done, since there is no space for what it was to write, and is given
-  /// up: so is everything behind it, later syncs included, of which nothing is to be told any more.
-  /// None of it was acknowledged. The stream stops.
+  /// up, and so is everything behind it. None of it was acknowledged. Later syncs may still run:
+  /// their on_sync_done() is not called. The stream stops.
   void on_sync_given_up();
 
   // --- What comes from downstream ----------------------------------------------------------------

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <random>
+#include <random>  // check-includes: the seed is given
 
 namespace weir::store {
 

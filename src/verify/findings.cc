@@ -8,9 +8,9 @@ namespace weir::verify {
 
 using wal::Lsn;
 
-std::optional<Loss> loss_of(const Node& node, Lsn at, wal::SegmentSize size) {
+std::optional<LostRange> loss_of(const Node& node, Lsn at, wal::SegmentSize size) {
   const auto end = size.start(node.segno + 1);
-  return Loss{node.timeline, at < end ? at : size.start(node.segno), end};
+  return LostRange{node.timeline, at < end ? at : size.start(node.segno), end};
 }
 
 Finding damage_finding(const Context& context, const Node& node, const std::string& file,

@@ -13,7 +13,8 @@ namespace weir::verify {
 // The words for what is wrong with a segment's file.
 
 /// The WAL that a recovery does not get: from `at` in that segment on, to its end.
-[[nodiscard]] std::optional<Loss> loss_of(const Node& node, wal::Lsn at, wal::SegmentSize size);
+[[nodiscard]] std::optional<LostRange> loss_of(const Node& node, wal::Lsn at,
+                                               wal::SegmentSize size);
 
 /// `first_page`: the file's, where it was read; in a wrong one the WAL itself may be sound and only
 /// in the wrong place.

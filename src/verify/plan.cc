@@ -145,7 +145,7 @@ class Planner {
     finding.file = wal::SegmentName(timeline, first, size_).to_string();
     finding.to_file = wal::SegmentName(last_timeline, behind - 1, size_).to_string();
     finding.lsn = size_.start(first);
-    finding.loss = Loss{timeline, size_.start(first), size_.start(behind)};
+    finding.loss = LostRange{timeline, size_.start(first), size_.start(behind)};
     if (unfinished != nullptr) {
       finding.what = fmt::format("segment is unfinished ({}), and later ones are there",
                                  unfinished->partial.front().to_string());

@@ -31,16 +31,16 @@ enum class FindingKind {
 [[nodiscard]] std::string_view to_string(FindingKind kind);
 
 /// A stretch of WAL that cannot be replayed: [from, to).
-struct Loss {
+struct LostRange {
   wal::TimelineId timeline = 0;
   wal::Lsn from;
   wal::Lsn to;
-  auto operator<=>(const Loss&) const = default;
+  auto operator<=>(const LostRange&) const = default;
 };
 
 /// A known loss that somebody has accepted, and why.
 struct AcceptedLoss {
-  Loss loss;
+  LostRange loss;
   std::string reason;
   int line = 0;  ///< of the file
 };
@@ -61,7 +61,7 @@ struct Finding {
   std::string resource_manager{};                      ///< of the damaged record, where known
   std::string what{};
   std::string hint{};
-  std::optional<Loss> loss = std::nullopt;
+  std::optional<LostRange> loss = std::nullopt;
   std::optional<std::string> accepted = std::nullopt;  ///< the reason
 };
 

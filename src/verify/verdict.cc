@@ -100,7 +100,8 @@ void Run::judge_vanished() {
     finding.timeline = node.timeline;
     finding.file = finding.to_file = node.name.to_string();
     finding.lsn = cluster_.segment_size.start(node.segno);
-    finding.loss = Loss{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
+    finding.loss =
+        LostRange{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
     finding.what = "the segment disappeared while verify ran, older ones are still there";
     finding.hint = "Find out who removes files from this archive, and run verify again.";
     report_.findings.push_back(std::move(finding));
@@ -142,7 +143,7 @@ void Run::judge_losses() {
       if (!in_scope(loss.begin, loss.end)) continue;
       finding.kind = FindingKind::lost_branch;
       finding.lsn = loss.begin;
-      finding.loss = Loss{loss.timeline, loss.begin, loss.end};
+      finding.loss = LostRange{loss.timeline, loss.begin, loss.end};
       finding.what = fmt::format(
           "{} from {} to {} on timeline {} are here and not part of timeline {}: a failover lost "
           "them ({}{})",
@@ -176,7 +177,7 @@ void Run::judge_losses() {
           wal::SegmentName(loss.next_timeline, size.segno(Lsn(range.end.byte() - 1)), size)
               .to_string();
       one.lsn = range.begin;
-      one.loss = Loss{loss.timeline, range.begin, range.end};
+      one.loss = LostRange{loss.timeline, range.begin, range.end};
       one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
       one.hint =
           "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
@@ -268,7 +269,7 @@ void Run::judge_end() {
     finding.lsn = end;
     finding.what = fmt::format("the WAL ends at {}, before {}", end, wanted);
     finding.hint = "The receiver has not come that far yet: see \"pgweir status\".";
-    finding.loss = Loss{history.timeline, end, wanted};
+    finding.loss = LostRange{history.timeline, end, wanted};
     report_.findings.push_back(std::move(finding));
   }
 }

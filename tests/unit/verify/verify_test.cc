@@ -175,7 +175,7 @@ TEST(Verify, SaysWhereTheFirstDamagedRecordIs) {
   EXPECT_EQ(finding.offset, wal.byte_of_record(record->start, 20) - kSize.start(3));
   EXPECT_THAT(finding.what, HasSubstr("incorrect record checksum"));
   EXPECT_THAT(finding.resource_manager, Not(IsEmpty()));
-  EXPECT_EQ(finding.loss, (Loss{1, record->start, kSize.start(4)}));
+  EXPECT_EQ(finding.loss, (LostRange{1, record->start, kSize.start(4)}));
   EXPECT_THAT(report.histories[0].sound,
               ElementsAre(Range{kSize.start(1), record->start}, range(4, 5)));
   EXPECT_THAT(to_text(report), HasSubstr("NOT SOUND: 1 finding"));
@@ -796,7 +796,7 @@ TEST(Verify, ChecksBothBranchesOfAFork) {
     const auto report = archive.verify();
     // Nothing is wrong with either; but what timeline 1 has behind the fork is lost to the cluster.
     EXPECT_EQ(kinds(report), "lost_branch") << to_text(report);
-    EXPECT_EQ(report.findings[0].loss, (Loss{1, later, one.complete_end(kSize.start(6))}));
+    EXPECT_EQ(report.findings[0].loss, (LostRange{1, later, one.complete_end(kSize.start(6))}));
     ASSERT_THAT(report.histories, SizeIs(2));
     EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 5)));
     EXPECT_THAT(report.histories[1].sound, ElementsAre(range(1, 6)));
@@ -882,7 +882,7 @@ TEST(Verify, AcceptsOneKnownLossAndNoOther) {
   archive.segments(wal, 1, 8);
   archive.disk.erase(ArchiveBuilder::name(wal, 3));
   Options options;
-  const auto lost = Loss{1, kSize.start(3), kSize.start(4)};
+  const auto lost = LostRange{1, kSize.start(3), kSize.start(4)};
   options.accepted = {{lost, "the disk of 3 May", 1}};
   {
     const auto report = archive.verify(options);
@@ -892,9 +892,9 @@ TEST(Verify, AcceptsOneKnownLossAndNoOther) {
     EXPECT_THAT(to_text(report), HasSubstr("the disk of 3 May"));
   }
   // A byte more or less, or another timeline, is another loss.
-  for (const auto& other :
-       {Loss{1, kSize.start(3), kSize.start(5)}, Loss{1, kSize.start(3) + 8, kSize.start(4)},
-        Loss{2, kSize.start(3), kSize.start(4)}}) {
+  for (const auto& other : {LostRange{1, kSize.start(3), kSize.start(5)},
+                            LostRange{1, kSize.start(3) + 8, kSize.start(4)},
+                            LostRange{2, kSize.start(3), kSize.start(4)}}) {
     options.accepted = {{other, "no", 1}};
     const auto report = archive.verify(options);
     EXPECT_FALSE(report.sound());
@@ -997,7 +997,7 @@ TEST(AcceptedLosses, AreLinesOfTimelineRangeAndReason) {
   const auto all = parse_accepted(
       "# known\n\n1 0/5000000 0/6000000 lost in the fire\n 2\t0/1 0/2  two words \r\n", "file");
   ASSERT_THAT(all, SizeIs(2));
-  EXPECT_EQ(all[0].loss, (Loss{1, Lsn(0x5000000), Lsn(0x6000000)}));
+  EXPECT_EQ(all[0].loss, (LostRange{1, Lsn(0x5000000), Lsn(0x6000000)}));
   EXPECT_EQ(all[0].reason, "lost in the fire");
   EXPECT_EQ(all[0].line, 3);
   EXPECT_EQ(all[1].loss.timeline, 2u);
