@@ -159,6 +159,10 @@ std::optional<ObjectPage> parse_listing(std::string_view body) {
   return page;
 }
 
+bool leads_on(const ObjectPage& page, std::string_view after) {
+  return !page.more || (!page.objects.empty() && page.objects.back().key > after);
+}
+
 std::optional<std::vector<std::string>> parse_versions(std::string_view body,
                                                        std::string_view key) {
   pugi::xml_document document;

@@ -202,9 +202,6 @@ std::optional<std::string> NearShelf::read_page(const std::string& prefix, const
       if (listed.prefix == prefix && listed.after == after) return listed.to;
   }
   const auto page = insist(patience_, [&] { return store().list(prefix, after, most); });
-  if (page.more && page.objects.empty())
-    throw StoreError(Trouble::unreachable, "the store says that it has more, and gives nothing")
-        .with("objects", store().name_of(prefix));
   const std::lock_guard lock(mutex_);
   for (const auto& object : page.objects) there_.insert_or_assign(object.key, object);
   std::optional<std::string> last;

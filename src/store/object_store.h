@@ -62,7 +62,7 @@ struct ObjectHead {
 };
 struct ObjectPage {
   std::vector<ObjectEntry> objects{};
-  bool more = false;  ///< behind the last one; ask again with its key as `after`
+  bool more = false;  ///< behind the last one, which there is; ask again with its key as `after`
 };
 
 /// What is put under a key: bytes that do not change meanwhile, and their digests.

@@ -301,7 +301,13 @@ ObjectPage S3Store::list(const std::string& prefix, const std::string& after, st
   if (!after.empty()) call.query["start-after"] = after;
   const auto answer = perform(call);
   if (answer.status == 200)
-    if (auto page = parse_listing(answer.body)) return std::move(*page);
+    if (auto page = parse_listing(answer.body)) {
+      // Else a listing would end before its end, or never.
+      if (leads_on(*page, after)) return std::move(*page);
+      throw StoreError(Trouble::unreachable, "the store says that it has more, and gives nothing")
+          .with("objects", name_of(prefix))
+          .with("behind", after);
+    }
   throw error(answer, call);
 }
 

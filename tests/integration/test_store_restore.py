@@ -18,6 +18,8 @@ from support.scenario import begun
 from test_store import KEYS, archive, bucket, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
 
 ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
+# A page that leads no further.
+LISTING = "<ListBucketResult><IsTruncated>true</IsTruncated>{}</ListBucketResult>"
 
 
 def words_for(bucket, endpoint=None, prefix="p"):
@@ -107,6 +109,8 @@ def test_trouble_is_never_absence(archive, bucket, proxy, ask):
             ((404, [], ""), "404"),
             ((200, [], "<Error><Code>InternalError</Code></Error>"), "InternalError"),
             ((200, [], ""), "200"),
+            ((200, [], LISTING.format("")), "says that it has more"),
+            ((200, [], LISTING.format("<Contents><Key>a</Key><Size>1</Size></Contents>")), "says that it has more"),
             ((301, [("x-amz-bucket-region", "eu-west-1")], ""), "eu-west-1"),
             ("reset", ""), ("half", "")):
         proxy.decide = lambda request: answer

@@ -56,18 +56,4 @@ metrics::Family& Collection::family(std::string_view name) {
                                   : families_.emplace_back(metrics::Family{metric_named(name), {}});
 }
 
-const char* form_label(codec::Method method) {
-  switch (method) {
-    case codec::Method::none:
-      return "raw";
-    case codec::Method::zstd:
-      return "zstd";
-    case codec::Method::gzip:
-      return "gzip";
-    case codec::Method::lz4:
-      return "lz4";
-  }
-  return "raw";
-}
-
 }  // namespace weir::cli

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "codec/codec.h"
 #include "metrics/family.h"
 
 namespace weir::cli {
@@ -43,9 +42,6 @@ class Collection {
   Labels labels_;
   std::vector<metrics::Family> families_;
 };
-
-/// The value of the label `form`.
-[[nodiscard]] const char* form_label(codec::Method method);
 
 [[nodiscard]] inline double seconds(std::chrono::milliseconds time) {
   return static_cast<double>(time.count()) / 1000;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "cli/metrics/collection.h"
+#include "codec/names.h"
 #include "status/check.h"
 
 namespace weir::cli {
@@ -61,7 +62,8 @@ std::vector<metrics::Family> status_metrics(const status::StatusReport& report, 
   for (const auto& timeline : report.timelines) {
     to.add_count("pgweir_status_segments", timeline.segments,
                  {{"timeline", std::to_string(timeline.timeline)}});
-    for (const auto& [method, form] : timeline.forms) bytes[form_label(method)] += form.bytes;
+    for (const auto& [method, form] : timeline.forms)
+      bytes[std::string(codec::form_name(method))] += form.bytes;
   }
   for (const auto& [form, count] : bytes)
     to.add_count("pgweir_status_bytes", count, {{"form", form}});

@@ -99,6 +99,18 @@ TEST(Answers, ThatAreNoListingAreNoEmptyOne) {
   }
 }
 
+TEST(Answers, OfAListingLeadOn) {
+  const ObjectEntry key{.key = "b"};
+  EXPECT_TRUE(leads_on({}, ""));
+  EXPECT_TRUE(leads_on({{key}, false}, "b"));
+  EXPECT_TRUE(leads_on({{key}, true}, ""));
+  EXPECT_TRUE(leads_on({{key}, true}, "a"));
+  EXPECT_FALSE(leads_on({{}, true}, ""));
+  EXPECT_FALSE(leads_on({{}, true}, "a"));
+  EXPECT_FALSE(leads_on({{key}, true}, "b"));
+  EXPECT_FALSE(leads_on({{key}, true}, "c"));
+}
+
 TEST(Answers, TellTheVersionsOfOneKey) {
   const auto versions = parse_versions(
       "<ListVersionsResult><Version><Key>k</Key><VersionId>2</VersionId></Version><Version><Key>k"
