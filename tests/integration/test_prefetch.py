@@ -14,7 +14,7 @@ import pytest
 
 from support import wal
 from support.ahead import NAME, PREFETCHED, Recovery, descriptors, helpers, other_threads
-from support.process import alive, run, wait_for
+from support.process import alive, freeze, run, wait_for
 from support.receiver import BINARY
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import begun
@@ -193,7 +193,7 @@ def test_a_helper_that_hangs_costs_little(archive, recovery):
     segments = list(archive.finished().values())
     assert server.ask(archive.path, segments[0].name)[0] == 0
     pid = server.wait_stock(3)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     status, said, content = server.ask(archive.path, segments[1].name)
     assert status == 0 and content == segments[1].read_bytes()
     wait_for(lambda: not alive(pid) and not other_threads(pid), "the helper that hung to be ended")

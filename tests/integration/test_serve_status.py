@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 
 import pytest
 
@@ -109,11 +108,11 @@ def test_several_serve_one_directory_and_one_is_killed(place, filled, receivers)
     assert len([name for name in os.listdir(archive.path) if name.startswith(".pgweir-serve-")]) == 2
 
     # One that does not answer is told, and nobody waits for ever.
-    second.process.send(signal.SIGSTOP)
+    second.process.pause()
     found = status(archive)
     assert [relay["pid"] for relay in found["relays"]] == [first.process.pid]
     assert any("does not answer" in problem for problem in found["problems"])
-    second.process.send(signal.SIGCONT)
+    second.process.resume()
     both()
 
 

@@ -44,6 +44,17 @@ def as_server_user():
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [user.pw_gid]}
 
 
+def freeze(pid):
+    """SIGSTOP: each thread stops when it next gets to run, and has when this returns."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def state(task):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+    wait_for(lambda: all(state(task) == "T" for task in pathlib.Path(f"/proc/{pid}/task").iterdir()),
+             f"process {pid} to be stopped")
+
+
 def die_with_parent(sig):
     """For preexec_fn: the kernel sends `sig` when the test run dies, so that nothing is left over
     even if the run itself is killed."""

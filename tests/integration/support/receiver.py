@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 
-from .process import PATIENCE, die_with_parent, run, tail, wait_for
+from .process import PATIENCE, die_with_parent, freeze, run, tail, wait_for
 from .server import DEBIAN_BIN, REPOSITORY
 
 BINARY = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "dev" / "pgweir"))
@@ -91,12 +91,7 @@ class Receiver:
         self.process.wait()
 
     def pause(self):
-        """Each thread stops when it next gets to run: it has when this returns."""
-        self.send(signal.SIGSTOP)
-        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
-        state = lambda task: (task / "stat").read_text().rpartition(")")[2].split()[0]  # noqa: E731
-        wait_for(lambda: all(state(task) == "T" for task in tasks.iterdir()),
-                 "the receiver to be stopped")
+        freeze(self.process.pid)
 
     def resume(self):
         self.send(signal.SIGCONT)

@@ -20,6 +20,7 @@ from .process import (
     as_server_user,
     children_of,
     die_with_parent,
+    freeze,
     run,
     server_user,
     tail,
@@ -239,9 +240,7 @@ class Server:
         """No WAL but what sessions write, up to its next stop: the background writer, which notes the running
         transactions every 15 s, stands still. (It may have done so a moment ago: who compares reads behind this.)"""
         pid = int(self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'"))
-        os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T",
-                 "the background writer to stand still")
+        freeze(pid)
         self._hushed = pid
 
     def _wake(self):
