@@ -18,8 +18,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kFinishTimeout = 5'000ms;
-/// Without WAL for this long, it is quiet.
-constexpr auto kQuiet = 8'000ms;
 
 }  // namespace
 
@@ -84,34 +82,25 @@ StreamOutcome StreamLoop::run() {
   for (const auto& thread : threads_) thread->join();
   threads_.clear();
 
-  auto outcome = policy_.outcome();
-  const bool dropped = outcome.how == StreamOutcome::How::dropped;
-  if (dropped || outcome.how == StreamOutcome::How::stopped ||
-      outcome.how == StreamOutcome::How::left) {
-    // Everything is durable and reported. A server that does not answer the good-bye changes
-    // nothing of that.
+  part();
+  return policy_.outcome();
+}
+
+void StreamLoop::part() {
+  if (policy_.parting() == StreamPolicy::Parting::finish) {
     try {
       stream_.finish(kFinishTimeout);
     } catch (const Error& error) {
       log_.debug("while ending the stream: {}", error.what());
-      if (dropped) {
-        static_cast<void>(policy_.fail(error));
-        outcome = policy_.outcome();
-      }
+      policy_.on_not_finished(error);
     }
   }
-  // What comes now may wait for the disk, and the server shall not wait with it. One that ended the
-  // stream itself waits for nothing; and where a server is refused, a slot that was made there is
-  // still to be removed on this connection.
-  if (outcome.how == StreamOutcome::How::failed && outcome.error->sqlstate().empty() &&
-      outcome.error->kind() != ErrorKind::conflict && outcome.error->kind() != ErrorKind::damage)
-    stream_.let_go();
-  return outcome;
+  if (policy_.parting() == StreamPolicy::Parting::let_go) stream_.let_go();
 }
 
 void StreamLoop::leave() {
   const Lock lock(*mutex_);
-  leave_asked_ = true;
+  policy_.request_leave();
   wake_leader();
 }
 
@@ -127,19 +116,19 @@ void StreamLoop::start_worker() {
 // --- The guardian --------------------------------------------------------------------------------
 
 void StreamLoop::guard() {
-  next_progress_ = now();
+  bool stop_seen = false;
   while (!over_) {
     report_progress();
     release_memory();
     if (over_) break;
     const auto begin = now();
-    const auto deadline = std::min(next_progress_, policy_.guard_until(begin));
+    const auto deadline = policy_.guard_until(begin);
     const bool discards = state_.discarding() && !state_.ended();
     const bool sends = unsent_ && (discards || state_.deaf());  // nobody else does
     const short interest = static_cast<short>(
         (discards && state_.drops_at() <= begin ? POLLIN : 0) | (sends ? POLLOUT : 0));
     std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
-                               {stop_seen_ ? -1 : stop_.fd(), POLLIN, 0},
+                               {stop_seen ? -1 : stop_.fd(), POLLIN, 0},
                                {interest ? stream_.socket() : -1, interest, 0}}};
     {
       const Unlocked unlocked(*this);
@@ -150,8 +139,8 @@ void StreamLoop::guard() {
     policy_.on_guard_woken();
     if (fds[0].revents != 0) guardian_wake_->clear();
     if (over_) break;
-    if (!stop_seen_ && fds[1].revents != 0) {
-      stop_seen_ = true;
+    if (!stop_seen && fds[1].revents != 0) {
+      stop_seen = true;
       log_.info("stopping: what was received is made durable and reported first");
       policy_.request_stop();
       wake_leader();
@@ -171,10 +160,7 @@ void StreamLoop::guard() {
 }
 
 void StreamLoop::report_progress() {
-  // Not to be woken twice in ten seconds, it comes along with a status that is due anyway.
-  const auto early = hooks_.progress_interval >= 5s ? hooks_.progress_interval / 2 : 0ms;
-  if (now() < next_progress_ - early) return;
-  next_progress_ = now() + hooks_.progress_interval;
+  if (!policy_.reports_progress(now())) return;
   const auto snapshot = state_.snapshot();
   const Unlocked unlocked(*this);
   feed_.publish(event::Progress{snapshot});
@@ -227,17 +213,16 @@ void StreamLoop::discard_what_comes() {
 
 /// Another way to find out, for a server that has too much to send to come to its last question.
 void StreamLoop::ask_whether_the_server_leaves() {
-  if (!hooks_.server_shuts_down) return;
-  const bool ask = policy_.asks_about_shutdown(now());
-  const bool told = std::exchange(asked_, ask);
-  if (!ask && !told) return;
+  const auto question = policy_.asks_about_shutdown(now());
+  if (question == StreamPolicy::ShutdownQuestion::none) return;
+  const bool ask = question == StreamPolicy::ShutdownQuestion::ask;
   if (hooks_.server_shuts_down(ask) && ask) let_go_of_a_leaving_server();
 }
 
 void StreamLoop::let_go_of_a_leaving_server() {
   const auto error = policy_.let_go();
   if (!error) return;
-  if (std::exchange(asked_, false)) hooks_.server_shuts_down(false);  // nothing more to be asked
+  hooks_.server_shuts_down(false);  // nothing more to be asked
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
@@ -248,16 +233,10 @@ void StreamLoop::let_go_of_a_leaving_server() {
 /// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
 /// the program's code before it sleeps again.
 void StreamLoop::release_memory() {
-  const auto position = state_.write();
-  if (std::exchange(seen_position_, position) != position || quiet_since_ == Time()) {
-    memory_released_ = false;
-    quiet_since_ = now();
-    return;
-  }
-  if (now() < quiet_since_ + kQuiet) return;
-  const bool first = !std::exchange(memory_released_, true);
+  const auto phase = policy_.quiet(now());
+  if (phase == QuietTime::Phase::none) return;
   const Unlocked unlocked(*this);
-  machine_.release_memory(first);
+  machine_.release_memory(phase == QuietTime::Phase::begins);
 }
 
 // --- Leader and followers ------------------------------------------------------------------------
@@ -283,7 +262,7 @@ void StreamLoop::lead(std::uint64_t term) {
     bool idle = true;
     guarded([&] { idle = take_turn(); });
     if (over_) return;
-    if (leave_asked_ && policy_.leave(pending(), intake_.records_end())) leave_asked_ = false;
+    if (policy_.leave_asked()) policy_.leave(pending(), intake_.records_end());
     if (sync_if_due(idle, term)) {
       if (term != term_) return;  // another thread leads since
       continue;
@@ -357,7 +336,7 @@ void StreamLoop::accept(const wire::XLogData& data) {
     state_.drop_unwritten();
     throw;
   }
-  if (leave_asked_) leave_behind_a_record(data.start);
+  if (policy_.leave_asked()) leave_behind_a_record(data.start);
   if (policy_.may_write()) write_pending();
 }
 
@@ -368,7 +347,6 @@ void StreamLoop::leave_behind_a_record(wal::Lsn begin) {
   if (intake_.disputes() || end <= begin || end > state_.received()) return;
   // (Nothing else is held, and where it stands is cut to that end at once.)
   if (!policy_.leave({}, state_.received())) return;
-  leave_asked_ = false;
   intake_.keep_up_to(begin, end);
   state_.drop_unwritten_behind(end);
 }

@@ -63,11 +63,9 @@ class StreamLoop {
     Downstream* downstream = nullptr;
     /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
     StoreWords* store = nullptr;
-    /// How often event::Progress happens.
-    std::chrono::milliseconds progress_interval{10'000};
     /// Called by the guardian every few seconds while the disk is stuck and the stream would not
-    /// tell that the server shuts down, and once more with false when it would; the lock is held:
-    /// must not block. True if the server shuts down.
+    /// tell that the server shuts down, and with false when that is over; the lock is held: must
+    /// not block. True if the server shuts down.
     std::function<bool(bool wanted)> server_shuts_down;
     /// Disk full began or ended; any thread.
     std::function<void(bool full)> disk_full;
@@ -108,6 +106,7 @@ class StreamLoop {
   class Listening;
 
   [[nodiscard]] Time now() { return machine_.now(); }
+  void part();
   void start_worker();
   void guard();
   void report_progress();
@@ -176,17 +175,10 @@ class StreamLoop {
   bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
   bool unsent_ = false;              ///< libpq still holds output that the socket did not take
   bool over_ = false;
-  bool stop_seen_ = false;
-  bool leave_asked_ = false;
-  Time next_progress_{};
-  wal::Lsn seen_position_;  ///< by the guardian
-  Time quiet_since_{};      ///< it saw the same position since
-  bool memory_released_ = false;
   std::uint64_t heard_downstream_ = 0;  ///< Downstream::version()
   std::uint64_t heard_store_ = 0;       ///< likewise
   wal::Lsn confirmed_;                  ///< as it was published
   bool told_leaving_ = false;           ///< that the server leaves without the store
-  bool asked_ = false;                  ///< as told to Hooks::server_shuts_down
 };
 
 }  // namespace weir::receive

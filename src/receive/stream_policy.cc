@@ -28,6 +28,8 @@ constexpr milliseconds kGatherLeast{5};
 constexpr milliseconds kGatherMost{100};
 /// So often the guardian looks how the disk gets on, while it has something to do.
 constexpr auto kCareEvery = 1s;
+/// Progress that is told less often than this may come early.
+constexpr auto kLeisurely = 5s;
 /// The disk is stuck and the server has more to send than is taken from it: for so long it is not
 /// asked whether it shuts down. Where it has nothing to send it says so itself (server_leaves()),
 /// but for the case that one does not, it is asked, too.
@@ -50,11 +52,13 @@ void StreamPolicy::request_stop() {
 }
 
 bool StreamPolicy::leave(const Pending& pending, wal::Lsn records_end) {
+  if (!leave_asked_) return false;
   const bool between_records =
       records_end == state_.received() || state_.snapshot().start == state_.received();
   if (state_.stopping() || state_.discarding() || failed() || disk_full_ || pending ||
       !between_records)
     return false;
+  leave_asked_ = false;
   left_ = true;
   state_.request_stop();
   return true;
@@ -174,6 +178,15 @@ bool StreamPolicy::wants_spare() {
   if (size.offset(state_.write()) < size.bytes() / 16) return false;
   if (options_.endpos && *options_.endpos <= segment + size.bytes()) return false;
   spare_wanted_ = segment;
+  return true;
+}
+
+/// Not to wake the guardian twice in ten seconds, it comes along with a status that is due anyway.
+bool StreamPolicy::reports_progress(Time now) {
+  const auto interval = options_.progress_interval;
+  const auto early = interval >= kLeisurely ? interval / 2 : 0ms;
+  if (next_progress_ && now < *next_progress_ - early) return false;
+  next_progress_ = now + interval;
   return true;
 }
 
@@ -322,6 +335,7 @@ bool StreamPolicy::reader_hangs(Time now) {
 
 Time StreamPolicy::guard_until(Time now) {
   auto until = state_.next_status_at();
+  if (next_progress_) until = std::min(until, *next_progress_);
   if (inline_sync_) until = std::min(until, inline_sync_->since + kInlineSyncPatience);
   guard_rests_ = !std::exchange(disk_used_, false) && !waits_for_disk() && !asks_;
   if (!guard_rests_) until = std::min<Time>(until, now + kCareEvery);
@@ -344,10 +358,12 @@ StreamPolicy::ServerCare StreamPolicy::care_for_server(Time now) {
   return ServerCare::discard;
 }
 
-bool StreamPolicy::asks_about_shutdown(Time now) {
+StreamPolicy::ShutdownQuestion StreamPolicy::asks_about_shutdown(Time now) {
   const bool behind = state_.drops_at() > now;
-  asks_ = !let_go_ && disk_stuck_for(now) >= (behind || asks_ ? kAsksBehind : kAsksAnyway);
-  return asks_;
+  const bool asked = asks_;
+  asks_ = !let_go_ && disk_stuck_for(now) >= (behind || asked ? kAsksBehind : kAsksAnyway);
+  if (asks_) return ShutdownQuestion::ask;
+  return asked ? ShutdownQuestion::no_more : ShutdownQuestion::none;
 }
 
 /// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
@@ -398,6 +414,28 @@ StreamOutcome StreamPolicy::outcome() const {
   outcome.heard_anything = state_.heard_anything();
   outcome.reached = state_.write();
   return outcome;
+}
+
+StreamPolicy::Parting StreamPolicy::parting() const {
+  const auto end = outcome();
+  switch (end.how) {
+    case StreamOutcome::How::stopped:
+    case StreamOutcome::How::left:
+    case StreamOutcome::How::dropped:
+      return Parting::finish;
+    case StreamOutcome::How::timeline_ended:
+      return Parting::none;
+    case StreamOutcome::How::failed:
+      // A server that has not the WAL that comes next goes on with commands.
+      return end.error->kind() == ErrorKind::gap ? Parting::none : Parting::let_go;
+  }
+  return Parting::none;
+}
+
+/// Everything is durable and reported, so that a server that does not answer changes nothing; but
+/// where WAL was dropped, the stream is to be gone on with over this connection.
+void StreamPolicy::on_not_finished(const Error& error) {
+  if (outcome().how == StreamOutcome::How::dropped) static_cast<void>(fail(error));
 }
 
 }  // namespace weir::receive

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "receive/options.h"
+#include "receive/quiet_time.h"
 #include "receive/session_state.h"
 #include "receive/stream_state.h"
 #include "receive/sync_pacer.h"
@@ -43,6 +44,8 @@ class StreamPolicy {
     std::chrono::milliseconds silence_limit{60'000};
     /// The longest that the disk has made earlier streams wait, and gone on: see patience().
     std::chrono::nanoseconds longest_pause{};
+    /// How often event::Progress happens.
+    std::chrono::milliseconds progress_interval{10'000};
   };
 
   StreamPolicy(const Options& options, StreamState& state);
@@ -53,6 +56,9 @@ class StreamPolicy {
   void request_stop();
   /// The server ended the stream: the timeline ends there, or something is wrong.
   void on_end_of_stream(const pq::EndOfStream& end);
+  /// Another server is to be gone on with: leave() is to be asked from now on.
+  void request_leave() { leave_asked_ = true; }
+  [[nodiscard]] bool leave_asked() const { return leave_asked_; }
 
   // --- What is done next -------------------------------------------------------------------------
 
@@ -62,9 +68,9 @@ class StreamPolicy {
     bool disputed = false;
     explicit operator bool() const { return wal || disputed; }
   };
-  /// Another server is to be gone on with: finish as for a stop, and come to the end with
-  /// StreamOutcome::How::left. Not in the middle of a record, nor while anything is in trouble:
-  /// false then, to be asked again. `records_end`: as Intake::records_end().
+  /// If it was asked to: finish as for a stop, and come to the end with StreamOutcome::How::left.
+  /// Not in the middle of a record, nor while anything is in trouble: false then, to be asked
+  /// again. `records_end`: as Intake::records_end().
   bool leave(const Pending& pending, wal::Lsn records_end);
   enum class Action {
     read,     ///< one message, if there is one
@@ -105,6 +111,11 @@ class StreamPolicy {
   /// The next segment is to be prepared: once for each, in good time, but not while catching up.
   /// Then blocks are better reserved than written twice.
   [[nodiscard]] bool wants_spare();
+
+  /// event::Progress is due. Asked in each of the guardian's rounds, and said once for each event.
+  [[nodiscard]] bool reports_progress(Time now);
+  /// Whether it is quiet, so that memory is given back. Asked in each of the guardian's rounds.
+  [[nodiscard]] QuietTime::Phase quiet(Time now) { return quiet_.look(state_.write(), now); }
 
   // --- What comes from the disk ------------------------------------------------------------------
 
@@ -193,10 +204,14 @@ class StreamPolicy {
   };
   /// `discard` and `close` are said once.
   [[nodiscard]] ServerCare care_for_server(Time now);
-  /// The server is to be asked whether it shuts down, since the stream would not tell. True until
-  /// there is no more reason to.
-  [[nodiscard]] bool asks_about_shutdown(Time now);
-  /// It does, and is let go: what the stream ends with. nullopt if it was before.
+  enum class ShutdownQuestion {
+    none,
+    ask,      ///< whether the server shuts down, since the stream would not tell
+    no_more,  ///< there is no more reason to; said once
+  };
+  [[nodiscard]] ShutdownQuestion asks_about_shutdown(Time now);
+  /// It does, and is let go: what the stream ends with. nullopt if it was before. (Nothing is asked
+  /// from then on.)
   [[nodiscard]] std::optional<Error> let_go();
   /// How long nothing that the disk was asked for has got anywhere; zero if nothing was asked.
   [[nodiscard]] std::chrono::nanoseconds disk_stuck_for(Time now) const;
@@ -219,6 +234,15 @@ class StreamPolicy {
   /// Any error that ends the stream: fail, go_on (one before it did), or lost.
   [[nodiscard]] Decision fail(const Error& error);
   [[nodiscard]] StreamOutcome outcome() const;
+  /// What is done with the connection when everything is durable that can be.
+  enum class Parting {
+    none,    ///< the server has ended the stream, and takes commands again
+    finish,  ///< the server is told that this is all
+    let_go,  ///< nobody reads it any more, and what follows may hang in the disk (P13)
+  };
+  [[nodiscard]] Parting parting() const;
+  /// Parting::finish came to nothing.
+  void on_not_finished(const Error& error);
   [[nodiscard]] bool failed() const { return outcome_.how == StreamOutcome::How::failed; }
 
  private:
@@ -234,6 +258,7 @@ class StreamPolicy {
   StreamState& state_;
   StreamOutcome outcome_;
   bool stop_asked_ = false;
+  bool leave_asked_ = false;
   bool left_ = false;
   std::optional<Time> disputed_since_;  ///< the intake has met WAL that the archive does not hold
   bool disk_full_ = false;              ///< what is received waits for space, or:
@@ -260,6 +285,8 @@ class StreamPolicy {
   Time last_sync_began_{};
   std::chrono::milliseconds gather_time_;  ///< how long WAL may gather on the connection
   wal::Lsn spare_wanted_;                  ///< start of the segment during which it was
+  std::optional<Time> next_progress_;      ///< nullopt: at once
+  QuietTime quiet_;
 };
 
 }  // namespace weir::receive

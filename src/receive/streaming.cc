@@ -134,7 +134,8 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
                        .segment_size = step.segment_size,
                        .endpos = options_.endpos,
                        .silence_limit = options_.silence_limit,
-                       .longest_pause = longest_pause_},
+                       .longest_pause = longest_pause_,
+                       .progress_interval = environment_.progress_interval},
                       stream_state);
   Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());
   auto loop_hooks = hooks(partners);
@@ -169,10 +170,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
     return loop.run();
   }();
   longest_pause_ = policy.longest_pause();
-  if (ended_by_server(outcome))
-    holds_connection_ = false;
-  else if (outcome.how == StreamOutcome::How::failed)
-    stream->let_go();  // nobody reads it any more, and what follows may hang in the disk (P13)
+  if (ended_by_server(outcome)) holds_connection_ = false;
   spare.stop();
   writer.end();
   if (outcome.how == StreamOutcome::How::stopped)
@@ -299,7 +297,6 @@ StreamLoop::Hooks Streaming::hooks(const Partners& partners) {
   hooks.mute = &world_.alarms.mute();
   hooks.downstream = environment_.downstream;
   hooks.store = environment_.store;
-  hooks.progress_interval = environment_.progress_interval;
   hooks.disk_full = [this](bool full) { world_.alarms.disk_full(full); };
   return hooks;
 }

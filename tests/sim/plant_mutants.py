@@ -350,11 +350,10 @@ PLANTS = [
     ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
-    ("failed_stream_kept", "receive/streaming.cc",
-     """  else if (outcome.how == StreamOutcome::How::failed)
-    stream->let_go();""",
-     """  else if (outcome.how == StreamOutcome::How::failed && !PLANTED(failed_stream_kept))
-    stream->let_go();"""),
+    ("failed_stream_kept", "receive/stream_loop.cc",
+     """  if (policy_.parting() == StreamPolicy::Parting::let_go) stream_.let_go();""",
+     """  if (policy_.parting() == StreamPolicy::Parting::let_go && !PLANTED(failed_stream_kept))
+    stream_.let_go();"""),
     ("order_before_ancestry", "receive/choose_host.cc",
      """  return *std::max_element(able.begin()""",
      """  if (PLANTED(order_before_ancestry)) return able.front();

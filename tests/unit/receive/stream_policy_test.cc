@@ -15,6 +15,7 @@ using How = StreamOutcome::How;
 using DiskChange = StreamPolicy::DiskChange;
 using Action = StreamPolicy::Action;
 using Decision = StreamPolicy::Decision;
+using Question = StreamPolicy::ShutdownQuestion;
 
 constexpr std::uint64_t kMB = 1 << 20;
 constexpr Lsn kStart(3 * kMB);
@@ -674,11 +675,13 @@ TEST(StreamPolicy, AsksWhetherTheServerShutsDownWhileTheDiskIsStuck) {
   stream.take(100);
   const auto sync = stream.begin();
   stream.now += 19s;
-  EXPECT_FALSE(stream.policy.asks_about_shutdown(stream.now));
+  EXPECT_EQ(stream.policy.asks_about_shutdown(stream.now), Question::none);
   stream.now += 1s;
-  EXPECT_TRUE(stream.policy.asks_about_shutdown(stream.now));
+  EXPECT_EQ(stream.policy.asks_about_shutdown(stream.now), Question::ask);
+  EXPECT_EQ(stream.policy.asks_about_shutdown(stream.now), Question::ask) << "again";
   stream.policy.on_sync_done(sync, 20s, stream.now);
-  EXPECT_FALSE(stream.policy.asks_about_shutdown(stream.now)) << "it goes on";
+  EXPECT_EQ(stream.policy.asks_about_shutdown(stream.now), Question::no_more) << "it goes on";
+  EXPECT_EQ(stream.policy.asks_about_shutdown(stream.now), Question::none);
 
   Stream behind;
   hang(behind);
@@ -689,11 +692,109 @@ TEST(StreamPolicy, AsksWhetherTheServerShutsDownWhileTheDiskIsStuck) {
     drop(behind, at, kMB);
   behind.now += 2s;
   drop(behind, behind.state.server_end(), 17 * kMB);
-  EXPECT_TRUE(behind.policy.asks_about_shutdown(behind.now))
+  EXPECT_EQ(behind.policy.asks_about_shutdown(behind.now), Question::ask)
       << "one with more than is taken from it does not come to its last question";
   EXPECT_TRUE(behind.policy.let_go());
   EXPECT_FALSE(behind.policy.let_go()) << "once";
-  EXPECT_FALSE(behind.policy.asks_about_shutdown(behind.now));
+  EXPECT_EQ(behind.policy.asks_about_shutdown(behind.now), Question::none) << "there is no need";
+}
+
+TEST(StreamPolicy, ReportsProgressAtOnceAndThenAlongWithWhatWakesTheGuardianAnyway) {
+  Stream stream({.progress_interval = 10s});
+  EXPECT_TRUE(stream.policy.reports_progress(stream.now));
+  EXPECT_FALSE(stream.policy.reports_progress(stream.now));
+  stream.now += 4'999ms;
+  EXPECT_FALSE(stream.policy.reports_progress(stream.now));
+  stream.now += 1ms;
+  EXPECT_TRUE(stream.policy.reports_progress(stream.now)) << "half of the time has passed";
+  EXPECT_FALSE(stream.policy.reports_progress(stream.now + 4'999ms)) << "since then";
+
+  Stream often({.progress_interval = 1s});
+  EXPECT_TRUE(often.policy.reports_progress(often.now));
+  EXPECT_EQ(often.policy.guard_until(often.now), often.now + 1s) << "it is woken for that";
+  often.now += 999ms;
+  EXPECT_FALSE(often.policy.reports_progress(often.now)) << "never early";
+  often.now += 1ms;
+  EXPECT_TRUE(often.policy.reports_progress(often.now));
+}
+
+TEST(StreamPolicy, NoticesAQuietTimeByWhatIsWritten) {
+  Stream stream;
+  EXPECT_EQ(stream.policy.quiet(stream.now), QuietTime::Phase::none);
+  stream.now += QuietTime::kQuiet;
+  stream.receive(100);
+  EXPECT_EQ(stream.policy.quiet(stream.now), QuietTime::Phase::begins)
+      << "what waits for the disk moves nothing";
+  static_cast<void>(stream.written());
+  EXPECT_EQ(stream.policy.quiet(stream.now), QuietTime::Phase::none);
+}
+
+TEST(StreamPolicy, LeavesBetweenTwoRecordsWhenItWasAskedTo) {
+  Stream stream;
+  stream.take(100);
+  const auto end = stream.state.received();
+  EXPECT_FALSE(stream.policy.leave(kNothing, end)) << "nobody asked";
+  stream.policy.request_leave();
+  EXPECT_TRUE(stream.policy.leave_asked());
+  EXPECT_FALSE(stream.policy.leave(kNothing, kStart + 99)) << "in the middle of a record";
+  EXPECT_FALSE(stream.policy.leave(kWal, end)) << "something is held";
+  EXPECT_TRUE(stream.policy.leave_asked()) << "to be asked again";
+  EXPECT_TRUE(stream.policy.leave(kNothing, end));
+  EXPECT_FALSE(stream.policy.leave_asked());
+  EXPECT_EQ(stream.policy.outcome().how, How::left);
+  stream.policy.request_stop();
+  EXPECT_EQ(stream.policy.outcome().how, How::stopped) << "a signal comes first";
+}
+
+TEST(StreamPolicy, LeavesNothingThatIsInTrouble) {
+  Stream full;
+  full.receive(100);
+  static_cast<void>(full.written(kFull));
+  full.policy.request_leave();
+  EXPECT_FALSE(full.policy.leave(kNothing, full.state.received()));
+
+  Stream failed;
+  failed.policy.request_leave();
+  static_cast<void>(failed.policy.fail(Error(ErrorKind::retry, "connection lost")));
+  EXPECT_FALSE(failed.policy.leave(kNothing, failed.state.received()));
+}
+
+TEST(StreamPolicy, PartsFromTheServerAsTheStreamHasEnded) {
+  using Parting = StreamPolicy::Parting;
+  const auto failed = [](ErrorKind kind, const char* sqlstate) {
+    Stream stream;
+    static_cast<void>(stream.policy.fail(Error(kind, "an error").with_sqlstate(sqlstate)));
+    return stream.policy.parting();
+  };
+  EXPECT_EQ(failed(ErrorKind::gap, "58P01"), Parting::none) << "it takes commands again";
+  EXPECT_EQ(failed(ErrorKind::retry, ""), Parting::let_go) << "the connection was lost";
+  EXPECT_EQ(failed(ErrorKind::retry, "57P01"), Parting::let_go);
+  EXPECT_EQ(failed(ErrorKind::damage, ""), Parting::let_go) << "the server still sends";
+  EXPECT_EQ(failed(ErrorKind::conflict, ""), Parting::let_go);
+
+  Stream stopped;
+  stopped.policy.request_stop();
+  EXPECT_EQ(stopped.policy.parting(), Parting::finish);
+  stopped.policy.on_not_finished(Error(ErrorKind::retry, "no answer"));
+  EXPECT_EQ(stopped.policy.outcome().how, How::stopped) << "everything is durable and reported";
+
+  Stream left;
+  left.policy.request_leave();
+  ASSERT_TRUE(left.policy.leave(kNothing, kStart));
+  EXPECT_EQ(left.policy.parting(), Parting::finish);
+
+  Stream switched;
+  switched.policy.on_end_of_stream({.next = pq::EndOfStream::Next{2, kStart}});
+  EXPECT_EQ(switched.policy.parting(), Parting::none);
+
+  Stream dropped;
+  hang(dropped);
+  dropped.now += 1s;
+  ASSERT_EQ(dropped.policy.care_for_server(dropped.now), ServerCare::discard);
+  EXPECT_EQ(dropped.policy.parting(), Parting::finish) << "so that it can be asked again";
+  dropped.policy.on_not_finished(Error(ErrorKind::retry, "no answer"));
+  EXPECT_EQ(dropped.policy.outcome().how, How::failed) << "not over this connection";
+  EXPECT_EQ(dropped.policy.parting(), Parting::let_go);
 }
 
 }  // namespace
