@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
 #include <span>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -34,53 +32,46 @@ class StreamLoop::Unlocked {
   Threads::Mutex& mutex_;
 };
 
-/// Somebody's new word wakes the guardian as long as this lives.
-template <typename Word>
-class StreamLoop::Listening {
- public:
-  Listening(Mailbox<Word>* to, WakeUp& wake) : to_(to) {
-    if (to_ != nullptr) to_->set_listener([&wake] { wake.raise(); });
-  }
-  ~Listening() {
-    if (to_ != nullptr) to_->set_listener({});
-  }
-  Listening(const Listening&) = delete;
-  Listening& operator=(const Listening&) = delete;
-
- private:
-  Mailbox<Word>* const to_;
-};
-
 StreamLoop::StreamLoop(const Parts& parts, Hooks hooks)
     : stream_(parts.stream),
       state_(parts.state),
       policy_(parts.policy),
       writer_(parts.writer),
       intake_(parts.intake),
+      spare_(parts.spare),
+      shutdown_watch_(parts.shutdown_watch),
       machine_(parts.machine),
       stop_(parts.stop),
       feed_(parts.feed),
+      alarms_(parts.alarms),
       log_(parts.log),
+      compression_(parts.compression),
       hooks_(std::move(hooks)),
       mutex_(machine_.threads().make_mutex()),
-      followers_(machine_.threads().make_condition()),
       sync_ended_(machine_.threads().make_condition()),
       leader_wake_(machine_.make_wake_up()),
-      guardian_wake_(machine_.make_wake_up()) {}
+      guardian_wake_(machine_.make_wake_up()),
+      statuses_({.stream = stream_,
+                 .state = state_,
+                 .policy = policy_,
+                 .machine = machine_,
+                 .feed = feed_,
+                 .log = log_,
+                 .mute = alarms_.mute(),
+                 .downstream = parts.downstream,
+                 .store = parts.store,
+                 .news = *guardian_wake_}),
+      workers_(machine_.threads(), kMaxSyncs + 1, log_, [this] { work(); }) {}
 
 StreamLoop::~StreamLoop() = default;
 
 StreamOutcome StreamLoop::run() {
-  // Whoever leads may hang in the disk: the guardian passes it on.
-  const Listening downstream(hooks_.downstream, *guardian_wake_);
-  const Listening store(hooks_.store, *guardian_wake_);
   {
     const Lock lock(*mutex_);
-    start_worker();
+    workers_.start();
     guard();
   }
-  for (const auto& thread : threads_) thread->join();
-  threads_.clear();
+  workers_.join();
 
   part();
   return policy_.outcome();
@@ -109,22 +100,18 @@ StreamSnapshot StreamLoop::snapshot() {
   return state_.snapshot();
 }
 
-void StreamLoop::start_worker() {
-  threads_.push_back(machine_.threads().start("worker", [this] { work(); }));
-}
-
 // --- The guardian --------------------------------------------------------------------------------
 
 void StreamLoop::guard() {
   bool stop_seen = false;
-  while (!over_) {
+  while (!workers_.over()) {
     report_progress();
     release_memory();
-    if (over_) break;
+    if (workers_.over()) break;
     const auto begin = now();
     const auto deadline = policy_.guard_until(begin);
     const bool discards = state_.discarding() && !state_.ended();
-    const bool sends = unsent_ && (discards || state_.deaf());  // nobody else does
+    const bool sends = statuses_.unsent() && (discards || state_.deaf());  // nobody else does
     const short interest = static_cast<short>(
         (discards && state_.drops_at() <= begin ? POLLIN : 0) | (sends ? POLLOUT : 0));
     std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
@@ -138,24 +125,23 @@ void StreamLoop::guard() {
     guardian_waits_ = false;
     policy_.on_guard_woken();
     if (fds[0].revents != 0) guardian_wake_->clear();
-    if (over_) break;
+    if (workers_.over()) break;
     if (!stop_seen && fds[1].revents != 0) {
       stop_seen = true;
       log_.info("stopping: what was received is made durable and reported first");
       policy_.request_stop();
       wake_leader();
     }
-    if (unsent_ && fds[2].revents != 0) unsent_ = !stream_.flush();
+    if (statuses_.unsent() && fds[2].revents != 0) statuses_.flush();
     if (const auto dead = policy_.silence(now())) fail(*dead);
     care_for_server();
     if (policy_.reader_hangs(now())) {
-      hand_over();
-      followers_->notify_one();
+      workers_.pass_lead();
+      workers_.wake_one();
     }
     guarded([&] { send_due_status(); });
     finish_if_done();
   }
-  followers_->notify_all();
   wake_leader();
 }
 
@@ -216,13 +202,13 @@ void StreamLoop::ask_whether_the_server_leaves() {
   const auto question = policy_.asks_about_shutdown(now());
   if (question == StreamPolicy::ShutdownQuestion::none) return;
   const bool ask = question == StreamPolicy::ShutdownQuestion::ask;
-  if (hooks_.server_shuts_down(ask) && ask) let_go_of_a_leaving_server();
+  if (shutdown_watch_.shuts_down(ask) && ask) let_go_of_a_leaving_server();
 }
 
 void StreamLoop::let_go_of_a_leaving_server() {
   const auto error = policy_.let_go();
   if (!error) return;
-  hooks_.server_shuts_down(false);  // nothing more to be asked
+  shutdown_watch_.shuts_down(false);  // nothing more to be asked
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
@@ -243,34 +229,23 @@ void StreamLoop::release_memory() {
 
 void StreamLoop::work() {
   Lock lock(*mutex_);
-  while (!over_) {
-    ++idle_followers_;
-    followers_->wait(lock, [&] { return over_ || !leading_; });
-    --idle_followers_;
-    if (over_) return;
-    leading_ = true;
-    const auto term = ++term_;
-    lead(term);
-  }
+  while (const auto term = workers_.take_lead(lock)) lead(*term);
 }
 
 /// Reads, checks, writes and starts syncs until another thread leads or all is over.
-void StreamLoop::lead(std::uint64_t term) {
-  while (!over_ && term == term_ && leading_) {
+void StreamLoop::lead(Workers::Term term) {
+  while (workers_.leads(term)) {
     let_guardian_in();
-    if (over_ || term != term_) return;
+    if (!workers_.leads(term)) return;
     bool idle = true;
     guarded([&] { idle = take_turn(); });
-    if (over_) return;
+    if (workers_.over()) return;
     if (policy_.leave_asked()) policy_.leave(pending(), intake_.records_end());
-    if (sync_if_due(idle, term)) {
-      if (term != term_) return;  // another thread leads since
-      continue;
-    }
+    if (sync_if_due(idle, term)) continue;  // perhaps another thread leads since
     guarded([&] { send_due_status(); });
     finish_if_done();
-    if (idle && !over_) {
-      if (hooks_.want_spare && policy_.wants_spare() && !writer_.spare_ready()) hooks_.want_spare();
+    if (idle && !workers_.over()) {
+      if (policy_.wants_spare() && !writer_.spare_ready()) spare_.prepare();
       wait_for_events();
     }
   }
@@ -383,7 +358,7 @@ void StreamLoop::write_pending() {
 }
 
 /// True if a sync was started (and, unless another thread leads now, done).
-bool StreamLoop::sync_if_due(bool idle, std::uint64_t term) {
+bool StreamLoop::sync_if_due(bool idle, Workers::Term term) {
   if (!policy_.begins_sync(idle, now())) return false;
   auto job = take_sync_job();
   if (!job) return false;
@@ -394,12 +369,12 @@ bool StreamLoop::sync_if_due(bool idle, std::uint64_t term) {
 
   const bool here = !sync.overlaps;
   state_.on_deaf();  // until another one leads, or this one is back
-  if (!here) hand_over();
+  if (!here) workers_.pass_lead();
   this->sync(std::move(job), sync);
   if (here) policy_.on_reader_back(sync);
   if (policy_.wants_arrivals()) {
     bool arrived = state_.received() > end;
-    if (!arrived && here && term == term_ && !over_) {
+    if (!arrived && here && workers_.leads(term)) {
       pollfd fd{stream_.socket(), POLLIN, 0};
       machine_.poll({&fd, 1}, Time::min());
       arrived = fd.revents != 0;
@@ -433,7 +408,7 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
   }
   if (!error) return job;
   const auto verdict = policy_.on_no_job(*error, now());
-  if (verdict.decision == StreamPolicy::Decision::fatal) durability_lost(*error);
+  if (verdict.decision == StreamPolicy::Decision::fatal) alarms_.durability_lost(*error);
   report_write_disk(verdict.disk, error);
   sync_ended_->notify_all();  // if it was given up
   return nullptr;
@@ -447,20 +422,20 @@ void StreamLoop::wake_guardian() {
 void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync) {
   using Decision = StreamPolicy::Decision;
   std::vector<wal::SegmentName> finished;
-  const bool handed_over = !leading_;
+  const bool passed = !workers_.led();
   std::optional<Error> error;
   auto decision = Decision::go_on;
   std::chrono::nanoseconds duration{};
   {
     const Unlocked unlocked(*this);
     // Not before: who is woken while the mutex is held would only sleep again.
-    if (handed_over) followers_->notify_one();
+    if (passed) workers_.wake_one();
     const auto begin = now();
     decision = with_patience(sync, error, [&] { job->sync_data(); });
     duration = now() - begin;
     if (decision == Decision::go_on)
       decision = with_patience(sync, error, [&] { finished = job->publish(); });
-    if (decision == Decision::fatal) durability_lost(*error);
+    if (decision == Decision::fatal) alarms_.durability_lost(*error);
   }
   if (decision == Decision::abandon) give_up(std::move(job), sync, *error);
   const auto durable = state_.flush();
@@ -472,10 +447,20 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
-  if (!finished.empty() && hooks_.segments_finished) {
+  if (!finished.empty()) {
     const Unlocked unlocked(*this);
-    hooks_.segments_finished(finished);
+    report_finished(finished);
   }
+}
+
+/// The compressor is told last: that a segment is compressed is published after it is finished.
+void StreamLoop::report_finished(const std::vector<wal::SegmentName>& segments) {
+  const auto size = policy_.segment_size();
+  for (const auto& segment : segments) {
+    log_.debug("finished segment {}", segment);
+    feed_.publish(event::SegmentFinished{segment, size.start(segment.segno(size) + 1)});
+  }
+  if (compression_ != nullptr) compression_->add(segments);
 }
 
 /// Runs a part of a job, again while that finds no space and is to wait for it. Even a new name may
@@ -523,7 +508,7 @@ void StreamLoop::report_write_disk(StreamPolicy::DiskChange news,
         "(--slot) keeps the WAL that was not confirmed."));
   else
     log_.info("there is space again: archiving goes on at {}", state_.write());
-  if (hooks_.disk_full) hooks_.disk_full(news == StreamPolicy::DiskChange::full);
+  alarms_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 
 void StreamLoop::report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full) {
@@ -532,35 +517,14 @@ void StreamLoop::report_sync_disk(StreamPolicy::DiskChange news, const std::opti
     log_.error(*full);
   else
     log_.info("there is space again: archiving goes on");
-  if (hooks_.disk_full) hooks_.disk_full(news == StreamPolicy::DiskChange::full);
-}
-
-/// There is no way on from here.
-void StreamLoop::durability_lost(const Error& error) {
-  hooks_.durability_lost(error);
-  std::terminate();
-}
-
-/// Lets a follower lead; makes one if none is free. The caller goes on without the lead, and
-/// notifies a follower.
-void StreamLoop::hand_over() {
-  if (over_) return;
-  ++term_;
-  leading_ = false;
-  if (idle_followers_ == 0 && threads_.size() < kMaxSyncs + 1) {
-    try {
-      start_worker();
-    } catch (const std::system_error& error) {
-      // The machine has no thread left for us. Then whoever is done first leads.
-      log_.debug("could not start a thread: {}", error.what());
-    }
-  }
+  alarms_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 
 void StreamLoop::wait_for_events() {
   const auto rest = policy_.next_wait(pending(), now());
   if (rest.reads) stream_.gather(rest.gather);
-  const short interest = static_cast<short>((rest.hears ? POLLIN : 0) | (unsent_ ? POLLOUT : 0));
+  const short interest =
+      static_cast<short>((rest.hears ? POLLIN : 0) | (statuses_.unsent() ? POLLOUT : 0));
   std::array<pollfd, 2> fds{
       {{leader_wake_->fd(), POLLIN, 0}, {interest ? stream_.socket() : -1, interest, 0}}};
   leader_needs_syncs_ = rest.needs_sync;
@@ -570,46 +534,15 @@ void StreamLoop::wait_for_events() {
   }
   leader_needs_syncs_ = false;
   if (fds[0].revents != 0) leader_wake_->clear();
-  if (over_) return;
+  if (workers_.over()) return;
   guarded([&] {
-    if (unsent_ && fds[1].revents != 0) unsent_ = !stream_.flush();
+    if (statuses_.unsent() && fds[1].revents != 0) statuses_.flush();
     if (policy_.on_waited(rest, fds[1].revents != 0)) stream_.receive();
   });
 }
 
 void StreamLoop::send_due_status() {
-  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
-  hear_others();
-  const auto needs = state_.take_feedback();
-  const auto status = state_.take_status(now());
-  if (!needs && !status) return;
-  if (needs) stream_.send(*needs);
-  if (status) stream_.send(*status);
-  unsent_ = !stream_.flush();
-  if (unsent_) wake_leader();
-  if (status) on_reported(*status);
-}
-
-void StreamLoop::hear_others() {
-  const auto has_news = [](const auto* from, std::uint64_t& heard) {
-    if (from == nullptr) return false;
-    const auto version = from->version();
-    return std::exchange(heard, version) != version;
-  };
-  if (has_news(hooks_.downstream, heard_downstream_))
-    state_.on_downstream(hooks_.downstream->get());
-  if (has_news(hooks_.store, heard_store_)) state_.on_store(hooks_.store->get());
-}
-
-void StreamLoop::on_reported(const wire::StandbyStatus& status) {
-  if (status.flush > confirmed_) {
-    confirmed_ = status.flush;
-    feed_.publish(event::Confirmed{state_.timeline(), confirmed_});
-  }
-  if (state_.leaves_without_store() && !std::exchange(told_leaving_, true))
-    log_.warning(
-        "the server shuts down, and would wait for the store: it is let go. What the store has "
-        "not got is durable here, and the slot keeps it there");
+  if (statuses_.send_due()) wake_leader();
 }
 
 /// The mutex is free while it sleeps.
@@ -635,14 +568,13 @@ void StreamLoop::guarded(Function&& function) {
 /// The stream ends with this error; what was received before is still made durable.
 void StreamLoop::fail(const Error& error) {
   const auto what = policy_.fail(error);
-  if (what == StreamPolicy::Decision::fatal) durability_lost(error);
+  if (what == StreamPolicy::Decision::fatal) alarms_.durability_lost(error);
   if (what == StreamPolicy::Decision::fail) wake_leader();
 }
 
 void StreamLoop::finish_if_done() {
-  if (over_ || !state_.finished()) return;
-  over_ = true;
-  followers_->notify_all();
+  if (workers_.over() || !state_.finished()) return;
+  workers_.end();
   guardian_wake_->raise();
 }
 

@@ -10,14 +10,20 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "net/wake.h"
+#include "receive/alarms.h"
+#include "receive/compression.h"
 #include "receive/downstream.h"
 #include "receive/feed.h"
 #include "receive/intake.h"
 #include "receive/machine.h"
 #include "receive/server.h"
+#include "receive/shutdown_watch.h"
+#include "receive/spare.h"
+#include "receive/status_sender.h"
 #include "receive/store_words.h"
 #include "receive/stream_policy.h"
 #include "receive/stream_state.h"
+#include "receive/workers.h"
 #include "wire/copy_messages.h"
 
 namespace weir::receive {
@@ -38,37 +44,19 @@ namespace weir::receive {
 ///
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
 /// outside of it. The writer and the intake belong to the leader. Every private function is called
-/// with the mutex held, and returns with it held (but work(), which takes it, with_patience(),
-/// report_sync_disk() and durability_lost()); where it is free meanwhile, an Unlocked stands in the
-/// function.
+/// with the mutex held, and returns with it held (but work(), which takes it, part(),
+/// with_patience(), report_sync_disk() and report_finished()); where it is free meanwhile, an
+/// Unlocked stands in the function.
 class StreamLoop {
  public:
+  /// What is done at one moment of the stream.
   struct Hooks {
-    /// Segments that just got their final names; any thread, no lock held. Must not block.
-    std::function<void(const std::vector<wal::SegmentName>&)> segments_finished;
-    /// WAL came, for the first time in this stream; no lock held. Must not block.
+    /// WAL came, for the first time in this stream; called by the leader before that is checked, no
+    /// lock held. Must not block.
     std::function<void()> first_wal;
     /// Called by the leader before the first WAL is written, and again if it throws; no lock held.
     /// It may wait for the disk, and what it throws counts as an error of writing.
     std::function<void()> before_writing;
-    /// The position lies well inside a segment and no spare is ready; the lock is held. Must not
-    /// block.
-    std::function<void()> want_spare;
-    /// What was written cannot be made durable: must end the process without returning (P6). Any
-    /// thread.
-    std::function<void(const Error&)> durability_lost;
-    /// Once true, nothing is sent to the server any more.
-    const std::atomic<bool>* mute = nullptr;
-    /// Whose word is passed on; nullptr: there is nobody downstream.
-    Downstream* downstream = nullptr;
-    /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
-    StoreWords* store = nullptr;
-    /// Called by the guardian every few seconds while the disk is stuck and the stream would not
-    /// tell that the server shuts down, and with false when that is over; the lock is held: must
-    /// not block. True if the server shuts down.
-    std::function<bool(bool wanted)> server_shuts_down;
-    /// Disk full began or ended; any thread.
-    std::function<void(bool full)> disk_full;
   };
   /// All of it outlives the loop.
   struct Parts {
@@ -77,10 +65,19 @@ class StreamLoop {
     StreamPolicy& policy;
     archive::SegmentWriter& writer;
     Intake& intake;
+    Spare& spare;
+    ShutdownWatch& shutdown_watch;
     Machine& machine;
     const net::Wake& stop;
     Feed& feed;
+    Alarms& alarms;
     Log& log;
+    /// Whom finished segments are handed to; nullptr: nobody.
+    CompressionThread* compression;
+    /// Whose word is passed on; nullptr: there is nobody downstream.
+    Downstream* downstream;
+    /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
+    StoreWords* store;
   };
 
   StreamLoop(const Parts& parts, Hooks hooks);
@@ -102,12 +99,9 @@ class StreamLoop {
  private:
   using Lock = Threads::Lock;
   class Unlocked;
-  template <typename Word>
-  class Listening;
 
   [[nodiscard]] Time now() { return machine_.now(); }
   void part();
-  void start_worker();
   void guard();
   void report_progress();
   void release_memory();
@@ -118,7 +112,7 @@ class StreamLoop {
   void let_go_of_a_leaving_server();
   void wake_guardian();
   void work();
-  void lead(std::uint64_t term);
+  void lead(Workers::Term term);
   void let_guardian_in();
   bool take_turn();
   bool take_message();
@@ -126,7 +120,7 @@ class StreamLoop {
   void leave_behind_a_record(wal::Lsn begin);
   [[nodiscard]] StreamPolicy::Pending pending() const;
   void write_pending();
-  bool sync_if_due(bool idle, std::uint64_t term);
+  bool sync_if_due(bool idle, Workers::Term term);
   std::unique_ptr<archive::SyncJob> take_sync_job();
   void sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync);
   template <typename Function>
@@ -136,12 +130,9 @@ class StreamLoop {
                const Error& full);
   void report_write_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
   void report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
-  [[noreturn]] void durability_lost(const Error& error);
+  void report_finished(const std::vector<wal::SegmentName>& segments);
   void wait_for_events();
-  void hand_over();
   void send_due_status();
-  void hear_others();
-  void on_reported(const wire::StandbyStatus& status);
   void fail(const Error& error);
   void finish_if_done();
   void wake_leader();
@@ -155,30 +146,25 @@ class StreamLoop {
   StreamPolicy& policy_;
   archive::SegmentWriter& writer_;
   Intake& intake_;
+  Spare& spare_;
+  ShutdownWatch& shutdown_watch_;
   Machine& machine_;
   const net::Wake& stop_;
   Feed& feed_;
+  Alarms& alarms_;
   Log& log_;
+  CompressionThread* const compression_;
   Hooks hooks_;
 
   const std::unique_ptr<Threads::Mutex> mutex_;
-  const std::unique_ptr<Threads::Condition> followers_;  ///< leadership is free, or all is over
   const std::unique_ptr<Threads::Condition> sync_ended_;
   const std::unique_ptr<WakeUp> leader_wake_;
   const std::unique_ptr<WakeUp> guardian_wake_;
-  std::vector<std::unique_ptr<Threads::Thread>> threads_;
+  StatusSender statuses_;
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in
-  bool leading_ = false;
-  std::uint64_t term_ = 0;  ///< counts leaders; a leader whose term is over must not lead
-  std::size_t idle_followers_ = 0;
   bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
-  bool unsent_ = false;              ///< libpq still holds output that the socket did not take
-  bool over_ = false;
-  std::uint64_t heard_downstream_ = 0;  ///< Downstream::version()
-  std::uint64_t heard_store_ = 0;       ///< likewise
-  wal::Lsn confirmed_;                  ///< as it was published
-  bool told_leaving_ = false;           ///< that the server leaves without the store
+  Workers workers_;                  ///< the last: its threads use all of this
 };
 
 }  // namespace weir::receive

@@ -49,6 +49,8 @@ class StreamPolicy {
   };
 
   StreamPolicy(const Options& options, StreamState& state);
+  /// Never changes; any thread.
+  [[nodiscard]] wal::SegmentSize segment_size() const { return options_.segment_size; }
 
   // --- What comes from the operator and the server -----------------------------------------------
 

@@ -7,10 +7,6 @@
 #include "archive/compress.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
-#include "receive/first_wal.h"
-#include "receive/intake.h"
-#include "receive/shutdown_watch.h"
-#include "receive/spare.h"
 #include "wal/page.h"
 
 namespace weir::receive {
@@ -95,13 +91,7 @@ StreamOutcome Streaming::run(const step::Stream& step, const Partners& partners)
 
 StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partners) {
   auto& server = partners.server;
-  archive::SegmentWriter writer(
-      directory_,
-      {.segment_size = step.segment_size,
-       .replaceable = world_.inspection.wrong_sizes(),
-       .compression = quick_compression(partners.memory),
-       .largest_buffered = partners.memory.buffer_segments ? archive::kLargestBuffered : 0,
-       .threads = &machine_.threads()});
+  archive::SegmentWriter writer(directory_, writer_options(step, partners.memory));
   writer.begin(step.timeline, step.start, step.open);
   prepare_first_segment(step, writer);
   auto verifier = verifier_for(step, server);
@@ -109,79 +99,86 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   Intake intake(verifier, writer);
 
   // What reads the archive comes before the server streams: from then on it wants answers.
-  auto kept_line = this->kept_line(step, partners);
   std::optional<FirstWal> first_wal;
-  if (kept_line)
-    if (const auto begin = *kept_line->history.begin_of(step.timeline);
-        begin.valid() && step.start <= begin)
-      intake.show_to(first_wal.emplace(begin));
+  auto line = kept_line(step, partners, intake, first_wal);
   const auto standby = world_.moves.role_of(server);
   const auto stream = server.start(options_.slot, step.start, step.timeline);
   holds_connection_ = true;
-  // A server answers that it streams, and then that it no longer has the WAL. That it streams is
-  // said when WAL has come, or where there is none yet that could be missing.
+
   bool announced = false;
-  const auto streams = [&] {
+  StreamLoop::Hooks hooks;
+  hooks.first_wal = [&] {
     announced = true;
     announce(step, partners);
   };
-  if (world_.habits.believes_that_it_streams() || step.server_end <= step.start) streams();
-
-  StreamState stream_state(state_options(step, partners), step.timeline, step.start,
-                           machine_.now());
-  StreamPolicy policy({.on_disk_full = options_.on_disk_full,
-                       .one_segment_at_a_time = world_.habits.one_segment_at_a_time(),
-                       .segment_size = step.segment_size,
-                       .endpos = options_.endpos,
-                       .silence_limit = options_.silence_limit,
-                       .longest_pause = longest_pause_,
-                       .progress_interval = environment_.progress_interval},
-                      stream_state);
-  Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());
-  auto loop_hooks = hooks(partners);
-  loop_hooks.want_spare = [&spare] { spare.prepare(); };
-  if (!announced) loop_hooks.first_wal = streams;
+  // A server answers that it streams, and then that it no longer has the WAL. That it streams is
+  // said when WAL has come, or where there is none yet that could be missing.
+  if (world_.habits.believes_that_it_streams() || step.server_end <= step.start)
+    std::exchange(hooks.first_wal, {})();
   // A start must not take what comes now for the far side of a hole. Not here: it may wait for
   // the disk, and the server is answered by the loop.
   if (!step.void_losses.empty())
-    loop_hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
+    hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
+
+  Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());
   ShutdownWatch shutdown_watch(server.shutdown_probe(), machine_.threads(), log_);
-  loop_hooks.server_shuts_down = [&](bool wanted) { return shutdown_watch.shuts_down(wanted); };
-  StreamLoop loop({.stream = *stream,
-                   .state = stream_state,
-                   .policy = policy,
-                   .writer = writer,
-                   .intake = intake,
-                   .machine = machine_,
-                   .stop = environment_.stop,
-                   .feed = feed_,
-                   .log = log_},
-                  std::move(loop_hooks));
-  auto outcome = [&] {
-    const LiveStatus live(feed_, environment_.board, loop);
-    const KeptLine kept(partners.slot_keeper);
-    if (kept_line) {
-      kept_line->records_end = [&intake] { return intake.records_end(); };
-      if (first_wal) kept_line->first_of_timeline = [&first_wal] { return first_wal->so_far(); };
-      partners.slot_keeper->begin_line(std::move(*kept_line));
-    }
-    const auto watch = watch_for_preferred(step, partners, standby, loop);
-    const auto secrets_watch = world_.secrets.watch(server, [&loop] { loop.leave(); });
-    return loop.run();
-  }();
-  longest_pause_ = policy.longest_pause();
+  auto outcome = carry(step, partners,
+                       {.stream = *stream,
+                        .writer = writer,
+                        .intake = intake,
+                        .spare = spare,
+                        .shutdown_watch = shutdown_watch,
+                        .hooks = std::move(hooks),
+                        .line = std::move(line),
+                        .standby = standby});
   if (ended_by_server(outcome)) holds_connection_ = false;
   spare.stop();
   writer.end();
-  if (outcome.how == StreamOutcome::How::stopped)
-    feed_.publish(event::Stopped{step.timeline, outcome.reached, environment_.stop.raised()});
-  note_unfinished(step, outcome);
-  if (outcome.how == StreamOutcome::How::timeline_ended)
-    feed_.publish(event::TimelineSwitched{outcome.next->timeline, outcome.next->switchpoint});
+  publish_end(step, outcome);
   if (announced)
     log_.info("stopped streaming timeline {} at {}; all of it is durable", step.timeline,
               outcome.reached);
   return outcome;
+}
+
+/// Runs the loop, and what goes along with it.
+StreamOutcome Streaming::carry(const step::Stream& step, const Partners& partners,
+                               Carriers carriers) {
+  StreamState state(state_options(step, partners), step.timeline, step.start, machine_.now());
+  StreamPolicy policy(policy_options(step), state);
+  StreamLoop loop({.stream = carriers.stream,
+                   .state = state,
+                   .policy = policy,
+                   .writer = carriers.writer,
+                   .intake = carriers.intake,
+                   .spare = carriers.spare,
+                   .shutdown_watch = carriers.shutdown_watch,
+                   .machine = machine_,
+                   .stop = environment_.stop,
+                   .feed = feed_,
+                   .alarms = world_.alarms,
+                   .log = log_,
+                   .compression = partners.compression,
+                   .downstream = environment_.downstream,
+                   .store = environment_.store},
+                  std::move(carriers.hooks));
+  const LiveStatus live(feed_, environment_.board, loop);
+  const KeptLine kept(partners.slot_keeper);
+  if (carriers.line) partners.slot_keeper->begin_line(std::move(*carriers.line));
+  const auto watch = watch_for_preferred(step, partners, carriers.standby, loop);
+  const auto secrets_watch = world_.secrets.watch(partners.server, [&loop] { loop.leave(); });
+  auto outcome = loop.run();
+  longest_pause_ = policy.longest_pause();
+  return outcome;
+}
+
+archive::SegmentWriter::Options Streaming::writer_options(const step::Stream& step,
+                                                          const MemoryPlan& memory) const {
+  return {.segment_size = step.segment_size,
+          .replaceable = world_.inspection.wrong_sizes(),
+          .compression = quick_compression(memory),
+          .largest_buffered = memory.buffer_segments ? archive::kLargestBuffered : 0,
+          .threads = &machine_.threads()};
 }
 
 /// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
@@ -249,9 +246,21 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .catch_up_bytes = environment_.scale.catch_up_bytes};
 }
 
-/// What the slots of the other servers are kept up with; nullopt: none are.
+StreamPolicy::Options Streaming::policy_options(const step::Stream& step) const {
+  return {.on_disk_full = options_.on_disk_full,
+          .one_segment_at_a_time = world_.habits.one_segment_at_a_time(),
+          .segment_size = step.segment_size,
+          .endpos = options_.endpos,
+          .silence_limit = options_.silence_limit,
+          .longest_pause = longest_pause_,
+          .progress_interval = environment_.progress_interval};
+}
+
+/// What the slots of the other servers are kept up with; nullopt: none are. It asks `intake`, and
+/// `begins` if that is set: the first WAL of the timeline, where the stream has it.
 std::optional<SlotKeeper::Line> Streaming::kept_line(const step::Stream& step,
-                                                     const Partners& partners) {
+                                                     const Partners& partners, Intake& intake,
+                                                     std::optional<FirstWal>& begins) {
   if (partners.slot_keeper == nullptr) return std::nullopt;
   auto history = std::optional(wal::TimelineHistory(1));
   if (step.timeline > 1) {
@@ -272,33 +281,18 @@ std::optional<SlotKeeper::Line> Streaming::kept_line(const step::Stream& step,
     return std::nullopt;
   }
   auto first_wal = world_.inspection.first_wal_before(*history, step.start, step.segment_size);
-  return SlotKeeper::Line{.host = partners.server.host_index(),
-                          .system_identifier = step.system_identifier,
-                          .segment_size = step.segment_size,
-                          .history = *history,
-                          .start = step.start,
-                          .first_wal = std::move(first_wal),
-                          .records_end = {},
-                          .first_of_timeline = {}};
-}
-
-StreamLoop::Hooks Streaming::hooks(const Partners& partners) {
-  StreamLoop::Hooks hooks;
-  hooks.segments_finished =
-      [this, size = partners.parameters.segment_size,
-       compression = partners.compression](const std::vector<wal::SegmentName>& segments) {
-        for (const auto& segment : segments) {
-          log_.debug("finished segment {}", segment);
-          feed_.publish(event::SegmentFinished{segment, size.start(segment.segno(size) + 1)});
-        }
-        if (compression != nullptr) compression->add(segments);
-      };
-  hooks.durability_lost = world_.alarms.durability_lost_hook();
-  hooks.mute = &world_.alarms.mute();
-  hooks.downstream = environment_.downstream;
-  hooks.store = environment_.store;
-  hooks.disk_full = [this](bool full) { world_.alarms.disk_full(full); };
-  return hooks;
+  if (const auto begin = *history->begin_of(step.timeline); begin.valid() && step.start <= begin)
+    intake.show_to(begins.emplace(begin));
+  SlotKeeper::Line line{.host = partners.server.host_index(),
+                        .system_identifier = step.system_identifier,
+                        .segment_size = step.segment_size,
+                        .history = *history,
+                        .start = step.start,
+                        .first_wal = std::move(first_wal),
+                        .records_end = [&intake] { return intake.records_end(); },
+                        .first_of_timeline = {}};
+  if (begins) line.first_of_timeline = [&begins] { return begins->so_far(); };
+  return line;
 }
 
 std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& step,
@@ -326,6 +320,14 @@ void Streaming::announce(const step::Stream& step, const Partners& partners) {
   world_.alarms.disk_full(false);
   if (partners.slot_guard != nullptr) partners.slot_guard->expect(true);
   feed_.publish(event::Streaming{step.timeline, step.start});
+}
+
+void Streaming::publish_end(const step::Stream& step, const StreamOutcome& outcome) {
+  if (outcome.how == StreamOutcome::How::stopped)
+    feed_.publish(event::Stopped{step.timeline, outcome.reached, environment_.stop.raised()});
+  note_unfinished(step, outcome);
+  if (outcome.how == StreamOutcome::How::timeline_ended)
+    feed_.publish(event::TimelineSwitched{outcome.next->timeline, outcome.next->switchpoint});
 }
 
 void Streaming::note_unfinished(const step::Stream& step, const StreamOutcome& outcome) {

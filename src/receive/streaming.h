@@ -10,15 +10,19 @@
 #include "receive/alarms.h"
 #include "receive/compression.h"
 #include "receive/connection_secrets.h"
+#include "receive/first_wal.h"
 #include "receive/habits.h"
 #include "receive/inspection.h"
+#include "receive/intake.h"
 #include "receive/memory_plan.h"
 #include "receive/preferred_moves.h"
 #include "receive/server.h"
 #include "receive/session.h"
 #include "receive/session_state.h"
+#include "receive/shutdown_watch.h"
 #include "receive/slot_guard.h"
 #include "receive/slot_keeper.h"
+#include "receive/spare.h"
 #include "receive/stream_loop.h"
 #include "wal/record_verifier.h"
 
@@ -70,21 +74,39 @@ class Streaming {
   void compress_unfinished();
 
  private:
+  /// What takes part in one stream and is there before the loop.
+  struct Carriers {
+    WalStream& stream;
+    archive::SegmentWriter& writer;
+    Intake& intake;
+    Spare& spare;
+    ShutdownWatch& shutdown_watch;
+    StreamLoop::Hooks hooks;
+    std::optional<SlotKeeper::Line> line;  ///< nullopt: no slots are kept on other servers
+    std::optional<bool> standby;           ///< the server's role; nullopt: it is not known
+  };
+
   [[nodiscard]] StreamOutcome stream(const step::Stream& step, const Partners& partners);
+  [[nodiscard]] StreamOutcome carry(const step::Stream& step, const Partners& partners,
+                                    Carriers carriers);
+  [[nodiscard]] archive::SegmentWriter::Options writer_options(const step::Stream& step,
+                                                               const MemoryPlan& memory) const;
   [[nodiscard]] codec::Compression quick_compression(const MemoryPlan& memory) const;
   void prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer);
   [[nodiscard]] wal::RecordVerifier verifier_for(const step::Stream& step, const Server& server);
   [[nodiscard]] StreamState::Options state_options(const step::Stream& step,
                                                    const Partners& partners) const;
+  [[nodiscard]] StreamPolicy::Options policy_options(const step::Stream& step) const;
   [[nodiscard]] std::optional<SlotKeeper::Line> kept_line(const step::Stream& step,
-                                                          const Partners& partners);
-  [[nodiscard]] StreamLoop::Hooks hooks(const Partners& partners);
+                                                          const Partners& partners, Intake& intake,
+                                                          std::optional<FirstWal>& begins);
   [[nodiscard]] std::unique_ptr<PreferWatch> watch_for_preferred(const step::Stream& step,
                                                                  const Partners& partners,
                                                                  std::optional<bool> standby,
                                                                  StreamLoop& loop);
   void announce(const step::Stream& step, const Partners& partners);
   void warn_of_unchecked(int major);
+  void publish_end(const step::Stream& step, const StreamOutcome& outcome);
   void note_unfinished(const step::Stream& step, const StreamOutcome& outcome);
 
   const World world_;

@@ -321,10 +321,10 @@ PLANTS = [
 """),
     # --- P8, P13 ---
     ("status_waits_for_disk", "receive/stream_loop.cc",
-     """  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
+     """  if (statuses_.send_due()) wake_leader();
 """,
-     """  if (policy_.failed() || (hooks_.mute && *hooks_.mute)) return;
-  if (PLANTED(status_waits_for_disk) && policy_.waits_for_disk()) return;
+     """  if (PLANTED(status_waits_for_disk) && policy_.waits_for_disk()) return;
+  if (statuses_.send_due()) wake_leader();
 """),
     ("reads_without_bound", "receive/stream_state.cc",
      """  return !stopping_ && !discarding_ && received_ - flush_ < limit;""",
