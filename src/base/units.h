@@ -17,6 +17,8 @@ namespace weir {
 
 /// "1.5 GB", "16 MB", "512 B": powers of 1024, PostgreSQL's unit names.
 [[nodiscard]] std::string format_size(std::uint64_t bytes);
+/// "1 segment", "3 segments": nouns whose plural ends with an s.
+[[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
 /// "250 ms", "12.3 s", "4 min 10 s", "3 h 5 min", "2 d 4 h".
 [[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
 /// "2026-11-20 10:00:00.123 UTC"

@@ -62,12 +62,10 @@ std::vector<Loss> find_all(io::Directory& directory) {
 
 std::string line(const Loss& loss) {
   const bool hole = loss.kind == Loss::Kind::hole;
-  auto text = fmt::format(
-      "{}: {} from {} to {} on timeline {}{}", loss.id(),
-      hole ? "WAL is missing" : "lost by a failover, here it is:", loss.begin, loss.end,
-      loss.timeline,
-      loss.commits ? fmt::format(", {} commit{}", *loss.commits, *loss.commits == 1 ? "" : "s")
-                   : std::string());
+  auto text =
+      fmt::format("{}: {} from {} to {} on timeline {}{}", loss.id(),
+                  hole ? "WAL is missing" : "lost by a failover, here it is:", loss.begin, loss.end,
+                  loss.timeline, loss.commits ? ", " + counted(*loss.commits, "commit") : "");
   if (loss.complaint) text += fmt::format(" ({})", *loss.complaint);
   if (loss.acknowledged)
     text += fmt::format("; acknowledged by {} at {}{}{}", loss.acknowledged->who,

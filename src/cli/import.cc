@@ -89,8 +89,8 @@ void tell_left_out(const std::vector<importing::LeftOut>& left_out, bool verbose
       fmt::print(stderr, "pgweir: and {} more: {} (--verbose names them)\n", times - kNamed, what);
 }
 
-std::string counted(std::size_t count, std::string_view what) {
-  return fmt::format("{} file{} {}", count, count == 1 ? "" : "s", what);
+std::string files(std::size_t count, std::string_view what) {
+  return fmt::format("{} {}", counted(count, "file"), what);
 }
 
 int import_command(const Arguments& arguments) {
@@ -127,8 +127,8 @@ int import_command(const Arguments& arguments) {
                         each.replaced ? ", in place of a damaged one" : ""));
   tell_left_out(result.left_out, arguments.has(kVerbose));
   print(fmt::format("{}, {}\n",
-                    counted(result.came.size(), options.dry_run ? "would come in" : "came in"),
-                    counted(result.present, "of which the archive has the same")));
+                    files(result.came.size(), options.dry_run ? "would come in" : "came in"),
+                    files(result.present, "of which the archive has the same")));
   for (const auto& id : result.closed)
     print(fmt::format("{}: {}\n", options.dry_run ? "would close" : "closed", id));
   for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));

@@ -27,6 +27,7 @@
 #include "io/small_file.h"
 #include "metrics/exporter.h"
 #include "status/check.h"
+#include "status/json.h"
 #include "status/only_stored.h"
 #include "status/report.h"
 #include "status/text.h"

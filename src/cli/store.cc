@@ -59,7 +59,7 @@ Error expected(const std::string& what) {
 }
 
 std::string files(std::size_t segments, std::size_t histories) {
-  std::string text = fmt::format("{} segment{}", segments, segments == 1 ? "" : "s");
+  auto text = counted(segments, "segment");
   if (histories > 0)
     text += fmt::format(" and {} histor{}", histories, histories == 1 ? "y" : "ies");
   return text;

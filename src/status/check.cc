@@ -64,9 +64,8 @@ std::string plain(std::string_view text) {
 std::string waiting_text(const ReceiverFacts::Store& store) {
   if (store.pending_segments == 0) return {};
   return fmt::format(
-      " ({} segment{} wait{}, {}{})", store.pending_segments,
-      store.pending_segments == 1 ? "" : "s", store.pending_segments == 1 ? "s" : "",
-      format_size(store.pending_bytes),
+      " ({} wait{}, {}{})", counted(store.pending_segments, "segment"),
+      store.pending_segments == 1 ? "s" : "", format_size(store.pending_bytes),
       store.oldest ? ", the oldest for " + format_duration(*store.oldest) : std::string());
 }
 
@@ -239,17 +238,14 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   };
   for (const auto& hole : report.holes)
     add(hole.acknowledged ? Level::ok : Level::critical,
-        fmt::format("{} segment{} missing from {} to {} (timeline {}{})", hole.segments,
-                    hole.segments == 1 ? "" : "s", hole.from, hole.to, hole.timeline,
-                    known(hole.acknowledged)),
+        fmt::format("{} missing from {} to {} (timeline {}{})", counted(hole.segments, "segment"),
+                    hole.from, hole.to, hole.timeline, known(hole.acknowledged)),
         Topic::hole);
   for (const auto& loss : report.lost_branches)
     add(loss.acknowledged ? Level::ok : Level::critical,
         fmt::format("a failover lost {} from {} to {} of timeline {}{}{}",
                     format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
-                    loss.commits ? fmt::format(" with {} commit{}", *loss.commits,
-                                               *loss.commits == 1 ? "" : "s")
-                                 : std::string(),
+                    loss.commits ? " with " + counted(*loss.commits, "commit") : "",
                     known(loss.acknowledged)),
         Topic::lost_branch);
   for (const auto& each : report.unvouched)

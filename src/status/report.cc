@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/json_fields.h"
 #include "io/posix_directory.h"
+#include "status/json_words.h"
 #include "status/only_stored.h"
 
 namespace weir::status {
@@ -292,9 +293,8 @@ std::vector<ReceiverFacts::Certificate> relay_certificates(const StatusReport& r
 }
 
 std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
-  if (!report.receiver) return std::nullopt;
-  const auto json = Json::parse(*report.receiver, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
+  const auto json = receiver_json(report);
+  if (json.is_null()) return std::nullopt;
   const auto text = [&](const char* key) { return text_in(json, key); };
   ReceiverFacts facts{text("state"),
                       text("server"),

@@ -67,7 +67,7 @@ std::string clients_text(const Json& clients) {
     if (client.is_object()) sorted.push_back(client);
   std::stable_sort(sorted.begin(), sorted.end(),
                    [](const Json& a, const Json& b) { return behind(a) > behind(b); });
-  auto text = fmt::format("  serves {} client{}:\n", sorted.size(), sorted.size() == 1 ? "" : "s");
+  auto text = fmt::format("  serves {}:\n", counted(sorted.size(), "client"));
   for (const auto& client : sorted) text += client_text(client);
   return text;
 }

@@ -82,16 +82,16 @@ std::string store_text(const StoreSide& side) {
   }
   text += side.ends.empty() ? "no WAL is there\n" : "\n";
   for (const auto& end : side.ends)
-    text += fmt::format("  timeline {}: {} segment{}, {}, {} to {}\n", end.timeline, end.segments,
-                        end.segments == 1 ? "" : "s", format_size(end.bytes), end.first, end.last);
+    text +=
+        fmt::format("  timeline {}: {}, {}, {} to {}\n", end.timeline,
+                    counted(end.segments, "segment"), format_size(end.bytes), end.first, end.last);
   if (side.manifest) {
     for (const auto& line : side.manifest->coverage)
       text += fmt::format("  timeline {}: {} to {} by the manifests{}\n", line.timeline, line.from,
                           line.to, line.commit ? ", last commit " + line.commit->to_string() : "");
     for (const auto& chain : side.manifest->chains)
       text += fmt::format(
-          "  manifest {}: {} line{}, {}; head {}\n", chain.id, chain.lines,
-          chain.lines == 1 ? "" : "s",
+          "  manifest {}: {}, {}; head {}\n", chain.id, counted(chain.lines, "line"),
           chain.signed_by.empty() ? "not signed" : "signed by key " + chain.signed_by, chain.head);
     if (side.manifest->not_compared > 0)
       text += fmt::format("  {} segments are present, not compared\n", side.manifest->not_compared);
@@ -99,8 +99,8 @@ std::string store_text(const StoreSide& side) {
   }
   for (const auto& name : side.open) text += fmt::format("  open: {}\n", name);
   if (side.pending_segments > 0)
-    text += fmt::format("  {} segment{} ({}) behind, from {} on, {} old\n", side.pending_segments,
-                        side.pending_segments == 1 ? "" : "s", format_size(side.pending_bytes),
+    text += fmt::format("  {} ({}) behind, from {} on, {} old\n",
+                        counted(side.pending_segments, "segment"), format_size(side.pending_bytes),
                         side.oldest_pending,
                         format_duration(side.oldest_pending_age.value_or(std::chrono::seconds(0))));
   if (side.pending_histories > 0)

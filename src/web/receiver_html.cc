@@ -10,6 +10,7 @@
 
 #include "base/json_fields.h"
 #include "base/units.h"
+#include "status/json_words.h"
 #include "web/html.h"
 #include "web/words.h"
 
@@ -18,18 +19,7 @@ namespace weir::web {
 namespace {
 
 using Json = nlohmann::json;
-
-Json receiver_of(const Facts& facts) {
-  if (!facts.report.receiver) return nullptr;
-  auto json = Json::parse(*facts.report.receiver, nullptr, false);
-  return json.is_object() ? json : Json(nullptr);
-}
-
-std::string word_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) return {};
-  return found->is_string() ? found->get<std::string>() : found->dump();
-}
+using status::text_of;
 
 std::string size_of(const Json& json, const char* key) {
   const auto bytes = number_in(json, key);
@@ -49,10 +39,10 @@ std::string fact(std::string_view term, const std::string& html) {
 }
 
 std::string slot_html(const Facts& facts, const Json& receiver) {
-  const auto name = word_of(receiver, "slot");
+  const auto name = text_of(receiver, "slot");
   if (name.empty()) return {};
   auto html = escaped(name);
-  if (const auto status = word_of(receiver, "slot_wal_status"); !status.empty())
+  if (const auto status = text_of(receiver, "slot_wal_status"); !status.empty())
     html += fmt::format(", {}", escaped(status));
   if (const auto retained = size_of(receiver, "slot_retained_bytes"); !retained.empty())
     html += fmt::format(", keeps {}", retained);
@@ -67,7 +57,7 @@ std::string slot_html(const Facts& facts, const Json& receiver) {
 
 /// What `key` says, behind `words`; nothing if it says nothing.
 std::string said(const Json& json, std::string_view words, const char* key) {
-  const auto text = word_of(json, key);
+  const auto text = text_of(json, key);
   return text.empty() ? std::string() : std::string(words) + escaped(text);
 }
 
@@ -76,16 +66,16 @@ std::string store_html(const Json& receiver) {
   const auto store = receiver.find("store");
   if (store == receiver.end() || !store->is_object()) return {};
   const auto waits = number_in(*store, "pending_segments").value_or(0);
-  auto html = escaped(word_of(*store, "store"));
+  auto html = escaped(text_of(*store, "store"));
   html += waits == 0
               ? std::string(": has all that is finished")
               : fmt::format(": {} segments wait, {}", waits, size_of(*store, "pending_bytes"));
   if (const auto age = number_in(*store, "oldest_pending_seconds"); waits > 0 && age)
     html += fmt::format(", the oldest for {}",
                         format_duration(std::chrono::seconds(static_cast<std::int64_t>(*age))));
-  if (const auto sent = word_of(*store, "sent_to"); !sent.empty())
+  if (const auto sent = text_of(*store, "sent_to"); !sent.empty())
     html += fmt::format("<br>sent up to {}", escaped(sent));
-  if (const auto error = word_of(*store, "last_error"); !error.empty()) {
+  if (const auto error = text_of(*store, "last_error"); !error.empty()) {
     const bool person = store->value("needs_person", Json(false)) == Json(true);
     html += fmt::format("<br>{} {}{}",
                         badge_html(person ? status::Level::critical : status::Level::warning),
@@ -108,7 +98,7 @@ std::string certificates_html(const Json& receiver) {
   };
   add(said(*shown, "our own until ", "client_expires"));
   add(said(*shown, "the server's until ", "server_expires"));
-  if (const auto problem = word_of(*shown, "problem"); !problem.empty())
+  if (const auto problem = text_of(*shown, "problem"); !problem.empty())
     add(badge_html(status::Level::warning) + " " + escaped(problem));
   return html;
 }
@@ -128,12 +118,12 @@ std::string row(const std::vector<std::string>& cells) {
 std::string client_row(const Json& client) {
   const auto position = [&](const char* lsn, const char* lag) {
     const auto time = milliseconds_of(client, lag);
-    return escaped(word_of(client, lsn)) + (time.empty() ? "" : " (" + time + ")");
+    return escaped(text_of(client, lsn)) + (time.empty() ? "" : " (" + time + ")");
   };
-  const auto slot = word_of(client, "slot_name");
-  return row({escaped(word_of(client, "application_name")),
-              escaped(word_of(client, "client_addr") + (slot.empty() ? "" : ", slot " + slot)),
-              escaped(word_of(client, "state")) + ", " + escaped(word_of(client, "sync_state")),
+  const auto slot = text_of(client, "slot_name");
+  return row({escaped(text_of(client, "application_name")),
+              escaped(text_of(client, "client_addr") + (slot.empty() ? "" : ", slot " + slot)),
+              escaped(text_of(client, "state")) + ", " + escaped(text_of(client, "sync_state")),
               size_of(client, "behind_bytes"), position("flush_lsn", "flush_lag_ms"),
               position("replay_lsn", "replay_lag_ms")});
 }
@@ -178,15 +168,15 @@ std::string receiver_html(const Facts& facts) {
   if (facts.report.receiver_error)
     return fmt::format("<p>{} {}</p>\n", badge_html(status::Level::critical),
                        escaped(*facts.report.receiver_error));
-  const auto receiver = receiver_of(facts);
+  const auto receiver = status::receiver_json(facts.report);
   if (receiver.is_null()) return "<p>No receiver runs.</p>\n";
   std::string html = "<dl class=\"facts\">\n";
-  html += fact("State", escaped(word_of(receiver, "state")) + " since " +
-                            escaped(word_of(receiver, "state_since").substr(0, 19)));
-  html += fact("Upstream", escaped(word_of(receiver, "server")));
-  if (const auto lsn = word_of(receiver, "flush_lsn"); !lsn.empty())
+  html += fact("State", escaped(text_of(receiver, "state")) + " since " +
+                            escaped(text_of(receiver, "state_since").substr(0, 19)));
+  html += fact("Upstream", escaped(text_of(receiver, "server")));
+  if (const auto lsn = text_of(receiver, "flush_lsn"); !lsn.empty())
     html += fact("Durable up to", fmt::format("{} on timeline {}", escaped(lsn),
-                                              escaped(word_of(receiver, "timeline"))));
+                                              escaped(text_of(receiver, "timeline"))));
   if (const auto lag = number_in(receiver, "lag_bytes"))
     html += fact("Behind the server", *lag == 0 ? "nothing: caught up" : format_size(*lag));
   if (const auto rate = size_of(receiver, "bytes_per_second"); !rate.empty())
@@ -202,15 +192,15 @@ std::string receiver_html(const Facts& facts) {
   if (const auto raw = number_in(receiver, "segments_to_compress"); raw && *raw > 0)
     html += fact("To compress", fmt::format("{} segments", *raw));
   html += fact("Free", format_size(facts.report.free_bytes));
-  if (const auto error = word_of(receiver, "last_error"); !error.empty())
+  if (const auto error = text_of(receiver, "last_error"); !error.empty())
     html += fact("Last error",
-                 fmt::format("{}: {}", escaped(word_of(receiver, "last_error_time").substr(0, 19)),
+                 fmt::format("{}: {}", escaped(text_of(receiver, "last_error_time").substr(0, 19)),
                              escaped(error)));
   return html + "</dl>\n";
 }
 
 std::string candidates_html(const Facts& facts) {
-  const auto receiver = receiver_of(facts);
+  const auto receiver = status::receiver_json(facts.report);
   const auto found = receiver.find("candidates");
   if (!receiver.is_object() || found == receiver.end() || !found->is_array()) return {};
   std::string rows;
@@ -218,23 +208,23 @@ std::string candidates_html(const Facts& facts) {
     if (!each.is_object()) continue;
     const auto covered = each.find("covered");
     const bool good = covered != each.end() && *covered == true;
-    rows += row({escaped(word_of(each, "host")),
+    rows += row({escaped(text_of(each, "host")),
                  badge_html(good ? status::Level::ok : status::Level::warning) +
                      (good ? " covered" : " not covered"),
-                 escaped(word_of(each, "slot_lsn")), escaped(word_of(each, "reason"))});
+                 escaped(text_of(each, "slot_lsn")), escaped(text_of(each, "reason"))});
   }
   return table({"host", "a failover to it", "its slot keeps WAL from", "why"}, rows);
 }
 
 std::string downstream_html(const Facts& facts) {
   std::string html;
-  const auto receiver = receiver_of(facts);
+  const auto receiver = status::receiver_json(facts.report);
   if (receiver.is_object() && receiver.contains("clients"))
     html += clients_html(receiver["clients"]);
   for (const auto& answer : facts.report.relays) {
     const auto relay = Json::parse(answer, nullptr, false);
     if (!relay.is_object()) continue;
-    html += fmt::format("<h3>pgweir serve, pid {}</h3>\n", escaped(word_of(relay, "pid")));
+    html += fmt::format("<h3>pgweir serve, pid {}</h3>\n", escaped(text_of(relay, "pid")));
     html += clients_html(relay.value("clients", Json()));
   }
   if (facts.report.slots.empty()) return html;

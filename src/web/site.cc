@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "status/text.h"
+#include "status/json.h"
 #include "web/assets.h"
 #include "web/guide.h"
 #include "web/html.h"

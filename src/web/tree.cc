@@ -43,8 +43,7 @@ std::string range_text(wal::Lsn from, wal::Lsn to) {
 }
 
 std::string segments_text(const SegnoRange& range) {
-  const auto count = range.end - range.begin;
-  return fmt::format("{} segment{}", count, count == 1 ? "" : "s");
+  return counted(range.end - range.begin, "segment");
 }
 
 std::optional<Scale> scale_of(const Report& report) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "status/check.h"
+#include "status/json.h"
 #include "status/picture.h"
 #include "status/text.h"
 #include "support/archive_builder.h"

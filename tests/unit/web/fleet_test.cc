@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "status/text.h"
+#include "status/json.h"
 #include "web/fleet_file.h"
 
 namespace weir::web::fleet_test {
