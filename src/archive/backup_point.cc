@@ -1,6 +1,7 @@
 #include "archive/backup_point.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "archive/backup_error.h"
@@ -115,6 +116,146 @@ std::optional<BackupHistoryName> parse_backup_history_name(std::string_view path
   return BackupHistoryName{*segment, *offset};
 }
 
+/// Reads a backup_label or a backup history file, line by line as they depend on each other.
+class LabelReader {
+ public:
+  LabelReader(std::string_view content, const std::string& file) : content_(content) {
+    point_.file = file;
+  }
+
+  BackupPoint read() {
+    require_single_lines();
+    read_start();
+    read_parent();
+    read_checkpoint();
+    read_end();
+    read_file_name();
+    return std::move(point_);
+  }
+
+ private:
+  [[nodiscard]] Error contradiction(std::string_view what, const std::string& one,
+                                    const std::string& other) const {
+    return backup_contradiction(point_.file, what, one, other);
+  }
+  [[nodiscard]] Error no_label(std::string_view what) const {
+    return no_backup_file(point_.file, fmt::format("no backup_label: it {}", what));
+  }
+
+  std::optional<wal::Lsn> take(std::string_view name, bool is_end) {
+    const auto text = field(content_, name);
+    if (!text) return std::nullopt;
+    const auto read = location(*text);
+    if (!read.lsn || !read.lsn->valid() || (read.has_file && !read.file))
+      throw no_label(fmt::format("has no valid {}", name)).with("found", *text);
+    if (read.file) point_.places.push_back({*read.lsn, *read.file, is_end});
+    return read.lsn;
+  }
+  [[nodiscard]] std::optional<wal::TimelineId> take_timeline(std::string_view name) const {
+    const auto text = field(content_, name);
+    if (!text) return std::nullopt;
+    const auto read = timeline(*text);
+    if (!read) throw no_label(fmt::format("has no valid {}", name)).with("found", *text);
+    return read;
+  }
+  void require_same_timeline(std::string_view line, std::optional<wal::TimelineId> told,
+                             std::string_view other, wal::SegmentName name) const {
+    if (told && *told != name.timeline())
+      throw contradiction(fmt::format("{} and {} are of two timelines", line, other),
+                          std::to_string(*told), name.to_string());
+  }
+
+  void require_single_lines() const {
+    for (const auto* const name :
+         {"START WAL LOCATION", "STOP WAL LOCATION", "CHECKPOINT LOCATION", "BACKUP METHOD",
+          "BACKUP FROM", "START TIMELINE", "STOP TIMELINE", "START TIME", "INCREMENTAL FROM LSN",
+          "INCREMENTAL FROM TLI"})
+      if (const auto times = count_of(content_, name); times > 1)
+        throw contradiction(fmt::format("{} is there {} times", name, times),
+                            std::string(*field(content_, name)), "another line");
+  }
+
+  void read_start() {
+    const auto start = take("START WAL LOCATION", false);
+    if (!start) throw no_label("has no valid START WAL LOCATION");
+    const auto file =
+        point_.places.empty() ? std::nullopt : std::optional(point_.places[0].segment);
+    // START TIMELINE is there since PostgreSQL 11.
+    const auto told = take_timeline("START TIMELINE");
+    if (!told && !file) throw no_label("has no valid START TIMELINE");
+    if (file)
+      require_same_timeline("START TIMELINE", told, "the file of START WAL LOCATION", *file);
+    require_possible(point_);
+    point_.timeline = told.value_or(file ? file->timeline() : 0);
+    point_.start = *start;
+    point_.from_standby = field(content_, "BACKUP FROM") == "standby";
+    if (const auto began = field(content_, "START TIME")) point_.began = time_of(*began);
+  }
+
+  /// Since PostgreSQL 17 (build_backup_content in access/transam/xlogbackup.c): both or neither.
+  void read_parent() {
+    const auto parent = take("INCREMENTAL FROM LSN", false);
+    const auto parent_timeline = take_timeline("INCREMENTAL FROM TLI");
+    if (parent.has_value() != parent_timeline.has_value())
+      throw no_label("says only half of what it is incremental to");
+    if (parent) point_.parent = BackupPoint::Parent{*parent_timeline, *parent};
+  }
+
+  /// The redo position never lies behind its checkpoint's record (pg_start_backup in
+  /// access/transam/xlog.c).
+  void read_checkpoint() {
+    const auto checkpoint = point_.checkpoint = take("CHECKPOINT LOCATION", false);
+    if (checkpoint && *checkpoint < point_.start)
+      throw contradiction("the checkpoint lies before the start of its own WAL",
+                          checkpoint->to_string(), point_.start.to_string());
+  }
+
+  void read_end() {
+    const auto places_before = point_.places.size();
+    const auto stop = take("STOP WAL LOCATION", true);
+    const auto told = take_timeline("STOP TIMELINE");
+    if (!stop) {
+      if (told)
+        throw contradiction("it has a STOP TIMELINE and no STOP WAL LOCATION", "a stop", "none");
+      return;
+    }
+    const auto file = point_.places.size() > places_before
+                          ? std::optional(point_.places.back().segment)
+                          : std::nullopt;
+    if (file) require_same_timeline("STOP TIMELINE", told, "the file of STOP WAL LOCATION", *file);
+    point_.end = *stop;
+    point_.end_timeline = told.value_or(file ? file->timeline() : point_.timeline);
+    if (*stop < point_.start)
+      throw contradiction("it ends before it starts", point_.start.to_string(), stop->to_string());
+    if (point_.checkpoint && *stop < *point_.checkpoint)
+      throw contradiction("it ends before its checkpoint", point_.checkpoint->to_string(),
+                          stop->to_string());
+    if (point_.end_timeline < point_.timeline)
+      throw contradiction("it ends on an older timeline than it starts on",
+                          std::to_string(point_.timeline), std::to_string(point_.end_timeline));
+    require_possible(point_);
+  }
+
+  /// A backup history file is named after where the backup starts.
+  void read_file_name() {
+    const auto name = parse_backup_history_name(point_.file);
+    if (!name) return;
+    point_.places.push_back({point_.start, name->segment, false});
+    point_.name_offset = name->offset;
+    require_same_timeline("START TIMELINE", point_.timeline, "the file's own name", name->segment);
+    const auto sizes = possible_sizes(point_.places);
+    if (std::none_of(sizes.begin(), sizes.end(), [&](wal::SegmentSize size) {
+          return size.offset(point_.start) == name->offset;
+        }))
+      throw contradiction("its name says another start than START WAL LOCATION",
+                          fmt::format("{}.{:08X}", name->segment, name->offset),
+                          point_.start.to_string());
+  }
+
+  const std::string_view content_;
+  BackupPoint point_;
+};
+
 }  // namespace
 
 void require_agreement(const BackupPoint& point, wal::SegmentSize size) {
@@ -134,110 +275,7 @@ void require_agreement(const BackupPoint& point, wal::SegmentSize size) {
 }
 
 BackupPoint parse_backup_label(std::string_view content, const std::string& file) {
-  BackupPoint point;
-  point.file = file;
-  for (const auto* const name : {"START WAL LOCATION", "STOP WAL LOCATION", "CHECKPOINT LOCATION",
-                                 "BACKUP METHOD", "BACKUP FROM", "START TIMELINE", "STOP TIMELINE",
-                                 "START TIME", "INCREMENTAL FROM LSN", "INCREMENTAL FROM TLI"})
-    if (const auto times = count_of(content, name); times > 1)
-      throw backup_contradiction(file, fmt::format("{} is there {} times", name, times),
-                                 std::string(*field(content, name)), "another line");
-  const auto take = [&](std::string_view name, bool is_end) -> std::optional<wal::Lsn> {
-    const auto text = field(content, name);
-    if (!text) return std::nullopt;
-    const auto read = location(*text);
-    if (!read.lsn || !read.lsn->valid() || (read.has_file && !read.file))
-      throw no_backup_file(file, fmt::format("no backup_label: it has no valid {}", name))
-          .with("found", *text);
-    if (read.file) point.places.push_back({*read.lsn, *read.file, is_end});
-    return read.lsn;
-  };
-  const auto take_timeline = [&](std::string_view name) -> std::optional<wal::TimelineId> {
-    const auto text = field(content, name);
-    if (!text) return std::nullopt;
-    const auto read = timeline(*text);
-    if (!read)
-      throw no_backup_file(file, fmt::format("no backup_label: it has no valid {}", name))
-          .with("found", *text);
-    return read;
-  };
-  const auto require_same_timeline = [&](std::string_view line, std::optional<wal::TimelineId> told,
-                                         std::string_view other, wal::SegmentName name) {
-    if (told && *told != name.timeline())
-      throw backup_contradiction(file, fmt::format("{} and {} are of two timelines", line, other),
-                                 std::to_string(*told), name.to_string());
-  };
-
-  const auto start = take("START WAL LOCATION", false);
-  if (!start) throw no_backup_file(file, "no backup_label: it has no valid START WAL LOCATION");
-  const auto start_file =
-      point.places.empty() ? std::nullopt : std::optional(point.places[0].segment);
-  // START TIMELINE is there since PostgreSQL 11.
-  const auto start_timeline = take_timeline("START TIMELINE");
-  if (!start_timeline && !start_file)
-    throw no_backup_file(file, "no backup_label: it has no valid START TIMELINE");
-  if (start_file)
-    require_same_timeline("START TIMELINE", start_timeline, "the file of START WAL LOCATION",
-                          *start_file);
-  require_possible(point);
-  point.timeline = start_timeline.value_or(start_file ? start_file->timeline() : 0);
-  point.start = *start;
-  point.from_standby = field(content, "BACKUP FROM") == "standby";
-  if (const auto began = field(content, "START TIME")) point.began = time_of(*began);
-  // Since PostgreSQL 17 (build_backup_content in access/transam/xlogbackup.c): both or neither.
-  const auto parent = take("INCREMENTAL FROM LSN", false);
-  const auto parent_timeline = take_timeline("INCREMENTAL FROM TLI");
-  if (parent.has_value() != parent_timeline.has_value())
-    throw no_backup_file(file, "no backup_label: it says only half of what it is incremental to");
-  if (parent) point.parent = BackupPoint::Parent{*parent_timeline, *parent};
-
-  // The redo position never lies behind its checkpoint's record (pg_start_backup in
-  // access/transam/xlog.c).
-  const auto checkpoint = point.checkpoint = take("CHECKPOINT LOCATION", false);
-  if (checkpoint && *checkpoint < *start)
-    throw backup_contradiction(file, "the checkpoint lies before the start of its own WAL",
-                               checkpoint->to_string(), start->to_string());
-
-  const auto places_before = point.places.size();
-  if (const auto stop = take("STOP WAL LOCATION", true)) {
-    point.end = *stop;
-    const auto stop_timeline = take_timeline("STOP TIMELINE");
-    if (point.places.size() > places_before)
-      require_same_timeline("STOP TIMELINE", stop_timeline, "the file of STOP WAL LOCATION",
-                            point.places.back().segment);
-    point.end_timeline = stop_timeline.value_or(point.places.size() > places_before
-                                                    ? point.places.back().segment.timeline()
-                                                    : point.timeline);
-    if (*stop < *start)
-      throw backup_contradiction(file, "it ends before it starts", start->to_string(),
-                                 stop->to_string());
-    if (checkpoint && *stop < *checkpoint)
-      throw backup_contradiction(file, "it ends before its checkpoint", checkpoint->to_string(),
-                                 stop->to_string());
-    if (point.end_timeline < point.timeline)
-      throw backup_contradiction(file, "it ends on an older timeline than it starts on",
-                                 std::to_string(point.timeline),
-                                 std::to_string(point.end_timeline));
-    require_possible(point);
-  } else if (take_timeline("STOP TIMELINE")) {
-    throw backup_contradiction(file, "it has a STOP TIMELINE and no STOP WAL LOCATION", "a stop",
-                               "none");
-  }
-
-  // A backup history file is named after where the backup starts.
-  if (const auto name = parse_backup_history_name(file)) {
-    point.places.push_back({point.start, name->segment, false});
-    point.name_offset = name->offset;
-    require_same_timeline("START TIMELINE", point.timeline, "the file's own name", name->segment);
-    const auto sizes = possible_sizes(point.places);
-    if (std::none_of(sizes.begin(), sizes.end(), [&](wal::SegmentSize size) {
-          return size.offset(point.start) == name->offset;
-        }))
-      throw backup_contradiction(file, "its name says another start than START WAL LOCATION",
-                                 fmt::format("{}.{:08X}", name->segment, name->offset),
-                                 point.start.to_string());
-  }
-  return point;
+  return LabelReader(content, file).read();
 }
 
 }  // namespace weir::archive

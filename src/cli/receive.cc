@@ -27,6 +27,7 @@
 #include "io/place.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
+#include "receive/board_json.h"
 #include "receive/notifier.h"
 #include "receive/session.h"
 #include "receive/slow_sync_log.h"
@@ -108,7 +109,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     environment.store = &store_word;
     environment.archive_taken = [&] {
       return std::make_shared<receive::StatusSocket>(
-          directory->path(), [&board] { return board.to_json(); }, log);
+          directory->path(), [&board] { return receive::board_json(board.view()); }, log);
     };
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);

@@ -39,10 +39,6 @@ void append_time(std::string& out, std::int64_t clock) {
                  clock_time.minutes().count(), clock_time.seconds().count(), micros);
 }
 
-void append_lsn(std::string& out, std::string_view name, wal::Lsn lsn) {
-  fmt::format_to(std::back_inserter(out), R"(,"{}":"{}")", name, lsn);
-}
-
 }  // namespace
 
 /// Reads big-endian numbers and the like; throws at the end of the message.
@@ -90,12 +86,56 @@ class Pgoutput::Reader {
   std::size_t size_;
 };
 
+/// One message, and the object that is made of it: each function adds a member, of what it reads
+/// next unless a value is given.
+class Pgoutput::Message {
+ public:
+  Message(Reader& from, std::string& to) : in(from), out(to) {}
+
+  void kind(wal::Lsn start, std::string_view kind) {
+    out += R"({"lsn":)";
+    if (start.valid())
+      fmt::format_to(std::back_inserter(out), "\"{}\"", start);
+    else
+      out += "null";
+    fmt::format_to(std::back_inserter(out), R"(,"kind":"{}")", kind);
+  }
+  template <typename Value>
+  void number(std::string_view name, Value value) {
+    fmt::format_to(std::back_inserter(out), R"(,"{}":{})", name, value);
+  }
+  void text(std::string_view name, std::string_view value) {
+    fmt::format_to(std::back_inserter(out), R"(,"{}":)", name);
+    append_json_text(out, value);
+  }
+  void text(std::string_view name) { text(name, in.text()); }
+  void lsn(std::string_view name) {
+    fmt::format_to(std::back_inserter(out), R"(,"{}":"{}")", name, in.lsn());
+  }
+  void time(std::string_view name) {
+    fmt::format_to(std::back_inserter(out), R"(,"{}":)", name);
+    append_time(out, in.clock());
+  }
+  void table(const Relation& relation) {
+    text("schema", relation.schema);
+    text("table", relation.name);
+  }
+  /// Adds nothing.
+  void no_flags() {
+    if (in.u8() != 0) throw in.wrong("has flags that are not known");
+  }
+
+  Reader& in;
+  std::string& out;
+};
+
 void Pgoutput::decode(wal::Lsn start, std::string_view message, std::string& out) {
   const std::size_t before = out.size();
   Reader in(message);
   try {
     const char type = in.letter();
-    decode_body(start, type, in, out);
+    Message made(in, out);
+    decode_body(start, type, made);
     if (!in.at_end()) throw in.wrong("goes on behind its end").with("type", static_cast<int>(type));
   } catch (...) {
     out.resize(before);
@@ -104,203 +144,189 @@ void Pgoutput::decode(wal::Lsn start, std::string_view message, std::string& out
   out += '}';
 }
 
-void Pgoutput::decode_body(wal::Lsn start, char type, Reader& in, std::string& out) {
-  const auto begin = [&](std::string_view kind) {
-    out += R"({"lsn":)";
-    if (start.valid())
-      fmt::format_to(std::back_inserter(out), "\"{}\"", start);
-    else
-      out += "null";
-    fmt::format_to(std::back_inserter(out), R"(,"kind":"{}")", kind);
+void Pgoutput::decode_body(wal::Lsn start, char type, Message& message) {
+  struct Kind {
+    char type;
+    std::string_view name;
+    void (Pgoutput::*decode)(Message& message);
   };
-  const auto xid = [&](std::string_view name, std::uint32_t value) {
-    fmt::format_to(std::back_inserter(out), R"(,"{}":{})", name, value);
+  static constexpr Kind kKinds[] = {
+      {'B', "begin", &Pgoutput::decode_begin},
+      {'C', "commit", &Pgoutput::decode_commit},
+      {'b', "begin_prepare", &Pgoutput::decode_begin_prepare},
+      {'P', "prepare", &Pgoutput::decode_prepare},
+      {'K', "commit_prepared", &Pgoutput::decode_commit_prepared},
+      {'r', "rollback_prepared", &Pgoutput::decode_rollback_prepared},
+      {'S', "stream_start", &Pgoutput::decode_stream_start},
+      {'E', "stream_stop", &Pgoutput::decode_stream_stop},
+      {'p', "stream_prepare", &Pgoutput::decode_prepare},
+      {'c', "stream_commit", &Pgoutput::decode_stream_commit},
+      {'A', "stream_abort", &Pgoutput::decode_stream_abort},
+      {'O', "origin", &Pgoutput::decode_origin},
+      {'R', "relation", &Pgoutput::decode_relation},
+      {'Y', "type", &Pgoutput::decode_type},
+      {'M', "message", &Pgoutput::decode_logical_message},
+      {'I', "insert", &Pgoutput::decode_insert},
+      {'U', "update", &Pgoutput::decode_update},
+      {'D', "delete", &Pgoutput::decode_delete},
+      {'T', "truncate", &Pgoutput::decode_truncate},
   };
-  const auto time = [&](std::string_view name) {
-    fmt::format_to(std::back_inserter(out), R"(,"{}":)", name);
-    append_time(out, in.clock());
-  };
-  const auto gid = [&] {
-    out += R"(,"gid":)";
-    append_json_text(out, in.text());
-  };
-  const auto no_flags = [&] {
-    if (in.u8() != 0) throw in.wrong("has flags that are not known");
-  };
-
-  switch (type) {
-    case 'B': {
-      begin("begin");
-      append_lsn(out, "commit_lsn", in.lsn());
-      time("time");
-      xid_ = in.u32();
-      append_transaction(out);
-      return;
-    }
-    case 'C': {
-      begin("commit");
-      append_transaction(out);
-      no_flags();
-      append_lsn(out, "commit_lsn", in.lsn());
-      append_lsn(out, "end_lsn", in.lsn());
-      time("time");
-      xid_.reset();
-      return;
-    }
-    case 'b':    // Begin Prepare
-    case 'P':    // Prepare
-    case 'p': {  // Stream Prepare
-      begin(type == 'b' ? "begin_prepare" : type == 'P' ? "prepare" : "stream_prepare");
-      if (type != 'b') no_flags();
-      append_lsn(out, "prepare_lsn", in.lsn());
-      append_lsn(out, "end_lsn", in.lsn());
-      time("time");
-      const auto id = in.u32();
-      xid("xid", id);
-      gid();
-      xid_.reset();
-      if (type == 'b') xid_ = id;
-      return;
-    }
-    case 'K':  // Commit Prepared
-      begin("commit_prepared");
-      no_flags();
-      append_lsn(out, "commit_lsn", in.lsn());
-      append_lsn(out, "end_lsn", in.lsn());
-      time("time");
-      xid("xid", in.u32());
-      gid();
-      return;
-    case 'r':  // Rollback Prepared
-      begin("rollback_prepared");
-      no_flags();
-      append_lsn(out, "prepare_end_lsn", in.lsn());
-      append_lsn(out, "end_lsn", in.lsn());
-      time("prepare_time");
-      time("time");
-      xid("xid", in.u32());
-      gid();
-      return;
-    case 'S':  // Stream Start
-      begin("stream_start");
-      xid_ = in.u32();
-      append_transaction(out);
-      fmt::format_to(std::back_inserter(out), R"(,"first":{})", in.u8() != 0);
-      in_block_ = true;
-      return;
-    case 'E':  // Stream Stop
-      begin("stream_stop");
-      append_transaction(out);
-      in_block_ = false;
-      xid_.reset();
-      return;
-    case 'c':  // Stream Commit
-      begin("stream_commit");
-      xid("xid", in.u32());
-      no_flags();
-      append_lsn(out, "commit_lsn", in.lsn());
-      append_lsn(out, "end_lsn", in.lsn());
-      time("time");
-      return;
-    case 'A':  // Stream Abort
-      begin("stream_abort");
-      xid("xid", in.u32());
-      xid("subxid", in.u32());
-      if (!in.at_end()) {  // streaming=parallel
-        append_lsn(out, "abort_lsn", in.lsn());
-        time("time");
-      }
-      return;
-    case 'O':
-      begin("origin");
-      append_transaction(out);
-      append_lsn(out, "origin_lsn", in.lsn());
-      out += R"(,"origin":)";
-      append_json_text(out, in.text());
-      return;
-    case 'R':
-      begin("relation");
-      append_streamed_xid(in, out);
-      decode_relation(in, out);
-      return;
-    case 'Y': {
-      begin("type");
-      append_streamed_xid(in, out);
-      xid("oid", in.u32());
-      out += R"(,"schema":)";
-      const auto schema = in.text();
-      append_json_text(out, schema.empty() ? "pg_catalog" : schema);
-      out += R"(,"name":)";
-      append_json_text(out, in.text());
-      return;
-    }
-    case 'M': {
-      begin("message");
-      append_streamed_xid(in, out);
-      const auto flags = in.u8();
-      if (flags > 1) throw in.wrong("has flags that are not known");
-      fmt::format_to(std::back_inserter(out), R"(,"transactional":{})", flags == 1);
-      append_lsn(out, "message_lsn", in.lsn());
-      out += R"(,"prefix":)";
-      append_json_text(out, in.text());
-      out += R"(,"content":)";
-      append_json_text(out, in.take(in.u32()));
-      return;
-    }
-    case 'I': {
-      begin("insert");
-      append_streamed_xid(in, out);
-      const auto& table = relation(in);
-      out += R"(,"schema":)";
-      append_json_text(out, table.schema);
-      out += R"(,"table":)";
-      append_json_text(out, table.name);
-      if (in.letter() != 'N') throw in.wrong("has no new row where one must be");
-      append_tuple(in, table, "new", false, out);
-      return;
-    }
-    case 'U': {
-      begin("update");
-      append_streamed_xid(in, out);
-      const auto& table = relation(in);
-      out += R"(,"schema":)";
-      append_json_text(out, table.schema);
-      out += R"(,"table":)";
-      append_json_text(out, table.name);
-      char part = in.letter();
-      if (part == 'K' || part == 'O') {
-        append_tuple(in, table, part == 'K' ? "key" : "old", part == 'K', out);
-        part = in.letter();
-      }
-      if (part != 'N') throw in.wrong("has no new row where one must be");
-      append_tuple(in, table, "new", false, out);
-      return;
-    }
-    case 'D': {
-      begin("delete");
-      append_streamed_xid(in, out);
-      const auto& table = relation(in);
-      out += R"(,"schema":)";
-      append_json_text(out, table.schema);
-      out += R"(,"table":)";
-      append_json_text(out, table.name);
-      const char part = in.letter();
-      if (part != 'K' && part != 'O') throw in.wrong("has no old row where one must be");
-      append_tuple(in, table, part == 'K' ? "key" : "old", part == 'K', out);
-      return;
-    }
-    case 'T':
-      begin("truncate");
-      append_streamed_xid(in, out);
-      decode_truncate(in, out);
-      return;
-    default:
-      throw in.wrong("has a type that is not known")
-          .with("type", fmt::format("0x{:02x}", static_cast<unsigned char>(type)));
+  for (const auto& kind : kKinds) {
+    if (kind.type != type) continue;
+    message.kind(start, kind.name);
+    return (this->*kind.decode)(message);
   }
+  throw message.in.wrong("has a type that is not known")
+      .with("type", fmt::format("0x{:02x}", static_cast<unsigned char>(type)));
 }
 
-void Pgoutput::decode_relation(Reader& in, std::string& out) {
+// --- Transactions --------------------------------------------------------------------------------
+
+void Pgoutput::decode_begin(Message& message) {
+  message.lsn("commit_lsn");
+  message.time("time");
+  xid_ = message.in.u32();
+  append_transaction(message);
+}
+
+void Pgoutput::decode_commit(Message& message) {
+  append_transaction(message);
+  message.no_flags();
+  message.lsn("commit_lsn");
+  message.lsn("end_lsn");
+  message.time("time");
+  xid_.reset();
+}
+
+void Pgoutput::decode_begin_prepare(Message& message) {
+  message.lsn("prepare_lsn");
+  message.lsn("end_lsn");
+  message.time("time");
+  xid_ = message.in.u32();
+  append_transaction(message);
+  message.text("gid");
+}
+
+/// Prepare, and Stream Prepare.
+void Pgoutput::decode_prepare(Message& message) {
+  message.no_flags();
+  message.lsn("prepare_lsn");
+  message.lsn("end_lsn");
+  message.time("time");
+  message.number("xid", message.in.u32());
+  message.text("gid");
+  xid_.reset();
+}
+
+void Pgoutput::decode_commit_prepared(Message& message) {
+  message.no_flags();
+  message.lsn("commit_lsn");
+  message.lsn("end_lsn");
+  message.time("time");
+  message.number("xid", message.in.u32());
+  message.text("gid");
+}
+
+void Pgoutput::decode_rollback_prepared(Message& message) {
+  message.no_flags();
+  message.lsn("prepare_end_lsn");
+  message.lsn("end_lsn");
+  message.time("prepare_time");
+  message.time("time");
+  message.number("xid", message.in.u32());
+  message.text("gid");
+}
+
+void Pgoutput::decode_stream_start(Message& message) {
+  xid_ = message.in.u32();
+  append_transaction(message);
+  message.number("first", message.in.u8() != 0);
+  in_block_ = true;
+}
+
+void Pgoutput::decode_stream_stop(Message& message) {
+  append_transaction(message);
+  in_block_ = false;
+  xid_.reset();
+}
+
+void Pgoutput::decode_stream_commit(Message& message) {
+  message.number("xid", message.in.u32());
+  message.no_flags();
+  message.lsn("commit_lsn");
+  message.lsn("end_lsn");
+  message.time("time");
+}
+
+void Pgoutput::decode_stream_abort(Message& message) {
+  message.number("xid", message.in.u32());
+  message.number("subxid", message.in.u32());
+  if (message.in.at_end()) return;
+  message.lsn("abort_lsn");  // streaming=parallel
+  message.time("time");
+}
+
+void Pgoutput::decode_origin(Message& message) {
+  append_transaction(message);
+  message.lsn("origin_lsn");
+  message.text("origin");
+}
+
+// --- What a transaction has ----------------------------------------------------------------------
+
+void Pgoutput::decode_type(Message& message) {
+  append_streamed_xid(message);
+  message.number("oid", message.in.u32());
+  const auto schema = message.in.text();
+  message.text("schema", schema.empty() ? "pg_catalog" : schema);
+  message.text("name");
+}
+
+void Pgoutput::decode_logical_message(Message& message) {
+  append_streamed_xid(message);
+  const auto flags = message.in.u8();
+  if (flags > 1) throw message.in.wrong("has flags that are not known");
+  message.number("transactional", flags == 1);
+  message.lsn("message_lsn");
+  message.text("prefix");
+  message.text("content", message.in.take(message.in.u32()));
+}
+
+const Pgoutput::Relation& Pgoutput::begin_row(Message& message) {
+  append_streamed_xid(message);
+  const auto& table = relation(message.in);
+  message.table(table);
+  return table;
+}
+
+void Pgoutput::decode_insert(Message& message) {
+  const auto& table = begin_row(message);
+  if (message.in.letter() != 'N') throw message.in.wrong("has no new row where one must be");
+  append_tuple(table, "new", false, message);
+}
+
+void Pgoutput::decode_update(Message& message) {
+  const auto& table = begin_row(message);
+  char part = message.in.letter();
+  if (part == 'K' || part == 'O') {
+    append_tuple(table, part == 'K' ? "key" : "old", part == 'K', message);
+    part = message.in.letter();
+  }
+  if (part != 'N') throw message.in.wrong("has no new row where one must be");
+  append_tuple(table, "new", false, message);
+}
+
+void Pgoutput::decode_delete(Message& message) {
+  const auto& table = begin_row(message);
+  const char part = message.in.letter();
+  if (part != 'K' && part != 'O') throw message.in.wrong("has no old row where one must be");
+  append_tuple(table, part == 'K' ? "key" : "old", part == 'K', message);
+}
+
+void Pgoutput::decode_relation(Message& message) {
+  append_streamed_xid(message);
+  auto& in = message.in;
+  auto& out = message.out;
   const auto id = in.u32();
   Relation relation;
   const auto schema = in.text();
@@ -318,10 +344,7 @@ void Pgoutput::decode_relation(Reader& in, std::string& out) {
     relation.columns.push_back(std::move(column));
   }
 
-  out += R"(,"schema":)";
-  append_json_text(out, relation.schema);
-  out += R"(,"table":)";
-  append_json_text(out, relation.name);
+  message.table(relation);
   const char* identity = relation.identity == 'd'   ? "default"
                          : relation.identity == 'n' ? "nothing"
                          : relation.identity == 'f' ? "full"
@@ -341,7 +364,10 @@ void Pgoutput::decode_relation(Reader& in, std::string& out) {
   relations_.insert_or_assign(id, std::move(relation));
 }
 
-void Pgoutput::decode_truncate(Reader& in, std::string& out) {
+void Pgoutput::decode_truncate(Message& message) {
+  append_streamed_xid(message);
+  auto& in = message.in;
+  auto& out = message.out;
   const auto count = in.u32();
   const auto options = in.u8();
   if (options > 3) throw in.wrong("has flags that are not known");
@@ -368,8 +394,10 @@ const Pgoutput::Relation& Pgoutput::relation(Reader& in) {
 }
 
 /// Values are PostgreSQL's text of them, as JSON strings: nothing of a number is lost.
-void Pgoutput::append_tuple(Reader& in, const Relation& relation, std::string_view name,
-                            bool keys_only, std::string& out) {
+void Pgoutput::append_tuple(const Relation& relation, std::string_view name, bool keys_only,
+                            Message& message) {
+  auto& in = message.in;
+  auto& out = message.out;
   const auto count = in.u16();
   if (count != relation.columns.size())
     throw in.wrong("has another number of columns than its relation")
@@ -422,16 +450,15 @@ void Pgoutput::append_tuple(Reader& in, const Relation& relation, std::string_vi
 
 /// In a block of a streamed transaction the message names the transaction or subtransaction that
 /// it belongs to, elsewhere it is that of the begin.
-void Pgoutput::append_streamed_xid(Reader& in, std::string& out) {
-  append_transaction(out);
+void Pgoutput::append_streamed_xid(Message& message) {
+  append_transaction(message);
   if (!in_block_) return;
-  const auto own = in.u32();
-  if (own != 0 && xid_ != own)  // 0: of no transaction
-    fmt::format_to(std::back_inserter(out), R"(,"subxid":{})", own);
+  const auto own = message.in.u32();
+  if (own != 0 && xid_ != own) message.number("subxid", own);  // 0: of no transaction
 }
 
-void Pgoutput::append_transaction(std::string& out) const {
-  if (xid_) fmt::format_to(std::back_inserter(out), R"(,"xid":{})", *xid_);
+void Pgoutput::append_transaction(Message& message) const {
+  if (xid_) message.number("xid", *xid_);
 }
 
 }  // namespace weir::logical

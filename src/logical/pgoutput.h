@@ -38,20 +38,37 @@ class Pgoutput {
     std::vector<Column> columns;
   };
   class Reader;
+  class Message;
 
-  void decode_body(wal::Lsn start, char type, Reader& in, std::string& out);
-  void decode_relation(Reader& in, std::string& out);
-  void decode_truncate(Reader& in, std::string& out);
+  void decode_body(wal::Lsn start, char type, Message& message);
+  void decode_begin(Message& message);
+  void decode_commit(Message& message);
+  void decode_begin_prepare(Message& message);
+  void decode_prepare(Message& message);
+  void decode_commit_prepared(Message& message);
+  void decode_rollback_prepared(Message& message);
+  void decode_stream_start(Message& message);
+  void decode_stream_stop(Message& message);
+  void decode_stream_commit(Message& message);
+  void decode_stream_abort(Message& message);
+  void decode_origin(Message& message);
+  void decode_type(Message& message);
+  void decode_logical_message(Message& message);
+  void decode_insert(Message& message);
+  void decode_update(Message& message);
+  void decode_delete(Message& message);
+  void decode_relation(Message& message);
+  void decode_truncate(Message& message);
+  const Relation& begin_row(Message& message);
   const Relation& relation(Reader& in);
-  void append_tuple(Reader& in, const Relation& relation, std::string_view name, bool keys_only,
-                    std::string& out);
-  void append_streamed_xid(Reader& in, std::string& out);
-  void append_transaction(std::string& out) const;
+  void append_tuple(const Relation& relation, std::string_view name, bool keys_only,
+                    Message& message);
+  void append_streamed_xid(Message& message);
+  void append_transaction(Message& message) const;
 
   std::map<std::uint32_t, Relation> relations_;
   std::optional<std::uint32_t> xid_;  ///< of the transaction that is being sent
-  bool in_block_ =
-      false;  ///< between Stream Start and Stream Stop: each message names its (sub)xid
+  bool in_block_ = false;  ///< of a streamed transaction: each message names its (sub)xid
 };
 
 }  // namespace weir::logical

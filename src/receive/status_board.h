@@ -123,8 +123,6 @@ class StatusBoard {
     [[nodiscard]] std::optional<std::uint64_t> bytes_per_second(Time now) const;
   };
   [[nodiscard]] View view() const;
-  /// The content as one JSON object; its schema is in docs/status.md.
-  [[nodiscard]] std::string to_json() const;
 
  private:
   void set_state(const std::string& state);
