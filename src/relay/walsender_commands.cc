@@ -75,8 +75,11 @@ std::string time_text(std::chrono::milliseconds time) {
 }  // namespace
 
 void WalsenderState::run(const command::IdentifySystem&, const Served& served, Now) {
-  const std::array columns = {wire::text_column("systemid"), wire::int4_column("timeline"),
-                              wire::text_column("xlogpos"), wire::text_column("dbname")};
+  constexpr int kWideTimeline = 16;  // since then its column is of eight bytes
+  const auto timeline = options_.cluster.major >= kWideTimeline ? wire::int8_column("timeline")
+                                                                : wire::int4_column("timeline");
+  const std::array columns = {wire::text_column("systemid"), timeline, wire::text_column("xlogpos"),
+                              wire::text_column("dbname")};
   const std::array<std::optional<std::string>, 4> values = {
       std::to_string(options_.cluster.system_identifier), std::to_string(served.timeline()),
       served.end.to_string(), std::nullopt};

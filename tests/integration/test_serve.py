@@ -16,16 +16,16 @@ from support.process import preload, run, wait_for
 from support.receiver import BINARY, pgweir, stock_command
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
 from support.scenario import begun
-from support.server import free_port
+from support.server import DEBIAN_MAJOR, free_port
 
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
 
 
 @pytest.fixture
-def filled(servers, receivers, new_archive):
-    """A primary and its archive with some segments, partly compressed, partly not, and a .partial;
-    nobody receives any more. Returns (primary, archive, user's line)."""
-    primary = servers.primary()
+def filled(request, servers, receivers, new_archive):
+    """A primary, of the version that is given, and its archive with some segments, partly compressed, partly not, and a
+    .partial; nobody receives any more. Returns (primary, archive, user's line)."""
+    primary = servers.primary(major=getattr(request, "param", DEBIAN_MAJOR))
     user = make_user(primary)
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
@@ -221,6 +221,8 @@ COMMANDS = [
 ]
 
 
+# An older one has no READ_REPLICATION_SLOT, which the relay answers for any.
+@pytest.mark.parametrize("filled", [15, 16, 17, 18], indirect=True)
 def test_answers_are_those_of_a_walsender(servers, filled, relay):
     primary, archive, _ = filled
     standby = servers.standby(primary, max_replication_slots=0)
@@ -254,7 +256,7 @@ def test_parameters_say_what_clients_ask_for(servers, filled, relay):
     _, archive, _ = filled
     client = Client(relay(archive, None, TRUST).port, application_name="me")
     parameters = dict(body.rstrip(b"\0").decode().split("\0") for kind, body in client.greeting if kind == b"S")
-    assert parameters["server_version"].startswith("15.0 (pgweir ")
+    assert parameters["server_version"].startswith(f"{DEBIAN_MAJOR}.0 (pgweir ")
     assert (parameters["integer_datetimes"], parameters["in_hot_standby"]) == ("on", "on")
     assert parameters["application_name"] == "me"
 

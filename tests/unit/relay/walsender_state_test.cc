@@ -122,6 +122,19 @@ TEST_F(WalsenderTest, SaysWhoItIs) {
   EXPECT_EQ(heard[2].body, "IDENTIFY_SYSTEM\0"s);
 }
 
+TEST_F(WalsenderTest, GivesATimelineTheTypeThatItsVersionGives) {
+  for (const auto& [major, type] : {std::pair(13, '\x17'), std::pair(15, '\x17'),
+                                    std::pair(16, '\x14'), std::pair(18, '\x14')}) {
+    WalsenderState state(
+        {.cluster = {1, *wal::SegmentSize::of(kMb), major}, .application_name = ""});
+    state.on_bytes(test::as_bytes(query("IDENTIFY_SYSTEM")));
+    static_cast<void>(state.next(served_, now_));
+    // Behind the name: no table, no column of it.
+    const auto described = hear(state.output()).at(0).body;
+    EXPECT_NE(described.find("timeline\0\0\0\0\0\0\0\0\0\0"s + type), std::string::npos) << major;
+  }
+}
+
 TEST_F(WalsenderTest, ShowsWhatClientsAskFor) {
   const std::pair<const char*, const char*> cases[] = {
       {"wal_segment_size", "1MB"},      {"data_directory_mode", "0700"},
