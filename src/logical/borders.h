@@ -32,7 +32,9 @@ namespace weir::logical {
 /// There is no border while a streamed transaction is open: parts of it were written, and a start
 /// behind them would send it again from its beginning. A transaction that was prepared before the
 /// start may be streamed once more, and its prepare is left out (ReorderBufferSkipPrepare in
-/// reorderbuffer.c): that lasts until the prepared transaction is committed or rolled back.
+/// reorderbuffer.c): that lasts until the prepared transaction is committed or rolled back. It has
+/// to: nothing in the stream tells it from one that was prepared before the slot's two_phase_at,
+/// which is sent whole when it is committed (ReorderBufferFinishPrepared).
 class Borders {
  public:
   /// Throws Error{usage} for options under which borders cannot be told.

@@ -361,7 +361,8 @@ def test_every_kind_of_change_is_told_readably(servers, place):
 def test_a_prepared_transaction_that_is_streamed_again_holds_nothing_up(servers, receivers, place,
                                                                         plugin, options, end):
     """What was prepared before a start is kept by the server's decoder, which may stream it again
-    to make room, and then has no end for it until it is committed or rolled back."""
+    to make room, and then has no end for it until it is committed or rolled back. Which of two
+    it takes depends on what a change takes of its memory: each version has its own idea of that."""
     server = source(servers, max_prepared_transactions=5, logical_decoding_work_mem="64kB")
     assert pgweir("logical", "create", "-S", "s", "-P", plugin, "-t", "-d",
                   server.conninfo(dbname="postgres")).returncode == 0
@@ -379,19 +380,21 @@ def test_a_prepared_transaction_that_is_streamed_again_holds_nothing_up(servers,
 
     receiver = receivers.start(command)
     prepared = insert(2000, "PREPARE TRANSACTION 'streamed'")
-    # Most of what the decoder has room for: next to another one it is what has to go.
+    # Most of what the decoder has room for: next to another one it, or what is left of the other, is what has to go.
     prepared = insert(170, "PREPARE TRANSACTION 'g'")
+    both = set(server.sql("SELECT transaction FROM pg_prepared_xacts").split())
     wait_for(lambda: confirmed() >= prepared, "the prepared transactions to be confirmed")
     receiver.kill9()
     before = out.stat().st_size
     receivers.start(command)
     insert(5000, "COMMIT")
-    server.sql(f"{end} PREPARED 'g'")
+    for each in ("g", "streamed"):
+        server.sql(f"{end} PREPARED '{each}'")
     last = insert(1, "COMMIT")
     wait_for(lambda: confirmed() >= last, "what follows to be confirmed")
     more = out.read_bytes()[before:]
-    begun = re.findall(rb'"stream_start","xid":(\d+)|opening a streamed block.*TXN (\d+)', more)
-    assert len(set(begun)) == 2, "the prepared one has not been streamed again"
+    begun = re.findall(rb'(?:"stream_start","xid":|opening a streamed block.*TXN )(\d+)', more)
+    assert len(both) == 2 and both & {xid.decode() for xid in begun}, "neither prepared one has been streamed again"
 
 
 def test_text_that_is_no_utf8_is_told_all_the_same(servers, place):
