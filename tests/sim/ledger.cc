@@ -96,7 +96,8 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
                                          hole.begin, hole.end, where)};
   }
   const auto newest = std::max(timeline_, last_timeline());
-  for (const auto& [timeline, ranges] : promised_) {
+  for (const auto& promised : promised_) {
+    const auto timeline = promised.first;
     if (timeline >= newest) continue;
     const auto& truth = lineage_.timeline(timeline);
     const auto reported = reported_bytes(timeline);

@@ -119,8 +119,8 @@ TEST(BackupManifest, IsRefusedIfItsRangesDoNotGoOnFromOneAnother) {
   };
   for (const auto& [name, ranges] : cases) {
     SCOPED_TRACE(name);
-    const auto error =
-        test::error_of([&] { static_cast<void>(parse_backup_manifest(manifest(ranges), "m")); });
+    const auto text = manifest(ranges);
+    const auto error = test::error_of([&] { static_cast<void>(parse_backup_manifest(text, "m")); });
     EXPECT_EQ(error.kind(), ErrorKind::conflict) << error.what();
   }
 }

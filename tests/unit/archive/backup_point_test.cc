@@ -120,8 +120,9 @@ TEST(BackupLabel, IsRefusedIfOneFieldContradictsAnother) {
       {"a stop that is none", changed("0/5000100 (file", "x (file")},
   };
   cases.back().second.kind = ErrorKind::damage;
-  for (const auto& [name, test] : cases) {
+  for (const auto& [name, given] : cases) {
     SCOPED_TRACE(name);
+    const auto& test = given;  // the name of a part cannot be captured by every compiler
     const auto error =
         test::error_of([&] { static_cast<void>(parse_backup_label(test.content, test.file)); });
     EXPECT_EQ(error.kind(), test.kind) << error.what();

@@ -95,10 +95,11 @@ TEST(Signify, RefusesWhatIsNoKey) {
   damaged[120] = damaged[120] == 'A' ? 'B' : 'A';
   auto locked = kSecret;  // rounds of bcrypt: a passphrase
   locked.replace(locked.find("RWRCSwAAAAB"), 11, "RWRCSwAAACp");
-  for (const auto& [text, said] :
+  for (const auto& [key, said] :
        {std::pair(kPublic, "no key"), std::pair(std::string("nonsense"), "no key"),
         std::pair(damaged, "no key"), std::pair(kSecret + "more\n", "no key"),
         std::pair(locked, "passphrase")}) {
+    const auto& text = key;  // the name of a part cannot be captured by every compiler
     const auto error = error_of([&] { static_cast<void>(SignifyKey::parse(text, "k")); });
     EXPECT_EQ(error.kind(), ErrorKind::usage) << text;
     EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
