@@ -41,7 +41,7 @@ enum class Snapshot {
   nothing,  ///< none is made
   export_,  ///< other sessions can take it (SET TRANSACTION SNAPSHOT, pg_dump --snapshot) until the
             ///< connection runs its next command or ends
-  use,      ///< for the transaction the command runs in, which has to be REPEATABLE READ
+  use,      ///< for the transaction the command runs in: REPEATABLE READ READ ONLY
 };
 
 struct LogicalSlotOptions {

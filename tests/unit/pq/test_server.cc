@@ -96,11 +96,13 @@ bool can_bind(int port) {
 }  // namespace
 
 std::optional<fs::path> TestServer::programs() {
-  const char* chosen = std::getenv("PGWEIR_TEST_PGBIN");
-  const fs::path directory = chosen != nullptr ? chosen : "/usr/lib/postgresql/15/bin";
-  if (!fs::exists(directory / "initdb") || !fs::exists(directory / "postgres")) return std::nullopt;
   if (geteuid() == 0 && server_user() == nullptr) return std::nullopt;
-  return directory;
+  // Debian 12's, 13's
+  std::vector<fs::path> places = {"/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/17/bin"};
+  if (const char* chosen = std::getenv("PGWEIR_TEST_PGBIN")) places = {chosen};
+  for (const fs::path& place : places)
+    if (fs::exists(place / "initdb") && fs::exists(place / "postgres")) return place;
+  return std::nullopt;
 }
 
 TestServer::TestServer() : port_(free_port()) {

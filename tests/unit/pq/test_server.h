@@ -19,8 +19,8 @@ namespace weir::pq {
 /// pg_hba.conf: the socket trusts everyone; TCP wants SCRAM, and rejects the role "outsider".
 class TestServer {
  public:
-  /// The programs' directory: $PGWEIR_TEST_PGBIN, else Debian's for PostgreSQL 15. nullopt if there
-  /// are none; the tests skip then.
+  /// The programs' directory: $PGWEIR_TEST_PGBIN, else Debian's for PostgreSQL 15 or 17. nullopt if
+  /// there are none; the tests skip then.
   static std::optional<std::filesystem::path> programs();
 
   /// initdb with 1 MB segments, and start.

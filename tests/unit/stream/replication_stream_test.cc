@@ -162,7 +162,7 @@ TEST_F(LiveStream, MakesEveryKindOfSlot) {
     other.execute("SET TRANSACTION SNAPSHOT '" + *exported.snapshot_name + "'");
     EXPECT_EQ(other.execute("SELECT count(*) FROM t")[0][0], "0");
   }
-  stream.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+  stream.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   stream.create_slot("used",
                      {.temporary = true, .plugin = "pgoutput", .snapshot = Stream::Snapshot::use});
   sql("INSERT INTO t VALUES (2)");
