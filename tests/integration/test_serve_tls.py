@@ -132,7 +132,7 @@ def test_a_client_refuses_another_server(place, filled, secure, authority):  # n
     assert 'does not match host name "archive.example.org"' in result.stderr
     assert ask(serving, **verified(authority)).returncode == 0
 
-    key, certificate = authority.sign("old", "localhost", days=-1)
+    key, certificate = authority.sign_expired("old", "localhost")
     shutil.copy(key, secure.key)
     shutil.copy(certificate, secure.certificate)
     serving.process.send(signal.SIGHUP)
@@ -145,8 +145,8 @@ def test_a_certificate_is_who_its_name_says(place, filled, secure, authority):  
     _, archive, _ = filled
     serving = secure(archive, None, "hostssl replication all all cert\n")
 
-    def shows(signer, name, user="repl", days=30):
-        key, certificate = signer.sign(f"client-{name}", name, days)
+    def shows(signer, name, user="repl", expired=False):
+        key, certificate = (signer.sign_expired if expired else signer.sign)(f"client-{name}", name)
         return verified(authority, user=user, sslcert=certificate, sslkey=key)
 
     assert ask(serving, **shows(authority, "repl")).returncode == 0
@@ -155,7 +155,7 @@ def test_a_certificate_is_who_its_name_says(place, filled, secure, authority):  
     serving.process.wait_log('certificate authentication failed for user "other".*the certificate is that of "repl"')
     result = ask(serving, **verified(authority, sslcert="/none"))
     assert "connection requires a valid client certificate" in result.stderr
-    assert ask(serving, **shows(authority, "repl", days=-1)).returncode != 0
+    assert ask(serving, **shows(authority, "repl", expired=True)).returncode != 0
     serving.process.wait_log("certificate verify failed: certificate has expired")
     assert ask(serving, **shows(Authority(place, "stranger"), "repl")).returncode != 0
     serving.process.wait_log("certificate verify failed: unable to get local issuer certificate")
@@ -432,7 +432,7 @@ def test_doctor_looks_at_what_serving_needs(place, secure, authority):
     assert doctor(*good, status=0)["serve_users"][0] == "warning"
     secure.key.chmod(0o640)
     assert doctor(*good, status=1)["serve_tls"][0] == "failure"
-    key, certificate = authority.sign("old", "localhost", days=-1)
+    key, certificate = authority.sign_expired("old", "localhost")
     level, found = doctor("--serve-users", users, "--serve-tls-cert", certificate, "--serve-tls-key", key,
                           status=1)["serve_tls"]
     assert level == "failure" and "has expired" in found
