@@ -59,8 +59,10 @@ def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_ar
     if major == DEBIAN_MAJOR:
         third = new_archive(primary, "third")
         receivers.stock(third, relay.conninfo())
-        primary.write_wal(0.1)
-        # Without any WAL it would begin anew where the relay is by then.
+    primary.write_wal(0.1)
+    # One without any WAL would begin anew where the relay is by then, maybe two timelines on.
+    wait_for(second.partials, "pgweir to begin")
+    if major == DEBIAN_MAJOR:
         wait_for(third.partials, "pg_receivewal to begin")
     sleeper = cascaded if major in (13, 18) else standby
     sleeper.stop("immediate")  # one that has a standby below it may wait for that for long
