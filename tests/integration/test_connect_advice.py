@@ -9,7 +9,8 @@ import socket
 
 import pytest
 
-from support.process import as_server_user, run, server_user, wait_for
+from support.certificates import Authority
+from support.process import as_server_user, server_user, wait_for
 from support.receiver import pgweir
 from support.scenario import streaming
 from support.server import free_port
@@ -225,32 +226,9 @@ def test_a_server_that_shuts_down(servers):
 # --- TLS
 
 
-@pytest.fixture
-def authority(place):
-    """authority(name) makes a certificate authority; its sign(name, cn) a key and a certificate."""
-
-    class Authority:
-        def __init__(self, name):
-            self.key, self.certificate = place / f"{name}.key", place / f"{name}.crt"
-            run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-                 f"/CN={name}", "-keyout", self.key, "-out", self.certificate])
-
-        def sign(self, name, common_name, *options):
-            key, request, certificate = (place / f"{name}.{end}" for end in ("key", "csr", "crt"))
-            run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={common_name}",
-                 "-keyout", key, "-out", request])
-            run(["openssl", "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey",
-                 self.key, "-CAcreateserial", "-days", "2", "-out", certificate, *options])
-            key.chmod(0o600)
-            return key, certificate
-
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl")
-    return Authority
-
-
-def test_tls_each_side_refuses_the_other(servers, authority, place):
-    ours, others = authority("ours"), authority("others")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_tls_each_side_refuses_the_other(servers, place):
+    ours, others = Authority(place, "ours"), Authority(place, "others")
     primary = servers.primary(start=False)
     key, certificate = ours.sign("server", "localhost")
     for path in (key, certificate, ours.certificate):
