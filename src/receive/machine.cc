@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/pages.h"
+#include "io/processor_limit.h"
 #include "net/wake.h"
 
 namespace weir::receive {
@@ -40,6 +41,8 @@ class ThisMachine final : public Machine {
   }
 
   std::optional<io::MemoryLimit> memory_limit() override { return io::memory_limit(); }
+
+  unsigned processors() override { return io::worthwhile_threads(); }
 
   void release_memory(bool first) override {
     if (first) io::release_unused_memory();

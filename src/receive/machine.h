@@ -37,6 +37,8 @@ class Machine {
   virtual void poll(std::span<pollfd> fds, std::optional<Time> deadline) = 0;
   /// What this process is allowed.
   [[nodiscard]] virtual std::optional<io::MemoryLimit> memory_limit() = 0;
+  /// So many threads have something to run on at once. At least 1.
+  [[nodiscard]] virtual unsigned processors() = 0;
   /// There will be little to do for a while. `first`: since there was much.
   virtual void release_memory(bool first) = 0;
 };

@@ -21,6 +21,9 @@ std::uint64_t one_compression(const codec::Compression& how, wal::SegmentSize se
   return codec::compression_memory(how, segment_size.bytes()) + kMiB;
 }
 
+/// Without a limit, what compressing several segments at once may take beside the first.
+constexpr std::uint64_t kMoreCompressions = 64 * kMiB;
+
 /// Not all of the limit: the allocator keeps pages it has no use for.
 std::uint64_t usable(std::uint64_t limit) { return limit - limit / 8; }
 
@@ -31,7 +34,15 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
                                       wal::SegmentSize segment_size) {
   MemoryPlan plan;
   plan.compression = wanted;
-  if (!limit) return plan;
+  const auto compressions = [&](std::uint64_t left, std::uint64_t each) {
+    if (each == 0) return 1u;
+    return 1 + static_cast<unsigned>(std::min<std::uint64_t>(
+                   std::min(left, kMoreCompressions) / each, kMostCompressions - 1));
+  };
+  if (!limit) {
+    plan.compressions = compressions(kMoreCompressions, one_compression(wanted, segment_size));
+    return plan;
+  }
   const auto room = usable(*limit);
   while (kBase + one_compression(plan.compression, segment_size) > room) {
     if (plan.compression.level <= 1) return std::nullopt;
@@ -52,6 +63,8 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
   plan.buffer_segments = count >= 3;
   if (!plan.buffer_segments) plan.quick = false;
   if (plan.buffer_segments && count < all) plan.unsynced_limit = (count - 1) * buffered;
+  if (plan.buffer_segments) left -= count * (plan.quick ? buffered + compression : buffered);
+  plan.compressions = compressions(left, compression);
   return plan;
 }
 

@@ -8,6 +8,9 @@
 
 namespace weir::receive {
 
+/// More would read and write the archive's disk more than they would help.
+inline constexpr unsigned kMostCompressions = 4;
+
 /// How a receiver stays below the memory that it is allowed. Page cache is not counted: the kernel
 /// takes it back.
 struct MemoryPlan {
@@ -17,6 +20,8 @@ struct MemoryPlan {
   /// …this many bytes of WAL that is not durable yet at most; nullopt: the usual bound.
   std::optional<std::uint64_t> unsynced_limit;
   bool quick = true;  ///< and compressed there
+  /// Finished segments that are compressed at once, if there are processors for it.
+  unsigned compressions = kMostCompressions;
 };
 
 /// `limit` in bytes; nullopt: none. Pure. nullopt if not even the lowest level fits: then

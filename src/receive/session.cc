@@ -18,7 +18,7 @@
 #include "archive/listing.h"
 #include "base/units.h"
 #include "receive/alarms.h"
-#include "receive/compression.h"
+#include "receive/background_compression.h"
 #include "receive/confirm_stored.h"
 #include "receive/connection_secrets.h"
 #include "receive/habits.h"
@@ -119,7 +119,7 @@ class Session {
   ConnectionSecrets secrets_;
   ConfirmStored confirm_stored_;
   PreferredMoves moves_;
-  std::optional<CompressionThread> compression_;
+  std::optional<BackgroundCompression> compression_;
   std::optional<SlotGuard> slot_guard_;
   std::optional<SlotKeeper> slot_keeper_;
   std::mutex loss_watch_mutex_;
@@ -421,8 +421,12 @@ void Session::perform(const step::InspectArchive& step) {
 }
 
 void Session::start_compression(wal::SegmentSize segment_size) {
-  compression_.emplace(directory_, memory_.compression, segment_size, machine_.threads(), log_,
-                       feed_, board_, alarms_.durability_lost_hook());
+  const BackgroundCompression::Options options{
+      .compression = memory_.compression,
+      .segment_size = segment_size,
+      .most_threads = std::min(memory_.compressions, machine_.processors())};
+  compression_.emplace(directory_, options, machine_.threads(), log_, feed_, board_,
+                       alarms_.durability_lost_hook());
 }
 
 void Session::perform(const step::StoreHistory& step) {

@@ -11,7 +11,7 @@
 #include "base/threads.h"
 #include "net/wake.h"
 #include "receive/alarms.h"
-#include "receive/compression.h"
+#include "receive/background_compression.h"
 #include "receive/downstream.h"
 #include "receive/feed.h"
 #include "receive/intake.h"
@@ -73,7 +73,7 @@ class StreamLoop {
     Alarms& alarms;
     Log& log;
     /// Whom finished segments are handed to; nullptr: nobody.
-    CompressionThread* compression;
+    BackgroundCompression* compression;
     /// Whose word is passed on; nullptr: there is nobody downstream.
     Downstream* downstream;
     /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
@@ -153,7 +153,7 @@ class StreamLoop {
   Feed& feed_;
   Alarms& alarms_;
   Log& log_;
-  CompressionThread* const compression_;
+  BackgroundCompression* const compression_;
   Hooks hooks_;
 
   const std::unique_ptr<Threads::Mutex> mutex_;

@@ -8,7 +8,7 @@
 
 #include "archive/segment_writer.h"
 #include "receive/alarms.h"
-#include "receive/compression.h"
+#include "receive/background_compression.h"
 #include "receive/connection_secrets.h"
 #include "receive/first_wal.h"
 #include "receive/habits.h"
@@ -58,7 +58,7 @@ class Streaming {
     const ServerParameters& parameters;
     std::optional<wal::TimelineHistory> history;  ///< the server's, of its newest timeline
     const MemoryPlan& memory;
-    CompressionThread* compression;  ///< nullptr, as the next two: there is none
+    BackgroundCompression* compression;  ///< nullptr, as the next two: there is none
     SlotKeeper* slot_keeper;
     SlotGuard* slot_guard;
   };

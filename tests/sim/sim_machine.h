@@ -28,6 +28,7 @@ class SimMachine final : public receive::Machine {
   std::unique_ptr<receive::WakeUp> make_wake_up() override;
   void poll(std::span<pollfd> fds, std::optional<receive::Time> deadline) override;
   std::optional<io::MemoryLimit> memory_limit() override { return limit_; }
+  unsigned processors() override { return 2; }
   void release_memory(bool) override {}
 
   /// Its descriptor, as long as it is not removed.

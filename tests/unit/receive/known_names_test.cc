@@ -45,6 +45,7 @@ class SlowMachine final : public Machine {
   std::unique_ptr<WakeUp> make_wake_up() override { return nullptr; }
   void poll(std::span<pollfd>, std::optional<Time>) override {}
   std::optional<io::MemoryLimit> memory_limit() override { return std::nullopt; }
+  unsigned processors() override { return 1; }
   void release_memory(bool) override {}
 
   SlowThreads own;

@@ -18,10 +18,10 @@ std::uint64_t most(const MemoryPlan& plan, wal::SegmentSize segment) {
   const auto compression = plan.compression.method == codec::Method::none
                                ? 0
                                : codec::compression_memory(plan.compression, segment.bytes());
-  if (!plan.buffer_segments) return compression;
+  if (!plan.buffer_segments) return plan.compressions * compression;
   const auto each = std::min(segment.bytes(), archive::kLargestBuffered);
   const auto segments = plan.unsynced_limit.value_or(unsynced_limit(segment)) / each + 1;
-  return segments * (each + (plan.quick ? compression : 0)) + compression;
+  return segments * (each + (plan.quick ? compression : 0)) + plan.compressions * compression;
 }
 
 TEST(MemoryPlan, ChangesNothingWithoutALimitOrWithALargeOne) {
@@ -55,6 +55,18 @@ TEST(MemoryPlan, StaysBelowEveryLimit) {
               << "else the stream would stop at each segment's end";
         }
       }
+}
+
+TEST(MemoryPlan, HasSeveralSegmentsCompressedAtOnceWhereThatTakesLittle) {
+  const auto at = [](int level, std::optional<std::uint64_t> limit) {
+    return plan_memory(limit, zstd(level), size(64)).value().compressions;
+  };
+  EXPECT_EQ(at(1, std::nullopt), kMostCompressions);
+  EXPECT_EQ(at(9, std::nullopt), kMostCompressions);
+  EXPECT_EQ(at(19, std::nullopt), 1u) << "each would take 90 MB more";
+  EXPECT_EQ(at(9, 4096 * kMB), kMostCompressions);
+  EXPECT_EQ(at(9, least_memory(zstd(9), size(64))), 1u);
+  EXPECT_EQ(plan_memory(std::nullopt, {}, size(64))->compressions, 1u);
 }
 
 TEST(MemoryPlan, SaysWhatIsNeededWhereNothingFits) {

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/log.h"
+#include "base/threads.h"
+#include "codec/codec.h"
+#include "io/directory.h"
+#include "net/wake.h"
+#include "receive/feed.h"
+#include "receive/status_board.h"
+#include "wal/segment.h"
+
+namespace weir::receive {
+
+/// Compresses finished segments in threads of its own, at low priority, begun oldest first. One
+/// thread does, as long as it keeps up; each segment that waits brings one more, up to the bound.
+/// What they do not get done is found as a raw segment by the next start. A full disk is waited
+/// for; any other failure is told and leaves that segment raw.
+class BackgroundCompression {
+ public:
+  struct Options {
+    codec::Compression compression;
+    wal::SegmentSize segment_size;
+    unsigned most_threads = 1;
+  };
+
+  /// `durability_lost` must end the process (P6); each of the threads may call it. Throws
+  /// std::system_error if not even one thread is to be had.
+  BackgroundCompression(io::Directory& directory, const Options& options, Threads& threads,
+                        Log& log, Feed& feed, StatusBoard& board,
+                        std::function<void(const Error&)> durability_lost);
+  /// Finishes nothing: what is under way is broken off and left raw.
+  ~BackgroundCompression();
+
+  void add(const std::vector<wal::SegmentName>& segments);
+  /// Returns when everything added so far is done (or given up); after `stop` when `patience` is
+  /// over, or at once where nothing is left but to wait for space.
+  void drain(const net::Wake& stop, std::chrono::milliseconds patience);
+
+ private:
+  void start_thread();
+  void start_more_threads();
+  void work();
+  void compress(wal::SegmentName segment);
+  void wait_for_space();
+  void tell_waiting();
+
+  io::Directory& directory_;
+  const Options options_;
+  Log& log_;
+  Feed& feed_;
+  StatusBoard& board_;
+  std::function<void(const Error&)> durability_lost_;
+
+  Threads& threads_;
+  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Condition> changed_;
+  std::deque<wal::SegmentName> queue_;  ///< those that no thread has begun
+  std::size_t busy_ = 0;                ///< threads that compress a segment…
+  std::size_t without_space_ = 0;       ///< …of these, that only wait for space
+  std::atomic<bool> stop_ = false;
+  std::vector<std::unique_ptr<Threads::Thread>> workers_;
+};
+
+}  // namespace weir::receive
