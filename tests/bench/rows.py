@@ -359,6 +359,8 @@ ROWS = {
                              lambda b: catch_up(b, ZSTD, "incompressible", b.megabytes)),
     "floor-zstd": ("Catch-up into a compressed archive, WAL that compresses, beside a bare loop",
                    lambda b: catch_up(b, zstd_floor(b), "compressible", b.megabytes)),
+    "catch-up-64": ("Catch-up, segments of 64 MB, raw and zstd:1, WAL that compresses (--megabytes 900)",
+                    lambda b: catch_up(b, SYNC, "compressible", b.megabytes, segment_mb=64)),
     "catch-up-large": ("Catch-up, segments of 1 GB, raw and zstd:1, WAL that compresses (--megabytes 1900)",
                        lambda b: catch_up(b, SYNC, "compressible", b.megabytes, segment_mb=1024)),
     "commits-1": ("Synchronous commits, 1 client", lambda b: commits(b, SYNC, 1)),

@@ -391,8 +391,10 @@ def test_from_what_the_bucket_has_of_it(servers, receivers, new_archive, bucket,
         return any(int(each, 16) >= end for each in ends)
 
     wait_for(sent, "the open segment's front to be in the bucket")
-    before = wal.segment_name(1, end // primary.segment_size - 1, primary.segment_size)
-    wait_for(lambda: any(before in key for key in bucket.keys("p/main/wals/")), "the finished ones to be there")
+    # (Several are sent at once: the last one may be there before others are.)
+    finished = {wal.segment_name(*segment, primary.segment_size) for segment in archive.finished()}
+    wait_for(lambda: all(any(each in key for key in bucket.keys("p/main/wals/")) for each in finished),
+             "the finished ones to be there")
     primary.kill9()
     receiver.kill9()
     shutil.rmtree(archive.path)

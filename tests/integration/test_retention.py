@@ -108,6 +108,8 @@ def test_every_moment_of_the_window_can_be_reached(servers, receivers, new_archi
     assert "nothing was removed" in refused.stdout and names_left(week) == before
     last = -1
     for number in range(4):
+        if number < last:
+            continue  # so much time went by that the call before has kept a later one, and no WAL of this one
         seconds = seconds_since(week.primary, week.times[number])
         listed = week.prune("--keep", f"{int(seconds * 1000)}ms", week.root, "--dry-run")
         assert listed.returncode == 0, listed.stderr
