@@ -1,6 +1,7 @@
 """Fixtures. A failed test shows the end of every server's and receiver's log; whatever happens,
 each process the test started is stopped by its pid."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -120,7 +121,7 @@ def receivers(request, place):
     yield pool
     for receiver in pool.all:
         if receiver.running():
-            receiver.kill9()
+            _end(receiver)
     _finish(request, pool.all, lambda receiver: receiver.log)
 
 
@@ -186,6 +187,15 @@ def seeded():
     seed = int(os.environ.get("PGWEIR_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"PGWEIR_SEED={seed}")
     return random.Random(seed)
+
+
+def _end(receiver):
+    """At once; for scripts/coverage so that it tells what it did."""
+    if os.environ.get("PGWEIR_COUNT"):
+        receiver.send(signal.SIGTERM)
+        with contextlib.suppress(AssertionError):
+            receiver.wait_exit(deadline=20)
+    receiver.kill9()
 
 
 def _conninfo(upstream):
