@@ -40,6 +40,11 @@ class Job final : public SyncJob {
                        [](const JobWork& work) { return work.publish; });
   }
 
+  bool writes() const override {
+    return std::any_of(work_.begin(), work_.end(),
+                       [](const JobWork& work) { return work.memory != nullptr; });
+  }
+
   void sync_data() override {
     guarded([&] {
       for (JobWork& work : work_) {
@@ -97,7 +102,7 @@ class Job final : public SyncJob {
   void write_buffered(JobWork& work, io::File& file) {
     auto* const direct = file.direct_writes();
     if (direct != nullptr) direct->bypass_cache(true);
-    file.write_at(0, work.memory->bytes());
+    file.write_at(work.offset, work.memory->bytes());
     if (direct != nullptr) direct->bypass_cache(false);
     work.memory = nullptr;
   }

@@ -53,7 +53,8 @@ struct JobOrder {
 struct JobWork {
   std::shared_ptr<WrittenSegment> segment;
   bool publish = false;
-  std::shared_ptr<io::Pages> memory = nullptr;  ///< holds the whole segment
+  std::shared_ptr<io::Pages> memory = nullptr;  ///< holds the segment, or a piece of it…
+  std::uint64_t offset = 0;                     ///< …from here on, in bytes
   bool compress = false;
   bool ready = false;  ///< the compressed form is there, durable, under its temporary name
   bool renamed = false;

@@ -13,6 +13,10 @@
 //   renamed, sync directory, `.partial` removed     the final name, complete; a `.partial` of zeros
 //                                                   may come back, and means nothing beside it
 //
+// Of a large segment pieces are buffered. Jobs write them in any order; a crash may leave a later
+// one and not an earlier one, as it may of what is only in the page cache. Nothing behind the first
+// that is missing was reported.
+//
 // Renames of two segments are never under way at once: a crash could keep the second and lose the
 // first, and then the archive would seem to end behind a segment that it does not have.
 
@@ -42,7 +46,10 @@ struct SegmentWriter::Impl {
   Impl(io::Directory& archive_directory, Options writer_options)
       : directory(archive_directory),
         options(std::move(writer_options)),
-        buffers(std::make_shared<SegmentBuffers>(options.segment_size.bytes())),
+        piece_bytes(options.largest_buffered == 0
+                        ? options.segment_size.bytes()
+                        : std::min(options.segment_size.bytes(), options.largest_buffered)),
+        buffers(std::make_shared<SegmentBuffers>(piece_bytes)),
         spare(archive_directory, options.segment_size.bytes()) {}
 
   io::Directory& directory;
@@ -58,18 +65,24 @@ struct SegmentWriter::Impl {
   bool written = false;                     ///< to `current` since the last job was taken
   bool buffer_new = false;
   wal::Lsn buffered_end;
+  const std::uint64_t piece_bytes;  ///< buffered at once
   const std::shared_ptr<SegmentBuffers> buffers;
-  std::vector<std::shared_ptr<WrittenSegment>> full;  ///< since the last job was taken
-  std::uint64_t creations = 0;                        ///< names that a directory sync has to cover
-  std::uint64_t creations_taken = 0;                  ///< of these, covered by a job
-  std::uint64_t first_creation = 0;  ///< of the first segment after begin(); 0: none yet
+  std::vector<JobWork> full;          ///< segments and pieces, since the last job was taken
+  std::uint64_t creations = 0;        ///< names that a directory sync has to cover
+  std::uint64_t creations_taken = 0;  ///< of these, covered by a job
+  std::uint64_t first_creation = 0;   ///< of the first segment after begin(); 0: none yet
 
   SpareSegment spare;
 
   void open_segment();
+  void begin_piece();
+  void end_piece();
   std::unique_ptr<io::File> create_partial(const std::string& name);
   void compare_trusted(std::span<const std::byte> wal);
   [[nodiscard]] wal::SegmentSize size() const { return options.segment_size; }
+  [[nodiscard]] bool compresses() const {
+    return options.compression.method != codec::Method::none && options.replaceable.empty();
+  }
 };
 
 SegmentWriter::SegmentWriter(io::Directory& directory, Options options)
@@ -107,12 +120,13 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
   while (!wal.empty()) {
     if (!impl_->current) impl_->open_segment();
     const std::uint64_t offset = impl_->size().offset(impl_->position);
-    const auto piece =
-        wal.first(std::min<std::uint64_t>(wal.size(), impl_->size().bytes() - offset));
+    if (offset % impl_->piece_bytes == 0) impl_->begin_piece();
+    const auto piece = wal.first(
+        std::min<std::uint64_t>(wal.size(), impl_->piece_bytes - offset % impl_->piece_bytes));
     impl_->compare_trusted(piece);
     impl_->written = true;  // also if it fails: a front part may be there
     if (const auto& memory = impl_->current->memory) {
-      std::byte* const place = memory->bytes().data() + offset;
+      std::byte* const place = memory->bytes().data() + (offset - impl_->current->memory_offset);
       if (place != piece.data()) std::memcpy(place, piece.data(), piece.size());
       impl_->buffered_end = impl_->position + piece.size();
     } else {
@@ -120,34 +134,27 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
     }
     impl_->position = impl_->position + piece.size();
     wal = wal.subspan(piece.size());
-    if (impl_->size().offset(impl_->position) == 0) {
-      impl_->full.push_back(std::exchange(impl_->current, nullptr));
-      impl_->written = false;
-    }
+    if (impl_->size().offset(impl_->position) % impl_->piece_bytes == 0) impl_->end_piece();
   }
 }
 
 std::span<std::byte> SegmentWriter::place() const {
   if (!impl_->current || !impl_->current->memory) return {};
-  return impl_->current->memory->bytes().subspan(impl_->size().offset(impl_->position));
+  return impl_->current->memory->bytes().subspan(impl_->size().offset(impl_->position) -
+                                                 impl_->current->memory_offset);
 }
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
-  std::vector<JobWork> work;
   // First, since it may fail and be tried again. Here and not in the job: what comes to the segment
   // next is written piece by piece, and a crash shall not find it in the file without its front.
   if (impl_->written && impl_->current->memory) {
-    const auto front = impl_->current->memory->bytes().first(impl_->size().offset(impl_->position));
-    impl_->current->writing->write_at(0, front);
-    impl_->current->memory = nullptr;
+    auto& current = *impl_->current;
+    const auto offset = impl_->size().offset(impl_->position);
+    const auto front = current.memory->bytes().first(offset - current.memory_offset);
+    current.writing->write_at(current.memory_offset, front);
+    current.memory = nullptr;
   }
-  for (const auto& segment : impl_->full) {
-    JobWork one{segment, true};
-    one.memory = std::exchange(segment->memory, nullptr);
-    one.compress = one.memory && impl_->options.compression.method != codec::Method::none &&
-                   impl_->options.replaceable.empty();
-    work.push_back(std::move(one));
-  }
+  auto work = std::exchange(impl_->full, {});
   if (impl_->written) work.push_back({impl_->current, false});
   std::optional<std::uint64_t> creations;
   if (impl_->creations != impl_->creations_taken) creations = impl_->creations;
@@ -158,7 +165,6 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
     const std::lock_guard lock(*impl_->order->mutex);
     impl_->order->unfinished.push_back(number);
   }
-  impl_->full.clear();
   impl_->written = false;
   impl_->creations_taken = impl_->creations;
   return make_sync_job(impl_->directory, impl_->order, std::move(work),
@@ -217,15 +223,38 @@ void SegmentWriter::Impl::open_segment() {
   const auto known = std::find_if(open.begin(), open.end(),
                                   [&](const OpenSegment& o) { return o.start == position; });
   current = std::make_shared<WrittenSegment>(
-      *options.threads, segment, std::move(file),
+      *options.threads, segment, std::move(file), is_new,
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
-  if (buffer_new && is_new && size().bytes() <= options.largest_buffered)
-    current->memory = SegmentBuffers::take(buffers);
-  else
-    buffers->keep_none();
   // Also a name that was there: the process that made it may have been killed before its sync.
   ++creations;
   if (first_creation == 0) first_creation = creations;
+}
+
+/// The next byte is the first of a segment, or of a piece of it.
+void SegmentWriter::Impl::begin_piece() {
+  if (current->memory) return;  // nothing came of an earlier attempt to write there
+  const bool may = options.largest_buffered != 0 && current->is_new &&
+                   (piece_bytes == size().bytes() || !compresses());
+  if (buffer_new && may) {
+    current->memory = SegmentBuffers::take(buffers);
+    current->memory_offset = size().offset(position);
+  } else {
+    buffers->keep_none();
+  }
+}
+
+/// The byte before was the last of a segment, or of a piece of it.
+void SegmentWriter::Impl::end_piece() {
+  const bool ends_segment = size().offset(position) == 0;
+  if (!ends_segment && !current->memory) return;  // it stays what is being written
+  JobWork done{.segment = current, .publish = ends_segment};
+  done.memory = std::exchange(current->memory, nullptr);
+  done.offset = current->memory_offset;
+  done.compress = done.memory && compresses();
+  full.push_back(std::move(done));
+  // What came before the piece the same job syncs.
+  written = false;
+  if (ends_segment) current = nullptr;
 }
 
 std::unique_ptr<io::File> SegmentWriter::Impl::create_partial(const std::string& name) {

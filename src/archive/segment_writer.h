@@ -30,7 +30,7 @@ class OtherWal final : public ErrorAs<OtherWal> {
   wal::Lsn at_;
 };
 
-/// Larger segments are never buffered: memory stays bounded.
+/// Larger segments are buffered in pieces of this size: memory stays bounded.
 inline constexpr std::uint64_t kLargestBuffered = std::uint64_t{16} * 1024 * 1024;
 
 /// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
@@ -40,7 +40,8 @@ inline constexpr std::uint64_t kLargestBuffered = std::uint64_t{16} * 1024 * 102
 /// Where whole segments are to be had at once, they may be buffered in memory instead of being
 /// written piece by piece: then the job writes each in one go, past the page cache, or compresses
 /// it straight away. What is on disk is the same at every moment, only that the `.partial` holds
-/// zeros until its job runs.
+/// zeros until its job runs. Large segments are buffered piece by piece, and a job writes each
+/// piece; but not if they are to be compressed straight away, which takes all of a segment.
 /// All functions but prepare_spare() belong to the one thread that writes at the moment.
 class SegmentWriter {
  public:
@@ -51,7 +52,8 @@ class SegmentWriter {
     /// What segments that were buffered in memory become. A method that is much slower than the
     /// WAL arrives would hold it up: such segments are better compressed later.
     codec::Compression compression = {};
-    std::uint64_t largest_buffered = kLargestBuffered;  ///< 0: none is ever buffered
+    /// Bytes, a power of two. 0: none is ever buffered.
+    std::uint64_t largest_buffered = kLargestBuffered;
     Threads* threads = &machine_threads();  ///< whose jobs wait for each other; not owned
   };
   SegmentWriter(io::Directory& directory, Options options);
@@ -74,13 +76,14 @@ class SegmentWriter {
   /// `wal` may lie in place() already, at its position.
   void write(std::span<const std::byte> wal);
 
-  /// Where the next bytes of a segment go that is buffered in memory, up to its end. Empty if
-  /// there is none now. To be written to before the next call of any other function.
+  /// Where the next bytes of a segment go that is buffered in memory, up to its end or that of
+  /// the piece. Empty if there is none now. To be written to before the next call of any other
+  /// function.
   [[nodiscard]] std::span<std::byte> place() const;
 
-  /// Segments that are begun from now on are buffered in memory until a job takes them (or not any
-  /// more), if they are no larger than largest_buffered and begin in a new file. The caller bounds
-  /// how much is written and not yet durable, and so the memory.
+  /// Segments that are begun from now on, and pieces of large ones, are buffered in memory until a
+  /// job takes them (or not any more), if the segment began in a new file. The caller bounds how
+  /// much is written and not yet durable, and so the memory.
   void buffer_new_segments(bool buffer_new);
   /// Everything written before this, and not yet covered by a finished job, may be in memory only.
   [[nodiscard]] wal::Lsn buffered_end() const;

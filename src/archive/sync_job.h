@@ -27,6 +27,8 @@ class SyncJob {
   [[nodiscard]] virtual wal::Lsn end() const = 0;
   /// True if a segment gets its final name in it: more work than a sync.
   [[nodiscard]] virtual bool publishes() const = 0;
+  /// True if it writes or compresses what was buffered in memory: more than a sync, too.
+  [[nodiscard]] virtual bool writes() const = 0;
   /// First part: the data syncs; before them, what was buffered in memory is written or
   /// compressed. Throws Error{durability}: final, nothing may be reported again.
   virtual void sync_data() = 0;

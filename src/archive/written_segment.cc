@@ -9,8 +9,10 @@
 namespace weir::archive {
 
 WrittenSegment::WrittenSegment(Threads& threads, wal::SegmentName segment_name,
-                               std::unique_ptr<io::File> file, std::optional<OpenSegment> known)
+                               std::unique_ptr<io::File> file, bool file_is_new,
+                               std::optional<OpenSegment> known)
     : name(segment_name),
+      is_new(file_is_new),
       writing(std::move(file)),
       trusted(known),
       mutex(threads.make_mutex()),

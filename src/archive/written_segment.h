@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,12 +17,14 @@ namespace weir::archive {
 /// A segment that is being written, shared by the writer and the jobs that sync it.
 struct WrittenSegment {
   WrittenSegment(Threads& threads, wal::SegmentName segment_name, std::unique_ptr<io::File> file,
-                 std::optional<OpenSegment> known);
+                 bool file_is_new, std::optional<OpenSegment> known);
 
   const wal::SegmentName name;
+  const bool is_new;                  ///< the file held nothing when it was opened
   std::unique_ptr<io::File> writing;  ///< the writing thread's; the finishing job's when full
   const std::optional<OpenSegment> trusted;
-  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: buffered there
+  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: buffered there…
+  std::uint64_t memory_offset = 0;    ///< …from this byte of the segment on
 
   const std::unique_ptr<Threads::Mutex> mutex;
   std::string path;                                ///< its name right now

@@ -34,8 +34,9 @@ struct FlushInputs {
   std::uint64_t unsynced_bytes = 0;  ///< written, and not covered by a sync that has begun
   Time oldest_unsynced;              ///< when the first of them was written
   std::uint64_t behind_bytes = 0;    ///< what the server has beyond what we received
-  bool segment_complete = false;     ///< a full segment waits for its final name
-  bool urgent = false;               ///< the server asked, or the stream or the program ends
+  bool segment_complete =
+      false;            ///< it waits for its name, or a piece of it in memory for the file
+  bool urgent = false;  ///< the server asked, or the stream or the program ends
   std::uint64_t catch_up_bytes = kCatchUpBytes;
 };
 

@@ -48,8 +48,8 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
     if (plan.compression.level <= 1) return std::nullopt;
     --plan.compression.level;
   }
-  const auto usual = unsynced_limit(segment_size);
   const auto buffered = std::min(segment_size.bytes(), archive::kLargestBuffered);
+  const auto usual = unsynced_limit(buffered);
   const auto compression = one_compression(plan.compression, segment_size);
   auto left = room - kBase - compression;
   // Each segment that is buffered may be in a job that compresses it; there are so many jobs.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "archive/segment_writer.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "net/wake.h"
@@ -25,6 +26,7 @@ namespace weir::receive {
 struct Scale {
   std::optional<std::uint64_t> unsynced_limit;  ///< unset: receive::unsynced_limit()
   std::uint64_t catch_up_bytes = kCatchUpBytes;
+  std::uint64_t largest_buffered = archive::kLargestBuffered;
 };
 
 /// What a session needs from outside. Nothing is owned; all of it outlives the session.

@@ -24,7 +24,8 @@ constexpr auto kFinishTimeout = 5'000ms;
 class StreamLoop::Unlocked {
  public:
   explicit Unlocked(StreamLoop& loop) : mutex_(*loop.mutex_) { mutex_.unlock(); }
-  ~Unlocked() { mutex_.lock(); }
+  /// A mutex of a process that is over may throw, where nothing is thrown yet.
+  ~Unlocked() noexcept(false) { mutex_.lock(); }
   Unlocked(const Unlocked&) = delete;
   Unlocked& operator=(const Unlocked&) = delete;
 
@@ -363,7 +364,7 @@ bool StreamLoop::sync_if_due(bool idle, Workers::Term term) {
   auto job = take_sync_job();
   if (!job) return false;
   const auto end = job->end();
-  const auto sync = policy_.on_sync_begun(end, job->publishes(), now());
+  const auto sync = policy_.on_sync_begun(end, job->publishes() || job->writes(), now());
   wake_guardian();
   report_write_disk(sync.disk, std::nullopt);
 

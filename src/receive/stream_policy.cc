@@ -203,7 +203,7 @@ std::size_t StreamPolicy::most_to_write() const {
 }
 
 bool StreamPolicy::buffers_segments() const {
-  return !options_.one_segment_at_a_time && state_.next_segment_is_there();
+  return !options_.one_segment_at_a_time && state_.next_piece_is_there();
 }
 
 void StreamPolicy::on_write_begun(Time now) {
@@ -250,16 +250,16 @@ StreamPolicy::Verdict StreamPolicy::wait_for_space(Time now) {
   return {.decision = Decision::wait, .disk = first ? DiskChange::full : DiskChange::none};
 }
 
-StreamPolicy::Sync StreamPolicy::on_sync_begun(wal::Lsn end, bool publishes, Time now) {
+StreamPolicy::Sync StreamPolicy::on_sync_begun(wal::Lsn end, bool is_heavy, Time now) {
   Sync sync{.ticket = state_.on_sync_started(end),
-            .publishes = publishes,
-            .overlaps = publishes || pacer_.worth_overlapping(),
+            .is_heavy = is_heavy,
+            .overlaps = is_heavy || pacer_.worth_overlapping(),
             .next_wait = kDiskRetryFirst};
   if (std::exchange(sync_waits_for_space_, false)) {
     disk_full_ = false;
     // What filled the segment in the meantime spared the write: the sync sees whether there is
     // space.
-    sync.waits = publishes;
+    sync.waits = is_heavy;
     if (sync.waits)
       ++syncs_without_space_;
     else
@@ -304,7 +304,7 @@ bool StreamPolicy::on_sync_done(const Sync& sync, std::chrono::nanoseconds durat
   on_disk_moved(now);
   --active_syncs_;
   if (state_.given_up()) return false;
-  if (!sync.publishes) pacer_.add(duration);
+  if (!sync.is_heavy) pacer_.add(duration);
   state_.on_sync_done(sync.ticket);
   return true;
 }

@@ -140,7 +140,7 @@ class StreamPolicy {
   [[nodiscard]] bool may_write() const;
   /// How much of the pending WAL may be written now, in bytes.
   [[nodiscard]] std::size_t most_to_write() const;
-  /// Whether segments that are begun now are buffered in memory.
+  /// Whether segments that are begun now, or pieces of large ones, are buffered in memory.
   [[nodiscard]] bool buffers_segments() const;
   /// Something is written now, which may hang.
   void on_write_begun(Time now);
@@ -157,13 +157,13 @@ class StreamPolicy {
   /// A sync that is under way.
   struct Sync {
     StreamState::Ticket ticket = 0;
-    bool publishes = false;
+    bool is_heavy = false;  ///< more than a sync: it writes, or gives a segment its name
     bool overlaps = false;  ///< another one reads meanwhile
     bool waits = false;     ///< for space
     DiskChange disk = DiskChange::none;
     std::chrono::milliseconds next_wait{};
   };
-  [[nodiscard]] Sync on_sync_begun(wal::Lsn end, bool publishes, Time now);
+  [[nodiscard]] Sync on_sync_begun(wal::Lsn end, bool is_heavy, Time now);
   /// The thread that reads was at one which does not overlap, and is back from it.
   void on_reader_back(const Sync& sync);
   /// A part of the sync is done, or failed. Decides go_on, wait, abandon or ignore (the sync no

@@ -191,24 +191,38 @@ std::optional<Time> StreamState::sync_due_at() const {
                               {.unsynced_bytes = write_ - sync_begun_,
                                .oldest_unsynced = oldest_unsynced_,
                                .behind_bytes = server_end_ - received_,
-                               .segment_complete = segment_complete(),
+                               .segment_complete = piece_complete(),
                                .urgent = flush_wanted_ || stopping_ || discarding_ || buffered,
                                .catch_up_bytes = options_.catch_up_bytes});
 }
 
-bool StreamState::segment_complete() const {
-  return options_.segment_size.start_of(write_) > sync_begun_;
+/// Buffered at once.
+std::uint64_t StreamState::piece_bytes() const {
+  const auto segment = options_.segment_size.bytes();
+  return options_.largest_buffered == 0 ? segment : std::min(segment, options_.largest_buffered);
+}
+
+bool StreamState::piece_complete() const {
+  const bool in_memory = buffered_end_ > sync_begun_;
+  const auto begun = in_memory ? wal::Lsn(write_.byte() - write_.byte() % piece_bytes())
+                               : options_.segment_size.start_of(write_);
+  return begun > sync_begun_;
 }
 
 bool StreamState::may_read() const {
-  const auto limit = options_.unsynced_limit.value_or(unsynced_limit(options_.segment_size));
+  const bool in_memory = buffered_end_ > flush_;
+  const auto segment = options_.segment_size.bytes();
+  auto limit =
+      options_.unsynced_limit.value_or(unsynced_limit(in_memory ? piece_bytes() : segment));
+  // What is not buffered may be synced only once its segment is full.
+  if (!in_memory) limit = std::max(limit, segment + 1);
   return !stopping_ && !discarding_ && received_ - flush_ < limit;
 }
 
-bool StreamState::next_segment_is_there() const {
-  const auto& size = options_.segment_size;
-  const auto begun = size.offset(write_) == 0 ? size.segno(write_) : size.segno(write_) + 1;
-  return server_end_ >= size.start(begun + 1);
+bool StreamState::next_piece_is_there() const {
+  const auto piece = piece_bytes();
+  const auto begun = (write_.byte() + piece - 1) / piece;
+  return server_end_.byte() / piece > begun;
 }
 
 /// The first page header of a segment says whose WAL it is. With less of it an archive would look
@@ -329,9 +343,9 @@ bool StreamState::finished() const {
   return ended_ || (reported_ && reported_->flush == positions().flush && !reply_wanted_);
 }
 
-std::uint64_t unsynced_limit(wal::SegmentSize segment_size) {
+std::uint64_t unsynced_limit(std::uint64_t piece_bytes) {
   constexpr std::uint64_t kLeast = 64 * 1024 * 1024;
-  return std::max(kLeast, 3 * segment_size.bytes());
+  return std::max(kLeast, 3 * piece_bytes);
 }
 
 }  // namespace weir::receive

@@ -5,6 +5,7 @@
 #include <deque>
 #include <optional>
 
+#include "archive/segment_writer.h"
 #include "receive/downstream_word.h"
 #include "receive/options.h"
 #include "receive/store_word.h"
@@ -52,7 +53,9 @@ class StreamState {
     wal::SegmentSize segment_size;
     std::chrono::milliseconds status_interval{10'000};
     std::chrono::milliseconds silence_limit{60'000};
-    std::optional<std::uint64_t> unsynced_limit{};  ///< bytes; nullopt: unsynced_limit()
+    /// Bytes that may be in memory; nullopt: unsynced_limit().
+    std::optional<std::uint64_t> unsynced_limit{};
+    std::uint64_t largest_buffered = archive::kLargestBuffered;  ///< as SegmentWriter::Options
     /// As the server identified itself: for telling only, until WAL has come.
     wal::Lsn server_end{};
     /// A server that asks for a reply again and again, so soon after the last time, shuts down.
@@ -168,8 +171,8 @@ class StreamState {
   [[nodiscard]] bool catching_up() const {
     return server_end_ - received_ >= options_.catch_up_bytes;
   }
-  /// The server has the whole of the next segment that will be begun.
-  [[nodiscard]] bool next_segment_is_there() const;
+  /// The server has the whole of what will be begun next: a segment, or a piece of a large one.
+  [[nodiscard]] bool next_piece_is_there() const;
   [[nodiscard]] bool given_up() const { return given_up_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] bool ended() const { return ended_; }
@@ -183,7 +186,8 @@ class StreamState {
   [[nodiscard]] bool waits_for_store_alone(Time now) const;
   [[nodiscard]] wal::Lsn applied() const;
   [[nodiscard]] wire::StandbyStatus positions() const;
-  [[nodiscard]] bool segment_complete() const;
+  [[nodiscard]] std::uint64_t piece_bytes() const;
+  [[nodiscard]] bool piece_complete() const;
 
   struct Sync {
     Ticket ticket;
@@ -237,8 +241,9 @@ class StreamState {
 /// So much is dropped in a second: what a connection holds on its way is gone within that time.
 inline constexpr std::uint64_t kMostDropped = std::uint64_t{16} * 1024 * 1024;
 
-/// How much may be received and not yet durable before reading stops: some segments, so that a slow
-/// sync at a segment's end does not stop the stream, yet bounded.
-[[nodiscard]] std::uint64_t unsynced_limit(wal::SegmentSize segment_size);
+/// How much may be received and not yet durable before reading stops: some segments (or, buffered,
+/// pieces of large ones) of so many bytes, so that a slow sync at the end of one does not stop the
+/// stream, yet bounded.
+[[nodiscard]] std::uint64_t unsynced_limit(std::uint64_t piece_bytes);
 
 }  // namespace weir::receive

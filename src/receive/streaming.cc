@@ -177,7 +177,7 @@ archive::SegmentWriter::Options Streaming::writer_options(const step::Stream& st
   return {.segment_size = step.segment_size,
           .replaceable = world_.inspection.wrong_sizes(),
           .compression = quick_compression(memory),
-          .largest_buffered = memory.buffer_segments ? archive::kLargestBuffered : 0,
+          .largest_buffered = memory.buffer_segments ? environment_.scale.largest_buffered : 0,
           .threads = &machine_.threads()};
 }
 
@@ -241,6 +241,7 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .status_interval = interval,
           .silence_limit = options_.silence_limit,
           .unsynced_limit = partners.memory.unsynced_limit,
+          .largest_buffered = environment_.scale.largest_buffered,
           .server_end = step.server_end,
           .soon_again = soon_again,
           .catch_up_bytes = environment_.scale.catch_up_bytes};

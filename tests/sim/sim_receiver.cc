@@ -92,7 +92,9 @@ void SimReceiver::receive() {
       .store = &store_word_,
       .machine = machine_,
       .servers = servers_,
-      .scale = {.unsynced_limit = kUnsyncedLimit, .catch_up_bytes = 3 * kSegmentBytes / 4}};
+      .scale = {.unsynced_limit = kUnsyncedLimit,
+                .catch_up_bytes = 3 * kSegmentBytes / 4,
+                .largest_buffered = seed_ % 3 == 0 ? kSegmentBytes / 4 : kSegmentBytes}};
   const auto listening = feed_.subscribe([this](const receive::Event& happened) {
     receive::on(
         happened, [this](const receive::event::Trouble& told) { trouble(told.error); },

@@ -133,6 +133,7 @@ struct Scenario {
   bool spare;
   bool collect = false;  ///< segments in memory
   codec::Compression compression = {};
+  std::uint64_t largest_buffered = kLargestBuffered;
 };
 constexpr Scenario kScenarios[] = {
     {"a job after each write", 300'000, 1, false},
@@ -148,10 +149,15 @@ constexpr Scenario kScenarios[] = {
      true,
      true,
      {codec::Method::zstd, 1}},
+    {"collected in pieces, a job after each write", 150'001, 1, false, true, {}, 256 << 10},
+    {"collected in pieces, several in a job", 100'000, 7, true, true, {}, 256 << 10},
+    {"collected in pieces, several segments in a job", 300'000, 9, false, true, {}, 512 << 10},
 };
 
 SegmentWriter::Options options_of(const Scenario& scenario) {
-  return {.segment_size = kSize, .compression = scenario.compression};
+  return {.segment_size = kSize,
+          .compression = scenario.compression,
+          .largest_buffered = scenario.largest_buffered};
 }
 
 void run_scenario(const Scenario& scenario, io::Directory& directory, Lsn start, Lsn end,
@@ -802,6 +808,72 @@ TEST(SegmentWriter, CollectsASegmentInMemoryUntilAJobTakesIt) {
   writer.write(stream_between(kStart + 500'000, kStart + 600'000));
   EXPECT_EQ(writer.buffered_end(), kStart + 500'000);
   EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 600'000)));
+}
+
+TEST(SegmentWriter, CollectsALargeSegmentInPieces) {
+  constexpr std::uint64_t kPiece = 256 << 10;
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {.segment_size = kSize, .largest_buffered = kPiece});
+  writer.begin(1, kStart, {});
+  writer.buffer_new_segments(true);
+  writer.write(stream_between(kStart, kStart + kPiece));
+  EXPECT_TRUE(writer.place().empty());  // the next piece is not begun
+  const auto first = writer.take_sync_job();
+  EXPECT_TRUE(first->writes());
+  EXPECT_FALSE(first->publishes());
+  EXPECT_EQ(first->end(), kStart + kPiece);
+  writer.write(stream_between(kStart + kPiece, kStart + kPiece + 1000));
+  EXPECT_EQ(writer.place().size(), kPiece - 1000);
+  writer.write(stream_between(kStart + kPiece + 1000, kStart + 2 * kPiece + 500));
+  EXPECT_EQ(writer.buffered_end(), kStart + 2 * kPiece + 500);
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, Bytes(3 * kPiece)));  // zeros
+  // The second piece, and the front of the third.
+  const auto second = writer.take_sync_job();
+  second->sync_data();
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, Bytes(kPiece)));
+  EXPECT_TRUE(disk.holds(partial_name(3), kPiece,
+                         stream_between(kStart + kPiece, kStart + 2 * kPiece + 500)));
+  run(*first);
+  static_cast<void>(second->publish());
+  disk.crash_losing_everything();
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + 2 * kPiece + 500)));
+}
+
+TEST(SegmentWriter, CollectsTheRestOfALargeSegmentOnceMoreIsThere) {
+  constexpr std::uint64_t kPiece = 256 << 10;
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {.segment_size = kSize, .largest_buffered = kPiece});
+  writer.begin(1, kStart, {});
+  writer.write(stream_between(kStart, kStart + 1000));
+  writer.buffer_new_segments(true);
+  writer.write(stream_between(kStart + 1000, kStart + kPiece + 10));
+  EXPECT_EQ(writer.buffered_end(), kStart + kPiece + 10);
+  EXPECT_TRUE(disk.holds(partial_name(3), 0, stream_between(kStart, kStart + kPiece)));
+  writer.write(stream_between(kStart + kPiece + 10, kStart + kSize.bytes() + 10));
+  const auto job = writer.take_sync_job();
+  EXPECT_TRUE(job->publishes());
+  run(*job);
+  disk.crash_losing_everything();
+  expect_archive(disk, kStart + kSize.bytes() + 10);
+}
+
+/// It takes all of a segment to be compressed straight away; from the page cache it can be later.
+TEST(SegmentWriter, CollectsNoPiecesOfWhatIsToBeCompressed) {
+  SimDisk disk;
+  const auto directory = disk.open();
+  SegmentWriter writer(*directory, {.segment_size = kSize,
+                                    .compression = {codec::Method::zstd, 1},
+                                    .largest_buffered = 256 << 10});
+  writer.begin(1, kStart, {});
+  writer.buffer_new_segments(true);
+  writer.write(stream_between(kStart, kStart + kSize.bytes()));
+  EXPECT_EQ(writer.buffered_end(), Lsn());
+  const auto job = writer.take_sync_job();
+  EXPECT_FALSE(job->writes());
+  run(*job);
+  EXPECT_THAT(disk.names(), ElementsAre(final_name(3)));
 }
 
 TEST(SegmentWriter, TakesWhatLiesAtItsPlaceAndNothingBehindIt) {

@@ -20,7 +20,7 @@ std::uint64_t most(const MemoryPlan& plan, wal::SegmentSize segment) {
                                : codec::compression_memory(plan.compression, segment.bytes());
   if (!plan.buffer_segments) return plan.compressions * compression;
   const auto each = std::min(segment.bytes(), archive::kLargestBuffered);
-  const auto segments = plan.unsynced_limit.value_or(unsynced_limit(segment)) / each + 1;
+  const auto segments = plan.unsynced_limit.value_or(unsynced_limit(each)) / each + 1;
   return segments * (each + (plan.quick ? compression : 0)) + plan.compressions * compression;
 }
 

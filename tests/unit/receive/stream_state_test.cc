@@ -21,8 +21,8 @@ constexpr Time kBegin{1'000'000ms};
 /// A stream at 3 MB with segments of 1 MB, and a clock.
 class Stream {
  public:
-  explicit Stream(StreamState::Options options = defaults())
-      : state(options, 1, kStart, kBegin), now(kBegin) {}
+  explicit Stream(StreamState::Options options = defaults(), Lsn start = kStart)
+      : state(options, 1, start, kBegin), now(kBegin) {}
 
   static StreamState::Options defaults() {
     StreamState::Options options;
@@ -508,7 +508,7 @@ TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
 
 TEST(StreamState, StopsReadingWhileTooMuchIsNotDurable) {
   Stream stream;
-  const auto limit = unsynced_limit(*wal::SegmentSize::of(kMB));
+  const auto limit = unsynced_limit(kMB);
   std::vector<StreamState::Ticket> tickets;
   while (stream.state.received() - kStart < limit) {
     ASSERT_TRUE(stream.state.may_read());
@@ -525,7 +525,7 @@ TEST(StreamState, StopsReadingWhileTooMuchIsNotDurable) {
 
 TEST(StreamState, BoundsWhatIsNotDurableForEverySegmentSize) {
   for (std::uint64_t size = kMB; size <= 1024 * kMB; size *= 2)
-    EXPECT_GE(unsynced_limit(*wal::SegmentSize::of(size)), 3 * size);
+    EXPECT_GE(unsynced_limit(size), 3 * size);
 }
 
 TEST(StreamState, SyncsWhenASegmentIsFullWhateverThePolicy) {
@@ -729,13 +729,55 @@ TEST(StreamState, SyncsCollectedWalWhateverThePolicyWhenThereIsNoMoreToCome) {
 TEST(StreamState, KnowsWhetherTheServerHasTheWholeNextSegment) {
   Stream stream;
   stream.keepalive(false, kMB - 1);
-  EXPECT_FALSE(stream.state.next_segment_is_there());
+  EXPECT_FALSE(stream.state.next_piece_is_there());
   stream.keepalive(false, kMB);
-  EXPECT_TRUE(stream.state.next_segment_is_there());
+  EXPECT_TRUE(stream.state.next_piece_is_there());
   stream.receive_and_write(1, kMB - 1);  // inside a segment the next one counts
-  EXPECT_FALSE(stream.state.next_segment_is_there());
+  EXPECT_FALSE(stream.state.next_piece_is_there());
   stream.keepalive(false, 2 * kMB - 1);
-  EXPECT_TRUE(stream.state.next_segment_is_there());
+  EXPECT_TRUE(stream.state.next_piece_is_there());
+}
+
+TEST(StreamState, TakesALargeSegmentInPieces) {
+  auto options = Stream::defaults();
+  options.segment_size = *wal::SegmentSize::of(64 * kMB);
+  options.largest_buffered = 16 * kMB;
+  options.flush = {FlushPolicy::Mode::segment, {}};
+  Stream stream(options, Lsn(64 * kMB));
+  stream.keepalive(false, 16 * kMB - 1);
+  EXPECT_FALSE(stream.state.next_piece_is_there());
+  stream.keepalive(false, 16 * kMB);
+  EXPECT_TRUE(stream.state.next_piece_is_there());
+  // What lies in memory is written with its piece, else when its segment is full.
+  const std::uint64_t much = 500 * kMB;
+  stream.receive(16 * kMB - 1, much);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt);
+  stream.receive(1, much);
+  stream.state.on_written(stream.state.received(), stream.now, stream.state.received());
+  EXPECT_EQ(stream.state.sync_due_at(), Time::min());
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  stream.receive_and_write(32 * kMB, much);
+  EXPECT_EQ(stream.state.sync_due_at(), std::nullopt);
+}
+
+/// Memory is limited by what is in memory.
+TEST(StreamState, ReadsToTheEndOfASegmentThatIsNotInMemory) {
+  auto options = Stream::defaults();
+  options.segment_size = *wal::SegmentSize::of(64 * kMB);
+  options.flush = {FlushPolicy::Mode::segment, {}};
+  options.unsynced_limit = 32 * kMB;
+  Stream in_memory(options, Lsn(64 * kMB));
+  in_memory.receive(32 * kMB);
+  in_memory.state.on_written(in_memory.state.received(), in_memory.now, in_memory.state.received());
+  EXPECT_FALSE(in_memory.state.may_read());
+  EXPECT_EQ(in_memory.state.sync_due_at(), Time::min());
+  Stream in_file(options, Lsn(64 * kMB));
+  in_file.receive_and_write(64 * kMB - 1, kMB);
+  EXPECT_EQ(in_file.state.sync_due_at(), std::nullopt);
+  ASSERT_TRUE(in_file.state.may_read());
+  in_file.receive_and_write(1, kMB);
+  EXPECT_EQ(in_file.state.sync_due_at(), Time::min());
 }
 
 TEST(StreamState, KeepsWhatWasAcknowledgedWhenALaterSyncIsGivenUp) {
