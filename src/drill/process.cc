@@ -1,7 +1,6 @@
 #include "drill/process.h"
 
 #include <fcntl.h>  // check-includes: flags of descriptors that a child inherits
-#include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -100,11 +99,6 @@ bool Child::wait(std::chrono::milliseconds time) {
     std::this_thread::sleep_for(kChildLook);
   }
   return true;
-}
-
-std::string Finished::to_string() const {
-  if (status < 0) return fmt::format("was ended by signal {}", -status);
-  return fmt::format("ended with status {}", status);
 }
 
 Finished run_tool(const Command& command, const Environment& environment,

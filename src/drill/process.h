@@ -53,8 +53,6 @@ struct Finished {
   int status = 0;
   std::string output;  ///< standard output and error, at most its last 64 kB
   [[nodiscard]] bool done() const { return status == 0; }
-  /// "ended with status 3", "was ended by signal 9"
-  [[nodiscard]] std::string to_string() const;
 };
 /// Runs a tool to its end. When `stop` says true it is ended, and Error{retry} thrown.
 [[nodiscard]] Finished run_tool(const Command& command, const Environment& environment,

@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <system_error>
-#include <utility>
 
 #include "base/error.h"
 
@@ -59,9 +58,6 @@ void StreamFile::sync() {
             "What was written may be lost, so nothing more is confirmed to the server. Check the "
             "disk and the kernel log.");
 }
-
-StreamFile::StreamFile(StreamFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), is_file_(other.is_file_) {}
 
 StreamFile::~StreamFile() {
   if (fd_ >= 0 && fd_ != STDOUT_FILENO) ::close(fd_);

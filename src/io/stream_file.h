@@ -12,8 +12,8 @@ class StreamFile {
  public:
   /// "-" is standard output. Throws Error{io}.
   explicit StreamFile(const std::string& path);
-  StreamFile(StreamFile&& other) noexcept;
-  StreamFile& operator=(StreamFile&&) = delete;
+  StreamFile(const StreamFile&) = delete;
+  StreamFile& operator=(const StreamFile&) = delete;
   ~StreamFile();
 
   /// Writes all. Throws Error{disk_full, io}; then a front part may have been written.

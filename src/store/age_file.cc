@@ -150,10 +150,4 @@ std::size_t AgeOpened::read_at(std::uint64_t offset, std::span<std::byte> bytes)
   return done;
 }
 
-bool begins_as_age(io::Bytes& file) {
-  std::array<std::byte, kAgeIntroduction.size()> front{};
-  return file.read_at(0, front) == front.size() &&
-         std::equal(front.begin(), front.end(), bytes_of(kAgeIntroduction).begin());
-}
-
 }  // namespace weir::store

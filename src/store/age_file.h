@@ -69,7 +69,4 @@ class AgeOpened final : public io::Bytes {
   std::vector<std::byte> chunk_;
 };
 
-/// True for a file that begins as age's files do.
-[[nodiscard]] bool begins_as_age(io::Bytes& file);
-
 }  // namespace weir::store

@@ -19,9 +19,6 @@ enum class Mode {
 /// A page that renews itself, around `main`; both are taken as they are.
 [[nodiscard]] std::string live_html(const std::string& title, const std::string& main);
 
-/// A page that renews itself, around `main`; both are taken as they are.
-[[nodiscard]] std::string live_html(const std::string& title, const std::string& main);
-
 /// A page around `main`, of the same looks; `title` and `main` are taken as they are.
 [[nodiscard]] std::string frame_html(const std::string& title, const std::string& main);
 
