@@ -83,6 +83,9 @@ class StderrLog final : public Log {
   bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
 };
 
+constexpr const char* kWhereIsIt =
+    "Is its file system mounted, and is it the right directory, or place of the store?";
+
 /// The archives of the command, asked as `restore` asks them.
 class ArchivesOfCommand final : public drill::Archives {
  public:
@@ -93,12 +96,17 @@ class ArchivesOfCommand final : public drill::Archives {
         archives_(open_.shelves(), options_, log_) {}
 
   drill::Way way(const archive::BackupPoint& backup) override {
-    archives_.require_wal();
+    try {
+      archives_.require_wal();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::gap) throw;
+      throw Error(ErrorKind::gap, error.what()).hint(kWhereIsIt);  // its own names restore's option
+    }
     const auto identity = archives_.identity();
     if (!identity)
       throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
           .with("directory", archives_.paths())
-          .hint("Is its file system mounted, and is it the right directory?");
+          .hint(kWhereIsIt);
     if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
       throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
           .with("backup", backup.system_identifier)

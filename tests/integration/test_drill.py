@@ -266,6 +266,63 @@ def give_stream(place, content):
     return open(path, "rb")
 
 
+def test_the_wrong_archive_and_another_one_beside(servers, receivers, new_archive, place):
+    world = World(servers, receivers, new_archive, place)
+    archive = world.archive.path
+    whole = archive.rename(place / "whole")
+    damaged = directory(place / "damaged")
+    for path in whole.iterdir():
+        shutil.copy(path, damaged)
+    middle = sorted(damaged.glob("*.zst"))[-1]
+    raw = damaged / middle.name.removesuffix(".zst")
+    run(["zstd", "-d", "-q", "--rm", "-o", raw, middle])
+    bytes_ = bytearray(raw.read_bytes())
+    bytes_[len(bytes_) // 2] ^= 1
+    give_back(raw, bytes(bytes_))
+    hand_over(damaged)
+
+    def drill(path, *options, status):
+        directory(archive)
+        for file in path.iterdir():
+            (archive / file.name).symlink_to(file)
+        try:
+            return world.drill(*options, status=status)
+        finally:
+            shutil.rmtree(archive)
+
+    # Damaged in one of two archives, and sound in the other.
+    told = drill(damaged, status=1)
+    assert "is damaged" in told["problems"][0], told
+    told = drill(damaged, "-D", whole, status=0)
+    assert told["outcome"] == "recovered", told
+    world.assert_whole(told)
+
+    # None, another server's, and one with nothing of the backup's timeline.
+    told = drill(directory(place / "empty"), status=1)
+    assert "there is no WAL at all in the archive directory" in told["problems"][0], told
+    assert "the right directory" in str(told) and "--allow-empty" not in str(told), told
+    stranger = servers.primary()
+    other = new_archive(stranger)
+    receiver = receivers.pgweir(other, stranger)
+    streaming(stranger)
+    reported(stranger, stranger.write_wal(2))
+    receiver.stop()
+    strange = other.path.rename(place / "strange")
+    hand_over(strange)
+    told = drill(strange, status=1)
+    assert "the backup is of another cluster than the archive" in told["problems"][0], told
+    later = directory(place / "later")
+    shutil.copy(sorted(whole.glob("*.zst"))[0], later / ("00000009" + sorted(whole.glob("*.zst"))[0].name[8:]))
+    hand_over(later)
+    told = drill(later, status=1)
+    assert "the archive has no WAL of the backup's timeline" in told["problems"][0], told
+
+    # A backup that cannot be read.
+    (world.backups / "plain" / "backup_manifest").write_text("rubbish")
+    told = drill(whole, status=1)
+    assert told["outcome"] == "failed" and "no backup_manifest" in told["problems"][0], told
+
+
 def test_a_replay_that_would_leave_the_sandbox_is_not_begun(servers, receivers, new_archive, place):
     """To replay that a tablespace was made means to remove what is in its directory now."""
     world = World(servers, receivers, new_archive, place)
