@@ -469,8 +469,8 @@ def test_the_slot_command_on_all_hosts(servers):
     assert standby.sql("SELECT count(*) FROM pg_replication_slots") == "0"
 
 
-def failover_says(archive, *hosts):
-    done = pgweir("doctor", "--failover", "--json", "-d", conninfo(*hosts), "-S", "archive", "-D", archive.path)
+def failover_says(archive, *hosts, **more):
+    done = pgweir("doctor", "--failover", "--json", "-d", conninfo(*hosts, **more), "-S", "archive", "-D", archive.path)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["healthy"] else 1)
@@ -524,6 +524,40 @@ def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive)
     assert "[ warn ] synchronous_star" in pgweir(
         "doctor", "-d", conninfo(primary), "-S", "archive", "--measure", "0").stdout
     assert "synchronous_standby_names is '*'" in pgweir("status", "-D", archive.path, "-d", conninfo(primary)).stdout
+
+
+@pytest.mark.parametrize("major", [14, 15])
+def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_archive, major):
+    """Before 15 only an ordinary connection tells where a slot is."""
+    primary = servers.primary(major=major, wal_level="logical", wal_keep_size="64MB")
+    create_slot(primary)
+    standby = servers.standby(primary, wal_keep_size="64MB")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+
+    def says(server=primary, dbname="postgres"):
+        (level, found), = failover_says(archive, server, host=server.socket_dir, user="postgres", dbname=dbname)
+        return level, found
+
+    level, found = says()
+    assert level == "ok" and "no gap, its slot keeps WAL from" in found, found
+    level, found = says(dbname="nowhere")
+    if major < 15:
+        assert level == "warning" and 'where slot "archive" keeps WAL from could not be looked at' in found, found
+    else:
+        assert level == "ok", found
+    primary.sql("SELECT pg_drop_replication_slot('archive')")
+    level, found = says()
+    assert level == "warning" and 'it has no slot "archive"' in found, found
+    primary.sql("SELECT pg_create_logical_replication_slot('archive', 'test_decoding')")
+    level, found = says()
+    assert level == "warning" and 'its slot "archive" is a logical one' in found, found
+    standby.caught_up_with(primary.flushed())
+    standby.promote()
+    level, found = says(standby)  # on a timeline of its own, whose history tells where it left ours
+    assert level == "warning" and 'it has no slot "archive"' in found and "it is the primary now" in found, found
 
 
 def test_it_needs_a_slot(place):
