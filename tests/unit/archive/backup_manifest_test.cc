@@ -1,5 +1,7 @@
 #include "archive/backup_manifest.h"
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -81,6 +83,30 @@ TEST(BackupManifest, IsReadFromFrontToEndWhereItsEndsDoNotTell) {
   TestBytes reversed(other);
   expect_right(read_backup_manifest(reversed, "m"));
   EXPECT_LE(reversed.read, other.size() + 70'000) << "once, beside its ends";
+}
+
+TEST(BackupManifest, IsRefusedWithoutValidRanges) {
+  const auto refused = [](const std::string& ranges) {
+    const auto error =
+        test::error_of([&] { static_cast<void>(parse_backup_manifest("{" + ranges + "}", "m")); });
+    return std::string(error.what());
+  };
+  using ::testing::HasSubstr;
+  for (const char* const none : {"", R"("WAL-Ranges": [])", R"("WAL-Ranges": {})"})
+    EXPECT_THAT(refused(none), HasSubstr("it has no WAL-Ranges")) << none;
+  for (const char* const line : {"0", "4294967296", "-1", "\"1\"", "1.5"})
+    EXPECT_THAT(refused(fmt::format(R"("WAL-Ranges": [{{"Timeline": {}, "Start-LSN": "0/1",
+                                    "End-LSN": "0/2"}}])",
+                                    line)),
+                HasSubstr("no valid Timeline"))
+        << line;
+  EXPECT_THAT(refused(R"("WAL-Ranges": [3])"), HasSubstr("no valid Timeline"));
+  for (const char* const lsn : {"null", "\"0/0\"", "\"x\"", "7"})
+    EXPECT_THAT(
+        refused(fmt::format(
+            R"("WAL-Ranges": [{{"Timeline": 1, "Start-LSN": {}, "End-LSN": "0/2"}}])", lsn)),
+        HasSubstr("no valid Start-LSN"))
+        << lsn;
 }
 
 TEST(BackupManifest, ThatBreaksOffIsNone) {

@@ -58,6 +58,17 @@ TEST(DownstreamClient, IsBehindByWhatItHasReplayedElseFlushed) {
   }
 }
 
+TEST(ServedCertificate, IsToldWithTheTimeThatIsLeft) {
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  auto json = nlohmann::json::parse(
+      certificate_json({.file = "/r/tls\xff.crt", .expires = now - std::chrono::hours(1)}));
+  EXPECT_EQ(json["file"], "/r/tls\xef\xbf\xbd.crt") << "JSON has to be UTF-8";
+  EXPECT_LE(json["expires_in_seconds"].get<std::int64_t>(), -3600);
+  json = nlohmann::json::parse(
+      certificate_json({.file = "f", .expires = now + std::chrono::hours(1000)}));
+  EXPECT_GT(json["expires_in_seconds"].get<std::int64_t>(), 0);
+}
+
 TEST(ServingView, IsToldInPostgreSQLsWords) {
   ServingView view;
   view.listens = {"127.0.0.1:5433"};

@@ -1,5 +1,6 @@
 #include "archive/tar_reader.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -97,6 +98,23 @@ TEST(TarReader, UnderstandsLongNames) {
       read(collector, tar({{"././@LongLink", link + '\0', 'K'}, {"pg_tblspc/1", "", '2'}}), 100));
   ASSERT_EQ(collector.entries.size(), 1U);
   EXPECT_EQ(collector.entries[0].link, link);
+}
+
+/// GNU tar writes what octal digits have no room for so: the highest bit, then the number itself.
+TEST(TarReader, UnderstandsSizesInBinary) {
+  const std::string content(700, 'x');
+  auto text = tar({{"a", content}, {"b", ""}});
+  const std::string size("\x80\0\0\0\0\0\0\0\0\0\x02\xbc", 12);
+  unsigned sum = 0;
+  text.replace(124, 12, size);
+  text.replace(148, 8, "        ");
+  for (std::size_t i = 0; i < 512; ++i) sum += static_cast<unsigned char>(text[i]);
+  text.replace(148, 8, fmt::format("{:06o} ", sum) + " ");
+  Collector collector;
+  EXPECT_TRUE(read(collector, text, 100));
+  ASSERT_EQ(collector.entries.size(), 2U);
+  EXPECT_EQ(collector.entries[0].size, 700U);
+  EXPECT_EQ(collector.contents[0], content);
 }
 
 TEST(TarReader, RefusesWhatIsNoTar) {

@@ -220,6 +220,30 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          a.trouble = Trouble{"no such", {"Create it."}};
        },
        "directory", Level::failure, "no such", "Create it."},
+      {"a slot that goes with its connection", [](auto& s) { s.slot->temporary = true; },
+       same_archive, "slot", Level::failure, "is temporary", "another name"},
+      {"a file system of a program", same_server,
+       [](auto& a) {
+         a.place.file_system = "fuse.sshfs";
+         a.place.user_space = true;
+       },
+       "file_system", Level::warning, "what a sync means is up to that program",
+       "local file system"},
+      {"another one's directory", same_server,
+       [](auto& a) {
+         a.place.ours = false;
+         a.place.owner_name = "postgres";
+       },
+       "permissions", Level::warning, "belongs to postgres, not to the user of this check",
+       "run pgweir as postgres"},
+      {"an end that cannot be read", same_server,
+       [](auto& a) {
+         a.content_trouble = Trouble{"no WAL page", {"look at it"}};
+       },
+       "content", Level::failure, "the archive's end cannot be read: no WAL page", "look at it"},
+      {"hardly any space, whatever the rate is", [](auto& s) { s.wal_rate.reset(); },
+       [](auto& a) { a.place.free_bytes = 1 << 20; }, "space", Level::failure, "1 MB of 1 TB",
+       "more space"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
@@ -256,6 +280,53 @@ TEST(Doctor, WarnsOfCommitsThatWaitWhereTheArchiveIsNot) {
                         "standby takes the archive to a standby"));
   plan.prefer = PreferredRole::primary;
   EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("commits can wait for the archive"));
+}
+
+TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {
+  auto server = good_server();
+  auto plan = kPlan;
+  plan.confirm_stored = true;
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("[  ok  ] confirm_stored: the slot keeps on the server what the object "
+                        "store has not got"));
+  server.settings["synchronized_standby_slots"] = "standby1, archive";
+  auto checks = judge_server(server, plan);
+  EXPECT_THAT(to_text(checks),
+              HasSubstr("confirm_stored: synchronized_standby_slots names \"archive\""));
+  EXPECT_FALSE(healthy(checks));
+  server.settings["synchronized_standby_slots"] = "standby1";
+  server.settings["synchronous_standby_names"] = "ANY 1 (pgweir, db2)";
+  checks = judge_server(server, plan);
+  EXPECT_THAT(to_text(checks), HasSubstr("each commit would wait for the object store"));
+  EXPECT_FALSE(healthy(checks));
+  server.settings["synchronous_standby_names"] = "db2";
+  checks = judge_server(server, plan);
+  EXPECT_THAT(to_text(checks), HasSubstr("commits wait for others, not for \"pgweir\""));
+  EXPECT_TRUE(healthy(checks));
+  plan.slot.reset();
+  checks = judge_server(server, plan);
+  EXPECT_THAT(to_text(checks),
+              HasSubstr("confirm_stored: --confirm stored without a slot keeps nothing"));
+  EXPECT_FALSE(healthy(checks));
+}
+
+TEST(Doctor, IsContentWhereNothingIsTheMatter) {
+  auto server = good_server();
+  auto plan = kPlan;
+  server.standby = true;
+  server.settings["synchronous_standby_names"] = "pgweir";
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("[  ok  ] synchronous_standby_names: of no effect on a standby"));
+  server = good_server();
+  server.settings["wal_sender_timeout"] = "15s";
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("[  ok  ] wal_sender_timeout: wal_sender_timeout is 15.0 s: positions are "
+                        "reported every 5.0 s, more often than --status-interval says"));
+  server = good_server();
+  server.settings["archive_mode"] = "on";
+  server.settings["archive_command"] = "cp %p /backup/%f";
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("[  ok  ] archive_mode: the server archives by itself as well"));
 }
 
 TEST(Doctor, WarnsOfAReceiverWithoutASlot) {

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "support/error_of.h"
 #include "support/wal_builder.h"
+#include "wal/page.h"
 #include "wal/records.h"
 
 namespace weir::drill::promise_test {
@@ -36,6 +38,8 @@ class Source final : public archive::WalSource {
     if (missing.contains(segno)) return {State::gone, 0, std::nullopt};
     if (late.erase(segno) > 0) return {State::gone, 0, std::nullopt};
     if (at >= end) return {State::end, 0, std::nullopt};
+    if (segno == unreadable)
+      return {State::damaged, 0, Error(ErrorKind::damage, "it cannot be unpacked")};
     if (kSize.start(segno) >= end) return {State::gone, 0, std::nullopt};
     const auto stop = std::min(end, kSize.start(segno + 1));
     const auto count = std::min<std::uint64_t>({into.size(), stop - at, 50'000});
@@ -43,6 +47,9 @@ class Source final : public archive::WalSource {
     std::copy(wal.begin(), wal.end(), into.begin());
     if (damaged && at <= *damaged && *damaged < at + count)
       into[*damaged - at] = into[*damaged - at] ^ std::byte{1};
+    for (auto page = at.byte() / wal::kPageSize * wal::kPageSize; magic && page < at.byte() + count;
+         page += wal::kPageSize)
+      if (page >= at.byte()) std::memcpy(&into[page - at.byte()], &*magic, sizeof *magic);
     return {State::bytes, count, std::nullopt};
   }
 
@@ -50,6 +57,8 @@ class Source final : public archive::WalSource {
   std::set<std::uint64_t> missing;
   std::set<std::uint64_t> late;  ///< at the first look
   std::optional<wal::Lsn> damaged;
+  std::optional<std::uint64_t> unreadable;
+  std::optional<std::uint16_t> magic;  ///< of all pages
 
  private:
   WalBuilder& builder_;
@@ -94,6 +103,7 @@ class PromiseTest : public ::testing::Test {
                         if (copies_ == 0) return false;
                         --copies_;
                         source_.damaged.reset();
+                        source_.unreadable.reset();
                         return true;
                       }};
     return look_through(way, backup_, target, [] { return false; });
@@ -198,6 +208,26 @@ TEST_F(PromiseTest, NamesDamageUnlessAnotherCopyIsSound) {
       << promise.problem;
   copies_ = 1;
   EXPECT_EQ(look().problem, "");
+}
+
+TEST_F(PromiseTest, NamesWhatCannotBeReadUnlessAnotherCopyCan) {
+  commit(100);
+  fill(500);
+  source_.unreadable = kSize.segno(backup_.start) + 1;
+  copies_ = 1;
+  EXPECT_EQ(look().position, builder_.end()) << "the other copy";
+  source_.unreadable = kSize.segno(backup_.start) + 1;
+  const auto promise = look();
+  EXPECT_NE(promise.problem.find("cannot be unpacked"), std::string::npos) << promise.problem;
+}
+
+TEST_F(PromiseTest, PromisesNothingInWalOfANewerServer) {
+  commit(100);
+  source_.magic = 0xD1FE;
+  const auto error = test::error_of([&] { static_cast<void>(look()); });
+  EXPECT_EQ(error.kind(), ErrorKind::refused);
+  EXPECT_NE(std::string(error.what()).find("of a newer server than this pgweir knows"),
+            std::string::npos);
 }
 
 TEST_F(PromiseTest, TakesDamageAtTheEndOfTheOpenSegmentForItsEnd) {

@@ -859,5 +859,276 @@ TEST(Import, StopsWhenAskedTo) {
   EXPECT_FALSE(example.archive.disk.exists(name(6)));
 }
 
+// ---- what is offered
+
+/// What is said of that file; "" if nothing is.
+std::string said_of(const Result& result, const std::string& file) {
+  for (const auto& each : result.left_out)
+    if (each.path.ends_with("/" + file) || each.path == file) return each.what;
+  return {};
+}
+
+TEST(Import, RefusesAFileThatIsNeitherSegmentNorHistory) {
+  Example example;
+  example.other.disk.put("README", test::as_bytes("x"));
+  std::shared_ptr<io::Directory> source = example.other.disk.open();
+  const auto directory = example.archive.disk.open();
+  const auto error = test::error_of([&] {
+    static_cast<void>(import_wal(*directory, {{source, "README"}}, Options{}));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
+  EXPECT_THAT(error.what(), HasSubstr("neither a WAL segment nor a timeline's history"));
+  EXPECT_THAT(error.hint(), HasSubstr("24 hex digits"));
+}
+
+TEST(Import, SaysOfEachFileWhyItIsNoneOfTheArchives) {
+  Example example;
+  WalBuilder::Options larger;
+  larger.segment_size = *wal::SegmentSize::of(2 << 20);
+  larger.start = larger.segment_size.start(1);
+  WalBuilder of_two(larger);
+  of_two.grow_to(larger.segment_size.start(3));
+  const SegmentName two(1, 2, larger.segment_size);
+  const auto start = larger.segment_size.start(2);
+  example.other.disk.put(two.to_string(), of_two.bytes(start, start + larger.segment_size.bytes()));
+  example.other.disk.put("0000000100000000FFFFFFFF", ArchiveBuilder::content(example.wal, 4));
+  example.other.disk.put(name(5), ArchiveBuilder::content(example.wal, 4));
+  example.other.disk.put(name(6), test::Bytes(kSize.bytes()));
+  example.other.disk.put(name(7, ".partial"), test::Bytes(kSize.bytes()));
+  auto result = example.run();
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(said_of(result, two.to_string()),
+            "it is of another segment or page size: 2097152 and 8192 bytes");
+  EXPECT_EQ(said_of(result, "0000000100000000FFFFFFFF"), "no segment of this size has such a name");
+  EXPECT_EQ(said_of(result, name(5)),
+            "it holds the WAL of 0/400000, which is not what its name says");
+  EXPECT_EQ(said_of(result, name(6)), "it does not begin with WAL");
+  EXPECT_EQ(said_of(result, name(7, ".partial")), "it is unfinished, and nothing is in it");
+  EXPECT_EQ(result.reason(), Reason::conflict);
+
+  example.other.disk.put("archive_status", {});  // a pg_wal: old files wait there for their turn
+  result = example.run();
+  EXPECT_EQ(
+      said_of(result, name(5)),
+      "it holds the WAL of 0/400000: an old file that the server keeps for a segment to come");
+}
+
+TEST(Import, TellsNothingOfAnUnreadableFileToAnEmptyArchive) {
+  Example example;
+  for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+  example.offer(4, 8);
+  example.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == name(7)
+               ? sim::SimDisk::Effect::fail(EIO)
+               : sim::SimDisk::Effect::proceed();
+  });
+  const auto result = example.run({.extend = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(4), name(5), name(6))) << told(result);
+  EXPECT_THAT(said_of(result, name(7)), Not(IsEmpty()));
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+}
+
+TEST(Import, TakesNeitherOfTwoSoundFilesThatDiffer) {
+  Example example;
+  example.offer(4, 8);
+  auto branch = example.wal.other_branch(example.wal.fork_point(kSize.start(5) + 5000), 79, false);
+  branch.grow_to(kSize.start(8));
+  ArchiveBuilder third;
+  third.segments(branch, 5, 6, Method::zstd);
+  std::shared_ptr<io::Directory> one = example.other.disk.open();
+  std::shared_ptr<io::Directory> two = third.disk.open();
+  const auto directory = example.archive.disk.open();
+  const auto result = import_wal(*directory, {{one}, {two}}, Options{});
+  EXPECT_THAT(names_of(result), Not(Contains(name(5))));
+  EXPECT_THAT(names_of(result), Not(Contains(name(5, ".zst"))));
+  EXPECT_THAT(said_of(result, name(5)),
+              AllOf(HasSubstr("it holds other WAL than "), HasSubstr(name(5, ".zst")),
+                    HasSubstr("and both are sound")));
+  EXPECT_THAT(said_of(result, name(5, ".zst")), HasSubstr("and both are sound"));
+  EXPECT_EQ(result.reason(), Reason::conflict);
+}
+
+TEST(Import, SaysThatAFileHasGoneSinceItWasListed) {
+  Example example;
+  example.offer(4, 8);
+  int opened = 0;
+  example.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name == name(6) && ++opened == 2)
+      example.other.disk.erase(name(6));
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto result = example.run();
+  EXPECT_EQ(said_of(result, name(6)), "it has gone since it was listed") << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_sound);
+}
+
+TEST(Import, StopsWhileItReads) {
+  Example example;
+  example.offer(4, 8);
+  Options options;
+  options.stop = [](std::uint64_t moved) { return moved > 0; };
+  const auto error = test::error_of([&] { static_cast<void>(example.run(options)); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+  EXPECT_THAT(error.what(), HasSubstr("before everything was looked at"));
+  EXPECT_FALSE(example.archive.disk.exists(name(4)));
+}
+
+// ---- histories
+
+/// Timeline 1 up to within segment 5, then 2.
+struct Switched {
+  Switched() {
+    for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+    two.grow_to(kSize.start(8));
+    example.archive.segments(one, 1, 5).segments(two, 5, 7);
+    example.archive.history(2, verify::history_line(1, at));
+  }
+  Example example;
+  WalBuilder one = the_wal();
+  Lsn at = one.fork_point(kSize.start(5) + 400'000);
+  WalBuilder two = verify::promote(one, at, 2, 9);
+};
+
+TEST(Import, ComparesHistoriesWithTheArchives) {
+  Switched world;
+  auto& other = world.example.other;
+  other.history(2, verify::history_line(1, world.at));
+  auto result = world.example.run();
+  EXPECT_EQ(result.present, 1u) << told(result);
+  EXPECT_EQ(result.reason(), Reason::not_asked_for);
+
+  other.history(2, verify::history_line(1, world.at + 8));
+  result = world.example.run();
+  EXPECT_EQ(said_of(result, "00000002.history"),
+            "it tells another history than the archive's 00000002.history");
+  EXPECT_EQ(result.reason(), Reason::conflict);
+
+  world.example.archive.history(2, "rubbish\n");
+  result = world.example.run();
+  EXPECT_EQ(said_of(result, "00000002.history"), "the archive's 00000002.history cannot be read");
+  EXPECT_EQ(world.example.archive.disk.content("00000002.history"),
+            test::Bytes(test::as_bytes("rubbish\n").begin(), test::as_bytes("rubbish\n").end()));
+}
+
+TEST(Import, TakesNoHistoryThatIsNotTheArchives) {
+  Switched world;
+  auto& other = world.example.other;
+  const auto of_two = verify::history_line(1, world.at);
+  other.history(3, verify::history_line(1, world.at + 8) + verify::history_line(2, kSize.start(7)));
+  other.history(4, verify::history_line(1, kSize.start(3)));
+  other.history(5, of_two + verify::history_line(2, kSize.start(7)));
+  other.disk.put("00000006.history", test::as_bytes("rubbish\n"));
+  other.disk.put("00000007.history.gz", test::as_bytes("rubbish\n"));
+  const auto before = world.example.archive.disk.names();
+  auto result = world.example.run();
+  EXPECT_THAT(result.came, IsEmpty()) << told(result);
+  EXPECT_EQ(said_of(result, "00000003.history"),
+            "it contradicts 00000002.history about the timelines before them");
+  EXPECT_EQ(said_of(result, "00000004.history"),
+            "its timeline is no part of the archive's history");
+  EXPECT_EQ(said_of(result, "00000005.history"),
+            "its timeline is newer than what the archive holds");
+  EXPECT_EQ(said_of(result, "00000006.history"), "it is no valid history of a timeline");
+  EXPECT_THAT(said_of(result, "00000007.history.gz"), Not(IsEmpty()));
+  EXPECT_EQ(world.example.archive.disk.names(), before);
+  result = world.example.run({.extend = true});
+  EXPECT_THAT(result.came, IsEmpty());
+  EXPECT_EQ(said_of(result, "00000005.history"), "none of its timeline's segments comes in");
+}
+
+TEST(Import, TakesNeitherSideOfTwoHistoriesOfOneTimeline) {
+  Switched world;
+  ArchiveBuilder third;
+  world.example.other.history(2, verify::history_line(1, world.at));
+  third.history(2, verify::history_line(1, world.at + 8));
+  std::shared_ptr<io::Directory> one = world.example.other.disk.open();
+  std::shared_ptr<io::Directory> two = third.disk.open();
+  const auto directory = world.example.archive.disk.open();
+  const auto result = import_wal(*directory, {{one}, {two}}, Options{});
+  ASSERT_THAT(result.left_out, SizeIs(1));
+  EXPECT_THAT(result.left_out[0].what, HasSubstr("it tells another history than "));
+  EXPECT_THAT(result.left_out[0].hint, HasSubstr("offer only its files"));
+  EXPECT_EQ(result.reason(), Reason::conflict);
+}
+
+TEST(Import, DoesNotBeginWhereAHistoryOfTheArchiveCannotBeRead) {
+  Switched world;
+  world.example.archive.disk.set_hook([](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == "00000002.history"
+               ? sim::SimDisk::Effect::fail(EIO)
+               : sim::SimDisk::Effect::proceed();
+  });
+  const auto error = test::error_of([&] { static_cast<void>(world.example.run()); });
+  EXPECT_EQ(error.kind(), ErrorKind::io);
+  EXPECT_THAT(error.what(), HasSubstr("a timeline history of the archive could not be read"));
+}
+
+// ---- others at work
+
+TEST(Import, LetsAnotherOneHaveTheName) {
+  for (const bool same : {true, false}) {
+    SCOPED_TRACE(same);
+    Example example;
+    example.offer(4, 8);
+    auto branch =
+        example.wal.other_branch(example.wal.fork_point(kSize.start(4) + 5000), 79, false);
+    branch.grow_to(kSize.start(5));
+    auto& theirs = same ? example.wal : branch;
+    example.archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      if (call.operation == sim::SimDisk::Operation::rename && call.to == name(4) &&
+          !example.archive.disk.exists(name(4)))
+        example.archive.segments(theirs, 4, 5);
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto result = example.run();
+    EXPECT_THAT(result.came, IsEmpty()) << told(result);
+    EXPECT_TRUE(example.archive.disk.holds(name(4), 0, ArchiveBuilder::content(theirs, 4)));
+    EXPECT_FALSE(example.archive.disk.exists(name(5)));
+    EXPECT_EQ(result.present, same ? 1u : 0u);
+    EXPECT_EQ(said_of(result, name(4)),
+              same ? "" : "somebody else has put another file under its name");
+  }
+}
+
+TEST(Import, ReplacesEachFormByTheFormsOfTheArchive) {
+  Example example;
+  example.offer(4, 8);
+  static_cast<void>(example.run());
+  const auto content = ArchiveBuilder::content(example.wal, 9);
+  test::Bytes bad(content.begin(), content.end());
+  bad[500'000] ^= std::byte{4};
+  example.archive.disk.put(name(9), bad);
+  example.archive.disk.put(name(9, ".zst"), verify::packed(Method::zstd, bad));
+  // A run that was interrupted has kept one already; another file has the first name of the other.
+  example.archive.disk.put(archive::damaged_name(name(9), 1), bad);
+  example.archive.disk.put(archive::damaged_name(name(9, ".zst"), 1), test::as_bytes("older"));
+  example.offer(9, 10);
+  const auto result = example.run({.replace_damaged = true});
+  EXPECT_THAT(result.came, SizeIs(1)) << told(result);
+  const auto forms = static_cast<int>(example.archive.disk.exists(name(9))) +
+                     static_cast<int>(example.archive.disk.exists(name(9, ".zst")));
+  EXPECT_EQ(forms, 1) << "the other damaged form is gone";
+  EXPECT_FALSE(example.archive.disk.exists(archive::damaged_name(name(9), 2)));
+  EXPECT_EQ(example.archive.disk.content(archive::damaged_name(name(9, ".zst"), 2)),
+            verify::packed(Method::zstd, bad));
+  example.expect_whole(11);
+}
+
+TEST(Import, ReplacesACompressedFileByACompressedOne) {
+  Example example;
+  example.offer(4, 8);
+  static_cast<void>(example.run());
+  const auto content = ArchiveBuilder::content(example.wal, 9);
+  test::Bytes bad(content.begin(), content.end());
+  bad[500'000] ^= std::byte{4};
+  example.archive.disk.erase(name(9));
+  example.archive.disk.put(name(9, ".zst"), verify::packed(Method::zstd, bad));
+  example.offer(9, 10);
+  const auto result = example.run({.replace_damaged = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(9, ".zst"))) << told(result);
+  EXPECT_FALSE(example.archive.disk.exists(name(9)));
+  example.expect_whole(11);
+}
+
 }  // namespace
 }  // namespace weir::importing::import_test

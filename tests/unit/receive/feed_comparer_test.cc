@@ -187,6 +187,25 @@ bool means_something(WalBuilder& builder, wal::Lsn at) {
   return in_page < header || before->kind == WalBuilder::Kind::aborted || at <= last;
 }
 
+TEST(FeedDifference, SaysWhoseRecordIsSound) {
+  FeedDifference difference;
+  const auto said = [&](Checksums checksums) {
+    difference.checksums = checksums;
+    return difference.to_string();
+  };
+  for (const auto& [checksums, words] :
+       {std::pair(Checksums::both_pass, "; both pass their checksums"),
+        std::pair(Checksums::archive_fails, "; the archive's fails its checksum"),
+        std::pair(Checksums::other_fails, "; the second upstream's fails its checksum"),
+        std::pair(Checksums::both_fail, "; both fail their checksums"),
+        std::pair(Checksums::not_checked, "; the checksums could not be compared")}) {
+    const auto text = said(checksums);
+    EXPECT_TRUE(text.ends_with(words)) << text;
+    EXPECT_NE(text.find("record in the archive not known, there not known"), std::string::npos)
+        << text;
+  }
+}
+
 TEST(FeedComparerRandom, FindsEveryByteThatMeansSomethingAndNoOther) {
   const auto seed = testing::test_seed(20261121);
   std::mt19937_64 random(seed);

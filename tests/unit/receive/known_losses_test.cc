@@ -41,6 +41,17 @@ TEST(KnownLosses, KeepsWhatARecordSaidThatCannotBeReadAnyMore) {
   EXPECT_EQ(losses.all()[0].complaint, "torn");
 }
 
+TEST(KnownLosses, TellsWhyARecordCannotBeRead) {
+  test::RecordingLog log;
+  KnownLosses losses(log);
+  auto unreadable = hole(1, 16 * kMb, 17 * kMb);
+  unreadable.complaint = "torn";
+  losses.set_recorded({unreadable});
+  losses.tell();
+  EXPECT_EQ(log.count("the record of a loss cannot be read"), 1);
+  EXPECT_EQ(log.count("the archive has a hole: WAL from 0/1000000 "), 1) << "by its name";
+}
+
 TEST(KnownLosses, LeavesOutWhatIsOnlySeen) {
   test::RecordingLog log;
   KnownLosses losses(log);

@@ -170,6 +170,18 @@ TEST_F(SizeWatchTest, LeavesALossAloneThatHasNothingToDoWithSizes) {
   EXPECT_THAT(log.text(), ::testing::Not(HasSubstr("is closed")));
 }
 
+TEST_F(SizeWatchTest, NamesSomeOfMany) {
+  for (const std::uint64_t segno : {2, 4, 6, 8}) put(segno, 0);
+  {
+    const SizeWatch watch(archive(), hooks(), 5ms);
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 4; })) << log.text();
+    ASSERT_TRUE(soon([&] { return log.text().find("recorded as") != std::string::npos; }));
+  }
+  EXPECT_THAT(log.text(), HasSubstr("4 finished segments have not the size of a segment"));
+  EXPECT_THAT(log.text(), HasSubstr("; recorded as hole-1-0-200000, hole-1-0-400000, "
+                                    "hole-1-0-600000, …"));
+}
+
 TEST_F(SizeWatchTest, SaysNothingOfASoundArchive) {
   {
     const SizeWatch watch(archive(), hooks(), 5ms);

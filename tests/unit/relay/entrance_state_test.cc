@@ -139,6 +139,31 @@ TEST_F(EntranceTest, AsksForNothingOverAUnixSocketOfTheSameUser) {
   EXPECT_EQ(give(unknown, as("postgres")), State::left);
 }
 
+TEST_F(EntranceTest, SaysNothingToWhoGoesInsteadOfAPassword) {
+  auto state = entrance();
+  EXPECT_EQ(give(state, as("repl")), State::open);
+  hear(state.output());
+  EXPECT_EQ(give(state, say('X', "")), State::left);
+  EXPECT_EQ(state.output(), "");
+  EXPECT_FALSE(state.refusal()) << "a client that asks for a password first goes in this way";
+}
+
+TEST_F(EntranceTest, AsksForTheFirstMessageWhereNoneCameWithTheMechanism) {
+  auto state = entrance();
+  ScramClient client("secret");
+  give(state, as("repl"));
+  hear(state.output());
+  give(state, say('p', "SCRAM-SHA-256\0\xff\xff\xff\xff"s));
+  auto heard = hear(state.output());
+  ASSERT_EQ(types(heard), "R");
+  EXPECT_EQ(heard[0].body, "\0\0\0\x0b"s) << "AuthenticationSASLContinue, and nothing in it";
+  give(state, say('p', client.first()));
+  heard = hear(state.output());
+  ASSERT_EQ(types(heard), "R");
+  give(state, say('p', client.last(heard[0].body.substr(4))));
+  EXPECT_EQ(state.state(), State::admitted);
+}
+
 TEST_F(EntranceTest, RefusesWithPostgreSQLsWords) {
   const struct {
     const char* name;

@@ -591,6 +591,7 @@ TEST_F(WalsenderTest, RefusesTheExtendedProtocol) {
   EXPECT_EQ(field(heard[0], 'M'),
             "extended query protocol not supported in a replication connection");
   EXPECT_EQ(types(ask("IDENTIFY_SYSTEM")), "TDCZ");
+  EXPECT_EQ(types(say_and_hear(say('H', ""))), "") << "Flush: there is nothing to be flushed";
   heard = say_and_hear(say('F', "x"));
   ASSERT_EQ(types(heard), "EZ");
   heard = say_and_hear(say('?', "x"));

@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
+#include "wal/page.h"
 
 namespace weir::restore::find_test {
 namespace {
@@ -267,6 +269,47 @@ TEST(FindLsn, StopsAtDamage) {
   EXPECT_THROW(static_cast<void>(find_lsn_in(
                    *disk.open(), kSize.start(4) + (0 - std::uint64_t{100}), std::nullopt)),
                Error);
+}
+
+TEST(Find, SaysThatThereIsNothingToLookIn) {
+  sim::SimDisk disk;
+  disk.put(wal::SegmentName(1, 1, kSize).to_string() + ".partial",
+           test::Bytes(kSize.bytes()));  // begun, and nothing in it
+  const auto error = test::error_of(
+      [&] { static_cast<void>(find_time_in(*disk.open(), PgTime{1}, std::nullopt)); });
+  EXPECT_EQ(error.kind(), ErrorKind::gap);
+  EXPECT_NE(std::string(error.what()).find("there is no WAL in the archive directory"),
+            std::string::npos);
+}
+
+TEST(Find, NeedsTheHistoryOfTheTimelineItIsAskedFor) {
+  sim::SimDisk disk;
+  const History history(disk);
+  disk.put("00000002.history", test::as_bytes("rubbish\n"));
+  const auto error =
+      test::error_of([&] { static_cast<void>(find_time_in(*disk.open(), PgTime{1}, 2)); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_NE(std::string(error.what()).find("the history of the timeline cannot be read"),
+            std::string::npos);
+}
+
+TEST(Find, DoesNotGuessInWalOfANewerServer) {
+  sim::SimDisk disk;
+  const History history(disk);
+  for (const auto& name : disk.names()) {
+    auto bytes = disk.content(name);
+    for (std::size_t page = 0; page < bytes.size(); page += wal::kPageSize) {
+      bytes[page] = std::byte{0xFE};
+      bytes[page + 1] = std::byte{0xD1};
+    }
+    disk.put(name, bytes);
+  }
+  const auto error = test::error_of([&] {
+    static_cast<void>(find_time_in(*disk.open(), history.commits[3].time, std::nullopt));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::refused);
+  EXPECT_NE(std::string(error.what()).find("of a newer server than this pgweir knows"),
+            std::string::npos);
 }
 
 }  // namespace

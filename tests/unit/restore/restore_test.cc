@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 #include <random>
 
@@ -227,6 +228,93 @@ TEST(RestoreFile, RefusesWhatIsNotThatSegmentOfThatCluster) {
       scene.options.gap_is_absence = scene.options.empty_is_absence = true;
       EXPECT_TRUE(scene.ask(1, 2).error) << "damage is never an absence";
     }
+}
+
+TEST(RestoreFile, RefusesWhatNoSegmentSizeHasASegmentFor) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (std::uint64_t segno = 1; segno < 4; ++segno) scene.put(wal, segno);
+  auto bytes = copy(Scene::segment(wal, 2));
+  constexpr std::size_t kSegmentSizeAt = 32;  // xlp_seg_size
+  const std::uint32_t impossible = 12345;
+  std::memcpy(bytes.data() + kSegmentSizeAt, &impossible, sizeof impossible);
+  scene.archive.put(name_of(1, 2), bytes);
+  auto outcome = scene.ask(1, 2);
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("impossible segment size"), std::string::npos) << outcome.what;
+
+  const std::string none = "0000000100000000FFFFFFFF";
+  scene.archive.put(none, Scene::segment(wal, 3));
+  outcome = scene.ask(none);
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("no segment has this name with this segment size"), std::string::npos)
+      << outcome.what;
+  scene.archive.erase(none);
+  outcome = scene.ask(none);
+  EXPECT_EQ(outcome.error, ErrorKind::conflict);
+  EXPECT_NE(outcome.what.find("no segment has this name with the archive's segment size"),
+            std::string::npos)
+      << outcome.what;
+}
+
+TEST(RestoreFile, JudgesByNamesWhereNothingTellsTheSegmentSize) {
+  Scene scene;
+  scene.archive.put(name_of(1, 3) + ".partial", {});
+  const auto before = scene.ask(1, 2);
+  EXPECT_EQ(before.error, ErrorKind::gap) << before.what;
+  EXPECT_NE(before.what.find("later segments of this timeline are there"), std::string::npos)
+      << before.what;
+  EXPECT_EQ(scene.ask(1, 4).restored, false);
+  // Files of segments that are written have their size from the beginning.
+  scene.archive.put(name_of(1, 3) + ".partial", Bytes(kSize.bytes()));
+  EXPECT_EQ(scene.ask("0000000100000000FFFFFFFF").error, ErrorKind::conflict);
+  EXPECT_EQ(scene.ask(1, 4).restored, false);
+}
+
+TEST(RestoreFile, RefusesAHistoryOrBackupHistoryThatIsNone) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (std::uint64_t segno = 1; segno < 3; ++segno) scene.put(wal, segno);
+  const Bytes large((std::size_t{16} << 20) + 1, std::byte{' '});
+  scene.archive.put("00000002.history", large);
+  auto outcome = scene.ask("00000002.history");
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("too large for a timeline history"), std::string::npos)
+      << outcome.what;
+  scene.archive.erase("00000002.history");
+  scene.archive.put("00000002.history.gz", pack(large, Method::gzip));
+  outcome = scene.ask("00000002.history");
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("too large for a timeline history"), std::string::npos)
+      << outcome.what;
+
+  const auto label = name_of(1, 2) + ".00000028.backup";
+  scene.archive.put(label, {});
+  outcome = scene.ask(label);
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("the backup history file is empty"), std::string::npos)
+      << outcome.what;
+  scene.archive.put(label, test::as_bytes("START"));
+  EXPECT_EQ(scene.ask(label).restored, true);
+}
+
+TEST(RestoreFile, RestoresWalOfANewerServerUncheckedAndSaysSo) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (std::uint64_t segno = 1; segno < 4; ++segno) {
+    auto bytes = copy(Scene::segment(wal, segno));
+    for (std::size_t page = 0; page < bytes.size(); page += wal::kPageSize) {
+      bytes[page] = std::byte{0xFE};
+      bytes[page + 1] = std::byte{0xD1};
+    }
+    scene.archive.put(name_of(1, segno), bytes);
+  }
+  const auto outcome = scene.ask(1, 2);
+  EXPECT_EQ(outcome.restored, true) << outcome.what;
+  EXPECT_EQ(outcome.content, scene.archive.content(name_of(1, 2)));
+  EXPECT_NE(scene.log.text.find("WAL of a newer server than this pgweir knows, restored unchecked"),
+            std::string::npos)
+      << scene.log.text;
 }
 
 TEST(RestoreFile, RefusesTheArchiveOfAnotherClusterForEveryName) {

@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "status/beside.h"
 #include "status/check.h"
 #include "status/json.h"
 #include "status/picture.h"
+#include "status/store_side.h"
 #include "status/text.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
@@ -253,6 +255,100 @@ TEST(StatusReport, KnowsAnEmptyArchive) {
   describe_listing(report, {}, archive::Timelines());
   EXPECT_THAT(status_text(report), HasSubstr("Archive /a: empty\n"));
   EXPECT_TRUE(nlohmann::json::parse(status_json(report))["receiver"].is_null());
+}
+
+TEST(StatusReport, SaysWhatTheReceiverDoes) {
+  struct Case {
+    const char* receiver;
+    const char* says;
+  };
+  const Case cases[] = {
+      {R"({"segments_to_compress": 1})", "  to be compressed: 1 segment\n"},
+      {R"({"store": {"store": "s3://w", "sent_to": "0/7000000"}})",
+       "  store: s3://w: all is there, up to 0/7000000\n"},
+      {R"({"store": {"store": "s3://w"}})", "  store: s3://w: nothing to send\n"},
+      {R"({"store": {"store": "s3://w", "pending_histories": 1, "pending_bytes": 100}})",
+       "  store: s3://w: a history (100 B) behind, the oldest since -\n"},
+      {R"({"store": {"sent_again": 2, "not_compared": 7}})",
+       "  WARNING: 2 segments had been sent, and had to be sent again\n"
+       "    7 segments are present there, not compared\n"},
+      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/0"})",
+       "the server was told of no position (--confirm stored): its slot keeps all WAL"},
+      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/7000000"})",
+       "the store has all of that, and the server was told so\n"},
+      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/6000000"})",
+       "up to 0/6000000 (--confirm stored); its slot keeps the other 16 MB until the store"},
+      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused"}]})",
+       "  failover to db2: not covered, no answer since 10:00: refused\n"
+       "    it has not answered before\n"},
+      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused",
+           "answered": "09:00", "was_covered": true, "slot_lsn": "0/5"}]})",
+       "    at its last answer, 09:00, it was covered; its slot kept WAL from 0/5 on\n"},
+      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused",
+           "answered": "09:00", "was_covered": false, "slot_lsn": "0/5"}]})",
+       "    at its last answer, 09:00, it was not covered; "},
+      {R"({"candidates": [{"host": "db2", "reason": "no slot"}]})",
+       "  failover to db2: not covered: no slot\n"},
+      {R"({"comparison": {"with": "db2", "problem": "no answer"}})",
+       "  compared with db2: nothing yet, no difference\n"
+       "  WARNING: it cannot be compared: no answer\n"},
+  };
+  for (const auto& [receiver, says] : cases) {
+    auto report = report_of(some_listing());
+    report.receiver = receiver;
+    EXPECT_THAT(status_text(report), HasSubstr(says)) << receiver;
+  }
+}
+
+TEST(StatusReport, SaysWhatOnlyOneOfTwoDirectoriesHas) {
+  auto report = report_of(some_listing());
+  report.beside = Beside{.directory = "/b", .difference = archive::Difference{}};
+  report.beside->difference->histories_only_one = {2};
+  report.beside->difference->histories_only_other = {3};
+  EXPECT_THAT(status_text(report), HasSubstr("Beside /b: 0 segments are in both, by their names\n"
+                                             "  only in /a: 00000002.history\n"
+                                             "  only in /b: 00000003.history\n"));
+  report.beside = Beside{.directory = "/b", .difference = std::nullopt, .error = "no WAL"};
+  EXPECT_THAT(status_text(report), HasSubstr("Beside /b: no WAL\n"));
+  const auto json = nlohmann::json::parse(status_json(report));
+  EXPECT_EQ(json.at("beside").at("error"), "no WAL");
+}
+
+TEST(StatusReport, CannotCompareAnArchiveOfWhichNothingTellsWhoseItIs) {
+  StatusReport report;
+  report.directory = "/a";
+  const auto beside = look_beside(report, "/b");
+  EXPECT_FALSE(beside.difference);
+  EXPECT_EQ(beside.error, "nothing tells whose WAL the archive /a holds");
+}
+
+TEST(StatusReport, SaysWhatTheStoreLacks) {
+  StoreSide side{.place = "s3://w"};
+  side.pending_histories = 1;
+  side.manifest.emplace();
+  side.manifest->not_compared = 3;
+  const auto text = store_text(side);
+  EXPECT_THAT(text, HasSubstr("  3 segments are present, not compared\n"));
+  EXPECT_THAT(text, HasSubstr("  1 history behind\n"));
+  side.pending_histories = 2;
+  EXPECT_THAT(store_text(side), HasSubstr("  2 histories behind\n"));
+}
+
+TEST(StatusReport, TellsOfWhatNobodyVouchesForAndOfASlotThatCannotBeLookedAt) {
+  auto report = report_of(some_listing());
+  report.unvouched = {
+      {.timeline = 1, .begin = wal::Lsn(0x4000000), .end = wal::Lsn(0x5000000), .right = true}};
+  report.upstream = Upstream{.server = "db1", .system_identifier = 42};
+  report.upstream->slot_error = "permission denied";
+  report.upstream->slot_hint = "Grant it.";
+  for (std::uint64_t i = 0; i < 10; ++i)
+    report.windows.push_back(
+        {.timeline = 1, .from = wal::Lsn(i << 28), .to = wal::Lsn(i << 28 | 1)});
+  const auto text = status_text(report);
+  EXPECT_THAT(text, HasSubstr("  NOT VOUCHED FOR: " + report.unvouched[0].text() + "\n"));
+  EXPECT_THAT(text, HasSubstr("  the slot's wal_status could not be read: permission denied\n"));
+  EXPECT_THAT(text, HasSubstr("Grant it."));
+  EXPECT_THAT(text, HasSubstr("  and 2 more, in --json\n"));
 }
 
 }  // namespace

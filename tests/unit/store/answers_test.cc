@@ -31,6 +31,8 @@ TEST(Answers, MeanWhatTheStoresWordMeans) {
            Case{409, "OperationAborted", Trouble::unreachable, ErrorKind::retry},
            Case{409, "ConditionalRequestConflict", Trouble::unreachable, ErrorKind::retry},
            Case{499, "", Trouble::unreachable, ErrorKind::retry},
+           Case{501, "", Trouble::unable, ErrorKind::refused},
+           Case{405, "", Trouble::unable, ErrorKind::refused},
            Case{400, "RequestTimeout", Trouble::unreachable, ErrorKind::retry},
            // 200, and then it went wrong
            Case{200, "InternalError", Trouble::unreachable, ErrorKind::retry},
@@ -120,6 +122,32 @@ TEST(Answers, TellTheVersionsOfOneKey) {
       "k");
   EXPECT_EQ(versions, (std::vector<std::string>{"2", "1"}));
   EXPECT_FALSE(parse_versions("<Error/>", "k"));
+}
+
+TEST(Answers, ThatDoNotComeSayWhatToLookAt) {
+  using Why = NoAnswer::Why;
+  const auto of = [](Why why) { return error_of(NoAnswer(why, "words"), "could not", "s3://b/k"); };
+  EXPECT_EQ(of(Why::not_believed).trouble(), Trouble::refused);
+  EXPECT_THAT(of(Why::not_believed).hint(), ::testing::HasSubstr("--store-ca"));
+  EXPECT_EQ(of(Why::wrong).trouble(), Trouble::refused);
+  EXPECT_EQ(of(Why::given_up).trouble(), Trouble::stopped);
+  EXPECT_EQ(of(Why::not_reached).trouble(), Trouble::unreachable);
+  EXPECT_THAT(of(Why::not_reached).hint(), ::testing::HasSubstr("--store-endpoint"));
+  EXPECT_EQ(of(Why::silent).trouble(), Trouble::unreachable);
+  EXPECT_EQ(of(Why::silent).hint(), "");
+}
+
+TEST(Answers, TellHowObjectsAreLocked) {
+  EXPECT_FALSE(parse_lock("<Error/>"));
+  EXPECT_FALSE(parse_lock("<ObjectLockConfiguration/>")->enabled);
+  const auto lock = parse_lock(
+      "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>"
+      "<DefaultRetention><Mode>COMPLIANCE</Mode><Years>1</Years></DefaultRetention></Rule>"
+      "</ObjectLockConfiguration>");
+  ASSERT_TRUE(lock);
+  EXPECT_TRUE(lock->enabled);
+  EXPECT_EQ(lock->mode, "COMPLIANCE");
+  EXPECT_EQ(lock->period, "1 years");
 }
 
 TEST(Answers, TellWhatWasNotRemoved) {

@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "store/open_object.h"
+#include "support/error_of.h"
 #include "support/memory_store.h"
 #include "support/sim_disk.h"
+#include "support/wal_builder.h"
 
 namespace weir::store::open_segment_test {
 namespace {
@@ -50,6 +53,52 @@ TEST(OpenSegment, RemovesTheNextTimeWhatTheStoreDidNotAnswerFor) {
     EXPECT_EQ(open.tidy_up(mark), "");
     EXPECT_EQ(store.calls.size(), calls);
   }
+}
+
+/// Up to where the receiver says that it is durable, and no further, and nothing that is not sound.
+TEST(OpenSegment, SendsNothingThatIsDamagedOrShort) {
+  const Layout layout(Layout::Form::barman, {"memory", "p"}, "main");
+  testing::WalBuilder wal{testing::WalBuilder::Options{.switch_every = 0}};
+  wal.grow_to(kSize.start(4) + 500'000);
+  const archive::Identity cluster{wal.options().system_identifier, kSize, "x"};
+  const auto durable = wal.complete_end(kSize.start(4) + 400'000);
+  const auto front = wal.bytes(kSize.start(4), durable);
+  const auto name = wal::SegmentName(1, 4, kSize).to_string() + ".partial";
+  sim::SimDisk disk;
+  const auto archive = disk.open();
+  MemoryStore store;
+  const Sealing sealing;
+  OpenSegment open(*archive, store, layout, sealing, 1);
+  const auto send = [&] { return open.send({1, durable}, cluster, archive::Timelines()); };
+
+  EXPECT_FALSE(send()) << "there is no such file: it was finished meanwhile";
+  disk.put(name, front.first(300'000));
+  auto error = test::error_of([&] { static_cast<void>(send()); });
+  EXPECT_EQ(error.kind(), ErrorKind::io);
+  EXPECT_NE(std::string(error.what()).find("shorter than what is durable of it"),
+            std::string::npos);
+  test::Bytes damaged(front.begin(), front.end());
+  damaged[200'004] ^= std::byte{1};
+  disk.put(name, damaged);
+  error = test::error_of([&] { static_cast<void>(send()); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_NE(std::string(error.what()).find("the open segment is damaged: "), std::string::npos);
+  EXPECT_TRUE(store.objects.empty());
+
+  // What a lost answer may have left goes when the next one is there.
+  disk.put(name, front);
+  bool lost = true;
+  store.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "put" && std::exchange(lost, false) ? Fault::lost_answer : Fault::none;
+  };
+  EXPECT_THROW(static_cast<void>(send()), StoreError);
+  ASSERT_EQ(store.objects.size(), 1u);
+  const auto first = store.objects.begin()->first;
+  EXPECT_TRUE(send());
+  EXPECT_EQ(store.objects.size(), 2u);
+  EXPECT_EQ(open.tidy_up(Mark{}), "");
+  ASSERT_EQ(store.objects.size(), 1u);
+  EXPECT_NE(store.objects.begin()->first, first);
 }
 
 }  // namespace

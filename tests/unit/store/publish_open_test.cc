@@ -12,6 +12,7 @@
 #include "store/age_file.h"
 #include "store/memory_bytes.h"
 #include "store/padded.h"
+#include "support/error_of.h"
 #include "support/memory_store.h"
 
 namespace weir::store::publish_open_test {
@@ -114,6 +115,17 @@ TEST_F(PublishOpen, GoesOnWhereItWasLeft) {
   EXPECT_EQ(publish(open_to(3 * kWal), "gzip").what, Publication::What::extended);
   EXPECT_TRUE(store.objects.contains(kKey + ".gz"));
   EXPECT_FALSE(store.objects.contains(kKey));
+}
+
+TEST_F(PublishOpen, SaysThatAStoreDoesNotLetAPaddedOneGo) {
+  static_cast<void>(publish(open_to(kWal)));
+  store.locked.insert(kKey);
+  const auto error = test::error_of([&] { remove_padded(store, kKey); });
+  EXPECT_EQ(error.kind(), ErrorKind::refused);
+  EXPECT_NE(std::string(error.what()).find("does not let a padded segment go"), std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("s3://memory/" + kKey), std::string::npos);
+  EXPECT_NE(error.hint().find("Readers would take the padded one."), std::string::npos);
+  EXPECT_TRUE(store.objects.contains(kKey));
 }
 
 TEST_F(PublishOpen, LeavesTheFinishedSegmentAlone) {

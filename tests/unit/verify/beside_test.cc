@@ -128,6 +128,14 @@ TEST(CompareArchives, TellsTwoHistoriesOfTheClusterAndNotWhatMeansNothing) {
   ASSERT_EQ(report.unlike.size(), 1u) << to_text(report);
   EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::differ);
   EXPECT_NE(report.unlike[0].file.find(two.name(6)), std::string::npos);
+  EXPECT_EQ(to_string(report.unlike[0].kind), "differ");
+  const auto text = to_text(report, 1);
+  EXPECT_NE(text.find(report.unlike[0].file + " and " + report.unlike[0].other_file +
+                      ": both are sound, and differ at offset "),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("NOT THE SAME"), std::string::npos);
+  EXPECT_NE(to_text(report, 0).find("… and 1 more; --json lists all of them\n"), std::string::npos);
 }
 
 TEST(CompareArchives, TellsHistoriesThatDiffer) {
@@ -136,10 +144,13 @@ TEST(CompareArchives, TellsHistoriesThatDiffer) {
   two.other.history(2, history_line(1, kSize.start(8) + 8));
   two.one.history(3, "rubbish");
   two.other.history(3, history_line(1, kSize.start(8)));
+  two.one.history(4, history_line(1, kSize.start(8)));
+  two.other.disk.put("00000004.history.gz", test::as_bytes("cannot be unpacked"));
   const auto report = two.compare();
-  ASSERT_EQ(report.unlike.size(), 2u) << to_text(report);
+  ASSERT_EQ(report.unlike.size(), 3u) << to_text(report);
   EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::differ);
   EXPECT_EQ(report.unlike[1].kind, Unlike::Kind::damaged_one);
+  EXPECT_EQ(report.unlike[2].kind, Unlike::Kind::damaged_other);
 }
 
 TEST(CompareArchives, RefusesAnotherClusterAndADirectoryWithoutWal) {

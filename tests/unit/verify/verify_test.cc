@@ -3,13 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/posix_directory.h"
 #include "support/archive_builder.h"
+#include "support/backup_builder.h"
 #include "support/error_of.h"
 #include "wal/page.h"
 
@@ -18,6 +22,7 @@ namespace {
 
 using codec::Method;
 using test::error_of;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -269,6 +274,44 @@ TEST(Verify, FindsEachKindOfDamage) {
          a.disk.put(second(w) + ".gz", packed(Method::gzip, bytes));
        },
        "forms_differ"},
+      {"a second form that differs only behind an xlog switch",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto switched = make_wal(3);
+         switched.grow_to(kSize.start(2) + 300'000);
+         switched.append_switch();
+         const auto used = kSize.offset(switched.records().back().end);
+         auto bytes = test::Bytes(ArchiveBuilder::content(switched, 2).begin(),
+                                  ArchiveBuilder::content(switched, 2).end());
+         for (const std::uint64_t segno : {3u, 4u}) a.disk.erase(ArchiveBuilder::name(w, segno));
+         a.disk.put(second(w), bytes);
+         std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(used) + 16, bytes.end(),
+                   std::byte{0x55});
+         a.disk.put(second(w) + ".zst", packed(Method::zstd, bytes));
+       },
+       ""},
+      {"a .partial of other WAL beside the finished form",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto branch = w.other_branch(w.fork_point(kSize.start(2) + 300'000), 5, false);
+         a.partial(branch, kSize.start(2) + 700'000);
+       },
+       "forms_differ"},
+      {"a .partial beside the finished form that cannot be unpacked",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         a.disk.put(second(w) + ".zst.partial", test::as_bytes("rubbish"));
+       },
+       "broken_file"},
+      {"a segment under a .partial's name that is another cluster's",
+       [](ArchiveBuilder& a, WalBuilder& w) {
+         auto options = w.options();
+         options.system_identifier += 1;
+         WalBuilder other(options);
+         other.grow_to(kSize.start(5));
+         const auto page = ArchiveBuilder::content(other, 4).first(8192);
+         auto bytes = test::Bytes(page.begin(), page.end());
+         bytes.resize(kSize.bytes());
+         a.disk.put(ArchiveBuilder::name(w, 4, Method::none, true), bytes);
+       },
+       "other_cluster"},
       {"a second form that is truncated",
        [](ArchiveBuilder& a, WalBuilder& w) {
          auto bytes = packed(Method::lz4, ArchiveBuilder::content(w, 2));
@@ -379,6 +422,132 @@ TEST(Verify, WritesNothing) {
     return sim::SimDisk::Effect::proceed();
   });
   EXPECT_TRUE(archive.verify().sound());
+}
+
+TEST(Verify, SaysWhichOfTwoFormsIsSound) {
+  auto wal = make_wal(3);
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 4);
+  auto branch = wal.other_branch(wal.fork_point(kSize.start(2) + 300'000), 5, false);
+  archive.partial(branch, kSize.start(2) + 700'000);
+  auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
+  const auto& finding = report.findings[0];
+  EXPECT_EQ(finding.file, partial);
+  EXPECT_EQ(finding.what, "the unfinished file holds other WAL than " +
+                              ArchiveBuilder::name(wal, 2) + ", which is sound");
+  EXPECT_EQ(finding.hint, "Move " + partial + " away.");
+  ASSERT_TRUE(finding.offset);
+  EXPECT_GE(kSize.start(2) + *finding.offset, wal.fork_point(kSize.start(2) + 300'000));
+  EXPECT_FALSE(finding.loss) << "nothing is lost";
+
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == partial
+               ? sim::SimDisk::Effect::fail(EIO)
+               : sim::SimDisk::Effect::proceed();
+  });
+  report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::unreadable);
+  EXPECT_THAT(report.findings[0].hint,
+              HasSubstr(ArchiveBuilder::name(wal, 2) + " is sound. Move "));
+  EXPECT_FALSE(report.findings[0].loss);
+}
+
+TEST(Verify, EndsWithTheErrorWhereTheDirectoryItselfCannotBeRead) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(6));
+  for (const unsigned jobs : {1u, 4u}) {
+    ArchiveBuilder archive;
+    archive.jobs = jobs;
+    archive.segments(wal, 1, 6);
+    const auto gone = ArchiveBuilder::name(wal, 3);
+    std::atomic<bool> looked = false;
+    archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      using Operation = sim::SimDisk::Operation;
+      if (call.operation == Operation::read && call.name == gone && !looked.exchange(true))
+        return sim::SimDisk::Effect::proceed();  // who the cluster is
+      if (call.operation == Operation::open && call.name == gone && looked)
+        return sim::SimDisk::Effect::fail(ENOENT);
+      if (call.operation == Operation::find && call.name.starts_with(gone) && looked)
+        return sim::SimDisk::Effect::fail(EIO);
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto error = error_of([&] { static_cast<void>(archive.verify()); });
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+    EXPECT_TRUE(looked);
+  }
+}
+
+TEST(Verify, DoesNotCheckRecordsOfANewerServer) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  for (const std::uint64_t segno : {1u, 2u}) {
+    auto bytes = test::Bytes(ArchiveBuilder::content(wal, segno).begin(),
+                             ArchiveBuilder::content(wal, segno).end());
+    for (std::size_t page = 0; page < bytes.size(); page += wal::kPageSize) {
+      bytes[page] = std::byte{0xFE};
+      bytes[page + 1] = std::byte{0xD1};
+    }
+    archive.disk.put(ArchiveBuilder::name(wal, segno), bytes);
+  }
+  ASSERT_TRUE(wal::magic_is_newer_than_known(0xD1FE));
+  const auto report = archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_FALSE(report.server_major);
+  EXPECT_THAT(report.notes,
+              Contains("the WAL is of a newer PostgreSQL than this pgweir knows: its records were "
+                       "not checked"));
+}
+
+TEST(Verify, TellsWhatIsNoFileUnderANameOfWal) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(3));
+  const test::TemporaryDirectory archive;
+  for (const std::uint64_t segno : {1u, 2u})
+    archive.write(ArchiveBuilder::name(wal, segno),
+                  test::text_of(ArchiveBuilder::content(wal, segno)));
+  const auto above = ArchiveBuilder::name(wal, 3);
+  std::filesystem::create_directory(archive.path(above));
+  std::filesystem::create_symlink("nowhere", archive.path("00000002.history"));
+  archive.write("notes", "x");
+  const auto directory = io::open_existing_directory(archive.path());
+  const auto report = verify(*directory, Options{});
+  ASSERT_THAT(report.findings, SizeIs(2)) << to_text(report);
+  for (const auto& finding : report.findings) EXPECT_EQ(finding.kind, FindingKind::not_a_file);
+  const auto& first = report.findings[report.findings[0].file == above ? 0 : 1];
+  const auto& second = report.findings[report.findings[0].file == above ? 1 : 0];
+  EXPECT_EQ(first.file, above);
+  EXPECT_THAT(first.what, HasSubstr("no file is under this segment's name"));
+  EXPECT_EQ(second.file, "00000002.history");
+  EXPECT_THAT(second.what, HasSubstr("no file is under this history's name"));
+  EXPECT_THAT(first.hint, HasSubstr("Move it away"));
+  EXPECT_THAT(report.notes, Contains("1 entry is not WAL and left alone, \"notes\""));
+}
+
+/// Such as gzip writes it: the final name first. It does not grow, so it is damaged.
+TEST(Verify, TellsASecondFormThatIsNotBeingWrittenAnyMore) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(3));
+  const test::TemporaryDirectory archive;
+  for (const std::uint64_t segno : {1u, 2u})
+    archive.write(ArchiveBuilder::name(wal, segno),
+                  test::text_of(ArchiveBuilder::content(wal, segno)));
+  auto half = packed(Method::gzip, ArchiveBuilder::content(wal, 2));
+  half.resize(half.size() / 2);
+  const auto name = ArchiveBuilder::name(wal, 2, Method::gzip);
+  const auto path = archive.write(name, test::text_of(half));
+  std::filesystem::last_write_time(
+      path, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  const auto directory = io::open_existing_directory(archive.path());
+  const auto report = verify(*directory, Options{});
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::broken_file);
+  EXPECT_EQ(report.findings[0].file, name);
+  EXPECT_THAT(report.findings[0].hint, HasSubstr(" is sound. Move " + name + " away."));
 }
 
 // ---- borders
@@ -529,6 +698,83 @@ TEST(Verify, TakesTheFinishedFileOfAPartialThatWasFinishedMeanwhile) {
   EXPECT_GE(opened, 2);
   EXPECT_TRUE(report.sound()) << to_text(report);
   EXPECT_THAT(report.histories[0].sound, ElementsAre(range(1, 3)));
+}
+
+TEST(Verify, ChecksWhatAPartialHasBecomeMeanwhile) {
+  using Operation = sim::SimDisk::Operation;
+  using Effect = sim::SimDisk::Effect;
+  enum class Becomes { damaged, unreadable, nothing };
+  for (const auto becomes : {Becomes::damaged, Becomes::unreadable, Becomes::nothing}) {
+    SCOPED_TRACE(static_cast<int>(becomes));
+    auto wal = make_wal(5);
+    wal.grow_to(kSize.start(4));
+    ArchiveBuilder archive;
+    archive.jobs = 1;
+    archive.segments(wal, 1, 2).partial(wal, kSize.start(2) + 500'000);
+    const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
+    const auto whole = ArchiveBuilder::name(wal, 2);
+    int opened = 0;
+    archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      if (call.operation == Operation::open && call.name == partial && ++opened == 2) {
+        if (becomes != Becomes::nothing) archive.segments(wal, 2, 3);
+        if (becomes == Becomes::damaged) archive.flip(whole, 400'004, 1);
+        archive.disk.erase(partial);
+      }
+      if (call.operation == Operation::read && call.name == whole && becomes == Becomes::unreadable)
+        return Effect::fail(EIO);
+      return Effect::proceed();
+    });
+    const auto report = archive.verify();
+    EXPECT_EQ(opened, 2);
+    EXPECT_EQ(kinds(report), becomes == Becomes::damaged      ? "damage"
+                             : becomes == Becomes::unreadable ? "unreadable"
+                                                              : "gap")
+        << to_text(report);
+    ASSERT_THAT(report.findings, SizeIs(1));
+    EXPECT_EQ(report.findings[0].file, whole);
+    if (becomes == Becomes::nothing) {
+      EXPECT_THAT(report.findings[0].what, HasSubstr("disappeared while verify ran"));
+    }
+  }
+}
+
+TEST(Verify, ReportsAPartialItCannotRead) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 2).partial(wal, kSize.start(2) + 500'000);
+  const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == partial
+               ? sim::SimDisk::Effect::fail(EIO)
+               : sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::unreadable);
+  EXPECT_EQ(report.findings[0].file, partial);
+}
+
+TEST(Verify, TellsNoGapThatWasClosedWhileItRead) {
+  auto wal = make_wal(5);
+  wal.grow_to(kSize.start(5));
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  archive.segments(wal, 1, 5);
+  archive.disk.erase(ArchiveBuilder::name(wal, 2));
+  int reads = 0;
+  archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    // At the second look, which finds the same, they are read.
+    if (call.operation == sim::SimDisk::Operation::read &&
+        call.name == ArchiveBuilder::name(wal, 4) && ++reads == 4)
+      archive.segments(wal, 2, 3);
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto report = archive.verify();
+  EXPECT_THAT(report.findings, IsEmpty()) << to_text(report);
+  EXPECT_THAT(report.notes, Contains(ArchiveBuilder::name(wal, 2) +
+                                     " was missing when verify began, and is not any more: others "
+                                     "are at work"));
 }
 
 TEST(Verify, TakesTheCompressedFileOfASegmentThatWasCompressedMeanwhile) {
@@ -753,6 +999,30 @@ TEST(Verify, FindsWhatIsWrongAboutTimelines) {
                     packed(Method::gzip, test::as_bytes(history_line(1, f.first_switch))));
        },
        ""},
+      {"a second form of a history that is none",
+       [](ArchiveBuilder& a, Family&) {
+         a.disk.put("00000002.history.gz", packed(Method::gzip, test::as_bytes("rubbish\n")));
+       },
+       "history"},
+      {"a second form of a history that cannot be unpacked",
+       [](ArchiveBuilder& a, Family&) {
+         a.disk.put("00000002.history.gz", test::as_bytes("rubbish\n"));
+       },
+       "history"},
+      {"a history that names another parent than the WAL does",
+       [](ArchiveBuilder& a, Family& f) {
+         a.history(2, history_line(1, f.first_switch));
+         auto child = f.one.fork(f.first_switch, 2, 5);
+         test::Bytes body(2 + 16);
+         body[0] = std::byte{255};
+         body[1] = std::byte{16};
+         const std::uint32_t timelines[] = {2, 7};  // and not 1
+         std::memcpy(body.data() + 2 + 8, timelines, sizeof(timelines));
+         child.append(0, 0x90, body);
+         child.grow_to(kSize.start(6));
+         a.segments(child, 5, 6);
+       },
+       "history"},
       {"a second form of a history that tells something else",
        [](ArchiveBuilder& a, Family& f) {
          a.disk.put("00000002.history.gz",
@@ -959,6 +1229,60 @@ TEST(Verify, SaysHowFarABackupCanBeRecovered) {
   }
 }
 
+TEST(Verify, SaysWhatABackupLacks) {
+  auto wal = make_wal(50);
+  wal.grow_to(kSize.start(6));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 6);
+  archive::BackupPoint point;
+  point.timeline = 1;
+  point.start = kSize.start(3) + wal::kLongHeaderSize;
+  point.file = "backup_manifest";
+  Options options;
+  options.backup = point;
+  options.backup->end = kSize.start(7) + 100;
+  auto report = archive.verify(options);
+  EXPECT_EQ(kinds(report), "backup");
+  EXPECT_THAT(report.backup->verdict,
+              HasSubstr("cannot be brought to consistency: that needs WAL up "
+                        "to 0/700064, and sound WAL reaches only "));
+  EXPECT_EQ(report.findings.at(0).hint, "See the findings for what is missing or damaged.");
+
+  options.backup = point;
+  options.backup->from_standby = true;
+  report = archive.verify(options);
+  EXPECT_EQ(kinds(report), "backup");
+  EXPECT_THAT(report.backup->verdict, HasSubstr("only its manifest tells, and it is not given"));
+  EXPECT_EQ(report.findings.at(0).hint, "Give the backup_manifest or the backup's directory.");
+
+  options.backup->system_identifier = wal.options().system_identifier + 1;
+  const auto error = error_of([&] { static_cast<void>(archive.verify(options)); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(), HasSubstr("the backup is of another cluster than the archive"));
+}
+
+TEST(Verify, RefusesASegmentThatThisSizeDoesNotHave) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(2));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 2);
+  Options options;
+  options.from = *wal::SegmentName::parse("0000000100000000FFFFFFFF");
+  const auto error = error_of([&] { static_cast<void>(archive.verify(options)); });
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
+  EXPECT_THAT(error.what(), HasSubstr("no such segment with this archive's segment size"));
+}
+
+TEST(Verify, TellsARecordOfALossThatCannotBeRead) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  archive.disk.put(".pgweir-loss-hole-1-0-300000", test::as_bytes("rubbish"));
+  EXPECT_THAT(archive.verify().notes,
+              Contains(HasSubstr("the record of a loss, hole-1-0-300000: ")));
+}
+
 TEST(Verify, StopsWhenAsked) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(9));
@@ -1007,6 +1331,21 @@ TEST(AcceptedLosses, AreLinesOfTimelineRangeAndReason) {
     SCOPED_TRACE(bad);
     EXPECT_THROW(static_cast<void>(parse_accepted(bad, "file")), Error);
   }
+}
+
+TEST(VerifyReport, SaysHowManyFindingsItLeavesOut) {
+  Report report;
+  for (const char* const file : {"a", "b", "c"}) {
+    Finding finding;
+    finding.file = file;
+    finding.what = "broken";
+    report.findings.push_back(finding);
+  }
+  const auto text = to_text(report, 2);
+  EXPECT_THAT(text, HasSubstr("b: broken\n"));
+  EXPECT_THAT(text, Not(HasSubstr("c: broken")));
+  EXPECT_THAT(text, HasSubstr("… and 1 more; --json lists all of them\n"));
+  EXPECT_THAT(text, HasSubstr("NOT SOUND: 3 findings"));
 }
 
 TEST(VerifyReport, IsValidJsonEvenWithStrangeNames) {

@@ -75,6 +75,8 @@ FleetState with(Level level, Topic topic) {
 TEST(Fleet, RanksTheWorstFirst) {
   EXPECT_EQ(rank_of(with(Level::critical, Topic::hole)), Rank::lost);
   EXPECT_EQ(rank_of(with(Level::ok, Topic::hole)), Rank::well);  // acknowledged
+  EXPECT_EQ(rank_of(with(Level::critical, Topic::branch)), Rank::lost);
+  EXPECT_EQ(rank_of(with(Level::warning, Topic::branch)), Rank::warned);
   EXPECT_EQ(rank_of(with(Level::critical, Topic::damage)), Rank::damaged);
   EXPECT_EQ(rank_of(with(Level::critical, Topic::no_receiver)), Rank::not_archiving);
   EXPECT_EQ(rank_of(state_of_error("gone")), Rank::not_archiving);
@@ -148,6 +150,36 @@ TEST(Fleet, EscapesWhatArchivesSay) {
   EXPECT_THAT(html, HasSubstr("/srv/&lt;i&gt;"));
   EXPECT_THAT(html, ::testing::Not(HasSubstr("<b>\"")));
   EXPECT_THAT(html, HasSubstr("1 of 1 need somebody"));
+}
+
+TEST(Fleet, SaysInOneLineHowEachArchiveIs) {
+  const auto html_of = [](const FleetState& state) {
+    return fleet_html({{.name = "a", .where = "/a", .link = "archive/a/", .state = state}},
+                      SystemTime(), "0.1.0");
+  };
+  EXPECT_THAT(html_of({}), HasSubstr("<b>not asked yet</b>"));
+  EXPECT_THAT(html_of(state_of_error("timeout")), HasSubstr("<b>does not answer: timeout</b>"));
+  EXPECT_THAT(html_of({.asked = true, .level = Level::ok}), HasSubstr("<b>at rest</b>"));
+  EXPECT_THAT(html_of({.asked = true, .level = Level::ok, .lag = 0}),
+              HasSubstr("<b>caught up</b>"));
+  EXPECT_THAT(html_of({.asked = true, .level = Level::ok, .lag = 2048}),
+              HasSubstr("<b>2 kB behind</b>"));
+  auto two = with(Level::critical, Topic::hole);
+  two.findings.push_back({Level::warning, "y", Topic::lag});
+  two.findings.push_back({Level::warning, "z", Topic::lag});
+  EXPECT_THAT(html_of(two), HasSubstr("<b>x</b> <span class=\"aside-note\">and 2 more</span><br>"));
+}
+
+TEST(FleetFile, HasABoundedNumberOfArchives) {
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += "[a" + std::to_string(i) + "]\ndirectory = /a\n";
+  try {
+    static_cast<void>(parse_fleet(text, "the file"));
+    ADD_FAILURE() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_THAT(error.what(), HasSubstr("more than "));
+  }
 }
 
 TEST(Topic, HasANameEach) {

@@ -30,6 +30,9 @@ TEST(Guide, ReadsWhatTheChapterUses) {
       {"    code <b>\n", "<p>code &lt;b&gt;</p>\n"},
       {"```\n<a>\n```\n", "<pre>&lt;a&gt;\n</pre>\n"},
       {"a `b", "<p>a `b</p>\n"},
+      {"| a \\| b |\n", "<div class=\"scroll\"><table>\n<tr><th>a | b</th></tr>\n</table></div>\n"},
+      {"| a |\nbehind it\n",
+       "<div class=\"scroll\"><table>\n<tr><th>a</th></tr>\n</table></div>\n<p>behind it</p>\n"},
   };
   for (const auto& each : cases) EXPECT_EQ(guide_html(each.markdown), each.html) << each.markdown;
 }

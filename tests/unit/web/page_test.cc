@@ -59,6 +59,33 @@ TEST(Page, SaysWhatToDoWithTheWorstFirst) {
   EXPECT_THAT(html, Not(HasSubstr("<img")));
 }
 
+TEST(Page, HasADozenFindingsAndTheNumberOfTheOthers) {
+  auto facts = facts_with(nullptr);
+  for (std::uint64_t i = 1; i < 20; ++i)
+    facts.report.holes.push_back(
+        {1, wal::Lsn(i << 28), wal::Lsn((i << 28) + (1 << 24)), 1, "hole-" + std::to_string(i)});
+  facts.verdict = status::check(facts.report, {});
+  ASSERT_GT(facts.verdict.findings.size(), 12U);
+  EXPECT_THAT(page_html(facts, Mode::live),
+              HasSubstr("<li>and " + std::to_string(facts.verdict.findings.size() - 12) +
+                        " more, in the text below</li>\n"));
+}
+
+TEST(Page, SaysWhichBackupsAreOfUse) {
+  auto facts = facts_with(kWell);
+  facts.report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
+  facts.backups = {
+      {.name = "early", .timeline = 1, .start = wal::Lsn(0x1000028), .end = wal::Lsn(0x2000000)},
+      {.name = "<good>", .timeline = 1, .start = wal::Lsn(0x3000028), .end = wal::Lsn(0x4000000)},
+      {.name = "broken", .timeline = 1, .start = wal::Lsn(0x3000028), .finished = false}};
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("<tr><td>early</td><td></td><td>1</td><td>0/1000028</td><td><b>✕ "
+                              "nothing: the WAL that it needs is not here</b></td></tr>"));
+  EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td></td><td>1</td><td>0/3000028</td>"
+                              "<td>0/7000000</td></tr>"));
+  EXPECT_THAT(html, HasSubstr("<b>✕ nothing: it was not finished</b>"));
+}
+
 TEST(Page, TellsOfTheSlot) {
   auto facts = facts_with(kWell);
   facts.history.emplace();

@@ -78,6 +78,34 @@ TEST(Tree, TellsAHoleThatIsAcknowledged) {
   EXPECT_THAT(hole.says, HasSubstr("acknowledged"));
 }
 
+TEST(Tree, ShowsWhatAFailoverLeftBehind) {
+  auto some = report();
+  archive::Loss loss;
+  loss.kind = archive::Loss::Kind::lost_branch;
+  loss.timeline = 1;
+  loss.next_timeline = 2;
+  loss.begin = at(17);
+  loss.end = at(20);
+  some.lost_branches = {loss};
+  status::StatusReport::Timeline empty;  // known by its history file alone
+  empty.timeline = 3;
+  some.timelines.push_back(empty);
+  const auto tree = lay_out(some, {});
+  ASSERT_EQ(tree.rows.size(), 2U) << "nothing is drawn of a timeline without WAL";
+  ASSERT_EQ(tree.rows[0].pieces.size(), 4U);
+  const auto& lost = tree.rows[0].pieces[2];
+  EXPECT_EQ(lost.kind, Kind::lost);
+  EXPECT_DOUBLE_EQ(lost.from, 0.35);  // 7 of 20 segments
+  EXPECT_DOUBLE_EQ(lost.to, 0.5);
+  EXPECT_THAT(lost.says, HasSubstr("left behind by a failover to timeline 2, 0/1100000 to "));
+  for (const auto& piece : tree.rows[1].pieces) EXPECT_NE(piece.kind, Kind::lost);
+  EXPECT_THAT(tree_svg(tree), HasSubstr("class=\"lost\""));
+  auto known = report();
+  known.holes.push_back(
+      {1, at(14), at(16), 2, "hole-1", at(14), "", archive::Loss::Acknowledgement{}});
+  EXPECT_THAT(tree_svg(lay_out(known, {})), HasSubstr("class=\"hole known\""));
+}
+
 TEST(Tree, TellsApartWhatOnlyTheObjectStoreHas) {
   auto some = report();
   some.timelines[0].only_stored = {{6, 12}};  // 10 and 11 are in `finished`: the store was asked

@@ -1,0 +1,152 @@
+#include "drill/backup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "drill/sandbox.h"
+#include "support/backup_builder.h"
+#include "support/error_of.h"
+
+namespace weir::drill::backup_test {
+namespace {
+
+namespace fs = std::filesystem;
+using test::backup_label;
+using test::error_of;
+using test::tar;
+using test::TarEntry;
+using test::TemporaryDirectory;
+using ::testing::HasSubstr;
+
+const wal::Lsn kStart(0x3000028);
+
+/// A place for the backup, and a sandbox to bring it into.
+struct Scene {
+  TemporaryDirectory place;
+  TemporaryDirectory sandboxes;
+  Sandbox sandbox{sandboxes.path()};
+
+  std::string put_tar(std::vector<TarEntry> entries, bool finished = true) {
+    entries.insert(entries.begin(), {"backup_label", backup_label(kStart)});
+    return place.write("base.tar", tar(entries, finished));
+  }
+  void put_plain() {
+    place.write("backup_label", backup_label(kStart));
+    place.write("PG_VERSION", "15\n");
+    place.write("base/5/1259", "content");
+  }
+  Brought bring_it(const std::string& path) {
+    return bring(open_backup(path), sandbox, [] { return false; });
+  }
+  [[nodiscard]] bool has(const std::string& name) const {
+    return fs::exists(sandbox.data() + "/" + name);
+  }
+};
+
+TEST(DrillBackup, LeavesOutWhatSaysHowAServerRuns) {
+  for (const bool packed : {false, true}) {
+    SCOPED_TRACE(packed);
+    Scene scene;
+    std::string path = scene.place.path();
+    if (packed) {
+      path = scene.put_tar({{"PG_VERSION", "15\n"},
+                            {"./base/5/1259", "content"},
+                            {"postgresql.auto.conf", "archive_command = 'rm'"},
+                            {"postmaster.pid", "1"},
+                            {"pg_replslot/one/state", "x"},
+                            {"pg_wal", "", '2'},
+                            {"pg_tblspc/16385", "", '2'}});
+    } else {
+      scene.put_plain();
+      scene.place.write("postgresql.auto.conf", "archive_command = 'rm'");
+      scene.place.write("postmaster.pid", "1");
+      scene.place.write("pg_replslot/one/state", "x");
+    }
+    scene.bring_it(path);
+    EXPECT_TRUE(scene.has("base/5/1259"));
+    EXPECT_TRUE(fs::is_directory(scene.sandbox.data() + "/pg_wal"));
+    EXPECT_TRUE(fs::is_empty(scene.sandbox.data() + "/pg_replslot"));
+    for (const char* const none : {"postgresql.auto.conf", "postmaster.pid", "pg_tblspc/16385"})
+      EXPECT_FALSE(scene.has(none)) << none;
+  }
+}
+
+TEST(DrillBackup, RefusesATarFileWithWhatNoBackupHas) {
+  const struct {
+    TarEntry entry;
+    const char* what;
+  } cases[] = {
+      {{"base/link", "", '2'}, "an entry that no backup has"},
+      {{"base/device", "", '3'}, "an entry that no backup has"},
+      {{"../outside", "x"}, "an entry that leads out of it"},
+      {{"base/../../outside", "x"}, "an entry that leads out of it"},
+      {{"/etc/outside", "x"}, "an entry that leads out of it"},
+  };
+  for (const auto& [entry, what] : cases) {
+    SCOPED_TRACE(entry.name);
+    Scene scene;
+    const auto path = scene.put_tar({{"PG_VERSION", "15\n"}, entry});
+    const auto error = error_of([&] { scene.bring_it(path); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_THAT(error.what(), HasSubstr(what));
+    EXPECT_THAT(error.what(), HasSubstr(entry.name));
+    EXPECT_FALSE(fs::exists(scene.sandboxes.path("outside")));
+  }
+}
+
+TEST(DrillBackup, RefusesWhatIsCutOffOrLacksATablespace) {
+  Scene scene;
+  auto path = scene.put_tar({{"PG_VERSION", "15\n"}}, false);
+  EXPECT_THAT(error_of([&] { scene.bring_it(path); }).what(), HasSubstr("is cut off"));
+
+  Scene packed;
+  path = packed.put_tar({{"tablespace_map", "16385 /srv/fast\n"}});
+  auto error = error_of([&] { packed.bring_it(path); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_THAT(error.what(), HasSubstr("the backup lacks a tablespace"));
+
+  Scene plain;
+  plain.put_plain();
+  fs::create_directory(plain.place.path("pg_tblspc"));
+  fs::create_directory_symlink("/nowhere", plain.place.path("pg_tblspc/16385"));
+  error = error_of([&] { plain.bring_it(plain.place.path()); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_THAT(error.what(), HasSubstr("the backup lacks a tablespace"));
+}
+
+TEST(DrillBackup, IsOneThatAServerCanBeStartedOn) {
+  const auto refused = [](const TemporaryDirectory& place, const std::string& name = {}) {
+    const auto error = error_of([&] { static_cast<void>(open_backup(place.path(name))); });
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    return std::string(error.what());
+  };
+  const TemporaryDirectory place;
+  EXPECT_THAT(refused(place, "none"), HasSubstr("there is no such backup"));
+  EXPECT_THAT(refused(place), HasSubstr("no base backup that a server can be started on"));
+  place.write("PG_VERSION", "15\n");
+  place.write("backup_manifest", test::backup_manifest(kStart, kStart + 0x100));
+  EXPECT_THAT(refused(place), HasSubstr("a server was started in it"));
+  place.write("backup_label", backup_label(kStart));
+  EXPECT_EQ(open_backup(place.path()).major, 15);
+  place.write("backup_manifest.tmp", "x");
+  EXPECT_THAT(refused(place), HasSubstr("the backup is being made, or its making broke off"));
+  fs::remove(place.path("backup_manifest.tmp"));
+  place.write("PG_VERSION", "fifteen\n");
+  const auto error = error_of([&] { static_cast<void>(open_backup(place.path())); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_THAT(error.what(), HasSubstr("PG_VERSION says no version"));
+}
+
+TEST(DrillBackup, IsBroughtUntilSomebodyStopsIt) {
+  Scene scene;
+  const auto path = scene.put_tar({{"PG_VERSION", "15\n"}});
+  const auto error =
+      error_of([&] { bring(open_backup(path), scene.sandbox, [] { return true; }); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+}
+
+}  // namespace
+}  // namespace weir::drill::backup_test

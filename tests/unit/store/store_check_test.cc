@@ -1,0 +1,266 @@
+#include "store/store_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "archive/home.h"
+#include "store/mark.h"
+#include "support/archive_builder.h"
+#include "support/memory_store.h"
+
+namespace weir::store::store_check_test {
+namespace {
+
+using test::MemoryStore;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+
+/// "bad: text / hint", one for each finding.
+std::vector<std::string> told(const StoreCheck& check) {
+  std::vector<std::string> lines;
+  for (const auto& each : check.findings) {
+    const char* level = each.level == StoreFinding::Level::good      ? "good: "
+                        : each.level == StoreFinding::Level::warning ? "warning: "
+                                                                     : "bad: ";
+    lines.push_back(level + each.text + (each.hint.empty() ? "" : " / " + each.hint));
+  }
+  return lines;
+}
+
+StoreCheck check(ObjectStore& store) {
+  StoreCheck result;
+  check_store(store, kLayout, 7, result);
+  return result;
+}
+
+TEST(StoreCheck, TriesAllThatIsNeededAndLeavesNothingBehind) {
+  MemoryStore store;
+  const auto result = check(store);
+  EXPECT_TRUE(result.all_good());
+  EXPECT_THAT(told(result), Not(Contains(HasSubstr("warning: "))));
+  EXPECT_THAT(told(result), Contains("good: what was stored is read back"));
+  EXPECT_THAT(told(result), Contains("good: objects can be removed"));
+  EXPECT_TRUE(store.objects.empty());
+}
+
+TEST(StoreCheck, SaysThatConditionsAreNotHeeded) {
+  for (const auto conditions :
+       {MemoryStore::Conditions::ignored, MemoryStore::Conditions::refused}) {
+    MemoryStore store;
+    store.conditions = conditions;
+    const auto result = check(store);
+    EXPECT_TRUE(result.all_good()) << "one archiver can do with it";
+    EXPECT_THAT(told(result), Contains(AllOf(HasSubstr("warning: objects can be stored, but"),
+                                             HasSubstr("let one machine send to this place"))));
+  }
+}
+
+/// A store, or something before it, that does with objects what it likes.
+class StrangeStore final : public ObjectStore {
+ public:
+  explicit StrangeStore(bool changes) : changes_(changes) {}
+  [[nodiscard]] std::string name() const override { return under_.name(); }
+  [[nodiscard]] Put put_if_absent(const std::string& key, const Content& content) override {
+    return under_.put_if_absent(key, content);
+  }
+  void put(const std::string& key, const Content& content) override { under_.put(key, content); }
+  [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override {
+    return under_.head(key);
+  }
+  bool get(const std::string& key, const std::optional<Range>& range,
+           const codec::Sink& sink) override {
+    return under_.get(key, range, [&](std::span<const std::byte> piece) {
+      test::Bytes bytes(piece.begin(), piece.end());
+      if (changes_) bytes.front() ^= std::byte{1};
+      return sink(bytes);
+    });
+  }
+  [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
+                                std::size_t most) override {
+    return under_.list(prefix, after, most);
+  }
+  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override {
+    return under_.versions(key);
+  }
+  [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override {
+    if (changes_) return under_.remove(keys);
+    return {};  // says that it has
+  }
+
+ private:
+  const bool changes_;
+  MemoryStore under_;
+};
+
+TEST(StoreCheck, FindsAStoreThatChangesWhatItIsGiven) {
+  StrangeStore store(true);
+  const auto result = check(store);
+  EXPECT_FALSE(result.all_good());
+  EXPECT_THAT(told(result),
+              Contains("bad: what was stored is not what is read back / Something between here and "
+                       "the store changes objects."));
+}
+
+TEST(StoreCheck, SaysThatNothingCanBeRemoved) {
+  MemoryStore locked;
+  locked.locked.insert(kLayout.own_key("pgweir-check-0000000000000007"));
+  auto lines = told(check(locked));
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("warning: objects cannot be removed: AccessDenied"),
+                                    HasSubstr("needs s3:DeleteObject"))));
+  StrangeStore kept(false);
+  lines = told(check(kept));
+  EXPECT_THAT(lines, Contains(HasSubstr("warning: a removed object is still there")));
+}
+
+TEST(StoreCheck, LeavesOutTheRestWhereAStepFails) {
+  MemoryStore store;
+  store.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  const auto result = check(store);
+  EXPECT_FALSE(result.all_good());
+  ASSERT_EQ(result.findings.size(), 3U);
+  EXPECT_EQ(told(result)[2], "bad: AccessDenied");
+}
+
+// ---- settings
+
+std::vector<std::string> settings(const std::map<std::string, std::string>& of) {
+  MemoryStore store;
+  store.settings = of;
+  StoreCheck result;
+  check_settings(store, kLayout, result);
+  return told(result);
+}
+
+TEST(StoreSettings, TellOfRulesThatEndAnArchive) {
+  const auto rule = [](const std::string& what) {
+    return std::map<std::string, std::string>{
+        {"lifecycle",
+         "<LifecycleConfiguration><Rule><ID>r</ID><Status>Enabled</Status><Filter>"
+         "<Prefix>p/</Prefix></Filter>" +
+             what + "</Rule></LifecycleConfiguration>"}};
+  };
+  const auto moved_to = [&](const std::string& storage_class) {
+    return settings(rule("<Transition><Days>1</Days><StorageClass>" + storage_class +
+                         "</StorageClass></Transition>"));
+  };
+  EXPECT_THAT(settings({}), Contains("good: no rule of the bucket removes, moves or locks the "
+                                     "archive"));
+  EXPECT_THAT(
+      settings(rule("<Expiration><Days>30</Days></Expiration>")),
+      Contains(HasSubstr("bad: the lifecycle rule \"r\" removes the archive's objects after "
+                         "30 days / A base backup")));
+  EXPECT_THAT(settings(rule("<Expiration><Date>2027-01-01</Date></Expiration>")),
+              Contains(HasSubstr("removes the archive's objects on 2027-01-01")));
+  for (const char* const frozen : {"GLACIER", "DEEP_ARCHIVE"})
+    EXPECT_THAT(moved_to(frozen), Contains(AllOf(HasSubstr("bad: the lifecycle rule"),
+                                                 HasSubstr("a recovery stops at each object"))));
+  for (const char* const at_once : {"STANDARD_IA", "GLACIER_IR"})
+    EXPECT_THAT(moved_to(at_once),
+                Contains("good: the lifecycle rule \"r\" moves the archive's objects to " +
+                         std::string(at_once)));
+}
+
+TEST(StoreSettings, TellOfVersionsAndLocks) {
+  EXPECT_THAT(settings({{"versioning",
+                         "<VersioningConfiguration><Status>Enabled</Status>"
+                         "</VersioningConfiguration>"}}),
+              Contains(HasSubstr("good: the bucket keeps versions")));
+  const auto lock = [](const std::string& rule) {
+    return settings(
+        {{"object-lock", "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>" +
+                             rule + "</ObjectLockConfiguration>"}});
+  };
+  EXPECT_THAT(lock(""), Contains(HasSubstr("those that name no lock are not")));
+  EXPECT_THAT(lock("<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>30</Days>"
+                   "</DefaultRetention></Rule>"),
+              Contains(HasSubstr("objects are locked for 30 days (COMPLIANCE)")));
+  EXPECT_THAT(lock("<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Years>2</Years>"
+                   "</DefaultRetention></Rule>"),
+              Contains(HasSubstr("objects are locked for 2 years (GOVERNANCE)")));
+}
+
+// ---- an archive against the store
+
+class CompareArchiveTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    wal_.grow_to(kSize.start(6));
+    archive_.segments(wal_, 1, 5);
+    archive_.history(2, verify::history_line(1, kSize.start(4)));
+  }
+  void store(std::uint64_t segno) {
+    store_.place(kLayout.key(wal::SegmentName(1, segno, kSize)),
+                 ArchiveBuilder::content(wal_, segno));
+  }
+  void mark(std::uint64_t behind, const std::string& name = "s3://memory/p") {
+    Mark mark;
+    mark.store = name;
+    mark.system_identifier = wal_.options().system_identifier;
+    mark.segment_size = kSize;
+    for (std::uint64_t segno = 1; segno < behind; ++segno)
+      mark.add(wal::SegmentName(1, segno, kSize));
+    mark.add_history(2);
+    const auto directory = archive_.disk.open();
+    archive::DirectoryHome home(*directory);
+    keep_mark(home, mark);
+  }
+  StoreCheck compare() {
+    StoreCheck result;
+    const auto directory = archive_.disk.open();
+    compare_archive(*directory, store_, kLayout, "s3://memory/p", result);
+    return result;
+  }
+  WalBuilder wal_{WalBuilder::Options{}};
+  ArchiveBuilder archive_;
+  MemoryStore store_;
+};
+
+TEST_F(CompareArchiveTest, CountsWhatWaits) {
+  store(1);
+  auto result = compare();
+  EXPECT_TRUE(result.all_good());
+  EXPECT_THAT(told(result), Contains("warning: this archive was not sent to this place so far"));
+  EXPECT_THAT(told(result), Contains("good: 1 of 4 finished segments are in the store"));
+  EXPECT_THAT(told(result), Contains("warning: 4 files wait to be sent")) << "with the history";
+  mark(5, "s3://elsewhere");
+  EXPECT_THAT(told(compare()), Contains("warning: 4 files wait to be sent"))
+      << "another store has nothing of this";
+}
+
+TEST_F(CompareArchiveTest, MissesWhatWasSent) {
+  store(1);
+  mark(3);
+  const auto result = compare();
+  EXPECT_FALSE(result.all_good());
+  EXPECT_THAT(told(result),
+              Contains(AllOf(HasSubstr("bad: 2 of the files that were sent are no longer in the "
+                                       "store: 000000010000000000000002, 00000002.history / "),
+                             HasSubstr("Remove .pgweir-store in the archive's directory"))));
+  EXPECT_THAT(told(result), Contains("warning: 2 files wait to be sent"));
+  EXPECT_THAT(told(result), Not(Contains(HasSubstr("finished segments are in the store"))));
+}
+
+TEST_F(CompareArchiveTest, SeesThatARawSegmentHasAnotherSize) {
+  for (const std::uint64_t segno : {1, 2, 3, 4}) store(segno);
+  store_.place(kLayout.history_key(2), test::as_bytes("x"));
+  mark(5);
+  EXPECT_TRUE(compare().all_good());
+  store_.place(kLayout.key(wal::SegmentName(1, 3, kSize)), test::as_bytes("short"));
+  const auto result = compare();
+  EXPECT_FALSE(result.all_good());
+  EXPECT_THAT(told(result), Contains("bad: 1 segments have another size in the store: "
+                                     "000000010000000000000003 / They are no segments: somebody "
+                                     "else has written there."));
+}
+
+}  // namespace
+}  // namespace weir::store::store_check_test
