@@ -97,10 +97,10 @@ TEST_F(PublishOpen, SaysOfItselfWhereItsZerosBegin) {
 
 TEST_F(PublishOpen, IsNotThereWithoutItsRecord) {
   EXPECT_THROW(
-      publish_open(
+      static_cast<void>(publish_open(
           {store, kLayout, Conditions::heeded, kCluster, codec::Compression::parse("none")},
           open_to(kWal), {.segment = kName, .end = {}, .object = {}, .time = "now"},
-          [](const archive::PublishedOpen&) { throw Error(ErrorKind::disk_full, "no space"); }),
+          [](const archive::PublishedOpen&) { throw Error(ErrorKind::disk_full, "no space"); })),
       Error);
   EXPECT_FALSE(store.objects.contains(kKey));
 }
