@@ -33,13 +33,25 @@ class Certificates {
     openssl("req -x509 -newkey " + algorithm + " " + more + " -nodes -days 2 -subj /CN=" + name +
             " -keyout " + name + ".key -out " + name + ".crt");
   }
-  /// `subject`: "/CN=repl". A certificate of so many days, that authority's.
+  /// `subject`: "/CN=repl". That authority's certificate, of so many days.
   void sign(const std::string& name, const std::string& subject, const std::string& authority,
             int days = 2) {
-    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '" + subject +
-            "' -keyout " + name + ".key -out " + name + ".csr");
+    request(name, subject);
     openssl("x509 -req -in " + name + ".csr -CA " + authority + ".crt -CAkey " + authority +
             ".key -CAcreateserial -days " + std::to_string(days) + " -out " + name + ".crt");
+  }
+  /// The same, valid in January 2020. ("openssl x509" refuses dates that are past, since 3.5.)
+  void sign_expired(const std::string& name, const std::string& subject,
+                    const std::string& authority) {
+    request(name, subject);
+    std::ofstream(place_ / "index").close();
+    std::ofstream(place_ / "past.cnf") << "[ca]\ndefault_ca = here\n[here]\ndatabase = index\n"
+                                          "new_certs_dir = .\ndefault_md = sha256\n"
+                                          "policy = names\nrand_serial = yes\n"
+                                          "[names]\ncommonName = supplied\n";
+    openssl("ca -batch -config past.cnf -cert " + authority + ".crt -keyfile " + authority +
+            ".key -in " + name + ".csr -out " + name +
+            ".crt -startdate 20200101000000Z -enddate 20200201000000Z -notext");
   }
   void openssl(const std::string& arguments) const {
     const auto command = "cd " + place_.string() + " && openssl " + arguments + " 2>>log";
@@ -58,6 +70,11 @@ class Certificates {
   }
 
  private:
+  void request(const std::string& name, const std::string& subject) const {
+    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '" + subject +
+            "' -keyout " + name + ".key -out " + name + ".csr");
+  }
+
   std::filesystem::path place_;
 };
 

@@ -26,7 +26,7 @@ class TlsTest : public ::testing::Test {
     made_->sign("repl", "/O=x/CN=repl", "authority");
     made_->sign("nameless", "/O=x", "authority");
     made_->sign("stranger", "/CN=repl", "other");
-    made_->sign("expired", "/CN=repl", "authority", -1);
+    made_->sign_expired("expired", "/CN=repl", "authority");
   }
   static void TearDownTestSuite() { made_.reset(); }
   void SetUp() override {
