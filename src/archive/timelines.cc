@@ -51,10 +51,10 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
 }
 
 void Timelines::add(const Timelines& other) {
-  for (const auto& [timeline, history] : other.histories_)
-    if (histories_.emplace(timeline, history).second)
-      std::erase_if(complaints_, [timeline = timeline](const Complaint& complaint) {
-        return complaint.timeline == timeline;
+  for (const auto& each : other.histories_)
+    if (histories_.insert(each).second)
+      std::erase_if(complaints_, [&each](const Complaint& complaint) {
+        return complaint.timeline == each.first;
       });
   for (const auto& complaint : other.complaints_)
     if (!histories_.contains(complaint.timeline)) complaints_.push_back(complaint);

@@ -67,11 +67,11 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
   for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
   if (!report.foreign.empty()) {
-    constexpr std::size_t kMost = 5;
+    constexpr std::size_t kMostNames = 5;
     text += fmt::format("  not WAL: {}", counted(report.foreign.size(), "file"));
-    for (std::size_t i = 0; i < std::min(kMost, report.foreign.size()); ++i)
+    for (std::size_t i = 0; i < std::min(kMostNames, report.foreign.size()); ++i)
       text += fmt::format("{}{}", i == 0 ? ": " : ", ", report.foreign[i]);
-    text += report.foreign.size() > kMost ? ", ...\n" : "\n";
+    text += report.foreign.size() > kMostNames ? ", ...\n" : "\n";
   }
   // The store alone has no end.
   const auto free_text = report.store && report.directory == report.store->place

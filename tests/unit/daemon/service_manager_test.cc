@@ -50,7 +50,7 @@ TEST(StatusLine, TellsStatePositionAndLagInOneLine) {
       {"hole and slot",
        [](View& view) {
          view.content.losses.resize(2);
-         view.content.losses[1].acknowledged.emplace();
+         view.content.losses[1].acknowledged = archive::Loss::Acknowledgement{};
          view.content.slot_warning = "the slot is ill";
        },
        "streaming timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind; 1 loss(es) of "

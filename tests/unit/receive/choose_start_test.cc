@@ -34,9 +34,7 @@ StartFacts facts(wal::TimelineId server_timeline, Lsn server_position,
 }
 
 StartFacts with_archive(StartFacts facts, wal::TimelineId timeline, Lsn start) {
-  facts.archive.emplace();
-  facts.archive->timeline = timeline;
-  facts.archive->start = start;
+  facts.archive = StartFacts::ArchiveEnd{.timeline = timeline, .start = start, .history = {}};
   return facts;
 }
 

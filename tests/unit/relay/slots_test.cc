@@ -147,17 +147,22 @@ TEST(Slots, ThatAreMadeOrDroppedStaySoWheneverThePowerFails) {
 }
 
 TEST(Slots, ThatCouldNotBeWrittenAreNotThere) {
-  for (const auto& [operation, code, sqlstate] :
-       {std::tuple(Operation::write, ENOSPC, "53100"), std::tuple(Operation::create, EIO, "58030"),
-        std::tuple(Operation::rename, EIO, "58030")}) {
+  struct Case {
+    Operation operation;
+    int code;
+    const char* sqlstate;
+  };
+  for (const auto& each :
+       {Case{Operation::write, ENOSPC, "53100"}, Case{Operation::create, EIO, "58030"},
+        Case{Operation::rename, EIO, "58030"}}) {
     SimDisk disk;
     Process process(disk);
     ASSERT_EQ(process.create("before"), "done");
-    disk.set_hook([operation = operation, code = code](const SimDisk::Call& call) {
-      return call.operation == operation ? Effect::fail(code) : Effect::proceed();
+    disk.set_hook([&each](const SimDisk::Call& call) {
+      return call.operation == each.operation ? Effect::fail(each.code) : Effect::proceed();
     });
-    EXPECT_EQ(process.create("s"), sqlstate);
-    EXPECT_EQ(process.answer(kOne, slot_question::Drop{"before"}), sqlstate);
+    EXPECT_EQ(process.create("s"), each.sqlstate);
+    EXPECT_EQ(process.answer(kOne, slot_question::Drop{"before"}), each.sqlstate);
     disk.set_hook({});
     EXPECT_EQ(process.answer(kOne, slot_question::Read{"s"}), "not there");
     EXPECT_EQ(process.answer(kOne, slot_question::Drop{"before"}), "done");
