@@ -212,3 +212,30 @@ def test_another_cluster_is_told_and_archiving_goes_on(servers, receivers, new_a
     reported(primary, end)
     receiver.stop()
     archive.assert_covers(primary, 1, end)
+
+
+def test_a_second_upstream_that_was_promoted_is_told_and_archiving_goes_on(servers, receivers, new_archive):
+    """Who is wrong there only an operator can tell: two servers are open."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "--compare-with", standby.conninfo())
+    streaming(primary)
+    position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+    end = primary.write_wal(1)
+    standby.caught_up_with(end)
+    reported(primary, end)
+    compared_to(archive, position)
+    standby.promote()
+    standby.write_wal(1)
+    end = primary.write_wal(2)
+    reported(primary, end)
+    told = wait_for(lambda: comparison(archive).get("problem"), "the second upstream to be told")
+    assert "the second upstream has left the timeline before the archive did" in told, told
+    receiver.wait_log("tells of the lost branch")
+    assert comparison(archive)["differences"] == 0
+    checked = pgweir("status", "-D", archive.path, "--check")
+    assert checked.returncode == 1 and "the second upstream cannot be compared" in checked.stdout, checked.stdout
+    end = primary.write_wal(1)
+    reported(primary, end)
+    receiver.stop()

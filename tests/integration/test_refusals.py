@@ -15,6 +15,8 @@ ROWS = [
     ("config chek", 'unknown command "config chek"', "It can be check or show"),
     ("config check", "which file?", "pgweir config check FILE"),
     ("config check /a b", 'unexpected argument "b"', 'See "pgweir config --help".'),
+    ("doctor -D {empty} -d postgresql://127.0.0.1:1/?connect_timeout=soon",
+     "invalid connect_timeout in the connection string (value soon)", None),
     ("drill -D /a", "no base backup given: --backup BASEBACKUP", 'See "pgweir drill --help".'),
     ("drill --backup /b", "no archive given: -D DIRECTORY, or --store", 'See "pgweir drill --help".'),
     ("help staus", 'no help on "staus"', "Did you mean status?"),
