@@ -164,13 +164,14 @@ TEST(Codec, ReadsLz4FramesWithoutSizeAndChecksum) {  // as pg_receivewal writes 
 
 TEST(Codec, RefusesEveryKindOfDamage) {
   const Bytes raw = test::pattern(200'000, 7);
-  for (const auto& [how, method] : kMethods) {
+  for (const auto& each : kMethods) {
+    const auto method = each.second;
     if (method == Method::none) continue;
-    const Bytes sound = compress(how, raw);
-    const auto expect_damage = [&, m = method](const char* what, Bytes bytes) {
+    const Bytes sound = compress(each.first, raw);
+    const auto expect_damage = [&](const char* what, Bytes bytes) {
       for (const std::size_t piece : {std::size_t{333}, std::size_t{1 << 20}}) {
-        SCOPED_TRACE(::testing::Message() << how << ": " << what << " by " << piece);
-        EXPECT_EQ(kind_of([&] { decompress(m, bytes, piece); }), ErrorKind::damage);
+        SCOPED_TRACE(::testing::Message() << each.first << ": " << what << " by " << piece);
+        EXPECT_EQ(kind_of([&] { decompress(method, bytes, piece); }), ErrorKind::damage);
       }
     };
     expect_damage("nothing at all", {});
