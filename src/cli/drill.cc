@@ -83,30 +83,22 @@ class StderrLog final : public Log {
   bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
 };
 
-constexpr const char* kWhereIsIt =
-    "Is its file system mounted, and is it the right directory, or place of the store?";
-
 /// The archives of the command, asked as `restore` asks them.
 class ArchivesOfCommand final : public drill::Archives {
  public:
   explicit ArchivesOfCommand(const restore::Places& places)
       : directories_(places.directories),
-        options_{.store = places.place_of_store()},
+        options_{.if_empty_is_right = {}, .store = places.place_of_store()},
         open_(places, std::chrono::seconds(10), log_),
         archives_(open_.shelves(), options_, log_) {}
 
   drill::Way way(const archive::BackupPoint& backup) override {
-    try {
-      archives_.require_wal();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::gap) throw;
-      throw Error(ErrorKind::gap, error.what()).hint(kWhereIsIt);  // its own names restore's option
-    }
+    archives_.require_wal();
     const auto identity = archives_.identity();
     if (!identity)
       throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
           .with("directory", archives_.paths())
-          .hint(kWhereIsIt);
+          .hint("Is its file system mounted, and is it the right directory?");
     if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
       throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
           .with("backup", backup.system_identifier)

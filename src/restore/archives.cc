@@ -14,19 +14,18 @@ namespace weir::restore {
 
 namespace {
 
-Error no_wal_in(const std::string& directory, bool store) {
+Error no_wal_in(const std::string& directory, bool store, std::string_view if_empty_is_right) {
   if (store)
     return Error(ErrorKind::gap, "there is no WAL at all at this place of the store")
         .with("archive", directory)
         .hint(
             "Look at --store, --store-layout and --store-name (\"pgweir store ls\" shows what is "
-            "there). If an empty archive is as it should be (for a standby that streams): "
-            "--allow-empty.");
+            "there)." +
+            std::string(if_empty_is_right));
   return Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
       .with("directory", directory)
-      .hint(
-          "Is its file system mounted, and is it the right directory? If an empty archive is as it "
-          "should be (for a standby that streams): --allow-empty.");
+      .hint("Is its file system mounted, and is it the right directory?" +
+            std::string(if_empty_is_right));
 }
 
 }  // namespace
@@ -174,7 +173,7 @@ void Archives::require_same_cluster(std::size_t archive, std::uint64_t system_id
     const auto& found = at(archive).identity();
     if (!found && !options_.empty_is_absence && !options_.store &&
         at(archive).listing().segments.empty())
-      throw no_wal_in(shelf(archive).path(), false);
+      throw no_wal_in(shelf(archive).path(), false, options_.if_empty_is_right);
     if (!found || found->system_identifier == system_identifier) return;
     throw another_cluster(shelf(archive).path(), system_identifier, *found);
   });
@@ -186,11 +185,12 @@ void Archives::require_wal() {
   ask_each([&](std::size_t i) {
     const bool empty = at(i).listing().segments.empty();
     some = some || !empty;
-    if (empty && !options_.store) throw no_wal_in(shelf(i).path(), false);
+    if (empty && !options_.store)
+      throw no_wal_in(shelf(i).path(), false, options_.if_empty_is_right);
   });
   if (!options_.store || some) return;
   require_answers("any WAL");
-  throw no_wal_in(paths(), true);
+  throw no_wal_in(paths(), true, options_.if_empty_is_right);
 }
 
 }  // namespace weir::restore

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "archive/durable_end.h"
 #include "io/directory.h"
@@ -28,6 +29,9 @@ struct Options {
   bool up_to_hole = false;
   bool gap_is_absence = false;
   bool empty_is_absence = false;
+  /// Said behind the hint where there is no WAL at all: how the command is told that this is right.
+  std::string_view if_empty_is_right =
+      " If an empty archive is as it should be (for a standby that streams): --allow-empty.";
   /// Of several archives: the first sound copy is taken, and the others are not looked at.
   bool first_sound = false;
   /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
