@@ -46,10 +46,8 @@ struct SegmentWriter::Impl {
   Impl(io::Directory& archive_directory, Options writer_options)
       : directory(archive_directory),
         options(std::move(writer_options)),
-        piece_bytes(options.largest_buffered == 0
-                        ? options.segment_size.bytes()
-                        : std::min(options.segment_size.bytes(), options.largest_buffered)),
-        buffers(std::make_shared<SegmentBuffers>(piece_bytes)),
+        piece(piece_bytes(options.segment_size, options.largest_buffered)),
+        buffers(std::make_shared<SegmentBuffers>(piece)),
         spare(archive_directory, options.segment_size.bytes()) {}
 
   io::Directory& directory;
@@ -65,7 +63,7 @@ struct SegmentWriter::Impl {
   bool written = false;                     ///< to `current` since the last job was taken
   bool buffer_new = false;
   wal::Lsn buffered_end;
-  const std::uint64_t piece_bytes;  ///< buffered at once
+  const std::uint64_t piece;  ///< bytes
   const std::shared_ptr<SegmentBuffers> buffers;
   std::vector<JobWork> full;          ///< segments and pieces, since the last job was taken
   std::uint64_t creations = 0;        ///< names that a directory sync has to cover
@@ -80,6 +78,8 @@ struct SegmentWriter::Impl {
   std::unique_ptr<io::File> create_partial(const std::string& name);
   void compare_trusted(std::span<const std::byte> wal);
   [[nodiscard]] wal::SegmentSize size() const { return options.segment_size; }
+  /// Where position() is in its piece, in bytes.
+  [[nodiscard]] std::uint64_t in_piece() const { return size().offset(position) % piece; }
   [[nodiscard]] bool compresses() const {
     return options.compression.method != codec::Method::none && options.replaceable.empty();
   }
@@ -120,13 +120,13 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
   while (!wal.empty()) {
     if (!impl_->current) impl_->open_segment();
     const std::uint64_t offset = impl_->size().offset(impl_->position);
-    if (offset % impl_->piece_bytes == 0) impl_->begin_piece();
-    const auto piece = wal.first(
-        std::min<std::uint64_t>(wal.size(), impl_->piece_bytes - offset % impl_->piece_bytes));
+    const std::uint64_t in_piece = offset % impl_->piece;
+    if (in_piece == 0) impl_->begin_piece();
+    const auto piece = wal.first(std::min<std::uint64_t>(wal.size(), impl_->piece - in_piece));
     impl_->compare_trusted(piece);
     impl_->written = true;  // also if it fails: a front part may be there
     if (const auto& memory = impl_->current->memory) {
-      std::byte* const place = memory->bytes().data() + (offset - impl_->current->memory_offset);
+      std::byte* const place = memory->bytes().data() + in_piece;
       if (place != piece.data()) std::memcpy(place, piece.data(), piece.size());
       impl_->buffered_end = impl_->position + piece.size();
     } else {
@@ -134,14 +134,13 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
     }
     impl_->position = impl_->position + piece.size();
     wal = wal.subspan(piece.size());
-    if (impl_->size().offset(impl_->position) % impl_->piece_bytes == 0) impl_->end_piece();
+    if (impl_->in_piece() == 0) impl_->end_piece();
   }
 }
 
 std::span<std::byte> SegmentWriter::place() const {
   if (!impl_->current || !impl_->current->memory) return {};
-  return impl_->current->memory->bytes().subspan(impl_->size().offset(impl_->position) -
-                                                 impl_->current->memory_offset);
+  return impl_->current->memory->bytes().subspan(impl_->in_piece());
 }
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
@@ -149,9 +148,8 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   // next is written piece by piece, and a crash shall not find it in the file without its front.
   if (impl_->written && impl_->current->memory) {
     auto& current = *impl_->current;
-    const auto offset = impl_->size().offset(impl_->position);
-    const auto front = current.memory->bytes().first(offset - current.memory_offset);
-    current.writing->write_at(current.memory_offset, front);
+    const auto front = current.memory->bytes().first(impl_->in_piece());
+    current.writing->write_at(impl_->size().offset(impl_->position) - front.size(), front);
     current.memory = nullptr;
   }
   auto work = std::exchange(impl_->full, {});
@@ -234,13 +232,11 @@ void SegmentWriter::Impl::open_segment() {
 void SegmentWriter::Impl::begin_piece() {
   if (current->memory) return;  // nothing came of an earlier attempt to write there
   const bool may = options.largest_buffered != 0 && current->is_new &&
-                   (piece_bytes == size().bytes() || !compresses());
-  if (buffer_new && may) {
+                   (piece == size().bytes() || !compresses());
+  if (buffer_new && may)
     current->memory = SegmentBuffers::take(buffers);
-    current->memory_offset = size().offset(position);
-  } else {
+  else
     buffers->keep_none();
-  }
 }
 
 /// The byte before was the last of a segment, or of a piece of it.
@@ -249,7 +245,7 @@ void SegmentWriter::Impl::end_piece() {
   if (!ends_segment && !current->memory) return;  // it stays what is being written
   JobWork done{.segment = current, .publish = ends_segment};
   done.memory = std::exchange(current->memory, nullptr);
-  done.offset = current->memory_offset;
+  done.offset = (ends_segment ? size().bytes() : size().offset(position)) - piece;
   done.compress = done.memory && compresses();
   full.push_back(std::move(done));
   // What came before the piece the same job syncs.

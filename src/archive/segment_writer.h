@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +33,12 @@ class OtherWal final : public ErrorAs<OtherWal> {
 
 /// Larger segments are buffered in pieces of this size: memory stays bounded.
 inline constexpr std::uint64_t kLargestBuffered = std::uint64_t{16} * 1024 * 1024;
+
+/// Bytes of a segment that are buffered at once, if any are. `largest`: as
+/// SegmentWriter::Options::largest_buffered.
+[[nodiscard]] inline std::uint64_t piece_bytes(wal::SegmentSize segment, std::uint64_t largest) {
+  return largest == 0 ? segment.bytes() : std::min(segment.bytes(), largest);
+}
 
 /// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
 /// of the syncs is the contract of the archive (P1, P2):

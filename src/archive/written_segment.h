@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,8 +22,7 @@ struct WrittenSegment {
   const bool is_new;                  ///< the file held nothing when it was opened
   std::unique_ptr<io::File> writing;  ///< the writing thread's; the finishing job's when full
   const std::optional<OpenSegment> trusted;
-  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: buffered there…
-  std::uint64_t memory_offset = 0;    ///< …from this byte of the segment on
+  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: the current piece is there
 
   const std::unique_ptr<Threads::Mutex> mutex;
   std::string path;                                ///< its name right now

@@ -48,7 +48,7 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
     if (plan.compression.level <= 1) return std::nullopt;
     --plan.compression.level;
   }
-  const auto buffered = std::min(segment_size.bytes(), archive::kLargestBuffered);
+  const auto buffered = archive::piece_bytes(segment_size, archive::kLargestBuffered);
   const auto usual = unsynced_limit(buffered);
   const auto compression = one_compression(plan.compression, segment_size);
   auto left = room - kBase - compression;

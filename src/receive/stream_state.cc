@@ -196,10 +196,8 @@ std::optional<Time> StreamState::sync_due_at() const {
                                .catch_up_bytes = options_.catch_up_bytes});
 }
 
-/// Buffered at once.
 std::uint64_t StreamState::piece_bytes() const {
-  const auto segment = options_.segment_size.bytes();
-  return options_.largest_buffered == 0 ? segment : std::min(segment, options_.largest_buffered);
+  return archive::piece_bytes(options_.segment_size, options_.largest_buffered);
 }
 
 bool StreamState::piece_complete() const {

@@ -768,7 +768,7 @@ TEST(StreamState, ReadsToTheEndOfASegmentThatIsNotInMemory) {
   options.flush = {FlushPolicy::Mode::segment, {}};
   options.unsynced_limit = 32 * kMB;
   Stream in_memory(options, Lsn(64 * kMB));
-  in_memory.receive(32 * kMB);
+  in_memory.receive(32 * kMB, 500 * kMB);
   in_memory.state.on_written(in_memory.state.received(), in_memory.now, in_memory.state.received());
   EXPECT_FALSE(in_memory.state.may_read());
   EXPECT_EQ(in_memory.state.sync_due_at(), Time::min());
