@@ -10,6 +10,7 @@
 #include "archive/identity.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/segment_writer.h"
 #include "base/error.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
@@ -314,6 +315,57 @@ TEST(HoleMark, IsCleanedUpOnceItsSegmentIsFinishedOrWasNeverBegun) {
     clean_up(*directory, list_archive(*directory));
     disk.crash_losing_everything();
     EXPECT_EQ(disk.exists(hole_mark_name(SegmentName(1, 4, kSize))), unfinished);
+  }
+}
+
+/// Pieces of a large segment are written by jobs that overlap (P1, P2): whichever of them the power
+/// leaves, a start trusts nothing behind the first that is missing, and goes on from there.
+TEST(ResumePoint, EndsBeforeTheFirstPieceThatIsMissing) {
+  constexpr std::uint64_t kPiece = 256 << 10;
+  const Lsn start = kSize.start(3);
+  const auto wal = segment(3);
+  for (const bool first_is_there : {true, false}) {
+    SCOPED_TRACE(first_is_there);
+    SimDisk disk;
+    const SegmentWriter::Options options{.segment_size = kSize, .largest_buffered = kPiece};
+    {
+      const auto directory = disk.open();
+      SegmentWriter writer(*directory, options);
+      writer.begin(1, start, {});
+      writer.buffer_new_segments(true);
+      std::vector<std::unique_ptr<SyncJob>> jobs;
+      for (std::uint64_t at = 0; at < 3 * kPiece; at += kPiece) {
+        writer.write(std::span(wal).subspan(at, kPiece));
+        jobs.push_back(writer.take_sync_job());
+      }
+      jobs[2]->sync_data();
+      if (first_is_there)
+        jobs[0]->sync_data();
+      else
+        directory->sync();  // the name, which the first job would have made safe
+      disk.crash_losing_everything();
+    }
+    EXPECT_TRUE(
+        disk.holds(name(3, ".partial"), 2 * kPiece, std::span(wal).subspan(2 * kPiece, kPiece)));
+    const auto point = resume(disk);
+    ASSERT_TRUE(point);
+    EXPECT_EQ(point->start, start);
+    std::vector<OpenSegment> open = point->open;
+    if (first_is_there) {
+      ASSERT_THAT(open, SizeIs(1));
+      EXPECT_LE(open.front().trusted_end, start + kPiece);
+      EXPECT_GT(open.front().trusted_end, start + kPiece / 2);
+    } else if (!open.empty()) {
+      EXPECT_EQ(open.front().trusted_end, start);
+    }
+    const auto directory = disk.open();
+    SegmentWriter writer(*directory, options);
+    writer.begin(1, start, open);
+    writer.buffer_new_segments(true);
+    writer.write(wal);
+    run(*writer.take_sync_job());
+    disk.crash_losing_everything();
+    EXPECT_TRUE(disk.holds(name(3), 0, wal));
   }
 }
 
