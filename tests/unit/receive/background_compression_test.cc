@@ -184,9 +184,9 @@ TEST_F(BackgroundCompressionTest, LeavesRawWhatIsUnderWayAtItsEnd) {
   opener.join();
   EXPECT_TRUE(compressed(1));
   for (std::uint64_t segno = 2; segno < 4; ++segno) {
-    const auto& raw = disk.content(name(segno));
-    const auto expected = ArchiveBuilder::content(wal, segno);
-    EXPECT_TRUE(compressed(segno) || std::ranges::equal(raw, expected)) << segno;
+    if (compressed(segno)) continue;  // it was done before the end was asked for
+    EXPECT_TRUE(std::ranges::equal(disk.content(name(segno)), ArchiveBuilder::content(wal, segno)))
+        << segno;
   }
 }
 
