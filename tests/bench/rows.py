@@ -316,6 +316,11 @@ def floor(bench):
     return [STOCK, PGWEIR_RAW, BareLoop(program), BareLoop(program, "handed-off")]
 
 
+def tls_commits_floor(bench):
+    program = bench.once("bare loop", lambda: build_bare_loop(bench))
+    return [*CATCH_UP, BareLoop(program)]
+
+
 def build_program(bench, name, *words):
     program = bench.place / name
     subprocess.run(["cc", "-O2", "-o", program, HERE / f"{name}.c", *words], check=True)
@@ -370,14 +375,21 @@ ROWS = {
     "commits-tls-8": ("Synchronous commits over TLS, 8 clients", lambda b: commits(b, CATCH_UP, 8, tls=True)),
     "commits-tls-32": ("Synchronous commits over TLS, 32 clients",
                        lambda b: commits(b, CATCH_UP, 32, tls=True)),
+    **{f"floor-commits-tls-{clients}": (
+        f"Synchronous commits over TLS, {clients} client{'s' * (clients > 1)}, beside a bare loop",
+        lambda b, clients=clients: commits(b, tls_commits_floor(b), clients, tls=True)) for clients in (1, 8, 32)},
+    **{f"commits-slower-{clients}": (
+        f"Synchronous commits, syncs of 0.12 ms more, {clients} client{'s' * (clients > 1)}",
+        lambda b, clients=clients: commits(b, CATCH_UP, clients, env=slow_disk(b, BENCH_SYNC_US="120")))
+       for clients in (1, 8, 32)},
     "commits-large": ("Synchronous commits of 2 kB, 8 clients: many segments end",
                       lambda b: commits(b, SYNC, 8, payload=2048)),
     "slow-sync-1": ("Syncs of 2 ms, 1 client", lambda b: commits(
-        b, CATCH_UP, 1, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+        b, CATCH_UP, 1, env=slow_disk(b, BENCH_SYNC_US="2000"))),
     "slow-sync-8": ("Syncs of 2 ms, 8 clients", lambda b: commits(
-        b, CATCH_UP, 8, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+        b, CATCH_UP, 8, env=slow_disk(b, BENCH_SYNC_US="2000"))),
     "slow-sync-32": ("Syncs of 2 ms, 32 clients", lambda b: commits(
-        b, CATCH_UP, 32, env=slow_disk(b, BENCH_SYNC_MS="2"))),
+        b, CATCH_UP, 32, env=slow_disk(b, BENCH_SYNC_US="2000"))),
     "looks-1": ("Synchronous commits, 1 client, with and without looking for the file's name",
                 lambda b: commits(b, without_looks(b), 1)),
     "reconnect": ("A start behind a finished segment", lambda b: reconnect(b, [PGWEIR_RAW, PGWEIR_ZSTD])),

@@ -1,7 +1,7 @@
 /*
  * A slower disk than the machine has, preloaded into a receiver:
  *
- *   BENCH_SYNC_MS=2      fsync and fdatasync take that long
+ *   BENCH_SYNC_US=2000   fsync and fdatasync take so many microseconds more
  *   BENCH_DISK_MBS=20    the disk takes so many MB a second: a sync waits for what was written since
  *                        the last one, all files together; a writer far ahead of the disk waits,
  *                        too, as the kernel's own limit on dirty pages would have it
@@ -50,8 +50,8 @@ static int64_t give(long rate) {
 }
 
 static void before_sync(void) {
-  const long ms = setting("BENCH_SYNC_MS"), rate = setting("BENCH_DISK_MBS");
-  if (ms) sleep_until(now_ns() + ms * 1000000);
+  const long us = setting("BENCH_SYNC_US"), rate = setting("BENCH_DISK_MBS");
+  if (us) sleep_until(now_ns() + us * 1000);
   if (!rate) return;
   pthread_mutex_lock(&lock);
   const int64_t when = give(rate);
