@@ -29,6 +29,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
+std::string existing_slot_value(const std::string& text) {
+  if (text.empty()) throw Error(ErrorKind::usage, "no slot can have this name");
+  return text;
+}
+/// Of drop: "pgweir serve" made slots of other names, too, once.
+constexpr auto kAnySlot =
+    shared_option(option_of<existing_slot_value>('S', "slot", "NAME", "the slot"));
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
 constexpr auto kJson = flag("json", "list: as JSON");
@@ -37,7 +44,7 @@ constexpr auto kAllHosts = flag(
 constexpr Option kOptions[] = {
     kDirectory.says(
         "list, drop: the slots of \"pgweir serve\" beside this archive, whether it runs or not"),
-    kSlot.says("the slot"),
+    kAnySlot,
     kIfNotExists,
     kIfExists,
     kAllHosts,
@@ -61,9 +68,16 @@ void refuse(const Arguments& arguments, const std::string& verb,
 }
 
 std::string required_slot(const Arguments& arguments, const std::string& verb) {
-  const auto slot = arguments.get(kSlot);
+  const auto slot = arguments.get(kAnySlot);
   if (!slot) throw Error(ErrorKind::usage, fmt::format("slot {} needs --slot NAME", verb));
-  return *slot;
+  if (verb == "drop") return *slot;
+  try {
+    return slot_value(*slot);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::usage, fmt::format("wrong value \"{}\" of {}: {}", *slot,
+                                              arguments.source(kAnySlot), error.what()))
+        .hint(error.hint());
+  }
 }
 
 /// Where to: a host of the connection string and no other, or the first that will do.

@@ -26,6 +26,7 @@ struct Drop {
 struct Use {
   std::string name;
   wal::Lsn start;
+  bool make = false;  ///< where ToMake would be the answer
 };
 struct List {};
 }  // namespace slot_question
@@ -39,6 +40,9 @@ struct Found {
   wal::Lsn restart_lsn;  ///< 0/0: none is reserved
 };
 struct NotThere {};
+/// Of Use: there is none, and it is made for who comes with it. Nothing was done: it would stay, so
+/// it is to be asked for once the start is accepted.
+struct ToMake {};
 /// All of them.
 struct Listed {
   std::string json;  ///< SlotsReport
@@ -49,7 +53,8 @@ struct Busy {
 };
 }  // namespace slot_answer
 
-using SlotAnswer = std::variant<slot_answer::Done, slot_answer::Found, slot_answer::NotThere,
-                                slot_answer::Listed, slot_answer::Busy, wire::ErrorReport>;
+using SlotAnswer =
+    std::variant<slot_answer::Done, slot_answer::Found, slot_answer::NotThere, slot_answer::ToMake,
+                 slot_answer::Listed, slot_answer::Busy, wire::ErrorReport>;
 
 }  // namespace weir::relay

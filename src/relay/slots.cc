@@ -155,13 +155,14 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
 }
 
 SlotAnswer Slots::ask(SessionId session, const slot_question::Use& question) {
-  bool make = false;
-  {
+  bool to_make = options_.auto_create && !wrong_slot_name(question.name) &&
+                 ::fnmatch(options_.auto_create->c_str(), question.name.c_str(), 0) == 0;
+  if (to_make) {
     const Threads::Lock lock(*mutex_);
-    make = options_.auto_create && !why_none_ && state_.find(question.name) == nullptr &&
-           ::fnmatch(options_.auto_create->c_str(), question.name.c_str(), 0) == 0;
+    to_make = !why_none_ && state_.find(question.name) == nullptr;
   }
-  if (make) {
+  if (to_make && !question.make) return slot_answer::ToMake{};
+  if (to_make) {
     auto made = ask(session, slot_question::Create{question.name, false, question.start});
     if (const auto* const report = std::get_if<ErrorReport>(&made);
         report != nullptr && report->sqlstate != "42710")
@@ -363,7 +364,7 @@ void Slots::enforce() {
 }
 
 /// Writes what is to be in the file. With writing_ held, or by the last thread.
-void Slots::save(const std::string& without) {
+void Slots::save(const std::optional<std::string>& without) {
   archive::KeptSlots kept;
   kept.system_identifier = cluster_.system_identifier;
   {

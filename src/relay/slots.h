@@ -31,7 +31,7 @@ class Slots {
  public:
   struct Options {
     std::optional<std::uint64_t> keep{};       ///< bytes behind the end; more, and a slot is lost
-    std::optional<std::string> auto_create{};  ///< names that are made when a client uses them
+    std::optional<std::string> auto_create{};  ///< those are made when a client uses them
     bool answers = true;                       ///< "pgweir slot -D", by a socket in the directory
   };
   /// Called with what held() answers, first of all and whenever that has changed; a lock is held:
@@ -79,7 +79,7 @@ class Slots {
   void look();
   void take_over();
   void enforce();
-  void save(const std::string& without = {});
+  void save(const std::optional<std::string>& without = std::nullopt);
   void give_up(const Error& error);
   void tell_held();
   [[nodiscard]] std::optional<std::string> why_none() const;

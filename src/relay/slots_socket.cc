@@ -1,5 +1,6 @@
 #include "relay/slots_socket.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -10,12 +11,20 @@ namespace {
 
 constexpr const char* kName = ".pgweir-slots.sock";
 
+/// A slot of an earlier version may have a line's end in its name; none has a zero.
+std::string with(std::string line, char one, char instead) {
+  std::replace(line.begin(), line.end(), one, instead);
+  return line;
+}
+
 }  // namespace
 
 SlotsSocket::SlotsSocket(const std::string& directory,
                          std::function<std::string(const std::string&)> answer, Log& log) {
   try {
-    socket_.emplace(directory, kName, std::move(answer));
+    socket_.emplace(directory, kName, [answer = std::move(answer)](const std::string& line) {
+      return answer(with(line, '\0', '\n'));
+    });
   } catch (const Error& error) {
     log.warning("\"pgweir slot list -D\" cannot ask this process: {}", error.what());
   }
@@ -23,7 +32,7 @@ SlotsSocket::SlotsSocket(const std::string& directory,
 
 std::optional<std::string> SlotsSocket::ask(const std::string& directory, const std::string& line,
                                             std::chrono::milliseconds time) {
-  return DirectorySocket::ask(directory, kName, line, time);
+  return DirectorySocket::ask(directory, kName, with(line, '\n', '\0'), time);
 }
 
 }  // namespace weir::relay

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "relay/command.h"
+
 namespace weir::relay {
 
 namespace {
@@ -34,8 +36,28 @@ void take_in(std::uint64_t& held, std::uint64_t asked) {
 
 }  // namespace
 
+std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
+  if (name.empty()) return ErrorReport{"42602", "replication slot name \"\" is too short"};
+  if (name.size() >= kNameLength)
+    return ErrorReport{"42622", fmt::format("replication slot name \"{}\" is too long", name)};
+  const bool fits = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
+  if (fits) return std::nullopt;
+  return ErrorReport{
+      "42602",
+      fmt::format("replication slot name \"{}\" contains invalid character", name),
+      {},
+      "Replication slot names may only contain lower case letters, numbers, and the underscore "
+      "character."};
+}
+
 SlotsState::SlotsState(std::vector<KeptSlot> kept) {
   for (auto& each : kept) {
+    // Of two of one name the one counts that holds more WAL.
+    const auto* const known = saved(each.name);
+    if (known != nullptr && !holds_more(each.restart_lsn.byte(), known->restart_lsn.byte()))
+      continue;
     saved_[each.name] = each;
     const auto name = each.name;
     slots_[name] = Slot{.kept = std::move(each)};
@@ -44,6 +66,7 @@ SlotsState::SlotsState(std::vector<KeptSlot> kept) {
 
 SlotsState::Refusal SlotsState::create(SessionId session, const std::string& name, bool temporary,
                                        wal::Lsn restart_lsn, const std::string& now) {
+  if (auto wrong = wrong_slot_name(name)) return wrong;
   if (slots_.contains(name))
     return ErrorReport{"42710", fmt::format("replication slot \"{}\" already exists", name)};
   if (slots_.size() >= kMost)
@@ -174,7 +197,7 @@ SlotsState::Due SlotsState::due() const {
   return permanent == saved_.size() ? due : Due::at_once;  // one was dropped
 }
 
-std::vector<KeptSlot> SlotsState::to_save(const std::string& without) const {
+std::vector<KeptSlot> SlotsState::to_save(const std::optional<std::string>& without) const {
   std::vector<KeptSlot> kept;
   for (const auto& [name, slot] : slots_)
     if (!slot.temporary && name != without) kept.push_back(slot.kept);

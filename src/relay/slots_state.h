@@ -26,6 +26,10 @@ struct Slot {
   std::optional<SessionId> active{};  ///< who uses it; of a temporary one, who made it
 };
 
+/// What a server answers where a slot of that name is to be made and none can have it; nullopt: one
+/// can (ReplicationSlotValidateName() in replication/slot.c).
+[[nodiscard]] std::optional<wire::ErrorReport> wrong_slot_name(const std::string& name);
+
 /// The relay's physical replication slots, as replication/slot.c has them: who may make, use and
 /// drop which, what they hold, and what of it is in the file. Pure.
 ///
@@ -38,7 +42,8 @@ class SlotsState {
   static constexpr std::size_t kMost = 500;
 
   SlotsState() = default;
-  /// As they were read from the file: nobody uses one.
+  /// As they were read from the file: nobody uses one. Names may be there that create() refuses,
+  /// and one twice: earlier versions took any, and wrote them as UTF-8.
   explicit SlotsState(std::vector<archive::KeptSlot> kept);
 
   // ---- commands; an ErrorReport is the answer to the client, with a walsender's words ----
@@ -98,7 +103,8 @@ class SlotsState {
   enum class Due { nothing, some_time, at_once };
   [[nodiscard]] Due due() const;
   /// What the file is to have: all permanent slots, but for one that is about to be dropped.
-  [[nodiscard]] std::vector<archive::KeptSlot> to_save(const std::string& without = {}) const;
+  [[nodiscard]] std::vector<archive::KeptSlot> to_save(
+      const std::optional<std::string>& without = std::nullopt) const;
   /// The file has these, durably.
   void on_saved(const std::vector<archive::KeptSlot>& kept);
 

@@ -18,20 +18,6 @@ namespace {
 
 using wire::ErrorReport;
 
-std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
-  if (name.empty()) return ErrorReport{"42602", "replication slot name \"\" is too short"};
-  const bool fits = std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-  });
-  if (fits) return std::nullopt;
-  return ErrorReport{
-      "42602",
-      fmt::format("replication slot name \"{}\" contains invalid character", name),
-      {},
-      "Replication slot names may only contain lower case letters, numbers, and the underscore "
-      "character."};
-}
-
 /// As defGetBoolean() takes it (commands/define.c).
 std::optional<bool> boolean(const std::optional<std::string>& value) {
   if (!value) return true;
@@ -150,7 +136,6 @@ void WalsenderState::run(const command::CreateSlot& command, const Served& serve
   if (command.plugin) return fail({"0A000", "logical decoding cannot be used while in recovery"});
   const auto reserves = reserves_wal(command.options);
   if (const auto* report = std::get_if<ErrorReport>(&reserves)) return fail(*report);
-  if (const auto wrong = wrong_slot_name(command.slot)) return fail(*wrong);
   // A server reserves from its last checkpoint on, where a base backup may begin that is taken now.
   // There is no checkpoint here; what the archive has before this segment is not removed but by
   // "pgweir prune", which is told of the backups.
@@ -181,7 +166,11 @@ void WalsenderState::on_slots(const SlotAnswer& answer, const Served& served, No
     doing_ = Doing::busy;
     return;
   }
-  if (std::holds_alternative<slot_question::Use>(question_)) return start(to_start_, served, now);
+  if (std::holds_alternative<slot_question::Use>(question_)) {
+    makes_slot_ = std::holds_alternative<slot_answer::ToMake>(answer);
+    // One that was waited for has begun with its copy before it had its slot.
+    return copying_ ? begin_stream(now) : start(to_start_, served, now);
+  }
   if (std::holds_alternative<slot_question::Read>(question_)) return answer_read(answer, served);
   if (const auto* const made = std::get_if<slot_question::Create>(&question_)) {
     const std::array columns = {

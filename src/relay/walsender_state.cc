@@ -92,6 +92,10 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
       become_historic(served);
       if (leaving_) return Leave{*leaving_};
       if (done_receiving_ || valid_until_ || status_.sent <= served.end) {
+        if (makes_slot_ && !done_receiving_ && (!valid_until_ || status_.sent < *valid_until_)) {
+          ask_slots(slot_question::Use{*to_start_.slot, to_start_.start, true});
+          return AskSlots{question_};
+        }
         begin_stream(now);
         break;
       }
@@ -202,6 +206,7 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
 // --- The stream ----------------------------------------------------------------------------------
 
 void WalsenderState::run(const command::StartReplication& command, const Served& served, Now now) {
+  makes_slot_ = false;
   if (!command.slot) return start(command, served, now);
   // As a walsender, which has the slot before it looks at the rest.
   to_start_ = command;
@@ -238,11 +243,14 @@ void WalsenderState::start(const command::StartReplication& command, const Serve
     done_sending_ = done_receiving_ = true;
     return end_stream();
   }
+  const bool ahead = !valid_until_ && served.end < command.start;
+  if (makes_slot_ && !ahead)
+    return ask_slots(slot_question::Use{*command.slot, command.start, true});
   wire::append_copy_both(output_.text());
   copying_ = true;
   heard_ = now.time;
   asked_ = false;
-  if (!valid_until_ && served.end < command.start) {
+  if (ahead) {
     ahead_until_ = now.time + options_.ahead_wait;
     doing_ = Doing::ahead;
     return;

@@ -199,6 +199,7 @@ class WalsenderState {
   Time ask_again_{};                    ///< while busy
   std::string backup_;                  ///< the command that BeginBackup has
   command::StartReplication to_start_;  ///< once its slot is ours
+  bool makes_slot_ = false;             ///< that slot is made once it can start
   SlotErrand slot_errand_ = SlotErrand::nothing;
   std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint
   wal::TimelineId next_timeline_ = 0;    ///< then

@@ -75,6 +75,9 @@ struct FuzzSlots {
     }
     if (std::holds_alternative<relay::slot_question::List>(question))
       return relay::slot_answer::Listed{"[]"};
+    if (const auto* use = std::get_if<relay::slot_question::Use>(&question);
+        use != nullptr && !use->make && asked % 4 == 2)
+      return relay::slot_answer::ToMake{};
     if (!std::holds_alternative<relay::slot_question::Read>(question))
       return relay::slot_answer::Done{};
     if (asked % 4 == 2) return relay::slot_answer::NotThere{};

@@ -58,6 +58,12 @@ DIALOGUE = [
     (0, "CREATE_REPLICATION_SLOT \"a b\" TEMPORARY PHYSICAL"), (0, "CREATE_REPLICATION_SLOT S PHYSICAL"),
     (0, "START_REPLICATION SLOT s 0/1000000 TIMELINE 9"), (1, "DROP_REPLICATION_SLOT s WAIT"),
     (0, "DROP_REPLICATION_SLOT s"), (0, "START_REPLICATION SLOT s 0/1000000"), (0, "READ_REPLICATION_SLOT s"),
+    # Names that no slot can have.
+    *[(0, command) for name in ("", "a b", "\u00e9", "S", "s-1") for command in (
+        f'CREATE_REPLICATION_SLOT "{name}" PHYSICAL', f'START_REPLICATION SLOT "{name}" 0/1000000 TIMELINE 1',
+        f'START_REPLICATION SLOT "{name}" FFFFFFFF/FFFFFFFF', f'READ_REPLICATION_SLOT "{name}"',
+        f'DROP_REPLICATION_SLOT "{name}"')],
+    (0, "CREATE_REPLICATION_SLOT \"" + "N" * 70 + "\" PHYSICAL"), (0, "START_REPLICATION SLOT " + "m" * 70 + " 0/1000000"),
 ]
 
 
@@ -244,6 +250,55 @@ def test_a_slot_is_made_for_who_comes_with_a_fitting_name(filled, relay):  # noq
     assert client.query(f"START_REPLICATION SLOT standby_1 {start}", b"WE")[-1][0] == b"W"
     assert slots_of(archive)["standby_1"]["restart_lsn"] == start
     assert json.loads((archive.path / ".pgweir-slots").read_text())["slots"][0]["name"] == "standby_1"
+
+
+def test_no_slot_is_made_of_a_wrong_name_nor_for_a_start_that_fails(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST, options=["--serve-auto-slot", "*"])
+    client = Client(serving.port)
+    start = start_of(archive, segnos(archive)[-1])
+    for name in (b"", b"a b", b"a\xff b", b"S", b"a\nb"):
+        client.send(b"Q", b'START_REPLICATION SLOT "' + name + f'" {start}\0'.encode())
+        heard = client.until(b"WZ")
+        assert heard[0][0] == b"E" and b"C42704\0" in heard[0][1], name
+        assert b'Mreplication slot "' + name + b'" does not exist\0' in heard[0][1]
+    for where, told_ in ((f"{start} TIMELINE 9", "is not in this server's history"),
+                         ("FFFFFFFF/FFFFFFFF", "is ahead of the WAL flush position")):
+        heard = client.query(f"START_REPLICATION SLOT s {where}")
+        assert told_ in fields(next(body for kind, body in heard if kind == b"E"))["M"]
+    assert slots_of(archive) == {} and "is made" not in serving.process.said()
+    assert not (archive.path / ".pgweir-slots").exists()
+    assert client.query(f"START_REPLICATION SLOT s {start}", b"WE")[-1][0] == b"W"
+    assert list(slots_of(archive)) == ["s"]
+
+
+def test_slots_of_names_that_an_earlier_version_took_are_shown_and_dropped(filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    names = ["a \ufffd b", "S", "a\u00e9"]
+    start = start_of(archive, segnos(archive)[0])
+    serving = relay(archive, None, TRUST, options=["--serve-auto-slot", "*"])
+    client = Client(serving.port)
+    for number in range(len(names)):
+        assert told(client.query(f"CREATE_REPLICATION_SLOT s{number} PHYSICAL"))[-2][0] == "done"
+    serving.process.stop()
+    path = archive.path / ".pgweir-slots"
+    kept = json.loads(path.read_text())
+    for slot, name in zip(kept["slots"], names):
+        slot.update(name=name, restart_lsn=start)
+    path.write_text(json.dumps(kept))
+    client = Client(serving.start().port)
+    assert sorted(slots_of(archive)) == sorted(names)
+    for name in names:
+        assert row(client.query(f'READ_REPLICATION_SLOT "{name}"'))[0] == "physical"
+    assert client.query(f'START_REPLICATION SLOT "S" {start}', b"WE")[-1][0] == b"W"
+    client.close()
+    wait_for(lambda: not slots_of(archive)["S"]["active"], "the client to be gone")
+    assert "holds back" in prune(archive, start_of(archive, segnos(archive)[-1])).stderr
+    connection = f"host=127.0.0.1 port={serving.port} user=repl"
+    for name, where in zip(names, (["-D", archive.path], ["-d", connection], ["-D", archive.path])):
+        dropped = pgweir("slot", "drop", *where, "-S", name)
+        assert dropped.returncode == 0, dropped.stderr
+    assert slots_of(archive) == {}
 
 
 def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, relay):  # noqa: F811

@@ -53,6 +53,25 @@ TEST(SlotsState, MakesNoMoreThanFitIntoTheFile) {
   EXPECT_EQ(slots.create(kOne, "more", false, Lsn(), "now")->sqlstate, "53400");
 }
 
+TEST(SlotsState, LeavesOutOfTheFileWhatIsDroppedAndNothingElse) {
+  SlotsState slots({kept("", Lsn(kMb)), kept("s", Lsn(kMb))});
+  EXPECT_EQ(slots.to_save().size(), 2u);
+  EXPECT_EQ(slots.to_save("").size(), 1u);
+  save(slots);
+  EXPECT_EQ(slots.due(), Due::nothing);
+}
+
+/// As one that was made by bytes that are no UTF-8, twice.
+TEST(SlotsState, OfTwoOfOneNameKeepsTheOneThatHoldsMore) {
+  for (const auto& [one, other] :
+       {std::pair(Lsn(kMb), Lsn(2 * kMb)), std::pair(Lsn(2 * kMb), Lsn(kMb)),
+        std::pair(Lsn(kMb), Lsn()), std::pair(Lsn(), Lsn(kMb))}) {
+    SlotsState slots({kept("s", one), kept("s", other)});
+    EXPECT_EQ(slots.all().size(), 1u);
+    EXPECT_EQ(slots.find("s")->kept.restart_lsn, Lsn(kMb));
+  }
+}
+
 TEST(SlotsState, DropsTemporarySlotsWithTheirSession) {
   SlotsState slots;
   ASSERT_FALSE(slots.create(kOne, "a", true, Lsn(kMb), "now"));

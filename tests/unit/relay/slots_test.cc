@@ -57,6 +57,7 @@ class Process {
     if (const auto* busy = std::get_if<slot_answer::Busy>(&answer)) return busy->report.sqlstate;
     if (const auto* found = std::get_if<slot_answer::Found>(&answer))
       return found->restart_lsn.to_string();
+    if (std::holds_alternative<slot_answer::ToMake>(answer)) return "to make";
     return std::holds_alternative<slot_answer::Done>(answer) ? "done" : "not there";
   }
   std::string create(const std::string& name, bool temporary = false, Lsn restart_lsn = Lsn(kMb)) {
@@ -242,10 +243,48 @@ TEST(Slots, AreMadeForWhoComesWithAFittingName) {
   SimDisk disk;
   Process process(disk, {.auto_create = "standby_*"});
   EXPECT_EQ(process.answer(kOne, slot_question::Use{"other", Lsn(2 * kMb)}), "42704");
-  EXPECT_EQ(process.answer(kOne, slot_question::Use{"standby_1", Lsn(2 * kMb)}), "done");
+  // Once its start is accepted; before that it is nobody's.
+  EXPECT_EQ(process.answer(kOne, slot_question::Use{"standby_1", Lsn(kMb)}), "to make");
+  EXPECT_EQ(process.answer(kTwo, slot_question::Read{"standby_1"}), "not there");
+  EXPECT_TRUE(names(disk).empty());
+  EXPECT_EQ(process.answer(kOne, slot_question::Use{"standby_1", Lsn(2 * kMb), true}), "done");
   EXPECT_EQ(process.answer(kTwo, slot_question::Read{"standby_1"}), "0/200000");
   EXPECT_EQ(names(disk), std::vector<std::string>{"standby_1"});
   EXPECT_EQ(process.answer(kTwo, slot_question::Use{"standby_1", Lsn(2 * kMb)}), "55006");
+}
+
+TEST(Slots, OfNamesThatNoneCanHaveAreNotMade) {
+  SimDisk disk;
+  Process process(disk, {.auto_create = "*"});
+  for (const std::string name : {"", "a b", "a\xff b", "S", "s-1", "s\n"}) {
+    EXPECT_EQ(process.answer(kOne, slot_question::Use{name, Lsn(kMb)}), "42704") << name;
+    EXPECT_EQ(process.answer(kOne, slot_question::Use{name, Lsn(kMb), true}), "42704") << name;
+    EXPECT_EQ(process.create(name), "42602") << name;
+    EXPECT_EQ(process.create(name, true), "42602") << name;
+  }
+  EXPECT_EQ(process.answer(kOne, slot_question::Use{std::string(64, 's'), Lsn(kMb), true}),
+            "42704");
+  EXPECT_EQ(process.create(std::string(64, 's')), "42622");
+  EXPECT_EQ(process.create(std::string(63, 's')), "done");
+  EXPECT_EQ(names(disk).size(), 1u);
+}
+
+TEST(Slots, ThatAnEarlierVersionMadeOfAnyNameAreUsedAndDropped) {
+  SimDisk disk;
+  {
+    const auto directory = disk.open();
+    archive::DirectoryHome home(*directory);
+    archive::keep_slots(home, {7, {{"a b", Lsn(kMb)}, {"a\xff b", Lsn(2 * kMb)}}});
+  }
+  const std::string shown = "a\xef\xbf\xbd b";
+  EXPECT_EQ(names(disk), (std::vector<std::string>{"a b", shown}));
+  Process process(disk, {.auto_create = "*"});
+  EXPECT_EQ(process.answer(kOne, slot_question::Use{"a b", Lsn(3 * kMb)}), "done");
+  process.slots().release(kOne);
+  EXPECT_EQ(process.answer(kOne, slot_question::Read{shown}), "0/200000");
+  EXPECT_EQ(process.answer(kOne, slot_question::Drop{"a b"}), "done");
+  EXPECT_EQ(process.answer(kOne, slot_question::Drop{shown}), "done");
+  EXPECT_TRUE(names(disk).empty());
 }
 
 /// A sync that does not come back holds up nobody who streams, and nothing is said upstream that is

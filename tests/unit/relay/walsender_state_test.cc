@@ -43,6 +43,11 @@ class WalsenderTest : public ::testing::Test {
       return slot_answer::Done{};
     }
     if (std::holds_alternative<slot_question::List>(question)) return slot_answer::Listed{"all"};
+    const auto* const use = std::get_if<slot_question::Use>(&question);
+    if (use != nullptr && makes_slots_ && slots_.find(use->name) == nullptr) {
+      if (!use->make) return slot_answer::ToMake{};
+      if (auto refusal = slots_.create(kMe, use->name, false, use->start, "now")) return *refusal;
+    }
     const auto* const drop = std::get_if<slot_question::Drop>(&question);
     const auto& name = drop != nullptr ? drop->name : std::get<slot_question::Use>(question).name;
     auto acquired = slots_.acquire(
@@ -96,6 +101,7 @@ class WalsenderTest : public ::testing::Test {
 
   Served served_;
   SlotsState slots_;
+  bool makes_slots_ = false;  ///< for who comes with the name of none
   WalsenderState::Now now_{WalsenderState::Time{} + 1h, 77};
   WalsenderState state_{{.cluster = {7301234567890123456, *wal::SegmentSize::of(kMb), 15},
                          .application_name = "one"}};
@@ -224,6 +230,66 @@ TEST_F(WalsenderTest, UsesASlotAsLongAsItStreams) {
   EXPECT_EQ(slots_.find("s")->active, kMe);
   EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
   EXPECT_EQ(slots_.find("s")->active, std::nullopt);
+}
+
+TEST_F(WalsenderTest, HasASlotMadeOnceItsStartIsAccepted) {
+  makes_slots_ = true;
+  served_ = {history(2, "1\t0/250000\tx\n"), Lsn(3 * kMb)};
+  for (const auto* const refused :
+       {"0/100000 TIMELINE 3", "0/260000 TIMELINE 1", "FFFFFFFF/FFFFFFFF TIMELINE 1"}) {
+    EXPECT_EQ(types(ask("START_REPLICATION SLOT s "s + refused)), "EZ") << refused;
+    EXPECT_EQ(slots_.find("s"), nullptr) << refused;
+  }
+  // There is nothing to be sent.
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT s 0/250000 TIMELINE 1")), "TDCCZ");
+  EXPECT_EQ(slots_.find("s"), nullptr);
+  // One that lies ahead is waited for.
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT s 0/300100")), "W");
+  EXPECT_TRUE(waits());
+  now_.time += 5s;
+  EXPECT_EQ(types(say_and_hear("")), "EZ");
+  EXPECT_EQ(slots_.find("s"), nullptr);
+
+  start("SLOT s 0/100000 TIMELINE 1");
+  ASSERT_NE(slots_.find("s"), nullptr);
+  EXPECT_EQ(slots_.find("s")->active, kMe);
+  EXPECT_EQ(slots_.find("s")->kept.restart_lsn, Lsn(kMb));
+  EXPECT_FALSE(slots_.find("s")->temporary);
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cTDCCZ");
+}
+
+TEST_F(WalsenderTest, HasASlotMadeWhenWhatItWaitsForIsThere) {
+  makes_slots_ = true;
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT s 0/300100")), "W");
+  EXPECT_TRUE(waits());
+  served_.end = Lsn(3 * kMb + 0x200);
+  EXPECT_EQ(types(say_and_hear("")), "");
+  ASSERT_NE(slots_.find("s"), nullptr);
+  EXPECT_EQ(slots_.find("s")->active, kMe);
+  EXPECT_EQ(send_wal(), 0x100u);
+  EXPECT_EQ(types(say_and_hear("")), "d");
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  EXPECT_EQ(slots_.find("s")->active, std::nullopt);
+
+  // Who does not wait any longer, or whose timeline was left before there, has no use for one.
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT gone 0/300300")), "W");
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "cCCZ");
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT left 0/300300 TIMELINE 1")), "W");
+  served_ = {history(2, "1\t0/300200\tx\n"), Lsn(4 * kMb)};
+  EXPECT_EQ(types(say_and_hear("")), "c");
+  EXPECT_EQ(types(say_and_hear(say('c', ""))), "TDCCZ");
+  EXPECT_EQ(slots_.all().size(), 1u);
+}
+
+TEST_F(WalsenderTest, IsToldWhereItsSlotCannotBeMade) {
+  makes_slots_ = true;
+  for (std::size_t i = 0; i < SlotsState::kMost; ++i)
+    ASSERT_FALSE(slots_.create(kOther, "s" + std::to_string(i), true, Lsn(), "now"));
+  EXPECT_EQ(field(ask("START_REPLICATION SLOT s 0/100000")[0], 'C'), "53400");
+  EXPECT_EQ(types(ask("START_REPLICATION SLOT s 0/300100")), "W");
+  served_.end = Lsn(3 * kMb + 0x200);
+  EXPECT_EQ(types(say_and_hear("")), "EZ");
+  EXPECT_EQ(types(ask("IDENTIFY_SYSTEM")), "TDCZ");
 }
 
 TEST_F(WalsenderTest, LetsGoOfASlotWhereAStartFails) {
