@@ -100,9 +100,18 @@ std::string host_name() {
 
 std::optional<Ip> peer_address(int socket) {
   sockaddr_storage storage{};
+  auto* const address = reinterpret_cast<sockaddr*>(&storage);
+  // Of which kind it is its own side tells, whatever has become of the other one.
   socklen_t size = sizeof storage;
-  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return std::nullopt;
-  return Ip::of(reinterpret_cast<const sockaddr*>(&storage));
+  if (::getsockname(socket, address, &size) != 0)
+    throw system_error(errno, "could not find out of which kind a socket is");
+  if (address->sa_family == AF_UNIX) return std::nullopt;
+  size = sizeof storage;
+  if (::getpeername(socket, address, &size) != 0)
+    throw system_error(errno, "could not find out where a connection comes from");
+  const auto ip = Ip::of(address);
+  if (!ip) throw system_error(EAFNOSUPPORT, "could not find out where a connection comes from");
+  return ip;
 }
 
 std::optional<std::string> peer_user(int socket) {

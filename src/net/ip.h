@@ -45,7 +45,9 @@ struct Network {
 /// The name of this machine.
 [[nodiscard]] std::string host_name();
 
-/// Who is on the other side of a connected socket; nullopt on a Unix socket.
+/// Who is on the other side of a connected socket; nullopt on a Unix socket. Throws Error{io} where
+/// that is not known any more: the other side has reset the connection, though what it sent before
+/// can still be read.
 [[nodiscard]] std::optional<Ip> peer_address(int socket);
 /// The name of the user on the other side of a Unix socket; nullopt if there is none.
 [[nodiscard]] std::optional<std::string> peer_user(int socket);

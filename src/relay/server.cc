@@ -42,10 +42,15 @@ std::uint32_t make_secret() {
   return number;
 }
 
-/// The name of a local user may have to be asked for over the network: only where it counts.
-Peer peer_of(int socket, const Rules& rules) {
+/// nullopt: it has gone, and where it came from is not known any more. (The name of a local user
+/// may have to be asked for over the network: only where it counts.)
+std::optional<Peer> peer_of(int socket, const Rules& rules) {
   Peer peer;
-  peer.address = net::peer_address(socket);
+  try {
+    peer.address = net::peer_address(socket);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
   if (!peer.address && rules.needs_local_users()) peer.local_user = net::peer_user(socket);
   return peer;
 }
@@ -116,6 +121,9 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
     }
     return;
   }
+  auto access = access_.get();
+  const auto peer = peer_of(socket.get(), access->rules);
+  if (!peer) return;  // as one who looks who is there
   if (visitors_.size() >= options_.max_at_the_door) {
     seldom_.warning(
         fmt::format("{} clients at once have not shown who they are: the first of them "
@@ -124,11 +132,9 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
     visitors_.pop_front();
   }
   net::tune_connection(socket.get());
-  auto access = access_.get();
-  const auto peer = peer_of(socket.get(), access->rules);
   // As with a server, over a Unix socket there is none.
-  const bool offers_tls = access->tls != nullptr && peer.address;
-  EntranceState state(*access, peer, make_nonce(), offers_tls);
+  const bool offers_tls = access->tls != nullptr && peer->address;
+  EntranceState state(*access, *peer, make_nonce(), offers_tls);
   visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr, std::nullopt,
                        std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});

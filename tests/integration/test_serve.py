@@ -308,6 +308,22 @@ def test_rules_and_users_are_read_anew(place, filled, relay):
     assert result.returncode == 2 and "line 2" in result.stderr
 
 
+def test_a_tcp_client_that_has_reset_its_connection_is_no_local_one(filled, relay):
+    """What it has sent can still be read then, and where it came from is not known to its socket any more."""
+    _, archive, _ = filled
+    serving = relay(archive, None, "host replication all all reject\nlocal replication all trust\n")
+    serving.process.pause()
+    gone = socket.create_connection(("127.0.0.1", serving.port))
+    parameters = b"user\0repl\0replication\0true\0application_name\0gone\0\0"
+    gone.sendall(struct.pack(">II", len(parameters) + 8, 3 << 16) + parameters)
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    serving.process.resume()
+    # Who came later is answered later.
+    assert fields(Client(serving.port).greeting[-1][1])["C"] == "28000"
+    assert "is let in" not in serving.process.said() and "[local]" not in serving.process.said()
+
+
 def test_who_does_not_read_holds_up_nobody(place, filled, relay):
     _, archive, user = filled
     serving = relay(archive, user, TRUST)

@@ -1,8 +1,14 @@
 #include "net/ip.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
 
+#include <array>
+
+#include "base/error.h"
 #include "net/address.h"
+#include "net/connect.h"
 
 namespace weir::net::ip_test {
 namespace {
@@ -38,6 +44,45 @@ TEST(Network, ThisMachineHasOne) {
   for (const auto& each : own_networks())
     loopback = loopback || each.contains(*Ip::parse("127.0.0.1"));
   EXPECT_TRUE(loopback);
+}
+
+TEST(PeerAddress, IsKnownWhereItComesFromOneAndOfAUnixSocketThereIsNone) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const Descriptor one(ends[0]);
+  Descriptor other(ends[1]);
+  EXPECT_EQ(peer_address(one.get()), std::nullopt);
+  other.close();
+  EXPECT_EQ(peer_address(one.get()), std::nullopt);
+
+  auto listener = Listener::bind(Address::tcp("127.0.0.1:0"), Kind::bytes);
+  listener.listen();
+  const auto soon = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto client = connect(listener.address(), Kind::bytes, soon);
+  ASSERT_EQ(client.code, 0);
+  const auto server = listener.accept_now();
+  ASSERT_TRUE(server);
+  EXPECT_EQ(peer_address(server.get()), Ip::parse("127.0.0.1"));
+}
+
+/// What it has sent can be read, and it must not count as one of this machine.
+TEST(PeerAddress, OfOneThatHasResetItsConnectionIsNotKnown) {
+  auto listener = Listener::bind(Address::tcp("127.0.0.1:0"), Kind::bytes);
+  listener.listen();
+  const auto soon = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  auto client = connect(listener.address(), Kind::bytes, soon);
+  ASSERT_EQ(client.code, 0);
+  ASSERT_TRUE(send_all(client.socket.get(), "x", soon, nullptr));
+  const linger reset{1, 0};
+  ASSERT_EQ(::setsockopt(client.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+  client.socket.close();
+  const auto server = listener.accept_now();
+  ASSERT_TRUE(server);
+  pollfd ended{server.get(), 0, 0};
+  ASSERT_EQ(::poll(&ended, 1, 60'000), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(server.get(), &byte, 1, 0), 1);
+  EXPECT_THROW(static_cast<void>(peer_address(server.get())), Error);
 }
 
 }  // namespace
