@@ -107,11 +107,10 @@ class Server::Work {
     for (int i = 0; i < 16; ++i) {
       auto socket = listener_.accept_now();
       if (!socket) {
-        // Out of descriptors: whoever connects stays in the queue, so that poll() would not wait.
-        if (errno == EMFILE || errno == ENFILE) {
-          if (!clients_.empty()) clients_.erase(clients_.begin());
-          static_cast<void>(net::pause(wake_, 100ms));
-        }
+        const int error = errno;
+        const bool descriptors = error == EMFILE || error == ENFILE;
+        if (descriptors && !clients_.empty()) clients_.erase(clients_.begin());
+        if (net::is_shortage(error)) static_cast<void>(net::pause(wake_, 100ms));
         return;
       }
       net::tune_connection(socket.get());

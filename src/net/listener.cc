@@ -16,8 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Out of descriptors or memory: the client stays in the queue, so that poll() would return at
-/// once.
+/// How long a shortage is waited out before the next try.
 constexpr auto kShortage = 100ms;
 
 }  // namespace
@@ -66,14 +65,15 @@ std::optional<Descriptor> Listener::accept(const Wake& stop) {
     if (::poll(polls, 2, -1) < 0) continue;
     if (polls[1].revents != 0) return std::nullopt;
     if (auto connection = accept_now()) return connection;
-    if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && !pause(stop, kShortage))
-      return std::nullopt;
+    if (is_shortage(errno) && !pause(stop, kShortage)) return std::nullopt;
   }
 }
 
 Descriptor Listener::accept_now() {
   return Descriptor(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
+
+bool is_shortage(int error) { return error != EAGAIN && error != EINTR && error != ECONNABORTED; }
 
 pid_t same_users_process(int socket) {
   ucred peer{};

@@ -41,7 +41,8 @@ class Listener {
   /// The next connection, non-blocking; waits for it. nullopt: the Wake was raised. A lack of
   /// descriptors or memory is waited out: those who connect stay in the queue.
   [[nodiscard]] std::optional<Descriptor> accept(const Wake& stop);
-  /// The same without waiting: an empty Descriptor if nobody is there.
+  /// The same without waiting: an empty Descriptor if nobody is there, or with errno if nobody can
+  /// be taken (is_shortage()).
   [[nodiscard]] Descriptor accept_now();
 
   /// Where it listens: with port 0 the port that it got.
@@ -53,6 +54,10 @@ class Listener {
  private:
   Descriptor socket_;
 };
+
+/// With this errno accept_now() has left who connects in the queue, so that a poll() returns at
+/// once: a lack of descriptors or memory, or something else that is to be waited out.
+[[nodiscard]] bool is_shortage(int error);
 
 /// The process on the other side of a Unix socket if it runs as the same user, else 0.
 [[nodiscard]] pid_t same_users_process(int socket);

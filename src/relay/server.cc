@@ -26,7 +26,8 @@ using Clock = std::chrono::steady_clock;
 constexpr unsigned kToldAMinute = 20;
 /// Who connects waits there while nobody is accepted, at most so many.
 constexpr int kBacklog = 128;
-constexpr std::chrono::milliseconds kWaitForDescriptors{100};
+/// A lack of descriptors or memory.
+constexpr std::chrono::milliseconds kShortageWait{100};
 
 std::string make_nonce() {
   std::array<std::byte, kScramNonceSize> raw{};
@@ -90,7 +91,7 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
     }
     // More of them than the limit on descriptors, or no memory: it would fail again at once.
     if (::poll(polls.data(), polls.size(), net::milliseconds_until(until)) < 0 && errno != EINTR)
-      net::pause(stop, kWaitForDescriptors);
+      net::pause(stop, kShortageWait);
 
     auto poll = polls.begin() + static_cast<std::ptrdiff_t>(first_visitor);
     for (auto visitor = visitors_.begin(); poll != polls.end(); ++poll) {
@@ -109,18 +110,8 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
 
 void Server::welcome(net::Listener& listener, const net::Wake& stop) {
   auto socket = listener.accept_now();
-  if (!socket) {
-    // Without descriptors it would be asked for again and again. The one who waits for the longest
-    // gives his; with nobody at the door the door alone waits.
-    if (errno == EMFILE || errno == ENFILE) {
-      seldom_.warning("there are no file descriptors for one more client (ulimit -n)");
-      if (visitors_.empty())
-        net::pause(stop, kWaitForDescriptors);
-      else
-        visitors_.pop_front();
-    }
-    return;
-  }
+  if (!socket) return wait_out(errno, stop);
+  told_shortage_ = false;
   auto access = access_.get();
   const auto peer = peer_of(socket.get(), access->rules);
   if (!peer) return;  // as one who looks who is there
@@ -138,6 +129,21 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
   visitors_.push_back({std::make_unique<net::PlainStream>(std::move(socket)), nullptr, std::nullopt,
                        std::move(access), std::move(state),
                        Clock::now() + options_.authentication_time});
+}
+
+/// Nobody could be taken, and it would be tried again and again.
+void Server::wait_out(int error, const net::Wake& stop) {
+  if (!net::is_shortage(error)) return;
+  const bool descriptors = error == EMFILE || error == ENFILE;
+  if (!std::exchange(told_shortage_, true))
+    seldom_.warning(descriptors ? "there are no file descriptors for one more client (ulimit -n)"
+                                : fmt::format("no more clients can be accepted for now: {}",
+                                              std::generic_category().message(error)));
+  // The one who waits for the longest gives his; with nobody at the door the door alone waits.
+  if (descriptors && !visitors_.empty())
+    visitors_.pop_front();
+  else
+    net::pause(stop, kShortageWait);
 }
 
 bool Server::attend(Visitor& visitor, bool can_read) {

@@ -88,6 +88,7 @@ class Server {
   };
 
   void welcome(net::Listener& listener, const net::Wake& stop);
+  void wait_out(int error, const net::Wake& stop);
   /// False: it is not at the door any more.
   bool attend(Visitor& visitor, bool can_read);
   bool listen_to(Visitor& visitor);
@@ -111,6 +112,7 @@ class Server {
   std::optional<BackupSource> backups_;
   SharedWal wal_;
   Cancels cancels_;
+  bool told_shortage_ = false;
   std::list<Visitor> visitors_;  ///< who came first is in front
   std::list<Guest> guests_;
   net::Wake reap_;

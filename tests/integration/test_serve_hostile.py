@@ -1,6 +1,7 @@
 """Clients below a relay that do not read, say nothing, or talk nonsense, while commits wait for the relay's archive:
 neither the commits nor the other clients notice, and its memory has a bound."""
 
+import errno
 import os
 import pathlib
 import resource
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from support import wal
-from support.process import PATIENCE, wait_for
+from support.process import PATIENCE, preload, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.relay import Client, Relay, fields, told
 from support.scenario import begun, streaming
@@ -294,4 +295,29 @@ def test_without_descriptors_the_door_waits(servers, receivers, new_archive, pla
     assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
     for one in [*clients, *waiting]:
         one.close()
+    relay.process.stop()
+
+
+@pytest.mark.parametrize("what", ["ENOBUFS", "ENOMEM", "EMFILE"])
+def test_without_memory_for_a_connection_the_door_waits(servers, receivers, new_archive, place, what):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    archive.wait_covers(primary, 1, primary.write_wal(0.1))
+    receiver.stop()
+    control, log = place / "accept-fault", place / "accept-fault.log"
+    env = {"LD_PRELOAD": str(preload(place, "no_accept.c")), "PGWEIR_TEST_ACCEPT": str(control)}
+    relay = Relay(place, receivers, archive, None, TRUST, env=env).start()
+    control.write_text(str(getattr(errno, what)))
+    before = time.monotonic()
+    waiting = socket.create_connection(("127.0.0.1", relay.port))
+    tries = wait_for(lambda: len(log.read_text()) if log.exists() and len(log.read_text()) >= 5 else None,
+                     "it to be tried again")
+    # (Those on the archive's own sockets are none of them: nobody connects there.)
+    assert time.monotonic() - before > (tries - 1) * 0.09
+    control.unlink()
+    assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
+    said = relay.process.said()
+    assert said.count("there are no file descriptors" if what == "EMFILE" else "no more clients can be accepted") == 1
+    waiting.close()
     relay.process.stop()
