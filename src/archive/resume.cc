@@ -233,33 +233,35 @@ std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing
 void make_end_durable(io::Directory& directory, const Listing& listing) {
   const auto newest = std::find_if(listing.segments.rbegin(), listing.segments.rend(),
                                    [](const SegmentEntry& entry) { return !entry.name.partial; });
-  if (newest != listing.segments.rend()) {
-    bool synced = false;
-    for (const auto& form : finished_names(newest->name.segment)) {
-      const auto name = form.to_string();
-      const auto file = directory.open_for_reading(name);
-      if (!file) continue;
-      try {
-        file->sync();
-        file->close();
-        synced = true;
-      } catch (const Error&) {
-        // Removed while it was open, now that another form is there? Where that can't be found out
-        // it counts as failed, and not as what else went wrong: a sync is not tried again (P6).
-        bool there = true;
-        try {
-          there = directory.find(name).has_value();
-        } catch (const Error&) {
-        }
-        if (there) throw;
-      }
-    }
-    if (!synced)
-      throw Error(ErrorKind::io, "the newest finished segment has vanished")
-          .with("path", directory.path() + "/" + newest->name.to_string())
-          .hint("Another program removed it while the archive was looked at. Start again.");
-  }
+  if (newest != listing.segments.rend()) sync_finished(directory, newest->name.segment);
   directory.sync();
+}
+
+void sync_finished(io::Directory& directory, wal::SegmentName segment) {
+  bool synced = false;
+  for (const auto& form : finished_names(segment)) {
+    const auto name = form.to_string();
+    const auto file = directory.open_for_reading(name);
+    if (!file) continue;
+    try {
+      file->sync();
+      file->close();
+      synced = true;
+    } catch (const Error&) {
+      // Removed while it was open, now that another form is there? Where that can't be found out
+      // it counts as failed, and not as what else went wrong: a sync is not tried again (P6).
+      bool there = true;
+      try {
+        there = directory.find(name).has_value();
+      } catch (const Error&) {
+      }
+      if (there) throw;
+    }
+  }
+  if (!synced)
+    throw Error(ErrorKind::io, "the newest finished segment has vanished")
+        .with("path", directory.path() + "/" + segment.to_string())
+        .hint("Another program removed it while the archive was looked at. Start again.");
 }
 
 }  // namespace weir::archive

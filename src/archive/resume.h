@@ -61,4 +61,7 @@ struct ResumePoint {
 /// Error{durability}, and Error{io} if it has vanished in every form.
 void make_end_durable(io::Directory& directory, const Listing& listing);
 
+/// The same for the forms of one finished segment, without the names.
+void sync_finished(io::Directory& directory, wal::SegmentName segment);
+
 }  // namespace weir::archive

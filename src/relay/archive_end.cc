@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <vector>
 
 #include "archive/find_losses.h"
 #include "archive/forms.h"
@@ -21,20 +22,37 @@ namespace {
 /// Files get other names while they are looked at: then once more.
 constexpr int kLooks = 5;
 
-/// Unfinished segments: their bytes, then all names, and what finished ones need.
-void make_durable(io::Directory& archive, const archive::Listing& listing,
-                  const archive::ResumePoint& resume, wal::SegmentSize size, Counts counts) {
-  for (const auto& open : resume.open) {
-    if (counts == Counts::finished) break;
-    const wal::SegmentName segment(resume.timeline, size.segno(open.start), size);
-    const archive::SegmentFileName name{segment, codec::Method::none, true};
-    auto file = archive.open_for_reading(name.to_string());
-    // It has been finished, by somebody who synced it first.
-    if (!file) throw system_error(ENOENT, "the segment file is gone");
-    file->sync();
-    file->close();
+/// A timeline on which the end was looked for, from a segment's first byte on.
+struct LookedAt {
+  wal::TimelineId timeline = 0;
+  wal::Lsn from;
+};
+
+/// The files of a timeline that say what lies before `end`: those that were read to find it, and
+/// the finished one before them.
+void make_durable(io::Directory& archive, const archive::Listing& listing, const LookedAt& looked,
+                  wal::Lsn end, wal::SegmentSize size, Counts counts) {
+  std::vector<wal::SegmentName> finished;
+  std::optional<wal::SegmentName> newest;  // of all timelines: that is make_end_durable()'s
+  for (const auto& entry : listing.segments) {
+    const auto& segment = entry.name.segment;
+    if (!entry.name.partial) newest = segment;
+    if (segment.timeline() != looked.timeline || !segment.fits(size)) continue;
+    const auto start = segment.start(size);
+    if (!entry.name.partial) {
+      if (start < looked.from) finished.clear();
+      if (start < end && (finished.empty() || finished.back() != segment))
+        finished.push_back(segment);
+    } else if (counts == Counts::everything && start >= looked.from) {
+      auto file = archive.open_for_reading(entry.name.to_string());
+      // It has been finished, by somebody who synced it first.
+      if (!file) throw system_error(ENOENT, "the segment file is gone");
+      file->sync();
+      file->close();
+    }
   }
-  archive::make_end_durable(archive, listing);
+  for (const auto& segment : finished)
+    if (segment != newest) archive::sync_finished(archive, segment);
 }
 
 std::optional<Served> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
@@ -56,16 +74,19 @@ std::optional<Served> look(io::Directory& archive, wal::SegmentSize size, Counts
     throw Error(ErrorKind::damage, "a timeline's history file is broken")
         .with("file", wal::history_name(timeline));
   };
+  std::vector<LookedAt> looked = {{resume->timeline, resume->start}};
   Served served{history_or_throw(resume->timeline), end_of(resume->timeline, resume->start)};
   // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
   while (!served.history.ancestors().empty() &&
          served.end <= *served.history.begin_of(served.timeline())) {
     const auto parent = served.history.ancestors().back();
-    const auto end = end_of(parent.timeline, size.start_of(parent.switchpoint));
+    looked.push_back({parent.timeline, size.start_of(parent.switchpoint)});
+    const auto end = end_of(parent.timeline, looked.back().from);
     // What lies behind the switchpoint is no part of the cluster's history any more.
     served = {history_or_throw(parent.timeline), std::min(end, parent.switchpoint)};
   }
-  make_durable(archive, listing, *resume, size, counts);
+  for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
+  archive::make_end_durable(archive, listing);  // and the names
   return served;
 }
 

@@ -1,0 +1,122 @@
+#include "relay/archive_end.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "support/archive_builder.h"
+
+namespace weir::relay::archive_end_test {
+namespace {
+
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::history_line;
+using verify::kSize;
+using verify::promote;
+using wal::Lsn;
+
+Lsn segment(std::uint64_t segno) { return kSize.start(segno); }
+
+/// What is announced has to be there after a loss of power, too (P10).
+class ArchiveEndTest : public ::testing::Test {
+ protected:
+  ArchiveEndTest() { wal_.grow_to(segment(7)); }
+
+  /// Somebody has written it, and not synced it.
+  void leave_unsynced(const std::string& name) {
+    const auto content = archive_.disk.content(name);
+    archive_.disk.erase(name);
+    const auto directory = archive_.disk.open();
+    directory->create(name)->write_at(0, content);
+  }
+  std::string name_of(const WalBuilder& wal, std::uint64_t segno, bool partial,
+                      codec::Method method = codec::Method::none) {
+    return ArchiveBuilder::name(wal, segno, method, partial);
+  }
+  void expect_to_outlive_the_power(wal::TimelineId timeline, Lsn end) {
+    std::map<std::string, test::Bytes> before;
+    {
+      const auto served = find_served(*archive_.disk.open(), kSize);
+      ASSERT_TRUE(served);
+      ASSERT_EQ(served->timeline(), timeline);
+      ASSERT_EQ(served->end, end);
+      for (const auto& name : archive_.disk.names()) before[name] = archive_.disk.content(name);
+    }
+    archive_.disk.crash_losing_everything();
+    for (const auto& [name, content] : before) {
+      ASSERT_TRUE(archive_.disk.exists(name)) << name;
+      EXPECT_TRUE(archive_.disk.content(name) == content) << name;
+    }
+    const auto served = find_served(*archive_.disk.open(), kSize);
+    ASSERT_TRUE(served);
+    EXPECT_EQ(served->timeline(), timeline);
+    EXPECT_EQ(served->end, end);
+  }
+
+  ArchiveBuilder archive_;
+  WalBuilder wal_{{.switch_every = 0}};  // behind a switch zeros are right
+};
+
+TEST_F(ArchiveEndTest, OfTheNewestTimelineIsDurable) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  for (const auto method : {codec::Method::none, codec::Method::gzip}) {
+    archive_.segments(wal_, 1, 3).partial(wal_, end, ArchiveBuilder::Tail::zeros, method);
+    leave_unsynced(name_of(wal_, 2, false));
+    leave_unsynced(name_of(wal_, 3, true, method));
+    expect_to_outlive_the_power(1, end);
+    archive_.disk.erase(name_of(wal_, 3, true, method));
+  }
+}
+
+TEST_F(ArchiveEndTest, OfAParentThatIsGoneBackToIsDurable) {
+  const auto fork = wal_.fork_point(segment(4) + 400'000);
+  const auto child = promote(wal_, fork, 2, 5);
+  auto copy = child;
+  const auto end = wal_.complete_end(segment(4) + 300'000);
+  ASSERT_LT(end, fork);
+  archive_.segments(wal_, 1, 4)
+      .partial(wal_, end)
+      .history(2, history_line(1, fork))
+      .partial(copy, segment(4));
+  leave_unsynced(name_of(wal_, 3, false));
+  leave_unsynced(name_of(wal_, 4, true));
+  leave_unsynced(name_of(child, 4, true));
+  expect_to_outlive_the_power(1, end);
+}
+
+TEST_F(ArchiveEndTest, OfAGrandparentIsDurableBesideAnotherBranch) {
+  const auto early = wal_.fork_point(segment(2) + 100'000);
+  const auto fork = wal_.fork_point(segment(5) + 400'000);
+  const auto end = wal_.complete_end(segment(5) + 300'000);
+  auto other = promote(wal_, early, 2, 5);
+  other.grow_to(segment(4));
+  auto third = promote(wal_, fork, 3, 6);
+  third.grow_to(segment(6));
+  const auto later = third.fork_point(segment(5) + 900'000);
+  auto fourth = promote(third, later, 4, 7);
+  archive_.segments(wal_, 1, 5)
+      .partial(wal_, end)
+      .history(2, history_line(1, early))
+      .segments(other, 2, 3)
+      .history(3, history_line(1, fork))
+      .history(4, history_line(1, fork) + history_line(3, later))
+      .partial(fourth, segment(5));
+  leave_unsynced(name_of(wal_, 4, false));
+  leave_unsynced(name_of(wal_, 5, true));
+  leave_unsynced(name_of(other, 2, false));
+  expect_to_outlive_the_power(1, end);
+}
+
+/// In a copy of a pg_wal the segment in which the timeline was left has its full size and name.
+TEST_F(ArchiveEndTest, InAFinishedSegmentOfAParentIsDurable) {
+  const auto fork = wal_.fork_point(segment(4) + 400'000);
+  auto child = promote(wal_, fork, 2, 5);
+  archive_.segments(wal_, 1, 6).history(2, history_line(1, fork)).partial(child, segment(4));
+  leave_unsynced(name_of(wal_, 3, false));
+  leave_unsynced(name_of(wal_, 4, false));
+  expect_to_outlive_the_power(1, fork);
+}
+
+}  // namespace
+}  // namespace weir::relay::archive_end_test
