@@ -404,13 +404,11 @@ PLANTS = [
                                     PLANTED(served_as_written) ? state_.write() : state_.flush()});
 """),
     ("served_without_sync", "relay/archive_end.cc",
-     """  for (const auto& each : looked)
-    make_durable(archive, listing, each, served.end, size, counts);
+     """  for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names
   return served;""",
      """  if (PLANTED(served_without_sync)) return served;
-  for (const auto& each : looked)
-    make_durable(archive, listing, each, served.end, size, counts);
+  for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);
   return served;"""),
     ("timeline_served_early", "relay/served.cc",
