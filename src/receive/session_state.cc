@@ -549,7 +549,13 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   }
   switch (outcome.how) {
     case StreamOutcome::How::stopped:
-      stop(std::nullopt);
+      if (options_.endpos && outcome.reached < *options_.endpos && !outcome.stop_asked)
+        failed(Error(ErrorKind::retry, "the stream ended before the end position")
+                   .with("end position", *options_.endpos)
+                   .with("received up to", outcome.reached),
+               now);
+      else
+        stop(std::nullopt);
       return;
     case StreamOutcome::How::timeline_ended: {
       if (outcome.next->timeline <= streaming_from_.timeline) {

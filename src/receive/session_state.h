@@ -151,6 +151,7 @@ struct StreamOutcome {
   std::optional<pq::EndOfStream::Next> next;
   std::optional<Error> error;
   bool heard_anything = false;  ///< the server sent at least one message
+  bool stop_asked = false;      ///< by a signal
   wal::Lsn reached;             ///< write position
 };
 

@@ -83,10 +83,10 @@ void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
 StreamPolicy::Action StreamPolicy::next(const Pending& pending, Time now) {
   if (pending.disputed) return next_of_dispute(now);
   if (!pending.wal) return next();
-  // (A timeline that ended while WAL was dropped is asked for again when there is space, not
-  // before.)
-  const bool waits = outcome_.how == StreamOutcome::How::dropped && !stop_asked_;
-  if (state_.stopping() && ((disk_full_ && !waits) || state_.given_up())) {
+  // (What stops at the end position, or with its timeline, waits for space: without that WAL it is
+  // not there.)
+  const bool comes_again = stop_asked_ || failed();
+  if ((disk_full_ && comes_again) || state_.given_up()) {
     state_.drop_unwritten();
     return Action::drop;
   }
@@ -412,6 +412,7 @@ StreamOutcome StreamPolicy::outcome() const {
   if (outcome.how == StreamOutcome::How::stopped && left_ && !stop_asked_)
     outcome.how = StreamOutcome::How::left;
   outcome.heard_anything = state_.heard_anything();
+  outcome.stop_asked = stop_asked_;
   outcome.reached = state_.write();
   return outcome;
 }

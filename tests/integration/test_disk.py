@@ -290,6 +290,24 @@ def test_the_guard_warns_while_there_is_time(servers, receivers, new_archive, sy
     receiver.kill9()
 
 
+def test_a_full_disk_is_waited_for_also_by_the_last_wal_before_the_end_position(servers, receivers, new_archive,
+                                                                                 small_disk):
+    """The end position lies in the first bytes of a segment for which there is no space."""
+    primary = servers.primary()
+    primary.switch_wal()
+    archive = new_archive(primary, small_disk.name)
+    begin = primary.flushed() // primary.segment_size * primary.segment_size
+    end = begin + 3 * primary.segment_size + 100
+    receiver = receivers.pgweir(archive, primary, "--endpos", wal.lsn_text(end))
+    streaming(primary)
+    while primary.flushed() < end:
+        primary.sql("SELECT pg_logical_emit_message(true, '', repeat('x', 50000))")
+    receiver.wait_log("(?i)no space left")
+    small_disk.grow(64)
+    assert receiver.wait_exit() == 0, receiver.said()
+    archive.assert_covers(primary, 1, end)
+
+
 def test_a_signal_ends_it_while_the_disk_is_full(servers, receivers, new_archive, small_disk):
     primary = servers.primary()
     create_slot(primary)

@@ -1458,6 +1458,44 @@ TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
   archive::Loss loss;
   loss.timeline = loss.next_timeline = 1;
   loss.begin = seg(3);
+TEST(SessionState, IsDoneOnlyWhereTheEndPositionWasReached) {
+  for (const bool loop : {true, false}) {
+    SCOPED_TRACE(loop);
+    Options options;
+    options.loop = loop;
+    options.endpos = seg(7.5);
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::stopped;
+    outcome.heard_anything = true;
+    outcome.reached = seg(7.25);
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      if (loop) {
+        EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7)) << "asked for again";
+      } else {
+        EXPECT_TRUE(dialogue.end().error);
+      }
+    }
+    outcome.stop_asked = true;
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      EXPECT_FALSE(dialogue.end().error) << "as asked";
+    }
+    outcome.stop_asked = false;
+    outcome.reached = seg(7.5);
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      EXPECT_FALSE(dialogue.end().error);
+    }
+  }
+}
+
   loss.end = seg(5);
   dialogue.archive.losses.push_back(loss);
   loss.begin = seg(5);

@@ -135,6 +135,25 @@ TEST(StreamPolicy, DropsWhatIsHeldRatherThanWaitForSpaceOnceItStops) {
   EXPECT_EQ(stream.state.received(), stream.state.write());
 }
 
+TEST(StreamPolicy, WaitsForSpaceForTheWalThatReachesTheEndPosition) {
+  for (const bool stopped : {false, true}) {
+    SCOPED_TRACE(stopped);
+    Stream stream({.endpos = kStart + 100}, kStart + 100);
+    stream.receive(100);
+    ASSERT_TRUE(stream.state.stopping());
+    EXPECT_EQ(stream.written(kFull).decision, Decision::wait);
+    EXPECT_EQ(stream.policy.next(kWal, stream.now), Action::wait);
+    stream.now += 1s;
+    EXPECT_EQ(stream.policy.next(kWal, stream.now), Action::write);
+    EXPECT_EQ(stream.state.received(), kStart + 100) << "it is not forgotten";
+    if (stopped) {
+      stream.policy.request_stop();
+      EXPECT_EQ(stream.policy.next(kWal, stream.now), Action::drop);
+    }
+    EXPECT_EQ(stream.policy.outcome().stop_asked, stopped);
+  }
+}
+
 TEST(StreamPolicy, ReadsOnInADisputeUntilNothingMoreIsToBeExpected) {
   Stream stream;
   stream.receive(100, 50);
