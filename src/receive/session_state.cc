@@ -608,7 +608,10 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   if (error.kind() == ErrorKind::gap) {
     // The text of the server names only one segment. Find out what it still has.
     log_.warning("{}", error.what());
-    gap_ = GapSearch{.missing = parameters_->segment_size.start_of(outcome.reached),
+    const auto missing = parameters_->segment_size.start_of(outcome.reached);
+    // It is not there after all, and that is how it may go on.
+    if (found_again_ == missing) wait_ = backoff_.next();
+    gap_ = GapSearch{.missing = missing,
                      .timeline = streaming_from_.timeline,
                      .host_index = upstream_->host_index};
     // Only this connection can take back the slot that was made on it.
@@ -627,6 +630,12 @@ void SessionState::on_history_absent(wal::TimelineId timeline, const std::string
 /// The server removes its oldest segments only, so what it has is one range.
 Step SessionState::search_gap() {
   const auto& size = parameters_->segment_size;
+  // Another server of the same name may answer now: it is asked for the segment itself first.
+  if (!gap_->gone_here) {
+    if (gap_->missing < identity_->flush_position)
+      return step::Probe{server_timeline_at(gap_->missing), gap_->missing};
+    gap_->gone_here = true;
+  }
   if (!gap_->begun) {
     gap_->begun = true;
     gap_->lost = size.segno(gap_->missing);
@@ -654,6 +663,15 @@ Step SessionState::search_gap() {
 }
 
 void SessionState::on_probed(bool available) {
+  if (!gap_->gone_here) {
+    gap_->gone_here = true;
+    if (!available) return;
+    log_.info("{} has the WAL from {} on: another server of that name had not", upstream_->name,
+              gap_->missing);
+    found_again_ = gap_->missing;
+    gap_.reset();
+    return;
+  }
   const auto middle = gap_->lost + (gap_->held - gap_->lost) / 2;
   (available ? gap_->held : gap_->lost) = middle;
 }
@@ -844,7 +862,7 @@ void SessionState::forget_connection() {
   archive_.reset();
   losses_.clear_pending();
   place_.reset();
-  if (gap_) gap_->begun = false;
+  if (gap_) gap_->begun = gap_->gone_here = false;
 }
 
 void SessionState::on_waited() { wait_.reset(); }

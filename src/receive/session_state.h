@@ -270,12 +270,14 @@ class SessionState {
     wal::Lsn missing;  ///< where streaming should have gone on
     wal::TimelineId timeline = 0;
     int host_index = 0;      ///< of the host that does not have it
+    bool gone_here = true;   ///< the server of this connection has said so
     bool begun = false;      ///< the two below are set
     std::uint64_t lost = 0;  ///< newest segment known to be gone
     std::uint64_t held = 0;  ///< oldest segment known to be there
   };
   std::optional<GapSearch> gap_;
-  StartAt streaming_from_;  ///< the last Stream step
+  std::optional<wal::Lsn> found_again_;  ///< was missing, and another connection's server has it
+  StartAt streaming_from_;               ///< the last Stream step
 
   bool ready_once_ = false;  ///< a server has answered the first questions
   bool streamed_ = false;    ///< this process has streamed before

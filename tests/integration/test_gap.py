@@ -6,6 +6,7 @@ import re
 import pytest
 
 from support import wal
+from support.line import Line
 from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, restart_lsn, streaming
@@ -168,6 +169,36 @@ def test_on_gap_continue_goes_on_behind_the_hole_and_says_so(after_removal, rece
     receiver.stop()
     status = pgweir("status", "-D", archive.path)
     assert re.search(r"(?i)gap|hole|missing", status.stdout), status.stdout
+
+
+class Pool(Line):
+    """One name of several servers: the first connection leads to the first, all others to the second."""
+
+    def __init__(self, first, second):
+        super().__init__(first.port)
+        self._second = second.port
+
+    def _connect(self, client):
+        super()._connect(client)
+        self._server = self._second
+
+
+@pytest.mark.parametrize("on_gap", ["stop", "continue"])
+def test_a_gap_of_one_server_is_none_if_another_one_answers_to_the_name(after_removal, receivers, on_gap):
+    primary, witness, archive, position = after_removal
+    pool = Pool(primary, witness)
+    try:
+        receiver = receivers.pgweir(archive, f"host=127.0.0.1 port={pool.port} user=postgres", "--on-gap", on_gap)
+        receiver.wait_log("requested WAL segment .* has already been removed")
+        streaming(witness)
+        end = primary.write_wal(1)
+        witness.caught_up_with(end)
+        reported(witness, end)
+        receiver.stop()
+    finally:
+        pool.close()
+    archive.assert_covers(witness, 1, end, start=position)
+    assert not list(archive.path.glob(".pgweir-loss-*"))
 
 
 @pytest.mark.parametrize("what", ["the current segment", "a segment to come"])

@@ -789,6 +789,7 @@ TEST(SessionState, NamesTheSettingBehindAnInvalidatedSlot) {
     dialogue.hosts[0].major = major;
     dialogue.slot.restart_lsn.reset();
     dialogue.archive_ends_at(1, seg(6));
+    dialogue.oldest_held = seg(7);
     static_cast<void>(dialogue.until<step::Stream>());
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
     const auto stop = dialogue.end();
@@ -1034,9 +1035,45 @@ TEST(SessionState, FindsTheRangeThatIsMissingAndStops) {
     EXPECT_NE(text.find("missing from " + seg(7).to_string()), std::string::npos) << text;
     EXPECT_NE(text.find("to " + seg(held).to_string()), std::string::npos) << text;
     EXPECT_NE(stop.error->hint().find("--on-gap continue"), std::string::npos);
-    EXPECT_LE(dialogue.probes.size(), 7U) << "a binary search";
+    EXPECT_LE(dialogue.probes.size(), 8U) << "a binary search, and the segment itself";
     EXPECT_TRUE(dialogue.state.losses().empty());
   }
+}
+
+/// One host name, and a proxy or several addresses behind it.
+TEST(SessionState, StreamsFromAServerThatHasWhatTheLastOneOfThatNameHadNot) {
+  for (const auto on_gap : {OnGap::stop, OnGap::go_on})
+    for (const double end : {7.5, 8.5, 100.5}) {  // the segment itself, the next one, many
+      SCOPED_TRACE(end);
+      Options options;
+      options.on_gap = on_gap;
+      Dialogue dialogue(options);
+      dialogue.identity.flush_position = seg(end);
+      dialogue.archive_ends_at(1, seg(7));
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.stream_fails(kRemoved, "58P01", seg(7));
+      EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+      EXPECT_EQ(dialogue.connects, 2);
+      EXPECT_THAT(dialogue.probes, ::testing::ElementsAre(seg(7)));
+      EXPECT_TRUE(dialogue.state.losses().empty());
+      EXPECT_THAT(dialogue.waits, ::testing::IsEmpty());
+    }
+}
+
+TEST(SessionState, AsksEachServerOfOneNameForTheWalThatIsGoneFromTheLast) {
+  Options options;
+  options.on_gap = OnGap::go_on;
+  Dialogue dialogue(options);
+  dialogue.identity.flush_position = seg(100.5);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.oldest_held = seg(30);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kRemoved, "58P01", seg(7));
+  for (int i = 0; i < 3; ++i) dialogue.answer(dialogue.until<step::Probe>());
+  dialogue.state.failed(kLost, dialogue.now);
+  dialogue.oldest_held = seg(2);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7)) << "the search began on another server";
+  EXPECT_TRUE(dialogue.state.losses().empty());
 }
 
 TEST(SessionState, ArchivesOnBehindAGapIfThatWasAccepted) {
@@ -1347,21 +1384,30 @@ TEST(SessionState, WaitsForTheRightHostAnewAfterEachStream) {
 
 TEST(SessionState, NeverAsksWithoutPauseForWalThatIsGone) {
   // The server says "removed" of the very segment it is writing: nothing to search for, and no
-  // reason to ask again at once.
-  Dialogue dialogue;
-  dialogue.archive_ends_at(1, seg(7));
-  int streams = 0;
-  for (int i = 0; i < 2000; ++i) {
-    const auto step = dialogue.state.next();
-    if (std::holds_alternative<step::Stop>(step)) break;
-    if (std::holds_alternative<step::Stream>(step)) {
-      ++streams;
-      dialogue.stream_fails(kRemoved, "58P01", seg(7));
-      continue;
+  // reason to ask again at once. Neither is there where it says to a question that it has it.
+  for (const auto oldest : {seg(0), seg(8)})
+    for (const auto on_gap : {OnGap::stop, OnGap::go_on}) {
+      Options options;
+      options.on_gap = on_gap;
+      Dialogue dialogue(options);
+      dialogue.archive_ends_at(1, seg(7));
+      dialogue.oldest_held = oldest;
+      int streams = 0;
+      for (int i = 0; i < 2000; ++i) {
+        const auto step = dialogue.state.next();
+        if (std::holds_alternative<step::Stop>(step)) break;
+        if (std::holds_alternative<step::Stream>(step)) {
+          ++streams;
+          dialogue.stream_fails(kRemoved, "58P01", seg(7), true);
+          continue;
+        }
+        dialogue.answer(step);
+      }
+      EXPECT_LE(streams, static_cast<int>(dialogue.waits.size()) + 2);
+      if (oldest == seg(0)) {
+        EXPECT_GT(dialogue.waits.back(), 5s) << "less and less often";
+      }
     }
-    dialogue.answer(step);
-  }
-  EXPECT_LE(streams, static_cast<int>(dialogue.waits.size()) + 1);
 }
 
 TEST(SessionState, AsksForDamagedWalThreeTimes) {
@@ -1412,6 +1458,44 @@ TEST(SessionState, IsDoneWhenTheStreamWasStopped) {
   EXPECT_FALSE(dialogue.end().error);
 }
 
+TEST(SessionState, IsDoneOnlyWhereTheEndPositionWasReached) {
+  for (const bool loop : {true, false}) {
+    SCOPED_TRACE(loop);
+    Options options;
+    options.loop = loop;
+    options.endpos = seg(7.5);
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::stopped;
+    outcome.heard_anything = true;
+    outcome.reached = seg(7.25);
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      if (loop) {
+        EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7)) << "asked for again";
+      } else {
+        EXPECT_TRUE(dialogue.end().error);
+      }
+    }
+    outcome.stop_asked = true;
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      EXPECT_FALSE(dialogue.end().error) << "as asked";
+    }
+    outcome.stop_asked = false;
+    outcome.reached = seg(7.5);
+    {
+      Dialogue dialogue(options);
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+      EXPECT_FALSE(dialogue.end().error);
+    }
+  }
+}
+
 TEST(SessionState, IsDoneWhenTheArchiveReachesTheEndPositionAlready) {
   Options options;
   options.endpos = seg(6);
@@ -1458,44 +1542,6 @@ TEST(SessionState, TellsOfOldHolesAtTheStartAndOnce) {
   archive::Loss loss;
   loss.timeline = loss.next_timeline = 1;
   loss.begin = seg(3);
-TEST(SessionState, IsDoneOnlyWhereTheEndPositionWasReached) {
-  for (const bool loop : {true, false}) {
-    SCOPED_TRACE(loop);
-    Options options;
-    options.loop = loop;
-    options.endpos = seg(7.5);
-    StreamOutcome outcome;
-    outcome.how = StreamOutcome::How::stopped;
-    outcome.heard_anything = true;
-    outcome.reached = seg(7.25);
-    {
-      Dialogue dialogue(options);
-      static_cast<void>(dialogue.until<step::Stream>());
-      dialogue.state.on_stream_ended(outcome, dialogue.now);
-      if (loop) {
-        EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7)) << "asked for again";
-      } else {
-        EXPECT_TRUE(dialogue.end().error);
-      }
-    }
-    outcome.stop_asked = true;
-    {
-      Dialogue dialogue(options);
-      static_cast<void>(dialogue.until<step::Stream>());
-      dialogue.state.on_stream_ended(outcome, dialogue.now);
-      EXPECT_FALSE(dialogue.end().error) << "as asked";
-    }
-    outcome.stop_asked = false;
-    outcome.reached = seg(7.5);
-    {
-      Dialogue dialogue(options);
-      static_cast<void>(dialogue.until<step::Stream>());
-      dialogue.state.on_stream_ended(outcome, dialogue.now);
-      EXPECT_FALSE(dialogue.end().error);
-    }
-  }
-}
-
   loss.end = seg(5);
   dialogue.archive.losses.push_back(loss);
   loss.begin = seg(5);
