@@ -18,6 +18,7 @@
 #include "base/backoff.h"
 #include "base/error.h"
 #include "base/exit_status.h"
+#include "base/units.h"
 #include "io/posix_directory.h"
 #include "pq/connection.h"
 #include "receive/feed_comparer.h"
@@ -170,18 +171,27 @@ bool CompareFeed::Work::ask_server(const Part& part) {
 void CompareFeed::Work::require_same_cluster() {
   const auto held = archive::read_identity(*directory_, archive::list_archive_names(*directory_));
   const auto identity = server_->identify_system();
-  if (held && held->system_identifier != 0 && held->system_identifier != identity.system_identifier)
+  if (held->system_identifier != 0 && held->system_identifier != identity.system_identifier)
     throw Error(ErrorKind::conflict, "the second upstream is of another cluster than the archive")
         .with("second upstream", identity.system_identifier)
         .with("archive", held->system_identifier)
         .hint("Correct --compare-with. Archiving goes on.");
 }
+  if (!held) throw Error(ErrorKind::retry, "no file of the archive tells yet whose WAL it is");
 
 /// What the archive has up to `target`, before the server is asked for it: while that streams
 /// nothing may wait for the disk (P13). False: it is not there any more, and was skipped.
 bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
   if (!reader_)
     reader_ = std::make_unique<archive::WalReader>(
+  if (held->segment_size != size_)
+    throw Error(ErrorKind::conflict,
+                "the second upstream has segments of another size than the archive")
+        .with("second upstream", format_size(size_.bytes()))
+        .with("archive", format_size(held->segment_size.bytes()))
+        .hint(
+            "It is a copy whose wal_segment_size was changed (pg_resetwal), and has a history of "
+            "its own since. Correct --compare-with. Archiving goes on.");
         *directory_,
         archive::WalReader::Options{.segment_size = size_,
                                     .timeline = part.timeline,

@@ -198,6 +198,27 @@ def test_what_was_pruned_meanwhile_is_skipped(servers, receivers, new_archive):
     receiver.stop()
 
 
+def test_another_segment_size_is_told_and_archiving_goes_on(servers, receivers, new_archive):
+    """A copy after pg_resetwal --wal-segsize has the same identifier."""
+    primary = servers.primary()
+    while primary.flushed() // primary.segment_size % 4 != 1:
+        primary.switch_wal()
+    archive = new_archive(primary)
+    with WalServer(primary, primary.flushed() + (64 << 20), lambda connection, position: connection.wait()) as other:
+        other.segment_size = 4 << 20
+        receiver = receivers.pgweir(archive, primary, "--compare-with", other.conninfo())
+        streaming(primary)
+        end = primary.write_wal(2)
+        reported(primary, end)
+        receiver.wait_log("the second upstream has segments of another size than the archive")
+        told = wait_for(lambda: comparison(archive).get("problem"), "the second upstream to be told")
+        assert "4 MB" in told and "1 MB" in told, told
+        end = primary.switch_wal()
+        reported(primary, end)
+        receiver.stop()
+    archive.assert_covers(primary, 1, end)
+
+
 def test_another_cluster_is_told_and_archiving_goes_on(servers, receivers, new_archive):
     primary, stranger = servers.primary(), servers.primary(name="stranger")
     archive = new_archive(primary)
