@@ -57,6 +57,8 @@ class CompareFeed::Work {
 
   /// Compares what can be. Returns how long to rest.
   Duration round();
+  /// Nothing more is compared.
+  void end() { drop_comparer(); }
   /// It could not: the next round connects anew.
   void fail(const Error& error) {
     server_.reset();
@@ -73,10 +75,14 @@ class CompareFeed::Work {
   bool read_ours(const Part& part, wal::Lsn target);
   void skip_what_is_gone(const Part& part);
   [[nodiscard]] Error not_there(wal::Lsn at);
+  [[nodiscard]] std::unique_ptr<WalStream> question(const Part& part);
+  void skip_what_it_lacks(const Part& part);
   void compare(const Part& part, wal::Lsn target);
+  bool compare(const Part& part, wal::Lsn target, WalStream& stream);
   bool take(std::span<const std::byte> wal);
   void await(const WalStream& stream, Threads::Time deadline);
-  void differs(const FeedDifference& difference);
+  void tell(const FeedDifference& difference);
+  void drop_comparer();
   void skip_to(wal::Lsn at);
   void show(std::string problem);
 
@@ -133,18 +139,19 @@ std::optional<CompareFeed::Part> CompareFeed::Work::current() {
 }
 
 void CompareFeed::Work::end_part() {
+  drop_comparer();
   const Threads::Lock lock(*owner_.mutex_);
   owner_.parts_.pop_front();
 }
 
-/// The second upstream has no more of that timeline, and the archive gets no more of it.
+/// One of the two has no more of that timeline, and the archive gets no more of it.
 void CompareFeed::Work::leave_part(const Part& part) {
   skip_to(part.durable);
   end_part();
 }
 
 void CompareFeed::Work::begin(const Part& part) {
-  comparer_.reset();
+  drop_comparer();
   reader_.reset();
   next_ = part.start;
 }
@@ -170,20 +177,13 @@ bool CompareFeed::Work::ask_server(const Part& part) {
 
 void CompareFeed::Work::require_same_cluster() {
   const auto held = archive::read_identity(*directory_, archive::list_archive_names(*directory_));
+  if (!held) throw Error(ErrorKind::retry, "no file of the archive tells yet whose WAL it is");
   const auto identity = server_->identify_system();
   if (held->system_identifier != 0 && held->system_identifier != identity.system_identifier)
     throw Error(ErrorKind::conflict, "the second upstream is of another cluster than the archive")
         .with("second upstream", identity.system_identifier)
         .with("archive", held->system_identifier)
         .hint("Correct --compare-with. Archiving goes on.");
-}
-  if (!held) throw Error(ErrorKind::retry, "no file of the archive tells yet whose WAL it is");
-
-/// What the archive has up to `target`, before the server is asked for it: while that streams
-/// nothing may wait for the disk (P13). False: it is not there any more, and was skipped.
-bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
-  if (!reader_)
-    reader_ = std::make_unique<archive::WalReader>(
   if (held->segment_size != size_)
     throw Error(ErrorKind::conflict,
                 "the second upstream has segments of another size than the archive")
@@ -192,6 +192,13 @@ bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
         .hint(
             "It is a copy whose wal_segment_size was changed (pg_resetwal), and has a history of "
             "its own since. Correct --compare-with. Archiving goes on.");
+}
+
+/// What the archive has up to `target`, before the server is asked for it: while that streams
+/// nothing may wait for the disk (P13). False: it is not there any more, and was skipped.
+bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
+  if (!reader_)
+    reader_ = std::make_unique<archive::WalReader>(
         *directory_,
         archive::WalReader::Options{.segment_size = size_,
                                     .timeline = part.timeline,
@@ -227,8 +234,9 @@ void CompareFeed::Work::skip_what_is_gone(const Part& part) {
     if (segment.timeline() == part.timeline && start > from)
       goes_on = std::min(goes_on.value_or(start), start);
   }
-  if (!goes_on || *goes_on >= part.durable) throw not_there(from);
-  skip_to(*goes_on);
+  if (goes_on && *goes_on < part.durable) return skip_to(*goes_on);
+  if (!part.ended) throw not_there(from);
+  leave_part(part);
 }
 
 Error CompareFeed::Work::not_there(wal::Lsn at) {
@@ -239,22 +247,47 @@ Error CompareFeed::Work::not_there(wal::Lsn at) {
       .hint("Was it pruned, or moved away?");
 }
 
-void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
-  std::unique_ptr<WalStream> stream;
+std::unique_ptr<WalStream> CompareFeed::Work::question(const Part& part) {
   try {
-    stream = server_->question(comparer_->position(), part.timeline);
+    return server_->question(comparer_->position(), part.timeline);
   } catch (const Error& error) {
-    // What comes next it has.
-    if (error.kind() == ErrorKind::gap) skip_to(size_.start_of(part.durable));
     // Most refusals of START_REPLICATION have no code of their own.
     constexpr std::string_view kInternalError = "XX000";
     if (part.ended && error.sqlstate() == kInternalError) leave_part(part);
     throw;
   }
+}
+
+/// The second upstream has removed it. What comes next it has, or at least the segment after that.
+void CompareFeed::Work::skip_what_it_lacks(const Part& part) {
+  const auto next =
+      std::max(size_.start_of(part.durable), size_.start_of(comparer_->position()) + size_.bytes());
+  if (part.ended && next >= part.durable) return leave_part(part);
+  skip_to(next);
+}
+
+void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
+  std::unique_ptr<WalStream> stream;
+  bool goes_on = true;
+  try {
+    stream = question(part);
+    goes_on = compare(part, target, *stream);
+  } catch (const Error& error) {
+    // A server says so once the stream has begun.
+    if (error.kind() == ErrorKind::gap) skip_what_it_lacks(part);
+    throw;
+  }
+  if (goes_on) return stream->finish(kEndWithin);
+  stream.reset();
+  server_.reset();  // what it has sent besides is of no use
+}
+
+/// False: a difference was found.
+bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& stream) {
   const auto deadline = owner_.world_.machine.now() + kAnswerWithin;
   bool goes_on = true;
   while (goes_on && comparer_->position() < target) {
-    const auto event = stream->next();
+    const auto event = stream.next();
     if (const auto* data = std::get_if<wire::XLogData>(&event)) {
       if (data->start != comparer_->position())
         throw Error(ErrorKind::protocol, "the server sent WAL out of order")
@@ -272,13 +305,11 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
               "After a failover that is so, if the archive has more of the old timeline than the "
               "new primary had: \"pgweir status\" tells of the lost branch.");
     } else if (std::holds_alternative<pq::NothingYet>(event)) {
-      await(*stream, deadline);
-      stream->receive();
+      await(stream, deadline);
+      stream.receive();
     }
   }
-  if (goes_on) return stream->finish(kEndWithin);
-  stream.reset();
-  server_.reset();  // what it has sent besides is of no use
+  return goes_on;
 }
 
 /// Compares a piece with what the archive has there. False: a difference was found.
@@ -290,8 +321,11 @@ bool CompareFeed::Work::take(std::span<const std::byte> wal) {
   if (comparer_->unchecked())
     throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
         .with("LSN", at);
-  if (found) differs(*found);
-  return !found;
+  if (!found) return true;
+  // The rest of the segment is not compared: where one record is another, most that follow are.
+  const auto behind = comparer_->position();
+  skip_to(size_.start_of(wal::Lsn(behind.byte() - 1)) + size_.bytes());
+  return false;
 }
 
 /// Throws Error{retry} at the deadline, net::Interrupted.
@@ -305,8 +339,7 @@ void CompareFeed::Work::await(const WalStream& stream, Threads::Time deadline) {
         .with("at", comparer_->position());
 }
 
-/// The rest of the segment is not compared: where one record is another, most that follow are.
-void CompareFeed::Work::differs(const FeedDifference& difference) {
+void CompareFeed::Work::tell(const FeedDifference& difference) {
   const auto text = difference.to_string();
   owner_.world_.board.update([&](StatusBoard::Content& content) {
     auto& comparison = content.comparison.value();
@@ -314,8 +347,6 @@ void CompareFeed::Work::differs(const FeedDifference& difference) {
     comparison.difference = text;
     comparison.difference_time = owner_.world_.machine.wall_clock();
   });
-  const auto behind = comparer_->position();
-  skip_to(size_.start_of(wal::Lsn(behind.byte() - 1)) + size_.bytes());
   const auto now = owner_.world_.machine.now();
   if (told_ && now - *told_ < kTellEvery) return;
   told_ = now;
@@ -327,10 +358,17 @@ void CompareFeed::Work::differs(const FeedDifference& difference) {
   owner_.world_.feed.publish(event::FeedsDiffer{difference});
 }
 
+/// What it has found is told, also where it still looked for the end of the other's record.
+void CompareFeed::Work::drop_comparer() {
+  const auto comparer = std::move(comparer_);
+  if (!comparer) return;
+  if (const auto found = comparer->finish()) tell(*found);
+}
+
 void CompareFeed::Work::skip_to(wal::Lsn at) {
   const auto from = comparer_ ? comparer_->position() : next_;
-  comparer_.reset();
-  next_ = std::max(at, size_.start_of(from));
+  drop_comparer();
+  next_ = at;
   if (next_ > from)
     owner_.world_.board.update([&](StatusBoard::Content& content) {
       content.comparison.value().skipped_bytes += next_ - from;
@@ -405,17 +443,21 @@ void CompareFeed::run() {
   std::string told;
   Threads::Lock lock(*mutex_);
   std::optional<Work> work;
-  while (!over_) {
+  for (;;) {
+    const bool over = over_;
     lock.unlock();
     Duration rest{};
     try {
+      if (over) {
+        if (work) work->end();
+        return;
+      }
       if (!work) work.emplace(*this);
       rest = work->round();
       if (!std::exchange(told, "").empty())
         world_.log.info("the second upstream is compared again");
       backoff.reset();
-    } catch (const net::Interrupted&) {
-      return;
+    } catch (const net::Interrupted&) {  // it is over
     } catch (const std::exception& failure) {
       // Whatever it is, it does not end the receiver.
       const auto* const known = dynamic_cast<const Error*>(&failure);

@@ -198,6 +198,148 @@ def test_what_was_pruned_meanwhile_is_skipped(servers, receivers, new_archive):
     receiver.stop()
 
 
+def test_what_the_second_upstream_has_removed_is_skipped(servers, receivers, new_archive):
+    """It says so only in the stream."""
+    primary = servers.primary()
+    standby = servers.standby(primary, wal_keep_size="0", max_wal_size="2MB", min_wal_size="2MB")
+    archive = new_archive(primary)
+    begin = primary.flushed()
+    receiver = receivers.pgweir(archive, primary, "--compare-with", standby.conninfo())
+    streaming(primary)
+    compared_to(archive, begin)
+    # In the middle of a segment of which the comparison has seen the front.
+    standby.hba("local replication all trust", "host replication all all reject")
+    standby.restart()
+    reported(primary, primary.write_wal(0.1))
+    receiver.wait_log("the second upstream cannot be compared: .*pg_hba")
+
+    def removed():
+        end = primary.write_wal(1)
+        standby.replayed(end)
+        primary.sql("CHECKPOINT")
+        standby.caught_up_with(primary.flushed())
+        standby.replayed(primary.flushed())
+        standby.sql("CHECKPOINT")
+        return not standby.wal_path(1, begin).exists()
+
+    wait_for(removed, "the standby to remove its WAL")
+    end = primary.switch_wal()
+    reported(primary, end)
+    standby.hba("host replication all all trust")
+    standby.reload()
+    primary.write_wal(0.1)
+    position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+    reported(primary, primary.switch_wal())
+    told = compared_to(archive, position)
+    assert told["differences"] == 0 and told["skipped_bytes"] >= primary.segment_size, told
+    assert "problem" not in told, told
+    receiver.wait_log("the second upstream is compared again")
+    receiver.stop()
+
+
+class Shortened(WalServer):
+    """Serves a server's WAL from `begin` on. What came before it has removed."""
+
+    def __init__(self, server, begin):
+        super().__init__(server, begin + server.segment_size, self.serve)
+        self.begin = begin
+
+    def serve(self, connection, position):
+        if position < self.begin:
+            connection.send(b"E", b"SERROR\0C58P01\0Mrequested WAL segment has already been removed\0\0")
+            connection.send(b"Z", b"I")
+            return GO_ON
+        connection.send_all(position)
+        while not connection.copy_done:
+            connection.message()
+        connection.finish()
+        return GO_ON
+
+
+def test_the_open_segment_that_the_second_upstream_has_removed_is_skipped(servers, receivers, new_archive):
+    """It is ahead of the archive: what it lacks is all that the archive has, and the next segment it has."""
+    primary = servers.primary()
+    begin = primary.switch_wal() // primary.segment_size * primary.segment_size
+    archive = new_archive(primary)
+    with Shortened(primary, begin + primary.segment_size) as other:
+        receiver = receivers.pgweir(archive, primary, "--start", wal.lsn_text(begin), "--compare-with",
+                                    other.conninfo())
+        streaming(primary)
+        reported(primary, primary.write_wal(0.1))
+        receiver.wait_log("the second upstream cannot be compared: requested WAL segment has already been removed")
+        reported(primary, primary.switch_wal())
+        primary.write_wal(0.1)
+        position = wal.lsn(primary.sql("SELECT pg_current_wal_insert_lsn()"))
+        reported(primary, primary.switch_wal())
+        told = compared_to(archive, position)
+        assert told["differences"] == 0 and told["skipped_bytes"] == primary.segment_size, told
+        receiver.stop()
+
+
+def test_a_timeline_that_was_pruned_meanwhile_is_skipped(servers, receivers, new_archive):
+    """The second upstream is away over a failover, and nothing of the timeline before is left."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    cascaded = servers.standby(standby, name="cascaded")
+    archive = new_archive(standby)
+    receiver = receivers.pgweir(archive, standby, "--compare-with", cascaded.conninfo())
+    streaming(standby)
+    cascaded.stop()
+    for _ in range(3):
+        primary.write_wal(0.1)
+        end = primary.switch_wal()
+    reported(standby, end)
+    receiver.wait_log("the second upstream cannot be compared")
+    primary.stop()
+    standby.promote()
+    for _ in range(3):
+        standby.write_wal(0.1)
+        end = standby.switch_wal()
+    reported(standby, end)
+    keep = max(segno for timeline, segno in archive.finished() if timeline == 2)
+    pruned = pgweir("prune", "-D", archive.path, "--keep-from", wal.lsn_text(keep * standby.segment_size))
+    assert pruned.returncode == 0, pruned.stderr
+    assert not [name for name in archive.names() if re.match("00000001[0-9A-F]{16}", name)], archive.names()
+    cascaded.start()
+    standby.write_wal(0.1)
+    position = wal.lsn(standby.sql("SELECT pg_current_wal_insert_lsn()"))
+    standby.switch_wal()
+    told = compared_to(archive, position)
+    assert told["timeline"] == 2 and told["differences"] == 0, told
+    assert told["skipped_bytes"] >= 3 * standby.segment_size, told
+    receiver.stop()
+
+
+class WithoutAnEnd(Altered):
+    """Of the record `at` the server says that it goes on for long."""
+
+    def __init__(self, server, at, record):
+        end = (at // server.segment_size + 1) * server.segment_size
+        super().__init__(server, end, at, (100_000).to_bytes(4, "little") + record[4:])
+
+
+def test_a_difference_is_told_also_if_the_timeline_ends_within_it(servers, receivers, new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    primary.switch_wal()
+    primary.sql("SELECT pg_logical_emit_message(true, '', 'what was really written')")
+    at, record = some_record(primary, b"what was really written")
+    standby.caught_up_with(primary.flushed())
+    archive = new_archive(standby)
+    with WithoutAnEnd(primary, at, record) as other:
+        receiver = receivers.pgweir(archive, standby, "--start", wal.lsn_text(at), "--compare-with", other.conninfo())
+        streaming(standby)
+        compared_to(archive, at)
+        primary.stop()
+        standby.promote()
+        reported(standby, standby.write_wal(0.1))
+        receiver.wait_log("the second upstream has other WAL than the archive")
+        told = wait_for(lambda: comparison(archive).get("difference"), "the difference to be told")
+        assert wal.lsn_text(at) in told and "the checksums could not be compared" in told, told
+        assert comparison(archive)["differences"] == 1
+        receiver.stop()
+
+
 def test_another_segment_size_is_told_and_archiving_goes_on(servers, receivers, new_archive):
     """A copy after pg_resetwal --wal-segsize has the same identifier."""
     primary = servers.primary()
