@@ -12,8 +12,13 @@ Audit::Audit(Mark mark, const Layout& layout) : mark_(std::move(mark)), layout_(
 }
 
 std::optional<std::string> Audit::after() const {
-  if (run_ == mark_.sent.size()) return std::nullopt;
-  return looked_at_front_ ? after_ : std::string();
+  if (mark_.sent.empty() || look_ == Look::over) return std::nullopt;
+  return look_ == Look::runs ? after_ : std::string();
+}
+
+bool Audit::before_front(wal::SegmentName name) const {
+  return first_ &&
+         (name < *first_ || name.segno(mark_.segment_size) < first_->segno(mark_.segment_size));
 }
 
 /// Everything of the run from next_ on, before `behind`.
@@ -21,33 +26,39 @@ void Audit::miss(std::uint64_t behind) {
   const auto timeline = mark_.sent[run_].first.timeline();
   for (; next_ < behind; ++next_) {
     const wal::SegmentName name(timeline, next_, mark_.segment_size);
-    if (missing_.size() < kMost && !(first_ && name < *first_)) missing_.push_back(name);
+    if (missing_.size() < kMost && !before_front(name)) missing_.push_back(name);
   }
 }
 
 void Audit::end_run() {
   miss(mark_.sent[run_].last.segno(mark_.segment_size) + 1);
   ++run_;
-  if (run_ == mark_.sent.size()) return;
+  if (run_ == mark_.sent.size()) {
+    look_ = Look::front_again;
+    return;
+  }
   const auto& first = mark_.sent[run_].first;
   next_ = first.segno(mark_.segment_size);
   after_ = layout_.before(first, mark_.segment_size);
 }
 
 /// The store may begin before the mark, which is found out anew from what is here when it is lost.
+/// At the end once more: a prune may have been at work meanwhile.
 void Audit::take_front(const ObjectPage& page) {
-  looked_at_front_ = true;
+  look_ = look_ == Look::front ? Look::runs : Look::over;
   for (const auto& object : page.objects) {
     const auto name = layout_.file_of(object.key);
     const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
     if (!file || file->partial || !file->segment.fits(mark_.segment_size)) continue;
     first_ = file->segment;
-    return;
+    break;
   }
+  if (look_ == Look::over)
+    std::erase_if(missing_, [this](const auto& name) { return before_front(name); });
 }
 
 void Audit::take(const ObjectPage& page) {
-  if (!looked_at_front_) return take_front(page);
+  if (look_ != Look::runs) return take_front(page);
   const auto& run = mark_.sent[run_];
   for (const auto& object : page.objects) {
     after_ = object.key;

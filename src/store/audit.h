@@ -12,7 +12,8 @@
 namespace weir::store {
 
 /// Holds what counts as sent against what a store lists, page by page, and finds what is gone. What
-/// lies before everything that the store has is not missed: a prune removes from the front. Pure.
+/// lies before everything that the store has is not missed, by position (as prune removes, on all
+/// timelines) or by name (as Barman's programs do): who prunes removes from the front. Pure.
 class Audit {
  public:
   /// So many are told at most; the rest is found by the next one.
@@ -30,16 +31,17 @@ class Audit {
 
  private:
   void take_front(const ObjectPage& page);
+  [[nodiscard]] bool before_front(wal::SegmentName name) const;
   void miss(std::uint64_t behind);
   void end_run();
 
   const Mark mark_;
   const Layout& layout_;
-  bool looked_at_front_ = false;
+  enum class Look { front, runs, front_again, over } look_ = Look::front;
   std::size_t run_ = 0;     ///< of the mark's
   std::uint64_t next_ = 0;  ///< number of the segment that is expected in it
   std::string after_;
-  std::optional<wal::SegmentName> first_{};  ///< that the store has: before it nothing is missed
+  std::optional<wal::SegmentName> first_{};  ///< that the store has
   std::vector<wal::SegmentName> missing_{};
 };
 

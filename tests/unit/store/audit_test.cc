@@ -111,6 +111,33 @@ TEST_P(AuditTest, LooksAtEachTimeline) {
   EXPECT_EQ(missing(), Names({segment(260, 2)})) << "the first timeline was pruned";
 }
 
+/// A prune goes by position, so of the branch that overlaps it takes as much.
+TEST_P(AuditTest, DoesNotMissWhatAPruneHasRemovedOfABranch) {
+  for (std::uint64_t segno = 256; segno < 263; ++segno) add(segno, 2);
+  for (std::uint64_t segno = 254; segno < 258; ++segno) {
+    lose(segno);
+    lose(segno, 2);
+  }
+  EXPECT_EQ(missing(), Names());
+  lose(259, 2);
+  EXPECT_EQ(missing(), Names({segment(259, 2)}));
+}
+
+TEST_P(AuditTest, DoesNotMissWhatAPruneRemovesMeanwhile) {
+  Audit audit(mark_, layout_);
+  const auto list = [&] {
+    ObjectPage page;
+    for (const auto& key : keys_)
+      if (key > *audit.after()) page.objects.push_back({key, 1});
+    return page;
+  };
+  audit.take(list());
+  lose(254);
+  lose(255);
+  while (audit.after()) audit.take(list());
+  EXPECT_EQ(audit.missing(), Names());
+}
+
 TEST_P(AuditTest, AMarkWithGapsMissesNothingInThem) {
   add(270);
   add(271);
