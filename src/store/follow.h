@@ -146,7 +146,8 @@ class Follow {
   void keep_local();
   void remove_stored(const Tools& tools);
   [[nodiscard]] bool surely_stored(const Tools& tools, wal::SegmentName segment,
-                                   const FormsThere& there);
+                                   const FormsThere& there, std::string& stays);
+  void tell_kept(const std::string& why);
   void work(std::size_t worker);
   void take_turns(std::size_t worker);
   bool send(const Tools& tools, const UploadItem& item, const FormsThere::mapped_type& there);

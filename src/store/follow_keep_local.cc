@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -39,19 +41,23 @@ void Follow::keep_local() {
     remove_stored(*tools);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability || stopping_) throw;
-    bool is_new = false;
-    {
-      const Threads::Lock lock(*mutex_);
-      is_new = view_.kept_for != error.what();
-      view_.kept_for = error.what();
-    }
-    if (is_new)
-      log_.warning("what the store has cannot be removed from the archive: {}", error.what());
+    tell_kept(error.what());
     next_keep_ = threads_.now() + kKeepAgain;
   }
   keep_not_before_ = threads_.now() + std::max<std::chrono::nanoseconds>(
                                           options_.keep_every, kLookingShare * looking_took_);
   next_keep_ = std::max(next_keep_, keep_not_before_);
+}
+
+/// Once, as long as it is the reason.
+void Follow::tell_kept(const std::string& why) {
+  bool is_new = false;
+  {
+    const Threads::Lock lock(*mutex_);
+    is_new = view_.kept_for != why;
+    view_.kept_for = why;
+  }
+  if (is_new) log_.warning("what the store has cannot be removed from the archive: {}", why);
 }
 
 void Follow::remove_stored(const Tools& tools) {
@@ -79,30 +85,48 @@ void Follow::remove_stored(const Tools& tools) {
   });
   // As before a prune: a crash must not bring an earlier file of slots back, which asks for more.
   if (!plan.numbers.empty()) archive_.sync();
-  std::uint64_t removed = 0;
+  const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
+    if (!surely_stored(tools, segment, there, stays)) return false;
+    // That took its time: a slot may have come, or gone back.
+    stays = kept_for_slot(segment.segno(cluster_->segment_size), held_by_slots(archive_),
+                          cluster_->segment_size);
+    return stays.empty();
+  };
   for (const auto& number : plan.numbers) {
+    std::string stays;
     if (stopping_ || !remove_local(archive_, number, [&](wal::SegmentName segment) {
-          return surely_stored(tools, segment, there);
-        }))
+          return may_go_now(segment, stays);
+        })) {
+      plan.kept_for = stays;
       break;
-    removed += number.segments.size();
+    }
+    log_.debug("removed from the archive, as the store has it: {}", number.segments.front());
+    const Threads::Lock lock(*mutex_);
+    view_.removed_files += number.segments.size();
   }
-  if (removed > 0) log_.debug("removed {} segments from the archive, which the store has", removed);
   const Threads::Lock lock(*mutex_);
-  view_.removed_files += removed;
   view_.kept_for = plan.kept_for;
 }
 
 /// Asked now, of the file that is about to go: read, checked, and held against what the store says
 /// of its object. What is gone there is sent again, and stays here for this time.
-bool Follow::surely_stored(const Tools& tools, wal::SegmentName segment, const FormsThere& there) {
+/// `stays`: why not.
+bool Follow::surely_stored(const Tools& tools, wal::SegmentName segment, const FormsThere& there,
+                           std::string& stays) {
   const UploadItem item{segment.timeline(), segment};
   try {
     auto result = tools.uploader.segment(segment, there.at(segment));
     using What = Uploader::Result::What;
+    if (result.what == What::was_there && !result.compared) {
+      stays = fmt::format(
+          "{} is in the store, and cannot be compared with the one here: it is encrypted, and "
+          "whoever has sent it has compared it by another key (--manifest-key, "
+          ".pgweir-store-key)",
+          segment);
+      tell_kept(stays);
+    }
     const Threads::Lock lock(*mutex_);
     trouble_.sent(item);
-    // What could not be compared is not surely the same.
     if (result.what != What::stored) return result.what == What::was_there && result.compared;
     if (result.entry) entries_.push_back(std::move(*result.entry));
     ++view_.sent_again;
@@ -110,6 +134,7 @@ bool Follow::surely_stored(const Tools& tools, wal::SegmentName segment, const F
     throw;
   } catch (const Error& error) {
     note_stuck(item, "stays in the archive, and what is behind it", error);
+    stays = error.what();
     return false;
   }
   next_keep_ = Time{};

@@ -58,15 +58,18 @@ MayGo may_go(std::vector<LocalSegments> all, const KeepLocal& keep, const Mark& 
         return result;
       }
     }
-    if (held_from && number.segno >= mark.segment_size.segno(*held_from)) {
-      result.kept_for =
-          fmt::format("a replication slot of the relay needs WAL from {} on", *held_from);
-      return result;
-    }
+    result.kept_for = kept_for_slot(number.segno, held_from, mark.segment_size);
+    if (!result.kept_for.empty()) return result;
     bytes -= number.bytes;
     result.numbers.push_back(std::move(number));
   }
   return result;
+}
+
+std::string kept_for_slot(std::uint64_t segno, std::optional<wal::Lsn> held_from,
+                          wal::SegmentSize size) {
+  if (!held_from || segno < size.segno(*held_from)) return "";
+  return fmt::format("a replication slot of the relay needs WAL from {} on", *held_from);
 }
 
 std::optional<wal::Lsn> held_by_slots(io::Shelf& archive) {

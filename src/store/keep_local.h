@@ -40,6 +40,11 @@ struct MayGo {
                            std::optional<wal::Lsn> held_from,
                            std::chrono::system_clock::time_point now);
 
+/// Why a segment stays of which the relay's slots hold what is from there on; empty: they do not
+/// need it. Pure.
+[[nodiscard]] std::string kept_for_slot(std::uint64_t segno, std::optional<wal::Lsn> held_from,
+                                        wal::SegmentSize size);
+
 /// Where the WAL begins that the relay's slots hold; nullopt: they hold none. Throws Error{damage}
 /// where nobody knows, Error{io}.
 [[nodiscard]] std::optional<wal::Lsn> held_by_slots(io::Shelf& archive);

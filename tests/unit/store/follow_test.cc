@@ -16,6 +16,7 @@
 
 #include "archive/kept_slots.h"
 #include "archive/losses.h"
+#include "crypto/primitives.h"
 #include "store/manifest_reader.h"
 #include "store/near_shelf.h"
 #include "store/open_object.h"
@@ -649,6 +650,50 @@ TEST_F(FollowTest, ASlotOfTheRelayHoldsWhatTheStoreHas) {
   stop();
   EXPECT_FALSE(here(1));
   EXPECT_TRUE(here(2));
+}
+
+/// Reading and asking takes minutes where segments are large.
+TEST_F(FollowTest, ASlotHoldsWhatItCameToNeedWhileTheStoreWasAsked) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  bool made = false;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.what == "head" && call.key == key(1) && !std::exchange(made, true)) {
+      const auto directory = builder_.disk.open();
+      archive::DirectoryHome home(*directory);
+      archive::keep_slots(home, {wal_.options().system_identifier,
+                                 {{.name = "standby", .restart_lsn = kSize.start(1)}}});
+    }
+    return Fault::none;
+  };
+  start();
+  ASSERT_TRUE(wait_for([&] {
+    return follow_->view().removed_files > 0 ||
+           follow_->view().kept_for.find("slot") != std::string::npos;
+  }));
+  stop();
+  EXPECT_TRUE(here(1));
+  EXPECT_TRUE(here(2));
+  EXPECT_THAT(follow_->view().kept_for, HasSubstr("a replication slot of the relay needs WAL"));
+}
+
+TEST_F(FollowTest, SaysThatWhatItCannotCompareStays) {
+  crypto::X25519 key_of_age{};
+  crypto::random_bytes(key_of_age);
+  options_.sealing = {.recipients = {AgeIdentity(key_of_age).recipient()},
+                      .compare_key = std::vector<std::byte>(32, std::byte{3})};
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  options_.sealing.compare_key.assign(32, std::byte{4});
+  options_.keep_local = KeepLocal{.bytes = 1};
+  start();
+  ASSERT_TRUE(wait_for([&] { return !follow_->view().kept_for.empty(); }));
+  EXPECT_THAT(follow_->view().kept_for,
+              HasSubstr(wal::SegmentName(1, 1, kSize).to_string() +
+                        " is in the store, and cannot be compared with the one here"));
+  stop();
+  EXPECT_TRUE(here(1));
+  EXPECT_TRUE(log_.has("cannot be removed from the archive"));
 }
 
 TEST_F(FollowTest, SlotsThatNobodyCanReadKeepEverythingAndHoldUpNothing) {
