@@ -163,14 +163,17 @@ bool leads_on(const ObjectPage& page, std::string_view after) {
   return !page.more || (!page.objects.empty() && page.objects.back().key > after);
 }
 
-std::optional<std::vector<std::string>> parse_versions(std::string_view body,
-                                                       std::string_view key) {
+std::optional<std::vector<ObjectStore::Version>> parse_versions(std::string_view body,
+                                                                std::string_view key) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "ListVersionsResult");
   if (!root) return std::nullopt;
-  std::vector<std::string> versions;
-  for (const auto& each : root->children("Version"))
-    if (each.child_value("Key") == key) versions.emplace_back(each.child_value("VersionId"));
+  std::vector<ObjectStore::Version> versions;
+  for (const auto& each : root->children()) {
+    const bool removal = std::string_view(each.name()) == "DeleteMarker";
+    if ((removal || std::string_view(each.name()) == "Version") && each.child_value("Key") == key)
+      versions.push_back({each.child_value("VersionId"), removal});
+  }
   return versions;
 }
 

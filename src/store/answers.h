@@ -25,9 +25,9 @@ struct Refusal {
 [[nodiscard]] std::optional<ObjectPage> parse_listing(std::string_view body);
 /// False: the page of what is behind the key `after` says that there is more, and leads no further.
 [[nodiscard]] bool leads_on(const ObjectPage& page, std::string_view after);
-/// ListVersionsResult: the version ids of this very key, as they stand there.
-[[nodiscard]] std::optional<std::vector<std::string>> parse_versions(std::string_view body,
-                                                                     std::string_view key);
+/// ListVersionsResult: those of this very key, as they stand there.
+[[nodiscard]] std::optional<std::vector<ObjectStore::Version>> parse_versions(std::string_view body,
+                                                                              std::string_view key);
 /// DeleteResult: what was not removed.
 [[nodiscard]] std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view body);
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -125,8 +126,25 @@ class ObjectStore {
   /// where versions are not known.
   [[nodiscard]] virtual std::vector<std::string> versions(const std::string& key) = 0;
   /// True once an answer has told that the bucket keeps versions.
+  struct Version {
+    std::string id;
+    bool removal = false;  ///< the object was removed then: a marker, which has no bytes
+    bool operator==(const Version&) const = default;
+  };
+  /// As versions(), with the removals between them.
+  [[nodiscard]] virtual std::vector<Version> versions_and_removals(const std::string& key) {
+    std::vector<Version> all;
+    for (auto& id : versions(key)) all.push_back({std::move(id)});
+    return all;
+  }
   [[nodiscard]] virtual bool keeps_versions() const { return false; }
   /// As get(), of that version; empty: of the newest.
+  /// As head(), of that version; empty: of the newest.
+  [[nodiscard]] virtual std::optional<ObjectHead> head_version(const std::string& key,
+                                                               const std::string& version) {
+    static_cast<void>(version);
+    return head(key);
+  }
   virtual bool get_version(const std::string& key, const std::string& version,
                            const std::optional<Range>& range, const codec::Sink& sink) {
     static_cast<void>(version);

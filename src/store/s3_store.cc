@@ -233,12 +233,16 @@ void S3Store::require_stored(const Answer& answer, const std::string& key, const
         .with("object", name_of(key));
 }
 
-std::optional<ObjectHead> S3Store::head(const std::string& key) {
-  const Call call{.method = "HEAD", .what = "could not look at an object", .key = key};
+std::optional<ObjectHead> S3Store::head(const std::string& key) { return head_version(key, ""); }
+
+std::optional<ObjectHead> S3Store::head_version(const std::string& key,
+                                                const std::string& version) {
+  Call call{.method = "HEAD", .what = "could not look at an object", .key = key};
+  if (!version.empty()) call.query["versionId"] = version;
   auto answer = perform(call);
   // An answer to HEAD has no body, so this may also mean the bucket. A GET says which.
   if (answer.status == 404 || answer.status == 400 || answer.status == 403) {
-    if (!get(key, Range{0, 1}, [](auto) { return true; })) return std::nullopt;
+    if (!get_version(key, version, Range{0, 1}, [](auto) { return true; })) return std::nullopt;
     answer = perform(call);  // it has come meanwhile
   }
   if (answer.status != 200) throw error(answer, call);
@@ -312,6 +316,13 @@ ObjectPage S3Store::list(const std::string& prefix, const std::string& after, st
 }
 
 std::vector<std::string> S3Store::versions(const std::string& key) {
+  std::vector<std::string> ids;
+  for (auto& each : versions_and_removals(key))
+    if (!each.removal) ids.push_back(std::move(each.id));
+  return ids;
+}
+
+std::vector<ObjectStore::Version> S3Store::versions_and_removals(const std::string& key) {
   Call call{.method = "GET", .what = "could not list an object's versions"};
   call.query = {{"prefix", key}, {"versions", ""}, {"max-keys", "1000"}};
   const auto answer = perform(call);

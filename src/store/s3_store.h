@@ -61,6 +61,9 @@ class S3Store final : public ObjectStore {
   [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
                                 std::size_t most) override;
   [[nodiscard]] std::vector<std::string> versions(const std::string& key) override;
+  [[nodiscard]] std::vector<Version> versions_and_removals(const std::string& key) override;
+  [[nodiscard]] std::optional<ObjectHead> head_version(const std::string& key,
+                                                       const std::string& version) override;
   [[nodiscard]] std::optional<std::string> setting(const std::string& which) override;
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
   [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,

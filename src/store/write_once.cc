@@ -6,9 +6,11 @@
 #include <array>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "store/digests.h"
 #include "store/memory_bytes.h"
+#include "store/sealing.h"
 
 namespace weir::store {
 
@@ -17,6 +19,13 @@ namespace {
 ObjectStore::Put put_text(ObjectStore& store, const std::string& key, std::string_view text) {
   MemoryBytes bytes(std::as_bytes(std::span(text)));
   return store.put_if_absent(key, content_of(bytes));
+}
+
+/// By its bytes; what is encrypted has others each time, and tells of its content.
+bool is_same_content(const ObjectHead& there, const Content& content) {
+  if (there.size == content.bytes->size() && there.etag == content.md5) return true;
+  const auto hmac = told_of(content.metadata, kHmacMetadata);
+  return !hmac.empty() && told_of(there.metadata, kHmacMetadata) == hmac;
 }
 
 }  // namespace
@@ -44,16 +53,29 @@ ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::
   if (conditions == Conditions::heeded) return store.put_if_absent(key, content);
   if (store.head(key)) return ObjectStore::Put::taken;
   store.put(key, content);
-  const auto versions = store.versions(key);
-  if (versions.size() > 1)
-    throw Error(ErrorKind::conflict, "two writers have stored an object under one key")
+  const auto all = store.versions_and_removals(key);
+  std::vector<std::string> versions;
+  for (const auto& each : all)
+    if (!each.removal) versions.push_back(each.id);
+  if (versions.size() < 2) return ObjectStore::Put::stored;
+  // Right below it is a removal: it had one writer. But readers take the oldest version.
+  if (all[1].removal) {
+    const auto oldest = store.head_version(key, versions.back());
+    if (!oldest || is_same_content(*oldest, content)) return ObjectStore::Put::stored;
+    throw Error(ErrorKind::conflict, "an object was removed, and its former version is another one")
         .with("object", store.name_of(key))
         .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
         .hint(
-            "The store does not heed \"If-None-Match\" in this bucket, and keeps both. Compare the "
-            "versions, and remove what is wrong; two archivers need names of their own "
-            "(--store-name).");
-  return ObjectStore::Put::stored;
+            "The bucket keeps versions, and readers take the oldest. Compare them, and remove what "
+            "is wrong for good, by its version.");
+  }
+  throw Error(ErrorKind::conflict, "two writers have stored an object under one key")
+      .with("object", store.name_of(key))
+      .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
+      .hint(
+          "The store does not heed \"If-None-Match\" in this bucket, and keeps both. Compare the "
+          "versions, and remove what is wrong; two archivers need names of their own "
+          "(--store-name).");
 }
 
 }  // namespace weir::store

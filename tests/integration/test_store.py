@@ -278,6 +278,43 @@ def test_a_bucket_that_keeps_versions(archive, bucket):
 
 
 def test_a_store_that_knows_no_conditions(archive, swift, place):
+def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, place):
+    """In a bucket that keeps versions the former one lies below a marker. It is what readers take: so it has to be the
+    same."""
+    bucket.request("PUT", query={"versioning": ""}, body=b"<VersioningConfiguration><Status>Enabled</Status>"
+                                                         b"</VersioningConfiguration>")
+    push(archive, bucket)
+    names = sorted(path.name for path in archive.finished().values())
+    bucket.remove(key_of(names[0]))
+    (archive.path / ".pgweir-store").unlink()
+    assert "sent 1 segment, " in push(archive, bucket).stdout
+    assert_stored(archive, bucket)
+    bucket.remove(key_of(names[1]))
+    bucket.put(key_of(names[1]), b"somebody else's")
+    bucket.remove(key_of(names[1]))
+    bucket.remove(key_of(names[2]))
+    bucket.put(key_of(names[2]), b"somebody else's")
+    (archive.path / ".pgweir-store").unlink()
+    result = push(archive, bucket, status=4)
+    assert "the store has other WAL under a segment's name" in result.stderr
+    assert "two writers" not in result.stderr, result.stderr
+
+    # Encrypted it is never the same bytes, and what it says of its content is.
+    identity = place / "key"
+    recipient = re.search(r"age1\w+", run(["age-keygen", "-o", identity]).stderr).group()
+    words = ["--encrypt-to", recipient]
+    push(archive, bucket, *words, prefix="e")
+    bucket.remove(key_of(names[0] + ".age", prefix="e"))
+    (archive.path / ".pgweir-store").unlink()
+    assert "sent 1 segment, " in push(archive, bucket, *words, prefix="e").stdout
+
+    # What was removed was another one: it is there still, and it is what readers take.
+    bucket.put(key_of(names[0], prefix="o"), b"somebody else's")
+    bucket.remove(key_of(names[0], prefix="o"))
+    result = push(archive, bucket, prefix="o", status=4)
+    assert "an object was removed, and its former version is another one" in result.stderr
+
+
     """Swift: what is there is looked at before."""
     bucket = swift.bucket()
     assert "does not heed" in store("check", bucket, env=swift.keys).stdout

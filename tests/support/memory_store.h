@@ -47,6 +47,7 @@ class MemoryStore final : public store::ObjectStore {
     unmatched,  ///< Ceph with versions: If-None-Match is ignored, nothing fits an If-Match
   } conditions = Conditions::heeded;
   bool versions_kept = false;
+  std::set<std::string> removed_before;  ///< keys that were removed before their newest version
   std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
   std::map<std::string, Object> objects;
   std::map<std::string, std::size_t> puts;      ///< of each key, that were done
@@ -153,6 +154,19 @@ class MemoryStore final : public store::ObjectStore {
           ids.push_back(std::string("v") + std::to_string(i));
       return ids;
     });
+  }
+  [[nodiscard]] std::vector<Version> versions_and_removals(const std::string& key) override {
+    auto all = ObjectStore::versions_and_removals(key);
+    if (removed_before.contains(key)) all.insert(all.begin() + 1, Version{"removal", true});
+    return all;
+  }
+  [[nodiscard]] std::optional<store::ObjectHead> head_version(const std::string& key,
+                                                              const std::string& version) override {
+    const auto found = older.find(key);
+    if (version != "v0" || found == older.end()) return head(key);
+    crypto::Digest md5(crypto::Digest::Kind::md5);
+    md5.add(found->second);
+    return store::ObjectHead{found->second.size(), crypto::to_hex(md5.finish())};
   }
   [[nodiscard]] bool keeps_versions() const override { return versions_kept; }
   bool get_version(const std::string& key, const std::string& version,

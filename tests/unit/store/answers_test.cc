@@ -118,9 +118,10 @@ TEST(Answers, TellTheVersionsOfOneKey) {
       "<ListVersionsResult><Version><Key>k</Key><VersionId>2</VersionId></Version><Version><Key>k"
       "</Key><VersionId>1</VersionId></Version><Version><Key>k.zst</Key><VersionId>9</VersionId>"
       "</Version><DeleteMarker><Key>k</Key><VersionId>3</VersionId></DeleteMarker>"
-      "</ListVersionsResult>",
+      "<Version><Key>k</Key><VersionId>0</VersionId></Version></ListVersionsResult>",
       "k");
-  EXPECT_EQ(versions, (std::vector<std::string>{"2", "1"}));
+  using Version = ObjectStore::Version;
+  EXPECT_EQ(versions, (std::vector<Version>{{"2"}, {"1"}, {"3", true}, {"0"}}));
   EXPECT_FALSE(parse_versions("<Error/>", "k"));
 }
 

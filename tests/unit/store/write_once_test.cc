@@ -1,0 +1,52 @@
+#include "store/write_once.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "store/digests.h"
+#include "store/memory_bytes.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+
+namespace weir::store::write_once_test {
+namespace {
+
+using Put = ObjectStore::Put;
+
+/// A bucket that keeps versions and heeds no conditions, in which the object was once.
+class WriteOnceTest : public ::testing::Test {
+ protected:
+  WriteOnceTest() {
+    store_.versions_kept = true;
+    store_.place("k", test::bytes_of("before"));
+    store_.older["k"] = test::bytes_of("before");
+    static_cast<void>(store_.remove(std::array{std::string("k")}));
+  }
+  Put put(const std::string& text) {
+    const auto bytes = test::bytes_of(text);
+    MemoryBytes content(bytes);
+    return put_once(store_, Conditions::ignored, "k", content_of(content));
+  }
+  Error error(const std::string& text) {
+    return test::error_of([&] { static_cast<void>(put(text)); });
+  }
+  test::MemoryStore store_;
+};
+
+TEST_F(WriteOnceTest, AnotherWriterAtTheSameMomentIsTold) {
+  EXPECT_EQ(error("before").message(), "two writers have stored an object under one key");
+}
+
+TEST_F(WriteOnceTest, WhatWasRemovedAndIsStoredAgainHasOneWriter) {
+  store_.removed_before.insert("k");
+  EXPECT_EQ(put("before"), Put::stored);
+}
+
+TEST_F(WriteOnceTest, AFormerVersionThatIsAnotherOneIsTold) {
+  store_.removed_before.insert("k");
+  EXPECT_EQ(error("now").message(), "an object was removed, and its former version is another one");
+}
+
+}  // namespace
+}  // namespace weir::store::write_once_test
