@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "base/module.h"
@@ -39,6 +40,8 @@ const pgweir_store_module& module() {
 struct Exchange {
   const Request& request;
   const std::function<bool()>& stop;
+  /// Of so many bytes how many may be sent now; 0: none, since it is to stop.
+  const std::function<std::size_t(std::size_t)> may_send;
   Answer answer{};
   std::exception_ptr failure{};
 };
@@ -46,8 +49,10 @@ struct Exchange {
 long read_body(void* context, uint64_t offset, void* bytes, size_t size) {
   auto& exchange = *static_cast<Exchange*>(context);
   try {
+    const auto now = exchange.may_send(size);
+    if (now == 0) return -1;
     const auto read =
-        exchange.request.body->read_at(offset, std::span(static_cast<std::byte*>(bytes), size));
+        exchange.request.body->read_at(offset, std::span(static_cast<std::byte*>(bytes), now));
     if (read > 0) return static_cast<long>(read);
     throw Error(ErrorKind::io, "a file ended while it was sent");
   } catch (...) {
@@ -119,6 +124,7 @@ NoAnswer::NoAnswer(Why why, const std::string& reason)
 
 CurlTransport::CurlTransport(Settings settings) : settings_(std::move(settings)) {
   static_cast<void>(module());
+  if (settings_.bytes_per_second > 0) rate_.emplace(settings_.bytes_per_second);
 }
 
 CurlTransport::~CurlTransport() {
@@ -140,6 +146,7 @@ void* CurlTransport::take() {
       "pgweir/" PGWEIR_VERSION,
       static_cast<long>(settings_.connect.count()),
       static_cast<long>(settings_.silent.count()),
+      static_cast<long>(settings_.least),
       static_cast<long>(settings_.total.count())};
   auto* const connection = module().open(&settings);
   if (connection == nullptr)
@@ -150,6 +157,24 @@ void* CurlTransport::take() {
 void CurlTransport::give_back(void* connection) {
   const std::lock_guard lock(mutex_);
   idle_.push_back(connection);
+}
+
+/// Of so many bytes how many are sent next; 0: it is to stop.
+std::size_t CurlTransport::wait_for_rate(std::size_t bytes) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kAskEvery{100};
+  if (!rate_) return bytes;
+  SendRate::Time when;
+  {
+    const std::lock_guard lock(rate_mutex_);
+    bytes = rate_->piece(bytes);
+    when = rate_->take(bytes, Clock::now());
+  }
+  for (auto now = Clock::now(); now < when; now = Clock::now()) {
+    if (settings_.stop && settings_.stop()) return 0;
+    std::this_thread::sleep_for(std::min<Clock::duration>(when - now, kAskEvery));
+  }
+  return bytes;
 }
 
 Answer CurlTransport::perform(const Request& request) {
@@ -163,13 +188,13 @@ Answer CurlTransport::perform(const Request& request) {
   std::vector<const char*> headers;
   for (const auto& line : lines) headers.push_back(line.c_str());
 
-  Exchange exchange{request, settings_.stop};
+  Exchange exchange{request, settings_.stop,
+                    [this](std::size_t bytes) { return wait_for_rate(bytes); }};
   const pgweir_http_request plain = {request.method.c_str(),
                                      request.url.c_str(),
                                      headers.data(),
                                      headers.size(),
                                      request.body != nullptr ? request.body->size() : 0,
-                                     settings_.bytes_per_second,
                                      &exchange,
                                      &read_body,
                                      &take_header,

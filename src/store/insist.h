@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <thread>
 
 #include "store/object_store.h"
@@ -23,14 +24,15 @@ template <typename Request>
 auto insist(const Patience& patience, Request request) -> decltype(request()) {
   using Clock = std::chrono::steady_clock;
   RetryPolicy retry(patience.seed);
-  const auto until = Clock::now() + patience.retry_for;
+  std::optional<Clock::time_point> until;  // from the first failure on: a transfer may take longer
   for (;;) {
     try {
       return request();
     } catch (const StoreError& error) {
       const auto now = Clock::now();
-      if (!may_pass(error.trouble()) || now >= until) throw;
-      std::this_thread::sleep_for(std::min<Clock::duration>(retry.next(), until - now));
+      if (!until) until = now + patience.retry_for;
+      if (!may_pass(error.trouble()) || now >= *until) throw;
+      std::this_thread::sleep_for(std::min<Clock::duration>(retry.next(), *until - now));
     }
   }
 }

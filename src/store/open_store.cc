@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -27,12 +28,18 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
     : options_(options),
       region_(region_of(options)),
       layout_(options.layout, options.place, options.name) {
+  // What a rate leaves to each connection is no silence.
+  const auto least = options.bytes_per_second > 0
+                         ? std::clamp<std::uint64_t>(options.bytes_per_second / options.jobs / 2, 1,
+                                                     CurlTransport::kLeast)
+                         : CurlTransport::kLeast;
   const auto clock = [] { return std::chrono::system_clock::now(); };
   transport_ = std::make_unique<CurlTransport>(
       CurlTransport::Settings{.ca_file = options.ca_file,
                               .proxy = options.proxy,
-                              .bytes_per_second = options.bytes_per_second / options.jobs,
+                              .bytes_per_second = options.bytes_per_second,
                               .silent = options.silent,
+                              .least = least,
                               .stop = stop});
   // Services on the machine or beside it answer at once, or are not there; no proxy reaches them.
   local_ = std::make_unique<CurlTransport>(CurlTransport::Settings{

@@ -36,7 +36,8 @@ struct StoreOptions {
   std::optional<S3Store::Settings::Lock> lock{};
   std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: any
   std::size_t jobs = 4;
-  std::chrono::seconds silent{30};  ///< a request in which nothing moves for so long is given up
+  std::chrono::seconds silent{
+      30};  ///< a request that moves next to nothing for so long is given up
   std::vector<AgeRecipient> recipients{};  ///< to whom what is sent is encrypted; empty: it is not
   std::vector<AgeIdentity> identities{};   ///< that read what is encrypted
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: manifests are not signed

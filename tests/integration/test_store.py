@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -418,6 +419,30 @@ def test_a_clock_that_differs(bucket, proxy):
     result = store("ls", bucket, endpoint=proxy.url)
     assert "clock differs from the store's by 1 h" in result.stderr or "by 59 min" in result.stderr, result.stderr
     assert len(proxy.requests) == 3, "asked once more, and then for the manifests"
+
+
+def test_the_rate_is_that_of_all_connections(archive, bucket):
+    """One that is busy alone has all of it; and a small one is none."""
+    name = max(archive.finished().values(), key=lambda path: path.stat().st_size).name
+    for path in archive.finished().values():
+        if path.name != name:
+            path.unlink()
+    size = (archive.path / name).stat().st_size
+    begun = time.monotonic()
+    push(archive, bucket, "--store-rate", f"{size // 4}B", "--store-jobs", "16")
+    took = time.monotonic() - begun
+    assert 3 < took < 30, took
+    result = push(archive, bucket, "--store-rate", "3B", prefix="q", status=2)
+    assert "--store-rate" in result.stderr and "1kB" in result.stderr
+
+
+def test_a_transfer_that_dribbles_is_silent(archive, bucket, proxy, place):
+    push(archive, bucket)
+    name = min(archive.finished().values()).name
+    proxy.decide = lambda request: "dribble" if f"/{name}" in request.path and request.method == "GET" else None
+    result = store("get", bucket, name[:24], place / "got", "--store-timeout", "2s", endpoint=proxy.url, status=3)
+    assert "1000 bytes/sec" in result.stderr, result.stderr
+    assert not (place / "got").exists()
 
 
 class Services:

@@ -51,6 +51,13 @@ std::string encryption_value(const std::string& text) {
   throw Error(ErrorKind::usage, "").hint("It can be AES256, aws:kms or aws:kms:KEY.");
 }
 
+/// Less is a slip: a segment would take hours.
+std::uint64_t rate_value(const std::string& text) {
+  const auto rate = size_value(text);
+  if (rate < 1024) throw Error(ErrorKind::usage, "").hint("It is 1kB at least.");
+  return rate;
+}
+
 /// "30d", "30d:compliance"
 store::S3Store::Settings::Lock lock_value(const std::string& text) {
   const auto colon = text.find(':');
@@ -91,9 +98,9 @@ constexpr auto kJobsOfStore =
     option_of<count_value<1, 64>>("store-jobs", "N", "requests at once (default: 4)");
 constexpr auto kSilence = option_of<time_value<kSecond, kDay>>(
     "store-timeout", "TIME",
-    "a request in which nothing moves for so long is given up, and tried again (default: 30s)");
-constexpr auto kRate =
-    option_of<some_size_value>("store-rate", "SIZE", "send at most so much a second");
+    "a request in which less than 1 kB a second moves for so long is given up, and tried again "
+    "(default: 30s)");
+constexpr auto kRate = option_of<rate_value>("store-rate", "SIZE", "send at most so much a second");
 constexpr auto kClass = option_of<any_text>("store-class", "NAME", "storage class of what is sent");
 constexpr auto kLock = option_of<lock_value>(
     "store-lock", "TIME[:MODE]",

@@ -119,7 +119,7 @@ void* open_connection(const pgweir_http_settings* settings) {
   set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
   set(CURLOPT_USERAGENT, settings->agent);
   set(CURLOPT_CONNECTTIMEOUT_MS, settings->connect_ms);
-  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+  set(CURLOPT_LOW_SPEED_LIMIT, settings->least_speed);
   set(CURLOPT_LOW_SPEED_TIME, settings->silent_seconds);
   set(CURLOPT_TIMEOUT_MS, settings->total_ms);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -184,7 +184,6 @@ void perform(void* context, const pgweir_http_request* request, pgweir_http_resu
   set(CURLOPT_NOPROGRESS, 0L);
   set(CURLOPT_XFERINFOFUNCTION, &ask_stop);
   set(CURLOPT_XFERINFODATA, &exchange);
-  set(CURLOPT_MAX_SEND_SPEED_LARGE, static_cast<curl_off_t>(request->bytes_per_second));
   const auto code = good ? curl_easy_perform(curl) : CURLE_FAILED_INIT;
   result->outcome = outcome_of(code, exchange);
   result->status = 0;

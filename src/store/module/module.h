@@ -16,8 +16,9 @@ struct pgweir_http_settings {
   const char* proxy;    ///< nullptr: as the environment says; "": none
   const char* agent;
   long connect_ms;
-  long silent_seconds;  ///< given up when nothing moves for so long
-  long total_ms;        ///< and after that in any case
+  long silent_seconds;  ///< given up when less than that moves for so long
+  long least_speed;     ///< bytes a second
+  long total_ms;        ///< and after that in any case; 0: there is no such bound
 };
 
 struct pgweir_http_request {
@@ -26,7 +27,6 @@ struct pgweir_http_request {
   const char* const* headers;  ///< "name: value"
   size_t header_count;
   uint64_t body_size;
-  uint64_t bytes_per_second;  ///< 0: as fast as it goes
   void* context;
   /// Fills `bytes` from this offset of the body on; how many, or -1: the request is given up.
   long (*read_body)(void* context, uint64_t offset, void* bytes, size_t size);
@@ -55,7 +55,7 @@ struct pgweir_http_result {
 };
 
 /// Of this header: a module of another number is not used.
-#define PGWEIR_STORE_INTERFACE 1
+#define PGWEIR_STORE_INTERFACE 2
 
 /// The table of a module, by the name pgweir_store.
 struct pgweir_store_module {

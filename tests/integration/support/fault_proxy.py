@@ -12,8 +12,8 @@ class FaultProxy:
     """`decide(request)` says what becomes of a request: None, it is passed on; "lost": likewise, and its answer is lost;
     "reset": it is not passed on, and the connection ends; "late":
     likewise, and it is passed on by do_late(); "half": half of the answer's body arrives; "hang": it is not
-    passed on, and nobody answers; "stall": half of the answer's body arrives, and then nothing more; or
-    (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
+    passed on, and nobody answers; "stall": half of the answer's body arrives, and then nothing more; "dribble":
+    likewise, and then a hundred bytes a second; or (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
 
     def __init__(self, port):
         self.decide = lambda request: None
@@ -71,8 +71,8 @@ class FaultProxy:
         connection.close()
         if what == "lost":
             return self._reset(handler)
-        self._answer(handler, answer.status, headers, content, length=length, half=what in ("half", "stall"),
-                     stall=what == "stall")
+        self._answer(handler, answer.status, headers, content, length=length, half=what in ("half", "stall", "dribble"),
+                     rest=what)
 
     @staticmethod
     def _pass_on(port, request):
@@ -91,7 +91,7 @@ class FaultProxy:
             connection.close()
         return statuses
 
-    def _answer(self, handler, status, headers, body, length=None, half=False, stall=False):
+    def _answer(self, handler, status, headers, body, length=None, half=False, rest=None):
         body = body.encode() if isinstance(body, str) else body
         names = [name.lower() for name, _ in headers]
         handler.send_response_only(status)
@@ -105,9 +105,19 @@ class FaultProxy:
             handler.wfile.write(body[:len(body) // 2] if half else body)
         if half:
             handler.wfile.flush()
-            if stall:
+            if rest == "dribble":
+                return self._dribble(handler, body[len(body) // 2:])
+            if rest == "stall":
                 return self._hang(handler)
             self._reset(handler)
+
+    def _dribble(self, handler, body):
+        handler.close_connection = True
+        for at in range(0, len(body), 10):
+            if self._stopped.wait(0.1):
+                return
+            handler.wfile.write(body[at:at + 10])
+            handler.wfile.flush()
 
     def _hang(self, handler):
         """Until the other side gives up, or all is over."""

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace weir::store {
+
+/// A rate that all who send share: who sends alone has all of it. One thread at a time. Pure.
+class SendRate {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  explicit SendRate(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
+
+  /// Of so many bytes those that may go together: few, so that all who send move on.
+  [[nodiscard]] std::size_t piece(std::size_t bytes) const {
+    constexpr std::uint64_t kPiecesPerSecond = 16;
+    return std::min<std::uint64_t>(bytes, std::max<std::uint64_t>(rate_ / kPiecesPerSecond, 1));
+  }
+  /// When a piece may go that somebody is to send now.
+  [[nodiscard]] Time take(std::size_t bytes, Time now) {
+    const auto when = std::max(next_, now);
+    next_ = when + std::chrono::nanoseconds(static_cast<std::int64_t>(
+                       static_cast<double>(bytes) * 1e9 / static_cast<double>(rate_)));
+    return when;
+  }
+
+ private:
+  const std::uint64_t rate_;
+  Time next_{};
+};
+
+}  // namespace weir::store
