@@ -129,7 +129,8 @@ StoreError&& StoreError::with_code(std::string code) && {
 }
 
 bool may_pass(Trouble trouble) {
-  return trouble == Trouble::throttled || trouble == Trouble::unreachable;
+  return trouble == Trouble::throttled || trouble == Trouble::unreachable ||
+         trouble == Trouble::no_keys;
 }
 
 std::optional<Refusal> parse_error(std::string_view body) {

@@ -1,16 +1,13 @@
 #include "store/credential_chain.h"
 
 #include <fmt/format.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
-#include <cstring>
-#include <memory>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/units.h"
 #include "io/small_file.h"
 #include "store/credential_texts.h"
 #include "store/memory_bytes.h"
@@ -25,6 +22,9 @@ using namespace std::chrono_literals;
 
 constexpr auto kRenewBefore = 5min;
 constexpr std::uint64_t kLargestAnswer = std::uint64_t{1} << 20;
+constexpr std::string_view kWays =
+    "Name a file with --store-credentials or a command with --store-credential-command, or set "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/store.md has all ways.";
 
 Error wrong_file(const std::string& path, const std::string& what) {
   return Error(ErrorKind::usage, what).with("file", path);
@@ -40,25 +40,54 @@ std::string CredentialChain::text(const char* name) const {
   return value != nullptr ? value : "";
 }
 
+/// Under mutex_.
+bool CredentialChain::fresh(const std::string& files) const {
+  return known_ && files == files_ &&
+         (!known_->expires || clock_() + kRenewBefore < *known_->expires);
+}
+
 Credentials CredentialChain::get() {
-  const std::lock_guard lock(mutex_);
   const auto files = state_of_files();
-  const bool replaced = files != files_;
-  if (known_ && !replaced && (!known_->expires || clock_() + kRenewBefore < *known_->expires))
-    return *known_;
+  std::unique_lock turn(looking_, std::defer_lock);
+  std::uint64_t seen = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (fresh(files)) return *known_;
+    seen = failures_;
+    // Who renews them may take its time.
+    const bool good =
+        known_ && files == files_ && (!known_->expires || clock_() < *known_->expires);
+    if (good && !turn.try_lock()) return *known_;
+  }
+  if (!turn) turn.lock();
+  {
+    const std::lock_guard lock(mutex_);
+    if (fresh(files)) return *known_;
+    if (failures_ != seen && failure_) throw StoreError(*failure_);
+  }
   try {
-    known_ = look();
+    auto found = look();
+    const std::lock_guard lock(mutex_);
     files_ = files;
     told_.clear();
+    known_ = std::move(found);
+    return *known_;
   } catch (const Error& error) {
+    const std::lock_guard lock(mutex_);
     // What was had is good for some minutes yet, or until the store says that it is not: the next
     // request asks again.
-    if (!known_ || (known_->expires && clock_() >= *known_->expires)) throw;
-    if (replaced && settings_.tell && std::exchange(told_, error.what()) != error.what())
-      settings_.tell(fmt::format(
-          "{}; the credentials that were read before are used until that is mended", error.what()));
+    if (known_ && (!known_->expires || clock_() < *known_->expires)) {
+      if (files != files_ && settings_.tell && std::exchange(told_, error.what()) != error.what())
+        settings_.tell(
+            fmt::format("{}; the credentials that were read before are used until that is mended",
+                        error.what()));
+      return *known_;
+    }
+    ++failures_;
+    const auto* const passes = dynamic_cast<const StoreError*>(&error);
+    failure_ = passes != nullptr ? std::optional(*passes) : std::nullopt;
+    throw;
   }
-  return *known_;
 }
 
 void CredentialChain::refused(const Credentials& stale) {
@@ -77,10 +106,7 @@ Credentials CredentialChain::look() {
   if (auto found = of_web_identity()) return std::move(*found);
   if (auto found = of_container()) return std::move(*found);
   if (auto found = of_machine()) return std::move(*found);
-  throw Error(ErrorKind::usage, "there are no credentials for the store")
-      .hint(
-          "Name a file with --store-credentials or a command with --store-credential-command, or "
-          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/store.md has all ways.");
+  throw Error(ErrorKind::usage, "there are no credentials for the store").hint(kWays);
 }
 
 std::optional<Credentials> CredentialChain::of_environment() const {
@@ -151,9 +177,17 @@ std::string CredentialChain::state_of_files() const {
 }
 
 Credentials CredentialChain::of_command(const std::string& command) const {
-  const auto [text, status] = run_for_secret(command, kLargestAnswer);
+  const auto [text, status, end] =
+      run_for_secret(command, kLargestAnswer, SecretBound{settings_.command_time, settings_.stop});
+  if (end == SecretOutput::End::stopped) throw StoreError(Trouble::stopped, "asked to stop");
+  if (end == SecretOutput::End::too_late)
+    throw StoreError(Trouble::no_keys,
+                     fmt::format("the command for the store's credentials did not end within {}, "
+                                 "and was ended",
+                                 format_duration(settings_.command_time)))
+        .hint("Run it by hand as the user of pgweir: it may ask something, or wait for a service.");
   if (status != 0)
-    throw Error(ErrorKind::retry, "the command for the store's credentials has failed")
+    throw StoreError(Trouble::no_keys, "the command for the store's credentials has failed")
         .with("status", status)
         .hint("What it said is on its standard error, above.");
   auto found = parse_credentials(text.reveal());
@@ -165,16 +199,20 @@ Credentials CredentialChain::of_command(const std::string& command) const {
   return std::move(*found);
 }
 
+/// A service's answer of 200.
 std::string CredentialChain::fetch(Transport& by, const Request& request, const char* who) {
   const auto failed = [&](const std::string& what) {
-    return Error(ErrorKind::retry,
-                 fmt::format("could not get credentials for the store from {}: {}", who, what));
+    return StoreError(
+        Trouble::no_keys,
+        fmt::format("could not get credentials for the store from {}: {}", who, what));
   };
   try {
     auto answer = by.perform(request);
     if (answer.status == 200) return std::move(answer.body);
     throw failed(fmt::format("it answered {}", answer.status));
   } catch (const NoAnswer& failure) {
+    if (failure.why() == NoAnswer::Why::given_up)
+      throw StoreError(Trouble::stopped, "asked to stop");
     throw failed(failure.message());
   }
 }
@@ -203,7 +241,7 @@ std::optional<Credentials> CredentialChain::of_web_identity() {
                              .body = &body},
                             kWho));
   auto found = parse_assumed_role(answer.reveal());
-  if (!found) throw Error(ErrorKind::retry, "STS gave no credentials for the store");
+  if (!found) throw StoreError(Trouble::no_keys, "STS gave no credentials for the store");
   found->source = kWho;
   return found;
 }
@@ -222,9 +260,33 @@ std::optional<Credentials> CredentialChain::of_container() {
   const Secret answer(fetch(local_, request, kWho));
   auto found = parse_credentials(answer.reveal());
   if (!found)
-    throw Error(ErrorKind::retry, "the container's service gave no credentials for the store");
+    throw StoreError(Trouble::no_keys, "the container's service gave no credentials for the store");
   found->source = kWho;
   return found;
+}
+
+/// nullopt: nobody listens at the address that the service has on each of EC2's machines, or who
+/// does is none of them (other clouds have services of their own there).
+std::optional<std::string> CredentialChain::token_of_machine(const Request& request) {
+  constexpr long kTooManyRequests = 429;
+  const auto failed = [](const std::string& what) {
+    return StoreError(Trouble::no_keys,
+                      "no credentials for the store are configured, and none were to be had from "
+                      "the machine's metadata service: " +
+                          what)
+        .hint(kWays);
+  };
+  try {
+    auto answer = local_.perform(request);
+    if (answer.status == 200) return std::move(answer.body);
+    if (answer.status < 500 && answer.status != kTooManyRequests) return std::nullopt;
+    throw failed(fmt::format("it answered {}", answer.status));
+  } catch (const NoAnswer& failure) {
+    if (failure.why() == NoAnswer::Why::not_reached) return std::nullopt;
+    if (failure.why() == NoAnswer::Why::given_up)
+      throw StoreError(Trouble::stopped, "asked to stop");
+    throw failed(failure.message());
+  }
 }
 
 std::optional<Credentials> CredentialChain::of_machine() {
@@ -235,24 +297,18 @@ std::optional<Credentials> CredentialChain::of_machine() {
   if (!named) endpoint = "http://169.254.169.254";
   while (endpoint.ends_with('/')) endpoint.pop_back();
   MemoryBytes nothing({});
-  std::string token;
-  try {
-    // Version 2 only: version 1 gives credentials to whoever makes a machine send a GET.
-    token = fetch(local_,
-                  {.method = "PUT",
-                   .url = endpoint + "/latest/api/token",
-                   .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
-                   .body = &nothing},
-                  kWho);
-  } catch (const Error&) {
-    if (named) throw;
-    return std::nullopt;  // most machines have none
-  }
+  // Version 2 only: version 1 gives credentials to whoever makes a machine send a GET.
+  const Request asked{.method = "PUT",
+                      .url = endpoint + "/latest/api/token",
+                      .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
+                      .body = &nothing};
+  const auto token = named ? std::optional(fetch(local_, asked, kWho)) : token_of_machine(asked);
+  if (!token) return std::nullopt;
   const auto get = [&](const std::string& path) {
     return fetch(local_,
                  {.method = "GET",
                   .url = endpoint + "/latest/meta-data/iam/security-credentials/" + path,
-                  .headers = {{"X-aws-ec2-metadata-token", token}}},
+                  .headers = {{"X-aws-ec2-metadata-token", *token}}},
                  kWho);
   };
   const auto names = get("");
@@ -260,7 +316,8 @@ std::optional<Credentials> CredentialChain::of_machine() {
   if (role.empty()) return std::nullopt;
   const Secret answer(get(percent_encoded(role, Slashes::are_encoded)));
   auto found = parse_credentials(answer.reveal());
-  if (!found) throw Error(ErrorKind::retry, "the machine's metadata service gave no credentials");
+  if (!found)
+    throw StoreError(Trouble::no_keys, "the machine's metadata service gave no credentials");
   found->source = kWho;
   return found;
 }

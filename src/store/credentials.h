@@ -63,7 +63,7 @@ class CredentialSource {
   CredentialSource(const CredentialSource&) = delete;
   CredentialSource& operator=(const CredentialSource&) = delete;
 
-  /// Those that are good now. Throws Error{usage} if there are none, Error{retry} if they cannot be
+  /// Those that are good now. Throws Error{usage} if there are none, StoreError if they cannot be
   /// had now.
   [[nodiscard]] virtual Credentials get() = 0;
   /// The store does not take `stale` any more: get() is to look for others.

@@ -24,6 +24,7 @@ std::string reason_of(const Error& error) {
       case Trouble::refused:
         return "refused";
       case Trouble::expired:
+      case Trouble::no_keys:
         return "credentials";
       case Trouble::throttled:
         return "throttled";

@@ -20,6 +20,7 @@ namespace weir::store {
 enum class Trouble {
   refused,      ///< rights, keys, no such bucket, a frozen object: a person is needed
   expired,      ///< the credentials are no longer good: others may be
+  no_keys,      ///< whoever gives credentials gave none: may pass
   throttled,    ///< it asks us to be slower
   unreachable,  ///< no answer, or one of a server in trouble: may pass
   clock,        ///< our clock and the store's differ too much
@@ -125,7 +126,6 @@ class ObjectStore {
   /// The version ids that a store which keeps versions has of one key, the newest first; empty
   /// where versions are not known.
   [[nodiscard]] virtual std::vector<std::string> versions(const std::string& key) = 0;
-  /// True once an answer has told that the bucket keeps versions.
   struct Version {
     std::string id;
     bool removal = false;  ///< the object was removed then: a marker, which has no bytes
@@ -137,14 +137,15 @@ class ObjectStore {
     for (auto& id : versions(key)) all.push_back({std::move(id)});
     return all;
   }
+  /// True once an answer has told that the bucket keeps versions.
   [[nodiscard]] virtual bool keeps_versions() const { return false; }
-  /// As get(), of that version; empty: of the newest.
   /// As head(), of that version; empty: of the newest.
   [[nodiscard]] virtual std::optional<ObjectHead> head_version(const std::string& key,
                                                                const std::string& version) {
     static_cast<void>(version);
     return head(key);
   }
+  /// As get(), of that version; empty: of the newest.
   virtual bool get_version(const std::string& key, const std::string& version,
                            const std::optional<Range>& range, const codec::Sink& sink) {
     static_cast<void>(version);

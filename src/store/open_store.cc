@@ -45,13 +45,14 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
   local_ = std::make_unique<CurlTransport>(CurlTransport::Settings{
       .proxy = "", .connect = 2s, .silent = 5s, .total = 10s, .stop = stop});
   web_ = std::make_unique<CurlTransport>(
-      CurlTransport::Settings{.proxy = options.proxy, .total = 1min, .stop = std::move(stop)});
+      CurlTransport::Settings{.proxy = options.proxy, .total = 1min, .stop = stop});
   credentials_ = std::make_unique<CredentialChain>(
       CredentialChain::Settings{
           .command = options.credential_command,
           .file = options.credentials_file,
           .region = region_,
           .variable = of_environment,
+          .stop = stop,
           .tell = [&log](const std::string& text) { log.warning("{}", text); }},
       *local_, *web_, clock);
   store_ =

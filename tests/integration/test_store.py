@@ -278,7 +278,6 @@ def test_a_bucket_that_keeps_versions(archive, bucket):
     assert bucket.get(key_of(names[0])) == b"somebody else's"
 
 
-def test_a_store_that_knows_no_conditions(archive, swift, place):
 def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, place):
     """In a bucket that keeps versions the former one lies below a marker. It is what readers take: so it has to be the
     same."""
@@ -316,6 +315,7 @@ def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, plac
     assert "an object was removed, and its former version is another one" in result.stderr
 
 
+def test_a_store_that_knows_no_conditions(archive, swift, place):
     """Swift: what is there is looked at before."""
     bucket = swift.bucket()
     assert "does not heed" in store("check", bucket, env=swift.keys).stdout
@@ -505,6 +505,52 @@ def test_credentials_come_from_where_aws_programs_have_them(bucket, proxy, place
     assert "others have access to the store's credentials" in result.stderr
     for text in (result.stdout, result.stderr):
         assert Gateway.secret not in text
+
+
+def test_a_moment_without_credentials_is_waited_out(archive, bucket, proxy, place):
+    """That is no reason to end a recovery, nor a push."""
+    for arguments in (["push"], ["restore"]):
+        failures = 2
+
+        def decide(request):
+            nonlocal failures
+            if request.path == "/container" and failures > 0:
+                failures -= 1
+                return 503, [], ""
+            return Services().decide(request)
+
+        proxy.decide = decide
+        pod = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": proxy.url + "/container",
+               "AWS_CONTAINER_AUTHORIZATION_TOKEN": "pod-token"}
+        if arguments == ["push"]:
+            push(archive, bucket, env=pod)
+        else:
+            name = min(archive.finished().values()).name[:24]
+            result = pgweir("restore", "--store", f"s3://{bucket.name}/p", "--store-endpoint", bucket.gateway.url,
+                            "--store-name", "main", "--prefetch", "0", name, place / "to",
+                            env={"HOME": "/nonexistent", **pod})
+            assert result.returncode == 0, result.stderr
+        assert failures == 0
+
+
+def test_a_command_for_credentials_that_hangs_holds_up_no_end(archive, bucket, place):
+    """It is ended with all that it has started."""
+    command = place / "command"
+    command.write_text(f"#!/bin/sh\necho >{place}/asked\nsleep 1000 &\necho $! >{place}/pid\nwait\n")
+    command.chmod(0o700)
+    process = subprocess.Popen(
+        [str(BINARY), "store", "push", "-D", str(archive.path), "--store", f"s3://{bucket.name}/p", "--store-endpoint",
+         bucket.gateway.url, "--store-name", "main", "--no-progress", "--store-credential-command", str(command)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_for(lambda: (place / "pid").exists() and (place / "pid").read_text().strip(), "the command to hang")
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 3, errors
+    hung = pathlib.Path("/proc", (place / "pid").read_text().strip())
+    wait_for(lambda: not hung.exists() or "Z" in (hung / "stat").read_text().split()[2], "its child to be ended")
 
 
 def test_credentials_that_have_expired_are_renewed(bucket, proxy, place):

@@ -182,12 +182,13 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
     add(store::parse_identities(text.reveal(), path));
   }
   if (const auto command = arguments.get(kIdentityCommand)) {
-    const auto [text, status] = store::run_for_secret(*command, kLargestKeys);
-    if (status != 0)
+    // Without a bound: it may ask for a passphrase.
+    const auto output = store::run_for_secret(*command, kLargestKeys);
+    if (output.status != 0)
       throw Error(ErrorKind::retry, "the command for the private key has failed")
-          .with("status", status)
+          .with("status", output.status)
           .hint("What it said is on its standard error, above.");
-    add(store::parse_identities(text.reveal(), "--identity-command"));
+    add(store::parse_identities(output.text.reveal(), "--identity-command"));
   }
   return identities;
 }

@@ -5,14 +5,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "base/units.h"
+#include "store/insist.h"
 #include "support/error_of.h"
 
 namespace weir::store::credential_chain_test {
@@ -84,9 +88,12 @@ struct ScriptedTransport final : Transport {
   Answer perform(const Request& request) override {
     asked.push_back(request.method + " " + request.url);
     const auto found = answers.find(asked.back());
-    if (found == answers.end()) throw NoAnswer(NoAnswer::Why::not_reached, "nobody is there");
+    if (found == answers.end()) throw NoAnswer(why, "nobody is there");
+    if (fails > 0 && fails-- > 0) return {.status = 503};
     return found->second;
   }
+  NoAnswer::Why why = NoAnswer::Why::not_reached;
+  int fails = 0;  ///< before it answers what it was told to
   std::map<std::string, Answer> answers;
   std::vector<std::string> asked;
 };
@@ -105,12 +112,27 @@ class CredentialServicesTest : public CredentialChainTest {
   Error error() {
     return test::error_of([&] { static_cast<void>(get()); });
   }
+  template <typename Kind>
+  std::optional<Kind> error_of() {
+    try {
+      static_cast<void>(get());
+    } catch (const Kind& error) {
+      return error;
+    } catch (const Error&) {
+    }
+    return std::nullopt;
+  }
   CredentialChain::Settings settings() {
-    return {.command = command_, .variable = [this](const char* name) -> const char* {
+    return {.command = command_,
+            .variable = [this](const char* name) -> const char* {
               const auto found = environment_.find(name);
               return found == environment_.end() ? nullptr : found->second.c_str();
-            }};
+            },
+            .command_time = time_,
+            .stop = stop_};
   }
+  std::chrono::milliseconds time_ = CredentialChain::kCommandTime;
+  std::function<bool()> stop_;
   std::map<std::string, std::string> environment_;
   std::string command_;
   ScriptedTransport local_, web_;
@@ -169,6 +191,100 @@ TEST_F(CredentialServicesTest, AsksTheMachinesService) {
   // Not named: most machines have none.
   environment_.clear();
   EXPECT_EQ(error().kind(), ErrorKind::usage);
+}
+
+/// It may be slow for once; and where no cloud is, nobody answers at all.
+TEST_F(CredentialServicesTest, TellsAMachinesServiceThatDoesNotAnswerFromNone) {
+  const std::string token = "PUT http://169.254.169.254/latest/api/token";
+  for (const auto why : {NoAnswer::Why::silent, NoAnswer::Why::broken}) {
+    local_.why = why;
+    EXPECT_EQ(error().kind(), ErrorKind::retry);
+    EXPECT_THAT(error().what(), ::testing::HasSubstr("metadata service: nobody is there"));
+    EXPECT_THAT(error().hint(), ::testing::HasSubstr("--store-credentials"));
+  }
+  for (const long status : {429, 503}) {
+    local_.answers[token] = {.status = status};
+    EXPECT_EQ(error().kind(), ErrorKind::retry) << status;
+  }
+  for (const long status : {403, 404, 405}) {  // another cloud's
+    local_.answers[token] = {.status = status};
+    EXPECT_EQ(error().kind(), ErrorKind::usage) << status;
+  }
+}
+
+TEST_F(CredentialServicesTest, WhatIsNotToBeHadForAMomentIsAskedForAgain) {
+  const Patience patience{.retry_for = std::chrono::seconds(30), .seed = 1};
+  const auto again = [&] { return insist(patience, [&] { return get(); }).access_key; };
+  environment_["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = "/x";
+  local_.answers["GET http://169.254.170.2/x"] = {.status = 200, .body = kJson};
+  local_.fails = 2;
+  EXPECT_EQ(again(), "k");
+  EXPECT_EQ(local_.asked.size(), 3U);
+  command_ = "[ -e " + file().string() + " ] || { touch " + file().string() +
+             "; exit 1; }; echo '" + kJson + "'";
+  EXPECT_EQ(again(), "k");
+}
+
+/// Everybody waits for it, so it has an end.
+TEST_F(CredentialServicesTest, ACommandThatHangsIsEndedAndTold) {
+  command_ = "sleep 1000 & wait";
+  time_ = std::chrono::milliseconds(100);
+  EXPECT_EQ(error().kind(), ErrorKind::retry);
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("did not end within 100 ms, and was ended"));
+  time_ = std::chrono::hours(1);
+  stop_ = [asked = 0]() mutable { return ++asked > 2; };
+  const auto stopped = error_of<StoreError>();
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->trouble(), Trouble::stopped);
+}
+
+TEST_F(CredentialServicesTest, WhoWaitedForAFailureDoesNotWaitForAnother) {
+  command_ = "echo x >>" + file().string() + "; sleep 1000";
+  time_ = std::chrono::seconds(1);
+  CredentialChain chain(settings(), local_, web_, [] { return std::chrono::system_clock::now(); });
+  std::vector<std::thread> threads;
+  std::atomic<int> failures = 0;
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back([&] {
+      try {
+        static_cast<void>(chain.get());
+      } catch (const StoreError&) {
+        ++failures;
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures, 8);
+  EXPECT_LT(std::filesystem::file_size(file()), 2 * 8U) << "not each has started one";
+}
+
+TEST_F(CredentialServicesTest, WhatIsGoodYetIsUsedWhileOthersAreFetched) {
+  const auto begin = std::chrono::system_clock::now();
+  auto now = begin;
+  const auto end = std::chrono::floor<std::chrono::seconds>(begin) + std::chrono::hours(1);
+  const auto more = place_ / "more";
+  command_ =
+      "[ ! -e " + file().string() + " ] || { echo x >" + more.string() + "; sleep 1000; }; " +
+      "echo x >" + file().string() +
+      R"(; echo '{"Version": 1, "AccessKeyId": "k", "SecretAccessKey": "s", "Expiration": ")" +
+      format_iso_time(end) + R"("}')";
+  std::atomic<bool> stop = false;
+  stop_ = [&] { return stop.load(); };
+  CredentialChain chain(settings(), local_, web_, [&] { return now; });
+  EXPECT_EQ(chain.get().access_key, "k");
+  now = end - std::chrono::minutes(1);
+  std::thread renews([&] { EXPECT_EQ(chain.get().access_key, "k"); });
+  while (!std::filesystem::exists(more)) std::this_thread::yield();
+  EXPECT_EQ(chain.get().access_key, "k") << "without waiting";
+  stop = true;
+  renews.join();
+}
+
+TEST_F(CredentialServicesTest, WhoIsToStopAsksNobodyAgain) {
+  environment_["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = "/x";
+  local_.why = NoAnswer::Why::given_up;
+  const auto stopped = error_of<StoreError>();
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->trouble(), Trouble::stopped);
 }
 
 TEST_F(CredentialServicesTest, AsksSts) {
