@@ -13,15 +13,17 @@ using Span = History::Span;
 
 constexpr int kVersion = 1;
 
-std::int64_t seconds_of(SystemTime time) {
+std::int64_t second_of(SystemTime time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
-/// The span that a moment is in. A clock that was set back goes on in the newest one.
+/// The span that a moment is in. A clock that was set back a little goes on in the newest one; what
+/// it told while it was far ahead would keep all that comes.
 Span& span_at(std::deque<Span>& spans, SystemTime now, std::chrono::seconds width,
               std::size_t most) {
-  const auto second = seconds_of(now);
+  const auto second = second_of(now);
   const auto begin = second - second % width.count();
+  while (!spans.empty() && spans.back().begin > second + width.count()) spans.pop_back();
   if (spans.empty() || spans.back().begin < begin) spans.push_back(Span{.begin = begin});
   const auto oldest = spans.back().begin - static_cast<std::int64_t>(most - 1) * width.count();
   while (spans.front().begin < oldest) spans.pop_front();
@@ -63,7 +65,7 @@ void History::add(const Sample& sample, SystemTime now) {
 
 void History::happened(std::string text, bool trouble, SystemTime now) {
   if (text.size() > kLongestText) text.resize(kLongestText);
-  const auto second = seconds_of(now);
+  const auto second = second_of(now);
   const auto known = std::find_if(events_.begin(), events_.end(), [&](const auto& event) {
     return event.text == text && second - event.last < kHour.count();
   });

@@ -77,6 +77,39 @@ TEST(History, SurvivesAsText) {
   EXPECT_EQ(later.hours().back().bytes, 5U);
 }
 
+TEST(History, GoesOnAfterAClockThatWasAheadForAMoment) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart, archived);
+  archived += 1 << 20;
+  history.add({.streaming = true, .archived = archived}, kStart + 24h * 365);
+  const auto goes_on = [&](History later, std::uint64_t before) {
+    later.hole_found(kStart + 1h);
+    stream(later, kStart + 1h, before);
+    ASSERT_EQ(later.hours().size(), 1U) << "what is a year old by that clock was forgotten";
+    EXPECT_EQ(
+        later.hours().back().begin,
+        std::chrono::duration_cast<std::chrono::seconds>((kStart + 1h).time_since_epoch()).count());
+    EXPECT_EQ(later.hours().back().samples, 360U);
+    EXPECT_EQ(later.hours().back().holes, 1U);
+    EXPECT_EQ(later.shorts().size(), 12U);
+  };
+  goes_on(history, archived);
+  // Nor does a kept file stop them.
+  const auto kept = History::parse(history.to_text());
+  ASSERT_TRUE(kept);
+  goes_on(*kept, 0);
+}
+
+TEST(History, GoesOnInTheNewestSpanWhereAClockIsSetBackALittle) {
+  History history;
+  history.add({.streaming = true}, kStart + 1h);
+  history.add({.streaming = true}, kStart + 1h - 1s);
+  ASSERT_EQ(history.hours().size(), 1U);
+  EXPECT_EQ(history.hours()[0].samples, 2U);
+  EXPECT_EQ(history.shorts().size(), 1U);
+}
+
 TEST(History, BeginsAnewWhereTheFileIsNone) {
   for (const char* const text :
        {"", "{", "[]", "{\"version\": 2}",
@@ -91,8 +124,8 @@ TEST(History, StaysInOrderWhenTheClockIsSetBack) {
   History history;
   history.add({.streaming = true, .archived = 1}, kStart + 5h);
   history.add({.streaming = true, .archived = 2}, kStart);
-  ASSERT_EQ(history.hours().size(), 1U);
-  EXPECT_EQ(history.hours()[0].bytes, 2U);
+  ASSERT_EQ(history.hours().size(), 1U) << "what it told while it was ahead is dropped";
+  EXPECT_EQ(history.hours()[0].bytes, 1U);
 }
 
 TEST(Charts, HaveABarForEachFiveMinutesAndSayIt) {
