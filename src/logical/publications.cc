@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "pq/connect_advice.h"
 
@@ -75,15 +76,26 @@ std::optional<std::vector<std::string>> split_publication_names(std::string_view
   }
 }
 
+std::optional<std::string> publication_names_of(const pq::PluginOptions& options) {
+  std::optional<std::string> names;
+  bool given = false;
+  for (const auto& [name, value] : options) {
+    if (name != "publication_names") continue;
+    if (std::exchange(given, true))
+      throw Error(ErrorKind::usage, "publication_names is given twice, and pgoutput takes it once")
+          .hint("Several publications are named in one: publication_names=one,two");
+    names = value;
+  }
+  return names;
+}
+
 // pgoutput looks for them at the first change only (LoadPublications() in pgoutput.c). Where it
 // then leaves out what would be published by one that is not there, that would be confirmed and
 // gone.
 void require_publications(pq::Connection& connection, const pq::PluginOptions& options) {
-  const auto option = std::find_if(options.begin(), options.end(), [](const auto& each) {
-    return each.first == "publication_names";
-  });
-  if (option == options.end() || !option->second) return;
-  const auto names = split_publication_names(*option->second);
+  const auto text = publication_names_of(options);
+  if (!text) return;
+  const auto names = split_publication_names(*text);
   if (!names) return;  // the server tells
   std::vector<std::string> there;
   for (const auto& row : connection.execute("SELECT pubname FROM pg_catalog.pg_publication"))

@@ -16,8 +16,12 @@ namespace weir::logical {
 [[nodiscard]] std::optional<std::vector<std::string>> split_publication_names(
     std::string_view text);
 
+/// What pgoutput's option publication_names says; nullopt: nothing. Throws Error{usage} if it is
+/// given more than once, which the server refuses. Pure.
+[[nodiscard]] std::optional<std::string> publication_names_of(const pq::PluginOptions& options);
+
 /// Throws Error{refused} if publication_names, among pgoutput's options, names one that the
-/// connection's database does not have.
+/// connection's database does not have. As publication_names_of().
 void require_publications(pq::Connection& connection, const pq::PluginOptions& options);
 
 /// What a publication means that was there at the start and is missing (42704) at a change: each is

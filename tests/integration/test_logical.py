@@ -672,6 +672,14 @@ def test_a_publication_that_is_missing_is_told_before_anything_else(servers, pla
         assert not (place / "out").exists()
     assert pgweir("logical", "create", "-S", "s", "-d", conninfo).returncode == 0
     server.sql("INSERT INTO t (v) VALUES ('x')")
+    # Every pgoutput refuses an option that is given twice; neither is the one that counts.
+    with pytest.raises(Exception, match="conflicting or redundant options"):
+        server.sql("SELECT * FROM pg_logical_slot_peek_binary_changes('s', NULL, NULL, "
+                   "'proto_version', '1', 'publication_names', 'p', 'publication_names', 'p')")
+    for first, second in (("nowhere", "p"), ("p", "nowhere"), ("p", "p")):
+        twice = logical(second, "get", "-o", f"publication_names={first}")
+        assert twice.returncode == 2, twice.stderr
+        assert "publication_names is given twice" in twice.stderr
     refused = logical("p,nowhere", "get")
     assert refused.returncode == 4 and 'no such publication: "nowhere"' in refused.stderr
     assert server.sql("SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots")

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/error_of.h"
+
 namespace weir::logical::publications_test {
 namespace {
 
@@ -39,6 +41,17 @@ TEST(PublicationNames, AreCutWhereTheServerCutsThem) {
   EXPECT_EQ(split_publication_names(long_name), Names{std::string(63, 'x')});
   const std::string wide = std::string(62, 'x') + "\xc3\xa4y";
   EXPECT_EQ(split_publication_names(wide), Names{std::string(62, 'x')});
+}
+
+TEST(PublicationNames, AreGivenOnce) {
+  EXPECT_EQ(publication_names_of({}), std::nullopt);
+  EXPECT_EQ(publication_names_of({{"publication_names", std::nullopt}}), std::nullopt);
+  EXPECT_EQ(publication_names_of({{"streaming", "on"}, {"publication_names", "p,q"}}), "p,q");
+  const auto error = test::error_of([] {
+    static_cast<void>(publication_names_of(
+        {{"publication_names", "p"}, {"proto_version", "1"}, {"publication_names", "q"}}));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
 }
 
 }  // namespace
