@@ -32,6 +32,41 @@ std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<cons
   return left;
 }
 
+/// Behind the finished segments of one way, or from its first unfinished one on: what is missing
+/// before each row of unfinished ones but the one that the archive goes on with.
+std::vector<Loss::Range> before_unfinished(const Listing& listing,
+                                           const wal::TimelineHistory& history,
+                                           std::span<const Coverage::Range> finished,
+                                           wal::SegmentSize size) {
+  std::vector<std::uint64_t> unfinished;  // on this way, ascending
+  const auto add = [&](wal::TimelineId timeline) {
+    const auto of = [](const SegmentEntry& entry) { return entry.name.segment.timeline(); };
+    for (auto entry = std::partition_point(listing.segments.begin(), listing.segments.end(),
+                                           [&](const auto& each) { return of(each) < timeline; });
+         entry != listing.segments.end() && of(*entry) == timeline; ++entry) {
+      const auto& name = entry->name;
+      if (!name.partial || !name.segment.fits(size)) continue;
+      const auto segno = name.segment.segno(size);
+      if (!finished.empty() && size.start(segno) < finished.back().end) continue;
+      if (timeline_of_segment(history, segno, size) == timeline) unfinished.push_back(segno);
+    }
+  };
+  for (const auto& ancestor : history.ancestors()) add(ancestor.timeline);
+  add(history.timeline());
+
+  std::vector<Loss::Range> missing;
+  if (unfinished.empty()) return missing;
+  auto next = finished.empty() ? unfinished.front() : size.segno(finished.back().end);
+  for (auto each = unfinished.begin();;) {
+    const wal::SegmentName first(timeline_of_segment(history, next, size), next, size);
+    const auto row_end = end_of_unfinished_row(listing, first, size);
+    each = std::lower_bound(each, unfinished.end(), row_end);
+    if (each == unfinished.end()) return missing;
+    missing.push_back({size.start(next), size.start(*each)});
+    next = *each;
+  }
+}
+
 }  // namespace
 
 std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& listing,
@@ -50,14 +85,39 @@ std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& li
   return found;
 }
 
+std::uint64_t end_of_unfinished_row(const Listing& listing, wal::SegmentName first,
+                                    wal::SegmentSize size,
+                                    const std::function<bool(std::uint64_t segno)>& stops_before) {
+  auto end = first.segno(size) + 1;
+  const auto begin =
+      std::partition_point(listing.segments.begin(), listing.segments.end(),
+                           [&](const SegmentEntry& entry) { return entry.name.segment < first; });
+  bool begun = false;
+  for (const auto& forms : EachSegmentForms(std::span(begin, listing.segments.end()))) {
+    const auto segment = forms.segment();
+    if (segment.timeline() != first.timeline()) break;
+    if (!segment.fits(size)) continue;
+    if (segment == first) {
+      begun = std::any_of(forms.partial.begin(), forms.partial.end(),
+                          [](const SegmentEntry& entry) { return entry.bytes.value() > 0; });
+      continue;
+    }
+    const bool goes_on = begun && segment.segno(size) == end && forms.finished.empty() &&
+                         !(stops_before && stops_before(end));
+    if (!goes_on) break;
+    ++end;
+  }
+  return end;
+}
+
 std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
                              wal::SegmentSize segment_size, std::span<const Loss> recorded) {
   std::vector<Loss> found;
   for (const auto& way : coverage(listing, timelines, segment_size)) {
     const auto history =
         timelines.history(way.timeline).value_or(wal::TimelineHistory(way.timeline));
-    for (std::size_t i = 1; i < way.ranges.size(); ++i)
-      for (const auto& range : unrecorded(way.ranges[i - 1].end, way.ranges[i].begin, recorded)) {
+    const auto add = [&](const Loss::Range& hole, const char* cause) {
+      for (const auto& range : unrecorded(hole.begin, hole.end, recorded)) {
         Loss loss;
         loss.timeline = timeline_of_segment(history, segment_size.segno(range.begin), segment_size);
         loss.next_timeline = timeline_of_segment(
@@ -67,16 +127,55 @@ std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
         loss.segment_size = segment_size;
         loss.recorded = false;
         loss.missing = {range};
-        loss.cause = "found: segments are missing between finished ones";
+        loss.cause = cause;
         // Two ways share their ancestors' holes.
         if (std::none_of(found.begin(), found.end(),
                          [&](const Loss& known) { return known.id() == loss.id(); }))
           found.push_back(std::move(loss));
       }
+    };
+    for (std::size_t i = 1; i < way.ranges.size(); ++i)
+      add({way.ranges[i - 1].end, way.ranges[i].begin},
+          "found: segments are missing between finished ones");
+    for (const auto& hole : before_unfinished(listing, history, way.ranges, segment_size))
+      add(hole, "found: segments are missing before an unfinished one");
   }
+  for (auto& hole : found)
+    if (is_asked_for_at_a_start(hole, listing, segment_size, recorded))
+      hole.cause +=
+          "; a receiver that is started while that one is unfinished asks the server for them";
   std::sort(found.begin(), found.end(),
             [](const Loss& a, const Loss& b) { return a.begin < b.begin; });
   return found;
+}
+
+bool is_asked_for_at_a_start(const Loss& hole, const Listing& listing,
+                             wal::SegmentSize segment_size, std::span<const Loss> recorded) {
+  if (listing.segments.empty()) return false;
+  const auto newest = listing.segments.back().name.segment.timeline();
+  if (hole.kind != Loss::Kind::hole || hole.recorded || hole.timeline != newest) return false;
+  const auto given_up = [&](wal::SegmentName unfinished) {
+    const auto start = unfinished.start(segment_size);
+    return start > hole.begin &&
+           std::any_of(recorded.begin(), recorded.end(), [&](const Loss& loss) {
+             return loss.kind == Loss::Kind::hole && loss.timeline == newest &&
+                    loss.next_timeline == newest && loss.end == start;
+           });
+  };
+  bool begun = false;  // by a segment of its own before the hole
+  const auto begin = std::partition_point(
+      listing.segments.begin(), listing.segments.end(),
+      [&](const SegmentEntry& entry) { return entry.name.segment.timeline() < newest; });
+  for (auto entry = begin; entry != listing.segments.end(); ++entry) {
+    const auto& name = entry->name;
+    if (!name.segment.fits(segment_size)) continue;
+    begun = begun || name.segment.start(segment_size) <= hole.begin;
+    const bool behind = name.segment.start(segment_size) >= hole.begin;
+    if (!behind) continue;
+    if (!name.partial) return false;
+    if (name.method == codec::Method::none && given_up(name.segment)) return false;
+  }
+  return begun;
 }
 
 std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,

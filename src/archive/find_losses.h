@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -19,10 +21,26 @@ namespace weir::archive {
                                                        wal::SegmentSize segment_size,
                                                        std::span<const Loss> recorded);
 
-/// Holes between finished segments, on each way through the archive, that no record (`recorded`,
-/// from read_losses()) tells of: by names alone, by begin. The cause is filled in; whose WAL it is
-/// and when it was found is not.
+/// Holes between finished segments, and before rows of unfinished ones, on each way
+/// through the archive, that no record (`recorded`, from read_losses()) tells of: by names alone,
+/// by begin. The cause is filled in; whose WAL it is and when it was found is not.
 [[nodiscard]] std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
+                                           wal::SegmentSize segment_size,
+                                           std::span<const Loss> recorded);
+
+/// Number of the first segment behind the row of unfinished ones that `first` begins, of which
+/// there is no finished form. A receiver has several of them for a moment, and a crash leaves them:
+/// one that follows another proves nothing. Where `first` is not there, or empty, the row ends with
+/// it: whatever is behind it proves that it was complete once. `stops_before`: the row does not go
+/// on with that segment, although it is there. By names and the sizes of unfinished ones.
+[[nodiscard]] std::uint64_t end_of_unfinished_row(
+    const Listing& listing, wal::SegmentName first, wal::SegmentSize size,
+    const std::function<bool(std::uint64_t segno)>& stops_before = {});
+
+/// True of a hole that find_holes() tells while nothing but unfinished segments of the newest
+/// timeline lies behind it: there find_resume_point() lets a receiver go on at its next start. Such
+/// a hole is not to be recorded: by a record it would be given up.
+[[nodiscard]] bool is_asked_for_at_a_start(const Loss& hole, const Listing& listing,
                                            wal::SegmentSize segment_size,
                                            std::span<const Loss> recorded);
 

@@ -311,9 +311,9 @@ std::string record_text(const Loss& loss) {
             "it; one to the newest timeline does not.";
   json["if_this_file_is_lost"] =
       hole
-          ? "While only an unfinished segment lies behind the hole, the hole is taken for the end "
-            "of the archive: no command tells it, and the next start of a receiver asks for the "
-            "missing WAL again. Later the names of the segments tell it."
+          ? "While only unfinished segments lie behind the hole, the next start of a receiver asks "
+            "for the missing WAL again, and no command tells a hole that begins in one of them and "
+            "ends with the next. Later the names of the segments tell it."
           : "The WAL itself is still there, and nobody is told any more that the cluster lacks it.";
   json["version"] = kVersion;
   json["id"] = loss.id();

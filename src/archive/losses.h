@@ -14,10 +14,10 @@
 namespace weir::archive {
 
 /// WAL that is known to be lost, one way or the other. Names of segments cannot tell it: while only
-/// an unfinished segment lies behind a hole, the hole looks like the end of the archive; a branch
-/// that the cluster's history left behind looks like any other timeline. So each has a small file
-/// of its own, ".pgweir-loss-<id>" (docs/archive.md), which is durable before streaming goes on
-/// behind the loss.
+/// unfinished segments lie behind a hole, it looks like what a crash has left, which the next start
+/// of a receiver asks for again; a branch that the cluster's history left behind looks like any
+/// other timeline. So each has a small file of its own, ".pgweir-loss-<id>" (docs/archive.md),
+/// which is durable before streaming goes on behind the loss.
 struct Loss {
   enum class Kind {
     hole,         ///< WAL that the archive should have and has not

@@ -6,6 +6,10 @@
 #include <array>
 #include <chrono>
 #include <iterator>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "archive/find_losses.h"
 #include "archive/identity.h"
@@ -36,12 +40,16 @@ std::string who() {
                      host.data());
 }
 
-/// Recorded ones, and what the archive tells by itself.
-std::vector<Loss> find_all(io::Directory& directory) {
+struct Found {
+  std::vector<Loss> losses;      ///< recorded ones, and what the archive tells by itself
+  std::set<std::string> open{};  ///< ids of what a receiver asks for at its start
+};
+
+Found find_all(io::Directory& directory) {
   const auto listing = archive::list_archive(directory);
   auto losses = archive::read_losses(directory, listing);
   const auto identity = archive::read_identity(directory, listing);
-  if (!identity) return losses;
+  if (!identity) return {losses};
   const auto size = identity->segment_size;
   const auto timelines = archive::Timelines::read(directory, listing);
   auto found = archive::find_unrecorded_losses(directory, listing, timelines, size, losses);
@@ -49,6 +57,9 @@ std::vector<Loss> find_all(io::Directory& directory) {
       archive::find_wrong_sizes(directory, listing, size, std::chrono::system_clock::now());
   auto holes = archive::find_wrong_size_holes(wrong, listing, timelines, size, losses);
   std::move(holes.begin(), holes.end(), std::back_inserter(found));
+  std::set<std::string> open;
+  for (const auto& loss : found)
+    if (archive::is_asked_for_at_a_start(loss, listing, size, losses)) open.insert(loss.id());
   std::erase_if(losses, [](const Loss& loss) { return !loss.recorded; });
   for (auto& loss : found) {
     loss.system_identifier = identity->system_identifier;
@@ -57,7 +68,7 @@ std::vector<Loss> find_all(io::Directory& directory) {
   }
   std::sort(losses.begin(), losses.end(),
             [](const Loss& a, const Loss& b) { return a.begin < b.begin; });
-  return losses;
+  return {std::move(losses), std::move(open)};
 }
 
 std::string line(const Loss& loss) {
@@ -73,6 +84,12 @@ std::string line(const Loss& loss) {
                         loss.acknowledged->reason);
   return text + "\n";
 }
+
+/// (By a record of it the archive would go on behind it.)
+constexpr auto kBeforeGivingUp =
+    "Start the receiver (again) now, while the segment behind the hole is unfinished: it asks the "
+    "server for this WAL. If the server has it no more, the receiver says so; with --on-gap "
+    "continue it records the hole and goes on behind it. Then acknowledge it.";
 
 std::string list(const std::vector<Loss>& losses) {
   std::string text;
@@ -93,7 +110,8 @@ int ack_command(const Arguments& arguments) {
 
   const auto directory = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*directory);
-  auto losses = find_all(*directory);
+  const auto known = find_all(*directory);
+  const auto& losses = known.losses;
   if (ids.empty() && !all) {
     if (arguments.has(kReason))
       throw Error(ErrorKind::usage, "--reason, and what for?").hint("Name a loss, or add --all.");
@@ -109,11 +127,20 @@ int ack_command(const Arguments& arguments) {
           .with("id", id)
           .hint(losses.empty() ? "Nothing is known to be lost in it."
                                : "Nothing was acknowledged. There is:\n" + list(losses));
+    if (known.open.contains(id))
+      throw Error(ErrorKind::usage, "this WAL is not given up: a receiver asks for it at its start")
+          .with("id", id)
+          .hint(kBeforeGivingUp);
     chosen.push_back(*found);
   }
   if (all)
-    for (const auto& loss : losses)
-      if (!loss.acknowledged) chosen.push_back(loss);
+    for (const auto& loss : losses) {
+      if (loss.acknowledged) continue;
+      if (known.open.contains(loss.id()))
+        print(fmt::format("{}: not acknowledged. {}\n", loss.id(), kBeforeGivingUp));
+      else
+        chosen.push_back(loss);
+    }
   if (chosen.empty()) {
     print("nothing is left to be acknowledged\n");
     return kDone;

@@ -209,12 +209,16 @@ void Inspection::read_losses(const archive::Listing& listing, wal::SegmentSize s
   // What timelines of the past left behind does not change, and to read it takes a moment.
   if (past_timelines_recorded_) {
     facts.found = archive::find_holes(listing, timelines, segment_size, facts.losses);
-    return;
+  } else {
+    past_timelines_read_ = false;
+    facts.found =
+        archive::find_unrecorded_losses(directory_, listing, timelines, segment_size, facts.losses);
+    past_timelines_read_ = true;
   }
-  past_timelines_read_ = false;
-  facts.found =
-      archive::find_unrecorded_losses(directory_, listing, timelines, segment_size, facts.losses);
-  past_timelines_read_ = true;
+  // (What the server has no more is recorded when that is accepted.)
+  std::erase_if(facts.found, [&](const archive::Loss& loss) {
+    return archive::is_asked_for_at_a_start(loss, listing, segment_size, facts.losses);
+  });
 }
 
 }  // namespace weir::receive

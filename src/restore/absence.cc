@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "archive/find_losses.h"
 #include "archive/own_names.h"
 
 namespace weir::restore {
@@ -28,27 +29,14 @@ std::string partial_remark(const SegmentEntry* partial) {
              : fmt::format("; {} is there, but unfinished", partial->name.to_string());
 }
 
-/// Number of the first segment behind the row of unfinished ones that `segment` begins. It is not
-/// in the row if there is no .partial of it: then everything behind it counts.
-std::uint64_t end_of_unfinished_row(wal::SegmentName segment, const archive::Listing& listing,
-                                    wal::SegmentSize size, const std::vector<KnownHole>& holes) {
-  const auto timeline = segment.timeline();
-  auto end = segment.segno(size) + 1;
-  if (find_partial(segment, listing) == nullptr) return end;
-  // Ascending, all forms of one segment beside each other.
-  for (auto entry = listing.segments.begin(); entry != listing.segments.end();) {
-    const auto name = entry->name.segment;
-    bool finished = false;
-    for (; entry != listing.segments.end() && entry->name.segment == name; ++entry)
-      finished = finished || !entry->name.partial;
-    if (name.timeline() != timeline || !name.fits(size) || name.segno(size) != end) continue;
-    const bool behind_hole = std::any_of(holes.begin(), holes.end(), [&](const KnownHole& hole) {
-      return hole.next_timeline == timeline && hole.end == size.start(end);
+/// Without those behind a hole that is on record.
+std::uint64_t end_of_row(wal::SegmentName segment, const archive::Listing& listing,
+                         wal::SegmentSize size, const std::vector<KnownHole>& holes) {
+  return archive::end_of_unfinished_row(listing, segment, size, [&](std::uint64_t segno) {
+    return std::any_of(holes.begin(), holes.end(), [&](const KnownHole& hole) {
+      return hole.next_timeline == segment.timeline() && hole.end == size.start(segno);
     });
-    if (finished || behind_hole) break;
-    ++end;
-  }
-  return end;
+  });
 }
 
 /// What another timeline's history proves. `example`: a segment of it, if there is one behind.
@@ -98,7 +86,7 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
                                       const std::vector<KnownHole>& holes) {
   const auto timeline = segment.timeline();
   const auto segno = segment.segno(size);
-  const auto row_end = end_of_unfinished_row(segment, listing, size, holes);
+  const auto row_end = end_of_row(segment, listing, size, holes);
 
   std::map<wal::TimelineId, const SegmentEntry*> others;  // that may descend from this timeline
   for (const auto other : timelines.known())
@@ -131,7 +119,7 @@ std::vector<SegmentFileName> unfinished_behind(wal::SegmentName segment,
                                                const archive::Listing& listing,
                                                wal::SegmentSize size,
                                                const std::vector<KnownHole>& holes) {
-  const auto end = end_of_unfinished_row(segment, listing, size, holes);
+  const auto end = end_of_row(segment, listing, size, holes);
   std::vector<SegmentFileName> found;
   for (const SegmentEntry& entry : listing.segments) {
     const auto& name = entry.name.segment;

@@ -151,6 +151,47 @@ def test_a_failover_that_an_earlier_version_followed_is_found(servers, receivers
     assert all(after[key] == before[key] for key in ("begin", "end", "commits", "next_timeline"))
 
 
+def test_the_end_of_an_older_timeline_is_missing(servers, receivers, new_archive):
+    """No receiver asks for it again: it goes on with the newest timeline, unfinished as that is."""
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby)
+    reported(standby, primary.write_wal(2))
+    standby.caught_up_with(primary.flushed())
+    primary.stop()
+    standby.promote()
+    standby.sql("SELECT pg_logical_emit_message(true, 'test', 'on the new timeline')")
+    reported(standby, standby.flushed())
+    receiver.stop()
+    assert {timeline for timeline, _ in archive.finished()} == {1}
+    assert 2 in {timeline for timeline, _ in archive.partials()}
+    (_, segno), victim = max(archive.finished().items())
+    content = victim.read_bytes()
+    victim.unlink()
+    identifier = f"hole-1-{wal.lsn_text(segno * primary.segment_size)}".replace("/", "-")
+
+    def missing():
+        return [hole["id"] for hole in
+                json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["holes"]]
+
+    assert missing() == [identifier]
+    receiver = receivers.pgweir(archive, standby)
+    streaming(standby)
+    receiver.wait_log(r"(?im)^.*the archive has a hole")
+    assert [path.name for path in archive.path.glob(".pgweir-loss-*")] == [
+        f".pgweir-loss-{identifier}"]
+    assert missing() == [identifier]
+    done = pgweir("ack", "-D", archive.path, identifier)
+    assert done.returncode == 0, done.stderr
+    receiver.stop()
+    victim.write_bytes(content)
+    receiver = receivers.pgweir(archive, standby)
+    receiver.wait_log(f"the loss {identifier} is closed")
+    assert missing() == []
+    receiver.stop()
+
+
 def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, new_archive):
     empty = new_archive(servers.primary(start=False))
     done = pgweir("ack", "-D", empty.path)

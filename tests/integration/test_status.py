@@ -150,6 +150,49 @@ def test_finds_and_draws_a_hole(servers, receivers, new_archive):
         assert all(sign in row for sign in signs), text
 
 
+def test_finds_a_hole_before_the_open_segment_that_a_restart_of_the_receiver_fills(
+        servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(3))
+    primary.sql("SELECT pg_logical_emit_message(true, 'test', 'in the open one')")
+    position = primary.flushed()
+    reported(primary, position)
+    open_one = position // primary.segment_size
+    wait_for(lambda: (1, open_one - 1) in archive.finished() and (1, open_one) in archive.partials(),
+             "the open segment to be the only unfinished one")
+    assert check(archive.path)[0] == OK
+    archive.finished()[1, open_one - 1].unlink()
+    begin = (open_one - 1) * primary.segment_size
+    identifier = f"hole-1-{wal.lsn_text(begin)}".replace("/", "-")
+
+    number, line = check(archive.path)
+    assert number == CRITICAL and "1 segment missing" in line and "missing=1;" in line, line
+    report, _ = status(archive)
+    assert [(hole["id"], wal.lsn(hole["from"]), wal.lsn(hole["to"])) for hole in report["holes"]] == [
+        (identifier, begin, open_one * primary.segment_size)]
+    text = pgweir("status", "-D", archive.path).stdout
+    assert "a receiver that is started while that one is unfinished asks the server" in text, text
+    # A record of it would be taken for leave to go on behind it.
+    assert identifier in pgweir("ack", "-D", archive.path).stdout
+    refused = pgweir("ack", "-D", archive.path, identifier)
+    assert refused.returncode == 2 and "Start the receiver" in refused.stderr, refused.stderr
+    left = pgweir("ack", "-D", archive.path, "--all")
+    assert left.returncode == 0 and f"{identifier}: not acknowledged" in left.stdout, left.stdout
+    assert not list(archive.path.glob(".pgweir-loss-*"))
+
+    receiver.stop()
+    receiver = receivers.pgweir(archive, primary)
+    reported(primary, primary.write_wal(1))
+    assert check(archive.path)[0] == OK
+    assert status(archive)[0]["holes"] == []
+    receiver.stop()
+    assert not list(archive.path.glob(".pgweir-loss-*"))
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+
+
 def test_follows_a_promotion(servers, receivers, new_archive):
     primary = servers.primary()
     standby = servers.standby(primary)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "archive/resume.h"
 #include "support/archive_builder.h"
 
 namespace weir::archive::find_losses_test {
@@ -112,6 +113,116 @@ TEST(FindLosses, FindsHolesOnEachWayOnce) {
   recorded.end = kSize.start(3);
   record_loss(*failover.archive.disk.open(), recorded);
   EXPECT_EQ(failover.found()[0].begin, kSize.start(3));
+}
+
+TEST(FindLosses, FindsWhatIsMissingBeforeUnfinishedSegments) {
+  const std::string in5 = "1\t0/540000\tx\n";
+  struct Hole {
+    std::string id;
+    std::uint64_t end;
+    bool asked_for;
+    bool operator==(const Hole&) const = default;
+  };
+  struct Case {
+    const char* name;
+    std::vector<std::string> files;  ///< "1:5.partial"; "-": an empty file
+    std::vector<Hole> holes;
+    std::string history{};  ///< of timeline 2
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> recorded{};
+  };
+  const std::string at = "hole-1-0-";
+  const Case cases[] = {
+      {"nothing but a .partial", {"1:4.partial"}, {}},
+      {"the ordinary end", {"1:3", "1:4.partial"}, {}},
+      {"two being received", {"1:3", "1:4.partial", "1:5.partial"}, {}},
+      {"a compressed one", {"1:3", "1:4.gz.partial"}, {}},
+      {"one is missing", {"1:3", "1:5.partial"}, {{at + "400000", 5, true}}},
+      {"two are, in front of a row",
+       {"1:3", "1:6.partial", "1:7.partial"},
+       {{at + "400000", 6, true}}},
+      {"in a row", {"1:3", "1:4.partial", "1:6.partial"}, {{at + "400000", 6, true}}},
+      {"in a row that nothing precedes",
+       {"1:4.partial", "1:6.partial"},
+       {{at + "400000", 6, true}}},
+      {"nothing in its file", {"1:3", "1:4.partial-", "1:5.partial"}, {{at + "400000", 5, true}}},
+      {"at two places",
+       {"1:3", "1:5.partial", "1:7.partial"},
+       {{at + "400000", 5, true}, {at + "500000", 7, true}}},
+      {"beside one between finished ones",
+       {"1:1", "1:3", "1:5.partial"},
+       {{at + "200000", 3, false}, {at + "400000", 5, true}}},
+      {"recorded", {"1:3", "1:5.partial"}, {}, {}, {{4, 5}}},
+      {"recorded, of another row",
+       {"1:3", "1:5.partial", "1:7.partial"},
+       {{at + "500000", 7, true}},
+       {},
+       {{4, 5}}},
+      {"recorded, and streaming goes on behind that",
+       {"1:3", "1:5.partial", "1:7.partial"},
+       {{at + "400000", 5, false}},
+       {},
+       {{5, 7}}},
+      {"a switch", {"1:4", "1:5.partial", "2:5.partial"}, {}, in5},
+      {"before a switch", {"1:3", "2:5.partial"}, {{at + "400000", 5, false}}, in5},
+      {"before a switch, unfinished",
+       {"1:3", "1:4.partial", "2:5.partial"},
+       {{at + "400000", 5, false}},
+       in5},
+      {"before a switch and behind it",
+       {"1:3", "2:5.partial", "2:7.partial"},
+       {{at + "400000", 5, false}, {"hole-2-0-500000", 7, true}},
+       in5},
+      {"behind a switch", {"1:4", "2:5", "2:7.partial"}, {{"hole-2-0-600000", 7, true}}, in5},
+      {"from the switch on", {"1:4", "2:7.partial"}, {{"hole-2-0-500000", 7, false}}, in5},
+      {"of an older timeline that ends",
+       {"1:3", "1:5.partial", "2:9"},
+       {{at + "400000", 5, false}},
+       "rubbish"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    WalBuilder wal(ordinary());
+    wal.grow_to(kSize.start(10));
+    sim::SimDisk disk;
+    for (const auto& file : c.files) {
+      const auto segno = static_cast<std::uint64_t>(file[2] - '0');
+      const bool is_empty = file.back() == '-';
+      const auto name =
+          wal::SegmentName(static_cast<wal::TimelineId>(file[0] - '0'), segno, kSize).to_string() +
+          file.substr(3, file.size() - 3 - (is_empty ? 1 : 0));
+      const auto bytes = wal.bytes(kSize.start(segno), kSize.start(segno + 1));
+      disk.put(name, is_empty ? test::Bytes() : test::Bytes(bytes.begin(), bytes.end()));
+    }
+    if (!c.history.empty()) disk.put("00000002.history", test::as_bytes(c.history));
+    const auto directory = disk.open();
+    if (c.recorded) {
+      Loss loss;
+      loss.timeline = loss.next_timeline = 1;
+      loss.begin = loss.sound_end = loss.counted_to = kSize.start(c.recorded->first);
+      loss.end = kSize.start(c.recorded->second);
+      loss.segment_size = kSize;
+      record_loss(*directory, loss);
+    }
+    const auto listing = list_archive(*directory);
+    const auto recorded = read_losses(*directory, listing);
+    const auto found = find_holes(listing, Timelines::read(*directory, listing), kSize, recorded);
+    std::vector<Hole> holes;
+    for (const auto& loss : found) {
+      const bool asked_for = is_asked_for_at_a_start(loss, listing, kSize, recorded);
+      holes.push_back({loss.id(), kSize.segno(loss.end), asked_for});
+      EXPECT_EQ(loss.cause.find("asks the server") != std::string::npos, asked_for) << loss.cause;
+    }
+    EXPECT_EQ(holes, c.holes);
+    // As a receiver goes on. (A finished segment of timeline 2 is none here by its content.)
+    if (std::any_of(c.files.begin(), c.files.end(),
+                    [](const auto& file) { return file.starts_with("2:") && file.size() == 3; }))
+      continue;
+    const auto resume = find_resume_point(*directory, listing, kSize);
+    ASSERT_TRUE(resume);
+    for (const auto& loss : found)
+      EXPECT_EQ(is_asked_for_at_a_start(loss, listing, kSize, recorded),
+                loss.timeline == resume->timeline && loss.begin >= resume->start);
+  }
 }
 
 TEST(FindLosses, FindsTheEndWhereNoRecordBeginsInTheLastSegment) {

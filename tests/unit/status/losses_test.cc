@@ -63,6 +63,23 @@ TEST(StatusOfLosses, HasWhatIsNoSegmentByItsSizeAsAHole) {
   EXPECT_EQ(report.timelines[0].forms.at(Method::none).count, 7u);
 }
 
+TEST(StatusOfLosses, HasWhatIsMissingBeforeTheUnfinishedSegment) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(5));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3).partial(wal, kSize.start(4) + 300'000);
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  EXPECT_EQ(report.holes[0].id, "hole-1-0-300000");
+  EXPECT_EQ(report.holes[0].to, kSize.start(4));
+  ASSERT_THAT(report.windows, SizeIs(2));
+  EXPECT_EQ(report.windows[0].from, kSize.start(4));
+  EXPECT_EQ(report.windows[1].to, kSize.start(3));
+  EXPECT_EQ(check(report, {}).level, Level::critical);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("missing=1;"));
+  EXPECT_THAT(status_text(report), HasSubstr("a receiver that is started while that one is"));
+}
+
 TEST(StatusOfLosses, PromisesNothingOverWhatAReceiverHasFoundInsideAFile) {
   WalBuilder wal{ordinary()};
   wal.grow_to(kSize.start(9));
