@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "archive/segment_writer.h"
 #include "wal/page.h"
 
 namespace weir::archive {
@@ -19,6 +20,9 @@ std::uint64_t written_bytes(io::Bytes& file, wal::Lsn start, wal::SegmentSize si
   const auto there = std::min(file.size(), size.bytes());
   std::uint64_t low = 0;  // pages below it are written
   auto high = (there + wal::kPageSize - 1) / wal::kPageSize;
+  const auto piece = piece_bytes(size, kLargestBuffered) / wal::kPageSize;
+  while (high - low > piece && is_written(low + piece - 1)) low += piece;
+  high = std::min(high, low + piece);
   while (low < high) {
     const auto middle = low + (high - low) / 2;
     if (is_written(middle))

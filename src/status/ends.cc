@@ -25,6 +25,7 @@ constexpr std::uint64_t kFirstWindow = std::uint64_t{1} << 20;
 struct Scan {
   std::optional<wal::Commit> commit;
   wal::Lsn end;
+  std::uint64_t sound_to = 0;  ///< read up to here, in the segment, without finding fault
 };
 
 class EndsReader {
@@ -40,6 +41,8 @@ class EndsReader {
 
   std::optional<wal::Commit> first(std::span<const SegmentFileName> files);
   Scan last(const SegmentFileName& file);
+  /// False: a recovery does not come to the segment behind it.
+  [[nodiscard]] bool is_whole(const SegmentFileName& file);
 
  private:
   Scan last_of_raw(const SegmentFileName& name);
@@ -73,15 +76,39 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSi
   return chosen;
 }
 
+/// A kill leaves several unfinished segments in a row, and not all that was received of the first.
+/// `files`: the newest first.
+void leave_out_unreachable(std::vector<SegmentFileName>& files, EndsReader& reader,
+                           wal::SegmentSize size, std::span<const wal::Lsn> behind_holes) {
+  for (auto i = files.size(); i-- > 1;) {
+    const auto& file = files[i];
+    const auto& next = files[i - 1];
+    const bool row =
+        file.partial && next.partial && file.segment.segno(size) + 1 == next.segment.segno(size) &&
+        std::find(behind_holes.begin(), behind_holes.end(), next.segment.start(size)) ==
+            behind_holes.end();
+    if (!row || reader.is_whole(file)) continue;
+    files.erase(files.begin(), files.begin() + static_cast<std::ptrdiff_t>(i));
+    return;
+  }
+}
+
 }  // namespace
 
 Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
-               wal::SegmentSize size, const archive::Timelines& timelines, std::uint64_t& budget) {
+               wal::SegmentSize size, const archive::Timelines& timelines, std::uint64_t& budget,
+               std::span<const wal::Lsn> behind_holes) {
   Ends ends;
   if (segments.empty()) return ends;
   EndsReader reader(directory, segments.front().name.segment.timeline(), size, timelines, budget);
   // The end first: it is what counts if the budget does not suffice for both.
-  for (const auto& name : choose(segments.rbegin(), segments.rend(), size)) {
+  auto newest = choose(segments.rbegin(), segments.rend(), size);
+  try {
+    leave_out_unreachable(newest, reader, size, behind_holes);
+  } catch (const Error& error) {
+    ends.moved = ends.moved || archive::is_gone(error);
+  }
+  for (const auto& name : newest) {
     try {
       const auto found = reader.last(name);
       if (!ends.end.valid()) ends.end = found.end;
@@ -177,6 +204,21 @@ Scan EndsReader::last_of_raw(const SegmentFileName& name) {
   return scan;
 }
 
+/// (Behind an xlog switch nothing need be written.)
+bool EndsReader::is_whole(const SegmentFileName& name) {
+  if (name.method != codec::Method::none) return true;
+  const auto file = directory_.open_bytes(name.to_string());
+  if (!file) throw system_error(ENOENT, "the segment file is gone");
+  const auto start = name.segment.start(size_);
+  const auto written = archive::written_bytes(*file, start, size_);
+  if (written == size_.bytes()) return true;
+  const auto from = (written - std::min(kFirstWindow, written)) / wal::kPageSize * wal::kPageSize;
+  if (written == 0 || file->size() < size_.bytes() || budget_ < size_.bytes() - from) return false;
+  const auto sound_to = scan_window(*file, start, from, size_.bytes()).sound_to;
+  budget_ -= sound_to - from;
+  return sound_to == size_.bytes();
+}
+
 Scan EndsReader::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from,
                              std::uint64_t to) {
   Scan scan;
@@ -192,6 +234,7 @@ Scan EndsReader::scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from
     if (count == 0 || check.feed(bytes.first(count))) break;
     from += count;
   }
+  scan.sound_to = from;
   scan.end = check.last_record_end();
   return scan;
 }

@@ -7,6 +7,7 @@
 #include "archive/listing.h"
 #include "archive/timelines.h"
 #include "io/shelf.h"
+#include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wal/transaction_end.h"
 
@@ -16,7 +17,8 @@ namespace weir::status {
 struct Ends {
   std::optional<wal::Commit> first;  ///< of the timeline itself, not of its ancestors
   std::optional<wal::Commit> last;
-  /// End of the last complete record in its newest segment; 0/0 if none was found there.
+  /// End of the last complete record in its newest segment; 0/0 if none was found there. Of
+  /// unfinished segments in a row it is the first that is not whole.
   wal::Lsn end;
   bool moved = false;  ///< a file got another name or form meanwhile: look again
 };
@@ -25,9 +27,10 @@ struct Ends {
 /// of a listing. Raw files are entered in the middle, so only their ends are read; compressed ones
 /// have to be read from their beginning. What is read is taken from `budget` (bytes of WAL); where
 /// that does not suffice, or the files are damaged or cannot be read, the answer stays open: this
-/// is no verification. Throws nothing but what is no Error.
+/// is no verification. `behind_holes`: where the archive goes on behind a hole that is known,
+/// however the segment before that ends. Throws nothing but what is no Error.
 [[nodiscard]] Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
                              wal::SegmentSize size, const archive::Timelines& timelines,
-                             std::uint64_t& budget);
+                             std::uint64_t& budget, std::span<const wal::Lsn> behind_holes = {});
 
 }  // namespace weir::status

@@ -435,6 +435,8 @@ void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Li
                    const archive::Timelines& timelines) {
   if (!report.identity) return;
   auto budget = kBudget;
+  std::vector<wal::Lsn> behind_holes;
+  for (const auto& hole : report.holes) behind_holes.push_back(hole.to);
   // The newest first: it counts most.
   auto end = listing.segments.end();
   while (end != listing.segments.begin()) {
@@ -443,8 +445,8 @@ void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Li
                                             [&](const archive::SegmentEntry& entry) {
                                               return entry.name.segment.timeline() < timeline;
                                             });
-    timeline_of(report, timeline).ends =
-        read_ends(directory, std::span(begin, end), *report.segment_size, timelines, budget);
+    timeline_of(report, timeline).ends = read_ends(
+        directory, std::span(begin, end), *report.segment_size, timelines, budget, behind_holes);
     end = begin;
   }
 }

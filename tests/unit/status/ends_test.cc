@@ -10,6 +10,7 @@ namespace weir::status::ends_test {
 namespace {
 
 using codec::Method;
+using testing::WalBuilder;
 using verify::ArchiveBuilder;
 using verify::kSize;
 using wal::Lsn;
@@ -44,11 +45,12 @@ struct Story {
   }
 };
 
-Ends ends_of(ArchiveBuilder& builder, std::uint64_t& budget) {
+Ends ends_of(ArchiveBuilder& builder, std::uint64_t& budget,
+             std::span<const Lsn> behind_holes = {}) {
   const auto directory = builder.disk.open();
   const auto listing = archive::list_archive(*directory);
   return read_ends(*directory, listing.segments, kSize,
-                   archive::Timelines::read(*directory, listing), budget);
+                   archive::Timelines::read(*directory, listing), budget, behind_holes);
 }
 
 std::uint64_t plenty = std::uint64_t{1} << 40;
@@ -80,6 +82,90 @@ TEST(Ends, AreFoundInAPartialWhateverStandsBehindItsEnd) {
       EXPECT_EQ(ends.last, story.last_before(end));
       EXPECT_EQ(ends.end, end);
     }
+}
+
+/// What a kill leaves of a segment that is written in pieces, by jobs that overlap.
+TEST(Ends, AreBeforeAPieceThatWasNotWritten) {
+  const auto size = *wal::SegmentSize::of(64 << 20);
+  testing::WalBuilder wal({.segment_size = size,
+                           .start = size.start(1),
+                           .switch_every = 0,
+                           .abort_every = 0,
+                           .large_every = 1,
+                           .large_body = 60'000});
+  constexpr std::uint64_t kPiece = std::uint64_t{16} << 20;
+  const auto start = size.start(1);
+  std::optional<wal::Commit> first;
+  for (std::int64_t time = 800'000'000'000'000; wal.end() < start + 41 * (kPiece / 16);
+       time += 1'000'000) {
+    wal.append_random(400'000);
+    test::Bytes body(2 + 8);
+    body[0] = std::byte{255};
+    body[1] = std::byte{8};
+    std::memcpy(body.data() + 2, &time, sizeof(time));
+    const auto record = wal.append(1, 0x00, body);
+    if (!first) first = wal::Commit{record.start, record.end, kTransaction, {time}};
+  }
+  const auto all = wal.bytes(start, start + 40 * (kPiece / 16));
+  struct Case {
+    const char* name;
+    std::uint64_t begin;  ///< of what is missing
+    std::uint64_t end;
+  };
+  for (const auto& c :
+       {Case{"the end of the first piece", kPiece / 4, kPiece}, Case{"a piece", kPiece, 2 * kPiece},
+        Case{"nearly nothing", 2 * kPiece - wal::kPageSize, 2 * kPiece},
+        Case{"all but the last one", 512 * 1024, 2 * kPiece}}) {
+    SCOPED_TRACE(c.name);
+    test::Bytes bytes(all.begin(), all.end());
+    bytes.resize(size.bytes());
+    std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(c.begin),
+              bytes.begin() + static_cast<std::ptrdiff_t>(c.end), std::byte{0});
+    sim::SimDisk disk;
+    disk.put("000000010000000000000001.partial", bytes);
+    const auto directory = disk.open();
+    const auto listing = archive::list_archive(*directory);
+    const auto ends = read_ends(*directory, listing.segments, size, {}, plenty);
+    EXPECT_EQ(ends.end, wal.complete_end(start + c.begin));
+    ASSERT_TRUE(ends.last);
+    EXPECT_LT(ends.last->end, start + c.begin + 1);
+    EXPECT_EQ(ends.first, first);
+  }
+}
+
+/// Several unfinished segments in a row: a recovery passes those that are whole.
+TEST(Ends, AreInTheFirstUnfinishedSegmentThatIsNotWhole) {
+  Story story(5, 40);
+  story.wal.grow_to(kSize.start(7));
+  WalBuilder switched({.switch_every = 0});
+  switched.grow_to(kSize.start(4) + 300'000);
+  switched.append_switch();
+  switched.grow_to(kSize.start(7));
+  struct Case {
+    const char* name;
+    WalBuilder& wal;
+    std::uint64_t written;  ///< of segment 4
+    bool passes;
+  };
+  for (const auto& c :
+       {Case{"whole", story.wal, kSize.bytes(), true},
+        Case{"not to its end", story.wal, kSize.bytes() - wal::kPageSize, false},
+        Case{"ends early", story.wal, 300'000, false}, Case{"nothing in it", story.wal, 0, false},
+        Case{"behind a switch", switched, 400'000, true}}) {
+    SCOPED_TRACE(c.name);
+    ArchiveBuilder builder;
+    builder.segments(c.wal, 1, 4);
+    const auto content = ArchiveBuilder::content(c.wal, 4);
+    test::Bytes bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(c.written));
+    bytes.resize(kSize.bytes());
+    builder.disk.put(ArchiveBuilder::name(c.wal, 4, Method::none, true), bytes);
+    builder.partial(c.wal, c.wal.complete_end(kSize.start(5) + 200'000));
+    const auto end = kSize.start(c.passes ? 5 : 4) + (c.passes ? 200'000 : c.written);
+    EXPECT_EQ(ends_of(builder, plenty).end, c.wal.complete_end(end));
+    const Lsn behind_hole[] = {kSize.start(5)};
+    EXPECT_EQ(ends_of(builder, plenty, behind_hole).end,
+              c.wal.complete_end(kSize.start(5) + 200'000));
+  }
 }
 
 TEST(Ends, GoBackToTheSegmentWithTheLastCommit) {
