@@ -6,6 +6,7 @@
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/segment_writer.h"
 #include "verify/findings.h"
 #include "verify/partial_reader.h"
 
@@ -114,6 +115,16 @@ void ChunkCheck::check_lone_partial(std::size_t node) {
   check_partial(node, std::nullopt, observer.get());
 }
 
+/// Of an unfinished segment: nothing that is finished lies behind it, nor another timeline.
+bool ChunkCheck::is_received_again(std::size_t index) const {
+  const auto& nodes = context_.plan.nodes;
+  const auto& node = nodes[index];
+  return std::none_of(nodes.begin(), nodes.end(), [&](const Node& other) {
+    return other.timeline > node.timeline ||
+           (other.timeline == node.timeline && other.segno > node.segno && other.is_finished());
+  });
+}
+
 /// `verifier` stands at the end of the segment before; nullopt: nothing is known about that.
 void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerifier> verifier,
                                RecordWatch* observer) {
@@ -158,6 +169,19 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
       }
       auto finding = damage_finding(context_, node, name, *damage, reader.first_page());
       finding.what += "; yet WAL was written behind it";
+      const auto& size = context_.cluster.segment_size;
+      const auto goes_on = reader.goes_on_behind_zeros();
+      if (goes_on && size.offset(*goes_on) % archive::kLargestBuffered == 0)
+        finding.what += fmt::format(
+            ", from {} on, and between are zeros: a kill leaves that where a segment is written in "
+            "pieces, and what lies behind a piece that is missing was not acknowledged",
+            *goes_on);
+      if (is_received_again(index))
+        finding.hint =
+            "Start the receiver (again): it receives an unfinished segment from its first byte on, "
+            "and so whatever is missing in this one. If the server does not have that WAL any "
+            "more: " +
+            finding.hint;
       context_.results.add(std::move(finding));
       context_.results.settle(index, {State::damaged, end, name});
       return;

@@ -31,6 +31,7 @@ class ChunkCheck {
   void check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child);
   void check_partial(std::size_t node, std::optional<wal::RecordVerifier> verifier,
                      RecordWatch* observer);
+  [[nodiscard]] bool is_received_again(std::size_t node) const;
   void check_finished_meanwhile(std::size_t node, const wal::RecordVerifier& before,
                                 RecordWatch* observer);
 

@@ -29,7 +29,13 @@ void PartialReader::page() {
     if (damage_) look_behind(bytes, address);
   } else if (const auto header = wal::decode_page_header(bytes);
              header && header->address == address && wal::major_version_of_magic(header->magic)) {
+    if (!written_behind_ && zeros_ > 0 && !others_) goes_on_behind_zeros_ = address;
     written_behind_ = true;
+  } else if (std::all_of(bytes.begin(), bytes.end(),
+                         [](std::byte byte) { return byte == std::byte{0}; })) {
+    ++zeros_;
+  } else {
+    others_ = true;
   }
   at_ += fill_;
   fill_ = 0;

@@ -25,6 +25,10 @@ class PartialReader {
 
   [[nodiscard]] const std::optional<wal::Damage>& damage() const { return damage_; }
   [[nodiscard]] bool written_behind() const { return written_behind_; }
+  /// Where that begins, if there are pages of zeros before it and nothing else.
+  [[nodiscard]] std::optional<wal::Lsn> goes_on_behind_zeros() const {
+    return goes_on_behind_zeros_;
+  }
   [[nodiscard]] std::uint64_t given() const { return at_; }
   [[nodiscard]] const std::optional<wal::PageHeader>& first_page() const { return first_page_; }
 
@@ -40,6 +44,10 @@ class PartialReader {
   std::optional<wal::Damage> damage_;
   std::optional<wal::PageHeader> first_page_;
   bool written_behind_ = false;
+  std::optional<wal::Lsn> goes_on_behind_zeros_;
+  // Pages behind the damage.
+  std::uint64_t zeros_ = 0;
+  bool others_ = false;  ///< neither zeros nor WAL of the place
 };
 
 }  // namespace weir::verify

@@ -679,6 +679,47 @@ TEST(Verify, IsNotMisledByAPartialThatGrowsWhileItIsRead) {
   EXPECT_TRUE(report.sound()) << to_text(report);
 }
 
+/// What a kill leaves while the pieces of a large segment are written: it is told as that, and that
+/// a receiver mends it.
+TEST(Verify, SaysWhatIsToBeDoneWhereAPieceOfTheUnfinishedSegmentIsMissing) {
+  const auto size = *wal::SegmentSize::of(32 << 20);
+  constexpr std::uint64_t kMegabyte = 1 << 20;
+  WalBuilder wal({.segment_size = size, .start = size.start(1), .switch_every = 0});
+  wal.grow_to(size.start(1) + 20 * kMegabyte);
+  const auto all = wal.bytes(size.start(1), size.start(1) + 18 * kMegabyte);
+  struct Case {
+    const char* name;
+    std::uint64_t end;  ///< of the zeros, in MB
+    bool piece;
+  };
+  const std::string partial = "000000010000000000000001.partial";
+  for (const auto& c : {Case{"at a piece's border", 16, true}, Case{"elsewhere", 15, false}}) {
+    SCOPED_TRACE(c.name);
+    ArchiveBuilder archive;
+    test::Bytes bytes(all.begin(), all.end());
+    bytes.resize(size.bytes());
+    const auto at = [&](std::uint64_t megabytes) {
+      return bytes.begin() + static_cast<std::ptrdiff_t>(megabytes * kMegabyte);
+    };
+    std::fill(at(4), at(c.end), std::byte{0});
+    archive.disk.put(partial, bytes);
+    const auto report = archive.verify();
+    ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+    const auto& finding = report.findings[0];
+    EXPECT_EQ(finding.kind, FindingKind::damage);
+    EXPECT_EQ(finding.what.find("was not acknowledged") != std::string::npos, c.piece)
+        << finding.what;
+    EXPECT_TRUE(finding.hint.starts_with("Start the receiver")) << finding.hint;
+    // Behind what it goes on with, a receiver goes nowhere.
+    archive.disk.put("000000020000000000000001.partial", {});
+    const auto older = archive.verify();
+    const auto found = std::find_if(older.findings.begin(), older.findings.end(),
+                                    [&](const auto& each) { return each.file == partial; });
+    ASSERT_NE(found, older.findings.end()) << to_text(older);
+    EXPECT_FALSE(found->hint.starts_with("Start the receiver")) << found->hint;
+  }
+}
+
 TEST(Verify, TakesTheFinishedFileOfAPartialThatWasFinishedMeanwhile) {
   auto wal = make_wal(5);
   wal.grow_to(kSize.start(3));
