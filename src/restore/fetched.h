@@ -25,8 +25,9 @@ struct Fetched {
   wal::Lsn first_record;   ///< that begins in it, 0/0 if none does
   wal::Lsn newest_record;  ///< the last one that begins in it, 0/0 if none does
   bool ends_inside_record = false;
-  std::uint64_t records_end = 0;  ///< offset: what lies behind is of no meaning
-  wal::Lsn previous_record;  ///< what that one says of the one before; 0/0: no question is open
+  /// Offset: what lies behind is of no meaning. 0: nothing was looked into.
+  std::uint64_t records_end = 0;
+  wal::Lsn previous_record;  ///< what the first one says of the one before
   /// The file of the segment before with which the record over the border was found to fit.
   std::optional<archive::SegmentFileName> before;
   std::size_t before_archive = 0;

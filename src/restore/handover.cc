@@ -55,6 +55,7 @@ struct ReplyMessage {
   std::uint64_t segment_size = 0;
   std::uint64_t first_record = 0;
   std::uint64_t previous_record = 0;
+  std::uint64_t records_end = 0;
   std::uint64_t archive = 0;
   std::uint64_t before_archive = 0;
   std::uint64_t silent = 0;
@@ -64,7 +65,7 @@ static_assert(std::is_trivially_copyable_v<QuestionMessage> &&
 
 Build this_build() {
   Build build;
-  constexpr std::string_view kText = PGWEIR_VERSION "/handover 2";
+  constexpr std::string_view kText = PGWEIR_VERSION "/handover 3";
   static_assert(kText.size() < sizeof(build.text));
   std::copy(kText.begin(), kText.end(), build.text.begin());
   return build;
@@ -159,6 +160,7 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
                                .identity = message.identity,
                                .size = *size,
                                .first_record = wal::Lsn(message.first_record),
+                               .records_end = message.records_end,
                                .previous_record = wal::Lsn(message.previous_record),
                                .before = before,
                                .before_archive = message.before_archive,
@@ -222,6 +224,7 @@ void reply_here(const Descriptor& channel, const Fetched& fetched, const io::Fil
                        .segment_size = fetched.size.bytes(),
                        .first_record = fetched.first_record.byte(),
                        .previous_record = fetched.previous_record.byte(),
+                       .records_end = fetched.records_end,
                        .archive = fetched.archive,
                        .before_archive = fetched.before_archive,
                        .silent = fetched.silent};
