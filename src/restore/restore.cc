@@ -410,14 +410,21 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
 
 /// A descendant of which this segment was not archived (yet): recovery may be on its way to it, and
 /// this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what it is
-/// for: a failover may have lost it. Of several the one that left first.
+/// for: a failover may have lost it. Of several the one that left first, if all may be meant.
 std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const Finding& finding) {
   const auto& size = *finding.size;
   const auto timeline = segment.timeline();
+  auto descendants = finding.timelines.descendants(timeline);
+  if (options_.target_is_chosen) {
+    // The server has the target's history and copies those of all lower numbers, siblings among
+    // them (restoreTimeLineHistoryFiles() in timeline.c).
+    std::erase_if(descendants, [&](wal::TimelineId descendant) {
+      return !target_directory_.find(wal::history_name(descendant));
+    });
+    if (!descendants.empty()) descendants = {descendants.back()};
+  }
   std::optional<Left> left;
-  for (const auto descendant : finding.timelines.descendants(timeline)) {
-    if (options_.target_is_chosen && !target_directory_.find(wal::history_name(descendant)))
-      continue;
+  for (const auto descendant : descendants) {
     const auto end = finding.timelines.history(descendant)->end_of(timeline);
     const auto& segments = archives_.listing().segments;
     const bool archived = std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {

@@ -651,6 +651,49 @@ TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt)
   }
 }
 
+/// A server copies the histories of all timelines up to its target's into its pg_wal.
+TEST(RestoreFile, EndsAPartialWhereTheTargetLeftTheTimelineAndNotASibling) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(4) + 100'000);
+  const auto early = parent.fork_point(kSize.start(3) + 300'000);
+  const auto late = parent.fork_point(kSize.start(3) + 500'000);
+  struct Case {
+    const char* name;
+    wal::Lsn left_by_2;
+    wal::Lsn left_by_3;
+    std::vector<wal::TimelineId> server_has;
+    wal::Lsn end;
+  };
+  for (const auto& c :
+       {Case{"the sibling left first", early, late, {2, 3}, late},
+        Case{"the target left first", late, early, {2, 3}, early},
+        Case{"a newer sibling that the server does not know", early, late, {2}, early},
+        Case{"by the target's own sibling, which did not leave this timeline",
+             early,
+             wal::Lsn(),
+             {2, 3},
+             early}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.put(parent, 1);
+    scene.put(parent, 2);
+    scene.archive.put(name_of(1, 3) + ".partial", Scene::segment(parent, 3));
+    for (const auto& [timeline, at] : {std::pair(2u, c.left_by_2), std::pair(3u, c.left_by_3)}) {
+      // (That of another cluster's timeline 3 does not name this one.)
+      const auto line = at.valid() ? fmt::format("1\t{}\treason\n", at) : std::string("# none\n");
+      scene.archive.put(wal::history_name(timeline), test::as_bytes(line));
+      if (std::ranges::find(c.server_has, timeline) != c.server_has.end())
+        scene.target.put(wal::history_name(timeline), test::as_bytes(line));
+    }
+    scene.options.partial = scene.options.target_is_chosen = true;
+    const auto outcome = scene.ask(1, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = copy(parent.bytes(kSize.start(3), c.end));
+    expected.resize(kSize.bytes());
+    EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+  }
+}
+
 TEST(RestoreFile, WhatIsTornBehindThePlaceWhereTheTimelineWasLeftIsNoDamage) {
   WalBuilder parent(plain());
   parent.grow_to(kSize.start(4) + 100'000);
