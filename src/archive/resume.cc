@@ -1,6 +1,7 @@
 #include "archive/resume.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <optional>
 #include <set>
@@ -87,6 +88,7 @@ class Finder {
     point.unfinished_end = size_.start(last_ + 1);
     for (const auto& [segno, open] : unfinished_)
       if (segno >= next) point.open.push_back(examine(segno, open));
+    point.sound_end = sound_end(point);
     return point;
   }
 
@@ -140,7 +142,10 @@ class Finder {
       throw Error(error).hint(kRemedy);
     }
     if (!raw) require_size(entry, bytes);
-    if (!damage) return;
+    if (!damage) {
+      remember(std::move(verifier));
+      return;
+    }
     // An xlog switch that begins in the segment before, and leaves all of this one empty.
     if (!verifier.newest_record_start().valid() &&
         verifier_at(directory_, options, start + size_.bytes()).newest_record_start().valid())
@@ -164,8 +169,13 @@ class Finder {
         .hint(kRemedy);
   }
 
+  /// It has read what is finished, up to its end.
+  void remember(wal::RecordVerifier verifier) {
+    if (verifier.newest_record_start().valid()) before_ = std::move(verifier);
+  }
+
   [[nodiscard]] bool is_sound_from(io::Bytes& raw, wal::Lsn begin,
-                                   const wal::RecordVerifier::Options& options) const {
+                                   const wal::RecordVerifier::Options& options) {
     wal::RecordVerifier verifier(options, begin);
     std::vector<std::byte> buffer(kPiece);
     for (auto at = size_.offset(begin); at < size_.bytes();) {
@@ -173,6 +183,7 @@ class Finder {
       if (count == 0 || verifier.feed(std::span(buffer).first(count))) return false;
       at += count;
     }
+    remember(std::move(verifier));
     return true;
   }
 
@@ -205,6 +216,31 @@ class Finder {
     return open;
   }
 
+  /// A record that crosses a border has its checksum in front of it: so what is finished before
+  /// the unfinished segments counts, too.
+  wal::Lsn sound_end(const ResumePoint& point) {
+    const auto& open = point.open;
+    if (open.empty() || open.front().start != point.start) return point.start;
+    const bool known = before_ && before_->position() == point.start;
+    auto verifier = known ? std::move(*before_)
+                          : verifier_at(directory_, {.segment_size = size_, .timeline = timeline_},
+                                        point.start);
+    for (std::size_t i = 0; i < open.size() && open[i].start == verifier.position(); ++i) {
+      const bool last = i + 1 == open.size() || open[i + 1].start != open[i].start + size_.bytes();
+      const wal::SegmentName segment(timeline_, size_.segno(open[i].start), size_);
+      const auto name = SegmentFileName{segment, codec::Method::none, true}.to_string();
+      const auto file = directory_.open_bytes(name);
+      if (!file) throw system_error(ENOENT, "an unfinished segment has vanished");
+      // Behind a record that begins in the segment there is nothing that examine() has not read.
+      const auto joins = [&] { return last && verifier.last_record_start() >= open[i].start; };
+      read_content(*file, codec::Method::none, directory_.path() + "/" + name,
+                   [&](auto raw) { return !verifier.feed(raw) && !joins(); });
+      if (joins()) return open[i].trusted_end;
+    }
+    // (Of a server newer than this program knows nobody can tell where the WAL ends.)
+    return verifier.unchecked() ? point.start : std::max(point.start, verifier.records_end());
+  }
+
   static constexpr std::string_view kRemedy =
       "A finished segment has to be complete, and this one is not: another program or a disk fault "
       "has cut it. Move the file away, and it is received again if the server still has it; or "
@@ -220,6 +256,7 @@ class Finder {
   std::vector<SegmentEntry> newest_;                               ///< forms of the last of these
   std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
   std::set<std::uint64_t> behind_holes_;              ///< behind a hole that was accepted
+  std::optional<wal::RecordVerifier> before_;         ///< has read the newest finished segment
 };
 
 }  // namespace
@@ -235,6 +272,14 @@ void make_end_durable(io::Directory& directory, const Listing& listing) {
                                    [](const SegmentEntry& entry) { return !entry.name.partial; });
   if (newest != listing.segments.rend()) sync_finished(directory, newest->name.segment);
   directory.sync();
+}
+
+void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
+  const auto file = directory.open_for_reading(name.to_string());
+  // It has been finished, by somebody who synced it first.
+  if (!file) throw system_error(ENOENT, "the segment file is gone");
+  file->sync();
+  file->close();
 }
 
 void sync_finished(io::Directory& directory, wal::SegmentName segment) {
@@ -262,6 +307,15 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
     throw Error(ErrorKind::io, "the newest finished segment has vanished")
         .with("path", directory.path() + "/" + segment.to_string())
         .hint("Another program removed it while the archive was looked at. Start again.");
+}
+
+void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
+                      wal::SegmentSize segment_size) {
+  for (const auto& open : resume.open) {
+    const wal::SegmentName segment(resume.timeline, segment_size.segno(open.start), segment_size);
+    sync_unfinished(directory, SegmentFileName{segment, codec::Method::none, true});
+  }
+  make_end_durable(directory, listing);
 }
 
 }  // namespace weir::archive

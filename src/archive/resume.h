@@ -30,6 +30,10 @@ struct ResumePoint {
   /// Behind the last unfinished segment, in whatever form that is; `start` or less if there is
   /// none.
   wal::Lsn unfinished_end;
+  /// Behind the last record of what the archive holds from `start` on without a break: the records
+  /// in the unfinished segments follow each other, and the last finished one. `start` if there is
+  /// none.
+  wal::Lsn sound_end;
   /// Missing segments of this timeline between finished ones, or before an unfinished one behind a
   /// hole that is recorded (losses.h).
   struct Hole {
@@ -61,7 +65,14 @@ struct ResumePoint {
 /// Error{durability}, and Error{io} if it has vanished in every form.
 void make_end_durable(io::Directory& directory, const Listing& listing);
 
-/// The same for the forms of one finished segment, without the names.
+/// The same, and before that the unfinished segments of `resume`: a process that was killed has
+/// written what it has not synced. What was read of them as sound is durable then. Throws likewise.
+void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
+                      wal::SegmentSize segment_size);
+
+/// The forms of one finished segment, without the names. Throws as make_end_durable().
 void sync_finished(io::Directory& directory, wal::SegmentName segment);
+/// An unfinished one, which was listed. Throws Error{durability}, and Error{io} if it is gone.
+void sync_unfinished(io::Directory& directory, const SegmentFileName& name);
 
 }  // namespace weir::archive

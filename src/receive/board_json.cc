@@ -84,7 +84,7 @@ nlohmann::json hosts_json(const std::vector<HostVerdict>& hosts) {
 void add_stream(nlohmann::json& json, const StreamSnapshot& stream,
                 std::chrono::milliseconds silence) {
   json["timeline"] = stream.timeline;
-  json["write_lsn"] = stream.write.to_string();
+  json["write_lsn"] = stream.written().to_string();
   json["flush_lsn"] = stream.flush.to_string();
   if (stream.confirmed) {
     json["confirm"] = "stored";

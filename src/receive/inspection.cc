@@ -157,7 +157,10 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
       facts.histories.emplace(history.timeline, std::move(*content));
   close_losses(listing);
   find_losses(listing, segment_size, facts);
-  archive::make_end_durable(directory_, listing);
+  if (facts.resume)
+    archive::make_end_durable(directory_, listing, *facts.resume, segment_size);
+  else
+    archive::make_end_durable(directory_, listing);
   return facts;
 }
 

@@ -172,9 +172,19 @@ Step SessionState::stream_from(const StartAt& at) {
   stream.system_identifier = identity_->system_identifier;
   stream.server_end = identity_->flush_position;
   stream.void_losses = losses_.take_refilled(at.timeline, at.lsn);
-  if (archive_->resume && archive_->resume->timeline == at.timeline)
-    for (const auto& open : archive_->resume->open)
+  stream.held_end = at.lsn;
+  if (const auto& resume = archive_->resume; resume && resume->timeline == at.timeline) {
+    for (const auto& open : resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
+    // (Before `resume->start` it is not known what the archive has.)
+    if (at.lsn >= resume->start) {
+      // What was archived of it behind the place where the server has left it does not come again.
+      const auto history = server_history();
+      const auto left = history ? history->end_of(at.timeline) : std::nullopt;
+      stream.held_end =
+          std::max(at.lsn, std::min(resume->sound_end, left.value_or(resume->sound_end)));
+    }
+  }
   stream.slot_position = slot_position(stream);
   return stream;
 }

@@ -76,6 +76,8 @@ struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended
   wal::TimelineId timeline = 0;
   wal::Lsn start;
   std::vector<archive::OpenSegment> open;
+  /// The archive has durable WAL of this timeline from `start` up to there, which comes again.
+  wal::Lsn held_end{};
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
   wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with

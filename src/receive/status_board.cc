@@ -110,7 +110,7 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   content_.ticks.clear();
   if (live_) ++content_.streams;
   if (ended) {
-    content_.archived_bytes += ended->flush - ended->start;
+    content_.archived_bytes += ended->archived_bytes;
     content_.last_stream = ended;
   }
 }
@@ -156,7 +156,7 @@ StatusBoard::View StatusBoard::view() const {
 }
 
 std::uint64_t StatusBoard::View::archived_bytes() const {
-  return content.archived_bytes + (stream ? stream->flush - stream->start : 0);
+  return content.archived_bytes + (stream ? stream->archived_bytes : 0);
 }
 
 std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const {

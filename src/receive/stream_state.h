@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -20,12 +21,17 @@ struct StreamSnapshot {
   wal::TimelineId timeline = 0;
   wal::Lsn start;
   wal::Lsn write;
+  /// Up to where the archive has it durable, by this stream or before (Options::held_end).
   wal::Lsn flush;
+  std::uint64_t archived_bytes = 0;  ///< that this stream has made durable
   /// Up to where the server is told that it is flushed (Confirm::stored); nullopt: up to `flush`.
   std::optional<wal::Lsn> confirmed{};
   wal::Lsn server_end;
   std::int64_t server_clock = 0;  ///< of the last message: microseconds since 2000-01-01 UTC
   Time last_message;
+
+  /// Up to where the archive has it, durable or not.
+  [[nodiscard]] wal::Lsn written() const { return std::max(write, flush); }
 };
 
 /// The engine while WAL streams: told what happened, it says what is due. Pure: no I/O, no clock,
@@ -48,6 +54,10 @@ class StreamState {
     /// back to it (PhysicalConfirmReceivedLocation() in walsender.c takes what comes). Until the
     /// flush position has come there, statuses have 0/0 for it and for the apply position.
     wal::Lsn slot_position{};
+    /// Up to there the archive has durable WAL of this timeline, without a break from the stream's
+    /// start on: an earlier stream has made it so. What comes again has to be the same, so all of
+    /// it stays durable, and is told as such to all but the server.
+    wal::Lsn held_end{};
     std::optional<wal::Lsn> endpos;
     bool endpos_inclusive = false;
     wal::SegmentSize segment_size;
@@ -167,6 +177,8 @@ class StreamState {
   [[nodiscard]] wal::Lsn received() const { return received_; }
   [[nodiscard]] wal::Lsn write() const { return write_; }
   [[nodiscard]] wal::Lsn flush() const { return flush_; }
+  /// Up to where the archive has it durable: `flush`, or what it held before.
+  [[nodiscard]] wal::Lsn durable() const { return std::max(flush_, options_.held_end); }
   [[nodiscard]] wal::Lsn server_end() const { return server_end_; }
   [[nodiscard]] bool catching_up() const {
     return server_end_ - received_ >= options_.catch_up_bytes;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <vector>
 
 #include "archive/find_losses.h"
@@ -44,11 +43,7 @@ void make_durable(io::Directory& archive, const archive::Listing& listing, const
       if (start < end && (finished.empty() || finished.back() != segment))
         finished.push_back(segment);
     } else if (counts == Counts::everything && start >= looked.from) {
-      auto file = archive.open_for_reading(entry.name.to_string());
-      // It has been finished, by somebody who synced it first.
-      if (!file) throw system_error(ENOENT, "the segment file is gone");
-      file->sync();
-      file->close();
+      archive::sync_unfinished(archive, entry.name);
     }
   }
   for (const auto& segment : finished)

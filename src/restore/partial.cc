@@ -31,6 +31,7 @@ class Scanner {
   /// End of the last complete record; 0/0 if there is none.
   [[nodiscard]] wal::Lsn cut() const;
   /// Sound up to the segment's end.
+  [[nodiscard]] bool sound_so_far() const { return !damage_; }
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
   /// What ends it, if WAL is behind that.
   [[nodiscard]] std::optional<Error> damage() const;
@@ -89,8 +90,8 @@ std::optional<Partial> find_partial(Archives& archives, wal::SegmentName segment
 
 namespace {
 
-/// The first `bytes` of the file.
-Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::uint64_t bytes) {
+/// Of the first `settled` bytes nothing changes any more; behind them a receiver may write.
+Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::uint64_t settled) {
   const auto& name = copy.name;
   auto& facts = archives.at(copy.archive);
   const auto segment = name.segment;
@@ -104,13 +105,18 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
                                segment.start(size));
   Scanner scanner(verifier, size, segment.start(size));
   std::optional<Error> broken;
+  std::optional<bool> settled_is_sound;
   try {
-    auto left = bytes;
+    auto left = settled;
     archive::read_segment(facts.directory(), name, size, [&](std::span<const std::byte> wal) {
-      const auto piece = wal.first(std::min<std::uint64_t>(left, wal.size()));
-      scanner.take(piece);
-      left -= piece.size();
-      return left > 0 || bytes == size.bytes();
+      const auto first = wal.first(std::min<std::uint64_t>(left, wal.size()));
+      scanner.take(first);
+      left -= first.size();
+      // (A record that ends behind it is found to be incomplete where it begins.)
+      if (left > 0) return true;
+      if (!settled_is_sound) settled_is_sound = scanner.sound_so_far();
+      scanner.take(wal.subspan(first.size()));
+      return true;
     });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
@@ -119,7 +125,8 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
   Partial scanned{.copy = copy,
                   .cut = scanner.cut(),
                   .complete = scanner.complete(),
-                  .being_written = bytes < size.bytes(),
+                  .being_written = settled < size.bytes() && settled_is_sound.value_or(true) &&
+                                   !scanner.complete(),
                   .damage = scanner.damage(),
                   .damaged_at = scanner.damaged_at(),
                   .seen_to = scanner.seen_to(),
@@ -137,20 +144,30 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
                      const AskReceiver& durable_end) {
   const auto& name = copy.name;
   auto& shelf = archives.shelf(copy.archive);
-  // Asked before each reading: what is durable by then is in the file.
-  const auto settled = [&] {
-    if (name.method != Method::none || !durable_end) return size.bytes();
-    return archive::settled_bytes(name.segment, size, durable_end(shelf.path()));
+  const auto ask = [&]() -> std::optional<archive::DurableEnd> {
+    if (name.method != Method::none || !durable_end) return std::nullopt;
+    return durable_end(shelf.path());
+  };
+  const auto read = [&] {
+    // Asked before: what is durable by then is in the file.
+    auto found = scan(archives, copy, size, archive::settled_bytes(name.segment, size, ask()));
+    if (!found.being_written) return found;
+    // And after: what it wrote meanwhile may have been seen in part.
+    const auto told = ask();
+    found.being_written = told && told->timeline == name.segment.timeline() &&
+                          (!told->write.valid() || found.damaged_at < told->write);
+    if (found.being_written) found.damage = std::nullopt;
+    return found;
   };
   // Written past the page cache, a segment may show old pages before new ones for as long as the
   // write takes.
   constexpr int kSeenThere = 4;
   constexpr int kMostReadings = 100;
-  auto found = scan(archives, copy, size, settled());
+  auto found = read();
   int seen = 1;
   for (int reading = 1; found.damage && seen < kSeenThere && reading < kMostReadings; ++reading) {
     wait_for_writer(shelf, name.to_string());
-    auto again = scan(archives, copy, size, settled());
+    auto again = read();
     seen = again.damage && again.damaged_at == found.damaged_at ? seen + 1 : 1;
     found = std::move(again);
   }

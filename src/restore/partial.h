@@ -19,7 +19,7 @@ struct Partial {
   Copy copy;
   wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
   bool complete = false;        ///< sound up to the segment's end
-  bool being_written = false;   ///< a receiver says that nothing behind `cut` is durable yet
+  bool being_written = false;   ///< a receiver says that it writes at that place, or behind it
   std::optional<Error> damage;  ///< what ends it, if that is not its natural end
   wal::Lsn damaged_at;          ///< then where it was found
   wal::Lsn seen_to;             ///< and the last page behind it that is of this segment
@@ -31,9 +31,11 @@ struct Partial {
 /// The copy of the segment's `.partial` that is sound the farthest; nullopt if there is none. Zeros
 /// behind the last record are its natural end, and so is a compressed stream that breaks off; WAL
 /// behind a place that is not sound is not.
-/// A file that is being written shows its end before its middle to who reads it meanwhile. So it is
-/// read up to what the receiver says is durable; where no receiver can be asked, what looks like
-/// damage is read again until it stays where it is.
+/// A file that is being written shows its end before its middle to who reads it meanwhile. So what
+/// looks like damage is none between what the receiver says is durable and what it says is written;
+/// elsewhere, or where no receiver can be asked, it is read again until it stays where it is.
+/// Nothing that is sound is left out for a receiver's word: it may be about to receive again what
+/// was acknowledged long ago.
 /// Of several archives, one that is not sound to the end of what it holds counts only if it is the
 /// farthest all the same; `others`, if given, gets all that were not chosen.
 /// Throws Error{io}, Error{conflict, damage} for a first page of another cluster or size, and what

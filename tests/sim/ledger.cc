@@ -280,7 +280,7 @@ bool Ledger::anybody_has(const SimDisk& disk, wal::TimelineId timeline, Lsn from
 
 void Ledger::check_found(const SimDisk& disk, wal::TimelineId timeline, Lsn end) {
   const auto begin = kSegment.start_of(end);
-  if (begin == end || anybody_has(disk, timeline, begin, end)) return;
+  if (begin == end || begin < local_floor_ || anybody_has(disk, timeline, begin, end)) return;
   // (What nobody reads may be torn: padding, or a record that begins before the archive does.)
   if (const auto file = find(disk, timeline, begin); file && file->ends_with(".partial")) {
     const auto content = disk.content(*file);
@@ -292,8 +292,8 @@ void Ledger::check_found(const SimDisk& disk, wal::TimelineId timeline, Lsn end)
                                                   : first_wrong(timeline, begin, sound)))
       return;
   }
-  throw Violation{"P10", fmt::format("the archive was served up to {} on timeline {}, and does "
-                                     "not have that any more",
+  throw Violation{"P10", fmt::format("the archive was served, or told to be durable, up to {} on "
+                                     "timeline {}, and does not have that any more",
                                      end, timeline)};
 }
 

@@ -62,8 +62,8 @@ class Ledger {
     const auto told = told_durable_.find(timeline);
     return end > (told == told_durable_.end() ? wal::Lsn() : told->second);
   }
-  /// P10: the archive was found to have the WAL of that timeline up to `end`, and to be durable;
-  /// then the power has failed.
+  /// P10: the archive was found, or said by a receiver, to have the WAL of that timeline up to
+  /// `end`, and to be durable; then the power has failed.
   void check_found(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn end);
   /// P11: Lineage::first_wrong(), but for what was not reported of a record that begins before the
   /// archive does: it may be torn, no checksum says so, and nobody can use it without its front.

@@ -45,8 +45,11 @@ PLANTS = [
   if (PLANTED(report_past_undecided))
     for (auto& each : syncs_) each.done = each.done || each.ticket < ticket;"""),
     ("end_not_made_durable", "receive/inspection.cc",
-     """  archive::make_end_durable(directory_, listing);""",
-     """  if (!PLANTED(end_not_made_durable)) archive::make_end_durable(directory_, listing);"""),
+     """  if (facts.resume)
+    archive::make_end_durable(""",
+     """  if (PLANTED(end_not_made_durable)) return facts;
+  if (facts.resume)
+    archive::make_end_durable("""),
     ("raw_removed_first", "archive/compress.cc",
      """    file->close();
     directory_.sync();

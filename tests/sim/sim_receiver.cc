@@ -102,6 +102,10 @@ void SimReceiver::receive() {
           world_.upstream.on_durable(durable.end);
           world_.ledger.on_durable(durable.timeline, durable.end);
         },
+        [this](const receive::event::StreamRuns& stream) {
+          if (stream.runs) hear_durable(board_.view().stream.value());
+        },
+        [this](const receive::event::Progress& progress) { hear_durable(progress.snapshot); },
         [this](const receive::event::LossRecorded& recorded) {
           const auto& loss = recorded.loss;
           world_.story.tell("recorded {} to {}: {}", loss.id(), loss.end, loss.cause);
@@ -121,6 +125,10 @@ void SimReceiver::receive() {
       throw Violation{"P5", "the lock of a process that is gone is still held"};
     result_ = error;
   }
+}
+
+void SimReceiver::hear_durable(const receive::StreamSnapshot& told) {
+  told_durable_ = archive::DurableEnd{told.timeline, told.flush};
 }
 
 void SimReceiver::tell_of_holes() const {

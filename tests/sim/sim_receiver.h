@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "archive/durable_end.h"
 #include "confirmed_wal.h"
 #include "io/directory.h"
 #include "ledger.h"
@@ -65,6 +66,8 @@ class SimReceiver {
   /// For who sends to a store in it.
   [[nodiscard]] receive::StoreWords& store_word() { return store_word_; }
   [[nodiscard]] const receive::StatusBoard& board() const { return board_; }
+  /// What its status told last, of a stream that had just begun or ran; timeline 0: nothing yet.
+  [[nodiscard]] archive::DurableEnd told_durable() const { return told_durable_; }
 
  private:
   class Stop;
@@ -72,6 +75,7 @@ class SimReceiver {
 
   void receive();
   void trouble(const Error& error) const;
+  void hear_durable(const receive::StreamSnapshot& told);
 
   const receive::Options options_;
   Surroundings& world_;
@@ -87,6 +91,7 @@ class SimReceiver {
   const std::unique_ptr<Stop> stop_;
   std::optional<Error> result_;
   bool has_archive_ = false;
+  archive::DurableEnd told_durable_;
 };
 
 }  // namespace weir::sim

@@ -687,9 +687,11 @@ class Run {
     // A process that ended leaves the page cache behind; the power may fail then, too.
     std::optional<relay::Served> found;
     if (!standbys_.empty() && !in_doubt_ && !copied_ && relays_.one_in(6)) found = serve_alone();
+    const auto told = in_doubt_ || copied_ ? archive::DurableEnd{} : receiver.told_durable();
     if (found || power_lost || random_.one_in(4)) {
       lose_power();
       if (found) ledger_.check_found(disk_, found->timeline(), found->end);
+      if (told.timeline != 0) ledger_.check_found(disk_, told.timeline, told.flush);
     } else {
       ++result_.kills;
       disk_.kill();

@@ -27,7 +27,8 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_receiver_write_lsn_bytes", false,
      "Position up to which WAL was handed to the kernel."},
     {"pgweir_receiver_flush_lsn_bytes", false,
-     "Position up to which WAL is durable in the archive: what is acknowledged."},
+     "Position up to which WAL is durable in the archive; what a reconnect asks for again stays "
+     "so."},
     {"pgweir_receiver_confirmed_lsn_bytes", false,
      "Position that the server was told, where it waits for the store (--confirm stored); 0: "
      "none."},

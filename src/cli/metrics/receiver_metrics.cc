@@ -13,7 +13,7 @@ void add_stream(Collection& to, const receive::StatusBoard::View& view,
                 const ReceiverExtras& extras) {
   if (const auto& last = view.stream ? view.stream : view.content.last_stream) {
     to.add("pgweir_receiver_timeline", last->timeline);
-    to.add_count("pgweir_receiver_write_lsn_bytes", last->write.byte());
+    to.add_count("pgweir_receiver_write_lsn_bytes", last->written().byte());
     to.add_count("pgweir_receiver_flush_lsn_bytes", last->flush.byte());
     if (last->confirmed)
       to.add_count("pgweir_receiver_confirmed_lsn_bytes", last->confirmed->byte());

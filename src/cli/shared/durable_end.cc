@@ -19,7 +19,10 @@ std::optional<archive::DurableEnd> durable_end_of(const std::string& directory) 
     if (!flush.is_string() || !timeline.is_number_unsigned()) return std::nullopt;
     const auto lsn = wal::Lsn::parse(flush.get<std::string>());
     if (!lsn) return std::nullopt;
-    return archive::DurableEnd{timeline.get<wal::TimelineId>(), *lsn};
+    archive::DurableEnd end{timeline.get<wal::TimelineId>(), *lsn};
+    if (const auto& write = json.value("write_lsn", nlohmann::json()); write.is_string())
+      end.write = wal::Lsn::parse(write.get<std::string>()).value_or(wal::Lsn());
+    return end;
   } catch (const Error&) {
     return std::nullopt;
   }

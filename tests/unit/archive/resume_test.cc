@@ -436,6 +436,101 @@ TEST(ResumePoint, TrustsNothingBehindADamagedRecord) {
   EXPECT_LE(point->open[1].trusted_end, kSize.start(4) + 10'000);
 }
 
+/// End of the last record that ends at `limit` or before.
+Lsn last_end(Lsn limit) {
+  Lsn end;
+  for (const auto& record : stream().records())
+    if (record.end <= limit) end = record.end;
+  return end;
+}
+
+TEST(ResumePoint, TellsUpToWhereTheUnfinishedSegmentsHaveRecordsWithoutABreak) {
+  struct Case {
+    const char* what;
+    std::vector<std::pair<std::uint64_t, Bytes>> partials;
+    Lsn end;
+  };
+  Bytes damaged = segment(3);
+  damaged[500'000] ^= std::byte{1};
+  Bytes torn_front = segment(3, 300'000);
+  std::fill_n(torn_front.begin() + 40, 8, std::byte{0xEE});  // of the record that comes over
+  Bytes of_another = segment(5, 10'000);
+  const auto start = kSize.start(3);
+  for (const Case& c :
+       {Case{"nothing", {{3, Bytes(kSize.bytes())}}, start},
+        Case{"some", {{3, segment(3, 300'000)}}, last_end(start + 300'000)},
+        Case{"two", {{3, segment(3)}, {4, segment(4, 10'000)}}, last_end(kSize.start(4) + 10'000)},
+        Case{"the second has nothing",
+             {{3, segment(3)}, {4, Bytes(kSize.bytes())}},
+             last_end(kSize.start(4))},
+        Case{"the first is not whole",
+             {{3, segment(3, 300'000)}, {4, segment(4, 10'000)}},
+             last_end(start + 300'000)},
+        Case{"the first is damaged",
+             {{3, damaged}, {4, segment(4, 10'000)}},
+             last_end(start + 500'000)},
+        Case{"one is missing", {{4, segment(4, 10'000)}}, start},
+        Case{"one is missing between",
+             {{3, segment(3)}, {5, segment(5, 10'000)}},
+             last_end(kSize.start(4))},
+        Case{"the second is another one",
+             {{3, segment(3)}, {4, of_another}},
+             last_end(kSize.start(4))},
+        Case{"what comes over the border is torn", {{3, torn_front}}, start}}) {
+    for (const auto method : {codec::Method::none, codec::Method::zstd}) {
+      SCOPED_TRACE(::testing::Message() << c.what << codec::suffix(method));
+      SimDisk disk;
+      if (method == codec::Method::none)
+        disk.put(name(2), segment(2));
+      else
+        disk.put(name(2, ".zst"), compressed(segment(2), method));
+      for (const auto& [segno, content] : c.partials) disk.put(name(segno, ".partial"), content);
+      const auto point = resume(disk);
+      ASSERT_TRUE(point);
+      EXPECT_EQ(point->start, start);
+      EXPECT_EQ(point->sound_end, std::max(start, c.end));
+    }
+  }
+}
+
+TEST(ResumePoint, TellsNoEndBehindAHole) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  disk.put(name(2, ".partial"), segment(2, 300'000));
+  go_on_with(disk, 4, 2);
+  disk.put(name(4, ".partial"), segment(4, 300'000));
+  const auto point = resume(disk);
+  EXPECT_EQ(point->start, kSize.start(4));
+  EXPECT_EQ(point->sound_end, last_end(kSize.start(4) + 300'000));
+  disk.erase(name(4, ".partial"));
+  EXPECT_EQ(resume(disk)->sound_end, last_end(kSize.start(2) + 300'000));
+}
+
+/// What a process that was killed has written and not synced.
+TEST(MakeEndDurable, KeepsWhatWasReadOfUnfinishedSegments) {
+  for (const bool with_them : {true, false}) {
+    SimDisk disk;
+    disk.put(name(3), segment(3));
+    {
+      const auto directory = disk.open();
+      const auto file = directory->create(name(4, ".partial"));
+      directory->sync();
+      file->write_at(0, segment(4, 300'000));
+    }
+    const auto directory = disk.open();
+    const auto listing = list_archive_names(*directory);
+    const auto point = find_resume_point(*directory, listing, kSize);
+    ASSERT_TRUE(point);
+    EXPECT_EQ(point->sound_end, last_end(kSize.start(4) + 300'000));
+    if (with_them)
+      make_end_durable(*directory, listing, *point, kSize);
+    else
+      make_end_durable(*directory, listing);
+    disk.crash_losing_everything();
+    EXPECT_EQ(resume(disk)->sound_end == point->sound_end, with_them);
+  }
+}
+
 TEST(ResumePoint, RefusesFilesOfTheWrongSize) {
   struct Case {
     const char* what;

@@ -258,6 +258,45 @@ TEST(SessionState, GoesOnWithTheOpenSegmentsOfTheArchive) {
   EXPECT_EQ(stream.open, dialogue.archive.resume->open);
 }
 
+TEST(SessionState, TellsTheStreamWhatTheArchiveHoldsOfIt) {
+  {
+    Dialogue dialogue;
+    dialogue.archive_ends_at(1, seg(6));
+    dialogue.archive.resume->sound_end = seg(7.1);
+    EXPECT_EQ(dialogue.until<step::Stream>().held_end, seg(7.1));
+  }
+  {  // of the timeline before
+    Dialogue dialogue;
+    dialogue.archive_ends_at(1, seg(5));
+    dialogue.archive.resume->open = {{seg(5), seg(5), seg(5.7)}};
+    dialogue.archive.resume->sound_end = seg(5.7);
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = kHistory2;
+    auto stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.timeline, 1u);
+    EXPECT_EQ(stream.held_end, seg(5.5)) << "the server has left it there";
+    dialogue.timeline_ends(2, seg(5.5));
+    stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.timeline, 2u);
+    EXPECT_EQ(stream.start, seg(5));
+    EXPECT_EQ(stream.held_end, seg(5));
+  }
+  {  // before a hole that was accepted
+    Options options;
+    options.on_gap = OnGap::go_on;
+    Dialogue dialogue(options);
+    dialogue.archive_ends_at(1, seg(3));
+    dialogue.archive.resume->open = {{seg(3), seg(3), seg(3.5)}};
+    dialogue.archive.resume->sound_end = seg(3.5);
+    dialogue.oldest_held = seg(5);
+    EXPECT_EQ(dialogue.until<step::Stream>().held_end, seg(3.5));
+    dialogue.stream_fails(kRemoved, "58P01", seg(3));
+    const auto stream = dialogue.until<step::Stream>();
+    EXPECT_EQ(stream.start, seg(5));
+    EXPECT_EQ(stream.held_end, seg(5));
+  }
+}
+
 TEST(SessionState, LooksAtTheArchiveAgainAfterEachStream) {
   Dialogue dialogue;
   dialogue.archive_ends_at(1, seg(6));

@@ -16,6 +16,7 @@ StreamSnapshot at(std::uint64_t start, std::uint64_t flush) {
           .start = wal::Lsn(start),
           .write = wal::Lsn(flush),
           .flush = wal::Lsn(flush),
+          .archived_bytes = flush - start,
           .server_end = wal::Lsn(flush + 10),
           .last_message = std::chrono::steady_clock::now()};
 }

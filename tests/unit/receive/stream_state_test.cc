@@ -55,6 +55,30 @@ class Stream {
   Time now;
 };
 
+TEST(StreamState, TellsWhatTheArchiveHeldBeforeToAllButTheServer) {
+  auto options = Stream::defaults();
+  options.held_end = kStart + 5000;
+  Stream stream(options);
+  const auto told = [&] { return stream.state.snapshot(); };
+  EXPECT_EQ(told().flush, kStart + 5000);
+  EXPECT_EQ(told().written(), kStart + 5000);
+  EXPECT_EQ(told().archived_bytes, 0u);
+  EXPECT_EQ(stream.status()->flush, kStart);
+  EXPECT_EQ(stream.state.flush(), kStart);
+  stream.take(4000);
+  EXPECT_EQ(stream.status()->flush, kStart + 4000);
+  EXPECT_EQ(stream.state.durable(), kStart + 5000);
+  EXPECT_EQ(told().flush, kStart + 5000);
+  EXPECT_EQ(told().archived_bytes, 4000u);
+  stream.receive_and_write(3000);
+  EXPECT_EQ(told().flush, kStart + 5000);
+  EXPECT_EQ(told().written(), kStart + 7000);
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_EQ(stream.state.durable(), kStart + 7000);
+  EXPECT_EQ(told().flush, kStart + 7000);
+  EXPECT_EQ(stream.status()->flush, kStart + 7000);
+}
+
 TEST(StreamState, SaysNothingOfAFlushBeforeTheServersSlot) {
   auto options = Stream::defaults();
   options.slot_position = kStart + 1000;

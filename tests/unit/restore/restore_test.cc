@@ -1040,11 +1040,61 @@ TEST(RestoreFile, ReadsWhatIsBeingWrittenUpToWhatIsDurable) {
       outcome.content.begin() + static_cast<std::ptrdiff_t>(wal.complete_end(end) - kSize.start(3)),
       content.begin()));
   EXPECT_EQ(outcome.content.back(), std::byte{0});
-  // Nothing of the segment is durable yet; or it is not the one being written.
-  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, kSize.start(3)}; };
-  EXPECT_EQ(scene.ask(1, 3).restored, false);
+  // It writes elsewhere; or it is not the segment that is being written.
+  scene.options.durable_end = [&](const std::string&) {
+    return DurableEnd{1, end, kSize.start(3) + 301'000};
+  };
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+  scene.options.durable_end = [&](const std::string&) {
+    return DurableEnd{1, kSize.start(3) + 350'000, kSize.start(3) + 400'000};
+  };
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
   scene.options.durable_end = [&](const std::string&) { return DurableEnd{2, end}; };
   EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+}
+
+/// A stream begins again at the segment's first byte, and a receiver may tell that as its position
+/// though the file holds what was acknowledged before.
+TEST(RestoreFile, RestoresAllThatIsSoundWhileItIsReceivedAgain) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(5));
+  const auto end = wal.complete_end(kSize.start(3) + 400'000);
+  Scene scene;
+  scene.options.partial = true;
+  scene.put(wal, 2);
+  scene.put_partial(wal, end);
+  for (const std::uint64_t again : {0, 100'000, 399'000}) {
+    SCOPED_TRACE(again);
+    const auto at = kSize.start(3) + again;
+    scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, at, at}; };
+    const auto outcome = scene.ask(1, 3);
+    EXPECT_EQ(outcome.restored, true) << outcome.what;
+    EXPECT_NE(scene.log.text.find(fmt::format("WAL up to {}", end)), std::string::npos)
+        << scene.log.text;
+    scene.log.text.clear();
+  }
+  // The one behind it has WAL, too, which the receiver has not come to: this one must be whole.
+  scene.put_partial(wal, wal.complete_end(kSize.start(4) + 100'000));
+  const auto at = kSize.start(3) + 1000;
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, at, at}; };
+  EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::gap);
+  // It writes into both.
+  scene.options.durable_end = [&](const std::string&) {
+    return DurableEnd{1, at, kSize.start(4) + 100'000};
+  };
+  EXPECT_EQ(scene.ask(1, 3).restored, true);
+  // Whole, and not given its final name yet.
+  scene.archive.put(name_of(1, 3) + ".partial", copy(Scene::segment(wal, 3)));
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, at, at}; };
+  EXPECT_EQ(scene.ask(1, 3).content, copy(Scene::segment(wal, 3)));
+  EXPECT_EQ(scene.ask(1, 4).restored, true);
+  // What is durable ends within a record, of which the next page is there, too.
+  const auto inside = kSize.start(4) + 100'000;
+  ASSERT_LT(wal.complete_end(inside) + wal::kPageSize / 4, inside);
+  scene.put_partial(wal, inside);
+  EXPECT_EQ(scene.ask(1, 4).error, ErrorKind::damage);
+  scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, inside, inside}; };
+  EXPECT_EQ(scene.ask(1, 4).restored, true);
 }
 
 TEST(RestoreFile, IsNotMisledByAPartialThatGrowsWhileItIsRead) {
