@@ -82,11 +82,8 @@ class Scheduler::SimThread final : public Threads::Thread {
       scheduler_.current_->joined = task_.get();
       scheduler_.give_way();
     }
-    while (!task_->fiber->done()) {
-      const auto next = scheduler_.next_to_end(task_.get());
-      if (!next) return;
-      scheduler_.resume(next);
-    }
+    // Nobody else is resumed here: an owner of what this task works with would take it away.
+    while (!task_->fiber->done() && !task_->active) scheduler_.resume(task_);
   }
 
  private:
@@ -242,19 +239,15 @@ void Scheduler::wait(Ready* ready, std::optional<Time> until) {
 }
 
 /// First those who hold what others wait for.
-Scheduler::TaskPointer Scheduler::next_to_end(const Task* wanted) const {
-  TaskPointer last;
-  for (const auto& task : tasks_) {
-    if (task->active) continue;
+Scheduler::TaskPointer Scheduler::next_to_end() const {
+  for (const auto& task : tasks_)
     if (task->mutex == nullptr && task->joined == nullptr) return task;
-    if (!last || task.get() == wanted) last = task;
-  }
-  return last;
+  return tasks_.empty() ? nullptr : tasks_.front();
 }
 
 void Scheduler::end() {
   over_ = true;
-  while (const auto next = next_to_end(nullptr)) resume(next);
+  while (const auto next = next_to_end()) resume(next);
 }
 
 }  // namespace weir::sim

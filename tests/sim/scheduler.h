@@ -77,7 +77,7 @@ class Scheduler final : public Threads {
   void give_way();
   void leave_if_over() const;
   void idle(const Tick& tick);
-  [[nodiscard]] TaskPointer next_to_end(const Task* wanted) const;
+  [[nodiscard]] TaskPointer next_to_end() const;
 
   Random& random_;
   Story& story_;
