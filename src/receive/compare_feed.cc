@@ -296,11 +296,12 @@ bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& st
       goes_on = take(data->wal.first(
           std::min<std::uint64_t>(data->wal.size(), target - comparer_->position())));
     } else if (std::holds_alternative<pq::EndOfStream>(event)) {
+      const auto at = comparer_->position();
       if (part.ended) leave_part(part);
       throw Error(ErrorKind::conflict,
                   "the second upstream has left the timeline before the archive did")
           .with("timeline", part.timeline)
-          .with("at", comparer_->position())
+          .with("at", at)
           .hint(
               "After a failover that is so, if the archive has more of the old timeline than the "
               "new primary had: \"pgweir status\" tells of the lost branch.");

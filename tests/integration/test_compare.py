@@ -340,6 +340,40 @@ def test_a_difference_is_told_also_if_the_timeline_ends_within_it(servers, recei
         receiver.stop()
 
 
+class Promoted(WalServer):
+    """Has left timeline 1 at `end`, and sends nothing of the next one."""
+
+    def identify(self):
+        return [self.system_identifier, "2", wal.lsn_text(self.end + self.segment_size), None]
+
+    def stream(self, connection, timeline, position):
+        if timeline == 2:
+            return connection.wait()
+        connection.send_all(position)
+        return 2, self.end
+
+
+def test_what_is_left_of_a_timeline_that_the_second_upstream_has_left_earlier_is_skipped(servers, receivers,
+                                                                                         new_archive):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    archive = new_archive(standby)
+    with Promoted(primary, primary.flushed(), None) as other:
+        receiver = receivers.pgweir(archive, standby, "--compare-with", other.conninfo())
+        streaming(standby)
+        end = primary.write_wal(0.1)
+        standby.caught_up_with(end)
+        reported(standby, end)
+        receiver.wait_log("the second upstream has left the timeline before the archive did")
+        primary.stop()
+        standby.promote()
+        reported(standby, standby.write_wal(0.1))
+        wait_for(lambda: comparison(archive).get("skipped_bytes", 0) >= end - other.end,
+                 "the rest of the timeline to be skipped")
+        wait_for(lambda: (2, 0) < max(other.started), "the next timeline to be asked for")
+        receiver.stop()
+
+
 def test_another_segment_size_is_told_and_archiving_goes_on(servers, receivers, new_archive):
     """A copy after pg_resetwal --wal-segsize has the same identifier."""
     primary = servers.primary()
