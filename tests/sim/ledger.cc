@@ -76,8 +76,8 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   for (const auto& hole : passed_holes_) {
     if (hole.end <= std::max(archive_begin, local_floor_) || !first_timeline()) continue;
     // Up to here; by more than one, where the server removed more and more, and where somebody has
-    // brought a part of it.
-    auto told = std::max(hole.begin, stored_floor_);  // what has come since may have left again
+    // brought a part of it. (What has come since may have left again, its front by a prune.)
+    auto told = std::max({hole.begin, stored_floor_, archive_begin});
     for (bool more = true; more;) {
       more = false;
       const auto covers = [&](Lsn begin, Lsn end) {
