@@ -105,7 +105,7 @@ bool SimStandby::may_be_missing(Lsn from) const {
   if (!slot_made_) return true;
   // (One of which nothing was durable but its name may begin anew, somewhere else.)
   const auto way = ledger_.way();
-  if (!way || from < way->begin) return true;
+  if (!way || from < way->begin || timeline_ < way->first) return true;
   return std::any_of(ledger_.told_holes().begin(), ledger_.told_holes().end(),
                      [&](const auto& hole) { return hole.end > from; });
 }
