@@ -63,22 +63,21 @@ std::optional<Served> look(io::Directory& archive, wal::SegmentSize size, Counts
     if (counts == Counts::finished) return from;
     return archive::sound_end(archive, listing, timeline, from, size);
   };
-  const auto history_or_throw = [&](wal::TimelineId timeline) {
-    const auto history = history_of(archive, timeline);
-    if (history) return *history;
+  const auto history = history_of(archive, resume->timeline);
+  if (!history)
     throw Error(ErrorKind::damage, "a timeline's history file is broken")
-        .with("file", wal::history_name(timeline));
-  };
+        .with("file", wal::history_name(resume->timeline));
   std::vector<LookedAt> looked = {{resume->timeline, resume->start}};
-  Served served{history_or_throw(resume->timeline), end_of(resume->timeline, resume->start)};
+  Served served{*history, end_of(resume->timeline, resume->start)};
   // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
   while (!served.history.ancestors().empty() &&
          served.end <= *served.history.begin_of(served.timeline())) {
     const auto parent = served.history.ancestors().back();
     looked.push_back({parent.timeline, size.start_of(parent.switchpoint)});
     const auto end = end_of(parent.timeline, looked.back().from);
-    // What lies behind the switchpoint is no part of the cluster's history any more.
-    served = {history_or_throw(parent.timeline), std::min(end, parent.switchpoint)};
+    // What lies behind the switchpoint is no part of the cluster's history any more. (A receiver
+    // that came to a timeline by others on which it archived nothing has not their histories.)
+    served = {served.history.of_parent(), std::min(end, parent.switchpoint)};
   }
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "base/error.h"
+
 namespace weir::wal {
 
 namespace {
@@ -73,6 +75,13 @@ std::optional<Lsn> TimelineHistory::begin_of(TimelineId timeline) const {
   }
   if (timeline == timeline_) return begin;
   return std::nullopt;
+}
+
+TimelineHistory TimelineHistory::of_parent() const {
+  PGWEIR_CHECK(!ancestors_.empty());
+  TimelineHistory parent(ancestors_.back().timeline);
+  parent.ancestors_.assign(ancestors_.begin(), ancestors_.end() - 1);
+  return parent;
 }
 
 TimelineId TimelineHistory::timeline_of(Lsn lsn) const {

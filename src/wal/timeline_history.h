@@ -47,6 +47,9 @@ class TimelineHistory {
   /// foreign one.
   [[nodiscard]] std::optional<TimelineId> successor_of(TimelineId timeline) const;
 
+  /// That of the newest ancestor, of which there must be one.
+  [[nodiscard]] TimelineHistory of_parent() const;
+
   bool operator==(const TimelineHistory&) const = default;
 
  private:

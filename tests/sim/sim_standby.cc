@@ -264,8 +264,15 @@ void SimStandby::hear_error(std::string_view body) {
   }
   if (streams && sqlstate == "42704" && slot_made_)
     throw Violation{"P12", fmt::format("the slot of {} is gone", name_)};
-  const bool comes_again = relay::field(error, 'M').find(".partial") != std::string::npos &&
-                           ledger_.may_come_again(announced_timeline_, announced_end_);
+  // A record that ends in an unfinished segment may begin in the one before.
+  const auto named = [&](std::string_view file) {
+    return relay::field(error, 'M').find(file) != std::string::npos;
+  };
+  const auto before = std::max<std::uint64_t>(kSegment.segno(announced_end_), 1) - 1;
+  const bool comes_again =
+      (named(".partial") ||
+       named(wal::SegmentName(announced_timeline_, before, kSegment).to_string())) &&
+      ledger_.may_come_again(announced_timeline_, announced_end_);
   if (streams && sqlstate == "XX001" && !ledger_.damage_was_sent() && !comes_again)
     throw Violation{"P11", "a false alarm downstream: " + relay::field(error, 'H') +
                                relay::field(error, 'M') + " " + relay::field(error, 'D')};

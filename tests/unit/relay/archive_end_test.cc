@@ -108,6 +108,21 @@ TEST_F(ArchiveEndTest, OfAGrandparentIsDurableBesideAnotherBranch) {
   expect_to_outlive_the_power(1, end);
 }
 
+/// The archive has the newest one's history alone.
+TEST_F(ArchiveEndTest, IsBehindNoTimelineOfWhichNothingWasArchived) {
+  const auto fork = wal_.fork_point(segment(5) + 400'000);
+  const auto end = wal_.complete_end(segment(5) + 300'000);
+  auto third = promote(wal_, fork, 3, 6);
+  third.grow_to(segment(6));
+  const auto later = third.fork_point(segment(5) + 900'000);
+  auto fourth = promote(third, later, 4, 7);
+  archive_.segments(wal_, 1, 5)
+      .partial(wal_, end)
+      .history(4, history_line(1, fork) + history_line(3, later))
+      .partial(fourth, segment(5));
+  expect_to_outlive_the_power(1, end);
+}
+
 /// In a copy of a pg_wal the segment in which the timeline was left has its full size and name.
 TEST_F(ArchiveEndTest, InAFinishedSegmentOfAParentIsDurable) {
   const auto fork = wal_.fork_point(segment(4) + 400'000);

@@ -153,6 +153,14 @@ TEST(TimelineHistory, GivesTheSwitchpointToTheNewTimeline) {
   }
 }
 
+TEST(TimelineHistory, HasThatOfItsParentInIt) {
+  const auto history = TimelineHistory::parse(5, "1\t0/100\tx\n3\t0/200\tx\n");
+  ASSERT_TRUE(history);
+  const auto parent = history->of_parent();
+  EXPECT_EQ(parent, TimelineHistory::parse(3, "1\t0/100\tx\n"));
+  EXPECT_EQ(parent.of_parent(), TimelineHistory(1));
+}
+
 TEST(TimelineHistory, OfANewClusterHasNoAncestors) {
   const TimelineHistory history(1);
   EXPECT_TRUE(history.ancestors().empty());
