@@ -127,6 +127,8 @@ class Swift(Store):
             f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\nworkers = 0\nuser = {_user()}\nswift_dir = {etc}\n"
             "[pipeline:main]\npipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth "
             "slo proxy-server\n[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\n"
+            # (Half a second by default, and then 503: a busy machine takes longer.)
+            "conn_timeout = 30\nnode_timeout = 60\nrecoverable_node_timeout = 60\n"
             f"allow_account_management = true\n[filter:cache]\nuse = egg:swift#memcache\n"
             f"memcache_servers = 127.0.0.1:{memcache}\n[filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\n"
             f"[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester = testing .admin\n{filters}")
