@@ -304,7 +304,7 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
     }
   }
   if (!synced)
-    throw Error(ErrorKind::io, "the newest finished segment has vanished")
+    throw Error(ErrorKind::io, "a finished segment has vanished")
         .with("path", directory.path() + "/" + segment.to_string())
         .hint("Another program removed it while the archive was looked at. Start again.");
 }

@@ -30,8 +30,8 @@ class Scanner {
   void take(std::span<const std::byte> wal);
   /// End of the last complete record; 0/0 if there is none.
   [[nodiscard]] wal::Lsn cut() const;
-  /// Sound up to the segment's end.
   [[nodiscard]] bool sound_so_far() const { return !damage_; }
+  /// Sound up to the segment's end.
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
   /// What ends it, if WAL is behind that.
   [[nodiscard]] std::optional<Error> damage() const;
