@@ -11,6 +11,10 @@ namespace weir::archive {
 /// Hidden names of ours. Whatever else begins with a dot belongs to somebody else and stays.
 inline constexpr std::string_view kSpareName = ".pgweir-spare";
 
+/// Empty: a receiver has begun to sync the newest finished segment, and has not seen that succeed
+/// (resume.h). It is for the next process, not for a power loss, so it is never synced itself.
+inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
+
 /// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 

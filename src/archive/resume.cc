@@ -6,13 +6,16 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "archive/border.h"
 #include "archive/content.h"
 #include "archive/forms.h"
+#include "archive/home.h"
 #include "archive/losses.h"
+#include "archive/own_names.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -259,6 +262,23 @@ class Finder {
   std::optional<wal::RecordVerifier> before_;         ///< has read the newest finished segment
 };
 
+bool copy(io::Bytes& from, Draft& to) {
+  std::vector<std::byte> buffer(kPiece);
+  for (std::uint64_t at = 0;;) {
+    const auto count = from.read_at(at, buffer);
+    if (count == 0) return true;
+    to.write(std::span(buffer).first(count));
+    at += count;
+  }
+}
+
+std::optional<wal::SegmentName> newest_finished(const Listing& listing) {
+  const auto newest = std::find_if(listing.segments.rbegin(), listing.segments.rend(),
+                                   [](const SegmentEntry& entry) { return !entry.name.partial; });
+  if (newest == listing.segments.rend()) return std::nullopt;
+  return newest->name.segment;
+}
+
 }  // namespace
 
 std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
@@ -268,10 +288,21 @@ std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing) {
-  const auto newest = std::find_if(listing.segments.rbegin(), listing.segments.rend(),
-                                   [](const SegmentEntry& entry) { return !entry.name.partial; });
-  if (newest != listing.segments.rend()) sync_finished(directory, newest->name.segment);
+  if (const auto newest = newest_finished(listing)) sync_finished(directory, *newest);
   directory.sync();
+}
+
+bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing) {
+  const auto newest = newest_finished(listing);
+  if (!newest || !directory.find(std::string(kSyncMark))) return false;
+  for (const auto& form : finished_names(*newest)) {
+    const auto name = form.to_string();
+    const auto file = directory.open_bytes(name);
+    if (!file) continue;
+    DirectoryHome home(directory);
+    home.publish({.name = name, .replace = true}, [&](Draft& draft) { return copy(*file, draft); });
+  }
+  return true;
 }
 
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
@@ -315,7 +346,11 @@ void make_end_durable(io::Directory& directory, const Listing& listing, const Re
     const wal::SegmentName segment(resume.timeline, segment_size.segno(open.start), segment_size);
     sync_unfinished(directory, SegmentFileName{segment, codec::Method::none, true});
   }
+  const auto newest = newest_finished(listing);
+  const std::string mark(kSyncMark);
+  if (newest && !directory.find(mark)) directory.create(mark)->close();
   make_end_durable(directory, listing);
+  if (newest) directory.remove(mark);
 }
 
 }  // namespace weir::archive

@@ -67,8 +67,18 @@ void make_end_durable(io::Directory& directory, const Listing& listing);
 
 /// The same, and before that the unfinished segments of `resume`: a process that was killed has
 /// written what it has not synced. What was read of them as sound is durable then. Throws likewise.
+/// For the process that has the archive's lock: while the newest finished segment is synced,
+/// kSyncMark is there.
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
                       wal::SegmentSize segment_size);
+
+/// After a failed fsync() the kernel may keep pages that it has not written and count them as
+/// clean, so that the next fsync() succeeds without them. A process that fails there ends (P6), but
+/// the next process would believe its own fsync(). If kSyncMark says that an earlier process did
+/// not see the sync of the newest finished segment succeed, each form of it is written to a new
+/// file, which is synced and renamed over the old one. Returns whether that was so. Called before
+/// anything is concluded from the segment's content. Throws Error{durability, disk_full, io}.
+bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing);
 
 /// The forms of one finished segment, without the names. Throws as make_end_durable().
 void sync_finished(io::Directory& directory, wal::SegmentName segment);

@@ -150,6 +150,10 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
   }
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, system_identifier, segment_size, directory_.path());
+  if (archive::rewrite_unsynced_end(directory_, listing))
+    log_.warning(
+        "an earlier receiver could not see that the newest finished segment was synced: it was "
+        "written again and synced");
   ArchiveFacts facts;
   facts.resume = archive::find_resume_point(directory_, listing, segment_size);
   for (const auto& history : listing.histories)

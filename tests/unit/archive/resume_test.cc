@@ -746,6 +746,39 @@ TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
 }
 
+TEST(EndOfTheArchive, IsWrittenAnewWhereAnEarlierProcessDidNotSeeItSynced) {
+  // The kernel counts the pages of a failed sync as clean, and the next one succeeds without them.
+  for (const auto& [suffix, method] :
+       {std::pair{"", codec::Method::none}, std::pair{".zst", codec::Method::zstd}}) {
+    SCOPED_TRACE(suffix);
+    SimDisk disk;
+    const Bytes content =
+        method == codec::Method::none ? segment(2) : compressed(segment(2), method);
+    disk.open()->create(name(2, suffix))->write_at(0, content);
+    const auto start = [&] {
+      const auto directory = disk.open();
+      const auto listing = list_archive(*directory);
+      const bool rewritten = rewrite_unsynced_end(*directory, listing);
+      make_end_durable(*directory, listing, find_resume_point(*directory, listing, kSize).value(),
+                       kSize);
+      return rewritten;
+    };
+    bool failed = false;
+    disk.set_hook([&](const SimDisk::Call& call) {
+      if (failed || call.operation != SimDisk::Operation::sync) return SimDisk::Effect::proceed();
+      failed = true;
+      return SimDisk::Effect::fail(EIO);
+    });
+    EXPECT_EQ(error_of(start).kind(), ErrorKind::durability);
+    EXPECT_TRUE(start());
+    EXPECT_FALSE(disk.exists(std::string(kSyncMark)));
+    EXPECT_FALSE(start());
+    disk.crash_losing_everything();
+    ASSERT_TRUE(disk.exists(name(2, suffix)));
+    EXPECT_TRUE(disk.holds(name(2, suffix), 0, content));
+  }
+}
+
 TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {
   SimDisk disk;
   const auto directory = disk.open();
