@@ -170,7 +170,7 @@ class Judge::Reading {
       return false;
     }
     if (damage) {
-      if (ends_there(offer, slot.name, verifier)) {
+      if (!was_written_whole(offer, slot.name, *damage) && ends_there(offer, slot.name, verifier)) {
         leave_out(offer, Reason::not_asked_for,
                   fmt::format("it is unfinished: its WAL ends at {}", verifier.last_record_end()));
         return false;
@@ -190,6 +190,47 @@ class Judge::Reading {
       return false;
     }
     return true;
+  }
+
+  /// The damaged record begins in the segment before, and on the page where it ends something was
+  /// written behind it. So it was written to its end: it is damaged, in one of its segments, and
+  /// the WAL does not merely end there.
+  [[nodiscard]] bool was_written_whole(const Offer& offer, wal::SegmentName name,
+                                       const wal::Damage& damage) const {
+    if (damage.at >= name.start(size_)) return false;
+    std::uint64_t at = 0;
+    std::optional<std::uint64_t> end;
+    std::vector<std::byte> header;
+    bool more = false;
+    try {
+      static_cast<void>(archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
+        for (const auto byte : wal) {
+          if (at < wal::kLongHeaderSize) header.push_back(byte);
+          if (at == wal::kLongHeaderSize) end = continuation_end(header);
+          if (end) more = more || (at >= *end && byte != std::byte{0});
+          if (more || (end && at >= *end && (at + 1) % wal::kPageSize == 0)) return false;
+          ++at;
+        }
+        return true;
+      }));
+    } catch (const Error&) {
+      return false;
+    }
+    return more;
+  }
+
+  /// By the header of a segment's first page (xlp_rem_len): the offset behind what the segment has
+  /// of a record from the segment before. nullopt: it says nothing of one.
+  [[nodiscard]] static std::optional<std::uint64_t> continuation_end(
+      std::span<const std::byte> header) {
+    const auto page = wal::decode_page_header(header);
+    if (!page || page->remaining == 0) return std::nullopt;
+    const auto first = wal::kPageSize - wal::kLongHeaderSize;
+    if (page->remaining <= first) return wal::kLongHeaderSize + page->remaining;
+    const auto rest = page->remaining - first;
+    const auto room = wal::kPageSize - wal::kShortHeaderSize;
+    const auto pages = (rest - 1) / room;
+    return wal::kPageSize * (1 + pages) + wal::kShortHeaderSize + (rest - pages * room);
   }
 
   /// What a server still wrote, or a receiver, has sound WAL up to some place, and behind it zeros

@@ -319,6 +319,28 @@ TEST(Import, LeavesOutAllSegmentsOfADamagedRecord) {
   }
 }
 
+TEST(Import, TakesNoDamagedRecordForTheEndOfTheWal) {
+  // It spans from 5 to 6, and behind it an xlog switch leaves 6 nearly empty, as in a segment that
+  // a server still writes: 6 "ends there". Then 5 would come in with the damage.
+  WalBuilder wal(WalBuilder::Options{.switch_every = 0, .abort_every = 0, .large_every = 0});
+  wal.grow_to(Lsn(kSize.start(6).byte() - 2'000));
+  wal.append_random(3'000);
+  wal.append_switch();
+  wal.grow_to(kSize.start(9));
+  for (const auto at : {kSize.start(6).byte() - 100, kSize.start(6).byte() + 100}) {
+    Example example;
+    for (const auto& each : example.archive.disk.names()) example.archive.disk.erase(each);
+    example.archive.segments(wal, 1, 4).segments(wal, 8, 9);
+    example.other.segments(wal, 4, 7);
+    example.other.flip(name(kSize.segno(Lsn(at))), kSize.offset(Lsn(at)), 1);
+    example.other.disk.put("archive_status", {});
+    const auto result = example.run();
+    EXPECT_THAT(names_of(result), ElementsAre(name(4))) << told(result);
+    EXPECT_THAT(result.left_out, SizeIs(2));
+    EXPECT_EQ(result.reason(), Reason::not_sound);
+  }
+}
+
 TEST(Import, LeavesOutWhatNothingReaches) {
   Example example;
   example.offer(5, 7);
