@@ -119,13 +119,16 @@ std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
   return std::move(recorded.losses);
 }
 
-bool record_loss(io::Directory& directory, const Loss& loss) {
+bool record_loss(io::Directory& directory, const Loss& loss, Longer longer) {
   const auto id = loss.id();
   const auto name = loss_record_name(id);
   PGWEIR_CHECK(loss.begin < loss.end);
   if (const auto text = read_text(directory, name)) {
     const auto held = read_record({loss.kind, loss.timeline, loss.begin}, *text);
-    if (!held.complaint && held.end == loss.end && held.next_timeline == loss.next_timeline) {
+    const bool same = held.end == loss.end && held.next_timeline == loss.next_timeline;
+    const bool covers = longer == Longer::kept && loss.kind == Loss::Kind::hole &&
+                        held.end > loss.end && held.segment_size == loss.segment_size;
+    if (!held.complaint && (same || covers)) {
       // The process that wrote it may have been killed before its sync.
       directory.sync();
       return false;

@@ -89,7 +89,12 @@ struct Loss {
 /// the same range is left as it is (false is returned); one that says something else, or cannot be
 /// read, is replaced, and an acknowledgement of what it said does not count for the new one. Needs
 /// no lock: two who see the same loss write the same. Throws Error{disk_full, io, durability}.
-bool record_loss(io::Directory& directory, const Loss& loss);
+///
+/// Only the receiver that goes on behind a hole knows where the hole ends. Others see single
+/// segments: with Longer::kept a readable record of a hole that begins at the same place and ends
+/// later is left as it is (false is returned), since it covers what they saw.
+enum class Longer { replaced, kept };
+bool record_loss(io::Directory& directory, const Loss& loss, Longer longer = Longer::replaced);
 
 /// The same for the acknowledgement; it is a file of its own (".pgweir-loss-<id>.ack"), so that who
 /// acknowledges needs no lock, and a receiver at work and he never write the same file. Replaces an

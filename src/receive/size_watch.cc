@@ -215,7 +215,7 @@ void SizeWatch::Work::show() {
 /// False if it cannot be written now; it is told all the same, and tried again.
 bool SizeWatch::Work::record(Loss& loss) {
   try {
-    const bool is_new = archive::record_loss(*directory_, loss);
+    const bool is_new = archive::record_loss(*directory_, loss, archive::Longer::kept);
     loss.recorded = true;
     if (is_new)
       shared_.with_hooks([&](Hooks& hooks) {

@@ -97,7 +97,7 @@ void Follow::record_lost(const std::set<wal::SegmentName>& lost) {
   }
   try {
     for (const auto& hole : holes) {
-      if (!archive::record_loss(archive_, hole)) continue;
+      if (!archive::record_loss(archive_, hole, archive::Longer::kept)) continue;
       log_.warning("the WAL from {} to {} on timeline {} is lost: it is recorded as {}", hole.begin,
                    hole.end, hole.timeline, hole.id());
       next_look_ = Time{};

@@ -158,6 +158,18 @@ TEST(Losses, AreRecordedAgainWhereARecordWasRenamedAndNotSynced) {
   EXPECT_THAT(read(disk), SizeIs(1));
 }
 
+TEST(Losses, AreNotMadeShorterByWhoeverSeesASegmentOfThemOnly) {
+  // An accepted hole from 3 to 8; then the audit of a store misses segment 3.
+  SimDisk disk;
+  finish(disk, 1, 2);
+  EXPECT_TRUE(record_loss(*disk.open(), hole(3, 8)));
+  EXPECT_FALSE(record_loss(*disk.open(), hole(3, 4), Longer::kept));
+  EXPECT_THAT(read(disk), ElementsAre(with_missing(hole(3, 8))));
+  EXPECT_TRUE(record_loss(*disk.open(), hole(3, 9), Longer::kept)) << "it has grown";
+  EXPECT_TRUE(record_loss(*disk.open(), hole(3, 4))) << "the receiver knows where it ends";
+  EXPECT_THAT(read(disk), ElementsAre(with_missing(hole(3, 4))));
+}
+
 TEST(Losses, LeaveNothingBehindOnAFullDisk) {
   SimDisk disk;
   finish(disk, 1, 2);
