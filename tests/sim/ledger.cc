@@ -30,7 +30,7 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   timeline_ = timeline;
   received_ = start;
   last_.reset();
-  durable_ = start;
+  durable_ = synced_ = start;
   damage_.reset();
   other_wal_.reset();
   // A new archive begins where the server is by then, and each server is somewhere else.
@@ -42,8 +42,20 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
     if (range.begin < range.end) begin = std::min(begin, range.begin);
   if (copied_ && timeline == 1 && start >= *copied_ + kSegmentBytes)
     begin = std::min(begin, *copied_);
-  for (const auto& hole : told_holes_)
+  for (const auto& hole : told_holes_) {
     if (hole.end <= start) begin = std::max(begin, hole.end);
+    if (hole.begin >= start || hole.end <= start) continue;
+    // Somebody has brought a part out of the middle of it, and the stream goes on behind that part:
+    // what is still missing in front of it was told with the rest.
+    auto brought = kSegment.start_of(start);
+    const auto is_there = [&](Lsn segment) {
+      const auto file = find(disk_, timeline, segment);
+      return file && !file->ends_with(".partial");
+    };
+    while (brought > hole.begin && is_there(Lsn(brought.byte() - kSegmentBytes)))
+      brought = Lsn(brought.byte() - kSegmentBytes);
+    if (brought > hole.begin) begin = std::max(begin, brought);
+  }
   ranges.push_back({begin, begin});
   std::erase_if(passed_holes_, [&](const Hole& hole) { return start < hole.end; });
   if (accepted_ && accepted_->end == start) passed_holes_.push_back(*accepted_);
@@ -169,6 +181,7 @@ void Ledger::promise(Lsn flush) {
 
 /// (Nobody is told of a position inside the first header of a segment.)
 void Ledger::on_durable(wal::TimelineId timeline, Lsn end) {
+  if (timeline == timeline_) synced_ = std::max(synced_, end);
   if (!confirms_stored_ || timeline != timeline_) return;
   durable_ = end;
   promise(kSegment.offset(end) < wal::kLongHeaderSize ? kSegment.start_of(end) : end);

@@ -126,6 +126,8 @@ class Ledger {
   }
   /// With `confirms_stored`: of the stream, told or not.
   [[nodiscard]] wal::Lsn durable_of_stream() const { return durable_; }
+  /// What the receiver itself calls durable of the stream, told to a server or not.
+  [[nodiscard]] wal::Lsn synced_of_stream() const { return synced_; }
   [[nodiscard]] bool confirms_stored() const { return confirms_stored_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] bool promised_anything() const { return !!first_timeline(); }
@@ -204,6 +206,7 @@ class Ledger {
   wal::Lsn received_;
   std::optional<wire::StandbyStatus> last_;
   wal::Lsn durable_;                        ///< if `confirms_stored_`
+  wal::Lsn synced_;                         ///< what the receiver itself calls durable
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;

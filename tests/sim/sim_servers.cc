@@ -135,8 +135,9 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
       received_ = end;
       world_.ledger.on_received(end);
       if (arrived.damage) world_.ledger.on_damage(*arrived.damage);
-      // (Before the slot's place, which lies in what was unfinished, nothing is said.)
-      auto said = speaks_ ? said_ : std::max(said_, first_ + 2 * kSegmentBytes);
+      // (Before the slot's place nothing is said. It may lie any number of segments ahead, where
+      // somebody has made the slot anew: what counts then is what the receiver calls durable.)
+      auto said = speaks_ ? said_ : std::max(said_, world_.ledger.synced_of_stream());
       if (world_.confirmed != nullptr) said = world_.ledger.durable_of_stream();
       if (!discarding_ && received_ > said &&
           received_ - said > kUnsyncedLimit + kLargestMessage + kPageHeader)
