@@ -276,6 +276,24 @@ TEST_F(PushTest, RefusesThePlaceOfAnotherCluster) {
   EXPECT_EQ(store_.objects.size(), before);
 }
 
+/// Barman or WAL-G filled it, so there is no pgweir.json: the WAL itself says whose it is.
+TEST_F(PushTest, RefusesThePlaceThatAnotherProgramFilledWithAnotherClustersWal) {
+  WalBuilder other(WalBuilder::Options{.system_identifier = 4711});
+  other.grow_to(wal::Lsn(10 * kSize.bytes()));
+  for (const std::uint64_t segno : {8, 9})
+    store_.place(key(segno, ".zst"),
+                 verify::packed(Method::zstd, ArchiveBuilder::content(other, segno)));
+  const auto error = error_of([&] { static_cast<void>(push()); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("4711"));
+  EXPECT_EQ(store_.objects.size(), 2u) << "nothing was sent, and no pgweir.json was written";
+  // The same cluster's is taken over.
+  store_.objects.clear();
+  store_.place(key(1), ArchiveBuilder::content(wal_, 1));
+  EXPECT_TRUE(push().failures.empty());
+  EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
+}
+
 TEST_F(PushTest, SendsNoDamagedSegment) {
   auto bytes = builder_.disk.content(wal::SegmentName(1, 2, kSize).to_string());
   for (std::size_t at = 8192; at < bytes.size(); at += 997) bytes[at] ^= std::byte{1};
