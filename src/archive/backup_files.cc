@@ -7,6 +7,7 @@
 
 #include "archive/backup_error.h"
 #include "archive/backup_manifest.h"
+#include "archive/backup_whole.h"
 #include "archive/content.h"
 #include "archive/tar_front.h"
 #include "io/small_file.h"
@@ -93,17 +94,6 @@ std::optional<codec::Method> tar_method(std::string_view name) {
 
 bool is_tar_name(std::string_view name) { return tar_method(name).has_value(); }
 
-bool is_tar_cut_off(const std::string& path) {
-  if (tar_method(path) != codec::Method::none) return false;
-  constexpr std::uint64_t kBlock = 512;
-  std::array<std::byte, 2 * kBlock> end{};
-  const auto file = io::open_user_file(path);
-  const auto size = file->size();
-  if (size < end.size() || size % kBlock != 0) return true;
-  return file->read_at(size - end.size(), end) < end.size() ||
-         std::any_of(end.begin(), end.end(), [](std::byte byte) { return byte != std::byte{}; });
-}
-
 bool is_base_tar_name(std::string_view name) {
   return is_tar_name(name) && name.substr(0, name.find('.')) == "base";
 }
@@ -180,8 +170,8 @@ BackupPoint read_backup_point(const std::string& path) {
         .hint(
             "Give a backup_label, a .backup file, a backup_manifest, a base.tar, or a backup's "
             "directory.");
-  const auto point = files ? read_backup(*files) : std::nullopt;
-  if (point) return *point;
+  auto point = files ? judge_backup(*files) : std::nullopt;
+  if (point) return std::move(*point);
   if (files && !files->tar.empty())
     throw no_backup_file(files->tar, "the tar file has no backup_label among its first entries");
   throw Error(ErrorKind::usage, "the directory has neither backup_manifest nor backup_label")

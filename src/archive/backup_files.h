@@ -25,9 +25,6 @@ struct BackupFiles {
 [[nodiscard]] std::optional<codec::Method> tar_method(std::string_view name);
 /// "base.tar", "monday.tar.gz", …
 [[nodiscard]] bool is_tar_name(std::string_view name);
-/// A raw tar file is there, and does not end as one does: with two blocks of zeros (ustar). Of a
-/// compressed one that is not looked at: all of it would have to be read. Throws Error{io}.
-[[nodiscard]] bool is_tar_cut_off(const std::string& path);
 /// The main file of a backup in tar format.
 [[nodiscard]] bool is_base_tar_name(std::string_view name);
 
@@ -39,6 +36,8 @@ struct BackupFiles {
 /// Error{io}, Error{damage}, Error{conflict} if the files contradict each other.
 [[nodiscard]] std::optional<BackupPoint> read_backup(const BackupFiles& files);
 
+/// What judge_backup() (backup_whole.h) says of it.
+///
 /// `path`: a backup_label, a backup history file, a backup_manifest, a tar backup's base.tar, or
 /// the directory of a backup in plain or tar format (of a plain one the system identifier is read
 /// from its global/pg_control, too). Throws Error{usage} if there is no such thing, and as above.

@@ -6,9 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <streambuf>
+#include <utility>
 #include <vector>
 
 #include "archive/backup_error.h"
+#include "base/error.h"
+#include "base/text.h"
 
 namespace weir::archive {
 
@@ -75,6 +78,24 @@ std::optional<json> without_middle(io::Bytes& manifest) {
   auto object = json::parse(front + end.substr(ranges), nullptr, false);
   if (object.is_discarded()) return std::nullopt;
   return object;
+}
+
+/// An entry of "Files". A path that is no UTF-8 is written in hexadecimal digits.
+std::optional<std::pair<std::string, std::uint64_t>> file_of(const json& entry) {
+  const auto size = entry.find("Size");
+  if (size == entry.end() || !size->is_number_unsigned()) return std::nullopt;
+  if (const auto path = entry.find("Path"); path != entry.end() && path->is_string())
+    return std::pair(path->get<std::string>(), size->get<std::uint64_t>());
+  const auto encoded = entry.find("Encoded-Path");
+  if (encoded == entry.end() || !encoded->is_string()) return std::nullopt;
+  const auto digits = encoded->get<std::string>();
+  std::string path;
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
+    const auto byte = parse_number<unsigned>(std::string_view(digits).substr(i, 2), 16);
+    if (!byte) return std::nullopt;
+    path.push_back(static_cast<char>(*byte));
+  }
+  return std::pair(path, size->get<std::uint64_t>());
 }
 
 struct Range {
@@ -151,6 +172,31 @@ BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file) {
   ByteStream bytes(manifest);
   std::istream stream(&bytes);
   return point_of(json::parse(stream, WithoutFiles(), false), file);
+}
+
+void for_each_file(io::Bytes& manifest, const std::string& file,
+                   const std::function<bool(std::string_view path, std::uint64_t size)>& visit) {
+  bool wanted = true;
+  bool in_files = false;
+  bool odd = false;
+  const auto take = [&](int depth, json::parse_event_t event, const json& value) {
+    if (depth == 1 && event == json::parse_event_t::key) in_files = value == "Files";
+    if (!in_files || depth < 2) return true;
+    if (depth == 2 && event == json::parse_event_t::object_end && wanted) {
+      const auto entry = file_of(value);
+      odd = odd || !entry;
+      if (entry) wanted = visit(entry->first, entry->second);
+    }
+    // Within the entry its fields are kept; the entry itself is not.
+    return depth > 2 || event == json::parse_event_t::object_start;
+  };
+  ByteStream bytes(manifest);
+  std::istream stream(&bytes);
+  const auto object = json::parse(stream, take, false);
+  if (wanted && (object.is_discarded() || odd))
+    throw Error(ErrorKind::damage,
+                "the backup_manifest cannot be read: its list of files is damaged")
+        .with("file", file);
 }
 
 }  // namespace weir::archive

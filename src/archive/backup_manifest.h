@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -16,5 +18,10 @@ namespace weir::archive {
 /// in backup/backup_manifest.c puts what is wanted there); another order is read from front to end.
 /// Throws Error{io}, too.
 [[nodiscard]] BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file);
+
+/// Each entry of "Files", in order: its path below the data directory and its size, until `visit`
+/// says false. In little memory, like the above. Throws Error{io, damage}.
+void for_each_file(io::Bytes& manifest, const std::string& file,
+                   const std::function<bool(std::string_view path, std::uint64_t size)>& visit);
 
 }  // namespace weir::archive

@@ -45,6 +45,9 @@ struct BackupPoint {
     bool operator==(const Parent&) const = default;
   };
   std::optional<Parent> parent = std::nullopt;
+  /// Why it cannot be said that all of the backup's files are there (backup_whole.h); nullopt:
+  /// nothing speaks against it, or nobody has looked.
+  std::optional<std::string> missing = std::nullopt;
 };
 
 /// Throws Error{conflict} if the point says something that is not true with this segment size.

@@ -124,6 +124,14 @@ bool TarReader::begin_entry() {
   return type == 'g' || visitor_.on_entry(entry);
 }
 
+std::uint64_t TarReader::skip_content() {
+  if (into_ != Into::visitor && into_ != Into::nothing) return 0;
+  const auto skipped = content_left_ + padding_left_;
+  content_left_ = padding_left_ = 0;
+  seen_ += skipped;
+  return skipped;
+}
+
 void TarReader::take_content(std::span<const std::byte> bytes) {
   content_left_ -= bytes.size();
   if (into_ == Into::nothing) return;

@@ -35,6 +35,10 @@ class TarReader {
   /// The next bytes. False: nothing that follows is wanted, or the end was seen. Throws
   /// Error{damage} if this is no tar file, and what the visitor throws.
   bool feed(std::span<const std::byte> bytes);
+  /// What is left of the content of the file whose entry came last, and of its padding, is not
+  /// fed: the next byte that is fed is the one so far behind. Returns how far that is; 0 where what
+  /// follows is needed.
+  [[nodiscard]] std::uint64_t skip_content();
   /// The block of zeros was seen that stands behind the last entry: the file is not cut off.
   [[nodiscard]] bool ended() const { return ended_; }
   /// Bytes that were taken.

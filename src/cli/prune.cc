@@ -254,6 +254,18 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
   });
 }
 
+/// A backup of which something is missing keeps nothing: what lies before it may be needed.
+archive::BackupPoint whole_backup(const std::string& path) {
+  auto point = archive::read_backup_point(path);
+  if (point.missing)
+    throw Error(ErrorKind::refused, "the backup is not whole: " + *point.missing)
+        .with("backup", path)
+        .hint(
+            "Nothing was removed. Copy the backup again, or name another one; --keep-from SEGMENT "
+            "removes up to a segment without looking at backups.");
+  return point;
+}
+
 int prune_command(const Arguments& arguments) {
   const bool in_store = arguments.has("store");
   const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
@@ -265,10 +277,9 @@ int prune_command(const Arguments& arguments) {
   if (!has_rule(arguments)) {
     require_no_stray_words(arguments);
     if (const auto backup = arguments.get(kKeepFromBackup))
-      options.backups.push_back(archive::read_backup_point(*backup));
+      options.backups.push_back(whole_backup(*backup));
     // Any number of backups may be told of: further ones are plain words.
-    for (const auto& more : arguments.words())
-      options.backups.push_back(archive::read_backup_point(more));
+    for (const auto& more : arguments.words()) options.backups.push_back(whole_backup(more));
   }
 
   const daemon::StopRequest stop;

@@ -80,6 +80,34 @@ std::unique_ptr<Bytes> open_user_file(const std::string& path) {
   return std::make_unique<UserFile>(std::move(file), path);
 }
 
+std::optional<std::uint64_t> file_size(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return std::nullopt;
+    throw system_error(errno, "could not look at file").with("path", path);
+  }
+  if (!S_ISREG(status.st_mode)) return std::nullopt;
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+std::vector<std::string> links_that_lead_nowhere(const std::string& path) {
+  std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(path.c_str()), &::closedir);
+  if (!listing) throw system_error(errno, "could not open directory").with("path", path);
+  std::vector<std::string> dead;
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = ::readdir(listing.get());
+    if (entry == nullptr) break;
+    const auto place = path + "/" + entry->d_name;
+    struct stat status {};
+    if (::lstat(place.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) continue;
+    if (type_of(place) == PathType::nothing) dead.emplace_back(entry->d_name);
+  }
+  if (errno != 0) throw system_error(errno, "could not read directory").with("path", path);
+  std::sort(dead.begin(), dead.end());
+  return dead;
+}
+
 std::string real_path(const std::string& path) {
   const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), &std::free);
   return real ? std::string(real.get()) : path;

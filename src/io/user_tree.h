@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,12 @@ struct UserEntry {
 
 /// Opens a file for reading. Throws Error{io}.
 [[nodiscard]] std::unique_ptr<Bytes> open_user_file(const std::string& path);
+
+/// The size of a file, links followed; nullopt: there is no file. Throws Error{io}.
+[[nodiscard]] std::optional<std::uint64_t> file_size(const std::string& path);
+
+/// Names of a directory's links that lead nowhere. Throws Error{io} if it cannot be read.
+[[nodiscard]] std::vector<std::string> links_that_lead_nowhere(const std::string& path);
 
 /// The path without links, "." and "..": two paths of one place give the same. A path that leads
 /// nowhere is given back as it is.

@@ -181,11 +181,35 @@ WalOfBackup ArchiveWal::first_commit(const Line& line, const Stretch& stretch, w
   });
   const auto read =
       scan(line, stretch, at, observer, [&](wal::Lsn) { return found.time.has_value(); });
+  // A clock that was set back does not make what was committed then older than what lies before.
+  if (found.time)
+    found.time = std::max(*found.time, latest_before(line, stretch, at).value_or(*found.time));
   if (!found.time && read.damage) {
     found.state = WalOfBackup::State::damaged;
     found.what = *read.damage;
   }
   return found;
+}
+
+/// The first commit of segments before that place, each twice as far back as the one before: the
+/// latest of their times. However long the clock was wrong, one of them lies before that.
+std::optional<wal::PgTime> ArchiveWal::latest_before(const Line& line, const Stretch& stretch,
+                                                     wal::Lsn at) {
+  const auto& size = identity_->segment_size;
+  std::optional<wal::PgTime> latest;
+  const auto first = size.segno(stretch.begin);
+  for (std::uint64_t back = 1; size.segno(at) >= first + back; back *= 2) {
+    std::optional<wal::PgTime> time;
+    wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
+      if (!end.aborted) time = end.commit.time;
+      return !time;
+    });
+    const auto from = size.start(size.segno(at) - back);
+    static_cast<void>(scan(line, {stretch.begin, at}, from, observer,
+                           [&](wal::Lsn) { return time.has_value(); }));
+    if (time && (!latest || *time > *latest)) latest = time;
+  }
+  return latest;
 }
 
 NewestCommit ArchiveWal::newest_commit(const Line& line, const Stretch& stretch) {
@@ -199,12 +223,16 @@ NewestCommit ArchiveWal::newest_commit(const Line& line, const Stretch& stretch)
   for (std::uint64_t back = 1;; back *= 2) {
     const auto from = last - std::min(back, last - first);
     wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
-      if (!end.aborted) newest.time = end.commit.time;
+      if (!end.aborted && (!newest.time || end.commit.time > *newest.time))
+        newest.time = end.commit.time;
       return true;
     });
     const auto read =
         scan(line, stretch, size.start(from), observer, [](wal::Lsn) { return false; });
     newest.unsure = read.damage.has_value();
+    if (newest.time)
+      newest.time = std::max(*newest.time,
+                             latest_before(line, stretch, size.start(last)).value_or(*newest.time));
     if (newest.time || newest.unsure || from == first) return newest;
   }
 }
@@ -253,7 +281,11 @@ WalOfBackup ArchiveWal::find_end(const FoundBackup& backup, const Line& line,
   const auto& point = *backup.point;
   constexpr auto kNotEnded = "it is not finished: the archive has no record of its end";
   if (point.from_standby) {
-    if (!backup.vouched && !backup.plain) return {.state = State::not_ended, .what = kNotEnded};
+    if (!backup.vouched)
+      return {.state = State::not_ended,
+              .what =
+                  "where it becomes consistent is not known: it has no backup_manifest, and no "
+                  "global/pg_control with a minimum recovery ending location"};
     return {.time = point.began, .guessed = true};
   }
   EndWatch watch(point.start);

@@ -35,6 +35,7 @@ class ArchiveWal final : public WalFacts {
   WalOfBackup find_end(const FoundBackup& backup, const Line& line, const Stretch& stretch);
   Scan scan(const Line& line, const Stretch& stretch, wal::Lsn from, wal::RecordObserver& observer,
             const std::function<bool(wal::Lsn)>& enough);
+  std::optional<wal::PgTime> latest_before(const Line& line, const Stretch& stretch, wal::Lsn at);
   WalOfBackup first_commit(const Line& line, const Stretch& stretch, wal::Lsn at);
 
   io::Shelf& archive_;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "archive/backup_files.h"
+#include "archive/backup_whole.h"
 #include "base/error.h"
 #include "io/user_tree.h"
 
@@ -18,7 +19,7 @@ constexpr int kDeepest = 8;
 
 class Finder {
  public:
-  explicit Finder(const Places& places) {
+  explicit Finder(const Places& places) : whole_(places.whole) {
     for (const auto& path : places.ignored) seen_.insert(io::real_path(path));
     for (const auto& path : places.named) add_named(path);
     for (const auto& path : places.searched) search_place(path);
@@ -33,6 +34,10 @@ class Finder {
     if (!is_new(path)) return;
     FoundBackup backup{.path = path, .vouched = true};
     backup.point = archive::read_backup_point(path);
+    if (backup.point->missing) {
+      backup.state = State::unfinished;
+      backup.problem = *backup.point->missing;
+    }
     found.push_back(std::move(backup));
   }
 
@@ -129,34 +134,23 @@ class Finder {
     found.push_back(std::move(backup));
   }
 
-  static void judge(FoundBackup& backup, const std::optional<archive::BackupFiles>& files) {
-    if (files) backup.point = archive::read_backup(*files);
+  void judge(FoundBackup& backup, const std::optional<archive::BackupFiles>& files) const {
+    if (files) backup.point = whole_ ? archive::judge_backup(*files) : archive::read_backup(*files);
     backup.vouched = files && backup.point && backup.point->end.has_value();
-    backup.plain = files && files->control;
-    const bool cut_off = files && !files->tar.empty() && archive::is_tar_cut_off(files->tar);
-    if (backup.vouched && !files->manifest_unfinished && !cut_off) return;
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).
     if (!backup.point)
       backup.problem = "it has no backup_label yet, or has lost it";
     else if (files->manifest_unfinished)
       backup.problem = "its backup_manifest is not written to its end";
-    else if (cut_off)
-      backup.problem = "its tar file is not written to its end, or was cut off";
-    else if (!files->control && files->tar.empty() && has_data(backup.path))
-      backup.problem = "it has neither backup_manifest nor global/pg_control yet";
+    else if (backup.point->missing)
+      backup.problem = *backup.point->missing;
     else
       return;
     backup.state = State::unfinished;
   }
 
-  /// Of a directory with the label alone the data is elsewhere.
-  static bool has_data(const std::string& path) {
-    return io::type_of(path + "/PG_VERSION") != io::PathType::nothing ||
-           io::type_of(path + "/base") != io::PathType::nothing ||
-           io::type_of(path + "/global") != io::PathType::nothing;
-  }
-
+  const bool whole_;
   std::set<std::string> seen_;  ///< real paths
 };
 

@@ -22,7 +22,6 @@ struct FoundBackup {
   /// It has a manifest, which is written last, or somebody names it as a backup. Else the WAL has
   /// to tell that it came to its end.
   bool vouched = false;
-  bool plain = false;     ///< it has global/pg_control, which is copied last
   std::string problem{};  ///< of one that is not finished: why
 };
 
@@ -31,6 +30,9 @@ struct Places {
   std::vector<std::string> named{};     ///< these are backups
   std::vector<std::string> searched{};  ///< these are backups, or have some somewhere below
   std::vector<std::string> ignored{};   ///< these are passed by, wherever they come up
+  /// Each file of a backup is looked at (archive/backup_whole.h). False: only what its label, its
+  /// manifest and the names of its files tell.
+  bool whole = true;
 };
 
 /// Every backup there, each once. A directory is a backup if it has anything of one in it, and is

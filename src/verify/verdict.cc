@@ -214,7 +214,11 @@ void Run::judge_backup() {
   finding.timeline = point.timeline;
   finding.lsn = point.start;
   finding.file = point.file;
-  if (backup.reaches_consistency) {
+  if (point.missing) {
+    backup.reaches_consistency = false;
+    backup.verdict = "the backup cannot be recovered: " + *point.missing;
+    finding.hint = "Copy the backup again, or use another one.";
+  } else if (backup.reaches_consistency) {
     backup.verdict =
         fmt::format("the backup can be brought to consistency (at {}) and recovered up to {}",
                     *backup.consistent_at, reach);

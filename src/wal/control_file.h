@@ -6,19 +6,37 @@
 #include <optional>
 #include <span>
 
+#include "wal/lsn.h"
+
+// ControlFileData in catalog/pg_control.h, in the byte order of this machine.
+
 namespace weir::wal {
 
-/// Bytes of pg_control that system_identifier_in() reads.
-inline constexpr std::size_t kControlFront = sizeof(std::uint64_t);
+/// Bytes of pg_control that these functions read.
+inline constexpr std::size_t kControlFront = 152;
 
-/// The cluster's system identifier, the first field of pg_control (ControlFileData in
-/// catalog/pg_control.h), in the byte order of this machine. nullopt: `front` is too short.
+/// The cluster's system identifier, the first field of pg_control. nullopt: `front` is too short.
 [[nodiscard]] inline std::optional<std::uint64_t> system_identifier_in(
     std::span<const std::byte> front) {
-  if (front.size() < kControlFront) return std::nullopt;
+  if (front.size() < sizeof(std::uint64_t)) return std::nullopt;
   std::uint64_t identifier = 0;
-  std::memcpy(&identifier, front.data(), kControlFront);
+  std::memcpy(&identifier, front.data(), sizeof(identifier));
   return identifier;
+}
+
+/// minRecoveryPoint: up to there a standby's files need its WAL. In 13 to 18 (PG_CONTROL_VERSION
+/// 1300, 1700, 1800) it lies behind a CheckPoint of 88 bytes, in 19 (1905) behind one of 96 bytes.
+/// nullopt: `front` is too short, of another version, or of a primary (0/0).
+[[nodiscard]] inline std::optional<Lsn> min_recovery_point_in(std::span<const std::byte> front) {
+  constexpr std::size_t kVersionAt = 8, kAt13 = 136, kAt19 = 144;
+  if (front.size() < kControlFront) return std::nullopt;
+  std::uint32_t version = 0;
+  std::memcpy(&version, front.data() + kVersionAt, sizeof(version));
+  const bool until18 = version == 1300 || version == 1700 || version == 1800;
+  if (!until18 && version != 1905) return std::nullopt;
+  std::uint64_t point = 0;
+  std::memcpy(&point, front.data() + (until18 ? kAt13 : kAt19), sizeof(point));
+  return point == 0 ? std::nullopt : std::optional(Lsn(point));
 }
 
 }  // namespace weir::wal

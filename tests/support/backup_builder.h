@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -90,13 +92,30 @@ inline std::string backup_label(wal::Lsn start, wal::TimelineId timeline = 1,
       start, wal::SegmentName(timeline, size.segno(start), size), start + 0x38, timeline, more);
 }
 
-inline std::string backup_manifest(wal::Lsn start, wal::Lsn end, wal::TimelineId timeline = 1) {
+inline std::string backup_manifest(wal::Lsn start, wal::Lsn end, wal::TimelineId timeline = 1,
+                                   const std::vector<std::pair<std::string, std::size_t>>& files = {
+                                       {"PG_VERSION", 3}}) {
+  std::string entries;
+  for (const auto& [path, size] : files)
+    entries += fmt::format(
+        "{}{{ \"Path\": \"{}\", \"Size\": {}, \"Last-Modified\": \"2026-11-20 03:14:15 GMT\" }}",
+        entries.empty() ? "" : ",\n", path, size);
   return fmt::format(
-      "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{{ \"Path\": \"PG_VERSION\", "
-      "\"Size\": 3, \"Last-Modified\": \"2026-11-20 03:14:15 GMT\" }}\n],\n\"WAL-Ranges\": [\n{{ "
+      "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{}\n],\n\"WAL-Ranges\": [\n{{ "
       "\"Timeline\": {}, \"Start-LSN\": \"{}\", \"End-LSN\": \"{}\" }}\n],\n"
       "\"Manifest-Checksum\": \"0\"}}\n",
-      timeline, start, end);
+      entries, timeline, start, end);
+}
+
+/// global/pg_control with these fields and zeros; 1300 is 13 to 16, 1905 is 19.
+inline std::string control_file(std::uint64_t system_identifier, wal::Lsn min_recovery = {},
+                                std::uint32_t version = 1300) {
+  std::string content(8192, '\0');
+  std::memcpy(content.data(), &system_identifier, sizeof(system_identifier));
+  std::memcpy(content.data() + 8, &version, sizeof(version));
+  const auto point = min_recovery.byte();
+  std::memcpy(content.data() + (version == 1905 ? 144 : 136), &point, sizeof(point));
+  return content;
 }
 
 }  // namespace weir::test

@@ -79,7 +79,6 @@ TEST(FindBackups, FindsEachOfThemOnceAtAnyDepth) {
     EXPECT_EQ(backup.vouched, !name.starts_with("loose"));
   }
   EXPECT_TRUE(found.contains("loose/tuesday.tar.zst"));
-  EXPECT_TRUE(found.at("hosts/db1/2026/monday/data").plain);
 }
 
 TEST(FindBackups, TellsWhichAreNotFinished) {
@@ -142,7 +141,113 @@ TEST(FindBackups, LeavesItToTheWalWhetherOneWithoutAManifestIsFinished) {
     SCOPED_TRACE(name);
     EXPECT_EQ(backup.state, State::finished);
     EXPECT_FALSE(backup.vouched);
-    EXPECT_EQ(backup.plain, name == "plain");
+  }
+}
+
+/// What a copy has brought when it broke off: names in their order, so label and manifest first.
+TEST(FindBackups, DoubtsACopyThatBrokeOff) {
+  const test::TemporaryDirectory place;
+  const auto copy = [&](const std::string& name, const std::map<std::string, std::string>& files) {
+    place.write(name + "/backup_label", backup_label(kStart));
+    place.write(name + "/backup_manifest",
+                backup_manifest(kStart, kEnd, 1,
+                                {{"backup_label", backup_label(kStart).size()},
+                                 {"PG_VERSION", 3},
+                                 {"base/5/1259", 8},
+                                 {"postgresql.auto.conf", 88},
+                                 {"global/pg_control", 8192}}));
+    for (const auto& [file, content] : files) place.write(name + "/" + file, content);
+  };
+  const std::string control(8192, 'c');
+  copy("whole",
+       {{"PG_VERSION", "15\n"}, {"base/5/1259", "12345678"}, {"global/pg_control", control}});
+  copy("no_control", {{"PG_VERSION", "15\n"}, {"base/5/1259", "12345678"}});
+  copy("no_data_file", {{"PG_VERSION", "15\n"}, {"global/pg_control", control}});
+  copy("short_file", {{"PG_VERSION", "15\n"}, {"base/5/1259", ""}, {"global/pg_control", control}});
+  copy("label_and_manifest", {});  // the data lies elsewhere: the manifest vouches
+  const auto found = find_in(place);
+  ASSERT_EQ(found.size(), 5u);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    const bool whole = name == "whole" || name == "label_and_manifest";
+    EXPECT_EQ(backup.state, whole ? State::finished : State::unfinished) << backup.problem;
+    ASSERT_TRUE(backup.point);
+    EXPECT_EQ(backup.point->missing.has_value(), !whole);
+  }
+  EXPECT_THAT(found.at("no_control").problem, HasSubstr("global/pg_control is missing"));
+  EXPECT_THAT(found.at("short_file").problem, HasSubstr("base/5/1259 has 0 bytes"));
+}
+
+TEST(FindBackups, DoubtsWhatLacksATablespace) {
+  const test::TemporaryDirectory place;
+  const auto label = backup_label(kStart);
+  const auto base = tar({{"backup_label", label},
+                         {"tablespace_map", "16399 /srv/fast\n16400 /srv/slow\n"},
+                         {"PG_VERSION", "15\n"}});
+  const auto table = tar({{"PG_15_202209061/5/16401", "rows"}});
+  for (const auto* const name : {"tar", "tar_without_one", "tar_cut_off"}) {
+    place.write(std::string(name) + "/base.tar", base);
+    place.write(std::string(name) + "/16399.tar", table);
+  }
+  place.write("tar/16400.tar.gz", packed(Method::gzip, table));
+  place.write("tar_cut_off/16400.tar.gz", packed(Method::gzip, table).substr(0, 40));
+  for (const auto* const name : {"plain", "plain_without"}) {
+    write_finished(place, name);
+    std::filesystem::create_directory(place.path(std::string(name) + "/pg_tblspc"));
+  }
+  std::filesystem::create_directory(place.path("fast"));
+  std::filesystem::create_symlink(place.path("fast"), place.path("plain/pg_tblspc/16399"));
+  std::filesystem::create_symlink(place.path("slow"), place.path("plain_without/pg_tblspc/16399"));
+  for (const auto& [name, backup] : find_in(place)) {
+    SCOPED_TRACE(name);
+    const bool whole = name == "tar" || name == "plain";
+    EXPECT_EQ(backup.state, whole ? State::finished : State::unfinished) << backup.problem;
+    const auto* const lacks = name == "plain_without" ? "16399" : "16400";
+    EXPECT_EQ(backup.problem.find(lacks) != std::string::npos, !whole) << backup.problem;
+  }
+}
+
+/// pg_basebackup -F t, killed while it waited for the archive: without its manifest.
+TEST(FindBackups, ReadsATarFileWithoutAManifestToItsEnd) {
+  const test::TemporaryDirectory place;
+  const auto whole = tar({{"backup_label", backup_label(kStart)},
+                          {"PG_VERSION", "15\n"},
+                          {"global/pg_control", std::string(8192, '\0')}});
+  // Within pg_control, which ends with zeros: at its end there are two blocks of them.
+  const auto cut = whole.substr(0, whole.size() - 1024 - 4096);
+  ASSERT_EQ(cut.substr(cut.size() - 1024), std::string(1024, '\0'));
+  place.write("raw/base.tar", whole);
+  place.write("raw_cut/base.tar", cut);
+  place.write("gz/base.tar.gz", packed(Method::gzip, whole));
+  const auto gz = packed(Method::gzip, whole);
+  place.write("gz_cut/base.tar.gz", gz.substr(0, gz.size() - 20));
+  place.write("zst_of_cut/base.tar.zst", packed(Method::zstd, cut));
+  for (const auto& [name, backup] : find_in(place)) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state,
+              name.find("cut") == std::string::npos ? State::finished : State::unfinished)
+        << backup.problem;
+  }
+}
+
+/// It is consistent where its pg_control says, and its WAL has to be sound up to there.
+TEST(FindBackups, TakesTheEndOfAStandbysBackupFromItsControlFile) {
+  for (const std::uint32_t version : {1300u, 1700u, 1800u, 1905u}) {
+    SCOPED_TRACE(version);
+    const test::TemporaryDirectory place;
+    auto label = backup_label(kStart);
+    label.replace(label.find("FROM: primary"), 13, "FROM: standby");
+    const auto control = test::control_file(7, kEnd, version);
+    place.write("plain/backup_label", label);
+    place.write("plain/PG_VERSION", "15\n");
+    place.write("plain/global/pg_control", control);
+    place.write("tar/base.tar", tar({{"backup_label", label}, {"global/pg_control", control}}));
+    for (const auto& [name, backup] : find_in(place)) {
+      SCOPED_TRACE(name);
+      ASSERT_TRUE(backup.point && backup.point->end);
+      EXPECT_EQ(*backup.point->end, kEnd);
+      EXPECT_TRUE(backup.vouched);
+    }
   }
 }
 
@@ -178,6 +283,7 @@ TEST(FindBackups, NamesWhatItCannotRead) {
 TEST(FindBackups, TakesWhatIsNamedForABackup) {
   const test::TemporaryDirectory place;
   write_plain(place, "plain");  // without a manifest: who names it vouches for it
+  place.write("plain/global/pg_control", "12345678");
   const auto found = find_backups(
       {.named = {place.path("plain"), place.path("plain/../plain")}, .searched = {place.path()}});
   ASSERT_EQ(found.size(), 1u);

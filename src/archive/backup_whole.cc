@@ -1,0 +1,220 @@
+#include "archive/backup_whole.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "archive/backup_manifest.h"
+#include "archive/content.h"
+#include "archive/tar_reader.h"
+#include "base/error.h"
+#include "io/user_tree.h"
+#include "wal/control_file.h"
+
+namespace weir::archive {
+
+namespace {
+
+constexpr std::string_view kMap = "tablespace_map";
+constexpr std::string_view kControl = "global/pg_control";
+/// A line for each tablespace.
+constexpr std::uint64_t kLargestMap = std::uint64_t{1} << 20;
+
+/// pg_verifybackup passes them over: they may change after the backup was made.
+bool may_differ(std::string_view name) {
+  constexpr std::array<std::string_view, 3> kNames = {"postgresql.auto.conf", "recovery.signal",
+                                                      "standby.signal"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+/// What is wanted of a tar file's entries.
+class TarWatch final : public TarReader::Visitor {
+ public:
+  bool on_entry(const TarReader::Entry& entry) override {
+    std::string_view name = entry.name;
+    if (name.starts_with("./")) name.remove_prefix(2);
+    into_ = nullptr;
+    if (entry.type != TarReader::Type::file) return true;
+    if (name == kMap && entry.size <= kLargestMap) into_ = &map;
+    if (name == kControl && entry.size <= kLargestMap) into_ = &control;
+    // A server sends the label first, then the map (perform_base_backup in backup/basebackup.c).
+    past_map = past_map || (name != "backup_label" && name != kMap);
+    return true;
+  }
+  void on_content(std::span<const std::byte> bytes) override {
+    if (into_ != nullptr) into_->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  [[nodiscard]] bool wants_content() const { return into_ != nullptr; }
+
+  std::string map;
+  std::string control;
+  bool past_map = false;
+
+ private:
+  std::string* into_ = nullptr;
+};
+
+/// From header to header; what lies between them is not read. True: it has its end.
+bool walk_raw(const std::string& path, TarWatch& watch) {
+  constexpr std::size_t kBlock = 512;
+  const auto file = io::open_user_file(path);
+  TarReader reader(watch);
+  std::vector<std::byte> block(kBlock);
+  std::uint64_t at = 0;
+  while (file->read_at(at, block) == kBlock) {
+    at += kBlock;
+    const bool more = reader.feed(block);
+    // Two blocks of zeros (POSIX, ustar).
+    if (reader.ended())
+      return file->read_at(at, block) == kBlock &&
+             std::all_of(block.begin(), block.end(),
+                         [](std::byte byte) { return byte == std::byte{}; });
+    if (!more) return false;
+    if (!watch.wants_content()) at += reader.skip_content();
+  }
+  return false;
+}
+
+/// True: it has its end, or (`front_only`) nothing more is wanted.
+bool read_packed(const std::string& path, codec::Method method, bool front_only, TarWatch& watch) {
+  const auto file = io::open_user_file(path);
+  TarReader reader(watch);
+  ContentReader content(*file, method, {.whole = !front_only, .may_break_off = front_only});
+  bool enough = false;
+  content.read([&](std::span<const std::byte> piece) {
+    if (!reader.ended()) static_cast<void>(reader.feed(piece));
+    enough = front_only && watch.past_map;
+    return !enough;
+  });
+  return enough || reader.ended();
+}
+
+/// nullopt: it is whole, as far as was to be looked.
+std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest,
+                                       TarWatch& watch) {
+  const auto method = tar_method(path).value_or(codec::Method::none);
+  try {
+    const bool whole = method == codec::Method::none
+                           ? walk_raw(path, watch)
+                           : read_packed(path, method, has_manifest, watch);
+    if (whole) return std::nullopt;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    return fmt::format("its file {} is damaged or was cut off: {}", path, error.message());
+  }
+  return fmt::format("its file {} is not written to its end, or was cut off", path);
+}
+
+class Look {
+ public:
+  explicit Look(const BackupFiles& files) : files_(files) {}
+
+  BackupContent run() {
+    if (!files_.tar.empty())
+      look_at_tars();
+    else if (is_plain())
+      look_at_plain();
+    return std::move(content_);
+  }
+
+ private:
+  [[nodiscard]] std::string in_directory(std::string_view name) const {
+    auto directory = files_.path;
+    if (directory == files_.tar) {
+      const auto slash = directory.find_last_of('/');
+      directory = slash == std::string::npos ? "." : directory.substr(0, slash);
+    }
+    return directory + (directory.ends_with('/') ? "" : "/") + std::string(name);
+  }
+
+  /// Of a directory with the label or the manifest alone the data is elsewhere.
+  [[nodiscard]] bool is_plain() const {
+    for (const auto* const name : {"PG_VERSION", "base", "global"})
+      if (io::type_of(in_directory(name)) != io::PathType::nothing) return true;
+    return false;
+  }
+
+  void look_at_plain() {
+    read_control();
+    if (!files_.manifest.empty()) {
+      const auto manifest = io::open_user_file(files_.manifest);
+      for_each_file(*manifest, files_.manifest, [&](std::string_view name, std::uint64_t size) {
+        if (may_differ(name)) return true;
+        const auto found = io::file_size(in_directory(name));
+        if (!found)
+          content_.missing = fmt::format("its file {} is missing, which its manifest names", name);
+        else if (*found != size)
+          content_.missing =
+              fmt::format("its file {} has {} bytes, and its manifest says {}", name, *found, size);
+        return !content_.missing;
+      });
+    } else if (!files_.control) {
+      content_.missing = "it has neither backup_manifest nor global/pg_control yet";
+    }
+    if (content_.missing) return;
+    const auto tablespaces = in_directory("pg_tblspc");
+    if (io::type_of(tablespaces) != io::PathType::directory) return;
+    const auto dead = io::links_that_lead_nowhere(tablespaces);
+    if (!dead.empty())
+      content_.missing =
+          fmt::format("its tablespace {} is missing: the link pg_tblspc/{} leads nowhere",
+                      dead.front(), dead.front());
+  }
+
+  void read_control() {
+    if (!files_.control) return;
+    const auto file = io::open_user_file(in_directory(kControl));
+    std::vector<std::byte> front(wal::kControlFront);
+    front.resize(file->read_at(0, front));
+    content_.min_recovery = wal::min_recovery_point_in(front);
+  }
+
+  void look_at_tars() {
+    const bool has_manifest = !files_.manifest.empty();
+    TarWatch base;
+    content_.missing = look_at_tar(files_.tar, has_manifest, base);
+    content_.min_recovery = wal::min_recovery_point_in(std::as_bytes(std::span(base.control)));
+    // "OID PATH", a line each (do_pg_backup_start() in access/transam/xlog.c).
+    for (std::string_view map = base.map; !map.empty() && !content_.missing;) {
+      const auto line = map.substr(0, map.find('\n'));
+      map.remove_prefix(std::min(map.size(), line.size() + 1));
+      const auto oid = line.substr(0, line.find(' '));
+      if (oid.empty() || oid.find_first_not_of("0123456789") != std::string_view::npos) continue;
+      look_at_tablespace(oid, has_manifest);
+    }
+  }
+
+  void look_at_tablespace(std::string_view oid, bool has_manifest) {
+    for (const auto* const ending : {".tar", ".tar.gz", ".tgz", ".tar.lz4", ".tar.zst"}) {
+      const auto path = in_directory(std::string(oid) + ending);
+      if (!io::file_size(path)) continue;
+      TarWatch watch;
+      content_.missing = look_at_tar(path, has_manifest, watch);
+      return;
+    }
+    content_.missing = fmt::format(
+        "the tar file of its tablespace {} is missing, which its tablespace_map names", oid);
+  }
+
+  const BackupFiles& files_;
+  BackupContent content_;
+};
+
+}  // namespace
+
+BackupContent look_through(const BackupFiles& files) { return Look(files).run(); }
+
+std::optional<BackupPoint> judge_backup(const BackupFiles& files) {
+  auto point = read_backup(files);
+  if (!point) return point;
+  auto content = look_through(files);
+  point->missing = std::move(content.missing);
+  if (point->from_standby && !point->end && !point->missing) point->end = content.min_recovery;
+  return point;
+}
+
+}  // namespace weir::archive
