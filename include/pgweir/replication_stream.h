@@ -17,7 +17,7 @@
 
 namespace weir {
 
-/// A replication connection to a PostgreSQL server (13 to 18) and, once started, the stream of its
+/// A replication connection to a PostgreSQL server (13 to 19) and, once started, the stream of its
 /// WAL: as it is (physical), or decoded by an output plugin into changes (logical).
 ///
 ///     using Stream = weir::ReplicationStream;

@@ -112,7 +112,7 @@ void print_coloured(std::string_view text) {
 std::string_view version_text() {
   return "pgweir " PGWEIR_VERSION
          "\n"
-         "for PostgreSQL 13 to 18\n";
+         "for PostgreSQL 13 to 19\n";
 }
 
 std::string general_help() {

@@ -8,14 +8,13 @@
 #include "doctor/checks.h"
 #include "pq/connect_advice.h"
 #include "pq/synchronous_names.h"
+#include "wal/page.h"
 
 namespace weir::doctor {
 
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr int kNewestKnown = 18;
 
 std::string user_of(const ServerFacts& server) {
   return server.user.empty() ? "archiver" : server.user;
@@ -75,7 +74,7 @@ void check_certificates(Checks& checks, const ServerFacts& server) {
 void check_version(Checks& checks, const ServerFacts& server) {
   if (server.version == 0) return;
   const int major = server.version / 10000;
-  if (major > kNewestKnown)
+  if (major > wal::kNewestKnownMajor)
     checks.warn(
         "server_version",
         fmt::format("PostgreSQL {} is newer than this pgweir knows: its WAL is archived and "

@@ -47,6 +47,8 @@ class Intake {
   /// Nothing more comes that could tell. Throws what was disputed, if something was.
   void settle();
 
+  /// What comes is of a newer version than this program knows.
+  [[nodiscard]] bool unchecked() const { return verifier_.unchecked(); }
   /// Where the last record ends that came whole, and is not disputed; 0/0 before the first one. Any
   /// thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }

@@ -308,6 +308,7 @@ void StreamLoop::accept(const wire::XLogData& data) {
     const Unlocked unlocked(*this);
     if (const auto first_wal = std::exchange(hooks_.first_wal, {})) first_wal();
     intake_.accept(data.wal);
+    if (hooks_.unchecked && intake_.unchecked()) std::exchange(hooks_.unchecked, {})();
   } catch (...) {
     state_.drop_unwritten();
     throw;

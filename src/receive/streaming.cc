@@ -95,7 +95,6 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   writer.begin(step.timeline, step.start, step.open);
   prepare_first_segment(step, writer);
   auto verifier = verifier_for(step, server);
-  warn_of_unchecked(server.major());
   Intake intake(verifier, writer);
 
   // What reads the archive comes before the server streams: from then on it wants answers.
@@ -111,6 +110,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
     announced = true;
     announce(step, partners);
   };
+  hooks.unchecked = [&] { warn_of_unchecked(server.major()); };
   // A server answers that it streams, and then that it no longer has the WAL. That it streams is
   // said when WAL has come, or where there is none yet that could be missing.
   if (world_.habits.believes_that_it_streams() || step.server_end <= step.start)
@@ -213,9 +213,11 @@ wal::RecordVerifier Streaming::verifier_for(const step::Stream& step, const Serv
 }
 
 void Streaming::warn_of_unchecked(int major) {
-  if (wal::magic_of_major_version(major) || std::exchange(told_unchecked_, true)) return;
+  if (std::exchange(told_unchecked_, true)) return;
   log_.warning(
-      "PostgreSQL {} is newer than this pgweir knows: its WAL is archived, but not checked", major);
+      "the WAL of this server (PostgreSQL {}) is newer than this pgweir knows: it is archived, but "
+      "not checked",
+      major);
 }
 
 StreamState::Options Streaming::state_options(const step::Stream& step,

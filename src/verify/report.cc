@@ -42,7 +42,8 @@ std::string_view to_string(FindingKind kind) {
 }
 
 bool Report::sound() const {
-  return std::all_of(findings.begin(), findings.end(),
+  return records_checked &&
+         std::all_of(findings.begin(), findings.end(),
                      [](const Finding& finding) { return finding.accepted.has_value(); });
 }
 
@@ -126,7 +127,7 @@ void append(std::string& text, const Finding& finding) {
                         finding.loss->from, finding.loss->to);
 }
 
-void append(std::string& text, const HistoryReport& history) {
+void append(std::string& text, const HistoryReport& history, bool records_checked) {
   text += fmt::format("timeline {}", history.timeline);
   if (!history.ancestors.empty()) {
     text += ", by way of";
@@ -137,8 +138,8 @@ void append(std::string& text, const HistoryReport& history) {
       fmt::format(": {} {}\n", history.segments, history.segments == 1 ? "segment" : "segments");
   if (history.sound.empty()) text += "    no sound WAL\n";
   for (const auto& range : history.sound)
-    text += fmt::format("    sound from {} to {} ({})\n", range.begin, range.end,
-                        format_size(range.end - range.begin));
+    text += fmt::format("    {} from {} to {} ({})\n", records_checked ? "sound" : "not checked",
+                        range.begin, range.end, format_size(range.end - range.begin));
   if (!history.partial.empty())
     text += fmt::format("    the last of it is in {}\n", history.partial);
 }
@@ -152,7 +153,7 @@ std::string to_text(const Report& report, std::size_t most_findings) {
                         format_size(report.segment_size));
   if (report.server_major) text += fmt::format(", PostgreSQL {}", *report.server_major);
   text += "\n\n";
-  for (const auto& history : report.histories) append(text, history);
+  for (const auto& history : report.histories) append(text, history, report.records_checked);
 
   const auto open = static_cast<std::size_t>(
       std::count_if(report.findings.begin(), report.findings.end(),
@@ -177,6 +178,10 @@ std::string to_text(const Report& report, std::size_t most_findings) {
   text += "\n";
   if (open > 0)
     text += fmt::format("NOT SOUND: {} {}\n", open, open == 1 ? "finding" : "findings");
+  else if (!report.records_checked)
+    text +=
+        "NOT CHECKED: no record was read, so it is unknown whether a recovery finds everything; "
+        "use a newer pgweir\n";
   else if (!report.findings.empty())
     text += "sound, but for losses that were accepted\n";
   else
@@ -218,6 +223,7 @@ std::string to_json(const Report& report, const BesideReport* beside) {
   json["version"] = 1;
   json["archive"] = report.path;
   json["sound"] = report.sound();
+  json["records_checked"] = report.records_checked;
   // As text: readers of JSON that know only doubles would round it.
   json["system_identifier"] = report.system_identifier == 0
                                   ? Json(nullptr)

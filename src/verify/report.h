@@ -99,6 +99,9 @@ struct Report {
   std::vector<HistoryReport> histories{};
   std::vector<Finding> findings{};   ///< by timeline and position
   std::vector<std::string> notes{};  ///< worth knowing, not wrong
+  /// False: the WAL is of a newer PostgreSQL than this program knows, and nothing is known of its
+  /// records. Then the archive is not called sound.
+  bool records_checked = true;
   std::optional<BackupReport> backup = std::nullopt;
   std::size_t segments = 0;  ///< files read
   std::uint64_t wal_bytes = 0;

@@ -144,7 +144,9 @@ void Run::find_cluster() {
     cluster_.system_identifier = most(identifiers);
     cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
     cluster_.server_major = wal::major_version_of_magic(most(magics));
-    if (!cluster_.server_major && wal::magic_is_newer_than_known(most(magics)))
+    report_.records_checked =
+        cluster_.server_major || !wal::magic_is_newer_than_known(most(magics));
+    if (!report_.records_checked)
       report_.notes.push_back(
           "the WAL is of a newer PostgreSQL than this pgweir knows: its records were not checked");
   } else {

@@ -14,7 +14,8 @@ struct Version {
   std::uint16_t magic;
 };
 
-/// Ascending in both. Magics between them were only used by development versions.
+/// Ascending in both. Other magics between them were only used by development versions (0xD121 by
+/// the betas of 19).
 constexpr std::array<Version, 7> kVersions{{
     {13, 0xD106},
     {14, 0xD10D},
@@ -22,7 +23,7 @@ constexpr std::array<Version, 7> kVersions{{
     {16, 0xD113},
     {17, 0xD116},
     {18, 0xD118},
-    {19, 0xD121},
+    {19, 0xD122},
 }};
 
 /// The last magic with the old meaning of the info bits: 19 dropped XLP_BKP_REMOVABLE (0x0004) and

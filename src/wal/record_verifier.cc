@@ -29,10 +29,9 @@ constexpr std::size_t kCrcOffset = 20;   // of xl_crc; the CRC covers the header
 constexpr std::uint32_t kMaxRecordSize = 1020u * 1024 * 1024;
 constexpr int kFirstMajorWithMaxRecordSize = 16;
 
-// access/rmgrlist.h and access/rmgr.h. 22 built-in ids up to 18, 23 in 19. Ids from 128 on are
-// for extensions, since 15; those between are invalid for PostgreSQL, too.
+// access/rmgrlist.h and access/rmgr.h. 22 built-in ids in 13 to 19. Ids from 128 on are for
+// extensions, since 15; those between are invalid for PostgreSQL, too.
 constexpr std::uint8_t kMaxBuiltinManager = 21;
-constexpr std::uint8_t kMaxBuiltinManager19 = 22;
 constexpr std::uint8_t kMinCustomManager = 128;
 constexpr int kFirstMajorWithCustomManagers = 15;
 
@@ -64,7 +63,7 @@ std::string name_of_magic(std::uint16_t magic) {
 
 bool manager_is_valid(std::uint8_t manager, int major) {
   if (manager >= kMinCustomManager) return major >= kFirstMajorWithCustomManagers;
-  return manager <= (major >= 19 ? kMaxBuiltinManager19 : kMaxBuiltinManager);
+  return manager <= kMaxBuiltinManager;
 }
 
 }  // namespace
@@ -188,6 +187,15 @@ void RecordVerifier::check_page(const PageHeader& page) {
 
 /// False after damage. The first page decides if server_major did not; then all must be alike.
 bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
+  // Magics go up until a major version is released: a server that calls itself the newest one known
+  // may be a release that this table has not seen. Any other page of the stream that has a known
+  // magic says that this one is damaged (skip_unchecked()).
+  if (first_page_ && options_.server_major == kNewestKnownMajor &&
+      magic_is_newer_than_known(page.magic)) {
+    state_ = State::unchecked;
+    unchecked_page_ = at;
+    return true;
+  }
   if (magic_ == 0 && !options_.server_major) {
     if (magic_is_newer_than_known(page.magic)) {
       state_ = State::unchecked;
@@ -211,10 +219,13 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
 /// Pages of a newer server are not looked at. But where only a page said that it is of one, another
 /// page that is of a known version and stands where it should says that the first is damaged.
 std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
+  if (!unchecked_page_.valid()) {  // the server has said its version
+    position_ = position_ + wal.size();
+    return wal.size();
+  }
   const auto in_page = offset_in_page(position_);
-  if (options_.server_major || in_page >= kShortHeaderSize) {
-    const auto taken =
-        options_.server_major ? wal.size() : std::min(kPageSize - in_page, wal.size());
+  if (in_page >= kShortHeaderSize) {
+    const auto taken = std::min(kPageSize - in_page, wal.size());
     position_ = position_ + taken;
     return taken;
   }

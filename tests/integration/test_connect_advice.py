@@ -111,7 +111,7 @@ def test_of_several_hosts_each_has_its_own_advice(place):
 # --- What the server refuses
 
 
-@pytest.mark.parametrize("major", [13, 15, 18])
+@pytest.mark.parametrize("major", [13, 15, 18, 19])
 def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major):
     primary = servers.primary(major=major, start=False)
     primary.hba("local all all trust", "host all,replication keyholder 127.0.0.1/32 scram-sha-256",

@@ -30,7 +30,7 @@ def archiver(server):
     return server.conninfo(user="archiver", dbname="postgres")
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19])
 def test_a_good_server_of_each_version(servers, new_archive, major):
     primary = servers.primary(major=major, max_slot_wal_keep_size="100GB")
     create_slot(primary)

@@ -408,7 +408,7 @@ def test_beside_a_receiver_at_work(servers, receivers, new_archive, place):
     receiver.stop()
 
 
-@pytest.mark.parametrize("major", [13, 18])
+@pytest.mark.parametrize("major", [13, 18, 19])
 def test_other_versions(servers, receivers, new_archive, place, major):
     """The settings of the sandbox's server are known to the oldest and the newest one."""
     primary = servers.primary(major=major)

@@ -203,7 +203,7 @@ def test_a_promotion_does_not_wait_for_us(trouble, kind):
     here.archive.assert_same_wal(here.server, minimum=30)
 
 
-@pytest.mark.parametrize("major", [13, 14, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 16, 17, 18, 19])
 def test_other_versions_end_a_walsender_give_up_a_slot_and_shut_down_at_once(trouble, receivers, new_archive,
                                                                              sync_fault, major):
     """Two receivers on one disk: one loses its slot, the other sees the shutdown."""

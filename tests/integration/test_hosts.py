@@ -81,7 +81,7 @@ def test_either_standby_may_be_promoted(three, receivers, new_archive, winner):
     archive.assert_same_wal(new, minimum=3)
 
 
-@pytest.mark.parametrize("major", [13, 14, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 16, 17, 18, 19])
 def test_a_failover_in_every_version(servers, receivers, new_archive, major):
     """(15 has the test above.) 13 does not say whether it is a standby; it is asked."""
     primary = servers.primary(major=major, wal_keep_size="256MB")

@@ -175,7 +175,7 @@ def test_the_examples_build_against_the_installed_library(servers, receivers, pl
     assert listen.wait_exit() == 0 and "listening" in listen.said(), listen.said()
 
 
-@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18, 19))
 def test_cdc_and_listen_work_with_every_version(servers, receivers, place, major):
     primary = servers.primary(major=major, wal_level="logical")
     primary.sql("CREATE TABLE t (id int)")

@@ -565,7 +565,7 @@ def test_what_is_too_large_for_the_server_is_explained(servers, place):
     assert b"before" in (place / "out").read_bytes()
 
 
-@pytest.mark.parametrize("major", (16, 17, 18))
+@pytest.mark.parametrize("major", (16, 17, 18, 19))
 def test_decoding_on_a_standby(servers, receivers, place, major):
     primary = source_of(servers, major)
     standby = servers.standby(primary, hot_standby_feedback="on", wal_level="logical")
@@ -583,7 +583,7 @@ def test_decoding_on_a_standby(servers, receivers, place, major):
     assert changes.inserted_ids(changes.lines_of(out)) == list(range(1, 101))
 
 
-@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18, 19))
 def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
     server = source_of(servers, major, max_prepared_transactions=5)
     conninfo = server.conninfo(dbname="postgres")
@@ -614,7 +614,7 @@ def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
 
 
 @pytest.mark.parametrize("plugin", ("pgoutput", "test_decoding"))
-@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18, 19))
 def test_every_version_goes_on_exactly_after_kills(servers, receivers, place, seeded, major, plugin):
     server = source_of(servers, major, logical_decoding_work_mem="64kB")
     out = place / "changes"
@@ -637,7 +637,7 @@ def test_every_version_goes_on_exactly_after_kills(servers, receivers, place, se
         [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
 
 
-@pytest.mark.parametrize("major", (13, 14, 16, 17, 18))
+@pytest.mark.parametrize("major", (13, 14, 16, 17, 18, 19))
 def test_every_version_streams_by_pgoutput(servers, place, major):
     server = source_of(servers, major, logical_decoding_work_mem="64kB")
     created = pgweir("logical", "create", "-S", "s", "-d", server.conninfo(dbname="postgres"),
@@ -653,7 +653,7 @@ def test_every_version_streams_by_pgoutput(servers, place, major):
     assert any(each["kind"] == "stream_commit" for each in objects) == (major >= 14)
 
 
-@pytest.mark.parametrize("major", (13, 14, 15, 16, 17, 18))
+@pytest.mark.parametrize("major", (13, 14, 15, 16, 17, 18, 19))
 def test_a_publication_that_is_missing_is_told_before_anything_else(servers, place, major):
     server = source_of(servers, major)
     server.sql('CREATE PUBLICATION "Q,r" FOR ALL TABLES')

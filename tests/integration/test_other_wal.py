@@ -194,7 +194,7 @@ def test_split_brain_within_the_segment_of_the_next_switch(start, servers, new_a
     assert list(archive.histories()) == [2], "of the other brain nothing is kept"
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19])
 def test_the_right_server_is_followed(receivers, servers, new_archive, major):
     """Its end of the archive is asked for once per connection, without the slot; and also where
     it was promoted meanwhile."""

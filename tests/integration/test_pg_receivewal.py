@@ -139,7 +139,7 @@ def test_help_and_version(run):
     for option in ("--version", "-V"):
         answer = run("ours", option)
         assert answer.returncode == 0 and answer.stderr == ""
-        assert re.fullmatch(r"pg_receivewal \(PostgreSQL\) 18\.0 \(pgweir [0-9.]+\)\n",
+        assert re.fullmatch(r"pg_receivewal \(PostgreSQL\) 19\.0 \(pgweir [0-9.]+\)\n",
                             answer.stdout)
 
 
@@ -148,7 +148,7 @@ def test_is_known_by_a_symlink_too(place, ours):
     (place / "link" / "pg_receivewal").symlink_to(receivers_.BINARY)
     answer = subprocess.run([place / "link" / "pg_receivewal", "--version"], text=True,
                             stdout=subprocess.PIPE)
-    assert answer.stdout.startswith("pg_receivewal (PostgreSQL) 18.0")
+    assert answer.stdout.startswith("pg_receivewal (PostgreSQL) 19.0")
 
 
 def test_each_option_to_the_same_effect(servers, run, archives):
@@ -550,7 +550,7 @@ def test_another_cluster_is_refused(servers, run, archives):
     assert result.returncode == 1 and state(directory) == before
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_streams_from(servers, run, archives, major):
     server = servers.primary(major=major)
     create_slot(server)

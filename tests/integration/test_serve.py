@@ -222,7 +222,7 @@ COMMANDS = [
 
 
 # An older one has no READ_REPLICATION_SLOT, which the relay answers for any.
-@pytest.mark.parametrize("filled", [15, 16, 17, 18], indirect=True)
+@pytest.mark.parametrize("filled", [15, 16, 17, 18, 19], indirect=True)
 def test_answers_are_those_of_a_walsender(servers, filled, relay):
     primary, archive, _ = filled
     standby = servers.standby(primary, max_replication_slots=0)

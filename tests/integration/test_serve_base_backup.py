@@ -115,7 +115,7 @@ def test_every_way_of_pg_basebackup(servers, tree, place):
     assert wal.lsn(primary.sql("SELECT pg_current_wal_lsn()")) > end
 
 
-@pytest.mark.parametrize("major", [13, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_an_answer_is_passed_on_to_the_letter(tree, major):
     made = tree(major=major)
     made.primary.sql("CREATE DATABASE another")  # of the notices there are some

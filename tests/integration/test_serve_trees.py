@@ -38,7 +38,7 @@ def line():
         each.close()
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_archive, place, tree, major):
     """A standby, one below it, one that sleeps over two of the switches, a pgweir and (of its version) Debian's
     pg_receivewal. The relay is killed at each switch."""
@@ -49,7 +49,7 @@ def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_ar
     reported(primary, primary.write_wal(0.5), "relay")
     standby = servers.standby(primary, start=False)
     # 18's libpq asks for protocol 3.2 then.
-    put_below(standby, relay.conninfo(**({"max_protocol_version": "latest"} if major == 18 else {})))
+    put_below(standby, relay.conninfo(**({"max_protocol_version": "latest"} if major >= 18 else {})))
     cascaded = servers.standby(standby) if major <= DEBIAN_MAJOR else servers.standby(primary, start=False)
     if major > DEBIAN_MAJOR:
         put_below(cascaded, standby.conninfo())
@@ -64,7 +64,7 @@ def test_three_switches_in_a_row_with_everybody_below(servers, receivers, new_ar
     wait_for(second.partials, "pgweir to begin")
     if major == DEBIAN_MAJOR:
         wait_for(third.partials, "pg_receivewal to begin")
-    sleeper = cascaded if major in (13, 18) else standby
+    sleeper = cascaded if major in (13, 18, 19) else standby
     sleeper.stop("immediate")  # one that has a standby below it may wait for that for long
     for timeline in (2, 3, 4):
         primary.write_wal(1.3)

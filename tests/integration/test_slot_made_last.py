@@ -188,7 +188,7 @@ def test_a_refused_start_of_logical_leaves_no_slot(servers, place):
     assert slots(other) == ["mine"], "not its own"
 
 
-@pytest.mark.parametrize("major", [13, 17, 18])
+@pytest.mark.parametrize("major", [13, 17, 18, 19])
 def test_an_invalidated_slot_names_the_setting(servers, receivers, new_archive, major):
     primary = servers.primary(major=major, wal_keep_size="0",
                               max_slot_wal_keep_size="1MB")

@@ -81,7 +81,7 @@ def test_a_promoted_standby_is_on_a_new_timeline(servers):
     assert os.path.exists(cascaded.pg_wal("00000002.history"))
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19])
 def test_servers_of_each_version_start(servers, major):
     primary = servers.primary(major=major)
     assert primary.sql("SHOW server_version_num").startswith(str(major))

@@ -60,7 +60,7 @@ def waldump_end(directory, names):
     return done.returncode == 0, where, done.stderr
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19])
 def test_finds_nothing_in_the_wal_of_a_server(servers, place, major):
     server = servers.primary(major=major)
     workload(server)

@@ -1,13 +1,34 @@
 """Every supported server version: page magics, slots and replication commands differ."""
 
+import json
+import shutil
+import subprocess
+
 import pytest
 
 from support.process import wait_for
+from support.receiver import BINARY
 from support.relay import Relay, make_user
 from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
+def test_the_magic_that_initdb_writes_is_the_one_of_the_table(servers, place, major):
+    """A release that raises XLOG_PAGE_MAGIC is noticed on the day it is installed here."""
+    server = servers.primary(major=major)
+    server.write_wal(1)
+    archive = place / "magic"
+    archive.mkdir()
+    first = sorted(name for name in (server.data / "pg_wal").iterdir() if len(name.name) == 24)[0]
+    shutil.copy(first, archive)
+    answer = subprocess.run([BINARY, "verify", "-D", archive, "--json"], capture_output=True, text=True, check=False)
+    report = json.loads(answer.stdout)
+    magic = int.from_bytes(first.read_bytes()[:2], "little")
+    assert report["server_major"] == major, f"0x{magic:04X}: {answer.stdout}"
+    assert report["records_checked"] and report["checked"]["records"] > 0, answer.stdout
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_byte_identity(servers, receivers, new_archive, major):
     primary = servers.primary(major=major)
     standby = servers.standby(primary)
@@ -32,7 +53,7 @@ def test_byte_identity(servers, receivers, new_archive, major):
         assert "ERROR" not in row and "FATAL" not in row, row
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_a_promotion_while_away(servers, receivers, new_archive, major):
     server = servers.primary(major=major)
     create_slot(server)
@@ -51,7 +72,7 @@ def test_a_promotion_while_away(servers, receivers, new_archive, major):
     archive.assert_same_wal(server, minimum=2)
 
 
-@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18], ids=lambda major: f"major{major}")
+@pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19], ids=lambda major: f"major{major}")
 def test_a_standby_streams_from_the_archive(servers, receivers, new_archive, place, major):
     """Over a switch of timelines, with that version's libpq, while its primary is dead."""
     primary = servers.primary(major=major)

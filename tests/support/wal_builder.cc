@@ -41,7 +41,7 @@ std::uint16_t magic(int server_major) {
     case 18:
       return 0xD118;
     case 19:
-      return 0xD121;
+      return 0xD122;
     default:
       std::fprintf(stderr, "no page magic known for PostgreSQL %d\n", server_major);
       std::abort();

@@ -6,7 +6,7 @@ namespace weir::cli {
 
 inline constexpr std::string_view kPgArchivecleanup = "pg_archivecleanup";
 
-/// The whole program under the name pg_archivecleanup: its options (those of 15 to 18), messages
+/// The whole program under the name pg_archivecleanup: its options (those of 15 to 19), messages
 /// and exit statuses (0, 2 for wrong usage; what cannot be removed is told, and 0, as there).
 int pg_archivecleanup(int count, char** words);
 [[nodiscard]] std::string_view pg_archivecleanup_help();

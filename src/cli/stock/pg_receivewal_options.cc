@@ -207,7 +207,7 @@ codec::Compression parse_stock_compression(const std::string& text) {
 
 std::string_view pg_receivewal_version() {
   // Programs that call it read a version of PostgreSQL here: the newest it can stream from.
-  return "pg_receivewal (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+  return "pg_receivewal (PostgreSQL) 19.0 (pgweir " PGWEIR_VERSION ")\n";
 }
 
 std::string_view pg_receivewal_help() {

@@ -11,7 +11,7 @@
 namespace weir::cli {
 
 /// What a command line of pg_receivewal says, read by its rules (getopt_long, the checks in main()
-/// of PostgreSQL's pg_receivewal.c, versions 15 to 18).
+/// of PostgreSQL's pg_receivewal.c, versions 15 to 19).
 struct PgReceivewalRequest {
   enum class Action { receive, create_slot, drop_slot, help, version };
   Action action = Action::receive;
@@ -38,7 +38,7 @@ struct PgReceivewalRequest {
 [[nodiscard]] codec::Compression parse_stock_compression(const std::string& text);
 
 [[nodiscard]] std::string_view pg_receivewal_help();
-/// "pg_receivewal (PostgreSQL) 18.0 (pgweir …)"
+/// "pg_receivewal (PostgreSQL) 19.0 (pgweir …)"
 [[nodiscard]] std::string_view pg_receivewal_version();
 
 }  // namespace weir::cli

@@ -147,7 +147,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
 }
 
 std::string_view pg_recvlogical_version() {
-  return "pg_recvlogical (PostgreSQL) 18.0 (pgweir " PGWEIR_VERSION ")\n";
+  return "pg_recvlogical (PostgreSQL) 19.0 (pgweir " PGWEIR_VERSION ")\n";
 }
 
 std::string_view pg_recvlogical_help() {

@@ -12,7 +12,7 @@
 namespace weir::cli {
 
 /// What a command line of pg_recvlogical says, read by its rules (getopt_long, the checks in main()
-/// of PostgreSQL's pg_recvlogical.c, versions 15 to 18).
+/// of PostgreSQL's pg_recvlogical.c, versions 15 to 19).
 struct PgRecvlogicalRequest {
   bool help = false;
   bool version = false;
@@ -39,7 +39,7 @@ struct PgRecvlogicalRequest {
 [[nodiscard]] PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words);
 
 [[nodiscard]] std::string_view pg_recvlogical_help();
-/// "pg_recvlogical (PostgreSQL) 18.0 (pgweir …)"
+/// "pg_recvlogical (PostgreSQL) 19.0 (pgweir …)"
 [[nodiscard]] std::string_view pg_recvlogical_version();
 
 }  // namespace weir::cli

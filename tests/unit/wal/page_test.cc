@@ -58,8 +58,8 @@ TEST(PageHeader, KnowsThatTheFlagsChangedIn19) {
       {0xD106, 0x0004, false, false, true},  {0xD106, 0x0008, false, true, true},
       {0xD118, 0x0004, false, false, true},  {0xD118, 0x000F, true, true, true},
       {0xD118, 0x0010, false, false, false}, {0xD118, 0x8000, false, false, false},
-      {0xD121, 0x0001, true, false, true},   {0xD121, 0x0004, false, true, true},
-      {0xD121, 0x0007, true, true, true},    {0xD121, 0x0008, false, false, false},
+      {0xD122, 0x0001, true, false, true},   {0xD122, 0x0004, false, true, true},
+      {0xD122, 0x0007, true, true, true},    {0xD122, 0x0008, false, false, false},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(fmt::format("magic {:X}, info {:X}", test.magic, test.info));
@@ -77,7 +77,7 @@ TEST(PageMagic, NamesItsVersion) {
     int major;
     std::uint16_t magic;
   } cases[] = {{13, 0xD106}, {14, 0xD10D}, {15, 0xD110}, {16, 0xD113},
-               {17, 0xD116}, {18, 0xD118}, {19, 0xD121}};
+               {17, 0xD116}, {18, 0xD118}, {19, 0xD122}};
   for (const auto& test : cases) {
     SCOPED_TRACE(test.major);
     EXPECT_EQ(major_version_of_magic(test.magic), test.major);
@@ -88,7 +88,8 @@ TEST(PageMagic, NamesItsVersion) {
     EXPECT_EQ(major_version_of_magic(static_cast<std::uint16_t>(magic)), std::nullopt);
   for (const int major : {0, 9, 12, 20, -1}) EXPECT_EQ(magic_of_major_version(major), std::nullopt);
   EXPECT_FALSE(magic_is_newer_than_known(0xD120));
-  EXPECT_TRUE(magic_is_newer_than_known(0xD122));
+  EXPECT_TRUE(magic_is_newer_than_known(0xD123));
+  EXPECT_FALSE(major_version_of_magic(0xD121)) << "of the betas of 19";
   EXPECT_TRUE(magic_is_newer_than_known(0xFFFF));
 }
 

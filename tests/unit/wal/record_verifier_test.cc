@@ -423,6 +423,7 @@ TEST(RecordVerifier, ChecksNothingInWalOfANewerServer) {
       {"newer server", 20, newer.bytes, true},
       {"newer server that kept the magic", 20, same.bytes, true},
       {"newer magic of a server that we know", 18, newer.bytes, false},
+      {"newer magic of the newest server that we know", kNewestKnownMajor, newer.bytes, true},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.name);
@@ -708,7 +709,7 @@ TEST(RecordVerifier, KnowsTheResourceManagersOfEachVersion) {
   const struct {
     std::uint8_t manager;
     int first_major;  // that has it; 0: none
-  } cases[] = {{0, 13}, {21, 13}, {22, 19}, {23, 0}, {127, 0}, {128, 15}, {255, 15}};
+  } cases[] = {{0, 13}, {21, 13}, {22, 0}, {23, 0}, {127, 0}, {128, 15}, {255, 15}};
   for (int major = kOldestKnownMajor; major <= kNewestKnownMajor; ++major) {
     for (const auto& test : cases) {
       SCOPED_TRACE(fmt::format("manager {}, PostgreSQL {}", test.manager, major));
