@@ -92,7 +92,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
     rows = connection.execute(command, std::chrono::hours(24 * 365));
   } catch (const Error& error) {
     if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
-    // To classify() a file that is missing is WAL that is missing; here it is the plugin's.
+    // A file that is missing is the plugin's here.
     const bool no_plugin = error.sqlstate() == "58P01";
     const bool no_logical_wal = error.sqlstate() == "55000";
     if (!no_plugin && !no_logical_wal) throw;
@@ -133,7 +133,7 @@ std::string timeline_history(Connection& connection, wal::TimelineId timeline) {
     row = one_row(connection, command, 2);  // filename, content
   } catch (const Error& error) {
     if (error.sqlstate() != "58P01") throw;
-    // To classify() a file that is missing is WAL that is missing; here it is the history file.
+    // A file that is missing is the history file here.
     throw Error(ErrorKind::conflict,
                 "the server has no history of the timeline: " + error.message())
         .with_sqlstate(error.sqlstate())

@@ -120,8 +120,8 @@ Advice password_missing(const ConnectAttempt& attempt) {
 Advice password_wrong(const ConnectAttempt& attempt) {
   // A role that is missing looks the same, lest one can ask for names (mock_scram_secret()).
   const auto role = fmt::format(
-      "Or the role {} does not exist, or has no password; the server's "
-      "log says which.",
+      "Or the role {} does not exist, has no password, or its password has expired (VALID UNTIL); "
+      "the server's log says which.",
       sql_identifier(attempt.user));
   if (attempt.password_given)
     return {ErrorKind::refused,
@@ -154,8 +154,9 @@ Advice too_many(const ConnectAttempt& attempt) {
   // and others, by version) and InitPostgres() count all.
   if (attempt.routine == "InitProcess" && replicates(attempt))
     return {ErrorKind::retry,
-            "All walsenders are in use: end one that nobody needs (pg_stat_replication), or raise "
-            "max_wal_senders and restart the server."};
+            "All walsenders are in use, or the server has none (max_wal_senders = 0): end one that "
+            "nobody needs (pg_stat_replication), or raise max_wal_senders and restart the server. "
+            "wal_level has to be replica or logical."};
   if (attempt.routine == "InitializeSessionUserId")
     return {ErrorKind::retry,
             "The role has as many connections as it may",
@@ -185,8 +186,24 @@ Advice not_now(const ConnectAttempt& attempt) {
           "The server is starting up, in recovery without hot_standby, or shutting down."};
 }
 
+/// 08P01: PgBouncer gives it to whatever it says. Its words are in no other language.
+Advice told_by_pooler(const ConnectAttempt& attempt) {
+  if (has(attempt.text, "unsupported startup parameter"))
+    return {
+        ErrorKind::refused,
+        "A connection pooler that does not carry replication stands before the server (PgBouncer "
+        "does from version 1.23 on). Connect to the server itself."};
+  for (const auto* text : {"no such database", "no such user", "SSL required", "login rejected"})
+    if (has(attempt.text, text))
+      return {
+          ErrorKind::refused,
+          "A connection pooler stands before the server, and says so: check its configuration."};
+  return {classify(attempt.sqlstate), std::string(hint_for(attempt.sqlstate))};
+}
+
 Advice refused_by_server(const ConnectAttempt& attempt) {
   const std::string_view state = attempt.sqlstate;
+  if (state == "08P01") return told_by_pooler(attempt);
   if (state == "28P01") return password_wrong(attempt);
   if (state.starts_with("28")) return authorization_failed(attempt);
   if (state == "42501") return privilege_missing(attempt);
@@ -230,6 +247,9 @@ constexpr std::array kConnecting = {
     Pattern{"No route to host", ErrorKind::retry,
             "There is no way through the network to this address: check the address and the "
             "routes, or a firewall rejects it."},
+    Pattern{"GSSAPI encryption", ErrorKind::refused,
+            "gssencmode=require demands GSSAPI encryption, which cannot be had here: get a ticket "
+            "(kinit), or change gssencmode."},
     Pattern{"", ErrorKind::retry, "Check host and port, and the network between."},
 };
 

@@ -225,13 +225,26 @@ void ReplicationStream::take_result(const PGresult* result) {
             .with("server", server_name_);
       }
       // The connection stays usable: Connection::send() reads the rest away.
-      throw server_error(result, server_name_);
+      throw stream_error(result);
     }
     default:
       throw Error(ErrorKind::protocol, "the server answered START_REPLICATION with something else")
           .with("server", server_name_)
           .with("answer", PQresStatus(PQresultStatus(result)));
   }
+}
+
+/// Of WAL alone is a file that is missing a gap: "requested WAL segment ... has already been
+/// removed". Elsewhere it is trouble that may pass.
+Error ReplicationStream::stream_error(const PGresult* result) const {
+  constexpr std::string_view kUndefinedFile = "58P01";
+  auto error = server_error(result, server_name_);
+  if (error.sqlstate() != kUndefinedFile) return error;
+  return Error(ErrorKind::gap, error.message())
+      .with_sqlstate(error.sqlstate())
+      .with("server", server_name_)
+      .with("SQLSTATE", error.sqlstate())
+      .hint("The server no longer has this WAL.");
 }
 
 void ReplicationStream::receive() {

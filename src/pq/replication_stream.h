@@ -122,6 +122,7 @@ class ReplicationStream {
   void require_bounded_message();
   StreamEvent next_result();
   void take_result(const pg_result* result);
+  [[nodiscard]] Error stream_error(const pg_result* result) const;
   void discard();
   void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] Error lost() const;

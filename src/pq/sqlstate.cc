@@ -17,9 +17,11 @@ struct Meaning {
 
 constexpr std::array kMeanings = {
     Meaning{"08", ErrorKind::retry, ""},
-    Meaning{"08P01", ErrorKind::protocol,
-            "The server did not understand a message. Is something between pgweir and the server, "
-            "such as a connection pooler? Those do not carry replication."},
+    // Of a server: it did not understand a message. PgBouncer gives it to most of what it says,
+    // such as that the server behind it has gone ("server conn crashed?").
+    Meaning{"08P01", ErrorKind::retry,
+            "If a connection pooler stands between pgweir and the server: look whether the server "
+            "behind it answers. PgBouncer carries replication from version 1.23 on."},
     Meaning{"0A", ErrorKind::refused, ""},
     Meaning{"22", ErrorKind::refused, ""},
     Meaning{"28", ErrorKind::refused, ""},
@@ -46,9 +48,9 @@ constexpr std::array kMeanings = {
     Meaning{"57", ErrorKind::retry, ""},
     Meaning{"57P01", ErrorKind::retry, "The server is shutting down or an administrator ended it."},
     Meaning{"57P04", ErrorKind::refused, ""},
+    // (58P01, errcode_for_file_access() with ENOENT, is that WAL was removed where it answers
+    // START_REPLICATION; ReplicationStream knows that.)
     Meaning{"58", ErrorKind::retry, "The server has trouble with its files; its log has more."},
-    // errcode_for_file_access() with ENOENT: "requested WAL segment ... has already been removed".
-    Meaning{"58P01", ErrorKind::gap, "The server no longer has this WAL."},
     Meaning{"XX001", ErrorKind::damage, "The server found damaged data on its side."},
     Meaning{"XX002", ErrorKind::damage, "The server found damaged data on its side."},
 };

@@ -11,30 +11,30 @@ TEST(Classify, KnowsWhatPassesByItselfAndWhatDoesNot) {
     const char* sqlstate;
     ErrorKind kind;
   } cases[] = {
-      {"08006", ErrorKind::retry},     // connection_failure
-      {"08P01", ErrorKind::protocol},  // protocol_violation
-      {"0A000", ErrorKind::refused},   // feature_not_supported
-      {"22023", ErrorKind::refused},   // invalid_parameter_value
-      {"28000", ErrorKind::refused},   // no pg_hba.conf entry
-      {"28P01", ErrorKind::refused},   // wrong password
-      {"3D000", ErrorKind::refused},   // no such database
-      {"42501", ErrorKind::refused},   // not a replication role
-      {"42601", ErrorKind::refused},   // syntax error
-      {"42704", ErrorKind::refused},   // no such slot
-      {"42710", ErrorKind::refused},   // slot exists
-      {"53100", ErrorKind::retry},     // upstream's disk is full
-      {"53300", ErrorKind::retry},     // too many connections
-      {"53400", ErrorKind::refused},   // all replication slots are in use
-      {"55000", ErrorKind::refused},   // invalidated or logical slot
-      {"55006", ErrorKind::retry},     // slot in use
-      {"57014", ErrorKind::retry},     // cancelled
-      {"57P01", ErrorKind::retry},     // admin_shutdown
-      {"57P02", ErrorKind::retry},     // crash_shutdown
-      {"57P03", ErrorKind::retry},     // cannot_connect_now
-      {"57P04", ErrorKind::refused},   // database_dropped
-      {"57P05", ErrorKind::retry},     // idle_session_timeout
-      {"58030", ErrorKind::retry},     // upstream's I/O error
-      {"58P01", ErrorKind::gap},       // WAL removed
+      {"08006", ErrorKind::retry},    // connection_failure
+      {"08P01", ErrorKind::retry},    // protocol_violation; of PgBouncer anything
+      {"0A000", ErrorKind::refused},  // feature_not_supported
+      {"22023", ErrorKind::refused},  // invalid_parameter_value
+      {"28000", ErrorKind::refused},  // no pg_hba.conf entry
+      {"28P01", ErrorKind::refused},  // wrong password
+      {"3D000", ErrorKind::refused},  // no such database
+      {"42501", ErrorKind::refused},  // not a replication role
+      {"42601", ErrorKind::refused},  // syntax error
+      {"42704", ErrorKind::refused},  // no such slot
+      {"42710", ErrorKind::refused},  // slot exists
+      {"53100", ErrorKind::retry},    // upstream's disk is full
+      {"53300", ErrorKind::retry},    // too many connections
+      {"53400", ErrorKind::refused},  // all replication slots are in use
+      {"55000", ErrorKind::refused},  // invalidated or logical slot
+      {"55006", ErrorKind::retry},    // slot in use
+      {"57014", ErrorKind::retry},    // cancelled
+      {"57P01", ErrorKind::retry},    // admin_shutdown
+      {"57P02", ErrorKind::retry},    // crash_shutdown
+      {"57P03", ErrorKind::retry},    // cannot_connect_now
+      {"57P04", ErrorKind::refused},  // database_dropped
+      {"57P05", ErrorKind::retry},    // idle_session_timeout
+      {"58030", ErrorKind::retry},    // upstream's I/O error
+      {"58P01", ErrorKind::retry},    // a file is missing; in a stream it is WAL
       {"XX000", ErrorKind::retry},   // most refusals of START_REPLICATION have no code of their own
       {"XX001", ErrorKind::damage},  // data_corrupted
       {"ZZ999", ErrorKind::retry},   // unheard of
@@ -47,7 +47,7 @@ TEST(Classify, KnowsWhatPassesByItselfAndWhatDoesNot) {
 }
 
 TEST(Classify, HintsOfCommandsAreSentences) {
-  for (const char* sqlstate : {"42501", "42704", "53400", "55006", "57P01", "58P01"}) {
+  for (const char* sqlstate : {"42501", "42704", "53400", "55006", "57P01", "58P01", "08P01"}) {
     SCOPED_TRACE(sqlstate);
     ASSERT_NE(hint_for(sqlstate), "");
     EXPECT_EQ(hint_for(sqlstate).back(), '.');
