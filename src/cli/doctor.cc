@@ -132,17 +132,22 @@ int failover(const Arguments& arguments) {
   // What a receiver at work has made durable is known to itself only.
   if (const auto durable = durable_end_of(path)) facts.ends[durable->timeline] = durable->flush;
   std::vector<doctor::Check> checks;
-  for (const auto& host : doctor::inspect_hosts(conninfo, facts)) {
+  std::vector<doctor::Candidate> candidates;
+  for (auto& host : doctor::inspect_hosts(conninfo, facts)) {
     std::optional<doctor::CommitCount> commits;
     if (const auto left = doctor::would_leave_behind(facts, host))
       commits = count_commits(*directory, facts, *left);
     checks.push_back(doctor::judge_failover(facts, host, commits));
+    candidates.push_back({std::move(host), commits});
   }
+  if (auto primaries = doctor::judge_primaries(candidates)) checks.push_back(std::move(*primaries));
+  const auto conclusion = doctor::conclude_failover(facts, candidates);
   if (arguments.has(kJson))
-    print(doctor::to_json(checks) + "\n");
+    print(doctor::to_json(checks, conclusion.known, conclusion.text) + "\n");
   else
-    print_coloured(doctor::to_text(checks));
-  return doctor::healthy(checks) ? kDone : kNo;
+    print_coloured(doctor::to_text(checks, conclusion.text));
+  if (!doctor::healthy(checks)) return kNo;
+  return conclusion.known ? kDone : kTryAgain;
 }
 
 doctor::Check judge_preference(const std::string& conninfo, const doctor::Plan& plan) {
@@ -293,7 +298,9 @@ Usage:
 A role that may only replicate is enough; what it cannot look at is said.
 
 Exit status: 0 archiving will work, though there may be warnings; 1 it will not,
-or WAL can be lost; 2 wrong options.
+or WAL can be lost; 2 wrong options. With --failover: 1 a failover to one of the
+hosts would lose commits or leave a gap, or they are no one cluster; 3 nothing is
+known, since no host could be asked.
 )",
     .run = doctor_command,
 };

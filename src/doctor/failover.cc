@@ -1,8 +1,13 @@
 #include "doctor/failover.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
+#include <tuple>
+#include <utility>
 
 #include "base/units.h"
 
@@ -29,6 +34,15 @@ std::string commits_text(const std::optional<CommitCount>& count) {
   if (!count) return "";
   return fmt::format(", with {}{} commit{}", count->all ? "" : "at least ", count->commits,
                      count->all && count->commits == 1 ? "" : "s");
+}
+
+constexpr const char* kPromoteAnother =
+    "promote another one, or wait until it has received that WAL";
+
+/// Where it is not to be known how many they are, there may be some.
+bool loses_commits(const FailoverFacts& archive, const Candidate& candidate) {
+  if (!would_leave_behind(archive, candidate.host)) return false;
+  return !candidate.commits || candidate.commits->commits > 0 || !candidate.commits->all;
 }
 
 }  // namespace
@@ -86,6 +100,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
     wal = fmt::format("; the archive would get {} from it that it does not have yet",
                       format_size(branch->missing()));
   const auto role = host.standby == false ? " (it is the primary now)" : "";
+  const bool loses = loses_commits(archive, {host, left_behind});
 
   const auto next = *would_go_on_at(archive, host);
   const auto at = archive.identity.segment_size.start_of(next);
@@ -111,8 +126,10 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   const bool physical = slot && slot->exists && (slot->type.empty() || slot->type == "physical");
   if (physical && slot->restart_lsn &&
       archive.identity.segment_size.start_of(*slot->restart_lsn) <= next)
-    return say(Level::ok, fmt::format("no gap, its slot keeps WAL from {} on{}{}",
-                                      *slot->restart_lsn, wal, role));
+    return say(loses ? Level::failure : Level::ok,
+               fmt::format("{}no gap, its slot keeps WAL from {} on{}{}",
+                           loses ? "COMMITS LOST: " : "", *slot->restart_lsn, wal, role),
+               loses ? std::vector<std::string>{kPromoteAnother} : std::vector<std::string>{});
   const auto why =
       !archive.slot ? std::string("there is no slot (-S)")
       : !slot       ? fmt::format(
@@ -124,11 +141,72 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
       : !slot->restart_lsn ? fmt::format("its slot \"{}\" reserves no WAL", *archive.slot)
                            : fmt::format("its slot \"{}\" keeps WAL from {} on only", *archive.slot,
                                          *slot->restart_lsn);
-  return say(Level::warning,
-             fmt::format("no gap if the receiver goes on at once{}: {}, so nothing keeps the WAL "
+  std::vector<std::string> todo{make};
+  if (loses) todo.insert(todo.begin(), kPromoteAnother);
+  return say(loses ? Level::failure : Level::warning,
+             fmt::format("{}no gap if the receiver goes on at once{}: {}, so nothing keeps the WAL "
                          "from {} on there{}{}",
+                         loses ? "COMMITS LOST: " : "",
                          host.has_wal ? "" : " and it still has the WAL", why, at, wal, role),
-             {make});
+             std::move(todo));
+}
+
+std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates) {
+  for (auto one = candidates.begin(); one != candidates.end(); ++one)
+    for (auto other = std::next(one); other != candidates.end(); ++other) {
+      const auto& a = one->host;
+      const auto& b = other->host;
+      if (a.trouble || b.trouble || a.standby != false || b.standby != false) continue;
+      if (a.identity.system_identifier != b.identity.system_identifier ||
+          a.identity.timeline != b.identity.timeline)
+        continue;
+      return Check{
+          .name = "failover",
+          .level = Level::failure,
+          .found =
+              fmt::format("{} and {} are both primaries on timeline {}: a split brain, or one is a "
+                          "clone of the other (or both are names of one server)",
+                          a.host, b.host, a.identity.timeline),
+          .todo = {
+              "find out which one has the commits that count, and stop the other one",
+              "take the other one out of the connection string: an archive can follow only one"}};
+    }
+  return std::nullopt;
+}
+
+Conclusion conclude_failover(const FailoverFacts& archive,
+                             const std::vector<Candidate>& candidates) {
+  std::vector<const Candidate*> known;
+  for (const auto& each : candidates)
+    if (would_go_on_at(archive, each.host)) known.push_back(&each);
+  if (known.empty())
+    return {false, "nothing is known: no host could be asked what a failover to it would cost"};
+  const auto cost = [&](const Candidate* each) {
+    constexpr auto kUnknown = std::numeric_limits<std::uint64_t>::max();
+    const auto left = would_leave_behind(archive, each->host);
+    const bool loses = loses_commits(archive, *each);
+    return std::tuple(each->host.has_wal == false,
+                      !loses          ? 0
+                      : each->commits ? each->commits->commits
+                                      : kUnknown,
+                      loses ? left->to - left->from : 0);
+  };
+  const auto least = cost(*std::min_element(
+      known.begin(), known.end(), [&](const auto* a, const auto* b) { return cost(a) < cost(b); }));
+  std::vector<std::string> names;
+  const Candidate* best = nullptr;
+  for (const auto* each : known)
+    if (cost(each) == least) {
+      names.push_back(each->host.host);
+      if (best == nullptr) best = each;
+    }
+  const auto text = fmt::format("{}", fmt::join(names, ", "));
+  if (best->host.has_wal == false)
+    return {true, "a failover to any of them leaves a gap in the archive"};
+  if (!loses_commits(archive, *best)) return {true, "a failover to " + text + " loses nothing"};
+  const auto left = *would_leave_behind(archive, best->host);
+  return {true, fmt::format("a failover to any of them loses commits: least to {} ({}{})", text,
+                            format_size(left.to - left.from), commits_text(best->commits))};
 }
 
 }  // namespace weir::doctor

@@ -61,6 +61,21 @@ struct LeftBehind {
 [[nodiscard]] Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                                    const std::optional<CommitCount>& left_behind);
 
+/// A host with the commits of what it would leave behind, if that is anything.
+struct Candidate {
+  HostFacts host;
+  std::optional<CommitCount> commits = std::nullopt;
+};
+/// Primaries on one timeline: a failure that names them; nullopt if there are not two of one. Pure.
+[[nodiscard]] std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates);
+/// To which of them a failover would lose nothing, or least. Pure.
+struct Conclusion {
+  bool known = false;  ///< of one of them at least
+  std::string text;    ///< one line
+};
+[[nodiscard]] Conclusion conclude_failover(const FailoverFacts& archive,
+                                           const std::vector<Candidate>& candidates);
+
 /// Asks each host of the connection string, whatever its role; one that does not answer costs some
 /// seconds. Changes nothing. Throws Error{usage}.
 [[nodiscard]] std::vector<HostFacts> inspect_hosts(const std::string& conninfo,

@@ -20,28 +20,34 @@ std::string_view to_string(Level level) {
   }
   return "";
 }
-std::string to_text(const std::vector<Check>& checks) {
+
+std::string to_text(const std::vector<Check>& checks, std::string_view conclusion) {
   std::string text;
   std::size_t failures = 0;
   std::size_t warnings = 0;
+  std::size_t unknown = 0;
   for (const auto& check : checks) {
     std::string_view mark = "  ok  ";
     if (check.level == Level::warning) mark = " warn ", ++warnings;
     if (check.level == Level::failure) mark = " FAIL ", ++failures;
-    if (check.level == Level::unknown) mark = "   ?  ";
+    if (check.level == Level::unknown) mark = "   ?  ", ++unknown;
     text += fmt::format("[{}] {}: {}\n", mark, check.name, check.found);
     if (check.level == Level::ok) continue;
     for (const auto& line : check.todo) text += fmt::format("           -> {}\n", line);
   }
   text += failures > 0   ? fmt::format("\n{} failure(s), {} warning(s)\n", failures, warnings)
           : warnings > 0 ? fmt::format("\nno failure, {} warning(s)\n", warnings)
-                         : std::string("\nall is well\n");
+          : unknown > 0
+              ? fmt::format("\nno failure, and {} thing(s) could not be looked at\n", unknown)
+              : std::string("\nall is well\n");
+  if (!conclusion.empty()) text += fmt::format("{}\n", conclusion);
   return text;
 }
 
-std::string to_json(const std::vector<Check>& checks) {
+std::string to_json(const std::vector<Check>& checks, bool known, std::string_view conclusion) {
   nlohmann::ordered_json json;
-  json["healthy"] = healthy(checks);
+  json["healthy"] = known && healthy(checks);
+  if (!conclusion.empty()) json["conclusion"] = conclusion;
   json["checks"] = nlohmann::ordered_json::array();
   for (const auto& check : checks)
     json["checks"].push_back({{"name", check.name},

@@ -9,9 +9,12 @@
 namespace weir::doctor {
 
 [[nodiscard]] std::string_view to_string(Level level);
-[[nodiscard]] std::string to_text(const std::vector<Check>& checks);
-/// docs/doctor.md tells the schema.
-[[nodiscard]] std::string to_json(const std::vector<Check>& checks);
+/// `conclusion`: a last line of its own.
+[[nodiscard]] std::string to_text(const std::vector<Check>& checks,
+                                  std::string_view conclusion = {});
+/// docs/doctor.md tells the schema. `known`: false, where nothing could be looked at.
+[[nodiscard]] std::string to_json(const std::vector<Check>& checks, bool known = true,
+                                  std::string_view conclusion = {});
 /// No failure among them.
 [[nodiscard]] bool healthy(const std::vector<Check>& checks);
 

@@ -282,6 +282,23 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                 {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
 }
 
+/// 17 and later. With --confirm stored it is graver: check_confirm().
+void check_failover_slots_wait(Checks& checks, const ServerFacts& server, const Plan& plan) {
+  const auto waited = server.setting("synchronized_standby_slots");
+  if (plan.confirm_stored || !waited || !plan.slot || !pq::names_standby(*waited, *plan.slot))
+    return;
+  checks.warn(
+      "synchronized_standby_slots",
+      fmt::format("synchronized_standby_slots names \"{}\": logical decoding of failover slots "
+                  "stands while the receiver is away{}",
+                  *plan.slot,
+                  plan.prefer == PreferredRole::standby
+                      ? ", and goes on in steps of --slot-interval while it streams from a "
+                        "standby"
+                      : ""),
+      {"name the slots of the standbys there, and leave that one out"});
+}
+
 /// --confirm stored: what the store has not got stays in the server's pg_wal.
 void check_confirm(Checks& checks, const ServerFacts& server, const Plan& plan) {
   if (!plan.confirm_stored) return;
@@ -418,6 +435,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
                    {"let the role make ordinary connections, too (see ordinary_connection)"});
   check_limits(checks, server, plan);
   check_synchronous(checks, server, plan);
+  check_failover_slots_wait(checks, server, plan);
   check_confirm(checks, server, plan);
   check_candidates(checks, plan);
   check_sender_timeout(checks, server, plan);

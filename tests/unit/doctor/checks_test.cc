@@ -14,6 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 ServerFacts good_server() {
   ServerFacts server;
@@ -280,6 +281,21 @@ TEST(Doctor, WarnsOfCommitsThatWaitWhereTheArchiveIsNot) {
                         "standby takes the archive to a standby"));
   plan.prefer = PreferredRole::primary;
   EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("commits can wait for the archive"));
+}
+
+TEST(Doctor, WarnsWhereLogicalDecodingWaitsForTheArchive) {
+  auto server = good_server();
+  auto plan = kPlan;
+  server.settings["synchronized_standby_slots"] = "standby1";
+  EXPECT_THAT(to_text(judge_server(server, plan)), Not(HasSubstr("synchronized_standby_slots")));
+  server.settings["synchronized_standby_slots"] = "standby1, archive";
+  auto text = to_text(judge_server(server, plan));
+  EXPECT_THAT(text,
+              HasSubstr("[ warn ] synchronized_standby_slots: synchronized_standby_slots names "
+                        "\"archive\": logical decoding of failover slots stands"));
+  EXPECT_THAT(text, Not(HasSubstr("in steps")));
+  plan.prefer = PreferredRole::standby;
+  EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("in steps of --slot-interval"));
 }
 
 TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {

@@ -72,12 +72,31 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
          host.identity.flush_position = mb(7.25);
          host.slot->restart_lsn = mb(7);
        },
-       Level::ok,
+       Level::failure,
        "1.2 MB that the archive has, from 0/740000 to 0/880000, with at least 3 commits, would "
        "not be part",
-       "", CommitCount{3, false}},
+       "promote another one", CommitCount{3, false}},
+      {"behind by no commit",
+       [](auto& host) {
+         host.identity.flush_position = mb(7.25);
+         host.slot->restart_lsn = mb(7);
+       },
+       Level::ok, "with 0 commits", "", CommitCount{0, true}},
+      {"behind, and nobody can count the commits",
+       [](auto& host) {
+         host.identity.flush_position = mb(7.25);
+         host.slot->restart_lsn = mb(7);
+       },
+       Level::failure, "COMMITS LOST", "promote another one"},
+      {"behind, and without a slot",
+       [](auto& host) {
+         host.identity.flush_position = mb(7.25);
+         host.slot->exists = false;
+       },
+       Level::failure, "COMMITS LOST", "--slot-on", CommitCount{1, true}},
       {"behind, its slot begins behind its own segment",
-       [](auto& host) { host.identity.flush_position = mb(7.25); }, Level::warning, "on only"},
+       [](auto& host) { host.identity.flush_position = mb(7.25); }, Level::warning, "on only", "",
+       CommitCount{0, true}},
       {"the primary", [](auto& host) { host.standby = false; }, Level::ok, "is the primary now"},
       {"promoted already, behind the archive's end",
        [](auto& host) {
@@ -132,6 +151,63 @@ TEST(JudgeFailover, AsksForTheSegmentThatTheArchiveWouldGoOnWith) {
   EXPECT_EQ(left->to, mb(8.5));
   host.identity.system_identifier = 8;
   EXPECT_EQ(would_go_on_at(archive_facts(), host), std::nullopt);
+}
+
+Candidate candidate(const char* name, double at, std::optional<CommitCount> commits = {}) {
+  Candidate candidate{host_facts(), commits};
+  candidate.host.host = name;
+  candidate.host.identity.flush_position = mb(at);
+  return candidate;
+}
+
+Candidate silent(const char* name) {
+  auto silent = candidate(name, 0);
+  silent.host.trouble = Trouble{"connection refused", {}};
+  return silent;
+}
+
+TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
+  const auto archive = archive_facts();
+  const auto conclude = [&](const std::vector<Candidate>& candidates) {
+    return conclude_failover(archive, candidates);
+  };
+  EXPECT_FALSE(conclude({silent("db1"), silent("db2")}).known);
+  EXPECT_THAT(conclude({silent("db1")}).text, HasSubstr("nothing is known"));
+  auto foreign = candidate("db1", 10);
+  foreign.host.identity.system_identifier = 8;
+  EXPECT_FALSE(conclude({foreign}).known);
+
+  EXPECT_EQ(conclude({candidate("db1", 10), candidate("db2", 8, CommitCount{5, true}),
+                      candidate("db3", 9)})
+                .text,
+            "a failover to db1, db3 loses nothing");
+  EXPECT_TRUE(conclude({silent("db1"), candidate("db2", 8.5)}).known);
+  EXPECT_EQ(conclude({silent("db1"), candidate("db2", 8.25, CommitCount{5, true}),
+                      candidate("db3", 8, CommitCount{7, true}), candidate("db4", 8.4)})
+                .text,
+            "a failover to any of them loses commits: least to db2 (256 kB, with 5 commits)");
+  EXPECT_EQ(conclude({candidate("db2", 8, CommitCount{0, true})}).text,
+            "a failover to db2 loses nothing");
+  auto gap = candidate("db1", 10);
+  gap.host.has_wal = false;
+  EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text, "a failover to db2 loses nothing");
+  EXPECT_THAT(conclude({gap}).text, HasSubstr("leaves a gap"));
+}
+
+TEST(JudgePrimaries, NamesASplitBrainOrAClone) {
+  auto a = candidate("db1", 10);
+  auto b = candidate("db2", 9);
+  EXPECT_FALSE(judge_primaries({a, b}));
+  a.host.standby = false;
+  EXPECT_FALSE(judge_primaries({a, b}));
+  b.host.standby = false;
+  const auto check = judge_primaries({silent("db0"), a, b});
+  ASSERT_TRUE(check);
+  EXPECT_EQ(check->level, Level::failure);
+  EXPECT_THAT(check->found,
+              HasSubstr("db1 and db2 are both primaries on timeline 1: a split brain"));
+  b.host.identity.timeline = 2;
+  EXPECT_FALSE(judge_primaries({a, b}));
 }
 
 }  // namespace
