@@ -30,6 +30,7 @@ nlohmann::json candidate_json(const Candidate& candidate) {
   json["slot_lag_bytes"] = candidate.slot_lsn && candidate.end >= *candidate.slot_lsn
                                ? nlohmann::json(candidate.end - *candidate.slot_lsn)
                                : nlohmann::json(nullptr);
+  if (candidate.slot_gone_since) json["slot_gone_since"] = format_time(*candidate.slot_gone_since);
   if (candidate.silent_since) {
     json["silent_since"] = format_time(*candidate.silent_since);
     json["was_covered"] = candidate.was_covered;

@@ -20,6 +20,7 @@ enum class Cover {
   other_branch,   ///< its history does not lead to the archive's end, nor the archive's to its own
   no_history,     ///< it cannot show where its timeline comes from
   no_slot,        ///< and none is to be made
+  slot_gone,      ///< it was there at the visit before, and was made anew at this one
   not_physical,   ///< the slot is a logical one
   reserves_none,  ///< the slot was invalidated, or made without reserving WAL
   begins_later,   ///< the slot keeps WAL from behind the archive's end on only
@@ -45,6 +46,8 @@ struct Candidate {
   std::chrono::system_clock::time_point answered{};  ///< the epoch: never
   /// Since when it does not answer; unset: it does.
   std::optional<std::chrono::system_clock::time_point> silent_since;
+  /// Since when the slot was gone at each visit, though it had been there; unset: it was not.
+  std::optional<std::chrono::system_clock::time_point> slot_gone_since{};
   bool was_covered = false;  ///< at its last answer, while it gives none
 
   [[nodiscard]] bool covered() const { return cover == Cover::covered; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/units.h"
 #include "pq/slot_view.h"
 #include "receive/choose_host.h"
 
@@ -26,6 +27,8 @@ std::string_view to_string(Cover cover) {
       return "no_history";
     case Cover::no_slot:
       return "no_slot";
+    case Cover::slot_gone:
+      return "slot_gone";
     case Cover::not_physical:
       return "not_physical";
     case Cover::reserves_none:
@@ -91,7 +94,7 @@ void SlotKeeperState::begin(OurEnd ours, int major) {
   major_ = major;
   identity_.reset();
   history_.reset();
-  ours_is_theirs_ = first_wal_read_ = missing_ = created_ = done_ = false;
+  ours_is_theirs_ = first_wal_read_ = missing_ = created_ = found_gone_ = done_ = false;
   slot_.reset();
 }
 
@@ -171,11 +174,7 @@ void SlotKeeperState::on_slot(const pq::SlotState& slot) {
   slot_ = slot;
   candidate_.slot_lsn = slot.restart_lsn;
   if (!slot.exists) {
-    candidate_.slot_lsn.reset();
-    if (!create_)
-      found(Cover::no_slot, "it has no such slot");
-    else if (created_)
-      found(Cover::no_slot, "the slot was made there, and is gone again");
+    on_missing();
     return;
   }
   if (!slot.type.empty() && slot.type != "physical") {
@@ -187,6 +186,24 @@ void SlotKeeperState::on_slot(const pq::SlotState& slot) {
           fmt::format("its slot reserves no WAL: it was made without reserving any, or the server "
                       "has invalidated it. Drop it, and it is made anew. {}",
                       pq::why_invalidated(std::nullopt, major_)));
+}
+
+/// Whoever drops it may do so again: a failover meanwhile leaves a gap, and what is made anew at
+/// this visit says nothing of the next moment.
+void SlotKeeperState::on_missing() {
+  candidate_.slot_lsn.reset();
+  if (!created_) {
+    found_gone_ = std::exchange(was_there_, false);
+    if (found_gone_ && !candidate_.slot_gone_since)
+      candidate_.slot_gone_since = candidate_.answered;
+  }
+  if (!create_)
+    found(Cover::no_slot,
+          candidate_.slot_gone_since
+              ? fmt::format("its slot is gone since {}", format_time(*candidate_.slot_gone_since))
+              : "it has no such slot");
+  else if (created_)
+    found(Cover::no_slot, "the slot was made there, and is gone again");
 }
 
 void SlotKeeperState::on_logical_slot() {
@@ -222,6 +239,7 @@ void SlotKeeperState::on_slot_used(std::optional<wal::Lsn> flush, bool done) {
     found(Cover::refused, "its timeline ended while it was asked");
     return;
   }
+  was_there_ = true;
   if (can_be_asked()) {
     if (flush) slot_->restart_lsn = flush;
     candidate_.slot_lsn = slot_->restart_lsn;
@@ -232,8 +250,17 @@ void SlotKeeperState::on_slot_used(std::optional<wal::Lsn> flush, bool done) {
   judge();
 }
 
-/// The slot is there, and keeps WAL for us. From where on?
+/// The slot is there, and keeps WAL for us. From where on? (What was made anew a moment ago may
+/// begin too late as well: that somebody drops it is the graver matter.)
 void SlotKeeperState::judge() {
+  if (found_gone_) {
+    found(Cover::slot_gone,
+          fmt::format("its slot was gone at each visit since {}, and was created again: another "
+                      "program drops it, as Patroni does with slots that it does not know",
+                      format_time(*candidate_.slot_gone_since)));
+    return;
+  }
+  candidate_.slot_gone_since.reset();
   if (!candidate_.slot_lsn) {
     found(Cover::begin_unknown,
           fmt::format("PostgreSQL {} does not say from where on its slot keeps WAL: surely when "
@@ -256,9 +283,8 @@ void SlotKeeperState::on_refused(const Error& error) {
   constexpr std::string_view kUndefinedObject = "42704";
   if (error.sqlstate() == kUndefinedObject && !can_be_asked() && !created_) {
     forget_slot();
-    candidate_.slot_lsn.reset();
     missing_ = true;
-    if (!create_) found(Cover::no_slot, "it has no such slot");
+    on_missing();
     return;
   }
   if (error.sqlstate() == kInUse) {

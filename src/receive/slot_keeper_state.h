@@ -105,8 +105,11 @@ class SlotKeeperState {
   void forget_slot();
 
   [[nodiscard]] const Candidate& candidate() const { return candidate_; }
+  /// In this visit the slot was not there, and in the one before it was.
+  [[nodiscard]] bool found_gone() const { return found_gone_; }
 
  private:
+  void on_missing();
   [[nodiscard]] std::optional<wal::Lsn> target() const;
   [[nodiscard]] std::optional<keep::ReadFirstWal> first_wal_to_compare() const;
   [[nodiscard]] bool can_be_asked() const { return major_ >= 15; }
@@ -126,8 +129,10 @@ class SlotKeeperState {
   std::optional<pq::SlotState> slot_;
   bool missing_ = false;  ///< before 15: using it showed that it is not there
   bool created_ = false;
+  bool found_gone_ = false;
   bool done_ = false;
 
+  bool was_there_ = false;  ///< the slot, at the last visit that could tell
   /// From visit to visit: the timeline of which it began with our WAL, or does not have it any more
   /// (which it would log each time it is asked).
   std::optional<wal::TimelineId> begins_as_ours_;

@@ -424,5 +424,42 @@ TEST(SlotKeeperState, SaysSinceWhenThereIsNoAnswerAndWhatWasKnown) {
   EXPECT_EQ(state.candidate().silent_since, std::nullopt);
 }
 
+TEST(SlotKeeperState, TellsThatASlotIsDroppedAgainAndAgain) {
+  for (const int major : {14, 15}) {
+    SCOPED_TRACE(major);
+    auto state = keeper(true);
+    FakeServer server{.major = major};
+    const auto ours = our_end(mb(20), {mb(2)});
+    server.identity.flush_position = mb(20);
+    server.visit(state, ours);
+    EXPECT_NE(state.candidate().cover, Cover::slot_gone);
+    EXPECT_FALSE(state.candidate().slot_gone_since);
+    for (int i = 0; i < 3; ++i) {
+      server.slot.reset();
+      server.visit(state, ours);
+      EXPECT_EQ(state.candidate().cover, Cover::slot_gone);
+      EXPECT_TRUE(state.found_gone());
+      EXPECT_THAT(state.candidate().reason, HasSubstr("program drops it"));
+      EXPECT_EQ(state.candidate().slot_gone_since, kNoon);
+      EXPECT_EQ(server.created, i + 1);
+    }
+    // It is left alone from now on.
+    server.visit(state, our_end(mb(30), {mb(25)}));
+    EXPECT_TRUE(state.candidate().covered() || major < 15) << state.candidate().reason;
+    EXPECT_FALSE(state.candidate().slot_gone_since);
+    EXPECT_NE(state.candidate().cover, Cover::slot_gone);
+  }
+  // Where nobody makes it again.
+  auto looking = keeper();
+  FakeServer server;
+  server.visit(looking, our_end(mb(8), {mb(2)}));
+  server.slot.reset();
+  for (int i = 0; i < 2; ++i) {
+    server.visit(looking, our_end(mb(8), {mb(2)}));
+    EXPECT_EQ(looking.candidate().cover, Cover::no_slot);
+    EXPECT_THAT(looking.candidate().reason, HasSubstr("is gone since"));
+  }
+}
+
 }  // namespace
 }  // namespace weir::receive::slot_keeper_state_test
