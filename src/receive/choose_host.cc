@@ -157,6 +157,12 @@ Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) 
           "base backup.");
 }
 
+/// A cluster has one. Which of two counts no history tells.
+bool is_second_primary(const Judged& other, const Judged& best) {
+  return other.host->standby == false && best.host->standby == false &&
+         other.host->identity.timeline == best.host->identity.timeline;
+}
+
 /// Why `other` is not the one, beside the one that was taken.
 std::string why_not(const Judged& other, const Judged& best, const HostFacts& facts) {
   const auto& host = *other.host;
@@ -166,6 +172,11 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
   if (host.has_wal == false && taken.has_wal != false)
     return "no longer has the WAL that comes next";
   if (!one_line(host, taken)) return "is on another branch of the cluster's history (split brain)";
+  if (is_second_primary(other, best))
+    return fmt::format(
+        "is a primary on timeline {}, as {} is: a split brain, or one is a clone of the other (or "
+        "both are names of one server)",
+        host.identity.timeline, taken.name);
   if (host.identity.timeline != taken.identity.timeline)
     return fmt::format("is on timeline {}", host.identity.timeline);
   if (has_role(host, facts.prefer) != has_role(taken, facts.prefer))
@@ -397,8 +408,10 @@ HostChoice choose_host(const HostFacts& facts) {
       verdict.why =
           fmt::format("{}, timeline {}{}", role_of(*best->host), best->host->identity.timeline,
                       best->host->has_wal == false ? ", without the WAL that comes next" : "");
-    else if (verdict.why.empty())
+    else if (verdict.why.empty()) {
+      verdict.alarming = is_second_primary(candidates[i], *best);
       verdict.why = why_not(candidates[i], *best, facts);
+    }
   }
   choice.decision = TakeHost{best->host->index};
   return choice;

@@ -128,6 +128,7 @@ struct HostVerdict {
   Standing standing = Standing::silent;
   bool taken = false;
   std::string why;
+  bool alarming = false;  ///< a person has to look at it, though another one was taken
   /// What it says is all that it will say. Else it may know better later.
   [[nodiscard]] bool settled() const {
     return standing != Standing::silent && standing != Standing::behind;

@@ -52,6 +52,7 @@ class OwnHabits final : public Habits {
   std::optional<Time> slot_busy_since_;
   /// What was told in full since WAL came last: the second time less is said.
   std::string told_failure_;
+  int again_ = 0;  ///< how often in a row
   std::set<std::string> told_hints_;
 };
 
@@ -87,7 +88,12 @@ Habits::Reaction OwnHabits::after_slot_in_use(const Failure& failure) {
 milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log& log) {
   const bool again = told_failure_ == error.what();
   told_failure_ = error.what();
-  if (again)
+  again_ = again ? again_ + 1 : 0;
+  // Hosts that may be promoted are asked every second.
+  constexpr int kEach = 30;
+  if (again_ > kEach && pause <= 1s && again_ % kEach != 0)
+    log.debug("{}, as before; trying again in {}", error.message(), format_duration(pause));
+  else if (again)
     log.warning("{}, as before; trying again in {}", error.message(), format_duration(pause));
   else
     log.warning("{}; trying again in {}", error.what(), format_duration(pause));

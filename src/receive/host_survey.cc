@@ -113,9 +113,8 @@ void HostSurvey::ask_one(Asked& asked) {
   }
   std::unique_ptr<Server> server;
   try {
-    server = world_.servers.connect_to(world_.options, static_cast<std::size_t>(word.index),
-                                       world_.notice, over_);
-    question(*server, word);
+    server = connect(word);
+    question(server, word);
   } catch (const net::Interrupted&) {
     word.failure = Error(ErrorKind::retry, "no answer in time").with("server", word.name);
   } catch (const Error& error) {
@@ -138,12 +137,30 @@ void HostSurvey::ask_one(Asked& asked) {
   answered_->raise();
 }
 
+std::unique_ptr<Server> HostSurvey::connect(const HostWord& word) {
+  return world_.servers.connect_to(world_.options, static_cast<std::size_t>(word.index),
+                                   world_.notice, over_);
+}
+
+/// `answer` of a Questioner. Over a slow line the connection may be of no more use then: what else
+/// is to be asked is asked over another one.
+template <typename Answer>
+auto HostSurvey::ask_wal(std::unique_ptr<Server>& server, const HostWord& word, Answer answer) {
+  if (!server) server = connect(word);
+  Questioner questioner{*server, world_.machine, over_};
+  auto answered = answer(questioner);
+  if (questioner.spoilt) server.reset();
+  return answered;
+}
+
 /// Its facts, the cheap ones first.
-void HostSurvey::question(Server& server, HostWord& word) {
+void HostSurvey::question(std::unique_ptr<Server>& connected, HostWord& word) {
   constexpr std::string_view kUndefinedFile = "58P01";
+  auto& server = *connected;
+  // (First: who is promoted between two answers has a newer timeline in the later one.)
+  word.standby = server.ask_for_role();
   word.identity = server.identify_system();
   word.segment_size = server.wal_segment_size();
-  word.standby = server.ask_for_role();
   const auto timeline = word.identity.timeline;
   if (timeline == 1) {
     word.history = wal::TimelineHistory(1);
@@ -163,15 +180,16 @@ void HostSurvey::question(Server& server, HostWord& word) {
   const auto decision = start_on(word, archive_, wish_of(options));
   const auto* at = std::get_if<StartAt>(&decision);
   if (at == nullptr) return;
-  const Questioner questioner{server, world_.machine, over_};
   // (Where its WAL ends there is none yet that could be missing.)
   if (archive_ && at->lsn < word.identity.flush_position)
-    word.has_wal = questioner.has_wal_at(at->timeline, at->lsn);
-  if (word.history) read_first_wal(questioner, word);
+    word.has_wal = ask_wal(connected, word, [&](Questioner& questioner) {
+      return questioner.has_wal_at(at->timeline, at->lsn);
+    });
+  if (word.history) read_first_wal(connected, word);
 }
 
 /// Of the newest timelines alone: more of them at once would be a day of tests.
-void HostSurvey::read_first_wal(const Questioner& questioner, HostWord& word) const {
+void HostSurvey::read_first_wal(std::unique_ptr<Server>& server, HostWord& word) {
   constexpr std::size_t kMostTimelines = 3;
   const auto& history = *word.history;
   std::vector<wal::TimelineId> timelines;
@@ -189,8 +207,10 @@ void HostSurvey::read_first_wal(const Questioner& questioner, HostWord& word) co
     const auto begin = *history.begin_of(timeline);
     const auto end = history.end_of(timeline).value_or(word.identity.flush_position);
     if (end > begin)
-      word.first_wal[timeline] =
-          questioner.read(timeline, begin, std::min<std::uint64_t>(end - begin, kFirstWalBytes));
+      word.first_wal[timeline] = ask_wal(server, word, [&](Questioner& questioner) {
+        return questioner.read(timeline, begin,
+                               std::min<std::uint64_t>(end - begin, kFirstWalBytes));
+      });
   }
 }
 

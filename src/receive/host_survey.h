@@ -40,14 +40,17 @@ class HostSurvey {
   [[nodiscard]] std::vector<HostWord> ask(const std::vector<std::pair<int, std::string>>& hosts,
                                           const net::Wake& stop);
   /// The connection over which that host has answered, for whom `stop` ends its waits from now on;
-  /// nullptr if it has not.
+  /// nullptr if it has not, or if that connection is of no more use.
   [[nodiscard]] std::unique_ptr<Server> take(int host, const net::Wake& stop);
 
  private:
   struct Asked;
   void ask_one(Asked& asked);
-  void question(Server& server, HostWord& word);
-  void read_first_wal(const Questioner& questioner, HostWord& word) const;
+  std::unique_ptr<Server> connect(const HostWord& word);
+  void question(std::unique_ptr<Server>& server, HostWord& word);
+  void read_first_wal(std::unique_ptr<Server>& server, HostWord& word);
+  template <typename Answer>
+  auto ask_wal(std::unique_ptr<Server>& server, const HostWord& word, Answer answer);
   void break_off();
 
   const World world_;

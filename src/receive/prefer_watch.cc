@@ -7,7 +7,7 @@ namespace weir::receive {
 PreferWatch::PreferWatch(Task task, Log& log)
     : task_(std::move(task)),
       log_(log),
-      preferred_(task_.prefer, task_.after),
+      preferred_(task_.prefer, task_.after, task_.at_once_if_promoted),
       mutex_(task_.world.machine.threads().make_mutex()),
       changed_(task_.world.machine.threads().make_condition()) {
   try {
@@ -29,9 +29,13 @@ PreferWatch::~PreferWatch() {
 }
 
 void PreferWatch::work() {
+  const auto begin = task_.world.machine.now();
   Threads::Lock lock(*mutex_);
   for (;;) {
-    const auto again = task_.world.machine.now() + asks_every(task_.after);
+    const auto now = task_.world.machine.now();
+    const auto again =
+        now + asks_every(task_.after, task_.prefer,
+                         std::chrono::duration_cast<std::chrono::milliseconds>(now - begin));
     while (!over_ && task_.world.machine.now() < again) changed_->wait_until(lock, again);
     if (over_) return;
     lock.unlock();

@@ -23,6 +23,7 @@ class PreferWatch {
     std::vector<std::pair<int, std::string>> hosts;  ///< but the one that streams
     Prefer prefer = Prefer::any;
     std::chrono::milliseconds after{};
+    bool at_once_if_promoted = true;
     /// What is durable of the stream now. Any thread.
     std::function<ArchivedSoFar()> ours;
     /// Called once, in the watch's thread; must not block.

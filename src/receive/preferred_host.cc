@@ -10,6 +10,9 @@ namespace {
 /// Each time is a connection to each of the other hosts.
 constexpr std::chrono::milliseconds kSeldom{10'000};
 constexpr std::chrono::milliseconds kOften{100};
+/// Within a failover, which takes no longer than that.
+constexpr std::chrono::milliseconds kForAPromotion{1'000};
+constexpr std::chrono::milliseconds kFailoverTakes{300'000};
 
 }  // namespace
 
@@ -22,7 +25,9 @@ std::optional<int> PreferredHost::on_asked(const std::vector<HostWord>& hosts,
       continue;
     }
     const auto since = since_.try_emplace(host.index, now).first->second;
-    if (!there && now >= since + after_) there = host.index;
+    const bool promoted =
+        at_once_ && host.standby == false && host.identity.timeline > ours.end.timeline;
+    if (!there && (promoted || now >= since + after_)) there = host.index;
   }
   return there;
 }
@@ -38,8 +43,11 @@ bool PreferredHost::fit(const HostWord& host, const ArchivedSoFar& ours) const {
   return std::holds_alternative<StartAt>(decision);
 }
 
-std::chrono::milliseconds asks_every(std::chrono::milliseconds after) {
-  return std::clamp(after / 3, kOften, kSeldom);
+std::chrono::milliseconds asks_every(std::chrono::milliseconds after, Prefer prefer,
+                                     std::chrono::milliseconds streams_for) {
+  const auto regular = std::clamp(after / 3, kOften, kSeldom);
+  const bool failover = prefer == Prefer::primary && streams_for < kFailoverTakes;
+  return failover ? std::min(regular, kForAPromotion) : regular;
 }
 
 }  // namespace weir::receive

@@ -11,6 +11,14 @@ namespace {
 
 constexpr int kMostDoublings = 7;  // 30 s become an hour
 
+std::function<ArchivedSoFar()> now_durable(ArchivedSoFar begun, std::function<wal::Lsn()> durable) {
+  return [ours = std::move(begun), durable = std::move(durable)]() mutable {
+    ours.position = durable();
+    ours.end.start = ours.segment_size.start_of(ours.position);
+    return ours;
+  };
+}
+
 }  // namespace
 
 std::optional<bool> PreferredMoves::role_of(Server& server) const {
@@ -26,27 +34,46 @@ std::unique_ptr<PreferWatch> PreferredMoves::watch(Stream stream) {
     return nullptr;
   }
   if (std::exchange(moved_, false)) vain_moves_ = std::min(vain_moves_ + 1, kMostDoublings);
-  std::vector<std::pair<int, std::string>> others;
-  for (std::size_t i = 0; i < hosts_.names.size(); ++i)
-    if (i != stream.host) others.emplace_back(static_cast<int>(i), hosts_.names[i]);
   return std::make_unique<PreferWatch>(
       PreferWatch::Task{
           .world = world_,
-          .hosts = std::move(others),
+          .hosts = all_but(stream.host),
           .prefer = prefer,
           .after = world_.options.prefer_after * (1 << vain_moves_),
-          .ours =
-              [ours = std::move(stream.ours), durable = std::move(stream.durable)]() mutable {
-                ours.position = durable();
-                ours.end.start = ours.segment_size.start_of(ours.position);
-                return ours;
-              },
+          .at_once_if_promoted = vain_moves_ == 0,
+          .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
           .found =
               [this, prefer, leave = std::move(stream.leave)](const std::string& host) {
                 log_.info("moving to {}, which has the role that is preferred (--prefer {})", host,
                           prefer == Prefer::standby ? "standby" : "primary");
                 moved_ = true;
                 leave();
+              }},
+      log_);
+}
+
+std::vector<std::pair<int, std::string>> PreferredMoves::all_but(std::size_t host) const {
+  std::vector<std::pair<int, std::string>> others;
+  for (std::size_t i = 0; i < hosts_.names.size(); ++i)
+    if (i != host) others.emplace_back(static_cast<int>(i), hosts_.names[i]);
+  return others;
+}
+
+std::unique_ptr<SuccessorWatch> PreferredMoves::watch_for_successor(Silent stream) {
+  if (hosts_.names.size() < 2) return nullptr;
+  return std::make_unique<SuccessorWatch>(
+      SuccessorWatch::Task{
+          .world = world_,
+          .hosts = all_but(stream.host),
+          .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
+          .silent_for = std::move(stream.silent_for),
+          .found =
+              [abandon = std::move(stream.abandon)](const HostWord& host) {
+                abandon(Error(ErrorKind::retry,
+                              "the server is silent, and another host is the primary of a newer "
+                              "timeline")
+                            .with("host", host.name)
+                            .with("timeline", host.identity.timeline));
               }},
       log_);
 }

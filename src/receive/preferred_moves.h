@@ -1,8 +1,12 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "receive/choose_host.h"
@@ -10,6 +14,7 @@
 #include "receive/options.h"
 #include "receive/prefer_watch.h"
 #include "receive/server.h"
+#include "receive/successor_watch.h"
 #include "wal/lsn.h"
 
 namespace weir::receive {
@@ -36,7 +41,20 @@ class PreferredMoves {
   /// Looks for a better host for as long as it lives; nullptr where there is nothing to look for.
   [[nodiscard]] std::unique_ptr<PreferWatch> watch(Stream stream);
 
+  struct Silent {
+    std::size_t host;    ///< that streams
+    ArchivedSoFar ours;  ///< as it was when the stream began
+    std::function<wal::Lsn()> durable;
+    std::function<std::chrono::milliseconds()> silent_for;
+    std::function<void(const Error& error)> abandon;  ///< must not block
+  };
+  /// Looks for a new primary while the server that streams is silent, as long as it lives; nullptr
+  /// where there is no other host.
+  [[nodiscard]] std::unique_ptr<SuccessorWatch> watch_for_successor(Silent stream);
+
  private:
+  [[nodiscard]] std::vector<std::pair<int, std::string>> all_but(std::size_t host) const;
+
   const HostSurvey::World world_;
   const HostList& hosts_;
   Log& log_;

@@ -19,6 +19,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kAnswerWithin = 30s;
+/// To read away what the server has sent before it heard that it was enough.
+constexpr auto kEndWithin = 1s;
 /// Most refusals of START_REPLICATION have no code of their own.
 constexpr std::string_view kInternalError = "XX000";
 
@@ -54,7 +56,17 @@ bool compare_piece(const archive::Tail& tail, const wire::XLogData& data,
 
 }  // namespace
 
-bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) const {
+/// What was asked is answered: a server that does not end the stream takes nothing of that back.
+void Questioner::end(WalStream& stream) {
+  try {
+    stream.finish(kEndWithin);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::retry) throw;
+    spoilt = true;
+  }
+}
+
+bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) {
   try {
     const auto stream = server.question(at, timeline);
     const auto deadline = machine.now() + kAnswerWithin;
@@ -70,7 +82,7 @@ bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) const {
         answered = !std::holds_alternative<wire::Keepalive>(event);
       }
     }
-    stream->finish(5s);
+    end(*stream);
     return true;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::gap) throw;
@@ -78,7 +90,7 @@ bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) const {
   }
 }
 
-std::string Questioner::read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes) const {
+std::string Questioner::read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes) {
   std::string read;
   try {
     const auto stream = server.question(at, timeline);
@@ -98,7 +110,7 @@ std::string Questioner::read(wal::TimelineId timeline, wal::Lsn at, std::size_t 
         stream->receive();
       }
     }
-    stream->finish(5s);
+    end(*stream);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::gap && error.sqlstate() != kInternalError) throw;
   }

@@ -181,15 +181,11 @@ void SlotKeeper::work(Host& host) {
 void SlotKeeper::visit(Host& host, OurEnd ours) {
   auto& state = host.state;
   try {
-    const auto server = servers_.visit(options_,
-                                       {.host = host.index,
-                                        .timeout = kHostPatience,
-                                        .application_name = std::string(kKeeperName)},
-                                       stop_);
+    auto server = connect(host);
     state.begin(std::move(ours), server->major());
     for (auto step = state.next(); !std::holds_alternative<keep::Done>(step); step = state.next()) {
       try {
-        perform(host, *server, step);
+        perform(host, server, step);
       } catch (const Error& error) {
         // Without an SQLSTATE it is no answer of the server's.
         if (error.sqlstate().empty()) throw;
@@ -201,10 +197,18 @@ void SlotKeeper::visit(Host& host, OurEnd ours) {
   }
 }
 
-void SlotKeeper::perform(Host& host, Server& server, const KeepStep& step) {
+std::unique_ptr<Server> SlotKeeper::connect(const Host& host) {
+  return servers_.visit(
+      options_,
+      {.host = host.index, .timeout = kHostPatience, .application_name = std::string(kKeeperName)},
+      stop_);
+}
+
+void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const KeepStep& step) {
   constexpr std::string_view kUndefinedFile = "58P01";
   constexpr std::string_view kNotSupported = "0A000";
   auto& state = host.state;
+  auto& server = *connected;
   const auto& slot = *options_.slot;
   if (std::holds_alternative<keep::Identify>(step)) {
     state.on_identified(server.identify_system(), machine_.wall_clock());
@@ -217,8 +221,10 @@ void SlotKeeper::perform(Host& host, Server& server, const KeepStep& step) {
       state.on_history(std::nullopt);
     }
   } else if (const auto* first = std::get_if<keep::ReadFirstWal>(&step)) {
-    const Questioner questioner{server, machine_, stop_};
-    state.on_first_wal(questioner.read(first->timeline, first->begin, first->bytes));
+    Questioner questioner{server, machine_, stop_};
+    const auto wal = questioner.read(first->timeline, first->begin, first->bytes);
+    if (questioner.spoilt) connected = connect(host);
+    state.on_first_wal(wal);
   } else if (std::holds_alternative<keep::ReadSlot>(step)) {
     try {
       state.on_slot(server.read_replication_slot(slot).value());
@@ -227,7 +233,10 @@ void SlotKeeper::perform(Host& host, Server& server, const KeepStep& step) {
       state.on_logical_slot();
     }
   } else if (std::holds_alternative<keep::CreateSlot>(step)) {
-    if (server.create_physical_slot(slot))
+    const bool made = server.create_physical_slot(slot);
+    if (made && state.found_gone())
+      log_.debug("made replication slot \"{}\" on {} anew", slot, host.name);
+    else if (made)
       log_.info("created replication slot \"{}\" on {}, so that a failover to it leaves no gap",
                 slot, host.name);
     state.on_slot_created();

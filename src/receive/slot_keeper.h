@@ -63,7 +63,8 @@ class SlotKeeper {
 
   void work(Host& host);
   void visit(Host& host, OurEnd ours);
-  void perform(Host& host, Server& server, const KeepStep& step);
+  std::unique_ptr<Server> connect(const Host& host);
+  void perform(Host& host, std::unique_ptr<Server>& connected, const KeepStep& step);
   void show(Host& host);
   [[nodiscard]] std::optional<OurEnd> our_end();
 

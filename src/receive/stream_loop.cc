@@ -96,6 +96,16 @@ void StreamLoop::leave() {
   wake_leader();
 }
 
+std::chrono::milliseconds StreamLoop::silent_for() {
+  const Lock lock(*mutex_);
+  return state_.silent_for(now());
+}
+
+void StreamLoop::abandon_if_silent_for(std::chrono::milliseconds least, const Error& error) {
+  const Lock lock(*mutex_);
+  if (!workers_.over() && state_.silent_for(now()) >= least) fail(error);
+}
+
 StreamSnapshot StreamLoop::snapshot() {
   const Lock lock(*mutex_);
   return state_.snapshot();

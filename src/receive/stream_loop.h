@@ -95,6 +95,12 @@ class StreamLoop {
   /// thread; the loop may already be over.
   void leave();
 
+  /// How long the server has said nothing. Any thread; waits for no disk.
+  [[nodiscard]] std::chrono::milliseconds silent_for();
+  /// Ends the stream with this error, if the server has said nothing for so long. Any thread; the
+  /// loop may already be over.
+  void abandon_if_silent_for(std::chrono::milliseconds least, const Error& error);
+
   /// Where it stands. Any thread; waits for no disk.
   [[nodiscard]] StreamSnapshot snapshot();
 

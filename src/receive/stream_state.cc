@@ -289,7 +289,7 @@ std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
       reply_wanted_ || flush_moved || apply_moved || write_alone || now >= next_status_at();
   if (!due) return std::nullopt;
 
-  if (!asked_for_life_ && !deaf_ && now >= silent_since_ + options_.silence_limit / 2) {
+  if (!asked_for_life_ && !deaf_ && now >= silent_since_ + asks_for_life_after()) {
     status.reply_requested = true;
     asked_for_life_ = true;
   }
@@ -318,11 +318,21 @@ Time StreamState::next_status_at() const {
   // The answer is waited for no longer than that.
   if (asked_for_life_) return std::min(regular, silent_since_ + options_.silence_limit);
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
-                                    silent_since_ + options_.silence_limit / 2));
+                                    silent_since_ + asks_for_life_after()));
 }
 
 bool StreamState::silent_for_too_long(Time now) const {
   return !ended_ && !deaf_ && now >= silent_since_ + options_.silence_limit;
+}
+
+std::chrono::milliseconds StreamState::silent_for(Time now) const {
+  if (ended_ || deaf_ || now < silent_since_) return {};
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now - silent_since_);
+}
+
+std::chrono::milliseconds StreamState::asks_for_life_after() const {
+  const auto half = options_.silence_limit / 2;
+  return std::min(options_.asks_for_life_after.value_or(half), half);
 }
 
 StreamSnapshot StreamState::snapshot() const {

@@ -63,6 +63,8 @@ class StreamState {
     wal::SegmentSize segment_size;
     std::chrono::milliseconds status_interval{10'000};
     std::chrono::milliseconds silence_limit{60'000};
+    /// It is asked for a sign of life after so long, if that is less than half of that.
+    std::optional<std::chrono::milliseconds> asks_for_life_after = std::nullopt;
     /// Bytes that may be in memory; nullopt: unsynced_limit().
     std::optional<std::uint64_t> unsynced_limit{};
     std::uint64_t largest_buffered = archive::kLargestBuffered;  ///< as SegmentWriter::Options
@@ -167,6 +169,8 @@ class StreamState {
   [[nodiscard]] Time next_status_at() const;
   /// Nothing came from the server for the silence limit, though somebody listened.
   [[nodiscard]] bool silent_for_too_long(Time now) const;
+  /// How long the server has said nothing; zero where nobody listens, or it is over.
+  [[nodiscard]] std::chrono::milliseconds silent_for(Time now) const;
   /// Stopping (or ended), and everything received is durable and reported.
   [[nodiscard]] bool finished() const;
 
@@ -191,6 +195,7 @@ class StreamState {
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
  private:
+  [[nodiscard]] std::chrono::milliseconds asks_for_life_after() const;
   void check_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
   [[nodiscard]] wal::Lsn acknowledged() const;

@@ -16,6 +16,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::hours kNever(24 * 365);
+/// Where another host may be promoted: an idle server answers at once, one that hangs does not.
+constexpr std::chrono::milliseconds kAsksForLifeAfter{2'000};
 /// To write more before streaming begins would take too long.
 constexpr std::uint64_t kLargestPreparedAtOnce = std::uint64_t{64} << 20;
 
@@ -57,6 +59,16 @@ wal::RecordVerifier::Options verifier_options(const step::Stream& step, const Se
           .timeline = step.timeline,
           .system_identifier = step.system_identifier,
           .server_major = server.major()};
+}
+
+ArchivedSoFar archived_at_begin(const step::Stream& step, const Streaming::Partners& partners) {
+  ArchivedSoFar ours{.system_identifier = step.system_identifier,
+                     .segment_size = step.segment_size,
+                     .end = {.timeline = step.timeline, .start = step.start},
+                     .position = step.start};
+  if (partners.history && partners.history->timeline() == step.timeline)
+    ours.end.history = partners.history;
+  return ours;
 }
 
 /// The server has ended the stream, and takes commands again.
@@ -166,6 +178,7 @@ StreamOutcome Streaming::carry(const step::Stream& step, const Partners& partner
   const KeptLine kept(partners.slot_keeper);
   if (carriers.line) partners.slot_keeper->begin_line(std::move(*carriers.line));
   const auto watch = watch_for_preferred(step, partners, carriers.standby, loop);
+  const auto successor = watch_for_successor(step, partners, loop);
   const auto secrets_watch = world_.secrets.watch(partners.server, [&loop] { loop.leave(); });
   auto outcome = loop.run();
   longest_pause_ = policy.longest_pause();
@@ -243,6 +256,9 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .segment_size = step.segment_size,
           .status_interval = interval,
           .silence_limit = options_.silence_limit,
+          .asks_for_life_after = partners.server.host_count() > 1 && world_.habits.asks_all_hosts()
+                                     ? std::optional(kAsksForLifeAfter)
+                                     : std::nullopt,
           .unsynced_limit = partners.memory.unsynced_limit,
           .largest_buffered = environment_.scale.largest_buffered,
           .server_end = step.server_end,
@@ -303,17 +319,27 @@ std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& 
                                                             const Partners& partners,
                                                             std::optional<bool> standby,
                                                             StreamLoop& loop) {
-  ArchivedSoFar ours{.system_identifier = step.system_identifier,
-                     .segment_size = step.segment_size,
-                     .end = {.timeline = step.timeline, .start = step.start},
-                     .position = step.start};
-  if (partners.history && partners.history->timeline() == step.timeline)
-    ours.end.history = partners.history;
   return world_.moves.watch({.host = partners.server.host_index(),
                              .standby = standby,
-                             .ours = std::move(ours),
+                             .ours = archived_at_begin(step, partners),
                              .durable = [&loop] { return loop.snapshot().flush; },
                              .leave = [&loop] { loop.leave(); }});
+}
+
+/// (Commits may be waiting for the archive at the new primary: nobody need sit out --timeout.)
+std::unique_ptr<SuccessorWatch> Streaming::watch_for_successor(const step::Stream& step,
+                                                               const Partners& partners,
+                                                               StreamLoop& loop) {
+  if (!world_.habits.asks_all_hosts()) return nullptr;
+  return world_.moves.watch_for_successor({.host = partners.server.host_index(),
+                                           .ours = archived_at_begin(step, partners),
+                                           .durable = [&loop] { return loop.snapshot().flush; },
+                                           .silent_for = [&loop] { return loop.silent_for(); },
+                                           .abandon =
+                                               [&loop](const Error& error) {
+                                                 loop.abandon_if_silent_for(
+                                                     SuccessorWatch::kSilence, error);
+                                               }});
 }
 
 void Streaming::announce(const step::Stream& step, const Partners& partners) {

@@ -104,6 +104,9 @@ class Streaming {
                                                                  const Partners& partners,
                                                                  std::optional<bool> standby,
                                                                  StreamLoop& loop);
+  [[nodiscard]] std::unique_ptr<SuccessorWatch> watch_for_successor(const step::Stream& step,
+                                                                    const Partners& partners,
+                                                                    StreamLoop& loop);
   void announce(const step::Stream& step, const Partners& partners);
   void warn_of_unchecked(int major);
   void publish_end(const step::Stream& step, const StreamOutcome& outcome);

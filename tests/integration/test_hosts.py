@@ -2,13 +2,15 @@
 (docs/ha.md)."""
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.process import freeze, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, gone, promote_again, reported, streaming
 
@@ -219,6 +221,105 @@ def test_a_primary_that_is_preferred_is_gone_back_to(servers, receivers, new_arc
     reported(primary, primary.write_wal(1))
     receiver.stop()
     archive.assert_same_wal(primary)
+
+
+def test_a_primary_that_is_promoted_is_moved_to_at_once(three, receivers, new_archive):
+    """It need not have been there for --prefer-after: commits may wait for the archive there."""
+    primary, one, other = three
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(primary, one, other), "--prefer", "primary", "--prefer-after", "1h")
+    streaming(primary)
+    end = primary.write_wal(1)
+    reported(primary, end)
+    for standby in (one, other):
+        standby.caught_up_with(end)
+    primary.stop("immediate")
+    streaming(one)
+    other.promote()
+    receiver.wait_log(f"moving to {name(other)}, which has the role that is preferred")
+    archive.wait_covers(other, 2, other.write_wal(1))
+    receiver.stop()
+
+
+def test_a_new_primary_is_followed_while_the_old_one_hangs(three, receivers, new_archive):
+    """Nobody waits for --timeout."""
+    primary, one, _ = three
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(*three), "--timeout", "1h")
+    walsender = int(streaming(primary)["pid"])
+    end = primary.write_wal(1)
+    reported(primary, end)
+    one.caught_up_with(end)
+    postmaster = int((primary.data / "postmaster.pid").read_text().split()[0])
+    for pid in (postmaster, walsender):
+        freeze(pid)
+    try:
+        one.promote()
+        receiver.wait_log("the server is silent, and another host is the primary of a newer timeline")
+        archive.wait_covers(one, 2, one.write_wal(1))
+    finally:
+        for pid in (postmaster, walsender):
+            os.kill(pid, signal.SIGCONT)
+    receiver.stop()
+
+
+@contextlib.contextmanager
+def slow_line(server, rate):
+    """A port that leads to `server`, from which so many bytes a second come at most."""
+    over = threading.Event()
+    kept = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def forward(source, target, rate=None):
+        try:
+            while data := source.recv(rate // 20 if rate else 1 << 16):
+                target.sendall(data)
+                if rate and over.wait(len(data) / rate):
+                    return
+        except OSError:
+            pass  # one of the two has gone
+        finally:
+            for each in (source, target):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def accept():
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return  # the end of the test
+            beyond = socket.create_connection(("127.0.0.1", server.port))
+            kept.extend((client, beyond))
+            threading.Thread(target=forward, args=(client, beyond), daemon=True).start()
+            threading.Thread(target=forward, args=(beyond, client, rate), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        for each in (listener, *kept):
+            each.close()
+
+
+def test_a_host_over_a_slow_line_has_the_wal_when_it_says_so(servers, receivers, new_archive):
+    """What it has sent by then need not come before that counts."""
+    primary = keeps(servers.primary())
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(primary, standby))
+    end = primary.write_wal(1)
+    reported(primary, end)
+    receiver.stop()
+    standby.stop()
+    primary.write_wal(2)
+    with slow_line(primary, 200_000) as port:
+        receiver = receivers.pgweir(archive, hosts(port, standby))
+        receiver.wait_log("streaming timeline 1")
+        receiver.stop()
+    assert "the WAL that comes next is gone" not in receiver.said(), receiver.said()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "receive/successor_watch.h"
+
 namespace weir::receive::preferred_host_test {
 namespace {
 
@@ -82,10 +84,70 @@ TEST(PreferredHost, IsWaitedForAnewWhenItWasAwayOrNotFit) {
 }
 
 TEST(PreferredHost, IsAskedForOftenEnoughAndNotTooOften) {
-  EXPECT_EQ(asks_every(30s), 10s);
-  EXPECT_EQ(asks_every(1h), 10s);
-  EXPECT_EQ(asks_every(3s), 1s);
-  EXPECT_EQ(asks_every(0s), 100ms);
+  for (const auto prefer : {Prefer::standby, Prefer::primary}) {
+    EXPECT_EQ(asks_every(30s, prefer, 10min), 10s);
+    EXPECT_EQ(asks_every(1h, prefer, 10min), 10s);
+    EXPECT_EQ(asks_every(3s, prefer, 10min), 1s);
+    EXPECT_EQ(asks_every(0s, prefer, 10min), 100ms);
+  }
+  EXPECT_EQ(asks_every(30s, Prefer::standby, 0s), 10s);
+  EXPECT_EQ(asks_every(30s, Prefer::primary, 0s), 1s) << "one may be promoted any moment";
+}
+
+TEST(Successor, IsAPrimaryOfANewerTimelineThatLeadsOn) {
+  auto primary = standby();
+  primary.standby = false;
+  primary.identity.timeline = 2;
+  primary.history = wal::TimelineHistory::parse(2, "1\t0/550000\tx\n");
+  EXPECT_TRUE(is_successor(primary, ours()));
+  struct Case {
+    const char* name;
+    void (*change)(HostWord&);
+    bool successor = false;
+  };
+  const Case cases[] = {
+      {"no answer", [](HostWord& host) { host.failure = Error(ErrorKind::retry, "away"); }},
+      {"a standby", [](HostWord& host) { host.standby = true; }},
+      {"it does not say", [](HostWord& host) { host.standby.reset(); }},
+      {"another cluster", [](HostWord& host) { host.identity.system_identifier = 8; }},
+      {"the same timeline",
+       [](HostWord& host) {
+         host.identity.timeline = 1;
+         host.history = wal::TimelineHistory(1);
+       }},
+      {"its WAL is gone", [](HostWord& host) { host.has_wal = false; }},
+      {"it has not our slot", [](HostWord& host) { host.has_slot = false; }},
+      {"another branch",
+       [](HostWord& host) {
+         host.identity.timeline = 3;
+         host.history = wal::TimelineHistory::parse(3, "2\t0/550000\tx\n");
+       }},
+      {"one that leaves something behind counts all the same",
+       [](HostWord& host) { host.history = wal::TimelineHistory::parse(2, "1\t0/54FFF8\tx\n"); },
+       true},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto host = primary;
+    each.change(host);
+    EXPECT_EQ(is_successor(host, ours()), each.successor);
+  }
+}
+
+TEST(PreferredHost, IsMovedToAtOnceWhereItWasPromoted) {
+  auto primary = standby();
+  primary.standby = false;
+  primary.identity.timeline = 2;
+  primary.history = wal::TimelineHistory::parse(2, "1\t0/550000\tx\n");
+  EXPECT_EQ(PreferredHost(Prefer::primary, 30s).on_asked({primary}, ours(), kBegin), 1);
+  // Not where such a move came to nothing before, nor to one that leaves something behind.
+  EXPECT_EQ(PreferredHost(Prefer::primary, 30s, false).on_asked({primary}, ours(), kBegin),
+            std::nullopt);
+  primary.history = wal::TimelineHistory::parse(2, "1\t0/54FFF8\tx\n");
+  EXPECT_EQ(PreferredHost(Prefer::primary, 30s).on_asked({primary}, ours(), kBegin), std::nullopt);
+  auto same = standby();
+  same.standby = false;
+  EXPECT_EQ(PreferredHost(Prefer::primary, 30s).on_asked({same}, ours(), kBegin), std::nullopt);
 }
 
 }  // namespace

@@ -436,6 +436,27 @@ TEST(StreamState, AsksForASignOfLifeAfterHalfTheSilenceLimit) {
   EXPECT_TRUE(stream.state.silent_for_too_long(stream.now));
 }
 
+TEST(StreamState, AsksForASignOfLifeSoonWhereAnotherHostMayBePromoted) {
+  auto options = Stream::defaults();
+  options.asks_for_life_after = 2s;
+  Stream stream(options);
+  static_cast<void>(stream.status());
+  stream.now = stream.state.next_status_at();
+  EXPECT_EQ(stream.now, kBegin + 2s);
+  auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->reply_requested);
+  EXPECT_EQ(stream.state.silent_for(stream.now), 2s);
+  EXPECT_GT(stream.state.next_status_at(), stream.now + 5s) << "asked once";
+  stream.now += 1s;
+  stream.keepalive(false);
+  EXPECT_EQ(stream.state.silent_for(stream.now), 0s);
+  stream.now += 5s;
+  EXPECT_EQ(stream.state.silent_for(stream.now), 5s);
+  stream.state.on_deaf();
+  EXPECT_EQ(stream.state.silent_for(stream.now), 0s) << "nobody listens";
+}
+
 TEST(StreamState, WaitsForAnAnswerNoLongerThanTheLimitWhateverTheStatusInterval) {
   auto options = Stream::defaults();
   options.status_interval = 1h;
