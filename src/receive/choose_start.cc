@@ -79,7 +79,8 @@ StartDecision continue_archive(const StartFacts& facts) {
       facts.server_history && at.timeline != server.timeline
           ? std::max(server.flush_position, *facts.server_history->end_of(at.timeline))
           : server.flush_position;
-  if (at.lsn > reach && at.lsn == archive.start && at.timeline == server.timeline &&
+  if (std::max(at.lsn, archive.sound_end) > reach && at.lsn == archive.start &&
+      at.timeline == archive.timeline && at.timeline == server.timeline &&
       facts.server_is_standby == false)
     return Refused{went_back(facts)};
   if (at.lsn > reach)
@@ -147,7 +148,7 @@ StartDecision upstream_on_older_timeline(const StartFacts& facts) {
 /// A primary sends nothing before it is on its own disk, so it had once what the archive has.
 Error went_back(const StartFacts& facts) {
   return Error(ErrorKind::conflict, "the primary has less WAL than it had sent to the archive")
-      .with("archive ends at", facts.archive->start)
+      .with("archive ends at", std::max(facts.archive->start, facts.archive->sound_end))
       .with("server is at", facts.server.flush_position)
       .with("timeline", facts.server.timeline)
       .hint(

@@ -25,6 +25,9 @@ struct StartFacts {
   struct ArchiveEnd {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
+    /// Behind the last record that it holds from `start` on without a break; `start` or less if
+    /// there is none.
+    wal::Lsn sound_end{};
     /// From the archive's own history file of that timeline, if it has one.
     std::optional<wal::TimelineHistory> history;
   };

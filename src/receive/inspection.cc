@@ -71,7 +71,9 @@ std::optional<ArchivedSoFar> Inspection::so_far() {
     if (!resume) return std::nullopt;
     ArchivedSoFar archive{.system_identifier = identity->system_identifier,
                           .segment_size = identity->segment_size,
-                          .end = {.timeline = resume->timeline, .start = resume->start},
+                          .end = {.timeline = resume->timeline,
+                                  .start = resume->start,
+                                  .sound_end = resume->sound_end},
                           .position = resume->start};
     if (const auto content = archive::read_history(directory_, resume->timeline))
       archive.end.history = wal::TimelineHistory::parse(resume->timeline, *content);

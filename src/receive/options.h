@@ -26,6 +26,12 @@ enum class OnGap {
   stop,   ///< end with an error that names the missing range
   go_on,  ///< leave the hole, say so, archive on from what the upstream still has
 };
+/// What to do where a server has removed the WAL that the archive ends with, so that nothing shows
+/// whether both are of one history.
+enum class OnUncompared {
+  stop,   ///< end with an error, unless another host will do
+  go_on,  ///< say so, and trust the links between records
+};
 /// Which servers have our slot kept on them, beside the one that streams.
 enum class SlotOn {
   none,
@@ -61,6 +67,7 @@ struct Options {
   /// Confirm::stored also where commits of the server come to wait for the store.
   bool commits_may_wait = false;
   OnGap on_gap = OnGap::stop;
+  OnUncompared on_uncompared = OnUncompared::stop;
   OnDiskFull on_disk_full = OnDiskFull::wait;
   /// Of several hosts; no other one than that is excluded.
   Prefer prefer = Prefer::any;

@@ -81,6 +81,7 @@ class Session {
   void perform(const step::FindEnd& step);
   void perform(const step::RecordLoss& step);
   void perform(const step::Probe& step);
+  void perform(const step::ReadOldest& step);
   void perform(const step::CompareTail& step);
   void perform(const step::Stream& step);
   void perform(const step::Disconnect&);
@@ -90,6 +91,7 @@ class Session {
   StreamOutcome stream(const step::Stream& step);
   [[nodiscard]] Time now() { return machine_.now(); }
   void connect(std::size_t first_host);
+  void connect_to_the_same();
   std::function<void(const std::string&)> server_notice();
   void find_hosts();
   void pause(std::chrono::milliseconds time);
@@ -278,6 +280,17 @@ void Session::perform(const step::AskHosts&) {
   if (const auto chosen = state_.chosen_host()) asked_ = survey.take(*chosen, environment_.stop);
 }
 
+/// Over a new connection: the old one is of no more use. Throws Error{retry} if another server
+/// answers there.
+void Session::connect_to_the_same() {
+  const auto host = server_->host_index();
+  server_.reset();
+  connect(host);
+  const auto identity = server_->identify_system();
+  if (server_->host_index() != host || identity.system_identifier != system_identifier_)
+    throw Error(ErrorKind::retry, "another server answers").with("server", server_->name());
+}
+
 /// Throws net::Interrupted.
 void Session::pause(std::chrono::milliseconds time) {
   if (raised_within(machine_, environment_.stop.fd(), time)) throw net::Interrupted{};
@@ -360,14 +373,7 @@ void Session::perform(const step::DropSlot&) {
   constexpr auto kPatience = 5s;
   constexpr std::string_view kInUse = "55006";
   expect_slot(false);
-  if (streaming_.holds_connection()) {
-    const auto host = server_->host_index();
-    server_.reset();
-    connect(host);
-    const auto identity = server_->identify_system();
-    if (server_->host_index() != host || identity.system_identifier != system_identifier_)
-      throw Error(ErrorKind::retry, "another server answers").with("server", server_->name());
-  }
+  if (streaming_.holds_connection()) connect_to_the_same();
   const auto deadline = now() + kPatience;
   for (;;) {
     try {
@@ -457,8 +463,17 @@ void Session::perform(const step::RecordLoss& step) {
 }
 
 void Session::perform(const step::Probe& step) {
-  const Questioner questioner{*server_, machine_, environment_.stop};
-  state_.on_probed(questioner.has_wal_at(step.timeline, step.lsn));
+  Questioner questioner{*server_, machine_, environment_.stop};
+  const bool available = questioner.has_wal_at(step.timeline, step.lsn);
+  if (questioner.spoilt) connect_to_the_same();
+  state_.on_probed(available);
+}
+
+void Session::perform(const step::ReadOldest& step) {
+  Questioner questioner{*server_, machine_, environment_.stop};
+  const auto wal = questioner.read(step.timeline, step.lsn, step.bytes);
+  if (questioner.spoilt) connect_to_the_same();
+  state_.on_oldest_read(wal);
 }
 
 void Session::perform(const step::CompareTail& step) {

@@ -1,11 +1,13 @@
 #include "receive/session_state.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "archive/find_losses.h"
 #include "base/units.h"
 #include "pq/slot_view.h"
+#include "wal/page.h"
 
 namespace weir::receive {
 
@@ -16,11 +18,17 @@ using namespace std::chrono_literals;
 /// Damaged WAL may be a fault of the way here: asked for again this often before a person is
 /// needed.
 constexpr int kDamageTries = 3;
+/// A long page header, and a record's header behind it.
+constexpr std::size_t kFrontOfSegment = wal::kLongHeaderSize + wal::kRecordHeaderSize;
 /// Each switch leaves a history file in the archive. So many at once are what a long absence or a
 /// day of tests may bring; a server that goes on naming new timelines would fill the disk.
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
+/// Commits may wait for the archive until it follows the server that is promoted. Who is asked so
+/// often says no within milliseconds.
+constexpr auto kFailoverPause = 1'000ms;
+constexpr auto kFailoverTakes = 300'000ms;
 
 }  // namespace
 
@@ -51,11 +59,12 @@ std::optional<Step> SessionState::missing_fact() {
   if (!upstream_) return step::Connect{first_host_};
   if (!identity_) return step::Identify{};
   if (!parameters_) return step::ReadParameters{};
-  if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
   if (identity_->timeline > 1 && !server_histories_.contains(identity_->timeline))
     return step::FetchHistory{identity_->timeline};
   if (!archive_)
     return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
+  // (Behind the question whose server it is: of another cluster's a slot is no matter.)
+  if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
   if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
 }
@@ -89,6 +98,7 @@ Step SessionState::decide() {
     facts.archive = StartFacts::ArchiveEnd{};
     facts.archive->timeline = resume->timeline;
     facts.archive->start = resume->start;
+    facts.archive->sound_end = resume->sound_end;
     if (const auto found = archive_->histories.find(resume->timeline);
         found != archive_->histories.end())
       facts.archive->history = wal::TimelineHistory::parse(resume->timeline, found->second);
@@ -156,7 +166,7 @@ void SessionState::wait_for_wal(const std::string& why) {
     return;
   }
   if (!std::exchange(told_behind_, true)) log_.warning("{}; waiting for it", error.what());
-  wait_ = behind_backoff_.next();
+  wait_ = soon_enough(behind_backoff_.next());
 }
 
 Step SessionState::stream_from(const StartAt& at) {
@@ -210,6 +220,12 @@ wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
 /// segment is streamed again and compared as it comes: its first record may not begin in it.)
 std::optional<Step> SessionState::compare_tail(const StartAt& at) {
   if (tail_compared_ || !archive_->resume) return std::nullopt;
+  if (uncompared_) {
+    // Without the WAL that comes next it is a gap, which is told as one.
+    if (at.lsn < identity_->flush_position) return step::Probe{at.timeline, at.lsn};
+    refuse_uncompared(*std::exchange(uncompared_, std::nullopt));
+    return next();
+  }
   const auto& resume = *archive_->resume;
   auto end = at.lsn;
   if (at.timeline == resume.timeline) {
@@ -221,6 +237,7 @@ std::optional<Step> SessionState::compare_tail(const StartAt& at) {
     if (!left || *left > resume.start) return std::nullopt;
     end = *left;
   }
+  tail_before_ = at;
   return step::CompareTail{resume.timeline, end, parameters_->segment_size,
                            identity_->system_identifier};
 }
@@ -232,13 +249,7 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
       tail_compared_ = true;
       return;
     case TailComparison::How::not_there:
-      tail_compared_ = true;
-      if (told_tail_.insert(upstream_->host_index).second)
-        log_.warning(
-            "the server does not have the end of the archive any more, from {} on ({}), so it "
-            "cannot be compared: that its WAL continues \"{}\" is known by the links between "
-            "records alone ({})",
-            comparison.at, comparison.file, comparison.file, comparison.server);
+      on_nothing_to_compare(comparison);
       return;
     case TailComparison::How::differs:
       break;
@@ -263,6 +274,57 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
                    "if it is still wanted, into a directory of its own, after a new base backup. "
                    "(If other servers of the cluster agree with this one, that file came damaged, "
                    "or has become so: move it away, and it is received again.)"));
+}
+
+/// What the archive has of the segment that streaming begins with is compared when it comes again.
+bool SessionState::compared_as_it_comes() const {
+  const auto& open = archive_->resume->open;
+  return tail_before_->timeline == archive_->resume->timeline && !open.empty() &&
+         open.front().start == tail_before_->lsn &&
+         open.front().trusted_end > open.front().first_record;
+}
+
+void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
+  const auto text = fmt::format(
+      "the server does not have the end of the archive any more, from {} on ({}), so it cannot be "
+      "compared",
+      comparison.at, comparison.file);
+  tail_compared_ = true;
+  if (compared_as_it_comes()) {
+    log_.debug("{}; what the unfinished segment holds will be ({})", text, comparison.server);
+    return;
+  }
+  // A slot begins there only where a stream into this archive has reported just that. A copy of the
+  // server has that slot, too, and then all that was reported.
+  if (slot_ && slot_->restart_lsn == tail_before_->lsn &&
+      tail_before_->timeline == archive_->resume->timeline) {
+    log_.info("{}; its replication slot \"{}\" stands where the archive ends", text,
+              *options_.slot);
+    return;
+  }
+  if (options_.on_uncompared == OnUncompared::go_on) {
+    if (told_tail_.insert(upstream_->host_index).second)
+      log_.warning(
+          "{}: that its WAL continues \"{}\" is known by the links between records alone ({})",
+          text, comparison.file, comparison.server);
+    return;
+  }
+  tail_compared_ = false;
+  uncompared_ = comparison;
+}
+
+void SessionState::refuse_uncompared(const TailComparison& comparison) {
+  refuse(Error(ErrorKind::conflict,
+               "the server has removed the WAL that the archive ends with, so nothing shows that "
+               "its WAL continues the archive")
+             .with("archive ends at", tail_before_->lsn)
+             .with("file", comparison.file)
+             .with("server", comparison.server)
+             .hint("A copy of the server that went its own way on the same timeline looks the "
+                   "same; so does one that was set back to an earlier state, or the other one of a "
+                   "split brain. If this is the server that was archived until now, or a standby "
+                   "of it, start once with --on-uncompared continue. Else archive it into a "
+                   "directory of its own, after a new base backup."));
 }
 
 /// The history file of a timeline, and of those before it that the archive lacks, is durable
@@ -293,6 +355,8 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
                   .refused_for_gap = refused_for_gap_,
                   .refused_for = refused_for_,
                   .given_up = {}};
+  hosts_asked_at_ = now;
+  if (!failover_since_) failover_since_ = now;
   if (prefers_standby_ && facts.prefer == Prefer::any) facts.prefer = Prefer::standby;
   for (const auto& [host, since] : unsettled_since_)
     if (now - since >= options_.gap_patience) facts.given_up.insert(host);
@@ -328,6 +392,8 @@ void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
     });
     if (verdict.taken)
       log_.info("of {} hosts, {} is taken: {}", verdicts.size(), verdict.name, verdict.why);
+    else if (known == verdicts_.end() && verdict.alarming)
+      log_.warning("of {} hosts, {} is not taken: {}", verdicts.size(), verdict.name, verdict.why);
     else if (known == verdicts_.end())
       log_.info("of {} hosts, {} is not taken: {}", verdicts.size(), verdict.name, verdict.why);
   }
@@ -343,7 +409,7 @@ void SessionState::wait_for_other_hosts(const AskAgain& reason) {
     log_.warning("{}; waiting for the other hosts, for {} at most", reason.why,
                  format_duration(options_.gap_patience));
   forget_refusals();
-  wait_ = backoff_.next();
+  wait_ = soon_enough(backoff_.next());
 }
 
 /// Those that might do better were waited for, or there are none.
@@ -543,12 +609,14 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   place_.reset();
   if (outcome.heard_anything) {
     streamed_ = true;
-    streamed_host_ = upstream_->host_index;
     habits_.on_message();
-    // A gap is no better for a message that came before it was told.
+    // A gap is no better for a message that came before it was told, nor is other WAL.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
+    const bool other_wal = outcome.error && outcome.error->kind() == ErrorKind::conflict;
     if (!gap || outcome.reached > streaming_from_.lsn) slots_.on_used(upstream_->host_index);
-    if (!gap) {
+    if (!other_wal) streamed_host_ = upstream_->host_index;
+    if (!gap && !other_wal) failover_since_ = hosts_asked_at_ = now;
+    if (!gap && !other_wal) {
       habits_.on_progress();
       backoff_.reset();
       forget_refusals();
@@ -628,6 +696,10 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     disconnect_ = !slots_.is_new_and_unused_here();
     return;
   }
+  if (error.kind() == ErrorKind::conflict) {  // as where a finished segment differs
+    refuse(error);
+    return;
+  }
   failed(error, now);
 }
 
@@ -668,11 +740,38 @@ Step SessionState::search_gap() {
     const auto start = size.start(gap_->lost + (gap_->held - gap_->lost) / 2);
     return step::Probe{server_timeline_at(start), start};
   }
+  if (!gap_->reset && options_.on_gap == OnGap::stop) {
+    const auto held = size.start(gap_->held);
+    return step::ReadOldest{server_timeline_at(held), held, kFrontOfSegment};
+  }
   gap_found();
   return next();
 }
 
+/// pg_resetwal begins with a record that names none before it (WriteEmptyXLOG()). No other first
+/// record of a segment does, but the very first one of initdb.
+void SessionState::on_oldest_read(const std::string& wal) {
+  gap_->reset = false;
+  const auto bytes = std::as_bytes(std::span(wal));
+  if (bytes.size() < kFrontOfSegment) return;
+  const auto page = wal::decode_page_header(bytes);
+  if (!page || page->first_is_continuation() ||
+      page->size() + wal::kRecordHeaderSize > bytes.size())
+    return;
+  const auto record =
+      wal::decode_record_header(bytes.subspan(page->size()).first<wal::kRecordHeaderSize>());
+  gap_->reset = record.total_length > 0 && !record.previous.valid();
+}
+
 void SessionState::on_probed(bool available) {
+  if (uncompared_) {
+    const auto comparison = *std::exchange(uncompared_, std::nullopt);
+    if (available)
+      refuse_uncompared(comparison);
+    else
+      tail_compared_ = true;
+    return;
+  }
   if (!gap_->gone_here) {
     gap_->gone_here = true;
     if (!available) return;
@@ -686,11 +785,28 @@ void SessionState::on_probed(bool available) {
   (available ? gap_->held : gap_->lost) = middle;
 }
 
+Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
+  return Error(ErrorKind::gap,
+               "the server's WAL was reset (pg_resetwal), and begins anew behind the archive's end")
+      .with("archive goes on at", missing)
+      .with("server's WAL begins at", held)
+      .with("server", upstream_->name)
+      .hint(
+          "Between the two there was never any WAL, so it is nowhere to be found, and nothing was "
+          "skipped. No recovery can pass this place: take a new base backup, and start with "
+          "--on-gap continue, or archive into a directory of its own. A server that was reset may "
+          "be damaged: dump its data, and load them into a new one.");
+}
+
 void SessionState::gap_found() {
   const auto& size = parameters_->segment_size;
   const auto gap = *gap_;
   gap_.reset();
   const auto held = size.start(gap.held);
+  if (gap.reset == true) {
+    refuse(was_reset(gap.missing, held));
+    return;
+  }
   const wal::SegmentName first(gap.timeline, size.segno(gap.missing), size);
   // Never older than the timeline the archive is on: in the segment with a switch both have a file.
   const auto last_timeline = std::max(gap.timeline, server_timeline_at(size.start(gap.held - 1)));
@@ -735,7 +851,14 @@ std::string SessionState::gap_hint(wal::Lsn missing) const {
   if (slots_.is_new_here())
     return "The replication slot that this start made keeps only what comes from now on, and is "
            "removed again.";
-  if (slot_ && slot_->restart_lsn && *slot_->restart_lsn > missing)
+  const auto end = archive_->resume ? std::max(missing, archive_->resume->sound_end) : missing;
+  if (slot_ && slot_->restart_lsn && *slot_->restart_lsn <= end)
+    return fmt::format(
+        "Replication slot \"{}\" keeps WAL from {} on, and the server does not have it all the "
+        "same: "
+        "files were removed from its pg_wal, or its WAL was reset (pg_resetwal).",
+        *options_.slot, *slot_->restart_lsn);
+  if (slot_ && slot_->restart_lsn)
     return fmt::format(
         "Replication slot \"{}\" keeps WAL from {} on: it was made, or moved on by "
         "somebody, after this archive had ended.",
@@ -772,7 +895,7 @@ void SessionState::failed(const Error& error, Time now) {
   const auto reaction = habits_.after(failure);
   switch (reaction.kind) {
     case Habits::Reaction::Kind::try_again:
-      try_again(error, std::min(backoff_.next(), reaction.longest_pause));
+      try_again(error, soon_enough(std::min(backoff_.next(), reaction.longest_pause)));
       return;
     case Habits::Reaction::Kind::wait_for_space:
       if (!told_disk_full_) log_.error(error);
@@ -800,6 +923,13 @@ void SessionState::slow_down_switches(Time now) {
         "slowly from now on",
         kQuickSwitches, format_duration(kSwitchesForgotten));
   wait_ = kSwitchPause;
+}
+
+/// Between two rounds of asking several hosts, for a while after a stream has ended.
+std::chrono::milliseconds SessionState::soon_enough(std::chrono::milliseconds pause) const {
+  if (!asks_hosts() || !failover_since_ || hosts_asked_at_ - *failover_since_ > kFailoverTakes)
+    return pause;
+  return std::min<std::chrono::milliseconds>(pause, kFailoverPause);
 }
 
 void SessionState::try_again(const Error& error, std::chrono::milliseconds pause) {
@@ -867,6 +997,7 @@ void SessionState::forget_connection() {
   server_histories_.clear();
   tail_compared_ = false;
   tail_differed_.reset();
+  uncompared_.reset();
   // Looking at it includes the question whether it is of this server's cluster (P4): for the next
   // server that is asked again.
   archive_.reset();

@@ -65,6 +65,12 @@ struct Probe {  ///< does the server still have the segment that begins here? �
   wal::TimelineId timeline = 0;
   wal::Lsn lsn;
 };
+/// The first bytes of the oldest WAL that the server has → on_oldest_read()
+struct ReadOldest {
+  wal::TimelineId timeline = 0;
+  wal::Lsn lsn;
+  std::size_t bytes = 0;
+};
 /// Has the server the WAL before `end`, as the archive holds it? → on_tail_compared()
 struct CompareTail {
   wal::TimelineId timeline = 0;  ///< of the archive; a segment before its first is an ancestor's
@@ -99,8 +105,8 @@ struct Stop {
 using Step = std::variant<step::AskHosts, step::Connect, step::Identify, step::ReadParameters,
                           step::CreateSlot, step::DropSlot, step::ReadSlot, step::FetchHistory,
                           step::InspectArchive, step::StoreHistory, step::FindEnd, step::RecordLoss,
-                          step::Probe, step::CompareTail, step::Stream, step::Disconnect,
-                          step::Wait, step::Stop>;
+                          step::Probe, step::ReadOldest, step::CompareTail, step::Stream,
+                          step::Disconnect, step::Wait, step::Stop>;
 
 /// The server we are connected to.
 struct Upstream {
@@ -195,6 +201,7 @@ class SessionState {
   /// `loss` as it was recorded, with what was found out about it.
   void on_loss_recorded(archive::Loss loss);
   void on_probed(bool available);
+  void on_oldest_read(const std::string& wal);
   void on_tail_compared(const TailComparison& comparison);
   void on_stream_ended(const StreamOutcome& outcome, Time now);
   void on_disconnected();
@@ -221,12 +228,16 @@ class SessionState {
   Step stream_from(const StartAt& at);
   [[nodiscard]] wal::Lsn slot_position(const step::Stream& stream) const;
   std::optional<Step> compare_tail(const StartAt& at);
+  [[nodiscard]] bool compared_as_it_comes() const;
+  void on_nothing_to_compare(const TailComparison& comparison);
+  void refuse_uncompared(const TailComparison& comparison);
   [[nodiscard]] bool slot_is_to_be_made() const;
   void slot_is_there_already();
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
   void gap_found();
+  [[nodiscard]] Error was_reset(wal::Lsn missing, wal::Lsn held) const;
   std::optional<Step> find_lost_branch(const StartFacts& facts);
   void add_pending(archive::Loss loss);
   [[nodiscard]] archive::Loss hole(const StartAt& begin, const StartAt& end) const;
@@ -241,6 +252,7 @@ class SessionState {
   void forget_refusals();
   void slow_down_switches(Time now);
   void try_again(const Error& error, std::chrono::milliseconds pause);
+  [[nodiscard]] std::chrono::milliseconds soon_enough(std::chrono::milliseconds pause) const;
   void stop(std::optional<Error> error);
   void forget_connection();
 
@@ -261,6 +273,9 @@ class SessionState {
       server_histories_;        ///< nullopt: it has none
   bool tail_compared_ = false;  ///< or has streamed: what it sends continues what it sent
   std::optional<wal::Lsn> tail_differed_;
+  std::optional<StartAt> tail_before_;  ///< the place before which it was compared last
+  /// Nothing shows that the server's WAL continues the archive. Has it what comes next at all?
+  std::optional<TailComparison> uncompared_;
   // Facts of the archive, forgotten when something was written.
   std::optional<ArchiveFacts> archive_;
   std::set<wal::TimelineId> stored_histories_;
@@ -276,6 +291,8 @@ class SessionState {
     bool begun = false;      ///< the two below are set
     std::uint64_t lost = 0;  ///< newest segment known to be gone
     std::uint64_t held = 0;  ///< oldest segment known to be there
+    /// Its first record names none before it: nothing before it was ever written. Unset: not asked.
+    std::optional<bool> reset;
   };
   std::optional<GapSearch> gap_;
   std::optional<wal::Lsn> found_again_;  ///< was missing, and another connection's server has it
@@ -289,6 +306,9 @@ class SessionState {
   bool told_slot_ = false;
   std::set<int> told_tail_;  ///< hosts that did not have it
   int first_host_ = 0;
+  Time hosts_asked_at_{};
+  /// A failover may be under way: of several hosts one may be promoted any moment.
+  std::optional<Time> failover_since_;
   int hosts_ = 1;
   bool prefers_standby_ = false;
   std::optional<int> chosen_host_;

@@ -99,7 +99,8 @@ def twice(servers):
 @pytest.mark.parametrize("form, tail", [("raw", "there"), ("raw", "removed"), ("compressed", "removed")])
 def test_a_server_that_was_set_back_and_is_ahead_again(start, twice, new_archive, form, tail):
     """Its records lie elsewhere, so the link to the previous one tells, also where the server no
-    longer has what could be compared."""
+    longer has what could be compared. Then receive does not even begin (pg_receivewal has no option
+    to say that it should)."""
     primary = twice
     archive = new_archive(primary)
     compressed = form == "compressed"
@@ -115,8 +116,10 @@ def test_a_server_that_was_set_back_and_is_ahead_again(start, twice, new_archive
     receiver = start(archive, primary, compressed)
     if tail == "there":
         assert_refused(receiver, archive, before, ["first difference at", "000000010000000"])
-    else:
+    elif "pg_receivewal" in str(receiver.command[0]):
         assert_refused(receiver, archive, before, ["cannot be compared", "last record is at"])
+    else:
+        assert_refused(receiver, archive, before, ["so nothing shows that its WAL continues the archive"])
 
 
 @pytest.mark.parametrize("form", ["raw", "compressed"])
@@ -139,6 +142,27 @@ def test_a_server_that_was_set_back_and_did_the_same_again(start, twice, new_arc
         f"first difference at {wal.lsn_text(end - primary.segment_size + differs)}",
         wal.segment_name(1, end // primary.segment_size - 1, primary.segment_size),
         f"archive {ours[differs]:02X} ", f"server {theirs[differs]:02X} "])
+
+
+def test_a_copy_that_did_the_same_and_has_removed_it(receivers, twice, new_archive):
+    """Its rows have the same length, and its WAL the same links: only the rows would tell."""
+    primary = twice
+    archive = new_archive(primary)
+    end = archive_a_switch(receivers.pgweir, archive, primary, 1)
+    before = bytes_of(archive)
+    set_back(primary)
+    row(primary, "them")
+    assert wal.lsn(primary.sql("SELECT pg_switch_wal()")) // primary.segment_size == end // primary.segment_size - 1
+    position = primary.write_wal(2)
+    primary.wal_path(1, end - 1).unlink()
+    receiver = receivers.pgweir(archive, primary)
+    assert_refused(receiver, archive, before, ["so nothing shows that its WAL continues the archive",
+                                               wal.segment_name(1, end // primary.segment_size - 1,
+                                                                primary.segment_size)])
+    receiver = receivers.pgweir(archive, primary, "--on-uncompared", "continue")
+    reported(primary, position)
+    receiver.stop()
+    assert receiver.said().count("cannot be compared") == 1, receiver.said()
 
 
 def two_brains(servers):
@@ -235,13 +259,41 @@ def test_a_server_without_the_end_of_the_archive_is_followed(receivers, servers,
     archive = new_archive(primary)
     end = archive_a_switch(receivers.pgweir, archive, primary, 1)
     primary.wal_path(1, end - 1).unlink()
-    receiver = receivers.pgweir(archive, primary)
+    receiver = receivers.pgweir(archive, primary, "--on-uncompared", "continue")
     streaming(primary)
     position = primary.write_wal(2)
     reported(primary, position)
     receiver.stop()
     assert receiver.said().count("cannot be compared") == 1, receiver.said()
     archive.assert_covers(primary, 1, position, start=end)
+    # What the unfinished segment has is compared as it comes again: nothing has to be said.
+    last = position // primary.segment_size * primary.segment_size
+    assert position > last
+    primary.wal_path(1, last - 1).unlink()
+    receiver = receivers.pgweir(archive, primary)
+    position = primary.write_wal(1)
+    reported(primary, position)
+    receiver.stop()
+    assert "compared" not in receiver.said(), receiver.said()
+
+
+def test_a_slot_at_the_end_of_the_archive_tells_that_it_is_the_right_server(receivers, servers, new_archive):
+    primary = servers.primary()
+    prepared(primary)
+    archive = new_archive(primary)
+
+    def start(archive, server):
+        return receivers.pgweir(archive, server, "-S", "archive")
+
+    end = archive_a_switch(start, archive, primary, 1)
+    wait_for(lambda: restart_lsn(primary) == end, "the slot at the archive's end")
+    primary.wal_path(1, end - 1).unlink()
+    receiver = start(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    assert "stands where the archive ends" in receiver.said(), receiver.said()
+    assert "WARN" not in receiver.said(), receiver.said()
 
 
 class Tampered(WalServer):

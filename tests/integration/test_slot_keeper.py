@@ -495,7 +495,7 @@ def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive)
     (level, found), (second, text), (third, nobody) = failover_says(archive, ahead, behind, silent)
     assert level == "ok" and "no gap, its slot keeps WAL from" in found, found
     # One without a slot, which has not got all of it: 3 commits, and that of write_wal() with its table.
-    assert second == "warning" and 'it has no slot "archive"' in text, text
+    assert second == "failure" and 'it has no slot "archive"' in text and "COMMITS LOST" in text, text
     assert re.search(r"that the archive has, from \S+ to \S+, with [45] commits, would not be part of", text), text
     assert third == "unknown" and "does not answer" in nobody, nobody
     # What only the server has: the receiver is away.

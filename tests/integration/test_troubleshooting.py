@@ -89,6 +89,9 @@ def test_nothing_is_explained_that_nobody_says():
         'role "…" does not exist', "is not permitted to log in", "too many clients already",
         "too many connections for role", "Peer authentication failed",
         "certificate authentication failed", "connection requires a valid client certificate",
+        # PgBouncer's.
+        "unsupported startup parameter: replication", "no such database: …", "no such user: …",
+        "server conn crashed?", "server login has been failing, …",
     }
     text = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
     rows = [line for line in text.split("\n") if line.startswith("| `")]

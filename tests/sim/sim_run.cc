@@ -1108,6 +1108,12 @@ class Run {
         return;
       case ErrorKind::conflict:
         ++result_.refusals;
+        // Who looks after it knows the server.
+        if (error.message().starts_with("the server has removed the WAL that the archive ends") &&
+            options_.removes_wal && !upstream_.foreign_is_up()) {
+          receiver_options_.on_uncompared = receive::OnUncompared::go_on;
+          return;
+        }
         // A record that came damaged, and of which no server has the rest for long.
         if (!upstream_.has_old_primary() && !options_.foreign_host && !options_.other_branch &&
             !options_.sibling && !ledger_.damage_was_sent())

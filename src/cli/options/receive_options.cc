@@ -28,6 +28,8 @@ using receive::Prefer;
 constexpr Choice<ApplyPosition> kApplyPositions[] = {{"none", ApplyPosition::none},
                                                      {"flush", ApplyPosition::flush}};
 constexpr Choice<OnGap> kOnGapChoices[] = {{"stop", OnGap::stop}, {"continue", OnGap::go_on}};
+constexpr Choice<receive::OnUncompared> kOnUncomparedChoices[] = {
+    {"stop", receive::OnUncompared::stop}, {"continue", receive::OnUncompared::go_on}};
 constexpr Choice<receive::SlotOn> kSlotOnChoices[] = {{"none", receive::SlotOn::none},
                                                       {"listed", receive::SlotOn::listed}};
 constexpr Choice<OnDiskFull> kOnDiskFullChoices[] = {{"wait", OnDiskFull::wait},
@@ -156,6 +158,10 @@ constexpr auto kOnGap = option_of<choice_value<kOnGapChoices>>(
     "on-gap", "WHAT",
     "the server no longer has the WAL that comes next: stop (default), or continue, leaving a "
     "hole");
+constexpr auto kOnUncompared = option_of<choice_value<kOnUncomparedChoices>>(
+    "on-uncompared", "WHAT",
+    "the server has removed the WAL that the archive ends with, so nothing shows that it is not a "
+    "copy that went its own way: stop (default), or continue");
 constexpr auto kGapPatience = option_of<time_value<kSecond, kDay>>(
     "gap-patience", "TIME",
     "of several hosts, those that do not answer are waited for so long before that, or any other "
@@ -164,7 +170,7 @@ constexpr auto kOnDiskFull = option_of<choice_value<kOnDiskFullChoices>>(
     "on-disk-full", "WHAT", "wait (default) until there is space, or stop");
 constexpr auto kTimeout = option_of<time_value<kSecond, kDay>>(
     "timeout", "TIME", "a server silent for so long is gone (default: 60s)");
-constexpr Option kTrouble[] = {kNoLoop, kOnGap, kGapPatience, kOnDiskFull, kTimeout};
+constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnUncompared, kGapPatience, kOnDiskFull, kTimeout};
 
 constexpr auto kFlush = option_of<hinted_value<receive::FlushPolicy::parse>>(
     "flush", "WHEN",
@@ -466,6 +472,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   options.flush = arguments.get(kFlush, options.flush);
   options.apply = arguments.get(kApplyPosition, ApplyPosition::flush);
   options.on_gap = arguments.get(kOnGap, OnGap::stop);
+  options.on_uncompared = arguments.get(kOnUncompared, receive::OnUncompared::stop);
   options.on_disk_full = arguments.get(kOnDiskFull, OnDiskFull::wait);
   options.compression = arguments.get(kCompress, options.compression);
   options.status_interval = arguments.get(

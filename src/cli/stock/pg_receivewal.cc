@@ -55,6 +55,7 @@ class LibraryLog final : public Log {
 receive::Options options_of(const PgReceivewalRequest& request) {
   receive::Options options;
   options.stock_habits = true;
+  options.on_uncompared = receive::OnUncompared::go_on;  // it has no option to say so
   options.directory = request.directory;
   options.conninfo = request.conninfo;
   if (!request.slot.empty()) options.slot = request.slot;

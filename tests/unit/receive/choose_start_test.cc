@@ -34,7 +34,8 @@ StartFacts facts(wal::TimelineId server_timeline, Lsn server_position,
 }
 
 StartFacts with_archive(StartFacts facts, wal::TimelineId timeline, Lsn start) {
-  facts.archive = StartFacts::ArchiveEnd{.timeline = timeline, .start = start, .history = {}};
+  facts.archive =
+      StartFacts::ArchiveEnd{.timeline = timeline, .start = start, .sound_end = {}, .history = {}};
   return facts;
 }
 
@@ -145,6 +146,34 @@ TEST(ChooseStart, GoesOnBehindTheArchive) {
        changed(with_archive(facts(1, seg(5.5)), 1, seg(6)),
                [](auto& f) { f.server_is_standby = false; }),
        "less WAL than it had sent"},
+      {"a primary is behind what the unfinished segment holds",
+       changed(with_archive(facts(1, seg(6.3)), 1, seg(6)),
+               [](auto& f) {
+                 f.server_is_standby = false;
+                 f.archive->sound_end = seg(6.5);
+               }),
+       "less WAL than it had sent"},
+      {"a primary has just what the unfinished segment holds",
+       changed(with_archive(facts(1, seg(6.5)), 1, seg(6)),
+               [](auto& f) {
+                 f.server_is_standby = false;
+                 f.archive->sound_end = seg(6.5);
+               }),
+       StartAt{1, seg(6)}},
+      {"a standby is behind what the unfinished segment holds",
+       changed(with_archive(facts(1, seg(6.3)), 1, seg(6)),
+               [](auto& f) {
+                 f.server_is_standby = true;
+                 f.archive->sound_end = seg(6.5);
+               }),
+       StartAt{1, seg(6)}},
+      {"a primary on a later timeline, left before what the unfinished segment holds",
+       changed(with_archive(facts(2, seg(6.4), {{1, seg(6.3)}}), 1, seg(6)),
+               [](auto& f) {
+                 f.server_is_standby = false;
+                 f.archive->sound_end = seg(6.5);
+               }),
+       StartAt{1, seg(6)}},
       {"a primary is behind what was asked for",
        changed(with_archive(facts(1, seg(7.5)), 1, seg(6)),
                [](auto& f) {

@@ -121,6 +121,8 @@ class Dialogue {
     } else if (const auto* probe = std::get_if<step::Probe>(&step)) {
       probes.push_back(probe->lsn);
       state.on_probed(probe->lsn >= oldest_held);
+    } else if (std::holds_alternative<step::ReadOldest>(step)) {
+      state.on_oldest_read(oldest);
     } else if (const auto* compare = std::get_if<step::CompareTail>(&step)) {
       compared.push_back(*compare);
       state.on_tail_compared(tail);
@@ -135,9 +137,10 @@ class Dialogue {
 
   static std::string name(const Step& step) {
     static const char* const names[] = {
-        "ask-hosts", "connect",       "identify", "parameters",    "create-slot", "drop-slot",
-        "read-slot", "fetch-history", "archive",  "store-history", "find-end",    "record-loss",
-        "probe",     "compare-tail",  "stream",   "disconnect",    "wait",        "stop"};
+        "ask-hosts", "connect",     "identify",      "parameters",  "create-slot",
+        "drop-slot", "read-slot",   "fetch-history", "archive",     "store-history",
+        "find-end",  "record-loss", "probe",         "read-oldest", "compare-tail",
+        "stream",    "disconnect",  "wait",          "stop"};
     return names[step.index()];
   }
 
@@ -183,6 +186,7 @@ class Dialogue {
   std::map<wal::TimelineId, std::string> server_histories;
   ArchiveFacts archive;
   Lsn oldest_held;
+  std::string oldest;  ///< the first bytes of that
   TailComparison tail{.how = TailComparison::How::same};
   Lsn sound_end;
 
@@ -215,15 +219,15 @@ TEST(SessionState, AsksOneThingAfterTheOtherAndStreams) {
   };
   const Case cases[] = {
       {"plain", false, false, 18, 1, "connect identify parameters archive stream"},
-      {"slot", true, false, 18, 1, "connect identify parameters read-slot archive stream"},
+      {"slot", true, false, 18, 1, "connect identify parameters archive read-slot stream"},
       {"slot on a server that cannot tell", true, false, 14, 1,
        "connect identify parameters archive stream"},
       {"new slot", true, true, 18, 1,
-       "connect identify parameters read-slot archive create-slot read-slot stream"},
+       "connect identify parameters archive read-slot create-slot read-slot stream"},
       {"new slot on a server that cannot tell", true, true, 14, 1,
        "connect identify parameters archive create-slot identify stream"},
       {"new slot on timeline 2", true, true, 18, 2,
-       "connect identify parameters read-slot fetch-history archive store-history create-slot "
+       "connect identify parameters fetch-history archive read-slot store-history create-slot "
        "read-slot stream"},
       {"timeline 2", false, false, 18, 2,
        "connect identify parameters fetch-history archive store-history stream"},
@@ -428,13 +432,81 @@ TEST(SessionState, GoesToTheNextHostWhereOneHasOtherWal) {
   EXPECT_EQ(dialogue.connected_to, 1);
 }
 
-TEST(SessionState, FollowsAServerThatNoLongerHasTheEndOfTheArchiveWithOneWarning) {
+/// The server has removed the segment before the archive's end.
+const TailComparison kEndRemoved{.how = TailComparison::How::not_there,
+                                 .file = "000000010000000000000006",
+                                 .at = seg(6.9),
+                                 .archive = {},
+                                 .server = "has already been removed"};
+
+TEST(SessionState, RefusesAServerOfWhichNothingShowsThatItContinuesTheArchive) {
   Dialogue dialogue;
   dialogue.archive_ends_at(1, seg(7));
-  dialogue.tail = {.how = TailComparison::How::not_there,
-                   .file = "000000010000000000000006",
-                   .at = seg(6.9),
-                   .server = "has already been removed"};
+  dialogue.archive.resume->open = {{seg(7), seg(7), seg(7)}};  // nothing in it to be compared
+  dialogue.tail = kEndRemoved;
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::conflict);
+  for (const auto* part : {"0/700000", "000000010000000000000006", "has already been removed"})
+    EXPECT_NE(std::string(stop.error->what()).find(part), std::string::npos) << stop.error->what();
+  EXPECT_NE(stop.error->hint().find("--on-uncompared continue"), std::string::npos);
+  EXPECT_EQ(dialogue.probes, std::vector<Lsn>{seg(7)}) << "without that it is a gap";
+}
+
+TEST(SessionState, TellsAGapWhereWhatComesNextIsGoneWithTheEndOfTheArchive) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(4));
+  dialogue.tail = kEndRemoved;
+  dialogue.oldest_held = seg(6);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(4));
+  dialogue.stream_fails(kRemoved, "58P01", seg(4));
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::gap);
+}
+
+TEST(SessionState, GoesToTheHostThatHasTheEndOfTheArchive) {
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = kEndRemoved;
+  static_cast<void>(dialogue.until<step::Disconnect>());
+  dialogue.tail.how = TailComparison::How::same;
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.connected_to, 1);
+}
+
+TEST(SessionState, SaysNothingWhereTheUnfinishedSegmentIsCompared) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.2)}};
+  dialogue.tail = kEndRemoved;
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+  EXPECT_EQ(dialogue.log.count("warning"), 0);
+  EXPECT_TRUE(dialogue.probes.empty());
+}
+
+TEST(SessionState, TrustsASlotThatStandsWhereTheArchiveEnds) {
+  for (const auto restart : {seg(7), seg(7.1)}) {
+    Dialogue dialogue(with_slot());
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.tail = kEndRemoved;
+    dialogue.slot.restart_lsn = restart;
+    if (restart == seg(7)) {
+      EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+      EXPECT_EQ(dialogue.log.count("stands where the archive ends"), 1);
+    } else {
+      EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::conflict) << "somebody made it there";
+    }
+  }
+}
+
+TEST(SessionState, FollowsAServerThatNoLongerHasTheEndOfTheArchiveIfToldToWithOneWarning) {
+  Options options;
+  options.on_uncompared = OnUncompared::go_on;
+  Dialogue dialogue(options);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.tail = kEndRemoved;
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
     dialogue.stream_fails(kLost, {}, seg(7.1), true);
@@ -584,7 +656,7 @@ TEST(SessionState, CreatesTheSlotOnceAndTakesAnOldOneOnlyIfAsked) {
   static_cast<void>(dialogue.until<step::Stream>());
   dialogue.stream_fails(kLost, {}, seg(7), true);
   EXPECT_EQ(dialogue.steps(),
-            "disconnect wait connect identify parameters read-slot archive stream");
+            "disconnect wait connect identify parameters archive read-slot stream");
 }
 
 TEST(SessionState, TriesASlotInUseAgainSoonUntilItsOwnerTimesOut) {
@@ -634,7 +706,7 @@ TEST(SessionState, MakesTheSlotOnEachHostItComesTo) {
                     {.name = "two", .major = 18, .standby = true}};
   dialogue.slot_made = false;
   EXPECT_EQ(dialogue.steps(),
-            "connect identify parameters read-slot archive create-slot read-slot stream");
+            "connect identify parameters archive read-slot create-slot read-slot stream");
   dialogue.hosts[0].host_index = 1;  // what answers now is the second host
   dialogue.stream_fails(kLost, {}, seg(7), true);
   std::swap(dialogue.hosts[0], dialogue.hosts[1]);
@@ -643,7 +715,7 @@ TEST(SessionState, MakesTheSlotOnEachHostItComesTo) {
   dialogue.until<step::Connect>();
   dialogue.state.on_connected({.name = "two", .host_index = 1, .host_count = 2, .major = 18});
   // Made by hand before the failover: no reason to stop.
-  EXPECT_EQ(dialogue.steps(), "identify parameters read-slot archive stream");
+  EXPECT_EQ(dialogue.steps(), "identify parameters archive read-slot stream");
 }
 
 TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
@@ -662,14 +734,14 @@ TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
     Dialogue dialogue(options);
     dialogue.slot_made = false;
     dialogue.archive_ends_at(2, seg(6));
-    EXPECT_EQ(dialogue.steps(), "connect identify parameters read-slot archive stop");
+    EXPECT_EQ(dialogue.steps(), "connect identify parameters archive read-slot stop");
   }
   {
     SCOPED_TRACE("a primary that was set back");
     Dialogue dialogue(options);
     dialogue.slot_made = false;
     dialogue.archive_ends_at(1, seg(60));
-    EXPECT_EQ(dialogue.steps(), "connect identify parameters read-slot archive stop");
+    EXPECT_EQ(dialogue.steps(), "connect identify parameters archive read-slot stop");
   }
   {
     SCOPED_TRACE("a server that is still behind");
@@ -690,7 +762,7 @@ TEST(SessionState, MakesNoSlotOnAServerThatItRefuses) {
     static_cast<void>(dialogue.until<step::InspectArchive>());
     dialogue.state.failed(Error(ErrorKind::refused, "of no use"), dialogue.now);
     EXPECT_EQ(dialogue.steps(),
-              "disconnect connect identify parameters read-slot archive create-slot read-slot "
+              "disconnect connect identify parameters archive read-slot create-slot read-slot "
               "stream");
     EXPECT_EQ(dialogue.connected_to, 1);
   }
@@ -754,7 +826,7 @@ TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
     Dialogue dialogue(early);
     dialogue.slot_made = false;
     EXPECT_EQ(dialogue.steps(),
-              "connect identify parameters read-slot archive create-slot read-slot drop-slot stop");
+              "connect identify parameters archive read-slot create-slot read-slot drop-slot stop");
   }
   {
     SCOPED_TRACE("…or in what the new slot reserves");
@@ -918,7 +990,7 @@ TEST(SessionState, AsksAgainForWhatWasDroppedOnTheSameConnection) {
   outcome.reached = seg(8.5);
   outcome.heard_anything = true;
   dialogue.state.on_stream_ended(outcome, dialogue.now);
-  EXPECT_EQ(dialogue.steps(), "identify read-slot archive stream");
+  EXPECT_EQ(dialogue.steps(), "identify archive read-slot stream");
   EXPECT_EQ(dialogue.connects, 1);
 }
 
@@ -1080,6 +1152,50 @@ TEST(SessionState, FindsTheRangeThatIsMissingAndStops) {
 }
 
 /// One host name, and a proxy or several addresses behind it.
+TEST(SessionState, NamesAResetOfTheServersWal) {
+  // A long page header, and a record whose link is in its second eight bytes.
+  std::string front(40 + 24, '\0');
+  front[2] = 0x02;  // a long header
+  front[40] = 114;  // xl_tot_len
+  const auto ends_with = [&](const std::string& oldest) {
+    Dialogue dialogue;
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.identity.flush_position = seg(100.5);
+    dialogue.oldest_held = seg(30);
+    dialogue.oldest = oldest;
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kRemoved, "58P01", seg(7));
+    const auto stop = dialogue.end();
+    EXPECT_TRUE(stop.error && stop.error->kind() == ErrorKind::gap);
+    return stop.error ? std::string(stop.error->what()) + stop.error->hint() : std::string();
+  };
+  EXPECT_NE(ends_with(front).find("pg_resetwal"), std::string::npos);
+  EXPECT_NE(ends_with(front).find("server's WAL begins at 0/1E00000"), std::string::npos);
+  auto linked = front;
+  linked[48] = 0x28;
+  for (const auto& other : {linked, std::string(), std::string(64, '\0')})
+    EXPECT_EQ(ends_with(other).find("pg_resetwal"), std::string::npos);
+}
+
+TEST(SessionState, TellsOfASlotThatKeepsWhatTheServerLacks) {
+  for (const auto restart : {seg(7.1), seg(20)}) {
+    Dialogue dialogue(with_slot());
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.2)}};
+    dialogue.archive.resume->sound_end = seg(7.2);
+    dialogue.identity.flush_position = seg(100.5);
+    dialogue.slot.restart_lsn = restart;
+    dialogue.oldest_held = seg(30);
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kRemoved, "58P01", seg(7));
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    const auto* text =
+        restart == seg(20) ? "moved on by somebody" : "keeps WAL from 0/719999 on, and";
+    EXPECT_NE(stop.error->hint().find(text), std::string::npos) << stop.error->hint();
+  }
+}
+
 TEST(SessionState, StreamsFromAServerThatHasWhatTheLastOneOfThatNameHadNot) {
   for (const auto on_gap : {OnGap::stop, OnGap::go_on})
     for (const double end : {7.5, 8.5, 100.5}) {  // the segment itself, the next one, many
@@ -1395,6 +1511,84 @@ TEST(SessionState, EndsWithOtherWalThatEveryHostHasThatAnswers) {
   for (const auto wait : dialogue.waits) waited += wait;
   EXPECT_GE(waited, 10min) << "the host that has it may be restarting";
   EXPECT_LE(waited, 11min);
+}
+
+TEST(SessionState, AsksSeveralHostsEverySecondWhileAFailoverMayBeUnderWay) {
+  Dialogue dialogue;
+  dialogue.state.on_hosts(2, false);
+  const auto silent = [](int index, const char* name) {
+    HostWord word;
+    word.index = index;
+    word.name = name;
+    word.failure = Error(ErrorKind::retry, "session is read-only");
+    return word;
+  };
+  std::chrono::milliseconds waited{};
+  std::chrono::milliseconds longest{};
+  bool longer = false;
+  for (int i = 0; i < 1000 && waited < 20min; ++i) {
+    const auto step = dialogue.state.next();
+    if (std::holds_alternative<step::AskHosts>(step)) {
+      dialogue.state.on_hosts_asked({silent(0, "one"), silent(1, "two")}, std::nullopt,
+                                    dialogue.now);
+    } else {
+      const auto* wait = std::get_if<step::Wait>(&step);
+      ASSERT_TRUE(wait != nullptr) << Dialogue::name(step);
+      if (waited < 5min)
+        longest = std::max(longest, wait->time);
+      else
+        longer = longer || wait->time > 5s;
+      waited += wait->time;
+      dialogue.answer(step);
+    }
+  }
+  EXPECT_LE(longest, 1s);
+  EXPECT_TRUE(longer) << "nobody was promoted for a long time";
+  const auto told = std::count_if(
+      dialogue.log.lines.begin(), dialogue.log.lines.end(), [](const std::string& line) {
+        return line.starts_with("warning") && line.find("as before") != std::string::npos;
+      });
+  EXPECT_LE(told, 120) << "not each second";
+}
+
+TEST(SessionState, WaitsForTheRightHostWhereAnUnfinishedSegmentDiffersAsWell) {
+  const Error other(ErrorKind::conflict, "the upstream sends other WAL than the archive holds");
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.dead = {1};
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.2)}};
+  std::chrono::milliseconds waited{};
+  for (int times = 0; waited < 9min; ++times) {
+    ASSERT_LT(times, 200) << "without a pause";
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(other, {}, seg(7.1), true);
+    waited = {};
+    for (const auto wait : dialogue.waits) waited += wait;
+  }
+  dialogue.dead.clear();  // it was only being restarted
+  while (dialogue.connected_to != 1) {
+    static_cast<void>(dialogue.until<step::Stream>());
+    if (dialogue.connected_to == 0) dialogue.stream_fails(other, {}, seg(7.1), true);
+  }
+  dialogue.stream_fails(kLost, {}, seg(7.3), true);
+  // If it does not come, a person has to know.
+  dialogue.dead = {1};
+  for (int times = 0;; ++times) {
+    ASSERT_LT(times, 400) << "it never ends";
+    Step step = dialogue.state.next();
+    while (!std::holds_alternative<step::Stream>(step) &&
+           !std::holds_alternative<step::Stop>(step)) {
+      dialogue.answer(step);
+      step = dialogue.state.next();
+    }
+    if (const auto* stop = std::get_if<step::Stop>(&step)) {
+      ASSERT_TRUE(stop->error);
+      EXPECT_EQ(stop->error->kind(), ErrorKind::conflict);
+      break;
+    }
+    dialogue.stream_fails(other, {}, seg(7.1), true);
+  }
 }
 
 TEST(SessionState, WaitsForTheRightHostAnewAfterEachStream) {

@@ -40,6 +40,7 @@ TEST(ReceiveOptions, HasSafeDefaults) {
   EXPECT_EQ(options.flush.mode, receive::FlushPolicy::Mode::continuous);
   EXPECT_EQ(options.apply, receive::ApplyPosition::flush);
   EXPECT_EQ(options.on_gap, receive::OnGap::stop);
+  EXPECT_EQ(options.on_uncompared, receive::OnUncompared::stop);
   EXPECT_EQ(options.on_disk_full, receive::OnDiskFull::wait);
   EXPECT_EQ(options.compression.method, codec::Method::none);
   EXPECT_EQ(options.status_interval, 10s);
@@ -62,6 +63,8 @@ TEST(ReceiveOptions, ReadsEveryOption) {
                               "1/3",
                               "-n",
                               "--on-gap",
+                              "continue",
+                              "--on-uncompared",
                               "continue",
                               "--on-disk-full",
                               "stop",
@@ -90,6 +93,7 @@ TEST(ReceiveOptions, ReadsEveryOption) {
   EXPECT_EQ(options.endpos, wal::Lsn(0x100000003));
   EXPECT_FALSE(options.loop);
   EXPECT_EQ(options.on_gap, receive::OnGap::go_on);
+  EXPECT_EQ(options.on_uncompared, receive::OnUncompared::go_on);
   EXPECT_EQ(options.on_disk_full, receive::OnDiskFull::stop);
   EXPECT_EQ(options.flush.interval, 200ms);
   EXPECT_EQ(options.apply, receive::ApplyPosition::none);
