@@ -12,7 +12,7 @@ import pytest
 from support.archive import Archive
 from support.process import PATIENCE, wait_for
 from support.receiver import MEMORY_FACTOR, pgweir
-from support.walsender import FakeServer
+from support.walsender import Connection, FakeServer
 
 MB = 1 << 20
 MEMORY = (64 << 10) * MEMORY_FACTOR  # kB
@@ -285,3 +285,35 @@ def test_nothing_but_talk_is_too_much(archive, receivers):
         status, said = receive(archive, server)
         assert status == 4, said
         assert "no complete message" in said, said
+
+
+@pytest.mark.parametrize("state, text", [
+    ("08P01", "server conn crashed?"),
+    ("58P01", 'could not open file "global/pg_filenode.map": No such file or directory')])
+def test_a_server_behind_a_pooler_that_is_restarted_is_waited_for(archive, receivers, state, text):
+    """PgBouncer has one code for all that it says; and a file may be missing while a server is made anew. In the
+    stream it is told once, and once more where a connection is made."""
+
+    def last_word(connection, code):
+        connection.send(b"E", f"SFATAL\0VFATAL\0C{code}\0M{text}\0\0".encode())
+
+    class Pooler(FakeServer):
+        def stream(self, connection, timeline, position):
+            if len(self.started) > 1:
+                connection.wait()
+            last_word(connection, "08P01")
+
+        def _serve(self, accepted):
+            if self.connections != 2:
+                super()._serve(accepted)
+                return
+            with accepted:
+                accepted.recv(1000)  # the startup packet
+                last_word(Connection(accepted, self), state)
+
+    with Pooler() as server:
+        receiver = receivers.pgweir(archive, server.conninfo())
+        wait_for(lambda: len(server.started) > 1, "the stream to be asked for again")
+        receiver.stop()
+    assert text.split(":")[0] in receiver.said()
+    assert "trying again in" in receiver.said()
