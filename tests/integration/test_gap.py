@@ -7,7 +7,7 @@ import pytest
 
 from support import wal
 from support.line import Line
-from support.process import wait_for
+from support.process import as_server_user, run, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, restart_lsn, streaming
 
@@ -50,6 +50,27 @@ def test_it_stops_and_names_the_range_and_the_ways_out(after_removal, receivers)
     assert asked(primary) - asked_before <= 10, f"again and again:\n{primary.last_log()}"
     finished = [name for name in before if wal.SEGMENT.match(name)]
     assert set(finished) <= set(archive.names()), "nothing was taken away"
+
+
+def test_a_reset_of_the_servers_wal_is_named(servers, receivers, new_archive):
+    """There was never any WAL between the archive's end and the server's begin."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    position = primary.write_wal(1)
+    reported(primary, position)
+    receiver.stop()
+    primary.stop()
+    begin = position // primary.segment_size + 20
+    run([primary.bin / "pg_resetwal", "-l", wal.segment_name(1, begin, primary.segment_size), primary.data],
+        **as_server_user(), cwd="/")
+    primary.start()
+    primary.write_wal(2)
+    receiver = receivers.pgweir(archive, primary)
+    assert receiver.wait_exit() == 4, receiver.said()
+    said = " ".join(receiver.said().split())
+    assert "the server's WAL was reset (pg_resetwal), and begins anew behind the archive's end" in said, said
+    assert f"server's WAL begins at {wal.lsn_text(begin * primary.segment_size)}" in said, said
 
 
 def test_a_hole_that_was_accepted_is_not_asked_about_again(after_removal, receivers):
