@@ -298,9 +298,9 @@ Usage:
 A role that may only replicate is enough; what it cannot look at is said.
 
 Exit status: 0 archiving will work, though there may be warnings; 1 it will not,
-or WAL can be lost; 2 wrong options. With --failover: 1 a failover to one of the
-hosts would lose commits or leave a gap, or they are no one cluster; 3 nothing is
-known, since no host could be asked.
+or WAL can be lost; 2 wrong options. With --failover: 1 a failover to one of
+the hosts would lose commits or leave a gap, or two of them are primaries on
+one timeline; 3 nothing is known, since no host could be asked.
 )",
     .run = doctor_command,
 };

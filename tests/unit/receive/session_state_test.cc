@@ -781,7 +781,7 @@ TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
     Dialogue dialogue(options);
     begun(dialogue);
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
-    EXPECT_EQ(dialogue.steps(), "archive drop-slot stop");
+    EXPECT_EQ(dialogue.steps(), "archive read-oldest drop-slot stop");
     EXPECT_EQ(dialogue.log.count("removed replication slot"), 1);
   }
   {
