@@ -740,10 +740,10 @@ Step SessionState::search_gap() {
     const auto start = size.start(gap_->lost + (gap_->held - gap_->lost) / 2);
     return step::Probe{server_timeline_at(start), start};
   }
-  if (!gap_->reset && options_.on_gap == OnGap::stop) {
-    const auto held = size.start(gap_->held);
+  // (Where its WAL ends there may be none yet that could be sent.)
+  if (const auto held = size.start(gap_->held); !gap_->reset && options_.on_gap == OnGap::stop &&
+                                                held + kFrontOfSegment <= identity_->flush_position)
     return step::ReadOldest{server_timeline_at(held), held, kFrontOfSegment};
-  }
   gap_found();
   return next();
 }
