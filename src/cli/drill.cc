@@ -16,6 +16,7 @@
 #include "cli/help.h"
 #include "cli/metrics/report_metrics.h"
 #include "cli/options/common_options.h"
+#include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
 #include "cli/shared/durable_end.h"
 #include "cli/shared/restore_setting.h"
@@ -66,10 +67,14 @@ constexpr Option kOptions[] = {
 };
 constexpr Option kChecks[] = {kCheck, kCheckDatabase, kCheckUser};
 constexpr Option kTelling[] = {kJson, kMetricsFile, kConfig, kHelp};
+constexpr Option kProofs[] = {
+    kManifestPublicKey.says("restore only what the store's manifest proves with this key; repeated")
+        .of_section("store")};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"An archive in an object store (pgweir store --help):", kStoreOptions},
     {"To read what is encrypted:", kIdentityOptions},
+    {"To take nothing that is not proved:", kProofs},
     {"What is asked of the recovered server, besides pg_amcheck and pg_checksums:", kChecks},
     {"What is told:", kTelling},
 };

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/options/common_options.h"
+#include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
 #include "cli/runtime/memory.h"
 #include "cli/shared/durable_end.h"
@@ -40,7 +41,8 @@ constexpr std::chrono::milliseconds kPatience = 10s;
 restore::PgTime moment_value(const std::string& text) {
   const auto time = restore::PgTime::parse(text);
   if (!time)
-    throw Error(ErrorKind::usage, "not a time").hint("Give it as in '2026-11-20 03:14:15+00'.");
+    throw Error(ErrorKind::usage, "not a time")
+        .hint("Give it as in '2026-11-20 03:14:15+00', or a day as in 2026-11-20.");
   return *time;
 }
 
@@ -73,6 +75,10 @@ constexpr auto kDirectories = repeated(kDirectory);
 constexpr auto kFirstSound =
     flag("first-sound",
          "of several archives take the first sound copy, and do not compare it with the others");
+constexpr auto kWithoutSilent =
+    flag("without-silent",
+         "of several archives leave out those that do not answer, also where a file is said to be "
+         "absent: what they alone have is lost");
 constexpr auto kNoVerify = flag("no-verify", "check sizes and frames only");
 constexpr auto kVerbose =
     flag('v', "verbose", "say why a file is absent, or that it was prefetched");
@@ -83,8 +89,8 @@ constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits a
 constexpr auto kJson = flag("json", "for programs");
 
 /// What has no meaning for a moment.
-constexpr Option kOfSegments[] = {kPartial,    kPartialDamaged, kUpToHole,   kOnGap,
-                                  kAllowEmpty, kPrefetch,       kFirstSound, kNoVerify};
+constexpr Option kOfSegments[] = {kPartial,  kPartialDamaged, kUpToHole,      kOnGap,   kAllowEmpty,
+                                  kPrefetch, kFirstSound,     kWithoutSilent, kNoVerify};
 constexpr Option kOptions[] = {
     kDirectories.says("the archive; several are one together, asked in this order"),
     kPartial,
@@ -93,6 +99,7 @@ constexpr Option kOptions[] = {
     kOnGap,
     kAllowEmpty,
     kFirstSound,
+    kWithoutSilent,
     kRetryFor,
     kPrefetch,
     kNoVerify,
@@ -106,10 +113,15 @@ constexpr Option kMoment[] = {
     kTimeline.says("along this timeline's history (default: the newest)"),
     kJson,
 };
+constexpr Option kProofs[] = {
+    kManifestPublicKey
+        .says("hand out only what the store's manifest proves with this key; repeated")
+        .of_section("store")};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"An archive in an object store (pgweir store --help):", kStoreOptions},
     {"To read what is encrypted:", kIdentityOptions},
+    {"To take nothing that is not proved:", kProofs},
     {"To choose a moment to recover to (with the settings for it, and the holes):", kMoment},
 };
 
@@ -131,6 +143,43 @@ class StderrLog final : public Log {
 
 Error usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
+}
+
+/// The same command without the archives that do not answer.
+std::string command_without(const Arguments& arguments, const restore::Places& places,
+                            std::uint64_t silent) {
+  RestoreFrom from;
+  for (std::size_t i = 0; i < places.directories.size(); ++i)
+    if ((silent >> i & 1) == 0) from.directories.push_back(places.directories[i]);
+  if (places.store && (silent >> places.directories.size() & 1) == 0)
+    from.store = store_words(arguments);
+  std::string flags;
+  for (const Option& option : {Option(kPartial), Option(kPartialDamaged), Option(kUpToHole),
+                               Option(kAllowEmpty), Option(kFirstSound), Option(kNoVerify)})
+    if (arguments.has(option))
+      flags += fmt::format("{}--{}", flags.empty() ? "" : " ", option.name);
+  return restore_command_for("pgweir", from, flags);
+}
+
+/// Where a recovery begins, what its end will need is told: hours of replay later it is too late.
+void tell_silence(const Arguments& arguments, const restore::Places& places,
+                  const std::string& file, const restore::Result& result, Log& log) {
+  const auto names = places.names();
+  std::string silent;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if ((result.silent >> i & 1) != 0) silent += (silent.empty() ? "" : ", ") + names[i];
+  if (!result.restored) {
+    log.warning("{} is told as absent without {}, which does not answer (--without-silent)", file,
+                silent);
+    return;
+  }
+  if (!result.first_of_many || arguments.has(kWithoutSilent)) return;
+  log.warning(
+      "THIS RECOVERY CANNOT END as it is: {} does not answer. At its end the server asks for the "
+      "next timeline's history, and whether there is one can be said only if each archive answers: "
+      "it would stop there (status 200). Bring that archive back before, or leave it out now: "
+      "restore_command = {}",
+      silent, quoted_setting(command_without(arguments, places, result.silent)));
 }
 
 int restore(const Arguments& arguments, const restore::Places& places) {
@@ -165,6 +214,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   }
 
   options.first_sound = arguments.has(kFirstSound);
+  options.without_silent = arguments.has(kWithoutSilent);
   options.durable_end = durable_end_of;
 
   StderrLog log;
@@ -172,6 +222,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
       restore::run_restore_command(places, words[0], words[1], options, prefetch, patience, log);
   if (result.prefetched && arguments.has(kVerbose))
     fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
+  if (result.silent != 0) tell_silence(arguments, places, words[0], result, log);
   if (result.restored) return kDone;
   // Where a recovery ends the server's log is what is read. A standby asks again and again, and
   // streams what is missing: there it would only be noise.
@@ -207,7 +258,8 @@ std::string options_for(const restore::Moment& moment) {
   return moment.needs_up_to_hole ? "--up-to-hole" : moment.needs_partial ? "--partial" : "";
 }
 
-std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost) {
+std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
+                        const std::optional<restore::PgTime>& asked) {
   using Json = nlohmann::ordered_json;
   Json hole = nullptr;
   if (moment.hole)
@@ -230,14 +282,16 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
       {"hole", hole},
       {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
       {"restore_options", options},
-      {"lost_branches", branches}};
+      {"lost_branches", branches},
+      {"asked_for", asked ? Json(asked->to_string()) : Json(nullptr)}};
   return json.dump(2) + "\n";
 }
 
 std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
-                        const RestoreFrom& from) {
+                        const RestoreFrom& from, const std::optional<restore::PgTime>& asked) {
   const auto& hole = moment.hole;
-  auto text = fmt::format(
+  auto text = asked ? fmt::format("asked for    {}\n", asked->to_string()) : std::string();
+  text += fmt::format(
       "timeline     {}\n"
       "segment      {}\n"
       "last before  {}\n"
@@ -302,8 +356,9 @@ int find(const Arguments& arguments, const restore::Places& places) {
   }
   const auto lost = restore::lost_branches(archives, *moment, log);
   print(arguments.has(kJson)
-            ? moment_json(*moment, lost)
-            : moment_text(*moment, lost, {places.directories, store_words(arguments)}));
+            ? moment_json(*moment, lost, arguments.get(kFindTime))
+            : moment_text(*moment, lost, {places.directories, store_words(arguments)},
+                          arguments.get(kFindTime)));
   return kDone;
 }
 
@@ -311,7 +366,7 @@ int restore_command(const Arguments& arguments) {
   restore::Places places{.directories = arguments.texts(kDirectories)};
   if (arguments.has("store")) {
     forbid_core_files();
-    places.store = store_options_of(arguments);
+    places.store = store_options_of(arguments, StoreName::said);
   }
   if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
   constexpr std::size_t kMost = 16;

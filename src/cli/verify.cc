@@ -73,7 +73,7 @@ constexpr Option kOptions[] = {
     kBackup,    kBeside,     kAcceptFile,  kJobs,
     kJson,      kNoProgress, kMetricsFile, kConfig,
     kHelp};
-constexpr Option kManifests[] = {kDeep, kManifestPublicKey, kExpectHead};
+constexpr Option kManifests[] = {kDeep, kManifestPublicKey.of_section("store"), kExpectHead};
 
 /// What only reading can tell.
 bool asks_to_read(const Arguments& arguments) {

@@ -183,4 +183,32 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
   return Absent{fmt::format("nothing in the archive knows of timeline {}", timeline)};
 }
 
+namespace {
+
+constexpr const char* kStored =
+    "the store's manifest tells that {} was stored, and it is not there";
+constexpr const char* kByManifest = "going by the store's manifest, {}";
+
+}  // namespace
+
+std::optional<Gap> told_of(wal::SegmentName segment, const archive::Listing& told,
+                           const archive::Timelines& timelines, wal::SegmentSize size,
+                           const std::vector<KnownHole>& holes) {
+  for (const SegmentEntry& entry : told.segments)
+    if (entry.name.segment == segment) return Gap{fmt::format(kStored, entry.name.to_string())};
+  if (const auto proof = find_proof(segment, told, timelines, size, holes))
+    return Gap{fmt::format(kByManifest, *proof)};
+  return std::nullopt;
+}
+
+std::optional<Gap> told_of(wal::TimelineId timeline, const archive::Listing& told,
+                           const archive::Timelines& timelines) {
+  for (const auto& history : told.histories)
+    if (history.timeline == timeline) return Gap{fmt::format(kStored, wal::history_name(timeline))};
+  const auto absence = judge_absent_history(timeline, told, timelines, {});
+  if (const auto* const gap = std::get_if<Gap>(&absence))
+    return Gap{fmt::format(kByManifest, gap->what)};
+  return std::nullopt;
+}
+
 }  // namespace weir::restore

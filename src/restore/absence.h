@@ -83,4 +83,15 @@ struct KnownHole {
                                            const archive::Timelines& timelines,
                                            const std::vector<KnownHole>& holes);
 
+// A store's manifests tell of what was stored. What they tell of and nobody has was lost there.
+// `told` has the names of it.
+
+/// That they tell of this segment, or of later WAL on its way.
+[[nodiscard]] std::optional<Gap> told_of(wal::SegmentName segment, const archive::Listing& told,
+                                         const archive::Timelines& timelines, wal::SegmentSize size,
+                                         const std::vector<KnownHole>& holes);
+/// That they tell of this history, or of a segment of its timeline.
+[[nodiscard]] std::optional<Gap> told_of(wal::TimelineId timeline, const archive::Listing& told,
+                                         const archive::Timelines& timelines);
+
 }  // namespace weir::restore

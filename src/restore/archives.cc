@@ -8,6 +8,7 @@
 
 #include "restore/history.h"
 #include "restore/target.h"
+#include "store/near_shelf.h"
 #include "store/object_store.h"
 
 namespace weir::restore {
@@ -62,14 +63,26 @@ void Archives::fall_silent(std::size_t archive, const Error& error) {
   listing_.reset();
 }
 
+std::uint64_t Archives::all_silent() const {
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < members_.size(); ++i)
+    if (silent(i)) all |= std::uint64_t{1} << i;
+  return all;
+}
+
 void Archives::require_answers(std::string_view what) const {
+  if (options_.without_silent &&
+      !std::all_of(members_.begin(), members_.end(),
+                   [](const Member& member) { return member.silence.has_value(); }))
+    return;
   for (const auto& member : members_)
     if (member.silence)
       throw Error(*member.silence)
           .with("the other archives do not have", what)
           .hint(
               "Whether it is missing nobody can say as long as one archive does not answer. If "
-              "that archive is given up for good, take its -D or --store out of the command.");
+              "that archive is given up, take its -D or --store out of the command, or leave out "
+              "what does not answer with --without-silent.");
 }
 
 void Archives::forget() {
@@ -188,7 +201,17 @@ void Archives::require_wal() {
     if (empty && !options_.store)
       throw no_wal_in(shelf(i).path(), false, options_.if_empty_is_right);
   });
-  if (!options_.store || some) return;
+  if (!options_.store) return;
+  // WAL beside it says nothing of a place where nobody has ever sent anything.
+  if (some && options_.stored != nullptr && !silent(*options_.store)) {
+    const auto store = *options_.store;
+    bool nothing = false;
+    ask_one(store, [&] {
+      nothing = at(store).listing().segments.empty() && !options_.stored->is_claimed();
+    });
+    if (nothing) throw no_wal_in(shelf(store).path(), true, options_.if_empty_is_right);
+  }
+  if (some) return;
   require_answers("any WAL");
   throw no_wal_in(paths(), true, options_.if_empty_is_right);
 }

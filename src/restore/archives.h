@@ -53,7 +53,10 @@ class Archives {
     return members_[archive].silence;
   }
   void fall_silent(std::size_t archive, const Error& error);
-  /// Throws the first silent one's error: the others do not have `what`.
+  /// One bit for each that is.
+  [[nodiscard]] std::uint64_t all_silent() const;
+  /// Throws the first silent one's error: the others do not have `what`. Not where those that are
+  /// silent are to be left out (Options::without_silent), and another one answers.
   void require_answers(std::string_view what) const;
 
   /// Calls `ask(archive)` for each one that is not silent. One that throws what says nothing of a

@@ -92,6 +92,12 @@ bool recovers_to_a_target(const std::string& pg_wal) {
          io::type_of(data + "/standby.signal") == io::PathType::nothing;
 }
 
+/// True beside a data directory of a server in standby mode, which may go on for months.
+bool is_standby(const std::string& pg_wal) {
+  const auto [data, name] = split(pg_wal);
+  return name == "pg_wal" && io::type_of(data + "/standby.signal") == io::PathType::file;
+}
+
 /// What is looked at of a store if the file is not there.
 void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
   if (options.partial || options.up_to_hole) return;  // then it matters what lies farther away
@@ -130,25 +136,60 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   const auto deadline = std::chrono::steady_clock::now() + patience;
   constexpr std::chrono::milliseconds kFirstPause(50);
   constexpr std::chrono::milliseconds kLongestPause(1000);
+  // A status of 1 to 125 here would let a standby go on, and end its promotion before what the
+  // store has: the server looks whether it is to be promoted right after such an answer, and asks
+  // for the next timeline's history then as it does before it streams. One above ends the server.
+  // Neither is right, and no third one exists: so it is not answered before the store is.
+  constexpr std::chrono::seconds kReminder(60);
+  auto told = deadline;
+  const auto server = ::getppid();
   Backoff backoff(kFirstPause, kLongestPause, static_cast<std::uint64_t>(::getpid()));
   for (;;) {
     std::chrono::milliseconds pause;
+    bool at_target = false;
     try {
       // Opened anew each time: a handle of a network file system may be stale.
       std::optional<OpenArchives> open(std::in_place, places, patience, log);
-      if (auto* const stored = open->stored()) look_around(*stored, request, options);
+      options.stored = open->stored();
+      if (options.stored != nullptr) look_around(*options.stored, request, options);
+      at_target = true;
       const auto target_directory = io::open_directory(parent);
+      at_target = false;
       auto result =
           restore_file(open->shelves(), request, *target_directory, target_name, options, log);
+      options.stored = nullptr;
       open.reset();  // with their threads
+      result.first_of_many = segment != nullptr && !helper;
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
         start_prefetcher(places, *segment, *result.segment_size, parent, options, prefetch,
                          patience);
       return result;
     } catch (const Error& error) {
       pause = backoff.next();
-      if (!may_pass(error) || std::chrono::steady_clock::now() + pause > deadline) throw;
-      log.warning("{}; trying again", error.what());
+      if (error.system_code() == EACCES && !at_target &&
+          dynamic_cast<const TargetError*>(&error) == nullptr)
+        throw Error(error).hint(fmt::format(
+            "The server's user (uid {}) may not read the archive: its files have mode 0600 and are "
+            "the receiver's. To recover now, as root: setfacl -R -m u:{}:rX DIRECTORY. For a "
+            "standby that goes on, run the receiver as the server's user (docs/service.md).",
+            ::geteuid(), ::geteuid()));
+      if (!may_pass(error)) throw;
+      const auto now = std::chrono::steady_clock::now();
+      if (now + pause <= deadline) {
+        log.warning("{}; trying again", error.what());
+      } else {
+        if (!places.store || error.kind() != ErrorKind::retry || !is_standby(parent) ||
+            ::getppid() != server)
+          throw;
+        if (now + pause >= told) {
+          log.warning(
+              "{}; the standby waits for the store, whose answer it needs: any other one would end "
+              "the server, or its promotion before WAL that the store has. To go on without the "
+              "store, take it out of restore_command and restart the server",
+              error.what());
+          told = now + kReminder;
+        }
+      }
     }
     std::this_thread::sleep_for(pause);
   }

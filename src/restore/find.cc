@@ -227,7 +227,7 @@ std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgT
     });
     if (!moment.before && from != stretch.begin) continue;
     if (!moment.before && !moment.after) return std::nullopt;
-    const auto at = stop ? stop->commit.start : moment.before->start;
+    const auto at = moment.before ? moment.before->start : stop->commit.start;
     if (const auto index = path.index_of(at)) moment.segment = path.file(*index);
     return moment;
   }

@@ -1,13 +1,17 @@
 #include "restore/history_request.h"
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/history.h"
+#include "store/near_shelf.h"
 
 namespace weir::restore {
 
@@ -16,7 +20,9 @@ namespace {
 /// How often the whole look is repeated when the archive changes under it.
 constexpr int kHistoryLooks = 20;
 
-Result restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline) {
+/// nullopt: to be looked at again.
+std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline,
+                                   bool again) {
   const auto name = wal::history_name(timeline);
   archives.require_wal();
   if (answer.options().system_identifier || archives.several())
@@ -24,7 +30,7 @@ Result restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline
   if (const auto content = read_agreed_history(archives, timeline, answer.options().verify,
                                                answer.options().first_sound, answer.log())) {
     answer.put(std::as_bytes(std::span(content->data(), content->size())));
-    return {true, {}};
+    return Result{true, {}};
   }
   const auto timelines = archives.timelines();
   const auto identity = archives.identity();
@@ -32,17 +38,31 @@ Result restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline
       identity ? archives.known_holes(identity->segment_size) : std::vector<KnownHole>();
   auto absence = judge_absent_history(timeline, archives.listing(), timelines, holes);
   archives.require_answers(name);
+  auto* const stored = answer.options().stored;
+  if (const auto* const absent = std::get_if<Absent>(&absence);
+      absent != nullptr && absent->reason == Absent::Reason::end && stored != nullptr)
+    if (auto gap = told_of(timeline, stored->told(), timelines)) {
+      stored->look_again();  // it may have been stored since it was looked for
+      if (!again) return std::nullopt;
+      absence = std::move(*gap);
+    }
   return answer.absent(absence, name);
 }
 
 }  // namespace
 
 Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timeline) {
+  bool again = false;
   for (int look = 0;; ++look) {
     try {
-      auto result = restore_once(archives, answer, timeline);
-      if (result.restored) answer.tell_silence(wal::history_name(timeline));
-      return result;
+      auto result = restore_once(archives, answer, timeline, again);
+      if (!result) {
+        again = true;
+        archives.forget();
+        continue;
+      }
+      if (result->restored) answer.tell_silence(wal::history_name(timeline));
+      return std::move(*result);
     } catch (const TargetError&) {
       throw;
     } catch (const Error& error) {

@@ -92,7 +92,8 @@ OpenArchives::OpenArchives(const Places& places, std::chrono::milliseconds patie
   const auto& options = *places.store;
   auto stored = std::make_unique<store::NearShelf>(
       open, name_of(options), store::Layout(options.layout, options.place, options.name),
-      store::Patience{patience, static_cast<std::uint64_t>(::getpid())}, ahead, options.identities);
+      store::Patience{patience, static_cast<std::uint64_t>(::getpid())}, ahead, options.identities,
+      options.public_keys);
   stored_ = stored.get();
   shelves_.push_back(stored_);
   owned_.push_back(std::move(stored));

@@ -11,6 +11,10 @@
 #include "archive/durable_end.h"
 #include "io/directory.h"
 
+namespace weir::store {
+class NearShelf;
+}  // namespace weir::store
+
 namespace weir::restore {
 
 using archive::DurableEnd;
@@ -34,6 +38,9 @@ struct Options {
       " If an empty archive is as it should be (for a standby that streams): --allow-empty.";
   /// Of several archives: the first sound copy is taken, and the others are not looked at.
   bool first_sound = false;
+  /// Of several archives, those that do not answer are left out, as if they were not named. One at
+  /// least has to answer.
+  bool without_silent = false;
   /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
   /// archive's newest segment.
   std::optional<std::uint64_t> system_identifier;
@@ -45,6 +52,9 @@ struct Options {
   /// it is asked for what they lack, and not compared with what they have. They may be empty, as
   /// long as not all are.
   std::optional<std::size_t> store;
+  /// That store, to be asked what else it knows before a file is told as absent; nullptr: nobody
+  /// is. Not owned.
+  store::NearShelf* stored = nullptr;
   /// A .partial is read up to there while it is being written; unset: nobody is asked.
   AskReceiver durable_end = nullptr;
 };

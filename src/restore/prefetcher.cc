@@ -87,6 +87,8 @@ Terms terms_of(const Places& places, Shelves archives, io::Shelf& target, const 
   std::string all;
   for (const auto& name : places.names()) all += name + '\0';
   if (places.store && places.store->endpoint) all += places.store->endpoint->to_string();
+  if (places.store)
+    for (const auto& key : places.store->public_keys) all += '\0' + key.to_text();
   terms.paths = std::hash<std::string>()(all);
   return terms;
 }

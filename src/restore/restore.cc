@@ -25,6 +25,7 @@
 #include "restore/published.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
+#include "store/near_shelf.h"
 #include "wal/record_verifier.h"
 
 namespace weir::restore {
@@ -58,6 +59,7 @@ class Restorer {
   Result restore(const BackupHistoryRequest& request) {
     return restore_backup_history(archives_, answer_, request.name);
   }
+  [[nodiscard]] std::uint64_t silent() const { return archives_.all_silent(); }
 
  private:
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
@@ -108,7 +110,9 @@ class Restorer {
 Result restore_file(Shelves archives, const Request& request, io::Directory& target_directory,
                     const std::string& target_name, const Options& options, Log& log) {
   Restorer restorer(archives, target_directory, target_name, options, log);
-  return std::visit([&](const auto& asked) { return restorer.restore(asked); }, request);
+  auto result = std::visit([&](const auto& asked) { return restorer.restore(asked); }, request);
+  result.silent = restorer.silent();
+  return result;
 }
 
 namespace {
@@ -260,6 +264,13 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
   finding.absence = judge_absent(segment, finding, *size);
   archives_.require_answers(segment.to_string());
   const auto* const absent = std::get_if<Absent>(&finding.absence);
+  if (absent != nullptr && absent->reason == Absent::Reason::end && options_.stored != nullptr)
+    if (auto gap =
+            told_of(segment, options_.stored->told(), finding.timelines, *size, finding.holes)) {
+      options_.stored->look_again();  // it may have been stored since it was looked for
+      finding.absence = std::move(*gap);
+      return finding;
+    }
   finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
   return finding;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -15,7 +16,9 @@ struct Result {
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
   bool prefetched = false;  ///< a helper had it ready
   std::string unfinished =
-      {};  ///< an absent segment is there in this file, which was not asked for
+      {};                      ///< an absent segment is there in this file, which was not asked for
+  std::uint64_t silent = 0;    ///< archives that did not answer, one bit for each
+  bool first_of_many = false;  ///< no helper of this recovery was there yet
 };
 
 }  // namespace weir::restore

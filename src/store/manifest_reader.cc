@@ -33,7 +33,7 @@ Numbers list_manifests(ObjectStore& store, const Layout& layout, const std::stri
 }
 
 ManifestChain read_chain(ObjectStore& store, const Layout& layout, const std::string& id,
-                         const std::vector<std::uint64_t>& numbers, std::optional<ManifestCut> cut,
+                         std::span<const std::uint64_t> numbers, std::optional<ManifestCut> cut,
                          std::span<const SignifyPublic> keys, const Patience& patience) {
   ManifestChainReader reader(id, keys, std::move(cut));
   for (const auto number : numbers) {
@@ -77,6 +77,31 @@ std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layou
   auto chain = read_chain(store, layout, id, found->second, std::nullopt, keys, patience);
   if (!keys.empty() && !chain.proved) return std::nullopt;
   return chain;
+}
+
+std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
+                                           std::span<const SignifyPublic> keys,
+                                           const Patience& patience) {
+  using Kind = ManifestEntry::Kind;
+  std::vector<ManifestEntry> last;
+  for (const auto& [id, numbers] :
+       list_manifests(store, layout, manifest_prefix(layout), patience)) {
+    bool told = id == kPruneChain;  // it tells of no segments that were stored
+    for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
+      // Each object is signed by itself.
+      const auto chain = read_chain(store, layout, id, std::span(&*number, 1),
+                                    ManifestCut{.number = *number}, keys, patience);
+      if (keys.empty() || chain.proved)
+        for (const auto& line : chain.lines) {
+          const auto& entry = line.entry;
+          if (entry.kind == Kind::begin || entry.kind == Kind::cut) continue;
+          last.push_back(entry);
+          told = told || (entry.kind != Kind::rewrapped && segment_of_object(entry.name));
+        }
+      if (told) break;
+    }
+  }
+  return last;
 }
 
 StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patience& patience) {

@@ -25,6 +25,13 @@ namespace weir::store {
 [[nodiscard]] std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
                                                        std::span<const SignifyPublic> keys,
                                                        const Patience& patience);
+/// What the newest lines of each chain tell of, at least one segment of each chain that tells of
+/// any: so what was stored last is among them, however much there is. Where keys are given, what
+/// they prove. One request for a thousand objects of lines, and one for each chain. Throws
+/// StoreError.
+[[nodiscard]] std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
+                                                         std::span<const SignifyPublic> keys,
+                                                         const Patience& patience);
 /// The objects that the lines of a manifest tell of. Throws StoreError.
 [[nodiscard]] StoredObjects list_stored(ObjectStore& store, const Layout& layout,
                                         const Patience& patience);

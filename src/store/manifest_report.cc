@@ -211,6 +211,7 @@ class Check {
   void find_untold() {
     if (chains_.empty()) return;
     std::size_t beside = 0;
+    std::size_t behind = 0;
     std::string first;
     for (const auto& [name, object] : objects_) {
       if (told_.contains(name)) continue;
@@ -220,15 +221,28 @@ class Check {
       if (segment && !before_begin(*segment) && is_told(*segment))
         find(beside,
              name + " is there, and no line tells of it, but of the segment in another form");
+      else if (question_.keys_given && (!segment || is_behind_all_told(*segment)))
+        find(behind, name +
+                         " lies behind what the public key proves: no line tells of it, and a "
+                         "recovery would take it");
       else if (first.empty())
         first = name;
     }
     and_more(beside, "are there of which no line tells");
-    if (report_.untold > beside)
+    and_more(behind, "lie behind what the public key proves");
+    if (report_.untold > beside + behind)
       report_.remarks.push_back(
           fmt::format("no line tells of {} objects, {} and others: they were there before, or were "
                       "stored just now (--deep reads them)",
-                      report_.untold - beside, first));
+                      report_.untold - beside - behind, first));
+  }
+
+  /// On its timeline no line tells of it nor of anything later.
+  [[nodiscard]] bool is_behind_all_told(wal::SegmentName segment) const {
+    const auto at = told_.upper_bound(segment.to_string());
+    if (at == told_.end()) return true;
+    const auto next = segment_of_object(at->first);
+    return !next || next->timeline() != segment.timeline();
   }
 
   [[nodiscard]] bool is_told(wal::SegmentName segment) const {

@@ -11,6 +11,8 @@
 #include "crypto/digest.h"
 #include "crypto/primitives.h"
 #include "store/age_file.h"
+#include "store/cluster_record.h"
+#include "store/manifest_reader.h"
 #include "store/object_bytes.h"
 
 namespace weir::store {
@@ -103,13 +105,14 @@ std::optional<wal::SegmentName> digits_before(wal::SegmentName segment) {
 }  // namespace
 
 NearShelf::NearShelf(Open open, std::string path, const Layout& layout, const Patience& patience,
-                     std::size_t ahead, Identities identities)
+                     std::size_t ahead, Identities identities, std::vector<SignifyPublic> keys)
     : open_(std::move(open)),
       path_(std::move(path)),
       layout_(layout),
       patience_(patience),
       ahead_(ahead),
-      identities_(std::move(identities)) {}
+      identities_(std::move(identities)),
+      keys_(std::move(keys)) {}
 
 /// Of the content. Nothing but the header tells how much of a file of age is none: of a raw segment
 /// it is known all the same, since it has a power of two, and what encryption adds is far less.
@@ -172,6 +175,35 @@ void NearShelf::keep_recent(const std::string& key, const Content& content) {
 void NearShelf::forget_absences() {
   const std::lock_guard lock(mutex_);
   listed_.clear();
+}
+
+void NearShelf::look_again() {
+  const std::lock_guard lock(mutex_);
+  listed_.clear();
+  surveyed_ = false;
+}
+
+bool NearShelf::is_claimed() {
+  return insist(patience_, [&] { return read_cluster(store(), layout_); }).has_value();
+}
+
+const archive::Listing& NearShelf::told() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (told_) return *told_;
+  }
+  archive::Listing listing;
+  for (const auto& entry : read_last_lines(store(), layout_, keys_, patience_)) {
+    auto name = std::string_view(entry.name);
+    if (name.ends_with(kAgeSuffix)) name.remove_suffix(kAgeSuffix.size());
+    if (const auto file = archive::SegmentFileName::parse(name); file && !file->partial)
+      listing.segments.push_back({*file, std::nullopt});
+    else if (const auto history = archive::parse_history_name(name))
+      listing.histories.push_back(*history);
+  }
+  const std::lock_guard lock(mutex_);
+  if (!told_) told_ = std::move(listing);
+  return *told_;
 }
 
 std::vector<std::string> NearShelf::keys_of(const std::string& name) const {
@@ -371,6 +403,49 @@ std::optional<io::DirectoryEntry> NearShelf::find(const std::string& name) {
   return entry;
 }
 
+/// nullopt: no line tells of it.
+std::optional<bool> NearShelf::is_proved(const std::string& object, const std::string& sha256) {
+  const std::lock_guard lock(mutex_);
+  if (!proofs_) return std::nullopt;
+  const auto [from, to] = proofs_->equal_range(object);
+  if (from == to) return std::nullopt;
+  return std::any_of(from, to, [&](const auto& each) { return each.second == sha256; });
+}
+
+void NearShelf::require_proved(const std::string& key, std::span<const std::byte> bytes) {
+  if (keys_.empty() || !key.starts_with(layout_.wal_prefix())) return;
+  const auto object = key.substr(key.rfind('/') + 1);
+  const auto sha256 = crypto::to_hex(crypto::sha256(bytes));
+  auto proved = is_proved(object, sha256);
+  if (!proved) {
+    // Its line may have come since the others were read.
+    std::multimap<std::string, std::string> proofs;
+    const auto chains = read_manifests(store(), layout_, keys_, patience_);
+    for (const auto& [name, lines] : told_objects(chains, true))
+      for (const auto* const line : lines) proofs.emplace(name, line->sha256);
+    {
+      const std::lock_guard lock(mutex_);
+      proofs_ = std::move(proofs);
+    }
+    proved = is_proved(object, sha256);
+  }
+  if (!proved)
+    throw Error(ErrorKind::retry,
+                "no line of the manifest that the public key proves tells of the object")
+        .with("object", store().name_of(key))
+        .hint(
+            "Who archives writes the line right behind the object. If none comes, somebody else "
+            "has put it there, or it is older than the manifest: \"pgweir verify --store "
+            "--manifest-public-key\" tells. Without the key it would be restored.");
+  if (!*proved)
+    throw Error(ErrorKind::damage, "the object is not what the manifest tells that was stored")
+        .with("object", store().name_of(key))
+        .with("SHA-256", sha256)
+        .hint(
+            "Somebody has changed it. Take the file from another archive or a server's pg_wal, or "
+            "recover up to the LSN before it.");
+}
+
 NearShelf::Content NearShelf::content_of(const std::string& name, const Known& known, bool keep) {
   const auto& key = known.object.key;
   {
@@ -379,11 +454,12 @@ NearShelf::Content NearShelf::content_of(const std::string& name, const Known& k
     for (const auto& [each, content] : recent_)
       if (each == key) return content;
   }
-  auto bytes = read_whole(store(), key, kWhole, patience_);
+  auto bytes = read_whole(store(), key, keys_.empty() ? kWhole : kLargestFile, patience_);
   if (!bytes) {
     forget(key);
     throw system_error(ENOENT, "an object is gone from the store").with("object", path_of(name));
   }
+  require_proved(key, *bytes);
   if (watch_) watch_(key, crypto::to_hex(crypto::sha256(*bytes)));
   auto content = std::make_shared<const std::vector<std::byte>>(std::move(*bytes));
   if (known.encrypted) {
@@ -407,6 +483,9 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
   if (!found) return nullptr;
   const auto& key = found->object.key;
   const auto size = found->object.size;
+  // By its hash, so it is read as a whole.
+  if (!keys_.empty() && key.starts_with(layout_.wal_prefix()))
+    return std::make_unique<SharedBytes>(content_of(name, *found, true));
   const auto segment = segment_of(name);
   bool expected = !segment;
   std::vector<std::byte> front;

@@ -9,16 +9,19 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "archive/listing.h"
 #include "io/shelf.h"
 #include "store/age_keys.h"
 #include "store/insist.h"
 #include "store/layout.h"
 #include "store/object_store.h"
 #include "store/open_object.h"
+#include "store/signify.h"
 #include "wal/segment.h"
 
 namespace weir::store {
@@ -46,8 +49,11 @@ class NearShelf final : public io::Shelf, private io::Identities {
   using Identities = std::vector<AgeIdentity>;
   /// `path` is for messages. `ahead`: so many names are listed where one is asked for: those behind
   /// it will be asked for, too.
+  /// With `keys`, the content of a segment or history is given only if a line that one of them
+  /// proves tells its SHA-256; Error{retry} where no line tells of it (it may be written yet),
+  /// Error{damage} where one tells of another content. Open segments have no lines: Error{refused}.
   NearShelf(Open open, std::string path, const Layout& layout, const Patience& patience,
-            std::size_t ahead, Identities identities = {});
+            std::size_t ahead, Identities identities = {}, std::vector<SignifyPublic> keys = {});
 
   /// From now on names() has what tells whether this segment ought to be there: its forms and those
   /// of the one before; something behind it on its timeline, if there is anything; of each later
@@ -68,6 +74,14 @@ class NearShelf final : public io::Shelf, private io::Identities {
   void read_whole_segments(std::size_t kept, Watch watch);
   /// What was not there may be by now.
   void forget_absences();
+  /// Likewise, and what look_around() has seen is looked at anew.
+  void look_again();
+  /// Somebody has sent to this place: it has a "pgweir.json".
+  [[nodiscard]] bool is_claimed();
+  /// The segments and histories that the manifests' newest lines tell of (read_last_lines()). Asked
+  /// for once: what is told stays told, so a file that is stored meanwhile is found by looking
+  /// again.
+  [[nodiscard]] const archive::Listing& told();
   /// The objects that are there as this file, of those that were listed: encrypted or not.
   [[nodiscard]] std::vector<std::string> keys_of(const std::string& name) const;
 
@@ -115,6 +129,8 @@ class NearShelf final : public io::Shelf, private io::Identities {
   void add_open_segments(std::vector<io::DirectoryEntry>& entries) const;
   [[nodiscard]] bool sees_segment(const std::function<bool(wal::SegmentName)>& is_it) const;
   [[nodiscard]] Content content_of(const std::string& name, const Known& known, bool keep);
+  void require_proved(const std::string& key, std::span<const std::byte> bytes);
+  [[nodiscard]] std::optional<bool> is_proved(const std::string& object, const std::string& sha256);
   void keep_recent(const std::string& key, const Content& content);
   void forget(const std::string& key);
 
@@ -124,6 +140,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
   const Patience patience_;
   const std::size_t ahead_;
   const Identities identities_;
+  const std::vector<SignifyPublic> keys_;
   std::size_t kept_whole_ = 0;  ///< 0: segments come in pieces, but for expected ones
   Watch watch_ = nullptr;
 
@@ -134,6 +151,9 @@ class NearShelf final : public io::Shelf, private io::Identities {
   std::map<std::string, ObjectEntry> there_;  ///< by key
   std::vector<Listed> listed_;
   std::set<wal::SegmentName> expected_;
+  std::optional<archive::Listing> told_;
+  /// By the last part of keys: SHA-256 that proved lines tell.
+  std::optional<std::multimap<std::string, std::string>> proofs_;
   std::map<std::string, Content> contents_;               ///< by key: of expected ones, small ones
   std::deque<std::pair<std::string, Content>> recent_;    ///< by key, of segments: the newest last
   std::map<std::string, std::vector<std::byte>> fronts_;  ///< by key: of others

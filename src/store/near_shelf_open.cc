@@ -153,6 +153,12 @@ std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& obj
 std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment) {
   const auto objects = open_objects(segment);
   if (objects.empty()) return nullptr;
+  if (!keys_.empty())
+    throw Error(ErrorKind::refused, "no manifest tells of open segments, so no key proves this one")
+        .with("object", store().name_of(objects.front().key(layout_)))
+        .hint(
+            "Without --partial the recovery ends with the last finished segment. To have this one, "
+            "too, leave --manifest-public-key out for the end.");
   // A single one is read as it is, and what is wrong with it is told.
   auto chosen = std::optional(objects.front());
   if (objects.size() > 1)

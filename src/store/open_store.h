@@ -40,6 +40,8 @@ struct StoreOptions {
       30};  ///< a request that moves next to nothing for so long is given up
   std::vector<AgeRecipient> recipients{};  ///< to whom what is sent is encrypted; empty: it is not
   std::vector<AgeIdentity> identities{};   ///< that read what is encrypted
+  /// Who reads takes nothing but what lines that are signed by one of these prove; empty: anything.
+  std::vector<SignifyPublic> public_keys{};
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: manifests are not signed
 };
 

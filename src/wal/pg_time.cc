@@ -54,10 +54,12 @@ std::optional<PgTime> PgTime::parse(std::string_view text) {
   const auto month = take_number(text, 1, 2);
   if (!month || !take_word(text, "-")) return std::nullopt;
   const auto day = take_number(text, 1, 2);
-  if (!day || !(take_word(text, " ") || take_word(text, "T"))) return std::nullopt;
-  const auto hour = take_number(text, 1, 2);
-  if (!hour || !take_word(text, ":")) return std::nullopt;
-  const auto minute = take_number(text, 2, 2);
+  if (!day) return std::nullopt;
+  const bool day_alone = text.empty();
+  if (!day_alone && !take_word(text, " ") && !take_word(text, "T")) return std::nullopt;
+  const auto hour = day_alone ? std::optional(0) : take_number(text, 1, 2);
+  if (!hour || (!day_alone && !take_word(text, ":"))) return std::nullopt;
+  const auto minute = day_alone ? std::optional(0) : take_number(text, 2, 2);
   if (!minute) return std::nullopt;
   int second = 0;
   std::int64_t fraction = 0;

@@ -28,7 +28,7 @@ struct PgTime {
 
   /// "2026-11-20 03:14", with seconds and fractions if wanted, a 'T' between, and a zone behind:
   /// "Z", "UTC", "+02", "+02:00", "+0200". Without one it is the local time of this process (TZ).
-  /// nullopt for anything else.
+  /// A day alone is its beginning, local time. nullopt for anything else.
   [[nodiscard]] static std::optional<PgTime> parse(std::string_view text);
   /// "2026-11-20 03:14:15.926535 UTC", which recovery_target_time understands, too.
   [[nodiscard]] std::string to_string() const;

@@ -114,9 +114,16 @@ std::string base_name(std::string path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-std::string name_of(const Arguments& arguments) {
+std::string name_of(const Arguments& arguments, StoreName from) {
   if (auto name = arguments.get(kName)) return std::move(*name);
   if (auto slot = arguments.get(kSlot)) return std::move(*slot);
+  // In a configuration file the directory is the one that receive goes by, too.
+  if (from == StoreName::said && arguments.on_command_line(kDirectory))
+    throw Error(ErrorKind::usage, "which archive of the store? --store-name is missing")
+        .hint(
+            "Name it with --store-name: what receive or store push have sent under, that is their "
+            "--store-name, else the slot's name, else the last part of their directory. \"pgweir "
+            "store ls\" shows what is there.");
   const auto directory = base_name(arguments.get(kDirectory, ""));
   if (!directory.empty() && directory != "." && directory != "..") return name_value(directory);
   throw Error(ErrorKind::usage, "which archive of the store?")
@@ -233,7 +240,7 @@ store::Sealing sealing_for(const store::StoreOptions& options, const std::string
 
 constinit const Option kIdentityOptions[2] = {kIdentity, kIdentityCommand};
 
-store::StoreOptions store_options_of(const Arguments& arguments) {
+store::StoreOptions store_options_of(const Arguments& arguments, StoreName from) {
   auto place = arguments.get(kStore);
   if (!place)
     throw Error(ErrorKind::usage, "which store? --store is missing")
@@ -250,7 +257,7 @@ store::StoreOptions store_options_of(const Arguments& arguments) {
   options.ca_file = file(arguments.get(kCa));
   options.proxy = arguments.get(kProxy);
   options.layout = arguments.get(kLayout, Form::barman);
-  if (options.layout == Form::barman) options.name = name_of(arguments);
+  if (options.layout == Form::barman) options.name = name_of(arguments, from);
   options.credentials_file = file(arguments.get(kCredentials));
   options.credential_command = arguments.get(kCommand, "");
   options.storage_class = arguments.get(kClass, "");
@@ -263,6 +270,7 @@ store::StoreOptions store_options_of(const Arguments& arguments) {
   options.recipients = recipients_of(arguments);
   options.identities = identities_of(arguments);
   options.manifest_key = manifest_key_of(arguments);
+  options.public_keys = manifest_public_keys_of(arguments);
   return options;
 }
 
@@ -285,6 +293,8 @@ std::vector<std::string> store_words(const Arguments& arguments) {
        {Option(kPathStyle), Option(kProxy), Option(kSilence), Option(kIdentityCommand)})
     if (const auto value = arguments.text(option)) add(option, *value);
   for (const auto& path : arguments.texts(kIdentity)) add(kIdentity, absolute_path(path));
+  for (const auto& path : arguments.texts(kManifestPublicKey))
+    add(kManifestPublicKey, absolute_path(path));
   return words;
 }
 

@@ -24,9 +24,16 @@ extern const Option kIdentityOptions[2];
 inline constexpr auto kEncryptTo = repeated(option_of<any_text>(
     "encrypt-to", "KEY|FILE",
     "encrypt what is sent (age): to this recipient, age1..., or those of a file; repeated"));
+/// Where the archive's name in the store comes from, if it is not given by itself.
+enum class StoreName {
+  directory,  ///< the slot's name, or the last part of the directory
+  said,  ///< the same, but not the directory of the command line: who recovers may have a copy of
+         ///< the archive anywhere, and would ask a place where there is nothing
+};
 /// Throws Error{usage} where --store is missing, or the archive has no name that it could have
 /// there.
-[[nodiscard]] store::StoreOptions store_options_of(const Arguments& arguments);
+[[nodiscard]] store::StoreOptions store_options_of(const Arguments& arguments,
+                                                   StoreName from = StoreName::directory);
 /// How what is sent from this archive is encrypted; makes the key that compares, if there is none.
 [[nodiscard]] store::Sealing sealing_for(const store::StoreOptions& options,
                                          const std::string& archive);

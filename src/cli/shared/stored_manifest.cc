@@ -30,6 +30,11 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (cluster) question.segment_size = cluster->segment_size;
   look.report = store::check_manifests(look.chains, look.objects, question);
+  // Lines of what was stored between the two listings.
+  if (question.keys_given && look.report.untold > 0) {
+    look.chains = store::read_manifests(store, layout, request.keys, patience);
+    look.report = store::check_manifests(look.chains, look.objects, question);
+  }
   if (question.keys_given && look.chains.empty())
     look.report.findings.emplace_back("there is no manifest, and a public key was given for one");
   return look;

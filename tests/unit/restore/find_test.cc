@@ -124,6 +124,18 @@ TEST(FindLsn, NamesTheCommitsAroundEveryPosition) {
   EXPECT_FALSE(find_lsn_in(*directory, wal::Lsn(8), std::nullopt));
 }
 
+TEST(FindTime, NamesTheSegmentOfTheCommitBefore) {
+  sim::SimDisk disk;
+  const History history(disk);
+  const auto directory = disk.open();
+  for (const auto& commit : history.commits) {
+    const auto moment = find_time_in(*directory, commit.time, std::nullopt);
+    ASSERT_TRUE(moment && moment->before);
+    EXPECT_EQ(moment->segment,
+              wal::SegmentName(1, kSize.segno(moment->before->start), kSize).to_string());
+  }
+}
+
 /// Segments 1 to 4, of 4 the front, and from 7 on again.
 struct Holed {
   explicit Holed(bool behind_finished) : history(disk), end(kSize.start(4) + 500'001) {

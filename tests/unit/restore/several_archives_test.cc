@@ -261,6 +261,28 @@ TEST(SeveralArchives, RefuseAnotherClustersInAnyCase) {
       }
 }
 
+TEST(SeveralArchives, LeaveOutWhatDoesNotAnswerIfAsked) {
+  for (const bool reversed : kBoth) {
+    Scene scene;
+    scene.reversed = reversed;
+    WalBuilder wal(plain());
+    scene.options.system_identifier = wal.options().system_identifier;
+    scene.a.segments(wal, 1, 4);
+    scene.b.segments(wal, 6, 9);
+    scene.b.disk.set_hook([](const auto&) { return sim::SimDisk::Effect::fail(EIO); });
+    EXPECT_EQ(scene.ask("00000002.history").restored, std::nullopt);
+    EXPECT_EQ(scene.ask(1, 4).restored, std::nullopt);
+    scene.options.without_silent = true;
+    EXPECT_EQ(scene.ask(1, 3).restored, true);
+    EXPECT_EQ(scene.ask("00000002.history").restored, false);
+    EXPECT_EQ(scene.ask(1, 4).restored, false);
+    // One has to answer.
+    scene.a.disk.set_hook([](const auto&) { return sim::SimDisk::Effect::fail(EIO); });
+    EXPECT_EQ(scene.ask("00000002.history").restored, std::nullopt);
+    EXPECT_EQ(scene.ask(1, 4).restored, std::nullopt);
+  }
+}
+
 TEST(SeveralArchives, GoWithoutOneThatDoesNotAnswerAndSaySo) {
   struct Silence {
     const char* name;

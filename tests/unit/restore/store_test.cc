@@ -10,7 +10,10 @@
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "crypto/digest.h"
+#include "crypto/primitives.h"
 #include "restore/restore.h"
+#include "store/manifest_chain.h"
 #include "store/near_shelf.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
@@ -29,6 +32,9 @@ using verify::ArchiveBuilder;
 using verify::kSize;
 using wal::Lsn;
 using Fault = MemoryStore::Fault;
+
+constexpr const char* kClaim =
+    R"({"version": 1, "system_identifier": "1", "segment_size": 1048576, "layout": "barman"})";
 
 std::string name_of(wal::TimelineId timeline, std::uint64_t segno) {
   return wal::SegmentName(timeline, segno, kSize).to_string();
@@ -65,6 +71,31 @@ class RestoreFromStore : public ::testing::TestWithParam<Layout::Form> {
     store_.place(layout_.history_key(timeline), test::as_bytes(text));
   }
 
+  void claim() { store_.place(layout_.own_key("pgweir.json"), test::as_bytes(kClaim)); }
+  /// A chain of lines that tell of these objects.
+  void tell(const std::vector<std::string>& names, const std::string& chain,
+            const store::SignifyKey* key = nullptr) {
+    std::vector<std::string> lines;
+    auto before = store::genesis_of(chain);
+    for (const auto& name : names) {
+      const auto segment = wal::SegmentName::parse(name);
+      const auto digest = segment && key != nullptr
+                              ? crypto::to_hex(crypto::sha256(content(segment->segno(kSize))))
+                              : std::string(64, 'a');
+      lines.push_back(store::ManifestLine{{.name = name,
+                                           .size = 1,
+                                           .sha256 = digest,
+                                           .md5 = std::string(32, 'b'),
+                                           .system_identifier = 1},
+                                          before}
+                          .to_text());
+      before = store::hash_of_line(lines.back());
+    }
+    const auto text = store::manifest_text({chain, 0}, lines);
+    store_.place(store::manifest_key(layout_, chain, 0),
+                 test::as_bytes(key != nullptr ? key->sign(text) : text));
+  }
+
   /// 0, 1 or 200, as the command would say.
   int ask(const std::string& file, bool with_directory = false) {
     what_.clear();
@@ -72,7 +103,7 @@ class RestoreFromStore : public ::testing::TestWithParam<Layout::Form> {
     store_.calls.clear();
     const auto request = parse_request(file);
     NearShelf stored([this]() -> store::ObjectStore& { return store_; }, "s3://memory/p", layout_,
-                     {.retry_for = std::chrono::milliseconds(0)}, 1);
+                     {.retry_for = std::chrono::milliseconds(0)}, 1, {}, keys_);
     if (const auto* const segment = std::get_if<wal::SegmentName>(&request))
       stored.look_around(*segment);
     else
@@ -81,6 +112,7 @@ class RestoreFromStore : public ::testing::TestWithParam<Layout::Form> {
     std::vector<io::Shelf*> shelves;
     if (with_directory) shelves.push_back(local.get());
     options_.store = shelves.size();
+    options_.stored = &stored;
     shelves.push_back(&stored);
     sim::SimDisk target;
     const auto to = target.open();
@@ -99,6 +131,7 @@ class RestoreFromStore : public ::testing::TestWithParam<Layout::Form> {
   }
 
   WalBuilder wal_{WalBuilder::Options{.switch_every = 0}};
+  std::vector<store::SignifyPublic> keys_{};
   Layout layout_{GetParam(), {"memory", "p"}, "main"};
   MemoryStore store_;
   ArchiveBuilder local_;
@@ -126,16 +159,17 @@ TEST_P(RestoreFromStore, GivesEachFormWithTwoRequests) {
 TEST_P(RestoreFromStore, TellsWhatIsAbsentAndWhatIsMissing) {
   for (const std::uint64_t segno : {1, 2, 3, 5, 6}) put(segno);
   EXPECT_EQ(ask(name_of(1, 7)), 1) << what_;
-  EXPECT_LE(store_.calls.size(), 3u);
+  EXPECT_LE(store_.calls.size(), 4u);
   EXPECT_EQ(ask(name_of(1, 8)), 1) << what_;
   EXPECT_EQ(ask(name_of(1, 4)), 200);
   EXPECT_NE(what_.find("later segments of this timeline are there"), std::string::npos) << what_;
   EXPECT_LE(store_.calls.size(), 3u);
   EXPECT_EQ(ask("00000002.history"), 1) << what_;
-  EXPECT_LE(store_.calls.size(), 3u);
+  EXPECT_LE(store_.calls.size(), 4u);
 }
 
-TEST_P(RestoreFromStore, NeedsThreeRequestsHoweverMuchThereIs) {
+// One of them looks for manifests.
+TEST_P(RestoreFromStore, NeedsFourRequestsHoweverMuchThereIs) {
   // Whose WAL it is tell those that are looked at; the others are names.
   wal_.grow_to(Lsn(40 * kSize.bytes()));
   for (std::uint64_t segno = 1; segno < 40; ++segno) put(segno);
@@ -147,9 +181,9 @@ TEST_P(RestoreFromStore, NeedsThreeRequestsHoweverMuchThereIs) {
   const auto last = ArchiveBuilder::content(far, kMany - 1);
   store_.place(key(kMany - 1), last);
   EXPECT_EQ(ask(name_of(1, kMany)), 1) << what_;
-  EXPECT_LE(store_.calls.size(), 3u);
+  EXPECT_LE(store_.calls.size(), 4u);
   EXPECT_EQ(ask("00000002.history"), 1) << what_;
-  EXPECT_LE(store_.calls.size(), 3u);
+  EXPECT_LE(store_.calls.size(), 4u);
   store_.objects.erase(key(kMany / 2, Method::zstd));
   EXPECT_EQ(ask(name_of(1, kMany / 2)), 200);
   EXPECT_LE(store_.calls.size(), 3u);
@@ -214,6 +248,7 @@ TEST_P(RestoreFromStore, TellsOfARecordedHole) {
 }
 
 TEST_P(RestoreFromStore, GivesWhatItsDirectoryLacks) {
+  claim();
   for (std::uint64_t segno = 1; segno <= 4; ++segno) put(segno, Method::zstd);
   EXPECT_EQ(ask(name_of(1, 2), true), 0) << what_ << log_.text;
   EXPECT_EQ(ask(name_of(1, 5), true), 1) << what_ << log_.text;
@@ -262,6 +297,106 @@ TEST_P(RestoreFromStore, FindsNothingAtAWrongPlace) {
   options_.empty_is_absence = true;
   EXPECT_EQ(ask(name_of(1, 1)), 1) << what_;
   EXPECT_EQ(ask(name_of(1, 1), true), 1) << what_;
+}
+
+TEST_P(RestoreFromStore, TakesNoPlaceWhereNobodyHasSentAnythingForAnArchive) {
+  // Beside a directory that lacks WAL: another prefix, name or layout was meant.
+  local_.segments(wal_, 1, 4);
+  EXPECT_EQ(ask(name_of(1, 2), true), 0) << what_;
+  EXPECT_EQ(ask(name_of(1, 4), true), 200);
+  EXPECT_NE(what_.find("there is no WAL at all at this place of the store"), std::string::npos)
+      << what_;
+  EXPECT_EQ(ask("00000002.history", true), 200);
+  options_.empty_is_absence = true;
+  EXPECT_EQ(ask(name_of(1, 4), true), 1) << what_;
+  EXPECT_EQ(ask("00000002.history", true), 1) << what_;
+  options_.empty_is_absence = false;
+  // An archiver has begun there, or Barman has sent something.
+  claim();
+  EXPECT_EQ(ask(name_of(1, 4), true), 1) << what_;
+  store_.objects.clear();
+  put(3);
+  EXPECT_EQ(ask(name_of(1, 4), true), 1) << what_;
+}
+
+TEST_P(RestoreFromStore, BelievesTheManifestThatTellsOfWhatIsGone) {
+  for (std::uint64_t segno = 1; segno <= 6; ++segno) put(segno);
+  put_history(2, "1\t0/400010\tno reason\n");
+  store_.place(layout_.key(archive::SegmentFileName{wal::SegmentName(2, 4, kSize)}), content(4));
+  tell({name_of(1, 4), name_of(1, 5) + ".zst", name_of(1, 6)}, "one");
+  tell({name_of(1, 4), "00000002.history", name_of(2, 4) + ".zst.age"}, "other");
+  EXPECT_EQ(ask(name_of(1, 7)), 1) << what_;
+  EXPECT_EQ(ask(name_of(2, 5)), 1) << what_;
+  EXPECT_EQ(ask("00000003.history"), 1) << what_;
+  store_.objects.erase(key(6));
+  EXPECT_EQ(ask(name_of(1, 6)), 200);
+  EXPECT_NE(what_.find("the store's manifest tells that " + name_of(1, 6) + " was stored"),
+            std::string::npos)
+      << what_;
+  store_.objects.erase(key(5));
+  EXPECT_EQ(ask(name_of(1, 5)), 200);
+  // All that tells of timeline 2.
+  store_.objects.erase(key(4, Method::none, 2));
+  EXPECT_EQ(ask(name_of(2, 4)), 200);
+  store_.objects.erase(layout_.history_key(2));
+  EXPECT_EQ(ask("00000002.history"), 200);
+  EXPECT_EQ(ask("00000003.history"), 1) << what_;
+  // With a directory beside the store, too; and what that has is not missed.
+  local_.segments(wal_, 4, 5);
+  EXPECT_EQ(ask(name_of(1, 5), true), 200);
+  local_.segments(wal_, 5, 7);
+  EXPECT_EQ(ask(name_of(1, 6), true), 0) << what_;
+  EXPECT_EQ(ask(name_of(1, 7), true), 1) << what_;
+}
+
+TEST_P(RestoreFromStore, MissesNothingThatIsStoredWhileItLooks) {
+  for (const std::uint64_t segno : {1, 2}) put(segno);
+  // Stored with its line behind the listing.
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.key.find("manifest/") != std::string::npos && !store_.objects.contains(key(3))) {
+      put(3);
+      tell({name_of(1, 3)}, "one");
+    }
+    return Fault::none;
+  };
+  EXPECT_EQ(ask(name_of(1, 3)), 0) << what_;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.key.find("manifest/") != std::string::npos &&
+        !store_.objects.contains(layout_.history_key(2))) {
+      put_history(2, "1\t0/300010\tno reason\n");
+      tell({"00000002.history"}, "two");
+    }
+    return Fault::none;
+  };
+  EXPECT_EQ(ask("00000002.history"), 0) << what_;
+}
+
+TEST_P(RestoreFromStore, GivesOnlyWhatTheKeyProves) {
+  const auto key = store::SignifyKey::make();
+  const auto other = store::SignifyKey::make();
+  for (std::uint64_t segno = 1; segno <= 4; ++segno) put(segno);
+  tell({name_of(1, 1), name_of(1, 2), name_of(1, 3)}, "one", &key);
+  keys_ = {key.public_key()};
+  EXPECT_EQ(ask(name_of(1, 2)), 0) << what_;
+  EXPECT_EQ(restored_, content(2));
+  EXPECT_EQ(ask(name_of(1, 5)), 1) << what_;
+  // Nobody signed for this one.
+  EXPECT_EQ(ask(name_of(1, 4)), 200);
+  EXPECT_NE(what_.find("no line of the manifest that the public key proves"), std::string::npos)
+      << what_;
+  // Sound WAL of the same cluster, from a fork of it.
+  WalBuilder fork({.seed = 99, .switch_every = 0});
+  fork.grow_to(Lsn(10 * kSize.bytes()));
+  const auto forged = ArchiveBuilder::content(fork, 3);
+  store_.place(this->key(3), forged);
+  EXPECT_EQ(ask(name_of(1, 3)), 200);
+  EXPECT_NE(what_.find("is not what the manifest tells that was stored"), std::string::npos)
+      << what_;
+  // The key of whoever has put it there proves nothing.
+  tell({name_of(1, 4)}, "two", &other);
+  EXPECT_EQ(ask(name_of(1, 4)), 200);
+  tell({name_of(1, 4)}, "two", &key);
+  EXPECT_EQ(ask(name_of(1, 4)), 0) << what_;
 }
 
 TEST_P(RestoreFromStore, LooksAgainForWhatGoesWhileItIsRead) {

@@ -426,6 +426,20 @@ TEST_F(Manifest, SeesAChainThatWasRolledBackByItsHead) {
               ElementsAre(HasSubstr("rolled back")));
 }
 
+TEST_F(Manifest, SeesWhatLiesBehindWhatTheKeyProves) {
+  sign();
+  write(1, 300);
+  // The manifest of last week is put back, and a segment behind it is somebody's own.
+  store_.objects.erase(object(1));
+  const auto found = report();
+  EXPECT_THAT(found.findings, Contains(HasSubstr("lies behind what the public key proves")));
+  EXPECT_EQ(found.untold, 299u - 256);
+  // What was there before the manifest began, or without a key, is only counted.
+  write(300, 310);
+  keys_ = {};
+  EXPECT_THAT(report().findings, Not(Contains(HasSubstr("lies behind"))));
+}
+
 TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   write(1, 10);
   const auto whole = store_.objects;

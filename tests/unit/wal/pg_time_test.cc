@@ -21,7 +21,9 @@ TEST(PgTime, ReadsTimesWithAZone) {
       {"2023-02-29 00:00:00Z", std::nullopt},
       {"2026-13-01 00:00Z", std::nullopt},
       {"2026-11-20 24:00Z", std::nullopt},
-      {"2026-11-20", std::nullopt},
+      {"2026-11-", std::nullopt},
+      {"2026-11-20 ", std::nullopt},
+      {"2026-11-20Z", std::nullopt},
       {"2026-11-20 03:14:15.1234567Z", std::nullopt},
       {"2026-11-20 03:14 CET", std::nullopt},
       {"2026-11-20 03:14+99", std::nullopt},
@@ -36,6 +38,10 @@ TEST(PgTime, ReadsTimesWithAZone) {
     EXPECT_EQ(time->to_string(), *test.as);
     EXPECT_EQ(PgTime::parse(time->to_string()), time);
   }
+}
+
+TEST(PgTime, TakesADayForItsBeginning) {
+  EXPECT_EQ(PgTime::parse("2026-11-20"), PgTime::parse("2026-11-20 00:00:00"));
 }
 
 TEST(PgTime, CountsFromTheYear2000) {
