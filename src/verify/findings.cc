@@ -77,15 +77,20 @@ Finding error_finding(const Context& context, const Node& node, const std::strin
   finding.file = file;
   finding.timeline = node.timeline;
   const auto start = context.cluster.segment_size.start(node.segno);
-  finding.lsn = start + std::min(given, context.cluster.segment_size.bytes());
-  finding.offset = given;
+  // Refused (no key reads it): nothing of it is known, and nothing lost.
+  const bool refused = error.kind() == ErrorKind::refused;
+  finding.lsn = start;
+  if (!refused) {
+    finding.lsn = start + std::min(given, context.cluster.segment_size.bytes());
+    finding.offset = given;
+  }
   finding.what = error.what();
   finding.hint = !error.hint().empty() ? error.hint()
                  : finding.kind == FindingKind::unreadable
                      ? "Check owner and mode of the file, and the disk (dmesg)."
                      : "Look for a sound copy of this segment in the pg_wal of the servers and in "
                        "other archives; without one, take a new base backup.";
-  finding.loss = loss_of(node, start, context.cluster.segment_size);
+  if (!refused) finding.loss = loss_of(node, start, context.cluster.segment_size);
   return finding;
 }
 

@@ -78,6 +78,10 @@ def test_what_is_sent_is_read_by_its_recipients_alone(archive, bucket, keys, ask
     verified = pgweir("verify", *words_for(bucket), "--identity", operations.file, "--json", env=ENVIRONMENT)
     assert verified.returncode == 0 and json.loads(verified.stdout)["sound"], verified.stderr
     assert pgweir("verify", *words_for(bucket), "--from", name, env=ENVIRONMENT).returncode != 0
+    # Nothing is lost: who verifies has no key.
+    unread = pgweir("verify", *words_for(bucket), "--deep", env=ENVIRONMENT)
+    assert unread.returncode != 0 and "encrypted to others" in unread.stdout, (unread.stdout, unread.stderr)
+    assert "to accept this loss" not in unread.stdout, unread.stdout
     # The ends are seen without a key.
     told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
     assert told.returncode == 0, told.stderr
