@@ -47,6 +47,8 @@ constexpr Option kOptions[] = {
     kRetryFor,
     kEncryptTo.of_section("store"),
     kManifestKey.of_section("store"),
+    kManifestPublicKey.says("ls, check: say which manifests it proves; repeated")
+        .of_section("store"),
     kFollow,
     kStoreOpen.of_section("store"),
     kKeepLocal.of_section("store"),
@@ -70,6 +72,12 @@ int status_of(const std::vector<Error>& failures) {
   int status = kDone;
   for (const auto& failure : failures) status = std::max(status, exit_status(failure.kind()));
   return status;
+}
+
+std::string signature_of(const store::ManifestChain& chain, std::string_view none) {
+  if (!chain.signed_by) return std::string(none);
+  return fmt::format("signed by key {}{}", store::to_string(*chain.signed_by),
+                     chain.proved ? ", proved" : "");
 }
 
 /// Until somebody stops it.
@@ -157,11 +165,10 @@ int list(const Arguments& arguments, const store::StoreOptions& options) {
     return true;
   });
   fmt::print(stderr, "{} files, {}\n", count, format_size(bytes));
-  for (const auto& chain : store::read_manifests(opened.store(), opened.layout(), {}, {}))
-    fmt::print(
-        stderr, "manifest {}: {} lines, {}; head {}\n", chain.id, chain.length(),
-        chain.signed_by ? "signed by key " + store::to_string(*chain.signed_by) : "not signed",
-        chain.head());
+  for (const auto& chain :
+       store::read_manifests(opened.store(), opened.layout(), options.public_keys, {}))
+    fmt::print(stderr, "manifest {}: {} lines, {}; head {}\n", chain.id, chain.length(),
+               signature_of(chain, "not signed"), chain.head());
   return kDone;
 }
 
@@ -205,7 +212,8 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
   }
   using Level = store::StoreFinding::Level;
   if (result.all_good()) {
-    const auto chains = store::read_manifests(opened.store(), opened.layout(), {}, {});
+    const auto chains =
+        store::read_manifests(opened.store(), opened.layout(), options.public_keys, {});
     for (const auto& chain : chains) {
       for (const auto& what : chain.broken)
         result.findings.push_back({Level::bad, fmt::format("manifest {}: {}", chain.id, what),
@@ -213,9 +221,7 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
       result.findings.push_back(
           {chain.signed_by ? Level::good : Level::warning,
            fmt::format("manifest {}: {} lines, {}; head {}", chain.id, chain.length(),
-                       chain.signed_by ? "signed by key " + store::to_string(*chain.signed_by)
-                                       : "not signed (--manifest-key)",
-                       chain.head())});
+                       signature_of(chain, "not signed (--manifest-key)"), chain.head())});
     }
   }
   for (const auto& finding : result.findings) {

@@ -66,7 +66,7 @@ ROWS = [
 OF_RESTORE = [
     ("restore -D /a f", "expected two names, %f and %p, found 1", "The setting is restore_command = "),
     ("restore -D /a --find-time soon", 'wrong value "soon" of --find-time: not a time',
-     "Give it as in '2026-11-20 03:14:15+00'."),
+     "Give it as in '2026-11-20 03:14:15+00', or a day as in 2026-11-20."),
     ("restore -D /a --find-lsn 0/1 --partial", "--partial does not go with --find-lsn or --find-time", None),
     ("restore -D /a --find-lsn 0/1 word", 'unexpected argument "word"', None),
 ]

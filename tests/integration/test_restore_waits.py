@@ -104,4 +104,4 @@ def test_says_how_it_understood_a_time(place, servers, receivers, new_archive):
     receiver.stop()
     told = pgweir("restore", "-D", archive.path, "--find-time", "2100-01-02", env={"TZ": "Europe/Berlin"})
     assert told.returncode == 0, told.stderr
-    assert "asked for    2100-01-01 23:00:00 UTC" in told.stdout
+    assert "asked for    2100-01-01 23:00:00.000000 UTC" in told.stdout

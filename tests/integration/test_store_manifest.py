@@ -259,3 +259,42 @@ def test_an_encrypted_bucket_is_told_without_its_private_key(archive, filled, bu
     assert not any(names[1] in each for each in keys_of(bucket))
     doctor = pgweir("doctor", *words_for(bucket), "-D", other.path, env=ENVIRONMENT)
     assert "a lost identity (private key) is a lost archive" in doctor.stdout and "back it up" in doctor.stdout
+
+
+def test_restore_hands_out_only_what_the_key_proves(archive, bucket, key, place):
+    push(archive, bucket, "--manifest-key", key)
+    name = names_of(archive)[1]
+    (stored,) = [key for key in bucket.keys() if name in key and "/wals/" in key]
+    public = ["--manifest-public-key", f"{key}.pub"]
+    target = place / "restored"
+
+    def ask(name, *words, status=0):
+        target.unlink(missing_ok=True)
+        result = pgweir("restore", *words_for(bucket), "--retry-for", "0", *words, name, target, env=ENVIRONMENT)
+        assert result.returncode == status, (result.returncode, result.stderr)
+        assert target.exists() == (status == 0)
+        return result.stderr
+
+    ask(name, *public)
+    # By the configuration file, for each command.
+    config = place / "store.ini"
+    config.write_text(f"[store]\nmanifest-public-key = {key}.pub\n")
+    ask(name, "-c", config)
+    # The command that it recommends, and that a drill recovers by, has it, too.
+    text = pgweir("restore", *words_for(bucket), *public, "--find-time", "2100-01-01", env=ENVIRONMENT)
+    assert f"--manifest-public-key {key}.pub" in text.stdout, text.stderr
+    # Of another content.
+    content = bucket.get(stored)
+    bucket.put(stored, content[:-1] + bytes([content[-1] ^ 1]))
+    assert "is not what the manifest tells" in ask(name, *public, status=200)
+    bucket.put(stored, content)
+    ask(name, *public)
+    # By another key nothing is proved.
+    assert pgweir("store", "keygen", place / "other.key").returncode == 0
+    other = ["--manifest-public-key", place / "other.key.pub"]
+    assert "no line of the manifest" in ask(name, *other, status=200)
+    # Gone: the manifest tells of it.
+    newest = names_of(archive)[-1]
+    bucket.remove(next(key for key in bucket.keys() if newest in key and "/wals/" in key))
+    for words in ([], public):
+        assert f"tells that {newest}" in ask(newest, *words, status=200)
