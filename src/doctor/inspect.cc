@@ -41,6 +41,7 @@ constexpr const char* kSettings[] = {
     "synchronous_commit",
     "synchronized_standby_slots",
     "wal_sender_timeout",
+    "wal_sender_shutdown_timeout",
     "archive_mode",
     "archive_command",
     "archive_library",

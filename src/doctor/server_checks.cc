@@ -366,6 +366,21 @@ void check_sender_timeout(Checks& checks, const ServerFacts& server, const Plan&
                                  format_duration(*timeout), format_duration(plan.status_interval)));
 }
 
+/// New in 19; -1 (the default) waits as servers have always done (WalSndCheckShutdownTimeout() in
+/// replication/walsender.c). A client cannot tell the two ends apart. ALTER ROLE ... SET does not
+/// reach a physical walsender.
+void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
+  const auto timeout = server.setting("wal_sender_shutdown_timeout");
+  if (!timeout || *timeout == "-1") return;
+  checks.warn(
+      "wal_sender_shutdown_timeout",
+      fmt::format("wal_sender_shutdown_timeout is {}: a planned stop does not wait longer for "
+                  "the receiver, and may leave the archive behind the server's last WAL",
+                  *timeout),
+      {"-d \"... options='-c wal_sender_shutdown_timeout=-1'\"  -- for this receiver alone; a "
+       "shutdown then waits for it"});
+}
+
 void check_archive_mode(Checks& checks, const ServerFacts& server) {
   const auto mode = server.setting("archive_mode");
   if (!mode) return;
@@ -439,6 +454,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_confirm(checks, server, plan);
   check_candidates(checks, plan);
   check_sender_timeout(checks, server, plan);
+  check_shutdown_timeout(checks, server);
   check_archive_mode(checks, server);
   check_standby(checks, server);
   check_clock(checks, server);

@@ -164,6 +164,9 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        Level::warning, "half dead", "'60s'"},
       {"a short timeout", set("wal_sender_timeout", "900ms"), same_archive, "wal_sender_timeout",
        Level::warning, "short pause", "'60s'"},
+      {"a shutdown that does not wait (19)", set("wal_sender_shutdown_timeout", "500ms"),
+       same_archive, "wal_sender_shutdown_timeout", Level::warning, "planned stop",
+       "wal_sender_shutdown_timeout=-1"},
       {"archive_mode without a command",
        [](auto& s) {
          s.settings["archive_mode"] = "on";
