@@ -111,12 +111,12 @@ std::optional<std::string> look_at_tar(const std::string& path, bool has_manifes
 
 class Look {
  public:
-  explicit Look(const BackupFiles& files) : files_(files) {}
+  Look(const BackupFiles& files, Depth depth) : files_(files), depth_(depth) {}
 
   BackupContent run() {
-    if (!files_.tar.empty())
+    if (!files_.tar.empty() && depth_ == Depth::whole)
       look_at_tars();
-    else if (is_plain())
+    else if (files_.tar.empty() && is_plain())
       look_at_plain();
     return std::move(content_);
   }
@@ -140,7 +140,7 @@ class Look {
 
   void look_at_plain() {
     read_control();
-    if (!files_.manifest.empty()) {
+    if (!files_.manifest.empty() && depth_ == Depth::whole) {
       const auto manifest = io::open_user_file(files_.manifest);
       for_each_file(*manifest, files_.manifest, [&](std::string_view name, std::uint64_t size) {
         if (may_differ(name)) return true;
@@ -152,7 +152,7 @@ class Look {
               fmt::format("its file {} has {} bytes, and its manifest says {}", name, *found, size);
         return !content_.missing;
       });
-    } else if (!files_.control) {
+    } else if (!files_.control && files_.manifest.empty()) {
       content_.missing = "it has neither backup_manifest nor global/pg_control yet";
     }
     if (content_.missing) return;
@@ -201,17 +201,20 @@ class Look {
   }
 
   const BackupFiles& files_;
+  const Depth depth_;
   BackupContent content_;
 };
 
 }  // namespace
 
-BackupContent look_through(const BackupFiles& files) { return Look(files).run(); }
+BackupContent look_through(const BackupFiles& files, Depth depth) {
+  return Look(files, depth).run();
+}
 
-std::optional<BackupPoint> judge_backup(const BackupFiles& files) {
+std::optional<BackupPoint> judge_backup(const BackupFiles& files, Depth depth) {
   auto point = read_backup(files);
   if (!point) return point;
-  auto content = look_through(files);
+  auto content = look_through(files, depth);
   point->missing = std::move(content.missing);
   if (point->from_standby && !point->end && !point->missing) point->end = content.min_recovery;
   return point;

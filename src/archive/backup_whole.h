@@ -16,6 +16,12 @@ struct BackupContent {
   std::optional<wal::Lsn> min_recovery{};
 };
 
+/// How much is looked at.
+enum class Depth {
+  names,  ///< a few stat() calls: for who looks again and again
+  whole,
+};
+
 /// Looks at every file that has to be there. A copy that was broken off has backup_label and
 /// backup_manifest, which come first in the order of names. So:
 ///
@@ -27,12 +33,13 @@ struct BackupContent {
 ///
 /// A label or a manifest whose data lies elsewhere, and is not to be found, tells nothing. Takes
 /// one stat() a file. Throws Error{io}, and Error{damage} for a manifest that cannot be read.
-[[nodiscard]] BackupContent look_through(const BackupFiles& files);
+[[nodiscard]] BackupContent look_through(const BackupFiles& files, Depth depth = Depth::whole);
 
 /// What the label and the manifest say (read_backup()), and what was found of the files: the one
 /// judgement of a backup that prune and verify have. A standby's backup without a manifest ends at
 /// the minimum recovery ending location: there the server counts it as consistent (StartupXLOG() in
 /// access/transam/xlog.c, for "BACKUP FROM: standby"). Throws likewise.
-[[nodiscard]] std::optional<BackupPoint> judge_backup(const BackupFiles& files);
+[[nodiscard]] std::optional<BackupPoint> judge_backup(const BackupFiles& files,
+                                                      Depth depth = Depth::whole);
 
 }  // namespace weir::archive

@@ -19,7 +19,7 @@ constexpr int kDeepest = 8;
 
 class Finder {
  public:
-  explicit Finder(const Places& places) : whole_(places.whole) {
+  explicit Finder(const Places& places) : depth_(places.depth) {
     for (const auto& path : places.ignored) seen_.insert(io::real_path(path));
     for (const auto& path : places.named) add_named(path);
     for (const auto& path : places.searched) search_place(path);
@@ -135,7 +135,7 @@ class Finder {
   }
 
   void judge(FoundBackup& backup, const std::optional<archive::BackupFiles>& files) const {
-    if (files) backup.point = whole_ ? archive::judge_backup(*files) : archive::read_backup(*files);
+    if (files) backup.point = archive::judge_backup(*files, depth_);
     backup.vouched = files && backup.point && backup.point->end.has_value();
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).
@@ -150,7 +150,7 @@ class Finder {
     backup.state = State::unfinished;
   }
 
-  const bool whole_;
+  const archive::Depth depth_;
   std::set<std::string> seen_;  ///< real paths
 };
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "archive/backup_point.h"
+#include "archive/backup_whole.h"
 
 namespace weir::prune {
 
@@ -30,9 +31,7 @@ struct Places {
   std::vector<std::string> named{};     ///< these are backups
   std::vector<std::string> searched{};  ///< these are backups, or have some somewhere below
   std::vector<std::string> ignored{};   ///< these are passed by, wherever they come up
-  /// Each file of a backup is looked at (archive/backup_whole.h). False: only what its label, its
-  /// manifest and the names of its files tell.
-  bool whole = true;
+  archive::Depth depth = archive::Depth::whole;
 };
 
 /// Every backup there, each once. A directory is a backup if it has anything of one in it, and is

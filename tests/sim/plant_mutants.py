@@ -119,9 +119,9 @@ PLANTS = [
         return !damage || PLANTED(import_not_judged);"""),
     ("import_not_judged", "import/judge.cc",
      """    if (damage) {
-      if (ends_there(""",
+      if (!was_written_whole(""",
      """    if (damage && !PLANTED(import_not_judged)) {
-      if (ends_there("""),
+      if (!was_written_whole("""),
     ("import_not_judged", "import/judge.cc",
      """      if (const auto damage = verifier_.feed(wal)) {""",
      """      if (const auto damage = verifier_.feed(wal); damage && !PLANTED(import_not_judged)) {"""),
