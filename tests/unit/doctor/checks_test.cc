@@ -110,7 +110,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        same_archive, "ordinary_connection", Level::warning, "no entry", "host postgres archiver"},
       {"a superuser", [](auto& s) { s.superuser = true; }, same_archive, "role", Level::warning,
        "superuser", "NOSUPERUSER REPLICATION"},
-      {"a server of tomorrow", [](auto& s) { s.version = 190001; }, same_archive, "server_version",
+      {"a server of tomorrow", [](auto& s) { s.version = 200001; }, same_archive, "server_version",
        Level::warning, "newer", "newer pgweir"},
       {"wal_level", set("wal_level", "minimal"), same_archive, "wal_level", Level::failure,
        "minimal", "ALTER SYSTEM SET wal_level = 'replica'"},
