@@ -75,7 +75,8 @@ class Restorer {
     archive::Timelines timelines{};
     std::vector<KnownHole> holes{};
   };
-  Finding look_for_absent(wal::SegmentName segment);
+  /// `published`: it is there, though not to its end: that it was stored says nothing then.
+  Finding look_for_absent(wal::SegmentName segment, bool published = false);
   Absence judge_absent(wal::SegmentName segment, const Finding& finding, wal::SegmentSize size);
   std::optional<wal::SegmentSize> size_of_a_raw_partial();
   Result act_on_absence(wal::SegmentName segment, const Finding& finding);
@@ -245,7 +246,7 @@ wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told)
 
 // ---- what is not there
 
-Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
+Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool published) {
   archives_.require_wal();
   const auto identity = archives_.identity();
   const auto size = identity ? std::optional(identity->segment_size) : size_of_a_raw_partial();
@@ -264,13 +265,17 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment) {
   finding.absence = judge_absent(segment, finding, *size);
   archives_.require_answers(segment.to_string());
   const auto* const absent = std::get_if<Absent>(&finding.absence);
-  if (absent != nullptr && absent->reason == Absent::Reason::end && options_.stored != nullptr)
-    if (auto gap =
-            told_of(segment, options_.stored->told(), finding.timelines, *size, finding.holes)) {
+  if (absent != nullptr && absent->reason == Absent::Reason::end && options_.stored != nullptr) {
+    auto told = options_.stored->told();
+    if (published)
+      std::erase_if(told.segments,
+                    [&](const auto& entry) { return entry.name.segment == segment; });
+    if (auto gap = told_of(segment, told, finding.timelines, *size, finding.holes)) {
       options_.stored->look_again();  // it may have been stored since it was looked for
       finding.absence = std::move(*gap);
       return finding;
     }
+  }
   finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
   return finding;
 }
@@ -468,7 +473,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
   if (!published) return std::nullopt;
   const auto name =
       archives_.several() ? archives_.path_of(published->copy) : published->copy.name.to_string();
-  const auto finding = look_for_absent(segment);
+  const auto finding = look_for_absent(segment, true);
   if (const auto* const gap = std::get_if<Gap>(&finding.absence))
     throw Error(
         ErrorKind::damage,

@@ -184,7 +184,11 @@ void NearShelf::look_again() {
 }
 
 bool NearShelf::is_claimed() {
-  return insist(patience_, [&] { return read_cluster(store(), layout_); }).has_value();
+  // (What is listed around one file need not have the WAL that lies far before it.)
+  return insist(patience_, [&] {
+    return read_cluster(store(), layout_) ||
+           !store().list(layout_.wal_prefix(), "", 1).objects.empty();
+  });
 }
 
 const archive::Listing& NearShelf::told() {

@@ -76,7 +76,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
   void forget_absences();
   /// Likewise, and what look_around() has seen is looked at anew.
   void look_again();
-  /// Somebody has sent to this place: it has a "pgweir.json".
+  /// Somebody has sent to this place: it has a "pgweir.json", or WAL.
   [[nodiscard]] bool is_claimed();
   /// The segments and histories that the manifests' newest lines tell of (read_last_lines()). Asked
   /// for once: what is told stays told, so a file that is stored meanwhile is found by looking

@@ -159,8 +159,9 @@ def test_few_requests_however_much_there_is(archive, bucket, proxy, ask, place):
         return len(proxy.requests) - started
 
     assert count(names[0], 0) == 2
-    assert count(behind(names[-1], archive), 1) <= 3
-    assert count("00000003.history", 1) <= 3
+    # (Two of them ask the manifest's newest lines whether something ought to be there.)
+    assert count(behind(names[-1], archive), 1) <= 5
+    assert count("00000003.history", 1) <= 5
     bucket.remove(next(key for key in bucket.keys() if names[2] in key))
     assert count(names[2], 200) <= 3
 

@@ -44,7 +44,7 @@ using Effect = SimDisk::Effect;
 using Operation = SimDisk::Operation;
 
 /// Steps of a quiet time in which everything has to be archived; far more than are needed.
-constexpr std::uint64_t kQuietSteps = 20'000;
+constexpr std::uint64_t kQuietSteps = 60'000;
 constexpr std::uint64_t kProcesses = 300;
 
 class Run {
