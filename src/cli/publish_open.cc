@@ -32,9 +32,10 @@
 #include "receive/status_socket.h"
 #include "restore/archives.h"
 #include "restore/partial.h"
-#include "store/cluster_record.h"
 #include "store/compare_key.h"
+#include "store/insist.h"
 #include "store/publish_open.h"
+#include "store/same_cluster.h"
 #include "store/upload_start.h"
 #include "wal/transaction_end.h"
 
@@ -244,9 +245,9 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   auto& store = opened.store();
   const auto& layout = opened.layout();
   const auto conditions = store::tell_conditions(store, layout, random_number(), log);
-  store::require_same_cluster(
-      store, layout, conditions,
-      {open->cluster.system_identifier, open->cluster.segment_size, layout.form()});
+  store::SameCluster place(
+      store, layout, {open->cluster.system_identifier, open->cluster.segment_size, layout.form()});
+  store::insist({.seed = random_number()}, [&] { place.require(conditions); });
   const bool first = open->listing.segments.front().name.segment == open->segment;
   store::require_what_is_before(store, layout, open->segment, open->cluster.segment_size,
                                 open->timelines, first);

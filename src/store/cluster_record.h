@@ -19,11 +19,12 @@ struct ClusterRecord {
   bool operator==(const ClusterRecord&) const = default;
 };
 
+/// The key of the record of this place.
+[[nodiscard]] std::string key_of_cluster(const Layout& layout);
 /// nullopt: nobody has written one. Throws Error{damage} for one that cannot be read, StoreError.
 [[nodiscard]] std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layout);
-/// Makes sure that the place is this cluster's: writes the record if there is none. Throws
-/// Error{conflict} if it is another one's.
-void require_same_cluster(ObjectStore& store, const Layout& layout, Conditions conditions,
-                          const ClusterRecord& ours);
+/// Writes the record, unless there is one already (Put tells). Throws StoreError.
+[[nodiscard]] ObjectStore::Put write_cluster(ObjectStore& store, const Layout& layout,
+                                             Conditions conditions, const ClusterRecord& ours);
 
 }  // namespace weir::store

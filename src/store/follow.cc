@@ -5,7 +5,6 @@
 
 #include "archive/forms.h"
 #include "archive/own_names.h"
-#include "store/cluster_record.h"
 #include "store/loss_records.h"
 
 namespace weir::store {
@@ -355,9 +354,13 @@ void Follow::ask() {
   if (items.empty() && !to_look && losses_ == mirrored_) return;
   if (!conditions_) conditions_ = tell_conditions(store_, layout_, options_.seed, log_);
   if (!place_is_ours_) {
-    require_same_cluster(store_, layout_, *conditions_,
-                         {cluster_->system_identifier, cluster_->segment_size, layout_.form()});
+    if (!place_)
+      place_.emplace(
+          store_, layout_,
+          ClusterRecord{cluster_->system_identifier, cluster_->segment_size, layout_.form()});
+    place_->require(*conditions_);
     place_is_ours_ = true;
+    place_.reset();
     note_success();
   }
   if (!manifest_) {

@@ -31,6 +31,7 @@
 #include "store/object_store.h"
 #include "store/open_segment.h"
 #include "store/pace.h"
+#include "store/same_cluster.h"
 #include "store/store_view.h"
 #include "store/stored_end.h"
 #include "store/upload_plan.h"
@@ -177,6 +178,7 @@ class Follow {
   std::optional<archive::Identity> cluster_;
   std::set<wal::TimelineId> histories_;  ///< that the tools know
   std::optional<Conditions> conditions_;
+  std::optional<SameCluster> place_;  ///< until it is known to be ours
   bool place_is_ours_ = false;
   std::set<std::string> losses_;                  ///< names of records, as of the last listing
   std::set<std::string> mirrored_;                ///< that are in the store

@@ -16,11 +16,11 @@
 #include "archive/timelines.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
-#include "store/cluster_record.h"
 #include "store/loss_records.h"
 #include "store/manifest_writer.h"
 #include "store/mark.h"
 #include "store/pace.h"
+#include "store/same_cluster.h"
 #include "store/upload_plan.h"
 #include "store/upload_start.h"
 #include "store/uploader.h"
@@ -174,9 +174,10 @@ void Push::prepare() {
   RetryPolicy retry(options_.seed);
   const auto conditions =
       insist(retry, [&] { return tell_conditions(store_, layout_, options_.seed, log_); });
+  SameCluster place(store_, layout_,
+                    {cluster_.system_identifier, cluster_.segment_size, layout_.form()});
   insist(retry, [&] {
-    require_same_cluster(store_, layout_, conditions,
-                         {cluster_.system_identifier, cluster_.segment_size, layout_.form()});
+    place.require(conditions);
     return true;
   });
   manifest_.emplace(store_, layout_, options_.manifest_key, log_, conditions);
