@@ -12,12 +12,30 @@
 
 namespace weir::io {
 
-StreamFile::StreamFile(const std::string& path)
+namespace {
+
+int open_to_append(const char* path, int more, unsigned mode) {
+  int fd;
+  do {
+    fd = ::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | more, 0600);
+    if (fd >= 0 && more != 0 && ::fchmod(fd, mode) != 0) {
+      const int reason = errno;
+      ::close(fd);
+      errno = reason;
+      return -1;
+    }
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+}  // namespace
+
+StreamFile::StreamFile(const std::string& path, unsigned mode)
     : fd_(path == "-" ? STDOUT_FILENO : -1), path_(path == "-" ? "standard output" : path) {
   if (fd_ < 0) {
-    do {
-      fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    } while (fd_ < 0 && errno == EINTR);
+    fd_ = open_to_append(path.c_str(), O_EXCL, mode);
+    // One that is there keeps its mode.
+    if (fd_ < 0 && errno == EEXIST) fd_ = open_to_append(path.c_str(), 0, mode);
     if (fd_ < 0)
       throw system_error(errno, "could not open the output file")
           .with("path", path)

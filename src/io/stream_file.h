@@ -6,12 +6,13 @@
 namespace weir::io {
 
 /// What is written from front to end: standard output, a pipe, a terminal, or a file that is
-/// appended to and made if it is missing (mode 0600). Owns the descriptor unless it is standard
-/// output. One thread.
+/// appended to and made if it is missing. Owns the descriptor unless it is standard output. One
+/// thread.
 class StreamFile {
  public:
-  /// "-" is standard output. Throws Error{io}.
-  explicit StreamFile(const std::string& path);
+  /// "-" is standard output. `mode` is that of a file that is made, whatever the umask. Throws
+  /// Error{io}.
+  explicit StreamFile(const std::string& path, unsigned mode = 0600);
   StreamFile(const StreamFile&) = delete;
   StreamFile& operator=(const StreamFile&) = delete;
   ~StreamFile();

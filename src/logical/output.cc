@@ -31,11 +31,11 @@ std::string rotated_name(const std::string& name, wal::Lsn position) {
 
 // --- PlainOutput --------------------------------------------------------------------------------
 
-PlainOutput::PlainOutput(std::string path, wal::Lsn start)
-    : path_(std::move(path)), start_(start) {}
+PlainOutput::PlainOutput(std::string path, unsigned file_mode, wal::Lsn start)
+    : path_(std::move(path)), file_mode_(file_mode), start_(start) {}
 
 void PlainOutput::begin() {
-  if (!file_) file_.emplace(path_);
+  if (!file_) file_.emplace(path_, file_mode_);
 }
 
 void PlainOutput::append(std::string_view bytes) {
@@ -68,7 +68,7 @@ void PlainOutput::reopen() {
   if (!file_ || path_ == "-") return;
   make_durable();
   file_.reset();
-  file_.emplace(path_);
+  file_.emplace(path_, file_mode_);
 }
 
 // --- ExactOutput --------------------------------------------------------------------------------

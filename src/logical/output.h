@@ -44,8 +44,8 @@ class Output {
 /// Standard output, or any file as it is, appended to. What a restart repeats is repeated.
 class PlainOutput final : public Output {
  public:
-  /// `path` "-": standard output. Opens it in begin().
-  explicit PlainOutput(std::string path, wal::Lsn start);
+  /// `path` "-": standard output. Opens it in begin(); a file that is made has that mode.
+  PlainOutput(std::string path, unsigned file_mode, wal::Lsn start);
   wal::Lsn start() const override { return last_border_.valid() ? last_border_ : start_; }
   void begin() override;
   void append(std::string_view bytes) override;
@@ -61,6 +61,7 @@ class PlainOutput final : public Output {
 
  private:
   std::string path_;
+  unsigned file_mode_;
   wal::Lsn start_;
   std::optional<io::StreamFile> file_;
   std::string buffer_;

@@ -356,8 +356,12 @@ void Session::prepare_output(pq::Connection& connection) {
     environment_.log.warning(
         "pgoutput's messages are binary and their ends cannot be told in a file; --format jsonl "
         "decodes them");
+  // As the server allows its group to read its files (initdb --allow-group-access) or not: so does
+  // pg_recvlogical since the minor releases of August 2026 (18.6, 17, 16, 15, 14).
+  const unsigned mode = pq::show_file_mode(connection);
   if (options_.directory == nullptr) {
-    output_ = std::make_unique<PlainOutput>(options_.path, options_.startpos.value_or(wal::Lsn()));
+    output_ = std::make_unique<PlainOutput>(options_.path, mode,
+                                            options_.startpos.value_or(wal::Lsn()));
   } else {
     borders_.emplace(plugin_, plugin_options_);
     State state;
@@ -366,6 +370,7 @@ void Session::prepare_output(pq::Connection& connection) {
     state.slot = options_.slot;
     state.plugin = plugin_;
     state.position = facts.confirmed.value_or(wal::Lsn());
+    io::set_file_mode(*options_.directory, mode);
     auto exact = std::make_unique<ExactOutput>(*options_.directory, options_.path, state,
                                                options_.rotation, environment_.log);
     exact_ = exact.get();

@@ -60,14 +60,14 @@ std::optional<wal::SegmentSize> parse_segment_size(std::string_view text) {
   return std::nullopt;
 }
 
-unsigned show_data_directory_mode(Connection& connection) {
+unsigned show_file_mode(Connection& connection) {
   const std::string text = show(connection, "data_directory_mode");
   const auto mode = parse_number<unsigned>(text, 8);
   if (!mode || (*mode != 0700 && *mode != 0750))
     throw Error(ErrorKind::protocol, "the server's data_directory_mode makes no sense")
         .with("server", connection.server_name())
         .with("value", text);
-  return *mode;
+  return (*mode & 040) != 0 ? 0640 : 0600;
 }
 
 std::chrono::milliseconds show_wal_sender_timeout(Connection& connection) {

@@ -20,8 +20,9 @@ namespace weir::pq {
 [[nodiscard]] wal::SegmentSize show_wal_segment_size(Connection& connection);
 /// The same without a server: "16MB", "1GB"; a bare number is in bytes.
 [[nodiscard]] std::optional<wal::SegmentSize> parse_segment_size(std::string_view text);
-/// data_directory_mode: 0700 or 0750, as the number.
-[[nodiscard]] unsigned show_data_directory_mode(Connection& connection);
+/// The mode that files with the cluster's content get: 0640 where data_directory_mode allows the
+/// group to read (initdb --allow-group-access), else 0600.
+[[nodiscard]] unsigned show_file_mode(Connection& connection);
 /// wal_sender_timeout for this session; zero: no timeout.
 [[nodiscard]] std::chrono::milliseconds show_wal_sender_timeout(Connection& connection);
 

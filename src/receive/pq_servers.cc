@@ -65,7 +65,7 @@ class PqServer final : public Server {
   std::chrono::milliseconds wal_sender_timeout() override {
     return pq::show_wal_sender_timeout(connection_);
   }
-  unsigned data_directory_mode() override { return pq::show_data_directory_mode(connection_); }
+  unsigned file_mode() override { return pq::show_file_mode(connection_); }
   bool create_physical_slot(const std::string& slot) override {
     return pq::create_physical_slot(connection_, slot);
   }

@@ -70,7 +70,7 @@ class Server {
   [[nodiscard]] virtual pq::SystemIdentity identify_system() = 0;
   [[nodiscard]] virtual wal::SegmentSize wal_segment_size() = 0;
   [[nodiscard]] virtual std::chrono::milliseconds wal_sender_timeout() = 0;
-  [[nodiscard]] virtual unsigned data_directory_mode() = 0;
+  [[nodiscard]] virtual unsigned file_mode() = 0;
   [[nodiscard]] virtual bool create_physical_slot(const std::string& slot) = 0;
   virtual void drop_slot(const std::string& slot) = 0;
   /// Takes the slot for a moment, by a stream that begins at `position`, the end of the server's

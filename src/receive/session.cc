@@ -327,8 +327,7 @@ void Session::perform(const step::ReadParameters&) {
   parameters.segment_size = server_->wal_segment_size();
   parameters.wal_sender_timeout = server_->wal_sender_timeout();
   // As the server allows its group to read its files (initdb --allow-group-access) or not.
-  const auto mode = server_->data_directory_mode();
-  file_mode_ = (mode & 040) != 0 ? 0640 : 0600;
+  file_mode_ = server_->file_mode();
   io::set_file_mode(directory_, file_mode_);
   plan_memory(parameters.segment_size);
   confirm_stored_.ask(*server_);

@@ -273,7 +273,7 @@ class SimServers::SimServer final : public receive::Server {
     return kSegment;
   }
   std::chrono::milliseconds wal_sender_timeout() override { return 60s; }
-  unsigned data_directory_mode() override { return 0700; }
+  unsigned file_mode() override { return 0600; }
   bool create_physical_slot(const std::string&) override {
     asked();
     return world_.upstream.create_slot();
@@ -387,7 +387,7 @@ class SimServers::SimVisit final : public receive::Server {
   }
   wal::SegmentSize wal_segment_size() override { throw unasked(); }
   std::chrono::milliseconds wal_sender_timeout() override { throw unasked(); }
-  unsigned data_directory_mode() override { throw unasked(); }
+  unsigned file_mode() override { throw unasked(); }
   void drop_slot(const std::string&) override { throw unasked(); }
   std::unique_ptr<receive::WalStream> start(const std::optional<std::string>&, Lsn,
                                             wal::TimelineId) override {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -26,6 +27,19 @@ TEST(StreamFile, GoesOnBehindWhatIsThere) {
   }
   std::ifstream in(path);
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "one two");
+}
+
+TEST(StreamFile, GivesItsModeToAFileThatItMakesAlone) {
+  const test::TemporaryDirectory place;
+  const auto mode_of = [](const std::string& path) {
+    return static_cast<unsigned>(std::filesystem::status(path).permissions());
+  };
+  const auto mask = ::umask(0077);
+  { const StreamFile file(place.path("out"), 0640); }
+  ::umask(mask);
+  EXPECT_EQ(mode_of(place.path("out")), 0640u);
+  { const StreamFile file(place.path("out"), 0600); }
+  EXPECT_EQ(mode_of(place.path("out")), 0640u);
 }
 
 TEST(StreamFile, SaysThatItCannotBeOpened) {

@@ -125,7 +125,7 @@ TEST_F(LiveServer, AnswersTheReplicationCommands) {
 
   EXPECT_EQ(show(connection, "wal_level"), "replica");
   EXPECT_EQ(show_wal_segment_size(connection).bytes(), 1024u * 1024);
-  EXPECT_EQ(show_data_directory_mode(connection), 0700u);
+  EXPECT_EQ(show_file_mode(connection), 0600u);
   EXPECT_EQ(show_wal_sender_timeout(connection), std::chrono::minutes(2));
   EXPECT_EQ(server_error_of([&] { return show(connection, "no_such_parameter"); }).sqlstate(),
             "42704");
