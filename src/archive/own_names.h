@@ -15,6 +15,9 @@ inline constexpr std::string_view kSpareName = ".pgweir-spare";
 /// (resume.h). It is for the next process, not for a power loss, so it is never synced itself.
 inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 
+/// Why the last receiver ended (last_word.h).
+inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
+
 /// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 

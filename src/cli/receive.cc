@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
+#include <thread>
 
+#include "archive/last_word.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/config_file.h"
@@ -38,8 +41,6 @@ namespace weir::cli {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// How long the end of the program waits for somebody to read its last messages.
 
 /// So often the guardian says that it is there, where /healthz tells of it.
 constexpr std::chrono::milliseconds kTurn = 10s;
@@ -76,6 +77,19 @@ void tell_lag(const receive::FlushPolicy& flush, Log& log) {
         "durable here");
 }
 
+/// Beside the archive, for `pgweir status`. That this fails changes nothing: the log has it as
+/// well.
+void leave_last_word(io::Directory& directory, const Error& error, Log& log) {
+  try {
+    archive::leave_last_word(directory, {.time = format_time(std::chrono::system_clock::now()),
+                                         .status = exit_status(error.kind()),
+                                         .message = error.what(),
+                                         .hint = error.hint()});
+  } catch (const Error& trouble) {
+    log.debug("why the receiver ends could not be left beside the archive: {}", trouble.what());
+  }
+}
+
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
@@ -85,6 +99,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     io::require_writable(request.options.directory);
     receive::Feed feed;
     receive::StatusBoard board(&feed);
+    bool taken = false;  // the archive's lock is ours
     std::optional<receive::Notifier> notifier;
     if (request.notify) notifier.emplace(*request.notify, log);
     ProgressLine progress_line(screen, log);
@@ -108,13 +123,23 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     receive::StoreWords store_word;
     environment.store = &store_word;
     environment.archive_taken = [&] {
+      archive::remove_last_word(*directory);
+      taken = true;
       return std::make_shared<receive::StatusSocket>(
           directory->path(), [&board] { return receive::board_json(board.view()); }, log);
     };
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);
     environment.durability_lost = [&](const Error& error) {
+      // A disk that fails may hang as well.
+      const auto left = std::make_shared<std::promise<void>>();
+      auto done = left->get_future();
+      std::thread([&directory, &log, error, left] {
+        leave_last_word(*directory, error, log);
+        left->set_value();
+      }).detach();
       log.last_words(error, 500ms);
+      static_cast<void>(done.wait_for(500ms));
       ::_exit(kNeedsPerson);
     };
     struct StopAtTheEnd {  // board and feed are gone after this
@@ -161,7 +186,12 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
                                                      .board = board,
                                                      .log = log});
     service.start(board, feed);
-    receive::receive(request.options, environment);
+    try {
+      receive::receive(request.options, environment);
+    } catch (const Error& error) {
+      if (taken) leave_last_word(*directory, error, log);
+      throw;
+    }
     return kDone;
   } catch (const net::Interrupted&) {
     return kDone;  // stopped before anything had begun

@@ -41,8 +41,9 @@ struct ServerFacts {
   std::map<std::string, std::string, std::less<>> settings;
   std::optional<bool> superuser;
   std::optional<bool> standby;
-  std::optional<int> senders;  ///< walsenders at work, ours not counted
-  std::optional<int> slots;    ///< replication slots of any kind
+  std::optional<int> senders;        ///< walsenders at work, ours not counted
+  std::optional<int> slots;          ///< replication slots of any kind
+  std::vector<std::string> plugins;  ///< output plugins of the logical slots, each once
   struct Slot {
     pq::SlotView view;
     std::string type;

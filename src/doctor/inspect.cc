@@ -42,6 +42,7 @@ constexpr const char* kSettings[] = {
     "synchronized_standby_slots",
     "wal_sender_timeout",
     "wal_sender_shutdown_timeout",
+    "output_plugin_libraries",
     "archive_mode",
     "archive_command",
     "archive_library",
@@ -244,6 +245,11 @@ void inspect_by_sql(ServerFacts& facts, pq::Connection& connection,
     const auto rows =
         connection.execute("SELECT count(*) FROM pg_catalog.pg_replication_slots", kTime);
     if (const auto count = number(rows.at(0).at(0))) facts.slots = static_cast<int>(*count);
+    for (const auto& row : connection.execute(
+             "SELECT DISTINCT plugin FROM pg_catalog.pg_replication_slots WHERE plugin IS NOT NULL "
+             "ORDER BY plugin",
+             kTime))
+      facts.plugins.push_back(row.at(0).value_or(""));
     if (slot) read_slot(facts, connection, *slot);
   });
   attempt(facts, "its archiver", [&] {

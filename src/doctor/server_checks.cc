@@ -381,6 +381,31 @@ void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
        "shutdown then waits for it"});
 }
 
+/// 19, and the minor releases of August 2026 (18.6, and those of 17 to 14 of the same day): other
+/// libraries are refused as output plugins. A server without the setting has not been updated yet.
+void check_output_plugins(Checks& checks, const ServerFacts& server) {
+  const std::string kName = "output_plugin_libraries";
+  const auto setting = server.setting(kName);
+  const auto listed = setting.value_or("pgoutput, test_decoding");
+  std::string others;
+  for (const auto& plugin : server.plugins)
+    if (!pq::names_standby(listed, plugin)) others += (others.empty() ? "" : ", ") + plugin;
+  if (others.empty()) return;
+  const auto add = alter(kName, fmt::format("{}, {}", listed, others));
+  if (setting)
+    checks.warn(kName,
+                fmt::format("logical slots use the output plugin {}, which {} ({}) does not list: "
+                            "the server refuses to decode with it",
+                            others, kName, *setting),
+                {add});
+  else
+    checks.warn(kName,
+                fmt::format("logical slots use the output plugin {}: once the server is updated to "
+                            "a release of August 2026 or later, it is refused until {} lists it",
+                            others, kName),
+                {"right after the update: " + add});
+}
+
 void check_archive_mode(Checks& checks, const ServerFacts& server) {
   const auto mode = server.setting("archive_mode");
   if (!mode) return;
@@ -455,6 +480,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_candidates(checks, plan);
   check_sender_timeout(checks, server, plan);
   check_shutdown_timeout(checks, server);
+  check_output_plugins(checks, server);
   check_archive_mode(checks, server);
   check_standby(checks, server);
   check_clock(checks, server);

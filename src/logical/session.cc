@@ -13,6 +13,7 @@
 #include "net/wait.h"
 #include "net/wake.h"
 #include "pq/connection.h"
+#include "pq/parameters.h"
 #include "pq/slot_view.h"
 #include "pq/stuck_reader.h"
 

@@ -102,8 +102,12 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
         .with("plugin", options.plugin)
         .hint(no_plugin ? "The output plugin is not installed on the server. pgoutput is always "
                           "there; wal2json comes in a package of its own."
-                        : "Logical decoding needs wal_level = logical on the server (on a standby "
-                          "also on its primary), which takes effect after a restart.");
+              : connection.server_major() >= 19
+                  ? "Logical decoding needs wal_level = replica or logical on the server; on "
+                    "a standby, wal_level = logical on its primary, or a logical slot there. "
+                    "wal_level takes effect after a restart."
+                  : "Logical decoding needs wal_level = logical on the server (on a standby "
+                    "also on its primary), which takes effect after a restart.");
   }
   // slot_name, consistent_point, snapshot_name, output_plugin
   if (rows.size() != 1 || rows[0].size() < 3) throw unexpected(connection, command);

@@ -89,13 +89,18 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     verdict.findings.push_back({level, std::move(text), topic});
   };
   if (report.receiver_error) {
-    add(report.receiver_silent ? Level::critical : Level::unknown, *report.receiver_error,
-        Topic::receiver_silent);
+    add(report.receiver_silent ? Level::critical
+        : report.receiver_mute ? Level::warning
+                               : Level::unknown,
+        *report.receiver_error, Topic::receiver_silent);
     return;
   }
   const auto receiver = receiver_facts(report);
   if (!receiver) {
-    add(Level::critical, "no receiver runs on the archive", Topic::no_receiver);
+    add(Level::critical,
+        fmt::format("no receiver runs on the archive{}",
+                    report.ended ? "; " + report.ended->text() : ""),
+        Topic::no_receiver);
     return;
   }
   if (receiver->state == "disk full")

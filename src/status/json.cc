@@ -259,6 +259,11 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (const auto& receiver = json["receiver"]; receiver.is_object() && receiver.contains("store"))
     json["store"] = receiver["store"];
   if (report.receiver_error) json["receiver_error"] = *report.receiver_error;
+  if (const auto& ended = report.ended; ended && json["receiver"].is_null())
+    json["receiver_ended"] = {{"time", ended->time},
+                              {"status", ended->status},
+                              {"message", ended->message},
+                              {"hint", ended->hint}};
   json["relays"] = relays_json(report);
   if (!report.relay_errors.empty()) json["relay_errors"] = report.relay_errors;
   json["slots"] = slots_json(report);

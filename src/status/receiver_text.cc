@@ -167,7 +167,14 @@ std::string syncs_text(const Json& json) {
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
   const auto json = receiver_json(report);
-  if (json.is_null()) return "Receiver: none runs\n";
+  if (json.is_null()) {
+    std::string text = "Receiver: none runs\n";
+    if (const auto& ended = report.ended) {
+      text += fmt::format("  {}\n", ended->text());
+      if (!ended->hint.empty()) text += fmt::format("  hint: {}\n", ended->hint);
+    }
+    return text;
+  }
   auto text = fmt::format("Receiver: {}", text_of(json, "state"));
   if (const auto server = text_of(json, "server"); !server.empty())
     text += fmt::format(", server {}", server);

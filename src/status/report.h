@@ -9,6 +9,7 @@
 
 #include "archive/branch.h"
 #include "archive/identity.h"
+#include "archive/last_word.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/published_open.h"
@@ -99,6 +100,8 @@ struct StatusReport {
   std::optional<std::string> receiver;        ///< its JSON; unset: none runs
   std::optional<std::string> receiver_error;  ///< it could not be asked
   bool receiver_silent = false;               ///< it runs and did not answer
+  bool receiver_mute = false;                 ///< one seems to run; it has no socket to be asked by
+  std::optional<archive::LastWord> ended;     ///< why the last one ended; not where one runs
 
   /// What each `pgweir serve` of the archive says, as JSON; its clients are in it.
   std::vector<std::string> relays;

@@ -169,7 +169,12 @@ std::string receiver_html(const Facts& facts) {
     return fmt::format("<p>{} {}</p>\n", badge_html(status::Level::critical),
                        escaped(*facts.report.receiver_error));
   const auto receiver = status::receiver_json(facts.report);
-  if (receiver.is_null()) return "<p>No receiver runs.</p>\n";
+  if (receiver.is_null()) {
+    const auto& ended = facts.report.ended;
+    return fmt::format(
+        "<p>No receiver runs{}.</p>\n{}", ended ? "; " + escaped(ended->text()) : "",
+        ended && !ended->hint.empty() ? fmt::format("<p>{}</p>\n", escaped(ended->hint)) : "");
+  }
   std::string html = "<dl class=\"facts\">\n";
   html += fact("State", escaped(text_of(receiver, "state")) + " since " +
                             escaped(text_of(receiver, "state_since").substr(0, 19)));

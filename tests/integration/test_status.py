@@ -75,6 +75,44 @@ def test_tells_the_first_and_last_commit_and_the_window(servers, receivers, new_
     assert ("compression ratio" in text) == (compress == "zstd")
 
 
+def test_tells_why_the_last_receiver_ended_until_the_next_one_starts(servers, receivers, new_archive):
+    primary, other = servers.primary(), servers.primary("other")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    assert status(archive)[0].get("receiver_ended") is None
+    refused = receivers.pgweir(archive, other)
+    assert refused.wait(30) == 4, refused.log()
+    ended = status(archive)[0]["receiver_ended"]
+    assert ended["status"] == 4 and "another cluster" in ended["message"] and ended["hint"] in refused.log()
+    text = pgweir("status", "-D", archive.path).stdout
+    assert f"Receiver: none runs\n  the last one ended on {ended['time']} with status 4: {ended['message']}\n" in text
+    assert f"  hint: {ended['hint']}\n" in text
+    level, line = check(archive.path)
+    assert level == CRITICAL and f"no receiver runs on the archive; the last one ended on {ended['time']}" in line
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    assert "receiver_ended" not in status(archive)[0] and not (archive.path / ".pgweir-last-word").exists()
+    receiver.stop()
+
+
+def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    (archive.path / ".pgweir.sock").unlink()  # as where the file system knows no sockets
+    report, _ = status(archive)
+    assert report["receiver"] is None and "the archive is in use" in report["receiver_error"]
+    level, line = check(archive.path)
+    assert level == WARNING and "the archive is in use" in line
+    receiver.stop()
+    assert check(archive.path)[0] == CRITICAL
+
+
 def test_asks_the_server_and_its_slot(servers, receivers, new_archive):
     primary = servers.primary()
     other = servers.primary("other")

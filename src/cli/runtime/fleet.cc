@@ -80,6 +80,7 @@ class FleetArchive::Local {
       known.look.report.receiver = std::move(asked.receiver);
       known.look.report.receiver_error = std::move(asked.receiver_error);
       known.look.report.receiver_silent = asked.receiver_silent;
+      known.look.report.receiver_mute = asked.receiver_mute;
       known.state = web::state_of_report(known.look.report, member_.at_rest);
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what());

@@ -5,14 +5,35 @@
 
 #include "base/error.h"
 #include "cli/shared/archive_slots.h"
+#include "io/posix_directory.h"
 #include "receive/status_socket.h"
 #include "relay/serve_socket.h"
 
 namespace weir::cli {
 
+namespace {
+
+/// Where the file system has no sockets, or the receiver's could not be made, the lock tells that
+/// one runs.
+bool is_locked(const std::string& directory) {
+  try {
+    return !io::open_existing_directory(directory)->try_lock();
+  } catch (const Error&) {
+    return false;  // not to be had: then nobody has it
+  }
+}
+
+}  // namespace
+
 void ask_receiver(status::StatusReport& report, const std::string& directory) {
   try {
     report.receiver = receive::StatusSocket::ask(directory);
+    if (!report.receiver && is_locked(directory)) {
+      report.receiver_error =
+          "the archive is in use, and nobody can be asked: a receiver without a socket in the "
+          "directory (its log says why), or pgweir import";
+      report.receiver_mute = true;
+    }
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::retry && error.kind() != ErrorKind::io) throw;
     report.receiver_error = error.what();
@@ -47,6 +68,7 @@ void take_answers(status::StatusReport& report, status::StatusReport&& asked) {
   report.receiver = std::move(asked.receiver);
   report.receiver_error = std::move(asked.receiver_error);
   report.receiver_silent = asked.receiver_silent;
+  report.receiver_mute = asked.receiver_mute;
 }
 
 }  // namespace weir::cli

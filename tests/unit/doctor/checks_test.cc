@@ -301,6 +301,20 @@ TEST(Doctor, WarnsWhereLogicalDecodingWaitsForTheArchive) {
   EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("in steps of --slot-interval"));
 }
 
+TEST(Doctor, WarnsOfOutputPluginsThatTheServerDoesNotList) {
+  auto server = good_server();
+  server.plugins = {"pgoutput", "wal2json"};
+  // A server from before the setting: it is said beforehand.
+  auto text = to_text(judge_server(server, kPlan));
+  EXPECT_THAT(text, HasSubstr("[ warn ] output_plugin_libraries: logical slots use the output "
+                              "plugin wal2json: once the server is updated"));
+  EXPECT_THAT(text, HasSubstr("output_plugin_libraries = pgoutput, test_decoding, wal2json;"));
+  server.settings["output_plugin_libraries"] = "pgoutput, test_decoding";
+  EXPECT_THAT(to_text(judge_server(server, kPlan)), HasSubstr("refuses to decode with it"));
+  server.settings["output_plugin_libraries"] = "pgoutput, wal2json";
+  EXPECT_THAT(to_text(judge_server(server, kPlan)), Not(HasSubstr("output_plugin_libraries")));
+}
+
 TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {
   auto server = good_server();
   auto plan = kPlan;

@@ -1,0 +1,62 @@
+#include "archive/last_word.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "archive/home.h"
+#include "archive/own_names.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kLastWordVersion = 1;
+constexpr std::uint64_t kLargestLastWord = 64 * 1024;
+
+}  // namespace
+
+std::string LastWord::text() const {
+  return fmt::format("the last one ended on {} with status {}: {}", time, status, message);
+}
+
+void leave_last_word(io::Directory& directory, const LastWord& word) {
+  Json json;
+  json["what"] = "Why the last receiver of this archive ended (pgweir). The next one removes this.";
+  json["version"] = kLastWordVersion;
+  json["time"] = word.time;
+  json["status"] = word.status;
+  json["message"] = word.message;
+  json["hint"] = word.hint;
+  DirectoryHome home(directory);
+  publish_text(home, {.name = std::string(kLastWordName), .replace = true},
+               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::optional<LastWord> read_last_word(io::Shelf& shelf) {
+  const auto file = shelf.open_bytes(std::string(kLastWordName));
+  if (!file) return std::nullopt;
+  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestLastWord)), '\0');
+  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
+  const auto json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    if (json.at("version").get<int>() != kLastWordVersion) return std::nullopt;
+    return LastWord{.time = json.at("time").get<std::string>(),
+                    .status = json.at("status").get<int>(),
+                    .message = json.at("message").get<std::string>(),
+                    .hint = json.at("hint").get<std::string>()};
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+void remove_last_word(io::Directory& directory) { directory.remove(std::string(kLastWordName)); }
+
+}  // namespace weir::archive
