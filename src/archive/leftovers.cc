@@ -12,8 +12,8 @@ namespace weir::archive {
 namespace {
 
 // Not the names that the receiver uses and cleans up: both may be at work on one segment.
-constexpr std::string_view kPrefix = ".pgweir-convert-";
-constexpr std::string_view kSuffix = ".tmp";
+constexpr std::string_view kConvertPrefix = ".pgweir-convert-";
+constexpr std::string_view kConvertSuffix = ".tmp";
 
 /// nullopt: this file system knows no locks.
 std::optional<bool> try_lock(io::File& file) {
@@ -27,7 +27,8 @@ std::optional<bool> try_lock(io::File& file) {
 /// Two may be at work on one target: neither must ever rename what the other one is writing.
 std::string unique_name(std::string_view target) {
   std::random_device random;
-  return fmt::format("{}{:08x}{:08x}-{}{}", kPrefix, random(), random(), target, kSuffix);
+  return fmt::format("{}{:08x}{:08x}-{}{}", kConvertPrefix, random(), random(), target,
+                     kConvertSuffix);
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ void remove_leftovers(io::Directory& directory,
 bool is_locked(io::File& file) { return try_lock(file) == false; }
 
 bool is_leftover(std::string_view name) {
-  return name.starts_with(kPrefix) && name.ends_with(kSuffix);
+  return name.starts_with(kConvertPrefix) && name.ends_with(kConvertSuffix);
 }
 
 }  // namespace weir::archive
