@@ -361,8 +361,8 @@ void Session::prepare_output(pq::Connection& connection) {
   // pg_recvlogical since the minor releases of August 2026 (18.6, 17, 16, 15, 14).
   const unsigned mode = pq::show_file_mode(connection);
   if (options_.directory == nullptr) {
-    output_ = std::make_unique<PlainOutput>(options_.path, mode,
-                                            options_.startpos.value_or(wal::Lsn()));
+    output_ =
+        std::make_unique<PlainOutput>(options_.path, mode, options_.startpos.value_or(wal::Lsn()));
   } else {
     borders_.emplace(plugin_, plugin_options_);
     State state;

@@ -10,7 +10,8 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
   if (reason == "idle_timeout")
     return "No receiver was connected to it for idle_replication_slot_timeout: raise that setting, "
            "or keep the receiver connected.";
-  // Since 19 the first logical slot raises effective_wal_level, and dropping the last one lowers it.
+  // Since 19 the first logical slot raises effective_wal_level, and dropping the last one lowers
+  // it.
   if (reason == "wal_level_insufficient" && server_major >= 19)
     return "It is a logical slot, and the WAL no longer holds what logical decoding needs: on a "
            "standby, the last logical slot of its primary was dropped, or the primary's wal_level "

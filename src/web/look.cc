@@ -48,7 +48,8 @@ void add_labels(const std::string& directory, const archive::Listing& listing, L
 void add_found(const std::vector<std::string>& places, Look& look) {
   if (places.empty()) return;
   try {
-    for (const auto& found : prune::find_backups({.searched = places, .depth = archive::Depth::names})) {
+    for (const auto& found :
+         prune::find_backups({.searched = places, .depth = archive::Depth::names})) {
       if (!found.point) continue;
       auto backup = backup_of(*found.point, found.path);
       backup.finished = found.state == prune::FoundBackup::State::finished;
